@@ -1,0 +1,366 @@
+//! The documents of the HTTP API that are not nouns of their own.
+//!
+//! The service writes them, the client reads them; neither has a second description of them. Paths begin with
+//! [`PREFIX`]. Errors are RFC 9457 problem details: [`ProblemDetails`].
+
+use std::collections::BTreeMap;
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+use uuid::Uuid;
+
+use crate::model::{
+    Allowances, ChangeKind, Code, Digest, EnvironmentName, ProfileName, Provenance, Settings, StoredProfile,
+    rules::Violation,
+};
+
+/// Where the API lives.
+pub const PREFIX: &str = "/v1";
+
+/// The version of the API. A client and a service with different ones do not talk.
+pub const VERSION: u32 = 1;
+
+/// The largest body that the service reads, in bytes.
+pub const BODY_LIMIT: usize = 32 * 1024 * 1024;
+
+/// RFC 9457 problem details: every answer that is not a success.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct ProblemDetails {
+    /// `https://mailwright.dev/problems/MW0210`; identifies the kind of problem, and need not be fetched.
+    #[serde(rename = "type")]
+    pub kind: String,
+    /// The code that `mailwright explain` knows.
+    pub code: Code,
+    /// The problem in a few words; the same for every problem of the code.
+    pub title: String,
+    /// The HTTP status.
+    pub status: u16,
+    /// What happened this time.
+    pub detail: String,
+    /// How to mend it.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub remedy: String,
+    /// The generation that the service is at, where the problem is that it moved on.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub generation: Option<u64>,
+    /// The broken rules, where the problem is that rules are broken; at most 100.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub violations: Vec<Violation>,
+    /// Finds the request in the service's log.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub request_id: Option<String>,
+}
+
+/// `GET /v1/service`: who is talking.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct ServiceInfo {
+    /// Always `mailwright`.
+    pub product: String,
+    /// Version of the program.
+    pub version: String,
+    /// Version of the API.
+    pub api_version: u32,
+    /// The environment that the store belongs to.
+    pub environment: EnvironmentName,
+    /// The service's age recipient: goes into `secrets/ENV/recipients.txt`.
+    pub recipient: String,
+    /// The present generation.
+    pub generation: u64,
+    /// Whether the service runs with the public identity of the examples.
+    pub demo: bool,
+    /// When the process started.
+    #[schema(value_type = String, format = DateTime)]
+    pub started_at: Timestamp,
+}
+
+/// What became of a changeset.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct ChangesetResult {
+    /// The changeset's id.
+    #[schema(value_type = String, format = "uuid")]
+    pub id: Uuid,
+    /// The generation that it made; in a dry run, the one that it would make.
+    pub generation: u64,
+    /// What happened.
+    pub outcome: ChangesetOutcome,
+    /// How many profiles were made, changed, and so on.
+    pub summary: ChangeSummary,
+    /// Rules of severity warning that the new state breaks; at most 100.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub warnings: Vec<Violation>,
+}
+
+/// What happened to a changeset.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum ChangesetOutcome {
+    /// It was taken now.
+    Applied,
+    /// It had been taken before; nothing changed now.
+    AlreadyApplied,
+    /// It would be taken.
+    DryRun,
+}
+
+/// How many profiles a generation made, changed, and so on.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase", default)]
+pub struct ChangeSummary {
+    /// Created.
+    pub added: u64,
+    /// Updated.
+    pub changed: u64,
+    /// Deleted.
+    pub destroyed: u64,
+    /// Renamed.
+    pub renamed: u64,
+    /// Adopted.
+    pub adopted: u64,
+    /// Forgotten.
+    pub forgotten: u64,
+    /// Whether the environment's settings changed.
+    pub settings: bool,
+}
+
+/// One generation, as `GET /v1/generations` lists it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Generation {
+    /// Its number.
+    pub number: u64,
+    /// When it was made.
+    #[schema(value_type = String, format = DateTime)]
+    pub at: Timestamp,
+    /// The name of the token that was used.
+    pub by: String,
+    /// How it came about.
+    pub kind: ChangeKind,
+    /// The changeset, for an apply.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>, format = "uuid")]
+    pub changeset: Option<Uuid>,
+    /// The generation that was gone back to, for a rollback.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rolled_back_to: Option<u64>,
+    /// Where it came from.
+    pub provenance: Provenance,
+    /// Guards that were lifted.
+    #[serde(default, skip_serializing_if = "Allowances::is_none")]
+    pub allowances: Allowances,
+    /// What it did.
+    pub summary: ChangeSummary,
+}
+
+/// `GET /v1/generations`: newest first.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct GenerationPage {
+    /// The generations.
+    pub generations: Vec<Generation>,
+    /// Ask with `before` of this for older ones; none if there are no more.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub next_before: Option<u64>,
+}
+
+/// `GET /v1/generations/{number}`: one generation with everything that was live at it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct GenerationDetail {
+    /// The generation.
+    pub generation: Generation,
+    /// The settings at it.
+    pub settings: Settings,
+    /// The profiles at it.
+    #[schema(value_type = std::collections::HashMap<String, StoredProfile>)]
+    pub profiles: BTreeMap<ProfileName, StoredProfile>,
+}
+
+/// `POST /v1/rollbacks`: back to an earlier generation, as a new one.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Rollback {
+    /// The generation to go back to.
+    pub to: u64,
+    /// The generation that the service is believed to be at.
+    pub base: u64,
+    /// Guards that are lifted.
+    #[serde(default, skip_serializing_if = "Allowances::is_none")]
+    pub allowances: Allowances,
+}
+
+/// What a change by hand or a rollback did.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Changed {
+    /// The generation that the service is at now; the old one if nothing changed.
+    pub generation: u64,
+    /// What changed.
+    pub summary: ChangeSummary,
+}
+
+/// What a token may do. Each role may do what those before it may.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum Role {
+    /// Reads state, history and resolution.
+    Viewer,
+    /// And tries changesets (dry run).
+    Planner,
+    /// And applies changesets and rolls back.
+    Deployer,
+    /// And changes by hand, manages tokens and reads the audit log.
+    Admin,
+}
+
+impl Role {
+    /// Every role, the lowest first.
+    pub const ALL: &[Role] = &[Role::Viewer, Role::Planner, Role::Deployer, Role::Admin];
+
+    /// As documents and command lines write it.
+    pub fn id(self) -> &'static str {
+        match self {
+            Role::Viewer => "viewer",
+            Role::Planner => "planner",
+            Role::Deployer => "deployer",
+            Role::Admin => "admin",
+        }
+    }
+}
+
+impl std::str::FromStr for Role {
+    type Err = String;
+    fn from_str(text: &str) -> Result<Self, String> {
+        Role::ALL
+            .iter()
+            .copied()
+            .find(|role| role.id() == text)
+            .ok_or_else(|| "a role is viewer, planner, deployer or admin".to_owned())
+    }
+}
+
+/// A token, without anything that would let somebody use it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Token {
+    /// Its id; also the part of the token before the second underscore.
+    pub id: String,
+    /// Whose it is; the audit log and the drift report say this.
+    pub name: String,
+    /// What it may do.
+    pub role: Role,
+    /// When it was made.
+    #[schema(value_type = String, format = DateTime)]
+    pub created_at: Timestamp,
+    /// When it ends; none means never.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>, format = DateTime)]
+    pub expires_at: Option<Timestamp>,
+    /// When it was revoked.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>, format = DateTime)]
+    pub revoked_at: Option<Timestamp>,
+}
+
+/// `POST /v1/tokens`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct NewToken {
+    /// Whose it is; 1 to 80 characters.
+    #[schema(min_length = 1, max_length = 80)]
+    pub name: String,
+    /// What it may do.
+    pub role: Role,
+    /// When it ends; none means never.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>, format = DateTime)]
+    pub expires_at: Option<Timestamp>,
+}
+
+/// The answer to [`NewToken`]: the only time that the token itself is told. It has no `Debug`.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct TokenCreated {
+    /// What is known of it from now on.
+    #[serde(flatten)]
+    pub token: Token,
+    /// The bearer token. It cannot be told again.
+    pub secret: String,
+}
+
+/// `GET /v1/tokens`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct TokenList {
+    /// The tokens, oldest first.
+    pub tokens: Vec<Token>,
+}
+
+/// One entry of the audit log. `hash` is SHA-256 over the canonical text of the entry without `hash`; `previous`
+/// is the hash of the entry before, so none can be changed, removed or put in between unseen.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct AuditEntry {
+    /// 1, 2, 3, ... without gaps.
+    pub sequence: u64,
+    /// When.
+    #[schema(value_type = String, format = DateTime)]
+    pub at: Timestamp,
+    /// The name of the token that was used; `(nobody)` where none was accepted.
+    pub actor: String,
+    /// What was asked for: `changeset`, `rollback`, `profile.update`, `token.create`, ...
+    pub action: String,
+    /// What became of it.
+    pub outcome: AuditOutcome,
+    /// More, by action. Never a secret.
+    #[schema(value_type = Object)]
+    pub detail: serde_json::Value,
+    /// Hash of the entry before; of the first one, the digest of nothing.
+    pub previous: Digest,
+    /// Hash of this entry.
+    pub hash: Digest,
+}
+
+/// What became of what was asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum AuditOutcome {
+    /// It was done.
+    Accepted,
+    /// It was refused.
+    Refused,
+}
+
+/// `GET /v1/audit`: oldest first.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct AuditPage {
+    /// The entries.
+    pub entries: Vec<AuditEntry>,
+    /// Ask with `after` of this for newer ones; none if there are no more.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub next_after: Option<u64>,
+}
+
+impl AuditEntry {
+    /// The hash that the entry should have.
+    pub fn expected_hash(&self) -> Digest {
+        Digest::of_value(&serde_json::json!({
+            "sequence": self.sequence,
+            "at": self.at.to_string(),
+            "actor": self.actor,
+            "action": self.action,
+            "outcome": self.outcome,
+            "detail": self.detail,
+            "previous": self.previous,
+        }))
+    }
+
+    /// What stands as `previous` in the first entry.
+    pub fn genesis() -> Digest {
+        Digest::of_bytes(b"")
+    }
+}

@@ -1,0 +1,13 @@
+//! `mailwright drift`.
+
+use super::{CliError, Context, Exit};
+
+/// Arguments.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Drift {}
+
+impl Drift {
+    pub(crate) fn run(self, _context: &Context) -> Result<Exit, CliError> {
+        Err(CliError::new("not written yet"))
+    }
+}

@@ -1,0 +1,98 @@
+//! What a command fails with: one clear message, its code, and what to do about it.
+
+use std::{fmt::Write as _, process::ExitCode};
+
+use anstyle::{AnsiColor, Style};
+use serde_json::{Value, json};
+
+use super::Printer;
+use crate::model::Code;
+
+/// A failure, ready to be shown. Carries a code where `explain` has a page for it.
+#[derive(Debug)]
+pub(crate) struct CliError {
+    pub(crate) code: Option<Code>,
+    pub(crate) message: String,
+    /// Further lines: the places, the causes.
+    pub(crate) details: Vec<String>,
+    pub(crate) remedy: Option<String>,
+    /// The problems were printed already; only the exit code is left to tell.
+    pub(crate) silent: bool,
+}
+
+impl CliError {
+    pub(crate) fn new(message: impl Into<String>) -> Self {
+        Self { code: None, message: message.into(), details: Vec::new(), remedy: None, silent: false }
+    }
+
+    pub(crate) fn coded(code: Code, message: impl Into<String>) -> Self {
+        Self { code: Some(code), ..Self::new(message) }
+    }
+
+    /// For a command that has printed its problems itself.
+    pub(crate) fn already_told() -> Self {
+        Self { silent: true, ..Self::new("") }
+    }
+
+    pub(crate) fn remedy(mut self, remedy: impl Into<String>) -> Self {
+        self.remedy = Some(remedy.into());
+        self
+    }
+
+    pub(crate) fn detail(mut self, detail: impl Into<String>) -> Self {
+        self.details.push(detail.into());
+        self
+    }
+
+    /// For people. Ends without a line end.
+    pub(crate) fn render(&self) -> String {
+        if self.silent {
+            return String::new();
+        }
+        let red = Style::new().bold().fg_color(Some(AnsiColor::Red.into()));
+        let mut text = String::new();
+        let code = self.code.map(|code| format!("[{code}]")).unwrap_or_default();
+        // Writing to a String cannot fail.
+        let _ = write!(text, "{red}error{code}{red:#}: {}", self.message);
+        for detail in &self.details {
+            let _ = write!(text, "\n  {}", detail.replace('\n', "\n  "));
+        }
+        if let Some(remedy) = &self.remedy {
+            let _ = write!(text, "\nhelp: {remedy}");
+        }
+        if let Some(code) = self.code {
+            let _ = write!(text, "\n      (`mailwright explain {code}` tells more)");
+        }
+        text
+    }
+
+    /// For programs.
+    pub(crate) fn to_json(&self) -> Value {
+        json!({ "error": { "code": self.code, "message": self.message, "details": self.details, "remedy": self.remedy } })
+    }
+}
+
+/// Ends after clap refused the command line, or answered `--help` and `--version`. A usage error is an ordinary
+/// error (exit code 1): 2 means "there are changes", and a misspelt flag must never look like that.
+pub(super) fn usage(printer: &Printer, error: &clap::Error) -> ExitCode {
+    let text = error.render().ansi().to_string();
+    if error.use_stderr() {
+        printer.note(&text);
+        ExitCode::FAILURE
+    } else {
+        printer.out(&text);
+        ExitCode::SUCCESS
+    }
+}
+
+impl From<crate::client::ClientError> for CliError {
+    fn from(error: crate::client::ClientError) -> Self {
+        let mut shown = CliError::coded(error.code, error.message);
+        for violation in error.problem.iter().flat_map(|problem| &problem.violations) {
+            let whom =
+                violation.profile.as_ref().map_or("the environment".to_owned(), |name| format!("profile `{name}`"));
+            shown = shown.detail(format!("{whom}{}: {} [{}]", violation.pointer, violation.message, violation.code));
+        }
+        if error.remedy.is_empty() { shown } else { shown.remedy(error.remedy) }
+    }
+}

@@ -1,0 +1,13 @@
+//! `mailwright explain`.
+
+use super::{CliError, Context, Exit};
+
+/// Arguments.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Explain {}
+
+impl Explain {
+    pub(crate) fn run(self, _context: &Context) -> Result<Exit, CliError> {
+        Err(CliError::new("not written yet"))
+    }
+}

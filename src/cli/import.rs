@@ -1,0 +1,13 @@
+//! `mailwright import`.
+
+use super::{CliError, Context, Exit};
+
+/// Arguments.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Import {}
+
+impl Import {
+    pub(crate) fn run(self, _context: &Context) -> Result<Exit, CliError> {
+        Err(CliError::new("not written yet"))
+    }
+}

@@ -1,0 +1,172 @@
+//! The command line: one file a command, and the only place that prints.
+//!
+//! A command is a `clap::Args` struct with `fn run(self, &Context) -> Result<Exit, CliError>`. It reads files and
+//! asks the service through the library, and hands text to the [`Printer`]: data on standard output, talk on
+//! standard error. [`main`] turns the result into an exit code. Nothing outside `main.rs` calls this module.
+//!
+//! Exit codes: 0 done or nothing to do; 1 an error, whatever its kind; 2 with `--detailed-exitcode` (or `drift`)
+//! when there is a difference; `--detailed-exitcode=causes` splits it into 2, 3 and 4.
+
+mod apply;
+mod audit;
+mod completions;
+mod context;
+mod demo;
+mod drift;
+mod error;
+mod explain;
+mod functions;
+mod history;
+mod import;
+mod plan;
+mod printer;
+mod resolve;
+mod rollback;
+mod schema;
+mod secrets;
+mod serve;
+mod service_options;
+mod show;
+mod status;
+mod token;
+mod validate;
+mod variables;
+
+use std::{ffi::OsString, path::PathBuf, process::ExitCode};
+
+use clap::{Parser, Subcommand};
+
+pub(crate) use context::Context;
+pub(crate) use error::CliError;
+pub(crate) use printer::{Color, Printer};
+pub(crate) use service_options::ServiceOptions;
+
+/// How a command ended that did not fail.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Exit {
+    /// Done, or nothing to do.
+    Done,
+    /// It did its work, and found what its exit code is there to tell.
+    Code(u8),
+}
+
+/// Configuration as code for the e-mail profiles of an ERP's e-mail service
+#[derive(Debug, Parser)]
+#[command(name = "mailwright", version, propagate_version = true, max_term_width = 110, disable_help_subcommand = true)]
+#[command(after_help = "Start here:\n  mailwright demo              the whole way, on this machine, in a minute\n  \
+    mailwright validate          check every environment's files\n  \
+    mailwright plan dev          what would change on the running service\n  \
+    mailwright explain MW0104    a problem code at length")]
+pub(crate) struct Cli {
+    #[command(flatten)]
+    global: GlobalOptions,
+    #[command(subcommand)]
+    command: Command,
+}
+
+/// Options of every command.
+#[derive(Debug, clap::Args)]
+#[command(next_help_heading = "Global options")]
+struct GlobalOptions {
+    /// The repository: the folder that has `environments/` [default: this folder or the nearest above that has it]
+    #[arg(short = 'C', long, global = true, value_name = "DIR", value_hint = clap::ValueHint::DirPath)]
+    project: Option<PathBuf>,
+    /// Colour in what people read; `auto` means on a terminal, unless NO_COLOR is set
+    #[arg(long, global = true, value_enum, default_value_t = Color::Auto, value_name = "WHEN")]
+    color: Color,
+    /// How many threads read and compare [default: as many as there are cores]
+    #[arg(long, global = true, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=256))]
+    threads: Option<u16>,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Check the files of all environments, or of those named
+    Validate(validate::Validate),
+    /// Show what would change on the running service
+    Plan(plan::PlanCommand),
+    /// Change the running service: an environment, or a saved plan
+    Apply(apply::Apply),
+    /// Tell whether somebody changed the service outside Git
+    Drift(drift::Drift),
+    /// The service and its environment at a glance
+    Status(status::Status),
+    /// One profile, live beside desired
+    Show(show::Show),
+    /// Which profile sends for a company and a function, and why
+    Resolve(resolve::Resolve),
+    /// The generations of the service's state, newest first
+    History(history::History),
+    /// Go back to an earlier generation, as a new one
+    Rollback(rollback::Rollback),
+    /// Write files for profiles that exist only in the service
+    Import(import::Import),
+    /// Seal, list and check the secrets of an environment
+    Secrets(secrets::Secrets),
+    /// Make, list and revoke the tokens that the service accepts
+    Token(token::Token),
+    /// Read and verify the service's audit log
+    Audit(audit::Audit),
+    /// Run the e-mail service
+    Serve(serve::Serve),
+    /// The whole way on this machine: serve, validate, plan, apply, look, plan again
+    Demo(demo::Demo),
+    /// The catalogue of functions that a profile can serve
+    Functions(functions::Functions),
+    /// A problem code at length
+    Explain(explain::Explain),
+    /// Print the JSON Schemas of the files
+    Schema(schema::Schema),
+    /// Print completions for a shell
+    Completions(completions::Completions),
+    /// Write man pages into a folder
+    #[command(hide = true)]
+    Man(completions::Man),
+}
+
+/// Parses, runs, and says how it ended. Never panics on what the user wrote.
+pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
+    let printer = Printer::new(Color::Auto);
+    let cli = match Cli::try_parse_from(arguments) {
+        Ok(cli) => cli,
+        Err(error) => return error::usage(&printer, &error),
+    };
+    let printer = Printer::new(cli.global.color);
+    let result = variables::check().and_then(|()| {
+        let context = Context::new(cli.global.project, cli.global.threads, printer.clone())?;
+        run(cli.command, &context)
+    });
+    match result {
+        Ok(Exit::Done) => ExitCode::SUCCESS,
+        Ok(Exit::Code(code)) => ExitCode::from(code),
+        Err(error) => {
+            printer.error(&error);
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(command: Command, context: &Context) -> Result<Exit, CliError> {
+    match command {
+        Command::Validate(command) => command.run(context),
+        Command::Plan(command) => command.run(context),
+        Command::Apply(command) => command.run(context),
+        Command::Drift(command) => command.run(context),
+        Command::Status(command) => command.run(context),
+        Command::Show(command) => command.run(context),
+        Command::Resolve(command) => command.run(context),
+        Command::History(command) => command.run(context),
+        Command::Rollback(command) => command.run(context),
+        Command::Import(command) => command.run(context),
+        Command::Secrets(command) => command.run(context),
+        Command::Token(command) => command.run(context),
+        Command::Audit(command) => command.run(context),
+        Command::Serve(command) => command.run(context),
+        Command::Demo(command) => command.run(context),
+        Command::Functions(command) => command.run(context),
+        Command::Explain(command) => command.run(context),
+        Command::Schema(command) => command.run(context),
+        Command::Completions(command) => command.run(context),
+        Command::Man(command) => command.run(context),
+    }
+}

@@ -1,0 +1,13 @@
+//! `mailwright status`.
+
+use super::{CliError, Context, Exit};
+
+/// Arguments.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Status {}
+
+impl Status {
+    pub(crate) fn run(self, _context: &Context) -> Result<Exit, CliError> {
+        Err(CliError::new("not written yet"))
+    }
+}

@@ -1,0 +1,13 @@
+//! `mailwright validate`.
+
+use super::{CliError, Context, Exit};
+
+/// Arguments.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Validate {}
+
+impl Validate {
+    pub(crate) fn run(self, _context: &Context) -> Result<Exit, CliError> {
+        Err(CliError::new("not written yet"))
+    }
+}

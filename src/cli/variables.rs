@@ -1,0 +1,42 @@
+//! Environment variables of ours. All are read here, and one with our prefix that is not in the list is refused:
+//! a misspelt name must not pass in silence.
+
+use super::CliError;
+use crate::{config::suggest, model::Code};
+
+/// Where the service is, if neither the command line nor the environment's file says so.
+pub(crate) const SERVICE: &str = "MAILWRIGHT_SERVICE";
+/// The bearer token.
+pub(crate) const TOKEN: &str = "MAILWRIGHT_TOKEN";
+/// A file that holds the bearer token.
+pub(crate) const TOKEN_FILE: &str = "MAILWRIGHT_TOKEN_FILE";
+/// A PEM file with the certificate authority to trust for the service.
+pub(crate) const CA_FILE: &str = "MAILWRIGHT_CA_FILE";
+/// A file with age identities.
+pub(crate) const AGE_IDENTITY_FILE: &str = "MAILWRIGHT_AGE_IDENTITY_FILE";
+/// Filter of the service's log, as `tracing` reads it: `info`, `mailwright=debug`, ...
+pub(crate) const LOG: &str = "MAILWRIGHT_LOG";
+
+const KNOWN: &[&str] = &[SERVICE, TOKEN, TOKEN_FILE, CA_FILE, AGE_IDENTITY_FILE, LOG];
+
+/// The value of a variable; an empty one counts as absent.
+#[expect(clippy::disallowed_methods, reason = "this is the one place that reads them")]
+pub(crate) fn read(name: &str) -> Option<String> {
+    std::env::var(name).ok().filter(|value| !value.is_empty())
+}
+
+/// Refuses a variable with our prefix that is not one of ours.
+pub(crate) fn check() -> Result<(), CliError> {
+    let mut unknown: Vec<String> = std::env::vars_os()
+        .filter_map(|(name, _)| name.into_string().ok())
+        .filter(|name| name.starts_with("MAILWRIGHT_") && !KNOWN.contains(&name.as_str()))
+        .collect();
+    unknown.sort();
+    let Some(name) = unknown.first() else { return Ok(()) };
+    let error =
+        CliError::coded(Code::UnknownVariableOfOurs, format!("the environment variable `{name}` is not one of ours"));
+    Err(match suggest::nearest(name, KNOWN.iter().copied()) {
+        Some(meant) => error.remedy(format!("Did you mean `{meant}`? Otherwise unset it.")),
+        None => error.remedy(format!("Unset it. Ours are: {}.", KNOWN.join(", "))),
+    })
+}

@@ -1,0 +1,35 @@
+//! Mailwright: configuration as code for the e-mail profiles of an ERP's e-mail service.
+//!
+//! # The map of the house
+//!
+//! Data flows one way, from the top of this list to the bottom; nothing reaches up.
+//!
+//! ```text
+//! files ──config──▶ desired state ──reconcile──▶ plan ──▶ changeset ──client──▶ service ──▶ store
+//! ```
+//!
+//! | module | what lives there |
+//! | --- | --- |
+//! | [`model`] | the nouns: profile, provider, function, company, state, changeset, and the rules about them. Pure, and knows nobody |
+//! | [`config`] | files to desired state: discover, parse with positions, layer, interpolate, validate; problems with a place |
+//! | [`secrets`] | age: recipients, identities, seal, open, rekey, and what a header tells without a key |
+//! | [`reconcile`] | desired, live and last applied to a plan; guards; the plan as text; the changeset that carries it out |
+//! | [`api`] | the documents of the HTTP API that are not nouns of their own: problem details, service information, tokens |
+//! | [`client`] | typed HTTP client of the service's API; a failure says which kind it is |
+//! | [`service`] | the HTTP API: access, validation of what arrives, audit, metrics |
+//! | [`store`] | the `Store` trait and SQLite behind it; every generation is kept |
+//! | [`cli`] | one file a command; the only place that prints |
+//! | [`clock`] | the one place that asks what time it is |
+//!
+//! `main.rs` parses, runs and turns the result into an exit code.
+
+pub mod api;
+pub mod cli;
+pub mod client;
+pub mod clock;
+pub mod config;
+pub mod model;
+pub mod reconcile;
+pub mod secrets;
+pub mod service;
+pub mod store;

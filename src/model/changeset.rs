@@ -1,0 +1,161 @@
+//! The changes of one apply: all are taken or none is.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+use uuid::Uuid;
+
+use super::{Digest, EnvironmentName, ProfileName, Settings, StoredProfile};
+
+/// The changes of one apply, with all that the service needs to take them: the body of `POST /v1/changesets`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Changeset {
+    /// Made once per plan. Sending the same changeset again changes nothing and answers the same.
+    #[schema(value_type = String, format = "uuid")]
+    pub id: Uuid,
+    /// The environment that it is meant for; another one's service refuses it.
+    pub environment: EnvironmentName,
+    /// The generation that it was computed from.
+    pub base: u64,
+    /// The environment's settings, if they change.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub settings: Option<Settings>,
+    /// The profiles' changes.
+    #[serde(default)]
+    pub changes: Vec<ProfileChange>,
+    /// Age files that the changes name and the service may not have yet: digest to the file's bytes in base64.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    #[schema(value_type = std::collections::HashMap<String, String>)]
+    pub secrets: BTreeMap<Digest, String>,
+    /// Guards that were lifted for this plan.
+    #[serde(default, skip_serializing_if = "Allowances::is_none")]
+    pub allowances: Allowances,
+    /// Where it comes from.
+    #[serde(default)]
+    pub provenance: Provenance,
+}
+
+/// One change of one profile.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(tag = "action", rename_all = "kebab-case", deny_unknown_fields)]
+pub enum ProfileChange {
+    /// Makes a profile that is not there.
+    Create {
+        /// Its name.
+        name: ProfileName,
+        /// What it becomes.
+        profile: StoredProfile,
+    },
+    /// Changes a profile that is there.
+    Update {
+        /// Its name.
+        name: ProfileName,
+        /// What it becomes.
+        profile: StoredProfile,
+    },
+    /// Gives a profile another name, and perhaps other contents.
+    Rename {
+        /// The name it has.
+        from: ProfileName,
+        /// The name it gets.
+        name: ProfileName,
+        /// What it becomes.
+        profile: StoredProfile,
+    },
+    /// Takes a profile that is live into Git's care, or records that Git now says what is live.
+    Adopt {
+        /// Its name.
+        name: ProfileName,
+        /// What it becomes.
+        profile: StoredProfile,
+    },
+    /// Removes a profile.
+    Delete {
+        /// Its name.
+        name: ProfileName,
+    },
+    /// Drops the memory of a profile that was removed outside Git and is gone from Git too.
+    Forget {
+        /// Its name.
+        name: ProfileName,
+    },
+}
+
+impl ProfileChange {
+    /// The name that the profile has afterwards (or had, if it goes).
+    pub fn name(&self) -> &ProfileName {
+        match self {
+            ProfileChange::Create { name, .. }
+            | ProfileChange::Update { name, .. }
+            | ProfileChange::Rename { name, .. }
+            | ProfileChange::Adopt { name, .. }
+            | ProfileChange::Delete { name }
+            | ProfileChange::Forget { name } => name,
+        }
+    }
+
+    /// Every name that it touches.
+    pub fn names(&self) -> impl Iterator<Item = &ProfileName> {
+        let from = match self {
+            ProfileChange::Rename { from, .. } => Some(from),
+            _ => None,
+        };
+        std::iter::once(self.name()).chain(from)
+    }
+
+    /// What the profile becomes, unless it goes.
+    pub fn profile(&self) -> Option<&StoredProfile> {
+        match self {
+            ProfileChange::Create { profile, .. }
+            | ProfileChange::Update { profile, .. }
+            | ProfileChange::Rename { profile, .. }
+            | ProfileChange::Adopt { profile, .. } => Some(profile),
+            ProfileChange::Delete { .. } | ProfileChange::Forget { .. } => None,
+        }
+    }
+}
+
+/// Guards that somebody lifted, for one plan only.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Allowances {
+    /// That many deletions are meant.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub deletes: Option<u32>,
+    /// The loss of these profiles is meant.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub names: BTreeSet<ProfileName>,
+}
+
+impl Allowances {
+    /// Whether nothing was lifted.
+    pub fn is_none(&self) -> bool {
+        self.deletes.is_none() && self.names.is_empty()
+    }
+}
+
+/// Where a changeset comes from. Told by the sender, so it is a note, not a proof.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Provenance {
+    /// The Git commit.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(max_length = 100)]
+    pub commit: Option<String>,
+    /// The Git branch.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(max_length = 250)]
+    pub branch: Option<String>,
+    /// Whether the work tree had changes that were not committed.
+    #[serde(default)]
+    pub dirty: bool,
+    /// The digest of the plan that was shown.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub plan: Option<Digest>,
+    /// Version of the program that computed the plan.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(max_length = 50)]
+    pub mailwright: Option<String>,
+}

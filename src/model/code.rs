@@ -1,0 +1,187 @@
+//! The catalogue of problem codes. `mailwright explain MW0007` prints the page that stands in `codes.md`;
+//! a test holds the two together. A code is never reused and never changes its meaning.
+
+use std::{fmt, str::FromStr};
+
+use serde::{Deserialize, Serialize, Serializer, de};
+use utoipa::{
+    PartialSchema, ToSchema,
+    openapi::{
+        ObjectBuilder, RefOr,
+        schema::{Schema, Type},
+    },
+};
+
+/// How much a problem weighs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum Severity {
+    /// Stops the command.
+    Error,
+    /// Is shown, and stops nothing.
+    Warning,
+}
+
+macro_rules! codes {
+    ($($number:literal $severity:ident $variant:ident $title:literal;)*) => {
+        /// What kind of problem it is.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        pub enum Code {
+            $(#[doc = $title] $variant,)*
+        }
+
+        impl Code {
+            /// Every code, in order.
+            pub const ALL: &[Code] = &[$(Code::$variant),*];
+
+            /// The code as people write it: `MW0007`.
+            pub fn id(self) -> &'static str {
+                match self { $(Code::$variant => concat!("MW", $number)),* }
+            }
+
+            /// The problem in a few words.
+            pub fn title(self) -> &'static str {
+                match self { $(Code::$variant => $title),* }
+            }
+
+            /// How much it weighs.
+            pub fn severity(self) -> Severity {
+                match self { $(Code::$variant => Severity::$severity),* }
+            }
+        }
+    };
+}
+
+codes! {
+    "0001" Error Syntax "the file is not well-formed YAML or JSON";
+    "0002" Error Encoding "the file is not UTF-8";
+    "0003" Error DuplicateKey "a key stands twice in one map";
+    "0004" Error AmbiguousScalar "a plain value that YAML versions read differently";
+    "0005" Error EmptyFile "the file is empty";
+    "0006" Error FileTooLarge "the file is larger than any profile can be";
+    "0007" Error UnknownValue "a value that is not one of those allowed";
+    "0008" Error UnknownKey "a key that means nothing here";
+    "0009" Error MissingKey "a key that must be there is missing";
+    "0010" Error WrongType "a value of the wrong type";
+    "0011" Error InvalidValue "a value that is not allowed here";
+    "0012" Error TooDeep "nested too deeply, or aliases that expand to too much";
+    "0013" Error UnsupportedYaml "a YAML feature that is not supported here";
+    "0014" Error UnexpectedFile "a file or folder that means nothing here";
+    "0015" Error LinkOutside "a link that leaves the repository";
+    "0016" Error Unreadable "the file cannot be read";
+    "0017" Error TooLong "a name or a text is too long";
+    "0020" Error LayerMissing "`extends` names a folder that is not there";
+    "0021" Error LayerCycle "`extends` goes in a circle";
+    "0022" Error UnknownVariable "a variable that no layer defines";
+    "0023" Error MalformedVariable "`${` without a well-formed name";
+    "0024" Error UnknownEnvironment "there is no such environment";
+    "0025" Error AbstractEnvironment "an abstract layer cannot be planned or applied";
+    "0030" Error LiteralSecret "a literal where a secret belongs";
+    "0031" Error SecretMissing "the file of a secret is missing";
+    "0032" Error MaskedValue "a masked value instead of the real one";
+    "0033" Error LooksSecret "a text that looks like a key or a password";
+    "0034" Error NotAgeFile "the file of a secret is not an age file";
+    "0035" Error RecipientsInvalid "the recipients file is missing or cannot be understood";
+    "0036" Error RecipientMissing "a secret is not addressed to all recipients";
+    "0037" Warning SecretUnused "a secret that no profile names";
+    "0038" Error IdentityMissing "no identity at hand opens the file";
+    "0100" Error DelegateFunction "a delegate profile claims more than `user-interface`";
+    "0101" Error NativeRedirect "a native delegate's redirect is not `https://localhost`";
+    "0102" Error SpaRedirect "a spa delegate's redirect is not an HTTPS address";
+    "0103" Error FromMissing "a profile without a From address";
+    "0104" Error ClaimedTwice "two enabled profiles claim the same";
+    "0105" Error UnknownCompany "a company that the environment does not have";
+    "0106" Error InvalidName "a name that is not allowed";
+    "0107" Error PasswordInClear "a password over an unencrypted connection";
+    "0108" Error NobodySends "a company and function that nobody sends for";
+    "0109" Error LoginIncomplete "a user name without a password, or the reverse";
+    "0110" Error InvalidAddress "not an e-mail address";
+    "0111" Warning UnusualPort "a port that rarely speaks this encryption";
+    "0112" Error NamesDifferInCase "two names that differ in case only";
+    "0113" Error RenameImpossible "a rename that cannot be";
+    "0200" Error ServiceUnreachable "the service does not answer";
+    "0201" Error TokenRefused "the service does not accept the token";
+    "0202" Error RoleTooLow "the token's role does not allow this";
+    "0203" Error TlsFailed "the service's certificate is not trusted";
+    "0204" Error NotMailwright "what answers is not a Mailwright service";
+    "0205" Error VersionMismatch "the service speaks another version of the API";
+    "0206" Error TokenMissing "no token is at hand";
+    "0207" Error AddressMissing "no service address is at hand";
+    "0208" Error IncompleteAnswer "the service's answer broke off or makes no sense";
+    "0210" Error StaleGeneration "the service's state has moved on";
+    "0211" Error WrongEnvironment "the service belongs to another environment";
+    "0212" Error MalformedRequest "the request cannot be understood";
+    "0213" Error TooLarge "the request is too large";
+    "0214" Error NotFound "there is no such thing";
+    "0215" Error ChangesetReused "a changeset id with other contents";
+    "0216" Error SecretNotOpenable "the service cannot open a secret";
+    "0217" Error SecretRedirected "a secret would travel to another destination";
+    "0218" Error DeletionGuarded "a deletion that nobody has allowed";
+    "0219" Error RulesBroken "the change would break the rules";
+    "0220" Error SecretNotSent "a secret that the service does not have and was not sent";
+    "0221" Error PreconditionMissing "the request does not say which state it changes";
+    "0222" Error Busy "the service has too much to do";
+    "0223" Error Internal "the service failed";
+    "0224" Error PublicIdentity "a public identity outside demo mode";
+    "0225" Error DigestMismatch "an age file and its digest do not belong together";
+    "0226" Error MethodNotAllowed "this address does not know the method";
+    "0230" Error PlanDamaged "the saved plan is damaged or from another version";
+    "0231" Error PlanOutdated "the saved plan no longer fits the files";
+    "0232" Error PlanBlocked "the plan cannot be applied as it is";
+    "0233" Error NotConfirmed "nobody has confirmed the plan";
+    "0240" Error AuditBroken "the audit log's chain is broken";
+    "0250" Error UnknownVariableOfOurs "an environment variable of ours that does not exist";
+    "0251" Error Usage "the command line makes no sense";
+    "0252" Error StoreNewer "the store was written by a newer version";
+    "0253" Error ClearText "listening in clear on an address that others can reach";
+}
+
+impl PartialSchema for Code {
+    fn schema() -> RefOr<Schema> {
+        ObjectBuilder::new().schema_type(Type::String).pattern(Some("^MW[0-9]{4}$")).into()
+    }
+}
+
+impl ToSchema for Code {}
+
+/// There is no such code.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("there is no such code")]
+pub struct UnknownCode;
+
+impl Code {
+    /// What `explain` prints: the rule at length, as Markdown without its heading.
+    pub fn explanation(self) -> &'static str {
+        let heading = format!("## {} ", self.id());
+        let pages = include_str!("codes.md");
+        let Some(start) = pages.find(&heading) else { return "" };
+        let page = &pages[start..];
+        let body = page.find('\n').map_or("", |end| &page[end + 1..]);
+        body.find("\n## ").map_or(body, |end| &body[..end]).trim()
+    }
+}
+
+impl FromStr for Code {
+    type Err = UnknownCode;
+    fn from_str(text: &str) -> Result<Self, UnknownCode> {
+        Code::ALL.iter().copied().find(|code| code.id().eq_ignore_ascii_case(text)).ok_or(UnknownCode)
+    }
+}
+
+impl fmt::Display for Code {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.id())
+    }
+}
+
+impl Serialize for Code {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(self.id())
+    }
+}
+
+impl<'de> Deserialize<'de> for Code {
+    fn deserialize<D: de::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        String::deserialize(deserializer)?.parse().map_err(de::Error::custom)
+    }
+}

@@ -1,0 +1,39 @@
+//! The nouns: what a profile, a function, a company, a state and a changeset are, and the rules about them.
+//!
+//! Everything here is pure: no file, no clock, no network, no other module of the house. The same code
+//! decides in `validate`, in the plan, in the service and in `resolve`, so that they cannot disagree.
+//!
+//! * [`name`]: names that were checked when they were made
+//! * [`function`]: the catalogue of functions, from `functions.json`
+//! * [`profile`] and [`provider`]: what a profile says
+//! * [`settings`]: what an environment says besides its profiles
+//! * [`secret`]: references, digests and destinations; never a value
+//! * [`resolution`]: which profile sends for a company and a function, and why
+//! * [`rules`]: everything that must hold between profiles and settings
+//! * [`state`] and [`changeset`]: what the service holds, and what changes it
+//! * [`code`]: the catalogue of problem codes that `explain` reads from
+//! * [`canonical`]: the one way to write a value so that equal values have equal digests
+
+pub mod canonical;
+pub mod changeset;
+pub mod code;
+pub mod function;
+pub mod name;
+pub mod profile;
+pub mod provider;
+pub mod resolution;
+pub mod rules;
+pub mod secret;
+pub mod settings;
+pub mod state;
+
+pub use canonical::Digest;
+pub use changeset::{Allowances, Changeset, ProfileChange, Provenance};
+pub use code::Code;
+pub use function::Function;
+pub use name::{CompanyId, EnvironmentName, ProfileName, SecretReference};
+pub use profile::{AppliesTo, Mailbox, Profile, StoredProfile};
+pub use provider::{Client, Cloud, Encryption, Provider};
+pub use secret::{Destination, SecretRecord};
+pub use settings::Settings;
+pub use state::{Applied, ChangeKind, ChangeRecord, ProfileState, State};

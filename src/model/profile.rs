@@ -1,0 +1,78 @@
+//! A profile: a provider, the functions that it serves, the companies that it applies to, enabled or not.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+use super::{CompanyId, Digest, Function, Provider, SecretReference};
+
+/// A profile as it takes effect: layers merged, variables put in, defaults filled. Its name stands beside it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+pub struct Profile {
+    /// What it is for; at most 100 characters.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    #[schema(max_length = 100)]
+    pub description: String,
+    /// A disabled profile does not exist for resolution.
+    #[serde(default = "Profile::default_enabled")]
+    #[schema(default = true)]
+    pub enabled: bool,
+    /// How it sends.
+    pub provider: Provider,
+    /// Who the mail comes from. A delegate sends as the user who signed in, and needs none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub from: Option<Mailbox>,
+    /// The functions that it claims.
+    #[schema(min_items = 1)]
+    pub functions: BTreeSet<Function>,
+    /// The companies that it applies to.
+    pub applies_to: AppliesTo,
+}
+
+impl Profile {
+    fn default_enabled() -> bool {
+        true
+    }
+
+    /// The From address, if the profile states one.
+    pub fn from_address(&self) -> Option<&str> {
+        self.from.as_ref().map(|from| from.address.as_str())
+    }
+}
+
+/// An address with an optional display name.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Mailbox {
+    /// The address, as in RFC 5321.
+    #[schema(min_length = 3, max_length = 320)]
+    pub address: String,
+    /// The name shown beside it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(max_length = 100)]
+    pub name: Option<String>,
+}
+
+/// The companies that a profile applies to: the word `system-wide`, or `{ companies: [EDU1, ...] }`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum AppliesTo {
+    /// Every company, unless a profile names the company itself.
+    SystemWide,
+    /// These companies.
+    Companies(BTreeSet<CompanyId>),
+}
+
+/// A profile with the digest of every secret that it names: what the store keeps and what plans compare.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct StoredProfile {
+    /// The profile.
+    pub profile: Profile,
+    /// Secret name to the digest of its age file. Exactly the secrets that the profile names.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    #[schema(value_type = std::collections::HashMap<String, String>)]
+    pub secrets: BTreeMap<SecretReference, Digest>,
+}

@@ -1,0 +1,220 @@
+//! The three ways to send: SMTP, Microsoft Graph as the signed-in user, Microsoft Graph as the application itself.
+//!
+//! Defaults stand here and in `schema/profile.schema.json`; a test holds them together.
+
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+use super::{Destination, SecretReference};
+
+/// A provider and its settings. Written as a map with one key: `provider: { smtp: { ... } }`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum Provider {
+    /// A mail server.
+    Smtp(Smtp),
+    /// Microsoft Graph, interactive: a signed-in user.
+    MicrosoftGraphDelegate(GraphDelegate),
+    /// Microsoft Graph, the application itself.
+    MicrosoftGraphDirect(GraphDirect),
+}
+
+/// A secret, named in place: `{ secret: NAME/KEY }`. There is no field for a value.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct NamedSecret {
+    /// The secret's name, `NAME/KEY`.
+    pub secret: SecretReference,
+}
+
+/// Settings of the provider `smtp`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+pub struct Smtp {
+    /// Host name or address of the mail server.
+    #[schema(min_length = 1, max_length = 253)]
+    pub host: String,
+    /// TCP port.
+    #[serde(default = "Smtp::default_port")]
+    #[schema(minimum = 1, maximum = 65535, default = 587)]
+    pub port: u16,
+    /// How the connection is encrypted.
+    #[serde(default)]
+    pub encryption: Encryption,
+    /// User name for the login; goes with `password`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(max_length = 320)]
+    pub username: Option<String>,
+    /// Password for the login; goes with `username`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub password: Option<NamedSecret>,
+}
+
+impl Smtp {
+    fn default_port() -> u16 {
+        587
+    }
+}
+
+/// How an SMTP connection is encrypted. Never downgraded.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum Encryption {
+    /// Starts in clear and must be upgraded before anything else (RFC 3207).
+    #[default]
+    Starttls,
+    /// TLS from the first byte (RFC 8314).
+    Tls,
+    /// In clear. No password travels this way, loopback apart.
+    None,
+}
+
+/// A Microsoft cloud. Each has its own sign-in and Graph hosts.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum Cloud {
+    /// The worldwide cloud.
+    #[default]
+    Global,
+    /// Microsoft Cloud for US Government L4 (GCC High).
+    UsGovernmentL4,
+    /// Microsoft Cloud for US Government L5 (DoD).
+    UsGovernmentL5,
+    /// Operated by 21Vianet.
+    China,
+}
+
+/// Settings of the provider `microsoft-graph-delegate`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+pub struct GraphDelegate {
+    /// The cloud that the tenant is in.
+    #[serde(default)]
+    pub cloud: Cloud,
+    /// Tenant id (a GUID) or one of its domain names.
+    #[schema(min_length = 1, max_length = 253)]
+    pub tenant: String,
+    /// Application (client) id, a GUID.
+    #[schema(min_length = 36, max_length = 36)]
+    pub client: String,
+    /// Desktop client or single-page application.
+    pub platform: Client,
+    /// The redirect URI that the registration has for the platform.
+    #[schema(min_length = 1, max_length = 256)]
+    pub redirect: String,
+}
+
+/// The client that a user works in. A request for `user-interface` names it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum Client {
+    /// The desktop client.
+    Native,
+    /// The web client, a single-page application.
+    Spa,
+}
+
+impl Client {
+    /// As files and requests write it.
+    pub fn id(self) -> &'static str {
+        match self {
+            Client::Native => "native",
+            Client::Spa => "spa",
+        }
+    }
+}
+
+impl std::str::FromStr for Client {
+    type Err = String;
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text {
+            "native" => Ok(Client::Native),
+            "spa" => Ok(Client::Spa),
+            _ => Err("a client is `native` (desktop) or `spa` (web)".to_owned()),
+        }
+    }
+}
+
+/// Settings of the provider `microsoft-graph-direct`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+pub struct GraphDirect {
+    /// The cloud that the tenant is in.
+    #[serde(default)]
+    pub cloud: Cloud,
+    /// Tenant id (a GUID) or one of its domain names.
+    #[schema(min_length = 1, max_length = 253)]
+    pub tenant: String,
+    /// Application (client) id, a GUID.
+    #[schema(min_length = 36, max_length = 36)]
+    pub client: String,
+    /// What the application proves itself with.
+    pub credential: Credential,
+}
+
+/// What an application proves itself with.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub enum Credential {
+    /// A client secret.
+    ClientSecret(NamedSecret),
+    /// A PEM file with the certificate and its private key.
+    Certificate(NamedSecret),
+}
+
+impl Credential {
+    /// The secret behind it.
+    pub fn secret(&self) -> &SecretReference {
+        match self {
+            Credential::ClientSecret(named) | Credential::Certificate(named) => &named.secret,
+        }
+    }
+}
+
+impl Provider {
+    /// The id that files use.
+    pub fn id(&self) -> &'static str {
+        match self {
+            Provider::Smtp(_) => "smtp",
+            Provider::MicrosoftGraphDelegate(_) => "microsoft-graph-delegate",
+            Provider::MicrosoftGraphDirect(_) => "microsoft-graph-direct",
+        }
+    }
+
+    /// The client that it serves: a delegate serves the one that its platform names, the others serve all.
+    pub fn client(&self) -> Option<Client> {
+        match self {
+            Provider::MicrosoftGraphDelegate(delegate) => Some(delegate.platform),
+            Provider::Smtp(_) | Provider::MicrosoftGraphDirect(_) => None,
+        }
+    }
+
+    /// The secret that it names, with the JSON pointer below `provider`; at most one at present.
+    pub fn secret(&self) -> Option<(&SecretReference, &'static str)> {
+        match self {
+            Provider::Smtp(smtp) => smtp.password.as_ref().map(|named| (&named.secret, "/smtp/password")),
+            Provider::MicrosoftGraphDirect(direct) => Some(match &direct.credential {
+                Credential::ClientSecret(named) => (&named.secret, "/microsoft-graph-direct/credential/clientSecret"),
+                Credential::Certificate(named) => (&named.secret, "/microsoft-graph-direct/credential/certificate"),
+            }),
+            Provider::MicrosoftGraphDelegate(_) => None,
+        }
+    }
+
+    /// Where the secret would travel to.
+    pub fn destination(&self) -> Destination {
+        match self {
+            Provider::Smtp(smtp) => {
+                Destination::Smtp { host: smtp.host.to_ascii_lowercase(), port: smtp.port, encryption: smtp.encryption }
+            }
+            Provider::MicrosoftGraphDelegate(GraphDelegate { cloud, tenant, client, .. })
+            | Provider::MicrosoftGraphDirect(GraphDirect { cloud, tenant, client, .. }) => {
+                Destination::MicrosoftGraph {
+                    cloud: *cloud,
+                    tenant: tenant.to_ascii_lowercase(),
+                    client: client.to_ascii_lowercase(),
+                }
+            }
+        }
+    }
+}

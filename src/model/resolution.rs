@@ -1,0 +1,227 @@
+//! Which profile sends for a company and a function, and why. One total order, in one pure function.
+//!
+//! Try the function, then what it falls back to, to the end; at each step a profile that names the company beats
+//! a system-wide one; disabled profiles do not exist. A delegate serves only requests that name its client, so
+//! the order stays total where a native and a spa delegate share `user-interface`. A profile of another company
+//! is never looked at, so no fallback can cross to it.
+
+use std::collections::{BTreeSet, HashMap};
+
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+use super::{AppliesTo, Client, CompanyId, Function, Profile, ProfileName};
+
+/// Who is asked about: one cell of the table that a plan shows.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Cell {
+    /// The company.
+    pub company: CompanyId,
+    /// The function.
+    pub function: Function,
+    /// The client that the user works in; only `user-interface` distinguishes them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub client: Option<Client>,
+}
+
+impl Cell {
+    /// Every cell of the companies: one a function, and one a client for `user-interface`.
+    pub fn all<'a>(companies: impl IntoIterator<Item = &'a CompanyId>) -> Vec<Cell> {
+        let user_interface = Function::user_interface();
+        let mut cells = Vec::new();
+        for company in companies {
+            for function in Function::all() {
+                let clients: &[Option<Client>] =
+                    if function == user_interface { &[Some(Client::Native), Some(Client::Spa)] } else { &[None] };
+                cells.extend(clients.iter().map(|client| Cell { company: company.clone(), function, client: *client }));
+            }
+        }
+        cells
+    }
+}
+
+impl std::fmt::Display for Cell {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{} {}", self.company, self.function)?;
+        self.client.map_or(Ok(()), |client| write!(f, " ({})", client.id()))
+    }
+}
+
+/// The answer, with every step that led to it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Resolution {
+    /// What was asked.
+    pub cell: Cell,
+    /// The profile that sends; none if nobody does.
+    pub profile: Option<ProfileName>,
+    /// The steps, in order; the last one found the profile, or nothing was left to try.
+    pub steps: Vec<Step>,
+}
+
+/// One step of a resolution.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Step {
+    /// The function looked at.
+    pub function: Function,
+    /// The company looked at; none for system-wide profiles.
+    pub company: Option<CompanyId>,
+    /// The profile found.
+    pub found: Option<ProfileName>,
+    /// Profiles that claim the function but were passed over, and why.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub passed_over: Vec<PassedOver>,
+}
+
+/// A profile that claims a function but does not count.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct PassedOver {
+    /// Its name.
+    pub profile: ProfileName,
+    /// Why it does not count.
+    pub because: PassedOverBecause,
+}
+
+/// Why a profile that claims a function does not count.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum PassedOverBecause {
+    /// It is disabled.
+    Disabled,
+    /// It serves another client, or the request names none.
+    OtherClient,
+    /// Another profile claims the same and comes first by name. Never happens in a state that passed the rules.
+    NameComesLater,
+}
+
+/// The profiles, indexed by what they claim. Building it costs one pass; a question costs a few look-ups.
+pub struct Resolver<'a> {
+    claims: HashMap<(Function, Option<&'a CompanyId>), Vec<(&'a ProfileName, &'a Profile)>>,
+}
+
+impl<'a> Resolver<'a> {
+    /// Indexes the profiles.
+    pub fn new(profiles: impl IntoIterator<Item = (&'a ProfileName, &'a Profile)>) -> Self {
+        let mut claims: HashMap<_, Vec<_>> = HashMap::new();
+        for (name, profile) in profiles {
+            for (function, company) in claimed(profile) {
+                claims.entry((function, company)).or_default().push((name, profile));
+            }
+        }
+        for claimants in claims.values_mut() {
+            claimants.sort_unstable_by_key(|(name, _)| *name);
+        }
+        Self { claims }
+    }
+
+    /// Which profile sends for the cell; without the steps, for tables of many cells.
+    pub fn sender(&self, cell: &Cell) -> Option<(&'a ProfileName, &'a Profile)> {
+        cell.function.chain().find_map(|function| {
+            [Some(&cell.company), None].into_iter().find_map(|company| {
+                self.claimants(function, company)
+                    .iter()
+                    .find(|(_, profile)| passed_over(profile, cell.client).is_none())
+                    .copied()
+            })
+        })
+    }
+
+    /// Which profile sends for the cell, step by step.
+    pub fn explain(&self, cell: &Cell) -> Resolution {
+        let mut steps = Vec::new();
+        for function in cell.function.chain() {
+            for company in [Some(&cell.company), None] {
+                let mut step = Step { function, company: company.cloned(), found: None, passed_over: Vec::new() };
+                for (name, profile) in self.claimants(function, company) {
+                    let because = passed_over(profile, cell.client)
+                        .or(step.found.is_some().then_some(PassedOverBecause::NameComesLater));
+                    match because {
+                        None => step.found = Some((*name).clone()),
+                        Some(because) => step.passed_over.push(PassedOver { profile: (*name).clone(), because }),
+                    }
+                }
+                let found = step.found.clone();
+                steps.push(step);
+                if found.is_some() {
+                    return Resolution { cell: cell.clone(), profile: found, steps };
+                }
+            }
+        }
+        Resolution { cell: cell.clone(), profile: None, steps }
+    }
+
+    /// Claims that two or more enabled profiles of the same client make: what the rules forbid.
+    pub fn conflicts(&self) -> Vec<Conflict<'a>> {
+        let mut conflicts = Vec::new();
+        for ((function, company), claimants) in &self.claims {
+            let enabled: Vec<_> = claimants.iter().filter(|(_, profile)| profile.enabled).copied().collect();
+            for (index, (name, profile)) in enabled.iter().enumerate() {
+                // The first claimant that it collides with is enough to name.
+                let earlier = enabled[..index].iter().find(|(_, other)| collide(profile, other));
+                if let Some((first, _)) = earlier {
+                    conflicts.push(Conflict { function: *function, company: *company, first, second: name });
+                }
+            }
+        }
+        conflicts.sort_unstable();
+        conflicts
+    }
+
+    fn claimants<'s>(
+        &'s self,
+        function: Function,
+        company: Option<&'s CompanyId>,
+    ) -> &'s [(&'a ProfileName, &'a Profile)] {
+        let claims: &HashMap<(Function, Option<&'s CompanyId>), Vec<_>> = &self.claims;
+        claims.get(&(function, company)).map_or(&[], Vec::as_slice)
+    }
+}
+
+/// Two enabled profiles that claim the same.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Conflict<'a> {
+    /// The later of the two, by name: the one to point at.
+    pub second: &'a ProfileName,
+    /// The earlier of the two.
+    pub first: &'a ProfileName,
+    /// The function that both claim.
+    pub function: Function,
+    /// The company that both claim it for; none for system-wide.
+    pub company: Option<&'a CompanyId>,
+}
+
+fn claimed(profile: &Profile) -> Vec<(Function, Option<&CompanyId>)> {
+    static NOBODY: BTreeSet<CompanyId> = BTreeSet::new();
+    let (system_wide, companies) = match &profile.applies_to {
+        AppliesTo::SystemWide => (true, &NOBODY),
+        AppliesTo::Companies(companies) => (false, companies),
+    };
+    let mut claims = Vec::with_capacity(profile.functions.len() * companies.len().max(1));
+    for function in &profile.functions {
+        if system_wide {
+            claims.push((*function, None));
+        }
+        claims.extend(companies.iter().map(|company| (*function, Some(company))));
+    }
+    claims
+}
+
+fn passed_over(profile: &Profile, client: Option<Client>) -> Option<PassedOverBecause> {
+    if !profile.enabled {
+        Some(PassedOverBecause::Disabled)
+    } else if profile.provider.client().is_some_and(|own| Some(own) != client) {
+        Some(PassedOverBecause::OtherClient)
+    } else {
+        None
+    }
+}
+
+fn collide(one: &Profile, other: &Profile) -> bool {
+    match (one.provider.client(), other.provider.client()) {
+        (Some(a), Some(b)) => a == b,
+        _ => true,
+    }
+}

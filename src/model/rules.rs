@@ -1,0 +1,355 @@
+//! Everything that must hold between profiles and settings. `validate` points the result at files, the service
+//! refuses a changeset by it, and neither has rules of its own.
+
+use std::{collections::BTreeMap, net::IpAddr};
+
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+use super::{
+    AppliesTo, Client, Code, Encryption, Function, Profile, ProfileName, Provider, Settings,
+    code::Severity,
+    provider::{GraphDelegate, GraphDirect, Smtp},
+    resolution::{Cell, Resolver},
+};
+
+/// A rule that is broken, and where: a profile (or the settings) and a JSON pointer into it.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Violation {
+    /// The profile; none for the environment's settings.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub profile: Option<ProfileName>,
+    /// Where in it, as a JSON pointer; the empty one is the whole.
+    pub pointer: String,
+    /// Which rule.
+    pub code: Code,
+    /// What is wrong, in one sentence.
+    pub message: String,
+    /// How to mend it.
+    pub remedy: String,
+}
+
+impl Violation {
+    /// Whether it stops an apply.
+    pub fn is_error(&self) -> bool {
+        self.code.severity() == Severity::Error
+    }
+}
+
+/// Checks everything. Costs one pass over the profiles and one look-up a cell. Ordered; empty if all is well.
+pub fn check(settings: &Settings, profiles: &BTreeMap<&ProfileName, &Profile>) -> Vec<Violation> {
+    let mut violations = Vec::new();
+    for (name, profile) in profiles {
+        check_profile(settings, name, profile, &mut violations);
+    }
+    check_names(profiles, &mut violations);
+    let resolver = Resolver::new(profiles.iter().map(|(name, profile)| (*name, *profile)));
+    check_claims(&resolver, &mut violations);
+    check_unserved(settings, &mut violations);
+    check_cells(settings, &resolver, &mut violations);
+    violations.sort();
+    violations
+}
+
+/// The address rules: a local part, an at sign and a domain, as lettre's parser reads RFC 5321 and 6531.
+pub fn is_address(text: &str) -> bool {
+    text.parse::<lettre::Address>().is_ok()
+}
+
+fn check_profile(settings: &Settings, name: &ProfileName, profile: &Profile, out: &mut Vec<Violation>) {
+    let mut report = |pointer: &str, code: Code, message: String, remedy: &str| {
+        out.push(Violation {
+            profile: Some(name.clone()),
+            pointer: pointer.to_owned(),
+            code,
+            message,
+            remedy: remedy.to_owned(),
+        });
+    };
+    if profile.description.chars().count() > 100 {
+        report(
+            "/description",
+            Code::TooLong,
+            format!("the description has {} characters; 100 are allowed", profile.description.chars().count()),
+            "Shorten it.",
+        );
+    }
+    if profile.description.chars().any(char::is_control) {
+        report(
+            "/description",
+            Code::InvalidValue,
+            "the description has control characters".to_owned(),
+            "Write it on one line.",
+        );
+    }
+    if profile.functions.is_empty() {
+        report(
+            "/functions",
+            Code::InvalidValue,
+            "the profile claims no function".to_owned(),
+            "Name at least one; `mailwright functions` lists them.",
+        );
+    }
+    match &profile.applies_to {
+        AppliesTo::Companies(companies) if companies.is_empty() => report(
+            "/appliesTo",
+            Code::InvalidValue,
+            "the profile applies to no company".to_owned(),
+            "Name at least one company, or write `appliesTo: system-wide`.",
+        ),
+        AppliesTo::Companies(companies) => {
+            for company in companies.iter().filter(|company| !settings.companies.contains(*company)) {
+                report(
+                    &format!("/appliesTo/companies/{company}"),
+                    Code::UnknownCompany,
+                    format!("company `{company}` does not exist in the environment"),
+                    "Add it to `companies` in environment.yaml, or correct it here.",
+                );
+            }
+        }
+        AppliesTo::SystemWide => {}
+    }
+    match &profile.from {
+        Some(from) => {
+            if !is_address(&from.address) {
+                report(
+                    "/from/address",
+                    Code::InvalidAddress,
+                    "this is not an e-mail address".to_owned(),
+                    "Write it as local-part@domain, without a display name; that goes into `from.name`.",
+                );
+            }
+            if from.name.as_ref().is_some_and(|n| n.chars().any(char::is_control) || n.chars().count() > 100) {
+                report(
+                    "/from/name",
+                    Code::TooLong,
+                    "the display name has control characters, or more than 100 characters".to_owned(),
+                    "Shorten it, on one line.",
+                );
+            }
+        }
+        None if !matches!(profile.provider, Provider::MicrosoftGraphDelegate(_)) => report(
+            "",
+            Code::FromMissing,
+            format!("a `{}` profile needs a `from` address", profile.provider.id()),
+            "Add `from: { address: someone@example.com }`.",
+        ),
+        None => {}
+    }
+    match &profile.provider {
+        Provider::Smtp(smtp) => check_smtp(smtp, &mut report),
+        Provider::MicrosoftGraphDelegate(delegate) => check_delegate(delegate, profile, &mut report),
+        Provider::MicrosoftGraphDirect(GraphDirect { tenant, client, .. }) => {
+            check_registration("/provider/microsoft-graph-direct", tenant, client, &mut report);
+        }
+    }
+}
+
+fn check_smtp(smtp: &Smtp, report: &mut impl FnMut(&str, Code, String, &str)) {
+    if !is_host(&smtp.host) {
+        report(
+            "/provider/smtp/host",
+            Code::InvalidValue,
+            "this is not a host name or an IP address".to_owned(),
+            "Write the name alone: no scheme, no port, no spaces.",
+        );
+    }
+    if smtp.port == 0 {
+        report(
+            "/provider/smtp/port",
+            Code::InvalidValue,
+            "port 0 cannot be connected to".to_owned(),
+            "Use 587 with starttls, 465 with tls.",
+        );
+    }
+    match (&smtp.username, &smtp.password) {
+        (Some(_), None) => report(
+            "/provider/smtp/username",
+            Code::LoginIncomplete,
+            "a user name without a password".to_owned(),
+            "Add `password: { secret: NAME/KEY }`, or remove the user name.",
+        ),
+        (None, Some(_)) => report(
+            "/provider/smtp/password",
+            Code::LoginIncomplete,
+            "a password without a user name".to_owned(),
+            "Add `username`, or remove the password.",
+        ),
+        _ => {}
+    }
+    if smtp.username.as_ref().is_some_and(|user| user.is_empty() || user.chars().any(char::is_control)) {
+        report(
+            "/provider/smtp/username",
+            Code::InvalidValue,
+            "the user name is empty or has control characters".to_owned(),
+            "Correct it.",
+        );
+    }
+    if smtp.password.is_some() && smtp.encryption == Encryption::None && !is_loopback(&smtp.host) {
+        report(
+            "/provider/smtp/encryption",
+            Code::PasswordInClear,
+            format!("the password would travel to `{}` in clear", smtp.host),
+            "Use `encryption: starttls` or `tls`; in clear is for loopback addresses only.",
+        );
+    }
+    if (smtp.encryption == Encryption::Tls && smtp.port == 587)
+        || (smtp.encryption == Encryption::Starttls && smtp.port == 465)
+    {
+        report(
+            "/provider/smtp/port",
+            Code::UnusualPort,
+            format!("port {} rarely speaks what `encryption` says", smtp.port),
+            "Submission is `starttls` on 587 (RFC 6409) or `tls` on 465 (RFC 8314).",
+        );
+    }
+}
+
+fn check_delegate(delegate: &GraphDelegate, profile: &Profile, report: &mut impl FnMut(&str, Code, String, &str)) {
+    let pointer = "/provider/microsoft-graph-delegate";
+    check_registration(pointer, &delegate.tenant, &delegate.client, report);
+    let user_interface = Function::user_interface();
+    for function in profile.functions.iter().filter(|f| **f != user_interface) {
+        report(
+            &format!("/functions/{function}"),
+            Code::DelegateFunction,
+            format!("a delegate profile is interactive and cannot serve `{function}`: nobody is there to sign in"),
+            "Claim `user-interface` alone here; serve the other function by `microsoft-graph-direct` or `smtp`.",
+        );
+    }
+    match delegate.platform {
+        Client::Native if delegate.redirect != "https://localhost" => report(
+            &format!("{pointer}/redirect"),
+            Code::NativeRedirect,
+            "a native delegate redirects to `https://localhost`".to_owned(),
+            "Write exactly `redirect: https://localhost`.",
+        ),
+        Client::Spa if !is_spa_redirect(&delegate.redirect) => report(
+            &format!("{pointer}/redirect"),
+            Code::SpaRedirect,
+            "a spa delegate redirects to the HTTPS address that users open".to_owned(),
+            "Write the address as the browser shows it: https, a real host, no fragment, no wildcard.",
+        ),
+        _ => {}
+    }
+}
+
+fn check_registration(pointer: &str, tenant: &str, client: &str, report: &mut impl FnMut(&str, Code, String, &str)) {
+    let shared = ["common", "organizations", "consumers"].contains(&tenant.to_ascii_lowercase().as_str());
+    if shared || !(is_guid(tenant) || (tenant.contains('.') && is_host(tenant))) {
+        report(
+            &format!("{pointer}/tenant"),
+            Code::InvalidValue,
+            "a tenant is its id (a GUID) or one of its domain names".to_owned(),
+            "Take the Directory (tenant) ID from the registration's overview page.",
+        );
+    }
+    if !is_guid(client) {
+        report(
+            &format!("{pointer}/client"),
+            Code::InvalidValue,
+            "a client is the application id, a GUID".to_owned(),
+            "Take the Application (client) ID from the registration's overview page.",
+        );
+    }
+}
+
+fn check_names(profiles: &BTreeMap<&ProfileName, &Profile>, out: &mut Vec<Violation>) {
+    let mut seen: BTreeMap<String, &ProfileName> = BTreeMap::new();
+    for name in profiles.keys().copied() {
+        if let Some(first) = seen.insert(name.as_str().to_ascii_lowercase(), name) {
+            out.push(Violation {
+                profile: Some(name.clone()),
+                pointer: String::new(),
+                code: Code::NamesDifferInCase,
+                message: format!("`{name}` and `{first}` differ in case only"),
+                remedy: "Rename one of them: some file systems cannot hold both.".to_owned(),
+            });
+        }
+    }
+}
+
+fn check_claims(resolver: &Resolver<'_>, out: &mut Vec<Violation>) {
+    for conflict in resolver.conflicts() {
+        let whom = conflict.company.map_or("system-wide".to_owned(), |company| format!("for company `{company}`"));
+        out.push(Violation {
+            profile: Some(conflict.second.clone()),
+            pointer: format!("/functions/{}", conflict.function),
+            code: Code::ClaimedTwice,
+            message: format!("`{}` is claimed {whom} by profile `{}` too", conflict.function, conflict.first),
+            remedy: "Remove the function from one of them, disable one, or give them different companies.".to_owned(),
+        });
+    }
+}
+
+fn check_unserved(settings: &Settings, out: &mut Vec<Violation>) {
+    for (index, entry) in settings.unserved.iter().enumerate() {
+        for company in entry.companies.iter().filter(|company| !settings.companies.contains(*company)) {
+            out.push(Violation {
+                profile: None,
+                pointer: format!("/unserved/{index}/companies/{company}"),
+                code: Code::UnknownCompany,
+                message: format!("company `{company}` does not exist in the environment"),
+                remedy: "Add it to `companies`, or remove it here.".to_owned(),
+            });
+        }
+    }
+}
+
+fn check_cells(settings: &Settings, resolver: &Resolver<'_>, out: &mut Vec<Violation>) {
+    let mut lost: BTreeMap<Function, Vec<String>> = BTreeMap::new();
+    for cell in Cell::all(&settings.companies) {
+        if resolver.sender(&cell).is_none() && !settings.is_meant_unserved(&cell.company, cell.function) {
+            let whom = cell.client.map_or(cell.company.to_string(), |c| format!("{} ({})", cell.company, c.id()));
+            lost.entry(cell.function).or_default().push(whom);
+        }
+    }
+    for (function, companies) in lost {
+        let shown = companies.iter().take(5).cloned().collect::<Vec<_>>().join(", ");
+        let more = companies.len().saturating_sub(5);
+        let more = if more == 0 { String::new() } else { format!(" and {more} more") };
+        out.push(Violation {
+            profile: None,
+            pointer: "/companies".to_owned(),
+            code: Code::NobodySends,
+            message: format!("nobody sends `{function}` for {shown}{more}"),
+            remedy: format!(
+                "Let an enabled profile claim `{function}` or what it falls back to, or say under `unserved` that it is meant."
+            ),
+        });
+    }
+}
+
+/// A host name (RFC 1123) or an IP address.
+pub fn is_host(text: &str) -> bool {
+    let label = |l: &str| {
+        (1..=63).contains(&l.len())
+            && l.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_')
+            && !l.starts_with('-')
+            && !l.ends_with('-')
+    };
+    text.parse::<IpAddr>().is_ok() || (text.len() <= 253 && text.split('.').all(label))
+}
+
+/// Whether a host can only be this machine. A name other than `localhost` never counts: it may resolve to anything.
+pub fn is_loopback(host: &str) -> bool {
+    host.eq_ignore_ascii_case("localhost") || host.parse::<IpAddr>().is_ok_and(|ip| ip.is_loopback())
+}
+
+fn is_guid(text: &str) -> bool {
+    text.len() == 36 && uuid::Uuid::try_parse(text).is_ok()
+}
+
+fn is_spa_redirect(redirect: &str) -> bool {
+    let Some(rest) = redirect.strip_prefix("https://") else { return false };
+    let authority = rest.split(['/', '?']).next().unwrap_or_default();
+    let host = authority.rsplit_once(':').map_or(
+        authority,
+        |(host, port)| {
+            if port.parse::<u16>().is_ok() { host } else { authority }
+        },
+    );
+    is_host(host)
+        && redirect.bytes().all(|b| b.is_ascii_graphic() && !matches!(b, b'*' | b'#' | b'\\' | b'<' | b'>' | b'"'))
+}

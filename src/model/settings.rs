@@ -1,0 +1,89 @@
+//! What an environment says besides its profiles, as far as the running service must know it.
+
+use std::collections::BTreeSet;
+
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+use super::{CompanyId, Function};
+
+/// Settings of an environment that the service holds.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+pub struct Settings {
+    /// The companies that exist.
+    #[serde(default)]
+    pub companies: BTreeSet<CompanyId>,
+    /// Cells that are meant to have no sender.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub unserved: Vec<Unserved>,
+    /// Limits that an apply must keep.
+    #[serde(default)]
+    pub policy: Policy,
+}
+
+/// Cells that are meant to have no sender. Without companies: all of them; without functions: all of them.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+pub struct Unserved {
+    /// Why nobody sends these.
+    #[schema(min_length = 1, max_length = 200)]
+    pub reason: String,
+    /// The companies; none named means all.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub companies: BTreeSet<CompanyId>,
+    /// The functions; none named means all.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub functions: BTreeSet<Function>,
+}
+
+impl Settings {
+    /// Whether the environment says that nobody is meant to send this.
+    pub fn is_meant_unserved(&self, company: &CompanyId, function: Function) -> bool {
+        self.unserved.iter().any(|entry| {
+            (entry.companies.is_empty() || entry.companies.contains(company))
+                && (entry.functions.is_empty() || entry.functions.contains(&function))
+        })
+    }
+}
+
+/// Limits that an apply must keep.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+pub struct Policy {
+    /// How much one plan may delete without being told so.
+    #[serde(default)]
+    pub deletes: DeleteLimit,
+    /// What happens to profiles that the reconciler did not make.
+    #[serde(default)]
+    pub prune: Prune,
+}
+
+/// How many profiles one plan may delete: the share, in whole profiles, but at least the floor. Never all of them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields, rename_all = "camelCase", default)]
+pub struct DeleteLimit {
+    /// Share of the live profiles, in percent, rounded down.
+    #[schema(minimum = 0, maximum = 100, default = 30)]
+    pub percent: u8,
+    /// Allowed even where the share is less.
+    #[schema(minimum = 0, maximum = 1000, default = 1)]
+    pub at_least: u16,
+}
+
+impl Default for DeleteLimit {
+    fn default() -> Self {
+        Self { percent: 30, at_least: 1 }
+    }
+}
+
+/// What happens to profiles that the reconciler did not make.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum Prune {
+    /// They are reported and left alone.
+    #[default]
+    Managed,
+    /// They are deleted as if Git had once held them.
+    All,
+}

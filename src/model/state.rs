@@ -1,0 +1,269 @@
+//! What the service holds: settings and profiles, each live and as the last apply left it.
+
+use std::collections::BTreeMap;
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+use super::{
+    Digest, EnvironmentName, Profile, ProfileChange, ProfileName, SecretRecord, SecretReference, Settings,
+    StoredProfile,
+};
+
+/// Everything that the service holds at one generation.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct State {
+    /// The environment that the store belongs to.
+    pub environment: EnvironmentName,
+    /// The number of this state; 0 before the first change.
+    pub generation: u64,
+    /// The environment's settings, live.
+    pub settings: Settings,
+    /// The settings as the last apply left them; none before the first one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub applied_settings: Option<Settings>,
+    /// Who changed the settings last.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub settings_changed: Option<ChangeRecord>,
+    /// Every profile that is live, or that the last apply left and somebody removed since.
+    #[schema(value_type = std::collections::HashMap<String, ProfileState>)]
+    pub profiles: BTreeMap<ProfileName, ProfileState>,
+    /// Every secret that a live or last applied profile names, by digest.
+    #[schema(value_type = std::collections::HashMap<String, SecretRecord>)]
+    pub secrets: BTreeMap<Digest, SecretRecord>,
+}
+
+/// One profile, live and as the last apply left it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct ProfileState {
+    /// What the service holds now; none if it was removed outside Git.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub live: Option<StoredProfile>,
+    /// What the last apply left.
+    pub applied: Applied,
+    /// Who changed the live profile last.
+    pub changed: ChangeRecord,
+}
+
+/// What the last apply left of a profile. `same` is the usual case, and keeps the document small.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "kebab-case")]
+#[expect(clippy::large_enum_variant, reason = "drift is rare, and one more box buys nothing")]
+pub enum Applied {
+    /// No apply has ever set it: it is unmanaged.
+    Never,
+    /// The same as the live one.
+    Same,
+    /// Something else: the live one has drifted.
+    Different(StoredProfile),
+}
+
+/// Who changed something, when, and how.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct ChangeRecord {
+    /// The generation that the change made.
+    pub generation: u64,
+    /// When.
+    #[schema(value_type = String, format = DateTime)]
+    pub at: Timestamp,
+    /// The name of the token that was used.
+    pub by: String,
+    /// How.
+    pub kind: ChangeKind,
+}
+
+/// How a generation came about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum ChangeKind {
+    /// A changeset of the reconciler. It sets what is live and what is last applied.
+    Apply,
+    /// A change by hand. It sets what is live only, so it shows as drift.
+    Manual,
+    /// Back to an earlier generation. It sets what is live only.
+    Rollback,
+}
+
+impl ChangeKind {
+    /// As documents write it.
+    pub fn id(self) -> &'static str {
+        match self {
+            ChangeKind::Apply => "apply",
+            ChangeKind::Manual => "manual",
+            ChangeKind::Rollback => "rollback",
+        }
+    }
+}
+
+impl ProfileState {
+    /// What the last apply left, if any did.
+    pub fn applied(&self) -> Option<&StoredProfile> {
+        match &self.applied {
+            Applied::Never => None,
+            Applied::Same => self.live.as_ref(),
+            Applied::Different(stored) => Some(stored),
+        }
+    }
+
+    /// Puts the pair together, in the one form that equal pairs have.
+    pub fn new(live: Option<StoredProfile>, applied: Option<StoredProfile>, changed: ChangeRecord) -> Self {
+        let applied = match applied {
+            None => Applied::Never,
+            Some(stored) if live.as_ref() == Some(&stored) => Applied::Same,
+            Some(stored) => Applied::Different(stored),
+        };
+        Self { live, applied, changed }
+    }
+}
+
+/// Why a change cannot be made on a state. The state it was computed from must have been another.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ChangeConflict {
+    /// A profile is to be made that is there already.
+    #[error("profile `{0}` exists already")]
+    Exists(ProfileName),
+    /// A profile is to be changed that is not there.
+    #[error("there is no profile `{0}`")]
+    Missing(ProfileName),
+    /// A profile is to be forgotten that is live or was never applied.
+    #[error("profile `{0}` is live or was never applied, so there is nothing to forget")]
+    NothingToForget(ProfileName),
+    /// One changeset names a profile twice.
+    #[error("profile `{0}` is named twice in one changeset")]
+    Twice(ProfileName),
+}
+
+impl State {
+    /// A state with nothing in it: generation 0.
+    pub fn empty(environment: EnvironmentName) -> Self {
+        Self {
+            environment,
+            generation: 0,
+            settings: Settings::default(),
+            applied_settings: None,
+            settings_changed: None,
+            profiles: BTreeMap::new(),
+            secrets: BTreeMap::new(),
+        }
+    }
+
+    /// The live profiles.
+    pub fn live(&self) -> impl Iterator<Item = (&ProfileName, &Profile)> {
+        self.live_stored().map(|(name, stored)| (name, &stored.profile))
+    }
+
+    /// The live profiles, with their secrets' digests.
+    pub fn live_stored(&self) -> impl Iterator<Item = (&ProfileName, &StoredProfile)> {
+        self.profiles.iter().filter_map(|(name, state)| Some((name, state.live.as_ref()?)))
+    }
+
+    /// Makes the changes, all of them or (on a conflict) none that anybody sees: the caller keeps the old state.
+    /// `record` says who makes them; its kind decides whether they count as applied. Secrets are the caller's part.
+    pub fn change(
+        &mut self,
+        settings: Option<&Settings>,
+        changes: &[ProfileChange],
+        record: &ChangeRecord,
+    ) -> Result<(), ChangeConflict> {
+        let by_reconciler = record.kind == ChangeKind::Apply;
+        let mut touched = std::collections::HashSet::with_capacity(changes.len());
+        for name in changes.iter().flat_map(ProfileChange::names) {
+            if !touched.insert(name) {
+                return Err(ChangeConflict::Twice(name.clone()));
+            }
+        }
+        if let Some(settings) = settings {
+            self.settings = settings.clone();
+            self.settings_changed = Some(record.clone());
+            if by_reconciler {
+                self.applied_settings = Some(settings.clone());
+            }
+        }
+        for change in changes {
+            self.change_profile(change, by_reconciler, record)?;
+        }
+        self.generation = record.generation;
+        Ok(())
+    }
+
+    fn change_profile(
+        &mut self,
+        change: &ProfileChange,
+        by_reconciler: bool,
+        record: &ChangeRecord,
+    ) -> Result<(), ChangeConflict> {
+        let is_live = |state: &Self, name: &ProfileName| state.profiles.get(name).is_some_and(|s| s.live.is_some());
+        match change {
+            ProfileChange::Create { name, .. } if is_live(self, name) => {
+                return Err(ChangeConflict::Exists(name.clone()));
+            }
+            ProfileChange::Rename { name, .. } if is_live(self, name) => {
+                return Err(ChangeConflict::Exists(name.clone()));
+            }
+            ProfileChange::Update { name, .. }
+            | ProfileChange::Adopt { name, .. }
+            | ProfileChange::Delete { name }
+            | ProfileChange::Rename { from: name, .. }
+                if !is_live(self, name) =>
+            {
+                return Err(ChangeConflict::Missing(name.clone()));
+            }
+            ProfileChange::Forget { name }
+                if self.profiles.get(name).is_none_or(|s| s.live.is_some() || s.applied().is_none()) =>
+            {
+                return Err(ChangeConflict::NothingToForget(name.clone()));
+            }
+            _ => {}
+        }
+        match change {
+            ProfileChange::Create { name, profile }
+            | ProfileChange::Update { name, profile }
+            | ProfileChange::Adopt { name, profile } => self.set(name, profile, by_reconciler, record),
+            ProfileChange::Rename { from, name, profile } => {
+                self.remove(from, by_reconciler, record);
+                self.set(name, profile, by_reconciler, record);
+            }
+            ProfileChange::Delete { name } | ProfileChange::Forget { name } => {
+                self.remove(name, by_reconciler, record);
+            }
+        }
+        Ok(())
+    }
+
+    fn set(&mut self, name: &ProfileName, profile: &StoredProfile, by_reconciler: bool, record: &ChangeRecord) {
+        let applied = if by_reconciler {
+            Some(profile.clone())
+        } else {
+            self.profiles.get(name).and_then(|state| state.applied().cloned())
+        };
+        let unchanged = self.profiles.get(name).filter(|state| state.live.as_ref() == Some(profile));
+        let changed = unchanged.map_or_else(|| record.clone(), |state| state.changed.clone());
+        self.profiles.insert(name.clone(), ProfileState::new(Some(profile.clone()), applied, changed));
+    }
+
+    fn remove(&mut self, name: &ProfileName, by_reconciler: bool, record: &ChangeRecord) {
+        let Some(state) = self.profiles.remove(name) else { return };
+        if let (false, Some(applied)) = (by_reconciler, state.applied().cloned()) {
+            self.profiles.insert(name.clone(), ProfileState::new(None, Some(applied), record.clone()));
+        }
+    }
+
+    /// The digests that live or last applied profiles name, with the name and the profile that uses them.
+    pub fn used_secrets(&self) -> impl Iterator<Item = (&ProfileName, &SecretReference, &Digest)> {
+        self.profiles.iter().flat_map(|(name, state)| {
+            let different = match &state.applied {
+                Applied::Different(stored) => Some(stored),
+                Applied::Never | Applied::Same => None,
+            };
+            state
+                .live
+                .iter()
+                .chain(different)
+                .flat_map(move |stored| stored.secrets.iter().map(move |(reference, digest)| (name, reference, digest)))
+        })
+    }
+}

@@ -1,0 +1,130 @@
+//! What a plan must not do unless somebody says so for this plan: delete much, delete the default profile, or
+//! take the last sender of a company and function away.
+//!
+//! The plan shows what is guarded, the service enforces it, and both ask here. The limits are those that are live,
+//! not those that the changeset brings: no plan can lift the guard it would run into.
+
+use std::collections::BTreeSet;
+
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+use crate::model::{
+    Allowances, Function, ProfileChange, ProfileName, State,
+    resolution::{Cell, Resolver},
+};
+
+/// A guard that a change runs into.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "kebab-case", tag = "guard")]
+pub enum Guard {
+    /// More deletions than the environment's limit.
+    TooManyDeletes {
+        /// How many there are.
+        deletes: u64,
+        /// How many are allowed.
+        allowed: u64,
+        /// How many profiles are live.
+        live: u64,
+        /// Which would go.
+        names: Vec<ProfileName>,
+    },
+    /// A profile that claims `default` would be deleted.
+    DefaultProfile {
+        /// Which.
+        name: ProfileName,
+    },
+    /// Nobody would send for cells that had a sender.
+    LastSender {
+        /// The profile that sends for them now.
+        name: ProfileName,
+        /// The cells.
+        cells: Vec<Cell>,
+    },
+}
+
+/// The guards that the step from `before` to `after` runs into and `allowances` do not lift. Ordered.
+pub fn check(before: &State, after: &State, changes: &[ProfileChange], allowances: &Allowances) -> Vec<Guard> {
+    let deleted: BTreeSet<&ProfileName> = changes
+        .iter()
+        .filter_map(|change| match change {
+            ProfileChange::Delete { name } => Some(name),
+            _ => None,
+        })
+        .collect();
+    let count = deleted.len() as u64;
+    if allowances.deletes.is_some_and(|allowed| count > 0 && u64::from(allowed) >= count) {
+        return Vec::new();
+    }
+    let mut guards = Vec::new();
+    let unnamed: Vec<&ProfileName> = deleted.iter().copied().filter(|name| !allowances.names.contains(*name)).collect();
+    let live = before.live().count() as u64;
+    let allowed = allowed_deletes(before, live);
+    if count > allowed && !unnamed.is_empty() {
+        let names = deleted.iter().map(|name| (*name).clone()).collect();
+        guards.push(Guard::TooManyDeletes { deletes: count, allowed, live, names });
+    }
+    let default = Function::default_function();
+    for name in unnamed {
+        let claims_default = before
+            .profiles
+            .get(name)
+            .and_then(|state| state.live.as_ref())
+            .is_some_and(|stored| stored.profile.enabled && stored.profile.functions.contains(&default));
+        if claims_default {
+            guards.push(Guard::DefaultProfile { name: name.clone() });
+        }
+    }
+    guards.extend(lost_senders(before, after, allowances));
+    guards
+}
+
+/// The share in whole profiles, at least the floor, and never all of them.
+fn allowed_deletes(before: &State, live: u64) -> u64 {
+    let limit = before.settings.policy.deletes;
+    let share = live * u64::from(limit.percent) / 100;
+    share.max(u64::from(limit.at_least)).min(live.saturating_sub(1))
+}
+
+fn lost_senders(before: &State, after: &State, allowances: &Allowances) -> Vec<Guard> {
+    let (old, new) = (Resolver::new(before.live()), Resolver::new(after.live()));
+    // A company that goes takes its cells along; those are not lost.
+    let kept = before.settings.companies.intersection(&after.settings.companies);
+    let mut lost: std::collections::BTreeMap<&ProfileName, Vec<Cell>> = std::collections::BTreeMap::new();
+    for cell in Cell::all(kept) {
+        if let (Some((sender, _)), None) = (old.sender(&cell), new.sender(&cell)) {
+            lost.entry(sender).or_default().push(cell);
+        }
+    }
+    lost.into_iter()
+        .filter(|(name, _)| !allowances.names.contains(*name))
+        .map(|(name, cells)| Guard::LastSender { name: name.clone(), cells })
+        .collect()
+}
+
+impl Guard {
+    /// What is guarded, in one sentence.
+    pub fn message(&self) -> String {
+        match self {
+            Guard::TooManyDeletes { deletes, allowed, live, names } => {
+                let shown = names.iter().take(10).map(|n| format!("`{n}`")).collect::<Vec<_>>().join(", ");
+                let more = if names.len() > 10 { format!(" and {} more", names.len() - 10) } else { String::new() };
+                format!("{deletes} of {live} profiles would be deleted and {allowed} may be: {shown}{more}")
+            }
+            Guard::DefaultProfile { name } => format!("`{name}` claims `default`, and would be deleted"),
+            Guard::LastSender { name, cells } => {
+                let shown = cells.iter().take(5).map(ToString::to_string).collect::<Vec<_>>().join(", ");
+                let more = if cells.len() > 5 { format!(" and {} more", cells.len() - 5) } else { String::new() };
+                format!("`{name}` is the last that sends for {shown}{more}")
+            }
+        }
+    }
+
+    /// The profile's name to allow, or the number of deletions.
+    pub fn allowance(&self) -> String {
+        match self {
+            Guard::TooManyDeletes { deletes, .. } => deletes.to_string(),
+            Guard::DefaultProfile { name } | Guard::LastSender { name, .. } => name.to_string(),
+        }
+    }
+}
