@@ -3,7 +3,10 @@
 use std::path::PathBuf;
 
 use super::{CliError, Context, variables};
-use crate::{client::Client, model::Code};
+use crate::{
+    client::{Client, Options},
+    model::Code,
+};
 
 /// How to reach the service.
 #[derive(Clone, Debug, Default, clap::Args)]
@@ -18,6 +21,9 @@ pub(crate) struct ServiceOptions {
     /// A PEM file with the certificate authority to trust, besides the machine's [default: MAILWRIGHT_CA_FILE]
     #[arg(long, value_name = "FILE", value_hint = clap::ValueHint::FilePath)]
     pub(crate) ca_file: Option<PathBuf>,
+    /// Send the token over plain http to another machine
+    #[arg(long)]
+    pub(crate) allow_clear_text: bool,
 }
 
 impl ServiceOptions {
@@ -44,7 +50,8 @@ impl ServiceOptions {
                 )
             })?),
         };
-        Client::new(&address, token, authority.as_deref()).map_err(CliError::from)
+        let options = Options { authority: authority.as_deref(), allow_clear_text: self.allow_clear_text };
+        Client::new(&address, token, &options).map_err(CliError::from)
     }
 
     fn token(&self) -> Result<secrecy::SecretString, CliError> {

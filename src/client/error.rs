@@ -15,3 +15,29 @@ pub struct ClientError {
     /// The service's own words, where it answered with a problem.
     pub problem: Option<Box<ProblemDetails>>,
 }
+
+impl ClientError {
+    pub(super) fn new(code: Code, message: impl Into<String>) -> Self {
+        Self { code, message: message.into(), remedy: String::new(), problem: None }
+    }
+
+    pub(super) fn remedy(mut self, remedy: impl Into<String>) -> Self {
+        self.remedy = remedy.into();
+        self
+    }
+
+    /// The document in the answer, or the one to send, is not what it should be.
+    pub(super) fn unreadable(error: &serde_json::Error) -> Self {
+        // serde_json's message may quote a value; the place and the kind are enough.
+        Self::new(
+            Code::IncompleteAnswer,
+            format!(
+                "the service's answer makes no sense: {:?} error at line {}, column {}",
+                error.classify(),
+                error.line(),
+                error.column()
+            ),
+        )
+        .remedy("Nothing was planned or changed by this program. Check that both are of the same version.")
+    }
+}

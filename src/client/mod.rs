@@ -1,24 +1,122 @@
 //! Typed HTTP client of the service's API.
 //!
 //! One method an endpoint. A failure is a [`ClientError`] that says which kind it is, so that "not running",
-//! "wrong token", "wrong certificate" and "another version" are told apart.
+//! "wrong token", "wrong certificate" and "another version" are told apart. Redirects are not followed: a token
+//! goes where the user said and nowhere else. Nothing is retried here; a changeset may be sent again by its id.
 
 mod error;
+mod transport;
 
+use secrecy::SecretString;
+use serde::{Serialize, de::DeserializeOwned};
+
+use crate::{
+    api::{
+        AuditPage, ChangesetResult, Changed, GenerationDetail, GenerationPage, NewToken, Rollback, ServiceInfo, Token,
+        TokenCreated, TokenList,
+    },
+    model::{Changeset, State, resolution::{Cell, Resolution}},
+};
 pub use error::ClientError;
+use transport::Transport;
+
+/// The answer's header that carries [`crate::api::VERSION`].
+pub const VERSION_HEADER: &str = "mailwright-api-version";
 
 /// Talks to one service.
-pub struct Client {}
+pub struct Client {
+    transport: Transport,
+}
+
+/// How to talk to a service.
+#[derive(Default)]
+pub struct Options<'a> {
+    /// Certificate authorities to trust besides the machine's own, as PEM.
+    pub authority: Option<&'a [u8]>,
+    /// Whether `http://` is good enough for a host other than this machine.
+    pub allow_clear_text: bool,
+}
 
 impl Client {
-    /// A client for the service at `address` (`https://host[:port]`), with a bearer token and, besides the
-    /// machine's own, the certificate authorities in `authority` (PEM).
-    pub fn new(_address: &str, _token: secrecy::SecretString, _authority: Option<&[u8]>) -> Result<Self, ClientError> {
-        Err(ClientError {
-            code: crate::model::Code::ServiceUnreachable,
-            message: String::new(),
-            remedy: String::new(),
-            problem: None,
-        })
+    /// A client for the service at `address` (`https://host[:port]`), with a bearer token.
+    pub fn new(address: &str, token: SecretString, options: &Options<'_>) -> Result<Self, ClientError> {
+        Ok(Self { transport: Transport::new(address, token, options)? })
+    }
+
+    /// The address that it talks to.
+    pub fn address(&self) -> &str {
+        self.transport.address()
+    }
+
+    /// `GET /v1/service`.
+    pub async fn service(&self) -> Result<ServiceInfo, ClientError> {
+        self.get("/v1/service").await
+    }
+
+    /// `GET /v1/state`.
+    pub async fn state(&self) -> Result<State, ClientError> {
+        self.get("/v1/state").await
+    }
+
+    /// `POST /v1/changesets`.
+    pub async fn apply(&self, changeset: &Changeset, dry_run: bool) -> Result<ChangesetResult, ClientError> {
+        self.post(&format!("/v1/changesets?dryRun={dry_run}"), changeset).await
+    }
+
+    /// `GET /v1/generations`: the newest `limit`, or those older than `before`.
+    pub async fn generations(&self, before: Option<u64>, limit: u32) -> Result<GenerationPage, ClientError> {
+        let before = before.map(|number| format!("&before={number}")).unwrap_or_default();
+        self.get(&format!("/v1/generations?limit={limit}{before}")).await
+    }
+
+    /// `GET /v1/generations/{number}`.
+    pub async fn generation(&self, number: u64) -> Result<GenerationDetail, ClientError> {
+        self.get(&format!("/v1/generations/{number}")).await
+    }
+
+    /// `POST /v1/rollbacks`.
+    pub async fn roll_back(&self, rollback: &Rollback) -> Result<Changed, ClientError> {
+        self.post("/v1/rollbacks", rollback).await
+    }
+
+    /// `GET /v1/resolve`.
+    pub async fn resolve(&self, cell: &Cell) -> Result<Resolution, ClientError> {
+        let client = cell.client.map(|client| format!("&client={}", client.id())).unwrap_or_default();
+        self.get(&format!("/v1/resolve?company={}&function={}{client}", cell.company, cell.function)).await
+    }
+
+    /// `GET /v1/tokens`.
+    pub async fn tokens(&self) -> Result<TokenList, ClientError> {
+        self.get("/v1/tokens").await
+    }
+
+    /// `POST /v1/tokens`.
+    pub async fn create_token(&self, token: &NewToken) -> Result<TokenCreated, ClientError> {
+        self.post("/v1/tokens", token).await
+    }
+
+    /// `DELETE /v1/tokens/{id}`.
+    pub async fn revoke_token(&self, id: &str) -> Result<Token, ClientError> {
+        let id: String = id.chars().filter(|c| c.is_ascii_alphanumeric() || *c == '-').collect();
+        self.delete(&format!("/v1/tokens/{id}")).await
+    }
+
+    /// `GET /v1/audit`: the oldest `limit`, or those newer than `after`.
+    pub async fn audit(&self, after: Option<u64>, limit: u32) -> Result<AuditPage, ClientError> {
+        let after = after.map(|sequence| format!("&after={sequence}")).unwrap_or_default();
+        self.get(&format!("/v1/audit?limit={limit}{after}")).await
+    }
+
+    async fn get<T: DeserializeOwned>(&self, path: &str) -> Result<T, ClientError> {
+        self.transport.send(reqwest::Method::GET, path, None).await
+    }
+
+    async fn post<B: Serialize + Sync, T: DeserializeOwned>(&self, path: &str, body: &B) -> Result<T, ClientError> {
+        let body = serde_json::to_vec(body).map_err(|error| ClientError::unreadable(&error))?;
+        self.transport.send(reqwest::Method::POST, path, Some(body)).await
+    }
+
+    async fn delete<T: DeserializeOwned>(&self, path: &str) -> Result<T, ClientError> {
+        self.transport.send(reqwest::Method::DELETE, path, None).await
     }
 }

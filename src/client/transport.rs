@@ -1,0 +1,189 @@
+//! One request and its answer: deadlines, limits, and which kind of failure it was.
+
+use std::{error::Error as _, time::Duration};
+
+use reqwest::{
+    Method, Response, StatusCode, Url,
+    header::{AUTHORIZATION, CONTENT_TYPE, HeaderValue},
+    redirect::Policy,
+};
+use secrecy::{ExposeSecret as _, SecretString};
+use serde::de::DeserializeOwned;
+
+use super::{ClientError, Options, VERSION_HEADER};
+use crate::{
+    api::{self, ProblemDetails},
+    model::{Code, rules::is_loopback},
+};
+
+/// The largest answer that is read, in bytes: ten thousand profiles take a twentieth of it.
+const ANSWER_LIMIT: usize = 256 * 1024 * 1024;
+
+/// Sends requests to one service.
+pub(super) struct Transport {
+    http: reqwest::Client,
+    base: Url,
+    address: String,
+    authorization: SecretString,
+}
+
+impl Transport {
+    pub(super) fn new(address: &str, token: SecretString, options: &Options<'_>) -> Result<Self, ClientError> {
+        let base = parse_address(address, options.allow_clear_text)?;
+        let mut builder = reqwest::Client::builder()
+            .user_agent(concat!("mailwright/", env!("CARGO_PKG_VERSION")))
+            .redirect(Policy::none())
+            .connect_timeout(Duration::from_secs(10))
+            .read_timeout(Duration::from_secs(60))
+            .timeout(Duration::from_secs(300));
+        if let Some(pem) = options.authority {
+            let certificates = reqwest::Certificate::from_pem_bundle(pem).ok().filter(|found| !found.is_empty());
+            let certificates = certificates.ok_or_else(|| {
+                ClientError::new(Code::TlsFailed, "the certificate authority's file holds no PEM certificate")
+                    .remedy("Give a file that begins with `-----BEGIN CERTIFICATE-----`.")
+            })?;
+            builder = builder.tls_certs_merge(certificates);
+        }
+        // A token with a line end or other control character would break the header.
+        if token.expose_secret().is_empty() || !token.expose_secret().bytes().all(|b| b.is_ascii_graphic()) {
+            return Err(ClientError::new(Code::TokenMissing, "the token is empty, or has characters that no token has")
+                .remedy("Give the token alone, as `mailwright token create` printed it."));
+        }
+        let http = builder
+            .build()
+            .map_err(|error| ClientError::new(Code::ServiceUnreachable, format!("cannot prepare requests: {error}")))?;
+        let authorization = SecretString::from(format!("Bearer {}", token.expose_secret()));
+        Ok(Self { http, address: base.as_str().trim_end_matches('/').to_owned(), base, authorization })
+    }
+
+    pub(super) fn address(&self) -> &str {
+        &self.address
+    }
+
+    /// Sends, and reads the answer as `T`. `path` begins with a slash and may have a query.
+    pub(super) async fn send<T: DeserializeOwned>(
+        &self,
+        method: Method,
+        path: &str,
+        body: Option<Vec<u8>>,
+    ) -> Result<T, ClientError> {
+        let url = self
+            .base
+            .join(path.trim_start_matches('/'))
+            .map_err(|error| ClientError::new(Code::AddressMissing, format!("`{path}` is no address: {error}")))?;
+        let mut authorization = HeaderValue::from_str(self.authorization.expose_secret())
+            .map_err(|_| ClientError::new(Code::TokenMissing, "the token has characters that no token has"))?;
+        authorization.set_sensitive(true);
+        let mut request = self.http.request(method, url).header(AUTHORIZATION, authorization);
+        if let Some(body) = body {
+            request = request.header(CONTENT_TYPE, "application/json").body(body);
+        }
+        let response = request.send().await.map_err(|error| self.failed(&error))?;
+        let status = response.status();
+        self.check_version(&response)?;
+        let bytes = self.read(response).await?;
+        if status.is_success() {
+            return serde_json::from_slice(&bytes).map_err(|error| ClientError::unreadable(&error));
+        }
+        Err(self.refused(status, &bytes))
+    }
+
+    /// Every answer of a service carries its API version, so a stranger and another version show at once.
+    fn check_version(&self, response: &Response) -> Result<(), ClientError> {
+        let version = response.headers().get(VERSION_HEADER).and_then(|value| value.to_str().ok());
+        match version {
+            Some(version) if version == api::VERSION.to_string() => Ok(()),
+            Some(version) => Err(ClientError::new(
+                Code::VersionMismatch,
+                format!("the service at {} speaks version {version} of the API, this program version {}", self.address, api::VERSION),
+            )
+            .remedy("Use the `mailwright` of the service's version; `mailwright --version` tells this one's.")),
+            None => Err(ClientError::new(
+                Code::NotMailwright,
+                format!("what answers at {} is not a Mailwright service (HTTP {})", self.address, response.status().as_u16()),
+            )
+            .remedy("Check the address; a proxy in between may also answer for it.")),
+        }
+    }
+
+    async fn read(&self, mut response: Response) -> Result<Vec<u8>, ClientError> {
+        let mut bytes = Vec::new();
+        while let Some(chunk) = response.chunk().await.map_err(|error| self.failed(&error))? {
+            if bytes.len() + chunk.len() > ANSWER_LIMIT {
+                return Err(ClientError::new(Code::IncompleteAnswer, "the service's answer is larger than any state can be"));
+            }
+            bytes.extend_from_slice(&chunk);
+        }
+        Ok(bytes)
+    }
+
+    fn refused(&self, status: StatusCode, body: &[u8]) -> ClientError {
+        let Ok(problem) = serde_json::from_slice::<ProblemDetails>(body) else {
+            return ClientError::new(
+                Code::NotMailwright,
+                format!("the service at {} answered HTTP {} without saying why", self.address, status.as_u16()),
+            );
+        };
+        let remedy = match problem.code {
+            Code::TokenRefused if problem.remedy.is_empty() => {
+                "Check which token is in MAILWRIGHT_TOKEN or its file; it may have expired or belong to another service.".to_owned()
+            }
+            _ => problem.remedy.clone(),
+        };
+        ClientError { code: problem.code, message: problem.detail.clone(), remedy, problem: Some(Box::new(problem)) }
+    }
+
+    /// Which kind of failure it was, by what lies at the bottom of it.
+    fn failed(&self, error: &reqwest::Error) -> ClientError {
+        let mut causes = Vec::new();
+        let mut next = error.source();
+        while let Some(cause) = next {
+            causes.push(cause.to_string());
+            next = cause.source();
+        }
+        let bottom = causes.last().cloned().unwrap_or_else(|| error.to_string());
+        let all = causes.join(": ").to_lowercase();
+        let address = &self.address;
+        if all.contains("certificate") || all.contains("unknownissuer") {
+            return ClientError::new(Code::TlsFailed, format!("the certificate of {address} is not trusted: {bottom}"))
+                .remedy("Give the certificate authority with `--ca-file FILE` or MAILWRIGHT_CA_FILE, or correct the address to the name in the certificate.");
+        }
+        if all.contains("corrupt message") || all.contains("invalidcontenttype") || all.contains("handshake") {
+            return ClientError::new(Code::TlsFailed, format!("what answers at {address} does not speak TLS: {bottom}"))
+                .remedy("If the service listens in clear on this machine, its address begins with `http://`.");
+        }
+        if error.is_connect() || error.is_timeout() && !error.is_body() {
+            return ClientError::new(Code::ServiceUnreachable, format!("no service answers at {address}: {bottom}"))
+                .remedy("Start it with `mailwright serve`, or correct the address (`--service URL`, MAILWRIGHT_SERVICE, `service.address`).");
+        }
+        ClientError::new(Code::IncompleteAnswer, format!("the answer of {address} broke off: {bottom}"))
+            .remedy("Try again; a changeset that was already taken is not taken twice.")
+    }
+}
+
+fn parse_address(address: &str, allow_clear_text: bool) -> Result<Url, ClientError> {
+    let wrong = |why: &str| {
+        ClientError::new(Code::AddressMissing, format!("`{address}` is not the address of a service: {why}"))
+            .remedy("Write it as https://host or https://host:port.")
+    };
+    // An address with a password in it is not shown again.
+    if address.contains('@') {
+        return Err(ClientError::new(Code::AddressMissing, "a service's address carries no user name or password")
+            .remedy("Write it as https://host or https://host:port; the token goes into MAILWRIGHT_TOKEN."));
+    }
+    let mut url = Url::parse(address).map_err(|error| wrong(&error.to_string()))?;
+    let host = url.host_str().unwrap_or_default().trim_matches(['[', ']']).to_owned();
+    match url.scheme() {
+        "https" => {}
+        "http" if allow_clear_text || is_loopback(&host) => {}
+        "http" => {
+            return Err(ClientError::new(Code::ClearText, format!("the token would travel to `{host}` in clear"))
+                .remedy("Use https://, or `--allow-clear-text` where the network in between is trusted."));
+        }
+        _ => return Err(wrong("it begins with neither https:// nor http://")),
+    }
+    if !url.path().ends_with('/') {
+        url.set_path(&format!("{}/", url.path()));
+    }
+    Ok(url)
+}
