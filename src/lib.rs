@@ -19,6 +19,7 @@
 //! | [`service`] | the HTTP API: access, validation of what arrives, audit, metrics |
 //! | [`store`] | the `Store` trait and SQLite behind it; every generation is kept |
 //! | [`cli`] | one file a command; the only place that prints |
+//! | [`git`] | which commit the files are of; the one place that runs `git` |
 //! | [`clock`] | the one place that asks what time it is |
 //!
 //! `main.rs` parses, runs and turns the result into an exit code.
@@ -28,6 +29,7 @@ pub mod cli;
 pub mod client;
 pub mod clock;
 pub mod config;
+pub mod git;
 pub mod model;
 pub mod reconcile;
 pub mod secrets;

@@ -1,3 +1,21 @@
 //! Desired, live and last applied to a plan; guards; the plan as text; the changeset that carries it out.
+//!
+//! * [`plan()`] compares three states and gives a [`Plan`] with its changeset. Pure.
+//! * [`guards`] says what nobody may do by accident; the service asks it too.
+//! * [`render`] turns a plan into what people read, from the plan alone.
+//! * [`saved`] keeps a plan in a file and takes it out again, unchanged or not at all.
+//! * [`sealed`] adds the age files that a changeset needs.
+//!
+//! Nothing here talks to the network or prints.
 
+mod diff;
+mod fields;
 pub mod guards;
+pub mod plan;
+pub mod render;
+pub mod saved;
+pub mod sealed;
+mod senders;
+
+pub use diff::{PlanError, Planned, Request, drift, plan};
+pub use plan::Plan;

@@ -1,0 +1,72 @@
+//! A profile as a flat table of fields, which is what plans compare.
+//!
+//! Keys are joined by dots. A list is one field (its items are a set, and sorted); a secret is one field, whose
+//! value is its name, and whose digest stands beside it.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde::Serialize;
+use serde_json::{Value, json};
+
+use crate::model::{Digest, StoredProfile};
+
+/// One field's value.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Field {
+    pub(super) value: Value,
+    /// For a secret: the digest of its age file.
+    pub(super) digest: Option<Digest>,
+}
+
+/// Path to value.
+pub(super) type Fields = BTreeMap<String, Field>;
+
+/// The fields of a profile.
+pub(super) fn of_profile(stored: &StoredProfile) -> Fields {
+    let mut fields = of(&stored.profile);
+    if let Some((reference, pointer)) = stored.profile.provider.secret() {
+        let path = format!("provider{}", pointer.replace('/', "."));
+        let digest = stored.secrets.get(reference).cloned();
+        fields.insert(path, Field { value: json!(reference), digest });
+    }
+    fields
+}
+
+/// The fields of any document without secrets.
+pub(super) fn of(document: &impl Serialize) -> Fields {
+    let mut fields = Fields::new();
+    let document = serde_json::to_value(document).unwrap_or_default();
+    flatten(String::new(), document, &mut fields);
+    fields
+}
+
+fn flatten(path: String, value: Value, out: &mut Fields) {
+    match value {
+        Value::Object(map) if map.keys().eq(["secret"]) => {
+            out.insert(path, Field { value: map["secret"].clone(), digest: None });
+        }
+        Value::Object(map) => {
+            for (key, value) in map {
+                let path = if path.is_empty() { key } else { format!("{path}.{key}") };
+                flatten(path, value, out);
+            }
+        }
+        value => {
+            out.insert(path, Field { value, digest: None });
+        }
+    }
+}
+
+/// The paths at which two tables differ, in order, and how many there are at which they do not.
+pub(super) fn differing<'a>(one: &'a Fields, other: &'a Fields) -> (Vec<&'a str>, usize) {
+    let paths: BTreeSet<&str> = one.keys().chain(other.keys()).map(String::as_str).collect();
+    let all = paths.len();
+    let differing: Vec<&str> = paths.into_iter().filter(|path| one.get(*path) != other.get(*path)).collect();
+    let equal = all - differing.len();
+    (differing, equal)
+}
+
+/// A field's value for a document; null if there is none.
+pub(super) fn value(fields: &Fields, path: &str) -> Value {
+    fields.get(path).map_or(Value::Null, |field| field.value.clone())
+}

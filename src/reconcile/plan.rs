@@ -1,0 +1,375 @@
+//! The plan: what would change, why, and what it does to mail. A value, and a document.
+//!
+//! The JSON document is the plan; what people read is rendered from it, so the two cannot disagree. It has no
+//! field that could hold a secret: of a secret it knows the name, the digests and what kind of change it is.
+//! `schema/plan.schema.json` describes the document.
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use super::guards::Guard;
+use crate::{
+    config::Place,
+    model::{ChangeRecord, Destination, Digest, EnvironmentName, ProfileName, SecretReference, resolution::Cell},
+};
+
+/// The version of the document; a saved plan of another one is refused.
+pub const FORMAT_VERSION: u32 = 1;
+
+/// What would change, why, and what it does to mail.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Plan {
+    /// [`FORMAT_VERSION`].
+    pub format_version: u32,
+    /// Version of the program that made it.
+    pub mailwright: String,
+    /// The environment.
+    pub environment: EnvironmentName,
+    /// The service's address.
+    pub service: String,
+    /// The generation that it starts from.
+    pub base: u64,
+    /// Where the files come from.
+    pub source: Source,
+    /// The profiles that it was limited to; empty means all.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub only: Vec<ProfileName>,
+    /// What somebody changed outside Git since the last apply.
+    pub drift: Vec<Drift>,
+    /// What the plan would change of the environment's settings.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub settings: Option<SettingsChange>,
+    /// What the plan would change, by name.
+    pub changes: Vec<PlannedChange>,
+    /// Profiles that the service has and Git never had; they are left alone.
+    pub unmanaged: Vec<ProfileName>,
+    /// Who sends what differently afterwards.
+    pub senders: Vec<SenderChange>,
+    /// Secrets that would travel to a place they were not accepted for. The service refuses such a plan.
+    pub redirected: Vec<RedirectedSecret>,
+    /// Guards that it runs into and nobody has lifted.
+    pub guards: Vec<Guard>,
+    /// Worth knowing before it is applied.
+    pub hints: Vec<Hint>,
+    /// How much it changes.
+    pub summary: Summary,
+}
+
+/// Where the files come from.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Source {
+    /// The Git commit.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub commit: Option<String>,
+    /// The Git branch.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub branch: Option<String>,
+    /// Whether the work tree has changes that are not committed.
+    #[serde(default)]
+    pub dirty: bool,
+}
+
+/// What happens to a profile.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Action {
+    /// It is made.
+    Create,
+    /// It is changed.
+    Update,
+    /// It gets another name.
+    Rename,
+    /// It is live already, and from now on in Git's care.
+    Adopt,
+    /// It is removed.
+    Delete,
+    /// It was removed outside Git and is gone from Git: the memory of it goes too.
+    Forget,
+}
+
+/// Where a difference comes from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Cause {
+    /// The files changed since the last apply.
+    Git,
+    /// The service was changed since the last apply.
+    Drift,
+    /// Both were.
+    Both,
+}
+
+impl Cause {
+    /// The cause of two things together.
+    #[must_use]
+    pub fn and(self, other: Cause) -> Cause {
+        if self == other { self } else { Cause::Both }
+    }
+}
+
+/// One change of one profile.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct PlannedChange {
+    /// The profile's name afterwards (or before, if it goes).
+    pub name: ProfileName,
+    /// What happens to it.
+    pub action: Action,
+    /// The name before, for a rename.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub previous_name: Option<ProfileName>,
+    /// Where the difference comes from.
+    pub cause: Cause,
+    /// Why, where it is not plain from the fields.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+    /// Where the files declare it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub place: Option<Place>,
+    /// The fields that differ.
+    pub fields: Vec<FieldChange>,
+    /// How many fields stay as they are.
+    pub unchanged: usize,
+}
+
+/// One field that differs.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct FieldChange {
+    /// The field: keys joined by dots.
+    pub path: String,
+    /// What is live; null if nothing is.
+    pub before: Value,
+    /// What it becomes; null if it goes.
+    pub after: Value,
+    /// Where the difference comes from.
+    pub cause: Cause,
+    /// The place in the files that says so.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub place: Option<Place>,
+    /// For a secret: what kind of change it is. `before` and `after` hold its name.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub secret: Option<SecretChange>,
+}
+
+/// What is known of a secret's change.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct SecretChange {
+    /// What kind of change.
+    pub kind: SecretChangeKind,
+    /// Digest of the live age file.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub before: Option<Digest>,
+    /// Digest of the age file in the repository.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub after: Option<Digest>,
+}
+
+/// What kind of change a secret's is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum SecretChangeKind {
+    /// There was none.
+    New,
+    /// Another value.
+    Rotated,
+    /// The same value, sealed anew.
+    Resealed,
+    /// The file changed, and was not made by `mailwright secrets`, so nobody can tell.
+    FileChanged,
+    /// The same file under another name.
+    Renamed,
+    /// It is not used any more.
+    Removed,
+}
+
+/// What the plan would change of the environment's settings.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct SettingsChange {
+    /// Where the difference comes from.
+    pub cause: Cause,
+    /// Where the files declare them.
+    pub place: Place,
+    /// The fields that differ.
+    pub fields: Vec<FieldChange>,
+}
+
+/// Something that was changed outside Git since the last apply.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Drift {
+    /// The profile; none for the environment's settings.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub name: Option<ProfileName>,
+    /// What happened to it.
+    pub kind: DriftKind,
+    /// The fields that differ: `before` is what the last apply left, `after` what is live.
+    pub fields: Vec<DriftField>,
+    /// Who did it last, when, and how.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub by: Option<ChangeRecord>,
+}
+
+/// What happened outside Git.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum DriftKind {
+    /// It was changed.
+    Changed,
+    /// It was removed.
+    Removed,
+}
+
+/// One field that drifted.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct DriftField {
+    /// The field: keys joined by dots.
+    pub path: String,
+    /// What the last apply left.
+    pub applied: Value,
+    /// What is live.
+    pub live: Value,
+}
+
+/// A cell of the table of (company, function) whose sender changes.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct SenderChange {
+    /// The cell.
+    #[serde(flatten)]
+    pub cell: Cell,
+    /// Who sends now.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub before: Option<Sender>,
+    /// Who sends afterwards; none if the cell loses its sender.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub after: Option<Sender>,
+}
+
+/// Who sends for a cell.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Sender {
+    /// The profile.
+    pub profile: ProfileName,
+    /// Its From address; none for a delegate, which sends as the user who signed in.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub from: Option<String>,
+}
+
+/// A secret that would travel to a place it was not accepted for.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct RedirectedSecret {
+    /// The profile that would use it.
+    pub profile: ProfileName,
+    /// Its name.
+    pub secret: SecretReference,
+    /// Its digest.
+    pub digest: Digest,
+    /// Where it was accepted for.
+    pub accepted_for: Destination,
+    /// Where it would travel to.
+    pub would_go_to: Destination,
+    /// The place in the files that says so.
+    pub place: Place,
+}
+
+/// Worth knowing before a plan is applied.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", tag = "hint")]
+pub enum Hint {
+    /// A create and a delete have equal contents: probably a rename.
+    ProbablyRename {
+        /// The profile that would go.
+        from: ProfileName,
+        /// The profile that would be made.
+        to: ProfileName,
+        /// The file to add `renamedFrom:` to.
+        file: String,
+    },
+    /// A `renamedFrom` that has done its work.
+    RenameDone {
+        /// The profile.
+        name: ProfileName,
+        /// The line that can go.
+        place: Place,
+    },
+}
+
+/// How much a plan changes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Summary {
+    /// Profiles to create.
+    pub add: usize,
+    /// Profiles to update; the environment's settings count as one.
+    pub change: usize,
+    /// Profiles to delete.
+    pub destroy: usize,
+    /// Profiles to rename.
+    pub rename: usize,
+    /// Profiles to adopt.
+    pub adopt: usize,
+    /// Profiles to forget.
+    pub forget: usize,
+}
+
+impl PlannedChange {
+    /// Whether it only notes what is so already: nothing that is live would change.
+    pub fn is_note(&self) -> bool {
+        match self.action {
+            Action::Adopt => self.fields.is_empty(),
+            Action::Forget => true,
+            Action::Create | Action::Update | Action::Rename | Action::Delete => false,
+        }
+    }
+}
+
+impl Plan {
+    /// Whether what is live is what the files say. There may still be something to note; see [`Plan::notes`].
+    pub fn is_empty(&self) -> bool {
+        self.changes.iter().all(PlannedChange::is_note) && self.settings.as_ref().is_none_or(|s| s.fields.is_empty())
+    }
+
+    /// How many profiles an apply would note as being in Git's care, or not any more, without changing them.
+    pub fn notes(&self) -> usize {
+        self.changes.iter().filter(|change| change.is_note()).count()
+    }
+
+    /// Whether there is nothing to send at all.
+    pub fn has_nothing_to_send(&self) -> bool {
+        self.changes.is_empty() && self.settings.is_none()
+    }
+
+    /// Where its differences come from; none if it is empty.
+    pub fn cause(&self) -> Option<Cause> {
+        let settings = self.settings.iter().filter(|s| !s.fields.is_empty()).map(|settings| settings.cause);
+        let changes = self.changes.iter().filter(|change| !change.is_note()).map(|change| change.cause);
+        changes.chain(settings).reduce(Cause::and)
+    }
+
+    /// The digest of the document.
+    pub fn digest(&self) -> Digest {
+        Digest::of_value(&serde_json::to_value(self).unwrap_or_default())
+    }
+
+    /// The line that ends what people read: `Plan: 2 to add, 1 to change, 0 to destroy.`
+    pub fn summary_line(&self) -> String {
+        let Summary { add, change, destroy, rename, adopt, forget } = self.summary;
+        let front = if adopt > 0 { format!("{adopt} to adopt, ") } else { String::new() };
+        let mut behind = String::new();
+        if rename > 0 {
+            behind = format!(", {rename} to rename");
+        }
+        if forget > 0 {
+            behind = format!("{behind}, {forget} to forget");
+        }
+        format!("Plan: {front}{add} to add, {change} to change, {destroy} to destroy{behind}.")
+    }
+}

@@ -1,0 +1,172 @@
+//! A plan as a comment on a pull request: the result first, details folded, and short enough to be posted.
+
+use std::fmt::Write as _;
+
+use serde_json::Value;
+
+use super::{secret_words, sender_groups, sender_words, shown};
+use crate::reconcile::plan::{Action, Cause, DriftKind, FieldChange, Hint, Plan, PlannedChange};
+
+/// GitHub takes comments of up to 65,536 characters; this leaves room for what a workflow adds.
+const LIMIT: usize = 60_000;
+
+/// The whole plan. Begins with a hidden marker, so that a workflow can replace its comment instead of adding one.
+pub fn markdown(plan: &Plan) -> String {
+    // Writing to a String cannot fail, so the results of `write!` are dropped throughout.
+    let mut out = String::new();
+    let _ = writeln!(out, "<!-- mailwright plan {} -->", plan.environment);
+    let _ = writeln!(out, "### Mailwright plan: `{}`\n", plan.environment);
+    let result = if plan.is_empty() { "No changes.".to_owned() } else { plan.summary_line() };
+    let _ = writeln!(out, "**{result}**\n");
+    warnings(&mut out, plan);
+    drift(&mut out, plan);
+    senders(&mut out, plan);
+    let tail = tail(plan);
+    details(&mut out, plan, LIMIT.saturating_sub(tail.len()));
+    out.push_str(&tail);
+    out
+}
+
+fn warnings(out: &mut String, plan: &Plan) {
+    for secret in &plan.redirected {
+        let _ = writeln!(
+            out,
+            "> [!CAUTION]\n> `{}`: the secret `{}` would go to a new place: {} instead of {}. The service refuses this; seal the value again.\n",
+            secret.profile, secret.secret, secret.would_go_to, secret.accepted_for
+        );
+    }
+    for guard in &plan.guards {
+        let _ = writeln!(out, "> [!WARNING]\n> {}. If that is meant: `--allow-deletes {}`\n", guard.message(), guard.allowance());
+    }
+    for hint in &plan.hints {
+        if let Hint::ProbablyRename { from, to, file } = hint {
+            let _ = writeln!(out, "> [!TIP]\n> `{to}` has the contents of `{from}`. If it is the same profile, add `renamedFrom: {from}` to `{file}`.\n");
+        }
+    }
+}
+
+fn drift(out: &mut String, plan: &Plan) {
+    if plan.drift.is_empty() {
+        return;
+    }
+    let _ = writeln!(out, "**Changed outside Git since the last apply**\n\n| Profile | Field | Applied | Live | By |\n| --- | --- | --- | --- | --- |");
+    for entry in plan.drift.iter().take(50) {
+        let name = entry.name.as_ref().map_or("(settings)".to_owned(), |name| format!("`{name}`"));
+        let by = entry.by.as_ref().map(|by| format!("{}, generation {}", cell(&by.by), by.generation)).unwrap_or_default();
+        if entry.kind == DriftKind::Removed {
+            let _ = writeln!(out, "| {name} | | | removed | {by} |");
+        }
+        for field in &entry.fields {
+            let _ = writeln!(out, "| {name} | `{}` | {} | {} | {by} |", field.path, code(&field.applied), code(&field.live));
+        }
+    }
+    if plan.drift.len() > 50 {
+        let _ = writeln!(out, "| ... and {} more | | | | |", plan.drift.len() - 50);
+    }
+    out.push('\n');
+}
+
+fn senders(out: &mut String, plan: &Plan) {
+    if plan.senders.is_empty() {
+        return;
+    }
+    let groups = sender_groups(&plan.senders);
+    let lost = plan.senders.iter().filter(|change| change.after.is_none()).count();
+    let lost = if lost > 0 { format!(", **{lost} lose theirs**") } else { String::new() };
+    let _ = writeln!(out, "<details><summary>Who sends differently afterwards ({} cells{lost})</summary>\n", plan.senders.len());
+    let _ = writeln!(out, "| Company: function | Now | Afterwards |\n| --- | --- | --- |");
+    for group in groups.iter().take(50) {
+        let _ = writeln!(out, "| {} | {} | {} |", group.cells_words(), cell(&sender_words(group.before)), cell(&sender_words(group.after)));
+    }
+    if groups.len() > 50 {
+        let _ = writeln!(out, "| ... and {} more | | |", groups.len() - 50);
+    }
+    out.push_str("\n</details>\n\n");
+}
+
+/// One folded block a change, as long as there is room; then the rest is counted.
+fn details(out: &mut String, plan: &Plan, room: usize) {
+    if let Some(settings) = &plan.settings {
+        let mut block = format!("<details><summary>~ environment settings ({})</summary>\n\n```diff\n", settings.place);
+        diff_lines(&mut block, &settings.fields);
+        block.push_str("```\n\n</details>\n\n");
+        out.push_str(&block);
+    }
+    for (index, change) in plan.changes.iter().enumerate() {
+        let block = change_block(change);
+        if out.len() + block.len() + 200 > room {
+            let left = plan.changes.len() - index;
+            let _ = writeln!(out, "_... and {left} more changes; the plan as text or JSON has them all._\n");
+            return;
+        }
+        out.push_str(&block);
+    }
+}
+
+fn change_block(change: &PlannedChange) -> String {
+    let (symbol, word) = match change.action {
+        Action::Create => ("+", "create"),
+        Action::Update => ("~", "update"),
+        Action::Rename => ("→", "rename"),
+        Action::Adopt => ("=", "adopt"),
+        Action::Delete => ("-", "destroy"),
+        Action::Forget => (".", "forget"),
+    };
+    let from = change.previous_name.as_ref().map(|from| format!(" from {from}")).unwrap_or_default();
+    let cause = match change.cause {
+        Cause::Git => "",
+        Cause::Drift => ", drift",
+        Cause::Both => ", Git and drift",
+    };
+    let place = change.place.as_ref().map(|place| format!(", {}", place.file)).unwrap_or_default();
+    let mut block = format!("<details><summary>{symbol} <b>{}</b> ({word}{from}{cause}{place})</summary>\n\n", change.name);
+    if let Some(reason) = &change.reason {
+        let _ = writeln!(block, "{}.\n", cell(reason));
+    }
+    if !change.fields.is_empty() && change.action != Action::Delete {
+        block.push_str("```diff\n");
+        diff_lines(&mut block, &change.fields);
+        block.push_str("```\n");
+    }
+    block.push_str("\n</details>\n\n");
+    block
+}
+
+fn diff_lines(out: &mut String, fields: &[FieldChange]) {
+    for field in fields {
+        if let Some(secret) = &field.secret {
+            let name = field.after.as_str().or(field.before.as_str()).unwrap_or_default();
+            let _ = writeln!(out, "! {} = {name} {}", field.path, secret_words(secret));
+            continue;
+        }
+        if !field.before.is_null() {
+            let _ = writeln!(out, "- {} = {}", field.path, shown(&field.before));
+        }
+        if !field.after.is_null() {
+            let _ = writeln!(out, "+ {} = {}", field.path, shown(&field.after));
+        }
+    }
+}
+
+fn tail(plan: &Plan) -> String {
+    let mut tail = String::new();
+    if !plan.unmanaged.is_empty() {
+        let names = super::listed(plan.unmanaged.iter().map(|name| format!("`{name}`")), 20);
+        let _ = writeln!(tail, "Not in Git and left alone: {names}\n");
+    }
+    let commit = plan.source.commit.as_deref().map(|c| format!(", commit `{}`", c.get(..12).unwrap_or(c))).unwrap_or_default();
+    let dirty = if plan.source.dirty { " with uncommitted changes" } else { "" };
+    let _ = writeln!(tail, "<sub>generation {}{commit}{dirty}. To apply: <code>mailwright apply {}</code></sub>", plan.base, plan.environment);
+    tail
+}
+
+/// A value in a table's cell. Without backticks, pipes or HTML of its own.
+fn code(value: &Value) -> String {
+    let text = shown(value).replace('`', "'").replace('|', "\\|");
+    if text == "null" { String::new() } else { format!("`{text}`") }
+}
+
+/// Text in a table's cell.
+fn cell(text: &str) -> String {
+    text.replace('&', "&amp;").replace('<', "&lt;").replace('|', "\\|").replace('\n', " ")
+}

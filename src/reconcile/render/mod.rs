@@ -1,0 +1,90 @@
+//! A plan as people read it. Made from the plan alone, so that text and document cannot disagree.
+
+mod human;
+mod markdown;
+
+use serde_json::Value;
+
+pub use human::{drift_text, human};
+pub use markdown::markdown;
+
+use super::plan::{SecretChange, SecretChangeKind, Sender, SenderChange};
+
+/// A value on one line: as JSON, with everything that could move the cursor or hide text written as an escape.
+pub fn shown(value: &Value) -> String {
+    let text = match value {
+        Value::Array(items) => format!("[{}]", items.iter().map(shown).collect::<Vec<_>>().join(", ")),
+        other => other.to_string(),
+    };
+    let mut safe = String::with_capacity(text.len());
+    for c in text.chars() {
+        let hides = c.is_control()
+            || matches!(c, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{2069}' | '\u{feff}');
+        if hides { safe.extend(c.escape_unicode()) } else { safe.push(c) }
+    }
+    safe
+}
+
+/// What is said of a secret's change: a fixed word, never a length.
+fn secret_words(change: &SecretChange) -> &'static str {
+    match change.kind {
+        SecretChangeKind::New => "(new secret)",
+        SecretChangeKind::Rotated => "(secret rotated)",
+        SecretChangeKind::Resealed => "(secret resealed, same value)",
+        SecretChangeKind::FileChanged => "(secret file changed)",
+        SecretChangeKind::Renamed => "(same secret under another name)",
+        SecretChangeKind::Removed => "(secret removed)",
+    }
+}
+
+fn sender_words(sender: Option<&Sender>) -> String {
+    match sender {
+        None => "nobody".to_owned(),
+        Some(Sender { profile, from: Some(from) }) => format!("{profile} <{}>", shown(&Value::from(from.as_str())).trim_matches('"')),
+        Some(Sender { profile, from: None }) => format!("{profile} (the signed-in user)"),
+    }
+}
+
+/// Cells with the same step from one sender to another, together: what people can take in.
+struct SenderGroup<'a> {
+    before: Option<&'a Sender>,
+    after: Option<&'a Sender>,
+    cells: Vec<&'a SenderChange>,
+}
+
+/// Groups in the order of their first cell; those that lose their sender come first.
+fn sender_groups(senders: &[SenderChange]) -> Vec<SenderGroup<'_>> {
+    let mut index = std::collections::HashMap::new();
+    let mut groups: Vec<SenderGroup<'_>> = Vec::new();
+    for change in senders {
+        let key = (change.before.as_ref(), change.after.as_ref());
+        let at = *index.entry(key).or_insert_with(|| {
+            groups.push(SenderGroup { before: key.0, after: key.1, cells: Vec::new() });
+            groups.len() - 1
+        });
+        groups[at].cells.push(change);
+    }
+    groups.sort_by_key(|group| group.after.is_some());
+    groups
+}
+
+impl SenderGroup<'_> {
+    /// `EDU1, EDU2: all-documents, document-quality`, cut where it gets long.
+    fn cells_words(&self) -> String {
+        let companies: std::collections::BTreeSet<_> = self.cells.iter().map(|change| &change.cell.company).collect();
+        let functions: std::collections::BTreeSet<_> =
+            self.cells.iter().map(|change| (change.cell.function, change.cell.client)).collect();
+        let functions = functions.into_iter().map(|(function, client)| match client {
+            Some(client) => format!("{function} ({})", client.id()),
+            None => function.to_string(),
+        });
+        format!("{}: {}", listed(companies.iter().map(ToString::to_string), 8), listed(functions, 20))
+    }
+}
+
+/// The first few, and how many more there are.
+fn listed(items: impl Iterator<Item = String>, most: usize) -> String {
+    let items: Vec<String> = items.collect();
+    let shown = items.iter().take(most).map(String::as_str).collect::<Vec<_>>().join(", ");
+    if items.len() > most { format!("{shown} and {} more", items.len() - most) } else { shown }
+}

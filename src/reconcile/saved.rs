@@ -1,0 +1,87 @@
+//! A plan in a file: what was shown is what is applied, or nothing is.
+//!
+//! The file holds the plan and its changeset. It holds no age file, only where each lies and its digest, so it
+//! may travel through a CI system's artifacts; an age file that changed in between makes it outdated.
+
+use std::{collections::BTreeMap, path::PathBuf};
+
+use serde::{Deserialize, Serialize};
+
+use super::{Planned, plan::FORMAT_VERSION};
+use crate::model::{Changeset, Digest};
+
+/// What a plan file holds.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct SavedPlan {
+    /// The plan that was shown.
+    pub plan: super::Plan,
+    /// What carries it out.
+    pub changeset: Changeset,
+    /// Where the age files lie that the service needs, relative to the repository.
+    pub secret_files: BTreeMap<Digest, PathBuf>,
+    /// The digest of the three above.
+    pub digest: Digest,
+}
+
+/// Why a saved plan cannot be used.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum SavedPlanError {
+    /// It is not a plan file.
+    #[error("it is not a saved plan: {0}")]
+    NotAPlan(String),
+    /// It was made by another version.
+    #[error("it has format version {0}, and this program reads version {FORMAT_VERSION}")]
+    Version(u64),
+    /// Its contents do not match its digest.
+    #[error("its contents do not match its digest: somebody changed it")]
+    Damaged,
+}
+
+impl SavedPlan {
+    /// The plan with what it takes to carry it out.
+    pub fn new(planned: &Planned, secret_files: BTreeMap<Digest, PathBuf>) -> Self {
+        let mut saved = Self {
+            plan: planned.plan.clone(),
+            changeset: planned.changeset.clone(),
+            secret_files,
+            digest: Digest::of_bytes(b""),
+        };
+        saved.digest = saved.expected_digest();
+        saved
+    }
+
+    /// Reads a plan file. Refuses one that is damaged or of another version.
+    pub fn read(text: &[u8]) -> Result<Self, SavedPlanError> {
+        let document: serde_json::Value = serde_json::from_slice(text)
+            .map_err(|error| SavedPlanError::NotAPlan(format!("line {}, column {}", error.line(), error.column())))?;
+        let version = document["plan"]["formatVersion"].as_u64();
+        match version {
+            Some(version) if version == u64::from(FORMAT_VERSION) => {}
+            Some(version) => return Err(SavedPlanError::Version(version)),
+            None => return Err(SavedPlanError::NotAPlan("it has no format version".to_owned())),
+        }
+        let saved: Self =
+            serde_json::from_value(document).map_err(|_| SavedPlanError::NotAPlan("parts of it are missing or wrong".to_owned()))?;
+        let consistent = saved.expected_digest() == saved.digest
+            && saved.changeset.provenance.plan == Some(saved.plan.digest())
+            && saved.changeset.base == saved.plan.base
+            && saved.changeset.environment == saved.plan.environment;
+        if consistent { Ok(saved) } else { Err(SavedPlanError::Damaged) }
+    }
+
+    /// The file's text.
+    pub fn to_text(&self) -> String {
+        let mut text = serde_json::to_string_pretty(self).unwrap_or_default();
+        text.push('\n');
+        text
+    }
+
+    fn expected_digest(&self) -> Digest {
+        Digest::of_value(&serde_json::json!({
+            "plan": self.plan,
+            "changeset": self.changeset,
+            "secretFiles": self.secret_files,
+        }))
+    }
+}
