@@ -1,13 +1,226 @@
-//! `mailwright apply`.
+//! `mailwright apply`: changes the running service, all or nothing.
 
-use super::{CliError, Context, Exit};
+use std::{
+    io::IsTerminal as _,
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
-/// Arguments.
+use serde_json::json;
+
+use super::{
+    CliError, Context, Exit, ServiceOptions,
+    environment::{self, Environment},
+    plan::{self, Format, PlanLimits, Planning},
+};
+use crate::{
+    api::{ChangesetOutcome, ChangesetResult},
+    client::Client,
+    model::{Changeset, Code},
+    reconcile::{plan::Plan, saved::SavedPlan, sealed},
+};
+
+/// Change the running service: an environment, or a saved plan
 #[derive(Debug, clap::Args)]
-pub(crate) struct Apply {}
+#[command(after_help = "Examples:\n  mailwright apply dev                       shows the plan and asks\n  \
+    mailwright apply dev --yes                 does not ask; for scripts\n  \
+    mailwright plan dev --out dev.plan && mailwright apply dev.plan --yes\n  \
+    mailwright apply dev --allow-deletes 2     two deletions are meant, for this plan only\n\n\
+    One request, one transaction: the service takes all of it or nothing. A service that moved on since the plan\n\
+    was made refuses it. Sending the same plan again changes nothing.")]
+pub(crate) struct Apply {
+    /// The environment, or a file that `plan --out` wrote
+    #[arg(value_name = "ENV|PLANFILE", value_hint = clap::ValueHint::AnyPath)]
+    what: String,
+    /// Do not ask
+    #[arg(long, short = 'y')]
+    yes: bool,
+    /// How to print the plan and the result
+    #[arg(long, value_enum, default_value_t = Format::Human, value_name = "FORMAT")]
+    format: Format,
+    #[command(flatten)]
+    limits: PlanLimits,
+    #[command(flatten)]
+    service: ServiceOptions,
+}
 
 impl Apply {
-    pub(crate) fn run(self, _context: &Context) -> Result<Exit, CliError> {
-        Err(CliError::new("not written yet"))
+    pub(crate) fn run(self, context: &Context) -> Result<Exit, CliError> {
+        plan::json_even_on_errors(context, self.format, || match self.plan_file() {
+            Some(path) => self.apply_saved(context, &path),
+            None => self.apply_environment(context),
+        })
+    }
+
+    /// A plan file is what has a path's look and is a file; everything else is an environment.
+    fn plan_file(&self) -> Option<PathBuf> {
+        let looks_like_a_path = self.what.contains(['/', '\\', '.']);
+        let path = Path::new(&self.what);
+        (looks_like_a_path && path.is_file()).then(|| path.to_owned())
+    }
+
+    fn apply_environment(&self, context: &Context) -> Result<Exit, CliError> {
+        let mut planning = Planning::start(context, &self.what, &self.limits, &self.service)?;
+        if self.format == Format::Human {
+            plan::show(context, self.format, &planning.planned.plan, None);
+        }
+        blocked(&planning.planned.plan)?;
+        if planning.planned.plan.has_nothing_to_send() {
+            self.report(context, &planning.planned.plan, None);
+            return Ok(Exit::Done);
+        }
+        // What is only noted changes nothing that is live, so there is nothing to ask about.
+        if !planning.planned.plan.is_empty() {
+            self.confirm(context, &planning.planned.plan)?;
+        }
+        environment::attach(&mut planning.planned, &planning.environment, &planning.desired, &planning.state)?;
+        let result = planning.runtime.block_on(send(context, &planning.client, &planning.planned.changeset))?;
+        self.report(context, &planning.planned.plan, Some(&result));
+        Ok(Exit::Done)
+    }
+
+    fn apply_saved(&self, context: &Context, path: &Path) -> Result<Exit, CliError> {
+        if !self.limits.is_none() {
+            return Err(CliError::coded(
+                Code::Usage,
+                "a saved plan is applied as it is: `--only` and `--allow-deletes` belong to `plan`",
+            )
+            .remedy("Plan again with these options, and save that."));
+        }
+        let text = std::fs::read(path)
+            .map_err(|error| CliError::coded(Code::Unreadable, format!("cannot read `{}`: {error}", path.display())))?;
+        let saved = SavedPlan::read(&text).map_err(|error| {
+            CliError::coded(Code::PlanDamaged, format!("`{}`: {error}", path.display())).remedy("Plan again.")
+        })?;
+        // The address comes from the repository or the user, never from the file: a plan that somebody else made
+        // must not decide where the token goes.
+        let environment = Environment::find(context, saved.plan.environment.as_str())?;
+        let client = environment.client(context, &self.service)?;
+        let SavedPlan { plan: shown, mut changeset, secret_files, .. } = saved;
+        if self.format == Format::Human {
+            plan::show(context, self.format, &shown, None);
+        }
+        blocked(&shown)?;
+        if shown.has_nothing_to_send() {
+            self.report(context, &shown, None);
+            return Ok(Exit::Done);
+        }
+        self.confirm(context, &shown)?;
+        sealed::attach(&mut changeset, &secret_files, environment.repository.root())
+            .map_err(|error| CliError::coded(Code::PlanOutdated, error.to_string()).remedy("Plan again."))?;
+        let result = context.runtime()?.block_on(send(context, &client, &changeset))?;
+        self.report(context, &shown, Some(&result));
+        Ok(Exit::Done)
+    }
+
+    fn confirm(&self, context: &Context, plan: &Plan) -> Result<(), CliError> {
+        if self.yes {
+            return Ok(());
+        }
+        if !std::io::stdin().is_terminal() {
+            return Err(CliError::coded(
+                Code::NotConfirmed,
+                "nobody is there to confirm the plan, so nothing was changed",
+            )
+            .remedy(
+                "Give `--yes`, or save the plan with `mailwright plan --out FILE` and apply that file with `--yes`.",
+            ));
+        }
+        if self.format != Format::Human {
+            context.printer.note(&plan.summary_line());
+        }
+        let question = format!("\nApply this to {} ({})? Only `yes` will do:", plan.environment, plan.service);
+        match context.printer.ask(&question).as_deref() {
+            Some("yes") => Ok(()),
+            _ => Err(CliError::coded(Code::NotConfirmed, "not confirmed, so nothing was changed")),
+        }
+    }
+
+    fn report(&self, context: &Context, plan: &Plan, result: Option<&ChangesetResult>) {
+        if self.format == Format::Json {
+            context.printer.out(&format!("{:#}", json!({ "plan": plan, "result": result })));
+            return;
+        }
+        if self.format == Format::Markdown {
+            plan::show(context, self.format, plan, None);
+        }
+        let Some(result) = result else { return };
+        for warning in &result.warnings {
+            let whom = warning.profile.as_ref().map_or("the environment".to_owned(), |name| format!("`{name}`"));
+            context.printer.note(&format!("warning[{}]: {whom}: {}", warning.code, warning.message));
+        }
+        context.printer.out(&complete(result));
+    }
+}
+
+/// `Apply complete! Resources: 2 added, 1 changed, 0 destroyed. Generation 4.`
+fn complete(result: &ChangesetResult) -> String {
+    let green = anstyle::AnsiColor::Green.on_default().bold();
+    if result.outcome == ChangesetOutcome::AlreadyApplied {
+        return format!("{green}Already applied{green:#} as generation {}; nothing changed now.", result.generation);
+    }
+    let summary = &result.summary;
+    let changed = summary.changed + u64::from(summary.settings);
+    let mut more = String::new();
+    for (count, word) in [(summary.renamed, "renamed"), (summary.adopted, "adopted"), (summary.forgotten, "forgotten")]
+    {
+        if count > 0 {
+            more = format!("{more}, {count} {word}");
+        }
+    }
+    format!(
+        "{green}Apply complete!{green:#} Resources: {} added, {changed} changed, {} destroyed{more}. Generation {}.",
+        summary.added, summary.destroyed, result.generation
+    )
+}
+
+/// What the plan itself says it cannot get past. Checked before anybody is asked.
+fn blocked(plan: &Plan) -> Result<(), CliError> {
+    if let Some(secret) = plan.redirected.first() {
+        return Err(CliError::coded(
+            Code::SecretRedirected,
+            format!(
+                "the secret `{}` of `{}` would travel to {}, and was accepted for {}; nothing was changed",
+                secret.secret, secret.profile, secret.would_go_to, secret.accepted_for
+            ),
+        )
+        .detail(format!("declared at {}", secret.place))
+        .remedy(format!(
+            "If the new place is meant, somebody who knows the value seals it again: mailwright secrets set {} {}",
+            plan.environment, secret.secret
+        )));
+    }
+    if plan.guards.is_empty() {
+        return Ok(());
+    }
+    let mut error = CliError::coded(Code::DeletionGuarded, "the plan runs into a guard; nothing was changed");
+    for guard in &plan.guards {
+        error = error.detail(guard.message());
+    }
+    let allow = plan.guards.iter().map(crate::reconcile::guards::Guard::allowance).collect::<Vec<_>>();
+    let number = allow.iter().find(|text| text.parse::<u32>().is_ok());
+    let allow = number.cloned().unwrap_or_else(|| allow.join(","));
+    Err(error.remedy(format!("If that is meant, for this plan only: --allow-deletes {allow}")))
+}
+
+/// Sends the changeset, and says that it is still at it where that takes long.
+async fn send(context: &Context, client: &Client, changeset: &Changeset) -> Result<ChangesetResult, CliError> {
+    let changes = changeset.changes.len();
+    if changes >= 1000 {
+        context
+            .printer
+            .note(&format!("Sending {changes} changes and {} secrets in one request ...", changeset.secrets.len()));
+    }
+    let started = std::time::Instant::now();
+    let mut request = std::pin::pin!(client.apply(changeset, false));
+    let mut every = tokio::time::interval(Duration::from_secs(5));
+    every.tick().await;
+    loop {
+        tokio::select! {
+            result = &mut request => return result.map_err(CliError::from),
+            _ = every.tick() => {
+                context.printer.note(&format!("Still waiting for the service, {} s ...", started.elapsed().as_secs()));
+            }
+        }
     }
 }

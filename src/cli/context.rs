@@ -47,6 +47,12 @@ impl Context {
         Ok(if found == here { PathBuf::from(".") } else { found.to_owned() })
     }
 
+    /// The repository's files.
+    pub(crate) fn repository(&self) -> Result<crate::config::Repository, CliError> {
+        let root = self.project()?;
+        crate::config::Repository::open(&root).map_err(|report| super::environment::problems(self, &report))
+    }
+
     /// A runtime for commands that talk to the service.
     pub(crate) fn runtime(&self) -> Result<tokio::runtime::Runtime, CliError> {
         tokio::runtime::Builder::new_multi_thread()

@@ -1,13 +1,76 @@
-//! `mailwright drift`.
+//! `mailwright drift`: whether somebody changed the service outside Git.
 
-use super::{CliError, Context, Exit};
+use serde_json::json;
 
-/// Arguments.
+use super::{
+    CliError, Context, Exit, ServiceOptions,
+    environment::{self, Environment},
+    plan::{self, Format},
+};
+use crate::{
+    model::ProfileName,
+    reconcile::{self, render},
+};
+
+/// Tell whether somebody changed the service outside Git
 #[derive(Debug, clap::Args)]
-pub(crate) struct Drift {}
+#[command(
+    after_help = "Exit codes: 0 no drift, 1 error, 2 drift.\n\nExamples:\n  mailwright drift prod\n  mailwright drift prod --format json\n\n\
+    Drift is what is live and not what the last apply left. What the files say plays no part; `mailwright plan` compares\n\
+    all three. Profiles that no apply ever made are listed, and are not drift."
+)]
+pub(crate) struct Drift {
+    /// The environment
+    environment: String,
+    /// How to print it
+    #[arg(long, value_enum, default_value_t = Format::Human, value_name = "FORMAT")]
+    format: Format,
+    #[command(flatten)]
+    service: ServiceOptions,
+}
 
 impl Drift {
-    pub(crate) fn run(self, _context: &Context) -> Result<Exit, CliError> {
-        Err(CliError::new("not written yet"))
+    pub(crate) fn run(self, context: &Context) -> Result<Exit, CliError> {
+        plan::json_even_on_errors(context, self.format, || self.drift(context))
+    }
+
+    fn drift(&self, context: &Context) -> Result<Exit, CliError> {
+        let environment = Environment::find(context, &self.environment)?;
+        let client = environment.client(context, &self.service)?;
+        let state = context.runtime()?.block_on(environment::state(&client, &environment.name))?;
+        let drift = reconcile::drift(&state);
+        let unmanaged: Vec<&ProfileName> = state
+            .profiles
+            .iter()
+            .filter(|(_, profile)| profile.live.is_some() && profile.applied().is_none())
+            .map(|(name, _)| name)
+            .collect();
+        if self.format == Format::Json {
+            let document = json!({
+                "environment": environment.name, "generation": state.generation, "drift": drift, "unmanaged": unmanaged,
+            });
+            context.printer.out(&format!("{document:#}"));
+        } else {
+            let mut text = render::drift_text(&drift);
+            if !unmanaged.is_empty() {
+                let names = unmanaged.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
+                text = format!("{text}Not in Git, and made outside it: {names}\n\n");
+            }
+            let summary = match drift.len() {
+                0 => format!("No drift in {} at generation {}.", environment.name, state.generation),
+                1 => format!("1 object of {} was changed outside Git.", environment.name),
+                count => format!("{count} objects of {} were changed outside Git.", environment.name),
+            };
+            let next = if drift.is_empty() {
+                String::new()
+            } else {
+                format!(
+                    "\n`mailwright plan {0}` shows what would be taken back; to keep a change, write it into the files.",
+                    environment.name
+                )
+            };
+            context.printer.out(&format!("{text}{summary}{next}"));
+        }
+        Ok(if drift.is_empty() { Exit::Done } else { Exit::Code(2) })
     }
 }

@@ -90,7 +90,12 @@ pub(crate) fn profile_name(text: &str) -> Result<ProfileName, CliError> {
 }
 
 /// Puts the age files into a plan's changeset.
-pub(crate) fn attach(planned: &mut Planned, environment: &Environment, desired: &Desired, state: &State) -> Result<(), CliError> {
+pub(crate) fn attach(
+    planned: &mut Planned,
+    environment: &Environment,
+    desired: &Desired,
+    state: &State,
+) -> Result<(), CliError> {
     let files = reconcile::sealed::needed(desired, state, &planned.changeset);
     reconcile::sealed::attach(&mut planned.changeset, &files, environment.repository.root())
         .map_err(|error| CliError::coded(Code::PlanOutdated, error.to_string()).remedy("Plan again."))

@@ -18,11 +18,13 @@ pub(crate) struct CliError {
     pub(crate) remedy: Option<String>,
     /// The problems were printed already; only the exit code is left to tell.
     pub(crate) silent: bool,
+    /// Standard output has told it already, as JSON.
+    pub(crate) in_json: bool,
 }
 
 impl CliError {
     pub(crate) fn new(message: impl Into<String>) -> Self {
-        Self { code: None, message: message.into(), details: Vec::new(), remedy: None, silent: false }
+        Self { code: None, message: message.into(), details: Vec::new(), remedy: None, silent: false, in_json: false }
     }
 
     pub(crate) fn coded(code: Code, message: impl Into<String>) -> Self {

@@ -1,13 +1,90 @@
-//! `mailwright history`.
+//! `mailwright history`: the generations of the service's state.
 
-use super::{CliError, Context, Exit};
+use super::{
+    CliError, Context, Exit, ServiceOptions,
+    environment::Environment,
+    plan::{self, Format},
+};
+use crate::api::{ChangeSummary, Generation};
 
-/// Arguments.
+/// The generations of the service's state, newest first
 #[derive(Debug, clap::Args)]
-pub(crate) struct History {}
+#[command(after_help = "Examples:\n  mailwright history prod\n  mailwright history prod --limit 100 --format json")]
+pub(crate) struct History {
+    /// The environment
+    environment: String,
+    /// How many to show
+    #[arg(long, default_value_t = 20, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1000))]
+    limit: u32,
+    /// Only those older than this generation
+    #[arg(long, value_name = "GENERATION")]
+    before: Option<u64>,
+    /// How to print it
+    #[arg(long, value_enum, default_value_t = Format::Human, value_name = "FORMAT")]
+    format: Format,
+    #[command(flatten)]
+    service: ServiceOptions,
+}
 
 impl History {
-    pub(crate) fn run(self, _context: &Context) -> Result<Exit, CliError> {
-        Err(CliError::new("not written yet"))
+    pub(crate) fn run(self, context: &Context) -> Result<Exit, CliError> {
+        plan::json_even_on_errors(context, self.format, || self.history(context))
     }
+
+    fn history(&self, context: &Context) -> Result<Exit, CliError> {
+        let environment = Environment::find(context, &self.environment)?;
+        let client = environment.client(context, &self.service)?;
+        let page = context.runtime()?.block_on(client.generations(self.before, self.limit))?;
+        if self.format == Format::Json {
+            context.printer.out(&format!("{:#}", serde_json::to_value(&page).unwrap_or_default()));
+            return Ok(Exit::Done);
+        }
+        if page.generations.is_empty() {
+            context.printer.out("No generations: nothing has changed since the store was made.");
+            return Ok(Exit::Done);
+        }
+        let rows = page.generations.iter().map(row);
+        context.printer.out(&super::table::table(&["generation", "at", "by", "how", "commit", "what"], rows));
+        if let Some(next) = page.next_before {
+            context.printer.note(&format!("Older ones: mailwright history {} --before {next}", environment.name));
+        }
+        Ok(Exit::Done)
+    }
+}
+
+fn row(generation: &Generation) -> Vec<String> {
+    let how = match generation.rolled_back_to {
+        Some(to) => format!("rollback to {to}"),
+        None => generation.kind.id().to_owned(),
+    };
+    let mut commit = generation.provenance.commit.as_deref().map_or("-".to_owned(), |c| c.chars().take(12).collect());
+    if generation.provenance.dirty {
+        commit.push('+');
+    }
+    vec![
+        generation.number.to_string(),
+        generation.at.strftime("%Y-%m-%d %H:%M:%SZ").to_string(),
+        generation.by.clone(),
+        how,
+        commit,
+        words(&generation.summary),
+    ]
+}
+
+/// `2 added, 1 changed`.
+pub(super) fn words(summary: &ChangeSummary) -> String {
+    let counted = [
+        (summary.added, "added"),
+        (summary.changed, "changed"),
+        (summary.destroyed, "destroyed"),
+        (summary.renamed, "renamed"),
+        (summary.adopted, "adopted"),
+        (summary.forgotten, "forgotten"),
+    ];
+    let mut words: Vec<String> =
+        counted.iter().filter(|(count, _)| *count > 0).map(|(count, word)| format!("{count} {word}")).collect();
+    if summary.settings {
+        words.push("settings".to_owned());
+    }
+    if words.is_empty() { "nothing".to_owned() } else { words.join(", ") }
 }

@@ -12,10 +12,13 @@ use serde::{Serialize, de::DeserializeOwned};
 
 use crate::{
     api::{
-        AuditPage, ChangesetResult, Changed, GenerationDetail, GenerationPage, NewToken, Rollback, ServiceInfo, Token,
+        AuditPage, Changed, ChangesetResult, GenerationDetail, GenerationPage, NewToken, Rollback, ServiceInfo, Token,
         TokenCreated, TokenList,
     },
-    model::{Changeset, State, resolution::{Cell, Resolution}},
+    model::{
+        Changeset, State,
+        resolution::{Cell, Resolution},
+    },
 };
 pub use error::ClientError;
 use transport::Transport;

@@ -46,8 +46,11 @@ impl Transport {
         }
         // A token with a line end or other control character would break the header.
         if token.expose_secret().is_empty() || !token.expose_secret().bytes().all(|b| b.is_ascii_graphic()) {
-            return Err(ClientError::new(Code::TokenMissing, "the token is empty, or has characters that no token has")
-                .remedy("Give the token alone, as `mailwright token create` printed it."));
+            return Err(ClientError::new(
+                Code::TokenMissing,
+                "the token is empty, or has characters that no token has",
+            )
+            .remedy("Give the token alone, as `mailwright token create` printed it."));
         }
         let http = builder
             .build()
@@ -95,12 +98,20 @@ impl Transport {
             Some(version) if version == api::VERSION.to_string() => Ok(()),
             Some(version) => Err(ClientError::new(
                 Code::VersionMismatch,
-                format!("the service at {} speaks version {version} of the API, this program version {}", self.address, api::VERSION),
+                format!(
+                    "the service at {} speaks version {version} of the API, this program version {}",
+                    self.address,
+                    api::VERSION
+                ),
             )
             .remedy("Use the `mailwright` of the service's version; `mailwright --version` tells this one's.")),
             None => Err(ClientError::new(
                 Code::NotMailwright,
-                format!("what answers at {} is not a Mailwright service (HTTP {})", self.address, response.status().as_u16()),
+                format!(
+                    "what answers at {} is not a Mailwright service (HTTP {})",
+                    self.address,
+                    response.status().as_u16()
+                ),
             )
             .remedy("Check the address; a proxy in between may also answer for it.")),
         }
@@ -110,7 +121,10 @@ impl Transport {
         let mut bytes = Vec::new();
         while let Some(chunk) = response.chunk().await.map_err(|error| self.failed(&error))? {
             if bytes.len() + chunk.len() > ANSWER_LIMIT {
-                return Err(ClientError::new(Code::IncompleteAnswer, "the service's answer is larger than any state can be"));
+                return Err(ClientError::new(
+                    Code::IncompleteAnswer,
+                    "the service's answer is larger than any state can be",
+                ));
             }
             bytes.extend_from_slice(&chunk);
         }
@@ -149,8 +163,11 @@ impl Transport {
                 .remedy("Give the certificate authority with `--ca-file FILE` or MAILWRIGHT_CA_FILE, or correct the address to the name in the certificate.");
         }
         if all.contains("corrupt message") || all.contains("invalidcontenttype") || all.contains("handshake") {
-            return ClientError::new(Code::TlsFailed, format!("what answers at {address} does not speak TLS: {bottom}"))
-                .remedy("If the service listens in clear on this machine, its address begins with `http://`.");
+            return ClientError::new(
+                Code::TlsFailed,
+                format!("what answers at {address} does not speak TLS: {bottom}"),
+            )
+            .remedy("If the service listens in clear on this machine, its address begins with `http://`.");
         }
         if error.is_connect() || error.is_timeout() && !error.is_body() {
             return ClientError::new(Code::ServiceUnreachable, format!("no service answers at {address}: {bottom}"))

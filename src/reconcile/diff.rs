@@ -108,7 +108,9 @@ impl PlanError {
             PlanError::UnknownProfile { meant: Some(meant), .. } => format!("Did you mean `{meant}`?"),
             PlanError::UnknownProfile { meant: None, .. } => "`mailwright status` lists the live ones.".to_owned(),
             PlanError::Rename { from, .. } => {
-                format!("Remove `renamedFrom`, or first remove one of the two; `mailwright show ENV {from}` tells more.")
+                format!(
+                    "Remove `renamedFrom`, or first remove one of the two; `mailwright show ENV {from}` tells more."
+                )
             }
             PlanError::Inconsistent(_) => "Nothing was changed. Please report this.".to_owned(),
         }
@@ -265,17 +267,21 @@ impl<'a> Comparison<'a> {
                     }
                     renames.insert(name, from);
                 }
-                (false, true) => hints.push(Hint::RenameDone {
-                    name: name.clone(),
-                    place: profile.place_of("/renamedFrom").clone(),
-                }),
+                (false, true) => {
+                    hints.push(Hint::RenameDone { name: name.clone(), place: profile.place_of("/renamedFrom").clone() })
+                }
                 (false, false) => {}
             }
         }
         Ok(renames)
     }
 
-    fn rename(&self, from: &ProfileName, name: &ProfileName, wanted: &DesiredProfile) -> (PlannedChange, ProfileChange) {
+    fn rename(
+        &self,
+        from: &ProfileName,
+        name: &ProfileName,
+        wanted: &DesiredProfile,
+    ) -> (PlannedChange, ProfileChange) {
         let found = self.state.profiles.get(from);
         let live = found.and_then(|state| state.live.as_ref());
         let (fields, unchanged) = self.field_changes(wanted, live, found.and_then(ProfileState::applied));
@@ -351,9 +357,11 @@ impl<'a> Comparison<'a> {
                 let cause = if live == applied { Cause::Git } else { Cause::Both };
                 (Action::Delete, cause, "because no file declares it any more".to_owned())
             }
-            (Some(_), None) if self.desired.settings.policy.prune == Prune::All => {
-                (Action::Delete, Cause::Git, "because the environment says `prune: all` and no file declares it".to_owned())
-            }
+            (Some(_), None) if self.desired.settings.policy.prune == Prune::All => (
+                Action::Delete,
+                Cause::Git,
+                "because the environment says `prune: all` and no file declares it".to_owned(),
+            ),
             (Some(_), None) => return None,
             (None, _) => {
                 let by = outside_git(&found.changed);
@@ -470,11 +478,7 @@ impl<'a> Comparison<'a> {
             if let ProfileChange::Create { name, profile } = change
                 && let (Some(from), Some(place)) = (gone.remove(&key(profile)), &planned.place)
             {
-                hints.push(Hint::ProbablyRename {
-                    from: from.clone(),
-                    to: name.clone(),
-                    file: place.file.clone(),
-                });
+                hints.push(Hint::ProbablyRename { from: from.clone(), to: name.clone(), file: place.file.clone() });
             }
         }
     }
@@ -534,7 +538,9 @@ pub fn drift(state: &State) -> Vec<Drift> {
         let shown = |fields: &Fields, path: &str| match fields.get(path) {
             // Two secrets of one name differ in their digest only.
             Some(field) => match &field.digest {
-                Some(digest) => serde_json::json!(format!("{} ({})", field.value.as_str().unwrap_or_default(), digest.short())),
+                Some(digest) => {
+                    serde_json::json!(format!("{} ({})", field.value.as_str().unwrap_or_default(), digest.short()))
+                }
                 None => field.value.clone(),
             },
             None => Value::Null,
@@ -558,9 +564,7 @@ pub fn drift(state: &State) -> Vec<Drift> {
     for (name, profile) in &state.profiles {
         let crate::model::Applied::Different(applied) = &profile.applied else { continue };
         let (kind, fields) = match &profile.live {
-            Some(live) => {
-                (DriftKind::Changed, compare(&fields::of_profile(applied), &fields::of_profile(live)))
-            }
+            Some(live) => (DriftKind::Changed, compare(&fields::of_profile(applied), &fields::of_profile(live))),
             None => (DriftKind::Removed, Vec::new()),
         };
         drift.push(Drift { name: Some(name.clone()), kind, fields, by: Some(profile.changed.clone()) });
@@ -580,7 +584,8 @@ fn redirected(desired: &Desired, state: &State, operations: &[ProfileChange]) ->
         let destination = stored.profile.provider.destination();
         let first = accepted.entry(digest).or_insert_with(|| destination.clone());
         if *first != destination {
-            let place = desired.profiles.get(change.name()).map(|profile| profile.place_of(&format!("/provider{pointer}")));
+            let place =
+                desired.profiles.get(change.name()).map(|profile| profile.place_of(&format!("/provider{pointer}")));
             redirected.push(RedirectedSecret {
                 profile: change.name().clone(),
                 secret: reference.clone(),
@@ -607,4 +612,40 @@ fn summary(changes: &[PlannedChange], settings: bool) -> Summary {
         }
     }
     summary
+}
+
+/// One row of a profile's desired and live fields side by side.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct BesideRow {
+    /// The field: keys joined by dots.
+    pub path: String,
+    /// What the files say, fit to print; empty if nothing.
+    pub desired: String,
+    /// What is live, fit to print; empty if nothing.
+    pub live: String,
+    /// Whether the two differ.
+    pub differs: bool,
+}
+
+/// A profile's fields, desired beside live. Of a secret: its name and the beginning of its digest.
+pub fn beside(desired: Option<&StoredProfile>, live: Option<&StoredProfile>) -> Vec<BesideRow> {
+    let (desired, live) =
+        (desired.map(fields::of_profile).unwrap_or_default(), live.map(fields::of_profile).unwrap_or_default());
+    let shown = |fields: &Fields, path: &str| match fields.get(path) {
+        None => String::new(),
+        Some(field) => match &field.digest {
+            Some(digest) => format!("{} (secret, {})", field.value.as_str().unwrap_or_default(), digest.short()),
+            None => super::render::shown(&field.value),
+        },
+    };
+    let paths: BTreeSet<&String> = desired.keys().chain(live.keys()).collect();
+    paths
+        .into_iter()
+        .map(|path| BesideRow {
+            path: path.clone(),
+            desired: shown(&desired, path),
+            live: shown(&live, path),
+            differs: desired.get(path) != live.get(path),
+        })
+        .collect()
 }

@@ -17,5 +17,5 @@ pub mod saved;
 pub mod sealed;
 mod senders;
 
-pub use diff::{PlanError, Planned, Request, drift, plan};
+pub use diff::{BesideRow, PlanError, Planned, Request, beside, drift, plan};
 pub use plan::Plan;

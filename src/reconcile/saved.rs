@@ -61,8 +61,8 @@ impl SavedPlan {
             Some(version) => return Err(SavedPlanError::Version(version)),
             None => return Err(SavedPlanError::NotAPlan("it has no format version".to_owned())),
         }
-        let saved: Self =
-            serde_json::from_value(document).map_err(|_| SavedPlanError::NotAPlan("parts of it are missing or wrong".to_owned()))?;
+        let saved: Self = serde_json::from_value(document)
+            .map_err(|_| SavedPlanError::NotAPlan("parts of it are missing or wrong".to_owned()))?;
         let consistent = saved.expected_digest() == saved.digest
             && saved.changeset.provenance.plan == Some(saved.plan.digest())
             && saved.changeset.base == saved.plan.base

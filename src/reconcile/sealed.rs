@@ -37,8 +37,12 @@ pub enum SealedError {
 
 /// Where the age files lie that the changeset names and the state does not have.
 pub fn needed(desired: &Desired, state: &State, changeset: &Changeset) -> BTreeMap<Digest, PathBuf> {
-    let named: BTreeSet<&Digest> =
-        changeset.changes.iter().filter_map(|change| change.profile()).flat_map(|stored| stored.secrets.values()).collect();
+    let named: BTreeSet<&Digest> = changeset
+        .changes
+        .iter()
+        .filter_map(|change| change.profile())
+        .flat_map(|stored| stored.secrets.values())
+        .collect();
     desired
         .secrets
         .values()

@@ -107,11 +107,23 @@ fn drift_entry(out: &mut String, entry: &Drift) {
         DriftKind::Removed => ("-", RED, "was removed"),
     };
     let by = entry.by.as_ref().map(|by| {
-        format!(" by `{}` at {} (generation {}, {})", by.by, by.at.strftime("%Y-%m-%d %H:%M:%SZ"), by.generation, by.kind.id())
+        format!(
+            " by `{}` at {} (generation {}, {})",
+            by.by,
+            by.at.strftime("%Y-%m-%d %H:%M:%SZ"),
+            by.generation,
+            by.kind.id()
+        )
     });
     let _ = writeln!(out, "  {style}{symbol}{style:#} {BOLD}{name}{BOLD:#} {verb}{}", by.unwrap_or_default());
     for field in &entry.fields {
-        let _ = writeln!(out, "      {YELLOW}~{YELLOW:#} {}: {} -> {}", field.path, shown(&field.applied), shown(&field.live));
+        let _ = writeln!(
+            out,
+            "      {YELLOW}~{YELLOW:#} {}: {} -> {}",
+            field.path,
+            shown(&field.applied),
+            shown(&field.live)
+        );
     }
     out.push('\n');
 }
@@ -154,7 +166,8 @@ fn legend_word(action: Action) -> &'static str {
 }
 
 fn settings_section(out: &mut String, settings: &SettingsChange) {
-    let _ = writeln!(out, "  {BOLD}# environment settings{BOLD:#} will be updated in-place{}", cause_words(settings.cause));
+    let _ =
+        writeln!(out, "  {BOLD}# environment settings{BOLD:#} will be updated in-place{}", cause_words(settings.cause));
     let _ = writeln!(out, "  {YELLOW}~{YELLOW:#} settings  {DIM}{}{DIM:#}", settings.place);
     field_lines(out, &settings.fields);
     if settings.fields.is_empty() {
@@ -234,8 +247,12 @@ fn field_words(field: &FieldChange) -> String {
         (Value::Null, after) => shown(after),
         (before, Value::Null) => format!("{} {DIM}-> null{DIM:#}", shown(before)),
         (Value::Array(before), Value::Array(after)) => {
-            let gone = before.iter().filter(|item| !after.contains(item)).map(|item| format!("{RED}-{}{RED:#}", shown(item)));
-            let new = after.iter().filter(|item| !before.contains(item)).map(|item| format!("{GREEN}+{}{GREEN:#}", shown(item)));
+            let gone =
+                before.iter().filter(|item| !after.contains(item)).map(|item| format!("{RED}-{}{RED:#}", shown(item)));
+            let new = after
+                .iter()
+                .filter(|item| !before.contains(item))
+                .map(|item| format!("{GREEN}+{}{GREEN:#}", shown(item)));
             let kept = after.iter().filter(|item| before.contains(item)).count();
             let kept = if kept > 0 { format!(" {DIM}({kept} unchanged){DIM:#}") } else { String::new() };
             format!("[{}]{kept}", gone.chain(new).collect::<Vec<_>>().join(", "))
@@ -248,7 +265,11 @@ fn senders(out: &mut String, plan: &Plan) {
     if plan.senders.is_empty() {
         return;
     }
-    let _ = writeln!(out, "{BOLD}Who sends differently afterwards{BOLD:#} ({} cells of company and function):\n", plan.senders.len());
+    let _ = writeln!(
+        out,
+        "{BOLD}Who sends differently afterwards{BOLD:#} ({} cells of company and function):\n",
+        plan.senders.len()
+    );
     let groups = sender_groups(&plan.senders);
     for group in groups.iter().take(GROUPS) {
         let (before, after) = (sender_words(group.before), sender_words(group.after));
@@ -261,7 +282,11 @@ fn senders(out: &mut String, plan: &Plan) {
         let _ = writeln!(out, "      {before} -> {style}{after}{style:#}");
     }
     if groups.len() > GROUPS {
-        let _ = writeln!(out, "  {DIM}... and {} more groups; `--format json` lists every cell{DIM:#}", groups.len() - GROUPS);
+        let _ = writeln!(
+            out,
+            "  {DIM}... and {} more groups; `--format json` lists every cell{DIM:#}",
+            groups.len() - GROUPS
+        );
     }
     out.push('\n');
 }
@@ -279,21 +304,33 @@ fn hints(out: &mut String, plan: &Plan) {
     for hint in &plan.hints {
         match hint {
             Hint::ProbablyRename { from, to, file } => {
-                let _ = writeln!(out, "{YELLOW}hint:{YELLOW:#} `{to}` has the contents of `{from}`. If it is the same profile, add to {file}:\n");
+                let _ = writeln!(
+                    out,
+                    "{YELLOW}hint:{YELLOW:#} `{to}` has the contents of `{from}`. If it is the same profile, add to {file}:\n"
+                );
                 let _ = writeln!(out, "    renamedFrom: {from}\n");
             }
             Hint::RenameDone { name, place } => {
-                let _ = writeln!(out, "{YELLOW}hint:{YELLOW:#} `{name}` has been renamed; the line at {place} can go.\n");
+                let _ =
+                    writeln!(out, "{YELLOW}hint:{YELLOW:#} `{name}` has been renamed; the line at {place} can go.\n");
             }
         }
     }
 }
 
 fn redirected(out: &mut String, secret: &RedirectedSecret) {
-    let _ = writeln!(out, "{RED_BOLD}!{RED_BOLD:#} {BOLD}{}{BOLD:#}: this secret would go to a new place  {DIM}{}{DIM:#}", secret.profile, secret.place);
+    let _ = writeln!(
+        out,
+        "{RED_BOLD}!{RED_BOLD:#} {BOLD}{}{BOLD:#}: this secret would go to a new place  {DIM}{}{DIM:#}",
+        secret.profile, secret.place
+    );
     let _ = writeln!(out, "    `{}` was accepted for {}", secret.secret, secret.accepted_for);
     let _ = writeln!(out, "    and would travel to {}.", secret.would_go_to);
-    let _ = writeln!(out, "    The service refuses this. Whoever knows the value can seal it again: mailwright secrets set ENV {}\n", secret.secret);
+    let _ = writeln!(
+        out,
+        "    The service refuses this. Whoever knows the value can seal it again: mailwright secrets set ENV {}\n",
+        secret.secret
+    );
 }
 
 fn guards(out: &mut String, plan: &Plan) {

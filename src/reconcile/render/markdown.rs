@@ -36,11 +36,19 @@ fn warnings(out: &mut String, plan: &Plan) {
         );
     }
     for guard in &plan.guards {
-        let _ = writeln!(out, "> [!WARNING]\n> {}. If that is meant: `--allow-deletes {}`\n", guard.message(), guard.allowance());
+        let _ = writeln!(
+            out,
+            "> [!WARNING]\n> {}. If that is meant: `--allow-deletes {}`\n",
+            guard.message(),
+            guard.allowance()
+        );
     }
     for hint in &plan.hints {
         if let Hint::ProbablyRename { from, to, file } = hint {
-            let _ = writeln!(out, "> [!TIP]\n> `{to}` has the contents of `{from}`. If it is the same profile, add `renamedFrom: {from}` to `{file}`.\n");
+            let _ = writeln!(
+                out,
+                "> [!TIP]\n> `{to}` has the contents of `{from}`. If it is the same profile, add `renamedFrom: {from}` to `{file}`.\n"
+            );
         }
     }
 }
@@ -49,15 +57,25 @@ fn drift(out: &mut String, plan: &Plan) {
     if plan.drift.is_empty() {
         return;
     }
-    let _ = writeln!(out, "**Changed outside Git since the last apply**\n\n| Profile | Field | Applied | Live | By |\n| --- | --- | --- | --- | --- |");
+    let _ = writeln!(
+        out,
+        "**Changed outside Git since the last apply**\n\n| Profile | Field | Applied | Live | By |\n| --- | --- | --- | --- | --- |"
+    );
     for entry in plan.drift.iter().take(50) {
         let name = entry.name.as_ref().map_or("(settings)".to_owned(), |name| format!("`{name}`"));
-        let by = entry.by.as_ref().map(|by| format!("{}, generation {}", cell(&by.by), by.generation)).unwrap_or_default();
+        let by =
+            entry.by.as_ref().map(|by| format!("{}, generation {}", cell(&by.by), by.generation)).unwrap_or_default();
         if entry.kind == DriftKind::Removed {
             let _ = writeln!(out, "| {name} | | | removed | {by} |");
         }
         for field in &entry.fields {
-            let _ = writeln!(out, "| {name} | `{}` | {} | {} | {by} |", field.path, code(&field.applied), code(&field.live));
+            let _ = writeln!(
+                out,
+                "| {name} | `{}` | {} | {} | {by} |",
+                field.path,
+                code(&field.applied),
+                code(&field.live)
+            );
         }
     }
     if plan.drift.len() > 50 {
@@ -73,10 +91,20 @@ fn senders(out: &mut String, plan: &Plan) {
     let groups = sender_groups(&plan.senders);
     let lost = plan.senders.iter().filter(|change| change.after.is_none()).count();
     let lost = if lost > 0 { format!(", **{lost} lose theirs**") } else { String::new() };
-    let _ = writeln!(out, "<details><summary>Who sends differently afterwards ({} cells{lost})</summary>\n", plan.senders.len());
+    let _ = writeln!(
+        out,
+        "<details><summary>Who sends differently afterwards ({} cells{lost})</summary>\n",
+        plan.senders.len()
+    );
     let _ = writeln!(out, "| Company: function | Now | Afterwards |\n| --- | --- | --- |");
     for group in groups.iter().take(50) {
-        let _ = writeln!(out, "| {} | {} | {} |", group.cells_words(), cell(&sender_words(group.before)), cell(&sender_words(group.after)));
+        let _ = writeln!(
+            out,
+            "| {} | {} | {} |",
+            group.cells_words(),
+            cell(&sender_words(group.before)),
+            cell(&sender_words(group.after))
+        );
     }
     if groups.len() > 50 {
         let _ = writeln!(out, "| ... and {} more | | |", groups.len() - 50);
@@ -119,7 +147,8 @@ fn change_block(change: &PlannedChange) -> String {
         Cause::Both => ", Git and drift",
     };
     let place = change.place.as_ref().map(|place| format!(", {}", place.file)).unwrap_or_default();
-    let mut block = format!("<details><summary>{symbol} <b>{}</b> ({word}{from}{cause}{place})</summary>\n\n", change.name);
+    let mut block =
+        format!("<details><summary>{symbol} <b>{}</b> ({word}{from}{cause}{place})</summary>\n\n", change.name);
     if let Some(reason) = &change.reason {
         let _ = writeln!(block, "{}.\n", cell(reason));
     }
@@ -154,9 +183,14 @@ fn tail(plan: &Plan) -> String {
         let names = super::listed(plan.unmanaged.iter().map(|name| format!("`{name}`")), 20);
         let _ = writeln!(tail, "Not in Git and left alone: {names}\n");
     }
-    let commit = plan.source.commit.as_deref().map(|c| format!(", commit `{}`", c.get(..12).unwrap_or(c))).unwrap_or_default();
+    let commit =
+        plan.source.commit.as_deref().map(|c| format!(", commit `{}`", c.get(..12).unwrap_or(c))).unwrap_or_default();
     let dirty = if plan.source.dirty { " with uncommitted changes" } else { "" };
-    let _ = writeln!(tail, "<sub>generation {}{commit}{dirty}. To apply: <code>mailwright apply {}</code></sub>", plan.base, plan.environment);
+    let _ = writeln!(
+        tail,
+        "<sub>generation {}{commit}{dirty}. To apply: <code>mailwright apply {}</code></sub>",
+        plan.base, plan.environment
+    );
     tail
 }
 

@@ -40,7 +40,9 @@ fn secret_words(change: &SecretChange) -> &'static str {
 fn sender_words(sender: Option<&Sender>) -> String {
     match sender {
         None => "nobody".to_owned(),
-        Some(Sender { profile, from: Some(from) }) => format!("{profile} <{}>", shown(&Value::from(from.as_str())).trim_matches('"')),
+        Some(Sender { profile, from: Some(from) }) => {
+            format!("{profile} <{}>", shown(&Value::from(from.as_str())).trim_matches('"'))
+        }
         Some(Sender { profile, from: None }) => format!("{profile} (the signed-in user)"),
     }
 }

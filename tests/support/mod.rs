@@ -1,0 +1,4 @@
+//! What several tests need. Each test file names the parts that it uses.
+#![allow(dead_code, reason = "every test file uses another part")]
+
+pub(crate) mod generated;
