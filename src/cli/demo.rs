@@ -1,13 +1,229 @@
-//! `mailwright demo`.
+//! `mailwright demo`: the whole way on this machine, each step with the command that a user would type.
+//!
+//! Every step runs this same program as a process of its own; nothing is acted out.
 
-use super::{CliError, Context, Exit};
+use std::{
+    io::{BufRead as _, BufReader, Read as _},
+    path::{Path, PathBuf},
+    process::{Child, Command, Stdio},
+    sync::atomic::{AtomicBool, Ordering},
+    time::{Duration, Instant},
+};
 
-/// Arguments.
+use super::{CliError, Context, Exit, variables};
+
+/// The whole way on this machine: serve, validate, plan, apply, look, plan again
 #[derive(Debug, clap::Args)]
-pub(crate) struct Demo {}
+#[command(
+    after_help = "Examples:\n  mailwright demo          leaves the service up for trying, until Ctrl-C\n  mailwright demo --once   ends after the last step\n\n\
+    The service keeps its data in a temporary folder, listens on 127.0.0.1 only, and uses the public key of the examples."
+)]
+pub(crate) struct Demo {
+    /// End after the last step instead of leaving the service up
+    #[arg(long)]
+    once: bool,
+    /// The environment to apply
+    #[arg(long, default_value = "dev", value_name = "ENV")]
+    environment: String,
+    /// Where the service listens; port 0 takes a free one [default: 127.0.0.1:8470, or a free port if that is taken]
+    #[arg(long, value_name = "ADDRESS")]
+    listen: Option<std::net::SocketAddr>,
+}
+
+/// Set by Ctrl-C. The service of the demo gets the signal too, and stops by itself.
+static INTERRUPTED: AtomicBool = AtomicBool::new(false);
 
 impl Demo {
-    pub(crate) fn run(self, _context: &Context) -> Result<Exit, CliError> {
-        Err(CliError::new("not written yet"))
+    pub(crate) fn run(self, context: &Context) -> Result<Exit, CliError> {
+        let project = context.project()?;
+        let folder = tempfile::Builder::new()
+            .prefix("mailwright-demo-")
+            .tempdir()
+            .map_err(|error| CliError::new(format!("cannot make a temporary folder: {error}")))?;
+        let demo = Running::start(context, &self, project, folder.path())?;
+        let environment = &self.environment;
+        demo.step(context, "Check the files", &["validate"])?;
+        demo.step(context, "What would change", &["plan", environment])?;
+        demo.step(context, "Change it", &["apply", environment, "--yes"])?;
+        demo.step(context, "What is live now", &["status", environment])?;
+        demo.step(
+            context,
+            "Who sends remittances for EDU1, and why",
+            &["resolve", environment, "EDU1", "documents-remittance"],
+        )?;
+        demo.step(context, "Plan again: nothing is left to do", &["plan", environment])?;
+        if self.once {
+            context
+                .printer
+                .out("That was the whole way. `mailwright demo` without `--once` leaves the service up for trying.");
+            return Ok(Exit::Done);
+        }
+        demo.leave_up(context, environment);
+        Ok(Exit::Done)
+    }
+
+    fn listen(&self) -> String {
+        match self.listen {
+            Some(address) => address.to_string(),
+            // The port that the examples name, so that their commands work as they stand; if it is taken, any.
+            None if std::net::TcpListener::bind("127.0.0.1:8470").is_ok() => "127.0.0.1:8470".to_owned(),
+            None => "127.0.0.1:0".to_owned(),
+        }
+    }
+}
+
+/// The service of the demo. Stopped when dropped.
+struct Running {
+    program: PathBuf,
+    project: PathBuf,
+    service: Child,
+    address: String,
+    token_file: PathBuf,
+}
+
+impl Running {
+    fn start(context: &Context, demo: &Demo, project: PathBuf, folder: &Path) -> Result<Self, CliError> {
+        let program = std::env::current_exe()
+            .map_err(|error| CliError::new(format!("cannot tell where this program is: {error}")))?;
+        let token_file = folder.join("token");
+        let (data, listen) = (folder.join("data"), demo.listen());
+        let arguments = ["serve", "--demo", "--environment", &demo.environment, "--listen", &listen];
+        heading(
+            context,
+            "Start the service",
+            &format!("mailwright {} --data DATA --token-file DATA/token &", arguments.join(" ")),
+        );
+        let mut service = Command::new(&program)
+            .args(arguments)
+            .arg("--data")
+            .arg(&data)
+            .arg("--token-file")
+            .arg(&token_file)
+            .env_remove(variables::TOKEN)
+            .env_remove(variables::SERVICE)
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .map_err(|error| CliError::new(format!("cannot start the service: {error}")))?;
+        let address = wait_for_address(&mut service);
+        // What the service logs from now on is read and dropped, so that it never waits for a full pipe.
+        if let Some(mut log) = service.stderr.take() {
+            std::thread::spawn(move || std::io::copy(&mut log, &mut std::io::sink()));
+        }
+        let mut running = Self { program, project, service, address: String::new(), token_file };
+        running.address = address?;
+        context.printer.out(&format!("It listens at {}.\n", running.address));
+        context.printer.out(&format!(
+            "$ export {}={} {}={}\n",
+            variables::SERVICE,
+            running.address,
+            variables::TOKEN_FILE,
+            running.token_file.display()
+        ));
+        Ok(running)
+    }
+
+    fn step(&self, context: &Context, title: &str, arguments: &[&str]) -> Result<(), CliError> {
+        heading(context, title, &format!("mailwright {}", arguments.join(" ")));
+        let status = Command::new(&self.program)
+            .args(arguments)
+            .current_dir(&self.project)
+            .env(variables::SERVICE, &self.address)
+            .env(variables::TOKEN_FILE, &self.token_file)
+            .env_remove(variables::TOKEN)
+            .stdin(Stdio::null())
+            .status()
+            .map_err(|error| CliError::new(format!("cannot run this program again: {error}")))?;
+        context.printer.out("");
+        if status.success() {
+            Ok(())
+        } else {
+            Err(CliError::new(format!("the step `mailwright {}` failed", arguments.join(" "))))
+        }
+    }
+
+    fn leave_up(mut self, context: &Context, environment: &str) {
+        let export = format!(
+            "export {}={} {}={}",
+            variables::SERVICE,
+            self.address,
+            variables::TOKEN_FILE,
+            self.token_file.display()
+        );
+        context.printer.out(&format!(
+            "The service stays up until Ctrl-C. In another terminal:\n\n  {export}\n\n\
+             Change something by hand, see the drift, take it back:\n\n  \
+             curl -sS -X PATCH $MAILWRIGHT_SERVICE/v1/profiles/relay -H \"Authorization: Bearer $(cat $MAILWRIGHT_TOKEN_FILE)\" \\\n    \
+             -H 'If-Match: *' -H 'Content-Type: application/merge-patch+json' -d '{{\"description\":\"changed by hand\"}}'\n  \
+             mailwright drift {environment}\n  mailwright plan {environment}\n  mailwright history {environment}\n  \
+             mailwright rollback {environment} --to 1"
+        ));
+        let waiting = tokio::runtime::Builder::new_current_thread().enable_all().build();
+        if let Ok(runtime) = waiting {
+            runtime.block_on(async {
+                let interrupted = tokio::signal::ctrl_c();
+                let mut interrupted = std::pin::pin!(interrupted);
+                loop {
+                    tokio::select! {
+                        _ = &mut interrupted => break,
+                        () = tokio::time::sleep(Duration::from_millis(500)) => {
+                            if matches!(self.service.try_wait(), Ok(Some(_))) {
+                                context.printer.note("The service has stopped.");
+                                break;
+                            }
+                        }
+                    }
+                }
+            });
+        }
+        INTERRUPTED.store(true, Ordering::Relaxed);
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        // After Ctrl-C the service has had the signal too; give it a moment to stop by itself.
+        let patience = if INTERRUPTED.load(Ordering::Relaxed) { Duration::from_secs(2) } else { Duration::ZERO };
+        let started = Instant::now();
+        while started.elapsed() < patience && !matches!(self.service.try_wait(), Ok(Some(_))) {
+            std::thread::sleep(Duration::from_millis(50));
+        }
+        drop(self.service.kill());
+        drop(self.service.wait());
+    }
+}
+
+fn heading(context: &Context, title: &str, command: &str) {
+    let (bold, cyan) = (anstyle::Style::new().bold(), anstyle::AnsiColor::Cyan.on_default());
+    context.printer.out(&format!("{bold}== {title}{bold:#}\n{cyan}$ {command}{cyan:#}"));
+}
+
+/// Reads what the service prints until it names its address; a service that ends first is told with its own words.
+fn wait_for_address(service: &mut Child) -> Result<String, CliError> {
+    let stdout = service.stdout.take().ok_or_else(|| CliError::new("the service has no output"))?;
+    let (tell, told) = std::sync::mpsc::channel();
+    std::thread::spawn(move || {
+        let mut output = BufReader::new(stdout);
+        let mut line = String::new();
+        while output.read_line(&mut line).is_ok_and(|read| read > 0) {
+            if let Some(at) = line.find("http") {
+                drop(tell.send(line[at..].split_whitespace().next().unwrap_or_default().to_owned()));
+                break;
+            }
+            line.clear();
+        }
+        drop(std::io::copy(&mut output, &mut std::io::sink()));
+    });
+    match told.recv_timeout(Duration::from_secs(20)) {
+        Ok(address) => Ok(address.trim_end_matches(['.', ',']).to_owned()),
+        Err(_) => {
+            drop(service.kill());
+            let mut words = String::new();
+            if let Some(stderr) = service.stderr.take() {
+                drop(stderr.take(8 * 1024).read_to_string(&mut words));
+            }
+            Err(CliError::new("the service did not start").detail(words.trim().to_owned()))
+        }
     }
 }

@@ -1,29 +1,14 @@
 //! The service's own identity: made at its first start, readable by its user alone.
 
-use secrecy::{SecretSlice, SecretString};
+use age::secrecy::{ExposeSecret as _, SecretSlice, SecretString};
+
+use super::{OpenError, open};
+
+/// The identity file of the examples. It is public and guards nothing.
+pub const DEMO_IDENTITY: &str = include_str!("../../secrets/dev/demo-identity.txt");
 
 /// The service's own identity.
 pub struct ServiceIdentity(age::x25519::Identity);
-
-/// Why an age file cannot be opened.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum OpenError {
-    /// It is not an age file, or a damaged one.
-    #[error("it is not an age file, or a damaged one")]
-    NotAge,
-    /// It is not addressed to the service.
-    #[error("it is not addressed to the service's recipient")]
-    NotForUs,
-    /// Its contents were changed after it was sealed.
-    #[error("it was changed after it was sealed")]
-    Tampered,
-    /// It holds nothing, or more than a secret can have.
-    #[error("it holds nothing, or more than a secret can have")]
-    Size,
-    /// It holds a masked value, such as `*****`.
-    #[error("it holds a masked value instead of the real one")]
-    Masked,
-}
 
 impl ServiceIdentity {
     /// Makes a new one.
@@ -31,14 +16,29 @@ impl ServiceIdentity {
         Self(age::x25519::Identity::generate())
     }
 
-    /// Reads an identity file (`AGE-SECRET-KEY-1...`; comments allowed).
-    pub fn parse(_text: &SecretString) -> Result<Self, String> {
-        Err("not written yet".to_owned())
+    /// Reads an identity file (`AGE-SECRET-KEY-1...`; comments allowed). An error never echoes the file.
+    pub fn parse(text: &SecretString) -> Result<Self, String> {
+        let lines = text.expose_secret().lines().map(str::trim);
+        let mut keys = lines.filter(|line| !line.is_empty() && !line.starts_with('#'));
+        let (Some(key), None) = (keys.next(), keys.next()) else {
+            return Err("a service's identity file holds exactly one age identity".to_owned());
+        };
+        key.parse().map(Self).map_err(|_| "it holds something that is not an X25519 age identity".to_owned())
+    }
+
+    /// The public identity of the examples.
+    pub fn demo() -> Result<Self, String> {
+        Self::parse(&SecretString::from(DEMO_IDENTITY.to_owned()))
     }
 
     /// The identity file's text, with comments that say what it is.
     pub fn to_file(&self) -> SecretString {
-        SecretString::from(String::new())
+        SecretString::from(format!(
+            "# The identity of a Mailwright service. It opens every secret that is sealed to the recipient below.\n\
+             # Keep it with the store's backup, and nowhere else.\n# public key: {}\n{}\n",
+            self.recipient(),
+            self.0.to_string().expose_secret()
+        ))
     }
 
     /// The recipient that goes into `recipients.txt`.
@@ -48,11 +48,11 @@ impl ServiceIdentity {
 
     /// Whether this is the public identity of the examples, which guards nothing.
     pub fn is_public(&self) -> bool {
-        false
+        Self::demo().is_ok_and(|demo| demo.recipient() == self.recipient())
     }
 
     /// Opens an age file. The plaintext is wiped when the result is dropped.
-    pub fn open(&self, _age_file: &[u8]) -> Result<SecretSlice<u8>, OpenError> {
-        Err(OpenError::NotAge)
+    pub fn open(&self, age_file: &[u8]) -> Result<SecretSlice<u8>, OpenError> {
+        open(age_file, std::iter::once(&self.0 as &dyn age::Identity))
     }
 }

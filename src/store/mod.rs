@@ -1,1 +1,183 @@
-//! Placeholder.
+//! The `Store` trait and SQLite behind it.
+//!
+//! A store keeps an environment's name, every generation with all that was live at it, the age files, where each
+//! was first accepted for, the tokens (hashed) and the audit log. It decides nothing: the service has checked what
+//! it is handed. What it does guarantee is that a [`Commit`] is taken as a whole or not at all, that it is taken
+//! only on the generation that it was computed from, that a changeset is taken once, and that the audit log is a
+//! chain without gaps. `tests/store_conformance.rs` holds every store to that.
+
+mod sqlite;
+
+use async_trait::async_trait;
+use jiff::Timestamp;
+use secrecy::SecretString;
+
+use crate::{
+    api::{AuditEntry, AuditOutcome, Generation, GenerationDetail, Token},
+    model::{ChangeRecord, Digest, EnvironmentName, ProfileName, ProfileState, SecretRecord, Settings, State},
+};
+
+pub use sqlite::SqliteStore;
+
+/// One atomic step from a generation to the next.
+#[derive(Clone, Debug)]
+pub struct Commit {
+    /// The generation that it was computed from; another one refuses it.
+    pub base: u64,
+    /// The new generation.
+    pub generation: Generation,
+    /// The digest of the changeset, where there is one: the same id with another digest is refused.
+    pub changeset: Option<Digest>,
+    /// The settings at the new generation.
+    pub settings: Settings,
+    /// The settings as the last apply left them.
+    pub applied_settings: Option<Settings>,
+    /// Who changed the settings last.
+    pub settings_changed: Option<ChangeRecord>,
+    /// The profiles that differ from the generation before; none where nothing is left to remember.
+    pub profiles: Vec<(ProfileName, Option<ProfileState>)>,
+    /// Age files that the store did not have.
+    pub secrets: Vec<NewSecret>,
+    /// What the audit log says of it.
+    pub event: AuditEvent,
+}
+
+/// An age file that the store did not have.
+#[derive(Clone, PartialEq, Eq)]
+pub struct NewSecret {
+    /// What may be told of it.
+    pub record: SecretRecord,
+    /// The file, as it is.
+    pub age_file: Vec<u8>,
+}
+
+impl std::fmt::Debug for NewSecret {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("NewSecret").field("record", &self.record).finish_non_exhaustive()
+    }
+}
+
+/// What the audit log is told; the store adds sequence and hashes.
+#[derive(Clone, Debug, PartialEq)]
+pub struct AuditEvent {
+    /// When.
+    pub at: Timestamp,
+    /// Who.
+    pub actor: String,
+    /// What was asked for.
+    pub action: &'static str,
+    /// What became of it.
+    pub outcome: AuditOutcome,
+    /// More, by action. Never a secret.
+    pub detail: serde_json::Value,
+}
+
+/// A token with what it takes to recognise it.
+#[derive(Clone)]
+pub struct StoredToken {
+    /// What may be told of it.
+    pub token: Token,
+    /// SHA-256 of the bearer token.
+    pub hash: Digest,
+}
+
+/// Why a commit was not taken. In each case nothing changed.
+#[derive(Debug, thiserror::Error)]
+pub enum CommitError {
+    /// The store is at another generation.
+    #[error("the store is at generation {0}")]
+    Stale(u64),
+    /// The changeset was taken before, with this digest, as this generation.
+    #[error("the changeset was taken before as generation {generation}")]
+    Taken {
+        /// The generation that it made.
+        generation: u64,
+        /// The digest that it had.
+        digest: Digest,
+    },
+    /// The store failed.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+/// Why a store failed, or refuses to open.
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    /// It was written by a newer version.
+    #[error("the store has schema version {found}, and this program knows versions up to {known}")]
+    Newer {
+        /// The store's.
+        found: u32,
+        /// This program's.
+        known: u32,
+    },
+    /// It belongs to another environment.
+    #[error("the store belongs to environment `{theirs}`, not `{ours}`")]
+    OtherEnvironment {
+        /// The one that was asked for.
+        ours: String,
+        /// The store's.
+        theirs: String,
+    },
+    /// It holds something that this program did not write.
+    #[error("the store holds something that makes no sense: {0}")]
+    Corrupt(String),
+    /// The database failed.
+    #[error("the database failed: {0}")]
+    Database(String),
+}
+
+/// What the service needs of a store.
+#[async_trait]
+pub trait Store: Send + Sync {
+    /// The environment that it belongs to.
+    fn environment(&self) -> &EnvironmentName;
+
+    /// Everything that is live now.
+    async fn state(&self) -> Result<State, StoreError>;
+
+    /// Takes a commit as a whole, or not at all.
+    async fn commit(&self, commit: Commit) -> Result<(), CommitError>;
+
+    /// What became of a changeset: its digest and its generation, if it was ever taken.
+    async fn changeset(&self, id: uuid::Uuid) -> Result<Option<(Digest, Generation)>, StoreError>;
+
+    /// The newest generations older than `before`, newest first.
+    async fn generations(&self, before: Option<u64>, limit: u32) -> Result<Vec<Generation>, StoreError>;
+
+    /// A generation with everything that was live at it.
+    async fn generation(&self, number: u64) -> Result<Option<GenerationDetail>, StoreError>;
+
+    /// What is known of these age files; those that were never accepted are left out.
+    async fn secrets(&self, digests: Vec<Digest>) -> Result<Vec<SecretRecord>, StoreError>;
+
+    /// An age file, as it is.
+    async fn age_file(&self, digest: &Digest) -> Result<Option<Vec<u8>>, StoreError>;
+
+    /// Adds to the audit log.
+    async fn record(&self, event: AuditEvent) -> Result<AuditEntry, StoreError>;
+
+    /// The oldest entries of the audit log after `after`.
+    async fn audit(&self, after: u64, limit: u32) -> Result<Vec<AuditEntry>, StoreError>;
+
+    /// Keeps a token.
+    async fn create_token(&self, token: StoredToken, event: AuditEvent) -> Result<(), StoreError>;
+
+    /// A token by its id.
+    async fn token(&self, id: &str) -> Result<Option<StoredToken>, StoreError>;
+
+    /// All tokens, oldest first.
+    async fn tokens(&self) -> Result<Vec<Token>, StoreError>;
+
+    /// Revokes a token; none if there is none. One that was revoked before keeps its time.
+    async fn revoke_token(&self, id: &str, at: Timestamp, event: AuditEvent) -> Result<Option<Token>, StoreError>;
+
+    /// Proves that something can be written durably now.
+    async fn probe(&self) -> Result<(), StoreError>;
+}
+
+/// The hash under which a bearer token is kept. It has 256 random bits, so a fast hash is enough.
+pub fn token_hash(bearer: &SecretString) -> Digest {
+    use secrecy::ExposeSecret as _;
+    Digest::of_bytes(bearer.expose_secret().as_bytes())
+}

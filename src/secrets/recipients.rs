@@ -1,0 +1,154 @@
+//! `recipients.txt`: who the secrets of an environment are sealed to. One recipient a line, as `age -R` reads it.
+
+use std::collections::HashSet;
+
+use age_core::format::{FileKey, Stanza};
+use sha2::{Digest as _, Sha256};
+
+use super::{header::STANZA_TAG, seal::ValueId};
+
+/// The recipients of an environment's secrets.
+pub struct Recipients {
+    entries: Vec<Entry>,
+}
+
+struct Entry {
+    text: String,
+    fingerprint: String,
+    recipient: Box<dyn age::Recipient + Send + Sync>,
+}
+
+/// Why a recipients file cannot be understood.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum RecipientsError {
+    /// A line is no recipient.
+    #[error("line {line} is not a recipient: {why}")]
+    Line {
+        /// The line, from 1.
+        line: usize,
+        /// Why not.
+        why: String,
+    },
+    /// There is no recipient in it.
+    #[error("it names no recipient")]
+    Empty,
+}
+
+/// The fingerprint of a recipient: the first 16 hexadecimal digits of the SHA-256 of its text, without a comment.
+pub fn fingerprint(recipient: &str) -> String {
+    let bare: Vec<&str> =
+        recipient.split_whitespace().take(if recipient.starts_with("ssh-") { 2 } else { 1 }).collect();
+    Sha256::digest(bare.join(" ").as_bytes()).iter().take(8).map(|byte| format!("{byte:02x}")).collect()
+}
+
+impl Recipients {
+    /// Reads a recipients file. Empty lines and lines that begin with `#` mean nothing; a recipient that stands
+    /// there twice counts once. `callbacks` talk to the user for plugins.
+    pub fn parse(text: &str, callbacks: &(impl age::Callbacks + Sync)) -> Result<Self, RecipientsError> {
+        let mut entries: Vec<Entry> = Vec::new();
+        let text = text.strip_prefix('\u{feff}').unwrap_or(text);
+        for (index, line) in text.lines().enumerate() {
+            let line = line.trim();
+            if line.is_empty() || line.starts_with('#') {
+                continue;
+            }
+            let recipient = parse_one(line, callbacks).map_err(|why| RecipientsError::Line { line: index + 1, why })?;
+            let fingerprint = fingerprint(line);
+            if !entries.iter().any(|entry| entry.fingerprint == fingerprint) {
+                entries.push(Entry { text: line.to_owned(), fingerprint, recipient });
+            }
+        }
+        if entries.is_empty() { Err(RecipientsError::Empty) } else { Ok(Self { entries }) }
+    }
+
+    /// The recipients' texts, as the file has them.
+    pub fn texts(&self) -> impl Iterator<Item = &str> {
+        self.entries.iter().map(|entry| entry.text.as_str())
+    }
+
+    /// The recipients' fingerprints, in the file's order.
+    pub fn fingerprints(&self) -> impl Iterator<Item = &str> {
+        self.entries.iter().map(|entry| entry.fingerprint.as_str())
+    }
+}
+
+/// Tries the kinds of recipients one after the other. A line that is a private key is told apart without an echo.
+fn parse_one(
+    line: &str,
+    callbacks: &(impl age::Callbacks + Sync),
+) -> Result<Box<dyn age::Recipient + Send + Sync>, String> {
+    if line.to_ascii_uppercase().contains("AGE-SECRET-KEY-")
+        || line.contains("PRIVATE KEY")
+        || line.starts_with("AGE-PLUGIN-")
+    {
+        return Err(
+            "it is an identity, the private half; take it out of the repository and do not use it again".to_owned()
+        );
+    }
+    if line.starts_with("ssh-") {
+        return match line.parse::<age::ssh::Recipient>() {
+            Ok(recipient) => Ok(Box::new(recipient)),
+            Err(_) => Err("only ssh-ed25519 and ssh-rsa keys of 2048 to 16384 bits can be recipients".to_owned()),
+        };
+    }
+    if let Ok(recipient) = line.parse::<age::x25519::Recipient>() {
+        return Ok(Box::new(recipient));
+    }
+    if let Ok(recipient) = line.parse::<age::tag::Recipient>() {
+        return Ok(Box::new(recipient));
+    }
+    if let Ok(recipient) = line.parse::<age::tagpq::Recipient>() {
+        return Ok(Box::new(recipient));
+    }
+    if line.starts_with("age1pq1") {
+        return Err("the hybrid post-quantum recipients `age1pq1` cannot be sealed to yet; `age1tagpq1` can".to_owned());
+    }
+    if let Ok(recipient) = line.parse::<age::plugin::Recipient>() {
+        let name = recipient.plugin().to_owned();
+        return match age::plugin::RecipientPluginV1::new(&name, &[recipient], &[], callbacks.clone()) {
+            Ok(plugin) => Ok(Box::new(Plugin(plugin))),
+            Err(_) => Err(format!("the plugin `age-plugin-{name}` is not installed or does not start")),
+        };
+    }
+    Err("write an age recipient (`age1...`), an SSH public key, or a plugin's recipient".to_owned())
+}
+
+/// A plugin runs as a process of its own, so it may be shared.
+struct Plugin<C: age::Callbacks>(age::plugin::RecipientPluginV1<C>);
+
+impl<C: age::Callbacks> age::Recipient for Plugin<C> {
+    fn wrap_file_key(&self, file_key: &FileKey) -> Result<(Vec<Stanza>, HashSet<String>), age::EncryptError> {
+        self.0.wrap_file_key(file_key)
+    }
+}
+
+/// All recipients of a file as one, with the stanza that names the value and the recipients.
+pub(super) struct Marked<'a> {
+    pub(super) recipients: &'a Recipients,
+    pub(super) value_id: &'a ValueId,
+}
+
+impl age::Recipient for Marked<'_> {
+    fn wrap_file_key(&self, file_key: &FileKey) -> Result<(Vec<Stanza>, HashSet<String>), age::EncryptError> {
+        let mut stanzas = Vec::new();
+        let mut labels: Option<HashSet<String>> = None;
+        for entry in &self.recipients.entries {
+            let (own, own_labels) = entry.recipient.wrap_file_key(file_key)?;
+            match &labels {
+                None => labels = Some(own_labels),
+                Some(labels) if *labels == own_labels => {}
+                Some(labels) => {
+                    return Err(age::EncryptError::IncompatibleRecipients {
+                        l_labels: labels.clone(),
+                        r_labels: own_labels,
+                    });
+                }
+            }
+            stanzas.extend(own);
+        }
+        let mut args = vec![self.value_id.as_str().to_owned()];
+        args.extend(self.recipients.fingerprints().map(str::to_owned));
+        stanzas.push(Stanza { tag: STANZA_TAG.to_owned(), args, body: Vec::new() });
+        Ok((stanzas, labels.unwrap_or_default()))
+    }
+}

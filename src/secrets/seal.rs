@@ -1,0 +1,159 @@
+//! The three things done to an age file: seal, open, and seal again for others without a new value.
+
+use std::io::{Read as _, Write as _};
+
+use age::{
+    DecryptError, Decryptor, EncryptError, Encryptor,
+    armor::{ArmoredReader, ArmoredWriter, Format},
+};
+use base64::{Engine as _, prelude::BASE64_URL_SAFE_NO_PAD};
+use secrecy::{ExposeSecret as _, SecretSlice};
+use zeroize::Zeroizing;
+
+use super::{FILE_LIMIT, Header, NotAge, Recipients, VALUE_LIMIT, is_masked, recipients::Marked};
+
+/// The highest scrypt work factor that is worked off: about half a minute on a slow machine.
+pub(super) const MAX_WORK_FACTOR: u8 = 20;
+
+/// A random id of a value: the same in every file that was resealed, another in one that was rotated.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ValueId(String);
+
+impl ValueId {
+    /// The id made of 16 random bytes.
+    pub fn from_random(bytes: [u8; 16]) -> Self {
+        Self(BASE64_URL_SAFE_NO_PAD.encode(bytes))
+    }
+
+    /// The id as it stands in the header.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+/// Why a value cannot be sealed.
+#[derive(Debug, thiserror::Error)]
+pub enum SealError {
+    /// There is no value.
+    #[error("the value is empty")]
+    Empty,
+    /// It is too long.
+    #[error("the value has more than {VALUE_LIMIT} bytes")]
+    TooLong,
+    /// It is a mask.
+    #[error("the value is a mask that stands in the place of the real one")]
+    Masked,
+    /// Some recipients cannot stand in one file with others.
+    #[error("post-quantum and classic recipients cannot stand in one file: the weaker would decide for all")]
+    Incompatible,
+    /// age refused, or a plugin did.
+    #[error("age could not seal it: {0}")]
+    Age(String),
+}
+
+/// Why an age file cannot be opened.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum OpenError {
+    /// It is not an age file, or a damaged one.
+    #[error("it is not an age file, or a damaged one")]
+    NotAge,
+    /// It is not addressed to the service.
+    #[error("it is not addressed to any key at hand")]
+    NotForUs,
+    /// Its contents were changed after it was sealed.
+    #[error("it was changed after it was sealed")]
+    Tampered,
+    /// It holds nothing, or more than a secret can have.
+    #[error("it holds nothing, or more than a secret can have")]
+    Size,
+    /// It holds a masked value, such as `*****`.
+    #[error("it holds a masked value instead of the real one")]
+    Masked,
+    /// A passphrase or a plugin failed.
+    #[error("its key could not be used: {0}")]
+    Key(String),
+}
+
+impl From<NotAge> for OpenError {
+    fn from(_: NotAge) -> Self {
+        OpenError::NotAge
+    }
+}
+
+/// Seals a value to the recipients. Gives an armored age file.
+pub fn seal(value: &SecretSlice<u8>, recipients: &Recipients, value_id: &ValueId) -> Result<Vec<u8>, SealError> {
+    let plain = value.expose_secret();
+    if plain.is_empty() {
+        return Err(SealError::Empty);
+    }
+    if plain.len() > VALUE_LIMIT {
+        return Err(SealError::TooLong);
+    }
+    if std::str::from_utf8(plain).is_ok_and(is_masked) {
+        return Err(SealError::Masked);
+    }
+    let marked = Marked { recipients, value_id };
+    let encryptor =
+        Encryptor::with_recipients(std::iter::once(&marked as &dyn age::Recipient)).map_err(|error| match error {
+            EncryptError::IncompatibleRecipients { .. } => SealError::Incompatible,
+            other => SealError::Age(other.to_string()),
+        })?;
+    let write = || -> std::io::Result<Vec<u8>> {
+        let armored = ArmoredWriter::wrap_output(Vec::new(), Format::AsciiArmor)?;
+        let mut writer = encryptor.wrap_output(armored)?;
+        writer.write_all(plain)?;
+        writer.finish()?.finish()
+    };
+    write().map_err(|error| SealError::Age(error.to_string()))
+}
+
+/// Opens an age file with any of the identities. The plaintext is wiped when the result is dropped.
+pub fn open<'a>(
+    file: &[u8],
+    identities: impl Iterator<Item = &'a dyn age::Identity>,
+) -> Result<SecretSlice<u8>, OpenError> {
+    if file.len() > FILE_LIMIT {
+        return Err(OpenError::NotAge);
+    }
+    let decryptor = Decryptor::new_buffered(ArmoredReader::new(file)).map_err(|_| OpenError::NotAge)?;
+    let mut reader = decryptor.decrypt(identities).map_err(|error| why_not(&error))?;
+    let mut plain = Zeroizing::new(vec![0; VALUE_LIMIT + 1]);
+    let mut length = 0;
+    while let Some(room) = plain.get_mut(length..).filter(|room| !room.is_empty()) {
+        match reader.read(room) {
+            Ok(0) => break,
+            Ok(read) => length += read,
+            Err(_) => return Err(OpenError::Tampered),
+        }
+    }
+    if length == 0 || length > VALUE_LIMIT {
+        return Err(OpenError::Size);
+    }
+    let value = plain.get(..length).unwrap_or_default();
+    if std::str::from_utf8(value).is_ok_and(is_masked) {
+        return Err(OpenError::Masked);
+    }
+    Ok(SecretSlice::from(value.to_vec()))
+}
+
+/// Seals the value of a file again, to these recipients. The value keeps its id; a file that had none gets `fresh`.
+pub fn rekey<'a>(
+    file: &[u8],
+    identities: impl Iterator<Item = &'a dyn age::Identity>,
+    recipients: &Recipients,
+    fresh: ValueId,
+) -> Result<Result<Vec<u8>, SealError>, OpenError> {
+    let header = Header::read(file)?;
+    let value = open(file, identities)?;
+    let value_id = header.value_id.map_or(fresh, ValueId);
+    Ok(seal(&value, recipients, &value_id))
+}
+
+fn why_not(error: &DecryptError) -> OpenError {
+    match error {
+        DecryptError::NoMatchingKeys => OpenError::NotForUs,
+        DecryptError::InvalidMac | DecryptError::DecryptionFailed => OpenError::Tampered,
+        DecryptError::InvalidHeader | DecryptError::Io(_) | DecryptError::UnknownFormat => OpenError::NotAge,
+        other => OpenError::Key(other.to_string()),
+    }
+}

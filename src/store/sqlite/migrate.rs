@@ -1,0 +1,51 @@
+//! The schema's versions, each taken in one transaction. A store of a newer version is refused.
+
+use rusqlite::{Connection, OptionalExtension as _, TransactionBehavior, params};
+
+use super::{StoreError, failed};
+use crate::model::Digest;
+
+/// The versions, oldest first. A version that was released is never edited; a test keeps their digests.
+pub(super) const VERSIONS: &[&str] = &[include_str!("0001.sql"), include_str!("0002.sql")];
+
+/// Brings the database to the newest version, or up to `target` (for the test of the step from an older one).
+pub(super) fn migrate(connection: &mut Connection, target: usize) -> Result<(), StoreError> {
+    let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate).map_err(failed)?;
+    transaction
+        .execute_batch(
+            "CREATE TABLE IF NOT EXISTS schema_version (
+                version INTEGER PRIMARY KEY, digest TEXT NOT NULL
+            ) STRICT",
+        )
+        .map_err(failed)?;
+    let found: u32 = transaction
+        .query_row("SELECT coalesce(max(version), 0) FROM schema_version", [], |row| row.get(0))
+        .map_err(failed)?;
+    let known = u32::try_from(VERSIONS.len()).unwrap_or(u32::MAX);
+    if found > known {
+        return Err(StoreError::Newer { found, known });
+    }
+    for (version, text) in (1_u32..).zip(VERSIONS).take(target) {
+        let digest = Digest::of_bytes(text.as_bytes());
+        let taken: Option<String> = transaction
+            .query_row("SELECT digest FROM schema_version WHERE version = ?1", [version], |row| row.get(0))
+            .optional()
+            .map_err(failed)?;
+        match taken {
+            Some(taken) if taken == digest.as_str() => {}
+            Some(_) => {
+                return Err(StoreError::Corrupt(format!("schema version {version} is not the one that was released")));
+            }
+            None => {
+                transaction.execute_batch(text).map_err(failed)?;
+                transaction
+                    .execute(
+                        "INSERT INTO schema_version (version, digest) VALUES (?1, ?2)",
+                        params![version, digest.as_str()],
+                    )
+                    .map_err(failed)?;
+            }
+        }
+    }
+    transaction.commit().map_err(failed)
+}

@@ -1,0 +1,509 @@
+//! SQLite: one writer, a few readers, write-ahead log, `synchronous=FULL`, so that what was answered is on disk.
+
+mod migrate;
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    path::Path,
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicUsize, Ordering},
+    },
+};
+
+use async_trait::async_trait;
+use jiff::Timestamp;
+use rusqlite::{Connection, OpenFlags, OptionalExtension as _, Transaction, TransactionBehavior, params};
+use serde::{Serialize, de::DeserializeOwned};
+
+use super::{AuditEvent, Commit, CommitError, Store, StoreError, StoredToken};
+use crate::{
+    api::{AuditEntry, Generation, GenerationDetail, Token},
+    model::{
+        ChangeRecord, Digest, EnvironmentName, ProfileName, ProfileState, SecretRecord, Settings, State, StoredProfile,
+    },
+};
+
+/// How many connections read beside the one that writes.
+const READERS: usize = 4;
+
+/// A store in one SQLite file.
+#[derive(Clone)]
+pub struct SqliteStore {
+    environment: EnvironmentName,
+    writer: Arc<Mutex<Connection>>,
+    readers: Arc<[Mutex<Connection>]>,
+    next_reader: Arc<AtomicUsize>,
+}
+
+impl SqliteStore {
+    /// Opens the store, or makes it. A store of another environment or of a newer version is refused; one of an
+    /// older version is brought up to date in one transaction.
+    pub fn open(path: &Path, environment: &EnvironmentName) -> Result<Self, StoreError> {
+        let mut writer = connect(path, false)?;
+        migrate::migrate(&mut writer, migrate::VERSIONS.len())?;
+        claim(&mut writer, environment)?;
+        let readers: Vec<Mutex<Connection>> =
+            (0..READERS).map(|_| connect(path, true).map(Mutex::new)).collect::<Result<_, _>>()?;
+        Ok(Self {
+            environment: environment.clone(),
+            writer: Arc::new(Mutex::new(writer)),
+            readers: readers.into(),
+            next_reader: Arc::new(AtomicUsize::new(0)),
+        })
+    }
+
+    /// Makes a store of an older schema version: what the test of migrations starts from.
+    #[doc(hidden)]
+    pub fn make_old(path: &Path, version: usize) -> Result<(), StoreError> {
+        migrate::migrate(&mut connect(path, false)?, version)
+    }
+
+    async fn write<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&Transaction<'_>) -> Result<T, CommitError> + Send + 'static,
+    ) -> Result<T, CommitError> {
+        let writer = Arc::clone(&self.writer);
+        blocking(move || {
+            let mut connection = writer.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+            let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate).map_err(failed)?;
+            let result = work(&transaction)?;
+            transaction.commit().map_err(failed)?;
+            Ok(result)
+        })
+        .await
+    }
+
+    async fn write_plainly<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&Transaction<'_>) -> Result<T, StoreError> + Send + 'static,
+    ) -> Result<T, StoreError> {
+        match self.write(move |transaction| work(transaction).map_err(CommitError::from)).await {
+            Ok(result) => Ok(result),
+            Err(CommitError::Store(error)) => Err(error),
+            Err(other) => Err(StoreError::Corrupt(other.to_string())),
+        }
+    }
+
+    /// Reads from one consistent snapshot.
+    async fn read<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&Transaction<'_>) -> Result<T, StoreError> + Send + 'static,
+    ) -> Result<T, StoreError> {
+        let readers = Arc::clone(&self.readers);
+        let at = self.next_reader.fetch_add(1, Ordering::Relaxed) % readers.len();
+        blocking(move || {
+            let mut connection = readers[at].lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+            let snapshot = connection.transaction_with_behavior(TransactionBehavior::Deferred).map_err(failed)?;
+            work(&snapshot)
+        })
+        .await
+    }
+}
+
+fn connect(path: &Path, read_only: bool) -> Result<Connection, StoreError> {
+    let access = if read_only {
+        OpenFlags::SQLITE_OPEN_READ_ONLY
+    } else {
+        OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_CREATE
+    };
+    let connection = Connection::open_with_flags(path, access | OpenFlags::SQLITE_OPEN_NO_MUTEX).map_err(failed)?;
+    connection.busy_timeout(std::time::Duration::from_secs(10)).map_err(failed)?;
+    connection.set_prepared_statement_cache_capacity(64);
+    if !read_only {
+        connection.pragma_update(None, "journal_mode", "wal").map_err(failed)?;
+        connection.pragma_update(None, "synchronous", "full").map_err(failed)?;
+        connection.pragma_update(None, "foreign_keys", "on").map_err(failed)?;
+    }
+    connection.pragma_update(None, "trusted_schema", "off").map_err(failed)?;
+    Ok(connection)
+}
+
+/// Writes the environment's name into a new store, and compares it with an old one's.
+fn claim(connection: &mut Connection, environment: &EnvironmentName) -> Result<(), StoreError> {
+    let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate).map_err(failed)?;
+    match value::<EnvironmentName>(&transaction, "environment")? {
+        Some(found) if found == *environment => Ok(()),
+        Some(found) => Err(StoreError::OtherEnvironment { ours: environment.to_string(), theirs: found.to_string() }),
+        None => {
+            set_value(&transaction, "environment", environment)?;
+            transaction.commit().map_err(failed)
+        }
+    }
+}
+
+async fn blocking<T: Send + 'static, E: From<StoreError> + Send + 'static>(
+    work: impl FnOnce() -> Result<T, E> + Send + 'static,
+) -> Result<T, E> {
+    match tokio::task::spawn_blocking(work).await {
+        Ok(result) => result,
+        Err(error) => Err(StoreError::Database(format!("the work was not finished: {error}")).into()),
+    }
+}
+
+#[expect(clippy::needless_pass_by_value, reason = "it is handed to map_err")]
+fn failed(error: rusqlite::Error) -> StoreError {
+    StoreError::Database(error.to_string())
+}
+
+fn text(document: &impl Serialize) -> Result<String, StoreError> {
+    serde_json::to_string(document).map_err(|error| StoreError::Corrupt(error.to_string()))
+}
+
+fn document<T: DeserializeOwned>(text: &str) -> Result<T, StoreError> {
+    serde_json::from_str(text)
+        .map_err(|error| StoreError::Corrupt(format!("a document at line {}, column {}", error.line(), error.column())))
+}
+
+fn value<T: DeserializeOwned>(transaction: &Transaction<'_>, key: &str) -> Result<Option<T>, StoreError> {
+    let found: Option<String> = transaction
+        .prepare_cached("SELECT value FROM store WHERE key = ?1")
+        .and_then(|mut statement| statement.query_row([key], |row| row.get(0)).optional())
+        .map_err(failed)?;
+    found.map(|text| document(&text)).transpose()
+}
+
+fn set_value(transaction: &Transaction<'_>, key: &str, value: &impl Serialize) -> Result<(), StoreError> {
+    let value = text(value)?;
+    transaction
+        .prepare_cached(
+            "INSERT INTO store (key, value) VALUES (?1, ?2) ON CONFLICT (key) DO UPDATE SET value = excluded.value",
+        )
+        .and_then(|mut statement| statement.execute(params![key, value]))
+        .map_err(failed)?;
+    Ok(())
+}
+
+/// SQLite's integers are signed; a number that does not fit is larger than any that exists.
+fn number(value: u64) -> i64 {
+    i64::try_from(value).unwrap_or(i64::MAX)
+}
+
+fn newest(transaction: &Transaction<'_>) -> Result<u64, StoreError> {
+    transaction
+        .prepare_cached("SELECT coalesce(max(number), 0) FROM generation")
+        .and_then(|mut statement| statement.query_row([], |row| row.get::<_, i64>(0)))
+        .map(i64::unsigned_abs)
+        .map_err(failed)
+}
+
+#[async_trait]
+impl Store for SqliteStore {
+    fn environment(&self) -> &EnvironmentName {
+        &self.environment
+    }
+
+    async fn state(&self) -> Result<State, StoreError> {
+        let environment = self.environment.clone();
+        self.read(move |transaction| read_state(transaction, environment)).await
+    }
+
+    async fn commit(&self, commit: Commit) -> Result<(), CommitError> {
+        self.write(move |transaction| take(transaction, &commit)).await
+    }
+
+    async fn changeset(&self, id: uuid::Uuid) -> Result<Option<(Digest, Generation)>, StoreError> {
+        self.read(move |transaction| find_changeset(transaction, id)).await
+    }
+
+    async fn generations(&self, before: Option<u64>, limit: u32) -> Result<Vec<Generation>, StoreError> {
+        self.read(move |transaction| {
+            let mut statement = transaction
+                .prepare_cached("SELECT document FROM generation WHERE number < ?1 ORDER BY number DESC LIMIT ?2")
+                .map_err(failed)?;
+            let before = before.map_or(i64::MAX, number);
+            let rows = statement.query_map(params![before, limit], |row| row.get::<_, String>(0)).map_err(failed)?;
+            rows.map(|row| document(&row.map_err(failed)?)).collect()
+        })
+        .await
+    }
+
+    async fn generation(&self, wanted: u64) -> Result<Option<GenerationDetail>, StoreError> {
+        self.read(move |transaction| {
+            let found: Option<(String, String)> = transaction
+                .prepare_cached("SELECT document, settings FROM generation WHERE number = ?1")
+                .and_then(|mut statement| {
+                    statement.query_row([number(wanted)], |row| Ok((row.get(0)?, row.get(1)?))).optional()
+                })
+                .map_err(failed)?;
+            let Some((generation, settings)) = found else { return Ok(None) };
+            let mut statement = transaction
+                .prepare_cached(
+                    "SELECT name, live FROM profile_history AS h
+                     WHERE live IS NOT NULL AND generation = (
+                         SELECT max(generation) FROM profile_history WHERE name = h.name AND generation <= ?1
+                     )",
+                )
+                .map_err(failed)?;
+            let rows = statement
+                .query_map([number(wanted)], |row| Ok((row.get::<_, String>(0)?, row.get::<_, String>(1)?)))
+                .map_err(failed)?;
+            let mut profiles: BTreeMap<ProfileName, StoredProfile> = BTreeMap::new();
+            for row in rows {
+                let (name, live) = row.map_err(failed)?;
+                profiles.insert(profile_name(&name)?, document(&live)?);
+            }
+            Ok(Some(GenerationDetail { generation: document(&generation)?, settings: document(&settings)?, profiles }))
+        })
+        .await
+    }
+
+    async fn secrets(&self, digests: Vec<Digest>) -> Result<Vec<SecretRecord>, StoreError> {
+        self.read(move |transaction| {
+            digests.iter().filter_map(|digest| secret(transaction, digest).transpose()).collect()
+        })
+        .await
+    }
+
+    async fn age_file(&self, digest: &Digest) -> Result<Option<Vec<u8>>, StoreError> {
+        let digest = digest.clone();
+        self.read(move |transaction| {
+            transaction
+                .prepare_cached("SELECT age_file FROM secret WHERE digest = ?1")
+                .and_then(|mut statement| statement.query_row([digest.as_str()], |row| row.get(0)).optional())
+                .map_err(failed)
+        })
+        .await
+    }
+
+    async fn record(&self, event: AuditEvent) -> Result<AuditEntry, StoreError> {
+        self.write_plainly(move |transaction| append(transaction, &event)).await
+    }
+
+    async fn audit(&self, after: u64, limit: u32) -> Result<Vec<AuditEntry>, StoreError> {
+        self.read(move |transaction| {
+            let mut statement = transaction
+                .prepare_cached("SELECT entry FROM audit WHERE sequence > ?1 ORDER BY sequence LIMIT ?2")
+                .map_err(failed)?;
+            let rows =
+                statement.query_map(params![number(after), limit], |row| row.get::<_, String>(0)).map_err(failed)?;
+            rows.map(|row| document(&row.map_err(failed)?)).collect()
+        })
+        .await
+    }
+
+    async fn create_token(&self, token: StoredToken, event: AuditEvent) -> Result<(), StoreError> {
+        self.write_plainly(move |transaction| {
+            transaction
+                .execute(
+                    "INSERT INTO token (id, document, hash, created_at) VALUES (?1, ?2, ?3, ?4)",
+                    params![
+                        token.token.id,
+                        text(&token.token)?,
+                        token.hash.as_str(),
+                        token.token.created_at.as_millisecond()
+                    ],
+                )
+                .map_err(failed)?;
+            append(transaction, &event).map(drop)
+        })
+        .await
+    }
+
+    async fn token(&self, id: &str) -> Result<Option<StoredToken>, StoreError> {
+        let id = id.to_owned();
+        self.read(move |transaction| {
+            let found: Option<(String, String)> = transaction
+                .prepare_cached("SELECT document, hash FROM token WHERE id = ?1")
+                .and_then(|mut statement| statement.query_row([id], |row| Ok((row.get(0)?, row.get(1)?))).optional())
+                .map_err(failed)?;
+            let Some((token, hash)) = found else { return Ok(None) };
+            let hash = hash.parse().map_err(StoreError::Corrupt)?;
+            Ok(Some(StoredToken { token: document(&token)?, hash }))
+        })
+        .await
+    }
+
+    async fn tokens(&self) -> Result<Vec<Token>, StoreError> {
+        self.read(|transaction| {
+            let mut statement =
+                transaction.prepare_cached("SELECT document FROM token ORDER BY created_at, id").map_err(failed)?;
+            let rows = statement.query_map([], |row| row.get::<_, String>(0)).map_err(failed)?;
+            rows.map(|row| document(&row.map_err(failed)?)).collect()
+        })
+        .await
+    }
+
+    async fn revoke_token(&self, id: &str, at: Timestamp, event: AuditEvent) -> Result<Option<Token>, StoreError> {
+        let id = id.to_owned();
+        self.write_plainly(move |transaction| {
+            let found: Option<String> = transaction
+                .query_row("SELECT document FROM token WHERE id = ?1", [&id], |row| row.get(0))
+                .optional()
+                .map_err(failed)?;
+            let Some(found) = found else { return Ok(None) };
+            let mut token: Token = document(&found)?;
+            if token.revoked_at.is_none() {
+                token.revoked_at = Some(at);
+                transaction
+                    .execute("UPDATE token SET document = ?2 WHERE id = ?1", params![id, text(&token)?])
+                    .map_err(failed)?;
+                append(transaction, &event)?;
+            }
+            Ok(Some(token))
+        })
+        .await
+    }
+
+    async fn probe(&self) -> Result<(), StoreError> {
+        self.write_plainly(|transaction| {
+            transaction
+                .execute("INSERT INTO probe (id, at) VALUES (1, 0) ON CONFLICT (id) DO UPDATE SET at = at + 1", [])
+                .map_err(failed)
+                .map(drop)
+        })
+        .await
+    }
+}
+
+fn profile_name(text: &str) -> Result<ProfileName, StoreError> {
+    text.parse().map_err(|_| StoreError::Corrupt("a profile's name".to_owned()))
+}
+
+fn read_state(transaction: &Transaction<'_>, environment: EnvironmentName) -> Result<State, StoreError> {
+    let generation = newest(transaction)?;
+    let settings: Option<Settings> = value(transaction, "settings")?;
+    let mut profiles: BTreeMap<ProfileName, ProfileState> = BTreeMap::new();
+    {
+        let mut statement = transaction.prepare_cached("SELECT name, state FROM profile").map_err(failed)?;
+        let rows =
+            statement.query_map([], |row| Ok((row.get::<_, String>(0)?, row.get::<_, String>(1)?))).map_err(failed)?;
+        for row in rows {
+            let (name, state) = row.map_err(failed)?;
+            profiles.insert(profile_name(&name)?, document(&state)?);
+        }
+    }
+    let mut state = State {
+        environment,
+        generation,
+        settings: settings.unwrap_or_default(),
+        applied_settings: value::<Option<Settings>>(transaction, "appliedSettings")?.flatten(),
+        settings_changed: value::<Option<ChangeRecord>>(transaction, "settingsChanged")?.flatten(),
+        profiles,
+        secrets: BTreeMap::new(),
+    };
+    let used: BTreeSet<Digest> = state.used_secrets().map(|(_, _, digest)| digest.clone()).collect();
+    for digest in used {
+        let record = secret(transaction, &digest)?
+            .ok_or_else(|| StoreError::Corrupt(format!("the age file {} is missing", digest.short())))?;
+        state.secrets.insert(digest, record);
+    }
+    Ok(state)
+}
+
+fn secret(transaction: &Transaction<'_>, digest: &Digest) -> Result<Option<SecretRecord>, StoreError> {
+    let found: Option<String> = transaction
+        .prepare_cached("SELECT record FROM secret WHERE digest = ?1")
+        .and_then(|mut statement| statement.query_row([digest.as_str()], |row| row.get(0)).optional())
+        .map_err(failed)?;
+    found.map(|text| document(&text)).transpose()
+}
+
+fn find_changeset(transaction: &Transaction<'_>, id: uuid::Uuid) -> Result<Option<(Digest, Generation)>, StoreError> {
+    let found: Option<(String, String)> = transaction
+        .prepare_cached("SELECT changeset_digest, document FROM generation WHERE changeset = ?1")
+        .and_then(|mut statement| {
+            statement.query_row([id.to_string()], |row| Ok((row.get(0)?, row.get(1)?))).optional()
+        })
+        .map_err(failed)?;
+    let Some((digest, generation)) = found else { return Ok(None) };
+    Ok(Some((digest.parse().map_err(StoreError::Corrupt)?, document(&generation)?)))
+}
+
+/// The whole commit, inside a transaction that its caller ends.
+fn take(transaction: &Transaction<'_>, commit: &Commit) -> Result<(), CommitError> {
+    if let Some(id) = commit.generation.changeset
+        && let Some((digest, generation)) = find_changeset(transaction, id)?
+    {
+        return Err(CommitError::Taken { generation: generation.number, digest });
+    }
+    let newest = newest(transaction)?;
+    if newest != commit.base || commit.generation.number != newest + 1 {
+        return Err(CommitError::Stale(newest));
+    }
+    let generation = number(commit.generation.number);
+    transaction
+        .execute(
+            "INSERT INTO generation (number, document, settings, changeset, changeset_digest) VALUES (?1, ?2, ?3, ?4, ?5)",
+            params![
+                generation,
+                text(&commit.generation)?,
+                text(&commit.settings)?,
+                commit.generation.changeset.map(|id| id.to_string()),
+                commit.changeset.as_ref().map(Digest::as_str),
+            ],
+        )
+        .map_err(failed)?;
+    set_value(transaction, "settings", &commit.settings)?;
+    set_value(transaction, "appliedSettings", &commit.applied_settings)?;
+    set_value(transaction, "settingsChanged", &commit.settings_changed)?;
+    write_profiles(transaction, generation, &commit.profiles)?;
+    let mut insert = transaction
+        .prepare_cached("INSERT INTO secret (digest, record, age_file, generation) VALUES (?1, ?2, ?3, ?4) ON CONFLICT (digest) DO NOTHING")
+        .map_err(failed)?;
+    for new in &commit.secrets {
+        insert
+            .execute(params![new.record.digest.as_str(), text(&new.record)?, new.age_file, generation])
+            .map_err(failed)?;
+    }
+    append(transaction, &commit.event)?;
+    Ok(())
+}
+
+fn write_profiles(
+    transaction: &Transaction<'_>,
+    generation: i64,
+    profiles: &[(ProfileName, Option<ProfileState>)],
+) -> Result<(), StoreError> {
+    let mut upsert = transaction
+        .prepare_cached(
+            "INSERT INTO profile (name, state) VALUES (?1, ?2) ON CONFLICT (name) DO UPDATE SET state = excluded.state",
+        )
+        .map_err(failed)?;
+    let mut delete = transaction.prepare_cached("DELETE FROM profile WHERE name = ?1").map_err(failed)?;
+    let mut history = transaction
+        .prepare_cached("INSERT INTO profile_history (name, generation, live) VALUES (?1, ?2, ?3)")
+        .map_err(failed)?;
+    for (name, state) in profiles {
+        match state {
+            Some(state) => upsert.execute(params![name.as_str(), text(state)?]),
+            None => delete.execute([name.as_str()]),
+        }
+        .map_err(failed)?;
+        let live = state.as_ref().and_then(|state| state.live.as_ref()).map(text).transpose()?;
+        history.execute(params![name.as_str(), generation, live]).map_err(failed)?;
+    }
+    Ok(())
+}
+
+/// Adds an entry to the chain.
+fn append(transaction: &Transaction<'_>, event: &AuditEvent) -> Result<AuditEntry, StoreError> {
+    let last: Option<String> = transaction
+        .prepare_cached("SELECT entry FROM audit ORDER BY sequence DESC LIMIT 1")
+        .and_then(|mut statement| statement.query_row([], |row| row.get(0)).optional())
+        .map_err(failed)?;
+    let (sequence, previous) = match last {
+        Some(last) => {
+            let last: AuditEntry = document(&last)?;
+            (last.sequence + 1, last.hash)
+        }
+        None => (1, AuditEntry::genesis()),
+    };
+    let mut entry = AuditEntry {
+        sequence,
+        at: event.at,
+        actor: event.actor.clone(),
+        action: event.action.to_owned(),
+        outcome: event.outcome,
+        detail: event.detail.clone(),
+        hash: previous.clone(),
+        previous,
+    };
+    entry.hash = entry.expected_hash();
+    let written = text(&entry)?;
+    transaction
+        .prepare_cached("INSERT INTO audit (sequence, entry) VALUES (?1, ?2)")
+        .and_then(|mut statement| statement.execute(params![number(sequence), written]))
+        .map_err(failed)?;
+    Ok(entry)
+}
