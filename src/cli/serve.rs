@@ -1,13 +1,280 @@
-//! `mailwright serve`.
+//! `mailwright serve`: runs the e-mail service.
 
-use super::{CliError, Context, Exit};
+use std::{
+    fs::{File, OpenOptions},
+    io::{IsTerminal as _, Write as _},
+    net::SocketAddr,
+    os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _, PermissionsExt as _},
+    path::{Path, PathBuf},
+    sync::Arc,
+};
 
-/// Arguments.
+use secrecy::{ExposeSecret as _, SecretString};
+use serde_json::json;
+
+use super::{CliError, Context, Exit, variables};
+use crate::{
+    api::{AuditOutcome, NewToken, Role},
+    model::{Code, EnvironmentName},
+    secrets::ServiceIdentity,
+    service::{Server, Service, Tls, new_token},
+    store::{AuditEvent, SqliteStore, Store as _, StoreError},
+};
+
+/// Run the e-mail service
 #[derive(Debug, clap::Args)]
-pub(crate) struct Serve {}
+#[command(after_help = "Examples:\n  mailwright serve --environment dev --data ./data\n  \
+    mailwright serve --environment prod --data /var/lib/mailwright --listen 0.0.0.0:8470 \\\n      \
+    --tls-cert server.pem --tls-key server.key\n\n\
+    The first start makes the service's age identity and an administrator's token, which is shown once.\n\
+    The log goes to standard error; MAILWRIGHT_LOG filters it (`info`, `mailwright=debug`).")]
+pub(crate) struct Serve {
+    /// The environment that the service belongs to; a store keeps the one of its first start
+    #[arg(long, value_name = "ENV")]
+    environment: EnvironmentName,
+    /// Where the store and the identity are kept
+    #[arg(long, value_name = "DIR", value_hint = clap::ValueHint::DirPath)]
+    data: PathBuf,
+    /// Where to listen; port 0 takes a free one
+    #[arg(long, default_value = "127.0.0.1:8470", value_name = "ADDRESS")]
+    listen: SocketAddr,
+    /// Certificate chain, PEM
+    #[arg(long, value_name = "FILE", requires = "tls_key", value_hint = clap::ValueHint::FilePath)]
+    tls_cert: Option<PathBuf>,
+    /// Private key of the certificate, PEM
+    #[arg(long, value_name = "FILE", requires = "tls_cert", value_hint = clap::ValueHint::FilePath)]
+    tls_key: Option<PathBuf>,
+    /// Listen in clear where others can reach it, because something in front of it does TLS
+    #[arg(long)]
+    allow_clear_text: bool,
+    /// Use the public identity of the examples; guards nothing
+    #[arg(long)]
+    demo: bool,
+    /// Write the first administrator's token into this file instead of showing it
+    #[arg(long, value_name = "FILE", value_hint = clap::ValueHint::FilePath)]
+    token_file: Option<PathBuf>,
+    /// How to write the log [default: human on a terminal, json elsewhere]
+    #[arg(long, value_enum, value_name = "FORMAT")]
+    log_format: Option<LogFormat>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+enum LogFormat {
+    Human,
+    Json,
+}
 
 impl Serve {
-    pub(crate) fn run(self, _context: &Context) -> Result<Exit, CliError> {
-        Err(CliError::new("not written yet"))
+    pub(crate) fn run(self, context: &Context) -> Result<Exit, CliError> {
+        let in_clear = self.tls_cert.is_none();
+        if in_clear && !self.listen.ip().is_loopback() && !self.allow_clear_text {
+            return Err(CliError::coded(
+                Code::ClearText,
+                format!("tokens would travel to {} in clear", self.listen),
+            )
+            .remedy("Give `--tls-cert` and `--tls-key`, listen on 127.0.0.1, or say `--allow-clear-text` where something in front does TLS."));
+        }
+        self.start_log()?;
+        let folder = DataFolder::open(&self.data)?;
+        let identity = folder.identity(self.demo)?;
+        let store = SqliteStore::open(&folder.path.join("store.sqlite"), &self.environment).map_err(store_error)?;
+        context.runtime()?.block_on(self.serve(context, store, identity))
+    }
+
+    async fn serve(self, context: &Context, store: SqliteStore, identity: ServiceIdentity) -> Result<Exit, CliError> {
+        let recipient = identity.recipient();
+        let first_token = first_token(context, &store).await?;
+        let metrics = metrics_exporter_prometheus::PrometheusBuilder::new()
+            .install_recorder()
+            .map_err(|error| CliError::new(format!("cannot count: {error}")))?;
+        let service = Service::new(Arc::new(store), identity, self.demo, context.clock.clone(), metrics)
+            .await
+            .map_err(store_error)?;
+        let tls = match (self.tls_cert, self.tls_key) {
+            (Some(certificate), Some(key)) => Some(Tls { certificate, key }),
+            _ => None,
+        };
+        let server = Server::bind(service, self.listen, tls).await.map_err(|error| CliError::new(error.to_string()))?;
+        context.printer.out(&format!("mailwright serves {} at {}", self.environment, server.address()));
+        if let Some(token) = first_token {
+            introduce(context, &self.environment, &recipient, &token, self.token_file.as_deref())?;
+        }
+        if self.demo {
+            context.printer.note("DEMO: the service's key is public. Keep nothing here that matters.");
+        }
+        server.run(stop_signal()).await.map_err(|error| CliError::new(error.to_string()))?;
+        Ok(Exit::Done)
+    }
+
+    fn start_log(&self) -> Result<(), CliError> {
+        let filter = variables::read(variables::LOG).unwrap_or_else(|| "info".to_owned());
+        let filter = tracing_subscriber::EnvFilter::try_new(&filter).map_err(|_| {
+            CliError::coded(Code::Usage, format!("{} is not a log filter", variables::LOG))
+                .remedy("Write for example `info` or `mailwright=debug`.")
+        })?;
+        let format =
+            self.log_format.unwrap_or(if std::io::stderr().is_terminal() { LogFormat::Human } else { LogFormat::Json });
+        let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+        match format {
+            LogFormat::Human => builder.with_target(false).init(),
+            LogFormat::Json => builder.json().flatten_event(true).with_target(false).init(),
+        }
+        Ok(())
+    }
+}
+
+fn store_error(error: StoreError) -> CliError {
+    let (code, remedy) = match &error {
+        StoreError::Newer { .. } => {
+            (Code::StoreNewer, "Start the version of `mailwright` that wrote it, or a later one.")
+        }
+        StoreError::OtherEnvironment { .. } => {
+            (Code::WrongEnvironment, "Start it with the environment of the store, or with another `--data DIR`.")
+        }
+        StoreError::Corrupt(_) | StoreError::Database(_) => (
+            Code::Internal,
+            "Nothing was changed. Look at the folder's permissions and free space; a copy of the store can be put in its place.",
+        ),
+    };
+    CliError::coded(code, error.to_string()).remedy(remedy)
+}
+
+/// The folder with the store and the identity, locked for one service.
+struct DataFolder {
+    path: PathBuf,
+    /// Held as long as the service runs.
+    _lock: File,
+}
+
+impl DataFolder {
+    fn open(path: &Path) -> Result<Self, CliError> {
+        let failed = |what: &str, error: &dyn std::fmt::Display| {
+            CliError::coded(Code::Unreadable, format!("cannot {what} in the data folder `{}`: {error}", path.display()))
+        };
+        std::fs::DirBuilder::new().recursive(true).mode(0o700).create(path).map_err(|error| failed("work", &error))?;
+        let lock = OpenOptions::new()
+            .create(true)
+            .truncate(false)
+            .write(true)
+            .mode(0o600)
+            .open(path.join("lock"))
+            .map_err(|error| failed("lock", &error))?;
+        lock.try_lock().map_err(|_| {
+            CliError::coded(Code::Busy, format!("another service uses the data folder `{}`", path.display()))
+                .remedy("Stop that one first, or give another `--data DIR`.")
+        })?;
+        // The store's files are made by SQLite, which follows the folder's protection.
+        std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o700))
+            .map_err(|error| failed("work", &error))?;
+        Ok(Self { path: path.to_owned(), _lock: lock })
+    }
+
+    /// The service's identity; made at the first start.
+    fn identity(&self, demo: bool) -> Result<ServiceIdentity, CliError> {
+        let path = self.path.join("identity.txt");
+        let wrong = |why: String| {
+            CliError::coded(Code::Unreadable, format!("the service's identity `{}`: {why}", path.display()))
+        };
+        let identity = if path.exists() {
+            let mode = std::fs::metadata(&path).map_err(|error| wrong(error.to_string()))?.permissions().mode();
+            if mode & 0o077 != 0 {
+                return Err(wrong(format!("others may read it (mode {:03o})", mode & 0o777))
+                    .remedy(format!("chmod 600 {}", path.display())));
+            }
+            let text = SecretString::from(std::fs::read_to_string(&path).map_err(|error| wrong(error.to_string()))?);
+            ServiceIdentity::parse(&text).map_err(wrong)?
+        } else {
+            let identity = if demo { ServiceIdentity::demo().map_err(wrong)? } else { ServiceIdentity::generate() };
+            write_private(&path, identity.to_file().expose_secret()).map_err(|error| wrong(error.to_string()))?;
+            identity
+        };
+        if identity.is_public() != demo {
+            let (what, remedy) = if demo {
+                (
+                    "the store has a key of its own, and a demo uses the public one",
+                    "Give another `--data DIR`, or leave `--demo` out.",
+                )
+            } else {
+                (
+                    "the service's key is the public one of the examples, which everybody has",
+                    "Start with another `--data DIR`: the service makes a key of its own. `--demo` is for trying things out.",
+                )
+            };
+            return Err(CliError::coded(Code::PublicIdentity, what).remedy(remedy));
+        }
+        Ok(identity)
+    }
+}
+
+/// Writes a file that only its owner can read, whole or not at all.
+fn write_private(path: &Path, text: &str) -> std::io::Result<()> {
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let mut file = tempfile::Builder::new().permissions(std::fs::Permissions::from_mode(0o600)).tempfile_in(folder)?;
+    file.write_all(text.as_bytes())?;
+    file.as_file().sync_all()?;
+    file.persist(path).map_err(|error| error.error)?;
+    File::open(folder)?.sync_all()
+}
+
+/// An administrator's token, if the store has none yet.
+async fn first_token(context: &Context, store: &SqliteStore) -> Result<Option<SecretString>, CliError> {
+    if !store.tokens().await.map_err(store_error)?.is_empty() {
+        return Ok(None);
+    }
+    let now = context.clock.now();
+    let wanted = NewToken { name: "first-admin".to_owned(), role: Role::Admin, expires_at: None };
+    let random = |buffer: &mut [u8]| getrandom::fill(buffer).map_err(|error| error.to_string());
+    let (stored, bearer) = new_token(&wanted, now, random).map_err(CliError::new)?;
+    let event = AuditEvent {
+        at: now,
+        actor: "(first start)".to_owned(),
+        action: "token.create",
+        outcome: AuditOutcome::Accepted,
+        detail: json!({ "id": stored.token.id, "name": stored.token.name, "role": stored.token.role, "expiresAt": null }),
+    };
+    store.create_token(stored, event).await.map_err(store_error)?;
+    Ok(Some(bearer))
+}
+
+/// What somebody needs to know who has just started a new service.
+fn introduce(
+    context: &Context,
+    environment: &EnvironmentName,
+    recipient: &str,
+    token: &SecretString,
+    token_file: Option<&Path>,
+) -> Result<(), CliError> {
+    let shown = match token_file {
+        Some(path) => {
+            write_private(path, &format!("{}\n", token.expose_secret())).map_err(|error| {
+                CliError::new(format!("cannot write the token to `{}`: {error}", path.display()))
+                    .remedy("Remove the data folder, which is still empty, and start again.")
+            })?;
+            format!("  The administrator's token is in {}.", path.display())
+        }
+        None => format!(
+            "  The administrator's token, shown this once:\n\n    {}\n\n  Put it into MAILWRIGHT_TOKEN, or into a file that MAILWRIGHT_TOKEN_FILE names.",
+            token.expose_secret()
+        ),
+    };
+    context.printer.out(&format!(
+        "\nThis is a new service.\n{shown}\n  Its recipient, for secrets/{environment}/recipients.txt:\n\n    {recipient}\n"
+    ));
+    Ok(())
+}
+
+/// Ends at Ctrl-C or SIGTERM.
+async fn stop_signal() {
+    let terminated = async {
+        match tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate()) {
+            Ok(mut signal) => {
+                signal.recv().await;
+            }
+            Err(_) => std::future::pending().await,
+        }
+    };
+    tokio::select! {
+        _ = tokio::signal::ctrl_c() => {}
+        () = terminated => {}
     }
 }

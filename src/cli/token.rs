@@ -1,13 +1,144 @@
-//! `mailwright token`.
+//! `mailwright token`: makes, lists and revokes the tokens that the service accepts.
 
-use super::{CliError, Context, Exit};
+use std::time::Duration;
 
-/// Arguments.
+use super::{
+    CliError, Context, Exit, ServiceOptions,
+    environment::Environment,
+    plan::{self, Format},
+};
+use crate::{
+    api::{NewToken, Role},
+    model::Code,
+};
+
+/// Make, list and revoke the tokens that the service accepts
 #[derive(Debug, clap::Args)]
-pub(crate) struct Token {}
+#[command(
+    after_help = "Examples:\n  mailwright token create prod --name pipeline --role deployer --expires-in 90d > token\n  \
+    mailwright token list prod\n  mailwright token revoke prod 1f0c63a2b4d5"
+)]
+pub(crate) struct Token {
+    #[command(subcommand)]
+    command: TokenCommand,
+}
+
+#[derive(Debug, clap::Subcommand)]
+enum TokenCommand {
+    /// Make a token; it is printed once, alone, on standard output
+    Create {
+        /// The environment
+        environment: String,
+        /// Whose it is; the audit log and drift reports say this
+        #[arg(long)]
+        name: String,
+        /// What it may do: viewer, planner, deployer or admin
+        #[arg(long)]
+        role: Role,
+        /// When it ends: 12h, 90d, 4w [default: never]
+        #[arg(long, value_name = "TIME", value_parser = parse_time)]
+        expires_in: Option<Duration>,
+        #[command(flatten)]
+        service: ServiceOptions,
+    },
+    /// List the tokens; never their secrets
+    List {
+        /// The environment
+        environment: String,
+        /// How to print it
+        #[arg(long, value_enum, default_value_t = Format::Human, value_name = "FORMAT")]
+        format: Format,
+        #[command(flatten)]
+        service: ServiceOptions,
+    },
+    /// Revoke a token; from then on it opens nothing
+    Revoke {
+        /// The environment
+        environment: String,
+        /// The token's id, as `list` shows it
+        id: String,
+        #[command(flatten)]
+        service: ServiceOptions,
+    },
+}
 
 impl Token {
-    pub(crate) fn run(self, _context: &Context) -> Result<Exit, CliError> {
-        Err(CliError::new("not written yet"))
+    pub(crate) fn run(self, context: &Context) -> Result<Exit, CliError> {
+        match self.command {
+            TokenCommand::Create { environment, name, role, expires_in, service } => {
+                let client = Environment::find(context, &environment)?.client(context, &service)?;
+                let expires_at = expires_in.map(|time| context.clock.now() + time);
+                let created = context.runtime()?.block_on(client.create_token(&NewToken { name, role, expires_at }))?;
+                let until = created.token.expires_at.map_or("It never ends.".to_owned(), |end| {
+                    format!("It ends at {}.", end.strftime("%Y-%m-%d %H:%M:%SZ"))
+                });
+                context.printer.note(&format!(
+                    "Token {} of `{}`, role {}. {until} It cannot be shown again:",
+                    created.token.id,
+                    created.token.name,
+                    role.id()
+                ));
+                context.printer.out(&created.secret);
+            }
+            TokenCommand::List { environment, format, service } => {
+                return plan::json_even_on_errors(context, format, || list(context, &environment, format, &service));
+            }
+            TokenCommand::Revoke { environment, id, service } => {
+                let client = Environment::find(context, &environment)?.client(context, &service)?;
+                let token = context.runtime()?.block_on(client.revoke_token(&id))?;
+                context.printer.out(&format!("Token {} of `{}` is revoked.", token.id, token.name));
+            }
+        }
+        Ok(Exit::Done)
     }
 }
+
+fn list(context: &Context, environment: &str, format: Format, service: &ServiceOptions) -> Result<Exit, CliError> {
+    let client = Environment::find(context, environment)?.client(context, service)?;
+    let list = context.runtime()?.block_on(client.tokens())?;
+    if format == Format::Json {
+        context.printer.out(&format!("{:#}", serde_json::to_value(&list).unwrap_or_default()));
+        return Ok(Exit::Done);
+    }
+    let now = context.clock.now();
+    let rows = list.tokens.iter().map(|token| {
+        let state = match (token.revoked_at, token.expires_at) {
+            (Some(at), _) => format!("revoked {}", at.strftime("%Y-%m-%d")),
+            (None, Some(end)) if end <= now => format!("expired {}", end.strftime("%Y-%m-%d")),
+            (None, Some(end)) => format!("until {}", end.strftime("%Y-%m-%d")),
+            (None, None) => "never ends".to_owned(),
+        };
+        vec![
+            token.id.clone(),
+            token.name.clone(),
+            token.role.id().to_owned(),
+            token.created_at.strftime("%Y-%m-%d %H:%M:%SZ").to_string(),
+            state,
+        ]
+    });
+    context.printer.out(&super::table::table(&["id", "name", "role", "created", "state"], rows));
+    Ok(Exit::Done)
+}
+
+/// `12h`, `90d`, `4w`.
+fn parse_time(text: &str) -> Result<Duration, CliError> {
+    let wrong = || CliError::coded(Code::Usage, "write a number and h, d or w, such as 90d; at most ten years");
+    let (number, unit) = text.split_at_checked(text.len().saturating_sub(1)).ok_or_else(wrong)?;
+    let hours = match unit {
+        "h" => 1,
+        "d" => 24,
+        "w" => 24 * 7,
+        _ => return Err(wrong()),
+    };
+    let count: u64 = number.parse().map_err(|_| wrong())?;
+    let hours = count.checked_mul(hours).filter(|hours| (1..=10 * 366 * 24).contains(hours)).ok_or_else(wrong)?;
+    Ok(Duration::from_secs(hours * 3600))
+}
+
+impl std::fmt::Display for CliError {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.message)
+    }
+}
+
+impl std::error::Error for CliError {}

@@ -1,0 +1,137 @@
+//! Tokens and roles. A request says who it is by `Authorization: Bearer mw_ID_SECRET`; without that it gets nothing.
+
+use std::{marker::PhantomData, sync::Arc};
+
+use axum::{
+    extract::FromRequestParts,
+    http::{Method, StatusCode, header, request::Parts},
+};
+use base64::{Engine as _, prelude::BASE64_URL_SAFE_NO_PAD};
+use jiff::Timestamp;
+use secrecy::SecretString;
+use subtle::ConstantTimeEq as _;
+
+use super::{Service, problem::Problem};
+use crate::{
+    api::{AuditOutcome, NewToken, Role, Token},
+    model::Code,
+    store::{AuditEvent, StoredToken, token_hash},
+};
+
+/// Makes a token: what is kept of it, and the bearer token itself. `random` fills a buffer.
+pub fn new_token(
+    wanted: &NewToken,
+    now: Timestamp,
+    random: impl Fn(&mut [u8]) -> Result<(), String>,
+) -> Result<(StoredToken, SecretString), String> {
+    let (mut id, mut secret) = ([0; 6], zeroize::Zeroizing::new([0; 32]));
+    random(&mut id)?;
+    random(secret.as_mut_slice())?;
+    let id: String = id.iter().map(|byte| format!("{byte:02x}")).collect();
+    let bearer = SecretString::from(format!("mw_{id}_{}", BASE64_URL_SAFE_NO_PAD.encode(secret.as_slice())));
+    let token = Token {
+        id,
+        name: wanted.name.clone(),
+        role: wanted.role,
+        created_at: now,
+        expires_at: wanted.expires_at,
+        revoked_at: None,
+    };
+    Ok((StoredToken { token, hash: token_hash(&bearer) }, bearer))
+}
+
+/// Who is asking.
+#[derive(Clone, Debug)]
+pub(super) struct Caller {
+    pub(super) name: String,
+    pub(super) role: Role,
+}
+
+/// A caller whose role is at least `R`. Taken before the body is read, so nobody else's body is.
+pub(super) struct As<R>(pub(super) Caller, pub(super) PhantomData<R>);
+
+/// A role as a type, for [`As`].
+pub(super) trait Least: Send + Sync {
+    const ROLE: Role;
+}
+
+macro_rules! roles {
+    ($($name:ident),*) => { $(
+        pub(super) struct $name;
+        impl Least for $name {
+            const ROLE: Role = Role::$name;
+        }
+    )* };
+}
+roles!(Viewer, Planner, Deployer, Admin);
+
+impl<R: Least> FromRequestParts<Arc<Service>> for As<R> {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, service: &Arc<Service>) -> Result<Self, Problem> {
+        let caller = authenticate(parts, service).await?;
+        if caller.role >= R::ROLE {
+            return Ok(As(caller, PhantomData));
+        }
+        Err(refuse(service, &caller, R::ROLE, &parts.method, parts.uri.path()).await)
+    }
+}
+
+/// Refuses for want of a role. Whoever tried to change something is written down.
+pub(super) async fn refuse(service: &Service, caller: &Caller, least: Role, method: &Method, path: &str) -> Problem {
+    if *method != Method::GET && *method != Method::HEAD {
+        let event = AuditEvent {
+            at: service.clock.now(),
+            actor: caller.name.clone(),
+            action: "access",
+            outcome: AuditOutcome::Refused,
+            detail: serde_json::json!({ "method": method.as_str(), "path": path, "role": caller.role, "needs": least }),
+        };
+        if let Err(error) = service.store.record(event).await {
+            return error.into();
+        }
+    }
+    Problem::new(
+        StatusCode::FORBIDDEN,
+        Code::RoleTooLow,
+        format!("the token `{}` has the role `{}`, and this needs `{}`", caller.name, caller.role.id(), least.id()),
+    )
+    .remedy("Use a token of that role; an administrator makes one with `mailwright token create`.")
+}
+
+async fn authenticate(parts: &Parts, service: &Service) -> Result<Caller, Problem> {
+    let refused = |detail: &str| {
+        metrics::counter!("mailwright_authentication_failures_total").increment(1);
+        Problem::new(StatusCode::UNAUTHORIZED, Code::TokenRefused, detail)
+    };
+    let mut headers = parts.headers.get_all(header::AUTHORIZATION).iter();
+    let (Some(value), None) = (headers.next(), headers.next()) else {
+        return Err(refused("the request has no bearer token"));
+    };
+    let bearer = value.to_str().ok().and_then(|value| {
+        let (scheme, token) = value.split_once(' ')?;
+        scheme.eq_ignore_ascii_case("bearer").then(|| token.trim())
+    });
+    let Some(bearer) = bearer.filter(|bearer| bearer.len() <= 200) else {
+        return Err(refused("the request has no bearer token"));
+    };
+    let id = bearer.strip_prefix("mw_").and_then(|rest| rest.split_once('_')).map(|(id, _)| id);
+    let stored = match id.filter(|id| id.bytes().all(|b| b.is_ascii_alphanumeric())) {
+        Some(id) => service.store.token(id).await?,
+        None => None,
+    };
+    let hash = token_hash(&SecretString::from(bearer.to_owned()));
+    // The comparison takes the same time whatever differs, and an unknown id costs one too.
+    let expected = stored.as_ref().map_or(hash.as_str().len().to_string(), |stored| stored.hash.to_string());
+    let matches: bool = expected.as_bytes().ct_eq(hash.as_str().as_bytes()).into();
+    let Some(StoredToken { token, .. }) = stored.filter(|_| matches) else {
+        return Err(refused("the service does not know the token"));
+    };
+    if token.revoked_at.is_some() {
+        return Err(refused("the token was revoked"));
+    }
+    if token.expires_at.is_some_and(|end| end <= service.clock.now()) {
+        return Err(refused("the token has expired"));
+    }
+    Ok(Caller { name: token.name, role: token.role })
+}

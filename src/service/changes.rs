@@ -1,0 +1,530 @@
+//! Whether a change is taken: the only place that commits.
+//!
+//! Every change, by changeset, by hand or by rollback, goes the same way: the new state is computed by the model,
+//! its age files are opened (in memory, and wiped), its destinations, the rules and the guards are checked, and the
+//! store takes it in one transaction. Whatever is refused leaves a line in the audit log and nothing else.
+
+use std::{
+    collections::{BTreeMap, BTreeSet, HashMap},
+    sync::Arc,
+};
+
+use axum::http::StatusCode;
+use base64::{Engine as _, prelude::BASE64_STANDARD};
+use rayon::prelude::*;
+use serde_json::json;
+
+use super::{Service, access::Caller, problem::Problem};
+use crate::{
+    api::{AuditOutcome, ChangeSummary, ChangesetOutcome, ChangesetResult, Generation, Rollback},
+    model::{
+        Allowances, ChangeKind, ChangeRecord, Changeset, Code, Destination, Digest, ProfileChange, ProfileName,
+        Provenance, SecretRecord, Settings, State, StoredProfile, rules,
+    },
+    reconcile::guards,
+    secrets::{FILE_LIMIT, Header, ServiceIdentity},
+    store::{AuditEvent, Commit, CommitError, NewSecret},
+};
+
+/// A change, however it was asked for.
+struct Change {
+    kind: ChangeKind,
+    base: u64,
+    settings: Option<Settings>,
+    changes: Vec<ProfileChange>,
+    sent: BTreeMap<Digest, String>,
+    allowances: Allowances,
+    provenance: Provenance,
+    changeset: Option<(uuid::Uuid, Digest)>,
+    rolled_back_to: Option<u64>,
+    action: &'static str,
+}
+
+/// A change that passed every check.
+struct Checked {
+    after: State,
+    new_secrets: Vec<NewSecret>,
+    warnings: Vec<rules::Violation>,
+    lifted: Vec<guards::Guard>,
+    change: Change,
+}
+
+impl Service {
+    /// Takes a changeset, or says what taking it would do.
+    pub(super) async fn take_changeset(
+        self: &Arc<Self>,
+        caller: &Caller,
+        changeset: Changeset,
+        dry_run: bool,
+    ) -> Result<ChangesetResult, Problem> {
+        let id = changeset.id;
+        // What the changeset does, without what was lifted or sent along: the same change has the same digest.
+        let digest = Digest::of_value(&json!({
+            "base": changeset.base, "settings": changeset.settings, "changes": changeset.changes,
+        }));
+        let _one_at_a_time = self.changing.lock().await;
+        if let Some((taken, generation)) = self.store.changeset(id).await? {
+            if taken != digest {
+                let problem = Problem::new(
+                    StatusCode::CONFLICT,
+                    Code::ChangesetReused,
+                    format!(
+                        "generation {} came from a changeset of this id with other contents; nothing was changed",
+                        generation.number
+                    ),
+                )
+                .remedy("Plan again.");
+                return self.refused(caller, "changeset", json!({ "changeset": id }), problem, dry_run).await;
+            }
+            return Ok(ChangesetResult {
+                id,
+                generation: generation.number,
+                outcome: ChangesetOutcome::AlreadyApplied,
+                summary: generation.summary,
+                warnings: Vec::new(),
+            });
+        }
+        if changeset.environment != *self.store.environment() {
+            let problem = Problem::new(
+                StatusCode::CONFLICT,
+                Code::WrongEnvironment,
+                format!(
+                    "the changeset is for `{}`, and this service belongs to `{}`; nothing was changed",
+                    changeset.environment,
+                    self.store.environment()
+                ),
+            )
+            .remedy("Correct the service's address.");
+            return self.refused(caller, "changeset", json!({ "changeset": id }), problem, dry_run).await;
+        }
+        let change = Change {
+            kind: ChangeKind::Apply,
+            base: changeset.base,
+            settings: changeset.settings,
+            changes: changeset.changes,
+            sent: changeset.secrets,
+            allowances: changeset.allowances,
+            provenance: changeset.provenance,
+            changeset: Some((id, digest)),
+            rolled_back_to: None,
+            action: "changeset",
+        };
+        let checked = match self.check(caller, change).await {
+            Ok(checked) => checked,
+            Err(problem) => {
+                return self.refused(caller, "changeset", json!({ "changeset": id }), problem, dry_run).await;
+            }
+        };
+        let warnings = checked.warnings.clone();
+        let (generation, outcome, summary) = if dry_run {
+            let summary = summary(&checked.change);
+            (checked.after.generation, ChangesetOutcome::DryRun, summary)
+        } else {
+            let (generation, summary) = self.commit(caller, checked).await?;
+            (generation, ChangesetOutcome::Applied, summary)
+        };
+        Ok(ChangesetResult { id, generation, outcome, summary, warnings })
+    }
+
+    /// Makes a change by hand. `change` is computed from the state that it is made on.
+    pub(super) async fn change_by_hand(
+        self: &Arc<Self>,
+        caller: &Caller,
+        action: &'static str,
+        name: &ProfileName,
+        change: impl FnOnce(&State) -> Result<Option<ProfileChange>, Problem>,
+    ) -> Result<(u64, ChangeSummary), Problem> {
+        let _one_at_a_time = self.changing.lock().await;
+        let state = self.state();
+        let detail = json!({ "profile": name });
+        let change = match change(&state) {
+            Ok(Some(change)) => change,
+            Ok(None) => return Ok((state.generation, ChangeSummary::default())),
+            Err(problem) => return self.refused(caller, action, detail, problem, false).await,
+        };
+        let change = Change {
+            kind: ChangeKind::Manual,
+            base: state.generation,
+            settings: None,
+            changes: vec![change],
+            sent: BTreeMap::new(),
+            allowances: Allowances::default(),
+            provenance: Provenance::default(),
+            changeset: None,
+            rolled_back_to: None,
+            action,
+        };
+        match self.check(caller, change).await {
+            Ok(checked) => self.commit(caller, checked).await,
+            Err(problem) => self.refused(caller, action, detail, problem, false).await,
+        }
+    }
+
+    /// Goes back to an earlier generation, as a new one.
+    pub(super) async fn roll_back(
+        self: &Arc<Self>,
+        caller: &Caller,
+        order: Rollback,
+    ) -> Result<(u64, ChangeSummary), Problem> {
+        let _one_at_a_time = self.changing.lock().await;
+        let state = self.state();
+        let detail = json!({ "to": order.to });
+        if order.base != state.generation {
+            let problem = Problem::stale(state.generation, order.base);
+            return self.refused(caller, "rollback", detail, problem, false).await;
+        }
+        let target = match order.to {
+            0 => None,
+            number => self.store.generation(number).await?,
+        };
+        let Some(target) = target else {
+            let problem = Problem::not_found(format!("there is no generation {}; nothing was changed", order.to))
+                .remedy("`mailwright history` lists them.");
+            return self.refused(caller, "rollback", detail, problem, false).await;
+        };
+        let changes = way_back(&state, &target.profiles);
+        let settings = (target.settings != state.settings).then_some(target.settings);
+        if changes.is_empty() && settings.is_none() {
+            return Ok((state.generation, ChangeSummary::default()));
+        }
+        let change = Change {
+            kind: ChangeKind::Rollback,
+            base: state.generation,
+            settings,
+            changes,
+            sent: BTreeMap::new(),
+            allowances: order.allowances,
+            provenance: Provenance::default(),
+            changeset: None,
+            rolled_back_to: Some(order.to),
+            action: "rollback",
+        };
+        match self.check(caller, change).await {
+            Ok(checked) => self.commit(caller, checked).await,
+            Err(problem) => self.refused(caller, "rollback", detail, problem, false).await,
+        }
+    }
+
+    async fn check(self: &Arc<Self>, caller: &Caller, change: Change) -> Result<Checked, Problem> {
+        let state = self.state();
+        if change.base != state.generation {
+            return Err(Problem::stale(state.generation, change.base));
+        }
+        let named: BTreeSet<Digest> = change
+            .changes
+            .iter()
+            .filter_map(ProfileChange::profile)
+            .flat_map(|stored| stored.secrets.values().cloned())
+            .collect();
+        // Not only what is in use: a rollback and an old commit name age files of earlier generations.
+        let known: Vec<Digest> = named.iter().filter(|digest| !state.secrets.contains_key(*digest)).cloned().collect();
+        let mut records = self.store.secrets(known).await?;
+        records.extend(named.iter().filter_map(|digest| state.secrets.get(digest)).cloned());
+        let record = ChangeRecord {
+            generation: state.generation + 1,
+            at: self.clock.now(),
+            by: caller.name.clone(),
+            kind: change.kind,
+        };
+        let identity = Arc::clone(&self.identity);
+        let work = move || check_all(&state, change, records, &record, &identity);
+        tokio::task::spawn_blocking(work).await.unwrap_or_else(|error| Err(Problem::internal(error)))
+    }
+
+    async fn commit(&self, caller: &Caller, checked: Checked) -> Result<(u64, ChangeSummary), Problem> {
+        let Checked { after, new_secrets, lifted, change, .. } = checked;
+        let before = self.state();
+        let summary = summary(&change);
+        let at = self.clock.now();
+        let generation = Generation {
+            number: after.generation,
+            at,
+            by: caller.name.clone(),
+            kind: change.kind,
+            changeset: change.changeset.as_ref().map(|(id, _)| *id),
+            rolled_back_to: change.rolled_back_to,
+            provenance: change.provenance,
+            allowances: change.allowances,
+            summary,
+        };
+        let touched: BTreeSet<&ProfileName> = change.changes.iter().flat_map(ProfileChange::names).collect();
+        let detail = json!({
+            "generation": after.generation,
+            "changeset": generation.changeset,
+            "rolledBackTo": generation.rolled_back_to,
+            "provenance": generation.provenance,
+            "summary": summary,
+            "profiles": touched.iter().take(100).collect::<Vec<_>>(),
+            "allowances": generation.allowances,
+            "guardsLifted": lifted,
+        });
+        let commit = Commit {
+            base: before.generation,
+            changeset: change.changeset.map(|(_, digest)| digest),
+            settings: after.settings.clone(),
+            applied_settings: after.applied_settings.clone(),
+            settings_changed: after.settings_changed.clone(),
+            profiles: touched.into_iter().map(|name| (name.clone(), after.profiles.get(name).cloned())).collect(),
+            secrets: new_secrets,
+            event: AuditEvent {
+                at,
+                actor: caller.name.clone(),
+                action: change.action,
+                outcome: AuditOutcome::Accepted,
+                detail,
+            },
+            generation,
+        };
+        match self.store.commit(commit).await {
+            Ok(()) => {
+                let number = after.generation;
+                self.set_state(after);
+                metrics::counter!("mailwright_generations_total").increment(1);
+                tracing::info!(generation = number, actor = %caller.name, "a new generation is in effect");
+                Ok((number, summary))
+            }
+            Err(CommitError::Stale(generation)) => {
+                // Somebody else writes to the same store. What is in memory is brought up to date.
+                self.set_state(self.store.state().await?);
+                Err(Problem::stale(generation, before.generation))
+            }
+            Err(CommitError::Taken { generation, .. }) => Err(Problem::stale(generation, before.generation)),
+            Err(CommitError::Store(error)) => Err(error.into()),
+        }
+    }
+
+    /// Writes a refusal down. A dry run is a question, not an attempt.
+    async fn refused<T>(
+        &self,
+        caller: &Caller,
+        action: &'static str,
+        mut detail: serde_json::Value,
+        problem: Problem,
+        dry_run: bool,
+    ) -> Result<T, Problem> {
+        metrics::counter!("mailwright_changes_refused_total", "code" => problem.code.id()).increment(1);
+        if !dry_run {
+            detail["code"] = json!(problem.code);
+            detail["why"] = json!(problem.detail);
+            let event = AuditEvent {
+                at: self.clock.now(),
+                actor: caller.name.clone(),
+                action,
+                outcome: AuditOutcome::Refused,
+                detail,
+            };
+            self.store.record(event).await?;
+        }
+        Err(problem)
+    }
+}
+
+/// Every check, in the order in which a reader would want to hear of a failure.
+fn check_all(
+    state: &State,
+    change: Change,
+    records: Vec<SecretRecord>,
+    record: &ChangeRecord,
+    identity: &ServiceIdentity,
+) -> Result<Checked, Problem> {
+    let mut after = state.clone();
+    after.change(change.settings.as_ref(), &change.changes, record).map_err(|conflict| {
+        let mut problem = Problem::new(
+            StatusCode::CONFLICT,
+            Code::StaleGeneration,
+            format!("the change does not fit the state: {conflict}; nothing was changed"),
+        )
+        .remedy("Plan again.");
+        problem.generation = Some(state.generation);
+        problem
+    })?;
+    let mut known: HashMap<Digest, SecretRecord> =
+        records.into_iter().map(|record| (record.digest.clone(), record)).collect();
+    let new_secrets = check_secrets(&change, &mut known, identity)?;
+    check_destinations(&change, &known)?;
+
+    let violations = rules::check(&after.settings, &after.live().collect());
+    let (errors, warnings): (Vec<_>, Vec<_>) = violations.into_iter().partition(rules::Violation::is_error);
+    if !errors.is_empty() {
+        return Err(Problem::rules(errors));
+    }
+    let lifted = if change.kind == ChangeKind::Manual { Vec::new() } else { check_guards(state, &after, &change)? };
+    after.secrets = after
+        .used_secrets()
+        .filter_map(|(_, _, digest)| {
+            let record = known.get(digest).or_else(|| state.secrets.get(digest))?;
+            Some((digest.clone(), record.clone()))
+        })
+        .collect();
+    let warnings = warnings.into_iter().take(100).collect();
+    Ok(Checked { after, new_secrets, warnings, lifted, change })
+}
+
+/// Guards that stand refuse; guards that were lifted are written down.
+fn check_guards(before: &State, after: &State, change: &Change) -> Result<Vec<guards::Guard>, Problem> {
+    let standing = guards::check(before, after, &change.changes, &change.allowances);
+    if let Some(first) = standing.first() {
+        let all = standing.iter().map(guards::Guard::message).collect::<Vec<_>>().join("; ");
+        return Err(Problem::new(
+            StatusCode::UNPROCESSABLE_ENTITY,
+            Code::DeletionGuarded,
+            format!("{all}; nothing was changed"),
+        )
+        .remedy(format!("If that is meant, for this plan only: --allow-deletes {}", first.allowance())));
+    }
+    if change.allowances.is_none() {
+        return Ok(Vec::new());
+    }
+    Ok(guards::check(before, after, &change.changes, &Allowances::default()))
+}
+
+/// Each profile's digests are those of the secrets that it names; each digest is known, or was sent and opens.
+fn check_secrets(
+    change: &Change,
+    known: &mut HashMap<Digest, SecretRecord>,
+    identity: &ServiceIdentity,
+) -> Result<Vec<NewSecret>, Problem> {
+    let mut first_use: BTreeMap<&Digest, (&ProfileName, &StoredProfile)> = BTreeMap::new();
+    for profile_change in &change.changes {
+        let Some(stored) = profile_change.profile() else { continue };
+        let named = stored.profile.provider.secret().map(|(reference, _)| reference);
+        if !stored.secrets.keys().eq(named) {
+            return Err(Problem::malformed(format!(
+                "the secrets of `{}` are not exactly those that its provider names; nothing was changed",
+                profile_change.name()
+            )));
+        }
+        for digest in stored.secrets.values() {
+            first_use.entry(digest).or_insert((profile_change.name(), stored));
+        }
+    }
+    if let Some(stray) = change.sent.keys().find(|digest| !first_use.contains_key(*digest)) {
+        return Err(Problem::malformed(format!(
+            "an age file ({}) was sent that no profile names; nothing was changed",
+            stray.short()
+        )));
+    }
+    let wanted: Vec<_> = first_use.into_iter().filter(|(digest, _)| !known.contains_key(*digest)).collect();
+    let opened: Vec<NewSecret> = wanted
+        .into_par_iter()
+        .map(|(digest, (name, stored))| open_sent(digest, name, stored, change.sent.get(digest), identity))
+        .collect::<Vec<_>>()
+        .into_iter()
+        .collect::<Result<_, _>>()?;
+    for new in &opened {
+        known.insert(new.record.digest.clone(), new.record.clone());
+    }
+    Ok(opened)
+}
+
+fn open_sent(
+    digest: &Digest,
+    name: &ProfileName,
+    stored: &StoredProfile,
+    sent: Option<&String>,
+    identity: &ServiceIdentity,
+) -> Result<NewSecret, Problem> {
+    let secret = stored.secrets.iter().find(|(_, own)| *own == digest).map_or("", |(reference, _)| reference.as_str());
+    let refuse = |code: Code, why: String, remedy: String| {
+        Problem::new(
+            StatusCode::UNPROCESSABLE_ENTITY,
+            code,
+            format!("the secret `{secret}` of profile `{name}`: {why}; nothing was changed"),
+        )
+        .remedy(remedy)
+    };
+    let Some(sent) = sent else {
+        return Err(refuse(
+            Code::SecretNotSent,
+            format!("the service does not have its age file ({}), and it was not sent", digest.short()),
+            "Plan and apply again.".to_owned(),
+        ));
+    };
+    if sent.len() > FILE_LIMIT * 4 / 3 + 4 {
+        return Err(refuse(
+            Code::TooLarge,
+            format!("its age file has more than {FILE_LIMIT} bytes"),
+            "Seal a smaller value.".to_owned(),
+        ));
+    }
+    let age_file = BASE64_STANDARD.decode(sent).map_err(|_| {
+        refuse(Code::MalformedRequest, "its age file is not base64".to_owned(), "Plan and apply again.".to_owned())
+    })?;
+    if Digest::of_bytes(&age_file) != *digest {
+        return Err(refuse(
+            Code::DigestMismatch,
+            "its age file does not have the digest that was planned with".to_owned(),
+            "Plan and apply again.".to_owned(),
+        ));
+    }
+    let seal_again = format!(
+        "Seal it to the service's recipient, {}: mailwright secrets rekey, or mailwright secrets set.",
+        identity.recipient()
+    );
+    let header =
+        Header::read(&age_file).map_err(|error| refuse(Code::NotAgeFile, error.to_string(), seal_again.clone()))?;
+    // Opened to know that it can be, and wiped at once.
+    drop(identity.open(&age_file).map_err(|error| refuse(Code::SecretNotOpenable, error.to_string(), seal_again))?);
+    let record = SecretRecord {
+        digest: digest.clone(),
+        value_id: header.value_id,
+        destination: stored.profile.provider.destination(),
+    };
+    Ok(NewSecret { record, age_file })
+}
+
+/// The same bytes never travel to another place than the one that they were first accepted for.
+fn check_destinations(change: &Change, known: &HashMap<Digest, SecretRecord>) -> Result<(), Problem> {
+    for profile_change in &change.changes {
+        let Some(stored) = profile_change.profile() else { continue };
+        let destination: Destination = stored.profile.provider.destination();
+        for (reference, digest) in &stored.secrets {
+            let Some(accepted) = known.get(digest).map(|record| &record.destination).filter(|d| **d != destination)
+            else {
+                continue;
+            };
+            return Err(Problem::new(
+                StatusCode::UNPROCESSABLE_ENTITY,
+                Code::SecretRedirected,
+                format!(
+                    "the secret `{reference}` of profile `{}` was accepted for {accepted} and would travel to {destination}; nothing was changed",
+                    profile_change.name()
+                ),
+            )
+            .remedy(format!("If the new place is meant, somebody who knows the value seals it again: mailwright secrets set ENV {reference}")));
+        }
+    }
+    Ok(())
+}
+
+/// The changes that lead from what is live to what was live.
+fn way_back(state: &State, target: &BTreeMap<ProfileName, StoredProfile>) -> Vec<ProfileChange> {
+    let live: BTreeMap<&ProfileName, &StoredProfile> = state.live_stored().collect();
+    let mut changes = Vec::new();
+    for (name, profile) in target {
+        let (name, profile) = (name.clone(), profile.clone());
+        match live.get(&name) {
+            None => changes.push(ProfileChange::Create { name, profile }),
+            Some(now) if **now != profile => changes.push(ProfileChange::Update { name, profile }),
+            Some(_) => {}
+        }
+    }
+    let gone = live.keys().filter(|name| !target.contains_key(**name));
+    changes.extend(gone.map(|name| ProfileChange::Delete { name: (*name).clone() }));
+    changes
+}
+
+fn summary(change: &Change) -> ChangeSummary {
+    let mut summary = ChangeSummary { settings: change.settings.is_some(), ..ChangeSummary::default() };
+    for change in &change.changes {
+        match change {
+            ProfileChange::Create { .. } => summary.added += 1,
+            ProfileChange::Update { .. } => summary.changed += 1,
+            ProfileChange::Rename { .. } => summary.renamed += 1,
+            ProfileChange::Adopt { .. } => summary.adopted += 1,
+            ProfileChange::Delete { .. } => summary.destroyed += 1,
+            ProfileChange::Forget { .. } => summary.forgotten += 1,
+        }
+    }
+    summary
+}

@@ -1,0 +1,100 @@
+//! What a request carries, read with limits, and refused without an echo: a body may hold what nobody should see.
+
+use axum::{
+    body::Bytes,
+    extract::{FromRequest, FromRequestParts, Path, Query, Request, rejection::PathRejection},
+    http::{StatusCode, header, request::Parts},
+};
+use serde::de::DeserializeOwned;
+
+use super::problem::Problem;
+use crate::{api::BODY_LIMIT, model::Code};
+
+/// A JSON body.
+pub(super) struct Body<T>(pub(super) T);
+
+impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for Body<T> {
+    type Rejection = Problem;
+
+    async fn from_request(request: Request, state: &S) -> Result<Self, Problem> {
+        let media_type = request
+            .headers()
+            .get(header::CONTENT_TYPE)
+            .and_then(|value| value.to_str().ok())
+            .and_then(|value| value.split(';').next())
+            .map(|value| value.trim().to_ascii_lowercase())
+            .unwrap_or_default();
+        if !["application/json", "application/merge-patch+json"].contains(&media_type.as_str()) {
+            return Err(Problem::new(
+                StatusCode::UNSUPPORTED_MEDIA_TYPE,
+                Code::MalformedRequest,
+                "the body is not declared as JSON",
+            )
+            .remedy("Send `Content-Type: application/json`."));
+        }
+        let bytes = Bytes::from_request(request, state).await.map_err(|rejection| {
+            if rejection.status() == StatusCode::PAYLOAD_TOO_LARGE {
+                let limit = BODY_LIMIT / 1024 / 1024;
+                Problem::new(
+                    StatusCode::PAYLOAD_TOO_LARGE,
+                    Code::TooLarge,
+                    format!("the body has more than {limit} MiB"),
+                )
+                .remedy("Apply fewer profiles at once: `mailwright apply ENV --only NAME`.")
+            } else {
+                Problem::malformed("the body broke off")
+            }
+        })?;
+        parse(&bytes).map(Body)
+    }
+}
+
+fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Problem> {
+    let mut deserializer = serde_json::Deserializer::from_slice(bytes);
+    let wrong = |path: &str, error: &serde_json::Error| {
+        // serde's message may quote a value, so only the place and the kind are told.
+        let kind = if error.is_data() {
+            "something there is missing, unknown or of the wrong type"
+        } else {
+            "the JSON is not well formed"
+        };
+        let at = if path.is_empty() || path == "." { String::new() } else { format!(" at `{path}`") };
+        Problem::malformed(format!("the body{at}, line {}, column {}: {kind}", error.line(), error.column()))
+    };
+    let value = serde_path_to_error::deserialize(&mut deserializer)
+        .map_err(|error| wrong(&safe(&error.path().to_string()), error.inner()))?;
+    deserializer.end().map_err(|error| wrong("", &error))?;
+    Ok(value)
+}
+
+/// A path into a body, cut and without what could forge a log line.
+fn safe(path: &str) -> String {
+    path.chars().filter(|c| c.is_ascii_graphic()).take(200).collect()
+}
+
+/// The query of an address.
+pub(super) struct Parameters<T>(pub(super) T);
+
+impl<T: DeserializeOwned, S: Send + Sync> FromRequestParts<S> for Parameters<T> {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, _state: &S) -> Result<Self, Problem> {
+        Query::<T>::try_from_uri(&parts.uri)
+            .map(|Query(parameters)| Parameters(parameters))
+            .map_err(|_| Problem::malformed("a parameter of the address is missing, unknown or of the wrong type"))
+    }
+}
+
+/// The variable part of an address's path.
+pub(super) struct Segment<T>(pub(super) T);
+
+impl<T: DeserializeOwned + Send, S: Send + Sync> FromRequestParts<S> for Segment<T> {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
+        Path::<T>::from_request_parts(parts, state)
+            .await
+            .map(|Path(segment)| Segment(segment))
+            .map_err(|_: PathRejection| Problem::malformed("the address names something in a form that does not exist"))
+    }
+}

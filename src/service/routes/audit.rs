@@ -1,0 +1,55 @@
+//! The audit log.
+
+use std::sync::Arc;
+
+use axum::{Json, extract::State};
+use serde::Deserialize;
+use utoipa::IntoParams;
+
+use crate::{
+    api::AuditPage,
+    service::{
+        Service,
+        access::{Admin, As},
+        extract::Parameters,
+        problem::{AnyProblem, Problem},
+    },
+};
+
+/// Which entries.
+#[derive(Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Page {
+    /// Only those after this one.
+    #[serde(default)]
+    after: u64,
+    /// At most so many; 1 to 1000.
+    #[serde(default = "Page::default_limit")]
+    #[param(minimum = 1, maximum = 1000, default = 100)]
+    limit: u32,
+}
+
+impl Page {
+    fn default_limit() -> u32 {
+        100
+    }
+}
+
+/// The audit log, oldest first
+///
+/// Each entry carries the hash of the one before; `mailwright audit verify` computes the chain again.
+#[utoipa::path(get, path = "/v1/audit", tag = "access", params(Page),
+    responses((status = 200, description = "A page of entries.", body = AuditPage), AnyProblem))]
+pub(super) async fn list(
+    _: As<Admin>,
+    State(service): State<Arc<Service>>,
+    Parameters(page): Parameters<Page>,
+) -> Result<Json<AuditPage>, Problem> {
+    if !(1..=1000).contains(&page.limit) {
+        return Err(Problem::malformed("`limit` is 1 to 1000"));
+    }
+    let entries = service.store.audit(page.after, page.limit).await?;
+    let next_after = entries.last().map(|last| last.sequence).filter(|_| entries.len() == page.limit as usize);
+    Ok(Json(AuditPage { entries, next_after }))
+}

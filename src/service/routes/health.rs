@@ -1,0 +1,37 @@
+//! Whether the service lives, whether it can take work, and what it has counted.
+
+use std::sync::Arc;
+
+use axum::extract::State;
+
+use crate::service::{
+    Service,
+    access::{As, Viewer},
+    problem::{AnyProblem, Problem},
+};
+
+/// Whether the process lives
+#[utoipa::path(get, path = "/healthz", tag = "health", security(()), responses((status = 200, description = "It lives.", content_type = "text/plain", body = String), AnyProblem))]
+pub(super) async fn alive() -> &'static str {
+    "ok\n"
+}
+
+/// Whether something can be written durably now
+#[utoipa::path(get, path = "/readyz", tag = "health", security(()), responses((status = 200, description = "It can.", content_type = "text/plain", body = String), AnyProblem))]
+pub(super) async fn ready(State(service): State<Arc<Service>>) -> Result<&'static str, Problem> {
+    service.store.probe().await?;
+    Ok("ready\n")
+}
+
+/// Metrics, as Prometheus reads them
+#[utoipa::path(get, path = "/metrics", tag = "health", responses((status = 200, description = "The metrics.", content_type = "text/plain", body = String), AnyProblem))]
+pub(super) async fn metrics(_: As<Viewer>, State(service): State<Arc<Service>>) -> String {
+    let state = service.state();
+    #[expect(clippy::cast_precision_loss, reason = "a gauge is a float")]
+    {
+        metrics::gauge!("mailwright_generation").set(state.generation as f64);
+        metrics::gauge!("mailwright_profiles").set(state.live().count() as f64);
+        metrics::gauge!("mailwright_drifted_objects").set(crate::reconcile::drift(&state).len() as f64);
+    }
+    service.metrics.render()
+}

@@ -1,0 +1,89 @@
+//! The addresses: one file a topic. A handler says who may call it, reads, asks the service, and answers.
+
+mod audit;
+mod changesets;
+mod generations;
+mod health;
+mod profiles;
+mod resolve;
+mod state;
+mod tokens;
+
+use std::sync::Arc;
+
+use axum::{Router, http::StatusCode, response::Json, routing::get};
+use utoipa::{
+    Modify, OpenApi,
+    openapi::security::{HttpAuthScheme, HttpBuilder, SecurityScheme},
+};
+use utoipa_axum::{router::OpenApiRouter, routes};
+
+use super::{Service, problem::Problem};
+use crate::{api::ProblemDetails, model::Code};
+
+#[derive(OpenApi)]
+#[openapi(
+    info(
+        title = "Mailwright",
+        description = "The e-mail service of an ERP: profiles as code, applied in one transaction. Errors are RFC 9457 problem details.",
+        license(name = "MIT OR Apache-2.0", identifier = "MIT OR Apache-2.0"),
+    ),
+    components(schemas(ProblemDetails)),
+    modifiers(&Bearer),
+    security(("bearer" = [])),
+)]
+struct Document;
+
+struct Bearer;
+
+impl Modify for Bearer {
+    fn modify(&self, document: &mut utoipa::openapi::OpenApi) {
+        let scheme = HttpBuilder::new()
+            .scheme(HttpAuthScheme::Bearer)
+            .description(Some("A token that `mailwright token create` made."))
+            .build();
+        document.components.get_or_insert_default().add_security_scheme("bearer", SecurityScheme::Http(scheme));
+    }
+}
+
+fn described() -> OpenApiRouter<Arc<Service>> {
+    OpenApiRouter::with_openapi(Document::openapi())
+        .routes(routes!(health::alive))
+        .routes(routes!(health::ready))
+        .routes(routes!(health::metrics))
+        .routes(routes!(state::service))
+        .routes(routes!(state::state))
+        .routes(routes!(changesets::apply))
+        .routes(routes!(generations::list))
+        .routes(routes!(generations::one))
+        .routes(routes!(generations::roll_back))
+        .routes(routes!(profiles::read, profiles::put, profiles::patch, profiles::delete))
+        .routes(routes!(resolve::resolve))
+        .routes(routes!(tokens::list, tokens::create))
+        .routes(routes!(tokens::revoke))
+        .routes(routes!(audit::list))
+}
+
+/// The OpenAPI document of the service, as `/openapi.json` serves it.
+pub fn openapi() -> utoipa::openapi::OpenApi {
+    described().split_for_parts().1
+}
+
+/// Every address with its handler.
+pub(super) fn router(service: Arc<Service>) -> Router {
+    let (router, document) = described().split_for_parts();
+    let document = Arc::new(document);
+    router
+        .route("/openapi.json", get(move || async move { Json(document.as_ref().clone()) }))
+        .fallback(|| async {
+            Problem::not_found("there is nothing at this address").remedy("`/openapi.json` lists the addresses.")
+        })
+        .method_not_allowed_fallback(|| async {
+            Problem::new(
+                StatusCode::METHOD_NOT_ALLOWED,
+                Code::MethodNotAllowed,
+                "this address does not know the method",
+            )
+        })
+        .with_state(service)
+}

@@ -1,0 +1,105 @@
+//! Tokens: made, listed, revoked. A token itself is told once, when it is made.
+
+use std::sync::Arc;
+
+use axum::{
+    Json,
+    extract::State,
+    http::StatusCode,
+    response::{IntoResponse, Response},
+};
+use secrecy::ExposeSecret as _;
+use serde_json::json;
+
+use crate::{
+    api::{AuditOutcome, NewToken, Role, Token, TokenCreated, TokenList},
+    model::Code,
+    service::{
+        Service,
+        access::{Admin, As, new_token},
+        extract::{Body, Segment},
+        problem::{AnyProblem, Problem},
+    },
+    store::AuditEvent,
+};
+
+/// The tokens, oldest first
+#[utoipa::path(get, path = "/v1/tokens", tag = "access", responses((status = 200, description = "The tokens.", body = TokenList), AnyProblem))]
+pub(super) async fn list(_: As<Admin>, State(service): State<Arc<Service>>) -> Result<Json<TokenList>, Problem> {
+    Ok(Json(TokenList { tokens: service.store.tokens().await? }))
+}
+
+/// Make a token
+///
+/// The answer is the only place that ever tells it.
+#[utoipa::path(post, path = "/v1/tokens", tag = "access", request_body = NewToken,
+    responses((status = 201, description = "The token.", body = TokenCreated), AnyProblem))]
+pub(super) async fn create(
+    As(caller, _): As<Admin>,
+    State(service): State<Arc<Service>>,
+    Body(wanted): Body<NewToken>,
+) -> Result<Response, Problem> {
+    let length = wanted.name.chars().count();
+    if !(1..=80).contains(&length) || wanted.name.chars().any(char::is_control) || wanted.name.trim() != wanted.name {
+        return Err(Problem::malformed(
+            "a token's name has 1 to 80 characters, no control characters, and no space at its ends",
+        ));
+    }
+    let now = service.clock.now();
+    if wanted.expires_at.is_some_and(|end| end <= now) {
+        return Err(Problem::malformed("`expiresAt` lies in the past"));
+    }
+    let random = |buffer: &mut [u8]| getrandom::fill(buffer).map_err(|error| error.to_string());
+    let (stored, bearer) = new_token(&wanted, now, random).map_err(Problem::internal)?;
+    let event = AuditEvent {
+        at: now,
+        actor: caller.name,
+        action: "token.create",
+        outcome: AuditOutcome::Accepted,
+        detail: json!({ "id": stored.token.id, "name": stored.token.name, "role": stored.token.role, "expiresAt": stored.token.expires_at }),
+    };
+    let token = stored.token.clone();
+    service.store.create_token(stored, event).await?;
+    let created = TokenCreated { token, secret: bearer.expose_secret().to_owned() };
+    Ok((StatusCode::CREATED, Json(created)).into_response())
+}
+
+/// Revoke a token
+///
+/// The last administrator's token that is left cannot be revoked.
+#[utoipa::path(delete, path = "/v1/tokens/{id}", tag = "access", params(("id" = String, Path, description = "The token's id.")),
+    responses((status = 200, description = "Revoked, now or before.", body = Token), AnyProblem))]
+pub(super) async fn revoke(
+    As(caller, _): As<Admin>,
+    State(service): State<Arc<Service>>,
+    Segment(id): Segment<String>,
+) -> Result<Json<Token>, Problem> {
+    // Two administrators must not revoke each other at once.
+    let _one_at_a_time = service.changing.lock().await;
+    let now = service.clock.now();
+    let missing = || Problem::not_found("there is no such token").remedy("`mailwright token list` lists them.");
+    let tokens = service.store.tokens().await?;
+    let lasting = |token: &&Token| {
+        token.role == Role::Admin && token.revoked_at.is_none() && token.expires_at.is_none_or(|end| end > now)
+    };
+    let mut admins = tokens.iter().filter(lasting);
+    let last_admin = match (admins.next(), admins.next()) {
+        (Some(only), None) => only.id == id,
+        _ => false,
+    };
+    let detail = json!({ "id": id });
+    if last_admin {
+        let event =
+            AuditEvent { at: now, actor: caller.name, action: "token.revoke", outcome: AuditOutcome::Refused, detail };
+        service.store.record(event).await?;
+        return Err(Problem::new(
+            StatusCode::CONFLICT,
+            Code::InvalidValue,
+            "this is the last administrator's token that is left; nobody could make another",
+        )
+        .remedy("Make another administrator's token first."));
+    }
+    let event =
+        AuditEvent { at: now, actor: caller.name, action: "token.revoke", outcome: AuditOutcome::Accepted, detail };
+    service.store.revoke_token(&id, now, event).await?.map(Json).ok_or_else(missing)
+}
