@@ -11,7 +11,7 @@ use super::{
 };
 use crate::{
     api::{GenerationDetail, Rollback as Order},
-    config::{Desired, DesiredProfile, Place},
+    config::{Desired, DesiredProfile, Place, Places},
     model::{Allowances, Code, ProfileState, State},
     reconcile::{self, Plan, Request, plan::Source, render},
 };
@@ -113,7 +113,7 @@ fn difference(
             stored: stored.clone(),
             renamed_from: None,
             place: place.clone(),
-            places: BTreeMap::new(),
+            places: Places::default(),
         };
         (name.clone(), profile)
     });

@@ -1,13 +1,42 @@
-//! `mailwright schema`.
+//! `mailwright schema`: the JSON Schemas of the files.
 
 use super::{CliError, Context, Exit};
+use crate::{
+    config::{SCHEMAS, suggest},
+    model::Code,
+};
 
-/// Arguments.
+/// Print the JSON Schemas of the files
 #[derive(Debug, clap::Args)]
-pub(crate) struct Schema {}
+#[command(
+    after_help = "Examples:\n  mailwright schema profile > profile.schema.json\n  mailwright schema          lists them\n\n\
+    An editor with a YAML language server completes and checks a file that begins with:\n  \
+    # yaml-language-server: $schema=../../../schema/profile.schema.json"
+)]
+pub(crate) struct Schema {
+    /// environment, profile or plan
+    name: Option<String>,
+}
 
 impl Schema {
-    pub(crate) fn run(self, _context: &Context) -> Result<Exit, CliError> {
-        Err(CliError::new("not written yet"))
+    pub(crate) fn run(self, context: &Context) -> Result<Exit, CliError> {
+        let names = || SCHEMAS.iter().map(|(name, _)| *name);
+        let Some(wanted) = self.name else {
+            names().for_each(|name| context.printer.out(name));
+            return Ok(Exit::Done);
+        };
+        match SCHEMAS.iter().find(|(name, _)| *name == wanted) {
+            Some((_, text)) => {
+                context.printer.out(text);
+                Ok(Exit::Done)
+            }
+            None => {
+                let error = CliError::coded(Code::Usage, format!("there is no schema `{}`", wanted.escape_debug()));
+                Err(match suggest::nearest(&wanted, names()) {
+                    Some(meant) => error.remedy(format!("Did you mean `{meant}`?")),
+                    None => error.remedy(format!("There are: {}.", names().collect::<Vec<_>>().join(", "))),
+                })
+            }
+        }
     }
 }

@@ -1,9 +1,10 @@
 //! The desired state: what an environment's files amount to, with the place that each value comes from.
 
-use std::{collections::BTreeMap, fmt, path::PathBuf};
+use std::{collections::BTreeMap, fmt, path::PathBuf, sync::Arc};
 
 use serde::{Deserialize, Serialize};
 
+use super::{node::Node, sources::Sources};
 use crate::model::{Digest, EnvironmentName, ProfileName, SecretReference, Settings, StoredProfile};
 
 /// What an environment's files amount to. Exists only if they passed every rule.
@@ -32,24 +33,33 @@ pub struct DesiredProfile {
     pub renamed_from: Option<ProfileName>,
     /// Where the profile is declared (the nearest layer's file).
     pub place: Place,
-    /// Where each value comes from: JSON pointer into the profile to place. Holds every leaf that a file states,
-    /// so not the defaults; a pointer that is absent comes from the nearest prefix that is there.
-    pub places: BTreeMap<String, Place>,
+    /// Where each value comes from.
+    pub places: Places,
 }
 
 impl DesiredProfile {
-    /// Where the value at a JSON pointer comes from; the profile's own place if no file states it.
-    pub fn place_of(&self, pointer: &str) -> &Place {
-        let mut pointer = pointer;
-        loop {
-            if let Some(place) = self.places.get(pointer) {
-                return place;
-            }
-            match pointer.rfind('/') {
-                Some(end) if end > 0 => pointer = &pointer[..end],
-                _ => return &self.place,
-            }
-        }
+    /// Where the value at a JSON pointer comes from; the nearest one above it, if no file states it.
+    pub fn place_of(&self, pointer: &str) -> Place {
+        self.places.of(pointer).unwrap_or_else(|| self.place.clone())
+    }
+}
+
+/// Where each value of a profile comes from. Computed when asked: most plans ask for few.
+#[derive(Clone, Debug, Default)]
+pub struct Places(Option<(Arc<Node>, Arc<Sources>)>);
+
+impl Places {
+    pub(super) fn new(node: Arc<Node>, sources: Arc<Sources>) -> Self {
+        Self(Some((node, sources)))
+    }
+
+    /// The place of the value at a JSON pointer.
+    fn of(&self, pointer: &str) -> Option<Place> {
+        let (node, sources) = self.0.as_ref()?;
+        let (key_span, found) = node.nearest(pointer);
+        // A map or list is best pointed at by its key.
+        let span = if found.entries().is_empty() { found.span } else { key_span.unwrap_or(found.span) };
+        Some(sources.place(span))
     }
 }
 

@@ -1,9 +1,33 @@
 //! Files to desired state: discover, parse with positions, layer, interpolate, validate; problems with a place.
+//!
+//! ```text
+//! sources ──parse──▶ node ──merge──▶ node ──variables──▶ node ──schema, tripwire──▶ model ──rules──▶ Desired
+//! ```
+//!
+//! Everything keeps its place on the way, so every complaint is `file:line:column` with the spot underlined.
+//!
+//! [`Repository`] is the door: `load` gives an environment's [`Desired`] state or a [`Report`], `check` gives the
+//! report of many environments. A read that fails, even in part, is a problem and never an emptier desired state.
+//! Nothing here talks to a service, opens a secret or prints.
 
 mod desired;
-#[allow(missing_docs)]
-mod stub;
-pub use stub::*;
+mod diagnostic;
+mod environment;
+mod excerpt;
+mod layer;
+mod node;
+mod parse;
+pub mod render;
+mod repository;
+mod schema;
+mod sources;
 pub mod suggest;
+mod tripwire;
+mod variables;
+pub mod write;
 
-pub use desired::{Desired, DesiredProfile, Place, SecretFile};
+pub use desired::{Desired, DesiredProfile, Place, Places, SecretFile};
+pub use diagnostic::{Diagnostic, Excerpt, Report};
+pub use repository::Repository;
+pub use schema::SCHEMAS;
+pub use write::write_atomically;

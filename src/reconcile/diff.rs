@@ -268,7 +268,7 @@ impl<'a> Comparison<'a> {
                     renames.insert(name, from);
                 }
                 (false, true) => {
-                    hints.push(Hint::RenameDone { name: name.clone(), place: profile.place_of("/renamedFrom").clone() })
+                    hints.push(Hint::RenameDone { name: name.clone(), place: profile.place_of("/renamedFrom") })
                 }
                 (false, false) => {}
             }
@@ -418,7 +418,7 @@ impl<'a> Comparison<'a> {
                 before: fields::value(&before, path),
                 after: fields::value(&after, path),
                 cause: field_cause(path, &after, &before, applied.as_ref()),
-                place: after.contains_key(path).then(|| wanted.place_of(&pointer(path)).clone()),
+                place: after.contains_key(path).then(|| wanted.place_of(&pointer(path))),
                 secret: self.secret_change(path, &before, &after),
             })
             .collect();
@@ -592,7 +592,7 @@ fn redirected(desired: &Desired, state: &State, operations: &[ProfileChange]) ->
                 digest: digest.clone(),
                 accepted_for: first.clone(),
                 would_go_to: destination,
-                place: place.unwrap_or(&desired.settings_place).clone(),
+                place: place.unwrap_or_else(|| desired.settings_place.clone()),
             });
         }
     }

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use mailwright::{
-    config::{Desired, DesiredProfile, Place, SecretFile},
+    config::{Desired, DesiredProfile, Place, Places, SecretFile},
     model::{
         AppliesTo, CompanyId, Digest, EnvironmentName, Function, Mailbox, Profile, ProfileName, SecretReference,
         Settings, StoredProfile,
@@ -67,7 +67,7 @@ pub(crate) fn desired(settings: Settings, profiles: BTreeMap<ProfileName, Stored
         .into_iter()
         .map(|(name, stored)| {
             let place = place(&format!("environments/generated/profiles/{name}.yaml"));
-            (name, DesiredProfile { stored, renamed_from: None, place, places: BTreeMap::new() })
+            (name, DesiredProfile { stored, renamed_from: None, place, places: Places::default() })
         })
         .collect();
     Desired {

@@ -1,0 +1,202 @@
+//! One folder under `environments/`: its files, parsed, not yet laid over anything.
+
+use std::{
+    collections::BTreeMap,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+use rayon::prelude::*;
+
+use super::{
+    Diagnostic,
+    excerpt::excerpt,
+    node::{Node, Value},
+    parse::parse,
+    sources::{Sources, Span, list, read_text, shown},
+};
+use crate::model::{Code, EnvironmentName, ProfileName};
+
+/// One folder, parsed.
+#[derive(Debug)]
+pub(super) struct Layer {
+    /// `environment.yaml`; none if it is missing or cannot be read.
+    pub(super) environment: Option<Arc<Node>>,
+    /// The folder that it extends, and where it says so.
+    pub(super) extends: Option<(String, Span)>,
+    pub(super) is_abstract: bool,
+    /// The profiles' files by name; a null removes an inherited profile.
+    pub(super) profiles: BTreeMap<ProfileName, Arc<Node>>,
+    /// What is wrong with the folder by itself.
+    pub(super) problems: Vec<Diagnostic>,
+    pub(super) files: usize,
+}
+
+/// Makes diagnostics with the line that they are about.
+#[derive(Clone, Debug)]
+pub(super) struct Reporter {
+    pub(super) sources: Arc<Sources>,
+}
+
+impl Reporter {
+    pub(super) fn at(&self, span: Span, code: Code, message: String, remedy: String, conceal: bool) -> Diagnostic {
+        let place = self.sources.place(span);
+        let excerpt = self.sources.get(span.file).and_then(|source| excerpt(&source, span, conceal));
+        let end_column = if span.end_line == span.line { span.end_column as usize + 1 } else { place.column + 1 };
+        Diagnostic {
+            file: place.file,
+            line: place.line,
+            column: place.column,
+            end_column: end_column.max(place.column + 1),
+            code,
+            severity: code.severity(),
+            message,
+            remedy,
+            environment: None,
+            excerpt,
+        }
+    }
+}
+
+impl Layer {
+    /// Reads a folder. Everything that is wrong with it is among its problems.
+    pub(super) fn read(root: &Path, name: &EnvironmentName, reporter: &Reporter) -> Self {
+        let folder = Path::new("environments").join(name.as_str());
+        let mut layer = Self {
+            environment: None,
+            extends: None,
+            is_abstract: false,
+            profiles: BTreeMap::new(),
+            problems: Vec::new(),
+            files: 0,
+        };
+        match list(root, &folder) {
+            Ok(entries) => layer.sort_out(root, &folder, entries, reporter),
+            Err(problem) => layer.problems.push(problem),
+        }
+        layer
+    }
+
+    fn sort_out(&mut self, root: &Path, folder: &Path, entries: Vec<PathBuf>, reporter: &Reporter) {
+        let mut environments = Vec::new();
+        for path in entries {
+            match file_name(&path) {
+                "environment.yaml" | "environment.yml" | "environment.json" => environments.push(path),
+                "profiles" => self.read_profiles(root, &path, reporter),
+                name if is_ignored(name) => {}
+                _ => self.problems.push(unexpected(&path, "environment.yaml and the folder `profiles` belong here")),
+            }
+        }
+        if let Some(second) = environments.get(1) {
+            self.problems.push(unexpected(second, "the environment is declared in another file already"));
+        }
+        let Some(path) = environments.first() else {
+            let file = shown(&folder.join("environment.yaml"));
+            let remedy = "Make it; `description: ...` is enough for a beginning.";
+            self.problems.push(Diagnostic::file(Code::Unreadable, &file, "the file is missing".to_owned(), remedy));
+            return;
+        };
+        self.files += 1;
+        match read_file(root, path, reporter) {
+            Ok(node) => self.take_environment(node, reporter),
+            Err(problems) => self.problems.extend(problems),
+        }
+    }
+
+    /// `extends` and `abstract` are needed before anything is merged; the schema looks at them again later.
+    fn take_environment(&mut self, node: Arc<Node>, reporter: &Reporter) {
+        if !matches!(node.value, Value::Map(_)) {
+            self.problems.push(reporter.at(
+                node.span,
+                Code::WrongType,
+                "an environment is a map of keys and values".to_owned(),
+                "`mailwright schema environment` prints what belongs here.".to_owned(),
+                false,
+            ));
+            return;
+        }
+        if let Some(entry) = node.get("extends") {
+            self.extends = entry.node.as_str().map(|name| (name.to_owned(), entry.node.span));
+        }
+        self.is_abstract = node.get("abstract").is_some_and(|entry| matches!(entry.node.value, Value::Bool(true)));
+        self.environment = Some(node);
+    }
+
+    fn read_profiles(&mut self, root: &Path, folder: &Path, reporter: &Reporter) {
+        let entries = match list(root, folder) {
+            Ok(entries) => entries,
+            Err(problem) => return self.problems.push(problem),
+        };
+        let mut files: Vec<(ProfileName, PathBuf)> = Vec::new();
+        for path in entries {
+            let name = file_name(&path);
+            if is_ignored(name) {
+                continue;
+            }
+            let stem = [".yaml", ".yml", ".json"].iter().find_map(|ending| name.strip_suffix(ending));
+            match stem.map(str::parse::<ProfileName>) {
+                None => self.problems.push(unexpected(&path, "profiles are files that end in .yaml, .yml or .json")),
+                Some(Err(_)) => self.problems.push(Diagnostic::file(
+                    Code::InvalidName,
+                    &shown(&path),
+                    "the file's name is not the name of a profile".to_owned(),
+                    &format!("Rename the file: {}.", ProfileName::RULE),
+                )),
+                Some(Ok(name)) => match files.iter().find(|(other, _)| *other == name) {
+                    Some((_, first)) => {
+                        let why = format!("the profile is declared in {} already", shown(first));
+                        self.problems.push(unexpected(&path, &why));
+                    }
+                    None => files.push((name, path)),
+                },
+            }
+        }
+        self.files += files.len();
+        let read: Vec<_> = files.into_par_iter().map(|(name, path)| (name, read_file(root, &path, reporter))).collect();
+        for (name, result) in read {
+            match result {
+                Ok(node) if matches!(node.value, Value::Map(_) | Value::Null) => {
+                    self.profiles.insert(name, node);
+                }
+                Ok(node) => self.problems.push(reporter.at(
+                    node.span,
+                    Code::WrongType,
+                    "a profile is a map of keys and values".to_owned(),
+                    "`mailwright schema profile` prints what belongs here.".to_owned(),
+                    false,
+                )),
+                Err(problems) => self.problems.extend(problems),
+            }
+        }
+    }
+}
+
+fn read_file(root: &Path, path: &Path, reporter: &Reporter) -> Result<Arc<Node>, Vec<Diagnostic>> {
+    let text = read_text(root, path).map_err(|problem| vec![problem])?;
+    let id = reporter.sources.add(shown(path), text);
+    let Some(source) = reporter.sources.get(id) else { return Err(Vec::new()) };
+    parse(id, &source.text).map_err(|errors| {
+        errors
+            .into_iter()
+            .map(|error| reporter.at(error.span, error.code, error.message, error.remedy, false))
+            .collect()
+    })
+}
+
+fn file_name(path: &Path) -> &str {
+    path.file_name().and_then(|name| name.to_str()).unwrap_or_default()
+}
+
+/// What people and tools leave beside: dot files and read-me files.
+pub(super) fn is_ignored(name: &str) -> bool {
+    name.starts_with('.') || name.eq_ignore_ascii_case("readme.md") || name.eq_ignore_ascii_case("readme")
+}
+
+pub(super) fn unexpected(path: &Path, why: &str) -> Diagnostic {
+    Diagnostic::file(
+        Code::UnexpectedFile,
+        &shown(path),
+        format!("this file or folder means nothing here: {why}"),
+        "Remove it, or give it the name that was meant.",
+    )
+}

@@ -1,0 +1,154 @@
+//! The positioned tree that files are parsed into. Every value knows its place, and keeps it through layers and
+//! variables. Subtrees are shared, so a layer that a thousand environments inherit is held once.
+
+use std::sync::Arc;
+
+use serde_json::{Map, Number, Value as Json};
+
+use super::sources::Span;
+
+/// A value with its place.
+#[derive(Clone, Debug)]
+pub(super) struct Node {
+    pub(super) span: Span,
+    pub(super) value: Value,
+    /// What is below it, so that most trees need not be walked.
+    pub(super) below: Below,
+}
+
+/// What a value is or holds.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Below {
+    /// How many values, aliases written out.
+    pub(super) size: u32,
+    /// Whether a null is among them.
+    pub(super) null: bool,
+    /// Whether a string with a dollar sign and a brace is among them.
+    pub(super) variable: bool,
+}
+
+/// A value.
+#[derive(Clone, Debug)]
+pub(super) enum Value {
+    Null,
+    Bool(bool),
+    Number(Number),
+    String(Arc<str>),
+    List(Vec<Arc<Node>>),
+    Map(Vec<Entry>),
+}
+
+/// A key and its value.
+#[derive(Clone, Debug)]
+pub(super) struct Entry {
+    pub(super) key: Arc<str>,
+    pub(super) key_span: Span,
+    pub(super) node: Arc<Node>,
+}
+
+impl Node {
+    pub(super) fn new(span: Span, value: Value) -> Self {
+        let below = match &value {
+            Value::Null => Below { size: 1, null: true, variable: false },
+            Value::Bool(_) | Value::Number(_) => Below { size: 1, ..Below::default() },
+            Value::String(text) => Below { size: 1, null: false, variable: text.contains("${") },
+            Value::List(items) => Below::sum(items.iter().map(|item| item.below)),
+            Value::Map(entries) => Below::sum(entries.iter().map(|entry| entry.node.below)),
+        };
+        Self { span, value, below }
+    }
+
+    pub(super) fn entries(&self) -> &[Entry] {
+        match &self.value {
+            Value::Map(entries) => entries,
+            _ => &[],
+        }
+    }
+
+    pub(super) fn get(&self, key: &str) -> Option<&Entry> {
+        self.entries().iter().find(|entry| entry.key.as_ref() == key)
+    }
+
+    pub(super) fn as_str(&self) -> Option<&str> {
+        match &self.value {
+            Value::String(text) => Some(text),
+            _ => None,
+        }
+    }
+
+    pub(super) fn to_json(&self) -> Json {
+        match &self.value {
+            Value::Null => Json::Null,
+            Value::Bool(value) => Json::Bool(*value),
+            Value::Number(number) => Json::Number(number.clone()),
+            Value::String(text) => Json::String(text.to_string()),
+            Value::List(items) => Json::Array(items.iter().map(|item| item.to_json()).collect()),
+            Value::Map(entries) => {
+                let mut map = Map::new();
+                for entry in entries {
+                    map.insert(entry.key.to_string(), entry.node.to_json());
+                }
+                Json::Object(map)
+            }
+        }
+    }
+
+    /// The value at a JSON pointer, with the place of its key. Items of lists go by index, or by their value, since
+    /// many lists are sets. The nearest one above it if there is none.
+    pub(super) fn nearest(&self, pointer: &str) -> (Option<Span>, &Node) {
+        let (mut key_span, mut node) = (None, self);
+        for segment in pointer.split('/').skip(1) {
+            let segment = segment.replace("~1", "/").replace("~0", "~");
+            match &node.value {
+                Value::Map(_) => match node.get(&segment) {
+                    Some(entry) => (key_span, node) = (Some(entry.key_span), &entry.node),
+                    None => break,
+                },
+                Value::List(items) => {
+                    let by_value = items.iter().find(|item| item.as_str() == Some(&segment));
+                    let found = by_value.or_else(|| items.get(segment.parse::<usize>().ok()?));
+                    match found {
+                        Some(item) => (key_span, node) = (None, item),
+                        None => break,
+                    }
+                }
+                _ => break,
+            }
+        }
+        (key_span, node)
+    }
+}
+
+impl Below {
+    fn sum(parts: impl Iterator<Item = Below>) -> Below {
+        parts.fold(Below { size: 1, ..Below::default() }, |sum, part| Below {
+            size: sum.size.saturating_add(part.size),
+            null: sum.null || part.null,
+            variable: sum.variable || part.variable,
+        })
+    }
+}
+
+/// RFC 7396: the patch laid over the base. Shares everything that neither changes.
+pub(super) fn merge(base: Option<&Arc<Node>>, patch: &Arc<Node>) -> Arc<Node> {
+    let Value::Map(changes) = &patch.value else { return Arc::clone(patch) };
+    let kept: &[Entry] = base.map_or(&[], |base| base.entries());
+    if kept.is_empty() && !patch.below.null {
+        return Arc::clone(patch);
+    }
+    let mut merged: Vec<Entry> = Vec::with_capacity(kept.len() + changes.len());
+    for entry in kept {
+        match changes.iter().find(|change| change.key == entry.key) {
+            None => merged.push(entry.clone()),
+            Some(change) if matches!(change.node.value, Value::Null) => {}
+            Some(change) => merged.push(Entry { node: merge(Some(&entry.node), &change.node), ..change.clone() }),
+        }
+    }
+    for change in changes {
+        let is_new = !kept.iter().any(|entry| entry.key == change.key);
+        if is_new && !matches!(change.node.value, Value::Null) {
+            merged.push(Entry { node: merge(None, &change.node), ..change.clone() });
+        }
+    }
+    Arc::new(Node::new(patch.span, Value::Map(merged)))
+}

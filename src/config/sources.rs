@@ -1,0 +1,185 @@
+//! The files that were read: bounded, inside the repository, and kept so that a problem can show its line.
+
+use std::{
+    fs,
+    io::Read as _,
+    path::{Component, Path, PathBuf},
+    sync::{Arc, PoisonError, RwLock},
+};
+
+use super::{Diagnostic, Place};
+use crate::model::Code;
+
+/// The largest file of a layer, in bytes. A profile has less than a thousandth of it.
+pub(super) const FILE_LIMIT: u64 = 1024 * 1024;
+
+/// Names a file that was read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(super) struct FileId(u32);
+
+/// A file that was read.
+#[derive(Debug)]
+pub(super) struct Source {
+    /// Relative to the repository, with forward slashes.
+    pub(super) path: String,
+    pub(super) text: String,
+}
+
+/// A stretch of a file: line and column (in characters, from 0) where it begins, and where it ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Span {
+    pub(super) file: FileId,
+    pub(super) line: u32,
+    pub(super) column: u32,
+    pub(super) end_line: u32,
+    pub(super) end_column: u32,
+}
+
+/// The files that were read. Shared between threads; ids say nothing about order.
+#[derive(Debug, Default)]
+pub(super) struct Sources {
+    files: RwLock<Vec<Arc<Source>>>,
+}
+
+impl Sources {
+    pub(super) fn add(&self, path: String, text: String) -> FileId {
+        let mut files = self.files.write().unwrap_or_else(PoisonError::into_inner);
+        files.push(Arc::new(Source { path, text }));
+        FileId(u32::try_from(files.len() - 1).unwrap_or(u32::MAX))
+    }
+
+    pub(super) fn get(&self, id: FileId) -> Option<Arc<Source>> {
+        self.files.read().unwrap_or_else(PoisonError::into_inner).get(id.0 as usize).cloned()
+    }
+
+    /// The place where a stretch begins.
+    pub(super) fn place(&self, span: Span) -> Place {
+        let file = self.get(span.file).map(|source| source.path.clone()).unwrap_or_default();
+        Place { file, line: span.line as usize, column: span.column as usize + 1 }
+    }
+}
+
+/// Reads a file of the repository as bytes. Refuses what is too large without reading it, what is no ordinary file
+/// without opening it, and a link that leads out of the repository.
+pub(super) fn read_bytes(root: &Path, relative: &Path, limit: u64) -> Result<Vec<u8>, Diagnostic> {
+    let path = root.join(relative);
+    let shown = shown(relative);
+    let unreadable = |error: &std::io::Error| {
+        Diagnostic::file(
+            Code::Unreadable,
+            &shown,
+            format!("the file cannot be read: {error}"),
+            "Look at its permissions, and whether it is still there.",
+        )
+    };
+    stays_inside(root, relative)?;
+    let metadata = fs::metadata(&path).map_err(|error| unreadable(&error))?;
+    if !metadata.is_file() {
+        return Err(Diagnostic::file(
+            Code::UnexpectedFile,
+            &shown,
+            "this is not an ordinary file".to_owned(),
+            "Remove it, or put a file in its place.",
+        ));
+    }
+    let too_large = || {
+        Diagnostic::file(
+            Code::FileTooLarge,
+            &shown,
+            format!("the file has more than {} KiB", limit / 1024),
+            "A profile fits into one: is this the right file?",
+        )
+    };
+    if metadata.len() > limit {
+        return Err(too_large());
+    }
+    let mut bytes = Vec::with_capacity(usize::try_from(metadata.len()).unwrap_or(0));
+    fs::File::open(&path)
+        .and_then(|file| file.take(limit + 1).read_to_end(&mut bytes))
+        .map_err(|error| unreadable(&error))?;
+    if bytes.len() as u64 > limit { Err(too_large()) } else { Ok(bytes) }
+}
+
+/// Refuses a path on which a link leads out of the repository. Links inside it are fine. Costs one look at each
+/// part of the path, and more only where there is a link.
+fn stays_inside(root: &Path, relative: &Path) -> Result<(), Diagnostic> {
+    let mut path = root.to_path_buf();
+    for part in relative.components() {
+        let Component::Normal(part) = part else { continue };
+        path.push(part);
+        if !fs::symlink_metadata(&path).is_ok_and(|metadata| metadata.file_type().is_symlink()) {
+            continue;
+        }
+        let inside = match (fs::canonicalize(root), fs::canonicalize(&path)) {
+            (Ok(root), Ok(target)) => target.starts_with(root),
+            _ => false,
+        };
+        if !inside {
+            return Err(Diagnostic::file(
+                Code::LinkOutside,
+                &shown(relative),
+                "this is a link that leads out of the repository, or nowhere".to_owned(),
+                "Put the file itself here: what is outside is not reviewed and not there on other machines.",
+            ));
+        }
+    }
+    Ok(())
+}
+
+/// Reads a file of the repository as text. A byte order mark of UTF-8 is skipped.
+pub(super) fn read_text(root: &Path, relative: &Path) -> Result<String, Diagnostic> {
+    let bytes = read_bytes(root, relative, FILE_LIMIT)?;
+    let shown = shown(relative);
+    let encoding = |message: String, line: usize, column: usize| Diagnostic {
+        line,
+        column,
+        ..Diagnostic::file(Code::Encoding, &shown, message, "Save it as UTF-8.")
+    };
+    if bytes.starts_with(&[0xff, 0xfe]) || bytes.starts_with(&[0xfe, 0xff]) {
+        return Err(encoding("the file is UTF-16".to_owned(), 1, 1));
+    }
+    match String::from_utf8(bytes) {
+        Ok(text) => Ok(match text.strip_prefix('\u{feff}') {
+            Some(rest) => rest.to_owned(),
+            None => text,
+        }),
+        Err(error) => {
+            let good = &error.as_bytes()[..error.utf8_error().valid_up_to()];
+            let line = good.iter().filter(|byte| **byte == b'\n').count() + 1;
+            let last = good.rsplit(|byte| *byte == b'\n').next().unwrap_or_default();
+            let column = String::from_utf8_lossy(last).chars().count() + 1;
+            Err(encoding("the file is not UTF-8 from here on".to_owned(), line, column))
+        }
+    }
+}
+
+/// A path for people and documents: forward slashes, nothing that could forge a line.
+pub(super) fn shown(path: &Path) -> String {
+    let parts: Vec<String> =
+        path.components().map(|part| part.as_os_str().to_string_lossy().escape_debug().to_string()).collect();
+    parts.join("/")
+}
+
+/// What is in a folder, sorted by name. A folder that is not there is empty; one that cannot be read is an error.
+pub(super) fn list(root: &Path, relative: &Path) -> Result<Vec<PathBuf>, Diagnostic> {
+    stays_inside(root, relative)?;
+    let failed = |error: &std::io::Error| {
+        Diagnostic::file(
+            Code::Unreadable,
+            &shown(relative),
+            format!("the folder cannot be read: {error}"),
+            "Look at its permissions.",
+        )
+    };
+    let entries = match fs::read_dir(root.join(relative)) {
+        Ok(entries) => entries,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
+        Err(error) => return Err(failed(&error)),
+    };
+    let mut names = Vec::new();
+    for entry in entries {
+        names.push(relative.join(entry.map_err(|error| failed(&error))?.file_name()));
+    }
+    names.sort();
+    Ok(names)
+}

@@ -1,0 +1,54 @@
+//! What must not stand in an ordinary text: keys, tokens, masks.
+
+use crate::{model::Code, secrets::is_masked};
+
+/// Why a text should not be here; none if nothing is wrong with it.
+pub(super) fn alarm(text: &str) -> Option<(Code, &'static str, &'static str)> {
+    const SEAL: &str = "Seal it with `mailwright secrets set`, and name it where a secret belongs. If it was ever committed, it is no secret any more: change it.";
+    if text.contains("-----BEGIN ") {
+        return Some((Code::LooksSecret, "this is a PEM block", SEAL));
+    }
+    if text.to_ascii_uppercase().contains("AGE-SECRET-KEY-") {
+        return Some((Code::LooksSecret, "this is an age identity, the private half", SEAL));
+    }
+    if is_masked(text) {
+        return Some((
+            Code::MaskedValue,
+            "this is a mask, copied from a screen or an export",
+            "Write the real value; a secret is named with `{ secret: NAME/KEY }`.",
+        ));
+    }
+    if text.split(|c: char| c.is_whitespace() || matches!(c, ',' | ';')).any(looks_random) {
+        return Some((Code::LooksSecret, "this looks like a key or a password", SEAL));
+    }
+    None
+}
+
+/// A long word with capitals, small letters and digits in no order: what keys look like and names do not.
+fn looks_random(word: &str) -> bool {
+    if word.len() < 24 || !word.is_ascii() || word.contains("://") || word.contains('@') {
+        return false;
+    }
+    let has = |class: fn(&u8) -> bool| word.as_bytes().iter().filter(|byte| class(byte)).count();
+    let (upper, lower, digits) = (has(u8::is_ascii_uppercase), has(u8::is_ascii_lowercase), has(u8::is_ascii_digit));
+    let mixed = upper >= 3 && lower >= 3 && digits >= 2;
+    let long_hex =
+        word.len() >= 40 && word.bytes().all(|b| b.is_ascii_hexdigit()) && digits >= 8 && digits < word.len();
+    (mixed && entropy(word) > 3.8) || long_hex
+}
+
+/// Shannon entropy of the characters, in bits each.
+fn entropy(word: &str) -> f64 {
+    let mut counts = [0_u32; 128];
+    for byte in word.bytes() {
+        counts[usize::from(byte & 0x7f)] += 1;
+    }
+    #[expect(clippy::cast_precision_loss, reason = "words are short")]
+    let length = word.len() as f64;
+    counts
+        .iter()
+        .filter(|count| **count > 0)
+        .map(|count| f64::from(*count) / length)
+        .map(|share| -share * share.log2())
+        .sum()
+}

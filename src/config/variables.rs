@@ -1,0 +1,102 @@
+//! `${name}` in strings: takes a variable of the environment. `$${` is a literal `${`. There is nothing else.
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use super::node::{Entry, Node, Value};
+use crate::model::Code;
+
+/// A problem with a variable, at the value that it stands in.
+pub(super) struct VariableError {
+    pub(super) span: super::sources::Span,
+    pub(super) code: Code,
+    pub(super) message: String,
+    pub(super) remedy: String,
+}
+
+/// Name to value.
+pub(super) type Variables = BTreeMap<Arc<str>, Arc<Node>>;
+
+/// The tree with every variable put in. A string that is one variable and nothing else takes its type too.
+/// Unknown variables are told, and left as they are.
+pub(super) fn put_in(node: &Arc<Node>, variables: &Variables, problems: &mut Vec<VariableError>) -> Arc<Node> {
+    if !node.below.variable {
+        return Arc::clone(node);
+    }
+    let value = match &node.value {
+        Value::String(text) => match in_text(text, variables) {
+            Ok(value) => value,
+            Err((code, message, remedy)) => {
+                problems.push(VariableError { span: node.span, code, message, remedy });
+                Value::String(Arc::clone(text))
+            }
+        },
+        Value::List(items) => Value::List(items.iter().map(|item| put_in(item, variables, problems)).collect()),
+        Value::Map(entries) => Value::Map(
+            entries
+                .iter()
+                .map(|entry| Entry { node: put_in(&entry.node, variables, problems), ..entry.clone() })
+                .collect(),
+        ),
+        other => other.clone(),
+    };
+    Arc::new(Node { below: super::node::Below { variable: false, ..node.below }, ..Node::new(node.span, value) })
+}
+
+type Wrong = (Code, String, String);
+
+fn in_text(text: &str, variables: &Variables) -> Result<Value, Wrong> {
+    if let Some(name) = text.strip_prefix("${").and_then(|rest| rest.strip_suffix('}'))
+        && is_name(name)
+    {
+        return Ok(look_up(name, variables)?.value.clone());
+    }
+    let mut out = String::with_capacity(text.len());
+    let mut rest = text;
+    while let Some(at) = rest.find("${") {
+        if rest[..at].ends_with('$') {
+            out.push_str(&rest[..at - 1]);
+            out.push_str("${");
+            rest = &rest[at + 2..];
+            continue;
+        }
+        out.push_str(&rest[..at]);
+        let inside = &rest[at + 2..];
+        let name = inside.find('}').map(|end| &inside[..end]).filter(|name| is_name(name)).ok_or_else(|| {
+            (
+                Code::MalformedVariable,
+                "`${` begins a variable, and no well-formed name follows".to_owned(),
+                "Write `${name}` with letters, digits and dashes; or `$${` for a literal `${`.".to_owned(),
+            )
+        })?;
+        match &look_up(name, variables)?.value {
+            Value::String(value) => out.push_str(value),
+            Value::Bool(value) => out.push_str(&value.to_string()),
+            Value::Number(value) => out.push_str(&value.to_string()),
+            // The schema lets no other variable through.
+            Value::Null | Value::List(_) | Value::Map(_) => {}
+        }
+        rest = &inside[name.len() + 1..];
+    }
+    out.push_str(rest);
+    Ok(Value::String(Arc::from(out)))
+}
+
+fn look_up<'a>(name: &str, variables: &'a Variables) -> Result<&'a Node, Wrong> {
+    variables.get(name).map(AsRef::as_ref).ok_or_else(|| {
+        let meant = super::suggest::nearest(name, variables.keys().map(AsRef::as_ref));
+        let remedy = match meant {
+            Some(meant) => {
+                format!("Did you mean `${{{meant}}}`? Otherwise define it under `variables` in environment.yaml.")
+            }
+            None => "Define it under `variables` in environment.yaml, here or in a layer that it extends.".to_owned(),
+        };
+        (Code::UnknownVariable, format!("no layer defines the variable `{name}`"), remedy)
+    })
+}
+
+/// A variable's name: a letter, then letters, digits, dashes and underscores, 64 at most.
+pub(super) fn is_name(name: &str) -> bool {
+    name.len() <= 64
+        && name.starts_with(|c: char| c.is_ascii_alphabetic())
+        && name.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_'))
+}
