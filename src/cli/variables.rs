@@ -40,3 +40,24 @@ pub(crate) fn check() -> Result<(), CliError> {
         None => error.remedy(format!("Unset it. Ours are: {}.", KNOWN.join(", "))),
     })
 }
+
+/// The user's own folder.
+#[expect(clippy::disallowed_methods, reason = "this is the one place that reads them")]
+pub(crate) fn home() -> Option<std::path::PathBuf> {
+    std::env::var_os("HOME").filter(|value| !value.is_empty()).map(Into::into)
+}
+
+/// Where the user's configuration is, if not in the usual place.
+pub(crate) fn config_home() -> Option<std::path::PathBuf> {
+    read("XDG_CONFIG_HOME").map(Into::into)
+}
+
+/// The user's folder in memory.
+pub(crate) fn runtime_dir() -> Option<std::path::PathBuf> {
+    read("XDG_RUNTIME_DIR").map(Into::into)
+}
+
+/// The user's editor.
+pub(crate) fn editor() -> Option<String> {
+    read("VISUAL").or_else(|| read("EDITOR"))
+}

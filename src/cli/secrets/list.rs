@@ -1,0 +1,83 @@
+//! `mailwright secrets list`: names, recipients, uses; never a value.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde_json::json;
+
+use super::{CliError, Context, Environment, Exit, files, read_age, recipients};
+use crate::{
+    cli::{plan::{self, Format}, table::table},
+    secrets::{Header, fingerprint},
+};
+
+/// List the secrets: who can open each, which profile uses it, what is unused or missing
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Examples:\n  mailwright secrets list prod\n  mailwright secrets list prod --format json\n\n\
+    Needs no key. Who a file is addressed to stands in the headers that `secrets set` writes; for a file of another\n\
+    program only the kinds of its recipients can be told.")]
+pub(super) struct List {
+    /// The environment
+    environment: String,
+    /// How to print it
+    #[arg(long, value_enum, default_value_t = Format::Human, value_name = "FORMAT")]
+    format: Format,
+}
+
+impl List {
+    pub(super) fn run(self, context: &Context) -> Result<Exit, CliError> {
+        plan::json_even_on_errors(context, self.format, || self.list(context))
+    }
+
+    fn list(&self, context: &Context) -> Result<Exit, CliError> {
+        let environment = Environment::find(context, &self.environment)?;
+        let root = environment.repository.root();
+        let used = environment.repository.used_secrets(&environment.name);
+        let present: BTreeMap<_, _> = files(root, &environment.name)?.into_iter().collect();
+        let known: BTreeMap<String, String> = recipients(root, &environment.name)
+            .map(|recipients| recipients.texts().map(|text| (fingerprint(text), text.to_owned())).collect())
+            .unwrap_or_default();
+        let names: BTreeSet<_> = used.keys().chain(present.keys()).collect();
+        let mut rows = Vec::new();
+        let mut documents = Vec::new();
+        for name in names {
+            let users: Vec<String> = used.get(name).into_iter().flatten().map(ToString::to_string).collect();
+            let header = match present.get(name) {
+                None => None,
+                Some(path) => Some(Header::read(&read_age(root, path)?)),
+            };
+            let (state, to) = match &header {
+                None => ("missing", Vec::new()),
+                Some(Err(_)) => ("not an age file", Vec::new()),
+                Some(Ok(header)) => {
+                    let to = match &header.recipients {
+                        Some(fingerprints) => fingerprints.iter().map(|print| known.get(print).map_or(format!("({print}, not in recipients.txt)"), |text| short(text))).collect(),
+                        None => header.kinds.iter().map(|kind| format!("({kind})")).collect(),
+                    };
+                    (if users.is_empty() { "unused" } else { "ok" }, to)
+                }
+            };
+            let digest = header.as_ref().and_then(|header| header.as_ref().ok()).map(|header| header.digest.clone());
+            documents.push(json!({ "name": name, "state": state, "profiles": users, "recipients": to, "digest": digest }));
+            let used_by = if users.is_empty() { "-".to_owned() } else { users.join(", ") };
+            rows.push(vec![name.to_string(), state.to_owned(), used_by, to.join(", ")]);
+        }
+        if self.format == Format::Json {
+            context.printer.out(&format!("{:#}", json!({ "environment": environment.name, "secrets": documents })));
+        } else if rows.is_empty() {
+            context.printer.out(&format!("{} has no secrets, and no profile names one.", environment.name));
+        } else {
+            context.printer.out(&table(&["secret", "state", "used by", "sealed to"], rows));
+        }
+        Ok(Exit::Done)
+    }
+}
+
+/// A recipient in a table: the beginning of a key, or the comment of an SSH key.
+fn short(recipient: &str) -> String {
+    let mut words = recipient.split_whitespace();
+    match (words.next(), words.next(), words.next()) {
+        (Some(kind), Some(_), Some(comment)) if kind.starts_with("ssh-") => comment.to_owned(),
+        (Some(kind), Some(key), None) if kind.starts_with("ssh-") => format!("{kind} ...{}", &key[key.len().saturating_sub(8)..]),
+        _ => format!("{}...", recipient.chars().take(12).collect::<String>()),
+    }
+}

@@ -1,0 +1,66 @@
+//! `mailwright secrets rekey`: seals every secret to the present recipients, without a new value.
+
+use super::{
+    CliError, Context, Environment, Exit, IdentityOptions, files, fresh_value_id, open_error, read_age, recipients, seal_error,
+    write_age,
+};
+use crate::secrets::{Header, rekey};
+
+/// Seal every secret to the present recipients; no value changes
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Examples:\n  mailwright secrets rekey prod --dry-run\n  mailwright secrets rekey prod --identity ~/.config/age/keys.txt\n\n\
+    Files that are addressed to the present recipients already are left alone, so a run that was broken off can be\n\
+    run again. Each file is replaced whole. A plan shows `(secret resealed, same value)`.\n\n\
+    Whoever is taken out of recipients.txt can still open what Git remembers: change the values themselves too.")]
+pub(super) struct Rekey {
+    /// The environment
+    environment: String,
+    /// List what would be sealed again, and write nothing
+    #[arg(long)]
+    dry_run: bool,
+    /// Seal again even what is addressed to the present recipients already
+    #[arg(long)]
+    all: bool,
+    #[command(flatten)]
+    identities: IdentityOptions,
+}
+
+impl Rekey {
+    pub(super) fn run(self, context: &Context) -> Result<Exit, CliError> {
+        let environment = Environment::find(context, &self.environment)?;
+        let root = environment.repository.root();
+        let recipients = recipients(root, &environment.name)?;
+        let wanted: Vec<&str> = recipients.fingerprints().collect();
+        let mut outdated = Vec::new();
+        let mut current = 0;
+        for (reference, path) in files(root, &environment.name)? {
+            let bytes = read_age(root, &path)?;
+            let header = Header::read(&bytes).ok();
+            let same = header.and_then(|header| header.recipients).is_some_and(|have| {
+                have.len() == wanted.len() && wanted.iter().all(|print| have.iter().any(|own| own == print))
+            });
+            if same && !self.all { current += 1 } else { outdated.push((reference, path, bytes)) }
+        }
+        if self.dry_run {
+            for (_, path, _) in &outdated {
+                context.printer.out(&format!("would seal {} again", path.display()));
+            }
+        } else if !outdated.is_empty() {
+            let identities = self.identities.load()?;
+            let total = outdated.len();
+            for (index, (reference, path, bytes)) in outdated.iter().enumerate() {
+                let sealed = rekey(bytes, identities.iter(), &recipients, fresh_value_id()?)
+                    .map_err(|error| open_error(path, &error))?
+                    .map_err(|error| seal_error(reference, &error))?;
+                write_age(&environment, reference, &sealed)?;
+                context.printer.out(&format!("sealed {} again", path.display()));
+                if total > 100 && (index + 1) % 100 == 0 {
+                    context.printer.note(&format!("{} of {total}", index + 1));
+                }
+            }
+        }
+        let verb = if self.dry_run { "would be sealed again" } else { "sealed again" };
+        context.printer.note(&format!("{} {verb}, {current} left as they are.", outdated.len()));
+        Ok(Exit::Done)
+    }
+}

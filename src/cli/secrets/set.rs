@@ -1,0 +1,67 @@
+//! `mailwright secrets set`: seals a value.
+
+use std::io::{IsTerminal as _, Read as _};
+
+use secrecy::SecretSlice;
+use zeroize::Zeroizing;
+
+use super::{CliError, Context, Environment, Exit, fresh_value_id, recipients, reference, seal_error, write_age};
+use crate::{
+    model::Code,
+    secrets::{VALUE_LIMIT, seal},
+};
+
+/// Seal a value to the environment's recipients
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Examples:\n  mailwright secrets set prod relay/password                    asks, and does not show what is typed\n  \
+    pass show relay | mailwright secrets set prod relay/password  one line end at the end is dropped\n  \
+    mailwright secrets set prod remittance/certificate < certificate-and-key.pem\n\n\
+    There is no option for the value: a command line is seen by others and kept in a history.")]
+pub(super) struct Set {
+    /// The environment
+    environment: String,
+    /// The secret: NAME/KEY
+    name: String,
+}
+
+impl Set {
+    pub(super) fn run(self, context: &Context) -> Result<Exit, CliError> {
+        let environment = Environment::find(context, &self.environment)?;
+        let reference = reference(&self.name)?;
+        let recipients = recipients(environment.repository.root(), &environment.name)?;
+        let value = if std::io::stdin().is_terminal() { typed(&self.name)? } else { piped()? };
+        let sealed = seal(&value, &recipients, &fresh_value_id()?).map_err(|error| seal_error(&reference, &error))?;
+        let path = write_age(&environment, &reference, &sealed)?;
+        let count = recipients.texts().count();
+        context.printer.out(&format!("sealed {} to {count} recipient{}", path.display(), if count == 1 { "" } else { "s" }));
+        if !environment.repository.used_secrets(&environment.name).contains_key(&reference) {
+            context.printer.note(&format!("No profile names it yet: write `{{ secret: {reference} }}` where it belongs."));
+        }
+        Ok(Exit::Done)
+    }
+}
+
+fn typed(name: &str) -> Result<SecretSlice<u8>, CliError> {
+    let failed = |error: std::io::Error| CliError::new(format!("cannot read from the terminal: {error}"));
+    let first = Zeroizing::new(rpassword::prompt_password(format!("Value of {name} (not shown): ")).map_err(failed)?);
+    let second = Zeroizing::new(rpassword::prompt_password("Once more: ").map_err(failed)?);
+    if first != second {
+        return Err(CliError::coded(Code::InvalidValue, "the two differ; nothing was sealed"));
+    }
+    Ok(SecretSlice::from(first.as_bytes().to_vec()))
+}
+
+/// Standard input, bounded; one line end at its end is dropped, since most programs add one.
+pub(super) fn piped() -> Result<SecretSlice<u8>, CliError> {
+    let mut buffer = Zeroizing::new(Vec::with_capacity(VALUE_LIMIT + 3));
+    std::io::stdin()
+        .lock()
+        .take(VALUE_LIMIT as u64 + 3)
+        .read_to_end(&mut buffer)
+        .map_err(|error| CliError::new(format!("cannot read standard input: {error}")))?;
+    Ok(SecretSlice::from(without_line_end(&buffer).to_vec()))
+}
+
+pub(super) fn without_line_end(bytes: &[u8]) -> &[u8] {
+    bytes.strip_suffix(b"\r\n").or_else(|| bytes.strip_suffix(b"\n")).unwrap_or(bytes)
+}
