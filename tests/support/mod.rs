@@ -2,3 +2,4 @@
 #![allow(dead_code, reason = "every test file uses another part")]
 
 pub(crate) mod generated;
+pub(crate) mod trial;

@@ -278,7 +278,9 @@ fn senders(out: &mut String, plan: &Plan) {
             (None, _) => (GREEN, "+"),
             _ => (YELLOW, "~"),
         };
-        let _ = writeln!(out, "  {style}{symbol}{style:#} {}", group.cells_words());
+        for line in group.lines() {
+            let _ = writeln!(out, "  {style}{symbol}{style:#} {line}");
+        }
         let _ = writeln!(out, "      {before} -> {style}{after}{style:#}");
     }
     if groups.len() > GROUPS {

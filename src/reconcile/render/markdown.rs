@@ -101,7 +101,7 @@ fn senders(out: &mut String, plan: &Plan) {
         let _ = writeln!(
             out,
             "| {} | {} | {} |",
-            group.cells_words(),
+            group.lines().join("<br>"),
             cell(&sender_words(group.before)),
             cell(&sender_words(group.after))
         );

@@ -3,12 +3,15 @@
 mod human;
 mod markdown;
 
+use std::collections::{BTreeMap, BTreeSet};
+
 use serde_json::Value;
 
 pub use human::{drift_text, human};
 pub use markdown::markdown;
 
 use super::plan::{SecretChange, SecretChangeKind, Sender, SenderChange};
+use crate::model::CompanyId;
 
 /// A value on one line: as JSON, with everything that could move the cursor or hide text written as an escape.
 pub fn shown(value: &Value) -> String {
@@ -71,16 +74,25 @@ fn sender_groups(senders: &[SenderChange]) -> Vec<SenderGroup<'_>> {
 }
 
 impl SenderGroup<'_> {
-    /// `EDU1, EDU2: all-documents, document-quality`, cut where it gets long.
-    fn cells_words(&self) -> String {
-        let companies: std::collections::BTreeSet<_> = self.cells.iter().map(|change| &change.cell.company).collect();
-        let functions: std::collections::BTreeSet<_> =
-            self.cells.iter().map(|change| (change.cell.function, change.cell.client)).collect();
-        let functions = functions.into_iter().map(|(function, client)| match client {
-            Some(client) => format!("{function} ({})", client.id()),
-            None => function.to_string(),
-        });
-        format!("{}: {}", listed(companies.iter().map(ToString::to_string), 8), listed(functions, 20))
+    /// `EDU1, EDU2: all-documents, document-quality`: functions with the same companies on one line.
+    fn lines(&self) -> Vec<String> {
+        let mut companies: BTreeMap<_, BTreeSet<&CompanyId>> = BTreeMap::new();
+        for change in &self.cells {
+            let function = (change.cell.function, change.cell.client);
+            companies.entry(function).or_default().insert(&change.cell.company);
+        }
+        let mut lines: Vec<(BTreeSet<&CompanyId>, Vec<String>)> = Vec::new();
+        for ((function, client), companies) in companies {
+            let word = client.map_or(function.to_string(), |client| format!("{function} ({})", client.id()));
+            match lines.iter_mut().find(|(known, _)| *known == companies) {
+                Some((_, words)) => words.push(word),
+                None => lines.push((companies, vec![word])),
+            }
+        }
+        let line = |(companies, words): &(BTreeSet<&CompanyId>, Vec<String>)| {
+            format!("{}: {}", listed(companies.iter().map(ToString::to_string), 8), words.join(", "))
+        };
+        lines.iter().map(line).collect()
     }
 }
 

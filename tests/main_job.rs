@@ -1,0 +1,314 @@
+//! The main job through the real program against the real service: plan, apply, look, drift, go back, import.
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test ends there")]
+
+mod support;
+
+use serde_json::{Value, json};
+use support::trial::{Ran, SMALL_PROFILE, Trial};
+
+fn applied(trial: &Trial) -> Ran {
+    trial.run(&["apply", "dev", "--yes"]).code(0)
+}
+
+fn plan(trial: &Trial) -> Value {
+    trial.run(&["plan", "dev", "--format", "json"]).code(0).json()
+}
+
+fn actions(plan: &Value) -> Vec<String> {
+    plan["changes"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|change| format!("{} {}", change["action"].as_str().unwrap(), change["name"].as_str().unwrap()))
+        .collect()
+}
+
+#[test]
+fn the_demo_goes_the_whole_way() {
+    let trial = Trial::examples();
+    let ran = trial.run(&["demo", "--once", "--listen", "127.0.0.1:0"]).code(0);
+    for step in ["$ mailwright validate", "Plan: 7 to add, 1 to change, 0 to destroy.", "Apply complete! Resources: 7 added, 1 changed, 0 destroyed. Generation 1.", "No changes. The service holds what the files say."] {
+        assert!(ran.stdout.contains(step), "{step}:\n{}{}", ran.stdout, ran.stderr);
+    }
+    assert!(ran.stdout.find("Apply complete!") < ran.stdout.find("No changes."));
+}
+
+#[test]
+fn an_applied_environment_has_nothing_left_to_do_and_resolves_at_once() {
+    let mut trial = Trial::examples();
+    trial.serve();
+    let before = trial.run(&["plan", "dev", "--detailed-exitcode"]).code(2);
+    assert!(before.stdout.contains("+ documents  environments/office/profiles/documents.yaml"), "{}", before.stdout);
+    applied(&trial);
+    trial.run(&["plan", "dev", "--detailed-exitcode"]).code(0);
+    trial.run(&["drift", "dev"]).code(0);
+    let resolution = trial.run(&["resolve", "dev", "EDU1", "documents-remittance", "--format", "json"]).code(0).json();
+    assert_eq!(resolution["profile"], "remittance");
+    let resolution = trial.run(&["resolve", "dev", "EDU2", "documents-remittance", "--format", "json"]).code(0).json();
+    assert_eq!(resolution["profile"], "documents");
+    let desired = trial.run(&["resolve", "dev", "EDU2", "user-interface", "--client", "spa", "--desired"]).code(0);
+    assert!(desired.stdout.ends_with("=> web\n"), "{}", desired.stdout);
+    let status = trial.run(&["status", "dev", "--format", "json"]).code(0).json();
+    assert_eq!((&status["profiles"], &status["drift"], &status["unmanaged"]), (&json!(7), &json!(0), &json!(0)));
+}
+
+#[test]
+fn a_plan_shows_each_field_with_its_place_and_secrets_by_kind() {
+    let mut trial = Trial::examples();
+    trial.serve();
+    applied(&trial);
+    let relay = trial.read("environments/dev/profiles/relay.yaml");
+    trial.write("environments/dev/profiles/relay.yaml", format!("{relay}    host: 127.0.0.2\n"));
+    trial.pipe(&["secrets", "set", "dev", "relay/password"], b"another value\n").code(0);
+    trial.pipe(&["secrets", "rekey", "dev", "--all", "-i", "secrets/dev/demo-identity.txt"], b"").code(0);
+    trial.pipe(&["secrets", "set", "dev", "relay/password"], b"yet another value\n").code(0);
+    let ran = trial.run(&["plan", "dev"]).code(0);
+    insta::with_settings!({ filters => vec![(r"http://127.0.0.1:\d+", "http://SERVICE")] }, {
+        insta::assert_snapshot!("plan_with_secrets", ran.stdout);
+    });
+    let plan = plan(&trial);
+    let kinds: Vec<&Value> = plan["changes"].as_array().unwrap().iter().flat_map(|change| change["fields"].as_array().unwrap()).map(|field| &field["secret"]["kind"]).filter(|kind| !kind.is_null()).collect();
+    assert_eq!(kinds, ["resealed", "rotated", "resealed"]);
+}
+
+#[test]
+fn the_json_plan_keeps_to_its_schema_in_every_case() {
+    let schema: Value = serde_json::from_str(include_str!("../schema/plan.schema.json")).unwrap();
+    let validator = jsonschema::options().offline().build(&schema).unwrap();
+    let check = |ran: &Ran| {
+        let errors: Vec<String> = validator.iter_errors(&ran.json()).map(|error| format!("{}: {error}", error.instance_path())).collect();
+        assert!(errors.is_empty(), "{errors:?}\n{}", ran.stdout);
+    };
+    let mut trial = Trial::examples();
+    check(&trial.run(&["plan", "nowhere", "--format", "json"]).code(1));
+    check(&trial.run(&["plan", "dev", "--format", "json"]).code(1));
+    trial.serve();
+    check(&trial.run(&["plan", "dev", "--format", "json"]).code(0));
+    applied(&trial);
+    check(&trial.run(&["plan", "dev", "--format", "json"]).code(0));
+    trial.patch("reports", &json!({ "description": "by hand", "functions": ["all-reports"] }));
+    trial.http("DELETE", "/v1/profiles/legacy", &[("If-Match", "*")], b"");
+    trial.remove("environments/office/profiles/remittance.yaml");
+    check(&trial.run(&["plan", "dev", "--format", "json"]).code(0));
+    trial.write("environments/dev/profiles/relay.yaml", "provider: { smtp: { encryption: none, host: 127.0.0.9 } }\n");
+    check(&trial.run(&["plan", "dev", "--format", "json"]).code(0));
+    trial.write("environments/dev/profiles/relay.yaml", "provider: [");
+    check(&trial.run(&["plan", "dev", "--format", "json"]).code(1));
+}
+
+#[test]
+fn drift_is_told_with_its_author_and_taken_back() {
+    let mut trial = Trial::examples();
+    trial.serve();
+    applied(&trial);
+    let answer = trial.patch("reports", &json!({ "provider": { "smtp": { "port": 2525 } } }));
+    assert_eq!(answer.status, 200, "{}", answer.body);
+    let drift = trial.run(&["drift", "dev"]).code(2);
+    assert!(drift.stdout.contains("~ reports was changed by `first-admin`"), "{}", drift.stdout);
+    assert!(drift.stdout.contains("provider.smtp.port: 1026 -> 2525"), "{}", drift.stdout);
+    // Git did not change, so this is drift alone; then Git changes another field, so it is both.
+    trial.run(&["plan", "dev", "--detailed-exitcode=causes"]).code(3);
+    trial.write("environments/dev/profiles/reports.yaml", "provider: { smtp: { host: 127.0.0.7, port: 1026 } }\n");
+    trial.run(&["plan", "dev", "--detailed-exitcode=causes"]).code(4);
+    let planned = plan(&trial);
+    let causes: Vec<_> = planned["changes"][0]["fields"].as_array().unwrap().iter().map(|field| (field["path"].as_str().unwrap(), field["cause"].as_str().unwrap())).collect();
+    assert_eq!(causes, [("provider.smtp.host", "git"), ("provider.smtp.port", "drift")]);
+    applied(&trial);
+    trial.run(&["drift", "dev"]).code(0);
+    let live = trial.state()["profiles"]["reports"]["live"]["profile"]["provider"]["smtp"].clone();
+    assert_eq!((&live["host"], &live["port"]), (&json!("127.0.0.7"), &json!(1026)));
+}
+
+#[test]
+fn a_change_by_hand_that_git_then_says_too_is_noted_and_changes_nothing() {
+    let mut trial = Trial::small();
+    trial.serve();
+    applied(&trial);
+    trial.patch("relay", &json!({ "description": "agreed" }));
+    trial.write("environments/dev/profiles/relay.yaml", format!("description: agreed\n{SMALL_PROFILE}"));
+    let planned = trial.run(&["plan", "dev", "--detailed-exitcode"]).code(0);
+    assert!(planned.stdout.contains("No changes."), "{}", planned.stdout);
+    applied(&trial);
+    trial.run(&["drift", "dev"]).code(0);
+}
+
+#[test]
+fn going_back_takes_secrets_along_and_shows_as_drift() {
+    let mut trial = Trial::examples();
+    trial.serve();
+    applied(&trial);
+    let digest = |trial: &Trial| trial.state()["profiles"]["relay"]["live"]["secrets"]["relay/password"].clone();
+    let first = digest(&trial);
+    trial.pipe(&["secrets", "set", "dev", "relay/password"], b"second value").code(0);
+    applied(&trial);
+    assert_ne!(digest(&trial), first);
+    let ran = trial.run(&["rollback", "dev", "--to", "1", "--yes"]).code(0);
+    assert!(ran.stdout.contains("This is generation 3."), "{}", ran.stdout);
+    assert_eq!(digest(&trial), first);
+    assert_eq!(trial.run(&["history", "dev", "--format", "json"]).code(0).json()["generations"][0]["rolledBackTo"], 1);
+    let drift = trial.run(&["drift", "dev"]).code(2);
+    assert!(drift.stdout.contains("rollback"), "{}", drift.stdout);
+    trial.run(&["rollback", "dev", "--to", "1", "--yes"]).code(0);
+    trial.run(&["rollback", "dev", "--to", "99", "--yes"]).code(1);
+    trial.run(&["rollback", "dev", "--to", "1"]).code(0);
+    trial.run(&["rollback", "dev", "--to", "2"]).code(1);
+}
+
+#[test]
+fn a_saved_plan_is_applied_exactly_and_only_while_it_fits() {
+    let mut trial = Trial::examples();
+    trial.serve();
+    trial.run(&["plan", "dev", "--out", "dev.plan"]).code(0);
+    let saved = trial.read("dev.plan");
+    assert!(!saved.contains("BEGIN AGE") && !saved.contains("AGE-SECRET"));
+    // Somebody edits the files in between: the plan stands, not the files.
+    trial.write("environments/dev/profiles/extra.yaml", SMALL_PROFILE.replace("[default]", "[all-reports]"));
+    trial.run(&["apply", "./dev.plan"]).code(1);
+    trial.run(&["apply", "./dev.plan", "--yes"]).code(0);
+    assert_eq!(trial.state()["profiles"].as_object().unwrap().len(), 7);
+    // A second time it is what it was: taken before.
+    let again = trial.run(&["apply", "./dev.plan", "--yes"]).code(0);
+    assert!(again.stdout.contains("Already applied"), "{}", again.stdout);
+    trial.write("dev2.plan", saved.replace("\"Example Ltd\"", "\"Another Ltd\""));
+    assert!(trial.run(&["apply", "./dev2.plan", "--yes"]).code(1).stderr.contains("MW0230"));
+    trial.remove("environments/dev/profiles/extra.yaml");
+    // A plan from before somebody else's change is refused.
+    trial.write("environments/dev/profiles/legacy.yaml", "description: A\n");
+    trial.run(&["plan", "dev", "--out", "late.plan"]).code(0);
+    trial.patch("reports", &json!({ "description": "somebody else" }));
+    let late = trial.run(&["apply", "./late.plan", "--yes"]).code(1);
+    assert!(late.stderr.contains("MW0210"), "{}", late.stderr);
+    // And one whose age file changed.
+    trial.pipe(&["secrets", "set", "dev", "relay/password"], b"planned").code(0);
+    trial.run(&["plan", "dev", "--out", "secret.plan"]).code(0);
+    trial.pipe(&["secrets", "set", "dev", "relay/password"], b"changed since").code(0);
+    assert!(trial.run(&["apply", "./secret.plan", "--yes"]).code(1).stderr.contains("MW0231"));
+}
+
+#[test]
+fn a_rename_keeps_the_profile_and_is_suggested_where_it_was_not_said() {
+    let mut trial = Trial::small();
+    trial.serve();
+    applied(&trial);
+    trial.remove("environments/dev/profiles/relay.yaml");
+    trial.write("environments/dev/profiles/mail.yaml", SMALL_PROFILE);
+    let planned = plan(&trial);
+    assert_eq!(actions(&planned), ["create mail", "delete relay"]);
+    assert_eq!(planned["hints"][0], json!({ "hint": "probably-rename", "from": "relay", "to": "mail", "file": "environments/dev/profiles/mail.yaml" }));
+    trial.write("environments/dev/profiles/mail.yaml", format!("renamedFrom: relay\n{SMALL_PROFILE}"));
+    let planned = plan(&trial);
+    assert_eq!((actions(&planned), &planned["senders"]), (vec!["rename mail".to_owned()], &json!([])));
+    applied(&trial);
+    let planned = plan(&trial);
+    assert_eq!(actions(&planned), Vec::<String>::new());
+    assert_eq!(planned["hints"][0]["hint"], "rename-done");
+}
+
+#[test]
+fn unmanaged_profiles_are_left_alone_imported_or_pruned() {
+    let mut trial = Trial::small();
+    trial.serve();
+    applied(&trial);
+    let by_hand = json!({ "provider": { "smtp": { "host": "hand.example.com" } }, "from": { "address": "no@example.com", "name": "yes: \"no\" # ${x}" }, "functions": ["all-reports"], "appliesTo": { "companies": ["EDU1"] } });
+    let answer = trial.http("PUT", "/v1/profiles/by-hand", &[("If-None-Match", "*")], by_hand.to_string().as_bytes());
+    assert_eq!(answer.status, 200, "{}", answer.body);
+    let planned = plan(&trial);
+    assert_eq!((actions(&planned), &planned["unmanaged"]), (vec![], &json!(["by-hand"])));
+
+    trial.write("environments/dev/environment.yaml", "companies: [EDU1]\npolicy: { prune: all }\n");
+    assert_eq!(actions(&plan(&trial)), ["delete by-hand"]);
+
+    trial.write("environments/dev/environment.yaml", "companies: [EDU1]\n");
+    let dry = trial.run(&["import", "dev", "--dry-run"]).code(0);
+    assert_eq!(dry.stdout, "would write environments/dev/profiles/by-hand.yaml\n");
+    trial.run(&["import", "dev"]).code(0);
+    let planned = trial.run(&["plan", "dev", "--detailed-exitcode"]).code(0);
+    assert!(planned.stdout.contains("No changes.") && planned.stdout.contains("note 1 more"), "{}", planned.stdout);
+    applied(&trial);
+    assert!(!trial.run(&["plan", "dev"]).code(0).stdout.contains("note"));
+    assert_eq!(trial.run(&["import", "dev"]).code(0).stdout, "Nothing to import: every live profile has its file.\n");
+}
+
+#[test]
+fn an_age_file_beside_another_destination_is_refused_by_the_plan_and_by_the_service() {
+    let mut trial = Trial::examples();
+    trial.serve();
+    applied(&trial);
+    trial.write("environments/dev/profiles/relay.yaml", "provider: { smtp: { encryption: none, host: 127.9.9.9 } }\n");
+    let planned = trial.run(&["plan", "dev"]).code(0);
+    assert!(planned.stdout.contains("this secret would go to a new place"), "{}", planned.stdout);
+    let refused = trial.run(&["apply", "dev", "--yes"]).code(1);
+    assert!(refused.stderr.contains("MW0217") && refused.stderr.contains("127.9.9.9"), "{}", refused.stderr);
+    assert_eq!(trial.state()["generation"], 1);
+    // The service does not rely on the plan: a changeset by hand is refused too.
+    let stored = trial.state()["profiles"]["relay"]["live"].clone();
+    let mut stolen = stored.clone();
+    stolen["profile"]["provider"]["smtp"]["host"] = json!("127.9.9.9");
+    let changeset = json!({ "id": "018f3a2e-0000-7000-8000-000000000001", "environment": "dev", "base": 1, "changes": [{ "action": "update", "name": "relay", "profile": stolen }] });
+    let answer = trial.http("POST", "/v1/changesets", &[], changeset.to_string().as_bytes());
+    assert_eq!((answer.status, &answer.json()["code"]), (422, &json!("MW0217")));
+    assert_eq!(trial.patch("relay", &json!({ "provider": { "smtp": { "host": "127.9.9.9" } } })).json()["code"], "MW0217");
+    // Sealed again by somebody who knows the value, it may go there.
+    trial.pipe(&["secrets", "set", "dev", "relay/password"], b"example-relay-dev").code(0);
+    applied(&trial);
+    assert_eq!(trial.state()["generation"], 2);
+}
+
+#[test]
+fn deletions_beyond_the_limit_need_a_word_for_this_plan() {
+    let mut trial = Trial::small();
+    for index in 0..5 {
+        let profile = SMALL_PROFILE.replace("[default]", &format!("[{}]", ["all-reports", "all-documents", "electronic-signatures", "document-quality", "document-purchasing"][index]));
+        trial.write(&format!("environments/dev/profiles/p{index}.yaml"), profile);
+    }
+    trial.serve();
+    applied(&trial);
+    for index in 0..3 {
+        trial.remove(&format!("environments/dev/profiles/p{index}.yaml"));
+    }
+    let refused = trial.run(&["apply", "dev", "--yes"]).code(1);
+    assert!(refused.stderr.contains("3 of 6 profiles would be deleted and 1 may be"), "{}", refused.stderr);
+    assert!(trial.run(&["plan", "dev"]).code(0).stdout.contains("--allow-deletes 3"));
+    trial.run(&["apply", "dev", "--yes", "--allow-deletes", "2"]).code(1);
+    trial.run(&["apply", "dev", "--yes", "--allow-deletes", "p0,p1"]).code(1);
+    // The service refuses by itself what no plan would send.
+    let changes: Vec<_> = (0..3).map(|index| json!({ "action": "delete", "name": format!("p{index}") })).collect();
+    let changeset = json!({ "id": "018f3a2e-0000-7000-8000-000000000002", "environment": "dev", "base": 1, "changes": changes });
+    assert_eq!(trial.http("POST", "/v1/changesets", &[], changeset.to_string().as_bytes()).json()["code"], "MW0218");
+    trial.run(&["apply", "dev", "--yes", "--allow-deletes", "3"]).code(0);
+    let audit = trial.run(&["audit", "list", "dev", "--format", "json"]).code(0).json();
+    let last = audit["entries"].as_array().unwrap().last().unwrap().clone();
+    assert_eq!((&last["detail"]["allowances"]["deletes"], &last["detail"]["guardsLifted"][0]["guard"]), (&json!(3), &json!("too-many-deletes")));
+}
+
+#[test]
+fn a_plan_limited_to_one_profile_touches_no_other() {
+    let mut trial = Trial::examples();
+    trial.serve();
+    let planned = trial.run(&["plan", "dev", "--only", "legacy", "--format", "json"]).code(0).json();
+    assert_eq!((actions(&planned), &planned["settings"]), (vec!["create legacy".to_owned()], &Value::Null));
+    let wrong = trial.run(&["plan", "dev", "--only", "legcy"]).code(1);
+    assert!(wrong.stderr.contains("Did you mean `legacy`?"), "{}", wrong.stderr);
+}
+
+#[test]
+fn markdown_fits_a_comment_however_long_the_plan() {
+    let mut trial = Trial::small();
+    for index in 0..400 {
+        let profile = SMALL_PROFILE.replace("functions: [default]", "functions: [all-reports]\nenabled: false\ndescription: A profile among many, so that the comment gets long");
+        trial.write(&format!("environments/dev/profiles/p{index}.yaml"), profile);
+    }
+    trial.serve();
+    let ran = trial.run(&["plan", "dev", "--format", "markdown"]).code(0);
+    assert!(ran.stdout.starts_with("<!-- mailwright plan dev -->\n### Mailwright plan: `dev`\n\n**Plan: 401 to add"), "{}", &ran.stdout[..200]);
+    assert!(ran.stdout.len() < 65_536 && ran.stdout.contains("more changes; the plan as text or JSON has them all"));
+    assert_eq!(ran.stdout.matches("<details>").count(), ran.stdout.matches("</details>").count());
+}
+
+#[test]
+fn the_order_of_a_plan_does_not_depend_on_threads() {
+    let mut trial = Trial::examples();
+    trial.serve();
+    let with = |threads: &str| trial.run(&["plan", "dev", "--format", "json", "--threads", threads]).code(0).stdout;
+    assert_eq!(with("1"), with("16"));
+}

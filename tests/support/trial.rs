@@ -1,0 +1,307 @@
+//! A repository in a temporary folder, and a real service beside it. Both go when the trial is dropped.
+
+use std::{
+    fs,
+    io::{BufRead as _, BufReader, Read as _, Write as _},
+    net::TcpStream,
+    path::{Path, PathBuf},
+    process::{Child, Command, Stdio},
+    time::{Duration, Instant},
+};
+
+use serde_json::Value;
+
+/// The program under test.
+pub(crate) const PROGRAM: &str = env!("CARGO_BIN_EXE_mailwright");
+
+/// A repository, and perhaps its service.
+pub(crate) struct Trial {
+    pub(crate) folder: tempfile::TempDir,
+    pub(crate) service: Option<Service>,
+    environment: String,
+}
+
+/// A running service.
+pub(crate) struct Service {
+    pub(crate) child: Child,
+    pub(crate) address: String,
+    pub(crate) token: String,
+    pub(crate) log: std::sync::Arc<std::sync::Mutex<String>>,
+}
+
+/// How a command ended.
+#[derive(Debug)]
+pub(crate) struct Ran {
+    pub(crate) code: i32,
+    pub(crate) stdout: String,
+    pub(crate) stderr: String,
+}
+
+impl Ran {
+    /// Fails the test unless the command ended with this code.
+    pub(crate) fn code(self, code: i32) -> Self {
+        assert_eq!(self.code, code, "stdout:\n{}\nstderr:\n{}", self.stdout, self.stderr);
+        self
+    }
+
+    pub(crate) fn json(&self) -> Value {
+        serde_json::from_str(&self.stdout).unwrap_or_else(|error| panic!("{error}:\n{}", self.stdout))
+    }
+}
+
+/// An answer of the service.
+#[derive(Debug)]
+pub(crate) struct Answer {
+    pub(crate) status: u16,
+    pub(crate) head: String,
+    pub(crate) body: String,
+}
+
+impl Answer {
+    pub(crate) fn json(&self) -> Value {
+        serde_json::from_str(&self.body).unwrap_or_else(|error| panic!("{error}:\n{}\n{}", self.head, self.body))
+    }
+
+    pub(crate) fn header(&self, name: &str) -> Option<&str> {
+        self.head.lines().find_map(|line| {
+            let (key, value) = line.split_once(':')?;
+            key.eq_ignore_ascii_case(name).then(|| value.trim())
+        })
+    }
+}
+
+impl Trial {
+    /// An empty repository.
+    pub(crate) fn empty() -> Self {
+        let folder = tempfile::Builder::new().prefix("mailwright-trial-").tempdir().unwrap();
+        fs::create_dir_all(folder.path().join("environments")).unwrap();
+        Self { folder, service: None, environment: "dev".to_owned() }
+    }
+
+    /// A copy of this repository's own examples.
+    pub(crate) fn examples() -> Self {
+        let trial = Self::empty();
+        let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+        for part in ["environments", "secrets"] {
+            copy(&root.join(part), &trial.folder.path().join(part));
+        }
+        trial
+    }
+
+    /// A repository with one environment `dev` and one profile that serves everything, without secrets.
+    pub(crate) fn small() -> Self {
+        let trial = Self::empty();
+        trial.write("environments/dev/environment.yaml", "companies: [EDU1]\n");
+        trial.write("environments/dev/profiles/relay.yaml", SMALL_PROFILE);
+        trial
+    }
+
+    pub(crate) fn path(&self, path: &str) -> PathBuf {
+        self.folder.path().join(path)
+    }
+
+    pub(crate) fn write(&self, path: &str, text: impl AsRef<[u8]>) {
+        let path = self.path(path);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(path, text).unwrap();
+    }
+
+    pub(crate) fn read(&self, path: &str) -> String {
+        fs::read_to_string(self.path(path)).unwrap()
+    }
+
+    pub(crate) fn remove(&self, path: &str) {
+        fs::remove_file(self.path(path)).unwrap();
+    }
+
+    /// Starts (or restarts) the service of environment `dev`, with the public identity of the examples.
+    pub(crate) fn serve(&mut self) -> &Service {
+        self.serve_with(&["--demo"])
+    }
+
+    pub(crate) fn serve_with(&mut self, more: &[&str]) -> &Service {
+        let data = self.path(".data");
+        let token_file = self.path(".token");
+        let mut command = Command::new(PROGRAM);
+        clean(&mut command);
+        let mut child = command
+            .args(["serve", "--environment", &self.environment, "--listen", "127.0.0.1:0", "--log-format", "json"])
+            .arg("--data")
+            .arg(&data)
+            .arg("--token-file")
+            .arg(&token_file)
+            .args(more)
+            .env("MAILWRIGHT_LOG", "debug")
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let log = std::sync::Arc::new(std::sync::Mutex::new(String::new()));
+        let (mut stderr, kept) = (child.stderr.take().unwrap(), log.clone());
+        std::thread::spawn(move || {
+            let mut buffer = [0; 8192];
+            while let Ok(read @ 1..) = stderr.read(&mut buffer) {
+                kept.lock().unwrap().push_str(&String::from_utf8_lossy(&buffer[..read]));
+            }
+        });
+        let mut stdout = BufReader::new(child.stdout.take().unwrap());
+        let mut line = String::new();
+        stdout.read_line(&mut line).unwrap();
+        let address = line.split_whitespace().last().unwrap_or_default().to_owned();
+        if !address.starts_with("http") {
+            std::thread::sleep(Duration::from_millis(200));
+            panic!("the service did not start: {line}{}", log.lock().unwrap());
+        }
+        std::thread::spawn(move || drop(std::io::copy(&mut stdout, &mut std::io::sink())));
+        let deadline = Instant::now() + Duration::from_secs(5);
+        while !token_file.exists() && Instant::now() < deadline {
+            std::thread::sleep(Duration::from_millis(2));
+        }
+        let token = fs::read_to_string(&token_file).unwrap().trim().to_owned();
+        self.service = Some(Service { child, address, token, log });
+        self.service.as_ref().unwrap()
+    }
+
+    /// Stops the service at once, as a power cut would stop the process.
+    pub(crate) fn kill(&mut self) {
+        if let Some(mut service) = self.service.take() {
+            service.child.kill().unwrap();
+            service.child.wait().unwrap();
+        }
+    }
+
+    pub(crate) fn address(&self) -> &str {
+        &self.service.as_ref().unwrap().address
+    }
+
+    pub(crate) fn token(&self) -> &str {
+        &self.service.as_ref().unwrap().token
+    }
+
+    /// The program, ready to run in this repository against this service.
+    pub(crate) fn command(&self, arguments: &[&str]) -> Command {
+        let mut command = Command::new(PROGRAM);
+        clean(&mut command);
+        command.args(arguments).current_dir(self.folder.path()).stdin(Stdio::null());
+        if let Some(service) = &self.service {
+            command.env("MAILWRIGHT_SERVICE", &service.address).env("MAILWRIGHT_TOKEN", &service.token);
+        }
+        command
+    }
+
+    pub(crate) fn run(&self, arguments: &[&str]) -> Ran {
+        finish(self.command(arguments))
+    }
+
+    /// Runs with something on standard input.
+    pub(crate) fn pipe(&self, arguments: &[&str], input: &[u8]) -> Ran {
+        let mut command = self.command(arguments);
+        let mut child =
+            command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        // A program that refuses early closes its end; that is its right.
+        drop(child.stdin.take().unwrap().write_all(input));
+        ran(child.wait_with_output().unwrap())
+    }
+
+    /// A request by hand, so that nothing of the client stands in between.
+    pub(crate) fn http(&self, method: &str, path: &str, headers: &[(&str, &str)], body: &[u8]) -> Answer {
+        let authorization = format!("Bearer {}", self.token());
+        let mut all = vec![("Authorization", authorization.as_str())];
+        all.extend(headers);
+        self.http_as_anybody(method, path, &all, body)
+    }
+
+    pub(crate) fn http_as_anybody(&self, method: &str, path: &str, headers: &[(&str, &str)], body: &[u8]) -> Answer {
+        let mut stream = TcpStream::connect(self.address().trim_start_matches("http://")).unwrap();
+        stream.set_read_timeout(Some(Duration::from_secs(60))).unwrap();
+        let mut head = format!("{method} {path} HTTP/1.1\r\nHost: test\r\nConnection: close\r\n");
+        if !body.is_empty() {
+            head.push_str(&format!("Content-Length: {}\r\n", body.len()));
+            if !headers.iter().any(|(name, _)| name.eq_ignore_ascii_case("content-type")) {
+                head.push_str("Content-Type: application/json\r\n");
+            }
+        }
+        for (name, value) in headers {
+            head.push_str(&format!("{name}: {value}\r\n"));
+        }
+        head.push_str("\r\n");
+        stream.write_all(head.as_bytes()).unwrap();
+        // A service that refuses a body need not read it to its end.
+        drop(stream.write_all(body));
+        let mut answer = Vec::new();
+        drop(stream.read_to_end(&mut answer));
+        parse_answer(&String::from_utf8_lossy(&answer))
+    }
+
+    /// The state, as the service tells it.
+    pub(crate) fn state(&self) -> Value {
+        self.http("GET", "/v1/state", &[], b"").json()
+    }
+
+    /// Changes a profile by hand.
+    pub(crate) fn patch(&self, profile: &str, patch: &Value) -> Answer {
+        let path = format!("/v1/profiles/{profile}");
+        self.http("PATCH", &path, &[("If-Match", "*"), ("Content-Type", "application/merge-patch+json")], patch.to_string().as_bytes())
+    }
+}
+
+/// The profile of [`Trial::small`].
+pub(crate) const SMALL_PROFILE: &str = "provider:\n  smtp:\n    host: smtp.example.com\nfrom:\n  address: erp@example.com\nfunctions: [default]\nappliesTo: system-wide\n";
+
+fn parse_answer(text: &str) -> Answer {
+    let (head, body) = text.split_once("\r\n\r\n").unwrap_or((text, ""));
+    let status = head.split_whitespace().nth(1).and_then(|status| status.parse().ok()).unwrap_or(0);
+    let body = if head.to_ascii_lowercase().contains("transfer-encoding: chunked") { unchunked(body) } else { body.to_owned() };
+    Answer { status, head: head.to_owned(), body }
+}
+
+fn unchunked(body: &str) -> String {
+    let (mut rest, mut out) = (body, String::new());
+    while let Some((size, after)) = rest.split_once("\r\n") {
+        let Ok(size @ 1..) = usize::from_str_radix(size, 16) else { break };
+        let Some(chunk) = after.get(..size) else { break };
+        out.push_str(chunk);
+        rest = after.get(size + 2..).unwrap_or_default();
+    }
+    out
+}
+
+/// Nothing of the machine that runs the tests.
+pub(crate) fn clean(command: &mut Command) {
+    for (name, _) in std::env::vars_os() {
+        if name.to_string_lossy().starts_with("MAILWRIGHT_") {
+            command.env_remove(name);
+        }
+    }
+    command.env_remove("NO_COLOR").env("GIT_CEILING_DIRECTORIES", std::env::temp_dir());
+}
+
+pub(crate) fn finish(mut command: Command) -> Ran {
+    ran(command.output().unwrap())
+}
+
+fn ran(output: std::process::Output) -> Ran {
+    Ran {
+        code: output.status.code().unwrap_or(-1),
+        stdout: String::from_utf8_lossy(&output.stdout).into_owned(),
+        stderr: String::from_utf8_lossy(&output.stderr).into_owned(),
+    }
+}
+
+fn copy(from: &Path, to: &Path) {
+    fs::create_dir_all(to).unwrap();
+    for entry in fs::read_dir(from).unwrap() {
+        let entry = entry.unwrap();
+        let target = to.join(entry.file_name());
+        if entry.path().is_dir() { copy(&entry.path(), &target) } else { drop(fs::copy(entry.path(), target).unwrap()) }
+    }
+}
+
+impl Drop for Trial {
+    fn drop(&mut self) {
+        if let Some(mut service) = self.service.take() {
+            drop(service.child.kill());
+            drop(service.child.wait());
+        }
+    }
+}
