@@ -1,4 +1,5 @@
 //! Guards: how much one plan may delete, at every size where a share of the profiles rounds to something else.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test ends there")]
 
 mod support;
 

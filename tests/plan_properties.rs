@@ -1,5 +1,6 @@
 //! What must hold of every plan, whatever the states: applied it is empty, it is the same each time, it touches
 //! nothing that nobody asked for, and it says where each difference comes from.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test ends there")]
 
 mod support;
 

@@ -1,4 +1,5 @@
 //! Which profile sends: the total order, checked against a plain reading of the rule, and the cases people ask about.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test ends there")]
 
 mod support;
 

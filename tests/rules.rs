@@ -1,4 +1,5 @@
 //! Every rule between profiles and settings: one state that breaks it, one that just keeps it.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test ends there")]
 
 mod support;
 

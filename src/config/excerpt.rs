@@ -3,7 +3,9 @@
 use super::{
     diagnostic::Excerpt,
     sources::{Source, Span},
+    suggest, tripwire,
 };
+use crate::model::SecretReference;
 
 /// How much of a line is shown.
 const WIDTH: usize = 120;
@@ -18,12 +20,12 @@ pub(super) fn excerpt(source: &Source, span: Span, conceal: bool) -> Option<Exce
     let from = (span.column as usize).min(line.len());
     let to = if span.end_line == span.line { (span.end_column as usize).clamp(from, line.len()) } else { line.len() };
     let (line, from, to) = if conceal {
+        // To the end of the line: a list or a map says only where it begins.
         let mut masked: Vec<char> = line[..from].to_vec();
         masked.extend(MASK.chars());
-        masked.extend(&line[to..]);
         (masked, from, from + MASK.len())
     } else {
-        mask_after_keys(&line, from, to)
+        mask_after_keys(line, from, to)
     };
     // A long line is cut around the spot.
     let start = if to > WIDTH { from.saturating_sub(20) } else { 0 };
@@ -35,46 +37,44 @@ pub(super) fn excerpt(source: &Source, span: Span, conceal: bool) -> Option<Exce
     Some(Excerpt { text, from, to: (to - start).clamp(from, length.max(from)) })
 }
 
-/// Masks what stands behind a key that sounds like a secret, unless it is the form that only names one.
-fn mask_after_keys(line: &[char], from: usize, to: usize) -> (Vec<char>, usize, usize) {
+/// Masks a line from the value on whose key sounds like a secret, or is nearly one, unless the value only names one.
+/// A line that looks like a key or a token by itself is masked as a whole.
+fn mask_after_keys(line: Vec<char>, from: usize, to: usize) -> (Vec<char>, usize, usize) {
     let text: String = line.iter().collect();
-    let lower = text.to_ascii_lowercase();
-    let keys = [
-        "password",
-        "passwd",
-        "clientsecret",
-        "client_secret",
-        "certificate",
-        "privatekey",
-        "private_key",
-        "token",
-        "apikey",
-        "api_key",
-        "secret",
-    ];
-    let names_one = lower.contains("secret:") && !lower.contains("clientsecret:")
-        || lower.contains("{ secret")
-        || lower.contains("{secret");
-    let looks_random = super::tripwire::alarm(&text).is_some();
-    let key = keys.iter().filter_map(|key| lower.find(key)).min();
-    let Some(key) = key.filter(|_| !names_one || looks_random) else {
-        if !looks_random {
-            return (line.to_vec(), from, to);
-        }
-        return (
-            format!("{}{MASK}", text.chars().take_while(|c| c.is_whitespace()).collect::<String>()).chars().collect(),
-            0,
-            0,
-        );
+    let keep = match value_of_secret_key(&line) {
+        Some(at) => at,
+        None if tripwire::alarm(&text).is_some() => line.iter().take_while(|c| c.is_whitespace()).count(),
+        None => return (line, from, to),
     };
-    let Some(colon) = text.get(key..).and_then(|rest| rest.find([':', '='])) else { return (line.to_vec(), from, to) };
-    let keep = text.get(..=key + colon).map_or(0, |kept| kept.chars().count());
-    if line.get(keep..).is_none_or(|rest| rest.iter().all(|c| c.is_whitespace())) {
-        return (line.to_vec(), from, to);
-    }
     let mut masked: Vec<char> = line[..keep].to_vec();
-    masked.push(' ');
     masked.extend(MASK.chars());
     let end = masked.len();
-    (masked, from.min(end.saturating_sub(MASK.len())), to.min(end).max(from.min(end)))
+    let from = from.min(keep);
+    (masked, from, to.clamp(from, end))
+}
+
+/// Where the value begins of the first key in the line that sounds like a secret.
+fn value_of_secret_key(line: &[char]) -> Option<usize> {
+    line.iter().enumerate().filter(|(_, c)| matches!(c, ':' | '=')).find_map(|(colon, _)| {
+        let is_key = |c: &char| c.is_alphanumeric() || matches!(c, '_' | '-');
+        let before = line[..colon].iter().rev().skip_while(|c| matches!(c, '"' | '\'' | ' '));
+        let key: String = before.take_while(|c| is_key(c)).collect::<Vec<_>>().into_iter().rev().collect();
+        let value = colon + 1 + line[colon + 1..].iter().take_while(|c| c.is_whitespace()).count();
+        let rest: String = line.get(value..)?.iter().collect();
+        (sounds_secret(&key) && !rest.is_empty() && !only_names_one(&key, &rest)).then_some(value)
+    })
+}
+
+fn sounds_secret(key: &str) -> bool {
+    let key = key.to_lowercase().replace(['_', '-'], "");
+    let words = ["password", "passwd", "pwd", "secret", "clientsecret", "certificate", "privatekey", "token", "apikey"];
+    words.iter().any(|word| key.contains(word)) || suggest::nearest(&key, words).is_some()
+}
+
+/// `{ secret: NAME/KEY }`, or the NAME/KEY behind `secret:`.
+fn only_names_one(key: &str, value: &str) -> bool {
+    let end = value.find(['}', ',', '#']).unwrap_or(value.len());
+    let name = value[..end].trim().trim_start_matches('{').trim();
+    let name = if key == "secret" { name } else { name.strip_prefix("secret:").unwrap_or_default().trim() };
+    name.trim_matches(['"', '\'']).parse::<SecretReference>().is_ok()
 }

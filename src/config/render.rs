@@ -153,12 +153,17 @@ fn one(renderer: &Renderer, diagnostic: &Diagnostic) -> String {
     };
     let bytes = |character: usize| excerpt.text.char_indices().nth(character).map_or(excerpt.text.len(), |(at, _)| at);
     let (from, to) = (bytes(excerpt.from), bytes(excerpt.to));
-    // A line that was cut or masked has other columns than the file, so the place is said in words.
-    let path = format!("{}:{}:{}", diagnostic.file, diagnostic.line, diagnostic.column);
     let snippet = Snippet::source(excerpt.text.as_str())
         .line_start(diagnostic.line)
         .annotation(AnnotationKind::Primary.span(from..to.max(from)));
-    let mut group = title.element(annotate_snippets::Origin::path(path.as_str())).element(snippet);
+    let is_whole = excerpt.from + 1 == diagnostic.column;
+    // A line that was cut has other columns than the file, so the place is said in words.
+    let path = format!("{}:{}:{}", diagnostic.file, diagnostic.line, diagnostic.column);
+    let mut group = if is_whole {
+        title.element(snippet.path(diagnostic.file.as_str()))
+    } else {
+        title.element(annotate_snippets::Origin::path(path.as_str())).element(snippet)
+    };
     if let Some(environment) = &environment {
         group = group.element(Level::NOTE.message(environment.as_str()));
     }

@@ -2,7 +2,7 @@
 
 /// The allowed word that is nearest to what was written, if one is near enough to be what was meant.
 pub fn nearest<'a>(written: &str, allowed: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
-    const NEAR_ENOUGH: f32 = 0.7;
+    const NEAR_ENOUGH: f32 = 0.65;
     let written = written.to_ascii_lowercase();
     allowed
         .into_iter()

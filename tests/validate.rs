@@ -1,0 +1,262 @@
+//! What `validate` says of files: every decided behaviour of the format, each as a small tree and what is said of it.
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test ends there")]
+
+mod support;
+
+use support::trial::{SMALL_PROFILE, Trial};
+
+/// `CODE place` of every problem.
+fn problems(trial: &Trial) -> Vec<String> {
+    let ran = trial.run(&["validate", "--format", "json"]);
+    let report = ran.json();
+    let found: Vec<String> = report["diagnostics"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|d| {
+            let file = d["file"].as_str().unwrap().trim_start_matches("environments/dev/").to_owned();
+            format!("{} {file}:{}:{}", d["code"].as_str().unwrap(), d["line"], d["column"])
+        })
+        .collect();
+    assert_eq!(ran.code, i32::from(report["errors"] != 0), "{}", ran.stdout);
+    found
+}
+
+/// With this as the profile `relay`.
+fn profile(text: impl AsRef<[u8]>) -> Vec<String> {
+    let trial = Trial::small();
+    trial.write("environments/dev/profiles/relay.yaml", text);
+    problems(&trial)
+}
+
+fn environment(text: &str) -> Vec<String> {
+    let trial = Trial::small();
+    trial.write("environments/dev/environment.yaml", text);
+    problems(&trial)
+}
+
+fn with(line: &str) -> String {
+    format!("{SMALL_PROFILE}{line}\n")
+}
+
+#[test]
+fn the_examples_have_no_problems() {
+    let ran = Trial::examples().run(&["validate"]).code(0);
+    assert_eq!(ran.stdout, "No problems in 4 environments, 22 files.\n");
+}
+
+#[test]
+fn ways_to_write_the_same() {
+    let json = r#"{ "provider": { "smtp": { "host": "smtp.example.com" } }, "from": { "address": "erp@example.com" }, "functions": ["default"], "appliesTo": "system-wide" }"#;
+    for text in [SMALL_PROFILE, &SMALL_PROFILE.replace('\n', "\r\n"), &format!("\u{feff}{SMALL_PROFILE}"), json, &json.replace(' ', "\t"), &format!("---\n{SMALL_PROFILE}...\n"), &SMALL_PROFILE.replace("[default]", "&f [default]")] {
+        assert_eq!(profile(text), Vec::<String>::new(), "{text}");
+    }
+    let trial = Trial::small();
+    trial.remove("environments/dev/profiles/relay.yaml");
+    trial.write("environments/dev/profiles/relay.json", json);
+    assert_eq!(problems(&trial), Vec::<String>::new());
+}
+
+#[test]
+fn yaml_that_is_not_well_formed_or_not_supported() {
+    let at = |place: &str, code: &str| vec![format!("{code} profiles/relay.yaml:{place}")];
+    assert_eq!(profile("provider: [\n"), at("2:1", "MW0001"));
+    assert_eq!(profile("provider:\n\tsmtp: {}\n")[0][..6], *"MW0001");
+    assert_eq!(profile(with("enabled: true\nenabled: false")), at("9:1", "MW0003"));
+    assert_eq!(profile(with("\"functions\": [all-reports]")), at("8:1", "MW0003"));
+    assert_eq!(profile(""), at("1:1", "MW0005"));
+    assert_eq!(profile("# nothing but a comment\n")[0][..6], *"MW0005");
+    assert_eq!(profile("---\n")[0][..6], *"MW0005");
+    assert_eq!(profile(with("description:")), at("8:1", "MW0004"));
+    assert_eq!(profile(with("---\nenabled: true"))[0][..6], *"MW0013");
+    assert_eq!(profile(with("enabled: !!bool true"))[0][..6], *"MW0013");
+    assert_eq!(profile("base: &b { enabled: true }\n<<: *b\n")[0], "MW0013 profiles/relay.yaml:2:1");
+    assert_eq!(profile(with("? [a, b]\n: c"))[0][..6], *"MW0013");
+    assert_eq!(profile("- a\n- b\n"), at("1:1", "MW0010"));
+    assert_eq!(profile(format!("description: {}{}", "[".repeat(40), "]".repeat(40)))[0][..6], *"MW0012");
+    let mut laughs = "a0: &a0 [x, x, x, x, x, x, x, x, x, x]\n".to_owned();
+    for level in 1..30 {
+        laughs.push_str(&format!("a{level}: &a{level} [{}]\n", vec![format!("*a{}", level - 1); 10].join(", ")));
+    }
+    assert_eq!(profile(laughs)[0], "MW0012 profiles/relay.yaml:5:10");
+    assert_eq!(profile("a: &a [*a]\n")[0][..6], *"MW0013");
+}
+
+#[test]
+fn files_that_are_not_text_or_not_files() {
+    assert_eq!(profile(b"provider: \xff\xfe\n"), ["MW0002 profiles/relay.yaml:1:11"]);
+    assert_eq!(profile("provider:\n".encode_utf16().flat_map(u16::to_le_bytes).fold(vec![0xff, 0xfe], |mut all, byte| { all.push(byte); all })), ["MW0002 profiles/relay.yaml:1:1"]);
+    assert_eq!(profile("#".repeat(10 * 1024 * 1024)), ["MW0006 profiles/relay.yaml:1:1"]);
+    let trial = Trial::small();
+    trial.write("environments/dev/profiles/relay.yml", SMALL_PROFILE);
+    trial.write("environments/dev/profiles/old.yaml.bak", SMALL_PROFILE);
+    trial.write("environments/dev/profiles/README.md", "about");
+    trial.write("environments/dev/profiles/.hidden", "x");
+    trial.write("environments/dev/profiles/a b.yaml", SMALL_PROFILE);
+    trial.write("environments/dev/notes.txt", "x");
+    trial.write("environments/stray.yaml", "x: 1\n");
+    assert_eq!(problems(&trial), ["MW0014 notes.txt:1:1", "MW0106 profiles/a b.yaml:1:1", "MW0014 profiles/old.yaml.bak:1:1", "MW0014 profiles/relay.yml:1:1", "MW0014 environments/stray.yaml:1:1"]);
+    let trial = Trial::small();
+    trial.remove("environments/dev/environment.yaml");
+    assert_eq!(problems(&trial)[0], "MW0016 environment.yaml:1:1");
+}
+
+#[cfg(unix)]
+#[test]
+fn links_stay_in_the_repository() {
+    let trial = Trial::small();
+    let outside = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(outside.path(), SMALL_PROFILE).unwrap();
+    std::os::unix::fs::symlink(outside.path(), trial.path("environments/dev/profiles/linked.yaml")).unwrap();
+    assert_eq!(problems(&trial), ["MW0015 profiles/linked.yaml:1:1"]);
+    trial.remove("environments/dev/profiles/linked.yaml");
+    // A link inside is an ordinary file.
+    trial.remove("environments/dev/profiles/relay.yaml");
+    trial.write("shared.yaml", SMALL_PROFILE);
+    std::os::unix::fs::symlink("../../../shared.yaml", trial.path("environments/dev/profiles/relay.yaml")).unwrap();
+    assert_eq!(problems(&trial), Vec::<String>::new());
+    // So is one that leads nowhere: refused. A pipe is never opened.
+    trial.remove("environments/dev/profiles/relay.yaml");
+    std::os::unix::fs::symlink("nowhere.yaml", trial.path("environments/dev/profiles/relay.yaml")).unwrap();
+    assert_eq!(problems(&trial)[0], "MW0015 profiles/relay.yaml:1:1");
+    trial.remove("environments/dev/profiles/relay.yaml");
+    let made = std::process::Command::new("mkfifo").arg(trial.path("environments/dev/profiles/relay.yaml")).status().unwrap();
+    assert!(made.success());
+    assert_eq!(problems(&trial)[0], "MW0014 profiles/relay.yaml:1:1");
+}
+
+#[test]
+fn plain_words_that_are_read_differently() {
+    for word in ["no", "yes", "On", "OFF", "y", "1e3", "0123", "0x1F", "0o17", "1_000", "12:30", "2026-11-23", "2026-11-23T10:00:00Z", "+1", ".5", "1.", ".inf", ".NaN", "99999999999999999999"] {
+        assert_eq!(profile(with(&format!("description: {word}"))), ["MW0004 profiles/relay.yaml:8:14"], "{word}");
+        assert_eq!(profile(with(&format!("description: \"{word}\""))), Vec::<String>::new(), "{word}");
+    }
+    // Read the same by all, and of the wrong type.
+    for word in ["10", "true", "1.5", "-3", "[a]", "{ a: b }"] {
+        assert_eq!(profile(with(&format!("description: {word}")))[0][..6], *"MW0010", "{word}");
+    }
+    for company in ["NO", "0123", "1e3", "ON"] {
+        assert_eq!(environment(&format!("companies: [EDU1, {company}]\n")), ["MW0004 environment.yaml:1:19"], "{company}");
+        assert_eq!(environment(&format!("companies: [EDU1, \"{}\"]\n", company.to_uppercase())), Vec::<String>::new());
+    }
+    assert_eq!(environment("companies: [EDU1, 10]\n"), ["MW0010 environment.yaml:1:19"]);
+    assert_eq!(environment("companies: [EDU1]\nvariables: { on: a, 0123: b }\n"), ["MW0004 environment.yaml:2:14", "MW0004 environment.yaml:2:21"]);
+}
+
+#[test]
+fn keys_and_values_that_mean_nothing_are_told_with_what_was_meant() {
+    let trial = Trial::small();
+    trial.write(
+        "environments/dev/profiles/relay.yaml",
+        "provider:\n  smtp:\n    hots: smtp.example.com\n    encryption: tsl\nfrom:\n  adress: erp@example.com\nfunctions: [default, documents-account-receivable, documents-remitance]\nappliesTo: systemwide\n",
+    );
+    let ran = trial.run(&["validate", "--color", "never"]).code(1);
+    insta::assert_snapshot!("near_misses", ran.stdout);
+}
+
+#[test]
+fn a_literal_in_a_secrets_place_is_told_and_never_shown() {
+    let trial = Trial::small();
+    let canary = "Correct-Horse-7-Battery";
+    for literal in [
+        format!("password: {canary}"),
+        format!("password: \"{canary}\""),
+        format!("password: {{ value: {canary} }}"),
+        format!("password: {{ secret: {canary} }}"),
+        format!("password: [ {canary} ]"),
+        format!("pasword: {canary}"),
+        format!("password: \"{canary}"),
+        format!("password: {canary}: x"),
+        format!("password:\n      {canary}"),
+    ] {
+        let text = format!("provider:\n  smtp:\n    host: smtp.example.com\n    username: erp\n    {literal}\nfrom: {{ address: erp@example.com }}\nfunctions: [default]\nappliesTo: system-wide\n");
+        trial.write("environments/dev/profiles/relay.yaml", text);
+        for format in ["human", "json", "github", "sarif"] {
+            let ran = trial.run(&["validate", "--format", format]).code(1);
+            assert!(!ran.stdout.contains(canary) && !ran.stderr.contains(canary), "{literal} as {format}:\n{}", ran.stdout);
+        }
+    }
+    trial.write("environments/dev/profiles/relay.yaml", "provider: { smtp: { host: smtp.example.com, username: erp, password: hunter2 } }\nfrom: { address: erp@example.com }\nfunctions: [default]\nappliesTo: system-wide\n");
+    let ran = trial.run(&["validate", "--color", "never"]).code(1);
+    insta::assert_snapshot!("literal_secret", ran.stdout);
+}
+
+#[test]
+fn keys_tokens_and_masks_in_ordinary_texts() {
+    let key = "-----BEGIN PRIVATE KEY-----";
+    for (text, code) in [
+        (format!("\"{key}\""), "MW0033"),
+        ("AGE-SECRET-KEY-1QQQQQQQQQQQQQQQQQQQQQQQQQ".to_owned(), "MW0033"),
+        ("kX8~Q7abcD.9zPq2LmN4rStU6vWxYz1A".to_owned(), "MW0033"),
+        ("\"use kX8~Q7abcD.9zPq2LmN4rStU6vWxYz1A here\"".to_owned(), "MW0033"),
+        ("\"*****\"".to_owned(), "MW0032"),
+        ("\"[masked]\"".to_owned(), "MW0032"),
+        ("(sensitive value)".to_owned(), "MW0032"),
+    ] {
+        assert_eq!(profile(with(&format!("description: {text}"))), [format!("{code} profiles/relay.yaml:8:14")], "{text}");
+    }
+    for fine in ["Relay for EDU1 and EDU2, see https://wiki.example.com/Mail/Relay2026SetupGuide", "11111111-2222-3333-4444-555555555555", "InternationalDocumentsDepartment"] {
+        assert_eq!(profile(with(&format!("description: \"{fine}\""))), Vec::<String>::new(), "{fine}");
+    }
+}
+
+#[test]
+fn layers_and_variables() {
+    let trial = Trial::small();
+    let said = |environment: &str| {
+        trial.write("environments/dev/environment.yaml", environment);
+        problems(&trial)
+    };
+    assert_eq!(said("extends: bsae\ncompanies: [EDU1]\n"), ["MW0020 environment.yaml:1:10"]);
+    trial.write("environments/base/environment.yaml", "abstract: true\nextends: dev\n");
+    assert_eq!(said("extends: base\ncompanies: [EDU1]\n"), ["MW0021 environments/base/environment.yaml:2:10", "MW0021 environment.yaml:1:10"]);
+    trial.write("environments/base/environment.yaml", "abstract: true\nvariables: { host: smtp.example.com, port: 2525 }\n");
+    trial.write("environments/dev/profiles/relay.yaml", SMALL_PROFILE.replace("smtp.example.com", "\"${hots}.x$${y}\"\n    port: ${port}"));
+    assert_eq!(said("extends: base\ncompanies: [EDU1]\n"), ["MW0022 profiles/relay.yaml:3:11"]);
+    trial.write("environments/dev/profiles/relay.yaml", SMALL_PROFILE.replace("smtp.example.com", "${host}\n    port: ${port}").replace("[default]", "[default]\ndescription: \"costs $${5}, ${ port}\""));
+    assert_eq!(said("extends: base\ncompanies: [EDU1]\n"), ["MW0023 profiles/relay.yaml:8:14"]);
+    trial.write("environments/dev/profiles/relay.yaml", SMALL_PROFILE.replace("smtp.example.com", "${host}\n    port: ${port}").replace("[default]", "[default]\ndescription: costs $${5}"));
+    assert_eq!(said("extends: base\ncompanies: [EDU1]\n"), Vec::<String>::new());
+    assert_eq!(said("extends: base\ncompanies: [EDU1]\nvariables: { host: \"x${port}\" }\n")[0], "MW0023 environment.yaml:3:20");
+    let wrong = trial.run(&["plan", "base"]).code(1);
+    assert!(wrong.stderr.contains("MW0025"), "{}", wrong.stderr);
+    assert!(trial.run(&["validate", "deb"]).code(1).stderr.contains("Did you mean `dev`?"));
+}
+
+#[test]
+fn what_several_environments_inherit_is_told_once_and_partial_layers_may_lack_things() {
+    let trial = Trial::small();
+    trial.write("environments/base/environment.yaml", "abstract: true\n");
+    trial.write("environments/base/profiles/half.yaml", "provider: { smtp: { host: \"${later}\", prot: 25 } }\n");
+    trial.write("environments/dev/environment.yaml", "extends: base\ncompanies: [EDU1]\nvariables: { later: a.example }\n");
+    trial.write("environments/two/environment.yaml", "extends: dev\n");
+    let found = problems(&trial);
+    assert_eq!(found.iter().filter(|problem| problem.contains("half.yaml:1:39")).count(), 1, "{found:?}");
+}
+
+#[test]
+fn rules_are_pointed_at_the_value_that_breaks_them() {
+    assert_eq!(profile(SMALL_PROFILE.replace("erp@example.com", "nobody")), ["MW0110 profiles/relay.yaml:5:12"]);
+    assert_eq!(profile(SMALL_PROFILE.replace("system-wide", "{ companies: [EDU1, EDU7] }")), ["MW0105 profiles/relay.yaml:7:32"]);
+    assert_eq!(profile(SMALL_PROFILE.replace("[default]", "[all-reports]")).len(), 12);
+    assert_eq!(profile(SMALL_PROFILE.replace("from:\n  address: erp@example.com\n", "")), ["MW0103 profiles/relay.yaml:1:1"]);
+    assert_eq!(profile(SMALL_PROFILE.replace("host: smtp.example.com", "host: smtp.example.com\n    username: erp\n    password: { secret: a/b }")), ["MW0031 profiles/relay.yaml:5:25"]);
+    assert_eq!(profile(SMALL_PROFILE.replace("provider:\n  smtp:\n    host: smtp.example.com\n", "")), ["MW0009 profiles/relay.yaml:1:1"]);
+    assert_eq!(profile(with(&format!("description: {}", "x ".repeat(60)))), ["MW0017 profiles/relay.yaml:8:14"]);
+    let trial = Trial::small();
+    trial.write("environments/dev/profiles/second.yaml", SMALL_PROFILE);
+    assert_eq!(problems(&trial), ["MW0104 profiles/second.yaml:6:13"]);
+    trial.write("environments/dev/profiles/second.yaml", format!("enabled: false\nrenamedFrom: relay\n{SMALL_PROFILE}"));
+    assert_eq!(problems(&trial), ["MW0113 profiles/second.yaml:2:14"]);
+}
+
+#[test]
+fn reports_for_machines() {
+    let trial = Trial::small();
+    trial.write("environments/dev/profiles/relay.yaml", SMALL_PROFILE.replace("[default]", "[defualt]"));
+    let github = trial.run(&["validate", "--format", "github"]).code(1).stdout;
+    assert!(github.starts_with("::error file=environments/dev/profiles/relay.yaml,line=6,col=13,endColumn=20,title=MW0007 a value that is not one of those allowed::there is no such function. Did you mean `default`?\n"), "{github}");
+    let sarif = trial.run(&["validate", "--format", "sarif"]).code(1).json();
+    assert_eq!(sarif["runs"][0]["results"][0]["locations"][0]["physicalLocation"]["region"]["startLine"], 6);
+    assert_eq!(sarif["runs"][0]["tool"]["driver"]["rules"][0]["id"], "MW0007");
+}
