@@ -1,0 +1,91 @@
+//! `kill -9` at any moment of an apply: the old generation or the new one, never between, and the audit chain holds.
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test ends there")]
+
+mod support;
+
+use std::{
+    io::{Read as _, Write as _},
+    net::TcpStream,
+    time::Duration,
+};
+
+use serde_json::{Value, json};
+use support::trial::Trial;
+
+/// How many times the service is killed.
+const KILLS: u32 = 200;
+/// Profiles that every apply changes.
+const PROFILES: u32 = 40;
+
+fn profile(round: u32, number: u32) -> Value {
+    let functions = if number == 0 { json!(["default"]) } else { json!(["all-reports"]) };
+    json!({ "profile": {
+        "description": format!("round {round}"), "enabled": number == 0, "provider": { "smtp": { "host": "smtp.example.com" } },
+        "from": { "address": "erp@example.com" }, "functions": functions, "appliesTo": "system-wide",
+    } })
+}
+
+fn changeset(round: u32, base: u64) -> String {
+    let action = if base == 0 { "create" } else { "update" };
+    let changes: Vec<_> =
+        (0..PROFILES).map(|number| json!({ "action": action, "name": format!("p{number}"), "profile": profile(round, number) })).collect();
+    json!({ "id": format!("018f3a2e-0000-7000-8000-{round:012}"), "environment": "dev", "base": base, "settings": { "companies": ["EDU1"] }, "changes": changes }).to_string()
+}
+
+/// Sends without waiting for the answer.
+fn send(trial: &Trial, body: &str) -> TcpStream {
+    let mut stream = TcpStream::connect(trial.address().trim_start_matches("http://")).unwrap();
+    let head = format!("POST /v1/changesets HTTP/1.1\r\nHost: x\r\nConnection: close\r\nAuthorization: Bearer {}\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\r\n{body}", trial.token(), body.len());
+    stream.write_all(head.as_bytes()).unwrap();
+    stream
+}
+
+/// The generation and the round that all profiles are of.
+fn whole(trial: &Trial) -> (u64, Option<u32>) {
+    let state = trial.state();
+    let generation = state["generation"].as_u64().unwrap();
+    let mut rounds: Vec<&str> = state["profiles"].as_object().unwrap().values().map(|profile| profile["live"]["profile"]["description"].as_str().unwrap()).collect();
+    assert!(rounds.is_empty() || rounds.len() == PROFILES as usize, "{} profiles", rounds.len());
+    rounds.dedup();
+    assert!(rounds.len() <= 1, "the state is of several rounds: {rounds:?}");
+    (generation, rounds.first().map(|round| round.trim_start_matches("round ").parse().unwrap()))
+}
+
+#[test]
+fn a_killed_apply_was_taken_whole_or_not_at_all() {
+    let mut trial = Trial::small();
+    trial.serve();
+    let (mut taken, mut lost, mut answered) = (0, 0, 0);
+    for round in 1..=KILLS {
+        let (before, _) = whole(&trial);
+        let body = changeset(round, before);
+        let mut stream = send(&trial, &body);
+        // Anywhere between the arrival of the request and some time after the answer.
+        std::thread::sleep(Duration::from_micros(u64::from(round) * 7919 % 12_000));
+        trial.kill();
+        let mut answer = String::new();
+        drop(stream.read_to_string(&mut answer));
+        trial.serve();
+        let (after, of) = whole(&trial);
+        let was_answered = answer.starts_with("HTTP/1.1 201");
+        answered += u32::from(was_answered);
+        if after == before {
+            assert!(!was_answered, "round {round} was answered and is lost");
+            lost += 1;
+            // The same changeset again is taken now, and once only.
+            let answer = trial.http("POST", "/v1/changesets", &[], body.as_bytes());
+            assert_eq!(answer.status, 201, "{}", answer.body);
+        } else {
+            assert_eq!((after, of), (before + 1, Some(round)));
+            taken += 1;
+            let answer = trial.http("POST", "/v1/changesets", &[], body.as_bytes());
+            assert_eq!((answer.status, &answer.json()["outcome"]), (200, &json!("already-applied")));
+        }
+        if round % 20 == 0 {
+            trial.run(&["audit", "verify", "dev"]).code(0);
+        }
+    }
+    assert!(taken > 10 && lost > 10, "the kills do not spread: {taken} taken ({answered} answered), {lost} lost");
+    let verified = trial.run(&["audit", "verify", "dev", "--format", "json"]).code(0).json();
+    assert_eq!(verified["entries"], u64::from(KILLS) + 1);
+}
