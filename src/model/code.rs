@@ -127,7 +127,6 @@ codes! {
     "0226" Error MethodNotAllowed "this address does not know the method";
     "0230" Error PlanDamaged "the saved plan is damaged or from another version";
     "0231" Error PlanOutdated "the saved plan no longer fits the files";
-    "0232" Error PlanBlocked "the plan cannot be applied as it is";
     "0233" Error NotConfirmed "nobody has confirmed the plan";
     "0240" Error AuditBroken "the audit log's chain is broken";
     "0250" Error UnknownVariableOfOurs "an environment variable of ours that does not exist";
