@@ -2,4 +2,5 @@
 #![allow(dead_code, reason = "every test file uses another part")]
 
 pub(crate) mod generated;
+pub(crate) mod tools;
 pub(crate) mod trial;

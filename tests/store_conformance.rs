@@ -1,0 +1,203 @@
+//! What every store must do. Written against the trait; a new store adds one line at the end.
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test ends there")]
+
+mod support;
+
+use std::{collections::BTreeMap, path::Path};
+
+use jiff::Timestamp;
+use mailwright::{
+    api::{AuditEntry, AuditOutcome, ChangeSummary, Generation, Role, Token},
+    model::{ChangeKind, ChangeRecord, Digest, ProfileName, ProfileState, Provenance, SecretRecord, Settings, State, StoredProfile},
+    store::{AuditEvent, Commit, CommitError, NewSecret, SqliteStore, Store, StoreError, StoredToken},
+};
+use proptest::{prelude::*, strategy::ValueTree as _, test_runner::TestRunner};
+use serde_json::json;
+use support::generated;
+use uuid::Uuid;
+
+fn at(second: i64) -> Timestamp {
+    Timestamp::from_second(1_800_000_000 + second).unwrap()
+}
+
+fn event(action: &'static str) -> AuditEvent {
+    AuditEvent { at: at(0), actor: "ann".to_owned(), action, outcome: AuditOutcome::Accepted, detail: json!({ "n": 1 }) }
+}
+
+/// The commit that makes these profiles live, from what the store holds.
+fn commit(state: &State, profiles: &BTreeMap<ProfileName, StoredProfile>, id: Option<Uuid>) -> Commit {
+    let number = state.generation + 1;
+    let record = ChangeRecord { generation: number, at: at(1), by: "ann".to_owned(), kind: ChangeKind::Apply };
+    let names: std::collections::BTreeSet<_> = state.profiles.keys().chain(profiles.keys()).cloned().collect();
+    let rows = names
+        .into_iter()
+        .map(|name| {
+            let state = profiles.get(&name).map(|stored| ProfileState::new(Some(stored.clone()), Some(stored.clone()), record.clone()));
+            (name, state)
+        })
+        .collect();
+    let secrets = profiles.values().flat_map(|stored| {
+        stored.secrets.values().map(|digest| NewSecret {
+            record: SecretRecord { digest: digest.clone(), value_id: Some("v".to_owned()), destination: stored.profile.provider.destination() },
+            age_file: digest.as_str().as_bytes().to_vec(),
+        })
+    });
+    Commit {
+        base: state.generation,
+        generation: Generation {
+            number, at: at(1), by: "ann".to_owned(), kind: ChangeKind::Apply, changeset: id, rolled_back_to: None,
+            provenance: Provenance::default(), allowances: mailwright::model::Allowances::default(), summary: ChangeSummary::default(),
+        },
+        changeset: id.map(|id| Digest::of_bytes(id.as_bytes())),
+        settings: Settings { companies: ["A".parse().unwrap()].into(), ..Settings::default() },
+        applied_settings: Some(Settings::default()),
+        settings_changed: Some(record.clone()),
+        profiles: rows,
+        secrets: secrets.collect(),
+        event: event("changeset"),
+    }
+}
+
+fn token(id: &str, second: i64) -> StoredToken {
+    let token = Token { id: id.to_owned(), name: "n".to_owned(), role: Role::Viewer, created_at: at(second), expires_at: None, revoked_at: None };
+    StoredToken { token, hash: Digest::of_bytes(id.as_bytes()) }
+}
+
+/// The whole contract. `open` opens the same store each time it is called.
+async fn conforms(open: impl Fn() -> Box<dyn Store>) {
+    let mut runner = TestRunner::deterministic();
+    let mut any = || generated::any_profiles().new_tree(&mut runner).unwrap().current();
+    let store = open();
+    assert_eq!(store.state().await.unwrap(), State::empty(generated::environment()));
+    store.probe().await.unwrap();
+
+    // Every generation reads back as it was written, now and after a reopening.
+    let mut history = Vec::new();
+    for round in 1..=20_u64 {
+        let (state, profiles, id) = (store.state().await.unwrap(), any(), Uuid::from_u128(u128::from(round)));
+        assert_eq!(state.generation, round - 1);
+        store.commit(commit(&state, &profiles, Some(id))).await.unwrap();
+        let live: BTreeMap<_, _> = store.state().await.unwrap().live_stored().map(|(n, s)| (n.clone(), s.clone())).collect();
+        assert_eq!(live, profiles);
+        history.push(profiles);
+    }
+    let reopened = open();
+    assert_eq!(reopened.state().await.unwrap(), store.state().await.unwrap());
+    for (index, profiles) in history.iter().enumerate() {
+        let detail = reopened.generation(index as u64 + 1).await.unwrap().unwrap();
+        assert_eq!((detail.generation.number, &detail.profiles), (index as u64 + 1, profiles));
+        for digest in profiles.values().flat_map(|stored| stored.secrets.values()) {
+            assert_eq!(store.age_file(digest).await.unwrap().unwrap(), digest.as_str().as_bytes());
+            assert_eq!(store.secrets(vec![digest.clone()]).await.unwrap().len(), 1);
+        }
+    }
+    assert!(store.generation(0).await.unwrap().is_none() && store.generation(21).await.unwrap().is_none() && store.generation(u64::MAX).await.unwrap().is_none());
+    let page: Vec<u64> = store.generations(Some(18), 3).await.unwrap().iter().map(|generation| generation.number).collect();
+    assert_eq!(page, [17, 16, 15]);
+    assert_eq!(store.secrets(vec![Digest::of_bytes(b"never")]).await.unwrap(), vec![]);
+
+    // A refused commit leaves nothing: not a profile, not a secret, not a line in the audit log.
+    let state = store.state().await.unwrap();
+    let lines = store.audit(0, 1000).await.unwrap().len();
+    let mut stale = commit(&state, &any(), None);
+    stale.base = 3;
+    assert!(matches!(store.commit(stale).await, Err(CommitError::Stale(20))));
+    let taken = commit(&state, &any(), Some(Uuid::from_u128(7)));
+    assert!(matches!(store.commit(taken).await, Err(CommitError::Taken { generation: 7, .. })));
+    assert_eq!(store.state().await.unwrap(), state);
+    assert_eq!(store.audit(0, 1000).await.unwrap().len(), lines);
+    let (digest, generation) = store.changeset(Uuid::from_u128(7)).await.unwrap().unwrap();
+    assert_eq!((digest, generation.number), (Digest::of_bytes(Uuid::from_u128(7).as_bytes()), 7));
+    assert!(store.changeset(Uuid::from_u128(99)).await.unwrap().is_none());
+
+    // Of commits on one generation, made at once, one is taken.
+    let (one, other) = (open(), open());
+    let (first, second) = tokio::join!(one.commit(commit(&state, &any(), None)), other.commit(commit(&state, &any(), None)));
+    assert_eq!(u8::from(first.is_ok()) + u8::from(second.is_ok()), 1);
+    assert_eq!(store.state().await.unwrap().generation, 21);
+
+    // A secret keeps the destination that it was first accepted for.
+    let profiles: BTreeMap<ProfileName, StoredProfile> =
+        [("moved".parse().unwrap(), generated::stored(generated::smtp("first.example", &["default"], Some("a/b")), "v"))].into();
+    store.commit(commit(&store.state().await.unwrap(), &profiles, None)).await.unwrap();
+    let elsewhere: BTreeMap<ProfileName, StoredProfile> =
+        [("moved".parse().unwrap(), generated::stored(generated::smtp("second.example", &["default"], Some("a/b")), "v"))].into();
+    store.commit(commit(&store.state().await.unwrap(), &elsewhere, None)).await.unwrap();
+    let record = store.state().await.unwrap().secrets.into_values().next().unwrap();
+    assert!(record.destination.to_string().starts_with("first.example"));
+
+    // Tokens.
+    store.create_token(token("b", 2), event("token.create")).await.unwrap();
+    store.create_token(token("a", 3), event("token.create")).await.unwrap();
+    assert!(store.create_token(token("a", 4), event("token.create")).await.is_err());
+    let ids: Vec<String> = store.tokens().await.unwrap().into_iter().map(|token| token.id).collect();
+    assert_eq!(ids, ["b", "a"]);
+    assert_eq!(store.token("a").await.unwrap().unwrap().hash, Digest::of_bytes(b"a"));
+    assert!(store.token("c").await.unwrap().is_none());
+    assert_eq!(store.revoke_token("a", at(5), event("token.revoke")).await.unwrap().unwrap().revoked_at, Some(at(5)));
+    assert_eq!(store.revoke_token("a", at(6), event("token.revoke")).await.unwrap().unwrap().revoked_at, Some(at(5)));
+    assert!(store.revoke_token("c", at(6), event("token.revoke")).await.unwrap().is_none());
+
+    // The audit log is a chain without gaps, in every page size.
+    store.record(event("access")).await.unwrap();
+    let entries = open().audit(0, 1000).await.unwrap();
+    let mut previous = AuditEntry::genesis();
+    for (index, entry) in entries.iter().enumerate() {
+        assert_eq!((entry.sequence, &entry.previous, &entry.hash), (index as u64 + 1, &previous, &entry.expected_hash()));
+        previous = entry.hash.clone();
+    }
+    assert_eq!(store.audit(entries.len() as u64 - 2, 1).await.unwrap()[0].sequence, entries.len() as u64 - 1);
+    assert!(store.audit(u64::MAX, 10).await.unwrap().is_empty());
+}
+
+#[tokio::test]
+async fn sqlite_conforms() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("store.sqlite");
+    conforms(|| Box::new(SqliteStore::open(&path, &generated::environment()).unwrap())).await;
+}
+
+fn raw(path: &Path, sql: &str) {
+    rusqlite::Connection::open(path).unwrap().execute_batch(sql).unwrap();
+}
+
+#[tokio::test]
+async fn sqlite_is_migrated_from_an_older_version_and_refuses_a_newer_or_foreign_one() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("store.sqlite");
+    SqliteStore::make_old(&path, 1).unwrap();
+    let store = SqliteStore::open(&path, &generated::environment()).unwrap();
+    store.probe().await.unwrap();
+    drop(store);
+    let other = SqliteStore::open(&path, &"other".parse().unwrap()).map(drop);
+    assert!(matches!(other, Err(StoreError::OtherEnvironment { .. })), "{other:?}");
+    raw(&path, "INSERT INTO schema_version VALUES (99, 'sha256:x')");
+    let newer = SqliteStore::open(&path, &generated::environment()).map(drop);
+    assert!(matches!(newer, Err(StoreError::Newer { found: 99, known: 2 })), "{newer:?}");
+    raw(&path, "DELETE FROM schema_version WHERE version = 99; UPDATE schema_version SET digest = 'sha256:y' WHERE version = 2");
+    assert!(matches!(SqliteStore::open(&path, &generated::environment()).map(drop), Err(StoreError::Corrupt(_))));
+}
+
+#[tokio::test]
+async fn a_change_past_the_service_breaks_the_audit_chain() {
+    use support::trial::Trial;
+    let mut trial = Trial::small();
+    trial.serve();
+    trial.run(&["apply", "dev", "--yes"]).code(0);
+    let head = trial.run(&["audit", "verify", "dev", "--format", "json"]).code(0).json()["head"].as_str().unwrap().to_owned();
+    trial.patch("relay", &json!({ "description": "x" }));
+    trial.run(&["audit", "verify", "dev", "--expect-head", &head]).code(0);
+    trial.kill();
+    let data = trial.path(".data").to_str().unwrap().to_owned();
+    trial.run(&["audit", "verify", "dev", "--data", &data, "--expect-head", &head]).code(0);
+    let verify = |sql: &str| {
+        raw(&trial.path(".data/store.sqlite"), sql);
+        let ran = trial.run(&["audit", "verify", "dev", "--data", &data, "--expect-head", &head]).code(1);
+        assert!(ran.stderr.contains("MW0240"), "{}", ran.stderr);
+        ran.stderr
+    };
+    raw(&trial.path(".data/store.sqlite"), "CREATE TABLE kept AS SELECT * FROM audit");
+    assert!(verify("DELETE FROM audit WHERE sequence > 1").contains("cut off"));
+    assert!(verify("DELETE FROM audit; INSERT INTO audit SELECT * FROM kept WHERE sequence <> 2").contains("entry 3 comes after entry 1"));
+    assert!(verify("DELETE FROM audit; INSERT INTO audit SELECT sequence, replace(entry, 'first-admin', 'somebody') FROM kept").contains("does not have the hash"));
+}

@@ -1,0 +1,12 @@
+//! Programs that nobody here wrote. `./test` unpacks them into `target/tools`.
+
+use std::path::PathBuf;
+
+/// A program of `target/tools`. A test without it fails, and says what to do.
+pub(crate) fn tool(name: &str) -> PathBuf {
+    let tools = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("target/tools");
+    let places = [tools.join("usr/bin").join(name), tools.join("python/bin").join(name)];
+    places.iter().find(|path| path.is_file()).cloned().unwrap_or_else(|| {
+        panic!("`{name}` is not in target/tools; run the tests with ./test, which puts it there")
+    })
+}
