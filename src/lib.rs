@@ -17,7 +17,7 @@
 //! | [`api`] | the documents of the HTTP API that are not nouns of their own: problem details, service information, tokens |
 //! | [`client`] | typed HTTP client of the service's API; a failure says which kind it is |
 //! | [`service`] | the HTTP API: access, validation of what arrives, audit, metrics |
-//! | [`store`] | the `Store` trait and SQLite behind it; every generation is kept |
+//! | [`store`] | the `Store` trait and `SQLite` behind it; every generation is kept |
 //! | [`cli`] | one file a command; the only place that prints |
 //! | [`git`] | which commit the files are of; the one place that runs `git` |
 //! | [`clock`] | the one place that asks what time it is |

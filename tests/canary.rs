@@ -68,13 +68,27 @@ fn a_secret_is_nowhere_but_in_its_age_file() {
     check(&trial.run(&["plan", "dev", "--out", "canary.plan"]).code(0), "plan --out");
     check(&trial.run(&["apply", "./canary.plan", "--yes"]).code(0), "apply FILE");
     check(&trial.run(&["rollback", "dev", "--to", "1", "--yes"]).code(0), "rollback");
-    for path in ["/v1/state", "/v1/service", "/v1/generations", "/v1/generations/1", "/v1/profiles/relay", "/v1/audit", "/v1/tokens", "/metrics", "/openapi.json", "/v1/nothing"] {
+    for path in [
+        "/v1/state",
+        "/v1/service",
+        "/v1/generations",
+        "/v1/generations/1",
+        "/v1/profiles/relay",
+        "/v1/audit",
+        "/v1/tokens",
+        "/metrics",
+        "/openapi.json",
+        "/v1/nothing",
+    ] {
         clean(trial.http("GET", path, &[], b"").body.as_bytes(), path);
     }
     // Refusals: a redirected secret, a wrong recipient, a literal, a secret in a body.
     trial.write("environments/dev/profiles/relay.yaml", "provider: { smtp: { encryption: none, host: 127.9.9.9 } }\n");
     check(&trial.run(&["apply", "dev", "--yes"]).code(1), "redirected");
-    trial.write("environments/dev/profiles/relay.yaml", format!("provider: {{ smtp: {{ encryption: none, password: {NEW} }} }}\n"));
+    trial.write(
+        "environments/dev/profiles/relay.yaml",
+        format!("provider: {{ smtp: {{ encryption: none, password: {NEW} }} }}\n"),
+    );
     check(&trial.run(&["apply", "dev", "--yes"]).code(1), "literal");
     check(&trial.run(&["plan", "dev", "--format", "json"]).code(1), "literal");
     let answer = trial.patch("relay", &json!({ "provider": { "smtp": { "password": NEW } } }));

@@ -29,7 +29,10 @@ fn the_schemas_know_the_functions_of_the_catalogue() {
     let ids: Vec<&str> = Function::all().map(Function::id).collect();
     assert_eq!(ids.len(), 13);
     assert_eq!(schema("profile")["$defs"]["function"]["then"]["enum"], json!(ids));
-    assert_eq!(schema("environment")["properties"]["unserved"]["items"]["properties"]["functions"]["items"]["enum"], json!(ids));
+    assert_eq!(
+        schema("environment")["properties"]["unserved"]["items"]["properties"]["functions"]["items"]["enum"],
+        json!(ids)
+    );
     for function in Function::all() {
         assert_eq!(function.chain().last().unwrap().id(), "default", "{function}");
     }
@@ -38,7 +41,10 @@ fn the_schemas_know_the_functions_of_the_catalogue() {
 #[test]
 fn the_schemas_state_the_defaults_that_the_types_have() {
     let minimal = |provider: Value| -> Value {
-        let profile: Profile = serde_json::from_value(json!({ "provider": provider, "functions": ["default"], "appliesTo": "system-wide" })).unwrap();
+        let profile: Profile = serde_json::from_value(
+            json!({ "provider": provider, "functions": ["default"], "appliesTo": "system-wide" }),
+        )
+        .unwrap();
         serde_json::to_value(profile).unwrap()
     };
     let defs = &schema("profile")["$defs"];
@@ -46,10 +52,15 @@ fn the_schemas_state_the_defaults_that_the_types_have() {
     assert_eq!(smtp["enabled"], defs["file"]["properties"]["enabled"]["default"]);
     assert_eq!(smtp["provider"]["smtp"]["port"], defs["smtp"]["properties"]["port"]["default"]);
     assert_eq!(smtp["provider"]["smtp"]["encryption"], defs["smtp"]["properties"]["encryption"]["default"]);
-    let direct = minimal(json!({ "microsoft-graph-direct": { "tenant": "t", "client": "c", "credential": { "clientSecret": { "secret": "a/b" } } } }));
+    let direct = minimal(
+        json!({ "microsoft-graph-direct": { "tenant": "t", "client": "c", "credential": { "clientSecret": { "secret": "a/b" } } } }),
+    );
     assert_eq!(direct["provider"]["microsoft-graph-direct"]["cloud"], defs["cloud"]["default"]);
     let deletes = &schema("environment")["properties"]["policy"]["properties"]["deletes"]["properties"];
-    assert_eq!((&json!(DeleteLimit::default().percent), &json!(DeleteLimit::default().at_least)), (&deletes["percent"]["default"], &deletes["atLeast"]["default"]));
+    assert_eq!(
+        (&json!(DeleteLimit::default().percent), &json!(DeleteLimit::default().at_least)),
+        (&deletes["percent"]["default"], &deletes["atLeast"]["default"])
+    );
 }
 
 #[test]
@@ -72,7 +83,9 @@ fn every_example_names_its_schema_for_editors() {
     let mut count = 0;
     for environment in std::fs::read_dir(root).unwrap() {
         let folder = environment.unwrap().path();
-        let profiles = std::fs::read_dir(folder.join("profiles")).unwrap().map(|entry| (entry.unwrap().path(), "../../../schema/profile.schema.json"));
+        let profiles = std::fs::read_dir(folder.join("profiles"))
+            .unwrap()
+            .map(|entry| (entry.unwrap().path(), "../../../schema/profile.schema.json"));
         let own = (folder.join("environment.yaml"), "../../schema/environment.schema.json");
         for (path, schema) in profiles.chain([own]) {
             let text = std::fs::read_to_string(&path).unwrap();

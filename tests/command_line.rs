@@ -8,8 +8,25 @@ use std::process::Command;
 use support::trial::{PROGRAM, Trial, clean, finish};
 
 const COMMANDS: [&str; 19] = [
-    "validate", "plan", "apply", "drift", "status", "show", "resolve", "history", "rollback", "import", "secrets", "token", "audit", "serve",
-    "demo", "functions", "explain", "schema", "completions",
+    "validate",
+    "plan",
+    "apply",
+    "drift",
+    "status",
+    "show",
+    "resolve",
+    "history",
+    "rollback",
+    "import",
+    "secrets",
+    "token",
+    "audit",
+    "serve",
+    "demo",
+    "functions",
+    "explain",
+    "schema",
+    "completions",
 ];
 
 #[test]
@@ -28,7 +45,14 @@ fn every_command_has_help_with_examples_within_the_line() {
 fn a_misspelt_flag_command_or_variable_of_ours_is_an_error_and_never_looks_like_changes() {
     let mut trial = Trial::small();
     trial.serve();
-    for arguments in [&["apply", "dev", "--yse"][..], &["apply", "dev", "--dry-run"], &["plann", "dev"], &["plan", "dev", "--detailed-exit-code"], &["plan"], &[]] {
+    for arguments in [
+        &["apply", "dev", "--yse"][..],
+        &["apply", "dev", "--dry-run"],
+        &["plann", "dev"],
+        &["plan", "dev", "--detailed-exit-code"],
+        &["plan"],
+        &[],
+    ] {
         let ran = trial.run(arguments).code(1);
         assert!(ran.stdout.is_empty(), "{}", ran.stdout);
     }
@@ -49,7 +73,9 @@ fn each_way_of_not_reaching_the_service_is_told_apart() {
             command.env(name, value);
         }
         let ran = finish(command).code(1);
-        ran.stderr.split(['[', ']']).nth(1).unwrap_or_default().to_owned() + " " + ran.stderr.lines().next().unwrap_or_default()
+        ran.stderr.split(['[', ']']).nth(1).unwrap_or_default().to_owned()
+            + " "
+            + ran.stderr.lines().next().unwrap_or_default()
     };
     let plan = ["plan", "dev"];
     assert!(with(&[("MAILWRIGHT_SERVICE", "http://127.0.0.1:1")], &plan).starts_with("MW0200"));
@@ -79,11 +105,16 @@ fn each_way_of_not_reaching_the_service_is_told_apart() {
     };
     let page = stranger("HTTP/1.1 200 OK\r\nContent-Length: 4\r\nConnection: close\r\n\r\n<hi>");
     assert!(with(&[("MAILWRIGHT_SERVICE", &page)], &plan).starts_with("MW0204"));
-    let newer = stranger("HTTP/1.1 404 Not Found\r\nmailwright-api-version: 2\r\nContent-Length: 2\r\nConnection: close\r\n\r\n{}");
+    let newer = stranger(
+        "HTTP/1.1 404 Not Found\r\nmailwright-api-version: 2\r\nContent-Length: 2\r\nConnection: close\r\n\r\n{}",
+    );
     assert!(with(&[("MAILWRIGHT_SERVICE", &newer)], &plan).starts_with("MW0205"));
-    let half = stranger("HTTP/1.1 200 OK\r\nmailwright-api-version: 1\r\nContent-Length: 5000\r\n\r\n{\"environment\":\"dev\",\"generation\":0,");
+    let half = stranger(
+        "HTTP/1.1 200 OK\r\nmailwright-api-version: 1\r\nContent-Length: 5000\r\n\r\n{\"environment\":\"dev\",\"generation\":0,",
+    );
     assert!(with(&[("MAILWRIGHT_SERVICE", &half)], &plan).starts_with("MW0208"));
-    let empty = stranger("HTTP/1.1 200 OK\r\nmailwright-api-version: 1\r\nContent-Length: 2\r\nConnection: close\r\n\r\n{}");
+    let empty =
+        stranger("HTTP/1.1 200 OK\r\nmailwright-api-version: 1\r\nContent-Length: 2\r\nConnection: close\r\n\r\n{}");
     assert!(with(&[("MAILWRIGHT_SERVICE", &empty)], &plan).starts_with("MW0208"));
 }
 
@@ -122,9 +153,11 @@ fn serve_refuses_what_would_be_unsafe() {
     // The public identity of the examples, outside a demo.
     std::fs::create_dir_all(&data).unwrap();
     trial.write(".data/identity.txt", mailwright::secrets::DEMO_IDENTITY);
-    std::fs::set_permissions(trial.path(".data/identity.txt"), std::os::unix::fs::PermissionsExt::from_mode(0o644)).unwrap();
+    std::fs::set_permissions(trial.path(".data/identity.txt"), std::os::unix::fs::PermissionsExt::from_mode(0o644))
+        .unwrap();
     assert!(serve(&["--listen", "127.0.0.1:0"]).contains("others may read it"));
-    std::fs::set_permissions(trial.path(".data/identity.txt"), std::os::unix::fs::PermissionsExt::from_mode(0o600)).unwrap();
+    std::fs::set_permissions(trial.path(".data/identity.txt"), std::os::unix::fs::PermissionsExt::from_mode(0o600))
+        .unwrap();
     assert!(serve(&["--listen", "127.0.0.1:0"]).contains("MW0224"));
 }
 
@@ -133,12 +166,16 @@ fn a_data_folder_belongs_to_one_service_and_one_environment() {
     let mut trial = Trial::small();
     trial.serve();
     let data = trial.path(".data").to_str().unwrap().to_owned();
-    let again = trial.run(&["serve", "--demo", "--environment", "dev", "--data", &data, "--listen", "127.0.0.1:0"]).code(1);
+    let again =
+        trial.run(&["serve", "--demo", "--environment", "dev", "--data", &data, "--listen", "127.0.0.1:0"]).code(1);
     assert!(again.stderr.contains("another service uses the data folder"), "{}", again.stderr);
     trial.kill();
-    let other = trial.run(&["serve", "--demo", "--environment", "prod", "--data", &data, "--listen", "127.0.0.1:0"]).code(1);
+    let other =
+        trial.run(&["serve", "--demo", "--environment", "prod", "--data", &data, "--listen", "127.0.0.1:0"]).code(1);
     assert!(other.stderr.contains("MW0211"), "{}", other.stderr);
-    let mode = std::os::unix::fs::PermissionsExt::mode(&std::fs::metadata(trial.path(".data/identity.txt")).unwrap().permissions());
+    let mode = std::os::unix::fs::PermissionsExt::mode(
+        &std::fs::metadata(trial.path(".data/identity.txt")).unwrap().permissions(),
+    );
     assert_eq!(mode & 0o777, 0o600);
 }
 
@@ -161,7 +198,11 @@ fn it_works_from_any_folder_below_the_repository_and_says_where_none_is() {
     let elsewhere = tempfile::tempdir().unwrap();
     let mut command = Command::new(PROGRAM);
     clean(&mut command);
-    let ran = finish({ command.arg("validate").current_dir(elsewhere.path()); command }).code(1);
+    let ran = finish({
+        command.arg("validate").current_dir(elsewhere.path());
+        command
+    })
+    .code(1);
     assert!(ran.stderr.contains("--project DIR"), "{}", ran.stderr);
     let mut command = Command::new(PROGRAM);
     clean(&mut command);

@@ -9,7 +9,10 @@ use mailwright::{
 };
 use proptest::prelude::*;
 use serde_json::{Map, Value, json};
-use support::{generated, trial::{SMALL_PROFILE, Trial}};
+use support::{
+    generated,
+    trial::{SMALL_PROFILE, Trial},
+};
 
 fn dev() -> EnvironmentName {
     "dev".parse().unwrap()
@@ -33,21 +36,28 @@ fn merge_patch(target: Value, patch: &Value) -> Value {
 /// A layer of a profile: any part of it, and nulls.
 fn any_layer() -> impl Strategy<Value = Value> {
     let text = || prop_oneof![Just(Value::Null), "[a-z]{1,8}( [a-z]{1,8})?".prop_map(Value::from)];
-    let smtp = (prop::option::of(prop_oneof![Just(Value::Null), Just(json!("a.example")), Just(json!("b.example"))]), prop::option::of(prop_oneof![Just(Value::Null), (1_u16..500).prop_map(Value::from)]));
-    (prop::option::of(text()), prop::option::of(any::<bool>()), prop::option::of(smtp), prop::option::of(text())).prop_map(|(description, enabled, smtp, name)| {
-        let mut layer = Map::new();
-        let mut put = |key: &str, value: Option<Value>| value.and_then(|value| layer.insert(key.to_owned(), value));
-        put("description", description);
-        put("enabled", enabled.map(Value::from));
-        put("from", name.map(|name| json!({ "name": name })));
-        put("provider", smtp.map(|(host, port)| {
-            let mut map = Map::new();
-            host.and_then(|host| map.insert("host".to_owned(), host));
-            port.and_then(|port| map.insert("port".to_owned(), port));
-            json!({ "smtp": map })
-        }));
-        Value::Object(layer)
-    })
+    let smtp = (
+        prop::option::of(prop_oneof![Just(Value::Null), Just(json!("a.example")), Just(json!("b.example"))]),
+        prop::option::of(prop_oneof![Just(Value::Null), (1_u16..500).prop_map(Value::from)]),
+    );
+    (prop::option::of(text()), prop::option::of(any::<bool>()), prop::option::of(smtp), prop::option::of(text()))
+        .prop_map(|(description, enabled, smtp, name)| {
+            let mut layer = Map::new();
+            let mut put = |key: &str, value: Option<Value>| value.and_then(|value| layer.insert(key.to_owned(), value));
+            put("description", description);
+            put("enabled", enabled.map(Value::from));
+            put("from", name.map(|name| json!({ "name": name })));
+            put(
+                "provider",
+                smtp.map(|(host, port)| {
+                    let mut map = Map::new();
+                    host.and_then(|host| map.insert("host".to_owned(), host));
+                    port.and_then(|port| map.insert("port".to_owned(), port));
+                    json!({ "smtp": map })
+                }),
+            );
+            Value::Object(layer)
+        })
 }
 
 proptest! {
@@ -155,7 +165,9 @@ fn generated_environments_apply_to_an_empty_plan_and_import_to_one() {
             profile.from.get_or_insert(mailwright::model::Mailbox { address: "a@example.com".to_owned(), name: None });
             profile.enabled = false;
             // Each has secrets of its own, so that no two destinations share one.
-            let text = write::profile(&profile).replace("relay/password", &format!("{name}/password")).replace("graph/client-secret", &format!("{name}/secret"));
+            let text = write::profile(&profile)
+                .replace("relay/password", &format!("{name}/password"))
+                .replace("graph/client-secret", &format!("{name}/secret"));
             if text.contains("microsoft-graph-delegate") && !text.contains("  - user-interface\nappliesTo") {
                 continue;
             }

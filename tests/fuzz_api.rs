@@ -1,4 +1,4 @@
-//! The API against its own OpenAPI document, under a public fuzzer: no answer 5xx, none that is not documented.
+//! The API against its own `OpenAPI` document, under a public fuzzer: no answer 5xx, none that is not documented.
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test ends there")]
 
 mod support;
@@ -11,10 +11,32 @@ use support::{tools::tool, trial::Trial};
 fn fuzz(trial: &Trial, choice: [&str; 2]) {
     let document = format!("{}/openapi.json", trial.address());
     let output = Command::new(tool("schemathesis"))
-        .args(["run", &document, "--max-examples", "60", "--seed", "7", "--workers", "2", "--phases", "examples,fuzzing"])
-        .args(["--checks", "not_a_server_error,status_code_conformance,content_type_conformance,response_schema_conformance"])
+        .args([
+            "run",
+            &document,
+            "--max-examples",
+            "60",
+            "--seed",
+            "7",
+            "--workers",
+            "2",
+            "--phases",
+            "examples,fuzzing",
+        ])
+        .args([
+            "--checks",
+            "not_a_server_error,status_code_conformance,content_type_conformance,response_schema_conformance",
+        ])
         .args(["-H", &format!("Authorization: Bearer {}", trial.token())])
-        .args(["--request-timeout", "30", "--no-color", "--suppress-health-check", "all", "--generation-database", "none"])
+        .args([
+            "--request-timeout",
+            "30",
+            "--no-color",
+            "--suppress-health-check",
+            "all",
+            "--generation-database",
+            "none",
+        ])
         .args(choice)
         .current_dir(trial.folder.path())
         .output()

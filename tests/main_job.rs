@@ -27,7 +27,12 @@ fn actions(plan: &Value) -> Vec<String> {
 fn the_demo_goes_the_whole_way() {
     let trial = Trial::examples();
     let ran = trial.run(&["demo", "--once", "--listen", "127.0.0.1:0"]).code(0);
-    for step in ["$ mailwright validate", "Plan: 7 to add, 1 to change, 0 to destroy.", "Apply complete! Resources: 7 added, 1 changed, 0 destroyed. Generation 1.", "No changes. The service holds what the files say."] {
+    for step in [
+        "$ mailwright validate",
+        "Plan: 7 to add, 1 to change, 0 to destroy.",
+        "Apply complete! Resources: 7 added, 1 changed, 0 destroyed. Generation 1.",
+        "No changes. The service holds what the files say.",
+    ] {
         assert!(ran.stdout.contains(step), "{step}:\n{}{}", ran.stdout, ran.stderr);
     }
     assert!(ran.stdout.find("Apply complete!") < ran.stdout.find("No changes."));
@@ -67,7 +72,14 @@ fn a_plan_shows_each_field_with_its_place_and_secrets_by_kind() {
         insta::assert_snapshot!("plan_with_secrets", ran.stdout);
     });
     let plan = plan(&trial);
-    let kinds: Vec<&Value> = plan["changes"].as_array().unwrap().iter().flat_map(|change| change["fields"].as_array().unwrap()).map(|field| &field["secret"]["kind"]).filter(|kind| !kind.is_null()).collect();
+    let kinds: Vec<&Value> = plan["changes"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .flat_map(|change| change["fields"].as_array().unwrap())
+        .map(|field| &field["secret"]["kind"])
+        .filter(|kind| !kind.is_null())
+        .collect();
     assert_eq!(kinds, ["resealed", "rotated", "resealed"]);
 }
 
@@ -76,7 +88,8 @@ fn the_json_plan_keeps_to_its_schema_in_every_case() {
     let schema: Value = serde_json::from_str(include_str!("../schema/plan.schema.json")).unwrap();
     let validator = jsonschema::options().offline().build(&schema).unwrap();
     let check = |ran: &Ran| {
-        let errors: Vec<String> = validator.iter_errors(&ran.json()).map(|error| format!("{}: {error}", error.instance_path())).collect();
+        let errors: Vec<String> =
+            validator.iter_errors(&ran.json()).map(|error| format!("{}: {error}", error.instance_path())).collect();
         assert!(errors.is_empty(), "{errors:?}\n{}", ran.stdout);
     };
     let mut trial = Trial::examples();
@@ -111,7 +124,12 @@ fn drift_is_told_with_its_author_and_taken_back() {
     trial.write("environments/dev/profiles/reports.yaml", "provider: { smtp: { host: 127.0.0.7, port: 1026 } }\n");
     trial.run(&["plan", "dev", "--detailed-exitcode=causes"]).code(4);
     let planned = plan(&trial);
-    let causes: Vec<_> = planned["changes"][0]["fields"].as_array().unwrap().iter().map(|field| (field["path"].as_str().unwrap(), field["cause"].as_str().unwrap())).collect();
+    let causes: Vec<_> = planned["changes"][0]["fields"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|field| (field["path"].as_str().unwrap(), field["cause"].as_str().unwrap()))
+        .collect();
     assert_eq!(causes, [("provider.smtp.host", "git"), ("provider.smtp.port", "drift")]);
     applied(&trial);
     trial.run(&["drift", "dev"]).code(0);
@@ -194,7 +212,10 @@ fn a_rename_keeps_the_profile_and_is_suggested_where_it_was_not_said() {
     trial.write("environments/dev/profiles/mail.yaml", SMALL_PROFILE);
     let planned = plan(&trial);
     assert_eq!(actions(&planned), ["create mail", "delete relay"]);
-    assert_eq!(planned["hints"][0], json!({ "hint": "probably-rename", "from": "relay", "to": "mail", "file": "environments/dev/profiles/mail.yaml" }));
+    assert_eq!(
+        planned["hints"][0],
+        json!({ "hint": "probably-rename", "from": "relay", "to": "mail", "file": "environments/dev/profiles/mail.yaml" })
+    );
     trial.write("environments/dev/profiles/mail.yaml", format!("renamedFrom: relay\n{SMALL_PROFILE}"));
     let planned = plan(&trial);
     assert_eq!((actions(&planned), &planned["senders"]), (vec!["rename mail".to_owned()], &json!([])));
@@ -247,7 +268,10 @@ fn an_age_file_beside_another_destination_is_refused_by_the_plan_and_by_the_serv
     let changeset = json!({ "id": "018f3a2e-0000-7000-8000-000000000001", "environment": "dev", "base": 1, "changes": [{ "action": "update", "name": "relay", "profile": stolen }] });
     let answer = trial.http("POST", "/v1/changesets", &[], changeset.to_string().as_bytes());
     assert_eq!((answer.status, &answer.json()["code"]), (422, &json!("MW0217")));
-    assert_eq!(trial.patch("relay", &json!({ "provider": { "smtp": { "host": "127.9.9.9" } } })).json()["code"], "MW0217");
+    assert_eq!(
+        trial.patch("relay", &json!({ "provider": { "smtp": { "host": "127.9.9.9" } } })).json()["code"],
+        "MW0217"
+    );
     // Sealed again by somebody who knows the value, it may go there.
     trial.pipe(&["secrets", "set", "dev", "relay/password"], b"example-relay-dev").code(0);
     applied(&trial);
@@ -258,7 +282,14 @@ fn an_age_file_beside_another_destination_is_refused_by_the_plan_and_by_the_serv
 fn deletions_beyond_the_limit_need_a_word_for_this_plan() {
     let mut trial = Trial::small();
     for index in 0..5 {
-        let profile = SMALL_PROFILE.replace("[default]", &format!("[{}]", ["all-reports", "all-documents", "electronic-signatures", "document-quality", "document-purchasing"][index]));
+        let profile = SMALL_PROFILE.replace(
+            "[default]",
+            &format!(
+                "[{}]",
+                ["all-reports", "all-documents", "electronic-signatures", "document-quality", "document-purchasing"]
+                    [index]
+            ),
+        );
         trial.write(&format!("environments/dev/profiles/p{index}.yaml"), profile);
     }
     trial.serve();
@@ -273,12 +304,16 @@ fn deletions_beyond_the_limit_need_a_word_for_this_plan() {
     trial.run(&["apply", "dev", "--yes", "--allow-deletes", "p0,p1"]).code(1);
     // The service refuses by itself what no plan would send.
     let changes: Vec<_> = (0..3).map(|index| json!({ "action": "delete", "name": format!("p{index}") })).collect();
-    let changeset = json!({ "id": "018f3a2e-0000-7000-8000-000000000002", "environment": "dev", "base": 1, "changes": changes });
+    let changeset =
+        json!({ "id": "018f3a2e-0000-7000-8000-000000000002", "environment": "dev", "base": 1, "changes": changes });
     assert_eq!(trial.http("POST", "/v1/changesets", &[], changeset.to_string().as_bytes()).json()["code"], "MW0218");
     trial.run(&["apply", "dev", "--yes", "--allow-deletes", "3"]).code(0);
     let audit = trial.run(&["audit", "list", "dev", "--format", "json"]).code(0).json();
     let last = audit["entries"].as_array().unwrap().last().unwrap().clone();
-    assert_eq!((&last["detail"]["allowances"]["deletes"], &last["detail"]["guardsLifted"][0]["guard"]), (&json!(3), &json!("too-many-deletes")));
+    assert_eq!(
+        (&last["detail"]["allowances"]["deletes"], &last["detail"]["guardsLifted"][0]["guard"]),
+        (&json!(3), &json!("too-many-deletes"))
+    );
 }
 
 #[test]
@@ -300,7 +335,11 @@ fn markdown_fits_a_comment_however_long_the_plan() {
     }
     trial.serve();
     let ran = trial.run(&["plan", "dev", "--format", "markdown"]).code(0);
-    assert!(ran.stdout.starts_with("<!-- mailwright plan dev -->\n### Mailwright plan: `dev`\n\n**Plan: 401 to add"), "{}", &ran.stdout[..200]);
+    assert!(
+        ran.stdout.starts_with("<!-- mailwright plan dev -->\n### Mailwright plan: `dev`\n\n**Plan: 401 to add"),
+        "{}",
+        &ran.stdout[..200]
+    );
     assert!(ran.stdout.len() < 65_536 && ran.stdout.contains("more changes; the plan as text or JSON has them all"));
     assert_eq!(ran.stdout.matches("<details>").count(), ran.stdout.matches("</details>").count());
 }

@@ -4,6 +4,7 @@
 mod support;
 
 use std::{
+    io::Write as _,
     path::Path,
     process::{Command, Stdio},
 };
@@ -15,7 +16,6 @@ use support::{tools::tool, trial::Trial};
 
 /// Runs a tool in the trial's folder; its standard output.
 fn run(trial: &Trial, program: &str, arguments: &[&str], input: &[u8]) -> (bool, Vec<u8>) {
-    use std::io::Write as _;
     let mut child = Command::new(tool(program))
         .args(arguments)
         .current_dir(trial.folder.path())
@@ -45,7 +45,12 @@ fn ssh_keygen(trial: &Trial, kind: &str) -> String {
 #[test]
 fn stock_age_opens_what_is_sealed_here_with_every_kind_of_key() {
     let trial = Trial::small();
-    let recipients = [keygen(&trial, "one.txt"), keygen(&trial, "two.txt"), ssh_keygen(&trial, "ed25519"), ssh_keygen(&trial, "rsa")];
+    let recipients = [
+        keygen(&trial, "one.txt"),
+        keygen(&trial, "two.txt"),
+        ssh_keygen(&trial, "ed25519"),
+        ssh_keygen(&trial, "rsa"),
+    ];
     let mut arguments = vec!["secrets", "init", "dev"];
     arguments.extend(recipients.iter().map(String::as_str));
     trial.run(&arguments).code(0);
@@ -135,7 +140,12 @@ fn the_identity_comes_from_the_flag_the_variable_or_the_usual_place() {
     assert!(rekey(&[]).code(1).stderr.contains("MW0038"));
     rekey(&[("HOME", &trial.path("home"))]).code(0);
     rekey(&[("MAILWRIGHT_AGE_IDENTITY_FILE", &trial.path("home/.config/age/keys.txt"))]).code(0);
-    assert!(rekey(&[("MAILWRIGHT_AGE_IDENTITY_FILE", &trial.path("environments/dev/environment.yaml"))]).code(1).stderr.contains("MW0038"));
+    assert!(
+        rekey(&[("MAILWRIGHT_AGE_IDENTITY_FILE", &trial.path("environments/dev/environment.yaml"))])
+            .code(1)
+            .stderr
+            .contains("MW0038")
+    );
 }
 
 #[test]
@@ -149,7 +159,10 @@ fn an_edit_goes_through_the_editor_and_leaves_nothing_behind() {
         command.env("EDITOR", editor).env_remove("VISUAL");
         support::trial::finish(command)
     };
-    trial.write("editor.sh", "#!/bin/sh\nstat -c %a \"$1\" > mode\ncat \"$1\" > /dev/null\necho after > \"$1\"\necho \"$1\" > path\n");
+    trial.write(
+        "editor.sh",
+        "#!/bin/sh\nstat -c %a \"$1\" > mode\ncat \"$1\" > /dev/null\necho after > \"$1\"\necho \"$1\" > path\n",
+    );
     assert!(edit("sh editor.sh").code(0).stdout.contains("sealed"));
     assert_eq!(trial.read("mode").trim(), "600");
     assert!(!Path::new(trial.read("path").trim()).exists());
@@ -173,7 +186,13 @@ fn what_cannot_be_sealed_or_addressed_is_refused() {
     assert!(missing.stderr.contains("MW0035") && missing.stderr.contains("secrets init dev"), "{}", missing.stderr);
     trial.run(&["secrets", "init", "dev", &ann]).code(0);
     trial.run(&["secrets", "init", "dev", &ann]).code(1);
-    for (value, code) in [(&b""[..], "MW0011"), (b"\n", "MW0011"), (b"********", "MW0032"), (b"[masked]\n", "MW0032"), (&[b'k'; 20_000], "MW0213")] {
+    for (value, code) in [
+        (&b""[..], "MW0011"),
+        (b"\n", "MW0011"),
+        (b"********", "MW0032"),
+        (b"[masked]\n", "MW0032"),
+        (&[b'k'; 20_000], "MW0213"),
+    ] {
         let refused = trial.pipe(&["secrets", "set", "dev", "a/one"], value).code(1);
         assert!(refused.stderr.contains(code), "{}", refused.stderr);
     }
@@ -242,9 +261,23 @@ fn the_demo_identity_is_told_apart() {
     assert!(ServiceIdentity::parse(&SecretString::from(format!("{0}{0}", file.expose_secret()))).is_err());
 }
 
+#[derive(Clone)]
+struct Knows(&'static str);
+impl age::Callbacks for Knows {
+    fn display_message(&self, _: &str) {}
+    fn confirm(&self, _: &str, _: &str, _: Option<&str>) -> Option<bool> {
+        None
+    }
+    fn request_public_string(&self, _: &str) -> Option<String> {
+        None
+    }
+    fn request_passphrase(&self, _: &str) -> Option<SecretString> {
+        Some(SecretString::from(self.0.to_owned()))
+    }
+}
+
 #[test]
 fn a_passphrase_protects_an_operators_identity() {
-    use std::io::Write as _;
     // Sealed by the library, as `age -p` would: that program wants a terminal.
     let trial = Trial::small();
     let ann = keygen(&trial, "ann.txt");
@@ -255,22 +288,9 @@ fn a_passphrase_protects_an_operators_identity() {
     writer.finish().unwrap();
     trial.write("ann.age", file);
 
-    #[derive(Clone)]
-    struct Knows(&'static str);
-    impl age::Callbacks for Knows {
-        fn display_message(&self, _: &str) {}
-        fn confirm(&self, _: &str, _: &str, _: Option<&str>) -> Option<bool> {
-            None
-        }
-        fn request_public_string(&self, _: &str) -> Option<String> {
-            None
-        }
-        fn request_passphrase(&self, _: &str) -> Option<SecretString> {
-            Some(SecretString::from(self.0.to_owned()))
-        }
-    }
     let recipients = Recipients::parse(&ann, &age::NoCallbacks).unwrap();
-    let sealed = secrets::seal(&SecretSlice::from(b"value".to_vec()), &recipients, &ValueId::from_random([1; 16])).unwrap();
+    let sealed =
+        secrets::seal(&SecretSlice::from(b"value".to_vec()), &recipients, &ValueId::from_random([1; 16])).unwrap();
     for (passphrase, opens) in [("correct horse", true), ("wrong horse", false)] {
         let mut identities = secrets::Identities::default();
         identities.add_file(&trial.path("ann.age"), &Knows(passphrase)).unwrap();

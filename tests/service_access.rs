@@ -18,7 +18,9 @@ fn every_address_asks_for_its_role_and_no_more() {
     let mut trial = Trial::small();
     trial.serve();
     trial.run(&["apply", "dev", "--yes"]).code(0);
-    let changeset = json!({ "id": "018f3a2e-0000-7000-8000-00000000000a", "environment": "dev", "base": 1, "changes": [] }).to_string();
+    let changeset =
+        json!({ "id": "018f3a2e-0000-7000-8000-00000000000a", "environment": "dev", "base": 1, "changes": [] })
+            .to_string();
     let rollback = json!({ "to": 1, "base": 1 }).to_string();
     let profile = trial.state()["profiles"]["relay"]["live"]["profile"].to_string();
     let new_token = json!({ "name": "x", "role": "viewer" }).to_string();
@@ -49,7 +51,14 @@ fn every_address_asks_for_its_role_and_no_more() {
             let headers = [("Authorization", authorization.as_str()), ("If-Match", "*")];
             let answer = trial.http_as_anybody(method, path, &headers, body.as_bytes());
             let allowed = index >= least;
-            assert_eq!(answer.status != 403, allowed, "{method} {path} as {}: {} {}", ROLES[index], answer.status, answer.body);
+            assert_eq!(
+                answer.status != 403,
+                allowed,
+                "{method} {path} as {}: {} {}",
+                ROLES[index],
+                answer.status,
+                answer.body
+            );
             assert!(allowed || answer.json()["code"] == "MW0202");
         }
         let answer = trial.http_as_anybody(method, path, &[("If-Match", "*")], body.as_bytes());
@@ -66,18 +75,38 @@ fn every_address_asks_for_its_role_and_no_more() {
 fn wrong_expired_and_revoked_tokens_open_nothing() {
     let mut trial = Trial::small();
     trial.serve();
-    let status = |token: &str| trial.http_as_anybody("GET", "/v1/service", &[("Authorization", &format!("Bearer {token}"))], b"").status;
+    let status = |token: &str| {
+        trial.http_as_anybody("GET", "/v1/service", &[("Authorization", &format!("Bearer {token}"))], b"").status
+    };
     let good = trial.token().to_owned();
     assert_eq!(status(&good), 200);
     let mut other = good.clone();
     let last = if other.pop() == Some('A') { 'B' } else { 'A' };
     other.push(last);
-    for wrong in [other.as_str(), "", "mw_", "mw__", "mw_abc", &good[..good.len() - 1], &format!("{good}x"), "mw_%00_x", &"x".repeat(5000)] {
+    for wrong in [
+        other.as_str(),
+        "",
+        "mw_",
+        "mw__",
+        "mw_abc",
+        &good[..good.len() - 1],
+        &format!("{good}x"),
+        "mw_%00_x",
+        &"x".repeat(5000),
+    ] {
         assert_eq!(status(wrong), 401, "{wrong}");
     }
-    let two = trial.http_as_anybody("GET", "/v1/service", &[("Authorization", &format!("Bearer {good}")), ("Authorization", "Bearer x")], b"");
+    let two = trial.http_as_anybody(
+        "GET",
+        "/v1/service",
+        &[("Authorization", &format!("Bearer {good}")), ("Authorization", "Bearer x")],
+        b"",
+    );
     assert_eq!(two.status, 401);
-    assert_eq!(trial.http_as_anybody("GET", "/v1/service", &[("Authorization", &format!("Basic {good}"))], b"").status, 401);
+    assert_eq!(
+        trial.http_as_anybody("GET", "/v1/service", &[("Authorization", &format!("Basic {good}"))], b"").status,
+        401
+    );
 
     // The only administrator's token stays; another may go.
     let id = good.split('_').nth(1).unwrap();
@@ -87,9 +116,10 @@ fn wrong_expired_and_revoked_tokens_open_nothing() {
     trial.run(&["token", "revoke", "dev", id]).code(0);
     assert_eq!((status(&good), status(&second)), (401, 200));
 
-    let soon = jiff::Timestamp::from_millisecond(std::time::UNIX_EPOCH.elapsed().unwrap().as_millis() as i64 + 400).unwrap();
+    let soon = mailwright::clock::Clock::system().now() + std::time::Duration::from_millis(400);
     let body = json!({ "name": "short", "role": "viewer", "expiresAt": soon.to_string() }).to_string();
-    let answer = trial.http_as_anybody("POST", "/v1/tokens", &[("Authorization", &format!("Bearer {second}"))], body.as_bytes());
+    let answer =
+        trial.http_as_anybody("POST", "/v1/tokens", &[("Authorization", &format!("Bearer {second}"))], body.as_bytes());
     assert_eq!(answer.status, 201, "{}", answer.body);
     let short = answer.json()["secret"].as_str().unwrap().to_owned();
     assert_eq!(status(&short), 200);

@@ -27,15 +27,20 @@ fn profile(round: u32, number: u32) -> Value {
 
 fn changeset(round: u32, base: u64) -> String {
     let action = if base == 0 { "create" } else { "update" };
-    let changes: Vec<_> =
-        (0..PROFILES).map(|number| json!({ "action": action, "name": format!("p{number}"), "profile": profile(round, number) })).collect();
+    let changes: Vec<_> = (0..PROFILES)
+        .map(|number| json!({ "action": action, "name": format!("p{number}"), "profile": profile(round, number) }))
+        .collect();
     json!({ "id": format!("018f3a2e-0000-7000-8000-{round:012}"), "environment": "dev", "base": base, "settings": { "companies": ["EDU1"] }, "changes": changes }).to_string()
 }
 
 /// Sends without waiting for the answer.
 fn send(trial: &Trial, body: &str) -> TcpStream {
     let mut stream = TcpStream::connect(trial.address().trim_start_matches("http://")).unwrap();
-    let head = format!("POST /v1/changesets HTTP/1.1\r\nHost: x\r\nConnection: close\r\nAuthorization: Bearer {}\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\r\n{body}", trial.token(), body.len());
+    let head = format!(
+        "POST /v1/changesets HTTP/1.1\r\nHost: x\r\nConnection: close\r\nAuthorization: Bearer {}\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\r\n{body}",
+        trial.token(),
+        body.len()
+    );
     stream.write_all(head.as_bytes()).unwrap();
     stream
 }
@@ -44,7 +49,12 @@ fn send(trial: &Trial, body: &str) -> TcpStream {
 fn whole(trial: &Trial) -> (u64, Option<u32>) {
     let state = trial.state();
     let generation = state["generation"].as_u64().unwrap();
-    let mut rounds: Vec<&str> = state["profiles"].as_object().unwrap().values().map(|profile| profile["live"]["profile"]["description"].as_str().unwrap()).collect();
+    let mut rounds: Vec<&str> = state["profiles"]
+        .as_object()
+        .unwrap()
+        .values()
+        .map(|profile| profile["live"]["profile"]["description"].as_str().unwrap())
+        .collect();
     assert!(rounds.is_empty() || rounds.len() == PROFILES as usize, "{} profiles", rounds.len());
     rounds.dedup();
     assert!(rounds.len() <= 1, "the state is of several rounds: {rounds:?}");

@@ -77,7 +77,8 @@ fn an_age_file_that_cannot_be_taken_is_named_and_changes_nothing() {
     let masked = trial.pipe(&["secrets", "set", "dev", "relay/password"], b"*****").code(1);
     assert!(masked.stderr.contains("MW0032"), "{}", masked.stderr);
     // A mask that another program sealed is refused by the service.
-    let recipient = mailwright::secrets::ServiceIdentity::demo().unwrap().recipient().parse::<age::x25519::Recipient>().unwrap();
+    let recipient =
+        mailwright::secrets::ServiceIdentity::demo().unwrap().recipient().parse::<age::x25519::Recipient>().unwrap();
     let masked = age::encrypt(&recipient, b"[masked]").unwrap();
     assert_eq!(send(8, &digest(&masked), Some(&base64(&masked))), (422, "MW0216".to_owned()));
     assert_eq!(trial.state()["generation"], 0);
@@ -107,11 +108,25 @@ fn changesets_that_make_no_sense() {
     assert_eq!(post(&trial, &with("base", json!(18_446_744_073_709_551_615_u64))), (409, "MW0210".to_owned()));
     assert_eq!(post(&trial, &with("id", json!("x"))), (400, "MW0212".to_owned()));
     assert_eq!(post(&trial, &with("dryrun", json!(true))), (400, "MW0212".to_owned()));
-    assert_eq!(changes(json!([{ "action": "create", "name": "relay", "profile": stored }])), (409, "MW0210".to_owned()));
+    assert_eq!(
+        changes(json!([{ "action": "create", "name": "relay", "profile": stored }])),
+        (409, "MW0210".to_owned())
+    );
     assert_eq!(changes(json!([{ "action": "delete", "name": "nobody" }])), (409, "MW0210".to_owned()));
-    assert_eq!(changes(json!([{ "action": "update", "name": "relay", "profile": stored }, { "action": "delete", "name": "relay" }])), (409, "MW0210".to_owned()));
-    assert_eq!(changes(json!([{ "action": "create", "name": "../../etc/passwd", "profile": stored }])), (400, "MW0212".to_owned()));
-    assert_eq!(changes(json!([{ "action": "create", "name": "second", "profile": stored }])), (422, "MW0219".to_owned()));
+    assert_eq!(
+        changes(
+            json!([{ "action": "update", "name": "relay", "profile": stored }, { "action": "delete", "name": "relay" }])
+        ),
+        (409, "MW0210".to_owned())
+    );
+    assert_eq!(
+        changes(json!([{ "action": "create", "name": "../../etc/passwd", "profile": stored }])),
+        (400, "MW0212".to_owned())
+    );
+    assert_eq!(
+        changes(json!([{ "action": "create", "name": "second", "profile": stored }])),
+        (422, "MW0219".to_owned())
+    );
     let mut stray = stored.clone();
     stray["secrets"] = json!({ "a/b": digest(b"") });
     assert_eq!(changes(json!([{ "action": "update", "name": "relay", "profile": stray }])), (400, "MW0212".to_owned()));
@@ -146,7 +161,10 @@ fn bodies_that_break_off_lie_or_never_end() {
     assert_eq!(trial.http("POST", "/v1/changesets", &[("Content-Type", "text/plain")], b"{}").status, 415);
     // A body that is promised and does not come.
     let mut stream = TcpStream::connect(trial.address().trim_start_matches("http://")).unwrap();
-    let head = format!("POST /v1/changesets HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {}\r\nContent-Type: application/json\r\nContent-Length: 1000\r\n\r\n{{\"id\":", trial.token());
+    let head = format!(
+        "POST /v1/changesets HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {}\r\nContent-Type: application/json\r\nContent-Length: 1000\r\n\r\n{{\"id\":",
+        trial.token()
+    );
     stream.write_all(head.as_bytes()).unwrap();
     stream.shutdown(std::net::Shutdown::Write).unwrap();
     let mut answer = String::new();
@@ -179,15 +197,31 @@ fn headers_and_addresses_that_make_no_sense() {
     // Headers that trickle in are cut off.
     assert!(["408", "closed"].contains(&raw("GET / HTTP/1.1\r\nHost: x\r\nX-Slow: ").as_str()));
     for (path, status) in [
-        ("/v1/nothing", 404), ("/v1/profiles/%00", 400), ("/v1/profiles/%ff", 400), ("/v1/profiles/a%2Fb", 400), ("/v1/profiles/none", 404),
-        ("/v1/generations/-1", 400), ("/v1/generations/18446744073709551615", 404), ("/v1/generations/99999999999999999999", 400),
-        ("/v1/generations?before=18446744073709551615", 200), ("/v1/generations?limit=0", 400), ("/v1/generations?limit=1001", 400), ("/v1/generations?x=1", 400),
-        ("/v1/audit?after=18446744073709551615", 200), ("/v1/resolve", 400), ("/v1/resolve?company=EDU1&function=nothing", 400),
-        ("/v1/resolve?company=edu1&function=default", 400), ("/v1/resolve?company=EDU9&function=default", 404),
+        ("/v1/nothing", 404),
+        ("/v1/profiles/%00", 400),
+        ("/v1/profiles/%ff", 400),
+        ("/v1/profiles/a%2Fb", 400),
+        ("/v1/profiles/none", 404),
+        ("/v1/generations/-1", 400),
+        ("/v1/generations/18446744073709551615", 404),
+        ("/v1/generations/99999999999999999999", 400),
+        ("/v1/generations?before=18446744073709551615", 200),
+        ("/v1/generations?limit=0", 400),
+        ("/v1/generations?limit=1001", 400),
+        ("/v1/generations?x=1", 400),
+        ("/v1/audit?after=18446744073709551615", 200),
+        ("/v1/resolve", 400),
+        ("/v1/resolve?company=EDU1&function=nothing", 400),
+        ("/v1/resolve?company=edu1&function=default", 400),
+        ("/v1/resolve?company=EDU9&function=default", 404),
     ] {
         let answer = trial.http("GET", path, &[], b"");
         assert_eq!(answer.status, status, "{path}: {}", answer.body);
-        assert!(status == 200 || answer.header("content-type") == Some("application/problem+json"), "{path}: {}", answer.head);
+        assert!(
+            status == 200 || answer.header("content-type") == Some("application/problem+json"),
+            "{path}: {}",
+            answer.head
+        );
     }
     assert_eq!(trial.http("DELETE", "/v1/state", &[], b"").status, 405);
     // Preconditions of changes by hand.
@@ -200,10 +234,23 @@ fn ten_thousand_profiles_go_through_in_bounded_memory() {
     let mut trial = Trial::empty();
     let companies: Vec<String> = (0..1000).map(|number| format!("C{number:03}")).collect();
     trial.write("environments/dev/environment.yaml", format!("companies: [{}]\n", companies.join(", ")));
-    let functions = ["default", "system-administration", "electronic-signatures", "all-reports", "document-flow-manager", "all-documents", "documents-remittance", "documents-accounts-receivable", "document-quotations", "document-purchasing"];
+    let functions = [
+        "default",
+        "system-administration",
+        "electronic-signatures",
+        "all-reports",
+        "document-flow-manager",
+        "all-documents",
+        "documents-remittance",
+        "documents-accounts-receivable",
+        "document-quotations",
+        "document-purchasing",
+    ];
     for company in &companies {
         for function in functions {
-            let text = SMALL_PROFILE.replace("[default]", &format!("[{function}]")).replace("system-wide", &format!("{{ companies: [{company}] }}"));
+            let text = SMALL_PROFILE
+                .replace("[default]", &format!("[{function}]"))
+                .replace("system-wide", &format!("{{ companies: [{company}] }}"));
             trial.write(&format!("environments/dev/profiles/{company}-{function}.yaml"), text);
         }
     }
@@ -227,7 +274,13 @@ fn two_applies_at_once_one_wins_and_the_other_is_told_to_plan_again() {
             json!({ "id": format!("018f3a2e-0000-7000-8000-{:012}", round * 10 + number), "environment": "dev", "base": round, "changes": [{ "action": "update", "name": "relay", "profile": changed }] })
         };
         let results: Vec<(u16, String)> = std::thread::scope(|scope| {
-            let threads: Vec<_> = (0..4).map(|number| { let changeset = change(number); let trial = &trial; scope.spawn(move || post(trial, &changeset)) }).collect();
+            let threads: Vec<_> = (0..4)
+                .map(|number| {
+                    let changeset = change(number);
+                    let trial = &trial;
+                    scope.spawn(move || post(trial, &changeset))
+                })
+                .collect();
             threads.into_iter().map(|thread| thread.join().unwrap()).collect()
         });
         assert_eq!(results.iter().filter(|result| result.0 == 201).count(), 1, "{results:?}");

@@ -8,7 +8,10 @@ use std::{collections::BTreeMap, path::Path};
 use jiff::Timestamp;
 use mailwright::{
     api::{AuditEntry, AuditOutcome, ChangeSummary, Generation, Role, Token},
-    model::{ChangeKind, ChangeRecord, Digest, ProfileName, ProfileState, Provenance, SecretRecord, Settings, State, StoredProfile},
+    model::{
+        ChangeKind, ChangeRecord, Digest, ProfileName, ProfileState, Provenance, SecretRecord, Settings, State,
+        StoredProfile,
+    },
     store::{AuditEvent, Commit, CommitError, NewSecret, SqliteStore, Store, StoreError, StoredToken},
 };
 use proptest::{prelude::*, strategy::ValueTree as _, test_runner::TestRunner};
@@ -21,7 +24,13 @@ fn at(second: i64) -> Timestamp {
 }
 
 fn event(action: &'static str) -> AuditEvent {
-    AuditEvent { at: at(0), actor: "ann".to_owned(), action, outcome: AuditOutcome::Accepted, detail: json!({ "n": 1 }) }
+    AuditEvent {
+        at: at(0),
+        actor: "ann".to_owned(),
+        action,
+        outcome: AuditOutcome::Accepted,
+        detail: json!({ "n": 1 }),
+    }
 }
 
 /// The commit that makes these profiles live, from what the store holds.
@@ -32,21 +41,34 @@ fn commit(state: &State, profiles: &BTreeMap<ProfileName, StoredProfile>, id: Op
     let rows = names
         .into_iter()
         .map(|name| {
-            let state = profiles.get(&name).map(|stored| ProfileState::new(Some(stored.clone()), Some(stored.clone()), record.clone()));
+            let state = profiles
+                .get(&name)
+                .map(|stored| ProfileState::new(Some(stored.clone()), Some(stored.clone()), record.clone()));
             (name, state)
         })
         .collect();
     let secrets = profiles.values().flat_map(|stored| {
         stored.secrets.values().map(|digest| NewSecret {
-            record: SecretRecord { digest: digest.clone(), value_id: Some("v".to_owned()), destination: stored.profile.provider.destination() },
+            record: SecretRecord {
+                digest: digest.clone(),
+                value_id: Some("v".to_owned()),
+                destination: stored.profile.provider.destination(),
+            },
             age_file: digest.as_str().as_bytes().to_vec(),
         })
     });
     Commit {
         base: state.generation,
         generation: Generation {
-            number, at: at(1), by: "ann".to_owned(), kind: ChangeKind::Apply, changeset: id, rolled_back_to: None,
-            provenance: Provenance::default(), allowances: mailwright::model::Allowances::default(), summary: ChangeSummary::default(),
+            number,
+            at: at(1),
+            by: "ann".to_owned(),
+            kind: ChangeKind::Apply,
+            changeset: id,
+            rolled_back_to: None,
+            provenance: Provenance::default(),
+            allowances: mailwright::model::Allowances::default(),
+            summary: ChangeSummary::default(),
         },
         changeset: id.map(|id| Digest::of_bytes(id.as_bytes())),
         settings: Settings { companies: ["A".parse().unwrap()].into(), ..Settings::default() },
@@ -59,7 +81,14 @@ fn commit(state: &State, profiles: &BTreeMap<ProfileName, StoredProfile>, id: Op
 }
 
 fn token(id: &str, second: i64) -> StoredToken {
-    let token = Token { id: id.to_owned(), name: "n".to_owned(), role: Role::Viewer, created_at: at(second), expires_at: None, revoked_at: None };
+    let token = Token {
+        id: id.to_owned(),
+        name: "n".to_owned(),
+        role: Role::Viewer,
+        created_at: at(second),
+        expires_at: None,
+        revoked_at: None,
+    };
     StoredToken { token, hash: Digest::of_bytes(id.as_bytes()) }
 }
 
@@ -77,7 +106,8 @@ async fn conforms(open: impl Fn() -> Box<dyn Store>) {
         let (state, profiles, id) = (store.state().await.unwrap(), any(), Uuid::from_u128(u128::from(round)));
         assert_eq!(state.generation, round - 1);
         store.commit(commit(&state, &profiles, Some(id))).await.unwrap();
-        let live: BTreeMap<_, _> = store.state().await.unwrap().live_stored().map(|(n, s)| (n.clone(), s.clone())).collect();
+        let live: BTreeMap<_, _> =
+            store.state().await.unwrap().live_stored().map(|(n, s)| (n.clone(), s.clone())).collect();
         assert_eq!(live, profiles);
         history.push(profiles);
     }
@@ -91,8 +121,13 @@ async fn conforms(open: impl Fn() -> Box<dyn Store>) {
             assert_eq!(store.secrets(vec![digest.clone()]).await.unwrap().len(), 1);
         }
     }
-    assert!(store.generation(0).await.unwrap().is_none() && store.generation(21).await.unwrap().is_none() && store.generation(u64::MAX).await.unwrap().is_none());
-    let page: Vec<u64> = store.generations(Some(18), 3).await.unwrap().iter().map(|generation| generation.number).collect();
+    assert!(
+        store.generation(0).await.unwrap().is_none()
+            && store.generation(21).await.unwrap().is_none()
+            && store.generation(u64::MAX).await.unwrap().is_none()
+    );
+    let page: Vec<u64> =
+        store.generations(Some(18), 3).await.unwrap().iter().map(|generation| generation.number).collect();
     assert_eq!(page, [17, 16, 15]);
     assert_eq!(store.secrets(vec![Digest::of_bytes(b"never")]).await.unwrap(), vec![]);
 
@@ -112,16 +147,23 @@ async fn conforms(open: impl Fn() -> Box<dyn Store>) {
 
     // Of commits on one generation, made at once, one is taken.
     let (one, other) = (open(), open());
-    let (first, second) = tokio::join!(one.commit(commit(&state, &any(), None)), other.commit(commit(&state, &any(), None)));
+    let (first, second) =
+        tokio::join!(one.commit(commit(&state, &any(), None)), other.commit(commit(&state, &any(), None)));
     assert_eq!(u8::from(first.is_ok()) + u8::from(second.is_ok()), 1);
     assert_eq!(store.state().await.unwrap().generation, 21);
 
     // A secret keeps the destination that it was first accepted for.
-    let profiles: BTreeMap<ProfileName, StoredProfile> =
-        [("moved".parse().unwrap(), generated::stored(generated::smtp("first.example", &["default"], Some("a/b")), "v"))].into();
+    let profiles: BTreeMap<ProfileName, StoredProfile> = [(
+        "moved".parse().unwrap(),
+        generated::stored(generated::smtp("first.example", &["default"], Some("a/b")), "v"),
+    )]
+    .into();
     store.commit(commit(&store.state().await.unwrap(), &profiles, None)).await.unwrap();
-    let elsewhere: BTreeMap<ProfileName, StoredProfile> =
-        [("moved".parse().unwrap(), generated::stored(generated::smtp("second.example", &["default"], Some("a/b")), "v"))].into();
+    let elsewhere: BTreeMap<ProfileName, StoredProfile> = [(
+        "moved".parse().unwrap(),
+        generated::stored(generated::smtp("second.example", &["default"], Some("a/b")), "v"),
+    )]
+    .into();
     store.commit(commit(&store.state().await.unwrap(), &elsewhere, None)).await.unwrap();
     let record = store.state().await.unwrap().secrets.into_values().next().unwrap();
     assert!(record.destination.to_string().starts_with("first.example"));
@@ -143,7 +185,10 @@ async fn conforms(open: impl Fn() -> Box<dyn Store>) {
     let entries = open().audit(0, 1000).await.unwrap();
     let mut previous = AuditEntry::genesis();
     for (index, entry) in entries.iter().enumerate() {
-        assert_eq!((entry.sequence, &entry.previous, &entry.hash), (index as u64 + 1, &previous, &entry.expected_hash()));
+        assert_eq!(
+            (entry.sequence, &entry.previous, &entry.hash),
+            (index as u64 + 1, &previous, &entry.expected_hash())
+        );
         previous = entry.hash.clone();
     }
     assert_eq!(store.audit(entries.len() as u64 - 2, 1).await.unwrap()[0].sequence, entries.len() as u64 - 1);
@@ -174,7 +219,10 @@ async fn sqlite_is_migrated_from_an_older_version_and_refuses_a_newer_or_foreign
     raw(&path, "INSERT INTO schema_version VALUES (99, 'sha256:x')");
     let newer = SqliteStore::open(&path, &generated::environment()).map(drop);
     assert!(matches!(newer, Err(StoreError::Newer { found: 99, known: 2 })), "{newer:?}");
-    raw(&path, "DELETE FROM schema_version WHERE version = 99; UPDATE schema_version SET digest = 'sha256:y' WHERE version = 2");
+    raw(
+        &path,
+        "DELETE FROM schema_version WHERE version = 99; UPDATE schema_version SET digest = 'sha256:y' WHERE version = 2",
+    );
     assert!(matches!(SqliteStore::open(&path, &generated::environment()).map(drop), Err(StoreError::Corrupt(_))));
 }
 
@@ -184,7 +232,8 @@ async fn a_change_past_the_service_breaks_the_audit_chain() {
     let mut trial = Trial::small();
     trial.serve();
     trial.run(&["apply", "dev", "--yes"]).code(0);
-    let head = trial.run(&["audit", "verify", "dev", "--format", "json"]).code(0).json()["head"].as_str().unwrap().to_owned();
+    let head =
+        trial.run(&["audit", "verify", "dev", "--format", "json"]).code(0).json()["head"].as_str().unwrap().to_owned();
     trial.patch("relay", &json!({ "description": "x" }));
     trial.run(&["audit", "verify", "dev", "--expect-head", &head]).code(0);
     trial.kill();
@@ -198,6 +247,14 @@ async fn a_change_past_the_service_breaks_the_audit_chain() {
     };
     raw(&trial.path(".data/store.sqlite"), "CREATE TABLE kept AS SELECT * FROM audit");
     assert!(verify("DELETE FROM audit WHERE sequence > 1").contains("cut off"));
-    assert!(verify("DELETE FROM audit; INSERT INTO audit SELECT * FROM kept WHERE sequence <> 2").contains("entry 3 comes after entry 1"));
-    assert!(verify("DELETE FROM audit; INSERT INTO audit SELECT sequence, replace(entry, 'first-admin', 'somebody') FROM kept").contains("does not have the hash"));
+    assert!(
+        verify("DELETE FROM audit; INSERT INTO audit SELECT * FROM kept WHERE sequence <> 2")
+            .contains("entry 3 comes after entry 1")
+    );
+    assert!(
+        verify(
+            "DELETE FROM audit; INSERT INTO audit SELECT sequence, replace(entry, 'first-admin', 'somebody') FROM kept"
+        )
+        .contains("does not have the hash")
+    );
 }

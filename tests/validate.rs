@@ -48,7 +48,15 @@ fn the_examples_have_no_problems() {
 #[test]
 fn ways_to_write_the_same() {
     let json = r#"{ "provider": { "smtp": { "host": "smtp.example.com" } }, "from": { "address": "erp@example.com" }, "functions": ["default"], "appliesTo": "system-wide" }"#;
-    for text in [SMALL_PROFILE, &SMALL_PROFILE.replace('\n', "\r\n"), &format!("\u{feff}{SMALL_PROFILE}"), json, &json.replace(' ', "\t"), &format!("---\n{SMALL_PROFILE}...\n"), &SMALL_PROFILE.replace("[default]", "&f [default]")] {
+    for text in [
+        SMALL_PROFILE,
+        &SMALL_PROFILE.replace('\n', "\r\n"),
+        &format!("\u{feff}{SMALL_PROFILE}"),
+        json,
+        &json.replace(' ', "\t"),
+        &format!("---\n{SMALL_PROFILE}...\n"),
+        &SMALL_PROFILE.replace("[default]", "&f [default]"),
+    ] {
         assert_eq!(profile(text), Vec::<String>::new(), "{text}");
     }
     let trial = Trial::small();
@@ -85,7 +93,13 @@ fn yaml_that_is_not_well_formed_or_not_supported() {
 #[test]
 fn files_that_are_not_text_or_not_files() {
     assert_eq!(profile(b"provider: \xff\xfe\n"), ["MW0002 profiles/relay.yaml:1:11"]);
-    assert_eq!(profile("provider:\n".encode_utf16().flat_map(u16::to_le_bytes).fold(vec![0xff, 0xfe], |mut all, byte| { all.push(byte); all })), ["MW0002 profiles/relay.yaml:1:1"]);
+    assert_eq!(
+        profile("provider:\n".encode_utf16().flat_map(u16::to_le_bytes).fold(vec![0xff, 0xfe], |mut all, byte| {
+            all.push(byte);
+            all
+        })),
+        ["MW0002 profiles/relay.yaml:1:1"]
+    );
     assert_eq!(profile("#".repeat(10 * 1024 * 1024)), ["MW0006 profiles/relay.yaml:1:1"]);
     let trial = Trial::small();
     trial.write("environments/dev/profiles/relay.yml", SMALL_PROFILE);
@@ -95,7 +109,16 @@ fn files_that_are_not_text_or_not_files() {
     trial.write("environments/dev/profiles/a b.yaml", SMALL_PROFILE);
     trial.write("environments/dev/notes.txt", "x");
     trial.write("environments/stray.yaml", "x: 1\n");
-    assert_eq!(problems(&trial), ["MW0014 notes.txt:1:1", "MW0106 profiles/a b.yaml:1:1", "MW0014 profiles/old.yaml.bak:1:1", "MW0014 profiles/relay.yml:1:1", "MW0014 environments/stray.yaml:1:1"]);
+    assert_eq!(
+        problems(&trial),
+        [
+            "MW0014 notes.txt:1:1",
+            "MW0106 profiles/a b.yaml:1:1",
+            "MW0014 profiles/old.yaml.bak:1:1",
+            "MW0014 profiles/relay.yml:1:1",
+            "MW0014 environments/stray.yaml:1:1"
+        ]
+    );
     let trial = Trial::small();
     trial.remove("environments/dev/environment.yaml");
     assert_eq!(problems(&trial)[0], "MW0016 environment.yaml:1:1");
@@ -120,14 +143,35 @@ fn links_stay_in_the_repository() {
     std::os::unix::fs::symlink("nowhere.yaml", trial.path("environments/dev/profiles/relay.yaml")).unwrap();
     assert_eq!(problems(&trial)[0], "MW0015 profiles/relay.yaml:1:1");
     trial.remove("environments/dev/profiles/relay.yaml");
-    let made = std::process::Command::new("mkfifo").arg(trial.path("environments/dev/profiles/relay.yaml")).status().unwrap();
+    let made =
+        std::process::Command::new("mkfifo").arg(trial.path("environments/dev/profiles/relay.yaml")).status().unwrap();
     assert!(made.success());
     assert_eq!(problems(&trial)[0], "MW0014 profiles/relay.yaml:1:1");
 }
 
 #[test]
 fn plain_words_that_are_read_differently() {
-    for word in ["no", "yes", "On", "OFF", "y", "1e3", "0123", "0x1F", "0o17", "1_000", "12:30", "2026-11-23", "2026-11-23T10:00:00Z", "+1", ".5", "1.", ".inf", ".NaN", "99999999999999999999"] {
+    for word in [
+        "no",
+        "yes",
+        "On",
+        "OFF",
+        "y",
+        "1e3",
+        "0123",
+        "0x1F",
+        "0o17",
+        "1_000",
+        "12:30",
+        "2026-11-23",
+        "2026-11-23T10:00:00Z",
+        "+1",
+        ".5",
+        "1.",
+        ".inf",
+        ".NaN",
+        "99999999999999999999",
+    ] {
         assert_eq!(profile(with(&format!("description: {word}"))), ["MW0004 profiles/relay.yaml:8:14"], "{word}");
         assert_eq!(profile(with(&format!("description: \"{word}\""))), Vec::<String>::new(), "{word}");
     }
@@ -136,11 +180,18 @@ fn plain_words_that_are_read_differently() {
         assert_eq!(profile(with(&format!("description: {word}")))[0][..6], *"MW0010", "{word}");
     }
     for company in ["NO", "0123", "1e3", "ON"] {
-        assert_eq!(environment(&format!("companies: [EDU1, {company}]\n")), ["MW0004 environment.yaml:1:19"], "{company}");
+        assert_eq!(
+            environment(&format!("companies: [EDU1, {company}]\n")),
+            ["MW0004 environment.yaml:1:19"],
+            "{company}"
+        );
         assert_eq!(environment(&format!("companies: [EDU1, \"{}\"]\n", company.to_uppercase())), Vec::<String>::new());
     }
     assert_eq!(environment("companies: [EDU1, 10]\n"), ["MW0010 environment.yaml:1:19"]);
-    assert_eq!(environment("companies: [EDU1]\nvariables: { on: a, 0123: b }\n"), ["MW0004 environment.yaml:2:14", "MW0004 environment.yaml:2:21"]);
+    assert_eq!(
+        environment("companies: [EDU1]\nvariables: { on: a, 0123: b }\n"),
+        ["MW0004 environment.yaml:2:14", "MW0004 environment.yaml:2:21"]
+    );
 }
 
 #[test]
@@ -169,11 +220,17 @@ fn a_literal_in_a_secrets_place_is_told_and_never_shown() {
         format!("password: {canary}: x"),
         format!("password:\n      {canary}"),
     ] {
-        let text = format!("provider:\n  smtp:\n    host: smtp.example.com\n    username: erp\n    {literal}\nfrom: {{ address: erp@example.com }}\nfunctions: [default]\nappliesTo: system-wide\n");
+        let text = format!(
+            "provider:\n  smtp:\n    host: smtp.example.com\n    username: erp\n    {literal}\nfrom: {{ address: erp@example.com }}\nfunctions: [default]\nappliesTo: system-wide\n"
+        );
         trial.write("environments/dev/profiles/relay.yaml", text);
         for format in ["human", "json", "github", "sarif"] {
             let ran = trial.run(&["validate", "--format", format]).code(1);
-            assert!(!ran.stdout.contains(canary) && !ran.stderr.contains(canary), "{literal} as {format}:\n{}", ran.stdout);
+            assert!(
+                !ran.stdout.contains(canary) && !ran.stderr.contains(canary),
+                "{literal} as {format}:\n{}",
+                ran.stdout
+            );
         }
     }
     trial.write("environments/dev/profiles/relay.yaml", "provider: { smtp: { host: smtp.example.com, username: erp, password: hunter2 } }\nfrom: { address: erp@example.com }\nfunctions: [default]\nappliesTo: system-wide\n");
@@ -193,9 +250,17 @@ fn keys_tokens_and_masks_in_ordinary_texts() {
         ("\"[masked]\"".to_owned(), "MW0032"),
         ("(sensitive value)".to_owned(), "MW0032"),
     ] {
-        assert_eq!(profile(with(&format!("description: {text}"))), [format!("{code} profiles/relay.yaml:8:14")], "{text}");
+        assert_eq!(
+            profile(with(&format!("description: {text}"))),
+            [format!("{code} profiles/relay.yaml:8:14")],
+            "{text}"
+        );
     }
-    for fine in ["Relay for EDU1 and EDU2, see https://wiki.example.com/Mail/Relay2026SetupGuide", "11111111-2222-3333-4444-555555555555", "InternationalDocumentsDepartment"] {
+    for fine in [
+        "Relay for EDU1 and EDU2, see https://wiki.example.com/Mail/Relay2026SetupGuide",
+        "11111111-2222-3333-4444-555555555555",
+        "InternationalDocumentsDepartment",
+    ] {
         assert_eq!(profile(with(&format!("description: \"{fine}\""))), Vec::<String>::new(), "{fine}");
     }
 }
@@ -209,15 +274,37 @@ fn layers_and_variables() {
     };
     assert_eq!(said("extends: bsae\ncompanies: [EDU1]\n"), ["MW0020 environment.yaml:1:10"]);
     trial.write("environments/base/environment.yaml", "abstract: true\nextends: dev\n");
-    assert_eq!(said("extends: base\ncompanies: [EDU1]\n"), ["MW0021 environments/base/environment.yaml:2:10", "MW0021 environment.yaml:1:10"]);
-    trial.write("environments/base/environment.yaml", "abstract: true\nvariables: { host: smtp.example.com, port: 2525 }\n");
-    trial.write("environments/dev/profiles/relay.yaml", SMALL_PROFILE.replace("smtp.example.com", "\"${hots}.x$${y}\"\n    port: ${port}"));
+    assert_eq!(
+        said("extends: base\ncompanies: [EDU1]\n"),
+        ["MW0021 environments/base/environment.yaml:2:10", "MW0021 environment.yaml:1:10"]
+    );
+    trial.write(
+        "environments/base/environment.yaml",
+        "abstract: true\nvariables: { host: smtp.example.com, port: 2525 }\n",
+    );
+    trial.write(
+        "environments/dev/profiles/relay.yaml",
+        SMALL_PROFILE.replace("smtp.example.com", "\"${hots}.x$${y}\"\n    port: ${port}"),
+    );
     assert_eq!(said("extends: base\ncompanies: [EDU1]\n"), ["MW0022 profiles/relay.yaml:3:11"]);
-    trial.write("environments/dev/profiles/relay.yaml", SMALL_PROFILE.replace("smtp.example.com", "${host}\n    port: ${port}").replace("[default]", "[default]\ndescription: \"costs $${5}, ${ port}\""));
+    trial.write(
+        "environments/dev/profiles/relay.yaml",
+        SMALL_PROFILE
+            .replace("smtp.example.com", "${host}\n    port: ${port}")
+            .replace("[default]", "[default]\ndescription: \"costs $${5}, ${ port}\""),
+    );
     assert_eq!(said("extends: base\ncompanies: [EDU1]\n"), ["MW0023 profiles/relay.yaml:8:14"]);
-    trial.write("environments/dev/profiles/relay.yaml", SMALL_PROFILE.replace("smtp.example.com", "${host}\n    port: ${port}").replace("[default]", "[default]\ndescription: costs $${5}"));
+    trial.write(
+        "environments/dev/profiles/relay.yaml",
+        SMALL_PROFILE
+            .replace("smtp.example.com", "${host}\n    port: ${port}")
+            .replace("[default]", "[default]\ndescription: costs $${5}"),
+    );
     assert_eq!(said("extends: base\ncompanies: [EDU1]\n"), Vec::<String>::new());
-    assert_eq!(said("extends: base\ncompanies: [EDU1]\nvariables: { host: \"x${port}\" }\n")[0], "MW0023 environment.yaml:3:20");
+    assert_eq!(
+        said("extends: base\ncompanies: [EDU1]\nvariables: { host: \"x${port}\" }\n")[0],
+        "MW0023 environment.yaml:3:20"
+    );
     let wrong = trial.run(&["plan", "base"]).code(1);
     assert!(wrong.stderr.contains("MW0025"), "{}", wrong.stderr);
     assert!(trial.run(&["validate", "deb"]).code(1).stderr.contains("Did you mean `dev`?"));
@@ -228,7 +315,10 @@ fn what_several_environments_inherit_is_told_once_and_partial_layers_may_lack_th
     let trial = Trial::small();
     trial.write("environments/base/environment.yaml", "abstract: true\n");
     trial.write("environments/base/profiles/half.yaml", "provider: { smtp: { host: \"${later}\", prot: 25 } }\n");
-    trial.write("environments/dev/environment.yaml", "extends: base\ncompanies: [EDU1]\nvariables: { later: a.example }\n");
+    trial.write(
+        "environments/dev/environment.yaml",
+        "extends: base\ncompanies: [EDU1]\nvariables: { later: a.example }\n",
+    );
     trial.write("environments/two/environment.yaml", "extends: dev\n");
     let found = problems(&trial);
     assert_eq!(found.iter().filter(|problem| problem.contains("half.yaml:1:39")).count(), 1, "{found:?}");
@@ -237,16 +327,32 @@ fn what_several_environments_inherit_is_told_once_and_partial_layers_may_lack_th
 #[test]
 fn rules_are_pointed_at_the_value_that_breaks_them() {
     assert_eq!(profile(SMALL_PROFILE.replace("erp@example.com", "nobody")), ["MW0110 profiles/relay.yaml:5:12"]);
-    assert_eq!(profile(SMALL_PROFILE.replace("system-wide", "{ companies: [EDU1, EDU7] }")), ["MW0105 profiles/relay.yaml:7:32"]);
+    assert_eq!(
+        profile(SMALL_PROFILE.replace("system-wide", "{ companies: [EDU1, EDU7] }")),
+        ["MW0105 profiles/relay.yaml:7:32"]
+    );
     assert_eq!(profile(SMALL_PROFILE.replace("[default]", "[all-reports]")).len(), 12);
-    assert_eq!(profile(SMALL_PROFILE.replace("from:\n  address: erp@example.com\n", "")), ["MW0103 profiles/relay.yaml:1:1"]);
-    assert_eq!(profile(SMALL_PROFILE.replace("host: smtp.example.com", "host: smtp.example.com\n    username: erp\n    password: { secret: a/b }")), ["MW0031 profiles/relay.yaml:5:25"]);
-    assert_eq!(profile(SMALL_PROFILE.replace("provider:\n  smtp:\n    host: smtp.example.com\n", "")), ["MW0009 profiles/relay.yaml:1:1"]);
+    assert_eq!(
+        profile(SMALL_PROFILE.replace("from:\n  address: erp@example.com\n", "")),
+        ["MW0103 profiles/relay.yaml:1:1"]
+    );
+    assert_eq!(
+        profile(SMALL_PROFILE.replace(
+            "host: smtp.example.com",
+            "host: smtp.example.com\n    username: erp\n    password: { secret: a/b }"
+        )),
+        ["MW0031 profiles/relay.yaml:5:25"]
+    );
+    assert_eq!(
+        profile(SMALL_PROFILE.replace("provider:\n  smtp:\n    host: smtp.example.com\n", "")),
+        ["MW0009 profiles/relay.yaml:1:1"]
+    );
     assert_eq!(profile(with(&format!("description: {}", "x ".repeat(60)))), ["MW0017 profiles/relay.yaml:8:14"]);
     let trial = Trial::small();
     trial.write("environments/dev/profiles/second.yaml", SMALL_PROFILE);
     assert_eq!(problems(&trial), ["MW0104 profiles/second.yaml:6:13"]);
-    trial.write("environments/dev/profiles/second.yaml", format!("enabled: false\nrenamedFrom: relay\n{SMALL_PROFILE}"));
+    trial
+        .write("environments/dev/profiles/second.yaml", format!("enabled: false\nrenamedFrom: relay\n{SMALL_PROFILE}"));
     assert_eq!(problems(&trial), ["MW0113 profiles/second.yaml:2:14"]);
 }
 

@@ -54,6 +54,7 @@ impl Context {
     }
 
     /// A runtime for commands that talk to the service.
+    #[expect(clippy::unused_self, reason = "asked of the context like everything else")]
     pub(crate) fn runtime(&self) -> Result<tokio::runtime::Runtime, CliError> {
         tokio::runtime::Builder::new_multi_thread()
             .worker_threads(2)

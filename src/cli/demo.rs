@@ -215,15 +215,14 @@ fn wait_for_address(service: &mut Child) -> Result<String, CliError> {
         }
         drop(std::io::copy(&mut output, &mut std::io::sink()));
     });
-    match told.recv_timeout(Duration::from_secs(20)) {
-        Ok(address) => Ok(address.trim_end_matches(['.', ',']).to_owned()),
-        Err(_) => {
-            drop(service.kill());
-            let mut words = String::new();
-            if let Some(stderr) = service.stderr.take() {
-                drop(stderr.take(8 * 1024).read_to_string(&mut words));
-            }
-            Err(CliError::new("the service did not start").detail(words.trim().to_owned()))
+    if let Ok(address) = told.recv_timeout(Duration::from_secs(20)) {
+        Ok(address.trim_end_matches(['.', ',']).to_owned())
+    } else {
+        drop(service.kill());
+        let mut words = String::new();
+        if let Some(stderr) = service.stderr.take() {
+            drop(stderr.take(8 * 1024).read_to_string(&mut words));
         }
+        Err(CliError::new("the service did not start").detail(words.trim().to_owned()))
     }
 }

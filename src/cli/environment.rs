@@ -21,16 +21,15 @@ impl Environment {
     pub(crate) fn find(context: &Context, name: &str) -> Result<Self, CliError> {
         let repository = context.repository()?;
         let names = repository.environments();
-        match names.iter().find(|known| known.as_str() == name) {
-            Some(known) => Ok(Self { name: known.clone(), repository }),
-            None => {
-                let error = CliError::coded(Code::UnknownEnvironment, format!("there is no environment `{name}`"));
-                let known = names.iter().map(EnvironmentName::as_str);
-                Err(match suggest::nearest(name, known.clone()) {
-                    Some(meant) => error.remedy(format!("Did you mean `{meant}`?")),
-                    None => error.remedy(format!("There are: {}.", known.collect::<Vec<_>>().join(", "))),
-                })
-            }
+        if let Some(known) = names.iter().find(|known| known.as_str() == name) {
+            Ok(Self { name: known.clone(), repository })
+        } else {
+            let error = CliError::coded(Code::UnknownEnvironment, format!("there is no environment `{name}`"));
+            let known = names.iter().map(EnvironmentName::as_str);
+            Err(match suggest::nearest(name, known.clone()) {
+                Some(meant) => error.remedy(format!("Did you mean `{meant}`?")),
+                None => error.remedy(format!("There are: {}.", known.collect::<Vec<_>>().join(", "))),
+            })
         }
     }
 

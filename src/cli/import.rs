@@ -64,7 +64,7 @@ impl Import {
         for (name, stored) in missing {
             let path = folder.join(format!("{name}.yaml"));
             if !self.dry_run {
-                self.write(&environment, &path, stored)?;
+                write_profile(&environment, &path, stored)?;
             }
             written.push(path.display().to_string());
             for reference in stored.secrets.keys() {
@@ -97,19 +97,19 @@ impl Import {
         context.printer.note(&format!("\nThen: mailwright plan {}", environment.name));
         Ok(Exit::Done)
     }
+}
 
-    fn write(&self, environment: &Environment, path: &std::path::Path, stored: &StoredProfile) -> Result<(), CliError> {
-        let target = environment.repository.root().join(path);
-        let failed = |error: &dyn std::fmt::Display| {
-            CliError::coded(Code::Unreadable, format!("cannot write `{}`: {error}", path.display()))
-                .remedy("What was written before it stays; run the command again.")
-        };
-        if target.exists() {
-            return Err(failed(&"it is there already"));
-        }
-        if let Some(folder) = target.parent() {
-            std::fs::create_dir_all(folder).map_err(|error| failed(&error))?;
-        }
-        write_atomically(&target, write::profile(&stored.profile).as_bytes()).map_err(|error| failed(&error))
+fn write_profile(environment: &Environment, path: &std::path::Path, stored: &StoredProfile) -> Result<(), CliError> {
+    let target = environment.repository.root().join(path);
+    let failed = |error: &dyn std::fmt::Display| {
+        CliError::coded(Code::Unreadable, format!("cannot write `{}`: {error}", path.display()))
+            .remedy("What was written before it stays; run the command again.")
+    };
+    if target.exists() {
+        return Err(failed(&"it is there already"));
     }
+    if let Some(folder) = target.parent() {
+        std::fs::create_dir_all(folder).map_err(|error| failed(&error))?;
+    }
+    write_atomically(&target, write::profile(&stored.profile).as_bytes()).map_err(|error| failed(&error))
 }

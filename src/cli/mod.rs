@@ -1,7 +1,7 @@
 //! The command line: one file a command, and the only place that prints.
 //!
 //! A command is a `clap::Args` struct with `fn run(self, &Context) -> Result<Exit, CliError>`. It reads files and
-//! asks the service through the library, and hands text to the [`Printer`]: data on standard output, talk on
+//! asks the service through the library, and hands text to the `Printer`: data on standard output, talk on
 //! standard error. [`main`] turns the result into an exit code. Nothing outside `main.rs` calls this module.
 //!
 //! Exit codes: 0 done or nothing to do; 1 an error, whatever its kind; 2 with `--detailed-exitcode` (or `drift`)
@@ -73,7 +73,7 @@ struct GlobalOptions {
     /// The repository: the folder that has `environments/` [default: this folder or the nearest above that has it]
     #[arg(short = 'C', long, global = true, value_name = "DIR", value_hint = clap::ValueHint::DirPath)]
     project: Option<PathBuf>,
-    /// Colour in what people read; `auto` means on a terminal, unless NO_COLOR is set
+    /// Colour in what people read; `auto` means on a terminal, unless `NO_COLOR` is set
     #[arg(long, global = true, value_enum, default_value_t = Color::Auto, value_name = "WHEN")]
     color: Color,
     /// How many threads read and compare [default: as many as there are cores]

@@ -25,18 +25,15 @@ impl Schema {
             names().for_each(|name| context.printer.out(name));
             return Ok(Exit::Done);
         };
-        match SCHEMAS.iter().find(|(name, _)| *name == wanted) {
-            Some((_, text)) => {
-                context.printer.out(text);
-                Ok(Exit::Done)
-            }
-            None => {
-                let error = CliError::coded(Code::Usage, format!("there is no schema `{}`", wanted.escape_debug()));
-                Err(match suggest::nearest(&wanted, names()) {
-                    Some(meant) => error.remedy(format!("Did you mean `{meant}`?")),
-                    None => error.remedy(format!("There are: {}.", names().collect::<Vec<_>>().join(", "))),
-                })
-            }
+        if let Some((_, text)) = SCHEMAS.iter().find(|(name, _)| *name == wanted) {
+            context.printer.out(text);
+            Ok(Exit::Done)
+        } else {
+            let error = CliError::coded(Code::Usage, format!("there is no schema `{}`", wanted.escape_debug()));
+            Err(match suggest::nearest(&wanted, names()) {
+                Some(meant) => error.remedy(format!("Did you mean `{meant}`?")),
+                None => error.remedy(format!("There are: {}.", names().collect::<Vec<_>>().join(", "))),
+            })
         }
     }
 }

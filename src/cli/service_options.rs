@@ -12,13 +12,13 @@ use crate::{
 #[derive(Clone, Debug, Default, clap::Args)]
 #[command(next_help_heading = "Service")]
 pub(crate) struct ServiceOptions {
-    /// Address of the service [default: MAILWRIGHT_SERVICE, then `service.address` in environment.yaml]
+    /// Address of the service [default: `MAILWRIGHT_SERVICE`, then `service.address` in environment.yaml]
     #[arg(long, value_name = "URL", value_hint = clap::ValueHint::Url)]
     pub(crate) service: Option<String>,
-    /// A file with the bearer token [default: MAILWRIGHT_TOKEN_FILE; or the token itself in MAILWRIGHT_TOKEN]
+    /// A file with the bearer token [default: `MAILWRIGHT_TOKEN_FILE`; or the token itself in `MAILWRIGHT_TOKEN`]
     #[arg(long, value_name = "FILE", value_hint = clap::ValueHint::FilePath)]
     pub(crate) token_file: Option<PathBuf>,
-    /// A PEM file with the certificate authority to trust, besides the machine's [default: MAILWRIGHT_CA_FILE]
+    /// A PEM file with the certificate authority to trust, besides the machine's [default: `MAILWRIGHT_CA_FILE`]
     #[arg(long, value_name = "FILE", value_hint = clap::ValueHint::FilePath)]
     pub(crate) ca_file: Option<PathBuf>,
     /// Send the token over plain http to another machine

@@ -48,6 +48,9 @@ struct Typed {
     renamed_from: Option<ProfileName>,
 }
 
+/// A profile that passed the schema; none for one of an abstract layer, which need not be complete.
+type Checked = Result<Option<Typed>, Vec<Diagnostic>>;
+
 impl Loading<'_> {
     fn own(&self) -> Option<&Layer> {
         self.layers.last().map(AsRef::as_ref)
@@ -104,7 +107,7 @@ impl Loading<'_> {
 
         let merged: Vec<(ProfileName, Arc<Node>)> = self.merged_profiles().into_iter().collect();
         let kind = if is_abstract { Kind::PartialProfile } else { Kind::Profile };
-        let checked: Vec<(ProfileName, Result<Option<Typed>, Vec<Diagnostic>>)> = merged
+        let checked: Vec<(ProfileName, Checked)> = merged
             .into_par_iter()
             .map(|(name, node)| {
                 let result = self.profile(kind, &node, &variables);
@@ -185,18 +188,17 @@ impl Loading<'_> {
                 settings.insert(key.to_owned(), part(key));
             }
         }
-        match serde_json::from_value(Json::Object(settings)) {
-            Ok(settings) => Some((node, settings)),
-            Err(_) => {
-                problems.push(self.reporter.at(
-                    node.span,
-                    Code::InvalidValue,
-                    "the settings make no sense together".to_owned(),
-                    "`mailwright schema environment` prints what belongs here.".to_owned(),
-                    false,
-                ));
-                None
-            }
+        if let Ok(settings) = serde_json::from_value(Json::Object(settings)) {
+            Some((node, settings))
+        } else {
+            problems.push(self.reporter.at(
+                node.span,
+                Code::InvalidValue,
+                "the settings make no sense together".to_owned(),
+                "`mailwright schema environment` prints what belongs here.".to_owned(),
+                false,
+            ));
+            None
         }
     }
 
@@ -229,7 +231,7 @@ impl Loading<'_> {
         node
     }
 
-    fn profile(&self, kind: Kind, merged: &Arc<Node>, variables: &Variables) -> Result<Option<Typed>, Vec<Diagnostic>> {
+    fn profile(&self, kind: Kind, merged: &Arc<Node>, variables: &Variables) -> Checked {
         let mut problems = Vec::new();
         let node = match kind {
             Kind::Profile => self.put_in(merged, variables, &mut problems),

@@ -49,11 +49,11 @@ struct Builder<'a> {
 }
 
 /// A problem after which nothing more can be read.
-type Stop = Box<ParseError>;
+type Stop = ParseError;
 
 impl<'a> Builder<'a> {
     fn document(&mut self) -> Result<Arc<Node>, Vec<ParseError>> {
-        self.whole_document().map_err(|stop| vec![*stop])
+        self.whole_document().map_err(|stop| vec![stop])
     }
 
     fn whole_document(&mut self) -> Result<Arc<Node>, Stop> {
@@ -297,7 +297,7 @@ impl<'a> Builder<'a> {
 }
 
 fn stop(code: Code, span: Span, message: &str, remedy: &str) -> Stop {
-    Box::new(ParseError { code, span, message: message.to_owned(), remedy: remedy.to_owned() })
+    ParseError { code, span, message: message.to_owned(), remedy: remedy.to_owned() }
 }
 
 fn narrow(number: usize) -> u32 {

@@ -149,7 +149,7 @@ fn one(renderer: &Renderer, diagnostic: &Diagnostic) -> String {
         if let Some(environment) = &environment {
             group = group.element(Level::NOTE.message(environment.as_str()));
         }
-        return renderer.render(&[group.element(Level::HELP.message(diagnostic.remedy.as_str()))]).to_string();
+        return renderer.render(&[group.element(Level::HELP.message(diagnostic.remedy.as_str()))]).clone();
     };
     let bytes = |character: usize| excerpt.text.char_indices().nth(character).map_or(excerpt.text.len(), |(at, _)| at);
     let (from, to) = (bytes(excerpt.from), bytes(excerpt.to));
@@ -167,5 +167,5 @@ fn one(renderer: &Renderer, diagnostic: &Diagnostic) -> String {
     if let Some(environment) = &environment {
         group = group.element(Level::NOTE.message(environment.as_str()));
     }
-    renderer.render(&[group.element(Level::HELP.message(diagnostic.remedy.as_str()))]).to_string()
+    renderer.render(&[group.element(Level::HELP.message(diagnostic.remedy.as_str()))]).clone()
 }

@@ -78,7 +78,7 @@ pub enum Cloud {
     Global,
     /// Microsoft Cloud for US Government L4 (GCC High).
     UsGovernmentL4,
-    /// Microsoft Cloud for US Government L5 (DoD).
+    /// Microsoft Cloud for US Government L5 (`DoD`).
     UsGovernmentL5,
     /// Operated by 21Vianet.
     China,

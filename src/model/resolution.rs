@@ -97,9 +97,12 @@ pub enum PassedOverBecause {
     NameComesLater,
 }
 
+/// Profiles that claim the same, by name.
+type Claimants<'a> = Vec<(&'a ProfileName, &'a Profile)>;
+
 /// The profiles, indexed by what they claim. Building it costs one pass; a question costs a few look-ups.
 pub struct Resolver<'a> {
-    claims: HashMap<(Function, Option<&'a CompanyId>), Vec<(&'a ProfileName, &'a Profile)>>,
+    claims: HashMap<(Function, Option<&'a CompanyId>), Claimants<'a>>,
 }
 
 impl<'a> Resolver<'a> {

@@ -198,10 +198,7 @@ impl State {
     ) -> Result<(), ChangeConflict> {
         let is_live = |state: &Self, name: &ProfileName| state.profiles.get(name).is_some_and(|s| s.live.is_some());
         match change {
-            ProfileChange::Create { name, .. } if is_live(self, name) => {
-                return Err(ChangeConflict::Exists(name.clone()));
-            }
-            ProfileChange::Rename { name, .. } if is_live(self, name) => {
+            ProfileChange::Create { name, .. } | ProfileChange::Rename { name, .. } if is_live(self, name) => {
                 return Err(ChangeConflict::Exists(name.clone()));
             }
             ProfileChange::Update { name, .. }

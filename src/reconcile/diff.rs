@@ -268,7 +268,7 @@ impl<'a> Comparison<'a> {
                     renames.insert(name, from);
                 }
                 (false, true) => {
-                    hints.push(Hint::RenameDone { name: name.clone(), place: profile.place_of("/renamedFrom") })
+                    hints.push(Hint::RenameDone { name: name.clone(), place: profile.place_of("/renamedFrom") });
                 }
                 (false, false) => {}
             }

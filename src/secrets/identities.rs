@@ -36,7 +36,7 @@ pub enum IdentityError {
 
 impl Identities {
     /// Adds the identities of a file. `callbacks` ask the user for a passphrase where one is needed.
-    pub fn add_file(&mut self, path: &Path, callbacks: &(impl Callbacks + Sync)) -> Result<(), IdentityError> {
+    pub fn add_file(&mut self, path: &Path, callbacks: &impl Callbacks) -> Result<(), IdentityError> {
         let bytes = Zeroizing::new(
             std::fs::read(path).map_err(|source| IdentityError::Unreadable { path: path.to_owned(), source })?,
         );

@@ -6,8 +6,8 @@
 //! is how `check` tells who a file is addressed to and how a plan tells "rotated" from "resealed".
 //!
 //! * [`Header`]: what a file tells without a key
-//! * [`Recipients`]: `recipients.txt`
-//! * [`seal`], [`rekey`], [`open`]: the three things done to a file
+//! * [`Recipients`], which are those of `recipients.txt`
+//! * [`seal()`], [`rekey()`] and [`open()`]: the three things done to a file
 //! * [`Identities`]: the keys of an operator
 //! * [`ServiceIdentity`]: the key of the service
 //!

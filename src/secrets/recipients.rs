@@ -44,7 +44,7 @@ pub fn fingerprint(recipient: &str) -> String {
 impl Recipients {
     /// Reads a recipients file. Empty lines and lines that begin with `#` mean nothing; a recipient that stands
     /// there twice counts once. `callbacks` talk to the user for plugins.
-    pub fn parse(text: &str, callbacks: &(impl age::Callbacks + Sync)) -> Result<Self, RecipientsError> {
+    pub fn parse(text: &str, callbacks: &impl age::Callbacks) -> Result<Self, RecipientsError> {
         let mut entries: Vec<Entry> = Vec::new();
         let text = text.strip_prefix('\u{feff}').unwrap_or(text);
         for (index, line) in text.lines().enumerate() {
@@ -73,10 +73,7 @@ impl Recipients {
 }
 
 /// Tries the kinds of recipients one after the other. A line that is a private key is told apart without an echo.
-fn parse_one(
-    line: &str,
-    callbacks: &(impl age::Callbacks + Sync),
-) -> Result<Box<dyn age::Recipient + Send + Sync>, String> {
+fn parse_one(line: &str, callbacks: &impl age::Callbacks) -> Result<Box<dyn age::Recipient + Send + Sync>, String> {
     if line.to_ascii_uppercase().contains("AGE-SECRET-KEY-")
         || line.contains("PRIVATE KEY")
         || line.starts_with("AGE-PLUGIN-")

@@ -69,7 +69,7 @@ fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Problem> {
 
 /// A path into a body, cut and without what could forge a log line.
 fn safe(path: &str) -> String {
-    path.chars().filter(|c| c.is_ascii_graphic()).take(200).collect()
+    path.chars().filter(char::is_ascii_graphic).take(200).collect()
 }
 
 /// The query of an address.

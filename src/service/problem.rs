@@ -121,7 +121,7 @@ impl IntoResponse for Problem {
     }
 }
 
-/// The problems that every address can answer with, for the OpenAPI document.
+/// The problems that every address can answer with, for the `OpenAPI` document.
 pub(super) struct AnyProblem;
 
 impl IntoResponses for AnyProblem {

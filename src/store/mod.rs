@@ -1,4 +1,4 @@
-//! The `Store` trait and SQLite behind it.
+//! The `Store` trait and `SQLite` behind it.
 //!
 //! A store keeps an environment's name, every generation with all that was live at it, the age files, where each
 //! was first accepted for, the tokens (hashed) and the audit log. It decides nothing: the service has checked what

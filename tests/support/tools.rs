@@ -6,7 +6,9 @@ use std::path::PathBuf;
 pub(crate) fn tool(name: &str) -> PathBuf {
     let tools = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("target/tools");
     let places = [tools.join("usr/bin").join(name), tools.join("python/bin").join(name)];
-    places.iter().find(|path| path.is_file()).cloned().unwrap_or_else(|| {
-        panic!("`{name}` is not in target/tools; run the tests with ./test, which puts it there")
-    })
+    places
+        .iter()
+        .find(|path| path.is_file())
+        .cloned()
+        .unwrap_or_else(|| panic!("`{name}` is not in target/tools; run the tests with ./test, which puts it there"))
 }

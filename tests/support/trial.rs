@@ -196,8 +196,7 @@ impl Trial {
     /// Runs with something on standard input.
     pub(crate) fn pipe(&self, arguments: &[&str], input: &[u8]) -> Ran {
         let mut command = self.command(arguments);
-        let mut child =
-            command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
         // A program that refuses early closes its end; that is its right.
         drop(child.stdin.take().unwrap().write_all(input));
         ran(child.wait_with_output().unwrap())
@@ -241,7 +240,12 @@ impl Trial {
     /// Changes a profile by hand.
     pub(crate) fn patch(&self, profile: &str, patch: &Value) -> Answer {
         let path = format!("/v1/profiles/{profile}");
-        self.http("PATCH", &path, &[("If-Match", "*"), ("Content-Type", "application/merge-patch+json")], patch.to_string().as_bytes())
+        self.http(
+            "PATCH",
+            &path,
+            &[("If-Match", "*"), ("Content-Type", "application/merge-patch+json")],
+            patch.to_string().as_bytes(),
+        )
     }
 }
 
@@ -251,7 +255,11 @@ pub(crate) const SMALL_PROFILE: &str = "provider:\n  smtp:\n    host: smtp.examp
 fn parse_answer(text: &str) -> Answer {
     let (head, body) = text.split_once("\r\n\r\n").unwrap_or((text, ""));
     let status = head.split_whitespace().nth(1).and_then(|status| status.parse().ok()).unwrap_or(0);
-    let body = if head.to_ascii_lowercase().contains("transfer-encoding: chunked") { unchunked(body) } else { body.to_owned() };
+    let body = if head.to_ascii_lowercase().contains("transfer-encoding: chunked") {
+        unchunked(body)
+    } else {
+        body.to_owned()
+    };
     Answer { status, head: head.to_owned(), body }
 }
 
@@ -293,7 +301,11 @@ fn copy(from: &Path, to: &Path) {
     for entry in fs::read_dir(from).unwrap() {
         let entry = entry.unwrap();
         let target = to.join(entry.file_name());
-        if entry.path().is_dir() { copy(&entry.path(), &target) } else { fs::copy(entry.path(), target).map(drop).unwrap() }
+        if entry.path().is_dir() {
+            copy(&entry.path(), &target);
+        } else {
+            fs::copy(entry.path(), target).map(drop).unwrap();
+        }
     }
 }
 

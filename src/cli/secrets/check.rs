@@ -11,9 +11,11 @@ use crate::{
 
 /// Check that every secret parses and is addressed to everyone in recipients.txt
 #[derive(Debug, clap::Args)]
-#[command(after_help = "Examples:\n  mailwright secrets check          all environments that have secrets\n  mailwright secrets check prod --format json\n\n\
+#[command(
+    after_help = "Examples:\n  mailwright secrets check          all environments that have secrets\n  mailwright secrets check prod --format json\n\n\
     Needs no key. Exit code 1 if something is wrong. For a file that another program made, only the number of its\n\
-    recipients can be checked.")]
+    recipients can be checked."
+)]
 pub(super) struct Check {
     /// The environments; all if none is named
     environments: Vec<String>,
@@ -39,7 +41,8 @@ impl Check {
         let all = context.repository()?;
         let names: Vec<String> = if self.environments.is_empty() {
             let has_something = |name: &EnvironmentName| {
-                !all.is_abstract(name) && (all.root().join("secrets").join(name.as_str()).exists() || !all.used_secrets(name).is_empty())
+                !all.is_abstract(name)
+                    && (all.root().join("secrets").join(name.as_str()).exists() || !all.used_secrets(name).is_empty())
             };
             all.environments().iter().filter(|name| has_something(name)).map(ToString::to_string).collect()
         } else {
@@ -56,7 +59,9 @@ impl Check {
                 .iter()
                 .map(|f| json!({ "file": f.file, "code": f.code, "severity": f.code.severity(), "message": f.message, "remedy": f.remedy }))
                 .collect();
-            context.printer.out(&format!("{:#}", json!({ "environments": names, "files": checked, "findings": findings })));
+            context
+                .printer
+                .out(&format!("{:#}", json!({ "environments": names, "files": checked, "findings": findings })));
         } else {
             for f in &found {
                 let word = if f.code.severity() == Severity::Error { "error" } else { "warning" };
@@ -65,7 +70,13 @@ impl Check {
             let s = |count: usize| if count == 1 { "" } else { "s" };
             context.printer.out(&format!(
                 "{} secret{} in {} environment{} checked, {errors} error{}, {} warning{}.",
-                checked, s(checked), names.len(), s(names.len()), s(errors), found.len() - errors, s(found.len() - errors)
+                checked,
+                s(checked),
+                names.len(),
+                s(names.len()),
+                s(errors),
+                found.len() - errors,
+                s(found.len() - errors)
             ));
         }
         if errors > 0 { Err(CliError { in_json: true, ..CliError::already_told() }) } else { Ok(Exit::Done) }
@@ -107,29 +118,42 @@ fn check_one(environment: &Environment, found: &mut Vec<Found>) -> Result<usize,
         let header = match Header::read(&read_age(root, path)?) {
             Ok(header) => header,
             Err(error) => {
-                report(Code::NotAgeFile, error.to_string(), format!("Seal the value: mailwright secrets set {name} {reference}"));
+                report(
+                    Code::NotAgeFile,
+                    error.to_string(),
+                    format!("Seal the value: mailwright secrets set {name} {reference}"),
+                );
                 continue;
             }
         };
         if !used.contains_key(reference) {
-            report(Code::SecretUnused, "no profile names this secret".to_owned(), "Remove the file, or name it where it belongs.".to_owned());
+            report(
+                Code::SecretUnused,
+                "no profile names this secret".to_owned(),
+                "Remove the file, or name it where it belongs.".to_owned(),
+            );
         }
         let Some(recipients) = &recipients else { continue };
-        match &header.recipients {
-            Some(have) => {
-                for text in recipients.texts().filter(|text| !have.contains(&fingerprint(text))) {
-                    report(Code::RecipientMissing, format!("it is not addressed to {}", beginning(text)), rekey.clone());
-                }
-                let stale = have.iter().filter(|print| !recipients.fingerprints().any(|own| own == print.as_str())).count();
-                if stale > 0 {
-                    report(Code::RecipientMissing, format!("it is addressed to {stale} recipient(s) that recipients.txt does not have"), format!("{rekey}. They can still open what Git remembers: change the value too."));
-                }
+        if let Some(have) = &header.recipients {
+            for text in recipients.texts().filter(|text| !have.contains(&fingerprint(text))) {
+                report(Code::RecipientMissing, format!("it is not addressed to {}", beginning(text)), rekey.clone());
             }
-            None => {
-                let wanted = recipients.texts().count();
-                if header.kinds.len() != wanted {
-                    report(Code::RecipientMissing, format!("it is addressed to {} recipients, and recipients.txt has {wanted}", header.kinds.len()), rekey.clone());
-                }
+            let stale = have.iter().filter(|print| !recipients.fingerprints().any(|own| own == print.as_str())).count();
+            if stale > 0 {
+                report(
+                    Code::RecipientMissing,
+                    format!("it is addressed to {stale} recipient(s) that recipients.txt does not have"),
+                    format!("{rekey}. They can still open what Git remembers: change the value too."),
+                );
+            }
+        } else {
+            let wanted = recipients.texts().count();
+            if header.kinds.len() != wanted {
+                report(
+                    Code::RecipientMissing,
+                    format!("it is addressed to {} recipients, and recipients.txt has {wanted}", header.kinds.len()),
+                    rekey.clone(),
+                );
             }
         }
     }

@@ -21,10 +21,12 @@ use crate::{
 
 /// Open a secret in an editor, and seal it again
 #[derive(Debug, clap::Args)]
-#[command(after_help = "Examples:\n  mailwright secrets edit prod remittance/certificate --identity ~/.config/age/keys.txt\n\n\
+#[command(
+    after_help = "Examples:\n  mailwright secrets edit prod remittance/certificate --identity ~/.config/age/keys.txt\n\n\
     The editor is VISUAL or EDITOR. The text lies in memory only (/dev/shm or XDG_RUNTIME_DIR) while it is edited, and\n\
     is wiped afterwards; where there is no such place, nothing is opened unless `--on-disk` allows it.\n\
-    A value that was not changed is not sealed again.")]
+    A value that was not changed is not sealed again."
+)]
 pub(super) struct Edit {
     /// The environment
     environment: String,
@@ -77,7 +79,8 @@ impl Edit {
 fn edited(before: &SecretSlice<u8>, folder: &Path) -> Result<SecretSlice<u8>, CliError> {
     let failed = |error: std::io::Error| CliError::new(format!("cannot prepare the text for the editor: {error}"));
     let editor = variables::editor().ok_or_else(|| {
-        CliError::coded(Code::Usage, "neither VISUAL nor EDITOR names an editor").remedy("Set one of them, for example EDITOR=nano.")
+        CliError::coded(Code::Usage, "neither VISUAL nor EDITOR names an editor")
+            .remedy("Set one of them, for example EDITOR=nano.")
     })?;
     // A folder of its own, so that what the editor puts beside the file goes with it.
     let private = tempfile::Builder::new().prefix("mailwright-").tempdir_in(folder).map_err(failed)?;
@@ -88,11 +91,17 @@ fn edited(before: &SecretSlice<u8>, folder: &Path) -> Result<SecretSlice<u8>, Cl
         use std::os::unix::fs::OpenOptionsExt as _;
         file.mode(0o600);
     }
-    file.write(true).create_new(true).open(&path).and_then(|mut file| file.write_all(before.expose_secret())).map_err(failed)?;
+    file.write(true)
+        .create_new(true)
+        .open(&path)
+        .and_then(|mut file| file.write_all(before.expose_secret()))
+        .map_err(failed)?;
     let mut words = editor.split_whitespace();
     let ended = Command::new(words.next().unwrap_or_default()).args(words).arg(&path).status();
     let after = std::fs::metadata(&path)
-        .and_then(|metadata| if metadata.len() > VALUE_LIMIT as u64 + 2 { Ok(vec![0; VALUE_LIMIT + 1]) } else { std::fs::read(&path) })
+        .and_then(|metadata| {
+            if metadata.len() > VALUE_LIMIT as u64 + 2 { Ok(vec![0; VALUE_LIMIT + 1]) } else { std::fs::read(&path) }
+        })
         .map(Zeroizing::new);
     wipe(&path);
     match ended {

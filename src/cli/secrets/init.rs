@@ -7,10 +7,12 @@ use crate::{cli::ServiceOptions, config::write_atomically, model::Code, secrets:
 
 /// Write who the environment's secrets are sealed to
 #[derive(Debug, clap::Args)]
-#[command(after_help = "Examples:\n  mailwright secrets init prod age1qz...                       the service's recipient\n  \
+#[command(
+    after_help = "Examples:\n  mailwright secrets init prod age1qz...                       the service's recipient\n  \
     mailwright secrets init prod --from-service \"$(cat ~/.ssh/id_ed25519.pub)\"\n\n\
     Recipients: age1... (X25519), ssh-ed25519, ssh-rsa, age1tag1.../age1tagpq1... (hardware), age1NAME1... (plugins).\n\
-    A file that is there already is not touched: edit it, and run `mailwright secrets rekey ENV`.")]
+    A file that is there already is not touched: edit it, and run `mailwright secrets rekey ENV`."
+)]
 pub(super) struct Init {
     /// The environment
     environment: String,
@@ -44,7 +46,12 @@ impl Init {
             if info.environment != environment.name {
                 return Err(CliError::coded(
                     Code::WrongEnvironment,
-                    format!("the service at {} belongs to environment `{}`, not `{}`", client.address(), info.environment, environment.name),
+                    format!(
+                        "the service at {} belongs to environment `{}`, not `{}`",
+                        client.address(),
+                        info.environment,
+                        environment.name
+                    ),
                 )
                 .remedy("Correct the address. A service serves one environment."));
             }
@@ -57,7 +64,9 @@ impl Init {
             CliError::coded(Code::RecipientsInvalid, format!("no file was written: {error}"))
                 .remedy("Name at least one recipient, or give `--from-service`. An identity (AGE-SECRET-KEY-...) is the private half and does not belong here.")
         })?;
-        let failed = |error: std::io::Error| CliError::coded(Code::Unreadable, format!("cannot write `{}`: {error}", path.display()));
+        let failed = |error: std::io::Error| {
+            CliError::coded(Code::Unreadable, format!("cannot write `{}`: {error}", path.display()))
+        };
         if let Some(folder) = target.parent() {
             std::fs::create_dir_all(folder).map_err(failed)?;
         }

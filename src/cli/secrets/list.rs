@@ -6,7 +6,10 @@ use serde_json::json;
 
 use super::{CliError, Context, Environment, Exit, files, read_age, recipients};
 use crate::{
-    cli::{plan::{self, Format}, table::table},
+    cli::{
+        plan::{self, Format},
+        table::table,
+    },
     secrets::{Header, fingerprint},
 };
 
@@ -50,14 +53,20 @@ impl List {
                 Some(Err(_)) => ("not an age file", Vec::new()),
                 Some(Ok(header)) => {
                     let to = match &header.recipients {
-                        Some(fingerprints) => fingerprints.iter().map(|print| known.get(print).map_or(format!("({print}, not in recipients.txt)"), |text| short(text))).collect(),
+                        Some(fingerprints) => fingerprints
+                            .iter()
+                            .map(|print| {
+                                known.get(print).map_or(format!("({print}, not in recipients.txt)"), |text| short(text))
+                            })
+                            .collect(),
                         None => header.kinds.iter().map(|kind| format!("({kind})")).collect(),
                     };
                     (if users.is_empty() { "unused" } else { "ok" }, to)
                 }
             };
             let digest = header.as_ref().and_then(|header| header.as_ref().ok()).map(|header| header.digest.clone());
-            documents.push(json!({ "name": name, "state": state, "profiles": users, "recipients": to, "digest": digest }));
+            documents
+                .push(json!({ "name": name, "state": state, "profiles": users, "recipients": to, "digest": digest }));
             let used_by = if users.is_empty() { "-".to_owned() } else { users.join(", ") };
             rows.push(vec![name.to_string(), state.to_owned(), used_by, to.join(", ")]);
         }
@@ -77,7 +86,9 @@ fn short(recipient: &str) -> String {
     let mut words = recipient.split_whitespace();
     match (words.next(), words.next(), words.next()) {
         (Some(kind), Some(_), Some(comment)) if kind.starts_with("ssh-") => comment.to_owned(),
-        (Some(kind), Some(key), None) if kind.starts_with("ssh-") => format!("{kind} ...{}", &key[key.len().saturating_sub(8)..]),
+        (Some(kind), Some(key), None) if kind.starts_with("ssh-") => {
+            format!("{kind} ...{}", &key[key.len().saturating_sub(8)..])
+        }
         _ => format!("{}...", recipient.chars().take(12).collect::<String>()),
     }
 }

@@ -77,7 +77,9 @@ impl IdentityOptions {
             self.identity.clone()
         };
         for path in &named {
-            identities.add_file(path, &Prompt).map_err(|error| CliError::coded(Code::IdentityMissing, error.to_string()))?;
+            identities
+                .add_file(path, &Prompt)
+                .map_err(|error| CliError::coded(Code::IdentityMissing, error.to_string()))?;
         }
         if named.is_empty() {
             for path in usual_places().into_iter().filter(|path| path.is_file()) {
@@ -171,7 +173,8 @@ fn reference(text: &str) -> Result<SecretReference, CliError> {
 /// A new value's id.
 fn fresh_value_id() -> Result<ValueId, CliError> {
     let mut random = [0; 16];
-    getrandom::fill(&mut random).map_err(|error| CliError::new(format!("the machine gives no random numbers: {error}")))?;
+    getrandom::fill(&mut random)
+        .map_err(|error| CliError::new(format!("the machine gives no random numbers: {error}")))?;
     Ok(ValueId::from_random(random))
 }
 
@@ -200,7 +203,9 @@ fn files(root: &Path, environment: &EnvironmentName) -> Result<Vec<(SecretRefere
 
 fn entries(folder: &Path) -> std::io::Result<Vec<String>> {
     match std::fs::read_dir(folder) {
-        Ok(entries) => entries.map(|entry| entry.map(|entry| entry.file_name().to_string_lossy().into_owned())).collect(),
+        Ok(entries) => {
+            entries.map(|entry| entry.map(|entry| entry.file_name().to_string_lossy().into_owned())).collect()
+        }
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(Vec::new()),
         Err(error) => Err(error),
     }
@@ -220,7 +225,9 @@ fn read_age(root: &Path, path: &Path) -> Result<Vec<u8>, CliError> {
 fn write_age(environment: &Environment, reference: &SecretReference, bytes: &[u8]) -> Result<PathBuf, CliError> {
     let path = Repository::secret_path(&environment.name, reference);
     let target = environment.repository.root().join(&path);
-    let failed = |error: std::io::Error| CliError::coded(Code::Unreadable, format!("cannot write `{}`: {error}", path.display()));
+    let failed = |error: std::io::Error| {
+        CliError::coded(Code::Unreadable, format!("cannot write `{}`: {error}", path.display()))
+    };
     if let Some(folder) = target.parent() {
         std::fs::create_dir_all(folder).map_err(failed)?;
     }
@@ -230,21 +237,35 @@ fn write_age(environment: &Environment, reference: &SecretReference, bytes: &[u8
 
 fn seal_error(reference: &SecretReference, error: &SealError) -> CliError {
     let (code, remedy) = match error {
-        SealError::Masked => (Code::MaskedValue, "Give the real value; what was copied is what a screen shows in its place."),
-        SealError::Empty => (Code::InvalidValue, "Type the value, or pipe it in: printf %s VALUE | mailwright secrets set ..."),
+        SealError::Masked => {
+            (Code::MaskedValue, "Give the real value; what was copied is what a screen shows in its place.")
+        }
+        SealError::Empty => {
+            (Code::InvalidValue, "Type the value, or pipe it in: printf %s VALUE | mailwright secrets set ...")
+        }
         SealError::TooLong => (Code::TooLarge, "A secret is a password, a client secret, or a PEM file."),
-        SealError::Incompatible => (Code::RecipientsInvalid, "Keep one kind in recipients.txt. The service's recipient is a classic one."),
-        SealError::Age(_) => (Code::RecipientsInvalid, "Look at recipients.txt, and whether the plugins that it needs are installed."),
+        SealError::Incompatible => {
+            (Code::RecipientsInvalid, "Keep one kind in recipients.txt. The service's recipient is a classic one.")
+        }
+        SealError::Age(_) => {
+            (Code::RecipientsInvalid, "Look at recipients.txt, and whether the plugins that it needs are installed.")
+        }
     };
     CliError::coded(code, format!("`{reference}` was not sealed: {error}")).remedy(remedy)
 }
 
 fn open_error(path: &Path, error: &OpenError) -> CliError {
     let (code, remedy) = match error {
-        OpenError::NotForUs => (Code::IdentityMissing, "Use the identity of somebody in recipients.txt: `--identity FILE`."),
-        OpenError::NotAge | OpenError::Tampered => (Code::NotAgeFile, "Take the file from Git again, or seal the value once more: mailwright secrets set."),
+        OpenError::NotForUs => {
+            (Code::IdentityMissing, "Use the identity of somebody in recipients.txt: `--identity FILE`.")
+        }
+        OpenError::NotAge | OpenError::Tampered => {
+            (Code::NotAgeFile, "Take the file from Git again, or seal the value once more: mailwright secrets set.")
+        }
         OpenError::Size | OpenError::Masked => (Code::MaskedValue, "Seal the real value: mailwright secrets set."),
-        OpenError::Key(_) => (Code::IdentityMissing, "A passphrase needs a terminal to be typed on; a plugin must be installed."),
+        OpenError::Key(_) => {
+            (Code::IdentityMissing, "A passphrase needs a terminal to be typed on; a plugin must be installed.")
+        }
     };
     CliError::coded(code, format!("`{}` cannot be opened: {error}", path.display())).remedy(remedy)
 }

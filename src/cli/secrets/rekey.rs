@@ -1,17 +1,19 @@
 //! `mailwright secrets rekey`: seals every secret to the present recipients, without a new value.
 
 use super::{
-    CliError, Context, Environment, Exit, IdentityOptions, files, fresh_value_id, open_error, read_age, recipients, seal_error,
-    write_age,
+    CliError, Context, Environment, Exit, IdentityOptions, files, fresh_value_id, open_error, read_age, recipients,
+    seal_error, write_age,
 };
 use crate::secrets::{Header, rekey};
 
 /// Seal every secret to the present recipients; no value changes
 #[derive(Debug, clap::Args)]
-#[command(after_help = "Examples:\n  mailwright secrets rekey prod --dry-run\n  mailwright secrets rekey prod --identity ~/.config/age/keys.txt\n\n\
+#[command(
+    after_help = "Examples:\n  mailwright secrets rekey prod --dry-run\n  mailwright secrets rekey prod --identity ~/.config/age/keys.txt\n\n\
     Files that are addressed to the present recipients already are left alone, so a run that was broken off can be\n\
     run again. Each file is replaced whole. A plan shows `(secret resealed, same value)`.\n\n\
-    Whoever is taken out of recipients.txt can still open what Git remembers: change the values themselves too.")]
+    Whoever is taken out of recipients.txt can still open what Git remembers: change the values themselves too."
+)]
 pub(super) struct Rekey {
     /// The environment
     environment: String,

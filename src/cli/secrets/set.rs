@@ -13,10 +13,12 @@ use crate::{
 
 /// Seal a value to the environment's recipients
 #[derive(Debug, clap::Args)]
-#[command(after_help = "Examples:\n  mailwright secrets set prod relay/password                    asks, and does not show what is typed\n  \
+#[command(
+    after_help = "Examples:\n  mailwright secrets set prod relay/password                    asks, and does not show what is typed\n  \
     pass show relay | mailwright secrets set prod relay/password  one line end at the end is dropped\n  \
     mailwright secrets set prod remittance/certificate < certificate-and-key.pem\n\n\
-    There is no option for the value: a command line is seen by others and kept in a history.")]
+    There is no option for the value: a command line is seen by others and kept in a history."
+)]
 pub(super) struct Set {
     /// The environment
     environment: String,
@@ -33,9 +35,15 @@ impl Set {
         let sealed = seal(&value, &recipients, &fresh_value_id()?).map_err(|error| seal_error(&reference, &error))?;
         let path = write_age(&environment, &reference, &sealed)?;
         let count = recipients.texts().count();
-        context.printer.out(&format!("sealed {} to {count} recipient{}", path.display(), if count == 1 { "" } else { "s" }));
+        context.printer.out(&format!(
+            "sealed {} to {count} recipient{}",
+            path.display(),
+            if count == 1 { "" } else { "s" }
+        ));
         if !environment.repository.used_secrets(&environment.name).contains_key(&reference) {
-            context.printer.note(&format!("No profile names it yet: write `{{ secret: {reference} }}` where it belongs."));
+            context
+                .printer
+                .note(&format!("No profile names it yet: write `{{ secret: {reference} }}` where it belongs."));
         }
         Ok(Exit::Done)
     }

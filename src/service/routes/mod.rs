@@ -64,7 +64,7 @@ fn described() -> OpenApiRouter<Arc<Service>> {
         .routes(routes!(audit::list))
 }
 
-/// The OpenAPI document of the service, as `/openapi.json` serves it.
+/// The `OpenAPI` document of the service, as `/openapi.json` serves it.
 pub fn openapi() -> utoipa::openapi::OpenApi {
     described().split_for_parts().1
 }

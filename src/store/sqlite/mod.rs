@@ -1,4 +1,4 @@
-//! SQLite: one writer, a few readers, write-ahead log, `synchronous=FULL`, so that what was answered is on disk.
+//! `SQLite`: one writer, a few readers, write-ahead log, `synchronous=FULL`, so that what was answered is on disk.
 
 mod migrate;
 
@@ -27,7 +27,7 @@ use crate::{
 /// How many connections read beside the one that writes.
 const READERS: usize = 4;
 
-/// A store in one SQLite file.
+/// A store in one `SQLite` file.
 #[derive(Clone)]
 pub struct SqliteStore {
     environment: EnvironmentName,
@@ -174,7 +174,7 @@ fn set_value(transaction: &Transaction<'_>, key: &str, value: &impl Serialize) -
     Ok(())
 }
 
-/// SQLite's integers are signed; a number that does not fit is larger than any that exists.
+/// `SQLite`'s integers are signed; a number that does not fit is larger than any that exists.
 fn number(value: u64) -> i64 {
     i64::try_from(value).unwrap_or(i64::MAX)
 }
