@@ -1,0 +1,231 @@
+//! The main job at size, against what others and what the machine itself need for the same. Every figure is a ratio
+//! within one run. `benches/README.md` tells how to run it and what it printed.
+#![allow(clippy::unwrap_used, clippy::print_stdout, clippy::panic, missing_docs, reason = "a benchmark prints, and ends where it fails")]
+
+#[path = "../tests/support/mod.rs"]
+mod support;
+
+use std::{
+    path::{Path, PathBuf},
+    process::{Command, Stdio},
+    time::{Duration, Instant},
+};
+
+use mailwright::{
+    client::{Client, Options},
+    config::Repository,
+    model::Allowances,
+    reconcile::{self, Request, plan::Source, sealed},
+    store::SqliteStore,
+};
+use support::trial::{PROGRAM, Trial};
+
+const FUNCTIONS: [&str; 10] = [
+    "default", "system-administration", "electronic-signatures", "all-reports", "document-flow-manager", "all-documents",
+    "documents-remittance", "documents-accounts-receivable", "document-quotations", "document-purchasing",
+];
+
+fn main() {
+    println!("| what | size | ours | compared with | theirs | ratio |\n| --- | --- | --- | --- | --- | --- |");
+    cold_start();
+    for environments in [10, 100, 1000] {
+        validate(environments);
+    }
+    for profiles in [100, 1000, 10_000] {
+        plan_and_apply(profiles);
+    }
+}
+
+fn row(what: &str, size: &str, ours: Duration, other: &str, theirs: Duration) {
+    let ms = |time: Duration| format!("{:.1} ms", time.as_secs_f64() * 1000.0);
+    println!("| {what} | {size} | {} | {other} | {} | {:.2} |", ms(ours), ms(theirs), ours.as_secs_f64() / theirs.as_secs_f64());
+}
+
+/// The best of some runs: what the machine can do when nothing else disturbs it.
+fn best(runs: u32, mut work: impl FnMut()) -> Duration {
+    (0..runs)
+        .map(|_| {
+            let started = Instant::now();
+            work();
+            started.elapsed()
+        })
+        .min()
+        .unwrap()
+}
+
+fn cold_start() {
+    let time = |program: &str, argument: &str| {
+        best(20, || {
+            let ended = Command::new(program).arg(argument).stdout(Stdio::null()).stderr(Stdio::null()).status().unwrap();
+            assert!(ended.success());
+        })
+    };
+    row("mailwright --version", "-", time(PROGRAM, "--version"), "/bin/true", time("/bin/true", "--version"));
+}
+
+fn profile(company: &str, function: &str, more: &str) -> String {
+    format!(
+        "# yaml-language-server: $schema=../../../schema/profile.schema.json\ndescription: Mail of {company}, {function}\nprovider:\n  smtp:\n    host: {more}\n    port: 587\n    encryption: starttls\nfrom:\n  address: erp@example.com\n  name: Example Ltd\nfunctions:\n  - {function}\nappliesTo:\n  companies: [{company}]\n"
+    )
+}
+
+/// Ten profiles in each of many environments, every one in files of its own.
+fn validate(environments: usize) {
+    let trial = Trial::empty();
+    let mut files = Vec::new();
+    for number in 0..environments {
+        let folder = format!("environments/site-{number:04}");
+        trial.write(&format!("{folder}/environment.yaml"), format!("companies: [C{number:03}]\nvariables: {{ relay: smtp{number}.example.com }}\nunserved: [{{ reason: not in use }}]\n").replace("C1000", "C999"));
+        files.push(trial.path(&format!("{folder}/environment.yaml")));
+        for function in FUNCTIONS {
+            let path = format!("{folder}/profiles/{function}.yaml");
+            trial.write(&path, profile(&format!("C{number:03}"), function, "\"${relay}\""));
+            files.push(trial.path(&path));
+        }
+    }
+    let ours = best(5, || assert_eq!(trial.run(&["validate"]).code, 0));
+    let plain = best(5, || {
+        for path in &files {
+            let text = std::fs::read_to_string(path).unwrap();
+            for event in saphyr_parser::Parser::new_from_str(&text) {
+                std::hint::black_box(event.unwrap());
+            }
+        }
+    });
+    let size = format!("{} profiles, {} files", environments * 10, files.len());
+    row("validate", &size, ours, "reading and parsing the files, one thread", plain);
+    if environments == 1000 {
+        check_jsonschema(&trial, ours / u32::try_from(files.len()).unwrap());
+    }
+}
+
+fn check_jsonschema(trial: &Trial, ours: Duration) {
+    let Some(program) = optional_tool("check-jsonschema") else { return };
+    let schema = Path::new(env!("CARGO_MANIFEST_DIR")).join("schema/profile.schema.json");
+    let files: Vec<PathBuf> = (0..50).flat_map(|number| FUNCTIONS.map(|function| trial.path(&format!("environments/site-{number:04}/profiles/{function}.yaml")))).collect();
+    let theirs = best(2, || {
+        let ended = Command::new(&program).arg("--schemafile").arg(&schema).args(&files).stdout(Stdio::null()).status().unwrap();
+        assert!(ended.success());
+    });
+    row("validate, a file", "11,000 files against 500", ours, "check-jsonschema, a file", theirs / 500);
+}
+
+fn plan_and_apply(profiles: usize) {
+    let mut trial = Trial::empty();
+    let companies: Vec<String> = (0..profiles / 10).map(|number| format!("C{number:03}")).collect();
+    trial.write("environments/dev/environment.yaml", format!("companies: [{}]\nunserved: [{{ reason: not in use }}]\n", companies.join(", ")));
+    for company in &companies {
+        for function in FUNCTIONS {
+            trial.write(&format!("environments/dev/profiles/{company}-{function}.yaml"), profile(company, function, "smtp.example.com"));
+        }
+    }
+    trial.serve_with(&["--demo"]);
+    let size = format!("{profiles} profiles");
+    let request = apply(&trial);
+    let rows = insert_the_same_rows(&trial);
+    row("apply, the request", &size, request, "the same rows into SQLite, one transaction", rows);
+    let ours = best(5, || assert_eq!(trial.run(&["plan", "dev", "--detailed-exitcode"]).code, 0));
+    row("plan without changes", &size, ours, "apply, the request", request);
+    if profiles == 10_000 {
+        octodns(ours);
+        terraform(ours);
+    }
+}
+
+/// The time from the sending of the changeset to its answer.
+fn apply(trial: &Trial) -> Duration {
+    let repository = Repository::open(trial.folder.path()).unwrap();
+    let desired = repository.load(&"dev".parse().unwrap()).unwrap_or_else(|report| panic!("{}", report.human()));
+    let client = Client::new(trial.address(), trial.token().to_owned().into(), &Options::default()).unwrap();
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    let state = runtime.block_on(client.state()).unwrap();
+    let request = Request { desired: &desired, state: &state, service: trial.address(), source: Source::default(), only: &[], allowances: Allowances::default() };
+    let mut planned = reconcile::plan(&request).unwrap();
+    let files = sealed::needed(&desired, &state, &planned.changeset);
+    sealed::attach(&mut planned.changeset, &files, trial.folder.path()).unwrap();
+    let started = Instant::now();
+    runtime.block_on(client.apply(&planned.changeset, false)).unwrap();
+    started.elapsed()
+}
+
+fn insert_the_same_rows(trial: &Trial) -> Duration {
+    let read = rusqlite::Connection::open_with_flags(trial.path(".data/store.sqlite"), rusqlite::OpenFlags::SQLITE_OPEN_READ_ONLY).unwrap();
+    let rows: Vec<(String, String)> =
+        read.prepare("SELECT name, state FROM profile").unwrap().query_map([], |row| Ok((row.get(0)?, row.get(1)?))).unwrap().map(Result::unwrap).collect();
+    let history: Vec<(String, i64, String)> = read
+        .prepare("SELECT name, generation, live FROM profile_history")
+        .unwrap()
+        .query_map([], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))
+        .unwrap()
+        .map(Result::unwrap)
+        .collect();
+    (0..3)
+        .map(|round| {
+            let path = trial.path(&format!("baseline-{round}.sqlite"));
+            SqliteStore::make_old(&path, 2).unwrap();
+            let mut connection = rusqlite::Connection::open(&path).unwrap();
+            connection.pragma_update(None, "journal_mode", "wal").unwrap();
+            connection.pragma_update(None, "synchronous", "full").unwrap();
+            let started = Instant::now();
+            let transaction = connection.transaction().unwrap();
+            transaction.execute("INSERT INTO generation (number, document, settings) VALUES (1, '{}', '{}')", []).unwrap();
+            {
+                let mut insert = transaction.prepare("INSERT INTO profile (name, state) VALUES (?1, ?2)").unwrap();
+                for (name, state) in &rows {
+                    insert.execute((name, state)).unwrap();
+                }
+                let mut insert = transaction.prepare("INSERT INTO profile_history (name, generation, live) VALUES (?1, ?2, ?3)").unwrap();
+                for (name, generation, live) in &history {
+                    insert.execute((name, generation, live)).unwrap();
+                }
+            }
+            transaction.commit().unwrap();
+            started.elapsed()
+        })
+        .min()
+        .unwrap()
+}
+
+/// 10,000 records in 100 zones, YAML against YAML, nothing to do.
+fn octodns(ours: Duration) {
+    let Some(program) = optional_tool("octodns-sync") else { return };
+    let trial = Trial::empty();
+    let mut config = "providers:\n  one: { class: octodns.provider.yaml.YamlProvider, directory: ./one, default_ttl: 300 }\n  two: { class: octodns.provider.yaml.YamlProvider, directory: ./two, default_ttl: 300 }\nzones:\n".to_owned();
+    for zone in 0..100 {
+        config.push_str(&format!("  zone{zone}.example.com.: {{ sources: [one], targets: [two] }}\n"));
+        let records: String = (0..100).map(|record| format!("r{record:03}:\n  type: A\n  value: 192.0.2.{}\n", record % 250)).collect();
+        for side in ["one", "two"] {
+            trial.write(&format!("{side}/zone{zone}.example.com.yaml"), &records);
+        }
+    }
+    trial.write("config.yaml", config);
+    let theirs = best(2, || {
+        let ended = Command::new(&program).args(["--config-file", "config.yaml", "--quiet"]).current_dir(trial.folder.path()).stdout(Stdio::null()).stderr(Stdio::null()).status().unwrap();
+        assert!(ended.success());
+    });
+    row("plan without changes", "10,000 profiles", ours, "octodns-sync, 10,000 records in 100 zones", theirs);
+}
+
+/// 2,000 resources that need no provider, nothing to do. Compared by the resource.
+fn terraform(ours: Duration) {
+    if Command::new("terraform").arg("version").stdout(Stdio::null()).stderr(Stdio::null()).status().is_err() {
+        return;
+    }
+    let trial = Trial::empty();
+    let resources: String = (0..2000).map(|number| format!("resource \"terraform_data\" \"r{number}\" {{\n  input = \"profile {number}\"\n}}\n")).collect();
+    trial.write("main.tf", resources);
+    let run = |arguments: &[&str]| {
+        let ended = Command::new("terraform").args(arguments).current_dir(trial.folder.path()).stdout(Stdio::null()).stderr(Stdio::null()).status().unwrap();
+        assert!(ended.success(), "terraform {arguments:?}");
+    };
+    run(&["init", "-input=false"]);
+    run(&["apply", "-auto-approve", "-input=false"]);
+    let theirs = best(1, || run(&["plan", "-input=false"]));
+    row("plan without changes, a profile", "10,000 against 2,000", ours / 10_000, "terraform plan, a resource", theirs / 2000);
+}
+
+/// A program that `benches/run` puts into `target/tools`.
+fn optional_tool(name: &str) -> Option<PathBuf> {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("target/tools/python-benches/bin").join(name);
+    path.is_file().then_some(path)
+}
