@@ -2,6 +2,7 @@
 
 use std::collections::HashSet;
 
+use age::plugin::RecipientPluginV1;
 use age_core::format::{FileKey, Stanza};
 use sha2::{Digest as _, Sha256};
 
@@ -35,10 +36,20 @@ pub enum RecipientsError {
 }
 
 /// The fingerprint of a recipient: the first 16 hexadecimal digits of the SHA-256 of its text, without a comment.
+/// Age recipients may be written in upper case (for a QR code) and are the same.
 pub fn fingerprint(recipient: &str) -> String {
-    let bare: Vec<&str> =
-        recipient.split_whitespace().take(if recipient.starts_with("ssh-") { 2 } else { 1 }).collect();
-    Sha256::digest(bare.join(" ").as_bytes()).iter().take(8).map(|byte| format!("{byte:02x}")).collect()
+    let mut words = recipient.split_whitespace();
+    let first = words.next().unwrap_or_default();
+    let bare = match words.next() {
+        Some(key) if first.starts_with("ssh-") => format!("{first} {key}"),
+        _ => first.to_ascii_lowercase(),
+    };
+    Sha256::digest(bare.as_bytes()).iter().take(8).map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// Whether a text could be a fingerprint.
+pub(super) fn is_fingerprint(text: &str) -> bool {
+    text.len() == 16 && text.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'))
 }
 
 impl Recipients {
@@ -97,25 +108,25 @@ fn parse_one(line: &str, callbacks: &impl age::Callbacks) -> Result<Box<dyn age:
     if let Ok(recipient) = line.parse::<age::tagpq::Recipient>() {
         return Ok(Box::new(recipient));
     }
-    if line.starts_with("age1pq1") {
-        return Err("the hybrid post-quantum recipients `age1pq1` cannot be sealed to yet; `age1tagpq1` can".to_owned());
-    }
     if let Ok(recipient) = line.parse::<age::plugin::Recipient>() {
-        let name = recipient.plugin().to_owned();
-        return match age::plugin::RecipientPluginV1::new(&name, &[recipient], &[], callbacks.clone()) {
-            Ok(plugin) => Ok(Box::new(Plugin(plugin))),
-            Err(_) => Err(format!("the plugin `age-plugin-{name}` is not installed or does not start")),
-        };
+        return Ok(Box::new(Plugin { recipient, callbacks: callbacks.clone() }));
     }
     Err("write an age recipient (`age1...`), an SSH public key, or a plugin's recipient".to_owned())
 }
 
-/// A plugin runs as a process of its own, so it may be shared.
-struct Plugin<C: age::Callbacks>(age::plugin::RecipientPluginV1<C>);
+/// A plugin's recipient. The plugin is looked for when something is sealed: whoever only reads the file, such as
+/// `check`, does not need it. `age1pq1...` is such a recipient too, of the plugin `pq` that comes with age 1.3.
+struct Plugin<C: age::Callbacks> {
+    recipient: age::plugin::Recipient,
+    callbacks: C,
+}
 
 impl<C: age::Callbacks> age::Recipient for Plugin<C> {
     fn wrap_file_key(&self, file_key: &FileKey) -> Result<(Vec<Stanza>, HashSet<String>), age::EncryptError> {
-        self.0.wrap_file_key(file_key)
+        let recipients = std::slice::from_ref(&self.recipient);
+        RecipientPluginV1::new(self.recipient.plugin(), recipients, &[], self.callbacks.clone())
+            .map_err(age::EncryptError::PluginResolve)?
+            .wrap_file_key(file_key)
     }
 }
 
