@@ -134,26 +134,37 @@ fn check_one(environment: &Environment, found: &mut Vec<Found>) -> Result<usize,
             );
         }
         let Some(recipients) = &recipients else { continue };
-        if let Some(have) = &header.recipients {
-            for text in recipients.texts().filter(|text| !have.contains(&fingerprint(text))) {
-                report(Code::RecipientMissing, format!("it is not addressed to {}", beginning(text)), rekey.clone());
+        match &header.recipients {
+            Some(have) => {
+                for text in recipients.texts().filter(|text| !have.contains(&fingerprint(text))) {
+                    report(
+                        Code::RecipientMissing,
+                        format!("it is not addressed to {}", beginning(text)),
+                        rekey.clone(),
+                    );
+                }
+                let stale =
+                    have.iter().filter(|print| !recipients.fingerprints().any(|own| own == print.as_str())).count();
+                if stale > 0 {
+                    report(
+                        Code::RecipientMissing,
+                        format!("it is addressed to {stale} recipient(s) that recipients.txt does not have"),
+                        format!("{rekey}. They can still open what Git remembers: change the value too."),
+                    );
+                }
             }
-            let stale = have.iter().filter(|print| !recipients.fingerprints().any(|own| own == print.as_str())).count();
-            if stale > 0 {
-                report(
-                    Code::RecipientMissing,
-                    format!("it is addressed to {stale} recipient(s) that recipients.txt does not have"),
-                    format!("{rekey}. They can still open what Git remembers: change the value too."),
-                );
-            }
-        } else {
-            let wanted = recipients.texts().count();
-            if header.kinds.len() != wanted {
-                report(
-                    Code::RecipientMissing,
-                    format!("it is addressed to {} recipients, and recipients.txt has {wanted}", header.kinds.len()),
-                    rekey.clone(),
-                );
+            None => {
+                let wanted = recipients.texts().count();
+                if header.kinds.len() != wanted {
+                    report(
+                        Code::RecipientMissing,
+                        format!(
+                            "it is addressed to {} recipients, and recipients.txt has {wanted}",
+                            header.kinds.len()
+                        ),
+                        rekey.clone(),
+                    );
+                }
             }
         }
     }
