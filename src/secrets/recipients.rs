@@ -27,6 +27,8 @@ pub enum RecipientsError {
     Line {
         /// The line, from 1.
         line: usize,
+        /// The column that the line's text begins in, from 1.
+        column: usize,
         /// Why not.
         why: String,
     },
@@ -59,11 +61,13 @@ impl Recipients {
         let mut entries: Vec<Entry> = Vec::new();
         let text = text.strip_prefix('\u{feff}').unwrap_or(text);
         for (index, line) in text.lines().enumerate() {
+            let column = 1 + line.chars().take_while(|c| c.is_whitespace()).count();
             let line = line.trim();
             if line.is_empty() || line.starts_with('#') {
                 continue;
             }
-            let recipient = parse_one(line, callbacks).map_err(|why| RecipientsError::Line { line: index + 1, why })?;
+            let wrong = |why| RecipientsError::Line { line: index + 1, column, why };
+            let recipient = parse_one(line, callbacks).map_err(wrong)?;
             let fingerprint = fingerprint(line);
             if !entries.iter().any(|entry| entry.fingerprint == fingerprint) {
                 entries.push(Entry { text: line.to_owned(), fingerprint, recipient });
@@ -93,10 +97,18 @@ fn parse_one(line: &str, callbacks: &impl age::Callbacks) -> Result<Box<dyn age:
             "it is an identity, the private half; take it out of the repository and do not use it again".to_owned()
         );
     }
-    if line.starts_with("ssh-") {
-        return match line.parse::<age::ssh::Recipient>() {
-            Ok(recipient) => Ok(Box::new(recipient)),
-            Err(_) => Err("only ssh-ed25519 and ssh-rsa keys of 2048 to 16384 bits can be recipients".to_owned()),
+    if line.chars().any(char::is_control) {
+        return Err("there are control characters in it".to_owned());
+    }
+    if line.starts_with("ssh-") || line.starts_with("ecdsa-") || line.starts_with("sk-") {
+        let key = line.parse::<age::ssh::Recipient>().map_err(|_| {
+            "only whole ssh-ed25519 keys, and ssh-rsa keys of 2048 to 16384 bits, can be recipients".to_owned()
+        })?;
+        // age reads a key as far as it goes. What follows it without a space would be part of the fingerprint.
+        return if line.split_whitespace().take(2).eq(key.to_string().split_whitespace()) {
+            Ok(Box::new(key))
+        } else {
+            Err("the SSH key is followed by something that does not belong to it".to_owned())
         };
     }
     if let Ok(recipient) = line.parse::<age::x25519::Recipient>() {

@@ -1,12 +1,15 @@
 //! `mailwright secrets check`: whether every file parses, and is addressed to everyone that it should be.
 
-use serde_json::json;
+use std::path::Path;
 
-use super::{CliError, Context, Environment, Exit, files, read_age, recipients};
+use serde_json::json;
+use zeroize::Zeroizing;
+
+use super::{CliError, Context, Environment, Exit, Files, files, is_open_to_all, read_age, recipients};
 use crate::{
     cli::plan::{self, Format},
     model::{Code, EnvironmentName, code::Severity},
-    secrets::{Header, fingerprint},
+    secrets::{Header, Recipients, ServiceIdentity, fingerprint},
 };
 
 /// Check that every secret parses and is addressed to everyone in recipients.txt
@@ -89,7 +92,7 @@ fn check_one(environment: &Environment, found: &mut Vec<Found>) -> Result<usize,
     let used = environment.repository.used_secrets(name);
     let rekey = format!("mailwright secrets rekey {name}");
     for (reference, profiles) in &used {
-        if !present.iter().any(|(own, _)| own == reference) {
+        if !present.secrets.iter().any(|(own, _)| own == reference) {
             let users = profiles.iter().map(|profile| format!("`{profile}`")).collect::<Vec<_>>().join(", ");
             found.push(Found {
                 file: crate::config::Repository::secret_path(name, reference).display().to_string(),
@@ -111,7 +114,8 @@ fn check_one(environment: &Environment, found: &mut Vec<Found>) -> Result<usize,
             None
         }
     };
-    for (reference, path) in &present {
+    strangers(root, name, &present, recipients.as_ref(), found)?;
+    for (reference, path) in &present.secrets {
         let mut report = |code: Code, message: String, remedy: String| {
             found.push(Found { file: path.display().to_string(), code, message, remedy });
         };
@@ -153,6 +157,7 @@ fn check_one(environment: &Environment, found: &mut Vec<Found>) -> Result<usize,
                     );
                 }
             }
+            // Without the mark of ours, only their number can be told.
             None => {
                 let wanted = recipients.texts().count();
                 if header.kinds.len() != wanted {
@@ -168,7 +173,52 @@ fn check_one(environment: &Environment, found: &mut Vec<Found>) -> Result<usize,
             }
         }
     }
-    Ok(present.len())
+    Ok(present.secrets.len())
+}
+
+/// What should not lie there: files that are no secret's, private keys, the public recipient in earnest.
+fn strangers(
+    root: &Path,
+    name: &EnvironmentName,
+    present: &Files,
+    recipients: Option<&Recipients>,
+    found: &mut Vec<Found>,
+) -> Result<(), CliError> {
+    for path in &present.strange {
+        found.push(Found {
+            file: path.display().to_string(),
+            code: Code::UnexpectedFile,
+            message: "this is not the file of a secret".to_owned(),
+            remedy:
+                "A secret is secrets/ENV/NAME/KEY.age. If this holds a value in clear: remove it, and change the value."
+                    .to_owned(),
+        });
+    }
+    for path in &present.beside {
+        let text = Zeroizing::new(read_age(root, path)?);
+        let holds_key = text.windows(15).any(|part| part.eq_ignore_ascii_case(b"AGE-SECRET-KEY-"))
+            || text.windows(12).any(|part| part == b"PRIVATE KEY-");
+        let is_public = std::str::from_utf8(&text)
+            .is_ok_and(|text| ServiceIdentity::parse(&text.to_owned().into()).is_ok_and(|key| key.is_public()));
+        if holds_key && !is_public {
+            found.push(Found {
+                file: path.display().to_string(),
+                code: Code::LooksSecret,
+                message: "there is a private key in it".to_owned(),
+                remedy: "Remove the file, take its recipient out of recipients.txt, and change every value that it could open.".to_owned(),
+            });
+        }
+    }
+    if recipients.is_some_and(|recipients| is_open_to_all(root, name, recipients)) {
+        found.push(Found {
+            file: super::recipients_path(name).display().to_string(),
+            code: Code::PublicIdentity,
+            message: "it names the public recipient of the examples: everybody can open what is sealed to it"
+                .to_owned(),
+            remedy: format!("Take it out, run `mailwright secrets rekey {name}`, and change every value."),
+        });
+    }
+    Ok(())
 }
 
 fn beginning(recipient: &str) -> String {

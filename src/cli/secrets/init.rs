@@ -29,7 +29,8 @@ impl Init {
     pub(super) fn run(self, context: &Context) -> Result<Exit, CliError> {
         let environment = Environment::find(context, &self.environment)?;
         let path = recipients_path(&environment.name);
-        let target = environment.repository.root().join(&path);
+        let root = environment.repository.root();
+        let target = root.join(&path);
         if target.exists() {
             return Err(CliError::coded(Code::RecipientsInvalid, format!("`{}` is there already", path.display()))
                 .remedy(format!("Edit it, and run `mailwright secrets rekey {}`.", environment.name)));
@@ -54,6 +55,13 @@ impl Init {
                     ),
                 )
                 .remedy("Correct the address. A service serves one environment."));
+            }
+            if info.demo && !root.join("secrets").join(environment.name.as_str()).join("demo-identity.txt").is_file() {
+                return Err(CliError::coded(
+                    Code::PublicIdentity,
+                    format!("the service at {} runs with the public identity of the examples", client.address()),
+                )
+                .remedy("Start it without `--demo`, so that it makes an identity of its own."));
             }
             let _ = writeln!(text, "\n# the service at {}\n{}", client.address(), info.recipient);
         }
