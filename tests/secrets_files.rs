@@ -1,5 +1,6 @@
 //! What must hold of age files: whoever is addressed opens them, nobody changes them unseen, and what the header
 //! says without a key is what was put there.
+#![allow(clippy::expect_used, clippy::panic, reason = "a test ends there")]
 
 use std::{
     path::Path,

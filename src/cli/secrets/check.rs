@@ -149,6 +149,17 @@ fn check_one(environment: &Environment, found: &mut Vec<Found>) -> Result<usize,
                 }
                 let stale =
                     have.iter().filter(|print| !recipients.fingerprints().any(|own| own == print.as_str())).count();
+                if header.kinds.len() < have.len() {
+                    report(
+                        Code::RecipientMissing,
+                        format!(
+                            "its header names {} recipients and has keys for {} only",
+                            have.len(),
+                            header.kinds.len()
+                        ),
+                        format!("Seal the value: mailwright secrets set {name} {reference}"),
+                    );
+                }
                 if stale > 0 {
                     report(
                         Code::RecipientMissing,
