@@ -1,5 +1,5 @@
 //! `mailwright secrets`, as an operator uses it. The canary is the value: it may appear nowhere.
-#![allow(clippy::unwrap_used, clippy::panic, reason = "a test ends there")]
+#![allow(clippy::unwrap_used, clippy::panic, clippy::disallowed_methods, reason = "a test ends there")]
 
 mod support;
 

@@ -50,7 +50,7 @@ pub enum IdentityError {
 impl Identities {
     /// Adds the identities of a file. `callbacks` ask the user for a passphrase where one is needed, and not before
     /// a file turns up that the key could open.
-    pub fn add_file(&mut self, path: &Path, callbacks: &(impl Callbacks + Sync)) -> Result<(), IdentityError> {
+    pub fn add_file(&mut self, path: &Path, callbacks: &impl Callbacks) -> Result<(), IdentityError> {
         let bytes = read(path).map_err(|source| IdentityError::Unreadable { path: path.to_owned(), source })?;
         let wrong = |why: &str| IdentityError::NotAnIdentity { path: path.to_owned(), why: why.to_owned() };
         let name = path.display().to_string();
@@ -82,7 +82,7 @@ impl Identities {
     }
 
     /// Adds a passphrase, for files that were sealed with one (`age -p`). It is asked for when such a file turns up.
-    pub fn add_passphrase(&mut self, callbacks: &(impl Callbacks + Sync)) {
+    pub fn add_passphrase(&mut self, callbacks: &impl Callbacks) {
         self.keys.push(Box::new(Passphrase { callbacks: callbacks.clone() }));
     }
 

@@ -5,11 +5,11 @@
 //! the file knows that nobody put the stanza there afterwards; whoever cannot open it reads it all the same, which
 //! is how `check` tells who a file is addressed to and how a plan tells "rotated" from "resealed".
 //!
-//! * [`Header`]: what a file tells without a key
-//! * [`Recipients`], which are those of `recipients.txt`
-//! * [`seal()`], [`rekey()`] and [`open()`]: the three things done to a file
-//! * [`Identities`]: the keys of an operator
-//! * [`ServiceIdentity`]: the key of the service
+//! * [`Header`][]: what a file tells without a key
+//! * [`Recipients`][]: `recipients.txt`
+//! * [`seal()`], [`rekey()`], [`open()`]: the three things done to a file
+//! * [`Identities`][]: the keys of an operator
+//! * [`ServiceIdentity`][]: the key of the service
 //!
 //! Plaintext lives in `secrecy`'s types and is wiped when dropped. Nothing here prints or writes a file.
 

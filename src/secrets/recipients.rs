@@ -4,9 +4,9 @@ use std::collections::HashSet;
 
 use age::plugin::RecipientPluginV1;
 use age_core::format::{FileKey, Stanza};
-use sha2::{Digest as _, Sha256};
 
 use super::{header::STANZA_TAG, seal::ValueId};
+use crate::model::Digest;
 
 /// The recipients of an environment's secrets.
 pub struct Recipients {
@@ -46,7 +46,8 @@ pub fn fingerprint(recipient: &str) -> String {
         Some(key) if first.starts_with("ssh-") => format!("{first} {key}"),
         _ => first.to_ascii_lowercase(),
     };
-    Sha256::digest(bare.as_bytes()).iter().take(8).map(|byte| format!("{byte:02x}")).collect()
+    // The digest's own text, after its `sha256:`.
+    Digest::of_bytes(bare.as_bytes()).as_str().chars().skip(7).take(16).collect()
 }
 
 /// Whether a text could be a fingerprint.

@@ -90,7 +90,6 @@ fn check_one(environment: &Environment, found: &mut Vec<Found>) -> Result<usize,
     let (root, name) = (environment.repository.root(), &environment.name);
     let present = files(root, name)?;
     let used = environment.repository.used_secrets(name);
-    let rekey = format!("mailwright secrets rekey {name}");
     for (reference, profiles) in &used {
         if !present.secrets.iter().any(|(own, _)| own == reference) {
             let users = profiles.iter().map(|profile| format!("`{profile}`")).collect::<Vec<_>>().join(", ");
@@ -137,54 +136,35 @@ fn check_one(environment: &Environment, found: &mut Vec<Found>) -> Result<usize,
                 "Remove the file, or name it where it belongs.".to_owned(),
             );
         }
-        let Some(recipients) = &recipients else { continue };
-        match &header.recipients {
-            Some(have) => {
-                for text in recipients.texts().filter(|text| !have.contains(&fingerprint(text))) {
-                    report(
-                        Code::RecipientMissing,
-                        format!("it is not addressed to {}", beginning(text)),
-                        rekey.clone(),
-                    );
-                }
-                let stale =
-                    have.iter().filter(|print| !recipients.fingerprints().any(|own| own == print.as_str())).count();
-                if header.kinds.len() < have.len() {
-                    report(
-                        Code::RecipientMissing,
-                        format!(
-                            "its header names {} recipients and has keys for {} only",
-                            have.len(),
-                            header.kinds.len()
-                        ),
-                        format!("Seal the value: mailwright secrets set {name} {reference}"),
-                    );
-                }
-                if stale > 0 {
-                    report(
-                        Code::RecipientMissing,
-                        format!("it is addressed to {stale} recipient(s) that recipients.txt does not have"),
-                        format!("{rekey}. They can still open what Git remembers: change the value too."),
-                    );
-                }
-            }
-            // Without the mark of ours, only their number can be told.
-            None => {
-                let wanted = recipients.texts().count();
-                if header.kinds.len() != wanted {
-                    report(
-                        Code::RecipientMissing,
-                        format!(
-                            "it is addressed to {} recipients, and recipients.txt has {wanted}",
-                            header.kinds.len()
-                        ),
-                        rekey.clone(),
-                    );
-                }
-            }
+        for message in recipients.iter().flat_map(|recipients| misaddressed(&header, recipients)) {
+            report(Code::RecipientMissing, message, format!("mailwright secrets rekey {name}"));
         }
     }
     Ok(present.secrets.len())
+}
+
+/// How a file's header and the recipients differ. Of a file without our mark only the number of keys can be told.
+fn misaddressed(header: &Header, recipients: &Recipients) -> Vec<String> {
+    let (keys, wanted) = (header.kinds.len(), recipients.texts().count());
+    let Some(named) = &header.recipients else {
+        let differs = keys != wanted;
+        return differs
+            .then(|| format!("it has keys for {keys}, and recipients.txt names {wanted}"))
+            .into_iter()
+            .collect();
+    };
+    let lacking = recipients.texts().filter(|text| !named.contains(&fingerprint(text)));
+    let mut messages: Vec<String> = lacking.map(|text| format!("it is not addressed to {}", beginning(text))).collect();
+    let stale = named.iter().filter(|print| !recipients.fingerprints().any(|own| own == print.as_str())).count();
+    if stale > 0 {
+        messages.push(format!(
+            "it is addressed to {stale} that recipients.txt does not name; they can open what Git remembers, so change the value too"
+        ));
+    }
+    if keys < named.len() {
+        messages.push(format!("its header names {} and has keys for {keys} only", named.len()));
+    }
+    messages
 }
 
 /// What should not lie there: files that are no secret's, private keys, the public recipient in earnest.
