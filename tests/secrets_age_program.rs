@@ -3,7 +3,10 @@
 
 mod support;
 
-use std::{fs, process::Stdio};
+use std::{
+    fs,
+    process::{Command, Stdio},
+};
 
 use mailwright::secrets::{Header, Identities, OpenError, Recipients, ServiceIdentity, ValueId, open, rekey};
 use secrecy::ExposeSecret as _;
@@ -18,13 +21,13 @@ const VALUE: &str = "correct horse battery staple";
 fn trial() -> (Trial, String) {
     let trial = Trial::small();
     finish({
-        let mut command = tools::command("age-keygen");
+        let mut command = Command::new(tools::tool("age-keygen"));
         command.arg("-o").arg(trial.path("key.txt"));
         command
     })
     .code(0);
     let recipient = finish({
-        let mut command = tools::command("age-keygen");
+        let mut command = Command::new(tools::tool("age-keygen"));
         command.arg("-y").arg(trial.path("key.txt"));
         command
     })
@@ -38,7 +41,7 @@ fn trial() -> (Trial, String) {
 }
 
 fn age(trial: &Trial, arguments: &[&str]) -> Ran {
-    let mut command = tools::command("age");
+    let mut command = Command::new(tools::tool("age"));
     command.args(arguments).current_dir(trial.folder.path()).stdin(Stdio::null());
     finish(command)
 }
@@ -120,7 +123,7 @@ fn a_service_identity_is_an_identity_file_of_age() {
     let trial = Trial::small();
     let identity = ServiceIdentity::generate();
     trial.write("identity.txt", identity.to_file().expose_secret());
-    let mut keygen = tools::command("age-keygen");
+    let mut keygen = Command::new(tools::tool("age-keygen"));
     keygen.arg("-y").arg(trial.path("identity.txt"));
     assert_eq!(finish(keygen).code(0).stdout.trim(), identity.recipient());
 }

@@ -163,7 +163,7 @@ fn what_is_typed_is_hidden_and_asked_for_twice() {
     let operator = Operator::new();
     let typed = |lines: &str| {
         operator.trial.write("typed", lines);
-        let mut terminal = tools::command("python");
+        let mut terminal = Command::new(tools::tool("python"));
         clean(&mut terminal);
         let typist = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures/typist.py");
         terminal.arg(typist).args([PROGRAM, "secrets", "set", "dev", "relay/password"]);

@@ -149,7 +149,7 @@ fn misaddressed(header: &Header, recipients: &Recipients) -> Vec<String> {
     let Some(named) = &header.recipients else {
         let differs = keys != wanted;
         return differs
-            .then(|| format!("it has keys for {keys}, and recipients.txt names {wanted}"))
+            .then(|| format!("it is addressed to {keys} recipients, and recipients.txt has {wanted}"))
             .into_iter()
             .collect();
     };
@@ -158,11 +158,11 @@ fn misaddressed(header: &Header, recipients: &Recipients) -> Vec<String> {
     let stale = named.iter().filter(|print| !recipients.fingerprints().any(|own| own == print.as_str())).count();
     if stale > 0 {
         messages.push(format!(
-            "it is addressed to {stale} that recipients.txt does not name; they can open what Git remembers, so change the value too"
+            "it is addressed to {stale} recipient(s) that recipients.txt does not have; they can open what Git remembers, so change the value too"
         ));
     }
     if keys < named.len() {
-        messages.push(format!("its header names {} and has keys for {keys} only", named.len()));
+        messages.push(format!("its header names {} recipients and has keys for {keys} only", named.len()));
     }
     messages
 }
