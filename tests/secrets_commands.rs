@@ -212,7 +212,11 @@ fn init_asks_the_service_for_its_recipient_and_refuses_the_public_one() {
     let mut demo = Trial::small();
     demo.serve();
     assert!(demo.run(&from_service).code(1).stderr.contains("MW0224"));
+    let public = ServiceIdentity::demo().unwrap().recipient();
+    assert!(demo.run(&["secrets", "init", "dev", &public]).code(1).stderr.contains("MW0224"));
     assert!(!demo.path("secrets/dev/recipients.txt").exists());
+    demo.write("secrets/dev/demo-identity.txt", mailwright::secrets::DEMO_IDENTITY);
+    demo.run(&from_service).code(0);
 }
 
 #[test]

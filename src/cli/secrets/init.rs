@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use super::{CliError, Context, Environment, Exit, Prompt, recipients_path};
+use super::{CliError, Context, Environment, Exit, Prompt, recipients_path, refuse_public};
 use crate::{cli::ServiceOptions, config::write_atomically, model::Code, secrets::Recipients};
 
 /// Write who the environment's secrets are sealed to
@@ -56,22 +56,17 @@ impl Init {
                 )
                 .remedy("Correct the address. A service serves one environment."));
             }
-            if info.demo && !root.join("secrets").join(environment.name.as_str()).join("demo-identity.txt").is_file() {
-                return Err(CliError::coded(
-                    Code::PublicIdentity,
-                    format!("the service at {} runs with the public identity of the examples", client.address()),
-                )
-                .remedy("Start it without `--demo`, so that it makes an identity of its own."));
-            }
             let _ = writeln!(text, "\n# the service at {}\n{}", client.address(), info.recipient);
         }
         for recipient in &self.recipients {
             let _ = writeln!(text, "\n{}", recipient.trim());
         }
-        Recipients::parse(&text, &Prompt).map_err(|error| {
+        let recipients = Recipients::parse(&text, &Prompt).map_err(|error| {
             CliError::coded(Code::RecipientsInvalid, format!("no file was written: {error}"))
                 .remedy("Name at least one recipient, or give `--from-service`. An identity (AGE-SECRET-KEY-...) is the private half and does not belong here.")
         })?;
+        // It may be the service that told it: one that was started with `--demo`.
+        refuse_public(&environment, &recipients)?;
         let failed = |error: std::io::Error| {
             CliError::coded(Code::Unreadable, format!("cannot write `{}`: {error}", path.display()))
         };

@@ -207,11 +207,11 @@ fn refuse_public(environment: &Environment, recipients: &Recipients) -> Result<(
     Err(CliError::coded(
         Code::PublicIdentity,
         format!(
-            "recipients.txt of `{}` names the public recipient of the examples: everybody could open the value",
+            "the recipients of `{}` include the public one of the examples: everybody could open what is sealed",
             environment.name
         ),
     )
-    .remedy("Take it out of recipients.txt, and name the service's own recipient."))
+    .remedy("Name the recipient of a service that was started without `--demo`. An example says what it is by a copy of demo-identity.txt beside recipients.txt."))
 }
 
 /// A secret's name, well formed or refused.
