@@ -160,6 +160,7 @@ fn generated_environments_apply_to_an_empty_plan_and_import_to_one() {
         let mut trial = Trial::empty();
         trial.write("environments/dev/environment.yaml", "companies: [A, B, C1, D222]\nunserved: [{ reason: all }]\n");
         trial.write("secrets/dev/recipients.txt", mailwright::secrets::ServiceIdentity::demo().unwrap().recipient());
+        trial.write("secrets/dev/demo-identity.txt", mailwright::secrets::DEMO_IDENTITY);
         for (name, stored) in &profiles {
             let mut profile = stored.profile.clone();
             profile.from.get_or_insert(mailwright::model::Mailbox { address: "a@example.com".to_owned(), name: None });

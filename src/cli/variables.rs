@@ -44,12 +44,13 @@ pub(crate) fn check() -> Result<(), CliError> {
 /// The user's own folder.
 #[expect(clippy::disallowed_methods, reason = "this is the one place that reads them")]
 pub(crate) fn home() -> Option<std::path::PathBuf> {
-    std::env::var_os("HOME").filter(|value| !value.is_empty()).map(Into::into)
+    let name = if cfg!(windows) { "USERPROFILE" } else { "HOME" };
+    std::env::var_os(name).filter(|value| !value.is_empty()).map(Into::into)
 }
 
 /// Where the user's configuration is, if not in the usual place.
 pub(crate) fn config_home() -> Option<std::path::PathBuf> {
-    read("XDG_CONFIG_HOME").map(Into::into)
+    read("XDG_CONFIG_HOME").or_else(|| if cfg!(windows) { read("APPDATA") } else { None }).map(Into::into)
 }
 
 /// The user's folder in memory.

@@ -1,11 +1,24 @@
 //! The keys of an operator: age identity files (plain or protected by a passphrase), SSH keys, plugins.
 
-use std::path::{Path, PathBuf};
+use std::{
+    cell::RefCell,
+    io::Read as _,
+    path::{Path, PathBuf},
+};
 
-use age::{Callbacks, IdentityFile, armor::ArmoredReader, ssh};
+use age::{Callbacks, DecryptError, IdentityFile, armor::ArmoredReader, ssh};
+use age_core::format::{FileKey, Stanza};
+use base64::{
+    Engine as _,
+    prelude::{BASE64_STANDARD, BASE64_STANDARD_NO_PAD},
+};
+use sha2::{Digest as _, Sha256};
 use zeroize::Zeroizing;
 
 use super::seal::MAX_WORK_FACTOR;
+
+/// The largest identity file, in bytes: room for a thousand identities.
+const IDENTITY_FILE_LIMIT: usize = 128 * 1024;
 
 /// The keys of an operator.
 #[derive(Default)]
@@ -35,17 +48,15 @@ pub enum IdentityError {
 }
 
 impl Identities {
-    /// Adds the identities of a file. `callbacks` ask the user for a passphrase where one is needed.
+    /// Adds the identities of a file. `callbacks` ask the user for a passphrase where one is needed, and not before
+    /// a file turns up that the key could open.
     pub fn add_file(&mut self, path: &Path, callbacks: &impl Callbacks) -> Result<(), IdentityError> {
-        let bytes = Zeroizing::new(
-            std::fs::read(path).map_err(|source| IdentityError::Unreadable { path: path.to_owned(), source })?,
-        );
+        let bytes = read(path).map_err(|source| IdentityError::Unreadable { path: path.to_owned(), source })?;
         let wrong = |why: &str| IdentityError::NotAnIdentity { path: path.to_owned(), why: why.to_owned() };
         let name = path.display().to_string();
         if bytes.starts_with(b"age-encryption.org/") || bytes.starts_with(b"-----BEGIN AGE ENCRYPTED FILE-----") {
-            let owned: Vec<u8> = bytes.to_vec();
             let encrypted = age::encrypted::Identity::from_buffer(
-                ArmoredReader::new(std::io::Cursor::new(owned)),
+                ArmoredReader::new(std::io::Cursor::new(bytes.to_vec())),
                 Some(name),
                 callbacks.clone(),
                 Some(MAX_WORK_FACTOR),
@@ -55,25 +66,24 @@ impl Identities {
                 .flatten()
                 .ok_or_else(|| wrong("it is an age file, but not one sealed with a passphrase"))?;
             self.keys.push(Box::new(encrypted));
-            return Ok(());
-        }
-        if let Ok(key) = ssh::Identity::from_buffer(bytes.as_slice(), Some(name)) {
-            if let ssh::Identity::Unsupported(_) = key {
-                return Err(wrong("this kind of SSH key cannot be used; ssh-ed25519 and ssh-rsa can"));
-            }
-            self.keys.push(Box::new(key.with_callbacks(callbacks.clone())));
-            return Ok(());
-        }
-        let file = IdentityFile::from_buffer(bytes.as_slice()).map_err(|error| {
+        } else if bytes.starts_with(b"-----BEGIN ") {
+            self.keys.push(Box::new(SshKey::parse(&bytes, name, callbacks.clone()).map_err(wrong)?));
+        } else {
             // age names the line, never what is on it.
-            wrong(&error.to_string())
-        })?;
-        let keys =
-            file.with_callbacks(callbacks.clone()).into_identities().map_err(|error| wrong(&error.to_string()))?;
-        for key in keys {
-            self.keys.push(key);
+            let file = IdentityFile::from_buffer(bytes.as_slice()).map_err(|error| wrong(&error.to_string()))?;
+            let keys =
+                file.with_callbacks(callbacks.clone()).into_identities().map_err(|error| wrong(&error.to_string()))?;
+            if keys.is_empty() {
+                return Err(wrong("there is no identity in it"));
+            }
+            self.keys.extend(keys.into_iter().map(|key| key as Box<dyn age::Identity>));
         }
         Ok(())
+    }
+
+    /// Adds a passphrase, for files that were sealed with one (`age -p`). It is asked for when such a file turns up.
+    pub fn add_passphrase(&mut self, callbacks: &impl Callbacks) {
+        self.keys.push(Box::new(Passphrase { callbacks: callbacks.clone() }));
     }
 
     /// Whether there is none.
@@ -84,5 +94,88 @@ impl Identities {
     /// The keys, as age wants them.
     pub fn iter(&self) -> impl Iterator<Item = &dyn age::Identity> {
         self.keys.iter().map(|key| key.as_ref() as &dyn age::Identity)
+    }
+}
+
+/// Reads an identity file, bounded, into memory that is wiped.
+fn read(path: &Path) -> std::io::Result<Zeroizing<Vec<u8>>> {
+    let mut bytes = Zeroizing::new(Vec::with_capacity(IDENTITY_FILE_LIMIT + 1));
+    std::fs::File::open(path)?.take(IDENTITY_FILE_LIMIT as u64 + 1).read_to_end(&mut bytes)?;
+    if bytes.len() > IDENTITY_FILE_LIMIT {
+        return Err(std::io::Error::other("it is larger than any identity file"));
+    }
+    Ok(bytes)
+}
+
+/// An SSH key. A protected one asks for its passphrase once, and only for a file that is addressed to it; left to
+/// itself, age would ask for every stanza of every file.
+struct SshKey<C: Callbacks> {
+    /// The beginning of the stanzas that are for this key: their tag, and the key's short hash.
+    stanza: (&'static str, String),
+    filename: String,
+    key: RefCell<ssh::Identity>,
+    callbacks: C,
+}
+
+impl<C: Callbacks> SshKey<C> {
+    fn parse(bytes: &[u8], filename: String, callbacks: C) -> Result<Self, &'static str> {
+        const UNFIT: &str = "this kind of SSH key cannot be used; ssh-ed25519 and ssh-rsa can";
+        let key = ssh::Identity::from_buffer(bytes, Some(filename.clone())).map_err(|_| "it is not a whole SSH key")?;
+        let public = ssh::Recipient::try_from(key.clone()).map_err(|_| UNFIT)?.to_string();
+        let (kind, blob) = public.split_once(' ').ok_or(UNFIT)?;
+        let tag = if kind == "ssh-rsa" { "ssh-rsa" } else { "ssh-ed25519" };
+        let hash = Sha256::digest(BASE64_STANDARD.decode(blob).map_err(|_| UNFIT)?);
+        let stanza = (tag, BASE64_STANDARD_NO_PAD.encode(&hash[..4]));
+        Ok(Self { stanza, filename, key: RefCell::new(key), callbacks })
+    }
+
+    fn unlocked(&self) -> Result<ssh::Identity, DecryptError> {
+        let locked = match &*self.key.borrow() {
+            ssh::Identity::Encrypted(key) => key.clone(),
+            other => return Ok(other.clone()),
+        };
+        let passphrase = self
+            .callbacks
+            .request_passphrase(&format!("Passphrase of {}", self.filename))
+            .ok_or(DecryptError::KeyDecryptionFailed)?;
+        let unlocked = ssh::Identity::from(locked.decrypt(passphrase)?);
+        self.key.replace(unlocked.clone());
+        Ok(unlocked)
+    }
+}
+
+impl<C: Callbacks> age::Identity for SshKey<C> {
+    fn unwrap_stanza(&self, stanza: &Stanza) -> Option<Result<FileKey, DecryptError>> {
+        if stanza.tag != self.stanza.0 || stanza.args.first() != Some(&self.stanza.1) {
+            return None;
+        }
+        match self.unlocked() {
+            Ok(key) => key.unwrap_stanza(stanza),
+            Err(error) => Some(Err(error)),
+        }
+    }
+}
+
+/// A passphrase that a file itself was sealed with.
+struct Passphrase<C: Callbacks> {
+    callbacks: C,
+}
+
+impl<C: Callbacks> age::Identity for Passphrase<C> {
+    fn unwrap_stanza(&self, stanza: &Stanza) -> Option<Result<FileKey, DecryptError>> {
+        if stanza.tag != "scrypt" {
+            return None;
+        }
+        let Some(passphrase) = self.callbacks.request_passphrase("Passphrase of the secret's file") else {
+            return Some(Err(DecryptError::KeyDecryptionFailed));
+        };
+        let mut identity = age::scrypt::Identity::new(passphrase);
+        identity.set_max_work_factor(MAX_WORK_FACTOR);
+        identity.unwrap_stanza(stanza).map(|result| {
+            result.map_err(|error| match error {
+                DecryptError::DecryptionFailed => DecryptError::KeyDecryptionFailed,
+                other => other,
+            })
+        })
     }
 }

@@ -5,11 +5,11 @@
 //! the file knows that nobody put the stanza there afterwards; whoever cannot open it reads it all the same, which
 //! is how `check` tells who a file is addressed to and how a plan tells "rotated" from "resealed".
 //!
-//! * [`Header`]: what a file tells without a key
-//! * [`Recipients`], which are those of `recipients.txt`
-//! * [`seal()`], [`rekey()`] and [`open()`]: the three things done to a file
-//! * [`Identities`]: the keys of an operator
-//! * [`ServiceIdentity`]: the key of the service
+//! * [`Header`][]: what a file tells without a key
+//! * [`Recipients`][]: `recipients.txt`
+//! * [`seal()`], [`rekey()`], [`open()`]: the three things done to a file
+//! * [`Identities`][]: the keys of an operator
+//! * [`ServiceIdentity`][]: the key of the service
 //!
 //! Plaintext lives in `secrecy`'s types and is wiped when dropped. Nothing here prints or writes a file.
 
@@ -31,10 +31,18 @@ pub const FILE_LIMIT: usize = 64 * 1024;
 /// The largest secret, in bytes: a certificate chain with its RSA key fits.
 pub const VALUE_LIMIT: usize = 16 * 1024;
 
-/// Whether a value is a mask that some screen or export put in the place of a secret.
+/// Whether a value is a mask that some screen or export put in the place of a secret: stars, bullets, `[masked]`,
+/// `(sensitive value)`, `***redacted***`. A value that merely contains such a thing is none.
 pub fn is_masked(value: &str) -> bool {
+    const WORDS: &[&str] = &["masked", "redacted", "hidden", "sensitive", "sensitive value", "secret value"];
+    let dot = |c: char| matches!(c, '*' | '•' | '●' | '∙' | '·' | '⁎' | '∗' | '○' | '◦' | '■' | '█' | '▪' | '⬤');
     let value = value.trim();
-    let words = ["[masked]", "(sensitive value)", "(sensitive)", "<redacted>", "[redacted]", "**SOPS**"];
-    let same = |c: char| value.chars().count() >= 3 && value.chars().all(|x| x == c);
-    same('*') || same('•') || same('●') || same('x') || same('X') || words.iter().any(|w| value.eq_ignore_ascii_case(w))
+    if value == "**SOPS**" || (value.chars().count() >= 3 && value.chars().all(dot)) {
+        return true;
+    }
+    if value.len() >= 3 && ['x', 'X'].iter().any(|x| value.chars().all(|c| c == *x)) {
+        return true;
+    }
+    let inner = value.trim_matches(|c| dot(c) || matches!(c, '[' | ']' | '(' | ')' | '<' | '>' | '{' | '}'));
+    inner.len() < value.len() && WORDS.iter().any(|word| inner.trim().eq_ignore_ascii_case(word))
 }

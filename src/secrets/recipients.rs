@@ -2,10 +2,11 @@
 
 use std::collections::HashSet;
 
+use age::plugin::RecipientPluginV1;
 use age_core::format::{FileKey, Stanza};
-use sha2::{Digest as _, Sha256};
 
 use super::{header::STANZA_TAG, seal::ValueId};
+use crate::model::Digest;
 
 /// The recipients of an environment's secrets.
 pub struct Recipients {
@@ -26,6 +27,8 @@ pub enum RecipientsError {
     Line {
         /// The line, from 1.
         line: usize,
+        /// The column that the line's text begins in, from 1.
+        column: usize,
         /// Why not.
         why: String,
     },
@@ -35,10 +38,21 @@ pub enum RecipientsError {
 }
 
 /// The fingerprint of a recipient: the first 16 hexadecimal digits of the SHA-256 of its text, without a comment.
+/// Age recipients may be written in upper case (for a QR code) and are the same.
 pub fn fingerprint(recipient: &str) -> String {
-    let bare: Vec<&str> =
-        recipient.split_whitespace().take(if recipient.starts_with("ssh-") { 2 } else { 1 }).collect();
-    Sha256::digest(bare.join(" ").as_bytes()).iter().take(8).map(|byte| format!("{byte:02x}")).collect()
+    let mut words = recipient.split_whitespace();
+    let first = words.next().unwrap_or_default();
+    let bare = match words.next() {
+        Some(key) if first.starts_with("ssh-") => format!("{first} {key}"),
+        _ => first.to_ascii_lowercase(),
+    };
+    // The digest's own text, after its `sha256:`.
+    Digest::of_bytes(bare.as_bytes()).as_str().chars().skip(7).take(16).collect()
+}
+
+/// Whether a text could be a fingerprint.
+pub(super) fn is_fingerprint(text: &str) -> bool {
+    text.len() == 16 && text.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'))
 }
 
 impl Recipients {
@@ -48,11 +62,13 @@ impl Recipients {
         let mut entries: Vec<Entry> = Vec::new();
         let text = text.strip_prefix('\u{feff}').unwrap_or(text);
         for (index, line) in text.lines().enumerate() {
+            let column = 1 + line.chars().take_while(|c| c.is_whitespace()).count();
             let line = line.trim();
             if line.is_empty() || line.starts_with('#') {
                 continue;
             }
-            let recipient = parse_one(line, callbacks).map_err(|why| RecipientsError::Line { line: index + 1, why })?;
+            let wrong = |why| RecipientsError::Line { line: index + 1, column, why };
+            let recipient = parse_one(line, callbacks).map_err(wrong)?;
             let fingerprint = fingerprint(line);
             if !entries.iter().any(|entry| entry.fingerprint == fingerprint) {
                 entries.push(Entry { text: line.to_owned(), fingerprint, recipient });
@@ -82,10 +98,18 @@ fn parse_one(line: &str, callbacks: &impl age::Callbacks) -> Result<Box<dyn age:
             "it is an identity, the private half; take it out of the repository and do not use it again".to_owned()
         );
     }
-    if line.starts_with("ssh-") {
-        return match line.parse::<age::ssh::Recipient>() {
-            Ok(recipient) => Ok(Box::new(recipient)),
-            Err(_) => Err("only ssh-ed25519 and ssh-rsa keys of 2048 to 16384 bits can be recipients".to_owned()),
+    if line.chars().any(char::is_control) {
+        return Err("there are control characters in it".to_owned());
+    }
+    if line.starts_with("ssh-") || line.starts_with("ecdsa-") || line.starts_with("sk-") {
+        let key = line.parse::<age::ssh::Recipient>().map_err(|_| {
+            "only whole ssh-ed25519 keys, and ssh-rsa keys of 2048 to 16384 bits, can be recipients".to_owned()
+        })?;
+        // age reads a key as far as it goes. What follows it without a space would be part of the fingerprint.
+        return if line.split_whitespace().take(2).eq(key.to_string().split_whitespace()) {
+            Ok(Box::new(key))
+        } else {
+            Err("the SSH key is followed by something that does not belong to it".to_owned())
         };
     }
     if let Ok(recipient) = line.parse::<age::x25519::Recipient>() {
@@ -97,25 +121,25 @@ fn parse_one(line: &str, callbacks: &impl age::Callbacks) -> Result<Box<dyn age:
     if let Ok(recipient) = line.parse::<age::tagpq::Recipient>() {
         return Ok(Box::new(recipient));
     }
-    if line.starts_with("age1pq1") {
-        return Err("the hybrid post-quantum recipients `age1pq1` cannot be sealed to yet; `age1tagpq1` can".to_owned());
-    }
     if let Ok(recipient) = line.parse::<age::plugin::Recipient>() {
-        let name = recipient.plugin().to_owned();
-        return match age::plugin::RecipientPluginV1::new(&name, &[recipient], &[], callbacks.clone()) {
-            Ok(plugin) => Ok(Box::new(Plugin(plugin))),
-            Err(_) => Err(format!("the plugin `age-plugin-{name}` is not installed or does not start")),
-        };
+        return Ok(Box::new(Plugin { recipient, callbacks: callbacks.clone() }));
     }
     Err("write an age recipient (`age1...`), an SSH public key, or a plugin's recipient".to_owned())
 }
 
-/// A plugin runs as a process of its own, so it may be shared.
-struct Plugin<C: age::Callbacks>(age::plugin::RecipientPluginV1<C>);
+/// A plugin's recipient. The plugin is looked for when something is sealed: whoever only reads the file, such as
+/// `check`, does not need it. `age1pq1...` is such a recipient too, of the plugin `pq` that comes with age 1.3.
+struct Plugin<C: age::Callbacks> {
+    recipient: age::plugin::Recipient,
+    callbacks: C,
+}
 
 impl<C: age::Callbacks> age::Recipient for Plugin<C> {
     fn wrap_file_key(&self, file_key: &FileKey) -> Result<(Vec<Stanza>, HashSet<String>), age::EncryptError> {
-        self.0.wrap_file_key(file_key)
+        let recipients = std::slice::from_ref(&self.recipient);
+        RecipientPluginV1::new(self.recipient.plugin(), recipients, &[], self.callbacks.clone())
+            .map_err(age::EncryptError::PluginResolve)?
+            .wrap_file_key(file_key)
     }
 }
 

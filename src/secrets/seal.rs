@@ -1,16 +1,16 @@
 //! The three things done to an age file: seal, open, and seal again for others without a new value.
 
-use std::io::{Read as _, Write as _};
+use std::io::{Read, Write as _};
 
 use age::{
-    DecryptError, Decryptor, EncryptError, Encryptor,
-    armor::{ArmoredReader, ArmoredWriter, Format},
+    DecryptError, EncryptError, Encryptor,
+    armor::{ArmoredWriter, Format},
 };
 use base64::{Engine as _, prelude::BASE64_URL_SAFE_NO_PAD};
 use secrecy::{ExposeSecret as _, SecretSlice};
 use zeroize::Zeroizing;
 
-use super::{FILE_LIMIT, Header, NotAge, Recipients, VALUE_LIMIT, is_masked, recipients::Marked};
+use super::{Header, NotAge, Recipients, VALUE_LIMIT, header, is_masked, recipients::Marked};
 
 /// The highest scrypt work factor that is worked off: about half a minute on a slow machine.
 pub(super) const MAX_WORK_FACTOR: u8 = 20;
@@ -23,6 +23,12 @@ impl ValueId {
     /// The id made of 16 random bytes.
     pub fn from_random(bytes: [u8; 16]) -> Self {
         Self(BASE64_URL_SAFE_NO_PAD.encode(bytes))
+    }
+
+    /// An id that stands in a header.
+    pub(super) fn parse(text: &str) -> Option<Self> {
+        let bytes = BASE64_URL_SAFE_NO_PAD.decode(text).ok()?;
+        (bytes.len() == 16).then(|| Self(text.to_owned()))
     }
 
     /// The id as it stands in the header.
@@ -104,7 +110,10 @@ pub fn seal(value: &SecretSlice<u8>, recipients: &Recipients, value_id: &ValueId
         writer.write_all(plain)?;
         writer.finish()?.finish()
     };
-    write().map_err(|error| SealError::Age(error.to_string()))
+    let sealed = write().map_err(|error| SealError::Age(error.to_string()))?;
+    // A file that nobody would read again must not take the place of one that everybody reads.
+    Header::read(&sealed).map_err(|_| SealError::Age("there are more recipients than fit into a file".to_owned()))?;
+    Ok(sealed)
 }
 
 /// Opens an age file with any of the identities. The plaintext is wiped when the result is dropped.
@@ -112,11 +121,22 @@ pub fn open<'a>(
     file: &[u8],
     identities: impl Iterator<Item = &'a dyn age::Identity>,
 ) -> Result<SecretSlice<u8>, OpenError> {
-    if file.len() > FILE_LIMIT {
-        return Err(OpenError::NotAge);
+    let binary = header::binary(file)?;
+    // One after the other, so that a passphrase that is not known does not keep the next key from being tried.
+    let mut failure = OpenError::NotForUs;
+    for identity in identities {
+        match header::decryptor(&binary)?.decrypt(std::iter::once(identity)).map_err(|error| why_not(&error)) {
+            Ok(reader) => return plaintext(reader),
+            Err(OpenError::NotForUs) => {}
+            Err(error @ OpenError::Key(_)) => failure = error,
+            Err(error) => return Err(error),
+        }
     }
-    let decryptor = Decryptor::new_buffered(ArmoredReader::new(file)).map_err(|_| OpenError::NotAge)?;
-    let mut reader = decryptor.decrypt(identities).map_err(|error| why_not(&error))?;
+    header::decryptor(&binary)?;
+    Err(failure)
+}
+
+fn plaintext(mut reader: impl Read) -> Result<SecretSlice<u8>, OpenError> {
     let mut plain = Zeroizing::new(vec![0; VALUE_LIMIT + 1]);
     let mut length = 0;
     while let Some(room) = plain.get_mut(length..).filter(|room| !room.is_empty()) {
@@ -153,7 +173,12 @@ fn why_not(error: &DecryptError) -> OpenError {
     match error {
         DecryptError::NoMatchingKeys => OpenError::NotForUs,
         DecryptError::InvalidMac | DecryptError::DecryptionFailed => OpenError::Tampered,
-        DecryptError::InvalidHeader | DecryptError::Io(_) | DecryptError::UnknownFormat => OpenError::NotAge,
+        DecryptError::InvalidHeader | DecryptError::UnknownFormat => OpenError::NotAge,
+        DecryptError::KeyDecryptionFailed => OpenError::Key("the passphrase is wrong, or none was given".to_owned()),
+        // Not age's own words: they compute a duration, which overflows for the work factor of a hostile file.
+        DecryptError::ExcessiveWork { required, .. } => OpenError::Key(format!(
+            "its passphrase asks for a work factor of {required}, and at most {MAX_WORK_FACTOR} is worked off"
+        )),
         other => OpenError::Key(other.to_string()),
     }
 }

@@ -2,6 +2,8 @@
 
 use age::secrecy::{ExposeSecret as _, SecretSlice, SecretString};
 
+use zeroize::Zeroizing;
+
 use super::{OpenError, open};
 
 /// The identity file of the examples. It is public and guards nothing.
@@ -33,12 +35,18 @@ impl ServiceIdentity {
 
     /// The identity file's text, with comments that say what it is.
     pub fn to_file(&self) -> SecretString {
-        SecretString::from(format!(
-            "# The identity of a Mailwright service. It opens every secret that is sealed to the recipient below.\n\
-             # Keep it with the store's backup, and nowhere else.\n# public key: {}\n{}\n",
-            self.recipient(),
-            self.0.to_string().expose_secret()
-        ))
+        let key = self.0.to_string();
+        // Room for all at once: a string that grows would leave copies of the key behind.
+        let mut text = Zeroizing::new(String::with_capacity(512));
+        text.push_str(
+            "# The identity of a Mailwright service. It opens every secret that is sealed to the recipient below.\n",
+        );
+        text.push_str("# Keep it with the store's backup, and nowhere else.\n# public key: ");
+        text.push_str(&self.recipient());
+        text.push('\n');
+        text.push_str(key.expose_secret());
+        text.push('\n');
+        SecretString::from(text.as_str())
     }
 
     /// The recipient that goes into `recipients.txt`.

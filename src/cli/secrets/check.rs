@@ -1,12 +1,15 @@
 //! `mailwright secrets check`: whether every file parses, and is addressed to everyone that it should be.
 
-use serde_json::json;
+use std::path::Path;
 
-use super::{CliError, Context, Environment, Exit, files, read_age, recipients};
+use serde_json::json;
+use zeroize::Zeroizing;
+
+use super::{CliError, Context, Environment, Exit, Files, files, is_open_to_all, read_age, recipients};
 use crate::{
     cli::plan::{self, Format},
     model::{Code, EnvironmentName, code::Severity},
-    secrets::{Header, fingerprint},
+    secrets::{Header, Recipients, ServiceIdentity, fingerprint},
 };
 
 /// Check that every secret parses and is addressed to everyone in recipients.txt
@@ -87,9 +90,8 @@ fn check_one(environment: &Environment, found: &mut Vec<Found>) -> Result<usize,
     let (root, name) = (environment.repository.root(), &environment.name);
     let present = files(root, name)?;
     let used = environment.repository.used_secrets(name);
-    let rekey = format!("mailwright secrets rekey {name}");
     for (reference, profiles) in &used {
-        if !present.iter().any(|(own, _)| own == reference) {
+        if !present.secrets.iter().any(|(own, _)| own == reference) {
             let users = profiles.iter().map(|profile| format!("`{profile}`")).collect::<Vec<_>>().join(", ");
             found.push(Found {
                 file: crate::config::Repository::secret_path(name, reference).display().to_string(),
@@ -111,7 +113,8 @@ fn check_one(environment: &Environment, found: &mut Vec<Found>) -> Result<usize,
             None
         }
     };
-    for (reference, path) in &present {
+    strangers(root, name, &present, recipients.as_ref(), found)?;
+    for (reference, path) in &present.secrets {
         let mut report = |code: Code, message: String, remedy: String| {
             found.push(Found { file: path.display().to_string(), code, message, remedy });
         };
@@ -133,31 +136,80 @@ fn check_one(environment: &Environment, found: &mut Vec<Found>) -> Result<usize,
                 "Remove the file, or name it where it belongs.".to_owned(),
             );
         }
-        let Some(recipients) = &recipients else { continue };
-        if let Some(have) = &header.recipients {
-            for text in recipients.texts().filter(|text| !have.contains(&fingerprint(text))) {
-                report(Code::RecipientMissing, format!("it is not addressed to {}", beginning(text)), rekey.clone());
-            }
-            let stale = have.iter().filter(|print| !recipients.fingerprints().any(|own| own == print.as_str())).count();
-            if stale > 0 {
-                report(
-                    Code::RecipientMissing,
-                    format!("it is addressed to {stale} recipient(s) that recipients.txt does not have"),
-                    format!("{rekey}. They can still open what Git remembers: change the value too."),
-                );
-            }
-        } else {
-            let wanted = recipients.texts().count();
-            if header.kinds.len() != wanted {
-                report(
-                    Code::RecipientMissing,
-                    format!("it is addressed to {} recipients, and recipients.txt has {wanted}", header.kinds.len()),
-                    rekey.clone(),
-                );
-            }
+        for message in recipients.iter().flat_map(|recipients| misaddressed(&header, recipients)) {
+            report(Code::RecipientMissing, message, format!("mailwright secrets rekey {name}"));
         }
     }
-    Ok(present.len())
+    Ok(present.secrets.len())
+}
+
+/// How a file's header and the recipients differ. Of a file without our mark only the number of keys can be told.
+fn misaddressed(header: &Header, recipients: &Recipients) -> Vec<String> {
+    let (keys, wanted) = (header.kinds.len(), recipients.texts().count());
+    let Some(named) = &header.recipients else {
+        let differs = keys != wanted;
+        return differs
+            .then(|| format!("it is addressed to {keys} recipients, and recipients.txt has {wanted}"))
+            .into_iter()
+            .collect();
+    };
+    let lacking = recipients.texts().filter(|text| !named.contains(&fingerprint(text)));
+    let mut messages: Vec<String> = lacking.map(|text| format!("it is not addressed to {}", beginning(text))).collect();
+    let stale = named.iter().filter(|print| !recipients.fingerprints().any(|own| own == print.as_str())).count();
+    if stale > 0 {
+        messages.push(format!(
+            "it is addressed to {stale} recipient(s) that recipients.txt does not have; they can open what Git remembers, so change the value too"
+        ));
+    }
+    if keys < named.len() {
+        messages.push(format!("its header names {} recipients and has keys for {keys} only", named.len()));
+    }
+    messages
+}
+
+/// What should not lie there: files that are no secret's, private keys, the public recipient in earnest.
+fn strangers(
+    root: &Path,
+    name: &EnvironmentName,
+    present: &Files,
+    recipients: Option<&Recipients>,
+    found: &mut Vec<Found>,
+) -> Result<(), CliError> {
+    for path in &present.strange {
+        found.push(Found {
+            file: path.display().to_string(),
+            code: Code::UnexpectedFile,
+            message: "this is not the file of a secret".to_owned(),
+            remedy:
+                "A secret is secrets/ENV/NAME/KEY.age. If this holds a value in clear: remove it, and change the value."
+                    .to_owned(),
+        });
+    }
+    for path in &present.beside {
+        let text = Zeroizing::new(read_age(root, path)?);
+        let holds_key = text.windows(15).any(|part| part.eq_ignore_ascii_case(b"AGE-SECRET-KEY-"))
+            || text.windows(12).any(|part| part == b"PRIVATE KEY-");
+        let is_public = std::str::from_utf8(&text)
+            .is_ok_and(|text| ServiceIdentity::parse(&text.to_owned().into()).is_ok_and(|key| key.is_public()));
+        if holds_key && !is_public {
+            found.push(Found {
+                file: path.display().to_string(),
+                code: Code::LooksSecret,
+                message: "there is a private key in it".to_owned(),
+                remedy: "Remove the file, take its recipient out of recipients.txt, and change every value that it could open.".to_owned(),
+            });
+        }
+    }
+    if recipients.is_some_and(|recipients| is_open_to_all(root, name, recipients)) {
+        found.push(Found {
+            file: super::recipients_path(name).display().to_string(),
+            code: Code::PublicIdentity,
+            message: "it names the public recipient of the examples: everybody can open what is sealed to it"
+                .to_owned(),
+            remedy: format!("Take it out, run `mailwright secrets rekey {name}`, and change every value."),
+        });
+    }
+    Ok(())
 }
 
 fn beginning(recipient: &str) -> String {

@@ -1,17 +1,16 @@
 //! `mailwright secrets edit`: opens a secret in an editor and seals it again.
 
 use std::{
-    io::Write as _,
     path::{Path, PathBuf},
-    process::Command,
+    process::{Command, ExitStatus},
+    time::Duration,
 };
 
 use secrecy::{ExposeSecret as _, SecretSlice};
-use zeroize::Zeroizing;
 
 use super::{
     CliError, Context, Environment, Exit, IdentityOptions, fresh_value_id, open_error, read_age, recipients, reference,
-    seal_error, set::without_line_end, variables, write_age,
+    refuse_public, scratch::Scratch, seal_error, set::without_line_end, variables, write_age,
 };
 use crate::{
     config::Repository,
@@ -23,7 +22,7 @@ use crate::{
 #[derive(Debug, clap::Args)]
 #[command(
     after_help = "Examples:\n  mailwright secrets edit prod remittance/certificate --identity ~/.config/age/keys.txt\n\n\
-    The editor is VISUAL or EDITOR. The text lies in memory only (/dev/shm or XDG_RUNTIME_DIR) while it is edited, and\n\
+    The editor is VISUAL or EDITOR. The text lies in memory only (XDG_RUNTIME_DIR or /dev/shm) while it is edited, and\n\
     is wiped afterwards; where there is no such place, nothing is opened unless `--on-disk` allows it.\n\
     A value that was not changed is not sealed again."
 )]
@@ -45,10 +44,14 @@ impl Edit {
         let reference = reference(&self.name)?;
         let root = environment.repository.root();
         let recipients = recipients(root, &environment.name)?;
+        refuse_public(&environment, &recipients)?;
         let path = Repository::secret_path(&environment.name, &reference);
-        let identities = self.identities.load()?;
-        let before = open(&read_age(root, &path)?, identities.iter()).map_err(|error| open_error(&path, &error))?;
-        let after = edited(&before, &self.folder()?)?;
+        let file = read_age(root, &path).map_err(|error| {
+            error.remedy(format!("Seal a first value: mailwright secrets set {} {reference}", self.environment))
+        })?;
+        let identities = self.identities.load(std::iter::once(file.as_slice()))?;
+        let before = open(&file, identities.iter()).map_err(|error| open_error(&path, &error))?;
+        let after = edited(context, &before, &self.scratch()?)?;
         if after.expose_secret() == before.expose_secret() {
             context.printer.out("Not changed; nothing was sealed.");
             return Ok(Exit::Done);
@@ -60,65 +63,81 @@ impl Edit {
     }
 
     /// A folder in memory; on disk only if that is allowed.
-    fn folder(&self) -> Result<PathBuf, CliError> {
-        let shared = Path::new("/dev/shm");
-        if shared.is_dir() {
-            return Ok(shared.to_owned());
-        }
-        if let Some(folder) = variables::runtime_dir().filter(|folder| folder.is_dir()) {
-            return Ok(folder);
-        }
-        if self.on_disk {
-            return Ok(std::env::temp_dir());
-        }
-        Err(CliError::coded(Code::Unreadable, "there is no folder in memory to edit a secret in")
-            .remedy("Use `mailwright secrets set`, or allow the disk with `--on-disk`."))
+    fn scratch(&self) -> Result<Scratch, CliError> {
+        let in_memory: Vec<_> = variables::runtime_dir().into_iter().chain([PathBuf::from("/dev/shm")]).collect();
+        Scratch::new(&in_memory, self.on_disk.then(std::env::temp_dir)).map_err(failed)?.ok_or_else(|| {
+            CliError::coded(Code::Unreadable, "there is no folder in memory to edit a secret in")
+                .remedy("Use `mailwright secrets set`, or allow the disk with `--on-disk`.")
+        })
     }
 }
 
-fn edited(before: &SecretSlice<u8>, folder: &Path) -> Result<SecretSlice<u8>, CliError> {
-    let failed = |error: std::io::Error| CliError::new(format!("cannot prepare the text for the editor: {error}"));
+fn failed(error: impl std::fmt::Display) -> CliError {
+    CliError::new(format!("cannot prepare the text for the editor: {error}"))
+}
+
+fn edited(context: &Context, before: &SecretSlice<u8>, scratch: &Scratch) -> Result<SecretSlice<u8>, CliError> {
     let editor = variables::editor().ok_or_else(|| {
         CliError::coded(Code::Usage, "neither VISUAL nor EDITOR names an editor")
             .remedy("Set one of them, for example EDITOR=nano.")
     })?;
-    // A folder of its own, so that what the editor puts beside the file goes with it.
-    let private = tempfile::Builder::new().prefix("mailwright-").tempdir_in(folder).map_err(failed)?;
-    let path = private.path().join("secret");
-    let mut file = std::fs::OpenOptions::new();
-    #[cfg(unix)]
-    {
-        use std::os::unix::fs::OpenOptionsExt as _;
-        file.mode(0o600);
+    scratch.write(before.expose_secret()).map_err(failed)?;
+    let ended = context.runtime()?.block_on(run(command(&editor, &scratch.file())))?;
+    if !ended.success() {
+        return Err(CliError::new("the editor ended with an error; nothing was sealed"));
     }
-    file.write(true)
-        .create_new(true)
-        .open(&path)
-        .and_then(|mut file| file.write_all(before.expose_secret()))
-        .map_err(failed)?;
-    let mut words = editor.split_whitespace();
-    let ended = Command::new(words.next().unwrap_or_default()).args(words).arg(&path).status();
-    let after = std::fs::metadata(&path)
-        .and_then(|metadata| {
-            if metadata.len() > VALUE_LIMIT as u64 + 2 { Ok(vec![0; VALUE_LIMIT + 1]) } else { std::fs::read(&path) }
-        })
-        .map(Zeroizing::new);
-    wipe(&path);
-    match ended {
-        Ok(status) if status.success() => {}
-        Ok(_) => return Err(CliError::new("the editor ended with an error; nothing was sealed")),
-        Err(error) => return Err(CliError::new(format!("cannot start the editor: {error}"))),
-    }
-    let after = after.map_err(failed)?;
+    // Two more than any value may have, for a line end.
+    let after = scratch.read(VALUE_LIMIT + 3).map_err(failed)?;
     // Editors end a file with a line end; it belongs to the value only if it was there before.
     let kept = if before.expose_secret().ends_with(b"\n") { after.as_slice() } else { without_line_end(&after) };
     Ok(SecretSlice::from(kept.to_vec()))
 }
 
-/// Writes zeros over a file before it goes.
-fn wipe(path: &Path) {
-    if let Ok(metadata) = std::fs::metadata(path) {
-        let zeros = vec![0; usize::try_from(metadata.len()).unwrap_or(0)];
-        drop(std::fs::OpenOptions::new().write(true).open(path).and_then(|mut file| file.write_all(&zeros)));
+/// The editor with the file. As with Git, the shell takes VISUAL and EDITOR apart.
+fn command(editor: &str, file: &Path) -> Command {
+    if cfg!(unix) {
+        let mut command = Command::new("sh");
+        command.arg("-c").arg(format!("{editor} \"$@\"")).arg(editor).arg(file);
+        command
+    } else {
+        let mut words = editor.split_whitespace();
+        let mut command = Command::new(words.next().unwrap_or_default());
+        command.args(words).arg(file);
+        command
+    }
+}
+
+/// Waits for the editor. A signal must not end this program before the text is wiped: what is typed on the terminal
+/// (Ctrl-C, Ctrl-\\) is the editor's business; when the session ends, so does the editor.
+async fn run(mut command: Command) -> Result<ExitStatus, CliError> {
+    let not_started = |error: std::io::Error| CliError::new(format!("cannot start the editor: {error}"));
+    #[cfg(unix)]
+    let (_typed, mut hangup, mut terminate) = {
+        use tokio::signal::unix::{SignalKind, signal};
+        let typed = [signal(SignalKind::interrupt()).map_err(failed)?, signal(SignalKind::quit()).map_err(failed)?];
+        (typed, signal(SignalKind::hangup()).map_err(failed)?, signal(SignalKind::terminate()).map_err(failed)?)
+    };
+    let mut child = command.spawn().map_err(not_started)?;
+    loop {
+        if let Some(status) = child.try_wait().map_err(failed)? {
+            return Ok(status);
+        }
+        let pause = tokio::time::sleep(Duration::from_millis(20));
+        #[cfg(unix)]
+        let ended = tokio::select! {
+            () = pause => false,
+            _ = hangup.recv() => true,
+            _ = terminate.recv() => true,
+        };
+        #[cfg(not(unix))]
+        let ended = {
+            pause.await;
+            false
+        };
+        if ended {
+            drop(child.kill());
+            drop(child.wait());
+            return Err(CliError::new("told to stop while the text was edited; nothing was sealed"));
+        }
     }
 }

@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use super::{CliError, Context, Environment, Exit, Prompt, recipients_path};
+use super::{CliError, Context, Environment, Exit, Prompt, recipients_path, refuse_public};
 use crate::{cli::ServiceOptions, config::write_atomically, model::Code, secrets::Recipients};
 
 /// Write who the environment's secrets are sealed to
@@ -29,7 +29,8 @@ impl Init {
     pub(super) fn run(self, context: &Context) -> Result<Exit, CliError> {
         let environment = Environment::find(context, &self.environment)?;
         let path = recipients_path(&environment.name);
-        let target = environment.repository.root().join(&path);
+        let root = environment.repository.root();
+        let target = root.join(&path);
         if target.exists() {
             return Err(CliError::coded(Code::RecipientsInvalid, format!("`{}` is there already", path.display()))
                 .remedy(format!("Edit it, and run `mailwright secrets rekey {}`.", environment.name)));
@@ -60,10 +61,12 @@ impl Init {
         for recipient in &self.recipients {
             let _ = writeln!(text, "\n{}", recipient.trim());
         }
-        Recipients::parse(&text, &Prompt).map_err(|error| {
+        let recipients = Recipients::parse(&text, &Prompt).map_err(|error| {
             CliError::coded(Code::RecipientsInvalid, format!("no file was written: {error}"))
                 .remedy("Name at least one recipient, or give `--from-service`. An identity (AGE-SECRET-KEY-...) is the private half and does not belong here.")
         })?;
+        // It may be the service that told it: one that was started with `--demo`.
+        refuse_public(&environment, &recipients)?;
         let failed = |error: std::io::Error| {
             CliError::coded(Code::Unreadable, format!("cannot write `{}`: {error}", path.display()))
         };

@@ -35,7 +35,7 @@ impl List {
         let environment = Environment::find(context, &self.environment)?;
         let root = environment.repository.root();
         let used = environment.repository.used_secrets(&environment.name);
-        let present: BTreeMap<_, _> = files(root, &environment.name)?.into_iter().collect();
+        let present: BTreeMap<_, _> = files(root, &environment.name)?.secrets.into_iter().collect();
         let known: BTreeMap<String, String> = recipients(root, &environment.name)
             .map(|recipients| recipients.texts().map(|text| (fingerprint(text), text.to_owned())).collect())
             .unwrap_or_default();
@@ -87,7 +87,8 @@ fn short(recipient: &str) -> String {
     match (words.next(), words.next(), words.next()) {
         (Some(kind), Some(_), Some(comment)) if kind.starts_with("ssh-") => comment.to_owned(),
         (Some(kind), Some(key), None) if kind.starts_with("ssh-") => {
-            format!("{kind} ...{}", &key[key.len().saturating_sub(8)..])
+            let end: String = key.chars().skip(key.chars().count().saturating_sub(8)).collect();
+            format!("{kind} ...{end}")
         }
         _ => format!("{}...", recipient.chars().take(12).collect::<String>()),
     }

@@ -6,6 +6,7 @@ mod edit;
 mod init;
 mod list;
 mod rekey;
+mod scratch;
 mod set;
 
 use std::{
@@ -19,7 +20,9 @@ use super::{CliError, Context, Exit, environment::Environment, variables};
 use crate::{
     config::Repository,
     model::{Code, EnvironmentName, SecretReference},
-    secrets::{Identities, OpenError, Recipients, SealError, ValueId},
+    secrets::{
+        Header, Identities, OpenError, Recipients, RecipientsError, SealError, ServiceIdentity, ValueId, fingerprint,
+    },
 };
 
 /// Seal, list and check the secrets of an environment
@@ -30,7 +33,8 @@ use crate::{
     A secret is a plain age file, secrets/ENV/NAME/KEY.age, sealed to everyone in secrets/ENV/recipients.txt.\n\
     `age -d -i KEYFILE secrets/ENV/NAME/KEY.age` opens it without this program.\n\n\
     Keys to open with, first that is there: `--identity FILE` (may be given several times),\n\
-    MAILWRIGHT_AGE_IDENTITY_FILE, ~/.config/age/keys.txt, ~/.config/sops/age/keys.txt, ~/.ssh/id_ed25519, ~/.ssh/id_rsa.")]
+    MAILWRIGHT_AGE_IDENTITY_FILE; or all of ~/.config/age/keys.txt, ~/.config/sops/age/keys.txt, ~/.ssh/id_ed25519 and\n\
+    ~/.ssh/id_rsa that are there (macOS: ~/Library/Application Support; Windows: %APPDATA%; or XDG_CONFIG_HOME).")]
 pub(crate) struct Secrets {
     #[command(subcommand)]
     command: SecretsCommand,
@@ -68,8 +72,9 @@ struct IdentityOptions {
 }
 
 impl IdentityOptions {
-    /// The keys that are named, or else those at the usual places.
-    fn load(&self) -> Result<Identities, CliError> {
+    /// The keys that are named, or else those at the usual places. If one of the files was sealed with a passphrase,
+    /// the passphrase is a key too.
+    fn load<'a>(&self, mut files: impl Iterator<Item = &'a [u8]>) -> Result<Identities, CliError> {
         let mut identities = Identities::default();
         let named: Vec<PathBuf> = if self.identity.is_empty() {
             variables::read(variables::AGE_IDENTITY_FILE).map(PathBuf::from).into_iter().collect()
@@ -77,15 +82,20 @@ impl IdentityOptions {
             self.identity.clone()
         };
         for path in &named {
-            identities
-                .add_file(path, &Prompt)
-                .map_err(|error| CliError::coded(Code::IdentityMissing, error.to_string()))?;
+            identities.add_file(path, &Prompt).map_err(|error| {
+                CliError::coded(Code::IdentityMissing, error.to_string()).remedy(
+                    "Name a file of age identities (AGE-SECRET-KEY-1... or a plugin's), one sealed with a passphrase, or an SSH key.",
+                )
+            })?;
         }
         if named.is_empty() {
             for path in usual_places().into_iter().filter(|path| path.is_file()) {
                 // A key of another kind at a usual place is no reason to stop.
                 drop(identities.add_file(&path, &Prompt));
             }
+        }
+        if files.any(|file| Header::read(file).is_ok_and(|header| header.kinds.iter().any(|kind| kind == "scrypt"))) {
+            identities.add_passphrase(&Prompt);
         }
         if identities.is_empty() {
             return Err(CliError::coded(Code::IdentityMissing, "no age identity is at hand to open the secrets with").remedy(
@@ -96,52 +106,60 @@ impl IdentityOptions {
     }
 }
 
+/// Where age's own users and those of SOPS keep their identities, and SSH its keys.
 fn usual_places() -> Vec<PathBuf> {
-    let Some(home) = variables::home() else { return Vec::new() };
-    let config = variables::config_home().unwrap_or_else(|| home.join(".config"));
-    vec![
-        config.join("age/keys.txt"),
-        config.join("sops/age/keys.txt"),
-        home.join(".ssh/id_ed25519"),
-        home.join(".ssh/id_rsa"),
-    ]
+    let home = variables::home();
+    let config = variables::config_home().or_else(|| {
+        home.as_ref()
+            .map(|home| home.join(if cfg!(target_os = "macos") { "Library/Application Support" } else { ".config" }))
+    });
+    let mut places = Vec::new();
+    places.extend(config.iter().flat_map(|config| [config.join("age/keys.txt"), config.join("sops/age/keys.txt")]));
+    places.extend(home.iter().flat_map(|home| [home.join(".ssh/id_ed25519"), home.join(".ssh/id_rsa")]));
+    places
 }
 
 /// Asks the operator on the terminal; without one, nothing is answered.
 #[derive(Clone, Copy, Debug)]
 struct Prompt;
 
-#[expect(clippy::print_stderr, reason = "this is the command line, and age calls back into it")]
-impl age::Callbacks for Prompt {
-    fn display_message(&self, message: &str) {
-        eprintln!("{message}");
+impl Prompt {
+    /// What a plugin says reaches the terminal without its control characters.
+    #[expect(clippy::print_stderr, reason = "this is the command line, and age calls back into it")]
+    fn say(text: &str) {
+        eprintln!("{}", text.replace(|c: char| c.is_control() && c != '\n', " "));
     }
 
-    fn confirm(&self, message: &str, yes: &str, no: Option<&str>) -> Option<bool> {
+    fn line(question: &str) -> Option<String> {
         if !std::io::stdin().is_terminal() {
             return None;
         }
-        eprintln!("{message} [{yes}/{}]", no.unwrap_or("no"));
-        let mut line = String::new();
-        std::io::stdin().read_line(&mut line).ok()?;
-        Some(line.trim().eq_ignore_ascii_case(yes))
-    }
-
-    fn request_public_string(&self, description: &str) -> Option<String> {
-        if !std::io::stdin().is_terminal() {
-            return None;
-        }
-        eprintln!("{description}:");
+        Self::say(question);
         let mut line = String::new();
         std::io::stdin().read_line(&mut line).ok()?;
         Some(line.trim().to_owned())
+    }
+}
+
+impl age::Callbacks for Prompt {
+    fn display_message(&self, message: &str) {
+        Self::say(message);
+    }
+
+    fn confirm(&self, message: &str, yes: &str, no: Option<&str>) -> Option<bool> {
+        Self::line(&format!("{message} [{yes}/{}]", no.unwrap_or("no"))).map(|line| line.eq_ignore_ascii_case(yes))
+    }
+
+    fn request_public_string(&self, description: &str) -> Option<String> {
+        Self::line(&format!("{description}:"))
     }
 
     fn request_passphrase(&self, description: &str) -> Option<SecretString> {
         if !std::io::stdin().is_terminal() {
             return None;
         }
-        rpassword::prompt_password(format!("{description}: ")).ok().map(SecretString::from)
+        let question = description.replace(char::is_control, " ");
+        rpassword::prompt_password(format!("{question}: ")).ok().map(SecretString::from)
     }
 }
 
@@ -153,13 +171,47 @@ fn recipients_path(environment: &EnvironmentName) -> PathBuf {
 /// The recipients of an environment's secrets.
 fn recipients(root: &Path, environment: &EnvironmentName) -> Result<Recipients, CliError> {
     let path = recipients_path(environment);
-    let wrong = |why: String| CliError::coded(Code::RecipientsInvalid, format!("{}: {why}", path.display()));
+    let wrong = |why: String| CliError::coded(Code::RecipientsInvalid, why);
+    let shown = path.display();
     let text = std::fs::read_to_string(root.join(&path)).map_err(|error| {
-        wrong(error.to_string()).remedy(format!("Make it: mailwright secrets init {environment} RECIPIENT..."))
+        let error = if error.kind() == std::io::ErrorKind::InvalidData {
+            "it is not UTF-8".to_owned()
+        } else {
+            error.to_string()
+        };
+        wrong(format!("{shown}: {error}"))
+            .remedy(format!("Make it: mailwright secrets init {environment} RECIPIENT..."))
     })?;
     Recipients::parse(&text, &Prompt).map_err(|error| {
-        wrong(error.to_string()).remedy("One recipient a line: the service's own (`mailwright status` and the service's first start tell it) and the operators'.")
+        let message = match &error {
+            RecipientsError::Line { line, column, why } => format!("{shown}:{line}:{column}: not a recipient: {why}"),
+            RecipientsError::Empty => format!("{shown}:1:1: {error}"),
+        };
+        wrong(message).remedy("One recipient a line: the service's own (`mailwright status` and the service's first start tell it) and the operators'.")
     })
+}
+
+/// Whether the public identity of the examples opens what is sealed to these, without a file beside them that says so.
+fn is_open_to_all(root: &Path, environment: &EnvironmentName, recipients: &Recipients) -> bool {
+    let Ok(demo) = ServiceIdentity::demo() else { return false };
+    let public = fingerprint(&demo.recipient());
+    recipients.fingerprints().any(|own| own == public)
+        && !root.join("secrets").join(environment.as_str()).join("demo-identity.txt").is_file()
+}
+
+/// Refuses to seal something to the key that everybody has, where nothing says that it is an example.
+fn refuse_public(environment: &Environment, recipients: &Recipients) -> Result<(), CliError> {
+    if !is_open_to_all(environment.repository.root(), &environment.name, recipients) {
+        return Ok(());
+    }
+    Err(CliError::coded(
+        Code::PublicIdentity,
+        format!(
+            "the recipients of `{}` include the public one of the examples: everybody could open what is sealed",
+            environment.name
+        ),
+    )
+    .remedy("Name the recipient of a service that was started without `--demo`. An example says what it is by a copy of demo-identity.txt beside recipients.txt."))
 }
 
 /// A secret's name, well formed or refused.
@@ -178,42 +230,75 @@ fn fresh_value_id() -> Result<ValueId, CliError> {
     Ok(ValueId::from_random(random))
 }
 
-/// The secrets whose files are there, by name.
-fn files(root: &Path, environment: &EnvironmentName) -> Result<Vec<(SecretReference, PathBuf)>, CliError> {
+/// What is in the folder of an environment's secrets.
+#[derive(Default)]
+struct Files {
+    /// The secrets, by name.
+    secrets: Vec<(SecretReference, PathBuf)>,
+    /// What lies among them and is no secret's file: names that cannot be, other endings.
+    strange: Vec<PathBuf>,
+    /// The files beside the folders.
+    beside: Vec<PathBuf>,
+}
+
+/// The files of an environment's secrets.
+fn files(root: &Path, environment: &EnvironmentName) -> Result<Files, CliError> {
     let folder = Path::new("secrets").join(environment.as_str());
-    let failed = |path: &Path, error: &std::io::Error| {
-        CliError::coded(Code::Unreadable, format!("cannot read `{}`: {error}", path.display()))
-    };
-    let mut found = Vec::new();
-    for name in entries(&root.join(&folder)).map_err(|error| failed(&folder, &error))? {
+    let mut found = Files::default();
+    for name in entries(root, &folder)? {
         let below = folder.join(&name);
         if !root.join(&below).is_dir() {
+            found.beside.push(below);
             continue;
         }
-        for file in entries(&root.join(&below)).map_err(|error| failed(&below, &error))? {
-            let Some(key) = file.strip_suffix(".age") else { continue };
-            if let Ok(reference) = format!("{name}/{key}").parse() {
-                found.push((reference, below.join(&file)));
+        for file in entries(root, &below)? {
+            let path = below.join(&file);
+            match file.strip_suffix(".age").map(|key| format!("{name}/{key}").parse()) {
+                Some(Ok(reference)) => found.secrets.push((reference, path)),
+                _ => found.strange.push(path),
             }
         }
     }
-    found.sort();
+    found.secrets.sort();
+    found.strange.sort();
+    found.beside.sort();
     Ok(found)
 }
 
-fn entries(folder: &Path) -> std::io::Result<Vec<String>> {
-    match std::fs::read_dir(folder) {
-        Ok(entries) => {
-            entries.map(|entry| entry.map(|entry| entry.file_name().to_string_lossy().into_owned())).collect()
+/// The names in a folder; none if it is not there. What Git itself and file managers put down is passed over.
+fn entries(root: &Path, folder: &Path) -> Result<Vec<String>, CliError> {
+    let read = || -> std::io::Result<Vec<String>> {
+        std::fs::read_dir(root.join(folder))?
+            .map(|entry| entry.map(|entry| entry.file_name().to_string_lossy().into_owned()))
+            .collect()
+    };
+    match read() {
+        Ok(mut names) => {
+            names.retain(|name| !matches!(name.as_str(), ".gitignore" | ".gitattributes" | ".gitkeep" | ".DS_Store"));
+            Ok(names)
         }
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(Vec::new()),
-        Err(error) => Err(error),
+        Err(error) => Err(CliError::coded(Code::Unreadable, format!("cannot read `{}`: {error}", folder.display()))),
+    }
+}
+
+/// Refuses a path whose folder is a link out of the repository.
+fn inside(root: &Path, path: &Path) -> Result<(), CliError> {
+    let real = |path: &Path| path.canonicalize().ok();
+    match (real(root), root.join(path).parent().and_then(real)) {
+        (Some(root), Some(folder)) if !folder.starts_with(&root) => Err(CliError::coded(
+            Code::LinkOutside,
+            format!("`{}` lies behind a link that leaves the repository", path.display()),
+        )
+        .remedy("Make it a folder of the repository.")),
+        _ => Ok(()),
     }
 }
 
 /// Reads an age file, bounded.
 fn read_age(root: &Path, path: &Path) -> Result<Vec<u8>, CliError> {
     use std::io::Read as _;
+    inside(root, path)?;
     let mut bytes = Vec::new();
     std::fs::File::open(root.join(path))
         .and_then(|file| file.take(crate::secrets::FILE_LIMIT as u64 + 1).read_to_end(&mut bytes))
@@ -231,6 +316,7 @@ fn write_age(environment: &Environment, reference: &SecretReference, bytes: &[u8
     if let Some(folder) = target.parent() {
         std::fs::create_dir_all(folder).map_err(failed)?;
     }
+    inside(environment.repository.root(), &path)?;
     crate::config::write_atomically(&target, bytes).map_err(failed)?;
     Ok(path)
 }

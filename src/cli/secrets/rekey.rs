@@ -2,7 +2,7 @@
 
 use super::{
     CliError, Context, Environment, Exit, IdentityOptions, files, fresh_value_id, open_error, read_age, recipients,
-    seal_error, write_age,
+    refuse_public, seal_error, write_age,
 };
 use crate::secrets::{Header, rekey};
 
@@ -32,10 +32,11 @@ impl Rekey {
         let environment = Environment::find(context, &self.environment)?;
         let root = environment.repository.root();
         let recipients = recipients(root, &environment.name)?;
+        refuse_public(&environment, &recipients)?;
         let wanted: Vec<&str> = recipients.fingerprints().collect();
         let mut outdated = Vec::new();
         let mut current = 0;
-        for (reference, path) in files(root, &environment.name)? {
+        for (reference, path) in files(root, &environment.name)?.secrets {
             let bytes = read_age(root, &path)?;
             let header = Header::read(&bytes).ok();
             let same = header.and_then(|header| header.recipients).is_some_and(|have| {
@@ -47,22 +48,41 @@ impl Rekey {
             for (_, path, _) in &outdated {
                 context.printer.out(&format!("would seal {} again", path.display()));
             }
-        } else if !outdated.is_empty() {
-            let identities = self.identities.load()?;
+            context.printer.note(&format!("{} would be sealed again, {current} left as they are.", outdated.len()));
+            return Ok(Exit::Done);
+        }
+        let mut failures = Vec::new();
+        if !outdated.is_empty() {
+            let identities = self.identities.load(outdated.iter().map(|(_, _, bytes)| bytes.as_slice()))?;
             let total = outdated.len();
             for (index, (reference, path, bytes)) in outdated.iter().enumerate() {
                 let sealed = rekey(bytes, identities.iter(), &recipients, fresh_value_id()?)
-                    .map_err(|error| open_error(path, &error))?
-                    .map_err(|error| seal_error(reference, &error))?;
-                write_age(&environment, reference, &sealed)?;
-                context.printer.out(&format!("sealed {} again", path.display()));
+                    .map_err(|error| open_error(path, &error))
+                    .and_then(|sealed| sealed.map_err(|error| seal_error(reference, &error)))
+                    .and_then(|sealed| write_age(&environment, reference, &sealed));
+                match sealed {
+                    Ok(_) => context.printer.out(&format!("sealed {} again", path.display())),
+                    Err(error) => failures.push(error),
+                }
                 if total > 100 && (index + 1) % 100 == 0 {
                     context.printer.note(&format!("{} of {total}", index + 1));
                 }
             }
         }
-        let verb = if self.dry_run { "would be sealed again" } else { "sealed again" };
-        context.printer.note(&format!("{} {verb}, {current} left as they are.", outdated.len()));
-        Ok(Exit::Done)
+        context.printer.note(&format!("{} sealed again, {current} left as they are.", outdated.len() - failures.len()));
+        let count = failures.len();
+        let mut failures = failures.into_iter();
+        match failures.next() {
+            None => Ok(Exit::Done),
+            Some(only) if count == 1 => Err(only),
+            Some(first) => {
+                let whole = CliError {
+                    details: vec![first.message],
+                    ..CliError::new(format!("{count} files were not sealed again"))
+                };
+                let whole = CliError { code: first.code, remedy: first.remedy, ..whole };
+                Err(failures.fold(whole, |whole, failure| whole.detail(failure.message)))
+            }
+        }
     }
 }

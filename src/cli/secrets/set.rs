@@ -5,7 +5,9 @@ use std::io::{IsTerminal as _, Read as _};
 use secrecy::SecretSlice;
 use zeroize::Zeroizing;
 
-use super::{CliError, Context, Environment, Exit, fresh_value_id, recipients, reference, seal_error, write_age};
+use super::{
+    CliError, Context, Environment, Exit, fresh_value_id, recipients, reference, refuse_public, seal_error, write_age,
+};
 use crate::{
     model::Code,
     secrets::{VALUE_LIMIT, seal},
@@ -31,6 +33,7 @@ impl Set {
         let environment = Environment::find(context, &self.environment)?;
         let reference = reference(&self.name)?;
         let recipients = recipients(environment.repository.root(), &environment.name)?;
+        refuse_public(&environment, &recipients)?;
         let value = if std::io::stdin().is_terminal() { typed(&self.name)? } else { piped()? };
         let sealed = seal(&value, &recipients, &fresh_value_id()?).map_err(|error| seal_error(&reference, &error))?;
         let path = write_age(&environment, &reference, &sealed)?;
@@ -54,7 +57,8 @@ fn typed(name: &str) -> Result<SecretSlice<u8>, CliError> {
     let first = Zeroizing::new(rpassword::prompt_password(format!("Value of {name} (not shown): ")).map_err(failed)?);
     let second = Zeroizing::new(rpassword::prompt_password("Once more: ").map_err(failed)?);
     if first != second {
-        return Err(CliError::coded(Code::InvalidValue, "the two differ; nothing was sealed"));
+        return Err(CliError::coded(Code::InvalidValue, "the two differ; nothing was sealed")
+            .remedy("Try again; or pipe the value in: mailwright secrets set ENV NAME < FILE."));
     }
     Ok(SecretSlice::from(first.as_bytes().to_vec()))
 }

@@ -1,0 +1,87 @@
+//! A private folder for a plaintext that a person edits: in memory, for its owner alone, wiped when it goes.
+
+use std::{
+    fs,
+    io::{Read as _, Write as _},
+    path::{Path, PathBuf},
+};
+
+use tempfile::TempDir;
+use zeroize::Zeroizing;
+
+/// A private folder with one file in it. Dropping it writes zeros over everything in the folder and removes it.
+pub(super) struct Scratch {
+    folder: TempDir,
+}
+
+impl Scratch {
+    /// Makes the folder below the first place that lies in memory, or below the disk's place if that is allowed.
+    /// None if there is nowhere.
+    pub(super) fn new(in_memory: &[PathBuf], on_disk: Option<PathBuf>) -> std::io::Result<Option<Self>> {
+        let mounts = fs::read_to_string("/proc/self/mounts").unwrap_or_default();
+        let memory = in_memory.iter().filter_map(|place| place.canonicalize().ok());
+        let Some(place) = memory.into_iter().find(|place| is_in_memory(place, &mounts)).or(on_disk) else {
+            return Ok(None);
+        };
+        let mut builder = tempfile::Builder::new();
+        #[cfg(unix)]
+        {
+            use std::os::unix::fs::PermissionsExt as _;
+            builder.permissions(fs::Permissions::from_mode(0o700));
+        }
+        Ok(Some(Self { folder: builder.prefix("mailwright-").tempdir_in(place)? }))
+    }
+
+    /// The file for the text. Its name has no ending, so that no editor takes it for a format of its own.
+    pub(super) fn file(&self) -> PathBuf {
+        self.folder.path().join("secret")
+    }
+
+    /// Puts the text there, for its owner alone.
+    pub(super) fn write(&self, text: &[u8]) -> std::io::Result<()> {
+        let mut options = fs::OpenOptions::new();
+        #[cfg(unix)]
+        {
+            use std::os::unix::fs::OpenOptionsExt as _;
+            options.mode(0o600);
+        }
+        options.write(true).create_new(true).open(self.file())?.write_all(text)
+    }
+
+    /// Reads the text back, at most so many bytes of it.
+    pub(super) fn read(&self, limit: usize) -> std::io::Result<Zeroizing<Vec<u8>>> {
+        let mut text = Zeroizing::new(Vec::with_capacity(limit));
+        fs::File::open(self.file())?.take(limit as u64).read_to_end(&mut text)?;
+        Ok(text)
+    }
+}
+
+impl Drop for Scratch {
+    fn drop(&mut self) {
+        // What editors put beside the file is wiped with it; the folder itself goes with its `TempDir`.
+        for entry in fs::read_dir(self.folder.path()).into_iter().flatten().flatten() {
+            drop(wipe(&entry.path()));
+        }
+    }
+}
+
+fn wipe(path: &Path) -> std::io::Result<()> {
+    let metadata = fs::symlink_metadata(path)?;
+    if metadata.is_file() {
+        let mut file = fs::OpenOptions::new().write(true).open(path)?;
+        std::io::copy(&mut std::io::repeat(0).take(metadata.len()), &mut file)?;
+        file.sync_all()?;
+    }
+    Ok(())
+}
+
+/// Whether a folder lies in memory: the mount that it is on (the longest one above it) is a tmpfs or a ramfs.
+fn is_in_memory(folder: &Path, mounts: &str) -> bool {
+    let on = mounts.lines().filter_map(|line| {
+        let mut words = line.split(' ').skip(1);
+        Some((words.next()?.replace("\\040", " "), words.next()?))
+    });
+    // The later of two mounts on one place hides the earlier.
+    let nearest = on.filter(|(place, _)| folder.starts_with(place)).max_by_key(|(place, _)| place.len());
+    nearest.is_some_and(|(_, kind)| matches!(kind, "tmpfs" | "ramfs"))
+}
