@@ -1,6 +1,12 @@
 //! The main job at size, against what others and what the machine itself need for the same. Every figure is a ratio
 //! within one run. `benches/README.md` tells how to run it and what it printed.
-#![allow(clippy::unwrap_used, clippy::print_stdout, clippy::panic, missing_docs, reason = "a benchmark prints, and ends where it fails")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::print_stdout,
+    clippy::panic,
+    missing_docs,
+    reason = "a benchmark prints, and ends where it fails"
+)]
 
 #[path = "../tests/support/mod.rs"]
 mod support;
@@ -21,8 +27,16 @@ use mailwright::{
 use support::trial::{PROGRAM, Trial};
 
 const FUNCTIONS: [&str; 10] = [
-    "default", "system-administration", "electronic-signatures", "all-reports", "document-flow-manager", "all-documents",
-    "documents-remittance", "documents-accounts-receivable", "document-quotations", "document-purchasing",
+    "default",
+    "system-administration",
+    "electronic-signatures",
+    "all-reports",
+    "document-flow-manager",
+    "all-documents",
+    "documents-remittance",
+    "documents-accounts-receivable",
+    "document-quotations",
+    "document-purchasing",
 ];
 
 fn main() {
@@ -38,7 +52,12 @@ fn main() {
 
 fn row(what: &str, size: &str, ours: Duration, other: &str, theirs: Duration) {
     let ms = |time: Duration| format!("{:.1} ms", time.as_secs_f64() * 1000.0);
-    println!("| {what} | {size} | {} | {other} | {} | {:.2} |", ms(ours), ms(theirs), ours.as_secs_f64() / theirs.as_secs_f64());
+    println!(
+        "| {what} | {size} | {} | {other} | {} | {:.2} |",
+        ms(ours),
+        ms(theirs),
+        ours.as_secs_f64() / theirs.as_secs_f64()
+    );
 }
 
 /// The best of some runs: what the machine can do when nothing else disturbs it.
@@ -56,7 +75,8 @@ fn best(runs: u32, mut work: impl FnMut()) -> Duration {
 fn cold_start() {
     let time = |program: &str, argument: &str| {
         best(20, || {
-            let ended = Command::new(program).arg(argument).stdout(Stdio::null()).stderr(Stdio::null()).status().unwrap();
+            let ended =
+                Command::new(program).arg(argument).stdout(Stdio::null()).stderr(Stdio::null()).status().unwrap();
             assert!(ended.success());
         })
     };
@@ -102,9 +122,19 @@ fn validate(environments: usize) {
 fn check_jsonschema(trial: &Trial, ours: Duration) {
     let Some(program) = optional_tool("check-jsonschema") else { return };
     let schema = Path::new(env!("CARGO_MANIFEST_DIR")).join("schema/profile.schema.json");
-    let files: Vec<PathBuf> = (0..50).flat_map(|number| FUNCTIONS.map(|function| trial.path(&format!("environments/site-{number:04}/profiles/{function}.yaml")))).collect();
+    let files: Vec<PathBuf> = (0..50)
+        .flat_map(|number| {
+            FUNCTIONS.map(|function| trial.path(&format!("environments/site-{number:04}/profiles/{function}.yaml")))
+        })
+        .collect();
     let theirs = best(2, || {
-        let ended = Command::new(&program).arg("--schemafile").arg(&schema).args(&files).stdout(Stdio::null()).status().unwrap();
+        let ended = Command::new(&program)
+            .arg("--schemafile")
+            .arg(&schema)
+            .args(&files)
+            .stdout(Stdio::null())
+            .status()
+            .unwrap();
         assert!(ended.success());
     });
     row("validate, a file", "11,000 files against 500", ours, "check-jsonschema, a file", theirs / 500);
@@ -113,10 +143,16 @@ fn check_jsonschema(trial: &Trial, ours: Duration) {
 fn plan_and_apply(profiles: usize) {
     let mut trial = Trial::empty();
     let companies: Vec<String> = (0..profiles / 10).map(|number| format!("C{number:03}")).collect();
-    trial.write("environments/dev/environment.yaml", format!("companies: [{}]\nunserved: [{{ reason: not in use }}]\n", companies.join(", ")));
+    trial.write(
+        "environments/dev/environment.yaml",
+        format!("companies: [{}]\nunserved: [{{ reason: not in use }}]\n", companies.join(", ")),
+    );
     for company in &companies {
         for function in FUNCTIONS {
-            trial.write(&format!("environments/dev/profiles/{company}-{function}.yaml"), profile(company, function, "smtp.example.com"));
+            trial.write(
+                &format!("environments/dev/profiles/{company}-{function}.yaml"),
+                profile(company, function, "smtp.example.com"),
+            );
         }
     }
     trial.serve_with(&["--demo"]);
@@ -139,7 +175,14 @@ fn apply(trial: &Trial) -> Duration {
     let client = Client::new(trial.address(), trial.token().to_owned().into(), &Options::default()).unwrap();
     let runtime = tokio::runtime::Runtime::new().unwrap();
     let state = runtime.block_on(client.state()).unwrap();
-    let request = Request { desired: &desired, state: &state, service: trial.address(), source: Source::default(), only: &[], allowances: Allowances::default() };
+    let request = Request {
+        desired: &desired,
+        state: &state,
+        service: trial.address(),
+        source: Source::default(),
+        only: &[],
+        allowances: Allowances::default(),
+    };
     let mut planned = reconcile::plan(&request).unwrap();
     let files = sealed::needed(&desired, &state, &planned.changeset);
     sealed::attach(&mut planned.changeset, &files, trial.folder.path()).unwrap();
@@ -149,9 +192,18 @@ fn apply(trial: &Trial) -> Duration {
 }
 
 fn insert_the_same_rows(trial: &Trial) -> Duration {
-    let read = rusqlite::Connection::open_with_flags(trial.path(".data/store.sqlite"), rusqlite::OpenFlags::SQLITE_OPEN_READ_ONLY).unwrap();
-    let rows: Vec<(String, String)> =
-        read.prepare("SELECT name, state FROM profile").unwrap().query_map([], |row| Ok((row.get(0)?, row.get(1)?))).unwrap().map(Result::unwrap).collect();
+    let read = rusqlite::Connection::open_with_flags(
+        trial.path(".data/store.sqlite"),
+        rusqlite::OpenFlags::SQLITE_OPEN_READ_ONLY,
+    )
+    .unwrap();
+    let rows: Vec<(String, String)> = read
+        .prepare("SELECT name, state FROM profile")
+        .unwrap()
+        .query_map([], |row| Ok((row.get(0)?, row.get(1)?)))
+        .unwrap()
+        .map(Result::unwrap)
+        .collect();
     let history: Vec<(String, i64, String)> = read
         .prepare("SELECT name, generation, live FROM profile_history")
         .unwrap()
@@ -168,13 +220,17 @@ fn insert_the_same_rows(trial: &Trial) -> Duration {
             connection.pragma_update(None, "synchronous", "full").unwrap();
             let started = Instant::now();
             let transaction = connection.transaction().unwrap();
-            transaction.execute("INSERT INTO generation (number, document, settings) VALUES (1, '{}', '{}')", []).unwrap();
+            transaction
+                .execute("INSERT INTO generation (number, document, settings) VALUES (1, '{}', '{}')", [])
+                .unwrap();
             {
                 let mut insert = transaction.prepare("INSERT INTO profile (name, state) VALUES (?1, ?2)").unwrap();
                 for (name, state) in &rows {
                     insert.execute((name, state)).unwrap();
                 }
-                let mut insert = transaction.prepare("INSERT INTO profile_history (name, generation, live) VALUES (?1, ?2, ?3)").unwrap();
+                let mut insert = transaction
+                    .prepare("INSERT INTO profile_history (name, generation, live) VALUES (?1, ?2, ?3)")
+                    .unwrap();
                 for (name, generation, live) in &history {
                     insert.execute((name, generation, live)).unwrap();
                 }
@@ -193,14 +249,21 @@ fn octodns(ours: Duration) {
     let mut config = "providers:\n  one: { class: octodns.provider.yaml.YamlProvider, directory: ./one, default_ttl: 300 }\n  two: { class: octodns.provider.yaml.YamlProvider, directory: ./two, default_ttl: 300 }\nzones:\n".to_owned();
     for zone in 0..100 {
         config.push_str(&format!("  zone{zone}.example.com.: {{ sources: [one], targets: [two] }}\n"));
-        let records: String = (0..100).map(|record| format!("r{record:03}:\n  type: A\n  value: 192.0.2.{}\n", record % 250)).collect();
+        let records: String =
+            (0..100).map(|record| format!("r{record:03}:\n  type: A\n  value: 192.0.2.{}\n", record % 250)).collect();
         for side in ["one", "two"] {
             trial.write(&format!("{side}/zone{zone}.example.com.yaml"), &records);
         }
     }
     trial.write("config.yaml", config);
     let theirs = best(2, || {
-        let ended = Command::new(&program).args(["--config-file", "config.yaml", "--quiet"]).current_dir(trial.folder.path()).stdout(Stdio::null()).stderr(Stdio::null()).status().unwrap();
+        let ended = Command::new(&program)
+            .args(["--config-file", "config.yaml", "--quiet"])
+            .current_dir(trial.folder.path())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .status()
+            .unwrap();
         assert!(ended.success());
     });
     row("plan without changes", "10,000 profiles", ours, "octodns-sync, 10,000 records in 100 zones", theirs);
@@ -212,16 +275,30 @@ fn terraform(ours: Duration) {
         return;
     }
     let trial = Trial::empty();
-    let resources: String = (0..2000).map(|number| format!("resource \"terraform_data\" \"r{number}\" {{\n  input = \"profile {number}\"\n}}\n")).collect();
+    let resources: String = (0..2000)
+        .map(|number| format!("resource \"terraform_data\" \"r{number}\" {{\n  input = \"profile {number}\"\n}}\n"))
+        .collect();
     trial.write("main.tf", resources);
     let run = |arguments: &[&str]| {
-        let ended = Command::new("terraform").args(arguments).current_dir(trial.folder.path()).stdout(Stdio::null()).stderr(Stdio::null()).status().unwrap();
+        let ended = Command::new("terraform")
+            .args(arguments)
+            .current_dir(trial.folder.path())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .status()
+            .unwrap();
         assert!(ended.success(), "terraform {arguments:?}");
     };
     run(&["init", "-input=false"]);
     run(&["apply", "-auto-approve", "-input=false"]);
     let theirs = best(1, || run(&["plan", "-input=false"]));
-    row("plan without changes, a profile", "10,000 against 2,000", ours / 10_000, "terraform plan, a resource", theirs / 2000);
+    row(
+        "plan without changes, a profile",
+        "10,000 against 2,000",
+        ours / 10_000,
+        "terraform plan, a resource",
+        theirs / 2000,
+    );
 }
 
 /// A program that `benches/run` puts into `target/tools`.

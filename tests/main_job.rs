@@ -81,6 +81,12 @@ fn a_plan_shows_each_field_with_its_place_and_secrets_by_kind() {
         .filter(|kind| !kind.is_null())
         .collect();
     assert_eq!(kinds, ["resealed", "rotated", "resealed"]);
+    // A file of another program has no value id, so nobody can tell what became of the value.
+    let recipient =
+        mailwright::secrets::ServiceIdentity::demo().unwrap().recipient().parse::<age::x25519::Recipient>().unwrap();
+    trial.write("secrets/dev/relay/password.age", age::encrypt(&recipient, b"made elsewhere").unwrap());
+    let ran = trial.run(&["plan", "dev"]).code(0);
+    assert!(ran.stdout.contains("relay/password (secret file changed)"), "{}", ran.stdout);
 }
 
 #[test]
