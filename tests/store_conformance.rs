@@ -3,7 +3,7 @@
 
 mod support;
 
-use std::{collections::BTreeMap, path::Path};
+use std::{collections::BTreeMap, path::Path, sync::Arc};
 
 use jiff::Timestamp;
 use mailwright::{
@@ -37,14 +37,15 @@ fn event(action: &'static str) -> AuditEvent {
 fn commit(state: &State, profiles: &BTreeMap<ProfileName, StoredProfile>, id: Option<Uuid>) -> Commit {
     let number = state.generation + 1;
     let record = ChangeRecord { generation: number, at: at(1), by: "ann".to_owned(), kind: ChangeKind::Apply };
-    let names: std::collections::BTreeSet<_> = state.profiles.keys().chain(profiles.keys()).cloned().collect();
-    let rows = names
-        .into_iter()
-        .map(|name| {
-            let state = profiles
-                .get(&name)
-                .map(|stored| ProfileState::new(Some(stored.clone()), Some(stored.clone()), record.clone()));
-            (name, state)
+    let touched = state.profiles.keys().chain(profiles.keys()).cloned().collect();
+    let mut after = state.clone();
+    after.settings_changed = Some(record.clone());
+    after.settings = Settings { companies: ["A".parse().unwrap()].into(), ..Settings::default() };
+    after.applied_settings = Some(Settings::default());
+    after.profiles = profiles
+        .iter()
+        .map(|(name, stored)| {
+            (name.clone(), ProfileState::new(Some(stored.clone()), Some(stored.clone()), record.clone()))
         })
         .collect();
     let secrets = profiles.values().flat_map(|stored| {
@@ -71,10 +72,8 @@ fn commit(state: &State, profiles: &BTreeMap<ProfileName, StoredProfile>, id: Op
             summary: ChangeSummary::default(),
         },
         changeset: id.map(|id| Digest::of_bytes(id.as_bytes())),
-        settings: Settings { companies: ["A".parse().unwrap()].into(), ..Settings::default() },
-        applied_settings: Some(Settings::default()),
-        settings_changed: Some(record.clone()),
-        profiles: rows,
+        after: Arc::new(after),
+        touched,
         secrets: secrets.collect(),
         event: event("changeset"),
     }

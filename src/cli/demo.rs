@@ -6,7 +6,6 @@ use std::{
     io::{BufRead as _, BufReader, Read as _},
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
-    sync::atomic::{AtomicBool, Ordering},
     time::{Duration, Instant},
 };
 
@@ -29,9 +28,6 @@ pub(crate) struct Demo {
     #[arg(long, value_name = "ADDRESS")]
     listen: Option<std::net::SocketAddr>,
 }
-
-/// Set by Ctrl-C. The service of the demo gets the signal too, and stops by itself.
-static INTERRUPTED: AtomicBool = AtomicBool::new(false);
 
 impl Demo {
     pub(crate) fn run(self, context: &Context) -> Result<Exit, CliError> {
@@ -99,9 +95,11 @@ impl Running {
             .arg(&data)
             .arg("--token-file")
             .arg(&token_file)
+            // The pipe closes when this process ends, however it ends, and the service with it.
+            .arg("--stop-at-end-of-input")
             .env_remove(variables::TOKEN)
             .env_remove(variables::SERVICE)
-            .stdin(Stdio::null())
+            .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
             .spawn()
@@ -177,17 +175,16 @@ impl Running {
                 }
             });
         }
-        INTERRUPTED.store(true, Ordering::Relaxed);
     }
 }
 
 impl Drop for Running {
     fn drop(&mut self) {
-        // After Ctrl-C the service has had the signal too; give it a moment to stop by itself.
-        let patience = if INTERRUPTED.load(Ordering::Relaxed) { Duration::from_secs(2) } else { Duration::ZERO };
+        // The end of its input tells the service to stop by itself; it has nothing to do that takes long.
+        drop(self.service.stdin.take());
         let started = Instant::now();
-        while started.elapsed() < patience && !matches!(self.service.try_wait(), Ok(Some(_))) {
-            std::thread::sleep(Duration::from_millis(50));
+        while started.elapsed() < Duration::from_secs(2) && !matches!(self.service.try_wait(), Ok(Some(_))) {
+            std::thread::sleep(Duration::from_millis(20));
         }
         drop(self.service.kill());
         drop(self.service.wait());

@@ -110,7 +110,7 @@ impl PlanCommand {
 /// A plan with all that was read to make it.
 pub(super) struct Planning {
     pub(super) environment: Environment,
-    pub(super) client: Client,
+    pub(super) client: std::sync::Arc<Client>,
     pub(super) runtime: tokio::runtime::Runtime,
     pub(super) desired: Desired,
     pub(super) state: State,
@@ -126,10 +126,21 @@ impl Planning {
         service: &ServiceOptions,
     ) -> Result<Self, CliError> {
         let environment = Environment::find(context, environment)?;
-        let desired = environment.desired(context)?;
-        let client = environment.client(context, service)?;
         let runtime = context.runtime()?;
-        let state = runtime.block_on(environment::state(&client, &environment.name))?;
+        let client = environment.client(context, service).map(std::sync::Arc::new);
+        // The service answers while the files are read. What is wrong with the files is told first.
+        let answer = client.as_ref().ok().map(|client| {
+            let (client, name) = (std::sync::Arc::clone(client), environment.name.clone());
+            runtime.spawn(async move { environment::state(&client, &name).await })
+        });
+        let desired = environment.desired(context)?;
+        let client = client?;
+        let state = match answer {
+            Some(answer) => runtime
+                .block_on(answer)
+                .map_err(|error| CliError::new(format!("cannot ask the service: {error}")))??,
+            None => runtime.block_on(environment::state(&client, &environment.name))?,
+        };
         let only = limits.only.iter().map(|name| environment::profile_name(name)).collect::<Result<Vec<_>, _>>()?;
         let planned = reconcile::plan(&Request {
             desired: &desired,

@@ -107,7 +107,7 @@ fn difference(
     service: &str,
     allowances: Allowances,
 ) -> Result<Plan, CliError> {
-    let place = Place { file: format!("generation {}", target.generation.number), line: 1, column: 1 };
+    let place = Place::nowhere();
     let profiles = target.profiles.iter().map(|(name, stored)| {
         let profile = DesiredProfile {
             stored: stored.clone(),

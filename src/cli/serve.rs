@@ -53,6 +53,9 @@ pub(crate) struct Serve {
     /// Write the first administrator's token into this file instead of showing it
     #[arg(long, value_name = "FILE", value_hint = clap::ValueHint::FilePath)]
     token_file: Option<PathBuf>,
+    /// Stop when standard input ends: whoever started the service is gone then, however it went
+    #[arg(long, hide = true)]
+    stop_at_end_of_input: bool,
     /// How to write the log [default: human on a terminal, json elsewhere]
     #[arg(long, value_enum, value_name = "FORMAT")]
     log_format: Option<LogFormat>,
@@ -85,8 +88,17 @@ impl Serve {
         let recipient = identity.recipient();
         let first_token = first_token(context, &store).await?;
         let metrics = metrics_exporter_prometheus::PrometheusBuilder::new()
-            .install_recorder()
+            .set_buckets(&[0.001, 0.005, 0.025, 0.1, 0.5, 2.5, 10.0])
+            .and_then(metrics_exporter_prometheus::PrometheusBuilder::install_recorder)
             .map_err(|error| CliError::new(format!("cannot count: {error}")))?;
+        // Without this, what is counted would pile up for as long as nobody asks for it.
+        let upkeep = metrics.clone();
+        tokio::spawn(async move {
+            loop {
+                tokio::time::sleep(std::time::Duration::from_secs(5)).await;
+                upkeep.run_upkeep();
+            }
+        });
         let service = Service::new(Arc::new(store), identity, self.demo, context.clock.clone(), metrics)
             .await
             .map_err(store_error)?;
@@ -102,7 +114,7 @@ impl Serve {
         if self.demo {
             context.printer.note("DEMO: the service's key is public. Keep nothing here that matters.");
         }
-        server.run(stop_signal()).await.map_err(|error| CliError::new(error.to_string()))?;
+        server.run(stop_signal(self.stop_at_end_of_input)).await.map_err(|error| CliError::new(error.to_string()))?;
         Ok(Exit::Done)
     }
 
@@ -263,8 +275,8 @@ fn introduce(
     Ok(())
 }
 
-/// Ends at Ctrl-C or SIGTERM.
-async fn stop_signal() {
+/// Ends at Ctrl-C or SIGTERM, or at the end of standard input if that is wanted.
+async fn stop_signal(at_end_of_input: bool) {
     let terminated = async {
         match tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate()) {
             Ok(mut signal) => {
@@ -273,8 +285,15 @@ async fn stop_signal() {
             Err(_) => std::future::pending().await,
         }
     };
+    let input_ended = async move {
+        if !at_end_of_input {
+            return std::future::pending().await;
+        }
+        drop(tokio::io::copy(&mut tokio::io::stdin(), &mut tokio::io::sink()).await);
+    };
     tokio::select! {
         _ = tokio::signal::ctrl_c() => {}
         () = terminated => {}
+        () = input_ended => {}
     }
 }

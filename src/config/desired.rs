@@ -31,7 +31,7 @@ pub struct DesiredProfile {
     pub stored: StoredProfile,
     /// The name that it had, if the file says so.
     pub renamed_from: Option<ProfileName>,
-    /// Where the profile is declared (the nearest layer's file).
+    /// Where the profile is declared: the lowest layer's file that says something of it.
     pub place: Place,
     /// Where each value comes from.
     pub places: Places,
@@ -83,6 +83,18 @@ pub struct Place {
     pub line: usize,
     /// Column in characters, from 1.
     pub column: usize,
+}
+
+impl Place {
+    /// The place of what no file says: an earlier generation, for a rollback.
+    pub fn nowhere() -> Self {
+        Self { file: String::new(), line: 1, column: 1 }
+    }
+
+    /// Whether it is a place in a file.
+    pub fn is_in_a_file(&self) -> bool {
+        !self.file.is_empty()
+    }
 }
 
 impl fmt::Display for Place {

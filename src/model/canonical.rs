@@ -18,13 +18,37 @@ pub struct Digest(String);
 impl Digest {
     /// The digest of some bytes, as they are.
     pub fn of_bytes(bytes: &[u8]) -> Self {
+        Self::of_hash(&Sha256::digest(bytes))
+    }
+
+    fn of_hash(hash: &[u8]) -> Self {
         let mut text = String::with_capacity(71);
         text.push_str("sha256:");
-        for byte in Sha256::digest(bytes) {
+        for byte in hash {
             // Writing to a String cannot fail.
             let _ = write!(text, "{byte:02x}");
         }
         Self(text)
+    }
+
+    /// The digest of a document of ours, as it is serialised. Our documents are typed and their maps are sorted, so
+    /// equal ones are serialised equally; a value that came from elsewhere needs [`Digest::of_value`].
+    pub fn of_document(document: &impl Serialize) -> Self {
+        struct Hashing(Sha256);
+        impl std::io::Write for Hashing {
+            fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+                self.0.update(bytes);
+                Ok(bytes.len())
+            }
+            fn flush(&mut self) -> std::io::Result<()> {
+                Ok(())
+            }
+        }
+        let mut hashing = std::io::BufWriter::with_capacity(64 * 1024, Hashing(Sha256::new()));
+        // Neither our documents nor a hash can fail to be written.
+        drop(serde_json::to_writer(&mut hashing, document));
+        let hashed = hashing.into_inner().map(|hashing| hashing.0.finalize()).unwrap_or_default();
+        Self::of_hash(&hashed)
     }
 
     /// The digest of a value's canonical text.

@@ -232,14 +232,16 @@ impl State {
     }
 
     fn set(&mut self, name: &ProfileName, profile: &StoredProfile, by_reconciler: bool, record: &ChangeRecord) {
-        let applied = if by_reconciler {
-            Some(profile.clone())
-        } else {
-            self.profiles.get(name).and_then(|state| state.applied().cloned())
-        };
         let unchanged = self.profiles.get(name).filter(|state| state.live.as_ref() == Some(profile));
         let changed = unchanged.map_or_else(|| record.clone(), |state| state.changed.clone());
-        self.profiles.insert(name.clone(), ProfileState::new(Some(profile.clone()), applied, changed));
+        let live = Some(profile.clone());
+        let state = if by_reconciler {
+            ProfileState { live, applied: Applied::Same, changed }
+        } else {
+            let applied = self.profiles.get(name).and_then(|state| state.applied().cloned());
+            ProfileState::new(live, applied, changed)
+        };
+        self.profiles.insert(name.clone(), state);
     }
 
     fn remove(&mut self, name: &ProfileName, by_reconciler: bool, record: &ChangeRecord) {

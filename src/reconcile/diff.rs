@@ -18,7 +18,7 @@ use super::{
     senders,
 };
 use crate::{
-    config::{Desired, DesiredProfile, suggest},
+    config::{Desired, DesiredProfile, Place, suggest},
     model::{
         Allowances, ChangeKind, ChangeRecord, Changeset, Code, Destination, Digest, ProfileChange, ProfileName,
         ProfileState, Provenance, State, StoredProfile, settings::Prune,
@@ -182,7 +182,7 @@ pub fn plan(request: &Request<'_>) -> Result<Planned, PlanError> {
 /// An id that follows from what the changeset does: whoever computes the same plan from the same generation
 /// again sends the same id, so a killed job that is run again cannot apply twice.
 fn content_id(changeset: &Changeset) -> Uuid {
-    let digest = Digest::of_value(&serde_json::to_value(changeset).unwrap_or_default());
+    let digest = Digest::of_document(changeset);
     let mut bytes = [0; 16];
     for (index, byte) in bytes.iter_mut().enumerate() {
         let pair = digest.as_str().get(7 + 2 * index..9 + 2 * index).unwrap_or("00");
@@ -292,7 +292,7 @@ impl<'a> Comparison<'a> {
             previous_name: Some(from.clone()),
             cause,
             reason: None,
-            place: Some(wanted.place.clone()),
+            place: Some(wanted.place.clone()).filter(Place::is_in_a_file),
             fields,
             unchanged,
         };
@@ -337,7 +337,7 @@ impl<'a> Comparison<'a> {
             previous_name: None,
             cause,
             reason,
-            place: Some(wanted.place.clone()),
+            place: Some(wanted.place.clone()).filter(Place::is_in_a_file),
             fields,
             unchanged,
         };
@@ -418,7 +418,7 @@ impl<'a> Comparison<'a> {
                 before: fields::value(&before, path),
                 after: fields::value(&after, path),
                 cause: field_cause(path, &after, &before, applied.as_ref()),
-                place: after.contains_key(path).then(|| wanted.place_of(&pointer(path))),
+                place: after.contains_key(path).then(|| wanted.place_of(&pointer(path))).filter(Place::is_in_a_file),
                 secret: self.secret_change(path, &before, &after),
             })
             .collect();
@@ -463,7 +463,7 @@ impl<'a> Comparison<'a> {
 
     fn suggest_renames(&self, pairs: &[(PlannedChange, ProfileChange)], hints: &mut Vec<Hint>) {
         let mut gone: HashMap<Digest, &ProfileName> = HashMap::new();
-        let key = |stored: &StoredProfile| Digest::of_value(&serde_json::to_value(stored).unwrap_or_default());
+        let key = |stored: &StoredProfile| Digest::of_document(stored);
         for (_, change) in pairs {
             if let ProfileChange::Delete { name } = change
                 && let Some(live) = self.state.profiles.get(name).and_then(|state| state.live.as_ref())

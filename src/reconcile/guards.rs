@@ -87,6 +87,10 @@ fn allowed_deletes(before: &State, live: u64) -> u64 {
 }
 
 fn lost_senders(before: &State, after: &State, allowances: &Allowances) -> Vec<Guard> {
+    // Where nobody sent, nobody is lost.
+    if before.live().next().is_none() {
+        return Vec::new();
+    }
     let (old, new) = (Resolver::new(before.live()), Resolver::new(after.live()));
     // A company that goes takes its cells along; those are not lost.
     let kept = before.settings.companies.intersection(&after.settings.companies);

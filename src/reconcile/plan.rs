@@ -356,7 +356,7 @@ impl Plan {
 
     /// The digest of the document.
     pub fn digest(&self) -> Digest {
-        Digest::of_value(&serde_json::to_value(self).unwrap_or_default())
+        Digest::of_document(self)
     }
 
     /// The line that ends what people read: `Plan: 2 to add, 1 to change, 0 to destroy.`

@@ -78,10 +78,6 @@ impl SavedPlan {
     }
 
     fn expected_digest(&self) -> Digest {
-        Digest::of_value(&serde_json::json!({
-            "plan": self.plan,
-            "changeset": self.changeset,
-            "secretFiles": self.secret_files,
-        }))
+        Digest::of_document(&(&self.plan, &self.changeset, &self.secret_files))
     }
 }

@@ -59,9 +59,7 @@ impl Service {
     ) -> Result<ChangesetResult, Problem> {
         let id = changeset.id;
         // What the changeset does, without what was lifted or sent along: the same change has the same digest.
-        let digest = Digest::of_value(&json!({
-            "base": changeset.base, "settings": changeset.settings, "changes": changeset.changes,
-        }));
+        let digest = Digest::of_document(&(changeset.base, &changeset.settings, &changeset.changes));
         let _one_at_a_time = self.changing.lock().await;
         if let Some((taken, generation)) = self.store.changeset(id).await? {
             if taken != digest {
@@ -247,7 +245,7 @@ impl Service {
             allowances: change.allowances,
             summary,
         };
-        let touched: BTreeSet<&ProfileName> = change.changes.iter().flat_map(ProfileChange::names).collect();
+        let touched: BTreeSet<ProfileName> = change.changes.iter().flat_map(ProfileChange::names).cloned().collect();
         let detail = json!({
             "generation": after.generation,
             "changeset": generation.changeset,
@@ -258,13 +256,12 @@ impl Service {
             "allowances": generation.allowances,
             "guardsLifted": lifted,
         });
+        let after = Arc::new(after);
         let commit = Commit {
             base: before.generation,
             changeset: change.changeset.map(|(_, digest)| digest),
-            settings: after.settings.clone(),
-            applied_settings: after.applied_settings.clone(),
-            settings_changed: after.settings_changed.clone(),
-            profiles: touched.into_iter().map(|name| (name.clone(), after.profiles.get(name).cloned())).collect(),
+            after: Arc::clone(&after),
+            touched,
             secrets: new_secrets,
             event: AuditEvent {
                 at,
@@ -285,7 +282,7 @@ impl Service {
             }
             Err(CommitError::Stale(generation)) => {
                 // Somebody else writes to the same store. What is in memory is brought up to date.
-                self.set_state(self.store.state().await?);
+                self.set_state(Arc::new(self.store.state().await?));
                 Err(Problem::stale(generation, before.generation))
             }
             Err(CommitError::Taken { generation, .. }) => Err(Problem::stale(generation, before.generation)),

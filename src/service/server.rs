@@ -19,6 +19,7 @@ use axum_server::{Handle, tls_rustls::RustlsConfig};
 use hyper_util::rt::TokioTimer;
 use tokio::sync::Semaphore;
 use tower_http::{
+    CompressionLevel,
     catch_panic::CatchPanicLayer,
     compression::{
         CompressionLayer,
@@ -157,7 +158,7 @@ fn envelope(router: Router) -> Router {
         }))
         .layer(middleware::from_fn(move |request, next| bounded(Arc::clone(&places), request, next)))
         .layer(middleware::from_fn(identified))
-        .layer(CompressionLayer::new().gzip(true).compress_when(compressed))
+        .layer(CompressionLayer::new().gzip(true).quality(CompressionLevel::Fastest).compress_when(compressed))
 }
 
 /// A place and a deadline for each request.

@@ -8,13 +8,15 @@
 
 mod sqlite;
 
+use std::{collections::BTreeSet, sync::Arc};
+
 use async_trait::async_trait;
 use jiff::Timestamp;
 use secrecy::SecretString;
 
 use crate::{
     api::{AuditEntry, AuditOutcome, Generation, GenerationDetail, Token},
-    model::{ChangeRecord, Digest, EnvironmentName, ProfileName, ProfileState, SecretRecord, Settings, State},
+    model::{Digest, EnvironmentName, ProfileName, SecretRecord, State},
 };
 
 pub use sqlite::SqliteStore;
@@ -28,14 +30,10 @@ pub struct Commit {
     pub generation: Generation,
     /// The digest of the changeset, where there is one: the same id with another digest is refused.
     pub changeset: Option<Digest>,
-    /// The settings at the new generation.
-    pub settings: Settings,
-    /// The settings as the last apply left them.
-    pub applied_settings: Option<Settings>,
-    /// Who changed the settings last.
-    pub settings_changed: Option<ChangeRecord>,
-    /// The profiles that differ from the generation before; none where nothing is left to remember.
-    pub profiles: Vec<(ProfileName, Option<ProfileState>)>,
+    /// The state at the new generation.
+    pub after: Arc<State>,
+    /// The profiles that differ from the generation before.
+    pub touched: BTreeSet<ProfileName>,
     /// Age files that the store did not have.
     pub secrets: Vec<NewSecret>,
     /// What the audit log says of it.

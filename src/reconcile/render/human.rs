@@ -168,7 +168,8 @@ fn legend_word(action: Action) -> &'static str {
 fn settings_section(out: &mut String, settings: &SettingsChange) {
     let _ =
         writeln!(out, "  {BOLD}# environment settings{BOLD:#} will be updated in-place{}", cause_words(settings.cause));
-    let _ = writeln!(out, "  {YELLOW}~{YELLOW:#} settings  {DIM}{}{DIM:#}", settings.place);
+    let place = if settings.place.is_in_a_file() { format!("  {DIM}{}{DIM:#}", settings.place) } else { String::new() };
+    let _ = writeln!(out, "  {YELLOW}~{YELLOW:#} settings{place}");
     field_lines(out, &settings.fields);
     if settings.fields.is_empty() {
         let _ = writeln!(out, "      {DIM}# (as they are; recorded as applied){DIM:#}");

@@ -13,6 +13,7 @@ use std::{
 
 use async_trait::async_trait;
 use jiff::Timestamp;
+use rayon::prelude::*;
 use rusqlite::{Connection, OpenFlags, OptionalExtension as _, Transaction, TransactionBehavior, params};
 use serde::{Serialize, de::DeserializeOwned};
 
@@ -428,16 +429,16 @@ fn take(transaction: &Transaction<'_>, commit: &Commit) -> Result<(), CommitErro
             params![
                 generation,
                 text(&commit.generation)?,
-                text(&commit.settings)?,
+                text(&commit.after.settings)?,
                 commit.generation.changeset.map(|id| id.to_string()),
                 commit.changeset.as_ref().map(Digest::as_str),
             ],
         )
         .map_err(failed)?;
-    set_value(transaction, "settings", &commit.settings)?;
-    set_value(transaction, "appliedSettings", &commit.applied_settings)?;
-    set_value(transaction, "settingsChanged", &commit.settings_changed)?;
-    write_profiles(transaction, generation, &commit.profiles)?;
+    set_value(transaction, "settings", &commit.after.settings)?;
+    set_value(transaction, "appliedSettings", &commit.after.applied_settings)?;
+    set_value(transaction, "settingsChanged", &commit.after.settings_changed)?;
+    write_profiles(transaction, generation, commit)?;
     let mut insert = transaction
         .prepare_cached("INSERT INTO secret (digest, record, age_file, generation) VALUES (?1, ?2, ?3, ?4) ON CONFLICT (digest) DO NOTHING")
         .map_err(failed)?;
@@ -450,11 +451,19 @@ fn take(transaction: &Transaction<'_>, commit: &Commit) -> Result<(), CommitErro
     Ok(())
 }
 
-fn write_profiles(
-    transaction: &Transaction<'_>,
-    generation: i64,
-    profiles: &[(ProfileName, Option<ProfileState>)],
-) -> Result<(), StoreError> {
+/// A touched profile as the store keeps it: its name, its state, and what of it is live.
+type Row<'a> = (&'a ProfileName, Option<String>, Option<String>);
+
+fn write_profiles(transaction: &Transaction<'_>, generation: i64, commit: &Commit) -> Result<(), StoreError> {
+    let rows: Vec<Result<Row<'_>, StoreError>> = commit
+        .touched
+        .par_iter()
+        .map(|name| {
+            let state = commit.after.profiles.get(name);
+            let live = state.and_then(|state| state.live.as_ref());
+            Ok((name, state.map(text).transpose()?, live.map(text).transpose()?))
+        })
+        .collect();
     let mut upsert = transaction
         .prepare_cached(
             "INSERT INTO profile (name, state) VALUES (?1, ?2) ON CONFLICT (name) DO UPDATE SET state = excluded.state",
@@ -464,13 +473,13 @@ fn write_profiles(
     let mut history = transaction
         .prepare_cached("INSERT INTO profile_history (name, generation, live) VALUES (?1, ?2, ?3)")
         .map_err(failed)?;
-    for (name, state) in profiles {
+    for row in rows {
+        let (name, state, live) = row?;
         match state {
-            Some(state) => upsert.execute(params![name.as_str(), text(state)?]),
+            Some(state) => upsert.execute(params![name.as_str(), state]),
             None => delete.execute([name.as_str()]),
         }
         .map_err(failed)?;
-        let live = state.as_ref().and_then(|state| state.live.as_ref()).map(text).transpose()?;
         history.execute(params![name.as_str(), generation, live]).map_err(failed)?;
     }
     Ok(())
