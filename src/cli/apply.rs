@@ -1,7 +1,6 @@
 //! `mailwright apply`: changes the running service, all or nothing.
 
 use std::{
-    io::IsTerminal as _,
     path::{Path, PathBuf},
     time::Duration,
 };
@@ -10,6 +9,7 @@ use serde_json::json;
 
 use super::{
     CliError, Context, Exit, ServiceOptions,
+    confirm::confirm,
     environment::{self, Environment},
     plan::{self, Format, PlanLimits, Planning},
 };
@@ -114,26 +114,16 @@ impl Apply {
     }
 
     fn confirm(&self, context: &Context, plan: &Plan) -> Result<(), CliError> {
-        if self.yes {
-            return Ok(());
-        }
-        if !std::io::stdin().is_terminal() {
-            return Err(CliError::coded(
-                Code::NotConfirmed,
-                "nobody is there to confirm the plan, so nothing was changed",
-            )
-            .remedy(
-                "Give `--yes`, or save the plan with `mailwright plan --out FILE` and apply that file with `--yes`.",
-            ));
-        }
-        if self.format != Format::Human {
+        if self.format != Format::Human && !self.yes {
             context.printer.note(&plan.summary_line());
         }
-        let question = format!("\nApply this to {} ({})? Only `yes` will do:", plan.environment, plan.service);
-        match context.printer.ask(&question).as_deref() {
-            Some("yes") => Ok(()),
-            _ => Err(CliError::coded(Code::NotConfirmed, "not confirmed, so nothing was changed")),
-        }
+        let question = format!("Apply this to {} ({})?", plan.environment, plan.service);
+        confirm(
+            context,
+            self.yes,
+            &question,
+            "Give `--yes`, or save the plan with `mailwright plan --out FILE` and apply that file with `--yes`.",
+        )
     }
 
     fn report(&self, context: &Context, plan: &Plan, result: Option<&ChangesetResult>) {

@@ -10,6 +10,7 @@
 mod apply;
 mod audit;
 mod completions;
+mod confirm;
 mod context;
 mod demo;
 mod drift;

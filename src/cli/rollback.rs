@@ -1,18 +1,19 @@
 //! `mailwright rollback`: back to an earlier generation, as a new one.
 
-use std::{collections::BTreeMap, io::IsTerminal as _};
+use std::collections::BTreeMap;
 
 use serde_json::json;
 
 use super::{
     CliError, Context, Exit, ServiceOptions,
+    confirm::confirm,
     environment::{self, Environment},
     plan::{self, Format},
 };
 use crate::{
     api::{GenerationDetail, Rollback as Order},
     config::{Desired, DesiredProfile, Place, Places},
-    model::{Allowances, Code, ProfileState, State},
+    model::{Allowances, ProfileState, State},
     reconcile::{self, Plan, Request, plan::Source, render},
 };
 
@@ -64,7 +65,8 @@ impl Rollback {
             }
             return Ok(Exit::Done);
         }
-        self.confirm(context, &shown)?;
+        let question = format!("Roll {} back to generation {}?", environment.name, self.to);
+        confirm(context, self.yes, &question, "Give `--yes`.")?;
         let order = Order { to: self.to, base: state.generation, allowances };
         let changed = runtime.block_on(client.roll_back(&order))?;
         if self.format == Format::Human {
@@ -78,24 +80,6 @@ impl Rollback {
             context.printer.out(&format!("{:#}", json!({ "plan": shown, "result": changed })));
         }
         Ok(Exit::Done)
-    }
-
-    fn confirm(&self, context: &Context, plan: &Plan) -> Result<(), CliError> {
-        if self.yes {
-            return Ok(());
-        }
-        if !std::io::stdin().is_terminal() {
-            return Err(CliError::coded(
-                Code::NotConfirmed,
-                "nobody is there to confirm the rollback, so nothing was changed",
-            )
-            .remedy("Give `--yes`."));
-        }
-        let question = format!("\nRoll {} back to generation {}? Only `yes` will do:", plan.environment, self.to);
-        match context.printer.ask(&question).as_deref() {
-            Some("yes") => Ok(()),
-            _ => Err(CliError::coded(Code::NotConfirmed, "not confirmed, so nothing was changed")),
-        }
     }
 }
 

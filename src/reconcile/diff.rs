@@ -9,19 +9,20 @@ use serde_json::Value;
 use uuid::Uuid;
 
 use super::{
+    drift,
     fields::{self, Fields},
     guards,
     plan::{
-        Action, Cause, Drift, DriftField, DriftKind, FORMAT_VERSION, FieldChange, Hint, Plan, PlannedChange,
-        RedirectedSecret, SecretChange, SecretChangeKind, SettingsChange, Source, Summary,
+        Action, Cause, FORMAT_VERSION, FieldChange, Hint, Plan, PlannedChange, SecretChange, SecretChangeKind,
+        SettingsChange, Source, Summary,
     },
-    senders,
+    redirected, senders,
 };
 use crate::{
     config::{Desired, DesiredProfile, Place, suggest},
     model::{
-        Allowances, ChangeKind, ChangeRecord, Changeset, Code, Destination, Digest, ProfileChange, ProfileName,
-        ProfileState, Provenance, State, StoredProfile, settings::Prune,
+        Allowances, ChangeKind, ChangeRecord, Changeset, Code, Digest, ProfileChange, ProfileName, ProfileState,
+        Provenance, State, StoredProfile, settings::Prune,
     },
 };
 
@@ -149,11 +150,11 @@ pub fn plan(request: &Request<'_>) -> Result<Planned, PlanError> {
         base: state.generation,
         source: source.clone(),
         only: only.to_vec(),
-        drift: drift(state),
+        drift: drift::drift(state),
         summary: summary(&changes, settings.as_ref().is_some_and(|settings| !settings.fields.is_empty())),
         unmanaged: comparison.unmanaged(&operations),
         senders: senders::changes(state, &after, &operations),
-        redirected: redirected(desired, state, &operations),
+        redirected: redirected::secrets(desired, state, &operations),
         guards: guards::check(state, &after, &operations, allowances),
         hints,
         settings,
@@ -531,74 +532,6 @@ fn settings_change(desired: &Desired, state: &State) -> Option<SettingsChange> {
     Some(SettingsChange { cause, place: desired.settings_place.clone(), fields })
 }
 
-/// What somebody changed outside Git since the last apply.
-pub fn drift(state: &State) -> Vec<Drift> {
-    let compare = |applied: &Fields, live: &Fields| {
-        let (differing, _) = fields::differing(applied, live);
-        let shown = |fields: &Fields, path: &str| match fields.get(path) {
-            // Two secrets of one name differ in their digest only.
-            Some(field) => match &field.digest {
-                Some(digest) => {
-                    serde_json::json!(format!("{} ({})", field.value.as_str().unwrap_or_default(), digest.short()))
-                }
-                None => field.value.clone(),
-            },
-            None => Value::Null,
-        };
-        differing
-            .into_iter()
-            .map(|path| DriftField { path: path.to_owned(), applied: shown(applied, path), live: shown(live, path) })
-            .collect::<Vec<_>>()
-    };
-    let mut drift = Vec::new();
-    if let Some(applied) = &state.applied_settings
-        && *applied != state.settings
-    {
-        drift.push(Drift {
-            name: None,
-            kind: DriftKind::Changed,
-            fields: compare(&fields::of(applied), &fields::of(&state.settings)),
-            by: state.settings_changed.clone(),
-        });
-    }
-    for (name, profile) in &state.profiles {
-        let crate::model::Applied::Different(applied) = &profile.applied else { continue };
-        let (kind, fields) = match &profile.live {
-            Some(live) => (DriftKind::Changed, compare(&fields::of_profile(applied), &fields::of_profile(live))),
-            None => (DriftKind::Removed, Vec::new()),
-        };
-        drift.push(Drift { name: Some(name.clone()), kind, fields, by: Some(profile.changed.clone()) });
-    }
-    drift
-}
-
-/// Secrets whose digest was accepted for one destination and would travel to another.
-fn redirected(desired: &Desired, state: &State, operations: &[ProfileChange]) -> Vec<RedirectedSecret> {
-    let mut accepted: HashMap<&Digest, Destination> =
-        state.secrets.iter().map(|(digest, record)| (digest, record.destination.clone())).collect();
-    let mut redirected = Vec::new();
-    for change in operations {
-        let Some(stored) = change.profile() else { continue };
-        let Some((reference, pointer)) = stored.profile.provider.secret() else { continue };
-        let Some(digest) = stored.secrets.get(reference) else { continue };
-        let destination = stored.profile.provider.destination();
-        let first = accepted.entry(digest).or_insert_with(|| destination.clone());
-        if *first != destination {
-            let place =
-                desired.profiles.get(change.name()).map(|profile| profile.place_of(&format!("/provider{pointer}")));
-            redirected.push(RedirectedSecret {
-                profile: change.name().clone(),
-                secret: reference.clone(),
-                digest: digest.clone(),
-                accepted_for: first.clone(),
-                would_go_to: destination,
-                place: place.unwrap_or_else(|| desired.settings_place.clone()),
-            });
-        }
-    }
-    redirected
-}
-
 fn summary(changes: &[PlannedChange], settings: bool) -> Summary {
     let mut summary = Summary { change: usize::from(settings), ..Summary::default() };
     for change in changes {
@@ -612,40 +545,4 @@ fn summary(changes: &[PlannedChange], settings: bool) -> Summary {
         }
     }
     summary
-}
-
-/// One row of a profile's desired and live fields side by side.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct BesideRow {
-    /// The field: keys joined by dots.
-    pub path: String,
-    /// What the files say, fit to print; empty if nothing.
-    pub desired: String,
-    /// What is live, fit to print; empty if nothing.
-    pub live: String,
-    /// Whether the two differ.
-    pub differs: bool,
-}
-
-/// A profile's fields, desired beside live. Of a secret: its name and the beginning of its digest.
-pub fn beside(desired: Option<&StoredProfile>, live: Option<&StoredProfile>) -> Vec<BesideRow> {
-    let (desired, live) =
-        (desired.map(fields::of_profile).unwrap_or_default(), live.map(fields::of_profile).unwrap_or_default());
-    let shown = |fields: &Fields, path: &str| match fields.get(path) {
-        None => String::new(),
-        Some(field) => match &field.digest {
-            Some(digest) => format!("{} (secret, {})", field.value.as_str().unwrap_or_default(), digest.short()),
-            None => super::render::shown(&field.value),
-        },
-    };
-    let paths: BTreeSet<&String> = desired.keys().chain(live.keys()).collect();
-    paths
-        .into_iter()
-        .map(|path| BesideRow {
-            path: path.clone(),
-            desired: shown(&desired, path),
-            live: shown(&live, path),
-            differs: desired.get(path) != live.get(path),
-        })
-        .collect()
 }

@@ -8,14 +8,19 @@
 //!
 //! Nothing here talks to the network or prints.
 
+mod beside;
 mod diff;
+mod drift;
 mod fields;
 pub mod guards;
 pub mod plan;
+mod redirected;
 pub mod render;
 pub mod saved;
 pub mod sealed;
 mod senders;
 
-pub use diff::{BesideRow, PlanError, Planned, Request, beside, drift, plan};
+pub use beside::{BesideRow, beside};
+pub use diff::{PlanError, Planned, Request, plan};
+pub use drift::drift;
 pub use plan::Plan;
