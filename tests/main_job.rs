@@ -38,6 +38,38 @@ fn the_demo_goes_the_whole_way() {
     assert!(ran.stdout.find("Apply complete!") < ran.stdout.find("No changes."));
 }
 
+#[cfg(unix)]
+#[test]
+fn the_demos_service_ends_with_the_demo_however_it_ends() {
+    use std::{io::Read as _, process::Stdio};
+    let trial = Trial::examples();
+    let mut demo = trial
+        .command(&["demo", "--listen", "127.0.0.1:0"])
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    let mut told = String::new();
+    let mut output = demo.stdout.take().unwrap();
+    let mut buffer = [0; 4096];
+    while !told.contains("stays up until Ctrl-C") {
+        let read = output.read(&mut buffer).unwrap();
+        assert!(read > 0, "{told}");
+        told.push_str(&String::from_utf8_lossy(&buffer[..read]));
+    }
+    let address = told.split("It listens at http://").nth(1).unwrap().split(". ").next().unwrap();
+    let address = address.lines().next().unwrap().trim_end_matches('.').to_owned();
+    assert!(std::net::TcpStream::connect(&address).is_ok());
+    // Nobody reads its log any more, and nobody tells it to stop.
+    demo.kill().unwrap();
+    demo.wait().unwrap();
+    let deadline = std::time::Instant::now() + std::time::Duration::from_secs(10);
+    while std::net::TcpStream::connect(&address).is_ok() {
+        assert!(std::time::Instant::now() < deadline, "the service is still there");
+        std::thread::sleep(std::time::Duration::from_millis(50));
+    }
+}
+
 #[test]
 fn an_applied_environment_has_nothing_left_to_do_and_resolves_at_once() {
     let mut trial = Trial::examples();

@@ -126,7 +126,9 @@ impl Serve {
         })?;
         let format =
             self.log_format.unwrap_or(if std::io::stderr().is_terminal() { LogFormat::Human } else { LogFormat::Json });
-        let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+        // A log that nobody reads any more must not take the service with it.
+        let builder =
+            tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).log_internal_errors(false);
         match format {
             LogFormat::Human => builder.with_target(false).init(),
             LogFormat::Json => builder.json().flatten_event(true).with_target(false).init(),

@@ -185,7 +185,7 @@ async fn identified(request: Request, next: Next) -> Response {
     let mut response = next.run(request).await;
     let elapsed = started.elapsed();
     let status = response.status().as_u16();
-    tracing::info!(request_id = %id, method = %method, path = %path, status, elapsed_ms = elapsed.as_millis(), "request");
+    tracing::info!(request_id = %id, method = %method, path = %path, status, elapsed_ms = u64::try_from(elapsed.as_millis()).unwrap_or(u64::MAX), "request");
     let labels = [("path", path), ("status", status.to_string())];
     metrics::counter!("mailwright_requests_total", &labels).increment(1);
     metrics::histogram!("mailwright_request_seconds").record(elapsed.as_secs_f64());
