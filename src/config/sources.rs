@@ -62,22 +62,30 @@ impl Sources {
 /// Reads a file of the repository as bytes. Refuses what is too large without reading it, what is no ordinary file
 /// without opening it, and a link that leads out of the repository.
 pub(super) fn read_bytes(root: &Path, relative: &Path, limit: u64) -> Result<Vec<u8>, Diagnostic> {
+    stays_inside(root, relative)?;
+    read_listed(root, relative, limit)
+}
+
+/// The same for a file whose folder was listed, and so is known to be inside: only the file itself can be a link.
+fn read_listed(root: &Path, relative: &Path, limit: u64) -> Result<Vec<u8>, Diagnostic> {
     let path = root.join(relative);
-    let shown = shown(relative);
     let unreadable = |error: &std::io::Error| {
         Diagnostic::file(
             Code::Unreadable,
-            &shown,
+            &shown(relative),
             format!("the file cannot be read: {error}"),
             "Look at its permissions, and whether it is still there.",
         )
     };
-    stays_inside(root, relative)?;
-    let metadata = fs::metadata(&path).map_err(|error| unreadable(&error))?;
+    let mut metadata = fs::symlink_metadata(&path).map_err(|error| unreadable(&error))?;
+    if metadata.file_type().is_symlink() {
+        stays_inside(root, relative)?;
+        metadata = fs::metadata(&path).map_err(|error| unreadable(&error))?;
+    }
     if !metadata.is_file() {
         return Err(Diagnostic::file(
             Code::UnexpectedFile,
-            &shown,
+            &shown(relative),
             "this is not an ordinary file".to_owned(),
             "Remove it, or put a file in its place.",
         ));
@@ -85,7 +93,7 @@ pub(super) fn read_bytes(root: &Path, relative: &Path, limit: u64) -> Result<Vec
     let too_large = || {
         Diagnostic::file(
             Code::FileTooLarge,
-            &shown,
+            &shown(relative),
             format!("the file has more than {} KiB", limit / 1024),
             "A profile fits into one: is this the right file?",
         )
@@ -93,7 +101,7 @@ pub(super) fn read_bytes(root: &Path, relative: &Path, limit: u64) -> Result<Vec
     if metadata.len() > limit {
         return Err(too_large());
     }
-    let mut bytes = Vec::with_capacity(usize::try_from(metadata.len()).unwrap_or(0));
+    let mut bytes = Vec::with_capacity(usize::try_from(metadata.len()).unwrap_or(0) + 1);
     fs::File::open(&path)
         .and_then(|file| file.take(limit + 1).read_to_end(&mut bytes))
         .map_err(|error| unreadable(&error))?;
@@ -126,9 +134,9 @@ fn stays_inside(root: &Path, relative: &Path) -> Result<(), Diagnostic> {
     Ok(())
 }
 
-/// Reads a file of the repository as text. A byte order mark of UTF-8 is skipped.
+/// Reads a file of a listed folder as text. A byte order mark of UTF-8 is skipped.
 pub(super) fn read_text(root: &Path, relative: &Path) -> Result<String, Diagnostic> {
-    let bytes = read_bytes(root, relative, FILE_LIMIT)?;
+    let bytes = read_listed(root, relative, FILE_LIMIT)?;
     let shown = shown(relative);
     let encoding = |message: String, line: usize, column: usize| Diagnostic {
         line,
