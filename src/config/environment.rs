@@ -73,7 +73,7 @@ impl Loading<'_> {
         let mut profiles: BTreeMap<ProfileName, Arc<Node>> = BTreeMap::new();
         for (index, layer) in self.layers.iter().enumerate() {
             let is_own = index + 1 == self.layers.len();
-            for (name, node) in &layer.profiles {
+            for (name, node) in &layer.profiles(self.root, self.reporter).nodes {
                 if matches!(node.value, Value::Null) {
                     profiles.remove(name);
                     continue;
@@ -98,7 +98,10 @@ impl Loading<'_> {
 
     /// Everything, in one run.
     pub(super) fn load(&self) -> Loaded {
-        let mut problems: Vec<Diagnostic> = self.layers.iter().flat_map(|layer| layer.problems.clone()).collect();
+        let of_layer = |layer: &Arc<Layer>| {
+            [layer.problems.clone(), layer.profiles(self.root, self.reporter).problems.clone()].concat()
+        };
+        let mut problems: Vec<Diagnostic> = self.layers.iter().flat_map(of_layer).collect();
         let is_abstract = self.own().is_some_and(|own| own.is_abstract);
         let environment = self.merged_environment();
         let variables = environment.as_deref().map(Self::variables).unwrap_or_default();

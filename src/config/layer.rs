@@ -3,7 +3,7 @@
 use std::{
     collections::BTreeMap,
     path::{Path, PathBuf},
-    sync::Arc,
+    sync::{Arc, OnceLock},
 };
 
 use rayon::prelude::*;
@@ -25,9 +25,21 @@ pub(super) struct Layer {
     /// The folder that it extends, and where it says so.
     pub(super) extends: Option<(String, Span)>,
     pub(super) is_abstract: bool,
-    /// The profiles' files by name; a null removes an inherited profile.
-    pub(super) profiles: BTreeMap<ProfileName, Arc<Node>>,
-    /// What is wrong with the folder by itself.
+    /// What is wrong with the folder by itself, its profiles apart.
+    pub(super) problems: Vec<Diagnostic>,
+    files: usize,
+    /// The folder with the profiles, if there is one.
+    folder: Option<PathBuf>,
+    /// Read when somebody asks: many commands need no more than the service's address.
+    profiles: OnceLock<Profiles>,
+}
+
+/// The profiles of a folder, parsed.
+#[derive(Debug, Default)]
+pub(super) struct Profiles {
+    /// The files by profile; a null removes an inherited profile.
+    pub(super) nodes: BTreeMap<ProfileName, Arc<Node>>,
+    /// What is wrong with them by themselves.
     pub(super) problems: Vec<Diagnostic>,
     pub(super) files: usize,
 }
@@ -59,16 +71,33 @@ impl Reporter {
 }
 
 impl Layer {
-    /// Reads a folder. Everything that is wrong with it is among its problems.
+    /// The profiles of the folder. Everything that is wrong with them is among their problems.
+    pub(super) fn profiles(&self, root: &Path, reporter: &Reporter) -> &Profiles {
+        self.profiles.get_or_init(|| {
+            let mut profiles = Profiles::default();
+            if let Some(folder) = &self.folder {
+                profiles.read(root, folder, reporter);
+            }
+            profiles
+        })
+    }
+
+    /// How many files were read.
+    pub(super) fn files(&self) -> usize {
+        self.files + self.profiles.get().map_or(0, |profiles| profiles.files)
+    }
+
+    /// Reads a folder's own file. Everything that is wrong with the folder is among its problems.
     pub(super) fn read(root: &Path, name: &EnvironmentName, reporter: &Reporter) -> Self {
         let folder = Path::new("environments").join(name.as_str());
         let mut layer = Self {
             environment: None,
             extends: None,
             is_abstract: false,
-            profiles: BTreeMap::new(),
             problems: Vec::new(),
             files: 0,
+            folder: None,
+            profiles: OnceLock::new(),
         };
         match list(root, &folder) {
             Ok(entries) => layer.sort_out(root, &folder, entries, reporter),
@@ -82,7 +111,7 @@ impl Layer {
         for path in entries {
             match file_name(&path) {
                 "environment.yaml" | "environment.yml" | "environment.json" => environments.push(path),
-                "profiles" => self.read_profiles(root, &path, reporter),
+                "profiles" => self.folder = Some(path),
                 name if is_ignored(name) => {}
                 _ => self.problems.push(unexpected(&path, "environment.yaml and the folder `profiles` belong here")),
             }
@@ -121,8 +150,10 @@ impl Layer {
         self.is_abstract = node.get("abstract").is_some_and(|entry| matches!(entry.node.value, Value::Bool(true)));
         self.environment = Some(node);
     }
+}
 
-    fn read_profiles(&mut self, root: &Path, folder: &Path, reporter: &Reporter) {
+impl Profiles {
+    fn read(&mut self, root: &Path, folder: &Path, reporter: &Reporter) {
         let entries = match list(root, folder) {
             Ok(entries) => entries,
             Err(problem) => return self.problems.push(problem),
@@ -156,7 +187,7 @@ impl Layer {
         for (name, result) in read {
             match result {
                 Ok(node) if matches!(node.value, Value::Map(_) | Value::Null) => {
-                    self.profiles.insert(name, node);
+                    self.nodes.insert(name, node);
                 }
                 Ok(node) => self.problems.push(reporter.at(
                     node.span,

@@ -143,7 +143,7 @@ impl Repository {
 
     /// How many files of layers were read.
     fn files(&self) -> usize {
-        self.layers.values().filter_map(OnceLock::get).map(|layer| layer.files).sum()
+        self.layers.values().filter_map(OnceLock::get).map(|layer| layer.files()).sum()
     }
 
     fn loaded(&self, name: &EnvironmentName) -> Loaded {
