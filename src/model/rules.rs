@@ -3,6 +3,7 @@
 
 use std::{collections::BTreeMap, net::IpAddr};
 
+use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
@@ -39,10 +40,14 @@ impl Violation {
 
 /// Checks everything. Costs one pass over the profiles and one look-up a cell. Ordered; empty if all is well.
 pub fn check(settings: &Settings, profiles: &BTreeMap<&ProfileName, &Profile>) -> Vec<Violation> {
-    let mut violations = Vec::new();
-    for (name, profile) in profiles {
-        check_profile(settings, name, profile, &mut violations);
-    }
+    let mut violations: Vec<Violation> = profiles
+        .par_iter()
+        .flat_map_iter(|(name, profile)| {
+            let mut found = Vec::new();
+            check_profile(settings, name, profile, &mut found);
+            found
+        })
+        .collect();
     check_names(profiles, &mut violations);
     let resolver = Resolver::new(profiles.iter().map(|(name, profile)| (*name, *profile)));
     check_claims(&resolver, &mut violations);
