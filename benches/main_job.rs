@@ -155,9 +155,19 @@ fn plan_and_apply(profiles: usize) {
             );
         }
     }
-    trial.serve_with(&["--demo"]);
+    // Each run needs an empty service of its own; the last one stays for the plan.
+    let request = (0..3)
+        .map(|_| {
+            trial.kill();
+            // The first time there is none yet.
+            drop(std::fs::remove_dir_all(trial.path(".data")));
+            drop(std::fs::remove_file(trial.path(".token")));
+            trial.serve_with(&["--demo"]);
+            apply(&trial)
+        })
+        .min()
+        .unwrap_or_default();
     let size = format!("{profiles} profiles");
-    let request = apply(&trial);
     let rows = insert_the_same_rows(&trial);
     row("apply, the request", &size, request, "the same rows into SQLite, one transaction", rows);
     let ours = best(5, || assert_eq!(trial.run(&["plan", "dev", "--detailed-exitcode"]).code, 0));
@@ -270,35 +280,48 @@ fn octodns(ours: Duration) {
 }
 
 /// 2,000 resources that need no provider, nothing to do. Compared by the resource.
+/// As somebody keeps profiles with Terraform: a YAML file each, read by `for_each`; and written out one by one, which
+/// it plans faster. Nothing is applied before: that takes minutes and changes the time of a plan little.
 fn terraform(ours: Duration) {
     if Command::new("terraform").arg("version").stdout(Stdio::null()).stderr(Stdio::null()).status().is_err() {
         return;
     }
-    let trial = Trial::empty();
-    let resources: String = (0..2000)
+    let written_out: String = (0..2000)
         .map(|number| format!("resource \"terraform_data\" \"r{number}\" {{\n  input = \"profile {number}\"\n}}\n"))
         .collect();
-    trial.write("main.tf", resources);
-    let run = |arguments: &[&str]| {
-        let ended = Command::new("terraform")
-            .args(arguments)
-            .current_dir(trial.folder.path())
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .status()
-            .unwrap();
-        assert!(ended.success(), "terraform {arguments:?}");
-    };
-    run(&["init", "-input=false"]);
-    run(&["apply", "-auto-approve", "-input=false"]);
-    let theirs = best(1, || run(&["plan", "-input=false"]));
-    row(
-        "plan without changes, a profile",
-        "10,000 against 2,000",
-        ours / 10_000,
-        "terraform plan, a resource",
-        theirs / 2000,
-    );
+    let from_files = r#"
+        locals {
+          files    = fileset(path.module, "profiles/*.yaml")
+          profiles = { for file in local.files : file => yamldecode(file("${path.module}/${file}")) }
+        }
+        resource "terraform_data" "profile" {
+          for_each = local.profiles
+          input    = each.value
+        }
+    "#;
+    for (what, main) in [
+        ("terraform plan, a resource from a YAML file", from_files),
+        ("terraform plan, a resource written out", &written_out),
+    ] {
+        let trial = Trial::empty();
+        trial.write("main.tf", main);
+        for number in 0..2000 {
+            trial.write(&format!("profiles/p{number}.yaml"), profile("C001", "default", "smtp.example.com"));
+        }
+        let run = |arguments: &[&str]| {
+            let ended = Command::new("terraform")
+                .args(arguments)
+                .current_dir(trial.folder.path())
+                .stdout(Stdio::null())
+                .stderr(Stdio::null())
+                .status()
+                .unwrap();
+            assert!(ended.success(), "terraform {arguments:?}");
+        };
+        run(&["init", "-input=false"]);
+        let theirs = best(1, || run(&["plan", "-input=false"]));
+        row("plan without changes, a profile", "10,000 against 2,000", ours / 10_000, what, theirs / 2000);
+    }
 }
 
 /// A program that `benches/run` puts into `target/tools`.

@@ -14,6 +14,9 @@
 //! | [`config`] | files to desired state: discover, parse with positions, layer, interpolate, validate; problems with a place |
 //! | [`secrets`] | age: recipients, identities, seal, open, rekey, and what a header tells without a key |
 //! | [`reconcile`] | desired, live and last applied to a plan; guards; the plan as text; the changeset that carries it out |
+//! | [`microsoft`] | what speaks to Entra and Graph: clouds, tokens, reads of the directory |
+//! | [`verify`] | the pre-flight: checks of registrations, permissions, redirect URIs, mail servers; findings |
+//! | [`sandbox`] | local stand-ins for Entra, Graph and an SMTP server; nothing else knows them |
 //! | [`api`] | the documents of the HTTP API that are not nouns of their own: problem details, service information, tokens |
 //! | [`client`] | typed HTTP client of the service's API; a failure says which kind it is |
 //! | [`service`] | the HTTP API: access, validation of what arrives, audit, metrics |
@@ -30,8 +33,11 @@ pub mod client;
 pub mod clock;
 pub mod config;
 pub mod git;
+pub mod microsoft;
 pub mod model;
 pub mod reconcile;
+pub mod sandbox;
 pub mod secrets;
 pub mod service;
 pub mod store;
+pub mod verify;

@@ -5,7 +5,8 @@
 //! standard error. [`main`] turns the result into an exit code. Nothing outside `main.rs` calls this module.
 //!
 //! Exit codes: 0 done or nothing to do; 1 an error, whatever its kind; 2 with `--detailed-exitcode` (or `drift`)
-//! when there is a difference; `--detailed-exitcode=causes` splits it into 2, 3 and 4.
+//! when there is a difference; `--detailed-exitcode=causes` splits it into 2, 3 and 4; 3 with `verify` when it found
+//! something that keeps mail from leaving.
 
 mod apply;
 mod audit;
@@ -24,6 +25,7 @@ mod plan;
 mod printer;
 mod resolve;
 mod rollback;
+mod sandbox;
 mod schema;
 mod secrets;
 mod serve;
@@ -34,6 +36,7 @@ mod table;
 mod token;
 mod validate;
 mod variables;
+mod verify;
 
 use std::{ffi::OsString, path::PathBuf, process::ExitCode};
 
@@ -96,6 +99,8 @@ enum Command {
     Status(status::Status),
     /// One profile, live beside desired
     Show(show::Show),
+    /// Check that the mail will leave: registrations, permissions, redirect URIs, credentials, mail servers
+    Verify(verify::Verify),
     /// Which profile sends for a company and a function, and why
     Resolve(resolve::Resolve),
     /// The generations of the service's state, newest first
@@ -114,6 +119,8 @@ enum Command {
     Serve(serve::Serve),
     /// The whole way on this machine: serve, validate, plan, apply, look, plan again
     Demo(demo::Demo),
+    /// Run local stand-ins for Entra, Microsoft Graph, a mail server and a name server
+    Sandbox(sandbox::Sandbox),
     /// The catalogue of functions that a profile can serve
     Functions(functions::Functions),
     /// A problem code at length
@@ -157,6 +164,8 @@ fn run(command: Command, context: &Context) -> Result<Exit, CliError> {
         Command::Drift(command) => command.run(context),
         Command::Status(command) => command.run(context),
         Command::Show(command) => command.run(context),
+        Command::Verify(command) => command.run(context),
+        Command::Sandbox(command) => command.run(context),
         Command::Resolve(command) => command.run(context),
         Command::History(command) => command.run(context),
         Command::Rollback(command) => command.run(context),

@@ -13,7 +13,7 @@ use super::{
 use crate::{
     api::{GenerationDetail, Rollback as Order},
     config::{Desired, DesiredProfile, Place, Places},
-    model::{Allowances, ProfileState, State},
+    model::{Allowances, ProfileState, State, VerifySettings},
     reconcile::{self, Plan, Request, plan::Source, render},
 };
 
@@ -106,6 +106,8 @@ fn difference(
         service_address: None,
         settings: target.settings.clone(),
         settings_place: place.clone(),
+        verify: VerifySettings::default(),
+        environment_places: Places::default(),
         profiles: profiles.collect(),
         secrets: BTreeMap::new(),
     };

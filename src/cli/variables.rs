@@ -14,10 +14,12 @@ pub(crate) const TOKEN_FILE: &str = "MAILWRIGHT_TOKEN_FILE";
 pub(crate) const CA_FILE: &str = "MAILWRIGHT_CA_FILE";
 /// A file with age identities.
 pub(crate) const AGE_IDENTITY_FILE: &str = "MAILWRIGHT_AGE_IDENTITY_FILE";
+/// A token of somebody who may read the directory, for `verify`.
+pub(crate) const READER_TOKEN: &str = "MAILWRIGHT_READER_TOKEN";
 /// Filter of the service's log, as `tracing` reads it: `info`, `mailwright=debug`, ...
 pub(crate) const LOG: &str = "MAILWRIGHT_LOG";
 
-const KNOWN: &[&str] = &[SERVICE, TOKEN, TOKEN_FILE, CA_FILE, AGE_IDENTITY_FILE, LOG];
+const KNOWN: &[&str] = &[SERVICE, TOKEN, TOKEN_FILE, CA_FILE, AGE_IDENTITY_FILE, READER_TOKEN, LOG];
 
 /// The value of a variable; an empty one counts as absent.
 #[expect(clippy::disallowed_methods, reason = "this is the one place that reads them")]

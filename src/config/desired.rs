@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, fmt, path::PathBuf, sync::Arc};
 use serde::{Deserialize, Serialize};
 
 use super::{node::Node, sources::Sources};
-use crate::model::{Digest, EnvironmentName, ProfileName, SecretReference, Settings, StoredProfile};
+use crate::model::{Digest, EnvironmentName, ProfileName, SecretReference, Settings, StoredProfile, VerifySettings};
 
 /// What an environment's files amount to. Exists only if they passed every rule.
 #[derive(Clone, Debug)]
@@ -18,6 +18,10 @@ pub struct Desired {
     pub settings: Settings,
     /// Where the settings are declared: the environment's own `environment.yaml`.
     pub settings_place: Place,
+    /// How `verify` judges.
+    pub verify: VerifySettings,
+    /// Where each value of the environment file comes from.
+    pub environment_places: Places,
     /// The profiles.
     pub profiles: BTreeMap<ProfileName, DesiredProfile>,
     /// Every secret that a profile names.
@@ -54,7 +58,7 @@ impl Places {
     }
 
     /// The place of the value at a JSON pointer.
-    fn of(&self, pointer: &str) -> Option<Place> {
+    pub fn of(&self, pointer: &str) -> Option<Place> {
         let (node, sources) = self.0.as_ref()?;
         let (key_span, found) = node.nearest(pointer);
         // A map or list is best pointed at by its key.

@@ -180,6 +180,7 @@ impl Loading<'_> {
                 address.contains('@'),
             ));
         }
+        self.waivers(&node, problems);
         if problems.len() > before {
             return None;
         }
@@ -202,6 +203,24 @@ impl Loading<'_> {
                 false,
             ));
             None
+        }
+    }
+
+    /// What the schema cannot tell of a waiver: that its last day exists.
+    fn waivers(&self, environment: &Node, problems: &mut Vec<Diagnostic>) {
+        let waivers = environment.get("verify").and_then(|entry| entry.node.get("waivers"));
+        let Some(Value::List(waivers)) = waivers.map(|entry| &entry.node.value) else { return };
+        for expires in waivers.iter().filter_map(|waiver| waiver.get("expires")) {
+            let day = expires.node.as_str().map(str::parse::<jiff::civil::Date>);
+            if matches!(day, Some(Err(_))) {
+                problems.push(self.reporter.at(
+                    expires.node.span,
+                    Code::InvalidValue,
+                    "there is no such day".to_owned(),
+                    "Write the last day as year, month and day: 2027-03-31.".to_owned(),
+                    false,
+                ));
+            }
         }
     }
 
@@ -427,6 +446,11 @@ impl Loading<'_> {
             service_address: address.and_then(|entry| entry.node.as_str()).map(str::to_owned),
             settings,
             settings_place,
+            verify: environment
+                .get("verify")
+                .and_then(|entry| serde_json::from_value(entry.node.to_json()).ok())
+                .unwrap_or_default(),
+            environment_places: Places::new(Arc::clone(environment), Arc::clone(&self.reporter.sources)),
             profiles,
             secrets,
         }

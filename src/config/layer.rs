@@ -202,7 +202,7 @@ impl Profiles {
     }
 }
 
-fn read_file(root: &Path, path: &Path, reporter: &Reporter) -> Result<Arc<Node>, Vec<Diagnostic>> {
+pub(super) fn read_file(root: &Path, path: &Path, reporter: &Reporter) -> Result<Arc<Node>, Vec<Diagnostic>> {
     let text = read_text(root, path).map_err(|problem| vec![problem])?;
     let id = reporter.sources.add(shown(path), text);
     let Some(source) = reporter.sources.get(id) else { return Err(Vec::new()) };

@@ -12,6 +12,7 @@
 
 mod desired;
 mod diagnostic;
+mod document;
 mod environment;
 mod excerpt;
 mod layer;
@@ -28,6 +29,7 @@ pub mod write;
 
 pub use desired::{Desired, DesiredProfile, Place, Places, SecretFile};
 pub use diagnostic::{Diagnostic, Excerpt, Report};
+pub use document::read_document;
 pub use repository::Repository;
 pub use schema::SCHEMAS;
 pub use write::write_atomically;

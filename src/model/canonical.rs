@@ -4,6 +4,7 @@
 
 use std::fmt::{self, Write as _};
 
+use rayon::prelude::*;
 use serde::{Deserialize, Serialize, de};
 use serde_json::Value;
 use sha2::{Digest as _, Sha256};
@@ -49,6 +50,12 @@ impl Digest {
         drop(serde_json::to_writer(&mut hashing, document));
         let hashed = hashing.into_inner().map(|hashing| hashing.0.finalize()).unwrap_or_default();
         Self::of_hash(&hashed)
+    }
+
+    /// The digest of a list of documents: that of their digests, one after the other. A long list is hashed on all cores.
+    pub fn of_documents<D: Serialize + Sync>(documents: &[D]) -> Self {
+        let digests: Vec<Self> = documents.par_iter().map(Self::of_document).collect();
+        Self::of_document(&digests)
     }
 
     /// The digest of a value's canonical text.

@@ -44,7 +44,7 @@ impl Profile {
 
 /// An address with an optional display name.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
-#[serde(deny_unknown_fields)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
 pub struct Mailbox {
     /// The address, as in RFC 5321.
     #[schema(min_length = 3, max_length = 320)]
@@ -53,6 +53,10 @@ pub struct Mailbox {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(max_length = 100)]
     pub name: Option<String>,
+    /// The selector under which the domain publishes its DKIM key, where the environment states it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(max_length = 63)]
+    pub dkim_selector: Option<String>,
 }
 
 /// The companies that a profile applies to: the word `system-wide`, or `{ companies: [EDU1, ...] }`.

@@ -70,7 +70,7 @@ pub enum Encryption {
 }
 
 /// A Microsoft cloud. Each has its own sign-in and Graph hosts.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, ToSchema)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Cloud {
     /// The worldwide cloud.
@@ -82,6 +82,34 @@ pub enum Cloud {
     UsGovernmentL5,
     /// Operated by 21Vianet.
     China,
+    /// Hosts of one's own: `cloud: { custom: { signIn: ..., graph: ... } }`. They stand in the profile, not beside it,
+    /// so that a secret stays bound to them.
+    Custom(CustomCloud),
+}
+
+/// The hosts of a cloud that has no name here.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+pub struct CustomCloud {
+    /// Where applications sign in: an `https://` address without a path.
+    #[schema(min_length = 9, max_length = 300)]
+    pub sign_in: String,
+    /// Where its Graph is: an `https://` address without a path.
+    #[schema(min_length = 9, max_length = 300)]
+    pub graph: String,
+}
+
+impl Cloud {
+    /// As files write it; a custom one by its sign-in host.
+    pub fn name(&self) -> &str {
+        match self {
+            Cloud::Global => "global",
+            Cloud::UsGovernmentL4 => "us-government-l4",
+            Cloud::UsGovernmentL5 => "us-government-l5",
+            Cloud::China => "china",
+            Cloud::Custom(custom) => &custom.sign_in,
+        }
+    }
 }
 
 /// Settings of the provider `microsoft-graph-delegate`.
@@ -102,6 +130,14 @@ pub struct GraphDelegate {
     /// The redirect URI that the registration has for the platform.
     #[schema(min_length = 1, max_length = 256)]
     pub redirect: String,
+    /// Whether users look up recipients in their contacts.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub address_book: bool,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde's signature")]
+fn is_false(flag: &bool) -> bool {
+    !flag
 }
 
 /// The client that a user works in. A request for `user-interface` names it.
@@ -150,6 +186,9 @@ pub struct GraphDirect {
     pub client: String,
     /// What the application proves itself with.
     pub credential: Credential,
+    /// Whether recipients are looked up in the tenant's address book.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub address_book: bool,
 }
 
 /// What an application proves itself with.
@@ -160,13 +199,17 @@ pub enum Credential {
     ClientSecret(NamedSecret),
     /// A PEM file with the certificate and its private key.
     Certificate(NamedSecret),
+    /// A file on the service's machine that holds a token of another issuer (workload identity federation). The service
+    /// reads only files that it was started with `--federated-token-file` for.
+    FederatedTokenFile(String),
 }
 
 impl Credential {
-    /// The secret behind it.
-    pub fn secret(&self) -> &SecretReference {
+    /// The secret behind it; a federated token is none of ours.
+    pub fn secret(&self) -> Option<&SecretReference> {
         match self {
-            Credential::ClientSecret(named) | Credential::Certificate(named) => &named.secret,
+            Credential::ClientSecret(named) | Credential::Certificate(named) => Some(&named.secret),
+            Credential::FederatedTokenFile(_) => None,
         }
     }
 }
@@ -193,10 +236,15 @@ impl Provider {
     pub fn secret(&self) -> Option<(&SecretReference, &'static str)> {
         match self {
             Provider::Smtp(smtp) => smtp.password.as_ref().map(|named| (&named.secret, "/smtp/password")),
-            Provider::MicrosoftGraphDirect(direct) => Some(match &direct.credential {
-                Credential::ClientSecret(named) => (&named.secret, "/microsoft-graph-direct/credential/clientSecret"),
-                Credential::Certificate(named) => (&named.secret, "/microsoft-graph-direct/credential/certificate"),
-            }),
+            Provider::MicrosoftGraphDirect(direct) => match &direct.credential {
+                Credential::ClientSecret(named) => {
+                    Some((&named.secret, "/microsoft-graph-direct/credential/clientSecret"))
+                }
+                Credential::Certificate(named) => {
+                    Some((&named.secret, "/microsoft-graph-direct/credential/certificate"))
+                }
+                Credential::FederatedTokenFile(_) => None,
+            },
             Provider::MicrosoftGraphDelegate(_) => None,
         }
     }
@@ -210,7 +258,7 @@ impl Provider {
             Provider::MicrosoftGraphDelegate(GraphDelegate { cloud, tenant, client, .. })
             | Provider::MicrosoftGraphDirect(GraphDirect { cloud, tenant, client, .. }) => {
                 Destination::MicrosoftGraph {
-                    cloud: *cloud,
+                    cloud: cloud.clone(),
                     tenant: tenant.to_ascii_lowercase(),
                     client: client.to_ascii_lowercase(),
                 }

@@ -8,9 +8,9 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use super::{
-    AppliesTo, Client, Code, Encryption, Function, Profile, ProfileName, Provider, Settings,
+    AppliesTo, Client, Cloud, Code, Encryption, Function, Profile, ProfileName, Provider, Settings,
     code::Severity,
-    provider::{GraphDelegate, GraphDirect, Smtp},
+    provider::{Credential, GraphDelegate, GraphDirect, Smtp},
     resolution::{Cell, Resolver},
 };
 
@@ -145,9 +145,7 @@ fn check_profile(settings: &Settings, name: &ProfileName, profile: &Profile, out
     match &profile.provider {
         Provider::Smtp(smtp) => check_smtp(smtp, &mut report),
         Provider::MicrosoftGraphDelegate(delegate) => check_delegate(delegate, profile, &mut report),
-        Provider::MicrosoftGraphDirect(GraphDirect { tenant, client, .. }) => {
-            check_registration("/provider/microsoft-graph-direct", tenant, client, &mut report);
-        }
+        Provider::MicrosoftGraphDirect(direct) => check_direct(direct, &mut report),
     }
 }
 
@@ -211,9 +209,24 @@ fn check_smtp(smtp: &Smtp, report: &mut impl FnMut(&str, Code, String, &str)) {
     }
 }
 
+fn check_direct(direct: &GraphDirect, report: &mut impl FnMut(&str, Code, String, &str)) {
+    let pointer = "/provider/microsoft-graph-direct";
+    check_registration(pointer, &direct.cloud, &direct.tenant, &direct.client, report);
+    if let Credential::FederatedTokenFile(path) = &direct.credential
+        && (!path.starts_with('/') || path.contains("/../") || path.chars().any(char::is_control))
+    {
+        report(
+            &format!("{pointer}/credential/federatedTokenFile"),
+            Code::InvalidValue,
+            "this is not the whole path of a file".to_owned(),
+            "Write it from the root, without `..`: /var/run/secrets/azure/tokens/azure-identity-token.",
+        );
+    }
+}
+
 fn check_delegate(delegate: &GraphDelegate, profile: &Profile, report: &mut impl FnMut(&str, Code, String, &str)) {
     let pointer = "/provider/microsoft-graph-delegate";
-    check_registration(pointer, &delegate.tenant, &delegate.client, report);
+    check_registration(pointer, &delegate.cloud, &delegate.tenant, &delegate.client, report);
     let user_interface = Function::user_interface();
     for function in profile.functions.iter().filter(|f| **f != user_interface) {
         report(
@@ -240,7 +253,29 @@ fn check_delegate(delegate: &GraphDelegate, profile: &Profile, report: &mut impl
     }
 }
 
-fn check_registration(pointer: &str, tenant: &str, client: &str, report: &mut impl FnMut(&str, Code, String, &str)) {
+fn check_registration(
+    pointer: &str,
+    cloud: &Cloud,
+    tenant: &str,
+    client: &str,
+    report: &mut impl FnMut(&str, Code, String, &str),
+) {
+    if let Cloud::Custom(custom) = cloud {
+        for (key, address) in [("signIn", &custom.sign_in), ("graph", &custom.graph)] {
+            let host = address.strip_prefix("https://").map(|rest| rest.strip_suffix('/').unwrap_or(rest));
+            let (name, port) = host.map_or(("", None), |host| {
+                host.rsplit_once(':').map_or((host, None), |(name, port)| (name, Some(port)))
+            });
+            if !is_host(name) || port.is_some_and(|port| port.parse::<u16>().is_err()) {
+                report(
+                    &format!("{pointer}/cloud/custom/{key}"),
+                    Code::InvalidValue,
+                    "this is not the address of a host".to_owned(),
+                    "Write it as https://host or https://host:port, without a path: secrets travel there.",
+                );
+            }
+        }
+    }
     let shared = ["common", "organizations", "consumers"].contains(&tenant.to_ascii_lowercase().as_str());
     if shared || !(is_guid(tenant) || (tenant.contains('.') && is_host(tenant))) {
         report(

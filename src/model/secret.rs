@@ -45,7 +45,7 @@ impl fmt::Display for Destination {
             }
             Destination::MicrosoftGraph { cloud, tenant, client } => {
                 write!(f, "client {client} in tenant {tenant}")?;
-                if *cloud == Cloud::Global { Ok(()) } else { write!(f, " ({cloud:?})") }
+                if *cloud == Cloud::Global { Ok(()) } else { write!(f, " ({})", cloud.name()) }
             }
         }
     }

@@ -59,7 +59,8 @@ impl Service {
     ) -> Result<ChangesetResult, Problem> {
         let id = changeset.id;
         // What the changeset does, without what was lifted or sent along: the same change has the same digest.
-        let digest = Digest::of_document(&(changeset.base, &changeset.settings, &changeset.changes));
+        let changes = Digest::of_documents(&changeset.changes);
+        let digest = Digest::of_document(&(changeset.base, &changeset.settings, changes));
         let _one_at_a_time = self.changing.lock().await;
         if let Some((taken, generation)) = self.store.changeset(id).await? {
             if taken != digest {

@@ -65,16 +65,21 @@ impl Secrets {
 
 /// The keys to open with.
 #[derive(Debug, clap::Args)]
-struct IdentityOptions {
+pub(super) struct IdentityOptions {
     /// A file with age identities or an SSH key; may be given several times
     #[arg(long, short = 'i', value_name = "FILE", value_hint = clap::ValueHint::FilePath)]
     identity: Vec<PathBuf>,
 }
 
 impl IdentityOptions {
+    /// Whether none was named on the command line.
+    pub(super) fn is_empty(&self) -> bool {
+        self.identity.is_empty()
+    }
+
     /// The keys that are named, or else those at the usual places. If one of the files was sealed with a passphrase,
     /// the passphrase is a key too.
-    fn load<'a>(&self, mut files: impl Iterator<Item = &'a [u8]>) -> Result<Identities, CliError> {
+    pub(super) fn load<'a>(&self, mut files: impl Iterator<Item = &'a [u8]>) -> Result<Identities, CliError> {
         let mut identities = Identities::default();
         let named: Vec<PathBuf> = if self.identity.is_empty() {
             variables::read(variables::AGE_IDENTITY_FILE).map(PathBuf::from).into_iter().collect()

@@ -16,12 +16,14 @@ use jiff::Timestamp;
 use rayon::prelude::*;
 use rusqlite::{Connection, OpenFlags, OptionalExtension as _, Transaction, TransactionBehavior, params};
 use serde::{Serialize, de::DeserializeOwned};
+use serde_json::value::RawValue;
 
 use super::{AuditEvent, Commit, CommitError, Store, StoreError, StoredToken};
 use crate::{
     api::{AuditEntry, Generation, GenerationDetail, Token},
     model::{
-        ChangeRecord, Digest, EnvironmentName, ProfileName, ProfileState, SecretRecord, Settings, State, StoredProfile,
+        Applied, ChangeRecord, Digest, EnvironmentName, ProfileName, ProfileState, SecretRecord, Settings, State,
+        StoredProfile,
     },
 };
 
@@ -454,14 +456,28 @@ fn take(transaction: &Transaction<'_>, commit: &Commit) -> Result<(), CommitErro
 /// A touched profile as the store keeps it: its name, its state, and what of it is live.
 type Row<'a> = (&'a ProfileName, Option<String>, Option<String>);
 
+/// A [`ProfileState`] whose live profile is written already: the text is wanted twice.
+#[derive(Serialize)]
+struct Written<'a> {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    live: Option<&'a RawValue>,
+    applied: &'a Applied,
+    changed: &'a ChangeRecord,
+}
+
+fn raw(document: &impl Serialize) -> Result<Box<RawValue>, StoreError> {
+    serde_json::value::to_raw_value(document).map_err(|error| StoreError::Corrupt(error.to_string()))
+}
+
 fn write_profiles(transaction: &Transaction<'_>, generation: i64, commit: &Commit) -> Result<(), StoreError> {
     let rows: Vec<Result<Row<'_>, StoreError>> = commit
         .touched
         .par_iter()
         .map(|name| {
-            let state = commit.after.profiles.get(name);
-            let live = state.and_then(|state| state.live.as_ref());
-            Ok((name, state.map(text).transpose()?, live.map(text).transpose()?))
+            let Some(state) = commit.after.profiles.get(name) else { return Ok((name, None, None)) };
+            let live = state.live.as_ref().map(raw).transpose()?;
+            let whole = Written { live: live.as_deref(), applied: &state.applied, changed: &state.changed };
+            Ok((name, Some(text(&whole)?), live.map(|live| Box::<str>::from(live).into_string())))
         })
         .collect();
     let mut upsert = transaction

@@ -1,0 +1,35 @@
+//! A document that stands for itself: no layers, no variables, read with the same strictness and the same complaints.
+
+use std::{path::Path, sync::Arc};
+
+use serde::de::DeserializeOwned;
+use serde_json::Value as Json;
+
+use super::{
+    Diagnostic, Report,
+    layer::{Reporter, read_file},
+    sources::Sources,
+};
+use crate::model::Code;
+
+/// Reads a YAML or JSON file as a type. A problem names file, line and column.
+pub fn read_document<T: DeserializeOwned>(path: &Path) -> Result<T, Report> {
+    let reporter = Reporter { sources: Arc::new(Sources::default()) };
+    let report = |problems: Vec<Diagnostic>| Report::new(problems, 0, 1);
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let name = path.file_name().map(Path::new).unwrap_or(path);
+    let node = read_file(folder, name, &reporter).map_err(report)?;
+    let document: Json = node.to_json();
+    serde_path_to_error::deserialize(document).map_err(|error| {
+        let pointer = format!("/{}", error.path().to_string().replace(['.', '['], "/").replace(']', ""));
+        let (key_span, found) = node.nearest(&pointer);
+        let at = if found.entries().is_empty() { found.span } else { key_span.unwrap_or(found.span) };
+        report(vec![reporter.at(
+            at,
+            Code::InvalidValue,
+            error.inner().to_string(),
+            "`mailwright sandbox --example` prints a scenario with every key.".to_owned(),
+            false,
+        )])
+    })
+}

@@ -1,0 +1,56 @@
+//! What a token says of itself. For diagnosis only: the resource that a token is for is the one to trust it, and
+//! Microsoft asks others to treat it as opaque. So nothing here checks a signature, and a token that cannot be read
+//! is "unknown", not wrong.
+
+use base64::{Engine as _, prelude::BASE64_URL_SAFE_NO_PAD};
+use secrecy::{ExposeSecret as _, SecretString};
+use serde::Deserialize;
+
+/// The claims that matter here, as tokens for Graph carry them (v1 and v2 names).
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(default)]
+pub struct Claims {
+    /// Whom the token is for.
+    pub aud: String,
+    /// The tenant's id.
+    pub tid: String,
+    /// The application, in tokens of version 1.
+    pub appid: String,
+    /// The application, in tokens of version 2.
+    pub azp: String,
+    /// The object id of the service principal, or of the user.
+    pub oid: String,
+    /// Application permissions that are granted.
+    pub roles: Vec<String>,
+    /// Delegated permissions, separated by spaces.
+    pub scp: String,
+    /// Who signed in, in delegated tokens.
+    pub upn: String,
+}
+
+impl Claims {
+    /// Reads a token's claims; none if it is no JWT.
+    pub fn read(token: &SecretString) -> Option<Self> {
+        let mut parts = token.expose_secret().split('.');
+        let (_, payload, _) = (parts.next()?, parts.next()?, parts.next()?);
+        if parts.next().is_some() || payload.len() > 64 * 1024 {
+            return None;
+        }
+        serde_json::from_slice(&BASE64_URL_SAFE_NO_PAD.decode(payload.trim_end_matches('=')).ok()?).ok()
+    }
+
+    /// The application that the token was made for.
+    pub fn application(&self) -> &str {
+        if self.appid.is_empty() { &self.azp } else { &self.appid }
+    }
+
+    /// Whether a user signed in.
+    pub fn is_delegated(&self) -> bool {
+        !self.scp.is_empty()
+    }
+
+    /// Every permission that the token carries, of either kind.
+    pub fn permissions(&self) -> impl Iterator<Item = &str> {
+        self.roles.iter().map(String::as_str).chain(self.scp.split_whitespace())
+    }
+}

@@ -1,0 +1,85 @@
+//! The hosts of Microsoft's clouds.
+//!
+//! Source: Microsoft's pages "National clouds" (authentication endpoints) and "National cloud deployments" of Graph.
+
+use reqwest::Url;
+
+use crate::model::Cloud;
+
+/// Where a cloud signs in, and where its Graph is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Endpoints {
+    /// The sign-in host, `https://login.microsoftonline.com/`.
+    pub sign_in: Url,
+    /// The Graph host, `https://graph.microsoft.com/`.
+    pub graph: Url,
+    /// The administrators' portal, without a slash at the end.
+    pub portal: &'static str,
+    /// What `az cloud set --name` calls the cloud; none where it has no name.
+    pub az_name: Option<&'static str>,
+}
+
+/// Why a profile's cloud has no hosts.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("`{0}` is not an https:// address without a path")]
+pub struct NoEndpoints(String);
+
+impl Endpoints {
+    /// The hosts of a cloud. Only what a file says of a custom one can be wrong.
+    pub fn of(cloud: &Cloud) -> Result<Self, NoEndpoints> {
+        let (sign_in, graph, portal, az_name) = match cloud {
+            Cloud::Global => (
+                "https://login.microsoftonline.com",
+                "https://graph.microsoft.com",
+                "https://entra.microsoft.com",
+                Some("AzureCloud"),
+            ),
+            Cloud::UsGovernmentL4 => (
+                "https://login.microsoftonline.us",
+                "https://graph.microsoft.us",
+                "https://entra.microsoft.us",
+                Some("AzureUSGovernment"),
+            ),
+            Cloud::UsGovernmentL5 => (
+                "https://login.microsoftonline.us",
+                "https://dod-graph.microsoft.us",
+                "https://entra.microsoft.us",
+                Some("AzureUSGovernment"),
+            ),
+            Cloud::China => (
+                "https://login.partner.microsoftonline.cn",
+                "https://microsoftgraph.chinacloudapi.cn",
+                "https://entra.microsoftonline.cn",
+                Some("AzureChinaCloud"),
+            ),
+            Cloud::Custom(custom) => {
+                (custom.sign_in.as_str(), custom.graph.as_str(), "https://entra.microsoft.com", None)
+            }
+        };
+        Ok(Self { sign_in: host(sign_in)?, graph: host(graph)?, portal, az_name })
+    }
+
+    /// The scope that asks for every application permission granted on Graph.
+    pub fn graph_scope(&self) -> String {
+        format!("{}/.default", self.graph.as_str().trim_end_matches('/'))
+    }
+
+    /// The cloud whose Graph a discovery document names, as files write it; none if no cloud has it.
+    pub fn cloud_of_graph(host: &str) -> Option<&'static str> {
+        match host {
+            "graph.microsoft.com" => Some("global"),
+            "graph.microsoft.us" => Some("us-government-l4"),
+            "dod-graph.microsoft.us" => Some("us-government-l5"),
+            "microsoftgraph.chinacloudapi.cn" => Some("china"),
+            _ => None,
+        }
+    }
+}
+
+fn host(address: &str) -> Result<Url, NoEndpoints> {
+    let wrong = || NoEndpoints(address.escape_debug().to_string());
+    let url = Url::parse(address).map_err(|_| wrong())?;
+    let bare = url.path() == "/" && url.query().is_none() && url.fragment().is_none();
+    let nobody = url.username().is_empty() && url.password().is_none();
+    if url.scheme() == "https" && url.has_host() && bare && nobody { Ok(url) } else { Err(wrong()) }
+}

@@ -1,0 +1,26 @@
+//! What speaks to Microsoft's identity platform (Entra) and to Microsoft Graph.
+//!
+//! | part | what it does |
+//! | --- | --- |
+//! | [`cloud`] | which hosts a cloud has |
+//! | [`http`] | requests with limits: size, time, redirects, and patience with 429 and 503 |
+//! | [`sign_in`] | discovery and tokens; a refusal keeps Entra's codes |
+//! | [`graph`] | reads of the directory, many in one `$batch` |
+//! | [`claims`] | what a token says of itself, for diagnosis only |
+//! | [`permissions`] | names and ids of Graph's permissions |
+//!
+//! Nothing here knows a sandbox: the cloud `custom` of a profile names hosts, as the national clouds have theirs.
+//! Nothing here prints, decides what is right, or keeps a token longer than its caller.
+
+pub mod claims;
+pub mod cloud;
+pub mod graph;
+pub mod http;
+pub mod permissions;
+pub mod sign_in;
+
+mod assertion;
+
+pub use assertion::{Certificate, CertificateError};
+pub use cloud::Endpoints;
+pub use http::{Answer, Http, HttpError};

@@ -1,0 +1,36 @@
+//! How an environment wants to be judged by `verify`: what it knows and accepts, and until when.
+
+use serde::{Deserialize, Serialize};
+
+use super::ProfileName;
+
+/// What the environment file says under `verify`. The service does not hold it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "camelCase", default)]
+pub struct VerifySettings {
+    /// A credential that expires within so many days is a warning.
+    pub credential_days: u16,
+    /// Findings that are known and accepted for a time.
+    pub waivers: Vec<Waiver>,
+}
+
+impl Default for VerifySettings {
+    fn default() -> Self {
+        Self { credential_days: 30, waivers: Vec::new() }
+    }
+}
+
+/// A finding that is known and accepted for a time.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+pub struct Waiver {
+    /// The finding's id.
+    pub finding: String,
+    /// The profile; none means every profile.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub profile: Option<ProfileName>,
+    /// Why it is accepted.
+    pub reason: String,
+    /// The last day on which it counts (UTC).
+    pub expires: jiff::civil::Date,
+}

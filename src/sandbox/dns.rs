@@ -1,0 +1,45 @@
+//! The stand-in for a name server: text records of the scenario, by UDP.
+
+use std::sync::Arc;
+
+use hickory_resolver::proto::{
+    op::{Message, MessageType, OpCode, ResponseCode},
+    rr::{RData, Record, RecordType, rdata::TXT},
+};
+use tokio::net::UdpSocket;
+
+use super::Sandbox;
+
+/// Answers until the sandbox ends.
+pub(super) async fn serve(sandbox: Arc<Sandbox>, socket: UdpSocket) {
+    let mut buffer = [0; 4096];
+    while let Ok((length, peer)) = socket.recv_from(&mut buffer).await {
+        if let Some(answer) = answer(&sandbox, &buffer[..length]) {
+            drop(socket.send_to(&answer, peer).await);
+        }
+    }
+}
+
+fn answer(sandbox: &Sandbox, question: &[u8]) -> Option<Vec<u8>> {
+    let asked = Message::from_vec(question).ok()?;
+    let query = asked.queries.first()?.clone();
+    let name = query.name().to_ascii().trim_end_matches('.').to_lowercase();
+    let scenario = sandbox.scenario();
+    let texts = scenario.dns.iter().find(|(known, _)| known.to_lowercase() == name).map(|(_, texts)| texts);
+    let mut message = Message::new(asked.metadata.id, MessageType::Response, OpCode::Query);
+    message.metadata.recursion_desired = true;
+    message.metadata.recursion_available = true;
+    match texts {
+        Some(texts) if query.query_type() == RecordType::TXT => {
+            for text in texts {
+                // A text is carried in parts of at most 255 bytes.
+                let parts = text.as_bytes().chunks(255).map(|part| String::from_utf8_lossy(part).into_owned()).collect();
+                message.add_answer(Record::from_rdata(query.name().clone(), 60, RData::TXT(TXT::new(parts))));
+            }
+        }
+        Some(_) => {}
+        None => message.metadata.response_code = ResponseCode::NXDomain,
+    }
+    message.add_query(query);
+    message.to_vec().ok()
+}

@@ -1,0 +1,68 @@
+//! Faults to order: what goes wrong, where, and how often.
+
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+/// Something that goes wrong.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+pub struct Fault {
+    /// Where: a part of the path of the request, `/oauth2/v2.0/token` or `/v1.0/users/`.
+    pub at: String,
+    /// How often; none means always.
+    pub times: Option<u32>,
+    /// An HTTP status: 429, 503, ...
+    pub status: Option<u16>,
+    /// `Retry-After`, in seconds.
+    pub retry_after: Option<u32>,
+    /// `Retry-After` as a date instead of seconds.
+    pub as_date: bool,
+    /// A code of Entra's (`7000222`), answered by the token endpoint.
+    pub aadsts: Option<u32>,
+    /// A code of Graph's, with `status`.
+    pub code: Option<String>,
+    /// How long the answer takes, in milliseconds.
+    pub delay: u64,
+    /// The connection ends without an answer.
+    pub reset: bool,
+    /// The answer has another body.
+    pub body: Option<Body>,
+    /// The answer leads to this address.
+    pub redirect: Option<String>,
+}
+
+/// What stands in the place of the answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Body {
+    /// A page, as a proxy or a captive portal shows one.
+    Html,
+    /// JSON that breaks off.
+    Truncated,
+    /// More than anybody wants.
+    Huge,
+    /// JSON with fields that nobody knows.
+    Strange,
+    /// A token that is no JWT.
+    OpaqueToken,
+    /// Nothing.
+    Empty,
+}
+
+impl Fault {
+    pub(super) fn delay(&self) -> Duration {
+        Duration::from_millis(self.delay)
+    }
+
+    /// Whether it is for this path; counts down where it is for a number of times.
+    pub(super) fn takes(&mut self, path: &str) -> bool {
+        if !path.contains(&self.at) || self.times == Some(0) {
+            return false;
+        }
+        if let Some(times) = &mut self.times {
+            *times -= 1;
+        }
+        true
+    }
+}

@@ -1,0 +1,363 @@
+//! Local stand-ins for Entra, Microsoft Graph, a mail server and a name server, for trials and tests.
+//!
+//! [`Running::start`] plays a [`Scenario`]. Nothing else in the house knows this module but `cli`: a profile reaches
+//! the sandbox by the cloud `custom` or by a host name, as it would reach the real thing. What it answers follows what
+//! Microsoft documents, errors included; it keeps nothing on disk, and no secret in it guards anything.
+//!
+//! | part | what it plays |
+//! | --- | --- |
+//! | `entra` | discovery, authorize, device code, tokens |
+//! | `graph` | the directory, mailboxes, `sendMail`, upload sessions, `$batch` |
+//! | `smtp`, `dns` | a mail server and text records |
+//! | [`faults`] | what goes wrong, to order |
+//! | `authority` | its certificate authority, made anew at each start |
+//!
+//! Under `/sandbox` it can be looked into and changed while it runs: `GET /sandbox/mail`, `GET /sandbox/requests`,
+//! `PUT /sandbox/scenario`, `POST /sandbox/faults`, `POST /sandbox/device`.
+
+mod authority;
+mod dns;
+mod entra;
+pub mod faults;
+mod graph;
+pub mod scenario;
+mod smtp;
+mod tokens;
+
+use std::{
+    collections::{HashMap, VecDeque},
+    net::SocketAddr,
+    sync::{Arc, RwLock},
+};
+
+use axum::{
+    Json, Router,
+    body::Body,
+    extract::{DefaultBodyLimit, Request, State},
+    http::{HeaderValue, StatusCode, header},
+    middleware::{self, Next},
+    response::{IntoResponse, Response},
+    routing::{any, get, post, put},
+};
+use faults::Fault;
+use jiff::Timestamp;
+pub use scenario::Scenario;
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+use tokio::{
+    net::{TcpListener, UdpSocket},
+    sync::Mutex,
+    task::JoinSet,
+};
+
+/// How many mails and requests are remembered.
+const REMEMBERED: usize = 10_000;
+
+/// Where the sandbox listens. Port 0 takes a free one.
+#[derive(Clone, Copy, Debug)]
+pub struct Ports {
+    /// Entra and Graph, over HTTPS.
+    pub https: u16,
+    /// A mail server with STARTTLS.
+    pub smtp: u16,
+    /// A mail server with TLS from the first byte.
+    pub smtps: u16,
+    /// A name server.
+    pub dns: u16,
+}
+
+/// A mail that the sandbox took.
+#[derive(Clone, Debug, Serialize)]
+pub(crate) struct Sent {
+    by: String,
+    from: String,
+    mail: Value,
+}
+
+/// A request that came in: what, and what it was answered with.
+#[derive(Clone, Debug, Serialize)]
+struct Journal {
+    method: String,
+    path: String,
+    status: u16,
+}
+
+/// The sandbox's state.
+pub(crate) struct Sandbox {
+    address: String,
+    scenario: RwLock<Arc<Scenario>>,
+    tokens: tokens::Tokens,
+    agreements: Mutex<HashMap<String, entra::Agreement>>,
+    refresh_tokens: Mutex<HashMap<String, entra::Agreement>>,
+    devices: Mutex<HashMap<String, entra::Device>>,
+    drafts: Mutex<HashMap<String, (String, Value)>>,
+    uploads: Mutex<HashMap<String, graph::Upload>>,
+    mail: Mutex<VecDeque<Sent>>,
+    journal: Mutex<VecDeque<Journal>>,
+}
+
+impl Sandbox {
+    fn address(&self) -> &str {
+        &self.address
+    }
+
+    fn scenario(&self) -> Arc<Scenario> {
+        Arc::clone(&self.scenario.read().unwrap_or_else(std::sync::PoisonError::into_inner))
+    }
+
+    fn change(&self, change: impl FnOnce(&mut Scenario)) {
+        let mut scenario = self.scenario.write().unwrap_or_else(std::sync::PoisonError::into_inner);
+        change(Arc::make_mut(&mut scenario));
+    }
+
+    fn now(&self) -> Timestamp {
+        self.scenario().now()
+    }
+
+    /// The fault that is ordered for a path, if one is; counted down.
+    fn take_fault(&self, path: &str) -> Option<Fault> {
+        if self.scenario().faults.is_empty() {
+            return None;
+        }
+        let mut found = None;
+        self.change(|scenario| {
+            if let Some(fault) = scenario.faults.iter_mut().find_map(|fault| fault.takes(path).then(|| fault.clone())) {
+                found = Some(fault);
+            }
+        });
+        found
+    }
+
+    async fn sent(&self, sent: Sent) {
+        let mut mail = self.mail.lock().await;
+        if mail.len() >= REMEMBERED {
+            mail.pop_front();
+        }
+        mail.push_back(sent);
+    }
+}
+
+/// A sandbox that runs until it is dropped.
+pub struct Running {
+    /// Entra and Graph: `https://localhost:PORT`.
+    pub address: String,
+    /// The mail server with STARTTLS.
+    pub smtp: SocketAddr,
+    /// The mail server with TLS from the first byte.
+    pub smtps: SocketAddr,
+    /// The name server.
+    pub dns: SocketAddr,
+    /// The certificate authority, in PEM form.
+    pub authority: String,
+    tasks: JoinSet<()>,
+}
+
+impl Running {
+    /// Starts everything on 127.0.0.1.
+    pub async fn start(scenario: Scenario, ports: Ports) -> Result<Self, String> {
+        let authority = authority::Authority::new(&["localhost".to_owned(), "127.0.0.1".to_owned()])?;
+        let taken = |what: &str, port: u16, error: &std::io::Error| format!("cannot listen for {what} on port {port}: {error}");
+        let listen = async |what: &str, port: u16| {
+            TcpListener::bind(("127.0.0.1", port)).await.map_err(|error| taken(what, port, &error))
+        };
+        let https = listen("HTTPS", ports.https).await?;
+        let smtp = listen("SMTP", ports.smtp).await?;
+        let smtps = listen("SMTP over TLS", ports.smtps).await?;
+        let dns = UdpSocket::bind(("127.0.0.1", ports.dns)).await.map_err(|error| taken("DNS", ports.dns, &error))?;
+        let place = |address: std::io::Result<SocketAddr>| address.map_err(|error| error.to_string());
+        let address = format!("https://localhost:{}", place(https.local_addr())?.port());
+        let sandbox = Arc::new(Sandbox {
+            address: address.clone(),
+            scenario: RwLock::new(Arc::new(scenario)),
+            tokens: tokens::Tokens::new()?,
+            agreements: Mutex::default(),
+            refresh_tokens: Mutex::default(),
+            devices: Mutex::default(),
+            drafts: Mutex::default(),
+            uploads: Mutex::default(),
+            mail: Mutex::default(),
+            journal: Mutex::default(),
+        });
+        let mut running = Self {
+            address,
+            smtp: place(smtp.local_addr())?,
+            smtps: place(smtps.local_addr())?,
+            dns: place(dns.local_addr())?,
+            authority: authority.pem,
+            tasks: JoinSet::new(),
+        };
+        let mail_tls = tokio_rustls::TlsAcceptor::from(Arc::new(authority.tls.clone()));
+        let mut web_tls = authority.tls;
+        web_tls.alpn_protocols = vec![b"http/1.1".to_vec()];
+        let https = https.into_std().map_err(|error| error.to_string())?;
+        let server = axum_server::from_tcp_rustls(https, axum_server::tls_rustls::RustlsConfig::from_config(Arc::new(web_tls)))
+            .map_err(|error| error.to_string())?;
+        let app = routes(Arc::clone(&sandbox)).into_make_service();
+        running.tasks.spawn(async move { drop(server.serve(app).await) });
+        running.tasks.spawn(smtp::serve(Arc::clone(&sandbox), smtp, mail_tls.clone(), false));
+        running.tasks.spawn(smtp::serve(Arc::clone(&sandbox), smtps, mail_tls, true));
+        running.tasks.spawn(dns::serve(sandbox, dns));
+        Ok(running)
+    }
+
+    /// Runs until something ends it: a signal of the caller's, as a rule.
+    pub async fn wait(mut self) {
+        while self.tasks.join_next().await.is_some() {}
+    }
+}
+
+fn routes(sandbox: Arc<Sandbox>) -> Router {
+    Router::new()
+        .route("/common/discovery/instance", get(entra::instance))
+        .route("/{tenant}/v2.0/.well-known/openid-configuration", get(entra::discovery))
+        .route("/{tenant}/discovery/v2.0/keys", get(entra::keys))
+        .route("/{tenant}/oauth2/v2.0/authorize", get(entra::authorize))
+        .route("/{tenant}/oauth2/v2.0/devicecode", post(entra::device_code))
+        .route("/{tenant}/oauth2/v2.0/token", post(entra::token))
+        .route("/v1.0/{*path}", any(graph::handle))
+        .route("/sandbox/mail", get(mail))
+        .route("/sandbox/requests", get(requests))
+        .route("/sandbox/scenario", put(set_scenario).get(scenario))
+        .route("/sandbox/faults", post(add_fault))
+        .route("/sandbox/device", get(device_page).post(approve))
+        .layer(middleware::from_fn_with_state(Arc::clone(&sandbox), misbehave))
+        .layer(DefaultBodyLimit::max(64 * 1024 * 1024))
+        .with_state(sandbox)
+}
+
+/// Everything that is late, wrong or missing; and the journal.
+async fn misbehave(State(sandbox): State<Arc<Sandbox>>, request: Request, next: Next) -> Response {
+    let (method, path) = (request.method().to_string(), request.uri().path().to_owned());
+    if path.starts_with("/sandbox/") {
+        return next.run(request).await;
+    }
+    let latency = sandbox.scenario().latency;
+    if latency > 0 {
+        tokio::time::sleep(std::time::Duration::from_millis(latency)).await;
+    }
+    let mut response = match sandbox.take_fault(&path) {
+        Some(fault) => faulty(&sandbox, &fault, request, next).await,
+        None => next.run(request).await,
+    };
+    let date = sandbox.now().strftime("%a, %d %b %Y %H:%M:%S GMT").to_string();
+    if let Ok(date) = HeaderValue::from_str(&date) {
+        response.headers_mut().insert(header::DATE, date);
+    }
+    let mut journal = sandbox.journal.lock().await;
+    if journal.len() >= REMEMBERED {
+        journal.pop_front();
+    }
+    journal.push_back(Journal { method, path, status: response.status().as_u16() });
+    response
+}
+
+async fn faulty(sandbox: &Sandbox, fault: &Fault, request: Request, next: Next) -> Response {
+    tokio::time::sleep(fault.delay()).await;
+    if fault.reset {
+        // A body that fails before its first byte ends the connection.
+        let broken = futures_error();
+        return Response::builder().header(header::CONTENT_LENGTH, 100).body(broken).unwrap_or_default();
+    }
+    if let Some(code) = fault.aadsts {
+        return entra::No::of(code).answer(sandbox);
+    }
+    if let Some(to) = &fault.redirect {
+        return (StatusCode::FOUND, [(header::LOCATION, to.clone())]).into_response();
+    }
+    if let Some(status) = fault.status {
+        let code = fault.code.as_deref().unwrap_or(if status == 429 { "TooManyRequests" } else { "ServiceUnavailable" });
+        let mut response = (StatusCode::from_u16(status).unwrap_or(StatusCode::SERVICE_UNAVAILABLE), Json(graph::error_body(code, "Please retry again later."))).into_response();
+        if let Some(seconds) = fault.retry_after {
+            let text = if fault.as_date {
+                let at = Timestamp::from_second(sandbox.now().as_second() + i64::from(seconds)).unwrap_or_default();
+                at.strftime("%a, %d %b %Y %H:%M:%S GMT").to_string()
+            } else {
+                seconds.to_string()
+            };
+            if let Ok(text) = HeaderValue::from_str(&text) {
+                response.headers_mut().insert(header::RETRY_AFTER, text);
+            }
+        }
+        return response;
+    }
+    let json_type = [(header::CONTENT_TYPE, "application/json")];
+    match fault.body {
+        None => next.run(request).await,
+        Some(faults::Body::Html) => axum::response::Html("<!DOCTYPE html><title>Sign in to the network</title><p>Accept the terms of use.</p>").into_response(),
+        Some(faults::Body::Truncated) => (json_type, "{\"value\":[{\"id\":\"").into_response(),
+        Some(faults::Body::Huge) => (json_type, format!("{{\"value\":\"{}\"}}", "x".repeat(20 * 1024 * 1024))).into_response(),
+        Some(faults::Body::Empty) => (json_type, "").into_response(),
+        Some(faults::Body::OpaqueToken) => Json(json!({ "token_type": "Bearer", "expires_in": 3599, "access_token": "EwBgA8l6BAAU-opaque" })).into_response(),
+        Some(faults::Body::Strange) => {
+            let response = next.run(request).await;
+            let status = response.status();
+            let bytes = axum::body::to_bytes(response.into_body(), 64 * 1024 * 1024).await.unwrap_or_default();
+            let mut document: Value = serde_json::from_slice(&bytes).unwrap_or_default();
+            if let Some(map) = document.as_object_mut() {
+                map.insert("@odata.novelty".to_owned(), json!({ "of": ["2031"] }));
+                map.insert("unheardOf".to_owned(), json!([1, null, { "deep": true }]));
+            }
+            (status, Json(document)).into_response()
+        }
+    }
+}
+
+fn futures_error() -> Body {
+    struct Broken;
+    impl http_body::Body for Broken {
+        type Data = axum::body::Bytes;
+        type Error = std::io::Error;
+        fn poll_frame(
+            self: std::pin::Pin<&mut Self>,
+            _: &mut std::task::Context<'_>,
+        ) -> std::task::Poll<Option<Result<http_body::Frame<Self::Data>, Self::Error>>> {
+            std::task::Poll::Ready(Some(Err(std::io::ErrorKind::ConnectionReset.into())))
+        }
+    }
+    Body::new(Broken)
+}
+
+async fn mail(State(sandbox): State<Arc<Sandbox>>) -> Json<Value> {
+    Json(json!(sandbox.mail.lock().await.iter().collect::<Vec<_>>()))
+}
+
+async fn requests(State(sandbox): State<Arc<Sandbox>>) -> Json<Value> {
+    Json(json!(sandbox.journal.lock().await.iter().collect::<Vec<_>>()))
+}
+
+async fn scenario(State(sandbox): State<Arc<Sandbox>>) -> Json<Value> {
+    Json(json!(*sandbox.scenario()))
+}
+
+async fn set_scenario(State(sandbox): State<Arc<Sandbox>>, Json(scenario): Json<Scenario>) -> StatusCode {
+    sandbox.change(|present| *present = scenario);
+    StatusCode::NO_CONTENT
+}
+
+async fn add_fault(State(sandbox): State<Arc<Sandbox>>, Json(fault): Json<Fault>) -> StatusCode {
+    sandbox.change(|scenario| scenario.faults.push(fault));
+    StatusCode::NO_CONTENT
+}
+
+async fn device_page() -> axum::response::Html<&'static str> {
+    axum::response::Html(
+        "<!DOCTYPE html><title>Enter code</title><form method=post><label>Code <input name=user_code></label> <label>User <input name=user></label> <button>Next</button></form>",
+    )
+}
+
+#[derive(Deserialize)]
+struct Approval {
+    user_code: String,
+    user: String,
+}
+
+async fn approve(State(sandbox): State<Arc<Sandbox>>, axum::Form(approval): axum::Form<Approval>) -> Response {
+    let mut devices = sandbox.devices.lock().await;
+    match devices.values_mut().find(|device| device.user_code.eq_ignore_ascii_case(approval.user_code.trim())) {
+        Some(device) => {
+            device.approved = Some(approval.user);
+            "You have signed in. You may now close this window.".into_response()
+        }
+        None => (StatusCode::NOT_FOUND, "That code didn't work.").into_response(),
+    }
+}

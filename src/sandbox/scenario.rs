@@ -1,0 +1,256 @@
+//! What the sandbox plays: tenants with their registrations and users, a mail server, DNS records, faults to order.
+//!
+//! A scenario file is YAML or JSON; `mailwright sandbox --example` prints one with every key. Values that guard
+//! nothing stand in it in clear, since nothing in it is real.
+
+use std::collections::BTreeMap;
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+use uuid::Uuid;
+
+use super::faults::Fault;
+
+/// A whole scenario.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+pub struct Scenario {
+    /// The tenants.
+    pub tenants: Vec<Tenant>,
+    /// The mail server.
+    pub smtp: Smtp,
+    /// Text records by name, for SPF, DKIM and DMARC.
+    pub dns: BTreeMap<String, Vec<String>>,
+    /// What goes wrong.
+    pub faults: Vec<Fault>,
+    /// How long every answer takes, in milliseconds.
+    pub latency: u64,
+    /// How far the sandbox's clock is ahead, in seconds.
+    pub clock: i64,
+}
+
+/// A tenant.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+pub struct Tenant {
+    /// The directory id.
+    pub id: Uuid,
+    /// Verified domains; each names the tenant as well.
+    pub domains: Vec<String>,
+    /// The host of the Graph that the tenant belongs to; none means the sandbox's own.
+    pub graph_host: Option<String>,
+    /// Its users.
+    pub users: Vec<User>,
+    /// The applications that it knows.
+    pub applications: Vec<Application>,
+    /// The user who approves device codes by itself, on the second poll.
+    pub approves_device_codes: Option<String>,
+    /// So many more registrations, each with ten grants, for trials of size.
+    pub more_registrations: u32,
+}
+
+/// A user.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct User {
+    /// The user principal name.
+    pub name: String,
+    /// Further addresses.
+    #[serde(default)]
+    pub aliases: Vec<String>,
+    /// Whether it may sign in.
+    #[serde(default = "yes")]
+    pub enabled: bool,
+    /// `user`, `shared` or `none`.
+    #[serde(default)]
+    pub mailbox: Mailbox,
+}
+
+/// What a user has in Exchange.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Mailbox {
+    /// A licensed mailbox.
+    #[default]
+    User,
+    /// A shared mailbox, without a licence.
+    Shared,
+    /// None.
+    None,
+}
+
+/// A registration and its service principal.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+pub struct Application {
+    /// The application (client) id.
+    pub client: Uuid,
+    /// Its name.
+    pub name: String,
+    /// Who may sign in: `AzureADMyOrg` where nothing is said.
+    pub audience: Option<String>,
+    /// Redirect URIs, by platform.
+    pub redirects: Redirects,
+    /// Whether device code and the like are allowed.
+    pub public_flows: bool,
+    /// What the registration requests of Graph.
+    pub requests: Requests,
+    /// Client secrets.
+    pub secrets: Vec<Secret>,
+    /// Certificates.
+    pub certificates: Vec<Certificate>,
+    /// Issuers that are trusted.
+    pub federated: Vec<Federated>,
+    /// Whether the tenant has no service principal of it.
+    pub not_installed: bool,
+    /// Whether the service principal is disabled.
+    pub disabled: bool,
+    /// Whether users must be assigned.
+    pub assignment_required: bool,
+    /// Users who are.
+    pub assigned: Vec<String>,
+    /// Application permissions that are granted.
+    pub granted: Vec<String>,
+    /// Delegated permissions that are consented to for everybody.
+    pub consented: Vec<String>,
+    /// Delegated permissions that a user consented to.
+    pub consented_by: BTreeMap<String, Vec<String>>,
+    /// Mailboxes that Exchange lets it send as (RBAC for Applications).
+    pub exchange: Vec<String>,
+}
+
+/// Redirect URIs, by platform.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+#[expect(missing_docs, reason = "Graph's own names")]
+pub struct Redirects {
+    pub web: Vec<String>,
+    pub spa: Vec<String>,
+    pub public_client: Vec<String>,
+}
+
+/// Permissions of Graph that a registration requests, by name.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+pub struct Requests {
+    /// Of the application.
+    pub application: Vec<String>,
+    /// Of signed-in users.
+    pub delegated: Vec<String>,
+}
+
+/// A client secret.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Secret {
+    /// Its value. It guards nothing.
+    pub value: String,
+    /// What the portal calls its description.
+    #[serde(default)]
+    pub name: String,
+    /// Until when; none means for years.
+    #[serde(default)]
+    pub expires: Option<Timestamp>,
+}
+
+/// A certificate.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Certificate {
+    /// The certificate, in PEM form, without its key.
+    pub pem: String,
+}
+
+/// An issuer that is trusted.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Federated {
+    /// `iss` of the token.
+    pub issuer: String,
+    /// `sub` of the token.
+    pub subject: String,
+}
+
+/// The mail server.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+pub struct Smtp {
+    /// User names and passwords. They guard nothing.
+    pub users: BTreeMap<String, String>,
+    /// Senders that it refuses.
+    pub refused_senders: Vec<String>,
+    /// Whether STARTTLS is left out of the answer to EHLO.
+    pub no_starttls: bool,
+    /// How large a mail may be.
+    pub size: Option<u64>,
+    /// Whether it takes connections and says nothing.
+    pub silent: bool,
+}
+
+fn yes() -> bool {
+    true
+}
+
+impl Scenario {
+    /// The tenant by id or domain.
+    pub(super) fn tenant(&self, name: &str) -> Option<&Tenant> {
+        self.tenants.iter().find(|tenant| {
+            name.parse().is_ok_and(|id: Uuid| id == tenant.id)
+                || tenant.domains.iter().any(|domain| domain.eq_ignore_ascii_case(name))
+        })
+    }
+
+    /// The time of the sandbox.
+    pub(super) fn now(&self) -> Timestamp {
+        let now = Timestamp::now();
+        Timestamp::from_second(now.as_second() + self.clock).unwrap_or(now)
+    }
+}
+
+impl Tenant {
+    pub(super) fn application(&self, client: &str) -> Option<Application> {
+        let client: Uuid = client.parse().ok()?;
+        self.applications.iter().find(|application| application.client == client).cloned().or_else(|| self.made_up(client))
+    }
+
+    /// One of the many that only differ in their number.
+    fn made_up(&self, client: Uuid) -> Option<Application> {
+        let number = client.as_u128().checked_sub(MADE_UP)?;
+        (number < u128::from(self.more_registrations)).then(|| Application {
+            client,
+            name: format!("Registration {number}"),
+            requests: Requests { application: vec!["Mail.Send".to_owned()], delegated: Vec::new() },
+            granted: vec!["Mail.Send".to_owned()],
+            secrets: vec![Secret { value: format!("secret-of-{number}"), name: String::new(), expires: None }],
+            consented_by: (0..9).map(|user| (format!("user{user}@{number}.example"), vec!["User.Read".to_owned()])).collect(),
+            ..Application::default()
+        })
+    }
+
+    /// Every registration.
+    pub(super) fn all_applications(&self) -> Vec<Application> {
+        let more = (0..self.more_registrations).filter_map(|number| self.application(&Self::made_up_id(number).to_string()));
+        self.applications.iter().cloned().chain(more).collect()
+    }
+
+    /// The client id of the registration with a number, of those that `moreRegistrations` makes.
+    pub fn made_up_id(number: u32) -> Uuid {
+        Uuid::from_u128(MADE_UP + u128::from(number))
+    }
+
+    pub(super) fn user(&self, name: &str) -> Option<&User> {
+        self.users.iter().find(|user| user.name.eq_ignore_ascii_case(name) || self.object_id(&user.name).to_string() == name)
+    }
+
+    /// The object id of a thing in this tenant: always the same for the same name.
+    pub(super) fn object_id(&self, name: &str) -> Uuid {
+        use sha2::Digest as _;
+        let hash = sha2::Sha256::digest(format!("{}/{}", self.id, name.to_lowercase()).as_bytes());
+        let mut bytes = [0; 16];
+        bytes.copy_from_slice(&hash[..16]);
+        Uuid::new_v8(bytes)
+    }
+}
+
+/// The first of the client ids that are made up.
+const MADE_UP: u128 = 0x0000_0000_5a9d_4b00_8000_0000_0000_0000;

@@ -1,0 +1,205 @@
+//! The stand-in for a mail server: STARTTLS or TLS, AUTH PLAIN and LOGIN, one mail after the other. What it takes is
+//! kept in memory and goes nowhere.
+
+use std::sync::Arc;
+
+use base64::{Engine as _, prelude::BASE64_STANDARD};
+use serde_json::json;
+use tokio::{
+    io::{AsyncBufReadExt as _, AsyncRead, AsyncWrite, AsyncWriteExt as _, BufReader},
+    net::{TcpListener, TcpStream},
+};
+use tokio_rustls::TlsAcceptor;
+
+use super::{Sandbox, Sent};
+
+/// How long a line may be.
+const LINE_LIMIT: usize = 64 * 1024;
+/// How large a mail may be.
+const MAIL_LIMIT: usize = 40 * 1024 * 1024;
+
+/// Takes connections until the sandbox ends. `implicit`: TLS from the first byte.
+pub(super) async fn serve(sandbox: Arc<Sandbox>, listener: TcpListener, tls: TlsAcceptor, implicit: bool) {
+    while let Ok((stream, _)) = listener.accept().await {
+        let (sandbox, tls) = (Arc::clone(&sandbox), tls.clone());
+        tokio::spawn(async move {
+            if sandbox.scenario().smtp.silent {
+                tokio::time::sleep(std::time::Duration::from_secs(600)).await;
+                return;
+            }
+            // A peer that goes away ends its own connection and nothing else.
+            drop(visit(&sandbox, stream, &tls, implicit).await);
+        });
+    }
+}
+
+async fn visit(sandbox: &Sandbox, stream: TcpStream, tls: &TlsAcceptor, implicit: bool) -> std::io::Result<()> {
+    if implicit {
+        return Session::new(sandbox, true).talk(BufReader::new(tls.accept(stream).await?), true).await.map(drop);
+    }
+    let mut session = Session::new(sandbox, false);
+    if let Some(plain) = session.talk(BufReader::new(stream), true).await? {
+        session.encrypted = true;
+        session.user = None;
+        let encrypted = tls.accept(plain.into_inner()).await?;
+        session.talk(BufReader::new(encrypted), false).await?;
+    }
+    Ok(())
+}
+
+struct Session<'a> {
+    sandbox: &'a Sandbox,
+    encrypted: bool,
+    user: Option<String>,
+    from: Option<String>,
+    to: Vec<String>,
+}
+
+impl<'a> Session<'a> {
+    fn new(sandbox: &'a Sandbox, encrypted: bool) -> Self {
+        Self { sandbox, encrypted, user: None, from: None, to: Vec::new() }
+    }
+
+    /// Talks until the end, or until TLS begins: then the stream comes back.
+    async fn talk<S: AsyncRead + AsyncWrite + Unpin>(&mut self, mut stream: BufReader<S>, greets: bool) -> std::io::Result<Option<BufReader<S>>> {
+        if greets {
+            reply(&mut stream, "220 sandbox.invalid ESMTP Mailwright sandbox").await?;
+        }
+        loop {
+            let Some(line) = read_line(&mut stream).await? else { return Ok(None) };
+            let upper = line.to_ascii_uppercase();
+            let scenario = self.sandbox.scenario();
+            let smtp = &scenario.smtp;
+            match upper.split_whitespace().next().unwrap_or_default() {
+                "EHLO" | "HELO" => {
+                    let mut lines = vec!["sandbox.invalid".to_owned(), "8BITMIME".to_owned(), "SMTPUTF8".to_owned(), format!("SIZE {}", smtp.size.unwrap_or(35_000_000)), "ENHANCEDSTATUSCODES".to_owned()];
+                    if !self.encrypted && !smtp.no_starttls {
+                        lines.push("STARTTLS".to_owned());
+                    }
+                    if self.encrypted && !smtp.users.is_empty() {
+                        lines.push("AUTH PLAIN LOGIN".to_owned());
+                    }
+                    let last = lines.len() - 1;
+                    for (index, line) in lines.iter().enumerate() {
+                        reply(&mut stream, &format!("250{}{line}", if index == last { " " } else { "-" })).await?;
+                    }
+                }
+                "STARTTLS" if !self.encrypted && !smtp.no_starttls => {
+                    reply(&mut stream, "220 2.0.0 Ready to start TLS").await?;
+                    return Ok(Some(stream));
+                }
+                "AUTH" => self.auth(&mut stream, &line).await?,
+                "MAIL" if !smtp.users.is_empty() && self.user.is_none() => reply(&mut stream, "530 5.7.57 Client not authenticated to send mail.").await?,
+                "MAIL" => {
+                    let from = address(&line);
+                    if smtp.refused_senders.iter().any(|refused| refused.eq_ignore_ascii_case(&from)) {
+                        reply(&mut stream, "550 5.7.60 SMTP; Client does not have permissions to send as this sender").await?;
+                    } else {
+                        self.from = Some(from);
+                        reply(&mut stream, "250 2.1.0 Sender OK").await?;
+                    }
+                }
+                "RCPT" if self.from.is_some() => {
+                    self.to.push(address(&line));
+                    reply(&mut stream, "250 2.1.5 Recipient OK").await?;
+                }
+                "DATA" if !self.to.is_empty() => {
+                    reply(&mut stream, "354 Start mail input; end with <CRLF>.<CRLF>").await?;
+                    let Some(mail) = read_mail(&mut stream).await? else { return Ok(None) };
+                    let mail = json!({ "mime": mail, "to": std::mem::take(&mut self.to), "user": self.user });
+                    let from = self.from.take().unwrap_or_default();
+                    self.sandbox.sent(Sent { by: "smtp".to_owned(), from, mail }).await;
+                    reply(&mut stream, "250 2.6.0 Queued mail for delivery").await?;
+                }
+                "RSET" => {
+                    (self.from, self.to) = (None, Vec::new());
+                    reply(&mut stream, "250 2.0.0 Resetting").await?;
+                }
+                "NOOP" => reply(&mut stream, "250 2.0.0 OK").await?,
+                "QUIT" => {
+                    reply(&mut stream, "221 2.0.0 Service closing transmission channel").await?;
+                    return Ok(None);
+                }
+                "RCPT" | "DATA" => reply(&mut stream, "503 5.5.1 Bad sequence of commands").await?,
+                _ => reply(&mut stream, "500 5.3.3 Unrecognized command").await?,
+            }
+        }
+    }
+
+    async fn auth<S: AsyncRead + AsyncWrite + Unpin>(&mut self, stream: &mut BufReader<S>, line: &str) -> std::io::Result<()> {
+        let decode = |text: &str| BASE64_STANDARD.decode(text.trim()).ok().and_then(|bytes| String::from_utf8(bytes).ok()).unwrap_or_default();
+        let mut words = line.split_whitespace().skip(1);
+        let (user, password) = match words.next().map(str::to_ascii_uppercase).as_deref() {
+            Some("PLAIN") => {
+                let first = match words.next() {
+                    Some(first) => first.to_owned(),
+                    None => {
+                        reply(stream, "334 ").await?;
+                        read_line(stream).await?.unwrap_or_default()
+                    }
+                };
+                let text = decode(&first);
+                let mut parts = text.split('\0').skip(1);
+                (parts.next().unwrap_or_default().to_owned(), parts.next().unwrap_or_default().to_owned())
+            }
+            Some("LOGIN") => {
+                reply(stream, "334 VXNlcm5hbWU6").await?;
+                let user = decode(&read_line(stream).await?.unwrap_or_default());
+                reply(stream, "334 UGFzc3dvcmQ6").await?;
+                (user, decode(&read_line(stream).await?.unwrap_or_default()))
+            }
+            _ => return reply(stream, "504 5.7.4 Unrecognized authentication type").await,
+        };
+        let good = self.encrypted && self.sandbox.scenario().smtp.users.get(&user).is_some_and(|known| *known == password);
+        if good {
+            self.user = Some(user);
+            reply(stream, "235 2.7.0 Authentication successful").await
+        } else {
+            reply(stream, "535 5.7.3 Authentication unsuccessful").await
+        }
+    }
+}
+
+fn address(line: &str) -> String {
+    line.split_once('<').and_then(|(_, rest)| rest.split_once('>')).map_or(String::new(), |(address, _)| address.to_owned())
+}
+
+async fn reply<S: AsyncWrite + Unpin>(stream: &mut S, line: &str) -> std::io::Result<()> {
+    stream.write_all(format!("{line}\r\n").as_bytes()).await?;
+    stream.flush().await
+}
+
+async fn read_line<S: AsyncRead + Unpin>(stream: &mut BufReader<S>) -> std::io::Result<Option<String>> {
+    let mut line = Vec::new();
+    loop {
+        let chunk = stream.fill_buf().await?;
+        if chunk.is_empty() {
+            return Ok(None);
+        }
+        let end = chunk.iter().position(|byte| *byte == b'\n');
+        let taken = end.map_or(chunk.len(), |at| at + 1);
+        line.extend_from_slice(&chunk[..taken]);
+        stream.consume(taken);
+        if line.len() > LINE_LIMIT {
+            return Ok(None);
+        }
+        if end.is_some() {
+            return Ok(Some(String::from_utf8_lossy(&line).trim_end_matches(['\r', '\n']).to_owned()));
+        }
+    }
+}
+
+async fn read_mail<S: AsyncRead + Unpin>(stream: &mut BufReader<S>) -> std::io::Result<Option<String>> {
+    let mut mail = String::new();
+    while let Some(line) = read_line(stream).await? {
+        if line == "." {
+            return Ok(Some(mail));
+        }
+        mail.push_str(line.strip_prefix('.').unwrap_or(&line));
+        mail.push_str("\r\n");
+        if mail.len() > MAIL_LIMIT {
+            return Ok(None);
+        }
+    }
+    Ok(None)
+}

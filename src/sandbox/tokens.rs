@@ -1,0 +1,53 @@
+//! The sandbox's tokens: JWTs that are signed with a key that it publishes.
+
+use jsonwebtoken::{
+    Algorithm, DecodingKey, EncodingKey, Header, Validation,
+    jwk::{Jwk, JwkSet},
+};
+use rcgen::{KeyPair, PKCS_RSA_SHA256, RsaKeySize};
+use serde_json::{Value, json};
+
+/// Signs and reads tokens.
+pub(super) struct Tokens {
+    signing: EncodingKey,
+    reading: DecodingKey,
+    published: Value,
+}
+
+const KEY_ID: &str = "mailwright-sandbox";
+
+impl Tokens {
+    pub(super) fn new() -> Result<Self, String> {
+        let key = KeyPair::generate_rsa_for(&PKCS_RSA_SHA256, RsaKeySize::_2048)
+            .map_err(|error| format!("cannot make a key: {error}"))?;
+        let signing = EncodingKey::from_rsa_pem(key.serialize_pem().as_bytes())
+            .map_err(|error| format!("cannot use the key: {error}"))?;
+        let mut jwk = Jwk::from_encoding_key(&signing, Algorithm::RS256)
+            .map_err(|error| format!("cannot publish the key: {error}"))?;
+        jwk.common.key_id = Some(KEY_ID.to_owned());
+        let reading = DecodingKey::from_jwk(&jwk).map_err(|error| format!("cannot use the key: {error}"))?;
+        let published = serde_json::to_value(JwkSet { keys: vec![jwk] }).unwrap_or_default();
+        let mut published = published;
+        published["keys"][0]["use"] = json!("sig");
+        Ok(Self { signing, reading, published })
+    }
+
+    /// The keys, as `jwks_uri` answers them.
+    pub(super) fn published(&self) -> Value {
+        self.published.clone()
+    }
+
+    pub(super) fn sign(&self, claims: &Value) -> String {
+        let mut header = Header::new(Algorithm::RS256);
+        header.kid = Some(KEY_ID.to_owned());
+        jsonwebtoken::encode(&header, claims, &self.signing).unwrap_or_default()
+    }
+
+    /// The claims of a token of ours that is still good.
+    pub(super) fn read(&self, token: &str) -> Option<Value> {
+        let mut validation = Validation::new(Algorithm::RS256);
+        validation.validate_aud = false;
+        validation.validate_exp = false;
+        jsonwebtoken::decode::<Value>(token, &self.reading, &validation).ok().map(|data| data.claims)
+    }
+}

@@ -1,0 +1,147 @@
+//! The catalogue of findings. `mailwright explain GRAPH-REDIRECT-SPA` prints the page that stands in `findings.md`;
+//! a test holds the two together. An id is never reused and never changes its meaning.
+
+use std::{fmt, str::FromStr};
+
+use serde::{Deserialize, Serialize, Serializer, de};
+
+use super::Severity;
+
+macro_rules! findings {
+    ($($id:literal $severity:ident $variant:ident $title:literal;)*) => {
+        /// Which check, or which way to fail it.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        pub enum Id {
+            $(#[doc = $title] $variant,)*
+        }
+
+        impl Id {
+            /// Every id, in order.
+            pub const ALL: &[Id] = &[$(Id::$variant),*];
+
+            /// As people write it.
+            pub fn id(self) -> &'static str {
+                match self { $(Id::$variant => $id),* }
+            }
+
+            /// In a few words.
+            pub fn title(self) -> &'static str {
+                match self { $(Id::$variant => $title),* }
+            }
+
+            /// How much it weighs when it fails, or when it cannot be seen.
+            pub fn severity(self) -> Severity {
+                match self { $(Id::$variant => Severity::$severity),* }
+            }
+        }
+    };
+}
+
+findings! {
+    "VERIFY-SECRET" Warning VerifySecret "the secret is not at hand, so nothing behind it was checked";
+    "VERIFY-WAIVER-EXPIRED" Warning WaiverExpired "a waiver has expired";
+    "VERIFY-WAIVER-UNUSED" Warning WaiverUnused "a waiver matches no finding";
+    "GRAPH-CLOUD-HOSTS" Error CloudHosts "the hosts of the cloud are no addresses";
+    "GRAPH-REACHABLE" Warning Reachable "Microsoft's hosts can be reached";
+    "GRAPH-ANSWER" Warning Answer "Microsoft's hosts answer as documented";
+    "GRAPH-TENANT" Error Tenant "the tenant exists in the stated cloud";
+    "GRAPH-CLOUD" Error Cloud "the tenant is in the stated cloud";
+    "GRAPH-CLOCK" Warning Clock "this machine's clock is right";
+    "GRAPH-CLIENT" Error Client "the client exists in the tenant";
+    "GRAPH-CLIENT-DISABLED" Error ClientDisabled "the application is disabled";
+    "GRAPH-SIGN-IN" Error SignIn "the application can sign in";
+    "GRAPH-SECRET-WRONG" Error SecretWrong "the client secret is not accepted";
+    "GRAPH-SECRET-ID" Error SecretId "the client secret is its id, not its value";
+    "GRAPH-CREDENTIAL-EXPIRED" Error CredentialExpired "the credential has expired";
+    "GRAPH-CREDENTIAL-EXPIRES" Warning CredentialExpires "the credential expires soon";
+    "GRAPH-CREDENTIAL-EXPIRY" Info CredentialExpiry "which credential is in use, and until when";
+    "GRAPH-CERTIFICATE" Error Certificate "the certificate can sign and is accepted";
+    "GRAPH-FEDERATION" Error Federation "the federated token is accepted";
+    "GRAPH-CONDITIONAL-ACCESS" Error ConditionalAccess "Conditional Access lets the application sign in";
+    "GRAPH-TOKEN" Warning Token "the token says what it carries";
+    "GRAPH-REGISTRATION" Warning Registration "the registration can be read";
+    "GRAPH-SERVICE-PRINCIPAL" Error ServicePrincipal "the application is installed in the tenant";
+    "GRAPH-AUDIENCE" Error Audience "accounts of the tenant may sign in";
+    "GRAPH-MAIL-SEND" Warning MailSend "the application may send mail";
+    "GRAPH-PERMISSION" Error Permission "a needed permission is granted";
+    "GRAPH-PERMISSION-KIND" Error PermissionKind "the permission is of the wrong kind";
+    "GRAPH-CONSENT" Error Consent "an administrator has consented";
+    "GRAPH-CONSENT-SOME" Warning ConsentSome "only some users have consented";
+    "GRAPH-CONSENT-FIRST" Warning ConsentFirst "the first sign-in must be approved by an administrator";
+    "GRAPH-PERMISSION-EXCESS" Warning PermissionExcess "more permission than needed";
+    "GRAPH-MAIL-SEND-UNSCOPED" Info MailSendUnscoped "the application may send as everybody in the tenant";
+    "GRAPH-MAILBOX" Error Mailbox "the sender's mailbox exists";
+    "GRAPH-MAILBOX-LICENCE" Error MailboxLicence "the sender has a mailbox in Exchange Online";
+    "GRAPH-MAILBOX-SEEN" Info MailboxSeen "the sender's mailbox could be seen";
+    "GRAPH-DOMAIN" Error Domain "the sender's domain is verified in the tenant";
+    "GRAPH-REDIRECT" Error Redirect "the redirect URI is registered";
+    "GRAPH-REDIRECT-SPA" Error RedirectSpa "the redirect URI is on the single-page-application platform";
+    "GRAPH-REDIRECT-NATIVE" Error RedirectNative "the redirect URI is on the platform of public clients";
+    "GRAPH-REDIRECT-DIFFERS" Error RedirectDiffers "a redirect URI is registered that is nearly the right one";
+    "GRAPH-REDIRECT-SLASH" Warning RedirectSlash "the redirect URI differs by the slash after the host";
+    "GRAPH-REDIRECT-WILDCARD" Warning RedirectWildcard "a redirect URI has a wildcard";
+    "GRAPH-REDIRECT-HTTP" Warning RedirectHttp "a redirect URI is plain http";
+    "GRAPH-REDIRECT-TWICE" Warning RedirectTwice "two redirect URIs differ by their port alone";
+    "GRAPH-PUBLIC-FLOWS" Info PublicFlows "public client flows";
+    "GRAPH-PUBLIC-CREDENTIAL" Warning PublicCredential "a public client has a credential";
+    "GRAPH-ASSIGNMENT" Error Assignment "users are assigned, where that is required";
+    "GRAPH-SHARED-SENDER" Error SharedSender "a signed-in user may send as somebody else";
+    "GRAPH-PROBE" Error GraphProbe "a mail to the sender itself is taken";
+    "SMTP-NAME" Error SmtpName "the server's name resolves";
+    "SMTP-CONNECT" Error SmtpConnect "the server can be connected to";
+    "SMTP-GREETING" Error SmtpGreeting "the server greets as a mail server";
+    "SMTP-STARTTLS" Error SmtpStarttls "the server offers STARTTLS";
+    "SMTP-TLS" Error SmtpTls "the connection is encrypted as declared";
+    "SMTP-CERTIFICATE" Error SmtpCertificate "the server's certificate is trusted";
+    "SMTP-CERTIFICATE-EXPIRED" Error SmtpCertificateExpired "the server's certificate has expired";
+    "SMTP-CERTIFICATE-NAME" Error SmtpCertificateName "the server's certificate is for another name";
+    "SMTP-CERTIFICATE-EXPIRES" Warning SmtpCertificateExpires "the server's certificate expires soon";
+    "SMTP-AUTH" Error SmtpAuth "the server offers a login that can be used";
+    "SMTP-LOGIN" Error SmtpLogin "the login is accepted";
+    "SMTP-SENDER" Error SmtpSender "the sender is accepted";
+    "SMTP-SIZE" Info SmtpSize "how large a mail may be";
+    "SMTP-IN-CLEAR" Warning SmtpInClear "mail travels in clear";
+    "SMTP-BASIC-AUTH" Warning SmtpBasicAuth "Exchange Online stops accepting passwords";
+    "SMTP-PROBE" Error SmtpProbe "a mail to the sender itself is taken";
+    "DNS-RESOLVER" Info DnsResolver "DNS could be asked";
+    "DNS-SPF" Warning DnsSpf "the sender's domain has an SPF record";
+    "DNS-DKIM" Warning DnsDkim "the DKIM key is published";
+    "DNS-DMARC" Warning DnsDmarc "the sender's domain has a DMARC record";
+}
+
+impl Id {
+    /// The page that tells more: what is checked, why it matters, what to do.
+    pub fn explanation(self) -> &'static str {
+        let pages = include_str!("findings.md");
+        let heading = format!("## {}\n", self.id());
+        let Some(at) = pages.find(&heading) else { return self.title() };
+        let page = &pages[at + heading.len()..];
+        page.split("\n## ").next().unwrap_or(page).trim()
+    }
+}
+
+impl fmt::Display for Id {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.id())
+    }
+}
+
+impl FromStr for Id {
+    type Err = String;
+    fn from_str(text: &str) -> Result<Self, String> {
+        let found = Self::ALL.iter().find(|id| id.id().eq_ignore_ascii_case(text));
+        found.copied().ok_or_else(|| format!("there is no finding `{}`", text.escape_debug()))
+    }
+}
+
+impl Serialize for Id {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(self.id())
+    }
+}
+
+impl<'de> Deserialize<'de> for Id {
+    fn deserialize<D: de::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        String::deserialize(deserializer)?.parse().map_err(de::Error::custom)
+    }
+}

@@ -1,0 +1,183 @@
+//! SPF, DKIM and DMARC of a sender's domain, from DNS. Where there is no resolver, that is said and nothing else.
+//!
+//! Sources: RFC 7208 (SPF), RFC 6376 (DKIM), RFC 9989 and its predecessor RFC 7489 (DMARC).
+
+use std::{collections::HashMap, net::SocketAddr, sync::Arc, time::Duration};
+
+use hickory_resolver::{
+    TokioResolver,
+    config::{ConnectionConfig, NameServerConfig, ResolverConfig},
+    net::{NetError, runtime::TokioRuntimeProvider},
+    proto::rr::RData,
+};
+use tokio::sync::{Mutex, OnceCell};
+
+use super::{Finding, Id, Level};
+use crate::model::Mailbox;
+
+const POINTER: &str = "/from/address";
+
+/// Texts under a name; none if there is no such name; an error if nobody could be asked.
+type Texts = Result<Vec<String>, String>;
+
+/// Asks for text records; each name once a run.
+#[derive(Debug)]
+pub(super) struct Resolver {
+    resolver: Result<TokioResolver, String>,
+    known: Mutex<HashMap<String, Arc<OnceCell<Texts>>>>,
+}
+
+impl Resolver {
+    pub(super) fn new(server: Option<SocketAddr>) -> Self {
+        let builder = match server {
+            Some(server) => {
+                let mut connection = ConnectionConfig::udp();
+                connection.port = server.port();
+                let server = NameServerConfig::new(server.ip(), true, vec![connection]);
+                let config = ResolverConfig::from_parts(None, Vec::new(), vec![server]);
+                Ok(TokioResolver::builder_with_config(config, TokioRuntimeProvider::default()))
+            }
+            None => TokioResolver::builder_tokio(),
+        };
+        let resolver = builder.and_then(|mut builder| {
+            builder.options_mut().timeout = Duration::from_secs(3);
+            builder.options_mut().attempts = 2;
+            builder.build()
+        });
+        Self { resolver: resolver.map_err(|error| error.to_string()), known: Mutex::default() }
+    }
+
+    async fn texts(&self, name: &str) -> Texts {
+        let cell = Arc::clone(self.known.lock().await.entry(name.to_owned()).or_default());
+        cell.get_or_init(|| self.ask(name)).await.clone()
+    }
+
+    async fn ask(&self, name: &str) -> Texts {
+        let resolver = self.resolver.as_ref().map_err(Clone::clone)?;
+        match resolver.txt_lookup(format!("{name}.")).await {
+            Ok(lookup) => Ok(lookup
+                .answers()
+                .iter()
+                .filter_map(|record| match &record.data {
+                    RData::TXT(text) => {
+                        let bytes: Vec<u8> = text.txt_data.iter().flat_map(|part| part.iter().copied()).collect();
+                        Some(String::from_utf8_lossy(&bytes).into_owned())
+                    }
+                    _ => None,
+                })
+                .collect()),
+            Err(error) if is_absent(&error) => Ok(Vec::new()),
+            Err(error) => Err(error.to_string().chars().take(200).collect()),
+        }
+    }
+
+    /// Every check of a sender's domain.
+    pub(super) async fn check(&self, from: &Mailbox) -> Vec<Finding> {
+        let domain = from.address.rsplit_once('@').map_or("", |(_, domain)| domain).to_ascii_lowercase();
+        let (spf, dmarc) = tokio::join!(self.texts(&domain), self.dmarc(&domain));
+        let mut findings = Vec::new();
+        match (spf, dmarc) {
+            (Err(why), _) | (_, Err(why)) => findings.push(
+                Finding::unknown(Id::DnsResolver, POINTER, format!("SPF, DKIM and DMARC of {domain} were not checked: DNS could not be asked"))
+                    .seen(why)
+                    .expected("an answer of the resolver")
+                    .remedy(["Run the check where DNS can be asked, or name a server: `--dns-server ADDRESS`."]),
+            ),
+            (Ok(spf), Ok((at, dmarc))) => {
+                findings.push(judge_spf(&domain, &spf));
+                findings.push(judge_dmarc(&domain, &at, &dmarc));
+                if let Some(selector) = &from.dkim_selector {
+                    let name = format!("{selector}._domainkey.{domain}");
+                    if let Ok(keys) = self.texts(&name).await {
+                        findings.push(judge_dkim(&name, &keys));
+                    }
+                }
+            }
+        }
+        findings.into_iter().map(|finding| Finding { level: Level::Anonymous, ..finding }).collect()
+    }
+
+    /// The policy of the domain, or of the organisation above it (one label less at a time, down to two).
+    async fn dmarc(&self, domain: &str) -> Result<(String, Vec<String>), String> {
+        let mut at = domain;
+        loop {
+            let texts = self.texts(&format!("_dmarc.{at}")).await?;
+            let found: Vec<String> = texts.into_iter().filter(|text| tagged(text, "v=DMARC1")).collect();
+            match at.split_once('.') {
+                Some((_, parent)) if found.is_empty() && parent.contains('.') => at = parent,
+                _ => return Ok((at.to_owned(), found)),
+            }
+        }
+    }
+}
+
+fn is_absent(error: &NetError) -> bool {
+    error.is_no_records_found() || error.is_nx_domain()
+}
+
+fn tagged(text: &str, version: &str) -> bool {
+    let head = text.trim_start().get(..version.len()).unwrap_or_default();
+    head.eq_ignore_ascii_case(version) && text.trim_start()[version.len()..].chars().next().is_none_or(|c| c == ' ' || c == ';')
+}
+
+fn shown(texts: &[String]) -> String {
+    texts.iter().map(|text| text.chars().filter(|c| !c.is_control()).take(150).collect::<String>()).collect::<Vec<_>>().join(" | ")
+}
+
+fn judge_spf(domain: &str, texts: &[String]) -> Finding {
+    let records: Vec<String> = texts.iter().filter(|text| tagged(text, "v=spf1")).cloned().collect();
+    match records.as_slice() {
+        [record] if record.split_whitespace().any(|term| matches!(term, "+all" | "all")) => {
+            Finding::fail(Id::DnsSpf, POINTER, format!("the SPF record of {domain} lets everybody send as it"))
+                .seen(shown(&records))
+                .expected("a record that ends with -all or ~all")
+                .remedy(["Have it end with -all (or ~all while trying)."])
+        }
+        [_] => Finding::pass(Id::DnsSpf, POINTER, format!("{domain} has an SPF record")).seen(shown(&records)),
+        [] => Finding::fail(Id::DnsSpf, POINTER, format!("{domain} has no SPF record: receivers cannot tell who may send as it"))
+            .seen("no text record with v=spf1")
+            .expected("one")
+            .remedy([
+                format!("dig +short TXT {domain}"),
+                format!("For Microsoft 365: {domain}. TXT \"v=spf1 include:spf.protection.outlook.com -all\""),
+            ]),
+        _ => Finding::fail(Id::DnsSpf, POINTER, format!("{domain} has {} SPF records, which counts as an error (RFC 7208, 4.5)", records.len()))
+            .seen(shown(&records))
+            .expected("one")
+            .remedy(["Put them together into one."]),
+    }
+}
+
+fn judge_dmarc(domain: &str, at: &str, records: &[String]) -> Finding {
+    match records {
+        [record] => {
+            let policy = record.split(';').filter_map(|part| part.split_once('=')).find(|(tag, _)| tag.trim() == "p");
+            let policy = policy.map_or("none", |(_, value)| value.trim());
+            Finding::pass(Id::DnsDmarc, POINTER, format!("{domain} has a DMARC policy ({policy})"))
+                .seen(if at == domain { shown(records) } else { format!("{} (of {at})", shown(records)) })
+        }
+        [] => Finding::fail(Id::DnsDmarc, POINTER, format!("{domain} has no DMARC record; large receivers refuse bulk mail without one"))
+            .seen(format!("no v=DMARC1 at _dmarc.{domain}"))
+            .expected("one")
+            .remedy([format!("_dmarc.{domain}. TXT \"v=DMARC1; p=none; rua=mailto:dmarc@{domain}\"")]),
+        _ => Finding::fail(Id::DnsDmarc, POINTER, format!("{at} has {} DMARC records, which counts as none", records.len()))
+            .seen(shown(records))
+            .expected("one")
+            .remedy(["Keep one of them."]),
+    }
+}
+
+fn judge_dkim(name: &str, keys: &[String]) -> Finding {
+    let key = keys.iter().find_map(|text| text.split(';').filter_map(|part| part.split_once('=')).find(|(tag, _)| tag.trim() == "p"));
+    match key {
+        Some((_, key)) if !key.trim().is_empty() => Finding::pass(Id::DnsDkim, "/from/dkimSelector", format!("a DKIM key is published at {name}")),
+        Some(_) => Finding::fail(Id::DnsDkim, "/from/dkimSelector", format!("the DKIM key at {name} is revoked"))
+            .seen("p= without a key")
+            .expected("a public key")
+            .remedy(["Publish the key, or state another selector."]),
+        None => Finding::fail(Id::DnsDkim, "/from/dkimSelector", format!("no DKIM key is published at {name}"))
+            .seen("no text record with p=")
+            .expected("a public key")
+            .remedy([format!("dig +short TXT {name}"), "Publish the key that the sending service names, or correct `dkimSelector`.".to_owned()]),
+    }
+}

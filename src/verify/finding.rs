@@ -1,0 +1,250 @@
+//! What the verifier found: findings, and the report of a run.
+
+use std::fmt;
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+use super::Id;
+use crate::{config::Place, model::ProfileName};
+
+/// What a check came to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum Verdict {
+    /// It is not as it must be.
+    Fail,
+    /// It could not be seen. The finding says what would decide it.
+    Unknown,
+    /// It is as it must be.
+    Pass,
+}
+
+/// How much a finding weighs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum Severity {
+    /// Mail will not leave, or not as it must.
+    Error,
+    /// Mail leaves today.
+    Warning,
+    /// Worth knowing.
+    Info,
+}
+
+impl Severity {
+    /// As documents write it.
+    pub fn id(self) -> &'static str {
+        match self {
+            Severity::Error => "error",
+            Severity::Warning => "warning",
+            Severity::Info => "info",
+        }
+    }
+}
+
+/// How far the verifier got with a profile. Each step needs more than the one before, and sees more.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum Level {
+    /// The files, and an exported registration.
+    #[default]
+    Offline,
+    /// What anybody may ask.
+    Anonymous,
+    /// With the profile's own credential.
+    Credential,
+    /// With the token of somebody who may read the directory.
+    Reader,
+    /// A mail was sent.
+    Probe,
+}
+
+impl Level {
+    /// Its number, 0 to 4.
+    pub fn number(self) -> u8 {
+        self as u8
+    }
+
+    /// As documents write it.
+    pub fn id(self) -> &'static str {
+        match self {
+            Level::Offline => "offline",
+            Level::Anonymous => "anonymous",
+            Level::Credential => "credential",
+            Level::Reader => "reader",
+            Level::Probe => "probe",
+        }
+    }
+}
+
+impl fmt::Display for Level {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.id())
+    }
+}
+
+/// One result of a check: what, where, what was seen, and how to mend it. Never holds a secret or a token.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Finding {
+    /// The check, or the way in which it failed. Never reused.
+    #[schema(value_type = String, example = "GRAPH-REDIRECT-SPA")]
+    pub id: Id,
+    /// What the check came to.
+    pub verdict: Verdict,
+    /// How much it weighs.
+    pub severity: Severity,
+    /// The step at which it was seen.
+    pub level: Level,
+    /// The profile; none for the environment.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>)]
+    pub profile: Option<ProfileName>,
+    /// What in the profile it is about, as a JSON pointer; the empty one is the whole.
+    pub pointer: String,
+    /// The place in the files that the pointer comes from.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<Object>)]
+    pub place: Option<Place>,
+    /// What is so, in one sentence without a full stop.
+    pub message: String,
+    /// What was seen.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub seen: String,
+    /// What was expected.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub expected: String,
+    /// How to mend it, a step a line, each ready to be pasted. Where the verdict is unknown: what would decide it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub remedy: Vec<String>,
+    /// Why it is accepted, if the environment waives it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub waived: Option<String>,
+}
+
+impl Finding {
+    fn new(id: Id, verdict: Verdict, severity: Severity, pointer: &str, message: impl Into<String>) -> Self {
+        Self {
+            id,
+            verdict,
+            severity,
+            level: Level::Offline,
+            profile: None,
+            pointer: pointer.to_owned(),
+            place: None,
+            message: message.into(),
+            seen: String::new(),
+            expected: String::new(),
+            remedy: Vec::new(),
+            waived: None,
+        }
+    }
+
+    /// It is as it must be.
+    pub(super) fn pass(id: Id, pointer: &str, message: impl Into<String>) -> Self {
+        Self::new(id, Verdict::Pass, Severity::Info, pointer, message)
+    }
+
+    /// It is not.
+    pub(super) fn fail(id: Id, pointer: &str, message: impl Into<String>) -> Self {
+        Self::new(id, Verdict::Fail, id.severity(), pointer, message)
+    }
+
+    /// It could not be seen.
+    pub(super) fn unknown(id: Id, pointer: &str, message: impl Into<String>) -> Self {
+        Self::new(id, Verdict::Unknown, id.severity(), pointer, message)
+    }
+
+    pub(super) fn seen(mut self, seen: impl Into<String>) -> Self {
+        self.seen = seen.into();
+        self
+    }
+
+    pub(super) fn expected(mut self, expected: impl Into<String>) -> Self {
+        self.expected = expected.into();
+        self
+    }
+
+    pub(super) fn remedy(mut self, remedy: impl IntoIterator<Item = impl Into<String>>) -> Self {
+        self.remedy.extend(remedy.into_iter().map(Into::into));
+        self
+    }
+
+    /// Whether it tells of something that somebody might act on.
+    pub fn is_open(&self) -> bool {
+        self.verdict != Verdict::Pass && self.waived.is_none()
+    }
+}
+
+/// What came of one profile.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Verified {
+    /// The profile.
+    #[schema(value_type = String)]
+    pub profile: ProfileName,
+    /// Its provider's id.
+    pub provider: String,
+    /// How far the verifier got.
+    pub reached: Level,
+    /// Everything that was looked at, what failed first.
+    pub findings: Vec<Finding>,
+    /// When.
+    #[schema(value_type = String, format = DateTime)]
+    pub at: Timestamp,
+}
+
+impl Verified {
+    /// How many findings of a verdict are not waived.
+    pub fn count(&self, verdict: Verdict) -> usize {
+        self.findings.iter().filter(|finding| finding.verdict == verdict && finding.waived.is_none()).count()
+    }
+
+    /// The worst of what is open: an error, a warning, something unknown.
+    pub fn worst(&self) -> Option<Severity> {
+        self.findings.iter().filter(|finding| finding.is_open()).map(|finding| finding.severity).min()
+    }
+}
+
+/// A whole run.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Report {
+    /// Of this document; grows when a reader would misunderstand.
+    pub format_version: u32,
+    /// The environment.
+    pub environment: String,
+    /// What came of each profile, by name.
+    pub profiles: Vec<Verified>,
+    /// Findings of the environment itself: waivers that expired or match nothing.
+    pub findings: Vec<Finding>,
+    /// How many requests went to sign-in hosts and Graph.
+    pub requests: u64,
+}
+
+impl Report {
+    /// The version of this document.
+    pub const FORMAT_VERSION: u32 = 1;
+
+    /// Every finding.
+    pub fn all(&self) -> impl Iterator<Item = &Finding> {
+        self.profiles.iter().flat_map(|verified| &verified.findings).chain(&self.findings)
+    }
+
+    /// Findings that somebody might act on.
+    pub fn open(&self) -> impl Iterator<Item = &Finding> {
+        self.all().filter(|finding| finding.is_open())
+    }
+
+    /// How many are open at a severity, unknown or not.
+    pub fn count(&self, severity: Severity) -> usize {
+        self.open().filter(|finding| finding.severity == severity).count()
+    }
+
+    /// Whether something is open at this severity or worse.
+    pub fn fails_on(&self, severity: Severity) -> bool {
+        self.open().any(|finding| finding.severity <= severity)
+    }
+}

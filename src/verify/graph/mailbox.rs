@@ -1,0 +1,168 @@
+//! The sender's mailbox: exists, is licensed, may be seen; and its domain.
+
+use crate::{
+    microsoft::graph::{GraphError, Organization, User, UserPurpose},
+    verify::{Finding, Id},
+};
+
+const POINTER: &str = "/from/address";
+
+/// What could be read about a sender.
+pub(super) struct Sender<'a> {
+    pub(super) from: &'a str,
+    /// The user by that name.
+    pub(super) user: &'a Result<User, GraphError>,
+    /// Users that have the address without being called by it; asked only if there is no such user.
+    pub(super) by_address: Option<&'a Result<Vec<User>, GraphError>>,
+    pub(super) purpose: &'a Result<UserPurpose, GraphError>,
+    pub(super) organization: &'a Result<Organization, GraphError>,
+}
+
+/// How no error texts of Microsoft's go further than their code.
+fn code(error: &GraphError) -> String {
+    match error {
+        GraphError::Refused { status, code, .. } => format!("HTTP {status} {code}"),
+        other => other.to_string(),
+    }
+}
+
+impl Sender<'_> {
+    /// Every check of the sender.
+    pub(super) fn check(&self) -> Vec<Finding> {
+        let mut findings = vec![self.mailbox()];
+        findings.extend(self.licence());
+        findings.push(self.domain());
+        findings
+    }
+
+    fn mailbox(&self) -> Finding {
+        let expected = format!("a user {} with a mailbox", self.from);
+        match self.user {
+            Ok(user) => self.of_user(user),
+            Err(error) if error.is_absent() => match self.by_address {
+                Some(Ok(users)) => match users.as_slice() {
+                    [] => Finding::fail(Id::Mailbox, POINTER, format!("no user of the tenant has the address {}", self.from))
+                        .seen(code(error))
+                        .expected(expected)
+                        .remedy([
+                            format!("az ad user list --filter \"mail eq '{}'\" --query \"[].userPrincipalName\"", self.from),
+                            "Correct `from.address`, or make the (shared) mailbox in the Exchange admin center.".to_owned(),
+                        ]),
+                    [user, ..] => self.of_alias(user),
+                },
+                _ => Finding::fail(Id::Mailbox, POINTER, format!("no user of the tenant is called {}", self.from))
+                    .seen(code(error))
+                    .expected(expected)
+                    .remedy(["If the address is an alias, write the user principal name; sending needs the user's own name."]),
+            },
+            Err(error) if error.is_denied() => Finding::unknown(Id::MailboxSeen, POINTER, format!("whether {} exists could not be seen", self.from))
+                .seen(code(error))
+                .expected(expected)
+                .remedy([
+                    "The application permission User.ReadBasic.All, or a reader's token (MAILWRIGHT_READER_TOKEN, `--sign-in`), decides it.",
+                    "Or a mail to the sender itself: mailwright verify ENV PROFILE --probe",
+                ]),
+            Err(error) => Finding::unknown(Id::MailboxSeen, POINTER, format!("whether {} exists could not be seen", self.from))
+                .seen(code(error))
+                .expected(expected)
+                .remedy(["Verify again."]),
+        }
+    }
+
+    fn of_user(&self, user: &User) -> Finding {
+        if user.account_enabled == Some(false) && !self.is_shared() {
+            // A shared mailbox's account is disabled by design, and sends all the same.
+            return Finding::pass(Id::Mailbox, POINTER, format!("{} exists; its account is disabled, as that of a shared mailbox", self.from));
+        }
+        Finding::pass(Id::Mailbox, POINTER, format!("{} exists", self.from))
+    }
+
+    fn of_alias(&self, user: &User) -> Finding {
+        let name = user.user_principal_name.as_deref().unwrap_or(&user.id);
+        Finding::fail(
+            Id::Mailbox,
+            POINTER,
+            format!("{} is an address of {name}, and Graph sends only for a user by its own name", self.from),
+        )
+        .seen(format!("user {name}"))
+        .expected(format!("a user whose principal name is {}", self.from))
+        .remedy([format!("Write `address: {name}`, or make {} the user principal name.", self.from)])
+    }
+
+    fn is_shared(&self) -> bool {
+        matches!(self.purpose, Ok(purpose) if purpose.value.as_deref() == Some("shared"))
+    }
+
+    fn licence(&self) -> Option<Finding> {
+        let expected = "a mailbox in Exchange Online".to_owned();
+        let missing = |seen: String| {
+            Finding::fail(Id::MailboxLicence, POINTER, format!("{} has no mailbox in Exchange Online", self.from))
+                .seen(seen)
+                .expected(expected.clone())
+                .remedy([
+                    "Give the user a licence with Exchange Online, or convert the mailbox to a shared one in the Exchange admin center.",
+                    "A guest's mailbox, or one on premises, cannot be sent from by Graph.",
+                ])
+        };
+        match self.purpose {
+            Ok(purpose) => {
+                let purpose = purpose.value.as_deref().unwrap_or("user").to_owned();
+                return Some(Finding::pass(Id::MailboxLicence, POINTER, format!("{} is a mailbox ({purpose})", self.from)));
+            }
+            Err(error) if matches!(error.code(), "MailboxNotEnabledForRESTAPI" | "MailboxNotSupportedForRESTAPI") => {
+                return Some(missing(code(error)));
+            }
+            Err(_) => {}
+        }
+        let user = self.user.as_ref().ok()?;
+        let Some(plans) = &user.assigned_plans else {
+            return Some(
+                Finding::unknown(Id::MailboxSeen, POINTER, format!("whether {} has a mailbox could not be seen", self.from))
+                    .expected(expected)
+                    .remedy(["The permission User.Read.All or MailboxSettings.Read, or a reader's token, decides it."]),
+            );
+        };
+        let exchange = |status: &str| {
+            plans.iter().any(|plan| {
+                plan.service.as_deref().is_some_and(|service| service.eq_ignore_ascii_case("exchange"))
+                    && plan.capability_status.as_deref() == Some(status)
+            })
+        };
+        if exchange("Enabled") || exchange("Warning") {
+            return Some(Finding::pass(Id::MailboxLicence, POINTER, format!("{} is licensed for Exchange Online", self.from)));
+        }
+        if user.mail.is_some() && user.account_enabled == Some(false) {
+            return Some(
+                Finding::unknown(Id::MailboxSeen, POINTER, format!("{} has no licence of its own; as a shared mailbox it needs none", self.from))
+                    .seen("no plan of Exchange Online, account disabled")
+                    .expected(expected)
+                    .remedy([format!("Get-Mailbox {} | Select-Object RecipientTypeDetails", self.from)]),
+            );
+        }
+        Some(missing(if exchange("Suspended") { "a plan of Exchange Online that is suspended" } else { "no plan of Exchange Online" }.to_owned()))
+    }
+
+    fn domain(&self) -> Finding {
+        let domain = self.from.rsplit_once('@').map_or(self.from, |(_, domain)| domain);
+        match self.organization {
+            Ok(organization) => {
+                let verified: Vec<&str> = organization.verified_domains.iter().filter_map(|domain| domain.name.as_deref()).collect();
+                if verified.iter().any(|name| name.eq_ignore_ascii_case(domain)) {
+                    return Finding::pass(Id::Domain, POINTER, format!("the domain {domain} is verified in the tenant"));
+                }
+                let more = if verified.len() > 10 { format!(" and {} more", verified.len() - 10) } else { String::new() };
+                Finding::fail(Id::Domain, POINTER, format!("the domain {domain} is not verified in the tenant"))
+                    .seen(format!("verified: {}{more}", verified.iter().take(10).copied().collect::<Vec<_>>().join(", ")))
+                    .expected(domain)
+                    .remedy([
+                        format!("Portal: Settings > Domain names > Add custom domain: {domain}"),
+                        "Or correct `from.address`, or `tenant`.".to_owned(),
+                    ])
+            }
+            Err(error) => Finding::unknown(Id::MailboxSeen, POINTER, format!("whether the domain {domain} is verified in the tenant could not be seen"))
+                .seen(code(error))
+                .expected(domain)
+                .remedy(["The application permission Organization.Read.All, or a reader's token, decides it."]),
+        }
+    }
+}

@@ -1,0 +1,333 @@
+//! Permissions: needed, requested, granted; and more than needed.
+
+use std::collections::BTreeSet;
+
+use crate::{
+    microsoft::{
+        graph::{Application, OAuth2PermissionGrant},
+        permissions::{self, GRAPH_APP_ID, Kind, Names},
+    },
+    verify::{Finding, Id, remedy::Remedies},
+};
+
+/// What a registration requests of Graph, by name.
+pub(super) fn requested(application: &Application, names: &Names) -> BTreeSet<(&'static str, String)> {
+    let mut found = BTreeSet::new();
+    let graph = application.required_resource_access.iter().filter(|part| part.resource_app_id == GRAPH_APP_ID);
+    for access in graph.flat_map(|part| &part.resource_access) {
+        for kind in [Kind::Application, Kind::Delegated] {
+            if access.kind == kind.id() {
+                found.insert((kind.id(), names.name(kind, &access.id).to_owned()));
+            }
+        }
+    }
+    found
+}
+
+fn has(set: &BTreeSet<(&'static str, String)>, kind: Kind, name: &str) -> bool {
+    set.contains(&(kind.id(), name.to_owned()))
+}
+
+/// Which of the granted permissions covers `name`, if any does.
+fn covered_by<'a>(granted: &'a BTreeSet<String>, name: &str) -> Option<&'a str> {
+    granted
+        .get(name)
+        .or_else(|| permissions::broader(name).iter().find_map(|broader| granted.get(*broader)))
+        .map(String::as_str)
+}
+
+/// What is known of an application's permissions.
+pub(super) struct Direct<'a> {
+    pub(super) pointer: &'a str,
+    /// What a fresh token carries, or what the directory says was granted; none if neither could be seen.
+    pub(super) granted: Option<&'a BTreeSet<String>>,
+    /// What the registration requests; none if it could not be seen.
+    pub(super) requested: Option<&'a BTreeSet<(&'static str, String)>>,
+    pub(super) from: &'a str,
+    pub(super) address_book: bool,
+    /// The object id of the service principal, for Exchange.
+    pub(super) object_id: Option<&'a str>,
+    /// An address to come back to after consent.
+    pub(super) redirect: Option<&'a str>,
+    pub(super) remedies: &'a Remedies<'a>,
+}
+
+impl Direct<'_> {
+    fn needed(&self) -> Vec<&'static str> {
+        let mut needed = vec!["Mail.Send"];
+        if self.address_book {
+            needed.extend(["User.Read.All", "Group.Read.All", "OrgContact.Read.All"]);
+        }
+        needed
+    }
+
+    /// Every check of application permissions.
+    pub(super) fn check(&self) -> Vec<Finding> {
+        let mut findings: Vec<Finding> = self.needed().into_iter().map(|name| self.one(name)).collect();
+        findings.extend(self.excess());
+        if self.granted.is_some_and(|granted| granted.contains("Mail.Send")) {
+            findings.push(
+                Finding::fail(
+                    Id::MailSendUnscoped,
+                    self.pointer,
+                    "`Mail.Send` is granted in Entra, for the whole tenant: unless an application access policy limits it, the application may send as everybody",
+                )
+                .seen("Mail.Send in the token")
+                .expected(format!("the right to send as {} alone", self.from))
+                .remedy(self.remedies.scope_in_exchange(self.from, self.object_id.unwrap_or("OBJECT-ID-OF-THE-ENTERPRISE-APPLICATION"))),
+            );
+        }
+        findings
+    }
+
+    /// What an exported registration tells: what is requested, and not what was granted.
+    pub(super) fn check_requested(&self) -> Vec<Finding> {
+        self.needed().into_iter().map(|name| self.one_requested(name)).collect()
+    }
+
+    fn one_requested(&self, name: &str) -> Finding {
+        let id = if name == "Mail.Send" { Id::MailSend } else { Id::Permission };
+        let requested = self.requested.cloned().unwrap_or_default();
+        let listed: Vec<String> = requested.iter().map(|(kind, name)| format!("{name} ({kind})")).collect();
+        let seen = if listed.is_empty() { "no permission on Microsoft Graph".to_owned() } else { format!("requested: {}", listed.join(", ")) };
+        let expected = format!("application permission {name}");
+        let roles: BTreeSet<String> =
+            requested.iter().filter(|(kind, _)| *kind == Kind::Application.id()).map(|(_, name)| name.clone()).collect();
+        if covered_by(&roles, name).is_some() {
+            return Finding::unknown(id, self.pointer, format!("`{name}` is requested; whether an administrator has consented stands in no exported registration"))
+                .seen(seen)
+                .expected(expected)
+                .remedy(["`mailwright verify ENV PROFILE` without `--manifest` decides it: a token tells what is granted."]);
+        }
+        let ask = self.remedies.request_permission(Kind::Application, name);
+        if has(&requested, Kind::Delegated, name) {
+            return Finding::fail(
+                Id::PermissionKind,
+                self.pointer,
+                format!("the registration requests the delegated `{name}`; an application without a user needs the application permission of that name"),
+            )
+            .seen(seen)
+            .expected(expected)
+            .remedy(ask);
+        }
+        if name == "Mail.Send" {
+            return Finding::unknown(id, self.pointer, "`Mail.Send` is not requested; Exchange may grant it (RBAC for Applications), which no registration shows")
+                .seen(seen)
+                .expected(expected)
+                .remedy(self.remedies.ask_exchange(self.from))
+                .remedy(["If it is not meant to come from Exchange:".to_owned()])
+                .remedy(ask);
+        }
+        Finding::fail(id, self.pointer, format!("the registration does not request the application permission `{name}`"))
+            .seen(seen)
+            .expected(expected)
+            .remedy(ask)
+    }
+
+    fn one(&self, name: &str) -> Finding {
+        let id = if name == "Mail.Send" { Id::MailSend } else { Id::Permission };
+        let Some(granted) = self.granted else {
+            return Finding::unknown(id, self.pointer, format!("whether `{name}` is granted could not be seen"))
+                .remedy(["A token that is a JWT, or a reader's token (MAILWRIGHT_READER_TOKEN, `--sign-in`), decides it."]);
+        };
+        if let Some(by) = covered_by(granted, name) {
+            let how = if by == name { String::new() } else { format!(", by the broader `{by}`") };
+            return Finding::pass(id, self.pointer, format!("the application permission `{name}` is granted{how}"));
+        }
+        let seen = if granted.is_empty() {
+            "a token without any application permission".to_owned()
+        } else {
+            format!("granted: {}", granted.iter().cloned().collect::<Vec<_>>().join(", "))
+        };
+        let exchange = || if name == "Mail.Send" { self.remedies.ask_exchange(self.from) } else { Vec::new() };
+        let expected = format!("application permission {name}");
+        let mut ask = self.remedies.request_permission(Kind::Application, name);
+        ask.extend(self.remedies.consent_steps(self.redirect));
+        match self.requested {
+            Some(requested) if has(requested, Kind::Application, name) => Finding::fail(
+                Id::Consent,
+                self.pointer,
+                if name == "Mail.Send" {
+                    "`Mail.Send` is requested, and no administrator has consented: not granted in Entra; Exchange may grant it".to_owned()
+                } else {
+                    format!("`{name}` is requested, and no administrator has consented")
+                },
+            )
+            .seen(seen)
+            .expected(expected)
+            .remedy(self.remedies.consent_steps(self.redirect))
+            .remedy(exchange()),
+            Some(requested) if has(requested, Kind::Delegated, name) => Finding::fail(
+                Id::PermissionKind,
+                self.pointer,
+                format!("the registration requests the delegated `{name}`; an application without a user needs the application permission of that name"),
+            )
+            .seen(format!("requested: {name} (delegated); {seen}"))
+            .expected(expected)
+            .remedy(ask)
+            .remedy(exchange()),
+            _ if name == "Mail.Send" => Finding::unknown(
+                Id::MailSend,
+                self.pointer,
+                "`Mail.Send` is not granted in Entra; Exchange may grant it (RBAC for Applications), which Graph cannot see",
+            )
+            .seen(seen)
+            .expected(expected)
+            .remedy(exchange())
+            .remedy(["If it is not meant to come from Exchange:".to_owned()])
+            .remedy(ask),
+            _ => Finding::fail(Id::Permission, self.pointer, format!("the application permission `{name}` is not granted"))
+                .seen(seen)
+                .expected(expected)
+                .remedy(ask),
+        }
+    }
+
+    fn excess(&self) -> Option<Finding> {
+        let needed = self.needed();
+        let extra: Vec<&str> = self
+            .granted?
+            .iter()
+            .map(String::as_str)
+            .filter(|name| !needed.contains(name) && !needed.iter().any(|needed| permissions::broader(needed).contains(name)))
+            .collect();
+        excess(self.pointer, Kind::Application, &extra, self.remedies)
+    }
+}
+
+fn excess(pointer: &str, kind: Kind, extra: &[&str], remedies: &Remedies<'_>) -> Option<Finding> {
+    if extra.is_empty() {
+        return None;
+    }
+    let reasons: Vec<String> = extra.iter().map(|name| format!("{name}: {}", permissions::reach(name))).collect();
+    let steps = extra.iter().flat_map(|name| remedies.remove_permission(kind, name));
+    Some(
+        Finding::fail(
+            Id::PermissionExcess,
+            pointer,
+            format!("the application has more {} permission than this profile needs", kind.word()),
+        )
+        .seen(reasons.join("; "))
+        .expected("what the profile needs and nothing more")
+        .remedy(steps),
+    )
+}
+
+/// What is known of the delegated permissions of an application.
+pub(super) struct Delegated<'a> {
+    pub(super) pointer: &'a str,
+    /// The grants on Graph; none if they could not be seen.
+    pub(super) grants: Option<&'a [OAuth2PermissionGrant]>,
+    pub(super) requested: Option<&'a BTreeSet<(&'static str, String)>>,
+    pub(super) address_book: bool,
+    /// Whether the profile states a From, so that users send as somebody else.
+    pub(super) shared_sender: Option<&'a str>,
+    pub(super) redirect: &'a str,
+    pub(super) remedies: &'a Remedies<'a>,
+}
+
+/// What a user may always be asked for besides.
+const SIGN_IN_SCOPES: [&str; 4] = ["openid", "profile", "email", "offline_access"];
+
+impl Delegated<'_> {
+    fn needed(&self) -> Vec<&'static str> {
+        let mut needed = vec!["Mail.ReadWrite", "Mail.Send", "User.Read", "User.ReadBasic.All"];
+        if self.address_book {
+            needed.push("Contacts.Read");
+        }
+        if self.shared_sender.is_some() {
+            needed.push("Mail.Send.Shared");
+        }
+        needed
+    }
+
+    /// Every check of delegated permissions.
+    pub(super) fn check(&self) -> Vec<Finding> {
+        let needed = self.needed();
+        let scopes = |all: bool| -> BTreeSet<String> {
+            let grants = self.grants.unwrap_or_default().iter().filter(|grant| all == (grant.consent_type == "AllPrincipals"));
+            grants.flat_map(|grant| grant.scope.as_deref().unwrap_or_default().split_whitespace().map(str::to_owned).collect::<Vec<_>>()).collect()
+        };
+        let (for_all, for_some) = (scopes(true), scopes(false));
+        let mut findings: Vec<Finding> = needed.iter().map(|name| self.one(name, &for_all, &for_some)).collect();
+        let granted: BTreeSet<&String> = for_all.union(&for_some).collect();
+        let extra: Vec<&str> = granted
+            .into_iter()
+            .map(String::as_str)
+            .filter(|name| !needed.contains(name) && !SIGN_IN_SCOPES.contains(name))
+            .filter(|name| !needed.iter().any(|needed| permissions::broader(needed).contains(name)))
+            .collect();
+        findings.extend(excess(self.pointer, Kind::Delegated, &extra, self.remedies));
+        findings
+    }
+
+    fn one(&self, name: &str, for_all: &BTreeSet<String>, for_some: &BTreeSet<String>) -> Finding {
+        let is_shared = name == "Mail.Send.Shared";
+        let expected = format!("delegated permission {name}");
+        let ask = || {
+            let mut steps = self.remedies.request_permission(Kind::Delegated, name);
+            steps.extend(self.remedies.consent_steps(Some(self.redirect)));
+            steps
+        };
+        if covered_by(for_all, name).is_some() {
+            let id = if is_shared { Id::SharedSender } else { Id::Permission };
+            return Finding::pass(id, self.pointer, format!("the delegated permission `{name}` is consented to for the whole tenant"));
+        }
+        match self.requested {
+            Some(requested) if covered_by(&delegated(requested), name).is_none() && covered_by(for_some, name).is_none() => {
+                let of_the_other_kind = has(requested, Kind::Application, name);
+                let (id, message) = if of_the_other_kind {
+                    (Id::PermissionKind, format!("the registration requests the application permission `{name}`; signed-in users need the delegated permission of that name"))
+                } else if is_shared {
+                    (Id::SharedSender, format!("the profile sends as {} and not as the signed-in user, which needs the delegated permission `Mail.Send.Shared`", self.shared_sender.unwrap_or_default()))
+                } else {
+                    (Id::Permission, format!("the registration does not request the delegated permission `{name}`"))
+                };
+                let listed: Vec<String> = delegated(requested).into_iter().collect();
+                let seen = if listed.is_empty() { "no delegated permission on Microsoft Graph".to_owned() } else { format!("requested: {}", listed.join(", ")) };
+                return Finding::fail(id, self.pointer, message).seen(seen).expected(expected).remedy(ask());
+            }
+            _ => {}
+        }
+        let Some(grants) = self.grants else {
+            return Finding::unknown(
+                Id::ConsentFirst,
+                self.pointer,
+                format!("whether anybody consented to `{name}` could not be seen"),
+            )
+            .remedy(["A reader's token with Directory.Read.All decides it (MAILWRIGHT_READER_TOKEN, `--sign-in`)."])
+            .remedy(self.remedies.consent_steps(Some(self.redirect)));
+        };
+        if covered_by(for_some, name).is_some() {
+            let users: BTreeSet<&str> = grants
+                .iter()
+                .filter(|grant| grant.scope.as_deref().unwrap_or_default().split_whitespace().any(|scope| scope == name))
+                .filter_map(|grant| grant.principal_id.as_deref())
+                .collect();
+            return Finding::fail(
+                Id::ConsentSome,
+                self.pointer,
+                format!("only some users have consented to `{name}`; for everybody else the first sign-in must be approved by an administrator"),
+            )
+            .seen(format!("consent of {} user{}", users.len(), if users.len() == 1 { "" } else { "s" }))
+            .expected("consent for the whole tenant")
+            .remedy(self.remedies.consent_steps(Some(self.redirect)));
+        }
+        Finding::fail(
+            Id::ConsentFirst,
+            self.pointer,
+            format!("nobody has consented to `{name}` yet: the first sign-in must be approved by an administrator"),
+        )
+        .seen(if grants.is_empty() { "no consent at all".to_owned() } else { format!("consent to: {}", joined(for_all, for_some)) })
+        .expected("consent for the whole tenant")
+        .remedy(self.remedies.consent_steps(Some(self.redirect)))
+    }
+}
+
+fn delegated(requested: &BTreeSet<(&'static str, String)>) -> BTreeSet<String> {
+    requested.iter().filter(|(kind, _)| *kind == Kind::Delegated.id()).map(|(_, name)| name.clone()).collect()
+}
+
+fn joined(a: &BTreeSet<String>, b: &BTreeSet<String>) -> String {
+    a.union(b).cloned().collect::<Vec<_>>().join(", ")
+}

@@ -1,0 +1,143 @@
+//! The registration itself: who may sign in, whether it is enabled; and registrations that were exported to a file.
+
+use serde_json::Value;
+
+use crate::{
+    microsoft::graph::{Application, PasswordCredential, RedirectUris, ServicePrincipal},
+    model::Client,
+    verify::{Finding, Id, remedy::Remedies},
+};
+
+/// Reads an exported registration: what `az ad app show` and Graph print, or the portal's manifest in either form.
+/// A list, as `az ad app list` prints, is searched for the client.
+pub fn from_export(document: &Value, client: &str) -> Result<Application, String> {
+    let document = match document {
+        Value::Array(items) => pick(items, client)?,
+        Value::Object(map) if map.get("value").is_some_and(Value::is_array) => {
+            pick(map["value"].as_array().map_or(&[][..], Vec::as_slice), client)?
+        }
+        other => other,
+    };
+    let application = if document.get("replyUrlsWithType").is_some() {
+        from_old_manifest(document)
+    } else {
+        serde_json::from_value(document.clone()).map_err(|error| format!("this is no registration: {error}"))?
+    };
+    if application.app_id.is_empty() {
+        return Err("this is no registration: it has no `appId`".to_owned());
+    }
+    if !application.app_id.eq_ignore_ascii_case(client) {
+        return Err(format!("this is the registration of {}, and the profile's client is {client}", application.app_id));
+    }
+    Ok(application)
+}
+
+fn pick<'a>(items: &'a [Value], client: &str) -> Result<&'a Value, String> {
+    let is = |item: &&Value| item["appId"].as_str().is_some_and(|id| id.eq_ignore_ascii_case(client));
+    items.iter().find(is).ok_or_else(|| format!("none of the {} registrations is that of {client}", items.len()))
+}
+
+/// The manifest in the form of Azure AD Graph, as the portal wrote it until 2024.
+fn from_old_manifest(document: &Value) -> Application {
+    let urls = |kind: &str| {
+        let all = document["replyUrlsWithType"].as_array().into_iter().flatten();
+        let ours = all.filter(|url| url["type"].as_str().is_some_and(|found| found.eq_ignore_ascii_case(kind)));
+        RedirectUris { redirect_uris: ours.filter_map(|url| url["url"].as_str().map(str::to_owned)).collect() }
+    };
+    let passwords = document["passwordCredentials"].as_array().into_iter().flatten();
+    Application {
+        app_id: document["appId"].as_str().unwrap_or_default().to_owned(),
+        display_name: document["name"].as_str().map(str::to_owned),
+        sign_in_audience: document["signInAudience"].as_str().map(str::to_owned),
+        is_fallback_public_client: document["allowPublicClient"].as_bool(),
+        required_resource_access: serde_json::from_value(document["requiredResourceAccess"].clone()).unwrap_or_default(),
+        web: urls("Web"),
+        spa: urls("Spa"),
+        public_client: urls("InstalledClient"),
+        password_credentials: passwords
+            .map(|credential| PasswordCredential {
+                key_id: credential["keyId"].as_str().map(str::to_owned),
+                display_name: credential["displayName"].as_str().map(str::to_owned),
+                hint: credential["hint"].as_str().map(str::to_owned),
+                end_date_time: credential["endDate"].as_str().and_then(|text| text.parse().ok()),
+            })
+            .collect(),
+        ..Application::default()
+    }
+}
+
+/// What holds for every registration.
+pub(super) fn check(
+    application: &Application,
+    service_principal: Option<&ServicePrincipal>,
+    base: &str,
+    remedies: &Remedies<'_>,
+) -> Vec<Finding> {
+    let client = format!("{base}/client");
+    let mut findings = Vec::new();
+    let status = |status: &Option<String>| status.as_deref().is_some_and(|status| !matches!(status, "" | "NotDisabled"));
+    if status(&application.disabled_by_microsoft_status)
+        || service_principal.is_some_and(|principal| status(&principal.disabled_by_microsoft_status))
+    {
+        findings.push(
+            Finding::fail(Id::ClientDisabled, &client, "Microsoft has disabled the application")
+                .seen(application.disabled_by_microsoft_status.clone().unwrap_or_default())
+                .expected("NotDisabled")
+                .remedy(["Ask Microsoft's support; the application violates the services agreement in their eyes."]),
+        );
+    } else if service_principal.is_some_and(|principal| principal.account_enabled == Some(false)) {
+        findings.push(
+            Finding::fail(Id::ClientDisabled, &client, "the application is disabled in the tenant: nobody can sign in to it, nor it itself")
+                .seen("accountEnabled: false")
+                .expected("accountEnabled: true")
+                .remedy(remedies.enable()),
+        );
+    } else if service_principal.is_some() {
+        findings.push(Finding::pass(Id::ServicePrincipal, &client, "the application is installed in the tenant and enabled"));
+    }
+    match application.sign_in_audience.as_deref() {
+        Some("PersonalMicrosoftAccount") => findings.push(
+            Finding::fail(Id::Audience, &client, "the registration is for personal accounts only, and nobody of the tenant may sign in")
+                .seen("PersonalMicrosoftAccount")
+                .expected("AzureADMyOrg")
+                .remedy([format!("az ad app update --id {} --sign-in-audience AzureADMyOrg", remedies.client)]),
+        ),
+        Some(audience @ ("AzureADMyOrg" | "AzureADMultipleOrgs" | "AzureADandPersonalMicrosoftAccount")) => {
+            findings.push(Finding::pass(Id::Audience, &client, format!("accounts of the tenant may sign in ({audience})")));
+        }
+        _ => findings.push(
+            Finding::unknown(Id::Audience, &client, "who may sign in could not be seen")
+                .seen(application.sign_in_audience.clone().unwrap_or_default())
+                .remedy([format!("az ad app show --id {} --query signInAudience", remedies.client)]),
+        ),
+    }
+    findings
+}
+
+/// What holds for a client that users sign in to.
+pub(super) fn check_public(application: &Application, client: Client, base: &str, remedies: &Remedies<'_>) -> Vec<Finding> {
+    let pointer = format!("{base}/platform");
+    let mut findings = Vec::new();
+    if client == Client::Native {
+        findings.push(if application.is_fallback_public_client == Some(true) {
+            Finding::pass(Id::PublicFlows, &pointer, "public client flows are allowed")
+        } else {
+            Finding::fail(Id::PublicFlows, &pointer, "public client flows are off: signing in through the browser works, device code and integrated Windows sign-in do not")
+                .seen("isFallbackPublicClient: false")
+                .expected("isFallbackPublicClient: true, where desktop clients use these flows")
+                .remedy([format!("az ad app update --id {} --is-fallback-public-client true", remedies.client)])
+        });
+    }
+    let (passwords, keys) = (application.password_credentials.len(), application.key_credentials.len());
+    if passwords + keys > 0 && application.web.redirect_uris.is_empty() {
+        findings.push(
+            Finding::fail(Id::PublicCredential, &pointer, "the client is public, and has credentials that it must not use (AADSTS700025) and nobody watches")
+                .seen(format!("{passwords} client secrets, {keys} certificates"))
+                .expected("no credential")
+                .remedy([format!("az ad app credential list --id {0}; az ad app credential delete --id {0} --key-id KEY-ID", remedies.client)]),
+        );
+    } else {
+        findings.push(Finding::pass(Id::PublicCredential, &pointer, "no credential is on the public client"));
+    }
+    findings
+}

@@ -1,0 +1,307 @@
+//! The verifier: will the mail leave? Checks of registrations, permissions, redirect URIs, credentials, mail servers
+//! and DNS, before anything is applied.
+//!
+//! [`Verifier::run`] checks profiles, many at once, and hands over what came of each as it is done. It reports what it
+//! finds and never fails: what could not be seen is a finding with the verdict `unknown`, which says what would
+//! decide it. How far it got with a profile is its [`Level`].
+//!
+//! | part | what it checks |
+//! | --- | --- |
+//! | [`graph`] | the two providers of Microsoft Graph |
+//! | `smtp` | a mail server, up to the point where a mail would follow |
+//! | `dns` | SPF, DKIM and DMARC of the sender's domain |
+//! | [`waivers`] | what the environment knows and accepts |
+//! | [`render`] | the report for people and for programs |
+//!
+//! The command line and the service both call this. It asks no store, opens no age file and prints nothing: a
+//! [`Subject`] comes with its secret open, or with the reason why it is not.
+
+mod catalogue;
+mod dns;
+mod finding;
+pub mod graph;
+mod remedy;
+pub mod render;
+mod secret;
+mod smtp;
+pub mod waivers;
+
+use std::{
+    collections::HashMap,
+    net::SocketAddr,
+    path::PathBuf,
+    sync::{Arc, Mutex},
+    time::Duration,
+};
+
+pub use catalogue::Id;
+pub use finding::{Finding, Level, Report, Severity, Verdict, Verified};
+use jiff::Timestamp;
+pub use secret::Opened;
+use secrecy::SecretString;
+use serde_json::Value;
+use tokio::sync::{OnceCell, Semaphore, mpsc};
+
+use crate::{
+    microsoft::{
+        Endpoints, Http,
+        claims::Claims,
+        graph::{Application, Graph, ServicePrincipal, quoted},
+        http,
+        permissions::{GRAPH_APP_ID, Names},
+        sign_in::{Discovery, SignIn, SignInError},
+    },
+    model::{EnvironmentName, Profile, ProfileName, Provider},
+};
+
+/// How many profiles are checked at once. Requests have a narrower limit of their own.
+const AT_ONCE: usize = 64;
+/// How far clocks may differ, in seconds, before it is told.
+const CLOCK_TOLERANCE: i64 = 120;
+
+/// How a run is made.
+#[derive(Debug)]
+pub struct Options {
+    /// The environment; its name stands in remedies.
+    pub environment: EnvironmentName,
+    /// What time it is.
+    pub now: Timestamp,
+    /// How requests to Microsoft's hosts are made.
+    pub http: http::Options,
+    /// A credential that expires within so many days is a warning.
+    pub credential_days: u16,
+    /// A token of somebody who may read the directory. It is sent to the Graph that it is for and nowhere else.
+    pub reader: Option<SecretString>,
+    /// Exported registrations. Profiles of these clients are checked against them, without any network.
+    pub manifests: Vec<Value>,
+    /// Whether a mail is sent to the sender itself.
+    pub probe: bool,
+    /// The files that may be read as federated tokens.
+    pub federated_token_files: Vec<PathBuf>,
+    /// How long one step with a mail server may take.
+    pub smtp_timeout: Duration,
+    /// Whom to ask for DNS records; none means the system's resolver.
+    pub dns_server: Option<SocketAddr>,
+}
+
+impl Options {
+    /// The usual ones.
+    pub fn new(environment: EnvironmentName, now: Timestamp) -> Self {
+        Self {
+            environment,
+            now,
+            http: http::Options::default(),
+            credential_days: 30,
+            reader: None,
+            manifests: Vec::new(),
+            probe: false,
+            federated_token_files: Vec::new(),
+            smtp_timeout: Duration::from_secs(10),
+            dns_server: None,
+        }
+    }
+}
+
+/// A profile to be checked.
+#[derive(Debug)]
+pub struct Subject {
+    /// Its name.
+    pub name: ProfileName,
+    /// What it says.
+    pub profile: Profile,
+    /// Its secret.
+    pub secret: Opened,
+}
+
+/// What anybody may know of a tenant.
+#[derive(Debug)]
+struct Tenant {
+    discovery: Discovery,
+    /// How many seconds this machine's clock is ahead, if it is off.
+    clock_off: Option<i64>,
+}
+
+type Cell<T> = Arc<OnceCell<Arc<T>>>;
+type Cache<T> = Mutex<HashMap<(String, String), Cell<T>>>;
+
+/// Checks profiles. What several of them share is asked for once.
+#[derive(Debug)]
+pub struct Verifier {
+    options: Options,
+    http: Http,
+    manifests: HashMap<String, Application>,
+    reader: Option<(Claims, SecretString)>,
+    readers: Mutex<HashMap<String, Graph>>,
+    tenants: Cache<Result<Tenant, SignInError>>,
+    names: Cache<Names>,
+    dns: dns::Resolver,
+}
+
+fn cell<T>(cache: &Cache<T>, key: (String, String)) -> Cell<T> {
+    let mut cache = cache.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+    Arc::clone(cache.entry(key).or_default())
+}
+
+impl Verifier {
+    /// Fails if the options make no sense: certificate authorities that are none, a reader's token that is no JWT.
+    pub fn new(options: Options) -> Result<Self, String> {
+        let http = Http::new(&options.http)?;
+        let reader = match &options.reader {
+            Some(token) => {
+                let claims = Claims::read(token)
+                    .ok_or("the reader's token is no JWT, so it cannot be told which Graph it is for; it is not used")?;
+                Some((claims, token.clone()))
+            }
+            None => None,
+        };
+        let dns = dns::Resolver::new(options.dns_server);
+        Ok(Self {
+            http,
+            reader,
+            dns,
+            manifests: HashMap::new(),
+            readers: Mutex::default(),
+            tenants: Mutex::default(),
+            names: Mutex::default(),
+            options,
+        })
+    }
+
+    /// Takes an exported registration for a client.
+    pub fn add_manifest(&mut self, client: &str, application: Application) {
+        self.manifests.insert(client.to_ascii_lowercase(), application);
+    }
+
+    /// How many requests went to sign-in hosts and Graph so far.
+    pub fn requests(&self) -> u64 {
+        self.http.sent()
+    }
+
+    /// Checks profiles, many at once, and hands over each as it is done.
+    pub fn run(self: Arc<Self>, subjects: Vec<Subject>) -> mpsc::Receiver<Verified> {
+        let (done, receiver) = mpsc::channel(AT_ONCE);
+        tokio::spawn(async move {
+            let turns = Arc::new(Semaphore::new(AT_ONCE));
+            for subject in subjects {
+                let Ok(turn) = Arc::clone(&turns).acquire_owned().await else { break };
+                let (this, done) = (Arc::clone(&self), done.clone());
+                tokio::spawn(async move {
+                    let verified = this.verify(&subject).await;
+                    drop(turn);
+                    // Nobody may be waiting any more.
+                    drop(done.send(verified).await);
+                });
+            }
+        });
+        receiver
+    }
+
+    /// Checks one profile.
+    pub async fn verify(&self, subject: &Subject) -> Verified {
+        let mut check = graph::Check { verifier: self, subject, findings: Vec::new(), reached: Level::Offline };
+        match &subject.profile.provider {
+            Provider::Smtp(smtp) => {
+                if self.options.manifests.is_empty() {
+                    let (findings, reached) = smtp::check(self, subject, smtp).await;
+                    check.findings.extend(findings);
+                    check.reached = reached;
+                }
+            }
+            Provider::MicrosoftGraphDelegate(delegate) => check.delegate(delegate).await,
+            Provider::MicrosoftGraphDirect(direct) => check.direct(direct).await,
+        }
+        let (mut findings, reached) = (check.findings, check.reached);
+        if self.options.manifests.is_empty()
+            && let Some(from) = &subject.profile.from
+        {
+            findings.extend(self.dns.check(from).await);
+        }
+        for finding in &mut findings {
+            finding.profile = Some(subject.name.clone());
+        }
+        findings.sort_by(|a, b| (a.verdict, a.severity, a.id, &a.message).cmp(&(b.verdict, b.severity, b.id, &b.message)));
+        findings.dedup();
+        Verified {
+            profile: subject.name.clone(),
+            provider: subject.profile.provider.id().to_owned(),
+            reached,
+            findings,
+            at: self.options.now,
+        }
+    }
+
+    fn environment(&self) -> &EnvironmentName {
+        &self.options.environment
+    }
+
+    fn http(&self) -> &Http {
+        &self.http
+    }
+
+    fn now(&self) -> Timestamp {
+        self.options.now
+    }
+
+    fn credential_days(&self) -> u16 {
+        self.options.credential_days
+    }
+
+    fn probes(&self) -> bool {
+        self.options.probe
+    }
+
+    fn manifest(&self, client: &str) -> Option<&Application> {
+        self.manifests.get(&client.to_ascii_lowercase())
+    }
+
+    /// What a tenant says of itself; asked once.
+    async fn tenant(&self, endpoints: &Endpoints, tenant: &str) -> Arc<Result<Tenant, SignInError>> {
+        let cell = cell(&self.tenants, (endpoints.sign_in.to_string(), tenant.to_ascii_lowercase()));
+        let ask = || async {
+            let sign_in = SignIn::new(self.http.clone(), endpoints.clone());
+            Arc::new(sign_in.discover(tenant).await.map(|(discovery, date)| {
+                // The clock is read now and not when the run began; what passed meanwhile is not its fault.
+                let off = date.map(|date| Timestamp::now().as_second() - date.as_second());
+                Tenant { discovery, clock_off: off.filter(|off| off.abs() > CLOCK_TOLERANCE) }
+            }))
+        };
+        Arc::clone(cell.get_or_init(ask).await)
+    }
+
+    /// The tenant's own names of Graph's permissions; asked once a tenant, the built-in table where nobody tells.
+    async fn names(&self, graph: Option<&Graph>, tenant: &str) -> Names {
+        let Some(graph) = graph else { return Names::built_in() };
+        let cell = cell(&self.names, (String::new(), tenant.to_ascii_lowercase()));
+        let ask = || async {
+            let path = format!(
+                "/servicePrincipals(appId='{}')?$select={}",
+                quoted(GRAPH_APP_ID),
+                ServicePrincipal::SELECT_PERMISSIONS
+            );
+            let principal = graph.get::<ServicePrincipal>(path).await;
+            Arc::new(principal.map_or_else(|_| Names::built_in(), |principal| Names::of(&principal)))
+        };
+        cell.get_or_init(ask).await.as_ref().clone()
+    }
+
+    /// Reads as the holder of the reader's token, if the token is for this Graph: a profile names hosts, and must not
+    /// decide where somebody else's token goes.
+    fn reader(&self, endpoints: &Endpoints) -> Option<Graph> {
+        let (claims, token) = self.reader.as_ref()?;
+        let audience = claims.aud.trim_end_matches('/');
+        let graph = endpoints.graph.as_str().trim_end_matches('/');
+        let is_for_it = audience.eq_ignore_ascii_case(graph)
+            || (audience == GRAPH_APP_ID && graph == "https://graph.microsoft.com");
+        if !is_for_it {
+            return None;
+        }
+        let mut readers = self.readers.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let new = || Graph::new(self.http.clone(), endpoints, token.clone());
+        Some(readers.entry(graph.to_owned()).or_insert_with(new).clone())
+    }
+
+    /// Reads a federated token from a file that was allowed.
+    fn federated_token(&self, path: &str) -> Result<SecretString, String> {
+        secret::federated_token(path, &self.options.federated_token_files)
+    }
+}

@@ -1,0 +1,180 @@
+//! What to paste: portal paths, `az` commands, consent addresses, and the PowerShell that asks Exchange.
+
+use crate::microsoft::{
+    Endpoints,
+    permissions::{self, GRAPH_APP_ID, Kind},
+};
+
+/// Remedies for one application in one tenant.
+pub(super) struct Remedies<'a> {
+    pub(super) endpoints: &'a Endpoints,
+    pub(super) tenant: &'a str,
+    pub(super) client: &'a str,
+}
+
+impl Remedies<'_> {
+    /// A page of the registration in the administrators' portal.
+    fn portal(&self, words: &str, blade: &str) -> String {
+        let Self { endpoints, client, .. } = self;
+        format!(
+            "Portal: App registrations > the application > {words}: {}/#view/Microsoft_AAD_RegisteredApps/ApplicationMenuBlade/~/{blade}/appId/{client}",
+            endpoints.portal
+        )
+    }
+
+    /// Where an administrator consents to everything that the registration requests.
+    pub(super) fn consent(&self, redirect: Option<&str>) -> String {
+        let Self { endpoints, tenant, client } = self;
+        let sign_in = endpoints.sign_in.as_str().trim_end_matches('/');
+        let address = match redirect {
+            Some(redirect) => {
+                let query = serde_urlencoded(&[
+                    ("client_id", client),
+                    ("scope", &endpoints.graph_scope()),
+                    ("redirect_uri", redirect),
+                    ("state", "mailwright"),
+                ]);
+                format!("{sign_in}/{tenant}/v2.0/adminconsent?{query}")
+            }
+            None => format!("{sign_in}/{tenant}/adminconsent?{}", serde_urlencoded(&[("client_id", client)])),
+        };
+        format!("A Privileged Role Administrator consents at: {address}")
+    }
+
+    /// How an administrator consents, every way.
+    pub(super) fn consent_steps(&self, redirect: Option<&str>) -> Vec<String> {
+        vec![
+            self.consent(redirect),
+            self.portal("API permissions > Grant admin consent", "CallAnAPI"),
+            format!("az ad app permission admin-consent --id {}", self.client),
+            "It takes some minutes until a new token shows it; verify again then.".to_owned(),
+        ]
+    }
+
+    /// How a permission is requested, before it is consented to.
+    pub(super) fn request_permission(&self, kind: Kind, name: &str) -> Vec<String> {
+        let mut steps = vec![self.portal(
+            &format!(
+                "API permissions > Add a permission > Microsoft Graph > {} permissions > {name}",
+                match kind {
+                    Kind::Application => "Application",
+                    Kind::Delegated => "Delegated",
+                }
+            ),
+            "CallAnAPI",
+        )];
+        if let Some(id) = permissions::id(kind, name) {
+            steps.push(format!(
+                "az ad app permission add --id {} --api {GRAPH_APP_ID} --api-permissions {id}={}",
+                self.client,
+                kind.id()
+            ));
+        }
+        steps
+    }
+
+    /// How a permission that nobody needs goes away.
+    pub(super) fn remove_permission(&self, kind: Kind, name: &str) -> Vec<String> {
+        let mut steps = vec![self.portal(&format!("API permissions > {name} > Remove, then Revoke"), "CallAnAPI")];
+        if let Some(id) = permissions::id(kind, name) {
+            steps.push(format!(
+                "az ad app permission delete --id {} --api {GRAPH_APP_ID} --api-permissions {id}",
+                self.client
+            ));
+        }
+        steps
+    }
+
+    /// How a new secret comes in. Only whoever sees its value can seal it.
+    pub(super) fn new_secret(&self, seal: &str) -> Vec<String> {
+        vec![
+            self.portal("Certificates & secrets > New client secret (copy the Value, not the Secret ID)", "Credentials"),
+            format!("az ad app credential reset --id {} --append --years 1 --query password --output tsv", self.client),
+            seal.to_owned(),
+        ]
+    }
+
+    /// Where certificates are uploaded.
+    pub(super) fn new_certificate(&self, seal: &str) -> Vec<String> {
+        vec![
+            self.portal("Certificates & secrets > Certificates > Upload certificate", "Credentials"),
+            format!("az ad app credential reset --id {} --append --cert @certificate.pem", self.client),
+            seal.to_owned(),
+        ]
+    }
+
+    /// Where federated credentials stand.
+    pub(super) fn federation(&self) -> Vec<String> {
+        vec![
+            self.portal("Certificates & secrets > Federated credentials", "Credentials"),
+            format!("az ad app federated-credential list --id {}", self.client),
+            "Issuer and subject must be those of the token to the letter, its audience api://AzureADTokenExchange.".to_owned(),
+        ]
+    }
+
+    /// The pages with the redirect URIs. `all` is the whole list as it should be: `az` replaces what is there.
+    pub(super) fn redirects(&self, platform: &str, all: &[String]) -> Vec<String> {
+        let list = serde_json::to_string(all).unwrap_or_default();
+        let graph = self.endpoints.graph.as_str().trim_end_matches('/');
+        vec![
+            self.portal("Authentication > Redirect URI configuration", "Authentication"),
+            format!(
+                "az rest --method PATCH --url \"{graph}/v1.0/applications(appId='{}')\" --headers Content-Type=application/json --body '{{\"{platform}\":{{\"redirectUris\":{list}}}}}'",
+                self.client
+            ),
+        ]
+    }
+
+    /// How the application is enabled again.
+    pub(super) fn enable(&self) -> Vec<String> {
+        vec![
+            "Portal: Enterprise applications > the application > Properties > Enabled for users to sign-in: Yes".to_owned(),
+            format!("az ad sp update --id {} --set accountEnabled=true", self.client),
+        ]
+    }
+
+    /// How the application gets into the tenant.
+    pub(super) fn install(&self) -> Vec<String> {
+        vec![self.consent(None), format!("az ad sp create --id {}", self.client)]
+    }
+
+    /// Where users are assigned.
+    pub(super) fn assign(&self) -> Vec<String> {
+        vec![
+            "Portal: Enterprise applications > the application > Users and groups > Add user/group".to_owned(),
+            format!("Or no assignment at all: az ad sp update --id {} --set appRoleAssignmentRequired=false", self.client),
+        ]
+    }
+
+    /// What decides whether Exchange lets the application send: Graph cannot see that.
+    pub(super) fn ask_exchange(&self, from: &str) -> Vec<String> {
+        vec![
+            "What decides it, in PowerShell (Connect-ExchangeOnline first):".to_owned(),
+            format!("Test-ServicePrincipalAuthorization -Identity {} -Resource {from}", self.client),
+            format!("Test-ApplicationAccessPolicy -AppId {} -Identity {from}", self.client),
+            "Or send a mail to the sender itself: mailwright verify ENV PROFILE --probe".to_owned(),
+        ]
+    }
+
+    /// How sending is limited to one mailbox (RBAC for Applications).
+    pub(super) fn scope_in_exchange(&self, from: &str, object_id: &str) -> Vec<String> {
+        let Self { client, .. } = self;
+        vec![
+            "In PowerShell (Connect-ExchangeOnline first):".to_owned(),
+            format!("New-ServicePrincipal -AppId {client} -ObjectId {object_id} -DisplayName Mailwright"),
+            format!("New-ManagementScope -Name Mailwright -RecipientRestrictionFilter \"PrimarySmtpAddress -eq '{from}'\""),
+            format!("New-ManagementRoleAssignment -App {client} -Role \"Application Mail.Send\" -CustomResourceScope Mailwright"),
+            "Then remove Mail.Send in Entra: a tenant-wide grant and a scoped one add up.".to_owned(),
+            format!("az ad app permission delete --id {client} --api {GRAPH_APP_ID} --api-permissions b633e1c5-b582-4048-a93e-9f11b44c7e96"),
+        ]
+    }
+}
+
+/// A query, encoded.
+fn serde_urlencoded(pairs: &[(&str, &str)]) -> String {
+    let mut url = reqwest::Url::parse("https://query.invalid/").ok();
+    if let Some(url) = &mut url {
+        url.query_pairs_mut().extend_pairs(pairs);
+    }
+    url.and_then(|url| url.query().map(str::to_owned)).unwrap_or_default()
+}

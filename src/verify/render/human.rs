@@ -1,0 +1,99 @@
+//! The report for people.
+
+use std::fmt::Write as _;
+
+use anstyle::{AnsiColor, Style};
+
+use super::word;
+use crate::verify::{Finding, Report, Severity, Verdict};
+
+fn style(finding: &Finding) -> (Style, &'static str) {
+    let colour = |colour: AnsiColor| colour.on_default().bold();
+    match (finding.verdict, finding.severity) {
+        (Verdict::Pass, _) => (colour(AnsiColor::Green), "pass"),
+        (Verdict::Unknown, _) => (colour(AnsiColor::Magenta), "unknown"),
+        (Verdict::Fail, Severity::Error) => (colour(AnsiColor::Red), "error"),
+        (Verdict::Fail, Severity::Warning) => (colour(AnsiColor::Yellow), "warning"),
+        (Verdict::Fail, Severity::Info) => (colour(AnsiColor::Cyan), "note"),
+    }
+}
+
+pub(super) fn render(report: &Report, all: bool) -> String {
+    let mut out = String::new();
+    let bold = Style::new().bold();
+    for verified in &report.profiles {
+        let shown: Vec<&Finding> = verified.findings.iter().filter(|finding| all || finding.is_open()).collect();
+        if shown.is_empty() {
+            continue;
+        }
+        // Writing to a String cannot fail.
+        let _ = writeln!(
+            out,
+            "{bold}{}{bold:#} ({}), level {} of 4: {}",
+            verified.profile,
+            verified.provider,
+            verified.reached.number(),
+            verified.reached
+        );
+        shown.iter().for_each(|finding| one(&mut out, finding));
+        out.push('\n');
+    }
+    for finding in report.findings.iter().filter(|finding| all || finding.is_open()) {
+        one(&mut out, finding);
+        out.push('\n');
+    }
+    out.push_str(&table(report));
+    out.push('\n');
+    out.push_str(&report.summary());
+    if report.open().any(|finding| finding.verdict == Verdict::Unknown) {
+        out.push_str("\nWhat is unknown was not seen, and is not clean: each says what would decide it.");
+    }
+    out
+}
+
+fn one(out: &mut String, finding: &Finding) {
+    let (style, word) = style(finding);
+    let waived = finding.waived.as_ref().map(|reason| format!(" [waived: {reason}]")).unwrap_or_default();
+    let _ = writeln!(out, "  {style}{word}{style:#} {}: {}{waived}", finding.id, finding.message);
+    if finding.verdict == Verdict::Pass {
+        return;
+    }
+    let line = |out: &mut String, label: &str, text: &str| {
+        if !text.is_empty() {
+            let _ = writeln!(out, "    {label:<9} {text}");
+        }
+    };
+    if let Some(place) = &finding.place {
+        line(out, "at", &place.to_string());
+    }
+    line(out, "seen", &finding.seen);
+    line(out, "expected", &finding.expected);
+    let label = if finding.verdict == Verdict::Unknown { "decides" } else { "remedy" };
+    for (index, step) in finding.remedy.iter().enumerate() {
+        line(out, if index == 0 { label } else { "" }, step);
+    }
+}
+
+fn table(report: &Report) -> String {
+    let width = report.profiles.iter().map(|verified| verified.profile.as_str().chars().count()).max().unwrap_or(0).max(7);
+    let mut out = format!("{:<width$}  {:<24}  {:<13}  {:<19}  {:>6}  {:>8}  {:>7}  {:>6}\n", "profile", "provider", "reached", "verdict", "errors", "warnings", "unknown", "passed");
+    for verified in &report.profiles {
+        let failed = |severity: Severity| {
+            let open = verified.findings.iter().filter(|finding| finding.is_open());
+            open.filter(|finding| finding.severity == severity && finding.verdict == Verdict::Fail).count()
+        };
+        let _ = writeln!(
+            out,
+            "{:<width$}  {:<24}  {:<13}  {:<19}  {:>6}  {:>8}  {:>7}  {:>6}",
+            verified.profile.as_str(),
+            verified.provider,
+            format!("{} {}", verified.reached.number(), verified.reached),
+            word(verified),
+            failed(Severity::Error),
+            failed(Severity::Warning),
+            verified.count(Verdict::Unknown),
+            verified.count(Verdict::Pass)
+        );
+    }
+    out
+}

@@ -1,0 +1,52 @@
+//! The report for a comment on a pull request: a table, then what is open, folded where it is long.
+
+use std::fmt::Write as _;
+
+use super::word;
+use crate::verify::{Finding, Report, Severity, Verdict};
+
+fn cell(text: &str) -> String {
+    text.replace('\\', "\\\\").replace('|', "\\|").replace('<', "&lt;").replace('\n', " ")
+}
+
+pub(super) fn render(report: &Report) -> String {
+    let mut out = format!("### Verify: `{}`\n\n**{}**\n\n", report.environment, report.summary());
+    out.push_str("| profile | provider | reached | verdict |\n| --- | --- | --- | --- |\n");
+    for verified in &report.profiles {
+        // Writing to a String cannot fail.
+        let _ = writeln!(
+            out,
+            "| `{}` | {} | {} {} | {} |",
+            verified.profile,
+            verified.provider,
+            verified.reached.number(),
+            verified.reached,
+            word(verified)
+        );
+    }
+    let mut open: Vec<&Finding> = report.open().collect();
+    open.sort_by_key(|finding| (finding.severity, finding.verdict));
+    for finding in open {
+        let word = match (finding.verdict, finding.severity) {
+            (Verdict::Unknown, _) => "unknown",
+            (_, Severity::Error) => "error",
+            (_, Severity::Warning) => "warning",
+            (_, Severity::Info) => "note",
+        };
+        let whom = finding.profile.as_ref().map(|name| format!("`{name}`: ")).unwrap_or_default();
+        let _ = write!(out, "\n<details><summary><b>{word}</b> {} {whom}{}</summary>\n\n", finding.id, cell(&finding.message));
+        for (label, text) in [("Seen", &finding.seen), ("Expected", &finding.expected)] {
+            if !text.is_empty() {
+                let _ = writeln!(out, "{label}: {}\n", cell(text));
+            }
+        }
+        if let Some(place) = &finding.place {
+            let _ = writeln!(out, "At: `{place}`\n");
+        }
+        if !finding.remedy.is_empty() {
+            let _ = writeln!(out, "```text\n{}\n```\n", finding.remedy.join("\n").replace("```", "'''"));
+        }
+        out.push_str("</details>\n");
+    }
+    out
+}

@@ -1,0 +1,95 @@
+//! The report for people and for programs. All forms are made from the one [`Report`], so they cannot disagree.
+
+mod github;
+mod human;
+mod junit;
+mod markdown;
+mod sarif;
+
+use super::{Report, Severity, Verdict, Verified};
+
+impl Report {
+    /// For people: what is open with its evidence and remedy, then a table, then one line. `all` shows what passed, too.
+    pub fn human(&self, all: bool) -> String {
+        human::render(self, all)
+    }
+
+    /// For programs: the document of `schema/verify-report.schema.json`.
+    pub fn json(&self) -> String {
+        serde_json::to_string_pretty(self).unwrap_or_default()
+    }
+
+    /// SARIF 2.1.0, for code scanning.
+    pub fn sarif(&self) -> String {
+        sarif::render(self)
+    }
+
+    /// `JUnit`'s XML, for whatever shows tests.
+    pub fn junit(&self) -> String {
+        junit::render(self)
+    }
+
+    /// For a comment on a pull request.
+    pub fn markdown(&self) -> String {
+        markdown::render(self)
+    }
+
+    /// Workflow commands of GitHub, which show at the lines of a pull request.
+    pub fn github(&self) -> String {
+        format!("{}{}", github::render(self), self.summary())
+    }
+
+    /// `1 error, 2 warnings, 3 unknown in 4 profiles; 40 checks passed, 9 requests.`
+    pub fn summary(&self) -> String {
+        let counted = |count: usize, noun: &str| format!("{count} {noun}{}", if count == 1 { "" } else { "s" });
+        let known = |severity: Severity| {
+            self.open().filter(|finding| finding.severity == severity && finding.verdict == Verdict::Fail).count()
+        };
+        let unknown = self.open().filter(|finding| finding.verdict == Verdict::Unknown).count();
+        let mut parts = Vec::new();
+        for (count, noun) in [(known(Severity::Error), "error"), (known(Severity::Warning), "warning")] {
+            if count > 0 {
+                parts.push(counted(count, noun));
+            }
+        }
+        if unknown > 0 {
+            parts.push(format!("{unknown} unknown"));
+        }
+        let notes = known(Severity::Info);
+        if notes > 0 {
+            parts.push(counted(notes, "note"));
+        }
+        let waived = self.all().filter(|finding| finding.waived.is_some()).count();
+        if waived > 0 {
+            parts.push(format!("{waived} waived"));
+        }
+        if parts.is_empty() {
+            parts.push("Nothing to mend".to_owned());
+        }
+        let passed = self.all().filter(|finding| finding.verdict == Verdict::Pass).count();
+        format!(
+            "{} in {}; {} passed, {}.",
+            parts.join(", "),
+            counted(self.profiles.len(), "profile"),
+            counted(passed, "check"),
+            counted(usize::try_from(self.requests).unwrap_or(usize::MAX), "request")
+        )
+    }
+}
+
+/// What came of a profile, in a word.
+fn word(verified: &Verified) -> &'static str {
+    let failed = |severity: Severity| {
+        let mut open = verified.findings.iter().filter(|finding| finding.is_open());
+        open.any(|finding| finding.severity == severity && finding.verdict == Verdict::Fail)
+    };
+    if failed(Severity::Error) {
+        "fail"
+    } else if verified.count(Verdict::Unknown) > 0 {
+        "unknown"
+    } else if failed(Severity::Warning) {
+        "pass, with warnings"
+    } else {
+        "pass"
+    }
+}

@@ -1,0 +1,52 @@
+//! Secrets as the verifier gets them: open, or with the reason why not.
+
+use std::path::PathBuf;
+
+use secrecy::SecretString;
+
+use super::{Finding, Id};
+
+/// How large a token in a file may be.
+const TOKEN_LIMIT: u64 = 16 * 1024;
+
+/// A profile's secret.
+#[derive(Debug)]
+pub enum Opened {
+    /// The profile names none.
+    None,
+    /// The value. `Debug` does not show it.
+    Value(SecretString),
+    /// It is not at hand, and why.
+    Unavailable(String),
+}
+
+/// The finding for a secret that is not at hand.
+pub(super) fn unavailable(why: &str, pointer: &str) -> Finding {
+    Finding::unknown(Id::VerifySecret, pointer, "the secret is not at hand, so nothing behind it was checked")
+        .seen(why)
+        .expected("an identity that opens the age file")
+        .remedy([
+            "Ask the service, which can open it: leave out `--local`.",
+            "Or give an identity that it is addressed to: `--identity FILE`.",
+        ])
+}
+
+/// Reads a federated token from a file that was allowed. What is not a JWT is not sent anywhere: a profile names the
+/// path, and must not be able to name any other file.
+pub(super) fn federated_token(path: &str, allowed: &[PathBuf]) -> Result<SecretString, String> {
+    use std::io::Read as _;
+    if !allowed.iter().any(|allowed| allowed.as_os_str() == path) {
+        return Err("this file was not allowed to be read as a federated token".to_owned());
+    }
+    let mut text = String::new();
+    std::fs::File::open(path)
+        .and_then(|file| file.take(TOKEN_LIMIT).read_to_string(&mut text))
+        .map_err(|error| format!("cannot be read: {error}"))?;
+    let token = text.trim();
+    let is_base64 = |part: &str| !part.is_empty() && part.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_".contains(&b));
+    if token.split('.').count() == 3 && token.split('.').all(is_base64) {
+        Ok(SecretString::from(token))
+    } else {
+        Err("it holds no JWT".to_owned())
+    }
+}

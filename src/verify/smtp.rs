@@ -1,0 +1,504 @@
+//! A mail server, up to the point where a mail would follow: name, connection, greeting, encryption, certificate,
+//! login, sender. Each step has a deadline of its own, so a silent server costs seconds. Nothing is sent, unless a
+//! probe was asked for.
+
+use std::{error::Error as _, fmt::Display, net::SocketAddr, time::Duration};
+
+use jiff::Timestamp;
+use lettre::transport::smtp::{
+    authentication::{Credentials, Mechanism},
+    client::{AsyncSmtpConnection, Certificate, TlsParameters, TlsParametersBuilder},
+    extension::ClientId,
+    response::Response,
+};
+use rustls::{AlertDescription, CertificateError, Error as TlsError};
+use secrecy::ExposeSecret as _;
+use tokio::{net::TcpStream, time::timeout};
+
+use super::{Finding, Id, Level, Opened, Subject, Verifier, secret};
+use crate::model::{Encryption, provider::Smtp};
+
+const BASE: &str = "/provider/smtp";
+const HOST: &str = "/provider/smtp/host";
+const LOGIN: &str = "/provider/smtp/password";
+
+/// Hosts of Exchange Online that take mail from clients with a password, and until when.
+///
+/// Source: Exchange Team, "Updated Exchange Online SMTP AUTH Basic Authentication Deprecation Timeline", 2026-01-27.
+const EXCHANGE_ONLINE: [&str; 3] = ["smtp.office365.com", "smtp-legacy.office365.com", "outlook.office365.com"];
+
+/// The first finding that ends a check; what was found before it is kept.
+type Step<T> = Result<T, Box<Finding>>;
+
+/// Every check of one server.
+pub(super) async fn check(verifier: &Verifier, subject: &Subject, smtp: &Smtp) -> (Vec<Finding>, Level) {
+    let mut findings = Vec::new();
+    if EXCHANGE_ONLINE.contains(&smtp.host.to_ascii_lowercase().as_str()) && smtp.password.is_some() {
+        findings.push(basic_auth());
+    }
+    let mut visit = Visit { verifier, smtp, subject, findings, reached: Level::Anonymous };
+    if let Err(finding) = visit.all().await {
+        visit.findings.push(*finding);
+    }
+    let Visit { mut findings, reached, .. } = visit;
+    for finding in &mut findings {
+        finding.level = finding.level.max(Level::Anonymous);
+    }
+    (findings, reached)
+}
+
+fn basic_auth() -> Finding {
+    Finding::fail(Id::SmtpBasicAuth, LOGIN, "Exchange Online stops accepting passwords for SMTP")
+        .seen("a password for a host of Exchange Online")
+        .expected("Microsoft Graph, OAuth, or High Volume Email")
+        .remedy([
+            "End of December 2026: off by default for existing tenants; an administrator can switch it on again.",
+            "New tenants after that: not available by default. Second half of 2027: Microsoft names the day of the end.",
+            "Move to the provider `microsoft-graph-direct`. Afterwards the server answers: 550 5.7.30 Basic authentication is not supported for Client Submission.",
+        ])
+}
+
+struct Visit<'a> {
+    verifier: &'a Verifier,
+    smtp: &'a Smtp,
+    subject: &'a Subject,
+    findings: Vec<Finding>,
+    reached: Level,
+}
+
+impl Visit<'_> {
+    fn deadline(&self) -> Duration {
+        self.verifier.options.smtp_timeout
+    }
+
+    fn pass(&mut self, id: Id, pointer: &str, message: String) {
+        self.findings.push(Finding::pass(id, pointer, message));
+    }
+
+    /// A step with its deadline.
+    async fn within<T>(
+        &self,
+        id: Id,
+        what: &str,
+        step: impl Future<Output = Result<T, lettre::transport::smtp::Error>>,
+    ) -> Result<T, StepError> {
+        match timeout(self.deadline(), step).await {
+            Ok(Ok(value)) => Ok(value),
+            Ok(Err(error)) => Err(StepError::Smtp(error)),
+            Err(_) => Err(StepError::Silent(Box::new(self.silent(id, what)))),
+        }
+    }
+
+    fn silent(&self, id: Id, what: &str) -> Finding {
+        Finding::fail(id, HOST, format!("the server did not answer in time: {what}"))
+            .seen(format!("nothing for {} s", self.deadline().as_secs()))
+            .expected("an answer")
+            .remedy([
+                format!("nc -v {} {}", self.smtp.host, self.smtp.port),
+                "A firewall that drops packets, or TLS expected where clear text is sent (or the reverse), looks like this: check `port` and `encryption`.".to_owned(),
+            ])
+    }
+
+    async fn all(&mut self) -> Step<()> {
+        let address = self.connect_somewhere().await?;
+        let hello = ClientId::Domain(hello_name());
+        let mut connection = self.greeted(address, &hello).await?;
+        let greeted = connection.server_info().name().to_owned();
+        self.pass(Id::SmtpGreeting, HOST, format!("the server greets as {greeted}"));
+        if self.smtp.encryption == Encryption::Starttls {
+            if !connection.can_starttls() {
+                connection.abort().await;
+                return Err(Box::new(
+                    Finding::fail(Id::SmtpStarttls, "/provider/smtp/encryption", "the server does not offer STARTTLS, and nothing is sent in clear")
+                        .seen("EHLO without STARTTLS")
+                        .expected("250-STARTTLS")
+                        .remedy([
+                            "Port 465 with `encryption: tls` where the server has it.",
+                            "Or have the server's administrator enable STARTTLS. Somebody in between may have taken it out of the answer.",
+                        ]),
+                ));
+            }
+            self.pass(Id::SmtpStarttls, "/provider/smtp/encryption", "the server offers STARTTLS".to_owned());
+            let tls = self.tls(false)?;
+            if let Err(error) = self.within(Id::SmtpTls, "the TLS handshake", connection.starttls(tls, &hello)).await {
+                return Err(self.tls_failed(error).await);
+            }
+        }
+        if self.smtp.encryption == Encryption::None {
+            self.findings.push(
+                Finding::fail(Id::SmtpInClear, "/provider/smtp/encryption", "mail travels to this server in clear")
+                    .seen("encryption: none")
+                    .expected("starttls or tls")
+                    .remedy(["Use `encryption: starttls` where the server offers it; in clear is for a relay on this machine."]),
+            );
+        } else {
+            self.certificate(&connection);
+        }
+        let offers = self.offers(&mut connection, &hello).await?;
+        self.login(&mut connection, &offers).await?;
+        self.sender(&mut connection).await?;
+        if self.verifier.options.probe {
+            self.probe(&mut connection).await?;
+        }
+        // The server's good-bye changes nothing any more.
+        drop(timeout(self.deadline(), connection.quit()).await);
+        Ok(())
+    }
+
+    async fn connect_somewhere(&mut self) -> Step<SocketAddr> {
+        let host = self.smtp.host.trim_matches(['[', ']']);
+        let found = timeout(self.deadline(), tokio::net::lookup_host((host, self.smtp.port))).await;
+        let addresses: Vec<SocketAddr> = match found {
+            Ok(Ok(addresses)) => addresses.collect(),
+            Ok(Err(_)) => Vec::new(),
+            Err(_) => return Err(Box::new(self.silent(Id::SmtpName, "the look-up of its name"))),
+        };
+        if addresses.is_empty() {
+            return Err(Box::new(
+                Finding::fail(Id::SmtpName, HOST, format!("the name {host} does not resolve"))
+                    .seen("no address")
+                    .expected("an address")
+                    .remedy([format!("dig +short {host}"), "Correct `host`, or the resolver of this machine.".to_owned()]),
+            ));
+        }
+        self.pass(Id::SmtpName, HOST, format!("{host} resolves to {} address{}", addresses.len(), if addresses.len() == 1 { "" } else { "es" }));
+        let mut last = String::new();
+        for address in addresses.iter().take(4) {
+            match timeout(self.deadline(), TcpStream::connect(address)).await {
+                Ok(Ok(_)) => {
+                    self.pass(Id::SmtpConnect, HOST, format!("port {} of {host} takes connections", self.smtp.port));
+                    return Ok(*address);
+                }
+                Ok(Err(error)) => last = format!("{address}: {error}"),
+                Err(_) => last = format!("{address}: no answer within {} s", self.deadline().as_secs()),
+            }
+        }
+        Err(Box::new(
+            Finding::fail(Id::SmtpConnect, HOST, format!("nobody takes connections at {host}, port {}", self.smtp.port))
+                .seen(last)
+                .expected("a connection")
+                .remedy([
+                    format!("nc -v {host} {}", self.smtp.port),
+                    "Check `port` (587 with starttls, 465 with tls), the firewall, and whether the network blocks outgoing mail.".to_owned(),
+                ]),
+        ))
+    }
+
+    async fn greeted(&mut self, address: SocketAddr, hello: &ClientId) -> Step<AsyncSmtpConnection> {
+        let tls = if self.smtp.encryption == Encryption::Tls { Some(self.tls(false)?) } else { None };
+        let with_tls = tls.is_some();
+        let connect = AsyncSmtpConnection::connect_tokio1(address, Some(self.deadline()), hello, tls, None);
+        match self.within(Id::SmtpGreeting, "its greeting", connect).await {
+            Ok(connection) => Ok(connection),
+            Err(StepError::Silent(finding)) => Err(finding),
+            Err(StepError::Smtp(error)) if with_tls && tls_error(&error).is_some() => {
+                Err(self.tls_failed(StepError::Smtp(error)).await)
+            }
+            Err(StepError::Smtp(error)) => Err(Box::new(
+                Finding::fail(Id::SmtpGreeting, HOST, "the server does not greet as a mail server, or refuses this machine")
+                    .seen(said(&error))
+                    .expected("220, then 250 to EHLO")
+                    .remedy([
+                        format!("nc {} {}", self.smtp.host, self.smtp.port),
+                        "554 and 421 here mean that the server refuses this machine's address; ask its administrator.".to_owned(),
+                    ]),
+            )),
+        }
+    }
+
+    /// `blind` accepts every certificate: only to look at one that was refused, never to send anything.
+    fn tls(&self, blind: bool) -> Step<TlsParameters> {
+        let bad = |error: &dyn Display| Box::new(Finding::unknown(Id::SmtpTls, BASE, "TLS could not be set up here").seen(error.to_string()));
+        let host = self.smtp.host.trim_matches(['[', ']']).to_owned();
+        let mut builder: TlsParametersBuilder = TlsParameters::builder(host).dangerous_accept_invalid_certs(blind);
+        if let Some(pem) = &self.verifier.options.http.authorities {
+            let authorities = Certificate::from_pem(pem).map_err(|error| bad(&error))?;
+            builder = builder.add_root_certificate(authorities);
+        }
+        builder.build().map_err(|error| bad(&error))
+    }
+
+    async fn tls_failed(&self, error: StepError) -> Box<Finding> {
+        let error = match error {
+            StepError::Silent(finding) => return finding,
+            StepError::Smtp(error) => error,
+        };
+        let host = &self.smtp.host;
+        let s_client = format!(
+            "openssl s_client -connect {host}:{} -servername {host}{} </dev/null",
+            self.smtp.port,
+            if self.smtp.encryption == Encryption::Starttls { " -starttls smtp" } else { "" }
+        );
+        let Some(tls) = tls_error(&error) else {
+            return Box::new(
+                Finding::fail(Id::SmtpTls, "/provider/smtp/encryption", "the connection cannot be encrypted")
+                    .seen(said(&error))
+                    .expected("TLS 1.2 or 1.3")
+                    .remedy([s_client, "`tls` is for port 465, `starttls` for 587: check both.".to_owned()]),
+            );
+        };
+        let finding = match &tls {
+            TlsError::InvalidCertificate(CertificateError::Expired | CertificateError::ExpiredContext { .. }) => {
+                let until = match &tls {
+                    TlsError::InvalidCertificate(CertificateError::ExpiredContext { not_after, .. }) => {
+                        let seconds = i64::try_from(not_after.as_secs()).unwrap_or(i64::MAX);
+                        Timestamp::from_second(seconds).map_or_else(|_| "long ago".to_owned(), |at| at.to_string())
+                    }
+                    _ => "an earlier day".to_owned(),
+                };
+                Finding::fail(Id::SmtpCertificateExpired, HOST, "the server's certificate has expired")
+                    .seen(format!("valid until {until}"))
+                    .expected("a certificate that is valid")
+                    .remedy(["Have the server's administrator renew it.".to_owned(), s_client])
+            }
+            TlsError::InvalidCertificate(CertificateError::NotValidYet | CertificateError::NotValidYetContext { .. }) => {
+                Finding::fail(Id::SmtpCertificate, HOST, "the server's certificate is not valid yet, or this machine's clock is behind")
+                    .seen(tls.to_string())
+                    .expected("a certificate that is valid")
+                    .remedy([s_client, "timedatectl status".to_owned()])
+            }
+            TlsError::InvalidCertificate(CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. }) => {
+                let names = match &tls {
+                    TlsError::InvalidCertificate(CertificateError::NotValidForNameContext { presented, .. }) => presented.join(", "),
+                    _ => "other names".to_owned(),
+                };
+                Finding::fail(Id::SmtpCertificateName, HOST, format!("the server's certificate is not for {host}"))
+                    .seen(format!("names in it: {names}"))
+                    .expected(host.clone())
+                    .remedy(["Write `host` as one of these names if that is the server meant; otherwise have the certificate replaced.".to_owned(), s_client])
+            }
+            TlsError::InvalidCertificate(other) => Finding::fail(Id::SmtpCertificate, HOST, "the server's certificate is not trusted")
+                .seen(format!("{other:?}").chars().take(200).collect::<String>())
+                .expected("a chain to an authority that this machine trusts")
+                .remedy([
+                    "The server must send its intermediate certificates.".to_owned(),
+                    "An authority of your own: `--outgoing-ca-file FILE`, for `mailwright serve` or with `--local`.".to_owned(),
+                    s_client,
+                ]),
+            TlsError::AlertReceived(AlertDescription::ProtocolVersion) | TlsError::PeerIncompatible(_) => {
+                Finding::fail(Id::SmtpTls, HOST, "the server offers only versions or ciphers of TLS that are no longer safe")
+                    .seen(tls.to_string())
+                    .expected("TLS 1.2 or 1.3")
+                    .remedy([s_client])
+            }
+            other => Finding::fail(Id::SmtpTls, "/provider/smtp/encryption", "what answers does not speak TLS")
+                .seen(other.to_string().chars().take(200).collect::<String>())
+                .expected("TLS 1.2 or 1.3")
+                .remedy(["`tls` is for port 465, `starttls` for 587: check both.".to_owned(), s_client]),
+        };
+        Box::new(finding)
+    }
+
+    fn certificate(&mut self, connection: &AsyncSmtpConnection) {
+        let Ok(der) = connection.peer_certificate() else { return };
+        let end = x509_parser::parse_x509_certificate(&der).ok().map(|(_, found)| found.validity().not_after.timestamp());
+        let Some(end) = end.and_then(|end| Timestamp::from_second(end).ok()) else { return };
+        let days = (end.as_second() - self.verifier.now().as_second()).div_euclid(86_400);
+        let limit = self.verifier.credential_days().min(14);
+        if days <= i64::from(limit) {
+            self.findings.push(
+                Finding::fail(Id::SmtpCertificateExpires, HOST, format!("the server's certificate expires in {days} days"))
+                    .seen(format!("valid until {end}"))
+                    .expected(format!("more than {limit} days"))
+                    .remedy(["Have the server's administrator renew it."]),
+            );
+        } else {
+            self.pass(Id::SmtpCertificate, HOST, format!("the server's certificate is trusted, and good for {days} more days"));
+        }
+    }
+
+    /// What the server says to EHLO, read as it stands: mechanisms that no library knows included.
+    async fn offers(&mut self, connection: &mut AsyncSmtpConnection, hello: &ClientId) -> Step<Offers> {
+        let asked = self.within(Id::SmtpGreeting, "EHLO", connection.command(format!("EHLO {hello}\r\n"))).await;
+        let response = asked.map_err(|error| error.into_finding(Id::SmtpGreeting, "the server does not answer EHLO"))?;
+        let offers = Offers::read(&response);
+        let size = match offers.size {
+            Some(0) => Some("the server states no limit of size".to_owned()),
+            Some(size) => Some(format!("mail of up to {} MB is taken", size / 1_000_000)),
+            None => None,
+        };
+        if let Some(size) = size {
+            self.pass(Id::SmtpSize, HOST, size);
+        }
+        Ok(offers)
+    }
+
+    async fn login(&mut self, connection: &mut AsyncSmtpConnection, offers: &Offers) -> Step<()> {
+        let Some(username) = &self.smtp.username else { return Ok(()) };
+        let mechanisms: Vec<Mechanism> = [("PLAIN", Mechanism::Plain), ("LOGIN", Mechanism::Login)]
+            .into_iter()
+            .filter(|(name, _)| offers.mechanisms.iter().any(|offered| offered == name))
+            .map(|(_, mechanism)| mechanism)
+            .collect();
+        if mechanisms.is_empty() {
+            let seen = if offers.mechanisms.is_empty() { "no AUTH".to_owned() } else { format!("AUTH {}", offers.mechanisms.join(" ")) };
+            return Err(Box::new(
+                Finding::fail(Id::SmtpAuth, LOGIN, "the server offers no login that a password fits")
+                    .seen(seen)
+                    .expected("AUTH PLAIN or LOGIN")
+                    .remedy(["Logins are often offered on 587 and 465 alone, and only once encrypted: check `port` and `encryption`. Without a login, remove `username` and `password`."]),
+            ));
+        }
+        self.pass(Id::SmtpAuth, LOGIN, format!("the server offers AUTH {}", offers.mechanisms.join(" ")));
+        let password = match &self.subject.secret {
+            Opened::Value(password) => password,
+            Opened::None => return Ok(()),
+            Opened::Unavailable(why) => {
+                self.findings.push(secret::unavailable(why, LOGIN));
+                return Ok(());
+            }
+        };
+        let credentials = Credentials::new(username.clone(), password.expose_secret().to_owned());
+        let answered = self.within(Id::SmtpLogin, "the login", connection.auth(&mechanisms[..1], &credentials)).await;
+        match answered {
+            Ok(_) => {
+                self.reached = Level::Credential;
+                let mut finding = Finding::pass(Id::SmtpLogin, LOGIN, format!("the login as {username} is accepted"));
+                finding.level = Level::Credential;
+                self.findings.push(finding);
+                Ok(())
+            }
+            Err(StepError::Silent(finding)) => Err(finding),
+            Err(StepError::Smtp(error)) => {
+                self.reached = Level::Credential;
+                let seen = said(&error).replace(password.expose_secret(), "…");
+                let switched_off = seen.contains("5.7.139") || seen.contains("5.7.30");
+                let remedy = if switched_off {
+                    vec![
+                        "SMTP AUTH is switched off for the tenant or the mailbox: Set-CASMailbox MAILBOX -SmtpClientAuthenticationDisabled $false".to_owned(),
+                        "Or move to the provider `microsoft-graph-direct`.".to_owned(),
+                    ]
+                } else {
+                    let reference = self.smtp.password.as_ref().map(|named| named.secret.to_string()).unwrap_or_default();
+                    vec![
+                        "Check user name and password with the server's administrator; some servers want an app password.".to_owned(),
+                        format!("mailwright secrets set {} {reference}", self.verifier.environment()),
+                    ]
+                };
+                let id = Id::SmtpLogin;
+                let mut finding = if error.is_transient() {
+                    Finding::unknown(id, LOGIN, "the server could not decide about the login")
+                } else {
+                    Finding::fail(id, LOGIN, format!("the login as {username} is refused"))
+                };
+                finding.level = Level::Credential;
+                Err(Box::new(finding.seen(seen).expected("235").remedy(remedy)))
+            }
+        }
+    }
+
+    async fn sender(&mut self, connection: &mut AsyncSmtpConnection) -> Step<()> {
+        let from = self.subject.profile.from_address().unwrap_or_default().to_owned();
+        let asked = self.within(Id::SmtpSender, "MAIL FROM", connection.command(format!("MAIL FROM:<{from}>\r\n"))).await;
+        match asked {
+            Ok(_) => {
+                self.pass(Id::SmtpSender, "/from/address", format!("{from} is accepted as sender"));
+                // Whatever it says, the next command begins anew or the connection ends.
+                drop(timeout(self.deadline(), connection.command("RSET\r\n")).await);
+                Ok(())
+            }
+            Err(StepError::Silent(finding)) => Err(finding),
+            Err(StepError::Smtp(error)) => {
+                let message = format!("{from} is not accepted as sender");
+                let finding = if error.is_transient() {
+                    Finding::unknown(Id::SmtpSender, "/from/address", message)
+                } else {
+                    Finding::fail(Id::SmtpSender, "/from/address", message)
+                };
+                Err(Box::new(finding.seen(said(&error)).expected("250").remedy([
+                    "Some servers let a login send as its own address alone: give it the right to send as this one, or correct `from.address`.",
+                    "A server that wants a login first says so here: add `username` and `password`.",
+                ])))
+            }
+        }
+    }
+
+    async fn probe(&mut self, connection: &mut AsyncSmtpConnection) -> Step<()> {
+        let from = self.subject.profile.from_address().unwrap_or_default().to_owned();
+        let failed = |error: StepError| error.into_finding(Id::SmtpProbe, "a mail to the sender itself is not taken");
+        for command in [format!("MAIL FROM:<{from}>\r\n"), format!("RCPT TO:<{from}>\r\n"), "DATA\r\n".to_owned()] {
+            self.within(Id::SmtpProbe, "a mail to the sender itself", connection.command(command)).await.map_err(failed)?;
+        }
+        let mail = format!(
+            "From: <{from}>\r\nTo: <{from}>\r\nSubject: Mailwright: a test of this mailbox\r\nDate: {}\r\nMessage-ID: <{}@mailwright.invalid>\r\n\r\nSomebody ran `mailwright verify --probe`. Nothing is to be done.\r\n",
+            self.verifier.now().strftime("%a, %d %b %Y %H:%M:%S +0000"),
+            uuid::Uuid::now_v7(),
+        );
+        self.within(Id::SmtpProbe, "a mail to the sender itself", connection.message(mail.as_bytes())).await.map_err(failed)?;
+        self.reached = Level::Probe;
+        let mut finding = Finding::pass(Id::SmtpProbe, "/from/address", format!("a mail from {from} to itself was taken"));
+        finding.level = Level::Probe;
+        self.findings.push(finding);
+        Ok(())
+    }
+}
+
+enum StepError {
+    Silent(Box<Finding>),
+    Smtp(lettre::transport::smtp::Error),
+}
+
+impl StepError {
+    fn into_finding(self, id: Id, message: &str) -> Box<Finding> {
+        match self {
+            Self::Silent(finding) => finding,
+            Self::Smtp(error) => Box::new(Finding::fail(id, HOST, message).seen(said(&error)).expected("a positive reply")),
+        }
+    }
+}
+
+#[derive(Debug, Default)]
+struct Offers {
+    mechanisms: Vec<String>,
+    size: Option<u64>,
+}
+
+impl Offers {
+    fn read(response: &Response) -> Self {
+        let mut offers = Self::default();
+        for line in response.message() {
+            let mut words = line.split_whitespace();
+            match words.next().map(str::to_ascii_uppercase).as_deref() {
+                Some("AUTH") => offers.mechanisms.extend(words.map(str::to_ascii_uppercase)),
+                Some("SIZE") => offers.size = Some(words.next().and_then(|size| size.parse().ok()).unwrap_or(0)),
+                _ => {}
+            }
+        }
+        offers.mechanisms.dedup();
+        offers
+    }
+}
+
+/// What TLS ended with, from the bottom of an error.
+fn tls_error(error: &lettre::transport::smtp::Error) -> Option<TlsError> {
+    let mut next = error.source();
+    while let Some(cause) = next {
+        if let Some(found) = cause.downcast_ref::<TlsError>() {
+            return Some(found.clone());
+        }
+        if let Some(io) = cause.downcast_ref::<std::io::Error>()
+            && let Some(found) = io.get_ref().and_then(|inner| inner.downcast_ref::<TlsError>())
+        {
+            return Some(found.clone());
+        }
+        next = cause.source();
+    }
+    None
+}
+
+/// What the server said, or what the connection ended with: on one line, cut.
+fn said(error: &lettre::transport::smtp::Error) -> String {
+    let mut text = error.source().map_or_else(|| error.to_string(), ToString::to_string);
+    if let Some(status) = error.status() {
+        text = format!("{status} {text}");
+    }
+    text.chars().filter(|c| !c.is_control()).take(200).collect()
+}
+
+/// The name that this machine greets with.
+fn hello_name() -> String {
+    let name = std::fs::read_to_string("/etc/hostname").unwrap_or_default();
+    let name = name.trim();
+    let good = !name.is_empty() && name.bytes().all(|b| b.is_ascii_alphanumeric() || b"-.".contains(&b));
+    if good { name.to_owned() } else { "localhost".to_owned() }
+}

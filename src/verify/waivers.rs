@@ -1,0 +1,73 @@
+//! Waivers: what the environment knows and accepts, until a day. One that has expired, or that nothing matches any
+//! more, is itself a finding, so that none outlives its reason.
+
+use jiff::{Timestamp, tz::TimeZone};
+
+use super::{Finding, Id, Report, Severity, Verdict};
+use crate::{
+    config::Desired,
+    model::{ProfileName, VerifySettings, Waiver},
+};
+
+/// Marks what is waived, and adds what is wrong with the waivers. `whole` says that every profile was checked: only
+/// then can it be said that a waiver matches nothing.
+pub fn apply(report: &mut Report, settings: &VerifySettings, now: Timestamp, whole: bool) {
+    let today = now.to_zoned(TimeZone::UTC).date();
+    for (index, waiver) in settings.waivers.iter().enumerate() {
+        let pointer = format!("/verify/waivers/{index}");
+        let expired = waiver.expires < today;
+        let mut matched = false;
+        for finding in report.profiles.iter_mut().flat_map(|verified| &mut verified.findings) {
+            if finding.verdict != Verdict::Pass && matches(waiver, finding) {
+                matched = true;
+                if !expired {
+                    finding.waived = Some(format!("{} (until {})", waiver.reason, waiver.expires));
+                }
+            }
+        }
+        let whom = waiver.profile.as_ref().map_or(String::new(), |name| format!(" of `{name}`"));
+        if expired {
+            report.findings.push(
+                Finding::fail(Id::WaiverExpired, &pointer, format!("the waiver for {}{whom} expired on {}", waiver.finding, waiver.expires))
+                    .seen(format!("expires: {}", waiver.expires))
+                    .expected(format!("{today} or later"))
+                    .remedy(["Mend what it waives, or look at the reason again and set a new day."]),
+            );
+        } else if !matched && (whole || known(&waiver.finding).is_none()) {
+            let remedy = match known(&waiver.finding) {
+                Some(_) => "Remove it: what it waived is mended.".to_owned(),
+                None => "There is no such finding; `mailwright explain` lists them.".to_owned(),
+            };
+            report.findings.push(
+                Finding::fail(Id::WaiverUnused, &pointer, format!("the waiver for {}{whom} matches no finding", waiver.finding))
+                    .seen(waiver.finding.clone())
+                    .expected("a finding that it waives")
+                    .remedy([remedy]),
+            );
+        }
+    }
+}
+
+fn known(finding: &str) -> Option<Id> {
+    finding.parse().ok()
+}
+
+fn matches(waiver: &Waiver, finding: &Finding) -> bool {
+    finding.id.id() == waiver.finding && waiver.profile.as_ref().is_none_or(|name| finding.profile.as_ref() == Some(name))
+}
+
+/// Puts the places of the files to what the verifier pointed at.
+pub fn place(report: &mut Report, desired: &Desired) {
+    for finding in report.profiles.iter_mut().flat_map(|verified| &mut verified.findings) {
+        let profile = finding.profile.as_ref().and_then(|name: &ProfileName| desired.profiles.get(name));
+        finding.place = profile.map(|profile| profile.place_of(&finding.pointer));
+    }
+    for finding in &mut report.findings {
+        finding.place = Some(desired.environment_places.of(&finding.pointer).unwrap_or_else(|| desired.settings_place.clone()));
+    }
+}
+
+/// The worst that is open in a report, for a gate.
+pub fn worst(report: &Report) -> Option<Severity> {
+    report.open().map(|finding| finding.severity).min()
+}
