@@ -186,6 +186,7 @@ fn apply(trial: &Trial) -> Duration {
     let runtime = tokio::runtime::Runtime::new().unwrap();
     let state = runtime.block_on(client.state()).unwrap();
     let request = Request {
+        verified: &std::collections::BTreeMap::new(),
         desired: &desired,
         state: &state,
         service: trial.address(),

@@ -45,7 +45,7 @@ fn a_secret_is_nowhere_but_in_its_age_file() {
     check(&trial.pipe(&["secrets", "set", "dev", "relay/password"], OLD.as_bytes()).code(0), "secrets set");
     check(&trial.pipe(&["secrets", "set", "dev", "documents/client-secret"], OLD.as_bytes()).code(0), "secrets set");
     trial.serve();
-    check(&trial.run(&["apply", "dev", "--yes"]).code(0), "apply");
+    check(&trial.run(&["apply", "--skip-verify", "dev", "--yes"]).code(0), "apply");
     check(&trial.pipe(&["secrets", "set", "dev", "relay/password"], NEW.as_bytes()).code(0), "secrets set");
     check(&trial.run(&["secrets", "rekey", "dev", "--all", "-i", "secrets/dev/demo-identity.txt"]).code(0), "rekey");
 
@@ -66,7 +66,7 @@ fn a_secret_is_nowhere_but_in_its_age_file() {
         check(&trial.run(&["validate", "--format", format]).code(0), "validate");
     }
     check(&trial.run(&["plan", "dev", "--out", "canary.plan"]).code(0), "plan --out");
-    check(&trial.run(&["apply", "./canary.plan", "--yes"]).code(0), "apply FILE");
+    check(&trial.run(&["apply", "--skip-verify", "./canary.plan", "--yes"]).code(0), "apply FILE");
     check(&trial.run(&["rollback", "dev", "--to", "1", "--yes"]).code(0), "rollback");
     for path in [
         "/v1/state",
@@ -84,12 +84,12 @@ fn a_secret_is_nowhere_but_in_its_age_file() {
     }
     // Refusals: a redirected secret, a wrong recipient, a literal, a secret in a body.
     trial.write("environments/dev/profiles/relay.yaml", "provider: { smtp: { encryption: none, host: 127.9.9.9 } }\n");
-    check(&trial.run(&["apply", "dev", "--yes"]).code(1), "redirected");
+    check(&trial.run(&["apply", "--skip-verify", "dev", "--yes"]).code(1), "redirected");
     trial.write(
         "environments/dev/profiles/relay.yaml",
         format!("provider: {{ smtp: {{ encryption: none, password: {NEW} }} }}\n"),
     );
-    check(&trial.run(&["apply", "dev", "--yes"]).code(1), "literal");
+    check(&trial.run(&["apply", "--skip-verify", "dev", "--yes"]).code(1), "literal");
     check(&trial.run(&["plan", "dev", "--format", "json"]).code(1), "literal");
     let answer = trial.patch("relay", &json!({ "provider": { "smtp": { "password": NEW } } }));
     assert_eq!(answer.status, 400);

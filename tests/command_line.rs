@@ -7,10 +7,12 @@ use std::process::Command;
 
 use support::trial::{PROGRAM, Trial, clean, finish};
 
-const COMMANDS: [&str; 19] = [
+const COMMANDS: [&str; 21] = [
     "validate",
     "plan",
     "apply",
+    "verify",
+    "sandbox",
     "drift",
     "status",
     "show",
@@ -46,8 +48,8 @@ fn a_misspelt_flag_command_or_variable_of_ours_is_an_error_and_never_looks_like_
     let mut trial = Trial::small();
     trial.serve();
     for arguments in [
-        &["apply", "dev", "--yse"][..],
-        &["apply", "dev", "--dry-run"],
+        &["apply", "--skip-verify", "dev", "--yse"][..],
+        &["apply", "--skip-verify", "dev", "--dry-run"],
         &["plann", "dev"],
         &["plan", "dev", "--detailed-exit-code"],
         &["plan"],
@@ -56,7 +58,7 @@ fn a_misspelt_flag_command_or_variable_of_ours_is_an_error_and_never_looks_like_
         let ran = trial.run(arguments).code(1);
         assert!(ran.stdout.is_empty(), "{}", ran.stdout);
     }
-    let mut command = trial.command(&["apply", "dev", "--yes"]);
+    let mut command = trial.command(&["apply", "--skip-verify", "dev", "--yes"]);
     command.env("MAILWRIGHT_TOKN", "x");
     let ran = finish(command).code(1);
     assert!(ran.stderr.contains("MW0250") && ran.stderr.contains("Did you mean `MAILWRIGHT_TOKEN`?"), "{}", ran.stderr);
@@ -214,7 +216,7 @@ fn it_works_from_any_folder_below_the_repository_and_says_where_none_is() {
 fn apply_never_asks_without_a_terminal() {
     let mut trial = Trial::small();
     trial.serve();
-    let ran = trial.run(&["apply", "dev"]).code(1);
+    let ran = trial.run(&["apply", "--skip-verify", "dev"]).code(1);
     assert!(ran.stderr.contains("MW0233") && ran.stderr.contains("--yes"), "{}", ran.stderr);
     assert_eq!(trial.state()["generation"], 0);
 }

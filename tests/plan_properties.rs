@@ -21,6 +21,7 @@ fn record(state: &State, kind: ChangeKind) -> ChangeRecord {
 
 fn plan(desired: &Desired, state: &State) -> Planned {
     reconcile::plan(&Request {
+        verified: &std::collections::BTreeMap::new(),
         desired,
         state,
         service: "http://127.0.0.1:1",

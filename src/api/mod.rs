@@ -14,6 +14,7 @@ use crate::model::{
     Allowances, ChangeKind, Code, Digest, EnvironmentName, ProfileName, Provenance, Settings, StoredProfile,
     rules::Violation,
 };
+use crate::verify::{self, Finding, Level, Verdict, Verified};
 
 /// Where the API lives.
 pub const PREFIX: &str = "/v1";
@@ -363,4 +364,113 @@ impl AuditEntry {
     pub fn genesis() -> Digest {
         Digest::of_bytes(b"")
     }
+}
+
+/// The body of `POST /v1/verify`: profiles as they are, or as they are wanted.
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct VerifyRequest {
+    /// The environment that it is meant for; another one's service refuses it.
+    pub environment: EnvironmentName,
+    /// The profiles to check.
+    #[schema(value_type = std::collections::HashMap<String, StoredProfile>)]
+    pub profiles: BTreeMap<ProfileName, StoredProfile>,
+    /// Age files that the profiles name and the service may not have: digest to the file's bytes in base64.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    #[schema(value_type = std::collections::HashMap<String, String>)]
+    pub secrets: BTreeMap<Digest, String>,
+    /// A credential that expires within so many days is a warning.
+    #[serde(default = "VerifyRequest::default_days")]
+    #[schema(minimum = 1, maximum = 730, default = 30)]
+    pub credential_days: u16,
+    /// Whether a mail is sent from each profile's sender to itself.
+    #[serde(default)]
+    pub probe: bool,
+    /// A token of somebody who may read the directory. It is used for this request, and kept nowhere.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>, write_only)]
+    pub reader_token: Option<Unshown>,
+}
+
+impl VerifyRequest {
+    fn default_days() -> u16 {
+        30
+    }
+}
+
+/// A text that travels in a request and is never shown.
+#[derive(Clone, Debug)]
+pub struct Unshown(pub secrecy::SecretString);
+
+impl Serialize for Unshown {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(secrecy::ExposeSecret::expose_secret(&self.0))
+    }
+}
+
+impl<'de> Deserialize<'de> for Unshown {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        String::deserialize(deserializer).map(|text| Self(text.into()))
+    }
+}
+
+/// One line of the answer to `POST /v1/verify`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub enum VerifyLine {
+    /// What came of a profile, as soon as it was known.
+    Verified(Verified),
+    /// The last line: how many requests went to sign-in hosts and Graph. An answer without it broke off.
+    Requests(u64),
+}
+
+/// What the verifier last said of a profile, in short.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct LastVerified {
+    /// The digest of the profile that was checked, secrets included. Another one now means that the result is old.
+    pub of: Digest,
+    /// When.
+    #[schema(value_type = String, format = DateTime)]
+    pub at: Timestamp,
+    /// How far the verifier got.
+    pub reached: Level,
+    /// How many things are wrong so that mail will not leave.
+    pub errors: u32,
+    /// How many things are wrong otherwise.
+    pub warnings: u32,
+    /// How many could not be seen.
+    pub unknown: u32,
+    /// How many are as they must be.
+    pub passed: u32,
+}
+
+impl LastVerified {
+    /// The short form of a result.
+    pub fn new(of: Digest, verified: &Verified) -> Self {
+        let count = |wanted: &dyn Fn(&Finding) -> bool| {
+            u32::try_from(verified.findings.iter().filter(|finding| wanted(finding)).count()).unwrap_or(u32::MAX)
+        };
+        let failed = |severity: verify::Severity| {
+            count(&|finding| finding.verdict == Verdict::Fail && finding.severity == severity)
+        };
+        Self {
+            of,
+            at: verified.at,
+            reached: verified.reached,
+            errors: failed(verify::Severity::Error),
+            warnings: failed(verify::Severity::Warning),
+            unknown: count(&|finding| finding.verdict == Verdict::Unknown),
+            passed: count(&|finding| finding.verdict == Verdict::Pass),
+        }
+    }
+}
+
+/// `GET /v1/verify`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct LastVerifiedList {
+    /// By profile.
+    #[schema(value_type = std::collections::HashMap<String, LastVerified>)]
+    pub profiles: BTreeMap<ProfileName, LastVerified>,
 }

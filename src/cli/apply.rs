@@ -11,6 +11,7 @@ use super::{
     CliError, Context, Exit, ServiceOptions,
     confirm::confirm,
     environment::{self, Environment},
+    gate::Gate,
     plan::{self, Format, PlanLimits, Planning},
 };
 use crate::{
@@ -25,7 +26,9 @@ use crate::{
 #[command(after_help = "Examples:\n  mailwright apply dev                       shows the plan and asks\n  \
     mailwright apply dev --yes                 does not ask; for scripts\n  \
     mailwright plan dev --out dev.plan && mailwright apply dev.plan --yes\n  \
-    mailwright apply dev --allow-deletes 2     two deletions are meant, for this plan only\n\n\
+    mailwright apply dev --allow-deletes 2     two deletions are meant, for this plan only\n  \
+    mailwright apply dev --allow-findings web  what verify finds in `web` is accepted this once\n\n\
+    The service checks the profiles that change first, as `mailwright verify` does, and apply stops on errors.\n\
     One request, one transaction: the service takes all of it or nothing. A service that moved on since the plan\n\
     was made refuses it. Sending the same plan again changes nothing.")]
 pub(crate) struct Apply {
@@ -40,6 +43,8 @@ pub(crate) struct Apply {
     format: Format,
     #[command(flatten)]
     limits: PlanLimits,
+    #[command(flatten)]
+    gate: Gate,
     #[command(flatten)]
     service: ServiceOptions,
 }
@@ -69,11 +74,13 @@ impl Apply {
             self.report(context, &planning.planned.plan, None);
             return Ok(Exit::Done);
         }
+        environment::attach(&mut planning.planned, &planning.environment, &planning.desired, &planning.state)?;
+        let desired = Some(&planning.desired);
+        planning.runtime.block_on(self.gate.pass(context, &planning.client, desired, &mut planning.planned.changeset))?;
         // What is only noted changes nothing that is live, so there is nothing to ask about.
         if !planning.planned.plan.is_empty() {
             self.confirm(context, &planning.planned.plan)?;
         }
-        environment::attach(&mut planning.planned, &planning.environment, &planning.desired, &planning.state)?;
         let result = planning.runtime.block_on(send(context, &planning.client, &planning.planned.changeset))?;
         self.report(context, &planning.planned.plan, Some(&result));
         Ok(Exit::Done)
@@ -105,10 +112,14 @@ impl Apply {
             self.report(context, &shown, None);
             return Ok(Exit::Done);
         }
-        self.confirm(context, &shown)?;
         sealed::attach(&mut changeset, &secret_files, environment.repository.root())
             .map_err(|error| CliError::coded(Code::PlanOutdated, error.to_string()).remedy("Plan again."))?;
-        let result = context.runtime()?.block_on(send(context, &client, &changeset))?;
+        let runtime = context.runtime()?;
+        // The files tell waivers and places; a saved plan does not depend on them.
+        let desired = environment.repository.load(&environment.name).ok();
+        runtime.block_on(self.gate.pass(context, &client, desired.as_ref(), &mut changeset))?;
+        self.confirm(context, &shown)?;
+        let result = runtime.block_on(send(context, &client, &changeset))?;
         self.report(context, &shown, Some(&result));
         Ok(Exit::Done)
     }

@@ -27,6 +27,12 @@ pub(crate) struct Demo {
     /// Where the service listens; port 0 takes a free one [default: 127.0.0.1:8470, or a free port if that is taken]
     #[arg(long, value_name = "ADDRESS")]
     listen: Option<std::net::SocketAddr>,
+    /// Port of the sandbox's Entra and Graph; the environment's files name it
+    #[arg(long, default_value_t = 8471, value_name = "PORT", hide = true)]
+    sandbox_port: u16,
+    /// Port of the sandbox's mail server
+    #[arg(long, default_value_t = 8487, value_name = "PORT", hide = true)]
+    smtp_port: u16,
 }
 
 impl Demo {
@@ -36,11 +42,17 @@ impl Demo {
             .prefix("mailwright-demo-")
             .tempdir()
             .map_err(|error| CliError::new(format!("cannot make a temporary folder: {error}")))?;
-        let demo = Running::start(context, &self, project, folder.path())?;
+        let sandbox = Sandbox::start(context, &self, folder.path())?;
+        let demo = Running::start(context, &self, &sandbox, project, folder.path())?;
         let environment = &self.environment;
         demo.step(context, "Check the files", &["validate"])?;
         demo.step(context, "What would change", &["plan", environment])?;
-        demo.step(context, "Change it", &["apply", environment, "--yes"])?;
+        let apply = ["apply", environment, "--yes"];
+        if !demo.try_step(context, "Change it: the service verifies first", &apply)? {
+            sandbox.consent(context, environment)?;
+            demo.step(context, "Will the mail leave now?", &["verify", environment])?;
+            demo.step(context, "Change it", &apply)?;
+        }
         demo.step(context, "What is live now", &["status", environment])?;
         demo.step(
             context,
@@ -68,6 +80,82 @@ impl Demo {
     }
 }
 
+/// The sandbox of the demo. Stopped when dropped.
+struct Sandbox {
+    child: Child,
+    address: String,
+    dns: String,
+    authority: PathBuf,
+}
+
+impl Sandbox {
+    fn start(context: &Context, demo: &Demo, folder: &Path) -> Result<Self, CliError> {
+        let program = std::env::current_exe()
+            .map_err(|error| CliError::new(format!("cannot tell where this program is: {error}")))?;
+        let authority = folder.join("sandbox.pem");
+        heading(
+            context,
+            "Start stand-ins for Microsoft Entra, Microsoft Graph and a mail server",
+            "mailwright sandbox --ca-file DATA/sandbox.pem &",
+        );
+        let (port, smtp_port) = (demo.sandbox_port.to_string(), demo.smtp_port.to_string());
+        let mut child = Command::new(&program)
+            .args(["sandbox", "--stop-at-end-of-input", "--port", &port, "--smtp-port", &smtp_port])
+            .args(["--smtps-port", "0", "--dns-port", "0", "--ca-file"])
+            .arg(&authority)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .map_err(|error| CliError::new(format!("cannot start the sandbox: {error}")))?;
+        let mut lines = child.stdout.take().map(BufReader::new).into_iter().flat_map(std::io::BufRead::lines);
+        let mut value = |label: &str| -> Option<String> {
+            lines.by_ref().map_while(Result::ok).find_map(|line| Some(line.strip_prefix(label)?.trim().to_owned()))
+        };
+        let found = value("Entra and Graph").zip(value("DNS (UDP)"));
+        let Some((address, dns)) = found else {
+            let mut words = String::new();
+            if let Some(stderr) = child.stderr.take() {
+                drop(stderr.take(8 * 1024).read_to_string(&mut words));
+            }
+            drop(child.kill());
+            drop(child.wait());
+            return Err(CliError::new("the sandbox did not start").detail(words.trim().to_owned()));
+        };
+        context.printer.out(&format!("Entra and Graph are at {address}, the mail server at localhost:{smtp_port}.\n"));
+        Ok(Self { child, address, dns, authority })
+    }
+
+    /// Does what the finding says: an administrator opens the consent address.
+    fn consent(&self, context: &Context, environment: &str) -> Result<(), CliError> {
+        let address = format!(
+            "{}/contoso.onmicrosoft.com/adminconsent?client_id=6f1d2c3b-0a4e-4c59-9d0b-1f2e3a4b5c6d",
+            self.address
+        );
+        heading(
+            context,
+            &format!("Mend it as the finding of `{environment}` says: an administrator consents"),
+            &format!("curl --cacert DATA/sandbox.pem \"{address}\""),
+        );
+        let failed = |error: &dyn std::fmt::Display| CliError::new(format!("cannot consent: {error}"));
+        let pem = std::fs::read(&self.authority).map_err(|error| failed(&error))?;
+        let authority = reqwest::Certificate::from_pem(&pem).map_err(|error| failed(&error))?;
+        let client =
+            reqwest::Client::builder().add_root_certificate(authority).build().map_err(|error| failed(&error))?;
+        let page = context.runtime()?.block_on(async { client.get(&address).send().await?.text().await });
+        context.printer.out(&page.map_err(|error| failed(&error))?);
+        context.printer.out("");
+        Ok(())
+    }
+}
+
+impl Drop for Sandbox {
+    fn drop(&mut self) {
+        drop(self.child.kill());
+        drop(self.child.wait());
+    }
+}
+
 /// The service of the demo. Stopped when dropped.
 struct Running {
     program: PathBuf,
@@ -78,7 +166,13 @@ struct Running {
 }
 
 impl Running {
-    fn start(context: &Context, demo: &Demo, project: PathBuf, folder: &Path) -> Result<Self, CliError> {
+    fn start(
+        context: &Context,
+        demo: &Demo,
+        sandbox: &Sandbox,
+        project: PathBuf,
+        folder: &Path,
+    ) -> Result<Self, CliError> {
         let program = std::env::current_exe()
             .map_err(|error| CliError::new(format!("cannot tell where this program is: {error}")))?;
         let token_file = folder.join("token");
@@ -87,7 +181,11 @@ impl Running {
         heading(
             context,
             "Start the service",
-            &format!("mailwright {} --data DATA --token-file DATA/token &", arguments.join(" ")),
+            &format!(
+                "mailwright {} --data DATA --token-file DATA/token --outgoing-ca-file DATA/sandbox.pem --dns-server {} &",
+                arguments.join(" "),
+                sandbox.dns
+            ),
         );
         let mut service = Command::new(&program)
             .args(arguments)
@@ -95,6 +193,9 @@ impl Running {
             .arg(&data)
             .arg("--token-file")
             .arg(&token_file)
+            .arg("--outgoing-ca-file")
+            .arg(&sandbox.authority)
+            .args(["--dns-server", &sandbox.dns])
             // The pipe closes when this process ends, however it ends, and the service with it.
             .arg("--stop-at-end-of-input")
             .env_remove(variables::TOKEN)
@@ -123,6 +224,15 @@ impl Running {
     }
 
     fn step(&self, context: &Context, title: &str, arguments: &[&str]) -> Result<(), CliError> {
+        if self.try_step(context, title, arguments)? {
+            Ok(())
+        } else {
+            Err(CliError::new(format!("the step `mailwright {}` failed", arguments.join(" "))))
+        }
+    }
+
+    /// A step that may end with an error: whether it did not.
+    fn try_step(&self, context: &Context, title: &str, arguments: &[&str]) -> Result<bool, CliError> {
         heading(context, title, &format!("mailwright {}", arguments.join(" ")));
         let status = Command::new(&self.program)
             .args(arguments)
@@ -134,11 +244,7 @@ impl Running {
             .status()
             .map_err(|error| CliError::new(format!("cannot run this program again: {error}")))?;
         context.printer.out("");
-        if status.success() {
-            Ok(())
-        } else {
-            Err(CliError::new(format!("the step `mailwright {}` failed", arguments.join(" "))))
-        }
+        Ok(status.success())
     }
 
     fn leave_up(mut self, context: &Context, environment: &str) {

@@ -1,6 +1,9 @@
 //! `mailwright plan`: what would change on the running service.
 
-use std::{collections::BTreeSet, path::PathBuf};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    path::PathBuf,
+};
 
 use serde_json::{Value, json};
 
@@ -131,15 +134,19 @@ impl Planning {
         // The service answers while the files are read. What is wrong with the files is told first.
         let answer = client.as_ref().ok().map(|client| {
             let (client, name) = (std::sync::Arc::clone(client), environment.name.clone());
-            runtime.spawn(async move { environment::state(&client, &name).await })
+            runtime.spawn(async move {
+                let (state, verified) = tokio::join!(environment::state(&client, &name), client.last_verified());
+                // A result that cannot be read is one that is not known.
+                Ok::<_, CliError>((state?, verified.unwrap_or_default().profiles))
+            })
         });
         let desired = environment.desired(context)?;
         let client = client?;
-        let state = match answer {
+        let (state, verified) = match answer {
             Some(answer) => runtime
                 .block_on(answer)
                 .map_err(|error| CliError::new(format!("cannot ask the service: {error}")))??,
-            None => runtime.block_on(environment::state(&client, &environment.name))?,
+            None => (runtime.block_on(environment::state(&client, &environment.name))?, BTreeMap::new()),
         };
         let only = limits.only.iter().map(|name| environment::profile_name(name)).collect::<Result<Vec<_>, _>>()?;
         let planned = reconcile::plan(&Request {
@@ -149,6 +156,7 @@ impl Planning {
             source: environment.source(),
             only: &only,
             allowances: limits.allowances()?,
+            verified: &verified,
         })?;
         Ok(Self { environment, client, runtime, desired, state, planned })
     }
@@ -192,11 +200,11 @@ impl PlanLimits {
 pub(super) fn allowances(text: Option<&str>) -> Result<Allowances, CliError> {
     let Some(text) = text else { return Ok(Allowances::default()) };
     if let Ok(deletes) = text.parse() {
-        return Ok(Allowances { deletes: Some(deletes), names: BTreeSet::new() });
+        return Ok(Allowances { deletes: Some(deletes), ..Allowances::default() });
     }
     let names: BTreeSet<ProfileName> =
         text.split(',').map(|name| environment::profile_name(name.trim())).collect::<Result<_, _>>()?;
-    Ok(Allowances { deletes: None, names })
+    Ok(Allowances { names, ..Allowances::default() })
 }
 
 /// Prints a plan, and under it why the service would refuse it.

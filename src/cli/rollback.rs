@@ -121,6 +121,6 @@ fn difference(
         })
         .collect();
     let request =
-        Request { desired: &desired, state: &live, service, source: Source::default(), only: &[], allowances };
+        Request { desired: &desired, state: &live, service, source: Source::default(), only: &[], allowances, verified: &BTreeMap::new() };
     Ok(reconcile::plan(&request)?.plan)
 }

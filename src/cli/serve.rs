@@ -53,6 +53,8 @@ pub(crate) struct Serve {
     /// Write the first administrator's token into this file instead of showing it
     #[arg(long, value_name = "FILE", value_hint = clap::ValueHint::FilePath)]
     token_file: Option<PathBuf>,
+    #[command(flatten)]
+    outgoing: super::outgoing::OutgoingOptions,
     /// Stop when standard input ends: whoever started the service is gone then, however it went
     #[arg(long, hide = true)]
     stop_at_end_of_input: bool,
@@ -99,7 +101,8 @@ impl Serve {
                 upkeep.run_upkeep();
             }
         });
-        let service = Service::new(Arc::new(store), identity, self.demo, context.clock.clone(), metrics)
+        let outgoing = self.outgoing.outgoing()?;
+        let service = Service::new(Arc::new(store), identity, self.demo, outgoing, context.clock.clone(), metrics)
             .await
             .map_err(store_error)?;
         let tls = match (self.tls_cert, self.tls_key) {

@@ -3,21 +3,23 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     io::IsTerminal as _,
-    net::SocketAddr,
-    path::PathBuf,
+    path::{Path, PathBuf},
     sync::Arc,
-    time::Duration,
 };
 
+use base64::{Engine as _, prelude::BASE64_STANDARD};
 use secrecy::{ExposeSecret as _, SecretString};
 
 use super::{
     CliError, Context, Exit, ServiceOptions,
     environment::{self, Environment},
+    outgoing::OutgoingOptions,
     secrets::IdentityOptions,
     variables,
 };
 use crate::{
+    api::{Unshown, VerifyRequest},
+    client::Client,
     config::{Desired, DesiredProfile, suggest},
     microsoft::{self, Endpoints, Http},
     model::{Code, ProfileName, Provider},
@@ -63,7 +65,7 @@ pub(crate) struct Verify {
     #[command(flatten)]
     reader: ReaderOptions,
     #[command(flatten)]
-    network: NetworkOptions,
+    outgoing: OutgoingOptions,
     #[command(flatten)]
     identities: IdentityOptions,
     #[command(flatten)]
@@ -77,24 +79,6 @@ struct ReaderOptions {
     /// Sign in by device code, as a user who may read the directory, with this public client of the tenant
     #[arg(long, value_name = "CLIENT")]
     sign_in: Option<String>,
-}
-
-/// How the checks reach the world, with `--local`.
-#[derive(Debug, clap::Args)]
-#[command(next_help_heading = "With --local")]
-struct NetworkOptions {
-    /// A PEM file with certificate authorities to trust beside the machine's, for Microsoft's hosts and mail servers
-    #[arg(long, value_name = "FILE", value_hint = clap::ValueHint::FilePath)]
-    outgoing_ca_file: Option<PathBuf>,
-    /// A file that may be read as a federated token; may be given several times
-    #[arg(long, value_name = "FILE", value_hint = clap::ValueHint::FilePath)]
-    federated_token_file: Vec<PathBuf>,
-    /// The name server to ask [default: the system's]
-    #[arg(long, value_name = "ADDRESS")]
-    dns_server: Option<SocketAddr>,
-    /// How many seconds one step with a mail server may take
-    #[arg(long, default_value_t = 10, value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(1..=300))]
-    smtp_timeout: u64,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
@@ -173,10 +157,11 @@ impl Verify {
     fn options(&self, context: &Context, desired: &Desired) -> Result<Options, CliError> {
         let mut options = Options::new(desired.environment.clone(), context.clock.now());
         options.credential_days = desired.verify.credential_days;
-        options.http.authorities = read_authorities(self.network.outgoing_ca_file.as_deref())?;
-        options.federated_token_files.clone_from(&self.network.federated_token_file);
-        options.dns_server = self.network.dns_server;
-        options.smtp_timeout = Duration::from_secs(self.network.smtp_timeout);
+        let outgoing = self.outgoing.outgoing()?;
+        options.http.authorities = outgoing.authorities;
+        options.federated_token_files = outgoing.federated_token_files;
+        options.dns_server = outgoing.dns_server;
+        options.smtp_timeout = outgoing.smtp_timeout;
         options.probe = self.probe;
         Ok(options)
     }
@@ -218,7 +203,7 @@ impl Verify {
             if let Some(application) = found {
                 verifier.add_manifest(client, application);
                 let secret = Opened::None;
-                subjects.push(Subject { name: (*name).clone(), profile: profile.stored.profile.clone(), secret });
+                subjects.push(Subject { name: (*name).clone(), profile: profile.stored.profile.clone(), secret, refused: None });
             }
         }
         if subjects.is_empty() {
@@ -274,6 +259,7 @@ impl Verify {
                 name: (*name).clone(),
                 profile: profile.stored.profile.clone(),
                 secret: open(profile),
+                refused: None,
             })
             .collect();
         let verifier = Arc::new(Verifier::new(options).map_err(CliError::new)?);
@@ -357,19 +343,69 @@ impl Verify {
         desired: &Desired,
         profiles: &BTreeMap<&ProfileName, &DesiredProfile>,
     ) -> Result<Report, CliError> {
-        let _ = (context, environment, desired, profiles, &self.service);
-        Err(CliError::new("not yet"))
+        let client = environment.client(context, &self.service).map_err(|error| {
+            if error.code == Some(Code::TokenMissing) { error.detail("or check from this machine, with `--local`") } else { error }
+        })?;
+        let options = self.options(context, desired)?;
+        let reader = self.reader_token(context, profiles, &options)?;
+        let ask = Ask { root: environment.repository.root(), desired, probe: self.probe, reader };
+        context.runtime()?.block_on(ask_service(context, &client, &ask, profiles))
     }
 }
 
-/// Reads a PEM file with certificate authorities.
-pub(super) fn read_authorities(path: Option<&std::path::Path>) -> Result<Option<Vec<u8>>, CliError> {
-    path.map(|path| {
-        std::fs::read(path).map_err(|error| {
-            CliError::coded(Code::Unreadable, format!("cannot read the certificate authorities `{}`: {error}", path.display()))
+/// What the service is asked to check with.
+pub(super) struct Ask<'a> {
+    pub(super) root: &'a Path,
+    pub(super) desired: &'a Desired,
+    pub(super) probe: bool,
+    pub(super) reader: Option<SecretString>,
+}
+
+/// Has the service check profiles as the files want them. Age files go along as they are.
+pub(super) async fn ask_service(
+    context: &Context,
+    client: &Client,
+    ask: &Ask<'_>,
+    profiles: &BTreeMap<&ProfileName, &DesiredProfile>,
+) -> Result<Report, CliError> {
+    let mut secrets = BTreeMap::new();
+    for (reference, digest) in profiles.values().flat_map(|profile| &profile.stored.secrets) {
+        if let Some(file) = ask.desired.secrets.get(reference)
+            && let Ok(bytes) = std::fs::read(ask.root.join(&file.path))
+        {
+            secrets.insert(digest.clone(), BASE64_STANDARD.encode(bytes));
+        }
+    }
+    let request = VerifyRequest {
+        environment: ask.desired.environment.clone(),
+        profiles: profiles.iter().map(|(name, profile)| ((*name).clone(), profile.stored.clone())).collect(),
+        secrets,
+        credential_days: ask.desired.verify.credential_days,
+        probe: ask.probe,
+        reader_token: ask.reader.clone().map(Unshown),
+    };
+    self::ask(context, client, &request).await
+}
+
+/// Has the service check, with a line of progress.
+pub(super) async fn ask(context: &Context, client: &Client, request: &VerifyRequest) -> Result<Report, CliError> {
+    let progress = Progress::new(context, request.profiles.len());
+    let mut profiles = Vec::new();
+    let requests = client
+        .verify(request, |verified| {
+            progress.one(profiles.len() + 1, &verified);
+            profiles.push(verified);
         })
+        .await;
+    progress.end();
+    profiles.sort_by(|a: &Verified, b| a.profile.cmp(&b.profile));
+    Ok(Report {
+        format_version: Report::FORMAT_VERSION,
+        environment: request.environment.to_string(),
+        profiles,
+        findings: Vec::new(),
+        requests: requests?,
     })
-    .transpose()
 }
 
 /// One line that is written over, on a terminal; nothing elsewhere.

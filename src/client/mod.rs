@@ -12,13 +12,14 @@ use serde::{Serialize, de::DeserializeOwned};
 
 use crate::{
     api::{
-        AuditPage, Changed, ChangesetResult, GenerationDetail, GenerationPage, NewToken, Rollback, ServiceInfo, Token,
-        TokenCreated, TokenList,
+        AuditPage, Changed, ChangesetResult, GenerationDetail, GenerationPage, LastVerifiedList, NewToken, Rollback,
+        ServiceInfo, Token, TokenCreated, TokenList, VerifyLine, VerifyRequest,
     },
     model::{
-        Changeset, State,
+        Changeset, Code, State,
         resolution::{Cell, Resolution},
     },
+    verify::Verified,
 };
 pub use error::ClientError;
 use transport::Transport;
@@ -108,6 +109,33 @@ impl Client {
     pub async fn audit(&self, after: Option<u64>, limit: u32) -> Result<AuditPage, ClientError> {
         let after = after.map(|sequence| format!("&after={sequence}")).unwrap_or_default();
         self.get(&format!("/v1/audit?limit={limit}{after}")).await
+    }
+
+    /// `POST /v1/verify`: hands over each result as it comes in; gives the number of requests that were made.
+    pub async fn verify(&self, request: &VerifyRequest, mut each: impl FnMut(Verified)) -> Result<u64, ClientError> {
+        let body = serde_json::to_vec(request).map_err(|error| ClientError::unreadable(&error))?;
+        let mut requests = None;
+        self.transport
+            .lines("/v1/verify", body, |line| match serde_json::from_slice(line)? {
+                VerifyLine::Verified(verified) => {
+                    each(verified);
+                    Ok(())
+                }
+                VerifyLine::Requests(count) => {
+                    requests = Some(count);
+                    Ok(())
+                }
+            })
+            .await?;
+        requests.ok_or_else(|| {
+            ClientError::new(Code::IncompleteAnswer, "the service's answer broke off before its last line")
+                .remedy("Verify again; the service's log tells why it stopped.")
+        })
+    }
+
+    /// `GET /v1/verify`.
+    pub async fn last_verified(&self) -> Result<LastVerifiedList, ClientError> {
+        self.get("/v1/verify").await
     }
 
     async fn get<T: DeserializeOwned>(&self, path: &str) -> Result<T, ClientError> {

@@ -19,6 +19,9 @@ use crate::{
 /// The largest answer that is read, in bytes: ten thousand profiles take a twentieth of it.
 const ANSWER_LIMIT: usize = 256 * 1024 * 1024;
 
+/// How long a run of the verifier may take.
+const LINES_DEADLINE: Duration = Duration::from_secs(3600);
+
 /// Sends requests to one service.
 pub(super) struct Transport {
     http: reqwest::Client,
@@ -65,13 +68,7 @@ impl Transport {
         &self.address
     }
 
-    /// Sends, and reads the answer as `T`. `path` begins with a slash and may have a query.
-    pub(super) async fn send<T: DeserializeOwned>(
-        &self,
-        method: Method,
-        path: &str,
-        body: Option<Vec<u8>>,
-    ) -> Result<T, ClientError> {
+    fn request(&self, method: Method, path: &str, body: Option<Vec<u8>>) -> Result<reqwest::RequestBuilder, ClientError> {
         let url = self
             .base
             .join(path.trim_start_matches('/'))
@@ -83,6 +80,17 @@ impl Transport {
         if let Some(body) = body {
             request = request.header(CONTENT_TYPE, "application/json").body(body);
         }
+        Ok(request)
+    }
+
+    /// Sends, and reads the answer as `T`. `path` begins with a slash and may have a query.
+    pub(super) async fn send<T: DeserializeOwned>(
+        &self,
+        method: Method,
+        path: &str,
+        body: Option<Vec<u8>>,
+    ) -> Result<T, ClientError> {
+        let request = self.request(method, path, body)?;
         let response = request.send().await.map_err(|error| self.failed(&error))?;
         let status = response.status();
         self.check_version(&response)?;
@@ -91,6 +99,36 @@ impl Transport {
             return serde_json::from_slice(&bytes).map_err(|error| ClientError::unreadable(&error));
         }
         Err(self.refused(status, &bytes))
+    }
+
+    /// Posts, and hands over the answer line by line.
+    pub(super) async fn lines(
+        &self,
+        path: &str,
+        body: Vec<u8>,
+        mut each: impl FnMut(&[u8]) -> Result<(), serde_json::Error>,
+    ) -> Result<(), ClientError> {
+        // A run of the verifier takes as long as the slowest mail server; the service bounds each step.
+        let request = self.request(Method::POST, path, Some(body))?.timeout(LINES_DEADLINE);
+        let mut response = request.send().await.map_err(|error| self.failed(&error))?;
+        let status = response.status();
+        self.check_version(&response)?;
+        if !status.is_success() {
+            let bytes = self.read(response).await?;
+            return Err(self.refused(status, &bytes));
+        }
+        let mut rest = Vec::new();
+        while let Some(chunk) = response.chunk().await.map_err(|error| self.failed(&error))? {
+            rest.extend_from_slice(&chunk);
+            while let Some(end) = rest.iter().position(|byte| *byte == b'\n') {
+                let line: Vec<u8> = rest.drain(..=end).collect();
+                each(&line).map_err(|error| ClientError::unreadable(&error))?;
+            }
+            if rest.len() > ANSWER_LIMIT {
+                return Err(ClientError::new(Code::IncompleteAnswer, "a line of the service's answer is larger than any can be"));
+            }
+        }
+        Ok(())
     }
 
     /// Every answer of a service carries its API version, so a stranger and another version show at once.

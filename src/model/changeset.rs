@@ -167,12 +167,18 @@ pub struct Allowances {
     /// The loss of these profiles is meant.
     #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
     pub names: BTreeSet<ProfileName>,
+    /// What `verify` found in these profiles is accepted.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub findings: BTreeSet<ProfileName>,
+    /// `verify` was not asked at all.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub unverified: bool,
 }
 
 impl Allowances {
     /// Whether nothing was lifted.
     pub fn is_none(&self) -> bool {
-        self.deletes.is_none() && self.names.is_empty()
+        self.deletes.is_none() && self.names.is_empty() && self.findings.is_empty() && !self.unverified
     }
 }
 

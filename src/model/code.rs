@@ -128,6 +128,7 @@ codes! {
     "0230" Error PlanDamaged "the saved plan is damaged or from another version";
     "0231" Error PlanOutdated "the saved plan no longer fits the files";
     "0233" Error NotConfirmed "nobody has confirmed the plan";
+    "0234" Error VerifyFailed "verify found what keeps mail from leaving";
     "0240" Error AuditBroken "the audit log's chain is broken";
     "0250" Error UnknownVariableOfOurs "an environment variable of ours that does not exist";
     "0251" Error Usage "the command line makes no sense";

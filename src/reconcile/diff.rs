@@ -14,11 +14,12 @@ use super::{
     guards,
     plan::{
         Action, Cause, FORMAT_VERSION, FieldChange, Hint, Plan, PlannedChange, SecretChange, SecretChangeKind,
-        SettingsChange, Source, Summary,
+        SettingsChange, Source, Summary, VerifiedBefore,
     },
     redirected, senders,
 };
 use crate::{
+    api::LastVerified,
     config::{Desired, DesiredProfile, Place, suggest},
     model::{
         Allowances, ChangeKind, ChangeRecord, Changeset, Code, Digest, ProfileChange, ProfileName, ProfileState,
@@ -40,6 +41,8 @@ pub struct Request<'a> {
     pub only: &'a [ProfileName],
     /// Guards that are lifted.
     pub allowances: Allowances,
+    /// What the verifier last said of profiles.
+    pub verified: &'a BTreeMap<ProfileName, LastVerified>,
 }
 
 /// A plan, and the changeset that carries it out. The age files are not in it yet.
@@ -120,7 +123,7 @@ impl PlanError {
 
 /// Computes the plan.
 pub fn plan(request: &Request<'_>) -> Result<Planned, PlanError> {
-    let Request { desired, state, service, source, only, allowances } = request;
+    let Request { desired, state, service, source, only, allowances, verified } = request;
     if state.environment != desired.environment {
         return Err(PlanError::WrongEnvironment {
             service: (*service).to_owned(),
@@ -156,6 +159,7 @@ pub fn plan(request: &Request<'_>) -> Result<Planned, PlanError> {
         senders: senders::changes(state, &after, &operations),
         redirected: redirected::secrets(desired, state, &operations),
         guards: guards::check(state, &after, &operations, allowances),
+        verified: last_verified(&operations, verified),
         hints,
         settings,
         changes,
@@ -545,4 +549,19 @@ fn summary(changes: &[PlannedChange], settings: bool) -> Summary {
         }
     }
     summary
+}
+
+/// What the verifier last said of the profiles that the plan sets.
+fn last_verified(operations: &[ProfileChange], known: &BTreeMap<ProfileName, LastVerified>) -> Vec<VerifiedBefore> {
+    let set = operations.iter().filter_map(|change| Some((change.name(), change.profile()?)));
+    set.filter(|(_, stored)| stored.profile.enabled)
+        .map(|(name, stored)| {
+            let last = known.get(name);
+            VerifiedBefore {
+                profile: name.clone(),
+                current: last.is_some_and(|last| last.of == Digest::of_document(stored)),
+                last: last.cloned(),
+            }
+        })
+        .collect()
 }

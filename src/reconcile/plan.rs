@@ -9,6 +9,7 @@ use serde_json::Value;
 
 use super::guards::Guard;
 use crate::{
+    api::LastVerified,
     config::Place,
     model::{ChangeRecord, Destination, Digest, EnvironmentName, ProfileName, SecretReference, resolution::Cell},
 };
@@ -50,10 +51,26 @@ pub struct Plan {
     pub redirected: Vec<RedirectedSecret>,
     /// Guards that it runs into and nobody has lifted.
     pub guards: Vec<Guard>,
+    /// What the verifier last said of the profiles that it sets.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub verified: Vec<VerifiedBefore>,
     /// Worth knowing before it is applied.
     pub hints: Vec<Hint>,
     /// How much it changes.
     pub summary: Summary,
+}
+
+/// What the verifier last said of a profile.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct VerifiedBefore {
+    /// The profile.
+    pub profile: ProfileName,
+    /// Whether it was said of just these settings and secrets.
+    pub current: bool,
+    /// What was said; none if it was never asked.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last: Option<LastVerified>,
 }
 
 /// Where the files come from.

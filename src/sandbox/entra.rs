@@ -248,6 +248,42 @@ fn consented(sandbox: &Sandbox, tenant: &Tenant, application: &Application, user
     Ok(granted)
 }
 
+/// `GET /{tenant}/adminconsent` and `GET /{tenant}/v2.0/adminconsent`: an administrator consents to what the registration
+/// requests, without a page.
+pub(super) async fn admin_consent(
+    State(sandbox): State<Arc<Sandbox>>,
+    Path(name): Path<String>,
+    uri: axum::http::Uri,
+    Query(query): Query<Fields>,
+) -> Response {
+    let page = |text: String| Html(format!("<!DOCTYPE html><title>Permissions requested</title><p>{text}</p>")).into_response();
+    let field = |key: &str| query.get(key).map_or("", String::as_str);
+    if uri.path().ends_with("/v2.0/adminconsent") && field("scope").is_empty() {
+        return page("AADSTS900144: The request body must contain the following parameter: 'scope'.".to_owned());
+    }
+    let mut consented = None;
+    sandbox.change(|scenario| {
+        let tenant = scenario.tenants.iter_mut().find(|tenant| tenant.is_called(&name));
+        let applications = tenant.into_iter().flat_map(|tenant| tenant.applications.iter_mut());
+        let wanted = field("client_id").parse::<Uuid>().ok();
+        for application in applications.filter(|application| Some(application.client) == wanted) {
+            application.granted.clone_from(&application.requests.application);
+            application.consented.clone_from(&application.requests.delegated);
+            application.consented.extend(["openid", "profile", "offline_access"].map(str::to_owned));
+            application.not_installed = false;
+            consented = Some(application.name.clone());
+        }
+    });
+    let Some(application) = consented else {
+        return page("AADSTS700016: Application was not found in the directory.".to_owned());
+    };
+    if let Ok(mut back) = reqwest::Url::parse(field("redirect_uri")) {
+        back.query_pairs_mut().append_pair("admin_consent", "True").append_pair("tenant", &name).append_pair("state", field("state"));
+        return Redirect::to(back.as_str()).into_response();
+    }
+    page(format!("{application} has the permissions that it requests."))
+}
+
 /// `POST /{tenant}/oauth2/v2.0/devicecode`
 pub(super) async fn device_code(
     State(sandbox): State<Arc<Sandbox>>,

@@ -214,6 +214,8 @@ fn routes(sandbox: Arc<Sandbox>) -> Router {
         .route("/{tenant}/oauth2/v2.0/authorize", get(entra::authorize))
         .route("/{tenant}/oauth2/v2.0/devicecode", post(entra::device_code))
         .route("/{tenant}/oauth2/v2.0/token", post(entra::token))
+        .route("/{tenant}/adminconsent", get(entra::admin_consent))
+        .route("/{tenant}/v2.0/adminconsent", get(entra::admin_consent))
         .route("/v1.0/{*path}", any(graph::handle))
         .route("/sandbox/mail", get(mail))
         .route("/sandbox/requests", get(requests))

@@ -177,6 +177,8 @@ pub struct Federated {
 pub struct Smtp {
     /// User names and passwords. They guard nothing.
     pub users: BTreeMap<String, String>,
+    /// Whether it takes mail from nobody who has not logged in.
+    pub requires_login: bool,
     /// Senders that it refuses.
     pub refused_senders: Vec<String>,
     /// Whether STARTTLS is left out of the answer to EHLO.
@@ -194,10 +196,7 @@ fn yes() -> bool {
 impl Scenario {
     /// The tenant by id or domain.
     pub(super) fn tenant(&self, name: &str) -> Option<&Tenant> {
-        self.tenants.iter().find(|tenant| {
-            name.parse().is_ok_and(|id: Uuid| id == tenant.id)
-                || tenant.domains.iter().any(|domain| domain.eq_ignore_ascii_case(name))
-        })
+        self.tenants.iter().find(|tenant| tenant.is_called(name))
     }
 
     /// The time of the sandbox.
@@ -208,6 +207,12 @@ impl Scenario {
 }
 
 impl Tenant {
+    /// Whether this is its id, or one of its domains.
+    pub(super) fn is_called(&self, name: &str) -> bool {
+        name.parse().is_ok_and(|id: Uuid| id == self.id)
+            || self.domains.iter().any(|domain| domain.eq_ignore_ascii_case(name))
+    }
+
     pub(super) fn application(&self, client: &str) -> Option<Application> {
         let client: Uuid = client.parse().ok()?;
         self.applications.iter().find(|application| application.client == client).cloned().or_else(|| self.made_up(client))

@@ -89,7 +89,7 @@ impl<'a> Session<'a> {
                     return Ok(Some(stream));
                 }
                 "AUTH" => self.auth(&mut stream, &line).await?,
-                "MAIL" if !smtp.users.is_empty() && self.user.is_none() => reply(&mut stream, "530 5.7.57 Client not authenticated to send mail.").await?,
+                "MAIL" if smtp.requires_login && self.user.is_none() => reply(&mut stream, "530 5.7.57 Client not authenticated to send mail.").await?,
                 "MAIL" => {
                     let from = address(&line);
                     if smtp.refused_senders.iter().any(|refused| refused.eq_ignore_ascii_case(&from)) {

@@ -4,6 +4,7 @@
 //! * `access` knows tokens and roles
 //! * `routes` has one file a topic; a handler authenticates, asks [`Service`], and answers
 //! * `changes` decides whether a change is taken; it is the only place that commits
+//! * `verification` runs the verifier for callers who have no key, and decides whose secrets it may use
 //! * `problem` is every answer that is not a success
 //!
 //! The service keeps the state in memory, so that reading never waits for the disk, and puts the next one in its
@@ -15,6 +16,7 @@ mod extract;
 mod problem;
 mod routes;
 mod server;
+mod verification;
 
 use std::sync::{Arc, PoisonError, RwLock};
 
@@ -30,12 +32,14 @@ use crate::{
 pub use access::new_token;
 pub use routes::openapi;
 pub use server::{ServeError, Server, Tls};
+pub use verification::Outgoing;
 
 /// The service: everything that a request needs.
 pub struct Service {
     store: Arc<dyn Store>,
     identity: Arc<ServiceIdentity>,
     demo: bool,
+    outgoing: Outgoing,
     clock: Clock,
     started_at: Timestamp,
     state: RwLock<Arc<State>>,
@@ -50,6 +54,7 @@ impl Service {
         store: Arc<dyn Store>,
         identity: ServiceIdentity,
         demo: bool,
+        outgoing: Outgoing,
         clock: Clock,
         metrics: metrics_exporter_prometheus::PrometheusHandle,
     ) -> Result<Arc<Self>, StoreError> {
@@ -57,6 +62,7 @@ impl Service {
         Ok(Arc::new(Self {
             identity: Arc::new(identity),
             demo,
+            outgoing,
             started_at: clock.now(),
             clock,
             state: RwLock::new(Arc::new(state)),

@@ -8,15 +8,19 @@
 
 mod sqlite;
 
-use std::{collections::BTreeSet, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 use async_trait::async_trait;
 use jiff::Timestamp;
 use secrecy::SecretString;
 
 use crate::{
-    api::{AuditEntry, AuditOutcome, Generation, GenerationDetail, Token},
+    api::{AuditEntry, AuditOutcome, Generation, GenerationDetail, LastVerified, Token},
     model::{Digest, EnvironmentName, ProfileName, SecretRecord, State},
+    verify::Verified,
 };
 
 pub use sqlite::SqliteStore;
@@ -169,6 +173,15 @@ pub trait Store: Send + Sync {
 
     /// Revokes a token; none if there is none. One that was revoked before keeps its time.
     async fn revoke_token(&self, id: &str, at: Timestamp, event: AuditEvent) -> Result<Option<Token>, StoreError>;
+
+    /// Keeps what the verifier said of profiles, in the place of what it said before.
+    async fn record_verified(&self, results: Vec<(LastVerified, Verified)>) -> Result<(), StoreError>;
+
+    /// What the verifier last said of each profile, in short.
+    async fn last_verified(&self) -> Result<BTreeMap<ProfileName, LastVerified>, StoreError>;
+
+    /// What the verifier last said of a profile.
+    async fn verified(&self, name: &ProfileName) -> Result<Option<Verified>, StoreError>;
 
     /// Proves that something can be written durably now.
     async fn probe(&self) -> Result<(), StoreError>;

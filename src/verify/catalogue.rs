@@ -39,6 +39,7 @@ macro_rules! findings {
 
 findings! {
     "VERIFY-SECRET" Warning VerifySecret "the secret is not at hand, so nothing behind it was checked";
+    "VERIFY-HOST" Warning VerifyHost "the profile's hosts were not asked";
     "VERIFY-WAIVER-EXPIRED" Warning WaiverExpired "a waiver has expired";
     "VERIFY-WAIVER-UNUSED" Warning WaiverUnused "a waiver matches no finding";
     "GRAPH-CLOUD-HOSTS" Error CloudHosts "the hosts of the cloud are no addresses";

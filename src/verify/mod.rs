@@ -111,6 +111,8 @@ pub struct Subject {
     pub profile: Profile,
     /// Its secret.
     pub secret: Opened,
+    /// Why nobody is to be contacted for it, if so. What needs no network is still checked.
+    pub refused: Option<String>,
 }
 
 /// What anybody may know of a tenant.
@@ -198,6 +200,17 @@ impl Verifier {
 
     /// Checks one profile.
     pub async fn verify(&self, subject: &Subject) -> Verified {
+        if let Some(why) = &subject.refused {
+            let mut finding = secret::refused(why);
+            finding.profile = Some(subject.name.clone());
+            return Verified {
+                profile: subject.name.clone(),
+                provider: subject.profile.provider.id().to_owned(),
+                reached: Level::Offline,
+                findings: vec![finding],
+                at: self.options.now,
+            };
+        }
         let mut check = graph::Check { verifier: self, subject, findings: Vec::new(), reached: Level::Offline };
         match &subject.profile.provider {
             Provider::Smtp(smtp) => {

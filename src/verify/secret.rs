@@ -31,6 +31,14 @@ pub(super) fn unavailable(why: &str, pointer: &str) -> Finding {
         ])
 }
 
+/// The finding for a profile that nobody is to be contacted for.
+pub(super) fn refused(why: &str) -> Finding {
+    Finding::unknown(Id::VerifyHost, "/provider", "nothing was asked of the hosts that the profile names")
+        .seen(why)
+        .expected("a host that a live profile names, or a token that may apply")
+        .remedy(["Verify with a token of the role `deployer`, or from your own machine: `--local`."])
+}
+
 /// Reads a federated token from a file that was allowed. What is not a JWT is not sent anywhere: a profile names the
 /// path, and must not be able to name any other file.
 pub(super) fn federated_token(path: &str, allowed: &[PathBuf]) -> Result<SecretString, String> {

@@ -75,6 +75,8 @@ pub(crate) fn desired(settings: Settings, profiles: BTreeMap<ProfileName, Stored
         service_address: None,
         settings,
         settings_place: place("environments/generated/environment.yaml"),
+        verify: mailwright::model::VerifySettings::default(),
+        environment_places: Places::default(),
         profiles,
         secrets,
     }
@@ -127,7 +129,7 @@ pub(crate) fn any_stored() -> impl Strategy<Value = StoredProfile> {
                 description,
                 enabled,
                 provider: serde_json::from_value(provider).unwrap(),
-                from: from.map(|local| Mailbox { address: format!("{local}@example.com"), name: None }),
+                from: from.map(|local| Mailbox { address: format!("{local}@example.com"), name: None, dkim_selector: None }),
                 functions,
                 applies_to,
             };

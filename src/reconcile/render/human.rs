@@ -8,7 +8,7 @@ use serde_json::Value;
 
 use super::{secret_words, sender_groups, sender_words, shown};
 use crate::reconcile::plan::{
-    Action, Cause, Drift, DriftKind, FieldChange, Hint, Plan, PlannedChange, RedirectedSecret, SettingsChange,
+    Action, Cause, Drift, DriftKind, FieldChange, Hint, Plan, PlannedChange, RedirectedSecret, SettingsChange, VerifiedBefore,
 };
 
 const GREEN: Style = AnsiColor::Green.on_default();
@@ -51,6 +51,7 @@ pub fn human(plan: &Plan) -> String {
     }
     senders(&mut out, plan);
     unmanaged(&mut out, plan);
+    verified(&mut out, plan);
     hints(&mut out, plan);
     for secret in &plan.redirected {
         redirected(&mut out, secret);
@@ -301,6 +302,33 @@ fn unmanaged(out: &mut String, plan: &Plan) {
     let names = super::listed(plan.unmanaged.iter().map(ToString::to_string), 20);
     let _ = writeln!(out, "{BOLD}Not in Git and left alone:{BOLD:#} {names}");
     let _ = writeln!(out, "  {DIM}`mailwright import {}` writes files for them.{DIM:#}\n", plan.environment);
+}
+
+/// What the verifier last said of the profiles that change.
+fn verified(out: &mut String, plan: &Plan) {
+    if plan.verified.is_empty() {
+        return;
+    }
+    let _ = writeln!(out, "{BOLD}Verify, last known:{BOLD:#}");
+    for before in plan.verified.iter().filter(|before| before.last.is_some()).take(GROUPS) {
+        let (colour, words) = verified_words(before);
+        let _ = writeln!(out, "  {}: {colour}{words}{colour:#}", before.profile);
+    }
+    let never = plan.verified.iter().filter(|before| before.last.is_none()).count();
+    if never > 0 {
+        let _ = writeln!(out, "  {DIM}{never} never verified; an apply does it, and so does `mailwright verify {}`{DIM:#}", plan.environment);
+    }
+    out.push('\n');
+}
+
+fn verified_words(before: &VerifiedBefore) -> (Style, String) {
+    let words = super::verified_words(before);
+    let colour = match &before.last {
+        Some(last) if last.errors > 0 => RED,
+        Some(last) if last.warnings + last.unknown > 0 => YELLOW,
+        _ => GREEN,
+    };
+    (colour, words)
 }
 
 fn hints(out: &mut String, plan: &Plan) {

@@ -10,7 +10,7 @@ use serde_json::Value;
 pub use human::{drift_text, human};
 pub use markdown::markdown;
 
-use super::plan::{SecretChange, SecretChangeKind, Sender, SenderChange};
+use super::plan::{SecretChange, SecretChangeKind, Sender, SenderChange, VerifiedBefore};
 use crate::model::CompanyId;
 
 /// A value on one line: as JSON, with everything that could move the cursor or hide text written as an escape.
@@ -101,4 +101,23 @@ fn listed(items: impl Iterator<Item = String>, most: usize) -> String {
     let items: Vec<String> = items.collect();
     let shown = items.iter().take(most).map(String::as_str).collect::<Vec<_>>().join(", ");
     if items.len() > most { format!("{shown} and {} more", items.len() - most) } else { shown }
+}
+
+/// What the verifier last said of a profile, in words.
+fn verified_words(before: &VerifiedBefore) -> String {
+    let Some(last) = &before.last else { return "never verified".to_owned() };
+    let mut parts = Vec::new();
+    for (count, noun) in [(last.errors, "error"), (last.warnings, "warning")] {
+        if count > 0 {
+            parts.push(format!("{count} {noun}{}", if count == 1 { "" } else { "s" }));
+        }
+    }
+    if last.unknown > 0 {
+        parts.push(format!("{} unknown", last.unknown));
+    }
+    if parts.is_empty() {
+        parts.push("pass".to_owned());
+    }
+    let of = if before.current { "" } else { " of other settings" };
+    format!("{}{of}, {} (reached {})", parts.join(", "), last.at.strftime("%Y-%m-%d %H:%M:%SZ"), last.reached)
 }

@@ -8,6 +8,7 @@ mod profiles;
 mod resolve;
 mod state;
 mod tokens;
+mod verify;
 
 use std::sync::Arc;
 
@@ -62,6 +63,8 @@ fn described() -> OpenApiRouter<Arc<Service>> {
         .routes(routes!(tokens::list, tokens::create))
         .routes(routes!(tokens::revoke))
         .routes(routes!(audit::list))
+        .routes(routes!(verify::run, verify::last))
+        .routes(routes!(verify::one))
 }
 
 /// The `OpenAPI` document of the service, as `/openapi.json` serves it.

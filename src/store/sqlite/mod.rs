@@ -20,11 +20,12 @@ use serde_json::value::RawValue;
 
 use super::{AuditEvent, Commit, CommitError, Store, StoreError, StoredToken};
 use crate::{
-    api::{AuditEntry, Generation, GenerationDetail, Token},
+    api::{AuditEntry, Generation, GenerationDetail, LastVerified, Token},
     model::{
         Applied, ChangeRecord, Digest, EnvironmentName, ProfileName, ProfileState, SecretRecord, Settings, State,
         StoredProfile,
     },
+    verify::Verified,
 };
 
 /// How many connections read beside the one that writes.
@@ -344,6 +345,49 @@ impl Store for SqliteStore {
                 append(transaction, &event)?;
             }
             Ok(Some(token))
+        })
+        .await
+    }
+
+    async fn record_verified(&self, results: Vec<(LastVerified, Verified)>) -> Result<(), StoreError> {
+        self.write_plainly(move |transaction| {
+            let mut upsert = transaction
+                .prepare_cached(
+                    "INSERT INTO verification (name, summary, document) VALUES (?1, ?2, ?3)
+                     ON CONFLICT (name) DO UPDATE SET summary = excluded.summary, document = excluded.document",
+                )
+                .map_err(failed)?;
+            for (last, verified) in &results {
+                upsert.execute(params![verified.profile.as_str(), text(last)?, text(verified)?]).map_err(failed)?;
+            }
+            Ok(())
+        })
+        .await
+    }
+
+    async fn last_verified(&self) -> Result<BTreeMap<ProfileName, LastVerified>, StoreError> {
+        self.read(|transaction| {
+            let mut statement = transaction.prepare_cached("SELECT name, summary FROM verification").map_err(failed)?;
+            let rows = statement
+                .query_map([], |row| Ok((row.get::<_, String>(0)?, row.get::<_, String>(1)?)))
+                .map_err(failed)?;
+            rows.map(|row| {
+                let (name, last) = row.map_err(failed)?;
+                Ok((profile_name(&name)?, document(&last)?))
+            })
+            .collect()
+        })
+        .await
+    }
+
+    async fn verified(&self, name: &ProfileName) -> Result<Option<Verified>, StoreError> {
+        let name = name.clone();
+        self.read(move |transaction| {
+            let found: Option<String> = transaction
+                .prepare_cached("SELECT document FROM verification WHERE name = ?1")
+                .and_then(|mut statement| statement.query_row([name.as_str()], |row| row.get(0)).optional())
+                .map_err(failed)?;
+            found.map(|text| document(&text)).transpose()
         })
         .await
     }

@@ -1,0 +1,100 @@
+//! What stands before an apply: the service verifies the profiles that change, and errors stop it.
+//!
+//! What somebody accepts travels with the changeset, so the audit log has it.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::{CliError, Context, environment, verify};
+use crate::{
+    api::VerifyRequest,
+    client::Client,
+    config::Desired,
+    model::{Changeset, Code, ProfileChange, ProfileName, StoredProfile, VerifySettings},
+    verify::{Severity, waivers},
+};
+
+/// What is accepted before an apply.
+#[derive(Debug, clap::Args)]
+#[command(next_help_heading = "Verify")]
+pub(crate) struct Gate {
+    /// What verify finds in these profiles is accepted, this once; names separated by commas
+    #[arg(long, value_name = "NAMES", conflicts_with = "skip_verify")]
+    allow_findings: Option<String>,
+    /// Do not verify at all, this once
+    #[arg(long)]
+    skip_verify: bool,
+}
+
+impl Gate {
+    /// Verifies what the changeset sets. Stops on errors that nobody accepted; what was accepted is written into the
+    /// changeset.
+    pub(super) async fn pass(
+        &self,
+        context: &Context,
+        client: &Client,
+        desired: Option<&Desired>,
+        changeset: &mut Changeset,
+    ) -> Result<(), CliError> {
+        if self.skip_verify {
+            changeset.allowances.unverified = true;
+            return Ok(());
+        }
+        let accepted = self.accepted(changeset)?;
+        let profiles: BTreeMap<ProfileName, StoredProfile> = changeset
+            .changes
+            .iter()
+            // What is adopted is live already, and an apply changes nothing about it.
+            .filter(|change| !matches!(change, ProfileChange::Adopt { .. }))
+            .filter_map(|change| Some((change.name().clone(), change.profile()?.clone())))
+            .filter(|(_, stored)| stored.profile.enabled)
+            .collect();
+        if profiles.is_empty() {
+            return Ok(());
+        }
+        let settings = desired.map_or_else(VerifySettings::default, |desired| desired.verify.clone());
+        let request = VerifyRequest {
+            environment: changeset.environment.clone(),
+            profiles,
+            secrets: changeset.secrets.clone(),
+            credential_days: settings.credential_days,
+            probe: false,
+            reader_token: None,
+        };
+        let mut report = verify::ask(context, client, &request).await?;
+        waivers::apply(&mut report, &settings, context.clock.now(), false);
+        if let Some(desired) = desired {
+            waivers::place(&mut report, desired);
+        }
+        let failed: BTreeSet<ProfileName> = report
+            .open()
+            .filter(|finding| finding.severity == Severity::Error)
+            .filter_map(|finding| finding.profile.clone())
+            .collect();
+        changeset.allowances.findings = failed.intersection(&accepted).cloned().collect();
+        let stopping: Vec<&ProfileName> = failed.difference(&accepted).collect();
+        if stopping.is_empty() {
+            context.printer.note(&format!("Verify: {}", report.summary()));
+            return Ok(());
+        }
+        context.printer.note(&report.human(false));
+        let names = stopping.iter().map(ToString::to_string).collect::<Vec<_>>().join(",");
+        Err(CliError::coded(
+            Code::VerifyFailed,
+            format!("verify found errors in {names}; nothing was changed"),
+        )
+        .remedy(format!(
+            "Mend them as said above. If they are accepted this once: --allow-findings {names}. For a time: a waiver in the environment's file."
+        )))
+    }
+
+    fn accepted(&self, changeset: &Changeset) -> Result<BTreeSet<ProfileName>, CliError> {
+        let names = self.allow_findings.as_deref().unwrap_or_default().split(',').filter(|name| !name.is_empty());
+        let accepted = names.map(|name| environment::profile_name(name.trim())).collect::<Result<BTreeSet<_>, _>>()?;
+        let stray = accepted.iter().find(|name| !changeset.changes.iter().any(|change| change.name() == *name));
+        match stray {
+            Some(name) => Err(CliError::coded(Code::Usage, format!("`--allow-findings`: the plan does not change `{name}`"))
+                .remedy("Name profiles that the plan sets.")),
+            None => Ok(accepted),
+        }
+    }
+}

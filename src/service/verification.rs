@@ -1,0 +1,214 @@
+//! The verifier for callers who have no key: a CI runner, say. The service opens the secrets in memory.
+//!
+//! Whoever may plan must not be able to have a secret sent somewhere new, nor this machine connect to hosts of their
+//! choosing. So a secret is used for the destination that it was accepted for; what the service has not accepted yet,
+//! and hosts that no live profile names, are for callers who may apply. What is left out is a finding that says so.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    net::SocketAddr,
+    path::PathBuf,
+    sync::Arc,
+    time::Duration,
+};
+
+use axum::http::StatusCode;
+use base64::{Engine as _, prelude::BASE64_STANDARD};
+use secrecy::{ExposeSecret as _, SecretString};
+use tokio::sync::mpsc;
+
+use super::{Service, access::Caller, problem::Problem};
+use crate::{
+    api::{AuditOutcome, LastVerified, LastVerifiedList, Role, VerifyLine, VerifyRequest},
+    model::{Cloud, Code, Destination, Digest, ProfileName, Provider, SecretRecord, StoredProfile},
+    secrets::FILE_LIMIT,
+    store::AuditEvent,
+    verify::{Opened, Options, Subject, Verified, Verifier},
+};
+
+/// How the service reaches the world.
+#[derive(Clone, Debug)]
+pub struct Outgoing {
+    /// Certificate authorities (PEM) that are trusted beside the platform's.
+    pub authorities: Option<Vec<u8>>,
+    /// The files that may be read as federated tokens.
+    pub federated_token_files: Vec<PathBuf>,
+    /// Whom to ask for DNS records; none means the system's resolver.
+    pub dns_server: Option<SocketAddr>,
+    /// How long one step with a mail server may take.
+    pub smtp_timeout: Duration,
+}
+
+impl Service {
+    /// Checks profiles, and hands over each line as it comes. What came of each is kept as its last result.
+    pub(super) async fn verify(
+        self: &Arc<Self>,
+        caller: &Caller,
+        request: VerifyRequest,
+    ) -> Result<mpsc::Receiver<VerifyLine>, Problem> {
+        if request.environment != *self.store.environment() {
+            return Err(Problem::new(
+                StatusCode::CONFLICT,
+                Code::WrongEnvironment,
+                format!("the request is for `{}`, and this service belongs to `{}`", request.environment, self.store.environment()),
+            )
+            .remedy("Correct the service's address."));
+        }
+        let may_apply = caller.role >= Role::Deployer;
+        if request.probe && !may_apply {
+            return Err(Problem::new(
+                StatusCode::FORBIDDEN,
+                Code::RoleTooLow,
+                "a probe sends mail, and that needs the role `deployer`",
+            )
+            .remedy("Verify without `--probe`, or use a token of that role."));
+        }
+        let event = AuditEvent {
+            at: self.clock.now(),
+            actor: caller.name.clone(),
+            action: "verify",
+            outcome: AuditOutcome::Accepted,
+            detail: serde_json::json!({
+                "profiles": request.profiles.keys().take(100).collect::<Vec<_>>(),
+                "probe": request.probe,
+            }),
+        };
+        self.store.record(event).await?;
+        let mut options = Options::new(request.environment.clone(), self.clock.now());
+        options.http.authorities.clone_from(&self.outgoing.authorities);
+        // The line of a profile that waits must come before the client gives up waiting for it.
+        options.http.patience = Duration::from_secs(40);
+        options.credential_days = request.credential_days.clamp(1, 730);
+        options.reader = request.reader_token.map(|token| token.0);
+        options.probe = request.probe;
+        options.federated_token_files.clone_from(&self.outgoing.federated_token_files);
+        options.smtp_timeout = self.outgoing.smtp_timeout;
+        options.dns_server = self.outgoing.dns_server;
+        let verifier = Arc::new(Verifier::new(options).map_err(Problem::malformed)?);
+        let digests: BTreeMap<ProfileName, Digest> =
+            request.profiles.iter().map(|(name, stored)| (name.clone(), Digest::of_document(stored))).collect();
+        let subjects = self.subjects(request.profiles, &request.secrets, may_apply).await?;
+        let (lines, receiver) = mpsc::channel(64);
+        let this = Arc::clone(self);
+        tokio::spawn(async move {
+            let mut results = Arc::clone(&verifier).run(subjects);
+            let mut last = Vec::new();
+            while let Some(verified) = results.recv().await {
+                if let Some(of) = digests.get(&verified.profile) {
+                    last.push((LastVerified::new(of.clone(), &verified), verified.clone()));
+                }
+                // Whoever asked may have gone; the results are still worth keeping.
+                drop(lines.send(VerifyLine::Verified(verified)).await);
+            }
+            if let Err(error) = this.store.record_verified(last).await {
+                tracing::error!(%error, "the results of a verification could not be kept");
+                return;
+            }
+            drop(lines.send(VerifyLine::Requests(verifier.requests())).await);
+        });
+        Ok(receiver)
+    }
+
+    /// What the verifier last said of each profile, in short.
+    pub(super) async fn last_verified(&self) -> Result<LastVerifiedList, Problem> {
+        Ok(LastVerifiedList { profiles: self.store.last_verified().await? })
+    }
+
+    /// What the verifier last said of a profile.
+    pub(super) async fn verified(&self, name: &ProfileName) -> Result<Verified, Problem> {
+        self.store.verified(name).await?.ok_or_else(|| {
+            Problem::not_found(format!("`{name}` was never verified")).remedy("mailwright verify ENV PROFILE")
+        })
+    }
+
+    async fn subjects(
+        &self,
+        profiles: BTreeMap<ProfileName, StoredProfile>,
+        sent: &BTreeMap<Digest, String>,
+        may_apply: bool,
+    ) -> Result<Vec<Subject>, Problem> {
+        let state = self.state();
+        let named: BTreeSet<Digest> = profiles.values().flat_map(|stored| stored.secrets.values().cloned()).collect();
+        let records: BTreeMap<Digest, SecretRecord> = self
+            .store
+            .secrets(named.into_iter().collect())
+            .await?
+            .into_iter()
+            .map(|record| (record.digest.clone(), record))
+            .collect();
+        let visited: BTreeSet<Destination> =
+            state.live_stored().map(|(_, stored)| stored.profile.provider.destination()).collect();
+        let mut subjects = Vec::new();
+        for (name, stored) in profiles {
+            let named = stored.profile.provider.secret().map(|(reference, _)| reference);
+            if !stored.secrets.keys().eq(named) {
+                return Err(Problem::malformed(format!("the secrets of `{name}` are not exactly those that its provider names")));
+            }
+            let destination = stored.profile.provider.destination();
+            let is_visited = visited.contains(&destination);
+            let contact = may_apply || is_visited || is_microsofts(&stored.profile.provider);
+            let secret = match stored.secrets.values().next() {
+                None => Opened::None,
+                Some(digest) => {
+                    let accepted = records.get(digest).map(|record| &record.destination);
+                    self.open(digest, accepted, &destination, sent, may_apply).await?
+                }
+            };
+            let refused = (!contact).then(|| {
+                "the service contacts only hosts that live profiles name, unless the token may apply (role `deployer`)".to_owned()
+            });
+            subjects.push(Subject { name, profile: stored.profile, secret, refused });
+        }
+        Ok(subjects)
+    }
+
+    /// Opens a secret for the one place that it may be used for.
+    async fn open(
+        &self,
+        digest: &Digest,
+        accepted: Option<&Destination>,
+        destination: &Destination,
+        sent: &BTreeMap<Digest, String>,
+        may_apply: bool,
+    ) -> Result<Opened, Problem> {
+        let unavailable = |why: &str| Ok(Opened::Unavailable(why.to_owned()));
+        let file = match accepted {
+            Some(accepted) if accepted != destination => {
+                return Ok(Opened::Unavailable(format!(
+                    "it was accepted for {accepted} and would travel to {destination}; it must be sealed again"
+                )));
+            }
+            Some(_) => self.store.age_file(digest).await?,
+            None if !may_apply => {
+                return unavailable("the service has not accepted it yet, and only a token that may apply (role `deployer`) may have it used");
+            }
+            None => match sent.get(digest) {
+                None => None,
+                Some(text) if text.len() > FILE_LIMIT * 4 / 3 + 4 => return unavailable("its age file is too large"),
+                Some(text) => {
+                    let file = BASE64_STANDARD.decode(text).ok();
+                    file.filter(|file| Digest::of_bytes(file) == *digest)
+                }
+            },
+        };
+        let Some(file) = file else { return unavailable("the service does not have its age file, and it was not sent") };
+        let identity = Arc::clone(&self.identity);
+        let opened = tokio::task::spawn_blocking(move || identity.open(&file)).await.map_err(Problem::internal)?;
+        match opened {
+            Err(error) => Ok(Opened::Unavailable(error.to_string())),
+            Ok(value) => match std::str::from_utf8(value.expose_secret()) {
+                Ok(text) => Ok(Opened::Value(SecretString::from(text))),
+                Err(_) => unavailable("its value is no text"),
+            },
+        }
+    }
+}
+
+/// Whether its hosts are Microsoft's own, which no profile chooses.
+fn is_microsofts(provider: &Provider) -> bool {
+    match provider {
+        Provider::Smtp(_) => false,
+        Provider::MicrosoftGraphDelegate(delegate) => !matches!(delegate.cloud, Cloud::Custom(_)),
+        Provider::MicrosoftGraphDirect(direct) => !matches!(direct.cloud, Cloud::Custom(_)),
+    }
+}
