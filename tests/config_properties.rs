@@ -163,7 +163,11 @@ fn generated_environments_apply_to_an_empty_plan_and_import_to_one() {
         trial.write("secrets/dev/demo-identity.txt", mailwright::secrets::DEMO_IDENTITY);
         for (name, stored) in &profiles {
             let mut profile = stored.profile.clone();
-            profile.from.get_or_insert(mailwright::model::Mailbox { address: "a@example.com".to_owned(), name: None, dkim_selector: None });
+            profile.from.get_or_insert(mailwright::model::Mailbox {
+                address: "a@example.com".to_owned(),
+                name: None,
+                dkim_selector: None,
+            });
             profile.enabled = false;
             // Each has secrets of its own, so that no two destinations share one.
             let text = write::profile(&profile)

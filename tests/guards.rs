@@ -84,7 +84,8 @@ fn an_allowance_lifts_what_it_names_and_no_more() {
     let state = state_of(10, DeleteLimit::default());
     let all = names(10);
     let by_number = |deletes| Allowances { deletes: Some(deletes), ..Allowances::default() };
-    let by_name = |names: &[ProfileName]| Allowances { names: names.iter().cloned().collect(), ..Allowances::default() };
+    let by_name =
+        |names: &[ProfileName]| Allowances { names: names.iter().cloned().collect(), ..Allowances::default() };
     assert_eq!(delete(&state, &all[1..6], &by_number(5)), vec![]);
     assert_eq!(delete(&state, &all[1..6], &by_number(4)).len(), 1);
     assert_eq!(delete(&state, &all[1..6], &by_name(&all[1..6])), vec![]);

@@ -76,7 +76,12 @@ impl Apply {
         }
         environment::attach(&mut planning.planned, &planning.environment, &planning.desired, &planning.state)?;
         let desired = Some(&planning.desired);
-        planning.runtime.block_on(self.gate.pass(context, &planning.client, desired, &mut planning.planned.changeset))?;
+        planning.runtime.block_on(self.gate.pass(
+            context,
+            &planning.client,
+            desired,
+            &mut planning.planned.changeset,
+        ))?;
         // What is only noted changes nothing that is live, so there is nothing to ask about.
         if !planning.planned.plan.is_empty() {
             self.confirm(context, &planning.planned.plan)?;

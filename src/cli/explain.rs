@@ -5,7 +5,9 @@ use crate::{config::suggest, model::Code, verify::Id};
 
 /// A problem code, or a finding of `verify`, at length
 #[derive(Debug, clap::Args)]
-#[command(after_help = "Examples:\n  mailwright explain MW0104\n  mailwright explain GRAPH-REDIRECT-SPA\n  mailwright explain          lists all")]
+#[command(
+    after_help = "Examples:\n  mailwright explain MW0104\n  mailwright explain GRAPH-REDIRECT-SPA\n  mailwright explain          lists all"
+)]
 pub(crate) struct Explain {
     /// The code or the finding's id; all are listed if none is given
     code: Option<String>,

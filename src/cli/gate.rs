@@ -92,8 +92,10 @@ impl Gate {
         let accepted = names.map(|name| environment::profile_name(name.trim())).collect::<Result<BTreeSet<_>, _>>()?;
         let stray = accepted.iter().find(|name| !changeset.changes.iter().any(|change| change.name() == *name));
         match stray {
-            Some(name) => Err(CliError::coded(Code::Usage, format!("`--allow-findings`: the plan does not change `{name}`"))
-                .remedy("Name profiles that the plan sets.")),
+            Some(name) => {
+                Err(CliError::coded(Code::Usage, format!("`--allow-findings`: the plan does not change `{name}`"))
+                    .remedy("Name profiles that the plan sets."))
+            }
             None => Ok(accepted),
         }
     }

@@ -120,7 +120,14 @@ fn difference(
             Some((name.clone(), ProfileState::new(Some(stored.clone()), Some(stored.clone()), changed)))
         })
         .collect();
-    let request =
-        Request { desired: &desired, state: &live, service, source: Source::default(), only: &[], allowances, verified: &BTreeMap::new() };
+    let request = Request {
+        desired: &desired,
+        state: &live,
+        service,
+        source: Source::default(),
+        only: &[],
+        allowances,
+        verified: &BTreeMap::new(),
+    };
     Ok(reconcile::plan(&request)?.plan)
 }

@@ -56,14 +56,17 @@ impl Sandbox {
             return Ok(Exit::Done);
         }
         let scenario: Scenario = match &self.scenario {
-            Some(path) => config::read_document(path).map_err(|report| super::environment::problems(context, &report))?,
+            Some(path) => {
+                config::read_document(path).map_err(|report| super::environment::problems(context, &report))?
+            }
             None => example()?,
         };
         let ports = Ports { https: self.port, smtp: self.smtp_port, smtps: self.smtps_port, dns: self.dns_port };
         context.runtime()?.block_on(async {
-            let running = Running::start(scenario, ports)
-                .await
-                .map_err(|error| CliError::new(error).remedy("Another port: `--port`, `--smtp-port`, `--smtps-port`, `--dns-port`; 0 takes a free one."))?;
+            let running = Running::start(scenario, ports).await.map_err(|error| {
+                CliError::new(error)
+                    .remedy("Another port: `--port`, `--smtp-port`, `--smtps-port`, `--dns-port`; 0 takes a free one.")
+            })?;
             if let Some(path) = &self.ca_file {
                 config::write_atomically(path, running.authority.as_bytes())
                     .map_err(|error| CliError::new(format!("cannot write `{}`: {error}", path.display())))?;
@@ -87,9 +90,11 @@ impl Sandbox {
 
 /// The example as a scenario.
 fn example() -> Result<Scenario, CliError> {
-    let folder = tempfile::tempdir().map_err(|error| CliError::new(format!("cannot make a temporary folder: {error}")))?;
+    let folder =
+        tempfile::tempdir().map_err(|error| CliError::new(format!("cannot make a temporary folder: {error}")))?;
     let path = folder.path().join("example.yaml");
-    std::fs::write(&path, EXAMPLE).map_err(|error| CliError::new(format!("cannot write `{}`: {error}", path.display())))?;
+    std::fs::write(&path, EXAMPLE)
+        .map_err(|error| CliError::new(format!("cannot write `{}`: {error}", path.display())))?;
     config::read_document(&path).map_err(|report| CliError::new(report.human()))
 }
 

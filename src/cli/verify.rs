@@ -29,7 +29,8 @@ use crate::{
 
 /// Check that the mail will leave: registrations, permissions, redirect URIs, credentials, mail servers
 #[derive(Debug, clap::Args)]
-#[command(after_help = "Examples:\n  mailwright verify prod                       the service checks: it can open the secrets\n  \
+#[command(
+    after_help = "Examples:\n  mailwright verify prod                       the service checks: it can open the secrets\n  \
     mailwright verify prod invoices --local      this machine checks, with your own identity\n  \
     mailwright verify prod --manifest app.json   an exported registration, without any network\n  \
     mailwright verify prod --format junit > report.xml\n  \
@@ -38,7 +39,8 @@ use crate::{
     3 with a reader's token (MAILWRIGHT_READER_TOKEN, or --sign-in CLIENT) · 4 a probe.\n\
     What it could not see is `unknown`, never clean, and says what would decide it.\n\n\
     Exit code: 0 clean, 1 could not run, 3 findings of severity error (or warning, with --fail-on warning).\n\
-    `mailwright explain GRAPH-REDIRECT-SPA` tells more about a finding.")]
+    `mailwright explain GRAPH-REDIRECT-SPA` tells more about a finding."
+)]
 pub(crate) struct Verify {
     /// The environment
     environment: String,
@@ -143,7 +145,10 @@ impl Verify {
         for text in &self.profiles {
             let name = environment::profile_name(text)?;
             let (name, profile) = desired.profiles.get_key_value(&name).ok_or_else(|| {
-                let error = CliError::coded(Code::NotFound, format!("the environment `{}` has no profile `{name}`", desired.environment));
+                let error = CliError::coded(
+                    Code::NotFound,
+                    format!("the environment `{}` has no profile `{name}`", desired.environment),
+                );
                 match suggest::nearest(text, desired.profiles.keys().map(ProfileName::as_str)) {
                     Some(meant) => error.remedy(format!("Did you mean `{meant}`?")),
                     None => error,
@@ -203,11 +208,17 @@ impl Verify {
             if let Some(application) = found {
                 verifier.add_manifest(client, application);
                 let secret = Opened::None;
-                subjects.push(Subject { name: (*name).clone(), profile: profile.stored.profile.clone(), secret, refused: None });
+                subjects.push(Subject {
+                    name: (*name).clone(),
+                    profile: profile.stored.profile.clone(),
+                    secret,
+                    refused: None,
+                });
             }
         }
         if subjects.is_empty() {
-            let error = CliError::coded(Code::NotFound, "no profile's client is in what was exported; nothing was checked");
+            let error =
+                CliError::coded(Code::NotFound, "no profile's client is in what was exported; nothing was checked");
             return Err(match why {
                 Some(why) => error.detail(why),
                 None => error,
@@ -233,7 +244,11 @@ impl Verify {
             }
         }
         // Without any identity the anonymous checks are still worth making; each finding says what is missing.
-        let identities = if files.is_empty() { Ok(Identities::default()) } else { self.identities.load(files.values().map(Vec::as_slice)) };
+        let identities = if files.is_empty() {
+            Ok(Identities::default())
+        } else {
+            self.identities.load(files.values().map(Vec::as_slice))
+        };
         if !self.identities.is_empty()
             && let Err(error) = identities
         {
@@ -241,7 +256,9 @@ impl Verify {
         }
         let open = |profile: &DesiredProfile| {
             let Some((reference, _)) = profile.stored.profile.provider.secret() else { return Opened::None };
-            let Some(file) = files.get(reference) else { return Opened::Unavailable("its age file cannot be read".to_owned()) };
+            let Some(file) = files.get(reference) else {
+                return Opened::Unavailable("its age file cannot be read".to_owned());
+            };
             match &identities {
                 Err(error) => Opened::Unavailable(error.message.clone()),
                 Ok(identities) => match secrets::open(file, identities.iter()) {
@@ -344,7 +361,11 @@ impl Verify {
         profiles: &BTreeMap<&ProfileName, &DesiredProfile>,
     ) -> Result<Report, CliError> {
         let client = environment.client(context, &self.service).map_err(|error| {
-            if error.code == Some(Code::TokenMissing) { error.detail("or check from this machine, with `--local`") } else { error }
+            if error.code == Some(Code::TokenMissing) {
+                error.detail("or check from this machine, with `--local`")
+            } else {
+                error
+            }
         })?;
         let options = self.options(context, desired)?;
         let reader = self.reader_token(context, profiles, &options)?;

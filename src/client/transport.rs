@@ -68,7 +68,12 @@ impl Transport {
         &self.address
     }
 
-    fn request(&self, method: Method, path: &str, body: Option<Vec<u8>>) -> Result<reqwest::RequestBuilder, ClientError> {
+    fn request(
+        &self,
+        method: Method,
+        path: &str,
+        body: Option<Vec<u8>>,
+    ) -> Result<reqwest::RequestBuilder, ClientError> {
         let url = self
             .base
             .join(path.trim_start_matches('/'))
@@ -125,7 +130,10 @@ impl Transport {
                 each(&line).map_err(|error| ClientError::unreadable(&error))?;
             }
             if rest.len() > ANSWER_LIMIT {
-                return Err(ClientError::new(Code::IncompleteAnswer, "a line of the service's answer is larger than any can be"));
+                return Err(ClientError::new(
+                    Code::IncompleteAnswer,
+                    "a line of the service's answer is larger than any can be",
+                ));
             }
         }
         Ok(())

@@ -98,15 +98,8 @@ impl Certificate {
         let mut header = Header::new(Algorithm::PS256);
         header.x5t_s256 = Some(self.thumbprint());
         let now = now.as_second();
-        let claims = Claims {
-            aud: endpoint,
-            iss: client,
-            sub: client,
-            jti: id.to_string(),
-            nbf: now,
-            iat: now,
-            exp: now + 600,
-        };
+        let claims =
+            Claims { aud: endpoint, iss: client, sub: client, jti: id.to_string(), nbf: now, iat: now, exp: now + 600 };
         jsonwebtoken::encode(&header, &claims, &self.key()?)
             .map(SecretString::from)
             .map_err(|_| CertificateError::NotSigned)

@@ -254,7 +254,7 @@ pub enum GraphError {
     /// Graph says no, or that there is no such thing.
     #[error("Graph answered HTTP {status} {code}")]
     Refused {
-        /// The HTTP status.
+        /// The HTTP status; 0 if nobody asked, for want of a token.
         status: u16,
         /// Graph's code; the innermost is the most telling, the outer one the most stable, so it is the outer.
         code: String,
@@ -280,7 +280,7 @@ impl GraphError {
 
     /// Whether the caller may not read it.
     pub fn is_denied(&self) -> bool {
-        matches!(self, Self::Refused { status: 401 | 403, .. })
+        matches!(self, Self::Refused { status: 0 | 401 | 403, .. })
     }
 
     /// Whether there is no such thing.

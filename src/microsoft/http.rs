@@ -39,12 +39,7 @@ pub struct Options {
 
 impl Default for Options {
     fn default() -> Self {
-        Self {
-            authorities: None,
-            connections: 8,
-            timeout: Duration::from_secs(20),
-            patience: Duration::from_secs(60),
-        }
+        Self { authorities: None, connections: 8, timeout: Duration::from_secs(20), patience: Duration::from_secs(60) }
     }
 }
 
@@ -171,13 +166,7 @@ impl Request {
 
     /// Posts a JSON document. Tried again only where that is safe: see [`Request::only_once`].
     pub fn post_json(url: Url, body: &Value) -> Self {
-        Self {
-            method: Method::POST,
-            url,
-            bearer: None,
-            body: Body::Json(body.to_string().into_bytes()),
-            again: true,
-        }
+        Self { method: Method::POST, url, bearer: None, body: Body::Json(body.to_string().into_bytes()), again: true }
     }
 
     /// Posts a form that is encoded already. It may hold secrets.
@@ -289,7 +278,8 @@ impl Http {
         };
         let mut response = sending.send().await.map_err(|error| self.failed(&error, host))?;
         let status = response.status().as_u16();
-        let heading = |name: &str| response.headers().get(name).and_then(|value| value.to_str().ok()).map(str::to_owned);
+        let heading =
+            |name: &str| response.headers().get(name).and_then(|value| value.to_str().ok()).map(str::to_owned);
         let date = heading("date").and_then(|text| http_date(&text));
         let retry_after = heading("retry-after").and_then(|text| retry_after(&text, date));
         let request_id = heading("request-id").or_else(|| heading("x-ms-request-id"));

@@ -121,7 +121,9 @@ impl Names {
 /// Source: the alternatives that Microsoft lists for the requests that `name` is for.
 pub fn broader(name: &str) -> &'static [&'static str] {
     match name {
-        "User.ReadBasic.All" => &["User.Read.All", "User.ReadWrite.All", "Directory.Read.All", "Directory.ReadWrite.All"],
+        "User.ReadBasic.All" => {
+            &["User.Read.All", "User.ReadWrite.All", "Directory.Read.All", "Directory.ReadWrite.All"]
+        }
         "User.Read.All" => &["User.ReadWrite.All", "Directory.Read.All", "Directory.ReadWrite.All"],
         "Group.Read.All" => &["Group.ReadWrite.All", "Directory.Read.All", "Directory.ReadWrite.All"],
         "OrgContact.Read.All" => &["Directory.Read.All", "Directory.ReadWrite.All"],

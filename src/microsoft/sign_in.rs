@@ -107,6 +107,8 @@ impl Refusal {
     /// The text's first line, cut, and without the proof should a strange server have sent it back.
     fn tidy(mut self, proof: Option<&SecretString>) -> Self {
         let mut text = self.error_description.lines().next().unwrap_or_default().to_owned();
+        // What follows is for Microsoft's support, and another each time.
+        text.truncate(text.find(" Trace ID:").unwrap_or(text.len()));
         // Codes may stand in the text alone.
         if self.error_codes.is_empty()
             && let Some(code) = text.strip_prefix("AADSTS").and_then(|rest| rest.split(':').next()?.parse().ok())
@@ -157,7 +159,11 @@ impl SignIn {
             return Err(refused(&answer, None));
         }
         let discovery: Discovery = answer.read().ok_or(SignInError::Unknown(answer.status))?;
-        if discovery.issuer.is_empty() { Err(SignInError::Unknown(answer.status)) } else { Ok((discovery, answer.date)) }
+        if discovery.issuer.is_empty() {
+            Err(SignInError::Unknown(answer.status))
+        } else {
+            Ok((discovery, answer.date))
+        }
     }
 
     /// A fresh token for the application itself.
@@ -170,7 +176,8 @@ impl SignIn {
         now: Timestamp,
     ) -> Result<Token, SignInError> {
         let endpoint = self.url(tenant, "oauth2/v2.0/token").ok_or(SignInError::Unknown(0))?;
-        let mut entra = Entra::new(ClientId::new(client.to_owned())).set_token_uri(TokenUrl::from_url(endpoint.clone()));
+        let mut entra =
+            Entra::new(ClientId::new(client.to_owned())).set_token_uri(TokenUrl::from_url(endpoint.clone()));
         entra = entra.set_auth_type(oauth2::AuthType::RequestBody);
         let assertion = match proof {
             Proof::Secret(secret) => {
@@ -206,7 +213,8 @@ impl SignIn {
         let url = self.url(tenant, "oauth2/v2.0/devicecode").ok_or(SignInError::Unknown(0))?;
         let entra = Entra::new(ClientId::new(client.to_owned()))
             .set_device_authorization_url(DeviceAuthorizationUrl::from_url(url));
-        let request = entra.exchange_device_code().add_scopes(scope.split(' ').map(|scope| Scope::new(scope.to_owned())));
+        let request =
+            entra.exchange_device_code().add_scopes(scope.split(' ').map(|scope| Scope::new(scope.to_owned())));
         request.request_async(self).await.map_err(|error| failed(error, None))
     }
 
@@ -219,10 +227,7 @@ impl SignIn {
     ) -> Result<Token, SignInError> {
         let url = self.url(tenant, "oauth2/v2.0/token").ok_or(SignInError::Unknown(0))?;
         let entra = Entra::new(ClientId::new(client.to_owned())).set_token_uri(TokenUrl::from_url(url));
-        let wait = entra
-            .exchange_device_access_token(begun)
-            .request_async(self, tokio::time::sleep, None)
-            .await;
+        let wait = entra.exchange_device_access_token(begun).request_async(self, tokio::time::sleep, None).await;
         wait.map(|token| Self::token(&token)).map_err(|error| match error {
             RequestTokenError::ServerResponse(no) => SignInError::Refused(Refusal {
                 error: no.error().to_string(),
@@ -234,9 +239,7 @@ impl SignIn {
         })
     }
 
-    fn token(
-        token: &oauth2::StandardTokenResponse<oauth2::EmptyExtraTokenFields, BasicTokenType>,
-    ) -> Token {
+    fn token(token: &oauth2::StandardTokenResponse<oauth2::EmptyExtraTokenFields, BasicTokenType>) -> Token {
         Token { value: token.access_token().secret().clone().into(), expires_in: token.expires_in() }
     }
 }

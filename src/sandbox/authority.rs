@@ -1,6 +1,8 @@
 //! The sandbox's own certificate authority. It is made anew at each start, and its key is never written.
 
-use rcgen::{BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair, KeyUsagePurpose};
+use rcgen::{
+    BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair, KeyUsagePurpose,
+};
 use rustls::pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
 
 /// A certificate authority and a server's certificate that it signed.
@@ -34,7 +36,9 @@ impl Authority {
         let tls = rustls::ServerConfig::builder_with_provider(provider)
             .with_safe_default_protocol_versions()
             .and_then(|builder| {
-                builder.with_no_client_auth().with_single_cert(vec![signed.der().clone(), certificate.der().clone()], private)
+                builder
+                    .with_no_client_auth()
+                    .with_single_cert(vec![signed.der().clone(), certificate.der().clone()], private)
             })
             .map_err(|error| format!("cannot use the certificate: {error}"))?;
         Ok(Self { pem: certificate.pem(), tls })

@@ -33,7 +33,8 @@ fn answer(sandbox: &Sandbox, question: &[u8]) -> Option<Vec<u8>> {
         Some(texts) if query.query_type() == RecordType::TXT => {
             for text in texts {
                 // A text is carried in parts of at most 255 bytes.
-                let parts = text.as_bytes().chunks(255).map(|part| String::from_utf8_lossy(part).into_owned()).collect();
+                let parts =
+                    text.as_bytes().chunks(255).map(|part| String::from_utf8_lossy(part).into_owned()).collect();
                 message.add_answer(Record::from_rdata(query.name().clone(), 60, RData::TXT(TXT::new(parts))));
             }
         }

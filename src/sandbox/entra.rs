@@ -18,7 +18,10 @@ use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
 use uuid::Uuid;
 
-use super::{Sandbox, scenario::{Application, Tenant}};
+use super::{
+    Sandbox,
+    scenario::{Application, Tenant},
+};
 
 type Fields = HashMap<String, String>;
 
@@ -39,11 +42,31 @@ impl No {
     /// The no for a code alone, as a fault orders it.
     pub(super) fn of(code: u32) -> Self {
         let (status, error, text) = match code {
-            7_000_215 => (401, "invalid_client", "Invalid client secret provided. Ensure the secret being sent in the request is the client secret value, not the client secret ID, for a secret added to app."),
-            7_000_222 => (401, "invalid_client", "The provided client secret keys are expired. Visit the Azure portal to create new keys for your app."),
-            700_016 => (400, "unauthorized_client", "Application was not found in the directory. This can happen if the application has not been installed by the administrator of the tenant or consented to by any user in the tenant."),
-            90_002 => (400, "invalid_request", "Tenant not found. Check to make sure you have the correct tenant ID and are signing into the correct cloud."),
-            53_003 => (400, "invalid_grant", "Access has been blocked by Conditional Access policies. The access policy does not allow token issuance."),
+            7_000_215 => (
+                401,
+                "invalid_client",
+                "Invalid client secret provided. Ensure the secret being sent in the request is the client secret value, not the client secret ID, for a secret added to app.",
+            ),
+            7_000_222 => (
+                401,
+                "invalid_client",
+                "The provided client secret keys are expired. Visit the Azure portal to create new keys for your app.",
+            ),
+            700_016 => (
+                400,
+                "unauthorized_client",
+                "Application was not found in the directory. This can happen if the application has not been installed by the administrator of the tenant or consented to by any user in the tenant.",
+            ),
+            90_002 => (
+                400,
+                "invalid_request",
+                "Tenant not found. Check to make sure you have the correct tenant ID and are signing into the correct cloud.",
+            ),
+            53_003 => (
+                400,
+                "invalid_grant",
+                "Access has been blocked by Conditional Access policies. The access policy does not allow token issuance.",
+            ),
             500_011 => (400, "invalid_resource", "The resource principal was not found in the tenant."),
             _ => (400, "invalid_request", "The request is refused."),
         };
@@ -150,7 +173,8 @@ pub(super) async fn authorize(
     let field = |key: &str| query.get(key).map_or("", String::as_str);
     // What Entra says here it says on a page, not to the application.
     let page = |code: u32, text: &str| {
-        Html(format!("<!DOCTYPE html><title>Sign in to your account</title><p>AADSTS{code}: {text}</p>")).into_response()
+        Html(format!("<!DOCTYPE html><title>Sign in to your account</title><p>AADSTS{code}: {text}</p>"))
+            .into_response()
     };
     let scenario = sandbox.scenario();
     let Some(tenant) = scenario.tenant(&name) else { return page(90_002, "Tenant not found.") };
@@ -163,7 +187,10 @@ pub(super) async fn authorize(
         return page(900_971, "No reply address provided.");
     }
     if !all.iter().any(|uris| uris.iter().any(|uri| same_redirect(uri, redirect))) {
-        return page(50_011, "The redirect URI specified in the request does not match the redirect URIs configured for the application.");
+        return page(
+            50_011,
+            "The redirect URI specified in the request does not match the redirect URIs configured for the application.",
+        );
     }
     let back = |pairs: &[(&str, &str)]| {
         let Ok(mut url) = reqwest::Url::parse(redirect) else { return page(50_011, "The redirect URI is no address.") };
@@ -185,7 +212,9 @@ pub(super) async fn authorize(
     let Some(user) = user.filter(|user| user.enabled) else {
         return page(50_034, "The user account does not exist in the directory.");
     };
-    if application.assignment_required && !application.assigned.iter().any(|assigned| assigned.eq_ignore_ascii_case(&user.name)) {
+    if application.assignment_required
+        && !application.assigned.iter().any(|assigned| assigned.eq_ignore_ascii_case(&user.name))
+    {
         return page(50_105, "The signed in user is not assigned to a role for the application.");
     }
     let scopes = match consented(&sandbox, tenant, &application, &user.name, field("scope")) {
@@ -193,12 +222,21 @@ pub(super) async fn authorize(
         Err(_) => {
             return back(&[
                 ("error", "consent_required"),
-                ("error_description", "AADSTS65001: The user or administrator has not consented to use the application."),
+                (
+                    "error_description",
+                    "AADSTS65001: The user or administrator has not consented to use the application.",
+                ),
             ]);
         }
     };
     if field("code_challenge").is_empty() && application.redirects.spa.iter().any(|uri| same_redirect(uri, redirect)) {
-        return back(&[("error", "invalid_request"), ("error_description", "AADSTS9002325: Proof Key for Code Exchange is required for cross-origin authorization code redemption.")]);
+        return back(&[
+            ("error", "invalid_request"),
+            (
+                "error_description",
+                "AADSTS9002325: Proof Key for Code Exchange is required for cross-origin authorization code redemption.",
+            ),
+        ]);
     }
     let code = format!("0.{}", Uuid::now_v7().simple());
     sandbox.agreements.lock().await.insert(
@@ -227,13 +265,26 @@ fn same_redirect(registered: &str, asked: &str) -> bool {
 }
 
 /// The scopes of Graph that are asked for, if they are consented to.
-fn consented(sandbox: &Sandbox, tenant: &Tenant, application: &Application, user: &str, asked: &str) -> Result<Vec<String>, No> {
+fn consented(
+    sandbox: &Sandbox,
+    tenant: &Tenant,
+    application: &Application,
+    user: &str,
+    asked: &str,
+) -> Result<Vec<String>, No> {
     let resource = format!("{}/", sandbox.address());
-    let by_user = application.consented_by.iter().filter(|(name, _)| name.eq_ignore_ascii_case(user)).flat_map(|(_, scopes)| scopes);
+    let by_user = application
+        .consented_by
+        .iter()
+        .filter(|(name, _)| name.eq_ignore_ascii_case(user))
+        .flat_map(|(_, scopes)| scopes);
     let has: Vec<&String> = application.consented.iter().chain(by_user).collect();
     let mut granted = Vec::new();
     for scope in asked.split_whitespace() {
-        let scope = scope.strip_prefix(&resource).or_else(|| scope.strip_prefix("https://graph.microsoft.com/")).unwrap_or(scope);
+        let scope = scope
+            .strip_prefix(&resource)
+            .or_else(|| scope.strip_prefix("https://graph.microsoft.com/"))
+            .unwrap_or(scope);
         if scope == ".default" {
             granted.extend(has.iter().map(|scope| (*scope).clone()));
         } else if ["openid", "profile", "email", "offline_access"].contains(&scope) {
@@ -241,7 +292,15 @@ fn consented(sandbox: &Sandbox, tenant: &Tenant, application: &Application, user
         } else if has.iter().any(|consented| consented.eq_ignore_ascii_case(scope)) {
             granted.push(scope.to_owned());
         } else {
-            return Err(no(400, "invalid_grant", 65_001, format!("The user or administrator has not consented to use the application with ID '{}' named '{}'. Send an interactive authorization request for this user and resource.", application.client, application.name)));
+            return Err(no(
+                400,
+                "invalid_grant",
+                65_001,
+                format!(
+                    "The user or administrator has not consented to use the application with ID '{}' named '{}'. Send an interactive authorization request for this user and resource.",
+                    application.client, application.name
+                ),
+            ));
         }
     }
     let _ = tenant;
@@ -256,7 +315,9 @@ pub(super) async fn admin_consent(
     uri: axum::http::Uri,
     Query(query): Query<Fields>,
 ) -> Response {
-    let page = |text: String| Html(format!("<!DOCTYPE html><title>Permissions requested</title><p>{text}</p>")).into_response();
+    let page = |text: String| {
+        Html(format!("<!DOCTYPE html><title>Permissions requested</title><p>{text}</p>")).into_response()
+    };
     let field = |key: &str| query.get(key).map_or("", String::as_str);
     if uri.path().ends_with("/v2.0/adminconsent") && field("scope").is_empty() {
         return page("AADSTS900144: The request body must contain the following parameter: 'scope'.".to_owned());
@@ -278,7 +339,10 @@ pub(super) async fn admin_consent(
         return page("AADSTS700016: Application was not found in the directory.".to_owned());
     };
     if let Ok(mut back) = reqwest::Url::parse(field("redirect_uri")) {
-        back.query_pairs_mut().append_pair("admin_consent", "True").append_pair("tenant", &name).append_pair("state", field("state"));
+        back.query_pairs_mut()
+            .append_pair("admin_consent", "True")
+            .append_pair("tenant", &name)
+            .append_pair("state", field("state"));
         return Redirect::to(back.as_str()).into_response();
     }
     page(format!("{application} has the permissions that it requests."))
@@ -294,7 +358,8 @@ pub(super) async fn device_code(
     let scenario = sandbox.scenario();
     let Some(tenant) = scenario.tenant(&name) else { return No::of(90_002).answer(&sandbox) };
     let Some(application) = tenant.application(field("client_id")) else { return No::of(700_016).answer(&sandbox) };
-    let (device, user_code) = (format!("DAQ{}", Uuid::now_v7().simple()), Uuid::now_v7().simple().to_string()[20..28].to_uppercase());
+    let (device, user_code) =
+        (format!("DAQ{}", Uuid::now_v7().simple()), Uuid::now_v7().simple().to_string()[20..28].to_uppercase());
     sandbox.devices.lock().await.insert(
         device.clone(),
         Device {
@@ -347,23 +412,43 @@ async fn issue(sandbox: &Sandbox, name: &str, headers: &HeaderMap, form: &Fields
     let field = |key: &str| form.get(key).map_or("", String::as_str);
     let grant = field("grant_type");
     if grant.is_empty() {
-        return Err(no(400, "invalid_request", 900_144, "The request body must contain the following parameter: 'grant_type'."));
+        return Err(no(
+            400,
+            "invalid_request",
+            900_144,
+            "The request body must contain the following parameter: 'grant_type'.",
+        ));
     }
     let tenant = scenario
         .tenant(name)
         .ok_or_else(|| no(400, "invalid_request", 90_002, format!("Tenant '{name}' not found. Check to make sure you have the correct tenant ID and are signing into the correct cloud.")))?;
     let (client, basic_secret) = basic(headers).unwrap_or_else(|| (field("client_id").to_owned(), None));
     if client.is_empty() {
-        return Err(no(400, "invalid_request", 900_144, "The request body must contain the following parameter: 'client_id'."));
+        return Err(no(
+            400,
+            "invalid_request",
+            900_144,
+            "The request body must contain the following parameter: 'client_id'.",
+        ));
     }
     if client.parse::<Uuid>().map_or(true, |id| id.is_nil()) {
-        return Err(no(400, "unauthorized_client", 700_038, format!("{client} is not a valid application identifier.")));
+        return Err(no(
+            400,
+            "unauthorized_client",
+            700_038,
+            format!("{client} is not a valid application identifier."),
+        ));
     }
     let application = tenant.application(&client).filter(|application| !application.not_installed).ok_or_else(|| {
         no(400, "unauthorized_client", 700_016, format!("Application with identifier '{client}' was not found in the directory '{name}'. This can happen if the application has not been installed by the administrator of the tenant or consented to by any user in the tenant. You may have sent your authentication request to the wrong tenant."))
     })?;
     if application.disabled {
-        return Err(no(401, "invalid_client", 7_000_112, format!("Application '{client}'({}) is disabled.", application.name)));
+        return Err(no(
+            401,
+            "invalid_client",
+            7_000_112,
+            format!("Application '{client}'({}) is disabled.", application.name),
+        ));
     }
     let secret = basic_secret.or_else(|| form.get("client_secret").cloned());
     let proved = prove(sandbox, tenant, &application, secret.as_deref(), form)?;
@@ -372,7 +457,12 @@ async fn issue(sandbox: &Sandbox, name: &str, headers: &HeaderMap, form: &Fields
         "authorization_code" => authorization_code(sandbox, tenant, &application, proved, headers, form).await,
         "refresh_token" => refresh(sandbox, tenant, &application, proved, form).await,
         "urn:ietf:params:oauth:grant-type:device_code" => device(sandbox, tenant, &application, form).await,
-        other => Err(no(400, "unsupported_grant_type", 70_003, format!("The app requested an unsupported grant type '{other}'."))),
+        other => Err(no(
+            400,
+            "unsupported_grant_type",
+            70_003,
+            format!("The app requested an unsupported grant type '{other}'."),
+        )),
     }
 }
 
@@ -391,52 +481,117 @@ enum Proved {
     Assertion,
 }
 
-fn prove(sandbox: &Sandbox, tenant: &Tenant, application: &Application, secret: Option<&str>, form: &Fields) -> Result<Proved, No> {
+fn prove(
+    sandbox: &Sandbox,
+    tenant: &Tenant,
+    application: &Application,
+    secret: Option<&str>,
+    form: &Fields,
+) -> Result<Proved, No> {
     if let Some(secret) = secret {
         let now = sandbox.now();
         let known = application.secrets.iter().find(|known| known.value == secret);
         return match known {
             Some(known) if known.expires.is_none_or(|expires| expires > now) => Ok(Proved::Secret),
-            Some(_) => Err(no(401, "invalid_client", 7_000_222, format!("The provided client secret keys for app '{}' are expired. Visit the Azure portal to create new keys for your app: https://aka.ms/NewClientSecret, or consider using certificate credentials for added security: https://aka.ms/certCreds.", application.client))),
-            None => Err(no(401, "invalid_client", 7_000_215, format!("Invalid client secret provided. Ensure the secret being sent in the request is the client secret value, not the client secret ID, for a secret added to app '{}'.", application.client))),
+            Some(_) => Err(no(
+                401,
+                "invalid_client",
+                7_000_222,
+                format!(
+                    "The provided client secret keys for app '{}' are expired. Visit the Azure portal to create new keys for your app: https://aka.ms/NewClientSecret, or consider using certificate credentials for added security: https://aka.ms/certCreds.",
+                    application.client
+                ),
+            )),
+            None => Err(no(
+                401,
+                "invalid_client",
+                7_000_215,
+                format!(
+                    "Invalid client secret provided. Ensure the secret being sent in the request is the client secret value, not the client secret ID, for a secret added to app '{}'.",
+                    application.client
+                ),
+            )),
         };
     }
     let Some(assertion) = form.get("client_assertion") else { return Ok(Proved::Nothing) };
-    if form.get("client_assertion_type").map(String::as_str) != Some("urn:ietf:params:oauth:client-assertion-type:jwt-bearer") {
-        return Err(no(400, "invalid_request", 900_144, "The request body must contain the following parameter: 'client_assertion_type'."));
+    if form.get("client_assertion_type").map(String::as_str)
+        != Some("urn:ietf:params:oauth:client-assertion-type:jwt-bearer")
+    {
+        return Err(no(
+            400,
+            "invalid_request",
+            900_144,
+            "The request body must contain the following parameter: 'client_assertion_type'.",
+        ));
     }
-    let header = jsonwebtoken::decode_header(assertion).map_err(|_| no(401, "invalid_client", 50_027, "JWT token is invalid or malformed."))?;
-    let certificate = application.certificates.iter().filter_map(|known| CertificateDer::from_pem_slice(known.pem.as_bytes()).ok()).find(|der| {
-        let sha256 = BASE64_URL_SAFE_NO_PAD.encode(Sha256::digest(der.as_ref()));
-        let sha1 = BASE64_URL_SAFE_NO_PAD.encode(aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA1_FOR_LEGACY_USE_ONLY, der.as_ref()));
-        header.x5t_s256.as_deref() == Some(&sha256) || header.x5t.as_deref() == Some(&sha1)
-    });
+    let header = jsonwebtoken::decode_header(assertion)
+        .map_err(|_| no(401, "invalid_client", 50_027, "JWT token is invalid or malformed."))?;
+    let certificate = application
+        .certificates
+        .iter()
+        .filter_map(|known| CertificateDer::from_pem_slice(known.pem.as_bytes()).ok())
+        .find(|der| {
+            let sha256 = BASE64_URL_SAFE_NO_PAD.encode(Sha256::digest(der.as_ref()));
+            let sha1 = BASE64_URL_SAFE_NO_PAD
+                .encode(aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA1_FOR_LEGACY_USE_ONLY, der.as_ref()));
+            header.x5t_s256.as_deref() == Some(&sha256) || header.x5t.as_deref() == Some(&sha1)
+        });
     match certificate {
         Some(der) => by_certificate(sandbox, tenant, application, assertion, header.alg, der.as_ref()),
-        None if header.x5t_s256.is_some() || header.x5t.is_some() => Err(no(401, "invalid_client", 700_027, format!("The certificate with identifier used to sign the client assertion is not registered on application. [Reason - The key was not found., Please visit the Azure Portal to see application with ID '{}'.]", application.client))),
+        None if header.x5t_s256.is_some() || header.x5t.is_some() => Err(no(
+            401,
+            "invalid_client",
+            700_027,
+            format!(
+                "The certificate with identifier used to sign the client assertion is not registered on application. [Reason - The key was not found., Please visit the Azure Portal to see application with ID '{}'.]",
+                application.client
+            ),
+        )),
         None => by_federation(sandbox, application, assertion),
     }
 }
 
-fn by_certificate(sandbox: &Sandbox, tenant: &Tenant, application: &Application, assertion: &str, algorithm: Algorithm, der: &[u8]) -> Result<Proved, No> {
-    let wrong = |text: &str| no(401, "invalid_client", 700_027, format!("Client assertion failed signature validation. {text}"));
-    let (_, certificate) = x509_parser::parse_x509_certificate(der).map_err(|_| wrong("The certificate cannot be read."))?;
+fn by_certificate(
+    sandbox: &Sandbox,
+    tenant: &Tenant,
+    application: &Application,
+    assertion: &str,
+    algorithm: Algorithm,
+    der: &[u8],
+) -> Result<Proved, No> {
+    let wrong = |text: &str| {
+        no(401, "invalid_client", 700_027, format!("Client assertion failed signature validation. {text}"))
+    };
+    let (_, certificate) =
+        x509_parser::parse_x509_certificate(der).map_err(|_| wrong("The certificate cannot be read."))?;
     let key = DecodingKey::from_rsa_der(&certificate.public_key().subject_public_key.data);
     if !matches!(algorithm, Algorithm::PS256 | Algorithm::RS256) {
-        return Err(no(401, "invalid_client", 5_002_723, "Invalid JWT token. Unsupported key for the signing algorithm."));
+        return Err(no(
+            401,
+            "invalid_client",
+            5_002_723,
+            "Invalid JWT token. Unsupported key for the signing algorithm.",
+        ));
     }
     let mut validation = Validation::new(algorithm);
     validation.validate_exp = false;
     validation.validate_aud = false;
-    let data = jsonwebtoken::decode::<Value>(assertion, &key, &validation).map_err(|_| wrong("The signature is invalid."))?;
+    let data =
+        jsonwebtoken::decode::<Value>(assertion, &key, &validation).map_err(|_| wrong("The signature is invalid."))?;
     let claims = data.claims;
     let client = application.client.to_string();
     if claims["iss"] != json!(client) || claims["sub"] != json!(client) {
-        return Err(no(401, "invalid_client", 700_021, "Client assertion application identifier doesn't match 'client_id' parameter."));
+        return Err(no(
+            401,
+            "invalid_client",
+            700_021,
+            "Client assertion application identifier doesn't match 'client_id' parameter.",
+        ));
     }
     let audience = claims["aud"].as_str().unwrap_or_default();
     let good = [tenant.id.to_string()].into_iter().chain(tenant.domains.iter().cloned()).any(|name| {
-        audience == format!("{}/{name}/oauth2/v2.0/token", sandbox.address()) || audience == format!("{}/{name}/v2.0", sandbox.address())
+        audience == format!("{}/{name}/oauth2/v2.0/token", sandbox.address())
+            || audience == format!("{}/{name}/v2.0", sandbox.address())
     });
     if !good {
         return Err(no(401, "invalid_client", 700_023, "Client assertion audience claim does not match Realm issuer."));
@@ -444,7 +599,16 @@ fn by_certificate(sandbox: &Sandbox, tenant: &Tenant, application: &Application,
     let now = sandbox.now().as_second();
     let time = |key: &str| claims[key].as_i64();
     if time("nbf").is_some_and(|nbf| nbf > now + 300) || time("exp").is_none_or(|exp| exp < now - 300) {
-        return Err(no(401, "invalid_client", 700_024, format!("Client assertion is not within its valid time range. Current time: {}, expiry time of assertion {}.", sandbox.now(), time("exp").unwrap_or_default())));
+        return Err(no(
+            401,
+            "invalid_client",
+            700_024,
+            format!(
+                "Client assertion is not within its valid time range. Current time: {}, expiry time of assertion {}.",
+                sandbox.now(),
+                time("exp").unwrap_or_default()
+            ),
+        ));
     }
     Ok(Proved::Assertion)
 }
@@ -460,33 +624,88 @@ fn by_federation(sandbox: &Sandbox, application: &Application, assertion: &str) 
         other => other.as_str().unwrap_or_default().to_owned(),
     };
     if application.federated.is_empty() {
-        return Err(no(401, "invalid_client", 70_021, format!("No matching federated identity record found for presented assertion. Assertion Issuer: '{issuer}'. Assertion Subject: '{subject}'. Assertion Audience: '{audience}'.")));
+        return Err(no(
+            401,
+            "invalid_client",
+            70_021,
+            format!(
+                "No matching federated identity record found for presented assertion. Assertion Issuer: '{issuer}'. Assertion Subject: '{subject}'. Assertion Audience: '{audience}'."
+            ),
+        ));
     }
     if audience != "api://AzureADTokenExchange" {
-        return Err(no(401, "invalid_client", 700_212, format!("No matching federated identity record found for presented assertion audience '{audience}'.")));
+        return Err(no(
+            401,
+            "invalid_client",
+            700_212,
+            format!("No matching federated identity record found for presented assertion audience '{audience}'."),
+        ));
     }
     if !application.federated.iter().any(|known| known.issuer == issuer) {
-        return Err(no(401, "invalid_client", 700_211, format!("No matching federated identity record found for presented assertion issuer '{issuer}'.")));
+        return Err(no(
+            401,
+            "invalid_client",
+            700_211,
+            format!("No matching federated identity record found for presented assertion issuer '{issuer}'."),
+        ));
     }
     if !application.federated.iter().any(|known| known.issuer == issuer && known.subject == subject) {
-        return Err(no(401, "invalid_client", 700_213, format!("No matching federated identity record found for presented assertion subject '{subject}'. Check your federated identity credential Subject, Audience and Issuer against the presented assertion.")));
+        return Err(no(
+            401,
+            "invalid_client",
+            700_213,
+            format!(
+                "No matching federated identity record found for presented assertion subject '{subject}'. Check your federated identity credential Subject, Audience and Issuer against the presented assertion."
+            ),
+        ));
     }
     Ok(Proved::Assertion)
 }
 
-fn client_credentials(sandbox: &Sandbox, tenant: &Tenant, application: &Application, proved: Proved, scope: &str) -> Result<Value, No> {
+fn client_credentials(
+    sandbox: &Sandbox,
+    tenant: &Tenant,
+    application: &Application,
+    proved: Proved,
+    scope: &str,
+) -> Result<Value, No> {
     if proved == Proved::Nothing {
-        return Err(no(401, "invalid_client", 7_000_216, "'client_assertion', 'client_secret' or 'request' is required for the 'client_credentials' grant type."));
+        return Err(no(
+            401,
+            "invalid_client",
+            7_000_216,
+            "'client_assertion', 'client_secret' or 'request' is required for the 'client_credentials' grant type.",
+        ));
     }
     if scope.is_empty() {
-        return Err(no(400, "invalid_request", 900_144, "The request body must contain the following parameter: 'scope'."));
+        return Err(no(
+            400,
+            "invalid_request",
+            900_144,
+            "The request body must contain the following parameter: 'scope'.",
+        ));
     }
     let Some(resource) = scope.strip_suffix("/.default").filter(|_| !scope.contains(' ')) else {
-        return Err(no(400, "invalid_scope", 1_002_012, format!("The provided value for scope {scope} is not valid. Client credential flows must have a scope value with /.default suffixed to the resource identifier (application ID URI).")));
+        return Err(no(
+            400,
+            "invalid_scope",
+            1_002_012,
+            format!(
+                "The provided value for scope {scope} is not valid. Client credential flows must have a scope value with /.default suffixed to the resource identifier (application ID URI)."
+            ),
+        ));
     };
     let resource = resource.trim_end_matches('/');
     if resource != sandbox.address() && resource != "https://graph.microsoft.com" {
-        return Err(no(400, "invalid_resource", 500_011, format!("The resource principal named {resource} was not found in the tenant named {}. This can happen if the application has not been installed by the administrator of the tenant or consented to by any user in the tenant. You might have sent your authentication request to the wrong tenant.", tenant.domains.first().map_or("", String::as_str))));
+        return Err(no(
+            400,
+            "invalid_resource",
+            500_011,
+            format!(
+                "The resource principal named {resource} was not found in the tenant named {}. This can happen if the application has not been installed by the administrator of the tenant or consented to by any user in the tenant. You might have sent your authentication request to the wrong tenant.",
+                tenant.domains.first().map_or("", String::as_str)
+            ),
+        ));
     }
     let now = sandbox.now().as_second();
     let mut claims = json!({
@@ -507,7 +726,9 @@ fn client_credentials(sandbox: &Sandbox, tenant: &Tenant, application: &Applicat
     if !application.granted.is_empty() {
         claims["roles"] = json!(application.granted);
     }
-    Ok(json!({ "token_type": "Bearer", "expires_in": 3599, "ext_expires_in": 3599, "access_token": sandbox.tokens.sign(&claims) }))
+    Ok(
+        json!({ "token_type": "Bearer", "expires_in": 3599, "ext_expires_in": 3599, "access_token": sandbox.tokens.sign(&claims) }),
+    )
 }
 
 async fn authorization_code(
@@ -524,47 +745,94 @@ async fn authorization_code(
         .filter(|agreement| agreement.client == application.client && agreement.tenant == tenant.id)
         .ok_or_else(|| no(400, "invalid_grant", 54_005, "OAuth2 Authorization code was already redeemed, please retry with a new valid code or use an existing refresh token."))?;
     if agreement.redirect != field("redirect_uri") {
-        return Err(no(400, "invalid_client", 500_112, "The reply address does not match the reply address provided when requesting Authorization code."));
+        return Err(no(
+            400,
+            "invalid_client",
+            500_112,
+            "The reply address does not match the reply address provided when requesting Authorization code.",
+        ));
     }
     let on = |uris: &[String]| uris.iter().any(|uri| same_redirect(uri, &agreement.redirect));
     let cross_origin = headers.contains_key(header::ORIGIN);
     if on(&application.redirects.spa) {
         if !cross_origin {
-            return Err(no(400, "invalid_request", 9_002_327, "Tokens issued for the 'Single-Page Application' client-type may only be redeemed via cross-origin requests."));
+            return Err(no(
+                400,
+                "invalid_request",
+                9_002_327,
+                "Tokens issued for the 'Single-Page Application' client-type may only be redeemed via cross-origin requests.",
+            ));
         }
     } else if cross_origin {
-        return Err(no(400, "invalid_request", 9_002_326, "Cross-origin token redemption is permitted only for the 'Single-Page Application' client-type."));
+        return Err(no(
+            400,
+            "invalid_request",
+            9_002_326,
+            "Cross-origin token redemption is permitted only for the 'Single-Page Application' client-type.",
+        ));
     } else if on(&application.redirects.public_client) {
         if proved != Proved::Nothing {
-            return Err(no(401, "invalid_client", 700_025, "Client is public so neither 'client_assertion' nor 'client_secret' should be presented."));
+            return Err(no(
+                401,
+                "invalid_client",
+                700_025,
+                "Client is public so neither 'client_assertion' nor 'client_secret' should be presented.",
+            ));
         }
     } else if proved == Proved::Nothing {
-        return Err(no(401, "invalid_client", 7_000_218, "The request body must contain the following parameter: 'client_assertion' or 'client_secret'."));
+        return Err(no(
+            401,
+            "invalid_client",
+            7_000_218,
+            "The request body must contain the following parameter: 'client_assertion' or 'client_secret'.",
+        ));
     }
     if let Some(challenge) = &agreement.challenge {
         let answer = BASE64_URL_SAFE_NO_PAD.encode(Sha256::digest(field("code_verifier").as_bytes()));
         if *challenge != answer {
-            return Err(no(400, "invalid_grant", 501_481, "The Code_Verifier does not match the code_challenge supplied in the authorization request."));
+            return Err(no(
+                400,
+                "invalid_grant",
+                501_481,
+                "The Code_Verifier does not match the code_challenge supplied in the authorization request.",
+            ));
         }
     }
     Ok(delegated(sandbox, tenant, application, &agreement).await)
 }
 
-async fn refresh(sandbox: &Sandbox, tenant: &Tenant, application: &Application, proved: Proved, form: &Fields) -> Result<Value, No> {
+async fn refresh(
+    sandbox: &Sandbox,
+    tenant: &Tenant,
+    application: &Application,
+    proved: Proved,
+    form: &Fields,
+) -> Result<Value, No> {
     let known = sandbox.refresh_tokens.lock().await.get(form.get("refresh_token").map_or("", String::as_str)).cloned();
-    let agreement = known
-        .filter(|agreement| agreement.client == application.client && agreement.tenant == tenant.id)
-        .ok_or_else(|| no(400, "invalid_grant", 9_002_313, "Invalid request. Request is malformed or invalid."))?;
+    let agreement =
+        known
+            .filter(|agreement| agreement.client == application.client && agreement.tenant == tenant.id)
+            .ok_or_else(|| no(400, "invalid_grant", 9_002_313, "Invalid request. Request is malformed or invalid."))?;
     let is_web = application.redirects.web.iter().any(|uri| same_redirect(uri, &agreement.redirect));
     if is_web && proved == Proved::Nothing {
-        return Err(no(401, "invalid_client", 7_000_218, "The request body must contain the following parameter: 'client_assertion' or 'client_secret'."));
+        return Err(no(
+            401,
+            "invalid_client",
+            7_000_218,
+            "The request body must contain the following parameter: 'client_assertion' or 'client_secret'.",
+        ));
     }
     Ok(delegated(sandbox, tenant, application, &agreement).await)
 }
 
 async fn device(sandbox: &Sandbox, tenant: &Tenant, application: &Application, form: &Fields) -> Result<Value, No> {
     if !application.public_flows && application.redirects.public_client.is_empty() {
-        return Err(no(401, "invalid_client", 7_000_218, "The request body must contain the following parameter: 'client_assertion' or 'client_secret'."));
+        return Err(no(
+            401,
+            "invalid_client",
+            7_000_218,
+            "The request body must contain the following parameter: 'client_assertion' or 'client_secret'.",
+        ));
     }
     let code = form.get("device_code").map_or("", String::as_str);
     let (user, scope) = {
@@ -572,13 +840,25 @@ async fn device(sandbox: &Sandbox, tenant: &Tenant, application: &Application, f
         let device = devices
             .get_mut(code)
             .filter(|device| device.client == application.client && device.tenant == tenant.id)
-            .ok_or_else(|| no(400, "bad_verification_code", 70_018, "Invalid verification code due to User typing in wrong user code for device code flow."))?;
+            .ok_or_else(|| {
+                no(
+                    400,
+                    "bad_verification_code",
+                    70_018,
+                    "Invalid verification code due to User typing in wrong user code for device code flow.",
+                )
+            })?;
         device.polls += 1;
         if device.polls > 1 && device.approved.is_none() {
             device.approved.clone_from(&tenant.approves_device_codes);
         }
         let user = device.approved.clone().ok_or_else(|| {
-            no(400, "authorization_pending", 70_016, "OAuth 2.0 device flow error. Authorization is pending. Continue polling.")
+            no(
+                400,
+                "authorization_pending",
+                70_016,
+                "OAuth 2.0 device flow error. Authorization is pending. Continue polling.",
+            )
         })?;
         let found = (user, device.scope.clone());
         devices.remove(code);
@@ -599,7 +879,8 @@ async fn device(sandbox: &Sandbox, tenant: &Tenant, application: &Application, f
 
 async fn delegated(sandbox: &Sandbox, tenant: &Tenant, application: &Application, agreement: &Agreement) -> Value {
     let now = sandbox.now().as_second();
-    let graph: Vec<&str> = agreement.scopes.iter().map(String::as_str).filter(|scope| *scope != "offline_access").collect();
+    let graph: Vec<&str> =
+        agreement.scopes.iter().map(String::as_str).filter(|scope| *scope != "offline_access").collect();
     let user_id = tenant.object_id(&agreement.user);
     let access = json!({
         "aud": sandbox.address(),
@@ -641,7 +922,8 @@ async fn delegated(sandbox: &Sandbox, tenant: &Tenant, application: &Application
             "ver": "2.0",
         });
         answer["id_token"] = json!(sandbox.tokens.sign(&id));
-        answer["client_info"] = json!(BASE64_URL_SAFE_NO_PAD.encode(json!({ "uid": user_id, "utid": tenant.id }).to_string()));
+        answer["client_info"] =
+            json!(BASE64_URL_SAFE_NO_PAD.encode(json!({ "uid": user_id, "utid": tenant.id }).to_string()));
     }
     answer
 }

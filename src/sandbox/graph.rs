@@ -39,7 +39,11 @@ fn denied() -> No {
 }
 
 fn absent(id: &str) -> No {
-    no(404, "Request_ResourceNotFound", format!("Resource '{id}' does not exist or one of its queried reference-property objects are not present."))
+    no(
+        404,
+        "Request_ResourceNotFound",
+        format!("Resource '{id}' does not exist or one of its queried reference-property objects are not present."),
+    )
 }
 
 pub(super) fn error_body(code: &str, text: &str) -> Value {
@@ -65,7 +69,12 @@ impl Caller<'_> {
     }
 
     fn reads_applications(&self) -> bool {
-        self.has(&["Application.Read.All", "Application.ReadWrite.All", "Directory.Read.All", "Directory.ReadWrite.All"])
+        self.has(&[
+            "Application.Read.All",
+            "Application.ReadWrite.All",
+            "Directory.Read.All",
+            "Directory.ReadWrite.All",
+        ])
     }
 
     /// An application may read itself without any permission.
@@ -75,11 +84,21 @@ impl Caller<'_> {
 }
 
 /// Everything under `/v1.0`.
-pub(super) async fn handle(State(sandbox): State<Arc<Sandbox>>, method: Method, uri: Uri, headers: HeaderMap, body: Bytes) -> Response {
+pub(super) async fn handle(
+    State(sandbox): State<Arc<Sandbox>>,
+    method: Method,
+    uri: Uri,
+    headers: HeaderMap,
+    body: Bytes,
+) -> Response {
     let (status, answer) = whole(&sandbox, &method, &uri, &headers, &body).await;
     let status_code = StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
     let request_id = [("request-id", Uuid::now_v7().to_string())];
-    if answer.is_null() { (status_code, request_id).into_response() } else { (status_code, request_id, Json(answer)).into_response() }
+    if answer.is_null() {
+        (status_code, request_id).into_response()
+    } else {
+        (status_code, request_id, Json(answer)).into_response()
+    }
 }
 
 async fn whole(sandbox: &Sandbox, method: &Method, uri: &Uri, headers: &HeaderMap, body: &Bytes) -> (u16, Value) {
@@ -92,7 +111,10 @@ async fn whole(sandbox: &Sandbox, method: &Method, uri: &Uri, headers: &HeaderMa
         return upload(sandbox, session, headers, body).await;
     }
     let scenario = sandbox.scenario();
-    let token = headers.get(header::AUTHORIZATION).and_then(|value| value.to_str().ok()).and_then(|text| text.strip_prefix("Bearer "));
+    let token = headers
+        .get(header::AUTHORIZATION)
+        .and_then(|value| value.to_str().ok())
+        .and_then(|text| text.strip_prefix("Bearer "));
     let claims = token.and_then(|token| sandbox.tokens.read(token));
     let Some(claims) = claims else {
         return (401, error_body("InvalidAuthenticationToken", "Access token is empty or invalid."));
@@ -155,7 +177,14 @@ async fn batch(sandbox: &Sandbox, caller: &Caller<'_>, body: &Bytes) -> (u16, Va
     (200, json!({ "responses": responses }))
 }
 
-async fn one(sandbox: &Sandbox, caller: &Caller<'_>, method: &Method, url: &str, content_type: &str, body: &Bytes) -> (u16, Value) {
+async fn one(
+    sandbox: &Sandbox,
+    caller: &Caller<'_>,
+    method: &Method,
+    url: &str,
+    content_type: &str,
+    body: &Bytes,
+) -> (u16, Value) {
     match routed(sandbox, caller, method, url, content_type, body).await {
         Ok(answer) => answer,
         Err(No(status, code, text)) => (status, error_body(code, &text)),
@@ -173,7 +202,9 @@ struct Query {
 
 impl Query {
     fn read(url: &str) -> (String, Self) {
-        let Ok(parsed) = reqwest::Url::parse(&format!("https://graph.invalid{url}")) else { return (String::new(), Self::default()) };
+        let Ok(parsed) = reqwest::Url::parse(&format!("https://graph.invalid{url}")) else {
+            return (String::new(), Self::default());
+        };
         let mut query = Self::default();
         for (key, value) in parsed.query_pairs() {
             match key.as_ref() {
@@ -190,7 +221,9 @@ impl Query {
 
     fn selected(&self, mut item: Value) -> Value {
         if let (Some(select), Some(map)) = (&self.select, item.as_object_mut()) {
-            map.retain(|key, _| key == "id" && select.iter().any(|wanted| wanted == "id") || select.iter().any(|wanted| wanted == key));
+            map.retain(|key, _| {
+                key == "id" && select.iter().any(|wanted| wanted == "id") || select.iter().any(|wanted| wanted == key)
+            });
         }
         item
     }
@@ -203,7 +236,11 @@ impl Query {
         let mut answer = json!({ "@odata.context": format!("{}/v1.0/$metadata#{}", sandbox.address(), path.trim_start_matches('/')), "value": page });
         if more {
             let mut next = format!("{}/v1.0{path}?$skiptoken={}", sandbox.address(), self.skip + top);
-            for (key, value) in [("$top", self.top.map(|top| top.to_string())), ("$select", self.select.as_ref().map(|select| select.join(","))), ("$filter", self.filter.clone())] {
+            for (key, value) in [
+                ("$top", self.top.map(|top| top.to_string())),
+                ("$select", self.select.as_ref().map(|select| select.join(","))),
+                ("$filter", self.filter.clone()),
+            ] {
                 if let Some(value) = value {
                     next = format!("{next}&{key}={}", crate::microsoft::graph::encoded(&value));
                 }
@@ -219,7 +256,9 @@ fn percent_decoded(text: &str) -> String {
     let mut out = Vec::new();
     let mut at = 0;
     while at < bytes.len() {
-        let escaped = (bytes[at] == b'%').then(|| text.get(at + 1..at + 3).and_then(|hex| u8::from_str_radix(hex, 16).ok())).flatten();
+        let escaped = (bytes[at] == b'%')
+            .then(|| text.get(at + 1..at + 3).and_then(|hex| u8::from_str_radix(hex, 16).ok()))
+            .flatten();
         match escaped {
             Some(byte) => {
                 out.push(byte);
@@ -247,16 +286,29 @@ fn keyed<'p>(tenant: &Tenant, path: &'p str, name: &str, prefix: &str) -> Option
         return Some((GRAPH_APP_ID.to_owned(), rest));
     }
     let all = tenant.all_applications();
-    let found = all.iter().find(|application| tenant.object_id(&format!("{prefix}/{}", application.client)).to_string() == object);
+    let found = all
+        .iter()
+        .find(|application| tenant.object_id(&format!("{prefix}/{}", application.client)).to_string() == object);
     Some((found.map_or_else(|| object.to_owned(), |application| application.client.to_string()), rest))
 }
 
-async fn routed(sandbox: &Sandbox, caller: &Caller<'_>, method: &Method, url: &str, content_type: &str, body: &Bytes) -> Answered {
+async fn routed(
+    sandbox: &Sandbox,
+    caller: &Caller<'_>,
+    method: &Method,
+    url: &str,
+    content_type: &str,
+    body: &Bytes,
+) -> Answered {
     let (path, query) = Query::read(url);
     let tenant = caller.tenant;
-    if let Some(rest) = path.strip_prefix("/users/").or_else(|| path.strip_prefix("/me").map(|rest| rest.trim_start_matches('/'))) {
+    if let Some(rest) =
+        path.strip_prefix("/users/").or_else(|| path.strip_prefix("/me").map(|rest| rest.trim_start_matches('/')))
+    {
         let (who, rest) = if path.starts_with("/me") {
-            let user = caller.user.clone().ok_or_else(|| no(400, "BadRequest", "/me request is only valid with delegated authentication flow."))?;
+            let user = caller.user.clone().ok_or_else(|| {
+                no(400, "BadRequest", "/me request is only valid with delegated authentication flow.")
+            })?;
             (user, rest.to_owned())
         } else {
             let (who, rest) = rest.split_once('/').unwrap_or((rest, ""));
@@ -280,7 +332,8 @@ async fn routed(sandbox: &Sandbox, caller: &Caller<'_>, method: &Method, url: &s
             .enumerate()
             .map(|(index, name)| json!({ "capabilities": "Email, OfficeCommunicationsOnline", "isDefault": index == 0, "isInitial": name.ends_with(".onmicrosoft.com"), "name": name, "type": "Managed" }))
             .collect();
-        let organization = json!({ "id": tenant.id, "displayName": tenant.domains.first(), "verifiedDomains": domains });
+        let organization =
+            json!({ "id": tenant.id, "displayName": tenant.domains.first(), "verifiedDomains": domains });
         return Ok((200, query.page(sandbox, &path, vec![organization])));
     }
     if path == "/domains" {
@@ -298,18 +351,37 @@ async fn routed(sandbox: &Sandbox, caller: &Caller<'_>, method: &Method, url: &s
         let items = tenant
             .all_applications()
             .iter()
-            .filter(|application| wanted.is_none_or(|wanted| application.client.to_string().eq_ignore_ascii_case(wanted)))
+            .filter(|application| {
+                wanted.is_none_or(|wanted| application.client.to_string().eq_ignore_ascii_case(wanted))
+            })
             .filter(|application| path == "/applications" || !application.not_installed)
-            .map(|application| if path == "/applications" { registration(sandbox, tenant, application) } else { principal(tenant, application) })
+            .map(|application| {
+                if path == "/applications" {
+                    registration(sandbox, tenant, application)
+                } else {
+                    principal(tenant, application)
+                }
+            })
             .collect();
         return Ok((200, query.page(sandbox, &path, items)));
     }
     if path == "/oauth2PermissionGrants" {
-        if !caller.has(&["Directory.Read.All", "DelegatedPermissionGrant.Read.All", "DelegatedPermissionGrant.ReadWrite.All", "Directory.ReadWrite.All"]) {
+        if !caller.has(&[
+            "Directory.Read.All",
+            "DelegatedPermissionGrant.Read.All",
+            "DelegatedPermissionGrant.ReadWrite.All",
+            "Directory.ReadWrite.All",
+        ]) {
             return Err(denied());
         }
-        let wanted = query.filter.as_deref().and_then(|filter| filter.strip_prefix("clientId eq '")?.strip_suffix('\''));
-        let items = tenant.all_applications().iter().flat_map(|application| grants(tenant, application)).filter(|grant| wanted.is_none_or(|wanted| grant["clientId"] == json!(wanted))).collect();
+        let wanted =
+            query.filter.as_deref().and_then(|filter| filter.strip_prefix("clientId eq '")?.strip_suffix('\''));
+        let items = tenant
+            .all_applications()
+            .iter()
+            .flat_map(|application| grants(tenant, application))
+            .filter(|grant| wanted.is_none_or(|wanted| grant["clientId"] == json!(wanted)))
+            .collect();
         return Ok((200, query.page(sandbox, &path, items)));
     }
     if let Some((client, rest)) = keyed(tenant, &path, "applications", "app") {
@@ -329,10 +401,24 @@ async fn routed(sandbox: &Sandbox, caller: &Caller<'_>, method: &Method, url: &s
     if let Some((client, rest)) = keyed(tenant, &path, "servicePrincipals", "sp") {
         return of_principal(sandbox, caller, &client, rest, &path, &query);
     }
-    Err(no(400, "BadRequest", format!("Resource not found for the segment '{}'.", path.trim_start_matches('/').split('/').next().unwrap_or_default())))
+    Err(no(
+        400,
+        "BadRequest",
+        format!(
+            "Resource not found for the segment '{}'.",
+            path.trim_start_matches('/').split('/').next().unwrap_or_default()
+        ),
+    ))
 }
 
-fn of_principal(sandbox: &Sandbox, caller: &Caller<'_>, client: &str, rest: &str, path: &str, query: &Query) -> Answered {
+fn of_principal(
+    sandbox: &Sandbox,
+    caller: &Caller<'_>,
+    client: &str,
+    rest: &str,
+    path: &str,
+    query: &Query,
+) -> Answered {
     let tenant = caller.tenant;
     if client == GRAPH_APP_ID {
         if !caller.reads_applications() {
@@ -343,7 +429,8 @@ fn of_principal(sandbox: &Sandbox, caller: &Caller<'_>, client: &str, rest: &str
     if !caller.may_read(client) {
         return Err(denied());
     }
-    let application = tenant.application(client).filter(|application| !application.not_installed).ok_or_else(|| absent(client))?;
+    let application =
+        tenant.application(client).filter(|application| !application.not_installed).ok_or_else(|| absent(client))?;
     // Reading itself is documented for the object alone, not for what hangs on it.
     let others = caller.reads_applications();
     match rest {
@@ -353,7 +440,14 @@ fn of_principal(sandbox: &Sandbox, caller: &Caller<'_>, client: &str, rest: &str
             let items = application.assigned.iter().map(|name| json!({ "id": tenant.object_id(&format!("assigned/{client}/{name}")), "appRoleId": Uuid::nil(), "principalDisplayName": name, "principalId": tenant.object_id(name), "principalType": "User", "resourceDisplayName": application.name, "resourceId": tenant.object_id(&format!("sp/{client}")) })).collect();
             Ok((200, query.page(sandbox, path, items)))
         }
-        "/oauth2PermissionGrants" if caller.has(&["Directory.Read.All", "Directory.ReadWrite.All", "DelegatedPermissionGrant.ReadWrite.All", "DelegatedPermissionGrant.Read.All"]) => {
+        "/oauth2PermissionGrants"
+            if caller.has(&[
+                "Directory.Read.All",
+                "Directory.ReadWrite.All",
+                "DelegatedPermissionGrant.ReadWrite.All",
+                "DelegatedPermissionGrant.Read.All",
+            ]) =>
+        {
             Ok((200, query.page(sandbox, path, grants(tenant, &application))))
         }
         "/appRoleAssignments" | "/appRoleAssignedTo" | "/oauth2PermissionGrants" => Err(denied()),
@@ -368,7 +462,9 @@ fn registration(sandbox: &Sandbox, tenant: &Tenant, application: &Application) -
     let mut requested = access(Kind::Application, &application.requests.application);
     requested.extend(access(Kind::Delegated, &application.requests.delegated));
     // Beside Graph another resource, as most registrations have one.
-    let required = if requested.is_empty() { json!([]) } else {
+    let required = if requested.is_empty() {
+        json!([])
+    } else {
         json!([
             { "resourceAppId": "00000002-0000-0ff1-ce00-000000000000", "resourceAccess": [] },
             { "resourceAppId": GRAPH_APP_ID, "resourceAccess": requested },
@@ -448,9 +544,7 @@ fn role_assignments(tenant: &Tenant, application: &Application) -> Vec<Value> {
 }
 
 fn grants(tenant: &Tenant, application: &Application) -> Vec<Value> {
-    let grant = |id: String, consent: &str, principal: Value, scopes: &[String]| {
-        json!({ "id": tenant.object_id(&id).simple().to_string(), "clientId": tenant.object_id(&format!("sp/{}", application.client)), "consentType": consent, "principalId": principal, "resourceId": tenant.object_id(&format!("sp/{GRAPH_APP_ID}")), "scope": format!(" {}", scopes.join(" ")) })
-    };
+    let grant = |id: String, consent: &str, principal: Value, scopes: &[String]| json!({ "id": tenant.object_id(&id).simple().to_string(), "clientId": tenant.object_id(&format!("sp/{}", application.client)), "consentType": consent, "principalId": principal, "resourceId": tenant.object_id(&format!("sp/{GRAPH_APP_ID}")), "scope": format!(" {}", scopes.join(" ")) });
     let mut all = Vec::new();
     if !application.consented.is_empty() {
         all.push(grant(format!("all/{}", application.client), "AllPrincipals", Value::Null, &application.consented));
@@ -470,7 +564,9 @@ fn user_document(tenant: &Tenant, user: &User, whole: bool) -> Value {
         } else {
             json!([])
         };
-        let addresses: Vec<String> = std::iter::once(format!("SMTP:{}", user.name)).chain(user.aliases.iter().map(|alias| format!("smtp:{alias}"))).collect();
+        let addresses: Vec<String> = std::iter::once(format!("SMTP:{}", user.name))
+            .chain(user.aliases.iter().map(|alias| format!("smtp:{alias}")))
+            .collect();
         document["accountEnabled"] = json!(user.enabled && user.mailbox != Mailbox::Shared);
         document["assignedPlans"] = plans;
         document["proxyAddresses"] = json!(addresses);
@@ -479,7 +575,8 @@ fn user_document(tenant: &Tenant, user: &User, whole: bool) -> Value {
     document
 }
 
-const READ_USERS: [&str; 5] = ["User.Read.All", "User.ReadWrite.All", "Directory.Read.All", "Directory.ReadWrite.All", "User.ReadBasic.All"];
+const READ_USERS: [&str; 5] =
+    ["User.Read.All", "User.ReadWrite.All", "Directory.Read.All", "Directory.ReadWrite.All", "User.ReadBasic.All"];
 
 fn users(sandbox: &Sandbox, caller: &Caller<'_>, query: &Query) -> Answered {
     if !caller.has(&READ_USERS) {
@@ -492,7 +589,9 @@ fn users(sandbox: &Sandbox, caller: &Caller<'_>, query: &Query) -> Answered {
         .users
         .iter()
         .filter(|user| {
-            wanted.as_ref().is_none_or(|wanted| user.name.to_lowercase() == *wanted || user.aliases.iter().any(|alias| alias.to_lowercase() == *wanted))
+            wanted.as_ref().is_none_or(|wanted| {
+                user.name.to_lowercase() == *wanted || user.aliases.iter().any(|alias| alias.to_lowercase() == *wanted)
+            })
         })
         .map(|user| user_document(caller.tenant, user, caller.has(&READ_USERS[..4])))
         .collect();
@@ -500,7 +599,16 @@ fn users(sandbox: &Sandbox, caller: &Caller<'_>, query: &Query) -> Answered {
 }
 
 #[expect(clippy::too_many_arguments, reason = "a request has so many parts")]
-async fn of_user(sandbox: &Sandbox, caller: &Caller<'_>, method: &Method, who: &str, rest: &str, query: &Query, content_type: &str, body: &Bytes) -> Answered {
+async fn of_user(
+    sandbox: &Sandbox,
+    caller: &Caller<'_>,
+    method: &Method,
+    who: &str,
+    rest: &str,
+    query: &Query,
+    content_type: &str,
+    body: &Bytes,
+) -> Answered {
     let tenant = caller.tenant;
     let user = tenant.user(who);
     let own = caller.user.as_deref().is_some_and(|own| own.eq_ignore_ascii_case(who));
@@ -516,22 +624,36 @@ async fn of_user(sandbox: &Sandbox, caller: &Caller<'_>, method: &Method, who: &
             if !caller.has(&["MailboxSettings.Read", "MailboxSettings.ReadWrite"]) {
                 return Err(no(403, "ErrorAccessDenied", "Access is denied. Check credentials and try again."));
             }
-            let user = user.ok_or_else(|| no(404, "ErrorInvalidUser", format!("The requested user '{who}' is invalid.")))?;
+            let user =
+                user.ok_or_else(|| no(404, "ErrorInvalidUser", format!("The requested user '{who}' is invalid.")))?;
             let purpose = match user.mailbox {
                 Mailbox::User => "user",
                 Mailbox::Shared => "shared",
-                Mailbox::None => return Err(no(404, "MailboxNotEnabledForRESTAPI", "The mailbox is either inactive, soft-deleted, or is hosted on-premise.")),
+                Mailbox::None => {
+                    return Err(no(
+                        404,
+                        "MailboxNotEnabledForRESTAPI",
+                        "The mailbox is either inactive, soft-deleted, or is hosted on-premise.",
+                    ));
+                }
             };
-            if rest == "mailboxSettings" { Ok((200, json!({ "userPurpose": purpose }))) } else { Ok((200, json!({ "@odata.context": "", "value": purpose }))) }
+            if rest == "mailboxSettings" {
+                Ok((200, json!({ "userPurpose": purpose })))
+            } else {
+                Ok((200, json!({ "@odata.context": "", "value": purpose })))
+            }
         }
         ("POST", "sendMail") => {
             let mailbox = may_send(caller, user, who, own)?;
             let mail = if content_type.starts_with("text/plain") {
                 let text: Vec<u8> = body.iter().copied().filter(|byte| !byte.is_ascii_whitespace()).collect();
-                let mime = BASE64_STANDARD.decode(text).map_err(|_| no(400, "ErrorMimeContentInvalidBase64String", "Invalid base64 string for MIME content."))?;
+                let mime = BASE64_STANDARD.decode(text).map_err(|_| {
+                    no(400, "ErrorMimeContentInvalidBase64String", "Invalid base64 string for MIME content.")
+                })?;
                 json!({ "mime": String::from_utf8_lossy(&mime) })
             } else {
-                let document: Value = serde_json::from_slice(body).map_err(|_| no(400, "BadRequest", "Unable to read JSON request payload."))?;
+                let document: Value = serde_json::from_slice(body)
+                    .map_err(|_| no(400, "BadRequest", "Unable to read JSON request payload."))?;
                 if document["message"].is_null() {
                     return Err(no(400, "ErrorInvalidParameter", "The 'message' parameter is required."));
                 }
@@ -545,7 +667,8 @@ async fn of_user(sandbox: &Sandbox, caller: &Caller<'_>, method: &Method, who: &
         }
         ("POST", "messages") => {
             may_write(caller, own)?;
-            let mut draft: Value = serde_json::from_slice(body).map_err(|_| no(400, "BadRequest", "Unable to read JSON request payload."))?;
+            let mut draft: Value = serde_json::from_slice(body)
+                .map_err(|_| no(400, "BadRequest", "Unable to read JSON request payload."))?;
             let id = Uuid::now_v7().simple().to_string();
             draft["id"] = json!(id);
             draft["internetMessageId"] = json!(format!("<{id}@sandbox.invalid>"));
@@ -560,24 +683,43 @@ async fn of_user(sandbox: &Sandbox, caller: &Caller<'_>, method: &Method, who: &
 
 fn may_send(caller: &Caller<'_>, user: Option<&User>, who: &str, own: bool) -> Result<String, No> {
     if caller.permissions.is_empty() && caller.user.is_some() {
-        return Err(no(403, "NoPermissionsInAccessToken", "The token contains no permissions, or permissions can not be understood."));
+        return Err(no(
+            403,
+            "NoPermissionsInAccessToken",
+            "The token contains no permissions, or permissions can not be understood.",
+        ));
     }
     let by_exchange = caller.user.is_none()
-        && caller.tenant.application(&caller.client).is_some_and(|application| application.exchange.iter().any(|mailbox| mailbox.eq_ignore_ascii_case(who)));
-    let allowed = if caller.user.is_some() { own && caller.has(&["Mail.Send"]) || caller.has(&["Mail.Send.Shared"]) } else { caller.has(&["Mail.Send"]) || by_exchange };
+        && caller
+            .tenant
+            .application(&caller.client)
+            .is_some_and(|application| application.exchange.iter().any(|mailbox| mailbox.eq_ignore_ascii_case(who)));
+    let allowed = if caller.user.is_some() {
+        own && caller.has(&["Mail.Send"]) || caller.has(&["Mail.Send.Shared"])
+    } else {
+        caller.has(&["Mail.Send"]) || by_exchange
+    };
     if !allowed {
         return Err(no(403, "ErrorAccessDenied", "Access is denied. Check credentials and try again."));
     }
     let user = user.ok_or_else(|| no(404, "ErrorInvalidUser", format!("The requested user '{who}' is invalid.")))?;
     if user.mailbox == Mailbox::None {
-        return Err(no(404, "MailboxNotEnabledForRESTAPI", "The mailbox is either inactive, soft-deleted, or is hosted on-premise."));
+        return Err(no(
+            404,
+            "MailboxNotEnabledForRESTAPI",
+            "The mailbox is either inactive, soft-deleted, or is hosted on-premise.",
+        ));
     }
     Ok(user.name.clone())
 }
 
 fn may_write(caller: &Caller<'_>, own: bool) -> Result<(), No> {
     let allowed = caller.has(&["Mail.ReadWrite"]) && (caller.user.is_none() || own);
-    if allowed { Ok(()) } else { Err(no(403, "ErrorAccessDenied", "Access is denied. Check credentials and try again.")) }
+    if allowed {
+        Ok(())
+    } else {
+        Err(no(403, "ErrorAccessDenied", "Access is denied. Check credentials and try again."))
+    }
 }
 
 /// An upload session of an attachment.
@@ -589,8 +731,19 @@ pub(super) struct Upload {
     received: Vec<u8>,
 }
 
-async fn drafts(sandbox: &Sandbox, caller: &Caller<'_>, user: Option<&User>, who: &str, rest: &str, own: bool, body: &Bytes) -> Answered {
-    let (id, action) = rest.strip_prefix("messages/").and_then(|rest| rest.split_once('/')).ok_or_else(|| no(400, "BadRequest", "Resource not found for the segment."))?;
+async fn drafts(
+    sandbox: &Sandbox,
+    caller: &Caller<'_>,
+    user: Option<&User>,
+    who: &str,
+    rest: &str,
+    own: bool,
+    body: &Bytes,
+) -> Answered {
+    let (id, action) = rest
+        .strip_prefix("messages/")
+        .and_then(|rest| rest.split_once('/'))
+        .ok_or_else(|| no(400, "BadRequest", "Resource not found for the segment."))?;
     may_write(caller, own)?;
     let gone = || no(404, "ErrorItemNotFound", "The specified object was not found in the store.");
     match action {
@@ -601,22 +754,32 @@ async fn drafts(sandbox: &Sandbox, caller: &Caller<'_>, user: Option<&User>, who
             Ok((202, Value::Null))
         }
         "attachments" => {
-            let attachment: Value = serde_json::from_slice(body).map_err(|_| no(400, "BadRequest", "Unable to read JSON request payload."))?;
+            let attachment: Value = serde_json::from_slice(body)
+                .map_err(|_| no(400, "BadRequest", "Unable to read JSON request payload."))?;
             let mut drafts = sandbox.drafts.lock().await;
             let (_, draft) = drafts.get_mut(id).ok_or_else(gone)?;
             push_attachment(draft, attachment.clone());
             Ok((201, attachment))
         }
         "attachments/createUploadSession" => {
-            let document: Value = serde_json::from_slice(body).map_err(|_| no(400, "BadRequest", "Unable to read JSON request payload."))?;
+            let document: Value = serde_json::from_slice(body)
+                .map_err(|_| no(400, "BadRequest", "Unable to read JSON request payload."))?;
             let item = &document["AttachmentItem"];
             if !sandbox.drafts.lock().await.contains_key(id) {
                 return Err(gone());
             }
             let session = Uuid::now_v7().simple().to_string();
-            let upload = Upload { draft: id.to_owned(), name: item["name"].as_str().unwrap_or_default().to_owned(), size: item["size"].as_u64().unwrap_or(0), received: Vec::new() };
+            let upload = Upload {
+                draft: id.to_owned(),
+                name: item["name"].as_str().unwrap_or_default().to_owned(),
+                size: item["size"].as_u64().unwrap_or(0),
+                received: Vec::new(),
+            };
             sandbox.uploads.lock().await.insert(session.clone(), upload);
-            Ok((201, json!({ "uploadUrl": format!("{}/v1.0/upload/{session}", sandbox.address()), "expirationDateTime": "2099-01-01T00:00:00Z", "nextExpectedRanges": ["0-"] })))
+            Ok((
+                201,
+                json!({ "uploadUrl": format!("{}/v1.0/upload/{session}", sandbox.address()), "expirationDateTime": "2099-01-01T00:00:00Z", "nextExpectedRanges": ["0-"] }),
+            ))
         }
         _ => Err(no(400, "BadRequest", "Resource not found for the segment.")),
     }
@@ -632,10 +795,15 @@ fn push_attachment(draft: &mut Value, attachment: Value) {
 /// A part of an attachment: in order, with `Content-Range`, and without a token.
 async fn upload(sandbox: &Sandbox, session: &str, headers: &HeaderMap, body: &Bytes) -> (u16, Value) {
     if headers.contains_key(header::AUTHORIZATION) {
-        return (401, error_body("InvalidAudience", "The audience claim value is invalid: the address carries its own right."));
+        return (
+            401,
+            error_body("InvalidAudience", "The audience claim value is invalid: the address carries its own right."),
+        );
     }
     let mut uploads = sandbox.uploads.lock().await;
-    let Some(upload) = uploads.get_mut(session) else { return (404, error_body("ErrorItemNotFound", "The upload session was not found.")) };
+    let Some(upload) = uploads.get_mut(session) else {
+        return (404, error_body("ErrorItemNotFound", "The upload session was not found."));
+    };
     let range = headers.get(header::CONTENT_RANGE).and_then(|value| value.to_str().ok()).unwrap_or_default();
     let start = range.strip_prefix("bytes ").and_then(|range| range.split('-').next()?.parse::<usize>().ok());
     if start != Some(upload.received.len()) {
@@ -644,12 +812,16 @@ async fn upload(sandbox: &Sandbox, session: &str, headers: &HeaderMap, body: &By
     upload.received.extend_from_slice(body);
     if (upload.received.len() as u64) < upload.size {
         let next = upload.received.len();
-        return (200, json!({ "expirationDateTime": "2099-01-01T00:00:00Z", "nextExpectedRanges": [format!("{next}-")] }));
+        return (
+            200,
+            json!({ "expirationDateTime": "2099-01-01T00:00:00Z", "nextExpectedRanges": [format!("{next}-")] }),
+        );
     }
     let Some(done) = uploads.remove(session) else { return (404, Value::Null) };
     drop(uploads);
     if let Some((_, draft)) = sandbox.drafts.lock().await.get_mut(&done.draft) {
-        let attachment = json!({ "@odata.type": "#microsoft.graph.fileAttachment", "name": done.name, "size": done.size });
+        let attachment =
+            json!({ "@odata.type": "#microsoft.graph.fileAttachment", "name": done.name, "size": done.size });
         push_attachment(draft, attachment);
     }
     (201, Value::Null)

@@ -156,7 +156,8 @@ impl Running {
     /// Starts everything on 127.0.0.1.
     pub async fn start(scenario: Scenario, ports: Ports) -> Result<Self, String> {
         let authority = authority::Authority::new(&["localhost".to_owned(), "127.0.0.1".to_owned()])?;
-        let taken = |what: &str, port: u16, error: &std::io::Error| format!("cannot listen for {what} on port {port}: {error}");
+        let taken =
+            |what: &str, port: u16, error: &std::io::Error| format!("cannot listen for {what} on port {port}: {error}");
         let listen = async |what: &str, port: u16| {
             TcpListener::bind(("127.0.0.1", port)).await.map_err(|error| taken(what, port, &error))
         };
@@ -190,8 +191,9 @@ impl Running {
         let mut web_tls = authority.tls;
         web_tls.alpn_protocols = vec![b"http/1.1".to_vec()];
         let https = https.into_std().map_err(|error| error.to_string())?;
-        let server = axum_server::from_tcp_rustls(https, axum_server::tls_rustls::RustlsConfig::from_config(Arc::new(web_tls)))
-            .map_err(|error| error.to_string())?;
+        let server =
+            axum_server::from_tcp_rustls(https, axum_server::tls_rustls::RustlsConfig::from_config(Arc::new(web_tls)))
+                .map_err(|error| error.to_string())?;
         let app = routes(Arc::clone(&sandbox)).into_make_service();
         running.tasks.spawn(async move { drop(server.serve(app).await) });
         running.tasks.spawn(smtp::serve(Arc::clone(&sandbox), smtp, mail_tls.clone(), false));
@@ -267,8 +269,13 @@ async fn faulty(sandbox: &Sandbox, fault: &Fault, request: Request, next: Next) 
         return (StatusCode::FOUND, [(header::LOCATION, to.clone())]).into_response();
     }
     if let Some(status) = fault.status {
-        let code = fault.code.as_deref().unwrap_or(if status == 429 { "TooManyRequests" } else { "ServiceUnavailable" });
-        let mut response = (StatusCode::from_u16(status).unwrap_or(StatusCode::SERVICE_UNAVAILABLE), Json(graph::error_body(code, "Please retry again later."))).into_response();
+        let code =
+            fault.code.as_deref().unwrap_or(if status == 429 { "TooManyRequests" } else { "ServiceUnavailable" });
+        let mut response = (
+            StatusCode::from_u16(status).unwrap_or(StatusCode::SERVICE_UNAVAILABLE),
+            Json(graph::error_body(code, "Please retry again later.")),
+        )
+            .into_response();
         if let Some(seconds) = fault.retry_after {
             let text = if fault.as_date {
                 let at = Timestamp::from_second(sandbox.now().as_second() + i64::from(seconds)).unwrap_or_default();
@@ -285,11 +292,19 @@ async fn faulty(sandbox: &Sandbox, fault: &Fault, request: Request, next: Next) 
     let json_type = [(header::CONTENT_TYPE, "application/json")];
     match fault.body {
         None => next.run(request).await,
-        Some(faults::Body::Html) => axum::response::Html("<!DOCTYPE html><title>Sign in to the network</title><p>Accept the terms of use.</p>").into_response(),
+        Some(faults::Body::Html) => {
+            axum::response::Html("<!DOCTYPE html><title>Sign in to the network</title><p>Accept the terms of use.</p>")
+                .into_response()
+        }
         Some(faults::Body::Truncated) => (json_type, "{\"value\":[{\"id\":\"").into_response(),
-        Some(faults::Body::Huge) => (json_type, format!("{{\"value\":\"{}\"}}", "x".repeat(20 * 1024 * 1024))).into_response(),
+        Some(faults::Body::Huge) => {
+            (json_type, format!("{{\"value\":\"{}\"}}", "x".repeat(20 * 1024 * 1024))).into_response()
+        }
         Some(faults::Body::Empty) => (json_type, "").into_response(),
-        Some(faults::Body::OpaqueToken) => Json(json!({ "token_type": "Bearer", "expires_in": 3599, "access_token": "EwBgA8l6BAAU-opaque" })).into_response(),
+        Some(faults::Body::OpaqueToken) => {
+            Json(json!({ "token_type": "Bearer", "expires_in": 3599, "access_token": "EwBgA8l6BAAU-opaque" }))
+                .into_response()
+        }
         Some(faults::Body::Strange) => {
             let response = next.run(request).await;
             let status = response.status();

@@ -181,6 +181,8 @@ pub struct Smtp {
     pub requires_login: bool,
     /// Senders that it refuses.
     pub refused_senders: Vec<String>,
+    /// Recipients that it refuses.
+    pub refused_recipients: Vec<String>,
     /// Whether STARTTLS is left out of the answer to EHLO.
     pub no_starttls: bool,
     /// How large a mail may be.
@@ -215,7 +217,11 @@ impl Tenant {
 
     pub(super) fn application(&self, client: &str) -> Option<Application> {
         let client: Uuid = client.parse().ok()?;
-        self.applications.iter().find(|application| application.client == client).cloned().or_else(|| self.made_up(client))
+        self.applications
+            .iter()
+            .find(|application| application.client == client)
+            .cloned()
+            .or_else(|| self.made_up(client))
     }
 
     /// One of the many that only differ in their number.
@@ -227,14 +233,17 @@ impl Tenant {
             requests: Requests { application: vec!["Mail.Send".to_owned()], delegated: Vec::new() },
             granted: vec!["Mail.Send".to_owned()],
             secrets: vec![Secret { value: format!("secret-of-{number}"), name: String::new(), expires: None }],
-            consented_by: (0..9).map(|user| (format!("user{user}@{number}.example"), vec!["User.Read".to_owned()])).collect(),
+            consented_by: (0..9)
+                .map(|user| (format!("user{user}@{number}.example"), vec!["User.Read".to_owned()]))
+                .collect(),
             ..Application::default()
         })
     }
 
     /// Every registration.
     pub(super) fn all_applications(&self) -> Vec<Application> {
-        let more = (0..self.more_registrations).filter_map(|number| self.application(&Self::made_up_id(number).to_string()));
+        let more =
+            (0..self.more_registrations).filter_map(|number| self.application(&Self::made_up_id(number).to_string()));
         self.applications.iter().cloned().chain(more).collect()
     }
 
@@ -244,7 +253,9 @@ impl Tenant {
     }
 
     pub(super) fn user(&self, name: &str) -> Option<&User> {
-        self.users.iter().find(|user| user.name.eq_ignore_ascii_case(name) || self.object_id(&user.name).to_string() == name)
+        self.users
+            .iter()
+            .find(|user| user.name.eq_ignore_ascii_case(name) || self.object_id(&user.name).to_string() == name)
     }
 
     /// The object id of a thing in this tenant: always the same for the same name.

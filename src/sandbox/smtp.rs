@@ -61,7 +61,11 @@ impl<'a> Session<'a> {
     }
 
     /// Talks until the end, or until TLS begins: then the stream comes back.
-    async fn talk<S: AsyncRead + AsyncWrite + Unpin>(&mut self, mut stream: BufReader<S>, greets: bool) -> std::io::Result<Option<BufReader<S>>> {
+    async fn talk<S: AsyncRead + AsyncWrite + Unpin>(
+        &mut self,
+        mut stream: BufReader<S>,
+        greets: bool,
+    ) -> std::io::Result<Option<BufReader<S>>> {
         if greets {
             reply(&mut stream, "220 sandbox.invalid ESMTP Mailwright sandbox").await?;
         }
@@ -72,7 +76,13 @@ impl<'a> Session<'a> {
             let smtp = &scenario.smtp;
             match upper.split_whitespace().next().unwrap_or_default() {
                 "EHLO" | "HELO" => {
-                    let mut lines = vec!["sandbox.invalid".to_owned(), "8BITMIME".to_owned(), "SMTPUTF8".to_owned(), format!("SIZE {}", smtp.size.unwrap_or(35_000_000)), "ENHANCEDSTATUSCODES".to_owned()];
+                    let mut lines = vec![
+                        "sandbox.invalid".to_owned(),
+                        "8BITMIME".to_owned(),
+                        "SMTPUTF8".to_owned(),
+                        format!("SIZE {}", smtp.size.unwrap_or(35_000_000)),
+                        "ENHANCEDSTATUSCODES".to_owned(),
+                    ];
                     if !self.encrypted && !smtp.no_starttls {
                         lines.push("STARTTLS".to_owned());
                     }
@@ -89,19 +99,27 @@ impl<'a> Session<'a> {
                     return Ok(Some(stream));
                 }
                 "AUTH" => self.auth(&mut stream, &line).await?,
-                "MAIL" if smtp.requires_login && self.user.is_none() => reply(&mut stream, "530 5.7.57 Client not authenticated to send mail.").await?,
+                "MAIL" if smtp.requires_login && self.user.is_none() => {
+                    reply(&mut stream, "530 5.7.57 Client not authenticated to send mail.").await?
+                }
                 "MAIL" => {
                     let from = address(&line);
                     if smtp.refused_senders.iter().any(|refused| refused.eq_ignore_ascii_case(&from)) {
-                        reply(&mut stream, "550 5.7.60 SMTP; Client does not have permissions to send as this sender").await?;
+                        reply(&mut stream, "550 5.7.60 SMTP; Client does not have permissions to send as this sender")
+                            .await?;
                     } else {
                         self.from = Some(from);
                         reply(&mut stream, "250 2.1.0 Sender OK").await?;
                     }
                 }
                 "RCPT" if self.from.is_some() => {
-                    self.to.push(address(&line));
-                    reply(&mut stream, "250 2.1.5 Recipient OK").await?;
+                    let to = address(&line);
+                    if smtp.refused_recipients.iter().any(|refused| refused.eq_ignore_ascii_case(&to)) {
+                        reply(&mut stream, "550 5.1.10 RESOLVER.ADR.RecipientNotFound; Recipient not found").await?;
+                    } else {
+                        self.to.push(to);
+                        reply(&mut stream, "250 2.1.5 Recipient OK").await?;
+                    }
                 }
                 "DATA" if !self.to.is_empty() => {
                     reply(&mut stream, "354 Start mail input; end with <CRLF>.<CRLF>").await?;
@@ -126,8 +144,14 @@ impl<'a> Session<'a> {
         }
     }
 
-    async fn auth<S: AsyncRead + AsyncWrite + Unpin>(&mut self, stream: &mut BufReader<S>, line: &str) -> std::io::Result<()> {
-        let decode = |text: &str| BASE64_STANDARD.decode(text.trim()).ok().and_then(|bytes| String::from_utf8(bytes).ok()).unwrap_or_default();
+    async fn auth<S: AsyncRead + AsyncWrite + Unpin>(
+        &mut self,
+        stream: &mut BufReader<S>,
+        line: &str,
+    ) -> std::io::Result<()> {
+        let decode = |text: &str| {
+            BASE64_STANDARD.decode(text.trim()).ok().and_then(|bytes| String::from_utf8(bytes).ok()).unwrap_or_default()
+        };
         let mut words = line.split_whitespace().skip(1);
         let (user, password) = match words.next().map(str::to_ascii_uppercase).as_deref() {
             Some("PLAIN") => {
@@ -150,7 +174,8 @@ impl<'a> Session<'a> {
             }
             _ => return reply(stream, "504 5.7.4 Unrecognized authentication type").await,
         };
-        let good = self.encrypted && self.sandbox.scenario().smtp.users.get(&user).is_some_and(|known| *known == password);
+        let good =
+            self.encrypted && self.sandbox.scenario().smtp.users.get(&user).is_some_and(|known| *known == password);
         if good {
             self.user = Some(user);
             reply(stream, "235 2.7.0 Authentication successful").await
@@ -161,7 +186,9 @@ impl<'a> Session<'a> {
 }
 
 fn address(line: &str) -> String {
-    line.split_once('<').and_then(|(_, rest)| rest.split_once('>')).map_or(String::new(), |(address, _)| address.to_owned())
+    line.split_once('<')
+        .and_then(|(_, rest)| rest.split_once('>'))
+        .map_or(String::new(), |(address, _)| address.to_owned())
 }
 
 async fn reply<S: AsyncWrite + Unpin>(stream: &mut S, line: &str) -> std::io::Result<()> {

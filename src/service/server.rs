@@ -150,7 +150,8 @@ impl Server {
 /// What stands around every request, from the outside in.
 fn envelope(router: Router) -> Router {
     let places = Arc::new(Semaphore::new(CONCURRENT));
-    let compressed = SizeAbove::new(1024).and(NotForContentType::new("text/plain"))
+    let compressed = SizeAbove::new(1024)
+        .and(NotForContentType::new("text/plain"))
         // Compression would hold lines back.
         .and(NotForContentType::const_new("application/x-ndjson"));
     router

@@ -50,7 +50,11 @@ impl Service {
             return Err(Problem::new(
                 StatusCode::CONFLICT,
                 Code::WrongEnvironment,
-                format!("the request is for `{}`, and this service belongs to `{}`", request.environment, self.store.environment()),
+                format!(
+                    "the request is for `{}`, and this service belongs to `{}`",
+                    request.environment,
+                    self.store.environment()
+                ),
             )
             .remedy("Correct the service's address."));
         }
@@ -142,7 +146,9 @@ impl Service {
         for (name, stored) in profiles {
             let named = stored.profile.provider.secret().map(|(reference, _)| reference);
             if !stored.secrets.keys().eq(named) {
-                return Err(Problem::malformed(format!("the secrets of `{name}` are not exactly those that its provider names")));
+                return Err(Problem::malformed(format!(
+                    "the secrets of `{name}` are not exactly those that its provider names"
+                )));
             }
             let destination = stored.profile.provider.destination();
             let is_visited = visited.contains(&destination);
@@ -180,7 +186,9 @@ impl Service {
             }
             Some(_) => self.store.age_file(digest).await?,
             None if !may_apply => {
-                return unavailable("the service has not accepted it yet, and only a token that may apply (role `deployer`) may have it used");
+                return unavailable(
+                    "the service has not accepted it yet, and only a token that may apply (role `deployer`) may have it used",
+                );
             }
             None => match sent.get(digest) {
                 None => None,
@@ -191,7 +199,9 @@ impl Service {
                 }
             },
         };
-        let Some(file) = file else { return unavailable("the service does not have its age file, and it was not sent") };
+        let Some(file) = file else {
+            return unavailable("the service does not have its age file, and it was not sent");
+        };
         let identity = Arc::clone(&self.identity);
         let opened = tokio::task::spawn_blocking(move || identity.open(&file)).await.map_err(Problem::internal)?;
         match opened {

@@ -78,10 +78,14 @@ impl Resolver {
         let mut findings = Vec::new();
         match (spf, dmarc) {
             (Err(why), _) | (_, Err(why)) => findings.push(
-                Finding::unknown(Id::DnsResolver, POINTER, format!("SPF, DKIM and DMARC of {domain} were not checked: DNS could not be asked"))
-                    .seen(why)
-                    .expected("an answer of the resolver")
-                    .remedy(["Run the check where DNS can be asked, or name a server: `--dns-server ADDRESS`."]),
+                Finding::unknown(
+                    Id::DnsResolver,
+                    POINTER,
+                    format!("SPF, DKIM and DMARC of {domain} were not checked: DNS could not be asked"),
+                )
+                .seen(why)
+                .expected("an answer of the resolver")
+                .remedy(["Run the check where DNS can be asked, or name a server: `--dns-server ADDRESS`."]),
             ),
             (Ok(spf), Ok((at, dmarc))) => {
                 findings.push(judge_spf(&domain, &spf));
@@ -117,11 +121,16 @@ fn is_absent(error: &NetError) -> bool {
 
 fn tagged(text: &str, version: &str) -> bool {
     let head = text.trim_start().get(..version.len()).unwrap_or_default();
-    head.eq_ignore_ascii_case(version) && text.trim_start()[version.len()..].chars().next().is_none_or(|c| c == ' ' || c == ';')
+    head.eq_ignore_ascii_case(version)
+        && text.trim_start()[version.len()..].chars().next().is_none_or(|c| c == ' ' || c == ';')
 }
 
 fn shown(texts: &[String]) -> String {
-    texts.iter().map(|text| text.chars().filter(|c| !c.is_control()).take(150).collect::<String>()).collect::<Vec<_>>().join(" | ")
+    texts
+        .iter()
+        .map(|text| text.chars().filter(|c| !c.is_control()).take(150).collect::<String>())
+        .collect::<Vec<_>>()
+        .join(" | ")
 }
 
 fn judge_spf(domain: &str, texts: &[String]) -> Finding {
@@ -134,17 +143,25 @@ fn judge_spf(domain: &str, texts: &[String]) -> Finding {
                 .remedy(["Have it end with -all (or ~all while trying)."])
         }
         [_] => Finding::pass(Id::DnsSpf, POINTER, format!("{domain} has an SPF record")).seen(shown(&records)),
-        [] => Finding::fail(Id::DnsSpf, POINTER, format!("{domain} has no SPF record: receivers cannot tell who may send as it"))
-            .seen("no text record with v=spf1")
-            .expected("one")
-            .remedy([
-                format!("dig +short TXT {domain}"),
-                format!("For Microsoft 365: {domain}. TXT \"v=spf1 include:spf.protection.outlook.com -all\""),
-            ]),
-        _ => Finding::fail(Id::DnsSpf, POINTER, format!("{domain} has {} SPF records, which counts as an error (RFC 7208, 4.5)", records.len()))
-            .seen(shown(&records))
-            .expected("one")
-            .remedy(["Put them together into one."]),
+        [] => Finding::fail(
+            Id::DnsSpf,
+            POINTER,
+            format!("{domain} has no SPF record: receivers cannot tell who may send as it"),
+        )
+        .seen("no text record with v=spf1")
+        .expected("one")
+        .remedy([
+            format!("dig +short TXT {domain}"),
+            format!("For Microsoft 365: {domain}. TXT \"v=spf1 include:spf.protection.outlook.com -all\""),
+        ]),
+        _ => Finding::fail(
+            Id::DnsSpf,
+            POINTER,
+            format!("{domain} has {} SPF records, which counts as an error (RFC 7208, 4.5)", records.len()),
+        )
+        .seen(shown(&records))
+        .expected("one")
+        .remedy(["Put them together into one."]),
     }
 }
 
@@ -156,21 +173,33 @@ fn judge_dmarc(domain: &str, at: &str, records: &[String]) -> Finding {
             Finding::pass(Id::DnsDmarc, POINTER, format!("{domain} has a DMARC policy ({policy})"))
                 .seen(if at == domain { shown(records) } else { format!("{} (of {at})", shown(records)) })
         }
-        [] => Finding::fail(Id::DnsDmarc, POINTER, format!("{domain} has no DMARC record; large receivers refuse bulk mail without one"))
-            .seen(format!("no v=DMARC1 at _dmarc.{domain}"))
-            .expected("one")
-            .remedy([format!("_dmarc.{domain}. TXT \"v=DMARC1; p=none; rua=mailto:dmarc@{domain}\"")]),
-        _ => Finding::fail(Id::DnsDmarc, POINTER, format!("{at} has {} DMARC records, which counts as none", records.len()))
-            .seen(shown(records))
-            .expected("one")
-            .remedy(["Keep one of them."]),
+        [] => Finding::fail(
+            Id::DnsDmarc,
+            POINTER,
+            format!("{domain} has no DMARC record; large receivers refuse bulk mail without one"),
+        )
+        .seen(format!("no v=DMARC1 at _dmarc.{domain}"))
+        .expected("one")
+        .remedy([format!("_dmarc.{domain}. TXT \"v=DMARC1; p=none; rua=mailto:dmarc@{domain}\"")]),
+        _ => Finding::fail(
+            Id::DnsDmarc,
+            POINTER,
+            format!("{at} has {} DMARC records, which counts as none", records.len()),
+        )
+        .seen(shown(records))
+        .expected("one")
+        .remedy(["Keep one of them."]),
     }
 }
 
 fn judge_dkim(name: &str, keys: &[String]) -> Finding {
-    let key = keys.iter().find_map(|text| text.split(';').filter_map(|part| part.split_once('=')).find(|(tag, _)| tag.trim() == "p"));
+    let key = keys
+        .iter()
+        .find_map(|text| text.split(';').filter_map(|part| part.split_once('=')).find(|(tag, _)| tag.trim() == "p"));
     match key {
-        Some((_, key)) if !key.trim().is_empty() => Finding::pass(Id::DnsDkim, "/from/dkimSelector", format!("a DKIM key is published at {name}")),
+        Some((_, key)) if !key.trim().is_empty() => {
+            Finding::pass(Id::DnsDkim, "/from/dkimSelector", format!("a DKIM key is published at {name}"))
+        }
         Some(_) => Finding::fail(Id::DnsDkim, "/from/dkimSelector", format!("the DKIM key at {name} is revoked"))
             .seen("p= without a key")
             .expected("a public key")
@@ -178,6 +207,9 @@ fn judge_dkim(name: &str, keys: &[String]) -> Finding {
         None => Finding::fail(Id::DnsDkim, "/from/dkimSelector", format!("no DKIM key is published at {name}"))
             .seen("no text record with p=")
             .expected("a public key")
-            .remedy([format!("dig +short TXT {name}"), "Publish the key that the sending service names, or correct `dkimSelector`.".to_owned()]),
+            .remedy([
+                format!("dig +short TXT {name}"),
+                "Publish the key that the sending service names, or correct `dkimSelector`.".to_owned(),
+            ]),
     }
 }

@@ -37,8 +37,8 @@ use std::{
 pub use catalogue::Id;
 pub use finding::{Finding, Level, Report, Severity, Verdict, Verified};
 use jiff::Timestamp;
-pub use secret::Opened;
 use secrecy::SecretString;
+pub use secret::Opened;
 use serde_json::Value;
 use tokio::sync::{OnceCell, Semaphore, mpsc};
 
@@ -150,8 +150,9 @@ impl Verifier {
         let http = Http::new(&options.http)?;
         let reader = match &options.reader {
             Some(token) => {
-                let claims = Claims::read(token)
-                    .ok_or("the reader's token is no JWT, so it cannot be told which Graph it is for; it is not used")?;
+                let claims = Claims::read(token).ok_or(
+                    "the reader's token is no JWT, so it cannot be told which Graph it is for; it is not used",
+                )?;
                 Some((claims, token.clone()))
             }
             None => None,
@@ -232,7 +233,8 @@ impl Verifier {
         for finding in &mut findings {
             finding.profile = Some(subject.name.clone());
         }
-        findings.sort_by(|a, b| (a.verdict, a.severity, a.id, &a.message).cmp(&(b.verdict, b.severity, b.id, &b.message)));
+        findings
+            .sort_by(|a, b| (a.verdict, a.severity, a.id, &a.message).cmp(&(b.verdict, b.severity, b.id, &b.message)));
         findings.dedup();
         Verified {
             profile: subject.name.clone(),

@@ -7,6 +7,8 @@ use crate::microsoft::{
 
 /// Remedies for one application in one tenant.
 pub(super) struct Remedies<'a> {
+    /// `mailwright verify ENV PROFILE`.
+    pub(super) again: &'a str,
     pub(super) endpoints: &'a Endpoints,
     pub(super) tenant: &'a str,
     pub(super) client: &'a str,
@@ -24,7 +26,7 @@ impl Remedies<'_> {
 
     /// Where an administrator consents to everything that the registration requests.
     pub(super) fn consent(&self, redirect: Option<&str>) -> String {
-        let Self { endpoints, tenant, client } = self;
+        let Self { endpoints, tenant, client, .. } = self;
         let sign_in = endpoints.sign_in.as_str().trim_end_matches('/');
         let address = match redirect {
             Some(redirect) => {
@@ -88,7 +90,10 @@ impl Remedies<'_> {
     /// How a new secret comes in. Only whoever sees its value can seal it.
     pub(super) fn new_secret(&self, seal: &str) -> Vec<String> {
         vec![
-            self.portal("Certificates & secrets > New client secret (copy the Value, not the Secret ID)", "Credentials"),
+            self.portal(
+                "Certificates & secrets > New client secret (copy the Value, not the Secret ID)",
+                "Credentials",
+            ),
             format!("az ad app credential reset --id {} --append --years 1 --query password --output tsv", self.client),
             seal.to_owned(),
         ]
@@ -108,7 +113,8 @@ impl Remedies<'_> {
         vec![
             self.portal("Certificates & secrets > Federated credentials", "Credentials"),
             format!("az ad app federated-credential list --id {}", self.client),
-            "Issuer and subject must be those of the token to the letter, its audience api://AzureADTokenExchange.".to_owned(),
+            "Issuer and subject must be those of the token to the letter, its audience api://AzureADTokenExchange."
+                .to_owned(),
         ]
     }
 
@@ -128,7 +134,8 @@ impl Remedies<'_> {
     /// How the application is enabled again.
     pub(super) fn enable(&self) -> Vec<String> {
         vec![
-            "Portal: Enterprise applications > the application > Properties > Enabled for users to sign-in: Yes".to_owned(),
+            "Portal: Enterprise applications > the application > Properties > Enabled for users to sign-in: Yes"
+                .to_owned(),
             format!("az ad sp update --id {} --set accountEnabled=true", self.client),
         ]
     }
@@ -142,7 +149,10 @@ impl Remedies<'_> {
     pub(super) fn assign(&self) -> Vec<String> {
         vec![
             "Portal: Enterprise applications > the application > Users and groups > Add user/group".to_owned(),
-            format!("Or no assignment at all: az ad sp update --id {} --set appRoleAssignmentRequired=false", self.client),
+            format!(
+                "Or no assignment at all: az ad sp update --id {} --set appRoleAssignmentRequired=false",
+                self.client
+            ),
         ]
     }
 
@@ -152,7 +162,7 @@ impl Remedies<'_> {
             "What decides it, in PowerShell (Connect-ExchangeOnline first):".to_owned(),
             format!("Test-ServicePrincipalAuthorization -Identity {} -Resource {from}", self.client),
             format!("Test-ApplicationAccessPolicy -AppId {} -Identity {from}", self.client),
-            "Or send a mail to the sender itself: mailwright verify ENV PROFILE --probe".to_owned(),
+            format!("Or send a mail to the sender itself: {} --probe", self.again),
         ]
     }
 
@@ -162,10 +172,16 @@ impl Remedies<'_> {
         vec![
             "In PowerShell (Connect-ExchangeOnline first):".to_owned(),
             format!("New-ServicePrincipal -AppId {client} -ObjectId {object_id} -DisplayName Mailwright"),
-            format!("New-ManagementScope -Name Mailwright -RecipientRestrictionFilter \"PrimarySmtpAddress -eq '{from}'\""),
-            format!("New-ManagementRoleAssignment -App {client} -Role \"Application Mail.Send\" -CustomResourceScope Mailwright"),
+            format!(
+                "New-ManagementScope -Name Mailwright -RecipientRestrictionFilter \"PrimarySmtpAddress -eq '{from}'\""
+            ),
+            format!(
+                "New-ManagementRoleAssignment -App {client} -Role \"Application Mail.Send\" -CustomResourceScope Mailwright"
+            ),
             "Then remove Mail.Send in Entra: a tenant-wide grant and a scoped one add up.".to_owned(),
-            format!("az ad app permission delete --id {client} --api {GRAPH_APP_ID} --api-permissions b633e1c5-b582-4048-a93e-9f11b44c7e96"),
+            format!(
+                "az ad app permission delete --id {client} --api {GRAPH_APP_ID} --api-permissions b633e1c5-b582-4048-a93e-9f11b44c7e96"
+            ),
         ]
     }
 }

@@ -51,7 +51,8 @@ pub(super) fn federated_token(path: &str, allowed: &[PathBuf]) -> Result<SecretS
         .and_then(|file| file.take(TOKEN_LIMIT).read_to_string(&mut text))
         .map_err(|error| format!("cannot be read: {error}"))?;
     let token = text.trim();
-    let is_base64 = |part: &str| !part.is_empty() && part.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_".contains(&b));
+    let is_base64 =
+        |part: &str| !part.is_empty() && part.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_".contains(&b));
     if token.split('.').count() == 3 && token.split('.').all(is_base64) {
         Ok(SecretString::from(token))
     } else {

@@ -27,6 +27,9 @@ const LOGIN: &str = "/provider/smtp/password";
 /// Source: Exchange Team, "Updated Exchange Online SMTP AUTH Basic Authentication Deprecation Timeline", 2026-01-27.
 const EXCHANGE_ONLINE: [&str; 3] = ["smtp.office365.com", "smtp-legacy.office365.com", "outlook.office365.com"];
 
+/// Below this a mail server is narrow for documents, in bytes.
+const SMALL: u64 = 10_000_000;
+
 /// The first finding that ends a check; what was found before it is kept.
 type Step<T> = Result<T, Box<Finding>>;
 
@@ -124,7 +127,9 @@ impl Visit<'_> {
                 return Err(self.tls_failed(error).await);
             }
         }
-        if self.smtp.encryption == Encryption::None {
+        if self.smtp.encryption == Encryption::None && crate::model::rules::is_loopback(&self.smtp.host) {
+            self.pass(Id::SmtpInClear, "/provider/smtp/encryption", "in clear, and on this machine alone".to_owned());
+        } else if self.smtp.encryption == Encryption::None {
             self.findings.push(
                 Finding::fail(Id::SmtpInClear, "/provider/smtp/encryption", "mail travels to this server in clear")
                     .seen("encryption: none")
@@ -158,10 +163,17 @@ impl Visit<'_> {
                 Finding::fail(Id::SmtpName, HOST, format!("the name {host} does not resolve"))
                     .seen("no address")
                     .expected("an address")
-                    .remedy([format!("dig +short {host}"), "Correct `host`, or the resolver of this machine.".to_owned()]),
+                    .remedy([
+                        format!("dig +short {host}"),
+                        "Correct `host`, or the resolver of this machine.".to_owned(),
+                    ]),
             ));
         }
-        self.pass(Id::SmtpName, HOST, format!("{host} resolves to {} address{}", addresses.len(), if addresses.len() == 1 { "" } else { "es" }));
+        self.pass(
+            Id::SmtpName,
+            HOST,
+            format!("{host} resolves to {} address{}", addresses.len(), if addresses.len() == 1 { "" } else { "es" }),
+        );
         let mut last = String::new();
         for address in addresses.iter().take(4) {
             match timeout(self.deadline(), TcpStream::connect(address)).await {
@@ -195,20 +207,27 @@ impl Visit<'_> {
                 Err(self.tls_failed(StepError::Smtp(error)).await)
             }
             Err(StepError::Smtp(error)) => Err(Box::new(
-                Finding::fail(Id::SmtpGreeting, HOST, "the server does not greet as a mail server, or refuses this machine")
-                    .seen(said(&error))
-                    .expected("220, then 250 to EHLO")
-                    .remedy([
-                        format!("nc {} {}", self.smtp.host, self.smtp.port),
-                        "554 and 421 here mean that the server refuses this machine's address; ask its administrator.".to_owned(),
-                    ]),
+                Finding::fail(
+                    Id::SmtpGreeting,
+                    HOST,
+                    "the server does not greet as a mail server, or refuses this machine",
+                )
+                .seen(said(&error))
+                .expected("220, then 250 to EHLO")
+                .remedy([
+                    format!("nc {} {}", self.smtp.host, self.smtp.port),
+                    "554 and 421 here mean that the server refuses this machine's address; ask its administrator."
+                        .to_owned(),
+                ]),
             )),
         }
     }
 
     /// `blind` accepts every certificate: only to look at one that was refused, never to send anything.
     fn tls(&self, blind: bool) -> Step<TlsParameters> {
-        let bad = |error: &dyn Display| Box::new(Finding::unknown(Id::SmtpTls, BASE, "TLS could not be set up here").seen(error.to_string()));
+        let bad = |error: &dyn Display| {
+            Box::new(Finding::unknown(Id::SmtpTls, BASE, "TLS could not be set up here").seen(error.to_string()))
+        };
         let host = self.smtp.host.trim_matches(['[', ']']).to_owned();
         let mut builder: TlsParametersBuilder = TlsParameters::builder(host).dangerous_accept_invalid_certs(blind);
         if let Some(pem) = &self.verifier.options.http.authorities {
@@ -251,15 +270,23 @@ impl Visit<'_> {
                     .expected("a certificate that is valid")
                     .remedy(["Have the server's administrator renew it.".to_owned(), s_client])
             }
-            TlsError::InvalidCertificate(CertificateError::NotValidYet | CertificateError::NotValidYetContext { .. }) => {
-                Finding::fail(Id::SmtpCertificate, HOST, "the server's certificate is not valid yet, or this machine's clock is behind")
-                    .seen(tls.to_string())
-                    .expected("a certificate that is valid")
-                    .remedy([s_client, "timedatectl status".to_owned()])
-            }
-            TlsError::InvalidCertificate(CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. }) => {
+            TlsError::InvalidCertificate(
+                CertificateError::NotValidYet | CertificateError::NotValidYetContext { .. },
+            ) => Finding::fail(
+                Id::SmtpCertificate,
+                HOST,
+                "the server's certificate is not valid yet, or this machine's clock is behind",
+            )
+            .seen(tls.to_string())
+            .expected("a certificate that is valid")
+            .remedy([s_client, "timedatectl status".to_owned()]),
+            TlsError::InvalidCertificate(
+                CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. },
+            ) => {
                 let names = match &tls {
-                    TlsError::InvalidCertificate(CertificateError::NotValidForNameContext { presented, .. }) => presented.join(", "),
+                    TlsError::InvalidCertificate(CertificateError::NotValidForNameContext { presented, .. }) => {
+                        presented.join(", ")
+                    }
                     _ => "other names".to_owned(),
                 };
                 Finding::fail(Id::SmtpCertificateName, HOST, format!("the server's certificate is not for {host}"))
@@ -267,19 +294,28 @@ impl Visit<'_> {
                     .expected(host.clone())
                     .remedy(["Write `host` as one of these names if that is the server meant; otherwise have the certificate replaced.".to_owned(), s_client])
             }
-            TlsError::InvalidCertificate(other) => Finding::fail(Id::SmtpCertificate, HOST, "the server's certificate is not trusted")
-                .seen(format!("{other:?}").chars().take(200).collect::<String>())
-                .expected("a chain to an authority that this machine trusts")
-                .remedy([
-                    "The server must send its intermediate certificates.".to_owned(),
-                    "An authority of your own: `--outgoing-ca-file FILE`, for `mailwright serve` or with `--local`.".to_owned(),
-                    s_client,
-                ]),
+            TlsError::InvalidCertificate(other) => Finding::fail(
+                Id::SmtpCertificate,
+                HOST,
+                "the server's certificate is not trusted",
+            )
+            .seen(format!("{other:?}").chars().take(200).collect::<String>())
+            .expected("a chain to an authority that this machine trusts")
+            .remedy([
+                "The server must send its intermediate certificates.".to_owned(),
+                "An authority of your own: `--outgoing-ca-file FILE`, for `mailwright serve` or with `--local`."
+                    .to_owned(),
+                s_client,
+            ]),
             TlsError::AlertReceived(AlertDescription::ProtocolVersion) | TlsError::PeerIncompatible(_) => {
-                Finding::fail(Id::SmtpTls, HOST, "the server offers only versions or ciphers of TLS that are no longer safe")
-                    .seen(tls.to_string())
-                    .expected("TLS 1.2 or 1.3")
-                    .remedy([s_client])
+                Finding::fail(
+                    Id::SmtpTls,
+                    HOST,
+                    "the server offers only versions or ciphers of TLS that are no longer safe",
+                )
+                .seen(tls.to_string())
+                .expected("TLS 1.2 or 1.3")
+                .remedy([s_client])
             }
             other => Finding::fail(Id::SmtpTls, "/provider/smtp/encryption", "what answers does not speak TLS")
                 .seen(other.to_string().chars().take(200).collect::<String>())
@@ -291,34 +327,53 @@ impl Visit<'_> {
 
     fn certificate(&mut self, connection: &AsyncSmtpConnection) {
         let Ok(der) = connection.peer_certificate() else { return };
-        let end = x509_parser::parse_x509_certificate(&der).ok().map(|(_, found)| found.validity().not_after.timestamp());
+        let end =
+            x509_parser::parse_x509_certificate(&der).ok().map(|(_, found)| found.validity().not_after.timestamp());
         let Some(end) = end.and_then(|end| Timestamp::from_second(end).ok()) else { return };
         let days = (end.as_second() - self.verifier.now().as_second()).div_euclid(86_400);
         let limit = self.verifier.credential_days().min(14);
         if days <= i64::from(limit) {
             self.findings.push(
-                Finding::fail(Id::SmtpCertificateExpires, HOST, format!("the server's certificate expires in {days} days"))
-                    .seen(format!("valid until {end}"))
-                    .expected(format!("more than {limit} days"))
-                    .remedy(["Have the server's administrator renew it."]),
+                Finding::fail(
+                    Id::SmtpCertificateExpires,
+                    HOST,
+                    format!("the server's certificate expires in {days} days"),
+                )
+                .seen(format!("valid until {end}"))
+                .expected(format!("more than {limit} days"))
+                .remedy(["Have the server's administrator renew it."]),
             );
         } else {
-            self.pass(Id::SmtpCertificate, HOST, format!("the server's certificate is trusted, and good for {days} more days"));
+            self.pass(
+                Id::SmtpCertificate,
+                HOST,
+                format!("the server's certificate is trusted, and good for {days} more days"),
+            );
         }
     }
 
     /// What the server says to EHLO, read as it stands: mechanisms that no library knows included.
     async fn offers(&mut self, connection: &mut AsyncSmtpConnection, hello: &ClientId) -> Step<Offers> {
         let asked = self.within(Id::SmtpGreeting, "EHLO", connection.command(format!("EHLO {hello}\r\n"))).await;
-        let response = asked.map_err(|error| error.into_finding(Id::SmtpGreeting, "the server does not answer EHLO"))?;
+        let response =
+            asked.map_err(|error| error.into_finding(Id::SmtpGreeting, "the server does not answer EHLO"))?;
         let offers = Offers::read(&response);
-        let size = match offers.size {
-            Some(0) => Some("the server states no limit of size".to_owned()),
-            Some(size) => Some(format!("mail of up to {} MB is taken", size / 1_000_000)),
-            None => None,
-        };
-        if let Some(size) = size {
-            self.pass(Id::SmtpSize, HOST, size);
+        match offers.size {
+            Some(size) if size > 0 && size < SMALL => self.findings.push(
+                Finding::fail(
+                    Id::SmtpSize,
+                    HOST,
+                    format!("the server takes mail of up to {} MB only", size / 1_000_000),
+                )
+                .seen(format!("SIZE {size}"))
+                .expected("10 MB or more, for documents with attachments")
+                .remedy(["Ask the server's administrator for more room, or send documents by another profile."]),
+            ),
+            Some(0) => self.pass(Id::SmtpSize, HOST, "the server states no limit of size".to_owned()),
+            Some(size) => {
+                self.pass(Id::SmtpSize, HOST, format!("mail of up to {} MB is taken", size / 1_000_000));
+            }
+            None => {}
         }
         Ok(offers)
     }
@@ -331,7 +386,11 @@ impl Visit<'_> {
             .map(|(_, mechanism)| mechanism)
             .collect();
         if mechanisms.is_empty() {
-            let seen = if offers.mechanisms.is_empty() { "no AUTH".to_owned() } else { format!("AUTH {}", offers.mechanisms.join(" ")) };
+            let seen = if offers.mechanisms.is_empty() {
+                "no AUTH".to_owned()
+            } else {
+                format!("AUTH {}", offers.mechanisms.join(" "))
+            };
             return Err(Box::new(
                 Finding::fail(Id::SmtpAuth, LOGIN, "the server offers no login that a password fits")
                     .seen(seen)
@@ -369,7 +428,8 @@ impl Visit<'_> {
                         "Or move to the provider `microsoft-graph-direct`.".to_owned(),
                     ]
                 } else {
-                    let reference = self.smtp.password.as_ref().map(|named| named.secret.to_string()).unwrap_or_default();
+                    let reference =
+                        self.smtp.password.as_ref().map(|named| named.secret.to_string()).unwrap_or_default();
                     vec![
                         "Check user name and password with the server's administrator; some servers want an app password.".to_owned(),
                         format!("mailwright secrets set {} {reference}", self.verifier.environment()),
@@ -389,7 +449,8 @@ impl Visit<'_> {
 
     async fn sender(&mut self, connection: &mut AsyncSmtpConnection) -> Step<()> {
         let from = self.subject.profile.from_address().unwrap_or_default().to_owned();
-        let asked = self.within(Id::SmtpSender, "MAIL FROM", connection.command(format!("MAIL FROM:<{from}>\r\n"))).await;
+        let asked =
+            self.within(Id::SmtpSender, "MAIL FROM", connection.command(format!("MAIL FROM:<{from}>\r\n"))).await;
         match asked {
             Ok(_) => {
                 self.pass(Id::SmtpSender, "/from/address", format!("{from} is accepted as sender"));
@@ -417,16 +478,21 @@ impl Visit<'_> {
         let from = self.subject.profile.from_address().unwrap_or_default().to_owned();
         let failed = |error: StepError| error.into_finding(Id::SmtpProbe, "a mail to the sender itself is not taken");
         for command in [format!("MAIL FROM:<{from}>\r\n"), format!("RCPT TO:<{from}>\r\n"), "DATA\r\n".to_owned()] {
-            self.within(Id::SmtpProbe, "a mail to the sender itself", connection.command(command)).await.map_err(failed)?;
+            self.within(Id::SmtpProbe, "a mail to the sender itself", connection.command(command))
+                .await
+                .map_err(failed)?;
         }
         let mail = format!(
             "From: <{from}>\r\nTo: <{from}>\r\nSubject: Mailwright: a test of this mailbox\r\nDate: {}\r\nMessage-ID: <{}@mailwright.invalid>\r\n\r\nSomebody ran `mailwright verify --probe`. Nothing is to be done.\r\n",
             self.verifier.now().strftime("%a, %d %b %Y %H:%M:%S +0000"),
             uuid::Uuid::now_v7(),
         );
-        self.within(Id::SmtpProbe, "a mail to the sender itself", connection.message(mail.as_bytes())).await.map_err(failed)?;
+        self.within(Id::SmtpProbe, "a mail to the sender itself", connection.message(mail.as_bytes()))
+            .await
+            .map_err(failed)?;
         self.reached = Level::Probe;
-        let mut finding = Finding::pass(Id::SmtpProbe, "/from/address", format!("a mail from {from} to itself was taken"));
+        let mut finding =
+            Finding::pass(Id::SmtpProbe, "/from/address", format!("a mail from {from} to itself was taken"));
         finding.level = Level::Probe;
         self.findings.push(finding);
         Ok(())
@@ -442,7 +508,9 @@ impl StepError {
     fn into_finding(self, id: Id, message: &str) -> Box<Finding> {
         match self {
             Self::Silent(finding) => finding,
-            Self::Smtp(error) => Box::new(Finding::fail(id, HOST, message).seen(said(&error)).expected("a positive reply")),
+            Self::Smtp(error) => {
+                Box::new(Finding::fail(id, HOST, message).seen(said(&error)).expected("a positive reply"))
+            }
         }
     }
 }

@@ -28,10 +28,14 @@ pub fn apply(report: &mut Report, settings: &VerifySettings, now: Timestamp, who
         let whom = waiver.profile.as_ref().map_or(String::new(), |name| format!(" of `{name}`"));
         if expired {
             report.findings.push(
-                Finding::fail(Id::WaiverExpired, &pointer, format!("the waiver for {}{whom} expired on {}", waiver.finding, waiver.expires))
-                    .seen(format!("expires: {}", waiver.expires))
-                    .expected(format!("{today} or later"))
-                    .remedy(["Mend what it waives, or look at the reason again and set a new day."]),
+                Finding::fail(
+                    Id::WaiverExpired,
+                    &pointer,
+                    format!("the waiver for {}{whom} expired on {}", waiver.finding, waiver.expires),
+                )
+                .seen(format!("expires: {}", waiver.expires))
+                .expected(format!("{today} or later"))
+                .remedy(["Mend what it waives, or look at the reason again and set a new day."]),
             );
         } else if !matched && (whole || known(&waiver.finding).is_none()) {
             let remedy = match known(&waiver.finding) {
@@ -39,10 +43,14 @@ pub fn apply(report: &mut Report, settings: &VerifySettings, now: Timestamp, who
                 None => "There is no such finding; `mailwright explain` lists them.".to_owned(),
             };
             report.findings.push(
-                Finding::fail(Id::WaiverUnused, &pointer, format!("the waiver for {}{whom} matches no finding", waiver.finding))
-                    .seen(waiver.finding.clone())
-                    .expected("a finding that it waives")
-                    .remedy([remedy]),
+                Finding::fail(
+                    Id::WaiverUnused,
+                    &pointer,
+                    format!("the waiver for {}{whom} matches no finding", waiver.finding),
+                )
+                .seen(waiver.finding.clone())
+                .expected("a finding that it waives")
+                .remedy([remedy]),
             );
         }
     }
@@ -53,7 +61,8 @@ fn known(finding: &str) -> Option<Id> {
 }
 
 fn matches(waiver: &Waiver, finding: &Finding) -> bool {
-    finding.id.id() == waiver.finding && waiver.profile.as_ref().is_none_or(|name| finding.profile.as_ref() == Some(name))
+    finding.id.id() == waiver.finding
+        && waiver.profile.as_ref().is_none_or(|name| finding.profile.as_ref() == Some(name))
 }
 
 /// Puts the places of the files to what the verifier pointed at.
@@ -63,7 +72,8 @@ pub fn place(report: &mut Report, desired: &Desired) {
         finding.place = profile.map(|profile| profile.place_of(&finding.pointer));
     }
     for finding in &mut report.findings {
-        finding.place = Some(desired.environment_places.of(&finding.pointer).unwrap_or_else(|| desired.settings_place.clone()));
+        finding.place =
+            Some(desired.environment_places.of(&finding.pointer).unwrap_or_else(|| desired.settings_place.clone()));
     }
 }
 

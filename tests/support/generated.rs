@@ -129,7 +129,11 @@ pub(crate) fn any_stored() -> impl Strategy<Value = StoredProfile> {
                 description,
                 enabled,
                 provider: serde_json::from_value(provider).unwrap(),
-                from: from.map(|local| Mailbox { address: format!("{local}@example.com"), name: None, dkim_selector: None }),
+                from: from.map(|local| Mailbox {
+                    address: format!("{local}@example.com"),
+                    name: None,
+                    dkim_selector: None,
+                }),
                 functions,
                 applies_to,
             };

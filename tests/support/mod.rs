@@ -2,5 +2,6 @@
 #![allow(dead_code, reason = "every test file uses another part")]
 
 pub(crate) mod generated;
+pub(crate) mod sandboxed;
 pub(crate) mod tools;
 pub(crate) mod trial;

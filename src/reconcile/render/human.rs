@@ -8,7 +8,8 @@ use serde_json::Value;
 
 use super::{secret_words, sender_groups, sender_words, shown};
 use crate::reconcile::plan::{
-    Action, Cause, Drift, DriftKind, FieldChange, Hint, Plan, PlannedChange, RedirectedSecret, SettingsChange, VerifiedBefore,
+    Action, Cause, Drift, DriftKind, FieldChange, Hint, Plan, PlannedChange, RedirectedSecret, SettingsChange,
+    VerifiedBefore,
 };
 
 const GREEN: Style = AnsiColor::Green.on_default();
@@ -316,7 +317,11 @@ fn verified(out: &mut String, plan: &Plan) {
     }
     let never = plan.verified.iter().filter(|before| before.last.is_none()).count();
     if never > 0 {
-        let _ = writeln!(out, "  {DIM}{never} never verified; an apply does it, and so does `mailwright verify {}`{DIM:#}", plan.environment);
+        let _ = writeln!(
+            out,
+            "  {DIM}{never} never verified; an apply does it, and so does `mailwright verify {}`{DIM:#}",
+            plan.environment
+        );
     }
     out.push('\n');
 }

@@ -44,7 +44,12 @@ fn warnings(out: &mut String, plan: &Plan) {
         );
     }
     for before in plan.verified.iter().filter(|before| before.last.as_ref().is_some_and(|last| last.errors > 0)) {
-        let _ = writeln!(out, "> [!WARNING]\n> Verify, last known, of `{}`: {}\n", before.profile, super::verified_words(before));
+        let _ = writeln!(
+            out,
+            "> [!WARNING]\n> Verify, last known, of `{}`: {}\n",
+            before.profile,
+            super::verified_words(before)
+        );
     }
     for hint in &plan.hints {
         if let Hint::ProbablyRename { from, to, file } = hint {

@@ -47,7 +47,10 @@ pub(super) async fn run(
 /// What the verifier last said of each profile
 #[utoipa::path(get, path = "/v1/verify", tag = "verify",
     responses((status = 200, description = "By profile.", body = LastVerifiedList), AnyProblem))]
-pub(super) async fn last(_: As<Viewer>, State(service): State<Arc<Service>>) -> Result<Json<LastVerifiedList>, Problem> {
+pub(super) async fn last(
+    _: As<Viewer>,
+    State(service): State<Arc<Service>>,
+) -> Result<Json<LastVerifiedList>, Problem> {
     service.last_verified().await.map(Json)
 }
 

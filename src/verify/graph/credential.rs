@@ -47,13 +47,17 @@ pub(super) fn accepted(kind: Kind) -> Finding {
 pub(super) fn refused(error: &SignInError, kind: Kind, base: &str, seal: &str, remedies: &Remedies<'_>) -> Finding {
     match error {
         SignInError::Http(error) => super::unreachable(error, Id::SignIn),
-        SignInError::Certificate(error) => Finding::fail(Id::Certificate, kind.pointer(), format!("the certificate cannot sign: {error}"))
-            .expected("a PEM file with the certificate and its RSA private key")
-            .remedy([seal.to_owned()]),
-        SignInError::Unknown(status) => Finding::unknown(Id::Answer, base, "the sign-in host answered in a form that is not known")
-            .seen(format!("HTTP {status}"))
-            .expected("a token, or an error as Entra writes it")
-            .remedy(["Check whether a proxy answers in its place; then verify again."]),
+        SignInError::Certificate(error) => {
+            Finding::fail(Id::Certificate, kind.pointer(), format!("the certificate cannot sign: {error}"))
+                .expected("a PEM file with the certificate and its RSA private key")
+                .remedy([seal.to_owned()])
+        }
+        SignInError::Unknown(status) => {
+            Finding::unknown(Id::Answer, base, "the sign-in host answered in a form that is not known")
+                .seen(format!("HTTP {status}"))
+                .expected("a token, or an error as Entra writes it")
+                .remedy(["Check whether a proxy answers in its place; then verify again."])
+        }
         SignInError::Refused(refusal) => by_code(refusal, kind, base, seal, remedies).seen(evidence(refusal)),
     }
 }
@@ -79,18 +83,26 @@ fn by_code(refusal: &Refusal, kind: Kind, base: &str, seal: &str, remedies: &Rem
             .remedy(remedies.new_secret(seal));
     }
     if refusal.is(&[700_016, 700_038, 70_001]) {
-        return Finding::fail(Id::Client, &format!("{base}/client"), "the client does not exist in this tenant: another tenant's, mistyped, or not installed there")
-            .expected(format!("an application {} in tenant {}", remedies.client, remedies.tenant))
-            .remedy(["Compare Application (client) ID and Directory (tenant) ID on the registration's overview page."])
-            .remedy(remedies.install());
+        return Finding::fail(
+            Id::Client,
+            &format!("{base}/client"),
+            "the client does not exist in this tenant: another tenant's, mistyped, or not installed there",
+        )
+        .expected(format!("an application {} in tenant {}", remedies.client, remedies.tenant))
+        .remedy(["Compare Application (client) ID and Directory (tenant) ID on the registration's overview page."])
+        .remedy(remedies.install());
     }
     if refusal.is(&[90_002, 900_023]) {
         return tenant_unknown(base, remedies);
     }
     if refusal.is(&[900_382, 900_432, 90_038]) {
-        return Finding::fail(Id::Cloud, &format!("{base}/cloud"), "the tenant is in another Microsoft cloud than the profile states")
-            .expected("the tenant's own cloud")
-            .remedy(["Correct `cloud`: global, us-government-l4, us-government-l5 or china."]);
+        return Finding::fail(
+            Id::Cloud,
+            &format!("{base}/cloud"),
+            "the tenant is in another Microsoft cloud than the profile states",
+        )
+        .expected("the tenant's own cloud")
+        .remedy(["Correct `cloud`: global, us-government-l4, us-government-l5 or china."]);
     }
     if refusal.is(&[7_000_112, 1_000_031]) {
         return Finding::fail(Id::ClientDisabled, &format!("{base}/client"), "the application is disabled")
@@ -101,15 +113,23 @@ fn by_code(refusal: &Refusal, kind: Kind, base: &str, seal: &str, remedies: &Rem
         let (id, message, expected) = if kind == Kind::Federated {
             (Id::Federation, "the federated token is not accepted", "a token of an issuer that the application trusts")
         } else {
-            (Id::Certificate, "the certificate is not accepted: the application does not know it, or this machine's clock is off", "a certificate that is uploaded to the registration")
+            (
+                Id::Certificate,
+                "the certificate is not accepted: the application does not know it, or this machine's clock is off",
+                "a certificate that is uploaded to the registration",
+            )
         };
         return Finding::fail(id, pointer, message).expected(expected).remedy(remedies.new_certificate(seal));
     }
     if refusal.is(&[70_021, 700_211, 700_212, 700_213, 700_223, 700_222]) {
-        return Finding::fail(Id::Federation, pointer, "no federated credential of the application matches the token's issuer, subject and audience")
-            .expected("a federated credential with exactly these")
-            .remedy(remedies.federation())
-            .remedy(["A new one takes some minutes to work."]);
+        return Finding::fail(
+            Id::Federation,
+            pointer,
+            "no federated credential of the application matches the token's issuer, subject and audience",
+        )
+        .expected("a federated credential with exactly these")
+        .remedy(remedies.federation())
+        .remedy(["A new one takes some minutes to work."]);
     }
     if refusal.is(&[53_000, 53_001, 53_002, 53_003, 53_004, 530_032, 530_035, 50_131]) {
         return Finding::fail(Id::ConditionalAccess, base, "Conditional Access does not let the application sign in from here")
@@ -120,10 +140,13 @@ fn by_code(refusal: &Refusal, kind: Kind, base: &str, seal: &str, remedies: &Rem
             ]);
     }
     if refusal.is(&[90_006, 90_024, 90_033, 50_033, 50_087, 90_090, 90_055]) {
-        return Finding::unknown(Id::Answer, base, "the sign-in host is busy").remedy(["Verify again in some minutes."]);
+        return Finding::unknown(Id::Answer, base, "the sign-in host is busy")
+            .remedy(["Verify again in some minutes."]);
     }
     if refusal.is(&[7_000_218, 7_000_216]) {
-        return Finding::fail(Id::SignIn, pointer, "the sign-in host saw no credential").expected("a client secret or an assertion").remedy([seal.to_owned()]);
+        return Finding::fail(Id::SignIn, pointer, "the sign-in host saw no credential")
+            .expected("a client secret or an assertion")
+            .remedy([seal.to_owned()]);
     }
     if refusal.is(&[500_011, 50_001]) {
         return Finding::fail(Id::ServicePrincipal, base, "Microsoft Graph is not known in this tenant")
@@ -159,10 +182,14 @@ pub(super) fn is_an_id(secret: &str) -> bool {
 
 /// The value is the secret's id.
 pub(super) fn is_the_id(seal: &str, remedies: &Remedies<'_>) -> Finding {
-    Finding::fail(Id::SecretId, Kind::Secret.pointer(), "the sealed value is a GUID: the id of a client secret, not its value")
-        .seen("a value in the form of a GUID")
-        .expected("the value, which the portal shows once")
-        .remedy(remedies.new_secret(seal))
+    Finding::fail(
+        Id::SecretId,
+        Kind::Secret.pointer(),
+        "the sealed value is a GUID: the id of a client secret, not its value",
+    )
+    .seen("a value in the form of a GUID")
+    .expected("the value, which the portal shows once")
+    .remedy(remedies.new_secret(seal))
 }
 
 /// How long the credential in use lasts. `secret` never leaves this function: it is compared with the hints.
@@ -182,16 +209,27 @@ pub(super) fn expiry(
     }?;
     let Some(end) = end else {
         return Some(
-            Finding::unknown(Id::CredentialExpiry, kind.pointer(), format!("which {} is in use could not be told apart", kind.words()))
-                .seen(others)
-                .expected("one whose hint or thumbprint is that of the sealed value")
-                .remedy(["Delete the credentials that nobody uses."]),
+            Finding::unknown(
+                Id::CredentialExpiry,
+                kind.pointer(),
+                format!("which {} is in use could not be told apart", kind.words()),
+            )
+            .seen(others)
+            .expected("one whose hint or thumbprint is that of the sealed value")
+            .remedy(["Delete the credentials that nobody uses."]),
         );
     };
     Some(judged(kind, end, &name, limit, seal, remedies))
 }
 
-fn judged(kind: Kind, end: Timestamp, name: &str, (now, limit): (Timestamp, u16), seal: &str, remedies: &Remedies<'_>) -> Finding {
+fn judged(
+    kind: Kind,
+    end: Timestamp,
+    name: &str,
+    (now, limit): (Timestamp, u16),
+    seal: &str,
+    remedies: &Remedies<'_>,
+) -> Finding {
     let days = (end.as_second() - now.as_second()).div_euclid(86_400);
     let on = end.to_zoned(TimeZone::UTC).date();
     let what = kind.words();
@@ -207,12 +245,17 @@ fn judged(kind: Kind, end: Timestamp, name: &str, (now, limit): (Timestamp, u16)
             .remedy(steps());
     }
     if days <= i64::from(limit) {
-        return Finding::fail(Id::CredentialExpires, kind.pointer(), format!("the {what} expires in {days} days, on {weekday}, {on}"))
-            .seen(format!("{name}, until {end}"))
-            .expected(format!("more than {limit} days"))
-            .remedy(steps());
+        return Finding::fail(
+            Id::CredentialExpires,
+            kind.pointer(),
+            format!("the {what} expires in {days} days, on {weekday}, {on}"),
+        )
+        .seen(format!("{name}, until {end}"))
+        .expected(format!("more than {limit} days"))
+        .remedy(steps());
     }
-    Finding::pass(Id::CredentialExpiry, kind.pointer(), format!("the {what} is good for {days} more days, until {on}")).seen(name)
+    Finding::pass(Id::CredentialExpiry, kind.pointer(), format!("the {what} is good for {days} more days, until {on}"))
+        .seen(name)
 }
 
 fn weekday(day: jiff::civil::Weekday) -> &'static str {
@@ -246,7 +289,13 @@ fn of_secret(credentials: &[PasswordCredential], secret: &str) -> Option<Expiry>
             _ => true,
         })
         .collect();
-    let all = || format!("{} client secrets: {}", credentials.len(), credentials.iter().map(named).collect::<Vec<_>>().join(", "));
+    let all = || {
+        format!(
+            "{} client secrets: {}",
+            credentials.len(),
+            credentials.iter().map(named).collect::<Vec<_>>().join(", ")
+        )
+    };
     match matching.as_slice() {
         [one] => Some((one.end_date_time, named(one), all())),
         [] if credentials.is_empty() => None,

@@ -5,10 +5,13 @@ use crate::{
     verify::{Finding, Id},
 };
 
+use super::reason;
+
 const POINTER: &str = "/from/address";
 
 /// What could be read about a sender.
 pub(super) struct Sender<'a> {
+    pub(super) again: &'a str,
     pub(super) from: &'a str,
     /// The user by that name.
     pub(super) user: &'a Result<User, GraphError>,
@@ -16,14 +19,6 @@ pub(super) struct Sender<'a> {
     pub(super) by_address: Option<&'a Result<Vec<User>, GraphError>>,
     pub(super) purpose: &'a Result<UserPurpose, GraphError>,
     pub(super) organization: &'a Result<Organization, GraphError>,
-}
-
-/// How no error texts of Microsoft's go further than their code.
-fn code(error: &GraphError) -> String {
-    match error {
-        GraphError::Refused { status, code, .. } => format!("HTTP {status} {code}"),
-        other => other.to_string(),
-    }
 }
 
 impl Sender<'_> {
@@ -42,7 +37,7 @@ impl Sender<'_> {
             Err(error) if error.is_absent() => match self.by_address {
                 Some(Ok(users)) => match users.as_slice() {
                     [] => Finding::fail(Id::Mailbox, POINTER, format!("no user of the tenant has the address {}", self.from))
-                        .seen(code(error))
+                        .seen(reason(error))
                         .expected(expected)
                         .remedy([
                             format!("az ad user list --filter \"mail eq '{}'\" --query \"[].userPrincipalName\"", self.from),
@@ -51,19 +46,19 @@ impl Sender<'_> {
                     [user, ..] => self.of_alias(user),
                 },
                 _ => Finding::fail(Id::Mailbox, POINTER, format!("no user of the tenant is called {}", self.from))
-                    .seen(code(error))
+                    .seen(reason(error))
                     .expected(expected)
                     .remedy(["If the address is an alias, write the user principal name; sending needs the user's own name."]),
             },
             Err(error) if error.is_denied() => Finding::unknown(Id::MailboxSeen, POINTER, format!("whether {} exists could not be seen", self.from))
-                .seen(code(error))
+                .seen(reason(error))
                 .expected(expected)
                 .remedy([
-                    "The application permission User.ReadBasic.All, or a reader's token (MAILWRIGHT_READER_TOKEN, `--sign-in`), decides it.",
-                    "Or a mail to the sender itself: mailwright verify ENV PROFILE --probe",
+                    "The application permission User.ReadBasic.All, or a reader's token (MAILWRIGHT_READER_TOKEN, `--sign-in`), decides it.".to_owned(),
+                    format!("Or a mail to the sender itself: {} --probe", self.again),
                 ]),
             Err(error) => Finding::unknown(Id::MailboxSeen, POINTER, format!("whether {} exists could not be seen", self.from))
-                .seen(code(error))
+                .seen(reason(error))
                 .expected(expected)
                 .remedy(["Verify again."]),
         }
@@ -72,7 +67,11 @@ impl Sender<'_> {
     fn of_user(&self, user: &User) -> Finding {
         if user.account_enabled == Some(false) && !self.is_shared() {
             // A shared mailbox's account is disabled by design, and sends all the same.
-            return Finding::pass(Id::Mailbox, POINTER, format!("{} exists; its account is disabled, as that of a shared mailbox", self.from));
+            return Finding::pass(
+                Id::Mailbox,
+                POINTER,
+                format!("{} exists; its account is disabled, as that of a shared mailbox", self.from),
+            );
         }
         Finding::pass(Id::Mailbox, POINTER, format!("{} exists", self.from))
     }
@@ -107,19 +106,27 @@ impl Sender<'_> {
         match self.purpose {
             Ok(purpose) => {
                 let purpose = purpose.value.as_deref().unwrap_or("user").to_owned();
-                return Some(Finding::pass(Id::MailboxLicence, POINTER, format!("{} is a mailbox ({purpose})", self.from)));
+                return Some(Finding::pass(
+                    Id::MailboxLicence,
+                    POINTER,
+                    format!("{} is a mailbox ({purpose})", self.from),
+                ));
             }
             Err(error) if matches!(error.code(), "MailboxNotEnabledForRESTAPI" | "MailboxNotSupportedForRESTAPI") => {
-                return Some(missing(code(error)));
+                return Some(missing(reason(error)));
             }
             Err(_) => {}
         }
         let user = self.user.as_ref().ok()?;
         let Some(plans) = &user.assigned_plans else {
             return Some(
-                Finding::unknown(Id::MailboxSeen, POINTER, format!("whether {} has a mailbox could not be seen", self.from))
-                    .expected(expected)
-                    .remedy(["The permission User.Read.All or MailboxSettings.Read, or a reader's token, decides it."]),
+                Finding::unknown(
+                    Id::MailboxSeen,
+                    POINTER,
+                    format!("whether {} has a mailbox could not be seen", self.from),
+                )
+                .expected(expected)
+                .remedy(["The permission User.Read.All or MailboxSettings.Read, or a reader's token, decides it."]),
             );
         };
         let exchange = |status: &str| {
@@ -129,40 +136,68 @@ impl Sender<'_> {
             })
         };
         if exchange("Enabled") || exchange("Warning") {
-            return Some(Finding::pass(Id::MailboxLicence, POINTER, format!("{} is licensed for Exchange Online", self.from)));
+            return Some(Finding::pass(
+                Id::MailboxLicence,
+                POINTER,
+                format!("{} is licensed for Exchange Online", self.from),
+            ));
         }
         if user.mail.is_some() && user.account_enabled == Some(false) {
             return Some(
-                Finding::unknown(Id::MailboxSeen, POINTER, format!("{} has no licence of its own; as a shared mailbox it needs none", self.from))
-                    .seen("no plan of Exchange Online, account disabled")
-                    .expected(expected)
-                    .remedy([format!("Get-Mailbox {} | Select-Object RecipientTypeDetails", self.from)]),
+                Finding::unknown(
+                    Id::MailboxSeen,
+                    POINTER,
+                    format!("{} has no licence of its own; as a shared mailbox it needs none", self.from),
+                )
+                .seen("no plan of Exchange Online, account disabled")
+                .expected(expected)
+                .remedy([format!("Get-Mailbox {} | Select-Object RecipientTypeDetails", self.from)]),
             );
         }
-        Some(missing(if exchange("Suspended") { "a plan of Exchange Online that is suspended" } else { "no plan of Exchange Online" }.to_owned()))
+        Some(missing(
+            if exchange("Suspended") {
+                "a plan of Exchange Online that is suspended"
+            } else {
+                "no plan of Exchange Online"
+            }
+            .to_owned(),
+        ))
     }
 
     fn domain(&self) -> Finding {
         let domain = self.from.rsplit_once('@').map_or(self.from, |(_, domain)| domain);
         match self.organization {
             Ok(organization) => {
-                let verified: Vec<&str> = organization.verified_domains.iter().filter_map(|domain| domain.name.as_deref()).collect();
+                let verified: Vec<&str> =
+                    organization.verified_domains.iter().filter_map(|domain| domain.name.as_deref()).collect();
                 if verified.iter().any(|name| name.eq_ignore_ascii_case(domain)) {
-                    return Finding::pass(Id::Domain, POINTER, format!("the domain {domain} is verified in the tenant"));
+                    return Finding::pass(
+                        Id::Domain,
+                        POINTER,
+                        format!("the domain {domain} is verified in the tenant"),
+                    );
                 }
-                let more = if verified.len() > 10 { format!(" and {} more", verified.len() - 10) } else { String::new() };
+                let more =
+                    if verified.len() > 10 { format!(" and {} more", verified.len() - 10) } else { String::new() };
                 Finding::fail(Id::Domain, POINTER, format!("the domain {domain} is not verified in the tenant"))
-                    .seen(format!("verified: {}{more}", verified.iter().take(10).copied().collect::<Vec<_>>().join(", ")))
+                    .seen(format!(
+                        "verified: {}{more}",
+                        verified.iter().take(10).copied().collect::<Vec<_>>().join(", ")
+                    ))
                     .expected(domain)
                     .remedy([
                         format!("Portal: Settings > Domain names > Add custom domain: {domain}"),
                         "Or correct `from.address`, or `tenant`.".to_owned(),
                     ])
             }
-            Err(error) => Finding::unknown(Id::MailboxSeen, POINTER, format!("whether the domain {domain} is verified in the tenant could not be seen"))
-                .seen(code(error))
-                .expected(domain)
-                .remedy(["The application permission Organization.Read.All, or a reader's token, decides it."]),
+            Err(error) => Finding::unknown(
+                Id::MailboxSeen,
+                POINTER,
+                format!("whether the domain {domain} is verified in the tenant could not be seen"),
+            )
+            .seen(reason(error))
+            .expected(domain)
+            .remedy(["The application permission Organization.Read.All, or a reader's token, decides it."]),
         }
     }
 }

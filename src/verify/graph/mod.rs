@@ -24,8 +24,8 @@ use crate::{
         Certificate, Endpoints, HttpError,
         claims::Claims,
         graph::{
-            Application, AppRoleAssignment, Graph, GraphError, OAuth2PermissionGrant, Organization, ServicePrincipal, User,
-            UserPurpose, encoded, quoted,
+            AppRoleAssignment, Application, Graph, GraphError, OAuth2PermissionGrant, Organization, ServicePrincipal,
+            User, UserPurpose, encoded, quoted,
         },
         permissions::Names,
         sign_in::{Proof, SignIn},
@@ -42,7 +42,8 @@ fn unreachable(error: &HttpError, id: Id) -> Finding {
     let (id, message, remedy) = match error {
         HttpError::NotJson { .. } | HttpError::Redirect { .. } | HttpError::Huge { .. } => (
             Id::Answer,
-            "what answers in Microsoft's place is something else: a proxy, a captive portal, or another service".to_owned(),
+            "what answers in Microsoft's place is something else: a proxy, a captive portal, or another service"
+                .to_owned(),
             "Check HTTPS_PROXY and NO_PROXY, and what the address answers from this machine.",
         ),
         HttpError::Busy { .. } => (
@@ -52,7 +53,8 @@ fn unreachable(error: &HttpError, id: Id) -> Finding {
         ),
         HttpError::Tls { .. } => (
             Id::Reachable,
-            "TLS to Microsoft's host failed: a proxy that looks inside, an old certificate store, or the wrong host".to_owned(),
+            "TLS to Microsoft's host failed: a proxy that looks inside, an old certificate store, or the wrong host"
+                .to_owned(),
             "Trust the proxy's certificate authority: `--outgoing-ca-file FILE`.",
         ),
         _ => (
@@ -76,7 +78,7 @@ struct Eyes {
 impl Eyes {
     /// Reads with whoever may. The answer says at which level it was seen.
     async fn get<T: DeserializeOwned>(&self, path: &str) -> Result<(T, Level), GraphError> {
-        let mut last = GraphError::Refused { status: 403, code: "NoToken".to_owned(), message: String::new() };
+        let mut last = nobody();
         for (graph, level) in [(&self.reader, Level::Reader), (&self.own, Level::Credential)] {
             let Some(graph) = graph else { continue };
             match graph.get(path).await {
@@ -89,7 +91,7 @@ impl Eyes {
     }
 
     async fn list<T: DeserializeOwned>(&self, path: &str) -> Result<Vec<T>, GraphError> {
-        let mut last = GraphError::Refused { status: 403, code: "NoToken".to_owned(), message: String::new() };
+        let mut last = nobody();
         for graph in [&self.reader, &self.own].into_iter().flatten() {
             match graph.list(path).await {
                 Ok(items) => return Ok(items),
@@ -106,6 +108,22 @@ impl Eyes {
             || ["Application.Read.All", "Application.ReadWrite.All", "Directory.Read.All", "Directory.ReadWrite.All"]
                 .iter()
                 .any(|role| roles.contains(*role))
+    }
+}
+
+/// Nobody is there who could read.
+fn nobody() -> GraphError {
+    GraphError::Refused { status: 0, code: NOBODY.to_owned(), message: String::new() }
+}
+
+const NOBODY: &str = "no token that may read it";
+
+/// Why something could not be read, in Graph's own code and in none of its texts.
+fn reason(error: &GraphError) -> String {
+    match error {
+        GraphError::Refused { code, .. } if code == NOBODY => NOBODY.to_owned(),
+        GraphError::Refused { status, code, .. } => format!("HTTP {status} {code}"),
+        other => other.to_string(),
     }
 }
 
@@ -135,6 +153,10 @@ impl Check<'_> {
         self.findings.extend(findings.into_iter().map(|finding| Finding { level, ..finding }));
     }
 
+    fn again(&self) -> String {
+        format!("mailwright verify {} {}", self.verifier.environment(), self.subject.name)
+    }
+
     fn seal(&self) -> String {
         match self.subject.profile.provider.secret() {
             Some((reference, _)) => format!("mailwright secrets set {} {reference}", self.verifier.environment()),
@@ -153,13 +175,18 @@ impl Check<'_> {
                 return None;
             }
         };
-        let remedies = Remedies { endpoints: &endpoints, tenant, client };
+        let again = self.again();
+        let remedies = Remedies { again: &again, endpoints: &endpoints, tenant, client };
         let discovered = self.verifier.tenant(&endpoints, tenant).await;
         let mut findings = Vec::new();
         let mut goes_on = true;
         match discovered.as_ref() {
             Ok(found) => {
-                findings.push(Finding::pass(Id::Tenant, &format!("{base}/tenant"), format!("the tenant exists in the cloud {}", cloud.name())));
+                findings.push(Finding::pass(
+                    Id::Tenant,
+                    &format!("{base}/tenant"),
+                    format!("the tenant exists in the cloud {}", cloud.name()),
+                ));
                 let host = endpoints.graph.host_str().unwrap_or_default();
                 let theirs = found.discovery.msgraph_host.as_str();
                 let same = theirs.is_empty() || theirs.split(':').next() == Some(host);
@@ -171,25 +198,39 @@ impl Check<'_> {
                         Some(name) => format!("Write `cloud: {name}`."),
                         None => "Correct `cloud`: global, us-government-l4, us-government-l5 or china.".to_owned(),
                     };
-                    Finding::fail(Id::Cloud, &format!("{base}/cloud"), "the tenant is in another Microsoft cloud than the profile states")
-                        .seen(format!("Graph at {theirs}"))
-                        .expected(format!("Graph at {host}"))
-                        .remedy([remedy])
+                    Finding::fail(
+                        Id::Cloud,
+                        &format!("{base}/cloud"),
+                        "the tenant is in another Microsoft cloud than the profile states",
+                    )
+                    .seen(format!("Graph at {theirs}"))
+                    .expected(format!("Graph at {host}"))
+                    .remedy([remedy])
                 });
                 findings.extend(found.clock_off.map(clock));
             }
             Err(error) => {
                 goes_on = false;
                 findings.push(match error {
-                    crate::microsoft::sign_in::SignInError::Refused(refusal) if refusal.is(&[90_002, 900_023, 90_013]) || refusal.error == "invalid_tenant" => {
-                        credential::tenant_unknown(base, &remedies)
-                            .seen(refusal.error_codes.iter().map(|code| format!("AADSTS{code}")).collect::<Vec<_>>().join(", "))
+                    crate::microsoft::sign_in::SignInError::Refused(refusal)
+                        if refusal.is(&[90_002, 900_023, 90_013]) || refusal.error == "invalid_tenant" =>
+                    {
+                        credential::tenant_unknown(base, &remedies).seen(
+                            refusal
+                                .error_codes
+                                .iter()
+                                .map(|code| format!("AADSTS{code}"))
+                                .collect::<Vec<_>>()
+                                .join(", "),
+                        )
                     }
                     crate::microsoft::sign_in::SignInError::Http(error) => unreachable(error, Id::Tenant),
-                    other => Finding::unknown(Id::Answer, base, "the sign-in host answered in a form that is not known")
-                        .seen(other.to_string())
-                        .expected("an OpenID configuration")
-                        .remedy(["Check whether a proxy answers in its place; then verify again."]),
+                    other => {
+                        Finding::unknown(Id::Answer, base, "the sign-in host answered in a form that is not known")
+                            .seen(other.to_string())
+                            .expected("an OpenID configuration")
+                            .remedy(["Check whether a proxy answers in its place; then verify again."])
+                    }
                 });
             }
         }
@@ -206,7 +247,9 @@ impl Check<'_> {
             return;
         }
         let Some(endpoints) = self.tenant(&direct.cloud, &direct.tenant, &direct.client, BASE).await else { return };
-        let remedies = Remedies { endpoints: &endpoints, tenant: &direct.tenant, client: &direct.client };
+        let again = self.again();
+        let remedies =
+            Remedies { again: &again, endpoints: &endpoints, tenant: &direct.tenant, client: &direct.client };
         let seal = self.seal();
         let (kind, proof) = match self.proof(&direct.credential, &seal, &remedies) {
             Ok(found) => found,
@@ -245,11 +288,15 @@ impl Check<'_> {
             return;
         }
         self.directory(direct, &from, &eyes, claims.as_ref(), (kind, proof.as_ref()), &remedies).await;
-        if self.verifier.probes() && let Some(own) = &eyes.own {
+        if self.verifier.probes()
+            && let Some(own) = &eyes.own
+        {
             let finding = probe(own, &from, &remedies).await;
             if finding.verdict == super::Verdict::Pass {
                 // What nobody could see is decided now.
-                self.findings.retain(|finding| finding.verdict != super::Verdict::Unknown || finding.id != Id::MailSend);
+                let decided = [Id::MailSend, Id::MailboxSeen];
+                self.findings
+                    .retain(|finding| finding.verdict != super::Verdict::Unknown || !decided.contains(&finding.id));
             }
             self.add(Level::Probe, [finding]);
         }
@@ -271,7 +318,11 @@ impl Check<'_> {
         let user_at = format!("/users/{}?$select={}", quoted(from), User::SELECT);
         let purpose_at = format!("/users/{}/mailboxSettings/userPurpose", quoted(from));
         let names = async {
-            if may_read_others { self.verifier.names(eyes.reader.as_ref().or(eyes.own.as_ref()), &direct.tenant).await } else { Names::built_in() }
+            if may_read_others {
+                self.verifier.names(eyes.reader.as_ref().or(eyes.own.as_ref()), &direct.tenant).await
+            } else {
+                Names::built_in()
+            }
         };
         let assigned = async {
             // A fresh token tells what is effective; only where there is none, the directory is asked.
@@ -315,10 +366,14 @@ impl Check<'_> {
         }
         if principal.as_ref().is_err_and(GraphError::is_absent) {
             findings.push(
-                Finding::fail(Id::ServicePrincipal, &format!("{BASE}/client"), "the application is not installed in the tenant")
-                    .seen("no service principal")
-                    .expected("a service principal of the application")
-                    .remedy(remedies.install()),
+                Finding::fail(
+                    Id::ServicePrincipal,
+                    &format!("{BASE}/client"),
+                    "the application is not installed in the tenant",
+                )
+                .seen("no service principal")
+                .expected("a service principal of the application")
+                .remedy(remedies.install()),
             );
         }
         let by_directory = match assigned {
@@ -347,11 +402,15 @@ impl Check<'_> {
         let (user, purpose) = (without_level(user), without_level(purpose));
         let by_address = if user.as_ref().is_err_and(GraphError::is_absent) {
             let filter = format!("mail eq '{0}' or proxyAddresses/any(p:p eq 'smtp:{0}')", from.replace('\'', "''"));
-            Some(eyes.list::<User>(&format!("/users?$filter={}&$select=id,userPrincipalName,mail", encoded(&filter))).await)
+            Some(
+                eyes.list::<User>(&format!("/users?$filter={}&$select=id,userPrincipalName,mail", encoded(&filter)))
+                    .await,
+            )
         } else {
             None
         };
         let sender = mailbox::Sender {
+            again: remedies.again,
             from,
             user: &user,
             by_address: by_address.as_ref(),
@@ -365,7 +424,9 @@ impl Check<'_> {
     fn direct_offline(&mut self, direct: &GraphDirect, from: &str, manifest: &Application) {
         const BASE: &str = "/provider/microsoft-graph-direct";
         let Ok(endpoints) = Endpoints::of(&direct.cloud) else { return };
-        let remedies = Remedies { endpoints: &endpoints, tenant: &direct.tenant, client: &direct.client };
+        let again = self.again();
+        let remedies =
+            Remedies { again: &again, endpoints: &endpoints, tenant: &direct.tenant, client: &direct.client };
         let names = Names::built_in();
         let requested = permission::requested(manifest, &names);
         let mut findings = registration::check(manifest, None, BASE, &remedies);
@@ -384,7 +445,15 @@ impl Check<'_> {
         if let (Credential::ClientSecret(_), Opened::Value(secret)) = (&direct.credential, &self.subject.secret) {
             let limit = (self.verifier.now(), self.verifier.credential_days());
             let kind = credential::Kind::Secret;
-            findings.extend(credential::expiry(manifest, kind, Some(secret.expose_secret()), None, limit, &seal, &remedies));
+            findings.extend(credential::expiry(
+                manifest,
+                kind,
+                Some(secret.expose_secret()),
+                None,
+                limit,
+                &seal,
+                &remedies,
+            ));
         }
         self.add(Level::Offline, findings);
     }
@@ -441,15 +510,18 @@ impl Check<'_> {
             let Ok(endpoints) = Endpoints::of(&delegate.cloud) else { return };
             (endpoints, Ok(manifest.clone()), None, None, Names::built_in(), Level::Offline)
         } else {
-            let Some(endpoints) = self.tenant(&delegate.cloud, &delegate.tenant, &delegate.client, BASE).await else { return };
+            let Some(endpoints) = self.tenant(&delegate.cloud, &delegate.tenant, &delegate.client, BASE).await else {
+                return;
+            };
             let eyes = Eyes { own: None, reader: self.verifier.reader(&endpoints) };
             let level = if eyes.reader.is_some() { Level::Reader } else { Level::Anonymous };
             if eyes.reader.is_none() {
-                let denied = GraphError::Refused { status: 403, code: "NoToken".to_owned(), message: String::new() };
+                let denied = nobody();
                 (endpoints, Err(denied), None, None, Names::built_in(), level)
             } else {
                 let path = |rest: &str| format!("/servicePrincipals(appId='{}'){rest}", quoted(&delegate.client));
-                let (application_at, principal_at) = (application_path(&delegate.client), principal_path(&delegate.client));
+                let (application_at, principal_at) =
+                    (application_path(&delegate.client), principal_path(&delegate.client));
                 let (grants_at, assigned_at) = (path("/oauth2PermissionGrants"), path("/appRoleAssignedTo?$top=1"));
                 let (application, principal, grants, assigned, names) = tokio::join!(
                     eyes.get::<Application>(&application_at),
@@ -459,12 +531,22 @@ impl Check<'_> {
                     eyes.get::<serde_json::Value>(&assigned_at),
                     self.verifier.names(eyes.reader.as_ref(), &delegate.tenant),
                 );
-                let assigned = assigned.ok().and_then(|(page, _)| page["value"].as_array().map(|items| !items.is_empty()));
-                (endpoints, without_level(application), Some((without_level(principal), assigned)), Some(grants), names, level)
+                let assigned =
+                    assigned.ok().and_then(|(page, _)| page["value"].as_array().map(|items| !items.is_empty()));
+                (
+                    endpoints,
+                    without_level(application),
+                    Some((without_level(principal), assigned)),
+                    Some(grants),
+                    names,
+                    level,
+                )
             }
         };
         let (endpoints, application, principal, grants, names, level) = seen;
-        let remedies = Remedies { endpoints: &endpoints, tenant: &delegate.tenant, client: &delegate.client };
+        let again = self.again();
+        let remedies =
+            Remedies { again: &again, endpoints: &endpoints, tenant: &delegate.tenant, client: &delegate.client };
         let mut findings = Vec::new();
         if let Some((principal, assigned)) = &principal {
             findings.extend(assignment(principal, *assigned, BASE, &remedies));
@@ -500,33 +582,45 @@ impl Check<'_> {
 
 fn clock(off: i64) -> Finding {
     let (minutes, way) = (off.abs() / 60, if off > 0 { "ahead" } else { "behind" });
-    Finding::fail(Id::Clock, "", format!("this machine's clock is {minutes} minutes {way}; assertions and tokens will be refused"))
-        .seen(format!("{off} s against the sign-in host's"))
-        .expected("less than two minutes")
-        .remedy(["timedatectl set-ntp true"])
+    Finding::fail(
+        Id::Clock,
+        "",
+        format!("this machine's clock is {minutes} minutes {way}; assertions and tokens will be refused"),
+    )
+    .seen(format!("{off} s against the sign-in host's"))
+    .expected("less than two minutes")
+    .remedy(["timedatectl set-ntp true"])
 }
 
 /// A token of another tenant, application or resource than was asked for.
 fn foreign(claims: &Claims, direct: &GraphDirect) -> Option<Finding> {
     let wrong = !claims.application().is_empty() && !claims.application().eq_ignore_ascii_case(&direct.client);
     wrong.then(|| {
-        Finding::unknown(Id::Token, "/provider/microsoft-graph-direct", "the token is for another application than was asked for")
-            .seen(claims.application().chars().take(60).collect::<String>())
-            .expected(direct.client.clone())
-            .remedy(["Check what answers in the sign-in host's place."])
+        Finding::unknown(
+            Id::Token,
+            "/provider/microsoft-graph-direct",
+            "the token is for another application than was asked for",
+        )
+        .seen(claims.application().chars().take(60).collect::<String>())
+        .expected(direct.client.clone())
+        .remedy(["Check what answers in the sign-in host's place."])
     })
 }
 
 fn granted(assigned: &[AppRoleAssignment], names: &Names) -> BTreeSet<String> {
-    let on_graph = assigned.iter().filter(|role| role.resource_display_name.as_deref().is_none_or(|name| name == "Microsoft Graph"));
-    on_graph.map(|role| names.name(crate::microsoft::permissions::Kind::Application, &role.app_role_id).to_owned()).collect()
+    let on_graph = assigned
+        .iter()
+        .filter(|role| role.resource_display_name.as_deref().is_none_or(|name| name == "Microsoft Graph"));
+    on_graph
+        .map(|role| names.name(crate::microsoft::permissions::Kind::Application, &role.app_role_id).to_owned())
+        .collect()
 }
 
 fn unseen(error: &GraphError, base: &str, remedies: &Remedies<'_>) -> Finding {
     let client = format!("{base}/client");
     if error.is_absent() {
         return Finding::fail(Id::Client, &client, "the registration does not exist in this tenant")
-            .seen(error.to_string())
+            .seen(reason(error))
             .expected(format!("an application {} in tenant {}", remedies.client, remedies.tenant))
             .remedy(["A registration of another tenant is read there; here only its service principal exists."])
             .remedy([format!("az ad app show --id {}", remedies.client)]);
@@ -535,11 +629,11 @@ fn unseen(error: &GraphError, base: &str, remedies: &Remedies<'_>) -> Finding {
         return unreachable(error, Id::Registration);
     }
     Finding::unknown(Id::Registration, &client, "the registration could not be read, so redirect URIs, requested permissions and expiry are not known")
-        .seen(error.to_string())
+        .seen(reason(error))
         .expected("the registration")
         .remedy([
             "A reader's token decides it: Application.Read.All and Directory.Read.All in MAILWRIGHT_READER_TOKEN, or `--sign-in CLIENT`.".to_owned(),
-            format!("Or an exported registration: az ad app show --id {0} > app.json; mailwright verify ENV --manifest app.json", remedies.client),
+            format!("Or an exported registration: az ad app show --id {0} > app.json; {1} --manifest app.json", remedies.client, remedies.again),
         ])
 }
 
@@ -583,17 +677,27 @@ async fn probe(graph: &Graph, from: &str, remedies: &Remedies<'_>) -> Finding {
         "saveToSentItems": false,
     });
     match graph.post_once(&format!("/users/{}/sendMail", quoted(from)), &message).await {
-        Ok(202) => Finding::pass(Id::GraphProbe, "/from/address", format!("a mail from {from} to itself was taken (HTTP 202; delivery follows)")),
-        Ok(status) => Finding::unknown(Id::GraphProbe, "/from/address", "Graph answered something else than that it took the mail")
-            .seen(format!("HTTP {status}"))
-            .expected("HTTP 202")
-            .remedy([format!("Look whether the mail arrived at {from}.")]),
-        Err(error @ GraphError::Refused { .. }) => Finding::fail(Id::GraphProbe, "/from/address", format!("Graph does not send as {from}"))
-            .seen(error.to_string())
-            .expected("HTTP 202")
-            .remedy(remedies.ask_exchange(from).into_iter().take(3)),
+        Ok(202) => Finding::pass(
+            Id::GraphProbe,
+            "/from/address",
+            format!("a mail from {from} to itself was taken (HTTP 202; delivery follows)"),
+        ),
+        Ok(status) => Finding::unknown(
+            Id::GraphProbe,
+            "/from/address",
+            "Graph answered something else than that it took the mail",
+        )
+        .seen(format!("HTTP {status}"))
+        .expected("HTTP 202")
+        .remedy([format!("Look whether the mail arrived at {from}.")]),
+        Err(error @ GraphError::Refused { .. }) => {
+            Finding::fail(Id::GraphProbe, "/from/address", format!("Graph does not send as {from}"))
+                .seen(reason(&error))
+                .expected("HTTP 202")
+                .remedy(remedies.ask_exchange(from).into_iter().take(3))
+        }
         Err(error) => Finding::unknown(Id::GraphProbe, "/from/address", "whether the mail was taken is not known")
-            .seen(error.to_string())
+            .seen(reason(&error))
             .expected("HTTP 202")
             .remedy([format!("Look whether the mail arrived at {from}.")]),
     }

@@ -36,6 +36,40 @@ fn covered_by<'a>(granted: &'a BTreeSet<String>, name: &str) -> Option<&'a str> 
         .map(String::as_str)
 }
 
+/// What differs by the permission's name alone is one finding about all of them: a person mends them in one go.
+fn together(findings: impl IntoIterator<Item = (&'static str, Finding)>) -> Vec<Finding> {
+    let mut kept: Vec<(Vec<&'static str>, Finding)> = Vec::new();
+    for (name, finding) in findings {
+        let shape = finding.message.replace(&format!("`{name}`"), "``");
+        let same = kept.iter_mut().find(|(names, first)| {
+            let first_shape = first.message.replace(&listed(names), "``");
+            (first.id, first.verdict, &first.seen) == (finding.id, finding.verdict, &finding.seen)
+                && first_shape == shape
+        });
+        match same {
+            None => kept.push((vec![name], finding)),
+            Some((names, first)) => {
+                let before = listed(names);
+                names.push(name);
+                first.message = first.message.replace(&before, &listed(names));
+                if !first.expected.is_empty() {
+                    first.expected = format!("{}, {name}", first.expected);
+                }
+                let new: Vec<String> = finding.remedy.into_iter().filter(|step| !first.remedy.contains(step)).collect();
+                // What is asked for stands before the one consent to all of it.
+                let at =
+                    first.remedy.iter().position(|step| step.contains("consents at")).unwrap_or(first.remedy.len());
+                first.remedy.splice(at..at, new);
+            }
+        }
+    }
+    kept.into_iter().map(|(_, finding)| finding).collect()
+}
+
+fn listed(names: &[&str]) -> String {
+    names.iter().map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", ")
+}
+
 /// What is known of an application's permissions.
 pub(super) struct Direct<'a> {
     pub(super) pointer: &'a str,
@@ -63,7 +97,7 @@ impl Direct<'_> {
 
     /// Every check of application permissions.
     pub(super) fn check(&self) -> Vec<Finding> {
-        let mut findings: Vec<Finding> = self.needed().into_iter().map(|name| self.one(name)).collect();
+        let mut findings = together(self.needed().into_iter().map(|name| (name, self.one(name))));
         findings.extend(self.excess());
         if self.granted.is_some_and(|granted| granted.contains("Mail.Send")) {
             findings.push(
@@ -82,22 +116,37 @@ impl Direct<'_> {
 
     /// What an exported registration tells: what is requested, and not what was granted.
     pub(super) fn check_requested(&self) -> Vec<Finding> {
-        self.needed().into_iter().map(|name| self.one_requested(name)).collect()
+        together(self.needed().into_iter().map(|name| (name, self.one_requested(name))))
     }
 
     fn one_requested(&self, name: &str) -> Finding {
         let id = if name == "Mail.Send" { Id::MailSend } else { Id::Permission };
         let requested = self.requested.cloned().unwrap_or_default();
-        let listed: Vec<String> = requested.iter().map(|(kind, name)| format!("{name} ({kind})")).collect();
-        let seen = if listed.is_empty() { "no permission on Microsoft Graph".to_owned() } else { format!("requested: {}", listed.join(", ")) };
+        let asked: Vec<String> = requested.iter().map(|(kind, name)| format!("{name} ({kind})")).collect();
+        let seen = if asked.is_empty() {
+            "no permission on Microsoft Graph".to_owned()
+        } else {
+            format!("requested: {}", asked.join(", "))
+        };
         let expected = format!("application permission {name}");
-        let roles: BTreeSet<String> =
-            requested.iter().filter(|(kind, _)| *kind == Kind::Application.id()).map(|(_, name)| name.clone()).collect();
+        let roles: BTreeSet<String> = requested
+            .iter()
+            .filter(|(kind, _)| *kind == Kind::Application.id())
+            .map(|(_, name)| name.clone())
+            .collect();
         if covered_by(&roles, name).is_some() {
-            return Finding::unknown(id, self.pointer, format!("`{name}` is requested; whether an administrator has consented stands in no exported registration"))
-                .seen(seen)
-                .expected(expected)
-                .remedy(["`mailwright verify ENV PROFILE` without `--manifest` decides it: a token tells what is granted."]);
+            return Finding::unknown(
+                id,
+                self.pointer,
+                format!(
+                    "`{name}` is requested; whether an administrator has consented stands in no exported registration"
+                ),
+            )
+            .seen(seen)
+            .expected(expected)
+            .remedy([
+                "`mailwright verify ENV PROFILE` without `--manifest` decides it: a token tells what is granted.",
+            ]);
         }
         let ask = self.remedies.request_permission(Kind::Application, name);
         if has(&requested, Kind::Delegated, name) {
@@ -118,17 +167,23 @@ impl Direct<'_> {
                 .remedy(["If it is not meant to come from Exchange:".to_owned()])
                 .remedy(ask);
         }
-        Finding::fail(id, self.pointer, format!("the registration does not request the application permission `{name}`"))
-            .seen(seen)
-            .expected(expected)
-            .remedy(ask)
+        Finding::fail(
+            id,
+            self.pointer,
+            format!("the registration does not request the application permission `{name}`"),
+        )
+        .seen(seen)
+        .expected(expected)
+        .remedy(ask)
     }
 
     fn one(&self, name: &str) -> Finding {
         let id = if name == "Mail.Send" { Id::MailSend } else { Id::Permission };
         let Some(granted) = self.granted else {
             return Finding::unknown(id, self.pointer, format!("whether `{name}` is granted could not be seen"))
-                .remedy(["A token that is a JWT, or a reader's token (MAILWRIGHT_READER_TOKEN, `--sign-in`), decides it."]);
+                .remedy([
+                    "A token that is a JWT, or a reader's token (MAILWRIGHT_READER_TOKEN, `--sign-in`), decides it.",
+                ]);
         };
         if let Some(by) = covered_by(granted, name) {
             let how = if by == name { String::new() } else { format!(", by the broader `{by}`") };
@@ -184,15 +239,17 @@ impl Direct<'_> {
     }
 
     fn excess(&self) -> Option<Finding> {
-        let needed = self.needed();
-        let extra: Vec<&str> = self
-            .granted?
-            .iter()
-            .map(String::as_str)
-            .filter(|name| !needed.contains(name) && !needed.iter().any(|needed| permissions::broader(needed).contains(name)))
-            .collect();
-        excess(self.pointer, Kind::Application, &extra, self.remedies)
+        let granted: Vec<&str> = self.granted?.iter().map(String::as_str).collect();
+        excess(self.pointer, Kind::Application, &unneeded(&granted, &self.needed()), self.remedies)
     }
+}
+
+/// What is neither needed nor stands in for something that is needed and not granted by its own name.
+fn unneeded<'a>(granted: &[&'a str], needed: &[&str]) -> Vec<&'a str> {
+    let stands_in = |name: &&str| {
+        needed.iter().any(|needed| !granted.contains(needed) && permissions::broader(needed).contains(name))
+    };
+    granted.iter().copied().filter(|name| !needed.contains(name) && !stands_in(name)).collect()
 }
 
 fn excess(pointer: &str, kind: Kind, extra: &[&str], remedies: &Remedies<'_>) -> Option<Finding> {
@@ -245,18 +302,19 @@ impl Delegated<'_> {
     pub(super) fn check(&self) -> Vec<Finding> {
         let needed = self.needed();
         let scopes = |all: bool| -> BTreeSet<String> {
-            let grants = self.grants.unwrap_or_default().iter().filter(|grant| all == (grant.consent_type == "AllPrincipals"));
-            grants.flat_map(|grant| grant.scope.as_deref().unwrap_or_default().split_whitespace().map(str::to_owned).collect::<Vec<_>>()).collect()
+            let grants =
+                self.grants.unwrap_or_default().iter().filter(|grant| all == (grant.consent_type == "AllPrincipals"));
+            grants
+                .flat_map(|grant| {
+                    grant.scope.as_deref().unwrap_or_default().split_whitespace().map(str::to_owned).collect::<Vec<_>>()
+                })
+                .collect()
         };
         let (for_all, for_some) = (scopes(true), scopes(false));
-        let mut findings: Vec<Finding> = needed.iter().map(|name| self.one(name, &for_all, &for_some)).collect();
-        let granted: BTreeSet<&String> = for_all.union(&for_some).collect();
-        let extra: Vec<&str> = granted
-            .into_iter()
-            .map(String::as_str)
-            .filter(|name| !needed.contains(name) && !SIGN_IN_SCOPES.contains(name))
-            .filter(|name| !needed.iter().any(|needed| permissions::broader(needed).contains(name)))
-            .collect();
+        let mut findings = together(needed.iter().map(|name| (*name, self.one(name, &for_all, &for_some))));
+        let granted: Vec<&str> = for_all.union(&for_some).map(String::as_str).collect();
+        let mut extra = unneeded(&granted, &needed);
+        extra.retain(|name| !SIGN_IN_SCOPES.contains(name));
         findings.extend(excess(self.pointer, Kind::Delegated, &extra, self.remedies));
         findings
     }
@@ -271,20 +329,41 @@ impl Delegated<'_> {
         };
         if covered_by(for_all, name).is_some() {
             let id = if is_shared { Id::SharedSender } else { Id::Permission };
-            return Finding::pass(id, self.pointer, format!("the delegated permission `{name}` is consented to for the whole tenant"));
+            return Finding::pass(
+                id,
+                self.pointer,
+                format!("the delegated permission `{name}` is consented to for the whole tenant"),
+            );
         }
         match self.requested {
-            Some(requested) if covered_by(&delegated(requested), name).is_none() && covered_by(for_some, name).is_none() => {
+            Some(requested)
+                if covered_by(&delegated(requested), name).is_none() && covered_by(for_some, name).is_none() =>
+            {
                 let of_the_other_kind = has(requested, Kind::Application, name);
                 let (id, message) = if of_the_other_kind {
-                    (Id::PermissionKind, format!("the registration requests the application permission `{name}`; signed-in users need the delegated permission of that name"))
+                    (
+                        Id::PermissionKind,
+                        format!(
+                            "the registration requests the application permission `{name}`; signed-in users need the delegated permission of that name"
+                        ),
+                    )
                 } else if is_shared {
-                    (Id::SharedSender, format!("the profile sends as {} and not as the signed-in user, which needs the delegated permission `Mail.Send.Shared`", self.shared_sender.unwrap_or_default()))
+                    (
+                        Id::SharedSender,
+                        format!(
+                            "the profile sends as {} and not as the signed-in user, which needs the delegated permission `Mail.Send.Shared`",
+                            self.shared_sender.unwrap_or_default()
+                        ),
+                    )
                 } else {
                     (Id::Permission, format!("the registration does not request the delegated permission `{name}`"))
                 };
-                let listed: Vec<String> = delegated(requested).into_iter().collect();
-                let seen = if listed.is_empty() { "no delegated permission on Microsoft Graph".to_owned() } else { format!("requested: {}", listed.join(", ")) };
+                let asked: Vec<String> = delegated(requested).into_iter().collect();
+                let seen = if asked.is_empty() {
+                    "no delegated permission on Microsoft Graph".to_owned()
+                } else {
+                    format!("requested: {}", asked.join(", "))
+                };
                 return Finding::fail(id, self.pointer, message).seen(seen).expected(expected).remedy(ask());
             }
             _ => {}
@@ -301,7 +380,9 @@ impl Delegated<'_> {
         if covered_by(for_some, name).is_some() {
             let users: BTreeSet<&str> = grants
                 .iter()
-                .filter(|grant| grant.scope.as_deref().unwrap_or_default().split_whitespace().any(|scope| scope == name))
+                .filter(|grant| {
+                    grant.scope.as_deref().unwrap_or_default().split_whitespace().any(|scope| scope == name)
+                })
                 .filter_map(|grant| grant.principal_id.as_deref())
                 .collect();
             return Finding::fail(
@@ -318,7 +399,11 @@ impl Delegated<'_> {
             self.pointer,
             format!("nobody has consented to `{name}` yet: the first sign-in must be approved by an administrator"),
         )
-        .seen(if grants.is_empty() { "no consent at all".to_owned() } else { format!("consent to: {}", joined(for_all, for_some)) })
+        .seen(if grants.is_empty() {
+            "no consent at all".to_owned()
+        } else {
+            format!("consent to: {}", joined(for_all, for_some))
+        })
         .expected("consent for the whole tenant")
         .remedy(self.remedies.consent_steps(Some(self.redirect)))
     }

@@ -92,7 +92,12 @@ impl Difference {
 const POINTER: &str = "/provider/microsoft-graph-delegate/redirect";
 
 /// Every check of a registration's redirect URIs for one profile.
-pub(super) fn check(application: &Application, client: Client, redirect: &str, remedies: &Remedies<'_>) -> Vec<Finding> {
+pub(super) fn check(
+    application: &Application,
+    client: Client,
+    redirect: &str,
+    remedies: &Remedies<'_>,
+) -> Vec<Finding> {
     let mut findings = vec![registered(application, client, redirect, remedies)];
     findings.extend(questionable(application, Platform::of(client), remedies));
     findings
@@ -110,10 +115,14 @@ fn registered(application: &Application, client: Client, redirect: &str, remedie
             return Finding::pass(Id::Redirect, POINTER, format!("`{redirect}` is registered for {}", wanted.words()));
         }
         Some((Difference::Slash, uri)) => {
-            return Finding::fail(Id::RedirectSlash, POINTER, "the registered redirect URI and the profile's differ by the slash after the host")
-                .seen(marked(redirect, uri))
-                .expected(redirect)
-                .remedy(["Works as a rule; some client libraries compare to the letter. Write both the same way."]);
+            return Finding::fail(
+                Id::RedirectSlash,
+                POINTER,
+                "the registered redirect URI and the profile's differ by the slash after the host",
+            )
+            .seen(marked(redirect, uri))
+            .expected(redirect)
+            .remedy(["Works as a rule; some client libraries compare to the letter. Write both the same way."]);
         }
         _ => {}
     }
@@ -147,12 +156,16 @@ fn registered(application: &Application, client: Client, redirect: &str, remedie
     let anywhere = Platform::ALL.into_iter().filter_map(|platform| Some((platform, nearest(platform)?)));
     match anywhere.min_by_key(|(platform, (difference, _))| (*difference, *platform != wanted)) {
         Some((platform, (difference, uri))) if difference < Difference::Host => {
-            let mut all: Vec<String> = wanted.registered(application).iter().filter(|kept| *kept != uri).cloned().collect();
+            let mut all: Vec<String> =
+                wanted.registered(application).iter().filter(|kept| *kept != uri).cloned().collect();
             all.push(redirect.to_owned());
             Finding::fail(
                 Id::RedirectDiffers,
                 POINTER,
-                format!("a redirect URI is registered that differs by {}; signing in would end with AADSTS50011", difference.words()),
+                format!(
+                    "a redirect URI is registered that differs by {}; signing in would end with AADSTS50011",
+                    difference.words()
+                ),
             )
             .seen(format!("{}: {}", platform.words(), marked(redirect, uri)))
             .expected(format!("{}: {redirect}", wanted.words()))
@@ -172,15 +185,25 @@ fn registered(application: &Application, client: Client, redirect: &str, remedie
 /// What is registered beside it and should not be.
 fn questionable(application: &Application, wanted: Platform, remedies: &Remedies<'_>) -> Vec<Finding> {
     let mut findings = Vec::new();
-    let uris = || Platform::ALL.into_iter().flat_map(|platform| platform.registered(application).iter().map(move |uri| (platform, uri)));
+    let uris = || {
+        Platform::ALL
+            .into_iter()
+            .flat_map(|platform| platform.registered(application).iter().map(move |uri| (platform, uri)))
+    };
     for (platform, uri) in uris() {
-        let kept = || -> Vec<String> { platform.registered(application).iter().filter(|kept| *kept != uri).cloned().collect() };
+        let kept = || -> Vec<String> {
+            platform.registered(application).iter().filter(|kept| *kept != uri).cloned().collect()
+        };
         if uri.contains('*') {
             findings.push(
-                Finding::fail(Id::RedirectWildcard, POINTER, "a redirect URI has a wildcard: whoever gets a name below it receives sign-ins")
-                    .seen(format!("{}: {uri}", platform.words()))
-                    .expected("whole addresses")
-                    .remedy(remedies.redirects(platform.id(), &kept())),
+                Finding::fail(
+                    Id::RedirectWildcard,
+                    POINTER,
+                    "a redirect URI has a wildcard: whoever gets a name below it receives sign-ins",
+                )
+                .seen(format!("{}: {uri}", platform.words()))
+                .expected("whole addresses")
+                .remedy(remedies.redirects(platform.id(), &kept())),
             );
         } else if uri.starts_with("http://") && !Url::parse(uri).ok().is_some_and(|url| is_local(&url)) {
             findings.push(
@@ -193,7 +216,8 @@ fn questionable(application: &Application, wanted: Platform, remedies: &Remedies
     }
     let local: Vec<_> = uris().filter(|(_, uri)| Url::parse(uri).is_ok_and(|url| is_local(&url))).collect();
     for (index, (platform, uri)) in local.iter().enumerate() {
-        let twin = local[index + 1..].iter().find(|(_, other)| difference(uri, other) <= Difference::Slash && uri != other);
+        let twin =
+            local[index + 1..].iter().find(|(_, other)| difference(uri, other) <= Difference::Slash && uri != other);
         if let Some((other_platform, other)) = twin
             && (*platform == wanted || *other_platform == wanted)
         {
@@ -234,7 +258,10 @@ fn difference(wanted: &str, registered: &str) -> Difference {
     // The crate writes an empty path as `/`, and leaves the case of a path alone.
     if a.path() == b.path() {
         let bare = |text: &str| text.trim_end_matches('/').to_lowercase();
-        return if a.path() == "/" && bare(wanted) == bare(registered) && wanted.ends_with('/') != registered.ends_with('/') {
+        return if a.path() == "/"
+            && bare(wanted) == bare(registered)
+            && wanted.ends_with('/') != registered.ends_with('/')
+        {
             Difference::Slash
         } else {
             Difference::Same
@@ -252,10 +279,16 @@ fn difference(wanted: &str, registered: &str) -> Difference {
 /// The registered address with the part that differs between `«` and `»`.
 fn marked(wanted: &str, registered: &str) -> String {
     let same = |a: char, b: char| a == b;
-    let head: usize = wanted.chars().zip(registered.chars()).take_while(|(a, b)| same(*a, *b)).map(|(_, b)| b.len_utf8()).sum();
+    let head: usize =
+        wanted.chars().zip(registered.chars()).take_while(|(a, b)| same(*a, *b)).map(|(_, b)| b.len_utf8()).sum();
     let (rest_wanted, rest) = (&wanted[head..], &registered[head..]);
-    let tail: usize =
-        rest_wanted.chars().rev().zip(rest.chars().rev()).take_while(|(a, b)| same(*a, *b)).map(|(_, b)| b.len_utf8()).sum();
+    let tail: usize = rest_wanted
+        .chars()
+        .rev()
+        .zip(rest.chars().rev())
+        .take_while(|(a, b)| same(*a, *b))
+        .map(|(_, b)| b.len_utf8())
+        .sum();
     let (middle, end) = rest.split_at(rest.len() - tail);
     format!("{}«{middle}»{end}", &registered[..head])
 }

@@ -27,7 +27,10 @@ pub fn from_export(document: &Value, client: &str) -> Result<Application, String
         return Err("this is no registration: it has no `appId`".to_owned());
     }
     if !application.app_id.eq_ignore_ascii_case(client) {
-        return Err(format!("this is the registration of {}, and the profile's client is {client}", application.app_id));
+        return Err(format!(
+            "this is the registration of {}, and the profile's client is {client}",
+            application.app_id
+        ));
     }
     Ok(application)
 }
@@ -50,7 +53,8 @@ fn from_old_manifest(document: &Value) -> Application {
         display_name: document["name"].as_str().map(str::to_owned),
         sign_in_audience: document["signInAudience"].as_str().map(str::to_owned),
         is_fallback_public_client: document["allowPublicClient"].as_bool(),
-        required_resource_access: serde_json::from_value(document["requiredResourceAccess"].clone()).unwrap_or_default(),
+        required_resource_access: serde_json::from_value(document["requiredResourceAccess"].clone())
+            .unwrap_or_default(),
         web: urls("Web"),
         spa: urls("Spa"),
         public_client: urls("InstalledClient"),
@@ -75,7 +79,8 @@ pub(super) fn check(
 ) -> Vec<Finding> {
     let client = format!("{base}/client");
     let mut findings = Vec::new();
-    let status = |status: &Option<String>| status.as_deref().is_some_and(|status| !matches!(status, "" | "NotDisabled"));
+    let status =
+        |status: &Option<String>| status.as_deref().is_some_and(|status| !matches!(status, "" | "NotDisabled"));
     if status(&application.disabled_by_microsoft_status)
         || service_principal.is_some_and(|principal| status(&principal.disabled_by_microsoft_status))
     {
@@ -87,23 +92,39 @@ pub(super) fn check(
         );
     } else if service_principal.is_some_and(|principal| principal.account_enabled == Some(false)) {
         findings.push(
-            Finding::fail(Id::ClientDisabled, &client, "the application is disabled in the tenant: nobody can sign in to it, nor it itself")
-                .seen("accountEnabled: false")
-                .expected("accountEnabled: true")
-                .remedy(remedies.enable()),
+            Finding::fail(
+                Id::ClientDisabled,
+                &client,
+                "the application is disabled in the tenant: nobody can sign in to it, nor it itself",
+            )
+            .seen("accountEnabled: false")
+            .expected("accountEnabled: true")
+            .remedy(remedies.enable()),
         );
     } else if service_principal.is_some() {
-        findings.push(Finding::pass(Id::ServicePrincipal, &client, "the application is installed in the tenant and enabled"));
+        findings.push(Finding::pass(
+            Id::ServicePrincipal,
+            &client,
+            "the application is installed in the tenant and enabled",
+        ));
     }
     match application.sign_in_audience.as_deref() {
         Some("PersonalMicrosoftAccount") => findings.push(
-            Finding::fail(Id::Audience, &client, "the registration is for personal accounts only, and nobody of the tenant may sign in")
-                .seen("PersonalMicrosoftAccount")
-                .expected("AzureADMyOrg")
-                .remedy([format!("az ad app update --id {} --sign-in-audience AzureADMyOrg", remedies.client)]),
+            Finding::fail(
+                Id::Audience,
+                &client,
+                "the registration is for personal accounts only, and nobody of the tenant may sign in",
+            )
+            .seen("PersonalMicrosoftAccount")
+            .expected("AzureADMyOrg")
+            .remedy([format!("az ad app update --id {} --sign-in-audience AzureADMyOrg", remedies.client)]),
         ),
         Some(audience @ ("AzureADMyOrg" | "AzureADMultipleOrgs" | "AzureADandPersonalMicrosoftAccount")) => {
-            findings.push(Finding::pass(Id::Audience, &client, format!("accounts of the tenant may sign in ({audience})")));
+            findings.push(Finding::pass(
+                Id::Audience,
+                &client,
+                format!("accounts of the tenant may sign in ({audience})"),
+            ));
         }
         _ => findings.push(
             Finding::unknown(Id::Audience, &client, "who may sign in could not be seen")
@@ -115,7 +136,12 @@ pub(super) fn check(
 }
 
 /// What holds for a client that users sign in to.
-pub(super) fn check_public(application: &Application, client: Client, base: &str, remedies: &Remedies<'_>) -> Vec<Finding> {
+pub(super) fn check_public(
+    application: &Application,
+    client: Client,
+    base: &str,
+    remedies: &Remedies<'_>,
+) -> Vec<Finding> {
     let pointer = format!("{base}/platform");
     let mut findings = Vec::new();
     if client == Client::Native {
@@ -131,10 +157,17 @@ pub(super) fn check_public(application: &Application, client: Client, base: &str
     let (passwords, keys) = (application.password_credentials.len(), application.key_credentials.len());
     if passwords + keys > 0 && application.web.redirect_uris.is_empty() {
         findings.push(
-            Finding::fail(Id::PublicCredential, &pointer, "the client is public, and has credentials that it must not use (AADSTS700025) and nobody watches")
-                .seen(format!("{passwords} client secrets, {keys} certificates"))
-                .expected("no credential")
-                .remedy([format!("az ad app credential list --id {0}; az ad app credential delete --id {0} --key-id KEY-ID", remedies.client)]),
+            Finding::fail(
+                Id::PublicCredential,
+                &pointer,
+                "the client is public, and has credentials that it must not use (AADSTS700025) and nobody watches",
+            )
+            .seen(format!("{passwords} client secrets, {keys} certificates"))
+            .expected("no credential")
+            .remedy([format!(
+                "az ad app credential list --id {0}; az ad app credential delete --id {0} --key-id KEY-ID",
+                remedies.client
+            )]),
         );
     } else {
         findings.push(Finding::pass(Id::PublicCredential, &pointer, "no credential is on the public client"));

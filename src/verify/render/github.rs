@@ -15,7 +15,8 @@ pub(super) fn render(report: &Report) -> String {
             Severity::Info => "notice",
         };
         let place = finding.place.as_ref().filter(|place| place.is_in_a_file());
-        let place = place.map(|place| format!("file={},line={},col={},", property(&place.file), place.line, place.column));
+        let place =
+            place.map(|place| format!("file={},line={},col={},", property(&place.file), place.line, place.column));
         let whom = finding.profile.as_ref().map(|name| format!("{name}: ")).unwrap_or_default();
         // Writing to a String cannot fail.
         let _ = writeln!(
@@ -23,7 +24,13 @@ pub(super) fn render(report: &Report) -> String {
             "::{level} {}title={}::{}",
             place.unwrap_or_default(),
             property(finding.id.id()),
-            data(&format!("{whom}{}\nseen: {}\nexpected: {}\n{}", finding.message, finding.seen, finding.expected, finding.remedy.join("\n")))
+            data(&format!(
+                "{whom}{}\nseen: {}\nexpected: {}\n{}",
+                finding.message,
+                finding.seen,
+                finding.expected,
+                finding.remedy.join("\n")
+            ))
         );
     }
     out

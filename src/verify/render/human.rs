@@ -75,8 +75,12 @@ fn one(out: &mut String, finding: &Finding) {
 }
 
 fn table(report: &Report) -> String {
-    let width = report.profiles.iter().map(|verified| verified.profile.as_str().chars().count()).max().unwrap_or(0).max(7);
-    let mut out = format!("{:<width$}  {:<24}  {:<13}  {:<19}  {:>6}  {:>8}  {:>7}  {:>6}\n", "profile", "provider", "reached", "verdict", "errors", "warnings", "unknown", "passed");
+    let width =
+        report.profiles.iter().map(|verified| verified.profile.as_str().chars().count()).max().unwrap_or(0).max(7);
+    let mut out = format!(
+        "{:<width$}  {:<24}  {:<13}  {:<19}  {:>6}  {:>8}  {:>7}  {:>6}\n",
+        "profile", "provider", "reached", "verdict", "errors", "warnings", "unknown", "passed"
+    );
     for verified in &report.profiles {
         let failed = |severity: Severity| {
             let open = verified.findings.iter().filter(|finding| finding.is_open());

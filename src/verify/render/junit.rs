@@ -24,7 +24,10 @@ fn escaped(text: &str) -> String {
 pub(super) fn render(report: &Report) -> String {
     let mut out = String::from("<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<testsuites name=\"mailwright verify\">\n");
     let environment: Vec<&Finding> = report.findings.iter().collect();
-    let suites = report.profiles.iter().map(|verified| (verified.profile.to_string(), verified.findings.iter().collect::<Vec<_>>()));
+    let suites = report
+        .profiles
+        .iter()
+        .map(|verified| (verified.profile.to_string(), verified.findings.iter().collect::<Vec<_>>()));
     for (name, findings) in suites.chain((!environment.is_empty()).then(|| ("environment".to_owned(), environment))) {
         let failed = findings.iter().filter(|finding| fails(finding)).count();
         let skipped = findings.iter().filter(|finding| finding.verdict != Verdict::Pass && !fails(finding)).count();
@@ -47,17 +50,37 @@ fn fails(finding: &Finding) -> bool {
 }
 
 fn case(out: &mut String, suite: &str, finding: &Finding) {
-    let _ = write!(out, "    <testcase classname=\"{}\" name=\"{}: {}\"", escaped(suite), finding.id, escaped(&finding.message));
+    let _ = write!(
+        out,
+        "    <testcase classname=\"{}\" name=\"{}: {}\"",
+        escaped(suite),
+        finding.id,
+        escaped(&finding.message)
+    );
     if let Some(place) = finding.place.as_ref().filter(|place| place.is_in_a_file()) {
         let _ = write!(out, " file=\"{}\" line=\"{}\"", escaped(&place.file), place.line);
     }
     let text = format!("seen: {}\nexpected: {}\n{}", finding.seen, finding.expected, finding.remedy.join("\n"));
     let _ = match (finding.verdict, fails(finding)) {
         (Verdict::Pass, _) => writeln!(out, "/>"),
-        (_, true) => writeln!(out, "><failure type=\"{}\" message=\"{}\">{}</failure></testcase>", finding.severity.id(), escaped(&finding.message), escaped(&text)),
+        (_, true) => writeln!(
+            out,
+            "><failure type=\"{}\" message=\"{}\">{}</failure></testcase>",
+            finding.severity.id(),
+            escaped(&finding.message),
+            escaped(&text)
+        ),
         (_, false) => {
-            let why = finding.waived.as_ref().map_or_else(|| finding.severity.id().to_owned(), |reason| format!("waived: {reason}"));
-            writeln!(out, "><skipped message=\"{}\"/><system-out>{}</system-out></testcase>", escaped(&why), escaped(&text))
+            let why = finding
+                .waived
+                .as_ref()
+                .map_or_else(|| finding.severity.id().to_owned(), |reason| format!("waived: {reason}"));
+            writeln!(
+                out,
+                "><skipped message=\"{}\"/><system-out>{}</system-out></testcase>",
+                escaped(&why),
+                escaped(&text)
+            )
         }
     };
 }

@@ -34,7 +34,12 @@ pub(super) fn render(report: &Report) -> String {
             (_, Severity::Info) => "note",
         };
         let whom = finding.profile.as_ref().map(|name| format!("`{name}`: ")).unwrap_or_default();
-        let _ = write!(out, "\n<details><summary><b>{word}</b> {} {whom}{}</summary>\n\n", finding.id, cell(&finding.message));
+        let _ = write!(
+            out,
+            "\n<details><summary><b>{word}</b> {} {whom}{}</summary>\n\n",
+            finding.id,
+            cell(&finding.message)
+        );
         for (label, text) in [("Seen", &finding.seen), ("Expected", &finding.expected)] {
             if !text.is_empty() {
                 let _ = writeln!(out, "{label}: {}\n", cell(text));

@@ -1,0 +1,295 @@
+//! A sandbox in this process, a profile, and what the verifier makes of them.
+
+use std::{fmt::Write as _, net::SocketAddr, sync::Arc, time::Duration};
+
+use jiff::Timestamp;
+use mailwright::{
+    model::Profile,
+    sandbox::{Ports, Running, Scenario},
+    verify::{Opened, Options, Subject, Verdict, Verified, Verifier},
+};
+use serde_json::{Value, json};
+
+/// What the clocks of these tests begin with, so that days left are always the same.
+pub(crate) const NOW: &str = "2026-11-23T12:00:00Z";
+
+pub(crate) const TENANT: &str = "contoso.example";
+pub(crate) const DIRECT: &str = "0c0ffee0-0000-4000-8000-0000000000d1";
+pub(crate) const DESKTOP: &str = "0c0ffee0-0000-4000-8000-0000000000e1";
+pub(crate) const WEB: &str = "0c0ffee0-0000-4000-8000-0000000000e2";
+pub(crate) const READER: &str = "0c0ffee0-0000-4000-8000-0000000000aa";
+pub(crate) const SECRET: &str = "aB3-canary-of-the-client-secret";
+pub(crate) const PASSWORD: &str = "canary-of-the-password";
+
+const DELEGATED: [&str; 4] = ["Mail.ReadWrite", "Mail.Send", "User.Read", "User.ReadBasic.All"];
+
+/// A scenario in which every profile below is as it should be.
+pub(crate) fn good() -> Value {
+    json!({
+        "tenants": [{
+            "id": "0c0ffee0-0000-4000-8000-000000000001",
+            "domains": [TENANT, "contoso.onmicrosoft.com"],
+            "users": [
+                { "name": "documents@contoso.example", "aliases": ["invoices@contoso.example"] },
+                { "name": "shared@contoso.example", "mailbox": "shared" },
+                { "name": "guest@contoso.example", "mailbox": "none" },
+                { "name": "alice@contoso.example" },
+            ],
+            "applications": [
+                {
+                    "client": DIRECT, "name": "Documents", "requests": { "application": ["Mail.Send"] },
+                    "granted": ["Mail.Send"],
+                    "secrets": [
+                        { "value": "old-secret", "name": "last year's", "expires": "2025-06-01T00:00:00Z" },
+                        { "value": SECRET, "name": "mailwright", "expires": "2027-11-23T12:00:00Z" },
+                    ],
+                },
+                {
+                    "client": DESKTOP, "name": "Desktop", "publicFlows": true,
+                    "redirects": { "publicClient": ["https://localhost"] },
+                    "requests": { "delegated": DELEGATED }, "consented": DELEGATED,
+                },
+                {
+                    "client": WEB, "name": "Web", "redirects": { "spa": ["https://erp.contoso.example/web"] },
+                    "requests": { "delegated": DELEGATED }, "consented": DELEGATED,
+                },
+                {
+                    "client": READER, "name": "Reader", "granted": ["Application.Read.All", "Directory.Read.All"],
+                    "secrets": [{ "value": "reader-secret" }],
+                },
+            ],
+        }],
+        "smtp": { "users": { "mailer": PASSWORD } },
+        "dns": {
+            TENANT: ["v=spf1 include:spf.protection.outlook.com -all"],
+            "_dmarc.contoso.example": ["v=DMARC1; p=quarantine"],
+            "selector1._domainkey.contoso.example": ["v=DKIM1; k=rsa; p=MIGfMA0GCSqGSIb3DQEBAQUAA4GN"],
+        },
+    })
+}
+
+/// The profile of a direct sender; `HERE` is the sandbox.
+pub(crate) fn direct() -> Value {
+    json!({
+        "provider": { "microsoft-graph-direct": {
+            "cloud": { "custom": { "signIn": "HERE", "graph": "HERE" } },
+            "tenant": TENANT, "client": DIRECT,
+            "credential": { "clientSecret": { "secret": "documents/secret" } },
+        } },
+        "from": { "address": "documents@contoso.example" },
+        "functions": ["all-documents"], "appliesTo": "system-wide",
+    })
+}
+
+/// The profile of a delegate.
+pub(crate) fn delegate(client: &str) -> Value {
+    let (platform, redirect) =
+        if client == WEB { ("spa", "https://erp.contoso.example/web") } else { ("native", "https://localhost") };
+    json!({
+        "provider": { "microsoft-graph-delegate": {
+            "cloud": { "custom": { "signIn": "HERE", "graph": "HERE" } },
+            "tenant": TENANT, "client": client, "platform": platform, "redirect": redirect,
+        } },
+        "functions": ["user-interface"], "appliesTo": "system-wide",
+    })
+}
+
+/// The profile of a mail server; `SMTP` and `SMTPS` are the sandbox's ports.
+pub(crate) fn smtp() -> Value {
+    json!({
+        "provider": { "smtp": {
+            "host": "localhost", "port": "SMTP", "encryption": "starttls",
+            "username": "mailer", "password": { "secret": "relay/password" },
+        } },
+        "from": { "address": "documents@contoso.example" },
+        "functions": ["default"], "appliesTo": "system-wide",
+    })
+}
+
+/// One trial: a scenario, a profile, and how they are looked at.
+pub(crate) struct Case {
+    pub(crate) name: &'static str,
+    pub(crate) scenario: Value,
+    pub(crate) profile: Value,
+    pub(crate) secret: Option<String>,
+    pub(crate) with_reader: bool,
+    pub(crate) trusting: bool,
+    pub(crate) options: Box<dyn FnOnce(&mut Options) + Send>,
+    pub(crate) manifest: Option<Value>,
+    pub(crate) unavailable: bool,
+    pub(crate) refused: bool,
+    pub(crate) dns: bool,
+}
+
+impl Case {
+    pub(crate) fn new(name: &'static str, profile: Value) -> Self {
+        Self {
+            name,
+            scenario: good(),
+            profile,
+            secret: Some(SECRET.to_owned()),
+            with_reader: false,
+            trusting: true,
+            options: Box::new(|_| {}),
+            manifest: None,
+            unavailable: false,
+            refused: false,
+            dns: true,
+        }
+    }
+
+    /// Changes the scenario: a JSON pointer, and what stands there instead.
+    pub(crate) fn set(mut self, pointer: &str, value: Value) -> Self {
+        put(&mut self.scenario, pointer, value);
+        self
+    }
+
+    /// Changes the application of the profile.
+    pub(crate) fn app(self, key: &str, value: Value) -> Self {
+        let client = self.profile.to_string();
+        let index = [DIRECT, DESKTOP, WEB].iter().position(|id| client.contains(id)).unwrap();
+        self.set(&format!("/tenants/0/applications/{index}/{key}"), value)
+    }
+
+    pub(crate) fn fault(self, fault: Value) -> Self {
+        self.set("/faults", json!([fault]))
+    }
+
+    /// Changes the profile.
+    pub(crate) fn with(mut self, pointer: &str, value: Value) -> Self {
+        put(&mut self.profile, pointer, value);
+        self
+    }
+
+    pub(crate) fn reader(mut self) -> Self {
+        self.with_reader = true;
+        self
+    }
+
+    pub(crate) fn secret(mut self, secret: &str) -> Self {
+        self.secret = Some(secret.to_owned());
+        self
+    }
+
+    pub(crate) fn options(mut self, change: impl FnOnce(&mut Options) + Send + 'static) -> Self {
+        self.options = Box::new(change);
+        self
+    }
+
+    pub(crate) async fn run(self) -> (Verified, String) {
+        let scenario: Scenario = serde_json::from_value(self.scenario).unwrap();
+        let ports = Ports { https: 0, smtp: 0, smtps: 0, dns: 0 };
+        let running = Running::start(scenario, ports).await.unwrap();
+        let text = self
+            .profile
+            .to_string()
+            .replace("HERE", &running.address)
+            .replace("\"SMTP\"", &running.smtp.port().to_string())
+            .replace("\"SMTPS\"", &running.smtps.port().to_string());
+        let profile: Profile = serde_json::from_str(&text).unwrap();
+        let mut options = Options::new("dev".parse().unwrap(), NOW.parse::<Timestamp>().unwrap());
+        options.http.authorities = self.trusting.then(|| running.authority.clone().into_bytes());
+        options.http.timeout = Duration::from_secs(20);
+        options.http.patience = Duration::from_secs(5);
+        options.smtp_timeout = Duration::from_secs(5);
+        let nowhere: SocketAddr = "127.0.0.1:1".parse().unwrap();
+        options.dns_server = Some(if self.dns { running.dns } else { nowhere });
+        if self.with_reader {
+            options.reader = Some(reader_token(&running).await);
+        }
+        (self.options)(&mut options);
+        if let Some(manifest) = &self.manifest {
+            options.manifests = vec![manifest.clone()];
+        }
+        let mut verifier = Verifier::new(options).unwrap();
+        if let Some(manifest) = &self.manifest {
+            let client = ["delegate", "direct"]
+                .iter()
+                .find_map(|kind| self.profile.pointer(&format!("/provider/microsoft-graph-{kind}/client"))?.as_str());
+            let application = mailwright::verify::graph::from_export(manifest, client.unwrap()).unwrap();
+            verifier.add_manifest(client.unwrap(), application);
+        }
+        let names_secret = profile.provider.secret().is_some();
+        let secret = match self.secret {
+            _ if self.unavailable => Opened::Unavailable("no identity opens it".to_owned()),
+            Some(secret) if names_secret => Opened::Value(secret.into()),
+            _ => Opened::None,
+        };
+        let refused = self.refused.then(|| "the token may not apply".to_owned());
+        let subject = Subject { name: "trial".parse().unwrap(), profile, secret, refused };
+        let verified = Arc::new(verifier).verify(&subject).await;
+        let places = [
+            (running.address.clone(), "https://SANDBOX"),
+            (running.address.trim_start_matches("https://").to_owned(), "SANDBOX"),
+            (
+                running.address.replace("://", "%3A%2F%2F").replace("localhost:", "localhost%3A"),
+                "https%3A%2F%2FSANDBOX",
+            ),
+            (format!("localhost:{}", running.smtp.port()), "localhost:SMTP"),
+            (format!("localhost {}", running.smtp.port()), "localhost SMTP"),
+            (format!("port {}", running.smtp.port()), "port SMTP"),
+            (format!("port {}", running.smtps.port()), "port SMTPS"),
+            (format!("localhost:{}", running.smtps.port()), "localhost:SMTPS"),
+            (format!("localhost {}", running.smtps.port()), "localhost SMTPS"),
+        ];
+        let mut text = shown(self.name, &verified);
+        for (address, name) in places {
+            text = text.replace(&address, name);
+        }
+        (verified, text)
+    }
+}
+
+fn put(document: &mut Value, pointer: &str, value: Value) {
+    let (parent, key) = pointer.rsplit_once('/').unwrap();
+    match document.pointer_mut(parent).unwrap() {
+        Value::Object(map) => drop(map.insert(key.to_owned(), value)),
+        Value::Array(items) => items[key.parse::<usize>().unwrap()] = value,
+        _ => panic!("nothing can be put at {pointer}"),
+    }
+}
+
+/// A token of somebody who may read the directory.
+pub(crate) async fn reader_token(running: &Running) -> secrecy::SecretString {
+    use mailwright::{
+        microsoft::{
+            Endpoints, Http, http,
+            sign_in::{Proof, SignIn},
+        },
+        model::{Cloud, provider::CustomCloud},
+    };
+    let custom = CustomCloud { sign_in: running.address.clone(), graph: running.address.clone() };
+    let endpoints = Endpoints::of(&Cloud::Custom(custom)).unwrap();
+    let options =
+        http::Options { authorities: Some(running.authority.clone().into_bytes()), ..http::Options::default() };
+    let sign_in = SignIn::new(Http::new(&options).unwrap(), endpoints.clone());
+    let proof = Proof::Secret("reader-secret".to_owned().into());
+    let scope = endpoints.graph_scope();
+    sign_in.application_token(TENANT, READER, &proof, &scope, Timestamp::now()).await.unwrap().value
+}
+
+/// A result as a person could compare it: what is open in full, what passed by its id.
+fn shown(name: &str, verified: &Verified) -> String {
+    let mut out = format!("== {name} (reached {})\n", verified.reached);
+    let mut passed = Vec::new();
+    for finding in &verified.findings {
+        if finding.verdict == Verdict::Pass {
+            passed.push(finding.id.id());
+            continue;
+        }
+        let verdict = if finding.verdict == Verdict::Unknown { "unknown" } else { "fail" };
+        writeln!(out, "{verdict} {} {} at {}", finding.severity.id(), finding.id, finding.pointer).unwrap();
+        writeln!(out, "  {}", finding.message).unwrap();
+        for (label, text) in [("seen", &finding.seen), ("expected", &finding.expected)] {
+            if !text.is_empty() {
+                writeln!(out, "  {label}: {text}").unwrap();
+            }
+        }
+        for step in &finding.remedy {
+            writeln!(out, "  > {step}").unwrap();
+        }
+    }
+    passed.sort_unstable();
+    writeln!(out, "pass: {}", passed.join(" ")).unwrap();
+    out
+}
