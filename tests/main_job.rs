@@ -26,16 +26,31 @@ fn actions(plan: &Value) -> Vec<String> {
 #[test]
 fn the_demo_goes_the_whole_way() {
     let trial = Trial::examples();
-    let ran = trial.run(&["demo", "--once", "--listen", "127.0.0.1:0"]).code(0);
+    let mut demo = trial.command(&["demo", "--once", "--listen", "127.0.0.1:0"]);
+    demo.args(free_ports(&trial));
+    let ran = support::trial::finish(demo).code(0);
     for step in [
         "$ mailwright validate",
         "Plan: 7 to add, 1 to change, 0 to destroy.",
+        "$ mailwright verify dev",
         "Apply complete! Resources: 7 added, 1 changed, 0 destroyed. Generation 1.",
         "No changes. The service holds what the files say.",
     ] {
         assert!(ran.stdout.contains(step), "{step}:\n{}{}", ran.stdout, ran.stderr);
     }
     assert!(ran.stdout.find("Apply complete!") < ran.stdout.find("No changes."));
+    // The first apply stops at what verify finds, and only at that.
+    assert!(ran.stderr.contains("error GRAPH-CONSENT: `Mail.Send` is requested"), "{}", ran.stderr);
+    assert!(ran.stderr.contains("[MW0234]: verify found errors in documents; nothing was changed"), "{}", ran.stderr);
+}
+
+/// Has the example's sandbox listen where nothing else does.
+fn free_ports(trial: &Trial) -> [String; 4] {
+    let port = || std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port().to_string();
+    let (https, smtp) = (port(), port());
+    let environment = trial.read("environments/dev/environment.yaml");
+    trial.write("environments/dev/environment.yaml", environment.replace("8471", &https).replace("8487", &smtp));
+    ["--sandbox-port".to_owned(), https, "--smtp-port".to_owned(), smtp]
 }
 
 #[cfg(unix)]
@@ -45,6 +60,7 @@ fn the_demos_service_ends_with_the_demo_however_it_ends() {
     let trial = Trial::examples();
     let mut demo = trial
         .command(&["demo", "--listen", "127.0.0.1:0"])
+        .args(free_ports(&trial))
         .stdout(Stdio::piped())
         .stderr(Stdio::null())
         .spawn()
@@ -95,7 +111,7 @@ fn a_plan_shows_each_field_with_its_place_and_secrets_by_kind() {
     trial.serve();
     applied(&trial);
     let relay = trial.read("environments/dev/profiles/relay.yaml");
-    trial.write("environments/dev/profiles/relay.yaml", format!("{relay}    host: 127.0.0.2\n"));
+    trial.write("environments/dev/profiles/relay.yaml", format!("{relay}provider:\n  smtp:\n    host: 127.0.0.2\n"));
     trial.pipe(&["secrets", "set", "dev", "relay/password"], b"another value\n").code(0);
     trial.pipe(&["secrets", "rekey", "dev", "--all", "-i", "secrets/dev/demo-identity.txt"], b"").code(0);
     trial.pipe(&["secrets", "set", "dev", "relay/password"], b"yet another value\n").code(0);
@@ -140,6 +156,7 @@ fn the_json_plan_keeps_to_its_schema_in_every_case() {
     trial.patch("reports", &json!({ "description": "by hand", "functions": ["all-reports"] }));
     trial.http("DELETE", "/v1/profiles/legacy", &[("If-Match", "*")], b"");
     trial.remove("environments/office/profiles/remittance.yaml");
+    trial.remove("environments/dev/profiles/remittance.yaml");
     check(&trial.run(&["plan", "dev", "--format", "json"]).code(0));
     trial.write("environments/dev/profiles/relay.yaml", "provider: { smtp: { encryption: none, host: 127.0.0.9 } }\n");
     check(&trial.run(&["plan", "dev", "--format", "json"]).code(0));

@@ -6,7 +6,7 @@ use crate::{
     model::Code,
 };
 
-/// Print the JSON Schemas of the files
+/// Print the JSON Schemas of the files and documents
 #[derive(Debug, clap::Args)]
 #[command(
     after_help = "Examples:\n  mailwright schema profile > profile.schema.json\n  mailwright schema          lists them\n\n\
@@ -14,7 +14,7 @@ use crate::{
     # yaml-language-server: $schema=../../../schema/profile.schema.json"
 )]
 pub(crate) struct Schema {
-    /// environment, profile or plan
+    /// environment, profile, plan or verify-report
     name: Option<String>,
 }
 

@@ -1,0 +1,329 @@
+//! `mailwright verify` and the gate before an apply, through the binary and the running service.
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test ends there")]
+
+mod support;
+
+use mailwright::sandbox::{Ports, Running};
+use serde_json::{Value, json};
+use support::{
+    sandboxed::{DESKTOP, DIRECT, READER, SECRET, WEB, delegate, direct, good},
+    trial::Trial,
+};
+
+/// A sandbox beside the test.
+struct Sandbox {
+    runtime: tokio::runtime::Runtime,
+    running: Running,
+    http: reqwest::Client,
+}
+
+impl Sandbox {
+    fn start(scenario: Value) -> Self {
+        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
+        let ports = Ports { https: 0, smtp: 0, smtps: 0, dns: 0 };
+        let running = runtime.block_on(Running::start(serde_json::from_value(scenario).unwrap(), ports)).unwrap();
+        let authority = reqwest::Certificate::from_pem(running.authority.as_bytes()).unwrap();
+        let http = reqwest::Client::builder().add_root_certificate(authority).build().unwrap();
+        Self { runtime: runtime, running, http }
+    }
+
+    fn put(&self, scenario: &Value) {
+        let url = format!("{}/sandbox/scenario", self.running.address);
+        let answer = self.runtime.block_on(self.http.put(url).json(scenario).send()).unwrap();
+        assert_eq!(answer.status(), 204);
+    }
+
+    fn get(&self, path: &str) -> Value {
+        let url = format!("{}/sandbox/{path}", self.running.address);
+        self.runtime.block_on(async { self.http.get(url).send().await.unwrap().json().await.unwrap() })
+    }
+}
+
+/// A repository with one direct profile, `documents`, whose tenant is the sandbox's.
+fn trial(sandbox: &Sandbox) -> Trial {
+    let trial = Trial::examples();
+    for old in ["environments", "secrets"] {
+        std::fs::remove_dir_all(trial.path(old)).unwrap();
+    }
+    trial.write("environments/dev/environment.yaml", "companies: [EDU1]\nunserved: [{ reason: trial }]\n");
+    write(&trial, sandbox, "documents", &direct());
+    trial.write("ca.pem", &sandbox.running.authority);
+    let demo = include_str!("../secrets/dev/recipients.txt");
+    trial.write("secrets/dev/recipients.txt", demo);
+    let identity = include_str!("../secrets/dev/demo-identity.txt");
+    trial.write("secrets/dev/demo-identity.txt", identity);
+    trial.write("key.txt", identity);
+    trial.pipe(&["secrets", "set", "dev", "documents/secret"], SECRET.as_bytes()).code(0);
+    trial
+}
+
+fn write(trial: &Trial, sandbox: &Sandbox, name: &str, profile: &Value) {
+    let text = profile.to_string().replace("HERE", &sandbox.running.address);
+    trial.write(&format!("environments/dev/profiles/{name}.json"), text);
+}
+
+fn local<'a>(more: &[&'a str], dns: &'a str) -> Vec<&'a str> {
+    [&["verify", "dev", "--local", "-i", "key.txt", "--outgoing-ca-file", "ca.pem", "--dns-server", dns], more].concat()
+}
+
+fn without_consent() -> Value {
+    let mut scenario = good();
+    scenario["tenants"][0]["applications"][0]["granted"] = json!([]);
+    scenario
+}
+
+#[test]
+fn the_exit_code_tells_what_was_found() {
+    let sandbox = Sandbox::start(without_consent());
+    let trial = trial(&sandbox);
+    let dns = sandbox.running.dns.to_string();
+    let run = |more: &[&str]| trial.run(&local(more, &dns));
+    let found = run(&[]).code(3);
+    assert!(found.stdout.contains("at        environments/dev/profiles/documents.json:1:"), "{}", found.stdout);
+    assert!(found.stdout.contains("mailwright verify dev documents --probe"), "{}", found.stdout);
+    sandbox.put(&good());
+    let clean = run(&[]).code(0);
+    assert!(clean.stdout.contains("level 2 of 4: credential"), "{}", clean.stdout);
+    assert!(clean.stdout.contains("What is unknown was not seen, and is not clean"), "{}", clean.stdout);
+    run(&["--fail-on", "warning"]).code(0);
+    let mut excess = good();
+    excess["tenants"][0]["applications"][0]["granted"] = json!(["Mail.Send", "Mail.ReadWrite"]);
+    sandbox.put(&excess);
+    run(&[]).code(0);
+    run(&["--fail-on", "warning"]).code(3);
+    assert!(run(&["documnets"]).code(1).stderr.contains("Did you mean `documents`?"));
+    // Without the key the rest is still checked, and the finding says what is missing.
+    let mut command =
+        trial.command(&["verify", "dev", "--local", "--outgoing-ca-file", "ca.pem", "--dns-server", &dns]);
+    command.env("HOME", trial.path("nobody"));
+    let keyless = support::trial::finish(command).code(0);
+    assert!(keyless.stdout.contains("unknown VERIFY-SECRET"), "{}", keyless.stdout);
+}
+
+#[test]
+fn every_format_says_the_same() {
+    let sandbox = Sandbox::start(without_consent());
+    let trial = trial(&sandbox);
+    let dns = sandbox.running.dns.to_string();
+    let run = |format: &str| trial.run(&local(&["--format", format], &dns)).code(3).stdout;
+    let report: Value = serde_json::from_str(&run("json")).unwrap();
+    let schema: Value = serde_json::from_str(include_str!("../schema/verify-report.schema.json")).unwrap();
+    let validator = jsonschema::options().build(&schema).unwrap();
+    let problems: Vec<String> = validator.iter_errors(&report).map(|error| error.to_string()).collect();
+    assert!(problems.is_empty(), "{problems:?}");
+    let findings = report["profiles"][0]["findings"].as_array().unwrap();
+    let open: Vec<&Value> = findings.iter().filter(|finding| finding["verdict"] != "pass").collect();
+    assert!(open.iter().any(|finding| finding["id"] == "GRAPH-CONSENT"));
+
+    let sarif: Value = serde_json::from_str(&run("sarif")).unwrap();
+    let results = sarif["runs"][0]["results"].as_array().unwrap();
+    assert_eq!(results.len(), open.len());
+    assert!(results.iter().all(|result| result["locations"][0]["physicalLocation"]["artifactLocation"]["uri"]
+        == "environments/dev/profiles/documents.json"));
+
+    let junit = run("junit");
+    assert_eq!(junit.matches("<testcase ").count(), findings.len());
+    assert_eq!(junit.matches("<failure ").count(), 1);
+    let github = run("github");
+    assert_eq!(github.lines().filter(|line| line.starts_with("::")).count(), open.len());
+    assert!(github.contains("::error file=environments/dev/profiles/documents.json,line=1,"), "{github}");
+    let markdown = run("markdown");
+    assert_eq!(markdown.matches("<details>").count(), open.len());
+    for text in [&junit, &github, &markdown] {
+        assert!(text.contains("GRAPH-CONSENT"));
+        assert!(!text.contains(SECRET) && !text.contains("eyJ"));
+    }
+}
+
+#[test]
+fn a_reader_signs_in_by_device_code_and_a_token_goes_nowhere_else() {
+    let mut scenario = good();
+    scenario["tenants"][0]["approvesDeviceCodes"] = json!("alice@contoso.example");
+    scenario["tenants"][0]["applications"][3]["publicFlows"] = json!(true);
+    scenario["tenants"][0]["applications"][3]["consented"] = json!(["Application.Read.All", "Directory.Read.All"]);
+    let (sandbox, other) = (Sandbox::start(scenario), Sandbox::start(good()));
+    let trial = trial(&sandbox);
+    write(&trial, &sandbox, "desktop", &delegate(DESKTOP));
+    let dns = sandbox.running.dns.to_string();
+    let ran = trial.run(&local(&["--sign-in", READER], &dns)).code(0);
+    assert!(ran.stderr.contains("/sandbox/device and enter the code "), "{}", ran.stderr);
+    assert!(ran.stdout.contains("level 3 of 4: reader") || ran.stdout.contains("3 reader"), "{}", ran.stdout);
+
+    // A profile names another host: the token is for the first one's Graph, and the second one never sees it.
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    let token = runtime.block_on(support::sandboxed::reader_token(&sandbox.running));
+    write(&trial, &other, "web", &delegate(WEB));
+    let both = format!("{}{}", sandbox.running.authority, other.running.authority);
+    trial.write("ca.pem", both);
+    let mut command = trial.command(&local(&["web"], &dns));
+    command.env("MAILWRIGHT_READER_TOKEN", secrecy::ExposeSecret::expose_secret(&token));
+    let ran = support::trial::finish(command).code(0);
+    assert!(ran.stdout.contains("seen      no token that may read it"), "{}", ran.stdout);
+    let asked = other.get("requests");
+    assert!(asked.as_array().unwrap().iter().all(|request| !request["path"].as_str().unwrap().contains("v1.0/appl")));
+}
+
+#[test]
+fn waivers_count_until_their_day_and_none_outlives_its_reason() {
+    let sandbox = Sandbox::start(without_consent());
+    let trial = trial(&sandbox);
+    let dns = sandbox.running.dns.to_string();
+    let with = |waivers: &str| {
+        trial.write(
+            "environments/dev/environment.yaml",
+            format!("companies: [EDU1]\nunserved: [{{ reason: trial }}]\nverify:\n  waivers:\n{waivers}"),
+        );
+        trial.run(&local(&["--format", "json"], &dns))
+    };
+    let waived =
+        with("    - { finding: GRAPH-CONSENT, profile: documents, reason: in a week, expires: \"2099-01-01\" }\n")
+            .code(0);
+    let report = waived.json();
+    let consent = |report: &Value| {
+        let findings = report["profiles"][0]["findings"].as_array().unwrap().clone();
+        findings.into_iter().find(|finding| finding["id"] == "GRAPH-CONSENT").unwrap()
+    };
+    assert_eq!(consent(&report)["waived"], "in a week (until 2099-01-01)");
+    assert_eq!(report["findings"], json!([]));
+
+    let expired = with("    - { finding: GRAPH-CONSENT, reason: last year, expires: \"2025-01-01\" }\n").code(3).json();
+    assert_eq!(consent(&expired)["waived"], Value::Null);
+    assert_eq!(expired["findings"][0]["id"], "VERIFY-WAIVER-EXPIRED");
+    assert_eq!(expired["findings"][0]["place"]["line"], 5);
+
+    let unused = with(
+        "    - { finding: GRAPH-CONSENT, reason: known, expires: \"2099-01-01\" }\n    - { finding: SMTP-NAME, reason: gone, expires: \"2099-01-01\" }\n",
+    )
+    .code(0)
+    .json();
+    assert_eq!(unused["findings"][0]["id"], "VERIFY-WAIVER-UNUSED");
+    assert_eq!(unused["findings"][0]["place"]["line"], 6);
+
+    let day = with("    - { finding: GRAPH-CONSENT, reason: known, expires: \"2026-02-30\" }\n").code(1);
+    assert!(day.stderr.contains("there is no such day"), "{}", day.stderr);
+}
+
+#[test]
+fn an_apply_passes_through_the_gate_and_the_audit_log_has_what_was_accepted() {
+    let sandbox = Sandbox::start(without_consent());
+    let mut trial = trial(&sandbox);
+    let (ca, dns) = (trial.path("ca.pem"), sandbox.running.dns.to_string());
+    trial.serve_with(&["--demo", "--outgoing-ca-file", ca.to_str().unwrap(), "--dns-server", &dns]);
+
+    let stopped = trial.run(&["apply", "dev", "--yes"]).code(1);
+    assert!(stopped.stderr.contains("MW0234") && stopped.stderr.contains("error GRAPH-CONSENT"), "{}", stopped.stderr);
+    assert_eq!(trial.state()["generation"], 0);
+    // The plan knows what was said of it.
+    let plan = trial.run(&["plan", "dev", "--format", "json"]).code(0).json();
+    let before = plan["verified"].as_array().unwrap();
+    assert_eq!((&before[0]["profile"], &before[0]["current"]), (&json!("documents"), &json!(true)));
+    assert_eq!(before[0]["last"]["errors"], 1);
+    let shown = trial.run(&["plan", "dev"]).code(0).stdout;
+    assert!(shown.contains("Verify, last known:\n  documents: 1 error, "), "{shown}");
+
+    let stray = trial.run(&["apply", "dev", "--yes", "--allow-findings", "nobody"]).code(1);
+    assert!(stray.stderr.contains("the plan does not change `nobody`"), "{}", stray.stderr);
+    trial.run(&["apply", "dev", "--yes", "--allow-findings", "documents"]).code(0);
+    let audit = trial.run(&["audit", "list", "dev", "--format", "json"]).code(0).stdout;
+    assert!(audit.contains("\"findings\""), "{audit}");
+
+    // Mended: the gate is open, and says so.
+    sandbox.put(&good());
+    trial.write(
+        "environments/dev/profiles/documents.json",
+        trial.read("environments/dev/profiles/documents.json").replace("all-documents", "all-reports"),
+    );
+    let done = trial.run(&["apply", "dev", "--yes"]).code(0);
+    assert!(done.stderr.contains("Verify: ") && done.stderr.contains("in 1 profile;"), "{}", done.stderr);
+    let last = trial.http("GET", "/v1/verify/documents", &[], b"");
+    assert_eq!(last.json()["reached"], "credential");
+
+    // A saved plan goes the same way.
+    sandbox.put(&without_consent());
+    trial.write(
+        "environments/dev/profiles/documents.json",
+        trial.read("environments/dev/profiles/documents.json").replace("all-reports", "all-documents"),
+    );
+    trial.run(&["plan", "dev", "--out", "./dev.plan"]).code(0);
+    let late = trial.run(&["apply", "./dev.plan", "--yes"]).code(1);
+    assert!(late.stderr.contains("MW0234"), "{}", late.stderr);
+    trial.run(&["apply", "./dev.plan", "--yes", "--skip-verify"]).code(0);
+    let audit = trial.run(&["audit", "list", "dev", "--format", "json"]).code(0).stdout;
+    assert!(audit.contains("\"unverified\""), "{audit}");
+
+    let log = trial.service.as_ref().unwrap().log.lock().unwrap().clone();
+    assert!(!log.contains(SECRET) && !log.contains("eyJ0"), "the log has a secret or a token");
+}
+
+#[test]
+fn who_may_only_plan_has_nothing_sent_anywhere_new() {
+    let (sandbox, other) = (Sandbox::start(good()), Sandbox::start(good()));
+    let mut trial = trial(&sandbox);
+    let both = format!("{}{}", sandbox.running.authority, other.running.authority);
+    trial.write("ca.pem", both);
+    let (ca, dns) = (trial.path("ca.pem"), sandbox.running.dns.to_string());
+    trial.serve_with(&["--demo", "--outgoing-ca-file", ca.to_str().unwrap(), "--dns-server", &dns]);
+    let planner = trial.run(&["token", "create", "dev", "--name", "ci", "--role", "planner"]).code(0).stdout;
+    let verify = |token: &str| {
+        let mut command = trial.command(&["verify", "dev", "--format", "json"]);
+        command.env("MAILWRIGHT_TOKEN", token.trim());
+        let ran = support::trial::finish(command);
+        serde_json::from_str::<Value>(&ran.stdout).unwrap_or_else(|_| panic!("{}{}", ran.stdout, ran.stderr))
+    };
+    let ids = |report: &Value| -> Vec<String> {
+        let findings = report["profiles"][0]["findings"].as_array().unwrap();
+        findings.iter().map(|finding| finding["id"].as_str().unwrap().to_owned()).collect()
+    };
+    // Nothing is live yet: the planner's request contacts nobody.
+    let before = sandbox.get("requests").as_array().unwrap().len();
+    assert_eq!(ids(&verify(&planner)), ["VERIFY-HOST"]);
+    assert_eq!(sandbox.get("requests").as_array().unwrap().len(), before);
+    // Whoever may apply has it checked with the secret that is in the files alone.
+    let admin = trial.token().to_owned();
+    assert!(ids(&verify(&admin)).contains(&"GRAPH-SIGN-IN".to_owned()));
+    trial.run(&["apply", "dev", "--yes"]).code(0);
+    assert!(ids(&verify(&planner)).contains(&"GRAPH-SIGN-IN".to_owned()));
+    // The secret is bound to its destination: under another host it is not even opened, for anybody.
+    write(&trial, &other, "documents", &direct());
+    for token in [&planner, &admin] {
+        let report = verify(token);
+        assert!(!ids(&report).contains(&"GRAPH-SIGN-IN".to_owned()), "{report}");
+    }
+    let asked = other.get("requests");
+    assert!(
+        asked.as_array().unwrap().iter().all(|request| !request["path"].as_str().unwrap().contains("token")),
+        "{asked}"
+    );
+    // A probe sends mail, which a planner may not.
+    let mut command = trial.command(&["verify", "dev", "--probe"]);
+    command.env("MAILWRIGHT_TOKEN", planner.trim());
+    assert!(support::trial::finish(command).code(1).stderr.contains("a probe sends mail"));
+}
+
+#[test]
+fn an_exported_registration_needs_no_network() {
+    let sandbox = Sandbox::start(good());
+    let trial = trial(&sandbox);
+    write(&trial, &sandbox, "web", &delegate(WEB));
+    let export = json!({
+        "appId": WEB, "signInAudience": "AzureADMyOrg", "web": { "redirectUris": ["https://erp.contoso.example/web"] },
+        "requiredResourceAccess": [],
+    });
+    trial.write("app.json", export.to_string());
+    let ran = trial.run(&["verify", "dev", "--manifest", "app.json"]).code(3);
+    assert!(ran.stdout.contains("error GRAPH-REDIRECT-SPA") && ran.stdout.contains("0 requests."), "{}", ran.stdout);
+    assert_eq!(sandbox.get("requests"), json!([]));
+    trial.write("app.json", json!({ "appId": DIRECT.replace('d', "f") }).to_string());
+    let other = trial.run(&["verify", "dev", "--manifest", "app.json"]).code(1);
+    assert!(other.stderr.contains("no profile's client is in what was exported"));
+}
+
+#[test]
+fn findings_are_explained() {
+    let trial = Trial::empty();
+    let ran = trial.run(&["explain", "GRAPH-REDIRECT-SPA"]).code(0);
+    assert!(ran.stdout.contains("AADSTS9002326"), "{}", ran.stdout);
+    assert!(
+        trial.run(&["explain", "GRAPH-REDIRECT-SAP"]).code(1).stderr.contains("Did you mean `GRAPH-REDIRECT-SPA`?")
+    );
+}
