@@ -231,7 +231,9 @@ fn an_apply_passes_through_the_gate_and_the_audit_log_has_what_was_accepted() {
     sandbox.put(&good());
     trial.write(
         "environments/dev/profiles/documents.json",
-        trial.read("environments/dev/profiles/documents.json").replace("all-documents", "all-reports"),
+        trial
+            .read("environments/dev/profiles/documents.json")
+            .replace("\"functions\"", "\"description\":\"changed\",\"functions\""),
     );
     let done = trial.run(&["apply", "dev", "--yes"]).code(0);
     assert!(done.stderr.contains("Verify: ") && done.stderr.contains("in 1 profile;"), "{}", done.stderr);
@@ -242,7 +244,7 @@ fn an_apply_passes_through_the_gate_and_the_audit_log_has_what_was_accepted() {
     sandbox.put(&without_consent());
     trial.write(
         "environments/dev/profiles/documents.json",
-        trial.read("environments/dev/profiles/documents.json").replace("all-reports", "all-documents"),
+        trial.read("environments/dev/profiles/documents.json").replace("changed", "again"),
     );
     trial.run(&["plan", "dev", "--out", "./dev.plan"]).code(0);
     let late = trial.run(&["apply", "./dev.plan", "--yes"]).code(1);

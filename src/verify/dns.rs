@@ -2,7 +2,12 @@
 //!
 //! Sources: RFC 7208 (SPF), RFC 6376 (DKIM), RFC 9989 and its predecessor RFC 7489 (DMARC).
 
-use std::{collections::HashMap, net::SocketAddr, sync::Arc, time::Duration};
+use std::{
+    collections::HashMap,
+    net::SocketAddr,
+    sync::{Arc, OnceLock},
+    time::Duration,
+};
 
 use hickory_resolver::{
     TokioResolver,
@@ -24,6 +29,8 @@ type Texts = Result<Vec<String>, String>;
 #[derive(Debug)]
 pub(super) struct Resolver {
     resolver: Result<TokioResolver, String>,
+    /// Why nobody answers, once that is known: the next name need not wait for it again.
+    silent: OnceLock<String>,
     known: Mutex<HashMap<String, Arc<OnceCell<Texts>>>>,
 }
 
@@ -40,11 +47,11 @@ impl Resolver {
             None => TokioResolver::builder_tokio(),
         };
         let resolver = builder.and_then(|mut builder| {
-            builder.options_mut().timeout = Duration::from_secs(3);
-            builder.options_mut().attempts = 2;
+            builder.options_mut().timeout = Duration::from_secs(2);
+            builder.options_mut().attempts = 1;
             builder.build()
         });
-        Self { resolver: resolver.map_err(|error| error.to_string()), known: Mutex::default() }
+        Self { resolver: resolver.map_err(|error| error.to_string()), silent: OnceLock::new(), known: Mutex::default() }
     }
 
     async fn texts(&self, name: &str) -> Texts {
@@ -54,6 +61,9 @@ impl Resolver {
 
     async fn ask(&self, name: &str) -> Texts {
         let resolver = self.resolver.as_ref().map_err(Clone::clone)?;
+        if let Some(why) = self.silent.get() {
+            return Err(why.clone());
+        }
         match resolver.txt_lookup(format!("{name}.")).await {
             Ok(lookup) => Ok(lookup
                 .answers()
@@ -67,7 +77,7 @@ impl Resolver {
                 })
                 .collect()),
             Err(error) if is_absent(&error) => Ok(Vec::new()),
-            Err(error) => Err(error.to_string().chars().take(200).collect()),
+            Err(error) => Err(self.silent.get_or_init(|| error.to_string().chars().take(200).collect()).clone()),
         }
     }
 

@@ -213,23 +213,24 @@ impl Verifier {
             };
         }
         let mut check = graph::Check { verifier: self, subject, findings: Vec::new(), reached: Level::Offline };
-        match &subject.profile.provider {
-            Provider::Smtp(smtp) => {
-                if self.options.manifests.is_empty() {
-                    let (findings, reached) = smtp::check(self, subject, smtp).await;
-                    check.findings.extend(findings);
-                    check.reached = reached;
-                }
+        let offline = !self.options.manifests.is_empty();
+        let provider = async {
+            match &subject.profile.provider {
+                Provider::Smtp(_) if offline => {}
+                Provider::Smtp(smtp) => (check.findings, check.reached) = smtp::check(self, subject, smtp).await,
+                Provider::MicrosoftGraphDelegate(delegate) => check.delegate(delegate).await,
+                Provider::MicrosoftGraphDirect(direct) => check.direct(direct).await,
             }
-            Provider::MicrosoftGraphDelegate(delegate) => check.delegate(delegate).await,
-            Provider::MicrosoftGraphDirect(direct) => check.direct(direct).await,
-        }
+        };
+        let sender = async {
+            match &subject.profile.from {
+                Some(from) if !offline => self.dns.check(from).await,
+                _ => Vec::new(),
+            }
+        };
+        let ((), sender) = tokio::join!(provider, sender);
         let (mut findings, reached) = (check.findings, check.reached);
-        if self.options.manifests.is_empty()
-            && let Some(from) = &subject.profile.from
-        {
-            findings.extend(self.dns.check(from).await);
-        }
+        findings.extend(sender);
         for finding in &mut findings {
             finding.profile = Some(subject.name.clone());
         }

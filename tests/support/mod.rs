@@ -2,6 +2,8 @@
 #![allow(dead_code, reason = "every test file uses another part")]
 
 pub(crate) mod generated;
+#[cfg(target_os = "linux")]
+pub(crate) mod postfix;
 pub(crate) mod sandboxed;
 pub(crate) mod tools;
 pub(crate) mod trial;

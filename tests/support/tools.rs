@@ -2,9 +2,14 @@
 
 use std::path::PathBuf;
 
+/// Where `./test` unpacks.
+pub(crate) fn folder() -> PathBuf {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("target/tools")
+}
+
 /// A program of `target/tools`. A test without it fails, and says what to do.
 pub(crate) fn tool(name: &str) -> PathBuf {
-    let tools = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("target/tools");
+    let tools = folder();
     let places = [tools.join("usr/bin").join(name), tools.join("python/bin").join(name)];
     places
         .iter()
