@@ -456,7 +456,9 @@ async fn issue(sandbox: &Sandbox, name: &str, headers: &HeaderMap, form: &Fields
         "client_credentials" => client_credentials(sandbox, tenant, &application, proved, field("scope")),
         "authorization_code" => authorization_code(sandbox, tenant, &application, proved, headers, form).await,
         "refresh_token" => refresh(sandbox, tenant, &application, proved, form).await,
-        "urn:ietf:params:oauth:grant-type:device_code" => device(sandbox, tenant, &application, form).await,
+        "urn:ietf:params:oauth:grant-type:device_code" | "device_code" => {
+            device(sandbox, tenant, &application, form).await
+        }
         other => Err(no(
             400,
             "unsupported_grant_type",
@@ -534,7 +536,8 @@ fn prove(
             let sha256 = BASE64_URL_SAFE_NO_PAD.encode(Sha256::digest(der.as_ref()));
             let sha1 = BASE64_URL_SAFE_NO_PAD
                 .encode(aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA1_FOR_LEGACY_USE_ONLY, der.as_ref()));
-            header.x5t_s256.as_deref() == Some(&sha256) || header.x5t.as_deref() == Some(&sha1)
+            header.x5t_s256.as_deref().map(|text| text.trim_end_matches('=')) == Some(&sha256)
+                || header.x5t.as_deref().map(|text| text.trim_end_matches('=')) == Some(&sha1)
         });
     match certificate {
         Some(der) => by_certificate(sandbox, tenant, application, assertion, header.alg, der.as_ref()),
@@ -597,7 +600,9 @@ fn by_certificate(
         return Err(no(401, "invalid_client", 700_023, "Client assertion audience claim does not match Realm issuer."));
     }
     let now = sandbox.now().as_second();
-    let time = |key: &str| claims[key].as_i64();
+    // Some libraries write times with a fraction.
+    #[expect(clippy::cast_possible_truncation, reason = "a time in seconds fits")]
+    let time = |key: &str| claims[key].as_f64().map(|seconds| seconds as i64);
     if time("nbf").is_some_and(|nbf| nbf > now + 300) || time("exp").is_none_or(|exp| exp < now - 300) {
         return Err(no(
             401,
@@ -909,18 +914,20 @@ async fn delegated(sandbox: &Sandbox, tenant: &Tenant, application: &Application
         answer["refresh_token"] = json!(refresh);
     }
     if agreement.scopes.iter().any(|scope| scope == "openid") {
-        let id = json!({
+        let mut id = json!({
             "aud": application.client,
             "iss": format!("{}/{}/v2.0", sandbox.address(), tenant.id),
             "iat": now, "nbf": now, "exp": now + 3900,
             "name": agreement.user,
-            "nonce": agreement.nonce,
             "oid": user_id,
             "preferred_username": agreement.user,
             "sub": tenant.object_id(&format!("{}/{}", application.client, agreement.user)),
             "tid": tenant.id,
             "ver": "2.0",
         });
+        if let Some(nonce) = &agreement.nonce {
+            id["nonce"] = json!(nonce);
+        }
         answer["id_token"] = json!(sandbox.tokens.sign(&id));
         answer["client_info"] =
             json!(BASE64_URL_SAFE_NO_PAD.encode(json!({ "uid": user_id, "utid": tenant.id }).to_string()));

@@ -778,11 +778,16 @@ async fn drafts(
             sandbox.uploads.lock().await.insert(session.clone(), upload);
             Ok((
                 201,
-                json!({ "uploadUrl": format!("{}/v1.0/upload/{session}", sandbox.address()), "expirationDateTime": "2099-01-01T00:00:00Z", "nextExpectedRanges": ["0-"] }),
+                json!({ "uploadUrl": upload_address(sandbox, &session), "expirationDateTime": "2099-01-01T00:00:00Z", "nextExpectedRanges": ["0-"] }),
             ))
         }
         _ => Err(no(400, "BadRequest", "Resource not found for the segment.")),
     }
+}
+
+/// On another host than Graph's, as the real service has it, so that no client sends its token there.
+fn upload_address(sandbox: &Sandbox, session: &str) -> String {
+    format!("{}/v1.0/upload/{session}", sandbox.address().replace("localhost", "127.0.0.1"))
 }
 
 fn push_attachment(draft: &mut Value, attachment: Value) {
