@@ -1,0 +1,133 @@
+//! Every name that we use in a request to Graph, or read from an answer, stands in what Microsoft publishes: the types
+//! that it generates from Graph's metadata (CSDL), and the list of permissions.
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test ends there")]
+
+mod support;
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use mailwright::microsoft::{
+    graph::{
+        AppRole, AppRoleAssignment, Application, AssignedPlan, KeyCredential, OAuth2PermissionGrant, Organization,
+        PasswordCredential, PermissionScope, RedirectUris, RequiredResourceAccess, ResourceAccess, ServicePrincipal,
+        User, UserPurpose, VerifiedDomain,
+    },
+    permissions,
+};
+use serde::Serialize;
+use support::tools::folder;
+
+/// The properties of each published type, those of its bases included.
+struct Published(BTreeMap<String, (Option<String>, BTreeSet<String>)>);
+
+impl Published {
+    fn read() -> Self {
+        let path = folder().join("clients/node_modules/@microsoft/microsoft-graph-types/microsoft-graph.d.ts");
+        let text = std::fs::read_to_string(&path)
+            .unwrap_or_else(|error| panic!("{}: {error}; run the tests with ./test", path.display()));
+        let mut types = BTreeMap::new();
+        let mut current: Option<(String, Option<String>, BTreeSet<String>)> = None;
+        for line in text.lines() {
+            if let Some(rest) = line.strip_prefix("export interface ") {
+                let mut words = rest.split_whitespace();
+                let name = words.next().unwrap().to_owned();
+                let base = words.next().filter(|word| *word == "extends").and_then(|_| words.next().map(str::to_owned));
+                // An interface without properties ends on its own line.
+                if rest.ends_with('}') {
+                    types.insert(name, (base, BTreeSet::new()));
+                } else {
+                    current = Some((name, base, BTreeSet::new()));
+                }
+            } else if line == "}" {
+                if let Some((name, base, properties)) = current.take() {
+                    types.insert(name, (base, properties));
+                }
+            } else if let (Some((_, _, properties)), Some((property, _))) = (&mut current, line.trim().split_once("?:"))
+            {
+                properties.insert(property.trim_matches('"').to_owned());
+            }
+        }
+        Self(types)
+    }
+
+    fn has(&self, name: &str, property: &str) -> bool {
+        let mut next = Some(name.to_owned());
+        while let Some(name) = next {
+            let (base, properties) = self.0.get(&name).unwrap_or_else(|| panic!("there is no type {name}"));
+            if properties.contains(property) {
+                return true;
+            }
+            next = base.clone();
+        }
+        false
+    }
+
+    fn check<T: Default + Serialize>(&self, name: &str) {
+        let document = serde_json::to_value(T::default()).unwrap();
+        for property in document.as_object().unwrap().keys() {
+            assert!(self.has(name, property), "{name} has no property {property}");
+        }
+    }
+}
+
+#[test]
+fn every_property_is_published_under_its_type() {
+    let published = Published::read();
+    assert!(published.0.len() > 1000, "only {} types were read", published.0.len());
+    assert!(!published.has("Application", "appIdentifier"), "a property that does not exist was found");
+    published.check::<Application>("Application");
+    published.check::<RequiredResourceAccess>("RequiredResourceAccess");
+    published.check::<ResourceAccess>("ResourceAccess");
+    for platform in ["WebApplication", "SpaApplication", "PublicClientApplication"] {
+        published.check::<RedirectUris>(platform);
+    }
+    published.check::<PasswordCredential>("PasswordCredential");
+    published.check::<KeyCredential>("KeyCredential");
+    published.check::<ServicePrincipal>("ServicePrincipal");
+    published.check::<AppRole>("AppRole");
+    published.check::<PermissionScope>("PermissionScope");
+    published.check::<AppRoleAssignment>("AppRoleAssignment");
+    published.check::<OAuth2PermissionGrant>("OAuth2PermissionGrant");
+    published.check::<User>("User");
+    published.check::<AssignedPlan>("AssignedPlan");
+    published.check::<Organization>("Organization");
+    published.check::<VerifiedDomain>("VerifiedDomain");
+    // An address that ends in a property answers with `value` (OData), so the type has no such property itself.
+    assert_eq!(serde_json::to_value(UserPurpose::default()).unwrap().as_object().unwrap().len(), 1);
+    assert!(published.has("MailboxSettings", "userPurpose"));
+    for (name, select) in [
+        ("Application", Application::SELECT),
+        ("ServicePrincipal", ServicePrincipal::SELECT),
+        ("ServicePrincipal", ServicePrincipal::SELECT_PERMISSIONS),
+        ("User", User::SELECT),
+        ("Organization", "id,verifiedDomains"),
+    ] {
+        select
+            .split(',')
+            .for_each(|property| assert!(published.has(name, property), "{name} has no property {property}"));
+    }
+    // What a probe sends.
+    for (name, properties) in [
+        ("Message", &["subject", "body", "toRecipients"][..]),
+        ("ItemBody", &["contentType", "content"]),
+        ("Recipient", &["emailAddress"]),
+        ("EmailAddress", &["address"]),
+    ] {
+        properties.iter().for_each(|property| assert!(published.has(name, property), "{name} has no {property}"));
+    }
+}
+
+#[test]
+fn the_permissions_are_distinct_and_well_formed() {
+    let mut ids = BTreeSet::new();
+    for (kind, name, id) in permissions::all() {
+        assert!(id.parse::<uuid::Uuid>().is_ok(), "{name}: {id}");
+        assert!(ids.insert(id), "{name} ({}) has the id of another", kind.word());
+        assert_eq!(permissions::id(kind, name), Some(id));
+    }
+    assert!(ids.len() > 40, "only {} ids were read", ids.len());
+    // The two that Microsoft's own pages show.
+    use permissions::Kind::{Application, Delegated};
+    assert_eq!(permissions::id(Application, "Mail.ReadWrite"), Some("e2a3a72e-5f79-4c64-b1b1-878b674786c9"));
+    assert_eq!(permissions::id(Delegated, "User.Read"), Some("e1fe6dd8-ba31-4d61-89e7-88639da4683d"));
+}
