@@ -12,7 +12,7 @@ use mailwright::microsoft::{
         PasswordCredential, PermissionScope, RedirectUris, RequiredResourceAccess, ResourceAccess, ServicePrincipal,
         User, UserPurpose, VerifiedDomain,
     },
-    permissions,
+    permissions::{self, Kind},
 };
 use serde::Serialize;
 use support::tools::folder;
@@ -52,8 +52,8 @@ impl Published {
 
     fn has(&self, name: &str, property: &str) -> bool {
         let mut next = Some(name.to_owned());
-        while let Some(name) = next {
-            let (base, properties) = self.0.get(&name).unwrap_or_else(|| panic!("there is no type {name}"));
+        while let Some(name) = &next {
+            let (base, properties) = self.0.get(name).unwrap_or_else(|| panic!("there is no type {name}"));
             if properties.contains(property) {
                 return true;
             }
@@ -113,7 +113,9 @@ fn every_property_is_published_under_its_type() {
         ("Recipient", &["emailAddress"]),
         ("EmailAddress", &["address"]),
     ] {
-        properties.iter().for_each(|property| assert!(published.has(name, property), "{name} has no {property}"));
+        for property in properties {
+            assert!(published.has(name, property), "{name} has no {property}");
+        }
     }
 }
 
@@ -127,7 +129,6 @@ fn the_permissions_are_distinct_and_well_formed() {
     }
     assert!(ids.len() > 40, "only {} ids were read", ids.len());
     // The two that Microsoft's own pages show.
-    use permissions::Kind::{Application, Delegated};
-    assert_eq!(permissions::id(Application, "Mail.ReadWrite"), Some("e2a3a72e-5f79-4c64-b1b1-878b674786c9"));
-    assert_eq!(permissions::id(Delegated, "User.Read"), Some("e1fe6dd8-ba31-4d61-89e7-88639da4683d"));
+    assert_eq!(permissions::id(Kind::Application, "Mail.ReadWrite"), Some("e2a3a72e-5f79-4c64-b1b1-878b674786c9"));
+    assert_eq!(permissions::id(Kind::Delegated, "User.Read"), Some("e1fe6dd8-ba31-4d61-89e7-88639da4683d"));
 }

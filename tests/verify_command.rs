@@ -24,7 +24,7 @@ impl Sandbox {
         let running = runtime.block_on(Running::start(serde_json::from_value(scenario).unwrap(), ports)).unwrap();
         let authority = reqwest::Certificate::from_pem(running.authority.as_bytes()).unwrap();
         let http = reqwest::Client::builder().add_root_certificate(authority).build().unwrap();
-        Self { runtime: runtime, running, http }
+        Self { runtime, running, http }
     }
 
     fn put(&self, scenario: &Value) {

@@ -7,7 +7,7 @@ mod support;
 
 use std::sync::Arc;
 
-use jiff::Timestamp;
+use mailwright::clock::Clock;
 use mailwright::verify::{Id, Level, Opened, Options, Subject, Verdict, Verified, Verifier};
 use serde_json::json;
 use support::postfix::{PASSWORD, Postfix, USER};
@@ -43,7 +43,7 @@ fn passed(verified: &Verified, id: Id) -> bool {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn postfix_and_dovecot_agree_with_the_verifier() {
     let postfix = tokio::task::spawn_blocking(Postfix::start).await.unwrap();
-    let mut options = Options::new("dev".parse().unwrap(), Timestamp::now());
+    let mut options = Options::new("dev".parse().unwrap(), Clock::system().now());
     options.http.authorities = Some(postfix.authority.clone().into_bytes());
     // Nobody answers there, and that is said and nothing else.
     options.dns_server = Some("127.0.0.1:1".parse().unwrap());

@@ -17,7 +17,7 @@ pub fn read_document<T: DeserializeOwned>(path: &Path) -> Result<T, Report> {
     let reporter = Reporter { sources: Arc::new(Sources::default()) };
     let report = |problems: Vec<Diagnostic>| Report::new(problems, 0, 1);
     let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    let name = path.file_name().map(Path::new).unwrap_or(path);
+    let name = path.file_name().map_or(path, Path::new);
     let node = read_file(folder, name, &reporter).map_err(report)?;
     let document: Json = node.to_json();
     serde_path_to_error::deserialize(document).map_err(|error| {

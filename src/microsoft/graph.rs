@@ -419,7 +419,9 @@ impl Graph {
             let answer = match answer {
                 Ok(answer) => answer,
                 Err(error) => {
-                    open.iter().for_each(|index| results[*index] = Some(Err(error.clone())));
+                    for index in open {
+                        results[index] = Some(Err(error.clone()));
+                    }
                     break;
                 }
             };
@@ -452,7 +454,7 @@ fn body(answer: Answer) -> Result<Value, GraphError> {
     if answer.is_success() { Ok(answer.body) } else { Err(GraphError::of(answer.status, &answer.body)) }
 }
 
-/// A text as it stands inside the quotes of an OData address: quotes doubled, everything odd encoded.
+/// A text as it stands inside the quotes of an `OData` address: quotes doubled, everything odd encoded.
 pub fn quoted(text: &str) -> String {
     encoded(&text.replace('\'', "''"))
 }

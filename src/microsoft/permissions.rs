@@ -37,14 +37,6 @@ impl Kind {
             Kind::Delegated => "delegated",
         }
     }
-
-    /// The other one.
-    pub fn other(self) -> Self {
-        match self {
-            Kind::Application => Kind::Delegated,
-            Kind::Delegated => Kind::Application,
-        }
-    }
 }
 
 #[derive(Deserialize)]

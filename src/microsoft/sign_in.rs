@@ -19,7 +19,7 @@ use super::{
     http::{Answer, Request},
 };
 
-/// What a tenant's OpenID configuration says, as far as it matters here.
+/// What a tenant's `OpenID` configuration says, as far as it matters here.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(default)]
 pub struct Discovery {

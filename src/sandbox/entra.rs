@@ -217,17 +217,11 @@ pub(super) async fn authorize(
     {
         return page(50_105, "The signed in user is not assigned to a role for the application.");
     }
-    let scopes = match consented(&sandbox, tenant, &application, &user.name, field("scope")) {
-        Ok(scopes) => scopes,
-        Err(_) => {
-            return back(&[
-                ("error", "consent_required"),
-                (
-                    "error_description",
-                    "AADSTS65001: The user or administrator has not consented to use the application.",
-                ),
-            ]);
-        }
+    let Ok(scopes) = consented(&sandbox, &application, &user.name, field("scope")) else {
+        return back(&[
+            ("error", "consent_required"),
+            ("error_description", "AADSTS65001: The user or administrator has not consented to use the application."),
+        ]);
     };
     if field("code_challenge").is_empty() && application.redirects.spa.iter().any(|uri| same_redirect(uri, redirect)) {
         return back(&[
@@ -265,13 +259,7 @@ fn same_redirect(registered: &str, asked: &str) -> bool {
 }
 
 /// The scopes of Graph that are asked for, if they are consented to.
-fn consented(
-    sandbox: &Sandbox,
-    tenant: &Tenant,
-    application: &Application,
-    user: &str,
-    asked: &str,
-) -> Result<Vec<String>, No> {
+fn consented(sandbox: &Sandbox, application: &Application, user: &str, asked: &str) -> Result<Vec<String>, No> {
     let resource = format!("{}/", sandbox.address());
     let by_user = application
         .consented_by
@@ -287,9 +275,9 @@ fn consented(
             .unwrap_or(scope);
         if scope == ".default" {
             granted.extend(has.iter().map(|scope| (*scope).clone()));
-        } else if ["openid", "profile", "email", "offline_access"].contains(&scope) {
-            granted.push(scope.to_owned());
-        } else if has.iter().any(|consented| consented.eq_ignore_ascii_case(scope)) {
+        } else if ["openid", "profile", "email", "offline_access"].contains(&scope)
+            || has.iter().any(|consented| consented.eq_ignore_ascii_case(scope))
+        {
             granted.push(scope.to_owned());
         } else {
             return Err(no(
@@ -303,7 +291,6 @@ fn consented(
             ));
         }
     }
-    let _ = tenant;
     Ok(granted)
 }
 
@@ -550,7 +537,7 @@ fn prove(
                 application.client
             ),
         )),
-        None => by_federation(sandbox, application, assertion),
+        None => by_federation(application, assertion),
     }
 }
 
@@ -618,8 +605,7 @@ fn by_certificate(
     Ok(Proved::Assertion)
 }
 
-fn by_federation(sandbox: &Sandbox, application: &Application, assertion: &str) -> Result<Proved, No> {
-    let _ = sandbox;
+fn by_federation(application: &Application, assertion: &str) -> Result<Proved, No> {
     // The real service fetches the issuer's keys. The sandbox has no network, and takes the claims as they are.
     let payload = assertion.split('.').nth(1).and_then(|part| BASE64_URL_SAFE_NO_PAD.decode(part).ok());
     let claims: Value = payload.and_then(|bytes| serde_json::from_slice(&bytes).ok()).unwrap_or_default();
@@ -869,7 +855,7 @@ async fn device(sandbox: &Sandbox, tenant: &Tenant, application: &Application, f
         devices.remove(code);
         found
     };
-    let scopes = consented(sandbox, tenant, application, &user, &scope)?;
+    let scopes = consented(sandbox, application, &user, &scope)?;
     let agreement = Agreement {
         tenant: tenant.id,
         client: application.client,

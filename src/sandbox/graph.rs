@@ -46,9 +46,9 @@ fn absent(id: &str) -> No {
     )
 }
 
-pub(super) fn error_body(code: &str, text: &str) -> Value {
+pub(super) fn error_body(now: jiff::Timestamp, code: &str, text: &str) -> Value {
     let id = Uuid::now_v7();
-    json!({ "error": { "code": code, "message": text, "innerError": { "date": jiff::Timestamp::now().strftime("%Y-%m-%dT%H:%M:%S").to_string(), "request-id": id, "client-request-id": id } } })
+    json!({ "error": { "code": code, "message": text, "innerError": { "date": now.strftime("%Y-%m-%dT%H:%M:%S").to_string(), "request-id": id, "client-request-id": id } } })
 }
 
 type Answered = Result<(u16, Value), No>;
@@ -103,7 +103,10 @@ pub(super) async fn handle(
 
 async fn whole(sandbox: &Sandbox, method: &Method, uri: &Uri, headers: &HeaderMap, body: &Bytes) -> (u16, Value) {
     if body.len() > BODY_LIMIT {
-        return (413, error_body("ErrorMessageSizeExceeded", "The message exceeds the maximum supported size."));
+        return (
+            413,
+            error_body(sandbox.now(), "ErrorMessageSizeExceeded", "The message exceeds the maximum supported size."),
+        );
     }
     let path = uri.path().trim_start_matches("/v1.0");
     // An upload goes to an address that carries its own right.
@@ -117,14 +120,21 @@ async fn whole(sandbox: &Sandbox, method: &Method, uri: &Uri, headers: &HeaderMa
         .and_then(|text| text.strip_prefix("Bearer "));
     let claims = token.and_then(|token| sandbox.tokens.read(token));
     let Some(claims) = claims else {
-        return (401, error_body("InvalidAuthenticationToken", "Access token is empty or invalid."));
+        return (401, error_body(sandbox.now(), "InvalidAuthenticationToken", "Access token is empty or invalid."));
     };
     let text = |key: &str| claims[key].as_str().unwrap_or_default().to_owned();
     let Some(tenant) = scenario.tenant(&text("tid")) else {
-        return (401, error_body("InvalidAuthenticationToken", "Invalid tenant."));
+        return (401, error_body(sandbox.now(), "InvalidAuthenticationToken", "Invalid tenant."));
     };
     if claims["exp"].as_i64().unwrap_or_default() < sandbox.now().as_second() {
-        return (401, error_body("InvalidAuthenticationToken", "Lifetime validation failed, the token is expired."));
+        return (
+            401,
+            error_body(
+                sandbox.now(),
+                "InvalidAuthenticationToken",
+                "Lifetime validation failed, the token is expired.",
+            ),
+        );
     }
     let roles = claims["roles"].as_array().into_iter().flatten().filter_map(|role| role.as_str().map(str::to_owned));
     let caller = Caller {
@@ -144,10 +154,13 @@ async fn whole(sandbox: &Sandbox, method: &Method, uri: &Uri, headers: &HeaderMa
 async fn batch(sandbox: &Sandbox, caller: &Caller<'_>, body: &Bytes) -> (u16, Value) {
     let document: Value = serde_json::from_slice(body).unwrap_or_default();
     let Some(requests) = document["requests"].as_array() else {
-        return (400, error_body("BadRequest", "Invalid batch payload format."));
+        return (400, error_body(sandbox.now(), "BadRequest", "Invalid batch payload format."));
     };
     if requests.len() > 20 {
-        return (400, error_body("BadRequest", "The number of requests in the batch exceeds the limit of 20."));
+        return (
+            400,
+            error_body(sandbox.now(), "BadRequest", "The number of requests in the batch exceeds the limit of 20."),
+        );
     }
     let mut responses = Vec::new();
     for request in requests {
@@ -156,19 +169,21 @@ async fn batch(sandbox: &Sandbox, caller: &Caller<'_>, body: &Bytes) -> (u16, Va
         let method = request["method"].as_str().unwrap_or("GET").parse().unwrap_or(Method::GET);
         let inner = Bytes::from(if request["body"].is_null() { String::new() } else { request["body"].to_string() });
         let fault = sandbox.take_fault(&format!("$batch{url}"));
-        let (status, mut headers, body) = match fault.and_then(|fault| fault.status.map(|status| (status, fault))) {
-            Some((status, fault)) => {
+        let (status, mut headers, body) =
+            if let Some((status, fault)) = fault.and_then(|fault| fault.status.map(|status| (status, fault))) {
                 let mut headers = json!({ "Content-Type": "application/json" });
                 if let Some(seconds) = fault.retry_after {
                     headers["Retry-After"] = json!(seconds.to_string());
                 }
-                (status, headers, error_body(fault.code.as_deref().unwrap_or("TooManyRequests"), "Too many requests."))
-            }
-            None => {
+                (
+                    status,
+                    headers,
+                    error_body(sandbox.now(), fault.code.as_deref().unwrap_or("TooManyRequests"), "Too many requests."),
+                )
+            } else {
                 let (status, body) = one(sandbox, caller, &method, &url, "application/json", &inner).await;
                 (status, json!({ "Content-Type": "application/json" }), body)
-            }
-        };
+            };
         headers["Cache-Control"] = json!("no-cache");
         responses.push(json!({ "id": request["id"], "status": status, "headers": headers, "body": body }));
     }
@@ -187,7 +202,7 @@ async fn one(
 ) -> (u16, Value) {
     match routed(sandbox, caller, method, url, content_type, body).await {
         Ok(answer) => answer,
-        Err(No(status, code, text)) => (status, error_body(code, &text)),
+        Err(No(status, code, text)) => (status, error_body(sandbox.now(), code, &text)),
     }
 }
 
@@ -259,15 +274,12 @@ fn percent_decoded(text: &str) -> String {
         let escaped = (bytes[at] == b'%')
             .then(|| text.get(at + 1..at + 3).and_then(|hex| u8::from_str_radix(hex, 16).ok()))
             .flatten();
-        match escaped {
-            Some(byte) => {
-                out.push(byte);
-                at += 3;
-            }
-            None => {
-                out.push(bytes[at]);
-                at += 1;
-            }
+        if let Some(byte) = escaped {
+            out.push(byte);
+            at += 3;
+        } else {
+            out.push(bytes[at]);
+            at += 1;
         }
     }
     String::from_utf8_lossy(&out).into_owned()
@@ -614,7 +626,7 @@ async fn of_user(
     let own = caller.user.as_deref().is_some_and(|own| own.eq_ignore_ascii_case(who));
     match (method.as_str(), rest) {
         ("GET", "") => {
-            if !caller.has(&READ_USERS) && !(own && caller.has(&["User.Read"])) {
+            if !(caller.has(&READ_USERS) || own && caller.has(&["User.Read"])) {
                 return Err(denied());
             }
             let user = user.ok_or_else(|| absent(who))?;
@@ -802,17 +814,21 @@ async fn upload(sandbox: &Sandbox, session: &str, headers: &HeaderMap, body: &By
     if headers.contains_key(header::AUTHORIZATION) {
         return (
             401,
-            error_body("InvalidAudience", "The audience claim value is invalid: the address carries its own right."),
+            error_body(
+                sandbox.now(),
+                "InvalidAudience",
+                "The audience claim value is invalid: the address carries its own right.",
+            ),
         );
     }
     let mut uploads = sandbox.uploads.lock().await;
     let Some(upload) = uploads.get_mut(session) else {
-        return (404, error_body("ErrorItemNotFound", "The upload session was not found."));
+        return (404, error_body(sandbox.now(), "ErrorItemNotFound", "The upload session was not found."));
     };
     let range = headers.get(header::CONTENT_RANGE).and_then(|value| value.to_str().ok()).unwrap_or_default();
     let start = range.strip_prefix("bytes ").and_then(|range| range.split('-').next()?.parse::<usize>().ok());
     if start != Some(upload.received.len()) {
-        return (416, error_body("ErrorInvalidRange", "The range does not follow what was received."));
+        return (416, error_body(sandbox.now(), "ErrorInvalidRange", "The range does not follow what was received."));
     }
     upload.received.extend_from_slice(body);
     if (upload.received.len() as u64) < upload.size {

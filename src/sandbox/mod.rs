@@ -50,6 +50,8 @@ use tokio::{
     task::JoinSet,
 };
 
+use crate::clock::Clock;
+
 /// How many mails and requests are remembered.
 const REMEMBERED: usize = 10_000;
 
@@ -85,6 +87,7 @@ struct Journal {
 /// The sandbox's state.
 pub(crate) struct Sandbox {
     address: String,
+    clock: Clock,
     scenario: RwLock<Arc<Scenario>>,
     tokens: tokens::Tokens,
     agreements: Mutex<HashMap<String, entra::Agreement>>,
@@ -110,8 +113,10 @@ impl Sandbox {
         change(Arc::make_mut(&mut scenario));
     }
 
+    /// The time of the sandbox: the clock's, and as far ahead as the scenario says.
     fn now(&self) -> Timestamp {
-        self.scenario().now()
+        let now = self.clock.now();
+        Timestamp::from_second(now.as_second() + self.scenario().clock).unwrap_or(now)
     }
 
     /// The fault that is ordered for a path, if one is; counted down.
@@ -169,6 +174,7 @@ impl Running {
         let address = format!("https://localhost:{}", place(https.local_addr())?.port());
         let sandbox = Arc::new(Sandbox {
             address: address.clone(),
+            clock: Clock::system(),
             scenario: RwLock::new(Arc::new(scenario)),
             tokens: tokens::Tokens::new()?,
             agreements: Mutex::default(),
@@ -273,7 +279,7 @@ async fn faulty(sandbox: &Sandbox, fault: &Fault, request: Request, next: Next) 
             fault.code.as_deref().unwrap_or(if status == 429 { "TooManyRequests" } else { "ServiceUnavailable" });
         let mut response = (
             StatusCode::from_u16(status).unwrap_or(StatusCode::SERVICE_UNAVAILABLE),
-            Json(graph::error_body(code, "Please retry again later.")),
+            Json(graph::error_body(sandbox.now(), code, "Please retry again later.")),
         )
             .into_response();
         if let Some(seconds) = fault.retry_after {

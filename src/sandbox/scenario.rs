@@ -200,12 +200,6 @@ impl Scenario {
     pub(super) fn tenant(&self, name: &str) -> Option<&Tenant> {
         self.tenants.iter().find(|tenant| tenant.is_called(name))
     }
-
-    /// The time of the sandbox.
-    pub(super) fn now(&self) -> Timestamp {
-        let now = Timestamp::now();
-        Timestamp::from_second(now.as_second() + self.clock).unwrap_or(now)
-    }
 }
 
 impl Tenant {

@@ -100,7 +100,7 @@ impl<'a> Session<'a> {
                 }
                 "AUTH" => self.auth(&mut stream, &line).await?,
                 "MAIL" if smtp.requires_login && self.user.is_none() => {
-                    reply(&mut stream, "530 5.7.57 Client not authenticated to send mail.").await?
+                    reply(&mut stream, "530 5.7.57 Client not authenticated to send mail.").await?;
                 }
                 "MAIL" => {
                     let from = address(&line);
@@ -155,12 +155,11 @@ impl<'a> Session<'a> {
         let mut words = line.split_whitespace().skip(1);
         let (user, password) = match words.next().map(str::to_ascii_uppercase).as_deref() {
             Some("PLAIN") => {
-                let first = match words.next() {
-                    Some(first) => first.to_owned(),
-                    None => {
-                        reply(stream, "334 ").await?;
-                        read_line(stream).await?.unwrap_or_default()
-                    }
+                let first = if let Some(first) = words.next() {
+                    first.to_owned()
+                } else {
+                    reply(stream, "334 ").await?;
+                    read_line(stream).await?.unwrap_or_default()
                 };
                 let text = decode(&first);
                 let mut parts = text.split('\0').skip(1);

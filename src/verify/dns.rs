@@ -28,7 +28,7 @@ type Texts = Result<Vec<String>, String>;
 /// Asks for text records; each name once a run.
 #[derive(Debug)]
 pub(super) struct Resolver {
-    resolver: Result<TokioResolver, String>,
+    system: Result<TokioResolver, String>,
     /// Why nobody answers, once that is known: the next name need not wait for it again.
     silent: OnceLock<String>,
     known: Mutex<HashMap<String, Arc<OnceCell<Texts>>>>,
@@ -51,7 +51,7 @@ impl Resolver {
             builder.options_mut().attempts = 1;
             builder.build()
         });
-        Self { resolver: resolver.map_err(|error| error.to_string()), silent: OnceLock::new(), known: Mutex::default() }
+        Self { system: resolver.map_err(|error| error.to_string()), silent: OnceLock::new(), known: Mutex::default() }
     }
 
     async fn texts(&self, name: &str) -> Texts {
@@ -60,7 +60,7 @@ impl Resolver {
     }
 
     async fn ask(&self, name: &str) -> Texts {
-        let resolver = self.resolver.as_ref().map_err(Clone::clone)?;
+        let resolver = self.system.as_ref().map_err(Clone::clone)?;
         if let Some(why) = self.silent.get() {
             return Err(why.clone());
         }

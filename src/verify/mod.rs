@@ -43,6 +43,7 @@ use serde_json::Value;
 use tokio::sync::{OnceCell, Semaphore, mpsc};
 
 use crate::{
+    clock::Clock,
     microsoft::{
         Endpoints, Http,
         claims::Claims,
@@ -64,8 +65,10 @@ const CLOCK_TOLERANCE: i64 = 120;
 pub struct Options {
     /// The environment; its name stands in remedies.
     pub environment: EnvironmentName,
-    /// What time it is.
+    /// What time it is for everything that expires.
     pub now: Timestamp,
+    /// This machine's clock, which is compared with the sign-in host's.
+    pub clock: Clock,
     /// How requests to Microsoft's hosts are made.
     pub http: http::Options,
     /// A credential that expires within so many days is a warning.
@@ -90,6 +93,7 @@ impl Options {
         Self {
             environment,
             now,
+            clock: Clock::system(),
             http: http::Options::default(),
             credential_days: 30,
             reader: None,
@@ -277,7 +281,7 @@ impl Verifier {
             let sign_in = SignIn::new(self.http.clone(), endpoints.clone());
             Arc::new(sign_in.discover(tenant).await.map(|(discovery, date)| {
                 // The clock is read now and not when the run began; what passed meanwhile is not its fault.
-                let off = date.map(|date| Timestamp::now().as_second() - date.as_second());
+                let off = date.map(|date| self.options.clock.now().as_second() - date.as_second());
                 Tenant { discovery, clock_off: off.filter(|off| off.abs() > CLOCK_TOLERANCE) }
             }))
         };

@@ -124,7 +124,7 @@ impl Visit<'_> {
             self.pass(Id::SmtpStarttls, "/provider/smtp/encryption", "the server offers STARTTLS".to_owned());
             let tls = self.tls(false)?;
             if let Err(error) = self.within(Id::SmtpTls, "the TLS handshake", connection.starttls(tls, &hello)).await {
-                return Err(self.tls_failed(error).await);
+                return Err(self.tls_failed(error));
             }
         }
         if self.smtp.encryption == Encryption::None && crate::model::rules::is_loopback(&self.smtp.host) {
@@ -204,7 +204,7 @@ impl Visit<'_> {
             Ok(connection) => Ok(connection),
             Err(StepError::Silent(finding)) => Err(finding),
             Err(StepError::Smtp(error)) if with_tls && tls_error(&error).is_some() => {
-                Err(self.tls_failed(StepError::Smtp(error)).await)
+                Err(self.tls_failed(StepError::Smtp(error)))
             }
             Err(StepError::Smtp(error)) => Err(Box::new(
                 Finding::fail(
@@ -237,7 +237,7 @@ impl Visit<'_> {
         builder.build().map_err(|error| bad(&error))
     }
 
-    async fn tls_failed(&self, error: StepError) -> Box<Finding> {
+    fn tls_failed(&self, error: StepError) -> Box<Finding> {
         let error = match error {
             StepError::Silent(finding) => return finding,
             StepError::Smtp(error) => error,

@@ -4,6 +4,7 @@ use std::{fmt::Write as _, net::SocketAddr, sync::Arc, time::Duration};
 
 use jiff::Timestamp;
 use mailwright::{
+    clock::Clock,
     model::Profile,
     sandbox::{Ports, Running, Scenario},
     verify::{Opened, Options, Subject, Verdict, Verified, Verifier},
@@ -265,7 +266,7 @@ pub(crate) async fn reader_token(running: &Running) -> secrecy::SecretString {
     let sign_in = SignIn::new(Http::new(&options).unwrap(), endpoints.clone());
     let proof = Proof::Secret("reader-secret".to_owned().into());
     let scope = endpoints.graph_scope();
-    sign_in.application_token(TENANT, READER, &proof, &scope, Timestamp::now()).await.unwrap().value
+    sign_in.application_token(TENANT, READER, &proof, &scope, Clock::system().now()).await.unwrap().value
 }
 
 /// A result as a person could compare it: what is open in full, what passed by its id.

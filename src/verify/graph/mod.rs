@@ -3,7 +3,7 @@
 //! Asking is here; judging is in the parts, which are pure: [`registration`], [`permission`], [`redirect`],
 //! [`credential`], [`mailbox`]. So an exported registration is judged by the same code as one that was read.
 //!
-//! At most three requests go out for a profile with a credential: the tenant's OpenID configuration (once a tenant), a
+//! At most three requests go out for a profile with a credential: the tenant's `OpenID` configuration (once a tenant), a
 //! token, and one `$batch` with everything else.
 
 mod credential;

@@ -35,7 +35,9 @@ pub(super) fn render(report: &Report, all: bool) -> String {
             verified.reached.number(),
             verified.reached
         );
-        shown.iter().for_each(|finding| one(&mut out, finding));
+        for finding in shown {
+            one(&mut out, finding);
+        }
         out.push('\n');
     }
     for finding in report.findings.iter().filter(|finding| all || finding.is_open()) {

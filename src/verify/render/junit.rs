@@ -38,7 +38,9 @@ pub(super) fn render(report: &Report) -> String {
             escaped(&format!("{}/{name}", report.environment)),
             findings.len()
         );
-        findings.iter().for_each(|finding| case(&mut out, &name, finding));
+        for finding in findings {
+            case(&mut out, &name, finding);
+        }
         out.push_str("  </testsuite>\n");
     }
     out.push_str("</testsuites>");
