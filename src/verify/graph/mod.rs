@@ -1,7 +1,7 @@
 //! The checks of the two Graph providers: what is asked, in which order, and what is made of it.
 //!
-//! Asking is here; judging is in the parts, which are pure: [`registration`], [`permission`], [`redirect`],
-//! [`credential`], [`mailbox`]. So an exported registration is judged by the same code as one that was read.
+//! Asking is here; judging is in the parts, which are pure: `registration`, `permission`, `redirect`,
+//! `credential`, `mailbox`. So an exported registration is judged by the same code as one that was read.
 //!
 //! At most three requests go out for a profile with a credential: the tenant's `OpenID` configuration (once a tenant), a
 //! token, and one `$batch` with everything else.
