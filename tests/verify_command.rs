@@ -147,7 +147,7 @@ fn a_reader_signs_in_by_device_code_and_a_token_goes_nowhere_else() {
     let dns = sandbox.running.dns.to_string();
     let ran = trial.run(&local(&["--sign-in", READER], &dns)).code(0);
     assert!(ran.stderr.contains("/sandbox/device and enter the code "), "{}", ran.stderr);
-    assert!(ran.stdout.contains("level 3 of 4: reader") || ran.stdout.contains("3 reader"), "{}", ran.stdout);
+    assert!(ran.stdout.contains(" 3 reader ") || ran.stdout.contains("3 reader"), "{}", ran.stdout);
 
     // A profile names another host: the token is for the first one's Graph, and the second one never sees it.
     let runtime = tokio::runtime::Runtime::new().unwrap();
@@ -161,6 +161,136 @@ fn a_reader_signs_in_by_device_code_and_a_token_goes_nowhere_else() {
     assert!(ran.stdout.contains("seen      no token that may read it"), "{}", ran.stdout);
     let asked = other.get("requests");
     assert!(asked.as_array().unwrap().iter().all(|request| !request["path"].as_str().unwrap().contains("v1.0/appl")));
+}
+
+#[test]
+fn the_environments_own_reader_reads_for_its_own_tenant() {
+    let (sandbox, other) = (Sandbox::start(good()), Sandbox::start(good()));
+    let mut trial = trial(&sandbox);
+    let reader = |trial: &Trial, address: &str, tenant: &str| {
+        trial.write(
+            "environments/dev/environment.yaml",
+            format!(
+                "companies: [EDU1]\nunserved: [{{ reason: trial }}]\nverify:\n  reader:\n    cloud: {{ custom: {{ signIn: {address}, graph: {address} }} }}\n    tenant: {tenant}\n    client: {READER}\n    credential: {{ clientSecret: {{ secret: reader/secret }} }}\n"
+            ),
+        );
+    };
+    write(&trial, &sandbox, "desktop", &delegate(DESKTOP));
+    let dns = sandbox.running.dns.to_string();
+    let run = |trial: &Trial, more: &[&str]| trial.run(&local(more, &dns));
+
+    // Its secret is missing, sealed, counted.
+    reader(&trial, &sandbox.running.address, "contoso.onmicrosoft.com");
+    let missing = trial.run(&["validate", "dev"]).code(1);
+    assert!(missing.stdout.contains("environment.yaml:8:") && missing.stdout.contains("secrets/dev/reader/secret.age"));
+    trial.pipe(&["secrets", "set", "dev", "reader/secret"], b"reader-secret").code(0);
+    let listed = trial.run(&["secrets", "list", "dev"]).code(0).stdout;
+    assert!(listed.contains("verify.reader"), "{listed}");
+
+    // It reads for the tenant under whichever name.
+    let ran = run(&trial, &["desktop"]).code(0);
+    assert!(ran.stdout.contains(" 3 reader "), "{}", ran.stdout);
+
+    // Through the service only for a token that may apply; nobody else has it used.
+    let ca = trial.path("ca.pem");
+    trial.serve_with(&["--demo", "--outgoing-ca-file", ca.to_str().unwrap(), "--dns-server", &dns]);
+    // What is live is contacted for a planner as well.
+    trial.run(&["apply", "dev", "--yes", "--skip-verify"]).code(0);
+    let planner = trial.run(&["token", "create", "dev", "--name", "ci", "--role", "planner"]).code(0).stdout;
+    let ran = trial.run(&["verify", "dev", "desktop"]).code(0);
+    assert!(ran.stdout.contains(" 3 reader "), "{}", ran.stdout);
+    let mut command = trial.command(&["verify", "dev", "desktop"]);
+    command.env("MAILWRIGHT_TOKEN", planner.trim());
+    let ran = support::trial::finish(command).code(0);
+    assert!(!ran.stdout.contains(" 3 reader "), "{}", ran.stdout);
+    assert!(ran.stdout.contains("VERIFY-SECRET: the environment's reader: "), "{}", ran.stdout);
+    assert!(ran.stdout.contains("only a token that may apply"), "{}", ran.stdout);
+
+    // A secret that is not accepted is told as the environment's, and the rest is still checked.
+    trial.pipe(&["secrets", "set", "dev", "reader/secret"], b"another-secret").code(0);
+    let refused = run(&trial, &["desktop"]).code(0);
+    assert!(refused.stdout.contains("warning GRAPH-SECRET-WRONG: the environment's reader: "), "{}", refused.stdout);
+    assert!(refused.stdout.contains("at        environments/dev/environment.yaml:8:"), "{}", refused.stdout);
+    assert!(refused.stdout.contains("mailwright secrets set dev reader/secret"), "{}", refused.stdout);
+
+    // A profile that names other hosts is not read for, and its host never hears of the reader.
+    trial.pipe(&["secrets", "set", "dev", "reader/secret"], b"reader-secret").code(0);
+    write(&trial, &other, "web", &delegate(WEB));
+    trial.write("ca.pem", format!("{}{}", sandbox.running.authority, other.running.authority));
+    let ran = run(&trial, &["web"]).code(0);
+    assert!(ran.stdout.contains("seen      no token that may read it"), "{}", ran.stdout);
+    let asked = other.get("requests").to_string();
+    assert!(!asked.contains("/token") && !asked.contains("v1.0/appl"), "{asked}");
+
+    // What is not whole is told with its place.
+    trial.write(
+        "environments/dev/environment.yaml",
+        "companies: [EDU1]\nunserved: [{ reason: trial }]\nverify:\n  reader: { tenant: common, client: x }\n",
+    );
+    let wrong = trial.run(&["validate", "dev"]).code(1).stdout;
+    assert!(wrong.contains("environment.yaml:4:") && wrong.contains("`credential` is missing"), "{wrong}");
+}
+
+/// A proxy as companies have it: it knows CONNECT and nothing else. Gives its port, and who was asked for so far.
+fn proxy(answer: &'static str) -> (u16, std::sync::Arc<std::sync::Mutex<Vec<String>>>) {
+    use std::io::{BufRead as _, BufReader, Write as _};
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let asked = std::sync::Arc::new(std::sync::Mutex::new(Vec::new()));
+    let seen = std::sync::Arc::clone(&asked);
+    std::thread::spawn(move || {
+        for client in listener.incoming().flatten() {
+            let seen = std::sync::Arc::clone(&seen);
+            std::thread::spawn(move || {
+                let mut lines = BufReader::new(client.try_clone().unwrap()).lines().map_while(Result::ok);
+                let first = lines.next().unwrap_or_default();
+                while lines.next().is_some_and(|line| !line.is_empty()) {}
+                let target = first.split(' ').nth(1).unwrap_or_default().to_owned();
+                seen.lock().unwrap().push(first);
+                let mut client = client;
+                client.write_all(answer.as_bytes()).unwrap();
+                if !answer.contains(" 200 ") {
+                    return;
+                }
+                let mut server = std::net::TcpStream::connect(target).unwrap();
+                let (mut from, mut to) = (client.try_clone().unwrap(), server.try_clone().unwrap());
+                std::thread::spawn(move || std::io::copy(&mut from, &mut to));
+                drop(std::io::copy(&mut server, &mut client));
+            });
+        }
+    });
+    (port, asked)
+}
+
+#[test]
+fn what_stands_between_may_be_a_proxy() {
+    let sandbox = Sandbox::start(good());
+    let trial = trial(&sandbox);
+    let dns = sandbox.running.dns.to_string();
+    let through = |port: u16| {
+        let mut command = trial.command(&local(&[], &dns));
+        command.env("HTTPS_PROXY", format!("http://127.0.0.1:{port}"));
+        support::trial::finish(command).code(0)
+    };
+    let (port, asked) = proxy("HTTP/1.1 200 Connection established\r\n\r\n");
+    let ran = through(port);
+    assert!(ran.stdout.contains(" 2 credential "), "{}", ran.stdout);
+    let asked = asked.lock().unwrap().clone();
+    assert!(!asked.is_empty() && asked.iter().all(|line| line.starts_with("CONNECT localhost:")), "{asked:?}");
+
+    let (port, _) = proxy("HTTP/1.1 407 Proxy Authentication Required\r\nContent-Length: 0\r\n\r\n");
+    let ran = through(port);
+    assert!(ran.stdout.contains("unknown GRAPH-REACHABLE"), "{}", ran.stdout);
+    assert!(ran.stdout.contains("HTTPS_PROXY"), "{}", ran.stdout);
+}
+
+#[test]
+fn a_program_gets_json_even_where_nothing_could_be_checked() {
+    let sandbox = Sandbox::start(good());
+    let trial = trial(&sandbox);
+    let ran = trial.run(&["verify", "dev", "nobody", "--local", "--format", "json"]).code(1);
+    let document: Value = serde_json::from_str(&ran.stdout).unwrap();
+    assert!(document["error"]["message"].as_str().unwrap().contains("has no profile `nobody`"), "{document}");
 }
 
 #[test]

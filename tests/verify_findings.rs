@@ -112,6 +112,10 @@ fn direct_cases() -> Vec<Case> {
             .app("requests", json!({})),
         case("a federated token that may not be read")
             .with(credential, json!({ "federatedTokenFile": "/var/run/secrets/none" })),
+        case("a certificate, seen by a reader").certificate(true).reader(),
+        case("a certificate that the application does not know").certificate(false).reader(),
+        case("a federated token").federated("system:serviceaccount:mail:mailwright"),
+        case("a federated token for somebody else").federated("system:serviceaccount:mail:another"),
         case("a certificate without a key")
             .with(credential, json!({ "certificate": { "secret": "documents/secret" } }))
             .secret("-----BEGIN CERTIFICATE-----\nMIIB\n-----END CERTIFICATE-----\n"),

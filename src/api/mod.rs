@@ -11,8 +11,8 @@ use utoipa::ToSchema;
 use uuid::Uuid;
 
 use crate::model::{
-    Allowances, ChangeKind, Code, Digest, EnvironmentName, ProfileName, Provenance, Settings, StoredProfile,
-    rules::Violation,
+    Allowances, ChangeKind, Code, Digest, EnvironmentName, GraphDirect, ProfileName, Provenance, Settings,
+    StoredProfile, rules::Violation,
 };
 use crate::verify::{self, Finding, Level, Verdict, Verified};
 
@@ -386,6 +386,9 @@ pub struct VerifyRequest {
     /// Whether a mail is sent from each profile's sender to itself.
     #[serde(default)]
     pub probe: bool,
+    /// The environment's own application for reading the directory. Its secret is used for callers who may apply.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reader: Option<Reading>,
     /// A token of somebody who may read the directory. It is used for this request, and kept nowhere.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<String>, write_only)]
@@ -396,6 +399,17 @@ impl VerifyRequest {
     fn default_days() -> u16 {
         30
     }
+}
+
+/// The application that reads the directory, and its secret among `secrets`.
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Reading {
+    /// What the environment says of it.
+    pub application: GraphDirect,
+    /// The digest of its age file, which must come along.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub secret: Option<Digest>,
 }
 
 /// A text that travels in a request and is never shown.
@@ -420,6 +434,8 @@ impl<'de> Deserialize<'de> for Unshown {
 pub enum VerifyLine {
     /// What came of a profile, as soon as it was known.
     Verified(Verified),
+    /// Something that is wrong with the environment itself.
+    Environment(Finding),
     /// The last line: how many requests went to sign-in hosts and Graph. An answer without it broke off.
     Requests(u64),
 }

@@ -51,7 +51,7 @@ pub(crate) struct Apply {
 
 impl Apply {
     pub(crate) fn run(self, context: &Context) -> Result<Exit, CliError> {
-        plan::json_even_on_errors(context, self.format, || match self.plan_file() {
+        plan::json_even_on_errors(context, self.format == Format::Json, || match self.plan_file() {
             Some(path) => self.apply_saved(context, &path),
             None => self.apply_environment(context),
         })
@@ -75,13 +75,8 @@ impl Apply {
             return Ok(Exit::Done);
         }
         environment::attach(&mut planning.planned, &planning.environment, &planning.desired, &planning.state)?;
-        let desired = Some(&planning.desired);
-        planning.runtime.block_on(self.gate.pass(
-            context,
-            &planning.client,
-            desired,
-            &mut planning.planned.changeset,
-        ))?;
+        let files = Some((planning.environment.repository.root(), &planning.desired));
+        planning.runtime.block_on(self.gate.pass(context, &planning.client, files, &mut planning.planned.changeset))?;
         // What is only noted changes nothing that is live, so there is nothing to ask about.
         if !planning.planned.plan.is_empty() {
             self.confirm(context, &planning.planned.plan)?;
@@ -122,7 +117,8 @@ impl Apply {
         let runtime = context.runtime()?;
         // The files tell waivers and places; a saved plan does not depend on them.
         let desired = environment.repository.load(&environment.name).ok();
-        runtime.block_on(self.gate.pass(context, &client, desired.as_ref(), &mut changeset))?;
+        let files = desired.as_ref().map(|desired| (environment.repository.root(), desired));
+        runtime.block_on(self.gate.pass(context, &client, files, &mut changeset))?;
         self.confirm(context, &shown)?;
         let result = runtime.block_on(send(context, &client, &changeset))?;
         self.report(context, &shown, Some(&result));

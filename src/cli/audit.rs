@@ -64,10 +64,12 @@ impl Audit {
     pub(crate) fn run(self, context: &Context) -> Result<Exit, CliError> {
         match self.command {
             AuditCommand::List { environment, after, format, service } => {
-                plan::json_even_on_errors(context, format, || list(context, &environment, after, format, &service))
+                plan::json_even_on_errors(context, format == Format::Json, || {
+                    list(context, &environment, after, format, &service)
+                })
             }
             AuditCommand::Verify { environment, expect_head, data, format, service } => {
-                plan::json_even_on_errors(context, format, || {
+                plan::json_even_on_errors(context, format == Format::Json, || {
                     let source = match data {
                         Some(folder) => Source::open(&environment, &folder)?,
                         None => Source::Service(Box::new(

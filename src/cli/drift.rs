@@ -31,7 +31,7 @@ pub(crate) struct Drift {
 
 impl Drift {
     pub(crate) fn run(self, context: &Context) -> Result<Exit, CliError> {
-        plan::json_even_on_errors(context, self.format, || self.drift(context))
+        plan::json_even_on_errors(context, self.format == Format::Json, || self.drift(context))
     }
 
     fn drift(&self, context: &Context) -> Result<Exit, CliError> {

@@ -2,7 +2,10 @@
 //!
 //! What somebody accepts travels with the changeset, so the audit log has it.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    path::Path,
+};
 
 use super::{CliError, Context, environment, verify};
 use crate::{
@@ -32,7 +35,7 @@ impl Gate {
         &self,
         context: &Context,
         client: &Client,
-        desired: Option<&Desired>,
+        files: Option<(&Path, &Desired)>,
         changeset: &mut Changeset,
     ) -> Result<(), CliError> {
         if self.skip_verify {
@@ -51,13 +54,17 @@ impl Gate {
         if profiles.is_empty() {
             return Ok(());
         }
+        let desired = files.map(|(_, desired)| desired);
+        let mut secrets = changeset.secrets.clone();
+        secrets.extend(files.and_then(|(root, desired)| verify::reader_file(root, desired)));
         let settings = desired.map_or_else(VerifySettings::default, |desired| desired.verify.clone());
         let request = VerifyRequest {
             environment: changeset.environment.clone(),
             profiles,
-            secrets: changeset.secrets.clone(),
+            secrets,
             credential_days: settings.credential_days,
             probe: false,
+            reader: desired.and_then(verify::reading),
             reader_token: None,
         };
         let mut report = verify::ask(context, client, &request).await?;

@@ -28,7 +28,7 @@ pub(crate) struct History {
 
 impl History {
     pub(crate) fn run(self, context: &Context) -> Result<Exit, CliError> {
-        plan::json_even_on_errors(context, self.format, || self.history(context))
+        plan::json_even_on_errors(context, self.format == Format::Json, || self.history(context))
     }
 
     fn history(&self, context: &Context) -> Result<Exit, CliError> {

@@ -40,7 +40,7 @@ pub(crate) struct Import {
 
 impl Import {
     pub(crate) fn run(self, context: &Context) -> Result<Exit, CliError> {
-        plan::json_even_on_errors(context, self.format, || self.import(context))
+        plan::json_even_on_errors(context, self.format == Format::Json, || self.import(context))
     }
 
     fn import(&self, context: &Context) -> Result<Exit, CliError> {

@@ -82,7 +82,7 @@ enum DetailedExitcode {
 
 impl PlanCommand {
     pub(crate) fn run(self, context: &Context) -> Result<Exit, CliError> {
-        json_even_on_errors(context, self.format, || self.plan(context))
+        json_even_on_errors(context, self.format == Format::Json, || self.plan(context))
     }
 
     fn plan(&self, context: &Context) -> Result<Exit, CliError> {
@@ -231,11 +231,11 @@ pub(super) fn show(context: &Context, format: Format, plan: &Plan, refusal: Opti
 /// With JSON asked for, a failure is JSON too. The text for people goes to standard error either way.
 pub(super) fn json_even_on_errors(
     context: &Context,
-    format: Format,
+    as_json: bool,
     work: impl FnOnce() -> Result<Exit, CliError>,
 ) -> Result<Exit, CliError> {
     work().inspect_err(|error| {
-        if format == Format::Json && !error.in_json {
+        if as_json && !error.in_json {
             let document = if error.silent {
                 json!({ "error": { "message": "the files have problems; `mailwright validate --format json` lists them" } })
             } else {

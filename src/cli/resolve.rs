@@ -39,7 +39,7 @@ pub(crate) struct Resolve {
 
 impl Resolve {
     pub(crate) fn run(self, context: &Context) -> Result<Exit, CliError> {
-        plan::json_even_on_errors(context, self.format, || self.resolve(context))
+        plan::json_even_on_errors(context, self.format == Format::Json, || self.resolve(context))
     }
 
     fn resolve(&self, context: &Context) -> Result<Exit, CliError> {

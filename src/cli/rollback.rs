@@ -45,7 +45,7 @@ pub(crate) struct Rollback {
 
 impl Rollback {
     pub(crate) fn run(self, context: &Context) -> Result<Exit, CliError> {
-        plan::json_even_on_errors(context, self.format, || self.roll_back(context))
+        plan::json_even_on_errors(context, self.format == Format::Json, || self.roll_back(context))
     }
 
     fn roll_back(&self, context: &Context) -> Result<Exit, CliError> {

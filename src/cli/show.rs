@@ -30,7 +30,7 @@ pub(crate) struct Show {
 
 impl Show {
     pub(crate) fn run(self, context: &Context) -> Result<Exit, CliError> {
-        plan::json_even_on_errors(context, self.format, || self.show(context))
+        plan::json_even_on_errors(context, self.format == Format::Json, || self.show(context))
     }
 
     fn show(&self, context: &Context) -> Result<Exit, CliError> {

@@ -28,7 +28,7 @@ pub(crate) struct Status {
 
 impl Status {
     pub(crate) fn run(self, context: &Context) -> Result<Exit, CliError> {
-        plan::json_even_on_errors(context, self.format, || self.status(context))
+        plan::json_even_on_errors(context, self.format == Format::Json, || self.status(context))
     }
 
     fn status(&self, context: &Context) -> Result<Exit, CliError> {

@@ -81,7 +81,9 @@ impl Token {
                 context.printer.out(&created.secret);
             }
             TokenCommand::List { environment, format, service } => {
-                return plan::json_even_on_errors(context, format, || list(context, &environment, format, &service));
+                return plan::json_even_on_errors(context, format == Format::Json, || {
+                    list(context, &environment, format, &service)
+                });
             }
             TokenCommand::Revoke { environment, id, service } => {
                 let client = Environment::find(context, &environment)?.client(context, &service)?;

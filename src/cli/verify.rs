@@ -14,17 +14,18 @@ use super::{
     CliError, Context, Exit, ServiceOptions,
     environment::{self, Environment},
     outgoing::OutgoingOptions,
+    plan,
     secrets::IdentityOptions,
     variables,
 };
 use crate::{
-    api::{Unshown, VerifyRequest},
+    api::{Reading, Unshown, VerifyRequest},
     client::Client,
     config::{Desired, DesiredProfile, suggest},
     microsoft::{self, Endpoints, Http},
-    model::{Code, ProfileName, Provider},
+    model::{Code, Digest, ProfileName, Provider, SecretReference},
     secrets::{self, Identities},
-    verify::{self, Opened, Options, Report, Severity, Subject, Verified, Verifier, waivers},
+    verify::{self, Opened, Options, ReaderApplication, Report, Severity, Subject, Verified, Verifier, waivers},
 };
 
 /// Check that the mail will leave: registrations, permissions, redirect URIs, credentials, mail servers
@@ -107,6 +108,10 @@ enum FailOn {
 
 impl Verify {
     pub(crate) fn run(self, context: &Context) -> Result<Exit, CliError> {
+        plan::json_even_on_errors(context, self.format == Format::Json, || self.verify(context))
+    }
+
+    fn verify(&self, context: &Context) -> Result<Exit, CliError> {
         let environment = Environment::find(context, &self.environment)?;
         let desired = environment.desired(context)?;
         let profiles = self.chosen(&desired)?;
@@ -238,7 +243,8 @@ impl Verify {
         options.reader = self.reader_token(context, profiles, &options)?;
         let mut files: BTreeMap<_, Vec<u8>> = BTreeMap::new();
         for (reference, file) in &desired.secrets {
-            let used = profiles.values().any(|profile| profile.stored.secrets.contains_key(reference));
+            let used = profiles.values().any(|profile| profile.stored.secrets.contains_key(reference))
+                || reader_secret(desired) == Some(reference);
             if used && let Ok(bytes) = std::fs::read(environment.repository.root().join(&file.path)) {
                 files.insert(reference.clone(), bytes);
             }
@@ -254,8 +260,8 @@ impl Verify {
         {
             return Err(error);
         }
-        let open = |profile: &DesiredProfile| {
-            let Some((reference, _)) = profile.stored.profile.provider.secret() else { return Opened::None };
+        let open = |reference: Option<&SecretReference>| {
+            let Some(reference) = reference else { return Opened::None };
             let Some(file) = files.get(reference) else {
                 return Opened::Unavailable("its age file cannot be read".to_owned());
             };
@@ -275,10 +281,15 @@ impl Verify {
             .map(|(name, profile)| Subject {
                 name: (*name).clone(),
                 profile: profile.stored.profile.clone(),
-                secret: open(profile),
+                secret: open(profile.stored.profile.provider.secret().map(|(reference, _)| reference)),
                 refused: None,
             })
             .collect();
+        options.reader_application = desired
+            .verify
+            .reader
+            .clone()
+            .map(|settings| ReaderApplication { settings, secret: open(reader_secret(desired)) });
         let verifier = Arc::new(Verifier::new(options).map_err(CliError::new)?);
         self.collect(context, &verifier, subjects)
     }
@@ -347,7 +358,7 @@ impl Verify {
                 format_version: Report::FORMAT_VERSION,
                 environment,
                 profiles,
-                findings: Vec::new(),
+                findings: verifier.reader_finding().into_iter().collect(),
                 requests: verifier.requests(),
             })
         })
@@ -397,35 +408,56 @@ pub(super) async fn ask_service(
             secrets.insert(digest.clone(), BASE64_STANDARD.encode(bytes));
         }
     }
+    secrets.extend(reader_file(ask.root, ask.desired));
     let request = VerifyRequest {
         environment: ask.desired.environment.clone(),
         profiles: profiles.iter().map(|(name, profile)| ((*name).clone(), profile.stored.clone())).collect(),
         secrets,
         credential_days: ask.desired.verify.credential_days,
         probe: ask.probe,
+        reader: reading(ask.desired),
         reader_token: ask.reader.clone().map(Unshown),
     };
     self::ask(context, client, &request).await
+}
+
+/// The environment's own application for reading the directory, as a request names it.
+pub(super) fn reading(desired: &Desired) -> Option<Reading> {
+    let application = desired.verify.reader.clone()?;
+    let secret = reader_secret(desired).and_then(|reference| desired.secrets.get(reference));
+    Some(Reading { application, secret: secret.map(|file| file.digest.clone()) })
+}
+
+/// The age file of that application's secret.
+pub(super) fn reader_file(root: &Path, desired: &Desired) -> Option<(Digest, String)> {
+    let file = desired.secrets.get(reader_secret(desired)?)?;
+    let bytes = std::fs::read(root.join(&file.path)).ok()?;
+    Some((file.digest.clone(), BASE64_STANDARD.encode(bytes)))
+}
+
+fn reader_secret(desired: &Desired) -> Option<&SecretReference> {
+    desired.verify.reader.as_ref()?.credential.secret()
 }
 
 /// Has the service check, with a line of progress.
 pub(super) async fn ask(context: &Context, client: &Client, request: &VerifyRequest) -> Result<Report, CliError> {
     let progress = Progress::new(context, request.profiles.len());
     let mut profiles = Vec::new();
-    let requests = client
+    let answer = client
         .verify(request, |verified| {
             progress.one(profiles.len() + 1, &verified);
             profiles.push(verified);
         })
         .await;
     progress.end();
+    let (findings, requests) = answer?;
     profiles.sort_by(|a: &Verified, b| a.profile.cmp(&b.profile));
     Ok(Report {
         format_version: Report::FORMAT_VERSION,
         environment: request.environment.to_string(),
         profiles,
-        findings: Vec::new(),
-        requests: requests?,
+        findings,
+        requests,
     })
 }
 

@@ -19,7 +19,7 @@ use crate::{
         Changeset, Code, State,
         resolution::{Cell, Resolution},
     },
-    verify::Verified,
+    verify::{Finding, Verified},
 };
 pub use error::ClientError;
 use transport::Transport;
@@ -112,13 +112,22 @@ impl Client {
     }
 
     /// `POST /v1/verify`: hands over each result as it comes in; gives the number of requests that were made.
-    pub async fn verify(&self, request: &VerifyRequest, mut each: impl FnMut(Verified)) -> Result<u64, ClientError> {
+    pub async fn verify(
+        &self,
+        request: &VerifyRequest,
+        mut each: impl FnMut(Verified),
+    ) -> Result<(Vec<Finding>, u64), ClientError> {
         let body = serde_json::to_vec(request).map_err(|error| ClientError::unreadable(&error))?;
         let mut requests = None;
+        let mut findings = Vec::new();
         self.transport
             .lines("/v1/verify", body, |line| match serde_json::from_slice(line)? {
                 VerifyLine::Verified(verified) => {
                     each(verified);
+                    Ok(())
+                }
+                VerifyLine::Environment(finding) => {
+                    findings.push(finding);
                     Ok(())
                 }
                 VerifyLine::Requests(count) => {
@@ -127,7 +136,7 @@ impl Client {
                 }
             })
             .await?;
-        requests.ok_or_else(|| {
+        requests.map(|requests| (findings, requests)).ok_or_else(|| {
             ClientError::new(Code::IncompleteAnswer, "the service's answer broke off before its last line")
                 .remedy("Verify again; the service's log tells why it stopped.")
         })

@@ -19,7 +19,10 @@ use super::{
     variables::{self, Variables},
 };
 use crate::{
-    model::{Code, Digest, EnvironmentName, Profile, ProfileName, SecretReference, Settings, StoredProfile, rules},
+    model::{
+        Code, Digest, EnvironmentName, GraphDirect, Profile, ProfileName, SecretReference, Settings, StoredProfile,
+        rules,
+    },
     secrets::{FILE_LIMIT as AGE_LIMIT, Header},
 };
 
@@ -132,7 +135,8 @@ impl Loading<'_> {
             self.rules(node, settings, &profiles, complete, &mut problems);
         }
         self.renames(&profiles, &mut problems);
-        let (secrets, age_files) = self.secrets(&profiles, &mut problems);
+        let (secrets, age_files) =
+            self.secrets(settings.as_ref().map(|(node, _)| node.as_ref()), &profiles, &mut problems);
         let desired = match settings {
             Some((node, settings))
                 if problems.iter().all(|problem| problem.severity != crate::model::code::Severity::Error) =>
@@ -181,6 +185,9 @@ impl Loading<'_> {
             ));
         }
         self.waivers(&node, problems);
+        if !is_abstract {
+            self.reader(&node, problems);
+        }
         if problems.len() > before {
             return None;
         }
@@ -221,6 +228,44 @@ impl Loading<'_> {
                     false,
                 ));
             }
+        }
+    }
+
+    /// The application that reads the directory: its schema lets layers state parts of it, and here it must be whole.
+    fn reader(&self, environment: &Node, problems: &mut Vec<Diagnostic>) {
+        let Some(entry) = environment.get("verify").and_then(|entry| entry.node.get("reader")) else { return };
+        if matches!(entry.node.value, Value::Null) {
+            return;
+        }
+        let missing: Vec<&str> = ["tenant", "client", "credential"]
+            .into_iter()
+            .filter(|key| entry.node.get(key).is_none_or(|entry| matches!(entry.node.value, Value::Null)))
+            .collect();
+        for key in &missing {
+            problems.push(self.reporter.at(
+                entry.key_span,
+                Code::MissingKey,
+                format!("`{key}` is missing"),
+                format!("Add `{key}`, here or in a layer that this one extends."),
+                false,
+            ));
+        }
+        if !missing.is_empty() {
+            return;
+        }
+        let Some(reader) = reader(environment) else {
+            problems.push(self.reporter.at(
+                entry.key_span,
+                Code::InvalidValue,
+                "the reader has not exactly one credential".to_owned(),
+                "Write `credential: { clientSecret: { secret: NAME/KEY } }`, or a certificate.".to_owned(),
+                false,
+            ));
+            return;
+        };
+        for violation in rules::check_reader(&reader) {
+            let (_, found) = environment.nearest(&violation.pointer);
+            problems.push(self.reporter.at(found.span, violation.code, violation.message, violation.remedy, false));
         }
     }
 
@@ -360,9 +405,10 @@ impl Loading<'_> {
         }
     }
 
-    /// The age file of every secret that a profile names, read as far as it tells anything without a key.
+    /// The age file of every secret that is named, read as far as it tells anything without a key.
     fn secrets(
         &self,
+        environment: Option<&Node>,
         profiles: &BTreeMap<ProfileName, Typed>,
         problems: &mut Vec<Diagnostic>,
     ) -> (BTreeMap<SecretReference, SecretFile>, usize) {
@@ -372,6 +418,12 @@ impl Loading<'_> {
                 let (_, found) = typed.node.nearest(&format!("/provider{pointer}/secret"));
                 first_use.entry(reference).or_insert(found.span);
             }
+        }
+        let reader = environment.and_then(reader);
+        if let (Some(environment), Some(reference)) = (environment, reader.as_ref().and_then(|r| r.credential.secret()))
+        {
+            let (_, found) = environment.nearest("/verify/reader/credential");
+            first_use.entry(reference).or_insert(first_key(found));
         }
         let wanted: Vec<(&SecretReference, Span)> = first_use.into_iter().collect();
         let count = wanted.len();
@@ -455,6 +507,11 @@ impl Loading<'_> {
             secrets,
         }
     }
+}
+
+/// The application that reads the directory, if the environment names one that is whole.
+fn reader(environment: &Node) -> Option<GraphDirect> {
+    serde_json::from_value(environment.get("verify")?.node.get("reader")?.node.to_json()).ok()
 }
 
 /// Where the file of a secret lies, relative to the repository.

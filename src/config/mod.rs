@@ -30,6 +30,6 @@ pub mod write;
 pub use desired::{Desired, DesiredProfile, Place, Places, SecretFile};
 pub use diagnostic::{Diagnostic, Excerpt, Report};
 pub use document::read_document;
-pub use repository::Repository;
+pub use repository::{Repository, Uses};
 pub use schema::SCHEMAS;
 pub use write::write_atomically;

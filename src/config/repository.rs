@@ -17,6 +17,23 @@ use super::{
 };
 use crate::model::{Code, EnvironmentName, ProfileName, SecretReference};
 
+/// What names a secret.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Uses {
+    /// Profiles.
+    pub profiles: Vec<ProfileName>,
+    /// Whether the application that reads the directory for verify does.
+    pub reader: bool,
+}
+
+impl Uses {
+    /// For people.
+    pub fn names(&self) -> Vec<String> {
+        let reader = self.reader.then(|| "verify.reader".to_owned());
+        self.profiles.iter().map(ToString::to_string).chain(reader).collect()
+    }
+}
+
 /// The repository.
 pub struct Repository {
     root: PathBuf,
@@ -118,14 +135,21 @@ impl Repository {
     }
 
     /// Which profiles name which secret, whether its file is there or not.
-    pub fn used_secrets(&self, name: &EnvironmentName) -> BTreeMap<SecretReference, Vec<ProfileName>> {
-        let mut used: BTreeMap<SecretReference, Vec<ProfileName>> = BTreeMap::new();
+    pub fn used_secrets(&self, name: &EnvironmentName) -> BTreeMap<SecretReference, Uses> {
+        let mut used: BTreeMap<SecretReference, Uses> = BTreeMap::new();
         let Ok(loading) = self.loading(name) else { return used };
-        let values = loading.merged_environment().as_deref().map(Loading::variables).unwrap_or_default();
+        let environment = loading.merged_environment();
+        let values = environment.as_deref().map(Loading::variables).unwrap_or_default();
+        if let Some(verify) = environment.as_ref().and_then(|node| node.get("verify")) {
+            let verify = variables::put_in(&verify.node, &values, &mut Vec::new());
+            for reference in named_secrets(&verify) {
+                used.entry(reference).or_default().reader = true;
+            }
+        }
         for (profile, node) in loading.merged_profiles() {
             let node = variables::put_in(&node, &values, &mut Vec::new());
             for reference in named_secrets(&node) {
-                used.entry(reference).or_default().push(profile.clone());
+                used.entry(reference).or_default().profiles.push(profile.clone());
             }
         }
         used

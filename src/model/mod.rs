@@ -8,7 +8,7 @@
 //! * [`profile`] and [`provider`]: what a profile says
 //! * [`settings`]: what an environment says besides its profiles
 //! * [`secret`]: references, digests and destinations; never a value
-//! * [`waiver`]: how an environment wants to be judged by verify
+//! * [`verify_settings`]: how an environment wants to be judged by verify
 //! * [`resolution`]: which profile sends for a company and a function, and why
 //! * [`rules`]: everything that must hold between profiles and settings
 //! * [`state`] and [`changeset`]: what the service holds, and what changes it
@@ -27,7 +27,7 @@ pub mod rules;
 pub mod secret;
 pub mod settings;
 pub mod state;
-pub mod waiver;
+pub mod verify_settings;
 
 pub use canonical::Digest;
 pub use changeset::{Allowances, Changeset, ProfileChange, Provenance};
@@ -35,8 +35,8 @@ pub use code::Code;
 pub use function::Function;
 pub use name::{CompanyId, EnvironmentName, ProfileName, SecretReference};
 pub use profile::{AppliesTo, Mailbox, Profile, StoredProfile};
-pub use provider::{Client, Cloud, Encryption, Provider};
+pub use provider::{Client, Cloud, Encryption, GraphDirect, Provider};
 pub use secret::{Destination, SecretRecord};
 pub use settings::Settings;
 pub use state::{Applied, ChangeKind, ChangeRecord, ProfileState, State};
-pub use waiver::{VerifySettings, Waiver};
+pub use verify_settings::{VerifySettings, Waiver};

@@ -145,7 +145,9 @@ fn check_profile(settings: &Settings, name: &ProfileName, profile: &Profile, out
     match &profile.provider {
         Provider::Smtp(smtp) => check_smtp(smtp, &mut report),
         Provider::MicrosoftGraphDelegate(delegate) => check_delegate(delegate, profile, &mut report),
-        Provider::MicrosoftGraphDirect(direct) => check_direct(direct, &mut report),
+        Provider::MicrosoftGraphDirect(direct) => {
+            check_direct("/provider/microsoft-graph-direct", direct, &mut report);
+        }
     }
 }
 
@@ -209,8 +211,16 @@ fn check_smtp(smtp: &Smtp, report: &mut impl FnMut(&str, Code, String, &str)) {
     }
 }
 
-fn check_direct(direct: &GraphDirect, report: &mut impl FnMut(&str, Code, String, &str)) {
-    let pointer = "/provider/microsoft-graph-direct";
+/// Everything that is wrong with the application that reads the directory for verify. Pointers are the environment's.
+pub fn check_reader(reader: &GraphDirect) -> Vec<Violation> {
+    let mut out = Vec::new();
+    check_direct("/verify/reader", reader, &mut |pointer, code, message, remedy| {
+        out.push(Violation { profile: None, pointer: pointer.to_owned(), code, message, remedy: remedy.to_owned() });
+    });
+    out
+}
+
+fn check_direct(pointer: &str, direct: &GraphDirect, report: &mut impl FnMut(&str, Code, String, &str)) {
     check_registration(pointer, &direct.cloud, &direct.tenant, &direct.client, report);
     if let Credential::FederatedTokenFile(path) = &direct.credential
         && (!path.starts_with('/') || path.contains("/../") || path.chars().any(char::is_control))

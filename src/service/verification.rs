@@ -19,11 +19,14 @@ use tokio::sync::mpsc;
 
 use super::{Service, access::Caller, problem::Problem};
 use crate::{
-    api::{AuditOutcome, LastVerified, LastVerifiedList, Role, VerifyLine, VerifyRequest},
-    model::{Cloud, Code, Destination, Digest, ProfileName, Provider, SecretRecord, StoredProfile},
+    api::{AuditOutcome, LastVerified, LastVerifiedList, Reading, Role, VerifyLine, VerifyRequest},
+    model::{
+        Cloud, Code, Destination, Digest, ProfileName, Provider, SecretRecord, StoredProfile, provider::Credential,
+        rules,
+    },
     secrets::FILE_LIMIT,
     store::AuditEvent,
-    verify::{Opened, Options, Subject, Verified, Verifier},
+    verify::{Opened, Options, ReaderApplication, Subject, Verified, Verifier},
 };
 
 /// How the service reaches the world.
@@ -88,6 +91,9 @@ impl Service {
         options.federated_token_files.clone_from(&self.outgoing.federated_token_files);
         options.smtp_timeout = self.outgoing.smtp_timeout;
         options.dns_server = self.outgoing.dns_server;
+        if let Some(reading) = request.reader {
+            options.reader_application = Some(self.reader(reading, &request.secrets, may_apply).await?);
+        }
         let verifier = Arc::new(Verifier::new(options).map_err(Problem::malformed)?);
         let digests: BTreeMap<ProfileName, Digest> =
             request.profiles.iter().map(|(name, stored)| (name.clone(), Digest::of_document(stored))).collect();
@@ -103,6 +109,9 @@ impl Service {
                 }
                 // Whoever asked may have gone; the results are still worth keeping.
                 drop(lines.send(VerifyLine::Verified(verified)).await);
+            }
+            if let Some(finding) = verifier.reader_finding() {
+                drop(lines.send(VerifyLine::Environment(finding)).await);
             }
             if let Err(error) = this.store.record_verified(last).await {
                 tracing::error!(%error, "the results of a verification could not be kept");
@@ -123,6 +132,40 @@ impl Service {
         self.store.verified(name).await?.ok_or_else(|| {
             Problem::not_found(format!("`{name}` was never verified")).remedy("mailwright verify ENV PROFILE")
         })
+    }
+
+    /// The application that reads the directory. The service keeps no secret of its, so it is never an accepted one.
+    async fn reader(
+        &self,
+        reading: Reading,
+        sent: &BTreeMap<Digest, String>,
+        may_apply: bool,
+    ) -> Result<ReaderApplication, Problem> {
+        let settings = reading.application;
+        let violations = rules::check_reader(&settings);
+        if let Some(violation) = violations.first() {
+            return Err(Problem::malformed(format!("`reader`{}: {}", violation.pointer, violation.message)));
+        }
+        let secret = match &reading.secret {
+            None => Opened::None,
+            Some(digest) => {
+                let destination = Provider::MicrosoftGraphDirect(settings.clone()).destination();
+                self.open(digest, None, &destination, sent, may_apply).await?
+            }
+        };
+        let secret = match (&settings.credential, may_apply) {
+            // A token in a file is a secret as well.
+            (Credential::FederatedTokenFile(_), false) => {
+                return Err(Problem::new(
+                    StatusCode::FORBIDDEN,
+                    Code::RoleTooLow,
+                    "the environment's reader signs in with a file of the service, and that needs the role `deployer`",
+                )
+                .remedy("Verify with a token of that role, or give a reader's token in MAILWRIGHT_READER_TOKEN."));
+            }
+            _ => secret,
+        };
+        Ok(ReaderApplication { settings, secret })
     }
 
     async fn subjects(

@@ -52,7 +52,7 @@ use crate::{
         permissions::{GRAPH_APP_ID, Names},
         sign_in::{Discovery, SignIn, SignInError},
     },
-    model::{EnvironmentName, Profile, ProfileName, Provider},
+    model::{EnvironmentName, GraphDirect, Profile, ProfileName, Provider},
 };
 
 /// How many profiles are checked at once. Requests have a narrower limit of their own.
@@ -75,6 +75,8 @@ pub struct Options {
     pub credential_days: u16,
     /// A token of somebody who may read the directory. It is sent to the Graph that it is for and nowhere else.
     pub reader: Option<SecretString>,
+    /// An application that may read the directory of its own tenant. A token comes before it.
+    pub reader_application: Option<ReaderApplication>,
     /// Exported registrations. Profiles of these clients are checked against them, without any network.
     pub manifests: Vec<Value>,
     /// Whether a mail is sent to the sender itself.
@@ -97,6 +99,7 @@ impl Options {
             http: http::Options::default(),
             credential_days: 30,
             reader: None,
+            reader_application: None,
             manifests: Vec::new(),
             probe: false,
             federated_token_files: Vec::new(),
@@ -104,6 +107,15 @@ impl Options {
             dns_server: None,
         }
     }
+}
+
+/// The environment's own application for reading the directory, with its secret.
+#[derive(Debug)]
+pub struct ReaderApplication {
+    /// What the environment says of it.
+    pub settings: GraphDirect,
+    /// Its secret.
+    pub secret: Opened,
 }
 
 /// A profile to be checked.
@@ -138,6 +150,7 @@ pub struct Verifier {
     manifests: HashMap<String, Application>,
     reader: Option<(Claims, SecretString)>,
     readers: Mutex<HashMap<String, Graph>>,
+    reader_application: OnceCell<Result<Graph, Finding>>,
     tenants: Cache<Result<Tenant, SignInError>>,
     names: Cache<Names>,
     dns: dns::Resolver,
@@ -168,6 +181,7 @@ impl Verifier {
             dns,
             manifests: HashMap::new(),
             readers: Mutex::default(),
+            reader_application: OnceCell::new(),
             tenants: Mutex::default(),
             names: Mutex::default(),
             options,
@@ -262,6 +276,11 @@ impl Verifier {
         self.options.now
     }
 
+    /// What an assertion is dated with: a long run is not to outlive it.
+    fn clock_now(&self) -> Timestamp {
+        self.options.clock.now()
+    }
+
     fn credential_days(&self) -> u16 {
         self.options.credential_days
     }
@@ -306,7 +325,39 @@ impl Verifier {
 
     /// Reads as the holder of the reader's token, if the token is for this Graph: a profile names hosts, and must not
     /// decide where somebody else's token goes.
-    fn reader(&self, endpoints: &Endpoints) -> Option<Graph> {
+    async fn reader(&self, endpoints: &Endpoints, tenant: &str) -> Option<Graph> {
+        match self.reader_by_token(endpoints) {
+            Some(graph) => Some(graph),
+            None => self.reader_by_application(endpoints, tenant).await,
+        }
+    }
+
+    /// Reads as the environment's own application, if the profile is in that application's tenant.
+    async fn reader_by_application(&self, endpoints: &Endpoints, tenant: &str) -> Option<Graph> {
+        let application = self.options.reader_application.as_ref()?;
+        let settings = &application.settings;
+        let own = Endpoints::of(&settings.cloud).ok()?;
+        if own.sign_in != endpoints.sign_in || own.graph != endpoints.graph {
+            return None;
+        }
+        // A tenant has an id and several names; its issuer has the id.
+        if !settings.tenant.eq_ignore_ascii_case(tenant) {
+            let (mine, theirs) = (self.tenant(&own, &settings.tenant).await, self.tenant(endpoints, tenant).await);
+            match (mine.as_ref(), theirs.as_ref()) {
+                (Ok(mine), Ok(theirs)) if mine.discovery.issuer == theirs.discovery.issuer => {}
+                _ => return None,
+            }
+        }
+        let signed_in = self.reader_application.get_or_init(|| graph::reader(self, application, &own)).await;
+        signed_in.as_ref().ok().cloned()
+    }
+
+    /// What is wrong with the environment's own application for reading, once it was needed.
+    pub fn reader_finding(&self) -> Option<Finding> {
+        self.reader_application.get()?.as_ref().err().cloned()
+    }
+
+    fn reader_by_token(&self, endpoints: &Endpoints) -> Option<Graph> {
         let (claims, token) = self.reader.as_ref()?;
         let audience = claims.aud.trim_end_matches('/');
         let graph = endpoints.graph.as_str().trim_end_matches('/');

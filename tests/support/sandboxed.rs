@@ -120,6 +120,10 @@ pub(crate) struct Case {
     pub(crate) unavailable: bool,
     pub(crate) refused: bool,
     pub(crate) dns: bool,
+    /// What differs from run to run, and what is shown instead.
+    pub(crate) hidden: Vec<(String, &'static str)>,
+    /// Files that the profile names; removed when the case is over.
+    pub(crate) files: Option<tempfile::TempDir>,
 }
 
 impl Case {
@@ -136,6 +140,8 @@ impl Case {
             unavailable: false,
             refused: false,
             dns: true,
+            hidden: Vec::new(),
+            files: None,
         }
     }
 
@@ -175,6 +181,41 @@ impl Case {
     pub(crate) fn options(mut self, change: impl FnOnce(&mut Options) + Send + 'static) -> Self {
         self.options = Box::new(change);
         self
+    }
+
+    /// Gives the application a certificate, and the profile the one that is `mine`.
+    pub(crate) fn certificate(self, known: bool) -> Self {
+        let (mine, other) = (Signing::new(), Signing::new());
+        let registered = if known { &mine.certificate } else { &other.certificate };
+        let mut case = self
+            .app("certificates", json!([{ "pem": registered }]))
+            .with(
+                "/provider/microsoft-graph-direct/credential",
+                json!({ "certificate": { "secret": "documents/key" } }),
+            )
+            .secret(&format!("{}{}", mine.certificate, mine.key));
+        case.hidden = vec![(mine.thumbprint.clone(), "MINE"), (other.thumbprint, "OTHER")];
+        case
+    }
+
+    /// Lets the profile sign in with a token of another issuer, which the application trusts for `subject`.
+    pub(crate) fn federated(self, subject: &str) -> Self {
+        use base64::{Engine as _, prelude::BASE64_URL_SAFE_NO_PAD};
+        let part = |document: Value| BASE64_URL_SAFE_NO_PAD.encode(document.to_string());
+        let claims = json!({
+            "iss": "https://issuer.example", "sub": "system:serviceaccount:mail:mailwright",
+            "aud": ["api://AzureADTokenExchange"], "exp": 4_000_000_000_u64,
+        });
+        let token = format!("{}.{}.c2lnbmF0dXJl", part(json!({ "alg": "RS256", "typ": "JWT" })), part(claims));
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("token");
+        std::fs::write(&path, token).unwrap();
+        let mut case = self
+            .app("federated", json!([{ "issuer": "https://issuer.example", "subject": subject }]))
+            .with("/provider/microsoft-graph-direct/credential", json!({ "federatedTokenFile": path }));
+        case.hidden = vec![(path.display().to_string(), "TOKEN-FILE")];
+        case.files = Some(folder);
+        case.options(move |options| options.federated_token_files = vec![path])
     }
 
     pub(crate) async fn run(self) -> (Verified, String) {
@@ -234,10 +275,33 @@ impl Case {
             (format!("localhost {}", running.smtps.port()), "localhost SMTPS"),
         ];
         let mut text = shown(self.name, &verified);
-        for (address, name) in places {
+        for (address, name) in places.into_iter().chain(self.hidden) {
             text = text.replace(&address, name);
         }
         (verified, text)
+    }
+}
+
+/// A certificate with its key.
+pub(crate) struct Signing {
+    pub(crate) certificate: String,
+    pub(crate) key: String,
+    pub(crate) thumbprint: String,
+}
+
+impl Signing {
+    pub(crate) fn new() -> Self {
+        let key = rcgen::KeyPair::generate_rsa_for(&rcgen::PKCS_RSA_SHA256, rcgen::RsaKeySize::_2048).unwrap();
+        let mut parameters = rcgen::CertificateParams::default();
+        parameters.not_after = rcgen::date_time_ymd(2027, 3, 1);
+        let certificate = parameters.self_signed(&key).unwrap().pem();
+        let key = key.serialize_pem();
+        let both = mailwright::microsoft::Certificate::from_pem(format!("{certificate}{key}").into()).unwrap();
+        let thumbprint = both.sha1_thumbprint().iter().fold(String::new(), |mut text, byte| {
+            let _ = write!(text, "{byte:02X}");
+            text
+        });
+        Self { certificate, key, thumbprint }
     }
 }
 

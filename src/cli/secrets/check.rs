@@ -37,7 +37,7 @@ struct Found {
 
 impl Check {
     pub(super) fn run(self, context: &Context) -> Result<Exit, CliError> {
-        plan::json_even_on_errors(context, self.format, || self.check(context))
+        plan::json_even_on_errors(context, self.format == Format::Json, || self.check(context))
     }
 
     fn check(&self, context: &Context) -> Result<Exit, CliError> {
@@ -90,9 +90,9 @@ fn check_one(environment: &Environment, found: &mut Vec<Found>) -> Result<usize,
     let (root, name) = (environment.repository.root(), &environment.name);
     let present = files(root, name)?;
     let used = environment.repository.used_secrets(name);
-    for (reference, profiles) in &used {
+    for (reference, uses) in &used {
         if !present.secrets.iter().any(|(own, _)| own == reference) {
-            let users = profiles.iter().map(|profile| format!("`{profile}`")).collect::<Vec<_>>().join(", ");
+            let users = uses.names().iter().map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", ");
             found.push(Found {
                 file: crate::config::Repository::secret_path(name, reference).display().to_string(),
                 code: Code::SecretMissing,

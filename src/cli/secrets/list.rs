@@ -28,7 +28,7 @@ pub(super) struct List {
 
 impl List {
     pub(super) fn run(self, context: &Context) -> Result<Exit, CliError> {
-        plan::json_even_on_errors(context, self.format, || self.list(context))
+        plan::json_even_on_errors(context, self.format == Format::Json, || self.list(context))
     }
 
     fn list(&self, context: &Context) -> Result<Exit, CliError> {
@@ -43,7 +43,8 @@ impl List {
         let mut rows = Vec::new();
         let mut documents = Vec::new();
         for name in names {
-            let users: Vec<String> = used.get(name).into_iter().flatten().map(ToString::to_string).collect();
+            let uses = used.get(name).cloned().unwrap_or_default();
+            let users = uses.names();
             let header = match present.get(name) {
                 None => None,
                 Some(path) => Some(Header::read(&read_age(root, path)?)),
@@ -66,7 +67,7 @@ impl List {
             };
             let digest = header.as_ref().and_then(|header| header.as_ref().ok()).map(|header| header.digest.clone());
             documents
-                .push(json!({ "name": name, "state": state, "profiles": users, "recipients": to, "digest": digest }));
+                .push(json!({ "name": name, "state": state, "profiles": uses.profiles, "reader": uses.reader, "recipients": to, "digest": digest }));
             let used_by = if users.is_empty() { "-".to_owned() } else { users.join(", ") };
             rows.push(vec![name.to_string(), state.to_owned(), used_by, to.join(", ")]);
         }

@@ -18,7 +18,7 @@ pub use registration::from_export;
 use secrecy::{ExposeSecret as _, SecretString};
 use serde::de::DeserializeOwned;
 
-use super::{Finding, Id, Level, Subject, Verifier, secret::Opened};
+use super::{Finding, Id, Level, ReaderApplication, Severity, Subject, Verifier, secret::Opened};
 use crate::{
     microsoft::{
         Certificate, Endpoints, HttpError,
@@ -139,6 +139,86 @@ fn principal_path(client: &str) -> String {
     format!("/servicePrincipals(appId='{}')?$select={}", quoted(client), ServicePrincipal::SELECT)
 }
 
+/// What an application proves itself with, ready to be used; or why not.
+fn proof(
+    verifier: &Verifier,
+    credential: &Credential,
+    secret: &Opened,
+    seal: &str,
+    remedies: &Remedies<'_>,
+) -> Result<(credential::Kind, Option<Proof>), Box<Finding>> {
+    let kind = match credential {
+        Credential::ClientSecret(_) => credential::Kind::Secret,
+        Credential::Certificate(_) => credential::Kind::Certificate,
+        Credential::FederatedTokenFile(path) => {
+            let token = verifier.federated_token(path).map_err(|why| {
+                Box::new(
+                    Finding::unknown(Id::Federation, credential::Kind::Federated.pointer(), "the federated token could not be read")
+                        .seen(why)
+                        .expected("a JWT in the file that the profile names")
+                        .remedy([format!("Allow it where the check runs: `--federated-token-file {path}`, for `mailwright serve` or with `--local`.")]),
+                )
+            })?;
+            return Ok((credential::Kind::Federated, Some(Proof::Federated(token))));
+        }
+    };
+    let secret: &SecretString = match secret {
+        Opened::Value(secret) => secret,
+        Opened::None => return Ok((kind, None)),
+        Opened::Unavailable(why) => {
+            return Err(Box::new(super::secret::unavailable(why, kind.pointer())));
+        }
+    };
+    if kind == credential::Kind::Certificate {
+        let certificate = Certificate::from_pem(secret.clone()).map_err(|error| {
+            Box::new(
+                Finding::fail(Id::Certificate, kind.pointer(), format!("the certificate cannot sign: {error}"))
+                    .expected("a PEM file with the certificate and its RSA private key")
+                    .remedy([format!("cat certificate.pem key.pem | {seal}")]),
+            )
+        })?;
+        return Ok((kind, Some(Proof::Certificate(certificate))));
+    }
+    if credential::is_an_id(secret.expose_secret()) {
+        return Err(Box::new(credential::is_the_id(seal, remedies)));
+    }
+    Ok((kind, Some(Proof::Secret(secret.clone()))))
+}
+
+/// Signs in as the environment's own application for reading the directory. What is wrong with it is said in the words
+/// of a profile's credential, and points at the environment's file. It weighs as a warning: the mail leaves without it.
+pub(super) async fn reader(
+    verifier: &Verifier,
+    application: &ReaderApplication,
+    endpoints: &Endpoints,
+) -> Result<Graph, Finding> {
+    const BASE: &str = "/provider/microsoft-graph-direct";
+    let GraphDirect { tenant, client, credential, .. } = &application.settings;
+    let again = format!("mailwright verify {}", verifier.environment());
+    let seal = match credential.secret() {
+        Some(reference) => format!("mailwright secrets set {} {reference}", verifier.environment()),
+        None => String::new(),
+    };
+    let remedies = Remedies { again: &again, endpoints, tenant, client };
+    let of_reader = |finding: Finding| Finding {
+        pointer: finding.pointer.replace(BASE, "/verify/reader"),
+        message: format!("the environment's reader: {}", finding.message),
+        severity: finding.severity.max(Severity::Warning),
+        level: Level::Reader,
+        ..finding
+    };
+    let (kind, proof) =
+        proof(verifier, credential, &application.secret, &seal, &remedies).map_err(|finding| of_reader(*finding))?;
+    let Some(proof) = proof else {
+        return Err(of_reader(super::secret::unavailable("no secret came with it", kind.pointer())));
+    };
+    let sign_in = SignIn::new(verifier.http().clone(), endpoints.clone());
+    match sign_in.application_token(tenant, client, &proof, &endpoints.graph_scope(), verifier.clock_now()).await {
+        Ok(token) => Ok(Graph::new(verifier.http().clone(), endpoints, token.value)),
+        Err(error) => Err(of_reader(credential::refused(&error, kind, BASE, &seal, &remedies))),
+    }
+}
+
 /// One profile's checks, as they come in.
 pub(super) struct Check<'a> {
     pub(super) verifier: &'a Verifier,
@@ -251,7 +331,7 @@ impl Check<'_> {
         let remedies =
             Remedies { again: &again, endpoints: &endpoints, tenant: &direct.tenant, client: &direct.client };
         let seal = self.seal();
-        let (kind, proof) = match self.proof(&direct.credential, &seal, &remedies) {
+        let (kind, proof) = match proof(self.verifier, &direct.credential, &self.subject.secret, &seal, &remedies) {
             Ok(found) => found,
             Err(finding) => {
                 self.add(Level::Offline, [*finding]);
@@ -263,7 +343,13 @@ impl Check<'_> {
         if let Some(proof) = &proof {
             let sign_in = SignIn::new(self.verifier.http().clone(), endpoints.clone());
             let token = sign_in
-                .application_token(&direct.tenant, &direct.client, proof, &endpoints.graph_scope(), self.verifier.now())
+                .application_token(
+                    &direct.tenant,
+                    &direct.client,
+                    proof,
+                    &endpoints.graph_scope(),
+                    self.verifier.clock_now(),
+                )
                 .await;
             match token {
                 Ok(token) => {
@@ -283,7 +369,7 @@ impl Check<'_> {
                 }
             }
         }
-        let eyes = Eyes { own, reader: self.verifier.reader(&endpoints) };
+        let eyes = Eyes { own, reader: self.verifier.reader(&endpoints, &direct.tenant).await };
         if eyes.own.is_none() && eyes.reader.is_none() {
             return;
         }
@@ -458,50 +544,6 @@ impl Check<'_> {
         self.add(Level::Offline, findings);
     }
 
-    fn proof(
-        &self,
-        credential: &Credential,
-        seal: &str,
-        remedies: &Remedies<'_>,
-    ) -> Result<(credential::Kind, Option<Proof>), Box<Finding>> {
-        let kind = match credential {
-            Credential::ClientSecret(_) => credential::Kind::Secret,
-            Credential::Certificate(_) => credential::Kind::Certificate,
-            Credential::FederatedTokenFile(path) => {
-                let token = self.verifier.federated_token(path).map_err(|why| {
-                    Box::new(
-                        Finding::unknown(Id::Federation, credential::Kind::Federated.pointer(), "the federated token could not be read")
-                            .seen(why)
-                            .expected("a JWT in the file that the profile names")
-                            .remedy([format!("Allow it where the check runs: `--federated-token-file {path}`, for `mailwright serve` or with `--local`.")]),
-                    )
-                })?;
-                return Ok((credential::Kind::Federated, Some(Proof::Federated(token))));
-            }
-        };
-        let secret: &SecretString = match &self.subject.secret {
-            Opened::Value(secret) => secret,
-            Opened::None => return Ok((kind, None)),
-            Opened::Unavailable(why) => {
-                return Err(Box::new(super::secret::unavailable(why, kind.pointer())));
-            }
-        };
-        if kind == credential::Kind::Certificate {
-            let certificate = Certificate::from_pem(secret.clone()).map_err(|error| {
-                Box::new(
-                    Finding::fail(Id::Certificate, kind.pointer(), format!("the certificate cannot sign: {error}"))
-                        .expected("a PEM file with the certificate and its RSA private key")
-                        .remedy([format!("cat certificate.pem key.pem | {seal}")]),
-                )
-            })?;
-            return Ok((kind, Some(Proof::Certificate(certificate))));
-        }
-        if credential::is_an_id(secret.expose_secret()) {
-            return Err(Box::new(credential::is_the_id(seal, remedies)));
-        }
-        Ok((kind, Some(Proof::Secret(secret.clone()))))
-    }
-
     /// Every check of a delegate profile. It has no credential: a reader sees, or a manifest tells.
     pub(super) async fn delegate(&mut self, delegate: &GraphDelegate) {
         const BASE: &str = "/provider/microsoft-graph-delegate";
@@ -513,7 +555,7 @@ impl Check<'_> {
             let Some(endpoints) = self.tenant(&delegate.cloud, &delegate.tenant, &delegate.client, BASE).await else {
                 return;
             };
-            let eyes = Eyes { own: None, reader: self.verifier.reader(&endpoints) };
+            let eyes = Eyes { own: None, reader: self.verifier.reader(&endpoints, &delegate.tenant).await };
             let level = if eyes.reader.is_some() { Level::Reader } else { Level::Anonymous };
             if eyes.reader.is_none() {
                 let denied = nobody();

@@ -106,7 +106,7 @@ impl Direct<'_> {
                     self.pointer,
                     "`Mail.Send` is granted in Entra, for the whole tenant: unless an application access policy limits it, the application may send as everybody",
                 )
-                .seen("Mail.Send in the token")
+                .seen("Mail.Send among the permissions that are granted")
                 .expected(format!("the right to send as {} alone", self.from))
                 .remedy(self.remedies.scope_in_exchange(self.from, self.object_id.unwrap_or("OBJECT-ID-OF-THE-ENTERPRISE-APPLICATION"))),
             );

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::ProfileName;
+use super::{GraphDirect, ProfileName};
 
 /// What the environment file says under `verify`. The service does not hold it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -12,11 +12,15 @@ pub struct VerifySettings {
     pub credential_days: u16,
     /// Findings that are known and accepted for a time.
     pub waivers: Vec<Waiver>,
+    /// An application of its own for reading the directory, so that those that send need no such permission. It names
+    /// its own cloud and tenant: no profile decides where its secret goes.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub reader: Option<GraphDirect>,
 }
 
 impl Default for VerifySettings {
     fn default() -> Self {
-        Self { credential_days: 30, waivers: Vec::new() }
+        Self { credential_days: 30, waivers: Vec::new(), reader: None }
     }
 }
 
