@@ -20,8 +20,10 @@
 //! | [`api`] | the documents of the HTTP API that are not nouns of their own: problem details, service information, tokens |
 //! | [`client`] | typed HTTP client of the service's API; a failure says which kind it is |
 //! | [`service`] | the HTTP API: access, validation of what arrives, audit, metrics |
-//! | [`store`] | the `Store` trait and `SQLite` behind it; every generation is kept |
+//! | [`delivery`] | the outbox at work: whose turn it is, SMTP, Graph, retries, parking, limits, webhooks |
+//! | [`store`] | the `Store` and `Outbox` traits and `SQLite` behind it; every generation is kept |
 //! | [`cli`] | one file a command; the only place that prints |
+//! | `smtp` | what verify and delivery share of a conversation with a mail server |
 //! | [`git`] | which commit the files are of; the one place that runs `git` |
 //! | [`clock`] | the one place that asks what time it is |
 //!
@@ -32,6 +34,7 @@ pub mod cli;
 pub mod client;
 pub mod clock;
 pub mod config;
+pub mod delivery;
 pub mod git;
 pub mod microsoft;
 pub mod model;
@@ -39,5 +42,6 @@ pub mod reconcile;
 pub mod sandbox;
 pub mod secrets;
 pub mod service;
+mod smtp;
 pub mod store;
 pub mod verify;

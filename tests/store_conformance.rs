@@ -83,6 +83,7 @@ fn token(id: &str, second: i64) -> StoredToken {
     let token = Token {
         id: id.to_owned(),
         name: "n".to_owned(),
+        scope: mailwright::api::Scope::default(),
         role: Role::Viewer,
         created_at: at(second),
         expires_at: None,
@@ -217,7 +218,7 @@ async fn sqlite_is_migrated_from_an_older_version_and_refuses_a_newer_or_foreign
     assert!(matches!(other, Err(StoreError::OtherEnvironment { .. })), "{other:?}");
     raw(&path, "INSERT INTO schema_version VALUES (99, 'sha256:x')");
     let newer = SqliteStore::open(&path, &generated::environment()).map(drop);
-    assert!(matches!(newer, Err(StoreError::Newer { found: 99, known: 3 })), "{newer:?}");
+    assert!(matches!(newer, Err(StoreError::Newer { found: 99, known: 4 })), "{newer:?}");
     raw(
         &path,
         "DELETE FROM schema_version WHERE version = 99; UPDATE schema_version SET digest = 'sha256:y' WHERE version = 2",

@@ -3,7 +3,9 @@
 //! The service writes them, the client reads them; neither has a second description of them. Paths begin with
 //! [`PREFIX`]. Errors are RFC 9457 problem details: [`ProblemDetails`].
 
-use std::collections::BTreeMap;
+pub mod messages;
+
+use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -11,8 +13,8 @@ use utoipa::ToSchema;
 use uuid::Uuid;
 
 use crate::model::{
-    Allowances, ChangeKind, Code, Digest, EnvironmentName, GraphDirect, ProfileName, Provenance, Settings,
-    StoredProfile, rules::Violation,
+    Allowances, ChangeKind, Code, CompanyId, Digest, EnvironmentName, Function, GraphDirect, ProfileName, Provenance,
+    Settings, StoredProfile, rules::Violation,
 };
 use crate::verify::{self, Finding, Level, Verdict, Verified};
 
@@ -203,10 +205,13 @@ pub struct Changed {
     pub summary: ChangeSummary,
 }
 
-/// What a token may do. Each role may do what those before it may.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, ToSchema)]
+/// What a token may do. `viewer`, `planner`, `deployer` and `admin` each may do what those before may; `sender` submits
+/// mail and follows what it submitted, and an `admin` may as well.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Role {
+    /// Submits mail, for the companies and functions of its token, and follows that.
+    Sender,
     /// Reads state, history and resolution.
     Viewer,
     /// And tries changesets (dry run).
@@ -219,11 +224,27 @@ pub enum Role {
 
 impl Role {
     /// Every role, the lowest first.
-    pub const ALL: &[Role] = &[Role::Viewer, Role::Planner, Role::Deployer, Role::Admin];
+    pub const ALL: &[Role] = &[Role::Sender, Role::Viewer, Role::Planner, Role::Deployer, Role::Admin];
+
+    /// Whether whoever has this role may do what needs another.
+    pub fn includes(self, needed: Role) -> bool {
+        let rank = |role: Role| match role {
+            Role::Sender => 0,
+            Role::Viewer => 1,
+            Role::Planner => 2,
+            Role::Deployer => 3,
+            Role::Admin => 4,
+        };
+        match (self, needed) {
+            (Role::Sender, _) | (_, Role::Sender) => self == needed || self == Role::Admin,
+            _ => rank(self) >= rank(needed),
+        }
+    }
 
     /// As documents and command lines write it.
     pub fn id(self) -> &'static str {
         match self {
+            Role::Sender => "sender",
             Role::Viewer => "viewer",
             Role::Planner => "planner",
             Role::Deployer => "deployer",
@@ -239,7 +260,32 @@ impl std::str::FromStr for Role {
             .iter()
             .copied()
             .find(|role| role.id() == text)
-            .ok_or_else(|| "a role is viewer, planner, deployer or admin".to_owned())
+            .ok_or_else(|| "a role is sender, viewer, planner, deployer or admin".to_owned())
+    }
+}
+
+/// The companies and functions that a sender's token is limited to.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+pub struct Scope {
+    /// The companies; none named means all.
+    #[serde(skip_serializing_if = "BTreeSet::is_empty")]
+    pub companies: BTreeSet<CompanyId>,
+    /// The functions; none named means all.
+    #[serde(skip_serializing_if = "BTreeSet::is_empty")]
+    pub functions: BTreeSet<Function>,
+}
+
+impl Scope {
+    /// Whether nothing is left out.
+    pub fn is_everything(&self) -> bool {
+        self.companies.is_empty() && self.functions.is_empty()
+    }
+
+    /// Whether a company and a function are in it.
+    pub fn covers(&self, company: &CompanyId, function: Function) -> bool {
+        (self.companies.is_empty() || self.companies.contains(company))
+            && (self.functions.is_empty() || self.functions.contains(&function))
     }
 }
 
@@ -253,6 +299,9 @@ pub struct Token {
     pub name: String,
     /// What it may do.
     pub role: Role,
+    /// For which companies and functions, for a sender.
+    #[serde(default, skip_serializing_if = "Scope::is_everything")]
+    pub scope: Scope,
     /// When it was made.
     #[schema(value_type = String, format = DateTime)]
     pub created_at: Timestamp,
@@ -275,6 +324,9 @@ pub struct NewToken {
     pub name: String,
     /// What it may do.
     pub role: Role,
+    /// For which companies and functions, for a sender.
+    #[serde(default, skip_serializing_if = "Scope::is_everything")]
+    pub scope: Scope,
     /// When it ends; none means never.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<String>, format = DateTime)]

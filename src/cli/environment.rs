@@ -4,7 +4,7 @@ use crate::{
     client::Client,
     config::{Desired, Report, Repository, suggest},
     git,
-    model::{Code, EnvironmentName, Function, ProfileName, State},
+    model::{Code, CompanyId, EnvironmentName, Function, ProfileName, State},
     reconcile::{self, Planned, plan::Source},
 };
 
@@ -67,6 +67,14 @@ pub(crate) async fn state(client: &Client, name: &EnvironmentName) -> Result<Sta
         .remedy("Correct the address. A service serves one environment."));
     }
     Ok(state)
+}
+
+/// A company's id, as it was typed.
+pub(crate) fn company(text: &str) -> Result<CompanyId, CliError> {
+    text.parse().map_err(|_| {
+        CliError::coded(Code::InvalidName, format!("`{}` is not a company id", text.escape_debug()))
+            .remedy(format!("{}.", CompanyId::RULE))
+    })
 }
 
 /// A function, by its id; a near one is suggested.

@@ -22,6 +22,7 @@ mod functions;
 mod gate;
 mod history;
 mod import;
+mod outbox;
 mod outgoing;
 mod plan;
 mod printer;
@@ -30,6 +31,7 @@ mod rollback;
 mod sandbox;
 mod schema;
 mod secrets;
+mod send;
 mod serve;
 mod service_options;
 mod show;
@@ -105,6 +107,10 @@ enum Command {
     Verify(verify::Verify),
     /// Which profile sends for a company and a function, and why
     Resolve(resolve::Resolve),
+    /// Send a message through the service
+    Send(send::Send),
+    /// Follow accepted mail, and try again, call back or hold it
+    Outbox(outbox::Outbox),
     /// The generations of the service's state, newest first
     History(history::History),
     /// Go back to an earlier generation, as a new one
@@ -169,6 +175,8 @@ fn run(command: Command, context: &Context) -> Result<Exit, CliError> {
         Command::Verify(command) => command.run(context),
         Command::Sandbox(command) => command.run(context),
         Command::Resolve(command) => command.run(context),
+        Command::Send(command) => command.run(context),
+        Command::Outbox(command) => command.run(context),
         Command::History(command) => command.run(context),
         Command::Rollback(command) => command.run(context),
         Command::Import(command) => command.run(context),

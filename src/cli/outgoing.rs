@@ -1,11 +1,14 @@
-//! How checks reach the world: options of `serve`, and of `verify --local`.
+//! How checks and mail reach the world: options of `serve`, and of `verify --local`.
 
 use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
 use super::CliError;
-use crate::{model::Code, service::Outgoing};
+use crate::{
+    delivery::{Outgoing, smtp::Deadlines},
+    model::Code,
+};
 
-/// How checks reach Microsoft's hosts, mail servers and DNS.
+/// How Microsoft's hosts, mail servers and DNS are reached.
 #[derive(Debug, clap::Args)]
 #[command(next_help_heading = "Outgoing connections")]
 pub(crate) struct OutgoingOptions {
@@ -21,6 +24,32 @@ pub(crate) struct OutgoingOptions {
     /// How many seconds one step with a mail server may take
     #[arg(long, default_value_t = 10, value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(1..=300))]
     smtp_timeout: u64,
+    /// How long each phase of a delivery may take, in seconds: connect=30,command=60,data=60,dot=600 (`data` grows by
+    /// one for every 10 kB)
+    #[arg(long, value_name = "PHASES", value_parser = deadlines, default_value = "connect=30,command=60,data=60,dot=600")]
+    delivery_deadlines: Deadlines,
+    /// How many seconds after it was parked a profile is tried again for the first time
+    #[arg(long, default_value_t = 60, value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(1..=3600))]
+    probe_after: u64,
+}
+
+/// `connect=30,dot=600`: what is not named is as usual.
+fn deadlines(text: &str) -> Result<Deadlines, String> {
+    let mut deadlines = Deadlines::default();
+    for part in text.split(',') {
+        let wrong = || format!("`{part}` is not a phase and seconds, such as dot=600");
+        let (phase, seconds) = part.split_once('=').ok_or_else(wrong)?;
+        let seconds: u64 = seconds.parse().map_err(|_| wrong())?;
+        let time = Duration::from_secs(seconds.clamp(1, 3600));
+        match phase {
+            "connect" => deadlines.connect = time,
+            "command" => deadlines.command = time,
+            "data" => deadlines.data = time,
+            "dot" => deadlines.dot = time,
+            _ => return Err(wrong()),
+        }
+    }
+    Ok(deadlines)
 }
 
 impl OutgoingOptions {
@@ -40,6 +69,8 @@ impl OutgoingOptions {
             federated_token_files: self.federated_token_file.clone(),
             dns_server: self.dns_server,
             smtp_timeout: Duration::from_secs(self.smtp_timeout),
+            deadlines: self.delivery_deadlines,
+            probe_after: Duration::from_secs(self.probe_after),
         })
     }
 }

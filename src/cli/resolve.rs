@@ -6,7 +6,7 @@ use super::{
     plan::{self, Format},
 };
 use crate::model::{
-    Client, Code, CompanyId,
+    Client, Code,
     resolution::{Cell, PassedOverBecause, Resolution},
 };
 
@@ -43,10 +43,7 @@ impl Resolve {
     }
 
     fn resolve(&self, context: &Context) -> Result<Exit, CliError> {
-        let company: CompanyId = self.company.parse().map_err(|_| {
-            CliError::coded(Code::InvalidName, format!("`{}` is not a company id", self.company.escape_debug()))
-                .remedy(format!("{}.", CompanyId::RULE))
-        })?;
+        let company = environment::company(&self.company)?;
         let cell = Cell { company, function: environment::function(&self.function)?, client: self.client };
         let environment = Environment::find(context, &self.environment)?;
         let resolution = if self.desired {

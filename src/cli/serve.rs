@@ -14,7 +14,7 @@ use serde_json::json;
 
 use super::{CliError, Context, Exit, variables};
 use crate::{
-    api::{AuditOutcome, NewToken, Role},
+    api::{AuditOutcome, NewToken, Role, Scope},
     model::{Code, EnvironmentName},
     secrets::ServiceIdentity,
     service::{Server, Service, Tls, new_token},
@@ -148,7 +148,7 @@ fn store_error(error: StoreError) -> CliError {
         StoreError::OtherEnvironment { .. } => {
             (Code::WrongEnvironment, "Start it with the environment of the store, or with another `--data DIR`.")
         }
-        StoreError::Corrupt(_) | StoreError::Database(_) => (
+        StoreError::Corrupt(_) | StoreError::Database(_) | StoreError::Broken => (
             Code::Internal,
             "Nothing was changed. Look at the folder's permissions and free space; a copy of the store can be put in its place.",
         ),
@@ -239,7 +239,8 @@ async fn first_token(context: &Context, store: &SqliteStore) -> Result<Option<Se
         return Ok(None);
     }
     let now = context.clock.now();
-    let wanted = NewToken { name: "first-admin".to_owned(), role: Role::Admin, expires_at: None };
+    let wanted =
+        NewToken { name: "first-admin".to_owned(), role: Role::Admin, scope: Scope::default(), expires_at: None };
     let random = |buffer: &mut [u8]| getrandom::fill(buffer).map_err(|error| error.to_string());
     let (stored, bearer) = new_token(&wanted, now, random).map_err(CliError::new)?;
     let event = AuditEvent {

@@ -37,6 +37,7 @@ impl Status {
         let runtime = context.runtime()?;
         let info = runtime.block_on(client.service())?;
         let state = runtime.block_on(environment::state(&client, &environment.name))?;
+        let outbox = runtime.block_on(client.outbox())?;
         let last = runtime.block_on(client.generations(None, 1))?.generations.into_iter().next();
 
         let drift = reconcile::drift(&state).len();
@@ -51,7 +52,7 @@ impl Status {
             let document = json!({
                 "service": info, "address": client.address(), "lastChange": last, "profiles": live.len(),
                 "disabled": disabled, "unmanaged": unmanaged, "drift": drift,
-                "companies": state.settings.companies, "unserved": unserved,
+                "companies": state.settings.companies, "unserved": unserved, "outbox": outbox,
             });
             context.printer.out(&format!("{document:#}"));
             return Ok(Exit::Done);
@@ -93,6 +94,7 @@ impl Status {
         if !unserved.is_empty() {
             lines.push(format!("nobody sends {} of {} cells of company and function", unserved.len(), cells.len()));
         }
+        lines.push(super::outbox::standing(&outbox));
         if !live.is_empty() {
             lines.push(String::new());
             let rows = live.iter().map(|(name, profile)| {

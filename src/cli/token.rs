@@ -8,14 +8,15 @@ use super::{
     plan::{self, Format},
 };
 use crate::{
-    api::{NewToken, Role},
-    model::Code,
+    api::{NewToken, Role, Scope},
+    model::{Code, CompanyId, Function},
 };
 
 /// Make, list and revoke the tokens that the service accepts
 #[derive(Debug, clap::Args)]
 #[command(
     after_help = "Examples:\n  mailwright token create prod --name pipeline --role deployer --expires-in 90d > token\n  \
+    mailwright token create prod --name erp --role sender --companies EDU1 --functions all-documents > token\n  \
     mailwright token list prod\n  mailwright token revoke prod 1f0c63a2b4d5"
 )]
 pub(crate) struct Token {
@@ -32,9 +33,15 @@ enum TokenCommand {
         /// Whose it is; the audit log and drift reports say this
         #[arg(long)]
         name: String,
-        /// What it may do: viewer, planner, deployer or admin
+        /// What it may do: sender, viewer, planner, deployer or admin
         #[arg(long)]
         role: Role,
+        /// The companies that a sender is limited to, separated by commas
+        #[arg(long, value_name = "COMPANIES", value_delimiter = ',')]
+        companies: Vec<CompanyId>,
+        /// The functions that a sender is limited to, separated by commas
+        #[arg(long, value_name = "FUNCTIONS", value_delimiter = ',')]
+        functions: Vec<Function>,
         /// When it ends: 12h, 90d, 4w [default: never]
         #[arg(long, value_name = "TIME", value_parser = parse_time)]
         expires_in: Option<Duration>,
@@ -65,10 +72,13 @@ enum TokenCommand {
 impl Token {
     pub(crate) fn run(self, context: &Context) -> Result<Exit, CliError> {
         match self.command {
-            TokenCommand::Create { environment, name, role, expires_in, service } => {
+            TokenCommand::Create { environment, name, role, companies, functions, expires_in, service } => {
+                let scope =
+                    Scope { companies: companies.into_iter().collect(), functions: functions.into_iter().collect() };
                 let client = Environment::find(context, &environment)?.client(context, &service)?;
                 let expires_at = expires_in.map(|time| context.clock.now() + time);
-                let created = context.runtime()?.block_on(client.create_token(&NewToken { name, role, expires_at }))?;
+                let created =
+                    context.runtime()?.block_on(client.create_token(&NewToken { name, role, scope, expires_at }))?;
                 let until = created.token.expires_at.map_or("It never ends.".to_owned(), |end| {
                     format!("It ends at {}.", end.strftime("%Y-%m-%d %H:%M:%SZ"))
                 });

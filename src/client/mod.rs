@@ -9,16 +9,19 @@ mod transport;
 
 use secrecy::SecretString;
 use serde::{Serialize, de::DeserializeOwned};
+use uuid::Uuid;
 
 use crate::{
     api::{
         AuditPage, Changed, ChangesetResult, GenerationDetail, GenerationPage, LastVerifiedList, NewToken, Rollback,
         ServiceInfo, Token, TokenCreated, TokenList, VerifyLine, VerifyRequest,
+        messages::{Action, MessageDetail, MessagePage, NewHold, OutboxStatus, Submission},
     },
     model::{
-        Changeset, Code, State,
+        Changeset, Code, Message, State,
         resolution::{Cell, Resolution},
     },
+    store::outbox::Hold,
     verify::{Finding, Verified},
 };
 pub use error::ClientError;
@@ -147,6 +150,59 @@ impl Client {
         self.get("/v1/verify").await
     }
 
+    /// `POST /v1/messages`, in parts.
+    pub async fn submit(&self, submission: &Submission, key: Option<&str>) -> Result<Message, ClientError> {
+        let body = serde_json::to_vec(submission).map_err(|error| ClientError::unreadable(&error))?;
+        self.transport.post_as("/v1/messages", "application/json", key, body).await
+    }
+
+    /// `POST /v1/messages`, as it is. `query` says what it is for.
+    pub async fn submit_raw(
+        &self,
+        query: &[(&str, String)],
+        bytes: Vec<u8>,
+        key: Option<&str>,
+    ) -> Result<Message, ClientError> {
+        let path = with_query("/v1/messages", query);
+        self.transport.post_as(&path, "message/rfc822", key, bytes).await
+    }
+
+    /// `GET /v1/messages/{id}`.
+    pub async fn message(&self, id: Uuid) -> Result<MessageDetail, ClientError> {
+        self.get(&format!("/v1/messages/{id}")).await
+    }
+
+    /// `GET /v1/messages/{id}/content`.
+    pub async fn content(&self, id: Uuid) -> Result<Vec<u8>, ClientError> {
+        self.transport.bytes(&format!("/v1/messages/{id}/content")).await
+    }
+
+    /// `GET /v1/messages`: newest first.
+    pub async fn messages(&self, query: &[(&str, String)]) -> Result<MessagePage, ClientError> {
+        self.get(&with_query("/v1/messages", query)).await
+    }
+
+    /// `POST /v1/messages/{id}/{action}`.
+    pub async fn act(&self, id: Uuid, action: Action) -> Result<Message, ClientError> {
+        self.post(&format!("/v1/messages/{id}/{}", action.id()), &serde_json::Value::Null).await
+    }
+
+    /// `GET /v1/outbox`.
+    pub async fn outbox(&self) -> Result<OutboxStatus, ClientError> {
+        self.get("/v1/outbox").await
+    }
+
+    /// `POST /v1/holds`.
+    pub async fn hold(&self, hold: &NewHold) -> Result<Hold, ClientError> {
+        self.post("/v1/holds", hold).await
+    }
+
+    /// `DELETE /v1/holds/{id}`.
+    pub async fn release(&self, id: &str) -> Result<(), ClientError> {
+        let id: String = id.chars().filter(char::is_ascii_alphanumeric).collect();
+        self.transport.nothing(reqwest::Method::DELETE, &format!("/v1/holds/{id}")).await
+    }
+
     async fn get<T: DeserializeOwned>(&self, path: &str) -> Result<T, ClientError> {
         self.transport.send(reqwest::Method::GET, path, None).await
     }
@@ -159,4 +215,20 @@ impl Client {
     async fn delete<T: DeserializeOwned>(&self, path: &str) -> Result<T, ClientError> {
         self.transport.send(reqwest::Method::DELETE, path, None).await
     }
+}
+
+/// An address with its query, encoded.
+fn with_query(path: &str, query: &[(&str, String)]) -> String {
+    let mut text = url_form(query);
+    if !text.is_empty() {
+        text.insert(0, '?');
+    }
+    format!("{path}{text}")
+}
+
+fn url_form(query: &[(&str, String)]) -> String {
+    // Any address will do: only its query is of interest.
+    let Ok(mut url) = reqwest::Url::parse("http://localhost/") else { return String::new() };
+    url.query_pairs_mut().extend_pairs(query);
+    if query.is_empty() { String::new() } else { url.query().unwrap_or_default().to_owned() }
 }

@@ -95,15 +95,42 @@ impl Transport {
         path: &str,
         body: Option<Vec<u8>>,
     ) -> Result<T, ClientError> {
-        let request = self.request(method, path, body)?;
+        let bytes = self.exchange(self.request(method, path, body)?).await?;
+        serde_json::from_slice(&bytes).map_err(|error| ClientError::unreadable(&error))
+    }
+
+    /// Posts something that is not JSON, or that is safe to repeat under its key.
+    pub(super) async fn post_as<T: DeserializeOwned>(
+        &self,
+        path: &str,
+        media_type: &'static str,
+        key: Option<&str>,
+        body: Vec<u8>,
+    ) -> Result<T, ClientError> {
+        let mut request = self.request(Method::POST, path, None)?.header(CONTENT_TYPE, media_type).body(body);
+        if let Some(key) = key {
+            request = request.header("idempotency-key", key);
+        }
+        let bytes = self.exchange(request).await?;
+        serde_json::from_slice(&bytes).map_err(|error| ClientError::unreadable(&error))
+    }
+
+    /// Reads an answer as it is.
+    pub(super) async fn bytes(&self, path: &str) -> Result<Vec<u8>, ClientError> {
+        self.exchange(self.request(Method::GET, path, None)?).await
+    }
+
+    /// Sends, and expects nothing but success.
+    pub(super) async fn nothing(&self, method: Method, path: &str) -> Result<(), ClientError> {
+        self.exchange(self.request(method, path, None)?).await.map(drop)
+    }
+
+    async fn exchange(&self, request: reqwest::RequestBuilder) -> Result<Vec<u8>, ClientError> {
         let response = request.send().await.map_err(|error| self.failed(&error))?;
         let status = response.status();
         self.check_version(&response)?;
         let bytes = self.read(response).await?;
-        if status.is_success() {
-            return serde_json::from_slice(&bytes).map_err(|error| ClientError::unreadable(&error));
-        }
-        Err(self.refused(status, &bytes))
+        if status.is_success() { Ok(bytes) } else { Err(self.refused(status, &bytes)) }
     }
 
     /// Posts, and hands over the answer line by line.

@@ -194,7 +194,7 @@ impl Loading<'_> {
         let document = node.to_json();
         let part = |key: &str| document.get(key).cloned().unwrap_or(Json::Null);
         let mut settings = serde_json::Map::new();
-        for key in ["companies", "unserved", "policy"] {
+        for key in ["companies", "unserved", "policy", "delivery"] {
             if !part(key).is_null() {
                 settings.insert(key.to_owned(), part(key));
             }

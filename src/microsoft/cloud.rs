@@ -64,6 +64,19 @@ impl Endpoints {
         format!("{}/.default", self.graph.as_str().trim_end_matches('/'))
     }
 
+    /// The scope that asks for every application permission granted on Exchange Online: the token logs in to its mail
+    /// server.
+    ///
+    /// Source: Microsoft, "Authenticate an IMAP, POP or SMTP connection using OAuth"; hosts of the other clouds from
+    /// "Office 365 URLs and IP address ranges" of each.
+    pub fn exchange_scope(&self) -> &'static str {
+        match self.graph.host_str() {
+            Some("graph.microsoft.us" | "dod-graph.microsoft.us") => "https://outlook.office365.us/.default",
+            Some("microsoftgraph.chinacloudapi.cn") => "https://partner.outlook.cn/.default",
+            _ => "https://outlook.office365.com/.default",
+        }
+    }
+
     /// The cloud whose Graph a discovery document names, as files write it; none if no cloud has it.
     pub fn cloud_of_graph(host: &str) -> Option<&'static str> {
         match host {

@@ -60,6 +60,7 @@ pub struct Request {
     url: Url,
     bearer: Option<SecretString>,
     body: Body,
+    headers: Vec<(&'static str, String)>,
     again: bool,
 }
 
@@ -67,6 +68,8 @@ pub struct Request {
 enum Body {
     Empty,
     Json(Vec<u8>),
+    Text(bytes::Bytes),
+    Bytes(bytes::Bytes),
     Form(SecretString),
 }
 
@@ -81,6 +84,8 @@ pub struct Answer {
     pub date: Option<Timestamp>,
     /// The id under which Microsoft's support finds the request.
     pub request_id: Option<String>,
+    /// How long to wait before the next try.
+    pub retry_after: Option<Duration>,
 }
 
 /// Why there is no answer to speak of. Texts carry nothing that was sent.
@@ -159,25 +164,56 @@ pub enum HttpError {
 }
 
 impl Request {
+    fn new(method: Method, url: Url, body: Body) -> Self {
+        Self { method, url, bearer: None, body, headers: Vec::new(), again: true }
+    }
+
     /// Reads.
     pub fn get(url: Url) -> Self {
-        Self { method: Method::GET, url, bearer: None, body: Body::Empty, again: true }
+        Self::new(Method::GET, url, Body::Empty)
+    }
+
+    /// Removes.
+    pub fn delete(url: Url) -> Self {
+        Self::new(Method::DELETE, url, Body::Empty)
+    }
+
+    /// Posts nothing.
+    pub fn post_empty(url: Url) -> Self {
+        Self::new(Method::POST, url, Body::Empty)
+    }
+
+    /// Posts a text.
+    pub fn post_text(url: Url, text: String) -> Self {
+        Self::new(Method::POST, url, Body::Text(text.into()))
+    }
+
+    /// Puts a piece of a file.
+    pub fn put_bytes(url: Url, bytes: Vec<u8>) -> Self {
+        Self::new(Method::PUT, url, Body::Bytes(bytes.into()))
     }
 
     /// Posts a JSON document. Tried again only where that is safe: see [`Request::only_once`].
     pub fn post_json(url: Url, body: &Value) -> Self {
-        Self { method: Method::POST, url, bearer: None, body: Body::Json(body.to_string().into_bytes()), again: true }
+        Self::new(Method::POST, url, Body::Json(body.to_string().into_bytes()))
     }
 
     /// Posts a form that is encoded already. It may hold secrets.
     pub fn post_form(url: Url, form: SecretString) -> Self {
-        Self { method: Method::POST, url, bearer: None, body: Body::Form(form), again: true }
+        Self::new(Method::POST, url, Body::Form(form))
     }
 
     /// With a token.
     #[must_use]
     pub fn bearer(mut self, token: &SecretString) -> Self {
         self.bearer = Some(token.clone());
+        self
+    }
+
+    /// With a header.
+    #[must_use]
+    pub fn header(mut self, name: &'static str, value: &str) -> Self {
+        self.headers.push((name, value.to_owned()));
         self
     }
 
@@ -267,11 +303,16 @@ impl Http {
         if let Some(bearer) = &request.bearer {
             sending = sending.bearer_auth(bearer.expose_secret());
         }
+        for (name, value) in &request.headers {
+            sending = sending.header(*name, value);
+        }
         sending = match &request.body {
             // Microsoft's front ends refuse a POST that does not state its length.
             Body::Empty if request.method == Method::POST => sending.header(header::CONTENT_LENGTH, 0),
             Body::Empty => sending,
             Body::Json(body) => sending.header(header::CONTENT_TYPE, "application/json").body(body.clone()),
+            Body::Text(text) => sending.header(header::CONTENT_TYPE, "text/plain").body(text.clone()),
+            Body::Bytes(bytes) => sending.header(header::CONTENT_TYPE, "application/octet-stream").body(bytes.clone()),
             Body::Form(form) => sending
                 .header(header::CONTENT_TYPE, "application/x-www-form-urlencoded")
                 .body(form.expose_secret().to_owned()),
@@ -308,12 +349,13 @@ impl Http {
             let what = what.chars().filter(char::is_ascii_graphic).take(60).collect();
             return Err(HttpError::NotJson { host: host.to_owned(), status, what });
         };
-        Ok((Answer { status, body, date, request_id }, retry_after))
+        Ok((Answer { status, body, date, request_id, retry_after }, retry_after))
     }
 
     fn failed(&self, error: &reqwest::Error, host: &str) -> HttpError {
         let host = host.to_owned();
-        if error.is_timeout() {
+        // A connection that never stood is another thing than an answer that never came.
+        if error.is_timeout() && !error.is_connect() {
             return HttpError::Slow { host, seconds: self.timeout.as_secs() };
         }
         let mut why = error.without_url_text();

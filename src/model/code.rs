@@ -134,6 +134,14 @@ codes! {
     "0251" Error Usage "the command line makes no sense";
     "0252" Error StoreNewer "the store was written by a newer version";
     "0253" Error ClearText "listening in clear on an address that others can reach";
+    "0260" Error OutOfScope "the token is not for this company and function";
+    "0261" Error MessageMalformed "the message cannot be taken";
+    "0262" Error MessageTooLarge "the message is too large";
+    "0263" Error RecipientNotAllowed "the environment may not write to somebody";
+    "0264" Error KeyReused "an idempotency key with another message";
+    "0265" Error DocumentSent "the document was sent before";
+    "0266" Error NotInThisStatus "the message's status does not allow this";
+    "0267" Error NotDelivered "the message was not delivered";
 }
 
 impl PartialSchema for Code {

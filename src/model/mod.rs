@@ -6,7 +6,8 @@
 //! * [`name`]: names that were checked when they were made
 //! * [`function`]: the catalogue of functions, from `functions.json`
 //! * [`profile`] and [`provider`]: what a profile says
-//! * [`settings`]: what an environment says besides its profiles
+//! * [`settings`] and [`delivery`]: what an environment says besides its profiles
+//! * [`message`]: what somebody asked to be sent, and what became of it
 //! * [`secret`]: references, digests and destinations; never a value
 //! * [`verify_settings`]: how an environment wants to be judged by verify
 //! * [`resolution`]: which profile sends for a company and a function, and why
@@ -18,7 +19,9 @@
 pub mod canonical;
 pub mod changeset;
 pub mod code;
+pub mod delivery;
 pub mod function;
+pub mod message;
 pub mod name;
 pub mod profile;
 pub mod provider;
@@ -32,10 +35,13 @@ pub mod verify_settings;
 pub use canonical::Digest;
 pub use changeset::{Allowances, Changeset, ProfileChange, Provenance};
 pub use code::Code;
+pub use delivery::{Delivery, Lapse, Limits};
 pub use function::Function;
+pub use message::{Attempt, Message, Status};
 pub use name::{CompanyId, EnvironmentName, ProfileName, SecretReference};
 pub use profile::{AppliesTo, Mailbox, Profile, StoredProfile};
 pub use provider::{Client, Cloud, Encryption, GraphDirect, Provider};
+pub use resolution::Resolution;
 pub use secret::{Destination, SecretRecord};
 pub use settings::Settings;
 pub use state::{Applied, ChangeKind, ChangeRecord, ProfileState, State};

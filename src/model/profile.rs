@@ -5,7 +5,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use super::{CompanyId, Digest, Function, Provider, SecretReference};
+use super::{
+    CompanyId, Digest, Function, Limits, Provider, SecretReference,
+    delivery::{Effective, Preset},
+};
 
 /// A profile as it takes effect: layers merged, variables put in, defaults filled. Its name stands beside it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
@@ -29,11 +32,28 @@ pub struct Profile {
     pub functions: BTreeSet<Function>,
     /// The companies that it applies to.
     pub applies_to: AppliesTo,
+    /// How much its mailbox may send.
+    #[serde(default, skip_serializing_if = "is_usual")]
+    pub limits: Limits,
+}
+
+fn is_usual(limits: &Limits) -> bool {
+    *limits == Limits::default()
 }
 
 impl Profile {
     fn default_enabled() -> bool {
         true
+    }
+
+    /// How much its mailbox may send, with what is not stated filled in.
+    pub fn limits(&self) -> Effective {
+        let usual = match &self.provider {
+            Provider::Smtp(smtp) if smtp.is_exchange_online() => Preset::ExchangeOnlineSmtp,
+            Provider::Smtp(_) => Preset::Own,
+            Provider::MicrosoftGraphDelegate(_) | Provider::MicrosoftGraphDirect(_) => Preset::MicrosoftGraph,
+        };
+        self.limits.effective(usual)
     }
 
     /// The From address, if the profile states one.

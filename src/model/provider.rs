@@ -48,9 +48,39 @@ pub struct Smtp {
     /// Password for the login; goes with `username`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub password: Option<NamedSecret>,
+    /// Login by XOAUTH2 instead of a password: a token of Entra for the application; goes with `username`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub oauth: Option<Oauth>,
+}
+
+/// The application whose token logs in to a mail server (XOAUTH2), as Exchange Online wants it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+pub struct Oauth {
+    /// The cloud that the tenant is in.
+    #[serde(default)]
+    pub cloud: Cloud,
+    /// Tenant id (a GUID) or one of its domain names.
+    #[schema(min_length = 1, max_length = 253)]
+    pub tenant: String,
+    /// Application (client) id, a GUID.
+    #[schema(min_length = 36, max_length = 36)]
+    pub client: String,
+    /// What the application proves itself with.
+    pub credential: Credential,
 }
 
 impl Smtp {
+    /// Hosts of Exchange Online that take mail from clients.
+    ///
+    /// Source: Exchange Team, "Updated Exchange Online SMTP AUTH Basic Authentication Deprecation Timeline", 2026-01-27.
+    const EXCHANGE_ONLINE: [&str; 3] = ["smtp.office365.com", "smtp-legacy.office365.com", "outlook.office365.com"];
+
+    /// Whether the host is Exchange Online's.
+    pub fn is_exchange_online(&self) -> bool {
+        Self::EXCHANGE_ONLINE.iter().any(|host| host.eq_ignore_ascii_case(&self.host))
+    }
+
     fn default_port() -> u16 {
         587
     }
@@ -235,7 +265,15 @@ impl Provider {
     /// The secret that it names, with the JSON pointer below `provider`; at most one at present.
     pub fn secret(&self) -> Option<(&SecretReference, &'static str)> {
         match self {
-            Provider::Smtp(smtp) => smtp.password.as_ref().map(|named| (&named.secret, "/smtp/password")),
+            Provider::Smtp(smtp) => match (&smtp.password, &smtp.oauth) {
+                (Some(named), _) => Some((&named.secret, "/smtp/password")),
+                (None, Some(oauth)) => match &oauth.credential {
+                    Credential::ClientSecret(named) => Some((&named.secret, "/smtp/oauth/credential/clientSecret")),
+                    Credential::Certificate(named) => Some((&named.secret, "/smtp/oauth/credential/certificate")),
+                    Credential::FederatedTokenFile(_) => None,
+                },
+                (None, None) => None,
+            },
             Provider::MicrosoftGraphDirect(direct) => match &direct.credential {
                 Credential::ClientSecret(named) => {
                     Some((&named.secret, "/microsoft-graph-direct/credential/clientSecret"))
@@ -253,7 +291,18 @@ impl Provider {
     pub fn destination(&self) -> Destination {
         match self {
             Provider::Smtp(smtp) => {
-                Destination::Smtp { host: smtp.host.to_ascii_lowercase(), port: smtp.port, encryption: smtp.encryption }
+                let (host, port, encryption) = (smtp.host.to_ascii_lowercase(), smtp.port, smtp.encryption);
+                match &smtp.oauth {
+                    None => Destination::Smtp { host, port, encryption },
+                    Some(oauth) => Destination::SmtpOauth {
+                        host,
+                        port,
+                        encryption,
+                        cloud: oauth.cloud.clone(),
+                        tenant: oauth.tenant.to_ascii_lowercase(),
+                        client: oauth.client.to_ascii_lowercase(),
+                    },
+                }
             }
             Provider::MicrosoftGraphDelegate(GraphDelegate { cloud, tenant, client, .. })
             | Provider::MicrosoftGraphDirect(GraphDirect { cloud, tenant, client, .. }) => {

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use super::{
-    AppliesTo, Client, Cloud, Code, Encryption, Function, Profile, ProfileName, Provider, Settings,
+    AppliesTo, Client, Cloud, Code, Delivery, Encryption, Function, Profile, ProfileName, Provider, Settings,
     code::Severity,
     provider::{Credential, GraphDelegate, GraphDirect, Smtp},
     resolution::{Cell, Resolver},
@@ -52,6 +52,7 @@ pub fn check(settings: &Settings, profiles: &BTreeMap<&ProfileName, &Profile>) -
     let resolver = Resolver::new(profiles.iter().map(|(name, profile)| (*name, *profile)));
     check_claims(&resolver, &mut violations);
     check_unserved(settings, &mut violations);
+    check_delivery(&settings.delivery, &mut violations);
     check_cells(settings, &resolver, &mut violations);
     violations.sort();
     violations
@@ -168,12 +169,34 @@ fn check_smtp(smtp: &Smtp, report: &mut impl FnMut(&str, Code, String, &str)) {
             "Use 587 with starttls, 465 with tls.",
         );
     }
+    if let Some(oauth) = &smtp.oauth {
+        let pointer = "/provider/smtp/oauth";
+        check_registration(pointer, &oauth.cloud, &oauth.tenant, &oauth.client, report);
+        check_token_file(pointer, &oauth.credential, report);
+        if smtp.password.is_some() || smtp.username.is_none() {
+            report(
+                pointer,
+                Code::LoginIncomplete,
+                "a login by token goes with a user name and without a password".to_owned(),
+                "Add `username`, the mailbox that sends, and remove `password`.",
+            );
+        }
+        if smtp.encryption == Encryption::None && !is_loopback(&smtp.host) {
+            report(
+                "/provider/smtp/encryption",
+                Code::PasswordInClear,
+                format!("the token would travel to `{}` in clear", smtp.host),
+                "Use `encryption: starttls` or `tls`; in clear is for loopback addresses only.",
+            );
+        }
+    }
     match (&smtp.username, &smtp.password) {
+        _ if smtp.oauth.is_some() => {}
         (Some(_), None) => report(
             "/provider/smtp/username",
             Code::LoginIncomplete,
             "a user name without a password".to_owned(),
-            "Add `password: { secret: NAME/KEY }`, or remove the user name.",
+            "Add `password: { secret: NAME/KEY }` (or `oauth`), or remove the user name.",
         ),
         (None, Some(_)) => report(
             "/provider/smtp/password",
@@ -222,7 +245,11 @@ pub fn check_reader(reader: &GraphDirect) -> Vec<Violation> {
 
 fn check_direct(pointer: &str, direct: &GraphDirect, report: &mut impl FnMut(&str, Code, String, &str)) {
     check_registration(pointer, &direct.cloud, &direct.tenant, &direct.client, report);
-    if let Credential::FederatedTokenFile(path) = &direct.credential
+    check_token_file(pointer, &direct.credential, report);
+}
+
+fn check_token_file(pointer: &str, credential: &Credential, report: &mut impl FnMut(&str, Code, String, &str)) {
+    if let Credential::FederatedTokenFile(path) = credential
         && (!path.starts_with('/') || path.contains("/../") || path.chars().any(char::is_control))
     {
         report(
@@ -330,6 +357,70 @@ fn check_claims(resolver: &Resolver<'_>, out: &mut Vec<Violation>) {
             message: format!("`{}` is claimed {whom} by profile `{}` too", conflict.function, conflict.first),
             remedy: "Remove the function from one of them, disable one, or give them different companies.".to_owned(),
         });
+    }
+}
+
+fn check_delivery(delivery: &Delivery, out: &mut Vec<Violation>) {
+    let mut report = |pointer: String, code: Code, message: &str, remedy: &str| {
+        out.push(Violation {
+            profile: None,
+            pointer: format!("/delivery{pointer}"),
+            code,
+            message: message.to_owned(),
+            remedy: remedy.to_owned(),
+        });
+    };
+    for (index, allowed) in delivery.recipients.allow.iter().enumerate() {
+        let ok = allowed.strip_prefix("*@").map_or_else(|| is_address(allowed), is_host);
+        if !ok {
+            report(
+                format!("/recipients/allow/{index}"),
+                Code::InvalidAddress,
+                "this is neither an address nor `*@domain`",
+                "Write it as test@example.com, or as *@example.com for a whole domain.",
+            );
+        }
+    }
+    if delivery.recipients.rewrite_to.as_ref().is_some_and(|address| !is_address(address)) {
+        report(
+            "/recipients/rewriteTo".to_owned(),
+            Code::InvalidAddress,
+            "this is not an e-mail address",
+            "Write it as test@example.com.",
+        );
+    }
+    if delivery.recipients.subject_tag.as_ref().is_some_and(|tag| tag.chars().any(char::is_control)) {
+        report(
+            "/recipients/subjectTag".to_owned(),
+            Code::InvalidValue,
+            "the subject's tag has control characters",
+            "Write a short word in brackets: \"[TEST]\".",
+        );
+    }
+    if delivery.retry.first > delivery.retry.longest {
+        report(
+            "/retry/first".to_owned(),
+            Code::InvalidValue,
+            "the first wait is longer than the longest",
+            "Make `first` shorter, or `longest` longer.",
+        );
+    }
+    for (index, webhook) in delivery.webhooks.iter().enumerate() {
+        let rest = webhook.url.strip_prefix("https://").or_else(|| {
+            let rest = webhook.url.strip_prefix("http://")?;
+            let host = rest.split(['/', '?']).next()?.rsplit_once(':').map_or(rest, |(host, _)| host);
+            is_loopback(host.split('/').next()?).then_some(rest)
+        });
+        let host = rest.and_then(|rest| rest.split(['/', '?', '#']).next()).unwrap_or_default();
+        let name = host.rsplit_once(':').map_or(host, |(name, _)| name);
+        if !is_host(name) || webhook.url.contains('@') || webhook.url.chars().any(|c| c.is_control() || c == ' ') {
+            report(
+                format!("/webhooks/{index}/url"),
+                Code::InvalidValue,
+                "this is not the address of a webhook",
+                "Write it as https://host/path; http:// is for this machine alone, and no name or password belongs in it.",
+            );
+        }
     }
 }
 

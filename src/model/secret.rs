@@ -21,6 +21,21 @@ pub enum Destination {
         /// How the connection is encrypted.
         encryption: Encryption,
     },
+    /// An application in a tenant, whose token logs in to a mail server.
+    SmtpOauth {
+        /// Host, in lower case.
+        host: String,
+        /// TCP port.
+        port: u16,
+        /// How the connection is encrypted.
+        encryption: Encryption,
+        /// The cloud.
+        cloud: Cloud,
+        /// Tenant id or domain, in lower case.
+        tenant: String,
+        /// Client id, in lower case.
+        client: String,
+    },
     /// An application in a tenant.
     MicrosoftGraph {
         /// The cloud.
@@ -42,6 +57,13 @@ impl fmt::Display for Destination {
                     Encryption::None => "in clear",
                 };
                 write!(f, "{host}:{port} ({encryption})")
+            }
+            Destination::SmtpOauth { host, port, cloud, tenant, client, .. } => {
+                write!(f, "client {client} in tenant {tenant}")?;
+                if *cloud != Cloud::Global {
+                    write!(f, " ({})", cloud.name())?;
+                }
+                write!(f, " for {host}:{port}")
             }
             Destination::MicrosoftGraph { cloud, tenant, client } => {
                 write!(f, "client {client} in tenant {tenant}")?;

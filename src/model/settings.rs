@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use super::{CompanyId, Function};
+use super::{CompanyId, Delivery, Function};
 
 /// Settings of an environment that the service holds.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
@@ -20,6 +20,13 @@ pub struct Settings {
     /// Limits that an apply must keep.
     #[serde(default)]
     pub policy: Policy,
+    /// How mail is delivered.
+    #[serde(default, skip_serializing_if = "is_usual")]
+    pub delivery: Delivery,
+}
+
+fn is_usual(delivery: &Delivery) -> bool {
+    *delivery == Delivery::default()
 }
 
 /// Cells that are meant to have no sender. Without companies: all of them; without functions: all of them.

@@ -49,6 +49,11 @@ impl ServiceIdentity {
         SecretString::from(text.as_str())
     }
 
+    /// What other keys of the service are derived from; wiped when it is dropped.
+    pub fn seed(&self) -> Zeroizing<Vec<u8>> {
+        Zeroizing::new(self.0.to_string().expose_secret().as_bytes().to_vec())
+    }
+
     /// The recipient that goes into `recipients.txt`.
     pub fn recipient(&self) -> String {
         self.0.to_public().to_string()

@@ -13,7 +13,7 @@ use subtle::ConstantTimeEq as _;
 
 use super::{Service, problem::Problem};
 use crate::{
-    api::{AuditOutcome, NewToken, Role, Token},
+    api::{AuditOutcome, NewToken, Role, Scope, Token},
     model::Code,
     store::{AuditEvent, StoredToken, token_hash},
 };
@@ -33,6 +33,7 @@ pub fn new_token(
         id,
         name: wanted.name.clone(),
         role: wanted.role,
+        scope: wanted.scope.clone(),
         created_at: now,
         expires_at: wanted.expires_at,
         revoked_at: None,
@@ -45,6 +46,7 @@ pub fn new_token(
 pub(super) struct Caller {
     pub(super) name: String,
     pub(super) role: Role,
+    pub(super) scope: Scope,
 }
 
 /// A caller whose role is at least `R`. Taken before the body is read, so nobody else's body is.
@@ -63,17 +65,32 @@ macro_rules! roles {
         }
     )* };
 }
-roles!(Viewer, Planner, Deployer, Admin);
+roles!(Sender, Viewer, Planner, Deployer, Admin);
 
 impl<R: Least> FromRequestParts<Arc<Service>> for As<R> {
     type Rejection = Problem;
 
     async fn from_request_parts(parts: &mut Parts, service: &Arc<Service>) -> Result<Self, Problem> {
         let caller = authenticate(parts, service).await?;
-        if caller.role >= R::ROLE {
+        if caller.role.includes(R::ROLE) {
             return Ok(As(caller, PhantomData));
         }
         Err(refuse(service, &caller, R::ROLE, &parts.method, parts.uri.path()).await)
+    }
+}
+
+/// A caller who may read about mail: a viewer or more, everything; a sender, its own.
+pub(super) struct Reader(pub(super) Caller);
+
+impl FromRequestParts<Arc<Service>> for Reader {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, service: &Arc<Service>) -> Result<Self, Problem> {
+        let caller = authenticate(parts, service).await?;
+        if caller.role == Role::Sender || caller.role.includes(Role::Viewer) {
+            return Ok(Self(caller));
+        }
+        Err(refuse(service, &caller, Role::Viewer, &parts.method, parts.uri.path()).await)
     }
 }
 
@@ -133,5 +150,5 @@ async fn authenticate(parts: &Parts, service: &Service) -> Result<Caller, Proble
     if token.expires_at.is_some_and(|end| end <= service.clock.now()) {
         return Err(refused("the token has expired"));
     }
-    Ok(Caller { name: token.name, role: token.role })
+    Ok(Caller { name: token.name, role: token.role, scope: token.scope })
 }

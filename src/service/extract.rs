@@ -49,7 +49,8 @@ impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for Body<T> {
     }
 }
 
-fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Problem> {
+/// A JSON document.
+pub(super) fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Problem> {
     // Keeping track of the path costs half as much again, so it is done only where there is something to tell.
     if let Ok(value) = serde_json::from_slice(bytes) {
         return Ok(value);
@@ -85,8 +86,18 @@ impl<T: DeserializeOwned, S: Send + Sync> FromRequestParts<S> for Parameters<T> 
     async fn from_request_parts(parts: &mut Parts, _state: &S) -> Result<Self, Problem> {
         Query::<T>::try_from_uri(&parts.uri)
             .map(|Query(parameters)| Parameters(parameters))
-            .map_err(|_| Problem::malformed("a parameter of the address is missing, unknown or of the wrong type"))
+            .map_err(|_| bad_parameter())
     }
+}
+
+/// The query of an address that was taken apart already.
+pub(super) fn query<T: DeserializeOwned>(text: &str) -> Result<T, Problem> {
+    let uri: axum::http::Uri = format!("/?{text}").parse().map_err(|_| bad_parameter())?;
+    Query::<T>::try_from_uri(&uri).map(|Query(parameters)| parameters).map_err(|_| bad_parameter())
+}
+
+fn bad_parameter() -> Problem {
+    Problem::malformed("a parameter of the address is missing, unknown or of the wrong type")
 }
 
 /// The variable part of an address's path.

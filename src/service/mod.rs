@@ -4,6 +4,7 @@
 //! * `access` knows tokens and roles
 //! * `routes` has one file a topic; a handler authenticates, asks [`Service`], and answers
 //! * `changes` decides whether a change is taken; it is the only place that commits
+//! * `mail` takes what is submitted, and says why not
 //! * `verification` runs the verifier for callers who have no key, and decides whose secrets it may use
 //! * `problem` is every answer that is not a success
 //!
@@ -13,17 +14,20 @@
 mod access;
 mod changes;
 mod extract;
+mod mail;
 mod problem;
 mod routes;
 mod server;
 mod verification;
 
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::Arc;
 
 use jiff::Timestamp;
+use tokio::sync::Semaphore;
 
 use crate::{
     clock::Clock,
+    delivery::{Delivery, Outgoing, Setup},
     model::State,
     secrets::ServiceIdentity,
     store::{Store, StoreError},
@@ -32,7 +36,6 @@ use crate::{
 pub use access::new_token;
 pub use routes::openapi;
 pub use server::{ServeError, Server, Tls};
-pub use verification::Outgoing;
 
 /// The service: everything that a request needs.
 pub struct Service {
@@ -42,7 +45,12 @@ pub struct Service {
     outgoing: Outgoing,
     clock: Clock,
     started_at: Timestamp,
-    state: RwLock<Arc<State>>,
+    state: tokio::sync::watch::Sender<Arc<State>>,
+    delivery: Delivery,
+    /// True once the service stops: what would go on for ever ends then.
+    stopping: tokio::sync::watch::Sender<bool>,
+    /// Room for submissions that are being read, in KiB.
+    room: Arc<Semaphore>,
     /// Held while a change is checked and committed, so that two changes are not checked against one state.
     changing: tokio::sync::Mutex<()>,
     metrics: metrics_exporter_prometheus::PrometheusHandle,
@@ -58,26 +66,43 @@ impl Service {
         clock: Clock,
         metrics: metrics_exporter_prometheus::PrometheusHandle,
     ) -> Result<Arc<Self>, StoreError> {
-        let state = store.state().await?;
+        let state = tokio::sync::watch::Sender::new(Arc::new(store.state().await?));
+        let identity = Arc::new(identity);
+        let delivery = Delivery::start(Setup {
+            store: Arc::clone(&store),
+            identity: Arc::clone(&identity),
+            outgoing: outgoing.clone(),
+            clock: clock.clone(),
+            state: state.subscribe(),
+        })
+        .await?;
         Ok(Arc::new(Self {
-            identity: Arc::new(identity),
+            identity,
+            delivery,
+            stopping: tokio::sync::watch::Sender::new(false),
+            room: Arc::new(Semaphore::new(mail::ROOM)),
             demo,
             outgoing,
             started_at: clock.now(),
             clock,
-            state: RwLock::new(Arc::new(state)),
+            state,
             changing: tokio::sync::Mutex::new(()),
             store,
             metrics,
         }))
     }
 
+    /// The outbox at work.
+    pub fn delivery(&self) -> &Delivery {
+        &self.delivery
+    }
+
     /// The present state.
     fn state(&self) -> Arc<State> {
-        Arc::clone(&self.state.read().unwrap_or_else(PoisonError::into_inner))
+        Arc::clone(&self.state.borrow())
     }
 
     fn set_state(&self, state: Arc<State>) {
-        *self.state.write().unwrap_or_else(PoisonError::into_inner) = state;
+        self.state.send_replace(state);
     }
 }

@@ -77,6 +77,7 @@ pub struct Server {
     address: SocketAddr,
     tls: Option<RustlsConfig>,
     router: Router,
+    service: Arc<Service>,
 }
 
 impl Server {
@@ -94,7 +95,7 @@ impl Server {
                 Some(RustlsConfig::from_pem_file(certificate, key).await.map_err(ServeError::Tls)?)
             }
         };
-        Ok(Self { listener, address, tls, router: envelope(routes::router(service)) })
+        Ok(Self { listener, address, tls, router: envelope(routes::router(Arc::clone(&service))), service })
     }
 
     /// Where it listens; with port 0 asked for, the port that it got.
@@ -107,9 +108,11 @@ impl Server {
     pub async fn run(self, stop: impl Future<Output = ()> + Send + 'static) -> Result<(), ServeError> {
         let handle: Handle<SocketAddr> = Handle::new();
         let stopper = handle.clone();
+        let (owner, ended) = (Arc::clone(&self.service), Arc::clone(&self.service));
         tokio::spawn(async move {
             stop.await;
             tracing::info!("stopping");
+            owner.stopping.send_replace(true);
             stopper.graceful_shutdown(Some(STOP_DEADLINE));
         });
         let service = self.router.into_make_service();
@@ -133,7 +136,7 @@ impl Server {
                 server.serve(service).await
             }};
         }
-        let ended = match self.tls {
+        let result = match self.tls {
             Some(tls) => match axum_server::from_tcp_rustls(self.listener, tls) {
                 Ok(server) => bounded!(server),
                 Err(error) => Err(error),
@@ -143,7 +146,9 @@ impl Server {
                 Err(error) => Err(error),
             },
         };
-        ended.map_err(ServeError::Stopped)
+        // What is being sent is brought to its end; what waits, waits.
+        ended.delivery.stop(STOP_DEADLINE).await;
+        result.map_err(ServeError::Stopped)
     }
 }
 
@@ -153,7 +158,8 @@ fn envelope(router: Router) -> Router {
     let compressed = SizeAbove::new(1024)
         .and(NotForContentType::new("text/plain"))
         // Compression would hold lines back.
-        .and(NotForContentType::const_new("application/x-ndjson"));
+        .and(NotForContentType::const_new("application/x-ndjson"))
+        .and(NotForContentType::SSE);
     router
         .layer(DefaultBodyLimit::max(BODY_LIMIT))
         .layer(CatchPanicLayer::custom(|_: Box<dyn std::any::Any + Send>| {

@@ -6,8 +6,6 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    net::SocketAddr,
-    path::PathBuf,
     sync::Arc,
     time::Duration,
 };
@@ -29,19 +27,6 @@ use crate::{
     verify::{Opened, Options, ReaderApplication, Subject, Verified, Verifier},
 };
 
-/// How the service reaches the world.
-#[derive(Clone, Debug)]
-pub struct Outgoing {
-    /// Certificate authorities (PEM) that are trusted beside the platform's.
-    pub authorities: Option<Vec<u8>>,
-    /// The files that may be read as federated tokens.
-    pub federated_token_files: Vec<PathBuf>,
-    /// Whom to ask for DNS records; none means the system's resolver.
-    pub dns_server: Option<SocketAddr>,
-    /// How long one step with a mail server may take.
-    pub smtp_timeout: Duration,
-}
-
 impl Service {
     /// Checks profiles, and hands over each line as it comes. What came of each is kept as its last result.
     pub(super) async fn verify(
@@ -61,7 +46,7 @@ impl Service {
             )
             .remedy("Correct the service's address."));
         }
-        let may_apply = caller.role >= Role::Deployer;
+        let may_apply = caller.role.includes(Role::Deployer);
         if request.probe && !may_apply {
             return Err(Problem::new(
                 StatusCode::FORBIDDEN,

@@ -5,7 +5,9 @@
 //! it is handed. What it does guarantee is that a [`Commit`] is taken as a whole or not at all, that it is taken
 //! only on the generation that it was computed from, that a changeset is taken once, and that the audit log is a
 //! chain without gaps. `tests/store_conformance.rs` holds every store to that.
+//! What delivery needs besides is in [`outbox`].
 
+pub mod outbox;
 mod sqlite;
 
 use std::{
@@ -124,6 +126,9 @@ pub enum StoreError {
     /// It holds something that this program did not write.
     #[error("the store holds something that makes no sense: {0}")]
     Corrupt(String),
+    /// The disk failed, and nobody knows what it has.
+    #[error("the disk failed while something was written; start the service again once it is sound")]
+    Broken,
     /// The database failed.
     #[error("the database failed: {0}")]
     Database(String),
@@ -131,7 +136,7 @@ pub enum StoreError {
 
 /// What the service needs of a store.
 #[async_trait]
-pub trait Store: Send + Sync {
+pub trait Store: outbox::Outbox {
     /// The environment that it belongs to.
     fn environment(&self) -> &EnvironmentName;
 

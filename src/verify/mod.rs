@@ -38,7 +38,7 @@ pub use catalogue::Id;
 pub use finding::{Finding, Level, Report, Severity, Verdict, Verified};
 use jiff::Timestamp;
 use secrecy::SecretString;
-pub use secret::Opened;
+pub use secret::{Opened, federated_token};
 use serde_json::Value;
 use tokio::sync::{OnceCell, Semaphore, mpsc};
 

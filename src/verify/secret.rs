@@ -41,7 +41,7 @@ pub(super) fn refused(why: &str) -> Finding {
 
 /// Reads a federated token from a file that was allowed. What is not a JWT is not sent anywhere: a profile names the
 /// path, and must not be able to name any other file.
-pub(super) fn federated_token(path: &str, allowed: &[PathBuf]) -> Result<SecretString, String> {
+pub fn federated_token(path: &str, allowed: &[PathBuf]) -> Result<SecretString, String> {
     use std::io::Read as _;
     if !allowed.iter().any(|allowed| allowed.as_os_str() == path) {
         return Err("this file was not allowed to be read as a federated token".to_owned());

@@ -2,30 +2,32 @@
 //! login, sender. Each step has a deadline of its own, so a silent server costs seconds. Nothing is sent, unless a
 //! probe was asked for.
 
-use std::{error::Error as _, fmt::Display, net::SocketAddr, time::Duration};
+use std::{net::SocketAddr, time::Duration};
 
 use jiff::Timestamp;
 use lettre::transport::smtp::{
     authentication::{Credentials, Mechanism},
-    client::{AsyncSmtpConnection, Certificate, TlsParameters, TlsParametersBuilder},
+    client::{AsyncSmtpConnection, TlsParameters},
     extension::ClientId,
     response::Response,
 };
 use rustls::{AlertDescription, CertificateError, Error as TlsError};
-use secrecy::ExposeSecret as _;
+use secrecy::{ExposeSecret as _, SecretString};
 use tokio::{net::TcpStream, time::timeout};
 
-use super::{Finding, Id, Level, Opened, Subject, Verifier, secret};
-use crate::model::{Encryption, provider::Smtp};
+use super::{Finding, Id, Level, Opened, Subject, Verifier, graph::Applicant, secret};
+use crate::{
+    microsoft::Endpoints,
+    model::{
+        Encryption,
+        provider::{Oauth, Smtp},
+    },
+    smtp::{hello_name, said, tls, tls_error},
+};
 
 const BASE: &str = "/provider/smtp";
 const HOST: &str = "/provider/smtp/host";
 const LOGIN: &str = "/provider/smtp/password";
-
-/// Hosts of Exchange Online that take mail from clients with a password, and until when.
-///
-/// Source: Exchange Team, "Updated Exchange Online SMTP AUTH Basic Authentication Deprecation Timeline", 2026-01-27.
-const EXCHANGE_ONLINE: [&str; 3] = ["smtp.office365.com", "smtp-legacy.office365.com", "outlook.office365.com"];
 
 /// Below this a mail server is narrow for documents, in bytes.
 const SMALL: u64 = 10_000_000;
@@ -36,7 +38,7 @@ type Step<T> = Result<T, Box<Finding>>;
 /// Every check of one server.
 pub(super) async fn check(verifier: &Verifier, subject: &Subject, smtp: &Smtp) -> (Vec<Finding>, Level) {
     let mut findings = Vec::new();
-    if EXCHANGE_ONLINE.contains(&smtp.host.to_ascii_lowercase().as_str()) && smtp.password.is_some() {
+    if smtp.is_exchange_online() && smtp.password.is_some() {
         findings.push(basic_auth());
     }
     let mut visit = Visit { verifier, smtp, subject, findings, reached: Level::Anonymous };
@@ -223,18 +225,11 @@ impl Visit<'_> {
         }
     }
 
-    /// `blind` accepts every certificate: only to look at one that was refused, never to send anything.
     fn tls(&self, blind: bool) -> Step<TlsParameters> {
-        let bad = |error: &dyn Display| {
+        let authorities = self.verifier.options.http.authorities.as_deref();
+        tls(&self.smtp.host, authorities, blind).map_err(|error| {
             Box::new(Finding::unknown(Id::SmtpTls, BASE, "TLS could not be set up here").seen(error.to_string()))
-        };
-        let host = self.smtp.host.trim_matches(['[', ']']).to_owned();
-        let mut builder: TlsParametersBuilder = TlsParameters::builder(host).dangerous_accept_invalid_certs(blind);
-        if let Some(pem) = &self.verifier.options.http.authorities {
-            let authorities = Certificate::from_pem(pem).map_err(|error| bad(&error))?;
-            builder = builder.add_root_certificate(authorities);
-        }
-        builder.build().map_err(|error| bad(&error))
+        })
     }
 
     fn tls_failed(&self, error: StepError) -> Box<Finding> {
@@ -380,10 +375,14 @@ impl Visit<'_> {
 
     async fn login(&mut self, connection: &mut AsyncSmtpConnection, offers: &Offers) -> Step<()> {
         let Some(username) = &self.smtp.username else { return Ok(()) };
-        let mechanisms: Vec<Mechanism> = [("PLAIN", Mechanism::Plain), ("LOGIN", Mechanism::Login)]
-            .into_iter()
+        let known: &[(&str, Mechanism)] = match &self.smtp.oauth {
+            None => &[("PLAIN", Mechanism::Plain), ("LOGIN", Mechanism::Login)],
+            Some(_) => &[("XOAUTH2", Mechanism::Xoauth2)],
+        };
+        let mechanisms: Vec<Mechanism> = known
+            .iter()
             .filter(|(name, _)| offers.mechanisms.iter().any(|offered| offered == name))
-            .map(|(_, mechanism)| mechanism)
+            .map(|(_, mechanism)| *mechanism)
             .collect();
         if mechanisms.is_empty() {
             let seen = if offers.mechanisms.is_empty() {
@@ -392,17 +391,29 @@ impl Visit<'_> {
                 format!("AUTH {}", offers.mechanisms.join(" "))
             };
             return Err(Box::new(
-                Finding::fail(Id::SmtpAuth, LOGIN, "the server offers no login that a password fits")
+                Finding::fail(
+                    Id::SmtpAuth,
+                    LOGIN,
+                    match self.smtp.oauth {
+                        None => "the server offers no login that a password fits",
+                        Some(_) => "the server offers no login that a token fits",
+                    },
+                )
                     .seen(seen)
-                    .expected("AUTH PLAIN or LOGIN")
+                    .expected(if self.smtp.oauth.is_none() { "AUTH PLAIN or LOGIN" } else { "AUTH XOAUTH2" })
                     .remedy(["Logins are often offered on 587 and 465 alone, and only once encrypted: check `port` and `encryption`. Without a login, remove `username` and `password`."]),
             ));
         }
         self.pass(Id::SmtpAuth, LOGIN, format!("the server offers AUTH {}", offers.mechanisms.join(" ")));
-        let password = match &self.subject.secret {
-            Opened::Value(password) => password,
-            Opened::None => return Ok(()),
-            Opened::Unavailable(why) => {
+        let token;
+        let password = match (&self.smtp.oauth, &self.subject.secret) {
+            (Some(oauth), secret) => {
+                token = self.token(oauth, secret).await?;
+                &token
+            }
+            (None, Opened::Value(password)) => password,
+            (None, Opened::None) => return Ok(()),
+            (None, Opened::Unavailable(why)) => {
                 self.findings.push(secret::unavailable(why, LOGIN));
                 return Ok(());
             }
@@ -422,7 +433,12 @@ impl Visit<'_> {
                 self.reached = Level::Credential;
                 let seen = said(&error).replace(password.expose_secret(), "…");
                 let switched_off = seen.contains("5.7.139") || seen.contains("5.7.30");
-                let remedy = if switched_off {
+                let remedy = if self.smtp.oauth.is_some() {
+                    vec![
+                        "The application needs SMTP.SendAsApp (Office 365 Exchange Online) with consent, or the role in Exchange alone.".to_owned(),
+                        "In PowerShell (Connect-ExchangeOnline first): New-ServicePrincipal, then Add-MailboxPermission for the mailbox that sends.".to_owned(),
+                    ]
+                } else if switched_off {
                     vec![
                         "SMTP AUTH is switched off for the tenant or the mailbox: Set-CASMailbox MAILBOX -SmtpClientAuthenticationDisabled $false".to_owned(),
                         "Or move to the provider `microsoft-graph-direct`.".to_owned(),
@@ -445,6 +461,30 @@ impl Visit<'_> {
                 Err(Box::new(finding.seen(seen).expected("235").remedy(remedy)))
             }
         }
+    }
+
+    /// The token that logs in.
+    async fn token(&mut self, oauth: &Oauth, secret: &Opened) -> Step<SecretString> {
+        let endpoints = Endpoints::of(&oauth.cloud).map_err(|error| {
+            Box::new(Finding::fail(Id::CloudHosts, "/provider/smtp/oauth/cloud", error.to_string()))
+        })?;
+        let again = format!("mailwright verify {} {}", self.verifier.environment(), self.subject.name);
+        let applicant = Applicant {
+            tenant: &oauth.tenant,
+            client: &oauth.client,
+            credential: &oauth.credential,
+            secret,
+            pointer: "/provider/smtp/oauth",
+            again: &again,
+        };
+        let token = applicant
+            .token(self.verifier, &endpoints, endpoints.exchange_scope())
+            .await
+            .map_err(|finding| Box::new(Finding { level: Level::Credential, ..finding }))?;
+        let mut accepted = Finding::pass(Id::SignIn, "/provider/smtp/oauth", "the application can sign in");
+        accepted.level = Level::Credential;
+        self.findings.push(accepted);
+        Ok(token)
     }
 
     async fn sender(&mut self, connection: &mut AsyncSmtpConnection) -> Step<()> {
@@ -535,38 +575,4 @@ impl Offers {
         offers.mechanisms.dedup();
         offers
     }
-}
-
-/// What TLS ended with, from the bottom of an error.
-fn tls_error(error: &lettre::transport::smtp::Error) -> Option<TlsError> {
-    let mut next = error.source();
-    while let Some(cause) = next {
-        if let Some(found) = cause.downcast_ref::<TlsError>() {
-            return Some(found.clone());
-        }
-        if let Some(io) = cause.downcast_ref::<std::io::Error>()
-            && let Some(found) = io.get_ref().and_then(|inner| inner.downcast_ref::<TlsError>())
-        {
-            return Some(found.clone());
-        }
-        next = cause.source();
-    }
-    None
-}
-
-/// What the server said, or what the connection ended with: on one line, cut.
-fn said(error: &lettre::transport::smtp::Error) -> String {
-    let mut text = error.source().map_or_else(|| error.to_string(), ToString::to_string);
-    if let Some(status) = error.status() {
-        text = format!("{status} {text}");
-    }
-    text.chars().filter(|c| !c.is_control()).take(200).collect()
-}
-
-/// The name that this machine greets with.
-fn hello_name() -> String {
-    let name = std::fs::read_to_string("/etc/hostname").unwrap_or_default();
-    let name = name.trim();
-    let good = !name.is_empty() && name.bytes().all(|b| b.is_ascii_alphanumeric() || b"-.".contains(&b));
-    if good { name.to_owned() } else { "localhost".to_owned() }
 }

@@ -126,6 +126,7 @@ pub(crate) fn any_stored() -> impl Strategy<Value = StoredProfile> {
     (".{0,20}", any::<bool>(), provider, functions, applies_to, "[a-c]", prop::option::of("[a-z]{1,8}")).prop_map(
         |(description, enabled, provider, functions, applies_to, value, from)| {
             let profile = Profile {
+                limits: mailwright::model::Limits::default(),
                 description,
                 enabled,
                 provider: serde_json::from_value(provider).unwrap(),

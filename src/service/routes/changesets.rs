@@ -48,7 +48,7 @@ pub(super) async fn apply(
     Parameters(how): Parameters<How>,
     Body(changeset): Body<Changeset>,
 ) -> Result<Response, Problem> {
-    if !how.dry_run && caller.role < Role::Deployer {
+    if !how.dry_run && !caller.role.includes(Role::Deployer) {
         return Err(access::refuse(&service, &caller, Role::Deployer, &Method::POST, "/v1/changesets").await);
     }
     let result = service.take_changeset(&caller, changeset, how.dry_run).await?;

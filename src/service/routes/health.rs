@@ -17,10 +17,20 @@ pub(super) async fn alive() -> &'static str {
 }
 
 /// Whether something can be written durably now
+///
+/// That is what being ready means: mail is taken. Whether it leaves is another thing, and the answer says how many
+/// profiles cannot send until somebody mends them.
 #[utoipa::path(get, path = "/readyz", tag = "health", security(()), responses((status = 200, description = "It can.", content_type = "text/plain", body = String), AnyProblem))]
-pub(super) async fn ready(State(service): State<Arc<Service>>) -> Result<&'static str, Problem> {
+pub(super) async fn ready(State(service): State<Arc<Service>>) -> Result<String, Problem> {
     service.store.probe().await?;
-    Ok("ready\n")
+    let trouble = service.delivery().trouble();
+    if !trouble.records {
+        return Err(crate::store::StoreError::Database("delivery waits for the store".to_owned()).into());
+    }
+    Ok(match (trouble.parked.len(), trouble.down.len()) {
+        (0, 0) => "ready\n".to_owned(),
+        (parked, down) => format!("ready\nparked profiles: {parked}\nprofiles whose server does not answer: {down}\n"),
+    })
 }
 
 /// Metrics, as Prometheus reads them
@@ -31,6 +41,9 @@ pub(super) async fn metrics(_: As<Viewer>, State(service): State<Arc<Service>>) 
     {
         metrics::gauge!("mailwright_generation").set(state.generation as f64);
         metrics::gauge!("mailwright_profiles").set(state.live().count() as f64);
+        let trouble = service.delivery().trouble();
+        metrics::gauge!("mailwright_profiles_parked").set(trouble.parked.len() as f64);
+        metrics::gauge!("mailwright_profiles_down").set(trouble.down.len() as f64);
         metrics::gauge!("mailwright_drifted_objects").set(crate::reconcile::drift(&state).len() as f64);
     }
     service.metrics.render()

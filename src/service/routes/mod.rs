@@ -4,6 +4,8 @@ mod audit;
 mod changesets;
 mod generations;
 mod health;
+mod messages;
+mod outbox;
 mod profiles;
 mod resolve;
 mod state;
@@ -20,7 +22,10 @@ use utoipa::{
 use utoipa_axum::{router::OpenApiRouter, routes};
 
 use super::{Service, problem::Problem};
-use crate::{api::ProblemDetails, model::Code};
+use crate::{
+    api::{ProblemDetails, messages::Action},
+    model::Code,
+};
 
 #[derive(OpenApi)]
 #[openapi(
@@ -29,7 +34,7 @@ use crate::{api::ProblemDetails, model::Code};
         description = "The e-mail service of an ERP: profiles as code, applied in one transaction. Errors are RFC 9457 problem details.",
         license(name = "MIT OR Apache-2.0", identifier = "MIT OR Apache-2.0"),
     ),
-    components(schemas(ProblemDetails)),
+    components(schemas(ProblemDetails, Action)),
     modifiers(&Bearer),
     security(("bearer" = [])),
 )]
@@ -65,6 +70,14 @@ fn described() -> OpenApiRouter<Arc<Service>> {
         .routes(routes!(audit::list))
         .routes(routes!(verify::run, verify::last))
         .routes(routes!(verify::one))
+        .routes(routes!(messages::submit, messages::search))
+        .routes(routes!(messages::one))
+        .routes(routes!(messages::content))
+        .routes(routes!(messages::act))
+        .routes(routes!(outbox::status))
+        .routes(routes!(outbox::holds, outbox::hold))
+        .routes(routes!(outbox::release))
+        .routes(routes!(outbox::events))
 }
 
 /// The `OpenAPI` document of the service, as `/openapi.json` serves it.

@@ -45,6 +45,9 @@ pub(super) async fn create(
             "a token's name has 1 to 80 characters, no control characters, and no space at its ends",
         ));
     }
+    if wanted.role != Role::Sender && !wanted.scope.is_everything() {
+        return Err(Problem::malformed("only a `sender` is limited to companies and functions"));
+    }
     let now = service.clock.now();
     if wanted.expires_at.is_some_and(|end| end <= now) {
         return Err(Problem::malformed("`expiresAt` lies in the past"));
@@ -56,7 +59,7 @@ pub(super) async fn create(
         actor: caller.name,
         action: "token.create",
         outcome: AuditOutcome::Accepted,
-        detail: json!({ "id": stored.token.id, "name": stored.token.name, "role": stored.token.role, "expiresAt": stored.token.expires_at }),
+        detail: json!({ "id": stored.token.id, "name": stored.token.name, "role": stored.token.role, "scope": stored.token.scope, "expiresAt": stored.token.expires_at }),
     };
     let token = stored.token.clone();
     service.store.create_token(stored, event).await?;

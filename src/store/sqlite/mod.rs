@@ -1,9 +1,11 @@
 //! `SQLite`: one writer, a few readers, write-ahead log, `synchronous=FULL`, so that what was answered is on disk.
 
 mod migrate;
+mod outbox;
+mod writer;
 
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    collections::{BTreeMap, BTreeSet, HashSet},
     path::Path,
     sync::{
         Arc, Mutex,
@@ -14,7 +16,7 @@ use std::{
 use async_trait::async_trait;
 use jiff::Timestamp;
 use rayon::prelude::*;
-use rusqlite::{Connection, OpenFlags, OptionalExtension as _, Transaction, TransactionBehavior, params};
+use rusqlite::{Connection, OpenFlags, OptionalExtension as _, TransactionBehavior, params};
 use serde::{Serialize, de::DeserializeOwned};
 use serde_json::value::RawValue;
 
@@ -35,9 +37,11 @@ const READERS: usize = 4;
 #[derive(Clone)]
 pub struct SqliteStore {
     environment: EnvironmentName,
-    writer: Arc<Mutex<Connection>>,
+    writer: writer::Writer,
     readers: Arc<[Mutex<Connection>]>,
     next_reader: Arc<AtomicUsize>,
+    /// Messages that somebody works on. One process has the store, so this need not be on disk.
+    claimed: Arc<Mutex<HashSet<i64>>>,
 }
 
 impl SqliteStore {
@@ -51,7 +55,8 @@ impl SqliteStore {
             (0..READERS).map(|_| connect(path, true).map(Mutex::new)).collect::<Result<_, _>>()?;
         Ok(Self {
             environment: environment.clone(),
-            writer: Arc::new(Mutex::new(writer)),
+            writer: writer::Writer::start(writer)?,
+            claimed: Arc::default(),
             readers: readers.into(),
             next_reader: Arc::new(AtomicUsize::new(0)),
         })
@@ -63,36 +68,26 @@ impl SqliteStore {
         migrate::migrate(&mut connect(path, false)?, version)
     }
 
+    /// Writes something large, in a transaction of its own.
     async fn write<T: Send + 'static>(
         &self,
-        work: impl FnOnce(&Transaction<'_>) -> Result<T, CommitError> + Send + 'static,
+        work: impl FnOnce(&Connection) -> Result<T, CommitError> + Send + 'static,
     ) -> Result<T, CommitError> {
-        let writer = Arc::clone(&self.writer);
-        blocking(move || {
-            let mut connection = writer.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-            let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate).map_err(failed)?;
-            let result = work(&transaction)?;
-            transaction.commit().map_err(failed)?;
-            Ok(result)
-        })
-        .await
+        self.writer.alone(work).await
     }
 
+    /// Writes something small, in a transaction that it may share.
     async fn write_plainly<T: Send + 'static>(
         &self,
-        work: impl FnOnce(&Transaction<'_>) -> Result<T, StoreError> + Send + 'static,
+        work: impl FnOnce(&Connection) -> Result<T, StoreError> + Send + 'static,
     ) -> Result<T, StoreError> {
-        match self.write(move |transaction| work(transaction).map_err(CommitError::from)).await {
-            Ok(result) => Ok(result),
-            Err(CommitError::Store(error)) => Err(error),
-            Err(other) => Err(StoreError::Corrupt(other.to_string())),
-        }
+        self.writer.together(work).await
     }
 
     /// Reads from one consistent snapshot.
     async fn read<T: Send + 'static>(
         &self,
-        work: impl FnOnce(&Transaction<'_>) -> Result<T, StoreError> + Send + 'static,
+        work: impl FnOnce(&Connection) -> Result<T, StoreError> + Send + 'static,
     ) -> Result<T, StoreError> {
         let readers = Arc::clone(&self.readers);
         let at = self.next_reader.fetch_add(1, Ordering::Relaxed) % readers.len();
@@ -159,7 +154,7 @@ fn document<T: DeserializeOwned>(text: &str) -> Result<T, StoreError> {
         .map_err(|error| StoreError::Corrupt(format!("a document at line {}, column {}", error.line(), error.column())))
 }
 
-fn value<T: DeserializeOwned>(transaction: &Transaction<'_>, key: &str) -> Result<Option<T>, StoreError> {
+fn value<T: DeserializeOwned>(transaction: &Connection, key: &str) -> Result<Option<T>, StoreError> {
     let found: Option<String> = transaction
         .prepare_cached("SELECT value FROM store WHERE key = ?1")
         .and_then(|mut statement| statement.query_row([key], |row| row.get(0)).optional())
@@ -167,7 +162,7 @@ fn value<T: DeserializeOwned>(transaction: &Transaction<'_>, key: &str) -> Resul
     found.map(|text| document(&text)).transpose()
 }
 
-fn set_value(transaction: &Transaction<'_>, key: &str, value: &impl Serialize) -> Result<(), StoreError> {
+fn set_value(transaction: &Connection, key: &str, value: &impl Serialize) -> Result<(), StoreError> {
     let value = text(value)?;
     transaction
         .prepare_cached(
@@ -183,7 +178,7 @@ fn number(value: u64) -> i64 {
     i64::try_from(value).unwrap_or(i64::MAX)
 }
 
-fn newest(transaction: &Transaction<'_>) -> Result<u64, StoreError> {
+fn newest(transaction: &Connection) -> Result<u64, StoreError> {
     transaction
         .prepare_cached("SELECT coalesce(max(number), 0) FROM generation")
         .and_then(|mut statement| statement.query_row([], |row| row.get::<_, i64>(0)))
@@ -407,7 +402,7 @@ fn profile_name(text: &str) -> Result<ProfileName, StoreError> {
     text.parse().map_err(|_| StoreError::Corrupt("a profile's name".to_owned()))
 }
 
-fn read_state(transaction: &Transaction<'_>, environment: EnvironmentName) -> Result<State, StoreError> {
+fn read_state(transaction: &Connection, environment: EnvironmentName) -> Result<State, StoreError> {
     let generation = newest(transaction)?;
     let settings: Option<Settings> = value(transaction, "settings")?;
     let mut profiles: BTreeMap<ProfileName, ProfileState> = BTreeMap::new();
@@ -438,7 +433,7 @@ fn read_state(transaction: &Transaction<'_>, environment: EnvironmentName) -> Re
     Ok(state)
 }
 
-fn secret(transaction: &Transaction<'_>, digest: &Digest) -> Result<Option<SecretRecord>, StoreError> {
+fn secret(transaction: &Connection, digest: &Digest) -> Result<Option<SecretRecord>, StoreError> {
     let found: Option<String> = transaction
         .prepare_cached("SELECT record FROM secret WHERE digest = ?1")
         .and_then(|mut statement| statement.query_row([digest.as_str()], |row| row.get(0)).optional())
@@ -446,7 +441,7 @@ fn secret(transaction: &Transaction<'_>, digest: &Digest) -> Result<Option<Secre
     found.map(|text| document(&text)).transpose()
 }
 
-fn find_changeset(transaction: &Transaction<'_>, id: uuid::Uuid) -> Result<Option<(Digest, Generation)>, StoreError> {
+fn find_changeset(transaction: &Connection, id: uuid::Uuid) -> Result<Option<(Digest, Generation)>, StoreError> {
     let found: Option<(String, String)> = transaction
         .prepare_cached("SELECT changeset_digest, document FROM generation WHERE changeset = ?1")
         .and_then(|mut statement| {
@@ -458,7 +453,7 @@ fn find_changeset(transaction: &Transaction<'_>, id: uuid::Uuid) -> Result<Optio
 }
 
 /// The whole commit, inside a transaction that its caller ends.
-fn take(transaction: &Transaction<'_>, commit: &Commit) -> Result<(), CommitError> {
+fn take(transaction: &Connection, commit: &Commit) -> Result<(), CommitError> {
     if let Some(id) = commit.generation.changeset
         && let Some((digest, generation)) = find_changeset(transaction, id)?
     {
@@ -513,7 +508,7 @@ fn raw(document: &impl Serialize) -> Result<Box<RawValue>, StoreError> {
     serde_json::value::to_raw_value(document).map_err(|error| StoreError::Corrupt(error.to_string()))
 }
 
-fn write_profiles(transaction: &Transaction<'_>, generation: i64, commit: &Commit) -> Result<(), StoreError> {
+fn write_profiles(transaction: &Connection, generation: i64, commit: &Commit) -> Result<(), StoreError> {
     let rows: Vec<Result<Row<'_>, StoreError>> = commit
         .touched
         .par_iter()
@@ -546,7 +541,7 @@ fn write_profiles(transaction: &Transaction<'_>, generation: i64, commit: &Commi
 }
 
 /// Adds an entry to the chain.
-fn append(transaction: &Transaction<'_>, event: &AuditEvent) -> Result<AuditEntry, StoreError> {
+fn append(transaction: &Connection, event: &AuditEvent) -> Result<AuditEntry, StoreError> {
     let last: Option<String> = transaction
         .prepare_cached("SELECT entry FROM audit ORDER BY sequence DESC LIMIT 1")
         .and_then(|mut statement| statement.query_row([], |row| row.get(0)).optional())

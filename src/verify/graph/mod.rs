@@ -185,37 +185,66 @@ fn proof(
     Ok((kind, Some(Proof::Secret(secret.clone()))))
 }
 
-/// Signs in as the environment's own application for reading the directory. What is wrong with it is said in the words
-/// of a profile's credential, and points at the environment's file. It weighs as a warning: the mail leaves without it.
+/// An application that signs in for something else than a profile of Graph.
+pub(super) struct Applicant<'a> {
+    pub(super) tenant: &'a str,
+    pub(super) client: &'a str,
+    pub(super) credential: &'a Credential,
+    pub(super) secret: &'a Opened,
+    /// Where in the files it stands.
+    pub(super) pointer: &'a str,
+    /// The command that verifies again.
+    pub(super) again: &'a str,
+}
+
+impl Applicant<'_> {
+    /// A token for a scope. What is wrong is said in the words of a profile's credential.
+    pub(super) async fn token(
+        &self,
+        verifier: &Verifier,
+        endpoints: &Endpoints,
+        scope: &str,
+    ) -> Result<SecretString, Finding> {
+        const BASE: &str = "/provider/microsoft-graph-direct";
+        let Self { tenant, client, credential, secret, pointer, again } = *self;
+        let seal = match credential.secret() {
+            Some(reference) => format!("mailwright secrets set {} {reference}", verifier.environment()),
+            None => String::new(),
+        };
+        let remedies = Remedies { again, endpoints, tenant, client };
+        let placed = |finding: Finding| Finding { pointer: finding.pointer.replace(BASE, pointer), ..finding };
+        let (kind, proof) =
+            proof(verifier, credential, secret, &seal, &remedies).map_err(|finding| placed(*finding))?;
+        let Some(proof) = proof else {
+            return Err(placed(super::secret::unavailable("no secret came with it", kind.pointer())));
+        };
+        let sign_in = SignIn::new(verifier.http().clone(), endpoints.clone());
+        match sign_in.application_token(tenant, client, &proof, scope, verifier.clock_now()).await {
+            Ok(token) => Ok(token.value),
+            Err(error) => Err(placed(credential::refused(&error, kind, BASE, &seal, &remedies))),
+        }
+    }
+}
+
+/// Signs in as the environment's own application for reading the directory. What is wrong with it weighs as a warning:
+/// the mail leaves without it.
 pub(super) async fn reader(
     verifier: &Verifier,
     application: &ReaderApplication,
     endpoints: &Endpoints,
 ) -> Result<Graph, Finding> {
-    const BASE: &str = "/provider/microsoft-graph-direct";
     let GraphDirect { tenant, client, credential, .. } = &application.settings;
     let again = format!("mailwright verify {}", verifier.environment());
-    let seal = match credential.secret() {
-        Some(reference) => format!("mailwright secrets set {} {reference}", verifier.environment()),
-        None => String::new(),
-    };
-    let remedies = Remedies { again: &again, endpoints, tenant, client };
-    let of_reader = |finding: Finding| Finding {
-        pointer: finding.pointer.replace(BASE, "/verify/reader"),
-        message: format!("the environment's reader: {}", finding.message),
-        severity: finding.severity.max(Severity::Warning),
-        level: Level::Reader,
-        ..finding
-    };
-    let (kind, proof) =
-        proof(verifier, credential, &application.secret, &seal, &remedies).map_err(|finding| of_reader(*finding))?;
-    let Some(proof) = proof else {
-        return Err(of_reader(super::secret::unavailable("no secret came with it", kind.pointer())));
-    };
-    let sign_in = SignIn::new(verifier.http().clone(), endpoints.clone());
-    match sign_in.application_token(tenant, client, &proof, &endpoints.graph_scope(), verifier.clock_now()).await {
-        Ok(token) => Ok(Graph::new(verifier.http().clone(), endpoints, token.value)),
-        Err(error) => Err(of_reader(credential::refused(&error, kind, BASE, &seal, &remedies))),
+    let applicant =
+        Applicant { tenant, client, credential, secret: &application.secret, pointer: "/verify/reader", again: &again };
+    match applicant.token(verifier, endpoints, &endpoints.graph_scope()).await {
+        Ok(token) => Ok(Graph::new(verifier.http().clone(), endpoints, token)),
+        Err(finding) => Err(Finding {
+            message: format!("the environment's reader: {}", finding.message),
+            severity: finding.severity.max(Severity::Warning),
+            level: Level::Reader,
+            ..finding
+        }),
     }
 }
 

@@ -1,0 +1,434 @@
+//! `mailwright outbox`: what was accepted, what became of it, and what can be done about it.
+
+use std::{io::Write as _, path::PathBuf};
+
+use jiff::Timestamp;
+use uuid::Uuid;
+
+use super::{
+    CliError, Context, Exit, ServiceOptions,
+    environment::{self, Environment},
+    plan::{self, Format},
+    table::table,
+};
+use crate::{
+    api::messages::{Action, MessageDetail, NewHold, OutboxStatus},
+    client::Client,
+    model::{Code, Message, Status},
+};
+
+/// Follow accepted mail, and try again, call back or hold it
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Examples:\n  mailwright outbox prod status\n  mailwright outbox prod list --status failed\n  \
+    mailwright outbox prod list --document invoice/4711\n  mailwright outbox prod show 01980c1e-...\n  \
+    mailwright outbox prod replay 01980c1e-...\n  \
+    mailwright outbox prod hold --company EDU1 --reason 'wrong price list' --for 2h\n\n\
+    `delivered` means that the mail server, or Exchange, has taken it. What bounces later comes back to the sender's\n\
+    mailbox. `unknown` means that it may have been taken, and that nobody can know.")]
+pub(crate) struct Outbox {
+    /// The environment
+    environment: String,
+    #[command(subcommand)]
+    command: OutboxCommand,
+    /// How to print it
+    #[arg(long, global = true, value_enum, default_value_t = Format::Human, value_name = "FORMAT")]
+    format: Format,
+    #[command(flatten)]
+    service: ServiceOptions,
+}
+
+#[derive(Debug, clap::Subcommand)]
+enum OutboxCommand {
+    /// How delivery stands: counts, parked profiles, holds
+    Status,
+    /// List messages, newest first
+    List(List),
+    /// One message with every attempt
+    Show {
+        /// The message's id
+        id: Uuid,
+    },
+    /// Try messages that wait now
+    Retry(Chosen),
+    /// Call back messages that wait
+    Cancel(Chosen),
+    /// Send messages again that are done with: failed and unknown ones to those whom they did not reach
+    Replay(Chosen),
+    /// Write a message's contents to standard output, or into a file
+    Export {
+        /// The message's id
+        id: Uuid,
+        /// Where to write it
+        #[arg(long, short, value_name = "FILE", value_hint = clap::ValueHint::FilePath)]
+        output: Option<PathBuf>,
+    },
+    /// Hold mail of a profile, a company, a function
+    Hold(HoldOptions),
+    /// The holds that last
+    Holds,
+    /// Remove a hold
+    Release {
+        /// The hold's id
+        id: String,
+    },
+}
+
+#[derive(Debug, clap::Args)]
+struct List {
+    /// What became of them: queued, sending, delivered, failed, unknown, cancelled
+    #[arg(long)]
+    status: Option<Status>,
+    /// Whose mail
+    #[arg(long)]
+    company: Option<String>,
+    /// What kind of mail
+    #[arg(long)]
+    function: Option<String>,
+    /// The document: a type, or type/number
+    #[arg(long, value_name = "TYPE[/NUMBER]")]
+    document: Option<String>,
+    /// Somebody whom it is for
+    #[arg(long, value_name = "ADDRESS")]
+    recipient: Option<String>,
+    /// The `Message-ID`
+    #[arg(long, value_name = "ID")]
+    message_id: Option<String>,
+    /// How many
+    #[arg(long, default_value_t = 50, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=500))]
+    limit: u32,
+    /// Older than this, as the page before said
+    #[arg(long, value_name = "NUMBER")]
+    before: Option<u64>,
+}
+
+#[derive(Debug, clap::Args)]
+struct Chosen {
+    /// The messages' ids
+    #[arg(required_unless_present = "status")]
+    ids: Vec<Uuid>,
+    /// All of this status instead
+    #[arg(long, conflicts_with = "ids")]
+    status: Option<Status>,
+    /// With `--status`: of this company alone
+    #[arg(long, requires = "status")]
+    company: Option<String>,
+    /// With `--status`: of this function alone
+    #[arg(long, requires = "status")]
+    function: Option<String>,
+}
+
+#[derive(Debug, clap::Args)]
+struct HoldOptions {
+    /// The profile that sends nothing
+    #[arg(long)]
+    profile: Option<String>,
+    /// The company whose mail waits
+    #[arg(long)]
+    company: Option<String>,
+    /// The function whose mail waits
+    #[arg(long)]
+    function: Option<String>,
+    /// Why
+    #[arg(long)]
+    reason: String,
+    /// For how long: 30m, 2h, 3d [default: until it is removed]
+    #[arg(long = "for", value_name = "TIME")]
+    lasting: Option<crate::model::Lapse>,
+}
+
+impl Outbox {
+    pub(crate) fn run(self, context: &Context) -> Result<Exit, CliError> {
+        plan::json_even_on_errors(context, self.format == Format::Json, || self.outbox(context))
+    }
+
+    fn outbox(&self, context: &Context) -> Result<Exit, CliError> {
+        let environment = Environment::find(context, &self.environment)?;
+        let client = environment.client(context, &self.service)?;
+        context.runtime()?.block_on(self.with(context, &client))
+    }
+
+    async fn with(&self, context: &Context, client: &Client) -> Result<Exit, CliError> {
+        match &self.command {
+            OutboxCommand::Status => {
+                let status = client.outbox().await?;
+                self.print(context, &status, || standing(&status));
+            }
+            OutboxCommand::List(list) => {
+                let page = client.messages(&list.query()?).await?;
+                self.print(context, &page, || messages(&page.messages, page.next_before));
+            }
+            OutboxCommand::Show { id } => {
+                let detail = client.message(*id).await?;
+                self.print(context, &detail, || one(&detail));
+            }
+            OutboxCommand::Retry(chosen) => return self.act(context, client, chosen, Action::Retry).await,
+            OutboxCommand::Cancel(chosen) => return self.act(context, client, chosen, Action::Cancel).await,
+            OutboxCommand::Replay(chosen) => return self.act(context, client, chosen, Action::Replay).await,
+            OutboxCommand::Export { id, output } => {
+                let content = client.content(*id).await?;
+                let failed =
+                    |error: std::io::Error| CliError::coded(Code::Unreadable, format!("cannot write: {error}"));
+                match output {
+                    Some(path) => crate::config::write_atomically(path, &content).map_err(failed)?,
+                    None => std::io::stdout().write_all(&content).map_err(failed)?,
+                }
+            }
+            OutboxCommand::Hold(options) => {
+                let hold = client.hold(&options.hold(context.clock.now())?).await?;
+                self.print(context, &hold, || {
+                    format!("Held. To let it go: mailwright outbox {} release {}", self.environment, hold.id)
+                });
+            }
+            OutboxCommand::Holds => {
+                let holds = client.outbox().await?.holds;
+                self.print(context, &holds, || hold_table(&holds));
+            }
+            OutboxCommand::Release { id } => {
+                client.release(id).await?;
+                context.printer.note("Released.");
+            }
+        }
+        Ok(Exit::Done)
+    }
+
+    fn print(&self, context: &Context, document: &impl serde::Serialize, text: impl FnOnce() -> String) {
+        let text = if self.format == Format::Json {
+            format!("{:#}", serde_json::to_value(document).unwrap_or_default())
+        } else {
+            text()
+        };
+        context.printer.out(&text);
+    }
+
+    async fn act(&self, context: &Context, client: &Client, chosen: &Chosen, action: Action) -> Result<Exit, CliError> {
+        let mut ids = chosen.ids.clone();
+        if let Some(status) = chosen.status {
+            let mut query = vec![("status", status.id().to_owned()), ("limit", "500".to_owned())];
+            if let Some(company) = &chosen.company {
+                query.push(("company", environment::company(company)?.to_string()));
+            }
+            if let Some(function) = &chosen.function {
+                query.push(("function", environment::function(function)?.id().to_owned()));
+            }
+            let mut before = None;
+            loop {
+                let mut query = query.clone();
+                query.extend(before.map(|before: u64| ("before", before.to_string())));
+                let page = client.messages(&query).await?;
+                ids.extend(page.messages.iter().map(|message| message.id));
+                before = page.next_before;
+                if before.is_none() {
+                    break;
+                }
+            }
+        }
+        let mut done = Vec::new();
+        let mut failed = None;
+        for id in &ids {
+            match client.act(*id, action).await {
+                Ok(message) => done.push(message),
+                Err(error) if ids.len() == 1 => return Err(error.into()),
+                Err(error) => {
+                    context.printer.note(&format!("{id}: {}", error.message));
+                    failed = Some(error);
+                }
+            }
+        }
+        self.print(context, &done, || format!("{} of {} messages: {}", done.len(), ids.len(), action.id()));
+        failed.map_or(Ok(Exit::Done), |error| Err(error.into()))
+    }
+}
+
+impl List {
+    fn query(&self) -> Result<Vec<(&'static str, String)>, CliError> {
+        let mut query = vec![("limit", self.limit.to_string())];
+        query.extend(self.status.map(|status| ("status", status.id().to_owned())));
+        query.extend(self.before.map(|before| ("before", before.to_string())));
+        query.extend(self.recipient.clone().map(|recipient| ("recipient", recipient)));
+        query.extend(self.message_id.clone().map(|id| ("messageId", id)));
+        if let Some(company) = &self.company {
+            query.push(("company", environment::company(company)?.to_string()));
+        }
+        if let Some(function) = &self.function {
+            query.push(("function", environment::function(function)?.id().to_owned()));
+        }
+        if let Some(document) = &self.document {
+            let (kind, number) =
+                document.split_once('/').map_or((document.as_str(), None), |(kind, number)| (kind, Some(number)));
+            query.push(("documentType", kind.to_owned()));
+            query.extend(number.map(|number| ("documentNumber", number.to_owned())));
+        }
+        Ok(query)
+    }
+}
+
+impl HoldOptions {
+    fn hold(&self, now: Timestamp) -> Result<NewHold, CliError> {
+        if self.profile.is_none() && self.company.is_none() && self.function.is_none() {
+            return Err(CliError::coded(Code::Usage, "this would hold everything")
+                .remedy("Name what to hold: `--profile`, `--company` or `--function`."));
+        }
+        Ok(NewHold {
+            profile: self.profile.as_deref().map(environment::profile_name).transpose()?,
+            company: self.company.as_deref().map(environment::company).transpose()?,
+            function: self.function.as_deref().map(environment::function).transpose()?,
+            reason: self.reason.clone(),
+            until: self.lasting.map(|lasting| now + lasting.duration()),
+        })
+    }
+}
+
+/// A text from elsewhere, on one line and without what a terminal would act on.
+pub(super) fn plain(text: &str) -> String {
+    text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect()
+}
+
+fn cut(text: &str, length: usize) -> String {
+    let text = plain(text);
+    if text.chars().count() <= length {
+        text
+    } else {
+        format!("{}…", text.chars().take(length - 1).collect::<String>())
+    }
+}
+
+fn at(time: Timestamp) -> String {
+    time.strftime("%Y-%m-%d %H:%M:%SZ").to_string()
+}
+
+fn messages(messages: &[Message], next: Option<u64>) -> String {
+    if messages.is_empty() {
+        return "No messages.".to_owned();
+    }
+    let rows = messages.iter().map(|message| {
+        let first = message.recipients.first().map_or("", |recipient| recipient.address.as_str());
+        let more = message.recipients.len().saturating_sub(1);
+        let to = if more == 0 { cut(first, 40) } else { format!("{} +{more}", cut(first, 36)) };
+        let mark = if message.possible_duplicate { " (again)" } else { "" };
+        vec![
+            message.id.to_string(),
+            format!("{}{mark}", message.status.id()),
+            message.company.to_string(),
+            message.function.id().to_owned(),
+            to,
+            cut(&message.subject, 40),
+            at(message.accepted_at),
+        ]
+    });
+    let mut text = table(&["id", "status", "company", "function", "to", "subject", "accepted"], rows);
+    if let Some(next) = next {
+        text.push_str(&format!("\nThere are more: --before {next}"));
+    }
+    text
+}
+
+fn one(detail: &MessageDetail) -> String {
+    let message = &detail.message;
+    let mut lines = vec![
+        format!("message    {}", message.id),
+        format!(
+            "status     {}{}",
+            message.status.id(),
+            if message.possible_duplicate { ", possibly sent twice" } else { "" }
+        ),
+        format!("for        {} {}", message.company, message.function),
+        format!("subject    {}", plain(&message.subject)),
+        format!("Message-ID {}", plain(&message.message_id)),
+        format!("size       {} bytes", message.size),
+        format!("accepted   {} from `{}`", at(message.accepted_at), plain(&message.by)),
+        format!("chosen     profile `{}` at generation {}", message.profile, message.generation),
+    ];
+    let steps = message.resolution.steps.iter().map(|step| {
+        let whom = step.company.as_ref().map_or("system-wide".to_owned(), |company| format!("for {company}"));
+        let found = step.found.as_ref().map_or("nobody".to_owned(), ToString::to_string);
+        format!("{} {whom}: {found}", step.function)
+    });
+    lines.push(format!("because    {}", steps.collect::<Vec<_>>().join("; ")));
+    if let Some(document) = &message.document {
+        lines.push(format!("document   {} {}", plain(&document.kind), plain(&document.number)));
+    }
+    if !message.reason.is_empty() {
+        lines.push(format!("last       {}", plain(&message.reason)));
+    }
+    if let Some(next) = message.next_attempt_at {
+        lines.push(format!("next       {}", at(next)));
+    }
+    if let Some(waits) = &detail.waits_for {
+        lines.push(format!("waits      {}", plain(waits)));
+    }
+    lines.push(String::new());
+    let rows = message.recipients.iter().map(|recipient| {
+        let status = serde_json::to_value(recipient.status).ok();
+        let status = status.and_then(|status| status.as_str().map(str::to_owned)).unwrap_or_default();
+        vec![plain(&recipient.address), status, cut(&recipient.reply, 80)]
+    });
+    lines.push(table(&["recipient", "status", "reply"], rows));
+    if !detail.history.is_empty() {
+        lines.push(String::new());
+        let rows = detail.history.iter().map(|attempt| {
+            let class = serde_json::to_value(attempt.class).ok();
+            vec![
+                attempt.number.to_string(),
+                at(attempt.at),
+                format!("{} ms", attempt.milliseconds),
+                attempt.profile.to_string(),
+                cut(&attempt.server, 40),
+                attempt.phase.clone(),
+                class.and_then(|class| class.as_str().map(str::to_owned)).unwrap_or_default(),
+                cut(&attempt.reply, 80),
+            ]
+        });
+        lines.push(table(&["attempt", "at", "took", "profile", "server", "phase", "class", "reply"], rows));
+    }
+    lines.join("\n")
+}
+
+/// How delivery stands; `status` shows it as well.
+pub(super) fn standing(status: &OutboxStatus) -> String {
+    let counts: Vec<String> = status
+        .messages
+        .iter()
+        .filter(|(_, count)| **count > 0)
+        .map(|(status, count)| format!("{count} {}", status.id()))
+        .collect();
+    let counts = if counts.is_empty() { "empty".to_owned() } else { counts.join(", ") };
+    let mut lines = vec![format!("outbox       {counts}")];
+    if !status.records {
+        lines.push("store        cannot record what happens; nothing is sent until it can".to_owned());
+    }
+    for parked in &status.parked {
+        lines.push(format!("parked       {} since {}: {}", parked.profile, at(parked.since), plain(&parked.reason)));
+        if let Some(finding) = &parked.finding {
+            lines.push(format!("             {}: {}", finding.id, plain(&finding.message)));
+            lines.extend(finding.remedy.iter().map(|step| format!("             > {}", plain(step))));
+        }
+        lines.push(format!("             tried again at {}", at(parked.next_probe_at)));
+    }
+    for profile in &status.down {
+        lines.push(format!("down         {profile}: its server does not answer; it is tried again by itself"));
+    }
+    if !status.holds.is_empty() {
+        lines.push(String::new());
+        lines.push(hold_table(&status.holds));
+    }
+    lines.join("\n")
+}
+
+fn hold_table(holds: &[crate::store::outbox::Hold]) -> String {
+    if holds.is_empty() {
+        return "Nothing is held.".to_owned();
+    }
+    let all = || "all".to_owned();
+    let rows = holds.iter().map(|hold| {
+        vec![
+            hold.id.clone(),
+            hold.profile.as_ref().map_or_else(all, ToString::to_string),
+            hold.company.as_ref().map_or_else(all, ToString::to_string),
+            hold.function.map_or_else(all, |function| function.id().to_owned()),
+            hold.until.map_or("until it is removed".to_owned(), at),
+            plain(&hold.owner),
+            cut(&hold.reason, 60),
+        ]
+    });
+    table(&["hold", "profile", "company", "function", "until", "owner", "reason"], rows)
+}

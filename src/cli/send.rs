@@ -1,0 +1,239 @@
+//! `mailwright send`: submits a message to the service.
+
+use std::{
+    io::{IsTerminal as _, Read as _},
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+use base64::{Engine as _, prelude::BASE64_STANDARD};
+
+use super::{
+    CliError, Context, Exit, ServiceOptions,
+    environment::{self, Environment},
+    outbox,
+    plan::{self, Format},
+};
+use crate::{
+    api::messages::{File, SUBMISSION_LIMIT, Submission},
+    client::Client,
+    model::{Code, CompanyId, Message, Status, message::Document},
+};
+
+/// Send a message through the service
+#[derive(Debug, clap::Args)]
+#[command(
+    after_help = "Examples:\n  mailwright send dev --company EDU1 --function documents-accounts-receivable \\\n      \
+    --to customer@example.com --subject 'Invoice 4711' --text 'Please find it attached.' --attach invoice.pdf \\\n      \
+    --document invoice/4711 --wait\n  \
+    mailwright send dev --company EDU1 --function all-reports < report.eml\n\n\
+    Without recipients a whole message (RFC 5322) is read from standard input. Who it comes from is decided by the\n\
+    profile that serves the company and the function. The token needs the role `sender` (or `admin`).\n\n\
+    Exit code: 0 accepted, or with --wait delivered; 1 refused, or with --wait not delivered."
+)]
+pub(crate) struct Send {
+    /// The environment
+    environment: String,
+    /// Whose mail it is
+    #[arg(long)]
+    company: String,
+    /// What kind of mail; `mailwright functions` lists them
+    #[arg(long)]
+    function: String,
+    /// A recipient: a@example.com, or 'A Person <a@example.com>'; may be given several times
+    #[arg(long, value_name = "ADDRESS")]
+    to: Vec<String>,
+    /// A recipient of a copy
+    #[arg(long, value_name = "ADDRESS")]
+    cc: Vec<String>,
+    /// A recipient that nobody else sees
+    #[arg(long, value_name = "ADDRESS")]
+    bcc: Vec<String>,
+    /// Where answers go
+    #[arg(long, value_name = "ADDRESS")]
+    reply_to: Vec<String>,
+    /// The subject
+    #[arg(long, default_value = "")]
+    subject: String,
+    /// The body as text
+    #[arg(long)]
+    text: Option<String>,
+    /// A file with the body as HTML
+    #[arg(long, value_name = "FILE", value_hint = clap::ValueHint::FilePath)]
+    html: Option<PathBuf>,
+    /// A file to attach; may be given several times
+    #[arg(long, value_name = "FILE", value_hint = clap::ValueHint::FilePath)]
+    attach: Vec<PathBuf>,
+    /// The document that the message carries, by which it is found and not sent twice: invoice/4711
+    #[arg(long, value_name = "TYPE/NUMBER", value_parser = document)]
+    document: Option<Document>,
+    /// Send the document although it was sent before
+    #[arg(long)]
+    again: bool,
+    /// Makes the submission safe to repeat [default: a new one each time]
+    #[arg(long, value_name = "KEY")]
+    idempotency_key: Option<String>,
+    /// Wait until it is delivered, or is not
+    #[arg(long)]
+    wait: bool,
+    /// How long to wait, in seconds
+    #[arg(long, default_value_t = 300, value_name = "SECONDS", requires = "wait")]
+    timeout: u64,
+    /// How to print it
+    #[arg(long, value_enum, default_value_t = Format::Human, value_name = "FORMAT")]
+    format: Format,
+    #[command(flatten)]
+    service: ServiceOptions,
+}
+
+fn document(text: &str) -> Result<Document, String> {
+    let (kind, number) = text.split_once('/').ok_or("write it as type/number, such as invoice/4711")?;
+    if kind.is_empty() || number.is_empty() {
+        return Err("write it as type/number, such as invoice/4711".to_owned());
+    }
+    Ok(Document { kind: kind.to_owned(), number: number.to_owned() })
+}
+
+impl Send {
+    pub(crate) fn run(self, context: &Context) -> Result<Exit, CliError> {
+        plan::json_even_on_errors(context, self.format == Format::Json, || self.send(context))
+    }
+
+    fn send(&self, context: &Context) -> Result<Exit, CliError> {
+        let company = environment::company(&self.company)?;
+        let environment = Environment::find(context, &self.environment)?;
+        let client = environment.client(context, &self.service)?;
+        let runtime = context.runtime()?;
+        let key = self.idempotency_key.clone().unwrap_or_else(|| uuid::Uuid::now_v7().to_string());
+        let accepted = if self.to.is_empty() && self.cc.is_empty() && self.bcc.is_empty() {
+            let (query, bytes) = self.raw(&company)?;
+            runtime.block_on(client.submit_raw(&query, bytes, Some(&key)))?
+        } else {
+            let submission = self.submission(company)?;
+            runtime.block_on(client.submit(&submission, Some(&key)))?
+        };
+        if !self.wait {
+            self.show(context, &accepted);
+            return Ok(Exit::Done);
+        }
+        context.printer.note(&format!("{} is accepted; `{}` sends it ...", accepted.id, accepted.profile));
+        let message = runtime.block_on(self.end(&client, accepted))?;
+        self.show(context, &message);
+        match message.status {
+            Status::Delivered => Ok(Exit::Done),
+            status => {
+                let said = outbox::plain(&message.reason);
+                let said = if said.is_empty() { String::new() } else { format!(": {said}") };
+                let error = CliError::coded(Code::NotDelivered, format!("it is {}{said}", status.id()));
+                let again = format!("mailwright outbox {} show {}", self.environment, message.id);
+                Err(CliError { in_json: self.format == Format::Json, ..error.remedy(again) })
+            }
+        }
+    }
+
+    fn submission(&self, company: CompanyId) -> Result<Submission, CliError> {
+        let mut submission = Submission::new(company, environment::function(&self.function)?);
+        submission.document.clone_from(&self.document);
+        submission.again = self.again;
+        submission.to.clone_from(&self.to);
+        submission.cc.clone_from(&self.cc);
+        submission.bcc.clone_from(&self.bcc);
+        submission.reply_to.clone_from(&self.reply_to);
+        submission.subject.clone_from(&self.subject);
+        submission.text.clone_from(&self.text);
+        if let Some(path) = &self.html {
+            let html = String::from_utf8(read(path)?)
+                .map_err(|_| CliError::coded(Code::Encoding, format!("`{}` is not UTF-8", path.display())))?;
+            submission.html = Some(html);
+        }
+        for path in &self.attach {
+            let name = path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
+            submission.attachments.push(File {
+                media_type: media_type(&name).to_owned(),
+                name,
+                content: BASE64_STANDARD.encode(read(path)?),
+                content_id: None,
+            });
+        }
+        Ok(submission)
+    }
+
+    fn raw(&self, company: &CompanyId) -> Result<(Vec<(&'static str, String)>, Vec<u8>), CliError> {
+        let nobody = || {
+            CliError::coded(Code::Usage, "nobody to send it to").remedy(
+                "Name recipients (`--to`), or give a whole message on standard input: mailwright send ENV ... < message.eml",
+            )
+        };
+        let has_parts =
+            self.text.is_some() || self.html.is_some() || !self.attach.is_empty() || !self.subject.is_empty();
+        if std::io::stdin().is_terminal() || has_parts {
+            return Err(nobody());
+        }
+        let mut bytes = Vec::new();
+        std::io::stdin()
+            .take(SUBMISSION_LIMIT as u64 + 1)
+            .read_to_end(&mut bytes)
+            .map_err(|error| CliError::coded(Code::Unreadable, format!("standard input: {error}")))?;
+        if bytes.is_empty() {
+            return Err(nobody());
+        }
+        let function = environment::function(&self.function)?;
+        let mut query = vec![("company", company.to_string()), ("function", function.id().to_owned())];
+        if let Some(document) = &self.document {
+            query.push(("documentType", document.kind.clone()));
+            query.push(("documentNumber", document.number.clone()));
+        }
+        if self.again {
+            query.push(("again", "true".to_owned()));
+        }
+        Ok((query, bytes))
+    }
+
+    /// Asks until the message has come to its end, or nobody wants to wait any longer.
+    async fn end(&self, client: &Client, accepted: Message) -> Result<Message, CliError> {
+        let until = tokio::time::Instant::now() + Duration::from_secs(self.timeout);
+        let mut pause = Duration::from_millis(50);
+        let mut message = accepted;
+        while !message.status.is_final() && tokio::time::Instant::now() < until {
+            tokio::time::sleep(pause).await;
+            pause = (pause * 2).min(Duration::from_secs(2));
+            message = client.message(message.id).await?.message;
+        }
+        Ok(message)
+    }
+
+    fn show(&self, context: &Context, message: &Message) {
+        if self.format == Format::Json {
+            context.printer.out(&format!("{:#}", serde_json::to_value(message).unwrap_or_default()));
+        } else {
+            context.printer.out(&format!("{} {} ({})", message.id, message.status.id(), message.profile));
+        }
+    }
+}
+
+fn read(path: &Path) -> Result<Vec<u8>, CliError> {
+    let failed = |why: String| CliError::coded(Code::Unreadable, format!("cannot read `{}`: {why}", path.display()));
+    let length = std::fs::metadata(path).map_err(|error| failed(error.to_string()))?.len();
+    if length > SUBMISSION_LIMIT as u64 {
+        return Err(failed("it is larger than any message may be".to_owned()));
+    }
+    std::fs::read(path).map_err(|error| failed(error.to_string()))
+}
+
+/// The media types of what an ERP attaches; everything else is bytes.
+fn media_type(name: &str) -> &'static str {
+    match name.rsplit_once('.').map(|(_, extension)| extension.to_ascii_lowercase()).as_deref() {
+        Some("pdf") => "application/pdf",
+        Some("xml") => "application/xml",
+        Some("json") => "application/json",
+        Some("csv") => "text/csv",
+        Some("txt" | "log") => "text/plain",
+        Some("htm" | "html") => "text/html",
+        Some("png") => "image/png",
+        Some("jpg" | "jpeg") => "image/jpeg",
+        Some("zip") => "application/zip",
+        Some("xlsx") => "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet",
+        Some("docx") => "application/vnd.openxmlformats-officedocument.wordprocessingml.document",
+        _ => "application/octet-stream",
+    }
+}

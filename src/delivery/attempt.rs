@@ -1,0 +1,608 @@
+//! One attempt: a message is sent by the profile that serves it now, and what came of it is judged.
+
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use jiff::Timestamp;
+use secrecy::{ExposeSecret as _, SecretString};
+
+use super::{
+    board::{Sending, lane_of},
+    content::{self, Outgoing},
+    engine::Engine,
+    graph,
+    smtp::{Connection, Failure, Letter, Login},
+    tokens::{Applicant, Token},
+};
+use crate::{
+    microsoft::Endpoints,
+    model::{
+        Attempt, Message, Provider, Status,
+        delivery::{EventKind, Unknown},
+        message::{Class, RecipientStatus},
+        provider::{GraphDirect, Smtp},
+    },
+    store::outbox::{Claimed, EventMessage, NewEvent, Settled},
+};
+
+/// How long an over-used mailbox is left alone where the other side does not say.
+const THROTTLED: Duration = Duration::from_secs(60);
+/// How long Sent Items may take to show what was sent.
+const LOOK_AFTER: Duration = Duration::from_secs(20);
+/// Contents up to this size need no room of their own.
+const SMALL: usize = 64 * 1024;
+
+/// What came of sending.
+struct Answer {
+    server: String,
+    outcome: Result<super::smtp::Sent, Failure>,
+}
+
+impl Engine {
+    /// Makes an attempt. False if something about the mailbox is wrong, so that the next ones go gently.
+    pub(super) async fn attempt(self: &Arc<Self>, sender: Arc<Sending>, claimed: Claimed) -> bool {
+        let Claimed { mut message, content, paused_before } = claimed;
+        let now = self.time.now();
+        let lane = lane_of(&message);
+        let stood_still = self.board().stood_still(&lane, paused_before, now.as_millisecond());
+        let age = now.as_millisecond() - message.accepted_at.as_millisecond() - stood_still;
+        let settings = self.board().routes.state().settings.delivery.clone();
+        let lifetime = settings.lifetime(message.function);
+        if age > lifetime.milliseconds() {
+            let last = if message.reason.is_empty() { String::new() } else { format!("; last: {}", message.reason) };
+            self.settle(self.given_up(message, format!("it could not be delivered within {lifetime}{last}")));
+            return true;
+        }
+        let (content, _room) = match self.content(&message, content).await {
+            Ok(content) => content,
+            Err(error) => {
+                self.cannot_record(&error);
+                self.give_back(vec![Claimed { message, content: None, paused_before }]);
+                return true;
+            }
+        };
+        let guard = &settings.recipients;
+        for recipient in message.recipients.iter_mut().filter(|r| r.status == RecipientStatus::Waiting) {
+            if guard.rewrite_to.is_none() && !guard.allows(&recipient.address) {
+                recipient.status = RecipientStatus::Failed;
+                "the environment may not write to it".clone_into(&mut recipient.reply);
+            }
+        }
+        let waiting: Vec<String> = waiting(&message);
+        if waiting.is_empty() {
+            self.settle(self.given_up(message, "nobody is left to send it to".to_owned()));
+            return true;
+        }
+        let outgoing = content::Sender {
+            address: sender.stored.profile.from_address().unwrap_or_default(),
+            name: message.sender_name.as_deref().or(sender
+                .stored
+                .profile
+                .from
+                .as_ref()
+                .and_then(|from| from.name.as_deref())),
+            guard,
+            names_everybody: matches!(sender.stored.profile.provider, Provider::MicrosoftGraphDirect(_)),
+        }
+        .outgoing(&content, &waiting);
+        let outgoing = match outgoing {
+            Ok(outgoing) => outgoing,
+            Err(error) => {
+                self.settle(self.given_up(message, error.to_string()));
+                return true;
+            }
+        };
+        drop(content);
+        if message.look_first {
+            match self.look(&sender, &message).await {
+                Ok(Some(true)) => {
+                    self.settle(self.found_sent(message, &sender));
+                    return true;
+                }
+                Ok(Some(false)) => message.look_first = false,
+                Ok(None) => {
+                    let why = "whether it was sent could not be seen in Sent Items (Mail.ReadBasic.All shows it)";
+                    self.settle(self.left_unknown(message, why, None));
+                    return true;
+                }
+                Err(failure) => {
+                    return self.judge(
+                        &sender,
+                        message,
+                        now,
+                        Instant::now(),
+                        Answer { server: String::new(), outcome: Err(failure) },
+                    );
+                }
+            }
+        }
+        let began = Instant::now();
+        let answer = match &sender.stored.profile.provider {
+            Provider::Smtp(smtp) => self.by_smtp(&sender, smtp, &message, &outgoing).await,
+            Provider::MicrosoftGraphDirect(direct) => self.by_graph(&sender, direct, &message, &outgoing).await,
+            Provider::MicrosoftGraphDelegate(_) => Answer {
+                server: String::new(),
+                outcome: Err(Failure::new("connect", "a delegate sends as a signed-in user", Class::Transient)),
+            },
+        };
+        drop(outgoing);
+        self.judge(&sender, message, now, began, answer)
+    }
+
+    /// The contents, and room for them if they are large.
+    async fn content(
+        &self,
+        message: &Message,
+        content: Option<Vec<u8>>,
+    ) -> Result<(Vec<u8>, Option<tokio::sync::OwnedSemaphorePermit>), crate::store::StoreError> {
+        if let Some(content) = content {
+            return Ok((content, None));
+        }
+        // Read, put together, and taken apart for Graph: three times its size at the worst.
+        let kibibytes = u32::try_from(message.size / 1024 * 3).unwrap_or(u32::MAX).clamp(1, 96 * 1024);
+        let room = Arc::clone(&self.large).acquire_many_owned(kibibytes).await.ok();
+        let content = self.store.content(message.id).await?;
+        let content =
+            content.ok_or_else(|| crate::store::StoreError::Corrupt(format!("the contents of {}", message.id)))?;
+        Ok((content, room.filter(|_| message.size as usize > SMALL)))
+    }
+
+    /// Marks a message before its last byte leaves.
+    async fn begin(&self, sender: &Sending, message: &Message, recipients: usize) -> Result<(), Failure> {
+        let now = self.time.now();
+        let mut begun = message.clone();
+        begun.status = Status::Sending;
+        begun.attempts += 1;
+        begun.next_attempt_at = None;
+        let recipients = u32::try_from(recipients).unwrap_or(u32::MAX);
+        self.store.begin(&begun, &sender.mailbox, recipients, now).await.map_err(|error| {
+            self.cannot_record(&error);
+            Failure::new("begin", format!("the store cannot record the attempt: {error}"), Class::Transient)
+        })?;
+        if let Some(counter) = self.board().counters.get_mut(&sender.mailbox) {
+            counter.count(now.as_second() / 3600, recipients);
+        }
+        Ok(())
+    }
+
+    async fn by_smtp(&self, sender: &Sending, smtp: &Smtp, message: &Message, outgoing: &Outgoing) -> Answer {
+        let from = sender.stored.profile.from_address().unwrap_or_default();
+        let (utf8, eight_bit) = content::needs(&outgoing.bytes, &outgoing.recipients, from);
+        let letter = Letter {
+            from,
+            recipients: &outgoing.recipients,
+            bytes: &outgoing.bytes,
+            utf8,
+            eight_bit,
+            notify: message.notify.as_ref(),
+            id: message.id.to_string(),
+        };
+        let mut server = smtp.host.clone();
+        // A connection that was idle may have been closed by the other side; that says nothing about the message.
+        for _ in 0..2 {
+            let opened = sender.pool.connection(async || self.connect(sender, smtp).await).await;
+            let mut connection = match opened {
+                Ok(connection) => connection,
+                Err(failure) => return Answer { server, outcome: Err(failure) },
+            };
+            server.clone_from(&connection.server);
+            let was_used = connection.is_used();
+            let begun = std::sync::atomic::AtomicBool::new(false);
+            let begin = async {
+                begun.store(true, std::sync::atomic::Ordering::Release);
+                self.begin(sender, message, outgoing.recipients.len()).await
+            };
+            let sent = connection.send(&letter, begin).await;
+            let stale = was_used
+                && !begun.load(std::sync::atomic::Ordering::Acquire)
+                && sent.as_ref().is_err_and(|failure| failure.is_servers);
+            match &sent {
+                Err(failure) if failure.is_servers => drop(tokio::spawn(connection.quit())),
+                _ => sender.pool.give_back(connection),
+            }
+            if !stale {
+                return Answer { server, outcome: sent };
+            }
+        }
+        Answer { server, outcome: Err(Failure::new("connect", "the connection was closed twice", Class::Transient)) }
+    }
+
+    /// Connects and logs in.
+    pub(super) async fn connect(&self, sender: &Sending, smtp: &Smtp) -> Result<Connection, Failure> {
+        let username = smtp.username.clone().unwrap_or_default();
+        let login = match (&smtp.oauth, &smtp.password) {
+            (Some(oauth), _) => {
+                let endpoints = Endpoints::of(&oauth.cloud)
+                    .map_err(|error| Failure::new("token", error.to_string(), Class::Auth))?;
+                let applicant = Applicant {
+                    of: &sender.of,
+                    tenant: &oauth.tenant,
+                    client: &oauth.client,
+                    credential: &oauth.credential,
+                    endpoints: &endpoints,
+                    scope: endpoints.exchange_scope(),
+                };
+                Login::Token { username, token: self.token(sender, &applicant).await?.value }
+            }
+            (None, Some(_)) => Login::Password { username, password: self.secret(sender).await? },
+            (None, None) => Login::Nobody,
+        };
+        let authorities = self.outgoing.authorities.as_deref();
+        let opened = Connection::open(smtp, &login, authorities, self.outgoing.deadlines).await;
+        if matches!(login, Login::Token { .. }) && opened.as_ref().is_err_and(|failure| failure.class == Class::Auth) {
+            // The next one begins with a fresh token.
+            self.tokens.forget(&sender.of).await;
+        }
+        opened
+    }
+
+    async fn by_graph(&self, sender: &Sending, direct: &GraphDirect, message: &Message, outgoing: &Outgoing) -> Answer {
+        let endpoints = match Endpoints::of(&direct.cloud) {
+            Ok(endpoints) => endpoints,
+            Err(error) => {
+                let failure = Failure::new("token", error.to_string(), Class::Auth);
+                return Answer { server: String::new(), outcome: Err(failure) };
+            }
+        };
+        let server = endpoints.graph.host_str().unwrap_or_default().to_owned();
+        for fresh in [false, true] {
+            let token = match self.graph_token(sender, direct, &endpoints).await {
+                Ok(token) => token,
+                Err(failure) => return Answer { server, outcome: Err(failure) },
+            };
+            let graph = graph::Sender {
+                http: &self.http,
+                endpoints: &endpoints,
+                token: &token.value,
+                from: sender.stored.profile.from_address().unwrap_or_default(),
+                request_id: message.id.to_string(),
+            };
+            let begin = self.begin(sender, message, outgoing.recipients.len());
+            match graph.send(&outgoing.bytes, begin).await {
+                // The token may have been withdrawn, or be older than a grant: a fresh one decides.
+                Err(failure) if !fresh && failure.reply.starts_with("HTTP 401") => {
+                    self.tokens.forget(&sender.of).await;
+                }
+                Err(failure) => {
+                    if failure.class == Class::Auth {
+                        self.tokens.forget(&sender.of).await;
+                    }
+                    return Answer { server, outcome: Err(failure) };
+                }
+                Ok(reply) => {
+                    let sent = super::smtp::Sent { refused: Vec::new(), reply: Some(reply) };
+                    return Answer { server, outcome: Ok(sent) };
+                }
+            }
+        }
+        Answer { server, outcome: Err(Failure::new("token", "no token is accepted", Class::Auth)) }
+    }
+
+    /// A token for Graph.
+    pub(super) async fn graph_token(
+        &self,
+        sender: &Sending,
+        direct: &GraphDirect,
+        endpoints: &Endpoints,
+    ) -> Result<Token, Failure> {
+        let scope = endpoints.graph_scope();
+        let applicant = Applicant {
+            of: &sender.of,
+            tenant: &direct.tenant,
+            client: &direct.client,
+            credential: &direct.credential,
+            endpoints,
+            scope: &scope,
+        };
+        self.token(sender, &applicant).await
+    }
+
+    async fn token(&self, sender: &Sending, applicant: &Applicant<'_>) -> Result<Token, Failure> {
+        let files = &self.outgoing.federated_token_files;
+        self.tokens
+            .token(
+                &self.http,
+                applicant,
+                async || self.secret(sender).await,
+                |path| crate::verify::federated_token(path, files),
+                self.clock.now(),
+            )
+            .await
+    }
+
+    /// The profile's secret, for whoever explains why it is parked.
+    pub(super) async fn opened(&self, sender: &Sending) -> Result<SecretString, Failure> {
+        self.secret(sender).await
+    }
+
+    /// The profile's secret, opened in memory for as long as it takes to log in.
+    async fn secret(&self, sender: &Sending) -> Result<SecretString, Failure> {
+        let failed = |class, why: String| Failure::new("login", why, class);
+        let Some(digest) = sender.stored.secrets.values().next() else {
+            return Err(failed(Class::Auth, "the profile names no secret".to_owned()));
+        };
+        let file = self.store.age_file(digest).await.map_err(|error| failed(Class::Transient, error.to_string()))?;
+        let file =
+            file.ok_or_else(|| failed(Class::Auth, "the service does not have the profile's age file".to_owned()))?;
+        let identity = Arc::clone(&self.identity);
+        let opened = tokio::task::spawn_blocking(move || identity.open(&file)).await;
+        let opened = opened.map_err(|_| failed(Class::Transient, "the secret could not be opened".to_owned()))?;
+        let value = opened.map_err(|error| failed(Class::Auth, error.to_string()))?;
+        std::str::from_utf8(value.expose_secret())
+            .map(SecretString::from)
+            .map_err(|_| failed(Class::Auth, "the secret is no text".to_owned()))
+    }
+
+    /// Looks into Sent Items, where the provider has them. None if that could not be seen.
+    async fn look(&self, sender: &Sending, message: &Message) -> Result<Option<bool>, Failure> {
+        let Provider::MicrosoftGraphDirect(direct) = &sender.stored.profile.provider else { return Ok(None) };
+        let Ok(endpoints) = Endpoints::of(&direct.cloud) else { return Ok(None) };
+        let token = self.graph_token(sender, direct, &endpoints).await?;
+        let graph = graph::Sender {
+            http: &self.http,
+            endpoints: &endpoints,
+            token: &token.value,
+            from: sender.stored.profile.from_address().unwrap_or_default(),
+            request_id: message.id.to_string(),
+        };
+        Ok(graph.was_sent(&message.message_id).await)
+    }
+
+    /// What came of it, written down. False if something about the mailbox is wrong.
+    fn judge(
+        self: &Arc<Self>,
+        sender: &Arc<Sending>,
+        mut message: Message,
+        at: Timestamp,
+        began: Instant,
+        answer: Answer,
+    ) -> bool {
+        let now = self.time.now();
+        let made = |message: &Message, phase: &str, reply: &str, class| Attempt {
+            number: message.attempts + 1,
+            at,
+            milliseconds: u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX),
+            profile: sender.name.clone(),
+            generation: sender.generation,
+            server: answer.server.clone(),
+            phase: phase.to_owned(),
+            reply: reply.to_owned(),
+            class,
+            next_attempt_at: None,
+        };
+        let failure = match answer.outcome {
+            Ok(sent) => {
+                let reply = sent.reply.clone().unwrap_or_default();
+                let (phase, class) = summary(&sent);
+                let shown = if reply.is_empty() {
+                    sent.refused.first().map(|(_, failure)| failure.reply.clone()).unwrap_or_default()
+                } else {
+                    reply.clone()
+                };
+                let attempt = made(&message, phase, &shown, class);
+                self.recovered(sender);
+                self.after_sent(message, attempt, sent, now);
+                return true;
+            }
+            Err(failure) => failure,
+        };
+        tracing::info!(message = %message.id, profile = %sender.name, phase = failure.phase, class = ?failure.class, reply = %failure.reply, "an attempt failed");
+        let attempt = made(&message, failure.phase, &failure.reply, failure.class);
+        message.reason = format!("{}: {}", failure.phase, failure.reply);
+        match failure.class {
+            Class::Auth => {
+                // The profile's fault: the message waits as if nothing had been tried.
+                message.status = Status::Queued;
+                message.next_attempt_at = Some(now);
+                self.settle(Settled { message, attempt: None, events: Vec::new() });
+                self.park(sender, &failure);
+                return false;
+            }
+            Class::Throttled => {
+                let wait = failure.retry_after.unwrap_or_else(|| THROTTLED.mul_f64(1.0 + super::chance() / 4.0));
+                if let Some(counter) = self.board().counters.get_mut(&sender.mailbox) {
+                    counter.paused_until = Some(Instant::now() + wait);
+                    counter.slow_down();
+                }
+                self.retry(message, attempt, wait.max(Duration::from_secs(1)));
+                return false;
+            }
+            Class::Transient if failure.phase == "begin" => {
+                // Nothing was tried, for want of a store that records it.
+                message.next_attempt_at = Some(now);
+                self.give_back(vec![Claimed { message, content: None, paused_before: 0 }]);
+                return true;
+            }
+            Class::Transient => {
+                if failure.is_servers {
+                    let back = self.board().down(&sender.name, super::chance());
+                    self.give_back(back);
+                }
+                let wait = failure.retry_after.unwrap_or_default().max(self.back_off(message.attempts + 1));
+                self.retry(message, attempt, wait);
+                return !failure.is_servers;
+            }
+            Class::Unknown => {
+                message.attempts += 1;
+                self.settle(self.after_unknown(message, &failure.reply, Some(attempt)));
+            }
+            Class::Size | Class::Permanent | Class::Delivered => {
+                message.attempts += 1;
+                for recipient in message.recipients.iter_mut().filter(|r| r.status == RecipientStatus::Waiting) {
+                    recipient.status = RecipientStatus::Failed;
+                    recipient.reply.clone_from(&failure.reply);
+                }
+                let mut settled = self.given_up(message, failure.reply);
+                settled.attempt = Some(attempt);
+                self.settle(settled);
+            }
+        }
+        self.recovered(sender);
+        true
+    }
+
+    /// The server answered, and had nothing against the profile.
+    fn recovered(self: &Arc<Self>, sender: &Arc<Sending>) {
+        self.board().up(&sender.name);
+        self.resume(sender);
+    }
+
+    fn retry(self: &Arc<Self>, mut message: Message, attempt: Attempt, wait: Duration) {
+        let due =
+            self.time.now() + jiff::SignedDuration::try_from(wait).unwrap_or(jiff::SignedDuration::from_secs(3600));
+        message.status = Status::Queued;
+        message.attempts += 1;
+        message.next_attempt_at = Some(due);
+        self.settle(Settled {
+            attempt: Some(Attempt { next_attempt_at: Some(due), ..attempt }),
+            message,
+            events: Vec::new(),
+        });
+    }
+
+    /// The server had the whole message, for some at least.
+    fn after_sent(self: &Arc<Self>, mut message: Message, attempt: Attempt, sent: super::smtp::Sent, now: Timestamp) {
+        let everybody_instead = self.board().routes.state().settings.delivery.recipients.rewrite_to.is_some();
+        let reply = sent.reply.unwrap_or_default();
+        for recipient in message.recipients.iter_mut().filter(|r| r.status == RecipientStatus::Waiting) {
+            let refused = sent.refused.iter().find(|(address, _)| everybody_instead || *address == recipient.address);
+            match refused {
+                None => {
+                    recipient.status = RecipientStatus::Delivered;
+                    recipient.reply.clone_from(&reply);
+                }
+                Some((_, failure)) => {
+                    recipient.reply.clone_from(&failure.reply);
+                    if !matches!(failure.class, Class::Transient | Class::Throttled) {
+                        recipient.status = RecipientStatus::Failed;
+                    }
+                }
+            }
+        }
+        if let Some(waits) = message.recipients.iter().find(|r| r.status == RecipientStatus::Waiting) {
+            message.reason = format!("rcpt: {}", waits.reply);
+            let wait = self.back_off(message.attempts + 1);
+            self.retry(message, attempt, wait);
+            return;
+        }
+        message.attempts += 1;
+        let failed = message.recipients.iter().find(|r| r.status == RecipientStatus::Failed);
+        let kind = if let Some(failed) = failed {
+            message.reason = format!("{}: {}", failed.address, failed.reply);
+            message.status = Status::Failed;
+            EventKind::Failed
+        } else {
+            message.reason = reply;
+            message.status = Status::Delivered;
+            EventKind::Delivered
+        };
+        message.finished_at = Some(now);
+        message.next_attempt_at = None;
+        let events = vec![event(kind, &message, Some(&attempt), now)];
+        self.settle(Settled { message, attempt: Some(attempt), events });
+    }
+
+    fn given_up(&self, mut message: Message, why: String) -> Settled {
+        let now = self.time.now();
+        for recipient in message.recipients.iter_mut().filter(|r| r.status == RecipientStatus::Waiting) {
+            recipient.status = RecipientStatus::Failed;
+            if recipient.reply.is_empty() {
+                recipient.reply.clone_from(&why);
+            }
+        }
+        message.status = Status::Failed;
+        message.reason = why;
+        message.finished_at = Some(now);
+        message.next_attempt_at = None;
+        let events = vec![event(EventKind::Failed, &message, None, now)];
+        Settled { message, attempt: None, events }
+    }
+
+    fn found_sent(&self, mut message: Message, sender: &Sending) -> Settled {
+        let now = self.time.now();
+        for recipient in message.recipients.iter_mut().filter(|r| r.status == RecipientStatus::Waiting) {
+            recipient.status = RecipientStatus::Delivered;
+            "found in Sent Items".clone_into(&mut recipient.reply);
+        }
+        message.status = Status::Delivered;
+        message.look_first = false;
+        message.reason = format!("found in Sent Items of `{}`", sender.name);
+        message.finished_at = Some(now);
+        message.next_attempt_at = None;
+        let events = vec![event(EventKind::Delivered, &message, None, now)];
+        Settled { message, attempt: None, events }
+    }
+
+    /// Nobody can know whether it was taken: what the environment says about that.
+    pub(super) fn after_unknown(&self, mut message: Message, reply: &str, attempt: Option<Attempt>) -> Settled {
+        let routes = Arc::clone(&self.board().routes);
+        let policy = routes.state().settings.delivery.unknown(message.function);
+        let sender = routes.resolve(&message.company, message.function).profile;
+        let can_look = sender
+            .as_ref()
+            .and_then(|name| routes.stored(name))
+            .is_some_and(|stored| matches!(stored.profile.provider, Provider::MicrosoftGraphDirect(_)));
+        let wait = match policy {
+            Unknown::Retry => self.back_off(message.attempts.max(1)),
+            Unknown::Look if can_look => LOOK_AFTER,
+            Unknown::Look | Unknown::Hold => return self.left_unknown(message, reply, attempt),
+        };
+        let due = self.time.now() + jiff::SignedDuration::try_from(wait).unwrap_or(jiff::SignedDuration::from_secs(60));
+        message.look_first = policy == Unknown::Look;
+        message.possible_duplicate = true;
+        message.status = Status::Queued;
+        message.next_attempt_at = Some(due);
+        message.reason = format!("unknown: {reply}");
+        let attempt = attempt.map(|attempt| Attempt { next_attempt_at: Some(due), ..attempt });
+        Settled { message, attempt, events: Vec::new() }
+    }
+
+    fn left_unknown(&self, mut message: Message, reply: &str, attempt: Option<Attempt>) -> Settled {
+        let now = self.time.now();
+        for recipient in message.recipients.iter_mut().filter(|r| r.status == RecipientStatus::Waiting) {
+            recipient.status = RecipientStatus::Unknown;
+            reply.clone_into(&mut recipient.reply);
+        }
+        message.status = Status::Unknown;
+        reply.clone_into(&mut message.reason);
+        message.finished_at = Some(now);
+        message.next_attempt_at = None;
+        message.look_first = false;
+        let events = vec![event(EventKind::Unknown, &message, attempt.as_ref(), now)];
+        Settled { message, attempt, events }
+    }
+}
+
+fn waiting(message: &Message) -> Vec<String> {
+    let waiting = message.recipients.iter().filter(|recipient| recipient.status == RecipientStatus::Waiting);
+    waiting.map(|recipient| recipient.address.clone()).collect()
+}
+
+/// What an attempt that got as far as the recipients is called.
+fn summary(sent: &super::smtp::Sent) -> (&'static str, Class) {
+    match (&sent.reply, sent.refused.first()) {
+        (Some(_), _) => ("dot", Class::Delivered),
+        (None, Some((_, failure))) => ("rcpt", failure.class),
+        (None, None) => ("rcpt", Class::Permanent),
+    }
+}
+
+/// What is told of a message.
+pub(super) fn event(kind: EventKind, message: &Message, attempt: Option<&Attempt>, at: Timestamp) -> NewEvent {
+    NewEvent {
+        kind,
+        at,
+        message: Some(EventMessage {
+            id: message.id,
+            message_id: message.message_id.clone(),
+            company: message.company.clone(),
+            function: message.function,
+            document: message.document.clone(),
+            possible_duplicate: message.possible_duplicate,
+        }),
+        profile: Some(attempt.map_or_else(|| message.profile.clone(), |attempt| attempt.profile.clone())),
+        reason: message.reason.clone(),
+    }
+}

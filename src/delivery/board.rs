@@ -1,0 +1,382 @@
+//! What delivery keeps in mind: whose turn it is, what each mailbox may still send, what stands still and why. All of it
+//! can be made again from the store; none of it grows with the messages that wait.
+
+use std::{
+    collections::{BTreeMap, HashMap, VecDeque},
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use jiff::Timestamp;
+
+use super::{limits::Counter, routes::Routes, smtp::Pool};
+use crate::{
+    model::{Digest, Function, ProfileName, Provider, StoredProfile},
+    store::outbox::{Claimed, Hold, Lane, LaneState, Parked},
+};
+
+/// How many messages wait in memory for each connection, where there is no rate.
+const READ_AHEAD: usize = 4;
+/// The longest that a server which cannot be reached is left alone.
+const LONGEST_DOWN: Duration = Duration::from_secs(300);
+
+/// The lines of messages, and who serves them.
+pub(super) struct Board {
+    pub(super) routes: Arc<Routes>,
+    pub(super) lanes: BTreeMap<Lane, LaneLine>,
+    pub(super) lines: HashMap<ProfileName, Line>,
+    pub(super) counters: HashMap<String, Counter>,
+    pub(super) holds: Vec<Hold>,
+    pub(super) parked: HashMap<ProfileName, ParkedLine>,
+    /// Recipients by mailbox and hour, as the store had them at the start.
+    pub(super) usage: Vec<(String, i64, u64)>,
+    pub(super) started: Instant,
+    /// Whether the store was empty at the start: then no mailbox was used before.
+    pub(super) fresh: bool,
+    /// Rotates, so that nobody is always first.
+    turn: usize,
+}
+
+/// A company and a function.
+#[derive(Clone, Debug)]
+pub(super) struct LaneLine {
+    pub(super) next_due: Option<i64>,
+    pub(super) sender: Option<ProfileName>,
+    paused_since: Option<i64>,
+    paused_total: i64,
+}
+
+/// A profile that sends.
+pub(super) struct Line {
+    pub(super) sender: Arc<Sending>,
+    pub(super) ready: VecDeque<Claimed>,
+    pub(super) workers: usize,
+    down_until: Option<Instant>,
+    down_count: u32,
+}
+
+/// What a worker needs of a profile; another one once the profile changes.
+pub(super) struct Sending {
+    pub(super) name: ProfileName,
+    pub(super) stored: StoredProfile,
+    pub(super) of: Digest,
+    pub(super) generation: u64,
+    pub(super) mailbox: String,
+    pub(super) pool: Pool,
+}
+
+/// A profile that is parked.
+pub(super) struct ParkedLine {
+    pub(super) parked: Parked,
+    pub(super) tries: u32,
+    pub(super) probing: bool,
+    /// One message may try whether it works again.
+    pub(super) trial: bool,
+}
+
+/// Messages that a worker is to take.
+pub(super) struct Turn {
+    pub(super) profile: ProfileName,
+    pub(super) claims: Vec<(Lane, usize)>,
+}
+
+impl Board {
+    pub(super) fn new(routes: Arc<Routes>, started: Instant) -> Self {
+        Self {
+            routes,
+            lanes: BTreeMap::new(),
+            lines: HashMap::new(),
+            counters: HashMap::new(),
+            holds: Vec::new(),
+            parked: HashMap::new(),
+            usage: Vec::new(),
+            started,
+            fresh: true,
+            turn: 0,
+        }
+    }
+
+    /// Takes a lane as the store has it.
+    pub(super) fn restore(&mut self, state: LaneState) {
+        let sender = self.routes.resolve(&state.lane.company, state.lane.function).profile;
+        let LaneState { lane, next_due, paused_since, paused_total } = state;
+        self.lanes.insert(lane, LaneLine { next_due, sender, paused_since, paused_total });
+    }
+
+    /// A message of the lane is due then. True if nobody knew of the lane.
+    pub(super) fn due(&mut self, lane: &Lane, at: i64) {
+        if let Some(line) = self.lanes.get_mut(lane) {
+            line.next_due = Some(line.next_due.map_or(at, |due| due.min(at)));
+            return;
+        }
+        let sender = self.routes.resolve(&lane.company, lane.function).profile;
+        let line = LaneLine { next_due: Some(at), sender, paused_since: None, paused_total: 0 };
+        self.lanes.insert(lane.clone(), line);
+    }
+
+    /// Takes a new state. Lines of profiles that are another by now are let go; what they had claimed comes back.
+    pub(super) fn set_routes(&mut self, routes: Arc<Routes>) -> Vec<Claimed> {
+        self.routes = routes;
+        for (lane, line) in &mut self.lanes {
+            line.sender = self.routes.resolve(&lane.company, lane.function).profile;
+        }
+        let mut back = Vec::new();
+        let routes = Arc::clone(&self.routes);
+        self.lines.retain(|name, line| {
+            let same = routes.stored(name).is_some_and(|stored| line.sender.stored == *stored);
+            if !same {
+                back.extend(line.ready.drain(..));
+                line.sender.pool.tidy(true);
+            }
+            same
+        });
+        back
+    }
+
+    /// The line of a profile; made when it is first needed.
+    pub(super) fn line(&mut self, name: &ProfileName) -> Option<&mut Line> {
+        if !self.lines.contains_key(name) {
+            let stored = self.routes.stored(name)?.clone();
+            let mailbox = mailbox(&stored);
+            let limits = stored.profile.limits();
+            if let Some(counter) = self.counters.get_mut(&mailbox) {
+                counter.set_limits(limits);
+            } else {
+                let mut counter = Counter::new(limits, self.started, self.fresh);
+                self.usage.iter().filter(|(own, ..)| *own == mailbox).for_each(|(_, hour, count)| {
+                    counter.remember(*hour, *count);
+                });
+                self.counters.insert(mailbox.clone(), counter);
+            }
+            let sender = Arc::new(Sending {
+                name: name.clone(),
+                of: Digest::of_document(&stored),
+                generation: self.routes.state().generation,
+                mailbox,
+                pool: Pool::default(),
+                stored,
+            });
+            let line = Line { sender, ready: VecDeque::new(), workers: 0, down_until: None, down_count: 0 };
+            self.lines.insert(name.clone(), line);
+        }
+        self.lines.get_mut(name)
+    }
+
+    /// Why nothing of a lane may leave just now; none if it may.
+    pub(super) fn blocked(&self, lane: &Lane, now: Timestamp) -> Option<String> {
+        let line = self.lanes.get(lane)?;
+        if let Some(hold) = self.holds.iter().find(|hold| hold.covers(lane, line.sender.as_ref(), now)) {
+            return Some(format!("held by {}: {}", hold.owner, hold.reason));
+        }
+        let Some(sender) = &line.sender else {
+            return Some(format!("no profile serves {} for {} any more", lane.function.id(), lane.company));
+        };
+        if self
+            .routes
+            .stored(sender)
+            .is_some_and(|stored| matches!(stored.profile.provider, Provider::MicrosoftGraphDelegate(_)))
+        {
+            return Some(format!("`{sender}` sends as a signed-in user, and nobody is signed in here"));
+        }
+        let parked = self.parked.get(sender)?;
+        Some(format!("the profile `{sender}` is parked: {}", parked.parked.reason))
+    }
+
+    /// Stops and starts the clocks of lanes, as things are now. What changed is to be written.
+    pub(super) fn repause(&mut self, now: Timestamp) -> Vec<LaneState> {
+        let at = now.as_millisecond();
+        let mut changed = Vec::new();
+        let lanes: Vec<Lane> = self.lanes.keys().cloned().collect();
+        for lane in lanes {
+            let blocked = self.blocked(&lane, now).is_some();
+            let Some(line) = self.lanes.get_mut(&lane) else { continue };
+            match (blocked, line.paused_since) {
+                (true, None) => line.paused_since = Some(at),
+                (false, Some(since)) => {
+                    line.paused_total += (at - since).max(0);
+                    line.paused_since = None;
+                }
+                _ => continue,
+            }
+            let LaneLine { next_due, paused_since, paused_total, .. } = line.clone();
+            changed.push(LaneState { lane, next_due, paused_since, paused_total });
+        }
+        changed
+    }
+
+    /// How long a lane's clock has stood still since a message was accepted, in milliseconds.
+    pub(super) fn stood_still(&self, lane: &Lane, paused_before: i64, now: i64) -> i64 {
+        let Some(line) = self.lanes.get(lane) else { return 0 };
+        let total = line.paused_total + line.paused_since.map_or(0, |since| (now - since).max(0));
+        (total - paused_before).max(0)
+    }
+
+    /// Whose turn it is, and how many messages of which lanes each may take. Lanes of one profile share alike.
+    pub(super) fn turns(&mut self, now: Timestamp, instant: Instant) -> Vec<Turn> {
+        let at = now.as_millisecond();
+        let mut waiting: BTreeMap<ProfileName, Vec<Lane>> = BTreeMap::new();
+        for (lane, line) in &self.lanes {
+            let Some(sender) = line.sender.as_ref().filter(|_| line.next_due.is_some_and(|due| due <= at)) else {
+                continue;
+            };
+            let trial = self.parked.get(sender).is_some_and(|parked| parked.trial);
+            if trial || line.paused_since.is_none() {
+                waiting.entry(sender.clone()).or_default().push(lane.clone());
+            }
+        }
+        self.turn = self.turn.wrapping_add(1);
+        let mut turns = Vec::new();
+        for (profile, mut lanes) in waiting {
+            let room = self.room(&profile, now, instant);
+            if room == 0 {
+                continue;
+            }
+            let count = lanes.len();
+            lanes.rotate_left(self.turn % count);
+            let share = room.div_ceil(count);
+            let mut left = room;
+            let mut claims = Vec::new();
+            for lane in lanes {
+                let take = share.min(left);
+                if take == 0 {
+                    break;
+                }
+                left -= take;
+                claims.push((lane, take));
+            }
+            turns.push(Turn { profile, claims });
+        }
+        turns
+    }
+
+    fn room(&mut self, profile: &ProfileName, now: Timestamp, instant: Instant) -> usize {
+        let parked = self.parked.get(profile).map(|parked| parked.trial);
+        let Some(line) = self.line(profile) else { return 0 };
+        if line.down_until.is_some_and(|until| until > instant) {
+            return 0;
+        }
+        let (ready, mailbox, is_down) = (line.ready.len(), line.sender.mailbox.clone(), line.down_count > 0);
+        let workers = line.workers;
+        let Some(counter) = self.counters.get_mut(&mailbox) else { return 0 };
+        match parked {
+            // Not parked.
+            None => {}
+            Some(true) => return usize::from(ready == 0 && workers == 0),
+            Some(false) => return 0,
+        }
+        if is_down {
+            return usize::from(ready == 0 && workers == 0);
+        }
+        if counter.may_read_ahead() {
+            if counter.paused_until.is_some_and(|until| until > instant) {
+                return 0;
+            }
+            let wanted = READ_AHEAD * counter.concurrency();
+            // A little is not worth asking for.
+            return if ready * 2 <= wanted { wanted - ready } else { 0 };
+        }
+        counter.room(instant, now.as_second() / 3600, ready)
+    }
+
+    /// A message for a worker of the profile, if one may begin now.
+    pub(super) fn next(
+        &mut self,
+        profile: &ProfileName,
+        hour: i64,
+        instant: Instant,
+    ) -> Option<(Arc<Sending>, Claimed)> {
+        let line = self.lines.get_mut(profile)?;
+        if line.ready.is_empty() {
+            return None;
+        }
+        let counter = self.counters.get_mut(&line.sender.mailbox)?;
+        if counter.room(instant, hour, 0) == 0 {
+            return None;
+        }
+        let claimed = line.ready.pop_front()?;
+        counter.begin(instant);
+        Some((Arc::clone(&line.sender), claimed))
+    }
+
+    /// How many more workers a profile may have.
+    pub(super) fn workers_wanted(&mut self, profile: &ProfileName) -> usize {
+        let Some(line) = self.lines.get(profile) else { return 0 };
+        let concurrency = self.counters.get(&line.sender.mailbox).map_or(1, Counter::concurrency);
+        line.ready.len().min(concurrency).saturating_sub(line.workers)
+    }
+
+    /// The server of a profile cannot be reached. What was claimed comes back.
+    pub(super) fn down(&mut self, profile: &ProfileName, chance: f64) -> Vec<Claimed> {
+        let Some(line) = self.lines.get_mut(profile) else { return Vec::new() };
+        let wait = Duration::from_secs(1 << line.down_count.min(9)).min(LONGEST_DOWN);
+        line.down_until = Some(Instant::now() + wait.mul_f64(0.75 + chance / 2.0));
+        line.down_count += 1;
+        line.ready.drain(..).collect()
+    }
+
+    /// The server of a profile answered.
+    pub(super) fn up(&mut self, profile: &ProfileName) {
+        if let Some(line) = self.lines.get_mut(profile) {
+            (line.down_until, line.down_count) = (None, 0);
+        }
+    }
+
+    /// The profiles whose server cannot be reached, and for how long they are left alone.
+    pub(super) fn is_down(&self, profile: &ProfileName) -> bool {
+        self.lines.get(profile).is_some_and(|line| line.down_count > 0)
+    }
+
+    /// When there is something to do that only the clock brings.
+    pub(super) fn next_wake(&mut self, now: Timestamp, instant: Instant) -> Instant {
+        let at = now.as_millisecond();
+        let from = |milliseconds: i64| instant + Duration::from_millis(u64::try_from(milliseconds).unwrap_or(0));
+        let mut wakes = vec![instant + Duration::from_secs(30)];
+        wakes.extend(
+            self.lanes
+                .values()
+                .filter(|line| line.paused_since.is_none())
+                .filter_map(|line| line.next_due)
+                .filter(|due| *due > at)
+                .map(|due| from(due - at)),
+        );
+        wakes.extend(self.lines.values().filter_map(|line| line.down_until).filter(|until| *until > instant));
+        let has_due: Vec<String> = self
+            .lanes
+            .values()
+            .filter(|line| line.next_due.is_some_and(|due| due <= at))
+            .filter_map(|line| Some(self.lines.get(line.sender.as_ref()?)?.sender.mailbox.clone()))
+            .collect();
+        for mailbox in has_due {
+            wakes.extend(self.counters.get_mut(&mailbox).and_then(|counter| counter.next_room(instant)));
+        }
+        wakes.extend(
+            self.parked
+                .values()
+                .filter(|parked| !parked.probing && !parked.trial)
+                .map(|parked| from(parked.parked.next_probe_at.as_millisecond() - at)),
+        );
+        wakes
+            .extend(self.holds.iter().filter_map(|hold| hold.until).map(|until| from(until.as_millisecond() - at + 1)));
+        wakes.into_iter().min().unwrap_or(instant).max(instant + Duration::from_millis(1))
+    }
+}
+
+/// What is counted together: one login at one server, one mailbox of one application.
+fn mailbox(stored: &StoredProfile) -> String {
+    let profile = &stored.profile;
+    let from = profile.from_address().unwrap_or_default().to_lowercase();
+    match &profile.provider {
+        Provider::Smtp(smtp) => {
+            let who = smtp.username.as_deref().unwrap_or(&from).to_lowercase();
+            format!("smtp:{}:{}:{who}", smtp.host.to_lowercase(), smtp.port)
+        }
+        Provider::MicrosoftGraphDirect(direct) => format!("graph:{}:{from}", direct.client.to_lowercase()),
+        Provider::MicrosoftGraphDelegate(delegate) => format!("graph:{}", delegate.client.to_lowercase()),
+    }
+}
+
+/// A lane of a message.
+pub(super) fn lane_of(message: &crate::model::Message) -> Lane {
+    let function: Function = message.function;
+    Lane { company: message.company.clone(), function }
+}

@@ -1,0 +1,79 @@
+//! What a reply means for the message. The table is data (`replies.json`): the first row that fits decides, and a row
+//! fits if everything that it states does. `tests/reply_corpus.rs` holds it against replies of real servers.
+
+use std::sync::LazyLock;
+
+use serde::Deserialize;
+
+use crate::model::message::Class;
+
+/// One row of the table.
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+struct Row {
+    /// The phase of the conversation.
+    phase: Option<String>,
+    /// What the reply's three digits begin with.
+    reply: Option<String>,
+    /// The enhanced code (RFC 3463).
+    enhanced: Option<String>,
+    /// A part of the text, in whatever case.
+    text: Option<String>,
+    /// The HTTP status.
+    http: Option<u16>,
+    /// Graph's code.
+    code: Option<String>,
+    class: Class,
+    /// For people.
+    why: String,
+}
+
+#[expect(clippy::expect_used, reason = "the table is part of the binary, and a test reads it")]
+static TABLE: LazyLock<Vec<Row>> =
+    LazyLock::new(|| serde_json::from_str(include_str!("replies.json")).expect("replies.json is well formed"));
+
+/// A reply of a mail server: `550 5.1.1 No such user`.
+pub fn smtp(phase: &str, reply: &str) -> (Class, &'static str) {
+    let digits: String = reply.chars().take(3).filter(char::is_ascii_digit).collect();
+    let enhanced = enhanced(reply);
+    let lower = reply.to_lowercase();
+    decide(|row| {
+        row.http.is_none()
+            && row.code.is_none()
+            && row.phase.as_deref().is_none_or(|own| own == phase)
+            && row.reply.as_deref().is_none_or(|own| digits.starts_with(own))
+            && row.enhanced.as_deref().is_none_or(|own| enhanced.as_deref() == Some(own))
+            && row.text.as_deref().is_none_or(|own| lower.contains(&own.to_lowercase()))
+    })
+}
+
+/// A reply of Graph: its status, the codes in it, its text.
+pub fn graph(status: u16, codes: &[&str], text: &str) -> (Class, &'static str) {
+    let lower = text.to_lowercase();
+    let by_code =
+        |row: &Row| row.code.as_deref().is_some_and(|own| codes.iter().any(|code| code.eq_ignore_ascii_case(own)));
+    // A code says more than the status under which it comes.
+    if let Some(row) = TABLE.iter().find(|row| by_code(row)) {
+        return (row.class, &row.why);
+    }
+    decide(|row| row.http == Some(status) && row.text.as_deref().is_none_or(|own| lower.contains(&own.to_lowercase())))
+}
+
+fn decide(fits: impl Fn(&Row) -> bool) -> (Class, &'static str) {
+    match TABLE.iter().find(|row| fits(row)) {
+        Some(row) => (row.class, &row.why),
+        None => (Class::Transient, "a reply that no row of the table knows"),
+    }
+}
+
+/// The enhanced code in a reply: three numbers with dots, the first 2, 4 or 5.
+fn enhanced(reply: &str) -> Option<String> {
+    reply.split([' ', '-']).skip(1).find_map(|word| {
+        let word = word.trim_end_matches([':', ';', ',']);
+        let mut numbers = word.split('.');
+        let (class, subject, detail) = (numbers.next()?, numbers.next()?, numbers.next()?);
+        let digits = |text: &str| (1..=3).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_digit());
+        let good = ["2", "4", "5"].contains(&class) && digits(subject) && digits(detail) && numbers.next().is_none();
+        good.then(|| word.to_owned())
+    })
+}

@@ -1,0 +1,507 @@
+//! What a message holds: made from parts or taken as it comes, kept without what is only known when it is sent.
+//!
+//! Kept contents are a header and a body with CRLF line ends, and have neither `From`, `Sender` nor `Bcc`: who sends is
+//! decided by the profile at the time of each attempt, so a message can never leave under an address that the profile
+//! does not have. [`Kept::outgoing`] puts in what is missing.
+
+use std::fmt::Write as _;
+
+use jiff::Timestamp;
+use lettre::{
+    Address,
+    message::{
+        Attachment, Mailbox, Mailboxes, Message, MultiPart, SinglePart,
+        header::{self, ContentType, HeaderName, HeaderValue, Headers},
+    },
+};
+
+use crate::model::delivery::{Attachments, RecipientGuard};
+
+/// How many recipients a message may have.
+const RECIPIENTS: usize = 500;
+/// How many bytes a header may have.
+const HEADER_LIMIT: usize = 256 * 1024;
+/// What stands for the sender until it is known.
+const PLACEHOLDER: &str = "nobody@mailwright.invalid";
+
+/// Headers that submitters may set besides `X-...`.
+const ALLOWED: [&str; 12] = [
+    "auto-submitted",
+    "comments",
+    "importance",
+    "in-reply-to",
+    "keywords",
+    "list-id",
+    "list-unsubscribe",
+    "list-unsubscribe-post",
+    "organization",
+    "priority",
+    "references",
+    "sensitivity",
+];
+
+/// Headers that are never kept of a raw message: the sender's, and those that only transport writes.
+const DROPPED: [&str; 6] = ["from", "sender", "bcc", "return-path", "resent-bcc", "received"];
+
+/// What a message is made of.
+#[derive(Debug, Default)]
+pub struct Parts {
+    /// `To`: addresses, with or without a name.
+    pub to: Vec<String>,
+    /// `Cc`.
+    pub cc: Vec<String>,
+    /// Recipients that nobody else sees.
+    pub bcc: Vec<String>,
+    /// `Reply-To`.
+    pub reply_to: Vec<String>,
+    /// The subject.
+    pub subject: String,
+    /// The body as text.
+    pub text: Option<String>,
+    /// The body as HTML.
+    pub html: Option<String>,
+    /// Files.
+    pub attachments: Vec<Attached>,
+    /// Other headers.
+    pub headers: Vec<(String, String)>,
+}
+
+/// A file.
+#[derive(Debug)]
+pub struct Attached {
+    /// Its name.
+    pub name: String,
+    /// Its media type.
+    pub media_type: String,
+    /// Its bytes.
+    pub bytes: Vec<u8>,
+    /// The id under which the HTML refers to it (`cid:...`); none for a file beside it.
+    pub content_id: Option<String>,
+}
+
+/// Contents as they are kept, and what a header tells of them.
+#[derive(Debug)]
+pub struct Kept {
+    /// The header and the body.
+    pub content: Vec<u8>,
+    /// Everybody whom it is for, each once, in order.
+    pub recipients: Vec<String>,
+    /// The subject.
+    pub subject: String,
+    /// `Message-ID`, with its angle brackets.
+    pub message_id: String,
+    /// Who it says that it is from, for a raw message: the address, and the name beside it.
+    pub from: Option<(String, Option<String>)>,
+}
+
+/// Why a message cannot be taken. Says where; never quotes contents.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub struct Malformed(pub String);
+
+fn malformed(text: impl Into<String>) -> Malformed {
+    Malformed(text.into())
+}
+
+fn mailbox(text: &str, place: &str) -> Result<Mailbox, Malformed> {
+    let wrong = || malformed(format!("`{place}` is not an e-mail address"));
+    if text.len() > 1000 || text.chars().any(char::is_control) {
+        return Err(wrong());
+    }
+    text.parse().map_err(|_| wrong())
+}
+
+fn mailboxes(texts: &[String], place: &str) -> Result<Vec<Mailbox>, Malformed> {
+    texts.iter().enumerate().map(|(index, text)| mailbox(text, &format!("{place}/{index}"))).collect()
+}
+
+impl Parts {
+    /// Makes a message of the parts.
+    pub fn compose(self, message_id: &str, at: Timestamp, attachments: &Attachments) -> Result<Kept, Malformed> {
+        let to = mailboxes(&self.to, "to")?;
+        let cc = mailboxes(&self.cc, "cc")?;
+        let bcc = mailboxes(&self.bcc, "bcc")?;
+        let recipients = distinct(to.iter().chain(&cc).chain(&bcc).map(|mailbox| mailbox.email.to_string()))?;
+        if self.subject.chars().any(char::is_control) || self.subject.len() > 2000 {
+            return Err(malformed("`subject` has control characters or more than 2000 bytes"));
+        }
+        let placeholder = Mailbox::new(None, PLACEHOLDER.parse::<Address>().map_err(|_| malformed("no sender"))?);
+        let mut builder = Message::builder()
+            .from(placeholder)
+            .date(at.into())
+            .message_id(Some(message_id.to_owned()))
+            .subject(self.subject.clone());
+        builder = to.into_iter().fold(builder, lettre::message::MessageBuilder::to);
+        builder = cc.into_iter().fold(builder, lettre::message::MessageBuilder::cc);
+        for reply_to in mailboxes(&self.reply_to, "replyTo")? {
+            builder = builder.reply_to(reply_to);
+        }
+        for (name, value) in self.headers {
+            builder = builder.raw_header(custom_header(&name, &value)?);
+        }
+        let related: Vec<&Attached> = self.attachments.iter().filter(|file| file.content_id.is_some()).collect();
+        if !related.is_empty() && self.html.is_none() {
+            return Err(malformed("an inline attachment belongs to `html`, and there is none"));
+        }
+        for (index, file) in self.attachments.iter().enumerate() {
+            file.check(index, attachments)?;
+        }
+        let body = body(self.text, self.html, &related)?;
+        let others = self.attachments.iter().filter(|file| file.content_id.is_none());
+        let mut others = others.map(Attached::part).collect::<Result<Vec<_>, _>>()?.into_iter();
+        let message = match (body, others.next()) {
+            (Body::Single(part), None) => builder.singlepart(part),
+            (Body::Multi(part), None) => builder.multipart(part),
+            (body, Some(first)) => {
+                let mixed = match body {
+                    Body::Single(part) => MultiPart::mixed().singlepart(part),
+                    Body::Multi(part) => MultiPart::mixed().multipart(part),
+                };
+                builder.multipart(others.fold(mixed.singlepart(first), MultiPart::singlepart))
+            }
+        };
+        let message =
+            message.map_err(|_| malformed("the parts make no message: is anybody in `to`, `cc` or `bcc`?"))?;
+        let (fields, body) = split(&message.formatted())?;
+        Ok(Kept {
+            content: joined(fields.iter().filter(|field| !field.is_any(&DROPPED)), &body),
+            recipients,
+            subject: self.subject,
+            message_id: message_id.to_owned(),
+            from: None,
+        })
+    }
+}
+
+impl Attached {
+    fn check(&self, index: usize, attachments: &Attachments) -> Result<(), Malformed> {
+        let bad = |text: &str| text.is_empty() || text.len() > 255 || text.chars().any(char::is_control);
+        if bad(&self.name) || self.name.contains(['/', '\\']) {
+            return Err(malformed(format!("`attachments/{index}/name` is not the name of a file")));
+        }
+        if self
+            .content_id
+            .as_ref()
+            .is_some_and(|id| bad(id) || !id.bytes().all(|b| b.is_ascii_graphic() && !b"<>".contains(&b)))
+        {
+            return Err(malformed(format!("`attachments/{index}/contentId` is not an id that HTML could refer to")));
+        }
+        if attachments.forbids(&self.name, &self.media_type) {
+            return Err(malformed(format!("`attachments/{index}`: the environment forbids files of this kind")));
+        }
+        Ok(())
+    }
+
+    fn part(&self) -> Result<SinglePart, Malformed> {
+        let media_type =
+            ContentType::parse(&self.media_type).map_err(|_| malformed("an attachment's `mediaType` is not one"))?;
+        let attachment = match &self.content_id {
+            Some(id) => Attachment::new_inline_with_name(id.clone(), self.name.clone()),
+            None => Attachment::new(self.name.clone()),
+        };
+        Ok(attachment.body(self.bytes.clone(), media_type))
+    }
+}
+
+enum Body {
+    Single(SinglePart),
+    Multi(MultiPart),
+}
+
+fn body(text: Option<String>, html: Option<String>, related: &[&Attached]) -> Result<Body, Malformed> {
+    let Some(html) = html else { return Ok(Body::Single(SinglePart::plain(text.unwrap_or_default()))) };
+    let html = SinglePart::html(html);
+    let html = if related.is_empty() {
+        Body::Single(html)
+    } else {
+        let mut part = MultiPart::related().singlepart(html);
+        for file in related {
+            part = part.singlepart(file.part()?);
+        }
+        Body::Multi(part)
+    };
+    Ok(match (text, html) {
+        (None, html) => html,
+        (Some(text), html) => {
+            let both = MultiPart::alternative().singlepart(SinglePart::plain(text));
+            Body::Multi(match html {
+                Body::Single(part) => both.singlepart(part),
+                Body::Multi(part) => both.multipart(part),
+            })
+        }
+    })
+}
+
+fn custom_header(name: &str, value: &str) -> Result<HeaderValue, Malformed> {
+    let lower = name.to_ascii_lowercase();
+    let is_token = !name.is_empty() && name.len() <= 70 && name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-');
+    let own = lower.starts_with("x-mailwright-") || lower.starts_with("x-ms-exchange-");
+    if !is_token || own || !(lower.starts_with("x-") || ALLOWED.contains(&lower.as_str())) {
+        return Err(malformed(format!(
+            "the header `{}` cannot be set; `X-...` can, and {}",
+            name.escape_debug().to_string().chars().take(70).collect::<String>(),
+            ALLOWED.join(", ")
+        )));
+    }
+    if value.len() > 2000 || value.chars().any(char::is_control) {
+        return Err(malformed(format!("the header `{name}` has control characters or more than 2000 bytes")));
+    }
+    let name = HeaderName::new_from_ascii(name.to_owned()).map_err(|_| malformed("a header's name is not one"))?;
+    Ok(HeaderValue::new(name, value.to_owned()))
+}
+
+fn distinct(addresses: impl Iterator<Item = String>) -> Result<Vec<String>, Malformed> {
+    let mut seen = std::collections::HashSet::new();
+    let recipients: Vec<String> = addresses.filter(|address| seen.insert(address.to_lowercase())).collect();
+    match recipients.len() {
+        0 => Err(malformed("the message has no recipient")),
+        many if many > RECIPIENTS => {
+            Err(malformed(format!("the message has {many} recipients; {RECIPIENTS} are allowed")))
+        }
+        _ => Ok(recipients),
+    }
+}
+
+/// Takes a raw message (RFC 5322) as it is, but for what transport and sender write. `envelope` names the recipients
+/// where they are not those of the header.
+pub fn raw(
+    bytes: &[u8],
+    envelope: &[String],
+    message_id: &str,
+    at: Timestamp,
+    attachments: &Attachments,
+) -> Result<Kept, Malformed> {
+    let (mut fields, body) = split(bytes)?;
+    let parsed = mail_parser::MessageParser::default()
+        .parse(bytes)
+        .ok_or_else(|| malformed("this is not a message with a header (RFC 5322)"))?;
+    for name in
+        ["from", "to", "cc", "subject", "date", "message-id", "sender", "reply-to", "mime-version", "content-type"]
+    {
+        if fields.iter().filter(|field| field.is(name)).count() > 1 {
+            return Err(malformed(format!("the header `{name}` stands twice")));
+        }
+    }
+    for part in parsed.attachments() {
+        use mail_parser::MimeHeaders as _;
+        let name = part.attachment_name().unwrap_or_default();
+        let media_type = part
+            .content_type()
+            .map_or(String::new(), |kind| format!("{}/{}", kind.ctype(), kind.subtype().unwrap_or_default()));
+        if attachments.forbids(name, &media_type) {
+            return Err(malformed("the environment forbids attachments of this kind"));
+        }
+    }
+    let recipients = if envelope.is_empty() {
+        let all =
+            [parsed.to(), parsed.cc(), parsed.bcc()].into_iter().flatten().flat_map(|list| list.clone().into_list());
+        let addresses = all.filter_map(|address| address.address.map(|text| text.into_owned()));
+        let addresses: Vec<String> = addresses.collect();
+        distinct(mailboxes(&addresses, "recipients")?.into_iter().map(|mailbox| mailbox.email.to_string()))?
+    } else {
+        distinct(mailboxes(envelope, "recipients")?.into_iter().map(|mailbox| mailbox.email.to_string()))?
+    };
+    let from = parsed
+        .from()
+        .and_then(mail_parser::Address::first)
+        .and_then(|from| Some((from.address()?.to_owned(), from.name().map(str::to_owned))));
+    if parsed.from().is_some_and(|from| from.clone().into_list().len() > 1) {
+        return Err(malformed("`From` names more than one sender"));
+    }
+    let own_id = parsed.message_id().filter(|id| id.bytes().all(|b| b.is_ascii_graphic()) && id.len() < 250);
+    let message_id = own_id.map_or_else(|| message_id.to_owned(), |id| format!("<{id}>"));
+    fields.retain(|field| !field.is_any(&DROPPED) && !field.starts_with("x-mailwright-"));
+    if own_id.is_none() {
+        fields.retain(|field| !field.is("message-id"));
+        fields.push(Field::new("Message-ID", &message_id));
+    }
+    if !fields.iter().any(|field| field.is("date")) {
+        let date = header::Date::from(std::time::SystemTime::from(at));
+        fields.push(Field::encoded(date));
+    }
+    let subject: String = parsed.subject().unwrap_or_default().chars().filter(|c| !c.is_control()).take(1000).collect();
+    Ok(Kept { content: joined(fields.iter(), &body), recipients, subject, message_id, from })
+}
+
+/// One header field with its line ends, folded as it was.
+#[derive(Clone, Debug)]
+struct Field(String);
+
+impl Field {
+    fn new(name: &str, value: &str) -> Self {
+        Self(format!("{name}: {value}\r\n"))
+    }
+
+    /// Encoded and folded as lettre does.
+    fn encoded(header: impl header::Header) -> Self {
+        let mut headers = Headers::new();
+        headers.set(header);
+        Self(headers.to_string())
+    }
+
+    fn value(&self) -> &str {
+        self.0.split_once(':').map_or("", |(_, value)| value.trim())
+    }
+
+    fn name(&self) -> &str {
+        self.0.split(':').next().unwrap_or_default().trim_end()
+    }
+
+    fn is(&self, name: &str) -> bool {
+        self.name().eq_ignore_ascii_case(name)
+    }
+
+    fn is_any(&self, names: &[&str]) -> bool {
+        names.iter().any(|name| self.is(name))
+    }
+
+    fn starts_with(&self, prefix: &str) -> bool {
+        self.name().to_ascii_lowercase().starts_with(prefix)
+    }
+}
+
+/// Splits a message into the fields of its header, and its body. Line ends become CRLF.
+fn split(bytes: &[u8]) -> Result<(Vec<Field>, Vec<u8>), Malformed> {
+    let mut fields: Vec<Field> = Vec::new();
+    let mut rest = bytes;
+    let mut length = 0;
+    loop {
+        let end = rest.iter().position(|byte| *byte == b'\n').map_or(rest.len(), |at| at + 1);
+        let (line, after) = rest.split_at(end);
+        rest = after;
+        let line = line.strip_suffix(b"\n").unwrap_or(line);
+        let line = line.strip_suffix(b"\r").unwrap_or(line);
+        if line.is_empty() {
+            break;
+        }
+        length += line.len() + 2;
+        if length > HEADER_LIMIT {
+            return Err(malformed("the message's header is too long"));
+        }
+        let text = std::str::from_utf8(line).map_err(|_| malformed("the message's header is not UTF-8"))?;
+        if text.chars().any(|c| c.is_control() && c != '\t') {
+            return Err(malformed("the message's header has control characters"));
+        }
+        if text.starts_with([' ', '\t']) {
+            let field = fields.last_mut().ok_or_else(|| malformed("the message begins with a folded line"))?;
+            let _ = write!(field.0, "{text}\r\n");
+            continue;
+        }
+        let name = text.split_once(':').map(|(name, _)| name.trim_end()).unwrap_or_default();
+        if name.is_empty() || !name.bytes().all(|b| b.is_ascii_graphic()) {
+            return Err(malformed("the message's header has a line that is no field"));
+        }
+        fields.push(Field(format!("{text}\r\n")));
+        if rest.is_empty() {
+            break;
+        }
+    }
+    Ok((fields, with_crlf(rest)))
+}
+
+fn with_crlf(bytes: &[u8]) -> Vec<u8> {
+    let mut out = Vec::with_capacity(bytes.len() + bytes.len() / 40);
+    let mut previous = 0;
+    for &byte in bytes {
+        match byte {
+            b'\n' if previous != b'\r' => out.extend_from_slice(b"\r\n"),
+            // A carriage return alone is not a line end of mail, and servers differ about it.
+            _ if previous == b'\r' && byte != b'\n' => {
+                out.push(b'\n');
+                out.push(byte);
+            }
+            _ => out.push(byte),
+        }
+        previous = byte;
+    }
+    if previous == b'\r' {
+        out.push(b'\n');
+    } else if previous != b'\n' && !out.is_empty() {
+        out.extend_from_slice(b"\r\n");
+    }
+    out
+}
+
+fn joined<'f>(fields: impl Iterator<Item = &'f Field>, body: &[u8]) -> Vec<u8> {
+    let mut out = Vec::with_capacity(body.len() + 1024);
+    for field in fields {
+        out.extend_from_slice(field.0.as_bytes());
+    }
+    out.extend_from_slice(b"\r\n");
+    out.extend_from_slice(body);
+    out
+}
+
+/// A message as it leaves.
+#[derive(Debug)]
+pub struct Outgoing {
+    /// Header and body.
+    pub bytes: Vec<u8>,
+    /// Whom it goes to: as accepted, or whom the environment writes to instead.
+    pub recipients: Vec<String>,
+}
+
+/// What is only known when a message is sent.
+#[derive(Debug)]
+pub struct Sender<'a> {
+    /// The profile's address.
+    pub address: &'a str,
+    /// The name beside it.
+    pub name: Option<&'a str>,
+    /// Whom the environment may write to.
+    pub guard: &'a RecipientGuard,
+    /// Whether recipients that the header does not name must stand in it, because the route has no envelope.
+    pub names_everybody: bool,
+}
+
+impl Sender<'_> {
+    /// Puts in what kept contents lack. `recipients` are those that are still to be reached.
+    pub fn outgoing(&self, content: &[u8], recipients: &[String]) -> Result<Outgoing, Malformed> {
+        let (mut fields, body) = split(content)?;
+        let address: Address = self.address.parse().map_err(|_| malformed("the profile's address is not one"))?;
+        let from = Mailboxes::new().with(Mailbox::new(self.name.map(str::to_owned), address));
+        fields.insert(0, Field::encoded(header::From::from(from)));
+        if let Some(tag) = &self.guard.subject_tag {
+            tag_subject(&mut fields, tag);
+        }
+        let mut recipients = recipients.to_vec();
+        if let Some(instead) = &self.guard.rewrite_to {
+            fields.retain(|field| !field.is_any(&["to", "cc"]));
+            fields.push(Field::new("To", instead));
+            for recipient in &recipients {
+                fields.push(Field::new("X-Mailwright-Recipient", recipient));
+            }
+            recipients = vec![instead.clone()];
+        }
+        if self.names_everybody {
+            let named: String =
+                fields.iter().filter(|field| field.is_any(&["to", "cc"])).map(|field| field.0.to_lowercase()).collect();
+            let hidden: Vec<&String> =
+                recipients.iter().filter(|address| !named.contains(&address.to_lowercase())).collect();
+            if !hidden.is_empty() {
+                let all: Vec<&str> = hidden.iter().map(|address| address.as_str()).collect();
+                fields.push(Field::new("Bcc", &all.join(",\r\n ")));
+            }
+        }
+        Ok(Outgoing { bytes: joined(fields.iter(), &body), recipients })
+    }
+}
+
+fn tag_subject(fields: &mut Vec<Field>, tag: &str) {
+    let tag = Field::encoded(header::Subject::from(tag.to_owned()));
+    let tag = tag.value();
+    match fields.iter_mut().find(|field| field.is("subject")) {
+        Some(field) => {
+            field.0 = format!("Subject: {tag} {}\r\n", field.value());
+        }
+        None => fields.push(Field::new("Subject", tag)),
+    }
+}
+
+/// Whether a header names somebody whose address needs `SMTPUTF8`, and whether there is more than ASCII at all.
+pub fn needs(bytes: &[u8], recipients: &[String], from: &str) -> (bool, bool) {
+    let header_end = bytes.windows(4).position(|window| window == b"\r\n\r\n").unwrap_or(bytes.len());
+    let utf8 =
+        !from.is_ascii() || recipients.iter().any(|recipient| !recipient.is_ascii()) || !bytes[..header_end].is_ascii();
+    (utf8, !bytes.is_ascii())
+}

@@ -1,0 +1,404 @@
+//! Claims messages, gives them to workers, and ends gracefully.
+
+use std::{
+    sync::{
+        Arc, Mutex, MutexGuard,
+        atomic::{AtomicBool, AtomicUsize, Ordering},
+    },
+    time::{Duration, Instant},
+};
+
+use jiff::Timestamp;
+use tokio::sync::{Notify, Semaphore, broadcast, watch};
+
+use super::{
+    Outgoing, Setup,
+    board::{Board, Turn, lane_of},
+    chance, locked,
+    routes::Routes,
+    steady::Steady,
+    tokens::Tokens,
+    webhooks,
+};
+use crate::{
+    clock::Clock,
+    microsoft::Http,
+    model::{ProfileName, State},
+    secrets::ServiceIdentity,
+    store::{
+        Store, StoreError,
+        outbox::{Claimed, Event, Lane, Settled},
+    },
+};
+
+/// How many KiB of large messages are in memory at once.
+const LARGE_AT_ONCE: usize = 96 * 1024;
+/// How often what is old is removed.
+const PURGE_EVERY: Duration = Duration::from_secs(600);
+/// How long an idempotency key is kept, in milliseconds: 30 days.
+const KEYS_KEPT: i64 = 30 * 86_400_000;
+
+/// Everything that delivery works with.
+pub(super) struct Engine {
+    pub(super) store: Arc<dyn Store>,
+    pub(super) identity: Arc<ServiceIdentity>,
+    pub(super) outgoing: Outgoing,
+    pub(super) clock: Clock,
+    pub(super) time: Steady,
+    pub(super) http: Http,
+    pub(super) tokens: Tokens,
+    pub(super) wake: Notify,
+    pub(super) events: broadcast::Sender<Event>,
+    /// Room for large messages, in KiB.
+    pub(super) large: Arc<Semaphore>,
+    board: Mutex<Board>,
+    /// Whether the store can record what happens.
+    records: AtomicBool,
+    stopping: AtomicBool,
+    /// Attempts and writes that are under way.
+    busy: AtomicUsize,
+}
+
+/// Something that is under way for as long as this lives.
+pub(super) struct Busy(Arc<Engine>);
+
+impl Drop for Busy {
+    fn drop(&mut self) {
+        self.0.busy.fetch_sub(1, Ordering::AcqRel);
+    }
+}
+
+impl Engine {
+    pub(super) async fn start(setup: Setup, http: Http) -> Result<Arc<Self>, StoreError> {
+        let Setup { store, identity, outgoing, clock, mut state } = setup;
+        let time = Steady::new(&clock);
+        let routes = Arc::new(Routes::new(Arc::clone(&state.borrow_and_update())));
+        let mut board = Board::new(routes, Instant::now());
+        board.holds = store.holds().await?;
+        for parked in store.parked().await? {
+            board.park(parked);
+        }
+        let lanes = store.lanes().await?;
+        board.fresh = lanes.is_empty();
+        lanes.into_iter().for_each(|lane| board.restore(lane));
+        board.usage = store.usage(time.now().as_second() / 3600 - 24).await?;
+        let (events, _) = broadcast::channel(1024);
+        let engine = Arc::new(Self {
+            store,
+            identity,
+            outgoing,
+            clock,
+            time,
+            http,
+            tokens: Tokens::default(),
+            wake: Notify::new(),
+            events,
+            large: Arc::new(Semaphore::new(LARGE_AT_ONCE)),
+            board: Mutex::new(board),
+            records: AtomicBool::new(true),
+            stopping: AtomicBool::new(false),
+            busy: AtomicUsize::new(0),
+        });
+        engine.recover().await?;
+        engine.repause().await;
+        tokio::spawn(Arc::clone(&engine).run(state));
+        tokio::spawn(Arc::clone(&engine).purge());
+        tokio::spawn(webhooks::run(Arc::clone(&engine)));
+        Ok(engine)
+    }
+
+    pub(super) fn board(&self) -> MutexGuard<'_, Board> {
+        locked(&self.board)
+    }
+
+    pub(super) fn records(&self) -> bool {
+        self.records.load(Ordering::Acquire)
+    }
+
+    /// The store could not record something: nothing is sent until it can again.
+    pub(super) fn cannot_record(&self, error: &StoreError) {
+        if self.records.swap(false, Ordering::AcqRel) {
+            tracing::error!(%error, "the store cannot record what happens; nothing is sent until it can");
+        }
+        self.wake.notify_one();
+    }
+
+    pub(super) fn due(&self, lane: &Lane, at: Timestamp) {
+        self.board().due(lane, at.as_millisecond());
+    }
+
+    pub(super) fn busy(self: &Arc<Self>) -> Busy {
+        self.busy.fetch_add(1, Ordering::AcqRel);
+        Busy(Arc::clone(self))
+    }
+
+    /// What was under way when the process ended: nobody can know what became of it.
+    async fn recover(self: &Arc<Self>) -> Result<(), StoreError> {
+        let interrupted = self.store.interrupted().await?;
+        if !interrupted.is_empty() {
+            tracing::warn!(messages = interrupted.len(), "the service ended while these were being sent");
+        }
+        for message in interrupted {
+            let settled = self.after_unknown(message, "the service ended while it was being sent", None);
+            let (lane, due) = (lane_of(&settled.message), settled.message.next_attempt_at);
+            let events = self.store.settle(settled).await?;
+            self.tell(events);
+            if let Some(due) = due {
+                self.due(&lane, due);
+            }
+        }
+        Ok(())
+    }
+
+    async fn run(self: Arc<Self>, mut state: watch::Receiver<Arc<State>>) {
+        loop {
+            if self.stopping.load(Ordering::Acquire) {
+                return;
+            }
+            if !self.records() {
+                tokio::time::sleep(Duration::from_secs(1)).await;
+                if self.store.probe().await.is_ok() {
+                    tracing::info!("the store records again");
+                    self.records.store(true, Ordering::Release);
+                } else {
+                    continue;
+                }
+            }
+            self.lapse().await;
+            self.pass().await;
+            self.probes();
+            let wake = {
+                let mut board = self.board();
+                board.next_wake(self.time.now(), Instant::now())
+            };
+            tokio::select! {
+                () = self.wake.notified() => {}
+                () = tokio::time::sleep_until(wake.into()) => {}
+                changed = state.changed() => {
+                    if changed.is_err() {
+                        return;
+                    }
+                    let state = Arc::clone(&state.borrow_and_update());
+                    self.reconfigure(state).await;
+                }
+            }
+        }
+    }
+
+    /// Claims for everybody whose turn it is, and sees to it that there are workers.
+    async fn pass(self: &Arc<Self>) {
+        let turns = self.board().turns(self.time.now(), Instant::now());
+        for Turn { profile, claims } in turns {
+            for (lane, limit) in claims {
+                let now = self.time.now().as_millisecond();
+                let claim = match self.store.claim(&lane, now, limit).await {
+                    Ok(claim) => claim,
+                    Err(error) => {
+                        self.cannot_record(&error);
+                        return;
+                    }
+                };
+                let mut board = self.board();
+                if let Some(line) = board.lanes.get_mut(&lane) {
+                    line.next_due = claim.next_due;
+                }
+                match board.line(&profile) {
+                    Some(line) => line.ready.extend(claim.messages),
+                    None => {
+                        drop(board);
+                        self.give_back(claim.messages);
+                    }
+                }
+            }
+            let wanted = self.board().workers_wanted(&profile);
+            for _ in 0..wanted {
+                if let Some(line) = self.board().line(&profile) {
+                    line.workers += 1;
+                }
+                tokio::spawn(Arc::clone(self).work(profile.clone()));
+            }
+        }
+    }
+
+    /// Sends one message after the other, until there is none or no more may go.
+    async fn work(self: Arc<Self>, profile: ProfileName) {
+        loop {
+            let next = if self.stopping.load(Ordering::Acquire) || !self.records() {
+                None
+            } else {
+                let hour = self.time.now().as_second() / 3600;
+                self.board().next(&profile, hour, Instant::now())
+            };
+            let Some((sender, claimed)) = next else { break };
+            let busy = self.busy();
+            let mailbox = sender.mailbox.clone();
+            let well = self.attempt(sender, claimed).await;
+            let low = {
+                let mut board = self.board();
+                if let Some(counter) = board.counters.get_mut(&mailbox) {
+                    counter.end(well);
+                }
+                board.lines.get(&profile).is_none_or(|line| line.ready.len() < 2 * line.workers)
+            };
+            drop(busy);
+            if low {
+                self.wake.notify_one();
+            }
+        }
+        let left = {
+            let mut board = self.board();
+            match board.lines.get_mut(&profile) {
+                Some(line) => {
+                    line.workers = line.workers.saturating_sub(1);
+                    // The last one leaves nothing behind that nobody would take.
+                    if line.workers == 0 { line.ready.drain(..).collect() } else { Vec::new() }
+                }
+                None => Vec::new(),
+            }
+        };
+        self.give_back(left);
+        self.wake.notify_one();
+    }
+
+    /// Messages that were claimed and not tried wait again, as they did before.
+    pub(super) fn give_back(&self, claimed: Vec<Claimed>) {
+        if claimed.is_empty() {
+            return;
+        }
+        let ids: Vec<uuid::Uuid> = claimed.iter().map(|claimed| claimed.message.id).collect();
+        self.store.release(&ids);
+        let now = self.time.now();
+        let mut board = self.board();
+        for Claimed { message, .. } in claimed {
+            board.due(&lane_of(&message), message.next_attempt_at.unwrap_or(now).as_millisecond());
+        }
+    }
+
+    /// Writes what became of a message, however long that takes, while the worker goes on.
+    pub(super) fn settle(self: &Arc<Self>, settled: Settled) {
+        let (engine, busy) = (Arc::clone(self), self.busy());
+        tokio::spawn(async move {
+            let _busy = busy;
+            let (lane, due) = (lane_of(&settled.message), settled.message.next_attempt_at);
+            loop {
+                match engine.store.settle(settled.clone()).await {
+                    Ok(events) => {
+                        engine.tell(events);
+                        break;
+                    }
+                    Err(error) => {
+                        engine.cannot_record(&error);
+                        if matches!(error, StoreError::Broken) {
+                            // What was sent and cannot be recorded is `unknown` after the next start.
+                            return;
+                        }
+                        tokio::time::sleep(Duration::from_millis(500)).await;
+                    }
+                }
+            }
+            if let Some(due) = due {
+                engine.due(&lane, due);
+                engine.wake.notify_one();
+            }
+        });
+    }
+
+    /// Tells whoever listens.
+    pub(super) fn tell(&self, events: Vec<Event>) {
+        for event in events {
+            let labels = [("type", event.event.kind.id())];
+            metrics::counter!("mailwright_events_total", &labels).increment(1);
+            // Nobody may be listening.
+            drop(self.events.send(event));
+        }
+    }
+
+    /// A new state: lines of profiles that changed are let go, with their connections and tokens.
+    async fn reconfigure(self: &Arc<Self>, state: Arc<State>) {
+        let routes = Arc::new(Routes::new(state));
+        let back = self.board().set_routes(Arc::clone(&routes));
+        self.give_back(back);
+        let live: std::collections::HashSet<crate::model::Digest> =
+            routes.state().live_stored().map(|(_, stored)| crate::model::Digest::of_document(stored)).collect();
+        self.tokens.keep(|of| live.contains(of));
+        self.unpark_changed(&live).await;
+        self.repause().await;
+    }
+
+    /// Stops and starts the clocks of lanes, as things are now.
+    pub(super) async fn repause(&self) {
+        let changed = self.board().repause(self.time.now());
+        if !changed.is_empty()
+            && let Err(error) = self.store.pause(changed).await
+        {
+            self.cannot_record(&error);
+        }
+        self.wake.notify_one();
+    }
+
+    pub(super) async fn read_holds(&self) -> Result<(), StoreError> {
+        let holds = self.store.holds().await?;
+        self.board().holds = holds;
+        self.repause().await;
+        Ok(())
+    }
+
+    /// Holds that have come to their end.
+    async fn lapse(&self) {
+        let now = self.time.now();
+        let lapsed = {
+            let mut board = self.board();
+            let before = board.holds.len();
+            board.holds.retain(|hold| hold.until.is_none_or(|until| until > now));
+            before != board.holds.len()
+        };
+        if lapsed {
+            self.repause().await;
+        }
+        let board = self.board();
+        board.lines.values().for_each(|line| line.sender.pool.tidy(false));
+    }
+
+    async fn purge(self: Arc<Self>) {
+        loop {
+            tokio::time::sleep(PURGE_EVERY).await;
+            loop {
+                let keep = self.board().routes.state().settings.delivery.keep;
+                let now = self.time.now().as_millisecond();
+                let purged = self
+                    .store
+                    .purge(now - keep.delivered.milliseconds(), now - keep.failed.milliseconds(), now - KEYS_KEPT)
+                    .await;
+                match purged {
+                    Ok(count) if count > 0 => tokio::time::sleep(Duration::from_millis(50)).await,
+                    Ok(_) => break,
+                    Err(error) => {
+                        tracing::warn!(%error, "old messages could not be removed");
+                        break;
+                    }
+                }
+            }
+        }
+    }
+
+    pub(super) async fn stop(&self, patience: Duration) {
+        self.stopping.store(true, Ordering::Release);
+        self.wake.notify_one();
+        let until = Instant::now() + patience;
+        while self.busy.load(Ordering::Acquire) > 0 && Instant::now() < until {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        let left = self.busy.load(Ordering::Acquire);
+        if left > 0 {
+            tracing::warn!(left, "stopped while mail was being sent; nobody can know what became of it");
+        }
+        self.board().lines.values().for_each(|line| line.sender.pool.tidy(true));
+    }
+
+    /// How long to wait after so many attempts: doubled each time, with a share of chance.
+    pub(super) fn back_off(&self, attempts: u32) -> Duration {
+        let retry = self.board().routes.state().settings.delivery.retry;
+        let wait = retry.first.duration().saturating_mul(1 << attempts.saturating_sub(1).min(20));
+        wait.min(retry.longest.duration()).mul_f64(0.85 + chance() * 0.3)
+    }
+}

@@ -1,0 +1,267 @@
+//! Sending by Microsoft Graph as the application itself.
+//!
+//! A message that fits into one request goes as it is (MIME, base64): Exchange then keeps what it does not understand.
+//! A larger one becomes a draft whose large attachments are uploaded piece by piece, which takes the permission
+//! `Mail.ReadWrite` besides. Graph has no idempotency: a request whose answer was lost is never sent again by itself.
+
+use std::time::Duration;
+
+use base64::{Engine as _, prelude::BASE64_STANDARD};
+use mail_parser::{MessageParser, MimeHeaders as _};
+use reqwest::Url;
+use secrecy::SecretString;
+use serde_json::{Value, json};
+
+use super::{classify, smtp::Failure};
+use crate::{
+    microsoft::{Answer, Endpoints, Http, HttpError, graph::encoded, http::Request},
+    model::message::Class,
+};
+
+/// How large a message may be that goes in one request. Graph takes 4 MB, and base64 adds a third.
+pub(super) const ONE_REQUEST: usize = 2_900_000;
+/// From this size on an attachment needs an upload session.
+const SESSION_FROM: usize = 2_900_000;
+/// How much goes up at once: a multiple of 320 KiB, and less than 4 MB.
+const PIECE: usize = 10 * 320 * 1024;
+
+/// A mailbox that is sent from.
+pub(super) struct Sender<'a> {
+    pub(super) http: &'a Http,
+    pub(super) endpoints: &'a Endpoints,
+    pub(super) token: &'a SecretString,
+    pub(super) from: &'a str,
+    /// The same in every attempt; Microsoft's support finds the request by it.
+    pub(super) request_id: String,
+}
+
+impl Sender<'_> {
+    fn url(&self, rest: &str) -> Result<Url, Failure> {
+        self.endpoints
+            .graph
+            .join(&format!("v1.0/users/{}/{rest}", encoded(self.from)))
+            .map_err(|_| Failure::new("send", "the sender's address makes no path", Class::Auth))
+    }
+
+    /// Sends a message. `begin` is awaited before the request after which it may have been sent.
+    pub(super) async fn send(
+        &self,
+        bytes: &[u8],
+        begin: impl Future<Output = Result<(), Failure>>,
+    ) -> Result<String, Failure> {
+        if bytes.len() <= ONE_REQUEST {
+            begin.await?;
+            let request = Request::post_text(self.url("sendMail")?, BASE64_STANDARD.encode(bytes))
+                .header("client-request-id", &self.request_id);
+            return self.ask_once("send", request).await.map(|answer| words(&answer));
+        }
+        let draft = self.draft(bytes).await?;
+        begin.await?;
+        let request = Request::post_empty(self.url(&format!("messages/{}/send", encoded(&draft)))?)
+            .header("client-request-id", &self.request_id);
+        self.ask_once("send", request).await.map(|answer| words(&answer))
+    }
+
+    /// What happens up to here can be done again: a draft is not sent.
+    async fn draft(&self, bytes: &[u8]) -> Result<String, Failure> {
+        let (document, attachments) = parts(bytes)?;
+        let answer = self.ask("draft", Request::post_json(self.url("messages")?, &document)).await?;
+        let id = answer.body["id"].as_str().unwrap_or_default().to_owned();
+        if id.is_empty() {
+            return Err(Failure::new("draft", "Graph made a draft and named no id", Class::Transient));
+        }
+        let filled = self.fill(&id, attachments).await;
+        if let Err(failure) = filled {
+            // What is left behind would only confuse whoever looks into the drafts.
+            if let Ok(url) = self.url(&format!("messages/{}", encoded(&id))) {
+                drop(self.http.send(Request::delete(url).bearer(self.token)).await);
+            }
+            return Err(failure);
+        }
+        Ok(id)
+    }
+
+    async fn fill(&self, draft: &str, attachments: Vec<Attachment>) -> Result<(), Failure> {
+        for attachment in attachments {
+            if attachment.bytes.len() < SESSION_FROM {
+                let url = self.url(&format!("messages/{}/attachments", encoded(draft)))?;
+                let mut document = attachment.describe();
+                document["@odata.type"] = json!("#microsoft.graph.fileAttachment");
+                document["contentBytes"] = json!(BASE64_STANDARD.encode(&attachment.bytes));
+                self.ask("upload", Request::post_json(url, &document)).await?;
+            } else {
+                self.upload(draft, &attachment).await?;
+            }
+        }
+        Ok(())
+    }
+
+    async fn upload(&self, draft: &str, attachment: &Attachment) -> Result<(), Failure> {
+        let url = self.url(&format!("messages/{}/attachments/createUploadSession", encoded(draft)))?;
+        let mut item = attachment.describe();
+        item["attachmentType"] = json!("file");
+        item["size"] = json!(attachment.bytes.len());
+        let session = self.ask("upload", Request::post_json(url, &json!({ "AttachmentItem": item }))).await?;
+        let address = session.body["uploadUrl"].as_str().and_then(|text| Url::parse(text).ok());
+        // The address carries its own authorisation, and is Microsoft's; it must not lead to anybody else in clear.
+        let Some(address) = address.filter(|url| url.scheme() == "https") else {
+            return Err(Failure::new("upload", "Graph named no address to upload to", Class::Transient));
+        };
+        let total = attachment.bytes.len();
+        for (index, piece) in attachment.bytes.chunks(PIECE).enumerate() {
+            let first = index * PIECE;
+            let range = format!("bytes {first}-{}/{total}", first + piece.len() - 1);
+            let request = Request::put_bytes(address.clone(), piece.to_vec()).header("content-range", &range);
+            let answer = self.http.send(request).await.map_err(|error| lost("upload", &error, false))?;
+            if !answer.is_success() {
+                return Err(said_no("upload", &answer));
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether Sent Items have a message. None if that cannot be told.
+    pub(super) async fn was_sent(&self, message_id: &str) -> Option<bool> {
+        let filter = format!("internetMessageId eq '{}'", message_id.replace('\'', "''"));
+        let mut url = self.url("mailFolders/sentitems/messages").ok()?;
+        url.query_pairs_mut().append_pair("$filter", &filter).append_pair("$select", "id").append_pair("$top", "1");
+        let answer = self.http.send(Request::get(url).bearer(self.token)).await.ok()?;
+        if !answer.is_success() {
+            return None;
+        }
+        answer.body["value"].as_array().map(|found| !found.is_empty())
+    }
+
+    async fn ask(&self, phase: &'static str, request: Request) -> Result<Answer, Failure> {
+        let answer = self.http.send(request.bearer(self.token)).await.map_err(|error| lost(phase, &error, false))?;
+        if answer.is_success() { Ok(answer) } else { Err(said_no(phase, &answer)) }
+    }
+
+    async fn ask_once(&self, phase: &'static str, request: Request) -> Result<Answer, Failure> {
+        let request = request.bearer(self.token).only_once();
+        let answer = self.http.send(request).await.map_err(|error| lost(phase, &error, true))?;
+        if answer.is_success() { Ok(answer) } else { Err(said_no(phase, &answer)) }
+    }
+}
+
+fn words(answer: &Answer) -> String {
+    let id = answer.request_id.as_deref().map_or(String::new(), |id| format!(", request {id}"));
+    format!("HTTP {}: Exchange has taken it{id}", answer.status)
+}
+
+fn said_no(phase: &'static str, answer: &Answer) -> Failure {
+    let error = &answer.body["error"];
+    let mut codes: Vec<&str> = error["code"].as_str().into_iter().collect();
+    let mut inner = &error["innerError"];
+    while let Some(code) = inner["code"].as_str() {
+        codes.push(code);
+        inner = &inner["innerError"];
+    }
+    let text: String =
+        error["message"].as_str().unwrap_or_default().chars().filter(|c| !c.is_control()).take(200).collect();
+    let (class, why) = classify::graph(answer.status, &codes, &text);
+    // A draft or a piece of one can be made again; only the request that sends leaves a doubt.
+    let class = if class == Class::Unknown && phase != "send" { Class::Transient } else { class };
+    let code = codes.first().copied().unwrap_or("without a code");
+    let reply = format!("HTTP {} {code}: {}", answer.status, if text.is_empty() { why } else { &text });
+    Failure {
+        is_servers: matches!(class, Class::Auth | Class::Throttled),
+        retry_after: answer.retry_after,
+        ..Failure::new(phase, reply, class)
+    }
+}
+
+/// No answer. `sends`: after the request the mail may have been sent.
+fn lost(phase: &'static str, error: &HttpError, sends: bool) -> Failure {
+    let class = match error {
+        // The request never left.
+        HttpError::Name { .. } | HttpError::Unreachable { .. } | HttpError::Busy { .. } => Class::Transient,
+        HttpError::Tls { .. } => Class::Auth,
+        // An answer that is no Graph's: a proxy, before or after Graph.
+        HttpError::NotJson { status, .. } if (400..500).contains(status) => Class::Transient,
+        _ if sends => Class::Unknown,
+        _ => Class::Transient,
+    };
+    let wait = matches!(error, HttpError::Busy { .. }).then_some(Duration::from_secs(60));
+    Failure { is_servers: true, retry_after: wait, ..Failure::new(phase, error.to_string(), class) }
+}
+
+/// A file of a draft.
+struct Attachment {
+    name: String,
+    media_type: String,
+    content_id: Option<String>,
+    bytes: Vec<u8>,
+}
+
+impl Attachment {
+    fn describe(&self) -> Value {
+        let mut document =
+            json!({ "name": self.name, "contentType": self.media_type, "isInline": self.content_id.is_some() });
+        if let Some(id) = &self.content_id {
+            document["contentId"] = json!(id);
+        }
+        document
+    }
+}
+
+/// A message as Graph's own document, and its files beside it.
+fn parts(bytes: &[u8]) -> Result<(Value, Vec<Attachment>), Failure> {
+    let message = MessageParser::default()
+        .parse(bytes)
+        .ok_or_else(|| Failure::new("draft", "the message cannot be taken apart", Class::Permanent))?;
+    let people = |list: Option<&mail_parser::Address<'_>>| -> Vec<Value> {
+        let all = list.map(|list| list.clone().into_list()).unwrap_or_default();
+        let all = all.into_iter().filter_map(|one| {
+            let mut address = json!({ "address": one.address?.into_owned() });
+            if let Some(name) = one.name {
+                address["name"] = json!(name);
+            }
+            Some(json!({ "emailAddress": address }))
+        });
+        all.collect()
+    };
+    let body = match (message.body_html(0), message.body_text(0)) {
+        (Some(html), _)
+            if message.html_body.iter().any(|part| !message.text_body.contains(part))
+                || message.text_body.is_empty() =>
+        {
+            json!({ "contentType": "html", "content": html })
+        }
+        (_, text) => json!({ "contentType": "text", "content": text.unwrap_or_default() }),
+    };
+    let mut document = json!({
+        "subject": message.subject().unwrap_or_default(),
+        "body": body,
+        "toRecipients": people(message.to()),
+        "ccRecipients": people(message.cc()),
+        "bccRecipients": people(message.bcc()),
+        "replyTo": people(message.reply_to()),
+    });
+    if let Some(id) = message.message_id() {
+        document["internetMessageId"] = json!(format!("<{id}>"));
+    }
+    let custom: Vec<Value> = message
+        .headers()
+        .iter()
+        .filter(|header| header.name().len() < 100 && header.name().to_ascii_lowercase().starts_with("x-"))
+        .filter_map(|header| Some(json!({ "name": header.name(), "value": header.value().as_text()? })))
+        // Graph takes no more than five.
+        .take(5)
+        .collect();
+    if !custom.is_empty() {
+        document["internetMessageHeaders"] = json!(custom);
+    }
+    let attachments = message
+        .attachments()
+        .map(|part| Attachment {
+            name: part.attachment_name().unwrap_or("attachment").to_owned(),
+            media_type: part.content_type().map_or("application/octet-stream".to_owned(), |kind| {
+                format!("{}/{}", kind.ctype(), kind.subtype().unwrap_or("octet-stream"))
+            }),
+            content_id: part.content_id().map(str::to_owned),
+            bytes: part.contents().to_vec(),
+        })
+        .collect();
+    Ok((document, attachments))
+}

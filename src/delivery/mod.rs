@@ -1,0 +1,196 @@
+//! The outbox at work: every accepted mail leaves by the right profile, once, or says why not.
+//!
+//! | part | what it does |
+//! | --- | --- |
+//! | [`content`] | what a message holds: made from parts, or taken as it comes; who sends is put in when it leaves |
+//! | [`routes`] | which profile sends for a company and a function |
+//! | `board` | what is kept in mind: whose turn it is, what stands still and why |
+//! | `limits` | how much a mailbox may send |
+//! | `engine` | claims messages, gives them to workers, ends gracefully |
+//! | `attempt` | one attempt: send, and judge what came of it |
+//! | [`smtp`] and `graph` | the two ways to send |
+//! | `tokens` | tokens for sending, fetched once |
+//! | [`classify`] | what a reply means; a table in data |
+//! | `parking` | profiles that cannot send until somebody mends them |
+//! | `webhooks` | telling others what happened, signed |
+//!
+//! The rules that hold it together: a message is durable before anybody hears that it was accepted; it is marked in the
+//! store before its last byte leaves, so that a crash can only leave `unknown` behind and never a silent second sending;
+//! what is wrong with a profile costs no message anything; and where the store cannot record, nothing is sent.
+//!
+//! [`Delivery`] is the door. Nothing here knows the HTTP API, and nothing prints.
+
+mod attempt;
+mod board;
+pub mod classify;
+pub mod content;
+mod engine;
+mod graph;
+mod limits;
+mod parking;
+pub mod routes;
+pub mod smtp;
+mod steady;
+mod tokens;
+mod webhooks;
+
+use std::{
+    net::SocketAddr,
+    path::PathBuf,
+    sync::{Arc, PoisonError},
+    time::Duration,
+};
+
+use jiff::Timestamp;
+use tokio::sync::{broadcast, watch};
+
+pub use webhooks::public_key;
+
+use crate::{
+    clock::Clock,
+    microsoft::{Http, http},
+    model::{CompanyId, Function, ProfileName, Resolution, State},
+    secrets::ServiceIdentity,
+    store::{
+        Store, StoreError,
+        outbox::{Event, Hold, Lane, Parked},
+    },
+};
+
+/// How the service reaches the world.
+#[derive(Clone, Debug)]
+pub struct Outgoing {
+    /// Certificate authorities (PEM) that are trusted beside the platform's.
+    pub authorities: Option<Vec<u8>>,
+    /// The files that may be read as federated tokens.
+    pub federated_token_files: Vec<PathBuf>,
+    /// Whom to ask for DNS records; none means the system's resolver.
+    pub dns_server: Option<SocketAddr>,
+    /// How long one step with a mail server may take when it is verified.
+    pub smtp_timeout: Duration,
+    /// How long each phase may take when mail is delivered.
+    pub deadlines: smtp::Deadlines,
+    /// How soon a parked profile is tried again for the first time.
+    pub probe_after: Duration,
+}
+
+/// What delivery works with.
+pub struct Setup {
+    /// The outbox, and the age files.
+    pub store: Arc<dyn Store>,
+    /// What opens them.
+    pub identity: Arc<ServiceIdentity>,
+    /// How to reach the world.
+    pub outgoing: Outgoing,
+    /// What time it is.
+    pub clock: Clock,
+    /// The state, as it changes.
+    pub state: watch::Receiver<Arc<State>>,
+}
+
+/// The outbox at work. Cheap to clone.
+#[derive(Clone)]
+pub struct Delivery {
+    engine: Arc<engine::Engine>,
+}
+
+/// A profile whose server cannot be reached just now, or that is parked; for status pages.
+#[derive(Clone, Debug)]
+pub struct Trouble {
+    /// Those that wait for somebody.
+    pub parked: Vec<Parked>,
+    /// Those whose server does not answer, and are tried again by themselves.
+    pub down: Vec<ProfileName>,
+    /// Whether the store can record what happens; nothing is sent while it cannot.
+    pub records: bool,
+}
+
+impl Delivery {
+    /// Reads what waits, decides what a crash left behind, and begins to send.
+    pub async fn start(setup: Setup) -> Result<Self, StoreError> {
+        let options = http::Options {
+            authorities: setup.outgoing.authorities.clone(),
+            connections: 64,
+            timeout: Duration::from_secs(100),
+            patience: Duration::from_secs(5),
+        };
+        let http = Http::new(&options).map_err(StoreError::Database)?;
+        let engine = engine::Engine::start(setup, http).await?;
+        Ok(Self { engine })
+    }
+
+    /// What time it is for everything that waits: the machine's clock at the start, and from then on the time that
+    /// passed. A clock that is set while the service runs neither hastens nor holds up any mail.
+    pub fn now(&self) -> Timestamp {
+        self.engine.time.now()
+    }
+
+    /// Which profile sends for a company and a function, and at which generation.
+    pub fn resolve(&self, company: &CompanyId, function: Function) -> (Arc<routes::Routes>, Resolution) {
+        let routes = Arc::clone(&self.engine.board().routes);
+        let resolution = routes.resolve(company, function);
+        (routes, resolution)
+    }
+
+    /// A message of the company and the function is due now.
+    pub fn submitted(&self, company: CompanyId, function: Function, due: Timestamp) {
+        self.engine.due(&Lane { company, function }, due);
+        self.engine.wake.notify_one();
+    }
+
+    /// Why nothing of a company and a function may leave just now; none if it may.
+    pub fn blocked(&self, company: &CompanyId, function: Function) -> Option<String> {
+        let lane = Lane { company: company.clone(), function };
+        self.engine.board().blocked(&lane, self.now())
+    }
+
+    /// The holds.
+    pub fn holds(&self) -> Vec<Hold> {
+        let now = self.now();
+        self.engine.board().holds.iter().filter(|hold| hold.until.is_none_or(|until| until > now)).cloned().collect()
+    }
+
+    /// The holds have changed in the store.
+    pub async fn holds_changed(&self) -> Result<(), StoreError> {
+        self.engine.read_holds().await
+    }
+
+    /// What is wrong with profiles.
+    pub fn trouble(&self) -> Trouble {
+        let board = self.engine.board();
+        let mut parked: Vec<Parked> = board.parked.values().map(|line| line.parked.clone()).collect();
+        parked.sort_by(|a, b| a.profile.cmp(&b.profile));
+        let mut down: Vec<ProfileName> = board.lines.keys().filter(|name| board.is_down(name)).cloned().collect();
+        down.sort();
+        Trouble { parked, down, records: self.engine.records() }
+    }
+
+    /// What happens from now on.
+    pub fn events(&self) -> broadcast::Receiver<Event> {
+        self.engine.events.subscribe()
+    }
+
+    /// Tells of events that somebody else has written.
+    pub fn tell(&self, events: Vec<Event>) {
+        self.engine.tell(events);
+    }
+
+    /// Begins nothing new, and waits for what is under way; no longer than that.
+    pub async fn stop(&self, patience: Duration) {
+        self.engine.stop(patience).await;
+    }
+}
+
+/// A number from 0 to 1.
+fn chance() -> f64 {
+    let mut bytes = [0; 4];
+    // Without randomness everything is as it would be with the middle of it.
+    if getrandom::fill(&mut bytes).is_err() {
+        return 0.5;
+    }
+    f64::from(u32::from_le_bytes(bytes)) / f64::from(u32::MAX)
+}
+
+fn locked<T>(mutex: &std::sync::Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

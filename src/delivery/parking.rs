@@ -1,0 +1,251 @@
+//! Profiles that cannot send until somebody mends them: a login that is refused, a secret that has expired, a consent
+//! that was never given. The profile is parked and not the mail: its messages wait, their clocks stand still, one alert
+//! goes out with the finding that `verify` gives. Now and then it is tried whether the login works again; then one
+//! message goes first, and the others follow gently.
+
+use std::{collections::HashSet, sync::Arc, time::Duration};
+
+use super::{
+    board::{Board, ParkedLine, Sending},
+    engine::Engine,
+    smtp::Failure,
+};
+use crate::{
+    api::LastVerified,
+    microsoft::Endpoints,
+    model::{Digest, ProfileName, Provider, delivery::EventKind, message::Class},
+    store::outbox::{NewEvent, Parked},
+    verify::{Finding, Opened, Options, Severity, Subject, Verdict, Verifier},
+};
+
+/// The longest between two tries.
+const LONGEST: Duration = Duration::from_secs(15 * 60);
+
+impl Board {
+    pub(super) fn park(&mut self, parked: Parked) {
+        let line = ParkedLine { parked, tries: 0, probing: false, trial: false };
+        self.parked.insert(line.parked.profile.clone(), line);
+    }
+}
+
+impl Engine {
+    /// Parks a profile, or says that the trial of a parked one failed.
+    pub(super) fn park(self: &Arc<Self>, sender: &Arc<Sending>, failure: &Failure) {
+        let now = self.time.now();
+        let (parked, is_new, back) = {
+            let mut board = self.board();
+            // Somebody changed it meanwhile: what failed is not what there is now.
+            if board.routes.stored(&sender.name).is_none_or(|stored| *stored != sender.stored) {
+                return;
+            }
+            let back = board.lines.get_mut(&sender.name).map(|line| line.ready.drain(..).collect()).unwrap_or_default();
+            if let Some(counter) = board.counters.get_mut(&sender.mailbox) {
+                counter.slow_down();
+            }
+            let is_new = !board.parked.contains_key(&sender.name);
+            if is_new {
+                board.park(Parked {
+                    profile: sender.name.clone(),
+                    of: sender.of.clone(),
+                    since: now,
+                    reason: format!("{}: {}", failure.phase, failure.reply),
+                    finding: None,
+                    next_probe_at: now,
+                });
+            }
+            let Some(line) = board.parked.get_mut(&sender.name) else { return };
+            (line.trial, line.probing) = (false, false);
+            line.parked.next_probe_at = now + self.until_next(line.tries);
+            line.tries += 1;
+            (line.parked.clone(), is_new, back)
+        };
+        self.give_back(back);
+        sender.pool.tidy(true);
+        let (engine, sender, busy) = (Arc::clone(self), Arc::clone(sender), self.busy());
+        tokio::spawn(async move {
+            let _busy = busy;
+            let event = is_new.then(|| event(EventKind::Parked, &parked, now));
+            engine.repause().await;
+            engine.keep(parked.clone(), event).await;
+            if is_new {
+                tracing::warn!(profile = %parked.profile, reason = %parked.reason, "parked: it cannot send until somebody mends it");
+                metrics::counter!("mailwright_parked_total").increment(1);
+                engine.explain(&sender).await;
+            }
+        });
+    }
+
+    fn until_next(&self, tries: u32) -> jiff::SignedDuration {
+        let wait =
+            self.outgoing.probe_after.saturating_mul(1 << tries.min(10)).min(LONGEST.max(self.outgoing.probe_after));
+        jiff::SignedDuration::try_from(wait).unwrap_or(jiff::SignedDuration::from_secs(900))
+    }
+
+    async fn keep(&self, parked: Parked, event: Option<NewEvent>) {
+        match self.store.set_parked(parked.profile.clone(), Some(parked), event).await {
+            Ok(events) => self.tell(events),
+            Err(error) => self.cannot_record(&error),
+        }
+    }
+
+    /// What `verify` says of a profile that was parked.
+    async fn explain(self: &Arc<Self>, sender: &Arc<Sending>) {
+        let mut options = Options::new(self.store.environment().clone(), self.clock.now());
+        options.http.authorities.clone_from(&self.outgoing.authorities);
+        options.federated_token_files.clone_from(&self.outgoing.federated_token_files);
+        options.smtp_timeout = self.outgoing.smtp_timeout;
+        options.dns_server = self.outgoing.dns_server;
+        let Ok(verifier) = Verifier::new(options) else { return };
+        let secret = match sender.stored.secrets.values().next() {
+            None => Opened::None,
+            Some(_) => match self.opened(sender).await {
+                Ok(secret) => Opened::Value(secret),
+                Err(failure) => Opened::Unavailable(failure.reply),
+            },
+        };
+        let (name, profile) = (sender.name.clone(), sender.stored.profile.clone());
+        let verified = verifier.verify(&Subject { name, profile, secret, refused: None }).await;
+        let worst = |finding: &&Finding| finding.verdict == Verdict::Fail && finding.severity == Severity::Error;
+        let finding = verified.findings.iter().find(worst).or_else(|| verified.findings.iter().find(|f| f.is_open()));
+        let finding = finding.cloned();
+        let last = LastVerified::new(sender.of.clone(), &verified);
+        if let Err(error) = self.store.record_verified(vec![(last, verified)]).await {
+            tracing::warn!(%error, "what verify said of a parked profile could not be kept");
+        }
+        let parked = {
+            let mut board = self.board();
+            let Some(line) = board.parked.get_mut(&sender.name) else { return };
+            line.parked.finding = finding;
+            line.parked.clone()
+        };
+        self.keep(parked, None).await;
+    }
+
+    /// Tries profiles that were parked for long enough.
+    pub(super) fn probes(self: &Arc<Self>) {
+        let now = self.time.now();
+        let due: Vec<ProfileName> = {
+            let mut board = self.board();
+            let due = board
+                .parked
+                .values_mut()
+                .filter(|line| !line.probing && !line.trial && line.parked.next_probe_at <= now);
+            due.map(|line| {
+                line.probing = true;
+                line.parked.profile.clone()
+            })
+            .collect()
+        };
+        for profile in due {
+            tokio::spawn(Arc::clone(self).probe(profile));
+        }
+    }
+
+    async fn probe(self: Arc<Self>, profile: ProfileName) {
+        let sender = self.board().line(&profile).map(|line| Arc::clone(&line.sender));
+        let Some(sender) = sender else {
+            // It is not live any more.
+            self.let_go(&profile, None).await;
+            return;
+        };
+        match self.try_login(&sender).await {
+            Ok(()) => {
+                let at = self.time.now().as_millisecond();
+                let waits = {
+                    let mut board = self.board();
+                    let own = |name: &Option<ProfileName>| name.as_ref() == Some(&profile);
+                    let waits = board
+                        .lanes
+                        .values()
+                        .any(|line| own(&line.sender) && line.next_due.is_some_and(|due| due <= at));
+                    if let Some(line) = board.parked.get_mut(&profile) {
+                        (line.probing, line.trial) = (false, waits);
+                    }
+                    waits
+                };
+                if waits {
+                    self.wake.notify_one();
+                } else {
+                    self.resume(&sender);
+                }
+            }
+            Err(failure) => self.park(&sender, &failure),
+        }
+    }
+
+    /// Whether the login works, with no message behind it.
+    async fn try_login(&self, sender: &Sending) -> Result<(), Failure> {
+        self.tokens.forget(&sender.of).await;
+        match &sender.stored.profile.provider {
+            Provider::Smtp(smtp) => {
+                let connection = self.connect(sender, smtp).await?;
+                connection.quit().await;
+                Ok(())
+            }
+            Provider::MicrosoftGraphDirect(direct) => {
+                let endpoints = Endpoints::of(&direct.cloud)
+                    .map_err(|error| Failure::new("token", error.to_string(), Class::Auth))?;
+                self.graph_token(sender, direct, &endpoints).await.map(drop)
+            }
+            Provider::MicrosoftGraphDelegate(_) => Ok(()),
+        }
+    }
+
+    /// A profile sends again.
+    pub(super) fn resume(self: &Arc<Self>, sender: &Arc<Sending>) {
+        {
+            let mut board = self.board();
+            if !board.parked.contains_key(&sender.name) {
+                return;
+            }
+            board.parked.remove(&sender.name);
+            if let Some(counter) = board.counters.get_mut(&sender.mailbox) {
+                counter.slow_down();
+            }
+        }
+        let (engine, profile, busy) = (Arc::clone(self), sender.name.clone(), self.busy());
+        tokio::spawn(async move {
+            let _busy = busy;
+            engine.let_go(&profile, Some("the login is accepted again")).await;
+        });
+    }
+
+    /// Forgets that a profile was parked.
+    async fn let_go(&self, profile: &ProfileName, why: Option<&str>) {
+        self.board().parked.remove(profile);
+        let now = self.time.now();
+        let event = why.map(|why| NewEvent {
+            kind: EventKind::Resumed,
+            at: now,
+            message: None,
+            profile: Some(profile.clone()),
+            reason: why.to_owned(),
+        });
+        tracing::info!(%profile, reason = why.unwrap_or("it is not live any more"), "no longer parked");
+        match self.store.set_parked(profile.clone(), None, event).await {
+            Ok(events) => self.tell(events),
+            Err(error) => self.cannot_record(&error),
+        }
+        self.repause().await;
+    }
+
+    /// Profiles that are another by now are tried at once.
+    pub(super) async fn unpark_changed(&self, live: &HashSet<Digest>) {
+        let changed: Vec<ProfileName> = {
+            let board = self.board();
+            board
+                .parked
+                .values()
+                .filter(|line| !live.contains(&line.parked.of))
+                .map(|line| line.parked.profile.clone())
+                .collect()
+        };
+        for profile in changed {
+            self.let_go(&profile, Some("its configuration has changed")).await;
+        }
+    }
+}
+
+fn event(kind: EventKind, parked: &Parked, at: jiff::Timestamp) -> NewEvent {
+    NewEvent { kind, at, message: None, profile: Some(parked.profile.clone()), reason: parked.reason.clone() }
+}

@@ -1,0 +1,61 @@
+//! Which profile sends for a company and a function, asked for every message: an index that is built once a state, so
+//! that a question costs a few look-ups however many profiles there are.
+
+use std::{
+    collections::{BTreeSet, HashMap},
+    sync::Arc,
+};
+
+use crate::model::{
+    AppliesTo, CompanyId, Function, ProfileName, Resolution, State, StoredProfile,
+    resolution::{Cell, Resolver},
+};
+
+/// The state, indexed by what its profiles claim.
+pub struct Routes {
+    state: Arc<State>,
+    claims: HashMap<(Function, Option<CompanyId>), BTreeSet<ProfileName>>,
+}
+
+impl Routes {
+    /// Indexes a state. Costs one pass over its profiles.
+    pub fn new(state: Arc<State>) -> Self {
+        let mut claims: HashMap<_, BTreeSet<ProfileName>> = HashMap::new();
+        for (name, stored) in state.live_stored() {
+            for function in &stored.profile.functions {
+                match &stored.profile.applies_to {
+                    AppliesTo::SystemWide => drop(claims.entry((*function, None)).or_default().insert(name.clone())),
+                    AppliesTo::Companies(companies) => {
+                        for company in companies {
+                            claims.entry((*function, Some(company.clone()))).or_default().insert(name.clone());
+                        }
+                    }
+                }
+            }
+        }
+        Self { state, claims }
+    }
+
+    /// The state that was indexed.
+    pub fn state(&self) -> &State {
+        &self.state
+    }
+
+    /// A live profile.
+    pub fn stored(&self, name: &ProfileName) -> Option<&StoredProfile> {
+        self.state.profiles.get(name).and_then(|profile| profile.live.as_ref())
+    }
+
+    /// Which profile sends, step by step.
+    pub fn resolve(&self, company: &CompanyId, function: Function) -> Resolution {
+        let cell = Cell { company: company.clone(), function, client: None };
+        let candidates: BTreeSet<&ProfileName> = function
+            .chain()
+            .flat_map(|function| [(function, Some(company.clone())), (function, None)])
+            .filter_map(|claim| self.claims.get(&claim))
+            .flatten()
+            .collect();
+        let profiles = candidates.into_iter().filter_map(|name| Some((name, &self.stored(name)?.profile)));
+        Resolver::new(profiles).explain(&cell)
+    }
+}

@@ -1,0 +1,360 @@
+//! How an environment delivers: how long it tries, what it does where nobody can know, whom it may write to, whom it
+//! tells. The service holds it with the rest of the settings, and looks at it anew for every attempt.
+
+use std::{collections::BTreeMap, fmt, str::FromStr, time::Duration};
+
+use serde::{Deserialize, Serialize, Serializer, de};
+use utoipa::ToSchema;
+
+use super::Function;
+
+/// What an environment says under `delivery`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields, rename_all = "camelCase", default)]
+pub struct Delivery {
+    /// How long to wait between attempts.
+    #[serde(skip_serializing_if = "is_default")]
+    pub retry: Retry,
+    /// What is particular to a function.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    #[schema(value_type = std::collections::HashMap<String, FunctionDelivery>)]
+    pub functions: BTreeMap<Function, FunctionDelivery>,
+    /// Whom this environment may write to.
+    #[serde(skip_serializing_if = "is_default")]
+    pub recipients: RecipientGuard,
+    /// What may not be attached.
+    #[serde(skip_serializing_if = "is_default")]
+    pub attachments: Attachments,
+    /// How long messages that are done with are kept.
+    #[serde(skip_serializing_if = "is_default_keep")]
+    pub keep: Keep,
+    /// Whom to tell.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub webhooks: Vec<Webhook>,
+}
+
+fn is_default<T: Default + PartialEq>(value: &T) -> bool {
+    *value == T::default()
+}
+
+fn is_default_keep(value: &Keep) -> bool {
+    is_default(value)
+}
+
+/// A length of time as files write it: `30s`, `5m`, `2h`, `3d`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, ToSchema)]
+#[schema(value_type = String, example = "2d", pattern = "^[1-9][0-9]{0,5}[smhd]$")]
+pub struct Lapse(u64);
+
+impl Lapse {
+    /// What a length of time looks like.
+    pub const RULE: &str = "a length of time is a number and s, m, h or d: 30s, 5m, 2h, 3d";
+    const UNITS: [(char, u64); 4] = [('d', 86_400), ('h', 3600), ('m', 60), ('s', 1)];
+
+    /// So many seconds.
+    pub const fn seconds(seconds: u64) -> Self {
+        Self(seconds)
+    }
+
+    /// For calculating.
+    pub fn duration(self) -> Duration {
+        Duration::from_secs(self.0)
+    }
+
+    /// In milliseconds, as the store counts.
+    pub fn milliseconds(self) -> i64 {
+        i64::try_from(self.0.saturating_mul(1000)).unwrap_or(i64::MAX)
+    }
+}
+
+impl fmt::Display for Lapse {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (unit, size) = Self::UNITS.into_iter().find(|(_, size)| self.0 % size == 0).unwrap_or(('s', 1));
+        write!(f, "{}{unit}", self.0 / size)
+    }
+}
+
+impl FromStr for Lapse {
+    type Err = &'static str;
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let (number, unit) = text.split_at_checked(text.len().saturating_sub(1)).ok_or(Self::RULE)?;
+        let (_, size) = Self::UNITS.into_iter().find(|(own, _)| unit == own.to_string()).ok_or(Self::RULE)?;
+        let well_formed = (1..=6).contains(&number.len())
+            && !number.starts_with('0')
+            && number.bytes().all(|digit| digit.is_ascii_digit());
+        if !well_formed {
+            return Err(Self::RULE);
+        }
+        number.parse::<u64>().map(|count| Self(count * size)).map_err(|_| Self::RULE)
+    }
+}
+
+impl Serialize for Lapse {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+impl<'de> Deserialize<'de> for Lapse {
+    fn deserialize<D: de::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        String::deserialize(deserializer)?.parse().map_err(de::Error::custom)
+    }
+}
+
+/// How long to wait between attempts: doubled each time, with a share of chance.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields, rename_all = "camelCase", default)]
+pub struct Retry {
+    /// After the first attempt.
+    pub first: Lapse,
+    /// No longer than this.
+    pub longest: Lapse,
+}
+
+impl Default for Retry {
+    fn default() -> Self {
+        Self { first: Lapse::seconds(60), longest: Lapse::seconds(3600) }
+    }
+}
+
+/// What is particular to a function.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields, rename_all = "camelCase", default)]
+pub struct FunctionDelivery {
+    /// How long a message is tried for, 2d unless stated. Time during which a profile is parked or a hold lasts does
+    /// not count.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub lifetime: Option<Lapse>,
+    /// What happens where nobody can know whether a mail was taken.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub unknown: Option<Unknown>,
+}
+
+/// What happens where nobody can know whether a mail was taken: a time-out after its last byte, a reset, a crash.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum Unknown {
+    /// It waits for a person.
+    #[default]
+    Hold,
+    /// It is sent again, marked as a possible duplicate.
+    Retry,
+    /// Where the provider can tell (Microsoft Graph, with `Mail.ReadBasic.All`), Sent Items are searched for its
+    /// Message-ID: found is delivered, not found is sent again. Elsewhere it waits for a person.
+    Look,
+}
+
+/// Whom an environment may write to, so that a copy of production cannot write to customers.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields, rename_all = "camelCase", default)]
+pub struct RecipientGuard {
+    /// Addresses, or `*@domain`. Nobody else gets mail. Empty means everybody.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub allow: Vec<String>,
+    /// Everything goes to this address instead.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub rewrite_to: Option<String>,
+    /// What every subject begins with.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub subject_tag: Option<String>,
+}
+
+impl RecipientGuard {
+    /// Whether somebody may be written to.
+    pub fn allows(&self, address: &str) -> bool {
+        self.allow.is_empty()
+            || self.allow.iter().any(|allowed| match allowed.strip_prefix("*@") {
+                Some(domain) => address.rsplit_once('@').is_some_and(|(_, own)| own.eq_ignore_ascii_case(domain)),
+                None => address.eq_ignore_ascii_case(allowed),
+            })
+    }
+}
+
+/// What may not be attached.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields, rename_all = "camelCase", default)]
+pub struct Attachments {
+    /// File name extensions (`exe`) and media types (`application/x-msdownload`).
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub forbidden: Vec<String>,
+}
+
+impl Attachments {
+    /// Whether a file of this name and media type is forbidden.
+    pub fn forbids(&self, name: &str, media_type: &str) -> bool {
+        let extension = name.rsplit_once('.').map_or("", |(_, extension)| extension);
+        self.forbidden.iter().any(|forbidden| {
+            if forbidden.contains('/') {
+                forbidden.eq_ignore_ascii_case(media_type)
+            } else {
+                forbidden.trim_start_matches('.').eq_ignore_ascii_case(extension.trim())
+            }
+        })
+    }
+}
+
+/// How long messages that are done with are kept, with their contents.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields, rename_all = "camelCase", default)]
+pub struct Keep {
+    /// Delivered and cancelled ones.
+    pub delivered: Lapse,
+    /// Failed and unknown ones.
+    pub failed: Lapse,
+}
+
+impl Default for Keep {
+    fn default() -> Self {
+        Self { delivered: Lapse::seconds(30 * 86_400), failed: Lapse::seconds(365 * 86_400) }
+    }
+}
+
+/// Where to tell what happens. Each call is signed (`webhook-signature`, Ed25519) with a key that `GET /v1/service`
+/// publishes the public half of.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+pub struct Webhook {
+    /// An `https://` address; `http://` on this machine alone.
+    #[schema(min_length = 8, max_length = 500)]
+    pub url: String,
+    /// Which events; none named means all.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub events: Vec<EventKind>,
+}
+
+/// What can happen.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum EventKind {
+    /// A message was taken by the mail server, or by Exchange.
+    Delivered,
+    /// A message failed for good.
+    Failed,
+    /// Nobody can know whether a message was taken.
+    Unknown,
+    /// A message was cancelled.
+    Cancelled,
+    /// A profile cannot send until somebody mends it.
+    Parked,
+    /// A profile sends again.
+    Resumed,
+}
+
+impl EventKind {
+    /// As documents write it.
+    pub fn id(self) -> &'static str {
+        match self {
+            EventKind::Delivered => "delivered",
+            EventKind::Failed => "failed",
+            EventKind::Unknown => "unknown",
+            EventKind::Cancelled => "cancelled",
+            EventKind::Parked => "parked",
+            EventKind::Resumed => "resumed",
+        }
+    }
+}
+
+impl Delivery {
+    /// How long a message of a function is tried for.
+    pub fn lifetime(&self, function: Function) -> Lapse {
+        let own = self.functions.get(&function).and_then(|own| own.lifetime);
+        own.unwrap_or(Lapse::seconds(2 * 86_400))
+    }
+
+    /// What happens where nobody can know.
+    pub fn unknown(&self, function: Function) -> Unknown {
+        self.functions.get(&function).and_then(|own| own.unknown).unwrap_or_default()
+    }
+}
+
+/// How much a mailbox may send. What is not stated is the preset's.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields, rename_all = "camelCase", default)]
+pub struct Limits {
+    /// What the rest begins with; unless stated, what the provider's host calls for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub preset: Option<Preset>,
+    /// Messages in any 60 seconds.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(minimum = 1, maximum = 100_000)]
+    pub per_minute: Option<u32>,
+    /// Messages at once.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(minimum = 1, maximum = 100)]
+    pub concurrency: Option<u16>,
+    /// Recipients in any 24 hours.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(minimum = 1, maximum = 10_000_000)]
+    pub recipients_per_day: Option<u32>,
+    /// Bytes of a message as it is transmitted.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(minimum = 1024, maximum = 157_286_400)]
+    pub message_size: Option<u64>,
+}
+
+/// Limits of others that are known.
+///
+/// Sources: "Exchange Online limits" and "SMTP client submission" (30 messages a minute, 3 connections, 10,000
+/// recipients a day); "Outlook service limits" of Microsoft Graph (10,000 requests in 10 minutes, 4 at once, 150 MB
+/// in 5 minutes, for an application and a mailbox).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum Preset {
+    /// A mail server of one's own.
+    Own,
+    /// Exchange Online by SMTP.
+    ExchangeOnlineSmtp,
+    /// Exchange Online by Microsoft Graph.
+    MicrosoftGraph,
+}
+
+/// Limits with nothing left open.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Effective {
+    /// Messages in any 60 seconds; none means as many as go.
+    pub per_minute: Option<u32>,
+    /// Messages at once.
+    pub concurrency: u16,
+    /// Recipients in any 24 hours.
+    pub recipients_per_day: Option<u32>,
+    /// Bytes of a message as it is transmitted.
+    pub message_size: u64,
+}
+
+const MEBIBYTE: u64 = 1024 * 1024;
+
+impl Preset {
+    fn limits(self) -> Effective {
+        match self {
+            Preset::Own => {
+                Effective { per_minute: None, concurrency: 10, recipients_per_day: None, message_size: 35 * MEBIBYTE }
+            }
+            Preset::ExchangeOnlineSmtp => Effective {
+                per_minute: Some(30),
+                concurrency: 3,
+                recipients_per_day: Some(10_000),
+                message_size: 35 * MEBIBYTE,
+            },
+            // A mail is one request, a large one some more; 1,000 requests a minute are allowed.
+            Preset::MicrosoftGraph => Effective {
+                per_minute: Some(500),
+                concurrency: 4,
+                recipients_per_day: Some(10_000),
+                message_size: 35 * MEBIBYTE,
+            },
+        }
+    }
+}
+
+impl Limits {
+    /// With the preset filled in: the stated one, or the one that the provider calls for.
+    pub fn effective(&self, usual: Preset) -> Effective {
+        let preset = self.preset.unwrap_or(usual).limits();
+        Effective {
+            per_minute: self.per_minute.or(preset.per_minute),
+            concurrency: self.concurrency.unwrap_or(preset.concurrency).max(1),
+            recipients_per_day: self.recipients_per_day.or(preset.recipients_per_day),
+            message_size: self.message_size.unwrap_or(preset.message_size),
+        }
+    }
+}

@@ -1,0 +1,389 @@
+//! Taking mail: everything that can be known at once is refused at once, and what is accepted is durable.
+
+use std::sync::Arc;
+
+use axum::http::StatusCode;
+use base64::{Engine as _, prelude::BASE64_STANDARD};
+use tokio::sync::OwnedSemaphorePermit;
+use uuid::Uuid;
+
+use super::{Service, access::Caller, problem::Problem};
+use crate::{
+    api::{
+        AuditOutcome, Role,
+        messages::{Action, File, KEY_LIMIT, MessageDetail, Submission},
+    },
+    delivery::content::{self, Attached, Kept, Malformed, Parts},
+    model::{
+        Code, CompanyId, Digest, Function, Message, Provider, Status,
+        delivery::EventKind,
+        message::{Document, Notify, Recipient, RecipientStatus},
+    },
+    store::{
+        AuditEvent,
+        outbox::{Accepted, EventMessage, IdempotencyKey, NewEvent, NewMessage, Settled},
+    },
+};
+
+/// How many KiB of submissions are in memory at once.
+pub(super) const ROOM: usize = 256 * 1024;
+
+/// What a submission holds.
+pub(super) enum Held {
+    /// In parts.
+    Parts(Box<Submission>),
+    /// As it is, with the recipients of the envelope where they are not those of the header.
+    Raw { bytes: Vec<u8>, recipients: Vec<String>, notify: Option<Notify> },
+}
+
+/// Whose mail it is, and what kind.
+pub(super) struct Purpose {
+    pub(super) company: CompanyId,
+    pub(super) function: Function,
+    /// The document that it carries.
+    pub(super) document: Option<Document>,
+    /// Whether that may be sent again.
+    pub(super) again: bool,
+}
+
+/// What became of a submission.
+pub(super) struct Taken {
+    pub(super) message: Message,
+    /// Whether it was taken before, under the same key.
+    pub(super) before: bool,
+}
+
+impl Service {
+    /// What was taken under a key before; so a repeated submission costs next to nothing.
+    pub(super) async fn taken_before(
+        &self,
+        caller: &Caller,
+        key: Option<&IdempotencyKey>,
+    ) -> Result<Option<Taken>, Problem> {
+        let Some(key) = key else { return Ok(None) };
+        match self.store.replayed(&caller.name, key).await? {
+            Some(Accepted::Before(message)) => Ok(Some(Taken { message: *message, before: true })),
+            Some(Accepted::KeyReused) => Err(key_reused()),
+            _ => Ok(None),
+        }
+    }
+
+    /// Takes a message, or says why not.
+    pub(super) async fn submit(
+        &self,
+        caller: &Caller,
+        purpose: Purpose,
+        held: Held,
+        key: Option<IdempotencyKey>,
+    ) -> Result<Taken, Problem> {
+        let Purpose { company, function, document, again } = purpose;
+        if !caller.scope.covers(&company, function) {
+            return Err(Problem::new(
+                StatusCode::FORBIDDEN,
+                Code::OutOfScope,
+                format!("the token `{}` may not send {} for {company}", caller.name, function.id()),
+            )
+            .remedy("Use the token of that company and function; `mailwright token list` shows what each may."));
+        }
+        let (routes, resolution) = self.delivery.resolve(&company, function);
+        let settings = &routes.state().settings;
+        if !settings.companies.contains(&company) {
+            return Err(Problem::new(
+                StatusCode::UNPROCESSABLE_ENTITY,
+                Code::UnknownCompany,
+                format!("the environment has no company `{company}`"),
+            )
+            .remedy("Correct `company`, or add it to the environment's file and apply."));
+        }
+        let Some((name, stored)) = resolution.profile.as_ref().and_then(|name| Some((name, routes.stored(name)?)))
+        else {
+            return Err(Problem::new(
+                StatusCode::UNPROCESSABLE_ENTITY,
+                Code::NobodySends,
+                format!("nobody sends {} for {company}", function.id()),
+            )
+            .remedy(format!(
+                "`mailwright resolve {} {company} {}` shows what was tried.",
+                self.store.environment(),
+                function.id()
+            )));
+        };
+        if matches!(stored.profile.provider, Provider::MicrosoftGraphDelegate(_)) {
+            return Err(Problem::new(
+                StatusCode::UNPROCESSABLE_ENTITY,
+                Code::NobodySends,
+                format!("`{name}` sends as the user who is signed in, and the service is nobody"),
+            )
+            .remedy("Let `microsoft-graph-direct` or `smtp` serve the function."));
+        }
+        let now = self.delivery.now();
+        let id = Uuid::now_v7();
+        let from = stored.profile.from_address().unwrap_or_default();
+        let domain = from.rsplit_once('@').map_or("mailwright.invalid", |(_, domain)| domain);
+        let message_id = format!("<{}@{domain}>", id.simple());
+        let delivery = &settings.delivery;
+        let (kept, sender_name, notify) = match held {
+            Held::Parts(submission) => {
+                let (parts, sender_name, notify) = parts(*submission)?;
+                (parts.compose(&message_id, now, &delivery.attachments).map_err(malformed)?, sender_name, notify)
+            }
+            Held::Raw { bytes, recipients, notify } => {
+                let kept =
+                    content::raw(&bytes, &recipients, &message_id, now, &delivery.attachments).map_err(malformed)?;
+                let sender_name = own_name(&kept, from)?;
+                (kept, sender_name, notify)
+            }
+        };
+        if sender_name.as_ref().is_some_and(|name| name.chars().count() > 100 || name.chars().any(char::is_control)) {
+            return Err(malformed(Malformed(
+                "`senderName` has control characters or more than 100 characters".to_owned(),
+            )));
+        }
+        let limit = stored.profile.limits().message_size;
+        let size = kept.content.len() as u64;
+        if size > limit {
+            return Err(Problem::new(
+                StatusCode::PAYLOAD_TOO_LARGE,
+                Code::MessageTooLarge,
+                format!("the message has {size} bytes, and `{name}` sends up to {limit}"),
+            )
+            .remedy("Send less, or a link to it; `limits.messageSize` of the profile states the limit."));
+        }
+        let guard = &delivery.recipients;
+        let refused =
+            kept.recipients.iter().filter(|address| guard.rewrite_to.is_none() && !guard.allows(address)).count();
+        if refused > 0 {
+            return Err(Problem::new(
+                StatusCode::UNPROCESSABLE_ENTITY,
+                Code::RecipientNotAllowed,
+                format!("the environment may not write to {refused} of the {} recipients", kept.recipients.len()),
+            )
+            .remedy("`delivery.recipients` of the environment says whom it may write to."));
+        }
+        let message = Message {
+            id,
+            status: Status::Queued,
+            company: company.clone(),
+            function,
+            message_id: kept.message_id,
+            subject: kept.subject,
+            size,
+            recipients: kept
+                .recipients
+                .into_iter()
+                .map(|address| Recipient { address, status: RecipientStatus::Waiting, reply: String::new() })
+                .collect(),
+            document,
+            by: caller.name.clone(),
+            accepted_at: now,
+            generation: routes.state().generation,
+            profile: name.clone(),
+            resolution: resolution.clone(),
+            attempts: 0,
+            next_attempt_at: Some(now),
+            finished_at: None,
+            possible_duplicate: false,
+            look_first: false,
+            reason: String::new(),
+            notify,
+            sender_name,
+        };
+        let new = NewMessage { message: message.clone(), content: kept.content, key, again };
+        match self.store.accept(new).await? {
+            Accepted::Now => {
+                metrics::counter!("mailwright_messages_accepted_total").increment(1);
+                self.delivery.submitted(company, function, now);
+                Ok(Taken { message, before: false })
+            }
+            Accepted::Before(message) => Ok(Taken { message: *message, before: true }),
+            Accepted::KeyReused => Err(key_reused()),
+            Accepted::DocumentSent(before) => Err(Problem::new(
+                StatusCode::CONFLICT,
+                Code::DocumentSent,
+                format!("the document was sent before to one of the recipients, by message {before}"),
+            )
+            .remedy(
+                "If it is meant to go again: `again: true`. An `Idempotency-Key` makes a submission safe to repeat.",
+            )),
+        }
+    }
+
+    /// A message that the caller may see, with its attempts.
+    pub(super) async fn follow(&self, caller: &Caller, id: Uuid) -> Result<MessageDetail, Problem> {
+        let message = self.seen(caller, id).await?;
+        let history = self.store.attempts(id).await?;
+        let waits =
+            (message.status == Status::Queued).then(|| self.delivery.blocked(&message.company, message.function));
+        Ok(MessageDetail { message, history, waits_for: waits.flatten() })
+    }
+
+    /// A message that the caller may see: a sender, what its own token submitted.
+    pub(super) async fn seen(&self, caller: &Caller, id: Uuid) -> Result<Message, Problem> {
+        let message = self.store.message(id).await?;
+        let own = |message: &Message| {
+            caller.role != Role::Sender
+                || (message.by == caller.name && caller.scope.covers(&message.company, message.function))
+        };
+        message.filter(own).ok_or_else(|| Problem::not_found("there is no such message"))
+    }
+
+    /// Does something about a message that nobody works on.
+    pub(super) async fn act(&self, caller: &Caller, id: Uuid, action: Action) -> Result<Message, Problem> {
+        self.seen(caller, id).await?;
+        let now = self.delivery.now();
+        let by = caller.name.clone();
+        let changed = self.store.change(id, Box::new(move |message| acted(message, action, now, &by))).await?;
+        match changed {
+            None => Err(Problem::not_found("there is no such message")),
+            Some(Err(why)) => Err(Problem::new(StatusCode::CONFLICT, Code::NotInThisStatus, why)
+                .remedy("`mailwright outbox ENV show ID` tells how it stands.")),
+            Some(Ok((message, events))) => {
+                self.delivery.tell(events);
+                if message.status == Status::Queued {
+                    self.delivery.submitted(message.company.clone(), message.function, now);
+                }
+                Ok(message)
+            }
+        }
+    }
+
+    /// Room for a body that is being read; many large ones wait for each other.
+    pub(super) async fn submission_room(&self, kibibytes: u32) -> Option<OwnedSemaphorePermit> {
+        let most = u32::try_from(ROOM).unwrap_or(u32::MAX);
+        Arc::clone(&self.room).acquire_many_owned(kibibytes.min(most)).await.ok()
+    }
+
+    /// Writes down what somebody did about a message.
+    pub(super) async fn record_action(
+        &self,
+        caller: &Caller,
+        action: &'static str,
+        message: &Message,
+    ) -> Result<(), Problem> {
+        let event = AuditEvent {
+            at: self.clock.now(),
+            actor: caller.name.clone(),
+            action,
+            outcome: AuditOutcome::Accepted,
+            detail: serde_json::json!({ "message": message.id, "company": message.company, "function": message.function }),
+        };
+        self.store.record(event).await?;
+        Ok(())
+    }
+}
+
+fn malformed(error: Malformed) -> Problem {
+    Problem::new(StatusCode::UNPROCESSABLE_ENTITY, Code::MessageMalformed, error.to_string())
+        .remedy("Nothing was accepted. `/openapi.json` describes what a message is made of.")
+}
+
+fn key_reused() -> Problem {
+    Problem::new(
+        StatusCode::UNPROCESSABLE_ENTITY,
+        Code::KeyReused,
+        "the idempotency key was used before, for another message",
+    )
+    .remedy("Use a new key for a new message; repeat a submission with exactly the same body.")
+}
+
+fn parts(submission: Submission) -> Result<(Parts, Option<String>, Option<Notify>), Problem> {
+    let mut attachments = Vec::new();
+    for (index, file) in submission.attachments.into_iter().enumerate() {
+        let File { name, media_type, content, content_id } = file;
+        let bytes = BASE64_STANDARD
+            .decode(content.as_bytes())
+            .map_err(|_| malformed(Malformed(format!("`attachments/{index}/content` is not base64"))))?;
+        attachments.push(Attached { name, media_type, bytes, content_id });
+    }
+    let parts = Parts {
+        to: submission.to,
+        cc: submission.cc,
+        bcc: submission.bcc,
+        reply_to: submission.reply_to,
+        subject: submission.subject,
+        text: submission.text,
+        html: submission.html,
+        attachments,
+        headers: submission.headers.into_iter().collect(),
+    };
+    Ok((parts, submission.sender_name, submission.notify))
+}
+
+/// The name beside the sender of a raw message. Its address must be the profile's: nobody chooses another's.
+fn own_name(kept: &Kept, profile: &str) -> Result<Option<String>, Problem> {
+    let Some((address, name)) = &kept.from else { return Ok(None) };
+    if address.eq_ignore_ascii_case(profile) {
+        return Ok(name.clone());
+    }
+    Err(malformed(Malformed(format!("`From` names another sender than the profile, which is {profile}"))))
+}
+
+fn acted(mut message: Message, action: Action, now: jiff::Timestamp, by: &str) -> Result<Settled, String> {
+    let status = message.status;
+    let mut events = Vec::new();
+    match (action, status) {
+        (Action::Retry, Status::Queued) => {
+            message.next_attempt_at = Some(now);
+            message.reason = format!("tried early, by {by}");
+        }
+        (Action::Cancel, Status::Queued) => {
+            message.status = Status::Cancelled;
+            message.next_attempt_at = None;
+            message.finished_at = Some(now);
+            message.reason = format!("called back by {by}");
+            events.push(NewEvent {
+                kind: EventKind::Cancelled,
+                at: now,
+                message: Some(EventMessage {
+                    id: message.id,
+                    message_id: message.message_id.clone(),
+                    company: message.company.clone(),
+                    function: message.function,
+                    document: message.document.clone(),
+                    possible_duplicate: message.possible_duplicate,
+                }),
+                profile: Some(message.profile.clone()),
+                reason: message.reason.clone(),
+            });
+        }
+        (Action::Replay, Status::Failed | Status::Unknown | Status::Delivered | Status::Cancelled) => {
+            let everybody = matches!(status, Status::Delivered | Status::Cancelled);
+            for recipient in &mut message.recipients {
+                if everybody || recipient.status != RecipientStatus::Delivered {
+                    recipient.status = RecipientStatus::Waiting;
+                    recipient.reply.clear();
+                }
+            }
+            message.possible_duplicate |= matches!(status, Status::Unknown | Status::Delivered);
+            message.status = Status::Queued;
+            // Its time begins anew.
+            message.accepted_at = now;
+            message.next_attempt_at = Some(now);
+            message.finished_at = None;
+            message.reason = format!("sent again by {by}; it was {}", status.id());
+        }
+        (action, status) => {
+            return Err(format!("a message that is {} cannot be the object of `{}`", status.id(), action.id()));
+        }
+    }
+    Ok(Settled { message, attempt: None, events })
+}
+
+/// The key of a submission and the digest of what was submitted.
+pub(super) fn idempotency_key(
+    key: Option<&axum::http::HeaderValue>,
+    query: &str,
+    body: &[u8],
+) -> Result<Option<IdempotencyKey>, Problem> {
+    let Some(key) = key else { return Ok(None) };
+    let key = key
+        .to_str()
+        .ok()
+        .map(str::trim)
+        .filter(|key| (1..=KEY_LIMIT).contains(&key.len()) && key.bytes().all(|b| b.is_ascii_graphic()));
+    let Some(key) = key else {
+        return Err(Problem::malformed("`Idempotency-Key` has 1 to 200 printable characters without spaces"));
+    };
+    let digest = Digest::of_document(&(query, Digest::of_bytes(body)));
+    Ok(Some(IdempotencyKey { key: key.to_owned(), digest }))
+}

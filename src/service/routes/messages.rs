@@ -1,0 +1,282 @@
+//! Mail: submitted, followed, searched, tried again, called back.
+
+use std::sync::Arc;
+
+use axum::{
+    Json,
+    body::{Body as RequestBody, to_bytes},
+    extract::{RawQuery, State},
+    http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header},
+    response::{IntoResponse, Response},
+};
+use serde::Deserialize;
+use utoipa::IntoParams;
+use uuid::Uuid;
+
+use crate::{
+    api::{
+        Role,
+        messages::{Action, MessageDetail, MessagePage, SUBMISSION_LIMIT, Submission},
+    },
+    model::{
+        Code, CompanyId, Function, Message, Status,
+        message::{Document, Notify},
+    },
+    service::{
+        Service,
+        access::{Admin, As, Reader, Sender, refuse},
+        extract::{self, Parameters, Segment},
+        mail::{Held, Purpose, Taken, idempotency_key},
+        problem::{AnyProblem, Problem},
+    },
+    store::outbox::Search,
+};
+
+/// How many messages a page may have.
+const PAGE_LIMIT: u32 = 500;
+
+/// What a raw message says in the address.
+#[derive(Debug, Default, Deserialize, IntoParams)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+#[into_params(parameter_in = Query)]
+pub(super) struct RawPurpose {
+    /// For a raw message: whose mail it is.
+    #[param(value_type = Option<String>)]
+    company: Option<CompanyId>,
+    /// For a raw message: what kind.
+    #[param(value_type = Option<String>)]
+    function: Option<Function>,
+    /// For a raw message: the type of the document that it carries.
+    document_type: Option<String>,
+    /// For a raw message: its number.
+    document_number: Option<String>,
+    /// For a raw message: send the document although it was sent before.
+    again: bool,
+    /// For a raw message: the recipients of the envelope, separated by commas, where they are not those of the header.
+    recipients: Option<String>,
+    /// For a raw message: which notifications are asked of the mail server: `success`, `failure`, `delay`, `full`.
+    notify: Option<String>,
+}
+
+/// Submit a message
+///
+/// It is answered with 202 when it is durable. A raw message comes as `message/rfc822` with what it is for in the address.
+/// With `Idempotency-Key`, repeating the same submission gives the same answer for 30 days, and another body 422.
+#[utoipa::path(post, path = "/v1/messages", tag = "mail", request_body = Submission,
+    params(RawPurpose, ("Idempotency-Key" = Option<String>, Header, description = "1 to 200 printable characters.")),
+    responses((status = 202, description = "It is durable, and will be sent.", body = Message), AnyProblem))]
+pub(super) async fn submit(
+    As(caller, _): As<Sender>,
+    State(service): State<Arc<Service>>,
+    RawQuery(query): RawQuery,
+    headers: HeaderMap,
+    body: RequestBody,
+) -> Result<Response, Problem> {
+    // Room for the body is taken before it is read: many large ones wait for each other.
+    let stated = headers.get(header::CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse::<usize>().ok());
+    if stated.is_some_and(|stated| stated > SUBMISSION_LIMIT) {
+        return Err(too_large());
+    }
+    let kibibytes = u32::try_from(stated.unwrap_or(SUBMISSION_LIMIT) / 1024 + 1).unwrap_or(u32::MAX);
+    let _room = service.submission_room(kibibytes).await;
+    let bytes = to_bytes(body, SUBMISSION_LIMIT).await.map_err(|error| {
+        let source = std::error::Error::source(&error);
+        if source.is_some_and(|source| source.to_string().contains("length limit")) {
+            too_large()
+        } else {
+            Problem::malformed("the body broke off")
+        }
+    })?;
+    let query = query.unwrap_or_default();
+    let key = idempotency_key(headers.get("idempotency-key"), &query, &bytes)?;
+    if let Some(taken) = service.taken_before(&caller, key.as_ref()).await? {
+        return Ok(accepted(&taken));
+    }
+    let media_type = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    let media_type = media_type.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
+    let (purpose, held) = match media_type.as_str() {
+        "application/json" => {
+            let mut submission: Submission = extract::parse(&bytes)?;
+            let purpose = Purpose {
+                company: submission.company.clone(),
+                function: submission.function,
+                document: submission.document.take(),
+                again: submission.again,
+            };
+            (purpose, Held::Parts(Box::new(submission)))
+        }
+        "message/rfc822" => raw(&query, bytes.to_vec())?,
+        _ => {
+            return Err(Problem::new(
+                StatusCode::UNSUPPORTED_MEDIA_TYPE,
+                Code::MalformedRequest,
+                "the body is declared neither as JSON nor as a message",
+            )
+            .remedy("Send `Content-Type: application/json`, or `message/rfc822`."));
+        }
+    };
+    drop(bytes);
+    service.submit(&caller, purpose, held, key).await.map(|taken| accepted(&taken))
+}
+
+fn accepted(taken: &Taken) -> Response {
+    let mut response = (StatusCode::ACCEPTED, Json(&taken.message)).into_response();
+    if let Ok(location) = HeaderValue::from_str(&format!("/v1/messages/{}", taken.message.id)) {
+        response.headers_mut().insert(header::LOCATION, location);
+    }
+    if taken.before {
+        response
+            .headers_mut()
+            .insert(HeaderName::from_static("idempotency-replayed"), HeaderValue::from_static("true"));
+    }
+    response
+}
+
+fn too_large() -> Problem {
+    Problem::new(
+        StatusCode::PAYLOAD_TOO_LARGE,
+        Code::MessageTooLarge,
+        format!("the submission has more than {} MiB", SUBMISSION_LIMIT / 1024 / 1024),
+    )
+    .remedy("Send less, or a link to it.")
+}
+
+fn raw(query: &str, bytes: Vec<u8>) -> Result<(Purpose, Held), Problem> {
+    let parameters = extract::query::<RawPurpose>(query)?;
+    let document = match (parameters.document_type, parameters.document_number) {
+        (Some(kind), Some(number)) => Some(Document { kind, number }),
+        (None, None) => None,
+        _ => return Err(Problem::malformed("a document has a type and a number")),
+    };
+    let recipients = parameters.recipients.unwrap_or_default();
+    let recipients = recipients.split(',').map(str::trim).filter(|one| !one.is_empty()).map(str::to_owned).collect();
+    let notify = parameters.notify.map(|wanted| {
+        let has = |word: &str| wanted.split(',').any(|own| own.trim() == word);
+        Notify { success: has("success"), failure: has("failure"), delay: has("delay"), full: has("full") }
+    });
+    let (Some(company), Some(function)) = (parameters.company, parameters.function) else {
+        return Err(Problem::malformed(
+            "a raw message says in the address whose it is and what kind: `company` and `function`",
+        ));
+    };
+    let purpose = Purpose { company, function, document, again: parameters.again };
+    Ok((purpose, Held::Raw { bytes, recipients, notify }))
+}
+
+/// What to look for.
+#[derive(Debug, Default, Deserialize, IntoParams)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+#[into_params(parameter_in = Query)]
+pub(super) struct Wanted {
+    /// What became of them.
+    #[param(value_type = Option<String>)]
+    status: Option<Status>,
+    /// Whose mail.
+    #[param(value_type = Option<String>)]
+    company: Option<CompanyId>,
+    /// What kind of mail.
+    #[param(value_type = Option<String>)]
+    function: Option<Function>,
+    /// The `Message-ID`, with its angle brackets.
+    message_id: Option<String>,
+    /// The document's type.
+    document_type: Option<String>,
+    /// The document's number; goes with its type.
+    document_number: Option<String>,
+    /// Somebody whom it is for.
+    recipient: Option<String>,
+    /// Older than this, as `nextBefore` said.
+    before: Option<u64>,
+    /// How many, at most 500.
+    #[param(default = 50)]
+    limit: Option<u32>,
+}
+
+/// Messages, newest first
+///
+/// A sender sees what its own token submitted.
+#[utoipa::path(get, path = "/v1/messages", tag = "mail", params(Wanted),
+    responses((status = 200, description = "The messages.", body = MessagePage), AnyProblem))]
+pub(super) async fn search(
+    Reader(caller): Reader,
+    State(service): State<Arc<Service>>,
+    Parameters(wanted): Parameters<Wanted>,
+) -> Result<Json<MessagePage>, Problem> {
+    if wanted.document_number.is_some() && wanted.document_type.is_none() {
+        return Err(Problem::malformed("`documentNumber` goes with `documentType`"));
+    }
+    let limit = wanted.limit.unwrap_or(50).clamp(1, PAGE_LIMIT);
+    let search = Search {
+        status: wanted.status,
+        company: wanted.company,
+        function: wanted.function,
+        message_id: wanted.message_id,
+        document: wanted.document_type.map(|kind| (kind, wanted.document_number)),
+        recipient: wanted.recipient,
+        by: (caller.role == Role::Sender).then(|| caller.name.clone()),
+        before: wanted.before,
+    };
+    let found = service.store.search(search, limit).await?;
+    let full = found.len() == limit as usize;
+    let next_before = found.last().map(|(number, _)| *number).filter(|_| full);
+    let visible =
+        |message: &Message| caller.role != Role::Sender || caller.scope.covers(&message.company, message.function);
+    let messages = found.into_iter().map(|(_, message)| message).filter(visible).collect();
+    Ok(Json(MessagePage { messages, next_before }))
+}
+
+/// A message with every attempt
+#[utoipa::path(get, path = "/v1/messages/{id}", tag = "mail", params(("id" = String, Path, description = "The message's id.")),
+    responses((status = 200, description = "The message.", body = MessageDetail), AnyProblem))]
+pub(super) async fn one(
+    Reader(caller): Reader,
+    State(service): State<Arc<Service>>,
+    Segment(id): Segment<Uuid>,
+) -> Result<Json<MessageDetail>, Problem> {
+    service.follow(&caller, id).await.map(Json)
+}
+
+/// A message's contents, as they were accepted
+///
+/// Without `From`, which the profile has at the time of sending, and without `Bcc`.
+#[utoipa::path(get, path = "/v1/messages/{id}/content", tag = "mail", params(("id" = String, Path, description = "The message's id.")),
+    responses((status = 200, description = "The contents.", body = Vec<u8>, content_type = "message/rfc822"), AnyProblem))]
+pub(super) async fn content(
+    As(caller, _): As<Admin>,
+    State(service): State<Arc<Service>>,
+    Segment(id): Segment<Uuid>,
+) -> Result<Response, Problem> {
+    let message = service.seen(&caller, id).await?;
+    let content =
+        service.store.content(id).await?.ok_or_else(|| Problem::not_found("its contents are not kept any more"))?;
+    service.record_action(&caller, "message.export", &message).await?;
+    Ok(([(header::CONTENT_TYPE, "message/rfc822")], content).into_response())
+}
+
+/// Retry, cancel or replay a message
+///
+/// `retry`: one that waits is tried now. `cancel`: one that waits is called back; a sender may do that for its own.
+/// `replay`: one that is done with is sent again.
+#[utoipa::path(post, path = "/v1/messages/{id}/{action}", tag = "mail",
+    params(("id" = String, Path, description = "The message's id."), ("action" = Action, Path, description = "What is to happen.")),
+    responses((status = 200, description = "Done.", body = Message), AnyProblem))]
+pub(super) async fn act(
+    Reader(caller): Reader,
+    State(service): State<Arc<Service>>,
+    Segment((id, action)): Segment<(Uuid, Action)>,
+) -> Result<Json<Message>, Problem> {
+    let own_cancel = caller.role == Role::Sender && action == Action::Cancel;
+    if !own_cancel && !caller.role.includes(Role::Deployer) {
+        let method = axum::http::Method::POST;
+        let path = format!("/v1/messages/{id}/{}", action.id());
+        return Err(refuse(&service, &caller, Role::Deployer, &method, &path).await);
+    }
+    let message = service.act(&caller, id, action).await?;
+    let name = match action {
+        Action::Retry => "message.retry",
+        Action::Cancel => "message.cancel",
+        Action::Replay => "message.replay",
+    };
+    service.record_action(&caller, name, &message).await?;
+    Ok(Json(message))
+}

@@ -1,0 +1,186 @@
+//! How delivery stands, what is held, and what happens.
+
+use std::{collections::BTreeMap, convert::Infallible, sync::Arc, time::Duration};
+
+use axum::{
+    Json,
+    extract::State,
+    http::{HeaderMap, StatusCode},
+    response::{
+        IntoResponse, Response, Sse,
+        sse::{Event as SseEvent, KeepAlive},
+    },
+};
+use serde::Deserialize;
+use serde_json::json;
+use tokio::sync::mpsc;
+use utoipa::IntoParams;
+use uuid::Uuid;
+
+use crate::{
+    api::{
+        AuditOutcome,
+        messages::{HoldList, NewHold, OutboxStatus},
+    },
+    delivery::Trouble,
+    service::{
+        Service,
+        access::{As, Deployer, Viewer},
+        extract::{Body, Parameters, Segment},
+        problem::{AnyProblem, Problem},
+    },
+    store::{
+        AuditEvent,
+        outbox::{Event, Hold},
+    },
+};
+
+/// How many events are read at once.
+const PAGE: u32 = 200;
+
+/// How delivery stands
+#[utoipa::path(get, path = "/v1/outbox", tag = "mail",
+    responses((status = 200, description = "Counts, parked profiles, holds.", body = OutboxStatus), AnyProblem))]
+pub(super) async fn status(_: As<Viewer>, State(service): State<Arc<Service>>) -> Result<Json<OutboxStatus>, Problem> {
+    let messages: BTreeMap<_, _> = service.store.counts().await?.into_iter().collect();
+    let Trouble { parked, down, records } = service.delivery.trouble();
+    Ok(Json(OutboxStatus { messages, parked, down, holds: service.delivery.holds(), records }))
+}
+
+/// The holds
+#[utoipa::path(get, path = "/v1/holds", tag = "mail", responses((status = 200, description = "The holds.", body = HoldList), AnyProblem))]
+pub(super) async fn holds(_: As<Viewer>, State(service): State<Arc<Service>>) -> Json<HoldList> {
+    Json(HoldList { holds: service.delivery.holds() })
+}
+
+/// Hold mail
+///
+/// Nothing leaves of the profile, the company and the function that are named, until the hold is removed or lapses. Its
+/// clock stands still meanwhile.
+#[utoipa::path(post, path = "/v1/holds", tag = "mail", request_body = NewHold,
+    responses((status = 201, description = "It is held.", body = Hold), AnyProblem))]
+pub(super) async fn hold(
+    As(caller, _): As<Deployer>,
+    State(service): State<Arc<Service>>,
+    Body(wanted): Body<NewHold>,
+) -> Result<Response, Problem> {
+    let reason = wanted.reason.trim();
+    if reason.is_empty() || reason.chars().count() > 200 || reason.chars().any(char::is_control) {
+        return Err(Problem::malformed("a hold has a reason of 1 to 200 characters"));
+    }
+    let now = service.delivery.now();
+    if wanted.until.is_some_and(|until| until <= now) {
+        return Err(Problem::malformed("`until` lies in the past"));
+    }
+    let id = Uuid::now_v7().simple().to_string();
+    let hold = Hold {
+        id: id.chars().skip(20).collect(),
+        profile: wanted.profile,
+        company: wanted.company,
+        function: wanted.function,
+        reason: reason.to_owned(),
+        owner: caller.name.clone(),
+        since: now,
+        until: wanted.until,
+    };
+    let event = AuditEvent {
+        at: service.clock.now(),
+        actor: caller.name,
+        action: "hold.create",
+        outcome: AuditOutcome::Accepted,
+        detail: json!(hold),
+    };
+    service.store.set_hold(hold.id.clone(), Some(hold.clone()), event).await?;
+    service.delivery.holds_changed().await?;
+    Ok((StatusCode::CREATED, Json(hold)).into_response())
+}
+
+/// Remove a hold
+#[utoipa::path(delete, path = "/v1/holds/{id}", tag = "mail", params(("id" = String, Path, description = "The hold's id.")),
+    responses((status = 204, description = "It is removed."), AnyProblem))]
+pub(super) async fn release(
+    As(caller, _): As<Deployer>,
+    State(service): State<Arc<Service>>,
+    Segment(id): Segment<String>,
+) -> Result<StatusCode, Problem> {
+    let event = AuditEvent {
+        at: service.clock.now(),
+        actor: caller.name,
+        action: "hold.remove",
+        outcome: AuditOutcome::Accepted,
+        detail: json!({ "id": id }),
+    };
+    if !service.store.set_hold(id, None, event).await? {
+        return Err(Problem::not_found("there is no such hold").remedy("`mailwright outbox ENV holds` lists them."));
+    }
+    service.delivery.holds_changed().await?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+/// Where to begin.
+#[derive(Debug, Default, Deserialize, IntoParams)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+#[into_params(parameter_in = Query)]
+pub(super) struct Since {
+    /// The number of the last event that is known; without it, what happens from now on.
+    after: Option<u64>,
+}
+
+/// What happens, as it happens
+///
+/// Server-sent events. Each has its number as id; a client that comes back with `Last-Event-ID` misses nothing.
+#[utoipa::path(get, path = "/v1/events", tag = "mail", params(Since, ("Last-Event-ID" = Option<u64>, Header, description = "The number of the last event that is known.")),
+    responses((status = 200, description = "The events.", body = Event, content_type = "text/event-stream"), AnyProblem))]
+pub(super) async fn events(
+    _: As<Viewer>,
+    State(service): State<Arc<Service>>,
+    Parameters(since): Parameters<Since>,
+    headers: HeaderMap,
+) -> Result<Response, Problem> {
+    let last = headers.get("last-event-id").and_then(|value| value.to_str().ok()?.parse::<u64>().ok());
+    let after = match last.or(since.after) {
+        Some(after) => after,
+        None => service.store.newest_event().await?,
+    };
+    let (sender, receiver) = mpsc::channel::<Result<SseEvent, Infallible>>(PAGE as usize);
+    tokio::spawn(stream(service, after, sender));
+    let events = Received(receiver);
+    Ok(Sse::new(events).keep_alive(KeepAlive::new().interval(Duration::from_secs(15))).into_response())
+}
+
+/// Reads the store for what was missed, then waits for more. The store is the truth: a listener that is too slow reads
+/// it again.
+async fn stream(service: Arc<Service>, mut after: u64, sender: mpsc::Sender<Result<SseEvent, Infallible>>) {
+    let mut news = service.delivery.events();
+    let mut stopping = service.stopping.subscribe();
+    loop {
+        let Ok(events) = service.store.events(after, PAGE).await else { return };
+        for event in events {
+            after = event.number;
+            let Ok(data) = serde_json::to_string(&event) else { return };
+            let event = SseEvent::default().id(event.number.to_string()).event(event.event.kind.id()).data(data);
+            if sender.send(Ok(event)).await.is_err() {
+                return;
+            }
+        }
+        tokio::select! {
+            _ = news.recv() => {}
+            () = sender.closed() => return,
+            _ = stopping.wait_for(|stopping| *stopping) => return,
+        }
+    }
+}
+
+/// Events as they come in.
+struct Received(mpsc::Receiver<Result<SseEvent, Infallible>>);
+
+impl futures_core::Stream for Received {
+    type Item = Result<SseEvent, Infallible>;
+
+    fn poll_next(
+        mut self: std::pin::Pin<&mut Self>,
+        context: &mut std::task::Context<'_>,
+    ) -> std::task::Poll<Option<Self::Item>> {
+        self.0.poll_recv(context)
+    }
+}

@@ -1,0 +1,647 @@
+//! The outbox in `SQLite`. Whatever is asked for often has an index of its own, so its cost does not grow with what waits.
+
+use std::{
+    collections::HashSet,
+    sync::{Arc, Mutex, PoisonError},
+};
+
+use async_trait::async_trait;
+use jiff::Timestamp;
+use rusqlite::{Connection, OptionalExtension as _, Row, params, types::Value};
+use uuid::Uuid;
+
+use super::{SqliteStore, append, document, failed, number, text};
+use crate::{
+    model::{Attempt, Message, ProfileName, Status, message::RecipientStatus},
+    store::{
+        AuditEvent, StoreError,
+        outbox::{
+            Accepted, Claim, Claimed, Event, Hold, IdempotencyKey, Lane, LaneState, NewEvent, NewMessage, Outbox,
+            Parked, Search, Settled,
+        },
+    },
+};
+
+/// Contents up to this size come with a claim; larger ones are read when their turn has come.
+const SMALL: u64 = 64 * 1024;
+/// How many messages one purge removes.
+const PURGED_AT_ONCE: u32 = 500;
+
+impl SqliteStore {
+    fn with_claimed<T>(&self, work: impl FnOnce(&mut HashSet<i64>) -> T) -> T {
+        work(&mut self.claimed.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+#[async_trait]
+impl Outbox for SqliteStore {
+    async fn accept(&self, new: NewMessage) -> Result<Accepted, StoreError> {
+        self.write_plainly(move |connection| accept(connection, &new)).await
+    }
+
+    async fn replayed(&self, sender: &str, key: &IdempotencyKey) -> Result<Option<Accepted>, StoreError> {
+        let (sender, key) = (sender.to_owned(), key.clone());
+        self.read(move |connection| replayed(connection, &sender, &key)).await
+    }
+
+    async fn lanes(&self) -> Result<Vec<LaneState>, StoreError> {
+        self.read(|connection| {
+            let mut statement = connection
+                .prepare_cached(
+                    "SELECT company, function, paused_since, paused_total,
+                        (SELECT min(due) FROM message WHERE lane = l.id AND due IS NOT NULL)
+                     FROM lane AS l",
+                )
+                .map_err(failed)?;
+            let rows = statement
+                .query_map([], |row| {
+                    Ok((row.get::<_, String>(0)?, row.get::<_, String>(1)?, row.get(2)?, row.get(3)?, row.get(4)?))
+                })
+                .map_err(failed)?;
+            rows.map(|row| {
+                let (company, function, paused_since, paused_total, next_due) = row.map_err(failed)?;
+                let wrong = || StoreError::Corrupt("a lane".to_owned());
+                let lane = Lane {
+                    company: company.parse().map_err(|_| wrong())?,
+                    function: function.parse().map_err(|_| wrong())?,
+                };
+                Ok(LaneState { lane, next_due, paused_since, paused_total })
+            })
+            .collect()
+        })
+        .await
+    }
+
+    async fn claim(&self, lane: &Lane, now: i64, limit: usize) -> Result<Claim, StoreError> {
+        let (lane, store) = (lane.clone(), self.clone());
+        let mine = Arc::new(Mutex::new(Vec::new()));
+        let taken = Arc::clone(&mine);
+        // The writer reads: a reader's snapshot could be older than the end of somebody's work.
+        let claim = self
+            .write_plainly(move |connection| {
+                let taken = &taken;
+                claim(connection, &lane, now, limit, |number| {
+                    let is_free = store.with_claimed(|claimed| claimed.insert(number));
+                    if is_free {
+                        taken.lock().unwrap_or_else(PoisonError::into_inner).push(number);
+                    }
+                    is_free
+                })
+            })
+            .await;
+        if claim.is_err() {
+            let mine = mine.lock().unwrap_or_else(PoisonError::into_inner);
+            self.with_claimed(|claimed| claimed.retain(|number| !mine.contains(number)));
+        }
+        claim
+    }
+
+    fn release(&self, messages: &[Uuid]) {
+        let store = self.clone();
+        let ids: Vec<String> = messages.iter().map(ToString::to_string).collect();
+        if ids.is_empty() {
+            return;
+        }
+        tokio::spawn(async move {
+            let own = store.clone();
+            // Done by the writer, so that it comes after everything that was written about them.
+            let released = store
+                .write_plainly(move |connection| {
+                    for id in &ids {
+                        if let Some((message, ..)) = find(connection, id)? {
+                            own.with_claimed(|claimed| claimed.remove(&message));
+                        }
+                    }
+                    Ok(())
+                })
+                .await;
+            if let Err(error) = released {
+                tracing::error!(%error, "claimed messages could not be given back");
+            }
+        });
+    }
+
+    async fn begin(&self, message: &Message, mailbox: &str, recipients: u32, at: Timestamp) -> Result<(), StoreError> {
+        let (message, mailbox) = (message.clone(), mailbox.to_owned());
+        self.write_plainly(move |connection| {
+            let record = text(&message)?;
+            connection
+                .prepare_cached("UPDATE message SET status = ?2, record = ?3, due = NULL WHERE id = ?1")
+                .and_then(|mut statement| {
+                    statement.execute(params![message.id.to_string(), message.status.id(), record])
+                })
+                .map_err(failed)?;
+            connection
+                .prepare_cached(
+                    "INSERT INTO mailbox_usage (mailbox, hour, recipients) VALUES (?1, ?2, ?3)
+                     ON CONFLICT (mailbox, hour) DO UPDATE SET recipients = recipients + excluded.recipients",
+                )
+                .and_then(|mut statement| statement.execute(params![mailbox, at.as_second() / 3600, recipients]))
+                .map_err(failed)?;
+            Ok(())
+        })
+        .await
+    }
+
+    async fn settle(&self, settled: Settled) -> Result<Vec<Event>, StoreError> {
+        let store = self.clone();
+        let (events, message) = self.write_plainly(move |connection| settle(connection, &settled)).await?;
+        store.with_claimed(|claimed| claimed.remove(&message));
+        Ok(events)
+    }
+
+    async fn interrupted(&self) -> Result<Vec<Message>, StoreError> {
+        self.read(|connection| {
+            let mut statement = connection
+                .prepare_cached("SELECT record FROM message WHERE status = 'sending' ORDER BY number")
+                .map_err(failed)?;
+            let rows = statement.query_map([], |row| row.get::<_, String>(0)).map_err(failed)?;
+            rows.map(|row| document(&row.map_err(failed)?)).collect()
+        })
+        .await
+    }
+
+    async fn change(
+        &self,
+        id: Uuid,
+        change: Box<dyn FnOnce(Message) -> Result<Settled, String> + Send>,
+    ) -> Result<Option<Result<(Message, Vec<Event>), String>>, StoreError> {
+        let store = self.clone();
+        self.write_plainly(move |connection| {
+            let Some((number, message)) = find(connection, &id.to_string())? else { return Ok(None) };
+            // Nobody begins to work on it from here on, until this is decided.
+            if !store.with_claimed(|claimed| claimed.insert(number)) {
+                return Ok(Some(Err("an attempt is under way".to_owned())));
+            }
+            let result = match change(message) {
+                Err(why) => Ok(Some(Err(why))),
+                Ok(settled) => {
+                    settle(connection, &settled).map(|(events, _)| Some(Ok((settled.message.clone(), events))))
+                }
+            };
+            store.with_claimed(|claimed| claimed.remove(&number));
+            result
+        })
+        .await
+    }
+
+    async fn message(&self, id: Uuid) -> Result<Option<Message>, StoreError> {
+        self.read(move |connection| Ok(find(connection, &id.to_string())?.map(|(_, message)| message))).await
+    }
+
+    async fn attempts(&self, id: Uuid) -> Result<Vec<Attempt>, StoreError> {
+        self.read(move |connection| {
+            let mut statement = connection
+                .prepare_cached(
+                    "SELECT a.record FROM attempt AS a JOIN message AS m ON m.number = a.message
+                     WHERE m.id = ?1 ORDER BY a.number",
+                )
+                .map_err(failed)?;
+            let rows = statement.query_map([id.to_string()], |row| row.get::<_, String>(0)).map_err(failed)?;
+            rows.map(|row| document(&row.map_err(failed)?)).collect()
+        })
+        .await
+    }
+
+    async fn content(&self, id: Uuid) -> Result<Option<Vec<u8>>, StoreError> {
+        self.read(move |connection| {
+            connection
+                .prepare_cached(
+                    "SELECT c.bytes FROM content AS c JOIN message AS m ON m.number = c.message WHERE m.id = ?1",
+                )
+                .and_then(|mut statement| statement.query_row([id.to_string()], |row| row.get(0)).optional())
+                .map_err(failed)
+        })
+        .await
+    }
+
+    async fn search(&self, search: Search, limit: u32) -> Result<Vec<(u64, Message)>, StoreError> {
+        self.read(move |connection| find_many(connection, &search, limit)).await
+    }
+
+    async fn counts(&self) -> Result<Vec<(Status, u64)>, StoreError> {
+        self.read(|connection| {
+            Status::ALL
+                .iter()
+                .map(|status| {
+                    let count: i64 = connection
+                        .prepare_cached("SELECT count(*) FROM message WHERE status = ?1")
+                        .and_then(|mut statement| statement.query_row([status.id()], |row| row.get(0)))
+                        .map_err(failed)?;
+                    Ok((*status, count.unsigned_abs()))
+                })
+                .collect()
+        })
+        .await
+    }
+
+    async fn pause(&self, lanes: Vec<LaneState>) -> Result<(), StoreError> {
+        self.write_plainly(move |connection| {
+            let mut update = connection
+                .prepare_cached(
+                    "UPDATE lane SET paused_since = ?3, paused_total = ?4 WHERE company = ?1 AND function = ?2",
+                )
+                .map_err(failed)?;
+            for state in &lanes {
+                let LaneState { lane, paused_since, paused_total, .. } = state;
+                update
+                    .execute(params![lane.company.as_str(), lane.function.id(), paused_since, paused_total])
+                    .map_err(failed)?;
+            }
+            Ok(())
+        })
+        .await
+    }
+
+    async fn holds(&self) -> Result<Vec<Hold>, StoreError> {
+        self.read(|connection| records(connection, "SELECT record FROM hold ORDER BY id")).await
+    }
+
+    async fn set_hold(&self, id: String, hold: Option<Hold>, event: AuditEvent) -> Result<bool, StoreError> {
+        self.write_plainly(move |connection| {
+            let changed = match &hold {
+                Some(hold) => connection.execute(
+                    "INSERT INTO hold (id, record) VALUES (?1, ?2) ON CONFLICT (id) DO UPDATE SET record = excluded.record",
+                    params![id, text(hold)?],
+                ),
+                None => connection.execute("DELETE FROM hold WHERE id = ?1", [&id]),
+            }
+            .map_err(failed)?;
+            if changed > 0 {
+                append(connection, &event)?;
+            }
+            Ok(changed > 0)
+        })
+        .await
+    }
+
+    async fn parked(&self) -> Result<Vec<Parked>, StoreError> {
+        self.read(|connection| records(connection, "SELECT record FROM parked ORDER BY profile")).await
+    }
+
+    async fn set_parked(
+        &self,
+        profile: ProfileName,
+        parked: Option<Parked>,
+        event: Option<NewEvent>,
+    ) -> Result<Vec<Event>, StoreError> {
+        self.write_plainly(move |connection| {
+            match &parked {
+                Some(parked) => connection.execute(
+                    "INSERT INTO parked (profile, record) VALUES (?1, ?2)
+                     ON CONFLICT (profile) DO UPDATE SET record = excluded.record",
+                    params![profile.as_str(), text(parked)?],
+                ),
+                None => connection.execute("DELETE FROM parked WHERE profile = ?1", [profile.as_str()]),
+            }
+            .map_err(failed)?;
+            event.into_iter().map(|event| tell(connection, &event)).collect()
+        })
+        .await
+    }
+
+    async fn usage(&self, since_hour: i64) -> Result<Vec<(String, i64, u64)>, StoreError> {
+        self.read(move |connection| {
+            let mut statement = connection
+                .prepare_cached("SELECT mailbox, hour, recipients FROM mailbox_usage WHERE hour >= ?1")
+                .map_err(failed)?;
+            let rows = statement
+                .query_map([since_hour], |row| Ok((row.get(0)?, row.get(1)?, row.get::<_, i64>(2)?.unsigned_abs())))
+                .map_err(failed)?;
+            rows.map(|row| row.map_err(failed)).collect()
+        })
+        .await
+    }
+
+    async fn events(&self, after: u64, limit: u32) -> Result<Vec<Event>, StoreError> {
+        self.read(move |connection| {
+            let mut statement = connection
+                .prepare_cached("SELECT number, record FROM event WHERE number > ?1 ORDER BY number LIMIT ?2")
+                .map_err(failed)?;
+            let rows = statement
+                .query_map(params![number(after), limit], |row| Ok((row.get::<_, i64>(0)?, row.get::<_, String>(1)?)))
+                .map_err(failed)?;
+            rows.map(|row| {
+                let (number, record) = row.map_err(failed)?;
+                Ok(Event { number: number.unsigned_abs(), event: document(&record)? })
+            })
+            .collect()
+        })
+        .await
+    }
+
+    async fn newest_event(&self) -> Result<u64, StoreError> {
+        self.read(|connection| {
+            connection
+                .query_row("SELECT coalesce(max(number), 0) FROM event", [], |row| row.get::<_, i64>(0))
+                .map(i64::unsigned_abs)
+                .map_err(failed)
+        })
+        .await
+    }
+
+    async fn told(&self, url: &str) -> Result<Option<u64>, StoreError> {
+        let url = url.to_owned();
+        self.read(move |connection| {
+            connection
+                .query_row("SELECT event FROM webhook WHERE url = ?1", [url], |row| row.get::<_, i64>(0))
+                .optional()
+                .map(|found| found.map(i64::unsigned_abs))
+                .map_err(failed)
+        })
+        .await
+    }
+
+    async fn set_told(&self, url: &str, event: u64) -> Result<(), StoreError> {
+        let url = url.to_owned();
+        self.write_plainly(move |connection| {
+            connection
+                .execute(
+                    "INSERT INTO webhook (url, event) VALUES (?1, ?2) ON CONFLICT (url) DO UPDATE SET event = excluded.event",
+                    params![url, number(event)],
+                )
+                .map_err(failed)
+                .map(drop)
+        })
+        .await
+    }
+
+    async fn purge(&self, delivered_before: i64, failed_before: i64, keys_before: i64) -> Result<usize, StoreError> {
+        self.write_plainly(move |connection| {
+            let mut removed = 0;
+            let groups = [("delivered", delivered_before), ("cancelled", delivered_before), ("failed", failed_before), ("unknown", failed_before)];
+            for (status, before) in groups {
+                removed += connection
+                    .prepare_cached(
+                        "DELETE FROM message WHERE number IN (
+                            SELECT number FROM message WHERE status = ?1 AND finished_at < ?2 LIMIT ?3
+                         )",
+                    )
+                    .and_then(|mut statement| statement.execute(params![status, before, PURGED_AT_ONCE]))
+                    .map_err(failed)?;
+            }
+            connection
+                .execute("DELETE FROM idempotency WHERE (sender, key) IN (SELECT sender, key FROM idempotency WHERE at < ?1 LIMIT 5000)", [keys_before])
+                .map_err(failed)?;
+            connection
+                .execute("DELETE FROM event WHERE at < ?1 AND number < (SELECT coalesce(max(number), 0) FROM event)", [delivered_before])
+                .map_err(failed)?;
+            connection
+                .execute("DELETE FROM mailbox_usage WHERE hour < ?1", [keys_before / 3_600_000])
+                .map_err(failed)?;
+            Ok(removed)
+        })
+        .await
+    }
+}
+
+fn claim(
+    connection: &Connection,
+    lane: &Lane,
+    now: i64,
+    limit: usize,
+    take: impl Fn(i64) -> bool,
+) -> Result<Claim, StoreError> {
+    let Some((lane, _)) = find_lane(connection, lane)? else { return Ok(Claim::default()) };
+    let mut statement = connection
+        .prepare_cached(
+            "SELECT m.number, m.record, m.paused_before, m.due,
+                (SELECT bytes FROM content WHERE message = m.number AND length(bytes) <= ?2)
+             FROM message AS m WHERE m.lane = ?1 AND m.due IS NOT NULL ORDER BY m.due, m.number",
+        )
+        .map_err(failed)?;
+    let mut rows = statement.query(params![lane, number(SMALL)]).map_err(failed)?;
+    let mut claim = Claim::default();
+    while let Some(row) = rows.next().map_err(failed)? {
+        let (message, due): (i64, i64) = (row.get(0).map_err(failed)?, row.get(3).map_err(failed)?);
+        if due > now || claim.messages.len() == limit {
+            claim.next_due = Some(due);
+            break;
+        }
+        // What others work on is looked at again when that is settled.
+        if take(message) {
+            claim.messages.push(Claimed {
+                message: document(&row.get::<_, String>(1).map_err(failed)?)?,
+                paused_before: row.get(2).map_err(failed)?,
+                content: row.get(4).map_err(failed)?,
+            });
+        }
+    }
+    Ok(claim)
+}
+
+fn records<T: serde::de::DeserializeOwned>(connection: &Connection, query: &str) -> Result<Vec<T>, StoreError> {
+    let mut statement = connection.prepare_cached(query).map_err(failed)?;
+    let rows = statement.query_map([], |row| row.get::<_, String>(0)).map_err(failed)?;
+    rows.map(|row| document(&row.map_err(failed)?)).collect()
+}
+
+fn find(connection: &Connection, id: &str) -> Result<Option<(i64, Message)>, StoreError> {
+    let found: Option<(i64, String)> = connection
+        .prepare_cached("SELECT number, record FROM message WHERE id = ?1")
+        .and_then(|mut statement| statement.query_row([id], |row| Ok((row.get(0)?, row.get(1)?))).optional())
+        .map_err(failed)?;
+    found.map(|(number, record)| Ok((number, document(&record)?))).transpose()
+}
+
+/// The lane's number, and how long its clock has stood still up to now.
+fn find_lane(connection: &Connection, lane: &Lane) -> Result<Option<(i64, (Option<i64>, i64))>, StoreError> {
+    connection
+        .prepare_cached("SELECT id, paused_since, paused_total FROM lane WHERE company = ?1 AND function = ?2")
+        .and_then(|mut statement| {
+            statement
+                .query_row(params![lane.company.as_str(), lane.function.id()], |row: &Row<'_>| {
+                    Ok((row.get(0)?, (row.get(1)?, row.get(2)?)))
+                })
+                .optional()
+        })
+        .map_err(failed)
+}
+
+fn replayed(connection: &Connection, sender: &str, key: &IdempotencyKey) -> Result<Option<Accepted>, StoreError> {
+    let found: Option<(String, String)> = connection
+        .prepare_cached("SELECT digest, message FROM idempotency WHERE sender = ?1 AND key = ?2")
+        .and_then(|mut statement| {
+            statement.query_row([sender, key.key.as_str()], |row| Ok((row.get(0)?, row.get(1)?))).optional()
+        })
+        .map_err(failed)?;
+    let Some((digest, message)) = found else { return Ok(None) };
+    if digest != key.digest.as_str() {
+        return Ok(Some(Accepted::KeyReused));
+    }
+    let message = find(connection, &message)?;
+    Ok(message.map(|(_, message)| Accepted::Before(Box::new(message))))
+}
+
+fn accept(connection: &Connection, new: &NewMessage) -> Result<Accepted, StoreError> {
+    let message = &new.message;
+    if let Some(key) = &new.key
+        && let Some(before) = replayed(connection, &message.by, key)?
+    {
+        return Ok(before);
+    }
+    if !new.again
+        && let Some(sent) = sent_before(connection, message)?
+    {
+        return Ok(Accepted::DocumentSent(sent));
+    }
+    let lane = Lane { company: message.company.clone(), function: message.function };
+    let (lane, (paused_since, paused_total)) = match find_lane(connection, &lane)? {
+        Some(found) => found,
+        None => {
+            connection
+                .execute(
+                    "INSERT INTO lane (company, function) VALUES (?1, ?2)",
+                    [lane.company.as_str(), lane.function.id()],
+                )
+                .map_err(failed)?;
+            (connection.last_insert_rowid(), (None, 0))
+        }
+    };
+    let at = message.accepted_at.as_millisecond();
+    let paused_before = paused_total + paused_since.map_or(0, |since| (at - since).max(0));
+    let due = message.next_attempt_at.map(Timestamp::as_millisecond);
+    let (kind, name) = match &message.document {
+        Some(document) => (Some(document.kind.as_str()), Some(document.number.as_str())),
+        None => (None, None),
+    };
+    connection
+        .prepare_cached(
+            "INSERT INTO message (id, lane, status, due, paused_before, message_id, document_type, document_number, record)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)",
+        )
+        .and_then(|mut statement| {
+            statement.execute(params![
+                message.id.to_string(), lane, message.status.id(), due, paused_before, message.message_id, kind, name,
+                text(message).map_err(|_| rusqlite::Error::InvalidQuery)?
+            ])
+        })
+        .map_err(failed)?;
+    let number = connection.last_insert_rowid();
+    connection
+        .prepare_cached("INSERT INTO content (message, bytes) VALUES (?1, ?2)")
+        .and_then(|mut statement| statement.execute(params![number, new.content]))
+        .map_err(failed)?;
+    if let Some(key) = &new.key {
+        connection
+            .prepare_cached("INSERT INTO idempotency (sender, key, digest, message, at) VALUES (?1, ?2, ?3, ?4, ?5)")
+            .and_then(|mut statement| {
+                statement.execute(params![message.by, key.key, key.digest.as_str(), message.id.to_string(), at])
+            })
+            .map_err(failed)?;
+    }
+    Ok(Accepted::Now)
+}
+
+/// A message that carries the same document of the same company to somebody whom this one is for, too.
+fn sent_before(connection: &Connection, message: &Message) -> Result<Option<Uuid>, StoreError> {
+    let Some(wanted) = &message.document else { return Ok(None) };
+    let mut statement = connection
+        .prepare_cached(
+            "SELECT record FROM message WHERE document_type = ?1 AND document_number = ?2
+             AND status NOT IN ('failed', 'cancelled') ORDER BY number DESC LIMIT 20",
+        )
+        .map_err(failed)?;
+    let rows = statement
+        .query_map([wanted.kind.as_str(), wanted.number.as_str()], |row| row.get::<_, String>(0))
+        .map_err(failed)?;
+    for row in rows {
+        let before: Message = document(&row.map_err(failed)?)?;
+        let to_same = before.recipients.iter().any(|old| {
+            old.status != RecipientStatus::Failed
+                && message.recipients.iter().any(|new| new.address.eq_ignore_ascii_case(&old.address))
+        });
+        if before.company == message.company && to_same {
+            return Ok(Some(before.id));
+        }
+    }
+    Ok(None)
+}
+
+fn settle(connection: &Connection, settled: &Settled) -> Result<(Vec<Event>, i64), StoreError> {
+    let message = &settled.message;
+    let (id, record) = (message.id.to_string(), text(message)?);
+    let due = message.next_attempt_at.filter(|_| message.status == Status::Queued).map(Timestamp::as_millisecond);
+    let finished = message.finished_at.map(Timestamp::as_millisecond);
+    let number: i64 = connection
+        .prepare_cached(
+            "UPDATE message SET status = ?2, due = ?3, finished_at = ?4, record = ?5 WHERE id = ?1 RETURNING number",
+        )
+        .and_then(|mut statement| {
+            statement.query_row(params![id, message.status.id(), due, finished, record], |row| row.get(0))
+        })
+        .map_err(failed)?;
+    if let Some(attempt) = &settled.attempt {
+        connection
+            .prepare_cached("INSERT OR REPLACE INTO attempt (message, number, record) VALUES (?1, ?2, ?3)")
+            .and_then(|mut statement| {
+                statement.execute(params![
+                    number,
+                    attempt.number,
+                    text(attempt).map_err(|_| rusqlite::Error::InvalidQuery)?
+                ])
+            })
+            .map_err(failed)?;
+    }
+    let events = settled.events.iter().map(|event| tell(connection, event)).collect::<Result<_, _>>()?;
+    Ok((events, number))
+}
+
+fn tell(connection: &Connection, event: &NewEvent) -> Result<Event, StoreError> {
+    let record = text(event)?;
+    connection
+        .prepare_cached("INSERT INTO event (at, record) VALUES (?1, ?2)")
+        .and_then(|mut statement| statement.execute(params![event.at.as_millisecond(), record]))
+        .map_err(failed)?;
+    Ok(Event { number: connection.last_insert_rowid().unsigned_abs(), event: event.clone() })
+}
+
+fn find_many(connection: &Connection, search: &Search, limit: u32) -> Result<Vec<(u64, Message)>, StoreError> {
+    let mut conditions = vec!["m.number < ?1"];
+    let mut values: Vec<Value> = vec![Value::Integer(search.before.map_or(i64::MAX, number))];
+    let mut add = |condition: &'static str, value: String| {
+        conditions.push(condition);
+        values.push(Value::Text(value));
+    };
+    if let Some(status) = search.status {
+        add("m.status = ?", status.id().to_owned());
+    }
+    if let Some(company) = &search.company {
+        add("m.lane IN (SELECT id FROM lane WHERE company = ?)", company.to_string());
+    }
+    if let Some(function) = search.function {
+        add("m.lane IN (SELECT id FROM lane WHERE function = ?)", function.id().to_owned());
+    }
+    if let Some(id) = &search.message_id {
+        add("m.message_id = ?", id.clone());
+    }
+    if let Some((kind, name)) = &search.document {
+        add("m.document_type = ?", kind.clone());
+        if let Some(name) = name {
+            add("m.document_number = ?", name.clone());
+        }
+    }
+    if let Some(by) = &search.by {
+        add("json_extract(m.record, '$.by') = ?", by.clone());
+    }
+    if let Some(address) = &search.recipient {
+        add(
+            "EXISTS (SELECT 1 FROM json_each(m.record, '$.recipients') AS r
+                     WHERE lower(json_extract(r.value, '$.address')) = lower(?))",
+            address.clone(),
+        );
+    }
+    let query = format!(
+        "SELECT m.number, m.record FROM message AS m WHERE {} ORDER BY m.number DESC LIMIT {limit}",
+        conditions.join(" AND ")
+    );
+    let mut statement = connection.prepare(&query).map_err(failed)?;
+    let rows = statement
+        .query_map(rusqlite::params_from_iter(values), |row| Ok((row.get::<_, i64>(0)?, row.get::<_, String>(1)?)))
+        .map_err(failed)?;
+    rows.map(|row| {
+        let (number, record) = row.map_err(failed)?;
+        Ok((number.unsigned_abs(), document(&record)?))
+    })
+    .collect()
+}

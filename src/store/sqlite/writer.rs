@@ -1,0 +1,194 @@
+//! The one connection that writes, on a thread of its own, with group commit: what is asked for while the disk is busy
+//! goes into the next transaction together. A job that fails is undone alone.
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+        mpsc,
+    },
+    time::{Duration, Instant},
+};
+
+use rusqlite::{Connection, ErrorCode, TransactionBehavior};
+use tokio::sync::oneshot;
+
+use super::{StoreError, failed};
+
+/// How many jobs share a transaction.
+const TOGETHER: usize = 512;
+/// How long a transaction is added to.
+const GATHER: Duration = Duration::from_millis(20);
+
+type Finish = Box<dyn FnOnce(Result<(), StoreError>) + Send>;
+
+enum Job {
+    /// Shares a transaction with others.
+    Together(Box<dyn FnOnce(&mut Connection) -> Finish + Send>),
+    /// Has one to itself: it is large.
+    Alone(Box<dyn FnOnce(&mut Connection) -> Result<(), rusqlite::Error> + Send>),
+}
+
+/// Hands jobs to the writing thread. Cheap to clone; the thread ends with the last one.
+#[derive(Clone)]
+pub(super) struct Writer {
+    jobs: mpsc::Sender<Job>,
+    /// Set when the disk failed: what it has is not known any more, so nothing else is promised.
+    broken: Arc<AtomicBool>,
+}
+
+impl Writer {
+    pub(super) fn start(connection: Connection) -> Result<Self, StoreError> {
+        let (jobs, queue) = mpsc::channel();
+        let broken = Arc::new(AtomicBool::new(false));
+        let flag = Arc::clone(&broken);
+        std::thread::Builder::new()
+            .name("store-writer".to_owned())
+            .spawn(move || run(connection, &queue, &flag))
+            .map_err(|error| StoreError::Database(format!("cannot start the writing thread: {error}")))?;
+        Ok(Self { jobs, broken })
+    }
+
+    /// Runs a small job in a transaction that it may share. What it answers is durable when it arrives.
+    pub(super) async fn together<T: Send + 'static, E: From<StoreError> + Send + 'static>(
+        &self,
+        work: impl FnOnce(&Connection) -> Result<T, E> + Send + 'static,
+    ) -> Result<T, E> {
+        let (tell, told) = oneshot::channel();
+        let job = Job::Together(Box::new(move |connection| {
+            let result = undoable(connection, work);
+            Box::new(move |committed| {
+                // Nobody may be waiting any more.
+                drop(tell.send(match (committed, result) {
+                    (Ok(()), result) => result,
+                    (Err(_), Err(error)) => Err(error),
+                    (Err(error), Ok(_)) => Err(error.into()),
+                }));
+            })
+        }));
+        self.hand_over(job, told).await
+    }
+
+    /// Runs a large job in a transaction of its own.
+    pub(super) async fn alone<T: Send + 'static, E: From<StoreError> + Send + 'static>(
+        &self,
+        work: impl FnOnce(&Connection) -> Result<T, E> + Send + 'static,
+    ) -> Result<T, E> {
+        let (tell, told) = oneshot::channel();
+        let job = Job::Alone(Box::new(move |connection| {
+            let begun = connection.transaction_with_behavior(TransactionBehavior::Immediate);
+            let (answer, failure) = match begun {
+                Err(error) => (Err(StoreError::Database(error.to_string()).into()), Some(error)),
+                Ok(transaction) => match work(&transaction) {
+                    Err(error) => (Err(error), None),
+                    Ok(value) => match transaction.commit() {
+                        Ok(()) => (Ok(value), None),
+                        Err(error) => (Err(StoreError::Database(error.to_string()).into()), Some(error)),
+                    },
+                },
+            };
+            drop(tell.send(answer));
+            failure.map_or(Ok(()), Err)
+        }));
+        self.hand_over(job, told).await
+    }
+
+    async fn hand_over<T, E: From<StoreError>>(&self, job: Job, told: oneshot::Receiver<Result<T, E>>) -> Result<T, E> {
+        if self.broken.load(Ordering::Acquire) {
+            return Err(broken().into());
+        }
+        let gone = || StoreError::Database("the writing thread has ended".to_owned());
+        self.jobs.send(job).map_err(|_| gone())?;
+        match told.await {
+            Ok(answer) => answer,
+            Err(_) if self.broken.load(Ordering::Acquire) => Err(broken().into()),
+            Err(_) => Err(gone().into()),
+        }
+    }
+}
+
+fn broken() -> StoreError {
+    StoreError::Broken
+}
+
+/// Runs a job so that it can be undone without what shares its transaction.
+fn undoable<T, E: From<StoreError>>(
+    connection: &mut Connection,
+    work: impl FnOnce(&Connection) -> Result<T, E>,
+) -> Result<T, E> {
+    let savepoint = connection.savepoint().map_err(failed)?;
+    let value = work(&savepoint)?;
+    savepoint.commit().map_err(failed)?;
+    Ok(value)
+}
+
+fn run(mut connection: Connection, queue: &mpsc::Receiver<Job>, broken: &AtomicBool) {
+    let mut next = queue.recv().ok();
+    while let Some(job) = next.take() {
+        // Whoever waits in the queue learns that its job was dropped.
+        if broken.load(Ordering::Acquire) {
+            return;
+        }
+        match job {
+            Job::Alone(work) => {
+                if let Err(error) = work(&mut connection) {
+                    judge(&error, broken);
+                }
+            }
+            Job::Together(first) => next = share(&mut connection, queue, first, broken),
+        }
+        if next.is_none() {
+            next = queue.recv().ok();
+        }
+    }
+}
+
+/// One transaction for the first job and those that wait. Gives back a job that wants one to itself.
+fn share(
+    connection: &mut Connection,
+    queue: &mpsc::Receiver<Job>,
+    first: Box<dyn FnOnce(&mut Connection) -> Finish + Send>,
+    broken: &AtomicBool,
+) -> Option<Job> {
+    if let Err(error) = connection.execute_batch("BEGIN IMMEDIATE") {
+        judge(&error, broken);
+        // It fails inside in the same way, and says so to whoever asked.
+        first(connection)(Err(failed(error)));
+        return None;
+    }
+    let begun = Instant::now();
+    let mut finish = vec![first(connection)];
+    let mut other = None;
+    while finish.len() < TOGETHER && begun.elapsed() < GATHER {
+        match queue.try_recv() {
+            Ok(Job::Together(work)) => finish.push(work(connection)),
+            Ok(alone) => {
+                other = Some(alone);
+                break;
+            }
+            Err(_) => break,
+        }
+    }
+    let committed = connection.execute_batch("COMMIT").map_err(|error| {
+        judge(&error, broken);
+        // A commit that failed may leave the transaction open.
+        drop(connection.execute_batch("ROLLBACK"));
+        failed(error)
+    });
+    for finish in finish {
+        finish(match &committed {
+            Ok(()) => Ok(()),
+            Err(error) => Err(StoreError::Database(error.to_string())),
+        });
+    }
+    other
+}
+
+/// After a write or an `fsync` that failed nobody knows what the disk has: the kernel may have dropped the pages. A
+/// full disk is no such failure.
+fn judge(error: &rusqlite::Error, broken: &AtomicBool) {
+    let code = error.sqlite_error_code();
+    if matches!(code, Some(ErrorCode::SystemIoFailure | ErrorCode::DatabaseCorrupt)) {
+        broken.store(true, Ordering::Release);
+    }
+}
