@@ -86,6 +86,9 @@ pub(crate) struct Send {
     service: ServiceOptions,
 }
 
+/// What an address says behind its question mark.
+type Query = Vec<(&'static str, String)>;
+
 fn document(text: &str) -> Result<Document, String> {
     let (kind, number) = text.split_once('/').ok_or("write it as type/number, such as invoice/4711")?;
     if kind.is_empty() || number.is_empty() {
@@ -158,7 +161,7 @@ impl Send {
         Ok(submission)
     }
 
-    fn raw(&self, company: &CompanyId) -> Result<(Vec<(&'static str, String)>, Vec<u8>), CliError> {
+    fn raw(&self, company: &CompanyId) -> Result<(Query, Vec<u8>), CliError> {
         let nobody = || {
             CliError::coded(Code::Usage, "nobody to send it to").remedy(
                 "Name recipients (`--to`), or give a whole message on standard input: mailwright send ENV ... < message.eml",

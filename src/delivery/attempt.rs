@@ -32,7 +32,7 @@ const THROTTLED: Duration = Duration::from_secs(60);
 /// How long Sent Items may take to show what was sent.
 const LOOK_AFTER: Duration = Duration::from_secs(20);
 /// Contents up to this size need no room of their own.
-const SMALL: usize = 64 * 1024;
+const SMALL: u64 = 64 * 1024;
 
 /// What came of sending.
 struct Answer {
@@ -146,7 +146,7 @@ impl Engine {
         let content = self.store.content(message.id).await?;
         let content =
             content.ok_or_else(|| crate::store::StoreError::Corrupt(format!("the contents of {}", message.id)))?;
-        Ok((content, room.filter(|_| message.size as usize > SMALL)))
+        Ok((content, room.filter(|_| message.size > SMALL)))
     }
 
     /// Marks a message before its last byte leaves.

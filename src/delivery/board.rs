@@ -114,6 +114,13 @@ impl Board {
         self.lanes.insert(lane.clone(), line);
     }
 
+    /// Whatever was due in the lane is being asked for.
+    pub(super) fn forget_due(&mut self, lane: &Lane) {
+        if let Some(line) = self.lanes.get_mut(lane) {
+            line.next_due = None;
+        }
+    }
+
     /// Takes a new state. Lines of profiles that are another by now are let go; what they had claimed comes back.
     pub(super) fn set_routes(&mut self, routes: Arc<Routes>) -> Vec<Claimed> {
         self.routes = routes;

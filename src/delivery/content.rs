@@ -295,7 +295,7 @@ pub fn raw(
     let recipients = if envelope.is_empty() {
         let all =
             [parsed.to(), parsed.cc(), parsed.bcc()].into_iter().flatten().flat_map(|list| list.clone().into_list());
-        let addresses = all.filter_map(|address| address.address.map(|text| text.into_owned()));
+        let addresses = all.filter_map(|address| address.address.map(std::borrow::Cow::into_owned));
         let addresses: Vec<String> = addresses.collect();
         distinct(mailboxes(&addresses, "recipients")?.into_iter().map(|mailbox| mailbox.email.to_string()))?
     } else {

@@ -80,7 +80,9 @@ impl Engine {
         }
         let lanes = store.lanes().await?;
         board.fresh = lanes.is_empty();
-        lanes.into_iter().for_each(|lane| board.restore(lane));
+        for lane in lanes {
+            board.restore(lane);
+        }
         board.usage = store.usage(time.now().as_second() / 3600 - 24).await?;
         let (events, _) = broadcast::channel(1024);
         let engine = Arc::new(Self {
@@ -191,23 +193,25 @@ impl Engine {
         for Turn { profile, claims } in turns {
             for (lane, limit) in claims {
                 let now = self.time.now().as_millisecond();
+                // What is submitted from here on says so itself.
+                self.board().forget_due(&lane);
                 let claim = match self.store.claim(&lane, now, limit).await {
                     Ok(claim) => claim,
                     Err(error) => {
+                        self.board().due(&lane, now);
                         self.cannot_record(&error);
                         return;
                     }
                 };
                 let mut board = self.board();
-                if let Some(line) = board.lanes.get_mut(&lane) {
-                    line.next_due = claim.next_due;
+                if let Some(next) = claim.next_due {
+                    board.due(&lane, next);
                 }
-                match board.line(&profile) {
-                    Some(line) => line.ready.extend(claim.messages),
-                    None => {
-                        drop(board);
-                        self.give_back(claim.messages);
-                    }
+                if let Some(line) = board.line(&profile) {
+                    line.ready.extend(claim.messages);
+                } else {
+                    drop(board);
+                    self.give_back(claim.messages);
                 }
             }
             let wanted = self.board().workers_wanted(&profile);

@@ -527,6 +527,8 @@ impl Pool {
         let (keep, leave): (VecDeque<_>, VecDeque<_>) =
             std::mem::take(&mut *idle).into_iter().partition(|connection| !all && connection.is_usable());
         *idle = keep;
-        leave.into_iter().for_each(|connection| drop(tokio::spawn(connection.quit())));
+        for connection in leave {
+            tokio::spawn(connection.quit());
+        }
     }
 }

@@ -69,7 +69,7 @@ impl Lapse {
 
 impl fmt::Display for Lapse {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let (unit, size) = Self::UNITS.into_iter().find(|(_, size)| self.0 % size == 0).unwrap_or(('s', 1));
+        let (unit, size) = Self::UNITS.into_iter().find(|(_, size)| self.0.is_multiple_of(*size)).unwrap_or(('s', 1));
         write!(f, "{}{unit}", self.0 / size)
     }
 }

@@ -444,8 +444,11 @@ fn find(connection: &Connection, id: &str) -> Result<Option<(i64, Message)>, Sto
     found.map(|(number, record)| Ok((number, document(&record)?))).transpose()
 }
 
-/// The lane's number, and how long its clock has stood still up to now.
-fn find_lane(connection: &Connection, lane: &Lane) -> Result<Option<(i64, (Option<i64>, i64))>, StoreError> {
+/// Since when a lane's clock stands still, and how long it did before.
+type StoodStill = (Option<i64>, i64);
+
+/// The lane's number, and how its clock stands.
+fn find_lane(connection: &Connection, lane: &Lane) -> Result<Option<(i64, StoodStill)>, StoreError> {
     connection
         .prepare_cached("SELECT id, paused_since, paused_total FROM lane WHERE company = ?1 AND function = ?2")
         .and_then(|mut statement| {
@@ -486,17 +489,16 @@ fn accept(connection: &Connection, new: &NewMessage) -> Result<Accepted, StoreEr
         return Ok(Accepted::DocumentSent(sent));
     }
     let lane = Lane { company: message.company.clone(), function: message.function };
-    let (lane, (paused_since, paused_total)) = match find_lane(connection, &lane)? {
-        Some(found) => found,
-        None => {
-            connection
-                .execute(
-                    "INSERT INTO lane (company, function) VALUES (?1, ?2)",
-                    [lane.company.as_str(), lane.function.id()],
-                )
-                .map_err(failed)?;
-            (connection.last_insert_rowid(), (None, 0))
-        }
+    let (lane, (paused_since, paused_total)) = if let Some(found) = find_lane(connection, &lane)? {
+        found
+    } else {
+        connection
+            .execute(
+                "INSERT INTO lane (company, function) VALUES (?1, ?2)",
+                [lane.company.as_str(), lane.function.id()],
+            )
+            .map_err(failed)?;
+        (connection.last_insert_rowid(), (None, 0))
     };
     let at = message.accepted_at.as_millisecond();
     let paused_before = paused_total + paused_since.map_or(0, |since| (at - since).max(0));

@@ -20,13 +20,16 @@ const TOGETHER: usize = 512;
 /// How long a transaction is added to.
 const GATHER: Duration = Duration::from_millis(20);
 
+/// Tells whoever waits what became of the transaction.
 type Finish = Box<dyn FnOnce(Result<(), StoreError>) + Send>;
+type Shared = Box<dyn FnOnce(&mut Connection) -> Finish + Send>;
+type Lone = Box<dyn FnOnce(&mut Connection) -> Result<(), rusqlite::Error> + Send>;
 
 enum Job {
     /// Shares a transaction with others.
-    Together(Box<dyn FnOnce(&mut Connection) -> Finish + Send>),
+    Together(Shared),
     /// Has one to itself: it is large.
-    Alone(Box<dyn FnOnce(&mut Connection) -> Result<(), rusqlite::Error> + Send>),
+    Alone(Lone),
 }
 
 /// Hands jobs to the writing thread. Cheap to clone; the thread ends with the last one.
@@ -144,12 +147,7 @@ fn run(mut connection: Connection, queue: &mpsc::Receiver<Job>, broken: &AtomicB
 }
 
 /// One transaction for the first job and those that wait. Gives back a job that wants one to itself.
-fn share(
-    connection: &mut Connection,
-    queue: &mpsc::Receiver<Job>,
-    first: Box<dyn FnOnce(&mut Connection) -> Finish + Send>,
-    broken: &AtomicBool,
-) -> Option<Job> {
+fn share(connection: &mut Connection, queue: &mpsc::Receiver<Job>, first: Shared, broken: &AtomicBool) -> Option<Job> {
     if let Err(error) = connection.execute_batch("BEGIN IMMEDIATE") {
         judge(&error, broken);
         // It fails inside in the same way, and says so to whoever asked.
