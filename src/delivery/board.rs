@@ -104,14 +104,15 @@ impl Board {
     }
 
     /// A message of the lane is due then. True if nobody knew of the lane.
-    pub(super) fn due(&mut self, lane: &Lane, at: i64) {
+    pub(super) fn due(&mut self, lane: &Lane, at: i64) -> bool {
         if let Some(line) = self.lanes.get_mut(lane) {
             line.next_due = Some(line.next_due.map_or(at, |due| due.min(at)));
-            return;
+            return false;
         }
         let sender = self.routes.resolve(&lane.company, lane.function).profile;
         let line = LaneLine { next_due: Some(at), sender, paused_since: None, paused_total: 0 };
         self.lanes.insert(lane.clone(), line);
+        true
     }
 
     /// Whatever was due in the lane is being asked for.
@@ -169,10 +170,15 @@ impl Board {
         self.lines.get_mut(name)
     }
 
+    fn held(&self, lane: &Lane, now: Timestamp) -> Option<&Hold> {
+        let line = self.lanes.get(lane)?;
+        self.holds.iter().find(|hold| hold.covers(lane, line.sender.as_ref(), now))
+    }
+
     /// Why nothing of a lane may leave just now; none if it may.
     pub(super) fn blocked(&self, lane: &Lane, now: Timestamp) -> Option<String> {
         let line = self.lanes.get(lane)?;
-        if let Some(hold) = self.holds.iter().find(|hold| hold.covers(lane, line.sender.as_ref(), now)) {
+        if let Some(hold) = self.held(lane, now) {
             return Some(format!("held by {}: {}", hold.owner, hold.reason));
         }
         let Some(sender) = &line.sender else {
@@ -227,7 +233,8 @@ impl Board {
                 continue;
             };
             let trial = self.parked.get(sender).is_some_and(|parked| parked.trial);
-            if trial || line.paused_since.is_none() {
+            // What blocks a lane is asked anew: a lane may be younger than the hold that is for it.
+            if if trial { self.held(lane, now).is_none() } else { self.blocked(lane, now).is_none() } {
                 waiting.entry(sender.clone()).or_default().push(lane.clone());
             }
         }

@@ -10,8 +10,8 @@ use jiff::Timestamp;
 use lettre::{
     Address,
     message::{
-        Attachment, Mailbox, Mailboxes, Message, MultiPart, SinglePart,
-        header::{self, ContentType, HeaderName, HeaderValue, Headers},
+        Attachment, Body, Mailbox, Mailboxes, Message, MultiPart, SinglePart,
+        header::{self, ContentTransferEncoding, ContentType, HeaderName, HeaderValue, Headers},
     },
 };
 
@@ -150,12 +150,12 @@ impl Parts {
         let others = self.attachments.iter().filter(|file| file.content_id.is_none());
         let mut others = others.map(Attached::part).collect::<Result<Vec<_>, _>>()?.into_iter();
         let message = match (body, others.next()) {
-            (Body::Single(part), None) => builder.singlepart(part),
-            (Body::Multi(part), None) => builder.multipart(part),
+            (Readable::Single(part), None) => builder.singlepart(part),
+            (Readable::Multi(part), None) => builder.multipart(part),
             (body, Some(first)) => {
                 let mixed = match body {
-                    Body::Single(part) => MultiPart::mixed().singlepart(part),
-                    Body::Multi(part) => MultiPart::mixed().multipart(part),
+                    Readable::Single(part) => MultiPart::mixed().singlepart(part),
+                    Readable::Multi(part) => MultiPart::mixed().multipart(part),
                 };
                 builder.multipart(others.fold(mixed.singlepart(first), MultiPart::singlepart))
             }
@@ -199,34 +199,38 @@ impl Attached {
             Some(id) => Attachment::new_inline_with_name(id.clone(), self.name.clone()),
             None => Attachment::new(self.name.clone()),
         };
-        Ok(attachment.body(self.bytes.clone(), media_type))
+        // Always base64: as text, its line ends would be changed on the way, and with them every checksum.
+        let body = Body::new_with_encoding(self.bytes.clone(), ContentTransferEncoding::Base64)
+            .map_err(|_| malformed("an attachment cannot be encoded"))?;
+        Ok(attachment.body(body, media_type))
     }
 }
 
-enum Body {
+/// The part that people read.
+enum Readable {
     Single(SinglePart),
     Multi(MultiPart),
 }
 
-fn body(text: Option<String>, html: Option<String>, related: &[&Attached]) -> Result<Body, Malformed> {
-    let Some(html) = html else { return Ok(Body::Single(SinglePart::plain(text.unwrap_or_default()))) };
+fn body(text: Option<String>, html: Option<String>, related: &[&Attached]) -> Result<Readable, Malformed> {
+    let Some(html) = html else { return Ok(Readable::Single(SinglePart::plain(text.unwrap_or_default()))) };
     let html = SinglePart::html(html);
     let html = if related.is_empty() {
-        Body::Single(html)
+        Readable::Single(html)
     } else {
         let mut part = MultiPart::related().singlepart(html);
         for file in related {
             part = part.singlepart(file.part()?);
         }
-        Body::Multi(part)
+        Readable::Multi(part)
     };
     Ok(match (text, html) {
         (None, html) => html,
         (Some(text), html) => {
             let both = MultiPart::alternative().singlepart(SinglePart::plain(text));
-            Body::Multi(match html {
-                Body::Single(part) => both.singlepart(part),
-                Body::Multi(part) => both.multipart(part),
+            Readable::Multi(match html {
+                Readable::Single(part) => both.singlepart(part),
+                Readable::Multi(part) => both.multipart(part),
             })
         }
     })

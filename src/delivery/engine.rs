@@ -125,8 +125,14 @@ impl Engine {
         self.wake.notify_one();
     }
 
-    pub(super) fn due(&self, lane: &Lane, at: Timestamp) {
-        self.board().due(lane, at.as_millisecond());
+    /// A message of a lane is due then.
+    pub(super) fn due(self: &Arc<Self>, lane: &Lane, at: Timestamp) {
+        let is_new = self.board().due(lane, at.as_millisecond());
+        if is_new {
+            // It may be held already, and then its clock stands still from the beginning.
+            let engine = Arc::clone(self);
+            tokio::spawn(async move { engine.repause().await });
+        }
     }
 
     pub(super) fn busy(self: &Arc<Self>) -> Busy {

@@ -184,11 +184,11 @@ fn libraries() -> String {
     parts.map(|part| tools.join(part).display().to_string()).join(":")
 }
 
-fn free_port() -> u16 {
+pub(crate) fn free_port() -> u16 {
     TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
 }
 
-fn wait_for(mut ready: impl FnMut() -> bool, what: &str) {
+pub(crate) fn wait_for(mut ready: impl FnMut() -> bool, what: &str) {
     let deadline = Instant::now() + Duration::from_secs(20);
     while !ready() {
         assert!(Instant::now() < deadline, "waited in vain for {what}");

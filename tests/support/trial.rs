@@ -120,9 +120,16 @@ impl Trial {
     }
 
     pub(crate) fn serve_with(&mut self, more: &[&str]) -> &Service {
+        self.serve_under(&[], more)
+    }
+
+    /// Starts the service by another program: `strace -f`, `faketime`, a shell that has changed the limits.
+    pub(crate) fn serve_under(&mut self, before: &[&str], more: &[&str]) -> &Service {
         let data = self.path(".data");
         let token_file = self.path(".token");
-        let mut command = Command::new(PROGRAM);
+        let mut words = before.iter().copied().chain([PROGRAM]);
+        let mut command = Command::new(words.next().unwrap_or(PROGRAM));
+        command.args(words);
         clean(&mut command);
         let mut child = command
             .args(["serve", "--environment", &self.environment, "--listen", "127.0.0.1:0", "--log-format", "json"])

@@ -1,0 +1,331 @@
+//! A service with one mail server to send to, and what a test asks of it.
+
+use std::{
+    collections::BTreeMap,
+    path::PathBuf,
+    process::{Child, Command, Stdio},
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicBool, AtomicUsize, Ordering},
+    },
+    time::{Duration, Instant},
+};
+
+use serde_json::{Value, json};
+
+use crate::support::{
+    tools,
+    trial::{Answer, Trial},
+};
+
+/// Short waits, so that a test need not wait for long.
+pub(crate) const QUICK: &str = "  retry: { first: 1s, longest: 2s }\n";
+
+/// Deadlines of a second or two.
+pub(crate) const DEADLINES: [&str; 4] =
+    ["--delivery-deadlines", "connect=2,command=2,data=2,dot=3", "--probe-after", "1"];
+
+/// A service, and its repository.
+pub(crate) struct Post {
+    pub(crate) trial: Trial,
+}
+
+impl Post {
+    /// A service whose profile `relay` sends everything to a port of this machine. `delivery` is what the environment says
+    /// under that key; `profile` is added to the profile.
+    pub(crate) fn new(port: u16, delivery: &str, profile: &str) -> Self {
+        let post = Self::unapplied(port, delivery, profile);
+        let mut post = post;
+        post.trial.serve_with(&[&["--demo"], &DEADLINES[..]].concat());
+        post.apply();
+        post
+    }
+
+    pub(crate) fn unapplied(port: u16, delivery: &str, profile: &str) -> Self {
+        let trial = Trial::empty();
+        environment(&trial, delivery);
+        relay(&trial, "relay", port, "", profile);
+        Self { trial }
+    }
+
+    pub(crate) fn apply(&self) {
+        self.trial.run(&["apply", "dev", "--yes", "--skip-verify"]).code(0);
+    }
+
+    /// Kills the service and starts it again on the same data.
+    pub(crate) fn restart(&mut self) {
+        self.trial.kill();
+        self.trial.serve_with(&[&["--demo"], &DEADLINES[..]].concat());
+    }
+
+    /// Submits a message, which must be accepted.
+    pub(crate) fn send(&self, more: Value) -> String {
+        let answer = self.submit(more);
+        assert_eq!(answer.status, 202, "{}", answer.body);
+        answer.json()["id"].as_str().unwrap().to_owned()
+    }
+
+    /// Submits a message.
+    pub(crate) fn submit(&self, more: Value) -> Answer {
+        self.submit_under(None, more)
+    }
+
+    pub(crate) fn submit_under(&self, key: Option<&str>, more: Value) -> Answer {
+        let headers: Vec<(&str, &str)> = key.map(|key| ("Idempotency-Key", key)).into_iter().collect();
+        self.trial.http("POST", "/v1/messages", &headers, message(more).to_string().as_bytes())
+    }
+
+    /// A message as it is now.
+    pub(crate) fn message(&self, id: &str) -> Value {
+        let answer = self.trial.http("GET", &format!("/v1/messages/{id}"), &[], b"");
+        assert_eq!(answer.status, 200, "{}", answer.body);
+        answer.json()
+    }
+
+    /// Waits until a message has this status.
+    pub(crate) fn wait(&self, id: &str, status: &str) -> Value {
+        self.wait_until(id, &format!("it to be {status}"), |message| message["status"] == status)
+    }
+
+    pub(crate) fn wait_until(&self, id: &str, what: &str, done: impl Fn(&Value) -> bool) -> Value {
+        let until = Instant::now() + Duration::from_secs(40);
+        loop {
+            let message = self.message(id);
+            if done(&message) {
+                return message;
+            }
+            assert!(Instant::now() < until, "waited for {what}:\n{message:#}\n{}", self.log());
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    }
+
+    /// How delivery stands.
+    pub(crate) fn outbox(&self) -> Value {
+        self.trial.http("GET", "/v1/outbox", &[], b"").json()
+    }
+
+    /// Waits until delivery stands so.
+    pub(crate) fn wait_outbox(&self, what: &str, done: impl Fn(&Value) -> bool) -> Value {
+        let until = Instant::now() + Duration::from_secs(60);
+        loop {
+            let outbox = self.outbox();
+            if done(&outbox) {
+                return outbox;
+            }
+            assert!(Instant::now() < until, "waited for {what}:\n{outbox:#}\n{}", self.log());
+            std::thread::sleep(Duration::from_millis(30));
+        }
+    }
+
+    /// Waits until nothing waits any more.
+    pub(crate) fn wait_empty(&self) -> Value {
+        self.wait_outbox("an empty queue", |outbox| count(outbox, "queued") + count(outbox, "sending") == 0)
+    }
+
+    pub(crate) fn act(&self, id: &str, action: &str) -> Answer {
+        self.trial.http("POST", &format!("/v1/messages/{id}/{action}"), &[], b"null")
+    }
+
+    /// The end of the service's log, for a test that failed.
+    pub(crate) fn log(&self) -> String {
+        let log = self.trial.service.as_ref().map(|service| service.log.lock().unwrap().clone()).unwrap_or_default();
+        let lines: Vec<&str> = log.lines().filter(|line| !line.contains("\"request\"")).collect();
+        lines[lines.len().saturating_sub(30)..].join("\n")
+    }
+}
+
+/// How many messages have a status.
+pub(crate) fn count(outbox: &Value, status: &str) -> u64 {
+    outbox["messages"][status].as_u64().unwrap_or_default()
+}
+
+pub(crate) fn environment(trial: &Trial, delivery: &str) {
+    let delivery = if delivery.is_empty() { String::new() } else { format!("delivery:\n{delivery}") };
+    trial.write("environments/dev/environment.yaml", format!("companies: [EDU1, EDU2]\n{delivery}"));
+}
+
+/// A profile that sends to a port of this machine. `smtp` is added to the provider, `more` to the profile.
+pub(crate) fn relay(trial: &Trial, name: &str, port: u16, smtp: &str, more: &str) {
+    let more = if more.contains("functions:") {
+        more.to_owned()
+    } else {
+        format!("{more}functions: [default]\nappliesTo: system-wide\n")
+    };
+    let more =
+        if more.contains("from:") { more } else { format!("from: {{ address: erp@example.com, name: ERP }}\n{more}") };
+    trial.write(
+        &format!("environments/dev/profiles/{name}.yaml"),
+        format!("provider:\n  smtp:\n    host: 127.0.0.1\n    port: {port}\n    encryption: none\n{smtp}{more}"),
+    );
+}
+
+/// A message with the usual parts; what is given stands in their place.
+pub(crate) fn message(more: Value) -> Value {
+    let mut message = json!({
+        "company": "EDU1", "function": "default", "to": ["customer@example.org"],
+        "subject": "Invoice", "text": "Please find it attached.\n",
+    });
+    for (key, value) in more.as_object().into_iter().flatten() {
+        message[key] = value.clone();
+    }
+    message
+}
+
+/// Postfix's `smtp-sink`: it takes everything, and writes it into a file.
+pub(crate) struct RealSink {
+    pub(crate) port: u16,
+    pub(crate) folder: tempfile::TempDir,
+    child: Child,
+}
+
+impl RealSink {
+    /// `more`: its own options for faults and delays.
+    pub(crate) fn start(more: &[&str]) -> Self {
+        use std::os::unix::fs::PermissionsExt as _;
+        let folder = tempfile::Builder::new().prefix("mailwright-sink-").tempdir().unwrap();
+        std::fs::set_permissions(folder.path(), std::fs::Permissions::from_mode(0o777)).unwrap();
+        let port = crate::support::postfix::free_port();
+        let tools = tools::folder();
+        let mut command = Command::new(tools.join("usr/sbin/smtp-sink"));
+        command.env("LD_LIBRARY_PATH", tools.join("usr/lib/postfix")).current_dir(folder.path());
+        command.args(["-u", "nobody", "-D", "mail"]).args(more).arg(format!("127.0.0.1:{port}")).arg("500");
+        let child = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+        crate::support::postfix::wait_for(
+            || std::net::TcpStream::connect(("127.0.0.1", port)).is_ok(),
+            "smtp-sink to listen",
+        );
+        Self { port, folder, child }
+    }
+
+    /// How often each Message-ID was taken.
+    pub(crate) fn message_ids(&self) -> BTreeMap<String, usize> {
+        let path: PathBuf = self.folder.path().join("mail");
+        let text = String::from_utf8_lossy(&std::fs::read(path).unwrap_or_default()).into_owned();
+        let mut found = BTreeMap::new();
+        for line in text.lines() {
+            if let Some(id) = line.strip_prefix("Message-ID: ") {
+                *found.entry(id.trim().to_owned()).or_default() += 1;
+            }
+        }
+        found
+    }
+}
+
+impl Drop for RealSink {
+    fn drop(&mut self) {
+        drop(self.child.kill());
+        drop(self.child.wait());
+    }
+}
+
+/// Submits messages as fast as it is told, and remembers which were accepted. It goes on while the service is away.
+pub(crate) struct Load {
+    stop: Arc<AtomicBool>,
+    address: Arc<Mutex<(String, String)>>,
+    accepted: Arc<Mutex<BTreeMap<String, String>>>,
+    refused: Arc<AtomicUsize>,
+    threads: Vec<std::thread::JoinHandle<()>>,
+}
+
+impl Load {
+    pub(crate) fn start(post: &Post, threads: usize, pause: Duration) -> Self {
+        let stop = Arc::new(AtomicBool::new(false));
+        let address = Arc::new(Mutex::new((post.trial.address().to_owned(), post.trial.token().to_owned())));
+        let (accepted, refused) = (Arc::<Mutex<BTreeMap<String, String>>>::default(), Arc::<AtomicUsize>::default());
+        let threads = (0..threads)
+            .map(|thread| {
+                let (stop, address) = (Arc::clone(&stop), Arc::clone(&address));
+                let (accepted, refused) = (Arc::clone(&accepted), Arc::clone(&refused));
+                std::thread::spawn(move || {
+                    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+                    let http = reqwest::Client::builder().timeout(Duration::from_secs(10)).build().unwrap();
+                    let mut number = 0;
+                    while !stop.load(Ordering::Relaxed) {
+                        number += 1;
+                        let (address, token) = address.lock().unwrap().clone();
+                        let body = message(json!({ "to": [format!("customer-{thread}-{number}@example.org")] }));
+                        let answer = runtime.block_on(async {
+                            let request = http.post(format!("{address}/v1/messages")).bearer_auth(token).json(&body);
+                            let answer = request.send().await.ok()?;
+                            if answer.status() != 202 {
+                                return None;
+                            }
+                            answer.json::<Value>().await.ok()
+                        });
+                        match answer {
+                            Some(message) => drop(accepted.lock().unwrap().insert(
+                                message["messageId"].as_str().unwrap().to_owned(),
+                                message["id"].as_str().unwrap().to_owned(),
+                            )),
+                            None => {
+                                refused.fetch_add(1, Ordering::Relaxed);
+                                std::thread::sleep(Duration::from_millis(20));
+                            }
+                        }
+                        std::thread::sleep(pause);
+                    }
+                })
+            })
+            .collect();
+        Self { stop, address, accepted, refused, threads }
+    }
+
+    /// The service listens elsewhere by now.
+    pub(crate) fn moved(&self, post: &Post) {
+        *self.address.lock().unwrap() = (post.trial.address().to_owned(), post.trial.token().to_owned());
+    }
+
+    pub(crate) fn accepted(&self) -> usize {
+        self.accepted.lock().unwrap().len()
+    }
+
+    pub(crate) fn refused(&self) -> usize {
+        self.refused.load(Ordering::Relaxed)
+    }
+
+    /// Ends, and gives what was accepted: Message-ID to id.
+    pub(crate) fn end(self) -> BTreeMap<String, String> {
+        self.stop.store(true, Ordering::Relaxed);
+        for thread in self.threads {
+            thread.join().unwrap();
+        }
+        self.accepted.lock().unwrap().clone()
+    }
+}
+
+/// What must hold at the end: nothing that was accepted is lost, and what arrived twice is marked.
+pub(crate) fn nothing_is_lost(
+    post: &Post,
+    accepted: &BTreeMap<String, String>,
+    arrived: &BTreeMap<String, usize>,
+) -> Tally {
+    let mut tally = Tally::default();
+    for (message_id, id) in accepted {
+        let message = post.message(id);
+        let copies = arrived.get(message_id).copied().unwrap_or_default();
+        match message["status"].as_str().unwrap() {
+            "delivered" => {
+                assert!(copies >= 1, "{id} is said to be delivered, and did not arrive");
+                tally.delivered += 1;
+            }
+            "unknown" => tally.unknown += 1,
+            other => panic!("{id} is {other}:\n{message:#}"),
+        }
+        if copies > 1 {
+            assert_eq!(
+                message["possibleDuplicate"], true,
+                "{id} arrived {copies} times, and is not marked:\n{message:#}"
+            );
+            tally.twice += 1;
+        }
+    }
+    tally
+}
+
+/// How many messages came to which end.
+#[derive(Debug, Default)]
+pub(crate) struct Tally {
+    pub(crate) delivered: usize,
+    pub(crate) unknown: usize,
+    pub(crate) twice: usize,
+}

@@ -1,0 +1,143 @@
+//! A login that is refused parks the profile and not the mail: attempts and clocks stand still, one alert goes out, the
+//! finding is the one that `verify` gives, and everything leaves once the login works again.
+
+use std::time::Duration;
+
+use serde_json::json;
+
+use crate::{
+    harness::{DEADLINES, Post, QUICK, count, environment, relay},
+    sink::{Act, Sink},
+    support::trial::Trial,
+};
+
+fn post(sink: &Sink, delivery: &str) -> Post {
+    let trial = Trial::examples();
+    for old in ["environments", "secrets/prod", "secrets/dev/relay", "secrets/dev/documents"] {
+        drop(std::fs::remove_dir_all(trial.path(old)));
+    }
+    environment(&trial, delivery);
+    let login = "    username: mailer\n    password: { secret: relay/login }\n";
+    relay(&trial, "relay", sink.port, login, "");
+    trial.pipe(&["secrets", "set", "dev", "relay/login"], b"right-password").code(0);
+    let mut post = Post { trial };
+    post.trial.serve_with(&[&["--demo"], &DEADLINES[..]].concat());
+    post.apply();
+    post
+}
+
+#[test]
+fn the_profile_is_parked_and_the_mail_waits() {
+    let sink = Sink::start();
+    sink.users(&[("mailer", "right-password")]);
+    sink.at("auth", Act::Say("535 5.7.8 authentication failed"));
+    // A lifetime that would be over long before the login works again.
+    let post = post(&sink, &format!("{QUICK}  functions: {{ default: {{ lifetime: 2s }} }}\n"));
+    let messages = 300;
+    let ids: Vec<String> = (0..messages).map(|_| post.send(json!({}))).collect();
+    let outbox =
+        post.wait_outbox("the parked profile with its finding", |outbox| outbox["parked"][0]["finding"].is_object());
+    let parked = &outbox["parked"][0];
+    assert_eq!(parked["profile"], "relay");
+    assert_eq!(parked["finding"]["id"], "SMTP-LOGIN", "{parked:#}");
+    assert!(
+        parked["finding"]["remedy"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .any(|step| step.as_str().unwrap().contains("secrets set dev relay/login"))
+    );
+    // The same as verify gives.
+    let verified = post.trial.run(&["verify", "dev", "relay", "--format", "json"]).code(3).json();
+    let finding = verified["profiles"][0]["findings"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .find(|finding| finding["id"] == "SMTP-LOGIN")
+        .unwrap()
+        .clone();
+    assert_eq!(parked["finding"]["message"], finding["message"]);
+    assert_eq!(parked["finding"]["remedy"], finding["remedy"]);
+    // Whoever looks is told.
+    let status = post.trial.run(&["status", "dev"]).code(0).stdout;
+    assert!(status.contains("parked       relay since ") && status.contains("SMTP-LOGIN"), "{status}");
+    assert!(post.trial.http_as_anybody("GET", "/readyz", &[], b"").body.contains("parked profiles: 1"));
+    let waits = post.message(&ids[0]);
+    assert!(waits["waitsFor"].as_str().unwrap().starts_with("the profile `relay` is parked"), "{waits:#}");
+
+    std::thread::sleep(Duration::from_secs(4));
+    let outbox = post.outbox();
+    assert_eq!(count(&outbox, "queued"), messages, "no message has failed: {outbox:#}");
+    let tries = sink.seen("auth");
+    assert!(tries <= 14, "{tries} logins: those under way at first, verify's, and a few probes");
+    assert_eq!(post.message(&ids[200])["attempts"], 0);
+
+    sink.at("auth", Act::Usual);
+    let outbox = post.wait_empty();
+    assert_eq!(count(&outbox, "delivered"), messages, "{outbox:#}\n{}", post.log());
+    assert_eq!(outbox["parked"], json!([]));
+    assert_eq!(sink.taken().len() as u64, messages);
+    let told: Vec<String> = events(&post)
+        .iter()
+        .filter_map(|event| event["type"].as_str().map(str::to_owned))
+        .filter(|kind| kind != "delivered")
+        .collect();
+    assert_eq!(told, ["parked", "resumed"], "one alert, and one all-clear");
+}
+
+#[test]
+fn a_new_password_is_tried_at_once() {
+    let sink = Sink::start();
+    sink.users(&[("mailer", "new-password")]);
+    let post = post(&sink, QUICK);
+    let id = post.send(json!({}));
+    post.wait_outbox("the parked profile", |outbox| outbox["parked"][0]["profile"] == "relay");
+    post.trial.pipe(&["secrets", "set", "dev", "relay/login"], b"new-password").code(0);
+    post.apply();
+    let message = post.wait(&id, "delivered");
+    assert_eq!(message["attempts"], 1);
+    assert_eq!(message["history"][0]["generation"], 2);
+    assert_eq!(post.outbox()["parked"], json!([]));
+}
+
+#[test]
+fn nothing_is_sent_without_the_login_that_the_profile_states() {
+    let sink = Sink::start();
+    let post = post(&sink, QUICK);
+    post.send(json!({}));
+    let outbox = post.wait_outbox("the parked profile", |outbox| outbox["parked"][0]["profile"] == "relay");
+    assert!(outbox["parked"][0]["reason"].as_str().unwrap().contains("does not offer AUTH"), "{outbox:#}");
+    assert!(sink.taken().is_empty());
+}
+
+#[test]
+fn a_parked_profile_stays_parked_after_a_restart() {
+    let sink = Sink::start();
+    sink.users(&[("mailer", "another")]);
+    let mut post = post(&sink, QUICK);
+    let id = post.send(json!({}));
+    post.wait_outbox("the parked profile", |outbox| outbox["parked"][0]["profile"] == "relay");
+    post.restart();
+    assert_eq!(post.outbox()["parked"][0]["profile"], "relay");
+    sink.users(&[("mailer", "right-password")]);
+    post.wait(&id, "delivered");
+}
+
+/// What happened so far, as the stream of events tells it.
+fn events(post: &Post) -> Vec<serde_json::Value> {
+    use std::io::{Read as _, Write as _};
+    let mut stream = std::net::TcpStream::connect(post.trial.address().trim_start_matches("http://")).unwrap();
+    stream.set_read_timeout(Some(Duration::from_millis(700))).unwrap();
+    let request = format!(
+        "GET /v1/events?after=0 HTTP/1.1\r\nHost: test\r\nAuthorization: Bearer {}\r\n\r\n",
+        post.trial.token()
+    );
+    stream.write_all(request.as_bytes()).unwrap();
+    let mut text = Vec::new();
+    let mut buffer = [0; 65536];
+    while let Ok(read @ 1..) = stream.read(&mut buffer) {
+        text.extend_from_slice(&buffer[..read]);
+    }
+    let text = String::from_utf8_lossy(&text).into_owned();
+    text.lines().filter_map(|line| serde_json::from_str(line.strip_prefix("data: ")?).ok()).collect()
+}

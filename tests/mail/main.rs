@@ -1,0 +1,24 @@
+//! Delivery, through the binary and real processes. One file a scenario.
+//!
+//! What holds in all of them: every message that was answered with 202 is in the end delivered, failed, waiting or
+//! unknown, and never lost; a duplicate is possible only for one that was unknown, and is marked.
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test ends there")]
+
+#[path = "../support/mod.rs"]
+mod support;
+
+mod harness;
+mod sink;
+
+mod configuration;
+mod greylisting;
+mod holds;
+mod kill;
+mod kill_points;
+mod login;
+mod recipients;
+mod replies;
+mod same_key;
+mod silence;
+mod stop;
+mod submission;

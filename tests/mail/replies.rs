@@ -1,0 +1,68 @@
+//! 4xx and 5xx at each verb: what is for now is tried again, what is for ever is not, and neither costs the service its
+//! connection for longer than it must.
+
+use serde_json::json;
+
+use crate::{
+    harness::{Post, QUICK, RealSink},
+    sink::{Act, Sink},
+};
+
+#[test]
+fn what_is_for_now_is_tried_again_at_each_verb() {
+    let verbs = ["connect", "ehlo", "mail", "rcpt", "data", "dot"];
+    let threads: Vec<_> = verbs
+        .into_iter()
+        .map(|verb| {
+            std::thread::spawn(move || {
+                let sink = Sink::start();
+                sink.at(verb, Act::SayTimes(1, "451 4.3.0 not now"));
+                let post = Post::new(sink.port, QUICK, "");
+                let id = post.send(json!({}));
+                let message = post.wait(&id, "delivered");
+                assert_eq!(message["attempts"], 2, "{verb}: {:#}", message["history"]);
+                assert_eq!(message["history"][0]["class"], "transient", "{verb}");
+                assert_eq!(sink.taken().len(), 1, "{verb}");
+            })
+        })
+        .collect();
+    threads.into_iter().for_each(|thread| thread.join().unwrap());
+}
+
+#[test]
+fn what_is_for_ever_is_not_tried_again_and_can_be_replayed() {
+    let verbs = ["rcpt", "data", "dot"];
+    for verb in verbs {
+        let sink = Sink::start();
+        sink.at(verb, Act::SayTimes(1, "550 5.1.1 no such user"));
+        let post = Post::new(sink.port, QUICK, "");
+        let id = post.send(json!({}));
+        let message = post.wait(&id, "failed");
+        assert_eq!(message["attempts"], 1, "{verb}");
+        assert!(message["recipients"][0]["reply"].as_str().unwrap().contains("no such user"), "{message:#}");
+        assert!(sink.taken().is_empty(), "{verb}");
+        // It is kept, and can be sent again once what was wrong is mended.
+        assert_eq!(post.act(&id, "replay").status, 200);
+        let message = post.wait(&id, "delivered");
+        assert_eq!(message["possibleDuplicate"], serde_json::Value::Null, "nobody had it before");
+    }
+}
+
+#[test]
+fn a_server_that_postfix_wrote_says_no() {
+    // smtp-sink's own faults: `-r` answers 4xx, `-f` 5xx, `-q` hangs up.
+    for (options, status, class) in [
+        (["-f", "RCPT"], "failed", "permanent"),
+        (["-f", "."], "failed", "permanent"),
+        (["-r", "DATA"], "queued", "transient"),
+        (["-q", "MAIL"], "queued", "transient"),
+        (["-q", "."], "unknown", "unknown"),
+    ] {
+        let sink = RealSink::start(&options);
+        let post = Post::new(sink.port, QUICK, "");
+        let id = post.send(json!({}));
+        let message = post.wait_until(&id, "an attempt", |message| !message["history"].as_array().unwrap().is_empty());
+        assert_eq!(message["history"][0]["class"], class, "{options:?}: {:#}", message["history"]);
+        post.wait(&id, status);
+    }
+}

@@ -1,0 +1,63 @@
+//! Submissions under one key: one message, whoever asks how often, also after a crash.
+
+use serde_json::json;
+
+use crate::{
+    harness::{Post, QUICK},
+    sink::Sink,
+};
+
+#[test]
+fn a_hundred_at_once_are_one_message() {
+    let sink = Sink::start();
+    let mut post = Post::new(sink.port, QUICK, "");
+    let answers: Vec<_> = std::thread::scope(|scope| {
+        let threads: Vec<_> =
+            (0..100).map(|_| scope.spawn(|| post.submit_under(Some("invoice-4711"), json!({})))).collect();
+        threads.into_iter().map(|thread| thread.join().unwrap()).collect()
+    });
+    let ids: std::collections::BTreeSet<String> = answers
+        .iter()
+        .map(|answer| {
+            assert_eq!(answer.status, 202, "{}", answer.body);
+            answer.json()["id"].as_str().unwrap().to_owned()
+        })
+        .collect();
+    assert_eq!(ids.len(), 1, "{ids:?}");
+    assert_eq!(answers.iter().filter(|answer| answer.header("idempotency-replayed").is_none()).count(), 1);
+    let id = ids.first().unwrap().clone();
+    post.wait(&id, "delivered");
+    assert_eq!(sink.taken().len(), 1);
+
+    // Another body under the key is an error, and nothing is sent.
+    let other = post.submit_under(Some("invoice-4711"), json!({ "subject": "another" }));
+    assert_eq!(other.status, 422, "{}", other.body);
+    assert_eq!(other.json()["code"], "MW0264");
+    // Another sender's key is another key.
+    post.restart();
+    let again = post.submit_under(Some("invoice-4711"), json!({}));
+    assert_eq!((again.status, again.json()["id"].as_str().unwrap()), (202, id.as_str()));
+    assert_eq!(again.json()["status"], "delivered", "the answer tells how it stands now");
+    assert_eq!(sink.taken().len(), 1);
+}
+
+#[test]
+fn a_document_does_not_go_out_twice_unless_somebody_says_so() {
+    let sink = Sink::start();
+    let post = Post::new(sink.port, QUICK, "");
+    let invoice = |more: serde_json::Value| {
+        let mut message = json!({ "document": { "type": "invoice", "number": "4711" } });
+        message.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        post.submit(message)
+    };
+    let first = invoice(json!({}));
+    assert_eq!(first.status, 202);
+    post.wait(first.json()["id"].as_str().unwrap(), "delivered");
+    let second = invoice(json!({}));
+    assert_eq!((second.status, second.json()["code"].as_str().unwrap()), (409, "MW0265"), "{}", second.body);
+    assert_eq!(invoice(json!({ "company": "EDU2" })).status, 202, "another company has its own numbers");
+    assert_eq!(invoice(json!({ "to": ["somebody-else@example.org"] })).status, 202, "somebody else did not have it");
+    assert_eq!(invoice(json!({ "again": true })).status, 202);
+    let found = post.trial.http("GET", "/v1/messages?documentType=invoice&documentNumber=4711", &[], b"").json();
+    assert_eq!(found["messages"].as_array().unwrap().len(), 4);
+}

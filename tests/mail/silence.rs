@@ -1,0 +1,81 @@
+//! A mail server that keeps silent, answers byte by byte, or hangs up: each phase has its deadline, and only what happens
+//! after the final dot leaves a doubt.
+
+use std::time::{Duration, Instant};
+
+use serde_json::json;
+
+use crate::{
+    harness::{Post, QUICK},
+    sink::{Act, Sink},
+};
+
+/// The first attempt's phase and class.
+fn first_attempt(verb: &'static str, act: Act) -> (String, String, String, Duration) {
+    let sink = Sink::start();
+    sink.at(verb, act);
+    let post = Post::new(sink.port, QUICK, "");
+    let began = Instant::now();
+    let id = post.send(json!({}));
+    let message = post.wait_until(&id, "an attempt", |message| !message["history"].as_array().unwrap().is_empty());
+    let attempt = &message["history"][0];
+    let text = |key: &str| attempt[key].as_str().unwrap().to_owned();
+    (text("phase"), text("class"), text("reply"), began.elapsed())
+}
+
+#[test]
+fn silence_ends_at_the_deadline_of_its_phase() {
+    let cases = [("connect", "greeting"), ("ehlo", "greeting"), ("mail", "mail"), ("rcpt", "rcpt"), ("data", "data")];
+    let threads: Vec<_> = cases
+        .into_iter()
+        .map(|(verb, phase)| {
+            std::thread::spawn(move || {
+                let (at, class, reply, took) = first_attempt(verb, Act::Silent);
+                assert_eq!((at.as_str(), class.as_str()), (phase, "transient"), "{verb}: {reply}");
+                assert!(took < Duration::from_secs(9), "{verb}: {took:?}");
+            })
+        })
+        .collect();
+    threads.into_iter().for_each(|thread| thread.join().unwrap());
+}
+
+#[test]
+fn silence_after_the_dot_leaves_a_doubt() {
+    let (phase, class, reply, took) = first_attempt("dot", Act::Silent);
+    assert_eq!((phase.as_str(), class.as_str()), ("dot", "unknown"), "{reply}");
+    assert!(took >= Duration::from_secs(3) && took < Duration::from_secs(12), "{took:?}");
+}
+
+#[test]
+fn a_byte_at_a_time_is_silence_too() {
+    // 13 bytes at 400 ms each: the deadline is for the whole answer.
+    let (phase, class, reply, _) = first_attempt("mail", Act::Slowly(400));
+    assert_eq!((phase.as_str(), class.as_str()), ("mail", "transient"), "{reply}");
+}
+
+#[test]
+fn a_connection_cut_within_the_contents_leaves_no_doubt() {
+    let sink = Sink::start();
+    sink.cut_after(Some(20_000));
+    let post = Post::new(sink.port, QUICK, "");
+    let id = post.send(json!({ "text": "0123456789 ".repeat(400_000) }));
+    sink.wait_for("content", 1);
+    sink.cut_after(None);
+    let message = post.wait(&id, "delivered");
+    assert_eq!(message["history"][0]["class"], "transient", "{:#}", message["history"]);
+    assert_eq!(message["possibleDuplicate"], serde_json::Value::Null);
+    assert_eq!(sink.taken().len(), 1);
+}
+
+#[test]
+fn a_connection_cut_after_the_dot_leaves_one() {
+    let sink = Sink::start();
+    sink.at("dot", Act::HangUpTimes(1));
+    let retry = "  functions: { default: { unknown: retry } }\n";
+    let post = Post::new(sink.port, &format!("{QUICK}{retry}"), "");
+    let id = post.send(json!({}));
+    let message = post.wait(&id, "delivered");
+    assert_eq!(message["history"][0]["class"], "unknown", "{:#}", message["history"]);
+    assert_eq!(message["possibleDuplicate"], true);
+    assert_eq!(sink.taken().len(), 2, "the server had taken it the first time, too");
+}

@@ -1,0 +1,331 @@
+//! A mail server that does as it is told: says no at a verb, keeps silent, hangs up, answers byte by byte. It keeps what it
+//! took and tells when something arrives, so that a test can act at exactly that moment.
+
+use std::{
+    collections::HashMap,
+    io::{BufRead as _, BufReader, Write as _},
+    net::{TcpListener, TcpStream},
+    sync::{Arc, Condvar, Mutex},
+    time::{Duration, Instant},
+};
+
+/// What is done at a verb.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) enum Act {
+    /// The usual answer.
+    Usual,
+    /// This answer.
+    Say(&'static str),
+    /// This answer, so many times; then the usual one.
+    SayTimes(u32, &'static str),
+    /// Nothing, for ever.
+    Silent,
+    /// The connection ends.
+    HangUp,
+    /// It ends so many times; then the usual answer.
+    HangUpTimes(u32),
+    /// The usual answer, a byte every so many milliseconds.
+    Slowly(u64),
+}
+
+/// What was taken.
+#[derive(Clone, Debug)]
+pub(crate) struct Taken {
+    pub(crate) from: String,
+    pub(crate) to: Vec<String>,
+    pub(crate) content: String,
+    pub(crate) at: Instant,
+    /// The connection that it came by, counted from 1.
+    pub(crate) connection: usize,
+}
+
+impl Taken {
+    pub(crate) fn header(&self, name: &str) -> Option<String> {
+        header(&self.content, name)
+    }
+}
+
+/// The first value of a header, unfolded.
+pub(crate) fn header(content: &str, name: &str) -> Option<String> {
+    let head = content.split("\r\n\r\n").next()?.replace("\r\n ", " ").replace("\r\n\t", " ");
+    head.lines().find_map(|line| {
+        let (key, value) = line.split_once(':')?;
+        key.eq_ignore_ascii_case(name).then(|| value.trim().to_owned())
+    })
+}
+
+#[derive(Default)]
+struct State {
+    acts: HashMap<&'static str, Act>,
+    /// How many bytes of contents are read before it hangs up.
+    cut_after: Option<usize>,
+    extensions: Vec<String>,
+    taken: Vec<Taken>,
+    seen: HashMap<&'static str, usize>,
+    users: Vec<(String, String)>,
+    connections: usize,
+    open: usize,
+    most_open: usize,
+    commands: Vec<String>,
+}
+
+/// The server; it ends with the test.
+#[derive(Clone)]
+pub(crate) struct Sink {
+    pub(crate) port: u16,
+    state: Arc<(Mutex<State>, Condvar)>,
+}
+
+impl Sink {
+    pub(crate) fn start() -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let sink = Self { port, state: Arc::default() };
+        sink.with(|state| {
+            state.extensions =
+                ["8BITMIME", "SMTPUTF8", "SIZE 36700160", "ENHANCEDSTATUSCODES"].map(str::to_owned).into()
+        });
+        let server = sink.clone();
+        std::thread::spawn(move || {
+            for stream in listener.incoming().flatten() {
+                let server = server.clone();
+                std::thread::spawn(move || {
+                    let connection = server.with(|state| {
+                        state.connections += 1;
+                        state.open += 1;
+                        state.most_open = state.most_open.max(state.open);
+                        state.connections
+                    });
+                    // A peer that goes away ends its own connection and nothing else.
+                    drop(server.talk(stream, connection));
+                    server.with(|state| state.open -= 1);
+                });
+            }
+        });
+        sink
+    }
+
+    fn with<T>(&self, work: impl FnOnce(&mut State) -> T) -> T {
+        let result = work(&mut self.state.0.lock().unwrap());
+        self.state.1.notify_all();
+        result
+    }
+
+    /// What is done at a verb from now on: connect, ehlo, auth, mail, rcpt, data, dot.
+    pub(crate) fn at(&self, verb: &'static str, act: Act) {
+        self.with(|state| state.acts.insert(verb, act));
+    }
+
+    pub(crate) fn cut_after(&self, bytes: Option<usize>) {
+        self.with(|state| state.cut_after = bytes);
+    }
+
+    pub(crate) fn extensions(&self, lines: &[&str]) {
+        self.with(|state| state.extensions = lines.iter().map(|line| (*line).to_owned()).collect());
+    }
+
+    /// Who may log in. Nobody named means that no login is offered.
+    pub(crate) fn users(&self, users: &[(&str, &str)]) {
+        self.with(|state| {
+            state.users = users.iter().map(|(user, password)| ((*user).to_owned(), (*password).to_owned())).collect()
+        });
+    }
+
+    pub(crate) fn taken(&self) -> Vec<Taken> {
+        self.with(|state| state.taken.clone())
+    }
+
+    pub(crate) fn connections(&self) -> usize {
+        self.with(|state| state.connections)
+    }
+
+    pub(crate) fn most_open(&self) -> usize {
+        self.with(|state| state.most_open)
+    }
+
+    pub(crate) fn commands(&self) -> Vec<String> {
+        self.with(|state| state.commands.clone())
+    }
+
+    /// How often something was seen: a verb, or `content` for the first byte of one.
+    pub(crate) fn seen(&self, what: &'static str) -> usize {
+        self.with(|state| state.seen.get(what).copied().unwrap_or_default())
+    }
+
+    /// Waits until something was seen so often.
+    pub(crate) fn wait_for(&self, what: &'static str, times: usize) {
+        self.wait(&format!("{times} times {what}"), |state| state.seen.get(what).copied().unwrap_or_default() >= times);
+    }
+
+    /// Waits until so many mails were taken.
+    pub(crate) fn wait_taken(&self, count: usize) -> Vec<Taken> {
+        self.wait(&format!("{count} mails"), |state| state.taken.len() >= count);
+        self.taken()
+    }
+
+    fn wait(&self, what: &str, done: impl Fn(&State) -> bool) {
+        let until = Instant::now() + Duration::from_secs(40);
+        let mut state = self.state.0.lock().unwrap();
+        while !done(&state) {
+            let left = until.saturating_duration_since(Instant::now());
+            assert!(!left.is_zero(), "waited for {what}: {} taken, seen {:?}", state.taken.len(), state.seen);
+            state = self.state.1.wait_timeout(state, left).unwrap().0;
+        }
+    }
+
+    /// What is to be done now; counts it.
+    fn act(&self, verb: &'static str) -> Act {
+        self.with(|state| {
+            *state.seen.entry(verb).or_default() += 1;
+            let act = state.acts.get_mut(verb);
+            match act {
+                None => Act::Usual,
+                Some(Act::SayTimes(0, _) | Act::HangUpTimes(0)) => Act::Usual,
+                Some(Act::SayTimes(left, text)) => {
+                    *left -= 1;
+                    Act::Say(text)
+                }
+                Some(Act::HangUpTimes(left)) => {
+                    *left -= 1;
+                    Act::HangUp
+                }
+                Some(act) => act.clone(),
+            }
+        })
+    }
+
+    /// Answers at a verb. False if the conversation is over.
+    fn answer(&self, stream: &mut TcpStream, verb: &'static str, usual: &str) -> std::io::Result<bool> {
+        match self.act(verb) {
+            Act::Usual | Act::SayTimes(..) | Act::HangUpTimes(_) => {
+                stream.write_all(format!("{usual}\r\n").as_bytes())?;
+                Ok(usual.starts_with(['2', '3']))
+            }
+            Act::Say(text) => {
+                stream.write_all(format!("{text}\r\n").as_bytes())?;
+                Ok(text.starts_with(['2', '3']))
+            }
+            Act::Silent => {
+                std::thread::sleep(Duration::from_secs(3600));
+                Ok(false)
+            }
+            Act::HangUp => Err(std::io::ErrorKind::ConnectionAborted.into()),
+            Act::Slowly(pause) => {
+                for byte in format!("{usual}\r\n").bytes() {
+                    stream.write_all(&[byte])?;
+                    std::thread::sleep(Duration::from_millis(pause));
+                }
+                Ok(usual.starts_with(['2', '3']))
+            }
+        }
+    }
+
+    fn talk(&self, mut stream: TcpStream, connection: usize) -> std::io::Result<()> {
+        stream.set_nodelay(true)?;
+        if !self.answer(&mut stream, "connect", "220 sink ESMTP")? {
+            return Ok(());
+        }
+        let mut reader = BufReader::new(stream.try_clone()?);
+        let (mut from, mut to) = (String::new(), Vec::new());
+        loop {
+            let mut line = String::new();
+            if reader.read_line(&mut line)? == 0 {
+                return Ok(());
+            }
+            let line = line.trim_end().to_owned();
+            self.with(|state| state.commands.push(line.clone()));
+            let verb = line.split([' ', ':']).next().unwrap_or_default().to_ascii_uppercase();
+            match verb.as_str() {
+                "EHLO" | "HELO" => {
+                    let (mut lines, has_users) = self.with(|state| (state.extensions.clone(), !state.users.is_empty()));
+                    if has_users {
+                        lines.push("AUTH PLAIN LOGIN".to_owned());
+                    }
+                    lines.insert(0, "sink".to_owned());
+                    let last = lines.len() - 1;
+                    let lines: Vec<String> = lines
+                        .iter()
+                        .enumerate()
+                        .map(|(index, line)| format!("250{}{line}", if index == last { " " } else { "-" }))
+                        .collect();
+                    self.answer(&mut stream, "ehlo", &lines.join("\r\n"))?;
+                }
+                "AUTH" => {
+                    use base64::{Engine as _, prelude::BASE64_STANDARD};
+                    let said = line.split(' ').nth(2).unwrap_or_default();
+                    let said = String::from_utf8(BASE64_STANDARD.decode(said).unwrap_or_default()).unwrap_or_default();
+                    let mut parts = said.split('\0').skip(1);
+                    let (user, password) = (parts.next().unwrap_or_default(), parts.next().unwrap_or_default());
+                    let known = self.with(|state| state.users.iter().any(|own| own.0 == user && own.1 == password));
+                    let usual = if known { "235 2.7.0 ok" } else { "535 5.7.8 authentication failed" };
+                    self.answer(&mut stream, "auth", usual)?;
+                }
+                "MAIL" => {
+                    to.clear();
+                    if self.answer(&mut stream, "mail", "250 2.1.0 ok")? {
+                        from = address(&line);
+                    }
+                }
+                "RCPT" => {
+                    let recipient = address(&line);
+                    // A recipient can say what is to be said about it: 550=a@... is refused with 550.
+                    let told =
+                        recipient.split_once('=').map(|(code, _)| format!("{code} {}.1.1 about this one", &code[..1]));
+                    if self.answer(&mut stream, "rcpt", told.as_deref().unwrap_or("250 2.1.5 ok"))? {
+                        to.push(recipient);
+                    }
+                }
+                "DATA" => {
+                    if !self.answer(&mut stream, "data", "354 go ahead")? {
+                        continue;
+                    }
+                    let Some(content) = self.content(&mut reader)? else { return Ok(()) };
+                    let taken = Taken {
+                        from: from.clone(),
+                        to: std::mem::take(&mut to),
+                        content,
+                        at: Instant::now(),
+                        connection,
+                    };
+                    // It is taken before the answer is on its way: that is what makes `unknown` possible.
+                    let act = self.with(|state| state.acts.get("dot").cloned());
+                    if !matches!(act, Some(Act::Say(_))) && !matches!(act, Some(Act::SayTimes(1.., _))) {
+                        self.with(|state| state.taken.push(taken));
+                    }
+                    self.answer(&mut stream, "dot", "250 2.0.0 taken")?;
+                }
+                "RSET" | "NOOP" => stream.write_all(b"250 2.0.0 ok\r\n")?,
+                "QUIT" => {
+                    stream.write_all(b"221 2.0.0 bye\r\n")?;
+                    return Ok(());
+                }
+                _ => stream.write_all(b"500 5.5.1 what\r\n")?,
+            }
+        }
+    }
+
+    fn content(&self, reader: &mut BufReader<TcpStream>) -> std::io::Result<Option<String>> {
+        self.with(|state| *state.seen.entry("content").or_default() += 1);
+        let cut = self.with(|state| state.cut_after);
+        let mut content = Vec::new();
+        loop {
+            let mut line = Vec::new();
+            if reader.read_until(b'\n', &mut line)? == 0 {
+                return Ok(None);
+            }
+            if line == b".\r\n" {
+                return Ok(Some(String::from_utf8_lossy(&content).into_owned()));
+            }
+            content.extend_from_slice(line.strip_prefix(b".").unwrap_or(&line));
+            if cut.is_some_and(|cut| content.len() >= cut) {
+                return Ok(None);
+            }
+        }
+    }
+}
+
+fn address(line: &str) -> String {
+    line.split_once('<')
+        .and_then(|(_, rest)| rest.split_once('>'))
+        .map_or(String::new(), |(address, _)| address.to_owned())
+}
