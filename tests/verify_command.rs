@@ -3,41 +3,11 @@
 
 mod support;
 
-use mailwright::sandbox::{Ports, Running};
 use serde_json::{Value, json};
 use support::{
-    sandboxed::{DESKTOP, DIRECT, READER, SECRET, WEB, delegate, direct, good},
+    sandboxed::{DESKTOP, DIRECT, READER, SECRET, Sandbox, WEB, delegate, direct, good},
     trial::Trial,
 };
-
-/// A sandbox beside the test.
-struct Sandbox {
-    runtime: tokio::runtime::Runtime,
-    running: Running,
-    http: reqwest::Client,
-}
-
-impl Sandbox {
-    fn start(scenario: Value) -> Self {
-        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
-        let ports = Ports { https: 0, smtp: 0, smtps: 0, dns: 0 };
-        let running = runtime.block_on(Running::start(serde_json::from_value(scenario).unwrap(), ports)).unwrap();
-        let authority = reqwest::Certificate::from_pem(running.authority.as_bytes()).unwrap();
-        let http = reqwest::Client::builder().add_root_certificate(authority).build().unwrap();
-        Self { runtime, running, http }
-    }
-
-    fn put(&self, scenario: &Value) {
-        let url = format!("{}/sandbox/scenario", self.running.address);
-        let answer = self.runtime.block_on(self.http.put(url).json(scenario).send()).unwrap();
-        assert_eq!(answer.status(), 204);
-    }
-
-    fn get(&self, path: &str) -> Value {
-        let url = format!("{}/sandbox/{path}", self.running.address);
-        self.runtime.block_on(async { self.http.get(url).send().await.unwrap().json().await.unwrap() })
-    }
-}
 
 /// A repository with one direct profile, `documents`, whose tenant is the sandbox's.
 fn trial(sandbox: &Sandbox) -> Trial {

@@ -162,7 +162,7 @@ impl Engine {
             Failure::new("begin", format!("the store cannot record the attempt: {error}"), Class::Transient)
         })?;
         if let Some(counter) = self.board().counters.get_mut(&sender.mailbox) {
-            counter.count(now.as_second() / 3600, recipients);
+            counter.count(now.as_second() / 60, recipients);
         }
         Ok(())
     }

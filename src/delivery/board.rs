@@ -12,7 +12,7 @@ use jiff::Timestamp;
 use super::{limits::Counter, routes::Routes, smtp::Pool};
 use crate::{
     model::{Digest, Function, ProfileName, Provider, StoredProfile},
-    store::outbox::{Claimed, Hold, Lane, LaneState, Parked},
+    store::outbox::{Claimed, Hold, Lane, LaneState, Parked, Usage},
 };
 
 /// How many messages wait in memory for each connection, where there is no rate.
@@ -28,11 +28,10 @@ pub(super) struct Board {
     pub(super) counters: HashMap<String, Counter>,
     pub(super) holds: Vec<Hold>,
     pub(super) parked: HashMap<ProfileName, ParkedLine>,
-    /// Recipients by mailbox and hour, as the store had them at the start.
-    pub(super) usage: Vec<(String, i64, u64)>,
-    pub(super) started: Instant,
-    /// Whether the store was empty at the start: then no mailbox was used before.
-    pub(super) fresh: bool,
+    /// What each mailbox had sent before the start.
+    pub(super) usage: Vec<Usage>,
+    /// When that was, in minutes since 1970.
+    pub(super) usage_at: i64,
     /// Rotates, so that nobody is always first.
     turn: usize,
 }
@@ -81,7 +80,7 @@ pub(super) struct Turn {
 }
 
 impl Board {
-    pub(super) fn new(routes: Arc<Routes>, started: Instant) -> Self {
+    pub(super) fn new(routes: Arc<Routes>) -> Self {
         Self {
             routes,
             lanes: BTreeMap::new(),
@@ -90,8 +89,7 @@ impl Board {
             holds: Vec::new(),
             parked: HashMap::new(),
             usage: Vec::new(),
-            started,
-            fresh: true,
+            usage_at: 0,
             turn: 0,
         }
     }
@@ -150,10 +148,11 @@ impl Board {
             if let Some(counter) = self.counters.get_mut(&mailbox) {
                 counter.set_limits(limits);
             } else {
-                let mut counter = Counter::new(limits, self.started, self.fresh);
-                self.usage.iter().filter(|(own, ..)| *own == mailbox).for_each(|(_, hour, count)| {
-                    counter.remember(*hour, *count);
-                });
+                let mut counter = Counter::new(limits);
+                let now = Instant::now();
+                for usage in self.usage.iter().filter(|usage| usage.mailbox == mailbox) {
+                    counter.remember(usage, self.usage_at, now);
+                }
                 self.counters.insert(mailbox.clone(), counter);
             }
             let sender = Arc::new(Sending {
@@ -289,14 +288,14 @@ impl Board {
             // A little is not worth asking for.
             return if ready * 2 <= wanted { wanted - ready } else { 0 };
         }
-        counter.room(instant, now.as_second() / 3600, ready)
+        counter.room(instant, now.as_second() / 60, ready)
     }
 
     /// A message for a worker of the profile, if one may begin now.
     pub(super) fn next(
         &mut self,
         profile: &ProfileName,
-        hour: i64,
+        minute: i64,
         instant: Instant,
     ) -> Option<(Arc<Sending>, Claimed)> {
         let line = self.lines.get_mut(profile)?;
@@ -304,7 +303,7 @@ impl Board {
             return None;
         }
         let counter = self.counters.get_mut(&line.sender.mailbox)?;
-        if counter.room(instant, hour, 0) == 0 {
+        if counter.room(instant, minute, 0) == 0 {
             return None;
         }
         let claimed = line.ready.pop_front()?;

@@ -73,17 +73,17 @@ impl Engine {
         let Setup { store, identity, outgoing, clock, mut state } = setup;
         let time = Steady::new(&clock);
         let routes = Arc::new(Routes::new(Arc::clone(&state.borrow_and_update())));
-        let mut board = Board::new(routes, Instant::now());
+        let mut board = Board::new(routes);
         board.holds = store.holds().await?;
         for parked in store.parked().await? {
             board.park(parked);
         }
         let lanes = store.lanes().await?;
-        board.fresh = lanes.is_empty();
         for lane in lanes {
             board.restore(lane);
         }
-        board.usage = store.usage(time.now().as_second() / 3600 - 24).await?;
+        board.usage_at = time.now().as_second() / 60;
+        board.usage = store.usage(board.usage_at - 24 * 60).await?;
         let (events, _) = broadcast::channel(1024);
         let engine = Arc::new(Self {
             store,
@@ -236,8 +236,8 @@ impl Engine {
             let next = if self.stopping.load(Ordering::Acquire) || !self.records() {
                 None
             } else {
-                let hour = self.time.now().as_second() / 3600;
-                self.board().next(&profile, hour, Instant::now())
+                let minute = self.time.now().as_second() / 60;
+                self.board().next(&profile, minute, Instant::now())
             };
             let Some((sender, claimed)) = next else { break };
             let busy = self.busy();

@@ -65,7 +65,19 @@ impl Sender<'_> {
     /// What happens up to here can be done again: a draft is not sent.
     async fn draft(&self, bytes: &[u8]) -> Result<String, Failure> {
         let (document, attachments) = parts(bytes)?;
-        let answer = self.ask("draft", Request::post_json(self.url("messages")?, &document)).await?;
+        let answer = self.ask("draft", Request::post_json(self.url("messages")?, &document)).await;
+        // Small messages leave all the same: this is about the route and not about the mailbox.
+        let answer = answer.map_err(|failure| {
+            if failure.reply.starts_with("HTTP 403") {
+                let reply = format!(
+                    "{}; a message of this size needs the application permission Mail.ReadWrite",
+                    failure.reply
+                );
+                Failure::new("draft", reply, Class::Size)
+            } else {
+                failure
+            }
+        })?;
         let id = answer.body["id"].as_str().unwrap_or_default().to_owned();
         if id.is_empty() {
             return Err(Failure::new("draft", "Graph made a draft and named no id", Class::Transient));

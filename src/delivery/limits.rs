@@ -1,17 +1,18 @@
 //! How much a mailbox may send, counted for all who send through it: at once, in any 60 seconds, in any 24 hours.
 //!
-//! What is counted by the minute begins full after a start, so that a restart cannot be used to send twice as fast; what
-//! is counted by the day is kept by the store.
+//! What was sent before a start is counted as the store remembers it, so that a restart cannot be used to send twice as
+//! fast.
 
 use std::{
     collections::VecDeque,
     time::{Duration, Instant},
 };
 
-use crate::model::delivery::Effective;
+use crate::{model::delivery::Effective, store::outbox::Usage};
 
 const MINUTE: Duration = Duration::from_secs(60);
-const HOURS: i64 = 24;
+/// Minutes of a day.
+const DAY: i64 = 24 * 60;
 
 /// What a mailbox has sent lately.
 #[derive(Debug)]
@@ -19,10 +20,9 @@ pub(super) struct Counter {
     limits: Effective,
     /// When each message of the last minute began. Only kept where there is a rate.
     begun: VecDeque<Instant>,
-    /// Before this nobody knows what was sent: the process had not started.
-    blind_until: Instant,
-    /// Recipients by hour since 1970.
+    /// Recipients of the last day, by minute since 1970, and how many these are.
     recipients: VecDeque<(i64, u64)>,
+    today: u64,
     pub(super) in_flight: u16,
     /// How many at once just now: less than the limit after something went wrong, doubled with each success.
     window: u16,
@@ -31,12 +31,12 @@ pub(super) struct Counter {
 }
 
 impl Counter {
-    pub(super) fn new(limits: Effective, started: Instant, fresh: bool) -> Self {
+    pub(super) fn new(limits: Effective) -> Self {
         Self {
             limits,
             begun: VecDeque::new(),
-            blind_until: if fresh { started } else { started + MINUTE },
             recipients: VecDeque::new(),
+            today: 0,
             in_flight: 0,
             window: limits.concurrency,
             paused_until: None,
@@ -48,13 +48,19 @@ impl Counter {
         self.limits = limits;
     }
 
-    /// Remembers what the store counted.
-    pub(super) fn remember(&mut self, hour: i64, recipients: u64) {
-        self.recipients.push_back((hour, recipients));
+    /// Remembers what the store counted in a minute, the oldest first. What may lie within the last 60 seconds is taken to
+    /// have been just now.
+    pub(super) fn remember(&mut self, usage: &Usage, minute: i64, now: Instant) {
+        self.recipients.push_back((usage.minute, usage.recipients));
+        self.today += usage.recipients;
+        if usage.minute >= minute - 1 {
+            let messages = usize::try_from(usage.messages).unwrap_or(usize::MAX).min(100_000);
+            self.begun.extend(std::iter::repeat_n(now, messages));
+        }
     }
 
     /// How many messages may begin now. `claimed` wait in memory already.
-    pub(super) fn room(&mut self, now: Instant, hour: i64, claimed: usize) -> usize {
+    pub(super) fn room(&mut self, now: Instant, minute: i64, claimed: usize) -> usize {
         if self.paused_until.is_some_and(|until| until > now) {
             return 0;
         }
@@ -63,11 +69,10 @@ impl Counter {
         if let Some(rate) = self.limits.per_minute {
             self.forget(now);
             let rate = usize::try_from(rate).unwrap_or(usize::MAX);
-            let used = self.begun.len() + if self.blind_until > now { rate } else { 0 };
-            room = room.min(rate.saturating_sub(used + claimed));
+            room = room.min(rate.saturating_sub(self.begun.len() + claimed));
         }
         if let Some(day) = self.limits.recipients_per_day
-            && self.today(hour) >= u64::from(day)
+            && self.today(minute) >= u64::from(day)
         {
             room = 0;
         }
@@ -92,9 +97,6 @@ impl Counter {
         }
         if self.limits.per_minute.is_some() {
             self.forget(now);
-            if self.blind_until > now {
-                return Some(self.blind_until);
-            }
             return self.begun.front().map(|first| *first + MINUTE);
         }
         None
@@ -109,10 +111,11 @@ impl Counter {
     }
 
     /// Its recipients are counted, now that it leaves.
-    pub(super) fn count(&mut self, hour: i64, recipients: u32) {
+    pub(super) fn count(&mut self, minute: i64, recipients: u32) {
+        self.today += u64::from(recipients);
         match self.recipients.back_mut() {
-            Some((last, count)) if *last == hour => *count += u64::from(recipients),
-            _ => self.recipients.push_back((hour, u64::from(recipients))),
+            Some((last, count)) if *last == minute => *count += u64::from(recipients),
+            _ => self.recipients.push_back((minute, u64::from(recipients))),
         }
     }
 
@@ -133,10 +136,11 @@ impl Counter {
         }
     }
 
-    fn today(&mut self, hour: i64) -> u64 {
-        while self.recipients.front().is_some_and(|(old, _)| *old <= hour - HOURS) {
+    fn today(&mut self, minute: i64) -> u64 {
+        while let Some((_, count)) = self.recipients.front().filter(|(old, _)| *old <= minute - DAY).copied() {
+            self.today -= count;
             self.recipients.pop_front();
         }
-        self.recipients.iter().map(|(_, count)| count).sum()
+        self.today
     }
 }

@@ -54,9 +54,12 @@ impl Engine {
                 });
             }
             let Some(line) = board.parked.get_mut(&sender.name) else { return };
-            (line.trial, line.probing) = (false, false);
-            line.parked.next_probe_at = now + self.until_next(line.tries);
-            line.tries += 1;
+            // Those that were under way when it was parked say nothing new.
+            if is_new || line.trial || line.probing {
+                (line.trial, line.probing) = (false, false);
+                line.parked.next_probe_at = now + self.until_next(line.tries);
+                line.tries += 1;
+            }
             (line.parked.clone(), is_new, back)
         };
         self.give_back(back);

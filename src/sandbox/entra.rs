@@ -687,7 +687,8 @@ fn client_credentials(
         ));
     };
     let resource = resource.trim_end_matches('/');
-    if resource != sandbox.address() && resource != "https://graph.microsoft.com" {
+    let exchange = resource == EXCHANGE;
+    if resource != sandbox.address() && resource != "https://graph.microsoft.com" && !exchange {
         return Err(no(
             400,
             "invalid_resource",
@@ -700,7 +701,7 @@ fn client_credentials(
     }
     let now = sandbox.now().as_second();
     let mut claims = json!({
-        "aud": sandbox.address(),
+        "aud": if exchange { EXCHANGE } else { sandbox.address() },
         "iss": format!("https://sts.windows.net/{}/", tenant.id),
         "iat": now, "nbf": now, "exp": now + 3900,
         "app_displayname": application.name,
@@ -714,13 +715,18 @@ fn client_credentials(
         "uti": Uuid::now_v7().simple().to_string(),
     });
     // Nothing granted: the token is issued all the same, without the claim.
-    if !application.granted.is_empty() {
-        claims["roles"] = json!(application.granted);
+    let of_exchange = |role: &&String| role.ends_with(".SendAsApp");
+    let granted: Vec<&String> = application.granted.iter().filter(|role| of_exchange(role) == exchange).collect();
+    if !granted.is_empty() {
+        claims["roles"] = json!(granted);
     }
     Ok(
         json!({ "token_type": "Bearer", "expires_in": 3599, "ext_expires_in": 3599, "access_token": sandbox.tokens.sign(&claims) }),
     )
 }
+
+/// Exchange Online, whose tokens log in to a mail server.
+pub(super) const EXCHANGE: &str = "https://outlook.office365.com";
 
 async fn authorization_code(
     sandbox: &Sandbox,

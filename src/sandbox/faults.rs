@@ -22,6 +22,8 @@ pub struct Fault {
     pub aadsts: Option<u32>,
     /// A code of Graph's, with `status`.
     pub code: Option<String>,
+    /// The request is carried out first: the answer is wrong, and not what was done.
+    pub after: bool,
     /// How long the answer takes, in milliseconds.
     pub delay: u64,
     /// The connection ends without an answer.

@@ -683,14 +683,45 @@ async fn of_user(
                 .map_err(|_| no(400, "BadRequest", "Unable to read JSON request payload."))?;
             let id = Uuid::now_v7().simple().to_string();
             draft["id"] = json!(id);
-            draft["internetMessageId"] = json!(format!("<{id}@sandbox.invalid>"));
+            if draft["internetMessageId"].is_null() {
+                draft["internetMessageId"] = json!(format!("<{id}@sandbox.invalid>"));
+            }
             sandbox.drafts.lock().await.insert(id, (who.to_owned(), draft.clone()));
             Ok((201, draft))
+        }
+        ("GET", "mailFolders/sentitems/messages") => {
+            if !caller.has(&["Mail.ReadBasic.All", "Mail.ReadBasic", "Mail.Read", "Mail.ReadWrite"]) {
+                return Err(no(403, "ErrorAccessDenied", "Access is denied. Check credentials and try again."));
+            }
+            let wanted = query.filter.as_deref().and_then(|filter| filter.split('\'').nth(1)).unwrap_or_default();
+            let mail = sandbox.mail.lock().await;
+            let own = mail.iter().filter(|sent| sent.by == "graph" && sent.from.eq_ignore_ascii_case(who));
+            let found = own.filter_map(|sent| message_id(&sent.mail)).filter(|id| id == wanted);
+            let items = found.map(|id| json!({ "id": id, "internetMessageId": id })).collect();
+            Ok((200, query.page(sandbox, &format!("/users/{who}/mailFolders/sentitems/messages"), items)))
+        }
+        ("DELETE", rest) => {
+            may_write(caller, own)?;
+            let id = rest.strip_prefix("messages/").unwrap_or_default();
+            match sandbox.drafts.lock().await.remove(id) {
+                Some(_) => Ok((204, Value::Null)),
+                None => Err(no(404, "ErrorItemNotFound", "The specified object was not found in the store.")),
+            }
         }
         ("POST", rest) => drafts(sandbox, caller, user, who, rest, own, body).await,
         ("GET", _) => Err(no(400, "BadRequest", "Resource not found for the segment.")),
         _ => Err(no(405, "Request_BadRequest", "Specified HTTP method is not allowed for the request target.")),
     }
+}
+
+/// The `Message-ID` of what was sent, as MIME or as Graph's own document.
+fn message_id(mail: &Value) -> Option<String> {
+    if let Some(id) = mail["internetMessageId"].as_str() {
+        return Some(id.to_owned());
+    }
+    let head = mail["mime"].as_str()?.split("\r\n\r\n").next()?;
+    let line = head.lines().find(|line| line.to_ascii_lowercase().starts_with("message-id:"))?;
+    line.split_once(':').map(|(_, id)| id.trim().to_owned())
 }
 
 fn may_send(caller: &Caller<'_>, user: Option<&User>, who: &str, own: bool) -> Result<String, No> {
@@ -841,8 +872,8 @@ async fn upload(sandbox: &Sandbox, session: &str, headers: &HeaderMap, body: &By
     let Some(done) = uploads.remove(session) else { return (404, Value::Null) };
     drop(uploads);
     if let Some((_, draft)) = sandbox.drafts.lock().await.get_mut(&done.draft) {
-        let attachment =
-            json!({ "@odata.type": "#microsoft.graph.fileAttachment", "name": done.name, "size": done.size });
+        let attachment = json!({ "@odata.type": "#microsoft.graph.fileAttachment", "name": done.name, "size": done.size,
+                "contentBytes": BASE64_STANDARD.encode(&done.received) });
         push_attachment(draft, attachment);
     }
     (201, Value::Null)

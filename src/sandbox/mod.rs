@@ -262,17 +262,30 @@ async fn misbehave(State(sandbox): State<Arc<Sandbox>>, request: Request, next: 
 }
 
 async fn faulty(sandbox: &Sandbox, fault: &Fault, request: Request, next: Next) -> Response {
+    if fault.after {
+        let carried_out = next.clone().run(request).await;
+        tokio::time::sleep(fault.delay()).await;
+        return wrong_answer(sandbox, fault).unwrap_or(carried_out);
+    }
     tokio::time::sleep(fault.delay()).await;
+    if let Some(response) = wrong_answer(sandbox, fault) {
+        return response;
+    }
+    other_body(fault, request, next).await
+}
+
+/// What stands in the place of the answer, whatever it would have been.
+fn wrong_answer(sandbox: &Sandbox, fault: &Fault) -> Option<Response> {
     if fault.reset {
         // A body that fails before its first byte ends the connection.
         let broken = futures_error();
-        return Response::builder().header(header::CONTENT_LENGTH, 100).body(broken).unwrap_or_default();
+        return Some(Response::builder().header(header::CONTENT_LENGTH, 100).body(broken).unwrap_or_default());
     }
     if let Some(code) = fault.aadsts {
-        return entra::No::of(code).answer(sandbox);
+        return Some(entra::No::of(code).answer(sandbox));
     }
     if let Some(to) = &fault.redirect {
-        return (StatusCode::FOUND, [(header::LOCATION, to.clone())]).into_response();
+        return Some((StatusCode::FOUND, [(header::LOCATION, to.clone())]).into_response());
     }
     if let Some(status) = fault.status {
         let code =
@@ -293,8 +306,12 @@ async fn faulty(sandbox: &Sandbox, fault: &Fault, request: Request, next: Next) 
                 response.headers_mut().insert(header::RETRY_AFTER, text);
             }
         }
-        return response;
+        return Some(response);
     }
+    None
+}
+
+async fn other_body(fault: &Fault, request: Request, next: Next) -> Response {
     let json_type = [(header::CONTENT_TYPE, "application/json")];
     match fault.body {
         None => next.run(request).await,

@@ -86,8 +86,8 @@ impl<'a> Session<'a> {
                     if !self.encrypted && !smtp.no_starttls {
                         lines.push("STARTTLS".to_owned());
                     }
-                    if self.encrypted && !smtp.users.is_empty() {
-                        lines.push("AUTH PLAIN LOGIN".to_owned());
+                    if self.encrypted && (!smtp.users.is_empty() || !scenario.tenants.is_empty()) {
+                        lines.push("AUTH PLAIN LOGIN XOAUTH2".to_owned());
                     }
                     let last = lines.len() - 1;
                     for (index, line) in lines.iter().enumerate() {
@@ -171,6 +171,15 @@ impl<'a> Session<'a> {
                 reply(stream, "334 UGFzc3dvcmQ6").await?;
                 (user, decode(&read_line(stream).await?.unwrap_or_default()))
             }
+            Some("XOAUTH2") => {
+                let first = if let Some(first) = words.next() {
+                    first.to_owned()
+                } else {
+                    reply(stream, "334 ").await?;
+                    read_line(stream).await?.unwrap_or_default()
+                };
+                return self.by_token(stream, &decode(&first)).await;
+            }
             _ => return reply(stream, "504 5.7.4 Unrecognized authentication type").await,
         };
         let good =
@@ -179,6 +188,34 @@ impl<'a> Session<'a> {
             self.user = Some(user);
             reply(stream, "235 2.7.0 Authentication successful").await
         } else {
+            reply(stream, "535 5.7.3 Authentication unsuccessful").await
+        }
+    }
+}
+
+impl Session<'_> {
+    /// `user=a@b ^A auth=Bearer TOKEN ^A ^A`. The token must be for Exchange, and its application allowed to send.
+    async fn by_token<S: AsyncRead + AsyncWrite + Unpin>(
+        &mut self,
+        stream: &mut BufReader<S>,
+        said: &str,
+    ) -> std::io::Result<()> {
+        let part = |name: &str| said.split('\u{1}').find_map(|part| part.strip_prefix(name));
+        let (user, token) = (part("user="), part("auth=Bearer "));
+        let scenario = self.sandbox.scenario();
+        let claims = token.and_then(|token| self.sandbox.tokens.read(token));
+        let good = claims.is_some_and(|claims| {
+            let roles = claims["roles"].as_array();
+            let allowed = roles.is_some_and(|roles| roles.iter().any(|role| role == "SMTP.SendAsApp"));
+            let tenant = scenario.tenant(claims["tid"].as_str().unwrap_or_default());
+            let known = tenant.is_some_and(|tenant| user.is_some_and(|user| tenant.user(user).is_some()));
+            claims["aud"] == super::entra::EXCHANGE && allowed && known
+        });
+        if self.encrypted && good {
+            self.user = user.map(str::to_owned);
+            reply(stream, "235 2.7.0 Authentication successful").await
+        } else {
+            // RFC 7628 has the server say more first; the client answers with nothing.
             reply(stream, "535 5.7.3 Authentication unsuccessful").await
         }
     }

@@ -220,6 +220,19 @@ pub struct Parked {
     pub next_probe_at: Timestamp,
 }
 
+/// What a mailbox sent in a minute.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Usage {
+    /// Which mailbox.
+    pub mailbox: String,
+    /// Minutes since 1970.
+    pub minute: i64,
+    /// How many messages were begun.
+    pub messages: u64,
+    /// How many recipients they had.
+    pub recipients: u64,
+}
+
 /// What to look for among messages. What is none is not looked at.
 #[derive(Clone, Debug, Default)]
 pub struct Search {
@@ -311,8 +324,8 @@ pub trait Outbox: Send + Sync {
         event: Option<NewEvent>,
     ) -> Result<Vec<Event>, StoreError>;
 
-    /// How many recipients each mailbox wrote to, by hour, since an hour.
-    async fn usage(&self, since_hour: i64) -> Result<Vec<(String, i64, u64)>, StoreError>;
+    /// How much each mailbox sent, by minute, since a minute.
+    async fn usage(&self, since_minute: i64) -> Result<Vec<Usage>, StoreError>;
 
     /// The oldest events after a number.
     async fn events(&self, after: u64, limit: u32) -> Result<Vec<Event>, StoreError>;

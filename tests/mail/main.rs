@@ -11,6 +11,7 @@ mod harness;
 mod sink;
 
 mod configuration;
+mod graph;
 mod greylisting;
 mod holds;
 mod kill;

@@ -24,6 +24,42 @@ pub(crate) const PASSWORD: &str = "canary-of-the-password";
 
 const DELEGATED: [&str; 4] = ["Mail.ReadWrite", "Mail.Send", "User.Read", "User.ReadBasic.All"];
 
+/// A sandbox beside the test.
+pub(crate) struct Sandbox {
+    pub(crate) runtime: tokio::runtime::Runtime,
+    pub(crate) running: Running,
+    pub(crate) http: reqwest::Client,
+}
+
+impl Sandbox {
+    pub(crate) fn start(scenario: Value) -> Self {
+        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
+        let ports = Ports { https: 0, smtp: 0, smtps: 0, dns: 0 };
+        let running = runtime.block_on(Running::start(serde_json::from_value(scenario).unwrap(), ports)).unwrap();
+        let authority = reqwest::Certificate::from_pem(running.authority.as_bytes()).unwrap();
+        let http = reqwest::Client::builder().add_root_certificate(authority).build().unwrap();
+        Self { runtime, running, http }
+    }
+
+    pub(crate) fn put(&self, scenario: &Value) {
+        let url = format!("{}/sandbox/scenario", self.running.address);
+        let answer = self.runtime.block_on(self.http.put(url).json(scenario).send()).unwrap();
+        assert_eq!(answer.status(), 204);
+    }
+
+    pub(crate) fn get(&self, path: &str) -> Value {
+        let url = format!("{}/sandbox/{path}", self.running.address);
+        self.runtime.block_on(async { self.http.get(url).send().await.unwrap().json().await.unwrap() })
+    }
+
+    /// Orders something that goes wrong.
+    pub(crate) fn fault(&self, fault: &Value) {
+        let url = format!("{}/sandbox/faults", self.running.address);
+        let answer = self.runtime.block_on(self.http.post(url).json(fault).send()).unwrap();
+        assert!(answer.status().is_success(), "{}", answer.status());
+    }
+}
+
 /// A scenario in which every profile below is as it should be.
 pub(crate) fn good() -> Value {
     json!({

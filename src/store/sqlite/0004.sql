@@ -61,12 +61,13 @@ CREATE TABLE parked (
     record  TEXT NOT NULL
 ) STRICT, WITHOUT ROWID;
 
--- How many recipients a mailbox wrote to, by hour since 1970.
+-- How much a mailbox sent, by minute since 1970.
 CREATE TABLE mailbox_usage (
     mailbox    TEXT NOT NULL,
-    hour       INTEGER NOT NULL,
+    minute     INTEGER NOT NULL,
+    messages   INTEGER NOT NULL,
     recipients INTEGER NOT NULL,
-    PRIMARY KEY (mailbox, hour)
+    PRIMARY KEY (mailbox, minute)
 ) STRICT, WITHOUT ROWID;
 
 CREATE TABLE event (

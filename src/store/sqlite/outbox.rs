@@ -17,7 +17,7 @@ use crate::{
         AuditEvent, StoreError,
         outbox::{
             Accepted, Claim, Claimed, Event, Hold, IdempotencyKey, Lane, LaneState, NewEvent, NewMessage, Outbox,
-            Parked, Search, Settled,
+            Parked, Search, Settled, Usage,
         },
     },
 };
@@ -133,10 +133,11 @@ impl Outbox for SqliteStore {
                 .map_err(failed)?;
             connection
                 .prepare_cached(
-                    "INSERT INTO mailbox_usage (mailbox, hour, recipients) VALUES (?1, ?2, ?3)
-                     ON CONFLICT (mailbox, hour) DO UPDATE SET recipients = recipients + excluded.recipients",
+                    "INSERT INTO mailbox_usage (mailbox, minute, messages, recipients) VALUES (?1, ?2, 1, ?3)
+                     ON CONFLICT (mailbox, minute)
+                     DO UPDATE SET messages = messages + 1, recipients = recipients + excluded.recipients",
                 )
-                .and_then(|mut statement| statement.execute(params![mailbox, at.as_second() / 3600, recipients]))
+                .and_then(|mut statement| statement.execute(params![mailbox, at.as_second() / 60, recipients]))
                 .map_err(failed)?;
             Ok(())
         })
@@ -300,13 +301,22 @@ impl Outbox for SqliteStore {
         .await
     }
 
-    async fn usage(&self, since_hour: i64) -> Result<Vec<(String, i64, u64)>, StoreError> {
+    async fn usage(&self, since_minute: i64) -> Result<Vec<Usage>, StoreError> {
         self.read(move |connection| {
             let mut statement = connection
-                .prepare_cached("SELECT mailbox, hour, recipients FROM mailbox_usage WHERE hour >= ?1")
+                .prepare_cached(
+                    "SELECT mailbox, minute, messages, recipients FROM mailbox_usage WHERE minute >= ?1 ORDER BY minute",
+                )
                 .map_err(failed)?;
             let rows = statement
-                .query_map([since_hour], |row| Ok((row.get(0)?, row.get(1)?, row.get::<_, i64>(2)?.unsigned_abs())))
+                .query_map([since_minute], |row| {
+                    Ok(Usage {
+                        mailbox: row.get(0)?,
+                        minute: row.get(1)?,
+                        messages: row.get::<_, i64>(2)?.unsigned_abs(),
+                        recipients: row.get::<_, i64>(3)?.unsigned_abs(),
+                    })
+                })
                 .map_err(failed)?;
             rows.map(|row| row.map_err(failed)).collect()
         })
@@ -387,7 +397,7 @@ impl Outbox for SqliteStore {
                 .execute("DELETE FROM event WHERE at < ?1 AND number < (SELECT coalesce(max(number), 0) FROM event)", [delivered_before])
                 .map_err(failed)?;
             connection
-                .execute("DELETE FROM mailbox_usage WHERE hour < ?1", [keys_before / 3_600_000])
+                .execute("DELETE FROM mailbox_usage WHERE minute < ?1", [keys_before / 60_000])
                 .map_err(failed)?;
             Ok(removed)
         })

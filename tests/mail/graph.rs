@@ -1,0 +1,309 @@
+//! Delivery by Microsoft Graph: what is sent arrives as it was, what Graph refuses is told apart, a 504 that had sent is
+//! not sent again behind anybody's back.
+
+use std::{collections::BTreeMap, time::Duration};
+
+use base64::{Engine as _, prelude::BASE64_STANDARD};
+use serde_json::{Value, json};
+
+use crate::{
+    harness::{DEADLINES, Post, QUICK},
+    support::{
+        sandboxed::{SECRET, Sandbox, direct, good},
+        trial::Trial,
+    },
+};
+
+/// A service whose one profile sends by Graph of a sandbox.
+pub(crate) fn post(sandbox: &Sandbox, delivery: &str) -> Post {
+    let mut profile = direct();
+    profile["functions"] = json!(["default"]);
+    post_with(sandbox, delivery, &profile, "documents/secret", SECRET)
+}
+
+pub(crate) fn post_with(sandbox: &Sandbox, delivery: &str, profile: &Value, secret: &str, value: &str) -> Post {
+    let trial = Trial::examples();
+    for old in ["environments", "secrets/prod", "secrets/dev/relay", "secrets/dev/documents"] {
+        drop(std::fs::remove_dir_all(trial.path(old)));
+    }
+    crate::harness::environment(&trial, delivery);
+    let text = profile
+        .to_string()
+        .replace("HERE", &sandbox.running.address)
+        .replace("\"SMTP\"", &sandbox.running.smtp.port().to_string());
+    trial.write("environments/dev/profiles/documents.json", text);
+    trial.write("ca.pem", &sandbox.running.authority);
+    trial.pipe(&["secrets", "set", "dev", secret], value.as_bytes()).code(0);
+    let mut post = Post { trial };
+    start(&mut post);
+    post.apply();
+    post
+}
+
+pub(crate) fn start(post: &mut Post) {
+    let ca = post.trial.path("ca.pem");
+    let more = ["--demo", "--outgoing-ca-file", ca.to_str().unwrap()];
+    post.trial.serve_with(&[&more, &DEADLINES[..]].concat());
+}
+
+fn mails(sandbox: &Sandbox) -> Vec<Value> {
+    sandbox.get("mail").as_array().unwrap().clone()
+}
+
+fn requests(sandbox: &Sandbox, part: &str) -> usize {
+    let requests = sandbox.get("requests");
+    requests.as_array().unwrap().iter().filter(|request| request["path"].as_str().unwrap().contains(part)).count()
+}
+
+#[test]
+fn a_message_arrives_as_it_was_and_one_token_serves_many() {
+    let sandbox = Sandbox::start(good());
+    let post = post(&sandbox, QUICK);
+    let ids: Vec<String> = (0..20)
+        .map(|number| {
+            post.send(json!({ "to": [format!("customer-{number}@example.org")], "bcc": ["quiet@example.org"] }))
+        })
+        .collect();
+    for id in &ids {
+        let message = post.wait(id, "delivered");
+        assert!(
+            message["recipients"][0]["reply"].as_str().unwrap().starts_with("HTTP 202: Exchange has taken it"),
+            "{message:#}"
+        );
+    }
+    let mails = mails(&sandbox);
+    assert_eq!(mails.len(), 20);
+    let mime = mails[0]["mail"]["mime"].as_str().unwrap();
+    assert!(
+        mime.starts_with("From: documents@contoso.example\r\n") && mime.contains("\r\nBcc: quiet@example.org\r\n"),
+        "{mime}"
+    );
+    assert_eq!(requests(&sandbox, "/oauth2/v2.0/token"), 1, "one token for all");
+}
+
+#[test]
+fn what_graph_refuses_is_told_apart() {
+    let fault = |status: u16, code: &str| json!({ "at": "/sendMail", "status": status, "code": code, "times": 1 });
+    // The class of the first attempt, and whether it is delivered afterwards.
+    let cases: BTreeMap<&str, (Value, &str)> = [
+        ("429 in seconds", (json!({ "at": "/sendMail", "status": 429, "retryAfter": 2, "times": 1 }), "throttled")),
+        (
+            "429 as a date",
+            (json!({ "at": "/sendMail", "status": 429, "retryAfter": 2, "asDate": true, "times": 1 }), "throttled"),
+        ),
+        ("503", (fault(503, "ResourceUnhealthy"), "throttled")),
+        ("409", (fault(409, "Conflict"), "transient")),
+    ]
+    .into();
+    let threads: Vec<_> = cases
+        .into_iter()
+        .map(|(name, (fault, class))| {
+            std::thread::spawn(move || {
+                let sandbox = Sandbox::start(good());
+                let post = post(&sandbox, QUICK);
+                sandbox.fault(&fault);
+                let id = post.send(json!({}));
+                let began = std::time::Instant::now();
+                if class == "throttled" && name == "503" {
+                    // Nothing is said about how long: a minute, which this test does not wait for.
+                    let message = post
+                        .wait_until(&id, "an attempt", |message| !message["history"].as_array().unwrap().is_empty());
+                    assert_eq!(message["history"][0]["class"], class, "{name}");
+                    return;
+                }
+                let message = post.wait(&id, "delivered");
+                assert_eq!(message["history"][0]["class"], class, "{name}: {:#}", message["history"]);
+                if class == "throttled" {
+                    assert!(began.elapsed() >= Duration::from_millis(1900), "{name}: Retry-After is kept");
+                }
+                assert_eq!(mails(&sandbox).len(), 1, "{name}");
+            })
+        })
+        .collect();
+    threads.into_iter().for_each(|thread| thread.join().unwrap());
+}
+
+#[test]
+fn what_is_for_ever_fails_and_what_is_the_profiles_fault_parks_it() {
+    let sandbox = Sandbox::start(good());
+    let mut post = post(&sandbox, QUICK);
+    sandbox.fault(&json!({ "at": "/sendMail", "status": 400, "code": "ErrorInvalidRecipients", "times": 1 }));
+    let id = post.send(json!({}));
+    post.wait(&id, "failed");
+    sandbox.fault(&json!({ "at": "/sendMail", "status": 413, "code": "ErrorMessageSizeExceeded", "times": 1 }));
+    let id = post.send(json!({}));
+    assert_eq!(post.wait(&id, "failed")["history"][0]["class"], "size");
+
+    // Consent is withdrawn: the profile waits, and the finding is verify's.
+    let mut scenario = good();
+    scenario["tenants"][0]["applications"][0]["granted"] = json!([]);
+    sandbox.put(&scenario);
+    // A token outlives a consent; a fresh one tells.
+    post.trial.kill();
+    start(&mut post);
+    let ids: Vec<String> = (0..5).map(|_| post.send(json!({}))).collect();
+    let outbox =
+        post.wait_outbox("the parked profile with its finding", |outbox| outbox["parked"][0]["finding"].is_object());
+    assert_eq!(outbox["parked"][0]["finding"]["id"], "GRAPH-CONSENT", "{outbox:#}");
+    sandbox.put(&good());
+    for id in &ids {
+        let message = post.wait(id, "delivered");
+        assert_eq!(message["attempts"], 1, "what was the profile's fault costs the message nothing: {message:#}");
+    }
+    assert_eq!(post.outbox()["parked"], json!([]));
+}
+
+#[test]
+fn an_expired_secret_parks_and_a_new_one_resumes() {
+    let mut expired = good();
+    expired["tenants"][0]["applications"][0]["secrets"] =
+        json!([{ "value": SECRET, "expires": "2026-01-01T00:00:00Z" }]);
+    let sandbox = Sandbox::start(expired);
+    let post = post(&sandbox, QUICK);
+    let id = post.send(json!({}));
+    let outbox =
+        post.wait_outbox("the parked profile with its finding", |outbox| outbox["parked"][0]["finding"].is_object());
+    assert_eq!(outbox["parked"][0]["finding"]["id"], "GRAPH-CREDENTIAL-EXPIRED", "{outbox:#}");
+    assert!(outbox["parked"][0]["reason"].as_str().unwrap().contains("AADSTS7000222"), "{outbox:#}");
+    assert!(!outbox.to_string().contains(SECRET));
+    let mut renewed = good();
+    renewed["tenants"][0]["applications"][0]["secrets"] = json!([{ "value": "a-new-secret-value" }]);
+    sandbox.put(&renewed);
+    post.trial.pipe(&["secrets", "set", "dev", "documents/secret"], b"a-new-secret-value").code(0);
+    post.apply();
+    post.wait(&id, "delivered");
+}
+
+#[test]
+fn a_504_that_had_sent_is_looked_up_before_anything_is_sent_again() {
+    let mut scenario = good();
+    scenario["tenants"][0]["applications"][0]["granted"] = json!(["Mail.Send", "Mail.ReadBasic.All"]);
+    let sandbox = Sandbox::start(scenario);
+    let look = format!("{QUICK}  functions: {{ default: {{ unknown: look }} }}\n");
+    let post = post(&sandbox, &look);
+    // It was sent, and the answer got lost.
+    sandbox.fault(&json!({ "at": "/sendMail", "status": 504, "after": true, "times": 1 }));
+    let sent = post.send(json!({}));
+    let message = post.wait_until(&sent, "an attempt", |message| !message["history"].as_array().unwrap().is_empty());
+    assert_eq!(message["history"][0]["class"], "unknown", "{:#}", message["history"]);
+    let message = post.wait(&sent, "delivered");
+    assert!(message["reason"].as_str().unwrap().starts_with("found in Sent Items"), "{message:#}");
+    assert_eq!(mails(&sandbox).len(), 1, "it was sent once");
+    // It was not sent, and the answer said nothing either.
+    sandbox.fault(&json!({ "at": "/sendMail", "reset": true, "times": 1 }));
+    let lost = post.send(json!({}));
+    let message = post.wait(&lost, "delivered");
+    assert_eq!((&message["attempts"], &message["possibleDuplicate"]), (&json!(2), &json!(true)), "{message:#}");
+    assert_eq!(mails(&sandbox).len(), 2);
+}
+
+#[test]
+fn where_nobody_may_look_it_waits_for_a_person() {
+    let sandbox = Sandbox::start(good());
+    let post = post(&sandbox, &format!("{QUICK}  functions: {{ default: {{ unknown: look }} }}\n"));
+    sandbox.fault(&json!({ "at": "/sendMail", "status": 504, "after": true, "times": 1 }));
+    let id = post.send(json!({}));
+    let message = post.wait(&id, "unknown");
+    assert!(message["reason"].as_str().unwrap().contains("Mail.ReadBasic.All"), "{message:#}");
+    assert_eq!(mails(&sandbox).len(), 1);
+}
+
+#[test]
+fn a_large_message_goes_up_in_pieces() {
+    let mut scenario = good();
+    scenario["tenants"][0]["applications"][0]["granted"] = json!(["Mail.Send", "Mail.ReadWrite"]);
+    let sandbox = Sandbox::start(scenario);
+    let post = post(&sandbox, QUICK);
+    let large: Vec<u8> =
+        (0..7_000_000_u32).map(|index| u8::try_from(index.wrapping_mul(2_654_435_761) >> 24).unwrap()).collect();
+    let attachments = json!([
+        { "name": "large.bin", "content": BASE64_STANDARD.encode(&large) },
+        { "name": "small.txt", "mediaType": "text/plain", "content": BASE64_STANDARD.encode("small\nfile\n") },
+    ]);
+    // The first piece is lost on the way: a draft can be made again.
+    sandbox.fault(&json!({ "at": "/upload/", "reset": true, "times": 1 }));
+    let id = post.send(json!({ "attachments": attachments, "bcc": ["quiet@example.org"], "text": "see there", "html": "<p>see there</p>" }));
+    let message = post.wait(&id, "delivered");
+    assert_eq!(message["history"][0]["class"], "transient", "{:#}", message["history"]);
+    let mails = mails(&sandbox);
+    assert_eq!(mails.len(), 1);
+    let mail = &mails[0]["mail"];
+    assert_eq!(mail["internetMessageId"], message["messageId"]);
+    assert_eq!(mail["bccRecipients"][0]["emailAddress"]["address"], "quiet@example.org");
+    assert_eq!((&mail["body"]["contentType"], &mail["body"]["content"]), (&json!("html"), &json!("<p>see there</p>")));
+    let files = mail["attachments"].as_array().unwrap();
+    let file = |name: &str| {
+        let file = files.iter().find(|file| file["name"] == name).unwrap_or_else(|| panic!("no {name}"));
+        BASE64_STANDARD.decode(file["contentBytes"].as_str().unwrap()).unwrap()
+    };
+    assert!(file("large.bin") == large && file("small.txt") == b"small\nfile\n", "not a byte is changed");
+}
+
+#[test]
+fn without_the_permission_for_drafts_a_large_message_fails_and_says_why() {
+    let sandbox = Sandbox::start(good());
+    let post = post(&sandbox, QUICK);
+    let id = post.send(
+        json!({ "attachments": [{ "name": "large.bin", "content": BASE64_STANDARD.encode(vec![7; 4_000_000]) }] }),
+    );
+    // The mailbox is fine; this message needs Mail.ReadWrite, and says so. Others are not held up by it.
+    let message = post.wait(&id, "failed");
+    assert!(message["reason"].as_str().unwrap().contains("Mail.ReadWrite"), "{message:#}");
+    let other = post.send(json!({}));
+    post.wait(&other, "delivered");
+    assert_eq!(post.outbox()["parked"], json!([]));
+}
+
+#[test]
+fn a_token_logs_in_to_a_mail_server() {
+    let mut scenario = good();
+    scenario["tenants"][0]["applications"][0]["granted"] = json!(["SMTP.SendAsApp"]);
+    scenario["smtp"]["requiresLogin"] = json!(true);
+    let sandbox = Sandbox::start(scenario);
+    let profile = json!({
+        "provider": { "smtp": {
+            "host": "localhost", "port": "SMTP", "encryption": "starttls", "username": "documents@contoso.example",
+            "oauth": {
+                "cloud": { "custom": { "signIn": "HERE", "graph": "HERE" } },
+                "tenant": crate::support::sandboxed::TENANT, "client": crate::support::sandboxed::DIRECT,
+                "credential": { "clientSecret": { "secret": "documents/secret" } },
+            },
+        } },
+        "from": { "address": "documents@contoso.example" }, "functions": ["default"], "appliesTo": "system-wide",
+    });
+    let post = post_with(&sandbox, QUICK, &profile, "documents/secret", SECRET);
+    let id = post.send(json!({}));
+    post.wait(&id, "delivered");
+    assert_eq!(mails(&sandbox)[0]["mail"]["user"], "documents@contoso.example");
+    let ca = post.trial.path("ca.pem");
+    let verified = post
+        .trial
+        .run(&[
+            "verify",
+            "dev",
+            "--local",
+            "-i",
+            "secrets/dev/demo-identity.txt",
+            "--outgoing-ca-file",
+            ca.to_str().unwrap(),
+            "--dns-server",
+            &sandbox.running.dns.to_string(),
+        ])
+        .code(0);
+    assert!(verified.stdout.contains(" 2 credential "), "{}", verified.stdout);
+    // The role is withdrawn: parked, with what verify says.
+    let mut without = good();
+    without["tenants"][0]["applications"][0]["granted"] = json!([]);
+    without["smtp"]["requiresLogin"] = json!(true);
+    sandbox.put(&without);
+    let profile = post
+        .trial
+        .read("environments/dev/profiles/documents.json")
+        .replace("\"system-wide\"", "\"system-wide\",\"description\":\"again\"");
+    post.trial.write("environments/dev/profiles/documents.json", profile);
+    post.apply();
+    post.send(json!({}));
+    let outbox =
+        post.wait_outbox("the parked profile with its finding", |outbox| outbox["parked"][0]["finding"].is_object());
+    assert_eq!(outbox["parked"][0]["finding"]["id"], "SMTP-LOGIN", "{outbox:#}");
+}
