@@ -72,6 +72,8 @@ pub struct ServiceInfo {
     pub recipient: String,
     /// The present generation.
     pub generation: u64,
+    /// The public key that webhooks are signed with (Standard Webhooks, `v1a`).
+    pub webhook_key: String,
     /// Whether the service runs with the public identity of the examples.
     pub demo: bool,
     /// When the process started.

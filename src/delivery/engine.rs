@@ -49,6 +49,8 @@ pub(super) struct Engine {
     pub(super) tokens: Tokens,
     pub(super) wake: Notify,
     pub(super) events: broadcast::Sender<Event>,
+    /// The webhooks may be others by now.
+    pub(super) webhooks: Notify,
     /// Room for large messages, in KiB.
     pub(super) large: Arc<Semaphore>,
     board: Mutex<Board>,
@@ -95,6 +97,7 @@ impl Engine {
             tokens: Tokens::default(),
             wake: Notify::new(),
             events,
+            webhooks: Notify::new(),
             large: Arc::new(Semaphore::new(LARGE_AT_ONCE)),
             board: Mutex::new(board),
             records: AtomicBool::new(true),
@@ -332,6 +335,7 @@ impl Engine {
             routes.state().live_stored().map(|(_, stored)| crate::model::Digest::of_document(stored)).collect();
         self.tokens.keep(|of| live.contains(of));
         self.unpark_changed(&live).await;
+        self.webhooks.notify_one();
         self.repause().await;
     }
 

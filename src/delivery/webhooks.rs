@@ -88,6 +88,7 @@ pub(super) async fn run(engine: Arc<Engine>) {
         // Whoever missed some of them reads the store anyway.
         tokio::select! {
             _ = events.recv() => {}
+            () = engine.webhooks.notified() => {}
             () = tokio::time::sleep(Duration::from_secs(2)) => {}
         }
     }

@@ -181,10 +181,13 @@ pub(crate) struct RealSink {
 impl RealSink {
     /// `more`: its own options for faults and delays.
     pub(crate) fn start(more: &[&str]) -> Self {
+        Self::start_at(crate::support::postfix::free_port(), more)
+    }
+
+    pub(crate) fn start_at(port: u16, more: &[&str]) -> Self {
         use std::os::unix::fs::PermissionsExt as _;
         let folder = tempfile::Builder::new().prefix("mailwright-sink-").tempdir().unwrap();
         std::fs::set_permissions(folder.path(), std::fs::Permissions::from_mode(0o777)).unwrap();
-        let port = crate::support::postfix::free_port();
         let tools = tools::folder();
         let mut command = Command::new(tools.join("usr/sbin/smtp-sink"));
         command.env("LD_LIBRARY_PATH", tools.join("usr/lib/postfix")).current_dir(folder.path());

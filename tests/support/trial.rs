@@ -29,6 +29,15 @@ pub(crate) struct Service {
     pub(crate) log: std::sync::Arc<std::sync::Mutex<String>>,
 }
 
+impl Service {
+    /// Ends it at once, and what it started: `strace` would leave the service running.
+    fn end(&mut self) {
+        drop(Command::new("pkill").args(["-KILL", "-P", &self.child.id().to_string()]).status());
+        drop(self.child.kill());
+        drop(self.child.wait());
+    }
+}
+
 /// How a command ended.
 #[derive(Debug)]
 pub(crate) struct Ran {
@@ -172,8 +181,7 @@ impl Trial {
     /// Stops the service at once, as a power cut would stop the process.
     pub(crate) fn kill(&mut self) {
         if let Some(mut service) = self.service.take() {
-            service.child.kill().unwrap();
-            service.child.wait().unwrap();
+            service.end();
         }
     }
 
@@ -319,8 +327,7 @@ fn copy(from: &Path, to: &Path) {
 impl Drop for Trial {
     fn drop(&mut self) {
         if let Some(mut service) = self.service.take() {
-            drop(service.child.kill());
-            drop(service.child.wait());
+            service.end();
         }
     }
 }

@@ -21,17 +21,21 @@ use crate::{
 
 /// Who is talking
 #[utoipa::path(get, path = "/v1/service", tag = "state", responses((status = 200, description = "The service.", body = ServiceInfo), AnyProblem))]
-pub(super) async fn service(_: As<Viewer>, Shared(service): Shared<Arc<Service>>) -> Json<ServiceInfo> {
-    Json(ServiceInfo {
+pub(super) async fn service(
+    _: As<Viewer>,
+    Shared(service): Shared<Arc<Service>>,
+) -> Result<Json<ServiceInfo>, Problem> {
+    Ok(Json(ServiceInfo {
         product: "mailwright".to_owned(),
         version: env!("CARGO_PKG_VERSION").to_owned(),
         api_version: api::VERSION,
         environment: service.store.environment().clone(),
         recipient: service.identity.recipient(),
         generation: service.state().generation,
+        webhook_key: crate::delivery::public_key(&service.identity).map_err(Problem::internal)?,
         demo: service.demo,
         started_at: service.started_at,
-    })
+    }))
 }
 
 /// Everything that the service holds

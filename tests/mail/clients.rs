@@ -1,0 +1,67 @@
+//! Clients that are slow, idle or greedy hold up nobody else, and cost bounded memory.
+
+use std::{io::Write as _, net::TcpStream, time::Duration};
+
+use serde_json::json;
+
+use crate::{
+    harness::{Post, QUICK},
+    sink::Sink,
+};
+
+#[test]
+fn idle_and_slow_connections_hold_up_nobody() {
+    let sink = Sink::start();
+    let post = Post::new(sink.port, QUICK, "");
+    let address = post.trial.address().trim_start_matches("http://").to_owned();
+    let idle: Vec<TcpStream> = (0..500)
+        .map(|index| {
+            let mut stream = TcpStream::connect(&address).unwrap();
+            if index % 2 == 0 {
+                stream.write_all(b"POST /v1/messages HTTP/1.1\r\nHost: te").unwrap();
+            }
+            stream
+        })
+        .collect();
+    let id = post.send(json!({}));
+    post.wait(&id, "delivered");
+    assert_eq!(post.trial.http_as_anybody("GET", "/readyz", &[], b"").status, 200);
+    drop(idle);
+}
+
+#[test]
+fn large_submissions_are_taken_or_refused_within_bounds() {
+    let sink = Sink::start();
+    let post = Post::new(sink.port, QUICK, "");
+    let pid = post.trial.service.as_ref().unwrap().child.id();
+    let peak = || {
+        let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
+        let line = status.lines().find(|line| line.starts_with("VmHWM:")).unwrap().to_owned();
+        line.split_whitespace().nth(1).unwrap().parse::<u64>().unwrap() / 1024
+    };
+    // 50 MB in base64 are more than a route takes; 20 MB of file are not.
+    let file = |bytes: usize| json!({ "attachments": [{ "name": "f.bin", "content": "QUJD".repeat(bytes / 3) }] });
+    let refused = post.submit(file(37_000_000));
+    assert_eq!(refused.status, 413, "{}", refused.body);
+    let ids: Vec<String> = std::thread::scope(|scope| {
+        let threads: Vec<_> = (0..6).map(|_| scope.spawn(|| post.send(file(20_000_000)))).collect();
+        threads.into_iter().map(|thread| thread.join().unwrap()).collect()
+    });
+    for id in &ids {
+        post.wait(id, "delivered");
+    }
+    assert_eq!(sink.taken().len(), 6);
+    let peak = peak();
+    assert!(peak < 1200, "{peak} MiB at the most");
+    // A body that is promised and never comes ends with its deadline or its connection.
+    let mut stream = TcpStream::connect(post.trial.address().trim_start_matches("http://")).unwrap();
+    let head = format!(
+        "POST /v1/messages HTTP/1.1\r\nHost: t\r\nAuthorization: Bearer {}\r\nContent-Type: application/json\r\nContent-Length: 60000000\r\n\r\n",
+        post.trial.token()
+    );
+    stream.write_all(head.as_bytes()).unwrap();
+    std::thread::sleep(Duration::from_millis(200));
+    drop(stream);
+    let id = post.send(json!({}));
+    post.wait(&id, "delivered");
+}

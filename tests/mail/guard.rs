@@ -1,0 +1,56 @@
+//! An environment that may not write to everybody: a copy of production cannot write to customers.
+
+use serde_json::json;
+
+use crate::{
+    harness::{Post, QUICK, environment},
+    sink::{Act, Sink},
+};
+
+#[test]
+fn nobody_else_is_written_to() {
+    let sink = Sink::start();
+    let delivery =
+        format!("{QUICK}  recipients: {{ allow: [\"*@example.com\", tester@example.org], subjectTag: \"[TEST]\" }}\n");
+    let post = Post::new(sink.port, &delivery, "");
+    let refused = post.submit(json!({ "to": ["customer@example.org"] }));
+    assert_eq!((refused.status, refused.json()["code"].as_str().unwrap()), (422, "MW0263"));
+    assert!(!refused.body.contains("customer@"), "no echo: {}", refused.body);
+    let id = post
+        .send(json!({ "to": ["Tester <TESTER@example.org>", "colleague@EXAMPLE.com"], "subject": "Rechnung für Sie" }));
+    post.wait(&id, "delivered");
+    let taken = sink.taken();
+    assert_eq!(taken[0].to, ["TESTER@example.org", "colleague@EXAMPLE.com"]);
+    assert_eq!(taken[0].header("subject").unwrap(), "[TEST] Rechnung =?utf-8?b?ZsO8cg==?= Sie");
+}
+
+#[test]
+fn what_was_accepted_before_is_guarded_as_well() {
+    let sink = Sink::start();
+    sink.at("rcpt", Act::Say("451 4.3.0 not now"));
+    let post = Post::new(sink.port, QUICK, "");
+    let id = post.send(json!({ "to": ["customer@example.org", "tester@example.com"] }));
+    post.wait_until(&id, "an attempt", |message| message["attempts"].as_u64() >= Some(1));
+    environment(&post.trial, &format!("{QUICK}  recipients: {{ allow: [\"*@example.com\"] }}\n"));
+    post.apply();
+    sink.at("rcpt", Act::Usual);
+    let message = post.wait(&id, "failed");
+    assert_eq!(message["recipients"][0]["reply"], "the environment may not write to it");
+    assert_eq!(message["recipients"][1]["status"], "delivered");
+    assert_eq!(sink.taken()[0].to, ["tester@example.com"]);
+}
+
+#[test]
+fn everything_can_go_to_one_address_instead() {
+    let sink = Sink::start();
+    let post = Post::new(sink.port, &format!("{QUICK}  recipients: {{ rewriteTo: tests@example.com }}\n"), "");
+    let id = post
+        .send(json!({ "to": ["customer@example.org"], "cc": ["other@example.org"], "bcc": ["hidden@example.org"] }));
+    let message = post.wait(&id, "delivered");
+    assert_eq!(message["recipients"].as_array().unwrap().len(), 3);
+    let taken = sink.taken();
+    assert_eq!((taken.len(), &taken[0].to), (1, &vec!["tests@example.com".to_owned()]));
+    assert_eq!(taken[0].header("to").unwrap(), "tests@example.com");
+    assert!(taken[0].header("cc").is_none(), "{}", taken[0].content);
+    assert!(taken[0].content.contains("X-Mailwright-Recipient: hidden@example.org\r\n"));
+}

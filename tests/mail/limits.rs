@@ -1,0 +1,101 @@
+//! What a mailbox may send is kept across workers and restarts, and a flood of one kind does not hold up another.
+
+use std::time::{Duration, Instant};
+
+use serde_json::json;
+
+use crate::{
+    harness::{Post, QUICK, count},
+    sink::{Act, Sink},
+};
+
+#[test]
+fn no_minute_has_more_than_its_share_whatever_is_restarted() {
+    let sink = Sink::start();
+    let mut post = Post::new(sink.port, QUICK, "limits: { perMinute: 8, concurrency: 3 }\n");
+    for _ in 0..30 {
+        post.send(json!({}));
+    }
+    sink.wait_taken(8);
+    let first = Instant::now();
+    post.restart();
+    std::thread::sleep(Duration::from_secs(4));
+    assert_eq!(sink.taken().len(), 8, "a restart is no new minute");
+    // The window slides: the next ones leave a minute after the first ones, and no earlier.
+    while sink.taken().len() < 16 && first.elapsed() < Duration::from_secs(80) {
+        std::thread::sleep(Duration::from_millis(200));
+    }
+    let taken = sink.taken();
+    assert_eq!(taken.len(), 16, "{:?}", first.elapsed());
+    let times: Vec<Instant> = taken.iter().map(|taken| taken.at).collect();
+    for window in times.windows(9) {
+        let span = window[8].duration_since(window[0]);
+        assert!(span >= Duration::from_millis(59_500), "nine within {span:?}");
+    }
+}
+
+#[test]
+fn no_more_at_once_than_stated() {
+    let sink = Sink::start();
+    sink.at("dot", Act::Slowly(20));
+    let post = Post::new(sink.port, QUICK, "limits: { concurrency: 3 }\n");
+    for _ in 0..20 {
+        post.send(json!({}));
+    }
+    post.wait_empty();
+    assert_eq!(sink.most_open(), 3);
+    let used: std::collections::BTreeSet<usize> = sink.taken().iter().map(|taken| taken.connection).collect();
+    assert_eq!(used.len(), sink.connections(), "connections are used again");
+    assert!(sink.connections() <= 6, "{}", sink.connections());
+}
+
+#[test]
+fn recipients_of_a_day_are_counted_over_restarts() {
+    let sink = Sink::start();
+    let mut post = Post::new(sink.port, QUICK, "limits: { recipientsPerDay: 5 }\n");
+    for _ in 0..4 {
+        post.send(json!({ "to": ["a@example.org", "b@example.org"] }));
+    }
+    sink.wait_taken(3);
+    post.restart();
+    std::thread::sleep(Duration::from_secs(2));
+    assert_eq!(sink.taken().len(), 3, "the third filled the day");
+    assert_eq!(count(&post.outbox(), "queued"), 1);
+}
+
+#[test]
+fn one_approval_is_not_held_up_by_a_thousand_statements() {
+    let sink = Sink::start();
+    sink.at("dot", Act::Slowly(3));
+    let post = Post::new(sink.port, QUICK, "limits: { concurrency: 2 }\n");
+    std::thread::scope(|scope| {
+        for _ in 0..4 {
+            scope.spawn(|| (0..250).for_each(|_| drop(post.send(json!({ "function": "all-reports" })))));
+        }
+    });
+    let began = Instant::now();
+    let urgent = post.send(json!({ "function": "electronic-signatures" }));
+    let other = post.send(json!({ "function": "all-reports", "company": "EDU2" }));
+    post.wait(&urgent, "delivered");
+    post.wait(&other, "delivered");
+    assert!(began.elapsed() < Duration::from_secs(3), "{:?}", began.elapsed());
+    assert!(count(&post.outbox(), "queued") > 300, "the flood is still there: {:#}", post.outbox());
+}
+
+#[test]
+fn a_server_that_asks_for_patience_gets_it() {
+    let sink = Sink::start();
+    sink.at(
+        "mail",
+        Act::SayTimes(1, "432 4.3.2 Concurrent connections limit exceeded. Visit https://aka.ms/concurrent_sending"),
+    );
+    let post = Post::new(sink.port, QUICK, "limits: { preset: exchange-online-smtp }\n");
+    let ids: Vec<String> = (0..5).map(|_| post.send(json!({}))).collect();
+    let message = post.wait_until(&ids[0], "an attempt", |message| !message["history"].as_array().unwrap().is_empty());
+    let throttled = ids.iter().any(|id| post.message(id)["history"][0]["class"] == "throttled");
+    assert!(throttled, "{message:#}");
+    std::thread::sleep(Duration::from_secs(2));
+    // Those that were under way may have passed; nothing else is begun for a minute.
+    assert!(sink.taken().len() <= 3, "{}", sink.taken().len());
+    assert_eq!(post.outbox()["parked"], json!([]), "it is not the profile's fault");
+}
