@@ -9,10 +9,13 @@ use jiff::Timestamp;
 use mailwright::{
     api::{AuditEntry, AuditOutcome, ChangeSummary, Generation, Role, Token},
     model::{
-        ChangeKind, ChangeRecord, Digest, ProfileName, ProfileState, Provenance, SecretRecord, Settings, State,
+        ChangeKind, ChangeRecord, Digest, ProfileName, ProfileState, Provenance, SecretRecord, Settings, State, Status,
         StoredProfile,
     },
-    store::{AuditEvent, Commit, CommitError, NewSecret, SqliteStore, Store, StoreError, StoredToken},
+    store::{
+        AuditEvent, Commit, CommitError, NewSecret, SqliteStore, Store, StoreError, StoredToken,
+        outbox::{Accepted, IdempotencyKey, Lane, NewEvent, NewMessage, Search, Settled},
+    },
 };
 use proptest::{prelude::*, strategy::ValueTree as _, test_runner::TestRunner};
 use serde_json::json;
@@ -204,6 +207,131 @@ async fn sqlite_conforms() {
 
 fn raw(path: &Path, sql: &str) {
     rusqlite::Connection::open(path).unwrap().execute_batch(sql).unwrap();
+}
+
+fn message(number: u128, to: &str) -> NewMessage {
+    let lane = lane();
+    let message = serde_json::json!({
+        "id": uuid::Uuid::from_u128(number), "status": "queued", "company": lane.company, "function": lane.function,
+        "messageId": format!("<{number}@example.com>"), "subject": "s", "size": 4,
+        "recipients": [{ "address": to, "status": "waiting" }],
+        "document": { "type": "invoice", "number": number.to_string() },
+        "by": "sender", "acceptedAt": at(1), "generation": 1, "profile": "relay",
+        "resolution": { "cell": { "company": lane.company, "function": lane.function }, "profile": "relay", "steps": [] },
+        "attempts": 0, "nextAttemptAt": at(1),
+    });
+    NewMessage { message: serde_json::from_value(message).unwrap(), content: b"body".to_vec(), key: None, again: false }
+}
+
+fn lane() -> Lane {
+    Lane { company: "EDU1".parse().unwrap(), function: "default".parse().unwrap() }
+}
+
+/// The contract of an outbox. `open` opens the same store each time it is called.
+async fn delivers(open: impl Fn() -> Box<dyn Store>) {
+    let store = open();
+    let key = |key: &str, of: &str| IdempotencyKey { key: key.to_owned(), digest: Digest::of_bytes(of.as_bytes()) };
+    let now = at(100).as_millisecond();
+
+    // One message a key, and one document a recipient.
+    let first = || NewMessage { key: Some(key("k", "a")), ..message(1, "a@example.org") };
+    assert_eq!(store.accept(first()).await.unwrap(), Accepted::Now);
+    assert!(matches!(store.accept(first()).await.unwrap(), Accepted::Before(before) if before.id.as_u128() == 1));
+    let other = NewMessage { key: Some(key("k", "b")), ..message(2, "a@example.org") };
+    assert_eq!(store.accept(other).await.unwrap(), Accepted::KeyReused);
+    assert_eq!(store.replayed("sender", &key("k", "b")).await.unwrap(), Some(Accepted::KeyReused));
+    assert_eq!(store.replayed("somebody else", &key("k", "a")).await.unwrap(), None);
+    let same = |again| NewMessage {
+        again,
+        message: mailwright::model::Message { id: uuid::Uuid::from_u128(3), ..message(1, "A@example.org").message },
+        ..message(1, "a@example.org")
+    };
+    assert_eq!(store.accept(same(false)).await.unwrap(), Accepted::DocumentSent(uuid::Uuid::from_u128(1)));
+    assert_eq!(store.accept(same(true)).await.unwrap(), Accepted::Now);
+
+    // What somebody works on is handed out once; what is given back, again.
+    let claim = store.claim(&lane(), now, 10).await.unwrap();
+    assert_eq!(claim.messages.len(), 2);
+    assert_eq!(claim.messages[0].content.as_deref(), Some(&b"body"[..]));
+    assert!(store.claim(&lane(), now, 10).await.unwrap().messages.is_empty());
+    let ids: Vec<uuid::Uuid> = claim.messages.iter().map(|claimed| claimed.message.id).collect();
+    store.release(&ids);
+    let mut again = Vec::new();
+    for _ in 0..100 {
+        again.extend(store.claim(&lane(), now, 1).await.unwrap().messages);
+        if again.len() == 2 {
+            break;
+        }
+        tokio::time::sleep(std::time::Duration::from_millis(5)).await;
+    }
+    assert_eq!(again.iter().map(|claimed| claimed.message.id).collect::<Vec<_>>(), ids, "in order");
+
+    // Nobody changes what somebody works on.
+    let unchanged = |message: mailwright::model::Message| Ok(Settled { message, attempt: None, events: Vec::new() });
+    assert!(matches!(store.change(ids[0], Box::new(unchanged)).await.unwrap(), Some(Err(_))));
+    assert!(store.change(uuid::Uuid::from_u128(99), Box::new(unchanged)).await.unwrap().is_none());
+
+    // Begun, and then the process ends: that is what is told after the next start.
+    let mut begun = again[0].message.clone();
+    begun.status = Status::Sending;
+    begun.next_attempt_at = None;
+    store.begin(&begun, "mailbox", 3, at(120)).await.unwrap();
+    drop(store);
+    let store = open();
+    assert_eq!(store.interrupted().await.unwrap().iter().map(|message| message.id).collect::<Vec<_>>(), [ids[0]]);
+    let usage = store.usage(0).await.unwrap();
+    assert_eq!(
+        (usage[0].mailbox.as_str(), usage[0].minute, usage[0].messages, usage[0].recipients),
+        ("mailbox", at(120).as_second() / 60, 1, 3)
+    );
+    let claim = store.claim(&lane(), now, 10).await.unwrap();
+    assert_eq!(
+        claim.messages.iter().map(|claimed| claimed.message.id).collect::<Vec<_>>(),
+        [ids[1]],
+        "what was not begun is simply due"
+    );
+
+    // Settled: the record, the attempt, the event, and when it is due again.
+    let mut later = claim.messages[0].message.clone();
+    later.next_attempt_at = Some(at(500));
+    later.attempts = 1;
+    let events = store.settle(Settled { message: later, attempt: None, events: Vec::new() }).await.unwrap();
+    assert!(events.is_empty());
+    let claim = store.claim(&lane(), now, 10).await.unwrap();
+    assert!(claim.messages.is_empty());
+    assert_eq!(claim.next_due, Some(at(500).as_millisecond()));
+    let mut done = begun;
+    done.status = Status::Delivered;
+    done.finished_at = Some(at(130));
+    let event = NewEvent {
+        kind: mailwright::model::delivery::EventKind::Delivered,
+        at: at(130),
+        message: None,
+        profile: None,
+        reason: String::new(),
+    };
+    let events = store.settle(Settled { message: done, attempt: None, events: vec![event] }).await.unwrap();
+    assert_eq!(events.iter().map(|event| event.number).collect::<Vec<_>>(), [1]);
+    assert_eq!(store.events(0, 10).await.unwrap(), events);
+    let counts: std::collections::BTreeMap<_, _> = store.counts().await.unwrap().into_iter().collect();
+    assert_eq!((counts[&Status::Queued], counts[&Status::Delivered]), (1, 1));
+    let found = store
+        .search(Search { document: Some(("invoice".to_owned(), Some("1".to_owned()))), ..Search::default() }, 10)
+        .await
+        .unwrap();
+    assert_eq!(found.len(), 2);
+
+    // What is old goes; what waits never does.
+    assert_eq!(store.purge(at(131).as_millisecond(), 0, i64::MAX).await.unwrap(), 1);
+    assert!(store.message(ids[0]).await.unwrap().is_none() && store.content(ids[0]).await.unwrap().is_none());
+    assert!(store.message(ids[1]).await.unwrap().is_some());
+}
+
+#[tokio::test]
+async fn sqlite_delivers() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("store.sqlite");
+    delivers(|| Box::new(SqliteStore::open(&path, &generated::environment()).unwrap())).await;
 }
 
 #[tokio::test]

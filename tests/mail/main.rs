@@ -15,6 +15,7 @@ mod clients;
 mod clock;
 mod configuration;
 mod disk;
+mod extensions;
 mod graph;
 mod greylisting;
 mod guard;

@@ -1,0 +1,67 @@
+//! What a mail server offers is used, and what it lacks is not assumed: SIZE, 8BITMIME, SMTPUTF8, DSN.
+
+use serde_json::json;
+
+use crate::{
+    harness::{Post, QUICK},
+    sink::Sink,
+};
+
+#[test]
+fn what_is_offered_is_used() {
+    let sink = Sink::start();
+    sink.extensions(&["8BITMIME", "SMTPUTF8", "SIZE 36700160", "DSN"]);
+    let post = Post::new(sink.port, QUICK, "");
+    let notify = json!({ "success": true, "failure": true, "full": true });
+    let id = post.send(json!({ "to": ["jörg@example.org"], "notify": notify }));
+    post.wait(&id, "delivered");
+    let commands = sink.commands();
+    let mail = commands.iter().find(|command| command.starts_with("MAIL")).unwrap();
+    for part in ["SMTPUTF8", "SIZE=", "RET=FULL", &format!("ENVID={id}")] {
+        assert!(mail.contains(part), "{part}: {mail}");
+    }
+    assert!(
+        commands.iter().any(|command| command == "RCPT TO:<jörg@example.org> NOTIFY=SUCCESS,FAILURE"),
+        "{commands:?}"
+    );
+    let raw = "To: a@example.org\nSubject: raw\nContent-Type: text/plain; charset=utf-8\nContent-Transfer-Encoding: 8bit\n\nGrüße\n";
+    let answer = post.trial.http(
+        "POST",
+        "/v1/messages?company=EDU1&function=default",
+        &[("Content-Type", "message/rfc822")],
+        raw.as_bytes(),
+    );
+    post.wait(answer.json()["id"].as_str().unwrap(), "delivered");
+    assert!(sink.commands().iter().any(|command| command.contains("BODY=8BITMIME")), "{:?}", sink.commands());
+    assert!(sink.taken()[1].content.ends_with("Grüße\r\n"));
+}
+
+#[test]
+fn what_is_not_offered_is_not_assumed() {
+    let sink = Sink::start();
+    sink.extensions(&["SIZE 20000"]);
+    let post = Post::new(sink.port, QUICK, "");
+    let utf8 = post.send(json!({ "to": ["jörg@example.org"] }));
+    assert!(post.wait(&utf8, "failed")["reason"].as_str().unwrap().contains("SMTPUTF8"));
+    let large = post.send(json!({ "text": "x\n".repeat(20_000) }));
+    let message = post.wait(&large, "failed");
+    assert_eq!(message["history"][0]["class"], "size", "{message:#}");
+    let raw = "To: a@example.org\n\nGrüße\n";
+    let answer = post.trial.http(
+        "POST",
+        "/v1/messages?company=EDU1&function=default",
+        &[("Content-Type", "message/rfc822")],
+        raw.as_bytes(),
+    );
+    assert!(
+        post.wait(answer.json()["id"].as_str().unwrap(), "failed")["reason"].as_str().unwrap().contains("8BITMIME")
+    );
+    // Asking for notifications of a server that has none keeps nobody from sending.
+    let plain = post.send(json!({ "notify": { "success": true } }));
+    post.wait(&plain, "delivered");
+    assert!(
+        sink.commands().iter().all(|command| !command.contains("NOTIFY=") && !command.contains("SMTPUTF8")),
+        "{:?}",
+        sink.commands()
+    );
+}
