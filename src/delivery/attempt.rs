@@ -388,7 +388,7 @@ impl Engine {
             }
             Err(failure) => failure,
         };
-        tracing::info!(message = %message.id, profile = %sender.name, phase = failure.phase, class = ?failure.class, reply = %failure.reply, "an attempt failed");
+        tracing::info!(message = %message.id, profile = %sender.name, phase = failure.phase, class = ?failure.class, code = %failure.code(), "an attempt failed");
         let attempt = made(&message, failure.phase, &failure.reply, failure.class);
         message.reason = format!("{}: {}", failure.phase, failure.reply);
         match failure.class {

@@ -64,14 +64,14 @@ impl Engine {
         };
         self.give_back(back);
         sender.pool.tidy(true);
-        let (engine, sender, busy) = (Arc::clone(self), Arc::clone(sender), self.busy());
+        let (engine, sender, busy, code) = (Arc::clone(self), Arc::clone(sender), self.busy(), failure.code());
         tokio::spawn(async move {
             let _busy = busy;
             let event = is_new.then(|| event(EventKind::Parked, &parked, now));
             engine.repause().await;
             engine.keep(parked.clone(), event).await;
             if is_new {
-                tracing::warn!(profile = %parked.profile, reason = %parked.reason, "parked: it cannot send until somebody mends it");
+                tracing::warn!(profile = %parked.profile, code = %code, "parked: it cannot send until somebody mends it");
                 metrics::counter!("mailwright_parked_total").increment(1);
                 engine.explain(&sender).await;
             }

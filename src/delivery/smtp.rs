@@ -88,6 +88,13 @@ impl Failure {
         Self { phase, reply: reply.into(), class, is_servers: false, retry_after: None }
     }
 
+    /// The beginning of the reply, for the log: no address of a mail goes there.
+    pub(super) fn code(&self) -> String {
+        let words = self.reply.split_whitespace().take(3);
+        let safe = |word: &&str| word.len() < 40 && !word.contains(['@', '<', '=']);
+        words.take_while(safe).collect::<Vec<_>>().join(" ")
+    }
+
     fn servers(self) -> Self {
         Self { is_servers: true, ..self }
     }

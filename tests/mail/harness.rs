@@ -255,15 +255,12 @@ impl Load {
                             }
                             answer.json::<Value>().await.ok()
                         });
-                        match answer {
-                            Some(message) => drop(accepted.lock().unwrap().insert(
-                                message["messageId"].as_str().unwrap().to_owned(),
-                                message["id"].as_str().unwrap().to_owned(),
-                            )),
-                            None => {
-                                refused.fetch_add(1, Ordering::Relaxed);
-                                std::thread::sleep(Duration::from_millis(20));
-                            }
+                        if let Some(message) = answer {
+                            let text = |key: &str| message[key].as_str().unwrap().to_owned();
+                            accepted.lock().unwrap().insert(text("messageId"), text("id"));
+                        } else {
+                            refused.fetch_add(1, Ordering::Relaxed);
+                            std::thread::sleep(Duration::from_millis(20));
                         }
                         std::thread::sleep(pause);
                     }

@@ -3,6 +3,7 @@
 //! What holds in all of them: every message that was answered with 202 is in the end delivered, failed, waiting or
 //! unknown, and never lost; a duplicate is possible only for one that was unknown, and is marked.
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test ends there")]
+#![allow(clippy::print_stdout, clippy::disallowed_methods, reason = "long forms are asked for and report")]
 
 #[path = "../support/mod.rs"]
 mod support;

@@ -26,7 +26,9 @@ fn what_is_for_now_is_tried_again_at_each_verb() {
             })
         })
         .collect();
-    threads.into_iter().for_each(|thread| thread.join().unwrap());
+    for thread in threads {
+        thread.join().unwrap();
+    }
 }
 
 #[test]

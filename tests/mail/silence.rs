@@ -36,7 +36,9 @@ fn silence_ends_at_the_deadline_of_its_phase() {
             })
         })
         .collect();
-    threads.into_iter().for_each(|thread| thread.join().unwrap());
+    for thread in threads {
+        thread.join().unwrap();
+    }
 }
 
 #[test]

@@ -83,7 +83,7 @@ impl Sink {
         let sink = Self { port, state: Arc::default() };
         sink.with(|state| {
             state.extensions =
-                ["8BITMIME", "SMTPUTF8", "SIZE 36700160", "ENHANCEDSTATUSCODES"].map(str::to_owned).into()
+                ["8BITMIME", "SMTPUTF8", "SIZE 36700160", "ENHANCEDSTATUSCODES"].map(str::to_owned).into();
         });
         let server = sink.clone();
         std::thread::spawn(move || {
@@ -127,7 +127,7 @@ impl Sink {
     /// Who may log in. Nobody named means that no login is offered.
     pub(crate) fn users(&self, users: &[(&str, &str)]) {
         self.with(|state| {
-            state.users = users.iter().map(|(user, password)| ((*user).to_owned(), (*password).to_owned())).collect()
+            state.users = users.iter().map(|(user, password)| ((*user).to_owned(), (*password).to_owned())).collect();
         });
     }
 
@@ -179,8 +179,7 @@ impl Sink {
             *state.seen.entry(verb).or_default() += 1;
             let act = state.acts.get_mut(verb);
             match act {
-                None => Act::Usual,
-                Some(Act::SayTimes(0, _) | Act::HangUpTimes(0)) => Act::Usual,
+                None | Some(Act::SayTimes(0, _) | Act::HangUpTimes(0)) => Act::Usual,
                 Some(Act::SayTimes(left, text)) => {
                     *left -= 1;
                     Act::Say(text)

@@ -19,6 +19,8 @@ pub(crate) struct Trial {
     pub(crate) folder: tempfile::TempDir,
     pub(crate) service: Option<Service>,
     environment: String,
+    /// Whether the service logs as little as it does in use.
+    pub(crate) quiet: bool,
 }
 
 /// A running service.
@@ -84,7 +86,7 @@ impl Trial {
     pub(crate) fn empty() -> Self {
         let folder = tempfile::Builder::new().prefix("mailwright-trial-").tempdir().unwrap();
         fs::create_dir_all(folder.path().join("environments")).unwrap();
-        Self { folder, service: None, environment: "dev".to_owned() }
+        Self { folder, service: None, environment: "dev".to_owned(), quiet: false }
     }
 
     /// A copy of this repository's own examples.
@@ -147,7 +149,7 @@ impl Trial {
             .arg("--token-file")
             .arg(&token_file)
             .args(more)
-            .env("MAILWRIGHT_LOG", "debug")
+            .env("MAILWRIGHT_LOG", if self.quiet { "warn" } else { "debug" })
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
             .spawn()

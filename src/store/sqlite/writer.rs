@@ -167,6 +167,8 @@ fn share(connection: &mut Connection, queue: &mpsc::Receiver<Job>, first: Shared
             Err(_) => break,
         }
     }
+    metrics::counter!("mailwright_store_transactions_total").increment(1);
+    metrics::counter!("mailwright_store_writes_total").increment(finish.len() as u64);
     let committed = connection.execute_batch("COMMIT").map_err(|error| {
         judge(&error, broken);
         // A commit that failed may leave the transaction open.

@@ -1,0 +1,345 @@
+//! Delivery against the disk's own speed, and against stock Postfix. `benches/README.md` tells how to run it and what it
+//! printed.
+#![allow(
+    clippy::unwrap_used,
+    clippy::print_stdout,
+    clippy::panic,
+    missing_docs,
+    clippy::cast_precision_loss,
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    clippy::disallowed_methods,
+    reason = "a benchmark prints, and ends where it fails"
+)]
+
+#[path = "../tests/support/mod.rs"]
+mod support;
+
+use std::{
+    io::Write as _,
+    path::{Path, PathBuf},
+    process::{Child, Command, Stdio},
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::{Duration, Instant},
+};
+
+use serde_json::json;
+use support::{
+    postfix::{free_port, wait_for},
+    tools,
+    trial::Trial,
+};
+
+/// As large as the messages of Postfix's own load generator in this run.
+const SIZE: usize = 5120;
+const CLIENTS: usize = 16;
+
+fn main() {
+    let largest: usize = std::env::var("LARGEST").ok().and_then(|text| text.parse().ok()).unwrap_or(50_000);
+    println!("| what | messages | ours | compared with | theirs | ratio |");
+    println!("| --- | --- | --- | --- | --- | --- |");
+    acceptance();
+    against_postfix();
+    let mut size = 1000;
+    while size <= largest {
+        backlog(size);
+        size = if size * 10 > largest && size < largest { largest } else { size * 10 };
+    }
+}
+
+fn row(what: &str, messages: usize, ours: &str, with: &str, theirs: &str, ratio: f64) {
+    println!("| {what} | {messages} | {ours} | {with} | {theirs} | {ratio:.2} |");
+}
+
+/// How often a second the disk under the temporary folder can be synced, a page at a time.
+fn syncs_a_second(folder: &Path) -> f64 {
+    let mut file = std::fs::File::create(folder.join("sync-probe")).unwrap();
+    let page = [7; 4096];
+    let (began, mut count) = (Instant::now(), 0);
+    while began.elapsed() < Duration::from_secs(2) {
+        file.write_all(&page).unwrap();
+        file.sync_data().unwrap();
+        count += 1;
+    }
+    f64::from(count) / began.elapsed().as_secs_f64()
+}
+
+/// A service whose one profile sends to a port.
+fn service(port: u16, more: &str) -> Trial {
+    let mut trial = Trial::empty();
+    trial.write(
+        "environments/dev/environment.yaml",
+        "companies: [EDU1]\ndelivery:\n  retry: { first: 1s, longest: 2s }\n",
+    );
+    trial.write(
+        "environments/dev/profiles/relay.yaml",
+        format!("provider: {{ smtp: {{ host: 127.0.0.1, port: {port}, encryption: none }} }}\nfrom: {{ address: erp@example.com }}\nfunctions: [default]\nappliesTo: system-wide\n{more}"),
+    );
+    trial.quiet = true;
+    trial.serve_with(&["--demo", "--delivery-deadlines", "connect=2"]);
+    trial.run(&["apply", "dev", "--yes", "--skip-verify"]).code(0);
+    trial
+}
+
+fn metric(trial: &Trial, name: &str) -> f64 {
+    let text = trial.http("GET", "/metrics", &[], b"").body;
+    text.lines().find_map(|line| line.strip_prefix(name)?.trim().parse().ok()).unwrap_or_default()
+}
+
+/// Submits messages over connections that stay open. Gives the time that each took.
+fn submit(trial: &Trial, messages: usize, clients: usize, rate: Option<f64>) -> (Duration, Vec<Duration>) {
+    let next = Arc::new(AtomicUsize::new(0));
+    let times = Arc::new(Mutex::new(Vec::with_capacity(messages)));
+    let (address, token) = (trial.address().to_owned(), trial.token().to_owned());
+    let body = json!({
+        "company": "EDU1", "function": "default", "to": ["customer@example.org"], "subject": "Invoice",
+        "text": "0123456789 0123456789 0123456789 0123456789 0123456789 012345\n".repeat(SIZE / 64),
+    })
+    .to_string();
+    let began = Instant::now();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    runtime.block_on(async {
+        let http = reqwest::Client::builder().pool_max_idle_per_host(clients).build().unwrap();
+        let work = (0..clients).map(|_| {
+            let (next, times, http) = (Arc::clone(&next), Arc::clone(&times), http.clone());
+            let (url, token, body) = (format!("{address}/v1/messages"), token.clone(), body.clone());
+            async move {
+                loop {
+                    let number = next.fetch_add(1, Ordering::Relaxed);
+                    if number >= messages {
+                        return;
+                    }
+                    if let Some(rate) = rate {
+                        tokio::time::sleep_until((began + Duration::from_secs_f64(number as f64 / rate)).into()).await;
+                    }
+                    let asked = Instant::now();
+                    let request = http.post(&url).bearer_auth(&token).header("content-type", "application/json");
+                    let answer = request.body(body.clone()).send().await.unwrap();
+                    assert_eq!(answer.status(), 202);
+                    answer.bytes().await.unwrap();
+                    times.lock().unwrap().push(asked.elapsed());
+                }
+            }
+        });
+        let set = tokio::task::LocalSet::new();
+        set.run_until(async {
+            let handles: Vec<_> = work.map(tokio::task::spawn_local).collect();
+            for handle in handles {
+                handle.await.unwrap();
+            }
+        })
+        .await;
+    });
+    let mut times = Arc::try_unwrap(times).unwrap().into_inner().unwrap();
+    times.sort();
+    (began.elapsed(), times)
+}
+
+/// How fast messages are taken durably, with nothing else going on.
+fn acceptance() {
+    const MESSAGES: usize = 10_000;
+    // Nobody listens there: what is accepted waits.
+    let trial = service(free_port(), "");
+    submit(&trial, 500, CLIENTS, None);
+    let syncs = syncs_a_second(trial.folder.path());
+    let before =
+        (metric(&trial, "mailwright_store_transactions_total"), metric(&trial, "mailwright_store_writes_total"));
+    let (took, _) = submit(&trial, MESSAGES, CLIENTS, None);
+    let after =
+        (metric(&trial, "mailwright_store_transactions_total"), metric(&trial, "mailwright_store_writes_total"));
+    let batch = (after.1 - before.1) / (after.0 - before.0);
+    let (rate, allowed) = (MESSAGES as f64 / took.as_secs_f64(), syncs * batch);
+    row(
+        "accepted durably, a second",
+        MESSAGES,
+        &format!("{rate:.0}"),
+        &format!("{syncs:.0} syncs a second x {batch:.1} messages a commit"),
+        &format!("{allowed:.0}"),
+        rate / allowed,
+    );
+    let (_, times) = submit(&trial, MESSAGES / 2, 64, Some(rate / 2.0));
+    let at = |share: f64| times[((times.len() - 1) as f64 * share) as usize].as_secs_f64() * 1000.0;
+    row(
+        "p99 of acceptance at half load",
+        MESSAGES / 2,
+        &format!("{:.1} ms", at(0.99)),
+        "p50",
+        &format!("{:.1} ms", at(0.5)),
+        at(0.99) / at(0.5),
+    );
+}
+
+/// `smtp-sink` that ends after so many messages.
+fn sink(port: u16, messages: usize) -> Child {
+    let tools = tools::folder();
+    let child = Command::new(tools.join("usr/sbin/smtp-sink"))
+        .env("LD_LIBRARY_PATH", tools.join("usr/lib/postfix"))
+        .args(["-u", "nobody", "-M", &messages.to_string(), &format!("127.0.0.1:{port}"), "500"])
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    wait_for(|| std::net::TcpStream::connect(("127.0.0.1", port)).is_ok(), "smtp-sink to listen");
+    child
+}
+
+/// From the first submission until the sink has everything.
+fn against_postfix() {
+    const MESSAGES: usize = 5000;
+    let port = free_port();
+    let mut end = sink(port, MESSAGES);
+    let trial = service(port, "limits: { concurrency: 20 }\n");
+    let began = Instant::now();
+    submit(&trial, MESSAGES, 20, None);
+    end.wait().unwrap();
+    let ours = MESSAGES as f64 / began.elapsed().as_secs_f64();
+    drop(trial);
+
+    let port = free_port();
+    let mut end = sink(port, MESSAGES);
+    let postfix = Postfix::start(port);
+    let tools = tools::folder();
+    let began = Instant::now();
+    let source = Command::new(tools.join("usr/sbin/smtp-source"))
+        .env("LD_LIBRARY_PATH", tools.join("usr/lib/postfix"))
+        .args([
+            "-s",
+            "20",
+            "-m",
+            &MESSAGES.to_string(),
+            "-l",
+            &SIZE.to_string(),
+            "-f",
+            "erp@example.com",
+            "-t",
+            "customer@example.org",
+        ])
+        .arg(format!("127.0.0.1:{}", postfix.port))
+        .status()
+        .unwrap();
+    assert!(source.success());
+    end.wait().unwrap();
+    let theirs = MESSAGES as f64 / began.elapsed().as_secs_f64();
+    drop(postfix);
+    row(
+        "submitted and delivered, a second",
+        MESSAGES,
+        &format!("{ours:.0}"),
+        "stock Postfix, smtp-source to smtp-sink",
+        &format!("{theirs:.0}"),
+        ours / theirs,
+    );
+}
+
+/// What a message costs with so many waiting, and how much memory they take.
+fn backlog(size: usize) {
+    let port = free_port();
+    let trial = service(port, "limits: { concurrency: 20 }\n");
+    let (took, _) = submit(&trial, size, CLIENTS, None);
+    let pid = trial.service.as_ref().unwrap().child.id();
+    let resident = || {
+        let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
+        let line = status.lines().find(|line| line.starts_with("VmHWM:")).unwrap().to_owned();
+        line.split_whitespace().nth(1).unwrap().parse::<u64>().unwrap() / 1024
+    };
+    let waiting = resident();
+    let mut end = sink(port, size);
+    let began = Instant::now();
+    end.wait().unwrap();
+    let drained = began.elapsed();
+    row(
+        "a message accepted, while nothing leaves",
+        size,
+        &format!("{:.2} ms", took.as_secs_f64() * 1000.0 / size as f64),
+        "and delivered, once the server is there",
+        &format!("{:.2} ms", drained.as_secs_f64() * 1000.0 / size as f64),
+        took.as_secs_f64() / drained.as_secs_f64(),
+    );
+    println!(
+        "| memory at the most, MiB | {size} | {waiting} while they wait | {} once they have left | | |",
+        resident()
+    );
+}
+
+/// Postfix as Debian ships it, but for where it keeps its files and where it relays to.
+struct Postfix {
+    port: u16,
+    child: Child,
+    _folder: tempfile::TempDir,
+}
+
+impl Postfix {
+    fn start(sink: u16) -> Self {
+        use std::os::unix::fs::PermissionsExt as _;
+        let folder = tempfile::Builder::new().prefix("mailwright-postfix-").tempdir().unwrap();
+        std::fs::set_permissions(folder.path(), std::fs::Permissions::from_mode(0o755)).unwrap();
+        let (root, port) = (folder.path().display().to_string(), free_port());
+        let tools = tools::folder();
+        let lib = tools.join("usr/lib/postfix");
+        let conf: PathBuf = folder.path().join("postfix");
+        std::fs::create_dir(&conf).unwrap();
+        std::fs::write(
+            conf.join("main.cf"),
+            format!(
+                "compatibility_level = 3.6\nmail_owner = proxy\nsetgid_group = operator\ndefault_privs = nobody\n\
+                 queue_directory = {root}/queue\ndata_directory = {root}/data\ncommand_directory = {bin}/usr/sbin\n\
+                 daemon_directory = {lib}/sbin\nshlib_directory = {lib}\nmeta_directory = {root}/postfix\n\
+                 import_environment = MAIL_CONFIG MAIL_LOGTAG TZ LD_LIBRARY_PATH\n\
+                 maillog_file = {root}/mail.log\nmaillog_file_prefixes = {root}\n\
+                 inet_interfaces = 127.0.0.1\ninet_protocols = ipv4\nmyhostname = localhost\nmydestination = localhost\n\
+                 mynetworks = 127.0.0.0/8\nrelayhost = [127.0.0.1]:{sink}\nalias_maps =\nalias_database =\n\
+                 smtpd_tls_security_level = none\nsmtp_tls_security_level = none\n",
+                bin = tools.display(),
+                lib = lib.display(),
+            ),
+        )
+        .unwrap();
+        std::fs::copy(tools.join("usr/share/postfix/makedefs.out"), conf.join("makedefs.out")).unwrap();
+        std::fs::write(conf.join("dynamicmaps.cf"), "").unwrap();
+        std::fs::write(
+            conf.join("master.cf"),
+            format!(
+                "127.0.0.1:{port} inet n - n - - smtpd\npickup unix n - n 60 1 pickup\ncleanup unix n - n - 0 cleanup\n\
+                 qmgr unix n - n 300 1 qmgr\ntlsmgr unix - - n 1000? 1 tlsmgr\nrewrite unix - - n - - trivial-rewrite\n\
+                 bounce unix - - n - 0 bounce\ndefer unix - - n - 0 bounce\ntrace unix - - n - 0 bounce\n\
+                 verify unix - - n - 1 verify\nflush unix n - n 1000? 0 flush\nproxymap unix - - n - - proxymap\n\
+                 smtp unix - - n - - smtp\nrelay unix - - n - - smtp\nerror unix - - n - - error\nretry unix - - n - - error\n\
+                 discard unix - - n - - discard\nanvil unix - - n - 1 anvil\nscache unix - - n - 1 scache\n\
+                 postlog unix-dgram n - n - 1 postlogd\n"
+            ),
+        )
+        .unwrap();
+        std::fs::create_dir(folder.path().join("data")).unwrap();
+        for part in [
+            "active", "bounce", "corrupt", "defer", "deferred", "flush", "hold", "incoming", "private", "public",
+            "maildrop", "pid", "saved", "trace",
+        ] {
+            std::fs::create_dir_all(folder.path().join("queue").join(part)).unwrap();
+        }
+        let script = format!(
+            "chown -R proxy {root}/data {root}/queue && chown root {root}/queue {root}/queue/pid && chgrp operator {root}/queue/public {root}/queue/maildrop"
+        );
+        assert!(Command::new("sh").args(["-c", &script]).status().unwrap().success());
+        let child = Command::new(lib.join("sbin/master"))
+            .args(["-d", "-c"])
+            .arg(&conf)
+            .env("MAIL_CONFIG", &conf)
+            .env("LD_LIBRARY_PATH", &lib)
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
+        wait_for(|| std::net::TcpStream::connect(("127.0.0.1", port)).is_ok(), "Postfix to listen");
+        Self { port, child, _folder: folder }
+    }
+}
+
+impl Drop for Postfix {
+    fn drop(&mut self) {
+        drop(Command::new("kill").arg(self.child.id().to_string()).status());
+        drop(self.child.wait());
+    }
+}
