@@ -2,7 +2,7 @@
 //!
 //! Kept contents are a header and a body with CRLF line ends, and have neither `From`, `Sender` nor `Bcc`: who sends is
 //! decided by the profile at the time of each attempt, so a message can never leave under an address that the profile
-//! does not have. [`Kept::outgoing`] puts in what is missing.
+//! does not have. [`Sender::outgoing`] puts in what is missing.
 
 use std::fmt::Write as _;
 
