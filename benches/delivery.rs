@@ -16,11 +16,12 @@
 mod support;
 
 use std::{
-    io::Write as _,
+    io::{Read as _, Write as _},
+    net::TcpStream,
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
     sync::{
-        Arc, Mutex,
+        Mutex,
         atomic::{AtomicUsize, Ordering},
     },
     time::{Duration, Instant},
@@ -89,53 +90,68 @@ fn metric(trial: &Trial, name: &str) -> f64 {
     text.lines().find_map(|line| line.strip_prefix(name)?.trim().parse().ok()).unwrap_or_default()
 }
 
-/// Submits messages over connections that stay open. Gives the time that each took.
+/// Submits messages over connections that stay open. Gives the time that each took. By hand, so that the load costs as
+/// little as it can: it shares the machine with the service.
 fn submit(trial: &Trial, messages: usize, clients: usize, rate: Option<f64>) -> (Duration, Vec<Duration>) {
-    let next = Arc::new(AtomicUsize::new(0));
-    let times = Arc::new(Mutex::new(Vec::with_capacity(messages)));
-    let (address, token) = (trial.address().to_owned(), trial.token().to_owned());
     let body = json!({
         "company": "EDU1", "function": "default", "to": ["customer@example.org"], "subject": "Invoice",
         "text": "0123456789 0123456789 0123456789 0123456789 0123456789 012345\n".repeat(SIZE / 64),
     })
     .to_string();
+    let request = format!(
+        "POST /v1/messages HTTP/1.1\r\nHost: service\r\nAuthorization: Bearer {}\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\r\n{body}",
+        trial.token(),
+        body.len()
+    );
+    let address = trial.address().trim_start_matches("http://").to_owned();
+    let next = AtomicUsize::new(0);
+    let times = Mutex::new(Vec::with_capacity(messages));
     let began = Instant::now();
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-    runtime.block_on(async {
-        let http = reqwest::Client::builder().pool_max_idle_per_host(clients).build().unwrap();
-        let work = (0..clients).map(|_| {
-            let (next, times, http) = (Arc::clone(&next), Arc::clone(&times), http.clone());
-            let (url, token, body) = (format!("{address}/v1/messages"), token.clone(), body.clone());
-            async move {
+    std::thread::scope(|scope| {
+        for _ in 0..clients {
+            scope.spawn(|| {
+                let mut stream = TcpStream::connect(&address).unwrap();
+                stream.set_nodelay(true).unwrap();
+                let mut own = Vec::new();
                 loop {
                     let number = next.fetch_add(1, Ordering::Relaxed);
                     if number >= messages {
-                        return;
+                        break;
                     }
                     if let Some(rate) = rate {
-                        tokio::time::sleep_until((began + Duration::from_secs_f64(number as f64 / rate)).into()).await;
+                        let due = began + Duration::from_secs_f64(number as f64 / rate);
+                        std::thread::sleep(due.saturating_duration_since(Instant::now()));
                     }
                     let asked = Instant::now();
-                    let request = http.post(&url).bearer_auth(&token).header("content-type", "application/json");
-                    let answer = request.body(body.clone()).send().await.unwrap();
-                    assert_eq!(answer.status(), 202);
-                    answer.bytes().await.unwrap();
-                    times.lock().unwrap().push(asked.elapsed());
+                    stream.write_all(request.as_bytes()).unwrap();
+                    accepted(&mut stream);
+                    own.push(asked.elapsed());
                 }
-            }
-        });
-        let set = tokio::task::LocalSet::new();
-        set.run_until(async {
-            let handles: Vec<_> = work.map(tokio::task::spawn_local).collect();
-            for handle in handles {
-                handle.await.unwrap();
-            }
-        })
-        .await;
+                times.lock().unwrap().extend(own);
+            });
+        }
     });
-    let mut times = Arc::try_unwrap(times).unwrap().into_inner().unwrap();
+    let mut times = times.into_inner().unwrap();
     times.sort();
     (began.elapsed(), times)
+}
+
+/// Reads an answer to its end; it must be a 202.
+fn accepted(stream: &mut TcpStream) {
+    let mut answer = Vec::with_capacity(4096);
+    let mut buffer = [0; 4096];
+    loop {
+        let read = stream.read(&mut buffer).unwrap();
+        assert!(read > 0, "the service hung up");
+        answer.extend_from_slice(&buffer[..read]);
+        let Some(end) = answer.windows(4).position(|window| window == b"\r\n\r\n") else { continue };
+        let head = String::from_utf8_lossy(&answer[..end]).to_ascii_lowercase();
+        assert!(head.starts_with("http/1.1 202"), "{head}");
+        let length: usize = head.lines().find_map(|line| line.strip_prefix("content-length: ")?.parse().ok()).unwrap();
+        if answer.len() == end + 4 + length {
+            return;
+        }
+    }
 }
 
 /// How fast messages are taken durably, with nothing else going on.
@@ -182,7 +198,7 @@ fn sink(port: u16, messages: usize) -> Child {
         .stderr(Stdio::null())
         .spawn()
         .unwrap();
-    wait_for(|| std::net::TcpStream::connect(("127.0.0.1", port)).is_ok(), "smtp-sink to listen");
+    wait_for(|| TcpStream::connect(("127.0.0.1", port)).is_ok(), "smtp-sink to listen");
     child
 }
 
@@ -332,7 +348,7 @@ impl Postfix {
             .stderr(Stdio::null())
             .spawn()
             .unwrap();
-        wait_for(|| std::net::TcpStream::connect(("127.0.0.1", port)).is_ok(), "Postfix to listen");
+        wait_for(|| TcpStream::connect(("127.0.0.1", port)).is_ok(), "Postfix to listen");
         Self { port, child, _folder: folder }
     }
 }

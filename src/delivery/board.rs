@@ -18,7 +18,7 @@ use crate::{
 /// How many messages wait in memory for each connection, where there is no rate.
 const READ_AHEAD: usize = 4;
 /// The longest that a server which cannot be reached is left alone.
-const LONGEST_DOWN: Duration = Duration::from_secs(300);
+const LONGEST_DOWN: Duration = Duration::from_secs(60);
 
 /// The lines of messages, and who serves them.
 pub(super) struct Board {
@@ -321,9 +321,13 @@ impl Board {
     /// The server of a profile cannot be reached. What was claimed comes back.
     pub(super) fn down(&mut self, profile: &ProfileName, chance: f64) -> Vec<Claimed> {
         let Some(line) = self.lines.get_mut(profile) else { return Vec::new() };
-        let wait = Duration::from_secs(1 << line.down_count.min(9)).min(LONGEST_DOWN);
-        line.down_until = Some(Instant::now() + wait.mul_f64(0.75 + chance / 2.0));
-        line.down_count += 1;
+        let now = Instant::now();
+        // Those that were under way when the first one failed say nothing new.
+        if line.down_until.is_none_or(|until| until <= now) {
+            let wait = Duration::from_secs(1 << line.down_count.min(9)).min(LONGEST_DOWN);
+            line.down_until = Some(now + wait.mul_f64(0.75 + chance / 2.0));
+            line.down_count += 1;
+        }
         line.ready.drain(..).collect()
     }
 

@@ -26,7 +26,10 @@ use lettre::{
     },
 };
 use secrecy::{ExposeSecret as _, SecretString};
-use tokio::{net::lookup_host, time::timeout};
+use tokio::{
+    net::{TcpStream, lookup_host},
+    time::timeout,
+};
 
 use super::classify;
 use crate::{
@@ -179,18 +182,39 @@ impl Connection {
         authorities: Option<&[u8]>,
         deadlines: Deadlines,
     ) -> Result<Self, Failure> {
+        let connected = async |address| {
+            let failed = |why: String| Failure::new("connect", why, Class::Transient).servers();
+            match timeout(deadlines.connect, TcpStream::connect(address)).await {
+                Ok(Ok(stream)) => {
+                    // lettre writes the final dot by itself: without this it would wait for the other side to have
+                    // acknowledged the contents, which some do only after 40 ms.
+                    drop(stream.set_nodelay(true));
+                    Ok(stream)
+                }
+                Ok(Err(error)) => Err(failed(format!("{address}: {error}"))),
+                Err(_) => Err(failed(silent(deadlines.connect))),
+            }
+        };
         let hello = ClientId::Domain(hello_name());
         let parameters = || {
             tls(&smtp.host, authorities, false)
                 .map_err(|error| Failure::new("tls", said(&error), Class::Auth).servers())
         };
         let implicit = if smtp.encryption == Encryption::Tls { Some(parameters()?) } else { None };
-        let connect = AsyncSmtpConnection::connect_tokio1(address, Some(deadlines.connect), &hello, implicit, None);
+        let connect = async {
+            match implicit {
+                Some(tls) => {
+                    AsyncSmtpConnection::connect_tokio1(address, Some(deadlines.connect), &hello, Some(tls), None).await
+                }
+                None => AsyncSmtpConnection::connect_with_transport(Box::new(connected(address).await?), &hello).await,
+            }
+            .map_err(|error| server_failed("greeting", &error))
+        };
         let mut inner = match timeout(deadlines.connect + deadlines.command, connect).await {
             Err(_) => {
                 return Err(Failure::new("greeting", silent(deadlines.command), Class::Transient).servers());
             }
-            Ok(Err(error)) => return Err(server_failed("greeting", &error)),
+            Ok(Err(failure)) => return Err(failure),
             Ok(Ok(inner)) => inner,
         };
         if smtp.encryption == Encryption::Starttls {
@@ -214,7 +238,12 @@ impl Connection {
     }
 
     async fn ask(&mut self, hello: ClientId) -> Result<(), Failure> {
-        let offers = self.command("greeting", Ehlo::new(hello)).await.map_err(Failure::servers)?;
+        let offers = match self.command("greeting", Ehlo::new(hello)).await {
+            Ok(offers) => offers,
+            // Some (OpenSMTPD) do not say it twice; then only what lettre kept is known.
+            Err(failure) if !failure.is_servers => return Ok(()),
+            Err(failure) => return Err(failure),
+        };
         self.extensions = offers.message().skip(1).map(str::to_ascii_uppercase).collect();
         let size = self.extensions.iter().find_map(|line| line.strip_prefix("SIZE "));
         self.size = size.and_then(|size| size.trim().parse().ok());

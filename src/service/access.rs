@@ -134,7 +134,7 @@ async fn authenticate(parts: &Parts, service: &Service) -> Result<Caller, Proble
     };
     let id = bearer.strip_prefix("mw_").and_then(|rest| rest.split_once('_')).map(|(id, _)| id);
     let stored = match id.filter(|id| id.bytes().all(|b| b.is_ascii_alphanumeric())) {
-        Some(id) => service.store.token(id).await?,
+        Some(id) => service.token(id).await?,
         None => None,
     };
     let hash = token_hash(&SecretString::from(bearer.to_owned()));

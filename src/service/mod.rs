@@ -30,12 +30,22 @@ use crate::{
     delivery::{Delivery, Outgoing, Setup},
     model::State,
     secrets::ServiceIdentity,
-    store::{Store, StoreError},
+    store::{Store, StoreError, StoredToken},
 };
 
 pub use access::new_token;
 pub use routes::openapi;
 pub use server::{ServeError, Server, Tls};
+
+/// How many tokens are kept in mind.
+const KNOWN_TOKENS: usize = 10_000;
+
+/// Tokens in mind. All are forgotten whenever one changes.
+#[derive(Default)]
+struct KnownTokens {
+    changes: u64,
+    tokens: std::collections::HashMap<String, StoredToken>,
+}
 
 /// The service: everything that a request needs.
 pub struct Service {
@@ -47,6 +57,8 @@ pub struct Service {
     started_at: Timestamp,
     state: tokio::sync::watch::Sender<Arc<State>>,
     delivery: Delivery,
+    /// Tokens that were asked for, so that a submission need not read the store for its own.
+    known_tokens: std::sync::Mutex<KnownTokens>,
     /// True once the service stops: what would go on for ever ends then.
     stopping: tokio::sync::watch::Sender<bool>,
     /// Room for submissions that are being read, in KiB.
@@ -79,6 +91,7 @@ impl Service {
         Ok(Arc::new(Self {
             identity,
             delivery,
+            known_tokens: std::sync::Mutex::default(),
             stopping: tokio::sync::watch::Sender::new(false),
             room: Arc::new(Semaphore::new(mail::ROOM)),
             demo,
@@ -95,6 +108,37 @@ impl Service {
     /// The outbox at work.
     pub fn delivery(&self) -> &Delivery {
         &self.delivery
+    }
+
+    /// A token by its id.
+    async fn token(&self, id: &str) -> Result<Option<StoredToken>, StoreError> {
+        let known = || self.known_tokens.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let changes = {
+            let known = known();
+            if let Some(token) = known.tokens.get(id) {
+                return Ok(Some(token.clone()));
+            }
+            known.changes
+        };
+        let token = self.store.token(id).await?;
+        if let Some(token) = &token {
+            let mut known = known();
+            if known.tokens.len() >= KNOWN_TOKENS {
+                known.tokens.clear();
+            }
+            // What was read before a change is not kept: it may have been revoked meanwhile.
+            if known.changes == changes {
+                known.tokens.insert(id.to_owned(), token.clone());
+            }
+        }
+        Ok(token)
+    }
+
+    /// A token was made or revoked.
+    fn tokens_changed(&self) {
+        let mut known = self.known_tokens.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        known.changes += 1;
+        known.tokens.clear();
     }
 
     /// The present state.

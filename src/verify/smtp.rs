@@ -8,7 +8,7 @@ use jiff::Timestamp;
 use lettre::transport::smtp::{
     authentication::{Credentials, Mechanism},
     client::{AsyncSmtpConnection, TlsParameters},
-    extension::ClientId,
+    extension::{ClientId, ServerInfo},
     response::Response,
 };
 use rustls::{AlertDescription, CertificateError, Error as TlsError};
@@ -350,9 +350,12 @@ impl Visit<'_> {
     /// What the server says to EHLO, read as it stands: mechanisms that no library knows included.
     async fn offers(&mut self, connection: &mut AsyncSmtpConnection, hello: &ClientId) -> Step<Offers> {
         let asked = self.within(Id::SmtpGreeting, "EHLO", connection.command(format!("EHLO {hello}\r\n"))).await;
-        let response =
-            asked.map_err(|error| error.into_finding(Id::SmtpGreeting, "the server does not answer EHLO"))?;
-        let offers = Offers::read(&response);
+        let offers = match asked {
+            Ok(response) => Offers::read(&response),
+            // Some (OpenSMTPD) do not say it twice; then only what lettre kept is known.
+            Err(StepError::Smtp(error)) if error.status().is_some() => Offers::of(connection.server_info()),
+            Err(error) => return Err(error.into_finding(Id::SmtpGreeting, "the server does not answer EHLO")),
+        };
         match offers.size {
             Some(size) if size > 0 && size < SMALL => self.findings.push(
                 Finding::fail(
@@ -574,5 +577,11 @@ impl Offers {
         }
         offers.mechanisms.dedup();
         offers
+    }
+
+    fn of(server: &ServerInfo) -> Self {
+        let known = [("PLAIN", Mechanism::Plain), ("LOGIN", Mechanism::Login), ("XOAUTH2", Mechanism::Xoauth2)];
+        let offered = known.into_iter().filter(|(_, mechanism)| server.supports_auth_mechanism(*mechanism));
+        Self { mechanisms: offered.map(|(name, _)| name.to_owned()).collect(), size: None }
     }
 }

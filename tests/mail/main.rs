@@ -26,6 +26,7 @@ mod kill_points;
 mod limits;
 mod login;
 mod parsers;
+mod receivers;
 mod recipients;
 mod replies;
 mod same_key;

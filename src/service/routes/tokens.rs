@@ -63,6 +63,7 @@ pub(super) async fn create(
     };
     let token = stored.token.clone();
     service.store.create_token(stored, event).await?;
+    service.tokens_changed();
     let created = TokenCreated { token, secret: bearer.expose_secret().to_owned() };
     Ok((StatusCode::CREATED, Json(created)).into_response())
 }
@@ -104,5 +105,8 @@ pub(super) async fn revoke(
     }
     let event =
         AuditEvent { at: now, actor: caller.name, action: "token.revoke", outcome: AuditOutcome::Accepted, detail };
-    service.store.revoke_token(&id, now, event).await?.map(Json).ok_or_else(missing)
+    let revoked = service.store.revoke_token(&id, now, event).await;
+    // Also after a failure: what the store has then is read again.
+    service.tokens_changed();
+    revoked?.map(Json).ok_or_else(missing)
 }
