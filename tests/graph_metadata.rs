@@ -106,12 +106,29 @@ fn every_property_is_published_under_its_type() {
             .split(',')
             .for_each(|property| assert!(published.has(name, property), "{name} has no property {property}"));
     }
-    // What a probe sends.
+    // What a probe and a large message are made of, and what is read of an upload session.
     for (name, properties) in [
-        ("Message", &["subject", "body", "toRecipients"][..]),
+        (
+            "Message",
+            &[
+                "id",
+                "subject",
+                "body",
+                "toRecipients",
+                "ccRecipients",
+                "bccRecipients",
+                "replyTo",
+                "internetMessageId",
+                "internetMessageHeaders",
+            ][..],
+        ),
         ("ItemBody", &["contentType", "content"]),
         ("Recipient", &["emailAddress"]),
-        ("EmailAddress", &["address"]),
+        ("EmailAddress", &["address", "name"]),
+        ("InternetMessageHeader", &["name", "value"]),
+        ("FileAttachment", &["name", "contentType", "isInline", "contentId", "contentBytes"]),
+        ("AttachmentItem", &["attachmentType", "name", "size", "contentType", "isInline", "contentId"]),
+        ("UploadSession", &["uploadUrl"]),
     ] {
         for property in properties {
             assert!(published.has(name, property), "{name} has no {property}");

@@ -34,6 +34,8 @@ fn the_demo_goes_the_whole_way() {
         "Plan: 7 to add, 1 to change, 0 to destroy.",
         "$ mailwright verify dev",
         "Apply complete! Resources: 7 added, 1 changed, 0 destroyed. Generation 1.",
+        "--subject 'Remittance for November'",
+        " delivered (remittance)",
         "No changes. The service holds what the files say.",
     ] {
         assert!(ran.stdout.contains(step), "{step}:\n{}{}", ran.stdout, ran.stderr);

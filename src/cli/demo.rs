@@ -59,6 +59,28 @@ impl Demo {
             "Who sends remittances for EDU1, and why",
             &["resolve", environment, "EDU1", "documents-remittance"],
         )?;
+        demo.step(
+            context,
+            "Send one, and see it through",
+            &[
+                "send",
+                environment,
+                "--company",
+                "EDU1",
+                "--function",
+                "documents-remittance",
+                "--to",
+                "supplier@example.com",
+                "--subject",
+                "Remittance for November",
+                "--text",
+                "Your invoices are paid.",
+                "--document",
+                "remittance/2026-11",
+                "--wait",
+            ],
+        )?;
+        demo.step(context, "What became of the mail", &["outbox", environment, "list"])?;
         demo.step(context, "Plan again: nothing is left to do", &["plan", environment])?;
         if self.once {
             context
@@ -233,7 +255,11 @@ impl Running {
 
     /// A step that may end with an error: whether it did not.
     fn try_step(&self, context: &Context, title: &str, arguments: &[&str]) -> Result<bool, CliError> {
-        heading(context, title, &format!("mailwright {}", arguments.join(" ")));
+        let quoted = |argument: &&str| {
+            if argument.contains(' ') { format!("'{argument}'") } else { (*argument).to_owned() }
+        };
+        let shown: Vec<String> = arguments.iter().map(quoted).collect();
+        heading(context, title, &format!("mailwright {}", shown.join(" ")));
         let status = Command::new(&self.program)
             .args(arguments)
             .current_dir(&self.project)
@@ -260,7 +286,7 @@ impl Running {
              Change something by hand, see the drift, take it back:\n\n  \
              curl -sS -X PATCH $MAILWRIGHT_SERVICE/v1/profiles/relay -H \"Authorization: Bearer $(cat $MAILWRIGHT_TOKEN_FILE)\" \\\n    \
              -H 'If-Match: *' -H 'Content-Type: application/merge-patch+json' -d '{{\"description\":\"changed by hand\"}}'\n  \
-             mailwright drift {environment}\n  mailwright plan {environment}\n  mailwright history {environment}\n  \
+             mailwright outbox {environment} status\n  mailwright drift {environment}\n  mailwright plan {environment}\n  mailwright history {environment}\n  \
              mailwright rollback {environment} --to 1"
         ));
         let waiting = tokio::runtime::Builder::new_current_thread().enable_all().build();

@@ -1,7 +1,7 @@
 //! What a reply means for the message. The table is data (`replies.json`): the first row that fits decides, and a row
 //! fits if everything that it states does. `tests/reply_corpus.rs` holds it against replies of real servers.
 
-use std::sync::LazyLock;
+use std::{sync::LazyLock, time::Duration};
 
 use serde::Deserialize;
 
@@ -24,8 +24,27 @@ struct Row {
     /// Graph's code.
     code: Option<String>,
     class: Class,
+    /// How long to wait, in seconds, where the other side does not say and a minute would be too short.
+    wait: Option<u64>,
     /// For people.
     why: String,
+}
+
+/// What a reply means.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Meaning {
+    /// For the message.
+    pub class: Class,
+    /// How long to wait, where the table says so.
+    pub wait: Option<Duration>,
+    /// For people.
+    pub why: &'static str,
+}
+
+impl Row {
+    fn meaning(&'static self) -> Meaning {
+        Meaning { class: self.class, wait: self.wait.map(Duration::from_secs), why: &self.why }
+    }
 }
 
 #[expect(clippy::expect_used, reason = "the table is part of the binary, and a test reads it")]
@@ -33,7 +52,7 @@ static TABLE: LazyLock<Vec<Row>> =
     LazyLock::new(|| serde_json::from_str(include_str!("replies.json")).expect("replies.json is well formed"));
 
 /// A reply of a mail server: `550 5.1.1 No such user`.
-pub fn smtp(phase: &str, reply: &str) -> (Class, &'static str) {
+pub fn smtp(phase: &str, reply: &str) -> Meaning {
     let digits: String = reply.chars().take(3).filter(char::is_ascii_digit).collect();
     let enhanced = enhanced(reply);
     let lower = reply.to_lowercase();
@@ -48,21 +67,21 @@ pub fn smtp(phase: &str, reply: &str) -> (Class, &'static str) {
 }
 
 /// A reply of Graph: its status, the codes in it, its text.
-pub fn graph(status: u16, codes: &[&str], text: &str) -> (Class, &'static str) {
+pub fn graph(status: u16, codes: &[&str], text: &str) -> Meaning {
     let lower = text.to_lowercase();
     let by_code =
         |row: &Row| row.code.as_deref().is_some_and(|own| codes.iter().any(|code| code.eq_ignore_ascii_case(own)));
     // A code says more than the status under which it comes.
     if let Some(row) = TABLE.iter().find(|row| by_code(row)) {
-        return (row.class, &row.why);
+        return row.meaning();
     }
     decide(|row| row.http == Some(status) && row.text.as_deref().is_none_or(|own| lower.contains(&own.to_lowercase())))
 }
 
-fn decide(fits: impl Fn(&Row) -> bool) -> (Class, &'static str) {
+fn decide(fits: impl Fn(&Row) -> bool) -> Meaning {
     match TABLE.iter().find(|row| fits(row)) {
-        Some(row) => (row.class, &row.why),
-        None => (Class::Transient, "a reply that no row of the table knows"),
+        Some(row) => row.meaning(),
+        None => Meaning { class: Class::Transient, wait: None, why: "a reply that no row of the table knows" },
     }
 }
 

@@ -171,14 +171,17 @@ fn said_no(phase: &'static str, answer: &Answer) -> Failure {
     }
     let text: String =
         error["message"].as_str().unwrap_or_default().chars().filter(|c| !c.is_control()).take(200).collect();
-    let (class, why) = classify::graph(answer.status, &codes, &text);
+    let meaning = classify::graph(answer.status, &codes, &text);
     // A draft or a piece of one can be made again; only the request that sends leaves a doubt.
-    let class = if class == Class::Unknown && phase != "send" { Class::Transient } else { class };
+    let class = match meaning.class {
+        Class::Unknown if phase != "send" => Class::Transient,
+        class => class,
+    };
     let code = codes.first().copied().unwrap_or("without a code");
-    let reply = format!("HTTP {} {code}: {}", answer.status, if text.is_empty() { why } else { &text });
+    let reply = format!("HTTP {} {code}: {}", answer.status, if text.is_empty() { meaning.why } else { &text });
     Failure {
         is_servers: matches!(class, Class::Auth | Class::Throttled),
-        retry_after: answer.retry_after,
+        retry_after: answer.retry_after.or(meaning.wait),
         ..Failure::new(phase, reply, class)
     }
 }

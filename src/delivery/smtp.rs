@@ -498,8 +498,16 @@ fn server_failed(phase: &'static str, error: &Error) -> Failure {
         return Failure::new("tls", format!("{reply}: {tls}").chars().take(300).collect::<String>(), Class::Auth)
             .servers();
     }
-    let class = if error.status().is_some() { classify::smtp(phase, &reply).0 } else { Class::Transient };
-    Failure::new(phase, reply, class).servers()
+    match error.status() {
+        Some(_) => judged(phase, reply).servers(),
+        None => Failure::new(phase, reply, Class::Transient).servers(),
+    }
+}
+
+/// A reply, as the table reads it.
+fn judged(phase: &'static str, reply: String) -> Failure {
+    let meaning = classify::smtp(phase, &reply);
+    Failure { retry_after: meaning.wait, ..Failure::new(phase, reply, meaning.class) }
 }
 
 /// What went wrong with a letter.
@@ -507,8 +515,7 @@ fn message_failed(phase: &'static str, error: &Error) -> Failure {
     let reply = said(error);
     match error.status() {
         Some(_) => {
-            let class = classify::smtp(phase, &reply).0;
-            let failure = Failure::new(phase, reply, class);
+            let failure = judged(phase, reply);
             // 421 closes the connection, whatever it was about.
             if failure.reply.starts_with("421") { failure.servers() } else { failure }
         }
