@@ -304,8 +304,11 @@ impl Sink {
     }
 
     fn content(&self, reader: &mut BufReader<TcpStream>) -> std::io::Result<Option<String>> {
-        self.with(|state| *state.seen.entry("content").or_default() += 1);
-        let cut = self.with(|state| state.cut_after);
+        // In one step: whoever waits for the contents may change what is done about the next ones.
+        let cut = self.with(|state| {
+            *state.seen.entry("content").or_default() += 1;
+            state.cut_after
+        });
         let mut content = Vec::new();
         loop {
             let mut line = Vec::new();
