@@ -86,8 +86,20 @@ impl<'a> Session<'a> {
                     if !self.encrypted && !smtp.no_starttls {
                         lines.push("STARTTLS".to_owned());
                     }
-                    if self.encrypted && (!smtp.users.is_empty() || !scenario.tenants.is_empty()) {
-                        lines.push("AUTH PLAIN LOGIN XOAUTH2".to_owned());
+                    let by_token = scenario
+                        .tenants
+                        .iter()
+                        .flat_map(|tenant| &tenant.applications)
+                        .any(|application| application.granted.iter().any(|role| role == "SMTP.SendAsApp"));
+                    let mut mechanisms = Vec::new();
+                    if !smtp.users.is_empty() {
+                        mechanisms.extend(["PLAIN", "LOGIN"]);
+                    }
+                    if by_token {
+                        mechanisms.push("XOAUTH2");
+                    }
+                    if self.encrypted && !mechanisms.is_empty() {
+                        lines.push(format!("AUTH {}", mechanisms.join(" ")));
                     }
                     let last = lines.len() - 1;
                     for (index, line) in lines.iter().enumerate() {

@@ -8,7 +8,7 @@ use crate::harness::{Load, Post, QUICK, RealSink, nothing_is_lost};
 fn what_is_under_way_ends() {
     let sink = RealSink::start(&["-w", "1"]);
     let mut post = Post::new(sink.port, QUICK, "limits: { concurrency: 4 }\n");
-    let load = Load::start(&post, 3, Duration::from_millis(10));
+    let load = Load::start(&post, 2, Duration::from_millis(60));
     std::thread::sleep(Duration::from_millis(1500));
     let mut service = post.trial.service.take().unwrap();
     let began = Instant::now();

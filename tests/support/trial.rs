@@ -34,7 +34,15 @@ pub(crate) struct Service {
 impl Service {
     /// Ends it at once, and what it started: `strace` would leave the service running.
     fn end(&mut self) {
-        drop(Command::new("pkill").args(["-KILL", "-P", &self.child.id().to_string()]).status());
+        let killed = Command::new("pkill").args(["-KILL", "-P", &self.child.id().to_string()]).status();
+        // What runs under another program is gone when that one has seen it go.
+        let until = Instant::now() + Duration::from_secs(5);
+        while killed.as_ref().is_ok_and(std::process::ExitStatus::success)
+            && Instant::now() < until
+            && matches!(self.child.try_wait(), Ok(None))
+        {
+            std::thread::sleep(Duration::from_millis(5));
+        }
         drop(self.child.kill());
         drop(self.child.wait());
     }
