@@ -12,6 +12,8 @@ use super::{
     Desired, Diagnostic, Report,
     environment::{Loaded, Loading, named_secrets, secret_path},
     layer::{Layer, Reporter, is_ignored, unexpected},
+    node::Entry,
+    selection::Labels,
     sources::{Sources, list, shown},
     suggest, variables,
 };
@@ -127,6 +129,18 @@ impl Repository {
         let values = Loading::variables(&merged);
         let address = variables::put_in(&merged.get("service")?.node, &values, &mut Vec::new());
         address.get("address")?.node.as_str().map(str::to_owned)
+    }
+
+    /// The labels of an environment, as far as the files say so. Asks for no more to be right than that.
+    pub fn labels(&self, name: &EnvironmentName) -> Labels {
+        let Some(merged) = self.loading(name).ok().and_then(|loading| loading.merged_environment()) else {
+            return Labels::new();
+        };
+        let Some(labels) = merged.get("labels") else { return Labels::new() };
+        let values = Loading::variables(&merged);
+        let labels = variables::put_in(&labels.node, &values, &mut Vec::new());
+        let text = |entry: &Entry| Some((entry.key.to_string(), entry.node.as_str()?.to_owned()));
+        labels.entries().iter().filter_map(text).collect()
     }
 
     /// The names of the profiles that an environment's files declare, whether they are right or not.
