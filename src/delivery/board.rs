@@ -113,6 +113,11 @@ impl Board {
         true
     }
 
+    /// When the first message that waits in the lane is due, as far as anybody has said so.
+    pub(super) fn next_due(&self, lane: &Lane) -> Option<i64> {
+        self.lanes.get(lane)?.next_due
+    }
+
     /// Whatever was due in the lane is being asked for.
     pub(super) fn forget_due(&mut self, lane: &Lane) {
         if let Some(line) = self.lanes.get_mut(lane) {

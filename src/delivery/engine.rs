@@ -128,14 +128,19 @@ impl Engine {
         self.wake.notify_one();
     }
 
-    /// A message of a lane is due then.
-    pub(super) fn due(self: &Arc<Self>, lane: &Lane, at: Timestamp) {
-        let is_new = self.board().due(lane, at.as_millisecond());
+    /// A message of a lane is due then. True if that is sooner than anything that the lane was known to wait for.
+    pub(super) fn due(self: &Arc<Self>, lane: &Lane, at: Timestamp) -> bool {
+        let at = at.as_millisecond();
+        let (is_sooner, is_new) = {
+            let mut board = self.board();
+            (board.next_due(lane).is_none_or(|due| at < due), board.due(lane, at))
+        };
         if is_new {
             // It may be held already, and then its clock stands still from the beginning.
             let engine = Arc::clone(self);
             tokio::spawn(async move { engine.repause().await });
         }
+        is_sooner
     }
 
     pub(super) fn busy(self: &Arc<Self>) -> Busy {

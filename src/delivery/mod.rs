@@ -134,8 +134,10 @@ impl Delivery {
 
     /// A message of the company and the function is due now.
     pub fn submitted(&self, company: CompanyId, function: Function, due: Timestamp) {
-        self.engine.due(&Lane { company, function }, due);
-        self.engine.wake.notify_one();
+        // Behind others that wait already there is nobody to wake.
+        if self.engine.due(&Lane { company, function }, due) {
+            self.engine.wake.notify_one();
+        }
     }
 
     /// Why nothing of a company and a function may leave just now; none if it may.

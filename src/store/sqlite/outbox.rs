@@ -36,7 +36,9 @@ impl SqliteStore {
 #[async_trait]
 impl Outbox for SqliteStore {
     async fn accept(&self, new: NewMessage) -> Result<Accepted, StoreError> {
-        self.write_plainly(move |connection| accept(connection, &new)).await
+        // Written out before the writer's turn: others wait for that.
+        let record = text(&new.message)?;
+        self.write_plainly(move |connection| accept(connection, &new, &record)).await
     }
 
     async fn replayed(&self, sender: &str, key: &IdempotencyKey) -> Result<Option<Accepted>, StoreError> {
@@ -486,7 +488,7 @@ fn replayed(connection: &Connection, sender: &str, key: &IdempotencyKey) -> Resu
     Ok(message.map(|(_, message)| Accepted::Before(Box::new(message))))
 }
 
-fn accept(connection: &Connection, new: &NewMessage) -> Result<Accepted, StoreError> {
+fn accept(connection: &Connection, new: &NewMessage, record: &str) -> Result<Accepted, StoreError> {
     let message = &new.message;
     if let Some(key) = &new.key
         && let Some(before) = replayed(connection, &message.by, key)?
@@ -525,7 +527,7 @@ fn accept(connection: &Connection, new: &NewMessage) -> Result<Accepted, StoreEr
         .and_then(|mut statement| {
             statement.execute(params![
                 message.id.to_string(), lane, message.status.id(), due, paused_before, message.message_id, kind, name,
-                text(message).map_err(|_| rusqlite::Error::InvalidQuery)?
+                record
             ])
         })
         .map_err(failed)?;

@@ -11,7 +11,7 @@ use std::{
 };
 
 use rusqlite::{Connection, ErrorCode, TransactionBehavior};
-use tokio::sync::oneshot;
+use tokio::{runtime::Handle, sync::oneshot};
 
 use super::{StoreError, failed};
 
@@ -22,7 +22,8 @@ const GATHER: Duration = Duration::from_millis(20);
 
 /// Tells whoever waits what became of the transaction.
 type Finish = Box<dyn FnOnce(Result<(), StoreError>) + Send>;
-type Shared = Box<dyn FnOnce(&mut Connection) -> Finish + Send>;
+/// A job, and the runtime of whoever waits for it.
+type Shared = (Box<dyn FnOnce(&Connection) -> Finish + Send>, Handle);
 type Lone = Box<dyn FnOnce(&mut Connection) -> Result<(), rusqlite::Error> + Send>;
 
 enum Job {
@@ -58,18 +59,19 @@ impl Writer {
         work: impl FnOnce(&Connection) -> Result<T, E> + Send + 'static,
     ) -> Result<T, E> {
         let (tell, told) = oneshot::channel();
-        let job = Job::Together(Box::new(move |connection| {
+        let work = Box::new(move |connection: &Connection| {
             let result = undoable(connection, work);
-            Box::new(move |committed| {
+            let finish: Finish = Box::new(move |committed| {
                 // Nobody may be waiting any more.
                 drop(tell.send(match (committed, result) {
                     (Ok(()), result) => result,
                     (Err(_), Err(error)) => Err(error),
                     (Err(error), Ok(_)) => Err(error.into()),
                 }));
-            })
-        }));
-        self.hand_over(job, told).await
+            });
+            finish
+        });
+        self.hand_over(Job::Together((work, Handle::current())), told).await
     }
 
     /// Runs a large job in a transaction of its own.
@@ -116,13 +118,21 @@ fn broken() -> StoreError {
 
 /// Runs a job so that it can be undone without what shares its transaction.
 fn undoable<T, E: From<StoreError>>(
-    connection: &mut Connection,
+    connection: &Connection,
     work: impl FnOnce(&Connection) -> Result<T, E>,
 ) -> Result<T, E> {
-    let savepoint = connection.savepoint().map_err(failed)?;
-    let value = work(&savepoint)?;
-    savepoint.commit().map_err(failed)?;
-    Ok(value)
+    run_cached(connection, "SAVEPOINT job").map_err(failed)?;
+    let result = work(connection);
+    if result.is_err() {
+        run_cached(connection, "ROLLBACK TO job").map_err(failed)?;
+    }
+    run_cached(connection, "RELEASE job").map_err(failed)?;
+    result
+}
+
+/// Runs one of the statements that stand around every job: compiled once.
+fn run_cached(connection: &Connection, statement: &str) -> Result<(), rusqlite::Error> {
+    connection.prepare_cached(statement)?.execute([]).map(drop)
 }
 
 fn run(mut connection: Connection, queue: &mpsc::Receiver<Job>, broken: &AtomicBool) {
@@ -138,7 +148,7 @@ fn run(mut connection: Connection, queue: &mpsc::Receiver<Job>, broken: &AtomicB
                     judge(&error, broken);
                 }
             }
-            Job::Together(first) => next = share(&mut connection, queue, first, broken),
+            Job::Together(first) => next = share(&connection, queue, first, broken),
         }
         if next.is_none() {
             next = queue.recv().ok();
@@ -147,8 +157,9 @@ fn run(mut connection: Connection, queue: &mpsc::Receiver<Job>, broken: &AtomicB
 }
 
 /// One transaction for the first job and those that wait. Gives back a job that wants one to itself.
-fn share(connection: &mut Connection, queue: &mpsc::Receiver<Job>, first: Shared, broken: &AtomicBool) -> Option<Job> {
-    if let Err(error) = connection.execute_batch("BEGIN IMMEDIATE") {
+fn share(connection: &Connection, queue: &mpsc::Receiver<Job>, first: Shared, broken: &AtomicBool) -> Option<Job> {
+    let (first, runtime) = first;
+    if let Err(error) = run_cached(connection, "BEGIN IMMEDIATE") {
         judge(&error, broken);
         // It fails inside in the same way, and says so to whoever asked.
         first(connection)(Err(failed(error)));
@@ -159,7 +170,7 @@ fn share(connection: &mut Connection, queue: &mpsc::Receiver<Job>, first: Shared
     let mut other = None;
     while finish.len() < TOGETHER && begun.elapsed() < GATHER {
         match queue.try_recv() {
-            Ok(Job::Together(work)) => finish.push(work(connection)),
+            Ok(Job::Together((work, _))) => finish.push(work(connection)),
             Ok(alone) => {
                 other = Some(alone);
                 break;
@@ -169,18 +180,21 @@ fn share(connection: &mut Connection, queue: &mpsc::Receiver<Job>, first: Shared
     }
     metrics::counter!("mailwright_store_transactions_total").increment(1);
     metrics::counter!("mailwright_store_writes_total").increment(finish.len() as u64);
-    let committed = connection.execute_batch("COMMIT").map_err(|error| {
+    let committed = run_cached(connection, "COMMIT").map_err(|error| {
         judge(&error, broken);
         // A commit that failed may leave the transaction open.
         drop(connection.execute_batch("ROLLBACK"));
         failed(error)
     });
-    for finish in finish {
-        finish(match &committed {
-            Ok(()) => Ok(()),
-            Err(error) => Err(StoreError::Database(error.to_string())),
-        });
-    }
+    // Waking many costs more than one hand-over, and the disk is idle meanwhile.
+    runtime.spawn(async move {
+        for finish in finish {
+            finish(match &committed {
+                Ok(()) => Ok(()),
+                Err(error) => Err(StoreError::Database(error.to_string())),
+            });
+        }
+    });
     other
 }
 
