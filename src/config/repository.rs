@@ -131,6 +131,12 @@ impl Repository {
         address.get("address")?.node.as_str().map(str::to_owned)
     }
 
+    /// What an environment's own `environment.yaml` says, nothing laid under it and no variable put in. None if it cannot
+    /// be read.
+    pub fn own_document(&self, name: &EnvironmentName) -> Option<serde_json::Value> {
+        self.layer(name)?.environment.as_ref().map(|node| node.to_json())
+    }
+
     /// The labels of an environment, as far as the files say so. Asks for no more to be right than that.
     pub fn labels(&self, name: &EnvironmentName) -> Labels {
         let Some(merged) = self.loading(name).ok().and_then(|loading| loading.merged_environment()) else {

@@ -6,56 +6,132 @@ use serde_json::Value;
 
 use crate::model::Profile;
 
+/// Which file a document becomes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum FileKind {
+    /// `environments/ENV/environment.yaml`.
+    Environment,
+    /// `environments/ENV/profiles/NAME.yaml`.
+    Profile,
+}
+
+impl FileKind {
+    /// Tells editors which schema the file has.
+    fn modeline(self) -> &'static str {
+        match self {
+            FileKind::Environment => "# yaml-language-server: $schema=../../schema/environment.schema.json\n",
+            FileKind::Profile => "# yaml-language-server: $schema=../../../schema/profile.schema.json\n",
+        }
+    }
+
+    /// The order in which people read it. What is not named comes last.
+    fn order(self) -> &'static [&'static str] {
+        match self {
+            FileKind::Environment => &[
+                "description",
+                "abstract",
+                "extends",
+                "labels",
+                "service",
+                "companies",
+                "variables",
+                "unserved",
+                "policy",
+                "delivery",
+                "verify",
+            ],
+            FileKind::Profile => &["description", "enabled", "provider", "from", "functions", "appliesTo", "limits"],
+        }
+    }
+}
+
 /// The text of a profile's file, which `validate` reads back as the same profile. What could be read as anything
 /// but text is put in quotes; what is a default is left out.
 pub fn profile(profile: &Profile) -> String {
-    let mut out = String::from("# yaml-language-server: $schema=../../../schema/profile.schema.json\n");
-    let document = serde_json::to_value(profile).unwrap_or_default();
-    // The order in which people read a profile.
-    for key in ["description", "enabled", "provider", "from", "functions", "appliesTo"] {
-        match document.get(key) {
-            None | Some(Value::Null) => {}
-            Some(Value::Bool(true)) if key == "enabled" => {}
-            Some(value) => entry(key, value, 0, &mut out),
-        }
+    file(FileKind::Profile, &literal(profile_document(profile)))
+}
+
+/// A profile as its file has it: without what is a default.
+pub fn profile_document(profile: &Profile) -> Value {
+    let mut document = serde_json::to_value(profile).unwrap_or_default();
+    if let Value::Object(map) = &mut document {
+        map.retain(|key, value| !value.is_null() && (key != "enabled" || *value != Value::Bool(true)));
+    }
+    document
+}
+
+/// The document with every text meant as it stands: a `${` in it begins no variable.
+#[must_use]
+pub fn literal(document: Value) -> Value {
+    match document {
+        Value::String(text) => Value::String(text.replace("${", "$${")),
+        Value::Array(items) => items.into_iter().map(literal).collect(),
+        Value::Object(map) => map.into_iter().map(|(key, value)| (key, literal(value))).collect(),
+        other => other,
+    }
+}
+
+/// The text of a layer's file. Texts are written as they are: `${name}` takes a variable, see [`literal`].
+pub fn file(kind: FileKind, document: &Value) -> String {
+    let mut out = kind.modeline().to_owned();
+    let Value::Object(map) = document else {
+        out.push_str(&inline(document));
+        out.push('\n');
+        return out;
+    };
+    let known = kind.order().iter().filter_map(|key| map.get_key_value(*key));
+    let others = map.iter().filter(|(key, _)| !kind.order().contains(&key.as_str()));
+    for (key, value) in known.chain(others) {
+        entry(key, value, 0, &mut out);
     }
     out
 }
 
 fn entry(key: &str, value: &Value, depth: usize, out: &mut String) {
     let indent = "  ".repeat(depth);
-    // Writing to a String cannot fail.
-    let _ = match value {
-        Value::Object(map) if map.keys().eq(["secret"]) => {
-            writeln!(out, "{indent}{key}: {{ secret: {} }}", scalar(&map["secret"]))
-        }
-        Value::Object(map) => {
+    let key = scalar_text(key);
+    match value {
+        Value::Object(map) if !map.is_empty() && !map.keys().eq(["secret"]) => {
+            // Writing to a String cannot fail.
             let _ = writeln!(out, "{indent}{key}:");
             for (key, value) in map {
                 entry(key, value, depth + 1, out);
             }
-            Ok(())
         }
-        Value::Array(items) => {
+        Value::Array(items) if !items.is_empty() => {
             let _ = writeln!(out, "{indent}{key}:");
             for item in items {
-                let _ = writeln!(out, "{indent}  - {}", scalar(item));
+                let _ = writeln!(out, "{indent}  - {}", inline(item));
             }
-            Ok(())
         }
-        other => writeln!(out, "{indent}{key}: {}", scalar(other)),
-    };
+        other => {
+            let _ = writeln!(out, "{indent}{key}: {}", inline(other));
+        }
+    }
 }
 
-/// A scalar in one line. Text stands plain only if it is a word of small letters that nothing reads as anything else.
-fn scalar(value: &Value) -> String {
-    let Value::String(text) = value else { return value.to_string() };
-    let text = text.replace("${", "$${");
+/// A value in one line.
+fn inline(value: &Value) -> String {
+    match value {
+        Value::String(text) => scalar_text(text),
+        Value::Array(items) => format!("[{}]", items.iter().map(inline).collect::<Vec<_>>().join(", ")),
+        Value::Object(map) if map.is_empty() => "{}".to_owned(),
+        Value::Object(map) => {
+            let entries = map.iter().map(|(key, value)| format!("{}: {}", scalar_text(key), inline(value)));
+            format!("{{ {} }}", entries.collect::<Vec<_>>().join(", "))
+        }
+        other => other.to_string(),
+    }
+}
+
+/// Text stands plain only if it is a word of small letters that nothing reads as anything else.
+fn scalar_text(text: &str) -> String {
     let reserved = ["true", "false", "null", "yes", "no", "on", "off", "y", "n"];
-    let plain = text.starts_with(|c: char| c.is_ascii_lowercase())
-        && text.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || matches!(b, b'-' | b'.' | b'/' | b'@'))
-        && !reserved.contains(&text.as_str());
-    if plain { text } else { Value::String(text).to_string() }
+    let mut letters = text.bytes();
+    let plain = letters.next().is_some_and(|b| b.is_ascii_lowercase())
+        && letters.all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'.' | b'/' | b'@'))
+        && !reserved.contains(&text.to_ascii_lowercase().as_str());
+    if plain { text.to_owned() } else { Value::String(text.to_owned()).to_string() }
 }
 
 /// Writes a file whole or not at all: beside it first, to disk, then in its place.

@@ -129,6 +129,8 @@ codes! {
     "0231" Error PlanOutdated "the saved plan no longer fits the files";
     "0233" Error NotConfirmed "nobody has confirmed the plan";
     "0234" Error VerifyFailed "verify found what keeps mail from leaving";
+    "0235" Error ImportUnproved "what would be imported is not what is there";
+    "0236" Error ListMalformed "a list of profiles that is not understood";
     "0240" Error AuditBroken "the audit log's chain is broken";
     "0250" Error UnknownVariableOfOurs "an environment variable of ours that does not exist";
     "0251" Error Usage "the command line makes no sense";

@@ -123,10 +123,11 @@ pub(crate) fn any_stored() -> impl Strategy<Value = StoredProfile> {
             "platform": "native", "redirect": "https://localhost",
         } })),
     ];
-    (".{0,20}", any::<bool>(), provider, functions, applies_to, "[a-c]", prop::option::of("[a-z]{1,8}")).prop_map(
-        |(description, enabled, provider, functions, applies_to, value, from)| {
+    let per_minute = prop::option::of(1_u32..100);
+    (".{0,20}", any::<bool>(), provider, functions, applies_to, "[a-c]", prop::option::of("[a-z]{1,8}"), per_minute)
+        .prop_map(|(description, enabled, provider, functions, applies_to, value, from, per_minute)| {
             let profile = Profile {
-                limits: mailwright::model::Limits::default(),
+                limits: mailwright::model::Limits { per_minute, ..mailwright::model::Limits::default() },
                 description,
                 enabled,
                 provider: serde_json::from_value(provider).unwrap(),
@@ -139,8 +140,7 @@ pub(crate) fn any_stored() -> impl Strategy<Value = StoredProfile> {
                 applies_to,
             };
             stored(profile, &value)
-        },
-    )
+        })
 }
 
 /// Any set of profiles.
