@@ -25,6 +25,7 @@
 //! | [`store`] | the `Store` and `Outbox` traits and `SQLite` behind it; every generation is kept |
 //! | [`cli`] | one file a command; the only place that prints |
 //! | `smtp` | what verify and delivery share of a conversation with a mail server |
+//! | [`forge`] | comments on the pull request that a CI job runs for |
 //! | [`git`] | which commit the files are of; the one place that runs `git` |
 //! | [`clock`] | the one place that asks what time it is |
 //!
@@ -37,6 +38,7 @@ pub mod client;
 pub mod clock;
 pub mod config;
 pub mod delivery;
+pub mod forge;
 pub mod git;
 pub mod microsoft;
 pub mod model;

@@ -10,6 +10,7 @@
 
 mod apply;
 mod audit;
+mod comment;
 mod completions;
 mod confirm;
 mod context;
@@ -117,6 +118,8 @@ enum Command {
     Rollback(rollback::Rollback),
     /// Write files for profiles that exist only in the service
     Import(import::Import),
+    /// Put Markdown under the pull request that a CI job runs for
+    Comment(comment::Comment),
     /// Seal, list and check the secrets of an environment
     Secrets(secrets::Secrets),
     /// Make, list and revoke the tokens that the service accepts
@@ -180,6 +183,7 @@ fn run(command: Command, context: &Context) -> Result<Exit, CliError> {
         Command::History(command) => command.run(context),
         Command::Rollback(command) => command.run(context),
         Command::Import(command) => command.run(context),
+        Command::Comment(command) => command.run(context),
         Command::Secrets(command) => command.run(context),
         Command::Token(command) => command.run(context),
         Command::Audit(command) => command.run(context),

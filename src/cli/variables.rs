@@ -43,6 +43,11 @@ pub(crate) fn check() -> Result<(), CliError> {
     })
 }
 
+/// A variable that a CI system gives to its jobs, by its own name.
+pub(crate) fn of_ci(name: &str) -> Option<String> {
+    read(name)
+}
+
 /// The user's own folder.
 #[expect(clippy::disallowed_methods, reason = "this is the one place that reads them")]
 pub(crate) fn home() -> Option<std::path::PathBuf> {
