@@ -61,6 +61,9 @@ pub(crate) struct PlanLimits {
     /// Deletions that are meant: how many, or the profiles' names, separated by commas
     #[arg(long, value_name = "N|NAMES")]
     allow_deletes: Option<String>,
+    /// The branch that the files are of [default: what is checked out, then what the CI system says]
+    #[arg(long, value_name = "BRANCH")]
+    branch: Option<String>,
 }
 
 /// How to print a plan.
@@ -153,7 +156,7 @@ impl Planning {
             desired: &desired,
             state: &state,
             service: client.address(),
-            source: environment.source(),
+            source: environment.source(limits.branch.as_deref()),
             only: &only,
             allowances: limits.allowances()?,
             verified: &verified,
@@ -188,7 +191,7 @@ impl Planning {
 impl PlanLimits {
     /// Whether anything was limited or lifted.
     pub(super) fn is_none(&self) -> bool {
-        self.only.is_empty() && self.allow_deletes.is_none()
+        self.only.is_empty() && self.allow_deletes.is_none() && self.branch.is_none()
     }
 
     pub(super) fn allowances(&self) -> Result<Allowances, CliError> {
