@@ -14,6 +14,7 @@ mod completions;
 mod confirm;
 mod context;
 mod demo;
+mod diff;
 mod drift;
 mod environment;
 mod error;
@@ -60,6 +61,17 @@ pub(crate) enum Exit {
     Code(u8),
 }
 
+impl Exit {
+    /// The exit of two things done one after the other. Differences of two kinds (2 and 3) are both (4).
+    pub(crate) fn and(self, other: Exit) -> Exit {
+        match (self, other) {
+            (Exit::Done, exit) | (exit, Exit::Done) => exit,
+            (Exit::Code(one), Exit::Code(other)) if one == other => self,
+            (Exit::Code(_), Exit::Code(_)) => Exit::Code(4),
+        }
+    }
+}
+
 /// Configuration as code for the e-mail profiles of an ERP's e-mail service
 #[derive(Debug, Parser)]
 #[command(name = "mailwright", version, propagate_version = true, max_term_width = 110, disable_help_subcommand = true)]
@@ -93,6 +105,8 @@ struct GlobalOptions {
 enum Command {
     /// Check the files of all environments, or of those named
     Validate(validate::Validate),
+    /// Show what a change of files does to the environments, without any service
+    Diff(diff::Diff),
     /// Show what would change on the running service
     Plan(plan::PlanCommand),
     /// Change the running service: an environment, or a saved plan
@@ -167,6 +181,7 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
 fn run(command: Command, context: &Context) -> Result<Exit, CliError> {
     match command {
         Command::Validate(command) => command.run(context),
+        Command::Diff(command) => command.run(context),
         Command::Plan(command) => command.run(context),
         Command::Apply(command) => command.run(context),
         Command::Drift(command) => command.run(context),
