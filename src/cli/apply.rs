@@ -194,8 +194,9 @@ fn blocked(plan: &Plan) -> Result<(), CliError> {
     }
     if let Some(first) = plan.policy.first() {
         let all = plan.policy.iter().map(|breach| breach.message.as_str()).collect::<Vec<_>>().join("; ");
-        return Err(CliError::coded(SourcePolicy::code(), format!("{all}; nothing was changed"))
-            .remedy(first.remedy.clone()));
+        return Err(
+            CliError::coded(SourcePolicy::code(), format!("{all}; nothing was changed")).remedy(first.remedy.clone())
+        );
     }
     if plan.guards.is_empty() {
         return Ok(());

@@ -10,6 +10,7 @@
 
 mod apply;
 mod audit;
+mod blame;
 mod completions;
 mod confirm;
 mod context;
@@ -127,6 +128,8 @@ enum Command {
     Outbox(outbox::Outbox),
     /// The generations of the service's state, newest first
     History(history::History),
+    /// Which generation, and which commit, set each field of a live profile
+    Blame(blame::Blame),
     /// Go back to an earlier generation, as a new one
     Rollback(rollback::Rollback),
     /// Write files for profiles that exist only in the service
@@ -193,6 +196,7 @@ fn run(command: Command, context: &Context) -> Result<Exit, CliError> {
         Command::Send(command) => command.run(context),
         Command::Outbox(command) => command.run(context),
         Command::History(command) => command.run(context),
+        Command::Blame(command) => command.run(context),
         Command::Rollback(command) => command.run(context),
         Command::Import(command) => command.run(context),
         Command::Secrets(command) => command.run(context),

@@ -28,8 +28,7 @@ use crate::{
 };
 
 /// What keeps Git from translating age files.
-const ONLY_BYTES: &str =
-    "Write `*.age -text` into .gitattributes, and check it out again: `git rm --cached -r secrets && git checkout HEAD -- secrets`.";
+const ONLY_BYTES: &str = "Write `*.age -text` into .gitattributes, and check it out again: `git rm --cached -r secrets && git checkout HEAD -- secrets`.";
 
 /// An environment in the making.
 pub(super) struct Loading<'a> {
@@ -447,11 +446,7 @@ impl Loading<'_> {
         (secrets, count)
     }
 
-    fn secret(
-        &self,
-        reference: &SecretReference,
-        span: Span,
-    ) -> Result<(SecretFile, Option<Diagnostic>), Diagnostic> {
+    fn secret(&self, reference: &SecretReference, span: Span) -> Result<(SecretFile, Option<Diagnostic>), Diagnostic> {
         let path = secret_path(self.name, reference);
         let set = format!("mailwright secrets set {} {reference}", self.name);
         if !self.files.exists(&path) {

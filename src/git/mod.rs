@@ -19,6 +19,6 @@ mod touched;
 
 pub use range::{Range, Side};
 pub use run::GitError;
-pub use sides::{Sides, is_submodule};
+pub use sides::{Sides, empty_submodule};
 pub use source::source;
 pub use touched::{Changed, touched};

@@ -112,9 +112,27 @@ impl Sides {
     }
 }
 
-/// Whether Git knows a path as a submodule, so that an empty folder means nothing.
-pub fn is_submodule(root: &Path, path: &str) -> bool {
-    Git::new(root).ask(&["ls-files", "--stage", "-z", "--", path]).is_some_and(|answer| answer.starts_with("160000 "))
+/// A submodule that was not checked out, where files belong: an empty folder that must not be taken for one without
+/// files. Git is asked only where there is an empty folder.
+pub fn empty_submodule(root: &Path) -> Option<String> {
+    let is_empty = |path: &String| root.join(path).read_dir().is_ok_and(|mut entries| entries.next().is_none());
+    let below = |folder: &str| {
+        let entries = root.join(folder).read_dir().into_iter().flatten().flatten();
+        entries.filter_map(|entry| entry.file_name().into_string().ok()).collect::<Vec<_>>()
+    };
+    let mut folders: Vec<String> = FOLDERS.map(str::to_owned).into();
+    for name in below(FOLDERS[0]) {
+        folders.push(format!("environments/{name}/profiles"));
+        folders.push(format!("environments/{name}"));
+    }
+    let empty: Vec<String> = folders.into_iter().filter(is_empty).collect();
+    if empty.is_empty() {
+        return None;
+    }
+    let answer = Git::new(root).ask(&["ls-files", "--stage", "-z", "--", FOLDERS[0], FOLDERS[1]])?;
+    let submodules = answer.split('\0').filter(|line| line.starts_with("160000 "));
+    let found = submodules.filter_map(|line| line.split_once('\t')).map(|(_, path)| path.to_owned());
+    found.into_iter().find(|path| empty.contains(path))
 }
 
 fn ids<'a>(listing: &'a Listing, wanted: impl Fn(&str) -> bool + 'a) -> impl Iterator<Item = &'a str> {
@@ -125,12 +143,7 @@ fn ids<'a>(listing: &'a Listing, wanted: impl Fn(&str) -> bool + 'a) -> impl Ite
 }
 
 /// The files of a commit, with those that links lead to, wherever in the repository they are.
-fn listing(
-    git: &Git,
-    objects: &Objects,
-    commit: &str,
-    links: &mut Vec<(String, String)>,
-) -> Result<Listing, GitError> {
+fn listing(git: &Git, objects: &Objects, commit: &str, links: &mut Vec<(String, String)>) -> Result<Listing, GitError> {
     let mut listing = Listing::new();
     let mut folders: BTreeSet<String> = FOLDERS.map(str::to_owned).into();
     let mut listed: BTreeSet<String> = BTreeSet::new();
@@ -239,4 +252,3 @@ fn on_disk(
     paths.extend(if folders.len() == FOLDERS.len() { others } else { texts(git.run(&ask)?) });
     Ok(paths)
 }
-

@@ -2,11 +2,7 @@
 
 use std::path::Path;
 
-use super::{
-    range::is_id,
-    run::Git,
-    sides::FOLDERS,
-};
+use super::{range::is_id, run::Git, sides::FOLDERS};
 use crate::{
     model::provenance::{Author, Signature},
     reconcile::plan::Source,

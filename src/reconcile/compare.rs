@@ -134,12 +134,8 @@ fn both(old: &Desired, new: &Desired) -> Result<Plan, PlanError> {
 
 /// The state of a service that was applied to from these files, and that nobody touched since.
 fn as_applied(desired: &Desired) -> State {
-    let record = ChangeRecord {
-        generation: 0,
-        at: jiff::Timestamp::UNIX_EPOCH,
-        by: String::new(),
-        kind: ChangeKind::Apply,
-    };
+    let record =
+        ChangeRecord { generation: 0, at: jiff::Timestamp::UNIX_EPOCH, by: String::new(), kind: ChangeKind::Apply };
     let mut state = State::empty(desired.environment.clone());
     state.settings = desired.settings.clone();
     state.applied_settings = Some(desired.settings.clone());

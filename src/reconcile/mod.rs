@@ -2,6 +2,7 @@
 //!
 //! * [`plan()`] compares three states and gives a [`Plan`] with its changeset. Pure.
 //! * [`compare`] does the same for two states of the files, without any service.
+//! * [`blame`] finds the generation that set each field.
 //! * [`guards`] says what nobody may do by accident; the service asks it too.
 //! * [`render`] turns a plan into what people read, from the plan alone.
 //! * [`saved`] keeps a plan in a file and takes it out again, unchanged or not at all.
@@ -10,6 +11,7 @@
 //! Nothing here talks to the network or prints.
 
 mod beside;
+pub mod blame;
 pub mod compare;
 mod diff;
 mod drift;

@@ -73,7 +73,7 @@ impl Differences {
         }
         let groups = self.groups(|difference| self.human_body(difference));
         for group in groups.iter().take(GROUPS) {
-            let _ = writeln!(out, "{}\n\n{}", heading(group), group.text);
+            let _ = writeln!(out, "{}\n\n{}\n", heading(group), group.text.trim_end());
         }
         if groups.len() > GROUPS {
             let more: usize = groups.iter().skip(GROUPS).map(|group| group.members.len()).sum();
@@ -126,22 +126,18 @@ impl Differences {
         let mut groups: Vec<Group<'a>> = Vec::new();
         for difference in &self.all {
             let text = text(difference);
-            let name = &difference.environment;
-            let mut key = text.clone();
-            // Its own folder, and its own name in what to do about it, is what makes two that are alike differ.
-            for (own, any) in [
-                (format!("environments/{name}/"), "environments/*/"),
-                (format!("secrets/{name}/"), "secrets/*/"),
-                (format!("set {name} "), "set * "),
-            ] {
-                key = key.replace(&own, any);
-            }
+            let key = without_name(&text, difference.environment.as_str());
             let kind = std::mem::discriminant(&difference.what);
             let at = *index.entry((kind, key)).or_insert_with(|| {
                 groups.push(Group { members: Vec::new(), text });
                 groups.len() - 1
             });
             groups[at].members.push(difference);
+        }
+        for group in groups.iter_mut().filter(|group| group.members.len() > 1) {
+            if let Some(first) = group.members.first() {
+                group.text = without_name(&group.text, first.environment.as_str());
+            }
         }
         groups
     }
@@ -154,7 +150,7 @@ impl Differences {
         let groups = self.groups(|difference| self.markdown_body(difference));
         for (index, group) in groups.iter().enumerate() {
             let title = anstream::adapter::strip_str(&heading(group)).to_string();
-            let block = format!("#### {}\n\n{}\n", markdown::cell(&title), group.text);
+            let block = format!("#### {}\n\n{}\n\n", markdown::cell(&title), group.text.trim_end());
             if out.len() + block.len() + 200 > LIMIT {
                 let more: usize = groups.iter().skip(index).map(|group| group.members.len()).sum();
                 let _ = writeln!(out, "_... and {more} more environments; the diff as text or JSON has more of them._");
@@ -199,6 +195,11 @@ impl Differences {
             "summary": self.summary(),
         })
     }
+}
+
+/// A text without the environment's own folders, which is all that makes two that are alike differ.
+fn without_name(text: &str, name: &str) -> String {
+    text.replace(&format!("environments/{name}/"), "environments/*/").replace(&format!("secrets/{name}/"), "secrets/*/")
 }
 
 fn heading(group: &Group<'_>) -> String {
