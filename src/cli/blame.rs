@@ -96,7 +96,9 @@ impl Blame {
         // Nothing touched it since the generation that the service has on record.
         let mut number = profile.changed.generation.min(state.generation);
         let mut after: GenerationDetail = client.generation(number).await?;
+        let mut oldest = number;
         for _ in 0..self.limit {
+            oldest = number;
             let before = match number {
                 0 | 1 => None,
                 _ => Some(client.generation(number - 1).await?),
@@ -107,7 +109,7 @@ impl Blame {
                 _ => break,
             }
         }
-        Ok((walk, number))
+        Ok((walk, oldest))
     }
 }
 

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use rayon::prelude::*;
+use serde_json::json;
 
 use super::{
     CliError, Context, Exit,
@@ -64,7 +65,13 @@ impl Diff {
         context.printer.out(&match self.format {
             Format::Human => differences.human(),
             Format::Markdown => differences.markdown(),
-            Format::Json => format!("{:#}", differences.json()),
+            Format::Json => {
+                let mut document = differences.json();
+                for (key, side) in [("from", &range.from), ("to", &range.to)] {
+                    document[key] = json!({ "named": side.words(), "commit": side.commit() });
+                }
+                format!("{document:#}")
+            }
         });
         if differences.has_problems() {
             return Err(CliError { in_json: true, ..CliError::already_told() });

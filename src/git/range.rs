@@ -121,7 +121,7 @@ fn parting(git: &Git, one: &str, other: &Side) -> Result<Side, GitError> {
     match git.ask(&["merge-base", a, b]).filter(|id| is_id(id)) {
         Some(id) => {
             let Side::Commit { named, .. } = &from else { return Ok(from) };
-            Ok(Side::Commit { named: format!("where it parted from {named}"), id })
+            Ok(Side::Commit { named: format!("the merge base with {named}"), id })
         }
         None if git.is_shallow() => Err(GitError {
             code: Code::HistoryMissing,

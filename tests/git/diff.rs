@@ -135,6 +135,7 @@ fn what_a_layer_changes_in_many_is_read_once() {
     assert_eq!(text.matches("reports@example.org").count(), 2, "once as a field, once as a sender: {text}");
     assert!(text.contains("and 31 more (43 environments alike)"), "{text}");
     assert!(text.contains("Diff: 43 environments changed, 0 new, 0 gone."), "{text}");
+    trial.run(&["validate"]).code(0);
 }
 
 #[test]

@@ -107,7 +107,8 @@ fn a_submodule_is_never_an_empty_folder() {
         assert!(ran.stderr.contains("MW0300") && ran.stderr.contains("git submodule update --init"), "{}", ran.stderr);
     }
     git(&trial, &["rm", "--quiet", "-rf", "environments"]);
-    git(&trial, &["submodule", "--quiet", "add", url, "environments"]);
+    drop(std::fs::remove_dir_all(trial.path("environments")));
+    git(&trial, &["submodule", "--quiet", "add", "--name", "all", url, "environments"]);
     git(&trial, &["commit", "--quiet", "-am", "all of it"]);
     let ran = trial.run(&["diff", "HEAD~1.."]).code(1);
     assert!(ran.stderr.contains("MW0300") && ran.stderr.contains("In HEAD"), "{}", ran.stderr);
@@ -116,7 +117,10 @@ fn a_submodule_is_never_an_empty_folder() {
 #[test]
 fn a_shallow_or_partial_clone_says_what_it_lacks() {
     let trial = layered();
-    edit(&trial, "environments/prod/environment.yaml", "[EDU1]", "[EDU2]");
+    // No file of HEAD may have the contents that HEAD~1 has there.
+    edit(&trial, "environments/prod/environment.yaml", "[EDU1]", "[EDU8]");
+    commit(&trial, "before");
+    edit(&trial, "environments/prod/environment.yaml", "[EDU8]", "[EDU9]");
     let second = commit(&trial, "two");
     git(&trial, &["config", "uploadpack.allowFilter", "true"]);
     let shallow = cloned(&trial, &["--depth", "1"]);
@@ -164,18 +168,18 @@ fn translated_line_ends_change_nothing_but_age_files() {
     let text = clone.run(&["diff", "HEAD", "prod"]).stdout;
     assert!(!text.contains("environments/prod"), "lines ends are no difference: {text}");
     git(&clone, &["checkout", "--quiet", "."]);
-    // Binary age files have a zero byte, or none: Git translates those that have none.
+    // An armored age file still opens, and is another file.
     let age = "secrets/dev/relay/password.age";
-    let bytes = std::fs::read(clone.path(age)).unwrap();
-    let crlf: Vec<u8> = bytes.split(|b| *b == b'\n').collect::<Vec<_>>().join(&b"\r\n"[..]);
-    clone.write(age, &crlf);
-    let ran = clone.run(&["validate", "dev"]).code(1);
-    assert!(ran.stdout.contains("*.age -text") && ran.stdout.contains("MW0034"), "{}", ran.stdout);
-    // An armored one still opens, and is another file.
-    let armored = crate::support::tools::armored(&bytes).replace('\n', "\r\n");
-    clone.write(age, armored);
+    let bytes = std::fs::read(trial.path(age)).unwrap();
     let ran = clone.run(&["validate", "dev"]).code(0);
     assert!(ran.stdout.contains("MW0304") && ran.stdout.contains("*.age -text"), "{}", ran.stdout);
+    // A binary one is damaged.
+    let binary = crate::support::tools::without_armor(&bytes);
+    clone.write(age, &binary);
+    clone.run(&["validate", "dev"]).code(0);
+    clone.write(age, binary.split(|b| *b == b'\n').collect::<Vec<_>>().join(&b"\r\n"[..]));
+    let ran = clone.run(&["validate", "dev"]).code(1);
+    assert!(ran.stdout.contains("MW0034") && ran.stdout.contains("has translated its line ends"), "{}", ran.stdout);
     // With the attribute nothing is translated, and nothing is dirty.
     trial.write(".gitattributes", "*.age -text\n");
     git_in(trial.folder.path(), &["add", ".gitattributes"]);

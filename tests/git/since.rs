@@ -45,7 +45,7 @@ fn plan_asks_only_the_services_of_what_is_touched() {
     edit(&trial, "environments/base/environment.yaml", "example.com", "example.org");
     let ran = trial.run(&["plan", "--since", "HEAD"]).code(1);
     assert!(ran.stdout.starts_with("dev at "), "{}", ran.stdout);
-    assert_eq!(ran.stderr.matches("MW0211").count(), 2, "{}", ran.stderr);
+    assert_eq!(ran.stderr.matches("error[MW0211]").count(), 2, "{}", ran.stderr);
     let ran = trial.run(&["plan", "--since", "HEAD", "dev"]).code(0);
     assert!(ran.stdout.contains("reports@example.org"), "{}", ran.stdout);
     std::fs::remove_dir_all(trial.path("environments/test")).unwrap();

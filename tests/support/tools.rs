@@ -18,10 +18,10 @@ pub(crate) fn tool(name: &str) -> PathBuf {
         .unwrap_or_else(|| panic!("`{name}` is not in target/tools; run the tests with ./test, which puts it there"))
 }
 
-/// A binary age file in the armor of age.
-pub(crate) fn armored(bytes: &[u8]) -> String {
+/// An age file without its armor.
+pub(crate) fn without_armor(bytes: &[u8]) -> Vec<u8> {
     use base64::Engine as _;
-    let text = base64::prelude::BASE64_STANDARD.encode(bytes);
-    let lines: Vec<&str> = text.as_bytes().chunks(64).map(|line| std::str::from_utf8(line).unwrap()).collect();
-    format!("-----BEGIN AGE ENCRYPTED FILE-----\n{}\n-----END AGE ENCRYPTED FILE-----\n", lines.join("\n"))
+    let text = std::str::from_utf8(bytes).unwrap();
+    let body: String = text.lines().filter(|line| !line.starts_with("-----")).collect();
+    base64::prelude::BASE64_STANDARD.decode(body).unwrap()
 }

@@ -209,8 +209,8 @@ fn heading(group: &Group<'_>) -> String {
         count => format!(" {DIM}({count} environments alike){DIM:#}"),
     };
     let what = match group.members.first().map(|member| &member.what) {
-        Some(What::Added { .. }) => format!(" {GREEN}new{GREEN:#}"),
-        Some(What::Removed { .. }) => format!(" {RED}gone{RED:#}"),
+        Some(What::Added { .. }) => format!(" {GREEN}(new){GREEN:#}"),
+        Some(What::Removed { .. }) => format!(" {RED}(gone){RED:#}"),
         Some(What::Invalid { .. }) => format!(" {RED}cannot be compared{RED:#}"),
         _ => String::new(),
     };
