@@ -64,24 +64,20 @@ impl Objects {
         let command = self.git.command(&["cat-file", "--batch"]);
         let mut running = Running::feed(command, Some(input)).map_err(|error: GitError| error.message)?;
         for id in ids {
-            match self.next(&mut running) {
-                Some(contents) => {
-                    let is_too_large = contents == Err(BlobError::TooLarge);
-                    found.push(((*id).to_owned(), contents));
-                    if is_too_large {
-                        running.stop();
-                        return Ok(());
-                    }
+            let Some(contents) = self.next(&mut running) else {
+                let (_, complaint) = running.end();
+                // A promised object that must not be fetched ends Git.
+                if complaint.contains("lazy fetch") || complaint.contains("could not fetch") {
+                    found.push(((*id).to_owned(), Err(BlobError::Missing)));
+                    return Ok(());
                 }
-                None => {
-                    let (_, complaint) = running.end();
-                    // A promised object that must not be fetched ends Git.
-                    if complaint.contains("lazy fetch") || complaint.contains("could not fetch") {
-                        found.push(((*id).to_owned(), Err(BlobError::Missing)));
-                        return Ok(());
-                    }
-                    return Err(self.git.refused(&complaint).message);
-                }
+                return Err(self.git.refused(&complaint).message);
+            };
+            let is_too_large = contents == Err(BlobError::TooLarge);
+            found.push(((*id).to_owned(), contents));
+            if is_too_large {
+                running.stop();
+                return Ok(());
             }
         }
         drop(running.end());

@@ -21,7 +21,7 @@ pub fn source(root: &Path, branch: Option<String>) -> Source {
     let Some(told) = git.ask(&["log", "-1", "--no-color", "--format=%G?%x00%GS%x00%an%x00%ae", "HEAD", "--"]) else {
         return source;
     };
-    let mut parts = told.split('\0').map(|part| bounded(part));
+    let mut parts = told.split('\0').map(bounded);
     let (mut next, text) = (|| parts.next().unwrap_or_default(), |text: String| Some(text).filter(|t| !t.is_empty()));
     source.signature = Signature::from_git(&next());
     source.signer = text(next());
