@@ -26,7 +26,7 @@
 //! | [`cli`] | one file a command; the only place that prints |
 //! | `smtp` | what verify and delivery share of a conversation with a mail server |
 //! | [`forge`] | comments on the pull request that a CI job runs for |
-//! | [`git`] | which commit the files are of; the one place that runs `git` |
+//! | [`git`] | revisions as files to read, what differs between them, which commit the files are of; the one place that runs `git` |
 //! | [`clock`] | the one place that asks what time it is |
 //!
 //! `main.rs` parses, runs and turns the result into an exit code.

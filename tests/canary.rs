@@ -56,6 +56,7 @@ fn a_secret_is_nowhere_but_in_its_age_file() {
         check(&trial.run(&["show", "dev", "relay", "--format", format]).code(0), "show");
         check(&trial.run(&["status", "dev", "--format", format]).code(0), "status");
         check(&trial.run(&["history", "dev", "--format", format]).code(0), "history");
+        check(&trial.run(&["blame", "dev", "relay", "--format", format]).code(0), "blame");
         check(&trial.run(&["resolve", "dev", "EDU1", "default", "--format", format]).code(0), "resolve");
         check(&trial.run(&["import", "dev", "--dry-run", "--format", format]).code(0), "import");
         check(&trial.run(&["secrets", "list", "dev", "--format", format]).code(0), "secrets list");

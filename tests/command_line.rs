@@ -7,8 +7,9 @@ use std::process::Command;
 
 use support::trial::{PROGRAM, Trial, clean, finish};
 
-const COMMANDS: [&str; 21] = [
+const COMMANDS: [&str; 23] = [
     "validate",
+    "diff",
     "plan",
     "apply",
     "verify",
@@ -18,6 +19,7 @@ const COMMANDS: [&str; 21] = [
     "show",
     "resolve",
     "history",
+    "blame",
     "rollback",
     "import",
     "secrets",

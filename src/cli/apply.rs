@@ -17,7 +17,7 @@ use super::{
 use crate::{
     api::{ChangesetOutcome, ChangesetResult},
     client::Client,
-    model::{Changeset, Code},
+    model::{Changeset, Code, provenance::SourcePolicy},
     reconcile::{plan::Plan, saved::SavedPlan, sealed},
 };
 
@@ -90,7 +90,7 @@ impl Apply {
         if !self.limits.is_none() {
             return Err(CliError::coded(
                 Code::Usage,
-                "a saved plan is applied as it is: `--only` and `--allow-deletes` belong to `plan`",
+                "a saved plan is applied as it is: `--only`, `--allow-deletes` and `--branch` belong to `plan`",
             )
             .remedy("Plan again with these options, and save that."));
         }
@@ -191,6 +191,12 @@ fn blocked(plan: &Plan) -> Result<(), CliError> {
             "If the new place is meant, somebody who knows the value seals it again: mailwright secrets set {} {}",
             plan.environment, secret.secret
         )));
+    }
+    if let Some(first) = plan.policy.first() {
+        let all = plan.policy.iter().map(|breach| breach.message.as_str()).collect::<Vec<_>>().join("; ");
+        return Err(
+            CliError::coded(SourcePolicy::code(), format!("{all}; nothing was changed")).remedy(first.remedy.clone())
+        );
     }
     if plan.guards.is_empty() {
         return Ok(());

@@ -44,9 +44,12 @@ impl Environment {
         options.client(context, declared.as_deref())
     }
 
-    /// Which commit its files are of.
-    pub(crate) fn source(&self) -> Source {
-        git::source(self.repository.root())
+    /// Which commit its files are of. `branch` is what the user says; else what is checked out; else what the CI
+    /// system says.
+    pub(crate) fn source(&self, branch: Option<&str>) -> Source {
+        let mut source = git::source(self.repository.root(), branch.map(str::to_owned));
+        source.branch = source.branch.or_else(super::variables::branch);
+        source
     }
 }
 

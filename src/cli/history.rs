@@ -1,11 +1,20 @@
 //! `mailwright history`: the generations of the service's state.
 
+use serde_json::Value;
+
 use super::{
     CliError, Context, Exit, ServiceOptions,
     environment::Environment,
     plan::{self, Format},
 };
-use crate::api::{ChangeSummary, Generation};
+use crate::{
+    api::{ChangeSummary, Generation},
+    model::{
+        Provenance,
+        provenance::{Author, Signature},
+    },
+    reconcile::render,
+};
 
 /// The generations of the service's state, newest first
 #[derive(Debug, clap::Args)]
@@ -44,7 +53,10 @@ impl History {
             return Ok(Exit::Done);
         }
         let rows = page.generations.iter().map(row);
-        context.printer.out(&super::table::table(&["generation", "at", "by", "how", "commit", "what"], rows));
+        context.printer.out(&super::table::table(
+            &["generation", "at", "by", "how", "commit", "branch", "author", "signature", "what"],
+            rows,
+        ));
         if let Some(next) = page.next_before {
             context.printer.note(&format!("Older ones: mailwright history {} --before {next}", environment.name));
         }
@@ -57,18 +69,40 @@ fn row(generation: &Generation) -> Vec<String> {
         Some(to) => format!("rollback to {to}"),
         None => generation.kind.id().to_owned(),
     };
-    let mut commit = generation.provenance.commit.as_deref().map_or("-".to_owned(), |c| c.chars().take(12).collect());
-    if generation.provenance.dirty {
-        commit.push('+');
-    }
+    let provenance = &generation.provenance;
+    let branch = provenance.branch.as_deref().map_or("-".to_owned(), safe);
     vec![
         generation.number.to_string(),
         generation.at.strftime("%Y-%m-%d %H:%M:%SZ").to_string(),
         generation.by.clone(),
         how,
-        commit,
+        commit(provenance),
+        branch,
+        author(provenance),
+        provenance.signature.map_or("-", Signature::id).to_owned(),
         words(&generation.summary),
     ]
+}
+
+/// The commit, in short; with a plus if something was not committed. All of it was told by whoever applied.
+pub(super) fn commit(provenance: &Provenance) -> String {
+    let mut commit = provenance.commit.as_deref().map_or("-".to_owned(), |c| safe(c).chars().take(12).collect());
+    if provenance.dirty {
+        commit.push('+');
+    }
+    commit
+}
+
+/// Who wrote the commit.
+pub(super) fn author(provenance: &Provenance) -> String {
+    let Some(Author { name, email }) = &provenance.author else { return "-".to_owned() };
+    let text = if name.is_empty() { safe(email) } else { safe(name) };
+    if text.chars().count() > 30 { text.chars().take(27).chain("...".chars()).collect() } else { text }
+}
+
+/// A text of somebody else on one line, with nothing in it that could move the cursor.
+fn safe(text: &str) -> String {
+    render::shown(&Value::from(text)).trim_matches('"').to_owned()
 }
 
 /// `2 added, 1 changed`.

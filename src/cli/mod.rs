@@ -10,11 +10,13 @@
 
 mod apply;
 mod audit;
+mod blame;
 mod comment;
 mod completions;
 mod confirm;
 mod context;
 mod demo;
+mod diff;
 mod drift;
 mod environment;
 mod error;
@@ -61,6 +63,17 @@ pub(crate) enum Exit {
     Code(u8),
 }
 
+impl Exit {
+    /// The exit of two things done one after the other. Differences of two kinds (2 and 3) are both (4).
+    pub(crate) fn and(self, other: Exit) -> Exit {
+        match (self, other) {
+            (Exit::Done, exit) | (exit, Exit::Done) => exit,
+            (Exit::Code(one), Exit::Code(other)) if one == other => self,
+            (Exit::Code(_), Exit::Code(_)) => Exit::Code(4),
+        }
+    }
+}
+
 /// Configuration as code for the e-mail profiles of an ERP's e-mail service
 #[derive(Debug, Parser)]
 #[command(name = "mailwright", version, propagate_version = true, max_term_width = 110, disable_help_subcommand = true)]
@@ -94,6 +107,8 @@ struct GlobalOptions {
 enum Command {
     /// Check the files of all environments, or of those named
     Validate(validate::Validate),
+    /// Show what a change of files does to the environments, without any service
+    Diff(diff::Diff),
     /// Show what would change on the running service
     Plan(plan::PlanCommand),
     /// Change the running service: an environment, or a saved plan
@@ -114,6 +129,8 @@ enum Command {
     Outbox(outbox::Outbox),
     /// The generations of the service's state, newest first
     History(history::History),
+    /// Which generation, and which commit, set each field of a live profile
+    Blame(blame::Blame),
     /// Go back to an earlier generation, as a new one
     Rollback(rollback::Rollback),
     /// Write files for profiles that exist only in the service
@@ -170,6 +187,7 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
 fn run(command: Command, context: &Context) -> Result<Exit, CliError> {
     match command {
         Command::Validate(command) => command.run(context),
+        Command::Diff(command) => command.run(context),
         Command::Plan(command) => command.run(context),
         Command::Apply(command) => command.run(context),
         Command::Drift(command) => command.run(context),
@@ -181,6 +199,7 @@ fn run(command: Command, context: &Context) -> Result<Exit, CliError> {
         Command::Send(command) => command.run(context),
         Command::Outbox(command) => command.run(context),
         Command::History(command) => command.run(context),
+        Command::Blame(command) => command.run(context),
         Command::Rollback(command) => command.run(context),
         Command::Import(command) => command.run(context),
         Command::Comment(command) => command.run(context),

@@ -8,7 +8,7 @@ use std::{
 use serde_json::{Value, json};
 
 use super::{
-    CliError, Context, Exit, ServiceOptions,
+    CliError, Context, Exit, ServiceOptions, diff,
     environment::{self, Environment},
 };
 use crate::{
@@ -29,6 +29,7 @@ use crate::{
 #[command(
     after_help = "Examples:\n  mailwright plan dev\n  mailwright plan dev --out dev.plan && mailwright apply dev.plan\n  \
     mailwright plan prod --format markdown > comment.md\n  \
+    mailwright plan --since origin/main...            environments that the branch touches\n  \
     mailwright plan prod --detailed-exitcode          0 nothing, 1 error, 2 changes\n  \
     mailwright plan prod --detailed-exitcode=causes   0 nothing, 1 error, 2 Git is ahead, 3 drift only, 4 both\n\n\
     The plan compares what the files say, what the service holds and what the last apply left there.\n\
@@ -36,7 +37,12 @@ use crate::{
 )]
 pub(crate) struct PlanCommand {
     /// The environment
-    environment: String,
+    #[arg(required_unless_present = "since")]
+    environment: Option<String>,
+    /// Only environments that the change of files since REV touches, through layers, variables and secrets too;
+    /// `REV...` means since the work tree parted from REV
+    #[arg(long, value_name = "REV", conflicts_with = "out")]
+    since: Option<String>,
     /// How to print it
     #[arg(long, value_enum, default_value_t = Format::Human, value_name = "FORMAT")]
     format: Format,
@@ -61,6 +67,9 @@ pub(crate) struct PlanLimits {
     /// Deletions that are meant: how many, or the profiles' names, separated by commas
     #[arg(long, value_name = "N|NAMES")]
     allow_deletes: Option<String>,
+    /// The branch that the files are of [default: what is checked out, then what the CI system says]
+    #[arg(long, value_name = "BRANCH")]
+    branch: Option<String>,
 }
 
 /// How to print a plan.
@@ -82,11 +91,46 @@ enum DetailedExitcode {
 
 impl PlanCommand {
     pub(crate) fn run(self, context: &Context) -> Result<Exit, CliError> {
-        json_even_on_errors(context, self.format == Format::Json, || self.plan(context))
+        json_even_on_errors(context, self.format == Format::Json, || match (&self.since, &self.environment) {
+            (Some(revision), _) => self.plan_since(context, revision),
+            (None, Some(environment)) => self.plan(context, environment),
+            (None, None) => Err(CliError::coded(Code::Usage, "no environment is named")),
+        })
     }
 
-    fn plan(&self, context: &Context) -> Result<Exit, CliError> {
-        let mut planning = Planning::start(context, &self.environment, &self.limits, &self.service)?;
+    /// The environments that the change since a revision touches, one after the other.
+    fn plan_since(&self, context: &Context, revision: &str) -> Result<Exit, CliError> {
+        let mut since = diff::since(context, revision)?;
+        if let Some(environment) = &self.environment {
+            let named = Environment::find(context, environment)?.name;
+            since.names.retain(|name| *name == named);
+            since.gone.clear();
+        }
+        for name in &since.gone {
+            context.printer.note(&format!("{name} is gone since {}; its service is not planned.", since.from));
+        }
+        if since.names.is_empty() && self.format != Format::Json {
+            context.printer.out(&format!("No environment says anything else than {}.", since.from));
+        }
+        let (mut exit, mut failed) = (Exit::Done, None);
+        for name in &since.names {
+            match self.plan(context, name.as_str()) {
+                Ok(ended) => exit = exit.and(ended),
+                Err(error) => {
+                    // The others are worth seeing all the same.
+                    context.printer.error(&error);
+                    if self.format == Format::Json && !error.in_json && !error.silent {
+                        context.printer.out(&format!("{:#}", error.to_json()));
+                    }
+                    failed = Some(CliError { in_json: true, ..CliError::already_told() });
+                }
+            }
+        }
+        failed.map_or(Ok(exit), Err)
+    }
+
+    fn plan(&self, context: &Context, environment: &str) -> Result<Exit, CliError> {
+        let mut planning = Planning::start(context, environment, &self.limits, &self.service)?;
         let refusal = planning.try_on_service(context)?;
         show(context, self.format, &planning.planned.plan, refusal.as_ref());
         if let Some(refusal) = refusal {
@@ -153,7 +197,7 @@ impl Planning {
             desired: &desired,
             state: &state,
             service: client.address(),
-            source: environment.source(),
+            source: environment.source(limits.branch.as_deref()),
             only: &only,
             allowances: limits.allowances()?,
             verified: &verified,
@@ -188,7 +232,7 @@ impl Planning {
 impl PlanLimits {
     /// Whether anything was limited or lifted.
     pub(super) fn is_none(&self) -> bool {
-        self.only.is_empty() && self.allow_deletes.is_none()
+        self.only.is_empty() && self.allow_deletes.is_none() && self.branch.is_none()
     }
 
     pub(super) fn allowances(&self) -> Result<Allowances, CliError> {

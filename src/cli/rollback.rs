@@ -12,7 +12,7 @@ use super::{
 };
 use crate::{
     api::{GenerationDetail, Rollback as Order},
-    config::{Desired, DesiredProfile, Place, Places},
+    config::{Desired, DesiredProfile, Labels, Place, Places},
     model::{Allowances, ProfileState, State, VerifySettings},
     reconcile::{self, Plan, Request, plan::Source, render},
 };
@@ -103,8 +103,9 @@ fn difference(
     });
     let desired = Desired {
         environment: state.environment.clone(),
+        labels: Labels::new(),
         service_address: None,
-        settings: target.settings.clone(),
+        settings: state.settings.going_back_to(&target.settings),
         settings_place: place.clone(),
         verify: VerifySettings::default(),
         environment_places: Places::default(),

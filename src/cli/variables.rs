@@ -69,3 +69,14 @@ pub(crate) fn runtime_dir() -> Option<std::path::PathBuf> {
 pub(crate) fn editor() -> Option<String> {
     read("VISUAL").or_else(|| read("EDITOR"))
 }
+
+/// The branch that a CI system says it works on, where it has checked out a commit and no branch. A tag is no branch.
+pub(crate) fn branch() -> Option<String> {
+    let github = || read("GITHUB_REF_NAME").filter(|_| read("GITHUB_REF_TYPE").as_deref() == Some("branch"));
+    // A pull request has a branch of its own, and what is checked out is a merge that is on none.
+    let github = || if read("GITHUB_HEAD_REF").is_some() { read("GITHUB_HEAD_REF") } else { github() };
+    let gitlab =
+        || read("CI_COMMIT_BRANCH").or_else(|| read("CI_COMMIT_REF_NAME").filter(|_| read("CI_COMMIT_TAG").is_none()));
+    let azure = || read("BUILD_SOURCEBRANCH").and_then(|name| name.strip_prefix("refs/heads/").map(str::to_owned));
+    github().or_else(gitlab).or_else(azure)
+}

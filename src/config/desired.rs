@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, fmt, path::PathBuf, sync::Arc};
 
 use serde::{Deserialize, Serialize};
 
-use super::{node::Node, sources::Sources};
+use super::{node::Node, selection::Labels, sources::Sources};
 use crate::model::{Digest, EnvironmentName, ProfileName, SecretReference, Settings, StoredProfile, VerifySettings};
 
 /// What an environment's files amount to. Exists only if they passed every rule.
@@ -14,6 +14,8 @@ pub struct Desired {
     pub environment: EnvironmentName,
     /// Where its service is, if the files say so.
     pub service_address: Option<String>,
+    /// Its labels.
+    pub labels: Labels,
     /// The settings that the service must know.
     pub settings: Settings,
     /// Where the settings are declared: the environment's own `environment.yaml`.

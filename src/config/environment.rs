@@ -14,7 +14,8 @@ use super::{
     layer::{Layer, Reporter},
     node::{Entry, Node, Value, merge},
     schema::{self, Kind},
-    sources::{FILE_LIMIT, Span, read_bytes, shown},
+    selection::Labels,
+    sources::{FILE_LIMIT, Files, Span, shown},
     tripwire,
     variables::{self, Variables},
 };
@@ -26,9 +27,12 @@ use crate::{
     secrets::{FILE_LIMIT as AGE_LIMIT, Header},
 };
 
+/// What keeps Git from translating age files.
+const ONLY_BYTES: &str = "Write `*.age -text` into .gitattributes, and check it out again: `git rm --cached -r secrets && git checkout HEAD -- secrets`.";
+
 /// An environment in the making.
 pub(super) struct Loading<'a> {
-    pub(super) root: &'a Path,
+    pub(super) files: &'a Files,
     pub(super) name: &'a EnvironmentName,
     /// The layers, the lowest first; the environment's own last.
     pub(super) layers: Vec<Arc<Layer>>,
@@ -76,7 +80,7 @@ impl Loading<'_> {
         let mut profiles: BTreeMap<ProfileName, Arc<Node>> = BTreeMap::new();
         for (index, layer) in self.layers.iter().enumerate() {
             let is_own = index + 1 == self.layers.len();
-            for (name, node) in &layer.profiles(self.root, self.reporter).nodes {
+            for (name, node) in &layer.profiles(self.files, self.reporter).nodes {
                 if matches!(node.value, Value::Null) {
                     profiles.remove(name);
                     continue;
@@ -102,7 +106,7 @@ impl Loading<'_> {
     /// Everything, in one run.
     pub(super) fn load(&self) -> Loaded {
         let of_layer = |layer: &Arc<Layer>| {
-            [layer.problems.clone(), layer.profiles(self.root, self.reporter).problems.clone()].concat()
+            [layer.problems.clone(), layer.profiles(self.files, self.reporter).problems.clone()].concat()
         };
         let mut problems: Vec<Diagnostic> = self.layers.iter().flat_map(of_layer).collect();
         let is_abstract = self.own().is_some_and(|own| own.is_abstract);
@@ -432,7 +436,8 @@ impl Loading<'_> {
         let mut secrets = BTreeMap::new();
         for (reference, result) in read {
             match result {
-                Ok(file) => {
+                Ok((file, warning)) => {
+                    problems.extend(warning);
                     secrets.insert(reference, file);
                 }
                 Err(problem) => problems.push(problem),
@@ -441,10 +446,10 @@ impl Loading<'_> {
         (secrets, count)
     }
 
-    fn secret(&self, reference: &SecretReference, span: Span) -> Result<SecretFile, Diagnostic> {
+    fn secret(&self, reference: &SecretReference, span: Span) -> Result<(SecretFile, Option<Diagnostic>), Diagnostic> {
         let path = secret_path(self.name, reference);
         let set = format!("mailwright secrets set {} {reference}", self.name);
-        if self.root.join(&path).symlink_metadata().is_err() {
+        if !self.files.exists(&path) {
             return Err(self.reporter.at(
                 span,
                 Code::SecretMissing,
@@ -453,8 +458,12 @@ impl Loading<'_> {
                 false,
             ));
         }
-        let bytes = read_bytes(self.root, &path, FILE_LIMIT.min(AGE_LIMIT as u64))?;
+        let bytes = self.files.read_bytes(&path, FILE_LIMIT.min(AGE_LIMIT as u64))?;
         let header = Header::read(&bytes).map_err(|error| {
+            if bytes.starts_with(b"age-encryption.org/v1\r\n") {
+                let message = "not an age file any more: Git has translated its line ends to CRLF".to_owned();
+                return Diagnostic::file(Code::NotAgeFile, &shown(&path), message, ONLY_BYTES);
+            }
             Diagnostic::file(
                 Code::NotAgeFile,
                 &shown(&path),
@@ -462,7 +471,12 @@ impl Loading<'_> {
                 &format!("Seal the value again: {set}"),
             )
         })?;
-        Ok(SecretFile { path, digest: header.digest, value_id: header.value_id })
+        let warning = bytes.starts_with(b"-----BEGIN") && bytes.windows(2).any(|pair| pair == b"\r\n");
+        let warning = warning.then(|| {
+            let message = "the lines of this age file end in CRLF, and its digest is that of its bytes".to_owned();
+            Diagnostic::file(Code::LineEnds, &shown(&path), message, ONLY_BYTES)
+        });
+        Ok((SecretFile { path, digest: header.digest, value_id: header.value_id }, warning))
     }
 
     fn desired(
@@ -495,6 +509,7 @@ impl Loading<'_> {
         let settings_place: Place = self.reporter.sources.place(own_span);
         Desired {
             environment: self.name.clone(),
+            labels: labels_of(environment),
             service_address: address.and_then(|entry| entry.node.as_str()).map(str::to_owned),
             settings,
             settings_place,
@@ -507,6 +522,12 @@ impl Loading<'_> {
             secrets,
         }
     }
+}
+
+/// The labels of a merged environment, as far as they are texts.
+pub(super) fn labels_of(environment: &Node) -> Labels {
+    let text = |entry: &Entry| Some((entry.key.to_string(), entry.node.as_str()?.to_owned()));
+    environment.get("labels").map(|labels| labels.node.entries().iter().filter_map(text).collect()).unwrap_or_default()
 }
 
 /// The application that reads the directory, if the environment names one that is whole.

@@ -13,7 +13,7 @@ use super::{
     excerpt::excerpt,
     node::{Node, Value},
     parse::parse,
-    sources::{Sources, Span, list, read_text, shown},
+    sources::{Files, Sources, Span, shown},
 };
 use crate::model::{Code, EnvironmentName, ProfileName};
 
@@ -72,11 +72,11 @@ impl Reporter {
 
 impl Layer {
     /// The profiles of the folder. Everything that is wrong with them is among their problems.
-    pub(super) fn profiles(&self, root: &Path, reporter: &Reporter) -> &Profiles {
+    pub(super) fn profiles(&self, files: &Files, reporter: &Reporter) -> &Profiles {
         self.profiles.get_or_init(|| {
             let mut profiles = Profiles::default();
             if let Some(folder) = &self.folder {
-                profiles.read(root, folder, reporter);
+                profiles.read(files, folder, reporter);
             }
             profiles
         })
@@ -88,7 +88,7 @@ impl Layer {
     }
 
     /// Reads a folder's own file. Everything that is wrong with the folder is among its problems.
-    pub(super) fn read(root: &Path, name: &EnvironmentName, reporter: &Reporter) -> Self {
+    pub(super) fn read(files: &Files, name: &EnvironmentName, reporter: &Reporter) -> Self {
         let folder = Path::new("environments").join(name.as_str());
         let mut layer = Self {
             environment: None,
@@ -99,14 +99,14 @@ impl Layer {
             folder: None,
             profiles: OnceLock::new(),
         };
-        match list(root, &folder) {
-            Ok(entries) => layer.sort_out(root, &folder, entries, reporter),
+        match files.list(&folder) {
+            Ok(entries) => layer.sort_out(files, &folder, entries, reporter),
             Err(problem) => layer.problems.push(problem),
         }
         layer
     }
 
-    fn sort_out(&mut self, root: &Path, folder: &Path, entries: Vec<PathBuf>, reporter: &Reporter) {
+    fn sort_out(&mut self, files: &Files, folder: &Path, entries: Vec<PathBuf>, reporter: &Reporter) {
         let mut environments = Vec::new();
         for path in entries {
             match file_name(&path) {
@@ -126,7 +126,7 @@ impl Layer {
             return;
         };
         self.files += 1;
-        match read_file(root, path, reporter) {
+        match read_file(files, path, reporter) {
             Ok(node) => self.take_environment(node, reporter),
             Err(problems) => self.problems.extend(problems),
         }
@@ -153,8 +153,8 @@ impl Layer {
 }
 
 impl Profiles {
-    fn read(&mut self, root: &Path, folder: &Path, reporter: &Reporter) {
-        let entries = match list(root, folder) {
+    fn read(&mut self, from: &Files, folder: &Path, reporter: &Reporter) {
+        let entries = match from.list(folder) {
             Ok(entries) => entries,
             Err(problem) => return self.problems.push(problem),
         };
@@ -183,7 +183,7 @@ impl Profiles {
             }
         }
         self.files += files.len();
-        let read: Vec<_> = files.into_par_iter().map(|(name, path)| (name, read_file(root, &path, reporter))).collect();
+        let read: Vec<_> = files.into_par_iter().map(|(name, path)| (name, read_file(from, &path, reporter))).collect();
         for (name, result) in read {
             match result {
                 Ok(node) if matches!(node.value, Value::Map(_) | Value::Null) => {
@@ -202,8 +202,8 @@ impl Profiles {
     }
 }
 
-pub(super) fn read_file(root: &Path, path: &Path, reporter: &Reporter) -> Result<Arc<Node>, Vec<Diagnostic>> {
-    let text = read_text(root, path).map_err(|problem| vec![problem])?;
+pub(super) fn read_file(files: &Files, path: &Path, reporter: &Reporter) -> Result<Arc<Node>, Vec<Diagnostic>> {
+    let text = files.read_text(path).map_err(|problem| vec![problem])?;
     let id = reporter.sources.add(shown(path), text);
     let Some(source) = reporter.sources.get(id) else { return Err(Vec::new()) };
     parse(id, &source.text).map_err(|errors| {

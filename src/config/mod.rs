@@ -24,6 +24,7 @@ mod schema;
 mod selection;
 mod sources;
 pub mod suggest;
+pub mod tree;
 mod tripwire;
 mod variables;
 pub mod write;

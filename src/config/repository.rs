@@ -14,8 +14,10 @@ use super::{
     layer::{Layer, Reporter, is_ignored, unexpected},
     node::Entry,
     selection::Labels,
-    sources::{Sources, list, shown},
-    suggest, variables,
+    sources::{Files, Sources, shown},
+    suggest,
+    tree::Tree,
+    variables,
 };
 use crate::model::{Code, EnvironmentName, ProfileName, SecretReference};
 
@@ -39,7 +41,8 @@ impl Uses {
 /// The repository.
 pub struct Repository {
     root: PathBuf,
-    layers: BTreeMap<EnvironmentName, OnceLock<Arc<Layer>>>,
+    files: Files,
+    layers: BTreeMap<EnvironmentName, Arc<OnceLock<Arc<Layer>>>>,
     reporter: Reporter,
     /// What is wrong with `environments/` itself.
     problems: Vec<Diagnostic>,
@@ -48,7 +51,16 @@ pub struct Repository {
 impl Repository {
     /// Finds the environments below `root`. Reads no file yet.
     pub fn open(root: &Path) -> Result<Self, Report> {
-        let entries = list(root, Path::new("environments")).map_err(|problem| Report::new([problem], 0, 0))?;
+        Self::open_files(root, Files::Disk(root.to_owned()))
+    }
+
+    /// The same in the tree of a revision. `root` is where the repository lies on the disk.
+    pub fn open_tree(root: &Path, tree: Tree) -> Result<Self, Report> {
+        Self::open_files(root, Files::Tree(tree))
+    }
+
+    fn open_files(root: &Path, files: Files) -> Result<Self, Report> {
+        let entries = files.list(Path::new("environments")).map_err(|problem| Report::new([problem], 0, 0))?;
         let mut layers = BTreeMap::new();
         let mut problems = Vec::new();
         for path in entries {
@@ -56,9 +68,9 @@ impl Repository {
             if is_ignored(&name) {
                 continue;
             }
-            match (root.join(&path).is_dir(), name.parse::<EnvironmentName>()) {
+            match (files.is_folder(&path), name.parse::<EnvironmentName>()) {
                 (true, Ok(name)) => {
-                    layers.insert(name, OnceLock::new());
+                    layers.insert(name, Arc::default());
                 }
                 (true, Err(rule)) => problems.push(Diagnostic::file(
                     Code::InvalidName,
@@ -70,7 +82,44 @@ impl Repository {
             }
         }
         let reporter = Reporter { sources: Arc::new(Sources::default()) };
-        Ok(Self { root: root.to_owned(), layers, reporter, problems })
+        Ok(Self { root: root.to_owned(), files, layers, reporter, problems })
+    }
+
+    /// Takes the layers from `other` that `is_same` says are equal on both sides, so that they are read and parsed
+    /// once. Nothing may have been read of this one.
+    pub fn share(&mut self, other: &Repository, is_same: impl Fn(&EnvironmentName) -> bool) {
+        self.reporter = other.reporter.clone();
+        for (name, layer) in &mut self.layers {
+            if let Some(theirs) = other.layers.get(name).filter(|_| is_same(name)) {
+                *layer = Arc::clone(theirs);
+            }
+        }
+    }
+
+    /// The environment and the layers that it extends, as far as they are there.
+    pub fn chain(&self, name: &EnvironmentName) -> Vec<EnvironmentName> {
+        let mut chain = Vec::new();
+        let mut next = self.layers.contains_key(name).then(|| name.clone());
+        while let Some(current) = next {
+            let wanted = self.layer(&current).and_then(|layer| layer.extends.clone());
+            chain.push(current);
+            next = wanted
+                .and_then(|(wanted, _)| wanted.parse::<EnvironmentName>().ok())
+                .filter(|wanted| self.layers.contains_key(wanted) && !chain.contains(wanted));
+        }
+        chain
+    }
+
+    /// Reads what these environments are made of, each layer by one task. Whoever loads many environments at once
+    /// does this first: a thread that reads a shared layer must not come upon another environment that waits for it.
+    pub fn read_ahead(&self, names: &[EnvironmentName]) {
+        let layers: BTreeSet<EnvironmentName> =
+            names.par_iter().map(|name| self.chain(name)).collect::<Vec<_>>().into_iter().flatten().collect();
+        layers.into_par_iter().for_each(|name| {
+            if let Some(layer) = self.layer(&name) {
+                layer.profiles(&self.files, &self.reporter);
+            }
+        });
     }
 
     /// Where it is.
@@ -108,6 +157,7 @@ impl Repository {
 
     /// Everything that is wrong with the files of these environments.
     pub fn check(&self, names: &[EnvironmentName]) -> Report {
+        self.read_ahead(names);
         let loaded: Vec<(EnvironmentName, Loaded)> =
             names.par_iter().map(|name| (name.clone(), self.loaded(name))).collect();
         let age_files: usize = loaded.iter().map(|(_, loaded)| loaded.age_files).sum();
@@ -182,12 +232,12 @@ impl Repository {
 
     fn layer(&self, name: &EnvironmentName) -> Option<Arc<Layer>> {
         let cell = self.layers.get(name)?;
-        Some(Arc::clone(cell.get_or_init(|| Arc::new(Layer::read(&self.root, name, &self.reporter)))))
+        Some(Arc::clone(cell.get_or_init(|| Arc::new(Layer::read(&self.files, name, &self.reporter)))))
     }
 
     /// How many files of layers were read.
     fn files(&self) -> usize {
-        self.layers.values().filter_map(OnceLock::get).map(|layer| layer.files()).sum()
+        self.layers.values().filter_map(|layer| layer.get()).map(|layer| layer.files()).sum()
     }
 
     fn loaded(&self, name: &EnvironmentName) -> Loaded {
@@ -238,6 +288,6 @@ impl Repository {
             layers.push(layer);
         }
         layers.reverse();
-        Ok(Loading { root: &self.root, name, layers, reporter: &self.reporter })
+        Ok(Loading { files: &self.files, name, layers, reporter: &self.reporter })
     }
 }

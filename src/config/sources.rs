@@ -1,4 +1,6 @@
 //! The files that were read: bounded, inside the repository, and kept so that a problem can show its line.
+//!
+//! They are on the disk, or in the tree of a revision. Nobody else in `config` knows the difference.
 
 use std::{
     fs,
@@ -7,11 +9,152 @@ use std::{
     sync::{Arc, PoisonError, RwLock},
 };
 
-use super::{Diagnostic, Place};
+use super::{
+    Diagnostic, Place,
+    tree::{BlobError, Found, Tree},
+};
 use crate::model::Code;
 
 /// The largest file of a layer, in bytes. A profile has less than a thousandth of it.
 pub(super) const FILE_LIMIT: u64 = 1024 * 1024;
+
+/// Where files are read from.
+#[derive(Clone, Debug)]
+pub(super) enum Files {
+    /// A folder of the disk.
+    Disk(PathBuf),
+    /// The tree of a revision.
+    Tree(Tree),
+}
+
+impl Files {
+    /// Reads a file as bytes. Refuses what is too large without reading it, what is no ordinary file without opening
+    /// it, and a link that leads out of the repository.
+    pub(super) fn read_bytes(&self, relative: &Path, limit: u64) -> Result<Vec<u8>, Diagnostic> {
+        match self {
+            Files::Disk(root) => read_bytes(root, relative, limit),
+            Files::Tree(tree) => read_blob(tree, relative, limit),
+        }
+    }
+
+    /// Reads a file of a listed folder as text. A byte order mark of UTF-8 is skipped.
+    pub(super) fn read_text(&self, relative: &Path) -> Result<String, Diagnostic> {
+        let bytes = match self {
+            Files::Disk(root) => read_listed(root, relative, FILE_LIMIT)?,
+            Files::Tree(tree) => read_blob(tree, relative, FILE_LIMIT)?,
+        };
+        text(bytes, relative)
+    }
+
+    /// What is in a folder, sorted by name. A folder that is not there is empty; one that cannot be read is an error.
+    pub(super) fn list(&self, relative: &Path) -> Result<Vec<PathBuf>, Diagnostic> {
+        match self {
+            Files::Disk(root) => list(root, relative),
+            Files::Tree(tree) => list_tree(tree, relative),
+        }
+    }
+
+    /// Whether a path leads to a folder, or to what was meant to be one.
+    pub(super) fn is_folder(&self, relative: &Path) -> bool {
+        match self {
+            Files::Disk(root) => root.join(relative).is_dir(),
+            Files::Tree(tree) => matches!(tree.find(relative), Found::Folder(_) | Found::Submodule(_)),
+        }
+    }
+
+    /// Whether anything stands at a path, a link that leads nowhere among it.
+    pub(super) fn exists(&self, relative: &Path) -> bool {
+        match self {
+            Files::Disk(root) => root.join(relative).symlink_metadata().is_ok(),
+            Files::Tree(tree) => tree.exists(relative),
+        }
+    }
+}
+
+fn read_blob(tree: &Tree, relative: &Path, limit: u64) -> Result<Vec<u8>, Diagnostic> {
+    match tree.find(relative) {
+        Found::File(id) => match tree.blob(id, limit) {
+            Ok(bytes) => Ok(bytes.to_vec()),
+            Err(BlobError::TooLarge) => Err(too_large(relative, limit)),
+            Err(error) => Err(no_contents(relative, &error)),
+        },
+        Found::Folder(_) => Err(not_ordinary(relative)),
+        Found::Submodule(path) => Err(submodule(&path)),
+        Found::Outside => Err(leads_outside(relative)),
+        Found::Unreadable(error) => Err(no_contents(relative, &error)),
+        Found::Nothing => Err(no_contents(relative, &BlobError::Unreadable("there is no such file".to_owned()))),
+    }
+}
+
+fn list_tree(tree: &Tree, relative: &Path) -> Result<Vec<PathBuf>, Diagnostic> {
+    match tree.find(relative) {
+        Found::Folder(names) => Ok(names.into_iter().map(|name| relative.join(name)).collect()),
+        Found::Nothing => Ok(Vec::new()),
+        Found::File(_) => Err(Diagnostic::file(
+            Code::Unreadable,
+            &shown(relative),
+            "the folder cannot be read: it is a file".to_owned(),
+            "Put a folder in its place.",
+        )),
+        Found::Submodule(path) => Err(submodule(&path)),
+        Found::Outside => Err(leads_outside(relative)),
+        Found::Unreadable(error) => Err(no_contents(relative, &error)),
+    }
+}
+
+fn no_contents(relative: &Path, error: &BlobError) -> Diagnostic {
+    if *error == BlobError::Missing {
+        return Diagnostic::file(
+            Code::HistoryMissing,
+            &shown(relative),
+            "Git knows this file, and this clone does not have its contents".to_owned(),
+            "This is a partial clone. Let Git fetch them (`git archive REVISION > /dev/null` does), or clone without \
+             `--filter`.",
+        );
+    }
+    Diagnostic::file(
+        Code::Unreadable,
+        &shown(relative),
+        format!("the file cannot be read: {error}"),
+        "Look at the repository: `git fsck`.",
+    )
+}
+
+fn submodule(path: &str) -> Diagnostic {
+    Diagnostic::file(
+        Code::Submodule,
+        &shown(Path::new(path)),
+        "this is a Git submodule: its files are in another repository".to_owned(),
+        "Keep the files in this repository, or work in the other one: `mailwright --project` names it.",
+    )
+}
+
+fn leads_outside(relative: &Path) -> Diagnostic {
+    Diagnostic::file(
+        Code::LinkOutside,
+        &shown(relative),
+        "this is a link that leads out of the repository, or nowhere".to_owned(),
+        "Put the file itself here: what is outside is not reviewed and not there on other machines.",
+    )
+}
+
+fn not_ordinary(relative: &Path) -> Diagnostic {
+    Diagnostic::file(
+        Code::UnexpectedFile,
+        &shown(relative),
+        "this is not an ordinary file".to_owned(),
+        "Remove it, or put a file in its place.",
+    )
+}
+
+fn too_large(relative: &Path, limit: u64) -> Diagnostic {
+    Diagnostic::file(
+        Code::FileTooLarge,
+        &shown(relative),
+        format!("the file has more than {} KiB", limit / 1024),
+        "A profile fits into one: is this the right file?",
+    )
+}
 
 /// Names a file that was read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -59,9 +202,7 @@ impl Sources {
     }
 }
 
-/// Reads a file of the repository as bytes. Refuses what is too large without reading it, what is no ordinary file
-/// without opening it, and a link that leads out of the repository.
-pub(super) fn read_bytes(root: &Path, relative: &Path, limit: u64) -> Result<Vec<u8>, Diagnostic> {
+fn read_bytes(root: &Path, relative: &Path, limit: u64) -> Result<Vec<u8>, Diagnostic> {
     stays_inside(root, relative)?;
     read_listed(root, relative, limit)
 }
@@ -83,29 +224,16 @@ fn read_listed(root: &Path, relative: &Path, limit: u64) -> Result<Vec<u8>, Diag
         metadata = fs::metadata(&path).map_err(|error| unreadable(&error))?;
     }
     if !metadata.is_file() {
-        return Err(Diagnostic::file(
-            Code::UnexpectedFile,
-            &shown(relative),
-            "this is not an ordinary file".to_owned(),
-            "Remove it, or put a file in its place.",
-        ));
+        return Err(not_ordinary(relative));
     }
-    let too_large = || {
-        Diagnostic::file(
-            Code::FileTooLarge,
-            &shown(relative),
-            format!("the file has more than {} KiB", limit / 1024),
-            "A profile fits into one: is this the right file?",
-        )
-    };
     if metadata.len() > limit {
-        return Err(too_large());
+        return Err(too_large(relative, limit));
     }
     let mut bytes = Vec::with_capacity(usize::try_from(metadata.len()).unwrap_or(0) + 1);
     fs::File::open(&path)
         .and_then(|file| file.take(limit + 1).read_to_end(&mut bytes))
         .map_err(|error| unreadable(&error))?;
-    if bytes.len() as u64 > limit { Err(too_large()) } else { Ok(bytes) }
+    if bytes.len() as u64 > limit { Err(too_large(relative, limit)) } else { Ok(bytes) }
 }
 
 /// Refuses a path on which a link leads out of the repository. Links inside it are fine. Costs one look at each
@@ -123,20 +251,14 @@ fn stays_inside(root: &Path, relative: &Path) -> Result<(), Diagnostic> {
             _ => false,
         };
         if !inside {
-            return Err(Diagnostic::file(
-                Code::LinkOutside,
-                &shown(relative),
-                "this is a link that leads out of the repository, or nowhere".to_owned(),
-                "Put the file itself here: what is outside is not reviewed and not there on other machines.",
-            ));
+            return Err(leads_outside(relative));
         }
     }
     Ok(())
 }
 
-/// Reads a file of a listed folder as text. A byte order mark of UTF-8 is skipped.
-pub(super) fn read_text(root: &Path, relative: &Path) -> Result<String, Diagnostic> {
-    let bytes = read_listed(root, relative, FILE_LIMIT)?;
+/// Bytes as text. A byte order mark of UTF-8 is skipped.
+fn text(bytes: Vec<u8>, relative: &Path) -> Result<String, Diagnostic> {
     let shown = shown(relative);
     let encoding = |message: String, line: usize, column: usize| Diagnostic {
         line,
@@ -168,8 +290,7 @@ pub(super) fn shown(path: &Path) -> String {
     parts.join("/")
 }
 
-/// What is in a folder, sorted by name. A folder that is not there is empty; one that cannot be read is an error.
-pub(super) fn list(root: &Path, relative: &Path) -> Result<Vec<PathBuf>, Diagnostic> {
+fn list(root: &Path, relative: &Path) -> Result<Vec<PathBuf>, Diagnostic> {
     stays_inside(root, relative)?;
     let failed = |error: &std::io::Error| {
         Diagnostic::file(

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 use uuid::Uuid;
 
-use super::{Digest, EnvironmentName, ProfileName, Settings, StoredProfile};
+use super::{Digest, EnvironmentName, ProfileName, Provenance, Settings, StoredProfile};
 
 /// The changes of one apply, with all that the service needs to take them: the body of `POST /v1/changesets`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
@@ -180,28 +180,4 @@ impl Allowances {
     pub fn is_none(&self) -> bool {
         self.deletes.is_none() && self.names.is_empty() && self.findings.is_empty() && !self.unverified
     }
-}
-
-/// Where a changeset comes from. Told by the sender, so it is a note, not a proof.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
-pub struct Provenance {
-    /// The Git commit.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schema(max_length = 100)]
-    pub commit: Option<String>,
-    /// The Git branch.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schema(max_length = 250)]
-    pub branch: Option<String>,
-    /// Whether the work tree had changes that were not committed.
-    #[serde(default)]
-    pub dirty: bool,
-    /// The digest of the plan that was shown.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub plan: Option<Digest>,
-    /// Version of the program that computed the plan.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schema(max_length = 50)]
-    pub mailwright: Option<String>,
 }

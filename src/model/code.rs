@@ -144,6 +144,12 @@ codes! {
     "0265" Error DocumentSent "the document was sent before";
     "0266" Error NotInThisStatus "the message's status does not allow this";
     "0267" Error NotDelivered "the message was not delivered";
+    "0300" Error Submodule "a Git submodule where files belong";
+    "0301" Error UnknownRevision "Git knows no such revision";
+    "0302" Error HistoryMissing "this clone does not have that part of the history";
+    "0303" Error GitFailed "Git cannot be asked";
+    "0304" Warning LineEnds "an age file with translated line ends";
+    "0305" Error SourceRefused "the environment's policy does not let files of this source in";
 }
 
 impl PartialSchema for Code {

@@ -13,6 +13,7 @@
 //! * [`resolution`]: which profile sends for a company and a function, and why
 //! * [`rules`]: everything that must hold between profiles and settings
 //! * [`state`] and [`changeset`]: what the service holds, and what changes it
+//! * [`provenance`]: where a change comes from, and which sources an environment allows
 //! * [`code`]: the catalogue of problem codes that `explain` reads from
 //! * [`canonical`]: the one way to write a value so that equal values have equal digests
 
@@ -24,6 +25,7 @@ pub mod function;
 pub mod message;
 pub mod name;
 pub mod profile;
+pub mod provenance;
 pub mod provider;
 pub mod resolution;
 pub mod rules;
@@ -33,13 +35,14 @@ pub mod state;
 pub mod verify_settings;
 
 pub use canonical::Digest;
-pub use changeset::{Allowances, Changeset, ProfileChange, Provenance};
+pub use changeset::{Allowances, Changeset, ProfileChange};
 pub use code::Code;
 pub use delivery::{Delivery, Lapse, Limits};
 pub use function::Function;
 pub use message::{Attempt, Message, Status};
 pub use name::{CompanyId, EnvironmentName, ProfileName, SecretReference};
 pub use profile::{AppliesTo, Mailbox, Profile, StoredProfile};
+pub use provenance::Provenance;
 pub use provider::{Client, Cloud, Encryption, GraphDirect, Provider};
 pub use resolution::Resolution;
 pub use secret::{Destination, SecretRecord};

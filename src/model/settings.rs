@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use super::{CompanyId, Delivery, Function};
+use super::{CompanyId, Delivery, Function, provenance::SourcePolicy};
 
 /// Settings of an environment that the service holds.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
@@ -45,6 +45,15 @@ pub struct Unserved {
 }
 
 impl Settings {
+    /// What a rollback to `target` makes of these settings: everything goes back, except from which source changes
+    /// are let in. Otherwise going back would be the way around it.
+    #[must_use]
+    pub fn going_back_to(&self, target: &Settings) -> Settings {
+        let mut settings = target.clone();
+        settings.policy.source = self.policy.source.clone();
+        settings
+    }
+
     /// Whether the environment says that nobody is meant to send this.
     pub fn is_meant_unserved(&self, company: &CompanyId, function: Function) -> bool {
         self.unserved.iter().any(|entry| {
@@ -64,6 +73,9 @@ pub struct Policy {
     /// What happens to profiles that the reconciler did not make.
     #[serde(default)]
     pub prune: Prune,
+    /// Which source it may be applied from.
+    #[serde(default, skip_serializing_if = "SourcePolicy::is_open")]
+    pub source: SourcePolicy,
 }
 
 /// How many profiles one plan may delete: the share, in whole profiles, but at least the floor. Never all of them.

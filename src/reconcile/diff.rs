@@ -145,6 +145,18 @@ pub fn plan(request: &Request<'_>) -> Result<Planned, PlanError> {
     let (changes, operations): (Vec<PlannedChange>, Vec<ProfileChange>) = pairs.into_iter().unzip();
 
     let after = after(state, settings.is_some().then_some(&desired.settings), &operations)?;
+    let provenance = Provenance {
+        commit: source.commit.clone(),
+        branch: source.branch.clone(),
+        author: source.author.clone(),
+        signature: source.signature,
+        signer: source.signer.clone(),
+        dirty: source.dirty,
+        plan: None,
+        mailwright: Some(env!("CARGO_PKG_VERSION").to_owned()),
+    };
+    let brought = settings.is_some().then_some(&desired.settings);
+    let is_nothing = changes.is_empty() && settings.is_none();
     let plan = Plan {
         format_version: FORMAT_VERSION,
         mailwright: env!("CARGO_PKG_VERSION").to_owned(),
@@ -159,6 +171,7 @@ pub fn plan(request: &Request<'_>) -> Result<Planned, PlanError> {
         senders: senders::changes(state, &after, &operations),
         redirected: redirected::secrets(desired, state, &operations),
         guards: guards::check(state, &after, &operations, allowances),
+        policy: if is_nothing { Vec::new() } else { guards::source(&state.settings, brought, &provenance) },
         verified: last_verified(&operations, verified),
         hints,
         settings,
@@ -172,13 +185,7 @@ pub fn plan(request: &Request<'_>) -> Result<Planned, PlanError> {
         changes: operations,
         secrets: BTreeMap::new(),
         allowances: allowances.clone(),
-        provenance: Provenance {
-            commit: source.commit.clone(),
-            branch: source.branch.clone(),
-            dirty: source.dirty,
-            plan: Some(plan.digest()),
-            mailwright: Some(env!("CARGO_PKG_VERSION").to_owned()),
-        },
+        provenance: Provenance { plan: Some(plan.digest()), ..provenance },
     };
     changeset.id = content_id(&changeset);
     Ok(Planned { plan, changeset })
@@ -389,6 +396,7 @@ impl<'a> Comparison<'a> {
                     after: Value::Null,
                     cause,
                     place: None,
+                    before_place: None,
                     secret: field.digest.as_ref().map(|digest| SecretChange {
                         kind: SecretChangeKind::Removed,
                         before: Some(digest.clone()),
@@ -424,6 +432,7 @@ impl<'a> Comparison<'a> {
                 after: fields::value(&after, path),
                 cause: field_cause(path, &after, &before, applied.as_ref()),
                 place: after.contains_key(path).then(|| wanted.place_of(&pointer(path))).filter(Place::is_in_a_file),
+                before_place: None,
                 secret: self.secret_change(path, &before, &after),
             })
             .collect();
@@ -529,6 +538,7 @@ fn settings_change(desired: &Desired, state: &State) -> Option<SettingsChange> {
             after: fields::value(&after, path),
             cause: field_cause(path, &after, &before, applied.as_ref()),
             place: None,
+            before_place: None,
             secret: None,
         })
         .collect();

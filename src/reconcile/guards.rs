@@ -10,7 +10,8 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use crate::model::{
-    Allowances, Function, ProfileChange, ProfileName, State,
+    Allowances, Function, ProfileChange, ProfileName, Provenance, Settings, State,
+    provenance::Breach,
     resolution::{Cell, Resolver},
 };
 
@@ -77,6 +78,18 @@ pub fn check(before: &State, after: &State, changes: &[ProfileChange], allowance
     }
     guards.extend(lost_senders(before, after, allowances));
     guards
+}
+
+/// Why the policy does not let a change of this source in: neither the one that is live nor the one that the change
+/// brings may be broken, so that no branch can lift what it would run into. Each reason once.
+pub fn source(live: &Settings, brought: Option<&Settings>, source: &Provenance) -> Vec<Breach> {
+    let mut breaches = live.policy.source.breaches(source);
+    for breach in brought.into_iter().flat_map(|settings| settings.policy.source.breaches(source)) {
+        if !breaches.contains(&breach) {
+            breaches.push(breach);
+        }
+    }
+    breaches
 }
 
 /// The share in whole profiles, at least the floor, and never all of them.

@@ -1,6 +1,8 @@
 //! Desired, live and last applied to a plan; guards; the plan as text; the changeset that carries it out.
 //!
 //! * [`plan()`] compares three states and gives a [`Plan`] with its changeset. Pure.
+//! * [`compare`] does the same for two states of the files, without any service.
+//! * [`blame`] finds the generation that set each field.
 //! * [`guards`] says what nobody may do by accident; the service asks it too.
 //! * [`render`] turns a plan into what people read, from the plan alone.
 //! * [`saved`] keeps a plan in a file and takes it out again, unchanged or not at all.
@@ -9,6 +11,8 @@
 //! Nothing here talks to the network or prints.
 
 mod beside;
+pub mod blame;
+pub mod compare;
 mod diff;
 mod drift;
 mod fields;

@@ -11,7 +11,11 @@ use super::guards::Guard;
 use crate::{
     api::LastVerified,
     config::Place,
-    model::{ChangeRecord, Destination, Digest, EnvironmentName, ProfileName, SecretReference, resolution::Cell},
+    model::{
+        ChangeRecord, Destination, Digest, EnvironmentName, ProfileName, SecretReference,
+        provenance::{Author, Breach, Signature},
+        resolution::Cell,
+    },
 };
 
 /// The version of the document; a saved plan of another one is refused.
@@ -51,6 +55,9 @@ pub struct Plan {
     pub redirected: Vec<RedirectedSecret>,
     /// Guards that it runs into and nobody has lifted.
     pub guards: Vec<Guard>,
+    /// Why an apply from this source would be refused.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub policy: Vec<Breach>,
     /// What the verifier last said of the profiles that it sets.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub verified: Vec<VerifiedBefore>,
@@ -83,6 +90,15 @@ pub struct Source {
     /// The Git branch.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub branch: Option<String>,
+    /// Who wrote the commit, by its own words.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub author: Option<Author>,
+    /// What Git says of the commit's signature.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub signature: Option<Signature>,
+    /// Who signed it, as Git names them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub signer: Option<String>,
     /// Whether the work tree has changes that are not committed.
     #[serde(default)]
     pub dirty: bool,
@@ -166,6 +182,9 @@ pub struct FieldChange {
     /// The place in the files that says so.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub place: Option<Place>,
+    /// The place in the files that said what was before; only where two revisions are compared.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub before_place: Option<Place>,
     /// For a secret: what kind of change it is. `before` and `after` hold its name.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub secret: Option<SecretChange>,

@@ -19,7 +19,7 @@ use crate::{
     api::{AuditOutcome, ChangeSummary, ChangesetOutcome, ChangesetResult, Generation, Rollback},
     model::{
         Allowances, ChangeKind, ChangeRecord, Changeset, Code, Destination, Digest, ProfileChange, ProfileName,
-        Provenance, SecretRecord, Settings, State, StoredProfile, rules,
+        Provenance, SecretRecord, Settings, State, StoredProfile, provenance::Breach, rules,
     },
     reconcile::guards,
     secrets::{FILE_LIMIT, Header, ServiceIdentity},
@@ -38,6 +38,8 @@ struct Change {
     changeset: Option<(uuid::Uuid, Digest)>,
     rolled_back_to: Option<u64>,
     action: &'static str,
+    /// Only asked about. Where it would come from is not where it will come from, so the policy of the source warns.
+    dry_run: bool,
 }
 
 /// A change that passed every check.
@@ -96,6 +98,10 @@ impl Service {
             .remedy("Correct the service's address.");
             return self.refused(caller, "changeset", json!({ "changeset": id }), problem, dry_run).await;
         }
+        if let Some(what) = changeset.provenance.too_long() {
+            let problem = Problem::malformed(format!("`provenance.{what}` is too long; nothing was changed"));
+            return self.refused(caller, "changeset", json!({ "changeset": id }), problem, dry_run).await;
+        }
         let change = Change {
             kind: ChangeKind::Apply,
             base: changeset.base,
@@ -107,6 +113,7 @@ impl Service {
             changeset: Some((id, digest)),
             rolled_back_to: None,
             action: "changeset",
+            dry_run,
         };
         let checked = match self.check(caller, change).await {
             Ok(checked) => checked,
@@ -152,6 +159,7 @@ impl Service {
             changeset: None,
             rolled_back_to: None,
             action,
+            dry_run: false,
         };
         match self.check(caller, change).await {
             Ok(checked) => self.commit(caller, checked).await,
@@ -182,7 +190,8 @@ impl Service {
             return self.refused(caller, "rollback", detail, problem, false).await;
         };
         let changes = way_back(&state, &target.profiles);
-        let settings = (target.settings != state.settings).then_some(target.settings);
+        let settings = state.settings.going_back_to(&target.settings);
+        let settings = (settings != state.settings).then_some(settings);
         if changes.is_empty() && settings.is_none() {
             return Ok((state.generation, ChangeSummary::default()));
         }
@@ -197,6 +206,7 @@ impl Service {
             changeset: None,
             rolled_back_to: Some(order.to),
             action: "rollback",
+            dry_run: false,
         };
         match self.check(caller, change).await {
             Ok(checked) => self.commit(caller, checked).await,
@@ -342,11 +352,12 @@ fn check_all(
     check_destinations(&change, &known)?;
 
     let violations = rules::check(&after.settings, &after.live().collect());
-    let (errors, warnings): (Vec<_>, Vec<_>) = violations.into_iter().partition(rules::Violation::is_error);
+    let (errors, mut warnings): (Vec<_>, Vec<_>) = violations.into_iter().partition(rules::Violation::is_error);
     if !errors.is_empty() {
         return Err(Problem::rules(errors));
     }
     let lifted = if change.kind == ChangeKind::Manual { Vec::new() } else { check_guards(state, &after, &change)? };
+    warnings.splice(0..0, check_source(state, &change)?);
     after.secrets = after
         .used_secrets()
         .filter_map(|(_, _, digest)| {
@@ -374,6 +385,31 @@ fn check_guards(before: &State, after: &State, change: &Change) -> Result<Vec<gu
         return Ok(Vec::new());
     }
     Ok(guards::check(before, after, &change.changes, &Allowances::default()))
+}
+
+/// Where a changeset comes from is what the policy allows. What was only asked about is warned of.
+fn check_source(before: &State, change: &Change) -> Result<Vec<rules::Violation>, Problem> {
+    if change.kind != ChangeKind::Apply {
+        return Ok(Vec::new());
+    }
+    let breaches = guards::source(&before.settings, change.settings.as_ref(), &change.provenance);
+    if let (Some(first), false) = (breaches.first(), change.dry_run) {
+        let all = breaches.iter().map(|breach| breach.message.as_str()).collect::<Vec<_>>().join("; ");
+        return Err(Problem::new(
+            StatusCode::UNPROCESSABLE_ENTITY,
+            Code::SourceRefused,
+            format!("{all}; nothing was changed"),
+        )
+        .remedy(first.remedy.clone()));
+    }
+    let warning = |breach: Breach| rules::Violation {
+        profile: None,
+        pointer: "/policy/source".to_owned(),
+        code: Code::SourceRefused,
+        message: breach.message,
+        remedy: breach.remedy,
+    };
+    Ok(breaches.into_iter().map(warning).collect())
 }
 
 /// Each profile's digests are those of the secrets that it names; each digest is known, or was sent and opens.

@@ -72,6 +72,7 @@ pub(crate) fn desired(settings: Settings, profiles: BTreeMap<ProfileName, Stored
         .collect();
     Desired {
         environment: environment(),
+        labels: mailwright::config::Labels::new(),
         service_address: None,
         settings,
         settings_place: place("environments/generated/environment.yaml"),

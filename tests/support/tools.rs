@@ -17,3 +17,11 @@ pub(crate) fn tool(name: &str) -> PathBuf {
         .cloned()
         .unwrap_or_else(|| panic!("`{name}` is not in target/tools; run the tests with ./test, which puts it there"))
 }
+
+/// An age file without its armor.
+pub(crate) fn without_armor(bytes: &[u8]) -> Vec<u8> {
+    use base64::Engine as _;
+    let text = std::str::from_utf8(bytes).unwrap();
+    let body: String = text.lines().filter(|line| !line.starts_with("-----")).collect();
+    base64::prelude::BASE64_STANDARD.decode(body).unwrap()
+}

@@ -306,6 +306,9 @@ pub(crate) fn clean(command: &mut Command) {
             command.env_remove(name);
         }
     }
+    for name in ["GITHUB_HEAD_REF", "GITHUB_REF_NAME", "CI_COMMIT_BRANCH", "CI_COMMIT_REF_NAME", "BUILD_SOURCEBRANCH"] {
+        command.env_remove(name);
+    }
     command.env_remove("NO_COLOR").env("GIT_CEILING_DIRECTORIES", std::env::temp_dir());
 }
 

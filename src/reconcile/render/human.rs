@@ -40,16 +40,7 @@ pub fn human(plan: &Plan) -> String {
         return out;
     }
     legend(&mut out, plan);
-    if let Some(settings) = &plan.settings {
-        settings_section(&mut out, settings);
-    }
-    for change in plan.changes.iter().filter(|change| change.action != Action::Delete) {
-        change_section(&mut out, change);
-    }
-    // Deletions stand together at the end: the part that is worth a second look.
-    for change in plan.changes.iter().filter(|change| change.action == Action::Delete) {
-        change_section(&mut out, change);
-    }
+    sections(&mut out, plan);
     senders(&mut out, plan);
     unmanaged(&mut out, plan);
     verified(&mut out, plan);
@@ -58,8 +49,35 @@ pub fn human(plan: &Plan) -> String {
         redirected(&mut out, secret);
     }
     guards(&mut out, plan);
+    policy(&mut out, plan);
     let _ = writeln!(out, "{BOLD}{}{BOLD:#}", plan.summary_line());
     out
+}
+
+/// What a plan changes, by itself: without where it is from, and without what only a service can tell.
+pub(super) fn changes(plan: &Plan) -> String {
+    let mut out = String::new();
+    sections(&mut out, plan);
+    senders(&mut out, plan);
+    hints(&mut out, plan);
+    for secret in &plan.redirected {
+        redirected(&mut out, secret);
+    }
+    guards(&mut out, plan);
+    out
+}
+
+fn sections(out: &mut String, plan: &Plan) {
+    if let Some(settings) = &plan.settings {
+        settings_section(out, settings);
+    }
+    for change in plan.changes.iter().filter(|change| change.action != Action::Delete) {
+        change_section(out, change);
+    }
+    // Deletions stand together at the end: the part that is worth a second look.
+    for change in plan.changes.iter().filter(|change| change.action == Action::Delete) {
+        change_section(out, change);
+    }
 }
 
 /// What changed outside Git, by itself.
@@ -231,6 +249,12 @@ fn field_lines(out: &mut String, fields: &[FieldChange]) {
         if let (false, Some(place)) = (field.before.is_null(), &field.place) {
             let _ = write!(out, "  {DIM}{place}{DIM:#}");
         }
+        // The other side's place is worth it where it is another file: a layer that took over, or gave way.
+        if let Some(before) = &field.before_place
+            && field.place.as_ref().is_none_or(|place| place.file != before.file)
+        {
+            let _ = write!(out, "  {DIM}(was {before}){DIM:#}");
+        }
         out.push('\n');
     }
 }
@@ -373,5 +397,13 @@ fn guards(out: &mut String, plan: &Plan) {
     for guard in &plan.guards {
         let _ = writeln!(out, "{RED_BOLD}!{RED_BOLD:#} {}", guard.message());
         let _ = writeln!(out, "    If that is meant, for this plan only: --allow-deletes {}\n", guard.allowance());
+    }
+}
+
+/// Why an apply from here would be refused.
+fn policy(out: &mut String, plan: &Plan) {
+    for breach in &plan.policy {
+        let _ = writeln!(out, "{RED_BOLD}!{RED_BOLD:#} An apply from here would be refused: {}", breach.message);
+        let _ = writeln!(out, "    {}\n", breach.remedy);
     }
 }

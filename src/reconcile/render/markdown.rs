@@ -27,6 +27,15 @@ pub fn markdown(plan: &Plan) -> String {
     out
 }
 
+/// What a plan changes, by itself: without where it is from, and without what only a service can tell.
+pub(super) fn changes(plan: &Plan, room: usize) -> String {
+    let mut out = String::new();
+    warnings(&mut out, plan);
+    senders(&mut out, plan);
+    details(&mut out, plan, room);
+    out
+}
+
 fn warnings(out: &mut String, plan: &Plan) {
     for secret in &plan.redirected {
         let _ = writeln!(
@@ -42,6 +51,9 @@ fn warnings(out: &mut String, plan: &Plan) {
             guard.message(),
             guard.allowance()
         );
+    }
+    for breach in &plan.policy {
+        let _ = writeln!(out, "> [!NOTE]\n> An apply from here would be refused: {}.\n", cell(&breach.message));
     }
     for before in plan.verified.iter().filter(|before| before.last.as_ref().is_some_and(|last| last.errors > 0)) {
         let _ = writeln!(
@@ -209,6 +221,6 @@ fn code(value: &Value) -> String {
 }
 
 /// Text in a table's cell.
-fn cell(text: &str) -> String {
+pub(super) fn cell(text: &str) -> String {
     text.replace('&', "&amp;").replace('<', "&lt;").replace('|', "\\|").replace('\n', " ")
 }

@@ -1,5 +1,6 @@
 //! A plan as people read it. Made from the plan alone, so that text and document cannot disagree.
 
+mod differences;
 mod human;
 mod markdown;
 
@@ -7,6 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::Value;
 
+pub use differences::Differences;
 pub use human::{drift_text, human};
 pub use markdown::markdown;
 

@@ -1,0 +1,205 @@
+//! Runs `git`, and nothing that a repository could make it run.
+
+use std::{
+    io::{Read, Write as _},
+    path::{Path, PathBuf},
+    process::{Child, Command, Stdio},
+    sync::{Arc, Mutex, PoisonError, mpsc},
+    time::Duration,
+};
+
+use crate::model::Code;
+
+/// The most that one answer may have, in bytes.
+const ANSWER: u64 = 256 * 1024 * 1024;
+/// The longest that one question may take.
+const PATIENCE: Duration = Duration::from_secs(120);
+/// What is kept of what Git says when it fails, in bytes.
+const COMPLAINT: u64 = 4096;
+
+/// Why Git has no answer.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{message}")]
+pub struct GitError {
+    /// Which kind of problem it is.
+    pub code: Code,
+    /// What is wrong.
+    pub message: String,
+    /// What to do about it.
+    pub remedy: String,
+}
+
+/// Git in a folder.
+#[derive(Clone, Debug)]
+pub(super) struct Git {
+    root: PathBuf,
+}
+
+impl Git {
+    pub(super) fn new(root: &Path) -> Self {
+        Self { root: root.to_owned() }
+    }
+
+    /// Git with everything turned off that would start another program, talk to a network, or write.
+    pub(super) fn command(&self, arguments: &[&str]) -> Command {
+        let mut command = Command::new("git");
+        command.arg("-C").arg(&self.root).args(["--no-pager", "--no-optional-locks", "--literal-pathspecs"]);
+        for setting in [
+            "core.fsmonitor=false",
+            "core.hooksPath=/dev/null",
+            "core.quotePath=false",
+            "diff.external=",
+            "i18n.logOutputEncoding=UTF-8",
+            "log.showSignature=false",
+            "protocol.allow=never",
+            "safe.bareRepository=explicit",
+            "submodule.recurse=false",
+        ] {
+            command.args(["-c", setting]);
+        }
+        command
+            .args(arguments)
+            .env("LC_ALL", "C")
+            .env("GIT_TERMINAL_PROMPT", "0")
+            .env("GIT_NO_LAZY_FETCH", "1")
+            .env("GIT_OPTIONAL_LOCKS", "0")
+            .env_remove("GIT_EXTERNAL_DIFF")
+            .env_remove("GIT_LITERAL_PATHSPECS")
+            .env_remove("GIT_GLOB_PATHSPECS")
+            .env_remove("GIT_NOGLOB_PATHSPECS")
+            .env_remove("GIT_ICASE_PATHSPECS")
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped());
+        command
+    }
+
+    /// The answer to a question; none if Git says no. Its complaint is of no interest.
+    pub(super) fn ask(&self, arguments: &[&str]) -> Option<String> {
+        let (answer, _) = self.answer(arguments).ok()?;
+        answer.map(|bytes| String::from_utf8_lossy(&bytes).trim().to_owned())
+    }
+
+    /// The answer to a question that has one.
+    pub(super) fn run(&self, arguments: &[&str]) -> Result<Vec<u8>, GitError> {
+        match self.answer(arguments)? {
+            (Some(answer), _) => Ok(answer),
+            (None, complaint) => Err(self.refused(&complaint)),
+        }
+    }
+
+    /// The answer, or none and the complaint.
+    fn answer(&self, arguments: &[&str]) -> Result<(Option<Vec<u8>>, String), GitError> {
+        let mut running = Running::start(self.command(arguments))?;
+        let mut answer = Vec::new();
+        let read = running.stdout.by_ref().take(ANSWER + 1).read_to_end(&mut answer);
+        if answer.len() as u64 > ANSWER {
+            return Err(GitError {
+                code: Code::TooLarge,
+                message: "Git's answer has more than 256 MiB".to_owned(),
+                remedy: "Is this the right repository? Mailwright reads `environments/` and `secrets/`.".to_owned(),
+            });
+        }
+        let (succeeded, complaint) = running.end();
+        Ok((read.ok().filter(|_| succeeded).map(|_| answer), complaint))
+    }
+
+    /// What to say where Git refuses.
+    pub(super) fn refused(&self, complaint: &str) -> GitError {
+        let first = complaint.lines().find(|line| !line.trim().is_empty()).unwrap_or("it gave no reason");
+        let first: String = first.trim_start_matches("fatal: ").escape_debug().take(300).collect();
+        let remedy = if complaint.contains("not a git repository") {
+            "Go to a clone of the repository, or name it with `--project DIR`."
+        } else if complaint.contains("safe.directory") {
+            "The repository belongs to somebody else. If it is to be trusted: git config --global --add safe.directory DIR."
+        } else if self.lacks_objects() {
+            return GitError {
+                code: Code::HistoryMissing,
+                message: format!("this clone does not have all of the history: {first}"),
+                remedy: COMPLETE.to_owned(),
+            };
+        } else {
+            "Ask Git by hand for more."
+        };
+        GitError { code: Code::GitFailed, message: format!("Git refuses: {first}"), remedy: remedy.to_owned() }
+    }
+
+    /// Whether the clone is shallow.
+    pub(super) fn is_shallow(&self) -> bool {
+        self.ask(&["rev-parse", "--is-shallow-repository"]).as_deref() == Some("true")
+    }
+
+    fn lacks_objects(&self) -> bool {
+        self.is_shallow() || self.ask(&["config", "--get", "extensions.partialClone"]).is_some()
+    }
+}
+
+/// How to complete a clone.
+pub(super) const COMPLETE: &str =
+    "Complete it: git fetch --unshallow (in GitHub Actions, `fetch-depth: 0`), or clone without `--filter`.";
+
+/// Git at work. It is ended when it takes too long, or when nobody listens any more.
+pub(super) struct Running {
+    child: Arc<Mutex<Child>>,
+    pub(super) stdout: std::io::BufReader<std::process::ChildStdout>,
+    complaint: std::thread::JoinHandle<String>,
+    _alarm: mpsc::Sender<()>,
+}
+
+impl Running {
+    pub(super) fn start(command: Command) -> Result<Self, GitError> {
+        Self::feed(command, None)
+    }
+
+    /// The same, with something on its standard input.
+    pub(super) fn feed(mut command: Command, input: Option<Vec<u8>>) -> Result<Self, GitError> {
+        if input.is_some() {
+            command.stdin(Stdio::piped());
+        }
+        let failed = |error: &std::io::Error| GitError {
+            code: Code::GitFailed,
+            message: format!("the program `git` cannot be run: {error}"),
+            remedy: "Install Git, and put it on the PATH.".to_owned(),
+        };
+        let mut child = command.spawn().map_err(|error| failed(&error))?;
+        let pipes = (child.stdout.take(), child.stderr.take());
+        let (Some(stdout), Some(mut stderr)) = pipes else {
+            return Err(failed(&std::io::Error::other("its output cannot be read")));
+        };
+        let complaint = std::thread::spawn(move || {
+            let mut kept = Vec::new();
+            drop(stderr.by_ref().take(COMPLAINT).read_to_end(&mut kept));
+            drop(std::io::copy(&mut stderr, &mut std::io::sink()));
+            String::from_utf8_lossy(&kept).into_owned()
+        });
+        if let (Some(input), Some(mut stdin)) = (input, child.stdin.take()) {
+            // A Git that has enough closes its end; what it answered is read all the same.
+            std::thread::spawn(move || drop(stdin.write_all(&input)));
+        }
+        let child = Arc::new(Mutex::new(child));
+        let (alarm, ended) = mpsc::channel::<()>();
+        let watched = Arc::clone(&child);
+        std::thread::spawn(move || {
+            if ended.recv_timeout(PATIENCE) == Err(mpsc::RecvTimeoutError::Timeout) {
+                drop(watched.lock().unwrap_or_else(PoisonError::into_inner).kill());
+            }
+        });
+        Ok(Self { child, stdout: std::io::BufReader::new(stdout), complaint, _alarm: alarm })
+    }
+
+    /// Waits for its end: whether it succeeded, and what it complained of.
+    pub(super) fn end(self) -> (bool, String) {
+        let status = self.child.lock().unwrap_or_else(PoisonError::into_inner).wait();
+        (status.is_ok_and(|status| status.success()), self.complaint.join().unwrap_or_default())
+    }
+
+    /// Ends it: what is to come is not wanted.
+    pub(super) fn stop(self) {
+        {
+            let mut child = self.child.lock().unwrap_or_else(PoisonError::into_inner);
+            drop(child.kill());
+            drop(child.wait());
+        }
+        drop(self.complaint.join());
+    }
+}

@@ -1,0 +1,213 @@
+//! Where a changeset comes from, and what an environment's policy wants of it.
+//!
+//! All of it is told by the sender: a note, not a proof. What a policy of the source is worth is said in
+//! `docs/git.md`.
+
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+use super::{Code, Digest};
+
+/// Where a changeset comes from. Told by the sender, so it is a note, not a proof.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Provenance {
+    /// The Git commit.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(max_length = 100)]
+    pub commit: Option<String>,
+    /// The Git branch.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(max_length = 250)]
+    pub branch: Option<String>,
+    /// Who wrote the commit, by its own words.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub author: Option<Author>,
+    /// What Git says of the commit's signature; absent if nobody asked.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub signature: Option<Signature>,
+    /// Who signed it, as Git names them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(max_length = 250)]
+    pub signer: Option<String>,
+    /// Whether the work tree had changes that were not committed.
+    #[serde(default)]
+    pub dirty: bool,
+    /// The digest of the plan that was shown.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub plan: Option<Digest>,
+    /// Version of the program that computed the plan.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(max_length = 50)]
+    pub mailwright: Option<String>,
+}
+
+/// Who wrote a commit, by its own words.
+#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Author {
+    /// The name.
+    #[schema(max_length = 250)]
+    pub name: String,
+    /// The address.
+    #[schema(max_length = 250)]
+    pub email: String,
+}
+
+impl Author {
+    /// The most that a name, an address or a signer has, in characters.
+    pub const LONGEST: usize = 250;
+}
+
+/// What Git says of a commit's signature.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum Signature {
+    /// It is good, and the key is trusted.
+    Good,
+    /// It is good, and nothing says whose key it is.
+    UnknownKey,
+    /// It is good, and has expired, or was made by a key that has expired since.
+    Expired,
+    /// It is good, and the key was revoked.
+    Revoked,
+    /// It does not fit the commit.
+    Bad,
+    /// It cannot be checked: the key is not at hand.
+    Unchecked,
+    /// There is none.
+    None,
+}
+
+impl Signature {
+    /// What `%G?` of `git log` says.
+    pub fn from_git(letter: &str) -> Option<Self> {
+        match letter {
+            "G" => Some(Signature::Good),
+            "U" => Some(Signature::UnknownKey),
+            "X" | "Y" => Some(Signature::Expired),
+            "R" => Some(Signature::Revoked),
+            "B" => Some(Signature::Bad),
+            "E" => Some(Signature::Unchecked),
+            "N" => Some(Signature::None),
+            _ => None,
+        }
+    }
+
+    /// As documents write it.
+    pub fn id(self) -> &'static str {
+        match self {
+            Signature::Good => "good",
+            Signature::UnknownKey => "unknown-key",
+            Signature::Expired => "expired",
+            Signature::Revoked => "revoked",
+            Signature::Bad => "bad",
+            Signature::Unchecked => "unchecked",
+            Signature::None => "none",
+        }
+    }
+}
+
+impl Provenance {
+    /// What is longer than anybody needs; none if nothing is.
+    pub fn too_long(&self) -> Option<&'static str> {
+        let longer = |text: &Option<String>, most: usize| text.as_ref().is_some_and(|text| text.chars().count() > most);
+        let author = self.author.as_ref().map(|author| [Some(author.name.clone()), Some(author.email.clone())]);
+        if longer(&self.commit, 100) {
+            Some("commit")
+        } else if longer(&self.branch, 250) {
+            Some("branch")
+        } else if author.is_some_and(|parts| parts.iter().any(|part| longer(part, Author::LONGEST))) {
+            Some("author")
+        } else if longer(&self.signer, Author::LONGEST) {
+            Some("signer")
+        } else if longer(&self.mailwright, 50) {
+            Some("mailwright")
+        } else {
+            None
+        }
+    }
+}
+
+/// Which source an environment may be applied from. Nothing asked for allows all.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields, rename_all = "camelCase", default)]
+pub struct SourcePolicy {
+    /// Only from these branches; `*` stands for anything without a slash, `**` for anything.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub branches: Vec<String>,
+    /// Only if everything is committed.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub clean: bool,
+    /// Only if the commit's signature is good.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub signed: bool,
+}
+
+/// What a policy does not allow.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Breach {
+    /// What is wrong, in one sentence.
+    pub message: String,
+    /// What to do about it.
+    pub remedy: String,
+}
+
+impl SourcePolicy {
+    /// Whether it asks for nothing.
+    pub fn is_open(&self) -> bool {
+        *self == Self::default()
+    }
+
+    /// What is wrong with a source; empty if it is allowed.
+    pub fn breaches(&self, source: &Provenance) -> Vec<Breach> {
+        let mut breaches = Vec::new();
+        let mut breach = |message: String, remedy: &str| breaches.push(Breach { message, remedy: remedy.to_owned() });
+        let is_allowed = |branch: &String| self.branches.iter().any(|pattern| matches(pattern, branch));
+        if !self.branches.is_empty() && !source.branch.as_ref().is_some_and(is_allowed) {
+            let from = source.branch.as_ref().map_or("no branch".to_owned(), |b| format!("`{}`", b.escape_debug()));
+            let allowed = self.branches.iter().map(|b| format!("`{}`", b.escape_debug())).collect::<Vec<_>>();
+            breach(
+                format!("the files are from {from}, and only {} may be applied", allowed.join(", ")),
+                "Merge the change to such a branch, and apply from there; `--branch` names it where none is checked out.",
+            );
+        }
+        if self.clean && (source.dirty || source.commit.is_none()) {
+            let message = if source.commit.is_none() {
+                "the files are of no commit, and only what is committed may be applied"
+            } else {
+                "there are changes that are not committed, and only what is committed may be applied"
+            };
+            breach(message.to_owned(), "Commit them, and plan again.");
+        }
+        if self.signed && source.signature != Some(Signature::Good) {
+            let what = match source.signature {
+                None | Some(Signature::None) => "the commit is not signed".to_owned(),
+                Some(signature) => format!("the commit's signature is not good ({})", signature.id()),
+            };
+            breach(
+                format!("{what}, and only signed commits may be applied"),
+                "Sign it (`git commit --amend -S`), and let Git know the key: `git log -1 --show-signature` tells more.",
+            );
+        }
+        breaches
+    }
+
+    /// The code of every breach.
+    pub fn code() -> Code {
+        Code::SourceRefused
+    }
+}
+
+/// Whether a branch's name fits a pattern: `*` stands for anything without a slash, `**` for anything.
+fn matches(pattern: &str, name: &str) -> bool {
+    let Some(at) = pattern.find('*') else { return pattern == name };
+    let Some(rest) = name.strip_prefix(&pattern[..at]) else { return false };
+    let (behind, over_slashes) = match pattern[at..].strip_prefix("**") {
+        Some(behind) => (behind, true),
+        None => (&pattern[at + 1..], false),
+    };
+    let ends = rest.char_indices().map(|(at, _)| at).chain([rest.len()]);
+    ends.take_while(|end| over_slashes || !rest[..*end].contains('/')).any(|end| matches(behind, &rest[end..]))
+}

@@ -1,0 +1,132 @@
+//! Where a generation comes from: commit, branch, author, signature, dirty.
+
+use std::process::Command;
+
+use serde_json::{Value, json};
+
+use super::{edit, git, layered};
+use crate::support::{
+    tools::tool,
+    trial::{Trial, finish},
+};
+
+/// Applies, and gives what the service keeps of where it came from.
+pub(crate) fn applied(trial: &Trial, more: &[&str]) -> Value {
+    let arguments = [&["apply", "dev", "--yes", "--skip-verify"][..], more].concat();
+    trial.run(&arguments).code(0);
+    trial.http("GET", "/v1/generations?limit=1", &[], b"").json()["generations"][0]["provenance"].clone()
+}
+
+/// Makes a key, and has Git sign with it; `trusted` says whether Git knows whose it is.
+pub(crate) fn sign_with_ssh(trial: &Trial, trusted: bool) {
+    let key = trial.path(".key");
+    let made = Command::new(tool("ssh-keygen")).args(["-q", "-t", "ed25519", "-N", "", "-f"]).arg(&key).status();
+    assert!(made.unwrap().success());
+    let public = trial.read(".key.pub");
+    let signers = trial.path(".signers");
+    std::fs::write(&signers, if trusted { format!("ada@example.com {public}") } else { String::new() }).unwrap();
+    let program = tool("ssh-keygen");
+    for (name, value) in [
+        ("gpg.format", "ssh"),
+        ("gpg.ssh.program", program.to_str().unwrap()),
+        ("gpg.ssh.allowedSignersFile", signers.to_str().unwrap()),
+        ("user.signingKey", key.to_str().unwrap()),
+    ] {
+        git(trial, &["config", name, value]);
+    }
+}
+
+#[test]
+fn commit_author_and_signature_go_with_each_generation() {
+    let mut trial = layered();
+    trial.serve();
+    let head = git(&trial, &["rev-parse", "HEAD"]);
+    let told = applied(&trial, &[]);
+    assert_eq!(told["commit"], json!(head));
+    assert_eq!(told["branch"], "main");
+    assert_eq!(told["author"], json!({ "name": "Ada Example", "email": "ada@example.com" }));
+    assert_eq!((&told["signature"], &told["dirty"]), (&json!("none"), &json!(false)));
+
+    sign_with_ssh(&trial, true);
+    edit(&trial, "environments/dev/environment.yaml", "[EDU1]", "[EDU1, EDU2]");
+    git(&trial, &["commit", "--quiet", "-aS", "-m", "signed"]);
+    let told = applied(&trial, &[]);
+    assert_eq!((&told["signature"], &told["signer"]), (&json!("good"), &json!("ada@example.com")));
+
+    // A key that nobody vouches for, and something that is not committed.
+    std::fs::write(trial.path(".signers"), "").unwrap();
+    edit(&trial, "environments/dev/environment.yaml", "EDU2", "EDU3");
+    let told = applied(&trial, &[]);
+    assert_eq!((&told["signature"], &told["dirty"]), (&json!("unknown-key"), &json!(true)));
+
+    let text = trial.run(&["history", "dev"]).code(0).stdout;
+    for shown in ["AUTHOR", "SIGNATURE", "BRANCH", "Ada Example", "good", "unknown-key", "main", &head[..12]] {
+        assert!(text.contains(shown), "{shown}: {text}");
+    }
+    assert!(text.contains('+'), "dirty: {text}");
+}
+
+#[test]
+fn the_branch_of_a_pipeline() {
+    let mut trial = layered();
+    trial.serve();
+    git(&trial, &["checkout", "--quiet", "--detach"]);
+    let branch = |variables: &[(&str, &str)], more: &[&str]| {
+        let arguments = [&["plan", "dev", "--format", "json"][..], more].concat();
+        let mut command = trial.command(&arguments);
+        command.envs(variables.iter().copied());
+        finish(command).code(0).json()["source"]["branch"].clone()
+    };
+    assert_eq!(branch(&[], &[]), Value::Null);
+    assert_eq!(branch(&[], &["--branch", "release/1"]), "release/1");
+    assert_eq!(branch(&[("GITHUB_REF_TYPE", "branch"), ("GITHUB_REF_NAME", "main")], &[]), "main");
+    assert_eq!(branch(&[("GITHUB_REF_TYPE", "tag"), ("GITHUB_REF_NAME", "main")], &[]), Value::Null, "a tag is none");
+    let pull = [("GITHUB_HEAD_REF", "topic"), ("GITHUB_REF_TYPE", "branch"), ("GITHUB_REF_NAME", "7/merge")];
+    assert_eq!(branch(&pull, &[]), "topic");
+    assert_eq!(branch(&[("CI_COMMIT_BRANCH", "main")], &[]), "main");
+    assert_eq!(branch(&[("CI_COMMIT_REF_NAME", "v1"), ("CI_COMMIT_TAG", "v1")], &[]), Value::Null);
+    assert_eq!(branch(&[("BUILD_SOURCEBRANCH", "refs/heads/release/2")], &[]), "release/2");
+    assert_eq!(branch(&[("BUILD_SOURCEBRANCH", "refs/tags/v1")], &[]), Value::Null);
+    git(&trial, &["checkout", "--quiet", "main"]);
+    assert_eq!(branch(&[("CI_COMMIT_BRANCH", "other")], &[]), "main", "what is checked out is nearer");
+}
+
+#[test]
+fn what_git_ignores_is_dirty_where_mailwright_reads_it() {
+    let mut trial = layered();
+    trial.serve();
+    let dirty = || trial.run(&["plan", "dev", "--format", "json"]).code(0).json()["source"]["dirty"].clone();
+    trial.write(".gitignore", "*.yaml\n.*\n");
+    assert_eq!(dirty(), false, "beside what is read");
+    trial.write("environments/dev/.cache", "x");
+    assert_eq!(dirty(), false, "dot files mean nothing");
+    trial.write("environments/dev/profiles/hidden.yaml", "null\n");
+    assert_eq!(dirty(), true);
+}
+
+#[test]
+fn what_is_told_is_bounded_and_cannot_move_a_cursor() {
+    let mut trial = layered();
+    trial.serve();
+    let name = format!("Eve \u{1b}[2J{}", "x".repeat(1000));
+    git(&trial, &["-c", &format!("user.name={name}"), "commit", "--quiet", "--allow-empty", "-m", "x"]);
+    let told = applied(&trial, &[]);
+    let kept = told["author"]["name"].as_str().unwrap();
+    assert!(kept.starts_with("Eve [2Jxxx") && kept.chars().count() == 250, "{kept}");
+    assert!(!trial.run(&["history", "dev"]).code(0).stdout.contains('\x1b'));
+    // By hand nobody is bound to that.
+    let changeset = json!({
+        "id": "01890000-0000-8000-8000-000000000000", "environment": "dev", "base": 1,
+        "provenance": { "branch": "x".repeat(251) },
+    });
+    let answer = trial.http("POST", "/v1/changesets", &[], changeset.to_string().as_bytes());
+    assert_eq!((answer.status, &answer.json()["code"]), (400, &json!("MW0212")), "{answer:?}");
+}
+
+#[test]
+fn generations_of_before_are_read() {
+    let old = json!({ "commit": "abc", "branch": "main", "dirty": true, "mailwright": "0.0.9" });
+    let read: mailwright::model::Provenance = serde_json::from_value(old.clone()).unwrap();
+    assert_eq!((&read.author, &read.signature), (&None, &None));
+    assert_eq!(serde_json::to_value(&read).unwrap(), old, "and written as they were");
+}
