@@ -6,10 +6,12 @@
 //!
 //! Exit codes: 0 done or nothing to do; 1 an error, whatever its kind; 2 with `--detailed-exitcode` (or `drift`)
 //! when there is a difference; `--detailed-exitcode=causes` splits it into 2, 3 and 4; 3 with `verify` when it found
-//! something that keeps mail from leaving.
+//! something that keeps mail from leaving. Of several environments an error in one beats everything, and otherwise the
+//! most telling of their codes stands for all (`fleet`).
 
 mod apply;
 mod audit;
+mod board;
 mod completions;
 mod confirm;
 mod context;
@@ -18,14 +20,17 @@ mod drift;
 mod environment;
 mod error;
 mod explain;
+mod fleet;
 mod functions;
 mod gate;
 mod history;
 mod import;
+mod new;
 mod outbox;
 mod outgoing;
 mod plan;
 mod printer;
+mod render;
 mod resolve;
 mod rollback;
 mod sandbox;
@@ -91,11 +96,15 @@ struct GlobalOptions {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    /// Make an environment: a folder with a short file
+    New(new::New),
     /// Check the files of all environments, or of those named
     Validate(validate::Validate),
+    /// Print what the layers amount to, with the place that each value comes from
+    Render(render::Render),
     /// Show what would change on the running service
     Plan(plan::PlanCommand),
-    /// Change the running service: an environment, or a saved plan
+    /// Change the running service: environments, or saved plans
     Apply(apply::Apply),
     /// Tell whether somebody changed the service outside Git
     Drift(drift::Drift),
@@ -166,7 +175,9 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
 
 fn run(command: Command, context: &Context) -> Result<Exit, CliError> {
     match command {
+        Command::New(command) => command.run(context),
         Command::Validate(command) => command.run(context),
+        Command::Render(command) => command.run(context),
         Command::Plan(command) => command.run(context),
         Command::Apply(command) => command.run(context),
         Command::Drift(command) => command.run(context),

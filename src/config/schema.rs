@@ -87,6 +87,12 @@ pub(super) fn check(kind: Kind, document: &Json) -> Vec<Mismatch> {
     found
 }
 
+/// The keys that mean nothing, as JSON pointers.
+pub(super) fn unknown_keys(kind: Kind, document: &Json) -> Vec<String> {
+    let unknown = |mismatch: &Mismatch| mismatch.at_key;
+    check(kind, document).into_iter().filter(unknown).map(|mismatch| mismatch.pointer).collect()
+}
+
 fn told(error: &ValidationError<'_>, document: &Json, kind: Kind) -> Vec<Mismatch> {
     let pointer = error.instance_path().to_string();
     let here = |code: Code, message: String, remedy: String| {

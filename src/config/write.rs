@@ -47,15 +47,58 @@ fn entry(key: &str, value: &Value, depth: usize, out: &mut String) {
     };
 }
 
-/// A scalar in one line. Text stands plain only if it is a word of small letters that nothing reads as anything else.
+/// The text of an environment's file. Its keys stand in the order in which they are given; variables in it are taken.
+pub fn environment(entries: &[(&str, Value)]) -> String {
+    let mut out = String::from("# yaml-language-server: $schema=../../schema/environment.schema.json\n");
+    for (name, value) in entries {
+        match value {
+            Value::Array(items) => {
+                let items: Vec<String> = items.iter().map(plain).collect();
+                let _ = writeln!(out, "{name}: [{}]", items.join(", "));
+            }
+            Value::Object(map) => {
+                let _ = writeln!(out, "\n{name}:");
+                for (name, value) in map {
+                    let _ = writeln!(out, "  {}: {}", key(name), plain(value));
+                }
+            }
+            other => {
+                let _ = writeln!(out, "{name}: {}", plain(other));
+            }
+        }
+    }
+    out
+}
+
+/// A key, in quotes where it needs them.
+pub fn key(name: &str) -> String {
+    let is_word = name.starts_with(|c: char| c.is_ascii_alphabetic())
+        && name.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.' | b'/'));
+    if is_word && !is_reserved(name) { name.to_owned() } else { Value::from(name).to_string() }
+}
+
+/// A scalar in one line, in which `${` is literal.
 fn scalar(value: &Value) -> String {
-    let Value::String(text) = value else { return value.to_string() };
-    let text = text.replace("${", "$${");
+    match value {
+        Value::String(text) => plain(&Value::from(text.replace("${", "$${"))),
+        other => other.to_string(),
+    }
+}
+
+/// Whether YAML, or somebody's idea of it, reads a word as anything else.
+fn is_reserved(text: &str) -> bool {
     let reserved = ["true", "false", "null", "yes", "no", "on", "off", "y", "n"];
+    reserved.contains(&text.to_ascii_lowercase().as_str())
+}
+
+/// A scalar in one line, as it is. Text stands plain only if it is a word of small letters that nothing reads as anything
+/// else.
+pub fn plain(value: &Value) -> String {
+    let Value::String(text) = value else { return value.to_string() };
     let plain = text.starts_with(|c: char| c.is_ascii_lowercase())
         && text.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || matches!(b, b'-' | b'.' | b'/' | b'@'))
-        && !reserved.contains(&text.as_str());
-    if plain { text } else { Value::String(text).to_string() }
+        && !is_reserved(text);
+    if plain { text.clone() } else { Value::from(text.as_str()).to_string() }
 }
 
 /// Writes a file whole or not at all: beside it first, to disk, then in its place.
