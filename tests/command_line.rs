@@ -7,7 +7,9 @@ use std::process::Command;
 
 use support::trial::{PROGRAM, Trial, clean, finish};
 
-const COMMANDS: [&str; 21] = [
+const COMMANDS: [&str; 23] = [
+    "new",
+    "render",
     "validate",
     "plan",
     "apply",

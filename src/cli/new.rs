@@ -105,7 +105,7 @@ impl NewEnvironment {
         write_new(repository.root(), &folder, &path, &text)?;
         // Opened anew: what was read before knows nothing of it.
         let repository = context.repository()?;
-        let report = repository.check(std::slice::from_ref(&name));
+        let mut report = repository.check(std::slice::from_ref(&name));
         if report.diagnostics.iter().any(|problem| is_own(problem, &path)) {
             // Of an environment that was just made nothing but this file can be there.
             let folder = repository.root().join(&folder);
@@ -113,7 +113,10 @@ impl NewEnvironment {
             gone.map_err(|error| {
                 CliError::coded(Code::Unreadable, format!("cannot take back `{}`: {error}", path.display()))
             })?;
-            return Err(environment::problems(context, &report));
+            report.diagnostics.retain(|problem| is_own(problem, &path));
+            context.printer.note(&report.human());
+            return Err(CliError::coded(Code::Usage, "what was given makes no sense, so nothing was written")
+                .remedy("Correct it as said above."));
         }
         self.tell(context, &repository, &name, &path, report, &warnings);
         Ok(Exit::Done)

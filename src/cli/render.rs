@@ -42,6 +42,23 @@ enum Format {
 /// Where the comments begin, unless the line is longer.
 const COLUMN: usize = 56;
 
+/// The keys of environments and profiles that stand first.
+const ORDER: [&str; 13] = [
+    "description",
+    "abstract",
+    "extends",
+    "enabled",
+    "renamedFrom",
+    "service",
+    "companies",
+    "labels",
+    "variables",
+    "provider",
+    "from",
+    "functions",
+    "appliesTo",
+];
+
 impl Render {
     pub(crate) fn run(self, context: &Context) -> Result<Exit, CliError> {
         let json = self.format == Format::Json;
@@ -127,18 +144,18 @@ fn block(out: &mut String, placed: &Placed, depth: usize) {
     let indent = "  ".repeat(depth);
     match placed {
         Placed::Leaf { value, place, variables } => {
-            line(out, &format!("{indent}{}", write::plain(value)), place, variables)
+            line(out, &format!("{indent}{}", write::readable(value)), place, variables);
         }
         Placed::Map(entries) => {
+            // The order in which people read a file; what is not in it stays in the order of the files.
+            let rank = |key: &str| ORDER.iter().position(|known| *known == key).unwrap_or(ORDER.len());
+            let mut entries: Vec<&(String, Placed)> = entries.iter().collect();
+            entries.sort_by_key(|(key, _)| rank(key));
             for (key, value) in entries {
                 below(out, &format!("{indent}{}:", write::key(key)), value, depth + 1);
             }
         }
-        Placed::List(items) => {
-            for item in items {
-                below(out, &format!("{indent}-"), item, depth + 1);
-            }
-        }
+        Placed::List(items) => items.iter().for_each(|item| below(out, &format!("{indent}-"), item, depth + 1)),
     }
 }
 
@@ -146,10 +163,16 @@ fn block(out: &mut String, placed: &Placed, depth: usize) {
 fn below(out: &mut String, head: &str, value: &Placed, depth: usize) {
     match value {
         Placed::Leaf { value, place, variables } => {
-            line(out, &format!("{head} {}", write::plain(value)), place, variables)
+            line(out, &format!("{head} {}", write::readable(value)), place, variables);
         }
         Placed::Map(entries) if entries.is_empty() => out.push_str(&format!("{head} {{}}\n")),
         Placed::List(items) if items.is_empty() => out.push_str(&format!("{head} []\n")),
+        Placed::Map(_) if head.ends_with('-') => {
+            // The first key stands beside the dash.
+            let mut inner = String::new();
+            block(&mut inner, value, depth);
+            out.push_str(&format!("{head} {}", inner.trim_start()));
+        }
         _ => {
             out.push_str(&format!("{head}\n"));
             block(out, value, depth);
@@ -161,7 +184,7 @@ fn below(out: &mut String, head: &str, value: &Placed, depth: usize) {
 fn line(out: &mut String, text: &str, place: &Place, variables: &[(String, Place)]) {
     let mut from = format!("{}:{}", place.file, place.line);
     for (name, place) in variables {
-        let _ = write!(from, ", {name} {}:{}", place.file, place.line);
+        let _ = write!(from, ", ${{{name}}} {}:{}", place.file, place.line);
     }
     let width = text.chars().count();
     let pad = " ".repeat(COLUMN.saturating_sub(width).max(1));

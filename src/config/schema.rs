@@ -152,8 +152,13 @@ fn told(error: &ValidationError<'_>, document: &Json, kind: Kind) -> Vec<Mismatc
         }
         ValidationErrorKind::PropertyNames { .. } => here(
             Code::InvalidName,
-            "a variable's name is not allowed".to_owned(),
-            "Names begin with a letter and have letters, digits, dashes and underscores, 64 at most.".to_owned(),
+            format!("the name of a {} is not allowed", if last(&pointer) == "labels" { "label" } else { "variable" }),
+            match last(&pointer) {
+                "labels" => LABEL_RULE.to_owned(),
+                _ => {
+                    "Names begin with a letter and have letters, digits, dashes and underscores, 64 at most.".to_owned()
+                }
+            },
         ),
         ValidationErrorKind::MaxLength { limit } => {
             here(Code::TooLong, format!("this has more than {limit} characters"), "Shorten it.".to_owned())
@@ -287,7 +292,13 @@ fn required_remedy(pointer: &str, key: &str) -> String {
     }
 }
 
+/// What a label's name and its value look like.
+const LABEL_RULE: &str = "1 to 63 letters, digits, dots, dashes and underscores, with a letter or digit at both ends; in quotes if it looks like a number.";
+
 fn pattern_words(pointer: &str) -> (String, String) {
+    if pointer.starts_with("/labels/") {
+        return ("this is not a label's value".to_owned(), LABEL_RULE.to_owned());
+    }
     match last(pointer) {
         "secret" => ("this is not the name of a secret".to_owned(), format!("{}.", SecretReference::RULE)),
         "renamedFrom" => ("this is not a profile's name".to_owned(), format!("{}.", ProfileName::RULE)),

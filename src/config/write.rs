@@ -101,6 +101,19 @@ pub fn plain(value: &Value) -> String {
     if plain { text.clone() } else { Value::from(text.as_str()).to_string() }
 }
 
+/// A scalar in one line for people: plain wherever YAML reads it as the same text.
+pub fn readable(value: &Value) -> String {
+    let Value::String(text) = value else { return value.to_string() };
+    let is_safe =
+        |c: char| c.is_alphanumeric() || matches!(c, '-' | '.' | '/' | '@' | '_' | ' ' | ':' | ',' | '\'' | '=' | '+');
+    let plain = text.starts_with(char::is_alphabetic)
+        && text.chars().all(is_safe)
+        && !text.contains(": ")
+        && !text.ends_with([':', ' '])
+        && !is_reserved(text);
+    if plain { text.clone() } else { Value::from(text.as_str()).to_string() }
+}
+
 /// Writes a file whole or not at all: beside it first, to disk, then in its place.
 pub fn write_atomically(path: &Path, bytes: &[u8]) -> std::io::Result<()> {
     let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
