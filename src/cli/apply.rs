@@ -150,7 +150,7 @@ impl Apply {
 
     /// Several: all plans first, one question, then each in a transaction of its own.
     fn several(&self, context: &Context, orders: Vec<(Environment, Order)>) -> Result<Exit, CliError> {
-        let parallel = usize::from(self.choice.parallel);
+        let parallel = self.choice.parallel();
         let orders = orders.into_iter().map(|order| (order.0.name.clone(), order)).collect();
         let headline = |(ready, refusal): &(Ready, Option<CliError>)| {
             refusal.as_ref().map_or_else(|| plan::line(&ready.plan), CliError::headline)
@@ -173,7 +173,7 @@ impl Apply {
                     match &refusal {
                         Some(error) => done.push(word(Ok(failure(json!(ready.plan), error)))),
                         None if ready.plan.has_nothing_to_send() => {
-                            done.push(word(Ok(self.applied(&ready.plan, None))))
+                            done.push(word(Ok(self.applied(&ready.plan, None))));
                         }
                         None => {}
                     }

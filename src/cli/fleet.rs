@@ -40,9 +40,16 @@ pub(crate) struct Choice {
     /// must all hold
     #[arg(short = 'l', long, value_name = "LABELS")]
     pub(super) selector: Vec<String>,
-    /// How many are worked on at once
-    #[arg(long, default_value_t = 16, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=256))]
-    pub(super) parallel: u16,
+    /// How many are worked on at once [default: 16; `validate`: as many as there are cores]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=256))]
+    pub(super) parallel: Option<u16>,
+}
+
+impl Choice {
+    /// How many are worked on at once: mostly they wait for their services.
+    pub(super) fn parallel(&self) -> usize {
+        usize::from(self.parallel.unwrap_or(16))
+    }
 }
 
 /// The environments that were found.
@@ -89,7 +96,7 @@ impl Fleet {
             return Ok(Self::One(environment));
         }
         service.fit_for_several()?;
-        Ok(Self::Several(Several { environments, parallel: usize::from(choice.parallel) }))
+        Ok(Self::Several(Several { environments, parallel: choice.parallel() }))
     }
 
     /// Does the work for each, and tells what came of it.

@@ -179,8 +179,7 @@ impl NewEnvironment {
             entries.push(("service", json!({ "address": address })));
         }
         if !self.label.is_empty() {
-            let labels = once("--label", &self.label)?.into_iter().map(|(name, value)| (name, Value::from(value)));
-            entries.push(("labels", Value::Object(labels.collect())));
+            entries.push(("labels", Value::Object(once("--label", &self.label)?)));
         }
         if !self.set.is_empty() {
             let variables = once("--set", &self.set)?.into_iter();
@@ -279,7 +278,8 @@ fn typed(value: &Value, known: Option<&Value>) -> Value {
     // Only what is written back as it was: `0123` and `1e3` are text.
     let parsed = serde_json::from_str::<Value>(text)
         .ok()
-        .filter(|parsed| matches!(parsed, Value::Bool(_) | Value::Number(_)) && parsed.to_string() == text);
+        .filter(|parsed| matches!(parsed, Value::Bool(_) | Value::Number(_)))
+        .filter(|parsed| serde_json::to_string(parsed).is_ok_and(|written| written == text));
     match (known, parsed) {
         (Some(Value::String(_)), _) | (_, None) => value.clone(),
         (_, Some(parsed)) => parsed,

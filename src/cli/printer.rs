@@ -102,6 +102,7 @@ impl Printer {
     }
 
     /// Whether what is drawn is seen.
+    #[expect(clippy::unused_self, reason = "asked of the printer like everything else")]
     pub(crate) fn is_live(&self) -> bool {
         std::io::stderr().is_terminal()
     }

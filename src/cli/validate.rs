@@ -38,7 +38,10 @@ impl Validate {
         let repository = context.repository()?;
         let names = repository.select(&Selection::parse(&self.environments, &self.choice.selector)?)?;
         // A problem of a shared layer is told once, so there is one report for all.
-        let report = repository.check_in_parallel(&names, usize::from(self.choice.parallel));
+        let report = match self.choice.parallel {
+            Some(parallel) => repository.check_in_parallel(&names, usize::from(parallel)),
+            None => repository.check(&names),
+        };
         match self.format {
             ReportFormat::Human => context.printer.out(&report.human()),
             ReportFormat::Json => context.printer.out(&report.json()),

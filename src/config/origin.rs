@@ -139,19 +139,13 @@ impl Teller<'_> {
     }
 
     fn leaf(&self, node: &std::sync::Arc<Node>, pointer: &str, masked: bool) -> Placed {
-        let taken = match &node.value {
-            // Variables are not put into variables, nor into what decides about layers.
-            Value::String(text) if !pointer.starts_with("/variables/") && pointer != "/extends" => {
-                variables::taken(text)
-            }
-            _ => Vec::new(),
-        };
-        let shown = if taken.is_empty() && !node.below.variable {
-            node.to_json()
-        } else if pointer.starts_with("/variables/") {
-            node.to_json()
-        } else {
-            variables::put_in(node, self.variables, &mut Vec::new()).to_json()
+        // Variables are not put into variables, nor into what decides about layers.
+        let takes = !pointer.starts_with("/variables/") && pointer != "/extends";
+        let text = node.as_str().filter(|_| takes);
+        let taken = text.map(variables::taken).unwrap_or_default();
+        let shown = match text {
+            Some(_) => variables::put_in(node, self.variables, &mut Vec::new()).to_json(),
+            None => node.to_json(),
         };
         let masked = masked
             || is_masked(pointer, &shown)

@@ -100,14 +100,11 @@ impl Repository {
                 "Name an environment that extends it.",
             ));
         }
-        match desired.filter(|_| self.problems.is_empty()) {
-            Some(desired) => Ok(desired),
-            None => {
-                // Of the files that were read for others nothing is said here.
-                let own = self.loading(name).map(|loading| loading.layers.iter().map(|layer| layer.files()).sum());
-                Err(Report::new(problems, 1, own.unwrap_or_else(|_| self.files()) + age_files))
-            }
-        }
+        desired.filter(|_| self.problems.is_empty()).ok_or_else(|| {
+            // Of the files that were read for others nothing is said here.
+            let own = self.loading(name).map(|loading| loading.layers.iter().map(|layer| layer.files()).sum());
+            Report::new(problems, 1, own.unwrap_or_else(|_| self.files()) + age_files)
+        })
     }
 
     /// Everything that is wrong with the files of these environments, so many of them looked at at once.
@@ -221,6 +218,11 @@ impl Repository {
     fn layer(&self, name: &EnvironmentName) -> Option<Arc<Layer>> {
         let cell = self.layers.get(name)?;
         Some(Arc::clone(cell.get_or_init(|| Arc::new(Layer::read(&self.root, name, &self.reporter)))))
+    }
+
+    /// Reads the own file of every environment, on all cores.
+    pub(super) fn read_all(&self) {
+        self.layers.par_iter().for_each(|(name, _)| drop(self.layer(name)));
     }
 
     /// How many files of layers were read.
