@@ -34,14 +34,13 @@ pub(crate) struct Environments {
 
 /// Which of them, and how many at once.
 #[derive(Clone, Debug, Default, clap::Args)]
-#[command(next_help_heading = "Many environments")]
 pub(crate) struct Choice {
     /// Only environments with these labels: region=emea, tier!=test, 'wave in (1, 2)', canary, '!frozen'; those given
     /// must all hold
-    #[arg(short = 'l', long, value_name = "LABELS")]
+    #[arg(short = 'l', long, value_name = "LABELS", help_heading = "Many environments")]
     pub(super) selector: Vec<String>,
     /// How many are worked on at once [default: 16; `validate`: as many as there are cores]
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=256))]
+    #[arg(long, value_name = "N", help_heading = "Many environments", value_parser = clap::value_parser!(u16).range(1..=256))]
     pub(super) parallel: Option<u16>,
 }
 
