@@ -1,7 +1,7 @@
 //! Where text goes: data to standard output, talk to standard error, colours only where they are wanted.
 //!
 //! A reader that goes away (`| head`) ends the output quietly. Where several environments are worked on side by side,
-//! what is said of one is kept [`Aside`], to be shown under its name.
+//! what is said of one is kept in an [`Aside`], to be shown under its name.
 
 use std::{
     io::{IsTerminal as _, Write as _},
