@@ -66,6 +66,9 @@ fn a_secret_is_nowhere_but_in_its_age_file() {
     for format in ["human", "json", "github", "sarif"] {
         check(&trial.run(&["validate", "--format", format]).code(0), "validate");
     }
+    for format in ["yaml", "json"] {
+        check(&trial.run(&["render", "dev", "--format", format]).code(0), "render");
+    }
     check(&trial.run(&["plan", "dev", "--out", "canary.plan"]).code(0), "plan --out");
     check(&trial.run(&["apply", "--skip-verify", "./canary.plan", "--yes"]).code(0), "apply FILE");
     check(&trial.run(&["rollback", "dev", "--to", "1", "--yes"]).code(0), "rollback");

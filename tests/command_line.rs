@@ -7,7 +7,9 @@ use std::process::Command;
 
 use support::trial::{PROGRAM, Trial, clean, finish};
 
-const COMMANDS: [&str; 23] = [
+const COMMANDS: &[&str] = &[
+    "new",
+    "render",
     "validate",
     "diff",
     "plan",

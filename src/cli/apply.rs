@@ -1,40 +1,51 @@
 //! `mailwright apply`: changes the running service, all or nothing.
 
 use std::{
+    collections::BTreeMap,
     path::{Path, PathBuf},
+    sync::Arc,
     time::Duration,
 };
 
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::{
     CliError, Context, Exit, ServiceOptions,
     confirm::confirm,
     environment::{self, Environment},
+    fleet::{self, Choice, Ended, Fleet, Outcome, Sheet, Words},
     gate::Gate,
     plan::{self, Format, PlanLimits, Planning},
 };
 use crate::{
     api::{ChangesetOutcome, ChangesetResult},
     client::Client,
-    model::{Changeset, Code, provenance::SourcePolicy},
-    reconcile::{plan::Plan, saved::SavedPlan, sealed},
+    config::{Desired, Repository, Selection},
+    model::{Changeset, Code, Digest, provenance::SourcePolicy},
+    reconcile::{Planned, plan::Plan, render, saved::SavedPlan},
 };
 
-/// Change the running service: an environment, or a saved plan
+/// Change the running service: environments, or saved plans
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:\n  mailwright apply dev                       shows the plan and asks\n  \
     mailwright apply dev --yes                 does not ask; for scripts\n  \
+    mailwright apply --since HEAD^1 --yes      environments that the last commit touches\n  \
     mailwright plan dev --out dev.plan && mailwright apply dev.plan --yes\n  \
     mailwright apply dev --allow-deletes 2     two deletions are meant, for this plan only\n  \
-    mailwright apply dev --allow-findings web  what verify finds in `web` is accepted this once\n\n\
+    mailwright apply dev --allow-findings web  what verify finds in `web` is accepted this once\n  \
+    mailwright apply 'prod-*' -l wave=canary   all plans first, one question, then each by itself\n  \
+    mailwright apply plans/*.plan --yes        what `plan --out plans/` saved\n\n\
     The service checks the profiles that change first, as `mailwright verify` does, and apply stops on errors.\n\
     One request, one transaction: the service takes all of it or nothing. A service that moved on since the plan\n\
-    was made refuses it. Sending the same plan again changes nothing.")]
+    was made refuses it. Sending the same plan again changes nothing. Of several\n\
+    environments each is a transaction of its own: those that fail are listed, the rest is applied, and the exit\n\
+    code is 1 if any failed.")]
 pub(crate) struct Apply {
-    /// The environment, or a file that `plan --out` wrote
-    #[arg(value_name = "ENV|PLANFILE", value_hint = clap::ValueHint::AnyPath)]
-    what: String,
+    /// The environments, by name or pattern ('prod-*'), or files that `plan --out` wrote
+    #[arg(value_name = "ENV|PLANFILE", value_hint = clap::ValueHint::AnyPath, required_unless_present_any = ["selector", "since"])]
+    what: Vec<String>,
+    #[command(flatten)]
+    choice: Choice,
     /// Do not ask
     #[arg(long, short = 'y')]
     yes: bool,
@@ -49,91 +60,209 @@ pub(crate) struct Apply {
     service: ServiceOptions,
 }
 
+/// What is to be applied: the files, or exactly what a saved plan says.
+enum Order {
+    Files,
+    Saved(Box<SavedPlan>),
+}
+
+/// A plan with what it takes to send it.
+struct Ready {
+    environment: Environment,
+    client: Arc<Client>,
+    plan: Plan,
+    changeset: Changeset,
+    /// The age files that the changeset needs.
+    files: BTreeMap<Digest, PathBuf>,
+    desired: Option<Desired>,
+}
+
 impl Apply {
     pub(crate) fn run(self, context: &Context) -> Result<Exit, CliError> {
-        plan::json_even_on_errors(context, self.format == Format::Json, || match self.plan_file() {
-            Some(path) => self.apply_saved(context, &path),
-            None => self.apply_environment(context),
+        plan::json_even_on_errors(context, self.format == Format::Json, || {
+            let (saved, patterns): (Vec<&String>, Vec<&String>) =
+                self.what.iter().partition(|what| plan_file(what).is_some());
+            if !saved.is_empty() && !self.limits.is_none() {
+                return Err(CliError::coded(
+                    Code::Usage,
+                    "a saved plan is applied as it is: `--only`, `--allow-deletes` and `--branch` belong to `plan`",
+                )
+                .remedy("Plan again with these options, and save that."));
+            }
+            let repository = Arc::new(context.repository()?);
+            let mut orders = Vec::new();
+            if let [what] = &saved[..]
+                && self.what.len() == 1
+                && !self.choice.is_given()
+            {
+                let (environment, order) = read_saved(&repository, Path::new(what))?;
+                return self.one(context, &environment, order);
+            }
+            if !patterns.is_empty() || self.choice.is_given() {
+                let patterns: Vec<String> = patterns.into_iter().cloned().collect();
+                match Fleet::find(context, &repository, &patterns, &self.choice, &self.service)? {
+                    Fleet::One(environment) if saved.is_empty() => {
+                        return self.one(context, &environment, Order::Files);
+                    }
+                    Fleet::One(environment) => orders.push((environment, Order::Files)),
+                    Fleet::Several(several) if saved.is_empty() && several.tell_nothing(context, self.format) => {
+                        return Ok(Exit::Done);
+                    }
+                    Fleet::Several(several) => {
+                        orders.extend(several.environments.into_iter().map(|environment| (environment, Order::Files)));
+                    }
+                }
+            }
+            for what in saved {
+                orders.push(read_saved(&repository, Path::new(what))?);
+            }
+            self.service.fit_for_several()?;
+            orders.sort_by(|(a, _), (b, _)| a.name.cmp(&b.name));
+            if let Some([(twice, _), ..]) =
+                orders.windows(2).find(|two| matches!(two, [(a, _), (b, _)] if a.name == b.name))
+            {
+                return Err(CliError::coded(Code::Usage, format!("the environment `{}` is meant twice", twice.name))
+                    .remedy("Give it once, by name or by its saved plan."));
+            }
+            self.several(context, orders)
         })
     }
 
-    /// A plan file is what has a path's look and is a file; everything else is an environment.
-    fn plan_file(&self) -> Option<PathBuf> {
-        let looks_like_a_path = self.what.contains(['/', '\\', '.']);
-        let path = Path::new(&self.what);
-        (looks_like_a_path && path.is_file()).then(|| path.to_owned())
-    }
-
-    fn apply_environment(&self, context: &Context) -> Result<Exit, CliError> {
-        let mut planning = Planning::start(context, &self.what, &self.limits, &self.service)?;
+    /// One environment: shows the plan, asks, sends.
+    fn one(&self, context: &Context, environment: &Environment, order: Order) -> Result<Exit, CliError> {
+        let mut ready = self.read(context, environment, order)?;
         if self.format == Format::Human {
-            plan::show(context, self.format, &planning.planned.plan, None);
+            context.printer.out(&render::human(&ready.plan));
         }
-        blocked(&planning.planned.plan)?;
-        if planning.planned.plan.has_nothing_to_send() {
-            self.report(context, &planning.planned.plan, None);
+        blocked(&ready.plan)?;
+        if ready.plan.has_nothing_to_send() {
+            self.report(context, &ready.plan, None);
             return Ok(Exit::Done);
         }
-        environment::attach(&mut planning.planned, &planning.environment, &planning.desired, &planning.state)?;
-        let files = Some((planning.environment.repository.root(), &planning.desired));
-        planning.runtime.block_on(self.gate.pass(context, &planning.client, files, &mut planning.planned.changeset))?;
+        self.arm(context, &mut ready, false)?;
         // What is only noted changes nothing that is live, so there is nothing to ask about.
-        if !planning.planned.plan.is_empty() {
-            self.confirm(context, &planning.planned.plan)?;
+        if !ready.plan.is_empty() {
+            if self.format != Format::Human && !self.yes {
+                context.printer.note(&ready.plan.summary_line());
+            }
+            self.confirm(context, &format!("Apply this to {} ({})?", ready.plan.environment, ready.plan.service))?;
         }
-        let result = planning.runtime.block_on(send(context, &planning.client, &planning.planned.changeset))?;
-        self.report(context, &planning.planned.plan, Some(&result));
+        let result = context.runtime()?.block_on(send(context, &ready.client, &ready.changeset))?;
+        self.report(context, &ready.plan, Some(&result));
         Ok(Exit::Done)
     }
 
-    fn apply_saved(&self, context: &Context, path: &Path) -> Result<Exit, CliError> {
-        if !self.limits.is_none() {
-            return Err(CliError::coded(
-                Code::Usage,
-                "a saved plan is applied as it is: `--only`, `--allow-deletes` and `--branch` belong to `plan`",
-            )
-            .remedy("Plan again with these options, and save that."));
-        }
-        let text = std::fs::read(path)
-            .map_err(|error| CliError::coded(Code::Unreadable, format!("cannot read `{}`: {error}", path.display())))?;
-        let saved = SavedPlan::read(&text).map_err(|error| {
-            CliError::coded(Code::PlanDamaged, format!("`{}`: {error}", path.display())).remedy("Plan again.")
+    /// Several: all plans first, one question, then each in a transaction of its own.
+    fn several(&self, context: &Context, orders: Vec<(Environment, Order)>) -> Result<Exit, CliError> {
+        let parallel = self.choice.parallel();
+        let orders = orders.into_iter().map(|order| (order.0.name.clone(), order)).collect();
+        let headline = |(ready, refusal): &(Ready, Option<CliError>)| {
+            refusal.as_ref().map_or_else(|| plan::line(&ready.plan), CliError::headline)
+        };
+        let planned = fleet::side_by_side(context, parallel, orders, headline, |context, (environment, order)| {
+            let mut ready = self.read(context, &environment, order)?;
+            let checked = blocked(&ready.plan).and_then(|()| self.arm(context, &mut ready, true));
+            Ok((ready, checked.err()))
         })?;
-        // The address comes from the repository or the user, never from the file: a plan that somebody else made
-        // must not decide where the token goes.
-        let environment = Environment::find(context, saved.plan.environment.as_str())?;
-        let client = environment.client(context, &self.service)?;
-        let SavedPlan { plan: shown, mut changeset, secret_files, .. } = saved;
+        let (mut shown, mut to_send, mut done) = (Vec::new(), Vec::new(), Vec::new());
+        for Ended { name, notes, result } in planned {
+            // The last word on it, unless there is something to send.
+            let word = |result| Ended { name: name.clone(), notes: String::new(), result };
+            match result {
+                Err(error) => {
+                    done.push(word(Ok(failure(json!(null), &error))));
+                    shown.push(Ended { name, notes, result: Err(error) });
+                }
+                Ok((ready, refusal)) => {
+                    match &refusal {
+                        Some(error) => done.push(word(Ok(failure(json!(ready.plan), error)))),
+                        None if ready.plan.has_nothing_to_send() => {
+                            done.push(word(Ok(self.applied(&ready.plan, None))));
+                        }
+                        None => {}
+                    }
+                    let outcome = plan::outcome(Format::Human, &ready.plan, refusal);
+                    let sends = outcome.refusal.is_none() && !ready.plan.has_nothing_to_send();
+                    shown.push(Ended { name: name.clone(), notes, result: Ok(outcome) });
+                    if sends {
+                        to_send.push((name, ready));
+                    }
+                }
+            }
+        }
+        let sheet = Sheet::new(shown);
         if self.format == Format::Human {
-            plan::show(context, self.format, &shown, None);
+            sheet.show(context, &plan::WORDS);
+        } else {
+            sheet.tell_failures(context);
         }
-        blocked(&shown)?;
-        if shown.has_nothing_to_send() {
-            self.report(context, &shown, None);
-            return Ok(Exit::Done);
+        if to_send.is_empty() && self.format == Format::Human {
+            return sheet.exit(false);
         }
-        sealed::attach(&mut changeset, &secret_files, environment.repository.root())
-            .map_err(|error| CliError::coded(Code::PlanOutdated, error.to_string()).remedy("Plan again."))?;
-        let runtime = context.runtime()?;
-        // The files tell waivers and places; a saved plan does not depend on them.
-        let desired = environment.repository.load(&environment.name).ok();
-        let files = desired.as_ref().map(|desired| (environment.repository.root(), desired));
-        runtime.block_on(self.gate.pass(context, &client, files, &mut changeset))?;
-        self.confirm(context, &shown)?;
-        let result = runtime.block_on(send(context, &client, &changeset))?;
-        self.report(context, &shown, Some(&result));
-        Ok(Exit::Done)
+        let changing = to_send.iter().filter(|(_, ready)| !ready.plan.is_empty()).count();
+        if changing > 0 {
+            self.confirm(context, &question(changing, done.iter().filter(|ended| is_failure(ended)).count()))?;
+        }
+        let headline = |(_, result): &(Ready, Result<ChangesetResult, CliError>)| {
+            result.as_ref().map_or_else(CliError::headline, outcome_line)
+        };
+        let sent = fleet::side_by_side(context, parallel, to_send, headline, |context, ready| {
+            let result = context.runtime()?.block_on(send(context, &ready.client, &ready.changeset));
+            Ok((ready, result))
+        })?;
+        for Ended { name, notes, result } in sent {
+            let result = result.map(|(ready, result)| match result {
+                Ok(result) => self.applied(&ready.plan, Some(&result)),
+                Err(error) => Outcome { telling: true, ..failure(json!(ready.plan), &error) },
+            });
+            done.push(Ended { name, notes, result });
+        }
+        done.sort_by(|a, b| a.name.cmp(&b.name));
+        let words = Words { some: ("applied", "applied"), none: ("unchanged", "without changes") };
+        if self.format == Format::Human {
+            context.printer.out("");
+        }
+        Sheet::new(done).tell(context, self.format, &words)
     }
 
-    fn confirm(&self, context: &Context, plan: &Plan) -> Result<(), CliError> {
-        if self.format != Format::Human && !self.yes {
-            context.printer.note(&plan.summary_line());
+    /// Reads both sides.
+    fn read(&self, context: &Context, environment: &Environment, order: Order) -> Result<Ready, CliError> {
+        match order {
+            Order::Files => {
+                let planning = Planning::start(context, environment, &self.limits, &self.service)?;
+                let files = planning.files();
+                let Planning { environment, client, desired, planned, .. } = planning;
+                let Planned { plan, changeset, .. } = planned;
+                Ok(Ready { environment, client, plan, changeset, files, desired: Some(desired) })
+            }
+            Order::Saved(saved) => {
+                let client = Arc::new(environment.client(context, &self.service)?);
+                let SavedPlan { plan, changeset, secret_files, .. } = *saved;
+                // The files tell waivers and places; a saved plan does not depend on them.
+                let desired = environment.repository.load(&environment.name).ok();
+                let environment = environment.clone();
+                Ok(Ready { environment, client, plan, changeset, files: secret_files, desired })
+            }
         }
-        let question = format!("Apply this to {} ({})?", plan.environment, plan.service);
+    }
+
+    /// Puts the age files in, and lets the gate have its say.
+    fn arm(&self, context: &Context, ready: &mut Ready, several: bool) -> Result<(), CliError> {
+        if ready.plan.has_nothing_to_send() {
+            return Ok(());
+        }
+        environment::attach(&mut ready.changeset, &ready.files, &ready.environment)?;
+        let root = ready.environment.repository.root();
+        let files = ready.desired.as_ref().map(|desired| (root, desired));
+        let gate = self.gate.pass(context, &ready.client, files, &mut ready.changeset, several);
+        context.runtime()?.block_on(gate)
+    }
+
+    fn confirm(&self, context: &Context, question: &str) -> Result<(), CliError> {
         confirm(
             context,
             self.yes,
-            &question,
+            question,
             "Give `--yes`, or save the plan with `mailwright plan --out FILE` and apply that file with `--yes`.",
         )
     }
@@ -144,15 +273,99 @@ impl Apply {
             return;
         }
         if self.format == Format::Markdown {
-            plan::show(context, self.format, plan, None);
+            context.printer.out(&render::markdown(plan));
         }
         let Some(result) = result else { return };
-        for warning in &result.warnings {
-            let whom = warning.profile.as_ref().map_or("the environment".to_owned(), |name| format!("`{name}`"));
-            context.printer.note(&format!("warning[{}]: {whom}: {}", warning.code, warning.message));
+        for warning in warnings(result) {
+            context.printer.note(&warning);
         }
         context.printer.out(&complete(result));
     }
+
+    /// What came of one of several.
+    fn applied(&self, plan: &Plan, result: Option<&ChangesetResult>) -> Outcome {
+        let mut text = result.map(|result| warnings(result).join("\n")).unwrap_or_default();
+        let mut telling = !text.is_empty();
+        if self.format == Format::Markdown {
+            text = format!("{}\n{text}\n{}", render::markdown(plan), result.map(complete).unwrap_or_default());
+            telling = result.is_some();
+        }
+        Outcome {
+            text,
+            document: json!({ "plan": plan, "result": result }),
+            line: result.map_or_else(|| "no changes".to_owned(), outcome_line),
+            code: 0,
+            telling,
+            counts: result.is_some(),
+            refusal: None,
+        }
+    }
+}
+
+/// A plan file is what has a path's look and is a file; everything else is an environment.
+fn plan_file(what: &str) -> Option<&Path> {
+    let looks_like_a_path = what.contains(['/', '\\', '.']);
+    let path = Path::new(what);
+    (looks_like_a_path && path.is_file()).then_some(path)
+}
+
+/// A saved plan, and the environment that it is of. The address comes from the repository or the user, never from the
+/// file: a plan that somebody else made must not decide where the token goes.
+fn read_saved(repository: &Arc<Repository>, path: &Path) -> Result<(Environment, Order), CliError> {
+    let text = std::fs::read(path)
+        .map_err(|error| CliError::coded(Code::Unreadable, format!("cannot read `{}`: {error}", path.display())))?;
+    let saved = SavedPlan::read(&text).map_err(|error| {
+        CliError::coded(Code::PlanDamaged, format!("`{}`: {error}", path.display())).remedy("Plan again.")
+    })?;
+    let selection = Selection::parse(&[saved.plan.environment.to_string()], &[])?;
+    repository.select(&selection)?;
+    let environment = Environment::new(saved.plan.environment.clone(), Arc::clone(repository));
+    Ok((environment, Order::Saved(Box::new(saved))))
+}
+
+/// One that failed, as it stands in the summary.
+fn failure(plan: Value, error: &CliError) -> Outcome {
+    let mut document = error.to_json();
+    if let (Value::Object(map), false) = (&mut document, plan.is_null()) {
+        map.insert("plan".to_owned(), plan);
+    }
+    Outcome {
+        text: String::new(),
+        document,
+        line: error.headline(),
+        code: 1,
+        telling: false,
+        counts: true,
+        refusal: Some(error.clone()),
+    }
+}
+
+fn is_failure(ended: &Ended<Outcome>) -> bool {
+    ended.result.as_ref().is_ok_and(|outcome| outcome.refusal.is_some())
+}
+
+fn question(changing: usize, failed: usize) -> String {
+    let noun = |count: usize| if count == 1 { "1 environment".to_owned() } else { format!("{count} environments") };
+    match failed {
+        0 => format!("Apply this to {}?", noun(changing)),
+        1 => format!("Apply this to {}, and leave out the one that failed?", noun(changing)),
+        failed => format!("Apply this to {}, and leave out the {failed} that failed?", noun(changing)),
+    }
+}
+
+/// What came of a changeset, in one line.
+fn outcome_line(result: &ChangesetResult) -> String {
+    let line = anstream::adapter::strip_str(&complete(result)).to_string();
+    line.trim_start_matches("Apply complete! Resources: ").trim_end_matches('.').to_owned()
+}
+
+fn warnings(result: &ChangesetResult) -> Vec<String> {
+    let mut lines = Vec::new();
+    for warning in &result.warnings {
+        let whom = warning.profile.as_ref().map_or("the environment".to_owned(), |name| format!("`{name}`"));
+        lines.push(format!("warning[{}]: {whom}: {}", warning.code, warning.message));
+    }
+    lines
 }
 
 /// `Apply complete! Resources: 2 added, 1 changed, 0 destroyed. Generation 4.`
@@ -217,7 +430,7 @@ async fn send(context: &Context, client: &Client, changeset: &Changeset) -> Resu
     if changes >= 1000 {
         context
             .printer
-            .note(&format!("Sending {changes} changes and {} secrets in one request ...", changeset.secrets.len()));
+            .waiting(&format!("Sending {changes} changes and {} secrets in one request ...", changeset.secrets.len()));
     }
     let started = std::time::Instant::now();
     let mut request = std::pin::pin!(client.apply(changeset, false));
@@ -227,7 +440,7 @@ async fn send(context: &Context, client: &Client, changeset: &Changeset) -> Resu
         tokio::select! {
             result = &mut request => return result.map_err(CliError::from),
             _ = every.tick() => {
-                context.printer.note(&format!("Still waiting for the service, {} s ...", started.elapsed().as_secs()));
+                context.printer.waiting(&format!("Still waiting for the service, {} s ...", started.elapsed().as_secs()));
             }
         }
     }

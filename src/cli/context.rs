@@ -1,16 +1,29 @@
 //! What every command is handed: the repository, the printer, the clock.
 
-use std::path::{Path, PathBuf};
+use std::{
+    path::{Path, PathBuf},
+    sync::{Arc, OnceLock},
+};
 
-use super::{CliError, Printer};
-use crate::{clock::Clock, model::Code};
+use tokio::runtime::Runtime;
 
-/// What every command is handed.
-#[derive(Debug)]
+use super::{CliError, Printer, printer::Aside};
+use crate::{client::Connections, clock::Clock, model::Code};
+
+/// What every command is handed. Cheap to clone: what is dear is shared.
+#[derive(Clone, Debug)]
 pub(crate) struct Context {
     pub(crate) printer: Printer,
     pub(crate) clock: Clock,
     project: Option<PathBuf>,
+    shared: Arc<Shared>,
+}
+
+/// What is made once, however many environments a command is about.
+#[derive(Debug, Default)]
+struct Shared {
+    runtime: OnceLock<Runtime>,
+    connections: Connections,
 }
 
 impl Context {
@@ -21,7 +34,7 @@ impl Context {
                 .build_global()
                 .map_err(|error| CliError::new(format!("cannot start {threads} threads: {error}")))?;
         }
-        Ok(Self { printer, clock: Clock::system(), project })
+        Ok(Self { printer, clock: Clock::system(), project, shared: Arc::default() })
     }
 
     /// The repository: what `--project` names, or this folder or the nearest above that has `environments/`.
@@ -57,13 +70,27 @@ impl Context {
         crate::config::Repository::open(&root).map_err(|report| super::environment::problems(self, &report))
     }
 
-    /// A runtime for commands that talk to the service.
-    #[expect(clippy::unused_self, reason = "asked of the context like everything else")]
-    pub(crate) fn runtime(&self) -> Result<tokio::runtime::Runtime, CliError> {
-        tokio::runtime::Builder::new_multi_thread()
+    /// The runtime of commands that talk to a service.
+    pub(crate) fn runtime(&self) -> Result<&Runtime, CliError> {
+        if let Some(runtime) = self.shared.runtime.get() {
+            return Ok(runtime);
+        }
+        let made = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(2)
             .enable_all()
             .build()
-            .map_err(|error| CliError::new(format!("cannot start: {error}")))
+            .map_err(|error| CliError::new(format!("cannot start: {error}")))?;
+        Ok(self.shared.runtime.get_or_init(|| made))
+    }
+
+    /// What the clients of all services share.
+    pub(crate) fn connections(&self) -> &Connections {
+        &self.shared.connections
+    }
+
+    /// The same, with what is said kept instead of printed.
+    pub(crate) fn aside(&self) -> (Self, Arc<Aside>) {
+        let (printer, aside) = self.printer.aside();
+        (Self { printer, ..self.clone() }, aside)
     }
 }

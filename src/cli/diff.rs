@@ -10,7 +10,7 @@ use super::{
     plan::{self, Format},
 };
 use crate::{
-    config::{Report, Repository, Selection, SelectionError},
+    config::{Report, Repository, Selection},
     git::{self, Range, Side, Sides},
     model::{Digest, EnvironmentName},
     reconcile::{
@@ -108,7 +108,7 @@ fn meant(
     new: &Repository,
     patterns: &[String],
     selectors: &[String],
-) -> Result<BTreeSet<EnvironmentName>, SelectionError> {
+) -> Result<BTreeSet<EnvironmentName>, crate::config::SelectionError> {
     let mut meant = BTreeSet::new();
     let mut one = |patterns: &[String]| {
         let selection = Selection::parse(patterns, selectors)?;
@@ -209,12 +209,6 @@ pub(super) struct Since {
 
 impl From<git::GitError> for CliError {
     fn from(error: git::GitError) -> Self {
-        CliError::coded(error.code, error.message).remedy(error.remedy)
-    }
-}
-
-impl From<SelectionError> for CliError {
-    fn from(error: SelectionError) -> Self {
         CliError::coded(error.code, error.message).remedy(error.remedy)
     }
 }

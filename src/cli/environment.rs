@@ -1,28 +1,46 @@
 //! The environment that a command names: its files, its service.
 
+use std::{
+    collections::BTreeMap,
+    path::PathBuf,
+    sync::{Arc, OnceLock},
+};
+
 use crate::{
     client::Client,
-    config::{Desired, Report, Repository, suggest},
+    config::{Desired, Report, Repository, SelectionError, suggest},
     git,
-    model::{Code, CompanyId, EnvironmentName, Function, ProfileName, State},
-    reconcile::{self, Planned, plan::Source},
+    model::{Changeset, Code, CompanyId, Digest, EnvironmentName, Function, ProfileName, State},
+    reconcile::{self, plan::Source},
 };
 
 use super::{CliError, Context, ServiceOptions};
 
-/// An environment that was asked for by name.
+/// An environment that was asked for. Several share their repository, and what Git says of it.
+#[derive(Clone)]
 pub(crate) struct Environment {
     pub(crate) name: EnvironmentName,
-    pub(crate) repository: Repository,
+    pub(crate) repository: Arc<Repository>,
+    source: Arc<OnceLock<Source>>,
 }
 
 impl Environment {
+    /// One of a repository's, the first of perhaps many.
+    pub(crate) fn new(name: EnvironmentName, repository: Arc<Repository>) -> Self {
+        Self { name, repository, source: Arc::default() }
+    }
+
+    /// Another one of the same repository.
+    pub(crate) fn sibling(&self, name: EnvironmentName) -> Self {
+        Self { name, ..self.clone() }
+    }
+
     /// Finds it. An unknown name is answered with a near one.
     pub(crate) fn find(context: &Context, name: &str) -> Result<Self, CliError> {
         let repository = context.repository()?;
         let names = repository.environments();
         if let Some(known) = names.iter().find(|known| known.as_str() == name) {
-            Ok(Self { name: known.clone(), repository })
+            Ok(Self::new(known.clone(), Arc::new(repository)))
         } else {
             let error = CliError::coded(Code::UnknownEnvironment, format!("there is no environment `{name}`"));
             let known = names.iter().map(EnvironmentName::as_str);
@@ -41,15 +59,18 @@ impl Environment {
     /// A client for its service. Needs no more of the files than the address.
     pub(crate) fn client(&self, context: &Context, options: &ServiceOptions) -> Result<Client, CliError> {
         let declared = self.repository.service_address(&self.name);
-        options.client(context, declared.as_deref())
+        options.client(context, &self.name, declared.as_deref())
     }
 
     /// Which commit its files are of. `branch` is what the user says; else what is checked out; else what the CI
     /// system says.
     pub(crate) fn source(&self, branch: Option<&str>) -> Source {
-        let mut source = git::source(self.repository.root(), branch.map(str::to_owned));
-        source.branch = source.branch.or_else(super::variables::branch);
-        source
+        let asked = || {
+            let mut source = git::source(self.repository.root(), branch.map(str::to_owned));
+            source.branch = source.branch.or_else(super::variables::branch);
+            source
+        };
+        self.source.get_or_init(asked).clone()
     }
 }
 
@@ -99,16 +120,20 @@ pub(crate) fn profile_name(text: &str) -> Result<ProfileName, CliError> {
     })
 }
 
-/// Puts the age files into a plan's changeset.
+/// Puts the age files into a changeset.
 pub(crate) fn attach(
-    planned: &mut Planned,
+    changeset: &mut Changeset,
+    files: &BTreeMap<Digest, PathBuf>,
     environment: &Environment,
-    desired: &Desired,
-    state: &State,
 ) -> Result<(), CliError> {
-    let files = reconcile::sealed::needed(desired, state, &planned.changeset);
-    reconcile::sealed::attach(&mut planned.changeset, &files, environment.repository.root())
+    reconcile::sealed::attach(changeset, files, environment.repository.root())
         .map_err(|error| CliError::coded(Code::PlanOutdated, error.to_string()).remedy("Plan again."))
+}
+
+impl From<SelectionError> for CliError {
+    fn from(error: SelectionError) -> Self {
+        CliError::coded(error.code, error.message).remedy(error.remedy)
+    }
 }
 
 impl From<reconcile::PlanError> for CliError {

@@ -9,7 +9,7 @@ use super::Printer;
 use crate::model::Code;
 
 /// A failure, ready to be shown. Carries a code where `explain` has a page for it.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct CliError {
     pub(crate) code: Option<Code>,
     pub(crate) message: String,
@@ -68,8 +68,21 @@ impl CliError {
         text
     }
 
+    /// What it is, in one line.
+    pub(crate) fn headline(&self) -> String {
+        if self.silent {
+            return "the files have problems".to_owned();
+        }
+        let code = self.code.map(|code| format!("[{code}]")).unwrap_or_default();
+        format!("error{code}: {}", self.message.lines().next().unwrap_or_default())
+    }
+
     /// For programs.
     pub(crate) fn to_json(&self) -> Value {
+        if self.silent {
+            let message = "the files have problems; `mailwright validate --format json` lists them";
+            return json!({ "error": { "message": message } });
+        }
         json!({ "error": { "code": self.code, "message": self.message, "details": self.details, "remedy": self.remedy } })
     }
 }

@@ -30,19 +30,20 @@ pub(crate) struct Gate {
 
 impl Gate {
     /// Verifies what the changeset sets. Stops on errors that nobody accepted; what was accepted is written into the
-    /// changeset.
+    /// changeset. `several` says whether it is one of several environments.
     pub(super) async fn pass(
         &self,
         context: &Context,
         client: &Client,
         files: Option<(&Path, &Desired)>,
         changeset: &mut Changeset,
+        several: bool,
     ) -> Result<(), CliError> {
         if self.skip_verify {
             changeset.allowances.unverified = true;
             return Ok(());
         }
-        let accepted = self.accepted(changeset)?;
+        let accepted = self.accepted(changeset, several)?;
         let profiles: BTreeMap<ProfileName, StoredProfile> = changeset
             .changes
             .iter()
@@ -94,10 +95,17 @@ impl Gate {
         )))
     }
 
-    fn accepted(&self, changeset: &Changeset) -> Result<BTreeSet<ProfileName>, CliError> {
+    /// The profiles whose findings are accepted. Each must be one that the plan sets; of several environments, only some
+    /// may have it.
+    fn accepted(&self, changeset: &Changeset, several: bool) -> Result<BTreeSet<ProfileName>, CliError> {
         let names = self.allow_findings.as_deref().unwrap_or_default().split(',').filter(|name| !name.is_empty());
-        let accepted = names.map(|name| environment::profile_name(name.trim())).collect::<Result<BTreeSet<_>, _>>()?;
-        let stray = accepted.iter().find(|name| !changeset.changes.iter().any(|change| change.name() == *name));
+        let mut accepted =
+            names.map(|name| environment::profile_name(name.trim())).collect::<Result<BTreeSet<_>, _>>()?;
+        let is_set = |name: &ProfileName| changeset.changes.iter().any(|change| change.name() == name);
+        if several {
+            accepted.retain(is_set);
+        }
+        let stray = accepted.iter().find(|name| !is_set(name));
         match stray {
             Some(name) => {
                 Err(CliError::coded(Code::Usage, format!("`--allow-findings`: the plan does not change `{name}`"))

@@ -6,11 +6,13 @@
 //!
 //! Exit codes: 0 done or nothing to do; 1 an error, whatever its kind; 2 with `--detailed-exitcode` (or `drift`)
 //! when there is a difference; `--detailed-exitcode=causes` splits it into 2, 3 and 4; 3 with `verify` when it found
-//! something that keeps mail from leaving.
+//! something that keeps mail from leaving. Of several environments an error in one beats everything, and otherwise the
+//! most telling of their codes stands for all (`fleet`).
 
 mod apply;
 mod audit;
 mod blame;
+mod board;
 mod comment;
 mod completions;
 mod confirm;
@@ -21,14 +23,17 @@ mod drift;
 mod environment;
 mod error;
 mod explain;
+mod fleet;
 mod functions;
 mod gate;
 mod history;
 mod import;
+mod new;
 mod outbox;
 mod outgoing;
 mod plan;
 mod printer;
+mod render;
 mod resolve;
 mod rollback;
 mod sandbox;
@@ -63,17 +68,6 @@ pub(crate) enum Exit {
     Code(u8),
 }
 
-impl Exit {
-    /// The exit of two things done one after the other. Differences of two kinds (2 and 3) are both (4).
-    pub(crate) fn and(self, other: Exit) -> Exit {
-        match (self, other) {
-            (Exit::Done, exit) | (exit, Exit::Done) => exit,
-            (Exit::Code(one), Exit::Code(other)) if one == other => self,
-            (Exit::Code(_), Exit::Code(_)) => Exit::Code(4),
-        }
-    }
-}
-
 /// Configuration as code for the e-mail profiles of an ERP's e-mail service
 #[derive(Debug, Parser)]
 #[command(name = "mailwright", version, propagate_version = true, max_term_width = 110, disable_help_subcommand = true)]
@@ -105,13 +99,17 @@ struct GlobalOptions {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    /// Make an environment: a folder with a short file
+    New(new::New),
     /// Check the files of all environments, or of those named
     Validate(validate::Validate),
     /// Show what a change of files does to the environments, without any service
     Diff(diff::Diff),
+    /// Print what the layers amount to, with the place that each value comes from
+    Render(render::Render),
     /// Show what would change on the running service
     Plan(plan::PlanCommand),
-    /// Change the running service: an environment, or a saved plan
+    /// Change the running service: environments, or saved plans
     Apply(apply::Apply),
     /// Tell whether somebody changed the service outside Git
     Drift(drift::Drift),
@@ -186,8 +184,10 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
 
 fn run(command: Command, context: &Context) -> Result<Exit, CliError> {
     match command {
+        Command::New(command) => command.run(context),
         Command::Validate(command) => command.run(context),
         Command::Diff(command) => command.run(context),
+        Command::Render(command) => command.run(context),
         Command::Plan(command) => command.run(context),
         Command::Apply(command) => command.run(context),
         Command::Drift(command) => command.run(context),

@@ -2,19 +2,21 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    path::PathBuf,
+    path::{Path, PathBuf},
+    sync::{Mutex, PoisonError},
 };
 
-use serde_json::{Value, json};
+use serde_json::Value;
 
 use super::{
-    CliError, Context, Exit, ServiceOptions, diff,
+    CliError, Context, Exit, ServiceOptions,
     environment::{self, Environment},
+    fleet::{Environments, Fleet, Outcome, Words},
 };
 use crate::{
     client::Client,
     config::{Desired, write_atomically},
-    model::{Allowances, Code, ProfileName, State},
+    model::{Allowances, Code, Digest, ProfileName, State},
     reconcile::{
         self, Planned, Request,
         plan::{Cause, Plan},
@@ -31,23 +33,21 @@ use crate::{
     mailwright plan prod --format markdown > comment.md\n  \
     mailwright plan --since origin/main...            environments that the branch touches\n  \
     mailwright plan prod --detailed-exitcode          0 nothing, 1 error, 2 changes\n  \
-    mailwright plan prod --detailed-exitcode=causes   0 nothing, 1 error, 2 Git is ahead, 3 drift only, 4 both\n\n\
+    mailwright plan prod --detailed-exitcode=causes   0 nothing, 1 error, 2 Git is ahead, 3 drift only, 4 both\n  \
+    mailwright plan 'prod-*' -l region=emea           several, side by side; one summary\n  \
+    mailwright plan 'prod-*' --out plans/             a file each: plans/ENV.plan\n\n\
+    Of several environments the exit code is 1 if any failed, and otherwise what they have together.\n\
     The plan compares what the files say, what the service holds and what the last apply left there.\n\
     It asks the service to try the change too (a dry run), if the token's role allows that."
 )]
 pub(crate) struct PlanCommand {
-    /// The environment
-    #[arg(required_unless_present = "since")]
-    environment: Option<String>,
-    /// Only environments that the change of files since REV touches, through layers, variables and secrets too;
-    /// `REV...` means since the work tree parted from REV
-    #[arg(long, value_name = "REV", conflicts_with = "out")]
-    since: Option<String>,
+    #[command(flatten)]
+    environments: Environments,
     /// How to print it
     #[arg(long, value_enum, default_value_t = Format::Human, value_name = "FORMAT")]
     format: Format,
-    /// Save the plan, for `mailwright apply FILE` to do exactly that
-    #[arg(long, value_name = "FILE", value_hint = clap::ValueHint::FilePath)]
+    /// Save the plan, for `mailwright apply FILE` to do exactly that; of several environments a folder, for a file each
+    #[arg(long, value_name = "FILE|DIR", value_hint = clap::ValueHint::FilePath)]
     out: Option<PathBuf>,
     /// Tell by the exit code whether there are changes: 2 if so; with `=causes` 2 Git, 3 drift, 4 both
     #[arg(long, value_enum, value_name = "HOW", num_args = 0..=1, require_equals = true, default_missing_value = "changes")]
@@ -91,65 +91,46 @@ enum DetailedExitcode {
 
 impl PlanCommand {
     pub(crate) fn run(self, context: &Context) -> Result<Exit, CliError> {
-        json_even_on_errors(context, self.format == Format::Json, || match (&self.since, &self.environment) {
-            (Some(revision), _) => self.plan_since(context, revision),
-            (None, Some(environment)) => self.plan(context, environment),
-            (None, None) => Err(CliError::coded(Code::Usage, "no environment is named")),
-        })
+        json_even_on_errors(context, self.format == Format::Json, || self.plan(context))
     }
 
-    /// The environments that the change since a revision touches, one after the other.
-    fn plan_since(&self, context: &Context, revision: &str) -> Result<Exit, CliError> {
-        let mut since = diff::since(context, revision)?;
-        if let Some(environment) = &self.environment {
-            let named = Environment::find(context, environment)?.name;
-            since.names.retain(|name| *name == named);
-            since.gone.clear();
+    fn plan(&self, context: &Context) -> Result<Exit, CliError> {
+        let fleet = self.environments.find(context, &self.service)?;
+        let several = matches!(fleet, Fleet::Several(_));
+        if several && let Some(folder) = &self.out {
+            std::fs::create_dir_all(folder).map_err(|error| {
+                CliError::coded(Code::Unreadable, format!("cannot make the folder `{}`: {error}", folder.display()))
+                    .remedy("Of several environments each plan is a file in a folder: `--out plans/`.")
+            })?;
         }
-        for name in &since.gone {
-            context.printer.note(&format!("{name} is gone since {}; its service is not planned.", since.from));
-        }
-        if since.names.is_empty() && self.format != Format::Json {
-            context.printer.out(&format!("No environment says anything else than {}.", since.from));
-        }
-        let (mut exit, mut failed) = (Exit::Done, None);
-        for name in &since.names {
-            match self.plan(context, name.as_str()) {
-                Ok(ended) => exit = exit.and(ended),
-                Err(error) => {
-                    // The others are worth seeing all the same.
-                    context.printer.error(&error);
-                    if self.format == Format::Json && !error.in_json && !error.silent {
-                        context.printer.out(&format!("{:#}", error.to_json()));
-                    }
-                    failed = Some(CliError { in_json: true, ..CliError::already_told() });
-                }
+        let saved = Mutex::new(None);
+        let ended = fleet.tell(context, self.format, &WORDS, |context, environment| {
+            let mut planning = Planning::start(context, environment, &self.limits, &self.service)?;
+            let refusal = planning.try_on_service(context)?;
+            let plan = &planning.planned.plan;
+            if refusal.is_none()
+                && let Some(path) = &self.out
+            {
+                let path = if path.is_dir() { path.join(format!("{}.plan", environment.name)) } else { path.clone() };
+                planning.save(&path)?;
+                *saved.lock().unwrap_or_else(PoisonError::into_inner) = Some(path);
             }
+            let code = if refusal.is_some() { 1 } else { self.code(plan) };
+            Ok(Outcome { code, ..outcome(self.format, plan, refusal) })
+        });
+        if let Some(path) = saved.into_inner().unwrap_or_else(PoisonError::into_inner) {
+            let what = if several { path.with_file_name("*.plan") } else { path };
+            context.printer.note(&format!("\nSaved. To do exactly this:\n  mailwright apply {}", what.display()));
         }
-        failed.map_or(Ok(exit), Err)
+        ended
     }
 
-    fn plan(&self, context: &Context, environment: &str) -> Result<Exit, CliError> {
-        let mut planning = Planning::start(context, environment, &self.limits, &self.service)?;
-        let refusal = planning.try_on_service(context)?;
-        show(context, self.format, &planning.planned.plan, refusal.as_ref());
-        if let Some(refusal) = refusal {
-            // JSON carries the refusal already.
-            return Err(if self.format == Format::Json { shown_in_json(context, refusal) } else { refusal });
-        }
-        if let Some(path) = &self.out {
-            planning.save(path)?;
-            context.printer.note(&format!("\nSaved. To do exactly this:\n  mailwright apply {}", path.display()));
-        }
-        Ok(self.exit(&planning.planned.plan))
-    }
-
-    fn exit(&self, plan: &Plan) -> Exit {
+    fn code(&self, plan: &Plan) -> u8 {
         match (self.detailed_exitcode, plan.cause()) {
-            (None, _) | (_, None) => Exit::Done,
-            (Some(DetailedExitcode::Changes), Some(_)) | (_, Some(Cause::Git)) => Exit::Code(2),
-            (_, Some(Cause::Drift)) => Exit::Code(3),
-            (_, Some(Cause::Both)) => Exit::Code(4),
+            (None, _) | (_, None) => 0,
+            (Some(DetailedExitcode::Changes), Some(_)) | (_, Some(Cause::Git)) => 2,
+            (_, Some(Cause::Drift)) => 3,
+            (_, Some(Cause::Both)) => 4,
         }
     }
 }
@@ -158,7 +139,6 @@ impl PlanCommand {
 pub(super) struct Planning {
     pub(super) environment: Environment,
     pub(super) client: std::sync::Arc<Client>,
-    pub(super) runtime: tokio::runtime::Runtime,
     pub(super) desired: Desired,
     pub(super) state: State,
     pub(super) planned: Planned,
@@ -168,11 +148,10 @@ impl Planning {
     /// Reads both sides and compares them. A read that fails, even in part, gives no plan.
     pub(super) fn start(
         context: &Context,
-        environment: &str,
+        environment: &Environment,
         limits: &PlanLimits,
         service: &ServiceOptions,
     ) -> Result<Self, CliError> {
-        let environment = Environment::find(context, environment)?;
         let runtime = context.runtime()?;
         let client = environment.client(context, service).map(std::sync::Arc::new);
         // The service answers while the files are read. What is wrong with the files is told first.
@@ -202,17 +181,18 @@ impl Planning {
             allowances: limits.allowances()?,
             verified: &verified,
         })?;
-        Ok(Self { environment, client, runtime, desired, state, planned })
+        Ok(Self { environment: environment.clone(), client, desired, state, planned })
     }
 
     /// Lets the service try the change. Gives its refusal; none if it would take it, or may not be asked.
-    fn try_on_service(&mut self, _context: &Context) -> Result<Option<CliError>, CliError> {
+    fn try_on_service(&mut self, context: &Context) -> Result<Option<CliError>, CliError> {
         let plan = &self.planned.plan;
         if plan.has_nothing_to_send() || !plan.redirected.is_empty() || !plan.guards.is_empty() {
             return Ok(None);
         }
-        environment::attach(&mut self.planned, &self.environment, &self.desired, &self.state)?;
-        let tried = self.runtime.block_on(self.client.apply(&self.planned.changeset, true));
+        let files = self.files();
+        environment::attach(&mut self.planned.changeset, &files, &self.environment)?;
+        let tried = context.runtime()?.block_on(self.client.apply(&self.planned.changeset, true));
         self.planned.changeset.secrets.clear();
         match tried {
             Ok(_) => Ok(None),
@@ -221,9 +201,13 @@ impl Planning {
         }
     }
 
-    fn save(&self, path: &std::path::Path) -> Result<(), CliError> {
-        let files = sealed::needed(&self.desired, &self.state, &self.planned.changeset);
-        let text = SavedPlan::new(&self.planned, files).to_text();
+    /// The age files that the changeset needs.
+    pub(super) fn files(&self) -> BTreeMap<Digest, PathBuf> {
+        sealed::needed(&self.desired, &self.state, &self.planned.changeset)
+    }
+
+    fn save(&self, path: &Path) -> Result<(), CliError> {
+        let text = SavedPlan::new(&self.planned, self.files()).to_text();
         write_atomically(path, text.as_bytes())
             .map_err(|error| CliError::coded(Code::Unreadable, format!("cannot write `{}`: {error}", path.display())))
     }
@@ -251,23 +235,43 @@ pub(super) fn allowances(text: Option<&str>) -> Result<Allowances, CliError> {
     Ok(Allowances { names, ..Allowances::default() })
 }
 
-/// Prints a plan, and under it why the service would refuse it.
-pub(super) fn show(context: &Context, format: Format, plan: &Plan, refusal: Option<&CliError>) {
+/// What a summary says of plans.
+pub(super) const WORDS: Words = Words { some: ("changed", "with changes"), none: ("unchanged", "without changes") };
+
+/// A plan, and under it why it would be refused.
+pub(super) fn outcome(format: Format, plan: &Plan, refusal: Option<CliError>) -> Outcome {
+    let (mut text, mut document) = (String::new(), Value::Null);
     match format {
-        Format::Human => context.printer.out(&render::human(plan)),
+        Format::Human => text = render::human(plan),
         Format::Markdown => {
-            let mut text = render::markdown(plan);
-            if let Some(refusal) = refusal {
+            text = render::markdown(plan);
+            if let Some(refusal) = &refusal {
                 text = format!("{text}\n> [!CAUTION]\n> The service would refuse this plan: {}\n", refusal.message);
             }
-            context.printer.out(&text);
         }
         Format::Json => {
-            let mut document = serde_json::to_value(plan).unwrap_or_default();
-            if let (Value::Object(map), Some(refusal)) = (&mut document, refusal) {
+            document = serde_json::to_value(plan).unwrap_or_default();
+            if let (Value::Object(map), Some(refusal)) = (&mut document, &refusal) {
                 map.insert("error".to_owned(), refusal.to_json()["error"].clone());
             }
-            context.printer.out(&format!("{document:#}"));
+        }
+    }
+    let telling = !plan.is_empty() || !plan.drift.is_empty() || refusal.is_some();
+    Outcome { text, document, line: line(plan), code: 0, telling, counts: !plan.is_empty(), refusal }
+}
+
+/// A plan in one line.
+pub(super) fn line(plan: &Plan) -> String {
+    match (plan.is_empty(), plan.notes()) {
+        (true, 0) => "no changes".to_owned(),
+        (true, notes) => format!("no changes; {notes} to note as known to Git"),
+        (false, _) => {
+            let line = plan.summary_line().trim_start_matches("Plan: ").trim_end_matches('.').to_owned();
+            match (plan.redirected.is_empty(), plan.guards.is_empty()) {
+                (false, _) => format!("{line}; a secret would go to a new place"),
+                (true, false) => format!("{line}; a guard stands in the way"),
+                (true, true) => line,
+            }
         }
     }
 }
@@ -280,17 +284,7 @@ pub(super) fn json_even_on_errors(
 ) -> Result<Exit, CliError> {
     work().inspect_err(|error| {
         if as_json && !error.in_json {
-            let document = if error.silent {
-                json!({ "error": { "message": "the files have problems; `mailwright validate --format json` lists them" } })
-            } else {
-                error.to_json()
-            };
-            context.printer.out(&format!("{document:#}"));
+            context.printer.out(&format!("{:#}", error.to_json()));
         }
     })
-}
-
-/// Marks an error that standard output has told already.
-pub(super) fn shown_in_json(_context: &Context, error: CliError) -> CliError {
-    CliError { in_json: true, ..error }
 }

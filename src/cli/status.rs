@@ -5,6 +5,7 @@ use serde_json::json;
 use super::{
     CliError, Context, Exit, ServiceOptions,
     environment::{self, Environment},
+    fleet::{Environments, Outcome, Words},
     plan::{self, Format},
 };
 use crate::{
@@ -15,10 +16,12 @@ use crate::{
 
 /// The service and its environment at a glance
 #[derive(Debug, clap::Args)]
-#[command(after_help = "Examples:\n  mailwright status prod\n  mailwright status prod --format json")]
+#[command(after_help = "Examples:\n  mailwright status prod\n  mailwright status prod --format json\n  \
+    mailwright status 'prod-*' -l region=emea\n\n\
+    Exit code 1 if the service does not answer, or any of several.")]
 pub(crate) struct Status {
-    /// The environment
-    environment: String,
+    #[command(flatten)]
+    environments: Environments,
     /// How to print it
     #[arg(long, value_enum, default_value_t = Format::Human, value_name = "FORMAT")]
     format: Format,
@@ -28,17 +31,21 @@ pub(crate) struct Status {
 
 impl Status {
     pub(crate) fn run(self, context: &Context) -> Result<Exit, CliError> {
-        plan::json_even_on_errors(context, self.format == Format::Json, || self.status(context))
+        plan::json_even_on_errors(context, self.format == Format::Json, || {
+            let words = Words { some: ("answered", "answered"), none: ("silent", "without an answer") };
+            let fleet = self.environments.find(context, &self.service)?;
+            fleet.tell(context, self.format, &words, |context, environment| self.status(context, environment))
+        })
     }
 
-    fn status(&self, context: &Context) -> Result<Exit, CliError> {
-        let environment = Environment::find(context, &self.environment)?;
+    fn status(&self, context: &Context, environment: &Environment) -> Result<Outcome, CliError> {
         let client = environment.client(context, &self.service)?;
-        let runtime = context.runtime()?;
-        let info = runtime.block_on(client.service())?;
-        let state = runtime.block_on(environment::state(&client, &environment.name))?;
-        let outbox = runtime.block_on(client.outbox())?;
-        let last = runtime.block_on(client.generations(None, 1))?.generations.into_iter().next();
+        let (info, state, outbox, last) = context.runtime()?.block_on(async {
+            let state = environment::state(&client, &environment.name);
+            tokio::join!(client.service(), state, client.outbox(), client.generations(None, 1))
+        });
+        let (info, state, outbox) = (info?, state?, outbox?);
+        let last = last?.generations.into_iter().next();
 
         let drift = reconcile::drift(&state).len();
         let live: Vec<_> = state.live().collect();
@@ -48,15 +55,18 @@ impl Status {
         let cells = Cell::all(&state.settings.companies);
         let unserved: Vec<&Cell> = cells.iter().filter(|cell| resolver.sender(cell).is_none()).collect();
 
-        if self.format == Format::Json {
-            let document = json!({
-                "service": info, "address": client.address(), "lastChange": last, "profiles": live.len(),
-                "disabled": disabled, "unmanaged": unmanaged, "drift": drift,
-                "companies": state.settings.companies, "unserved": unserved, "outbox": outbox,
-            });
-            context.printer.out(&format!("{document:#}"));
-            return Ok(Exit::Done);
-        }
+        let document = json!({
+            "service": info, "address": client.address(), "lastChange": last, "profiles": live.len(),
+            "disabled": disabled, "unmanaged": unmanaged, "drift": drift,
+            "companies": state.settings.companies, "unserved": unserved, "outbox": outbox,
+        });
+        let line = format!(
+            "generation {}, {} profile{}, {}",
+            state.generation,
+            live.len(),
+            if live.len() == 1 { "" } else { "s" },
+            if drift == 0 { "no drift".to_owned() } else { format!("{drift} changed outside Git") }
+        );
         let mut lines = vec![
             format!("environment  {}", info.environment),
             format!(
@@ -118,7 +128,6 @@ impl Status {
                 lines.push(format!("... and {} more; `--format json` and the API have them all", live.len() - 50));
             }
         }
-        context.printer.out(&lines.join("\n"));
-        Ok(Exit::Done)
+        Ok(Outcome { text: lines.join("\n"), document, line, code: 0, telling: true, counts: true, refusal: None })
     }
 }

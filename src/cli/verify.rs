@@ -2,9 +2,8 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    io::IsTerminal as _,
     path::{Path, PathBuf},
-    sync::Arc,
+    sync::{Arc, Mutex, PoisonError},
 };
 
 use base64::{Engine as _, prelude::BASE64_STANDARD};
@@ -13,6 +12,7 @@ use secrecy::{ExposeSecret as _, SecretString};
 use super::{
     CliError, Context, Exit, ServiceOptions,
     environment::{self, Environment},
+    fleet::{Choice, Ended, Fleet, Outcome, Several, Sheet, Words},
     outgoing::OutgoingOptions,
     plan,
     secrets::IdentityOptions,
@@ -21,11 +21,13 @@ use super::{
 use crate::{
     api::{Reading, Unshown, VerifyRequest},
     client::Client,
-    config::{Desired, DesiredProfile, suggest},
+    config::{Desired, DesiredProfile, Repository, suggest},
     microsoft::{self, Endpoints, Http},
-    model::{Code, Digest, ProfileName, Provider, SecretReference},
+    model::{Code, Digest, EnvironmentName, ProfileName, Provider, SecretReference},
     secrets::{self, Identities},
-    verify::{self, Opened, Options, ReaderApplication, Report, Severity, Subject, Verified, Verifier, waivers},
+    verify::{
+        self, Joined, Opened, Options, ReaderApplication, Report, Severity, Subject, Verified, Verifier, waivers,
+    },
 };
 
 /// Check that the mail will leave: registrations, permissions, redirect URIs, credentials, mail servers
@@ -35,18 +37,27 @@ use crate::{
     mailwright verify prod invoices --local      this machine checks, with your own identity\n  \
     mailwright verify prod --manifest app.json   an exported registration, without any network\n  \
     mailwright verify prod --format junit > report.xml\n  \
-    mailwright verify prod invoices --probe      sends a mail to the sender itself\n\n\
+    mailwright verify prod invoices --probe      sends a mail to the sender itself\n  \
+    mailwright verify 'prod-*' -l region=emea --format sarif > report.sarif\n\n\
     How far it gets: 0 the files · 1 what anybody may ask · 2 with the profile's own credential ·\n\
     3 with a reader's token (MAILWRIGHT_READER_TOKEN, or --sign-in CLIENT) · 4 a probe.\n\
     What it could not see is `unknown`, never clean, and says what would decide it.\n\n\
     Exit code: 0 clean, 1 could not run, 3 findings of severity error (or warning, with --fail-on warning).\n\
+    Of several environments: 1 if any could not be checked, else 3 if any has such findings.\n\
     `mailwright explain GRAPH-REDIRECT-SPA` tells more about a finding."
 )]
 pub(crate) struct Verify {
-    /// The environment
-    environment: String,
-    /// The profiles; all that are enabled if none is named
+    /// The environment: a name, or a pattern such as 'prod-*'
+    #[arg(value_name = "ENV", required_unless_present_any = ["selector", "since"])]
+    environment: Option<String>,
+    /// Its profiles, all that are enabled if none is named; or further environments
+    #[arg(value_name = "PROFILE|ENV")]
+    more: Vec<String>,
+    /// A profile, where its name is that of an environment too; may be given several times
+    #[arg(long = "profile", value_name = "NAME")]
     profiles: Vec<String>,
+    #[command(flatten)]
+    choice: Choice,
     /// How to print the report
     #[arg(long, value_enum, default_value_t = Format::Human, value_name = "FORMAT")]
     format: Format,
@@ -74,6 +85,9 @@ pub(crate) struct Verify {
     #[command(flatten)]
     service: ServiceOptions,
 }
+
+/// Held by whoever may ask for a passphrase.
+static ASKING: Mutex<()> = Mutex::new(());
 
 /// Who reads the directory.
 #[derive(Debug, clap::Args)]
@@ -112,56 +126,126 @@ impl Verify {
     }
 
     fn verify(&self, context: &Context) -> Result<Exit, CliError> {
-        let environment = Environment::find(context, &self.environment)?;
-        let desired = environment.desired(context)?;
-        let profiles = self.chosen(&desired)?;
-        let mut report = if !self.manifest.is_empty() {
-            self.offline(context, &desired, &profiles)?
-        } else if self.local {
-            self.locally(context, &environment, &desired, &profiles)?
-        } else {
-            self.by_service(context, &environment, &desired, &profiles)?
-        };
-        let whole = self.profiles.is_empty() && self.manifest.is_empty();
-        waivers::apply(&mut report, &desired.verify, context.clock.now(), whole);
-        waivers::place(&mut report, &desired);
-        context.printer.out(&match self.format {
-            Format::Human => report.human(self.all),
-            Format::Json => report.json(),
-            Format::Sarif => report.sarif(),
-            Format::Junit => report.junit(),
-            Format::Markdown => report.markdown(),
-            Format::Github => report.github(),
-        });
-        let limit = match self.fail_on {
-            FailOn::Error => Severity::Error,
-            FailOn::Warning => Severity::Warning,
-        };
-        Ok(if report.fails_on(limit) { Exit::Code(3) } else { Exit::Done })
+        let repository = Arc::new(context.repository()?);
+        let (environments, profiles) = self.sort_out(&repository)?;
+        match Fleet::find(context, &repository, &environments, &self.choice, &self.service)? {
+            Fleet::One(environment) => {
+                let report = self.report(context, &environment, &profiles)?;
+                context.printer.out(&match self.format {
+                    Format::Human => report.human(self.all),
+                    Format::Json => report.json(),
+                    Format::Sarif => report.sarif(),
+                    Format::Junit => report.junit(),
+                    Format::Markdown => report.markdown(),
+                    Format::Github => report.github(),
+                });
+                Ok(if report.fails_on(self.limit()) { Exit::Code(3) } else { Exit::Done })
+            }
+            Fleet::Several(several) => self.several(context, several, &profiles),
+        }
     }
 
-    /// The profiles that were named, or all that are enabled. A manifest is about the profiles of its client.
-    fn chosen<'d>(&self, desired: &'d Desired) -> Result<BTreeMap<&'d ProfileName, &'d DesiredProfile>, CliError> {
-        if self.profiles.is_empty() {
-            let enabled = desired.profiles.iter().filter(|(_, profile)| profile.stored.profile.enabled);
-            return Ok(enabled.collect());
-        }
-        let mut chosen = BTreeMap::new();
-        for text in &self.profiles {
-            let name = environment::profile_name(text)?;
-            let (name, profile) = desired.profiles.get_key_value(&name).ok_or_else(|| {
-                let error = CliError::coded(
-                    Code::NotFound,
-                    format!("the environment `{}` has no profile `{name}`", desired.environment),
-                );
-                match suggest::nearest(text, desired.profiles.keys().map(ProfileName::as_str)) {
-                    Some(meant) => error.remedy(format!("Did you mean `{meant}`?")),
-                    None => error,
+    /// What was named besides the first environment: further ones, or profiles.
+    fn sort_out(&self, repository: &Repository) -> Result<(Vec<String>, Vec<String>), CliError> {
+        let known = repository.environments();
+        let known = |word: &str| known.iter().find(|name| name.as_str() == word);
+        let first = self.environment.as_deref();
+        let first_profiles = first.and_then(known).map(|name| repository.profile_names(name)).unwrap_or_default();
+        let mut environments: Vec<String> = first.map(str::to_owned).into_iter().collect();
+        let mut profiles = self.profiles.clone();
+        for word in &self.more {
+            let is_environment = known(word).is_some() || word.contains(['*', '?', '[', '{']);
+            let is_profile = first_profiles.iter().any(|name| name.as_str() == word);
+            match (is_environment, is_profile) {
+                (true, true) => {
+                    return Err(CliError::coded(Code::Usage, format!("`{word}` is an environment and a profile"))
+                        .remedy(format!("If the profile is meant: `--profile {word}`.")));
                 }
-            })?;
-            chosen.insert(name, profile);
+                (true, false) => environments.push(word.clone()),
+                (false, _) => profiles.push(word.clone()),
+            }
         }
-        Ok(chosen)
+        Ok((environments, profiles))
+    }
+
+    fn limit(&self) -> Severity {
+        match self.fail_on {
+            FailOn::Error => Severity::Error,
+            FailOn::Warning => Severity::Warning,
+        }
+    }
+
+    /// What verify finds in one environment.
+    fn report(&self, context: &Context, environment: &Environment, profiles: &[String]) -> Result<Report, CliError> {
+        let desired = environment.desired(context)?;
+        let chosen = chosen(&desired, profiles)?;
+        let mut report = if !self.manifest.is_empty() {
+            self.offline(context, &desired, &chosen)?
+        } else if self.local {
+            self.locally(context, environment, &desired, &chosen)?
+        } else {
+            self.by_service(context, environment, &desired, &chosen)?
+        };
+        let whole = profiles.is_empty() && self.manifest.is_empty();
+        waivers::apply(&mut report, &desired.verify, context.clock.now(), whole);
+        waivers::place(&mut report, &desired);
+        Ok(report)
+    }
+
+    /// Several environments: a part each, or one document for all.
+    fn several(&self, context: &Context, several: Several, profiles: &[String]) -> Result<Exit, CliError> {
+        if self.reader.sign_in.is_some() {
+            return Err(CliError::coded(Code::Usage, "one signs in to one tenant, and several environments are meant")
+                .remedy("Name one environment; or give each its own reader under `verify.reader`."));
+        }
+        if !matches!(self.format, Format::Sarif | Format::Junit | Format::Github)
+            && several.tell_nothing(context, self.sheet_format())
+        {
+            return Ok(Exit::Done);
+        }
+        let ended = several
+            .each(context, Report::summary, |context, environment| self.report(context, environment, profiles))?;
+        let joined = match self.format {
+            Format::Human | Format::Json | Format::Markdown => None,
+            Format::Sarif => Some(joined(&ended).sarif()),
+            Format::Junit => Some(joined(&ended).junit()),
+            Format::Github => Some(joined(&ended).github()),
+        };
+        let outcome = |ended: Ended<Report>| Ended {
+            name: ended.name,
+            notes: ended.notes,
+            result: ended.result.map(|report| self.outcome(&report)),
+        };
+        let sheet = Sheet::new(ended.into_iter().map(outcome).collect());
+        let words = Words { some: ("findings", "with findings"), none: ("clean", "clean") };
+        if let Some(joined) = joined {
+            sheet.tell_failures(context);
+            context.printer.out(&joined);
+            return sheet.exit(false);
+        }
+        sheet.tell(context, self.sheet_format(), &words)
+    }
+
+    /// How a sheet of several environments is printed.
+    fn sheet_format(&self) -> plan::Format {
+        match self.format {
+            Format::Json => plan::Format::Json,
+            Format::Markdown => plan::Format::Markdown,
+            _ => plan::Format::Human,
+        }
+    }
+
+    fn outcome(&self, report: &Report) -> Outcome {
+        let open = report.open().next().is_some();
+        Outcome {
+            text: if self.format == Format::Markdown { report.markdown() } else { report.human(self.all) },
+            document: serde_json::to_value(report).unwrap_or_default(),
+            line: report.summary(),
+            code: if report.fails_on(self.limit()) { 3 } else { 0 },
+            telling: open || self.all,
+            counts: open,
+            refusal: None,
+        }
     }
 
     fn options(&self, context: &Context, desired: &Desired) -> Result<Options, CliError> {
@@ -229,7 +313,7 @@ impl Verify {
                 None => error,
             });
         }
-        self.collect(context, &Arc::new(verifier), subjects)
+        collect(context, &desired.environment, &Arc::new(verifier), subjects)
     }
 
     fn locally(
@@ -253,6 +337,8 @@ impl Verify {
         let identities = if files.is_empty() {
             Ok(Identities::default())
         } else {
+            // Who is asked for a passphrase is asked for one at a time.
+            let _alone = ASKING.lock().unwrap_or_else(PoisonError::into_inner);
             self.identities.load(files.values().map(Vec::as_slice))
         };
         if !self.identities.is_empty()
@@ -291,7 +377,7 @@ impl Verify {
             .clone()
             .map(|settings| ReaderApplication { settings, secret: open(reader_secret(desired)) });
         let verifier = Arc::new(Verifier::new(options).map_err(CliError::new)?);
-        self.collect(context, &verifier, subjects)
+        collect(context, &desired.environment, &verifier, subjects)
     }
 
     /// The token of somebody who may read the directory: from the environment, or by signing in now.
@@ -341,29 +427,6 @@ impl Verify {
         })
     }
 
-    /// Runs the checks here, with a line of progress.
-    fn collect(&self, context: &Context, verifier: &Arc<Verifier>, subjects: Vec<Subject>) -> Result<Report, CliError> {
-        let progress = Progress::new(context, subjects.len());
-        let environment = self.environment.clone();
-        context.runtime()?.block_on(async {
-            let mut results = Arc::clone(verifier).run(subjects);
-            let mut profiles = Vec::new();
-            while let Some(verified) = results.recv().await {
-                progress.one(profiles.len() + 1, &verified);
-                profiles.push(verified);
-            }
-            progress.end();
-            profiles.sort_by(|a, b| a.profile.cmp(&b.profile));
-            Ok(Report {
-                format_version: Report::FORMAT_VERSION,
-                environment,
-                profiles,
-                findings: verifier.reader_finding().into_iter().collect(),
-                requests: verifier.requests(),
-            })
-        })
-    }
-
     fn by_service(
         &self,
         context: &Context,
@@ -383,6 +446,72 @@ impl Verify {
         let ask = Ask { root: environment.repository.root(), desired, probe: self.probe, reader };
         context.runtime()?.block_on(ask_service(context, &client, &ask, profiles))
     }
+}
+
+/// The profiles that were named, or all that are enabled. A manifest is about the profiles of its client.
+fn chosen<'d>(
+    desired: &'d Desired,
+    named: &[String],
+) -> Result<BTreeMap<&'d ProfileName, &'d DesiredProfile>, CliError> {
+    if named.is_empty() {
+        let enabled = desired.profiles.iter().filter(|(_, profile)| profile.stored.profile.enabled);
+        return Ok(enabled.collect());
+    }
+    let mut chosen = BTreeMap::new();
+    for text in named {
+        let name = environment::profile_name(text)?;
+        let (name, profile) = desired.profiles.get_key_value(&name).ok_or_else(|| {
+            let error = CliError::coded(
+                Code::NotFound,
+                format!("the environment `{}` has no profile `{name}`", desired.environment),
+            );
+            match suggest::nearest(text, desired.profiles.keys().map(ProfileName::as_str)) {
+                Some(meant) => error.remedy(format!("Did you mean `{meant}`?")),
+                None => error,
+            }
+        })?;
+        chosen.insert(name, profile);
+    }
+    Ok(chosen)
+}
+
+/// Runs the checks here, with a line of progress.
+fn collect(
+    context: &Context,
+    environment: &EnvironmentName,
+    verifier: &Arc<Verifier>,
+    subjects: Vec<Subject>,
+) -> Result<Report, CliError> {
+    let progress = Progress::new(context, subjects.len());
+    context.runtime()?.block_on(async {
+        let mut results = Arc::clone(verifier).run(subjects);
+        let mut profiles = Vec::new();
+        while let Some(verified) = results.recv().await {
+            progress.one(profiles.len() + 1, &verified);
+            profiles.push(verified);
+        }
+        progress.end();
+        profiles.sort_by(|a, b| a.profile.cmp(&b.profile));
+        Ok(Report {
+            format_version: Report::FORMAT_VERSION,
+            environment: environment.to_string(),
+            profiles,
+            findings: verifier.reader_finding().into_iter().collect(),
+            requests: verifier.requests(),
+        })
+    })
+}
+
+/// The reports of several environments, and what kept the others from having one.
+fn joined(ended: &[Ended<Report>]) -> Joined<'_> {
+    let mut joined = Joined::default();
+    for Ended { name, result, .. } in ended {
+        match result {
+            Ok(report) => joined.reports.push(report),
+            Err(error) => joined.failed.push((name.as_str(), error.headline())),
+        }
+    }
+    joined
 }
 
 /// What the service is asked to check with.
@@ -462,27 +591,25 @@ pub(super) async fn ask(context: &Context, client: &Client, request: &VerifyRequ
 }
 
 /// One line that is written over, on a terminal; nothing elsewhere.
-struct Progress {
+struct Progress<'a> {
+    context: &'a Context,
     total: usize,
-    shown: bool,
 }
 
-impl Progress {
-    fn new(_context: &Context, total: usize) -> Self {
-        Self { total, shown: std::io::stderr().is_terminal() && total > 1 }
+impl<'a> Progress<'a> {
+    fn new(context: &'a Context, total: usize) -> Self {
+        Self { context, total }
     }
 
-    #[expect(clippy::print_stderr, reason = "a line that is written over is not what the printer prints")]
     fn one(&self, done: usize, verified: &Verified) {
-        if self.shown {
-            eprint!("\r\x1b[K{done} of {} checked: {}", self.total, verified.profile);
+        if self.total > 1 {
+            self.context.printer.doing(&format!("{done} of {} checked: {}", self.total, verified.profile));
         }
     }
 
-    #[expect(clippy::print_stderr, reason = "a line that is written over is not what the printer prints")]
     fn end(&self) {
-        if self.shown {
-            eprint!("\r\x1b[K");
+        if self.total > 1 {
+            self.context.printer.doing("");
         }
     }
 }

@@ -25,6 +25,7 @@ use crate::{
     verify::{Finding, Verified},
 };
 pub use error::ClientError;
+pub use transport::Connections;
 use transport::Transport;
 
 /// The answer's header that carries [`crate::api::VERSION`].
@@ -42,6 +43,8 @@ pub struct Options<'a> {
     pub authority: Option<&'a [u8]>,
     /// Whether `http://` is good enough for a host other than this machine.
     pub allow_clear_text: bool,
+    /// What clients of many services share; without it, this one prepares its own.
+    pub connections: Option<&'a Connections>,
 }
 
 impl Client {

@@ -1,6 +1,10 @@
 //! One request and its answer: deadlines, limits, and which kind of failure it was.
 
-use std::{error::Error as _, time::Duration};
+use std::{
+    error::Error as _,
+    sync::{Mutex, PoisonError},
+    time::Duration,
+};
 
 use reqwest::{
     Method, Response, StatusCode, Url,
@@ -22,6 +26,56 @@ const ANSWER_LIMIT: usize = 256 * 1024 * 1024;
 /// How long a run of the verifier may take.
 const LINES_DEADLINE: Duration = Duration::from_secs(3600);
 
+/// What clients of many services share. To prepare TLS, with all the authorities that a machine trusts, takes longer
+/// than to ask a service.
+#[derive(Debug, Default)]
+pub struct Connections(Mutex<Vec<Prepared>>);
+
+/// Connections of one kind: whether to this machine, and which authority is trusted besides the machine's own.
+#[derive(Debug)]
+struct Prepared {
+    near: bool,
+    authority: Option<Vec<u8>>,
+    http: reqwest::Client,
+}
+
+impl Connections {
+    fn get(&self, near: bool, authority: Option<&[u8]>) -> Result<reqwest::Client, ClientError> {
+        let mut prepared = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let fits = |found: &&Prepared| found.near == near && found.authority.as_deref() == authority;
+        if let Some(found) = prepared.iter().find(fits) {
+            return Ok(found.http.clone());
+        }
+        let http = prepare(near, authority)?;
+        prepared.push(Prepared { near, authority: authority.map(<[u8]>::to_vec), http: http.clone() });
+        Ok(http)
+    }
+}
+
+fn prepare(near: bool, authority: Option<&[u8]>) -> Result<reqwest::Client, ClientError> {
+    let mut builder = reqwest::Client::builder()
+        .user_agent(concat!("mailwright/", env!("CARGO_PKG_VERSION")))
+        .redirect(Policy::none())
+        // On this machine, packing and unpacking takes longer than the way.
+        .gzip(!near)
+        // A thousand services are not all kept on the line.
+        .pool_idle_timeout(Duration::from_secs(2))
+        .connect_timeout(Duration::from_secs(10))
+        .read_timeout(Duration::from_secs(60))
+        .timeout(Duration::from_secs(300));
+    if let Some(pem) = authority {
+        let certificates = reqwest::Certificate::from_pem_bundle(pem).ok().filter(|found| !found.is_empty());
+        let certificates = certificates.ok_or_else(|| {
+            ClientError::new(Code::TlsFailed, "the certificate authority's file holds no PEM certificate")
+                .remedy("Give a file that begins with `-----BEGIN CERTIFICATE-----`.")
+        })?;
+        builder = builder.tls_certs_merge(certificates);
+    }
+    builder
+        .build()
+        .map_err(|error| ClientError::new(Code::ServiceUnreachable, format!("cannot prepare requests: {error}")))
+}
+
 /// Sends requests to one service.
 pub(super) struct Transport {
     http: reqwest::Client,
@@ -33,22 +87,11 @@ pub(super) struct Transport {
 impl Transport {
     pub(super) fn new(address: &str, token: SecretString, options: &Options<'_>) -> Result<Self, ClientError> {
         let base = parse_address(address, options.allow_clear_text)?;
-        let mut builder = reqwest::Client::builder()
-            .user_agent(concat!("mailwright/", env!("CARGO_PKG_VERSION")))
-            .redirect(Policy::none())
-            // On this machine, packing and unpacking takes longer than the way.
-            .gzip(!is_loopback(base.host_str().unwrap_or_default().trim_matches(['[', ']'])))
-            .connect_timeout(Duration::from_secs(10))
-            .read_timeout(Duration::from_secs(60))
-            .timeout(Duration::from_secs(300));
-        if let Some(pem) = options.authority {
-            let certificates = reqwest::Certificate::from_pem_bundle(pem).ok().filter(|found| !found.is_empty());
-            let certificates = certificates.ok_or_else(|| {
-                ClientError::new(Code::TlsFailed, "the certificate authority's file holds no PEM certificate")
-                    .remedy("Give a file that begins with `-----BEGIN CERTIFICATE-----`.")
-            })?;
-            builder = builder.tls_certs_merge(certificates);
-        }
+        let near = is_loopback(base.host_str().unwrap_or_default().trim_matches(['[', ']']));
+        let http = match options.connections {
+            Some(connections) => connections.get(near, options.authority)?,
+            None => prepare(near, options.authority)?,
+        };
         // A token with a line end or other control character would break the header.
         if token.expose_secret().is_empty() || !token.expose_secret().bytes().all(|b| b.is_ascii_graphic()) {
             return Err(ClientError::new(
@@ -57,9 +100,6 @@ impl Transport {
             )
             .remedy("Give the token alone, as `mailwright token create` printed it."));
         }
-        let http = builder
-            .build()
-            .map_err(|error| ClientError::new(Code::ServiceUnreachable, format!("cannot prepare requests: {error}")))?;
         let authorization = SecretString::from(format!("Bearer {}", token.expose_secret()));
         Ok(Self { http, address: base.as_str().trim_end_matches('/').to_owned(), base, authorization })
     }

@@ -74,6 +74,8 @@ pub struct Report {
     pub environments: usize,
     /// How many files were read.
     pub files: usize,
+    /// The environments that have errors, if several were checked.
+    pub failed: Vec<String>,
 }
 
 impl Report {
@@ -95,7 +97,7 @@ impl Report {
                 kept.push(diagnostic);
             }
         }
-        Self { diagnostics: kept, environments, files }
+        Self { diagnostics: kept, environments, files, failed: Vec::new() }
     }
 
     /// Whether anything in it stops a command.

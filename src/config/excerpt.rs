@@ -66,9 +66,20 @@ fn value_of_secret_key(line: &[char]) -> Option<usize> {
 }
 
 fn sounds_secret(key: &str) -> bool {
-    let key = key.to_lowercase().replace(['_', '-'], "");
-    let words = ["password", "passwd", "pwd", "secret", "clientsecret", "certificate", "privatekey", "token", "apikey"];
-    words.iter().any(|word| key.contains(word)) || suggest::nearest(&key, words).is_some()
+    is_word_for_secret(key) || suggest::nearest(&plain(key), WORDS).is_some()
+}
+
+const WORDS: [&str; 9] =
+    ["password", "passwd", "pwd", "secret", "clientsecret", "certificate", "privatekey", "token", "apikey"];
+
+/// Whether a name says of itself that it stands for a secret.
+pub(super) fn is_word_for_secret(key: &str) -> bool {
+    let key = plain(key);
+    WORDS.iter().any(|word| key.contains(word))
+}
+
+fn plain(key: &str) -> String {
+    key.to_lowercase().replace(['_', '-'], "")
 }
 
 /// `{ secret: NAME/KEY }`, or the NAME/KEY behind `secret:`.

@@ -25,6 +25,12 @@ impl Report {
             // Writing to a String cannot fail.
             let _ = writeln!(out, "... and {} more; `--format json` lists all.\n", self.diagnostics.len() - SHOWN);
         }
+        if self.environments > 1 && !self.failed.is_empty() {
+            let first: Vec<&str> = self.failed.iter().take(8).map(String::as_str).collect();
+            let more = self.failed.len() - first.len();
+            let more = if more > 0 { format!(" and {more} more") } else { String::new() };
+            let _ = writeln!(out, "With errors: {}{more}", first.join(", "));
+        }
         out.push_str(&self.summary());
         out
     }
@@ -51,6 +57,7 @@ impl Report {
             "warnings": self.count(Severity::Warning),
             "environments": self.environments,
             "files": self.files,
+            "failed": self.failed,
             "diagnostics": self.diagnostics,
         });
         format!("{document:#}")

@@ -9,17 +9,17 @@ use std::{
 use rayon::prelude::*;
 
 use super::{
-    Desired, Diagnostic, Report,
+    Desired, Diagnostic, Place, Report,
     environment::{Loaded, Loading, named_secrets, secret_path},
     layer::{Layer, Reporter, is_ignored, unexpected},
     node::Entry,
     selection::Labels,
-    sources::{Files, Sources, shown},
+    sources::{Files, Sources, Span, shown},
     suggest,
     tree::Tree,
     variables,
 };
-use crate::model::{Code, EnvironmentName, ProfileName, SecretReference};
+use crate::model::{Code, EnvironmentName, ProfileName, SecretReference, code::Severity};
 
 /// What names a secret.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -149,9 +149,22 @@ impl Repository {
                 "Name an environment that extends it.",
             ));
         }
-        match desired.filter(|_| self.problems.is_empty()) {
-            Some(desired) => Ok(desired),
-            None => Err(Report::new(problems, 1, self.files() + age_files)),
+        desired.filter(|_| self.problems.is_empty()).ok_or_else(|| {
+            // Of the files that were read for others nothing is said here.
+            let own = self.loading(name).map(|loading| loading.layers.iter().map(|layer| layer.files()).sum());
+            Report::new(problems, 1, own.unwrap_or_else(|_| self.files()) + age_files)
+        })
+    }
+
+    /// Everything that is wrong with the files of these environments, so many of them looked at at once.
+    pub fn check_in_parallel(&self, names: &[EnvironmentName], parallel: usize) -> Report {
+        // The pool has as many threads as there are cores; only fewer need one of their own.
+        if parallel >= rayon::current_num_threads() {
+            return self.check(names);
+        }
+        match rayon::ThreadPoolBuilder::new().num_threads(parallel).build() {
+            Ok(pool) => pool.install(|| self.check(names)),
+            Err(_) => self.check(names),
         }
     }
 
@@ -160,6 +173,8 @@ impl Repository {
         self.read_ahead(names);
         let loaded: Vec<(EnvironmentName, Loaded)> =
             names.par_iter().map(|name| (name.clone(), self.loaded(name))).collect();
+        let has_error = |loaded: &Loaded| loaded.problems.iter().any(|problem| problem.severity == Severity::Error);
+        let failed = loaded.iter().filter(|(_, loaded)| has_error(loaded)).map(|(name, _)| name.to_string()).collect();
         let age_files: usize = loaded.iter().map(|(_, loaded)| loaded.age_files).sum();
         let mut problems = self.problems.clone();
         for (name, loaded) in loaded {
@@ -169,7 +184,7 @@ impl Repository {
                 Diagnostic { environment: elsewhere.then(|| name.to_string()), ..problem }
             }));
         }
-        Report::new(problems, names.len(), self.files() + age_files)
+        Report { failed, ..Report::new(problems, names.len(), self.files() + age_files) }
     }
 
     /// The address of an environment's service, as far as the files say so. Asks for no more to be right than that.
@@ -230,9 +245,40 @@ impl Repository {
         secret_path(name, reference)
     }
 
+    /// The environment with its layers; where these cannot be found, by itself.
+    pub(super) fn readable<'a>(&'a self, name: &'a EnvironmentName) -> Option<Loading<'a>> {
+        self.loading(name).ok().or_else(|| {
+            let layers = vec![self.layer(name)?];
+            Some(Loading { files: &self.files, name, layers, reporter: &self.reporter })
+        })
+    }
+
+    /// The names of an environment's layers, the lowest first, as far as they can be found.
+    pub(super) fn layer_names(&self, name: &EnvironmentName) -> Vec<EnvironmentName> {
+        let mut names = vec![name.clone()];
+        while let Some(wanted) = names.last().and_then(|last| self.layer(last)?.extends.clone())
+            && let Ok(wanted) = wanted.0.parse::<EnvironmentName>()
+            && self.layers.contains_key(&wanted)
+            && !names.contains(&wanted)
+        {
+            names.push(wanted);
+        }
+        names.reverse();
+        names
+    }
+
+    pub(super) fn place(&self, span: Span) -> Place {
+        self.reporter.sources.place(span)
+    }
+
     fn layer(&self, name: &EnvironmentName) -> Option<Arc<Layer>> {
         let cell = self.layers.get(name)?;
         Some(Arc::clone(cell.get_or_init(|| Arc::new(Layer::read(&self.files, name, &self.reporter)))))
+    }
+
+    /// Reads the own file of every environment, on all cores.
+    pub(super) fn read_all(&self) {
+        self.layers.par_iter().for_each(|(name, _)| drop(self.layer(name)));
     }
 
     /// How many files of layers were read.

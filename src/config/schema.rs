@@ -87,6 +87,12 @@ pub(super) fn check(kind: Kind, document: &Json) -> Vec<Mismatch> {
     found
 }
 
+/// The keys that mean nothing, as JSON pointers.
+pub(super) fn unknown_keys(kind: Kind, document: &Json) -> Vec<String> {
+    let unknown = |mismatch: &Mismatch| mismatch.at_key;
+    check(kind, document).into_iter().filter(unknown).map(|mismatch| mismatch.pointer).collect()
+}
+
 fn told(error: &ValidationError<'_>, document: &Json, kind: Kind) -> Vec<Mismatch> {
     let pointer = error.instance_path().to_string();
     let here = |code: Code, message: String, remedy: String| {
@@ -146,8 +152,13 @@ fn told(error: &ValidationError<'_>, document: &Json, kind: Kind) -> Vec<Mismatc
         }
         ValidationErrorKind::PropertyNames { .. } => here(
             Code::InvalidName,
-            "a variable's name is not allowed".to_owned(),
-            "Names begin with a letter and have letters, digits, dashes and underscores, 64 at most.".to_owned(),
+            format!("the name of a {} is not allowed", if last(&pointer) == "labels" { "label" } else { "variable" }),
+            match last(&pointer) {
+                "labels" => LABEL_RULE.to_owned(),
+                _ => {
+                    "Names begin with a letter and have letters, digits, dashes and underscores, 64 at most.".to_owned()
+                }
+            },
         ),
         ValidationErrorKind::MaxLength { limit } => {
             here(Code::TooLong, format!("this has more than {limit} characters"), "Shorten it.".to_owned())
@@ -281,7 +292,13 @@ fn required_remedy(pointer: &str, key: &str) -> String {
     }
 }
 
+/// What a label's name and its value look like.
+const LABEL_RULE: &str = "1 to 63 letters, digits, dots, dashes and underscores, with a letter or digit at both ends; in quotes if it looks like a number.";
+
 fn pattern_words(pointer: &str) -> (String, String) {
+    if pointer.starts_with("/labels/") {
+        return ("this is not a label's value".to_owned(), LABEL_RULE.to_owned());
+    }
     match last(pointer) {
         "secret" => ("this is not the name of a secret".to_owned(), format!("{}.", SecretReference::RULE)),
         "renamedFrom" => ("this is not a profile's name".to_owned(), format!("{}.", ProfileName::RULE)),

@@ -197,6 +197,11 @@ impl Repository {
         if selection.is_empty() {
             return Ok(known);
         }
+        if selection.patterns.iter().any(|pattern| matches!(pattern, Pattern::Glob(..)))
+            || selection.patterns.is_empty()
+        {
+            self.read_all();
+        }
         let mut meant: Vec<EnvironmentName> = Vec::new();
         for pattern in &selection.patterns {
             let found: Vec<&EnvironmentName> = match pattern {

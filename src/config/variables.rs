@@ -42,6 +42,22 @@ pub(super) fn put_in(node: &Arc<Node>, variables: &Variables, problems: &mut Vec
     Arc::new(Node { below: super::node::Below { variable: false, ..node.below }, ..Node::new(node.span, value) })
 }
 
+/// The variables that a text takes.
+pub(super) fn taken(text: &str) -> Vec<&str> {
+    let mut names = Vec::new();
+    let mut rest = text;
+    while let Some(at) = rest.find("${") {
+        let inside = &rest[at + 2..];
+        if !rest[..at].ends_with('$')
+            && let Some(name) = inside.find('}').map(|end| &inside[..end]).filter(|name| is_name(name))
+        {
+            names.push(name);
+        }
+        rest = inside;
+    }
+    names
+}
+
 type Wrong = (Code, String, String);
 
 fn in_text(text: &str, variables: &Variables) -> Result<Value, Wrong> {

@@ -89,7 +89,7 @@ pub fn file(kind: FileKind, document: &Value) -> String {
 
 fn entry(key: &str, value: &Value, depth: usize, out: &mut String) {
     let indent = "  ".repeat(depth);
-    let key = scalar_text(key);
+    let key = self::key(key);
     match value {
         Value::Object(map) if !map.is_empty() && !map.keys().eq(["secret"]) => {
             // Writing to a String cannot fail.
@@ -113,25 +113,69 @@ fn entry(key: &str, value: &Value, depth: usize, out: &mut String) {
 /// A value in one line.
 fn inline(value: &Value) -> String {
     match value {
-        Value::String(text) => scalar_text(text),
         Value::Array(items) => format!("[{}]", items.iter().map(inline).collect::<Vec<_>>().join(", ")),
         Value::Object(map) if map.is_empty() => "{}".to_owned(),
         Value::Object(map) => {
-            let entries = map.iter().map(|(key, value)| format!("{}: {}", scalar_text(key), inline(value)));
+            let entries = map.iter().map(|(name, value)| format!("{}: {}", key(name), inline(value)));
             format!("{{ {} }}", entries.collect::<Vec<_>>().join(", "))
         }
-        other => other.to_string(),
+        scalar => plain(scalar),
     }
 }
 
-/// Text stands plain only if it is a word of small letters that nothing reads as anything else.
-fn scalar_text(text: &str) -> String {
+/// The text of an environment's file. Its keys stand in the order in which they are given; variables in it are taken.
+pub fn environment(entries: &[(&str, Value)]) -> String {
+    let mut out = FileKind::Environment.modeline().to_owned();
+    for (name, value) in entries {
+        match value {
+            Value::Object(map) => {
+                let _ = writeln!(out, "\n{name}:");
+                for (name, value) in map {
+                    let _ = writeln!(out, "  {}: {}", key(name), inline(value));
+                }
+            }
+            other => {
+                let _ = writeln!(out, "{name}: {}", inline(other));
+            }
+        }
+    }
+    out
+}
+
+/// A key, in quotes where it needs them.
+pub fn key(name: &str) -> String {
+    let is_word = name.starts_with(|c: char| c.is_ascii_alphabetic())
+        && name.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.' | b'/'));
+    if is_word && !is_reserved(name) { name.to_owned() } else { Value::from(name).to_string() }
+}
+
+/// Whether YAML, or somebody's idea of it, reads a word as anything else.
+fn is_reserved(text: &str) -> bool {
     let reserved = ["true", "false", "null", "yes", "no", "on", "off", "y", "n"];
-    let mut letters = text.bytes();
-    let plain = letters.next().is_some_and(|b| b.is_ascii_lowercase())
-        && letters.all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'.' | b'/' | b'@'))
-        && !reserved.contains(&text.to_ascii_lowercase().as_str());
-    if plain { text.to_owned() } else { Value::String(text.to_owned()).to_string() }
+    reserved.contains(&text.to_ascii_lowercase().as_str())
+}
+
+/// A scalar in one line, as it is. Text stands plain only if it is a word of small letters that nothing reads as anything
+/// else.
+pub fn plain(value: &Value) -> String {
+    let Value::String(text) = value else { return value.to_string() };
+    let plain = text.starts_with(|c: char| c.is_ascii_lowercase())
+        && text.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || matches!(b, b'-' | b'.' | b'/' | b'@'))
+        && !is_reserved(text);
+    if plain { text.clone() } else { Value::from(text.as_str()).to_string() }
+}
+
+/// A scalar in one line for people: plain wherever YAML reads it as the same text.
+pub fn readable(value: &Value) -> String {
+    let Value::String(text) = value else { return value.to_string() };
+    let is_safe =
+        |c: char| c.is_alphanumeric() || matches!(c, '-' | '.' | '/' | '@' | '_' | ' ' | ':' | ',' | '\'' | '=' | '+');
+    let plain = text.starts_with(char::is_alphabetic)
+        && text.chars().all(is_safe)
+        && !text.contains(": ")
+        && !text.ends_with([':', ' '])
+        && !is_reserved(text);
+    if plain { text.clone() } else { Value::from(text.as_str()).to_string() }
 }
 
 /// Writes a file whole or not at all: beside it first, to disk, then in its place.

@@ -150,6 +150,9 @@ codes! {
     "0303" Error GitFailed "Git cannot be asked";
     "0304" Warning LineEnds "an age file with translated line ends";
     "0305" Error SourceRefused "the environment's policy does not let files of this source in";
+    "0270" Error EnvironmentsFailed "some of the environments failed";
+    "0271" Error EnvironmentExists "the environment is there already";
+    "0272" Warning VariableUnused "a variable that nothing takes";
 }
 
 impl PartialSchema for Code {

@@ -37,6 +37,7 @@ use std::{
 pub use catalogue::Id;
 pub use finding::{Finding, Level, Report, Severity, Verdict, Verified};
 use jiff::Timestamp;
+pub use render::Joined;
 use secrecy::SecretString;
 pub use secret::{Opened, federated_token};
 use serde_json::Value;

@@ -1,6 +1,7 @@
 //! What several tests need. Each test file names the parts that it uses.
 #![allow(dead_code, reason = "every test file uses another part")]
 
+pub(crate) mod fleet;
 pub(crate) mod generated;
 #[cfg(target_os = "linux")]
 pub(crate) mod postfix;

@@ -97,6 +97,13 @@ impl Trial {
         Self { folder, service: None, environment: "dev".to_owned(), quiet: false }
     }
 
+    /// An empty repository, whose service is that of another environment than `dev`.
+    pub(crate) fn of(environment: &str) -> Self {
+        let mut trial = Self::empty();
+        environment.clone_into(&mut trial.environment);
+        trial
+    }
+
     /// A copy of this repository's own examples.
     pub(crate) fn examples() -> Self {
         let trial = Self::empty();

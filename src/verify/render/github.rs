@@ -2,13 +2,18 @@
 
 use std::fmt::Write as _;
 
-use crate::verify::{Report, Severity};
+use super::Joined;
+use crate::verify::Severity;
 
-pub(super) fn render(report: &Report) -> String {
+pub(super) fn render(joined: &Joined<'_>) -> String {
     let data = |text: &str| text.replace('%', "%25").replace('\r', "%0D").replace('\n', "%0A");
     let property = |text: &str| data(text).replace(':', "%3A").replace(',', "%2C");
     let mut out = String::new();
-    for finding in report.open() {
+    for (name, why) in &joined.failed {
+        // Writing to a String cannot fail.
+        let _ = writeln!(out, "::error title={}::{}", property(&format!("{name} could not be checked")), data(why));
+    }
+    for (report, finding) in joined.reports.iter().flat_map(|report| report.open().map(move |found| (report, found))) {
         let level = match finding.severity {
             Severity::Error => "error",
             Severity::Warning => "warning",
@@ -17,8 +22,7 @@ pub(super) fn render(report: &Report) -> String {
         let place = finding.place.as_ref().filter(|place| place.is_in_a_file());
         let place =
             place.map(|place| format!("file={},line={},col={},", property(&place.file), place.line, place.column));
-        let whom = finding.profile.as_ref().map(|name| format!("{name}: ")).unwrap_or_default();
-        // Writing to a String cannot fail.
+        let whom = joined.whom(report, finding);
         let _ = writeln!(
             out,
             "::{level} {}title={}::{}",

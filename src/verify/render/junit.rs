@@ -2,6 +2,7 @@
 
 use std::fmt::Write as _;
 
+use super::Joined;
 use crate::verify::{Finding, Report, Severity, Verdict};
 
 /// A text as XML carries it; what XML cannot carry is left out.
@@ -21,8 +22,25 @@ fn escaped(text: &str) -> String {
     out
 }
 
-pub(super) fn render(report: &Report) -> String {
+pub(super) fn render(joined: &Joined<'_>) -> String {
     let mut out = String::from("<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<testsuites name=\"mailwright verify\">\n");
+    for report in &joined.reports {
+        suites(&mut out, report);
+    }
+    for (name, why) in &joined.failed {
+        // Writing to a String cannot fail.
+        let _ = writeln!(
+            out,
+            "  <testsuite name=\"{0}\" tests=\"1\" failures=\"0\" errors=\"1\" skipped=\"0\">\n    <testcase classname=\"{0}\" name=\"verify\"><error message=\"{1}\"/></testcase>\n  </testsuite>",
+            escaped(name),
+            escaped(why)
+        );
+    }
+    out.push_str("</testsuites>");
+    out
+}
+
+fn suites(out: &mut String, report: &Report) {
     let environment: Vec<&Finding> = report.findings.iter().collect();
     let suites = report
         .profiles
@@ -39,12 +57,10 @@ pub(super) fn render(report: &Report) -> String {
             findings.len()
         );
         for finding in findings {
-            case(&mut out, &name, finding);
+            case(out, &name, finding);
         }
         out.push_str("  </testsuite>\n");
     }
-    out.push_str("</testsuites>");
-    out
 }
 
 fn fails(finding: &Finding) -> bool {

@@ -6,7 +6,49 @@ mod junit;
 mod markdown;
 mod sarif;
 
-use super::{Report, Severity, Verdict, Verified};
+use super::{Finding, Report, Severity, Verdict, Verified};
+
+/// The reports of several environments, for one document.
+#[derive(Debug, Default)]
+pub struct Joined<'a> {
+    /// The reports.
+    pub reports: Vec<&'a Report>,
+    /// The environments that could not be checked, and why.
+    pub failed: Vec<(&'a str, String)>,
+}
+
+impl<'a> Joined<'a> {
+    fn one(report: &'a Report) -> Self {
+        Self { reports: vec![report], failed: Vec::new() }
+    }
+
+    /// SARIF 2.1.0, for code scanning.
+    pub fn sarif(&self) -> String {
+        sarif::render(self)
+    }
+
+    /// `JUnit`'s XML, for whatever shows tests.
+    pub fn junit(&self) -> String {
+        junit::render(self)
+    }
+
+    /// Workflow commands of GitHub, which show at the lines of a pull request.
+    pub fn github(&self) -> String {
+        let summaries = self.reports.iter().map(|report| format!("{}: {}", report.environment, report.summary()));
+        format!("{}{}", github::render(self), summaries.collect::<Vec<_>>().join("\n"))
+    }
+
+    /// Whose a finding is: its profile, and of several environments which one's.
+    fn whom(&self, report: &Report, finding: &Finding) -> String {
+        let several = self.reports.len() + self.failed.len() > 1;
+        match (several, &finding.profile) {
+            (false, None) => String::new(),
+            (false, Some(name)) => format!("{name}: "),
+            (true, None) => format!("{}: ", report.environment),
+            (true, Some(name)) => format!("{}/{name}: ", report.environment),
+        }
+    }
+}
 
 impl Report {
     /// For people: what is open with its evidence and remedy, then a table, then one line. `all` shows what passed, too.
@@ -21,12 +63,12 @@ impl Report {
 
     /// SARIF 2.1.0, for code scanning.
     pub fn sarif(&self) -> String {
-        sarif::render(self)
+        Joined::one(self).sarif()
     }
 
     /// `JUnit`'s XML, for whatever shows tests.
     pub fn junit(&self) -> String {
-        junit::render(self)
+        Joined::one(self).junit()
     }
 
     /// For a comment on a pull request.
@@ -36,7 +78,7 @@ impl Report {
 
     /// Workflow commands of GitHub, which show at the lines of a pull request.
     pub fn github(&self) -> String {
-        format!("{}{}", github::render(self), self.summary())
+        format!("{}{}", github::render(&Joined::one(self)), self.summary())
     }
 
     /// `1 error, 2 warnings, 3 unknown in 4 profiles; 40 checks passed, 9 requests.`

@@ -4,11 +4,17 @@ use std::collections::BTreeSet;
 
 use serde_json::{Value, json};
 
-use crate::verify::{Finding, Report, Severity, Verdict};
+use super::Joined;
+use crate::verify::{Finding, Severity, Verdict};
 
-pub(super) fn render(report: &Report) -> String {
-    let found: Vec<&Finding> = report.all().filter(|finding| finding.verdict != Verdict::Pass).collect();
-    let ids: BTreeSet<_> = found.iter().map(|finding| finding.id).collect();
+pub(super) fn render(joined: &Joined<'_>) -> String {
+    let found: Vec<(String, &Finding)> = joined
+        .reports
+        .iter()
+        .flat_map(|report| report.all().map(move |finding| (joined.whom(report, finding), finding)))
+        .filter(|(_, finding)| finding.verdict != Verdict::Pass)
+        .collect();
+    let ids: BTreeSet<_> = found.iter().map(|(_, finding)| finding.id).collect();
     let rules: Vec<Value> = ids
         .iter()
         .map(|id| {
@@ -20,7 +26,7 @@ pub(super) fn render(report: &Report) -> String {
             })
         })
         .collect();
-    let document = json!({
+    let mut document = json!({
         "$schema": "https://json.schemastore.org/sarif-2.1.0.json",
         "version": "2.1.0",
         "runs": [{
@@ -31,19 +37,24 @@ pub(super) fn render(report: &Report) -> String {
                 "rules": rules,
             } },
             "columnKind": "unicodeCodePoints",
-            "results": found.into_iter().map(result).collect::<Vec<_>>(),
+            "results": found.iter().map(|(whom, finding)| result(whom, finding)).collect::<Vec<_>>(),
         }],
     });
+    if !joined.failed.is_empty() {
+        let notice = |(name, why): &(&str, String)| json!({ "level": "error", "message": { "text": format!("{name} could not be checked: {why}") } });
+        let notices: Vec<Value> = joined.failed.iter().map(notice).collect();
+        document["runs"][0]["invocations"] =
+            json!([{ "executionSuccessful": false, "toolExecutionNotifications": notices }]);
+    }
     format!("{document:#}")
 }
 
-fn result(finding: &Finding) -> Value {
+fn result(whom: &str, finding: &Finding) -> Value {
     let level = match finding.severity {
         Severity::Error => "error",
         Severity::Warning => "warning",
         Severity::Info => "note",
     };
-    let whom = finding.profile.as_ref().map(|name| format!("{name}: ")).unwrap_or_default();
     let mut text = format!("{whom}{}", finding.message);
     for (label, part) in [("seen", &finding.seen), ("expected", &finding.expected)] {
         if !part.is_empty() {

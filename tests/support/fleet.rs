@@ -1,0 +1,61 @@
+//! A repository with several environments, and a real service for some of them.
+
+use std::process::Command;
+
+use super::trial::{Ran, SMALL_PROFILE, Trial, finish};
+
+/// A repository, and services beside it.
+pub(crate) struct Fleet {
+    pub(crate) trial: Trial,
+    /// A service each, in a folder of its own.
+    pub(crate) services: Vec<Trial>,
+}
+
+impl Fleet {
+    /// An abstract `base` with one profile that serves everything, and no environment yet.
+    pub(crate) fn new() -> Self {
+        let trial = Trial::empty();
+        trial.write(
+            "environments/base/environment.yaml",
+            "abstract: true\ncompanies: [EDU1]\nvariables: { domain: example.com }\n",
+        );
+        trial.write("environments/base/profiles/relay.yaml", SMALL_PROFILE.replace("erp@example.com", "erp@${domain}"));
+        std::fs::create_dir(trial.path("tokens")).unwrap();
+        Self { trial, services: Vec::new() }
+    }
+
+    /// An environment; `rest` is what its file says besides `extends`.
+    pub(crate) fn environment(&self, name: &str, rest: &str) {
+        self.trial.write(&format!("environments/{name}/environment.yaml"), format!("extends: base\n{rest}\n"));
+    }
+
+    /// An environment with its service and its token.
+    pub(crate) fn served(&mut self, name: &str, rest: &str) {
+        let mut service = Trial::of(name);
+        service.serve();
+        self.environment(name, &format!("service: {{ address: {} }}\n{rest}", service.address()));
+        self.trial.write(&format!("tokens/{name}"), service.token());
+        self.services.push(service);
+    }
+
+    /// An environment whose service nobody runs.
+    pub(crate) fn dead(&self, name: &str, rest: &str) {
+        self.environment(name, &format!("service: {{ address: 'http://127.0.0.1:1' }}\n{rest}"));
+        self.trial.write(&format!("tokens/{name}"), "mw_000000000000_x");
+    }
+
+    pub(crate) fn command(&self, arguments: &[&str]) -> Command {
+        let mut command = self.trial.command(arguments);
+        command.env("MAILWRIGHT_TOKEN_FILE", "tokens/{environment}");
+        command
+    }
+
+    pub(crate) fn run(&self, arguments: &[&str]) -> Ran {
+        finish(self.command(arguments))
+    }
+
+    /// The generation of the service that was started as this one.
+    pub(crate) fn generation(&self, index: usize) -> u64 {
+        self.services[index].state()["generation"].as_u64().unwrap()
+    }
+}
