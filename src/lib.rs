@@ -14,6 +14,7 @@
 //! | [`config`] | files to desired state: discover, parse with positions, layer, interpolate, validate; problems with a place |
 //! | [`secrets`] | age: recipients, identities, seal, open, rekey, and what a header tells without a key |
 //! | [`reconcile`] | desired, live and last applied to a plan; guards; the plan as text; the changeset that carries it out |
+//! | [`approvals`] | the text that somebody signs who approves a plan, and whether a signature counts |
 //! | [`microsoft`] | what speaks to Entra and Graph: clouds, tokens, reads of the directory |
 //! | [`verify`] | the pre-flight: checks of registrations, permissions, redirect URIs, mail servers; findings |
 //! | [`sandbox`] | local stand-ins for Entra, Graph and an SMTP server; nothing else knows them |
@@ -30,6 +31,7 @@
 //! `main.rs` parses, runs and turns the result into an exit code.
 
 pub mod api;
+pub mod approvals;
 pub mod cli;
 pub mod client;
 pub mod clock;

@@ -8,14 +8,14 @@ use std::{
 use serde_json::json;
 
 use super::{
-    CliError, Context, Exit, ServiceOptions,
+    CliError, Context, Exit, ServiceOptions, approve,
     confirm::confirm,
     environment::{self, Environment},
     gate::Gate,
     plan::{self, Format, PlanLimits, Planning},
 };
 use crate::{
-    api::{ChangesetOutcome, ChangesetResult},
+    api::{ChangesetOutcome, ChangesetResult, Rollback},
     client::Client,
     model::{Changeset, Code},
     reconcile::{plan::Plan, saved::SavedPlan, sealed},
@@ -28,6 +28,7 @@ use crate::{
     mailwright plan dev --out dev.plan && mailwright apply dev.plan --yes\n  \
     mailwright apply dev --allow-deletes 2     two deletions are meant, for this plan only\n  \
     mailwright apply dev --allow-findings web  what verify finds in `web` is accepted this once\n\n\
+    Approvals of a saved plan (`mailwright approve`) lie beside it and are sent along.\n\
     The service checks the profiles that change first, as `mailwright verify` does, and apply stops on errors.\n\
     One request, one transaction: the service takes all of it or nothing. A service that moved on since the plan\n\
     was made refuses it. Sending the same plan again changes nothing.")]
@@ -43,6 +44,9 @@ pub(crate) struct Apply {
     format: Format,
     #[command(flatten)]
     limits: PlanLimits,
+    /// Do without approvals in an emergency, and say why; for administrators, where the environment allows it
+    #[arg(long, value_name = "REASON")]
+    break_glass: Option<String>,
     #[command(flatten)]
     gate: Gate,
     #[command(flatten)]
@@ -74,6 +78,8 @@ impl Apply {
             self.report(context, &planning.planned.plan, None);
             return Ok(Exit::Done);
         }
+        self.approved(&planning.planned.plan)?;
+        planning.planned.changeset.allowances.break_glass.clone_from(&self.break_glass);
         environment::attach(&mut planning.planned, &planning.environment, &planning.desired, &planning.state)?;
         let files = Some((planning.environment.repository.root(), &planning.desired));
         planning.runtime.block_on(self.gate.pass(context, &planning.client, files, &mut planning.planned.changeset))?;
@@ -94,16 +100,15 @@ impl Apply {
             )
             .remedy("Plan again with these options, and save that."));
         }
-        let text = std::fs::read(path)
-            .map_err(|error| CliError::coded(Code::Unreadable, format!("cannot read `{}`: {error}", path.display())))?;
-        let saved = SavedPlan::read(&text).map_err(|error| {
-            CliError::coded(Code::PlanDamaged, format!("`{}`: {error}", path.display())).remedy("Plan again.")
-        })?;
+        let saved = approve::read_plan(path)?;
+        let approvals = approve::collect(path)?;
         // The address comes from the repository or the user, never from the file: a plan that somebody else made
         // must not decide where the token goes.
         let environment = Environment::find(context, saved.plan.environment.as_str())?;
         let client = environment.client(context, &self.service)?;
-        let SavedPlan { plan: shown, mut changeset, secret_files, .. } = saved;
+        let SavedPlan { plan: shown, mut changeset, secret_files, rollback, .. } = saved;
+        changeset.allowances.break_glass.clone_from(&self.break_glass);
+        changeset.approvals = approvals;
         if self.format == Format::Human {
             plan::show(context, self.format, &shown, None);
         }
@@ -111,6 +116,9 @@ impl Apply {
         if shown.has_nothing_to_send() {
             self.report(context, &shown, None);
             return Ok(Exit::Done);
+        }
+        if let Some(to) = rollback {
+            return self.roll_back(context, &client, &shown, changeset, to);
         }
         sealed::attach(&mut changeset, &secret_files, environment.repository.root())
             .map_err(|error| CliError::coded(Code::PlanOutdated, error.to_string()).remedy("Plan again."))?;
@@ -122,6 +130,32 @@ impl Apply {
         self.confirm(context, &shown)?;
         let result = runtime.block_on(send(context, &client, &changeset))?;
         self.report(context, &shown, Some(&result));
+        Ok(Exit::Done)
+    }
+
+    /// A plan that needs approvals is saved first: there is nothing yet that somebody could have signed.
+    fn approved(&self, plan: &Plan) -> Result<(), CliError> {
+        let Some(wanted) = plan.approvals.as_ref().filter(|_| self.break_glass.is_none()) else { return Ok(()) };
+        let error = CliError::coded(Code::ApprovalMissing, "the plan needs approvals; nothing was changed");
+        let environment = &plan.environment;
+        Err(wanted.needs.iter().fold(error, |error, need| error.detail(format!("it needs {}", need.words()))).remedy(
+            format!("mailwright plan {environment} --out {environment}.plan, then each signer: mailwright approve {environment}.plan, then: mailwright apply {environment}.plan"),
+        ))
+    }
+
+    /// Does what a saved rollback says. The service computes the way back itself, and it must be the one that was shown.
+    fn roll_back(
+        &self,
+        context: &Context,
+        client: &Client,
+        shown: &Plan,
+        changeset: Changeset,
+        to: u64,
+    ) -> Result<Exit, CliError> {
+        self.confirm(context, shown)?;
+        let Changeset { base, allowances, approvals, .. } = changeset;
+        let changed = context.runtime()?.block_on(client.roll_back(&Rollback { to, base, allowances, approvals }))?;
+        super::rollback::report(context, self.format, shown, to, &changed);
         Ok(Exit::Done)
     }
 

@@ -9,6 +9,7 @@
 //! something that keeps mail from leaving.
 
 mod apply;
+mod approve;
 mod audit;
 mod completions;
 mod confirm;
@@ -97,6 +98,8 @@ enum Command {
     Plan(plan::PlanCommand),
     /// Change the running service: an environment, or a saved plan
     Apply(apply::Apply),
+    /// Approve a saved plan: sign what it does with an SSH key
+    Approve(approve::Approve),
     /// Tell whether somebody changed the service outside Git
     Drift(drift::Drift),
     /// The service and its environment at a glance
@@ -169,6 +172,7 @@ fn run(command: Command, context: &Context) -> Result<Exit, CliError> {
         Command::Validate(command) => command.run(context),
         Command::Plan(command) => command.run(context),
         Command::Apply(command) => command.run(context),
+        Command::Approve(command) => command.run(context),
         Command::Drift(command) => command.run(context),
         Command::Status(command) => command.run(context),
         Command::Show(command) => command.run(context),

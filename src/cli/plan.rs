@@ -95,7 +95,12 @@ impl PlanCommand {
         }
         if let Some(path) = &self.out {
             planning.save(path)?;
-            context.printer.note(&format!("\nSaved. To do exactly this:\n  mailwright apply {}", path.display()));
+            let approve = planning.planned.plan.approvals.as_ref().map_or(String::new(), |_| {
+                format!("\n  mailwright approve {}    by each signer", path.display())
+            });
+            context
+                .printer
+                .note(&format!("\nSaved. To do exactly this:{approve}\n  mailwright apply {}", path.display()));
         }
         Ok(self.exit(&planning.planned.plan))
     }
@@ -179,10 +184,14 @@ impl Planning {
 
     fn save(&self, path: &std::path::Path) -> Result<(), CliError> {
         let files = sealed::needed(&self.desired, &self.state, &self.planned.changeset);
-        let text = SavedPlan::new(&self.planned, files).to_text();
-        write_atomically(path, text.as_bytes())
-            .map_err(|error| CliError::coded(Code::Unreadable, format!("cannot write `{}`: {error}", path.display())))
+        write_plan(path, &SavedPlan::new(&self.planned, files))
     }
+}
+
+/// Writes a plan file, whole or not at all.
+pub(super) fn write_plan(path: &std::path::Path, saved: &SavedPlan) -> Result<(), CliError> {
+    write_atomically(path, saved.to_text().as_bytes())
+        .map_err(|error| CliError::coded(Code::Unreadable, format!("cannot write `{}`: {error}", path.display())))
 }
 
 impl PlanLimits {

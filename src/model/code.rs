@@ -142,6 +142,20 @@ codes! {
     "0265" Error DocumentSent "the document was sent before";
     "0266" Error NotInThisStatus "the message's status does not allow this";
     "0267" Error NotDelivered "the message was not delivered";
+    "0310" Error ApprovalMissing "approvals that the environment wants are missing";
+    "0311" Error ApprovalForged "an approval's signature does not hold";
+    "0312" Error ApprovalOfAnother "an approval of another plan";
+    "0313" Error ApprovalExpired "an approval that has expired";
+    "0314" Error ApprovalByStranger "an approval by somebody who is no allowed signer";
+    "0315" Error ApprovalMalformed "an approval that cannot be understood";
+    "0316" Error ApprovalWithoutReason "an approval without a reason";
+    "0317" Error ApprovalOfOwn "an approval by the one who applies";
+    "0318" Error BreakGlassRefused "nobody may do without approvals here";
+    "0319" Error SigningKeyUnfit "no key at hand can sign";
+    "0320" Error ApprovalByHand "a change by hand of what needs approvals";
+    "0321" Error IdentityTokenRefused "the identity token is not accepted";
+    "0322" Error IssuerUnreachable "the issuer's keys cannot be fetched";
+    "0323" Error IdentityTokenMissing "the pipeline gave no identity token";
 }
 
 impl PartialSchema for Code {

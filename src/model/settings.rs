@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use super::{CompanyId, Delivery, Function};
+use super::{Approvals, CompanyId, Delivery, Function};
 
 /// Settings of an environment that the service holds.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
@@ -64,6 +64,9 @@ pub struct Policy {
     /// What happens to profiles that the reconciler did not make.
     #[serde(default)]
     pub prune: Prune,
+    /// Which changes need whose approval.
+    #[serde(default, skip_serializing_if = "Approvals::is_empty")]
+    pub approvals: Approvals,
 }
 
 /// How many profiles one plan may delete: the share, in whole profiles, but at least the floor. Never all of them.

@@ -13,7 +13,7 @@ use super::{
     fields::{self, Fields},
     guards,
     plan::{
-        Action, Cause, FORMAT_VERSION, FieldChange, Hint, Plan, PlannedChange, SecretChange, SecretChangeKind,
+        Action, Cause, FORMAT_VERSION, FieldChange, Hint, Plan, PlanApprovals, PlannedChange, SecretChange, SecretChangeKind,
         SettingsChange, Source, Summary, VerifiedBefore,
     },
     redirected, senders,
@@ -23,7 +23,9 @@ use crate::{
     config::{Desired, DesiredProfile, Place, suggest},
     model::{
         Allowances, ChangeKind, ChangeRecord, Changeset, Code, Digest, ProfileChange, ProfileName, ProfileState,
-        Provenance, State, StoredProfile, settings::Prune,
+        Provenance, State, StoredProfile,
+        approvals::{self, Deed},
+        settings::Prune,
     },
 };
 
@@ -145,7 +147,18 @@ pub fn plan(request: &Request<'_>) -> Result<Planned, PlanError> {
     let (changes, operations): (Vec<PlannedChange>, Vec<ProfileChange>) = pairs.into_iter().unzip();
 
     let after = after(state, settings.is_some().then_some(&desired.settings), &operations)?;
+    let needs = approvals::needs(state, &after, &operations);
     let plan = Plan {
+        approvals: (!needs.is_empty()).then(|| PlanApprovals {
+            digest: approvals::digest(
+                &state.environment,
+                state.generation,
+                Deed::Apply,
+                settings.is_some().then_some(&desired.settings),
+                &operations,
+            ),
+            needs,
+        }),
         format_version: FORMAT_VERSION,
         mailwright: env!("CARGO_PKG_VERSION").to_owned(),
         environment: desired.environment.clone(),
@@ -172,6 +185,7 @@ pub fn plan(request: &Request<'_>) -> Result<Planned, PlanError> {
         changes: operations,
         secrets: BTreeMap::new(),
         allowances: allowances.clone(),
+        approvals: Vec::new(),
         provenance: Provenance {
             commit: source.commit.clone(),
             branch: source.branch.clone(),

@@ -43,6 +43,9 @@ fn warnings(out: &mut String, plan: &Plan) {
             guard.allowance()
         );
     }
+    for need in plan.approvals.iter().flat_map(|approvals| &approvals.needs) {
+        let _ = writeln!(out, "> [!IMPORTANT]\n> It needs {}, because it {}.\n", need.words(), need.because.join(", "));
+    }
     for before in plan.verified.iter().filter(|before| before.last.as_ref().is_some_and(|last| last.errors > 0)) {
         let _ = writeln!(
             out,
