@@ -22,6 +22,7 @@ mod explain;
 mod functions;
 mod gate;
 mod history;
+mod identity_token;
 mod import;
 mod outbox;
 mod outgoing;

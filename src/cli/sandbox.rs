@@ -11,6 +11,8 @@ use crate::{
 /// The scenario that is played where none is named, and that `--example` prints.
 const EXAMPLE: &str = include_str!("../sandbox/example.yaml");
 
+const WHERE: &str = "`mailwright sandbox --example` prints a scenario with every key.";
+
 /// Run local stand-ins for Entra, Microsoft Graph, a mail server and a name server
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:\n  mailwright sandbox --example > scenario.yaml      a scenario with every key\n  \
@@ -57,7 +59,7 @@ impl Sandbox {
         }
         let scenario: Scenario = match &self.scenario {
             Some(path) => {
-                config::read_document(path).map_err(|report| super::environment::problems(context, &report))?
+                config::read_document(path, WHERE).map_err(|report| super::environment::problems(context, &report))?
             }
             None => example()?,
         };
@@ -93,9 +95,9 @@ fn example() -> Result<Scenario, CliError> {
     let folder =
         tempfile::tempdir().map_err(|error| CliError::new(format!("cannot make a temporary folder: {error}")))?;
     let path = folder.path().join("example.yaml");
-    std::fs::write(&path, EXAMPLE)
+    std::fs::write(&path, WHERE)
         .map_err(|error| CliError::new(format!("cannot write `{}`: {error}", path.display())))?;
-    config::read_document(&path).map_err(|report| CliError::new(report.human()))
+    config::read_document(&path, WHERE).map_err(|report| CliError::new(report.human()))
 }
 
 async fn stopped() {

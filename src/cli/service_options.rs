@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use super::{CliError, Context, variables};
+use super::{CliError, Context, identity_token, variables};
 use crate::{
     client::{Client, Options},
     model::Code,
@@ -18,6 +18,9 @@ pub(crate) struct ServiceOptions {
     /// A file with the bearer token [default: `MAILWRIGHT_TOKEN_FILE`; or the token itself in `MAILWRIGHT_TOKEN`]
     #[arg(long, value_name = "FILE", value_hint = clap::ValueHint::FilePath)]
     pub(crate) token_file: Option<PathBuf>,
+    /// On GitHub Actions without a token: the audience of the identity token to get [default: `MAILWRIGHT_OIDC_AUDIENCE`]
+    #[arg(long, value_name = "AUDIENCE")]
+    pub(crate) oidc_audience: Option<String>,
     /// A PEM file with the certificate authority to trust, besides the machine's [default: `MAILWRIGHT_CA_FILE`]
     #[arg(long, value_name = "FILE", value_hint = clap::ValueHint::FilePath)]
     pub(crate) ca_file: Option<PathBuf>,
@@ -28,7 +31,7 @@ pub(crate) struct ServiceOptions {
 
 impl ServiceOptions {
     /// A client for the service; `declared` is the address in the environment's file.
-    pub(crate) fn client(&self, _context: &Context, declared: Option<&str>) -> Result<Client, CliError> {
+    pub(crate) fn client(&self, context: &Context, declared: Option<&str>) -> Result<Client, CliError> {
         let address = self
             .service
             .clone()
@@ -39,7 +42,7 @@ impl ServiceOptions {
                     "Write `service: { address: https://... }` into environment.yaml, set MAILWRIGHT_SERVICE, or give `--service URL`.",
                 )
             })?;
-        let token = self.token()?;
+        let token = self.token(context)?;
         let ca_file = self.ca_file.clone().or_else(|| variables::read(variables::CA_FILE).map(PathBuf::from));
         let authority = match ca_file {
             None => None,
@@ -54,12 +57,15 @@ impl ServiceOptions {
         Client::new(&address, token, &options).map_err(CliError::from)
     }
 
-    fn token(&self) -> Result<secrecy::SecretString, CliError> {
+    fn token(&self, context: &Context) -> Result<secrecy::SecretString, CliError> {
         let file = self.token_file.clone().or_else(|| variables::read(variables::TOKEN_FILE).map(PathBuf::from));
         let text = match file {
             Some(path) => std::fs::read_to_string(&path).map_err(|error| {
                 CliError::coded(Code::TokenMissing, format!("cannot read the token file `{}`: {error}", path.display()))
             })?,
+            None if variables::read(variables::TOKEN).is_none() && self.audience().is_some() => {
+                return identity_token::from_github(context, &self.audience().unwrap_or_default());
+            }
             None => variables::read(variables::TOKEN).ok_or_else(|| {
                 CliError::coded(Code::TokenMissing, "no token is at hand").remedy(
                     "Set MAILWRIGHT_TOKEN or MAILWRIGHT_TOKEN_FILE, or give `--token-file FILE`. `mailwright token create` makes one.",
@@ -67,5 +73,9 @@ impl ServiceOptions {
             })?,
         };
         Ok(text.trim().to_owned().into())
+    }
+
+    fn audience(&self) -> Option<String> {
+        self.oidc_audience.clone().or_else(|| variables::read(variables::OIDC_AUDIENCE))
     }
 }

@@ -47,6 +47,11 @@ pub(crate) fn check() -> Result<(), CliError> {
     })
 }
 
+/// Where GitHub Actions hands out identity tokens, and the token to ask with; both are there where a job may ask.
+pub(crate) fn github_identity() -> Option<(String, secrecy::SecretString)> {
+    Some((read("ACTIONS_ID_TOKEN_REQUEST_URL")?, read("ACTIONS_ID_TOKEN_REQUEST_TOKEN")?.into()))
+}
+
 /// The user's own folder.
 #[expect(clippy::disallowed_methods, reason = "this is the one place that reads them")]
 pub(crate) fn home() -> Option<std::path::PathBuf> {

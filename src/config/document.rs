@@ -12,8 +12,8 @@ use super::{
 };
 use crate::model::Code;
 
-/// Reads a YAML or JSON file as a type. A problem names file, line and column.
-pub fn read_document<T: DeserializeOwned>(path: &Path) -> Result<T, Report> {
+/// Reads a YAML or JSON file as a type. A problem names file, line and column, and where to read what belongs there.
+pub fn read_document<T: DeserializeOwned>(path: &Path, remedy: &str) -> Result<T, Report> {
     let reporter = Reporter { sources: Arc::new(Sources::default()) };
     let report = |problems: Vec<Diagnostic>| Report::new(problems, 0, 1);
     let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
@@ -28,7 +28,7 @@ pub fn read_document<T: DeserializeOwned>(path: &Path) -> Result<T, Report> {
             at,
             Code::InvalidValue,
             error.inner().to_string(),
-            "`mailwright sandbox --example` prints a scenario with every key.".to_owned(),
+            remedy.to_owned(),
             false,
         )])
     })
