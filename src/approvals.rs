@@ -160,8 +160,8 @@ impl Asked<'_> {
         }
         let mut judgement = Judgement::default();
         for (index, approval) in approvals.iter().enumerate() {
-            let (message, signature) =
-                read(approval).map_err(|why| Malformed(format!("approval {} of {}: {why}", index + 1, approvals.len())))?;
+            let (message, signature) = read(approval)
+                .map_err(|why| Malformed(format!("approval {} of {}: {why}", index + 1, approvals.len())))?;
             match self.hold(&message, &signature, approval) {
                 Ok(approved) => {
                     let same = judgement.approved.iter_mut().find(|other| other.signer == approved.signer);
@@ -221,7 +221,13 @@ impl Asked<'_> {
         if !same {
             return refuse(
                 Code::ApprovalOfAnother,
-                format!("approved another plan ({} of `{}`, from generation {}, {})", message.deed, message.environment, message.base, message.digest.short()),
+                format!(
+                    "approved another plan ({} of `{}`, from generation {}, {})",
+                    message.deed,
+                    message.environment,
+                    message.base,
+                    message.digest.short()
+                ),
             );
         }
         if message.expires <= self.now {

@@ -150,7 +150,10 @@ fn two_see_it_and_the_history_keeps_who_and_why() {
     trial.write("kept.txt", approval["message"].as_str().unwrap());
     trial.write("kept.sig", approval["signature"].as_str().unwrap());
     trial.write("allowed", format!("alice {}", trial.read("alice.pub")));
-    let verify = format!("{} -Y verify -f allowed -I alice -n {NAMESPACE} -s kept.sig < kept.txt", tools::tool("ssh-keygen").display());
+    let verify = format!(
+        "{} -Y verify -f allowed -I alice -n {NAMESPACE} -s kept.sig < kept.txt",
+        tools::tool("ssh-keygen").display()
+    );
     let mut command = Command::new("sh");
     command.args(["-c", &verify]).current_dir(trial.folder.path());
     assert!(finish(command).code(0).stdout.contains("Good"));
@@ -436,7 +439,9 @@ fn neither_a_change_by_hand_nor_a_rollback_is_a_way_round() {
     assert_eq!((answer.status, answer.json()["code"].as_str()), (403, Some("MW0320")), "{}", answer.body);
     let ran = trial.run(&["rollback", "dev", "--to", "1", "--yes"]).code(1);
     assert!(ran.stderr.contains("error[MW0310]") && ran.stderr.contains("--out PLANFILE"), "{}", ran.stderr);
-    assert!(trial.run(&["rollback", "dev", "--to", "1", "--yes", "--break-glass", "now"]).code(1).stderr.contains("MW0318"));
+    assert!(
+        trial.run(&["rollback", "dev", "--to", "1", "--yes", "--break-glass", "now"]).code(1).stderr.contains("MW0318")
+    );
     assert_eq!(trial.state(), before);
     trial.run(&["rollback", "dev", "--to", "1", "--out", "dev.plan"]).code(0);
     // Approvals of the apply do not serve for the way back.
@@ -485,7 +490,11 @@ fn a_plan_that_does_something_else_than_it_shows_is_not_signed() {
     let forged = mailwright::reconcile::saved::SavedPlan::new(&planned, std::collections::BTreeMap::new());
     trial.write("dev.plan", forged.to_text());
     let ran = approve(&trial, "alice").code(1);
-    assert!(ran.stderr.contains("error[MW0230]") && ran.stderr.contains("something else than it shows"), "{}", ran.stderr);
+    assert!(
+        ran.stderr.contains("error[MW0230]") && ran.stderr.contains("something else than it shows"),
+        "{}",
+        ran.stderr
+    );
     assert!(!trial.path("dev.plan.approvals").exists());
 }
 
@@ -514,13 +523,25 @@ fn rules_that_make_no_sense_are_refused_at_their_place() {
     new_key(&trial, "bob", "ed25519");
     keygen(&trial, &["-q", "-t", "rsa", "-b", "1024", "-N", "", "-f", "weak"]).code(0);
     let cases = [
-        (environment(&trial, &[("alice", ""), ("bob", "")], "    rules:\n      - { count: 3 }\n"), "wants 3 of 2 signers"),
-        (environment(&trial, &[("alice", "")], "    rules:\n      - { count: 1, signers: [eve] }\n"), "no signer `eve`"),
-        (environment(&trial, &[("alice", "")], "    rules:\n      - { count: 1, companies: [NONE] }\n"), "`NONE` does not exist"),
+        (
+            environment(&trial, &[("alice", ""), ("bob", "")], "    rules:\n      - { count: 3 }\n"),
+            "wants 3 of 2 signers",
+        ),
+        (
+            environment(&trial, &[("alice", "")], "    rules:\n      - { count: 1, signers: [eve] }\n"),
+            "no signer `eve`",
+        ),
+        (
+            environment(&trial, &[("alice", "")], "    rules:\n      - { count: 1, companies: [NONE] }\n"),
+            "`NONE` does not exist",
+        ),
         (environment(&trial, &[("alice", ""), ("alice", "")], TWO), "two signers are called `alice`"),
         (environment(&trial, &[("weak", "")], "    rules:\n      - { count: 1 }\n"), "2048 to 4096 bits"),
         (environment(&trial, &[("alice", ", until: \"2027-02-31\"")], ""), "there is no such day"),
-        ("companies: [EDU1]\npolicy:\n  approvals:\n    signers: [{ name: alice, key: ssh-ed25519 }]\n".to_owned(), "not a public SSH key"),
+        (
+            "companies: [EDU1]\npolicy:\n  approvals:\n    signers: [{ name: alice, key: ssh-ed25519 }]\n".to_owned(),
+            "not a public SSH key",
+        ),
     ];
     for (text, words) in cases {
         trial.write("environments/dev/environment.yaml", text);

@@ -46,8 +46,7 @@ impl Issuer {
                 let mut stream = stream.unwrap();
                 let mut lines = BufReader::new(stream.try_clone().unwrap()).lines();
                 let first = lines.next().and_then(Result::ok).unwrap_or_default();
-                let heads: Vec<String> =
-                    lines.map_while(Result::ok).take_while(|line| !line.is_empty()).collect();
+                let heads: Vec<String> = lines.map_while(Result::ok).take_while(|line| !line.is_empty()).collect();
                 let (status, body) = answer(&own, &first, &heads, &mut shared.lock().unwrap());
                 let text = body.to_string();
                 drop(write!(
@@ -271,27 +270,63 @@ fn a_signature_that_is_none_opens_nothing() {
     assert_eq!(ask(&trial, &format!("{}.{}", parts[0], parts[1])).status, 401);
 }
 
+/// A service whose clock is ahead by what the file says: `+61`, `+2h`.
+fn trial_with_a_clock(issuer: &Issuer) -> (Trial, std::path::PathBuf) {
+    let mut trial = Trial::small();
+    trial.write("oidc.yaml", rules(issuer));
+    let library = std::fs::read_dir(support::tools::folder().join("usr/lib"))
+        .unwrap()
+        .flatten()
+        .map(|entry| entry.path().join("faketime/libfaketime.so.1"))
+        .find(|path| path.is_file())
+        .unwrap();
+    let offset = trial.path("offset");
+    std::fs::write(&offset, "+0").unwrap();
+    let preload = format!("LD_PRELOAD={}", library.display());
+    let file = format!("FAKETIME_TIMESTAMP_FILE={}", offset.display());
+    let before =
+        ["env", &preload, &file, "FAKETIME_NO_CACHE=1", "FAKETIME_DONT_FAKE_MONOTONIC=1", "DONT_FAKE_MONOTONIC=1"];
+    let path = trial.path("oidc.yaml");
+    trial.serve_under(&before, &["--demo", "--oidc", path.to_str().unwrap()]);
+    (trial, offset)
+}
+
 #[test]
 fn keys_are_rotated_and_strangers_do_not_make_the_service_ask() {
     let issuer = Issuer::start();
     let (old, new) = (key("old", Algorithm::RS256), key("new", Algorithm::RS256));
     issuer.publish(&[&old]);
-    let trial = trial(&issuer);
-    assert_eq!(ask(&trial, &sign(&old, &claims(&issuer))).status, 200);
+    let (trial, offset) = trial_with_a_clock(&issuer);
+    let at = |key: &Key, ahead: i64| {
+        let mut claims = claims(&issuer);
+        for claim in ["iat", "nbf", "exp"] {
+            claims[claim] = json!(claims[claim].as_i64().unwrap() + ahead);
+        }
+        sign(key, &claims)
+    };
+    assert_eq!(ask(&trial, &at(&old, 0)).status, 200);
     issuer.publish(&[&old, &new]);
     // Within a minute of the last time, an unknown key is not asked for, however often it is shown.
     for _ in 0..20 {
-        refused(&trial, &sign(&new, &claims(&issuer)), "does not publish");
+        refused(&trial, &at(&new, 0), "does not publish");
     }
     assert_eq!(issuer.asked(), 1);
-    let mut trial = trial;
-    trial.kill();
-    let faketime = support::tools::folder().join("usr/lib");
-    assert!(faketime.is_dir());
-    let path = trial.path("oidc.yaml");
-    trial.serve_with(&["--demo", "--oidc", path.to_str().unwrap()]);
-    assert_eq!(ask(&trial, &sign(&new, &claims(&issuer))).status, 200);
+    std::fs::write(&offset, "+61").unwrap();
+    assert_eq!(ask(&trial, &at(&new, 61)).status, 200);
+    assert_eq!(ask(&trial, &at(&old, 61)).status, 200);
     assert_eq!(issuer.asked(), 2);
+    // A key that is not published any more is refused once the keys are an hour old.
+    issuer.publish(&[&new]);
+    std::fs::write(&offset, "+2h").unwrap();
+    refused(&trial, &at(&old, 7200), "does not publish");
+    assert_eq!(ask(&trial, &at(&new, 7200)).status, 200);
+    // The issuer is down: what is known is used for a day, and not longer.
+    issuer.answers.lock().unwrap().down = true;
+    std::fs::write(&offset, "+12h").unwrap();
+    assert_eq!(ask(&trial, &at(&new, 12 * 3600)).status, 200);
+    std::fs::write(&offset, "+27h").unwrap();
+    let answer = ask(&trial, &at(&new, 27 * 3600));
+    assert_eq!((answer.status, answer.json()["code"].as_str()), (503, Some("MW0322")), "{}", answer.body);
 }
 
 #[test]
@@ -377,7 +412,18 @@ fn a_file_that_lets_too_many_in_keeps_the_service_from_starting() {
         trial.write("oidc.yaml", text);
         let data = trial.path(".data");
         let ran = trial
-            .run(&["serve", "--environment", "dev", "--demo", "--listen", "127.0.0.1:0", "--data", data.to_str().unwrap(), "--oidc", "oidc.yaml"])
+            .run(&[
+                "serve",
+                "--environment",
+                "dev",
+                "--demo",
+                "--listen",
+                "127.0.0.1:0",
+                "--data",
+                data.to_str().unwrap(),
+                "--oidc",
+                "oidc.yaml",
+            ])
             .code(1);
         assert!(ran.stderr.contains(words), "{words}: {}", ran.stderr);
     }

@@ -14,8 +14,8 @@ use uuid::Uuid;
 
 use crate::approvals::Approved;
 use crate::model::{
-    Allowances, Approval, ApprovalNeed, ChangeKind, Code, CompanyId, Digest, EnvironmentName, Function, GraphDirect, ProfileName, Provenance,
-    Settings, StoredProfile, rules::Violation,
+    Allowances, Approval, ApprovalNeed, ChangeKind, Code, CompanyId, Digest, EnvironmentName, Function, GraphDirect,
+    ProfileName, Provenance, Settings, StoredProfile, rules::Violation,
 };
 use crate::verify::{self, Finding, Level, Verdict, Verified};
 

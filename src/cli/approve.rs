@@ -49,7 +49,7 @@ pub(crate) struct Approve {
     #[arg(value_name = "PLANFILE", value_hint = clap::ValueHint::FilePath)]
     plan_file: PathBuf,
     /// The SSH key; a public one (.pub) is signed with by way of `ssh-keygen`, which asks the agent or the hardware
-    /// [default: `MAILWRIGHT_SSH_KEY_FILE`, then ~/.ssh/id_ed25519, id_ecdsa, id_rsa]
+    /// [default: `MAILWRIGHT_SSH_KEY_FILE`, then one of those in `~/.ssh`]
     #[arg(long, value_name = "FILE", value_hint = clap::ValueHint::FilePath)]
     key: Option<PathBuf>,
     /// Why; it is signed, and kept in the history and the audit log
@@ -82,7 +82,9 @@ impl Approve {
     fn approve(&self, context: &Context) -> Result<Exit, CliError> {
         let saved = read_plan(&self.plan_file)?;
         if self.offline {
-            context.printer.note("warning: the plan is shown as the file has it; whether it does just that was not asked.");
+            context
+                .printer
+                .note("warning: the plan is shown as the file has it; whether it does just that was not asked.");
         } else {
             self.compare(context, &saved)?;
         }
@@ -204,15 +206,20 @@ impl Approve {
 pub(super) fn read_plan(path: &Path) -> Result<SavedPlan, CliError> {
     let text = std::fs::read(path)
         .map_err(|error| CliError::coded(Code::Unreadable, format!("cannot read `{}`: {error}", path.display())))?;
-    SavedPlan::read(&text)
-        .map_err(|error| CliError::coded(Code::PlanDamaged, format!("`{}`: {error}", path.display())).remedy("Plan again."))
+    SavedPlan::read(&text).map_err(|error| {
+        CliError::coded(Code::PlanDamaged, format!("`{}`: {error}", path.display())).remedy("Plan again.")
+    })
 }
 
 fn stranger(key: &Key, saved: &SavedPlan) -> CliError {
     let needs = saved.plan.approvals.iter().flat_map(|wanted| &wanted.needs);
     let error = CliError::coded(
         Code::ApprovalByStranger,
-        format!("the key {} ({}) is none that may approve this plan; nothing was signed", key.path.display(), key.print()),
+        format!(
+            "the key {} ({}) is none that may approve this plan; nothing was signed",
+            key.path.display(),
+            key.print()
+        ),
     );
     needs
         .fold(error, |error, need| error.detail(format!("it needs {}", need.words())))
@@ -370,7 +377,9 @@ impl Key {
             let passphrase = Zeroizing::new(
                 rpassword::prompt_password(question).map_err(|error| CliError::new(format!("cannot ask: {error}")))?,
             );
-            opened = private.decrypt(passphrase.as_bytes()).map_err(|_| unfit(&self.path, "does not open with this passphrase"))?;
+            opened = private
+                .decrypt(passphrase.as_bytes())
+                .map_err(|_| unfit(&self.path, "does not open with this passphrase"))?;
             &opened
         } else {
             private
@@ -403,6 +412,7 @@ impl Key {
 }
 
 fn unfit(path: &Path, why: &str) -> CliError {
-    CliError::coded(Code::SigningKeyUnfit, format!("the key `{}` {why}", path.display()))
-        .remedy("Name a private key in OpenSSH's form (ed25519, ecdsa P-256, rsa), or the .pub file of one in an agent.")
+    CliError::coded(Code::SigningKeyUnfit, format!("the key `{}` {why}", path.display())).remedy(
+        "Name a private key in OpenSSH's form (ed25519, ecdsa P-256, rsa), or the .pub file of one in an agent.",
+    )
 }

@@ -95,9 +95,12 @@ impl PlanCommand {
         }
         if let Some(path) = &self.out {
             planning.save(path)?;
-            let approve = planning.planned.plan.approvals.as_ref().map_or(String::new(), |_| {
-                format!("\n  mailwright approve {}    by each signer", path.display())
-            });
+            let approve = planning
+                .planned
+                .plan
+                .approvals
+                .as_ref()
+                .map_or(String::new(), |_| format!("\n  mailwright approve {}    by each signer", path.display()));
             context
                 .printer
                 .note(&format!("\nSaved. To do exactly this:{approve}\n  mailwright apply {}", path.display()));

@@ -90,6 +90,9 @@ impl Serve {
     }
 
     async fn serve(self, context: &Context, store: SqliteStore, identity: ServiceIdentity) -> Result<Exit, CliError> {
+        // What may fail comes before the first token is made, which is shown once.
+        let outgoing = self.outgoing.outgoing()?;
+        let oidc = self.oidc(context, outgoing.authorities.clone())?;
         let recipient = identity.recipient();
         let first_token = first_token(context, &store).await?;
         let metrics = metrics_exporter_prometheus::PrometheusBuilder::new()
@@ -104,8 +107,6 @@ impl Serve {
                 upkeep.run_upkeep();
             }
         });
-        let outgoing = self.outgoing.outgoing()?;
-        let oidc = self.oidc(context, outgoing.authorities.clone())?;
         let service = Service::new(Arc::new(store), identity, self.demo, outgoing, context.clock.clone(), metrics)
             .await
             .map_err(store_error)?;

@@ -23,7 +23,8 @@ pub(crate) const READER_TOKEN: &str = "MAILWRIGHT_READER_TOKEN";
 /// Filter of the service's log, as `tracing` reads it: `info`, `mailwright=debug`, ...
 pub(crate) const LOG: &str = "MAILWRIGHT_LOG";
 
-const KNOWN: &[&str] = &[SERVICE, TOKEN, TOKEN_FILE, CA_FILE, AGE_IDENTITY_FILE, READER_TOKEN, SSH_KEY_FILE, OIDC_AUDIENCE, LOG];
+const KNOWN: &[&str] =
+    &[SERVICE, TOKEN, TOKEN_FILE, CA_FILE, AGE_IDENTITY_FILE, READER_TOKEN, SSH_KEY_FILE, OIDC_AUDIENCE, LOG];
 
 /// The value of a variable; an empty one counts as absent.
 #[expect(clippy::disallowed_methods, reason = "this is the one place that reads them")]

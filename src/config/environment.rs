@@ -238,7 +238,8 @@ impl Loading<'_> {
     /// What the schema cannot tell of a signer: that the last day exists.
     fn signers(&self, environment: &Node, problems: &mut Vec<Diagnostic>) {
         let approvals = environment.get("policy").and_then(|entry| entry.node.get("approvals"));
-        let Some(Value::List(signers)) = approvals.and_then(|entry| entry.node.get("signers")).map(|e| &e.node.value) else {
+        let Some(Value::List(signers)) = approvals.and_then(|entry| entry.node.get("signers")).map(|e| &e.node.value)
+        else {
             return;
         };
         for until in signers.iter().filter_map(|signer| signer.get("until")) {

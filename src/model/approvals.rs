@@ -10,7 +10,10 @@ use std::{
 };
 
 use serde::{Deserialize, Serialize};
-use ssh_key::{HashAlg, PublicKey, public::KeyData};
+use ssh_key::{
+    HashAlg, PublicKey,
+    public::{EcdsaPublicKey, KeyData},
+};
 use utoipa::ToSchema;
 
 use super::{
@@ -144,7 +147,11 @@ impl ApprovalNeed {
         let whom = match names.as_slice() {
             [] => "nobody".to_owned(),
             [one] => (*one).to_owned(),
-            [front @ .., last] => format!("{} {} {last}", front.join(", "), if front.len() < usize::from(self.count) { "and" } else { "or" }),
+            [front @ .., last] => format!(
+                "{} {} {last}",
+                front.join(", "),
+                if front.len() < usize::from(self.count) { "and" } else { "or" }
+            ),
         };
         let noun = if self.count == 1 { "approval" } else { "approvals" };
         let why = if self.reason_required { ", each with a reason" } else { "" };
@@ -158,8 +165,10 @@ impl Signer {
         const UNFIT: &str = "this is not a public SSH key of a kind that can approve";
         let key = PublicKey::from_openssh(self.key.trim()).map_err(|_| UNFIT)?;
         match key.key_data() {
-            KeyData::Ed25519(_) | KeyData::SkEd25519(_) | KeyData::SkEcdsaSha2NistP256(_) => {}
-            KeyData::Ecdsa(ssh_key::public::EcdsaPublicKey::NistP256(_)) => {}
+            KeyData::Ed25519(_)
+            | KeyData::SkEd25519(_)
+            | KeyData::SkEcdsaSha2NistP256(_)
+            | KeyData::Ecdsa(EcdsaPublicKey::NistP256(_)) => {}
             KeyData::Rsa(rsa) => {
                 let bits = rsa.n.as_positive_bytes().map_or(0, <[u8]>::len) * 8;
                 if !(2048..=4096).contains(&bits) {
@@ -405,7 +414,12 @@ pub(super) fn check(settings: &Settings, out: &mut Vec<Violation>) {
         let signers = if rule.signers.is_empty() { approvals.signers.len() } else { rule.signers.len() };
         if rule.count == 0 || usize::from(rule.count) > signers {
             let message = format!("the rule wants {} of {signers} signers", rule.count);
-            report(format!("{pointer}/count"), Code::InvalidValue, message, "Want at least one, and no more than there are.");
+            report(
+                format!("{pointer}/count"),
+                Code::InvalidValue,
+                message,
+                "Want at least one, and no more than there are.",
+            );
         }
     }
 }

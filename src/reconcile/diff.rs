@@ -13,8 +13,8 @@ use super::{
     fields::{self, Fields},
     guards,
     plan::{
-        Action, Cause, FORMAT_VERSION, FieldChange, Hint, Plan, PlanApprovals, PlannedChange, SecretChange, SecretChangeKind,
-        SettingsChange, Source, Summary, VerifiedBefore,
+        Action, Cause, FORMAT_VERSION, FieldChange, Hint, Plan, PlanApprovals, PlannedChange, SecretChange,
+        SecretChangeKind, SettingsChange, Source, Summary, VerifiedBefore,
     },
     redirected, senders,
 };

@@ -11,7 +11,10 @@ use super::guards::Guard;
 use crate::{
     api::LastVerified,
     config::Place,
-    model::{ApprovalNeed, ChangeRecord, Destination, Digest, EnvironmentName, ProfileName, SecretReference, resolution::Cell},
+    model::{
+        ApprovalNeed, ChangeRecord, Destination, Digest, EnvironmentName, ProfileName, SecretReference,
+        resolution::Cell,
+    },
 };
 
 /// The version of the document; a saved plan of another one is refused.

@@ -15,7 +15,9 @@ use super::{
 };
 use crate::{
     config::{Desired, DesiredProfile, Place, Places},
-    model::{Changeset, Digest, ProfileChange, ProfileName, ProfileState, Settings, State, StoredProfile, VerifySettings},
+    model::{
+        Changeset, Digest, ProfileChange, ProfileName, ProfileState, Settings, State, StoredProfile, VerifySettings,
+    },
 };
 
 /// Whether the plan shows what its changeset does to `state`, which is at its base, and says rightly what it needs.
@@ -55,7 +57,8 @@ type Shown = (String, Value, Value, Option<Digest>, Option<Digest>);
 
 fn fields(changes: &[FieldChange]) -> Vec<Shown> {
     let shown = |field: &FieldChange| {
-        let digest = |of: fn(&super::plan::SecretChange) -> &Option<Digest>| field.secret.as_ref().and_then(|s| of(s).clone());
+        let digest =
+            |of: fn(&super::plan::SecretChange) -> &Option<Digest>| field.secret.as_ref().and_then(|s| of(s).clone());
         let (before, after) = (digest(|secret| &secret.before), digest(|secret| &secret.after));
         (field.path.clone(), field.before.clone(), field.after.clone(), before, after)
     };

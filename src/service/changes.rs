@@ -19,8 +19,8 @@ use crate::{
     api::{AuditOutcome, ChangeSummary, ChangesetOutcome, ChangesetResult, Generation, Role, Rollback},
     approvals::{self, Judgement, REASON_LIMIT},
     model::{
-        Allowances, Approval, ChangeKind, ChangeRecord, Changeset, Code, Destination, Digest, ProfileChange, ProfileName,
-        Provenance, SecretRecord, Settings, State, StoredProfile,
+        Allowances, Approval, ChangeKind, ChangeRecord, Changeset, Code, Destination, Digest, ProfileChange,
+        ProfileName, Provenance, SecretRecord, Settings, State, StoredProfile,
         approvals::{self as needed, Deed},
         rules,
     },
@@ -425,7 +425,8 @@ fn check_approvals(
 /// An administrator does without approvals, where the environment says that one may.
 fn break_glass(allowed: bool, reason: &str, caller: &Caller) -> Result<(), Problem> {
     let refused = |why: String, remedy: &str| {
-        let problem = Problem::new(StatusCode::FORBIDDEN, Code::BreakGlassRefused, format!("{why}; nothing was changed"));
+        let problem =
+            Problem::new(StatusCode::FORBIDDEN, Code::BreakGlassRefused, format!("{why}; nothing was changed"));
         Err(problem.remedy(remedy))
     };
     if !allowed {

@@ -121,7 +121,7 @@ struct Issuer {
 /// What is known of an issuer's keys.
 #[derive(Clone, Default)]
 struct Keys {
-    keys: Arc<Vec<Jwk>>,
+    published: Arc<Vec<Jwk>>,
     fetched: Option<Timestamp>,
     tried: Option<Timestamp>,
     /// Whether the last try failed.
@@ -134,7 +134,9 @@ impl Oidc {
         let file: File = config::read_document(path, "`mailwright schema oidc` prints what belongs here.")
             .map_err(OidcError::Unreadable)?;
         for issuer in &file.issuers {
-            issuer.check().map_err(|why| OidcError::Wrong(format!("issuer `{}`: {why}", issuer.issuer.escape_debug())))?;
+            issuer
+                .check()
+                .map_err(|why| OidcError::Wrong(format!("issuer `{}`: {why}", issuer.issuer.escape_debug())))?;
         }
         let options = Options { authorities, connections: 4, timeout: TIMEOUT, patience: Duration::ZERO };
         let http = Http::new(&options).map_err(OidcError::Wrong)?;
@@ -158,7 +160,8 @@ impl Oidc {
 
     /// Who shows an identity token, if the token is good and a rule lets it in.
     pub(super) async fn caller(&self, token: &str, now: Timestamp) -> Result<Caller, Problem> {
-        let header = jsonwebtoken::decode_header(token).map_err(|_| refused("it is no signed token of a kind that is taken"))?;
+        let header =
+            jsonwebtoken::decode_header(token).map_err(|_| refused("it is no signed token of a kind that is taken"))?;
         if header.crit.is_some() {
             return Err(refused("it wants to be understood in a way that is not known here (`crit`)"));
         }
@@ -198,7 +201,8 @@ fn proven(token: &str, key: &Jwk, algorithm: Algorithm) -> Result<Value, Problem
     validation.validate_nbf = false;
     validation.validate_aud = false;
     let key = DecodingKey::from_jwk(key).map_err(|_| refused("its issuer's key cannot be used"))?;
-    let data = jsonwebtoken::decode::<Value>(token, &key, &validation).map_err(|_| refused("its signature does not hold"))?;
+    let data =
+        jsonwebtoken::decode::<Value>(token, &key, &validation).map_err(|_| refused("its signature does not hold"))?;
     Ok(data.claims)
 }
 
@@ -243,7 +247,7 @@ impl Issuer {
         keys.failed = fetched.is_err();
         match fetched {
             Ok(found) => {
-                keys.keys = Arc::new(found);
+                keys.published = Arc::new(found);
                 keys.fetched = Some(now);
             }
             Err(why) => {
@@ -256,7 +260,7 @@ impl Issuer {
 
 impl Keys {
     fn find(&self, id: Option<&str>, algorithm: Algorithm) -> Option<Jwk> {
-        let mut fit = self.keys.iter().filter(|key| is_for(key, algorithm));
+        let mut fit = self.published.iter().filter(|key| is_for(key, algorithm));
         match id {
             Some(id) => fit.find(|key| key.common.key_id.as_deref() == Some(id)).cloned(),
             // Without a name, there must be no choice.
@@ -290,7 +294,8 @@ fn is_for(key: &Jwk, algorithm: Algorithm) -> bool {
 
 /// The keys that an issuer publishes, by way of its configuration.
 async fn fetch(http: &Http, issuer: &str) -> Result<Vec<Jwk>, String> {
-    let configuration = get(http, &format!("{}/.well-known/openid-configuration", issuer.trim_end_matches('/'))).await?;
+    let configuration =
+        get(http, &format!("{}/.well-known/openid-configuration", issuer.trim_end_matches('/'))).await?;
     if configuration["issuer"] != *issuer {
         return Err("its configuration names another issuer".to_owned());
     }
@@ -393,7 +398,9 @@ impl Rule {
         if self.name.is_empty() || self.name.len() > 60 || !self.name.chars().all(good) {
             return Err("its name is 1 to 60 letters, digits, `.`, `_` and `-`".to_owned());
         }
-        let says_something = |wanted: &Wanted| !wanted.values().is_empty() && wanted.values().iter().all(|text| text.chars().any(|c| c != '*'));
+        let says_something = |wanted: &Wanted| {
+            !wanted.values().is_empty() && wanted.values().iter().all(|text| text.chars().any(|c| c != '*'))
+        };
         if !self.claims.values().any(says_something) {
             return Err("it would let every token of the issuer in; name a claim, such as `sub`".to_owned());
         }
