@@ -271,6 +271,15 @@ fn malformed_and_oversized_approvals_are_refused_whole() {
         let answer = send(&trial, &approvals);
         assert_eq!((answer.status, answer.json()["code"].as_str()), (400, Some("MW0315")), "{}", answer.body);
     }
+    // A dry run tells what is missing, and is no refusal.
+    let saved: Value = serde_json::from_str(&trial.read("dev.plan")).unwrap();
+    let mut changeset = saved["changeset"].clone();
+    changeset["approvals"] = json!([alice]);
+    let answer = trial.http("POST", "/v1/changesets?dryRun=true", &[], changeset.to_string().as_bytes());
+    assert_eq!((answer.status, &answer.json()["missingApprovals"][0]["count"]), (200, &json!(2)), "{}", answer.body);
+    changeset["approvals"] = json!([alice, bob]);
+    let answer = trial.http("POST", "/v1/changesets?dryRun=true", &[], changeset.to_string().as_bytes());
+    assert_eq!((answer.status, &answer.json()["missingApprovals"]), (200, &Value::Null));
     assert_eq!(trial.state(), before);
     assert_eq!(send(&trial, &json!([alice, bob])).status, 201);
 }
@@ -547,5 +556,59 @@ fn rules_that_make_no_sense_are_refused_at_their_place() {
         trial.write("environments/dev/environment.yaml", text);
         let ran = trial.run(&["validate", "dev"]).code(1);
         assert!(ran.stdout.contains(words) && ran.stdout.contains("environment.yaml:"), "{words}\n{}", ran.stdout);
+    }
+}
+
+/// A signature as a security key makes it: over the application, flags and a counter too. A flag tells of the touch.
+fn security_key(flags: u8) -> (String, impl Fn(&str) -> String) {
+    use aws_lc_rs::signature::{Ed25519KeyPair, KeyPair as _};
+    use sha2::{Digest as _, Sha256};
+    use ssh_key::{Algorithm, HashAlg, LineEnding, PublicKey, Signature, SshSig, public};
+
+    let pair = Ed25519KeyPair::generate().unwrap();
+    let bytes: [u8; 32] = pair.public_key().as_ref().try_into().unwrap();
+    let mut blob = Vec::new();
+    for part in [b"sk-ssh-ed25519@openssh.com".as_slice(), &bytes, b"ssh:"] {
+        blob.extend(u32::try_from(part.len()).unwrap().to_be_bytes());
+        blob.extend(part);
+    }
+    let key = PublicKey::from_bytes(&blob).unwrap();
+    let data: public::KeyData = key.key_data().clone();
+    let sign = move |text: &str| {
+        let signed = SshSig::signed_data(NAMESPACE, HashAlg::Sha512, text.as_bytes()).unwrap();
+        let trailer = [&[flags][..], &7_u32.to_be_bytes()].concat();
+        let message = [&Sha256::digest(b"ssh:")[..], &trailer, &Sha256::digest(&signed)].concat();
+        let bytes = [pair.sign(&message).as_ref(), &trailer].concat();
+        let signature = Signature::new(Algorithm::SkEd25519, bytes).unwrap();
+        SshSig::new(data.clone(), NAMESPACE, HashAlg::Sha512, signature).unwrap().to_pem(LineEnding::LF).unwrap()
+    };
+    (key.to_openssh().unwrap(), sign)
+}
+
+#[test]
+fn a_security_key_must_have_been_touched() {
+    for (flags, code) in [(1, 0), (0, 1)] {
+        let mut trial = Trial::small();
+        let (public, sign) = security_key(flags);
+        trial.write("carol.pub", public);
+        let policy = environment(&trial, &[("carol", "")], "    rules:\n      - { count: 1 }\n");
+        trial.write("environments/dev/environment.yaml", policy);
+        trial.serve();
+        trial.run(&["apply", "dev", "--yes", "--skip-verify"]).code(0);
+        change(&trial, "mx1.example.com");
+        let text = text(&trial, &[]);
+        trial.write("dev.plan.approvals/carol.txt", &text);
+        trial.write("dev.plan.approvals/carol.txt.sig", sign(&text));
+        // The real program takes the signature for one of such a key, touched or not.
+        let check = format!(
+            "{} -Y check-novalidate -n {NAMESPACE} -s dev.plan.approvals/carol.txt.sig < dev.plan.approvals/carol.txt",
+            tools::tool("ssh-keygen").display()
+        );
+        let mut command = Command::new("sh");
+        command.args(["-c", &check]).current_dir(trial.folder.path());
+        let theirs = finish(command);
+        assert!(code == 1 || theirs.code == 0, "{theirs:?}");
+        let ran = apply(&trial).code(code);
+        assert!(code == 0 || ran.stderr.contains("error[MW0311]"), "{}", ran.stderr);
     }
 }

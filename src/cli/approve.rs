@@ -26,8 +26,11 @@ use super::{
 use crate::{
     approvals::{self, LONGEST, MESSAGE_LIMIT, MOST, Message, NAMESPACE, REASON_LIMIT, SIGNATURE_LIMIT},
     config::write_atomically,
-    model::{Approval, Code, approvals::KnownSigner},
-    reconcile::{reread, saved::SavedPlan},
+    model::{
+        Approval, Code,
+        approvals::{KnownSigner, is_signer_name},
+    },
+    reconcile::{render, reread, saved::SavedPlan},
 };
 
 /// The largest key file, in bytes: one of RSA 4096 has 3400.
@@ -88,8 +91,11 @@ impl Approve {
         } else {
             self.compare(context, &saved)?;
         }
+        // Whoever signs sees what; with another format, standard output is for the approval.
         if self.format == Format::Human {
             plan::show(context, self.format, &saved.plan, None);
+        } else {
+            context.printer.note(&render::human(&saved.plan));
         }
         let Some(wanted) = &saved.plan.approvals else {
             context.printer.note("The plan needs nobody's approval, so there is nothing to sign.");
@@ -98,6 +104,11 @@ impl Approve {
         let key = Key::find(self.key.as_deref())?;
         let signer = wanted.needs.iter().flat_map(|need| &need.signers).find(|signer| signer.key == key.print());
         let signer = signer.ok_or_else(|| stranger(&key, &saved))?;
+        // It becomes a file's name, and without the service nobody has checked the plan file.
+        if !is_signer_name(&signer.name) {
+            return Err(CliError::coded(Code::PlanDamaged, "the plan names a signer that none can be called")
+                .remedy("Plan again."));
+        }
         let reason_wanted = wanted
             .needs
             .iter()

@@ -11,6 +11,7 @@ use crate::{
 /// The scenario that is played where none is named, and that `--example` prints.
 const EXAMPLE: &str = include_str!("../sandbox/example.yaml");
 
+/// Where a reader of a scenario finds what belongs there.
 const WHERE: &str = "`mailwright sandbox --example` prints a scenario with every key.";
 
 /// Run local stand-ins for Entra, Microsoft Graph, a mail server and a name server
@@ -95,7 +96,7 @@ fn example() -> Result<Scenario, CliError> {
     let folder =
         tempfile::tempdir().map_err(|error| CliError::new(format!("cannot make a temporary folder: {error}")))?;
     let path = folder.path().join("example.yaml");
-    std::fs::write(&path, WHERE)
+    std::fs::write(&path, EXAMPLE)
         .map_err(|error| CliError::new(format!("cannot write `{}`: {error}", path.display())))?;
     config::read_document(&path, WHERE).map_err(|report| CliError::new(report.human()))
 }

@@ -217,11 +217,17 @@ impl Issuer {
             return Ok(key.clone());
         }
         if known.may_ask(now) {
-            let _one_at_a_time = self.fetching.lock().await;
+            // Who knows keys need not wait for somebody else's asking: a slow issuer must not fill the service's places.
+            let turn = match self.fetching.try_lock() {
+                Ok(turn) => Some(turn),
+                Err(_) if known.fetched.is_some() => None,
+                Err(_) => Some(self.fetching.lock().await),
+            };
             // Somebody else may have asked meanwhile.
-            if self.known().may_ask(now) {
+            if turn.is_some() && self.known().may_ask(now) {
                 self.fetch(http, now).await;
             }
+            drop(turn);
         }
         let known = self.known();
         match known.find(id, algorithm).filter(|_| known.is_younger(USABLE, now)) {
