@@ -15,6 +15,7 @@
 //! | [`secrets`] | age: recipients, identities, seal, open, rekey, and what a header tells without a key |
 //! | [`reconcile`] | desired, live and last applied to a plan; guards; the plan as text; the changeset that carries it out |
 //! | [`adopt`] | from what is there to files: what live environments share as layers, and lists of profiles |
+//! | [`approvals`] | the text that somebody signs who approves a plan, and whether a signature counts |
 //! | [`microsoft`] | what speaks to Entra and Graph: clouds, tokens, reads of the directory |
 //! | [`verify`] | the pre-flight: checks of registrations, permissions, redirect URIs, mail servers; findings |
 //! | [`sandbox`] | local stand-ins for Entra, Graph and an SMTP server; nothing else knows them |
@@ -33,6 +34,7 @@
 
 pub mod adopt;
 pub mod api;
+pub mod approvals;
 pub mod cli;
 pub mod client;
 pub mod clock;

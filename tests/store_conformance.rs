@@ -72,6 +72,7 @@ fn commit(state: &State, profiles: &BTreeMap<ProfileName, StoredProfile>, id: Op
             rolled_back_to: None,
             provenance: Provenance::default(),
             allowances: mailwright::model::Allowances::default(),
+            approvals: Vec::new(),
             summary: ChangeSummary::default(),
         },
         changeset: id.map(|id| Digest::of_bytes(id.as_bytes())),

@@ -12,9 +12,10 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 use uuid::Uuid;
 
+use crate::approvals::Approved;
 use crate::model::{
-    Allowances, ChangeKind, Code, CompanyId, Digest, EnvironmentName, Function, GraphDirect, ProfileName, Provenance,
-    Settings, StoredProfile, rules::Violation,
+    Allowances, Approval, ApprovalNeed, ChangeKind, Code, CompanyId, Digest, EnvironmentName, Function, GraphDirect,
+    ProfileName, Provenance, Settings, StoredProfile, rules::Violation,
 };
 use crate::verify::{self, Finding, Level, Verdict, Verified};
 
@@ -97,6 +98,9 @@ pub struct ChangesetResult {
     /// Rules of severity warning that the new state breaks; at most 100.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub warnings: Vec<Violation>,
+    /// Approvals that the environment wants and the changeset does not have; only a dry run gets this far without.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub missing_approvals: Vec<ApprovalNeed>,
 }
 
 /// What happened to a changeset.
@@ -156,6 +160,9 @@ pub struct Generation {
     /// Guards that were lifted.
     #[serde(default, skip_serializing_if = "Allowances::is_none")]
     pub allowances: Allowances,
+    /// The approvals that counted.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub approvals: Vec<Approved>,
     /// What it did.
     pub summary: ChangeSummary,
 }
@@ -195,6 +202,10 @@ pub struct Rollback {
     /// Guards that are lifted.
     #[serde(default, skip_serializing_if = "Allowances::is_none")]
     pub allowances: Allowances,
+    /// Approvals of it; at most 20.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schema(max_items = 20)]
+    pub approvals: Vec<Approval>,
 }
 
 /// What a change by hand or a rollback did.

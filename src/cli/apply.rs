@@ -10,7 +10,7 @@ use std::{
 use serde_json::{Value, json};
 
 use super::{
-    CliError, Context, Exit, ServiceOptions,
+    CliError, Context, Exit, ServiceOptions, approve,
     confirm::confirm,
     environment::{self, Environment},
     fleet::{self, Choice, Ended, Fleet, Outcome, Sheet, Words},
@@ -18,7 +18,7 @@ use super::{
     plan::{self, Format, PlanLimits, Planning},
 };
 use crate::{
-    api::{ChangesetOutcome, ChangesetResult},
+    api::{ChangesetOutcome, ChangesetResult, Rollback},
     client::Client,
     config::{Desired, Repository, Selection},
     model::{Changeset, Code, Digest, provenance::SourcePolicy},
@@ -35,6 +35,7 @@ use crate::{
     mailwright apply dev --allow-findings web  what verify finds in `web` is accepted this once\n  \
     mailwright apply 'prod-*' -l wave=canary   all plans first, one question, then each by itself\n  \
     mailwright apply plans/*.plan --yes        what `plan --out plans/` saved\n\n\
+    Approvals of a saved plan (`mailwright approve`) lie beside it and are sent along.\n\
     The service checks the profiles that change first, as `mailwright verify` does, and apply stops on errors.\n\
     One request, one transaction: the service takes all of it or nothing. A service that moved on since the plan\n\
     was made refuses it. Sending the same plan again changes nothing. Of several\n\
@@ -54,6 +55,9 @@ pub(crate) struct Apply {
     format: Format,
     #[command(flatten)]
     limits: PlanLimits,
+    /// Do without approvals in an emergency, and say why; for administrators, where the environment allows it
+    #[arg(long, value_name = "REASON")]
+    break_glass: Option<String>,
     #[command(flatten)]
     gate: Gate,
     #[command(flatten)]
@@ -75,6 +79,14 @@ struct Ready {
     /// The age files that the changeset needs.
     files: BTreeMap<Digest, PathBuf>,
     desired: Option<Desired>,
+    /// What is particular to a plan that was saved; none if it was made just now.
+    saved: Option<Saved>,
+}
+
+/// What is particular to a saved plan.
+struct Saved {
+    /// The generation that it goes back to, if it is a rollback.
+    rollback: Option<u64>,
 }
 
 impl Apply {
@@ -117,6 +129,10 @@ impl Apply {
                 orders.push(read_saved(&repository, Path::new(what))?);
             }
             self.service.fit_for_several()?;
+            if orders.iter().any(|(_, order)| matches!(order, Order::Saved(saved) if saved.rollback.is_some())) {
+                return Err(CliError::coded(Code::Usage, "a saved rollback is applied alone")
+                    .remedy("Apply it by itself, and the others afterwards."));
+            }
             orders.sort_by(|(a, _), (b, _)| a.name.cmp(&b.name));
             if let Some([(twice, _), ..]) =
                 orders.windows(2).find(|two| matches!(two, [(a, _), (b, _)] if a.name == b.name))
@@ -147,8 +163,30 @@ impl Apply {
             }
             self.confirm(context, &format!("Apply this to {} ({})?", ready.plan.environment, ready.plan.service))?;
         }
+        if let Some(Saved { rollback: Some(to) }) = ready.saved {
+            return self.roll_back(context, ready, to);
+        }
         let result = context.runtime()?.block_on(send(context, &ready.client, &ready.changeset))?;
         self.report(context, &ready.plan, Some(&result));
+        Ok(Exit::Done)
+    }
+
+    /// A plan that needs approvals is saved first: there is nothing yet that somebody could have signed.
+    fn approved(&self, plan: &Plan) -> Result<(), CliError> {
+        let Some(wanted) = plan.approvals.as_ref().filter(|_| self.break_glass.is_none()) else { return Ok(()) };
+        let error = CliError::coded(Code::ApprovalMissing, "the plan needs approvals; nothing was changed");
+        let environment = &plan.environment;
+        Err(wanted.needs.iter().fold(error, |error, need| error.detail(format!("it needs {}", need.words()))).remedy(
+            format!("mailwright plan {environment} --out {environment}.plan, then each signer: mailwright approve {environment}.plan, then: mailwright apply {environment}.plan"),
+        ))
+    }
+
+    /// Does what a saved rollback says. The service computes the way back itself, and it must be the one that was shown.
+    fn roll_back(&self, context: &Context, ready: Ready, to: u64) -> Result<Exit, CliError> {
+        let Changeset { base, allowances, approvals, .. } = ready.changeset;
+        let order = Rollback { to, base, allowances, approvals };
+        let changed = context.runtime()?.block_on(ready.client.roll_back(&order))?;
+        super::rollback::report(context, self.format, &ready.plan, to, &changed);
         Ok(Exit::Done)
     }
 
@@ -232,16 +270,19 @@ impl Apply {
                 let planning = Planning::start(context, environment, &self.limits, &self.service)?;
                 let files = planning.files();
                 let Planning { environment, client, desired, planned, .. } = planning;
-                let Planned { plan, changeset, .. } = planned;
-                Ok(Ready { environment, client, plan, changeset, files, desired: Some(desired) })
+                let Planned { plan, mut changeset, .. } = planned;
+                changeset.allowances.break_glass.clone_from(&self.break_glass);
+                Ok(Ready { environment, client, plan, changeset, files, desired: Some(desired), saved: None })
             }
             Order::Saved(saved) => {
                 let client = Arc::new(environment.client(context, &self.service)?);
-                let SavedPlan { plan, changeset, secret_files, .. } = *saved;
+                let SavedPlan { plan, mut changeset, secret_files, rollback, .. } = *saved;
+                changeset.allowances.break_glass.clone_from(&self.break_glass);
                 // The files tell waivers and places; a saved plan does not depend on them.
                 let desired = environment.repository.load(&environment.name).ok();
                 let environment = environment.clone();
-                Ok(Ready { environment, client, plan, changeset, files: secret_files, desired })
+                let saved = Some(Saved { rollback });
+                Ok(Ready { environment, client, plan, changeset, files: secret_files, desired, saved })
             }
         }
     }
@@ -250,6 +291,12 @@ impl Apply {
     fn arm(&self, context: &Context, ready: &mut Ready, several: bool) -> Result<(), CliError> {
         if ready.plan.has_nothing_to_send() {
             return Ok(());
+        }
+        match &ready.saved {
+            None => self.approved(&ready.plan)?,
+            // The service computes the way back itself.
+            Some(Saved { rollback: Some(_) }) => return Ok(()),
+            Some(Saved { rollback: None }) => {}
         }
         environment::attach(&mut ready.changeset, &ready.files, &ready.environment)?;
         let root = ready.environment.repository.root();
@@ -312,11 +359,8 @@ fn plan_file(what: &str) -> Option<&Path> {
 /// A saved plan, and the environment that it is of. The address comes from the repository or the user, never from the
 /// file: a plan that somebody else made must not decide where the token goes.
 fn read_saved(repository: &Arc<Repository>, path: &Path) -> Result<(Environment, Order), CliError> {
-    let text = std::fs::read(path)
-        .map_err(|error| CliError::coded(Code::Unreadable, format!("cannot read `{}`: {error}", path.display())))?;
-    let saved = SavedPlan::read(&text).map_err(|error| {
-        CliError::coded(Code::PlanDamaged, format!("`{}`: {error}", path.display())).remedy("Plan again.")
-    })?;
+    let mut saved = approve::read_plan(path)?;
+    saved.changeset.approvals = approve::collect(path)?;
     let selection = Selection::parse(&[saved.plan.environment.to_string()], &[])?;
     repository.select(&selection)?;
     let environment = Environment::new(saved.plan.environment.clone(), Arc::clone(repository));

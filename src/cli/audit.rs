@@ -165,6 +165,8 @@ fn words(entry: &AuditEntry) -> String {
         part("generation", "generation"),
         part("back to", "rolledBackTo"),
         part("profile", "profile"),
+        approved(entry),
+        entry.detail["allowances"]["breakGlass"].as_str().map(|reason| format!("without approvals: {reason}")),
         part("token", "name"),
         text("code"),
         text("why"),
@@ -174,6 +176,17 @@ fn words(entry: &AuditEntry) -> String {
     ))
     .trim_matches('"')
     .to_owned()
+}
+
+/// Who approved it, with their reasons.
+fn approved(entry: &AuditEntry) -> Option<String> {
+    let approvals = entry.detail["approvals"].as_array().filter(|approvals| !approvals.is_empty())?;
+    let words = approvals.iter().map(|approval| {
+        let (signer, reason) = (approval["signer"].as_str(), approval["reason"].as_str());
+        let reason = reason.filter(|reason| !reason.is_empty()).map(|reason| format!(" ({reason})"));
+        format!("{}{}", signer.unwrap_or_default(), reason.unwrap_or_default())
+    });
+    Some(format!("approved by {}", words.collect::<Vec<_>>().join(", ")))
 }
 
 fn verify(context: &Context, source: &Source, expected: Option<&Digest>, format: Format) -> Result<Exit, CliError> {

@@ -74,7 +74,7 @@ fn row(generation: &Generation) -> Vec<String> {
     vec![
         generation.number.to_string(),
         generation.at.strftime("%Y-%m-%d %H:%M:%SZ").to_string(),
-        generation.by.clone(),
+        by(generation),
         how,
         commit(provenance),
         branch,
@@ -103,6 +103,14 @@ pub(super) fn author(provenance: &Provenance) -> String {
 /// A text of somebody else on one line, with nothing in it that could move the cursor.
 fn safe(text: &str) -> String {
     render::shown(&Value::from(text)).trim_matches('"').to_owned()
+}
+
+/// `pipeline, approved by alice, bob`.
+fn by(generation: &Generation) -> String {
+    let signers: Vec<&str> = generation.approvals.iter().map(|approved| approved.signer.as_str()).collect();
+    let approved = if signers.is_empty() { String::new() } else { format!(", approved by {}", signers.join(", ")) };
+    let alone = generation.allowances.break_glass.as_ref().map_or("", |_| ", without approvals");
+    format!("{}{approved}{alone}", generation.by)
 }
 
 /// `2 added, 1 changed`.

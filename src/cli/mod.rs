@@ -10,6 +10,7 @@
 //! most telling of their codes stands for all (`fleet`).
 
 mod apply;
+mod approve;
 mod audit;
 mod blame;
 mod board;
@@ -27,6 +28,7 @@ mod fleet;
 mod functions;
 mod gate;
 mod history;
+mod identity_token;
 mod import;
 mod new;
 mod outbox;
@@ -111,6 +113,8 @@ enum Command {
     Plan(plan::PlanCommand),
     /// Change the running service: environments, or saved plans
     Apply(apply::Apply),
+    /// Approve a saved plan: sign what it does with an SSH key
+    Approve(approve::Approve),
     /// Tell whether somebody changed the service outside Git
     Drift(drift::Drift),
     /// The service and its environment at a glance
@@ -190,6 +194,7 @@ fn run(command: Command, context: &Context) -> Result<Exit, CliError> {
         Command::Render(command) => command.run(context),
         Command::Plan(command) => command.run(context),
         Command::Apply(command) => command.run(context),
+        Command::Approve(command) => command.run(context),
         Command::Drift(command) => command.run(context),
         Command::Status(command) => command.run(context),
         Command::Show(command) => command.run(context),

@@ -113,14 +113,23 @@ impl PlanCommand {
             {
                 let path = if path.is_dir() { path.join(format!("{}.plan", environment.name)) } else { path.clone() };
                 planning.save(&path)?;
-                *saved.lock().unwrap_or_else(PoisonError::into_inner) = Some(path);
+                let mut saved = saved.lock().unwrap_or_else(PoisonError::into_inner);
+                let needs_approvals = saved.take().is_some_and(|(_, needs)| needs) || plan.approvals.is_some();
+                *saved = Some((path, needs_approvals));
             }
             let code = if refusal.is_some() { 1 } else { self.code(plan) };
             Ok(Outcome { code, ..outcome(self.format, plan, refusal) })
         });
-        if let Some(path) = saved.into_inner().unwrap_or_else(PoisonError::into_inner) {
+        if let Some((path, needs_approvals)) = saved.into_inner().unwrap_or_else(PoisonError::into_inner) {
             let what = if several { path.with_file_name("*.plan") } else { path };
-            context.printer.note(&format!("\nSaved. To do exactly this:\n  mailwright apply {}", what.display()));
+            let approve = if needs_approvals {
+                format!("\n  mailwright approve {}    by each signer", what.display())
+            } else {
+                String::new()
+            };
+            context
+                .printer
+                .note(&format!("\nSaved. To do exactly this:{approve}\n  mailwright apply {}", what.display()));
         }
         ended
     }
@@ -207,10 +216,14 @@ impl Planning {
     }
 
     fn save(&self, path: &Path) -> Result<(), CliError> {
-        let text = SavedPlan::new(&self.planned, self.files()).to_text();
-        write_atomically(path, text.as_bytes())
-            .map_err(|error| CliError::coded(Code::Unreadable, format!("cannot write `{}`: {error}", path.display())))
+        write_plan(path, &SavedPlan::new(&self.planned, self.files()))
     }
+}
+
+/// Writes a plan file, whole or not at all.
+pub(super) fn write_plan(path: &std::path::Path, saved: &SavedPlan) -> Result<(), CliError> {
+    write_atomically(path, saved.to_text().as_bytes())
+        .map_err(|error| CliError::coded(Code::Unreadable, format!("cannot write `{}`: {error}", path.display())))
 }
 
 impl PlanLimits {

@@ -1,6 +1,6 @@
 //! `mailwright rollback`: back to an earlier generation, as a new one.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, path::PathBuf};
 
 use serde_json::json;
 
@@ -11,16 +11,19 @@ use super::{
     plan::{self, Format},
 };
 use crate::{
-    api::{GenerationDetail, Rollback as Order},
-    config::{Desired, DesiredProfile, Labels, Place, Places},
-    model::{Allowances, ProfileState, State, VerifySettings},
-    reconcile::{self, Plan, Request, plan::Source, render},
+    api::{Changed, GenerationDetail, Rollback as Order},
+    model::{
+        Allowances, State,
+        approvals::{Deed, digest},
+    },
+    reconcile::{self, Plan, Planned, Request, plan::Source, render, reread, saved::SavedPlan},
 };
 
 /// Go back to an earlier generation, as a new one
 #[derive(Debug, clap::Args)]
 #[command(
-    after_help = "Examples:\n  mailwright history prod\n  mailwright rollback prod --to 41\n  mailwright rollback prod --to 41 --yes\n\n\
+    after_help = "Examples:\n  mailwright history prod\n  mailwright rollback prod --to 41\n  mailwright rollback prod --to 41 --yes\n  \
+    mailwright rollback prod --to 41 --out back.plan    where it needs approvals\n\n\
     Profiles, settings and secrets go back. The files do not: until Git says the same, `mailwright drift` tells of it\n\
     and `mailwright plan` would take it back."
 )]
@@ -36,6 +39,12 @@ pub(crate) struct Rollback {
     /// Deletions that are meant: how many, or the profiles' names, separated by commas
     #[arg(long, value_name = "N|NAMES")]
     allow_deletes: Option<String>,
+    /// Save it as a plan, for `mailwright approve FILE` and `mailwright apply FILE`
+    #[arg(long, value_name = "FILE", value_hint = clap::ValueHint::FilePath)]
+    out: Option<PathBuf>,
+    /// Do without approvals in an emergency, and say why; for administrators, where the environment allows it
+    #[arg(long, value_name = "REASON")]
+    break_glass: Option<String>,
     /// How to print it
     #[arg(long, value_enum, default_value_t = Format::Human, value_name = "FORMAT")]
     format: Format,
@@ -55,9 +64,10 @@ impl Rollback {
         let state = runtime.block_on(environment::state(&client, &environment.name))?;
         let target = runtime.block_on(client.generation(self.to))?;
         let allowances = plan::allowances(self.allow_deletes.as_deref())?;
-        let shown = difference(&state, &target, client.address(), allowances.clone())?;
+        let planned = difference(&state, &target, client.address(), allowances.clone())?;
+        let shown = &planned.plan;
         if self.format == Format::Human {
-            context.printer.out(&format!("Back to generation {}:\n\n{}", self.to, render::human(&shown)));
+            context.printer.out(&format!("Back to generation {}:\n\n{}", self.to, render::human(shown)));
         }
         if shown.is_empty() {
             if self.format != Format::Human {
@@ -65,20 +75,20 @@ impl Rollback {
             }
             return Ok(Exit::Done);
         }
+        if let Some(path) = &self.out {
+            plan::write_plan(path, &SavedPlan::rollback(&planned, self.to))?;
+            context.printer.note(&format!(
+                "\nSaved. To do exactly this:\n  mailwright approve {0}    by each signer, where it needs approvals\n  mailwright apply {0}",
+                path.display()
+            ));
+            return Ok(Exit::Done);
+        }
         let question = format!("Roll {} back to generation {}?", environment.name, self.to);
         confirm(context, self.yes, &question, "Give `--yes`.")?;
-        let order = Order { to: self.to, base: state.generation, allowances };
+        let allowances = Allowances { break_glass: self.break_glass.clone(), ..allowances };
+        let order = Order { to: self.to, base: state.generation, allowances, approvals: Vec::new() };
         let changed = runtime.block_on(client.roll_back(&order))?;
-        if self.format == Format::Human {
-            context.printer.out(&format!(
-                "Rolled back to generation {}: {}. This is generation {}.",
-                self.to,
-                super::history::words(&changed.summary),
-                changed.generation
-            ));
-        } else {
-            context.printer.out(&format!("{:#}", json!({ "plan": shown, "result": changed })));
-        }
+        report(context, self.format, shown, self.to, &changed);
         Ok(Exit::Done)
     }
 }
@@ -90,37 +100,11 @@ fn difference(
     target: &GenerationDetail,
     service: &str,
     allowances: Allowances,
-) -> Result<Plan, CliError> {
-    let place = Place::nowhere();
-    let profiles = target.profiles.iter().map(|(name, stored)| {
-        let profile = DesiredProfile {
-            stored: stored.clone(),
-            renamed_from: None,
-            place: place.clone(),
-            places: Places::default(),
-        };
-        (name.clone(), profile)
-    });
-    let desired = Desired {
-        environment: state.environment.clone(),
-        labels: Labels::new(),
-        service_address: None,
-        settings: state.settings.going_back_to(&target.settings),
-        settings_place: place.clone(),
-        verify: VerifySettings::default(),
-        environment_places: Places::default(),
-        profiles: profiles.collect(),
-        secrets: BTreeMap::new(),
-    };
-    let mut live = state.clone();
-    live.applied_settings = Some(live.settings.clone());
-    live.profiles = state
-        .live_stored()
-        .filter_map(|(name, stored)| {
-            let changed = state.profiles.get(name)?.changed.clone();
-            Some((name.clone(), ProfileState::new(Some(stored.clone()), Some(stored.clone()), changed)))
-        })
-        .collect();
+) -> Result<Planned, CliError> {
+    let profiles = target.profiles.iter().map(|(name, stored)| (name.clone(), reread::declared(stored, None)));
+    let settings = state.settings.going_back_to(&target.settings);
+    let desired = reread::nowhere(state, settings, profiles.collect());
+    let live = reread::as_applied(state);
     let request = Request {
         desired: &desired,
         state: &live,
@@ -130,5 +114,29 @@ fn difference(
         allowances,
         verified: &BTreeMap::new(),
     };
-    Ok(reconcile::plan(&request)?.plan)
+    let mut planned = reconcile::plan(&request)?;
+    // What is sent is only where to go; the changes are there to be shown, counted and signed.
+    let changeset = &mut planned.changeset;
+    changeset.changes = reconcile::way_back(state, &target.profiles);
+    changeset.settings = (target.settings != state.settings).then(|| target.settings.clone());
+    if let Some(approvals) = &mut planned.plan.approvals {
+        let deed = Deed::Rollback(target.generation.number);
+        approvals.digest =
+            digest(&state.environment, state.generation, deed, changeset.settings.as_ref(), &changeset.changes);
+    }
+    changeset.provenance.plan = Some(planned.plan.digest());
+    Ok(planned)
+}
+
+/// What a rollback did.
+pub(super) fn report(context: &Context, format: Format, shown: &Plan, to: u64, changed: &Changed) {
+    if format == Format::Human {
+        context.printer.out(&format!(
+            "Rolled back to generation {to}: {}. This is generation {}.",
+            super::history::words(&changed.summary),
+            changed.generation
+        ));
+    } else {
+        context.printer.out(&format!("{:#}", json!({ "plan": shown, "result": changed })));
+    }
 }

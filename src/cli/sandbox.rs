@@ -11,6 +11,9 @@ use crate::{
 /// The scenario that is played where none is named, and that `--example` prints.
 const EXAMPLE: &str = include_str!("../sandbox/example.yaml");
 
+/// Where a reader of a scenario finds what belongs there.
+const WHERE: &str = "`mailwright sandbox --example` prints a scenario with every key.";
+
 /// Run local stand-ins for Entra, Microsoft Graph, a mail server and a name server
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:\n  mailwright sandbox --example > scenario.yaml      a scenario with every key\n  \
@@ -57,7 +60,7 @@ impl Sandbox {
         }
         let scenario: Scenario = match &self.scenario {
             Some(path) => {
-                config::read_document(path).map_err(|report| super::environment::problems(context, &report))?
+                config::read_document(path, WHERE).map_err(|report| super::environment::problems(context, &report))?
             }
             None => example()?,
         };
@@ -95,7 +98,7 @@ fn example() -> Result<Scenario, CliError> {
     let path = folder.path().join("example.yaml");
     std::fs::write(&path, EXAMPLE)
         .map_err(|error| CliError::new(format!("cannot write `{}`: {error}", path.display())))?;
-    config::read_document(&path).map_err(|report| CliError::new(report.human()))
+    config::read_document(&path, WHERE).map_err(|report| CliError::new(report.human()))
 }
 
 async fn stopped() {

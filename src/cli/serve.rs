@@ -17,7 +17,7 @@ use crate::{
     api::{AuditOutcome, NewToken, Role, Scope},
     model::{Code, EnvironmentName},
     secrets::ServiceIdentity,
-    service::{Server, Service, Tls, new_token},
+    service::{Oidc, OidcError, Server, Service, Tls, new_token},
     store::{AuditEvent, SqliteStore, Store as _, StoreError},
 };
 
@@ -53,6 +53,9 @@ pub(crate) struct Serve {
     /// Write the first administrator's token into this file instead of showing it
     #[arg(long, value_name = "FILE", value_hint = clap::ValueHint::FilePath)]
     token_file: Option<PathBuf>,
+    /// A file that says which pipelines get in by an identity token (OIDC) of whose issuer; `mailwright schema oidc`
+    #[arg(long, value_name = "FILE", value_hint = clap::ValueHint::FilePath)]
+    oidc: Option<PathBuf>,
     #[command(flatten)]
     outgoing: super::outgoing::OutgoingOptions,
     /// Stop when standard input ends: whoever started the service is gone then, however it went
@@ -87,6 +90,9 @@ impl Serve {
     }
 
     async fn serve(self, context: &Context, store: SqliteStore, identity: ServiceIdentity) -> Result<Exit, CliError> {
+        // What may fail comes before the first token is made, which is shown once.
+        let outgoing = self.outgoing.outgoing()?;
+        let oidc = self.oidc(context, outgoing.authorities.clone())?;
         let recipient = identity.recipient();
         let first_token = first_token(context, &store).await?;
         let metrics = metrics_exporter_prometheus::PrometheusBuilder::new()
@@ -101,10 +107,12 @@ impl Serve {
                 upkeep.run_upkeep();
             }
         });
-        let outgoing = self.outgoing.outgoing()?;
         let service = Service::new(Arc::new(store), identity, self.demo, outgoing, context.clock.clone(), metrics)
             .await
             .map_err(store_error)?;
+        if let Some(oidc) = oidc {
+            service.accept_identity_tokens(oidc);
+        }
         let tls = match (self.tls_cert, self.tls_key) {
             (Some(certificate), Some(key)) => Some(Tls { certificate, key }),
             _ => None,
@@ -119,6 +127,19 @@ impl Serve {
         }
         server.run(stop_signal(self.stop_at_end_of_input)).await.map_err(|error| CliError::new(error.to_string()))?;
         Ok(Exit::Done)
+    }
+
+    /// The issuers whose identity tokens are taken. A file that makes no sense keeps the service from starting.
+    fn oidc(&self, context: &Context, authorities: Option<Vec<u8>>) -> Result<Option<Oidc>, CliError> {
+        let Some(path) = &self.oidc else { return Ok(None) };
+        match Oidc::read(path, authorities) {
+            Ok(oidc) => Ok(Some(oidc)),
+            Err(OidcError::Unreadable(report)) => Err(super::environment::problems(context, &report)),
+            Err(OidcError::Wrong(why)) => {
+                Err(CliError::coded(Code::InvalidValue, format!("`{}`: {why}", path.display()))
+                    .remedy("`mailwright schema oidc` prints what belongs here."))
+            }
+        }
     }
 
     fn start_log(&self) -> Result<(), CliError> {

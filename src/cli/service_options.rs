@@ -5,7 +5,7 @@
 
 use std::path::PathBuf;
 
-use super::{CliError, Context, variables};
+use super::{CliError, Context, identity_token, variables};
 use crate::{
     client::{Client, Options},
     model::{Code, EnvironmentName},
@@ -25,6 +25,9 @@ pub(crate) struct ServiceOptions {
     /// `MAILWRIGHT_TOKEN_FILE`; or the token itself in `MAILWRIGHT_TOKEN`]
     #[arg(long, value_name = "FILE", value_hint = clap::ValueHint::FilePath)]
     pub(crate) token_file: Option<PathBuf>,
+    /// On GitHub Actions without a token: the audience of the identity token to get [default: `MAILWRIGHT_OIDC_AUDIENCE`]
+    #[arg(long, value_name = "AUDIENCE")]
+    pub(crate) oidc_audience: Option<String>,
     /// A PEM file with the certificate authority to trust, besides the machine's; may have `{environment}` in its name,
     /// too [default: `MAILWRIGHT_CA_FILE`]
     #[arg(long, value_name = "FILE", value_hint = clap::ValueHint::FilePath)]
@@ -69,7 +72,7 @@ impl ServiceOptions {
                     "Write `service: { address: https://... }` into environment.yaml, set MAILWRIGHT_SERVICE, or give `--service URL`.",
                 )
             })?;
-        let token = self.token(environment)?;
+        let token = self.token(context, environment)?;
         let ca_file = self.ca_file.clone().or_else(|| variables::read(variables::CA_FILE).map(PathBuf::from));
         let ca_file = ca_file.map(|path| of_environment(path, environment));
         let authority = match ca_file {
@@ -89,12 +92,15 @@ impl ServiceOptions {
         Client::new(&address, token, &options).map_err(CliError::from)
     }
 
-    fn token(&self, environment: &EnvironmentName) -> Result<secrecy::SecretString, CliError> {
+    fn token(&self, context: &Context, environment: &EnvironmentName) -> Result<secrecy::SecretString, CliError> {
         let file = self.token_file.clone().or_else(|| variables::read(variables::TOKEN_FILE).map(PathBuf::from));
         let text = match file.map(|path| of_environment(path, environment)) {
             Some(path) => std::fs::read_to_string(&path).map_err(|error| {
                 CliError::coded(Code::TokenMissing, format!("cannot read the token file `{}`: {error}", path.display()))
             })?,
+            None if variables::read(variables::TOKEN).is_none() && self.audience().is_some() => {
+                return identity_token::from_github(context, &self.audience().unwrap_or_default());
+            }
             None => variables::read(variables::TOKEN).ok_or_else(|| {
                 CliError::coded(Code::TokenMissing, "no token is at hand").remedy(
                     "Set MAILWRIGHT_TOKEN or MAILWRIGHT_TOKEN_FILE, or give `--token-file FILE`. `mailwright token create` makes one.",
@@ -102,6 +108,10 @@ impl ServiceOptions {
             })?,
         };
         Ok(text.trim().to_owned().into())
+    }
+
+    fn audience(&self) -> Option<String> {
+        self.oidc_audience.clone().or_else(|| variables::read(variables::OIDC_AUDIENCE))
     }
 }
 

@@ -133,7 +133,7 @@ fn list(context: &Context, environment: &str, format: Format, service: &ServiceO
 }
 
 /// `12h`, `90d`, `4w`.
-fn parse_time(text: &str) -> Result<Duration, CliError> {
+pub(super) fn parse_time(text: &str) -> Result<Duration, CliError> {
     let wrong = || CliError::coded(Code::Usage, "write a number and h, d or w, such as 90d; at most ten years");
     let (number, unit) = text.split_at_checked(text.len().saturating_sub(1)).ok_or_else(wrong)?;
     let hours = match unit {

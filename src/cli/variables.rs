@@ -14,12 +14,17 @@ pub(crate) const TOKEN_FILE: &str = "MAILWRIGHT_TOKEN_FILE";
 pub(crate) const CA_FILE: &str = "MAILWRIGHT_CA_FILE";
 /// A file with age identities.
 pub(crate) const AGE_IDENTITY_FILE: &str = "MAILWRIGHT_AGE_IDENTITY_FILE";
+/// A file with the SSH key that approves plans.
+pub(crate) const SSH_KEY_FILE: &str = "MAILWRIGHT_SSH_KEY_FILE";
+/// The audience of the identity token that GitHub Actions is asked for.
+pub(crate) const OIDC_AUDIENCE: &str = "MAILWRIGHT_OIDC_AUDIENCE";
 /// A token of somebody who may read the directory, for `verify`.
 pub(crate) const READER_TOKEN: &str = "MAILWRIGHT_READER_TOKEN";
 /// Filter of the service's log, as `tracing` reads it: `info`, `mailwright=debug`, ...
 pub(crate) const LOG: &str = "MAILWRIGHT_LOG";
 
-const KNOWN: &[&str] = &[SERVICE, TOKEN, TOKEN_FILE, CA_FILE, AGE_IDENTITY_FILE, READER_TOKEN, LOG];
+const KNOWN: &[&str] =
+    &[SERVICE, TOKEN, TOKEN_FILE, CA_FILE, AGE_IDENTITY_FILE, READER_TOKEN, SSH_KEY_FILE, OIDC_AUDIENCE, LOG];
 
 /// The value of a variable; an empty one counts as absent.
 #[expect(clippy::disallowed_methods, reason = "this is the one place that reads them")]
@@ -46,6 +51,11 @@ pub(crate) fn check() -> Result<(), CliError> {
 /// A variable that a CI system gives to its jobs, by its own name.
 pub(crate) fn of_ci(name: &str) -> Option<String> {
     read(name)
+}
+
+/// Where GitHub Actions hands out identity tokens, and the token to ask with; both are there where a job may ask.
+pub(crate) fn github_identity() -> Option<(String, secrecy::SecretString)> {
+    Some((read("ACTIONS_ID_TOKEN_REQUEST_URL")?, read("ACTIONS_ID_TOKEN_REQUEST_TOKEN")?.into()))
 }
 
 /// The user's own folder.

@@ -12,8 +12,8 @@ use super::{
 };
 use crate::model::Code;
 
-/// Reads a YAML or JSON file as a type. A problem names file, line and column.
-pub fn read_document<T: DeserializeOwned>(path: &Path) -> Result<T, Report> {
+/// Reads a YAML or JSON file as a type. A problem names file, line and column, and where to read what belongs there.
+pub fn read_document<T: DeserializeOwned>(path: &Path, remedy: &str) -> Result<T, Report> {
     let reporter = Reporter { sources: Arc::new(Sources::default()) };
     let report = |problems: Vec<Diagnostic>| Report::new(problems, 0, 1);
     let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
@@ -24,12 +24,6 @@ pub fn read_document<T: DeserializeOwned>(path: &Path) -> Result<T, Report> {
         let pointer = format!("/{}", error.path().to_string().replace(['.', '['], "/").replace(']', ""));
         let (key_span, found) = node.nearest(&pointer);
         let at = if found.entries().is_empty() { found.span } else { key_span.unwrap_or(found.span) };
-        report(vec![reporter.at(
-            at,
-            Code::InvalidValue,
-            error.inner().to_string(),
-            "`mailwright sandbox --example` prints a scenario with every key.".to_owned(),
-            false,
-        )])
+        report(vec![reporter.at(at, Code::InvalidValue, error.inner().to_string(), remedy.to_owned(), false)])
     })
 }

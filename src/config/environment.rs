@@ -189,6 +189,7 @@ impl Loading<'_> {
             ));
         }
         self.waivers(&node, problems);
+        self.signers(&node, problems);
         if !is_abstract {
             self.reader(&node, problems);
         }
@@ -222,16 +223,31 @@ impl Loading<'_> {
         let waivers = environment.get("verify").and_then(|entry| entry.node.get("waivers"));
         let Some(Value::List(waivers)) = waivers.map(|entry| &entry.node.value) else { return };
         for expires in waivers.iter().filter_map(|waiver| waiver.get("expires")) {
-            let day = expires.node.as_str().map(str::parse::<jiff::civil::Date>);
-            if matches!(day, Some(Err(_))) {
-                problems.push(self.reporter.at(
-                    expires.node.span,
-                    Code::InvalidValue,
-                    "there is no such day".to_owned(),
-                    "Write the last day as year, month and day: 2027-03-31.".to_owned(),
-                    false,
-                ));
-            }
+            self.day(expires, problems);
+        }
+    }
+
+    fn day(&self, entry: &Entry, problems: &mut Vec<Diagnostic>) {
+        if matches!(entry.node.as_str().map(str::parse::<jiff::civil::Date>), Some(Err(_))) {
+            problems.push(self.reporter.at(
+                entry.node.span,
+                Code::InvalidValue,
+                "there is no such day".to_owned(),
+                "Write the last day as year, month and day: 2027-03-31.".to_owned(),
+                false,
+            ));
+        }
+    }
+
+    /// What the schema cannot tell of a signer: that the last day exists.
+    fn signers(&self, environment: &Node, problems: &mut Vec<Diagnostic>) {
+        let approvals = environment.get("policy").and_then(|entry| entry.node.get("approvals"));
+        let Some(Value::List(signers)) = approvals.and_then(|entry| entry.node.get("signers")).map(|e| &e.node.value)
+        else {
+            return;
+        };
+        for until in signers.iter().filter_map(|signer| signer.get("until")) {
+            self.day(until, problems);
         }
     }
 
@@ -351,7 +367,9 @@ impl Loading<'_> {
         match &node.value {
             Value::String(text) => {
                 // The names of secrets and the schema's own words are no secrets.
-                let is_name = matches!(key, "secret" | "functions" | "extends" | "renamedFrom");
+                let is_name = matches!(key, "secret" | "functions" | "extends" | "renamedFrom")
+                    // A public key is no secret, and looks like one.
+                    || (key == "key" && ssh_key::PublicKey::from_openssh(text.trim()).is_ok());
                 if let Some((code, message, remedy)) = tripwire::alarm(text).filter(|_| !is_name) {
                     problems.push(self.reporter.at(node.span, code, message.to_owned(), remedy.to_owned(), true));
                 }

@@ -32,6 +32,10 @@ pub struct Changeset {
     /// Guards that were lifted for this plan.
     #[serde(default, skip_serializing_if = "Allowances::is_none")]
     pub allowances: Allowances,
+    /// Approvals of it; at most 20.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schema(max_items = 20)]
+    pub approvals: Vec<Approval>,
     /// Where it comes from.
     #[serde(default)]
     pub provenance: Provenance,
@@ -173,11 +177,27 @@ pub struct Allowances {
     /// `verify` was not asked at all.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub unverified: bool,
+    /// An administrator does without approvals, and says why. Only where the environment allows it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(min_length = 1, max_length = 400)]
+    pub break_glass: Option<String>,
 }
 
 impl Allowances {
     /// Whether nothing was lifted.
     pub fn is_none(&self) -> bool {
-        self.deletes.is_none() && self.names.is_empty() && self.findings.is_empty() && !self.unverified
+        *self == Self::default()
     }
+}
+
+/// Somebody's approval: what was signed, and the signature (sshsig, as `ssh-keygen -Y sign` makes it).
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Approval {
+    /// The text that was signed.
+    #[schema(max_length = 2048)]
+    pub message: String,
+    /// The signature, armoured.
+    #[schema(max_length = 8192)]
+    pub signature: String,
 }

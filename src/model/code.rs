@@ -153,6 +153,20 @@ codes! {
     "0270" Error EnvironmentsFailed "some of the environments failed";
     "0271" Error EnvironmentExists "the environment is there already";
     "0272" Warning VariableUnused "a variable that nothing takes";
+    "0310" Error ApprovalMissing "approvals that the environment wants are missing";
+    "0311" Error ApprovalForged "an approval's signature does not hold";
+    "0312" Error ApprovalOfAnother "an approval of another plan";
+    "0313" Error ApprovalExpired "an approval that has expired";
+    "0314" Error ApprovalByStranger "an approval by somebody who is no allowed signer";
+    "0315" Error ApprovalMalformed "an approval that cannot be understood";
+    "0316" Error ApprovalWithoutReason "an approval without a reason";
+    "0317" Error ApprovalOfOwn "an approval by the one who applies";
+    "0318" Error BreakGlassRefused "nobody may do without approvals here";
+    "0319" Error SigningKeyUnfit "no key at hand can sign";
+    "0320" Error ApprovalByHand "a change by hand of what needs approvals";
+    "0321" Error IdentityTokenRefused "the identity token is not accepted";
+    "0322" Error IssuerUnreachable "the issuer's keys cannot be fetched";
+    "0323" Error IdentityTokenMissing "the pipeline gave no identity token";
 }
 
 impl PartialSchema for Code {

@@ -14,9 +14,11 @@
 //! * [`rules`]: everything that must hold between profiles and settings
 //! * [`state`] and [`changeset`]: what the service holds, and what changes it
 //! * [`provenance`]: where a change comes from, and which sources an environment allows
+//! * [`approvals`]: whose approval a change needs
 //! * [`code`]: the catalogue of problem codes that `explain` reads from
 //! * [`canonical`]: the one way to write a value so that equal values have equal digests
 
+pub mod approvals;
 pub mod canonical;
 pub mod changeset;
 pub mod code;
@@ -34,8 +36,9 @@ pub mod settings;
 pub mod state;
 pub mod verify_settings;
 
+pub use approvals::{ApprovalNeed, Approvals};
 pub use canonical::Digest;
-pub use changeset::{Allowances, Changeset, ProfileChange};
+pub use changeset::{Allowances, Approval, Changeset, ProfileChange};
 pub use code::Code;
 pub use delivery::{Delivery, Lapse, Limits};
 pub use function::Function;

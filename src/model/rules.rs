@@ -53,6 +53,7 @@ pub fn check(settings: &Settings, profiles: &BTreeMap<&ProfileName, &Profile>) -
     check_claims(&resolver, &mut violations);
     check_unserved(settings, &mut violations);
     check_delivery(&settings.delivery, &mut violations);
+    super::approvals::check(settings, &mut violations);
     check_cells(settings, &resolver, &mut violations);
     violations.sort();
     violations

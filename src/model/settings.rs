@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use super::{CompanyId, Delivery, Function, provenance::SourcePolicy};
+use super::{Approvals, CompanyId, Delivery, Function, provenance::SourcePolicy};
 
 /// Settings of an environment that the service holds.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
@@ -76,6 +76,9 @@ pub struct Policy {
     /// Which source it may be applied from.
     #[serde(default, skip_serializing_if = "SourcePolicy::is_open")]
     pub source: SourcePolicy,
+    /// Which changes need whose approval.
+    #[serde(default, skip_serializing_if = "Approvals::is_empty")]
+    pub approvals: Approvals,
 }
 
 /// How many profiles one plan may delete: the share, in whole profiles, but at least the floor. Never all of them.

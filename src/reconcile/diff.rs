@@ -13,8 +13,8 @@ use super::{
     fields::{self, Fields},
     guards,
     plan::{
-        Action, Cause, FORMAT_VERSION, FieldChange, Hint, Plan, PlannedChange, SecretChange, SecretChangeKind,
-        SettingsChange, Source, Summary, VerifiedBefore,
+        Action, Cause, FORMAT_VERSION, FieldChange, Hint, Plan, PlanApprovals, PlannedChange, SecretChange,
+        SecretChangeKind, SettingsChange, Source, Summary, VerifiedBefore,
     },
     redirected, senders,
 };
@@ -23,7 +23,9 @@ use crate::{
     config::{Desired, DesiredProfile, Place, suggest},
     model::{
         Allowances, ChangeKind, ChangeRecord, Changeset, Code, Digest, ProfileChange, ProfileName, ProfileState,
-        Provenance, State, StoredProfile, settings::Prune,
+        Provenance, State, StoredProfile,
+        approvals::{self, Deed},
+        settings::Prune,
     },
 };
 
@@ -157,7 +159,18 @@ pub fn plan(request: &Request<'_>) -> Result<Planned, PlanError> {
     };
     let brought = settings.is_some().then_some(&desired.settings);
     let is_nothing = changes.is_empty() && settings.is_none();
+    let needs = approvals::needs(state, &after, &operations);
     let plan = Plan {
+        approvals: (!needs.is_empty()).then(|| PlanApprovals {
+            digest: approvals::digest(
+                &state.environment,
+                state.generation,
+                Deed::Apply,
+                settings.is_some().then_some(&desired.settings),
+                &operations,
+            ),
+            needs,
+        }),
         format_version: FORMAT_VERSION,
         mailwright: env!("CARGO_PKG_VERSION").to_owned(),
         environment: desired.environment.clone(),
@@ -185,6 +198,7 @@ pub fn plan(request: &Request<'_>) -> Result<Planned, PlanError> {
         changes: operations,
         secrets: BTreeMap::new(),
         allowances: allowances.clone(),
+        approvals: Vec::new(),
         provenance: Provenance { plan: Some(plan.digest()), ..provenance },
     };
     changeset.id = content_id(&changeset);

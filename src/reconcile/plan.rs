@@ -12,7 +12,7 @@ use crate::{
     api::LastVerified,
     config::Place,
     model::{
-        ChangeRecord, Destination, Digest, EnvironmentName, ProfileName, SecretReference,
+        ApprovalNeed, ChangeRecord, Destination, Digest, EnvironmentName, ProfileName, SecretReference,
         provenance::{Author, Breach, Signature},
         resolution::Cell,
     },
@@ -53,6 +53,9 @@ pub struct Plan {
     pub senders: Vec<SenderChange>,
     /// Secrets that would travel to a place they were not accepted for. The service refuses such a plan.
     pub redirected: Vec<RedirectedSecret>,
+    /// The approvals that it needs; none if nobody need approve.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub approvals: Option<PlanApprovals>,
     /// Guards that it runs into and nobody has lifted.
     pub guards: Vec<Guard>,
     /// Why an apply from this source would be refused.
@@ -65,6 +68,16 @@ pub struct Plan {
     pub hints: Vec<Hint>,
     /// How much it changes.
     pub summary: Summary,
+}
+
+/// The approvals that a plan needs, by the rules that are live.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct PlanApprovals {
+    /// What is signed: the digest of what the plan does.
+    pub digest: Digest,
+    /// One entry a rule that it matches.
+    pub needs: Vec<ApprovalNeed>,
 }
 
 /// What the verifier last said of a profile.

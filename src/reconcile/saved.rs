@@ -8,7 +8,10 @@ use std::{collections::BTreeMap, path::PathBuf};
 use serde::{Deserialize, Serialize};
 
 use super::{Planned, plan::FORMAT_VERSION};
-use crate::model::{Changeset, Digest};
+use crate::model::{
+    Changeset, Digest,
+    approvals::{self, Deed},
+};
 
 /// What a plan file holds.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -20,7 +23,10 @@ pub struct SavedPlan {
     pub changeset: Changeset,
     /// Where the age files lie that the service needs, relative to the repository.
     pub secret_files: BTreeMap<Digest, PathBuf>,
-    /// The digest of the three above.
+    /// For a rollback: the generation that it goes back to.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rollback: Option<u64>,
+    /// The digest of all the above.
     pub digest: Digest,
 }
 
@@ -45,10 +51,29 @@ impl SavedPlan {
             plan: planned.plan.clone(),
             changeset: planned.changeset.clone(),
             secret_files,
+            rollback: None,
             digest: Digest::of_bytes(b""),
         };
         saved.digest = saved.expected_digest();
         saved
+    }
+
+    /// The way back to a generation, with what it takes to go it. The service has its age files.
+    pub fn rollback(planned: &Planned, to: u64) -> Self {
+        let mut saved = Self { rollback: Some(to), ..Self::new(planned, BTreeMap::new()) };
+        saved.digest = saved.expected_digest();
+        saved
+    }
+
+    /// What is done with it.
+    pub fn deed(&self) -> Deed {
+        self.rollback.map_or(Deed::Apply, Deed::Rollback)
+    }
+
+    /// The digest that an approval is for, computed from what the plan does.
+    pub fn approval_digest(&self) -> Digest {
+        let Changeset { environment, base, settings, changes, .. } = &self.changeset;
+        approvals::digest(environment, *base, self.deed(), settings.as_ref(), changes)
     }
 
     /// Reads a plan file. Refuses one that is damaged or of another version.
@@ -66,7 +91,8 @@ impl SavedPlan {
         let consistent = saved.expected_digest() == saved.digest
             && saved.changeset.provenance.plan == Some(saved.plan.digest())
             && saved.changeset.base == saved.plan.base
-            && saved.changeset.environment == saved.plan.environment;
+            && saved.changeset.environment == saved.plan.environment
+            && saved.plan.approvals.as_ref().is_none_or(|approvals| approvals.digest == saved.approval_digest());
         if consistent { Ok(saved) } else { Err(SavedPlanError::Damaged) }
     }
 
@@ -78,6 +104,9 @@ impl SavedPlan {
     }
 
     fn expected_digest(&self) -> Digest {
-        Digest::of_document(&(&self.plan, &self.changeset, &self.secret_files))
+        match self.rollback {
+            None => Digest::of_document(&(&self.plan, &self.changeset, &self.secret_files)),
+            Some(to) => Digest::of_document(&(&self.plan, &self.changeset, &self.secret_files, to)),
+        }
     }
 }

@@ -1,4 +1,5 @@
-//! Tokens and roles. A request says who it is by `Authorization: Bearer mw_ID_SECRET`; without that it gets nothing.
+//! Tokens and roles. A request says who it is by `Authorization: Bearer mw_ID_SECRET`, or by an identity token where the
+//! service takes such; without that it gets nothing.
 
 use std::{marker::PhantomData, sync::Arc};
 
@@ -11,7 +12,11 @@ use jiff::Timestamp;
 use secrecy::SecretString;
 use subtle::ConstantTimeEq as _;
 
-use super::{Service, problem::Problem};
+use super::{
+    Service,
+    oidc::{self, Oidc},
+    problem::Problem,
+};
 use crate::{
     api::{AuditOutcome, NewToken, Role, Scope, Token},
     model::Code,
@@ -129,6 +134,16 @@ async fn authenticate(parts: &Parts, service: &Service) -> Result<Caller, Proble
         let (scheme, token) = value.split_once(' ')?;
         scheme.eq_ignore_ascii_case("bearer").then(|| token.trim())
     });
+    if let Some(token) = bearer.filter(|bearer| Oidc::looks_like_one(bearer)) {
+        if token.len() > oidc::TOKEN_LIMIT {
+            return Err(refused("the identity token is larger than any"));
+        }
+        let oidc = service.oidc.get().ok_or_else(Oidc::not_taken)?;
+        return oidc.caller(token, service.clock.now()).await.inspect_err(|problem| {
+            metrics::counter!("mailwright_authentication_failures_total").increment(1);
+            tracing::info!(code = %problem.code, why = problem.detail, "an identity token is refused");
+        });
+    }
     let Some(bearer) = bearer.filter(|bearer| bearer.len() <= 200) else {
         return Err(refused("the request has no bearer token"));
     };

@@ -16,12 +16,16 @@ use serde_json::json;
 
 use super::{Service, access::Caller, problem::Problem};
 use crate::{
-    api::{AuditOutcome, ChangeSummary, ChangesetOutcome, ChangesetResult, Generation, Rollback},
+    api::{AuditOutcome, ChangeSummary, ChangesetOutcome, ChangesetResult, Generation, Role, Rollback},
+    approvals::{self, Judgement, REASON_LIMIT},
     model::{
-        Allowances, ChangeKind, ChangeRecord, Changeset, Code, Destination, Digest, ProfileChange, ProfileName,
-        Provenance, SecretRecord, Settings, State, StoredProfile, provenance::Breach, rules,
+        Allowances, Approval, ChangeKind, ChangeRecord, Changeset, Code, Destination, Digest, ProfileChange,
+        ProfileName, Provenance, SecretRecord, Settings, State, StoredProfile,
+        approvals::{self as needed, Deed},
+        provenance::Breach,
+        rules,
     },
-    reconcile::guards,
+    reconcile::{guards, way_back},
     secrets::{FILE_LIMIT, Header, ServiceIdentity},
     store::{AuditEvent, Commit, CommitError, NewSecret},
 };
@@ -34,6 +38,7 @@ struct Change {
     changes: Vec<ProfileChange>,
     sent: BTreeMap<Digest, String>,
     allowances: Allowances,
+    approvals: Vec<Approval>,
     provenance: Provenance,
     changeset: Option<(uuid::Uuid, Digest)>,
     rolled_back_to: Option<u64>,
@@ -48,6 +53,7 @@ struct Checked {
     new_secrets: Vec<NewSecret>,
     warnings: Vec<rules::Violation>,
     lifted: Vec<guards::Guard>,
+    judgement: Judgement,
     change: Change,
 }
 
@@ -83,6 +89,7 @@ impl Service {
                 outcome: ChangesetOutcome::AlreadyApplied,
                 summary: generation.summary,
                 warnings: Vec::new(),
+                missing_approvals: Vec::new(),
             });
         }
         if changeset.environment != *self.store.environment() {
@@ -109,6 +116,7 @@ impl Service {
             changes: changeset.changes,
             sent: changeset.secrets,
             allowances: changeset.allowances,
+            approvals: changeset.approvals,
             provenance: changeset.provenance,
             changeset: Some((id, digest)),
             rolled_back_to: None,
@@ -122,6 +130,7 @@ impl Service {
             }
         };
         let warnings = checked.warnings.clone();
+        let missing_approvals = checked.judgement.missing.iter().map(|(need, _)| need.clone()).collect();
         let (generation, outcome, summary) = if dry_run {
             let summary = summary(&checked.change);
             (checked.after.generation, ChangesetOutcome::DryRun, summary)
@@ -129,7 +138,7 @@ impl Service {
             let (generation, summary) = self.commit(caller, checked).await?;
             (generation, ChangesetOutcome::Applied, summary)
         };
-        Ok(ChangesetResult { id, generation, outcome, summary, warnings })
+        Ok(ChangesetResult { id, generation, outcome, summary, warnings, missing_approvals })
     }
 
     /// Makes a change by hand. `change` is computed from the state that it is made on.
@@ -155,6 +164,7 @@ impl Service {
             changes: vec![change],
             sent: BTreeMap::new(),
             allowances: Allowances::default(),
+            approvals: Vec::new(),
             provenance: Provenance::default(),
             changeset: None,
             rolled_back_to: None,
@@ -202,6 +212,7 @@ impl Service {
             changes,
             sent: BTreeMap::new(),
             allowances: order.allowances,
+            approvals: order.approvals,
             provenance: Provenance::default(),
             changeset: None,
             rolled_back_to: Some(order.to),
@@ -235,13 +246,13 @@ impl Service {
             by: caller.name.clone(),
             kind: change.kind,
         };
-        let identity = Arc::clone(&self.identity);
-        let work = move || check_all(&state, change, records, &record, &identity);
+        let (identity, caller) = (Arc::clone(&self.identity), caller.clone());
+        let work = move || check_all(&state, change, records, &record, &identity, &caller);
         tokio::task::spawn_blocking(work).await.unwrap_or_else(|error| Err(Problem::internal(error)))
     }
 
     async fn commit(&self, caller: &Caller, checked: Checked) -> Result<(u64, ChangeSummary), Problem> {
-        let Checked { after, new_secrets, lifted, change, .. } = checked;
+        let Checked { after, new_secrets, lifted, change, judgement, .. } = checked;
         let before = self.state();
         let summary = summary(&change);
         let at = self.clock.now();
@@ -254,8 +265,13 @@ impl Service {
             rolled_back_to: change.rolled_back_to,
             provenance: change.provenance,
             allowances: change.allowances,
+            approvals: judgement.approved,
             summary,
         };
+        if let Some(reason) = &generation.allowances.break_glass {
+            metrics::counter!("mailwright_break_glass_total").increment(1);
+            tracing::warn!(actor = %caller.name, reason, "an administrator does without approvals");
+        }
         let touched: BTreeSet<ProfileName> = change.changes.iter().flat_map(ProfileChange::names).cloned().collect();
         let detail = json!({
             "generation": after.generation,
@@ -266,6 +282,13 @@ impl Service {
             "profiles": touched.iter().take(100).collect::<Vec<_>>(),
             "allowances": generation.allowances,
             "guardsLifted": lifted,
+            "approvals": generation.approvals.iter().map(|approved| json!({
+                "signer": approved.signer,
+                "key": approved.key,
+                "reason": approved.reason,
+                "expires": approved.expires,
+            })).collect::<Vec<_>>(),
+            "approvalsPassedOver": judgement.passed_over,
         });
         let after = Arc::new(after);
         let commit = Commit {
@@ -334,6 +357,7 @@ fn check_all(
     records: Vec<SecretRecord>,
     record: &ChangeRecord,
     identity: &ServiceIdentity,
+    caller: &Caller,
 ) -> Result<Checked, Problem> {
     let mut after = state.clone();
     after.change(change.settings.as_ref(), &change.changes, record).map_err(|conflict| {
@@ -358,6 +382,7 @@ fn check_all(
     }
     let lifted = if change.kind == ChangeKind::Manual { Vec::new() } else { check_guards(state, &after, &change)? };
     warnings.splice(0..0, check_source(state, &change)?);
+    let judgement = check_approvals(state, &after, &change, record, caller)?;
     after.secrets = after
         .used_secrets()
         .filter_map(|(_, _, digest)| {
@@ -366,7 +391,99 @@ fn check_all(
         })
         .collect();
     let warnings = warnings.into_iter().take(100).collect();
-    Ok(Checked { after, new_secrets, warnings, lifted, change })
+    Ok(Checked { after, new_secrets, warnings, lifted, judgement, change })
+}
+
+/// Holds the change against the rules about approvals that are live. In a dry run, what is missing is told and no more.
+fn check_approvals(
+    state: &State,
+    after: &State,
+    change: &Change,
+    record: &ChangeRecord,
+    caller: &Caller,
+) -> Result<Judgement, Problem> {
+    let rules = &state.settings.policy.approvals;
+    let needs = needed::needs(state, after, &change.changes);
+    // The usual case costs nothing: no rule matches, and nobody signed anything.
+    if needs.is_empty() && change.approvals.is_empty() && change.allowances.break_glass.is_none() {
+        return Ok(Judgement::default());
+    }
+    let deed = change.rolled_back_to.map_or(Deed::Apply, Deed::Rollback);
+    let asked = approvals::Asked {
+        rules,
+        needs: &needs,
+        environment: &state.environment,
+        base: change.base,
+        deed,
+        digest: needed::digest(&state.environment, change.base, deed, change.settings.as_ref(), &change.changes),
+        now: record.at,
+        caller: &caller.name,
+    };
+    let judgement = asked.judge(&change.approvals).map_err(|error| {
+        Problem::new(StatusCode::BAD_REQUEST, Code::ApprovalMalformed, format!("{error}; nothing was changed"))
+            .remedy("Sign again with `mailwright approve PLANFILE`, and leave the files as they are.")
+    })?;
+    if let Some(reason) = &change.allowances.break_glass {
+        break_glass(rules.break_glass, reason, caller)?;
+        return Ok(judgement);
+    }
+    if judgement.missing.is_empty() || change.dry_run {
+        return Ok(judgement);
+    }
+    Err(unapproved(change, &judgement))
+}
+
+/// An administrator does without approvals, where the environment says that one may.
+fn break_glass(allowed: bool, reason: &str, caller: &Caller) -> Result<(), Problem> {
+    let refused = |why: String, remedy: &str| {
+        let problem =
+            Problem::new(StatusCode::FORBIDDEN, Code::BreakGlassRefused, format!("{why}; nothing was changed"));
+        Err(problem.remedy(remedy))
+    };
+    if !allowed {
+        return refused(
+            "the environment does not say that anybody may do without approvals".to_owned(),
+            "Have the plan approved. `policy.approvals.breakGlass: true` allows it from the next apply on, which needs approvals itself.",
+        );
+    }
+    if !caller.role.includes(Role::Admin) {
+        return refused(
+            format!("`{}` is no administrator", caller.name),
+            "Have the plan approved, or ask an administrator.",
+        );
+    }
+    if !approvals::is_reason(reason) || reason.is_empty() {
+        return Err(Problem::malformed(format!("a reason is one line of 1 to {REASON_LIMIT} characters")));
+    }
+    Ok(())
+}
+
+/// What is missing, what was passed over and why, and the way to get it.
+fn unapproved(change: &Change, judgement: &Judgement) -> Problem {
+    let wanted = judgement.missing.iter().map(|(need, have)| {
+        let so_far = if have.is_empty() { "none counts".to_owned() } else { format!("{} approved", have.join(", ")) };
+        format!("the change needs {}, because it {} ({so_far})", need.words(), need.because.join(", "))
+    });
+    let mut parts: Vec<String> = wanted.collect();
+    parts.extend(judgement.passed_over.iter().map(|passed_over| format!("{} {}", passed_over.by, passed_over.why)));
+    let by_hand = change.kind == ChangeKind::Manual;
+    let (code, remedy) = if by_hand {
+        (
+            Code::ApprovalByHand,
+            "Change the files instead: mailwright plan ENV --out PLANFILE, mailwright approve PLANFILE, mailwright apply PLANFILE.",
+        )
+    } else if change.kind == ChangeKind::Rollback {
+        (
+            judgement.passed_over.first().map_or(Code::ApprovalMissing, |passed_over| passed_over.code),
+            "mailwright rollback ENV --to N --out PLANFILE, then each signer: mailwright approve PLANFILE, then: mailwright apply PLANFILE.",
+        )
+    } else {
+        (
+            judgement.passed_over.first().map_or(Code::ApprovalMissing, |passed_over| passed_over.code),
+            "mailwright plan ENV --out PLANFILE, then each signer: mailwright approve PLANFILE, then: mailwright apply PLANFILE.",
+        )
+    };
+    Problem::new(StatusCode::FORBIDDEN, code, format!("{}; nothing was changed", parts.join("; "))).remedy(remedy)
 }
 
 /// Guards that stand refuse; guards that were lifted are written down.
@@ -529,23 +646,6 @@ fn check_destinations(change: &Change, known: &HashMap<Digest, SecretRecord>) ->
         }
     }
     Ok(())
-}
-
-/// The changes that lead from what is live to what was live.
-fn way_back(state: &State, target: &BTreeMap<ProfileName, StoredProfile>) -> Vec<ProfileChange> {
-    let live: BTreeMap<&ProfileName, &StoredProfile> = state.live_stored().collect();
-    let mut changes = Vec::new();
-    for (name, profile) in target {
-        let (name, profile) = (name.clone(), profile.clone());
-        match live.get(&name) {
-            None => changes.push(ProfileChange::Create { name, profile }),
-            Some(now) if **now != profile => changes.push(ProfileChange::Update { name, profile }),
-            Some(_) => {}
-        }
-    }
-    let gone = live.keys().filter(|name| !target.contains_key(**name));
-    changes.extend(gone.map(|name| ProfileChange::Delete { name: (*name).clone() }));
-    changes
 }
 
 fn summary(change: &Change) -> ChangeSummary {

@@ -2,6 +2,7 @@
 //!
 //! * `server` listens, and puts around every request what all of them need
 //! * `access` knows tokens and roles
+//! * `oidc` knows the identity tokens of pipelines
 //! * `routes` has one file a topic; a handler authenticates, asks [`Service`], and answers
 //! * `changes` decides whether a change is taken; it is the only place that commits
 //! * `mail` takes what is submitted, and says why not
@@ -15,6 +16,7 @@ mod access;
 mod changes;
 mod extract;
 mod mail;
+mod oidc;
 mod problem;
 mod routes;
 mod server;
@@ -34,6 +36,7 @@ use crate::{
 };
 
 pub use access::new_token;
+pub use oidc::{Oidc, OidcError};
 pub use routes::openapi;
 pub use server::{ServeError, Server, Tls};
 
@@ -59,6 +62,8 @@ pub struct Service {
     delivery: Delivery,
     /// Tokens that were asked for, so that a submission need not read the store for its own.
     known_tokens: std::sync::Mutex<KnownTokens>,
+    /// The issuers whose identity tokens are taken; none unless somebody said so.
+    oidc: std::sync::OnceLock<Oidc>,
     /// True once the service stops: what would go on for ever ends then.
     stopping: tokio::sync::watch::Sender<bool>,
     /// Room for submissions that are being read, in KiB.
@@ -92,6 +97,7 @@ impl Service {
             identity,
             delivery,
             known_tokens: std::sync::Mutex::default(),
+            oidc: std::sync::OnceLock::new(),
             stopping: tokio::sync::watch::Sender::new(false),
             room: Arc::new(Semaphore::new(mail::ROOM)),
             demo,
@@ -103,6 +109,11 @@ impl Service {
             store,
             metrics,
         }))
+    }
+
+    /// From now on, takes identity tokens of these issuers too. Said once, before the service listens.
+    pub fn accept_identity_tokens(&self, oidc: Oidc) {
+        drop(self.oidc.set(oidc));
     }
 
     /// The outbox at work.

@@ -50,6 +50,7 @@ pub fn human(plan: &Plan) -> String {
     }
     guards(&mut out, plan);
     policy(&mut out, plan);
+    approvals(&mut out, plan);
     let _ = writeln!(out, "{BOLD}{}{BOLD:#}", plan.summary_line());
     out
 }
@@ -391,6 +392,14 @@ fn redirected(out: &mut String, secret: &RedirectedSecret) {
         "    The service refuses this. Whoever knows the value can seal it again: mailwright secrets set ENV {}\n",
         secret.secret
     );
+}
+
+fn approvals(out: &mut String, plan: &Plan) {
+    let Some(approvals) = &plan.approvals else { return };
+    for need in &approvals.needs {
+        let _ = writeln!(out, "{CYAN}?{CYAN:#} It needs {}, because it {}.", need.words(), need.because.join(", "));
+    }
+    let _ = writeln!(out, "  {DIM}approval digest {}{DIM:#}\n", approvals.digest);
 }
 
 fn guards(out: &mut String, plan: &Plan) {

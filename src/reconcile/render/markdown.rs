@@ -55,6 +55,9 @@ fn warnings(out: &mut String, plan: &Plan) {
     for breach in &plan.policy {
         let _ = writeln!(out, "> [!NOTE]\n> An apply from here would be refused: {}.\n", cell(&breach.message));
     }
+    for need in plan.approvals.iter().flat_map(|approvals| &approvals.needs) {
+        let _ = writeln!(out, "> [!IMPORTANT]\n> It needs {}, because it {}.\n", need.words(), need.because.join(", "));
+    }
     for before in plan.verified.iter().filter(|before| before.last.as_ref().is_some_and(|last| last.errors > 0)) {
         let _ = writeln!(
             out,

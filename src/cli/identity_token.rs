@@ -1,0 +1,47 @@
+//! The identity token of a pipeline, where its system hands it out for the asking: GitHub Actions.
+
+use std::time::Duration;
+
+use reqwest::Url;
+use secrecy::SecretString;
+
+use super::{CliError, Context, variables};
+use crate::{
+    microsoft::http::{Http, Options, Request},
+    model::{Code, rules::is_loopback},
+};
+
+/// Asks GitHub Actions for an identity token. The token to ask with goes to GitHub's address alone, and into no message.
+pub(super) fn from_github(context: &Context, audience: &str) -> Result<SecretString, CliError> {
+    let missing = |why: &str| {
+        CliError::coded(Code::IdentityTokenMissing, format!("no identity token is at hand: {why}"))
+            .remedy("Give the job `permissions: { id-token: write }`; elsewhere, put the token into MAILWRIGHT_TOKEN.")
+    };
+    let Some((address, asking)) = variables::github_identity() else {
+        return Err(missing("GitHub Actions offers none to this job"));
+    };
+    let mut url = Url::parse(&address).map_err(|_| missing("ACTIONS_ID_TOKEN_REQUEST_URL is not an address"))?;
+    let host = url.host_str().unwrap_or_default().trim_matches(['[', ']']).to_owned();
+    if url.scheme() != "https" && !(url.scheme() == "http" && is_loopback(&host)) {
+        return Err(missing("ACTIONS_ID_TOKEN_REQUEST_URL is not an https:// address"));
+    }
+    url.query_pairs_mut().append_pair("audience", audience);
+    let options = Options {
+        connections: 1,
+        timeout: Duration::from_secs(15),
+        patience: Duration::from_secs(30),
+        ..Options::default()
+    };
+    let http = Http::new(&options).map_err(CliError::new)?;
+    let runtime = context.runtime()?;
+    // On a thread of its own: whoever asks for a client may be running on a runtime already.
+    let answer = std::thread::scope(|scope| {
+        scope.spawn(|| runtime.block_on(http.send(Request::get(url).bearer(&asking)))).join()
+    });
+    let answer = answer.map_err(|_| missing("asking for it failed"))?.map_err(|error| missing(&error.to_string()))?;
+    if !answer.is_success() {
+        return Err(missing(&format!("`{host}` answered HTTP {}", answer.status)));
+    }
+    let token = answer.body["value"].as_str().filter(|token| !token.is_empty());
+    token.map(|token| token.to_owned().into()).ok_or_else(|| missing("the answer holds none"))
+}

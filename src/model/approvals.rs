@@ -1,0 +1,425 @@
+//! Whose approval a change needs: the signers of an environment, the rules, and what a change needs by them.
+//!
+//! The plan shows what is needed, the service enforces it, and both ask here. The rules are those that are live, not
+//! those that the changeset brings: no change can weaken the rules that it is judged by. What a signature says, and
+//! whether it holds, is the matter of [`crate::approvals`].
+
+use std::{
+    collections::{BTreeSet, HashMap},
+    fmt,
+};
+
+use serde::{Deserialize, Serialize};
+use ssh_key::{
+    HashAlg, PublicKey,
+    public::{EcdsaPublicKey, KeyData},
+};
+use utoipa::ToSchema;
+
+use super::{
+    AppliesTo, Code, CompanyId, Digest, EnvironmentName, Function, Profile, ProfileChange, ProfileName, Settings,
+    State, StoredProfile,
+    resolution::{Cell, Resolver},
+    rules::Violation,
+};
+
+/// How many reasons a need lists.
+const REASONS: usize = 10;
+
+/// Which changes need whose approval.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields, rename_all = "camelCase", default)]
+pub struct Approvals {
+    /// Who may approve.
+    #[schema(max_items = 100)]
+    pub signers: Vec<Signer>,
+    /// What needs an approval. A change must satisfy every rule that it matches.
+    #[schema(max_items = 50)]
+    pub rules: Vec<ApprovalRule>,
+    /// Whether the approval of whoever applies counts: the signer has the name of the token.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub self_approval: bool,
+    /// Whether an administrator may do without, in an emergency; the audit log says so.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub break_glass: bool,
+}
+
+/// Somebody who may approve.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+pub struct Signer {
+    /// Who it is; plans, the history and the audit log say this.
+    #[schema(min_length = 1, max_length = 64)]
+    pub name: String,
+    /// The public key, as a `.pub` file has it.
+    #[schema(max_length = 2000)]
+    pub key: String,
+    /// The last day (UTC) on which the approvals count; without it, they always do.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>, format = Date)]
+    pub until: Option<jiff::civil::Date>,
+}
+
+/// What needs approvals, and how many. What is not named is not looked at: a rule without conditions is for everything.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+pub struct ApprovalRule {
+    /// How many different signers.
+    #[schema(minimum = 1, maximum = 20)]
+    pub count: u8,
+    /// The signers that count; none named means all.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub signers: BTreeSet<String>,
+    /// For these functions; none named means all.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub functions: BTreeSet<Function>,
+    /// For these companies; none named means all.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub companies: BTreeSet<CompanyId>,
+    /// For these actions; none named means all.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub actions: BTreeSet<ApprovedAction>,
+    /// Whether an approval must say why.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub reason_required: bool,
+}
+
+/// What a rule about approvals distinguishes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum ApprovedAction {
+    /// A profile is made.
+    Create,
+    /// What a profile says changes.
+    Update,
+    /// A profile goes.
+    Delete,
+    /// A profile gets another name.
+    Rename,
+    /// The environment's settings change. They concern every function and company.
+    Settings,
+    /// A profile gets an age file that it did not have.
+    Secrets,
+}
+
+impl ApprovedAction {
+    fn words(self) -> &'static str {
+        match self {
+            ApprovedAction::Create => "creates",
+            ApprovedAction::Update => "updates",
+            ApprovedAction::Delete => "deletes",
+            ApprovedAction::Rename => "renames",
+            ApprovedAction::Settings => "changes",
+            ApprovedAction::Secrets => "changes the secret of",
+        }
+    }
+}
+
+/// Approvals that a change needs by one rule.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+pub struct ApprovalNeed {
+    /// How many different signers.
+    pub count: u8,
+    /// Whose approvals count.
+    pub signers: Vec<KnownSigner>,
+    /// Whether each must say why.
+    #[serde(default)]
+    pub reason_required: bool,
+    /// What makes the rule match; at most ten.
+    pub because: Vec<String>,
+}
+
+/// A signer, by name and by the fingerprint of the key.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+pub struct KnownSigner {
+    /// The name.
+    pub name: String,
+    /// The key's fingerprint, `SHA256:...`, as `ssh-keygen -l` prints it.
+    pub key: String,
+}
+
+impl ApprovalNeed {
+    /// `2 approvals of alice, bob or carol`.
+    pub fn words(&self) -> String {
+        let names: Vec<&str> = self.signers.iter().map(|signer| signer.name.as_str()).collect();
+        let whom = match names.as_slice() {
+            [] => "nobody".to_owned(),
+            [one] => (*one).to_owned(),
+            [front @ .., last] => format!(
+                "{} {} {last}",
+                front.join(", "),
+                if front.len() < usize::from(self.count) { "and" } else { "or" }
+            ),
+        };
+        let noun = if self.count == 1 { "approval" } else { "approvals" };
+        let why = if self.reason_required { ", each with a reason" } else { "" };
+        format!("{} {noun} of {whom}{why}", self.count)
+    }
+}
+
+impl Signer {
+    /// The key, if it is one that can approve.
+    pub fn public_key(&self) -> Result<KeyData, &'static str> {
+        const UNFIT: &str = "this is not a public SSH key of a kind that can approve";
+        let key = PublicKey::from_openssh(self.key.trim()).map_err(|_| UNFIT)?;
+        match key.key_data() {
+            KeyData::Ed25519(_)
+            | KeyData::SkEd25519(_)
+            | KeyData::SkEcdsaSha2NistP256(_)
+            | KeyData::Ecdsa(EcdsaPublicKey::NistP256(_)) => {}
+            KeyData::Rsa(rsa) => {
+                let bits = rsa.n.as_positive_bytes().map_or(0, <[u8]>::len) * 8;
+                if !(2048..=4096).contains(&bits) {
+                    return Err("an RSA key that approves has 2048 to 4096 bits");
+                }
+            }
+            _ => return Err(UNFIT),
+        }
+        Ok(key.key_data().clone())
+    }
+
+    /// Name and fingerprint. A key that is none has no fingerprint.
+    pub fn known(&self) -> KnownSigner {
+        let key = self.public_key().map(|key| key.fingerprint(HashAlg::Sha256).to_string()).unwrap_or_default();
+        KnownSigner { name: self.name.clone(), key }
+    }
+}
+
+impl Approvals {
+    /// Whether nothing is said.
+    pub fn is_empty(&self) -> bool {
+        *self == Self::default()
+    }
+
+    fn need(&self, rule: &ApprovalRule, because: Vec<String>) -> ApprovalNeed {
+        let counts = |signer: &&Signer| rule.signers.is_empty() || rule.signers.contains(&signer.name);
+        ApprovalNeed {
+            count: rule.count,
+            signers: self.signers.iter().filter(counts).map(Signer::known).collect(),
+            reason_required: rule.reason_required,
+            because,
+        }
+    }
+}
+
+/// What is done with a change: part of what is signed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Deed {
+    /// It is applied.
+    Apply,
+    /// The state goes back to a generation.
+    Rollback(u64),
+}
+
+impl fmt::Display for Deed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Deed::Apply => f.write_str("apply"),
+            Deed::Rollback(to) => write!(f, "rollback to generation {to}"),
+        }
+    }
+}
+
+/// The digest that an approval is for: what is changed, of which environment, starting from which generation.
+///
+/// Plan and service compute it from the changes themselves, age files by their digests. Neither who sends them nor
+/// what was lifted for them is in it.
+pub fn digest(
+    environment: &EnvironmentName,
+    base: u64,
+    deed: Deed,
+    settings: Option<&Settings>,
+    changes: &[ProfileChange],
+) -> Digest {
+    let changes = Digest::of_documents(changes);
+    Digest::of_document(&("mailwright-approval-v1", environment, base, deed.to_string(), settings, changes))
+}
+
+/// What one change does to one profile that is live.
+struct Effect<'a> {
+    actions: BTreeSet<ApprovedAction>,
+    before: Option<(&'a ProfileName, &'a StoredProfile)>,
+    after: Option<(&'a ProfileName, &'a StoredProfile)>,
+}
+
+/// What the step from `before` to `after` needs by the rules that are live before it. One need a rule that matches.
+pub fn needs(before: &State, after: &State, changes: &[ProfileChange]) -> Vec<ApprovalNeed> {
+    let approvals = &before.settings.policy.approvals;
+    if approvals.rules.is_empty() {
+        return Vec::new();
+    }
+    let settings = before.settings != after.settings;
+    // Whoever could change the rules alone would need nobody's approval for anything.
+    let rules = *approvals != after.settings.policy.approvals;
+    let effects: Vec<Effect<'_>> = changes.iter().filter_map(|change| effect(before, change)).collect();
+    let narrow = |rule: &ApprovalRule| !rule.functions.is_empty() || !rule.companies.is_empty();
+    let serving = approvals.rules.iter().any(narrow).then(|| (Serving::of(before), Serving::of(after)));
+    let mut needs = Vec::new();
+    for rule in &approvals.rules {
+        let mut because = Vec::new();
+        if rules {
+            because.push("changes the rules about approvals".to_owned());
+        } else if settings && rule.is_for(ApprovedAction::Settings) {
+            because.push("changes the environment's settings".to_owned());
+        }
+        for effect in &effects {
+            let Some(action) = effect.actions.iter().copied().find(|action| rule.is_for(*action)) else { continue };
+            let concerned = serving.as_ref().is_none_or(|(old, new)| rule.concerns(effect, old, new));
+            if concerned && because.len() < REASONS {
+                let name = effect.after.or(effect.before).map_or("", |(name, _)| name.as_str());
+                because.push(format!("{} `{name}`", action.words()));
+            }
+        }
+        if !because.is_empty() {
+            needs.push(approvals.need(rule, because));
+        }
+    }
+    needs
+}
+
+/// What a change does to what is live; none if it only notes something.
+fn effect<'a>(state: &'a State, change: &'a ProfileChange) -> Option<Effect<'a>> {
+    let live = |name: &ProfileName| {
+        let (name, found) = state.profiles.get_key_value(name)?;
+        Some((name, found.live.as_ref()?))
+    };
+    let before = match change {
+        ProfileChange::Rename { from, .. } => live(from),
+        ProfileChange::Forget { .. } => None,
+        other => live(other.name()),
+    };
+    let after = change.profile().map(|profile| (change.name(), profile));
+    let mut actions = BTreeSet::new();
+    match (before, after) {
+        (None, Some(_)) => drop(actions.insert(ApprovedAction::Create)),
+        (Some(_), None) => drop(actions.insert(ApprovedAction::Delete)),
+        (Some((old, before)), Some((new, after))) => {
+            if old != new {
+                actions.insert(ApprovedAction::Rename);
+            }
+            if before.profile != after.profile {
+                actions.insert(ApprovedAction::Update);
+            }
+        }
+        (None, None) => {}
+    }
+    let had = |digest: &Digest| before.is_some_and(|(_, stored)| stored.secrets.values().any(|own| own == digest));
+    if after.is_some_and(|(_, stored)| stored.secrets.values().any(|digest| !had(digest))) {
+        actions.insert(ApprovedAction::Secrets);
+    }
+    (!actions.is_empty()).then_some(Effect { actions, before, after })
+}
+
+/// Which cells a profile sends for.
+struct Serving<'a>(HashMap<&'a ProfileName, Vec<Cell>>);
+
+impl<'a> Serving<'a> {
+    fn of(state: &'a State) -> Self {
+        let resolver = Resolver::new(state.live());
+        let mut cells: HashMap<&ProfileName, Vec<Cell>> = HashMap::new();
+        for cell in Cell::all(&state.settings.companies) {
+            if let Some((name, _)) = resolver.sender(&cell) {
+                cells.entry(name).or_default().push(cell);
+            }
+        }
+        Self(cells)
+    }
+}
+
+impl ApprovalRule {
+    fn is_for(&self, action: ApprovedAction) -> bool {
+        self.actions.is_empty() || self.actions.contains(&action)
+    }
+
+    fn names(&self, company: &CompanyId, function: Function) -> bool {
+        (self.companies.is_empty() || self.companies.contains(company))
+            && (self.functions.is_empty() || self.functions.contains(&function))
+    }
+
+    /// Whether the profile, as it was or as it becomes, claims what the rule is about, or sends for it by fallback.
+    fn concerns(&self, effect: &Effect<'_>, old: &Serving<'_>, new: &Serving<'_>) -> bool {
+        if self.functions.is_empty() && self.companies.is_empty() {
+            return true;
+        }
+        [(effect.before, old), (effect.after, new)].into_iter().any(|(side, serving)| {
+            let Some((name, stored)) = side else { return false };
+            let sends = serving.0.get(name).into_iter().flatten();
+            self.claimed_by(&stored.profile) || sends.into_iter().any(|cell| self.names(&cell.company, cell.function))
+        })
+    }
+
+    fn claimed_by(&self, profile: &Profile) -> bool {
+        let functions = self.functions.is_empty() || profile.functions.iter().any(|own| self.functions.contains(own));
+        let companies = match &profile.applies_to {
+            AppliesTo::SystemWide => true,
+            AppliesTo::Companies(own) => {
+                self.companies.is_empty() || own.iter().any(|company| self.companies.contains(company))
+            }
+        };
+        functions && companies
+    }
+}
+
+/// Whether a text is good as a signer's name: it is part of file names, too.
+pub fn is_signer_name(text: &str) -> bool {
+    let fit = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '@' | '-');
+    (1..=64).contains(&text.len()) && text.starts_with(|c: char| c.is_ascii_alphanumeric()) && text.chars().all(fit)
+}
+
+/// What is wrong with the rules about approvals. Pointers are the environment's.
+pub(super) fn check(settings: &Settings, out: &mut Vec<Violation>) {
+    let approvals = &settings.policy.approvals;
+    let mut report = |pointer: String, code: Code, message: String, remedy: &str| {
+        let pointer = format!("/policy/approvals{pointer}");
+        out.push(Violation { profile: None, pointer, code, message, remedy: remedy.to_owned() });
+    };
+    let (mut names, mut keys) = (BTreeSet::new(), HashMap::new());
+    for (index, signer) in approvals.signers.iter().enumerate() {
+        let name = format!("/signers/{index}/name");
+        if !is_signer_name(&signer.name) {
+            let message = "this is not a signer's name".to_owned();
+            report(name, Code::InvalidName, message, "Write up to 64 letters, digits, `.`, `_`, `@` and `-`.");
+        } else if !names.insert(signer.name.to_ascii_lowercase()) {
+            let message = format!("two signers are called `{}`", signer.name);
+            report(name, Code::InvalidValue, message, "Who has two keys is named twice, differently.");
+        }
+        match signer.public_key() {
+            Err(why) => report(
+                format!("/signers/{index}/key"),
+                Code::InvalidValue,
+                why.to_owned(),
+                "Copy the line of a `.pub` file: ssh-ed25519, ecdsa-sha2-nistp256, ssh-rsa, or one of a security key (sk-).",
+            ),
+            Ok(key) => {
+                if let Some(first) = keys.insert(key.fingerprint(HashAlg::Sha256).to_string(), &signer.name) {
+                    let message = format!("`{first}` has this key already");
+                    report(format!("/signers/{index}/key"), Code::InvalidValue, message, "One key, one signer.");
+                }
+            }
+        }
+    }
+    for (index, rule) in approvals.rules.iter().enumerate() {
+        let pointer = format!("/rules/{index}");
+        for name in rule.signers.iter().filter(|name| !approvals.signers.iter().any(|signer| signer.name == **name)) {
+            let message = format!("there is no signer `{}`", name.escape_debug());
+            report(format!("{pointer}/signers"), Code::InvalidValue, message, "Add the signer, or correct the name.");
+        }
+        for company in rule.companies.iter().filter(|company| !settings.companies.contains(*company)) {
+            let message = format!("company `{company}` does not exist in the environment");
+            let remedy = "Add it to `companies`, or correct it here.";
+            report(format!("{pointer}/companies"), Code::UnknownCompany, message, remedy);
+        }
+        let signers = if rule.signers.is_empty() { approvals.signers.len() } else { rule.signers.len() };
+        if rule.count == 0 || usize::from(rule.count) > signers {
+            let message = format!("the rule wants {} of {signers} signers", rule.count);
+            report(
+                format!("{pointer}/count"),
+                Code::InvalidValue,
+                message,
+                "Want at least one, and no more than there are.",
+            );
+        }
+    }
+}

@@ -1,0 +1,22 @@
+//! The way back to an earlier generation. The service takes it, and a saved rollback holds it; both compute it here.
+
+use std::collections::BTreeMap;
+
+use crate::model::{ProfileChange, ProfileName, State, StoredProfile};
+
+/// The changes that lead from what is live to what was live.
+pub fn way_back(state: &State, target: &BTreeMap<ProfileName, StoredProfile>) -> Vec<ProfileChange> {
+    let live: BTreeMap<&ProfileName, &StoredProfile> = state.live_stored().collect();
+    let mut changes = Vec::new();
+    for (name, profile) in target {
+        let (name, profile) = (name.clone(), profile.clone());
+        match live.get(&name) {
+            None => changes.push(ProfileChange::Create { name, profile }),
+            Some(now) if **now != profile => changes.push(ProfileChange::Update { name, profile }),
+            Some(_) => {}
+        }
+    }
+    let gone = live.keys().filter(|name| !target.contains_key(**name));
+    changes.extend(gone.map(|name| ProfileChange::Delete { name: (*name).clone() }));
+    changes
+}

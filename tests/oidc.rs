@@ -1,0 +1,434 @@
+//! Identity tokens of pipelines: an issuer of the test's own, tokens that are good, and everything that must open nothing.
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test ends there")]
+
+mod support;
+
+use std::{
+    io::{BufRead as _, BufReader, Write as _},
+    net::TcpListener,
+    sync::{Arc, Mutex},
+};
+
+use base64::{Engine as _, prelude::BASE64_URL_SAFE_NO_PAD};
+use jsonwebtoken::{Algorithm, EncodingKey, Header, jwk::Jwk};
+use rcgen::{KeyPair, PKCS_ECDSA_P256_SHA256, PKCS_RSA_SHA256, RsaKeySize};
+use serde_json::{Value, json};
+use support::trial::{Answer, Trial, finish};
+
+const AUDIENCE: &str = "https://mail.example.com";
+const SUBJECT: &str = "repo:example/mail:ref:refs/heads/main";
+
+/// What the issuer answers, and how often it was asked.
+#[derive(Default)]
+struct Answers {
+    keys: Vec<Value>,
+    down: bool,
+    names: Option<String>,
+    asked: u32,
+    /// What GitHub's address for tokens hands out.
+    token: String,
+    audiences: Vec<String>,
+}
+
+struct Issuer {
+    address: String,
+    answers: Arc<Mutex<Answers>>,
+}
+
+impl Issuer {
+    fn start() -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = format!("http://{}", listener.local_addr().unwrap());
+        let answers = Arc::new(Mutex::new(Answers::default()));
+        let (own, shared) = (address.clone(), Arc::clone(&answers));
+        std::thread::spawn(move || {
+            for stream in listener.incoming() {
+                let mut stream = stream.unwrap();
+                let mut lines = BufReader::new(stream.try_clone().unwrap()).lines();
+                let first = lines.next().and_then(Result::ok).unwrap_or_default();
+                let heads: Vec<String> = lines.map_while(Result::ok).take_while(|line| !line.is_empty()).collect();
+                let (status, body) = answer(&own, &first, &heads, &mut shared.lock().unwrap());
+                let text = body.to_string();
+                drop(write!(
+                    stream,
+                    "HTTP/1.1 {status} X\r\nContent-Type: application/json\r\nContent-Length: {}\r\nConnection: close\r\n\r\n{text}",
+                    text.len()
+                ));
+            }
+        });
+        Self { address, answers }
+    }
+
+    fn publish(&self, keys: &[&Key]) {
+        self.answers.lock().unwrap().keys = keys.iter().map(|key| key.published.clone()).collect();
+    }
+
+    fn asked(&self) -> u32 {
+        self.answers.lock().unwrap().asked
+    }
+}
+
+fn answer(own: &str, request: &str, heads: &[String], answers: &mut Answers) -> (u16, Value) {
+    let path = request.split_whitespace().nth(1).unwrap_or_default();
+    if let Some(query) = path.strip_prefix("/token?") {
+        let asks = heads.iter().any(|line| line.eq_ignore_ascii_case("authorization: bearer the-asking-token"));
+        answers.audiences.push(query.to_owned());
+        return if asks { (200, json!({ "value": answers.token })) } else { (401, json!({})) };
+    }
+    if answers.down {
+        return (500, json!({}));
+    }
+    if path == "/keys" {
+        answers.asked += 1;
+        return (200, json!({ "keys": answers.keys }));
+    }
+    let names = answers.names.clone().unwrap_or_else(|| own.to_owned());
+    (200, json!({ "issuer": names, "jwks_uri": format!("{own}/keys") }))
+}
+
+/// A key of an issuer.
+struct Key {
+    signing: EncodingKey,
+    algorithm: Algorithm,
+    id: &'static str,
+    published: Value,
+    public_pem: String,
+}
+
+fn key(id: &'static str, algorithm: Algorithm) -> Key {
+    let (pair, signing) = if algorithm == Algorithm::ES256 {
+        let pair = KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256).unwrap();
+        let signing = EncodingKey::from_ec_pem(pair.serialize_pem().as_bytes()).unwrap();
+        (pair, signing)
+    } else {
+        let pair = KeyPair::generate_rsa_for(&PKCS_RSA_SHA256, RsaKeySize::_2048).unwrap();
+        let signing = EncodingKey::from_rsa_pem(pair.serialize_pem().as_bytes()).unwrap();
+        (pair, signing)
+    };
+    let mut jwk = Jwk::from_encoding_key(&signing, algorithm).unwrap();
+    jwk.common.key_id = Some(id.to_owned());
+    let mut published = serde_json::to_value(jwk).unwrap();
+    published["use"] = json!("sig");
+    Key { signing, algorithm, id, published, public_pem: pair.public_key_pem() }
+}
+
+fn now() -> i64 {
+    mailwright::clock::Clock::system().now().as_second()
+}
+
+fn claims(issuer: &Issuer) -> Value {
+    json!({
+        "iss": issuer.address, "aud": AUDIENCE, "sub": SUBJECT, "repository": "example/mail",
+        "iat": now(), "nbf": now(), "exp": now() + 300,
+    })
+}
+
+fn sign(key: &Key, claims: &Value) -> String {
+    let mut header = Header::new(key.algorithm);
+    header.kid = Some(key.id.to_owned());
+    jsonwebtoken::encode(&header, claims, &key.signing).unwrap()
+}
+
+/// A service that takes tokens of the issuer, and the same claims with something else in them.
+fn trial(issuer: &Issuer) -> Trial {
+    let mut trial = Trial::small();
+    trial.write("oidc.yaml", rules(issuer));
+    let path = trial.path("oidc.yaml");
+    trial.serve_with(&["--demo", "--oidc", path.to_str().unwrap()]);
+    trial
+}
+
+fn rules(issuer: &Issuer) -> String {
+    format!(
+        "issuers:\n  - issuer: {}\n    audience: {AUDIENCE}\n    rules:\n      - name: ci\n        role: deployer\n        claims: {{ sub: '{SUBJECT}', repository: example/mail }}\n      - name: pull-requests\n        role: planner\n        claims: {{ sub: 'repo:example/*:pull_request' }}\n",
+        issuer.address
+    )
+}
+
+fn ask(trial: &Trial, token: &str) -> Answer {
+    trial.http_as_anybody("GET", "/v1/state", &[("Authorization", &format!("Bearer {token}"))], b"")
+}
+
+fn refused(trial: &Trial, token: &str, words: &str) {
+    let answer = ask(trial, token);
+    assert_eq!((answer.status, answer.json()["code"].as_str()), (401, Some("MW0321")), "{words}: {}", answer.body);
+    assert!(answer.body.contains(words), "{words}: {}", answer.body);
+}
+
+#[test]
+fn a_pipeline_applies_by_its_identity_token_alone() {
+    let issuer = Issuer::start();
+    let (rsa, ec) = (key("one", Algorithm::RS256), key("two", Algorithm::ES256));
+    issuer.publish(&[&rsa, &ec]);
+    let trial = trial(&issuer);
+    let with = |token: &str, arguments: &[&str]| {
+        let mut command = trial.command(arguments);
+        command.env("MAILWRIGHT_TOKEN", token);
+        finish(command)
+    };
+    with(&sign(&rsa, &claims(&issuer)), &["apply", "dev", "--yes", "--skip-verify"]).code(0);
+    let newest = trial.http("GET", "/v1/generations?limit=1", &[], b"").json();
+    assert_eq!(newest["generations"][0]["by"], format!("ci ({SUBJECT})"));
+    // A list of audiences, another algorithm, and another rule, whose role is no more than it says.
+    let mut other = claims(&issuer);
+    other["aud"] = json!(["https://elsewhere.example", AUDIENCE]);
+    other["sub"] = json!("repo:example/mail:pull_request");
+    let planner = sign(&ec, &other);
+    with(&planner, &["plan", "dev"]).code(0);
+    trial.write("environments/dev/environment.yaml", "companies: [EDU1, EDU2]\n");
+    let ran = with(&planner, &["apply", "dev", "--yes", "--skip-verify"]).code(1);
+    assert!(ran.stderr.contains("error[MW0202]"), "{}", ran.stderr);
+    let audit = trial.http("GET", "/v1/audit?limit=100", &[], b"").json().to_string();
+    assert!(audit.contains("pull-requests (repo:example/mail:pull_request)"), "{audit}");
+    // The keys were fetched once for all of that.
+    assert_eq!(issuer.asked(), 1);
+}
+
+#[test]
+fn a_token_that_is_not_meant_for_here_opens_nothing() {
+    let issuer = Issuer::start();
+    let good = key("one", Algorithm::RS256);
+    issuer.publish(&[&good]);
+    let trial = trial(&issuer);
+    assert_eq!(ask(&trial, &sign(&good, &claims(&issuer))).status, 200);
+    let with = |claim: &str, value: Value| {
+        let mut claims = claims(&issuer);
+        claims[claim] = value;
+        sign(&good, &claims)
+    };
+    let cases = [
+        ("aud", json!("https://elsewhere.example"), "audience"),
+        ("aud", json!(format!("{AUDIENCE}/")), "audience"),
+        ("aud", Value::Null, "audience"),
+        ("iss", json!("https://token.actions.githubusercontent.com"), "issuer"),
+        ("iss", json!(format!("{}/", issuer.address)), "issuer"),
+        ("sub", json!("repo:example/mail:ref:refs/heads/other"), "no rule"),
+        ("sub", json!(format!("{SUBJECT}-evil")), "no rule"),
+        ("sub", json!("repo:examples/mail:pull_request_target"), "no rule"),
+        ("sub", Value::Null, "no subject"),
+        ("repository", json!("mallory/mail"), "no rule"),
+        ("repository", Value::Null, "no rule"),
+        ("exp", json!(now() - 61), "has expired"),
+        ("exp", Value::Null, "does not say when"),
+        ("exp", json!(now() + 7200), "for longer"),
+        ("exp", json!("soon"), "does not say when"),
+        ("iat", Value::Null, "does not say when"),
+        ("iat", json!(now() + 120), "not valid yet"),
+        ("nbf", json!(now() + 120), "not valid yet"),
+        ("nbf", json!("now"), "not valid yet"),
+    ];
+    for (claim, value, words) in cases {
+        refused(&trial, &with(claim, value), words);
+    }
+    // A clock that is a little off is no reason.
+    assert_eq!(ask(&trial, &with("exp", json!(now() - 20))).status, 200);
+    assert_eq!(ask(&trial, &with("nbf", json!(now() + 20))).status, 200);
+}
+
+#[test]
+fn a_signature_that_is_none_opens_nothing() {
+    let issuer = Issuer::start();
+    let (good, stranger) = (key("one", Algorithm::RS256), key("one", Algorithm::RS256));
+    // An issuer that publishes a secret key by mistake does not make it one to trust.
+    issuer.publish(&[&good]);
+    let secret = BASE64_URL_SAFE_NO_PAD.encode(b"0123456789abcdef0123456789abcdef");
+    issuer.answers.lock().unwrap().keys.push(json!({ "kty": "oct", "kid": "oct", "k": secret, "alg": "HS256" }));
+    let trial = trial(&issuer);
+    let encode = |value: &Value| BASE64_URL_SAFE_NO_PAD.encode(value.to_string());
+    let body = encode(&claims(&issuer));
+    // No signature at all.
+    for name in ["none", "None", "NONE"] {
+        let head = encode(&json!({ "alg": name, "typ": "JWT", "kid": "one" }));
+        refused(&trial, &format!("{head}.{body}."), "not accepted");
+    }
+    // The public key taken for a shared secret.
+    let mut header = Header::new(Algorithm::HS256);
+    header.kid = Some("one".to_owned());
+    for secret in [good.public_pem.as_bytes(), good.published["n"].as_str().unwrap().as_bytes()] {
+        let token = jsonwebtoken::encode(&header, &claims(&issuer), &EncodingKey::from_secret(secret)).unwrap();
+        refused(&trial, &token, "RS256, PS256 or ES256");
+    }
+    header.kid = Some("oct".to_owned());
+    let key = EncodingKey::from_secret(b"0123456789abcdef0123456789abcdef");
+    refused(&trial, &jsonwebtoken::encode(&header, &claims(&issuer), &key).unwrap(), "RS256, PS256 or ES256");
+    // Somebody else's key under the same name; claims exchanged behind the signature; a key that brings itself along.
+    refused(&trial, &sign(&stranger, &claims(&issuer)), "signature");
+    let token = sign(&good, &claims(&issuer));
+    let parts: Vec<&str> = token.split('.').collect();
+    let mut other = claims(&issuer);
+    other["repository"] = json!("mallory/mail");
+    refused(&trial, &format!("{}.{}.{}", parts[0], encode(&other), parts[2]), "signature");
+    let mut header = Header::new(Algorithm::RS256);
+    header.jwk = Some(serde_json::from_value(stranger.published.clone()).unwrap());
+    let token = jsonwebtoken::encode(&header, &claims(&issuer), &stranger.signing).unwrap();
+    refused(&trial, &token, "signature");
+    // Too large, and not one at all.
+    let mut huge = claims(&issuer);
+    huge["more"] = json!("x".repeat(9000));
+    assert_eq!(ask(&trial, &sign(&good, &huge)).status, 401);
+    assert_eq!(ask(&trial, "eyJ.e30.").status, 401);
+    assert_eq!(ask(&trial, &format!("{}.{}", parts[0], parts[1])).status, 401);
+}
+
+/// A service whose clock is ahead by what the file says: `+61`, `+2h`.
+fn trial_with_a_clock(issuer: &Issuer) -> (Trial, std::path::PathBuf) {
+    let mut trial = Trial::small();
+    trial.write("oidc.yaml", rules(issuer));
+    let library = std::fs::read_dir(support::tools::folder().join("usr/lib"))
+        .unwrap()
+        .flatten()
+        .map(|entry| entry.path().join("faketime/libfaketime.so.1"))
+        .find(|path| path.is_file())
+        .unwrap();
+    let offset = trial.path("offset");
+    std::fs::write(&offset, "+0").unwrap();
+    let preload = format!("LD_PRELOAD={}", library.display());
+    let file = format!("FAKETIME_TIMESTAMP_FILE={}", offset.display());
+    let before =
+        ["env", &preload, &file, "FAKETIME_NO_CACHE=1", "FAKETIME_DONT_FAKE_MONOTONIC=1", "DONT_FAKE_MONOTONIC=1"];
+    let path = trial.path("oidc.yaml");
+    trial.serve_under(&before, &["--demo", "--oidc", path.to_str().unwrap()]);
+    (trial, offset)
+}
+
+#[test]
+fn keys_are_rotated_and_strangers_do_not_make_the_service_ask() {
+    let issuer = Issuer::start();
+    let (old, new) = (key("old", Algorithm::RS256), key("new", Algorithm::RS256));
+    issuer.publish(&[&old]);
+    let (trial, offset) = trial_with_a_clock(&issuer);
+    let at = |key: &Key, ahead: i64| {
+        let mut claims = claims(&issuer);
+        for claim in ["iat", "nbf", "exp"] {
+            claims[claim] = json!(claims[claim].as_i64().unwrap() + ahead);
+        }
+        sign(key, &claims)
+    };
+    assert_eq!(ask(&trial, &at(&old, 0)).status, 200);
+    issuer.publish(&[&old, &new]);
+    // Within a minute of the last time, an unknown key is not asked for, however often it is shown.
+    for _ in 0..20 {
+        refused(&trial, &at(&new, 0), "does not publish");
+    }
+    assert_eq!(issuer.asked(), 1);
+    std::fs::write(&offset, "+61").unwrap();
+    assert_eq!(ask(&trial, &at(&new, 61)).status, 200);
+    assert_eq!(ask(&trial, &at(&old, 61)).status, 200);
+    assert_eq!(issuer.asked(), 2);
+    // A key that is not published any more is refused once the keys are an hour old.
+    issuer.publish(&[&new]);
+    std::fs::write(&offset, "+2h").unwrap();
+    refused(&trial, &at(&old, 7200), "does not publish");
+    assert_eq!(ask(&trial, &at(&new, 7200)).status, 200);
+    // The issuer is down: what is known is used for a day, and not longer.
+    issuer.answers.lock().unwrap().down = true;
+    std::fs::write(&offset, "+12h").unwrap();
+    assert_eq!(ask(&trial, &at(&new, 12 * 3600)).status, 200);
+    std::fs::write(&offset, "+27h").unwrap();
+    let answer = ask(&trial, &at(&new, 27 * 3600));
+    assert_eq!((answer.status, answer.json()["code"].as_str()), (503, Some("MW0322")), "{}", answer.body);
+}
+
+#[test]
+fn an_issuer_that_is_down_opens_no_door_and_closes_none() {
+    let issuer = Issuer::start();
+    let (known, unknown) = (key("known", Algorithm::RS256), key("unknown", Algorithm::RS256));
+    issuer.publish(&[&known]);
+    issuer.answers.lock().unwrap().down = true;
+    let mut trial = trial(&issuer);
+    let answer = ask(&trial, &sign(&known, &claims(&issuer)));
+    assert_eq!((answer.status, answer.json()["code"].as_str()), (503, Some("MW0322")), "{}", answer.body);
+    // The service's own tokens are not concerned.
+    assert_eq!(trial.http("GET", "/v1/state", &[], b"").status, 200);
+    // An issuer that names itself otherwise is not believed.
+    trial.kill();
+    {
+        let mut answers = issuer.answers.lock().unwrap();
+        answers.down = false;
+        answers.names = Some("https://elsewhere.example".to_owned());
+    }
+    let path = trial.path("oidc.yaml");
+    trial.serve_with(&["--demo", "--oidc", path.to_str().unwrap()]);
+    assert_eq!(ask(&trial, &sign(&known, &claims(&issuer))).status, 503);
+    trial.kill();
+    issuer.answers.lock().unwrap().names = None;
+    trial.serve_with(&["--demo", "--oidc", path.to_str().unwrap()]);
+    assert_eq!(ask(&trial, &sign(&known, &claims(&issuer))).status, 200);
+    // Down again: whose key is known still gets in, and nobody else.
+    issuer.answers.lock().unwrap().down = true;
+    assert_eq!(ask(&trial, &sign(&known, &claims(&issuer))).status, 200);
+    assert_ne!(ask(&trial, &sign(&unknown, &claims(&issuer))).status, 200);
+}
+
+#[test]
+fn github_hands_the_token_out_and_nothing_is_stored() {
+    let issuer = Issuer::start();
+    let good = key("one", Algorithm::RS256);
+    issuer.publish(&[&good]);
+    issuer.answers.lock().unwrap().token = sign(&good, &claims(&issuer));
+    let trial = trial(&issuer);
+    let ask = |url: &str, asking: &str| {
+        let mut command = trial.command(&["apply", "dev", "--yes", "--skip-verify"]);
+        command
+            .env_remove("MAILWRIGHT_TOKEN")
+            .env("MAILWRIGHT_OIDC_AUDIENCE", AUDIENCE)
+            .env("ACTIONS_ID_TOKEN_REQUEST_URL", url)
+            .env("ACTIONS_ID_TOKEN_REQUEST_TOKEN", asking);
+        finish(command)
+    };
+    let url = format!("{}/token?api-version=2.0", issuer.address);
+    ask(&url, "the-asking-token").code(0);
+    assert_eq!(
+        issuer.answers.lock().unwrap().audiences.first().unwrap(),
+        "api-version=2.0&audience=https%3A%2F%2Fmail.example.com"
+    );
+    let ran = ask(&url, "another-token").code(1);
+    assert!(ran.stderr.contains("error[MW0323]") && !ran.stderr.contains("another-token"), "{}", ran.stderr);
+    for url in ["http://mail.example.com/token", "nonsense", ""] {
+        let ran = ask(url, "the-asking-token").code(1);
+        assert!(ran.stderr.contains("error[MW0323]") && !ran.stderr.contains("asking-token"), "{}", ran.stderr);
+    }
+    let log = trial.service.as_ref().unwrap().log.lock().unwrap().clone();
+    assert!(!log.contains(&issuer.answers.lock().unwrap().token), "the log holds a token");
+}
+
+#[test]
+fn a_file_that_lets_too_many_in_keeps_the_service_from_starting() {
+    let issuer = Issuer::start();
+    let trial = Trial::small();
+    let good = rules(&issuer);
+    let sub = format!("{{ sub: '{SUBJECT}', repository: example/mail }}");
+    let cases = [
+        (good.replace(&sub, "{}"), "every token of the issuer"),
+        (good.replace(&sub, "{ sub: '*' }"), "every token of the issuer"),
+        (good.replace(&sub, "{ sub: [] }"), "every token of the issuer"),
+        (good.replace("audience:", "audiences:"), "audiences"),
+        (good.replace(&format!("audience: {AUDIENCE}"), "audience: ''"), "the audience is empty"),
+        (good.replace(&issuer.address, "http://issuer.example"), "not an https:// address"),
+        (good.replace("role: deployer", "role: root"), "root"),
+        ("issuers: 3\n".to_owned(), "oidc.yaml:1:"),
+    ];
+    for (text, words) in cases {
+        trial.write("oidc.yaml", text);
+        let data = trial.path(".data");
+        let ran = trial
+            .run(&[
+                "serve",
+                "--environment",
+                "dev",
+                "--demo",
+                "--listen",
+                "127.0.0.1:0",
+                "--data",
+                data.to_str().unwrap(),
+                "--oidc",
+                "oidc.yaml",
+            ])
+            .code(1);
+        assert!(ran.stderr.contains(words), "{words}: {}", ran.stderr);
+    }
+    // A service that was not told of issuers takes no such token.
+    let mut trial = trial;
+    trial.serve();
+    refused(&trial, &sign(&key("one", Algorithm::RS256), &claims(&issuer)), "takes none");
+}
