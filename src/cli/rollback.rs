@@ -110,6 +110,7 @@ fn difference(
         environment_places: Places::default(),
         profiles: profiles.collect(),
         secrets: BTreeMap::new(),
+        next: BTreeMap::new(),
     };
     let mut live = state.clone();
     live.applied_settings = Some(live.settings.clone());

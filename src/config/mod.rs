@@ -34,4 +34,4 @@ pub use document::read_document;
 pub use repository::{Repository, Uses};
 pub use schema::SCHEMAS;
 pub use selection::{Labels, Selection, SelectionError, Selector};
-pub use write::write_atomically;
+pub use write::{write_all, write_atomically};

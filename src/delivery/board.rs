@@ -12,7 +12,7 @@ use jiff::Timestamp;
 use super::{limits::Counter, routes::Routes, smtp::Pool};
 use crate::{
     model::{Digest, Function, ProfileName, Provider, StoredProfile},
-    store::outbox::{Claimed, Hold, Lane, LaneState, Parked, Usage},
+    store::outbox::{Claimed, Hold, Lane, LaneState, Parked, Rotation, Usage},
 };
 
 /// How many messages wait in memory for each connection, where there is no rate.
@@ -28,6 +28,8 @@ pub(super) struct Board {
     pub(super) counters: HashMap<String, Counter>,
     pub(super) holds: Vec<Hold>,
     pub(super) parked: HashMap<ProfileName, ParkedLine>,
+    /// What came of next secrets; some may be of others than there are now.
+    pub(super) rotations: HashMap<ProfileName, Rotation>,
     /// What each mailbox had sent before the start.
     pub(super) usage: Vec<Usage>,
     /// When that was, in minutes since 1970.
@@ -62,6 +64,8 @@ pub(super) struct Sending {
     pub(super) generation: u64,
     pub(super) mailbox: String,
     pub(super) pool: Pool,
+    /// One at a time tries a next secret that nobody has tried yet; the others wait for what comes of it.
+    pub(super) trying: tokio::sync::Mutex<()>,
 }
 
 /// A profile that is parked.
@@ -79,6 +83,21 @@ pub(super) struct Turn {
     pub(super) claims: Vec<(Lane, usize)>,
 }
 
+impl Sending {
+    /// The same with no connections yet.
+    pub(super) fn renewed(&self) -> Self {
+        Self {
+            name: self.name.clone(),
+            stored: self.stored.clone(),
+            of: self.of.clone(),
+            generation: self.generation,
+            mailbox: self.mailbox.clone(),
+            pool: Pool::default(),
+            trying: tokio::sync::Mutex::default(),
+        }
+    }
+}
+
 impl Board {
     pub(super) fn new(routes: Arc<Routes>) -> Self {
         Self {
@@ -88,6 +107,7 @@ impl Board {
             counters: HashMap::new(),
             holds: Vec::new(),
             parked: HashMap::new(),
+            rotations: HashMap::new(),
             usage: Vec::new(),
             usage_at: 0,
             turn: 0,
@@ -161,6 +181,7 @@ impl Board {
                 generation: self.routes.state().generation,
                 mailbox,
                 pool: Pool::default(),
+                trying: tokio::sync::Mutex::default(),
                 stored,
             });
             let line = Line { sender, ready: VecDeque::new(), workers: 0, down_until: None, down_count: 0 };
@@ -372,6 +393,7 @@ impl Board {
                 .filter(|parked| !parked.probing && !parked.trial)
                 .map(|parked| from(parked.parked.next_probe_at.as_millisecond() - at)),
         );
+        wakes.extend(self.next_trial().map(|next| from(next.as_millisecond() - at)));
         wakes
             .extend(self.holds.iter().filter_map(|hold| hold.until).map(|until| from(until.as_millisecond() - at + 1)));
         wakes.into_iter().min().unwrap_or(instant).max(instant + Duration::from_millis(1))

@@ -2,10 +2,11 @@
 //! that a question costs a few look-ups however many profiles there are.
 
 use std::{
-    collections::{BTreeSet, HashMap},
+    collections::{BTreeMap, BTreeSet, HashMap},
     sync::Arc,
 };
 
+use super::rotation::Next;
 use crate::model::{
     AppliesTo, CompanyId, Function, ProfileName, Resolution, State, StoredProfile,
     resolution::{Cell, Resolver},
@@ -15,13 +16,17 @@ use crate::model::{
 pub struct Routes {
     state: Arc<State>,
     claims: HashMap<(Function, Option<CompanyId>), BTreeSet<ProfileName>>,
+    /// The profiles with a next secret, by name: few, and asked for often.
+    rotating: BTreeMap<ProfileName, Next>,
 }
 
 impl Routes {
     /// Indexes a state. Costs one pass over its profiles.
     pub fn new(state: Arc<State>) -> Self {
         let mut claims: HashMap<_, BTreeSet<ProfileName>> = HashMap::new();
+        let mut rotating = BTreeMap::new();
         for (name, stored) in state.live_stored() {
+            rotating.extend(Next::of(stored).map(|next| (name.clone(), next)));
             for function in &stored.profile.functions {
                 match &stored.profile.applies_to {
                     AppliesTo::SystemWide => drop(claims.entry((*function, None)).or_default().insert(name.clone())),
@@ -33,7 +38,7 @@ impl Routes {
                 }
             }
         }
-        Self { state, claims }
+        Self { state, claims, rotating }
     }
 
     /// The state that was indexed.
@@ -44,6 +49,11 @@ impl Routes {
     /// A live profile.
     pub fn stored(&self, name: &ProfileName) -> Option<&StoredProfile> {
         self.state.profiles.get(name).and_then(|profile| profile.live.as_ref())
+    }
+
+    /// The live profiles with a next secret.
+    pub(super) fn rotating(&self) -> &BTreeMap<ProfileName, Next> {
+        &self.rotating
     }
 
     /// Which profile sends, step by step.

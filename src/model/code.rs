@@ -142,6 +142,11 @@ codes! {
     "0265" Error DocumentSent "the document was sent before";
     "0266" Error NotInThisStatus "the message's status does not allow this";
     "0267" Error NotDelivered "the message was not delivered";
+    "0360" Error NameOfNext "a secret's name that ends in `.next`";
+    "0361" Error NextMissing "no next value is staged";
+    "0362" Error NextPresent "a next value is staged already";
+    "0363" Error NextNotPromoted "the next value has not been accepted yet";
+    "0364" Error RecipientKept "a recipient that must stay";
 }
 
 impl PartialSchema for Code {

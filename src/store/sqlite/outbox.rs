@@ -17,7 +17,7 @@ use crate::{
         AuditEvent, StoreError,
         outbox::{
             Accepted, Claim, Claimed, Event, Hold, IdempotencyKey, Lane, LaneState, NewEvent, NewMessage, Outbox,
-            Parked, Search, Settled, Usage,
+            Parked, Rotation, Search, Settled, Usage,
         },
     },
 };
@@ -294,6 +294,31 @@ impl Outbox for SqliteStore {
                     params![profile.as_str(), text(parked)?],
                 ),
                 None => connection.execute("DELETE FROM parked WHERE profile = ?1", [profile.as_str()]),
+            }
+            .map_err(failed)?;
+            event.into_iter().map(|event| tell(connection, &event)).collect()
+        })
+        .await
+    }
+
+    async fn rotations(&self) -> Result<Vec<Rotation>, StoreError> {
+        self.read(|connection| records(connection, "SELECT record FROM rotation ORDER BY profile")).await
+    }
+
+    async fn set_rotation(
+        &self,
+        profile: ProfileName,
+        rotation: Option<Rotation>,
+        event: Option<NewEvent>,
+    ) -> Result<Vec<Event>, StoreError> {
+        self.write_plainly(move |connection| {
+            match &rotation {
+                Some(rotation) => connection.execute(
+                    "INSERT INTO rotation (profile, record) VALUES (?1, ?2)
+                     ON CONFLICT (profile) DO UPDATE SET record = excluded.record",
+                    params![profile.as_str(), text(rotation)?],
+                ),
+                None => connection.execute("DELETE FROM rotation WHERE profile = ?1", [profile.as_str()]),
             }
             .map_err(failed)?;
             event.into_iter().map(|event| tell(connection, &event)).collect()
