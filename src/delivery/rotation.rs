@@ -132,7 +132,11 @@ impl Board {
 
     /// When the next of the refused secrets is tried again.
     pub(super) fn next_trial(&self) -> Option<Timestamp> {
-        self.rotations.values().filter(|rotation| rotation.standing != Standing::Promoted).filter_map(|r| r.next_try_at).min()
+        self.rotations
+            .values()
+            .filter(|rotation| rotation.standing != Standing::Promoted)
+            .filter_map(|r| r.next_try_at)
+            .min()
     }
 }
 
@@ -141,7 +145,11 @@ impl Engine {
     fn known(&self, sender: &Sending) -> Option<(Standing, u32)> {
         let next = Next::of(&sender.stored)?;
         let board = self.board();
-        Some(board.rotation(&sender.name, &next.of).map_or((Standing::Staged, 0), |known| (known.standing, known.refusals)))
+        Some(
+            board
+                .rotation(&sender.name, &next.of)
+                .map_or((Standing::Staged, 0), |known| (known.standing, known.refusals)),
+        )
     }
 
     /// Which secret stands for the profile: the next one once it was accepted.
@@ -310,9 +318,7 @@ impl Engine {
                 senders.push(Arc::clone(&line.sender));
                 // In memory alone: the next try, should this one come to nothing.
                 let later = now + self.until_next_trial(rotation.refusals.max(1));
-                board
-                    .rotations
-                    .insert(rotation.profile.clone(), Rotation { next_try_at: Some(later), ..rotation });
+                board.rotations.insert(rotation.profile.clone(), Rotation { next_try_at: Some(later), ..rotation });
             }
             senders
         };

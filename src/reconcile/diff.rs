@@ -390,7 +390,11 @@ impl<'a> Comparison<'a> {
                     cause,
                     place: None,
                     secret: field.digest.as_ref().map(|digest| SecretChange {
-                        kind: if path.ends_with(NEXT) { SecretChangeKind::NextWithdrawn } else { SecretChangeKind::Removed },
+                        kind: if path.ends_with(NEXT) {
+                            SecretChangeKind::NextWithdrawn
+                        } else {
+                            SecretChangeKind::Removed
+                        },
                         before: Some(digest.clone()),
                         after: None,
                     }),

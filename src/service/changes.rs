@@ -392,8 +392,9 @@ fn check_secrets(
                 profile_change.name()
             )));
         }
-        let is_rotation =
-            |(reference, next): (&SecretReference, &Digest)| stored.secrets.get(reference).is_some_and(|own| own != next);
+        let is_rotation = |(reference, next): (&SecretReference, &Digest)| {
+            stored.secrets.get(reference).is_some_and(|own| own != next)
+        };
         if !stored.next.iter().all(is_rotation) {
             return Err(Problem::malformed(format!(
                 "the next secrets of `{}` are not others of those that it has; nothing was changed",

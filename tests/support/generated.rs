@@ -46,7 +46,7 @@ pub(crate) fn stored(profile: Profile, value: &str) -> StoredProfile {
         .map(|(reference, _)| (reference.clone(), Digest::of_bytes(format!("{reference} {value}").as_bytes())))
         .into_iter()
         .collect();
-    StoredProfile { profile, secrets }
+    StoredProfile { profile, secrets, next: BTreeMap::new() }
 }
 
 /// What the files of these profiles would amount to.
@@ -71,6 +71,7 @@ pub(crate) fn desired(settings: Settings, profiles: BTreeMap<ProfileName, Stored
         })
         .collect();
     Desired {
+        next: BTreeMap::new(),
         environment: environment(),
         service_address: None,
         settings,

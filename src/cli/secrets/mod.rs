@@ -3,6 +3,7 @@
 
 mod check;
 mod edit;
+mod expiring;
 mod init;
 mod list;
 mod recipients;
@@ -22,10 +23,10 @@ use super::{CliError, Context, Exit, environment::Environment, variables};
 use crate::{
     config::{Repository, Selection, SelectionError},
     model::{Code, EnvironmentName, SecretReference},
-    store::outbox::{Rotation, Standing},
     secrets::{
         Header, Identities, OpenError, Recipients, RecipientsError, SealError, ServiceIdentity, ValueId, fingerprint,
     },
+    store::outbox::{Rotation, Standing},
 };
 
 /// Seal, list and check the secrets of an environment
@@ -53,6 +54,7 @@ enum SecretsCommand {
     Rekey(rekey::Rekey),
     Rotate(rotate::Rotate),
     Recipients(recipients::RecipientsCommand),
+    Expiring(expiring::Expiring),
     Check(check::Check),
 }
 
@@ -66,6 +68,7 @@ impl Secrets {
             SecretsCommand::Rekey(command) => command.run(context),
             SecretsCommand::Rotate(command) => command.run(context),
             SecretsCommand::Recipients(command) => command.run(context),
+            SecretsCommand::Expiring(command) => command.run(context),
             SecretsCommand::Check(command) => command.run(context),
         }
     }

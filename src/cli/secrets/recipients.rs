@@ -349,7 +349,10 @@ impl Options {
         let printer = &context.printer;
         for prepared in done {
             if prepared.files.is_empty() {
-                printer.out(&format!("{}: nothing to change, {} secrets are as they must be", prepared.name, prepared.current));
+                printer.out(&format!(
+                    "{}: nothing to change, {} secrets are as they must be",
+                    prepared.name, prepared.current
+                ));
                 continue;
             }
             printer.out(&format!("{}:", prepared.name));
@@ -359,7 +362,9 @@ impl Options {
             }
         }
         for (name, error) in failures {
-            printer.note(&CliError { message: format!("{name} was not changed: {}", error.message), ..copy(error) }.render());
+            printer.note(
+                &CliError { message: format!("{name} was not changed: {}", error.message), ..copy(error) }.render(),
+            );
         }
         let s = |count: usize| if count == 1 { "" } else { "s" };
         let would = if self.dry_run { "would be " } else { "" };

@@ -37,7 +37,11 @@ impl Rekey {
         let mut current = 0;
         for (reference, path) in files(root, &environment.name)?.age_files().cloned() {
             let bytes = read_age(root, &path)?;
-            if is_addressed(&bytes, &recipients) && !self.all { current += 1 } else { outdated.push((reference, path, bytes)) }
+            if is_addressed(&bytes, &recipients) && !self.all {
+                current += 1
+            } else {
+                outdated.push((reference, path, bytes))
+            }
         }
         if self.dry_run {
             for (_, path, _) in &outdated {

@@ -109,8 +109,9 @@ impl Rotate {
         }
         let path = Repository::next_secret_path(name, reference);
         if !self.replace && root.join(&path).symlink_metadata().is_ok() {
-            return Err(CliError::coded(Code::NextPresent, format!("`{}` is there already", path.display()))
-                .remedy("Finish that rotation (`--finish`) or give it up (`--abandon`); `--replace` puts another value there."));
+            return Err(CliError::coded(Code::NextPresent, format!("`{}` is there already", path.display())).remedy(
+                "Finish that rotation (`--finish`) or give it up (`--abandon`); `--replace` puts another value there.",
+            ));
         }
         let recipients = recipients(root, name)?;
         refuse_public(environment, &recipients)?;
@@ -143,9 +144,8 @@ impl Rotate {
         }
         let target = Repository::secret_path(name, reference);
         super::inside(root, &path)?;
-        std::fs::rename(root.join(&path), root.join(&target)).map_err(|error| {
-            CliError::coded(Code::Unreadable, format!("cannot move `{}`: {error}", path.display()))
-        })?;
+        std::fs::rename(root.join(&path), root.join(&target))
+            .map_err(|error| CliError::coded(Code::Unreadable, format!("cannot move `{}`: {error}", path.display())))?;
         context.printer.out(&format!("moved {} over {}", path.display(), target.display()));
         context.printer.note("Plan and apply it; then the old value can be taken back where it was given out.");
         Ok(Exit::Done)
@@ -202,7 +202,10 @@ impl Rotate {
         if lacking.is_empty() {
             return Ok(());
         }
-        Err(lacking.into_iter().fold(refuse("not every profile that uses it has logged in with the next value".to_owned()), CliError::detail))
+        Err(lacking.into_iter().fold(
+            refuse("not every profile that uses it has logged in with the next value".to_owned()),
+            CliError::detail,
+        ))
     }
 
     fn ask(&self, context: &Context, environment: &Environment) -> Result<(State, OutboxStatus), CliError> {
@@ -243,7 +246,13 @@ impl Rotate {
                 context.printer.out("Nothing is being rotated.");
             } else {
                 let cells = rows.iter().map(|row| {
-                    vec![row.environment.to_string(), row.secret.to_string(), row.profile.clone(), row.stands.clone(), row.note.clone()]
+                    vec![
+                        row.environment.to_string(),
+                        row.secret.to_string(),
+                        row.profile.clone(),
+                        row.stands.clone(),
+                        row.note.clone(),
+                    ]
                 });
                 context.printer.out(&table(&["environment", "secret", "profile", "next value", ""], cells));
             }
@@ -251,7 +260,11 @@ impl Rotate {
                 context.printer.note(&format!("{name}: its service could not be asked: {}", error.message));
             }
         }
-        if unreachable.is_empty() { Ok(Exit::Done) } else { Err(CliError { in_json: true, ..CliError::already_told() }) }
+        if unreachable.is_empty() {
+            Ok(Exit::Done)
+        } else {
+            Err(CliError { in_json: true, ..CliError::already_told() })
+        }
     }
 }
 
@@ -292,11 +305,18 @@ fn status_of(environment: &Environment, rotations: &[Rotation], was_asked: bool)
             Standing::Promoted => format!("mailwright secrets rotate {name} {} --finish", rotation.secret),
             Standing::Refused => crate::cli::outbox::plain(&rotation.reason),
         };
-        rows.push(row(&rotation.secret, rotation.profile.to_string(), rotation.standing.id(), note, Some(rotation.clone())));
+        rows.push(row(
+            &rotation.secret,
+            rotation.profile.to_string(),
+            rotation.standing.id(),
+            note,
+            Some(rotation.clone()),
+        ));
     }
     for (reference, path) in &next {
         let digest = Header::read(&read_age(root, path)?).ok().map(|header| header.digest);
-        let known = rotations.iter().any(|rotation| rotation.secret == *reference && Some(&rotation.next) == digest.as_ref());
+        let known =
+            rotations.iter().any(|rotation| rotation.secret == *reference && Some(&rotation.next) == digest.as_ref());
         if !known {
             let (stands, note) = if was_asked {
                 ("not applied", "plan and apply")
