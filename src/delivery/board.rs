@@ -28,8 +28,12 @@ pub(super) struct Board {
     pub(super) counters: HashMap<String, Counter>,
     pub(super) holds: Vec<Hold>,
     pub(super) parked: HashMap<ProfileName, ParkedLine>,
-    /// What came of next secrets; some may be of others than there are now.
-    pub(super) rotations: HashMap<ProfileName, Rotation>,
+    /// What came of next secrets, by what was rotated.
+    pub(super) rotations: HashMap<Digest, Rotation>,
+    /// One at a time tries a next secret; the others wait for what comes of it.
+    pub(super) trials: HashMap<Digest, Arc<tokio::sync::Mutex<()>>>,
+    /// How many next secrets are being tried with no message behind them.
+    pub(super) trying: usize,
     /// What each mailbox had sent before the start.
     pub(super) usage: Vec<Usage>,
     /// When that was, in minutes since 1970.
@@ -64,8 +68,6 @@ pub(super) struct Sending {
     pub(super) generation: u64,
     pub(super) mailbox: String,
     pub(super) pool: Pool,
-    /// One at a time tries a next secret that nobody has tried yet; the others wait for what comes of it.
-    pub(super) trying: tokio::sync::Mutex<()>,
 }
 
 /// A profile that is parked.
@@ -93,7 +95,6 @@ impl Sending {
             generation: self.generation,
             mailbox: self.mailbox.clone(),
             pool: Pool::default(),
-            trying: tokio::sync::Mutex::default(),
         }
     }
 }
@@ -108,6 +109,8 @@ impl Board {
             holds: Vec::new(),
             parked: HashMap::new(),
             rotations: HashMap::new(),
+            trials: HashMap::new(),
+            trying: 0,
             usage: Vec::new(),
             usage_at: 0,
             turn: 0,
@@ -181,7 +184,6 @@ impl Board {
                 generation: self.routes.state().generation,
                 mailbox,
                 pool: Pool::default(),
-                trying: tokio::sync::Mutex::default(),
                 stored,
             });
             let line = Line { sender, ready: VecDeque::new(), workers: 0, down_until: None, down_count: 0 };

@@ -9,6 +9,7 @@
 use std::{sync::Arc, time::Duration};
 
 use jiff::Timestamp;
+use tokio::sync::{Mutex, OwnedMutexGuard};
 
 use super::{
     board::{Board, Sending},
@@ -29,6 +30,8 @@ use crate::{
 
 /// The longest between two tries of a next secret.
 const LONGEST: Duration = Duration::from_secs(3600);
+/// How many next secrets are tried at once with no message behind them.
+const AT_ONCE: usize = 8;
 
 /// Which of the two secrets.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -43,7 +46,7 @@ pub(super) struct Next {
     reference: SecretReference,
     digest: Digest,
     /// The digest of it with the login that it is for: for another login, what came of it says nothing.
-    of: Digest,
+    pub(super) of: Digest,
 }
 
 impl Next {
@@ -102,12 +105,7 @@ impl LogIn for (&GraphDirect, &Endpoints) {
 
 impl Board {
     pub(super) fn restore_rotations(&mut self, rotations: Vec<Rotation>) {
-        self.rotations = rotations.into_iter().map(|rotation| (rotation.profile.clone(), rotation)).collect();
-    }
-
-    /// What is known of the next secret of a profile.
-    fn rotation(&self, name: &ProfileName, of: &Digest) -> Option<&Rotation> {
-        self.rotations.get(name).filter(|rotation| rotation.of == *of)
+        self.rotations = rotations.into_iter().map(|rotation| (rotation.of.clone(), rotation)).collect();
     }
 
     /// How every rotation of a live profile stands, by the profile's name.
@@ -116,27 +114,37 @@ impl Board {
             let state = self.routes.state().profiles.get(name);
             state.map_or(Timestamp::UNIX_EPOCH, |state| state.changed.at)
         };
-        let stands = |(name, next): (&ProfileName, &Next)| match self.rotation(name, &next.of) {
-            Some(known) => known.clone(),
+        let stands = |(name, next): (&ProfileName, &Next)| match self.rotations.get(&next.of) {
+            // The secrets of two profiles may have one value under two names.
+            Some(known) => Rotation { profile: name.clone(), secret: next.reference.clone(), ..known.clone() },
             None => next.clone().rotation(name, Standing::Staged, staged(name)),
         };
         self.routes.rotating().iter().map(stands).collect()
     }
 
-    /// Those that drop what is logged in with a secret that is used no more: a new pool for the profile.
-    fn renew(&mut self, name: &ProfileName) {
-        if let Some(line) = self.lines.get_mut(name) {
-            line.sender = Arc::new(line.sender.renewed());
+    /// What is logged in with a secret that is used no more ends: new pools for the profiles that did.
+    fn renew(&mut self, of: &Digest) {
+        for name in self.routes.rotated().get(of).into_iter().flatten() {
+            if let Some(line) = self.lines.get_mut(name) {
+                line.sender.pool.tidy(true);
+                line.sender = Arc::new(line.sender.renewed());
+            }
         }
+    }
+
+    /// Whose turn it is to try a next secret.
+    fn trial(&mut self, of: &Digest) -> Arc<Mutex<()>> {
+        Arc::clone(self.trials.entry(of.clone()).or_default())
     }
 
     /// When the next of the refused secrets is tried again.
     pub(super) fn next_trial(&self) -> Option<Timestamp> {
-        self.rotations
-            .values()
-            .filter(|rotation| rotation.standing != Standing::Promoted)
-            .filter_map(|r| r.next_try_at)
-            .min()
+        if self.trying >= AT_ONCE {
+            // The end of one of them wakes.
+            return None;
+        }
+        let waiting = self.rotations.values().filter(|rotation| rotation.standing != Standing::Promoted);
+        waiting.filter_map(|rotation| rotation.next_try_at).min()
     }
 }
 
@@ -145,11 +153,14 @@ impl Engine {
     fn known(&self, sender: &Sending) -> Option<(Standing, u32)> {
         let next = Next::of(&sender.stored)?;
         let board = self.board();
-        Some(
-            board
-                .rotation(&sender.name, &next.of)
-                .map_or((Standing::Staged, 0), |known| (known.standing, known.refusals)),
-        )
+        Some(board.rotations.get(&next.of).map_or((Standing::Staged, 0), |known| (known.standing, known.refusals)))
+    }
+
+    /// Waits until nobody else tries the next secret.
+    async fn turn(&self, sender: &Sending) -> Option<OwnedMutexGuard<()>> {
+        let next = Next::of(&sender.stored)?;
+        let trial = self.board().trial(&next.of);
+        Some(trial.lock_owned().await)
     }
 
     /// Which secret stands for the profile: the next one once it was accepted.
@@ -164,7 +175,7 @@ impl Engine {
     /// is refused.
     pub(super) async fn with_secret<L: LogIn>(&self, sender: &Sending, by: &L) -> Result<L::Done, Failure> {
         let is_staged = |known| matches!(known, Some((Standing::Staged, _)));
-        let turn = if is_staged(self.known(sender)) { Some(sender.trying.lock().await) } else { None };
+        let turn = if is_staged(self.known(sender)) { self.turn(sender).await } else { None };
         // Somebody else may have found out meanwhile.
         let known = self.known(sender);
         let _turn = turn.filter(|_| is_staged(known));
@@ -201,7 +212,7 @@ impl Engine {
             decided => return decided,
         };
         // The password may have been changed just now. One finds out for all.
-        let _turn = sender.trying.lock().await;
+        let _turn = self.turn(sender).await;
         match self.known(sender) {
             Some((Standing::Promoted, _)) => return by.log_in(self, sender, Which::Next).await,
             Some((_, now)) if now != refusals => return Err(refused),
@@ -229,8 +240,9 @@ impl Engine {
         let (now, reference) = (self.time.now(), next.reference.clone());
         let rotation = next.rotation(&sender.name, Standing::Promoted, now);
         let reason = format!("the next value of {reference} is accepted; from now on only it is used");
+        let of = rotation.of.clone();
         if self.keep_rotation(rotation, Some((EventKind::Rotated, reason))).await {
-            self.board().renew(&sender.name);
+            self.board().renew(&of);
             tracing::info!(profile = %sender.name, secret = %reference, "rotated: the next secret is used from now on");
             metrics::counter!("mailwright_rotations_total", "outcome" => "promoted").increment(1);
         }
@@ -239,7 +251,7 @@ impl Engine {
     /// The next secret was refused. One alert goes out, if the current one works.
     async fn refuse(&self, sender: &Sending, failure: &Failure, current_works: bool) {
         let Some(next) = Next::of(&sender.stored) else { return };
-        let known = self.board().rotation(&sender.name, &next.of).cloned();
+        let known = self.board().rotations.get(&next.of).cloned();
         if known.as_ref().is_some_and(|known| known.standing == Standing::Promoted) {
             return;
         }
@@ -273,15 +285,16 @@ impl Engine {
     async fn keep_rotation(&self, rotation: Rotation, event: Option<(EventKind, String)>) -> bool {
         let profile = rotation.profile.clone();
         // Somebody changed the profile meanwhile: what came of it is of no interest.
-        if self.board().routes.rotating().get(&profile).is_none_or(|next| next.of != rotation.of) {
+        let of = rotation.of.clone();
+        if !self.board().routes.rotated().contains_key(&of) {
             return false;
         }
         let at = self.time.now();
         let event =
             event.map(|(kind, reason)| NewEvent { kind, at, message: None, profile: Some(profile.clone()), reason });
-        match self.store.set_rotation(profile.clone(), Some(rotation.clone()), event).await {
+        match self.store.set_rotation(of.clone(), Some(rotation.clone()), event).await {
             Ok(events) => {
-                self.board().rotations.insert(profile, rotation);
+                self.board().rotations.insert(of, rotation);
                 self.tell(events);
                 true
             }
@@ -298,27 +311,37 @@ impl Engine {
         let now = self.time.now();
         let due: Vec<Arc<Sending>> = {
             let mut board = self.board();
-            if board.routes.rotating().is_empty() {
+            if board.trying >= AT_ONCE {
                 return;
             }
-            let is_due = |rotation: &Rotation| match rotation.standing {
-                Standing::Staged | Standing::Refused => rotation.next_try_at.is_none_or(|at| at <= now),
-                Standing::Promoted => false,
-            };
-            let due: Vec<Rotation> = board.rotations().into_iter().filter(is_due).collect();
+            let routes = Arc::clone(&board.routes);
             let mut senders = Vec::new();
-            for rotation in due {
-                // A parked profile is tried with both anyway; a disabled one has no business there.
-                let is_parked = board.parked.contains_key(&rotation.profile);
-                let is_enabled = board.routes.stored(&rotation.profile).is_some_and(|stored| stored.profile.enabled);
-                if is_parked || !is_enabled {
+            for (of, profiles) in routes.rotated() {
+                let known = board.rotations.get(of);
+                if known.is_some_and(|known| known.standing == Standing::Promoted || known.next_try_at > Some(now)) {
                     continue;
                 }
-                let Some(line) = board.line(&rotation.profile) else { continue };
-                senders.push(Arc::clone(&line.sender));
+                // A parked profile is tried with both anyway; a disabled one has no business there.
+                let may = |name: &&ProfileName| {
+                    !board.parked.contains_key(*name)
+                        && routes.stored(name).is_some_and(|stored| stored.profile.enabled)
+                };
+                let candidate = profiles.iter().find(may);
+                let Some((name, next)) =
+                    candidate.or(profiles.first()).and_then(|name| routes.rotating().get_key_value(name))
+                else {
+                    continue;
+                };
                 // In memory alone: the next try, should this one come to nothing.
-                let later = now + self.until_next_trial(rotation.refusals.max(1));
-                board.rotations.insert(rotation.profile.clone(), Rotation { next_try_at: Some(later), ..rotation });
+                let mut known = known.cloned().unwrap_or_else(|| next.clone().rotation(name, Standing::Staged, now));
+                known.next_try_at = Some(now + self.until_next_trial(known.refusals.max(1)));
+                board.rotations.insert(of.clone(), known);
+                let sender = candidate.and_then(|name| board.line(name)).map(|line| Arc::clone(&line.sender));
+                board.trying += usize::from(sender.is_some());
+                senders.extend(sender);
+                if board.trying >= AT_ONCE {
+                    break;
+                }
             }
             senders
         };
@@ -327,12 +350,15 @@ impl Engine {
             tokio::spawn(async move {
                 let _busy = busy;
                 engine.try_next_secret(&sender).await;
+                engine.board().trying -= 1;
+                // There may be others that wait for their turn.
+                engine.wake.notify_one();
             });
         }
     }
 
     async fn try_next_secret(self: &Arc<Self>, sender: &Sending) {
-        let turn = sender.trying.lock().await;
+        let turn = self.turn(sender).await;
         if self.settled_on(sender) == Which::Next {
             return;
         }
@@ -361,19 +387,16 @@ impl Engine {
 
     /// Forgets what came of next secrets that are none any more.
     pub(super) async fn forget_rotations(&self) {
-        let gone: Vec<ProfileName> = {
+        let gone: Vec<Digest> = {
             let mut board = self.board();
             let routes = Arc::clone(&board.routes);
-            let is_same = |rotation: &Rotation| {
-                routes.rotating().get(&rotation.profile).is_some_and(|next| next.of == rotation.of)
-            };
-            let gone = board.rotations.values().filter(|rotation| !is_same(rotation));
-            let gone: Vec<ProfileName> = gone.map(|rotation| rotation.profile.clone()).collect();
-            board.rotations.retain(|name, _| !gone.contains(name));
+            board.trials.retain(|of, _| routes.rotated().contains_key(of));
+            let gone = board.rotations.keys().filter(|of| !routes.rotated().contains_key(*of)).cloned().collect();
+            board.rotations.retain(|of, _| routes.rotated().contains_key(of));
             gone
         };
-        for profile in gone {
-            if let Err(error) = self.store.set_rotation(profile, None, None).await {
+        for of in gone {
+            if let Err(error) = self.store.set_rotation(of, None, None).await {
                 self.cannot_record(&error);
             }
         }

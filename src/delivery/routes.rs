@@ -8,7 +8,7 @@ use std::{
 
 use super::rotation::Next;
 use crate::model::{
-    AppliesTo, CompanyId, Function, ProfileName, Resolution, State, StoredProfile,
+    AppliesTo, CompanyId, Digest, Function, ProfileName, Resolution, State, StoredProfile,
     resolution::{Cell, Resolver},
 };
 
@@ -16,8 +16,10 @@ use crate::model::{
 pub struct Routes {
     state: Arc<State>,
     claims: HashMap<(Function, Option<CompanyId>), BTreeSet<ProfileName>>,
-    /// The profiles with a next secret, by name: few, and asked for often.
+    /// The profiles with a next secret, by name.
     rotating: BTreeMap<ProfileName, Next>,
+    /// The same by what is rotated: profiles that log in alike share what came of it.
+    rotated: HashMap<Digest, Vec<ProfileName>>,
 }
 
 impl Routes {
@@ -25,8 +27,12 @@ impl Routes {
     pub fn new(state: Arc<State>) -> Self {
         let mut claims: HashMap<_, BTreeSet<ProfileName>> = HashMap::new();
         let mut rotating = BTreeMap::new();
+        let mut rotated: HashMap<Digest, Vec<ProfileName>> = HashMap::new();
         for (name, stored) in state.live_stored() {
-            rotating.extend(Next::of(stored).map(|next| (name.clone(), next)));
+            if let Some(next) = Next::of(stored) {
+                rotated.entry(next.of.clone()).or_default().push(name.clone());
+                rotating.insert(name.clone(), next);
+            }
             for function in &stored.profile.functions {
                 match &stored.profile.applies_to {
                     AppliesTo::SystemWide => drop(claims.entry((*function, None)).or_default().insert(name.clone())),
@@ -38,7 +44,7 @@ impl Routes {
                 }
             }
         }
-        Self { state, claims, rotating }
+        Self { state, claims, rotating, rotated }
     }
 
     /// The state that was indexed.
@@ -54,6 +60,11 @@ impl Routes {
     /// The live profiles with a next secret.
     pub(super) fn rotating(&self) -> &BTreeMap<ProfileName, Next> {
         &self.rotating
+    }
+
+    /// The profiles with the same login and next secret, by its digest.
+    pub(super) fn rotated(&self) -> &HashMap<Digest, Vec<ProfileName>> {
+        &self.rotated
     }
 
     /// Which profile sends, step by step.

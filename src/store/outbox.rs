@@ -232,7 +232,8 @@ pub struct Rotation {
     pub secret: SecretReference,
     /// The digest of the next value's age file.
     pub next: Digest,
-    /// The digest of the login and the next value: for another one this says nothing.
+    /// The digest of the login and the next value: what came of it holds for every profile that has the same, and says
+    /// nothing of any other.
     pub of: Digest,
     /// What came of it.
     pub standing: Standing,
@@ -385,10 +386,10 @@ pub trait Outbox: Send + Sync {
     /// How rotations stand.
     async fn rotations(&self) -> Result<Vec<Rotation>, StoreError>;
 
-    /// Writes how a profile's rotation stands, or forgets it.
+    /// Writes how a rotation stands, or forgets it. `of` is what it is about.
     async fn set_rotation(
         &self,
-        profile: ProfileName,
+        of: Digest,
         rotation: Option<Rotation>,
         event: Option<NewEvent>,
     ) -> Result<Vec<Event>, StoreError>;

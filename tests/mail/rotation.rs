@@ -248,6 +248,33 @@ fn killed_between_the_promotion_and_its_use() {
 }
 
 #[test]
+fn profiles_with_one_login_share_what_came_of_it() {
+    let sink = Sink::start();
+    sink.users(&[("mailer", OLD)]);
+    let post = post(&sink);
+    for name in ["edu1", "edu2"] {
+        let functions = if name == "edu1" { "all-reports" } else { "document-quality" };
+        let own = format!("functions: [{functions}]\nappliesTo: system-wide\n");
+        relay(&post.trial, name, sink.port, "    username: mailer\n    password: { secret: relay/login }\n", &own);
+    }
+    post.trial.pipe(&["secrets", "rotate", "dev", "relay/login"], NEW.as_bytes()).code(0);
+    post.apply();
+    let all = |outbox: &Value, standing: &str| {
+        let rotations = outbox["rotations"].as_array().unwrap();
+        rotations.len() == 3 && rotations.iter().all(|rotation| rotation["standing"] == standing)
+    };
+    let outbox = post.wait_outbox("the refusal", |outbox| all(outbox, "refused"));
+    assert_eq!(outbox["rotations"][0]["profile"], "edu1");
+    assert_eq!(sink.logins().iter().filter(|(password, _)| password == NEW).count(), 1, "one trial for all of them");
+    let no = finish(&post).code(1).stderr;
+    assert!(["edu1:", "edu2:", "relay:"].iter().all(|name| no.contains(name)), "{no}");
+    sink.users(&[("mailer", OLD), ("mailer", NEW)]);
+    post.wait_outbox("the promotion", |outbox| all(outbox, "promoted"));
+    assert_eq!(told(&post), ["next-refused", "rotated"]);
+    finish(&post).code(0);
+}
+
+#[test]
 fn a_rotation_is_abandoned() {
     let sink = Sink::start();
     sink.users(&[("mailer", OLD)]);

@@ -1,6 +1,6 @@
--- How the rotation of a profile's secret stands. `record` names the login and the next value that it is about; another
--- one makes it void.
+-- How rotations of secrets stand. `of` is the digest of a login and the next value for it; what came of that holds for
+-- every profile that has the same.
 CREATE TABLE rotation (
-    profile TEXT PRIMARY KEY,
-    record  TEXT NOT NULL
+    of     TEXT PRIMARY KEY,
+    record TEXT NOT NULL
 ) STRICT, WITHOUT ROWID;
