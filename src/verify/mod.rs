@@ -256,7 +256,7 @@ impl Verifier {
         let next = async {
             match &subject.next {
                 Opened::None => Vec::new(),
-                next => self.provider(subject, next, true).await.0,
+                next => Box::pin(self.provider(subject, next, true)).await.0,
             }
         };
         let ((mut findings, reached), next, sender) =

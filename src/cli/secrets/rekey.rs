@@ -38,9 +38,9 @@ impl Rekey {
         for (reference, path) in files(root, &environment.name)?.age_files().cloned() {
             let bytes = read_age(root, &path)?;
             if is_addressed(&bytes, &recipients) && !self.all {
-                current += 1
+                current += 1;
             } else {
-                outdated.push((reference, path, bytes))
+                outdated.push((reference, path, bytes));
             }
         }
         if self.dry_run {
