@@ -120,7 +120,7 @@ impl Expiring {
         }
         if self.within.is_some() && unseen > 0 {
             context.printer.note(&format!(
-                "When {unseen} more end was not seen by `verify` yet; without `--within` they are listed as well."
+                "Not seen by `verify` yet: when {unseen} others end. Without `--within` they are listed as well."
             ));
         }
     }
