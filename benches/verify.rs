@@ -150,6 +150,7 @@ async fn run(what: &str, sandbox: &Sandbox, profiles: u32, delegates: bool) {
                 name: format!("p{number}").parse().unwrap(),
                 profile: serde_json::from_value(profile).unwrap(),
                 secret,
+                next: Opened::None,
                 refused: None,
             }
         })

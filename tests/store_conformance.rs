@@ -14,7 +14,7 @@ use mailwright::{
     },
     store::{
         AuditEvent, Commit, CommitError, NewSecret, SqliteStore, Store, StoreError, StoredToken,
-        outbox::{Accepted, IdempotencyKey, Lane, NewEvent, NewMessage, Search, Settled},
+        outbox::{Accepted, IdempotencyKey, Lane, NewEvent, NewMessage, Rotation, Search, Settled, Standing},
     },
 };
 use proptest::{prelude::*, strategy::ValueTree as _, test_runner::TestRunner};
@@ -52,7 +52,7 @@ fn commit(state: &State, profiles: &BTreeMap<ProfileName, StoredProfile>, id: Op
         })
         .collect();
     let secrets = profiles.values().flat_map(|stored| {
-        stored.secrets.values().map(|digest| NewSecret {
+        stored.age_files().map(|(_, digest)| NewSecret {
             record: SecretRecord {
                 digest: digest.clone(),
                 value_id: Some("v".to_owned()),
@@ -322,6 +322,36 @@ async fn delivers(open: impl Fn() -> Box<dyn Store>) {
         .unwrap();
     assert_eq!(found.len(), 2);
 
+    // How a rotation stands is kept until it is forgotten, with what is told of it.
+    let rotation = |standing| Rotation {
+        profile: "relay".parse().unwrap(),
+        secret: "relay/password".parse().unwrap(),
+        next: Digest::of_bytes(b"next"),
+        of: Digest::of_bytes(b"of"),
+        standing,
+        since: at(130),
+        reason: String::new(),
+        told: false,
+        refusals: 0,
+        next_try_at: None,
+    };
+    let of = Digest::of_bytes(b"of");
+    store.set_rotation(of.clone(), Some(rotation(Standing::Refused)), None).await.unwrap();
+    let rotated = NewEvent {
+        kind: mailwright::model::delivery::EventKind::Rotated,
+        at: at(131),
+        message: None,
+        profile: Some("relay".parse().unwrap()),
+        reason: "accepted".to_owned(),
+    };
+    let told = store.set_rotation(of.clone(), Some(rotation(Standing::Promoted)), Some(rotated)).await.unwrap();
+    assert_eq!(told.iter().map(|event| event.number).collect::<Vec<_>>(), [2]);
+    drop(store);
+    let store = open();
+    assert_eq!(store.rotations().await.unwrap(), [rotation(Standing::Promoted)]);
+    store.set_rotation(of, None, None).await.unwrap();
+    assert!(store.rotations().await.unwrap().is_empty());
+
     // What is old goes; what waits never does.
     assert_eq!(store.purge(at(131).as_millisecond(), 0, i64::MAX).await.unwrap(), 1);
     assert!(store.message(ids[0]).await.unwrap().is_none() && store.content(ids[0]).await.unwrap().is_none());
@@ -347,7 +377,7 @@ async fn sqlite_is_migrated_from_an_older_version_and_refuses_a_newer_or_foreign
     assert!(matches!(other, Err(StoreError::OtherEnvironment { .. })), "{other:?}");
     raw(&path, "INSERT INTO schema_version VALUES (99, 'sha256:x')");
     let newer = SqliteStore::open(&path, &generated::environment()).map(drop);
-    assert!(matches!(newer, Err(StoreError::Newer { found: 99, known: 4 })), "{newer:?}");
+    assert!(matches!(newer, Err(StoreError::Newer { found: 99, known: 5 })), "{newer:?}");
     raw(
         &path,
         "DELETE FROM schema_version WHERE version = 99; UPDATE schema_version SET digest = 'sha256:y' WHERE version = 2",

@@ -25,6 +25,7 @@ async fn verify(verifier: &Arc<Verifier>, port: u16, encryption: &str, from: &st
         name: "relay".parse().unwrap(),
         profile: serde_json::from_value(profile).unwrap(),
         secret: password.map_or(Opened::None, |password| Opened::Value(password.to_owned().into())),
+        next: Opened::None,
         refused: None,
     };
     verifier.verify(&subject).await

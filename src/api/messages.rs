@@ -11,7 +11,7 @@ use crate::{
         Attempt, CompanyId, Function, Message, ProfileName, Status,
         message::{Document, Notify},
     },
-    store::outbox::{Hold, Parked},
+    store::outbox::{Hold, Parked, Rotation},
 };
 
 /// The largest submission that the service reads, in bytes: 35 MiB of mail in base64.
@@ -214,4 +214,7 @@ pub struct OutboxStatus {
     pub holds: Vec<Hold>,
     /// Whether the store can record what happens; nothing is sent while it cannot.
     pub records: bool,
+    /// How rotations of secrets stand.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub rotations: Vec<Rotation>,
 }

@@ -524,6 +524,24 @@ pub struct LastVerified {
     pub unknown: u32,
     /// How many are as they must be.
     pub passed: u32,
+    /// When the credentials end that it saw: the current one first, then the next one of a rotation.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub credentials: Vec<CredentialEnd>,
+}
+
+/// When a credential ends.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct CredentialEnd {
+    /// When.
+    #[schema(value_type = String, format = DateTime)]
+    pub ends: Timestamp,
+    /// Which one it is where it is registered: its name and id, or its thumbprint.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub name: String,
+    /// Whether it is the next value of a rotation.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub next: bool,
 }
 
 impl LastVerified {
@@ -543,8 +561,21 @@ impl LastVerified {
             warnings: failed(verify::Severity::Warning),
             unknown: count(&|finding| finding.verdict == Verdict::Unknown),
             passed: count(&|finding| finding.verdict == Verdict::Pass),
+            credentials: credentials(verified),
         }
     }
+}
+
+/// The ends that findings tell of.
+fn credentials(verified: &Verified) -> Vec<CredentialEnd> {
+    let end = |finding: &Finding| {
+        // What was seen begins with the name; some add the end.
+        let name = finding.seen.split(", until ").next().unwrap_or_default().to_owned();
+        Some(CredentialEnd { ends: finding.ends?, name, next: finding.next })
+    };
+    let mut ends: Vec<CredentialEnd> = verified.findings.iter().filter_map(end).collect();
+    ends.sort_by_key(|end| (end.next, end.ends));
+    ends
 }
 
 /// `GET /v1/verify`.

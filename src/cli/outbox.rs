@@ -404,6 +404,9 @@ pub(super) fn standing(status: &OutboxStatus) -> String {
         }
         lines.push(format!("             tried again at {}", at(parked.next_probe_at)));
     }
+    for rotation in &status.rotations {
+        lines.push(format!("rotation     {}", super::secrets::standing(rotation)));
+    }
     for profile in &status.down {
         lines.push(format!("down         {profile}: its server does not answer; it is tried again by itself"));
     }

@@ -21,7 +21,7 @@ use super::{
 use crate::{
     api::{Reading, Unshown, VerifyRequest},
     client::Client,
-    config::{Desired, DesiredProfile, Repository, suggest},
+    config::{Desired, DesiredProfile, Repository, SecretFile, suggest},
     microsoft::{self, Endpoints, Http},
     model::{Code, Digest, EnvironmentName, ProfileName, Provider, SecretReference},
     secrets::{self, Identities},
@@ -301,6 +301,7 @@ impl Verify {
                     name: (*name).clone(),
                     profile: profile.stored.profile.clone(),
                     secret,
+                    next: Opened::None,
                     refused: None,
                 });
             }
@@ -326,11 +327,11 @@ impl Verify {
         let mut options = self.options(context, desired)?;
         options.reader = self.reader_token(context, profiles, &options)?;
         let mut files: BTreeMap<_, Vec<u8>> = BTreeMap::new();
-        for (reference, file) in &desired.secrets {
+        for (reference, file) in desired.age_files() {
             let used = profiles.values().any(|profile| profile.stored.secrets.contains_key(reference))
                 || reader_secret(desired) == Some(reference);
             if used && let Ok(bytes) = std::fs::read(environment.repository.root().join(&file.path)) {
-                files.insert(reference.clone(), bytes);
+                files.insert(file.digest.clone(), bytes);
             }
         }
         // Without any identity the anonymous checks are still worth making; each finding says what is missing.
@@ -346,9 +347,9 @@ impl Verify {
         {
             return Err(error);
         }
-        let open = |reference: Option<&SecretReference>| {
-            let Some(reference) = reference else { return Opened::None };
-            let Some(file) = files.get(reference) else {
+        let open = |digest: Option<&Digest>| {
+            let Some(digest) = digest else { return Opened::None };
+            let Some(file) = files.get(digest) else {
                 return Opened::Unavailable("its age file cannot be read".to_owned());
             };
             match &identities {
@@ -367,7 +368,8 @@ impl Verify {
             .map(|(name, profile)| Subject {
                 name: (*name).clone(),
                 profile: profile.stored.profile.clone(),
-                secret: open(profile.stored.profile.provider.secret().map(|(reference, _)| reference)),
+                secret: open(profile.stored.secrets.values().next()),
+                next: open(profile.stored.next.values().next()),
                 refused: None,
             })
             .collect();
@@ -375,7 +377,7 @@ impl Verify {
             .verify
             .reader
             .clone()
-            .map(|settings| ReaderApplication { settings, secret: open(reader_secret(desired)) });
+            .map(|settings| ReaderApplication { settings, secret: open(reader_digest(desired)) });
         let verifier = Arc::new(Verifier::new(options).map_err(CliError::new)?);
         collect(context, &desired.environment, &verifier, subjects)
     }
@@ -530,8 +532,9 @@ pub(super) async fn ask_service(
     profiles: &BTreeMap<&ProfileName, &DesiredProfile>,
 ) -> Result<Report, CliError> {
     let mut secrets = BTreeMap::new();
-    for (reference, digest) in profiles.values().flat_map(|profile| &profile.stored.secrets) {
-        if let Some(file) = ask.desired.secrets.get(reference)
+    let files: BTreeMap<&Digest, &SecretFile> = ask.desired.age_files().map(|(_, file)| (&file.digest, file)).collect();
+    for (_, digest) in profiles.values().flat_map(|profile| profile.stored.age_files()) {
+        if let Some(file) = files.get(digest)
             && let Ok(bytes) = std::fs::read(ask.root.join(&file.path))
         {
             secrets.insert(digest.clone(), BASE64_STANDARD.encode(bytes));
@@ -553,8 +556,7 @@ pub(super) async fn ask_service(
 /// The environment's own application for reading the directory, as a request names it.
 pub(super) fn reading(desired: &Desired) -> Option<Reading> {
     let application = desired.verify.reader.clone()?;
-    let secret = reader_secret(desired).and_then(|reference| desired.secrets.get(reference));
-    Some(Reading { application, secret: secret.map(|file| file.digest.clone()) })
+    Some(Reading { application, secret: reader_digest(desired).cloned() })
 }
 
 /// The age file of that application's secret.
@@ -562,6 +564,10 @@ pub(super) fn reader_file(root: &Path, desired: &Desired) -> Option<(Digest, Str
     let file = desired.secrets.get(reader_secret(desired)?)?;
     let bytes = std::fs::read(root.join(&file.path)).ok()?;
     Some((file.digest.clone(), BASE64_STANDARD.encode(bytes)))
+}
+
+fn reader_digest(desired: &Desired) -> Option<&Digest> {
+    desired.secrets.get(reader_secret(desired)?).map(|file| &file.digest)
 }
 
 fn reader_secret(desired: &Desired) -> Option<&SecretReference> {

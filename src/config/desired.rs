@@ -28,6 +28,8 @@ pub struct Desired {
     pub profiles: BTreeMap<ProfileName, DesiredProfile>,
     /// Every secret that a profile names.
     pub secrets: BTreeMap<SecretReference, SecretFile>,
+    /// The next value of every such secret that is being rotated.
+    pub next: BTreeMap<SecretReference, SecretFile>,
 }
 
 /// A profile as the files want it.
@@ -41,6 +43,13 @@ pub struct DesiredProfile {
     pub place: Place,
     /// Where each value comes from.
     pub places: Places,
+}
+
+impl Desired {
+    /// Every age file, the next ones too, with the name of its secret.
+    pub fn age_files(&self) -> impl Iterator<Item = (&SecretReference, &SecretFile)> {
+        self.secrets.iter().chain(&self.next)
+    }
 }
 
 impl DesiredProfile {

@@ -139,13 +139,13 @@ impl Loading<'_> {
             self.rules(node, settings, &profiles, complete, &mut problems);
         }
         self.renames(&profiles, &mut problems);
-        let (secrets, age_files) =
-            self.secrets(settings.as_ref().map(|(node, _)| node.as_ref()), &profiles, &mut problems);
+        let files = self.secrets(settings.as_ref().map(|(node, _)| node.as_ref()), &profiles, &mut problems);
+        let age_files = files.count;
         let desired = match settings {
             Some((node, settings))
                 if problems.iter().all(|problem| problem.severity != crate::model::code::Severity::Error) =>
             {
-                Some(self.desired(&node, settings, profiles, secrets))
+                Some(self.desired(&node, settings, profiles, files))
             }
             _ => None,
         };
@@ -433,7 +433,7 @@ impl Loading<'_> {
         environment: Option<&Node>,
         profiles: &BTreeMap<ProfileName, Typed>,
         problems: &mut Vec<Diagnostic>,
-    ) -> (BTreeMap<SecretReference, SecretFile>, usize) {
+    ) -> AgeFiles {
         let mut first_use: BTreeMap<&SecretReference, Span> = BTreeMap::new();
         for typed in profiles.values() {
             if let Some((reference, pointer)) = typed.profile.provider.secret() {
@@ -448,25 +448,52 @@ impl Loading<'_> {
             first_use.entry(reference).or_insert(first_key(found));
         }
         let wanted: Vec<(&SecretReference, Span)> = first_use.into_iter().collect();
-        let count = wanted.len();
-        let read: Vec<_> =
-            wanted.into_par_iter().map(|(reference, span)| (reference.clone(), self.secret(reference, span))).collect();
-        let mut secrets = BTreeMap::new();
-        for (reference, result) in read {
-            match result {
+        let mut files = AgeFiles { count: wanted.len(), ..AgeFiles::default() };
+        let read: Vec<_> = wanted
+            .into_par_iter()
+            .map(|(reference, span)| (reference.clone(), self.secret(reference, span), self.next_secret(reference)))
+            .collect();
+        for (reference, current, next) in read {
+            match current {
                 Ok((file, warning)) => {
                     problems.extend(warning);
-                    secrets.insert(reference, file);
+                    files.secrets.insert(reference.clone(), file);
                 }
                 Err(problem) => problems.push(problem),
             }
+            match next {
+                None => continue,
+                Some(Ok((file, warning))) => {
+                    problems.extend(warning);
+                    files.next.insert(reference, file);
+                }
+                Some(Err(problem)) => problems.push(problem),
+            }
+            files.count += 1;
         }
-        (secrets, count)
+        files
+    }
+
+    /// The next value of a secret, if one is staged.
+    fn next_secret(&self, reference: &SecretReference) -> Option<Result<(SecretFile, Option<Diagnostic>), Diagnostic>> {
+        let path = next_secret_path(self.name, reference);
+        let is_there = self.files.exists(&path);
+        let stage = format!("mailwright secrets rotate {} {reference} --replace", self.name);
+        is_there.then(|| self.age_file(path, &stage))
     }
 
     fn secret(&self, reference: &SecretReference, span: Span) -> Result<(SecretFile, Option<Diagnostic>), Diagnostic> {
         let path = secret_path(self.name, reference);
         let set = format!("mailwright secrets set {} {reference}", self.name);
+        if reference.next_of().is_some() {
+            return Err(self.reporter.at(
+                span,
+                Code::NameOfNext,
+                format!("no secret can be named `{reference}`: its file would be the next value of another"),
+                "Give the secret a name that does not end in `.next`.".to_owned(),
+                false,
+            ));
+        }
         if !self.files.exists(&path) {
             return Err(self.reporter.at(
                 span,
@@ -476,6 +503,11 @@ impl Loading<'_> {
                 false,
             ));
         }
+        self.age_file(path, &set)
+    }
+
+    /// An age file, and what is odd about it though it can be used.
+    fn age_file(&self, path: PathBuf, seal: &str) -> Result<(SecretFile, Option<Diagnostic>), Diagnostic> {
         let bytes = self.files.read_bytes(&path, FILE_LIMIT.min(AGE_LIMIT as u64))?;
         let header = Header::read(&bytes).map_err(|error| {
             if bytes.starts_with(b"age-encryption.org/v1\r\n") {
@@ -486,7 +518,7 @@ impl Loading<'_> {
                 Code::NotAgeFile,
                 &shown(&path),
                 error.to_string(),
-                &format!("Seal the value again: {set}"),
+                &format!("Seal the value again: {seal}"),
             )
         })?;
         let warning = bytes.starts_with(b"-----BEGIN") && bytes.windows(2).any(|pair| pair == b"\r\n");
@@ -502,7 +534,7 @@ impl Loading<'_> {
         environment: &Arc<Node>,
         settings: Settings,
         profiles: BTreeMap<ProfileName, Typed>,
-        secrets: BTreeMap<SecretReference, SecretFile>,
+        AgeFiles { secrets, next, .. }: AgeFiles,
     ) -> Desired {
         let profiles = profiles
             .into_iter()
@@ -512,10 +544,14 @@ impl Loading<'_> {
                     .and_then(|(reference, _)| Some((reference.clone(), secrets.get(reference)?.digest.clone())))
                     .into_iter()
                     .collect();
+                let upcoming = digests
+                    .keys()
+                    .filter_map(|reference| Some((reference.clone(), next.get(reference)?.digest.clone())))
+                    .collect();
                 let profile = DesiredProfile {
                     place: self.reporter.sources.place(first_key(&typed.node)),
                     places: Places::new(Arc::clone(&typed.node), Arc::clone(&self.reporter.sources)),
-                    stored: StoredProfile { profile: typed.profile, secrets: digests },
+                    stored: StoredProfile { profile: typed.profile, secrets: digests, next: upcoming },
                     renamed_from: typed.renamed_from,
                 };
                 (name, profile)
@@ -538,6 +574,7 @@ impl Loading<'_> {
             environment_places: Places::new(Arc::clone(environment), Arc::clone(&self.reporter.sources)),
             profiles,
             secrets,
+            next,
         }
     }
 }
@@ -546,6 +583,15 @@ impl Loading<'_> {
 pub(super) fn labels_of(environment: &Node) -> Labels {
     let text = |entry: &Entry| Some((entry.key.to_string(), entry.node.as_str()?.to_owned()));
     environment.get("labels").map(|labels| labels.node.entries().iter().filter_map(text).collect()).unwrap_or_default()
+}
+
+/// The age files that an environment's files name.
+#[derive(Default)]
+struct AgeFiles {
+    secrets: BTreeMap<SecretReference, SecretFile>,
+    next: BTreeMap<SecretReference, SecretFile>,
+    /// How many there are, readable or not.
+    count: usize,
 }
 
 /// The application that reads the directory, if the environment names one that is whole.
@@ -557,6 +603,11 @@ fn reader(environment: &Node) -> Option<GraphDirect> {
 pub(super) fn secret_path(environment: &EnvironmentName, reference: &SecretReference) -> PathBuf {
     let (name, key) = reference.parts();
     Path::new("secrets").join(environment.as_str()).join(name).join(format!("{key}.age"))
+}
+
+/// Where the file of a secret's next value lies, relative to the repository.
+pub(super) fn next_secret_path(environment: &EnvironmentName, reference: &SecretReference) -> PathBuf {
+    secret_path(environment, reference).with_extension("next.age")
 }
 
 /// The span of a map's first key: where a reader would look for the map.

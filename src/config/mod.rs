@@ -37,4 +37,4 @@ pub use origin::{Amounts, Placed};
 pub use repository::{Repository, Uses};
 pub use schema::SCHEMAS;
 pub use selection::{Labels, Selection, SelectionError, Selector};
-pub use write::write_atomically;
+pub use write::{write_all, write_atomically};

@@ -10,7 +10,7 @@ use rayon::prelude::*;
 
 use super::{
     Desired, Diagnostic, Place, Report,
-    environment::{Loaded, Loading, named_secrets, secret_path},
+    environment::{Loaded, Loading, named_secrets, next_secret_path, secret_path},
     layer::{Layer, Reporter, is_ignored, unexpected},
     node::Entry,
     selection::Labels,
@@ -243,6 +243,11 @@ impl Repository {
     /// Where the file of a secret lies, relative to the repository.
     pub fn secret_path(name: &EnvironmentName, reference: &SecretReference) -> PathBuf {
         secret_path(name, reference)
+    }
+
+    /// Where the file of a secret's next value lies, relative to the repository.
+    pub fn next_secret_path(name: &EnvironmentName, reference: &SecretReference) -> PathBuf {
+        next_secret_path(name, reference)
     }
 
     /// The environment with its layers; where these cannot be found, by itself.

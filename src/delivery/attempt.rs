@@ -13,6 +13,7 @@ use super::{
     content::{self, Outgoing},
     engine::Engine,
     graph,
+    rotation::Which,
     smtp::{Connection, Failure, Letter, Login},
     tokens::{Applicant, Token},
 };
@@ -209,8 +210,18 @@ impl Engine {
         Answer { server, outcome: Err(Failure::new("connect", "the connection was closed twice", Class::Transient)) }
     }
 
-    /// Connects and logs in.
+    /// Connects and logs in, with whichever secret is accepted.
     pub(super) async fn connect(&self, sender: &Sending, smtp: &Smtp) -> Result<Connection, Failure> {
+        self.with_secret(sender, smtp).await
+    }
+
+    /// Connects and logs in with one of the secrets.
+    pub(super) async fn connect_with(
+        &self,
+        sender: &Sending,
+        smtp: &Smtp,
+        which: Which,
+    ) -> Result<Connection, Failure> {
         let username = smtp.username.clone().unwrap_or_default();
         let login = match (&smtp.oauth, &smtp.password) {
             (Some(oauth), _) => {
@@ -218,6 +229,7 @@ impl Engine {
                     .map_err(|error| Failure::new("token", error.to_string(), Class::Auth))?;
                 let applicant = Applicant {
                     of: &sender.of,
+                    which,
                     tenant: &oauth.tenant,
                     client: &oauth.client,
                     credential: &oauth.credential,
@@ -226,7 +238,7 @@ impl Engine {
                 };
                 Login::Token { username, token: self.token(sender, &applicant).await?.value }
             }
-            (None, Some(_)) => Login::Password { username, password: self.secret(sender).await? },
+            (None, Some(_)) => Login::Password { username, password: self.secret(sender, which).await? },
             (None, None) => Login::Nobody,
         };
         let authorities = self.outgoing.authorities.as_deref();
@@ -280,16 +292,28 @@ impl Engine {
         Answer { server, outcome: Err(Failure::new("token", "no token is accepted", Class::Auth)) }
     }
 
-    /// A token for Graph.
+    /// A token for Graph, with whichever secret is accepted.
     pub(super) async fn graph_token(
         &self,
         sender: &Sending,
         direct: &GraphDirect,
         endpoints: &Endpoints,
     ) -> Result<Token, Failure> {
+        self.with_secret(sender, &(direct, endpoints)).await
+    }
+
+    /// A token for Graph with one of the secrets.
+    pub(super) async fn graph_token_with(
+        &self,
+        sender: &Sending,
+        direct: &GraphDirect,
+        endpoints: &Endpoints,
+        which: Which,
+    ) -> Result<Token, Failure> {
         let scope = endpoints.graph_scope();
         let applicant = Applicant {
             of: &sender.of,
+            which,
             tenant: &direct.tenant,
             client: &direct.client,
             credential: &direct.credential,
@@ -305,7 +329,7 @@ impl Engine {
             .token(
                 &self.http,
                 applicant,
-                async || self.secret(sender).await,
+                async || self.secret(sender, applicant.which).await,
                 |path| crate::verify::federated_token(path, files),
                 self.clock.now(),
             )
@@ -314,13 +338,17 @@ impl Engine {
 
     /// The profile's secret, for whoever explains why it is parked.
     pub(super) async fn opened(&self, sender: &Sending) -> Result<SecretString, Failure> {
-        self.secret(sender).await
+        self.secret(sender, self.settled_on(sender)).await
     }
 
     /// The profile's secret, opened in memory for as long as it takes to log in.
-    async fn secret(&self, sender: &Sending) -> Result<SecretString, Failure> {
+    async fn secret(&self, sender: &Sending, which: Which) -> Result<SecretString, Failure> {
         let failed = |class, why: String| Failure::new("login", why, class);
-        let Some(digest) = sender.stored.secrets.values().next() else {
+        let digests = match which {
+            Which::Current => &sender.stored.secrets,
+            Which::Next => &sender.stored.next,
+        };
+        let Some(digest) = digests.values().next() else {
             return Err(failed(Class::Auth, "the profile names no secret".to_owned()));
         };
         let file = self.store.age_file(digest).await.map_err(|error| failed(Class::Transient, error.to_string()))?;

@@ -12,7 +12,7 @@ use jiff::Timestamp;
 use super::{limits::Counter, routes::Routes, smtp::Pool};
 use crate::{
     model::{Digest, Function, ProfileName, Provider, StoredProfile},
-    store::outbox::{Claimed, Hold, Lane, LaneState, Parked, Usage},
+    store::outbox::{Claimed, Hold, Lane, LaneState, Parked, Rotation, Usage},
 };
 
 /// How many messages wait in memory for each connection, where there is no rate.
@@ -28,6 +28,12 @@ pub(super) struct Board {
     pub(super) counters: HashMap<String, Counter>,
     pub(super) holds: Vec<Hold>,
     pub(super) parked: HashMap<ProfileName, ParkedLine>,
+    /// What came of next secrets, by what was rotated.
+    pub(super) rotations: HashMap<Digest, Rotation>,
+    /// One at a time tries a next secret; the others wait for what comes of it.
+    pub(super) trials: HashMap<Digest, Arc<tokio::sync::Mutex<()>>>,
+    /// How many next secrets are being tried with no message behind them.
+    pub(super) trying: usize,
     /// What each mailbox had sent before the start.
     pub(super) usage: Vec<Usage>,
     /// When that was, in minutes since 1970.
@@ -79,6 +85,20 @@ pub(super) struct Turn {
     pub(super) claims: Vec<(Lane, usize)>,
 }
 
+impl Sending {
+    /// The same with no connections yet.
+    pub(super) fn renewed(&self) -> Self {
+        Self {
+            name: self.name.clone(),
+            stored: self.stored.clone(),
+            of: self.of.clone(),
+            generation: self.generation,
+            mailbox: self.mailbox.clone(),
+            pool: Pool::default(),
+        }
+    }
+}
+
 impl Board {
     pub(super) fn new(routes: Arc<Routes>) -> Self {
         Self {
@@ -88,6 +108,9 @@ impl Board {
             counters: HashMap::new(),
             holds: Vec::new(),
             parked: HashMap::new(),
+            rotations: HashMap::new(),
+            trials: HashMap::new(),
+            trying: 0,
             usage: Vec::new(),
             usage_at: 0,
             turn: 0,
@@ -377,6 +400,7 @@ impl Board {
                 .filter(|parked| !parked.probing && !parked.trial)
                 .map(|parked| from(parked.parked.next_probe_at.as_millisecond() - at)),
         );
+        wakes.extend(self.next_trial().map(|next| from(next.as_millisecond() - at)));
         wakes
             .extend(self.holds.iter().filter_map(|hold| hold.until).map(|until| from(until.as_millisecond() - at + 1)));
         wakes.into_iter().min().unwrap_or(instant).max(instant + Duration::from_millis(1))

@@ -80,6 +80,7 @@ impl Engine {
         for parked in store.parked().await? {
             board.park(parked);
         }
+        board.restore_rotations(store.rotations().await?);
         let lanes = store.lanes().await?;
         for lane in lanes {
             board.restore(lane);
@@ -183,6 +184,7 @@ impl Engine {
             self.lapse().await;
             self.pass().await;
             self.probes();
+            self.try_next_secrets();
             let wake = {
                 let mut board = self.board();
                 board.next_wake(self.time.now(), Instant::now())
@@ -340,6 +342,7 @@ impl Engine {
             routes.state().live_stored().map(|(_, stored)| crate::model::Digest::of_document(stored)).collect();
         self.tokens.keep(|of| live.contains(of));
         self.unpark_changed(&live).await;
+        self.forget_rotations().await;
         self.webhooks.notify_one();
         self.repause().await;
     }

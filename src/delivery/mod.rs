@@ -12,6 +12,7 @@
 //! | `tokens` | tokens for sending, fetched once |
 //! | [`classify`] | what a reply means; a table in data |
 //! | `parking` | profiles that cannot send until somebody mends them |
+//! | `rotation` | which of a profile's two secrets is used while one is being rotated |
 //! | `webhooks` | telling others what happened, signed |
 //!
 //! The rules that hold it together: a message is durable before anybody hears that it was accepted; it is marked in the
@@ -28,6 +29,7 @@ mod engine;
 mod graph;
 mod limits;
 mod parking;
+mod rotation;
 pub mod routes;
 pub mod smtp;
 mod steady;
@@ -53,7 +55,7 @@ use crate::{
     secrets::ServiceIdentity,
     store::{
         Store, StoreError,
-        outbox::{Event, Hold, Lane, Parked},
+        outbox::{Event, Hold, Lane, Parked, Rotation},
     },
 };
 
@@ -103,6 +105,8 @@ pub struct Trouble {
     pub down: Vec<ProfileName>,
     /// Whether the store can record what happens; nothing is sent while it cannot.
     pub records: bool,
+    /// How rotations of secrets stand.
+    pub rotations: Vec<Rotation>,
 }
 
 impl Delivery {
@@ -164,7 +168,7 @@ impl Delivery {
         parked.sort_by(|a, b| a.profile.cmp(&b.profile));
         let mut down: Vec<ProfileName> = board.lines.keys().filter(|name| board.is_down(name)).cloned().collect();
         down.sort();
-        Trouble { parked, down, records: self.engine.records() }
+        Trouble { parked, down, records: self.engine.records(), rotations: board.rotations() }
     }
 
     /// What happens from now on.

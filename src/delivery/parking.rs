@@ -107,7 +107,7 @@ impl Engine {
             },
         };
         let (name, profile) = (sender.name.clone(), sender.stored.profile.clone());
-        let verified = verifier.verify(&Subject { name, profile, secret, refused: None }).await;
+        let verified = verifier.verify(&Subject { name, profile, secret, next: Opened::None, refused: None }).await;
         let worst = |finding: &&Finding| finding.verdict == Verdict::Fail && finding.severity == Severity::Error;
         let finding = verified.findings.iter().find(worst).or_else(|| verified.findings.iter().find(|f| f.is_open()));
         let finding = finding.cloned();

@@ -2,12 +2,13 @@
 //! that a question costs a few look-ups however many profiles there are.
 
 use std::{
-    collections::{BTreeSet, HashMap},
+    collections::{BTreeMap, BTreeSet, HashMap},
     sync::Arc,
 };
 
+use super::rotation::Next;
 use crate::model::{
-    AppliesTo, CompanyId, Function, ProfileName, Resolution, State, StoredProfile,
+    AppliesTo, CompanyId, Digest, Function, ProfileName, Resolution, State, StoredProfile,
     resolution::{Cell, Resolver},
 };
 
@@ -15,13 +16,23 @@ use crate::model::{
 pub struct Routes {
     state: Arc<State>,
     claims: HashMap<(Function, Option<CompanyId>), BTreeSet<ProfileName>>,
+    /// The profiles with a next secret, by name.
+    rotating: BTreeMap<ProfileName, Next>,
+    /// The same by what is rotated: profiles that log in alike share what came of it.
+    rotated: HashMap<Digest, Vec<ProfileName>>,
 }
 
 impl Routes {
     /// Indexes a state. Costs one pass over its profiles.
     pub fn new(state: Arc<State>) -> Self {
         let mut claims: HashMap<_, BTreeSet<ProfileName>> = HashMap::new();
+        let mut rotating = BTreeMap::new();
+        let mut rotated: HashMap<Digest, Vec<ProfileName>> = HashMap::new();
         for (name, stored) in state.live_stored() {
+            if let Some(next) = Next::of(stored) {
+                rotated.entry(next.of.clone()).or_default().push(name.clone());
+                rotating.insert(name.clone(), next);
+            }
             for function in &stored.profile.functions {
                 match &stored.profile.applies_to {
                     AppliesTo::SystemWide => drop(claims.entry((*function, None)).or_default().insert(name.clone())),
@@ -33,7 +44,7 @@ impl Routes {
                 }
             }
         }
-        Self { state, claims }
+        Self { state, claims, rotating, rotated }
     }
 
     /// The state that was indexed.
@@ -44,6 +55,16 @@ impl Routes {
     /// A live profile.
     pub fn stored(&self, name: &ProfileName) -> Option<&StoredProfile> {
         self.state.profiles.get(name).and_then(|profile| profile.live.as_ref())
+    }
+
+    /// The live profiles with a next secret.
+    pub(super) fn rotating(&self) -> &BTreeMap<ProfileName, Next> {
+        &self.rotating
+    }
+
+    /// The profiles with the same login and next secret, by its digest.
+    pub(super) fn rotated(&self) -> &HashMap<Digest, Vec<ProfileName>> {
+        &self.rotated
     }
 
     /// Which profile sends, step by step.

@@ -9,7 +9,7 @@ use std::{
 use secrecy::SecretString;
 use tokio::sync::Mutex as Turn;
 
-use super::smtp::Failure;
+use super::{rotation::Which, smtp::Failure};
 use crate::{
     microsoft::{
         Certificate, Endpoints, Http, HttpError,
@@ -34,6 +34,8 @@ pub(super) struct Token {
 pub(super) struct Applicant<'a> {
     /// The digest of the profile with its secrets: another one has another token.
     pub(super) of: &'a Digest,
+    /// Which of its secrets: each has a token of its own.
+    pub(super) which: Which,
     pub(super) tenant: &'a str,
     pub(super) client: &'a str,
     pub(super) credential: &'a Credential,
@@ -46,22 +48,24 @@ type Slot = Arc<Turn<Option<Token>>>;
 /// The tokens in use.
 #[derive(Default)]
 pub(super) struct Tokens {
-    slots: Mutex<HashMap<Digest, Slot>>,
+    slots: Mutex<HashMap<(Digest, Which), Slot>>,
 }
 
 impl Tokens {
-    fn slot(&self, of: &Digest) -> Slot {
-        Arc::clone(self.slots.lock().unwrap_or_else(PoisonError::into_inner).entry(of.clone()).or_default())
+    fn slot(&self, of: &Digest, which: Which) -> Slot {
+        Arc::clone(self.slots.lock().unwrap_or_else(PoisonError::into_inner).entry((of.clone(), which)).or_default())
     }
 
     /// Forgets a token that was not accepted, or whose profile is another by now.
     pub(super) async fn forget(&self, of: &Digest) {
-        *self.slot(of).lock().await = None;
+        for which in [Which::Current, Which::Next] {
+            *self.slot(of, which).lock().await = None;
+        }
     }
 
     /// Forgets the tokens of profiles that are not live any more.
     pub(super) fn keep(&self, live: impl Fn(&Digest) -> bool) {
-        self.slots.lock().unwrap_or_else(PoisonError::into_inner).retain(|of, _| live(of));
+        self.slots.lock().unwrap_or_else(PoisonError::into_inner).retain(|(of, _), _| live(of));
     }
 
     /// A token that is good for some time. Only one asks for it; the others wait for that one.
@@ -73,7 +77,7 @@ impl Tokens {
         federated: impl FnOnce(&str) -> Result<SecretString, String>,
         now: jiff::Timestamp,
     ) -> Result<Token, Failure> {
-        let slot = self.slot(applicant.of);
+        let slot = self.slot(applicant.of, applicant.which);
         let mut slot = slot.lock().await;
         if let Some(token) = slot.as_ref().filter(|token| token.until > Instant::now()) {
             return Ok(token.clone());

@@ -144,15 +144,15 @@ codes! {
     "0265" Error DocumentSent "the document was sent before";
     "0266" Error NotInThisStatus "the message's status does not allow this";
     "0267" Error NotDelivered "the message was not delivered";
+    "0270" Error EnvironmentsFailed "some of the environments failed";
+    "0271" Error EnvironmentExists "the environment is there already";
+    "0272" Warning VariableUnused "a variable that nothing takes";
     "0300" Error Submodule "a Git submodule where files belong";
     "0301" Error UnknownRevision "Git knows no such revision";
     "0302" Error HistoryMissing "this clone does not have that part of the history";
     "0303" Error GitFailed "Git cannot be asked";
     "0304" Warning LineEnds "an age file with translated line ends";
     "0305" Error SourceRefused "the environment's policy does not let files of this source in";
-    "0270" Error EnvironmentsFailed "some of the environments failed";
-    "0271" Error EnvironmentExists "the environment is there already";
-    "0272" Warning VariableUnused "a variable that nothing takes";
     "0310" Error ApprovalMissing "approvals that the environment wants are missing";
     "0311" Error ApprovalForged "an approval's signature does not hold";
     "0312" Error ApprovalOfAnother "an approval of another plan";
@@ -167,6 +167,11 @@ codes! {
     "0321" Error IdentityTokenRefused "the identity token is not accepted";
     "0322" Error IssuerUnreachable "the issuer's keys cannot be fetched";
     "0323" Error IdentityTokenMissing "the pipeline gave no identity token";
+    "0360" Error NameOfNext "a secret's name that ends in `.next`";
+    "0361" Error NextMissing "no next value is staged";
+    "0362" Error NextPresent "a next value is staged already";
+    "0363" Error NextNotPromoted "the next value has not been accepted yet";
+    "0364" Error RecipientKept "a recipient that must stay";
 }
 
 impl PartialSchema for Code {

@@ -238,6 +238,10 @@ pub enum EventKind {
     Parked,
     /// A profile sends again.
     Resumed,
+    /// A profile's next secret was accepted; from now on only it is used.
+    Rotated,
+    /// A profile's next secret was refused; the current one is used.
+    NextRefused,
 }
 
 impl EventKind {
@@ -250,6 +254,8 @@ impl EventKind {
             EventKind::Cancelled => "cancelled",
             EventKind::Parked => "parked",
             EventKind::Resumed => "resumed",
+            EventKind::Rotated => "rotated",
+            EventKind::NextRefused => "next-refused",
         }
     }
 }

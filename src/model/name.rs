@@ -124,4 +124,10 @@ impl SecretReference {
     pub fn parts(&self) -> (&str, &str) {
         self.0.split_once('/').unwrap_or((&self.0, ""))
     }
+
+    /// The secret whose next value a file of this name would be: `relay/password.next` is that of `relay/password`.
+    /// So no secret has such a name of its own.
+    pub fn next_of(&self) -> Option<Self> {
+        self.0.strip_suffix(".next")?.parse().ok()
+    }
 }

@@ -99,4 +99,16 @@ pub struct StoredProfile {
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     #[schema(value_type = std::collections::HashMap<String, String>)]
     pub secrets: BTreeMap<SecretReference, Digest>,
+    /// The next values, where a rotation is under way: secret name to the digest of the age file that lies beside the
+    /// current one. It is tried first.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    #[schema(value_type = std::collections::HashMap<String, String>)]
+    pub next: BTreeMap<SecretReference, Digest>,
+}
+
+impl StoredProfile {
+    /// Every age file that it names, the next ones too.
+    pub fn age_files(&self) -> impl Iterator<Item = (&SecretReference, &Digest)> {
+        self.secrets.iter().chain(&self.next)
+    }
 }

@@ -262,7 +262,7 @@ impl State {
                 .live
                 .iter()
                 .chain(different)
-                .flat_map(move |stored| stored.secrets.iter().map(move |(reference, digest)| (name, reference, digest)))
+                .flat_map(move |stored| stored.age_files().map(move |(reference, digest)| (name, reference, digest)))
         })
     }
 }

@@ -10,7 +10,7 @@ use uuid::Uuid;
 
 use super::{
     drift,
-    fields::{self, Fields},
+    fields::{self, Fields, NEXT},
     guards,
     plan::{
         Action, Cause, FORMAT_VERSION, FieldChange, Hint, Plan, PlanApprovals, PlannedChange, SecretChange,
@@ -412,7 +412,11 @@ impl<'a> Comparison<'a> {
                     place: None,
                     before_place: None,
                     secret: field.digest.as_ref().map(|digest| SecretChange {
-                        kind: SecretChangeKind::Removed,
+                        kind: if path.ends_with(NEXT) {
+                            SecretChangeKind::NextWithdrawn
+                        } else {
+                            SecretChangeKind::Removed
+                        },
                         before: Some(digest.clone()),
                         after: None,
                     }),
@@ -438,8 +442,11 @@ impl<'a> Comparison<'a> {
         let before = live.map(fields::of_profile).unwrap_or_default();
         let applied = applied.map(fields::of_profile);
         let (differing, unchanged) = fields::differing(&before, &after);
+        // That the next value goes is the other half of a rotation that is finished, and needs no line of its own.
+        let is_half = |path: &&str| path.strip_suffix(NEXT).is_some_and(|own| self.is_finished(own, &before, &after));
         let changes = differing
             .into_iter()
+            .filter(|path| !is_half(path))
             .map(|path| FieldChange {
                 path: path.to_owned(),
                 before: fields::value(&before, path),
@@ -456,22 +463,43 @@ impl<'a> Comparison<'a> {
     fn secret_change(&self, path: &str, before: &Fields, after: &Fields) -> Option<SecretChange> {
         let digest = |fields: &Fields| fields.get(path).and_then(|field| field.digest.clone());
         let (old, new) = (digest(before), digest(after));
-        let kind = match (&old, &new) {
-            (None, None) => return None,
-            (None, Some(_)) => SecretChangeKind::New,
-            (Some(_), None) => SecretChangeKind::Removed,
-            (Some(old), Some(new)) if old == new => SecretChangeKind::Renamed,
-            (Some(old), Some(new)) => {
-                let live = self.state.secrets.get(old).and_then(|record| record.value_id.as_ref());
-                let file = self.desired.secrets.values().find(|file| file.digest == *new);
-                match (live, file.and_then(|file| file.value_id.as_ref())) {
-                    (Some(old), Some(new)) if old == new => SecretChangeKind::Resealed,
-                    (Some(_), Some(_)) => SecretChangeKind::Rotated,
-                    _ => SecretChangeKind::FileChanged,
-                }
-            }
+        let kind = match (path.strip_suffix(NEXT), &old, &new) {
+            (_, None, None) => return None,
+            (Some(_), None, Some(_)) => SecretChangeKind::NextStaged,
+            (Some(_), Some(_), None) => SecretChangeKind::NextWithdrawn,
+            (Some(_), Some(old), Some(new)) if self.is_resealed(old, new) => SecretChangeKind::NextResealed,
+            (Some(_), Some(_), Some(_)) => SecretChangeKind::NextReplaced,
+            (None, None, Some(_)) => SecretChangeKind::New,
+            (None, Some(_), None) => SecretChangeKind::Removed,
+            (None, Some(old), Some(new)) if old == new => SecretChangeKind::Renamed,
+            (None, Some(_), Some(_)) if self.is_finished(path, before, after) => SecretChangeKind::RotationFinished,
+            (None, Some(old), Some(new)) => match self.value_ids(old, new) {
+                (Some(old), Some(new)) if old == new => SecretChangeKind::Resealed,
+                (Some(_), Some(_)) => SecretChangeKind::Rotated,
+                _ => SecretChangeKind::FileChanged,
+            },
         };
         Some(SecretChange { kind, before: old, after: new })
+    }
+
+    /// The ids of the values of a live age file and of one in the files.
+    fn value_ids(&self, live: &Digest, wanted: &Digest) -> (Option<&String>, Option<&String>) {
+        let live = self.state.secrets.get(live).and_then(|record| record.value_id.as_ref());
+        let file = self.desired.age_files().map(|(_, file)| file).find(|file| file.digest == *wanted);
+        (live, file.and_then(|file| file.value_id.as_ref()))
+    }
+
+    fn is_resealed(&self, live: &Digest, wanted: &Digest) -> bool {
+        matches!(self.value_ids(live, wanted), (Some(live), Some(wanted)) if live == wanted)
+    }
+
+    /// Whether what was the next value of the secret at a path is the current one now, sealed anew or not.
+    fn is_finished(&self, path: &str, before: &Fields, after: &Fields) -> bool {
+        let next = format!("{path}{NEXT}");
+        let staged = before.get(&next).and_then(|field| field.digest.as_ref());
+        let current = after.get(path).and_then(|field| field.digest.as_ref());
+        let (Some(staged), Some(current)) = (staged, current) else { return false };
+        !after.contains_key(&next) && (staged == current || self.is_resealed(staged, current))
     }
 
     fn unmanaged(&self, operations: &[ProfileChange]) -> Vec<ProfileName> {

@@ -1,7 +1,7 @@
 //! A profile as a flat table of fields, which is what plans compare.
 //!
 //! Keys are joined by dots. A list is one field (its items are a set, and sorted); a secret is one field, whose
-//! value is its name, and whose digest stands beside it.
+//! value is its name, and whose digest stands beside it; its next value is another, `next` below it.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -18,6 +18,9 @@ pub(super) struct Field {
     pub(super) digest: Option<Digest>,
 }
 
+/// What the path of a secret's next value ends in.
+pub(super) const NEXT: &str = ".next";
+
 /// Path to value.
 pub(super) type Fields = BTreeMap<String, Field>;
 
@@ -27,6 +30,9 @@ pub(super) fn of_profile(stored: &StoredProfile) -> Fields {
     if let Some((reference, pointer)) = stored.profile.provider.secret() {
         let path = format!("provider{}", pointer.replace('/', "."));
         let digest = stored.secrets.get(reference).cloned();
+        if let Some(next) = stored.next.get(reference) {
+            fields.insert(format!("{path}{NEXT}"), Field { value: json!(reference), digest: Some(next.clone()) });
+        }
         fields.insert(path, Field { value: json!(reference), digest });
     }
     fields

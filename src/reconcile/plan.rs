@@ -233,6 +233,16 @@ pub enum SecretChangeKind {
     Renamed,
     /// It is not used any more.
     Removed,
+    /// The next value is the current one from now on.
+    RotationFinished,
+    /// A next value, to be tried first.
+    NextStaged,
+    /// Another next value.
+    NextReplaced,
+    /// The same next value, sealed anew.
+    NextResealed,
+    /// The next value is not tried any more.
+    NextWithdrawn,
 }
 
 /// What the plan would change of the environment's settings.

@@ -17,20 +17,21 @@ pub(super) fn secrets(desired: &Desired, state: &State, operations: &[ProfileCha
     for change in operations {
         let Some(stored) = change.profile() else { continue };
         let Some((reference, pointer)) = stored.profile.provider.secret() else { continue };
-        let Some(digest) = stored.secrets.get(reference) else { continue };
         let destination = stored.profile.provider.destination();
-        let first = accepted.entry(digest).or_insert_with(|| destination.clone());
-        if *first != destination {
-            let place =
-                desired.profiles.get(change.name()).map(|profile| profile.place_of(&format!("/provider{pointer}")));
-            redirected.push(RedirectedSecret {
-                profile: change.name().clone(),
-                secret: reference.clone(),
-                digest: digest.clone(),
-                accepted_for: first.clone(),
-                would_go_to: destination,
-                place: place.unwrap_or_else(|| desired.settings_place.clone()),
-            });
+        for digest in [&stored.secrets, &stored.next].into_iter().filter_map(|digests| digests.get(reference)) {
+            let first = accepted.entry(digest).or_insert_with(|| destination.clone());
+            if *first != destination {
+                let place =
+                    desired.profiles.get(change.name()).map(|profile| profile.place_of(&format!("/provider{pointer}")));
+                redirected.push(RedirectedSecret {
+                    profile: change.name().clone(),
+                    secret: reference.clone(),
+                    digest: digest.clone(),
+                    accepted_for: first.clone(),
+                    would_go_to: destination.clone(),
+                    place: place.unwrap_or_else(|| desired.settings_place.clone()),
+                });
+            }
         }
     }
     redirected

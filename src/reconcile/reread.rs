@@ -96,6 +96,7 @@ pub fn nowhere(state: &State, settings: Settings, profiles: BTreeMap<ProfileName
         environment_places: Places::default(),
         profiles,
         secrets: BTreeMap::new(),
+        next: BTreeMap::new(),
     }
 }
 

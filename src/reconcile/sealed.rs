@@ -41,11 +41,11 @@ pub fn needed(desired: &Desired, state: &State, changeset: &Changeset) -> BTreeM
         .changes
         .iter()
         .filter_map(|change| change.profile())
-        .flat_map(|stored| stored.secrets.values())
+        .flat_map(|stored| stored.age_files().map(|(_, digest)| digest))
         .collect();
     desired
-        .secrets
-        .values()
+        .age_files()
+        .map(|(_, file)| file)
         .filter(|file| named.contains(&file.digest) && !state.secrets.contains_key(&file.digest))
         .map(|file| (file.digest.clone(), file.path.clone()))
         .collect()

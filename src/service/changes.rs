@@ -20,7 +20,7 @@ use crate::{
     approvals::{self, Judgement, REASON_LIMIT},
     model::{
         Allowances, Approval, ChangeKind, ChangeRecord, Changeset, Code, Destination, Digest, ProfileChange,
-        ProfileName, Provenance, SecretRecord, Settings, State, StoredProfile,
+        ProfileName, Provenance, SecretRecord, SecretReference, Settings, State, StoredProfile,
         approvals::{self as needed, Deed},
         provenance::Breach,
         rules,
@@ -234,7 +234,7 @@ impl Service {
             .changes
             .iter()
             .filter_map(ProfileChange::profile)
-            .flat_map(|stored| stored.secrets.values().cloned())
+            .flat_map(|stored| stored.age_files().map(|(_, digest)| digest.clone()))
             .collect();
         // Not only what is in use: a rollback and an old commit name age files of earlier generations.
         let known: Vec<Digest> = named.iter().filter(|digest| !state.secrets.contains_key(*digest)).cloned().collect();
@@ -545,7 +545,16 @@ fn check_secrets(
                 profile_change.name()
             )));
         }
-        for digest in stored.secrets.values() {
+        let is_rotation = |(reference, next): (&SecretReference, &Digest)| {
+            stored.secrets.get(reference).is_some_and(|own| own != next)
+        };
+        if !stored.next.iter().all(is_rotation) {
+            return Err(Problem::malformed(format!(
+                "the next secrets of `{}` are not others of those that it has; nothing was changed",
+                profile_change.name()
+            )));
+        }
+        for (_, digest) in stored.age_files() {
             first_use.entry(digest).or_insert((profile_change.name(), stored));
         }
     }
@@ -575,7 +584,7 @@ fn open_sent(
     sent: Option<&String>,
     identity: &ServiceIdentity,
 ) -> Result<NewSecret, Problem> {
-    let secret = stored.secrets.iter().find(|(_, own)| *own == digest).map_or("", |(reference, _)| reference.as_str());
+    let secret = stored.age_files().find(|(_, own)| *own == digest).map_or("", |(reference, _)| reference.as_str());
     let refuse = |code: Code, why: String, remedy: String| {
         Problem::new(
             StatusCode::UNPROCESSABLE_ENTITY,
@@ -629,7 +638,7 @@ fn check_destinations(change: &Change, known: &HashMap<Digest, SecretRecord>) ->
     for profile_change in &change.changes {
         let Some(stored) = profile_change.profile() else { continue };
         let destination: Destination = stored.profile.provider.destination();
-        for (reference, digest) in &stored.secrets {
+        for (reference, digest) in stored.age_files() {
             let Some(accepted) = known.get(digest).map(|record| &record.destination).filter(|d| **d != destination)
             else {
                 continue;

@@ -23,7 +23,7 @@ use crate::{
         rules,
     },
     secrets::FILE_LIMIT,
-    store::AuditEvent,
+    store::{AuditEvent, outbox::Standing},
     verify::{Opened, Options, ReaderApplication, Subject, Verified, Verifier},
 };
 
@@ -160,7 +160,8 @@ impl Service {
         may_apply: bool,
     ) -> Result<Vec<Subject>, Problem> {
         let state = self.state();
-        let named: BTreeSet<Digest> = profiles.values().flat_map(|stored| stored.secrets.values().cloned()).collect();
+        let named: BTreeSet<Digest> =
+            profiles.values().flat_map(|stored| stored.age_files().map(|(_, digest)| digest.clone())).collect();
         let records: BTreeMap<Digest, SecretRecord> = self
             .store
             .secrets(named.into_iter().collect())
@@ -170,6 +171,8 @@ impl Service {
             .collect();
         let visited: BTreeSet<Destination> =
             state.live_stored().map(|(_, stored)| stored.profile.provider.destination()).collect();
+        let mut promoted = self.delivery.trouble().rotations;
+        promoted.retain(|rotation| rotation.standing == Standing::Promoted);
         let mut subjects = Vec::new();
         for (name, stored) in profiles {
             let named = stored.profile.provider.secret().map(|(reference, _)| reference);
@@ -181,17 +184,24 @@ impl Service {
             let destination = stored.profile.provider.destination();
             let is_visited = visited.contains(&destination);
             let contact = may_apply || is_visited || is_microsofts(&stored.profile.provider);
-            let secret = match stored.secrets.values().next() {
-                None => Opened::None,
+            let open = async |digest: Option<&Digest>| match digest {
+                None => Ok(Opened::None),
                 Some(digest) => {
                     let accepted = records.get(digest).map(|record| &record.destination);
-                    self.open(digest, accepted, &destination, sent, may_apply).await?
+                    self.open(digest, accepted, &destination, sent, may_apply).await
                 }
+            };
+            let next = stored.next.values().next();
+            // A next value that mail leaves by already is the one that counts.
+            let (secret, next) = if promoted.iter().any(|own| own.profile == name && Some(&own.next) == next) {
+                (open(next).await?, Opened::None)
+            } else {
+                (open(stored.secrets.values().next()).await?, open(next).await?)
             };
             let refused = (!contact).then(|| {
                 "the service contacts only hosts that live profiles name, unless the token may apply (role `deployer`)".to_owned()
             });
-            subjects.push(Subject { name, profile: stored.profile, secret, refused });
+            subjects.push(Subject { name, profile: stored.profile, secret, next, refused });
         }
         Ok(subjects)
     }

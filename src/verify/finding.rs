@@ -119,6 +119,13 @@ pub struct Finding {
     /// How to mend it, a step a line, each ready to be pasted. Where the verdict is unknown: what would decide it.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub remedy: Vec<String>,
+    /// When the credential that it is about ends.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>, format = DateTime)]
+    pub ends: Option<Timestamp>,
+    /// Whether it is about the next value of a secret that is being rotated.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub next: bool,
     /// Why it is accepted, if the environment waives it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub waived: Option<String>,
@@ -138,6 +145,8 @@ impl Finding {
             seen: String::new(),
             expected: String::new(),
             remedy: Vec::new(),
+            ends: None,
+            next: false,
             waived: None,
         }
     }
@@ -170,6 +179,21 @@ impl Finding {
     pub(super) fn remedy(mut self, remedy: impl IntoIterator<Item = impl Into<String>>) -> Self {
         self.remedy.extend(remedy.into_iter().map(Into::into));
         self
+    }
+
+    pub(super) fn ends(mut self, end: Timestamp) -> Self {
+        self.ends = Some(end);
+        self
+    }
+
+    /// The same about the next value of a secret. Whatever is wrong with that, mail leaves with the current one.
+    pub(super) fn of_next(self) -> Self {
+        Self {
+            message: format!("the next value: {}", self.message),
+            severity: self.severity.max(Severity::Warning),
+            next: true,
+            ..self
+        }
     }
 
     /// Whether it tells of something that somebody might act on.

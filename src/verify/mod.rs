@@ -110,6 +110,19 @@ impl Options {
     }
 }
 
+/// The checks that are about a secret, and so are made of the next one too.
+const OF_A_SECRET: &[Id] = &[
+    Id::VerifySecret,
+    Id::SignIn,
+    Id::SecretWrong,
+    Id::SecretId,
+    Id::CredentialExpired,
+    Id::CredentialExpires,
+    Id::CredentialExpiry,
+    Id::Certificate,
+    Id::SmtpLogin,
+];
+
 /// The environment's own application for reading the directory, with its secret.
 #[derive(Debug)]
 pub struct ReaderApplication {
@@ -128,6 +141,9 @@ pub struct Subject {
     pub profile: Profile,
     /// Its secret.
     pub secret: Opened,
+    /// Its next secret, if it is being rotated. Of that only the login is checked, and nothing weighs more than a
+    /// warning.
+    pub next: Opened,
     /// Why nobody is to be contacted for it, if so. What needs no network is still checked.
     pub refused: Option<String>,
 }
@@ -231,24 +247,22 @@ impl Verifier {
                 at: self.options.now,
             };
         }
-        let mut check = graph::Check { verifier: self, subject, findings: Vec::new(), reached: Level::Offline };
         let offline = !self.options.manifests.is_empty();
-        let provider = async {
-            match &subject.profile.provider {
-                Provider::Smtp(_) if offline => {}
-                Provider::Smtp(smtp) => (check.findings, check.reached) = smtp::check(self, subject, smtp).await,
-                Provider::MicrosoftGraphDelegate(delegate) => check.delegate(delegate).await,
-                Provider::MicrosoftGraphDirect(direct) => check.direct(direct).await,
-            }
-        };
         let sender = async {
             match &subject.profile.from {
                 Some(from) if !offline => self.dns.check(from).await,
                 _ => Vec::new(),
             }
         };
-        let ((), sender) = tokio::join!(provider, sender);
-        let (mut findings, reached) = (check.findings, check.reached);
+        let next = async {
+            match &subject.next {
+                Opened::None => Vec::new(),
+                next => Box::pin(self.provider(subject, next, true)).await.0,
+            }
+        };
+        let ((mut findings, reached), next, sender) =
+            tokio::join!(self.provider(subject, &subject.secret, false), next, sender);
+        findings.extend(next.into_iter().filter(|finding| OF_A_SECRET.contains(&finding.id)).map(Finding::of_next));
         findings.extend(sender);
         for finding in &mut findings {
             finding.profile = Some(subject.name.clone());
@@ -263,6 +277,20 @@ impl Verifier {
             findings,
             at: self.options.now,
         }
+    }
+
+    /// The checks of the provider, with one of the profile's secrets.
+    async fn provider(&self, subject: &Subject, secret: &Opened, is_next: bool) -> (Vec<Finding>, Level) {
+        let offline = !self.options.manifests.is_empty();
+        let mut check =
+            graph::Check { verifier: self, subject, secret, is_next, findings: Vec::new(), reached: Level::Offline };
+        match &subject.profile.provider {
+            Provider::Smtp(_) if offline => {}
+            Provider::Smtp(smtp) => return smtp::check(self, subject, smtp, (secret, is_next)).await,
+            Provider::MicrosoftGraphDelegate(delegate) => check.delegate(delegate).await,
+            Provider::MicrosoftGraphDirect(direct) => check.direct(direct).await,
+        }
+        (check.findings, check.reached)
     }
 
     fn environment(&self) -> &EnvironmentName {

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use secrecy::SecretString;
 
 use super::{Finding, Id};
+use crate::model::{EnvironmentName, SecretReference};
 
 /// How large a token in a file may be.
 const TOKEN_LIMIT: u64 = 16 * 1024;
@@ -18,6 +19,15 @@ pub enum Opened {
     Value(SecretString),
     /// It is not at hand, and why.
     Unavailable(String),
+}
+
+/// The command that seals another value, of the current secret or of the next one.
+pub(super) fn seal(environment: &EnvironmentName, reference: &SecretReference, is_next: bool) -> String {
+    if is_next {
+        format!("mailwright secrets rotate {environment} {reference} --replace")
+    } else {
+        format!("mailwright secrets set {environment} {reference}")
+    }
 }
 
 /// The finding for a secret that is not at hand.

@@ -36,12 +36,17 @@ const SMALL: u64 = 10_000_000;
 type Step<T> = Result<T, Box<Finding>>;
 
 /// Every check of one server.
-pub(super) async fn check(verifier: &Verifier, subject: &Subject, smtp: &Smtp) -> (Vec<Finding>, Level) {
+pub(super) async fn check(
+    verifier: &Verifier,
+    subject: &Subject,
+    smtp: &Smtp,
+    (secret, is_next): (&Opened, bool),
+) -> (Vec<Finding>, Level) {
     let mut findings = Vec::new();
     if smtp.is_exchange_online() && smtp.password.is_some() {
         findings.push(basic_auth());
     }
-    let mut visit = Visit { verifier, smtp, subject, findings, reached: Level::Anonymous };
+    let mut visit = Visit { verifier, smtp, subject, secret, is_next, findings, reached: Level::Anonymous };
     if let Err(finding) = visit.all().await {
         visit.findings.push(*finding);
     }
@@ -67,6 +72,9 @@ struct Visit<'a> {
     verifier: &'a Verifier,
     smtp: &'a Smtp,
     subject: &'a Subject,
+    secret: &'a Opened,
+    /// Whether the secret is the next one: then only the login is of interest.
+    is_next: bool,
     findings: Vec<Finding>,
     reached: Level,
 }
@@ -144,7 +152,7 @@ impl Visit<'_> {
         let offers = self.offers(&mut connection, &hello).await?;
         self.login(&mut connection, &offers).await?;
         self.sender(&mut connection).await?;
-        if self.verifier.options.probe {
+        if self.verifier.options.probe && !self.is_next {
             self.probe(&mut connection).await?;
         }
         // The server's good-bye changes nothing any more.
@@ -409,7 +417,7 @@ impl Visit<'_> {
         }
         self.pass(Id::SmtpAuth, LOGIN, format!("the server offers AUTH {}", offers.mechanisms.join(" ")));
         let token;
-        let password = match (&self.smtp.oauth, &self.subject.secret) {
+        let password = match (&self.smtp.oauth, self.secret) {
             (Some(oauth), secret) => {
                 token = self.token(oauth, secret).await?;
                 &token
@@ -447,12 +455,11 @@ impl Visit<'_> {
                         "Or move to the provider `microsoft-graph-direct`.".to_owned(),
                     ]
                 } else {
-                    let reference =
-                        self.smtp.password.as_ref().map(|named| named.secret.to_string()).unwrap_or_default();
-                    vec![
-                        "Check user name and password with the server's administrator; some servers want an app password.".to_owned(),
-                        format!("mailwright secrets set {} {reference}", self.verifier.environment()),
-                    ]
+                    let named = self.smtp.password.as_ref();
+                    let seal =
+                        named.map(|named| secret::seal(self.verifier.environment(), &named.secret, self.is_next));
+                    let check = "Check user name and password with the server's administrator; some servers want an app password.";
+                    std::iter::once(check.to_owned()).chain(seal).collect()
                 };
                 let id = Id::SmtpLogin;
                 let mut finding = if error.is_transient() {
@@ -479,7 +486,9 @@ impl Visit<'_> {
             secret,
             pointer: "/provider/smtp/oauth",
             again: &again,
+            is_next: self.is_next,
         };
+        self.findings.extend(applicant.certificate_end(self.verifier, &endpoints));
         let token = applicant
             .token(self.verifier, &endpoints, endpoints.exchange_scope())
             .await

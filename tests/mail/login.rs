@@ -124,7 +124,7 @@ fn a_parked_profile_stays_parked_after_a_restart() {
 }
 
 /// What happened so far, as the stream of events tells it.
-fn events(post: &Post) -> Vec<serde_json::Value> {
+pub(crate) fn events(post: &Post) -> Vec<serde_json::Value> {
     use std::io::{Read as _, Write as _};
     let mut stream = std::net::TcpStream::connect(post.trial.address().trim_start_matches("http://")).unwrap();
     stream.set_read_timeout(Some(Duration::from_millis(700))).unwrap();

@@ -29,6 +29,7 @@ mod parsers;
 mod receivers;
 mod recipients;
 mod replies;
+mod rotation;
 mod same_key;
 mod silence;
 mod stop;

@@ -63,6 +63,8 @@ struct State {
     taken: Vec<Taken>,
     seen: HashMap<&'static str, usize>,
     users: Vec<(String, String)>,
+    /// Every login that was tried: the connection, the password, whether it was right.
+    logins: Vec<(usize, String, bool)>,
     connections: usize,
     open: usize,
     most_open: usize,
@@ -129,6 +131,22 @@ impl Sink {
         self.with(|state| {
             state.users = users.iter().map(|(user, password)| ((*user).to_owned(), (*password).to_owned())).collect();
         });
+    }
+
+    /// The passwords that were tried so far, and whether each was right.
+    pub(crate) fn logins(&self) -> Vec<(String, bool)> {
+        self.with(|state| state.logins.iter().map(|(_, password, right)| (password.clone(), *right)).collect())
+    }
+
+    /// The password that each letter came by.
+    pub(crate) fn came_by(&self) -> Vec<String> {
+        self.with(|state| {
+            let password = |connection: usize| {
+                let own = state.logins.iter().rev().find(|(own, _, right)| *own == connection && *right);
+                own.map(|(_, password, _)| password.clone()).unwrap_or_default()
+            };
+            state.taken.iter().map(|taken| password(taken.connection)).collect()
+        })
     }
 
     pub(crate) fn taken(&self) -> Vec<Taken> {
@@ -255,7 +273,11 @@ impl Sink {
                     let said = String::from_utf8(BASE64_STANDARD.decode(said).unwrap_or_default()).unwrap_or_default();
                     let mut parts = said.split('\0').skip(1);
                     let (user, password) = (parts.next().unwrap_or_default(), parts.next().unwrap_or_default());
-                    let known = self.with(|state| state.users.iter().any(|own| own.0 == user && own.1 == password));
+                    let known = self.with(|state| {
+                        let known = state.users.iter().any(|own| own.0 == user && own.1 == password);
+                        state.logins.push((connection, password.to_owned(), known));
+                        known
+                    });
                     let usual = if known { "235 2.7.0 ok" } else { "535 5.7.8 authentication failed" };
                     self.answer(&mut stream, "auth", usual)?;
                 }

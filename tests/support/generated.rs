@@ -38,15 +38,20 @@ pub(crate) fn smtp(host: &str, functions: &[&str], secret: Option<&str>) -> Prof
     .unwrap()
 }
 
-/// A profile with digests for the secrets that it names; the digest follows from `value`.
+/// A profile with digests for the secrets that it names; the digest follows from `value`. With a `-` at its end there is
+/// a next value too.
 pub(crate) fn stored(profile: Profile, value: &str) -> StoredProfile {
-    let secrets = profile
-        .provider
-        .secret()
-        .map(|(reference, _)| (reference.clone(), Digest::of_bytes(format!("{reference} {value}").as_bytes())))
-        .into_iter()
-        .collect();
-    StoredProfile { profile, secrets }
+    let digest = |value: &str| {
+        let named = profile.provider.secret().into_iter();
+        named
+            .map(|(reference, _)| (reference.clone(), Digest::of_bytes(format!("{reference} {value}").as_bytes())))
+            .collect()
+    };
+    let (secrets, next) = match value.strip_suffix('-') {
+        Some(current) => (digest(current), digest(value)),
+        None => (digest(value), BTreeMap::new()),
+    };
+    StoredProfile { profile, secrets, next }
 }
 
 /// What the files of these profiles would amount to.
@@ -63,6 +68,11 @@ pub(crate) fn desired(settings: Settings, profiles: BTreeMap<ProfileName, Stored
             (reference.clone(), file)
         })
         .collect();
+    let next = profiles.values().flat_map(|stored| &stored.next).map(|(reference, digest)| {
+        let path = format!("secrets/generated/{reference}.next.age").into();
+        (reference.clone(), SecretFile { path, digest: digest.clone(), value_id: None })
+    });
+    let next = next.collect();
     let profiles = profiles
         .into_iter()
         .map(|(name, stored)| {
@@ -71,6 +81,7 @@ pub(crate) fn desired(settings: Settings, profiles: BTreeMap<ProfileName, Stored
         })
         .collect();
     Desired {
+        next,
         environment: environment(),
         labels: mailwright::config::Labels::new(),
         service_address: None,
@@ -125,7 +136,7 @@ pub(crate) fn any_stored() -> impl Strategy<Value = StoredProfile> {
         } })),
     ];
     let per_minute = prop::option::of(1_u32..100);
-    (".{0,20}", any::<bool>(), provider, functions, applies_to, "[a-c]", prop::option::of("[a-z]{1,8}"), per_minute)
+    (".{0,20}", any::<bool>(), provider, functions, applies_to, "[a-c]-?", prop::option::of("[a-z]{1,8}"), per_minute)
         .prop_map(|(description, enabled, provider, functions, applies_to, value, from, per_minute)| {
             let profile = Profile {
                 limits: mailwright::model::Limits { per_minute, ..mailwright::model::Limits::default() },

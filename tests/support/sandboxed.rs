@@ -294,7 +294,7 @@ impl Case {
             _ => Opened::None,
         };
         let refused = self.refused.then(|| "the token may not apply".to_owned());
-        let subject = Subject { name: "trial".parse().unwrap(), profile, secret, refused };
+        let subject = Subject { name: "trial".parse().unwrap(), profile, secret, next: Opened::None, refused };
         let verified = Arc::new(verifier).verify(&subject).await;
         let places = [
             (running.address.clone(), "https://SANDBOX"),

@@ -114,22 +114,30 @@ fn check_one(environment: &Environment, found: &mut Vec<Found>) -> Result<usize,
         }
     };
     strangers(root, name, &present, recipients.as_ref(), found)?;
-    for (reference, path) in &present.secrets {
+    for (reference, path) in present.age_files() {
+        let is_next = present.next.iter().any(|(_, next)| next == path);
         let mut report = |code: Code, message: String, remedy: String| {
             found.push(Found { file: path.display().to_string(), code, message, remedy });
         };
         let header = match Header::read(&read_age(root, path)?) {
             Ok(header) => header,
             Err(error) => {
-                report(
-                    Code::NotAgeFile,
-                    error.to_string(),
-                    format!("Seal the value: mailwright secrets set {name} {reference}"),
-                );
+                let remedy = if is_next {
+                    format!("Seal the next value: mailwright secrets rotate {name} {reference} --replace")
+                } else {
+                    format!("Seal the value: mailwright secrets set {name} {reference}")
+                };
+                report(Code::NotAgeFile, error.to_string(), remedy);
                 continue;
             }
         };
-        if !used.contains_key(reference) {
+        if is_next && !present.secrets.iter().any(|(own, _)| own == reference) {
+            report(
+                Code::SecretMissing,
+                format!("this is the next value of `{reference}`, which has no current one"),
+                format!("Put the current value beside it: mailwright secrets set {name} {reference}"),
+            );
+        } else if !used.contains_key(reference) {
             report(
                 Code::SecretUnused,
                 "no profile names this secret".to_owned(),
@@ -140,7 +148,7 @@ fn check_one(environment: &Environment, found: &mut Vec<Found>) -> Result<usize,
             report(Code::RecipientMissing, message, format!("mailwright secrets rekey {name}"));
         }
     }
-    Ok(present.secrets.len())
+    Ok(present.age_files().count())
 }
 
 /// How a file's header and the recipients differ. Of a file without our mark only the number of keys can be told.

@@ -57,7 +57,7 @@ impl Edit {
             return Ok(Exit::Done);
         }
         let sealed = seal(&after, &recipients, &fresh_value_id()?).map_err(|error| seal_error(&reference, &error))?;
-        let path = write_age(&environment, &reference, &sealed)?;
+        write_age(&environment, &path, &sealed)?;
         context.printer.out(&format!("sealed {}", path.display()));
         Ok(Exit::Done)
     }

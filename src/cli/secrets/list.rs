@@ -35,11 +35,13 @@ impl List {
         let environment = Environment::find(context, &self.environment)?;
         let root = environment.repository.root();
         let used = environment.repository.used_secrets(&environment.name);
-        let present: BTreeMap<_, _> = files(root, &environment.name)?.secrets.into_iter().collect();
+        let found = files(root, &environment.name)?;
+        let present: BTreeMap<_, _> = found.secrets.into_iter().collect();
+        let staged: BTreeMap<_, _> = found.next.into_iter().collect();
         let known: BTreeMap<String, String> = recipients(root, &environment.name)
             .map(|recipients| recipients.texts().map(|text| (fingerprint(text), text.to_owned())).collect())
             .unwrap_or_default();
-        let names: BTreeSet<_> = used.keys().chain(present.keys()).collect();
+        let names: BTreeSet<_> = used.keys().chain(present.keys()).chain(staged.keys()).collect();
         let mut rows = Vec::new();
         let mut documents = Vec::new();
         for name in names {
@@ -52,24 +54,21 @@ impl List {
             let (state, to) = match &header {
                 None => ("missing", Vec::new()),
                 Some(Err(_)) => ("not an age file", Vec::new()),
-                Some(Ok(header)) => {
-                    let to = match &header.recipients {
-                        Some(fingerprints) => fingerprints
-                            .iter()
-                            .map(|print| {
-                                known.get(print).map_or(format!("({print}, not in recipients.txt)"), |text| short(text))
-                            })
-                            .collect(),
-                        None => header.kinds.iter().map(|kind| format!("({kind})")).collect(),
-                    };
-                    (if users.is_empty() { "unused" } else { "ok" }, to)
-                }
+                Some(Ok(header)) => (if users.is_empty() { "unused" } else { "ok" }, addressed(header, &known)),
             };
             let digest = header.as_ref().and_then(|header| header.as_ref().ok()).map(|header| header.digest.clone());
-            documents
-                .push(json!({ "name": name, "state": state, "profiles": uses.profiles, "reader": uses.reader, "recipients": to, "digest": digest }));
             let used_by = if users.is_empty() { "-".to_owned() } else { users.join(", ") };
             rows.push(vec![name.to_string(), state.to_owned(), used_by, to.join(", ")]);
+            let mut document = json!({ "name": name, "state": state, "profiles": uses.profiles, "reader": uses.reader, "recipients": to, "digest": digest });
+            if let Some(path) = staged.get(name) {
+                let (state, to, digest) = match Header::read(&read_age(root, path)?) {
+                    Ok(header) => ("staged", addressed(&header, &known), Some(header.digest)),
+                    Err(_) => ("not an age file", Vec::new(), None),
+                };
+                rows.push(vec!["  its next value".to_owned(), state.to_owned(), String::new(), to.join(", ")]);
+                document["next"] = json!({ "state": state, "recipients": to, "digest": digest });
+            }
+            documents.push(document);
         }
         if self.format == Format::Json {
             context.printer.out(&format!("{:#}", json!({ "environment": environment.name, "secrets": documents })));
@@ -82,8 +81,18 @@ impl List {
     }
 }
 
+/// Who can open a file, as far as it says itself.
+fn addressed(header: &Header, known: &BTreeMap<String, String>) -> Vec<String> {
+    let named =
+        |print: &String| known.get(print).map_or(format!("({print}, not in recipients.txt)"), |text| short(text));
+    match &header.recipients {
+        Some(fingerprints) => fingerprints.iter().map(named).collect(),
+        None => header.kinds.iter().map(|kind| format!("({kind})")).collect(),
+    }
+}
+
 /// A recipient in a table: the beginning of a key, or the comment of an SSH key.
-fn short(recipient: &str) -> String {
+pub(super) fn short(recipient: &str) -> String {
     let mut words = recipient.split_whitespace();
     match (words.next(), words.next(), words.next()) {
         (Some(kind), Some(_), Some(comment)) if kind.starts_with("ssh-") => comment.to_owned(),

@@ -3,33 +3,39 @@
 
 mod check;
 mod edit;
+mod expiring;
 mod init;
 mod list;
+mod recipients;
 mod rekey;
+mod rotate;
 mod scratch;
 mod set;
 
 use std::{
     io::IsTerminal as _,
     path::{Path, PathBuf},
+    sync::Arc,
 };
 
 use age::secrecy::SecretString;
 
 use super::{CliError, Context, Exit, environment::Environment, variables};
 use crate::{
-    config::Repository,
+    config::{Repository, Selection},
     model::{Code, EnvironmentName, SecretReference},
     secrets::{
         Header, Identities, OpenError, Recipients, RecipientsError, SealError, ServiceIdentity, ValueId, fingerprint,
     },
+    store::outbox::{Rotation, Standing},
 };
 
 /// Seal, list and check the secrets of an environment
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:\n  mailwright secrets init prod age1... \"ssh-ed25519 AAAA... ann@example.com\"\n  \
     mailwright secrets set prod relay/password\n  mailwright secrets list prod\n  mailwright secrets check\n  \
-    mailwright secrets rekey prod\n\n\
+    mailwright secrets rekey prod\n  mailwright secrets rotate prod relay/password\n  \
+    mailwright secrets recipients remove \"ssh-ed25519 AAAA...\"\n\n\
     A secret is a plain age file, secrets/ENV/NAME/KEY.age, sealed to everyone in secrets/ENV/recipients.txt.\n\
     `age -d -i KEYFILE secrets/ENV/NAME/KEY.age` opens it without this program.\n\n\
     Keys to open with, first that is there: `--identity FILE` (may be given several times),\n\
@@ -47,6 +53,9 @@ enum SecretsCommand {
     Edit(edit::Edit),
     List(list::List),
     Rekey(rekey::Rekey),
+    Rotate(rotate::Rotate),
+    Recipients(recipients::RecipientsCommand),
+    Expiring(expiring::Expiring),
     Check(check::Check),
 }
 
@@ -58,6 +67,9 @@ impl Secrets {
             SecretsCommand::Edit(command) => command.run(context),
             SecretsCommand::List(command) => command.run(context),
             SecretsCommand::Rekey(command) => command.run(context),
+            SecretsCommand::Rotate(command) => command.run(context),
+            SecretsCommand::Recipients(command) => command.run(context),
+            SecretsCommand::Expiring(command) => command.run(context),
             SecretsCommand::Check(command) => command.run(context),
         }
     }
@@ -221,10 +233,68 @@ fn refuse_public(environment: &Environment, recipients: &Recipients) -> Result<(
 
 /// A secret's name, well formed or refused.
 fn reference(text: &str) -> Result<SecretReference, CliError> {
-    text.parse().map_err(|_| {
+    let reference: SecretReference = text.parse().map_err(|_| {
         CliError::coded(Code::InvalidName, format!("`{}` is not the name of a secret", text.escape_debug()))
             .remedy(format!("{}.", SecretReference::RULE))
-    })
+    })?;
+    match reference.next_of() {
+        None => Ok(reference),
+        Some(own) => Err(CliError::coded(
+            Code::NameOfNext,
+            format!("no secret can be named `{reference}`: its file would be the next value of `{own}`"),
+        )
+        .remedy(format!("For the next value: mailwright secrets rotate ENV {own}. Otherwise give it a name that does not end in `.next`."))),
+    }
+}
+
+/// The environments that a command over many is for.
+#[derive(Clone, Debug, clap::Args)]
+pub(super) struct Many {
+    /// The environments, or patterns such as 'prod-*'; all if none is named
+    #[arg(value_name = "ENV")]
+    environments: Vec<String>,
+    /// Environments with these labels, such as region=emea,tier!=test
+    #[arg(long = "selector", short = 'l', value_name = "LABELS")]
+    selectors: Vec<String>,
+}
+
+impl Many {
+    /// Those that are meant. Layers that are only extended have no secrets, and are meant only where they are named.
+    fn select(&self, repository: &Repository) -> Result<Vec<EnvironmentName>, CliError> {
+        let selection = Selection::parse(&self.environments, &self.selectors)?;
+        let mut names = repository.select(&selection)?;
+        if selection.is_empty() {
+            names.retain(|name| !repository.is_abstract(name));
+        }
+        Ok(names)
+    }
+
+    /// The same, ready to be worked with.
+    fn environments(&self, context: &Context) -> Result<Vec<Environment>, CliError> {
+        let repository = Arc::new(context.repository()?);
+        let names = self.select(&repository)?;
+        Ok(names.into_iter().map(|name| Environment::new(name, Arc::clone(&repository))).collect())
+    }
+}
+
+/// How a rotation stands, in a line.
+pub(super) fn standing(rotation: &Rotation) -> String {
+    let Rotation { profile, secret, .. } = rotation;
+    let at = |time: jiff::Timestamp| time.strftime("%Y-%m-%d %H:%M:%SZ");
+    match rotation.standing {
+        Standing::Staged => format!("{profile}: the next value of {secret} was not tried yet"),
+        Standing::Promoted => {
+            format!("{profile}: the next value of {secret} is in use since {}; finish it", at(rotation.since))
+        }
+        Standing::Refused => {
+            let again = rotation.next_try_at.map(|next| format!(", tried again at {}", at(next))).unwrap_or_default();
+            format!(
+                "{profile}: the next value of {secret} is refused since {}, the current one is used{again}: {}",
+                at(rotation.since),
+                super::outbox::plain(&rotation.reason)
+            )
+        }
+    }
 }
 
 /// A new value's id.
@@ -240,10 +310,19 @@ fn fresh_value_id() -> Result<ValueId, CliError> {
 struct Files {
     /// The secrets, by name.
     secrets: Vec<(SecretReference, PathBuf)>,
+    /// Their next values, by the secret's name.
+    next: Vec<(SecretReference, PathBuf)>,
     /// What lies among them and is no secret's file: names that cannot be, other endings.
     strange: Vec<PathBuf>,
     /// The files beside the folders.
     beside: Vec<PathBuf>,
+}
+
+impl Files {
+    /// Every age file, the next values too.
+    fn age_files(&self) -> impl Iterator<Item = &(SecretReference, PathBuf)> {
+        self.secrets.iter().chain(&self.next)
+    }
 }
 
 /// The files of an environment's secrets.
@@ -258,13 +337,17 @@ fn files(root: &Path, environment: &EnvironmentName) -> Result<Files, CliError> 
         }
         for file in entries(root, &below)? {
             let path = below.join(&file);
-            match file.strip_suffix(".age").map(|key| format!("{name}/{key}").parse()) {
-                Some(Ok(reference)) => found.secrets.push((reference, path)),
+            match file.strip_suffix(".age").map(|key| format!("{name}/{key}").parse::<SecretReference>()) {
+                Some(Ok(reference)) => match reference.next_of() {
+                    Some(own) => found.next.push((own, path)),
+                    None => found.secrets.push((reference, path)),
+                },
                 _ => found.strange.push(path),
             }
         }
     }
     found.secrets.sort();
+    found.next.sort();
     found.strange.sort();
     found.beside.sort();
     Ok(found)
@@ -312,18 +395,16 @@ fn read_age(root: &Path, path: &Path) -> Result<Vec<u8>, CliError> {
 }
 
 /// Writes an age file in the place of the old one.
-fn write_age(environment: &Environment, reference: &SecretReference, bytes: &[u8]) -> Result<PathBuf, CliError> {
-    let path = Repository::secret_path(&environment.name, reference);
-    let target = environment.repository.root().join(&path);
+fn write_age(environment: &Environment, path: &Path, bytes: &[u8]) -> Result<(), CliError> {
+    let target = environment.repository.root().join(path);
     let failed = |error: std::io::Error| {
         CliError::coded(Code::Unreadable, format!("cannot write `{}`: {error}", path.display()))
     };
     if let Some(folder) = target.parent() {
         std::fs::create_dir_all(folder).map_err(failed)?;
     }
-    inside(environment.repository.root(), &path)?;
-    crate::config::write_atomically(&target, bytes).map_err(failed)?;
-    Ok(path)
+    inside(environment.repository.root(), path)?;
+    crate::config::write_atomically(&target, bytes).map_err(failed)
 }
 
 fn seal_error(reference: &SecretReference, error: &SealError) -> CliError {

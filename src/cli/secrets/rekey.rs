@@ -4,7 +4,7 @@ use super::{
     CliError, Context, Environment, Exit, IdentityOptions, files, fresh_value_id, open_error, read_age, recipients,
     refuse_public, seal_error, write_age,
 };
-use crate::secrets::{Header, rekey};
+use crate::secrets::{Header, Recipients, rekey};
 
 /// Seal every secret to the present recipients; no value changes
 #[derive(Debug, clap::Args)]
@@ -33,16 +33,15 @@ impl Rekey {
         let root = environment.repository.root();
         let recipients = recipients(root, &environment.name)?;
         refuse_public(&environment, &recipients)?;
-        let wanted: Vec<&str> = recipients.fingerprints().collect();
         let mut outdated = Vec::new();
         let mut current = 0;
-        for (reference, path) in files(root, &environment.name)?.secrets {
+        for (reference, path) in files(root, &environment.name)?.age_files().cloned() {
             let bytes = read_age(root, &path)?;
-            let header = Header::read(&bytes).ok();
-            let same = header.and_then(|header| header.recipients).is_some_and(|have| {
-                have.len() == wanted.len() && wanted.iter().all(|print| have.iter().any(|own| own == print))
-            });
-            if same && !self.all { current += 1 } else { outdated.push((reference, path, bytes)) }
+            if is_addressed(&bytes, &recipients) && !self.all {
+                current += 1;
+            } else {
+                outdated.push((reference, path, bytes));
+            }
         }
         if self.dry_run {
             for (_, path, _) in &outdated {
@@ -59,9 +58,9 @@ impl Rekey {
                 let sealed = rekey(bytes, identities.iter(), &recipients, fresh_value_id()?)
                     .map_err(|error| open_error(path, &error))
                     .and_then(|sealed| sealed.map_err(|error| seal_error(reference, &error)))
-                    .and_then(|sealed| write_age(&environment, reference, &sealed));
+                    .and_then(|sealed| write_age(&environment, path, &sealed));
                 match sealed {
-                    Ok(_) => context.printer.out(&format!("sealed {} again", path.display())),
+                    Ok(()) => context.printer.out(&format!("sealed {} again", path.display())),
                     Err(error) => failures.push(error),
                 }
                 if total > 100 && (index + 1) % 100 == 0 {
@@ -85,4 +84,13 @@ impl Rekey {
             }
         }
     }
+}
+
+/// Whether a file is addressed to just these recipients already, as far as it says itself.
+pub(super) fn is_addressed(file: &[u8], recipients: &Recipients) -> bool {
+    let wanted: Vec<&str> = recipients.fingerprints().collect();
+    let named = Header::read(file).ok().and_then(|header| header.recipients);
+    named.is_some_and(|have| {
+        have.len() == wanted.len() && wanted.iter().all(|print| have.iter().any(|own| own == print))
+    })
 }

@@ -1,6 +1,9 @@
 //! `mailwright secrets set`: seals a value.
 
-use std::io::{IsTerminal as _, Read as _};
+use std::{
+    io::{IsTerminal as _, Read as _},
+    path::Path,
+};
 
 use secrecy::SecretSlice;
 use zeroize::Zeroizing;
@@ -9,8 +12,9 @@ use super::{
     CliError, Context, Environment, Exit, fresh_value_id, recipients, reference, refuse_public, seal_error, write_age,
 };
 use crate::{
-    model::Code,
-    secrets::{VALUE_LIMIT, seal},
+    config::Repository,
+    model::{Code, SecretReference},
+    secrets::{Recipients, VALUE_LIMIT, seal},
 };
 
 /// Seal a value to the environment's recipients
@@ -34,15 +38,8 @@ impl Set {
         let reference = reference(&self.name)?;
         let recipients = recipients(environment.repository.root(), &environment.name)?;
         refuse_public(&environment, &recipients)?;
-        let value = if std::io::stdin().is_terminal() { typed(&self.name)? } else { piped()? };
-        let sealed = seal(&value, &recipients, &fresh_value_id()?).map_err(|error| seal_error(&reference, &error))?;
-        let path = write_age(&environment, &reference, &sealed)?;
-        let count = recipients.texts().count();
-        context.printer.out(&format!(
-            "sealed {} to {count} recipient{}",
-            path.display(),
-            if count == 1 { "" } else { "s" }
-        ));
+        let path = Repository::secret_path(&environment.name, &reference);
+        seal_value(context, &environment, &reference, &path, &recipients)?;
         if !environment.repository.used_secrets(&environment.name).contains_key(&reference) {
             context
                 .printer
@@ -50,6 +47,23 @@ impl Set {
         }
         Ok(Exit::Done)
     }
+}
+
+/// Takes a value from the operator, and seals it into a file.
+pub(super) fn seal_value(
+    context: &Context,
+    environment: &Environment,
+    reference: &SecretReference,
+    path: &Path,
+    recipients: &Recipients,
+) -> Result<(), CliError> {
+    let value = if std::io::stdin().is_terminal() { typed(reference.as_str())? } else { piped()? };
+    let sealed = seal(&value, recipients, &fresh_value_id()?).map_err(|error| seal_error(reference, &error))?;
+    write_age(environment, path, &sealed)?;
+    let count = recipients.texts().count();
+    let s = if count == 1 { "" } else { "s" };
+    context.printer.out(&format!("sealed {} to {count} recipient{s}", path.display()));
+    Ok(())
 }
 
 fn typed(name: &str) -> Result<SecretSlice<u8>, CliError> {

@@ -39,6 +39,11 @@ fn secret_words(change: &SecretChange) -> &'static str {
         SecretChangeKind::FileChanged => "(secret file changed)",
         SecretChangeKind::Renamed => "(same secret under another name)",
         SecretChangeKind::Removed => "(secret removed)",
+        SecretChangeKind::RotationFinished => "(rotation finished)",
+        SecretChangeKind::NextStaged => "(next secret staged)",
+        SecretChangeKind::NextReplaced => "(another next secret)",
+        SecretChangeKind::NextResealed => "(next secret resealed, same value)",
+        SecretChangeKind::NextWithdrawn => "(next secret withdrawn)",
     }
 }
 

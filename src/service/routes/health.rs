@@ -4,10 +4,13 @@ use std::sync::Arc;
 
 use axum::extract::State;
 
-use crate::service::{
-    Service,
-    access::{As, Viewer},
-    problem::{AnyProblem, Problem},
+use crate::{
+    service::{
+        Service,
+        access::{As, Viewer},
+        problem::{AnyProblem, Problem},
+    },
+    store::outbox::Standing,
 };
 
 /// Whether the process lives
@@ -44,6 +47,8 @@ pub(super) async fn metrics(_: As<Viewer>, State(service): State<Arc<Service>>) 
         let trouble = service.delivery().trouble();
         metrics::gauge!("mailwright_profiles_parked").set(trouble.parked.len() as f64);
         metrics::gauge!("mailwright_profiles_down").set(trouble.down.len() as f64);
+        let refused = trouble.rotations.iter().filter(|rotation| rotation.standing == Standing::Refused);
+        metrics::gauge!("mailwright_next_secrets_refused").set(refused.count() as f64);
         metrics::gauge!("mailwright_drifted_objects").set(crate::reconcile::drift(&state).len() as f64);
     }
     service.metrics.render()

@@ -43,8 +43,8 @@ const PAGE: u32 = 200;
     responses((status = 200, description = "Counts, parked profiles, holds.", body = OutboxStatus), AnyProblem))]
 pub(super) async fn status(_: As<Viewer>, State(service): State<Arc<Service>>) -> Result<Json<OutboxStatus>, Problem> {
     let messages: BTreeMap<_, _> = service.store.counts().await?.into_iter().collect();
-    let Trouble { parked, down, records } = service.delivery.trouble();
-    Ok(Json(OutboxStatus { messages, parked, down, holds: service.delivery.holds(), records }))
+    let Trouble { parked, down, records, rotations } = service.delivery.trouble();
+    Ok(Json(OutboxStatus { messages, parked, down, holds: service.delivery.holds(), records, rotations }))
 }
 
 /// The holds

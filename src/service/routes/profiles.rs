@@ -159,7 +159,7 @@ fn replace(
     live: Option<&StoredProfile>,
     profile: Profile,
 ) -> Result<Option<ProfileChange>, Problem> {
-    let mut secrets = BTreeMap::new();
+    let (mut secrets, mut next) = (BTreeMap::new(), BTreeMap::new());
     if let Some((reference, _)) = profile.provider.secret() {
         let digest = digest_of(state, live, reference).ok_or_else(|| {
             Problem::new(
@@ -170,8 +170,11 @@ fn replace(
             .remedy("A secret comes with an apply: `mailwright secrets set`, then `mailwright apply`.")
         })?;
         secrets.insert(reference.clone(), digest);
+        // A rotation that is under way goes on.
+        let staged = live.and_then(|live| live.next.get(reference)).cloned();
+        next.extend(staged.map(|digest| (reference.clone(), digest)));
     }
-    let profile = StoredProfile { profile, secrets };
+    let profile = StoredProfile { profile, secrets, next };
     Ok(match live {
         Some(live) if *live == profile => None,
         Some(_) => Some(ProfileChange::Update { name, profile }),

@@ -12,12 +12,12 @@ use uuid::Uuid;
 
 use super::{SqliteStore, append, document, failed, number, text};
 use crate::{
-    model::{Attempt, Message, ProfileName, Status, message::RecipientStatus},
+    model::{Attempt, Digest, Message, ProfileName, Status, message::RecipientStatus},
     store::{
         AuditEvent, StoreError,
         outbox::{
             Accepted, Claim, Claimed, Event, Hold, IdempotencyKey, Lane, LaneState, NewEvent, NewMessage, Outbox,
-            Parked, Search, Settled, Usage,
+            Parked, Rotation, Search, Settled, Usage,
         },
     },
 };
@@ -296,6 +296,31 @@ impl Outbox for SqliteStore {
                     params![profile.as_str(), text(parked)?],
                 ),
                 None => connection.execute("DELETE FROM parked WHERE profile = ?1", [profile.as_str()]),
+            }
+            .map_err(failed)?;
+            event.into_iter().map(|event| tell(connection, &event)).collect()
+        })
+        .await
+    }
+
+    async fn rotations(&self) -> Result<Vec<Rotation>, StoreError> {
+        self.read(|connection| records(connection, "SELECT record FROM rotation ORDER BY of")).await
+    }
+
+    async fn set_rotation(
+        &self,
+        of: Digest,
+        rotation: Option<Rotation>,
+        event: Option<NewEvent>,
+    ) -> Result<Vec<Event>, StoreError> {
+        self.write_plainly(move |connection| {
+            match &rotation {
+                Some(rotation) => connection.execute(
+                    "INSERT INTO rotation (of, record) VALUES (?1, ?2)
+                     ON CONFLICT (of) DO UPDATE SET record = excluded.record",
+                    params![of.as_str(), text(rotation)?],
+                ),
+                None => connection.execute("DELETE FROM rotation WHERE of = ?1", [of.as_str()]),
             }
             .map_err(failed)?;
             event.into_iter().map(|event| tell(connection, &event)).collect()

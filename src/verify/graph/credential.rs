@@ -222,6 +222,17 @@ pub(super) fn expiry(
     Some(judged(kind, end, &name, limit, seal, remedies))
 }
 
+/// How long a certificate lasts, as it says itself: for where the registration cannot be read.
+pub(super) fn of_itself(
+    certificate: &Certificate,
+    limit: (Timestamp, u16),
+    seal: &str,
+    remedies: &Remedies<'_>,
+) -> Option<Finding> {
+    let (end, name, _) = of_certificate(&[], certificate)?;
+    Some(judged(Kind::Certificate, end?, &name, limit, seal, remedies))
+}
+
 fn judged(
     kind: Kind,
     end: Timestamp,
@@ -242,6 +253,7 @@ fn judged(
         return Finding::fail(Id::CredentialExpired, kind.pointer(), format!("the {what} expired on {weekday}, {on}"))
             .seen(format!("{name}, until {end}"))
             .expected(format!("a {what} that is valid"))
+            .ends(end)
             .remedy(steps());
     }
     if days <= i64::from(limit) {
@@ -252,10 +264,12 @@ fn judged(
         )
         .seen(format!("{name}, until {end}"))
         .expected(format!("more than {limit} days"))
+        .ends(end)
         .remedy(steps());
     }
     Finding::pass(Id::CredentialExpiry, kind.pointer(), format!("the {what} is good for {days} more days, until {on}"))
         .seen(name)
+        .ends(end)
 }
 
 fn weekday(day: jiff::civil::Weekday) -> &'static str {

@@ -195,6 +195,8 @@ pub(super) struct Applicant<'a> {
     pub(super) pointer: &'a str,
     /// The command that verifies again.
     pub(super) again: &'a str,
+    /// Whether the secret is the next one.
+    pub(super) is_next: bool,
 }
 
 impl Applicant<'_> {
@@ -206,9 +208,9 @@ impl Applicant<'_> {
         scope: &str,
     ) -> Result<SecretString, Finding> {
         const BASE: &str = "/provider/microsoft-graph-direct";
-        let Self { tenant, client, credential, secret, pointer, again } = *self;
+        let Self { tenant, client, credential, secret, pointer, again, is_next } = *self;
         let seal = match credential.secret() {
-            Some(reference) => format!("mailwright secrets set {} {reference}", verifier.environment()),
+            Some(reference) => super::secret::seal(verifier.environment(), reference, is_next),
             None => String::new(),
         };
         let remedies = Remedies { again, endpoints, tenant, client };
@@ -224,6 +226,19 @@ impl Applicant<'_> {
             Err(error) => Err(placed(credential::refused(&error, kind, BASE, &seal, &remedies))),
         }
     }
+
+    /// How long its certificate lasts, if that is what it has.
+    pub(super) fn certificate_end(&self, verifier: &Verifier, endpoints: &Endpoints) -> Option<Finding> {
+        let (Credential::Certificate(named), Opened::Value(secret)) = (self.credential, self.secret) else {
+            return None;
+        };
+        let certificate = Certificate::from_pem(secret.clone()).ok()?;
+        let remedies = Remedies { again: self.again, endpoints, tenant: self.tenant, client: self.client };
+        let seal = super::secret::seal(verifier.environment(), &named.secret, self.is_next);
+        let limit = (verifier.now(), verifier.credential_days());
+        let finding = credential::of_itself(&certificate, limit, &seal, &remedies)?;
+        Some(Finding { pointer: self.pointer.to_owned(), ..finding })
+    }
 }
 
 /// Signs in as the environment's own application for reading the directory. What is wrong with it weighs as a warning:
@@ -235,8 +250,15 @@ pub(super) async fn reader(
 ) -> Result<Graph, Finding> {
     let GraphDirect { tenant, client, credential, .. } = &application.settings;
     let again = format!("mailwright verify {}", verifier.environment());
-    let applicant =
-        Applicant { tenant, client, credential, secret: &application.secret, pointer: "/verify/reader", again: &again };
+    let applicant = Applicant {
+        tenant,
+        client,
+        credential,
+        secret: &application.secret,
+        pointer: "/verify/reader",
+        again: &again,
+        is_next: false,
+    };
     match applicant.token(verifier, endpoints, &endpoints.graph_scope()).await {
         Ok(token) => Ok(Graph::new(verifier.http().clone(), endpoints, token)),
         Err(finding) => Err(Finding {
@@ -252,6 +274,9 @@ pub(super) async fn reader(
 pub(super) struct Check<'a> {
     pub(super) verifier: &'a Verifier,
     pub(super) subject: &'a Subject,
+    pub(super) secret: &'a Opened,
+    /// Whether the secret is the next one: then only the sign-in and its end are of interest.
+    pub(super) is_next: bool,
     pub(super) findings: Vec<Finding>,
     pub(super) reached: Level,
 }
@@ -268,7 +293,7 @@ impl Check<'_> {
 
     fn seal(&self) -> String {
         match self.subject.profile.provider.secret() {
-            Some((reference, _)) => format!("mailwright secrets set {} {reference}", self.verifier.environment()),
+            Some((reference, _)) => super::secret::seal(self.verifier.environment(), reference, self.is_next),
             None => String::new(),
         }
     }
@@ -360,7 +385,7 @@ impl Check<'_> {
         let remedies =
             Remedies { again: &again, endpoints: &endpoints, tenant: &direct.tenant, client: &direct.client };
         let seal = self.seal();
-        let (kind, proof) = match proof(self.verifier, &direct.credential, &self.subject.secret, &seal, &remedies) {
+        let (kind, proof) = match proof(self.verifier, &direct.credential, self.secret, &seal, &remedies) {
             Ok(found) => found,
             Err(finding) => {
                 self.add(Level::Offline, [*finding]);
@@ -404,6 +429,7 @@ impl Check<'_> {
         }
         self.directory(direct, &from, &eyes, claims.as_ref(), (kind, proof.as_ref()), &remedies).await;
         if self.verifier.probes()
+            && !self.is_next
             && let Some(own) = &eyes.own
         {
             let finding = probe(own, &from, &remedies).await;
@@ -477,7 +503,13 @@ impl Check<'_> {
                 let limit = (self.verifier.now(), self.verifier.credential_days());
                 findings.extend(credential::expiry(application, kind, secret, certificate, limit, &seal, remedies));
             }
-            Err(error) => findings.push(unseen(error, BASE, remedies)),
+            Err(error) => {
+                findings.push(unseen(error, BASE, remedies));
+                if let Some(Proof::Certificate(certificate)) = proof {
+                    let limit = (self.verifier.now(), self.verifier.credential_days());
+                    findings.extend(credential::of_itself(certificate, limit, &seal, remedies));
+                }
+            }
         }
         if principal.as_ref().is_err_and(GraphError::is_absent) {
             findings.push(
@@ -557,7 +589,7 @@ impl Check<'_> {
         };
         findings.extend(direct_check.check_requested());
         let seal = self.seal();
-        if let (Credential::ClientSecret(_), Opened::Value(secret)) = (&direct.credential, &self.subject.secret) {
+        if let (Credential::ClientSecret(_), Opened::Value(secret)) = (&direct.credential, self.secret) {
             let limit = (self.verifier.now(), self.verifier.credential_days());
             let kind = credential::Kind::Secret;
             findings.extend(credential::expiry(
