@@ -2,13 +2,13 @@
 //!
 //! The one place that runs `git`.
 //!
-//! * [`source`]: commit, branch, author, signature, and whether everything is committed
+//! * [`source()`]: commit, branch, author, signature, and whether everything is committed
 //! * [`Range`]: two sides to compare, as people write them: `main..topic`, `main...topic`, `HEAD`
 //! * [`Sides`]: both sides opened, with the environments that the difference touches
 //!
 //! What a repository holds is somebody else's: names may be anything but empty, a link may lead anywhere, an object may
-//! be missing. Git is run so that it starts no other program, asks nobody and writes nothing (`run`), and what it
-//! answers is read by its `-z` forms and within bounds.
+//! be missing. Git is run so that it starts nothing (but what checks a signature), asks nobody and writes nothing (`run`),
+//! and what it answers is read by its `-z` forms and within bounds.
 
 mod objects;
 mod range;
