@@ -172,8 +172,8 @@ async fn batch(sandbox: &Sandbox, caller: &Caller<'_>, body: &Bytes) -> (u16, Va
         let (status, mut headers, body) =
             if let Some((status, fault)) = fault.and_then(|fault| fault.status.map(|status| (status, fault))) {
                 let mut headers = json!({ "Content-Type": "application/json" });
-                if let Some(seconds) = fault.retry_after {
-                    headers["Retry-After"] = json!(seconds.to_string());
+                if let Some(text) = fault.retry_after_text(sandbox.now()) {
+                    headers["Retry-After"] = json!(text);
                 }
                 (
                     status,
@@ -556,13 +556,18 @@ fn role_assignments(tenant: &Tenant, application: &Application) -> Vec<Value> {
 }
 
 fn grants(tenant: &Tenant, application: &Application) -> Vec<Value> {
-    let grant = |id: String, consent: &str, principal: Value, scopes: &[String]| json!({ "id": tenant.object_id(&id).simple().to_string(), "clientId": tenant.object_id(&format!("sp/{}", application.client)), "consentType": consent, "principalId": principal, "resourceId": tenant.object_id(&format!("sp/{GRAPH_APP_ID}")), "scope": format!(" {}", scopes.join(" ")) });
+    let grant_on = |resource: &str, id: String, consent: &str, principal: Value, scopes: &[String]| json!({ "id": tenant.object_id(&id).simple().to_string(), "clientId": tenant.object_id(&format!("sp/{}", application.client)), "consentType": consent, "principalId": principal, "resourceId": tenant.object_id(&format!("sp/{resource}")), "scope": format!(" {}", scopes.join(" ")) });
+    let grant = |id, consent, principal, scopes| grant_on(GRAPH_APP_ID, id, consent, principal, scopes);
     let mut all = Vec::new();
     if !application.consented.is_empty() {
         all.push(grant(format!("all/{}", application.client), "AllPrincipals", Value::Null, &application.consented));
     }
     for (user, scopes) in &application.consented_by {
         all.push(grant(format!("{user}/{}", application.client), "Principal", json!(tenant.object_id(user)), scopes));
+    }
+    for (resource, scopes) in &application.consented_on {
+        let id = format!("all/{}/{resource}", application.client);
+        all.push(grant_on(&resource.to_string(), id, "AllPrincipals", Value::Null, scopes));
     }
     all
 }

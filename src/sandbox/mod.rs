@@ -295,16 +295,10 @@ fn wrong_answer(sandbox: &Sandbox, fault: &Fault) -> Option<Response> {
             Json(graph::error_body(sandbox.now(), code, "Please retry again later.")),
         )
             .into_response();
-        if let Some(seconds) = fault.retry_after {
-            let text = if fault.as_date {
-                let at = Timestamp::from_second(sandbox.now().as_second() + i64::from(seconds)).unwrap_or_default();
-                at.strftime("%a, %d %b %Y %H:%M:%S GMT").to_string()
-            } else {
-                seconds.to_string()
-            };
-            if let Ok(text) = HeaderValue::from_str(&text) {
-                response.headers_mut().insert(header::RETRY_AFTER, text);
-            }
+        if let Some(text) = fault.retry_after_text(sandbox.now())
+            && let Ok(text) = HeaderValue::from_str(&text)
+        {
+            response.headers_mut().insert(header::RETRY_AFTER, text);
         }
         return Some(response);
     }
