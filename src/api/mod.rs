@@ -13,8 +13,8 @@ use utoipa::ToSchema;
 use uuid::Uuid;
 
 use crate::model::{
-    Allowances, ChangeKind, Code, CompanyId, Digest, EnvironmentName, Function, GraphDirect, ProfileName, Provenance,
-    Settings, StoredProfile, rules::Violation,
+    Allowances, ChangeKind, Code, CompanyId, Digest, EnvironmentName, Function, GraphDirect, Profile, ProfileName,
+    Provenance, Settings, StoredProfile, rules::Violation,
 };
 use crate::verify::{self, Finding, Level, Verdict, Verified};
 
@@ -433,6 +433,10 @@ pub struct VerifyRequest {
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     #[schema(value_type = std::collections::HashMap<String, String>)]
     pub secrets: BTreeMap<Digest, String>,
+    /// Other profiles of the environment that share an application with these: what they need of it is not too much.
+    /// What is live counts in any case.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub beside: Vec<Profile>,
     /// A credential that expires within so many days is a warning.
     #[serde(default = "VerifyRequest::default_days")]
     #[schema(minimum = 1, maximum = 730, default = 30)]

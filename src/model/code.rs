@@ -142,6 +142,8 @@ codes! {
     "0265" Error DocumentSent "the document was sent before";
     "0266" Error NotInThisStatus "the message's status does not allow this";
     "0267" Error NotDelivered "the message was not delivered";
+    "0350" Error SignInFailed "the reader could not sign in";
+    "0351" Error ReaderTokenUnusable "the reader's token cannot be used";
 }
 
 impl PartialSchema for Code {

@@ -24,7 +24,7 @@ use crate::{
     },
     secrets::FILE_LIMIT,
     store::AuditEvent,
-    verify::{Opened, Options, ReaderApplication, Subject, Verified, Verifier},
+    verify::{Needs, Opened, Options, ReaderApplication, Subject, Verified, Verifier},
 };
 
 impl Service {
@@ -76,6 +76,10 @@ impl Service {
         options.federated_token_files.clone_from(&self.outgoing.federated_token_files);
         options.smtp_timeout = self.outgoing.smtp_timeout;
         options.dns_server = self.outgoing.dns_server;
+        let state = self.state();
+        let live = state.live_stored().map(|(_, stored)| &stored.profile);
+        let asked = request.profiles.values().map(|stored| &stored.profile);
+        options.needs = Needs::of(live.chain(asked).chain(&request.beside));
         if let Some(reading) = request.reader {
             options.reader_application = Some(self.reader(reading, &request.secrets, may_apply).await?);
         }
