@@ -8,6 +8,7 @@
 //! | --- | --- |
 //! | `entra` | discovery, authorize, device code, tokens |
 //! | `graph` | the directory, mailboxes, `sendMail`, upload sessions, `$batch` |
+//! | `odata` | `$select`, `$filter`, paging, and Graph's no to what it does not understand |
 //! | `smtp`, `dns` | a mail server and text records |
 //! | [`faults`] | what goes wrong, to order |
 //! | `authority` | its certificate authority, made anew at each start |
@@ -20,6 +21,7 @@ mod dns;
 mod entra;
 pub mod faults;
 mod graph;
+mod odata;
 pub mod scenario;
 mod smtp;
 mod tokens;
