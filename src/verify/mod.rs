@@ -216,9 +216,9 @@ impl Verifier {
                 let (this, done) = (Arc::clone(&self), done.clone());
                 tokio::spawn(async move {
                     let verified = this.verify(&subject).await;
-                    drop(turn);
-                    // Nobody may be waiting any more.
+                    // Nobody may be waiting any more. Until somebody takes it, the next one does not begin.
                     drop(done.send(verified).await);
+                    drop(turn);
                 });
             }
         });
