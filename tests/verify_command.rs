@@ -661,6 +661,72 @@ fn nothing_seen_is_not_clean_where_that_is_asked_for() {
     assert!(done.stderr.contains("`--fail-on unknown` stops there"), "{}", done.stderr);
 }
 
+/// Every way in which something was written down while profiles were verified.
+#[test]
+fn no_secret_and_no_token_is_in_anything_that_verify_says() {
+    use base64::Engine as _;
+    const HIDDEN: &str = "canary-of-the-reader";
+    let mut scenario = good();
+    let tenant = &mut scenario["tenants"][0];
+    tenant["approvesDeviceCodes"] = json!("alice@contoso.example");
+    let reader = &mut tenant["applications"][3];
+    reader["publicFlows"] = json!(true);
+    reader["consented"] = json!(["Application.Read.All", "Directory.Read.All"]);
+    reader["secrets"] = json!([{ "value": "reader-secret" }, { "value": HIDDEN }]);
+    let sandbox = Sandbox::start(scenario);
+    let mut trial = trial(&sandbox);
+    write(&trial, &sandbox, "desktop", &delegate(DESKTOP));
+    trial.write(
+        "environments/dev/environment.yaml",
+        format!(
+            "companies: [EDU1]\nunserved: [{{ reason: trial }}]\nverify:\n  reader:\n    cloud: {{ custom: {{ signIn: {0}, graph: {0} }} }}\n    tenant: contoso.example\n    client: {READER}\n    credential: {{ clientSecret: {{ secret: reader/secret }} }}\n",
+            sandbox.running.address
+        ),
+    );
+    trial.pipe(&["secrets", "set", "dev", "reader/secret"], HIDDEN.as_bytes()).code(0);
+    let (ca, dns) = (trial.path("ca.pem"), sandbox.running.dns.to_string());
+    trial.serve_with(&["--demo", "--outgoing-ca-file", ca.to_str().unwrap(), "--dns-server", &dns]);
+    let token = sandbox.runtime.block_on(support::sandboxed::reader_token(&sandbox.running));
+    let token = secrecy::ExposeSecret::expose_secret(&token);
+
+    let mut said = String::new();
+    let mut hear = |ran: support::trial::Ran| {
+        assert!(ran.code == 0 || ran.code == 3, "{}{}", ran.stdout, ran.stderr);
+        said.push_str(&ran.stdout);
+        said.push_str(&ran.stderr);
+    };
+    for format in ["human", "json", "sarif", "junit", "markdown", "github"] {
+        hear(trial.run(&["verify", "dev", "--probe", "--format", format]));
+        hear(trial.run(&local(&["--all", "--probe", "--format", format], &dns)));
+    }
+    hear(trial.run(&local(&["--sign-in", READER], &dns)));
+    hear(trial.run(&["verify", "dev", "--sign-in", READER, "--outgoing-ca-file", "ca.pem"]));
+    for arguments in [&local(&[], &dns)[..], &["verify", "dev"]] {
+        let mut command = trial.command(arguments);
+        command.env("MAILWRIGHT_READER_TOKEN", token);
+        hear(support::trial::finish(command));
+    }
+    // Where signing in fails, the answer is told, and not what was sent.
+    sandbox.fault(&json!({ "at": "/token", "aadsts": 7_000_215, "times": 4 }));
+    hear(trial.run(&local(&[], &dns)));
+    hear(trial.run(&["apply", "dev", "--yes", "--allow-findings", "documents"]));
+    for path in ["/v1/verify", "/v1/verify/documents", "/v1/verify/desktop", "/v1/audit"] {
+        let answer = trial.http("GET", path, &[], b"");
+        assert_eq!(answer.status, 200, "{path}");
+        said.push_str(&answer.body);
+    }
+    said.push_str(&trial.service.as_ref().unwrap().log.lock().unwrap());
+    assert!(said.contains("a mail from documents@contoso.example to itself was taken") && said.contains("3 reader"));
+    assert!(sandbox.get("mail").as_array().unwrap().len() >= 12, "the probes were sent");
+    for hidden in [SECRET, HIDDEN, token, "eyJ0eXAi", "eyJhbGci"] {
+        let hex = hidden.bytes().map(|byte| format!("{byte:02x}")).collect::<String>();
+        let encoded = base64::prelude::BASE64_STANDARD_NO_PAD.encode(hidden);
+        for form in [hidden, &hex, &encoded[..encoded.len() - 2]] {
+            assert!(!said.contains(form), "{form} was told");
+        }
+    }
+}
+
 #[test]
 fn findings_are_explained() {
     let trial = Trial::empty();
