@@ -202,9 +202,9 @@ struct Filter(Vec<Vec<Comparison>>);
 
 #[derive(Debug)]
 enum Comparison {
-    Equals(String, String),
+    Equals(String, Value),
     StartsWith(String, String),
-    AnyEquals(String, String),
+    AnyEquals(String, Value),
 }
 
 impl Filter {
@@ -228,7 +228,7 @@ impl Comparison {
         if let Some(inside) = text.strip_prefix("startswith(").and_then(|rest| rest.strip_suffix(')')) {
             let (property, value) = inside.split_once(',').ok_or_else(unsupported)?;
             of.check(property.trim(), CLAUSE)?;
-            let value = literal(value).ok_or_else(unsupported)?;
+            let Some(Value::String(value)) = literal(value) else { return Err(unsupported()) };
             return Ok(Self::StartsWith(property.trim().to_owned(), value));
         }
         if let Some((property, rest)) = text.split_once("/any(") {
@@ -246,9 +246,9 @@ impl Comparison {
 
     /// Texts are compared without regard to case, as the directory does.
     fn holds(&self, item: &Value) -> bool {
-        let same = |found: &Value, wanted: &str| match found {
-            Value::String(found) => found.eq_ignore_ascii_case(wanted),
-            other => other.to_string() == wanted,
+        let same = |found: &Value, wanted: &Value| match (found.as_str(), wanted.as_str()) {
+            (Some(found), Some(wanted)) => found.eq_ignore_ascii_case(wanted),
+            _ => found == wanted,
         };
         match self {
             Self::Equals(property, wanted) => same(&item[property], wanted),
@@ -263,11 +263,16 @@ impl Comparison {
 }
 
 /// A text in quotes, or a word such as `true`.
-fn literal(text: &str) -> Option<String> {
+fn literal(text: &str) -> Option<Value> {
     let text = text.trim();
     match text.strip_prefix('\'') {
-        Some(rest) => rest.strip_suffix('\'').map(|inside| inside.replace("''", "'")),
-        None => matches!(text, "true" | "false" | "null").then(|| text.to_owned()),
+        Some(rest) => rest.strip_suffix('\'').map(|inside| json!(inside.replace("''", "'"))),
+        None => match text {
+            "true" => Some(json!(true)),
+            "false" => Some(json!(false)),
+            "null" => Some(Value::Null),
+            _ => None,
+        },
     }
 }
 
@@ -278,7 +283,7 @@ fn split<'t>(text: &'t str, word: &str) -> Vec<&'t str> {
     while let Some(found) = text[at..].find(word) {
         let end = at + found;
         at = end + word.len();
-        if text[start..end].matches('\'').count() % 2 == 0 {
+        if text[start..end].matches('\'').count().is_multiple_of(2) {
             parts.push(&text[start..end]);
             start = at;
         }

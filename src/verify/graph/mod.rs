@@ -40,6 +40,11 @@ use crate::{
 /// No answer to speak of. `id` says what could not be seen because of it.
 fn unreachable(error: &HttpError, id: Id) -> Finding {
     let (id, message, remedy) = match error {
+        HttpError::NotJson { status: 500.., .. } => (
+            Id::Answer,
+            "Microsoft's host is busy, or has trouble of its own".to_owned(),
+            "Verify again in some minutes.",
+        ),
         HttpError::NotJson { .. } | HttpError::Redirect { .. } | HttpError::Huge { .. } => (
             Id::Answer,
             "what answers in Microsoft's place is something else: a proxy, a captive portal, or another service"
