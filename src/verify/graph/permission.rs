@@ -370,7 +370,7 @@ impl Delegated<'_> {
             return Finding::pass(
                 id,
                 self.pointer,
-                format!("the delegated permission `{name}` is consented to for the whole tenant"),
+                format!("there is consent for the whole tenant to the delegated `{name}`"),
             );
         }
         match self.requested {
