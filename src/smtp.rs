@@ -8,18 +8,27 @@ use std::error::Error as _;
 
 use lettre::transport::smtp::{
     Error,
-    client::{Certificate, TlsParameters},
+    client::{Certificate, TlsParameters, TlsParametersBuilder, TlsVersion},
 };
 
 /// TLS towards a host. `authorities` (PEM) are trusted beside the platform's; `blind` accepts every certificate, only to
 /// look at one that was refused, never to send anything.
 pub(crate) fn tls(host: &str, authorities: Option<&[u8]>, blind: bool) -> Result<TlsParameters, Error> {
+    builder(host, authorities)?.dangerous_accept_invalid_certs(blind).build()
+}
+
+/// TLS of the newest version alone, to learn whether a server has it.
+pub(crate) fn newest_tls(host: &str, authorities: Option<&[u8]>) -> Result<TlsParameters, Error> {
+    builder(host, authorities)?.set_min_tls_version(TlsVersion::Tlsv13).build()
+}
+
+fn builder(host: &str, authorities: Option<&[u8]>) -> Result<TlsParametersBuilder, Error> {
     let host = host.trim_matches(['[', ']']).to_owned();
-    let mut builder = TlsParameters::builder(host).dangerous_accept_invalid_certs(blind);
-    if let Some(pem) = authorities {
-        builder = builder.add_root_certificate(Certificate::from_pem(pem)?);
-    }
-    builder.build()
+    let builder = TlsParameters::builder(host);
+    Ok(match authorities {
+        Some(pem) => builder.add_root_certificate(Certificate::from_pem(pem)?),
+        None => builder,
+    })
 }
 
 /// What TLS ended with, from the bottom of an error.

@@ -56,6 +56,12 @@ fn the_exit_code_tells_what_was_found() {
     assert!(clean.stdout.contains("level 2 of 4: credential"), "{}", clean.stdout);
     assert!(clean.stdout.contains("What is unknown was not seen, and is not clean"), "{}", clean.stdout);
     run(&["--fail-on", "warning"]).code(0);
+    assert!(
+        clean.stdout.lines().any(|line| line.contains(" unknown, ") && line.contains(" in 1 profile;")),
+        "{}",
+        clean.stdout
+    );
+    run(&["--fail-on", "unknown"]).code(3);
     let mut excess = good();
     excess["tenants"][0]["applications"][0]["granted"] = json!(["Mail.Send", "Mail.ReadWrite"]);
     sandbox.put(&excess);
@@ -288,8 +294,21 @@ fn waivers_count_until_their_day_and_none_outlives_its_reason() {
 
     let expired = with("    - { finding: GRAPH-CONSENT, reason: last year, expires: \"2025-01-01\" }\n").code(3).json();
     assert_eq!(consent(&expired)["waived"], Value::Null);
-    assert_eq!(expired["findings"][0]["id"], "VERIFY-WAIVER-EXPIRED");
-    assert_eq!(expired["findings"][0]["place"]["line"], 5);
+    let mut finding = expired["findings"][0].clone();
+    // It counts until the end of its day, whichever day the test runs on.
+    let expected = finding["expected"].take();
+    assert!(expected.as_str().unwrap().ends_with(" or later"), "{expected}");
+    assert_eq!(
+        finding,
+        json!({
+            "id": "VERIFY-WAIVER-EXPIRED", "verdict": "fail", "severity": "warning", "level": "offline",
+            "pointer": "/verify/waivers/0",
+            "place": { "file": "environments/dev/environment.yaml", "line": 5, "column": finding["place"]["column"] },
+            "message": "the waiver for GRAPH-CONSENT expired on 2025-01-01",
+            "seen": "expires: 2025-01-01", "expected": null,
+            "remedy": ["Mend what it waives, or look at the reason again and set a new day."],
+        })
+    );
 
     let unused = with(
         "    - { finding: GRAPH-CONSENT, reason: known, expires: \"2099-01-01\" }\n    - { finding: SMTP-NAME, reason: gone, expires: \"2099-01-01\" }\n",
@@ -298,6 +317,16 @@ fn waivers_count_until_their_day_and_none_outlives_its_reason() {
     .json();
     assert_eq!(unused["findings"][0]["id"], "VERIFY-WAIVER-UNUSED");
     assert_eq!(unused["findings"][0]["place"]["line"], 6);
+
+    let nobody = with("    - { finding: GRAPH-CONSENT, profile: documnets, reason: known, expires: \"2099-01-01\" }\n")
+        .code(3)
+        .json();
+    assert_eq!(nobody["findings"][0]["remedy"], json!(["There is no profile `documnets`. Did you mean `documents`?"]));
+    let case = with("    - { finding: graph-consent, reason: known, expires: \"2099-01-01\" }\n").code(1);
+    assert!(
+        case.stdout.contains("this is not the id of a finding")
+            || case.stderr.contains("this is not the id of a finding")
+    );
 
     let day = with("    - { finding: GRAPH-CONSENT, reason: known, expires: \"2026-02-30\" }\n").code(1);
     assert!(day.stderr.contains("there is no such day"), "{}", day.stderr);
@@ -418,6 +447,284 @@ fn an_exported_registration_needs_no_network() {
     trial.write("app.json", json!({ "appId": DIRECT.replace('d', "f") }).to_string());
     let other = trial.run(&["verify", "dev", "--manifest", "app.json"]).code(1);
     assert!(other.stderr.contains("no profile's client is in what was exported"));
+}
+
+#[test]
+fn what_is_named_is_checked_and_what_is_given_is_used() {
+    let sandbox = Sandbox::start(good());
+    let trial = trial(&sandbox);
+    write(&trial, &sandbox, "web", &delegate(WEB));
+    let export = json!({
+        "appId": WEB, "signInAudience": "AzureADMyOrg", "spa": { "redirectUris": ["https://erp.contoso.example/web"] },
+        "displayName": "Bürö", "requiredResourceAccess": [],
+    })
+    .to_string();
+    trial.write("app.json", &export);
+    let named = trial.run(&["verify", "dev", "documents", "web", "--manifest", "app.json"]).code(1);
+    assert!(named.stderr.contains("MW0214") && named.stderr.contains("`documents` has the client"), "{}", named.stderr);
+    let all = trial.run(&["verify", "dev", "--manifest", "app.json"]);
+    assert!(all.stderr.contains("Not checked, since what was exported is not theirs: `documents`"), "{}", all.stderr);
+
+    // As PowerShell writes files.
+    let wide = |order: fn(u16) -> [u8; 2]| -> Vec<u8> {
+        std::iter::once(0xFEFF).chain(export.encode_utf16()).flat_map(order).collect()
+    };
+    for bytes in [wide(u16::to_le_bytes), wide(u16::to_be_bytes), [b"\xEF\xBB\xBF", export.as_bytes()].concat()] {
+        trial.write("wide.json", bytes);
+        let ran = trial.run(&["verify", "dev", "web", "--manifest", "wide.json"]);
+        assert_eq!(ran.stdout, trial.run(&["verify", "dev", "web", "--manifest", "app.json"]).stdout);
+        assert!(ran.stdout.contains("GRAPH-PERMISSION"), "{}", ran.stdout);
+    }
+
+    for ignored in [
+        &["--manifest", "app.json", "--probe"][..],
+        &["--manifest", "app.json", "--sign-in", READER],
+        &["--manifest", "app.json", "--dns-server", "127.0.0.1:53"],
+        &["--dns-server", "127.0.0.1:53"],
+        &["--smtp-timeout", "3"],
+        &["--identity", "key.txt"],
+    ] {
+        let ran = trial.run(&[&["verify", "dev"], ignored].concat()).code(1);
+        assert!(
+            ran.stderr.contains("MW0251") || ran.stderr.contains("cannot be used with"),
+            "{ignored:?}: {}",
+            ran.stderr
+        );
+    }
+    let help = trial.run(&["verify", "--help"]).code(0).stdout;
+    assert!(
+        help.contains("--smtp-timeout") && !help.contains("--delivery-deadlines") && !help.contains("--probe-after")
+    );
+    let help = trial.run(&["serve", "--help"]).code(0).stdout;
+    assert!(help.contains("--smtp-timeout") && help.contains("--delivery-deadlines") && help.contains("--probe-after"));
+
+    // A delegate sends as whoever signs in, so there is nothing to probe with.
+    let dns = sandbox.running.dns.to_string();
+    let probed = trial.run(&local(&["web", "--probe"], &dns)).code(0);
+    assert!(
+        probed.stdout.contains("unknown GRAPH-PROBE: no mail was sent as a probe: a delegate"),
+        "{}",
+        probed.stdout
+    );
+}
+
+#[test]
+fn a_reader_that_cannot_sign_in_is_told_why() {
+    let mut scenario = good();
+    scenario["tenants"][0]["applications"][3]["publicFlows"] = json!(false);
+    let sandbox = Sandbox::start(scenario);
+    let trial = trial(&sandbox);
+    let dns = sandbox.running.dns.to_string();
+    write(&trial, &sandbox, "desktop", &delegate(DESKTOP));
+    let failed = |arguments: &[&str]| trial.run(arguments).code(1).stderr;
+
+    let stranger = failed(&["verify", "dev", "desktop", "--local", "-i", "key.txt", "--sign-in", READER]);
+    assert!(stranger.contains("MW0350") && stranger.contains("--outgoing-ca-file FILE"), "{stranger}");
+    let closed = failed(&local(&["desktop", "--sign-in", READER], &dns));
+    assert!(closed.contains("--is-fallback-public-client true"), "{closed}");
+    let unknown = failed(&local(&["desktop", "--sign-in", "0c0ffee0-0000-4000-8000-0000000000ff"], &dns));
+    assert!(unknown.contains("0c0ffee0-0000-4000-8000-0000000000ff is not known there"), "{unknown}");
+    sandbox.fault(&json!({ "at": "/devicecode", "status": 500 }));
+    let trouble = failed(&local(&["desktop", "--sign-in", READER], &dns));
+    assert!(trouble.contains("HTTP 500") && trouble.contains("trouble of its own"), "{trouble}");
+
+    let mut elsewhere = delegate(DESKTOP);
+    elsewhere["provider"]["microsoft-graph-delegate"]["tenant"] = json!("elsewhere.example");
+    sandbox.put(&good());
+    write(&trial, &sandbox, "desktop", &elsewhere);
+    let nowhere = failed(&local(&["desktop", "--sign-in", READER], &dns));
+    assert!(nowhere.contains("there is no elsewhere.example in this cloud"), "{nowhere}");
+
+    let relay = json!({
+        "provider": { "smtp": { "host": "localhost", "port": 2525, "encryption": "none" } },
+        "from": { "address": "documents@contoso.example" }, "functions": ["default"], "appliesTo": "system-wide",
+    });
+    write(&trial, &sandbox, "relay", &relay);
+    let mail = failed(&local(&["relay", "--sign-in", READER], &dns));
+    assert!(mail.contains("none of these profiles is at Microsoft"), "{mail}");
+
+    let mut command = trial.command(&local(&["documents"], &dns));
+    command.env("MAILWRIGHT_READER_TOKEN", "an-opaque-token");
+    let opaque = support::trial::finish(command).code(1).stderr;
+    assert!(opaque.contains("MW0351") && opaque.contains("az account get-access-token"), "{opaque}");
+    assert!(!opaque.contains("an-opaque-token"), "{opaque}");
+}
+
+/// The application of a second tenant.
+const FABRIKAM: &str = "0c0ffee0-0000-4000-8000-0000000000f2";
+
+#[test]
+fn a_readers_token_reads_in_its_own_tenant_alone() {
+    let mut scenario = good();
+    let mut web = scenario["tenants"][0]["applications"][2].clone();
+    web["client"] = json!(FABRIKAM);
+    let fabrikam = json!({
+        "id": "0c0ffee0-0000-4000-8000-000000000002", "domains": ["fabrikam.example"], "applications": [web],
+    });
+    scenario["tenants"].as_array_mut().unwrap().push(fabrikam);
+    let sandbox = Sandbox::start(scenario);
+    let trial = trial(&sandbox);
+    let dns = sandbox.running.dns.to_string();
+    write(&trial, &sandbox, "desktop", &delegate(DESKTOP));
+    let mut theirs = delegate(WEB);
+    theirs["provider"]["microsoft-graph-delegate"]["tenant"] = json!("fabrikam.example");
+    theirs["provider"]["microsoft-graph-delegate"]["client"] = json!(FABRIKAM);
+    write(&trial, &sandbox, "theirs", &theirs);
+    let token = sandbox.runtime.block_on(support::sandboxed::reader_token(&sandbox.running));
+    let mut command = trial.command(&local(&[], &dns));
+    command.env("MAILWRIGHT_READER_TOKEN", secrecy::ExposeSecret::expose_secret(&token));
+    let ran = support::trial::finish(command).code(0);
+    assert!(ran.stdout.contains("seen      the reader's token is of another tenant"), "{}", ran.stdout);
+    assert!(ran.stdout.contains("theirs (microsoft-graph-delegate), level 1 of 4: anonymous"), "{}", ran.stdout);
+    assert!(ran.stdout.contains("desktop    microsoft-graph-delegate  3 reader"), "{}", ran.stdout);
+    assert!(!ran.stdout.contains("does not exist"), "{}", ran.stdout);
+}
+
+#[test]
+fn what_another_profile_of_the_application_needs_is_not_too_much() {
+    let mut scenario = good();
+    let app = &mut scenario["tenants"][0]["applications"][1];
+    app["redirects"]["spa"] = json!(["https://erp.contoso.example/web"]);
+    app["consented"].as_array_mut().unwrap().push(json!("Contacts.Read"));
+    app["requests"]["delegated"].as_array_mut().unwrap().push(json!("Contacts.Read"));
+    let sandbox = Sandbox::start(scenario);
+    let mut trial = trial(&sandbox);
+    let dns = sandbox.running.dns.to_string();
+    let mut desktop = delegate(DESKTOP);
+    desktop["provider"]["microsoft-graph-delegate"]["addressBook"] = json!(true);
+    let mut web = delegate(WEB);
+    web["provider"]["microsoft-graph-delegate"]["client"] = json!(DESKTOP);
+    write(&trial, &sandbox, "desktop", &desktop);
+    write(&trial, &sandbox, "web", &web);
+    let ca = trial.path("ca.pem");
+    trial.serve_with(&["--demo", "--outgoing-ca-file", ca.to_str().unwrap(), "--dns-server", &dns]);
+    let token = sandbox.runtime.block_on(support::sandboxed::reader_token(&sandbox.running));
+    let run = |arguments: &[&str]| {
+        let mut command = trial.command(arguments);
+        command.env("MAILWRIGHT_READER_TOKEN", secrecy::ExposeSecret::expose_secret(&token));
+        support::trial::finish(command).code(0).stdout
+    };
+    // Nothing is live yet, so the service knows the other profile from the request alone.
+    for arguments in [&local(&["web"], &dns)[..], &["verify", "dev", "web"]] {
+        let found = run(arguments);
+        assert!(found.contains("3 reader") && !found.contains("GRAPH-PERMISSION-EXCESS"), "{found}");
+    }
+    trial.remove("environments/dev/profiles/desktop.json");
+    let found = run(&["verify", "dev", "web"]);
+    assert!(found.contains("more delegated permission than this profile needs"), "{found}");
+}
+
+#[test]
+fn one_domain_that_fails_says_nothing_about_another() {
+    let sandbox = Sandbox::start(good());
+    let trial = trial(&sandbox);
+    let dns = sandbox.running.dns.to_string();
+    let mut bad = direct();
+    bad["from"]["address"] = json!("bad@bad.example");
+    bad["functions"] = json!(["document-quality"]);
+    write(&trial, &sandbox, "a-bad", &bad);
+    sandbox.fault(&json!({ "at": "dns/bad.example" }));
+    sandbox.fault(&json!({ "at": "dns/_dmarc.bad.example" }));
+    let report = trial.run(&local(&["--format", "json"], &dns)).json();
+    let verdicts = |index: usize| -> Vec<(String, String)> {
+        let findings = report["profiles"][index]["findings"].as_array().unwrap();
+        let dns = findings.iter().filter(|finding| finding["id"].as_str().unwrap().starts_with("DNS-"));
+        dns.map(|finding| (finding["id"].as_str().unwrap().to_owned(), finding["verdict"].as_str().unwrap().to_owned()))
+            .collect()
+    };
+    let both = |verdict: &str| ["DNS-SPF", "DNS-DMARC"].map(|id| (id.to_owned(), verdict.to_owned()));
+    assert_eq!(verdicts(0), both("unknown"));
+    assert_eq!(verdicts(1), both("pass"));
+}
+
+#[test]
+fn nothing_seen_is_not_clean_where_that_is_asked_for() {
+    let sandbox = Sandbox::start(good());
+    let mut trial = trial(&sandbox);
+    let (ca, dns) = (trial.path("ca.pem"), sandbox.running.dns.to_string());
+    trial.serve_with(&["--demo", "--outgoing-ca-file", ca.to_str().unwrap(), "--dns-server", &dns]);
+    sandbox.fault(&json!({ "at": "openid-configuration", "body": "html" }));
+    let seen = trial.run(&["verify", "dev"]).code(0).stdout;
+    assert!(seen.contains("1 unknown in 1 profile;"), "{seen}");
+    assert!(seen.contains("What is unknown was not seen, and is not clean"), "{seen}");
+    trial.run(&["verify", "dev", "--fail-on", "unknown"]).code(3);
+
+    let stopped = trial.run(&["apply", "dev", "--yes", "--fail-on", "unknown"]).code(1);
+    assert!(
+        stopped.stderr.contains("MW0234") && stopped.stderr.contains("what is unknown in documents"),
+        "{}",
+        stopped.stderr
+    );
+    assert_eq!(trial.state()["generation"], 0);
+    let done = trial.run(&["apply", "dev", "--yes"]).code(0);
+    assert!(done.stderr.contains("Verify: 1 unknown in 1 profile;"), "{}", done.stderr);
+    assert!(done.stderr.contains("`--fail-on unknown` stops there"), "{}", done.stderr);
+}
+
+/// Every way in which something was written down while profiles were verified.
+#[test]
+fn no_secret_and_no_token_is_in_anything_that_verify_says() {
+    use base64::Engine as _;
+    const HIDDEN: &str = "canary-of-the-reader";
+    let mut scenario = good();
+    let tenant = &mut scenario["tenants"][0];
+    tenant["approvesDeviceCodes"] = json!("alice@contoso.example");
+    let reader = &mut tenant["applications"][3];
+    reader["publicFlows"] = json!(true);
+    reader["consented"] = json!(["Application.Read.All", "Directory.Read.All"]);
+    reader["secrets"] = json!([{ "value": "reader-secret" }, { "value": HIDDEN }]);
+    let sandbox = Sandbox::start(scenario);
+    let mut trial = trial(&sandbox);
+    write(&trial, &sandbox, "desktop", &delegate(DESKTOP));
+    trial.write(
+        "environments/dev/environment.yaml",
+        format!(
+            "companies: [EDU1]\nunserved: [{{ reason: trial }}]\nverify:\n  reader:\n    cloud: {{ custom: {{ signIn: {0}, graph: {0} }} }}\n    tenant: contoso.example\n    client: {READER}\n    credential: {{ clientSecret: {{ secret: reader/secret }} }}\n",
+            sandbox.running.address
+        ),
+    );
+    trial.pipe(&["secrets", "set", "dev", "reader/secret"], HIDDEN.as_bytes()).code(0);
+    let (ca, dns) = (trial.path("ca.pem"), sandbox.running.dns.to_string());
+    trial.serve_with(&["--demo", "--outgoing-ca-file", ca.to_str().unwrap(), "--dns-server", &dns]);
+    let token = sandbox.runtime.block_on(support::sandboxed::reader_token(&sandbox.running));
+    let token = secrecy::ExposeSecret::expose_secret(&token);
+
+    let mut said = String::new();
+    let mut hear = |ran: support::trial::Ran| {
+        assert!(ran.code == 0 || ran.code == 3, "{}{}", ran.stdout, ran.stderr);
+        said.push_str(&ran.stdout);
+        said.push_str(&ran.stderr);
+    };
+    for format in ["human", "json", "sarif", "junit", "markdown", "github"] {
+        hear(trial.run(&["verify", "dev", "--probe", "--format", format]));
+        hear(trial.run(&local(&["--all", "--probe", "--format", format], &dns)));
+    }
+    hear(trial.run(&local(&["--sign-in", READER], &dns)));
+    hear(trial.run(&["verify", "dev", "--sign-in", READER, "--outgoing-ca-file", "ca.pem"]));
+    for arguments in [&local(&[], &dns)[..], &["verify", "dev"]] {
+        let mut command = trial.command(arguments);
+        command.env("MAILWRIGHT_READER_TOKEN", token);
+        hear(support::trial::finish(command));
+    }
+    // Where signing in fails, the answer is told, and not what was sent.
+    sandbox.fault(&json!({ "at": "/token", "aadsts": 7_000_215, "times": 4 }));
+    hear(trial.run(&local(&[], &dns)));
+    hear(trial.run(&["apply", "dev", "--yes", "--allow-findings", "documents"]));
+    for path in ["/v1/verify", "/v1/verify/documents", "/v1/verify/desktop", "/v1/audit"] {
+        let answer = trial.http("GET", path, &[], b"");
+        assert_eq!(answer.status, 200, "{path}");
+        said.push_str(&answer.body);
+    }
+    said.push_str(&trial.service.as_ref().unwrap().log.lock().unwrap());
+    assert!(said.contains("a mail from documents@contoso.example to itself was taken") && said.contains("3 reader"));
+    assert!(sandbox.get("mail").as_array().unwrap().len() >= 12, "the probes were sent");
+    for hidden in [SECRET, HIDDEN, token, "eyJ0eXAi", "eyJhbGci"] {
+        let hex = hidden.bytes().map(|byte| format!("{byte:02x}")).collect::<String>();
+        let encoded = base64::prelude::BASE64_STANDARD_NO_PAD.encode(hidden);
+        for form in [hidden, &hex, &encoded[..encoded.len() - 2]] {
+            assert!(!said.contains(form), "{form} was told");
+        }
+    }
 }
 
 #[test]

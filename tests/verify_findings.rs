@@ -62,6 +62,18 @@ fn direct_cases() -> Vec<Case> {
         case("expired secret").secret("old-secret"),
         case("secret expires soon")
             .app("secrets", json!([{ "value": SECRET, "name": "mailwright", "expires": "2026-12-06T12:00:00Z" }])),
+        case("a registration without any secret").reader().app("secrets", json!([])),
+        {
+            let mut case = case("a secret that is not at hand, and all have expired").reader().app(
+                "secrets",
+                json!([
+                    { "value": "one", "name": "one", "expires": "2025-01-01T00:00:00Z" },
+                    { "value": "two", "name": "two", "expires": "2025-06-01T00:00:00Z" },
+                ]),
+            );
+            case.unavailable = true;
+            case
+        },
         case("which of several cannot be told").app(
             "secrets",
             json!([
@@ -71,6 +83,7 @@ fn direct_cases() -> Vec<Case> {
         ),
         case("no such client").app("client", json!("0c0ffee0-0000-4000-8000-0000000000ff")),
         case("disabled").app("disabled", json!(true)),
+        case("a service principal that cannot be read").reader().fault(unreadable_principal()),
         case("not installed, seen by a reader").reader().app("notInstalled", json!(true)),
         case("no such tenant").with("/provider/microsoft-graph-direct/tenant", json!("elsewhere.example")),
         case("another cloud").set("/tenants/0/graphHost", json!("graph.microsoft.us")),
@@ -89,6 +102,13 @@ fn direct_cases() -> Vec<Case> {
         case("no mailbox, by its settings")
             .app("granted", json!(["Mail.Send", "MailboxSettings.Read"]))
             .with("/from/address", json!("guest@contoso.example")),
+        case("a disabled user with a licence, whose mailbox may not be seen")
+            .reader()
+            .with("/from/address", json!("alice@contoso.example"))
+            .set("/tenants/0/users/3/enabled", json!(false)),
+        case("a shared mailbox, by its settings")
+            .app("granted", json!(["Mail.Send", "MailboxSettings.Read", "User.Read.All"]))
+            .with("/from/address", json!("shared@contoso.example")),
         case("another domain").reader().with("/from/address", json!("documents@other.example")),
         {
             let mut case = case("a secret that is not at hand");
@@ -122,6 +142,11 @@ fn direct_cases() -> Vec<Case> {
     ]
 }
 
+/// A reader may not read what the tenant knows of an application.
+fn unreadable_principal() -> Value {
+    json!({ "at": "?$select=id,appId,accountEnabled", "status": 403, "code": "Authorization_RequestDenied" })
+}
+
 fn hostile_cases() -> Vec<Case> {
     let case = |name| Case::new(name, direct());
     let discovery = "openid-configuration";
@@ -137,6 +162,9 @@ fn hostile_cases() -> Vec<Case> {
             .fault(json!({ "at": "/v1.0/", "status": 503, "retryAfter": 2, "asDate": true, "times": 1 })),
         case("throttled inside a batch")
             .fault(json!({ "at": "$batch/applications", "status": 429, "retryAfter": 1, "times": 1 })),
+        case("throttled inside a batch, until a date")
+            .fault(json!({ "at": "$batch/applications", "status": 429, "retryAfter": 2, "asDate": true, "times": 1 })),
+        case("trouble of its own").fault(json!({ "at": "/token", "status": 500 })),
         case("throttled for too long").fault(json!({ "at": "/token", "status": 429, "retryAfter": 600 })),
         case("slow")
             .fault(json!({ "at": discovery, "delay": 30000 }))
@@ -183,6 +211,12 @@ fn delegate_cases() -> Vec<Case> {
         web("web, http").app("redirects", spa("http://erp.contoso.example/web")),
         web("web, path").app("redirects", spa("https://erp.contoso.example/app")),
         web("web, query").app("redirects", spa("https://erp.contoso.example/web?x=1")),
+        web("web, somebody else's beside").app(
+            "redirects",
+            json!({ "spa": ["https://erp.contoso.example/other", "https://erp.contoso.example/portal"] }),
+        ),
+        web("web, case, under another platform")
+            .app("redirects", json!({ "web": ["https://erp.contoso.example/Web"] })),
         web("web, another host").app("redirects", spa("https://other.contoso.example/web")),
         web("web, none at all").app("redirects", json!({})),
         web("web, a wildcard beside").app(
@@ -197,6 +231,15 @@ fn delegate_cases() -> Vec<Case> {
             .app("consented", json!([]))
             .app("consentedBy", json!({ "alice@contoso.example": all })),
         web("web, no consent").app("consented", json!([])),
+        web("web, consent on Exchange alone")
+            .app("consented", json!([]))
+            .app("consentedOn", json!({ "00000002-0000-0ff1-ce00-000000000000": all })),
+        web("web, consent on SharePoint beside")
+            .app("consentedOn", json!({ "00000003-0000-0ff1-ce00-000000000000": ["Sites.FullControl.All"] })),
+        web("web, the names of permissions cannot be read").fault(json!({
+            "at": "?$select=id,appId,appRoles", "status": 403, "code": "Authorization_RequestDenied",
+        })),
+        web("web, a service principal that cannot be read").fault(unreadable_principal()),
         web("web, more than needed").app("consented", json!([all.to_vec(), vec!["Directory.ReadWrite.All"]].concat())),
         web("web, address book without Contacts.Read").with(book, json!(true)),
         web("web, a From of its own").with("/from", json!({ "address": "documents@contoso.example" })),
@@ -233,6 +276,10 @@ fn manifest_cases() -> Vec<Case> {
             { "id": "b633e1c5-b582-4048-a93e-9f11b44c7e96", "type": "Role" },
         ] }],
     });
+    let request = |manifest: &mut Value, id: &str, kind: &str| {
+        let access = manifest.pointer_mut("/requiredResourceAccess/0/resourceAccess").unwrap();
+        access.as_array_mut().unwrap().push(json!({ "id": id, "type": kind }));
+    };
     let with = |name, profile, manifest: Value| {
         let mut case = Case::new(name, profile);
         case.manifest = Some(manifest);
@@ -241,13 +288,52 @@ fn manifest_cases() -> Vec<Case> {
     vec![
         with("Graph's JSON", delegate(WEB), graph.clone()),
         with("the portal's older form", delegate(WEB), portal),
-        with("one of a list", delegate(WEB), json!([{ "appId": DESKTOP }, graph])),
+        with("one of a list", delegate(WEB), json!([{ "appId": DESKTOP }, graph.clone()])),
         with("a direct sender", direct(), direct_manifest.clone()),
         with(
             "a direct sender that asks for nothing",
             direct(),
             json!({ "appId": DIRECT, "signInAudience": "AzureADMyOrg" }),
         ),
+        with("a direct sender, all expired and more than needed", direct(), {
+            let mut manifest = direct_manifest.clone();
+            manifest["passwordCredentials"] = json!([
+                { "keyId": "k1", "displayName": "one", "hint": "aB3", "endDateTime": "2025-01-01T00:00:00Z" },
+                { "keyId": "k2", "displayName": "two", "hint": "xyz", "endDateTime": "2025-01-01T00:00:00Z" },
+            ]);
+            request(&mut manifest, "e2a3a72e-5f79-4c64-b1b1-878b674786c9", "Role");
+            manifest
+        }),
+        with("a direct sender, one secret", direct(), {
+            let mut manifest = direct_manifest.clone();
+            manifest["passwordCredentials"] = json!([{ "keyId": "k1", "endDateTime": "2028-01-01T00:00:00Z" }]);
+            manifest
+        }),
+        with("a direct sender, several secrets", direct(), {
+            let mut manifest = direct_manifest.clone();
+            manifest["passwordCredentials"] = json!([
+                { "keyId": "k1", "endDateTime": "2025-01-01T00:00:00Z" },
+                { "keyId": "k2", "endDateTime": "2028-01-01T00:00:00Z" },
+            ]);
+            manifest
+        }),
+        with(
+            "a direct sender with a certificate, in the portal's older form",
+            direct(),
+            json!({
+                "appId": DIRECT, "signInAudience": "AzureADMyOrg", "replyUrlsWithType": [],
+                "keyCredentials": [{
+                    "customKeyIdentifier": "AB12", "keyId": "k1", "endDate": "2026-12-01T00:00:00Z",
+                    "type": "AsymmetricX509Cert", "usage": "Verify",
+                }],
+            }),
+        )
+        .with("/provider/microsoft-graph-direct/credential", json!({ "certificate": { "secret": "documents/key" } })),
+        with("more requested than needed", delegate(WEB), {
+            let mut manifest = graph.clone();
+            request(&mut manifest, "ff74d97f-43af-4b68-9f2a-b77ee6968c5d", "Scope");
+            manifest
+        }),
         with("a direct sender with an address book", direct(), direct_manifest)
             .with("/provider/microsoft-graph-direct/addressBook", json!(true)),
     ]
@@ -307,6 +393,8 @@ fn dns_cases() -> Vec<Case> {
         case("DMARC, of the domain above").with("/from/address", json!("x@mail.contoso.example")),
         case("DKIM, another selector").with("/from/dkimSelector", json!("selector2")),
         case("DKIM, revoked").set(selector, json!(["v=DKIM1; p="])),
+        case("the name server fails for SPF").fault(json!({ "at": "dns/contoso.example" })),
+        case("the name server fails for DKIM").fault(json!({ "at": "dns/selector1" })),
         {
             let mut case = case("nobody answers");
             case.dns = false;
@@ -324,8 +412,14 @@ async fn every_check_passes_and_fails() {
     seen.extend(run("smtp", smtp_cases()).await);
     seen.extend(run("dns", dns_cases()).await);
     seen.extend(run("hostile", hostile_cases()).await);
-    for id in Id::ALL.iter().filter(|id| !ELSEWHERE.contains(id)) {
-        assert!(seen.iter().any(|(found, verdict)| found == id && *verdict != Verdict::Pass), "{id} was never found");
+    for id in Id::ALL {
+        let failed = seen.iter().any(|(found, verdict)| found == id && *verdict != Verdict::Pass);
+        assert!(failed || ELSEWHERE.contains(id), "{id} was never found");
+        if let Some(check) = id.check() {
+            assert!(seen.contains(&(check, Verdict::Pass)), "{check} never passed, which says that {id} is not so");
+        }
+        let is_a_check = id.check() == Some(*id);
+        assert_eq!(seen.contains(&(*id, Verdict::Pass)), is_a_check, "whether {id} passes, and whether it is a check");
     }
 }
 

@@ -37,6 +37,11 @@ fn failed(verified: &Verified) -> Vec<(Id, &str)> {
     failed.map(|finding| (finding.id, finding.seen.as_str())).collect()
 }
 
+/// One finding with all that it says.
+fn whole(verified: &Verified, id: Id) -> String {
+    verified.findings.iter().find(|finding| finding.id == id).map(support::sandboxed::whole).unwrap_or_default()
+}
+
 fn passed(verified: &Verified, id: Id) -> bool {
     verified.findings.iter().any(|finding| finding.id == id && finding.verdict == Verdict::Pass)
 }
@@ -58,9 +63,32 @@ async fn postfix_and_dovecot_agree_with_the_verifier() {
         for id in [Id::SmtpGreeting, Id::SmtpCertificate, Id::SmtpAuth, Id::SmtpLogin, Id::SmtpSender, Id::SmtpSize] {
             assert!(passed(&good, id), "{encryption}: {id}");
         }
+        let version = good.findings.iter().find(|finding| finding.id == Id::SmtpTls).unwrap();
+        assert_eq!(version.message, "the connection is encrypted with TLS 1.3");
         let size = good.findings.iter().find(|finding| finding.id == Id::SmtpSize).unwrap();
         assert_eq!(size.message, "mail of up to 20 MB is taken");
     }
+
+    let older = verify(&verifier, postfix.older, "starttls", sender, Some(PASSWORD)).await;
+    let version = older.findings.iter().find(|finding| finding.id == Id::SmtpTls).unwrap();
+    assert_eq!(
+        (version.verdict, version.message.as_str()),
+        (Verdict::Pass, "the connection is encrypted with TLS 1.2")
+    );
+    let oldest = verify(&verifier, postfix.oldest, "starttls", sender, Some(PASSWORD)).await;
+    let s_client = |port: u16| {
+        format!("openssl s_client -connect localhost:{port} -servername localhost -starttls smtp </dev/null")
+    };
+    assert_eq!(
+        whole(&oldest, Id::SmtpTls),
+        format!(
+            "fail error SMTP-TLS at /provider/smtp/host (level 1)\n  \
+             the server offers only versions or ciphers of TLS that are no longer safe\n  \
+             seen: received fatal alert: ProtocolVersion\n  expected: TLS 1.2 or 1.3\n  > {}\n",
+            s_client(postfix.oldest)
+        )
+    );
+    assert_eq!(oldest.reached, Level::Anonymous);
 
     let wrong = verify(&verifier, postfix.starttls, "starttls", sender, Some("another-password")).await;
     let [(Id::SmtpLogin, seen)] = failed(&wrong)[..] else { panic!("{:?}", failed(&wrong)) };
@@ -68,9 +96,27 @@ async fn postfix_and_dovecot_agree_with_the_verifier() {
 
     let expired = verify(&verifier, postfix.expired, "starttls", sender, Some(PASSWORD)).await;
     assert_eq!(failed(&expired), [(Id::SmtpCertificateExpired, "valid until 2021-01-01T00:00:00Z")]);
+    assert_eq!(
+        whole(&expired, Id::SmtpCertificateExpired),
+        format!(
+            "fail error SMTP-CERTIFICATE-EXPIRED at /provider/smtp/host (level 1)\n  \
+             the server's certificate has expired\n  seen: valid until 2021-01-01T00:00:00Z\n  \
+             expected: a certificate that is valid\n  > Have the server's administrator renew it.\n  > {}\n",
+            s_client(postfix.expired)
+        )
+    );
     let misnamed = verify(&verifier, postfix.misnamed, "starttls", sender, Some(PASSWORD)).await;
     let [(Id::SmtpCertificateName, seen)] = failed(&misnamed)[..] else { panic!("{:?}", failed(&misnamed)) };
     assert!(seen.contains("mail.elsewhere.example"), "{seen}");
+    assert_eq!(
+        whole(&misnamed, Id::SmtpCertificateName),
+        format!(
+            "fail error SMTP-CERTIFICATE-NAME at /provider/smtp/host (level 1)\n  \
+             the server's certificate is not for localhost\n  seen: {seen}\n  expected: localhost\n  \
+             > Write `host` as one of these names if that is the server meant; otherwise have the certificate replaced.\n  > {}\n",
+            s_client(postfix.misnamed)
+        )
+    );
     let unknown = verify(&verifier, postfix.unknown, "starttls", sender, Some(PASSWORD)).await;
     assert_eq!(failed(&unknown), [(Id::SmtpCertificate, "UnknownIssuer")]);
     for refused in [&expired, &misnamed, &unknown] {

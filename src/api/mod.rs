@@ -15,7 +15,7 @@ use uuid::Uuid;
 use crate::approvals::Approved;
 use crate::model::{
     Allowances, Approval, ApprovalNeed, ChangeKind, Code, CompanyId, Digest, EnvironmentName, Function, GraphDirect,
-    ProfileName, Provenance, Settings, StoredProfile, rules::Violation,
+    Profile, ProfileName, Provenance, Settings, StoredProfile, rules::Violation,
 };
 use crate::verify::{self, Finding, Level, Verdict, Verified};
 
@@ -444,6 +444,10 @@ pub struct VerifyRequest {
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     #[schema(value_type = std::collections::HashMap<String, String>)]
     pub secrets: BTreeMap<Digest, String>,
+    /// Other profiles of the environment that share an application with these: what they need of it is not too much.
+    /// What is live counts in any case.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub beside: Vec<Profile>,
     /// A credential that expires within so many days is a warning.
     #[serde(default = "VerifyRequest::default_days")]
     #[schema(minimum = 1, maximum = 730, default = 30)]

@@ -13,7 +13,7 @@ use crate::{
     client::Client,
     config::Desired,
     model::{Changeset, Code, ProfileChange, ProfileName, StoredProfile, VerifySettings},
-    verify::{Severity, waivers},
+    verify::{Verdict, waivers},
 };
 
 /// What is accepted before an apply.
@@ -26,6 +26,9 @@ pub(crate) struct Gate {
     /// Do not verify at all, this once
     #[arg(long)]
     skip_verify: bool,
+    /// What verify must not find: errors, warnings as well, or anything unknown as well
+    #[arg(long, value_enum, default_value_t = verify::FailOn::Error, value_name = "LIMIT", conflicts_with = "skip_verify")]
+    fail_on: verify::FailOn,
 }
 
 impl Gate {
@@ -61,6 +64,7 @@ impl Gate {
         let settings = desired.map_or_else(VerifySettings::default, |desired| desired.verify.clone());
         let request = VerifyRequest {
             environment: changeset.environment.clone(),
+            beside: desired.map(|desired| verify::beside(desired, &profiles)).unwrap_or_default(),
             profiles,
             secrets,
             credential_days: settings.credential_days,
@@ -69,26 +73,32 @@ impl Gate {
             reader_token: None,
         };
         let mut report = verify::ask(context, client, &request).await?;
-        waivers::apply(&mut report, &settings, context.clock.now(), false);
+        waivers::apply(&mut report, &settings, context.clock.now(), None);
         if let Some(desired) = desired {
             waivers::place(&mut report, desired);
         }
         let failed: BTreeSet<ProfileName> = report
-            .open()
-            .filter(|finding| finding.severity == Severity::Error)
+            .all()
+            .filter(|finding| self.fail_on.limit().is_passed_by(finding))
             .filter_map(|finding| finding.profile.clone())
             .collect();
         changeset.allowances.findings = failed.intersection(&accepted).cloned().collect();
         let stopping: Vec<&ProfileName> = failed.difference(&accepted).collect();
         if stopping.is_empty() {
             context.printer.note(&format!("Verify: {}", report.summary()));
+            if report.open().any(|finding| finding.verdict == Verdict::Unknown) {
+                context.printer.note(&format!(
+                    "What is unknown was not seen, and is not clean: `mailwright verify {}` tells more, and `--fail-on unknown` stops there.",
+                    changeset.environment
+                ));
+            }
             return Ok(());
         }
         context.printer.note(&report.human(false));
         let names = stopping.iter().map(ToString::to_string).collect::<Vec<_>>().join(",");
         Err(CliError::coded(
             Code::VerifyFailed,
-            format!("verify found errors in {names}; nothing was changed"),
+            format!("verify found {} in {names}; nothing was changed", self.fail_on.words()),
         )
         .remedy(format!(
             "Mend them as said above. If they are accepted this once: --allow-findings {names}. For a time: a waiver in the environment's file."

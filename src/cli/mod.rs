@@ -6,8 +6,8 @@
 //!
 //! Exit codes: 0 done or nothing to do; 1 an error, whatever its kind; 2 with `--detailed-exitcode` (or `drift`)
 //! when there is a difference; `--detailed-exitcode=causes` splits it into 2, 3 and 4; 3 with `verify` when it found
-//! something that keeps mail from leaving. Of several environments an error in one beats everything, and otherwise the
-//! most telling of their codes stands for all (`fleet`).
+//! what `--fail-on` names: what keeps mail from leaving, as a rule. Of several environments an error in one beats
+//! everything, and otherwise the most telling of their codes stands for all (`fleet`).
 
 mod apply;
 mod approve;

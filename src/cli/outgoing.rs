@@ -1,4 +1,4 @@
-//! How checks and mail reach the world: options of `serve`, and of `verify --local`.
+//! How checks and mail reach the world: options of `verify --local`, and, with those of delivery, of `serve`.
 
 use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
@@ -21,9 +21,17 @@ pub(crate) struct OutgoingOptions {
     /// The name server to ask [default: the system's]
     #[arg(long, value_name = "ADDRESS")]
     dns_server: Option<SocketAddr>,
-    /// How many seconds one step with a mail server may take
-    #[arg(long, default_value_t = 10, value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(1..=300))]
-    smtp_timeout: u64,
+    /// How many seconds one step with a mail server may take [default: 10]
+    #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(1..=300))]
+    smtp_timeout: Option<u64>,
+}
+
+/// How the service reaches them, and how it delivers.
+#[derive(Debug, clap::Args)]
+#[command(next_help_heading = "Outgoing connections")]
+pub(crate) struct DeliveryOptions {
+    #[command(flatten)]
+    reached: OutgoingOptions,
     /// How long each phase of a delivery may take, in seconds: connect=30,command=60,data=60,dot=600 (`data` grows by
     /// one for every 10 kB)
     #[arg(long, value_name = "PHASES", value_parser = deadlines, default_value = "connect=30,command=60,data=60,dot=600")]
@@ -52,7 +60,28 @@ fn deadlines(text: &str) -> Result<Deadlines, String> {
     Ok(deadlines)
 }
 
+impl DeliveryOptions {
+    /// Reads what the options name.
+    pub(crate) fn outgoing(&self) -> Result<Outgoing, CliError> {
+        let reached = self.reached.outgoing()?;
+        let probe_after = Duration::from_secs(self.probe_after);
+        Ok(Outgoing { deadlines: self.delivery_deadlines, probe_after, ..reached })
+    }
+}
+
 impl OutgoingOptions {
+    /// The options that were given and that matter only to whoever connects. `signs_in` says that somebody signs in
+    /// from here, so that authorities matter all the same.
+    pub(crate) fn given(&self, signs_in: bool) -> Vec<&'static str> {
+        let all = [
+            (self.outgoing_ca_file.is_some() && !signs_in, "--outgoing-ca-file"),
+            (!self.federated_token_file.is_empty(), "--federated-token-file"),
+            (self.dns_server.is_some(), "--dns-server"),
+            (self.smtp_timeout.is_some(), "--smtp-timeout"),
+        ];
+        all.into_iter().filter(|(given, _)| *given).map(|(_, name)| name).collect()
+    }
+
     /// Reads what the options name.
     pub(crate) fn outgoing(&self) -> Result<Outgoing, CliError> {
         let authorities = match &self.outgoing_ca_file {
@@ -68,9 +97,9 @@ impl OutgoingOptions {
             authorities,
             federated_token_files: self.federated_token_file.clone(),
             dns_server: self.dns_server,
-            smtp_timeout: Duration::from_secs(self.smtp_timeout),
-            deadlines: self.delivery_deadlines,
-            probe_after: Duration::from_secs(self.probe_after),
+            smtp_timeout: Duration::from_secs(self.smtp_timeout.unwrap_or(10)),
+            deadlines: Deadlines::default(),
+            probe_after: Duration::from_secs(60),
         })
     }
 }

@@ -57,7 +57,7 @@ pub(crate) struct Serve {
     #[arg(long, value_name = "FILE", value_hint = clap::ValueHint::FilePath)]
     oidc: Option<PathBuf>,
     #[command(flatten)]
-    outgoing: super::outgoing::OutgoingOptions,
+    outgoing: super::outgoing::DeliveryOptions,
     /// Stop when standard input ends: whoever started the service is gone then, however it went
     #[arg(long, hide = true)]
     stop_at_end_of_input: bool,

@@ -22,11 +22,15 @@ use crate::{
     api::{Reading, Unshown, VerifyRequest},
     client::Client,
     config::{Desired, DesiredProfile, Repository, SecretFile, suggest},
-    microsoft::{self, Endpoints, Http},
-    model::{Code, Digest, EnvironmentName, ProfileName, Provider, SecretReference},
+    microsoft::{
+        Endpoints, Http, HttpError,
+        claims::Claims,
+        sign_in::{SignIn, SignInError},
+    },
+    model::{Code, Digest, EnvironmentName, Profile, ProfileName, Provider, SecretReference, StoredProfile},
     secrets::{self, Identities},
     verify::{
-        self, Joined, Opened, Options, ReaderApplication, Report, Severity, Subject, Verified, Verifier, waivers,
+        self, Joined, Limit, Needs, Opened, Options, ReaderApplication, Report, Subject, Verified, Verifier, waivers,
     },
 };
 
@@ -42,7 +46,8 @@ use crate::{
     How far it gets: 0 the files · 1 what anybody may ask · 2 with the profile's own credential ·\n\
     3 with a reader's token (MAILWRIGHT_READER_TOKEN, or --sign-in CLIENT) · 4 a probe.\n\
     What it could not see is `unknown`, never clean, and says what would decide it.\n\n\
-    Exit code: 0 clean, 1 could not run, 3 findings of severity error (or warning, with --fail-on warning).\n\
+    Exit code: 0 nothing that --fail-on names, 1 could not run, 3 findings: errors as a rule, also warnings with\n\
+    --fail-on warning, also what is unknown with --fail-on unknown.\n\
     Of several environments: 1 if any could not be checked, else 3 if any has such findings.\n\
     `mailwright explain GRAPH-REDIRECT-SPA` tells more about a finding."
 )]
@@ -64,14 +69,14 @@ pub(crate) struct Verify {
     /// Show what passed, too
     #[arg(long)]
     all: bool,
-    /// From which severity on the exit code is 3
-    #[arg(long, value_enum, default_value_t = FailOn::Error, value_name = "SEVERITY")]
+    /// What makes the exit code 3: errors, warnings as well, or anything unknown as well
+    #[arg(long, value_enum, default_value_t = FailOn::Error, value_name = "LIMIT")]
     fail_on: FailOn,
     /// Check from here, with an identity of yours, instead of asking the service
     #[arg(long)]
     local: bool,
     /// An exported registration (`az ad app show`, Graph's JSON, the portal's manifest); checks nothing else
-    #[arg(long, value_name = "FILE", value_hint = clap::ValueHint::FilePath)]
+    #[arg(long, value_name = "FILE", value_hint = clap::ValueHint::FilePath, conflicts_with_all = ["probe", "sign_in"])]
     manifest: Vec<PathBuf>,
     /// Send a mail from each profile's sender to itself
     #[arg(long)]
@@ -114,10 +119,33 @@ enum Format {
     Github,
 }
 
+/// What counts as failed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
-enum FailOn {
+pub(super) enum FailOn {
+    /// Errors, and what weighs as much and could not be seen.
     Error,
+    /// Warnings as well.
     Warning,
+    /// Anything that could not be seen as well.
+    Unknown,
+}
+
+impl FailOn {
+    pub(super) fn limit(self) -> Limit {
+        match self {
+            FailOn::Error => Limit::Error,
+            FailOn::Warning => Limit::Warning,
+            FailOn::Unknown => Limit::Unknown,
+        }
+    }
+
+    pub(super) fn words(self) -> &'static str {
+        match self {
+            FailOn::Error => "errors",
+            FailOn::Warning => "errors or warnings",
+            FailOn::Unknown => "errors, warnings or what is unknown",
+        }
+    }
 }
 
 impl Verify {
@@ -126,6 +154,7 @@ impl Verify {
     }
 
     fn verify(&self, context: &Context) -> Result<Exit, CliError> {
+        self.refuse_what_is_ignored()?;
         let repository = Arc::new(context.repository()?);
         let (environments, profiles) = self.sort_out(&repository)?;
         match Fleet::find(context, &repository, &environments, &self.choice, &self.service)? {
@@ -139,10 +168,33 @@ impl Verify {
                     Format::Markdown => report.markdown(),
                     Format::Github => report.github(),
                 });
-                Ok(if report.fails_on(self.limit()) { Exit::Code(3) } else { Exit::Done })
+                Ok(if report.fails_on(self.fail_on.limit()) { Exit::Code(3) } else { Exit::Done })
             }
             Fleet::Several(several) => self.several(context, several, &profiles),
         }
+    }
+
+    /// An option that would change nothing is told, and not passed over.
+    fn refuse_what_is_ignored(&self) -> Result<(), CliError> {
+        if self.local && self.manifest.is_empty() {
+            return Ok(());
+        }
+        let mut given = self.outgoing.given(self.reader.sign_in.is_some());
+        if !self.identities.is_empty() {
+            given.push("--identity");
+        }
+        if given.is_empty() {
+            return Ok(());
+        }
+        let (why, remedy) = if self.manifest.is_empty() {
+            (
+                "is for checks from this machine, and here the service checks",
+                "Add `--local`, or start the service with it.",
+            )
+        } else {
+            ("is for checks over the network, and `--manifest` needs none", "Leave it out.")
+        };
+        Err(CliError::coded(Code::Usage, format!("`{}` {why}", given.join("`, `"))).remedy(remedy))
     }
 
     /// What was named besides the first environment: further ones, or profiles.
@@ -168,13 +220,6 @@ impl Verify {
         Ok((environments, profiles))
     }
 
-    fn limit(&self) -> Severity {
-        match self.fail_on {
-            FailOn::Error => Severity::Error,
-            FailOn::Warning => Severity::Warning,
-        }
-    }
-
     /// What verify finds in one environment.
     fn report(&self, context: &Context, environment: &Environment, profiles: &[String]) -> Result<Report, CliError> {
         let desired = environment.desired(context)?;
@@ -187,7 +232,7 @@ impl Verify {
             self.by_service(context, environment, &desired, &chosen)?
         };
         let whole = profiles.is_empty() && self.manifest.is_empty();
-        waivers::apply(&mut report, &desired.verify, context.clock.now(), whole);
+        waivers::apply(&mut report, &desired.verify, context.clock.now(), whole.then_some(&desired));
         waivers::place(&mut report, &desired);
         Ok(report)
     }
@@ -241,7 +286,7 @@ impl Verify {
             text: if self.format == Format::Markdown { report.markdown() } else { report.human(self.all) },
             document: serde_json::to_value(report).unwrap_or_default(),
             line: report.summary(),
-            code: if report.fails_on(self.limit()) { 3 } else { 0 },
+            code: if report.fails_on(self.fail_on.limit()) { 3 } else { 0 },
             telling: open || self.all,
             counts: open,
             refusal: None,
@@ -257,6 +302,7 @@ impl Verify {
         options.dns_server = outgoing.dns_server;
         options.smtp_timeout = outgoing.smtp_timeout;
         options.probe = self.probe;
+        options.needs = Needs::of(desired.profiles.values().map(|profile| &profile.stored.profile));
         Ok(options)
     }
 
@@ -270,7 +316,7 @@ impl Verify {
         for path in &self.manifest {
             let failed = |why: String| CliError::coded(Code::Unreadable, format!("`{}`: {why}", path.display()));
             let text = std::fs::read(path).map_err(|error| failed(error.to_string()))?;
-            let document: serde_json::Value = serde_json::from_slice(&text).map_err(|error| {
+            let document: serde_json::Value = serde_json::from_str(&decoded(&text)).map_err(|error| {
                 failed(format!("this is not JSON: {error}"))
                     .remedy("az ad app show --id CLIENT > app.json, or the manifest that the portal downloads.")
             })?;
@@ -281,11 +327,11 @@ impl Verify {
         let mut verifier = Verifier::new(options).map_err(CliError::new)?;
         let mut subjects = Vec::new();
         let mut why = None;
+        let mut others = Vec::new();
         for (name, profile) in profiles {
-            let client = match &profile.stored.profile.provider {
-                Provider::MicrosoftGraphDelegate(delegate) => &delegate.client,
-                Provider::MicrosoftGraphDirect(direct) => &direct.client,
-                Provider::Smtp(_) => continue,
+            let Some(client) = verify::client(&profile.stored.profile.provider) else {
+                others.push(format!("`{name}` has no registration"));
+                continue;
             };
             let mut found = None;
             for (path, document) in &manifests {
@@ -304,7 +350,22 @@ impl Verify {
                     next: Opened::None,
                     refused: None,
                 });
+            } else {
+                others.push(format!("`{name}` has the client {client}"));
             }
+        }
+        // Who names a profile wants that one checked; without a name it is those that the files are of.
+        if !self.profiles.is_empty() && !others.is_empty() && !subjects.is_empty() {
+            return Err(CliError::coded(
+                Code::NotFound,
+                format!("what was exported is not of every profile that is named: {}", others.join("; ")),
+            )
+            .remedy("Give `--manifest` once for each registration, or leave the profile out."));
+        }
+        if !others.is_empty() && !subjects.is_empty() {
+            context
+                .printer
+                .note(&format!("Not checked, since what was exported is not theirs: {}.", others.join("; ")));
         }
         if subjects.is_empty() {
             let error =
@@ -390,7 +451,18 @@ impl Verify {
         options: &Options,
     ) -> Result<Option<SecretString>, CliError> {
         let Some(client) = &self.reader.sign_in else {
-            return Ok(variables::read(variables::READER_TOKEN).map(SecretString::from));
+            let token = variables::read(variables::READER_TOKEN).map(SecretString::from);
+            if token.as_ref().is_some_and(|token| Claims::read(token).is_none()) {
+                return Err(CliError::coded(
+                    Code::ReaderTokenUnusable,
+                    format!(
+                        "the token in {} is no JWT, so it cannot be told which Graph it is for; it was sent nowhere",
+                        variables::READER_TOKEN
+                    ),
+                )
+                .remedy(TOKEN_BY_AZ));
+            }
+            return Ok(token);
         };
         let places: BTreeSet<_> = profiles
             .values()
@@ -401,21 +473,27 @@ impl Verify {
             })
             .collect();
         let [(cloud, tenant)] = places.iter().collect::<Vec<_>>()[..] else {
-            return Err(CliError::coded(
-                Code::Usage,
-                format!("one signs in to one tenant, and these profiles are in {}", places.len()),
-            )
-            .remedy("Name the profiles of one tenant: mailwright verify ENV PROFILE..."));
+            let (why, remedy) = if places.is_empty() {
+                (
+                    "none of these profiles is at Microsoft, so there is no tenant to sign in to".to_owned(),
+                    "Leave out `--sign-in`.",
+                )
+            } else {
+                (
+                    format!("one signs in to one tenant, and these profiles are in {}", places.len()),
+                    "Name the profiles of one tenant: mailwright verify ENV PROFILE...",
+                )
+            };
+            return Err(CliError::coded(Code::Usage, why).remedy(remedy));
         };
         let endpoints = Endpoints::of(cloud).map_err(|error| CliError::new(error.to_string()))?;
         let graph = endpoints.graph.as_str().trim_end_matches('/').to_owned();
         let http = Http::new(&options.http).map_err(CliError::new)?;
-        let sign_in = microsoft::sign_in::SignIn::new(http, endpoints);
+        let sign_in = SignIn::new(http, endpoints);
         let scope = format!("{graph}/Application.Read.All {graph}/Directory.Read.All");
-        let failed = |error: microsoft::sign_in::SignInError| {
-            CliError::new(format!("cannot sign in to {tenant}: {error}")).remedy(
-                "The client must be public, allow public client flows, and have Application.Read.All and Directory.Read.All (delegated) with consent. Where Conditional Access blocks device codes, give a token in MAILWRIGHT_READER_TOKEN: az account get-access-token --resource-type ms-graph --query accessToken --output tsv",
-            )
+        let failed = |error: SignInError| {
+            let remedy = sign_in_remedy(&error, client, tenant);
+            CliError::coded(Code::SignInFailed, format!("cannot sign in to {tenant}: {error}")).remedy(remedy)
         };
         context.runtime()?.block_on(async {
             let begun = sign_in.device_code(tenant, client, &scope).await.map_err(failed)?;
@@ -516,6 +594,79 @@ fn joined(ended: &[Ended<Report>]) -> Joined<'_> {
     joined
 }
 
+/// How a reader's token is made.
+const TOKEN_BY_AZ: &str = "az account get-access-token --resource-type ms-graph --query accessToken --output tsv";
+
+/// What helps against what a sign-in by device code ended with.
+fn sign_in_remedy(error: &SignInError, client: &str, tenant: &str) -> String {
+    let by_token = format!("Or give a token in MAILWRIGHT_READER_TOKEN: {TOKEN_BY_AZ}");
+    let refusal = match error {
+        SignInError::Http(HttpError::Tls { .. }) => {
+            return "Trust the authority of what answers (a proxy that looks inside, say): `--outgoing-ca-file FILE`."
+                .to_owned();
+        }
+        SignInError::Http(_) => {
+            return "Check the network from this machine, HTTPS_PROXY, and the firewall; then sign in again."
+                .to_owned();
+        }
+        SignInError::Unknown(500..) => {
+            return "The sign-in host has trouble of its own: sign in again in some minutes.".to_owned();
+        }
+        SignInError::Refused(refusal) => refusal,
+        _ => return "Check whether a proxy answers in the sign-in host's place; then sign in again.".to_owned(),
+    };
+    if refusal.is(&[90_002, 900_023]) {
+        return format!("Correct `tenant` in the profiles: there is no {tenant} in this cloud.");
+    }
+    if refusal.is(&[700_016, 700_038, 70_001]) {
+        return format!(
+            "Give the application (client) id of a public client of {tenant}: {client} is not known there."
+        );
+    }
+    if refusal.is(&[7_000_218, 70_002]) {
+        return format!("Allow public client flows: az ad app update --id {client} --is-fallback-public-client true");
+    }
+    if refusal.is(&[65_001, 65_004, 90_094, 90_095]) {
+        return format!(
+            "Have an administrator consent to Application.Read.All and Directory.Read.All (delegated): az ad app permission admin-consent --id {client}"
+        );
+    }
+    if refusal.is(&[53_000, 53_001, 53_002, 53_003, 53_004, 530_032, 530_035, 50_131]) {
+        return format!("Conditional Access blocks it. {by_token}");
+    }
+    match refusal.error.as_str() {
+        "expired_token" => "Nobody entered the code in time: sign in again.".to_owned(),
+        "authorization_declined" | "access_denied" => {
+            "The user declined: sign in again, as somebody who may read the directory.".to_owned()
+        }
+        _ => format!(
+            "The client must be public, allow public client flows, and have Application.Read.All and Directory.Read.All (delegated) with consent. {by_token}"
+        ),
+    }
+}
+
+/// A text as PowerShell, editors and `az` write it: UTF-8, or UTF-16 with its mark.
+fn decoded(bytes: &[u8]) -> String {
+    let wide = |rest: &[u8], read: fn([u8; 2]) -> u16| {
+        let units = rest.chunks_exact(2).filter_map(|pair| pair.try_into().ok()).map(read);
+        char::decode_utf16(units).map(|unit| unit.unwrap_or(char::REPLACEMENT_CHARACTER)).collect()
+    };
+    match bytes {
+        [0xFF, 0xFE, rest @ ..] => wide(rest, u16::from_le_bytes),
+        [0xFE, 0xFF, rest @ ..] => wide(rest, u16::from_be_bytes),
+        [0xEF, 0xBB, 0xBF, rest @ ..] | rest => String::from_utf8_lossy(rest).into_owned(),
+    }
+}
+
+/// The other profiles of the environment that share an application with some.
+pub(super) fn beside(desired: &Desired, asked: &BTreeMap<ProfileName, StoredProfile>) -> Vec<Profile> {
+    let client = |profile: &Profile| verify::client(&profile.provider).map(str::to_ascii_lowercase);
+    let shared: BTreeSet<String> = asked.values().filter_map(|stored| client(&stored.profile)).collect();
+    let others = desired.profiles.iter().filter(|(name, _)| !asked.contains_key(*name));
+    let others = others.map(|(_, profile)| &profile.stored.profile);
+    others.filter(|profile| client(profile).is_some_and(|client| shared.contains(&client))).cloned().collect()
+}
+
 /// What the service is asked to check with.
 pub(super) struct Ask<'a> {
     pub(super) root: &'a Path,
@@ -541,9 +692,12 @@ pub(super) async fn ask_service(
         }
     }
     secrets.extend(reader_file(ask.root, ask.desired));
+    let profiles: BTreeMap<ProfileName, StoredProfile> =
+        profiles.iter().map(|(name, profile)| ((*name).clone(), profile.stored.clone())).collect();
     let request = VerifyRequest {
         environment: ask.desired.environment.clone(),
-        profiles: profiles.iter().map(|(name, profile)| ((*name).clone(), profile.stored.clone())).collect(),
+        beside: beside(ask.desired, &profiles),
+        profiles,
         secrets,
         credential_days: ask.desired.verify.credential_days,
         probe: ask.probe,

@@ -302,12 +302,28 @@ fn pattern_words(pointer: &str) -> (String, String) {
     }
     match last(pointer) {
         "secret" => ("this is not the name of a secret".to_owned(), format!("{}.", SecretReference::RULE)),
-        "renamedFrom" => ("this is not a profile's name".to_owned(), format!("{}.", ProfileName::RULE)),
+        "renamedFrom" | "profile" => ("this is not a profile's name".to_owned(), format!("{}.", ProfileName::RULE)),
         "extends" => (
             "this is not the name of a folder under `environments/`".to_owned(),
             "Write the folder's name alone, without a path.".to_owned(),
         ),
-        _ => ("this is not a company id".to_owned(), format!("{}.", CompanyId::RULE)),
+        "companies" => ("this is not a company id".to_owned(), format!("{}.", CompanyId::RULE)),
+        "finding" => (
+            "this is not the id of a finding".to_owned(),
+            "Ids are in capitals, as GRAPH-MAIL-SEND-UNSCOPED; `mailwright explain` lists them.".to_owned(),
+        ),
+        "expires" => ("this is not a day".to_owned(), "Write it as \"2027-03-31\", in quotes.".to_owned()),
+        "dkimSelector" => (
+            "this is not a DKIM selector".to_owned(),
+            "Write the selector alone, the first label of its name: selector1.".to_owned(),
+        ),
+        "first" | "longest" | "lifetime" | "delivered" | "failed" => {
+            ("this is not a length of time".to_owned(), "Write a whole number and a unit: 30s, 5m, 2h, 3d.".to_owned())
+        }
+        _ => (
+            "this is not in the form that belongs here".to_owned(),
+            "`mailwright schema` prints the form, with examples.".to_owned(),
+        ),
     }
 }
 

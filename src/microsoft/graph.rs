@@ -19,7 +19,7 @@ use tokio::sync::oneshot;
 
 use super::{
     Endpoints, Http, HttpError,
-    http::{Answer, Request},
+    http::{Answer, Request, retry_after},
 };
 
 /// How many requests one `$batch` holds (Microsoft's limit).
@@ -30,6 +30,8 @@ const PAGES: usize = 1000;
 const GATHER: Duration = Duration::from_millis(2);
 /// How often a throttled part of a batch is asked for again.
 const ROUNDS: usize = 5;
+/// How long a throttled part of a batch waits at most, whatever it asks for.
+const LONGEST_WAIT: Duration = Duration::from_secs(60);
 
 /// A registration: what an application asks for and how it signs in.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -412,11 +414,12 @@ impl Graph {
             let answer = match self.base.join("$batch") {
                 Ok(url) => {
                     let request = Request::post_json(url, &json!({ "requests": requests })).bearer(&self.token);
-                    self.http.send(request).await.map_err(GraphError::from).and_then(body)
+                    let answer = self.http.send(request).await.map_err(GraphError::from);
+                    answer.and_then(|answer| Ok((answer.date, body(answer)?)))
                 }
                 Err(_) => Err(GraphError::Unknown),
             };
-            let answer = match answer {
+            let (date, answer) = match answer {
                 Ok(answer) => answer,
                 Err(error) => {
                     for index in open {
@@ -431,8 +434,8 @@ impl Graph {
                 let Some(slot) = index.and_then(|index| results.get_mut(index)) else { continue };
                 let status = response["status"].as_u64().and_then(|status| u16::try_from(status).ok()).unwrap_or(0);
                 if matches!(status, 429 | 503 | 504) && round + 1 < ROUNDS {
-                    let seconds = response["headers"]["Retry-After"].as_str().and_then(|text| text.parse().ok());
-                    wait = wait.max(Duration::from_secs(seconds.unwrap_or(1_u64).clamp(1, 60)));
+                    let asked = response["headers"]["Retry-After"].as_str().and_then(|text| retry_after(text, date));
+                    wait = wait.max(asked.unwrap_or(Duration::from_secs(1)).min(LONGEST_WAIT));
                     continue;
                 }
                 *slot = Some(if (200..300).contains(&status) {

@@ -392,7 +392,7 @@ fn is_worth_another_try(status: u16) -> bool {
 }
 
 /// `Retry-After`: seconds, or a date that is compared with the answer's own, so that no clock of ours is asked.
-fn retry_after(text: &str, now: Option<Timestamp>) -> Option<Duration> {
+pub(super) fn retry_after(text: &str, now: Option<Timestamp>) -> Option<Duration> {
     if let Ok(seconds) = text.trim().parse::<u32>() {
         return Some(Duration::from_secs(u64::from(seconds).max(1)));
     }

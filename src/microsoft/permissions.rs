@@ -78,25 +78,31 @@ pub fn all() -> impl Iterator<Item = (Kind, &'static str, &'static str)> {
 
 /// Ids to names: a tenant's own where they could be read, else the built-in table.
 #[derive(Clone, Debug, Default)]
-pub struct Names(HashMap<(Kind, String), String>);
+pub struct Names {
+    names: HashMap<(Kind, String), String>,
+    /// The object id of Graph's service principal in the tenant; none where it could not be read.
+    graph: Option<String>,
+}
 
 impl Names {
     /// The built-in table.
     pub fn built_in() -> Self {
-        Self(all().map(|(kind, name, id)| ((kind, id.to_owned()), name.to_owned())).collect())
+        let names = all().map(|(kind, name, id)| ((kind, id.to_owned()), name.to_owned())).collect();
+        Self { names, graph: None }
     }
 
     /// The built-in table, and over it what a tenant's service principal of Graph says.
     pub fn of(graph: &ServicePrincipal) -> Self {
         let mut names = Self::built_in();
+        names.graph = Some(graph.id.clone()).filter(|id| !id.is_empty());
         for role in &graph.app_roles {
             if let Some(value) = &role.value {
-                names.0.insert((Kind::Application, role.id.to_lowercase()), value.clone());
+                names.names.insert((Kind::Application, role.id.to_lowercase()), value.clone());
             }
         }
         for scope in &graph.oauth2_permission_scopes {
             if let Some(value) = &scope.value {
-                names.0.insert((Kind::Delegated, scope.id.to_lowercase()), value.clone());
+                names.names.insert((Kind::Delegated, scope.id.to_lowercase()), value.clone());
             }
         }
         names
@@ -104,7 +110,13 @@ impl Names {
 
     /// The name of an id; the id itself if nobody knows it.
     pub fn name<'a>(&'a self, kind: Kind, id: &'a str) -> &'a str {
-        self.0.get(&(kind, id.to_lowercase())).map_or(id, String::as_str)
+        self.names.get(&(kind, id.to_lowercase())).map_or(id, String::as_str)
+    }
+
+    /// Whether a grant on this object of the tenant is one on Graph: Exchange has permissions of the same names. None
+    /// where it could not be read which object Graph is.
+    pub fn is_graph(&self, resource_id: &str) -> Option<bool> {
+        self.graph.as_deref().map(|graph| graph.eq_ignore_ascii_case(resource_id))
     }
 }
 

@@ -229,13 +229,16 @@ impl SignIn {
         let entra = Entra::new(ClientId::new(client.to_owned())).set_token_uri(TokenUrl::from_url(url));
         let wait = entra.exchange_device_access_token(begun).request_async(self, tokio::time::sleep, None).await;
         wait.map(|token| Self::token(&token)).map_err(|error| match error {
-            RequestTokenError::ServerResponse(no) => SignInError::Refused(Refusal {
-                error: no.error().to_string(),
-                error_description: no.error_description().cloned().unwrap_or_default(),
-                ..Refusal::default()
-            }),
-            RequestTokenError::Request(Carried(error)) => SignInError::Http(error),
-            _ => SignInError::Unknown(0),
+            RequestTokenError::ServerResponse(no) => {
+                let refusal = Refusal {
+                    error: no.error().to_string(),
+                    error_description: no.error_description().cloned().unwrap_or_default(),
+                    ..Refusal::default()
+                };
+                SignInError::Refused(refusal.tidy(None))
+            }
+            RequestTokenError::Request(Carried(error)) => error,
+            _ => SignInError::Unknown(200),
         })
     }
 
@@ -252,9 +255,15 @@ impl<'c> oauth2::AsyncHttpClient<'c> for SignIn {
     fn call(&'c self, request: HttpRequest) -> Self::Future {
         Box::pin(async move {
             let host = || self.endpoints.sign_in.host_str().unwrap_or_default().to_owned();
-            let url = Url::parse(&request.uri().to_string()).map_err(|_| Carried(HttpError::Name { host: host() }))?;
+            let url =
+                Url::parse(&request.uri().to_string()).map_err(|_| Carried(HttpError::Name { host: host() }.into()))?;
             let form = String::from_utf8(request.into_body()).unwrap_or_default();
-            let answer = self.http.send(Request::post_form(url, form.into())).await.map_err(Carried)?;
+            let sent = self.http.send(Request::post_form(url, form.into())).await;
+            let answer = sent.map_err(|error| Carried(error.into()))?;
+            // The crate forgets the status of an answer that it cannot read.
+            if !answer.is_success() && answer.read::<Refusal>().is_none() {
+                return Err(Carried(SignInError::Unknown(answer.status)));
+            }
             let mut response = HttpResponse::new(answer.body.to_string().into_bytes());
             if let Ok(status) = oauth2::http::StatusCode::from_u16(answer.status) {
                 *response.status_mut() = status;
@@ -264,10 +273,10 @@ impl<'c> oauth2::AsyncHttpClient<'c> for SignIn {
     }
 }
 
-/// What our own client failed with.
+/// What our own client failed with, or an answer that is none of Entra's.
 #[derive(Debug, thiserror::Error)]
 #[error(transparent)]
-pub struct Carried(HttpError);
+pub struct Carried(SignInError);
 
 fn refused(answer: &Answer, proof: Option<&SecretString>) -> SignInError {
     match answer.read::<Refusal>() {
@@ -279,7 +288,7 @@ fn refused(answer: &Answer, proof: Option<&SecretString>) -> SignInError {
 fn failed(error: RequestTokenError<Carried, Refusal>, proof: Option<&SecretString>) -> SignInError {
     match error {
         RequestTokenError::ServerResponse(refusal) => SignInError::Refused(refusal.tidy(proof)),
-        RequestTokenError::Request(Carried(error)) => SignInError::Http(error),
+        RequestTokenError::Request(Carried(error)) => error,
         RequestTokenError::Parse(..) | RequestTokenError::Other(_) => SignInError::Unknown(200),
     }
 }

@@ -167,6 +167,8 @@ codes! {
     "0321" Error IdentityTokenRefused "the identity token is not accepted";
     "0322" Error IssuerUnreachable "the issuer's keys cannot be fetched";
     "0323" Error IdentityTokenMissing "the pipeline gave no identity token";
+    "0350" Error SignInFailed "the reader could not sign in";
+    "0351" Error ReaderTokenUnusable "the reader's token cannot be used";
     "0360" Error NameOfNext "a secret's name that ends in `.next`";
     "0361" Error NextMissing "no next value is staged";
     "0362" Error NextPresent "a next value is staged already";

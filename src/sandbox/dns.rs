@@ -29,6 +29,11 @@ fn answer(sandbox: &Sandbox, question: &[u8]) -> Option<Vec<u8>> {
     let mut message = Message::new(asked.metadata.id, MessageType::Response, OpCode::Query);
     message.metadata.recursion_desired = true;
     message.metadata.recursion_available = true;
+    if sandbox.take_fault(&format!("dns/{name}")).is_some() {
+        message.metadata.response_code = ResponseCode::ServFail;
+        message.add_query(query);
+        return message.to_vec().ok();
+    }
     match texts {
         Some(texts) if query.query_type() == RecordType::TXT => {
             for text in texts {

@@ -2,13 +2,15 @@
 
 use std::time::Duration;
 
+use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 /// Something that goes wrong.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 pub struct Fault {
-    /// Where: a part of the path of the request, `/oauth2/v2.0/token` or `/v1.0/users/`.
+    /// Where: a part of the path of the request, `/oauth2/v2.0/token` or `/v1.0/users/`; `$batch/users` inside a batch;
+    /// `dns/NAME` for the name server, which then fails (SERVFAIL) whatever else is said here.
     pub at: String,
     /// How often; none means always.
     pub times: Option<u32>,
@@ -57,9 +59,22 @@ impl Fault {
         Duration::from_millis(self.delay)
     }
 
+    /// What `Retry-After` says, if it is sent.
+    pub(super) fn retry_after_text(&self, now: Timestamp) -> Option<String> {
+        let seconds = self.retry_after?;
+        Some(if self.as_date {
+            let at = Timestamp::from_second(now.as_second() + i64::from(seconds)).unwrap_or(now);
+            at.strftime("%a, %d %b %Y %H:%M:%S GMT").to_string()
+        } else {
+            seconds.to_string()
+        })
+    }
+
     /// Whether it is for this path; counts down where it is for a number of times.
     pub(super) fn takes(&mut self, path: &str) -> bool {
-        if !path.contains(&self.at) || self.times == Some(0) {
+        // What is meant for every answer of Entra and Graph is not meant for the name server.
+        let is_meant = path.contains(&self.at) && path.starts_with("dns/") == self.at.starts_with("dns/");
+        if !is_meant || self.times == Some(0) {
             return false;
         }
         if let Some(times) = &mut self.times {

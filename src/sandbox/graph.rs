@@ -17,20 +17,19 @@ use uuid::Uuid;
 
 use super::{
     Sandbox, Sent,
+    odata::{APPLICATION, ASSIGNMENT, DOMAIN, FEDERATED, GRANT, MESSAGE, ORGANIZATION, Query, SERVICE_PRINCIPAL, USER},
     scenario::{Application, Mailbox, Tenant, User},
 };
 use crate::microsoft::permissions::{self, GRAPH_APP_ID, Kind};
 
-/// How many items a page has where nobody says.
-const PAGE: usize = 100;
 /// How large a request may be: Graph's limit for writing.
 const BODY_LIMIT: usize = 4 * 1024 * 1024;
 
 /// A no of Graph's.
 #[derive(Debug)]
-struct No(u16, &'static str, String);
+pub(super) struct No(u16, &'static str, String);
 
-fn no(status: u16, code: &'static str, text: impl Into<String>) -> No {
+pub(super) fn no(status: u16, code: &'static str, text: impl Into<String>) -> No {
     No(status, code, text.into())
 }
 
@@ -172,8 +171,8 @@ async fn batch(sandbox: &Sandbox, caller: &Caller<'_>, body: &Bytes) -> (u16, Va
         let (status, mut headers, body) =
             if let Some((status, fault)) = fault.and_then(|fault| fault.status.map(|status| (status, fault))) {
                 let mut headers = json!({ "Content-Type": "application/json" });
-                if let Some(seconds) = fault.retry_after {
-                    headers["Retry-After"] = json!(seconds.to_string());
+                if let Some(text) = fault.retry_after_text(sandbox.now()) {
+                    headers["Retry-After"] = json!(text);
                 }
                 (
                     status,
@@ -206,85 +205,6 @@ async fn one(
     }
 }
 
-/// The parameters of an address that begin with `$`.
-#[derive(Default)]
-struct Query {
-    select: Option<Vec<String>>,
-    filter: Option<String>,
-    top: Option<usize>,
-    skip: usize,
-}
-
-impl Query {
-    fn read(url: &str) -> (String, Self) {
-        let Ok(parsed) = reqwest::Url::parse(&format!("https://graph.invalid{url}")) else {
-            return (String::new(), Self::default());
-        };
-        let mut query = Self::default();
-        for (key, value) in parsed.query_pairs() {
-            match key.as_ref() {
-                "$select" => query.select = Some(value.split(',').map(str::to_owned).collect()),
-                "$filter" => query.filter = Some(value.into_owned()),
-                "$top" => query.top = value.parse().ok(),
-                "$skiptoken" => query.skip = value.parse().unwrap_or(0),
-                _ => {}
-            }
-        }
-        let path = percent_decoded(parsed.path());
-        (path, query)
-    }
-
-    fn selected(&self, mut item: Value) -> Value {
-        if let (Some(select), Some(map)) = (&self.select, item.as_object_mut()) {
-            map.retain(|key, _| {
-                key == "id" && select.iter().any(|wanted| wanted == "id") || select.iter().any(|wanted| wanted == key)
-            });
-        }
-        item
-    }
-
-    /// A page of a list, with the address of the next one.
-    fn page(&self, sandbox: &Sandbox, path: &str, items: Vec<Value>) -> Value {
-        let top = self.top.unwrap_or(PAGE).clamp(1, 999);
-        let more = items.len() > self.skip + top;
-        let page: Vec<Value> = items.into_iter().skip(self.skip).take(top).map(|item| self.selected(item)).collect();
-        let mut answer = json!({ "@odata.context": format!("{}/v1.0/$metadata#{}", sandbox.address(), path.trim_start_matches('/')), "value": page });
-        if more {
-            let mut next = format!("{}/v1.0{path}?$skiptoken={}", sandbox.address(), self.skip + top);
-            for (key, value) in [
-                ("$top", self.top.map(|top| top.to_string())),
-                ("$select", self.select.as_ref().map(|select| select.join(","))),
-                ("$filter", self.filter.clone()),
-            ] {
-                if let Some(value) = value {
-                    next = format!("{next}&{key}={}", crate::microsoft::graph::encoded(&value));
-                }
-            }
-            answer["@odata.nextLink"] = json!(next);
-        }
-        answer
-    }
-}
-
-fn percent_decoded(text: &str) -> String {
-    let bytes = text.as_bytes();
-    let mut out = Vec::new();
-    let mut at = 0;
-    while at < bytes.len() {
-        let escaped = (bytes[at] == b'%')
-            .then(|| text.get(at + 1..at + 3).and_then(|hex| u8::from_str_radix(hex, 16).ok()))
-            .flatten();
-        if let Some(byte) = escaped {
-            out.push(byte);
-            at += 3;
-        } else {
-            out.push(bytes[at]);
-            at += 1;
-        }
-    }
-    String::from_utf8_lossy(&out).into_owned()
-}
-
 /// `NAME(appId='ID')rest` or `NAME/OBJECT-ID/rest`: the application that it means, and the rest.
 fn keyed<'p>(tenant: &Tenant, path: &'p str, name: &str, prefix: &str) -> Option<(String, &'p str)> {
     let rest = path.strip_prefix('/')?.strip_prefix(name)?;
@@ -312,7 +232,7 @@ async fn routed(
     content_type: &str,
     body: &Bytes,
 ) -> Answered {
-    let (path, query) = Query::read(url);
+    let (path, query) = Query::read(url)?;
     let tenant = caller.tenant;
     if let Some(rest) =
         path.strip_prefix("/users/").or_else(|| path.strip_prefix("/me").map(|rest| rest.trim_start_matches('/')))
@@ -346,26 +266,23 @@ async fn routed(
             .collect();
         let organization =
             json!({ "id": tenant.id, "displayName": tenant.domains.first(), "verifiedDomains": domains });
-        return Ok((200, query.page(sandbox, &path, vec![organization])));
+        return Ok((200, query.page(sandbox, &path, &ORGANIZATION, vec![organization])?));
     }
     if path == "/domains" {
         if !caller.has(&["Domain.Read.All", "Directory.Read.All"]) {
             return Err(denied());
         }
         let domains = tenant.domains.iter().map(|name| json!({ "id": name, "isVerified": true })).collect();
-        return Ok((200, query.page(sandbox, &path, domains)));
+        return Ok((200, query.page(sandbox, &path, &DOMAIN, domains)?));
     }
     if path == "/applications" || path == "/servicePrincipals" {
         if !caller.reads_applications() {
             return Err(denied());
         }
-        let wanted = query.filter.as_deref().and_then(|filter| filter.strip_prefix("appId eq '")?.strip_suffix('\''));
+        let of = if path == "/applications" { &APPLICATION } else { &SERVICE_PRINCIPAL };
         let items = tenant
             .all_applications()
             .iter()
-            .filter(|application| {
-                wanted.is_none_or(|wanted| application.client.to_string().eq_ignore_ascii_case(wanted))
-            })
             .filter(|application| path == "/applications" || !application.not_installed)
             .map(|application| {
                 if path == "/applications" {
@@ -375,7 +292,7 @@ async fn routed(
                 }
             })
             .collect();
-        return Ok((200, query.page(sandbox, &path, items)));
+        return Ok((200, query.page(sandbox, &path, of, query.filtered(of, items)?)?));
     }
     if path == "/oauth2PermissionGrants" {
         if !caller.has(&[
@@ -386,15 +303,8 @@ async fn routed(
         ]) {
             return Err(denied());
         }
-        let wanted =
-            query.filter.as_deref().and_then(|filter| filter.strip_prefix("clientId eq '")?.strip_suffix('\''));
-        let items = tenant
-            .all_applications()
-            .iter()
-            .flat_map(|application| grants(tenant, application))
-            .filter(|grant| wanted.is_none_or(|wanted| grant["clientId"] == json!(wanted)))
-            .collect();
-        return Ok((200, query.page(sandbox, &path, items)));
+        let items = tenant.all_applications().iter().flat_map(|application| grants(tenant, application)).collect();
+        return Ok((200, query.page(sandbox, &path, &GRANT, query.filtered(&GRANT, items)?)?));
     }
     if let Some((client, rest)) = keyed(tenant, &path, "applications", "app") {
         if !caller.may_read(&client) {
@@ -402,10 +312,10 @@ async fn routed(
         }
         let application = tenant.application(&client).ok_or_else(|| absent(&client))?;
         return match rest {
-            "" => Ok((200, query.selected(registration(sandbox, tenant, &application)))),
+            "" => Ok((200, query.selected(&APPLICATION, registration(sandbox, tenant, &application))?)),
             "/federatedIdentityCredentials" => {
                 let items = application.federated.iter().enumerate().map(|(index, known)| json!({ "id": tenant.object_id(&format!("fic/{client}/{index}")), "name": format!("federated-{index}"), "issuer": known.issuer, "subject": known.subject, "audiences": ["api://AzureADTokenExchange"] })).collect();
-                Ok((200, query.page(sandbox, &path, items)))
+                Ok((200, query.page(sandbox, &path, &FEDERATED, items)?))
             }
             _ => Err(no(400, "BadRequest", "Resource not found for the segment.")),
         };
@@ -436,7 +346,7 @@ fn of_principal(
         if !caller.reads_applications() {
             return Err(denied());
         }
-        return Ok((200, query.selected(graph_principal(tenant))));
+        return Ok((200, query.selected(&SERVICE_PRINCIPAL, graph_principal(tenant))?));
     }
     if !caller.may_read(client) {
         return Err(denied());
@@ -446,11 +356,13 @@ fn of_principal(
     // Reading itself is documented for the object alone, not for what hangs on it.
     let others = caller.reads_applications();
     match rest {
-        "" => Ok((200, query.selected(principal(tenant, &application)))),
-        "/appRoleAssignments" if others => Ok((200, query.page(sandbox, path, role_assignments(tenant, &application)))),
+        "" => Ok((200, query.selected(&SERVICE_PRINCIPAL, principal(tenant, &application))?)),
+        "/appRoleAssignments" if others => {
+            Ok((200, query.page(sandbox, path, &ASSIGNMENT, role_assignments(tenant, &application))?))
+        }
         "/appRoleAssignedTo" if others => {
             let items = application.assigned.iter().map(|name| json!({ "id": tenant.object_id(&format!("assigned/{client}/{name}")), "appRoleId": Uuid::nil(), "principalDisplayName": name, "principalId": tenant.object_id(name), "principalType": "User", "resourceDisplayName": application.name, "resourceId": tenant.object_id(&format!("sp/{client}")) })).collect();
-            Ok((200, query.page(sandbox, path, items)))
+            Ok((200, query.page(sandbox, path, &ASSIGNMENT, items)?))
         }
         "/oauth2PermissionGrants"
             if caller.has(&[
@@ -460,7 +372,7 @@ fn of_principal(
                 "DelegatedPermissionGrant.Read.All",
             ]) =>
         {
-            Ok((200, query.page(sandbox, path, grants(tenant, &application))))
+            Ok((200, query.page(sandbox, path, &GRANT, grants(tenant, &application))?))
         }
         "/appRoleAssignments" | "/appRoleAssignedTo" | "/oauth2PermissionGrants" => Err(denied()),
         _ => Err(no(400, "BadRequest", "Resource not found for the segment.")),
@@ -556,7 +468,8 @@ fn role_assignments(tenant: &Tenant, application: &Application) -> Vec<Value> {
 }
 
 fn grants(tenant: &Tenant, application: &Application) -> Vec<Value> {
-    let grant = |id: String, consent: &str, principal: Value, scopes: &[String]| json!({ "id": tenant.object_id(&id).simple().to_string(), "clientId": tenant.object_id(&format!("sp/{}", application.client)), "consentType": consent, "principalId": principal, "resourceId": tenant.object_id(&format!("sp/{GRAPH_APP_ID}")), "scope": format!(" {}", scopes.join(" ")) });
+    let grant_on = |resource: &str, id: String, consent: &str, principal: Value, scopes: &[String]| json!({ "id": tenant.object_id(&id).simple().to_string(), "clientId": tenant.object_id(&format!("sp/{}", application.client)), "consentType": consent, "principalId": principal, "resourceId": tenant.object_id(&format!("sp/{resource}")), "scope": format!(" {}", scopes.join(" ")) });
+    let grant = |id, consent, principal, scopes| grant_on(GRAPH_APP_ID, id, consent, principal, scopes);
     let mut all = Vec::new();
     if !application.consented.is_empty() {
         all.push(grant(format!("all/{}", application.client), "AllPrincipals", Value::Null, &application.consented));
@@ -564,27 +477,41 @@ fn grants(tenant: &Tenant, application: &Application) -> Vec<Value> {
     for (user, scopes) in &application.consented_by {
         all.push(grant(format!("{user}/{}", application.client), "Principal", json!(tenant.object_id(user)), scopes));
     }
+    for (resource, scopes) in &application.consented_on {
+        let id = format!("all/{}/{resource}", application.client);
+        all.push(grant_on(&resource.to_string(), id, "AllPrincipals", Value::Null, scopes));
+    }
     all
 }
 
 fn user_document(tenant: &Tenant, user: &User, whole: bool) -> Value {
     let mail = (user.mailbox != Mailbox::None).then_some(&user.name);
-    let mut document = json!({ "id": tenant.object_id(&user.name), "displayName": user.name, "givenName": null, "surname": null, "mail": mail, "userPrincipalName": user.name });
-    if whole {
-        let plans = if user.mailbox == Mailbox::User {
-            json!([{ "assignedDateTime": "2024-01-01T00:00:00Z", "capabilityStatus": "Enabled", "service": "exchange", "servicePlanId": "9aaf7827-d63c-4b61-89c3-182f06f82e5c" }])
-        } else {
-            json!([])
-        };
-        let addresses: Vec<String> = std::iter::once(format!("SMTP:{}", user.name))
-            .chain(user.aliases.iter().map(|alias| format!("smtp:{alias}")))
-            .collect();
-        document["accountEnabled"] = json!(user.enabled && user.mailbox != Mailbox::Shared);
-        document["assignedPlans"] = plans;
-        document["proxyAddresses"] = json!(addresses);
-        document["userType"] = json!("Member");
+    let plans = if user.mailbox == Mailbox::User {
+        json!([{ "assignedDateTime": "2024-01-01T00:00:00Z", "capabilityStatus": "Enabled", "service": "exchange", "servicePlanId": "9aaf7827-d63c-4b61-89c3-182f06f82e5c" }])
+    } else {
+        json!([])
+    };
+    let addresses: Vec<String> = std::iter::once(format!("SMTP:{}", user.name))
+        .chain(user.aliases.iter().map(|alias| format!("smtp:{alias}")))
+        .collect();
+    let mut document = json!({
+        "id": tenant.object_id(&user.name), "displayName": user.name, "givenName": null, "surname": null, "mail": mail,
+        "userPrincipalName": user.name, "accountEnabled": user.enabled && user.mailbox != Mailbox::Shared,
+        "assignedPlans": plans, "proxyAddresses": addresses, "userType": "Member",
+    });
+    if !whole {
+        basic(&mut document);
     }
     document
+}
+
+/// Takes away what a caller does not see who may read no more than who users are.
+fn basic(document: &mut Value) {
+    if let Some(map) = document.as_object_mut() {
+        for hidden in ["accountEnabled", "assignedPlans", "proxyAddresses", "userType"] {
+            map.remove(hidden);
+        }
+    }
 }
 
 const READ_USERS: [&str; 5] =
@@ -594,20 +521,15 @@ fn users(sandbox: &Sandbox, caller: &Caller<'_>, query: &Query) -> Answered {
     if !caller.has(&READ_USERS) {
         return Err(denied());
     }
-    // `mail eq 'x' or proxyAddresses/any(p:p eq 'smtp:x')`: the address is what matters.
-    let wanted = query.filter.as_deref().and_then(|filter| filter.split('\'').nth(1)).map(str::to_lowercase);
-    let items = caller
-        .tenant
-        .users
-        .iter()
-        .filter(|user| {
-            wanted.as_ref().is_none_or(|wanted| {
-                user.name.to_lowercase() == *wanted || user.aliases.iter().any(|alias| alias.to_lowercase() == *wanted)
-            })
-        })
-        .map(|user| user_document(caller.tenant, user, caller.has(&READ_USERS[..4])))
-        .collect();
-    Ok((200, query.page(sandbox, "/users", items)))
+    let tenant = caller.tenant;
+    let all = tenant.users.iter().map(|user| user_document(tenant, user, true)).collect();
+    let mut items = query.filtered(&USER, all)?;
+    if !caller.has(&READ_USERS[..4]) {
+        for item in &mut items {
+            basic(item);
+        }
+    }
+    Ok((200, query.page(sandbox, "/users", &USER, items)?))
 }
 
 #[expect(clippy::too_many_arguments, reason = "a request has so many parts")]
@@ -630,7 +552,7 @@ async fn of_user(
                 return Err(denied());
             }
             let user = user.ok_or_else(|| absent(who))?;
-            Ok((200, query.selected(user_document(tenant, user, caller.has(&READ_USERS[..4])))))
+            Ok((200, query.selected(&USER, user_document(tenant, user, caller.has(&READ_USERS[..4])))?))
         }
         ("GET", "mailboxSettings/userPurpose" | "mailboxSettings") => {
             if !caller.has(&["MailboxSettings.Read", "MailboxSettings.ReadWrite"]) {
@@ -693,12 +615,13 @@ async fn of_user(
             if !caller.has(&["Mail.ReadBasic.All", "Mail.ReadBasic", "Mail.Read", "Mail.ReadWrite"]) {
                 return Err(no(403, "ErrorAccessDenied", "Access is denied. Check credentials and try again."));
             }
-            let wanted = query.filter.as_deref().and_then(|filter| filter.split('\'').nth(1)).unwrap_or_default();
             let mail = sandbox.mail.lock().await;
             let own = mail.iter().filter(|sent| sent.by == "graph" && sent.from.eq_ignore_ascii_case(who));
-            let found = own.filter_map(|sent| message_id(&sent.mail)).filter(|id| id == wanted);
+            let found = own.filter_map(|sent| message_id(&sent.mail));
             let items = found.map(|id| json!({ "id": id, "internetMessageId": id })).collect();
-            Ok((200, query.page(sandbox, &format!("/users/{who}/mailFolders/sentitems/messages"), items)))
+            let items = query.filtered(&MESSAGE, items)?;
+            let path = format!("/users/{who}/mailFolders/sentitems/messages");
+            Ok((200, query.page(sandbox, &path, &MESSAGE, items)?))
         }
         ("DELETE", rest) => {
             may_write(caller, own)?;

@@ -8,6 +8,7 @@
 //! | --- | --- |
 //! | `entra` | discovery, authorize, device code, tokens |
 //! | `graph` | the directory, mailboxes, `sendMail`, upload sessions, `$batch` |
+//! | `odata` | `$select`, `$filter`, paging, and Graph's no to what it does not understand |
 //! | `smtp`, `dns` | a mail server and text records |
 //! | [`faults`] | what goes wrong, to order |
 //! | `authority` | its certificate authority, made anew at each start |
@@ -20,6 +21,7 @@ mod dns;
 mod entra;
 pub mod faults;
 mod graph;
+mod odata;
 pub mod scenario;
 mod smtp;
 mod tokens;
@@ -295,16 +297,10 @@ fn wrong_answer(sandbox: &Sandbox, fault: &Fault) -> Option<Response> {
             Json(graph::error_body(sandbox.now(), code, "Please retry again later.")),
         )
             .into_response();
-        if let Some(seconds) = fault.retry_after {
-            let text = if fault.as_date {
-                let at = Timestamp::from_second(sandbox.now().as_second() + i64::from(seconds)).unwrap_or_default();
-                at.strftime("%a, %d %b %Y %H:%M:%S GMT").to_string()
-            } else {
-                seconds.to_string()
-            };
-            if let Ok(text) = HeaderValue::from_str(&text) {
-                response.headers_mut().insert(header::RETRY_AFTER, text);
-            }
+        if let Some(text) = fault.retry_after_text(sandbox.now())
+            && let Ok(text) = HeaderValue::from_str(&text)
+        {
+            response.headers_mut().insert(header::RETRY_AFTER, text);
         }
         return Some(response);
     }

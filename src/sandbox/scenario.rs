@@ -115,6 +115,9 @@ pub struct Application {
     pub consented: Vec<String>,
     /// Delegated permissions that a user consented to.
     pub consented_by: BTreeMap<String, Vec<String>>,
+    /// Delegated permissions on other resources than Graph that are consented to for everybody, by the resource's
+    /// application id.
+    pub consented_on: BTreeMap<Uuid, Vec<String>>,
     /// Mailboxes that Exchange lets it send as (RBAC for Applications).
     pub exchange: Vec<String>,
 }

@@ -24,8 +24,11 @@ use crate::{
     },
     secrets::FILE_LIMIT,
     store::{AuditEvent, outbox::Standing},
-    verify::{Opened, Options, ReaderApplication, Subject, Verified, Verifier},
+    verify::{Needs, Opened, Options, ReaderApplication, Subject, Verified, Verifier},
 };
+
+/// How many results are in memory before they go to the store.
+const KEPT_AT_ONCE: usize = 100;
 
 impl Service {
     /// Checks profiles, and hands over each line as it comes. What came of each is kept as its last result.
@@ -76,6 +79,10 @@ impl Service {
         options.federated_token_files.clone_from(&self.outgoing.federated_token_files);
         options.smtp_timeout = self.outgoing.smtp_timeout;
         options.dns_server = self.outgoing.dns_server;
+        let state = self.state();
+        let live = state.live_stored().map(|(_, stored)| &stored.profile);
+        let asked = request.profiles.values().map(|stored| &stored.profile);
+        options.needs = Needs::of(live.chain(asked).chain(&request.beside));
         if let Some(reading) = request.reader {
             options.reader_application = Some(self.reader(reading, &request.secrets, may_apply).await?);
         }
@@ -94,17 +101,27 @@ impl Service {
                 }
                 // Whoever asked may have gone; the results are still worth keeping.
                 drop(lines.send(VerifyLine::Verified(verified)).await);
+                if last.len() >= KEPT_AT_ONCE {
+                    this.keep(std::mem::take(&mut last)).await;
+                }
             }
             if let Some(finding) = verifier.reader_finding() {
                 drop(lines.send(VerifyLine::Environment(finding)).await);
             }
-            if let Err(error) = this.store.record_verified(last).await {
-                tracing::error!(%error, "the results of a verification could not be kept");
-                return;
+            if this.keep(last).await {
+                drop(lines.send(VerifyLine::Requests(verifier.requests())).await);
             }
-            drop(lines.send(VerifyLine::Requests(verifier.requests())).await);
         });
         Ok(receiver)
+    }
+
+    /// Keeps results as the last ones; says whether that worked.
+    async fn keep(&self, results: Vec<(LastVerified, Verified)>) -> bool {
+        let kept = self.store.record_verified(results).await;
+        if let Err(error) = &kept {
+            tracing::error!(%error, "the results of a verification could not be kept");
+        }
+        kept.is_ok()
     }
 
     /// What the verifier last said of each profile, in short.

@@ -111,6 +111,39 @@ findings! {
 }
 
 impl Id {
+    /// The check whose pass says that this is not so. Most ids are checks of their own; some are only a way in which one
+    /// fails, or what kept it from being seen. None for what is told only where it is so.
+    pub fn check(self) -> Option<Id> {
+        Some(match self {
+            Id::WaiverExpired
+            | Id::WaiverUnused
+            | Id::PermissionExcess
+            | Id::MailSendUnscoped
+            | Id::RedirectWildcard
+            | Id::RedirectHttp
+            | Id::RedirectTwice
+            | Id::SmtpBasicAuth => return None,
+            Id::VerifyHost | Id::CloudHosts | Id::Reachable | Id::Answer | Id::Clock => Id::Tenant,
+            Id::VerifySecret
+            | Id::Client
+            | Id::SecretWrong
+            | Id::SecretId
+            | Id::Certificate
+            | Id::Federation
+            | Id::ConditionalAccess => Id::SignIn,
+            Id::CredentialExpired | Id::CredentialExpires => Id::CredentialExpiry,
+            Id::ClientDisabled => Id::ServicePrincipal,
+            Id::Registration => Id::Audience,
+            Id::Token => Id::MailSend,
+            Id::PermissionKind | Id::Consent | Id::ConsentSome | Id::ConsentFirst => Id::Permission,
+            Id::MailboxSeen => Id::Mailbox,
+            Id::RedirectSpa | Id::RedirectNative | Id::RedirectDiffers | Id::RedirectSlash => Id::Redirect,
+            Id::SmtpCertificateExpired | Id::SmtpCertificateName | Id::SmtpCertificateExpires => Id::SmtpCertificate,
+            Id::DnsResolver => Id::DnsSpf,
+            other => other,
+        })
+    }
+
     /// The page that tells more: what is checked, why it matters, what to do.
     pub fn explanation(self) -> &'static str {
         let pages = include_str!("findings.md");

@@ -22,8 +22,17 @@ use crate::model::Mailbox;
 
 const POINTER: &str = "/from/address";
 
-/// Texts under a name; none if there is no such name; an error if nobody could be asked.
-type Texts = Result<Vec<String>, String>;
+/// Texts under a name; none if there is no such name.
+type Texts = Result<Vec<String>, NoTexts>;
+
+/// Why it is not known what stands under a name.
+#[derive(Clone, Debug)]
+enum NoTexts {
+    /// Nobody could be asked at all.
+    Nobody(String),
+    /// The name server has an answer for others, and none for this name.
+    Refused(String),
+}
 
 /// Asks for text records; each name once a run.
 #[derive(Debug)]
@@ -60,9 +69,9 @@ impl Resolver {
     }
 
     async fn ask(&self, name: &str) -> Texts {
-        let resolver = self.system.as_ref().map_err(Clone::clone)?;
+        let resolver = self.system.as_ref().map_err(|why| NoTexts::Nobody(why.clone()))?;
         if let Some(why) = self.silent.get() {
-            return Err(why.clone());
+            return Err(NoTexts::Nobody(why.clone()));
         }
         match resolver.txt_lookup(format!("{name}.")).await {
             Ok(lookup) => Ok(lookup
@@ -77,17 +86,50 @@ impl Resolver {
                 })
                 .collect()),
             Err(error) if is_absent(&error) => Ok(Vec::new()),
-            Err(error) => Err(self.silent.get_or_init(|| error.to_string().chars().take(200).collect()).clone()),
+            Err(error) => {
+                let why: String = error.to_string().chars().take(200).collect();
+                // An answer about one name says nothing about the next; no answer at all does.
+                Err(if matches!(error, NetError::Timeout | NetError::NoConnections | NetError::Io(_)) {
+                    NoTexts::Nobody(self.silent.get_or_init(|| why).clone())
+                } else {
+                    NoTexts::Refused(why)
+                })
+            }
         }
     }
 
     /// Every check of a sender's domain.
     pub(super) async fn check(&self, from: &Mailbox) -> Vec<Finding> {
         let domain = from.address.rsplit_once('@').map_or("", |(_, domain)| domain).to_ascii_lowercase();
-        let (spf, dmarc) = tokio::join!(self.texts(&domain), self.dmarc(&domain));
+        let dkim_at = from.dkim_selector.as_ref().map(|selector| format!("{selector}._domainkey.{domain}"));
+        let dkim = async {
+            match &dkim_at {
+                Some(name) => Some(self.texts(name).await.map(|keys| judge_dkim(name, &keys))),
+                None => None,
+            }
+        };
+        let (spf, dmarc, dkim) = tokio::join!(self.texts(&domain), self.dmarc(&domain), dkim);
+        let judged = [
+            Some((Id::DnsSpf, POINTER, domain.clone(), spf.map(|texts| judge_spf(&domain, &texts)))),
+            Some((
+                Id::DnsDmarc,
+                POINTER,
+                format!("_dmarc.{domain}"),
+                dmarc.map(|(at, texts)| judge_dmarc(&domain, &at, &texts)),
+            )),
+            dkim.map(|judged| (Id::DnsDkim, "/from/dkimSelector", dkim_at.clone().unwrap_or_default(), judged)),
+        ];
         let mut findings = Vec::new();
-        match (spf, dmarc) {
-            (Err(why), _) | (_, Err(why)) => findings.push(
+        let mut unasked = None;
+        for (id, pointer, name, judged) in judged.into_iter().flatten() {
+            match judged {
+                Ok(finding) => findings.push(finding),
+                Err(NoTexts::Nobody(why)) => unasked = Some(why),
+                Err(NoTexts::Refused(why)) => findings.push(unanswered(id, pointer, &name, why)),
+            }
+        }
+        if let Some(why) = unasked {
+            findings.push(
                 Finding::unknown(
                     Id::DnsResolver,
                     POINTER,
@@ -96,23 +138,13 @@ impl Resolver {
                 .seen(why)
                 .expected("an answer of the resolver")
                 .remedy(["Run the check where DNS can be asked, or name a server: `--dns-server ADDRESS`."]),
-            ),
-            (Ok(spf), Ok((at, dmarc))) => {
-                findings.push(judge_spf(&domain, &spf));
-                findings.push(judge_dmarc(&domain, &at, &dmarc));
-                if let Some(selector) = &from.dkim_selector {
-                    let name = format!("{selector}._domainkey.{domain}");
-                    if let Ok(keys) = self.texts(&name).await {
-                        findings.push(judge_dkim(&name, &keys));
-                    }
-                }
-            }
+            );
         }
         findings.into_iter().map(|finding| Finding { level: Level::Anonymous, ..finding }).collect()
     }
 
     /// The policy of the domain, or of the organisation above it (one label less at a time, down to two).
-    async fn dmarc(&self, domain: &str) -> Result<(String, Vec<String>), String> {
+    async fn dmarc(&self, domain: &str) -> Result<(String, Vec<String>), NoTexts> {
         let mut at = domain;
         loop {
             let texts = self.texts(&format!("_dmarc.{at}")).await?;
@@ -123,6 +155,18 @@ impl Resolver {
             }
         }
     }
+}
+
+/// The name server does not say what stands under a name.
+fn unanswered(id: Id, pointer: &str, name: &str, why: String) -> Finding {
+    Finding::unknown(id, pointer, format!("what is published at {name} could not be seen: the name server fails"))
+        .seen(why)
+        .expected("a text record, or that there is none")
+        .remedy([
+            format!("dig TXT {name}"),
+            "The domain's own name servers are wrong or away (DNSSEC that does not hold looks like this as well)."
+                .to_owned(),
+        ])
 }
 
 fn is_absent(error: &NetError) -> bool {

@@ -232,6 +232,30 @@ impl Verified {
     }
 }
 
+/// What a run must not have to count as clean.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Limit {
+    /// Errors.
+    #[default]
+    Error,
+    /// Errors and warnings.
+    Warning,
+    /// Errors, warnings, and anything that could not be seen.
+    Unknown,
+}
+
+impl Limit {
+    /// Whether a finding goes beyond it. What could not be seen weighs as much as its check would.
+    pub fn is_passed_by(self, finding: &Finding) -> bool {
+        finding.is_open()
+            && match self {
+                Limit::Error => finding.severity == Severity::Error,
+                Limit::Warning => finding.severity <= Severity::Warning,
+                Limit::Unknown => finding.severity <= Severity::Warning || finding.verdict == Verdict::Unknown,
+            }
+    }
+}
+
 /// A whole run.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -267,8 +291,8 @@ impl Report {
         self.open().filter(|finding| finding.severity == severity).count()
     }
 
-    /// Whether something is open at this severity or worse.
-    pub fn fails_on(&self, severity: Severity) -> bool {
-        self.open().any(|finding| finding.severity <= severity)
+    /// Whether something is open that goes beyond a limit.
+    pub fn fails_on(&self, limit: Limit) -> bool {
+        self.all().any(|finding| limit.is_passed_by(finding))
     }
 }

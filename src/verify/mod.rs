@@ -20,6 +20,7 @@ mod catalogue;
 mod dns;
 mod finding;
 pub mod graph;
+mod needs;
 mod remedy;
 pub mod render;
 mod secret;
@@ -27,7 +28,7 @@ mod smtp;
 pub mod waivers;
 
 use std::{
-    collections::HashMap,
+    collections::{BTreeSet, HashMap},
     net::SocketAddr,
     path::PathBuf,
     sync::{Arc, Mutex},
@@ -35,8 +36,9 @@ use std::{
 };
 
 pub use catalogue::Id;
-pub use finding::{Finding, Level, Report, Severity, Verdict, Verified};
+pub use finding::{Finding, Level, Limit, Report, Severity, Verdict, Verified};
 use jiff::Timestamp;
+pub use needs::{Needs, client};
 pub use render::Joined;
 use secrecy::SecretString;
 pub use secret::{Opened, federated_token};
@@ -50,7 +52,7 @@ use crate::{
         claims::Claims,
         graph::{Application, Graph, ServicePrincipal, quoted},
         http,
-        permissions::{GRAPH_APP_ID, Names},
+        permissions::{GRAPH_APP_ID, Kind, Names},
         sign_in::{Discovery, SignIn, SignInError},
     },
     model::{EnvironmentName, GraphDirect, Profile, ProfileName, Provider},
@@ -80,6 +82,8 @@ pub struct Options {
     pub reader_application: Option<ReaderApplication>,
     /// Exported registrations. Profiles of these clients are checked against them, without any network.
     pub manifests: Vec<Value>,
+    /// What all profiles of the environment need of the applications that they share.
+    pub needs: Needs,
     /// Whether a mail is sent to the sender itself.
     pub probe: bool,
     /// The files that may be read as federated tokens.
@@ -102,6 +106,7 @@ impl Options {
             reader: None,
             reader_application: None,
             manifests: Vec::new(),
+            needs: Needs::default(),
             probe: false,
             federated_token_files: Vec::new(),
             smtp_timeout: Duration::from_secs(10),
@@ -180,7 +185,10 @@ fn cell<T>(cache: &Cache<T>, key: (String, String)) -> Cell<T> {
 
 impl Verifier {
     /// Fails if the options make no sense: certificate authorities that are none, a reader's token that is no JWT.
-    pub fn new(options: Options) -> Result<Self, String> {
+    pub fn new(mut options: Options) -> Result<Self, String> {
+        if let Some(reader) = &options.reader_application {
+            options.needs.add_reader(&reader.settings);
+        }
         let http = Http::new(&options.http)?;
         let reader = match &options.reader {
             Some(token) => {
@@ -225,9 +233,9 @@ impl Verifier {
                 let (this, done) = (Arc::clone(&self), done.clone());
                 tokio::spawn(async move {
                     let verified = this.verify(&subject).await;
-                    drop(turn);
-                    // Nobody may be waiting any more.
+                    // Nobody may be waiting any more. Until somebody takes it, the next one does not begin.
                     drop(done.send(verified).await);
+                    drop(turn);
                 });
             }
         });
@@ -314,6 +322,10 @@ impl Verifier {
         self.options.credential_days
     }
 
+    fn needs(&self, kind: Kind, client: &str) -> Option<&BTreeSet<&'static str>> {
+        self.options.needs.of_client(kind, client)
+    }
+
     fn probes(&self) -> bool {
         self.options.probe
     }
@@ -354,10 +366,10 @@ impl Verifier {
 
     /// Reads as the holder of the reader's token, if the token is for this Graph: a profile names hosts, and must not
     /// decide where somebody else's token goes.
-    async fn reader(&self, endpoints: &Endpoints, tenant: &str) -> Option<Graph> {
-        match self.reader_by_token(endpoints) {
-            Some(graph) => Some(graph),
-            None => self.reader_by_application(endpoints, tenant).await,
+    async fn reader(&self, endpoints: &Endpoints, tenant: &str) -> Result<Graph, graph::Blind> {
+        match self.reader_by_token(endpoints, tenant).await {
+            Ok(graph) => Ok(graph),
+            Err(why) => self.reader_by_application(endpoints, tenant).await.ok_or(why),
         }
     }
 
@@ -386,18 +398,24 @@ impl Verifier {
         self.reader_application.get()?.as_ref().err().cloned()
     }
 
-    fn reader_by_token(&self, endpoints: &Endpoints) -> Option<Graph> {
-        let (claims, token) = self.reader.as_ref()?;
+    /// The token is of one tenant, and in another one Graph would answer that nothing is there.
+    async fn reader_by_token(&self, endpoints: &Endpoints, tenant: &str) -> Result<Graph, graph::Blind> {
+        let (claims, token) = self.reader.as_ref().ok_or(graph::Blind::Nobody)?;
         let audience = claims.aud.trim_end_matches('/');
         let graph = endpoints.graph.as_str().trim_end_matches('/');
         let is_for_it = audience.eq_ignore_ascii_case(graph)
             || (audience == GRAPH_APP_ID && graph == "https://graph.microsoft.com");
         if !is_for_it {
-            return None;
+            return Err(graph::Blind::Nobody);
+        }
+        let theirs = self.tenant(endpoints, tenant).await;
+        let theirs = theirs.as_ref().as_ref().ok().and_then(|tenant| tenant.discovery.tenant_id());
+        if theirs.is_none() || claims.tid.parse().ok() != theirs {
+            return Err(graph::Blind::OtherTenant);
         }
         let mut readers = self.readers.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
         let new = || Graph::new(self.http.clone(), endpoints, token.clone());
-        Some(readers.entry(graph.to_owned()).or_insert_with(new).clone())
+        Ok(readers.entry(graph.to_owned()).or_insert_with(new).clone())
     }
 
     /// Reads a federated token from a file that was allowed.

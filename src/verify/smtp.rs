@@ -22,7 +22,7 @@ use crate::{
         Encryption,
         provider::{Oauth, Smtp},
     },
-    smtp::{hello_name, said, tls, tls_error},
+    smtp::{hello_name, newest_tls, said, tls, tls_error},
 };
 
 const BASE: &str = "/provider/smtp";
@@ -148,6 +148,8 @@ impl Visit<'_> {
             );
         } else {
             self.certificate(&connection);
+            let version = self.tls_version(address, &hello).await;
+            self.pass(Id::SmtpTls, "/provider/smtp/encryption", format!("the connection is encrypted with {version}"));
         }
         let offers = self.offers(&mut connection, &hello).await?;
         self.login(&mut connection, &offers).await?;
@@ -233,6 +235,32 @@ impl Visit<'_> {
         }
     }
 
+    /// Which version of TLS the two agree on. The library does not tell, so that a second connection, on which nothing is
+    /// said but this, takes the newest one or does not come about.
+    async fn tls_version(&self, address: SocketAddr, hello: &ClientId) -> &'static str {
+        const NOT_TOLD_APART: &str = "TLS 1.2 or 1.3";
+        let authorities = self.verifier.options.http.authorities.as_deref();
+        let Ok(newest) = newest_tls(&self.smtp.host, authorities) else { return NOT_TOLD_APART };
+        let (at_once, later) = match self.smtp.encryption {
+            Encryption::Tls => (Some(newest), None),
+            _ => (None, Some(newest)),
+        };
+        let connect = async {
+            let wait = Some(self.deadline());
+            let mut connection = AsyncSmtpConnection::connect_tokio1(address, wait, hello, at_once, None).await?;
+            if let Some(tls) = later {
+                connection.starttls(tls, hello).await?;
+            }
+            connection.abort().await;
+            Ok(())
+        };
+        match timeout(self.deadline(), connect).await {
+            Ok(Ok(())) => "TLS 1.3",
+            Ok(Err(error)) if tls_error(&error).is_some_and(|error| is_too_old(&error)) => "TLS 1.2",
+            _ => NOT_TOLD_APART,
+        }
+    }
+
     fn tls(&self, blind: bool) -> Step<TlsParameters> {
         let authorities = self.verifier.options.http.authorities.as_deref();
         tls(&self.smtp.host, authorities, blind).map_err(|error| {
@@ -310,16 +338,14 @@ impl Visit<'_> {
                     .to_owned(),
                 s_client,
             ]),
-            TlsError::AlertReceived(AlertDescription::ProtocolVersion) | TlsError::PeerIncompatible(_) => {
-                Finding::fail(
-                    Id::SmtpTls,
-                    HOST,
-                    "the server offers only versions or ciphers of TLS that are no longer safe",
-                )
-                .seen(tls.to_string())
-                .expected("TLS 1.2 or 1.3")
-                .remedy([s_client])
-            }
+            old if is_too_old(old) => Finding::fail(
+                Id::SmtpTls,
+                HOST,
+                "the server offers only versions or ciphers of TLS that are no longer safe",
+            )
+            .seen(tls.to_string())
+            .expected("TLS 1.2 or 1.3")
+            .remedy([s_client]),
             other => Finding::fail(Id::SmtpTls, "/provider/smtp/encryption", "what answers does not speak TLS")
                 .seen(other.to_string().chars().take(200).collect::<String>())
                 .expected("TLS 1.2 or 1.3")
@@ -549,6 +575,11 @@ impl Visit<'_> {
         self.findings.push(finding);
         Ok(())
     }
+}
+
+/// Whether the two have no version of TLS in common.
+fn is_too_old(error: &TlsError) -> bool {
+    matches!(error, TlsError::AlertReceived(AlertDescription::ProtocolVersion) | TlsError::PeerIncompatible(_))
 }
 
 enum StepError {

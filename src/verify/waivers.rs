@@ -3,15 +3,15 @@
 
 use jiff::{Timestamp, tz::TimeZone};
 
-use super::{Finding, Id, Report, Severity, Verdict};
+use super::{Finding, Id, Report, Verdict};
 use crate::{
-    config::Desired,
+    config::{Desired, suggest},
     model::{ProfileName, VerifySettings, Waiver},
 };
 
-/// Marks what is waived, and adds what is wrong with the waivers. `whole` says that every profile was checked: only
-/// then can it be said that a waiver matches nothing.
-pub fn apply(report: &mut Report, settings: &VerifySettings, now: Timestamp, whole: bool) {
+/// Marks what is waived, and adds what is wrong with the waivers. `whole` is the environment if every enabled profile
+/// of it was checked: only then can it be said that a waiver matches nothing.
+pub fn apply(report: &mut Report, settings: &VerifySettings, now: Timestamp, whole: Option<&Desired>) {
     let today = now.to_zoned(TimeZone::UTC).date();
     for (index, waiver) in settings.waivers.iter().enumerate() {
         let pointer = format!("/verify/waivers/{index}");
@@ -37,11 +37,7 @@ pub fn apply(report: &mut Report, settings: &VerifySettings, now: Timestamp, who
                 .expected(format!("{today} or later"))
                 .remedy(["Mend what it waives, or look at the reason again and set a new day."]),
             );
-        } else if !matched && (whole || known(&waiver.finding).is_none()) {
-            let remedy = match known(&waiver.finding) {
-                Some(_) => "Remove it: what it waived is mended.".to_owned(),
-                None => "There is no such finding; `mailwright explain` lists them.".to_owned(),
-            };
+        } else if !matched && let Some(remedy) = idle(waiver, whole) {
             report.findings.push(
                 Finding::fail(
                     Id::WaiverUnused,
@@ -56,8 +52,22 @@ pub fn apply(report: &mut Report, settings: &VerifySettings, now: Timestamp, who
     }
 }
 
-fn known(finding: &str) -> Option<Id> {
-    finding.parse().ok()
+/// What to do about a waiver that matched nothing; none if that is not known.
+fn idle(waiver: &Waiver, whole: Option<&Desired>) -> Option<String> {
+    if waiver.finding.parse::<Id>().is_err() {
+        return Some("There is no such finding; `mailwright explain` lists them.".to_owned());
+    }
+    let desired = whole?;
+    let Some(name) = &waiver.profile else { return Some("Remove it: what it waived is mended.".to_owned()) };
+    match desired.profiles.get(name) {
+        None => Some(match suggest::nearest(name.as_str(), desired.profiles.keys().map(ProfileName::as_str)) {
+            Some(meant) => format!("There is no profile `{name}`. Did you mean `{meant}`?"),
+            None => format!("There is no profile `{name}`: correct the name, or remove the waiver."),
+        }),
+        // What is disabled was not checked.
+        Some(profile) if !profile.stored.profile.enabled => None,
+        Some(_) => Some("Remove it: what it waived is mended.".to_owned()),
+    }
 }
 
 fn matches(waiver: &Waiver, finding: &Finding) -> bool {
@@ -75,9 +85,4 @@ pub fn place(report: &mut Report, desired: &Desired) {
         finding.place =
             Some(desired.environment_places.of(&finding.pointer).unwrap_or_else(|| desired.settings_place.clone()));
     }
-}
-
-/// The worst that is open in a report, for a gate.
-pub fn worst(report: &Report) -> Option<Severity> {
-    report.open().map(|finding| finding.severity).min()
 }

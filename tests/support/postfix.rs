@@ -24,6 +24,10 @@ pub(crate) struct Postfix {
     pub(crate) unknown: u16,
     /// A server that wants a login before anything else.
     pub(crate) strict: u16,
+    /// A server without TLS 1.3.
+    pub(crate) older: u16,
+    /// A server that ends with TLS 1.1.
+    pub(crate) oldest: u16,
     children: Vec<Child>,
     folder: tempfile::TempDir,
 }
@@ -36,7 +40,7 @@ impl Postfix {
         std::fs::set_permissions(folder.path(), open).unwrap();
         let root = folder.path();
         certificates(root);
-        let ports: Vec<u16> = (0..6).map(|_| free_port()).collect();
+        let ports: Vec<u16> = (0..8).map(|_| free_port()).collect();
         let mut postfix = Self {
             authority: std::fs::read_to_string(root.join("good-ca.pem")).unwrap(),
             starttls: ports[0],
@@ -45,6 +49,8 @@ impl Postfix {
             misnamed: ports[3],
             unknown: ports[4],
             strict: ports[5],
+            older: ports[6],
+            oldest: ports[7],
             children: Vec::new(),
             folder,
         };
@@ -128,6 +134,9 @@ impl Postfix {
             (self.expired, with("expired")),
             (self.misnamed, with("misnamed")),
             (self.unknown, with("unknown")),
+            (self.older, "-o smtpd_tls_protocols=<=TLSv1.2".to_owned()),
+            // OpenSSL has it no more at its usual level of security.
+            (self.oldest, "-o smtpd_tls_protocols=<=TLSv1.1 -o tls_medium_cipherlist=ALL:@SECLEVEL=0".to_owned()),
             (self.strict, "-o smtpd_sender_restrictions=permit_sasl_authenticated,reject".to_owned()),
         ];
         let mut master: String =

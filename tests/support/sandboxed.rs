@@ -7,7 +7,7 @@ use mailwright::{
     clock::Clock,
     model::Profile,
     sandbox::{Ports, Running, Scenario},
-    verify::{Opened, Options, Subject, Verdict, Verified, Verifier},
+    verify::{Finding, Opened, Options, Subject, Verdict, Verified, Verifier},
 };
 use serde_json::{Value, json};
 
@@ -369,28 +369,32 @@ pub(crate) async fn reader_token(running: &Running) -> secrecy::SecretString {
     sign_in.application_token(TENANT, READER, &proof, &scope, Clock::system().now()).await.unwrap().value
 }
 
-/// A result as a person could compare it: what is open in full, what passed by its id.
+/// A result as a person could compare it, every finding whole.
 fn shown(name: &str, verified: &Verified) -> String {
     let mut out = format!("== {name} (reached {})\n", verified.reached);
-    let mut passed = Vec::new();
     for finding in &verified.findings {
-        if finding.verdict == Verdict::Pass {
-            passed.push(finding.id.id());
-            continue;
-        }
-        let verdict = if finding.verdict == Verdict::Unknown { "unknown" } else { "fail" };
-        writeln!(out, "{verdict} {} {} at {}", finding.severity.id(), finding.id, finding.pointer).unwrap();
-        writeln!(out, "  {}", finding.message).unwrap();
-        for (label, text) in [("seen", &finding.seen), ("expected", &finding.expected)] {
-            if !text.is_empty() {
-                writeln!(out, "  {label}: {text}").unwrap();
-            }
-        }
-        for step in &finding.remedy {
-            writeln!(out, "  > {step}").unwrap();
+        out.push_str(&whole(finding));
+    }
+    out
+}
+
+/// A finding with all that it says.
+pub(crate) fn whole(finding: &Finding) -> String {
+    let mut out = String::new();
+    let verdict = match finding.verdict {
+        Verdict::Pass => "pass".to_owned(),
+        Verdict::Unknown => format!("unknown {}", finding.severity.id()),
+        Verdict::Fail => format!("fail {}", finding.severity.id()),
+    };
+    writeln!(out, "{verdict} {} at {} (level {})", finding.id, finding.pointer, finding.level.number()).unwrap();
+    writeln!(out, "  {}", finding.message).unwrap();
+    for (label, text) in [("seen", &finding.seen), ("expected", &finding.expected)] {
+        if !text.is_empty() {
+            writeln!(out, "  {label}: {text}").unwrap();
         }
     }
-    passed.sort_unstable();
-    writeln!(out, "pass: {}", passed.join(" ")).unwrap();
+    for step in &finding.remedy {
+        writeln!(out, "  > {step}").unwrap();
+    }
     out
 }

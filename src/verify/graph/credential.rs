@@ -2,14 +2,16 @@
 
 use base64::{Engine as _, prelude::BASE64_STANDARD};
 use jiff::{Timestamp, tz::TimeZone};
+use secrecy::ExposeSecret as _;
 
 use crate::{
     microsoft::{
         Certificate,
         graph::{Application, KeyCredential, PasswordCredential},
-        sign_in::{Refusal, SignInError},
+        sign_in::{Proof, Refusal, SignInError},
     },
-    verify::{Finding, Id, remedy::Remedies},
+    model::provider::Credential,
+    verify::{Finding, Id, Verdict, remedy::Remedies},
 };
 
 /// Which kind of proof a profile has.
@@ -21,6 +23,14 @@ pub(super) enum Kind {
 }
 
 impl Kind {
+    pub(super) fn of(credential: &Credential) -> Self {
+        match credential {
+            Credential::ClientSecret(_) => Kind::Secret,
+            Credential::Certificate(_) => Kind::Certificate,
+            Credential::FederatedTokenFile(_) => Kind::Federated,
+        }
+    }
+
     fn words(self) -> &'static str {
         match self {
             Kind::Secret => "client secret",
@@ -51,6 +61,12 @@ pub(super) fn refused(error: &SignInError, kind: Kind, base: &str, seal: &str, r
             Finding::fail(Id::Certificate, kind.pointer(), format!("the certificate cannot sign: {error}"))
                 .expected("a PEM file with the certificate and its RSA private key")
                 .remedy([seal.to_owned()])
+        }
+        SignInError::Unknown(status @ 500..) => {
+            Finding::unknown(Id::Answer, base, "the sign-in host is busy, or has trouble of its own")
+                .seen(format!("HTTP {status}"))
+                .expected("a token")
+                .remedy(["Verify again in some minutes."])
         }
         SignInError::Unknown(status) => {
             Finding::unknown(Id::Answer, base, "the sign-in host answered in a form that is not known")
@@ -192,34 +208,77 @@ pub(super) fn is_the_id(seal: &str, remedies: &Remedies<'_>) -> Finding {
     .remedy(remedies.new_secret(seal))
 }
 
-/// How long the credential in use lasts. `secret` never leaves this function: it is compared with the hints.
+/// How long the credential in use lasts. Which of several secrets it is tells the hint, the first three characters of
+/// the value; what holds for all that it could be is decided without. The secret never leaves this function.
 pub(super) fn expiry(
     application: &Application,
     kind: Kind,
-    secret: Option<&str>,
-    certificate: Option<&Certificate>,
+    proof: Option<&Proof>,
     limit: (Timestamp, u16),
     seal: &str,
     remedies: &Remedies<'_>,
 ) -> Option<Finding> {
-    let (end, name, others) = match kind {
+    let (what, pointer) = (kind.words(), kind.pointer());
+    let secret = match proof {
+        // A certificate knows its own end.
+        Some(Proof::Certificate(certificate)) => {
+            let (end, name) = of_certificate(&application.key_credentials, certificate)?;
+            return Some(judged(kind, end, &name, limit, seal, remedies));
+        }
+        Some(Proof::Secret(secret)) => Some(secret.expose_secret()),
+        _ => None,
+    };
+    let mine = |credential: &&PasswordCredential| match (credential.hint.as_deref(), secret) {
+        (Some(hint), Some(secret)) => secret.starts_with(hint),
+        _ => true,
+    };
+    let candidates: Vec<Registered> = match kind {
         Kind::Federated => return None,
-        Kind::Secret => of_secret(&application.password_credentials, secret?),
-        Kind::Certificate => of_certificate(&application.key_credentials, certificate?),
-    }?;
-    let Some(end) = end else {
+        Kind::Secret => application.password_credentials.iter().filter(mine).map(of_password).collect(),
+        Kind::Certificate => application.key_credentials.iter().map(of_key).collect(),
+    };
+    let listed = candidates.iter().map(|(end, name)| match end {
+        Some(end) => format!("{name} until {}", end.to_zoned(TimeZone::UTC).date()),
+        None => name.clone(),
+    });
+    let listed = format!("{} {what}s: {}", candidates.len(), listed.collect::<Vec<_>>().join(", "));
+    let Some((end, name)) = candidates.iter().max_by_key(|(end, _)| end.unwrap_or(Timestamp::MAX)) else {
         return Some(
             Finding::unknown(
                 Id::CredentialExpiry,
-                kind.pointer(),
-                format!("which {} is in use could not be told apart", kind.words()),
+                pointer,
+                format!("the registration does not list the {what} in use, so until when it is good could not be seen"),
             )
-            .seen(others)
-            .expected("one whose hint or thumbprint is that of the sealed value")
-            .remedy(["Delete the credentials that nobody uses."]),
+            .seen(format!("no {what} that it could be"))
+            .expected(format!("the {what} of the profile"))
+            .remedy([format!(
+                "It was added a moment ago, or is on the service principal: az ad sp credential list --id {}",
+                remedies.client
+            )]),
         );
     };
-    Some(judged(kind, end, &name, limit, seal, remedies))
+    // Whichever is in use, it ends no later than the last of all.
+    if let Some(end) = end {
+        let finding = judged(kind, *end, name, limit, seal, remedies);
+        let alike = candidates.iter().all(|(other, _)| other.as_ref() == Some(end));
+        if alike && secret.is_some() {
+            return Some(finding);
+        }
+        if alike || finding.verdict != Verdict::Pass {
+            let whole = match candidates.len() {
+                1 => format!("the only {what} of the registration"),
+                more => format!("the last of {more} {what}s of the registration"),
+            };
+            let message = finding.message.replacen(&format!("the {what}"), &whole, 1);
+            return Some(Finding { message, ..finding });
+        }
+    }
+    Some(
+        Finding::unknown(Id::CredentialExpiry, pointer, format!("which {what} is in use could not be told apart"))
+            .seen(listed)
+            .expected("one whose hint or thumbprint is that of the sealed value")
+            .remedy(["Delete the credentials that nobody uses."]),
+    )
 }
 
 /// How long a certificate lasts, as it says itself: for where the registration cannot be read.
@@ -229,8 +288,8 @@ pub(super) fn of_itself(
     seal: &str,
     remedies: &Remedies<'_>,
 ) -> Option<Finding> {
-    let (end, name, _) = of_certificate(&[], certificate)?;
-    Some(judged(Kind::Certificate, end?, &name, limit, seal, remedies))
+    let (end, name) = of_certificate(&[], certificate)?;
+    Some(judged(Kind::Certificate, end, &name, limit, seal, remedies))
 }
 
 fn judged(
@@ -285,43 +344,24 @@ fn weekday(day: jiff::civil::Weekday) -> &'static str {
     }
 }
 
-type Expiry = (Option<Timestamp>, String, String);
+/// When a registered credential ends, and what it is called.
+type Registered = (Option<Timestamp>, String);
 
-/// Which of several secrets: told by the hint, the first three characters of the value.
-fn of_secret(credentials: &[PasswordCredential], secret: &str) -> Option<Expiry> {
-    let named = |credential: &PasswordCredential| {
-        let id = credential.key_id.as_deref().unwrap_or("?");
-        match credential.display_name.as_deref() {
-            Some(name) if !name.is_empty() => format!("\"{name}\" ({id})"),
-            _ => id.to_owned(),
-        }
+fn of_password(credential: &PasswordCredential) -> Registered {
+    let id = credential.key_id.as_deref().unwrap_or("?");
+    let name = match credential.display_name.as_deref() {
+        Some(name) if !name.is_empty() => format!("\"{name}\" ({id})"),
+        _ => id.to_owned(),
     };
-    let matching: Vec<&PasswordCredential> = credentials
-        .iter()
-        .filter(|credential| match credential.hint.as_deref() {
-            Some(hint) if !hint.is_empty() => secret.starts_with(hint),
-            _ => true,
-        })
-        .collect();
-    let all = || {
-        format!(
-            "{} client secrets: {}",
-            credentials.len(),
-            credentials.iter().map(named).collect::<Vec<_>>().join(", ")
-        )
-    };
-    match matching.as_slice() {
-        [one] => Some((one.end_date_time, named(one), all())),
-        [] if credentials.is_empty() => None,
-        // Several with one hint: the one that ends first is the one to worry about, unless they end alike.
-        [first, rest @ ..] if rest.iter().all(|other| other.end_date_time == first.end_date_time) => {
-            Some((first.end_date_time, named(first), all()))
-        }
-        _ => Some((None, String::new(), all())),
-    }
+    (credential.end_date_time, name)
 }
 
-fn of_certificate(credentials: &[KeyCredential], certificate: &Certificate) -> Option<Expiry> {
+fn of_key(credential: &KeyCredential) -> Registered {
+    let name = credential.custom_key_identifier.as_deref().or(credential.key_id.as_deref()).unwrap_or("?");
+    (credential.end_date_time, format!("thumbprint {name}"))
+}
+
+fn of_certificate(credentials: &[KeyCredential], certificate: &Certificate) -> Option<(Timestamp, String)> {
     // Graph gives SHA-1, in base64 or in hexadecimal; the certificate itself knows its end as well.
     let thumbprint = certificate.sha1_thumbprint();
     let hex: String = thumbprint.iter().map(|byte| format!("{byte:02X}")).collect();
@@ -329,6 +369,6 @@ fn of_certificate(credentials: &[KeyCredential], certificate: &Certificate) -> O
     let registered = credentials.iter().find(|credential| {
         credential.custom_key_identifier.as_deref().is_some_and(|id| id == base64 || id.eq_ignore_ascii_case(&hex))
     });
-    let end = registered.and_then(|credential| credential.end_date_time).or_else(|| certificate.not_after());
-    Some((end, format!("thumbprint {hex}"), format!("{} certificates", credentials.len())))
+    let end = registered.and_then(|credential| credential.end_date_time).or_else(|| certificate.not_after())?;
+    Some((end, format!("thumbprint {hex}")))
 }

@@ -1,7 +1,7 @@
 //! The sender's mailbox: exists, is licensed, may be seen; and its domain.
 
 use crate::{
-    microsoft::graph::{GraphError, Organization, User, UserPurpose},
+    microsoft::graph::{AssignedPlan, GraphError, Organization, User, UserPurpose},
     verify::{Finding, Id},
 };
 
@@ -65,15 +65,33 @@ impl Sender<'_> {
     }
 
     fn of_user(&self, user: &User) -> Finding {
-        if user.account_enabled == Some(false) && !self.is_shared() {
-            // A shared mailbox's account is disabled by design, and sends all the same.
+        if user.account_enabled != Some(false) {
+            return Finding::pass(Id::Mailbox, POINTER, format!("{} exists", self.from));
+        }
+        // A shared mailbox's account is disabled by design, and sends all the same. It needs no licence, so that one with a
+        // licence may as well be somebody who left.
+        if self.is_shared() || self.purpose.is_err() && !user.assigned_plans.as_deref().is_some_and(is_licensed) {
             return Finding::pass(
                 Id::Mailbox,
                 POINTER,
                 format!("{} exists; its account is disabled, as that of a shared mailbox", self.from),
             );
         }
-        Finding::pass(Id::Mailbox, POINTER, format!("{} exists", self.from))
+        Finding::unknown(
+            Id::MailboxSeen,
+            POINTER,
+            format!(
+                "{} exists, and its account is disabled: a shared mailbox sends all the same, and somebody who left may not",
+                self.from
+            ),
+        )
+        .seen("accountEnabled: false")
+        .expected("an account that is enabled, or a shared mailbox")
+        .remedy([
+            format!("Get-Mailbox {} | Select-Object RecipientTypeDetails", self.from),
+            "The permission MailboxSettings.Read decides it as well.".to_owned(),
+            format!("Or a mail to the sender itself: {} --probe", self.again),
+        ])
     }
 
     fn of_alias(&self, user: &User) -> Finding {
@@ -129,13 +147,7 @@ impl Sender<'_> {
                 .remedy(["The permission User.Read.All or MailboxSettings.Read, or a reader's token, decides it."]),
             );
         };
-        let exchange = |status: &str| {
-            plans.iter().any(|plan| {
-                plan.service.as_deref().is_some_and(|service| service.eq_ignore_ascii_case("exchange"))
-                    && plan.capability_status.as_deref() == Some(status)
-            })
-        };
-        if exchange("Enabled") || exchange("Warning") {
+        if is_licensed(plans) {
             return Some(Finding::pass(
                 Id::MailboxLicence,
                 POINTER,
@@ -155,7 +167,7 @@ impl Sender<'_> {
             );
         }
         Some(missing(
-            if exchange("Suspended") {
+            if has_exchange(plans, "Suspended") {
                 "a plan of Exchange Online that is suspended"
             } else {
                 "no plan of Exchange Online"
@@ -200,4 +212,15 @@ impl Sender<'_> {
             .remedy(["The application permission Organization.Read.All, or a reader's token, decides it."]),
         }
     }
+}
+
+fn has_exchange(plans: &[AssignedPlan], status: &str) -> bool {
+    plans.iter().any(|plan| {
+        plan.service.as_deref().is_some_and(|service| service.eq_ignore_ascii_case("exchange"))
+            && plan.capability_status.as_deref() == Some(status)
+    })
+}
+
+fn is_licensed(plans: &[AssignedPlan]) -> bool {
+    has_exchange(plans, "Enabled") || has_exchange(plans, "Warning")
 }

@@ -27,7 +27,7 @@ use crate::{
             AppRoleAssignment, Application, Graph, GraphError, OAuth2PermissionGrant, Organization, ServicePrincipal,
             User, UserPurpose, encoded, quoted,
         },
-        permissions::Names,
+        permissions::{Kind, Names},
         sign_in::{Proof, SignIn},
     },
     model::{
@@ -40,6 +40,11 @@ use crate::{
 /// No answer to speak of. `id` says what could not be seen because of it.
 fn unreachable(error: &HttpError, id: Id) -> Finding {
     let (id, message, remedy) = match error {
+        HttpError::NotJson { status: 500.., .. } => (
+            Id::Answer,
+            "Microsoft's host is busy, or has trouble of its own".to_owned(),
+            "Verify again in some minutes.",
+        ),
         HttpError::NotJson { .. } | HttpError::Redirect { .. } | HttpError::Huge { .. } => (
             Id::Answer,
             "what answers in Microsoft's place is something else: a proxy, a captive portal, or another service"
@@ -69,17 +74,35 @@ fn unreachable(error: &HttpError, id: Id) -> Finding {
         .remedy([remedy])
 }
 
+/// Why nobody reads for a profile beside its own application.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Blind {
+    /// Nobody gave a token that may.
+    Nobody,
+    /// The reader's token is of another tenant than the profile.
+    OtherTenant,
+}
+
+impl Blind {
+    fn words(self) -> &'static str {
+        match self {
+            Self::Nobody => "no token that may read it",
+            Self::OtherTenant => "the reader's token is of another tenant",
+        }
+    }
+}
+
 /// Who reads: the application itself, somebody who may read the directory, or nobody.
 struct Eyes {
     own: Option<Graph>,
-    reader: Option<Graph>,
+    reader: Result<Graph, Blind>,
 }
 
 impl Eyes {
     /// Reads with whoever may. The answer says at which level it was seen.
     async fn get<T: DeserializeOwned>(&self, path: &str) -> Result<(T, Level), GraphError> {
-        let mut last = nobody();
-        for (graph, level) in [(&self.reader, Level::Reader), (&self.own, Level::Credential)] {
+        let mut last = self.nobody();
+        for (graph, level) in [(self.reader.as_ref().ok(), Level::Reader), (self.own.as_ref(), Level::Credential)] {
             let Some(graph) = graph else { continue };
             match graph.get(path).await {
                 Ok(value) => return Ok((value, level)),
@@ -91,8 +114,8 @@ impl Eyes {
     }
 
     async fn list<T: DeserializeOwned>(&self, path: &str) -> Result<Vec<T>, GraphError> {
-        let mut last = nobody();
-        for graph in [&self.reader, &self.own].into_iter().flatten() {
+        let mut last = self.nobody();
+        for graph in [self.reader.as_ref().ok(), self.own.as_ref()].into_iter().flatten() {
             match graph.list(path).await {
                 Ok(items) => return Ok(items),
                 Err(error) if error.is_denied() => last = error,
@@ -104,24 +127,23 @@ impl Eyes {
 
     /// A reader sees everything, and so does an application that may; one that may not asks in vain.
     fn can_read_others(&self, roles: &BTreeSet<String>) -> bool {
-        self.reader.is_some()
+        self.reader.is_ok()
             || ["Application.Read.All", "Application.ReadWrite.All", "Directory.Read.All", "Directory.ReadWrite.All"]
                 .iter()
                 .any(|role| roles.contains(*role))
     }
-}
 
-/// Nobody is there who could read.
-fn nobody() -> GraphError {
-    GraphError::Refused { status: 0, code: NOBODY.to_owned(), message: String::new() }
+    /// What everything ends with that nobody is there to read.
+    fn nobody(&self) -> GraphError {
+        let why = self.reader.as_ref().err().copied().unwrap_or(Blind::Nobody);
+        GraphError::Refused { status: 0, code: why.words().to_owned(), message: String::new() }
+    }
 }
-
-const NOBODY: &str = "no token that may read it";
 
 /// Why something could not be read, in Graph's own code and in none of its texts.
 fn reason(error: &GraphError) -> String {
     match error {
-        GraphError::Refused { code, .. } if code == NOBODY => NOBODY.to_owned(),
+        GraphError::Refused { status: 0, code, .. } => code.clone(),
         GraphError::Refused { status, code, .. } => format!("HTTP {status} {code}"),
         other => other.to_string(),
     }
@@ -147,21 +169,18 @@ fn proof(
     seal: &str,
     remedies: &Remedies<'_>,
 ) -> Result<(credential::Kind, Option<Proof>), Box<Finding>> {
-    let kind = match credential {
-        Credential::ClientSecret(_) => credential::Kind::Secret,
-        Credential::Certificate(_) => credential::Kind::Certificate,
-        Credential::FederatedTokenFile(path) => {
-            let token = verifier.federated_token(path).map_err(|why| {
-                Box::new(
-                    Finding::unknown(Id::Federation, credential::Kind::Federated.pointer(), "the federated token could not be read")
-                        .seen(why)
-                        .expected("a JWT in the file that the profile names")
-                        .remedy([format!("Allow it where the check runs: `--federated-token-file {path}`, for `mailwright serve` or with `--local`.")]),
-                )
-            })?;
-            return Ok((credential::Kind::Federated, Some(Proof::Federated(token))));
-        }
-    };
+    let kind = credential::Kind::of(credential);
+    if let Credential::FederatedTokenFile(path) = credential {
+        let token = verifier.federated_token(path).map_err(|why| {
+            Box::new(
+                Finding::unknown(Id::Federation, kind.pointer(), "the federated token could not be read")
+                    .seen(why)
+                    .expected("a JWT in the file that the profile names")
+                    .remedy([format!("Allow it where the check runs: `--federated-token-file {path}`, for `mailwright serve` or with `--local`.")]),
+            )
+        })?;
+        return Ok((kind, Some(Proof::Federated(token))));
+    }
     let secret: &SecretString = match secret {
         Opened::Value(secret) => secret,
         Opened::None => return Ok((kind, None)),
@@ -389,7 +408,7 @@ impl Check<'_> {
             Ok(found) => found,
             Err(finding) => {
                 self.add(Level::Offline, [*finding]);
-                (credential::Kind::Secret, None)
+                (credential::Kind::of(&direct.credential), None)
             }
         };
         let mut claims = None;
@@ -424,23 +443,28 @@ impl Check<'_> {
             }
         }
         let eyes = Eyes { own, reader: self.verifier.reader(&endpoints, &direct.tenant).await };
-        if eyes.own.is_none() && eyes.reader.is_none() {
+        if eyes.own.is_none() && eyes.reader.is_err() {
             return;
         }
         self.directory(direct, &from, &eyes, claims.as_ref(), (kind, proof.as_ref()), &remedies).await;
-        if self.verifier.probes()
-            && !self.is_next
-            && let Some(own) = &eyes.own
-        {
-            let finding = probe(own, &from, &remedies).await;
-            if finding.verdict == super::Verdict::Pass {
-                // What nobody could see is decided now.
-                let decided = [Id::MailSend, Id::MailboxSeen];
-                self.findings
-                    .retain(|finding| finding.verdict != super::Verdict::Unknown || !decided.contains(&finding.id));
-            }
-            self.add(Level::Probe, [finding]);
+        if !self.verifier.probes() || self.is_next {
+            return;
         }
+        let Some(own) = &eyes.own else {
+            self.add(
+                Level::Anonymous,
+                [no_probe("the application could not sign in", "Mend the sign-in first; then verify again.")],
+            );
+            return;
+        };
+        let finding = probe(own, &from, &remedies).await;
+        if finding.verdict == super::Verdict::Pass {
+            // What nobody could see is decided now.
+            let decided = [Id::MailSend, Id::MailboxSeen];
+            self.findings
+                .retain(|finding| finding.verdict != super::Verdict::Unknown || !decided.contains(&finding.id));
+        }
+        self.add(Level::Probe, [finding]);
     }
 
     async fn directory(
@@ -460,7 +484,7 @@ impl Check<'_> {
         let purpose_at = format!("/users/{}/mailboxSettings/userPurpose", quoted(from));
         let names = async {
             if may_read_others {
-                self.verifier.names(eyes.reader.as_ref().or(eyes.own.as_ref()), &direct.tenant).await
+                self.verifier.names(eyes.reader.as_ref().ok().or(eyes.own.as_ref()), &direct.tenant).await
             } else {
                 Names::built_in()
             }
@@ -495,13 +519,8 @@ impl Check<'_> {
         match &application {
             Ok(application) => {
                 findings.extend(registration::check(application, principal.as_ref().ok(), BASE, remedies));
-                let (secret, certificate) = match proof {
-                    Some(Proof::Secret(secret)) => (Some(secret.expose_secret()), None),
-                    Some(Proof::Certificate(certificate)) => (None, Some(certificate)),
-                    _ => (None, None),
-                };
                 let limit = (self.verifier.now(), self.verifier.credential_days());
-                findings.extend(credential::expiry(application, kind, secret, certificate, limit, &seal, remedies));
+                findings.extend(credential::expiry(application, kind, proof, limit, &seal, remedies));
             }
             Err(error) => {
                 findings.push(unseen(error, BASE, remedies));
@@ -511,8 +530,9 @@ impl Check<'_> {
                 }
             }
         }
-        if principal.as_ref().is_err_and(GraphError::is_absent) {
-            findings.push(
+        match &principal {
+            Ok(_) => {}
+            Err(error) if error.is_absent() => findings.push(
                 Finding::fail(
                     Id::ServicePrincipal,
                     &format!("{BASE}/client"),
@@ -521,7 +541,10 @@ impl Check<'_> {
                 .seen("no service principal")
                 .expected("a service principal of the application")
                 .remedy(remedies.install()),
-            );
+            ),
+            // What answers in Graph's place was told of the registration.
+            Err(GraphError::Http(_)) if application.is_err() => {}
+            Err(error) => findings.push(unseen_principal(error, "is installed in the tenant and enabled", BASE)),
         }
         let by_directory = match assigned {
             Some(Ok(assigned)) => Some(granted(&assigned, &names)),
@@ -542,6 +565,7 @@ impl Check<'_> {
                 address_book: direct.address_book,
                 object_id: principal.as_ref().ok().map(|principal| principal.id.as_str()).filter(|id| !id.is_empty()),
                 redirect: redirect.as_deref(),
+                shared: self.verifier.needs(Kind::Application, &direct.client),
                 remedies,
             }
             .check(),
@@ -585,23 +609,18 @@ impl Check<'_> {
             address_book: direct.address_book,
             object_id: None,
             redirect: None,
+            shared: self.verifier.needs(Kind::Application, &direct.client),
             remedies: &remedies,
         };
         findings.extend(direct_check.check_requested());
-        let seal = self.seal();
-        if let (Credential::ClientSecret(_), Opened::Value(secret)) = (&direct.credential, self.secret) {
-            let limit = (self.verifier.now(), self.verifier.credential_days());
-            let kind = credential::Kind::Secret;
-            findings.extend(credential::expiry(
-                manifest,
-                kind,
-                Some(secret.expose_secret()),
-                None,
-                limit,
-                &seal,
-                &remedies,
-            ));
-        }
+        // Which of several secrets it is can be told where the value is at hand.
+        let opened = match (&direct.credential, self.secret) {
+            (Credential::ClientSecret(_), Opened::Value(secret)) => Some(Proof::Secret(secret.clone())),
+            _ => None,
+        };
+        let limit = (self.verifier.now(), self.verifier.credential_days());
+        let kind = credential::Kind::of(&direct.credential);
+        findings.extend(credential::expiry(manifest, kind, opened.as_ref(), limit, &self.seal(), &remedies));
         self.add(Level::Offline, findings);
     }
 
@@ -617,10 +636,9 @@ impl Check<'_> {
                 return;
             };
             let eyes = Eyes { own: None, reader: self.verifier.reader(&endpoints, &delegate.tenant).await };
-            let level = if eyes.reader.is_some() { Level::Reader } else { Level::Anonymous };
-            if eyes.reader.is_none() {
-                let denied = nobody();
-                (endpoints, Err(denied), None, None, Names::built_in(), level)
+            let level = if eyes.reader.is_ok() { Level::Reader } else { Level::Anonymous };
+            if eyes.reader.is_err() {
+                (endpoints, Err(eyes.nobody()), None, None, Names::built_in(), level)
             } else {
                 let path = |rest: &str| format!("/servicePrincipals(appId='{}'){rest}", quoted(&delegate.client));
                 let (application_at, principal_at) =
@@ -632,7 +650,7 @@ impl Check<'_> {
                     eyes.list::<OAuth2PermissionGrant>(&grants_at),
                     // One is enough to know that there are some.
                     eyes.get::<serde_json::Value>(&assigned_at),
-                    self.verifier.names(eyes.reader.as_ref(), &delegate.tenant),
+                    self.verifier.names(eyes.reader.as_ref().ok(), &delegate.tenant),
                 );
                 let assigned =
                     assigned.ok().and_then(|(page, _)| page["value"].as_array().map(|items| !items.is_empty()));
@@ -665,7 +683,7 @@ impl Check<'_> {
         }
         let requested = application.as_ref().ok().map(|application| permission::requested(application, &names));
         if requested.is_some() || grants.is_some() {
-            let grants = grants.and_then(Result::ok);
+            let grants = grants.and_then(Result::ok).and_then(|grants| permission::on_graph(grants, &names));
             findings.extend(
                 permission::Delegated {
                     pointer: BASE,
@@ -674,13 +692,27 @@ impl Check<'_> {
                     address_book: delegate.address_book,
                     shared_sender: from.as_deref(),
                     redirect: &delegate.redirect,
+                    shared: self.verifier.needs(Kind::Delegated, &delegate.client),
                     remedies: &remedies,
                 }
                 .check(),
             );
         }
+        if self.verifier.probes() {
+            findings.push(no_probe(
+                "a delegate sends as the user who signs in, and nobody did",
+                "Send a mail from the client itself.",
+            ));
+        }
         self.add(level, findings);
     }
+}
+
+/// A probe was asked for, and nothing was sent.
+fn no_probe(why: &str, decides: &str) -> Finding {
+    let finding = Finding::unknown(Id::GraphProbe, "", format!("no mail was sent as a probe: {why}"));
+    // That was asked for, and what it would have told is not known; it keeps no mail from leaving.
+    Finding { severity: Severity::Warning, ..finding }.expected("a mail that is taken").remedy([decides])
 }
 
 fn clock(off: i64) -> Finding {
@@ -711,12 +743,11 @@ fn foreign(claims: &Claims, direct: &GraphDirect) -> Option<Finding> {
 }
 
 fn granted(assigned: &[AppRoleAssignment], names: &Names) -> BTreeSet<String> {
-    let on_graph = assigned
-        .iter()
-        .filter(|role| role.resource_display_name.as_deref().is_none_or(|name| name == "Microsoft Graph"));
-    on_graph
-        .map(|role| names.name(crate::microsoft::permissions::Kind::Application, &role.app_role_id).to_owned())
-        .collect()
+    let on_graph = assigned.iter().filter(|role| {
+        let by_id = role.resource_id.as_deref().and_then(|id| names.is_graph(id));
+        by_id.unwrap_or_else(|| role.resource_display_name.as_deref() == Some("Microsoft Graph"))
+    });
+    on_graph.map(|role| names.name(Kind::Application, &role.app_role_id).to_owned()).collect()
 }
 
 fn unseen(error: &GraphError, base: &str, remedies: &Remedies<'_>) -> Finding {
@@ -765,8 +796,28 @@ fn assignment(
                 .expected("a service principal of the application")
                 .remedy(remedies.install()),
         ],
-        Err(_) => Vec::new(),
+        Err(error) => vec![unseen_principal(
+            error,
+            "is enabled in the tenant and takes users who are not assigned to it",
+            base,
+        )],
     }
+}
+
+/// The application as the tenant has it could not be read.
+fn unseen_principal(error: &GraphError, what: &str, base: &str) -> Finding {
+    let finding = Finding::unknown(
+        Id::ServicePrincipal,
+        &format!("{base}/client"),
+        format!("whether the application {what} could not be seen"),
+    );
+    // Not to see it keeps no mail from leaving.
+    Finding { severity: Severity::Warning, ..finding }
+        .seen(reason(error))
+        .expected("the service principal of the application")
+        .remedy([
+            "A reader's token with Application.Read.All decides it (MAILWRIGHT_READER_TOKEN, `--sign-in CLIENT`).",
+        ])
 }
 
 /// A mail to the sender itself.

@@ -7,7 +7,7 @@ use crate::{
         graph::{Application, OAuth2PermissionGrant},
         permissions::{self, GRAPH_APP_ID, Kind, Names},
     },
-    verify::{Finding, Id, remedy::Remedies},
+    verify::{Finding, Id, needs, remedy::Remedies},
 };
 
 /// What a registration requests of Graph, by name.
@@ -22,6 +22,17 @@ pub(super) fn requested(application: &Application, names: &Names) -> BTreeSet<(&
         }
     }
     found
+}
+
+/// The grants on Graph among those on everything; none if they cannot be told apart.
+pub(super) fn on_graph(grants: Vec<OAuth2PermissionGrant>, names: &Names) -> Option<Vec<OAuth2PermissionGrant>> {
+    let mut on_graph = Vec::new();
+    for grant in grants {
+        if names.is_graph(&grant.resource_id)? {
+            on_graph.push(grant);
+        }
+    }
+    Some(on_graph)
 }
 
 fn has(set: &BTreeSet<(&'static str, String)>, kind: Kind, name: &str) -> bool {
@@ -52,7 +63,7 @@ fn together(findings: impl IntoIterator<Item = (&'static str, Finding)>) -> Vec<
                 let before = listed(names);
                 names.push(name);
                 first.message = first.message.replace(&before, &listed(names));
-                if !first.expected.is_empty() {
+                if first.expected != finding.expected {
                     first.expected = format!("{}, {name}", first.expected);
                 }
                 let new: Vec<String> = finding.remedy.into_iter().filter(|step| !first.remedy.contains(step)).collect();
@@ -83,16 +94,14 @@ pub(super) struct Direct<'a> {
     pub(super) object_id: Option<&'a str>,
     /// An address to come back to after consent.
     pub(super) redirect: Option<&'a str>,
+    /// What all profiles of the application need.
+    pub(super) shared: Option<&'a BTreeSet<&'static str>>,
     pub(super) remedies: &'a Remedies<'a>,
 }
 
 impl Direct<'_> {
     fn needed(&self) -> Vec<&'static str> {
-        let mut needed = vec!["Mail.Send"];
-        if self.address_book {
-            needed.extend(["User.Read.All", "Group.Read.All", "OrgContact.Read.All"]);
-        }
-        needed
+        needs::of_direct(self.address_book)
     }
 
     /// Every check of application permissions.
@@ -116,7 +125,9 @@ impl Direct<'_> {
 
     /// What an exported registration tells: what is requested, and not what was granted.
     pub(super) fn check_requested(&self) -> Vec<Finding> {
-        together(self.needed().into_iter().map(|name| (name, self.one_requested(name))))
+        let mut findings = together(self.needed().into_iter().map(|name| (name, self.one_requested(name))));
+        findings.extend(self.excess());
+        findings
     }
 
     fn one_requested(&self, name: &str) -> Finding {
@@ -129,11 +140,7 @@ impl Direct<'_> {
             format!("requested: {}", asked.join(", "))
         };
         let expected = format!("application permission {name}");
-        let roles: BTreeSet<String> = requested
-            .iter()
-            .filter(|(kind, _)| *kind == Kind::Application.id())
-            .map(|(_, name)| name.clone())
-            .collect();
+        let roles = named(self.requested, Kind::Application);
         if covered_by(&roles, name).is_some() {
             return Finding::unknown(
                 id,
@@ -238,21 +245,46 @@ impl Direct<'_> {
         }
     }
 
+    /// Of what was granted; where that could not be seen, of what is requested.
     fn excess(&self) -> Option<Finding> {
-        let granted: Vec<&str> = self.granted?.iter().map(String::as_str).collect();
-        excess(self.pointer, Kind::Application, &unneeded(&granted, &self.needed()), self.remedies)
+        let kind = Kind::Application;
+        let asked = named(self.requested, kind);
+        let has: Vec<&str> = self.granted.unwrap_or(&asked).iter().map(String::as_str).collect();
+        let needed = Needed::of(&self.needed(), self.shared);
+        excess(self.pointer, kind, self.granted.is_some(), &needed, &needed.not(&has), self.remedies)
     }
 }
 
-/// What is neither needed nor stands in for something that is needed and not granted by its own name.
-fn unneeded<'a>(granted: &[&'a str], needed: &[&str]) -> Vec<&'a str> {
-    let stands_in = |name: &&str| {
-        needed.iter().any(|needed| !granted.contains(needed) && permissions::broader(needed).contains(name))
-    };
-    granted.iter().copied().filter(|name| !needed.contains(name) && !stands_in(name)).collect()
+/// What is needed of an application, by this profile and by those that share it.
+struct Needed {
+    names: BTreeSet<&'static str>,
+    is_shared: bool,
 }
 
-fn excess(pointer: &str, kind: Kind, extra: &[&str], remedies: &Remedies<'_>) -> Option<Finding> {
+impl Needed {
+    fn of(own: &[&'static str], shared: Option<&BTreeSet<&'static str>>) -> Self {
+        let own: BTreeSet<&'static str> = own.iter().copied().collect();
+        let names = shared.map_or_else(|| own.clone(), |shared| &own | shared);
+        Self { is_shared: names != own, names }
+    }
+
+    /// What is neither needed nor stands in for something that is needed and not granted by its own name.
+    fn not<'a>(&self, granted: &[&'a str]) -> Vec<&'a str> {
+        let stands_in = |name: &&str| {
+            self.names.iter().any(|needed| !granted.contains(needed) && permissions::broader(needed).contains(name))
+        };
+        granted.iter().copied().filter(|name| !self.names.contains(name) && !stands_in(name)).collect()
+    }
+}
+
+fn excess(
+    pointer: &str,
+    kind: Kind,
+    is_granted: bool,
+    needed: &Needed,
+    extra: &[&str],
+    remedies: &Remedies<'_>,
+) -> Option<Finding> {
     if extra.is_empty() {
         return None;
     }
@@ -262,10 +294,19 @@ fn excess(pointer: &str, kind: Kind, extra: &[&str], remedies: &Remedies<'_>) ->
         Finding::fail(
             Id::PermissionExcess,
             pointer,
-            format!("the application has more {} permission than this profile needs", kind.word()),
+            format!(
+                "the application {} more {} permission than {}",
+                if is_granted { "has" } else { "requests" },
+                kind.word(),
+                if needed.is_shared { "the profiles that share it need" } else { "this profile needs" },
+            ),
         )
         .seen(reasons.join("; "))
-        .expected("what the profile needs and nothing more")
+        .expected(if needed.is_shared {
+            "what these profiles need and nothing more"
+        } else {
+            "what the profile needs and nothing more"
+        })
         .remedy(steps),
     )
 }
@@ -280,6 +321,8 @@ pub(super) struct Delegated<'a> {
     /// Whether the profile states a From, so that users send as somebody else.
     pub(super) shared_sender: Option<&'a str>,
     pub(super) redirect: &'a str,
+    /// What all profiles of the application need.
+    pub(super) shared: Option<&'a BTreeSet<&'static str>>,
     pub(super) remedies: &'a Remedies<'a>,
 }
 
@@ -288,14 +331,7 @@ const SIGN_IN_SCOPES: [&str; 4] = ["openid", "profile", "email", "offline_access
 
 impl Delegated<'_> {
     fn needed(&self) -> Vec<&'static str> {
-        let mut needed = vec!["Mail.ReadWrite", "Mail.Send", "User.Read", "User.ReadBasic.All"];
-        if self.address_book {
-            needed.push("Contacts.Read");
-        }
-        if self.shared_sender.is_some() {
-            needed.push("Mail.Send.Shared");
-        }
-        needed
+        needs::of_delegate(self.address_book, self.shared_sender.is_some())
     }
 
     /// Every check of delegated permissions.
@@ -312,10 +348,12 @@ impl Delegated<'_> {
         };
         let (for_all, for_some) = (scopes(true), scopes(false));
         let mut findings = together(needed.iter().map(|name| (*name, self.one(name, &for_all, &for_some))));
-        let granted: Vec<&str> = for_all.union(&for_some).map(String::as_str).collect();
-        let mut extra = unneeded(&granted, &needed);
+        let kind = Kind::Delegated;
+        let has = if self.grants.is_some() { &for_all | &for_some } else { named(self.requested, kind) };
+        let needed = Needed::of(&needed, self.shared);
+        let mut extra = needed.not(&has.iter().map(String::as_str).collect::<Vec<_>>());
         extra.retain(|name| !SIGN_IN_SCOPES.contains(name));
-        findings.extend(excess(self.pointer, Kind::Delegated, &extra, self.remedies));
+        findings.extend(excess(self.pointer, kind, self.grants.is_some(), &needed, &extra, self.remedies));
         findings
     }
 
@@ -332,7 +370,7 @@ impl Delegated<'_> {
             return Finding::pass(
                 id,
                 self.pointer,
-                format!("the delegated permission `{name}` is consented to for the whole tenant"),
+                format!("there is consent for the whole tenant to the delegated `{name}`"),
             );
         }
         match self.requested {
@@ -410,7 +448,13 @@ impl Delegated<'_> {
 }
 
 fn delegated(requested: &BTreeSet<(&'static str, String)>) -> BTreeSet<String> {
-    requested.iter().filter(|(kind, _)| *kind == Kind::Delegated.id()).map(|(_, name)| name.clone()).collect()
+    named(Some(requested), Kind::Delegated)
+}
+
+/// The names of what is requested of one kind.
+fn named(requested: Option<&BTreeSet<(&'static str, String)>>, wanted: Kind) -> BTreeSet<String> {
+    let all = requested.into_iter().flatten();
+    all.filter(|(kind, _)| *kind == wanted.id()).map(|(_, name)| name.clone()).collect()
 }
 
 fn joined(a: &BTreeSet<String>, b: &BTreeSet<String>) -> String {

@@ -73,6 +73,11 @@ enum Difference {
 }
 
 impl Difference {
+    /// Whether it is the same place, misspelt. A path or a query of its own may be somebody else's.
+    fn is_a_slip(self) -> bool {
+        matches!(self, Self::Case | Self::TrailingSlash | Self::Port | Self::Scheme)
+    }
+
     fn words(self) -> &'static str {
         match self {
             Self::Same => "nothing",
@@ -156,20 +161,26 @@ fn registered(application: &Application, client: Client, redirect: &str, remedie
     let anywhere = Platform::ALL.into_iter().filter_map(|platform| Some((platform, nearest(platform)?)));
     match anywhere.min_by_key(|(platform, (difference, _))| (*difference, *platform != wanted)) {
         Some((platform, (difference, uri))) if difference < Difference::Host => {
-            let mut all: Vec<String> =
-                wanted.registered(application).iter().filter(|kept| *kept != uri).cloned().collect();
-            all.push(redirect.to_owned());
-            Finding::fail(
+            let is_replaced = platform == wanted && difference.is_a_slip();
+            let kept = wanted.registered(application).iter().filter(|kept| !is_replaced || *kept != uri);
+            let all: Vec<String> = kept.cloned().chain([redirect.to_owned()]).collect();
+            let elsewhere = if platform == wanted { "" } else { " and stands under another platform" };
+            let finding = Finding::fail(
                 Id::RedirectDiffers,
                 POINTER,
                 format!(
-                    "a redirect URI is registered that differs by {}; signing in would end with AADSTS50011",
+                    "a redirect URI is registered that differs by {}{elsewhere}; signing in would end with AADSTS50011",
                     difference.words()
                 ),
             )
             .seen(format!("{}: {}", platform.words(), marked(redirect, uri)))
             .expected(format!("{}: {redirect}", wanted.words()))
-            .remedy(remedies.redirects(wanted.id(), &all))
+            .remedy(remedies.redirects(wanted.id(), &all));
+            if is_replaced {
+                finding
+            } else {
+                finding.remedy([format!("`{uri}` stays as it is: another client may sign in with it.")])
+            }
         }
         _ => Finding::fail(
             Id::Redirect,

@@ -3,7 +3,7 @@
 use serde_json::Value;
 
 use crate::{
-    microsoft::graph::{Application, PasswordCredential, RedirectUris, ServicePrincipal},
+    microsoft::graph::{Application, KeyCredential, PasswordCredential, RedirectUris, ServicePrincipal},
     model::Client,
     verify::{Finding, Id, remedy::Remedies},
 };
@@ -47,7 +47,8 @@ fn from_old_manifest(document: &Value) -> Application {
         let ours = all.filter(|url| url["type"].as_str().is_some_and(|found| found.eq_ignore_ascii_case(kind)));
         RedirectUris { redirect_uris: ours.filter_map(|url| url["url"].as_str().map(str::to_owned)).collect() }
     };
-    let passwords = document["passwordCredentials"].as_array().into_iter().flatten();
+    let listed = |key: &str| document[key].as_array().into_iter().flatten();
+    let text = |item: &Value, key: &str| item[key].as_str().map(str::to_owned);
     Application {
         app_id: document["appId"].as_str().unwrap_or_default().to_owned(),
         display_name: document["name"].as_str().map(str::to_owned),
@@ -58,11 +59,19 @@ fn from_old_manifest(document: &Value) -> Application {
         web: urls("Web"),
         spa: urls("Spa"),
         public_client: urls("InstalledClient"),
-        password_credentials: passwords
+        password_credentials: listed("passwordCredentials")
             .map(|credential| PasswordCredential {
-                key_id: credential["keyId"].as_str().map(str::to_owned),
-                display_name: credential["displayName"].as_str().map(str::to_owned),
-                hint: credential["hint"].as_str().map(str::to_owned),
+                key_id: text(credential, "keyId"),
+                display_name: text(credential, "displayName"),
+                hint: text(credential, "hint"),
+                end_date_time: credential["endDate"].as_str().and_then(|text| text.parse().ok()),
+            })
+            .collect(),
+        key_credentials: listed("keyCredentials")
+            .map(|credential| KeyCredential {
+                key_id: text(credential, "keyId"),
+                display_name: text(credential, "displayName"),
+                custom_key_identifier: text(credential, "customKeyIdentifier"),
                 end_date_time: credential["endDate"].as_str().and_then(|text| text.parse().ok()),
             })
             .collect(),

@@ -95,7 +95,13 @@ impl Report {
             }
         }
         if unknown > 0 {
-            parts.push(format!("{unknown} unknown"));
+            let heavy = self.count(Severity::Error) - known(Severity::Error);
+            let weight = match heavy {
+                0 => String::new(),
+                1 => " (1 counts as an error)".to_owned(),
+                more => format!(" ({more} count as errors)"),
+            };
+            parts.push(format!("{unknown} unknown{weight}"));
         }
         let notes = known(Severity::Info);
         if notes > 0 {

@@ -1,0 +1,312 @@
+//! What `$select`, `$filter`, `$orderby` and `$top` mean to the stand-in for Graph, and Graph's own no to what it does
+//! not understand. A property that the sandbox does not play is one that does not exist.
+
+use serde_json::{Value, json};
+
+use super::{
+    Sandbox,
+    graph::{No, no},
+};
+
+/// How many items a page has where nobody says.
+const PAGE: usize = 100;
+
+/// A type of Graph's, with the properties that the sandbox plays.
+#[derive(Debug)]
+pub(super) struct Type {
+    name: &'static str,
+    properties: &'static [&'static str],
+}
+
+pub(super) const APPLICATION: Type = Type {
+    name: "application",
+    properties: &[
+        "id",
+        "appId",
+        "displayName",
+        "signInAudience",
+        "isFallbackPublicClient",
+        "disabledByMicrosoftStatus",
+        "requiredResourceAccess",
+        "web",
+        "spa",
+        "publicClient",
+        "passwordCredentials",
+        "keyCredentials",
+        "tags",
+        "createdDateTime",
+    ],
+};
+pub(super) const SERVICE_PRINCIPAL: Type = Type {
+    name: "servicePrincipal",
+    properties: &[
+        "id",
+        "appId",
+        "displayName",
+        "accountEnabled",
+        "appRoleAssignmentRequired",
+        "disabledByMicrosoftStatus",
+        "appRoles",
+        "oauth2PermissionScopes",
+        "servicePrincipalType",
+    ],
+};
+pub(super) const USER: Type = Type {
+    name: "user",
+    properties: &[
+        "id",
+        "displayName",
+        "givenName",
+        "surname",
+        "mail",
+        "userPrincipalName",
+        "accountEnabled",
+        "assignedPlans",
+        "proxyAddresses",
+        "userType",
+    ],
+};
+pub(super) const ORGANIZATION: Type =
+    Type { name: "organization", properties: &["id", "displayName", "verifiedDomains"] };
+pub(super) const DOMAIN: Type = Type { name: "domain", properties: &["id", "isVerified"] };
+pub(super) const GRANT: Type = Type {
+    name: "oAuth2PermissionGrant",
+    properties: &["id", "clientId", "consentType", "principalId", "resourceId", "scope"],
+};
+pub(super) const ASSIGNMENT: Type = Type {
+    name: "appRoleAssignment",
+    properties: &[
+        "id",
+        "appRoleId",
+        "createdDateTime",
+        "principalDisplayName",
+        "principalId",
+        "principalType",
+        "resourceDisplayName",
+        "resourceId",
+    ],
+};
+pub(super) const FEDERATED: Type =
+    Type { name: "federatedIdentityCredential", properties: &["id", "name", "issuer", "subject", "audiences"] };
+pub(super) const MESSAGE: Type = Type { name: "message", properties: &["id", "internetMessageId"] };
+
+impl Type {
+    fn check(&self, property: &str, clause: &str) -> Result<(), No> {
+        if self.properties.contains(&property) {
+            return Ok(());
+        }
+        let name = self.name;
+        Err(no(
+            400,
+            "BadRequest",
+            format!("{clause}: Could not find a property named '{property}' on type 'microsoft.graph.{name}'."),
+        ))
+    }
+}
+
+/// The parameters of an address that begin with `$`.
+#[derive(Debug, Default)]
+pub(super) struct Query {
+    select: Option<Vec<String>>,
+    filter: Option<String>,
+    top: Option<usize>,
+    skip: usize,
+}
+
+impl Query {
+    /// Splits an address into its path and what follows.
+    pub(super) fn read(url: &str) -> Result<(String, Self), No> {
+        let Ok(parsed) = reqwest::Url::parse(&format!("https://graph.invalid{url}")) else {
+            return Ok((String::new(), Self::default()));
+        };
+        let mut query = Self::default();
+        for (key, value) in parsed.query_pairs() {
+            match key.as_ref() {
+                "$select" => query.select = Some(value.split(',').map(|name| name.trim().to_owned()).collect()),
+                "$filter" => query.filter = Some(value.into_owned()),
+                "$top" => {
+                    let wrong = || {
+                        format!(
+                            "Invalid value '{value}' for $top query option found. The $top query option requires a non-negative integer value."
+                        )
+                    };
+                    query.top = Some(value.parse().map_err(|_| no(400, "BadRequest", wrong()))?);
+                }
+                "$skiptoken" => query.skip = value.parse().unwrap_or(0),
+                // The directory sorts for some queries alone, and the sandbox for none.
+                "$orderby" => {
+                    return Err(no(400, "Request_UnsupportedQuery", "Sorting not supported for current query."));
+                }
+                "$count" => {}
+                other if other.starts_with('$') => {
+                    return Err(no(400, "BadRequest", format!("The query parameter '{other}' is not supported.")));
+                }
+                _ => {}
+            }
+        }
+        Ok((percent_decoded(parsed.path()), query))
+    }
+
+    /// What was asked for of one thing.
+    pub(super) fn selected(&self, of: &Type, mut item: Value) -> Result<Value, No> {
+        let Some(select) = &self.select else { return Ok(item) };
+        for name in select {
+            of.check(name, "Parsing OData Select and Expand failed")?;
+        }
+        if let Some(map) = item.as_object_mut() {
+            map.retain(|key, _| select.contains(key));
+        }
+        Ok(item)
+    }
+
+    /// What the filter lets through.
+    pub(super) fn filtered(&self, of: &Type, items: Vec<Value>) -> Result<Vec<Value>, No> {
+        let Some(text) = &self.filter else { return Ok(items) };
+        let filter = Filter::read(of, text)?;
+        Ok(items.into_iter().filter(|item| filter.takes(item)).collect())
+    }
+
+    /// A page of a list that was filtered, with the address of the next one.
+    pub(super) fn page(&self, sandbox: &Sandbox, path: &str, of: &Type, items: Vec<Value>) -> Result<Value, No> {
+        let top = self.top.unwrap_or(PAGE).clamp(1, 999);
+        let more = items.len() > self.skip + top;
+        // The names are checked for an empty list as well.
+        self.selected(of, json!({}))?;
+        let page: Vec<Value> = items
+            .into_iter()
+            .skip(self.skip)
+            .take(top)
+            .map(|item| self.selected(of, item))
+            .collect::<Result<_, _>>()?;
+        let mut answer = json!({ "@odata.context": format!("{}/v1.0/$metadata#{}", sandbox.address(), path.trim_start_matches('/')), "value": page });
+        if more {
+            let mut next = format!("{}/v1.0{path}?$skiptoken={}", sandbox.address(), self.skip + top);
+            for (key, value) in [
+                ("$top", self.top.map(|top| top.to_string())),
+                ("$select", self.select.as_ref().map(|select| select.join(","))),
+                ("$filter", self.filter.clone()),
+            ] {
+                if let Some(value) = value {
+                    next = format!("{next}&{key}={}", crate::microsoft::graph::encoded(&value));
+                }
+            }
+            answer["@odata.nextLink"] = json!(next);
+        }
+        Ok(answer)
+    }
+}
+
+/// A filter: alternatives, each of comparisons that all hold.
+#[derive(Debug)]
+struct Filter(Vec<Vec<Comparison>>);
+
+#[derive(Debug)]
+enum Comparison {
+    Equals(String, Value),
+    StartsWith(String, String),
+    AnyEquals(String, Value),
+}
+
+impl Filter {
+    fn read(of: &Type, text: &str) -> Result<Self, No> {
+        let alternatives = split(text, " or ").into_iter().map(|alternative| {
+            split(alternative, " and ").into_iter().map(|part| Comparison::read(of, part.trim())).collect()
+        });
+        alternatives.collect::<Result<_, _>>().map(Self)
+    }
+
+    fn takes(&self, item: &Value) -> bool {
+        self.0.iter().any(|all| all.iter().all(|comparison| comparison.holds(item)))
+    }
+}
+
+impl Comparison {
+    fn read(of: &Type, text: &str) -> Result<Self, No> {
+        const CLAUSE: &str = "Invalid filter clause";
+        let unsupported =
+            || no(400, "Request_UnsupportedQuery", "Unsupported or invalid query filter clause specified.");
+        if let Some(inside) = text.strip_prefix("startswith(").and_then(|rest| rest.strip_suffix(')')) {
+            let (property, value) = inside.split_once(',').ok_or_else(unsupported)?;
+            of.check(property.trim(), CLAUSE)?;
+            let Some(Value::String(value)) = literal(value) else { return Err(unsupported()) };
+            return Ok(Self::StartsWith(property.trim().to_owned(), value));
+        }
+        if let Some((property, rest)) = text.split_once("/any(") {
+            of.check(property, CLAUSE)?;
+            let (variable, rest) =
+                rest.strip_suffix(')').and_then(|rest| rest.split_once(':')).ok_or_else(unsupported)?;
+            let (left, value) = rest.split_once(" eq ").ok_or_else(unsupported)?;
+            let value = literal(value).filter(|_| left.trim() == variable.trim()).ok_or_else(unsupported)?;
+            return Ok(Self::AnyEquals(property.to_owned(), value));
+        }
+        let (property, value) = text.split_once(" eq ").ok_or_else(unsupported)?;
+        of.check(property.trim(), CLAUSE)?;
+        Ok(Self::Equals(property.trim().to_owned(), literal(value).ok_or_else(unsupported)?))
+    }
+
+    /// Texts are compared without regard to case, as the directory does.
+    fn holds(&self, item: &Value) -> bool {
+        let same = |found: &Value, wanted: &Value| match (found.as_str(), wanted.as_str()) {
+            (Some(found), Some(wanted)) => found.eq_ignore_ascii_case(wanted),
+            _ => found == wanted,
+        };
+        match self {
+            Self::Equals(property, wanted) => same(&item[property], wanted),
+            Self::StartsWith(property, wanted) => {
+                item[property].as_str().is_some_and(|found| found.to_lowercase().starts_with(&wanted.to_lowercase()))
+            }
+            Self::AnyEquals(property, wanted) => {
+                item[property].as_array().into_iter().flatten().any(|found| same(found, wanted))
+            }
+        }
+    }
+}
+
+/// A text in quotes, or a word such as `true`.
+fn literal(text: &str) -> Option<Value> {
+    let text = text.trim();
+    match text.strip_prefix('\'') {
+        Some(rest) => rest.strip_suffix('\'').map(|inside| json!(inside.replace("''", "'"))),
+        None => match text {
+            "true" => Some(json!(true)),
+            "false" => Some(json!(false)),
+            "null" => Some(Value::Null),
+            _ => None,
+        },
+    }
+}
+
+/// Splits where a word stands outside quotes.
+fn split<'t>(text: &'t str, word: &str) -> Vec<&'t str> {
+    let mut parts = Vec::new();
+    let (mut start, mut at) = (0, 0);
+    while let Some(found) = text[at..].find(word) {
+        let end = at + found;
+        at = end + word.len();
+        if text[start..end].matches('\'').count().is_multiple_of(2) {
+            parts.push(&text[start..end]);
+            start = at;
+        }
+    }
+    parts.push(&text[start..]);
+    parts
+}
+
+fn percent_decoded(text: &str) -> String {
+    let bytes = text.as_bytes();
+    let mut out = Vec::new();
+    let mut at = 0;
+    while at < bytes.len() {
+        let escaped = (bytes[at] == b'%')
+            .then(|| text.get(at + 1..at + 3).and_then(|hex| u8::from_str_radix(hex, 16).ok()))
+            .flatten();
+        if let Some(byte) = escaped {
+            out.push(byte);
+            at += 3;
+        } else {
+            out.push(bytes[at]);
+            at += 1;
+        }
+    }
+    String::from_utf8_lossy(&out).into_owned()
+}
