@@ -14,6 +14,7 @@
 //! | [`config`] | files to desired state: discover, parse with positions, layer, interpolate, validate; problems with a place |
 //! | [`secrets`] | age: recipients, identities, seal, open, rekey, and what a header tells without a key |
 //! | [`reconcile`] | desired, live and last applied to a plan; guards; the plan as text; the changeset that carries it out |
+//! | [`rollout`] | a change to many environments in waves: what it amounts to, the journal, going on, taking back |
 //! | [`microsoft`] | what speaks to Entra and Graph: clouds, tokens, reads of the directory |
 //! | [`verify`] | the pre-flight: checks of registrations, permissions, redirect URIs, mail servers; findings |
 //! | [`sandbox`] | local stand-ins for Entra, Graph and an SMTP server; nothing else knows them |
@@ -39,6 +40,7 @@ pub mod git;
 pub mod microsoft;
 pub mod model;
 pub mod reconcile;
+pub mod rollout;
 pub mod sandbox;
 pub mod secrets;
 pub mod service;

@@ -6,7 +6,7 @@ use super::{CliError, Printer};
 use crate::{clock::Clock, model::Code};
 
 /// What every command is handed.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Context {
     pub(crate) printer: Printer,
     pub(crate) clock: Clock,

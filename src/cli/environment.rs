@@ -41,7 +41,7 @@ impl Environment {
     /// A client for its service. Needs no more of the files than the address.
     pub(crate) fn client(&self, context: &Context, options: &ServiceOptions) -> Result<Client, CliError> {
         let declared = self.repository.service_address(&self.name);
-        options.client(context, declared.as_deref())
+        options.client(context, declared.as_deref(), &self.name)
     }
 
     /// Which commit its files are of.

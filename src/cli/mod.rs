@@ -6,7 +6,8 @@
 //!
 //! Exit codes: 0 done or nothing to do; 1 an error, whatever its kind; 2 with `--detailed-exitcode` (or `drift`)
 //! when there is a difference; `--detailed-exitcode=causes` splits it into 2, 3 and 4; 3 with `verify` when it found
-//! something that keeps mail from leaving.
+//! something that keeps mail from leaving; with `rollout` 2 when it finished with failures that were tolerated, and 3
+//! when it was paused.
 
 mod apply;
 mod audit;
@@ -28,6 +29,7 @@ mod plan;
 mod printer;
 mod resolve;
 mod rollback;
+mod rollout;
 mod sandbox;
 mod schema;
 mod secrets;
@@ -115,6 +117,8 @@ enum Command {
     History(history::History),
     /// Go back to an earlier generation, as a new one
     Rollback(rollback::Rollback),
+    /// Bring a change to many environments in waves, with checks in between
+    Rollout(rollout::Rollout),
     /// Write files for profiles that exist only in the service
     Import(import::Import),
     /// Seal, list and check the secrets of an environment
@@ -179,6 +183,7 @@ fn run(command: Command, context: &Context) -> Result<Exit, CliError> {
         Command::Outbox(command) => command.run(context),
         Command::History(command) => command.run(context),
         Command::Rollback(command) => command.run(context),
+        Command::Rollout(command) => command.run(context),
         Command::Import(command) => command.run(context),
         Command::Secrets(command) => command.run(context),
         Command::Token(command) => command.run(context),

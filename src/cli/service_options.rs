@@ -1,11 +1,11 @@
 //! The options of every command that talks to the service.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use super::{CliError, Context, variables};
 use crate::{
     client::{Client, Options},
-    model::Code,
+    model::{Code, EnvironmentName},
 };
 
 /// How to reach the service.
@@ -15,7 +15,8 @@ pub(crate) struct ServiceOptions {
     /// Address of the service [default: `MAILWRIGHT_SERVICE`, then `service.address` in environment.yaml]
     #[arg(long, value_name = "URL", value_hint = clap::ValueHint::Url)]
     pub(crate) service: Option<String>,
-    /// A file with the bearer token [default: `MAILWRIGHT_TOKEN_FILE`; or the token itself in `MAILWRIGHT_TOKEN`]
+    /// A file with the bearer token; `{environment}` in it stands for the environment's name [default:
+    /// `MAILWRIGHT_TOKEN_FILE`; or the token itself in `MAILWRIGHT_TOKEN`]
     #[arg(long, value_name = "FILE", value_hint = clap::ValueHint::FilePath)]
     pub(crate) token_file: Option<PathBuf>,
     /// A PEM file with the certificate authority to trust, besides the machine's [default: `MAILWRIGHT_CA_FILE`]
@@ -27,8 +28,13 @@ pub(crate) struct ServiceOptions {
 }
 
 impl ServiceOptions {
-    /// A client for the service; `declared` is the address in the environment's file.
-    pub(crate) fn client(&self, _context: &Context, declared: Option<&str>) -> Result<Client, CliError> {
+    /// A client for an environment's service; `declared` is the address in the environment's file.
+    pub(crate) fn client(
+        &self,
+        _context: &Context,
+        declared: Option<&str>,
+        environment: &EnvironmentName,
+    ) -> Result<Client, CliError> {
         let address = self
             .service
             .clone()
@@ -39,7 +45,7 @@ impl ServiceOptions {
                     "Write `service: { address: https://... }` into environment.yaml, set MAILWRIGHT_SERVICE, or give `--service URL`.",
                 )
             })?;
-        let token = self.token()?;
+        let token = self.token(environment)?;
         let ca_file = self.ca_file.clone().or_else(|| variables::read(variables::CA_FILE).map(PathBuf::from));
         let authority = match ca_file {
             None => None,
@@ -54,8 +60,9 @@ impl ServiceOptions {
         Client::new(&address, token, &options).map_err(CliError::from)
     }
 
-    fn token(&self) -> Result<secrecy::SecretString, CliError> {
+    fn token(&self, environment: &EnvironmentName) -> Result<secrecy::SecretString, CliError> {
         let file = self.token_file.clone().or_else(|| variables::read(variables::TOKEN_FILE).map(PathBuf::from));
+        let file = file.map(|path| of_environment(&path, environment));
         let text = match file {
             Some(path) => std::fs::read_to_string(&path).map_err(|error| {
                 CliError::coded(Code::TokenMissing, format!("cannot read the token file `{}`: {error}", path.display()))
@@ -67,5 +74,13 @@ impl ServiceOptions {
             })?,
         };
         Ok(text.trim().to_owned().into())
+    }
+}
+
+/// A path with the environment's name put in.
+fn of_environment(path: &Path, environment: &EnvironmentName) -> PathBuf {
+    match path.to_str() {
+        Some(text) => PathBuf::from(text.replace("{environment}", environment.as_str())),
+        None => path.to_owned(),
     }
 }

@@ -41,7 +41,10 @@ impl Validate {
         } else {
             self.environments.iter().map(|name| find(&known, name)).collect::<Result<_, _>>()?
         };
-        let report = repository.check(&names);
+        let mut report = repository.check(&names);
+        if self.environments.is_empty() {
+            report = report.and(repository.check_rollouts());
+        }
         match self.format {
             ReportFormat::Human => context.printer.out(&report.human()),
             ReportFormat::Json => context.printer.out(&report.json()),

@@ -19,13 +19,13 @@ use super::{
     variables,
 };
 use crate::{
-    api::{Reading, Unshown, VerifyRequest},
+    api::{Unshown, VerifyRequest},
     client::Client,
     config::{Desired, DesiredProfile, suggest},
     microsoft::{self, Endpoints, Http},
-    model::{Code, Digest, ProfileName, Provider, SecretReference},
+    model::{Code, ProfileName, Provider, SecretReference},
     secrets::{self, Identities},
-    verify::{self, Opened, Options, ReaderApplication, Report, Severity, Subject, Verified, Verifier, waivers},
+    verify::{self, Opened, Options, ReaderApplication, Report, Severity, Subject, Verified, Verifier, gate, waivers},
 };
 
 /// Check that the mail will leave: registrations, permissions, redirect URIs, credentials, mail servers
@@ -244,7 +244,7 @@ impl Verify {
         let mut files: BTreeMap<_, Vec<u8>> = BTreeMap::new();
         for (reference, file) in &desired.secrets {
             let used = profiles.values().any(|profile| profile.stored.secrets.contains_key(reference))
-                || reader_secret(desired) == Some(reference);
+                || gate::reader_secret(desired) == Some(reference);
             if used && let Ok(bytes) = std::fs::read(environment.repository.root().join(&file.path)) {
                 files.insert(reference.clone(), bytes);
             }
@@ -289,7 +289,7 @@ impl Verify {
             .verify
             .reader
             .clone()
-            .map(|settings| ReaderApplication { settings, secret: open(reader_secret(desired)) });
+            .map(|settings| ReaderApplication { settings, secret: open(gate::reader_secret(desired)) });
         let verifier = Arc::new(Verifier::new(options).map_err(CliError::new)?);
         self.collect(context, &verifier, subjects)
     }
@@ -408,35 +408,17 @@ pub(super) async fn ask_service(
             secrets.insert(digest.clone(), BASE64_STANDARD.encode(bytes));
         }
     }
-    secrets.extend(reader_file(ask.root, ask.desired));
+    secrets.extend(gate::reader_file(ask.root, ask.desired));
     let request = VerifyRequest {
         environment: ask.desired.environment.clone(),
         profiles: profiles.iter().map(|(name, profile)| ((*name).clone(), profile.stored.clone())).collect(),
         secrets,
         credential_days: ask.desired.verify.credential_days,
         probe: ask.probe,
-        reader: reading(ask.desired),
+        reader: gate::reading(ask.desired),
         reader_token: ask.reader.clone().map(Unshown),
     };
     self::ask(context, client, &request).await
-}
-
-/// The environment's own application for reading the directory, as a request names it.
-pub(super) fn reading(desired: &Desired) -> Option<Reading> {
-    let application = desired.verify.reader.clone()?;
-    let secret = reader_secret(desired).and_then(|reference| desired.secrets.get(reference));
-    Some(Reading { application, secret: secret.map(|file| file.digest.clone()) })
-}
-
-/// The age file of that application's secret.
-pub(super) fn reader_file(root: &Path, desired: &Desired) -> Option<(Digest, String)> {
-    let file = desired.secrets.get(reader_secret(desired)?)?;
-    let bytes = std::fs::read(root.join(&file.path)).ok()?;
-    Some((file.digest.clone(), BASE64_STANDARD.encode(bytes)))
-}
-
-fn reader_secret(desired: &Desired) -> Option<&SecretReference> {
-    desired.verify.reader.as_ref()?.credential.secret()
 }
 
 /// Has the service check, with a line of progress.

@@ -98,6 +98,17 @@ impl Report {
         Self { diagnostics: kept, environments, files }
     }
 
+    /// The two together.
+    #[must_use]
+    pub fn and(self, other: Report) -> Self {
+        let Self { diagnostics, environments, files } = self;
+        Self::new(
+            diagnostics.into_iter().chain(other.diagnostics),
+            environments + other.environments,
+            files + other.files,
+        )
+    }
+
     /// Whether anything in it stops a command.
     pub fn has_errors(&self) -> bool {
         self.diagnostics.iter().any(|diagnostic| diagnostic.severity == Severity::Error)

@@ -12,7 +12,7 @@ use super::{
     Desired, Diagnostic, Report,
     environment::{Loaded, Loading, named_secrets, secret_path},
     layer::{Layer, Reporter, is_ignored, unexpected},
-    node::Entry,
+    node::{Entry, Node},
     selection::Labels,
     sources::{Sources, list, shown},
     suggest, variables,
@@ -40,7 +40,7 @@ impl Uses {
 pub struct Repository {
     root: PathBuf,
     layers: BTreeMap<EnvironmentName, OnceLock<Arc<Layer>>>,
-    reporter: Reporter,
+    pub(super) reporter: Reporter,
     /// What is wrong with `environments/` itself.
     problems: Vec<Diagnostic>,
 }
@@ -129,6 +129,14 @@ impl Repository {
         let values = Loading::variables(&merged);
         let address = variables::put_in(&merged.get("service")?.node, &values, &mut Vec::new());
         address.get("address")?.node.as_str().map(str::to_owned)
+    }
+
+    /// The variables of an environment that are text, as far as the files say so.
+    pub fn variables(&self, name: &EnvironmentName) -> BTreeMap<String, String> {
+        let merged = self.loading(name).ok().and_then(|loading| loading.merged_environment());
+        let values = merged.as_deref().map(Loading::variables).unwrap_or_default();
+        let text = |(key, node): (&Arc<str>, &Arc<Node>)| Some((key.to_string(), node.as_str()?.to_owned()));
+        values.iter().filter_map(text).collect()
     }
 
     /// The labels of an environment, as far as the files say so. Asks for no more to be right than that.

@@ -142,6 +142,20 @@ codes! {
     "0265" Error DocumentSent "the document was sent before";
     "0266" Error NotInThisStatus "the message's status does not allow this";
     "0267" Error NotDelivered "the message was not delivered";
+    "0280" Error LeaseHeld "somebody else is at it";
+    "0281" Error RolloutUnknown "there is no such rollout";
+    "0282" Error WaveEmpty "a wave that selects nothing";
+    "0283" Error RolloutRunning "the rollout is under way already";
+    "0284" Error RolloutUnfinished "an earlier run has not come to its end";
+    "0285" Error RolloutNotBegun "there is no run to go on with";
+    "0286" Error RolloutFilesChanged "the files changed since the rollout began";
+    "0287" Error JournalUnwritable "a step cannot be journalled";
+    "0288" Error JournalDamaged "the rollout's journal is damaged";
+    "0289" Error RolloutStopped "the rollout stopped before its end";
+    "0290" Error CheckFailed "a check between waves does not hold";
+    "0291" Error TookTooLong "an environment took longer than it may";
+    "0292" Error ChangedSince "somebody changed the environment since";
+    "0293" Error LeaseLost "the lease is lost";
 }
 
 impl PartialSchema for Code {
