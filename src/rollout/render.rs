@@ -126,7 +126,9 @@ fn group(out: &mut String, group: &Group, plan: &RolloutPlan) {
         in_waves.join(", "),
         summary_words(&group.change.summary)
     );
-    change(out, &group.change);
+    // The exceptions are told in full only where they differ from what most get.
+    let most = plan.groups.first().filter(|most| most.digest != group.digest);
+    change(out, &group.change, most.map(|most| &most.change));
     let _ = writeln!(out, "  {DIM}in {}{DIM:#}", names(group.environments.iter()));
 }
 
@@ -144,7 +146,7 @@ fn summary_words(summary: &Summary) -> String {
     if words.is_empty() { "something to note".to_owned() } else { words.join(", ") }
 }
 
-fn change(out: &mut String, change: &Change) {
+fn change(out: &mut String, change: &Change, most: Option<&Change>) {
     if !change.settings.is_empty() {
         let _ = writeln!(out, "  {YELLOW}~{YELLOW:#} {BOLD}environment settings{BOLD:#}");
         fields(out, &change.settings, true);
@@ -164,9 +166,11 @@ fn change(out: &mut String, change: &Change) {
         };
         let from = profile.previous_name.as_ref().map(|name| format!("{name} -> ")).unwrap_or_default();
         let cause = cause_words(profile.cause);
+        let as_most = most.is_some_and(|most| most.profiles.contains(profile));
+        let word = if as_most { format!("{word} {DIM}as above{DIM:#}") } else { word.to_owned() };
         let _ = writeln!(out, "  {style}{symbol}{style:#} {from}{BOLD}{}{BOLD:#}{word}{cause}", profile.name);
         // What goes, goes as a whole.
-        if profile.action != Action::Delete {
+        if profile.action != Action::Delete && !as_most {
             fields(out, &profile.fields, profile.action != Action::Create);
         }
     }
