@@ -7,10 +7,11 @@ use std::{
 };
 
 use serde_json::json;
-use tokio::sync::watch;
+use tokio::{runtime::Runtime, sync::watch};
 
 use super::{CliError, Context, Exit, ServiceOptions, confirm::confirm, environment, plan, variables};
 use crate::{
+    client::Client,
     config::{Repository, RolloutFile, suggest},
     git,
     model::{Code, RolloutName},
@@ -204,29 +205,31 @@ impl Work {
 }
 
 impl Services {
-    /// Makes clients by the environment's own address and token.
-    fn connect(&self, context: &Context) -> crate::rollout::Connect {
-        let (services, context) = (self.clone(), context.clone());
-        Arc::new(move |name, declared, purpose| {
-            let token_file = match purpose {
-                Purpose::Probe if services.probe_token_file.is_some() => services.probe_token_file.clone(),
-                Purpose::Probe | Purpose::Deploy => services.token_file.clone(),
-            };
+    /// Makes clients by the environment's own address and token. They share what does not differ.
+    fn connect(&self) -> Result<crate::rollout::Connect, CliError> {
+        let options = |token_file: &Option<PathBuf>| ServiceOptions {
+            service: None,
+            token_file: token_file.clone(),
+            ca_file: self.ca_file.clone(),
+            allow_clear_text: self.allow_clear_text,
+        };
+        let deploy = options(&self.token_file);
+        let probe = if self.probe_token_file.is_some() { options(&self.probe_token_file) } else { deploy.clone() };
+        let connections = deploy.connections()?;
+        Ok(Arc::new(move |name, declared, purpose| {
             let Some(address) = declared else {
-                return Err(Problem::new(Code::AddressMissing, format!("the files of `{name}` name no service"))
-                    .remedy("Write `service: { address: https://... }` into its environment.yaml, or into a layer with a variable."));
+                let problem = Problem::new(Code::AddressMissing, format!("the files of `{name}` name no service"));
+                return Err(problem.remedy(
+                    "Write `service: { address: https://... }` into its environment.yaml, or into a layer with a variable.",
+                ));
             };
-            let options = ServiceOptions {
-                service: Some(address.to_owned()),
-                token_file,
-                ca_file: services.ca_file.clone(),
-                allow_clear_text: services.allow_clear_text,
-            };
-            options.client(&context, None, name).map_err(|error| {
-                Problem::new(error.code.unwrap_or(Code::Internal), error.message)
+            let options = if purpose == Purpose::Probe { &probe } else { &deploy };
+            let token = options.token(name).map_err(|error| {
+                Problem::new(error.code.unwrap_or(Code::TokenMissing), error.message)
                     .remedy(error.remedy.unwrap_or_default())
-            })
-        })
+            })?;
+            Client::over(&connections, address, token).map_err(Problem::from)
+        }))
     }
 }
 
@@ -296,7 +299,7 @@ fn material(
 ) -> Result<Material, CliError> {
     let file = file(context, repository, name)?;
     let source = git::source(repository.root());
-    Material::read(repository, file, source, services.connect(context))
+    Material::read(repository, file, source, services.connect()?)
         .map_err(|report| environment::problems(context, &report))
 }
 
@@ -309,7 +312,7 @@ fn show_plan(
 ) -> Result<Exit, CliError> {
     let repository = context.repository()?;
     let material = material(context, &repository, &rollout_name(name)?, services)?;
-    let planned = planned(context, &repository, Arc::new(material), parallel)?;
+    let planned = planned(context, &context.runtime()?, &repository, Arc::new(material), parallel);
     context.printer.out(&match format {
         plan::Format::Human => render::plan(&planned),
         plan::Format::Json => format!("{:#}", serde_json::to_value(&planned).unwrap_or_default()),
@@ -320,12 +323,12 @@ fn show_plan(
 
 fn planned(
     context: &Context,
+    runtime: &Runtime,
     repository: &Repository,
     material: Arc<Material>,
     parallel: usize,
-) -> Result<planning::RolloutPlan, CliError> {
-    let runtime = context.runtime()?;
-    Ok(runtime.block_on(planning::plan(material, repository, &context.clock, parallel, |_, _| {})))
+) -> planning::RolloutPlan {
+    runtime.block_on(planning::plan(material, repository, &context.clock, parallel, |_, _| {}))
 }
 
 /// Who is at this, for the journal and the lease.
@@ -374,9 +377,11 @@ fn start(context: &Context, name: &str, yes: bool, work: &Work) -> Result<Exit, 
             "`mailwright rollout status {name}` shows how far it is; then `mailwright rollout resume {name}`, or `mailwright rollout abort {name}`."
         )));
     }
+    // One for plan and work: connections that are kept open belong to it.
+    let runtime = context.runtime()?;
     if !yes {
         let shared = Arc::new(material);
-        let plan = planned(context, &repository, Arc::clone(&shared), 16)?;
+        let plan = planned(context, &runtime, &repository, Arc::clone(&shared), 16);
         context.printer.note(&render::plan(&plan));
         let count = shared.file.environments().count();
         let question = format!("Roll this out to {count} environments in {} waves?", shared.file.waves.len());
@@ -391,12 +396,16 @@ fn start(context: &Context, name: &str, yes: bool, work: &Work) -> Result<Exit, 
         by: by.clone(),
         order: order(&material),
     };
-    work.work(context, Session { locked, contents, first: begun, material, by })
+    work.work(context, &runtime, Session { locked, contents, first: begun, material, by })
 }
 
 fn resume(context: &Context, name: &str, accept_changes: bool, work: &Work) -> Result<Exit, CliError> {
     let name = rollout_name(name)?;
     let repository = context.repository()?;
+    let folder = work.state.folder(context, &name)?;
+    if !folder.journal().exists() {
+        return Err(not_begun(&folder, &name));
+    }
     let locked = work.state.lock(context, &name)?;
     let (contents, run) = unfinished(&locked, &name)?;
     let material = material(context, &repository, &name, &work.services)?;
@@ -416,7 +425,7 @@ fn resume(context: &Context, name: &str, accept_changes: bool, work: &Work) -> R
     }
     let by = somebody();
     let first = Event::Resumed { by: by.clone(), order: changed.map(|_| now) };
-    work.work(context, Session { locked, contents, first, material, by })
+    work.work(context, &context.runtime()?, Session { locked, contents, first, material, by })
 }
 
 /// What of two orders differs, in a few words.
@@ -475,8 +484,7 @@ enum Task {
 }
 
 impl Work {
-    fn work(&self, context: &Context, session: Session) -> Result<Exit, CliError> {
-        let runtime = context.runtime()?;
+    fn work(&self, context: &Context, runtime: &Runtime, session: Session) -> Result<Exit, CliError> {
         let name = session.material.file.name.clone();
         let result = runtime.block_on(self.at_it(context, session, Task::Work));
         let run = result.map_err(|error| CliError {
@@ -486,12 +494,26 @@ impl Work {
         self.end(context, &run)
     }
 
-    /// Holds the lease, works, and gives the lease back.
+    /// Holds the lease, works, and gives the lease back, however that ends.
     async fn at_it(&self, context: &Context, session: Session, task: Task) -> Result<Run, CliError> {
+        let name = session.material.file.name.clone();
+        let lasting = Lasting { seconds: self.lease_seconds };
+        let holder = session.locked.holder(&session.by)?;
+        let lease = Lease::take(session.material.coordinator()?, &name, holder, lasting).await?;
+        let result = self.with_lease(context, session, &lease, task).await;
+        lease.release().await;
+        result
+    }
+
+    async fn with_lease(
+        &self,
+        context: &Context,
+        session: Session,
+        lease: &Lease,
+        task: Task,
+    ) -> Result<Run, CliError> {
         let Session { locked, mut contents, first, material, by } = session;
         let name = material.file.name.clone();
-        let lasting = Lasting { seconds: self.lease_seconds };
-        let lease = Lease::take(material.coordinator()?, &name, locked.holder(&by)?, lasting).await?;
         // Only now is it sure that nobody else is at it.
         locked.forget_requests();
         if matches!(first, Event::Begun { .. })
@@ -532,7 +554,6 @@ impl Work {
             .remedy(format!("mailwright rollout resume {name} asks the services, and repeats nothing."))),
         };
         listening.iter().for_each(tokio::task::JoinHandle::abort);
-        lease.release().await;
         locked.forget_requests();
         result
     }
@@ -563,9 +584,10 @@ impl Work {
                 Code::RolloutStopped,
                 format!("given up; {failed} environments have problems, see above"),
             )),
-            Standing::Paused { problem: Some(problem), .. } => Err(named(problem.clone(), &run.rollout)),
+            Standing::Paused { problem: Some(problem), .. } | Standing::Stopped { problem } => {
+                Err(named(problem.clone(), &run.rollout))
+            }
             Standing::Paused { .. } | Standing::UnderWay => Ok(Exit::Code(3)),
-            Standing::Stopped { problem } => Err(named(problem.clone(), &run.rollout)),
         }
     }
 }

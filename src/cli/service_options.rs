@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use super::{CliError, Context, variables};
 use crate::{
-    client::{Client, Options},
+    client::{Client, Connections, Options},
     model::{Code, EnvironmentName},
 };
 
@@ -46,6 +46,11 @@ impl ServiceOptions {
                 )
             })?;
         let token = self.token(environment)?;
+        Client::over(&self.connections()?, &address, token).map_err(CliError::from)
+    }
+
+    /// What clients of many services share.
+    pub(crate) fn connections(&self) -> Result<Connections, CliError> {
         let ca_file = self.ca_file.clone().or_else(|| variables::read(variables::CA_FILE).map(PathBuf::from));
         let authority = match ca_file {
             None => None,
@@ -57,10 +62,11 @@ impl ServiceOptions {
             })?),
         };
         let options = Options { authority: authority.as_deref(), allow_clear_text: self.allow_clear_text };
-        Client::new(&address, token, &options).map_err(CliError::from)
+        Ok(Connections::new(&options))
     }
 
-    fn token(&self, environment: &EnvironmentName) -> Result<secrecy::SecretString, CliError> {
+    /// The token for an environment's service.
+    pub(crate) fn token(&self, environment: &EnvironmentName) -> Result<secrecy::SecretString, CliError> {
         let file = self.token_file.clone().or_else(|| variables::read(variables::TOKEN_FILE).map(PathBuf::from));
         let file = file.map(|path| of_environment(&path, environment));
         let text = match file {

@@ -26,6 +26,7 @@ use crate::{
     verify::{Finding, Verified},
 };
 pub use error::ClientError;
+pub use transport::Connections;
 use transport::Transport;
 
 /// The answer's header that carries [`crate::api::VERSION`].
@@ -48,7 +49,12 @@ pub struct Options<'a> {
 impl Client {
     /// A client for the service at `address` (`https://host[:port]`), with a bearer token.
     pub fn new(address: &str, token: SecretString, options: &Options<'_>) -> Result<Self, ClientError> {
-        Ok(Self { transport: Transport::new(address, token, options)? })
+        Self::over(&Connections::new(options), address, token)
+    }
+
+    /// A client that shares what it needs with others.
+    pub fn over(connections: &Connections, address: &str, token: SecretString) -> Result<Self, ClientError> {
+        Ok(Self { transport: Transport::over(connections, address, token)? })
     }
 
     /// The address that it talks to.

@@ -1,6 +1,6 @@
 //! One request and its answer: deadlines, limits, and which kind of failure it was.
 
-use std::{error::Error as _, time::Duration};
+use std::{error::Error as _, sync::OnceLock, time::Duration};
 
 use reqwest::{
     Method, Response, StatusCode, Url,
@@ -30,18 +30,45 @@ pub(super) struct Transport {
     authorization: SecretString,
 }
 
-impl Transport {
-    pub(super) fn new(address: &str, token: SecretString, options: &Options<'_>) -> Result<Self, ClientError> {
-        let base = parse_address(address, options.allow_clear_text)?;
+/// What clients of many services share: trust, deadlines, connections that are kept open. Reading the machine's trust
+/// takes longer than a request, so whoever talks to a thousand services makes one of these. It belongs to one runtime.
+#[derive(Default)]
+pub struct Connections {
+    authority: Option<Vec<u8>>,
+    allow_clear_text: bool,
+    /// To this machine, and to others.
+    kinds: [OnceLock<reqwest::Client>; 2],
+}
+
+impl Connections {
+    /// Nothing is opened or read yet.
+    pub fn new(options: &Options<'_>) -> Self {
+        Self {
+            authority: options.authority.map(<[u8]>::to_vec),
+            allow_clear_text: options.allow_clear_text,
+            ..Self::default()
+        }
+    }
+
+    fn http(&self, to_this_machine: bool) -> Result<reqwest::Client, ClientError> {
+        let kind = &self.kinds[usize::from(to_this_machine)];
+        if let Some(http) = kind.get() {
+            return Ok(http.clone());
+        }
+        let http = self.build(to_this_machine)?;
+        Ok(kind.get_or_init(|| http).clone())
+    }
+
+    fn build(&self, to_this_machine: bool) -> Result<reqwest::Client, ClientError> {
         let mut builder = reqwest::Client::builder()
             .user_agent(concat!("mailwright/", env!("CARGO_PKG_VERSION")))
             .redirect(Policy::none())
             // On this machine, packing and unpacking takes longer than the way.
-            .gzip(!is_loopback(base.host_str().unwrap_or_default().trim_matches(['[', ']'])))
+            .gzip(!to_this_machine)
             .connect_timeout(Duration::from_secs(10))
             .read_timeout(Duration::from_secs(60))
             .timeout(Duration::from_secs(300));
-        if let Some(pem) = options.authority {
+        if let Some(pem) = &self.authority {
             let certificates = reqwest::Certificate::from_pem_bundle(pem).ok().filter(|found| !found.is_empty());
             let certificates = certificates.ok_or_else(|| {
                 ClientError::new(Code::TlsFailed, "the certificate authority's file holds no PEM certificate")
@@ -49,6 +76,16 @@ impl Transport {
             })?;
             builder = builder.tls_certs_merge(certificates);
         }
+        builder
+            .build()
+            .map_err(|error| ClientError::new(Code::ServiceUnreachable, format!("cannot prepare requests: {error}")))
+    }
+}
+
+impl Transport {
+    pub(super) fn over(connections: &Connections, address: &str, token: SecretString) -> Result<Self, ClientError> {
+        let base = parse_address(address, connections.allow_clear_text)?;
+        let http = connections.http(is_loopback(base.host_str().unwrap_or_default().trim_matches(['[', ']'])))?;
         // A token with a line end or other control character would break the header.
         if token.expose_secret().is_empty() || !token.expose_secret().bytes().all(|b| b.is_ascii_graphic()) {
             return Err(ClientError::new(
@@ -57,9 +94,6 @@ impl Transport {
             )
             .remedy("Give the token alone, as `mailwright token create` printed it."));
         }
-        let http = builder
-            .build()
-            .map_err(|error| ClientError::new(Code::ServiceUnreachable, format!("cannot prepare requests: {error}")))?;
         let authorization = SecretString::from(format!("Bearer {}", token.expose_secret()));
         Ok(Self { http, address: base.as_str().trim_end_matches('/').to_owned(), base, authorization })
     }

@@ -20,6 +20,7 @@ use crate::{
     model::{Digest, EnvironmentName, Lapse, ProfileName, RolloutName},
     reconcile::{
         Plan,
+        guards::Guard,
         plan::{Action, Cause, FieldChange, SecretChangeKind, Summary},
     },
 };
@@ -221,7 +222,7 @@ impl Particular {
     /// A plan without what is particular.
     pub fn change(&self, plan: &Plan) -> Change {
         let fields = |fields: &[FieldChange]| fields.iter().map(|field| self.field(field)).collect();
-        let guards = plan.guards.iter().map(|guard| guard.message());
+        let guards = plan.guards.iter().map(Guard::message);
         let redirected = plan.redirected.iter().map(|secret| {
             let (what, profile) = (&secret.secret, &secret.profile);
             self.general(&format!("the secret `{what}` of `{profile}` would travel to {}", secret.would_go_to))

@@ -85,7 +85,8 @@ fn the_share_of_failed_deliveries_counts_from_the_change_on() {
     assert_eq!(send("c-01", "before@example.org"), Status::Failed);
     sink.at("rcpt", Act::Usual);
     std::thread::sleep(std::time::Duration::from_millis(1100));
-    let text = CHECKED.replace("CHECKS }", "soak: 4s, checks: { failedDeliveries: { below: 40%, over: 15m } } }");
+    let text =
+        CHECKED.replace("checks: CHECKS }", "soak: 4s, checks: { failedDeliveries: { below: 40%, over: 15m } } }");
     fleet.rollout("relay", &text);
     fleet.trial.write("environments/base/environment.yaml", "abstract: true\ncompanies: [EDU1, EDU2]\n");
     let child = fleet.spawn(&["rollout", "start", "relay", "--yes"]);
@@ -118,11 +119,10 @@ fn verify_stands_before_the_change_and_after_it() {
     );
     // The gate: nothing is applied where the server would take nothing.
     fleet.run(&["rollout", "abort", "relay", "--yes"]).code(0);
-    fleet.trial.write("environments/base/environment.yaml", "abstract: true\ncompanies: [EDU1]\nvariables: { x: y }\n");
     let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
     relay(&fleet, port);
     let ran = fleet.run(&["rollout", "start", "relay", "--yes"]).code(1);
-    assert!(ran.stdout.contains("MW0234") && ran.stdout.contains("c-01"), "{}", ran.stdout);
+    assert!(ran.stdout.contains("MW0234") && ran.stdout.contains("c-01"), "{}{}", ran.stdout, ran.stderr);
     assert_eq!(fleet.generations("c-01").len(), 2, "the seed, and the first rollout");
     fleet.run(&["rollout", "abort", "relay", "--yes"]).code(0);
     fleet.rollout("relay", &format!("gate: false\n{}", text.replace(", checks: { verify: clean }", "")));

@@ -11,7 +11,7 @@ fn what_cannot_be_journalled_is_not_begun() {
     std::fs::create_dir_all(&small).unwrap();
     // Room for the beginning, and for some environments. What is there at the end is copied out.
     let script = format!(
-        "mount -t tmpfs -o size=12k none {0} && \"$0\" \"$@\"; code=$?; cp -r {0} {1}; exit $code",
+        "mount -t tmpfs -o size=8k none {0} && \"$0\" \"$@\"; code=$?; cp -r {0} {1}; exit $code",
         small.display(),
         kept.display()
     );

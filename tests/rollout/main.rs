@@ -24,3 +24,4 @@ mod lease;
 mod pause;
 mod plan;
 mod services;
+mod storm;
