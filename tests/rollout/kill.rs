@@ -70,7 +70,7 @@ fn nothing_is_applied_twice_and_nothing_is_left_out() {
         if killed < 3 {
             whole = whole.mul_f64(0.5) + begun.elapsed().mul_f64(0.5);
         }
-        assert_eq!(fleet.ports(), vec![u64::from(port); ENVIRONMENTS], "round {rounds}");
+        assert_eq!(fleet.ports(), vec![u64::from(port); ENVIRONMENTS], "round {rounds}: {:#?}", fleet.entries("port"));
         for name in fleet.names() {
             assert_eq!(fleet.changesets(&name).len(), 1 + rounds, "{name}: one changeset a round, and the seed's");
         }
