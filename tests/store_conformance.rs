@@ -237,7 +237,7 @@ async fn leases(open: impl Fn() -> Box<dyn Store>) {
         assert_eq!(take(&*store, wanted("a", holder, token, 6)).await, LeaseTaken::HeldBySomebody(renewed.clone()));
     }
     assert_eq!(lines(&*store).await, 1);
-    assert_eq!(open().leases(at(14)).await.unwrap(), [renewed.clone()], "it outlives the process");
+    assert_eq!(open().leases(at(14)).await.unwrap(), std::slice::from_ref(&renewed), "it outlives the process");
     assert!(store.leases(at(15)).await.unwrap().is_empty());
 
     // A holder that forgot its number takes a new holding.
