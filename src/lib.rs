@@ -16,6 +16,7 @@
 //! | [`reconcile`] | desired, live and last applied to a plan; guards; the plan as text; the changeset that carries it out |
 //! | [`adopt`] | from what is there to files: what live environments share as layers, and lists of profiles |
 //! | [`approvals`] | the text that somebody signs who approves a plan, and whether a signature counts |
+//! | [`rollout`] | a change to many environments in waves: what it amounts to, the journal, going on, taking back |
 //! | [`microsoft`] | what speaks to Entra and Graph: clouds, tokens, reads of the directory |
 //! | [`verify`] | the pre-flight: checks of registrations, permissions, redirect URIs, mail servers; findings |
 //! | [`sandbox`] | local stand-ins for Entra, Graph and an SMTP server; nothing else knows them |
@@ -45,6 +46,7 @@ pub mod git;
 pub mod microsoft;
 pub mod model;
 pub mod reconcile;
+pub mod rollout;
 pub mod sandbox;
 pub mod secrets;
 pub mod service;

@@ -33,6 +33,10 @@ fn the_schemas_know_the_functions_of_the_catalogue() {
         schema("environment")["properties"]["unserved"]["items"]["properties"]["functions"]["items"]["enum"],
         json!(ids)
     );
+    assert_eq!(
+        schema("rollout")["$defs"]["checks"]["properties"]["probe"]["properties"]["function"]["enum"],
+        json!(ids)
+    );
     for function in Function::all() {
         assert_eq!(function.chain().last().unwrap().id(), "default", "{function}");
     }

@@ -46,6 +46,9 @@ fn every_address_asks_for_its_role_and_no_more() {
         ("DELETE", "/v1/tokens/000000000000", "", 3),
         ("GET", "/v1/audit", "", 3),
         ("POST", "/v1/changesets", &changeset, 2),
+        ("GET", "/v1/leases", "", 0),
+        ("POST", "/v1/leases/test", r#"{"holder":"h","seconds":5}"#, 2),
+        ("DELETE", "/v1/leases/test?token=9", "", 2),
     ];
     let tokens = ROLES.map(|role| token(&trial, role));
     for (method, path, body, least) in table {

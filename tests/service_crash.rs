@@ -1,5 +1,5 @@
 //! `kill -9` at any moment of an apply: the old generation or the new one, never between, and the audit chain holds.
-#![allow(clippy::unwrap_used, clippy::panic, reason = "a test ends there")]
+#![allow(clippy::unwrap_used, clippy::panic, clippy::print_stdout, reason = "a test ends there, and says how it went")]
 
 mod support;
 
@@ -102,4 +102,36 @@ fn a_killed_apply_was_taken_whole_or_not_at_all() {
     assert!(taken > 10 && lost > 10, "the kills do not spread: {taken} taken ({answered} answered), {lost} lost");
     let verified = trial.run(&["audit", "verify", "dev", "--format", "json"]).code(0).json();
     assert_eq!(verified["entries"], u64::from(KILLS) + 1);
+}
+
+/// A client that is killed closes its connection. What was taken then must be what is told, and what mail is sent by.
+#[test]
+fn a_client_that_goes_away_leaves_what_is_told_and_what_is_kept_alike() {
+    let mut trial = Trial::small();
+    trial.serve();
+    let mut whole_apply = Duration::from_millis(8);
+    let (mut taken, mut lost) = (0, 0);
+    for round in 1..=100 {
+        let (before, _) = whole(&trial);
+        let body = changeset(round, before);
+        let stream = send(&trial, &body);
+        std::thread::sleep(whole_apply.mul_f64(f64::from(round * 7919 % 1300) / 1000.0));
+        drop(stream);
+        // Long enough for whatever is under way to come to its end.
+        std::thread::sleep(Duration::from_millis(30) + whole_apply);
+        let kept = trial.http("GET", "/v1/generations?limit=1", &[], b"").json()["generations"][0]["number"].as_u64();
+        let (told, of) = whole(&trial);
+        assert_eq!(kept.unwrap_or(0), told, "round {round}");
+        if told == before {
+            lost += 1;
+            let started = std::time::Instant::now();
+            assert_eq!(trial.http("POST", "/v1/changesets", &[], body.as_bytes()).status, 201);
+            whole_apply = whole_apply.mul_f64(0.7) + started.elapsed().mul_f64(0.3);
+        } else {
+            assert_eq!((told, of), (before + 1, Some(round)));
+            taken += 1;
+        }
+    }
+    println!("{taken} taken, {lost} lost");
+    assert!(taken > 10, "{taken} taken, {lost} lost");
 }

@@ -13,7 +13,8 @@ use mailwright::{
         StoredProfile,
     },
     store::{
-        AuditEvent, Commit, CommitError, NewSecret, SqliteStore, Store, StoreError, StoredToken,
+        AuditEvent, Commit, CommitError, LeaseTaken, NewSecret, SqliteStore, Store, StoreError, StoredToken,
+        WantedLease,
         outbox::{Accepted, IdempotencyKey, Lane, NewEvent, NewMessage, Rotation, Search, Settled, Standing},
     },
 };
@@ -199,6 +200,70 @@ async fn conforms(open: impl Fn() -> Box<dyn Store>) {
     assert!(store.audit(u64::MAX, 10).await.unwrap().is_empty());
 }
 
+/// The contract of leases. `open` opens the same store each time it is called.
+async fn leases(open: impl Fn() -> Box<dyn Store>) {
+    let wanted = |name: &str, holder: &str, token: Option<u64>, now: i64| WantedLease {
+        name: name.to_owned(),
+        holder: holder.to_owned(),
+        by: "ann".to_owned(),
+        token,
+        now: at(now),
+        until: at(now + 10),
+    };
+    let store = open();
+    let take = async |store: &dyn Store, wanted| store.take_lease(wanted, event("lease.take")).await.unwrap();
+    let held = |taken: LeaseTaken| match taken {
+        LeaseTaken::Held(lease) => lease,
+        other => panic!("{other:?}"),
+    };
+    let lines = async |store: &dyn Store| store.audit(0, 1000).await.unwrap().len();
+
+    // One of two that ask at once gets it.
+    let (one, other) = (open(), open());
+    let (first, second) =
+        tokio::join!(take(&*one, wanted("a", "one", None, 0)), take(&*other, wanted("a", "other", None, 0)));
+    let (lease, refused) = match (first, second) {
+        (LeaseTaken::Held(lease), LeaseTaken::HeldBySomebody(by))
+        | (LeaseTaken::HeldBySomebody(by), LeaseTaken::Held(lease)) => (lease, by),
+        both => panic!("{both:?}"),
+    };
+    assert_eq!(lease, refused);
+    assert_eq!((lease.since, lease.until), (at(0), at(10)));
+    assert_eq!(lines(&*store).await, 1);
+
+    // Whoever holds it renews it, by its number and nothing else; a renewal leaves no line in the audit log.
+    let renewed = held(take(&*store, wanted("a", &lease.holder, Some(lease.token), 5)).await);
+    assert_eq!((renewed.token, renewed.since, renewed.until), (lease.token, at(0), at(15)));
+    for (holder, token) in [("somebody", None), ("somebody", Some(lease.token)), (&lease.holder, Some(99))] {
+        assert_eq!(take(&*store, wanted("a", holder, token, 6)).await, LeaseTaken::HeldBySomebody(renewed.clone()));
+    }
+    assert_eq!(lines(&*store).await, 1);
+    assert_eq!(open().leases(at(14)).await.unwrap(), std::slice::from_ref(&renewed), "it outlives the process");
+    assert!(store.leases(at(15)).await.unwrap().is_empty());
+
+    // A holder that forgot its number takes a new holding.
+    let again = held(take(&*store, wanted("b", "b", None, 6)).await);
+    assert!(held(take(&*store, wanted("b", "b", None, 6)).await).token > again.token);
+
+    // Once it has lapsed anybody may, and the number is another one, also for who had it before.
+    let next = held(take(&*store, wanted("a", "next", None, 15)).await);
+    assert!(next.token > renewed.token);
+    assert!(!store.release_lease("a", renewed.token, event("lease.release")).await.unwrap());
+    assert!(store.release_lease("a", next.token, event("lease.release")).await.unwrap());
+    assert!(!store.release_lease("a", next.token, event("lease.release")).await.unwrap());
+    let last = held(take(&*open(), wanted("a", "next", Some(next.token), 16)).await);
+    assert!(last.token > next.token, "numbers only grow");
+    assert_eq!(held(take(&*store, wanted("b", "b", None, 16)).await).name, "b");
+    assert_eq!(lines(&*store).await, 7);
+}
+
+#[tokio::test]
+async fn sqlite_keeps_leases() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("store.sqlite");
+    leases(|| Box::new(SqliteStore::open(&path, &generated::environment()).unwrap())).await;
+}
+
 #[tokio::test]
 async fn sqlite_conforms() {
     let folder = tempfile::tempdir().unwrap();
@@ -322,6 +387,8 @@ async fn delivers(open: impl Fn() -> Box<dyn Store>) {
         .unwrap();
     assert_eq!(found.len(), 2);
 
+    assert_eq!(store.ended_since(at(130).as_millisecond()).await.unwrap(), [(Status::Delivered, 1)]);
+    assert_eq!(store.ended_since(at(131).as_millisecond()).await.unwrap(), []);
     // How a rotation stands is kept until it is forgotten, with what is told of it.
     let rotation = |standing| Rotation {
         profile: "relay".parse().unwrap(),
@@ -377,7 +444,7 @@ async fn sqlite_is_migrated_from_an_older_version_and_refuses_a_newer_or_foreign
     assert!(matches!(other, Err(StoreError::OtherEnvironment { .. })), "{other:?}");
     raw(&path, "INSERT INTO schema_version VALUES (99, 'sha256:x')");
     let newer = SqliteStore::open(&path, &generated::environment()).map(drop);
-    assert!(matches!(newer, Err(StoreError::Newer { found: 99, known: 5 })), "{newer:?}");
+    assert!(matches!(newer, Err(StoreError::Newer { found: 99, known: 6 })), "{newer:?}");
     raw(
         &path,
         "DELETE FROM schema_version WHERE version = 99; UPDATE schema_version SET digest = 'sha256:y' WHERE version = 2",

@@ -53,7 +53,7 @@ fn subjects(sandbox: &Sandbox) -> Vec<Subject> {
                 profile: serde_json::from_str(&text).unwrap(),
                 secret: Opened::None,
                 refused: None,
-                next: None,
+                next: Opened::None,
             }
         })
         .collect()

@@ -205,6 +205,10 @@ pub struct OutboxStatus {
     /// How many messages there are of each status.
     #[schema(value_type = std::collections::HashMap<String, u64>)]
     pub messages: BTreeMap<Status, u64>,
+    /// How many came to their end lately, by what became of them; only where `over` asks for it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<std::collections::HashMap<String, u64>>)]
+    pub ended: Option<BTreeMap<Status, u64>>,
     /// Profiles that cannot send until somebody mends them.
     pub parked: Vec<Parked>,
     /// Profiles whose server does not answer; they are tried again by themselves.

@@ -3,6 +3,7 @@
 //! The service writes them, the client reads them; neither has a second description of them. Paths begin with
 //! [`PREFIX`]. Errors are RFC 9457 problem details: [`ProblemDetails`].
 
+pub mod leases;
 pub mod messages;
 
 use std::collections::{BTreeMap, BTreeSet};

@@ -2,18 +2,14 @@
 //!
 //! What somebody accepts travels with the changeset, so the audit log has it.
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    path::Path,
-};
+use std::{collections::BTreeSet, path::Path};
 
 use super::{CliError, Context, environment, verify};
 use crate::{
-    api::VerifyRequest,
     client::Client,
     config::Desired,
-    model::{Changeset, Code, ProfileChange, ProfileName, StoredProfile, VerifySettings},
-    verify::{Verdict, waivers},
+    model::{Changeset, Code, ProfileName},
+    verify::{Verdict, gate},
 };
 
 /// What is accepted before an apply.
@@ -47,41 +43,10 @@ impl Gate {
             return Ok(());
         }
         let accepted = self.accepted(changeset, several)?;
-        let profiles: BTreeMap<ProfileName, StoredProfile> = changeset
-            .changes
-            .iter()
-            // What is adopted is live already, and an apply changes nothing about it.
-            .filter(|change| !matches!(change, ProfileChange::Adopt { .. }))
-            .filter_map(|change| Some((change.name().clone(), change.profile()?.clone())))
-            .filter(|(_, stored)| stored.profile.enabled)
-            .collect();
-        if profiles.is_empty() {
-            return Ok(());
-        }
-        let desired = files.map(|(_, desired)| desired);
-        let mut secrets = changeset.secrets.clone();
-        secrets.extend(files.and_then(|(root, desired)| verify::reader_file(root, desired)));
-        let settings = desired.map_or_else(VerifySettings::default, |desired| desired.verify.clone());
-        let request = VerifyRequest {
-            environment: changeset.environment.clone(),
-            beside: desired.map(|desired| verify::beside(desired, &profiles)).unwrap_or_default(),
-            profiles,
-            secrets,
-            credential_days: settings.credential_days,
-            probe: false,
-            reader: desired.and_then(verify::reading),
-            reader_token: None,
-        };
+        let Some(request) = gate::request(changeset, files) else { return Ok(()) };
         let mut report = verify::ask(context, client, &request).await?;
-        waivers::apply(&mut report, &settings, context.clock.now(), None);
-        if let Some(desired) = desired {
-            waivers::place(&mut report, desired);
-        }
-        let failed: BTreeSet<ProfileName> = report
-            .all()
-            .filter(|finding| self.fail_on.limit().is_passed_by(finding))
-            .filter_map(|finding| finding.profile.clone())
-            .collect();
+        let limit = self.fail_on.limit();
+        let failed = gate::judge(&mut report, files.map(|(_, desired)| desired), context.clock.now(), limit);
         changeset.allowances.findings = failed.intersection(&accepted).cloned().collect();
         let stopping: Vec<&ProfileName> = failed.difference(&accepted).collect();
         if stopping.is_empty() {

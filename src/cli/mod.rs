@@ -6,8 +6,9 @@
 //!
 //! Exit codes: 0 done or nothing to do; 1 an error, whatever its kind; 2 with `--detailed-exitcode` (or `drift`)
 //! when there is a difference; `--detailed-exitcode=causes` splits it into 2, 3 and 4; 3 with `verify` when it found
-//! what `--fail-on` names: what keeps mail from leaving, as a rule. Of several environments an error in one beats
-//! everything, and otherwise the most telling of their codes stands for all (`fleet`).
+//! what `--fail-on` names: what keeps mail from leaving, as a rule; with `rollout` 2 when it finished with failures that
+//! were tolerated, and 3 when it was paused. Of several environments an error in one beats everything, and otherwise the
+//! most telling of their codes stands for all (`fleet`).
 
 mod apply;
 mod approve;
@@ -38,6 +39,7 @@ mod printer;
 mod render;
 mod resolve;
 mod rollback;
+mod rollout;
 mod sandbox;
 mod schema;
 mod secrets;
@@ -135,6 +137,8 @@ enum Command {
     Blame(blame::Blame),
     /// Go back to an earlier generation, as a new one
     Rollback(rollback::Rollback),
+    /// Bring a change to many environments in waves, with checks in between
+    Rollout(rollout::Rollout),
     /// Write files for profiles that exist only in the service
     Import(import::Import),
     /// Put Markdown under the pull request that a CI job runs for
@@ -206,6 +210,7 @@ fn run(command: Command, context: &Context) -> Result<Exit, CliError> {
         Command::History(command) => command.run(context),
         Command::Blame(command) => command.run(context),
         Command::Rollback(command) => command.run(context),
+        Command::Rollout(command) => command.run(context),
         Command::Import(command) => command.run(context),
         Command::Comment(command) => command.run(context),
         Command::Secrets(command) => command.run(context),

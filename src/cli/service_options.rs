@@ -72,6 +72,16 @@ impl ServiceOptions {
                     "Write `service: { address: https://... }` into environment.yaml, set MAILWRIGHT_SERVICE, or give `--service URL`.",
                 )
             })?;
+        self.client_at(context, environment, &address)
+    }
+
+    /// A client for the service at an address, whatever else is said.
+    pub(crate) fn client_at(
+        &self,
+        context: &Context,
+        environment: &EnvironmentName,
+        address: &str,
+    ) -> Result<Client, CliError> {
         let token = self.token(context, environment)?;
         let ca_file = self.ca_file.clone().or_else(|| variables::read(variables::CA_FILE).map(PathBuf::from));
         let ca_file = ca_file.map(|path| of_environment(path, environment));
@@ -89,7 +99,7 @@ impl ServiceOptions {
             allow_clear_text: self.allow_clear_text,
             connections: Some(context.connections()),
         };
-        Client::new(&address, token, &options).map_err(CliError::from)
+        Client::new(address, token, &options).map_err(CliError::from)
     }
 
     fn token(&self, context: &Context, environment: &EnvironmentName) -> Result<secrecy::SecretString, CliError> {

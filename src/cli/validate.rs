@@ -39,10 +39,13 @@ impl Validate {
         let selection = Selection::parse(&self.environments, &self.choice.selector)?;
         let names = self.choice.names(context, &repository, &selection)?.names;
         // A problem of a shared layer is told once, so there is one report for all.
-        let report = match self.choice.parallel {
+        let mut report = match self.choice.parallel {
             Some(parallel) => repository.check_in_parallel(&names, usize::from(parallel)),
             None => repository.check(&names),
         };
+        if self.environments.is_empty() && !self.choice.is_given() {
+            report = report.and(repository.check_rollouts());
+        }
         match self.format {
             ReportFormat::Human => context.printer.out(&report.human()),
             ReportFormat::Json => context.printer.out(&report.json()),

@@ -75,6 +75,11 @@ pub(crate) fn runtime_dir() -> Option<std::path::PathBuf> {
     read("XDG_RUNTIME_DIR").map(Into::into)
 }
 
+/// What the user is called on this machine.
+pub(crate) fn user() -> String {
+    ["USER", "LOGNAME", "USERNAME"].into_iter().find_map(read).unwrap_or_else(|| "somebody".to_owned())
+}
+
 /// The user's editor.
 pub(crate) fn editor() -> Option<String> {
     read("VISUAL").or_else(|| read("EDITOR"))

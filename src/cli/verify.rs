@@ -19,7 +19,7 @@ use super::{
     variables,
 };
 use crate::{
-    api::{Reading, Unshown, VerifyRequest},
+    api::{Unshown, VerifyRequest},
     client::Client,
     config::{Desired, DesiredProfile, Repository, SecretFile, suggest},
     microsoft::{
@@ -27,10 +27,11 @@ use crate::{
         claims::Claims,
         sign_in::{SignIn, SignInError},
     },
-    model::{Code, Digest, EnvironmentName, Profile, ProfileName, Provider, SecretReference, StoredProfile},
+    model::{Code, Digest, EnvironmentName, ProfileName, Provider, StoredProfile},
     secrets::{self, Identities},
     verify::{
-        self, Joined, Limit, Needs, Opened, Options, ReaderApplication, Report, Subject, Verified, Verifier, waivers,
+        self, Joined, Limit, Needs, Opened, Options, ReaderApplication, Report, Subject, Verified, Verifier, gate,
+        waivers,
     },
 };
 
@@ -390,7 +391,7 @@ impl Verify {
         let mut files: BTreeMap<_, Vec<u8>> = BTreeMap::new();
         for (reference, file) in desired.age_files() {
             let used = profiles.values().any(|profile| profile.stored.secrets.contains_key(reference))
-                || reader_secret(desired) == Some(reference);
+                || gate::reader_secret(desired) == Some(reference);
             if used && let Ok(bytes) = std::fs::read(environment.repository.root().join(&file.path)) {
                 files.insert(file.digest.clone(), bytes);
             }
@@ -438,7 +439,7 @@ impl Verify {
             .verify
             .reader
             .clone()
-            .map(|settings| ReaderApplication { settings, secret: open(reader_digest(desired)) });
+            .map(|settings| ReaderApplication { settings, secret: open(gate::reader_digest(desired)) });
         let verifier = Arc::new(Verifier::new(options).map_err(CliError::new)?);
         collect(context, &desired.environment, &verifier, subjects)
     }
@@ -658,15 +659,6 @@ fn decoded(bytes: &[u8]) -> String {
     }
 }
 
-/// The other profiles of the environment that share an application with some.
-pub(super) fn beside(desired: &Desired, asked: &BTreeMap<ProfileName, StoredProfile>) -> Vec<Profile> {
-    let client = |profile: &Profile| verify::client(&profile.provider).map(str::to_ascii_lowercase);
-    let shared: BTreeSet<String> = asked.values().filter_map(|stored| client(&stored.profile)).collect();
-    let others = desired.profiles.iter().filter(|(name, _)| !asked.contains_key(*name));
-    let others = others.map(|(_, profile)| &profile.stored.profile);
-    others.filter(|profile| client(profile).is_some_and(|client| shared.contains(&client))).cloned().collect()
-}
-
 /// What the service is asked to check with.
 pub(super) struct Ask<'a> {
     pub(super) root: &'a Path,
@@ -691,41 +683,20 @@ pub(super) async fn ask_service(
             secrets.insert(digest.clone(), BASE64_STANDARD.encode(bytes));
         }
     }
-    secrets.extend(reader_file(ask.root, ask.desired));
+    secrets.extend(gate::reader_file(ask.root, ask.desired));
     let profiles: BTreeMap<ProfileName, StoredProfile> =
         profiles.iter().map(|(name, profile)| ((*name).clone(), profile.stored.clone())).collect();
     let request = VerifyRequest {
         environment: ask.desired.environment.clone(),
-        beside: beside(ask.desired, &profiles),
+        beside: gate::beside(ask.desired, &profiles),
         profiles,
         secrets,
         credential_days: ask.desired.verify.credential_days,
         probe: ask.probe,
-        reader: reading(ask.desired),
+        reader: gate::reading(ask.desired),
         reader_token: ask.reader.clone().map(Unshown),
     };
     self::ask(context, client, &request).await
-}
-
-/// The environment's own application for reading the directory, as a request names it.
-pub(super) fn reading(desired: &Desired) -> Option<Reading> {
-    let application = desired.verify.reader.clone()?;
-    Some(Reading { application, secret: reader_digest(desired).cloned() })
-}
-
-/// The age file of that application's secret.
-pub(super) fn reader_file(root: &Path, desired: &Desired) -> Option<(Digest, String)> {
-    let file = desired.secrets.get(reader_secret(desired)?)?;
-    let bytes = std::fs::read(root.join(&file.path)).ok()?;
-    Some((file.digest.clone(), BASE64_STANDARD.encode(bytes)))
-}
-
-fn reader_digest(desired: &Desired) -> Option<&Digest> {
-    desired.secrets.get(reader_secret(desired)?).map(|file| &file.digest)
-}
-
-fn reader_secret(desired: &Desired) -> Option<&SecretReference> {
-    desired.verify.reader.as_ref()?.credential.secret()
 }
 
 /// Has the service check, with a line of progress.

@@ -15,6 +15,7 @@ use crate::{
     api::{
         AuditPage, Changed, ChangesetResult, GenerationDetail, GenerationPage, LastVerifiedList, NewToken, Rollback,
         ServiceInfo, Token, TokenCreated, TokenList, VerifyLine, VerifyRequest,
+        leases::{Lease, LeaseList, NewLease},
         messages::{Action, MessageDetail, MessagePage, NewHold, OutboxStatus, Submission},
     },
     model::{
@@ -195,6 +196,27 @@ impl Client {
         self.get("/v1/outbox").await
     }
 
+    /// `GET /v1/outbox`, with what came to its end within so many seconds.
+    pub async fn outbox_over(&self, seconds: u32) -> Result<OutboxStatus, ClientError> {
+        self.get(&format!("/v1/outbox?over={seconds}")).await
+    }
+
+    /// `POST /v1/leases/{name}`.
+    pub async fn take_lease(&self, name: &str, lease: &NewLease) -> Result<Lease, ClientError> {
+        self.post(&format!("/v1/leases/{}", lease_name(name)), lease).await
+    }
+
+    /// `DELETE /v1/leases/{name}`.
+    pub async fn release_lease(&self, name: &str, token: u64) -> Result<(), ClientError> {
+        let path = format!("/v1/leases/{}?token={token}", lease_name(name));
+        self.transport.nothing(reqwest::Method::DELETE, &path).await
+    }
+
+    /// `GET /v1/leases`.
+    pub async fn leases(&self) -> Result<LeaseList, ClientError> {
+        self.get("/v1/leases").await
+    }
+
     /// `POST /v1/holds`.
     pub async fn hold(&self, hold: &NewHold) -> Result<Hold, ClientError> {
         self.post("/v1/holds", hold).await
@@ -218,6 +240,11 @@ impl Client {
     async fn delete<T: DeserializeOwned>(&self, path: &str) -> Result<T, ClientError> {
         self.transport.send(reqwest::Method::DELETE, path, None).await
     }
+}
+
+/// What of a lease's name can stand in an address.
+fn lease_name(name: &str) -> String {
+    name.chars().filter(|c| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | ':' | '-')).collect()
 }
 
 /// An address with its query, encoded.

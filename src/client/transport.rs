@@ -220,6 +220,16 @@ impl Transport {
                 ),
             )
             .remedy("Use the `mailwright` of the service's version; `mailwright --version` tells this one's.")),
+            // Behind a proxy, a service that is being started again looks like this.
+            None if matches!(response.status().as_u16(), 502..=504) => Err(ClientError::new(
+                Code::ServiceUnreachable,
+                format!(
+                    "what stands before {} says that no service answers (HTTP {})",
+                    self.address,
+                    response.status().as_u16()
+                ),
+            )
+            .remedy("Start the service, or wait until it is up again.")),
             None => Err(ClientError::new(
                 Code::NotMailwright,
                 format!(

@@ -100,6 +100,19 @@ impl Report {
         Self { diagnostics: kept, environments, files, failed: Vec::new() }
     }
 
+    /// The two together.
+    #[must_use]
+    pub fn and(self, other: Report) -> Self {
+        let Self { diagnostics, environments, files, mut failed } = self;
+        failed.extend(other.failed);
+        let both = Self::new(
+            diagnostics.into_iter().chain(other.diagnostics),
+            environments + other.environments,
+            files + other.files,
+        );
+        Self { failed, ..both }
+    }
+
     /// Whether anything in it stops a command.
     pub fn has_errors(&self) -> bool {
         self.diagnostics.iter().any(|diagnostic| diagnostic.severity == Severity::Error)

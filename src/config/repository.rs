@@ -41,9 +41,9 @@ impl Uses {
 /// The repository.
 pub struct Repository {
     root: PathBuf,
-    files: Files,
+    pub(super) files: Files,
     layers: BTreeMap<EnvironmentName, Arc<OnceLock<Arc<Layer>>>>,
-    reporter: Reporter,
+    pub(super) reporter: Reporter,
     /// What is wrong with `environments/` itself.
     problems: Vec<Diagnostic>,
 }

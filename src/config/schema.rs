@@ -11,7 +11,7 @@ use jsonschema::{
 use serde_json::{Value as Json, json};
 
 use super::suggest;
-use crate::model::{Code, CompanyId, ProfileName, SecretReference};
+use crate::model::{Code, CompanyId, Lapse, ProfileName, RolloutName, SecretReference, rollout::Share};
 
 /// The schemas by name, as `mailwright schema` prints them.
 pub const SCHEMAS: &[(&str, &str)] = &[
@@ -19,6 +19,7 @@ pub const SCHEMAS: &[(&str, &str)] = &[
     ("profile", include_str!("../../schema/profile.schema.json")),
     ("plan", include_str!("../../schema/plan.schema.json")),
     ("oidc", include_str!("../../schema/oidc.schema.json")),
+    ("rollout", include_str!("../../schema/rollout.schema.json")),
     ("verify-report", include_str!("../../schema/verify-report.schema.json")),
 ];
 
@@ -31,6 +32,8 @@ pub(super) enum Kind {
     PartialProfile,
     /// A profile, merged, with its variables put in.
     Profile,
+    /// A rollout.
+    Rollout,
 }
 
 /// Something that a schema does not allow.
@@ -58,6 +61,7 @@ fn schema(name: &str) -> Json {
 
 static ENVIRONMENT: LazyLock<Validator> = LazyLock::new(|| compile(&schema("environment")));
 static PARTIAL_PROFILE: LazyLock<Validator> = LazyLock::new(|| compile(&schema("profile")));
+static ROLLOUT: LazyLock<Validator> = LazyLock::new(|| compile(&schema("rollout")));
 static PROFILE: LazyLock<Validator> = LazyLock::new(|| {
     let mut schema = schema("profile");
     schema["$ref"] = json!("#/$defs/effective");
@@ -70,6 +74,7 @@ pub(super) fn check(kind: Kind, document: &Json) -> Vec<Mismatch> {
         Kind::Environment => &ENVIRONMENT,
         Kind::PartialProfile => &PARTIAL_PROFILE,
         Kind::Profile => &PROFILE,
+        Kind::Rollout => &ROLLOUT,
     };
     if validator.is_valid(document) {
         return Vec::new();
@@ -258,7 +263,11 @@ fn unknown_key(pointer: &str, key: &str, allowed: &[String]) -> Mismatch {
 
 /// The keys that the schema has at a pointer, found by walking its `properties`.
 fn allowed_keys(pointer: &str, kind: Kind) -> Vec<String> {
-    let document = schema(if kind == Kind::Environment { "environment" } else { "profile" });
+    let document = schema(match kind {
+        Kind::Environment => "environment",
+        Kind::PartialProfile | Kind::Profile => "profile",
+        Kind::Rollout => "rollout",
+    });
     let resolve = |mut node: Json| {
         for _ in 0..8 {
             let Some(reference) = node.get("$ref").and_then(Json::as_str) else { break };
@@ -306,6 +315,14 @@ fn pattern_words(pointer: &str) -> (String, String) {
         "extends" => (
             "this is not the name of a folder under `environments/`".to_owned(),
             "Write the folder's name alone, without a path.".to_owned(),
+        ),
+        "soak" | "deadline" | "within" | "over" => {
+            ("this is no length of time".to_owned(), format!("{}.", Lapse::RULE))
+        }
+        "below" => ("this is no share".to_owned(), format!("{}.", Share::RULE)),
+        "name" => (
+            "this is not the name of a wave".to_owned(),
+            format!("{}.", RolloutName::RULE.replace("a rollout's", "a wave's")),
         ),
         "companies" => ("this is not a company id".to_owned(), format!("{}.", CompanyId::RULE)),
         "finding" => (

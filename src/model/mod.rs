@@ -11,6 +11,7 @@
 //! * [`secret`]: references, digests and destinations; never a value
 //! * [`verify_settings`]: how an environment wants to be judged by verify
 //! * [`resolution`]: which profile sends for a company and a function, and why
+//! * [`rollout`]: in which order environments get a change, and what must hold in between
 //! * [`rules`]: everything that must hold between profiles and settings
 //! * [`state`] and [`changeset`]: what the service holds, and what changes it
 //! * [`provenance`]: where a change comes from, and which sources an environment allows
@@ -30,6 +31,7 @@ pub mod profile;
 pub mod provenance;
 pub mod provider;
 pub mod resolution;
+pub mod rollout;
 pub mod rules;
 pub mod secret;
 pub mod settings;
@@ -43,11 +45,12 @@ pub use code::Code;
 pub use delivery::{Delivery, Lapse, Limits};
 pub use function::Function;
 pub use message::{Attempt, Message, Status};
-pub use name::{CompanyId, EnvironmentName, ProfileName, SecretReference};
+pub use name::{CompanyId, EnvironmentName, ProfileName, RolloutName, SecretReference};
 pub use profile::{AppliesTo, Mailbox, Profile, StoredProfile};
 pub use provenance::Provenance;
 pub use provider::{Client, Cloud, Encryption, GraphDirect, Provider};
 pub use resolution::Resolution;
+pub use rollout::Rollout;
 pub use secret::{Destination, SecretRecord};
 pub use settings::Settings;
 pub use state::{Applied, ChangeKind, ChangeRecord, ProfileState, State};

@@ -87,6 +87,15 @@ name!(
 );
 
 name!(
+    /// The name of a rollout; also the name of its file.
+    RolloutName,
+    is_label,
+    "a rollout's name has 1 to 80 characters out of A-Z a-z 0-9 . _ -, begins with a letter or digit and does not end with a dot",
+    "^[A-Za-z0-9]([A-Za-z0-9._-]{0,78}[A-Za-z0-9_-])?$",
+    "relay-to-587"
+);
+
+name!(
     /// An ERP company id.
     CompanyId,
     is_company,

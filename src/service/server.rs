@@ -11,7 +11,7 @@ use axum::{
     Router,
     body::Body,
     extract::{DefaultBodyLimit, MatchedPath, Request},
-    http::{HeaderName, HeaderValue, StatusCode, header},
+    http::{HeaderName, HeaderValue, Method, StatusCode, header},
     middleware::{self, Next},
     response::{IntoResponse, Response},
 };
@@ -171,13 +171,27 @@ fn envelope(router: Router) -> Router {
 }
 
 /// A place and a deadline for each request.
+///
+/// What may change something is not given up when its client goes away, or when time is up: between what the store took and
+/// what is in memory there must be no end. Whoever only reads is.
 async fn bounded(places: Arc<Semaphore>, request: Request, next: Next) -> Response {
-    let Ok(_place) = places.try_acquire() else {
+    let Ok(place) = places.try_acquire_owned() else {
         return Problem::new(StatusCode::SERVICE_UNAVAILABLE, Code::Busy, "the service has too much to do")
             .remedy("Try again in a moment.")
             .into_response();
     };
-    match tokio::time::timeout(REQUEST_DEADLINE, next.run(request)).await {
+    let only_reads = matches!(*request.method(), Method::GET | Method::HEAD);
+    let work = async move {
+        let _place = place;
+        next.run(request).await
+    };
+    let answered = async move {
+        if only_reads {
+            return work.await;
+        }
+        tokio::spawn(work).await.unwrap_or_else(|error| Problem::internal(error).into_response())
+    };
+    match tokio::time::timeout(REQUEST_DEADLINE, answered).await {
         Ok(response) => response,
         Err(_) => Problem::new(StatusCode::REQUEST_TIMEOUT, Code::Busy, "the request took too long")
             .remedy("Look at the state before trying again: a change may have been taken.")

@@ -20,7 +20,7 @@ use jiff::Timestamp;
 use secrecy::SecretString;
 
 use crate::{
-    api::{AuditEntry, AuditOutcome, Generation, GenerationDetail, LastVerified, Token},
+    api::{AuditEntry, AuditOutcome, Generation, GenerationDetail, LastVerified, Token, leases::Lease},
     model::{Digest, EnvironmentName, ProfileName, SecretRecord, State},
     verify::Verified,
 };
@@ -134,6 +134,37 @@ pub enum StoreError {
     Database(String),
 }
 
+/// A lease that somebody wants, or wants to keep.
+#[derive(Clone, Debug)]
+pub struct WantedLease {
+    /// What is to be held.
+    pub name: String,
+    /// Who wants it.
+    pub holder: String,
+    /// The name of the token that was used.
+    pub by: String,
+    /// The holding that is to be renewed; none takes a new one.
+    pub token: Option<u64>,
+    /// The present moment.
+    pub now: Timestamp,
+    /// Until when.
+    pub until: Timestamp,
+}
+
+/// What became of a wish for a lease.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum LeaseTaken {
+    /// Whoever asked holds it.
+    Held(Lease),
+    /// Somebody else does.
+    HeldBySomebody(Lease),
+    /// More are held than are kept.
+    TooMany,
+}
+
+/// How many leases last at once.
+pub const LEASES: usize = 1000;
+
 /// What the service needs of a store.
 #[async_trait]
 pub trait Store: outbox::Outbox {
@@ -187,6 +218,16 @@ pub trait Store: outbox::Outbox {
 
     /// What the verifier last said of a profile.
     async fn verified(&self, name: &ProfileName) -> Result<Option<Verified>, StoreError>;
+
+    /// Takes a lease or renews it, as one step. A new holding is written into the audit log, with its number; a renewal
+    /// is not.
+    async fn take_lease(&self, wanted: WantedLease, event: AuditEvent) -> Result<LeaseTaken, StoreError>;
+
+    /// Gives a lease back; false if it is not the holding of this number.
+    async fn release_lease(&self, name: &str, token: u64, event: AuditEvent) -> Result<bool, StoreError>;
+
+    /// The leases that last at a moment, by name.
+    async fn leases(&self, now: Timestamp) -> Result<Vec<Lease>, StoreError>;
 
     /// Proves that something can be written durably now.
     async fn probe(&self) -> Result<(), StoreError>;

@@ -363,6 +363,9 @@ pub trait Outbox: Send + Sync {
     /// How many messages there are of each status.
     async fn counts(&self) -> Result<Vec<(Status, u64)>, StoreError>;
 
+    /// How many messages came to their end since a moment, in milliseconds since 1970, by what became of them.
+    async fn ended_since(&self, since: i64) -> Result<Vec<(Status, u64)>, StoreError>;
+
     /// Stops or starts the clocks of lanes.
     async fn pause(&self, lanes: Vec<LaneState>) -> Result<(), StoreError>;
 

@@ -19,6 +19,7 @@
 mod catalogue;
 mod dns;
 mod finding;
+pub mod gate;
 pub mod graph;
 mod needs;
 mod remedy;

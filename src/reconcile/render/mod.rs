@@ -32,7 +32,12 @@ pub fn shown(value: &Value) -> String {
 
 /// What is said of a secret's change: a fixed word, never a length.
 fn secret_words(change: &SecretChange) -> &'static str {
-    match change.kind {
+    secret_kind_words(change.kind)
+}
+
+/// What is said of a kind of change of a secret.
+pub fn secret_kind_words(kind: SecretChangeKind) -> &'static str {
+    match kind {
         SecretChangeKind::New => "(new secret)",
         SecretChangeKind::Rotated => "(secret rotated)",
         SecretChangeKind::Resealed => "(secret resealed, same value)",

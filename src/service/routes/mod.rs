@@ -4,6 +4,7 @@ mod audit;
 mod changesets;
 mod generations;
 mod health;
+mod leases;
 mod messages;
 mod outbox;
 mod profiles;
@@ -68,6 +69,8 @@ fn described() -> OpenApiRouter<Arc<Service>> {
         .routes(routes!(tokens::list, tokens::create))
         .routes(routes!(tokens::revoke))
         .routes(routes!(audit::list))
+        .routes(routes!(leases::list))
+        .routes(routes!(leases::take, leases::release))
         .routes(routes!(verify::run, verify::last))
         .routes(routes!(verify::one))
         .routes(routes!(messages::submit, messages::search))

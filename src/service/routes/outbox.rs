@@ -38,13 +38,35 @@ use crate::{
 /// How many events are read at once.
 const PAGE: u32 = 200;
 
+/// How far to look back.
+#[derive(Debug, Default, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields, default)]
+#[into_params(parameter_in = Query)]
+pub(super) struct Lately {
+    /// Count also what came to its end within so many seconds, 30 days at most.
+    #[param(minimum = 1, maximum = 2_592_000)]
+    over: Option<u32>,
+}
+
 /// How delivery stands
-#[utoipa::path(get, path = "/v1/outbox", tag = "mail",
+#[utoipa::path(get, path = "/v1/outbox", tag = "mail", params(Lately),
     responses((status = 200, description = "Counts, parked profiles, holds.", body = OutboxStatus), AnyProblem))]
-pub(super) async fn status(_: As<Viewer>, State(service): State<Arc<Service>>) -> Result<Json<OutboxStatus>, Problem> {
+pub(super) async fn status(
+    _: As<Viewer>,
+    State(service): State<Arc<Service>>,
+    Parameters(lately): Parameters<Lately>,
+) -> Result<Json<OutboxStatus>, Problem> {
+    let ended = match lately.over {
+        None => None,
+        Some(over @ 1..=2_592_000) => {
+            let since = service.delivery.now().as_millisecond() - i64::from(over) * 1000;
+            Some(service.store.ended_since(since).await?.into_iter().collect())
+        }
+        Some(_) => return Err(Problem::malformed("`over` is 1 to 2592000 seconds")),
+    };
     let messages: BTreeMap<_, _> = service.store.counts().await?.into_iter().collect();
     let Trouble { parked, down, records, rotations } = service.delivery.trouble();
-    Ok(Json(OutboxStatus { messages, parked, down, holds: service.delivery.holds(), records, rotations }))
+    Ok(Json(OutboxStatus { messages, ended, parked, down, holds: service.delivery.holds(), records, rotations }))
 }
 
 /// The holds

@@ -11,6 +11,7 @@ pub(super) const VERSIONS: &[&str] = &[
     include_str!("0002.sql"),
     include_str!("0003.sql"),
     include_str!("0004.sql"),
+    include_str!("0005.sql"),
     include_str!("0006.sql"),
 ];
 

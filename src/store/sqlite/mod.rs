@@ -1,5 +1,6 @@
 //! `SQLite`: one writer, a few readers, write-ahead log, `synchronous=FULL`, so that what was answered is on disk.
 
+mod leases;
 mod migrate;
 mod outbox;
 mod writer;
@@ -20,9 +21,9 @@ use rusqlite::{Connection, OpenFlags, OptionalExtension as _, TransactionBehavio
 use serde::{Serialize, de::DeserializeOwned};
 use serde_json::value::RawValue;
 
-use super::{AuditEvent, Commit, CommitError, Store, StoreError, StoredToken};
+use super::{AuditEvent, Commit, CommitError, LeaseTaken, Store, StoreError, StoredToken, WantedLease};
 use crate::{
-    api::{AuditEntry, Generation, GenerationDetail, LastVerified, Token},
+    api::{AuditEntry, Generation, GenerationDetail, LastVerified, Token, leases::Lease},
     model::{
         Applied, ChangeRecord, Digest, EnvironmentName, ProfileName, ProfileState, SecretRecord, Settings, State,
         StoredProfile,
@@ -385,6 +386,19 @@ impl Store for SqliteStore {
             found.map(|text| document(&text)).transpose()
         })
         .await
+    }
+
+    async fn take_lease(&self, wanted: WantedLease, event: AuditEvent) -> Result<LeaseTaken, StoreError> {
+        self.write_plainly(move |transaction| leases::take(transaction, wanted, event)).await
+    }
+
+    async fn release_lease(&self, name: &str, token: u64, event: AuditEvent) -> Result<bool, StoreError> {
+        let name = name.to_owned();
+        self.write_plainly(move |transaction| leases::release(transaction, &name, token, &event)).await
+    }
+
+    async fn leases(&self, now: Timestamp) -> Result<Vec<Lease>, StoreError> {
+        self.read(move |transaction| leases::lasting(transaction, now)).await
     }
 
     async fn probe(&self) -> Result<(), StoreError> {

@@ -238,6 +238,23 @@ impl Outbox for SqliteStore {
         .await
     }
 
+    async fn ended_since(&self, since: i64) -> Result<Vec<(Status, u64)>, StoreError> {
+        self.read(move |connection| {
+            let mut statement = connection
+                .prepare_cached("SELECT status, count(*) FROM message WHERE finished_at >= ?1 GROUP BY status")
+                .map_err(failed)?;
+            let rows = statement
+                .query_map([since], |row| Ok((row.get::<_, String>(0)?, row.get::<_, i64>(1)?)))
+                .map_err(failed)?;
+            rows.map(|row| {
+                let (status, count) = row.map_err(failed)?;
+                Ok((status.parse().map_err(StoreError::Corrupt)?, count.unsigned_abs()))
+            })
+            .collect()
+        })
+        .await
+    }
+
     async fn pause(&self, lanes: Vec<LaneState>) -> Result<(), StoreError> {
         self.write_plainly(move |connection| {
             let mut update = connection

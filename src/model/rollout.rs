@@ -1,0 +1,255 @@
+//! A rollout: in which order environments get what the files say, and what must hold in between.
+
+use std::{fmt, str::FromStr};
+
+use serde::{Deserialize, Serialize, Serializer, de};
+
+use super::{CompanyId, Function, Lapse};
+
+/// A rollout, as `rollouts/NAME.yaml` says it. Which environments its waves mean depends on the repository.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Rollout {
+    /// What is rolled out, and why.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub description: String,
+    /// The environment whose service keeps the lease.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub coordinator: Option<String>,
+    /// Whether each service verifies what changes before it takes it.
+    #[serde(default = "yes")]
+    pub gate: bool,
+    /// What holds for waves that say nothing else.
+    #[serde(flatten)]
+    pub defaults: Terms,
+    /// The waves, the first one first.
+    pub waves: Vec<Wave>,
+}
+
+fn yes() -> bool {
+    true
+}
+
+/// One wave.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Wave {
+    /// What it is called.
+    pub name: String,
+    /// Names, and patterns over names.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub environments: Vec<String>,
+    /// What the labels must be.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub selector: Option<String>,
+    /// What holds for it.
+    #[serde(flatten)]
+    pub terms: Terms,
+}
+
+/// How a wave is worked through. What a wave does not say, the rollout says; what that does not say has a default.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct Terms {
+    /// How many environments are worked on at once.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub parallel: Option<u16>,
+    /// How long one environment may take.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub deadline: Option<Lapse>,
+    /// How long to wait before the checks.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub soak: Option<Lapse>,
+    /// What must hold before the next wave.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub checks: Option<Checks>,
+    /// How many may fail, and what then.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub failures: Option<Failures>,
+}
+
+impl Terms {
+    /// These, and where they say nothing, the others.
+    #[must_use]
+    pub fn or(&self, other: &Terms) -> Terms {
+        Terms {
+            parallel: self.parallel.or(other.parallel),
+            deadline: self.deadline.or(other.deadline),
+            soak: self.soak.or(other.soak),
+            checks: self.checks.clone().or_else(|| other.checks.clone()),
+            failures: self.failures.or(other.failures),
+        }
+    }
+
+    /// How many environments are worked on at once.
+    pub fn parallel(&self) -> usize {
+        self.parallel.unwrap_or(8).max(1).into()
+    }
+
+    /// How long one environment may take.
+    pub fn deadline(&self) -> Lapse {
+        self.deadline.unwrap_or(Lapse::seconds(120))
+    }
+
+    /// How many may fail, and what then.
+    pub fn failures(&self) -> Failures {
+        self.failures.unwrap_or_default()
+    }
+}
+
+/// How many environments of a wave may fail, and what happens where more do.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+pub struct Failures {
+    /// So many may.
+    pub tolerate: u32,
+    /// What happens where more do.
+    pub then: Then,
+}
+
+/// What happens where more environments fail than may.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Then {
+    /// What is done stays, and nothing else is begun.
+    #[default]
+    Stop,
+    /// Each environment of the wave goes back to the generation that it had.
+    TakeBack,
+}
+
+/// What must hold in each environment of a wave before the next one begins.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+pub struct Checks {
+    /// Verify finds no error.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub verify: Option<Clean>,
+    /// Nobody changed anything by hand.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub drift: Option<NoDrift>,
+    /// A mail is delivered.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub probe: Option<Probe>,
+    /// Few deliveries fail.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub failed_deliveries: Option<FailedDeliveries>,
+}
+
+impl Checks {
+    /// Whether nothing is checked.
+    pub fn is_empty(&self) -> bool {
+        *self == Self::default()
+    }
+}
+
+/// `verify: clean`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Clean {
+    /// No error is found.
+    Clean,
+}
+
+/// `drift: none`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum NoDrift {
+    /// There is none.
+    None,
+}
+
+/// A mail that must be delivered.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Probe {
+    /// Whom it goes to.
+    pub to: String,
+    /// Whose mail it is; the environment's first company unless stated.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub company: Option<CompanyId>,
+    /// What kind of mail.
+    #[serde(default = "Function::default_function")]
+    pub function: Function,
+    /// How long it may take.
+    #[serde(default = "Probe::default_within")]
+    pub within: Lapse,
+}
+
+impl Probe {
+    fn default_within() -> Lapse {
+        Lapse::seconds(120)
+    }
+}
+
+/// The share of deliveries that may fail.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct FailedDeliveries {
+    /// Fewer than this.
+    pub below: Share,
+    /// How far to look back.
+    #[serde(default = "FailedDeliveries::default_over")]
+    pub over: Lapse,
+}
+
+impl FailedDeliveries {
+    fn default_over() -> Lapse {
+        Lapse::seconds(900)
+    }
+}
+
+/// A share, as files write it: `2%`, `0.5%`. Kept in hundredths of a percent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Share(u32);
+
+impl Share {
+    /// What a share looks like.
+    pub const RULE: &str = "a share is a number from 0 to 100 and %: 2%, 0.5%";
+
+    /// Whether `part` of `whole` is less than this. Of nothing, nothing failed.
+    pub fn is_above(self, part: u64, whole: u64) -> bool {
+        whole == 0 || u128::from(part) * 10_000 < u128::from(self.0) * u128::from(whole)
+    }
+}
+
+impl FromStr for Share {
+    type Err = &'static str;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let number = text.strip_suffix('%').ok_or(Self::RULE)?;
+        let (whole, part) = number.split_once('.').unwrap_or((number, "0"));
+        let digits = |text: &str, longest: usize| {
+            (1..=longest).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_digit())
+        };
+        if !digits(whole, 3) || !digits(part, 2) {
+            return Err(Self::RULE);
+        }
+        let whole: u32 = whole.parse().map_err(|_| Self::RULE)?;
+        let hundredths: u32 = format!("{part:0<2}").parse().map_err(|_| Self::RULE)?;
+        let share = whole * 100 + hundredths;
+        if share > 10_000 { Err(Self::RULE) } else { Ok(Self(share)) }
+    }
+}
+
+impl fmt::Display for Share {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match (self.0 / 100, self.0 % 100) {
+            (whole, 0) => write!(f, "{whole}%"),
+            (whole, part) if part % 10 == 0 => write!(f, "{whole}.{}%", part / 10),
+            (whole, part) => write!(f, "{whole}.{part:02}%"),
+        }
+    }
+}
+
+impl Serialize for Share {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+impl<'de> Deserialize<'de> for Share {
+    fn deserialize<D: de::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        String::deserialize(deserializer)?.parse().map_err(de::Error::custom)
+    }
+}

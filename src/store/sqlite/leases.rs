@@ -1,0 +1,83 @@
+//! Leases: taken, renewed and given back, each in one step.
+
+use jiff::Timestamp;
+use rusqlite::{Connection, OptionalExtension as _, params};
+use serde_json::json;
+
+use super::{AuditEvent, LeaseTaken, StoreError, WantedLease, append, document, failed, set_value, text, value};
+use crate::{api::leases::Lease, store::LEASES};
+
+/// Where the number of the newest holding is kept. It only grows, whatever becomes of the rows.
+const NEWEST: &str = "leaseToken";
+
+pub(super) fn take(
+    transaction: &Connection,
+    wanted: WantedLease,
+    mut event: AuditEvent,
+) -> Result<LeaseTaken, StoreError> {
+    transaction.execute("DELETE FROM lease WHERE until <= ?1", [wanted.now.as_millisecond()]).map_err(failed)?;
+    let held = find(transaction, &wanted.name)?;
+    let (token, since, renewed) = match held {
+        Some(held) if Some(held.token) == wanted.token && held.holder == wanted.holder => {
+            (held.token, held.since, true)
+        }
+        // A holder that was killed before it could write its number down begins a new holding.
+        Some(held) if wanted.token.is_some() || held.holder != wanted.holder => {
+            return Ok(LeaseTaken::HeldBySomebody(held));
+        }
+        // Nor is a holding renewed that lapsed: somebody else may have come and gone.
+        _ => {
+            let count: i64 =
+                transaction.query_row("SELECT count(*) FROM lease", [], |row| row.get(0)).map_err(failed)?;
+            if count.unsigned_abs() >= LEASES as u64 {
+                return Ok(LeaseTaken::TooMany);
+            }
+            let token = value::<u64>(transaction, NEWEST)?.unwrap_or(0) + 1;
+            set_value(transaction, NEWEST, &token)?;
+            (token, wanted.now, false)
+        }
+    };
+    let WantedLease { name, holder, by, until, .. } = wanted;
+    let lease = Lease { name, holder, token, by, since, until };
+    transaction
+        .execute(
+            "INSERT INTO lease (name, until, record) VALUES (?1, ?2, ?3)
+             ON CONFLICT (name) DO UPDATE SET until = excluded.until, record = excluded.record",
+            params![lease.name, until.as_millisecond(), text(&lease)?],
+        )
+        .map_err(failed)?;
+    if !renewed {
+        event.detail["token"] = json!(token);
+        append(transaction, &event)?;
+    }
+    Ok(LeaseTaken::Held(lease))
+}
+
+pub(super) fn release(
+    transaction: &Connection,
+    name: &str,
+    token: u64,
+    event: &AuditEvent,
+) -> Result<bool, StoreError> {
+    if find(transaction, name)?.is_none_or(|held| held.token != token) {
+        return Ok(false);
+    }
+    transaction.execute("DELETE FROM lease WHERE name = ?1", [name]).map_err(failed)?;
+    append(transaction, event)?;
+    Ok(true)
+}
+
+pub(super) fn lasting(transaction: &Connection, now: Timestamp) -> Result<Vec<Lease>, StoreError> {
+    let mut statement =
+        transaction.prepare_cached("SELECT record FROM lease WHERE until > ?1 ORDER BY name").map_err(failed)?;
+    let rows = statement.query_map([now.as_millisecond()], |row| row.get::<_, String>(0)).map_err(failed)?;
+    rows.map(|row| document(&row.map_err(failed)?)).collect()
+}
+
+fn find(transaction: &Connection, name: &str) -> Result<Option<Lease>, StoreError> {
+    let found: Option<String> = transaction
+        .query_row("SELECT record FROM lease WHERE name = ?1", [name], |row| row.get(0))
+        .optional()
+        .map_err(failed)?;
+    found.map(|text| document(&text)).transpose()
+}
