@@ -23,7 +23,7 @@ use super::{
 use crate::{
     clock::Clock,
     microsoft::Http,
-    model::{ProfileName, State},
+    model::{Attempt, Message, ProfileName, State, message::Class},
     secrets::ServiceIdentity,
     store::{
         Store, StoreError,
@@ -53,7 +53,11 @@ pub(super) struct Engine {
     pub(super) webhooks: Notify,
     /// Room for large messages, in KiB.
     pub(super) large: Arc<Semaphore>,
+    /// The state, as it is at each moment.
+    state: watch::Receiver<Arc<State>>,
     board: Mutex<Board>,
+    /// Held while the clocks of lanes are written.
+    clocks: tokio::sync::Mutex<()>,
     /// Whether the store can record what happens.
     records: AtomicBool,
     stopping: AtomicBool,
@@ -99,7 +103,9 @@ impl Engine {
             events,
             webhooks: Notify::new(),
             large: Arc::new(Semaphore::new(LARGE_AT_ONCE)),
+            state: state.clone(),
             board: Mutex::new(board),
+            clocks: tokio::sync::Mutex::new(()),
             records: AtomicBool::new(true),
             stopping: AtomicBool::new(false),
             busy: AtomicUsize::new(0),
@@ -150,7 +156,9 @@ impl Engine {
             tracing::warn!(messages = interrupted.len(), "the service ended while these were being sent");
         }
         for message in interrupted {
-            let settled = self.after_unknown(message, "the service ended while it was being sent", None);
+            let why = "the service ended while it was being sent";
+            let attempt = self.interrupted_attempt(&message, why);
+            let settled = self.after_unknown(message, why, Some(attempt));
             let (lane, due) = (lane_of(&settled.message), settled.message.next_attempt_at);
             let events = self.store.settle(settled).await?;
             self.tell(events);
@@ -161,10 +169,32 @@ impl Engine {
         Ok(())
     }
 
+    /// The attempt during which the process ended, as far as it is known.
+    fn interrupted_attempt(&self, message: &Message, why: &str) -> Attempt {
+        let routes = Arc::clone(&self.board().routes);
+        Attempt {
+            number: message.attempts,
+            at: self.time.now(),
+            milliseconds: 0,
+            profile: routes.resolve(&message.company, message.function).profile.unwrap_or(message.profile.clone()),
+            generation: routes.state().generation,
+            server: String::new(),
+            phase: "dot".to_owned(),
+            reply: why.to_owned(),
+            class: Class::Unknown,
+            next_attempt_at: None,
+        }
+    }
+
     async fn run(self: Arc<Self>, mut state: watch::Receiver<Arc<State>>) {
         loop {
             if self.stopping.load(Ordering::Acquire) {
                 return;
+            }
+            // First of all: nothing begins under a state that is not the present one.
+            if state.has_changed().unwrap_or(false) {
+                let state = Arc::clone(&state.borrow_and_update());
+                self.reconfigure(state).await;
             }
             if !self.records() {
                 tokio::time::sleep(Duration::from_secs(1)).await;
@@ -177,6 +207,10 @@ impl Engine {
             }
             self.lapse().await;
             self.pass().await;
+            let limits_matter = self.board().limits_matter(self.time.now(), Instant::now());
+            if limits_matter {
+                self.rewrite_clocks().await;
+            }
             self.probes();
             let wake = {
                 let mut board = self.board();
@@ -189,8 +223,7 @@ impl Engine {
                     if changed.is_err() {
                         return;
                     }
-                    let state = Arc::clone(&state.borrow_and_update());
-                    self.reconfigure(state).await;
+                    state.mark_changed();
                 }
             }
         }
@@ -216,12 +249,15 @@ impl Engine {
                 if let Some(next) = claim.next_due {
                     board.due(&lane, next);
                 }
-                if let Some(line) = board.line(&profile) {
+                let back = if let Some(line) = board.line(&profile) {
                     line.ready.extend(claim.messages);
+                    // A hold may have come while the store was asked.
+                    board.take_back(Some(&profile), self.time.now())
                 } else {
-                    drop(board);
-                    self.give_back(claim.messages);
-                }
+                    claim.messages
+                };
+                drop(board);
+                self.give_back(back);
             }
             let wanted = self.board().workers_wanted(&profile);
             for _ in 0..wanted {
@@ -236,7 +272,7 @@ impl Engine {
     /// Sends one message after the other, until there is none or no more may go.
     async fn work(self: Arc<Self>, profile: ProfileName) {
         loop {
-            let next = if self.stopping.load(Ordering::Acquire) || !self.records() {
+            let next = if self.stopping.load(Ordering::Acquire) || !self.records() || self.is_outdated() {
                 None
             } else {
                 let minute = self.time.now().as_second() / 60;
@@ -271,6 +307,12 @@ impl Engine {
         };
         self.give_back(left);
         self.wake.notify_one();
+    }
+
+    /// Whether the state has changed since the lines were made: then nothing begins until they are made anew.
+    fn is_outdated(&self) -> bool {
+        let newest = self.state.borrow().generation;
+        self.board().routes.state().generation != newest
     }
 
     /// Messages that were claimed and not tried wait again, as they did before.
@@ -329,7 +371,12 @@ impl Engine {
     /// A new state: lines of profiles that changed are let go, with their connections and tokens.
     async fn reconfigure(self: &Arc<Self>, state: Arc<State>) {
         let routes = Arc::new(Routes::new(state));
-        let back = self.board().set_routes(Arc::clone(&routes));
+        let back = {
+            let mut board = self.board();
+            let mut back = board.set_routes(Arc::clone(&routes));
+            back.extend(board.take_back(None, self.time.now()));
+            back
+        };
         self.give_back(back);
         let live: std::collections::HashSet<crate::model::Digest> =
             routes.state().live_stored().map(|(_, stored)| crate::model::Digest::of_document(stored)).collect();
@@ -341,18 +388,29 @@ impl Engine {
 
     /// Stops and starts the clocks of lanes, as things are now.
     pub(super) async fn repause(&self) {
+        self.rewrite_clocks().await;
+        self.wake.notify_one();
+    }
+
+    async fn rewrite_clocks(&self) {
+        // What is newer in memory is written later.
+        let _one_at_a_time = self.clocks.lock().await;
         let changed = self.board().repause(self.time.now());
         if !changed.is_empty()
             && let Err(error) = self.store.pause(changed).await
         {
             self.cannot_record(&error);
         }
-        self.wake.notify_one();
     }
 
     pub(super) async fn read_holds(&self) -> Result<(), StoreError> {
         let holds = self.store.holds().await?;
-        self.board().holds = holds;
+        let back = {
+            let mut board = self.board();
+            board.holds = holds;
+            board.take_back(None, self.time.now())
+        };
+        self.give_back(back);
         self.repause().await;
         Ok(())
     }

@@ -79,6 +79,23 @@ impl Counter {
         room
     }
 
+    /// What the mailbox has to wait for, if it is for the clock alone: the time of messages that wait for it does not pass.
+    pub(super) fn waits_for(&self, now: Instant, minute: i64) -> Option<String> {
+        if self.paused_until.is_some_and(|until| until > now) {
+            return Some("the other side asked for patience".to_owned());
+        }
+        if let Some(rate) = self.limits.per_minute {
+            let old = self.begun.partition_point(|begun| now.duration_since(*begun) >= MINUTE);
+            if self.begun.len() - old >= usize::try_from(rate).unwrap_or(usize::MAX) {
+                return Some(format!("its mailbox may send {rate} messages a minute"));
+            }
+        }
+        let day = self.limits.recipients_per_day?;
+        let over = self.recipients.iter().take_while(|(old, _)| *old <= minute - DAY).map(|(_, count)| count).sum();
+        (self.today.saturating_sub(over) >= u64::from(day))
+            .then(|| format!("its mailbox may reach {day} recipients a day"))
+    }
+
     /// Whether there is no rate, so that messages may wait in memory for their turn.
     pub(super) fn may_read_ahead(&self) -> bool {
         self.limits.per_minute.is_none()

@@ -141,7 +141,14 @@ impl Delivery {
     /// Why nothing of a company and a function may leave just now; none if it may.
     pub fn blocked(&self, company: &CompanyId, function: Function) -> Option<String> {
         let lane = Lane { company: company.clone(), function };
-        self.engine.board().blocked(&lane, self.now())
+        let (board, now) = (self.engine.board(), self.now());
+        board.blocked(&lane, now).or_else(|| board.limited(&lane, now))
+    }
+
+    /// Takes a message out of what was read ahead, so that it can be changed. True if it was there: then nobody works on
+    /// it, and whoever asked holds it.
+    pub fn take_out(&self, id: uuid::Uuid) -> bool {
+        self.engine.board().take_out(id).is_some()
     }
 
     /// The holds.

@@ -145,6 +145,13 @@ pub(super) struct Sent {
     pub(super) reply: Option<String>,
 }
 
+impl Sent {
+    /// A refusal that says nothing about its recipient, but about whoever sends.
+    pub(super) fn everybodys(&self) -> Option<usize> {
+        self.refused.iter().position(|(_, failure)| matches!(failure.class, Class::Auth | Class::Throttled))
+    }
+}
+
 impl Connection {
     /// Connects, encrypts as the profile states and never less, and logs in.
     pub(super) async fn open(
@@ -333,7 +340,7 @@ impl Connection {
             return Err(failure);
         }
         let mut refused = Vec::new();
-        for recipient in letter.recipients {
+        for (index, recipient) in letter.recipients.iter().enumerate() {
             let Ok(address) = recipient.parse::<Address>() else {
                 refused.push((recipient.clone(), Failure::new("rcpt", "not an address", Class::Permanent)));
                 continue;
@@ -342,6 +349,12 @@ impl Connection {
                 Ok(_) => {}
                 // The connection is gone, or the server will have nothing more to do with it.
                 Err(failure) if failure.is_servers || failure.reply.starts_with("421") => return Err(failure),
+                // Too much is too much for the others, too.
+                Err(failure) if failure.class == Class::Throttled => {
+                    let rest = letter.recipients.get(index..).unwrap_or_default();
+                    refused.extend(rest.iter().map(|recipient| (recipient.clone(), failure.clone())));
+                    break;
+                }
                 Err(failure) => refused.push((recipient.clone(), failure)),
             }
         }

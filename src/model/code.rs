@@ -142,6 +142,7 @@ codes! {
     "0265" Error DocumentSent "the document was sent before";
     "0266" Error NotInThisStatus "the message's status does not allow this";
     "0267" Error NotDelivered "the message was not delivered";
+    "0340" Error HoldsNothing "a hold for what does not exist";
 }
 
 impl PartialSchema for Code {

@@ -1,10 +1,7 @@
 //! Taking mail: everything that can be known at once is refused at once, and what is accepted is durable.
 
-use std::sync::Arc;
-
 use axum::http::StatusCode;
 use base64::{Engine as _, prelude::BASE64_STANDARD};
-use tokio::sync::OwnedSemaphorePermit;
 use uuid::Uuid;
 
 use super::{Service, access::Caller, problem::Problem};
@@ -24,9 +21,6 @@ use crate::{
         outbox::{Accepted, EventMessage, IdempotencyKey, NewEvent, NewMessage, Settled},
     },
 };
-
-/// How many KiB of submissions are in memory at once.
-pub(super) const ROOM: usize = 256 * 1024;
 
 /// What a submission holds.
 pub(super) enum Held {
@@ -229,11 +223,17 @@ impl Service {
 
     /// Does something about a message that nobody works on.
     pub(super) async fn act(&self, caller: &Caller, id: Uuid, action: Action) -> Result<Message, Problem> {
-        self.seen(caller, id).await?;
+        let seen = self.seen(caller, id).await?;
         let now = self.delivery.now();
         let by = caller.name.clone();
-        let changed = self.store.change(id, Box::new(move |message| acted(message, action, now, &by))).await?;
-        match changed {
+        // It may have been read ahead: that is no attempt yet.
+        let taken_out = self.delivery.take_out(id);
+        let changed = self.store.change(id, taken_out, Box::new(move |message| acted(message, action, now, &by))).await;
+        if taken_out {
+            // Whatever came of it, it waits again, if it waits.
+            self.delivery.submitted(seen.company, seen.function, now);
+        }
+        match changed? {
             None => Err(Problem::not_found("there is no such message")),
             Some(Err(why)) => Err(Problem::new(StatusCode::CONFLICT, Code::NotInThisStatus, why)
                 .remedy("`mailwright outbox ENV show ID` tells how it stands.")),
@@ -245,12 +245,6 @@ impl Service {
                 Ok(message)
             }
         }
-    }
-
-    /// Room for a body that is being read; many large ones wait for each other.
-    pub(super) async fn submission_room(&self, kibibytes: u32) -> Option<OwnedSemaphorePermit> {
-        let most = u32::try_from(ROOM).unwrap_or(u32::MAX);
-        Arc::clone(&self.room).acquire_many_owned(kibibytes.min(most)).await.ok()
     }
 
     /// Writes down what somebody did about a message.

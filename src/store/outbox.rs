@@ -281,11 +281,12 @@ pub trait Outbox: Send + Sync {
     /// Messages that were begun and never settled, because the process ended.
     async fn interrupted(&self) -> Result<Vec<Message>, StoreError>;
 
-    /// Changes a message that nobody works on. `change` says what it is to be, or why not; it is asked inside the
-    /// transaction. None if there is no such message.
+    /// Changes a message that nobody works on, or that the caller has claimed; it is given back. `change` says what it is to
+    /// be, or why not; it is asked inside the transaction. None if there is no such message.
     async fn change(
         &self,
         id: Uuid,
+        claimed: bool,
         change: Box<dyn FnOnce(Message) -> Result<Settled, String> + Send>,
     ) -> Result<Option<Result<(Message, Vec<Event>), String>>, StoreError>;
 

@@ -141,3 +141,18 @@ fn events(post: &Post) -> Vec<serde_json::Value> {
     let text = String::from_utf8_lossy(&text).into_owned();
     text.lines().filter_map(|line| serde_json::from_str(line.strip_prefix("data: ")?).ok()).collect()
 }
+
+#[test]
+fn a_login_that_is_wanted_at_the_recipient_parks_as_well() {
+    let sink = Sink::start();
+    sink.users(&[("mailer", "right-password")]);
+    sink.at("rcpt", Act::Say("530 5.7.0 Authentication required"));
+    let post = post(&sink, QUICK);
+    let ids: Vec<String> = (0..5).map(|_| post.send(json!({}))).collect();
+    post.wait_outbox("the parked profile", |outbox| outbox["parked"][0]["profile"] == "relay");
+    assert_eq!(count(&post.outbox(), "failed"), 0);
+    sink.at("rcpt", Act::Usual);
+    for id in &ids {
+        assert_eq!(post.wait(id, "delivered")["attempts"], 1, "it costs the message nothing");
+    }
+}

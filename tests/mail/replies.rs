@@ -68,3 +68,18 @@ fn a_server_that_postfix_wrote_says_no() {
         post.wait(&id, status);
     }
 }
+
+#[test]
+fn a_server_that_says_not_now_to_everybody_is_not_asked_by_each() {
+    let sink = Sink::start();
+    sink.at("mail", Act::Say("451 4.3.0 not now"));
+    let post = Post::new(sink.port, QUICK, "limits: { concurrency: 4 }\n");
+    for _ in 0..100 {
+        post.send(json!({}));
+    }
+    post.wait_outbox("the server to be left alone", |outbox| outbox["down"] == json!(["relay"]));
+    std::thread::sleep(std::time::Duration::from_secs(3));
+    assert!(sink.seen("mail") <= 14, "asked {} times", sink.seen("mail"));
+    sink.at("mail", Act::Usual);
+    assert_eq!(crate::harness::count(&post.wait_empty(), "delivered"), 100);
+}

@@ -61,3 +61,25 @@ fn a_document_does_not_go_out_twice_unless_somebody_says_so() {
     let found = post.trial.http("GET", "/v1/messages?documentType=invoice&documentNumber=4711", &[], b"").json();
     assert_eq!(found["messages"].as_array().unwrap().len(), 4);
 }
+
+#[test]
+fn who_had_a_document_does_not_get_it_again_although_it_failed_for_another() {
+    let sink = Sink::start();
+    let post = Post::new(sink.port, QUICK, "");
+    let invoice =
+        |to: serde_json::Value| post.submit(json!({ "document": { "type": "invoice", "number": "1" }, "to": to }));
+    let first = invoice(json!(["good@example.org", "550=bad@example.org"]));
+    assert_eq!(first.status, 202, "{}", first.body);
+    post.wait(first.json()["id"].as_str().unwrap(), "failed");
+    let again = invoice(json!(["good@example.org"]));
+    assert_eq!((again.status, again.json()["code"].as_str().unwrap()), (409, "MW0265"), "{}", again.body);
+    // However many others had it since.
+    for number in 0..25 {
+        assert_eq!(invoice(json!([format!("other-{number}@example.org")])).status, 202);
+    }
+    assert_eq!(invoice(json!(["good@example.org"])).status, 409);
+    assert_eq!(invoice(json!(["550=bad@example.org"])).status, 202, "who did not get it may");
+    post.wait_empty();
+    let copies = sink.taken().iter().filter(|taken| taken.to.contains(&"good@example.org".to_owned())).count();
+    assert_eq!(copies, 1);
+}
