@@ -38,7 +38,7 @@ use crate::{
         message::{Class, Notify},
         provider::Smtp,
     },
-    smtp::{hello_name, said, tls, tls_error},
+    smtp::{hello_name, log_in, said, tls, tls_error},
 };
 
 /// How a message is cut for writing.
@@ -268,13 +268,13 @@ impl Connection {
                 (&[Mechanism::Xoauth2], Credentials::new(username.clone(), token.expose_secret().to_owned()))
             }
         };
-        if self.inner.server_info().get_auth_mechanism(mechanisms).is_none() {
+        let Some(mechanism) = self.inner.server_info().get_auth_mechanism(mechanisms) else {
             let names: Vec<String> = mechanisms.iter().map(ToString::to_string).collect();
             let why =
                 format!("the server does not offer AUTH {}, and nothing is sent without a login", names.join(" or "));
             return Err(Failure::new("login", why, Class::Auth).servers());
-        }
-        match timeout(self.deadlines.command, self.inner.auth(mechanisms, &credentials)).await {
+        };
+        match timeout(self.deadlines.command, log_in(&mut self.inner, mechanism, &credentials)).await {
             Err(_) => Err(Failure::new("login", silent(self.deadlines.command), Class::Transient).servers()),
             Ok(Ok(_)) => Ok(()),
             Ok(Err(error)) => {

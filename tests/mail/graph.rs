@@ -22,6 +22,18 @@ pub(crate) fn post(sandbox: &Sandbox, delivery: &str) -> Post {
 }
 
 pub(crate) fn post_with(sandbox: &Sandbox, delivery: &str, profile: &Value, secret: &str, value: &str) -> Post {
+    post_trusting(sandbox, delivery, profile, secret, value, &sandbox.running.authority)
+}
+
+/// `trusted` are the authorities that the service trusts, in PEM form.
+pub(crate) fn post_trusting(
+    sandbox: &Sandbox,
+    delivery: &str,
+    profile: &Value,
+    secret: &str,
+    value: &str,
+    trusted: &str,
+) -> Post {
     let trial = Trial::examples();
     for old in ["environments", "secrets/prod", "secrets/dev/relay", "secrets/dev/documents"] {
         drop(std::fs::remove_dir_all(trial.path(old)));
@@ -32,7 +44,7 @@ pub(crate) fn post_with(sandbox: &Sandbox, delivery: &str, profile: &Value, secr
         .replace("HERE", &sandbox.running.address)
         .replace("\"SMTP\"", &sandbox.running.smtp.port().to_string());
     trial.write("environments/dev/profiles/documents.json", text);
-    trial.write("ca.pem", &sandbox.running.authority);
+    trial.write("ca.pem", trusted);
     trial.pipe(&["secrets", "set", "dev", secret], value.as_bytes()).code(0);
     let mut post = Post { trial };
     start(&mut post);

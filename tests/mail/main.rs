@@ -35,3 +35,4 @@ mod stop;
 mod submission;
 mod tls;
 mod webhooks;
+mod xoauth2;
