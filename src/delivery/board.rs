@@ -9,7 +9,7 @@ use std::{
 
 use jiff::Timestamp;
 
-use super::{limits::Counter, routes::Routes, smtp::Pool};
+use super::{limits::Counter, routes::Routes, smtp::Pool, steady::moved};
 use crate::{
     model::{Digest, Function, ProfileName, Provider, StoredProfile},
     store::outbox::{Claimed, Hold, Lane, LaneState, Parked, Usage},
@@ -267,7 +267,23 @@ impl Board {
     pub(super) fn stood_still(&self, lane: &Lane, paused_before: i64, now: i64) -> i64 {
         let Some(line) = self.lanes.get(lane) else { return 0 };
         let total = line.paused_total + line.paused_since.map_or(0, |since| (now - since).max(0));
-        (total - paused_before).max(0)
+        total - paused_before
+    }
+
+    /// The clock was set: everything that waits moves with it, and no lane's time has passed for it.
+    pub(super) fn follow(&mut self, by: i64) {
+        for line in self.lanes.values_mut() {
+            line.next_due = line.next_due.map(|due| due + by);
+            line.paused_since = line.paused_since.map(|since| since + by);
+            line.paused_total += by;
+        }
+        let minutes = by / 60_000;
+        self.counters.values_mut().for_each(|counter| counter.follow(minutes));
+        self.usage.iter_mut().for_each(|usage| usage.minute += minutes);
+        self.usage_at += minutes;
+        for line in self.parked.values_mut() {
+            line.parked.next_probe_at = moved(line.parked.next_probe_at, by);
+        }
     }
 
     /// Whose turn it is, and how many messages of which lanes each may take. Lanes of one profile share alike.

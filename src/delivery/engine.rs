@@ -38,6 +38,14 @@ const PURGE_EVERY: Duration = Duration::from_secs(600);
 /// How long an idempotency key is kept, in milliseconds: 30 days.
 const KEYS_KEPT: i64 = 30 * 86_400_000;
 
+/// How often the machine's clock is looked at, and how often it must have said the same to be followed.
+const LOOK_EVERY: Duration = Duration::from_secs(2);
+const LOOKS: u32 = 5;
+/// How far off it may be, in milliseconds.
+const TOLERATED: i64 = 2000;
+/// The longest that any other side asks to wait, in milliseconds.
+const LONGEST_ASKED: i64 = 3_600_000;
+
 /// Everything that delivery works with.
 pub(super) struct Engine {
     pub(super) store: Arc<dyn Store>,
@@ -45,6 +53,8 @@ pub(super) struct Engine {
     pub(super) outgoing: Outgoing,
     pub(super) clock: Clock,
     pub(super) time: Steady,
+    /// Held by whoever takes a message under the time of now, so that this does not move meanwhile.
+    pub(super) moment: tokio::sync::RwLock<()>,
     pub(super) http: Http,
     pub(super) tokens: Tokens,
     pub(super) wake: Notify,
@@ -84,6 +94,9 @@ impl Engine {
         for parked in store.parked().await? {
             board.park(parked);
         }
+        // Under a clock that was ahead, messages were told to wait for longer than they would be now.
+        let longest = board.routes.state().settings.delivery.retry.longest.milliseconds();
+        store.retime(0, time.now().as_millisecond() + longest).await?;
         let lanes = store.lanes().await?;
         for lane in lanes {
             board.restore(lane);
@@ -97,6 +110,7 @@ impl Engine {
             outgoing,
             clock,
             time,
+            moment: tokio::sync::RwLock::new(()),
             http,
             tokens: Tokens::default(),
             wake: Notify::new(),
@@ -114,6 +128,7 @@ impl Engine {
         engine.repause().await;
         tokio::spawn(Arc::clone(&engine).run(state));
         tokio::spawn(Arc::clone(&engine).purge());
+        tokio::spawn(Arc::clone(&engine).keep_time());
         tokio::spawn(webhooks::run(Arc::clone(&engine)));
         Ok(engine)
     }
@@ -429,6 +444,57 @@ impl Engine {
         }
         let board = self.board();
         board.lines.values().for_each(|line| line.sender.pool.tidy(false));
+    }
+
+    /// Looks at the machine's clock now and then, and follows it if it was set for good.
+    async fn keep_time(self: Arc<Self>) {
+        let (mut seen, mut looks) = (0, 0);
+        loop {
+            tokio::time::sleep(LOOK_EVERY).await;
+            let drift = self.time.drift();
+            looks = if drift.abs() < TOLERATED {
+                0
+            } else if (drift - seen).abs() < TOLERATED / 2 {
+                looks + 1
+            } else {
+                1
+            };
+            seen = drift;
+            if looks < LOOKS {
+                continue;
+            }
+            looks = 0;
+            tracing::warn!(milliseconds = drift, "the clock was set; everything that waits moves with it");
+            let followed = self.follow(drift).await;
+            // What was being written at that moment may have been told an hour that is no more.
+            tokio::time::sleep(LOOK_EVERY).await;
+            if let Err(error) = followed.and(self.retime(0).await) {
+                self.cannot_record(&error);
+            }
+        }
+    }
+
+    async fn follow(self: &Arc<Self>, by: i64) -> Result<(), StoreError> {
+        let nobody_takes = self.moment.write().await;
+        self.time.follow(by);
+        self.board().follow(by);
+        let retimed = self.retime(by).await;
+        drop(nobody_takes);
+        retimed
+    }
+
+    /// Moves what waits in the store; nothing waits for longer than it would if it were told now.
+    async fn retime(self: &Arc<Self>, by: i64) -> Result<(), StoreError> {
+        let longest = self.board().routes.state().settings.delivery.retry.longest.milliseconds();
+        let latest = self.time.now().as_millisecond() + longest.max(LONGEST_ASKED);
+        self.store.retime(by, latest).await?;
+        for state in self.store.lanes().await? {
+            if let Some(due) = state.next_due {
+                self.board().due(&state.lane, due);
+            }
+        }
+        self.wake.notify_one();
+        Ok(())
     }
 
     async fn purge(self: Arc<Self>) {

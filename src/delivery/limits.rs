@@ -51,7 +51,8 @@ impl Counter {
     /// Remembers what the store counted in a minute, the oldest first. What may lie within the last 60 seconds is taken to
     /// have been just now.
     pub(super) fn remember(&mut self, usage: &Usage, minute: i64, now: Instant) {
-        self.recipients.push_back((usage.minute, usage.recipients));
+        // A clock that was ahead then must not make it last for longer.
+        self.recipients.push_back((usage.minute.min(minute), usage.recipients));
         self.today += usage.recipients;
         if usage.minute >= minute - 1 {
             let messages = usize::try_from(usage.messages).unwrap_or(usize::MAX).min(100_000);
@@ -140,6 +141,11 @@ impl Counter {
     pub(super) fn end(&mut self, well: bool) {
         self.in_flight = self.in_flight.saturating_sub(1);
         self.window = if well { self.window.saturating_mul(2).clamp(1, self.limits.concurrency) } else { 1 };
+    }
+
+    /// The clock was set, by so many minutes.
+    pub(super) fn follow(&mut self, by: i64) {
+        self.recipients.iter_mut().for_each(|(minute, _)| *minute += by);
     }
 
     /// From now on gently.

@@ -94,6 +94,13 @@ pub struct Delivery {
     engine: Arc<engine::Engine>,
 }
 
+/// The time, held still.
+pub struct Moment<'a> {
+    /// What time it is.
+    pub now: Timestamp,
+    _unmoved: tokio::sync::RwLockReadGuard<'a, ()>,
+}
+
 /// A profile whose server cannot be reached just now, or that is parked; for status pages.
 #[derive(Clone, Debug)]
 pub struct Trouble {
@@ -119,10 +126,16 @@ impl Delivery {
         Ok(Self { engine })
     }
 
-    /// What time it is for everything that waits: the machine's clock at the start, and from then on the time that
-    /// passed. A clock that is set while the service runs neither hastens nor holds up any mail.
+    /// What time it is for everything that waits: the machine's clock, and from then on the time that passed. A clock that
+    /// is set while the service runs neither hastens nor holds up any mail; it is followed a little later.
     pub fn now(&self) -> Timestamp {
         self.engine.time.now()
+    }
+
+    /// What time it is, for somebody who takes a message: it does not move until that is done.
+    pub async fn moment(&self) -> Moment<'_> {
+        let unmoved = self.engine.moment.read().await;
+        Moment { now: self.now(), _unmoved: unmoved }
     }
 
     /// Which profile sends for a company and a function, and at which generation.

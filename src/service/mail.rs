@@ -110,7 +110,8 @@ impl Service {
             )
             .remedy("Let `microsoft-graph-direct` or `smtp` serve the function."));
         }
-        let now = self.delivery.now();
+        let moment = self.delivery.moment().await;
+        let now = moment.now;
         let id = Uuid::now_v7();
         let from = stored.profile.from_address().unwrap_or_default();
         let domain = from.rsplit_once('@').map_or("mailwright.invalid", |(_, domain)| domain);
@@ -183,7 +184,9 @@ impl Service {
             sender_name,
         };
         let new = NewMessage { message: message.clone(), content: kept.content, key, again };
-        match self.store.accept(new).await? {
+        let accepted = self.store.accept(new).await;
+        drop(moment);
+        match accepted? {
             Accepted::Now => {
                 metrics::counter!("mailwright_messages_accepted_total").increment(1);
                 self.delivery.submitted(company, function, now);
@@ -224,11 +227,13 @@ impl Service {
     /// Does something about a message that nobody works on.
     pub(super) async fn act(&self, caller: &Caller, id: Uuid, action: Action) -> Result<Message, Problem> {
         let seen = self.seen(caller, id).await?;
-        let now = self.delivery.now();
+        let moment = self.delivery.moment().await;
+        let now = moment.now;
         let by = caller.name.clone();
         // It may have been read ahead: that is no attempt yet.
         let taken_out = self.delivery.take_out(id);
         let changed = self.store.change(id, taken_out, Box::new(move |message| acted(message, action, now, &by))).await;
+        drop(moment);
         if taken_out {
             // Whatever came of it, it waits again, if it waits.
             self.delivery.submitted(seen.company, seen.function, now);

@@ -308,6 +308,10 @@ pub trait Outbox: Send + Sync {
     /// Stops or starts the clocks of lanes.
     async fn pause(&self, lanes: Vec<LaneState>) -> Result<(), StoreError>;
 
+    /// The clock was set by so many milliseconds: what waits moves with it, to `latest` at the latest, and the clocks of
+    /// lanes do not take it for time that passed.
+    async fn retime(&self, by: i64, latest: i64) -> Result<(), StoreError>;
+
     /// The holds.
     async fn holds(&self) -> Result<Vec<Hold>, StoreError>;
 

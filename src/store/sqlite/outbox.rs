@@ -260,6 +260,26 @@ impl Outbox for SqliteStore {
         .await
     }
 
+    async fn retime(&self, by: i64, latest: i64) -> Result<(), StoreError> {
+        self.write_plainly(move |connection| {
+            if by == 0 {
+                let late = "UPDATE message SET due = ?1 WHERE due IS NOT NULL AND due > ?1";
+                return connection.execute(late, [latest]).map_err(failed).map(drop);
+            }
+            connection
+                .execute("UPDATE message SET due = min(due + ?1, ?2) WHERE due IS NOT NULL", [by, latest])
+                .map_err(failed)?;
+            connection
+                .execute(
+                    "UPDATE lane SET paused_since = paused_since + ?1, paused_total = paused_total + ?1",
+                    [by],
+                )
+                .map_err(failed)
+                .map(drop)
+        })
+        .await
+    }
+
     async fn holds(&self) -> Result<Vec<Hold>, StoreError> {
         self.read(|connection| records(connection, "SELECT record FROM hold ORDER BY id")).await
     }
