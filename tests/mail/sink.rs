@@ -115,7 +115,7 @@ impl Sink {
         result
     }
 
-    /// What is done at a verb from now on: connect, ehlo, auth, mail, rcpt, data, dot.
+    /// What is done at a verb from now on: connect, ehlo, starttls, handshake, auth, mail, rcpt, data, dot.
     pub(crate) fn at(&self, verb: &'static str, act: Act) {
         self.with(|state| state.acts.insert(verb, act));
     }
@@ -306,6 +306,17 @@ impl Sink {
                         self.with(|state| state.taken.push(taken));
                     }
                     self.answer(&mut stream, "dot", "250 2.0.0 taken")?;
+                }
+                // Whoever offers it goes no further than its own part: there is no certificate here.
+                "STARTTLS" => {
+                    if self.answer(&mut stream, "starttls", "220 2.0.0 go ahead")? {
+                        self.act("handshake");
+                        let act = self.with(|state| state.acts.get("handshake").cloned());
+                        if act == Some(Act::Silent) {
+                            std::thread::sleep(Duration::from_secs(3600));
+                        }
+                        return Ok(());
+                    }
                 }
                 "RSET" | "NOOP" => stream.write_all(b"250 2.0.0 ok\r\n")?,
                 "QUIT" => {

@@ -93,8 +93,7 @@ impl Postfix {
             );
             std::fs::write(self.root().join("oauth2.conf"), oauth).unwrap();
             mechanisms = "plain login xoauth2";
-            by_token =
-                format!("passdb {{\n driver = oauth2\n mechanisms = xoauth2\n args = {root}/oauth2.conf\n}}\n");
+            by_token = format!("passdb {{\n driver = oauth2\n mechanisms = xoauth2\n args = {root}/oauth2.conf\n}}\n");
         }
         let text = format!(
             "protocols =\nbase_dir = {root}/dovecot\nstate_dir = {root}/dovecot\nlog_path = {root}/dovecot.log\n\
@@ -112,10 +111,7 @@ impl Postfix {
         std::fs::write(&path, text).unwrap();
         // The program would run its reader of configurations from where it is installed, so that one is run instead.
         // Its TLS is a module that it looks for where Debian has it: what was unpacked is laid over that.
-        let overlay = format!(
-            "mount -t overlay overlay -o lowerdir={}/usr:/usr /usr && exec \"$@\"",
-            tools.display()
-        );
+        let overlay = format!("mount -t overlay overlay -o lowerdir={}/usr:/usr /usr && exec \"$@\"", tools.display());
         let child = Command::new("unshare")
             .args(["-m", "sh", "-c", &overlay, "sh"])
             .arg(tools.join("usr/bin/doveconf"))

@@ -270,10 +270,7 @@ impl Outbox for SqliteStore {
                 .execute("UPDATE message SET due = min(due + ?1, ?2) WHERE due IS NOT NULL", [by, latest])
                 .map_err(failed)?;
             connection
-                .execute(
-                    "UPDATE lane SET paused_since = paused_since + ?1, paused_total = paused_total + ?1",
-                    [by],
-                )
+                .execute("UPDATE lane SET paused_since = paused_since + ?1, paused_total = paused_total + ?1", [by])
                 .map_err(failed)
                 .map(drop)
         })
