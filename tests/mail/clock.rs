@@ -25,7 +25,7 @@ fn start(post: &mut Post) {
         .flatten()
         .map(|entry| entry.path().join("faketime/libfaketime.so.1"))
         .find(|path| path.is_file())
-        .expect("./test unpacks it");
+        .unwrap_or_else(|| panic!("libfaketime is missing; run the tests with ./test"));
     let preload = format!("LD_PRELOAD={}", library.display());
     let file = format!("FAKETIME_TIMESTAMP_FILE={}", post.trial.path("offset").display());
     let before =

@@ -61,7 +61,9 @@ fn a_tag_that_is_not_ascii_keeps_its_distance() {
     let post = Post::new(sink.port, &format!("{QUICK}  recipients: {{ subjectTag: \"[PRÜFUNG]\" }}\n"), "");
     let ids: Vec<String> =
         ["Rechnung", "Übersicht für Sie"].map(|subject| post.send(json!({ "subject": subject }))).into();
-    ids.iter().for_each(|id| drop(post.wait(id, "delivered")));
+    for id in &ids {
+        post.wait(id, "delivered");
+    }
     let mut subjects: Vec<String> = sink
         .taken()
         .iter()

@@ -127,7 +127,7 @@ fn a_quota_that_is_told_at_a_recipient_counts_for_the_mailbox() {
     let ids: Vec<String> = (0..20).map(|_| post.send(json!({ "to": ["a@example.org", "b@example.org"] }))).collect();
     let asked = ids.iter().find_map(|id| {
         post.wait_until(&ids[0], "an attempt", |message| !message["history"].as_array().unwrap().is_empty());
-        Some(post.message(id)["history"][0].clone()).filter(|attempt| attempt.is_object())
+        Some(post.message(id)["history"][0].clone()).filter(serde_json::Value::is_object)
     });
     let asked = asked.unwrap();
     assert_eq!(asked["class"], "throttled", "{asked:#}");

@@ -132,7 +132,9 @@ fn a_byte_at_a_time_is_silence_at_each_verb() {
             })
         })
         .collect();
-    threads.into_iter().for_each(|thread| thread.join().unwrap());
+    for thread in threads {
+        thread.join().unwrap();
+    }
     let (phase, class, reply, _) = first_attempt("dot", Act::Slowly(1000));
     assert_eq!((phase.as_str(), class.as_str()), ("dot", "unknown"), "{reply}");
 }
