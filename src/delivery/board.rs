@@ -11,7 +11,7 @@ use jiff::Timestamp;
 
 use super::{limits::Counter, routes::Routes, smtp::Pool, steady::moved};
 use crate::{
-    model::{Digest, Function, ProfileName, Provider, StoredProfile},
+    model::{Digest, Function, ProfileName, Provider, StoredProfile, message::RecipientStatus},
     store::outbox::{Claimed, Hold, Lane, LaneState, Parked, Usage},
 };
 
@@ -370,7 +370,7 @@ impl Board {
             return None;
         }
         let claimed = line.ready.pop_front()?;
-        counter.begin(instant);
+        counter.begin(instant, waiting(&claimed));
         Some((Arc::clone(&line.sender), claimed))
     }
 
@@ -448,6 +448,11 @@ fn mailbox(stored: &StoredProfile) -> String {
         Provider::MicrosoftGraphDirect(direct) => format!("graph:{}:{from}", direct.client.to_lowercase()),
         Provider::MicrosoftGraphDelegate(delegate) => format!("graph:{}", delegate.client.to_lowercase()),
     }
+}
+
+/// How many recipients are still to be reached.
+pub(super) fn waiting(claimed: &Claimed) -> u64 {
+    claimed.message.recipients.iter().filter(|recipient| recipient.status == RecipientStatus::Waiting).count() as u64
 }
 
 /// A lane of a message.

@@ -13,7 +13,7 @@ use tokio::sync::{Notify, Semaphore, broadcast, watch};
 
 use super::{
     Outgoing, Setup,
-    board::{Board, Turn, lane_of},
+    board::{Board, Turn, lane_of, waiting},
     chance, locked,
     routes::Routes,
     steady::Steady,
@@ -295,12 +295,12 @@ impl Engine {
             };
             let Some((sender, claimed)) = next else { break };
             let busy = self.busy();
-            let mailbox = sender.mailbox.clone();
+            let (mailbox, recipients) = (sender.mailbox.clone(), waiting(&claimed));
             let well = self.attempt(sender, claimed).await;
             let low = {
                 let mut board = self.board();
                 if let Some(counter) = board.counters.get_mut(&mailbox) {
-                    counter.end(well);
+                    counter.end(well, recipients);
                 }
                 board.lines.get(&profile).is_none_or(|line| line.ready.len() < 2 * line.workers)
             };
@@ -331,17 +331,28 @@ impl Engine {
     }
 
     /// Messages that were claimed and not tried wait again, as they did before.
-    pub(super) fn give_back(&self, claimed: Vec<Claimed>) {
+    pub(super) fn give_back(self: &Arc<Self>, claimed: Vec<Claimed>) {
         if claimed.is_empty() {
             return;
         }
-        let ids: Vec<uuid::Uuid> = claimed.iter().map(|claimed| claimed.message.id).collect();
-        self.store.release(&ids);
-        let now = self.time.now();
-        let mut board = self.board();
-        for Claimed { message, .. } in claimed {
-            board.due(&lane_of(&message), message.next_attempt_at.unwrap_or(now).as_millisecond());
-        }
+        let (engine, busy) = (Arc::clone(self), self.busy());
+        tokio::spawn(async move {
+            let _busy = busy;
+            let ids: Vec<uuid::Uuid> = claimed.iter().map(|claimed| claimed.message.id).collect();
+            while let Err(error) = engine.store.release(&ids).await {
+                engine.cannot_record(&error);
+                if matches!(error, StoreError::Broken) {
+                    return;
+                }
+                tokio::time::sleep(Duration::from_millis(500)).await;
+            }
+            // Only now: whoever asked for them before would be told that somebody works on them, and not ask again.
+            let now = engine.time.now();
+            for Claimed { message, .. } in claimed {
+                engine.due(&lane_of(&message), message.next_attempt_at.unwrap_or(now));
+            }
+            engine.wake.notify_one();
+        });
     }
 
     /// Writes what became of a message, however long that takes, while the worker goes on.
@@ -418,7 +429,7 @@ impl Engine {
         }
     }
 
-    pub(super) async fn read_holds(&self) -> Result<(), StoreError> {
+    pub(super) async fn read_holds(self: &Arc<Self>) -> Result<(), StoreError> {
         let holds = self.store.holds().await?;
         let back = {
             let mut board = self.board();

@@ -23,6 +23,8 @@ pub(super) struct Counter {
     /// Recipients of the last day, by minute since 1970, and how many these are.
     recipients: VecDeque<(i64, u64)>,
     today: u64,
+    /// Recipients of what is under way: they may be counted at any moment.
+    expected: u64,
     pub(super) in_flight: u16,
     /// How many at once just now: less than the limit after something went wrong, doubled with each success.
     window: u16,
@@ -37,6 +39,7 @@ impl Counter {
             begun: VecDeque::new(),
             recipients: VecDeque::new(),
             today: 0,
+            expected: 0,
             in_flight: 0,
             window: limits.concurrency,
             paused_until: None,
@@ -73,7 +76,7 @@ impl Counter {
             room = room.min(rate.saturating_sub(self.begun.len() + claimed));
         }
         if let Some(day) = self.limits.recipients_per_day
-            && self.today(minute) >= u64::from(day)
+            && self.today(minute) + self.expected >= u64::from(day)
         {
             room = 0;
         }
@@ -120,9 +123,10 @@ impl Counter {
         None
     }
 
-    /// A message begins.
-    pub(super) fn begin(&mut self, now: Instant) {
+    /// A message for so many recipients begins.
+    pub(super) fn begin(&mut self, now: Instant, recipients: u64) {
         self.in_flight += 1;
+        self.expected += recipients;
         if self.limits.per_minute.is_some() {
             self.begun.push_back(now);
         }
@@ -137,9 +141,10 @@ impl Counter {
         }
     }
 
-    /// A message ended; `well` if nothing about the mailbox was wrong.
-    pub(super) fn end(&mut self, well: bool) {
+    /// A message for so many recipients ended; `well` if nothing about the mailbox was wrong.
+    pub(super) fn end(&mut self, well: bool, recipients: u64) {
         self.in_flight = self.in_flight.saturating_sub(1);
+        self.expected = self.expected.saturating_sub(recipients);
         self.window = if well { self.window.saturating_mul(2).clamp(1, self.limits.concurrency) } else { 1 };
     }
 

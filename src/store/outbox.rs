@@ -269,8 +269,8 @@ pub trait Outbox: Send + Sync {
     /// Messages of a lane that are due and that nobody works on; from now on somebody does.
     async fn claim(&self, lane: &Lane, now: i64, limit: usize) -> Result<Claim, StoreError>;
 
-    /// Gives claimed messages back.
-    fn release(&self, messages: &[Uuid]);
+    /// Gives claimed messages back. They can be claimed again when this returns, and not before.
+    async fn release(&self, messages: &[Uuid]) -> Result<(), StoreError>;
 
     /// Marks a message before its last byte leaves, and counts its recipients for the mailbox.
     async fn begin(&self, message: &Message, mailbox: &str, recipients: u32, at: Timestamp) -> Result<(), StoreError>;

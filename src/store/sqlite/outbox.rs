@@ -96,29 +96,19 @@ impl Outbox for SqliteStore {
         claim
     }
 
-    fn release(&self, messages: &[Uuid]) {
+    async fn release(&self, messages: &[Uuid]) -> Result<(), StoreError> {
         let store = self.clone();
         let ids: Vec<String> = messages.iter().map(ToString::to_string).collect();
-        if ids.is_empty() {
-            return;
-        }
-        tokio::spawn(async move {
-            let own = store.clone();
-            // Done by the writer, so that it comes after everything that was written about them.
-            let released = store
-                .write_plainly(move |connection| {
-                    for id in &ids {
-                        if let Some((message, ..)) = find(connection, id)? {
-                            own.with_claimed(|claimed| claimed.remove(&message));
-                        }
-                    }
-                    Ok(())
-                })
-                .await;
-            if let Err(error) = released {
-                tracing::error!(%error, "claimed messages could not be given back");
+        // Done by the writer, so that it comes after everything that was written about them.
+        self.write_plainly(move |connection| {
+            for id in &ids {
+                if let Some((message, ..)) = find(connection, id)? {
+                    store.with_claimed(|claimed| claimed.remove(&message));
+                }
             }
-        });
+            Ok(())
+        })
+        .await
     }
 
     async fn begin(&self, message: &Message, mailbox: &str, recipients: u32, at: Timestamp) -> Result<(), StoreError> {
