@@ -8,7 +8,10 @@ use std::error::Error as _;
 
 use lettre::transport::smtp::{
     Error,
-    client::{Certificate, TlsParameters, TlsParametersBuilder, TlsVersion},
+    authentication::{Credentials, Mechanism},
+    client::{AsyncSmtpConnection, Certificate, TlsParameters, TlsParametersBuilder, TlsVersion},
+    commands::Auth,
+    response::Response,
 };
 
 /// TLS towards a host. `authorities` (PEM) are trusted beside the platform's; `blind` accepts every certificate, only to
@@ -29,6 +32,21 @@ fn builder(host: &str, authorities: Option<&[u8]>) -> Result<TlsParametersBuilde
         Some(pem) => builder.add_root_certificate(Certificate::from_pem(pem)?),
         None => builder,
     })
+}
+
+/// Logs in by a mechanism that the server offers.
+pub(crate) async fn log_in(
+    connection: &mut AsyncSmtpConnection,
+    mechanism: Mechanism,
+    credentials: &Credentials,
+) -> Result<Response, Error> {
+    if mechanism != Mechanism::Xoauth2 {
+        return connection.auth(&[mechanism], credentials).await;
+    }
+    // A server that does not accept a token says why in a challenge first, and refuses when that is answered with nothing.
+    // lettre takes the challenge for a breach of the protocol.
+    let answer = connection.command(Auth::new(mechanism, credentials.clone(), None)?).await?;
+    if answer.has_code(334) { connection.command("\r\n").await } else { Ok(answer) }
 }
 
 /// What TLS ended with, from the bottom of an error.

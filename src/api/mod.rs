@@ -285,7 +285,7 @@ pub struct Scope {
     /// The companies; none named means all.
     #[serde(skip_serializing_if = "BTreeSet::is_empty")]
     pub companies: BTreeSet<CompanyId>,
-    /// The functions; none named means all.
+    /// The functions, each with what falls back to it, but for `default`, which is itself alone; none named means all.
     #[serde(skip_serializing_if = "BTreeSet::is_empty")]
     pub functions: BTreeSet<Function>,
 }
@@ -296,10 +296,13 @@ impl Scope {
         self.companies.is_empty() && self.functions.is_empty()
     }
 
-    /// Whether a company and a function are in it.
+    /// Whether a company and a function are in it. A function covers what falls back to it, as it does for profiles:
+    /// `all-documents` covers every kind of document. `default` covers itself alone, since everything falls back to it.
     pub fn covers(&self, company: &CompanyId, function: Function) -> bool {
+        let default = Function::default_function();
+        let mut with_parents = function.chain().filter(|one| *one == function || *one != default);
         (self.companies.is_empty() || self.companies.contains(company))
-            && (self.functions.is_empty() || self.functions.contains(&function))
+            && (self.functions.is_empty() || with_parents.any(|one| self.functions.contains(&one)))
     }
 }
 

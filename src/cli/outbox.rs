@@ -376,9 +376,10 @@ fn one(detail: &MessageDetail) -> String {
                 attempt.phase.clone(),
                 class.and_then(|class| class.as_str().map(str::to_owned)).unwrap_or_default(),
                 cut(&attempt.reply, 80),
+                attempt.next_attempt_at.map(at).unwrap_or_default(),
             ]
         });
-        lines.push(table(&["attempt", "at", "took", "profile", "server", "phase", "class", "reply"], rows));
+        lines.push(table(&["attempt", "at", "took", "profile", "server", "phase", "class", "reply", "next try"], rows));
     }
     lines.join("\n")
 }
@@ -408,7 +409,9 @@ pub(super) fn standing(status: &OutboxStatus) -> String {
         lines.push(format!("rotation     {}", super::secrets::standing(rotation)));
     }
     for profile in &status.down {
-        lines.push(format!("down         {profile}: its server does not answer; it is tried again by itself"));
+        lines.push(format!(
+            "down         {profile}: its server does not answer as it should; it is tried again by itself"
+        ));
     }
     if !status.holds.is_empty() {
         lines.push(String::new());

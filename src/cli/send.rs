@@ -26,9 +26,12 @@ use crate::{
     after_help = "Examples:\n  mailwright send dev --company EDU1 --function documents-accounts-receivable \\\n      \
     --to customer@example.com --subject 'Invoice 4711' --text 'Please find it attached.' --attach invoice.pdf \\\n      \
     --document invoice/4711 --wait\n  \
-    mailwright send dev --company EDU1 --function all-reports < report.eml\n\n\
-    Without recipients a whole message (RFC 5322) is read from standard input. Who it comes from is decided by the\n\
-    profile that serves the company and the function. The token needs the role `sender` (or `admin`).\n\n\
+    mailwright send dev --company EDU1 --function all-reports < report.eml\n  \
+    mailwright send dev --company EDU1 --function all-reports --to boss@example.com < report.eml\n  \
+    df -h | mailwright send dev --company EDU1 --function all-reports --to boss@example.com --subject Disks --text -\n\n\
+    Without a body of its own (`--text`, `--html`, `--attach`) a whole message (RFC 5322) is read from standard input; it\n\
+    goes to those whom it names, or to those whom `--to` names instead. Who it comes from is decided by the profile that\n\
+    serves the company and the function. The token needs the role `sender` (or `admin`).\n\n\
     Exit code: 0 accepted, or with --wait delivered; 1 refused, or with --wait not delivered."
 )]
 pub(crate) struct Send {
@@ -55,8 +58,8 @@ pub(crate) struct Send {
     /// The subject
     #[arg(long, default_value = "")]
     subject: String,
-    /// The body as text
-    #[arg(long)]
+    /// The body as text; `-` reads it from standard input
+    #[arg(long, allow_hyphen_values = true)]
     text: Option<String>,
     /// A file with the body as HTML
     #[arg(long, value_name = "FILE", value_hint = clap::ValueHint::FilePath)]
@@ -108,9 +111,8 @@ impl Send {
         let client = environment.client(context, &self.service)?;
         let runtime = context.runtime()?;
         let key = self.idempotency_key.clone().unwrap_or_else(|| uuid::Uuid::now_v7().to_string());
-        let accepted = if self.to.is_empty() && self.cc.is_empty() && self.bcc.is_empty() {
-            let (query, bytes) = self.raw(&company)?;
-            runtime.block_on(client.submit_raw(&query, bytes, Some(&key)))?
+        let accepted = if let Some(message) = self.whole()? {
+            runtime.block_on(client.submit_raw(&self.query(&company)?, message, Some(&key)))?
         } else {
             let submission = self.submission(company)?;
             runtime.block_on(client.submit(&submission, Some(&key)))?
@@ -124,6 +126,15 @@ impl Send {
         self.show(context, &message);
         match message.status {
             Status::Delivered => Ok(Exit::Done),
+            status if !status.is_final() => {
+                let last = outbox::plain(&message.reason);
+                let last = if last.is_empty() { String::new() } else { format!("; last: {last}") };
+                let why =
+                    format!("still {} after {} s, and the service goes on trying{last}", status.id(), self.timeout);
+                let again = format!("mailwright outbox {} show {}", self.environment, message.id);
+                let error = CliError::coded(Code::NotDelivered, why).remedy(again);
+                Err(CliError { in_json: self.format == Format::Json, ..error })
+            }
             status => {
                 let said = outbox::plain(&message.reason);
                 let said = if said.is_empty() { String::new() } else { format!(": {said}") };
@@ -143,7 +154,13 @@ impl Send {
         submission.bcc.clone_from(&self.bcc);
         submission.reply_to.clone_from(&self.reply_to);
         submission.subject.clone_from(&self.subject);
-        submission.text.clone_from(&self.text);
+        submission.text = match self.text.as_deref() {
+            Some("-") => Some(
+                String::from_utf8(piped()?)
+                    .map_err(|_| CliError::coded(Code::Encoding, "standard input is not UTF-8"))?,
+            ),
+            text => text.map(str::to_owned),
+        };
         if let Some(path) = &self.html {
             let html = String::from_utf8(read(path)?)
                 .map_err(|_| CliError::coded(Code::Encoding, format!("`{}` is not UTF-8", path.display())))?;
@@ -161,25 +178,37 @@ impl Send {
         Ok(submission)
     }
 
-    fn raw(&self, company: &CompanyId) -> Result<(Query, Vec<u8>), CliError> {
-        let nobody = || {
-            CliError::coded(Code::Usage, "nobody to send it to").remedy(
-                "Name recipients (`--to`), or give a whole message on standard input: mailwright send ENV ... < message.eml",
+    /// The whole message on standard input, if that is what is to be sent; none if it is made of parts.
+    fn whole(&self) -> Result<Option<Vec<u8>>, CliError> {
+        let has_recipients = !(self.to.is_empty() && self.cc.is_empty() && self.bcc.is_empty());
+        let has_body = self.text.is_some() || self.html.is_some() || !self.attach.is_empty();
+        let message = if has_body { Vec::new() } else { piped()? };
+        if message.is_empty() {
+            return if has_recipients {
+                Ok(None)
+            } else {
+                Err(CliError::coded(Code::Usage, "nobody to send it to").remedy(
+                    "Name recipients (`--to`), or give a whole message on standard input: mailwright send ENV ... < message.eml",
+                ))
+            };
+        }
+        if !is_message(&message) {
+            return Err(CliError::coded(Code::Usage, "standard input is no message with a header (RFC 5322)")
+                .remedy("If it is the text of the mail: `--text -`."));
+        }
+        let own = [("--subject", !self.subject.is_empty()), ("--reply-to", !self.reply_to.is_empty())];
+        if let Some((option, _)) = own.iter().find(|(_, is_given)| *is_given) {
+            return Err(CliError::coded(
+                Code::Usage,
+                format!("{option} does not go with a whole message, which has its own"),
             )
-        };
-        let has_parts =
-            self.text.is_some() || self.html.is_some() || !self.attach.is_empty() || !self.subject.is_empty();
-        if std::io::stdin().is_terminal() || has_parts {
-            return Err(nobody());
+            .remedy("Leave it out; or, if standard input is the text of the mail: `--text -`."));
         }
-        let mut bytes = Vec::new();
-        std::io::stdin()
-            .take(SUBMISSION_LIMIT as u64 + 1)
-            .read_to_end(&mut bytes)
-            .map_err(|error| CliError::coded(Code::Unreadable, format!("standard input: {error}")))?;
-        if bytes.is_empty() {
-            return Err(nobody());
-        }
+        Ok(Some(message))
+    }
+
+    /// What a whole message is for, as the address says it.
+    fn query(&self, company: &CompanyId) -> Result<Query, CliError> {
         let function = environment::function(&self.function)?;
         let mut query = vec![("company", company.to_string()), ("function", function.id().to_owned())];
         if let Some(document) = &self.document {
@@ -189,7 +218,14 @@ impl Send {
         if self.again {
             query.push(("again", "true".to_owned()));
         }
-        Ok((query, bytes))
+        // Those of the envelope: the address alone counts.
+        let named = self.to.iter().chain(&self.cc).chain(&self.bcc);
+        let address = |one: &String| one.parse::<lettre::message::Mailbox>().map(|mailbox| mailbox.email.to_string());
+        let addresses: Vec<String> = named.map(|one| address(one).unwrap_or_else(|_| one.clone())).collect();
+        if !addresses.is_empty() {
+            query.push(("recipients", addresses.join(",")));
+        }
+        Ok(query)
     }
 
     /// Asks until the message has come to its end, or nobody wants to wait any longer.
@@ -212,6 +248,38 @@ impl Send {
             context.printer.out(&format!("{} {} ({})", message.id, message.status.id(), message.profile));
         }
     }
+}
+
+/// What comes on standard input; nothing if that is a terminal.
+fn piped() -> Result<Vec<u8>, CliError> {
+    let mut bytes = Vec::new();
+    if !std::io::stdin().is_terminal() {
+        std::io::stdin()
+            .take(SUBMISSION_LIMIT as u64 + 1)
+            .read_to_end(&mut bytes)
+            .map_err(|error| CliError::coded(Code::Unreadable, format!("standard input: {error}")))?;
+    }
+    Ok(bytes)
+}
+
+/// Whether this begins with a header of mail: fields up to an empty line, and among them one that every program writes.
+fn is_message(bytes: &[u8]) -> bool {
+    const USUAL: [&str; 8] =
+        ["from", "to", "subject", "date", "message-id", "mime-version", "content-type", "received"];
+    let lines = bytes.split(|byte| *byte == b'\n').map(|line| line.strip_suffix(b"\r").unwrap_or(line));
+    let mut has_usual = false;
+    for line in lines.take_while(|line| !line.is_empty()) {
+        if line.starts_with(b" ") || line.starts_with(b"\t") {
+            continue;
+        }
+        let Some(colon) = line.iter().position(|byte| *byte == b':') else { return false };
+        let name = line[..colon].trim_ascii_end();
+        if name.is_empty() || !name.iter().all(u8::is_ascii_graphic) {
+            return false;
+        }
+        has_usual |= USUAL.iter().any(|usual| name.eq_ignore_ascii_case(usual.as_bytes()));
+    }
+    has_usual
 }
 
 fn read(path: &Path) -> Result<Vec<u8>, CliError> {

@@ -53,6 +53,11 @@ impl Engine {
         let lifetime = settings.lifetime(message.function);
         if age > lifetime.milliseconds() {
             let last = if message.reason.is_empty() { String::new() } else { format!("; last: {}", message.reason) };
+            if message.look_first {
+                let why = format!("whether it was sent could not be seen within {lifetime}{last}");
+                self.settle(self.left_unknown(message, &why, None));
+                return true;
+            }
             self.settle(self.given_up(message, format!("it could not be delivered within {lifetime}{last}")));
             return true;
         }
@@ -98,14 +103,15 @@ impl Engine {
         drop(content);
         if message.look_first {
             match self.look(&sender, &message).await {
-                Ok(Some(true)) => {
+                Ok(Ok(true)) => {
                     self.settle(self.found_sent(message, &sender));
                     return true;
                 }
-                Ok(Some(false)) => message.look_first = false,
-                Ok(None) => {
-                    let why = "whether it was sent could not be seen in Sent Items (Mail.ReadBasic.All shows it)";
-                    self.settle(self.left_unknown(message, why, None));
+                // It may come late into Sent Items.
+                Ok(Ok(false)) => (message.look_first, message.possible_duplicate) = (false, true),
+                Ok(Err(why)) => {
+                    let why = format!("whether it was sent could not be seen: {why}");
+                    self.settle(self.left_unknown(message, &why, None));
                     return true;
                 }
                 Err(failure) => {
@@ -363,10 +369,13 @@ impl Engine {
             .map_err(|_| failed(Class::Auth, "the secret is no text".to_owned()))
     }
 
-    /// Looks into Sent Items, where the provider has them. None if that could not be seen.
-    async fn look(&self, sender: &Sending, message: &Message) -> Result<Option<bool>, Failure> {
-        let Provider::MicrosoftGraphDirect(direct) = &sender.stored.profile.provider else { return Ok(None) };
-        let Ok(endpoints) = Endpoints::of(&direct.cloud) else { return Ok(None) };
+    /// Looks into Sent Items, where the provider has them. `Err` says why they cannot be seen, if it is for good.
+    async fn look(&self, sender: &Sending, message: &Message) -> Result<Result<bool, String>, Failure> {
+        let Provider::MicrosoftGraphDirect(direct) = &sender.stored.profile.provider else {
+            return Ok(Err(format!("`{}` has no Sent Items to look into", sender.name)));
+        };
+        let endpoints =
+            Endpoints::of(&direct.cloud).map_err(|error| Failure::new("token", error.to_string(), Class::Auth))?;
         let token = self.graph_token(sender, direct, &endpoints).await?;
         let graph = graph::Sender {
             http: &self.http,
@@ -375,7 +384,19 @@ impl Engine {
             from: sender.stored.profile.from_address().unwrap_or_default(),
             request_id: message.id.to_string(),
         };
-        Ok(graph.was_sent(&message.message_id).await)
+        match graph.was_sent(&message.message_id).await {
+            Ok(was_sent) => Ok(Ok(was_sent)),
+            Err(failure) if failure.reply.starts_with("HTTP 401") => {
+                self.tokens.forget(&sender.of).await;
+                Err(failure)
+            }
+            // A consent that is missing for looking is none that is missing for sending: nothing is parked for it.
+            Err(failure) if failure.reply.starts_with("HTTP 403") => {
+                Ok(Err(format!("{}; looking into Sent Items takes Mail.ReadBasic.All", failure.reply)))
+            }
+            Err(failure) if matches!(failure.class, Class::Transient | Class::Throttled | Class::Auth) => Err(failure),
+            Err(failure) => Ok(Err(failure.reply)),
+        }
     }
 
     /// What came of it, written down. False if something about the mailbox is wrong.
@@ -401,6 +422,10 @@ impl Engine {
             next_attempt_at: None,
         };
         let failure = match answer.outcome {
+            // Nobody was accepted, and the reason is the profile's or the mailbox's: it is as if MAIL had been refused.
+            Ok(mut sent) if sent.reply.is_none() && sent.everybodys().is_some() => {
+                sent.refused.swap_remove(sent.everybodys().unwrap_or_default()).1
+            }
             Ok(sent) => {
                 let reply = sent.reply.clone().unwrap_or_default();
                 let (phase, class) = summary(&sent);
@@ -411,8 +436,10 @@ impl Engine {
                 };
                 let attempt = made(&message, phase, &shown, class);
                 self.recovered(sender);
+                let throttled = sent.refused.iter().find(|(_, failure)| failure.class == Class::Throttled);
+                let patience = throttled.map(|(_, failure)| self.be_patient(sender, failure));
                 self.after_sent(message, attempt, sent, now);
-                return true;
+                return patience.is_none();
             }
             Err(failure) => failure,
         };
@@ -429,11 +456,7 @@ impl Engine {
                 return false;
             }
             Class::Throttled => {
-                let wait = failure.retry_after.unwrap_or_else(|| THROTTLED.mul_f64(1.0 + super::chance() / 4.0));
-                if let Some(counter) = self.board().counters.get_mut(&sender.mailbox) {
-                    counter.paused_until = Some(Instant::now() + wait);
-                    counter.slow_down();
-                }
+                let wait = self.be_patient(sender, &failure);
                 self.retry(message, attempt, wait.max(Duration::from_secs(1)));
                 return false;
             }
@@ -444,17 +467,21 @@ impl Engine {
                 return true;
             }
             Class::Transient => {
-                if failure.is_servers {
-                    let back = self.board().down(&sender.name, super::chance());
-                    self.give_back(back);
+                // Who says "not now" to a sender says so to everybody.
+                let is_servers = failure.is_servers || failure.phase == "mail";
+                if is_servers {
+                    self.left_alone(sender);
                 }
                 let wait = failure.retry_after.unwrap_or_default().max(self.back_off(message.attempts + 1));
                 self.retry(message, attempt, wait);
-                return !failure.is_servers;
+                return !is_servers;
             }
             Class::Unknown => {
+                // Whatever takes one in doubt may take the next one so, too: nothing else goes until one has an answer.
+                self.left_alone(sender);
                 message.attempts += 1;
                 self.settle(self.after_unknown(message, &failure.reply, Some(attempt)));
+                return false;
             }
             Class::Size | Class::Permanent | Class::Delivered => {
                 message.attempts += 1;
@@ -469,6 +496,22 @@ impl Engine {
         }
         self.recovered(sender);
         true
+    }
+
+    /// The other side asked for patience: nothing else goes through the mailbox until then. Says how long that is.
+    fn be_patient(&self, sender: &Sending, failure: &Failure) -> Duration {
+        let wait = failure.retry_after.unwrap_or_else(|| THROTTLED.mul_f64(1.0 + super::chance() / 4.0));
+        if let Some(counter) = self.board().counters.get_mut(&sender.mailbox) {
+            counter.paused_until = Some(Instant::now() + wait);
+            counter.slow_down();
+        }
+        wait
+    }
+
+    /// The server of a profile is left alone for a moment; then one message goes first.
+    fn left_alone(self: &Arc<Self>, sender: &Arc<Sending>) {
+        let back = self.board().down(&sender.name, super::chance());
+        self.give_back(back);
     }
 
     /// The server answered, and had nothing against the profile.
@@ -511,7 +554,8 @@ impl Engine {
         }
         if let Some(waits) = message.recipients.iter().find(|r| r.status == RecipientStatus::Waiting) {
             message.reason = format!("rcpt: {}", waits.reply);
-            let wait = self.back_off(message.attempts + 1);
+            let asked = sent.refused.iter().filter_map(|(_, failure)| failure.retry_after).max().unwrap_or_default();
+            let wait = asked.max(self.back_off(message.attempts + 1));
             self.retry(message, attempt, wait);
             return;
         }
@@ -579,7 +623,7 @@ impl Engine {
         };
         let due = self.time.now() + jiff::SignedDuration::try_from(wait).unwrap_or(jiff::SignedDuration::from_secs(60));
         message.look_first = policy == Unknown::Look;
-        message.possible_duplicate = true;
+        message.possible_duplicate |= policy == Unknown::Retry;
         message.status = Status::Queued;
         message.next_attempt_at = Some(due);
         message.reason = format!("unknown: {reply}");

@@ -9,9 +9,9 @@ use std::{
 
 use jiff::Timestamp;
 
-use super::{limits::Counter, routes::Routes, smtp::Pool};
+use super::{limits::Counter, routes::Routes, smtp::Pool, steady::moved};
 use crate::{
-    model::{Digest, Function, ProfileName, Provider, StoredProfile},
+    model::{Digest, Function, ProfileName, Provider, StoredProfile, message::RecipientStatus},
     store::outbox::{Claimed, Hold, Lane, LaneState, Parked, Rotation, Usage},
 };
 
@@ -40,6 +40,8 @@ pub(super) struct Board {
     pub(super) usage_at: i64,
     /// Rotates, so that nobody is always first.
     turn: usize,
+    /// Whether a mailbox had to wait when that was last looked at.
+    limited: bool,
 }
 
 /// A company and a function.
@@ -114,6 +116,7 @@ impl Board {
             usage: Vec::new(),
             usage_at: 0,
             turn: 0,
+            limited: false,
         }
     }
 
@@ -165,6 +168,33 @@ impl Board {
             same
         });
         back
+    }
+
+    /// Takes back what was read ahead and may not leave as it was meant to any more: a hold has come over it, or another
+    /// profile serves it now. `only` names a profile if the others need no look.
+    pub(super) fn take_back(&mut self, only: Option<&ProfileName>, now: Timestamp) -> Vec<Claimed> {
+        let mut back = Vec::new();
+        let mut lines = std::mem::take(&mut self.lines);
+        for (name, line) in lines.iter_mut().filter(|(name, _)| only.is_none_or(|only| only == *name)) {
+            let (stay, go): (VecDeque<_>, VecDeque<_>) =
+                std::mem::take(&mut line.ready).into_iter().partition(|claimed| {
+                    let lane = lane_of(&claimed.message);
+                    let own = self.lanes.get(&lane).is_some_and(|lane| lane.sender.as_ref() == Some(name));
+                    own && self.held(&lane, now).is_none()
+                });
+            line.ready = stay;
+            back.extend(go);
+        }
+        self.lines = lines;
+        back
+    }
+
+    /// Takes back one message that was read ahead, for somebody who wants to change it.
+    pub(super) fn take_out(&mut self, id: uuid::Uuid) -> Option<Claimed> {
+        self.lines.values_mut().find_map(|line| {
+            let at = line.ready.iter().position(|claimed| claimed.message.id == id)?;
+            line.ready.remove(at)
+        })
     }
 
     /// The line of a profile; made when it is first needed.
@@ -222,13 +252,30 @@ impl Board {
         Some(format!("the profile `{sender}` is parked: {}", parked.parked.reason))
     }
 
+    /// Why a lane's mail waits for its mailbox to have room, if it does.
+    pub(super) fn limited(&self, lane: &Lane, now: Timestamp) -> Option<String> {
+        let line = self.lanes.get(lane)?;
+        line.next_due.filter(|due| *due <= now.as_millisecond())?;
+        let sender = line.sender.as_ref()?;
+        let counter = self.counters.get(&self.lines.get(sender)?.sender.mailbox)?;
+        let why = counter.waits_for(Instant::now(), now.as_second() / 60)?;
+        Some(format!("the profile `{sender}` waits: {why}"))
+    }
+
+    /// Whether the clocks of lanes may have to stop or start on account of what mailboxes may send.
+    pub(super) fn limits_matter(&mut self, now: Timestamp, instant: Instant) -> bool {
+        let minute = now.as_second() / 60;
+        let are = self.counters.values().any(|counter| counter.waits_for(instant, minute).is_some());
+        std::mem::replace(&mut self.limited, are) || are
+    }
+
     /// Stops and starts the clocks of lanes, as things are now. What changed is to be written.
     pub(super) fn repause(&mut self, now: Timestamp) -> Vec<LaneState> {
         let at = now.as_millisecond();
         let mut changed = Vec::new();
         let lanes: Vec<Lane> = self.lanes.keys().cloned().collect();
         for lane in lanes {
-            let blocked = self.blocked(&lane, now).is_some();
+            let blocked = self.blocked(&lane, now).or_else(|| self.limited(&lane, now)).is_some();
             let Some(line) = self.lanes.get_mut(&lane) else { continue };
             match (blocked, line.paused_since) {
                 (true, None) => line.paused_since = Some(at),
@@ -248,7 +295,23 @@ impl Board {
     pub(super) fn stood_still(&self, lane: &Lane, paused_before: i64, now: i64) -> i64 {
         let Some(line) = self.lanes.get(lane) else { return 0 };
         let total = line.paused_total + line.paused_since.map_or(0, |since| (now - since).max(0));
-        (total - paused_before).max(0)
+        total - paused_before
+    }
+
+    /// The clock was set: everything that waits moves with it, and no lane's time has passed for it.
+    pub(super) fn follow(&mut self, by: i64) {
+        for line in self.lanes.values_mut() {
+            line.next_due = line.next_due.map(|due| due + by);
+            line.paused_since = line.paused_since.map(|since| since + by);
+            line.paused_total += by;
+        }
+        let minutes = by / 60_000;
+        self.counters.values_mut().for_each(|counter| counter.follow(minutes));
+        self.usage.iter_mut().for_each(|usage| usage.minute += minutes);
+        self.usage_at += minutes;
+        for line in self.parked.values_mut() {
+            line.parked.next_probe_at = moved(line.parked.next_probe_at, by);
+        }
     }
 
     /// Whose turn it is, and how many messages of which lanes each may take. Lanes of one profile share alike.
@@ -335,7 +398,7 @@ impl Board {
             return None;
         }
         let claimed = line.ready.pop_front()?;
-        counter.begin(instant);
+        counter.begin(instant, waiting(&claimed));
         Some((Arc::clone(&line.sender), claimed))
     }
 
@@ -377,12 +440,7 @@ impl Board {
         let from = |milliseconds: i64| instant + Duration::from_millis(u64::try_from(milliseconds).unwrap_or(0));
         let mut wakes = vec![instant + Duration::from_secs(30)];
         wakes.extend(
-            self.lanes
-                .values()
-                .filter(|line| line.paused_since.is_none())
-                .filter_map(|line| line.next_due)
-                .filter(|due| *due > at)
-                .map(|due| from(due - at)),
+            self.lanes.values().filter_map(|line| line.next_due).filter(|due| *due > at).map(|due| from(due - at)),
         );
         wakes.extend(self.lines.values().filter_map(|line| line.down_until).filter(|until| *until > instant));
         let has_due: Vec<String> = self
@@ -419,6 +477,11 @@ fn mailbox(stored: &StoredProfile) -> String {
         Provider::MicrosoftGraphDirect(direct) => format!("graph:{}:{from}", direct.client.to_lowercase()),
         Provider::MicrosoftGraphDelegate(delegate) => format!("graph:{}", delegate.client.to_lowercase()),
     }
+}
+
+/// How many recipients are still to be reached.
+pub(super) fn waiting(claimed: &Claimed) -> u64 {
+    claimed.message.recipients.iter().filter(|recipient| recipient.status == RecipientStatus::Waiting).count() as u64
 }
 
 /// A lane of a message.

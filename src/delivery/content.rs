@@ -21,6 +21,10 @@ use crate::model::delivery::{Attachments, RecipientGuard};
 const RECIPIENTS: usize = 500;
 /// How many bytes a header may have.
 const HEADER_LIMIT: usize = 256 * 1024;
+/// How many parts a raw message may have.
+const PARTS: usize = 1000;
+/// How many bytes a line may have, without its end.
+const LINE_LIMIT: usize = 998;
 /// What stands for the sender until it is known.
 const PLACEHOLDER: &str = "nobody@mailwright.invalid";
 
@@ -186,7 +190,13 @@ impl Attached {
         {
             return Err(malformed(format!("`attachments/{index}/contentId` is not an id that HTML could refer to")));
         }
-        if attachments.forbids(&self.name, &self.media_type) {
+        let is_message = self.name.to_ascii_lowercase().ends_with(".eml")
+            || self.media_type.to_ascii_lowercase().trim_start().starts_with("message/");
+        let has_forbidden = || -> Result<bool, Malformed> {
+            let Some(message) = parsed(&self.bytes)? else { return Ok(false) };
+            has_forbidden(&message, attachments)
+        };
+        if attachments.forbids(&self.name, &self.media_type) || (is_message && has_forbidden()?) {
             return Err(malformed(format!("`attachments/{index}`: the environment forbids files of this kind")));
         }
         Ok(())
@@ -276,9 +286,15 @@ pub fn raw(
     attachments: &Attachments,
 ) -> Result<Kept, Malformed> {
     let (mut fields, body) = split(bytes)?;
-    let parsed = mail_parser::MessageParser::default()
-        .parse(bytes)
-        .ok_or_else(|| malformed("this is not a message with a header (RFC 5322)"))?;
+    let parsed = parsed(bytes)?.ok_or_else(|| malformed("this is not a message with a header (RFC 5322)"))?;
+    // Whoever takes it might fold such a line, and with that change what it says, or refuse it after all.
+    if fields.iter().flat_map(|field| field.0.lines()).any(|line| line.len() > LINE_LIMIT)
+        || body.split(|byte| *byte == b'\n').any(|line| line.len() > LINE_LIMIT + 1)
+    {
+        return Err(malformed(format!(
+            "a line has more than {LINE_LIMIT} bytes, and mail may not (RFC 5322): encode that part as quoted-printable or base64"
+        )));
+    }
     for name in
         ["from", "to", "cc", "subject", "date", "message-id", "sender", "reply-to", "mime-version", "content-type"]
     {
@@ -286,15 +302,8 @@ pub fn raw(
             return Err(malformed(format!("the header `{name}` stands twice")));
         }
     }
-    for part in parsed.attachments() {
-        use mail_parser::MimeHeaders as _;
-        let name = part.attachment_name().unwrap_or_default();
-        let media_type = part
-            .content_type()
-            .map_or(String::new(), |kind| format!("{}/{}", kind.ctype(), kind.subtype().unwrap_or_default()));
-        if attachments.forbids(name, &media_type) {
-            return Err(malformed("the environment forbids attachments of this kind"));
-        }
+    if has_forbidden(&parsed, attachments)? {
+        return Err(malformed("the environment forbids attachments of this kind"));
     }
     let recipients = if envelope.is_empty() {
         let all =
@@ -325,6 +334,57 @@ pub fn raw(
     }
     let subject: String = parsed.subject().unwrap_or_default().chars().filter(|c| !c.is_control()).take(1000).collect();
     Ok(Kept { content: joined(fields.iter(), &body), recipients, subject, message_id, from })
+}
+
+/// A raw message taken apart; none if it is no message. One with very many parts is refused: the parser goes as deep as
+/// messages are put into messages.
+fn parsed(bytes: &[u8]) -> Result<Option<mail_parser::Message<'_>>, Malformed> {
+    let is_type = |line: &[u8]| line.get(..12).is_some_and(|name| name.eq_ignore_ascii_case(b"content-type"));
+    if bytes.split(|byte| *byte == b'\n').filter(|line| is_type(line)).count() > PARTS {
+        return Err(malformed(format!("the message has more than {PARTS} parts")));
+    }
+    Ok(mail_parser::MessageParser::default().parse(bytes))
+}
+
+/// Whether a part of a message is a file that the environment forbids, or a part of a message within it.
+fn has_forbidden(message: &mail_parser::Message<'_>, attachments: &Attachments) -> Result<bool, Malformed> {
+    use mail_parser::MimeHeaders as _;
+    if attachments.forbidden.is_empty() {
+        return Ok(false);
+    }
+    for (index, part) in message.parts.iter().enumerate() {
+        let kind = part.content_type();
+        // Whoever takes it may believe either name.
+        let names = [
+            part.content_disposition().and_then(|disposition| disposition.attribute("filename")),
+            kind.and_then(|kind| kind.attribute("name")),
+        ];
+        let is_file = message.attachments.iter().any(|own| usize::try_from(*own).is_ok_and(|own| own == index));
+        let media_type = kind
+            .filter(|_| is_file)
+            .map_or(String::new(), |kind| format!("{}/{}", kind.ctype(), kind.subtype().unwrap_or_default()));
+        let names = names.into_iter().flatten().chain(is_file.then_some(""));
+        if names.into_iter().any(|name| attachments.forbids(name, &media_type)) {
+            return Ok(true);
+        }
+        if let Some(within) = part.message() {
+            if has_forbidden(within, attachments)? {
+                return Ok(true);
+            }
+        } else if names_message(part) {
+            let Some(within) = parsed(part.contents())? else { continue };
+            if has_forbidden(&within, attachments)? {
+                return Ok(true);
+            }
+        }
+    }
+    Ok(false)
+}
+
+/// Whether a file is a message that was not taken apart, by its name.
+fn names_message(part: &mail_parser::MessagePart<'_>) -> bool {
+    use mail_parser::MimeHeaders as _;
+    part.attachment_name().is_some_and(|name| name.to_ascii_lowercase().ends_with(".eml"))
 }
 
 /// One header field with its line ends, folded as it was.
@@ -492,13 +552,17 @@ impl Sender<'_> {
 }
 
 fn tag_subject(fields: &mut Vec<Field>, tag: &str) {
-    let tag = Field::encoded(header::Subject::from(tag.to_owned()));
-    let tag = tag.value();
+    let encoded = |text: String| Field::encoded(header::Subject::from(text));
     match fields.iter_mut().find(|field| field.is("subject")) {
+        Some(field) if tag.is_ascii() => field.0 = format!("Subject: {tag} {}\r\n", field.value()),
+        // A space between two encoded words is not shown, so both are encoded as one.
         Some(field) => {
-            field.0 = format!("Subject: {tag} {}\r\n", field.value());
+            let subject = mail_parser::MessageParser::default()
+                .parse_headers(field.0.as_bytes())
+                .and_then(|header| header.subject().map(str::to_owned));
+            *field = encoded(format!("{tag} {}", subject.unwrap_or_default()));
         }
-        None => fields.push(Field::new("Subject", tag)),
+        None => fields.push(encoded(tag.to_owned())),
     }
 }
 

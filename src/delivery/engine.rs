@@ -13,7 +13,7 @@ use tokio::sync::{Notify, Semaphore, broadcast, watch};
 
 use super::{
     Outgoing, Setup,
-    board::{Board, Turn, lane_of},
+    board::{Board, Turn, lane_of, waiting},
     chance, locked,
     routes::Routes,
     steady::Steady,
@@ -23,7 +23,7 @@ use super::{
 use crate::{
     clock::Clock,
     microsoft::Http,
-    model::{ProfileName, State},
+    model::{Attempt, Message, ProfileName, State, message::Class},
     secrets::ServiceIdentity,
     store::{
         Store, StoreError,
@@ -38,6 +38,14 @@ const PURGE_EVERY: Duration = Duration::from_secs(600);
 /// How long an idempotency key is kept, in milliseconds: 30 days.
 const KEYS_KEPT: i64 = 30 * 86_400_000;
 
+/// How often the machine's clock is looked at, and how often it must have said the same to be followed.
+const LOOK_EVERY: Duration = Duration::from_secs(2);
+const LOOKS: u32 = 5;
+/// How far off it may be, in milliseconds.
+const TOLERATED: i64 = 2000;
+/// The longest that any other side asks to wait, in milliseconds.
+const LONGEST_ASKED: i64 = 3_600_000;
+
 /// Everything that delivery works with.
 pub(super) struct Engine {
     pub(super) store: Arc<dyn Store>,
@@ -45,6 +53,8 @@ pub(super) struct Engine {
     pub(super) outgoing: Outgoing,
     pub(super) clock: Clock,
     pub(super) time: Steady,
+    /// Held by whoever takes a message under the time of now, so that this does not move meanwhile.
+    pub(super) moment: tokio::sync::RwLock<()>,
     pub(super) http: Http,
     pub(super) tokens: Tokens,
     pub(super) wake: Notify,
@@ -53,7 +63,11 @@ pub(super) struct Engine {
     pub(super) webhooks: Notify,
     /// Room for large messages, in KiB.
     pub(super) large: Arc<Semaphore>,
+    /// The state, as it is at each moment.
+    state: watch::Receiver<Arc<State>>,
     board: Mutex<Board>,
+    /// Held while the clocks of lanes are written.
+    clocks: tokio::sync::Mutex<()>,
     /// Whether the store can record what happens.
     records: AtomicBool,
     stopping: AtomicBool,
@@ -81,6 +95,9 @@ impl Engine {
             board.park(parked);
         }
         board.restore_rotations(store.rotations().await?);
+        // Under a clock that was ahead, messages were told to wait for longer than they would be now.
+        let longest = board.routes.state().settings.delivery.retry.longest.milliseconds();
+        store.retime(0, time.now().as_millisecond() + longest).await?;
         let lanes = store.lanes().await?;
         for lane in lanes {
             board.restore(lane);
@@ -94,13 +111,16 @@ impl Engine {
             outgoing,
             clock,
             time,
+            moment: tokio::sync::RwLock::new(()),
             http,
             tokens: Tokens::default(),
             wake: Notify::new(),
             events,
             webhooks: Notify::new(),
             large: Arc::new(Semaphore::new(LARGE_AT_ONCE)),
+            state: state.clone(),
             board: Mutex::new(board),
+            clocks: tokio::sync::Mutex::new(()),
             records: AtomicBool::new(true),
             stopping: AtomicBool::new(false),
             busy: AtomicUsize::new(0),
@@ -109,6 +129,7 @@ impl Engine {
         engine.repause().await;
         tokio::spawn(Arc::clone(&engine).run(state));
         tokio::spawn(Arc::clone(&engine).purge());
+        tokio::spawn(Arc::clone(&engine).keep_time());
         tokio::spawn(webhooks::run(Arc::clone(&engine)));
         Ok(engine)
     }
@@ -156,7 +177,9 @@ impl Engine {
             tracing::warn!(messages = interrupted.len(), "the service ended while these were being sent");
         }
         for message in interrupted {
-            let settled = self.after_unknown(message, "the service ended while it was being sent", None);
+            let why = "the service ended while it was being sent";
+            let attempt = self.interrupted_attempt(&message, why);
+            let settled = self.after_unknown(message, why, Some(attempt));
             let (lane, due) = (lane_of(&settled.message), settled.message.next_attempt_at);
             let events = self.store.settle(settled).await?;
             self.tell(events);
@@ -167,10 +190,32 @@ impl Engine {
         Ok(())
     }
 
+    /// The attempt during which the process ended, as far as it is known.
+    fn interrupted_attempt(&self, message: &Message, why: &str) -> Attempt {
+        let routes = Arc::clone(&self.board().routes);
+        Attempt {
+            number: message.attempts,
+            at: self.time.now(),
+            milliseconds: 0,
+            profile: routes.resolve(&message.company, message.function).profile.unwrap_or(message.profile.clone()),
+            generation: routes.state().generation,
+            server: String::new(),
+            phase: "dot".to_owned(),
+            reply: why.to_owned(),
+            class: Class::Unknown,
+            next_attempt_at: None,
+        }
+    }
+
     async fn run(self: Arc<Self>, mut state: watch::Receiver<Arc<State>>) {
         loop {
             if self.stopping.load(Ordering::Acquire) {
                 return;
+            }
+            // First of all: nothing begins under a state that is not the present one.
+            if state.has_changed().unwrap_or(false) {
+                let state = Arc::clone(&state.borrow_and_update());
+                self.reconfigure(state).await;
             }
             if !self.records() {
                 tokio::time::sleep(Duration::from_secs(1)).await;
@@ -183,6 +228,10 @@ impl Engine {
             }
             self.lapse().await;
             self.pass().await;
+            let limits_matter = self.board().limits_matter(self.time.now(), Instant::now());
+            if limits_matter {
+                self.rewrite_clocks().await;
+            }
             self.probes();
             self.try_next_secrets();
             let wake = {
@@ -196,8 +245,7 @@ impl Engine {
                     if changed.is_err() {
                         return;
                     }
-                    let state = Arc::clone(&state.borrow_and_update());
-                    self.reconfigure(state).await;
+                    state.mark_changed();
                 }
             }
         }
@@ -223,12 +271,15 @@ impl Engine {
                 if let Some(next) = claim.next_due {
                     board.due(&lane, next);
                 }
-                if let Some(line) = board.line(&profile) {
+                let back = if let Some(line) = board.line(&profile) {
                     line.ready.extend(claim.messages);
+                    // A hold may have come while the store was asked.
+                    board.take_back(Some(&profile), self.time.now())
                 } else {
-                    drop(board);
-                    self.give_back(claim.messages);
-                }
+                    claim.messages
+                };
+                drop(board);
+                self.give_back(back);
             }
             let wanted = self.board().workers_wanted(&profile);
             for _ in 0..wanted {
@@ -243,7 +294,7 @@ impl Engine {
     /// Sends one message after the other, until there is none or no more may go.
     async fn work(self: Arc<Self>, profile: ProfileName) {
         loop {
-            let next = if self.stopping.load(Ordering::Acquire) || !self.records() {
+            let next = if self.stopping.load(Ordering::Acquire) || !self.records() || self.is_outdated() {
                 None
             } else {
                 let minute = self.time.now().as_second() / 60;
@@ -251,12 +302,12 @@ impl Engine {
             };
             let Some((sender, claimed)) = next else { break };
             let busy = self.busy();
-            let mailbox = sender.mailbox.clone();
+            let (mailbox, recipients) = (sender.mailbox.clone(), waiting(&claimed));
             let well = self.attempt(sender, claimed).await;
             let low = {
                 let mut board = self.board();
                 if let Some(counter) = board.counters.get_mut(&mailbox) {
-                    counter.end(well);
+                    counter.end(well, recipients);
                 }
                 board.lines.get(&profile).is_none_or(|line| line.ready.len() < 2 * line.workers)
             };
@@ -280,18 +331,35 @@ impl Engine {
         self.wake.notify_one();
     }
 
+    /// Whether the state has changed since the lines were made: then nothing begins until they are made anew.
+    fn is_outdated(&self) -> bool {
+        let newest = self.state.borrow().generation;
+        self.board().routes.state().generation != newest
+    }
+
     /// Messages that were claimed and not tried wait again, as they did before.
-    pub(super) fn give_back(&self, claimed: Vec<Claimed>) {
+    pub(super) fn give_back(self: &Arc<Self>, claimed: Vec<Claimed>) {
         if claimed.is_empty() {
             return;
         }
-        let ids: Vec<uuid::Uuid> = claimed.iter().map(|claimed| claimed.message.id).collect();
-        self.store.release(&ids);
-        let now = self.time.now();
-        let mut board = self.board();
-        for Claimed { message, .. } in claimed {
-            board.due(&lane_of(&message), message.next_attempt_at.unwrap_or(now).as_millisecond());
-        }
+        let (engine, busy) = (Arc::clone(self), self.busy());
+        tokio::spawn(async move {
+            let _busy = busy;
+            let ids: Vec<uuid::Uuid> = claimed.iter().map(|claimed| claimed.message.id).collect();
+            while let Err(error) = engine.store.release(&ids).await {
+                engine.cannot_record(&error);
+                if matches!(error, StoreError::Broken) {
+                    return;
+                }
+                tokio::time::sleep(Duration::from_millis(500)).await;
+            }
+            // Only now: whoever asked for them before would be told that somebody works on them, and not ask again.
+            let now = engine.time.now();
+            for Claimed { message, .. } in claimed {
+                engine.due(&lane_of(&message), message.next_attempt_at.unwrap_or(now));
+            }
+            engine.wake.notify_one();
+        });
     }
 
     /// Writes what became of a message, however long that takes, while the worker goes on.
@@ -336,7 +404,12 @@ impl Engine {
     /// A new state: lines of profiles that changed are let go, with their connections and tokens.
     async fn reconfigure(self: &Arc<Self>, state: Arc<State>) {
         let routes = Arc::new(Routes::new(state));
-        let back = self.board().set_routes(Arc::clone(&routes));
+        let back = {
+            let mut board = self.board();
+            let mut back = board.set_routes(Arc::clone(&routes));
+            back.extend(board.take_back(None, self.time.now()));
+            back
+        };
         self.give_back(back);
         let live: std::collections::HashSet<crate::model::Digest> =
             routes.state().live_stored().map(|(_, stored)| crate::model::Digest::of_document(stored)).collect();
@@ -349,18 +422,29 @@ impl Engine {
 
     /// Stops and starts the clocks of lanes, as things are now.
     pub(super) async fn repause(&self) {
+        self.rewrite_clocks().await;
+        self.wake.notify_one();
+    }
+
+    async fn rewrite_clocks(&self) {
+        // What is newer in memory is written later.
+        let _one_at_a_time = self.clocks.lock().await;
         let changed = self.board().repause(self.time.now());
         if !changed.is_empty()
             && let Err(error) = self.store.pause(changed).await
         {
             self.cannot_record(&error);
         }
-        self.wake.notify_one();
     }
 
-    pub(super) async fn read_holds(&self) -> Result<(), StoreError> {
+    pub(super) async fn read_holds(self: &Arc<Self>) -> Result<(), StoreError> {
         let holds = self.store.holds().await?;
-        self.board().holds = holds;
+        let back = {
+            let mut board = self.board();
+            board.holds = holds;
+            board.take_back(None, self.time.now())
+        };
+        self.give_back(back);
         self.repause().await;
         Ok(())
     }
@@ -379,6 +463,57 @@ impl Engine {
         }
         let board = self.board();
         board.lines.values().for_each(|line| line.sender.pool.tidy(false));
+    }
+
+    /// Looks at the machine's clock now and then, and follows it if it was set for good.
+    async fn keep_time(self: Arc<Self>) {
+        let (mut seen, mut looks) = (0, 0);
+        loop {
+            tokio::time::sleep(LOOK_EVERY).await;
+            let drift = self.time.drift();
+            looks = if drift.abs() < TOLERATED {
+                0
+            } else if (drift - seen).abs() < TOLERATED / 2 {
+                looks + 1
+            } else {
+                1
+            };
+            seen = drift;
+            if looks < LOOKS {
+                continue;
+            }
+            looks = 0;
+            tracing::warn!(milliseconds = drift, "the clock was set; everything that waits moves with it");
+            let followed = self.follow(drift).await;
+            // What was being written at that moment may have been told an hour that is no more.
+            tokio::time::sleep(LOOK_EVERY).await;
+            if let Err(error) = followed.and(self.retime(0).await) {
+                self.cannot_record(&error);
+            }
+        }
+    }
+
+    async fn follow(self: &Arc<Self>, by: i64) -> Result<(), StoreError> {
+        let nobody_takes = self.moment.write().await;
+        self.time.follow(by);
+        self.board().follow(by);
+        let retimed = self.retime(by).await;
+        drop(nobody_takes);
+        retimed
+    }
+
+    /// Moves what waits in the store; nothing waits for longer than it would if it were told now.
+    async fn retime(self: &Arc<Self>, by: i64) -> Result<(), StoreError> {
+        let longest = self.board().routes.state().settings.delivery.retry.longest.milliseconds();
+        let latest = self.time.now().as_millisecond() + longest.max(LONGEST_ASKED);
+        self.store.retime(by, latest).await?;
+        for state in self.store.lanes().await? {
+            if let Some(due) = state.next_due {
+                self.board().due(&state.lane, due);
+            }
+        }
+        self.wake.notify_one();
+        Ok(())
     }
 
     async fn purge(self: Arc<Self>) {

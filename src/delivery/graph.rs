@@ -56,10 +56,25 @@ impl Sender<'_> {
             return self.ask_once("send", request).await.map(|answer| words(&answer));
         }
         let draft = self.draft(bytes).await?;
-        begin.await?;
-        let request = Request::post_empty(self.url(&format!("messages/{}/send", encoded(&draft)))?)
-            .header("client-request-id", &self.request_id);
-        self.ask_once("send", request).await.map(|answer| words(&answer))
+        let sent = async {
+            begin.await?;
+            let request = Request::post_empty(self.url(&format!("messages/{}/send", encoded(&draft)))?)
+                .header("client-request-id", &self.request_id);
+            self.ask_once("send", request).await.map(|answer| words(&answer))
+        };
+        let sent = sent.await;
+        // One that may have been sent is left: what is in the drafts then was not.
+        if sent.as_ref().is_err_and(|failure| failure.class != Class::Unknown) {
+            self.discard(&draft).await;
+        }
+        sent
+    }
+
+    /// Removes a draft: what is left behind would only confuse whoever looks into them.
+    async fn discard(&self, draft: &str) {
+        if let Ok(url) = self.url(&format!("messages/{}", encoded(draft))) {
+            drop(self.http.send(Request::delete(url).bearer(self.token)).await);
+        }
     }
 
     /// What happens up to here can be done again: a draft is not sent.
@@ -84,10 +99,7 @@ impl Sender<'_> {
         }
         let filled = self.fill(&id, attachments).await;
         if let Err(failure) = filled {
-            // What is left behind would only confuse whoever looks into the drafts.
-            if let Ok(url) = self.url(&format!("messages/{}", encoded(&id))) {
-                drop(self.http.send(Request::delete(url).bearer(self.token)).await);
-            }
+            self.discard(&id).await;
             return Err(failure);
         }
         Ok(id)
@@ -132,16 +144,14 @@ impl Sender<'_> {
         Ok(())
     }
 
-    /// Whether Sent Items have a message. None if that cannot be told.
-    pub(super) async fn was_sent(&self, message_id: &str) -> Option<bool> {
+    /// Whether Sent Items have a message. A failure is about looking and says nothing about the message.
+    pub(super) async fn was_sent(&self, message_id: &str) -> Result<bool, Failure> {
         let filter = format!("internetMessageId eq '{}'", message_id.replace('\'', "''"));
-        let mut url = self.url("mailFolders/sentitems/messages").ok()?;
+        let mut url = self.url("mailFolders/sentitems/messages")?;
         url.query_pairs_mut().append_pair("$filter", &filter).append_pair("$select", "id").append_pair("$top", "1");
-        let answer = self.http.send(Request::get(url).bearer(self.token)).await.ok()?;
-        if !answer.is_success() {
-            return None;
-        }
-        answer.body["value"].as_array().map(|found| !found.is_empty())
+        let answer = self.ask("look", Request::get(url)).await?;
+        let found = answer.body["value"].as_array().map(|found| !found.is_empty());
+        found.ok_or_else(|| Failure::new("look", "Graph's answer names no messages", Class::Transient))
     }
 
     async fn ask(&self, phase: &'static str, request: Request) -> Result<Answer, Failure> {

@@ -23,6 +23,8 @@ pub(super) struct Counter {
     /// Recipients of the last day, by minute since 1970, and how many these are.
     recipients: VecDeque<(i64, u64)>,
     today: u64,
+    /// Recipients of what is under way: they may be counted at any moment.
+    expected: u64,
     pub(super) in_flight: u16,
     /// How many at once just now: less than the limit after something went wrong, doubled with each success.
     window: u16,
@@ -37,6 +39,7 @@ impl Counter {
             begun: VecDeque::new(),
             recipients: VecDeque::new(),
             today: 0,
+            expected: 0,
             in_flight: 0,
             window: limits.concurrency,
             paused_until: None,
@@ -51,7 +54,8 @@ impl Counter {
     /// Remembers what the store counted in a minute, the oldest first. What may lie within the last 60 seconds is taken to
     /// have been just now.
     pub(super) fn remember(&mut self, usage: &Usage, minute: i64, now: Instant) {
-        self.recipients.push_back((usage.minute, usage.recipients));
+        // A clock that was ahead then must not make it last for longer.
+        self.recipients.push_back((usage.minute.min(minute), usage.recipients));
         self.today += usage.recipients;
         if usage.minute >= minute - 1 {
             let messages = usize::try_from(usage.messages).unwrap_or(usize::MAX).min(100_000);
@@ -72,11 +76,28 @@ impl Counter {
             room = room.min(rate.saturating_sub(self.begun.len() + claimed));
         }
         if let Some(day) = self.limits.recipients_per_day
-            && self.today(minute) >= u64::from(day)
+            && self.today(minute) + self.expected >= u64::from(day)
         {
             room = 0;
         }
         room
+    }
+
+    /// What the mailbox has to wait for, if it is for the clock alone: the time of messages that wait for it does not pass.
+    pub(super) fn waits_for(&self, now: Instant, minute: i64) -> Option<String> {
+        if self.paused_until.is_some_and(|until| until > now) {
+            return Some("the other side asked for patience".to_owned());
+        }
+        if let Some(rate) = self.limits.per_minute {
+            let old = self.begun.partition_point(|begun| now.duration_since(*begun) >= MINUTE);
+            if self.begun.len() - old >= usize::try_from(rate).unwrap_or(usize::MAX) {
+                return Some(format!("its mailbox may send {rate} messages a minute"));
+            }
+        }
+        let day = self.limits.recipients_per_day?;
+        let over = self.recipients.iter().take_while(|(old, _)| *old <= minute - DAY).map(|(_, count)| count).sum();
+        (self.today.saturating_sub(over) >= u64::from(day))
+            .then(|| format!("its mailbox may reach {day} recipients a day"))
     }
 
     /// Whether there is no rate, so that messages may wait in memory for their turn.
@@ -102,9 +123,10 @@ impl Counter {
         None
     }
 
-    /// A message begins.
-    pub(super) fn begin(&mut self, now: Instant) {
+    /// A message for so many recipients begins.
+    pub(super) fn begin(&mut self, now: Instant, recipients: u64) {
         self.in_flight += 1;
+        self.expected += recipients;
         if self.limits.per_minute.is_some() {
             self.begun.push_back(now);
         }
@@ -119,10 +141,16 @@ impl Counter {
         }
     }
 
-    /// A message ended; `well` if nothing about the mailbox was wrong.
-    pub(super) fn end(&mut self, well: bool) {
+    /// A message for so many recipients ended; `well` if nothing about the mailbox was wrong.
+    pub(super) fn end(&mut self, well: bool, recipients: u64) {
         self.in_flight = self.in_flight.saturating_sub(1);
+        self.expected = self.expected.saturating_sub(recipients);
         self.window = if well { self.window.saturating_mul(2).clamp(1, self.limits.concurrency) } else { 1 };
+    }
+
+    /// The clock was set, by so many minutes.
+    pub(super) fn follow(&mut self, by: i64) {
+        self.recipients.iter_mut().for_each(|(minute, _)| *minute += by);
     }
 
     /// From now on gently.

@@ -96,6 +96,13 @@ pub struct Delivery {
     engine: Arc<engine::Engine>,
 }
 
+/// The time, held still.
+pub struct Moment<'a> {
+    /// What time it is.
+    pub now: Timestamp,
+    _unmoved: tokio::sync::RwLockReadGuard<'a, ()>,
+}
+
 /// A profile whose server cannot be reached just now, or that is parked; for status pages.
 #[derive(Clone, Debug)]
 pub struct Trouble {
@@ -123,10 +130,16 @@ impl Delivery {
         Ok(Self { engine })
     }
 
-    /// What time it is for everything that waits: the machine's clock at the start, and from then on the time that
-    /// passed. A clock that is set while the service runs neither hastens nor holds up any mail.
+    /// What time it is for everything that waits: the machine's clock, and from then on the time that passed. A clock that
+    /// is set while the service runs neither hastens nor holds up any mail; it is followed a little later.
     pub fn now(&self) -> Timestamp {
         self.engine.time.now()
+    }
+
+    /// What time it is, for somebody who takes a message: it does not move until that is done.
+    pub async fn moment(&self) -> Moment<'_> {
+        let unmoved = self.engine.moment.read().await;
+        Moment { now: self.now(), _unmoved: unmoved }
     }
 
     /// Which profile sends for a company and a function, and at which generation.
@@ -147,7 +160,14 @@ impl Delivery {
     /// Why nothing of a company and a function may leave just now; none if it may.
     pub fn blocked(&self, company: &CompanyId, function: Function) -> Option<String> {
         let lane = Lane { company: company.clone(), function };
-        self.engine.board().blocked(&lane, self.now())
+        let (board, now) = (self.engine.board(), self.now());
+        board.blocked(&lane, now).or_else(|| board.limited(&lane, now))
+    }
+
+    /// Takes a message out of what was read ahead, so that it can be changed. True if it was there: then nobody works on
+    /// it, and whoever asked holds it.
+    pub fn take_out(&self, id: uuid::Uuid) -> bool {
+        self.engine.board().take_out(id).is_some()
     }
 
     /// The holds.

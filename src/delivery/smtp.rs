@@ -38,7 +38,7 @@ use crate::{
         message::{Class, Notify},
         provider::Smtp,
     },
-    smtp::{hello_name, said, tls, tls_error},
+    smtp::{hello_name, log_in, said, tls, tls_error},
 };
 
 /// How a message is cut for writing.
@@ -143,6 +143,13 @@ pub(super) struct Sent {
     pub(super) refused: Vec<(String, Failure)>,
     /// The answer to the final dot; none if there was nobody left to send to.
     pub(super) reply: Option<String>,
+}
+
+impl Sent {
+    /// A refusal that says nothing about its recipient, but about whoever sends.
+    pub(super) fn everybodys(&self) -> Option<usize> {
+        self.refused.iter().position(|(_, failure)| matches!(failure.class, Class::Auth | Class::Throttled))
+    }
 }
 
 impl Connection {
@@ -261,13 +268,13 @@ impl Connection {
                 (&[Mechanism::Xoauth2], Credentials::new(username.clone(), token.expose_secret().to_owned()))
             }
         };
-        if self.inner.server_info().get_auth_mechanism(mechanisms).is_none() {
+        let Some(mechanism) = self.inner.server_info().get_auth_mechanism(mechanisms) else {
             let names: Vec<String> = mechanisms.iter().map(ToString::to_string).collect();
             let why =
                 format!("the server does not offer AUTH {}, and nothing is sent without a login", names.join(" or "));
             return Err(Failure::new("login", why, Class::Auth).servers());
-        }
-        match timeout(self.deadlines.command, self.inner.auth(mechanisms, &credentials)).await {
+        };
+        match timeout(self.deadlines.command, log_in(&mut self.inner, mechanism, &credentials)).await {
             Err(_) => Err(Failure::new("login", silent(self.deadlines.command), Class::Transient).servers()),
             Ok(Ok(_)) => Ok(()),
             Ok(Err(error)) => {
@@ -333,7 +340,7 @@ impl Connection {
             return Err(failure);
         }
         let mut refused = Vec::new();
-        for recipient in letter.recipients {
+        for (index, recipient) in letter.recipients.iter().enumerate() {
             let Ok(address) = recipient.parse::<Address>() else {
                 refused.push((recipient.clone(), Failure::new("rcpt", "not an address", Class::Permanent)));
                 continue;
@@ -342,6 +349,12 @@ impl Connection {
                 Ok(_) => {}
                 // The connection is gone, or the server will have nothing more to do with it.
                 Err(failure) if failure.is_servers || failure.reply.starts_with("421") => return Err(failure),
+                // Too much is too much for the others, too.
+                Err(failure) if failure.class == Class::Throttled => {
+                    let rest = letter.recipients.get(index..).unwrap_or_default();
+                    refused.extend(rest.iter().map(|recipient| (recipient.clone(), failure.clone())));
+                    break;
+                }
                 Err(failure) => refused.push((recipient.clone(), failure)),
             }
         }

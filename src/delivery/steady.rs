@@ -1,25 +1,49 @@
-//! Time that only ever goes forward, second by second.
+//! Time that passes second by second, whatever is done to the machine's clock.
+//!
+//! What waits is measured by this. A clock that was set, by hand, by NTP after the start, or while a virtual machine was
+//! suspended, is followed once it has been the same for a while: in one step, with everything that waits
+//! (`Engine::follow`).
 
-use std::time::Instant;
+use std::{
+    sync::{Mutex, PoisonError},
+    time::Instant,
+};
 
 use jiff::Timestamp;
 
 use crate::clock::Clock;
 
-/// The machine's clock at the start, and the time that passed since.
+/// The machine's clock as it was, and the time that passed since.
 #[derive(Debug)]
 pub(super) struct Steady {
-    began: Timestamp,
-    since: Instant,
+    clock: Clock,
+    anchor: Mutex<(Timestamp, Instant)>,
 }
 
 impl Steady {
     pub(super) fn new(clock: &Clock) -> Self {
-        Self { began: clock.now(), since: Instant::now() }
+        Self { anchor: Mutex::new((clock.now(), Instant::now())), clock: clock.clone() }
     }
 
     pub(super) fn now(&self) -> Timestamp {
-        let passed = i64::try_from(self.since.elapsed().as_millis()).unwrap_or(i64::MAX);
-        Timestamp::from_millisecond(self.began.as_millisecond().saturating_add(passed)).unwrap_or(self.began)
+        let (began, since) = *self.anchor.lock().unwrap_or_else(PoisonError::into_inner);
+        let passed = i64::try_from(since.elapsed().as_millis()).unwrap_or(i64::MAX);
+        moved(began, passed)
     }
+
+    /// How far ahead the machine's clock is, in milliseconds.
+    pub(super) fn drift(&self) -> i64 {
+        self.clock.now().as_millisecond() - self.now().as_millisecond()
+    }
+
+    /// Moves by so many milliseconds.
+    pub(super) fn follow(&self, by: i64) {
+        let mut anchor = self.anchor.lock().unwrap_or_else(PoisonError::into_inner);
+        anchor.0 = moved(anchor.0, by);
+    }
+}
+
+/// A time so many milliseconds later.
+pub(super) fn moved(at: Timestamp, by: i64) -> Timestamp {
+    Timestamp::from_millisecond(at.as_millisecond().saturating_add(by)).unwrap_or(at)
 }

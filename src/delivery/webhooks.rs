@@ -39,15 +39,16 @@ pub fn public_key(identity: &ServiceIdentity) -> Result<String, String> {
 
 /// One receiver, as far as it was told.
 struct Receiver {
+    engine: Arc<Engine>,
+    client: reqwest::Client,
+    key: Arc<Ed25519KeyPair>,
     webhook: Webhook,
-    told: u64,
     failures: u32,
-    not_before: std::time::Instant,
 }
 
-/// Tells every webhook of the settings, until the process ends.
+/// Sees to it that every webhook of the settings is told, each by a task of its own: one that is slow holds up no other.
 pub(super) async fn run(engine: Arc<Engine>) {
-    let Ok(key) = key_pair(&engine.identity) else {
+    let Ok(key) = key_pair(&engine.identity).map(Arc::new) else {
         tracing::error!("the webhooks' key could not be made; nobody is told");
         return;
     };
@@ -61,69 +62,94 @@ pub(super) async fn run(engine: Arc<Engine>) {
         builder = authorities.into_iter().fold(builder, reqwest::ClientBuilder::add_root_certificate);
     }
     let Ok(client) = builder.build() else { return };
-    let mut events = engine.events.subscribe();
-    let mut receivers: Vec<Receiver> = Vec::new();
+    let mut tasks: Vec<(Webhook, tokio::task::AbortHandle)> = Vec::new();
     loop {
         let wanted = engine.board().routes.state().settings.delivery.webhooks.clone();
-        receivers.retain(|receiver| wanted.contains(&receiver.webhook));
+        tasks.retain(|(webhook, task)| {
+            let stays = wanted.contains(webhook);
+            if !stays {
+                task.abort();
+            }
+            stays
+        });
         for webhook in wanted {
-            if receivers.iter().any(|receiver| receiver.webhook == webhook) {
+            if tasks.iter().any(|(known, _)| *known == webhook) {
                 continue;
             }
-            // A new one hears what happens from now on.
-            let told = match engine.store.told(&webhook.url).await {
-                Ok(Some(told)) => told,
-                Ok(None) => {
-                    let newest = engine.store.newest_event().await.unwrap_or_default();
-                    drop(engine.store.set_told(&webhook.url, newest).await);
-                    newest
-                }
-                Err(_) => continue,
-            };
-            receivers.push(Receiver { webhook, told, failures: 0, not_before: std::time::Instant::now() });
+            let (engine, client, key) = (Arc::clone(&engine), client.clone(), Arc::clone(&key));
+            let receiver = Receiver { engine, client, key, webhook: webhook.clone(), failures: 0 };
+            tasks.push((webhook, tokio::spawn(receiver.follow()).abort_handle()));
         }
-        for receiver in &mut receivers {
-            receiver.catch_up(&engine, &client, &key).await;
-        }
-        // Whoever missed some of them reads the store anyway.
-        tokio::select! {
-            _ = events.recv() => {}
-            () = engine.webhooks.notified() => {}
-            () = tokio::time::sleep(Duration::from_secs(2)) => {}
-        }
+        engine.webhooks.notified().await;
     }
 }
 
 impl Receiver {
-    async fn catch_up(&mut self, engine: &Engine, client: &reqwest::Client, key: &Ed25519KeyPair) {
-        if self.not_before > std::time::Instant::now() {
-            return;
-        }
-        let Ok(events) = engine.store.events(self.told, PAGE).await else { return };
-        let before = self.told;
-        for event in events {
-            let wanted = self.webhook.events.is_empty() || self.webhook.events.contains(&event.event.kind);
-            if wanted && !self.call(client, key, &event, engine.clock.now()).await {
-                self.failures += 1;
-                let wait = Duration::from_secs(1 << self.failures.min(9)).min(LONGEST);
-                self.not_before = std::time::Instant::now() + wait;
-                break;
+    /// Tells what happens, from where it was told last, for as long as it is wanted.
+    async fn follow(mut self) {
+        let mut events = self.engine.events.subscribe();
+        let mut told = self.begin().await;
+        loop {
+            let wait = self.catch_up(&mut told).await;
+            if wait > Duration::ZERO {
+                tokio::time::sleep(wait).await;
+                continue;
             }
-            self.failures = 0;
-            self.told = event.number;
-        }
-        if self.told != before
-            && let Err(error) = engine.store.set_told(&self.webhook.url, self.told).await
-        {
-            tracing::warn!(%error, "how far a webhook was told could not be kept");
+            // Whoever missed some of them reads the store anyway.
+            tokio::select! {
+                _ = events.recv() => {}
+                () = tokio::time::sleep(Duration::from_secs(2)) => {}
+            }
         }
     }
 
-    async fn call(&self, client: &reqwest::Client, key: &Ed25519KeyPair, event: &Event, now: jiff::Timestamp) -> bool {
+    /// How far it was told. A new one hears what happens from now on.
+    async fn begin(&self) -> u64 {
+        loop {
+            match self.engine.store.told(&self.webhook.url).await {
+                Ok(Some(told)) => return told,
+                Ok(None) => {
+                    if let Ok(newest) = self.engine.store.newest_event().await
+                        && self.engine.store.set_told(&self.webhook.url, newest).await.is_ok()
+                    {
+                        return newest;
+                    }
+                }
+                Err(error) => tracing::warn!(%error, "how far a webhook was told could not be read"),
+            }
+            tokio::time::sleep(Duration::from_secs(2)).await;
+        }
+    }
+
+    /// Tells what is new. Says how long the receiver is left alone if it does not listen.
+    async fn catch_up(&mut self, told: &mut u64) -> Duration {
+        let Ok(events) = self.engine.store.events(*told, PAGE).await else { return Duration::from_secs(2) };
+        let before = *told;
+        let mut wait = Duration::ZERO;
+        for event in events {
+            let wanted = self.webhook.events.is_empty() || self.webhook.events.contains(&event.event.kind);
+            if wanted && !self.call(&event, self.engine.clock.now()).await {
+                self.failures += 1;
+                wait = Duration::from_secs(1 << self.failures.min(9)).min(LONGEST);
+                break;
+            }
+            self.failures = 0;
+            *told = event.number;
+        }
+        if *told != before
+            && let Err(error) = self.engine.store.set_told(&self.webhook.url, *told).await
+        {
+            tracing::warn!(%error, "how far a webhook was told could not be kept");
+        }
+        wait
+    }
+
+    async fn call(&self, event: &Event, now: jiff::Timestamp) -> bool {
         let Ok(body) = serde_json::to_string(event) else { return true };
         let (id, at) = (format!("evt_{}", event.number), now.as_second());
-        let signature = key.sign(format!("{id}.{at}.{body}").as_bytes());
-        let sent = client
+        let signature = self.key.sign(format!("{id}.{at}.{body}").as_bytes());
+        let sent = self
+            .client
             .post(&self.webhook.url)
             .header("content-type", "application/json")
             .header("webhook-id", id)

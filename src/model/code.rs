@@ -181,6 +181,7 @@ codes! {
     "0321" Error IdentityTokenRefused "the identity token is not accepted";
     "0322" Error IssuerUnreachable "the issuer's keys cannot be fetched";
     "0323" Error IdentityTokenMissing "the pipeline gave no identity token";
+    "0340" Error HoldsNothing "a hold for what does not exist";
     "0350" Error SignInFailed "the reader could not sign in";
     "0351" Error ReaderTokenUnusable "the reader's token cannot be used";
     "0360" Error NameOfNext "a secret's name that ends in `.next`";

@@ -180,9 +180,13 @@ pub struct Attachments {
 }
 
 impl Attachments {
-    /// Whether a file of this name and media type is forbidden.
+    /// Whether a file of this name and media type is forbidden. The name counts as whoever stores it would read it: what
+    /// nobody sees is left out, and so are dots and spaces at the end. A media type counts without its parameters.
     pub fn forbids(&self, name: &str, media_type: &str) -> bool {
-        let extension = name.rsplit_once('.').map_or("", |(_, extension)| extension);
+        let visible: String = name.chars().filter(|c| !is_unseen(*c)).collect();
+        let visible = visible.trim_end_matches(|c: char| c == '.' || c.is_whitespace());
+        let extension = visible.rsplit_once('.').map_or("", |(_, extension)| extension);
+        let media_type = media_type.split(';').next().unwrap_or_default().trim();
         self.forbidden.iter().any(|forbidden| {
             if forbidden.contains('/') {
                 forbidden.eq_ignore_ascii_case(media_type)
@@ -191,6 +195,14 @@ impl Attachments {
             }
         })
     }
+}
+
+/// Characters that take no room when a name is shown: controls, joiners, marks of direction, and the like.
+fn is_unseen(c: char) -> bool {
+    c.is_control()
+        || matches!(c, '\u{ad}' | '\u{34f}' | '\u{61c}' | '\u{180b}'..='\u{180f}' | '\u{200b}'..='\u{200f}'
+            | '\u{202a}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{fe00}'..='\u{fe0f}' | '\u{feff}'
+            | '\u{e0000}'..='\u{e0fff}')
 }
 
 /// How long messages that are done with are kept, with their contents.

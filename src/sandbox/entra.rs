@@ -725,6 +725,26 @@ fn client_credentials(
     )
 }
 
+/// `POST /sandbox/introspect`: whether a token is good for logging in to a mail server, as RFC 7662 has it. Entra has no
+/// such thing; mail servers that are not Exchange ask in this way. A token of an application is for its tenant and not for
+/// one mailbox, so what matters of `username` is the domain.
+pub(super) async fn introspect(State(sandbox): State<Arc<Sandbox>>, Form(form): Form<Fields>) -> Json<Value> {
+    let scenario = sandbox.scenario();
+    let claims = form.get("token").and_then(|token| sandbox.tokens.read(token));
+    let good = claims.and_then(|claims| {
+        let may_send = claims["roles"].as_array()?.iter().any(|role| role == "SMTP.SendAsApp");
+        let domain = scenario.tenant(claims["tid"].as_str()?)?.domains.first()?.clone();
+        (claims["aud"] == EXCHANGE && may_send && claims["exp"].as_i64()? > sandbox.now().as_second()).then(|| {
+            json!({
+                "active": true, "token_type": "Bearer", "scope": "SMTP.SendAsApp", "client_id": claims["appid"],
+                "username": format!("{}@{domain}", claims["appid"].as_str().unwrap_or_default()),
+                "iss": claims["iss"], "aud": claims["aud"], "exp": claims["exp"],
+            })
+        })
+    });
+    Json(good.unwrap_or_else(|| json!({ "active": false })))
+}
+
 /// Exchange Online, whose tokens log in to a mail server.
 pub(super) const EXCHANGE: &str = "https://outlook.office365.com";
 

@@ -229,6 +229,7 @@ fn routes(sandbox: Arc<Sandbox>) -> Router {
         .route("/v1.0/{*path}", any(graph::handle))
         .route("/sandbox/mail", get(mail))
         .route("/sandbox/requests", get(requests))
+        .route("/sandbox/introspect", post(entra::introspect))
         .route("/sandbox/scenario", put(set_scenario).get(scenario))
         .route("/sandbox/faults", post(add_fault))
         .route("/sandbox/device", get(device_page).post(approve))

@@ -1,10 +1,7 @@
 //! Taking mail: everything that can be known at once is refused at once, and what is accepted is durable.
 
-use std::sync::Arc;
-
 use axum::http::StatusCode;
 use base64::{Engine as _, prelude::BASE64_STANDARD};
-use tokio::sync::OwnedSemaphorePermit;
 use uuid::Uuid;
 
 use super::{Service, access::Caller, problem::Problem};
@@ -24,9 +21,6 @@ use crate::{
         outbox::{Accepted, EventMessage, IdempotencyKey, NewEvent, NewMessage, Settled},
     },
 };
-
-/// How many KiB of submissions are in memory at once.
-pub(super) const ROOM: usize = 256 * 1024;
 
 /// What a submission holds.
 pub(super) enum Held {
@@ -116,7 +110,8 @@ impl Service {
             )
             .remedy("Let `microsoft-graph-direct` or `smtp` serve the function."));
         }
-        let now = self.delivery.now();
+        let moment = self.delivery.moment().await;
+        let now = moment.now;
         let id = Uuid::now_v7();
         let from = stored.profile.from_address().unwrap_or_default();
         let domain = from.rsplit_once('@').map_or("mailwright.invalid", |(_, domain)| domain);
@@ -189,7 +184,9 @@ impl Service {
             sender_name,
         };
         let new = NewMessage { message: message.clone(), content: kept.content, key, again };
-        match self.store.accept(new).await? {
+        let accepted = self.store.accept(new).await;
+        drop(moment);
+        match accepted? {
             Accepted::Now => {
                 metrics::counter!("mailwright_messages_accepted_total").increment(1);
                 self.delivery.submitted(company, function, now);
@@ -229,11 +226,19 @@ impl Service {
 
     /// Does something about a message that nobody works on.
     pub(super) async fn act(&self, caller: &Caller, id: Uuid, action: Action) -> Result<Message, Problem> {
-        self.seen(caller, id).await?;
-        let now = self.delivery.now();
+        let seen = self.seen(caller, id).await?;
+        let moment = self.delivery.moment().await;
+        let now = moment.now;
         let by = caller.name.clone();
-        let changed = self.store.change(id, Box::new(move |message| acted(message, action, now, &by))).await?;
-        match changed {
+        // It may have been read ahead: that is no attempt yet.
+        let taken_out = self.delivery.take_out(id);
+        let changed = self.store.change(id, taken_out, Box::new(move |message| acted(message, action, now, &by))).await;
+        drop(moment);
+        if taken_out {
+            // Whatever came of it, it waits again, if it waits.
+            self.delivery.submitted(seen.company, seen.function, now);
+        }
+        match changed? {
             None => Err(Problem::not_found("there is no such message")),
             Some(Err(why)) => Err(Problem::new(StatusCode::CONFLICT, Code::NotInThisStatus, why)
                 .remedy("`mailwright outbox ENV show ID` tells how it stands.")),
@@ -245,12 +250,6 @@ impl Service {
                 Ok(message)
             }
         }
-    }
-
-    /// Room for a body that is being read; many large ones wait for each other.
-    pub(super) async fn submission_room(&self, kibibytes: u32) -> Option<OwnedSemaphorePermit> {
-        let most = u32::try_from(ROOM).unwrap_or(u32::MAX);
-        Arc::clone(&self.room).acquire_many_owned(kibibytes.min(most)).await.ok()
     }
 
     /// Writes down what somebody did about a message.

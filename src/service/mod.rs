@@ -5,6 +5,7 @@
 //! * `oidc` knows the identity tokens of pipelines
 //! * `routes` has one file a topic; a handler authenticates, asks [`Service`], and answers
 //! * `changes` decides whether a change is taken; it is the only place that commits
+//! * `body` reads submissions, however slowly they come
 //! * `mail` takes what is submitted, and says why not
 //! * `verification` runs the verifier for callers who have no key, and decides whose secrets it may use
 //! * `problem` is every answer that is not a success
@@ -13,6 +14,7 @@
 //! place when the store has taken a commit. What is in memory is always what the store has.
 
 mod access;
+mod body;
 mod changes;
 mod extract;
 mod mail;
@@ -25,7 +27,6 @@ mod verification;
 use std::sync::Arc;
 
 use jiff::Timestamp;
-use tokio::sync::Semaphore;
 
 use crate::{
     clock::Clock,
@@ -66,8 +67,8 @@ pub struct Service {
     oidc: std::sync::OnceLock<Oidc>,
     /// True once the service stops: what would go on for ever ends then.
     stopping: tokio::sync::watch::Sender<bool>,
-    /// Room for submissions that are being read, in KiB.
-    room: Arc<Semaphore>,
+    /// The submissions that are being read.
+    reading: body::Reading,
     /// Held while a change is checked and committed, so that two changes are not checked against one state.
     changing: tokio::sync::Mutex<()>,
     metrics: metrics_exporter_prometheus::PrometheusHandle,
@@ -99,7 +100,7 @@ impl Service {
             known_tokens: std::sync::Mutex::default(),
             oidc: std::sync::OnceLock::new(),
             stopping: tokio::sync::watch::Sender::new(false),
-            room: Arc::new(Semaphore::new(mail::ROOM)),
+            reading: body::Reading::default(),
             demo,
             outgoing,
             started_at: clock.now(),

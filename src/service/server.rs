@@ -36,6 +36,9 @@ use crate::{
 
 /// Requests that are worked on at once; more are told to come back.
 const CONCURRENT: usize = 256;
+/// Questions about the service's health that are answered at once. They have places of their own: whoever asks must not
+/// be told that the service is down because it is busy.
+const HEALTH: usize = 16;
 /// How long one request may take, the arrival of its body included.
 const REQUEST_DEADLINE: Duration = Duration::from_secs(120);
 /// How long a client may take to send its headers.
@@ -154,7 +157,7 @@ impl Server {
 
 /// What stands around every request, from the outside in.
 fn envelope(router: Router) -> Router {
-    let places = Arc::new(Semaphore::new(CONCURRENT));
+    let places = [Arc::new(Semaphore::new(CONCURRENT)), Arc::new(Semaphore::new(HEALTH))];
     let compressed = SizeAbove::new(1024)
         .and(NotForContentType::new("text/plain"))
         // Compression would hold lines back.
@@ -165,7 +168,11 @@ fn envelope(router: Router) -> Router {
         .layer(CatchPanicLayer::custom(|_: Box<dyn std::any::Any + Send>| {
             Problem::internal("a handler panicked").into_response()
         }))
-        .layer(middleware::from_fn(move |request, next| bounded(Arc::clone(&places), request, next)))
+        .layer(middleware::from_fn(move |request: Request, next| {
+            let [usual, health] = &places;
+            let places = if ["/healthz", "/readyz"].contains(&request.uri().path()) { health } else { usual };
+            bounded(Arc::clone(places), request, next)
+        }))
         .layer(middleware::from_fn(identified))
         .layer(CompressionLayer::new().gzip(true).quality(CompressionLevel::Fastest).compress_when(compressed))
 }

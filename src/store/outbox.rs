@@ -328,8 +328,8 @@ pub trait Outbox: Send + Sync {
     /// Messages of a lane that are due and that nobody works on; from now on somebody does.
     async fn claim(&self, lane: &Lane, now: i64, limit: usize) -> Result<Claim, StoreError>;
 
-    /// Gives claimed messages back.
-    fn release(&self, messages: &[Uuid]);
+    /// Gives claimed messages back. They can be claimed again when this returns, and not before.
+    async fn release(&self, messages: &[Uuid]) -> Result<(), StoreError>;
 
     /// Marks a message before its last byte leaves, and counts its recipients for the mailbox.
     async fn begin(&self, message: &Message, mailbox: &str, recipients: u32, at: Timestamp) -> Result<(), StoreError>;
@@ -340,11 +340,12 @@ pub trait Outbox: Send + Sync {
     /// Messages that were begun and never settled, because the process ended.
     async fn interrupted(&self) -> Result<Vec<Message>, StoreError>;
 
-    /// Changes a message that nobody works on. `change` says what it is to be, or why not; it is asked inside the
-    /// transaction. None if there is no such message.
+    /// Changes a message that nobody works on, or that the caller has claimed; it is given back. `change` says what it is to
+    /// be, or why not; it is asked inside the transaction. None if there is no such message.
     async fn change(
         &self,
         id: Uuid,
+        claimed: bool,
         change: Box<dyn FnOnce(Message) -> Result<Settled, String> + Send>,
     ) -> Result<Option<Result<(Message, Vec<Event>), String>>, StoreError>;
 
@@ -368,6 +369,10 @@ pub trait Outbox: Send + Sync {
 
     /// Stops or starts the clocks of lanes.
     async fn pause(&self, lanes: Vec<LaneState>) -> Result<(), StoreError>;
+
+    /// The clock was set by so many milliseconds: what waits moves with it, to `latest` at the latest, and the clocks of
+    /// lanes do not take it for time that passed.
+    async fn retime(&self, by: i64, latest: i64) -> Result<(), StoreError>;
 
     /// The holds.
     async fn holds(&self) -> Result<Vec<Hold>, StoreError>;

@@ -22,7 +22,7 @@ use crate::{
         Encryption,
         provider::{Oauth, Smtp},
     },
-    smtp::{hello_name, newest_tls, said, tls, tls_error},
+    smtp::{hello_name, log_in, newest_tls, said, tls, tls_error},
 };
 
 const BASE: &str = "/provider/smtp";
@@ -456,7 +456,7 @@ impl Visit<'_> {
             }
         };
         let credentials = Credentials::new(username.clone(), password.expose_secret().to_owned());
-        let answered = self.within(Id::SmtpLogin, "the login", connection.auth(&mechanisms[..1], &credentials)).await;
+        let answered = self.within(Id::SmtpLogin, "the login", log_in(connection, mechanisms[0], &credentials)).await;
         match answered {
             Ok(_) => {
                 self.reached = Level::Credential;

@@ -1,6 +1,10 @@
 //! Clients that are slow, idle or greedy hold up nobody else, and cost bounded memory.
 
-use std::{io::Write as _, net::TcpStream, time::Duration};
+use std::{
+    io::{Read as _, Write as _},
+    net::TcpStream,
+    time::{Duration, Instant},
+};
 
 use serde_json::json;
 
@@ -64,4 +68,53 @@ fn large_submissions_are_taken_or_refused_within_bounds() {
     drop(stream);
     let id = post.send(json!({}));
     post.wait(&id, "delivered");
+}
+
+#[test]
+fn bodies_that_never_come_hold_up_nobody_else() {
+    let sink = Sink::start();
+    let post = Post::new(sink.port, QUICK, "");
+    let greedy = post.trial.run(&["token", "create", "dev", "--name", "greedy", "--role", "sender"]).code(0).stdout;
+    let address = post.trial.address().trim_start_matches("http://").to_owned();
+    let begin = |length: &str| {
+        let mut stream = TcpStream::connect(&address).unwrap();
+        let head = format!(
+            "POST /v1/messages HTTP/1.1\r\nHost: t\r\nAuthorization: Bearer {}\r\nContent-Type: application/json\r\n{length}\r\n\r\n",
+            greedy.trim()
+        );
+        stream.write_all(head.as_bytes()).unwrap();
+        stream
+    };
+    // None of these says how long it is, and none comes.
+    let endless: Vec<TcpStream> = (0..6).map(|_| begin("Transfer-Encoding: chunked")).collect();
+    // More than there are places.
+    let promised: Vec<TcpStream> = (0..300).map(|_| begin("Content-Length: 1000")).collect();
+    std::thread::sleep(Duration::from_secs(1));
+    for path in ["/healthz", "/readyz"] {
+        assert_eq!(post.trial.http_as_anybody("GET", path, &[], b"").status, 200, "{path}");
+    }
+    let began = Instant::now();
+    let id = post.send(json!({}));
+    post.send(json!({ "text": "x".repeat(1_000_000) }));
+    post.wait(&id, "delivered");
+    println!("taken after {:?} beside {} bodies that do not come", began.elapsed(), endless.len() + promised.len());
+    // Each is given up, and says why.
+    let mut answers = String::new();
+    for mut stream in endless {
+        stream.set_read_timeout(Some(Duration::from_secs(60))).unwrap();
+        let mut answer = [0; 2048];
+        let read = stream.read(&mut answer).unwrap();
+        answers.push_str(&String::from_utf8_lossy(&answer[..read]));
+    }
+    assert_eq!(answers.matches("HTTP/1.1 408").count(), 6, "{answers}");
+    // One that is slow and goes on is taken, be it ever so large.
+    let body = crate::harness::message(json!({ "text": "x".repeat(300_000) })).to_string();
+    let mut stream = begin(&format!("Content-Length: {}", body.len()));
+    for part in body.as_bytes().chunks(30_000) {
+        stream.write_all(part).unwrap();
+        std::thread::sleep(Duration::from_millis(300));
+    }
+    let mut answer = [0; 64];
+    stream.read_exact(&mut answer).unwrap();
+    assert!(answer.starts_with(b"HTTP/1.1 202"), "{}", String::from_utf8_lossy(&answer));
 }

@@ -3,29 +3,40 @@
 use serde_json::json;
 
 use crate::{
-    harness::{DEADLINES, Post, QUICK},
+    harness::{DEADLINES, Post, QUICK, count},
     sink::{Act, Sink},
     support::tools,
 };
 
-#[test]
-fn a_clock_that_jumps_changes_nothing_about_what_waits() {
-    let sink = Sink::start();
-    let mut post = Post::unapplied(sink.port, QUICK, "");
+/// A service whose clock is as `offset` says, at each moment.
+fn post(sink: &Sink, delivery: &str, offset: &str) -> (Post, std::path::PathBuf) {
+    let post = Post::unapplied(sink.port, delivery, "");
+    let path = post.trial.path("offset");
+    std::fs::write(&path, offset).unwrap();
+    let mut post = post;
+    start(&mut post);
+    post.apply();
+    (post, path)
+}
+
+fn start(post: &mut Post) {
     let library = std::fs::read_dir(tools::folder().join("usr/lib"))
         .unwrap()
         .flatten()
         .map(|entry| entry.path().join("faketime/libfaketime.so.1"))
         .find(|path| path.is_file())
-        .expect("./test unpacks it");
-    let offset = post.trial.path("offset");
-    std::fs::write(&offset, "+0").unwrap();
+        .unwrap_or_else(|| panic!("libfaketime is missing; run the tests with ./test"));
     let preload = format!("LD_PRELOAD={}", library.display());
-    let file = format!("FAKETIME_TIMESTAMP_FILE={}", offset.display());
+    let file = format!("FAKETIME_TIMESTAMP_FILE={}", post.trial.path("offset").display());
     let before =
         ["env", &preload, &file, "FAKETIME_NO_CACHE=1", "FAKETIME_DONT_FAKE_MONOTONIC=1", "DONT_FAKE_MONOTONIC=1"];
     post.trial.serve_under(&before, &[&["--demo"], &DEADLINES[..]].concat());
-    post.apply();
+}
+
+#[test]
+fn a_clock_that_jumps_changes_nothing_about_what_waits() {
+    let sink = Sink::start();
+    let (post, offset) = post(&sink, QUICK, "+0");
     sink.at("rcpt", Act::Say("451 4.3.0 not now"));
     let waits = post.send(json!({}));
     post.wait_until(&waits, "an attempt", |message| message["attempts"].as_u64() >= Some(1));
@@ -43,4 +54,54 @@ fn a_clock_that_jumps_changes_nothing_about_what_waits() {
     post.wait(&waits, "delivered");
     let fresh = post.send(json!({}));
     post.wait(&fresh, "delivered");
+}
+
+#[test]
+fn a_restart_under_an_earlier_clock_holds_up_nothing() {
+    let sink = Sink::start();
+    sink.at("mail", Act::Say("451 4.3.0 not now"));
+    let (mut post, offset) = post(&sink, QUICK, "+2d");
+    let waits = post.send(json!({}));
+    post.wait_until(&waits, "an attempt", |message| message["attempts"].as_u64() >= Some(1));
+    // It was two days ahead: what is due then would wait for two days.
+    post.trial.kill();
+    std::fs::write(&offset, "+0").unwrap();
+    sink.at("mail", Act::Usual);
+    start(&mut post);
+    post.wait(&waits, "delivered");
+}
+
+#[test]
+fn a_clock_that_was_set_for_good_is_followed_and_takes_along_what_waits() {
+    let sink = Sink::start();
+    sink.at("rcpt", Act::Say("451 4.3.0 not now"));
+    // Before NTP had its say, it was ten days behind.
+    let lifetime = "  functions: { default: { lifetime: 2h } }\n";
+    let (post, offset) = post(&sink, &format!("{QUICK}{lifetime}"), "-10d");
+    let waits = post.send(json!({}));
+    post.wait_until(&waits, "an attempt", |message| message["attempts"].as_u64() >= Some(1));
+    std::fs::write(&offset, "+0").unwrap();
+    let off = || {
+        let id = post.send(json!({ "company": "EDU2" }));
+        let accepted = post.message(&id)["acceptedAt"].as_str().unwrap().parse::<jiff::Timestamp>().unwrap();
+        jiff::Timestamp::now().duration_since(accepted).as_secs().abs()
+    };
+    assert!(off() > 86_400, "it may be set back at once");
+    let until = std::time::Instant::now() + std::time::Duration::from_secs(60);
+    while off() > 60 {
+        assert!(std::time::Instant::now() < until, "it was never followed: {}", post.log());
+        std::thread::sleep(std::time::Duration::from_secs(1));
+    }
+    // Ten days are more than it lives, and it has not passed them; it is tried as before.
+    let tries = post.message(&waits)["attempts"].as_u64();
+    post.wait_until(&waits, "another attempt", |message| message["attempts"].as_u64() > tries);
+    assert_eq!(count(&post.outbox(), "failed"), 0);
+    // The same back again.
+    std::fs::write(&offset, "-10d").unwrap();
+    std::thread::sleep(std::time::Duration::from_secs(20));
+    let tries = post.message(&waits)["attempts"].as_u64();
+    post.wait_until(&waits, "another attempt", |message| message["attempts"].as_u64() > tries);
+    sink.at("rcpt", Act::Usual);
+    let outbox = post.wait_empty();
+    assert_eq!((count(&outbox, "failed"), count(&outbox, "unknown")), (0, 0), "{outbox:#}");
 }

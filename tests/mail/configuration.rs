@@ -80,3 +80,23 @@ fn messages_of_a_deleted_profile_are_resolved_anew_or_wait() {
     assert_eq!(sink.taken().len(), 1, "one company's mail never leaves by another company's profile");
     assert_eq!(count(&post.outbox(), "failed"), 0);
 }
+
+#[test]
+fn what_was_read_ahead_goes_by_the_new_profile() {
+    let (old, new) = (Sink::start(), Sink::start());
+    old.at("dot", Act::Slowly(25));
+    let post = Post::new(old.port, QUICK, "limits: { concurrency: 2 }\n");
+    for _ in 0..40 {
+        post.send(json!({}));
+    }
+    old.wait_taken(2);
+    let own = "functions: [default]\nappliesTo: { companies: [EDU1] }\nfrom: { address: edu1@example.com }\n";
+    relay(&post.trial, "own", new.port, "", own);
+    post.apply();
+    let begun = old.seen("mail");
+    let outbox = post.wait_empty();
+    let since = old.seen("mail") - begun;
+    assert!(since <= 2, "{since} began by the old profile after the change was taken");
+    assert_eq!(count(&outbox, "delivered"), 40);
+    assert!(new.taken().len() >= 20 && old.taken().len() + new.taken().len() == 40, "{}", new.taken().len());
+}

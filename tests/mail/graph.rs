@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use crate::{
     harness::{DEADLINES, Post, QUICK},
     support::{
-        sandboxed::{SECRET, Sandbox, direct, good},
+        sandboxed::{SECRET, Sandbox, Signing, direct, good},
         trial::Trial,
     },
 };
@@ -22,6 +22,18 @@ pub(crate) fn post(sandbox: &Sandbox, delivery: &str) -> Post {
 }
 
 pub(crate) fn post_with(sandbox: &Sandbox, delivery: &str, profile: &Value, secret: &str, value: &str) -> Post {
+    post_trusting(sandbox, delivery, profile, secret, value, &sandbox.running.authority)
+}
+
+/// `trusted` are the authorities that the service trusts, in PEM form.
+pub(crate) fn post_trusting(
+    sandbox: &Sandbox,
+    delivery: &str,
+    profile: &Value,
+    secret: &str,
+    value: &str,
+    trusted: &str,
+) -> Post {
     let trial = Trial::examples();
     for old in ["environments", "secrets/prod", "secrets/dev/relay", "secrets/dev/documents"] {
         drop(std::fs::remove_dir_all(trial.path(old)));
@@ -32,7 +44,7 @@ pub(crate) fn post_with(sandbox: &Sandbox, delivery: &str, profile: &Value, secr
         .replace("HERE", &sandbox.running.address)
         .replace("\"SMTP\"", &sandbox.running.smtp.port().to_string());
     trial.write("environments/dev/profiles/documents.json", text);
-    trial.write("ca.pem", &sandbox.running.authority);
+    trial.write("ca.pem", trusted);
     trial.pipe(&["secrets", "set", "dev", secret], value.as_bytes()).code(0);
     let mut post = Post { trial };
     start(&mut post);
@@ -92,6 +104,13 @@ fn what_graph_refuses_is_told_apart() {
             (json!({ "at": "/sendMail", "status": 429, "retryAfter": 2, "asDate": true, "times": 1 }), "throttled"),
         ),
         ("503", (fault(503, "ResourceUnhealthy"), "throttled")),
+        (
+            "503 with a time",
+            (
+                json!({ "at": "/sendMail", "status": 503, "code": "ResourceUnhealthy", "retryAfter": 2, "times": 1 }),
+                "throttled",
+            ),
+        ),
         ("409", (fault(409, "Conflict"), "transient")),
     ]
     .into();
@@ -310,4 +329,95 @@ fn a_token_logs_in_to_a_mail_server() {
     let outbox =
         post.wait_outbox("the parked profile with its finding", |outbox| outbox["parked"][0]["finding"].is_object());
     assert_eq!(outbox["parked"][0]["finding"]["id"], "SMTP-LOGIN", "{outbox:#}");
+}
+
+#[test]
+fn a_token_that_is_not_accepted_is_fetched_anew_within_the_attempt() {
+    let sandbox = Sandbox::start(good());
+    let post = post(&sandbox, QUICK);
+    sandbox.fault(&json!({ "at": "/sendMail", "status": 401, "code": "InvalidAuthenticationToken", "times": 1 }));
+    let id = post.send(json!({}));
+    let message = post.wait(&id, "delivered");
+    assert_eq!(message["attempts"], 1, "{message:#}");
+    assert_eq!((requests(&sandbox, "/oauth2/v2.0/token"), mails(&sandbox).len()), (2, 1));
+}
+
+#[test]
+fn a_mailbox_that_is_not_there_or_may_not_be_used_parks_the_profile() {
+    for (status, code) in [(404, "ErrorInvalidUser"), (403, "ErrorAccessDenied")] {
+        let sandbox = Sandbox::start(good());
+        let post = post(&sandbox, QUICK);
+        sandbox.fault(&json!({ "at": "/sendMail", "status": status, "code": code, "times": 2 }));
+        let id = post.send(json!({}));
+        let outbox = post.wait_outbox("the parked profile", |outbox| outbox["parked"][0]["profile"] == "documents");
+        assert!(outbox["parked"][0]["reason"].as_str().unwrap().contains(code), "{outbox:#}");
+        // It is tried again by itself, and then the message leaves as if nothing had been.
+        let message = post.wait(&id, "delivered");
+        assert_eq!((&message["attempts"], mails(&sandbox).len()), (&json!(1), 1), "{message:#}");
+        assert_eq!(post.outbox()["parked"], json!([]));
+    }
+}
+
+#[test]
+fn looking_into_sent_items_is_tried_again_where_it_does_not_succeed() {
+    let mut scenario = good();
+    scenario["tenants"][0]["applications"][0]["granted"] = json!(["Mail.Send", "Mail.ReadBasic.All"]);
+    let sandbox = Sandbox::start(scenario);
+    let post = post(&sandbox, &format!("{QUICK}  functions: {{ default: {{ unknown: look }} }}\n"));
+    sandbox.fault(&json!({ "at": "/sendMail", "status": 504, "after": true, "times": 1 }));
+    sandbox.fault(&json!({ "at": "/mailFolders/", "reset": true, "times": 1 }));
+    let id = post.send(json!({}));
+    let message = post.wait_until(&id, "a look", |message| message["history"][1].is_object());
+    assert_eq!(
+        (&message["history"][1]["phase"], &message["history"][1]["class"]),
+        (&json!("look"), &json!("transient")),
+        "{message:#}"
+    );
+    let message = post.wait(&id, "delivered");
+    assert!(message["reason"].as_str().unwrap().starts_with("found in Sent Items"), "{message:#}");
+    assert_eq!(message["possibleDuplicate"], Value::Null, "it was sent once, and that is known");
+    assert_eq!(mails(&sandbox).len(), 1);
+}
+
+#[test]
+fn a_draft_that_was_not_sent_is_removed_and_a_later_piece_may_be_lost() {
+    let mut scenario = good();
+    scenario["tenants"][0]["applications"][0]["granted"] = json!(["Mail.Send", "Mail.ReadWrite"]);
+    let sandbox = Sandbox::start(scenario);
+    let post = post(&sandbox, QUICK);
+    let removed = || {
+        let requests = sandbox.get("requests");
+        requests.as_array().unwrap().iter().filter(|request| request["method"] == "DELETE").count()
+    };
+    let file = BASE64_STANDARD.encode(vec![7; 7_000_000]);
+    let large = || json!({ "attachments": [{ "name": "large.bin", "content": file }] });
+    // The first piece arrives, the second does not.
+    sandbox.fault(&json!({ "at": "/upload/", "delay": 1, "times": 1 }));
+    sandbox.fault(&json!({ "at": "/upload/", "reset": true, "times": 1 }));
+    let id = post.send(large());
+    let message = post.wait(&id, "delivered");
+    assert_eq!(message["history"][0]["phase"], "upload", "{:#}", message["history"]);
+    assert_eq!((mails(&sandbox).len(), removed()), (1, 1));
+    // All of it arrives, and sending is refused for now.
+    sandbox.fault(&json!({ "at": "/send", "status": 429, "retryAfter": 2, "times": 1 }));
+    let id = post.send(large());
+    let message = post.wait(&id, "delivered");
+    assert_eq!(message["history"][0]["phase"], "send", "{:#}", message["history"]);
+    assert_eq!((mails(&sandbox).len(), removed()), (2, 2));
+}
+
+#[test]
+fn a_certificate_sends_as_well_as_a_secret() {
+    let signing = Signing::new();
+    let (mut scenario, mut profile) = (good(), direct());
+    scenario["tenants"][0]["applications"][0]["certificates"] = json!([{ "pem": signing.certificate }]);
+    profile["functions"] = json!(["default"]);
+    profile["provider"]["microsoft-graph-direct"]["credential"] =
+        json!({ "certificate": { "secret": "documents/key" } });
+    let sandbox = Sandbox::start(scenario);
+    let both = format!("{}{}", signing.certificate, signing.key);
+    let post = post_with(&sandbox, QUICK, &profile, "documents/key", &both);
+    let id = post.send(json!({}));
+    post.wait(&id, "delivered");
+    assert_eq!(mails(&sandbox).len(), 1);
 }

@@ -54,3 +54,24 @@ fn everything_can_go_to_one_address_instead() {
     assert!(taken[0].header("cc").is_none(), "{}", taken[0].content);
     assert!(taken[0].content.contains("X-Mailwright-Recipient: hidden@example.org\r\n"));
 }
+
+#[test]
+fn a_tag_that_is_not_ascii_keeps_its_distance() {
+    let sink = Sink::start();
+    let post = Post::new(sink.port, &format!("{QUICK}  recipients: {{ subjectTag: \"[PRÜFUNG]\" }}\n"), "");
+    let ids: Vec<String> =
+        ["Rechnung", "Übersicht für Sie"].map(|subject| post.send(json!({ "subject": subject }))).into();
+    for id in &ids {
+        post.wait(id, "delivered");
+    }
+    let mut subjects: Vec<String> = sink
+        .taken()
+        .iter()
+        .map(|taken| {
+            let message = mail_parser::MessageParser::default().parse(taken.content.as_bytes()).unwrap();
+            message.subject().unwrap().to_owned()
+        })
+        .collect();
+    subjects.sort();
+    assert_eq!(subjects, ["[PRÜFUNG] Rechnung", "[PRÜFUNG] Übersicht für Sie"]);
+}

@@ -48,6 +48,26 @@ impl Post {
         Self { trial }
     }
 
+    /// A service that logs in as `mailer`, or begins with STARTTLS, at a port of this machine.
+    pub(crate) fn guarded(port: u16, delivery: &str, encryption: &str, logs_in: bool) -> Self {
+        let trial = Trial::examples();
+        for old in ["environments", "secrets/prod", "secrets/dev/relay", "secrets/dev/documents"] {
+            drop(std::fs::remove_dir_all(trial.path(old)));
+        }
+        environment(&trial, delivery);
+        let login = "    username: mailer\n    password: { secret: relay/login }\n";
+        relay(&trial, "relay", port, if logs_in { login } else { "" }, "");
+        let path = "environments/dev/profiles/relay.yaml";
+        trial.write(path, trial.read(path).replace("encryption: none", &format!("encryption: {encryption}")));
+        if logs_in {
+            trial.pipe(&["secrets", "set", "dev", "relay/login"], b"right-password").code(0);
+        }
+        let mut post = Self { trial };
+        post.trial.serve_with(&[&["--demo"], &DEADLINES[..]].concat());
+        post.apply();
+        post
+    }
+
     pub(crate) fn apply(&self) {
         self.trial.run(&["apply", "dev", "--yes", "--skip-verify"]).code(0);
     }
@@ -106,7 +126,11 @@ impl Post {
 
     /// Waits until delivery stands so.
     pub(crate) fn wait_outbox(&self, what: &str, done: impl Fn(&Value) -> bool) -> Value {
-        let until = Instant::now() + Duration::from_secs(60);
+        self.wait_outbox_for(Duration::from_secs(60), what, done)
+    }
+
+    fn wait_outbox_for(&self, patience: Duration, what: &str, done: impl Fn(&Value) -> bool) -> Value {
+        let until = Instant::now() + patience;
         loop {
             let outbox = self.outbox();
             if done(&outbox) {
@@ -119,7 +143,12 @@ impl Post {
 
     /// Waits until nothing waits any more.
     pub(crate) fn wait_empty(&self) -> Value {
-        self.wait_outbox("an empty queue", |outbox| count(outbox, "queued") + count(outbox, "sending") == 0)
+        self.wait_empty_for(Duration::from_secs(60))
+    }
+
+    pub(crate) fn wait_empty_for(&self, patience: Duration) -> Value {
+        let is_empty = |outbox: &Value| count(outbox, "queued") + count(outbox, "sending") == 0;
+        self.wait_outbox_for(patience, "an empty queue", is_empty)
     }
 
     pub(crate) fn act(&self, id: &str, action: &str) -> Answer {
@@ -132,6 +161,11 @@ impl Post {
         let lines: Vec<&str> = log.lines().filter(|line| !line.contains("\"request\"")).collect();
         lines[lines.len().saturating_sub(30)..].join("\n")
     }
+}
+
+/// How large a scenario is: what its environment variable says, or its short form.
+pub(crate) fn knob(name: &str, short: u64) -> u64 {
+    std::env::var(name).ok().and_then(|text| text.parse().ok()).unwrap_or(short)
 }
 
 /// How many messages have a status.

@@ -3,17 +3,17 @@
 
 use std::time::Duration;
 
-use crate::harness::{Load, Post, QUICK, RealSink, nothing_is_lost};
+use crate::harness::{Load, Post, QUICK, RealSink, knob, nothing_is_lost};
 
 #[test]
 fn a_service_that_is_killed_again_and_again_loses_nothing() {
-    let kills: u32 = std::env::var("MAILWRIGHT_TEST_KILLS").ok().and_then(|text| text.parse().ok()).unwrap_or(12);
+    let kills = knob("MAILWRIGHT_TEST_KILLS", 12);
     let sink = RealSink::start(&[]);
     let mut post = Post::new(sink.port, &format!("{QUICK}  functions: {{ default: {{ unknown: retry }} }}\n"), "");
     let load = Load::start(&post, 4, Duration::from_millis(5));
     for kill in 0..kills {
         // Never the same moment twice.
-        std::thread::sleep(Duration::from_millis(u64::from(60 + kill * 37 % 240)));
+        std::thread::sleep(Duration::from_millis(60 + kill * 37 % 240));
         post.restart();
         load.moved(&post);
     }

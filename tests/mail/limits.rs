@@ -99,3 +99,41 @@ fn a_server_that_asks_for_patience_gets_it() {
     assert!(sink.taken().len() <= 3, "{}", sink.taken().len());
     assert_eq!(post.outbox()["parked"], json!([]), "it is not the profile's fault");
 }
+
+#[test]
+fn what_waits_for_its_mailbox_does_not_grow_old() {
+    let sink = Sink::start();
+    let lifetime = "  functions: { default: { lifetime: 3s } }\n";
+    let post = Post::new(sink.port, &format!("{QUICK}{lifetime}"), "limits: { perMinute: 2 }\n");
+    let ids: Vec<String> = (0..5).map(|_| post.send(json!({}))).collect();
+    sink.wait_taken(2);
+    std::thread::sleep(Duration::from_secs(6));
+    let outbox = post.outbox();
+    assert_eq!((count(&outbox, "failed"), count(&outbox, "queued")), (0, 3), "{outbox:#}");
+    let waits = post.message(ids.last().unwrap());
+    assert!(waits["waitsFor"].as_str().unwrap().contains("2 messages a minute"), "{waits:#}");
+    // With more room they leave, twice as old as they may become.
+    crate::harness::relay(&post.trial, "relay", sink.port, "", "limits: { perMinute: 100 }\n");
+    post.apply();
+    let outbox = post.wait_empty();
+    assert_eq!(count(&outbox, "delivered"), 5, "{outbox:#}");
+}
+
+#[test]
+fn a_quota_that_is_told_at_a_recipient_counts_for_the_mailbox() {
+    let sink = Sink::start();
+    sink.at("rcpt", Act::Say("550 5.4.5 Daily sending quota exceeded"));
+    let post = Post::new(sink.port, QUICK, "limits: { concurrency: 2 }\n");
+    let ids: Vec<String> = (0..20).map(|_| post.send(json!({ "to": ["a@example.org", "b@example.org"] }))).collect();
+    let asked = ids.iter().find_map(|id| {
+        post.wait_until(&ids[0], "an attempt", |message| !message["history"].as_array().unwrap().is_empty());
+        Some(post.message(id)["history"][0].clone()).filter(serde_json::Value::is_object)
+    });
+    let asked = asked.unwrap();
+    assert_eq!(asked["class"], "throttled", "{asked:#}");
+    let time = |key: &str| asked[key].as_str().unwrap().parse::<jiff::Timestamp>().unwrap();
+    assert!(time("nextAttemptAt").duration_since(time("at")).as_secs() >= 1700, "half an hour, as the table says");
+    std::thread::sleep(Duration::from_secs(3));
+    assert!(sink.seen("rcpt") <= 4, "{} recipients were asked for", sink.seen("rcpt"));
+    assert_eq!(count(&post.outbox(), "queued"), 20, "nobody is refused for it");
+}

@@ -1,29 +1,18 @@
 //! A login that is refused parks the profile and not the mail: attempts and clocks stand still, one alert goes out, the
-//! finding is the one that `verify` gives, and everything leaves once the login works again.
+//! finding is the one that `verify` gives, and everything leaves once the login works again. The long form:
+//! `MAILWRIGHT_TEST_QUEUED=5000 MAILWRIGHT_TEST_REFUSED=3600`.
 
 use std::time::Duration;
 
 use serde_json::json;
 
 use crate::{
-    harness::{DEADLINES, Post, QUICK, count, environment, relay},
+    harness::{Post, QUICK, count, knob},
     sink::{Act, Sink},
-    support::trial::Trial,
 };
 
 fn post(sink: &Sink, delivery: &str) -> Post {
-    let trial = Trial::examples();
-    for old in ["environments", "secrets/prod", "secrets/dev/relay", "secrets/dev/documents"] {
-        drop(std::fs::remove_dir_all(trial.path(old)));
-    }
-    environment(&trial, delivery);
-    let login = "    username: mailer\n    password: { secret: relay/login }\n";
-    relay(&trial, "relay", sink.port, login, "");
-    trial.pipe(&["secrets", "set", "dev", "relay/login"], b"right-password").code(0);
-    let mut post = Post { trial };
-    post.trial.serve_with(&[&["--demo"], &DEADLINES[..]].concat());
-    post.apply();
-    post
+    Post::guarded(sink.port, delivery, "none", true)
 }
 
 #[test]
@@ -33,7 +22,8 @@ fn the_profile_is_parked_and_the_mail_waits() {
     sink.at("auth", Act::Say("535 5.7.8 authentication failed"));
     // A lifetime that would be over long before the login works again.
     let post = post(&sink, &format!("{QUICK}  functions: {{ default: {{ lifetime: 2s }} }}\n"));
-    let messages = 300;
+    let messages = knob("MAILWRIGHT_TEST_QUEUED", 300);
+    let refused = Duration::from_secs(knob("MAILWRIGHT_TEST_REFUSED", 4));
     let ids: Vec<String> = (0..messages).map(|_| post.send(json!({}))).collect();
     let outbox =
         post.wait_outbox("the parked profile with its finding", |outbox| outbox["parked"][0]["finding"].is_object());
@@ -65,15 +55,18 @@ fn the_profile_is_parked_and_the_mail_waits() {
     let waits = post.message(&ids[0]);
     assert!(waits["waitsFor"].as_str().unwrap().starts_with("the profile `relay` is parked"), "{waits:#}");
 
-    std::thread::sleep(Duration::from_secs(4));
+    std::thread::sleep(refused);
     let outbox = post.outbox();
     assert_eq!(count(&outbox, "queued"), messages, "no message has failed: {outbox:#}");
     let tries = sink.seen("auth");
-    assert!(tries <= 14, "{tries} logins: those under way at first, verify's, and a few probes");
+    // Probes are a second apart at first, a quarter of an hour in the end.
+    let seconds = usize::try_from(refused.as_secs()).unwrap();
+    let allowed = 14 + seconds.checked_ilog2().unwrap_or_default() as usize + seconds / 500;
+    assert!(tries <= allowed, "{tries} logins: those under way at first, verify's, and a few probes");
     assert_eq!(post.message(&ids[200])["attempts"], 0);
 
     sink.at("auth", Act::Usual);
-    let outbox = post.wait_empty();
+    let outbox = post.wait_empty_for(Duration::from_secs(60) + refused / 2);
     assert_eq!(count(&outbox, "delivered"), messages, "{outbox:#}\n{}", post.log());
     assert_eq!(outbox["parked"], json!([]));
     assert_eq!(sink.taken().len() as u64, messages);
@@ -140,4 +133,19 @@ pub(crate) fn events(post: &Post) -> Vec<serde_json::Value> {
     }
     let text = String::from_utf8_lossy(&text).into_owned();
     text.lines().filter_map(|line| serde_json::from_str(line.strip_prefix("data: ")?).ok()).collect()
+}
+
+#[test]
+fn a_login_that_is_wanted_at_the_recipient_parks_as_well() {
+    let sink = Sink::start();
+    sink.users(&[("mailer", "right-password")]);
+    sink.at("rcpt", Act::Say("530 5.7.0 Authentication required"));
+    let post = post(&sink, QUICK);
+    let ids: Vec<String> = (0..5).map(|_| post.send(json!({}))).collect();
+    post.wait_outbox("the parked profile", |outbox| outbox["parked"][0]["profile"] == "relay");
+    assert_eq!(count(&post.outbox(), "failed"), 0);
+    sink.at("rcpt", Act::Usual);
+    for id in &ids {
+        assert_eq!(post.wait(id, "delivered")["attempts"], 1, "it costs the message nothing");
+    }
 }

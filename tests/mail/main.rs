@@ -36,3 +36,4 @@ mod stop;
 mod submission;
 mod tls;
 mod webhooks;
+mod xoauth2;

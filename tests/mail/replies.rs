@@ -68,3 +68,73 @@ fn a_server_that_postfix_wrote_says_no() {
         post.wait(&id, status);
     }
 }
+
+#[test]
+fn a_server_that_says_not_now_to_everybody_is_not_asked_by_each() {
+    let sink = Sink::start();
+    sink.at("mail", Act::Say("451 4.3.0 not now"));
+    let post = Post::new(sink.port, QUICK, "limits: { concurrency: 4 }\n");
+    for _ in 0..100 {
+        post.send(json!({}));
+    }
+    post.wait_outbox("the server to be left alone", |outbox| outbox["down"] == json!(["relay"]));
+    std::thread::sleep(std::time::Duration::from_secs(3));
+    assert!(sink.seen("mail") <= 14, "asked {} times", sink.seen("mail"));
+    sink.at("mail", Act::Usual);
+    assert_eq!(crate::harness::count(&post.wait_empty(), "delivered"), 100);
+}
+
+/// A service that begins with STARTTLS or logs in, where the verb asks for it.
+fn post_for(verb: &str, sink: &Sink) -> Post {
+    match verb {
+        "starttls" => {
+            sink.extensions(&["STARTTLS", "8BITMIME"]);
+            Post::guarded(sink.port, QUICK, "starttls", false)
+        }
+        "auth" => {
+            sink.users(&[("mailer", "right-password")]);
+            Post::guarded(sink.port, QUICK, "none", true)
+        }
+        _ => Post::new(sink.port, QUICK, ""),
+    }
+}
+
+#[test]
+fn not_now_at_the_login_and_at_starttls_is_tried_again() {
+    for verb in ["auth", "starttls"] {
+        let sink = Sink::start();
+        let post = post_for(verb, &sink);
+        sink.at(verb, Act::SayTimes(1, "454 4.7.0 not now"));
+        let id = post.send(json!({}));
+        let message = post.wait_until(&id, "an attempt", |message| !message["history"].as_array().unwrap().is_empty());
+        assert_eq!(message["history"][0]["class"], "transient", "{verb}: {:#}", message["history"]);
+        assert_eq!(post.outbox()["parked"], json!([]), "{verb}: nobody need mend anything");
+        if verb == "auth" {
+            post.wait(&id, "delivered");
+        }
+    }
+}
+
+#[test]
+fn never_before_there_is_a_recipient_is_not_the_messages_fault() {
+    // Whom the server refuses, and what becomes of the profile meanwhile: left alone, or parked.
+    for (verb, reply, parks) in [
+        ("connect", "554 5.7.1 no service for you", false),
+        ("ehlo", "550 5.7.1 no service for you", false),
+        ("starttls", "554 5.7.0 no TLS", true),
+        ("auth", "535 5.7.8 authentication failed", true),
+        ("mail", "550 5.7.1 no mail from you", true),
+    ] {
+        let sink = Sink::start();
+        let post = post_for(verb, &sink);
+        sink.at(verb, Act::Say(reply));
+        let id = post.send(json!({}));
+        let list = if parks { "parked" } else { "down" };
+        post.wait_outbox(&format!("the profile to be {list} for {verb}"), |outbox| outbox[list] != json!([]));
+        assert_eq!(post.message(&id)["status"], "queued", "{verb}");
+        if verb != "starttls" {
+            sink.at(verb, Act::Usual);
+            post.wait(&id, "delivered");
+        }
+    }
+}

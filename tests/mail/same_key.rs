@@ -34,11 +34,18 @@ fn a_hundred_at_once_are_one_message() {
     assert_eq!(other.status, 422, "{}", other.body);
     assert_eq!(other.json()["code"], "MW0264");
     // Another sender's key is another key.
+    let token = post.trial.run(&["token", "create", "dev", "--name", "other", "--role", "sender"]).code(0).stdout;
+    let authorization = format!("Bearer {}", token.trim());
+    let body = crate::harness::message(json!({})).to_string();
+    let headers = [("Authorization", authorization.as_str()), ("Idempotency-Key", "invoice-4711")];
+    let others = post.trial.http_as_anybody("POST", "/v1/messages", &headers, body.as_bytes());
+    assert!(others.status == 202 && others.json()["id"] != json!(id), "{}", others.body);
+    post.wait(others.json()["id"].as_str().unwrap(), "delivered");
     post.restart();
     let again = post.submit_under(Some("invoice-4711"), json!({}));
     assert_eq!((again.status, again.json()["id"].as_str().unwrap()), (202, id.as_str()));
     assert_eq!(again.json()["status"], "delivered", "the answer tells how it stands now");
-    assert_eq!(sink.taken().len(), 1);
+    assert_eq!(sink.taken().len(), 2);
 }
 
 #[test]
@@ -60,4 +67,68 @@ fn a_document_does_not_go_out_twice_unless_somebody_says_so() {
     assert_eq!(invoice(json!({ "again": true })).status, 202);
     let found = post.trial.http("GET", "/v1/messages?documentType=invoice&documentNumber=4711", &[], b"").json();
     assert_eq!(found["messages"].as_array().unwrap().len(), 4);
+}
+
+#[test]
+fn who_had_a_document_does_not_get_it_again_although_it_failed_for_another() {
+    let sink = Sink::start();
+    let post = Post::new(sink.port, QUICK, "");
+    let invoice =
+        |to: serde_json::Value| post.submit(json!({ "document": { "type": "invoice", "number": "1" }, "to": to }));
+    let first = invoice(json!(["good@example.org", "550=bad@example.org"]));
+    assert_eq!(first.status, 202, "{}", first.body);
+    post.wait(first.json()["id"].as_str().unwrap(), "failed");
+    let again = invoice(json!(["good@example.org"]));
+    assert_eq!((again.status, again.json()["code"].as_str().unwrap()), (409, "MW0265"), "{}", again.body);
+    // However many others had it since.
+    for number in 0..25 {
+        assert_eq!(invoice(json!([format!("other-{number}@example.org")])).status, 202);
+    }
+    assert_eq!(invoice(json!(["good@example.org"])).status, 409);
+    assert_eq!(invoice(json!(["550=bad@example.org"])).status, 202, "who did not get it may");
+    post.wait_empty();
+    let copies = sink.taken().iter().filter(|taken| taken.to.contains(&"good@example.org".to_owned())).count();
+    assert_eq!(copies, 1);
+}
+
+#[test]
+fn a_crash_amid_a_hundred_leaves_one_message() {
+    let sink = Sink::start();
+    let mut post = Post::new(sink.port, QUICK, "");
+    let ids = std::sync::Mutex::new(std::collections::BTreeSet::new());
+    let submit = |post: &Post| {
+        let address = post.trial.address().to_owned();
+        let token = post.trial.token().to_owned();
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        runtime.block_on(async {
+            let body = crate::harness::message(json!({}));
+            let request = reqwest::Client::new().post(format!("{address}/v1/messages")).bearer_auth(token).json(&body);
+            let answer = request.header("Idempotency-Key", "one").send().await.ok()?;
+            assert_eq!(answer.status().as_u16(), 202);
+            let message: serde_json::Value = answer.json().await.ok()?;
+            ids.lock().unwrap().insert(message["id"].as_str().unwrap().to_owned());
+            Some(())
+        })
+    };
+    let pid = post.trial.service.as_ref().unwrap().child.id().to_string();
+    let answered: usize = std::thread::scope(|scope| {
+        let threads: Vec<_> = (0..100).map(|_| scope.spawn(|| usize::from(submit(&post).is_some()))).collect();
+        // Somewhere in the middle of them.
+        let until = std::time::Instant::now() + std::time::Duration::from_secs(20);
+        while ids.lock().unwrap().is_empty() && std::time::Instant::now() < until {
+            std::thread::sleep(std::time::Duration::from_millis(1));
+        }
+        assert!(std::process::Command::new("kill").args(["-KILL", &pid]).status().unwrap().success());
+        threads.into_iter().map(|thread| thread.join().unwrap()).sum()
+    });
+    post.restart();
+    // Whoever got no answer asks again, and gets the one that the others got.
+    submit(&post).unwrap();
+    let ids = ids.lock().unwrap().clone();
+    println!("{answered} of 100 were answered before the crash");
+    assert_eq!(ids.len(), 1, "{ids:?}");
+    post.wait_until(ids.first().unwrap(), "its end", |message| {
+        message["status"] == "delivered" || message["status"] == "unknown"
+    });
+    assert!(sink.taken().len() <= 1, "{}", sink.taken().len());
 }

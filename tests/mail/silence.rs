@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use serde_json::json;
 
 use crate::{
-    harness::{Post, QUICK},
+    harness::{Post, QUICK, count},
     sink::{Act, Sink},
 };
 
@@ -80,4 +80,61 @@ fn a_connection_cut_after_the_dot_leaves_one() {
     assert_eq!(message["history"][0]["class"], "unknown", "{:#}", message["history"]);
     assert_eq!(message["possibleDuplicate"], true);
     assert_eq!(sink.taken().len(), 2, "the server had taken it the first time, too");
+}
+
+#[test]
+fn a_server_that_cuts_after_the_dot_takes_no_more_in_doubt_than_it_must() {
+    let sink = Sink::start();
+    sink.at("dot", Act::HangUp);
+    let post = Post::new(sink.port, QUICK, "limits: { concurrency: 4 }\n");
+    let ids: Vec<String> = (0..80).map(|_| post.send(json!({}))).collect();
+    post.wait_outbox("the server to be left alone", |outbox| outbox["down"] == json!(["relay"]));
+    std::thread::sleep(Duration::from_secs(4));
+    let unknown = count(&post.outbox(), "unknown");
+    // Those that were under way at once, and one now and then.
+    assert!((1..=12).contains(&unknown), "{unknown} of 80 are in doubt");
+    sink.at("dot", Act::Usual);
+    let outbox = post.wait_empty();
+    let unknown = count(&outbox, "unknown");
+    assert!(unknown <= 14 && count(&outbox, "delivered") + unknown == 80, "{outbox:#}");
+    assert_eq!(sink.taken().len(), ids.len(), "each was taken once");
+    assert_eq!(outbox["down"], json!([]));
+}
+
+#[test]
+fn silence_at_the_login_and_within_tls_ends_as_well() {
+    for (verb, phase, encryption) in
+        [("auth", "login", "none"), ("starttls", "tls", "starttls"), ("handshake", "tls", "starttls")]
+    {
+        let sink = Sink::start();
+        sink.extensions(&["STARTTLS", "8BITMIME"]);
+        sink.users(&[("mailer", "right-password")]);
+        sink.at(verb, Act::Silent);
+        let post = Post::guarded(sink.port, QUICK, encryption, verb == "auth");
+        let id = post.send(json!({}));
+        let message = post.wait_until(&id, "an attempt", |message| !message["history"].as_array().unwrap().is_empty());
+        let attempt = &message["history"][0];
+        assert_eq!((&attempt["phase"], &attempt["class"]), (&json!(phase), &json!("transient")), "{verb}: {attempt:#}");
+        assert_eq!(post.outbox()["parked"], json!([]), "{verb}");
+    }
+}
+
+#[test]
+fn a_byte_at_a_time_is_silence_at_each_verb() {
+    let cases = [("connect", "greeting"), ("ehlo", "greeting"), ("rcpt", "rcpt"), ("data", "data")];
+    let threads: Vec<_> = cases
+        .into_iter()
+        .map(|(verb, phase)| {
+            std::thread::spawn(move || {
+                // One byte a second, for an answer of more than two bytes.
+                let (at, class, reply, _) = first_attempt(verb, Act::Slowly(1000));
+                assert_eq!((at.as_str(), class.as_str()), (phase, "transient"), "{verb}: {reply}");
+            })
+        })
+        .collect();
+    for thread in threads {
+        thread.join().unwrap();
+    }
+    let (phase, class, reply, _) = first_attempt("dot", Act::Slowly(1000));
+    assert_eq!((phase.as_str(), class.as_str()), ("dot", "unknown"), "{reply}");
 }

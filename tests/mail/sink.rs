@@ -20,6 +20,8 @@ pub(crate) enum Act {
     SayTimes(u32, &'static str),
     /// Nothing, for ever.
     Silent,
+    /// Nothing until something else is to be done; then that.
+    Held,
     /// The connection ends.
     HangUp,
     /// It ends so many times; then the usual answer.
@@ -59,6 +61,8 @@ struct State {
     acts: HashMap<&'static str, Act>,
     /// How many bytes of contents are read before it hangs up.
     cut_after: Option<usize>,
+    /// How many are read before it reads no more.
+    stall_after: Option<usize>,
     extensions: Vec<String>,
     taken: Vec<Taken>,
     seen: HashMap<&'static str, usize>,
@@ -113,13 +117,18 @@ impl Sink {
         result
     }
 
-    /// What is done at a verb from now on: connect, ehlo, auth, mail, rcpt, data, dot.
+    /// What is done at a verb from now on: connect, ehlo, starttls, handshake, auth, mail, rcpt, data, dot.
     pub(crate) fn at(&self, verb: &'static str, act: Act) {
         self.with(|state| state.acts.insert(verb, act));
     }
 
     pub(crate) fn cut_after(&self, bytes: Option<usize>) {
         self.with(|state| state.cut_after = bytes);
+    }
+
+    /// Reads so much of the contents and then no more, for ever; seen as `stalled`.
+    pub(crate) fn stall_after(&self, bytes: Option<usize>) {
+        self.with(|state| state.stall_after = bytes);
     }
 
     pub(crate) fn extensions(&self, lines: &[&str]) {
@@ -213,8 +222,13 @@ impl Sink {
 
     /// Answers at a verb. False if the conversation is over.
     fn answer(&self, stream: &mut TcpStream, verb: &'static str, usual: &str) -> std::io::Result<bool> {
-        match self.act(verb) {
-            Act::Usual | Act::SayTimes(..) | Act::HangUpTimes(_) => {
+        let mut act = self.act(verb);
+        if act == Act::Held {
+            self.wait(&format!("something to do at {verb}"), |state| state.acts.get(verb) != Some(&Act::Held));
+            act = self.with(|state| state.acts.get(verb).cloned()).unwrap_or(Act::Usual);
+        }
+        match act {
+            Act::Held | Act::Usual | Act::SayTimes(..) | Act::HangUpTimes(_) => {
                 stream.write_all(format!("{usual}\r\n").as_bytes())?;
                 Ok(usual.starts_with(['2', '3']))
             }
@@ -315,6 +329,17 @@ impl Sink {
                     }
                     self.answer(&mut stream, "dot", "250 2.0.0 taken")?;
                 }
+                // Whoever offers it goes no further than its own part: there is no certificate here.
+                "STARTTLS" => {
+                    if self.answer(&mut stream, "starttls", "220 2.0.0 go ahead")? {
+                        self.act("handshake");
+                        let act = self.with(|state| state.acts.get("handshake").cloned());
+                        if act == Some(Act::Silent) {
+                            std::thread::sleep(Duration::from_secs(3600));
+                        }
+                        return Ok(());
+                    }
+                }
                 "RSET" | "NOOP" => stream.write_all(b"250 2.0.0 ok\r\n")?,
                 "QUIT" => {
                     stream.write_all(b"221 2.0.0 bye\r\n")?;
@@ -327,9 +352,9 @@ impl Sink {
 
     fn content(&self, reader: &mut BufReader<TcpStream>) -> std::io::Result<Option<String>> {
         // In one step: whoever waits for the contents may change what is done about the next ones.
-        let cut = self.with(|state| {
+        let (cut, stall) = self.with(|state| {
             *state.seen.entry("content").or_default() += 1;
-            state.cut_after
+            (state.cut_after, state.stall_after)
         });
         let mut content = Vec::new();
         loop {
@@ -343,6 +368,10 @@ impl Sink {
             content.extend_from_slice(line.strip_prefix(b".").unwrap_or(&line));
             if cut.is_some_and(|cut| content.len() >= cut) {
                 return Ok(None);
+            }
+            if stall.is_some_and(|stall| content.len() >= stall) {
+                self.with(|state| *state.seen.entry("stalled").or_default() += 1);
+                std::thread::sleep(Duration::from_secs(3600));
             }
         }
     }

@@ -173,3 +173,142 @@ fn the_command_line_sends_parts_and_whole_messages() {
     let exported = post.trial.run(&["outbox", "dev", "export", &id]).code(0).stdout;
     assert!(exported.contains("To: 550=x@example.org") && !exported.contains("From:"), "{exported}");
 }
+
+#[test]
+fn a_forbidden_file_is_found_whatever_it_is_called_and_wherever_it_is() {
+    let sink = Sink::start();
+    let delivery = format!("{QUICK}  attachments: {{ forbidden: [exe, application/x-msdownload] }}\n");
+    let post = Post::new(sink.port, &delivery, "");
+    let file = |name: &str, media_type: &str, bytes: &[u8]| json!({ "attachments": [{ "name": name, "mediaType": media_type, "content": BASE64_STANDARD.encode(bytes) }] });
+    let part = |headers: &str, body: &str| {
+        format!("To: a@example.org\nContent-Type: multipart/mixed; boundary=b\n\n--b\n{headers}\n\n{body}\n--b--\n")
+    };
+    let within = part("Content-Type: application/octet-stream; name=a.exe", "x");
+    let message = format!("Content-Type: message/rfc822\n\n{within}");
+    let encoded = format!(
+        "Content-Type: application/octet-stream; name=old.eml\nContent-Transfer-Encoding: base64\n\n{}",
+        BASE64_STANDARD.encode(&within)
+    );
+    for case in [
+        file("a.exe.", "text/plain", b"x"),
+        file("a.exe. .", "text/plain", b"x"),
+        file("a.exe\u{200b}", "text/plain", b"x"),
+        file("a.e\u{ad}xe", "text/plain", b"x"),
+        file("a.bin", "application/x-msdownload; x=y", b"x"),
+        file("a.bin", " Application/X-MSDownload", b"x"),
+        file("old.eml", "message/rfc822", within.as_bytes()),
+        file("old.eml", "application/octet-stream", within.as_bytes()),
+    ] {
+        let answer = post.submit(case.clone());
+        assert_eq!(
+            (answer.status, answer.json()["code"].as_str().unwrap()),
+            (422, "MW0261"),
+            "{case}: {}",
+            answer.body
+        );
+    }
+    let raw = |bytes: &str| {
+        let path = "/v1/messages?company=EDU1&function=default";
+        post.trial.http("POST", path, &[("Content-Type", "message/rfc822")], bytes.as_bytes())
+    };
+    for case in [
+        part("Content-Type: application/octet-stream; name=\"a.exe.\"", "x"),
+        part("Content-Type: text/plain; name=a.exe\nContent-Disposition: attachment; filename=a.txt", "x"),
+        part("Content-Type: text/plain; name=a.exe\nContent-Disposition: inline", "x"),
+        part("Content-Type: application/x-msdownload; x=y", "x"),
+        part(&message, ""),
+        part(&format!("Content-Type: message/rfc822\n\n{}", part(&message, "")), ""),
+        part(&encoded, ""),
+    ] {
+        let answer = raw(&case);
+        assert_eq!(
+            (answer.status, answer.json()["code"].as_str().unwrap()),
+            (422, "MW0261"),
+            "{case}: {}",
+            answer.body
+        );
+        assert!(answer.body.contains("forbids"), "{}", answer.body);
+    }
+    // What is no file of that kind is taken.
+    assert_eq!(post.submit(file("exe.txt", "text/plain", b"x")).status, 202);
+    assert_eq!(raw(&part("Content-Type: message/rfc822\n\nTo: b@example.org\n\nhello", "")).status, 202);
+    // Neither a line that mail cannot carry nor a message within a message within a message does any harm.
+    let long = raw(&format!("To: a@example.org\n\n{}\n", "x".repeat(999)));
+    assert!(long.status == 422 && long.body.contains("998 bytes"), "{}", long.body);
+    assert_eq!(raw(&format!("To: a@example.org\n\n{}\n", "x".repeat(998))).status, 202);
+    let deep = raw(&format!("To: a@example.org\n{}", "Content-Type: message/rfc822\n\n".repeat(100_000)));
+    assert!(deep.status == 422 && deep.body.contains("parts"), "{}", deep.body);
+    let many = raw(&format!("To: a@example.org\n{}", "Content-Type: message/rfc822\n\n".repeat(990)));
+    assert_eq!(many.status, 202, "{}", many.body);
+    post.wait_empty();
+}
+
+#[test]
+fn a_token_for_all_documents_sends_every_kind_of_document() {
+    let sink = Sink::start();
+    let post = Post::new(sink.port, QUICK, "");
+    let token = |functions: &str| {
+        let create = ["token", "create", "dev", "--name", functions, "--role", "sender", "--functions", functions];
+        post.trial.run(&create).code(0).stdout.trim().to_owned()
+    };
+    let status = |token: &str, function: &str| {
+        let authorization = format!("Bearer {token}");
+        let body = crate::harness::message(json!({ "function": function })).to_string();
+        post.trial.http_as_anybody("POST", "/v1/messages", &[("Authorization", &authorization)], body.as_bytes()).status
+    };
+    let documents = token("all-documents");
+    for (function, expected) in [
+        ("all-documents", 202),
+        ("documents-remittance", 202),
+        ("document-quality", 202),
+        ("default", 403),
+        ("all-reports", 403),
+    ] {
+        assert_eq!(status(&documents, function), expected, "{function}");
+    }
+    let one = token("documents-remittance");
+    assert_eq!((status(&one, "documents-remittance"), status(&one, "all-documents")), (202, 403));
+    // Everything falls back to `default`; a token for it is not for everything.
+    let default = token("default");
+    assert_eq!((status(&default, "default"), status(&default, "all-documents")), (202, 403));
+}
+
+#[test]
+fn what_is_piped_is_sent_or_refused_and_never_dropped() {
+    let sink = Sink::start();
+    let post = Post::new(sink.port, QUICK, "");
+    let base = ["send", "dev", "--company", "EDU1", "--function", "default", "--wait"];
+    let send = |more: &[&str], input: &[u8]| post.trial.pipe(&[&base[..], more].concat(), input);
+    let whole = b"To: everybody@example.org\nSubject: whole\n\nthe report\n";
+    // A whole message goes to those whom the envelope names.
+    send(&["--to", "A Person <a@example.org>", "--bcc", "b@example.org"], whole).code(0);
+    let taken = sink.taken();
+    assert_eq!(taken[0].to, ["a@example.org", "b@example.org"]);
+    assert!(taken[0].content.contains("the report") && taken[0].header("to").unwrap() == "everybody@example.org");
+    // Text goes as text, if that is what is meant.
+    send(&["--to", "a@example.org", "--subject", "disks", "--text", "-"], b"all full\n").code(0);
+    let taken = sink.taken();
+    assert_eq!(taken[1].header("subject").unwrap(), "disks");
+    assert!(taken[1].content.contains("all full"), "{}", taken[1].content);
+    for (more, input) in [
+        (&["--to", "a@example.org"][..], &b"just a text\n"[..]),
+        (&["--to", "a@example.org"], b"Note: this is no header of mail\n"),
+        (&["--to", "a@example.org", "--subject", "x"], whole),
+        (&["--reply-to", "c@example.org"], whole),
+    ] {
+        let refused = send(more, input).code(1);
+        assert!(
+            refused.stderr.contains("MW0251") && refused.stderr.contains("--text -"),
+            "{more:?}: {}",
+            refused.stderr
+        );
+    }
+    assert_eq!(sink.taken().len(), 2);
+    // Whoever has waited for long enough hears that it is not over.
+    sink.at("mail", crate::sink::Act::Say("451 4.3.0 not now"));
+    let waits = send(&["--to", "a@example.org", "--text", "x", "--timeout", "2"], b"").code(1);
+    assert!(waits.stderr.contains("still queued after 2 s, and the service goes on trying"), "{}", waits.stderr);
+    let id = waits.stdout.split(' ').next().unwrap().to_owned();
+    let shown = post.trial.run(&["outbox", "dev", "show", &id]).code(0).stdout;
+    assert!(shown.contains("NEXT TRY"), "{shown}");
+}

@@ -119,3 +119,32 @@ fn each_event_is_told_signed_and_in_order() {
         calls.iter().map(|(_, body)| serde_json::from_str::<Value>(body).unwrap()["message"]["id"].clone()).collect();
     assert_eq!(ids, [json!(id), json!(failed), json!(later)]);
 }
+
+#[test]
+fn one_that_does_not_answer_holds_up_no_other() {
+    let (sink, quick) = (Sink::start(), Receiver::start());
+    // It takes the call, and says nothing.
+    let silent = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = silent.local_addr().unwrap().port();
+    let (called, given_up) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicBool::new(false)));
+    let told = (Arc::clone(&called), Arc::clone(&given_up));
+    std::thread::spawn(move || {
+        let (mut stream, _) = silent.accept().unwrap();
+        told.0.store(true, Ordering::Relaxed);
+        while stream.read(&mut [0; 4096]).is_ok_and(|read| read > 0) {}
+        told.1.store(true, Ordering::Relaxed);
+    });
+    let delivery = format!(
+        "{QUICK}  webhooks: [{{ url: \"http://127.0.0.1:{port}/\" }}, {{ url: \"http://127.0.0.1:{}/\" }}]\n",
+        quick.port
+    );
+    let post = Post::new(sink.port, &delivery, "");
+    std::thread::sleep(std::time::Duration::from_millis(500));
+    let first = post.send(json!({}));
+    post.wait(&first, "delivered");
+    wait_for(|| called.load(Ordering::Relaxed), "the silent one to be called");
+    let second = post.send(json!({}));
+    post.wait(&second, "delivered");
+    quick.wait(2);
+    assert!(!given_up.load(Ordering::Relaxed), "the other one heard only after the silent one was given up");
+}

@@ -32,8 +32,20 @@ pub(crate) struct Postfix {
     folder: tempfile::TempDir,
 }
 
+/// Who tells whether a token is good.
+pub(crate) struct Introspection {
+    pub(crate) url: String,
+    /// The authority of its certificate, in PEM form.
+    pub(crate) authority: String,
+}
+
 impl Postfix {
     pub(crate) fn start() -> Self {
+        Self::start_with(None)
+    }
+
+    /// With somebody who tells about tokens, they log in as well (`XOAUTH2`).
+    pub(crate) fn start_with(introspection: Option<&Introspection>) -> Self {
         use std::os::unix::fs::PermissionsExt as _;
         let folder = tempfile::Builder::new().prefix("mailwright-postfix-").tempdir().unwrap();
         let open = std::fs::Permissions::from_mode(0o755);
@@ -54,7 +66,7 @@ impl Postfix {
             children: Vec::new(),
             folder,
         };
-        postfix.start_dovecot();
+        postfix.start_dovecot(introspection);
         postfix.start_postfix();
         for port in ports {
             wait_for(|| TcpStream::connect(("127.0.0.1", port)).is_ok(), "Postfix to listen");
@@ -66,16 +78,35 @@ impl Postfix {
         self.folder.path()
     }
 
-    fn start_dovecot(&mut self) {
+    /// What the servers wrote down.
+    pub(crate) fn log(&self) -> String {
+        let logs = ["mail.log", "dovecot.log"].map(|name| std::fs::read(self.root().join(name)).unwrap_or_default());
+        String::from_utf8_lossy(&logs.concat()).into_owned()
+    }
+
+    fn start_dovecot(&mut self, introspection: Option<&Introspection>) {
         let (root, tools) = (self.root().display(), tools());
         std::fs::create_dir(self.root().join("dovecot")).unwrap();
         let libraries = libraries();
+        let (mut mechanisms, mut by_token) = ("plain login", String::new());
+        if let Some(introspection) = introspection {
+            std::fs::write(self.root().join("introspection-ca.pem"), &introspection.authority).unwrap();
+            let oauth = format!(
+                "introspection_mode = post\nintrospection_url = {}\nactive_attribute = active\nactive_value = true\n\
+                 username_attribute = username\nusername_format = %Ld\n\
+                 tls_ca_cert_file = {root}/introspection-ca.pem\n",
+                introspection.url
+            );
+            std::fs::write(self.root().join("oauth2.conf"), oauth).unwrap();
+            mechanisms = "plain login xoauth2";
+            by_token = format!("passdb {{\n driver = oauth2\n mechanisms = xoauth2\n args = {root}/oauth2.conf\n}}\n");
+        }
         let text = format!(
             "protocols =\nbase_dir = {root}/dovecot\nstate_dir = {root}/dovecot\nlog_path = {root}/dovecot.log\n\
              libexec_dir = {tools}/usr/lib/dovecot\nmail_plugin_dir = {tools}/usr/lib/dovecot/modules\n\
              default_internal_user = nobody\ndefault_internal_group = nogroup\ndefault_login_user = nobody\n\
-             ssl = no\nauth_mechanisms = plain login\ndisable_plaintext_auth = no\n\
-             passdb {{\n driver = static\n args = password={PASSWORD}\n}}\n\
+             ssl = no\nauth_mechanisms = {mechanisms}\ndisable_plaintext_auth = no\nauth_failure_delay = 0\n{by_token}\
+             passdb {{\n driver = static\n mechanisms = plain login\n args = password={PASSWORD}\n}}\n\
              userdb {{\n driver = static\n args = uid=65534 gid=65534 home=/nonexistent\n}}\n\
              service auth {{\n unix_listener auth {{\n  mode = 0666\n }}\n}}\n\
              service anvil {{\n chroot =\n}}\nservice stats {{\n chroot =\n}}\n\
@@ -85,7 +116,11 @@ impl Postfix {
         let path = self.root().join("dovecot.conf");
         std::fs::write(&path, text).unwrap();
         // The program would run its reader of configurations from where it is installed, so that one is run instead.
-        let child = Command::new(tools.join("usr/bin/doveconf"))
+        // Its TLS is a module that it looks for where Debian has it: what was unpacked is laid over that.
+        let overlay = format!("mount -t overlay overlay -o lowerdir={}/usr:/usr /usr && exec \"$@\"", tools.display());
+        let child = Command::new("unshare")
+            .args(["-m", "sh", "-c", &overlay, "sh"])
+            .arg(tools.join("usr/bin/doveconf"))
             .args(["-f", "service=master", "-c"])
             .arg(&path)
             .args(["-m", "master", "-p", "-e"])

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use axum::{
     Json,
-    body::{Body as RequestBody, to_bytes},
+    body::Body as RequestBody,
     extract::{RawQuery, State},
     http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header},
     response::{IntoResponse, Response},
@@ -16,7 +16,7 @@ use uuid::Uuid;
 use crate::{
     api::{
         Role,
-        messages::{Action, MessageDetail, MessagePage, SUBMISSION_LIMIT, Submission},
+        messages::{Action, MessageDetail, MessagePage, Submission},
     },
     model::{
         Code, CompanyId, Function, Message, Status,
@@ -72,21 +72,8 @@ pub(super) async fn submit(
     headers: HeaderMap,
     body: RequestBody,
 ) -> Result<Response, Problem> {
-    // Room for the body is taken before it is read: many large ones wait for each other.
     let stated = headers.get(header::CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse::<usize>().ok());
-    if stated.is_some_and(|stated| stated > SUBMISSION_LIMIT) {
-        return Err(too_large());
-    }
-    let kibibytes = u32::try_from(stated.unwrap_or(SUBMISSION_LIMIT) / 1024 + 1).unwrap_or(u32::MAX);
-    let _room = service.submission_room(kibibytes).await;
-    let bytes = to_bytes(body, SUBMISSION_LIMIT).await.map_err(|error| {
-        let source = std::error::Error::source(&error);
-        if source.is_some_and(|source| source.to_string().contains("length limit")) {
-            too_large()
-        } else {
-            Problem::malformed("the body broke off")
-        }
-    })?;
+    let (bytes, _room) = service.read_submission(&caller, stated, body).await?;
     let query = query.unwrap_or_default();
     let key = idempotency_key(headers.get("idempotency-key"), &query, &bytes)?;
     if let Some(taken) = service.taken_before(&caller, key.as_ref()).await? {
@@ -97,6 +84,7 @@ pub(super) async fn submit(
     let (purpose, held) = match media_type.as_str() {
         "application/json" => {
             let mut submission: Submission = extract::parse(&bytes)?;
+            drop(bytes);
             let purpose = Purpose {
                 company: submission.company.clone(),
                 function: submission.function,
@@ -105,7 +93,7 @@ pub(super) async fn submit(
             };
             (purpose, Held::Parts(Box::new(submission)))
         }
-        "message/rfc822" => raw(&query, bytes.to_vec())?,
+        "message/rfc822" => raw(&query, bytes)?,
         _ => {
             return Err(Problem::new(
                 StatusCode::UNSUPPORTED_MEDIA_TYPE,
@@ -115,7 +103,6 @@ pub(super) async fn submit(
             .remedy("Send `Content-Type: application/json`, or `message/rfc822`."));
         }
     };
-    drop(bytes);
     service.submit(&caller, purpose, held, key).await.map(|taken| accepted(&taken))
 }
 
@@ -130,15 +117,6 @@ fn accepted(taken: &Taken) -> Response {
             .insert(HeaderName::from_static("idempotency-replayed"), HeaderValue::from_static("true"));
     }
     response
-}
-
-fn too_large() -> Problem {
-    Problem::new(
-        StatusCode::PAYLOAD_TOO_LARGE,
-        Code::MessageTooLarge,
-        format!("the submission has more than {} MiB", SUBMISSION_LIMIT / 1024 / 1024),
-    )
-    .remedy("Send less, or a link to it.")
 }
 
 fn raw(query: &str, bytes: Vec<u8>) -> Result<(Purpose, Held), Problem> {

@@ -23,6 +23,7 @@ use crate::{
         messages::{HoldList, NewHold, OutboxStatus},
     },
     delivery::Trouble,
+    model::Code,
     service::{
         Service,
         access::{As, Deployer, Viewer},
@@ -93,6 +94,18 @@ pub(super) async fn hold(
     let now = service.delivery.now();
     if wanted.until.is_some_and(|until| until <= now) {
         return Err(Problem::malformed("`until` lies in the past"));
+    }
+    let state = service.state();
+    let missing = |what: String| {
+        Problem::new(StatusCode::UNPROCESSABLE_ENTITY, Code::HoldsNothing, what).remedy(
+            "Nothing is held. Correct the name; `mailwright resolve ENV` shows companies, functions and profiles.",
+        )
+    };
+    if let Some(company) = wanted.company.as_ref().filter(|company| !state.settings.companies.contains(*company)) {
+        return Err(missing(format!("the environment has no company `{company}`")));
+    }
+    if let Some(name) = wanted.profile.as_ref().filter(|name| state.live().all(|(own, _)| own != *name)) {
+        return Err(missing(format!("there is no profile `{name}`")));
     }
     let id = Uuid::now_v7().simple().to_string();
     let hold = Hold {

@@ -98,29 +98,19 @@ impl Outbox for SqliteStore {
         claim
     }
 
-    fn release(&self, messages: &[Uuid]) {
+    async fn release(&self, messages: &[Uuid]) -> Result<(), StoreError> {
         let store = self.clone();
         let ids: Vec<String> = messages.iter().map(ToString::to_string).collect();
-        if ids.is_empty() {
-            return;
-        }
-        tokio::spawn(async move {
-            let own = store.clone();
-            // Done by the writer, so that it comes after everything that was written about them.
-            let released = store
-                .write_plainly(move |connection| {
-                    for id in &ids {
-                        if let Some((message, ..)) = find(connection, id)? {
-                            own.with_claimed(|claimed| claimed.remove(&message));
-                        }
-                    }
-                    Ok(())
-                })
-                .await;
-            if let Err(error) = released {
-                tracing::error!(%error, "claimed messages could not be given back");
+        // Done by the writer, so that it comes after everything that was written about them.
+        self.write_plainly(move |connection| {
+            for id in &ids {
+                if let Some((message, ..)) = find(connection, id)? {
+                    store.with_claimed(|claimed| claimed.remove(&message));
+                }
             }
-        });
+            Ok(())
+        })
+        .await
     }
 
     async fn begin(&self, message: &Message, mailbox: &str, recipients: u32, at: Timestamp) -> Result<(), StoreError> {
@@ -167,20 +157,26 @@ impl Outbox for SqliteStore {
     async fn change(
         &self,
         id: Uuid,
+        mine: bool,
         change: Box<dyn FnOnce(Message) -> Result<Settled, String> + Send>,
     ) -> Result<Option<Result<(Message, Vec<Event>), String>>, StoreError> {
         let store = self.clone();
         self.write_plainly(move |connection| {
             let Some((number, message)) = find(connection, &id.to_string())? else { return Ok(None) };
             // Nobody begins to work on it from here on, until this is decided.
-            if !store.with_claimed(|claimed| claimed.insert(number)) {
+            if !store.with_claimed(|claimed| claimed.insert(number)) && !mine {
                 return Ok(Some(Err("an attempt is under way".to_owned())));
             }
+            let accepted_at = message.accepted_at;
             let result = match change(message) {
                 Err(why) => Ok(Some(Err(why))),
-                Ok(settled) => {
-                    settle(connection, &settled).map(|(events, _)| Some(Ok((settled.message.clone(), events))))
-                }
+                Ok(settled) => settle(connection, &settled).and_then(|(events, number)| {
+                    // Its time begins anew: how long its lane stood still before counts no more.
+                    if settled.message.accepted_at != accepted_at {
+                        set_paused_before(connection, number, &settled.message)?;
+                    }
+                    Ok(Some(Ok((settled.message.clone(), events))))
+                }),
             };
             store.with_claimed(|claimed| claimed.remove(&number));
             result
@@ -269,6 +265,23 @@ impl Outbox for SqliteStore {
                     .map_err(failed)?;
             }
             Ok(())
+        })
+        .await
+    }
+
+    async fn retime(&self, by: i64, latest: i64) -> Result<(), StoreError> {
+        self.write_plainly(move |connection| {
+            if by == 0 {
+                let late = "UPDATE message SET due = ?1 WHERE due IS NOT NULL AND due > ?1";
+                return connection.execute(late, [latest]).map_err(failed).map(drop);
+            }
+            connection
+                .execute("UPDATE message SET due = min(due + ?1, ?2) WHERE due IS NOT NULL", [by, latest])
+                .map_err(failed)?;
+            connection
+                .execute("UPDATE lane SET paused_since = paused_since + ?1, paused_total = paused_total + ?1", [by])
+                .map_err(failed)
+                .map(drop)
         })
         .await
     }
@@ -425,10 +438,22 @@ impl Outbox for SqliteStore {
             let mut removed = 0;
             let groups = [("delivered", delivered_before), ("cancelled", delivered_before), ("failed", failed_before), ("unknown", failed_before)];
             for (status, before) in groups {
+                // Keys live on, and with them what is answered to whoever uses one again.
+                connection
+                    .prepare_cached(
+                        "UPDATE idempotency SET answer = (SELECT record FROM message WHERE id = idempotency.message)
+                         WHERE message IN (
+                            SELECT id FROM message WHERE status = ?1 AND finished_at < ?2
+                            ORDER BY finished_at, number LIMIT ?3
+                         )",
+                    )
+                    .and_then(|mut statement| statement.execute(params![status, before, PURGED_AT_ONCE]))
+                    .map_err(failed)?;
                 removed += connection
                     .prepare_cached(
                         "DELETE FROM message WHERE number IN (
-                            SELECT number FROM message WHERE status = ?1 AND finished_at < ?2 LIMIT ?3
+                            SELECT number FROM message WHERE status = ?1 AND finished_at < ?2
+                            ORDER BY finished_at, number LIMIT ?3
                          )",
                     )
                     .and_then(|mut statement| statement.execute(params![status, before, PURGED_AT_ONCE]))
@@ -516,18 +541,23 @@ fn find_lane(connection: &Connection, lane: &Lane) -> Result<Option<(i64, StoodS
 }
 
 fn replayed(connection: &Connection, sender: &str, key: &IdempotencyKey) -> Result<Option<Accepted>, StoreError> {
-    let found: Option<(String, String)> = connection
-        .prepare_cached("SELECT digest, message FROM idempotency WHERE sender = ?1 AND key = ?2")
+    let found: Option<(String, String, Option<String>)> = connection
+        .prepare_cached("SELECT digest, message, answer FROM idempotency WHERE sender = ?1 AND key = ?2")
         .and_then(|mut statement| {
-            statement.query_row([sender, key.key.as_str()], |row| Ok((row.get(0)?, row.get(1)?))).optional()
+            let row = |row: &Row<'_>| Ok((row.get(0)?, row.get(1)?, row.get(2)?));
+            statement.query_row([sender, key.key.as_str()], row).optional()
         })
         .map_err(failed)?;
-    let Some((digest, message)) = found else { return Ok(None) };
+    let Some((digest, message, answer)) = found else { return Ok(None) };
     if digest != key.digest.as_str() {
         return Ok(Some(Accepted::KeyReused));
     }
-    let message = find(connection, &message)?;
-    Ok(message.map(|(_, message)| Accepted::Before(Box::new(message))))
+    let message = match (find(connection, &message)?, answer) {
+        (Some((_, message)), _) => message,
+        (None, Some(answer)) => document(&answer)?,
+        (None, None) => return Err(StoreError::Corrupt(format!("the answer under a key, message {message}"))),
+    };
+    Ok(Some(Accepted::Before(Box::new(message))))
 }
 
 fn accept(connection: &Connection, new: &NewMessage, record: &str) -> Result<Accepted, StoreError> {
@@ -594,24 +624,46 @@ fn sent_before(connection: &Connection, message: &Message) -> Result<Option<Uuid
     let Some(wanted) = &message.document else { return Ok(None) };
     let mut statement = connection
         .prepare_cached(
-            "SELECT record FROM message WHERE document_type = ?1 AND document_number = ?2
-             AND status NOT IN ('failed', 'cancelled') ORDER BY number DESC LIMIT 20",
+            "SELECT m.record FROM message AS m JOIN lane AS l ON l.id = m.lane
+             WHERE m.document_type = ?1 AND m.document_number = ?2 AND l.company = ?3 ORDER BY m.number DESC",
         )
         .map_err(failed)?;
     let rows = statement
-        .query_map([wanted.kind.as_str(), wanted.number.as_str()], |row| row.get::<_, String>(0))
+        .query_map([wanted.kind.as_str(), wanted.number.as_str(), message.company.as_str()], |row| {
+            row.get::<_, String>(0)
+        })
         .map_err(failed)?;
     for row in rows {
         let before: Message = document(&row.map_err(failed)?)?;
-        let to_same = before.recipients.iter().any(|old| {
-            old.status != RecipientStatus::Failed
-                && message.recipients.iter().any(|new| new.address.eq_ignore_ascii_case(&old.address))
-        });
-        if before.company == message.company && to_same {
+        // Each recipient counts for itself: who got it, got it, whatever became of the message for the others.
+        let has_it = |old: &RecipientStatus| match old {
+            RecipientStatus::Delivered | RecipientStatus::Unknown => true,
+            RecipientStatus::Waiting => before.status != Status::Cancelled,
+            RecipientStatus::Failed => false,
+        };
+        let to_same = before
+            .recipients
+            .iter()
+            .filter(|old| has_it(&old.status))
+            .any(|old| message.recipients.iter().any(|new| new.address.eq_ignore_ascii_case(&old.address)));
+        if to_same {
             return Ok(Some(before.id));
         }
     }
     Ok(None)
+}
+
+/// How long the message's lane had stood still when its time began, as it is now.
+fn set_paused_before(connection: &Connection, number: i64, message: &Message) -> Result<(), StoreError> {
+    connection
+        .execute(
+            "UPDATE message SET paused_before = (
+                SELECT paused_total + coalesce(max(?2 - paused_since, 0), 0) FROM lane WHERE id = message.lane
+             ) WHERE number = ?1",
+            params![number, message.accepted_at.as_millisecond()],
+        )
+        .map_err(failed)
+        .map(drop)
 }
 
 fn settle(connection: &Connection, settled: &Settled) -> Result<(Vec<Event>, i64), StoreError> {

@@ -1,0 +1,63 @@
+//! XOAUTH2 at servers that nobody here wrote: Postfix asks Dovecot, and Dovecot asks the sandbox whether the token is good.
+
+use serde_json::{Value, json};
+
+use crate::{
+    graph::post_trusting,
+    harness::QUICK,
+    support::{
+        postfix::{Introspection, Postfix},
+        sandboxed::{DIRECT, SECRET, Sandbox, TENANT, good},
+    },
+};
+
+const MAILBOX: &str = "documents@contoso.example";
+
+fn scenario(granted: &Value) -> Value {
+    let mut scenario = good();
+    scenario["tenants"][0]["applications"][0]["granted"] = granted.clone();
+    scenario
+}
+
+#[test]
+fn dovecot_lets_in_whoever_has_a_token_that_is_good() {
+    let sandbox = Sandbox::start(scenario(&json!(["SMTP.SendAsApp"])));
+    let authority = sandbox.running.authority.clone();
+    let url = format!("{}/sandbox/introspect", sandbox.running.address);
+    let postfix = Postfix::start_with(Some(&Introspection { url, authority: authority.clone() }));
+    let profile = json!({
+        "provider": { "smtp": {
+            "host": "localhost", "port": postfix.strict, "encryption": "starttls", "username": MAILBOX,
+            "oauth": {
+                "cloud": { "custom": { "signIn": "HERE", "graph": "HERE" } }, "tenant": TENANT, "client": DIRECT,
+                "credential": { "clientSecret": { "secret": "documents/secret" } },
+            },
+        } },
+        "from": { "address": MAILBOX }, "functions": ["default"], "appliesTo": "system-wide",
+    });
+    let trusted = format!("{authority}\n{}", postfix.authority);
+    let post = post_trusting(&sandbox, QUICK, &profile, "documents/secret", SECRET, &trusted);
+    // This server takes nothing from anybody who has not logged in.
+    let id = post.send(json!({ "to": ["mailer@localhost"] }));
+    let message = post.wait_until(&id, "an attempt", |message| !message["history"].as_array().unwrap().is_empty());
+    assert_eq!(message["status"], "delivered", "{message:#}\n{}", postfix.log());
+    let logged_in = format!("sasl_method=XOAUTH2, sasl_username={MAILBOX}");
+    assert!(postfix.log().contains(&logged_in), "{}", postfix.log());
+
+    // The role is withdrawn: the next token is not good any more. The profile is parked, and its mail waits.
+    sandbox.put(&scenario(&json!([])));
+    let path = "environments/dev/profiles/documents.json";
+    let changed = post.trial.read(path).replace("\"system-wide\"", "\"system-wide\",\"description\":\"again\"");
+    post.trial.write(path, changed);
+    post.apply();
+    let waits = post.send(json!({ "to": ["mailer@localhost"] }));
+    let outbox =
+        post.wait_outbox("the parked profile with its finding", |outbox| outbox["parked"][0]["finding"].is_object());
+    assert_eq!(outbox["parked"][0]["finding"]["id"], "SMTP-LOGIN", "{outbox:#}\n{}", postfix.log());
+    assert_eq!(post.message(&waits)["attempts"], 0);
+
+    // It is granted again, and what waits leaves.
+    sandbox.put(&scenario(&json!(["SMTP.SendAsApp"])));
+    assert_eq!(post.wait(&waits, "delivered")["attempts"], 1);
+    assert_eq!(post.outbox()["parked"], json!([]));
+}
