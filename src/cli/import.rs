@@ -102,7 +102,7 @@ impl Import {
 fn write_profile(environment: &Environment, path: &std::path::Path, stored: &StoredProfile) -> Result<(), CliError> {
     let target = environment.repository.root().join(path);
     let failed = |error: &dyn std::fmt::Display| {
-        CliError::coded(Code::Unreadable, format!("cannot write `{}`: {error}", path.display()))
+        CliError::coded(Code::Unwritable, format!("cannot write `{}`: {error}", path.display()))
             .remedy("What was written before it stays; run the command again.")
     };
     if target.exists() {

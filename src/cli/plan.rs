@@ -181,7 +181,7 @@ impl Planning {
         let files = sealed::needed(&self.desired, &self.state, &self.planned.changeset);
         let text = SavedPlan::new(&self.planned, files).to_text();
         write_atomically(path, text.as_bytes())
-            .map_err(|error| CliError::coded(Code::Unreadable, format!("cannot write `{}`: {error}", path.display())))
+            .map_err(|error| CliError::coded(Code::Unwritable, format!("cannot write `{}`: {error}", path.display())))
     }
 }
 

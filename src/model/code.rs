@@ -142,6 +142,10 @@ codes! {
     "0265" Error DocumentSent "the document was sent before";
     "0266" Error NotInThisStatus "the message's status does not allow this";
     "0267" Error NotDelivered "the message was not delivered";
+    "0330" Error ServiceIdentityLost "a store without the service's identity";
+    "0331" Error CannotListen "the service cannot listen";
+    "0332" Error Unwritable "a file cannot be written";
+    "0333" Error LastAdministrator "the last administrator's token";
 }
 
 impl PartialSchema for Code {

@@ -68,7 +68,7 @@ impl Init {
         // It may be the service that told it: one that was started with `--demo`.
         refuse_public(&environment, &recipients)?;
         let failed = |error: std::io::Error| {
-            CliError::coded(Code::Unreadable, format!("cannot write `{}`: {error}", path.display()))
+            CliError::coded(Code::Unwritable, format!("cannot write `{}`: {error}", path.display()))
         };
         if let Some(folder) = target.parent() {
             std::fs::create_dir_all(folder).map_err(failed)?;

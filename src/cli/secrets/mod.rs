@@ -316,7 +316,7 @@ fn write_age(environment: &Environment, reference: &SecretReference, bytes: &[u8
     let path = Repository::secret_path(&environment.name, reference);
     let target = environment.repository.root().join(&path);
     let failed = |error: std::io::Error| {
-        CliError::coded(Code::Unreadable, format!("cannot write `{}`: {error}", path.display()))
+        CliError::coded(Code::Unwritable, format!("cannot write `{}`: {error}", path.display()))
     };
     if let Some(folder) = target.parent() {
         std::fs::create_dir_all(folder).map_err(failed)?;
