@@ -142,6 +142,23 @@ fn a_certificate_that_is_not_trusted_is_refused_and_one_that_is_given_is_taken()
 }
 
 #[test]
+fn a_certificate_of_an_authority_and_a_service_that_speaks_tls_only_are_told_apart() {
+    let mut trial = Trial::small();
+    let mut wanted = rcgen::CertificateParams::new(vec!["localhost".to_owned()]).unwrap();
+    wanted.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
+    let key = rcgen::KeyPair::generate().unwrap();
+    trial.write("server.pem", wanted.self_signed(&key).unwrap().pem());
+    trial.write("server.key", key.serialize_pem());
+    let (certificate, private) = (trial.path("server.pem"), trial.path("server.key"));
+    trial.serve_with(&["--demo", "--tls-cert", certificate.to_str().unwrap(), "--tls-key", private.to_str().unwrap()]);
+    let address = trial.address().replace("127.0.0.1", "localhost");
+    let authority = trial.run(&["plan", "dev", "--service", &address, "--ca-file", "server.pem"]).code(1).stderr;
+    assert!(authority.contains("MW0203") && authority.contains("CA:FALSE"), "{authority}");
+    let clear = trial.run(&["plan", "dev", "--service", &address.replace("https:", "http:")]).code(1).stderr;
+    assert!(clear.contains("MW0204") && clear.contains("begins with `https://`"), "{clear}");
+}
+
+#[test]
 fn serve_refuses_what_would_be_unsafe() {
     let trial = Trial::small();
     let data = trial.path(".data");

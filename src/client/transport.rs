@@ -233,6 +233,16 @@ impl Transport {
         let bottom = causes.last().cloned().unwrap_or_else(|| error.to_string());
         let all = causes.join(": ").to_lowercase();
         let address = &self.address;
+        if all.contains("causedasendentity")
+            || all.contains("cert_used_as_ca")
+            || all.contains("ca certificate used as")
+        {
+            return ClientError::new(
+                Code::TlsFailed,
+                format!("the certificate of {address} is an authority's own, and no service may show one: {bottom}"),
+            )
+            .remedy("Give the service a certificate with `basicConstraints=CA:FALSE`, signed by itself or by that authority; `mailwright explain MW0203` has the command.");
+        }
         if all.contains("certificate") || all.contains("unknownissuer") {
             return ClientError::new(Code::TlsFailed, format!("the certificate of {address} is not trusted: {bottom}"))
                 .remedy("Give the certificate authority with `--ca-file FILE` or MAILWRIGHT_CA_FILE, or correct the address to the name in the certificate.");
@@ -243,6 +253,10 @@ impl Transport {
                 format!("what answers at {address} does not speak TLS: {bottom}"),
             )
             .remedy("If the service listens in clear on this machine, its address begins with `http://`.");
+        }
+        if self.base.scheme() == "http" && all.contains("invalid http version") {
+            return ClientError::new(Code::NotMailwright, format!("what answers at {address} does not speak HTTP in clear: {bottom}"))
+                .remedy("If the service has a certificate (`--tls-cert`), its address begins with `https://`; otherwise correct the address.");
         }
         if error.is_connect() || error.is_timeout() && !error.is_body() {
             return ClientError::new(Code::ServiceUnreachable, format!("no service answers at {address}: {bottom}"))
