@@ -308,6 +308,28 @@ fn unmanaged_profiles_are_left_alone_imported_or_pruned() {
 }
 
 #[test]
+fn a_layer_renames_a_profile_for_every_environment_that_inherits_it() {
+    let mut trial = Trial::examples();
+    trial.serve();
+    applied(&trial);
+    let moved = |name: &str| trial.path(&format!("environments/base/profiles/{name}.yaml"));
+    std::fs::rename(moved("legacy"), moved("older")).unwrap();
+    let planned = trial.run(&["plan", "dev"]).code(0).stdout;
+    assert!(planned.contains("add to environments/base/profiles/older.yaml:\n\n    renamedFrom: legacy"), "{planned}");
+    let text = trial.read("environments/base/profiles/older.yaml");
+    trial.write("environments/base/profiles/older.yaml", format!("renamedFrom: legacy\n{text}"));
+    let planned = trial.run(&["plan", "dev"]).code(0).stdout;
+    assert!(planned.contains("older is the new name of legacy") && planned.contains("0 to destroy"), "{planned}");
+    applied(&trial);
+    let planned = trial.run(&["plan", "dev"]).code(0).stdout;
+    assert!(
+        planned.contains("No changes.") && planned.contains("when every environment that inherits it"),
+        "{planned}"
+    );
+    assert!(trial.state()["profiles"]["legacy"].is_null());
+}
+
+#[test]
 fn an_age_file_beside_another_destination_is_refused_by_the_plan_and_by_the_service() {
     let mut trial = Trial::examples();
     trial.serve();

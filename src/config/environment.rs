@@ -15,13 +15,12 @@ use super::{
     node::{Entry, Node, Value, merge},
     schema::{self, Kind},
     sources::{FILE_LIMIT, Span, read_bytes, shown},
-    tripwire,
     variables::{self, Variables},
 };
 use crate::{
     model::{
         Code, Digest, EnvironmentName, GraphDirect, Profile, ProfileName, SecretReference, Settings, StoredProfile,
-        rules,
+        rules, tripwire,
     },
     secrets::{FILE_LIMIT as AGE_LIMIT, Header},
 };
@@ -74,15 +73,13 @@ impl Loading<'_> {
     /// Every profile with everything below it, by name.
     pub(super) fn merged_profiles(&self) -> BTreeMap<ProfileName, Arc<Node>> {
         let mut profiles: BTreeMap<ProfileName, Arc<Node>> = BTreeMap::new();
-        for (index, layer) in self.layers.iter().enumerate() {
-            let is_own = index + 1 == self.layers.len();
+        for layer in &self.layers {
             for (name, node) in &layer.profiles(self.root, self.reporter).nodes {
                 if matches!(node.value, Value::Null) {
                     profiles.remove(name);
                     continue;
                 }
-                let node = if is_own { Arc::clone(node) } else { without(node, &["renamedFrom"]) };
-                let merged = merge(profiles.get(name), &node);
+                let merged = merge(profiles.get(name), node);
                 profiles.insert(name.clone(), merged);
             }
         }
@@ -346,9 +343,7 @@ impl Loading<'_> {
     fn tripwires(&self, node: &Node, key: &str, problems: &mut Vec<Diagnostic>) {
         match &node.value {
             Value::String(text) => {
-                // The names of secrets and the schema's own words are no secrets.
-                let is_name = matches!(key, "secret" | "functions" | "extends" | "renamedFrom");
-                if let Some((code, message, remedy)) = tripwire::alarm(text).filter(|_| !is_name) {
+                if let Some((code, message, remedy)) = tripwire::alarm(text).filter(|_| !tripwire::is_name(key)) {
                     problems.push(self.reporter.at(node.span, code, message.to_owned(), remedy.to_owned(), true));
                 }
             }
@@ -371,6 +366,10 @@ impl Loading<'_> {
         for violation in rules::check(settings, &typed) {
             // With a profile missing that cannot be read, it is not known who sends.
             if violation.code == Code::NobodySends && !complete {
+                continue;
+            }
+            // The files' own texts were looked at before anything was laid over them or filled in.
+            if matches!(violation.code, Code::LooksSecret | Code::MaskedValue) {
                 continue;
             }
             let node = violation

@@ -24,7 +24,6 @@ mod schema;
 mod selection;
 mod sources;
 pub mod suggest;
-mod tripwire;
 mod variables;
 pub mod write;
 

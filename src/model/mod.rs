@@ -12,6 +12,7 @@
 //! * [`verify_settings`]: how an environment wants to be judged by verify
 //! * [`resolution`]: which profile sends for a company and a function, and why
 //! * [`rules`]: everything that must hold between profiles and settings
+//! * [`tripwire`]: what must not stand in an ordinary text: keys, tokens, masks
 //! * [`state`] and [`changeset`]: what the service holds, and what changes it
 //! * [`code`]: the catalogue of problem codes that `explain` reads from
 //! * [`canonical`]: the one way to write a value so that equal values have equal digests
@@ -30,6 +31,7 @@ pub mod rules;
 pub mod secret;
 pub mod settings;
 pub mod state;
+pub mod tripwire;
 pub mod verify_settings;
 
 pub use canonical::Digest;
