@@ -266,6 +266,35 @@ fn keys_tokens_and_masks_in_ordinary_texts() {
 }
 
 #[test]
+fn the_spot_is_underlined_where_it_is_and_only_secrets_are_masked() {
+    let underlined = |text: &str| {
+        let trial = Trial::small();
+        trial.write("environments/dev/profiles/relay.yaml", text);
+        let report = trial.run(&["validate", "--format", "json"]).code(1).json();
+        let excerpt = &report["diagnostics"][0]["excerpt"];
+        let line = excerpt["text"].as_str().unwrap().to_owned();
+        let (from, to) = (excerpt["from"].as_u64().unwrap() as usize, excerpt["to"].as_u64().unwrap() as usize);
+        let spot: String = line.chars().skip(from).take(to - from).collect();
+        (line, spot)
+    };
+    let rest = "from: { address: erp@example.com }\nfunctions: [default]\nappliesTo: system-wide\n";
+    let (line, spot) = underlined(&format!(
+        "provider:\n  microsoft-graph-direct:\n    tenant: contoso.com\n    client: contoso\n    credential: {{ clientSecret: {{ secret: a/b }} }}\n{rest}"
+    ));
+    assert_eq!((line.as_str(), spot.as_str()), ("    client: contoso", "contoso"));
+    let (line, spot) =
+        underlined(&format!("provider: {{ smtp: {{ password: hunter2, host: a.example, prot: 25 }} }}\n{rest}"));
+    assert_eq!(line, "provider: { smtp: { password: *****, host: a.example, prot: 25 } }");
+    assert!(["*****", "prot"].contains(&spot.as_str()), "{spot}");
+    // What is less clear is masked to the end of the line.
+    for secret in ["hunter2, horse", "hunter2} horse", "hunter2 # horse", "\"hunter2, horse: x\""] {
+        let (line, _) =
+            underlined(&format!("provider: {{ smtp: {{ prot: 25, password: {secret}, host: a }} }}\n{rest}"));
+        assert!(!line.contains("hunter2") && !line.contains("horse"), "{line}");
+    }
+}
+
+#[test]
 fn layers_and_variables() {
     let trial = Trial::small();
     let said = |environment: &str| {
@@ -331,7 +360,8 @@ fn rules_are_pointed_at_the_value_that_breaks_them() {
         profile(SMALL_PROFILE.replace("system-wide", "{ companies: [EDU1, EDU7] }")),
         ["MW0105 profiles/relay.yaml:7:32"]
     );
-    assert_eq!(profile(SMALL_PROFILE.replace("[default]", "[all-reports]")).len(), 12);
+    // One missing sender is one problem, however many functions it leaves without.
+    assert_eq!(profile(SMALL_PROFILE.replace("[default]", "[all-reports]")), ["MW0108 environment.yaml:1:1"]);
     assert_eq!(
         profile(SMALL_PROFILE.replace("from:\n  address: erp@example.com\n", "")),
         ["MW0103 profiles/relay.yaml:1:1"]

@@ -2,7 +2,7 @@
 //!
 //! The schemas are part of the binary. Values are never quoted: what stands in the wrong place may be a secret.
 
-use std::sync::LazyLock;
+use std::{collections::HashSet, sync::LazyLock};
 
 use jsonschema::{
     Draft, ValidationError, Validator,
@@ -290,6 +290,29 @@ fn pattern_words(pointer: &str) -> (String, String) {
             "Write the folder's name alone, without a path.".to_owned(),
         ),
         _ => ("this is not a company id".to_owned(), format!("{}.", CompanyId::RULE)),
+    }
+}
+
+/// Whether a word is a key of some document.
+pub(super) fn is_key(word: &str) -> bool {
+    static KEYS: LazyLock<HashSet<String>> = LazyLock::new(|| {
+        let mut keys = HashSet::new();
+        ["environment", "profile"].iter().for_each(|name| collect_keys(&schema(name), &mut keys));
+        keys
+    });
+    KEYS.contains(word)
+}
+
+fn collect_keys(schema: &Json, keys: &mut HashSet<String>) {
+    match schema {
+        Json::Object(map) => {
+            keys.extend(
+                map.get("properties").and_then(Json::as_object).into_iter().flat_map(|map| map.keys().cloned()),
+            );
+            map.values().for_each(|value| collect_keys(value, keys));
+        }
+        Json::Array(items) => items.iter().for_each(|item| collect_keys(item, keys)),
+        _ => {}
     }
 }
 
