@@ -22,6 +22,7 @@ pub mod render;
 mod repository;
 mod schema;
 mod selection;
+mod sound;
 mod sources;
 pub mod suggest;
 mod variables;

@@ -12,7 +12,7 @@ pub fn profile(profile: &Profile) -> String {
     let mut out = String::from("# yaml-language-server: $schema=../../../schema/profile.schema.json\n");
     let document = serde_json::to_value(profile).unwrap_or_default();
     // The order in which people read a profile.
-    for key in ["description", "enabled", "provider", "from", "functions", "appliesTo"] {
+    for key in ["description", "enabled", "provider", "from", "functions", "appliesTo", "limits"] {
         match document.get(key) {
             None | Some(Value::Null) => {}
             Some(Value::Bool(true)) if key == "enabled" => {}

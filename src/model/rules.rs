@@ -55,7 +55,7 @@ pub fn check(settings: &Settings, profiles: &BTreeMap<&ProfileName, &Profile>) -
     check_texts(None, settings, &mut violations);
     check_names(profiles, &mut violations);
     let resolver = Resolver::new(profiles.iter().map(|(name, profile)| (*name, *profile)));
-    check_claims(&resolver, &mut violations);
+    check_claims(&resolver, |_| (), &mut violations);
     check_unserved(settings, &mut violations);
     check_delivery(&settings.delivery, &mut violations);
     check_cells(settings, &resolver, &mut violations);
@@ -396,14 +396,28 @@ fn check_names(profiles: &BTreeMap<&ProfileName, &Profile>, out: &mut Vec<Violat
     }
 }
 
-fn check_claims(resolver: &Resolver<'_>, out: &mut Vec<Violation>) {
+/// What two enabled profiles claim, told of the one with the higher rank: the one that was laid over the other.
+pub fn claimed_twice<K: Ord>(
+    profiles: &BTreeMap<&ProfileName, &Profile>,
+    rank: impl Fn(&ProfileName) -> K,
+) -> Vec<Violation> {
+    let mut violations = Vec::new();
+    check_claims(&Resolver::new(profiles.iter().map(|(name, profile)| (*name, *profile))), rank, &mut violations);
+    violations
+}
+
+fn check_claims<K: Ord>(resolver: &Resolver<'_>, rank: impl Fn(&ProfileName) -> K, out: &mut Vec<Violation>) {
     for conflict in resolver.conflicts() {
         let whom = conflict.company.map_or("system-wide".to_owned(), |company| format!("for company `{company}`"));
+        let (first, second) = match (conflict.first, conflict.second) {
+            (first, second) if rank(first) > rank(second) => (second, first),
+            in_order => in_order,
+        };
         out.push(Violation {
-            profile: Some(conflict.second.clone()),
+            profile: Some(second.clone()),
             pointer: format!("/functions/{}", conflict.function),
             code: Code::ClaimedTwice,
-            message: format!("`{}` is claimed {whom} by profile `{}` too", conflict.function, conflict.first),
+            message: format!("`{}` is claimed {whom} by profile `{first}` too", conflict.function),
             remedy: "Remove the function from one of them, disable one, or give them different companies.".to_owned(),
         });
     }

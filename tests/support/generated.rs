@@ -123,10 +123,12 @@ pub(crate) fn any_stored() -> impl Strategy<Value = StoredProfile> {
             "platform": "native", "redirect": "https://localhost",
         } })),
     ];
-    (".{0,20}", any::<bool>(), provider, functions, applies_to, "[a-c]", prop::option::of("[a-z]{1,8}")).prop_map(
-        |(description, enabled, provider, functions, applies_to, value, from)| {
+    let limits = prop_oneof![Just(json!({})), Just(json!({ "perMinute": 30, "messageSize": 2048 }))];
+    let rest = ("[a-c]", prop::option::of("[a-z]{1,8}"), limits);
+    (".{0,20}", any::<bool>(), provider, functions, applies_to, rest).prop_map(
+        |(description, enabled, provider, functions, applies_to, (value, from, limits))| {
             let profile = Profile {
-                limits: mailwright::model::Limits::default(),
+                limits: serde_json::from_value(limits).unwrap(),
                 description,
                 enabled,
                 provider: serde_json::from_value(provider).unwrap(),
