@@ -50,6 +50,30 @@ impl Printer {
         drop(writeln!(stream, "{}", text.strip_suffix('\n').unwrap_or(text)));
     }
 
+    /// Whether [`Printer::live_line`] moves.
+    pub(crate) fn has_live_line(&self) -> bool {
+        std::io::stderr().is_terminal()
+    }
+
+    /// How far something is: on a terminal in the place of what was said before, elsewhere on a line of its own.
+    pub(crate) fn live_line(&self, text: &str) {
+        if !self.has_live_line() {
+            return self.note(text);
+        }
+        let mut stream = std::io::stderr().lock();
+        drop(write!(stream, "\r\x1b[K{text}"));
+        drop(stream.flush());
+    }
+
+    /// Leaves the terminal as if nothing had been said.
+    pub(crate) fn end_live_line(&self) {
+        if self.has_live_line() {
+            let mut stream = std::io::stderr().lock();
+            drop(write!(stream, "\r\x1b[K"));
+            drop(stream.flush());
+        }
+    }
+
     /// An error, to standard error: what, why, and what to do.
     pub(crate) fn error(&self, error: &CliError) {
         if !error.silent {

@@ -10,7 +10,7 @@ use reqwest::{
 use secrecy::{ExposeSecret as _, SecretString};
 use serde::de::DeserializeOwned;
 
-use super::{ClientError, Options, VERSION_HEADER};
+use super::{ClientError, Options, Progress, VERSION_HEADER};
 use crate::{
     api::{self, ProblemDetails},
     model::{Code, rules::is_loopback},
@@ -112,6 +112,18 @@ impl Transport {
             request = request.header("idempotency-key", key);
         }
         let bytes = self.exchange(request).await?;
+        serde_json::from_slice(&bytes).map_err(|error| ClientError::unreadable(&error))
+    }
+
+    /// Posts JSON, and tells meanwhile how much of it has been sent.
+    pub(super) async fn post_watched<T: DeserializeOwned>(
+        &self,
+        path: &str,
+        body: Vec<u8>,
+        progress: &Progress,
+    ) -> Result<T, ClientError> {
+        let request = self.request(Method::POST, path, None)?.header(CONTENT_TYPE, "application/json");
+        let bytes = self.exchange(request.body(progress.watch(body))).await?;
         serde_json::from_slice(&bytes).map_err(|error| ClientError::unreadable(&error))
     }
 
