@@ -209,6 +209,40 @@ fn a_service_of_another_environment_is_not_planned_against() {
 }
 
 #[test]
+fn what_cannot_be_found_is_named_with_what_to_do() {
+    let trial = Trial::small();
+    for missing in ["./p.plan", "p.plan", "plans/p"] {
+        let ran = trial.run(&["apply", missing, "--yes"]).code(1);
+        assert!(ran.stderr.contains(&format!("cannot read the saved plan `{missing}`")), "{}", ran.stderr);
+        assert!(ran.stderr.contains("plan ENV --out FILE"), "{}", ran.stderr);
+    }
+    let ran = trial.run(&["plan", "dev", "--service", "http://127.0.0.1:1", "--token-file", "none"]).code(1);
+    assert!(ran.stderr.contains("MW0206") && ran.stderr.contains("help: Correct `--token-file`"), "{}", ran.stderr);
+    let ran = trial.run(&["audit", "verify", "dev", "--data", "."]).code(1);
+    assert!(ran.stderr.contains("MW0214") && ran.stderr.contains("no store is in `.`"), "{}", ran.stderr);
+    for code in ["MW0007", "mw0007", "mw7", "7"] {
+        assert!(trial.run(&["explain", code]).code(0).stdout.starts_with("MW0007: "), "{code}");
+    }
+    assert!(trial.run(&["explain", "MW9999"]).code(1).stderr.contains("MW0251"));
+    // Nothing to check is not the same as nothing wrong.
+    let empty = Trial::empty();
+    for arguments in [&["validate"][..], &["validate", "--format", "json"]] {
+        let ran = empty.run(arguments).code(1);
+        assert!(ran.stdout.contains("MW0024") && ran.stdout.contains("there is no environment here"), "{}", ran.stdout);
+    }
+}
+
+#[test]
+fn a_demo_whose_ports_are_taken_says_which_and_by_whom_to_ask() {
+    let trial = Trial::examples();
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = taken.local_addr().unwrap().port().to_string();
+    let ran = trial.run(&["demo", "--once", "--sandbox-port", &port]).code(1);
+    assert!(ran.stderr.contains("MW0331") && ran.stderr.contains(&format!("on port {port}")), "{}", ran.stderr);
+    assert!(!ran.stderr.contains("--port"), "{}", ran.stderr);
+}
+
+#[test]
 fn it_works_from_any_folder_below_the_repository_and_says_where_none_is() {
     let trial = Trial::small();
     let mut command = trial.command(&["validate"]);

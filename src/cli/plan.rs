@@ -5,7 +5,7 @@ use std::{
     path::PathBuf,
 };
 
-use serde_json::{Value, json};
+use serde_json::Value;
 
 use super::{
     CliError, Context, Exit, ServiceOptions,
@@ -164,7 +164,11 @@ impl Planning {
     /// Lets the service try the change. Gives its refusal; none if it would take it, or may not be asked.
     fn try_on_service(&mut self, _context: &Context) -> Result<Option<CliError>, CliError> {
         let plan = &self.planned.plan;
-        if plan.has_nothing_to_send() || !plan.redirected.is_empty() || !plan.guards.is_empty() {
+        // No need to ask: the service knows where each secret was accepted for, and so does the plan.
+        if let Some(refusal) = super::apply::redirected(plan) {
+            return Ok(Some(refusal));
+        }
+        if plan.has_nothing_to_send() || !plan.guards.is_empty() {
             return Ok(None);
         }
         environment::attach(&mut self.planned, &self.environment, &self.desired, &self.state)?;
@@ -236,12 +240,7 @@ pub(super) fn json_even_on_errors(
 ) -> Result<Exit, CliError> {
     work().inspect_err(|error| {
         if as_json && !error.in_json {
-            let document = if error.silent {
-                json!({ "error": { "message": "the files have problems; `mailwright validate --format json` lists them" } })
-            } else {
-                error.to_json()
-            };
-            context.printer.out(&format!("{document:#}"));
+            context.printer.out(&format!("{:#}", error.to_json()));
         }
     })
 }

@@ -48,6 +48,7 @@ impl ServiceOptions {
                     Code::Unreadable,
                     format!("cannot read the certificate authority `{}`: {error}", path.display()),
                 )
+                .remedy("Correct `--ca-file` or MAILWRIGHT_CA_FILE; it is a PEM file.")
             })?),
         };
         let options = Options { authority: authority.as_deref(), allow_clear_text: self.allow_clear_text };
@@ -59,6 +60,7 @@ impl ServiceOptions {
         let text = match file {
             Some(path) => std::fs::read_to_string(&path).map_err(|error| {
                 CliError::coded(Code::TokenMissing, format!("cannot read the token file `{}`: {error}", path.display()))
+                    .remedy("Correct `--token-file` or MAILWRIGHT_TOKEN_FILE: a file that holds the token alone, as the service's first start or `mailwright token create` gave it.")
             })?,
             None => variables::read(variables::TOKEN).ok_or_else(|| {
                 CliError::coded(Code::TokenMissing, "no token is at hand").remedy(

@@ -3,12 +3,14 @@
 use std::io::{IsTerminal as _, Read as _};
 
 use secrecy::SecretSlice;
+use serde_json::json;
 use zeroize::Zeroizing;
 
 use super::{
     CliError, Context, Environment, Exit, fresh_value_id, recipients, reference, refuse_public, seal_error, write_age,
 };
 use crate::{
+    cli::plan::{self, Format},
     model::Code,
     secrets::{VALUE_LIMIT, seal},
 };
@@ -26,10 +28,17 @@ pub(super) struct Set {
     environment: String,
     /// The secret: NAME/KEY
     name: String,
+    /// How to print the result
+    #[arg(long, value_enum, default_value_t = Format::Human, value_name = "FORMAT")]
+    format: Format,
 }
 
 impl Set {
     pub(super) fn run(self, context: &Context) -> Result<Exit, CliError> {
+        plan::json_even_on_errors(context, self.format == Format::Json, || self.set(context))
+    }
+
+    fn set(&self, context: &Context) -> Result<Exit, CliError> {
         let environment = Environment::find(context, &self.environment)?;
         let reference = reference(&self.name)?;
         let recipients = recipients(environment.repository.root(), &environment.name)?;
@@ -38,12 +47,14 @@ impl Set {
         let sealed = seal(&value, &recipients, &fresh_value_id()?).map_err(|error| seal_error(&reference, &error))?;
         let path = write_age(&environment, &reference, &sealed)?;
         let count = recipients.texts().count();
-        context.printer.out(&format!(
-            "sealed {} to {count} recipient{}",
-            path.display(),
-            if count == 1 { "" } else { "s" }
-        ));
-        if !environment.repository.used_secrets(&environment.name).contains_key(&reference) {
+        let is_used = environment.repository.used_secrets(&environment.name).contains_key(&reference);
+        if self.format == Format::Json {
+            context.printer.out(&format!("{:#}", json!({ "sealed": path, "recipients": count, "used": is_used })));
+        } else {
+            let s = if count == 1 { "" } else { "s" };
+            context.printer.out(&format!("sealed {} to {count} recipient{s}", path.display()));
+        }
+        if !is_used {
             context
                 .printer
                 .note(&format!("No profile names it yet: write `{{ secret: {reference} }}` where it belongs."));
