@@ -76,8 +76,12 @@ pub(super) fn check(kind: Kind, document: &Json) -> Vec<Mismatch> {
     let mut found: Vec<Mismatch> = Vec::new();
     for error in validator.iter_errors(document) {
         for mismatch in told(&error, document, kind) {
+            // Of one map several keys may be missing; of one value, whatever is wrong is told once.
             let same = |other: &Mismatch| {
-                other.pointer == mismatch.pointer && other.at_key == mismatch.at_key && other.code == mismatch.code
+                other.pointer == mismatch.pointer
+                    && other.at_key == mismatch.at_key
+                    && other.code == mismatch.code
+                    && (other.code != Code::MissingKey || other.message == mismatch.message)
             };
             if !found.iter().any(same) {
                 found.push(mismatch);
