@@ -95,3 +95,27 @@ fn the_address_to_listen_at_may_be_a_name() {
     let taken = fails(&trial, &["--demo", "--listen", &format!("localhost:{port}")]);
     assert!(taken.contains("MW0331") && taken.contains(&format!("127.0.0.1:{port}")), "{taken}");
 }
+
+/// The files that README shows, as somebody would copy them.
+fn copy_from_readme(trial: &Trial) -> usize {
+    let readme = include_str!("../README.md");
+    let blocks = readme.split("```yaml\n").skip(1).filter_map(|rest| rest.split("```").next());
+    let files = blocks.filter_map(|text| Some((text.strip_prefix("# ")?.lines().next()?, text)));
+    let written = files.filter(|(path, _)| path.starts_with("environments/"));
+    written.map(|(path, text)| trial.write(&path.replace("/prod/", "/dev/"), text)).count()
+}
+
+#[test]
+fn what_readme_says_to_start_with_works_as_it_stands() {
+    let mut trial = Trial::empty();
+    assert_eq!(copy_from_readme(&trial), 2);
+    trial.serve_with(&[]);
+    // Without an SSH key, `cat` leaves nothing between the quotes.
+    trial.run(&["secrets", "init", "dev", "--from-service", ""]).code(0);
+    trial.pipe(&["secrets", "set", "dev", "relay/password"], b"correct horse").code(0);
+    assert_eq!(trial.run(&["validate"]).code(0).stdout, "No problems in 1 environment, 3 files.\n");
+    assert!(trial.run(&["plan", "dev"]).code(0).stdout.contains("Plan: 1 to add, 1 to change, 0 to destroy."));
+    trial.run(&["apply", "dev", "--yes", "--skip-verify"]).code(0);
+    assert!(trial.run(&["plan", "dev"]).code(0).stdout.contains("No changes."));
+    trial.run(&["secrets", "check"]).code(0);
+}
