@@ -373,7 +373,8 @@ fn the_spot_is_underlined_where_it_is_and_only_secrets_are_masked() {
         let report = trial.run(&["validate", "--format", "json"]).code(1).json();
         let excerpt = &report["diagnostics"][0]["excerpt"];
         let line = excerpt["text"].as_str().unwrap().to_owned();
-        let (from, to) = (excerpt["from"].as_u64().unwrap() as usize, excerpt["to"].as_u64().unwrap() as usize);
+        let number = |key: &str| usize::try_from(excerpt[key].as_u64().unwrap()).unwrap();
+        let (from, to) = (number("from"), number("to"));
         let spot: String = line.chars().skip(from).take(to - from).collect();
         (line, spot)
     };

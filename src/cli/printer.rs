@@ -51,6 +51,7 @@ impl Printer {
     }
 
     /// Whether [`Printer::live_line`] moves.
+    #[expect(clippy::unused_self, reason = "asked of the printer like everything else")]
     pub(crate) fn has_live_line(&self) -> bool {
         std::io::stderr().is_terminal()
     }

@@ -338,25 +338,21 @@ impl Loading<'_> {
         }
         let renamed_from = document.as_object_mut().and_then(|map| map.remove("renamedFrom"));
         let renamed_from = renamed_from.and_then(|name| name.as_str().and_then(|name| name.parse().ok()));
-        match serde_json::from_value(document) {
-            Ok(profile) => {
-                let raw = Arc::clone(merged);
-                (Some(Typed { raw, node, profile, renamed_from, unsound }), problems)
-            }
-            Err(_) => {
-                // The schema lets nothing through that the types do not take; a test holds the two together.
-                if is_sound {
-                    problems.push(self.reporter.at(
-                        node.span,
-                        Code::InvalidValue,
-                        "the profile makes no sense as a whole".to_owned(),
-                        "`mailwright schema profile` prints what belongs here.".to_owned(),
-                        false,
-                    ));
-                }
-                (None, problems)
-            }
+        if let Ok(profile) = serde_json::from_value(document) {
+            let raw = Arc::clone(merged);
+            return (Some(Typed { raw, node, profile, renamed_from, unsound }), problems);
         }
+        // The schema lets nothing through that the types do not take; a test holds the two together.
+        if is_sound {
+            problems.push(self.reporter.at(
+                node.span,
+                Code::InvalidValue,
+                "the profile makes no sense as a whole".to_owned(),
+                "`mailwright schema profile` prints what belongs here.".to_owned(),
+                false,
+            ));
+        }
+        (None, problems)
     }
 
     /// The document, and which parts of it cannot be judged any further.
@@ -425,7 +421,8 @@ impl Loading<'_> {
     ) {
         let typed: BTreeMap<&ProfileName, &Profile> =
             profiles.iter().map(|(name, typed)| (name, &typed.profile)).collect();
-        let mut violations = rules::check(&settings.settings, &typed);
+        // The files' own texts were looked at before anything was laid over them or filled in.
+        let mut violations = rules::check_all_but_texts(&settings.settings, &typed);
         // Who claims what somebody else claims too is told of the one that was laid over the other.
         let before = violations.len();
         violations.retain(|violation| violation.code != Code::ClaimedTwice);
@@ -438,8 +435,6 @@ impl Loading<'_> {
                 // With a profile that is not known as a whole, or not at all, it is not known who sends.
                 Code::NobodySends => is_complete && companies_are_sound && !settings.unsound.touches("/unserved"),
                 Code::UnknownCompany => companies_are_sound,
-                // The files' own texts were looked at before anything was laid over them or filled in.
-                Code::LooksSecret | Code::MaskedValue => false,
                 _ => true,
             };
             let profile = violation.profile.as_ref().and_then(|name| profiles.get(name));

@@ -116,7 +116,9 @@ impl Node {
                 items.iter().enumerate().for_each(|(index, item)| below(&index.to_string(), item));
             }
             Value::Map(entries) => {
-                entries.iter().for_each(|entry| below(&entry.key.replace('~', "~0").replace('/', "~1"), &entry.node));
+                for entry in entries {
+                    below(&entry.key.replace('~', "~0").replace('/', "~1"), &entry.node);
+                }
             }
             _ => {}
         }

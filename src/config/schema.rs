@@ -301,7 +301,8 @@ fn pattern_words(pointer: &str) -> (String, String) {
 pub(super) fn is_key(word: &str) -> bool {
     static KEYS: LazyLock<HashSet<String>> = LazyLock::new(|| {
         let mut keys = HashSet::new();
-        ["environment", "profile"].iter().for_each(|name| collect_keys(&schema(name), &mut keys));
+        collect_keys(&schema("environment"), &mut keys);
+        collect_keys(&schema("profile"), &mut keys);
         keys
     });
     KEYS.contains(word)

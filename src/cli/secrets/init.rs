@@ -99,7 +99,9 @@ impl Init {
         if self.format == Format::Json {
             context.printer.out(&format!("{:#}", json!({ "wrote": wrote })));
         } else {
-            wrote.iter().for_each(|path| context.printer.out(&format!("wrote {}", path.display())));
+            for path in &wrote {
+                context.printer.out(&format!("wrote {}", path.display()));
+            }
         }
         if !self.from_service {
             context.printer.note("The service must be among them, or it cannot open what is sealed: its first start tells its recipient.");

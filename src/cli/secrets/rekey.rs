@@ -65,7 +65,9 @@ impl Rekey {
             if is_json {
                 context.printer.out(&format!("{:#}", document(&paths)));
             } else {
-                paths.iter().for_each(|path| context.printer.out(&format!("would seal {} again", path.display())));
+                for path in paths {
+                    context.printer.out(&format!("would seal {} again", path.display()));
+                }
             }
             context.printer.note(&format!("{} would be sealed again, {current} left as they are.", outdated.len()));
             return Ok(Exit::Done);
