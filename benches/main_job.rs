@@ -114,6 +114,8 @@ fn validate(environments: usize) {
     });
     let size = format!("{} profiles, {} files", environments * 10, files.len());
     row("validate", &size, ours, "reading and parsing the files, one thread", plain);
+    let alone = best(3, || assert_eq!(trial.run(&["validate", "--threads", "1"]).code, 0));
+    row("validate, one thread", &size, alone, "reading and parsing the files, one thread", plain);
     if environments == 1000 {
         check_jsonschema(&trial, ours / u32::try_from(files.len()).unwrap());
     }

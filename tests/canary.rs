@@ -6,7 +6,7 @@ mod support;
 use std::path::Path;
 
 use serde_json::json;
-use support::trial::{Ran, Trial};
+use support::trial::{Ran, Trial, finish};
 
 const OLD: &str = "Canary-Old-b7Qx93Lm";
 const NEW: &str = "Canary-New-k2Rv58Tz";
@@ -69,9 +69,53 @@ fn a_secret_is_nowhere_but_in_its_age_file() {
     for format in ["yaml", "json"] {
         check(&trial.run(&["render", "dev", "--format", format]).code(0), "render");
     }
+    // With the value in an editor, and as it is.
+    let mut edit = trial.command(&["secrets", "edit", "dev", "relay/password", "-i", "secrets/dev/demo-identity.txt"]);
+    edit.env("EDITOR", format!("printf {OLD} >"));
+    check(&finish(edit).code(0), "secrets edit");
+    check(&trial.pipe(&["secrets", "set", "dev", "relay/password", "--format", "json"], NEW.as_bytes()).code(0), "set");
+    let rekey = ["secrets", "rekey", "dev", "--all", "-i", "secrets/dev/demo-identity.txt", "--format", "json"];
+    check(&trial.run(&rekey).code(0), "rekey");
+    check(&trial.run(&["secrets", "init", "dev", "--from-service", "--format", "json"]).code(1), "secrets init");
+
     check(&trial.run(&["plan", "dev", "--out", "canary.plan"]).code(0), "plan --out");
     check(&trial.run(&["apply", "--skip-verify", "./canary.plan", "--yes"]).code(0), "apply FILE");
-    check(&trial.run(&["rollback", "dev", "--to", "1", "--yes"]).code(0), "rollback");
+    for format in formats {
+        check(&trial.run(&["rollback", "dev", "--to", "1", "--yes", "--format", format]).code(0), "rollback");
+        check(&trial.run(&["apply", "--skip-verify", "dev", "--yes", "--format", format]).code(0), "apply");
+        let made =
+            trial.run(&["token", "create", "dev", "--name", "x", "--role", "viewer", "--format", format]).code(0);
+        check(&made, "token create");
+        check(&trial.run(&["token", "list", "dev", "--format", format]).code(0), "token list");
+        let id = made.stdout.split("mw_").nth(1).unwrap().split('_').next().unwrap().to_owned();
+        check(&trial.run(&["token", "revoke", "dev", &id, "--format", format]).code(0), "token revoke");
+        check(&trial.run(&["audit", "verify", "dev", "--format", format]).code(0), "audit verify");
+    }
+    // By its own ways the service opens the secret: to prove that it can log in, and to send. Nothing listens there.
+    for format in ["human", "json", "markdown", "sarif", "junit", "github"] {
+        check(&trial.run(&["verify", "dev", "--format", format, "--only", "relay"]), "verify");
+    }
+    let send =
+        ["send", "dev", "--company", "EDU1", "--function", "default", "--to", "a@example.com", "--text", "hello"];
+    for format in ["human", "json"] {
+        let sent = trial.run(&[&send[..], &["--format", format]].concat());
+        check(&sent, "send");
+        let messages = trial.http("GET", "/v1/messages", &[], b"").json();
+        let id = messages["messages"][0]["id"].as_str().unwrap().to_owned();
+        for what in [&["list"][..], &["status"], &["show", &id]] {
+            check(&trial.run(&[&["outbox", "dev"], what, &["--format", format]].concat()).code(0), "outbox");
+        }
+    }
+    // What was made by hand is written into files, its secret as a name.
+    let relay = trial.state()["profiles"]["relay"]["live"]["profile"].clone();
+    let mut by_hand = relay;
+    by_hand["enabled"] = json!(false);
+    let body = by_hand.to_string();
+    let put = trial.http("PUT", "/v1/profiles/by-hand", &[("If-None-Match", "*")], body.as_bytes());
+    assert_eq!(put.status, 200, "{}", put.body);
+    check(&trial.run(&["import", "dev", "--format", "json"]).code(0), "import");
+    assert!(trial.path("environments/dev/profiles/by-hand.yaml").exists());
+    trial.remove("environments/dev/profiles/by-hand.yaml");
     for path in [
         "/v1/state",
         "/v1/service",
@@ -80,6 +124,9 @@ fn a_secret_is_nowhere_but_in_its_age_file() {
         "/v1/profiles/relay",
         "/v1/audit",
         "/v1/tokens",
+        "/v1/messages",
+        "/v1/outbox",
+        "/v1/verify",
         "/metrics",
         "/openapi.json",
         "/v1/nothing",

@@ -146,6 +146,23 @@ fn a_certificate_that_is_not_trusted_is_refused_and_one_that_is_given_is_taken()
 }
 
 #[test]
+fn a_certificate_of_an_authority_and_a_service_that_speaks_tls_only_are_told_apart() {
+    let mut trial = Trial::small();
+    let mut wanted = rcgen::CertificateParams::new(vec!["localhost".to_owned()]).unwrap();
+    wanted.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
+    let key = rcgen::KeyPair::generate().unwrap();
+    trial.write("server.pem", wanted.self_signed(&key).unwrap().pem());
+    trial.write("server.key", key.serialize_pem());
+    let (certificate, private) = (trial.path("server.pem"), trial.path("server.key"));
+    trial.serve_with(&["--demo", "--tls-cert", certificate.to_str().unwrap(), "--tls-key", private.to_str().unwrap()]);
+    let address = trial.address().replace("127.0.0.1", "localhost");
+    let authority = trial.run(&["plan", "dev", "--service", &address, "--ca-file", "server.pem"]).code(1).stderr;
+    assert!(authority.contains("MW0203") && authority.contains("CA:FALSE"), "{authority}");
+    let clear = trial.run(&["plan", "dev", "--service", &address.replace("https:", "http:")]).code(1).stderr;
+    assert!(clear.contains("MW0204") && clear.contains("begins with `https://`"), "{clear}");
+}
+
+#[test]
 fn serve_refuses_what_would_be_unsafe() {
     let trial = Trial::small();
     let data = trial.path(".data");
@@ -193,6 +210,40 @@ fn a_service_of_another_environment_is_not_planned_against() {
     trial.write("environments/other/profiles/relay.yaml", support::trial::SMALL_PROFILE);
     let ran = trial.run(&["plan", "other"]).code(1);
     assert!(ran.stderr.contains("MW0211"), "{}", ran.stderr);
+}
+
+#[test]
+fn what_cannot_be_found_is_named_with_what_to_do() {
+    let trial = Trial::small();
+    for missing in ["./p.plan", "p.plan", "plans/p"] {
+        let ran = trial.run(&["apply", missing, "--yes"]).code(1);
+        assert!(ran.stderr.contains(&format!("cannot read the saved plan `{missing}`")), "{}", ran.stderr);
+        assert!(ran.stderr.contains("plan ENV --out FILE"), "{}", ran.stderr);
+    }
+    let ran = trial.run(&["plan", "dev", "--service", "http://127.0.0.1:1", "--token-file", "none"]).code(1);
+    assert!(ran.stderr.contains("MW0206") && ran.stderr.contains("help: Correct `--token-file`"), "{}", ran.stderr);
+    let ran = trial.run(&["audit", "verify", "dev", "--data", "."]).code(1);
+    assert!(ran.stderr.contains("MW0214") && ran.stderr.contains("no store is in `.`"), "{}", ran.stderr);
+    for code in ["MW0007", "mw0007", "mw7", "7"] {
+        assert!(trial.run(&["explain", code]).code(0).stdout.starts_with("MW0007: "), "{code}");
+    }
+    assert!(trial.run(&["explain", "MW9999"]).code(1).stderr.contains("MW0251"));
+    // Nothing to check is not the same as nothing wrong.
+    let empty = Trial::empty();
+    for arguments in [&["validate"][..], &["validate", "--format", "json"]] {
+        let ran = empty.run(arguments).code(1);
+        assert!(ran.stdout.contains("MW0024") && ran.stdout.contains("there is no environment here"), "{}", ran.stdout);
+    }
+}
+
+#[test]
+fn a_demo_whose_ports_are_taken_says_which_and_by_whom_to_ask() {
+    let trial = Trial::examples();
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = taken.local_addr().unwrap().port().to_string();
+    let ran = trial.run(&["demo", "--once", "--sandbox-port", &port]).code(1);
+    assert!(ran.stderr.contains("MW0331") && ran.stderr.contains(&format!("on port {port}")), "{}", ran.stderr);
+    assert!(!ran.stderr.contains("--port"), "{}", ran.stderr);
 }
 
 #[test]

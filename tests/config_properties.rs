@@ -187,6 +187,14 @@ fn generated_environments_apply_to_an_empty_plan_and_import_to_one() {
         }
         tried += 1;
         trial.serve();
+        // However many threads read and compare, what they say is the same to the last byte.
+        let under = |threads: &str, what: &[&str]| {
+            trial.run(&[what, &["--format", "json", "--threads", threads]].concat()).code(0).stdout
+        };
+        for what in [&["validate"][..], &["plan", "dev"]] {
+            let one = under("1", what);
+            (0..3).for_each(|_| assert_eq!(under("16", what), one));
+        }
         trial.run(&["apply", "--skip-verify", "dev", "--yes"]).code(0);
         trial.run(&["plan", "dev", "--detailed-exitcode"]).code(0);
         let folder = trial.path("environments/dev/profiles");

@@ -21,7 +21,7 @@ fn fuzz(trial: &Trial, choice: [&str; 2]) {
             "--workers",
             "2",
             "--phases",
-            "examples,fuzzing",
+            "examples,coverage,fuzzing",
             // A stream of events has no end.
             "--exclude-path",
             "/v1/events",

@@ -161,7 +161,7 @@ fn the_json_plan_keeps_to_its_schema_in_every_case() {
     trial.remove("environments/dev/profiles/remittance.yaml");
     check(&trial.run(&["plan", "dev", "--format", "json"]).code(0));
     trial.write("environments/dev/profiles/relay.yaml", "provider: { smtp: { encryption: none, host: 127.0.0.9 } }\n");
-    check(&trial.run(&["plan", "dev", "--format", "json"]).code(0));
+    check(&trial.run(&["plan", "dev", "--format", "json"]).code(1));
     trial.write("environments/dev/profiles/relay.yaml", "provider: [");
     check(&trial.run(&["plan", "dev", "--format", "json"]).code(1));
 }
@@ -308,13 +308,39 @@ fn unmanaged_profiles_are_left_alone_imported_or_pruned() {
 }
 
 #[test]
+fn a_layer_renames_a_profile_for_every_environment_that_inherits_it() {
+    let mut trial = Trial::examples();
+    trial.serve();
+    applied(&trial);
+    let moved = |name: &str| trial.path(&format!("environments/base/profiles/{name}.yaml"));
+    std::fs::rename(moved("legacy"), moved("older")).unwrap();
+    let planned = trial.run(&["plan", "dev"]).code(0).stdout;
+    assert!(planned.contains("add to environments/base/profiles/older.yaml:\n\n    renamedFrom: legacy"), "{planned}");
+    let text = trial.read("environments/base/profiles/older.yaml");
+    trial.write("environments/base/profiles/older.yaml", format!("renamedFrom: legacy\n{text}"));
+    let planned = trial.run(&["plan", "dev"]).code(0).stdout;
+    assert!(planned.contains("older is the new name of legacy") && planned.contains("0 to destroy"), "{planned}");
+    applied(&trial);
+    let planned = trial.run(&["plan", "dev"]).code(0).stdout;
+    assert!(
+        planned.contains("No changes.") && planned.contains("when every environment that inherits it"),
+        "{planned}"
+    );
+    assert!(trial.state()["profiles"]["legacy"].is_null());
+}
+
+#[test]
 fn an_age_file_beside_another_destination_is_refused_by_the_plan_and_by_the_service() {
     let mut trial = Trial::examples();
     trial.serve();
     applied(&trial);
     trial.write("environments/dev/profiles/relay.yaml", "provider: { smtp: { encryption: none, host: 127.9.9.9 } }\n");
-    let planned = trial.run(&["plan", "dev"]).code(0);
+    // A plan that would be refused is no plan to rely on, whoever finds that out.
+    let planned = trial.run(&["plan", "dev", "--out", "dev.plan"]).code(1);
     assert!(planned.stdout.contains("this secret would go to a new place"), "{}", planned.stdout);
+    assert!(planned.stderr.contains("MW0217") && !trial.path("dev.plan").exists(), "{}", planned.stderr);
+    let planned = trial.run(&["plan", "dev", "--format", "json"]).code(1).json();
+    assert_eq!((&planned["error"]["code"], planned["redirected"].as_array().unwrap().len()), (&json!("MW0217"), 1));
     let refused = trial.run(&["apply", "--skip-verify", "dev", "--yes"]).code(1);
     assert!(refused.stderr.contains("MW0217") && refused.stderr.contains("127.9.9.9"), "{}", refused.stderr);
     assert_eq!(trial.state()["generation"], 1);
@@ -399,6 +425,39 @@ fn markdown_fits_a_comment_however_long_the_plan() {
     );
     assert!(ran.stdout.len() < 65_536 && ran.stdout.contains("more changes; the plan as text or JSON has them all"));
     assert_eq!(ran.stdout.matches("<details>").count(), ran.stdout.matches("</details>").count());
+}
+
+#[test]
+fn a_plan_of_files_that_have_problems_tells_programs_which() {
+    let mut trial = Trial::small();
+    trial.serve();
+    trial.write("environments/dev/profiles/relay.yaml", format!("{SMALL_PROFILE}enabeld: true\n"));
+    let error = trial.run(&["plan", "dev", "--format", "json"]).code(1).json()["error"].clone();
+    assert_eq!(error["code"], "MW0008");
+    let problem = &error["diagnostics"][0];
+    assert_eq!((&problem["file"], &problem["line"]), (&json!("environments/dev/profiles/relay.yaml"), &json!(8)));
+}
+
+#[test]
+fn a_large_apply_says_how_far_it_is() {
+    let mut trial = Trial::small();
+    for index in 0..1200 {
+        let profile = SMALL_PROFILE.replace("functions: [default]", "functions: [all-reports]\nenabled: false");
+        trial.write(&format!("environments/dev/profiles/p{index}.yaml"), profile);
+    }
+    trial.serve();
+    let mut terminal = std::process::Command::new(support::tools::tool("python"));
+    support::trial::clean(&mut terminal);
+    terminal.arg(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures/typist.py"));
+    terminal
+        .args([support::trial::PROGRAM, "apply", "dev", "--skip-verify", "--yes"])
+        .stdin(std::process::Stdio::null());
+    terminal.env("MAILWRIGHT_SERVICE", trial.address()).env("MAILWRIGHT_TOKEN", trial.token());
+    terminal.current_dir(trial.folder.path());
+    let shown = support::trial::finish(terminal).code(0).stdout;
+    let moves: Vec<&str> = shown.split('\r').filter(|line| line.starts_with("\u{1b}[K")).collect();
+    assert!(moves.iter().any(|line| line.contains("The service checks 1201 changes and opens 0 secrets")), "{moves:?}");
+    assert!(moves.last().unwrap().contains("Apply complete!"), "{moves:?}");
 }
 
 #[test]

@@ -4,15 +4,21 @@
 
 mod support;
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, sync::LazyLock};
 
 use mailwright::{
     config::Desired,
-    model::{Allowances, ChangeKind, ChangeRecord, ProfileChange, ProfileName, Settings, State, StoredProfile},
+    model::{Allowances, ChangeKind, ChangeRecord, ProfileChange, ProfileName, Settings, State, StoredProfile, rules},
     reconcile::{self, Planned, Request, plan::Cause, plan::Source},
 };
 use proptest::prelude::*;
 use support::generated;
+
+/// One thread, and sixteen.
+static POOLS: LazyLock<(rayon::ThreadPool, rayon::ThreadPool)> = LazyLock::new(|| {
+    let pool = |threads| rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
+    (pool(1), pool(16))
+});
 
 fn record(state: &State, kind: ChangeKind) -> ChangeRecord {
     let by = if kind == ChangeKind::Apply { "pipeline" } else { "alice" };
@@ -102,6 +108,23 @@ proptest! {
         let (one, other) = (plan(&desired, &state), plan(&desired, &state));
         prop_assert_eq!(one.plan.digest(), other.plan.digest());
         prop_assert_eq!(one.changeset, other.changeset);
+    }
+
+    #[test]
+    fn plans_and_broken_rules_are_the_same_under_one_and_sixteen_threads(
+        settings in generated::any_settings(),
+        before in generated::any_profiles(),
+        hand in generated::any_profiles(),
+        after in generated::any_profiles(),
+    ) {
+        let state = by_hand(&start(&settings, &before), &hand);
+        let desired = generated::desired(settings.clone(), after.clone());
+        let all = after.iter().map(|(name, stored)| (name, &stored.profile)).collect();
+        let work = || {
+            let planned = plan(&desired, &state);
+            (serde_json::to_string(&planned.plan).unwrap(), planned.changeset, rules::check(&settings, &all))
+        };
+        prop_assert_eq!(POOLS.0.install(work), POOLS.1.install(work));
     }
 
     #[test]

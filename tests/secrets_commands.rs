@@ -182,6 +182,38 @@ fn what_is_typed_is_hidden_and_asked_for_twice() {
 }
 
 #[test]
+fn what_was_done_is_told_to_programs_too() {
+    let operator = Operator::new();
+    let path = "secrets/dev/relay/password.age";
+    let set = operator.trial.pipe(&["secrets", "set", "dev", "relay/password", "--format", "json"], CANARY.as_bytes());
+    assert_eq!(quiet(set).code(0).json(), serde_json::json!({ "sealed": path, "recipients": 1, "used": true }));
+    let rekey = |more: &[&str]| {
+        operator.run(&[&["rekey", "dev", "-i", "key.txt", "--format", "json"], more].concat()).code(0).json()
+    };
+    assert_eq!(rekey(&[]), serde_json::json!({ "sealed": [], "unchanged": 1, "dryRun": false }));
+    assert_eq!(rekey(&["--all", "--dry-run"]), serde_json::json!({ "sealed": [path], "unchanged": 0, "dryRun": true }));
+    assert_eq!(rekey(&["--all"])["sealed"], serde_json::json!([path]));
+    let mut edit = operator.command(&["edit", "dev", "relay/password", "-i", "key.txt", "--format", "json"]);
+    edit.env("EDITOR", "true");
+    assert_eq!(quiet(finish(edit)).code(0).json(), serde_json::json!({ "sealed": null }));
+    let error = operator.run(&["init", "dev", &operator.identity.recipient(), "--format", "json"]).code(1).json();
+    assert_eq!(error["error"]["code"], "MW0035");
+}
+
+#[test]
+fn init_keeps_git_from_translating_age_files_unless_somebody_does_so_already() {
+    let operator = Operator::new();
+    let attributes = "secrets/.gitattributes";
+    assert!(operator.trial.read(attributes).contains("\n*.age -text\n"));
+    operator.run(&["check"]).code(1);
+    operator.trial.remove("secrets/dev/recipients.txt");
+    operator.trial.write(attributes, "mine\n");
+    let again = operator.run(&["init", "dev", &operator.identity.recipient(), "--format", "json"]).code(0).json();
+    assert_eq!(again, serde_json::json!({ "wrote": ["secrets/dev/recipients.txt"] }));
+    assert_eq!(operator.trial.read(attributes), "mine\n");
+}
+
+#[test]
 fn init_writes_whom_to_seal_for_and_touches_nothing_that_is_there() {
     let operator = Operator::new();
     let path = "secrets/dev/recipients.txt";

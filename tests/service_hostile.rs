@@ -55,6 +55,46 @@ fn digest(bytes: &[u8]) -> String {
 }
 
 #[test]
+fn keys_and_masks_in_ordinary_texts_are_refused_by_the_service_too_and_not_echoed() {
+    let mut trial = Trial::small();
+    trial.serve();
+    trial.run(&["apply", "--skip-verify", "dev", "--yes"]).code(0);
+    let before = trial.state();
+    let secret = "AGE-SECRET-KEY-1QQQQQQQQQQQQQQQQQQQQQQQQQ";
+    for (patch, pointer, code) in [
+        (json!({ "from": { "name": "*****" } }), "/from/name", "MW0032"),
+        (json!({ "description": "-----BEGIN PRIVATE KEY-----" }), "/description", "MW0033"),
+        (json!({ "description": secret }), "/description", "MW0033"),
+        (
+            json!({ "provider": { "smtp": { "host": "kX8~Q7abcD.9zPq2LmN4rStU6vWxYz1A" } } }),
+            "/provider/smtp/host",
+            "MW0033",
+        ),
+    ] {
+        let answer = trial.patch("relay", &patch);
+        assert_eq!(answer.status, 422, "{patch}: {}", answer.body);
+        assert!(!answer.body.contains(secret));
+        let violations = answer.json()["violations"].clone();
+        let told = violations.as_array().unwrap().iter().any(|v| v["pointer"] == pointer && v["code"] == code);
+        assert!(told, "{violations}");
+    }
+    // A changeset goes the same way, its settings with it.
+    let profile = json!({ "profile": before["profiles"]["relay"]["live"]["profile"] });
+    let with = |settings: &Value, description: &str| {
+        let mut profile = profile.clone();
+        profile["profile"]["description"] = json!(description);
+        json!({ "id": "018f3a2e-0000-7000-8000-000000000009", "environment": "dev", "base": 1, "settings": settings,
+            "changes": [{ "action": "update", "name": "relay", "profile": profile }] })
+    };
+    let plain = json!({ "companies": ["EDU1"] });
+    let masked = json!({ "companies": ["EDU1"], "unserved": [{ "functions": ["default"], "reason": "[masked]" }] });
+    assert_eq!(post(&trial, &with(&plain, secret)), (422, "MW0219".to_owned()));
+    assert_eq!(post(&trial, &with(&masked, "fine")), (422, "MW0219".to_owned()));
+    assert_eq!(trial.state(), before);
+    assert!(!trial.http("GET", "/v1/audit", &[], b"").body.contains(secret));
+}
+
+#[test]
 fn an_age_file_that_cannot_be_taken_is_named_and_changes_nothing() {
     let mut trial = Trial::examples();
     trial.serve();

@@ -239,6 +239,106 @@ fn a_literal_in_a_secrets_place_is_told_and_never_shown() {
 }
 
 #[test]
+fn one_problem_hides_no_other() {
+    // In one file: a plain value that cannot be told, an unknown key, a wrong word, a function, an address, a host, a
+    // company, a secret that is not there.
+    let text = "provider:\n  smtp:\n    host: not a host\n    port: 1e3\n    hots: x\n    username: erp\n    password: { secret: relay/password }\n    encryption: tsl\nfrom:\n  address: not-an-address\nfunctions: [all-reprots, all-documents]\nappliesTo: { companies: [NOPE, EDU1] }\nlimits: { perMinute: 0 }\n";
+    let all = [
+        "MW0011 profiles/relay.yaml:3:11",
+        "MW0004 profiles/relay.yaml:4:11",
+        "MW0008 profiles/relay.yaml:5:5",
+        "MW0031 profiles/relay.yaml:7:25",
+        "MW0007 profiles/relay.yaml:8:17",
+        "MW0110 profiles/relay.yaml:10:12",
+        "MW0007 profiles/relay.yaml:11:13",
+        "MW0105 profiles/relay.yaml:12:26",
+        "MW0011 profiles/relay.yaml:13:22",
+    ];
+    assert_eq!(profile(text), all);
+    // In the environment's file too, and then what it does not say is not held against the profiles.
+    let trial = Trial::small();
+    trial.write("environments/dev/environment.yaml", "companies: [EDU1, NO]\nvariables: { a: [1] }\npolicey: {}\n");
+    trial.write("environments/dev/profiles/relay.yaml", text.replace("not a host", "${a}"));
+    let found = problems(&trial);
+    let expected = [
+        "MW0004 environment.yaml:1:19",
+        "MW0010 environment.yaml:2:17",
+        "MW0008 environment.yaml:3:1",
+        "MW0004 profiles/relay.yaml:4:11",
+    ];
+    assert_eq!(found[..4], expected, "{found:?}");
+    assert!(!found.iter().any(|problem| problem.contains("12:26") || problem.contains("3:11")), "{found:?}");
+    // Nor does it hide what other files say, whatever is wrong with it.
+    for broken in
+        ["provider: [\n", "<<: {}\n", "extends: nowhere\n", "", "extends: no\n", "abstract: yes\n", "companies: 7\n"]
+    {
+        let file = if broken.starts_with(['p', '<']) { "profiles/other.yaml" } else { "environment.yaml" };
+        let trial = Trial::small();
+        trial.write(&format!("environments/dev/{file}"), broken);
+        trial.write("environments/dev/profiles/relay.yaml", with("enabeld: true"));
+        let found = problems(&trial);
+        assert_eq!(found.len(), 2, "{broken:?}: {found:?}");
+        assert!(found.contains(&"MW0008 profiles/relay.yaml:8:1".to_owned()), "{broken:?}: {found:?}");
+    }
+}
+
+#[test]
+fn one_problem_is_told_once_and_nothing_follows_from_it() {
+    for (line, instead, code) in [
+        ("host: smtp.example.com", "host: smtp.example.com\n    encryption: tsl\n    port: 465", "MW0007"),
+        ("host: smtp.example.com", "host: 0x1F", "MW0004"),
+        ("host: smtp.example.com", "host:", "MW0004"),
+        ("host: smtp.example.com", "hots: smtp.example.com", "MW0008 MW0009"),
+        ("host: smtp.example.com", "host: ${unknown}\n    username: x\n    password: { secret: 7 }", "MW0022 MW0030"),
+        ("host: smtp.example.com", "host: a.example\n    username: erp\n    password: hunter2", "MW0030"),
+        ("  address: erp@example.com", "  address: [erp]", "MW0010"),
+        ("  address: erp@example.com", "  name: ERP", "MW0009"),
+        ("functions: [default]", "functions: [dflt]", "MW0007"),
+        ("functions: [default]", "functions: []", "MW0011"),
+        ("functions: [default]", "functions: [default, default]", "MW0011"),
+        ("functions: [default]", "functions: [default]\nenabled: maybe", "MW0010"),
+        ("appliesTo: system-wide", "appliesTo: systemwide", "MW0007"),
+        ("appliesTo: system-wide", "appliesTo: { companies: [edu1] }", "MW0011"),
+        ("appliesTo: system-wide", "appliesTo: { companies: [no] }", "MW0004"),
+        (
+            "provider:\n  smtp:",
+            "provider:\n  microsoft-graph-direct: { tenant: a.example }\n  smtp:",
+            "MW0009 MW0009 MW0011",
+        ),
+        ("provider:\n  smtp:", "provider:\n  mail:", "MW0008"),
+    ] {
+        let text = SMALL_PROFILE.replace(line, instead);
+        assert_ne!(text, SMALL_PROFILE);
+        let found = profile(&text);
+        let mut codes: Vec<&str> = found.iter().map(|problem| &problem[..6]).collect();
+        codes.sort_unstable();
+        assert_eq!(codes.join(" "), code, "{instead}: {found:?}");
+    }
+}
+
+#[test]
+fn a_problem_that_a_variable_brings_says_where_the_variable_is_set() {
+    let trial = Trial::examples();
+    let text = trial.read("environments/dev/environment.yaml");
+    let line = 1 + text.lines().position(|line| line.contains("relayPort:")).unwrap();
+    trial.write("environments/dev/environment.yaml", text.replace("relayPort: 8487", "relayPort: abc"));
+    let ran = trial.run(&["validate", "dev", "--color", "never"]).code(1);
+    let told = format!("`relayPort` is set at environments/dev/environment.yaml:{line}:14.");
+    assert!(ran.stdout.contains(&told), "{}", ran.stdout);
+}
+
+#[test]
+fn of_two_that_claim_the_same_the_one_that_was_laid_over_is_pointed_at() {
+    let trial = Trial::small();
+    trial.write("environments/base/environment.yaml", "abstract: true\n");
+    trial.write("environments/base/profiles/zebra.yaml", SMALL_PROFILE);
+    trial.remove("environments/dev/profiles/relay.yaml");
+    trial.write("environments/dev/profiles/ant.yaml", SMALL_PROFILE);
+    trial.write("environments/dev/environment.yaml", "extends: base\ncompanies: [EDU1]\n");
+    assert_eq!(problems(&trial), ["MW0104 profiles/ant.yaml:6:13"]);
+}
+
+#[test]
 fn keys_tokens_and_masks_in_ordinary_texts() {
     let key = "-----BEGIN PRIVATE KEY-----";
     for (text, code) in [
@@ -262,6 +362,36 @@ fn keys_tokens_and_masks_in_ordinary_texts() {
         "InternationalDocumentsDepartment",
     ] {
         assert_eq!(profile(with(&format!("description: \"{fine}\""))), Vec::<String>::new(), "{fine}");
+    }
+}
+
+#[test]
+fn the_spot_is_underlined_where_it_is_and_only_secrets_are_masked() {
+    let underlined = |text: &str| {
+        let trial = Trial::small();
+        trial.write("environments/dev/profiles/relay.yaml", text);
+        let report = trial.run(&["validate", "--format", "json"]).code(1).json();
+        let excerpt = &report["diagnostics"][0]["excerpt"];
+        let line = excerpt["text"].as_str().unwrap().to_owned();
+        let number = |key: &str| usize::try_from(excerpt[key].as_u64().unwrap()).unwrap();
+        let (from, to) = (number("from"), number("to"));
+        let spot: String = line.chars().skip(from).take(to - from).collect();
+        (line, spot)
+    };
+    let rest = "from: { address: erp@example.com }\nfunctions: [default]\nappliesTo: system-wide\n";
+    let (line, spot) = underlined(&format!(
+        "provider:\n  microsoft-graph-direct:\n    tenant: contoso.com\n    client: contoso\n    credential: {{ clientSecret: {{ secret: a/b }} }}\n{rest}"
+    ));
+    assert_eq!((line.as_str(), spot.as_str()), ("    client: contoso", "contoso"));
+    let (line, spot) =
+        underlined(&format!("provider: {{ smtp: {{ password: hunter2, host: a.example, prot: 25 }} }}\n{rest}"));
+    assert_eq!(line, "provider: { smtp: { password: *****, host: a.example, prot: 25 } }");
+    assert!(["*****", "prot"].contains(&spot.as_str()), "{spot}");
+    // What is less clear is masked to the end of the line.
+    for secret in ["hunter2, horse", "hunter2} horse", "hunter2 # horse", "\"hunter2, horse: x\""] {
+        let (line, _) =
+            underlined(&format!("provider: {{ smtp: {{ prot: 25, password: {secret}, host: a }} }}\n{rest}"));
+        assert!(!line.contains("hunter2") && !line.contains("horse"), "{line}");
     }
 }
 
@@ -331,7 +461,8 @@ fn rules_are_pointed_at_the_value_that_breaks_them() {
         profile(SMALL_PROFILE.replace("system-wide", "{ companies: [EDU1, EDU7] }")),
         ["MW0105 profiles/relay.yaml:7:32"]
     );
-    assert_eq!(profile(SMALL_PROFILE.replace("[default]", "[all-reports]")).len(), 12);
+    // One missing sender is one problem, however many functions it leaves without.
+    assert_eq!(profile(SMALL_PROFILE.replace("[default]", "[all-reports]")), ["MW0108 environment.yaml:1:1"]);
     assert_eq!(
         profile(SMALL_PROFILE.replace("from:\n  address: erp@example.com\n", "")),
         ["MW0103 profiles/relay.yaml:1:1"]

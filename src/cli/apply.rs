@@ -19,7 +19,7 @@ use super::{
 };
 use crate::{
     api::{ChangesetOutcome, ChangesetResult, Rollback},
-    client::Client,
+    client::{Client, Progress},
     config::{Desired, Repository, Selection},
     model::{Changeset, Code, Digest, provenance::SourcePolicy},
     reconcile::{Planned, plan::Plan, render, saved::SavedPlan},
@@ -433,21 +433,26 @@ fn complete(result: &ChangesetResult) -> String {
     )
 }
 
+/// That a secret would go to another place than the one that it was accepted for.
+pub(super) fn redirected(plan: &Plan) -> Option<CliError> {
+    let secret = plan.redirected.first()?;
+    let error = CliError::coded(
+        Code::SecretRedirected,
+        format!(
+            "the secret `{}` of `{}` would travel to {}, and was accepted for {}; nothing was changed",
+            secret.secret, secret.profile, secret.would_go_to, secret.accepted_for
+        ),
+    );
+    Some(error.detail(format!("declared at {}", secret.place)).remedy(format!(
+        "If the new place is meant, somebody who knows the value seals it again: mailwright secrets set {} {}",
+        plan.environment, secret.secret
+    )))
+}
+
 /// What the plan itself says it cannot get past. Checked before anybody is asked.
 fn blocked(plan: &Plan) -> Result<(), CliError> {
-    if let Some(secret) = plan.redirected.first() {
-        return Err(CliError::coded(
-            Code::SecretRedirected,
-            format!(
-                "the secret `{}` of `{}` would travel to {}, and was accepted for {}; nothing was changed",
-                secret.secret, secret.profile, secret.would_go_to, secret.accepted_for
-            ),
-        )
-        .detail(format!("declared at {}", secret.place))
-        .remedy(format!(
-            "If the new place is meant, somebody who knows the value seals it again: mailwright secrets set {} {}",
-            plan.environment, secret.secret
-        )));
+    if let Some(error) = redirected(plan) {
+        return Err(error);
     }
     if let Some(first) = plan.policy.first() {
         let all = plan.policy.iter().map(|breach| breach.message.as_str()).collect::<Vec<_>>().join("; ");
@@ -468,24 +473,42 @@ fn blocked(plan: &Plan) -> Result<(), CliError> {
     Err(error.remedy(format!("If that is meant, for this plan only: --allow-deletes {allow}")))
 }
 
-/// Sends the changeset, and says that it is still at it where that takes long.
+/// Sends the changeset, and says how far it is where that takes long.
 async fn send(context: &Context, client: &Client, changeset: &Changeset) -> Result<ChangesetResult, CliError> {
-    let changes = changeset.changes.len();
-    if changes >= 1000 {
-        context
-            .printer
-            .waiting(&format!("Sending {changes} changes and {} secrets in one request ...", changeset.secrets.len()));
-    }
+    let (changes, secrets) = (changeset.changes.len(), changeset.secrets.len());
     let started = std::time::Instant::now();
-    let mut request = std::pin::pin!(client.apply(changeset, false));
-    let mut every = tokio::time::interval(Duration::from_secs(5));
-    every.tick().await;
-    loop {
+    let progress = Progress::default();
+    let mut request = std::pin::pin!(client.apply_watched(changeset, &progress));
+    // On a terminal one line moves; elsewhere a line now and then is enough.
+    let is_live = context.printer.is_live();
+    let mut every = tokio::time::interval(if is_live { Duration::from_millis(100) } else { Duration::from_secs(5) });
+    if changes < 1000 {
+        every.reset();
+    }
+    let result = loop {
         tokio::select! {
-            result = &mut request => return result.map_err(CliError::from),
+            result = &mut request => break result,
             _ = every.tick() => {
-                context.printer.waiting(&format!("Still waiting for the service, {} s ...", started.elapsed().as_secs()));
+                let (sent, of) = progress.bytes();
+                let words = if sent < of || of == 0 {
+                    format!("Sending {changes} changes and {secrets} secrets in one request: {} ...", parts(sent, of))
+                } else {
+                    let seconds = started.elapsed().as_secs();
+                    format!("The service checks {changes} changes and opens {secrets} secrets, {seconds} s ...")
+                };
+                if is_live { context.printer.doing(&words) } else { context.printer.waiting(&words) }
             }
         }
+    };
+    if is_live {
+        context.printer.doing("");
     }
+    result.map_err(CliError::from)
+}
+
+/// `3.2 of 11.4 MiB`.
+fn parts(sent: u64, of: u64) -> String {
+    #[expect(clippy::cast_precision_loss, reason = "a tenth is as near as anybody looks")]
+    let mebibytes = |bytes: u64| bytes as f64 / 1024.0 / 1024.0;
+    format!("{:.1} of {:.1} MiB", mebibytes(sent), mebibytes(of))
 }

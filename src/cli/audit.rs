@@ -96,7 +96,8 @@ impl Source {
         let environment: EnvironmentName = environment.parse().map_err(|_| failed("no such environment".to_owned()))?;
         let path = folder.join("store.sqlite");
         if !path.is_file() {
-            return Err(failed("there is none".to_owned()));
+            return Err(CliError::coded(Code::NotFound, format!("no store is in `{}`", folder.display()))
+                .remedy("Give the data folder of the service, or a copy of it: the folder with `store.sqlite`."));
         }
         let store = SqliteStore::open(&path, &environment).map_err(|error| failed(error.to_string()))?;
         Ok(Source::Store(Box::new(store)))

@@ -10,6 +10,7 @@ use std::{
 };
 
 use super::{CliError, Context, Exit, variables};
+use crate::model::Code;
 
 /// The whole way on this machine: serve, validate, plan, apply, look, plan again
 #[derive(Debug, clap::Args)]
@@ -25,7 +26,7 @@ pub(crate) struct Demo {
     #[arg(long, default_value = "dev", value_name = "ENV")]
     environment: String,
     /// Where the service listens; port 0 takes a free one [default: 127.0.0.1:8470, or a free port if that is taken]
-    #[arg(long, value_name = "ADDRESS")]
+    #[arg(long, value_name = "ADDRESS", value_parser = super::serve::listen_address)]
     listen: Option<std::net::SocketAddr>,
     /// Port of the sandbox's Entra and Graph; the environment's files name it
     #[arg(long, default_value_t = 8471, value_name = "PORT", hide = true)]
@@ -102,6 +103,17 @@ impl Demo {
     }
 }
 
+/// The stand-ins have ports that the files name, so there is no other to fall back to.
+fn is_free(demo: &Demo, port: u16, what: &str) -> Result<(), CliError> {
+    std::net::TcpListener::bind(("127.0.0.1", port)).map(drop).map_err(|error| {
+        let message =
+            format!("the files of `{}` expect {what} on port {port}, and that cannot be had: {error}", demo.environment);
+        CliError::coded(Code::CannotListen, message).remedy(format!(
+            "Stop what listens there, most often another demo or sandbox, and start again. `ss -ltnp sport = :{port}` or `lsof -i :{port}` names it."
+        ))
+    })
+}
+
 /// The sandbox of the demo. Stopped when dropped.
 struct Sandbox {
     child: Child,
@@ -120,6 +132,8 @@ impl Sandbox {
             "Start stand-ins for Microsoft Entra, Microsoft Graph and a mail server",
             "mailwright sandbox --ca-file DATA/sandbox.pem &",
         );
+        is_free(demo, demo.sandbox_port, "Entra and Graph")?;
+        is_free(demo, demo.smtp_port, "the mail server")?;
         let (port, smtp_port) = (demo.sandbox_port.to_string(), demo.smtp_port.to_string());
         let mut child = Command::new(&program)
             .args(["sandbox", "--stop-at-end-of-input", "--port", &port, "--smtp-port", &smtp_port])

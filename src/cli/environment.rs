@@ -77,7 +77,7 @@ impl Environment {
 /// Prints the problems of the files, and gives the error that ends the command.
 pub(crate) fn problems(context: &Context, report: &Report) -> CliError {
     context.printer.note(&report.human());
-    CliError::already_told()
+    CliError::of_files(report.diagnostics.clone())
 }
 
 /// Reads the service's state, and makes sure that it is the environment's.

@@ -6,7 +6,10 @@ use anstyle::{AnsiColor, Style};
 use serde_json::{Value, json};
 
 use super::Printer;
-use crate::model::Code;
+use crate::{
+    config::Diagnostic,
+    model::{Code, code::Severity},
+};
 
 /// A failure, ready to be shown. Carries a code where `explain` has a page for it.
 #[derive(Clone, Debug)]
@@ -18,13 +21,23 @@ pub(crate) struct CliError {
     pub(crate) remedy: Option<String>,
     /// The problems were printed already; only the exit code is left to tell.
     pub(crate) silent: bool,
+    /// What is wrong with the files, for programs.
+    pub(crate) diagnostics: Vec<Diagnostic>,
     /// Standard output has told it already, as JSON.
     pub(crate) in_json: bool,
 }
 
 impl CliError {
     pub(crate) fn new(message: impl Into<String>) -> Self {
-        Self { code: None, message: message.into(), details: Vec::new(), remedy: None, silent: false, in_json: false }
+        Self {
+            code: None,
+            message: message.into(),
+            details: Vec::new(),
+            remedy: None,
+            silent: false,
+            diagnostics: Vec::new(),
+            in_json: false,
+        }
     }
 
     pub(crate) fn coded(code: Code, message: impl Into<String>) -> Self {
@@ -33,7 +46,13 @@ impl CliError {
 
     /// For a command that has printed its problems itself.
     pub(crate) fn already_told() -> Self {
-        Self { silent: true, ..Self::new("") }
+        Self { silent: true, ..Self::new("the files have problems; `mailwright validate` lists them") }
+    }
+
+    /// For a command that cannot go on with the files as they are, and has printed why.
+    pub(crate) fn of_files(diagnostics: Vec<Diagnostic>) -> Self {
+        let first = diagnostics.iter().find(|diagnostic| diagnostic.severity == Severity::Error);
+        Self { code: first.map(|diagnostic| diagnostic.code), diagnostics, ..Self::already_told() }
     }
 
     pub(crate) fn remedy(mut self, remedy: impl Into<String>) -> Self {
@@ -79,11 +98,13 @@ impl CliError {
 
     /// For programs.
     pub(crate) fn to_json(&self) -> Value {
-        if self.silent {
-            let message = "the files have problems; `mailwright validate --format json` lists them";
-            return json!({ "error": { "message": message } });
+        let mut error = json!({
+            "code": self.code, "message": self.message, "details": self.details, "remedy": self.remedy,
+        });
+        if !self.diagnostics.is_empty() {
+            error["diagnostics"] = json!(self.diagnostics);
         }
-        json!({ "error": { "code": self.code, "message": self.message, "details": self.details, "remedy": self.remedy } })
+        json!({ "error": error })
     }
 }
 

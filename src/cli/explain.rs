@@ -13,6 +13,12 @@ pub(crate) struct Explain {
     code: Option<String>,
 }
 
+/// `MW0007` for `mw7` and `7`; what is no number stays as it is.
+fn in_full(text: &str) -> String {
+    let digits = text.trim_start_matches(['m', 'M']).trim_start_matches(['w', 'W']);
+    digits.parse::<u16>().map_or(text.to_owned(), |number| format!("MW{number:04}"))
+}
+
 impl Explain {
     pub(crate) fn run(self, context: &Context) -> Result<Exit, CliError> {
         let Some(text) = self.code else {
@@ -27,7 +33,7 @@ impl Explain {
             context.printer.out(&format!("{bold}{id}: {}{bold:#}\n\n{}", id.title(), id.explanation()));
             return Ok(Exit::Done);
         }
-        let code: Code = text.parse().map_err(|_| {
+        let code: Code = in_full(&text).parse().map_err(|_| {
             let error = CliError::coded(Code::Usage, format!("there is no code `{}`", text.escape_debug()));
             let known = Code::ALL.iter().map(|code| code.id()).chain(Id::ALL.iter().map(|id| id.id()));
             match suggest::nearest(&text, known) {

@@ -289,7 +289,7 @@ fn typed(value: &Value, known: Option<&Value>) -> Value {
 /// Writes the file into a folder that must not be there yet.
 fn write_new(root: &Path, folder: &Path, path: &Path, text: &str) -> Result<(), CliError> {
     let failed = |error: std::io::Error| {
-        CliError::coded(Code::Unreadable, format!("cannot write `{}`: {error}", path.display()))
+        CliError::coded(Code::Unwritable, format!("cannot write `{}`: {error}", path.display()))
             .remedy("Look at the permissions of `environments`.")
     };
     std::fs::create_dir(root.join(folder)).map_err(failed)?;

@@ -167,7 +167,7 @@ impl Outbox {
             OutboxCommand::Export { id, output } => {
                 let content = client.content(*id).await?;
                 let failed =
-                    |error: std::io::Error| CliError::coded(Code::Unreadable, format!("cannot write: {error}"));
+                    |error: std::io::Error| CliError::coded(Code::Unwritable, format!("cannot write: {error}"));
                 match output {
                     Some(path) => crate::config::write_atomically(path, &content).map_err(failed)?,
                     None => std::io::stdout().write_all(&content).map_err(failed)?,

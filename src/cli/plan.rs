@@ -196,7 +196,11 @@ impl Planning {
     /// Lets the service try the change. Gives its refusal; none if it would take it, or may not be asked.
     fn try_on_service(&mut self, context: &Context) -> Result<Option<CliError>, CliError> {
         let plan = &self.planned.plan;
-        if plan.has_nothing_to_send() || !plan.redirected.is_empty() || !plan.guards.is_empty() {
+        // No need to ask: the service knows where each secret was accepted for, and so does the plan.
+        if let Some(refusal) = super::apply::redirected(plan) {
+            return Ok(Some(refusal));
+        }
+        if plan.has_nothing_to_send() || !plan.guards.is_empty() {
             return Ok(None);
         }
         let files = self.files();
@@ -223,7 +227,7 @@ impl Planning {
 /// Writes a plan file, whole or not at all.
 pub(super) fn write_plan(path: &std::path::Path, saved: &SavedPlan) -> Result<(), CliError> {
     write_atomically(path, saved.to_text().as_bytes())
-        .map_err(|error| CliError::coded(Code::Unreadable, format!("cannot write `{}`: {error}", path.display())))
+        .map_err(|error| CliError::coded(Code::Unwritable, format!("cannot write `{}`: {error}", path.display())))
 }
 
 impl PlanLimits {

@@ -3,7 +3,7 @@
 use std::{
     fs::{File, OpenOptions},
     io::{IsTerminal as _, Write as _},
-    net::SocketAddr,
+    net::{SocketAddr, ToSocketAddrs as _},
     os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _, PermissionsExt as _},
     path::{Path, PathBuf},
     sync::Arc,
@@ -17,8 +17,8 @@ use crate::{
     api::{AuditOutcome, NewToken, Role, Scope},
     model::{Code, EnvironmentName},
     secrets::ServiceIdentity,
-    service::{Oidc, OidcError, Server, Service, Tls, new_token},
-    store::{AuditEvent, SqliteStore, Store as _, StoreError},
+    service::{Oidc, OidcError, ServeError, Server, Service, Tls, new_token},
+    store::{AuditEvent, SqliteStore, Store as _, StoreError, StoredToken},
 };
 
 /// Run the e-mail service
@@ -36,7 +36,7 @@ pub(crate) struct Serve {
     #[arg(long, value_name = "DIR", value_hint = clap::ValueHint::DirPath)]
     data: PathBuf,
     /// Where to listen; port 0 takes a free one
-    #[arg(long, default_value = "127.0.0.1:8470", value_name = "ADDRESS")]
+    #[arg(long, default_value = "127.0.0.1:8470", value_name = "ADDRESS", value_parser = listen_address)]
     listen: SocketAddr,
     /// Certificate chain, PEM
     #[arg(long, value_name = "FILE", requires = "tls_key", value_hint = clap::ValueHint::FilePath)]
@@ -66,6 +66,24 @@ pub(crate) struct Serve {
     log_format: Option<LogFormat>,
 }
 
+/// `host:port`, where the host may be a name of this machine.
+pub(super) fn listen_address(text: &str) -> Result<SocketAddr, String> {
+    if let Ok(address) = text.parse() {
+        return Ok(address);
+    }
+    let found: Vec<SocketAddr> = text
+        .to_socket_addrs()
+        .map_err(|_| "write it as HOST:PORT: 127.0.0.1:8470, localhost:8470, [::1]:8470".to_owned())?
+        .collect();
+    // A name with addresses of both kinds is most often meant as the one that everything understands.
+    found
+        .iter()
+        .find(|address| address.is_ipv4())
+        .or(found.first())
+        .copied()
+        .ok_or("the name has no address".to_owned())
+}
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
 enum LogFormat {
     Human,
@@ -85,7 +103,7 @@ impl Serve {
         self.start_log()?;
         let folder = DataFolder::open(&self.data)?;
         let identity = folder.identity(self.demo)?;
-        let store = SqliteStore::open(&folder.path.join("store.sqlite"), &self.environment).map_err(store_error)?;
+        let store = SqliteStore::open(&folder.store(), &self.environment).map_err(store_error)?;
         context.runtime()?.block_on(self.serve(context, store, identity))
     }
 
@@ -94,7 +112,6 @@ impl Serve {
         let outgoing = self.outgoing.outgoing()?;
         let oidc = self.oidc(context, outgoing.authorities.clone())?;
         let recipient = identity.recipient();
-        let first_token = first_token(context, &store).await?;
         let metrics = metrics_exporter_prometheus::PrometheusBuilder::new()
             .set_buckets(&[0.001, 0.005, 0.025, 0.1, 0.5, 2.5, 10.0])
             .and_then(metrics_exporter_prometheus::PrometheusBuilder::install_recorder)
@@ -107,9 +124,10 @@ impl Serve {
                 upkeep.run_upkeep();
             }
         });
-        let service = Service::new(Arc::new(store), identity, self.demo, outgoing, context.clock.clone(), metrics)
-            .await
-            .map_err(store_error)?;
+        let service =
+            Service::new(Arc::new(store.clone()), identity, self.demo, outgoing, context.clock.clone(), metrics)
+                .await
+                .map_err(store_error)?;
         if let Some(oidc) = oidc {
             service.accept_identity_tokens(oidc);
         }
@@ -117,10 +135,16 @@ impl Serve {
             (Some(certificate), Some(key)) => Some(Tls { certificate, key }),
             _ => None,
         };
-        let server = Server::bind(service, self.listen, tls).await.map_err(|error| CliError::new(error.to_string()))?;
+        let server = Server::bind(service, self.listen, tls).await.map_err(not_listening)?;
+        // A token counts when somebody has it: a start that fails before that is tried again as the first.
+        let first_token = FirstToken::of(context, &store).await?;
+        if let (Some(first), Some(path)) = (&first_token, &self.token_file) {
+            first.write(path)?;
+        }
         context.printer.out(&format!("mailwright serves {} at {}", self.environment, server.address()));
-        if let Some(token) = first_token {
-            introduce(context, &self.environment, &recipient, &token, self.token_file.as_deref())?;
+        if let Some(first) = first_token {
+            introduce(context, &self.environment, &recipient, &first.bearer, self.token_file.as_deref());
+            store.create_token(first.stored, first.event).await.map_err(store_error)?;
         }
         if self.demo {
             context.printer.note("DEMO: the service's key is public. Keep nothing here that matters.");
@@ -161,6 +185,19 @@ impl Serve {
     }
 }
 
+fn not_listening(error: ServeError) -> CliError {
+    let remedy = match &error {
+        ServeError::Listen { .. } => {
+            "Stop what listens there, or give another `--listen ADDRESS`; port 0 takes a free one."
+        }
+        ServeError::Tls(_) => {
+            "Give PEM files that can be read: `--tls-cert` the chain, `--tls-key` the key that belongs to it."
+        }
+        ServeError::Stopped(_) => return CliError::new(error.to_string()),
+    };
+    CliError::coded(Code::CannotListen, error.to_string()).remedy(remedy)
+}
+
 fn store_error(error: StoreError) -> CliError {
     let (code, remedy) = match &error {
         StoreError::Newer { .. } => {
@@ -189,7 +226,17 @@ impl DataFolder {
         let failed = |what: &str, error: &dyn std::fmt::Display| {
             CliError::coded(Code::Unreadable, format!("cannot {what} in the data folder `{}`: {error}", path.display()))
         };
+        // Only what is made here gets its protection from here; a folder that is there is somebody's.
         std::fs::DirBuilder::new().recursive(true).mode(0o700).create(path).map_err(|error| failed("work", &error))?;
+        let mode = std::fs::metadata(path).map_err(|error| failed("work", &error))?.permissions().mode();
+        if mode & 0o022 != 0 {
+            let why = format!(
+                "others may write into it (mode {:04o}), and put a key or a store of theirs there",
+                mode & 0o7777
+            );
+            let remedy = format!("Give a folder of its own, or: chmod 700 {}", path.display());
+            return Err(failed("work", &why).remedy(remedy));
+        }
         let lock = OpenOptions::new()
             .create(true)
             .truncate(false)
@@ -201,10 +248,11 @@ impl DataFolder {
             CliError::coded(Code::Busy, format!("another service uses the data folder `{}`", path.display()))
                 .remedy("Stop that one first, or give another `--data DIR`.")
         })?;
-        // The store's files are made by SQLite, which follows the folder's protection.
-        std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o700))
-            .map_err(|error| failed("work", &error))?;
         Ok(Self { path: path.to_owned(), _lock: lock })
+    }
+
+    fn store(&self) -> PathBuf {
+        self.path.join("store.sqlite")
     }
 
     /// The service's identity; made at the first start.
@@ -221,6 +269,13 @@ impl DataFolder {
             }
             let text = SecretString::from(std::fs::read_to_string(&path).map_err(|error| wrong(error.to_string()))?);
             ServiceIdentity::parse(&text).map_err(wrong)?
+        } else if self.store().exists() {
+            // A new key would open none of the secrets that the store has.
+            return Err(CliError::coded(
+                Code::ServiceIdentityLost,
+                format!("the store is there and the service's identity `{}` is not; nothing was changed", path.display()),
+            )
+            .remedy("Put the copy of `identity.txt` back. If there is none, start with an empty `--data DIR`, and seal every secret to the recipient of the new service."));
         } else {
             let identity = if demo { ServiceIdentity::demo().map_err(wrong)? } else { ServiceIdentity::generate() };
             write_private(&path, identity.to_file().expose_secret()).map_err(|error| wrong(error.to_string()))?;
@@ -254,25 +309,40 @@ fn write_private(path: &Path, text: &str) -> std::io::Result<()> {
     File::open(folder)?.sync_all()
 }
 
-/// An administrator's token, if the store has none yet.
-async fn first_token(context: &Context, store: &SqliteStore) -> Result<Option<SecretString>, CliError> {
-    if !store.tokens().await.map_err(store_error)?.is_empty() {
-        return Ok(None);
+/// An administrator's token that the store does not have yet.
+struct FirstToken {
+    bearer: SecretString,
+    stored: StoredToken,
+    event: AuditEvent,
+}
+
+impl FirstToken {
+    /// One for a store that has no token at all.
+    async fn of(context: &Context, store: &SqliteStore) -> Result<Option<Self>, CliError> {
+        if !store.tokens().await.map_err(store_error)?.is_empty() {
+            return Ok(None);
+        }
+        let now = context.clock.now();
+        let wanted =
+            NewToken { name: "first-admin".to_owned(), role: Role::Admin, scope: Scope::default(), expires_at: None };
+        let random = |buffer: &mut [u8]| getrandom::fill(buffer).map_err(|error| error.to_string());
+        let (stored, bearer) = new_token(&wanted, now, random).map_err(CliError::new)?;
+        let event = AuditEvent {
+            at: now,
+            actor: "(first start)".to_owned(),
+            action: "token.create",
+            outcome: AuditOutcome::Accepted,
+            detail: json!({ "id": stored.token.id, "name": stored.token.name, "role": stored.token.role, "expiresAt": null }),
+        };
+        Ok(Some(Self { bearer, stored, event }))
     }
-    let now = context.clock.now();
-    let wanted =
-        NewToken { name: "first-admin".to_owned(), role: Role::Admin, scope: Scope::default(), expires_at: None };
-    let random = |buffer: &mut [u8]| getrandom::fill(buffer).map_err(|error| error.to_string());
-    let (stored, bearer) = new_token(&wanted, now, random).map_err(CliError::new)?;
-    let event = AuditEvent {
-        at: now,
-        actor: "(first start)".to_owned(),
-        action: "token.create",
-        outcome: AuditOutcome::Accepted,
-        detail: json!({ "id": stored.token.id, "name": stored.token.name, "role": stored.token.role, "expiresAt": null }),
-    };
-    store.create_token(stored, event).await.map_err(store_error)?;
-    Ok(Some(bearer))
+
+    fn write(&self, path: &Path) -> Result<(), CliError> {
+        write_private(path, &format!("{}\n", self.bearer.expose_secret())).map_err(|error| {
+            CliError::coded(Code::Unwritable, format!("cannot write the token to `{}`: {error}", path.display()))
+                .remedy("Correct `--token-file` and start again: there is no token before somebody has it.")
+        })
+    }
 }
 
 /// What somebody needs to know who has just started a new service.
@@ -282,15 +352,9 @@ fn introduce(
     recipient: &str,
     token: &SecretString,
     token_file: Option<&Path>,
-) -> Result<(), CliError> {
+) {
     let shown = match token_file {
-        Some(path) => {
-            write_private(path, &format!("{}\n", token.expose_secret())).map_err(|error| {
-                CliError::new(format!("cannot write the token to `{}`: {error}", path.display()))
-                    .remedy("Remove the data folder, which is still empty, and start again.")
-            })?;
-            format!("  The administrator's token is in {}.", path.display())
-        }
+        Some(path) => format!("  The administrator's token is in {}.", path.display()),
         None => format!(
             "  The administrator's token, shown this once:\n\n    {}\n\n  Put it into MAILWRIGHT_TOKEN, or into a file that MAILWRIGHT_TOKEN_FILE names.",
             token.expose_secret()
@@ -299,7 +363,6 @@ fn introduce(
     context.printer.out(&format!(
         "\nThis is a new service.\n{shown}\n  Its recipient, for secrets/{environment}/recipients.txt:\n\n    {recipient}\n"
     ));
-    Ok(())
 }
 
 /// Ends at Ctrl-C or SIGTERM, or at the end of standard input if that is wanted.

@@ -92,6 +92,7 @@ impl ServiceOptions {
                     Code::Unreadable,
                     format!("cannot read the certificate authority `{}`: {error}", path.display()),
                 )
+                .remedy("Correct `--ca-file` or MAILWRIGHT_CA_FILE; it is a PEM file.")
             })?),
         };
         let options = Options {
@@ -107,6 +108,7 @@ impl ServiceOptions {
         let text = match file.map(|path| of_environment(path, environment)) {
             Some(path) => std::fs::read_to_string(&path).map_err(|error| {
                 CliError::coded(Code::TokenMissing, format!("cannot read the token file `{}`: {error}", path.display()))
+                    .remedy("Correct `--token-file` or MAILWRIGHT_TOKEN_FILE: a file that holds the token alone, as the service's first start or `mailwright token create` gave it.")
             })?,
             None if variables::read(variables::TOKEN).is_none() && self.audience().is_some() => {
                 return identity_token::from_github(context, &self.audience().unwrap_or_default());

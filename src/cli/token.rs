@@ -45,6 +45,9 @@ enum TokenCommand {
         /// When it ends: 12h, 90d, 4w [default: never]
         #[arg(long, value_name = "TIME", value_parser = parse_time)]
         expires_in: Option<Duration>,
+        /// How to print it; `json` has the token's id and end beside the token
+        #[arg(long, value_enum, default_value_t = Format::Human, value_name = "FORMAT")]
+        format: Format,
         #[command(flatten)]
         service: ServiceOptions,
     },
@@ -64,6 +67,9 @@ enum TokenCommand {
         environment: String,
         /// The token's id, as `list` shows it
         id: String,
+        /// How to print the result
+        #[arg(long, value_enum, default_value_t = Format::Human, value_name = "FORMAT")]
+        format: Format,
         #[command(flatten)]
         service: ServiceOptions,
     },
@@ -72,37 +78,71 @@ enum TokenCommand {
 impl Token {
     pub(crate) fn run(self, context: &Context) -> Result<Exit, CliError> {
         match self.command {
-            TokenCommand::Create { environment, name, role, companies, functions, expires_in, service } => {
+            TokenCommand::Create { environment, name, role, companies, functions, expires_in, format, service } => {
                 let scope =
                     Scope { companies: companies.into_iter().collect(), functions: functions.into_iter().collect() };
-                let client = Environment::find(context, &environment)?.client(context, &service)?;
                 let expires_at = expires_in.map(|time| context.clock.now() + time);
-                let created =
-                    context.runtime()?.block_on(client.create_token(&NewToken { name, role, scope, expires_at }))?;
-                let until = created.token.expires_at.map_or("It never ends.".to_owned(), |end| {
-                    format!("It ends at {}.", end.strftime("%Y-%m-%d %H:%M:%SZ"))
-                });
-                context.printer.note(&format!(
-                    "Token {} of `{}`, role {}. {until} It cannot be shown again:",
-                    created.token.id,
-                    created.token.name,
-                    role.id()
-                ));
-                context.printer.out(&created.secret);
+                let wanted = NewToken { name, role, scope, expires_at };
+                plan::json_even_on_errors(context, format == Format::Json, || {
+                    create(context, &environment, &wanted, format, &service)
+                })
             }
             TokenCommand::List { environment, format, service } => {
-                return plan::json_even_on_errors(context, format == Format::Json, || {
+                plan::json_even_on_errors(context, format == Format::Json, || {
                     list(context, &environment, format, &service)
-                });
+                })
             }
-            TokenCommand::Revoke { environment, id, service } => {
-                let client = Environment::find(context, &environment)?.client(context, &service)?;
-                let token = context.runtime()?.block_on(client.revoke_token(&id))?;
-                context.printer.out(&format!("Token {} of `{}` is revoked.", token.id, token.name));
+            TokenCommand::Revoke { environment, id, format, service } => {
+                plan::json_even_on_errors(context, format == Format::Json, || {
+                    revoke(context, &environment, &id, format, &service)
+                })
             }
         }
-        Ok(Exit::Done)
     }
+}
+
+fn create(
+    context: &Context,
+    environment: &str,
+    wanted: &NewToken,
+    format: Format,
+    service: &ServiceOptions,
+) -> Result<Exit, CliError> {
+    let client = Environment::find(context, environment)?.client(context, service)?;
+    let created = context.runtime()?.block_on(client.create_token(wanted))?;
+    let until = created
+        .token
+        .expires_at
+        .map_or("It never ends.".to_owned(), |end| format!("It ends at {}.", end.strftime("%Y-%m-%d %H:%M:%SZ")));
+    context.printer.note(&format!(
+        "Token {} of `{}`, role {}. {until} It cannot be shown again:",
+        created.token.id,
+        created.token.name,
+        wanted.role.id()
+    ));
+    if format == Format::Json {
+        context.printer.out(&format!("{:#}", serde_json::to_value(&created).unwrap_or_default()));
+    } else {
+        context.printer.out(&created.secret);
+    }
+    Ok(Exit::Done)
+}
+
+fn revoke(
+    context: &Context,
+    environment: &str,
+    id: &str,
+    format: Format,
+    service: &ServiceOptions,
+) -> Result<Exit, CliError> {
+    let client = Environment::find(context, environment)?.client(context, service)?;
+    let token = context.runtime()?.block_on(client.revoke_token(id))?;
+    if format == Format::Json {
+        context.printer.out(&format!("{:#}", serde_json::to_value(&token).unwrap_or_default()));
+    } else {
+        context.printer.out(&format!("Token {} of `{}` is revoked.", token.id, token.name));
+    }
+    Ok(Exit::Done)
 }
 
 fn list(context: &Context, environment: &str, format: Format, service: &ServiceOptions) -> Result<Exit, CliError> {

@@ -5,6 +5,7 @@
 //! goes where the user said and nowhere else. Nothing is retried here; a changeset may be sent again by its id.
 
 mod error;
+mod progress;
 mod transport;
 
 use secrecy::SecretString;
@@ -26,6 +27,7 @@ use crate::{
     verify::{Finding, Verified},
 };
 pub use error::ClientError;
+pub use progress::Progress;
 pub use transport::Connections;
 use transport::Transport;
 
@@ -72,6 +74,16 @@ impl Client {
     /// `POST /v1/changesets`.
     pub async fn apply(&self, changeset: &Changeset, dry_run: bool) -> Result<ChangesetResult, ClientError> {
         self.post(&format!("/v1/changesets?dryRun={dry_run}"), changeset).await
+    }
+
+    /// `POST /v1/changesets`, and tells meanwhile how much of it has been sent.
+    pub async fn apply_watched(
+        &self,
+        changeset: &Changeset,
+        progress: &Progress,
+    ) -> Result<ChangesetResult, ClientError> {
+        let body = serde_json::to_vec(changeset).map_err(|error| ClientError::unreadable(&error))?;
+        self.transport.post_watched("/v1/changesets?dryRun=false", body, progress).await
     }
 
     /// `GET /v1/generations`: the newest `limit`, or those older than `before`.

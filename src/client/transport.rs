@@ -14,7 +14,7 @@ use reqwest::{
 use secrecy::{ExposeSecret as _, SecretString};
 use serde::de::DeserializeOwned;
 
-use super::{ClientError, Options, VERSION_HEADER};
+use super::{ClientError, Options, Progress, VERSION_HEADER};
 use crate::{
     api::{self, ProblemDetails},
     model::{Code, rules::is_loopback},
@@ -155,6 +155,18 @@ impl Transport {
         serde_json::from_slice(&bytes).map_err(|error| ClientError::unreadable(&error))
     }
 
+    /// Posts JSON, and tells meanwhile how much of it has been sent.
+    pub(super) async fn post_watched<T: DeserializeOwned>(
+        &self,
+        path: &str,
+        body: Vec<u8>,
+        progress: &Progress,
+    ) -> Result<T, ClientError> {
+        let request = self.request(Method::POST, path, None)?.header(CONTENT_TYPE, "application/json");
+        let bytes = self.exchange(request.body(progress.watch(body))).await?;
+        serde_json::from_slice(&bytes).map_err(|error| ClientError::unreadable(&error))
+    }
+
     /// Reads an answer as it is.
     pub(super) async fn bytes(&self, path: &str) -> Result<Vec<u8>, ClientError> {
         self.exchange(self.request(Method::GET, path, None)?).await
@@ -283,6 +295,16 @@ impl Transport {
         let bottom = causes.last().cloned().unwrap_or_else(|| error.to_string());
         let all = causes.join(": ").to_lowercase();
         let address = &self.address;
+        if all.contains("causedasendentity")
+            || all.contains("cert_used_as_ca")
+            || all.contains("ca certificate used as")
+        {
+            return ClientError::new(
+                Code::TlsFailed,
+                format!("the certificate of {address} is an authority's own, and no service may show one: {bottom}"),
+            )
+            .remedy("Give the service a certificate with `basicConstraints=CA:FALSE`, signed by itself or by that authority; `mailwright explain MW0203` has the command.");
+        }
         if all.contains("certificate") || all.contains("unknownissuer") {
             return ClientError::new(Code::TlsFailed, format!("the certificate of {address} is not trusted: {bottom}"))
                 .remedy("Give the certificate authority with `--ca-file FILE` or MAILWRIGHT_CA_FILE, or correct the address to the name in the certificate.");
@@ -293,6 +315,10 @@ impl Transport {
                 format!("what answers at {address} does not speak TLS: {bottom}"),
             )
             .remedy("If the service listens in clear on this machine, its address begins with `http://`.");
+        }
+        if self.base.scheme() == "http" && all.contains("invalid http version") {
+            return ClientError::new(Code::NotMailwright, format!("what answers at {address} does not speak HTTP in clear: {bottom}"))
+                .remedy("If the service has a certificate (`--tls-cert`), its address begins with `https://`; otherwise correct the address.");
         }
         if error.is_connect() || error.is_timeout() && !error.is_body() {
             return ClientError::new(Code::ServiceUnreachable, format!("no service answers at {address}: {bottom}"))

@@ -18,7 +18,8 @@ pub fn read_document<T: DeserializeOwned>(path: &Path, remedy: &str) -> Result<T
     let report = |problems: Vec<Diagnostic>| Report::new(problems, 0, 1);
     let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
     let name = path.file_name().map_or(path, Path::new);
-    let node = read_file(&Files::Disk(folder.to_owned()), name, &reporter).map_err(report)?;
+    let (node, problems) = read_file(&Files::Disk(folder.to_owned()), name, &reporter);
+    let node = node.filter(|_| problems.is_empty()).ok_or_else(|| report(problems))?;
     let document: Json = node.to_json();
     serde_path_to_error::deserialize(document).map_err(|error| {
         let pointer = format!("/{}", error.path().to_string().replace(['.', '['], "/").replace(']', ""));

@@ -1,7 +1,7 @@
 //! One environment: its layers merged, variables put in, checked, and turned into the desired state.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     path::{Path, PathBuf},
     sync::Arc,
 };
@@ -15,14 +15,14 @@ use super::{
     node::{Entry, Node, Value, merge},
     schema::{self, Kind},
     selection::Labels,
+    sound::{Unsound, fill_profile, take_out},
     sources::{FILE_LIMIT, Files, Span, shown},
-    tripwire,
     variables::{self, Variables},
 };
 use crate::{
     model::{
         Code, Digest, EnvironmentName, GraphDirect, Profile, ProfileName, SecretReference, Settings, StoredProfile,
-        rules,
+        rules, tripwire,
     },
     secrets::{FILE_LIMIT as AGE_LIMIT, Header},
 };
@@ -37,6 +37,8 @@ pub(super) struct Loading<'a> {
     /// The layers, the lowest first; the environment's own last.
     pub(super) layers: Vec<Arc<Layer>>,
     pub(super) reporter: &'a Reporter,
+    /// Whether all layers are there, and each says what it extends.
+    pub(super) is_whole: bool,
 }
 
 /// What became of it.
@@ -48,15 +50,37 @@ pub(super) struct Loaded {
     pub(super) age_files: usize,
 }
 
-/// A profile that passed the schema.
+/// A profile as far as it is sound.
 struct Typed {
+    /// As the files say it, before variables were put in.
+    raw: Arc<Node>,
     node: Arc<Node>,
     profile: Profile,
     renamed_from: Option<ProfileName>,
+    unsound: Unsound,
 }
 
-/// A profile that passed the schema; none for one of an abstract layer, which need not be complete.
-type Checked = Result<Option<Typed>, Vec<Diagnostic>>;
+impl Typed {
+    /// Whether it is known what it claims, and for whom.
+    fn claims_are_sound(&self) -> bool {
+        let decide = ["/enabled", "/functions", "/appliesTo", "/provider"];
+        !decide.iter().any(|pointer| self.unsound.touches(pointer))
+    }
+}
+
+/// An environment's settings as far as they are sound.
+struct TypedSettings {
+    node: Arc<Node>,
+    settings: Settings,
+    unsound: Unsound,
+}
+
+/// Where the values of a document come from.
+struct Origin<'a> {
+    /// The document before variables were put in.
+    raw: &'a Node,
+    variables: &'a Variables,
+}
 
 impl Loading<'_> {
     fn own(&self) -> Option<&Layer> {
@@ -78,15 +102,13 @@ impl Loading<'_> {
     /// Every profile with everything below it, by name.
     pub(super) fn merged_profiles(&self) -> BTreeMap<ProfileName, Arc<Node>> {
         let mut profiles: BTreeMap<ProfileName, Arc<Node>> = BTreeMap::new();
-        for (index, layer) in self.layers.iter().enumerate() {
-            let is_own = index + 1 == self.layers.len();
+        for layer in &self.layers {
             for (name, node) in &layer.profiles(self.files, self.reporter).nodes {
                 if matches!(node.value, Value::Null) {
                     profiles.remove(name);
                     continue;
                 }
-                let node = if is_own { Arc::clone(node) } else { without(node, &["renamedFrom"]) };
-                let merged = merge(profiles.get(name), &node);
+                let merged = merge(profiles.get(name), node);
                 profiles.insert(name.clone(), merged);
             }
         }
@@ -98,7 +120,7 @@ impl Loading<'_> {
         let entries = environment.get("variables").map_or(&[][..], |entry| entry.node.entries());
         entries
             .iter()
-            .filter(|entry| matches!(entry.node.value, Value::String(_) | Value::Number(_) | Value::Bool(_)))
+            .filter(|entry| !matches!(entry.node.value, Value::Null))
             .map(|entry| (Arc::clone(&entry.key), Arc::clone(&entry.node)))
             .collect()
     }
@@ -109,46 +131,43 @@ impl Loading<'_> {
             [layer.problems.clone(), layer.profiles(self.files, self.reporter).problems.clone()].concat()
         };
         let mut problems: Vec<Diagnostic> = self.layers.iter().flat_map(of_layer).collect();
-        let is_abstract = self.own().is_some_and(|own| own.is_abstract);
+        let is_partial = !self.is_whole || self.own().is_some_and(|own| own.is_abstract);
         let environment = self.merged_environment();
         let variables = environment.as_deref().map(Self::variables).unwrap_or_default();
-        let settings =
-            environment.as_ref().and_then(|node| self.settings(node, &variables, is_abstract, &mut problems));
+        let settings = environment.as_ref().map(|node| self.settings(node, &variables, is_partial, &mut problems));
 
+        let unread: BTreeSet<&ProfileName> =
+            self.layers.iter().flat_map(|layer| &layer.profiles(self.files, self.reporter).unread).collect();
         let merged: Vec<(ProfileName, Arc<Node>)> = self.merged_profiles().into_iter().collect();
-        let kind = if is_abstract { Kind::PartialProfile } else { Kind::Profile };
-        let checked: Vec<(ProfileName, Checked)> = merged
+        let checked: Vec<(ProfileName, Option<Typed>, Vec<Diagnostic>)> = merged
             .into_par_iter()
             .map(|(name, node)| {
-                let result = self.profile(kind, &node, &variables);
-                (name, result)
+                // Of one that is known in part nothing can be missing.
+                let is_partial = is_partial || unread.contains(&name);
+                let kind = if is_partial { Kind::PartialProfile } else { Kind::Profile };
+                let (typed, found) = self.profile(kind, &node, &variables);
+                (name, typed, found)
             })
             .collect();
         let mut profiles: BTreeMap<ProfileName, Typed> = BTreeMap::new();
-        for (name, result) in checked {
-            match result {
-                Ok(typed) => profiles.extend(typed.map(|typed| (name, typed))),
-                Err(found) => problems.extend(found),
-            }
+        let may_lack_one = problems
+            .iter()
+            .any(|problem| matches!(problem.code, Code::UnexpectedFile | Code::InvalidName | Code::DuplicateKey));
+        let mut is_complete = unread.is_empty() && !may_lack_one;
+        for (name, typed, found) in checked {
+            problems.extend(found);
+            is_complete &= typed.as_ref().is_some_and(Typed::claims_are_sound);
+            profiles.extend(typed.map(|typed| (name, typed)));
         }
-        if is_abstract {
+        let Some(settings) = settings.filter(|_| !is_partial) else {
             return Loaded { desired: None, problems, age_files: 0 };
-        }
-        let complete = problems.is_empty();
-        if let Some((node, settings)) = &settings {
-            self.rules(node, settings, &profiles, complete, &mut problems);
-        }
-        self.renames(&profiles, &mut problems);
-        let files = self.secrets(settings.as_ref().map(|(node, _)| node.as_ref()), &profiles, &mut problems);
-        let age_files = files.count;
-        let desired = match settings {
-            Some((node, settings))
-                if problems.iter().all(|problem| problem.severity != crate::model::code::Severity::Error) =>
-            {
-                Some(self.desired(&node, settings, profiles, files))
-            }
-            _ => None,
         };
+        self.rules(&settings, &variables, &profiles, is_complete, &mut problems);
+        self.renames(&profiles, &mut problems);
+        let files = self.secrets(&settings.node, &profiles, &mut problems);
+        let age_files = files.count;
+        let is_fine = problems.iter().all(|problem| problem.severity != crate::model::code::Severity::Error);
+        let desired = is_fine.then(|| self.desired(&settings.node, settings.settings, profiles, files));
         Loaded { desired, problems, age_files }
     }
 
@@ -156,10 +175,9 @@ impl Loading<'_> {
         &self,
         merged: &Arc<Node>,
         variables: &Variables,
-        is_abstract: bool,
+        is_partial: bool,
         problems: &mut Vec<Diagnostic>,
-    ) -> Option<(Arc<Node>, Settings)> {
-        let before = problems.len();
+    ) -> TypedSettings {
         for (name, node) in variables {
             if node.below.variable {
                 problems.push(self.reporter.at(
@@ -172,12 +190,13 @@ impl Loading<'_> {
             }
         }
         let node =
-            if is_abstract { Arc::clone(merged) } else { self.put_in_except_variables(merged, variables, problems) };
-        self.schema(Kind::Environment, &node, problems);
+            if is_partial { Arc::clone(merged) } else { self.put_in_except_variables(merged, variables, problems) };
+        let (mut document, mut unsound) =
+            self.schema(Kind::Environment, &node, &Origin { raw: merged, variables }, problems);
         self.tripwires(&node, "", problems);
         if let Some(entry) = node.get("service").and_then(|entry| entry.node.get("address"))
             && let Some(address) = entry.node.as_str()
-            && !(is_abstract && address.contains("${"))
+            && !(is_partial && address.contains("${"))
             && !(address.starts_with("https://") || address.starts_with("http://"))
         {
             problems.push(self.reporter.at(
@@ -190,32 +209,35 @@ impl Loading<'_> {
         }
         self.waivers(&node, problems);
         self.signers(&node, problems);
-        if !is_abstract {
-            self.reader(&node, problems);
+        if !is_partial {
+            self.reader(&node, &unsound, problems);
         }
-        if problems.len() > before {
-            return None;
-        }
-        let document = node.to_json();
-        let part = |key: &str| document.get(key).cloned().unwrap_or(Json::Null);
+        take_out(&mut document, &unsound);
         let mut settings = serde_json::Map::new();
+        if is_partial {
+            return TypedSettings { node, settings: Settings::default(), unsound };
+        }
         for key in ["companies", "unserved", "policy", "delivery"] {
-            if !part(key).is_null() {
-                settings.insert(key.to_owned(), part(key));
+            let Some(part) = document.get(key) else { continue };
+            if serde_json::from_value::<Settings>(json!({ key: part })).is_ok() {
+                settings.insert(key.to_owned(), part.clone());
+                continue;
             }
+            let pointer = format!("/{key}");
+            if !unsound.touches(&pointer) {
+                // The schema lets nothing through that the types do not take; a test holds the two together.
+                problems.push(self.reporter.at(
+                    node.nearest(&pointer).1.span,
+                    Code::InvalidValue,
+                    "the settings make no sense together".to_owned(),
+                    "`mailwright schema environment` prints what belongs here.".to_owned(),
+                    false,
+                ));
+            }
+            unsound.add(pointer);
         }
-        if let Ok(settings) = serde_json::from_value(Json::Object(settings)) {
-            Some((node, settings))
-        } else {
-            problems.push(self.reporter.at(
-                node.span,
-                Code::InvalidValue,
-                "the settings make no sense together".to_owned(),
-                "`mailwright schema environment` prints what belongs here.".to_owned(),
-                false,
-            ));
-            None
-        }
+        let settings = serde_json::from_value(Json::Object(settings)).unwrap_or_default();
+        TypedSettings { node, settings, unsound }
     }
 
     /// What the schema cannot tell of a waiver: that its last day exists.
@@ -252,7 +274,7 @@ impl Loading<'_> {
     }
 
     /// The application that reads the directory: its schema lets layers state parts of it, and here it must be whole.
-    fn reader(&self, environment: &Node, problems: &mut Vec<Diagnostic>) {
+    fn reader(&self, environment: &Node, unsound: &Unsound, problems: &mut Vec<Diagnostic>) {
         let Some(entry) = environment.get("verify").and_then(|entry| entry.node.get("reader")) else { return };
         if matches!(entry.node.value, Value::Null) {
             return;
@@ -270,7 +292,7 @@ impl Loading<'_> {
                 false,
             ));
         }
-        if !missing.is_empty() {
+        if !missing.is_empty() || unsound.touches("/verify/reader") {
             return;
         }
         let Some(reader) = reader(environment) else {
@@ -318,39 +340,54 @@ impl Loading<'_> {
         node
     }
 
-    fn profile(&self, kind: Kind, merged: &Arc<Node>, variables: &Variables) -> Checked {
+    /// A profile as far as it is sound; none for one that is known in part.
+    fn profile(&self, kind: Kind, merged: &Arc<Node>, variables: &Variables) -> (Option<Typed>, Vec<Diagnostic>) {
         let mut problems = Vec::new();
         let node = match kind {
             Kind::Profile => self.put_in(merged, variables, &mut problems),
             _ => Arc::clone(merged),
         };
-        let mut document = self.schema(kind, &node, &mut problems);
+        let (mut document, mut unsound) = self.schema(kind, &node, &Origin { raw: merged, variables }, &mut problems);
         self.tripwires(&node, "", &mut problems);
-        if !problems.is_empty() {
-            return Err(problems);
-        }
         if kind != Kind::Profile {
-            return Ok(None);
+            return (None, problems);
+        }
+        let is_sound = problems.is_empty() && !node.below.unsure;
+        if !is_sound {
+            take_out(&mut document, &unsound);
+            fill_profile(&mut document, &mut unsound);
         }
         let renamed_from = document.as_object_mut().and_then(|map| map.remove("renamedFrom"));
         let renamed_from = renamed_from.and_then(|name| name.as_str().and_then(|name| name.parse().ok()));
-        match serde_json::from_value(document) {
-            Ok(profile) => Ok(Some(Typed { node, profile, renamed_from })),
-            // The schema lets nothing through that the types do not take; a test holds the two together.
-            Err(_) => Err(vec![self.reporter.at(
+        if let Ok(profile) = serde_json::from_value(document) {
+            let raw = Arc::clone(merged);
+            return (Some(Typed { raw, node, profile, renamed_from, unsound }), problems);
+        }
+        // The schema lets nothing through that the types do not take; a test holds the two together.
+        if is_sound {
+            problems.push(self.reporter.at(
                 node.span,
                 Code::InvalidValue,
                 "the profile makes no sense as a whole".to_owned(),
                 "`mailwright schema profile` prints what belongs here.".to_owned(),
                 false,
-            )]),
+            ));
         }
+        (None, problems)
     }
 
-    fn schema(&self, kind: Kind, node: &Arc<Node>, problems: &mut Vec<Diagnostic>) -> Json {
+    /// The document, and which parts of it cannot be judged any further.
+    fn schema(&self, kind: Kind, node: &Node, origin: &Origin<'_>, problems: &mut Vec<Diagnostic>) -> (Json, Unsound) {
         let document = node.to_json();
+        let mut unsound = Unsound::default();
+        node.unsure(&mut String::new(), &mut |pointer| unsound.add_unusable(pointer));
         for mismatch in schema::check(kind, &document) {
             let (key_span, found) = node.nearest(&mismatch.pointer);
+            // What is said of something unsure, or of a list or a map because of it, has been said.
+            let is_apart = mismatch.at_key || mismatch.code == Code::MissingKey;
+            if matches!(found.value, Value::Unsure) || found.below.unsure && !is_apart {
+                continue;
+            }
             let span = match mismatch.code {
                 // What is missing is missing from its parent, and a parent is best pointed at by its key.
                 Code::MissingKey => key_span.unwrap_or_else(|| first_key(found)),
@@ -358,48 +395,75 @@ impl Loading<'_> {
                 _ => found.span,
             };
             let conceal = schema::is_secret(&mismatch.pointer) && !mismatch.at_key && mismatch.code != Code::MissingKey;
-            problems.push(self.reporter.at(span, mismatch.code, mismatch.message, mismatch.remedy, conceal));
+            let remedy = self.with_origin(mismatch.remedy, &mismatch.pointer, origin);
+            problems.push(self.reporter.at(span, mismatch.code, mismatch.message, remedy, conceal));
+            match mismatch.code {
+                // It is filled in.
+                Code::MissingKey => {}
+                // A list with an item twice, or with none, is a list all the same; so is a text that is too long.
+                Code::InvalidValue if matches!(found.value, Value::List(_)) => unsound.add(mismatch.pointer),
+                Code::TooLong => unsound.add(mismatch.pointer),
+                _ => unsound.add_unusable(&mismatch.pointer),
+            }
         }
-        document
+        (document, unsound)
+    }
+
+    /// A remedy, with the place where the value is set if a variable brings it.
+    fn with_origin(&self, remedy: String, pointer: &str, origin: &Origin<'_>) -> String {
+        let Some(text) = origin.raw.nearest(pointer).1.as_str() else { return remedy };
+        let set = |name: &str| {
+            let place = self.reporter.sources.place(origin.variables.get(name)?.span);
+            Some(format!("`{name}` is set at {place}."))
+        };
+        variables::names(text).filter_map(set).fold(remedy, |remedy, set| format!("{remedy} {set}"))
     }
 
     fn tripwires(&self, node: &Node, key: &str, problems: &mut Vec<Diagnostic>) {
         match &node.value {
             Value::String(text) => {
-                // The names of secrets and the schema's own words are no secrets.
-                let is_name = matches!(key, "secret" | "functions" | "extends" | "renamedFrom")
-                    // A public key is no secret, and looks like one.
-                    || (key == "key" && ssh_key::PublicKey::from_openssh(text.trim()).is_ok());
-                if let Some((code, message, remedy)) = tripwire::alarm(text).filter(|_| !is_name) {
+                if let Some((code, message, remedy)) = tripwire::alarm(text).filter(|_| !tripwire::is_ours(key, text)) {
                     problems.push(self.reporter.at(node.span, code, message.to_owned(), remedy.to_owned(), true));
                 }
             }
             Value::List(items) => items.iter().for_each(|item| self.tripwires(item, key, problems)),
             Value::Map(entries) => entries.iter().for_each(|entry| self.tripwires(&entry.node, &entry.key, problems)),
-            Value::Null | Value::Bool(_) | Value::Number(_) => {}
+            Value::Null | Value::Bool(_) | Value::Number(_) | Value::Unsure => {}
         }
     }
 
     fn rules(
         &self,
-        environment: &Node,
-        settings: &Settings,
+        settings: &TypedSettings,
+        variables: &Variables,
         profiles: &BTreeMap<ProfileName, Typed>,
-        complete: bool,
+        is_complete: bool,
         problems: &mut Vec<Diagnostic>,
     ) {
         let typed: BTreeMap<&ProfileName, &Profile> =
             profiles.iter().map(|(name, typed)| (name, &typed.profile)).collect();
-        for violation in rules::check(settings, &typed) {
-            // With a profile missing that cannot be read, it is not known who sends.
-            if violation.code == Code::NobodySends && !complete {
+        // The files' own texts were looked at before anything was laid over them or filled in.
+        let mut violations = rules::check_all_but_texts(&settings.settings, &typed);
+        // Who claims what somebody else claims too is told of the one that was laid over the other.
+        let before = violations.len();
+        violations.retain(|violation| violation.code != Code::ClaimedTwice);
+        if violations.len() < before {
+            violations.extend(rules::claimed_twice(&typed, |name| self.declared_by(name)));
+        }
+        let companies_are_sound = !settings.unsound.touches("/companies");
+        for violation in violations {
+            let known = match violation.code {
+                // With a profile that is not known as a whole, or not at all, it is not known who sends.
+                Code::NobodySends => is_complete && companies_are_sound && !settings.unsound.touches("/unserved"),
+                Code::UnknownCompany => companies_are_sound,
+                _ => true,
+            };
+            let profile = violation.profile.as_ref().and_then(|name| profiles.get(name));
+            let unsound = profile.map_or(&settings.unsound, |typed| &typed.unsound);
+            if !known || unsound.explains(violation.code, &violation.pointer) {
                 continue;
             }
-            let node = violation
-                .profile
-                .as_ref()
-                .and_then(|name| profiles.get(name))
-                .map_or(environment, |typed| typed.node.as_ref());
+            let node = profile.map_or(settings.node.as_ref(), |typed| typed.node.as_ref());
             let (key_span, found) = node.nearest(&violation.pointer);
             let whole = violation.pointer.is_empty() || std::ptr::eq(found, node);
             let span = if whole {
@@ -409,8 +473,19 @@ impl Loading<'_> {
             } else {
                 found.span
             };
-            problems.push(self.reporter.at(span, violation.code, violation.message, violation.remedy, false));
+            let remedy = match profile {
+                Some(Typed { raw, .. }) => {
+                    self.with_origin(violation.remedy, &violation.pointer, &Origin { raw, variables })
+                }
+                None => violation.remedy,
+            };
+            problems.push(self.reporter.at(span, violation.code, violation.message, remedy, false));
         }
+    }
+
+    /// The highest layer that says something of a profile.
+    fn declared_by(&self, name: &ProfileName) -> Option<usize> {
+        self.layers.iter().rposition(|layer| layer.profiles(self.files, self.reporter).nodes.contains_key(name))
     }
 
     fn renames(&self, profiles: &BTreeMap<ProfileName, Typed>, problems: &mut Vec<Diagnostic>) {
@@ -430,20 +505,23 @@ impl Loading<'_> {
     /// The age file of every secret that is named, read as far as it tells anything without a key.
     fn secrets(
         &self,
-        environment: Option<&Node>,
+        environment: &Node,
         profiles: &BTreeMap<ProfileName, Typed>,
         problems: &mut Vec<Diagnostic>,
     ) -> AgeFiles {
         let mut first_use: BTreeMap<&SecretReference, Span> = BTreeMap::new();
         for typed in profiles.values() {
             if let Some((reference, pointer)) = typed.profile.provider.secret() {
-                let (_, found) = typed.node.nearest(&format!("/provider{pointer}/secret"));
+                let pointer = format!("/provider{pointer}/secret");
+                if typed.unsound.touches(&pointer) {
+                    continue;
+                }
+                let (_, found) = typed.node.nearest(&pointer);
                 first_use.entry(reference).or_insert(found.span);
             }
         }
-        let reader = environment.and_then(reader);
-        if let (Some(environment), Some(reference)) = (environment, reader.as_ref().and_then(|r| r.credential.secret()))
-        {
+        let reader = reader(environment);
+        if let Some(reference) = reader.as_ref().and_then(|reader| reader.credential.secret()) {
             let (_, found) = environment.nearest("/verify/reader/credential");
             first_use.entry(reference).or_insert(first_key(found));
         }

@@ -2,10 +2,11 @@
 
 use super::{
     diagnostic::Excerpt,
+    schema,
     sources::{Source, Span},
-    suggest, tripwire,
+    suggest,
 };
-use crate::model::SecretReference;
+use crate::model::{SecretReference, tripwire};
 
 /// How much of a line is shown.
 const WIDTH: usize = 120;
@@ -20,12 +21,11 @@ pub(super) fn excerpt(source: &Source, span: Span, conceal: bool) -> Option<Exce
     let from = (span.column as usize).min(line.len());
     let to = if span.end_line == span.line { (span.end_column as usize).clamp(from, line.len()) } else { line.len() };
     let (line, from, to) = if conceal {
-        // To the end of the line: a list or a map says only where it begins.
-        let mut masked: Vec<char> = line[..from].to_vec();
-        masked.extend(MASK.chars());
-        (masked, from, from + MASK.len())
+        let mut line = line;
+        line.splice(from..end_of_value(&line, from), MASK.chars());
+        mask_after_keys(line, from, from + MASK.len(), from + MASK.len())
     } else {
-        mask_after_keys(line, from, to)
+        mask_after_keys(line, from, to, 0)
     };
     // A long line is cut around the spot.
     let start = if to > WIDTH { from.saturating_sub(20) } else { 0 };
@@ -37,36 +37,69 @@ pub(super) fn excerpt(source: &Source, span: Span, conceal: bool) -> Option<Exce
     Some(Excerpt { text, from, to: (to - start).clamp(from, length.max(from)) })
 }
 
-/// Masks a line from the value on whose key sounds like a secret, or is nearly one, unless the value only names one.
+/// Masks every value behind `done` whose key sounds like a secret, or is nearly one, unless the value only names one.
 /// A line that looks like a key or a token by itself is masked as a whole.
-fn mask_after_keys(line: Vec<char>, from: usize, to: usize) -> (Vec<char>, usize, usize) {
+fn mask_after_keys(mut line: Vec<char>, mut from: usize, mut to: usize, mut done: usize) -> (Vec<char>, usize, usize) {
+    while let Some(start) = value_of_secret_key(&line, done) {
+        let end = end_of_value(&line, start);
+        line.splice(start..end, MASK.chars());
+        done = start + MASK.len();
+        // What stands behind the value moves with it; what stands in it is the mask now.
+        let moved = |at: usize| match at {
+            at if at <= start => at,
+            at if at >= end => at - end + done,
+            _ => done,
+        };
+        (from, to) = (if from < end { from.min(start) } else { moved(from) }, moved(to));
+    }
     let text: String = line.iter().collect();
-    let keep = match value_of_secret_key(&line) {
-        Some(at) => at,
-        None if tripwire::alarm(&text).is_some() => line.iter().take_while(|c| c.is_whitespace()).count(),
-        None => return (line, from, to),
-    };
-    let mut masked: Vec<char> = line[..keep].to_vec();
-    masked.extend(MASK.chars());
-    let end = masked.len();
-    let from = from.min(keep);
-    (masked, from, to.clamp(from, end))
+    if tripwire::alarm(&text).is_some() {
+        let keep = line.iter().take_while(|c| c.is_whitespace()).count();
+        line.truncate(keep);
+        line.extend(MASK.chars());
+        (from, to) = (from.min(keep), to.clamp(from.min(keep), line.len()));
+    }
+    (line, from, to)
 }
 
-/// Where the value begins of the first key in the line that sounds like a secret.
-fn value_of_secret_key(line: &[char]) -> Option<usize> {
-    line.iter().enumerate().filter(|(_, c)| matches!(c, ':' | '=')).find_map(|(colon, _)| {
-        let is_key = |c: &char| c.is_alphanumeric() || matches!(c, '_' | '-');
-        let before = line[..colon].iter().rev().skip_while(|c| matches!(c, '"' | '\'' | ' '));
-        let key: String = before.take_while(|c| is_key(c)).collect::<Vec<_>>().into_iter().rev().collect();
+/// Where the value begins of the first key behind `start` that sounds like a secret.
+fn value_of_secret_key(line: &[char], start: usize) -> Option<usize> {
+    line.iter().enumerate().skip(start).filter(|(_, c)| matches!(c, ':' | '=')).find_map(|(colon, _)| {
+        let key = key_before(&line[..colon]);
         let value = colon + 1 + line[colon + 1..].iter().take_while(|c| c.is_whitespace()).count();
         let rest: String = line.get(value..)?.iter().collect();
         (sounds_secret(&key) && !rest.is_empty() && !only_names_one(&key, &rest)).then_some(value)
     })
 }
 
-fn sounds_secret(key: &str) -> bool {
-    is_word_for_secret(key) || suggest::nearest(&plain(key), WORDS).is_some()
+/// The word that a text ends with, without its quotes.
+fn key_before(text: &[char]) -> String {
+    let is_key = |c: &char| c.is_alphanumeric() || matches!(c, '_' | '-');
+    let before = text.iter().rev().skip_while(|c| matches!(c, '"' | '\'' | ' '));
+    before.take_while(|c| is_key(c)).collect::<Vec<_>>().into_iter().rev().collect()
+}
+
+/// Where a value ends for certain: a plain word in a map in braces, with nothing but further keys, values and braces
+/// behind it. Whatever is less clear ends with the line.
+fn end_of_value(line: &[char], start: usize) -> usize {
+    let is_plain = |c: &char| c.is_ascii_alphanumeric() || matches!(c, '_' | '-' | '.' | '/' | '+' | '!' | '@' | '*');
+    let end = start + line[start..].iter().take_while(|c| is_plain(c)).count();
+    let rest: String = line[end..].iter().collect();
+    let opened = line[..start].contains(&'{');
+    let Some(next) = rest.trim_start().chars().next() else { return line.len() };
+    let further = |part: &str| {
+        let part = part.trim();
+        part.is_empty()
+            || part.split_once(": ").is_some_and(|(key, _)| key.chars().all(|c| c.is_alphanumeric() || c == '-'))
+    };
+    let mut parts = rest.split(['{', '}', ',', '[', ']']);
+    let clear = end > start && opened && matches!(next, ',' | '}') && parts.all(further);
+    if clear { end } else { line.len() }
+}
+
+fn sounds_secret(written: &str) -> bool {
+    // A key of ours that sounds a little like a secret's is spelt as it is meant.
+    is_word_for_secret(written) || !schema::is_key(written) && suggest::nearest(&plain(written), WORDS).is_some()
 }
 
 const WORDS: [&str; 9] =

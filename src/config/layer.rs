@@ -1,7 +1,7 @@
 //! One folder under `environments/`: its files, parsed, not yet laid over anything.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     path::{Path, PathBuf},
     sync::{Arc, OnceLock},
 };
@@ -12,7 +12,7 @@ use super::{
     Diagnostic,
     excerpt::excerpt,
     node::{Node, Value},
-    parse::parse,
+    parse::{ParseError, Parsed, parse},
     sources::{Files, Sources, Span, shown},
 };
 use crate::model::{Code, EnvironmentName, ProfileName};
@@ -41,6 +41,8 @@ pub(super) struct Profiles {
     pub(super) nodes: BTreeMap<ProfileName, Arc<Node>>,
     /// What is wrong with them by themselves.
     pub(super) problems: Vec<Diagnostic>,
+    /// The profiles whose file could not be understood as a whole.
+    pub(super) unread: BTreeSet<ProfileName>,
     pub(super) files: usize,
 }
 
@@ -80,6 +82,13 @@ impl Layer {
             }
             profiles
         })
+    }
+
+    /// Whether it is known what the folder says of itself, and what it extends.
+    pub(super) fn is_whole(&self) -> bool {
+        self.environment
+            .as_ref()
+            .is_some_and(|node| node.get("extends").is_none_or(|entry| entry.node.as_str().is_some()))
     }
 
     /// How many files were read.
@@ -126,9 +135,10 @@ impl Layer {
             return;
         };
         self.files += 1;
-        match read_file(files, path, reporter) {
-            Ok(node) => self.take_environment(node, reporter),
-            Err(problems) => self.problems.extend(problems),
+        let (node, problems) = read_file(files, path, reporter);
+        self.problems.extend(problems);
+        if let Some(node) = node {
+            self.take_environment(node, reporter);
         }
     }
 
@@ -147,7 +157,9 @@ impl Layer {
         if let Some(entry) = node.get("extends") {
             self.extends = entry.node.as_str().map(|name| (name.to_owned(), entry.node.span));
         }
-        self.is_abstract = node.get("abstract").is_some_and(|entry| matches!(entry.node.value, Value::Bool(true)));
+        // One that may be abstract is not asked for more than such a layer.
+        self.is_abstract =
+            node.get("abstract").is_some_and(|entry| matches!(entry.node.value, Value::Bool(true) | Value::Unsure));
         self.environment = Some(node);
     }
 }
@@ -184,34 +196,39 @@ impl Profiles {
         }
         self.files += files.len();
         let read: Vec<_> = files.into_par_iter().map(|(name, path)| (name, read_file(from, &path, reporter))).collect();
-        for (name, result) in read {
-            match result {
-                Ok(node) if matches!(node.value, Value::Map(_) | Value::Null) => {
+        for (name, (node, problems)) in read {
+            self.problems.extend(problems);
+            match node {
+                Some(node) if matches!(node.value, Value::Map(_) | Value::Null) => {
                     self.nodes.insert(name, node);
+                    continue;
                 }
-                Ok(node) => self.problems.push(reporter.at(
+                None => {}
+                Some(node) if matches!(node.value, Value::Unsure) => {}
+                Some(node) => self.problems.push(reporter.at(
                     node.span,
                     Code::WrongType,
                     "a profile is a map of keys and values".to_owned(),
                     "`mailwright schema profile` prints what belongs here.".to_owned(),
                     false,
                 )),
-                Err(problems) => self.problems.extend(problems),
             }
+            self.unread.insert(name);
         }
     }
 }
 
-pub(super) fn read_file(files: &Files, path: &Path, reporter: &Reporter) -> Result<Arc<Node>, Vec<Diagnostic>> {
-    let text = files.read_text(path).map_err(|problem| vec![problem])?;
+/// A file as far as it can be understood, and everything that is wrong with it by itself.
+pub(super) fn read_file(files: &Files, path: &Path, reporter: &Reporter) -> (Option<Arc<Node>>, Vec<Diagnostic>) {
+    let text = match files.read_text(path) {
+        Ok(text) => text,
+        Err(problem) => return (None, vec![problem]),
+    };
     let id = reporter.sources.add(shown(path), text);
-    let Some(source) = reporter.sources.get(id) else { return Err(Vec::new()) };
-    parse(id, &source.text).map_err(|errors| {
-        errors
-            .into_iter()
-            .map(|error| reporter.at(error.span, error.code, error.message, error.remedy, false))
-            .collect()
-    })
+    let Some(source) = reporter.sources.get(id) else { return (None, Vec::new()) };
+    let Parsed { node, problems } = parse(id, &source.text);
+    let told = |error: ParseError| reporter.at(error.span, error.code, error.message, error.remedy, false);
+    (node, problems.into_iter().map(told).collect())
 }
 
 fn file_name(path: &Path) -> &str {

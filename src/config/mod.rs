@@ -1,7 +1,7 @@
 //! Files to desired state: discover, parse with positions, layer, interpolate, validate; problems with a place.
 //!
 //! ```text
-//! sources ──parse──▶ node ──merge──▶ node ──variables──▶ node ──schema, tripwire──▶ model ──rules──▶ Desired
+//! sources ──parse──▶ node ──merge──▶ node ──variables──▶ node ──schema, tripwire──▶ sound ──▶ model ──rules──▶ Desired
 //! ```
 //!
 //! Everything keeps its place on the way, so every complaint is `file:line:column` with the spot underlined.
@@ -24,10 +24,10 @@ mod repository;
 mod rollouts;
 mod schema;
 mod selection;
+mod sound;
 mod sources;
 pub mod suggest;
 pub mod tree;
-mod tripwire;
 mod variables;
 pub mod write;
 

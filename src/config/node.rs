@@ -25,6 +25,8 @@ pub(super) struct Below {
     pub(super) null: bool,
     /// Whether a string with a dollar sign and a brace is among them.
     pub(super) variable: bool,
+    /// Whether something that cannot be told is among them.
+    pub(super) unsure: bool,
 }
 
 /// A value.
@@ -36,6 +38,8 @@ pub(super) enum Value {
     String(Arc<str>),
     List(Vec<Arc<Node>>),
     Map(Vec<Entry>),
+    /// Something was written that cannot be told for certain. That has been said, and nothing more is said about it.
+    Unsure,
 }
 
 /// A key and its value.
@@ -49,9 +53,10 @@ pub(super) struct Entry {
 impl Node {
     pub(super) fn new(span: Span, value: Value) -> Self {
         let below = match &value {
-            Value::Null => Below { size: 1, null: true, variable: false },
+            Value::Null => Below { size: 1, null: true, ..Below::default() },
+            Value::Unsure => Below { size: 1, unsure: true, ..Below::default() },
             Value::Bool(_) | Value::Number(_) => Below { size: 1, ..Below::default() },
-            Value::String(text) => Below { size: 1, null: false, variable: text.contains("${") },
+            Value::String(text) => Below { size: 1, variable: text.contains("${"), ..Below::default() },
             Value::List(items) => Below::sum(items.iter().map(|item| item.below)),
             Value::Map(entries) => Below::sum(entries.iter().map(|entry| entry.node.below)),
         };
@@ -78,7 +83,7 @@ impl Node {
 
     pub(super) fn to_json(&self) -> Json {
         match &self.value {
-            Value::Null => Json::Null,
+            Value::Null | Value::Unsure => Json::Null,
             Value::Bool(value) => Json::Bool(*value),
             Value::Number(number) => Json::Number(number.clone()),
             Value::String(text) => Json::String(text.to_string()),
@@ -90,6 +95,32 @@ impl Node {
                 }
                 Json::Object(map)
             }
+        }
+    }
+
+    /// Tells the JSON pointers of everything that cannot be told for certain.
+    pub(super) fn unsure(&self, pointer: &mut String, tell: &mut impl FnMut(&str)) {
+        if !self.below.unsure {
+            return;
+        }
+        let mut below = |segment: &str, node: &Node| {
+            let end = pointer.len();
+            pointer.push('/');
+            pointer.push_str(segment);
+            node.unsure(pointer, tell);
+            pointer.truncate(end);
+        };
+        match &self.value {
+            Value::Unsure => tell(pointer),
+            Value::List(items) => {
+                items.iter().enumerate().for_each(|(index, item)| below(&index.to_string(), item));
+            }
+            Value::Map(entries) => {
+                for entry in entries {
+                    below(&entry.key.replace('~', "~0").replace('/', "~1"), &entry.node);
+                }
+            }
+            _ => {}
         }
     }
 
@@ -125,6 +156,7 @@ impl Below {
             size: sum.size.saturating_add(part.size),
             null: sum.null || part.null,
             variable: sum.variable || part.variable,
+            unsure: sum.unsure || part.unsure,
         })
     }
 }

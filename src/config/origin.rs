@@ -13,10 +13,9 @@ use super::{
     excerpt::is_word_for_secret,
     node::{Node, Value},
     schema::{self, Kind},
-    tripwire,
     variables::{self, Variables},
 };
-use crate::model::{EnvironmentName, ProfileName, SecretReference};
+use crate::model::{EnvironmentName, ProfileName, SecretReference, tripwire};
 
 /// What is written over a value.
 const MASK: &str = "*****";
@@ -102,7 +101,7 @@ fn collect_taken(node: &Node, taken: &mut Vec<String>) {
         Value::String(text) => taken.extend(variables::taken(text).into_iter().map(str::to_owned)),
         Value::List(items) => items.iter().for_each(|item| collect_taken(item, taken)),
         Value::Map(entries) => entries.iter().for_each(|entry| collect_taken(&entry.node, taken)),
-        Value::Null | Value::Bool(_) | Value::Number(_) => {}
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::Unsure => {}
     }
 }
 

@@ -26,18 +26,31 @@ pub(super) struct ParseError {
     pub(super) remedy: String,
 }
 
-/// The text as a tree. All problems that can be told apart are told; a file with any has no tree.
-pub(super) fn parse(file: FileId, text: &str) -> Result<Arc<Node>, Vec<ParseError>> {
-    let mut builder =
-        Builder { file, events: Parser::new_from_str(text), anchors: HashMap::new(), problems: Vec::new(), size: 0 };
-    match builder.document() {
-        Ok(node) if builder.problems.is_empty() => Ok(node),
-        Ok(_) => Err(builder.problems),
+/// A file as far as it can be understood.
+pub(super) struct Parsed {
+    /// The tree; none if its shape is not known. A value that cannot be told for certain is unsure in it.
+    pub(super) node: Option<Arc<Node>>,
+    pub(super) problems: Vec<ParseError>,
+}
+
+/// The text as a tree, and all problems that can be told apart.
+pub(super) fn parse(file: FileId, text: &str) -> Parsed {
+    let mut builder = Builder {
+        file,
+        events: Parser::new_from_str(text),
+        anchors: HashMap::new(),
+        problems: Vec::new(),
+        size: 0,
+        is_whole: true,
+    };
+    let node = match builder.whole_document() {
+        Ok(node) => Some(node).filter(|_| builder.is_whole),
         Err(stopped) => {
-            builder.problems.extend(stopped);
-            Err(builder.problems)
+            builder.problems.push(stopped);
+            None
         }
-    }
+    };
+    Parsed { node, problems: builder.problems }
 }
 
 struct Builder<'a> {
@@ -46,16 +59,14 @@ struct Builder<'a> {
     anchors: HashMap<usize, Arc<Node>>,
     problems: Vec<ParseError>,
     size: u32,
+    /// Whether the tree has all that the file says, as far as anybody can tell.
+    is_whole: bool,
 }
 
 /// A problem after which nothing more can be read.
 type Stop = ParseError;
 
 impl<'a> Builder<'a> {
-    fn document(&mut self) -> Result<Arc<Node>, Vec<ParseError>> {
-        self.whole_document().map_err(|stop| vec![stop])
-    }
-
     fn whole_document(&mut self) -> Result<Arc<Node>, Stop> {
         let empty = |span| {
             stop(
@@ -133,7 +144,7 @@ impl<'a> Builder<'a> {
             Event::Alias(id) => return self.alias(id, span),
             Event::Scalar(text, style, anchor, tag) => {
                 self.no_tag(tag.is_some(), span);
-                (anchor, self.scalar(&text, style, span))
+                (anchor, if tag.is_some() { Value::Unsure } else { self.scalar(&text, style, span) })
             }
             Event::SequenceStart(anchor, tag) => {
                 self.no_tag(tag.is_some(), span);
@@ -194,12 +205,11 @@ impl<'a> Builder<'a> {
         let mut entries: Vec<Entry> = Vec::new();
         loop {
             let (event, key_span) = self.next()?;
-            let key: Arc<str> = match event {
+            let (key, is_sure): (Arc<str>, bool) = match event {
                 Event::MappingEnd => return Ok(Value::Map(entries)),
                 Event::Scalar(text, style, _, tag) => {
                     self.no_tag(tag.is_some(), key_span);
-                    self.key(&text, style, key_span);
-                    Arc::from(text.as_ref())
+                    (Arc::from(text.as_ref()), self.key(&text, style, key_span))
                 }
                 _ => {
                     return Err(stop(
@@ -211,7 +221,8 @@ impl<'a> Builder<'a> {
                 }
             };
             let (event, mut span) = self.next()?;
-            if matches!(&event, Event::Scalar(text, ScalarStyle::Plain, 0, None) if text.is_empty()) {
+            let is_empty = matches!(&event, Event::Scalar(text, ScalarStyle::Plain, 0, None) if text.is_empty());
+            if is_empty {
                 span = key_span;
                 self.problem(
                     Code::AmbiguousScalar,
@@ -220,7 +231,13 @@ impl<'a> Builder<'a> {
                     "Write the value; or `null`, if an inherited one is meant to go.",
                 );
             }
-            let node = self.node(event, span, depth + 1)?;
+            let mut node = self.node(event, span, depth + 1)?;
+            if is_empty {
+                node = Arc::new(Node::new(span, Value::Unsure));
+            }
+            if !is_sure {
+                continue;
+            }
             if let Some(first) = entries.iter().find(|entry| entry.key == key) {
                 let line = first.key_span.line;
                 self.problem(
@@ -235,11 +252,14 @@ impl<'a> Builder<'a> {
         }
     }
 
-    fn key(&mut self, text: &str, style: ScalarStyle, span: Span) {
+    /// Says what is wrong with a key, and whether it is known what it is.
+    fn key(&mut self, text: &str, style: ScalarStyle, span: Span) -> bool {
         if style != ScalarStyle::Plain {
-            return;
+            return true;
         }
         if text == "<<" {
+            // What would be merged in is not known.
+            self.is_whole = false;
             self.problem(
                 Code::UnsupportedYaml,
                 span,
@@ -253,7 +273,10 @@ impl<'a> Builder<'a> {
                 format!("as a key, `{}` is read as text by some and as something else by others", safe(text)),
                 &format!("Put it in quotes: \"{}\".", safe(text)),
             );
+        } else {
+            return true;
         }
+        false
     }
 
     fn scalar(&mut self, text: &str, style: ScalarStyle, span: Span) -> Value {
@@ -267,7 +290,7 @@ impl<'a> Builder<'a> {
                 format!("`{}` is read differently by different versions of YAML", safe(text)),
                 &format!("Put it in quotes if it is text: \"{0}\". Otherwise write true, false, or the number in plain digits.", safe(text)),
             );
-            return Value::String(Arc::from(text));
+            return Value::Unsure;
         }
         match plain(text) {
             Plain::Null => Value::Null,

@@ -81,6 +81,14 @@ impl Repository {
                 (false, _) => problems.push(unexpected(&path, "each environment is a folder")),
             }
         }
+        if layers.is_empty() {
+            problems.push(Diagnostic::file(
+                Code::UnknownEnvironment,
+                "environments",
+                "there is no environment here".to_owned(),
+                "Make a folder for each, with an environment.yaml: environments/prod/environment.yaml.",
+            ));
+        }
         let reporter = Reporter { sources: Arc::new(Sources::default()) };
         Ok(Self { root: root.to_owned(), files, layers, reporter, problems })
     }
@@ -178,9 +186,11 @@ impl Repository {
         let age_files: usize = loaded.iter().map(|(_, loaded)| loaded.age_files).sum();
         let mut problems = self.problems.clone();
         for (name, loaded) in loaded {
-            let own = [format!("environments/{name}/"), format!("secrets/{name}/")];
+            let own = [Path::new("environments").join(name.as_str()), Path::new("secrets").join(name.as_str())];
             problems.extend(loaded.problems.into_iter().map(|problem| {
-                let elsewhere = !own.iter().any(|prefix| problem.file.starts_with(prefix));
+                // A circle belongs to all that are in it.
+                let elsewhere = problem.code != Code::LayerCycle
+                    && !own.iter().any(|folder| Path::new(&problem.file).starts_with(folder));
                 Diagnostic { environment: elsewhere.then(|| name.to_string()), ..problem }
             }));
         }
@@ -254,7 +264,7 @@ impl Repository {
     pub(super) fn readable<'a>(&'a self, name: &'a EnvironmentName) -> Option<Loading<'a>> {
         self.loading(name).ok().or_else(|| {
             let layers = vec![self.layer(name)?];
-            Some(Loading { files: &self.files, name, layers, reporter: &self.reporter })
+            Some(Loading { files: &self.files, name, layers, reporter: &self.reporter, is_whole: false })
         })
     }
 
@@ -294,7 +304,13 @@ impl Repository {
     fn loaded(&self, name: &EnvironmentName) -> Loaded {
         match self.loading(name) {
             Ok(loading) => loading.load(),
-            Err(problems) => Loaded { desired: None, problems, age_files: 0 },
+            // Its own files are looked at all the same, as far as that can be done without what they are laid over.
+            Err(problems) => {
+                let layers = self.layer(name).into_iter().collect();
+                let alone =
+                    Loading { files: &self.files, name, layers, reporter: &self.reporter, is_whole: false }.load();
+                Loaded { problems: [problems, alone.problems].concat(), ..alone }
+            }
         }
     }
 
@@ -339,6 +355,7 @@ impl Repository {
             layers.push(layer);
         }
         layers.reverse();
-        Ok(Loading { files: &self.files, name, layers, reporter: &self.reporter })
+        let is_whole = layers.iter().all(|layer| layer.is_whole());
+        Ok(Loading { files: &self.files, name, layers, reporter: &self.reporter, is_whole })
     }
 }

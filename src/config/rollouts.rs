@@ -115,7 +115,8 @@ impl Repository {
     }
 
     fn read_rollout(&self, name: &RolloutName, path: &Path) -> Result<RolloutFile, Vec<Diagnostic>> {
-        let node = read_file(&self.files, path, &self.reporter)?;
+        let (node, problems) = read_file(&self.files, path, &self.reporter);
+        let node = node.filter(|_| problems.is_empty()).ok_or(problems)?;
         let document = node.to_json();
         let mut reading = Reading { repository: self, node: &node, problems: Vec::new() };
         reading.shape(&document);

@@ -2,7 +2,7 @@
 //!
 //! The schemas are part of the binary. Values are never quoted: what stands in the wrong place may be a secret.
 
-use std::sync::LazyLock;
+use std::{collections::HashSet, sync::LazyLock};
 
 use jsonschema::{
     Draft, ValidationError, Validator,
@@ -82,8 +82,12 @@ pub(super) fn check(kind: Kind, document: &Json) -> Vec<Mismatch> {
     let mut found: Vec<Mismatch> = Vec::new();
     for error in validator.iter_errors(document) {
         for mismatch in told(&error, document, kind) {
+            // Of one map several keys may be missing; of one value, whatever is wrong is told once.
             let same = |other: &Mismatch| {
-                other.pointer == mismatch.pointer && other.at_key == mismatch.at_key && other.code == mismatch.code
+                other.pointer == mismatch.pointer
+                    && other.at_key == mismatch.at_key
+                    && other.code == mismatch.code
+                    && (other.code != Code::MissingKey || other.message == mismatch.message)
             };
             if !found.iter().any(same) {
                 found.push(mismatch);
@@ -341,6 +345,30 @@ fn pattern_words(pointer: &str) -> (String, String) {
             "this is not in the form that belongs here".to_owned(),
             "`mailwright schema` prints the form, with examples.".to_owned(),
         ),
+    }
+}
+
+/// Whether a word is a key of some document.
+pub(super) fn is_key(word: &str) -> bool {
+    static KEYS: LazyLock<HashSet<String>> = LazyLock::new(|| {
+        let mut keys = HashSet::new();
+        collect_keys(&schema("environment"), &mut keys);
+        collect_keys(&schema("profile"), &mut keys);
+        keys
+    });
+    KEYS.contains(word)
+}
+
+fn collect_keys(schema: &Json, keys: &mut HashSet<String>) {
+    match schema {
+        Json::Object(map) => {
+            keys.extend(
+                map.get("properties").and_then(Json::as_object).into_iter().flat_map(|map| map.keys().cloned()),
+            );
+            map.values().for_each(|value| collect_keys(value, keys));
+        }
+        Json::Array(items) => items.iter().for_each(|item| collect_keys(item, keys)),
+        _ => {}
     }
 }
 

@@ -17,7 +17,7 @@ pub(super) struct VariableError {
 pub(super) type Variables = BTreeMap<Arc<str>, Arc<Node>>;
 
 /// The tree with every variable put in. A string that is one variable and nothing else takes its type too.
-/// Unknown variables are told, and left as they are.
+/// Unknown variables are told, and what they stand in is not looked at any further.
 pub(super) fn put_in(node: &Arc<Node>, variables: &Variables, problems: &mut Vec<VariableError>) -> Arc<Node> {
     if !node.below.variable {
         return Arc::clone(node);
@@ -27,7 +27,7 @@ pub(super) fn put_in(node: &Arc<Node>, variables: &Variables, problems: &mut Vec
             Ok(value) => value,
             Err((code, message, remedy)) => {
                 problems.push(VariableError { span: node.span, code, message, remedy });
-                Value::String(Arc::clone(text))
+                Value::Unsure
             }
         },
         Value::List(items) => Value::List(items.iter().map(|item| put_in(item, variables, problems)).collect()),
@@ -39,7 +39,10 @@ pub(super) fn put_in(node: &Arc<Node>, variables: &Variables, problems: &mut Vec
         ),
         other => other.clone(),
     };
-    Arc::new(Node { below: super::node::Below { variable: false, ..node.below }, ..Node::new(node.span, value) })
+    let mut node = Node::new(node.span, value);
+    // A literal `${` is none.
+    node.below.variable = false;
+    Arc::new(node)
 }
 
 /// The variables that a text takes.
@@ -64,7 +67,10 @@ fn in_text(text: &str, variables: &Variables) -> Result<Value, Wrong> {
     if let Some(name) = text.strip_prefix("${").and_then(|rest| rest.strip_suffix('}'))
         && is_name(name)
     {
-        return Ok(look_up(name, variables)?.value.clone());
+        return Ok(match &look_up(name, variables)?.value {
+            Value::Null | Value::List(_) | Value::Map(_) => Value::Unsure,
+            plain => plain.clone(),
+        });
     }
     let mut out = String::with_capacity(text.len());
     let mut rest = text;
@@ -88,8 +94,8 @@ fn in_text(text: &str, variables: &Variables) -> Result<Value, Wrong> {
             Value::String(value) => out.push_str(value),
             Value::Bool(value) => out.push_str(&value.to_string()),
             Value::Number(value) => out.push_str(&value.to_string()),
-            // The schema lets no other variable through.
-            Value::Null | Value::List(_) | Value::Map(_) => {}
+            // The schema lets no other variable through, and says so where it is defined.
+            Value::Null | Value::List(_) | Value::Map(_) | Value::Unsure => return Ok(Value::Unsure),
         }
         rest = &inside[name.len() + 1..];
     }
@@ -108,6 +114,12 @@ fn look_up<'a>(name: &str, variables: &'a Variables) -> Result<&'a Node, Wrong> 
         };
         (Code::UnknownVariable, format!("no layer defines the variable `{name}`"), remedy)
     })
+}
+
+/// The names of the variables that stand in a text.
+pub(super) fn names(text: &str) -> impl Iterator<Item = &str> {
+    let parts = text.split("${").skip(1);
+    parts.filter_map(|part| part.split_once('}').map(|(name, _)| name)).filter(|name| is_name(name))
 }
 
 /// A variable's name: a letter, then letters, digits, dashes and underscores, 64 at most.

@@ -181,6 +181,10 @@ codes! {
     "0321" Error IdentityTokenRefused "the identity token is not accepted";
     "0322" Error IssuerUnreachable "the issuer's keys cannot be fetched";
     "0323" Error IdentityTokenMissing "the pipeline gave no identity token";
+    "0330" Error ServiceIdentityLost "a store without the service's identity";
+    "0331" Error CannotListen "the service cannot listen";
+    "0332" Error Unwritable "a file cannot be written";
+    "0333" Error LastAdministrator "the last administrator's token";
     "0340" Error HoldsNothing "a hold for what does not exist";
     "0350" Error SignInFailed "the reader could not sign in";
     "0351" Error ReaderTokenUnusable "the reader's token cannot be used";

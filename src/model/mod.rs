@@ -13,6 +13,7 @@
 //! * [`resolution`]: which profile sends for a company and a function, and why
 //! * [`rollout`]: in which order environments get a change, and what must hold in between
 //! * [`rules`]: everything that must hold between profiles and settings
+//! * [`tripwire`]: what must not stand in an ordinary text: keys, tokens, masks
 //! * [`state`] and [`changeset`]: what the service holds, and what changes it
 //! * [`provenance`]: where a change comes from, and which sources an environment allows
 //! * [`approvals`]: whose approval a change needs
@@ -36,6 +37,7 @@ pub mod rules;
 pub mod secret;
 pub mod settings;
 pub mod state;
+pub mod tripwire;
 pub mod verify_settings;
 
 pub use approvals::{ApprovalNeed, Approvals};

@@ -5,13 +5,16 @@ use std::{collections::BTreeMap, net::IpAddr};
 
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 use utoipa::ToSchema;
 
 use super::{
-    AppliesTo, Client, Cloud, Code, Delivery, Encryption, Function, Profile, ProfileName, Provider, Settings,
+    AppliesTo, Client, Cloud, Code, CompanyId, Delivery, Encryption, Function, Profile, ProfileName, Provider,
+    Settings,
     code::Severity,
     provider::{Credential, GraphDelegate, GraphDirect, Smtp},
     resolution::{Cell, Resolver},
+    tripwire,
 };
 
 /// A rule that is broken, and where: a profile (or the settings) and a JSON pointer into it.
@@ -38,8 +41,21 @@ impl Violation {
     }
 }
 
-/// Checks everything. Costs one pass over the profiles and one look-up a cell. Ordered; empty if all is well.
+/// Checks everything. Costs two passes over the profiles and one look-up a cell. Ordered; empty if all is well.
 pub fn check(settings: &Settings, profiles: &BTreeMap<&ProfileName, &Profile>) -> Vec<Violation> {
+    let mut violations = check_all_but_texts(settings, profiles);
+    violations.par_extend(profiles.par_iter().flat_map_iter(|(name, profile)| {
+        let mut found = Vec::new();
+        check_texts(Some(name), profile, &mut found);
+        found
+    }));
+    check_texts(None, settings, &mut violations);
+    violations.sort();
+    violations
+}
+
+/// The same for whoever has looked for keys and masks in the texts already, where they were written.
+pub fn check_all_but_texts(settings: &Settings, profiles: &BTreeMap<&ProfileName, &Profile>) -> Vec<Violation> {
     let mut violations: Vec<Violation> = profiles
         .par_iter()
         .flat_map_iter(|(name, profile)| {
@@ -50,7 +66,7 @@ pub fn check(settings: &Settings, profiles: &BTreeMap<&ProfileName, &Profile>) -
         .collect();
     check_names(profiles, &mut violations);
     let resolver = Resolver::new(profiles.iter().map(|(name, profile)| (*name, *profile)));
-    check_claims(&resolver, &mut violations);
+    check_claims(&resolver, |_| (), &mut violations);
     check_unserved(settings, &mut violations);
     check_delivery(&settings.delivery, &mut violations);
     super::approvals::check(settings, &mut violations);
@@ -62,6 +78,50 @@ pub fn check(settings: &Settings, profiles: &BTreeMap<&ProfileName, &Profile>) -
 /// The address rules: a local part, an at sign and a domain, as lettre's parser reads RFC 5321 and 6531.
 pub fn is_address(text: &str) -> bool {
     text.parse::<lettre::Address>().is_ok()
+}
+
+/// No text is a key, a token or a mask. Whatever field there will be is looked at, so it goes by the document.
+fn check_texts(profile: Option<&ProfileName>, document: &impl Serialize, out: &mut Vec<Violation>) {
+    // What cannot be written is not there to be read.
+    let document = serde_json::to_value(document).unwrap_or_default();
+    look_at_texts(&document, &mut String::new(), "", &mut |pointer, (code, message, remedy)| {
+        out.push(Violation {
+            profile: profile.cloned(),
+            pointer: pointer.to_owned(),
+            code,
+            message: message.to_owned(),
+            remedy: remedy.to_owned(),
+        });
+    });
+}
+
+fn look_at_texts(
+    value: &Value,
+    pointer: &mut String,
+    key: &str,
+    report: &mut impl FnMut(&str, (Code, &'static str, &'static str)),
+) {
+    let mut below = |segment: &str, key: &str, value: &Value| {
+        let end = pointer.len();
+        pointer.push('/');
+        pointer.push_str(segment);
+        look_at_texts(value, pointer, key, report);
+        pointer.truncate(end);
+    };
+    match value {
+        Value::String(text) => {
+            if let Some(alarm) = tripwire::alarm(text).filter(|_| !tripwire::is_ours(key, text)) {
+                report(pointer, alarm);
+            }
+        }
+        Value::Array(items) => {
+            items.iter().enumerate().for_each(|(index, item)| below(&index.to_string(), key, item));
+        }
+        Value::Object(map) => {
+            map.iter().for_each(|(key, value)| below(&key.replace('~', "~0").replace('/', "~1"), key, value));
+        }
+        Value::Null | Value::Bool(_) | Value::Number(_) => {}
+    }
 }
 
 fn check_profile(settings: &Settings, name: &ProfileName, profile: &Profile, out: &mut Vec<Violation>) {
@@ -348,14 +408,28 @@ fn check_names(profiles: &BTreeMap<&ProfileName, &Profile>, out: &mut Vec<Violat
     }
 }
 
-fn check_claims(resolver: &Resolver<'_>, out: &mut Vec<Violation>) {
+/// What two enabled profiles claim, told of the one with the higher rank: the one that was laid over the other.
+pub fn claimed_twice<K: Ord>(
+    profiles: &BTreeMap<&ProfileName, &Profile>,
+    rank: impl Fn(&ProfileName) -> K,
+) -> Vec<Violation> {
+    let mut violations = Vec::new();
+    check_claims(&Resolver::new(profiles.iter().map(|(name, profile)| (*name, *profile))), rank, &mut violations);
+    violations
+}
+
+fn check_claims<K: Ord>(resolver: &Resolver<'_>, rank: impl Fn(&ProfileName) -> K, out: &mut Vec<Violation>) {
     for conflict in resolver.conflicts() {
         let whom = conflict.company.map_or("system-wide".to_owned(), |company| format!("for company `{company}`"));
+        let (first, second) = match (conflict.first, conflict.second) {
+            (first, second) if rank(first) > rank(second) => (second, first),
+            in_order => in_order,
+        };
         out.push(Violation {
-            profile: Some(conflict.second.clone()),
+            profile: Some(second.clone()),
             pointer: format!("/functions/{}", conflict.function),
             code: Code::ClaimedTwice,
-            message: format!("`{}` is claimed {whom} by profile `{}` too", conflict.function, conflict.first),
+            message: format!("`{}` is claimed {whom} by profile `{first}` too", conflict.function),
             remedy: "Remove the function from one of them, disable one, or give them different companies.".to_owned(),
         });
     }
@@ -439,27 +513,45 @@ fn check_unserved(settings: &Settings, out: &mut Vec<Violation>) {
     }
 }
 
+/// One violation for all functions that are lost for the same companies: what is missing is most often one profile.
 fn check_cells(settings: &Settings, resolver: &Resolver<'_>, out: &mut Vec<Violation>) {
-    let mut lost: BTreeMap<Function, Vec<String>> = BTreeMap::new();
+    let mut lost: BTreeMap<Function, BTreeMap<CompanyId, Vec<Client>>> = BTreeMap::new();
     for cell in Cell::all(&settings.companies) {
         if resolver.sender(&cell).is_none() && !settings.is_meant_unserved(&cell.company, cell.function) {
-            let whom = cell.client.map_or(cell.company.to_string(), |c| format!("{} ({})", cell.company, c.id()));
-            lost.entry(cell.function).or_default().push(whom);
+            lost.entry(cell.function).or_default().entry(cell.company).or_default().extend(cell.client);
         }
     }
+    let mut together: BTreeMap<Vec<String>, Vec<Function>> = BTreeMap::new();
     for (function, companies) in lost {
-        let shown = companies.iter().take(5).cloned().collect::<Vec<_>>().join(", ");
-        let more = companies.len().saturating_sub(5);
-        let more = if more == 0 { String::new() } else { format!(" and {more} more") };
+        // A client is named only where the other one is served.
+        let whom = |(company, clients): (CompanyId, Vec<Client>)| match clients.as_slice() {
+            [client] => format!("{company} ({})", client.id()),
+            _ => company.to_string(),
+        };
+        together.entry(companies.into_iter().map(whom).collect()).or_default().push(function);
+    }
+    for (companies, functions) in together {
+        let claim = match functions.as_slice() {
+            [one] => format!("`{one}` or what it falls back to"),
+            _ => format!("`{}`, what the others fall back to, or each of them", Function::default_function()),
+        };
+        let functions: Vec<String> = functions.iter().map(|function| format!("`{function}`")).collect();
         out.push(Violation {
             profile: None,
             pointer: "/companies".to_owned(),
             code: Code::NobodySends,
-            message: format!("nobody sends `{function}` for {shown}{more}"),
-            remedy: format!(
-                "Let an enabled profile claim `{function}` or what it falls back to, or say under `unserved` that it is meant."
-            ),
+            message: format!("nobody sends {} for {}", some_of(&functions), some_of(&companies)),
+            remedy: format!("Let an enabled profile claim {claim}; or say under `unserved` that it is meant."),
         });
+    }
+}
+
+/// The first five, and how many more there are.
+fn some_of(words: &[String]) -> String {
+    let shown = words.iter().take(5).cloned().collect::<Vec<_>>().join(", ");
+    match words.len().saturating_sub(5) {
+        0 => shown,
+        more => format!("{shown} and {more} more"),
     }
 }
 

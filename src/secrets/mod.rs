@@ -25,24 +25,10 @@ pub use recipients::{Recipients, RecipientsError, fingerprint};
 pub use seal::{OpenError, SealError, ValueId, open, rekey, seal};
 pub use service::{DEMO_IDENTITY, ServiceIdentity};
 
+pub use crate::model::tripwire::is_masked;
+
 /// The largest age file of a secret, in bytes.
 pub const FILE_LIMIT: usize = 64 * 1024;
 
 /// The largest secret, in bytes: a certificate chain with its RSA key fits.
 pub const VALUE_LIMIT: usize = 16 * 1024;
-
-/// Whether a value is a mask that some screen or export put in the place of a secret: stars, bullets, `[masked]`,
-/// `(sensitive value)`, `***redacted***`. A value that merely contains such a thing is none.
-pub fn is_masked(value: &str) -> bool {
-    const WORDS: &[&str] = &["masked", "redacted", "hidden", "sensitive", "sensitive value", "secret value"];
-    let dot = |c: char| matches!(c, '*' | '•' | '●' | '∙' | '·' | '⁎' | '∗' | '○' | '◦' | '■' | '█' | '▪' | '⬤');
-    let value = value.trim();
-    if value == "**SOPS**" || (value.chars().count() >= 3 && value.chars().all(dot)) {
-        return true;
-    }
-    if value.len() >= 3 && ['x', 'X'].iter().any(|x| value.chars().all(|c| c == *x)) {
-        return true;
-    }
-    let inner = value.trim_matches(|c| dot(c) || matches!(c, '[' | ']' | '(' | ')' | '<' | '>' | '{' | '}'));
-    inner.len() < value.len() && WORDS.iter().any(|word| inner.trim().eq_ignore_ascii_case(word))
-}

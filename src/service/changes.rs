@@ -26,7 +26,7 @@ use crate::{
         rules,
     },
     reconcile::{guards, way_back},
-    secrets::{FILE_LIMIT, Header, ServiceIdentity},
+    secrets::{FILE_LIMIT, Header, OpenError, ServiceIdentity},
     store::{AuditEvent, Commit, CommitError, NewSecret},
 };
 
@@ -617,14 +617,23 @@ fn open_sent(
             "Plan and apply again.".to_owned(),
         ));
     }
-    let seal_again = format!(
-        "Seal it to the service's recipient, {}: mailwright secrets rekey, or mailwright secrets set.",
-        identity.recipient()
-    );
+    let set = format!("mailwright secrets set ENV {secret}");
+    let seal_again = format!("Take the file from Git again, or seal the value once more: {set}");
     let header =
         Header::read(&age_file).map_err(|error| refuse(Code::NotAgeFile, error.to_string(), seal_again.clone()))?;
     // Opened to know that it can be, and wiped at once.
-    drop(identity.open(&age_file).map_err(|error| refuse(Code::SecretNotOpenable, error.to_string(), seal_again))?);
+    drop(identity.open(&age_file).map_err(|error| {
+        let remedy = match &error {
+            // Somebody else may still be able to open it.
+            OpenError::NotForUs => format!(
+                "Put the service's recipient, {}, into recipients.txt, and then: mailwright secrets rekey ENV, or {set}",
+                identity.recipient()
+            ),
+            OpenError::Size | OpenError::Masked => format!("Seal the real value: {set}"),
+            OpenError::NotAge | OpenError::Tampered | OpenError::Key(_) => seal_again,
+        };
+        refuse(Code::SecretNotOpenable, error.to_string(), remedy)
+    })?);
     let record = SecretRecord {
         digest: digest.clone(),
         value_id: header.value_id,

@@ -40,7 +40,7 @@ impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for Body<T> {
                     Code::TooLarge,
                     format!("the body has more than {limit} MiB"),
                 )
-                .remedy("Apply fewer profiles at once: `mailwright apply ENV --only NAME`.")
+                .remedy("Apply in parts: `mailwright apply ENV --only NAME`, where `--only` may be given many times.")
             } else {
                 Problem::malformed("the body broke off")
             }

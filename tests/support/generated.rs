@@ -135,11 +135,12 @@ pub(crate) fn any_stored() -> impl Strategy<Value = StoredProfile> {
             "platform": "native", "redirect": "https://localhost",
         } })),
     ];
-    let per_minute = prop::option::of(1_u32..100);
-    (".{0,20}", any::<bool>(), provider, functions, applies_to, "[a-c]-?", prop::option::of("[a-z]{1,8}"), per_minute)
-        .prop_map(|(description, enabled, provider, functions, applies_to, value, from, per_minute)| {
+    let limits = prop_oneof![Just(json!({})), Just(json!({ "perMinute": 30, "messageSize": 2048 }))];
+    let rest = ("[a-c]-?", prop::option::of("[a-z]{1,8}"), limits);
+    (".{0,20}", any::<bool>(), provider, functions, applies_to, rest).prop_map(
+        |(description, enabled, provider, functions, applies_to, (value, from, limits))| {
             let profile = Profile {
-                limits: mailwright::model::Limits { per_minute, ..mailwright::model::Limits::default() },
+                limits: serde_json::from_value(limits).unwrap(),
                 description,
                 enabled,
                 provider: serde_json::from_value(provider).unwrap(),
@@ -152,7 +153,8 @@ pub(crate) fn any_stored() -> impl Strategy<Value = StoredProfile> {
                 applies_to,
             };
             stored(profile, &value)
-        })
+        },
+    )
 }
 
 /// Any set of profiles.

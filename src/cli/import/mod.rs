@@ -146,7 +146,7 @@ fn write_over(root: &Path, path: &Path, text: &str) -> Result<(), CliError> {
 }
 
 fn cannot_write(path: &Path, error: &dyn std::fmt::Display) -> CliError {
-    CliError::coded(Code::Unreadable, format!("cannot write `{}`: {error}", path.display()))
+    CliError::coded(Code::Unwritable, format!("cannot write `{}`: {error}", path.display()))
         .remedy("What was written before it stays; run the command again.")
 }
 

@@ -151,13 +151,17 @@ fn check_one(environment: &Environment, found: &mut Vec<Found>) -> Result<usize,
     Ok(present.age_files().count())
 }
 
+fn recipients_words(count: usize) -> String {
+    format!("{count} recipient{}", if count == 1 { "" } else { "s" })
+}
+
 /// How a file's header and the recipients differ. Of a file without our mark only the number of keys can be told.
 fn misaddressed(header: &Header, recipients: &Recipients) -> Vec<String> {
     let (keys, wanted) = (header.kinds.len(), recipients.texts().count());
     let Some(named) = &header.recipients else {
         let differs = keys != wanted;
         return differs
-            .then(|| format!("it is addressed to {keys} recipients, and recipients.txt has {wanted}"))
+            .then(|| format!("it is addressed to {}, and recipients.txt has {wanted}", recipients_words(keys)))
             .into_iter()
             .collect();
     };
@@ -166,11 +170,12 @@ fn misaddressed(header: &Header, recipients: &Recipients) -> Vec<String> {
     let stale = named.iter().filter(|print| !recipients.fingerprints().any(|own| own == print.as_str())).count();
     if stale > 0 {
         messages.push(format!(
-            "it is addressed to {stale} recipient(s) that recipients.txt does not have; they can open what Git remembers, so change the value too"
+            "it is addressed to {} that recipients.txt does not have; they can open what Git remembers, so change the value too",
+            recipients_words(stale)
         ));
     }
     if keys < named.len() {
-        messages.push(format!("its header names {} recipients and has keys for {keys} only", named.len()));
+        messages.push(format!("its header names {} and has keys for {keys} only", recipients_words(named.len())));
     }
     messages
 }

@@ -7,12 +7,14 @@ use std::{
 };
 
 use secrecy::{ExposeSecret as _, SecretSlice};
+use serde_json::json;
 
 use super::{
     CliError, Context, Environment, Exit, IdentityOptions, fresh_value_id, open_error, read_age, recipients, reference,
     refuse_public, scratch::Scratch, seal_error, set::without_line_end, variables, write_age,
 };
 use crate::{
+    cli::plan::{self, Format},
     config::Repository,
     model::Code,
     secrets::{VALUE_LIMIT, open, seal},
@@ -34,12 +36,19 @@ pub(super) struct Edit {
     /// Let the text lie on disk while it is edited, where there is no folder in memory
     #[arg(long)]
     on_disk: bool,
+    /// How to print the result
+    #[arg(long, value_enum, default_value_t = Format::Human, value_name = "FORMAT")]
+    format: Format,
     #[command(flatten)]
     identities: IdentityOptions,
 }
 
 impl Edit {
     pub(super) fn run(self, context: &Context) -> Result<Exit, CliError> {
+        plan::json_even_on_errors(context, self.format == Format::Json, || self.edit(context))
+    }
+
+    fn edit(&self, context: &Context) -> Result<Exit, CliError> {
         let environment = Environment::find(context, &self.environment)?;
         let reference = reference(&self.name)?;
         let root = environment.repository.root();
@@ -53,13 +62,20 @@ impl Edit {
         let before = open(&file, identities.iter()).map_err(|error| open_error(&path, &error))?;
         let after = edited(context, &before, &self.scratch()?)?;
         if after.expose_secret() == before.expose_secret() {
-            context.printer.out("Not changed; nothing was sealed.");
-            return Ok(Exit::Done);
+            return Ok(self.tell(context, None));
         }
         let sealed = seal(&after, &recipients, &fresh_value_id()?).map_err(|error| seal_error(&reference, &error))?;
         write_age(&environment, &path, &sealed)?;
-        context.printer.out(&format!("sealed {}", path.display()));
-        Ok(Exit::Done)
+        Ok(self.tell(context, Some(&path)))
+    }
+
+    fn tell(&self, context: &Context, sealed: Option<&Path>) -> Exit {
+        context.printer.out(&match sealed {
+            _ if self.format == Format::Json => format!("{:#}", json!({ "sealed": sealed })),
+            Some(path) => format!("sealed {}", path.display()),
+            None => "Not changed; nothing was sealed.".to_owned(),
+        });
+        Exit::Done
     }
 
     /// A folder in memory; on disk only if that is allowed.

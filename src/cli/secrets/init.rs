@@ -1,9 +1,22 @@
 //! `mailwright secrets init`: writes `recipients.txt`.
 
-use std::fmt::Write as _;
+use std::{
+    fmt::Write as _,
+    path::{Path, PathBuf},
+};
+
+use serde_json::json;
 
 use super::{CliError, Context, Environment, Exit, Prompt, recipients_path, refuse_public};
-use crate::{cli::ServiceOptions, config::write_atomically, model::Code, secrets::Recipients};
+use crate::{
+    cli::{
+        ServiceOptions,
+        plan::{self, Format},
+    },
+    config::write_atomically,
+    model::Code,
+    secrets::Recipients,
+};
 
 /// Write who the environment's secrets are sealed to
 #[derive(Debug, clap::Args)]
@@ -21,12 +34,19 @@ pub(super) struct Init {
     /// Ask the running service for its recipient
     #[arg(long)]
     from_service: bool,
+    /// How to print the result
+    #[arg(long, value_enum, default_value_t = Format::Human, value_name = "FORMAT")]
+    format: Format,
     #[command(flatten)]
     service: ServiceOptions,
 }
 
 impl Init {
     pub(super) fn run(self, context: &Context) -> Result<Exit, CliError> {
+        plan::json_even_on_errors(context, self.format == Format::Json, || self.init(context))
+    }
+
+    fn init(&self, context: &Context) -> Result<Exit, CliError> {
         let environment = Environment::find(context, &self.environment)?;
         let path = recipients_path(&environment.name);
         let root = environment.repository.root();
@@ -68,16 +88,40 @@ impl Init {
         // It may be the service that told it: one that was started with `--demo`.
         refuse_public(&environment, &recipients)?;
         let failed = |error: std::io::Error| {
-            CliError::coded(Code::Unreadable, format!("cannot write `{}`: {error}", path.display()))
+            CliError::coded(Code::Unwritable, format!("cannot write `{}`: {error}", path.display()))
         };
         if let Some(folder) = target.parent() {
             std::fs::create_dir_all(folder).map_err(failed)?;
         }
         write_atomically(&target, text.as_bytes()).map_err(failed)?;
-        context.printer.out(&format!("wrote {}", path.display()));
+        let mut wrote = vec![path];
+        wrote.extend(attributes(root)?);
+        if self.format == Format::Json {
+            context.printer.out(&format!("{:#}", json!({ "wrote": wrote })));
+        } else {
+            for path in &wrote {
+                context.printer.out(&format!("wrote {}", path.display()));
+            }
+        }
         if !self.from_service {
             context.printer.note("The service must be among them, or it cannot open what is sealed: its first start tells its recipient.");
         }
         Ok(Exit::Done)
     }
+}
+
+/// Tells Git to leave the line ends of age files alone, where nothing says so yet: they are compared by digest.
+fn attributes(root: &Path) -> Result<Option<PathBuf>, CliError> {
+    let path = Path::new("secrets").join(".gitattributes");
+    let says_so = |path: &Path| {
+        let text = std::fs::read_to_string(root.join(path)).unwrap_or_default();
+        text.lines().any(|line| line.trim_start().starts_with("*.age") && line.contains("-text"))
+    };
+    if says_so(Path::new(".gitattributes")) || root.join(&path).exists() {
+        return Ok(None);
+    }
+    let text = "# Age files are compared by the digest of their bytes: no line ends are translated.\n*.age -text\n";
+    write_atomically(&root.join(&path), text.as_bytes())
+        .map_err(|error| CliError::coded(Code::Unwritable, format!("cannot write `{}`: {error}", path.display())))?;
+    Ok(Some(path))
 }

@@ -398,7 +398,7 @@ fn read_age(root: &Path, path: &Path) -> Result<Vec<u8>, CliError> {
 fn write_age(environment: &Environment, path: &Path, bytes: &[u8]) -> Result<(), CliError> {
     let target = environment.repository.root().join(path);
     let failed = |error: std::io::Error| {
-        CliError::coded(Code::Unreadable, format!("cannot write `{}`: {error}", path.display()))
+        CliError::coded(Code::Unwritable, format!("cannot write `{}`: {error}", path.display()))
     };
     if let Some(folder) = target.parent() {
         std::fs::create_dir_all(folder).map_err(failed)?;

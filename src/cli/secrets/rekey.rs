@@ -1,10 +1,17 @@
 //! `mailwright secrets rekey`: seals every secret to the present recipients, without a new value.
 
+use std::path::PathBuf;
+
+use serde_json::json;
+
 use super::{
     CliError, Context, Environment, Exit, IdentityOptions, files, fresh_value_id, open_error, read_age, recipients,
     refuse_public, seal_error, write_age,
 };
-use crate::secrets::{Header, Recipients, rekey};
+use crate::{
+    cli::plan::{self, Format},
+    secrets::{Header, Recipients, rekey},
+};
 
 /// Seal every secret to the present recipients; no value changes
 #[derive(Debug, clap::Args)]
@@ -23,12 +30,19 @@ pub(super) struct Rekey {
     /// Seal again even what is addressed to the present recipients already
     #[arg(long)]
     all: bool,
+    /// How to print the result
+    #[arg(long, value_enum, default_value_t = Format::Human, value_name = "FORMAT")]
+    format: Format,
     #[command(flatten)]
     identities: IdentityOptions,
 }
 
 impl Rekey {
     pub(super) fn run(self, context: &Context) -> Result<Exit, CliError> {
+        plan::json_even_on_errors(context, self.format == Format::Json, || self.rekey(context))
+    }
+
+    fn rekey(&self, context: &Context) -> Result<Exit, CliError> {
         let environment = Environment::find(context, &self.environment)?;
         let root = environment.repository.root();
         let recipients = recipients(root, &environment.name)?;
@@ -43,14 +57,21 @@ impl Rekey {
                 outdated.push((reference, path, bytes));
             }
         }
+        let is_json = self.format == Format::Json;
+        let document = |sealed: &[&PathBuf]| json!({ "sealed": sealed, "unchanged": current, "dryRun": self.dry_run });
         if self.dry_run {
-            for (_, path, _) in &outdated {
-                context.printer.out(&format!("would seal {} again", path.display()));
+            let paths: Vec<&PathBuf> = outdated.iter().map(|(_, path, _)| path).collect();
+            if is_json {
+                context.printer.out(&format!("{:#}", document(&paths)));
+            } else {
+                for path in paths {
+                    context.printer.out(&format!("would seal {} again", path.display()));
+                }
             }
             context.printer.note(&format!("{} would be sealed again, {current} left as they are.", outdated.len()));
             return Ok(Exit::Done);
         }
-        let mut failures = Vec::new();
+        let (mut done, mut failures) = (Vec::new(), Vec::new());
         if !outdated.is_empty() {
             let identities = self.identities.load(outdated.iter().map(|(_, _, bytes)| bytes.as_slice()))?;
             let total = outdated.len();
@@ -60,7 +81,12 @@ impl Rekey {
                     .and_then(|sealed| sealed.map_err(|error| seal_error(reference, &error)))
                     .and_then(|sealed| write_age(&environment, path, &sealed));
                 match sealed {
-                    Ok(()) => context.printer.out(&format!("sealed {} again", path.display())),
+                    Ok(_) => {
+                        done.push(path);
+                        if !is_json {
+                            context.printer.out(&format!("sealed {} again", path.display()));
+                        }
+                    }
                     Err(error) => failures.push(error),
                 }
                 if total > 100 && (index + 1) % 100 == 0 {
@@ -68,7 +94,10 @@ impl Rekey {
                 }
             }
         }
-        context.printer.note(&format!("{} sealed again, {current} left as they are.", outdated.len() - failures.len()));
+        context.printer.note(&format!("{} sealed again, {current} left as they are.", done.len()));
+        if is_json && failures.is_empty() {
+            context.printer.out(&format!("{:#}", document(&done)));
+        }
         let count = failures.len();
         let mut failures = failures.into_iter();
         match failures.next() {

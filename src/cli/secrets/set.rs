@@ -6,12 +6,14 @@ use std::{
 };
 
 use secrecy::SecretSlice;
+use serde_json::json;
 use zeroize::Zeroizing;
 
 use super::{
     CliError, Context, Environment, Exit, fresh_value_id, recipients, reference, refuse_public, seal_error, write_age,
 };
 use crate::{
+    cli::plan::{self, Format},
     config::Repository,
     model::{Code, SecretReference},
     secrets::{Recipients, VALUE_LIMIT, seal},
@@ -30,17 +32,30 @@ pub(super) struct Set {
     environment: String,
     /// The secret: NAME/KEY
     name: String,
+    /// How to print the result
+    #[arg(long, value_enum, default_value_t = Format::Human, value_name = "FORMAT")]
+    format: Format,
 }
 
 impl Set {
     pub(super) fn run(self, context: &Context) -> Result<Exit, CliError> {
+        plan::json_even_on_errors(context, self.format == Format::Json, || self.set(context))
+    }
+
+    fn set(&self, context: &Context) -> Result<Exit, CliError> {
         let environment = Environment::find(context, &self.environment)?;
         let reference = reference(&self.name)?;
         let recipients = recipients(environment.repository.root(), &environment.name)?;
         refuse_public(&environment, &recipients)?;
         let path = Repository::secret_path(&environment.name, &reference);
-        seal_value(context, &environment, &reference, &path, &recipients)?;
-        if !environment.repository.used_secrets(&environment.name).contains_key(&reference) {
+        let count = seal_value(&environment, &reference, &path, &recipients)?;
+        let is_used = environment.repository.used_secrets(&environment.name).contains_key(&reference);
+        if self.format == Format::Json {
+            context.printer.out(&format!("{:#}", json!({ "sealed": path, "recipients": count, "used": is_used })));
+        } else {
+            context.printer.out(&sealed(&path, count));
+        }
+        if !is_used {
             context
                 .printer
                 .note(&format!("No profile names it yet: write `{{ secret: {reference} }}` where it belongs."));
@@ -49,21 +64,23 @@ impl Set {
     }
 }
 
-/// Takes a value from the operator, and seals it into a file.
+/// Takes a value from the operator, and seals it into a file. Tells to how many recipients.
 pub(super) fn seal_value(
-    context: &Context,
     environment: &Environment,
     reference: &SecretReference,
     path: &Path,
     recipients: &Recipients,
-) -> Result<(), CliError> {
+) -> Result<usize, CliError> {
     let value = if std::io::stdin().is_terminal() { typed(reference.as_str())? } else { piped()? };
     let sealed = seal(&value, recipients, &fresh_value_id()?).map_err(|error| seal_error(reference, &error))?;
     write_age(environment, path, &sealed)?;
-    let count = recipients.texts().count();
-    let s = if count == 1 { "" } else { "s" };
-    context.printer.out(&format!("sealed {} to {count} recipient{s}", path.display()));
-    Ok(())
+    Ok(recipients.texts().count())
+}
+
+/// That a file is sealed, in words.
+pub(super) fn sealed(path: &Path, recipients: usize) -> String {
+    let s = if recipients == 1 { "" } else { "s" };
+    format!("sealed {} to {recipients} recipient{s}", path.display())
 }
 
 fn typed(name: &str) -> Result<SecretSlice<u8>, CliError> {

@@ -361,6 +361,15 @@ fn verified_words(before: &VerifiedBefore) -> (Style, String) {
     (colour, words)
 }
 
+/// When the line goes that renamed a profile: one that others inherit has work to do in each of them.
+fn line_can_go(plan: &Plan, place: &crate::config::Place) -> String {
+    if place.file.starts_with(&format!("environments/{}/", plan.environment)) {
+        format!("the line at {place} can go")
+    } else {
+        format!("the line at {place} can go when every environment that inherits it has been applied")
+    }
+}
+
 fn hints(out: &mut String, plan: &Plan) {
     for hint in &plan.hints {
         match hint {
@@ -373,7 +382,7 @@ fn hints(out: &mut String, plan: &Plan) {
             }
             Hint::RenameDone { name, place } => {
                 let _ =
-                    writeln!(out, "{YELLOW}hint:{YELLOW:#} `{name}` has been renamed; the line at {place} can go.\n");
+                    writeln!(out, "{YELLOW}hint:{YELLOW:#} `{name}` has been renamed; {}.\n", line_can_go(plan, place));
             }
         }
     }

@@ -98,7 +98,7 @@ pub(super) async fn revoke(
         service.store.record(event).await?;
         return Err(Problem::new(
             StatusCode::CONFLICT,
-            Code::InvalidValue,
+            Code::LastAdministrator,
             "this is the last administrator's token that is left; nobody could make another",
         )
         .remedy("Make another administrator's token first."));

@@ -7,6 +7,8 @@ mod writer;
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashSet},
+    fs::{OpenOptions, Permissions},
+    os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _},
     path::Path,
     sync::{
         Arc, Mutex,
@@ -49,6 +51,7 @@ impl SqliteStore {
     /// Opens the store, or makes it. A store of another environment or of a newer version is refused; one of an
     /// older version is brought up to date in one transaction.
     pub fn open(path: &Path, environment: &EnvironmentName) -> Result<Self, StoreError> {
+        keep_private(path).map_err(|error| StoreError::Database(error.to_string()))?;
         let mut writer = connect(path, false)?;
         migrate::migrate(&mut writer, migrate::VERSIONS.len())?;
         claim(&mut writer, environment)?;
@@ -117,6 +120,18 @@ fn connect(path: &Path, read_only: bool) -> Result<Connection, StoreError> {
     }
     connection.pragma_update(None, "trusted_schema", "off").map_err(failed)?;
     Ok(connection)
+}
+
+/// The database is its owner's alone, whatever the folder allows; `SQLite` gives the files beside it the same mode.
+fn keep_private(path: &Path) -> std::io::Result<()> {
+    if let Ok(found) = std::fs::metadata(path) {
+        // A copy that somebody else owns may be read all the same.
+        if found.permissions().mode() & 0o077 != 0 {
+            drop(std::fs::set_permissions(path, Permissions::from_mode(0o600)));
+        }
+        return Ok(());
+    }
+    OpenOptions::new().create(true).truncate(false).write(true).mode(0o600).open(path).map(drop)
 }
 
 /// Writes the environment's name into a new store, and compares it with an old one's.

@@ -1,9 +1,9 @@
 //! What must not stand in an ordinary text: keys, tokens, masks.
 
-use crate::{model::Code, secrets::is_masked};
+use super::Code;
 
-/// Why a text should not be here; none if nothing is wrong with it.
-pub(super) fn alarm(text: &str) -> Option<(Code, &'static str, &'static str)> {
+/// Why a text should not be here, and what to do about it; none if nothing is wrong with it.
+pub fn alarm(text: &str) -> Option<(Code, &'static str, &'static str)> {
     const SEAL: &str = "Seal it with `mailwright secrets set`, and name it where a secret belongs. If it was ever committed, it is no secret any more: change it.";
     if text.contains("-----BEGIN ") {
         return Some((Code::LooksSecret, "this is a PEM block", SEAL));
@@ -22,6 +22,34 @@ pub(super) fn alarm(text: &str) -> Option<(Code, &'static str, &'static str)> {
         return Some((Code::LooksSecret, "this looks like a key or a password", SEAL));
     }
     None
+}
+
+/// Whether what stands behind a key is a name: of a secret, of a function, of something else of ours. Names are no
+/// texts, and raise no alarm.
+pub fn is_name(key: &str) -> bool {
+    matches!(key, "secret" | "functions" | "extends" | "renamedFrom")
+}
+
+/// Whether a text behind a key is one of ours that raises no alarm: a name, or a public SSH key, which is no secret and
+/// looks like one.
+pub fn is_ours(key: &str, text: &str) -> bool {
+    is_name(key) || key == "key" && ssh_key::PublicKey::from_openssh(text.trim()).is_ok()
+}
+
+/// Whether a value is a mask that some screen or export put in the place of a secret: stars, bullets, `[masked]`,
+/// `(sensitive value)`, `***redacted***`. A value that merely contains such a thing is none.
+pub fn is_masked(value: &str) -> bool {
+    const WORDS: &[&str] = &["masked", "redacted", "hidden", "sensitive", "sensitive value", "secret value"];
+    let dot = |c: char| matches!(c, '*' | '•' | '●' | '∙' | '·' | '⁎' | '∗' | '○' | '◦' | '■' | '█' | '▪' | '⬤');
+    let value = value.trim();
+    if value == "**SOPS**" || (value.chars().count() >= 3 && value.chars().all(dot)) {
+        return true;
+    }
+    if value.len() >= 3 && ['x', 'X'].iter().any(|x| value.chars().all(|c| c == *x)) {
+        return true;
+    }
+    let inner = value.trim_matches(|c| dot(c) || matches!(c, '[' | ']' | '(' | ')' | '<' | '>' | '{' | '}'));
+    inner.len() < value.len() && WORDS.iter().any(|word| inner.trim().eq_ignore_ascii_case(word))
 }
 
 /// A long word with capitals, small letters and digits in no order: what keys look like and names do not.

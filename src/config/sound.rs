@@ -1,0 +1,159 @@
+//! What is sound in a document that the schema does not take: what is wrong is taken out and what is missing is put
+//! in, so that one run can judge the rest too. What was done is remembered, and nothing is said about it twice.
+
+use serde_json::{Map, Value as Json, json};
+
+use crate::model::Code;
+
+/// The places in a document that cannot be judged, as JSON pointers.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Unsound {
+    places: Vec<String>,
+    /// Those whose value no type would take.
+    unusable: Vec<String>,
+}
+
+impl Unsound {
+    pub(super) fn add(&mut self, pointer: impl Into<String>) {
+        self.places.push(pointer.into());
+    }
+
+    /// A place whose value has to be taken out before anything can be made of the document.
+    pub(super) fn add_unusable(&mut self, pointer: &str) {
+        self.add(pointer);
+        self.unusable.push(pointer.to_owned());
+    }
+
+    /// Whether something at a pointer, in it or around it is unsound.
+    pub(super) fn touches(&self, pointer: &str) -> bool {
+        self.places.iter().any(|unsound| is_within(unsound, pointer) || is_within(pointer, unsound))
+    }
+
+    /// Whether a broken rule may be so for no other reason than what is unsound.
+    pub(super) fn explains(&self, code: Code, pointer: &str) -> bool {
+        match code {
+            _ if self.places.is_empty() => false,
+            // Rules about several fields together.
+            Code::UnusualPort
+            | Code::PasswordInClear
+            | Code::LoginIncomplete
+            | Code::NativeRedirect
+            | Code::SpaRedirect
+            | Code::DelegateFunction => self.touches("/provider"),
+            Code::FromMissing => self.touches("/from") || self.touches("/provider"),
+            _ if pointer.is_empty() => false,
+            _ => self.touches(pointer),
+        }
+    }
+}
+
+fn is_within(pointer: &str, other: &str) -> bool {
+    pointer.strip_prefix(other).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+}
+
+/// Takes the values that cannot be used out of a document.
+pub(super) fn take_out(document: &mut Json, unsound: &Unsound) {
+    for pointer in &unsound.unusable {
+        if let Some(value) = document.pointer_mut(pointer) {
+            *value = Json::Null;
+        }
+    }
+    prune(document);
+}
+
+/// Merged documents have no nulls of their own.
+fn prune(value: &mut Json) {
+    match value {
+        Json::Object(map) => {
+            map.retain(|_, value| !value.is_null());
+            map.values_mut().for_each(prune);
+        }
+        Json::Array(items) => {
+            items.retain(|item| !item.is_null());
+            items.iter_mut().for_each(prune);
+        }
+        _ => {}
+    }
+}
+
+/// Puts something that breaks no rule in the place of all that a profile must have and has not.
+pub(super) fn fill_profile(document: &mut Json, unsound: &mut Unsound) {
+    let Json::Object(profile) = document else { return };
+    if unsound.touches("/enabled") {
+        // It may be meant to be off: then it claims nothing.
+        profile.insert("enabled".to_owned(), json!(false));
+    }
+    put(profile, "", "functions", json!([]), unsound);
+    put(profile, "", "appliesTo", json!({ "companies": [] }), unsound);
+    if let Some(Json::Object(applies)) = profile.get_mut("appliesTo") {
+        put(applies, "/appliesTo", "companies", json!([]), unsound);
+    }
+    if let Some(Json::Object(from)) = profile.get_mut("from") {
+        put(from, "/from", "address", json!("somebody@example.com"), unsound);
+    }
+    if profile.get("provider").and_then(Json::as_object).is_none_or(|provider| provider.len() != 1) {
+        profile.insert("provider".to_owned(), json!({ "smtp": {} }));
+        unsound.add("/provider");
+    }
+    let provider = profile.get_mut("provider").and_then(Json::as_object_mut);
+    if let Some((kind, Json::Object(settings))) = provider.and_then(|provider| provider.iter_mut().next()) {
+        fill_provider(kind, settings, unsound);
+    }
+}
+
+fn fill_provider(kind: &str, settings: &mut Map<String, Json>, unsound: &mut Unsound) {
+    let pointer = format!("/provider/{kind}");
+    match kind {
+        "smtp" => {
+            put(settings, &pointer, "host", json!("localhost"), unsound);
+            drop_unless(settings, &pointer, "password", "secret", unsound);
+            if let Some(Json::Object(oauth)) = settings.get_mut("oauth") {
+                fill_registration(&format!("{pointer}/oauth"), oauth, true, unsound);
+            }
+        }
+        "microsoft-graph-delegate" => {
+            fill_registration(&pointer, settings, false, unsound);
+            put(settings, &pointer, "platform", json!("native"), unsound);
+            put(settings, &pointer, "redirect", json!("https://localhost"), unsound);
+        }
+        _ => fill_registration(&pointer, settings, true, unsound),
+    }
+}
+
+fn fill_registration(pointer: &str, settings: &mut Map<String, Json>, credential: bool, unsound: &mut Unsound) {
+    put(settings, pointer, "tenant", json!("example.com"), unsound);
+    put(settings, pointer, "client", json!("00000000-0000-0000-0000-000000000000"), unsound);
+    let custom = settings.get("cloud").and_then(|cloud| cloud.get("custom"));
+    let whole = custom.is_some_and(|custom| ["signIn", "graph"].iter().all(|key| custom.get(key).is_some()));
+    if settings.get("cloud").is_some_and(Json::is_object) && !whole {
+        settings.remove("cloud");
+        unsound.add(format!("{pointer}/cloud"));
+    }
+    if !credential {
+        return;
+    }
+    if let Some(Json::Object(credential)) = settings.get_mut("credential") {
+        let pointer = format!("{pointer}/credential");
+        drop_unless(credential, &pointer, "clientSecret", "secret", unsound);
+        drop_unless(credential, &pointer, "certificate", "secret", unsound);
+    }
+    if settings.get("credential").and_then(Json::as_object).is_none_or(|credential| credential.len() != 1) {
+        settings.insert("credential".to_owned(), json!({ "federatedTokenFile": "/token" }));
+        unsound.add(format!("{pointer}/credential"));
+    }
+}
+
+fn put(map: &mut Map<String, Json>, pointer: &str, key: &str, value: Json, unsound: &mut Unsound) {
+    if !map.contains_key(key) {
+        map.insert(key.to_owned(), value);
+        unsound.add(format!("{pointer}/{key}"));
+    }
+}
+
+/// Drops a map that lacks the one key that makes sense of it.
+fn drop_unless(map: &mut Map<String, Json>, pointer: &str, key: &str, needed: &str, unsound: &mut Unsound) {
+    if map.get(key).is_some_and(|value| value.get(needed).is_none()) {
+        map.remove(key);
+        unsound.add(format!("{pointer}/{key}"));
+    }
+}
