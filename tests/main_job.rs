@@ -456,7 +456,9 @@ fn a_large_apply_says_how_far_it_is() {
     terminal.current_dir(trial.folder.path());
     let shown = support::trial::finish(terminal).code(0).stdout;
     let moves: Vec<&str> = shown.split('\r').filter(|line| line.starts_with("\u{1b}[K")).collect();
-    assert!(moves.iter().any(|line| line.contains("The service checks 1201 changes and opens 0 secrets")), "{moves:?}");
+    // How far it is when somebody looks is a matter of chance.
+    let tells = |line: &&str| line.contains("1201 changes and") && line.contains("0 secrets");
+    assert!(moves.iter().any(tells), "{moves:?}");
     assert!(moves.last().unwrap().contains("Apply complete!"), "{moves:?}");
 }
 

@@ -349,11 +349,11 @@ impl Apply {
     }
 }
 
-/// A plan file is what has a path's look and is a file; everything else is an environment.
+/// A plan file is what can only be a path, or has the look of one and is a file; everything else is an environment.
 fn plan_file(what: &str) -> Option<&Path> {
-    let looks_like_a_path = what.contains(['/', '\\', '.']);
     let path = Path::new(what);
-    (looks_like_a_path && path.is_file()).then_some(path)
+    let can_only_be_a_path = what.contains(['/', '\\']) || path.extension().is_some_and(|end| end == "plan");
+    (can_only_be_a_path || what.contains('.') && path.is_file()).then_some(path)
 }
 
 /// A saved plan, and the environment that it is of. The address comes from the repository or the user, never from the

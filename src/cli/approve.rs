@@ -215,8 +215,10 @@ impl Approve {
 
 /// Reads a saved plan, whole or not at all.
 pub(super) fn read_plan(path: &Path) -> Result<SavedPlan, CliError> {
-    let text = std::fs::read(path)
-        .map_err(|error| CliError::coded(Code::Unreadable, format!("cannot read `{}`: {error}", path.display())))?;
+    let text = std::fs::read(path).map_err(|error| {
+        CliError::coded(Code::Unreadable, format!("cannot read the saved plan `{}`: {error}", path.display()))
+            .remedy("Name the file that `mailwright plan ENV --out FILE` wrote, or an environment.")
+    })?;
     SavedPlan::read(&text).map_err(|error| {
         CliError::coded(Code::PlanDamaged, format!("`{}`: {error}", path.display())).remedy("Plan again.")
     })

@@ -132,7 +132,9 @@ impl Fleet {
         {
             return Ok(Self::One(environment));
         }
-        service.fit_for_several()?;
+        if environments.len() > 1 {
+            service.fit_for_several()?;
+        }
         Ok(Self::Several(Several { environments, parallel: choice.parallel(), nothing }))
     }
 

@@ -226,7 +226,7 @@ impl Verify {
         let desired = environment.desired(context)?;
         let chosen = chosen(&desired, profiles)?;
         let mut report = if !self.manifest.is_empty() {
-            self.offline(context, &desired, &chosen)?
+            self.offline(context, &desired, &chosen, !profiles.is_empty())?
         } else if self.local {
             self.locally(context, environment, &desired, &chosen)?
         } else {
@@ -312,6 +312,7 @@ impl Verify {
         context: &Context,
         desired: &Desired,
         profiles: &BTreeMap<&ProfileName, &DesiredProfile>,
+        are_named: bool,
     ) -> Result<Report, CliError> {
         let mut manifests = Vec::new();
         for path in &self.manifest {
@@ -356,7 +357,7 @@ impl Verify {
             }
         }
         // Who names a profile wants that one checked; without a name it is those that the files are of.
-        if !self.profiles.is_empty() && !others.is_empty() && !subjects.is_empty() {
+        if are_named && !others.is_empty() && !subjects.is_empty() {
             return Err(CliError::coded(
                 Code::NotFound,
                 format!("what was exported is not of every profile that is named: {}", others.join("; ")),

@@ -143,7 +143,11 @@ impl Teller<'_> {
         let text = node.as_str().filter(|_| takes);
         let taken = text.map(variables::taken).unwrap_or_default();
         let shown = match text {
-            Some(_) => variables::put_in(node, self.variables, &mut Vec::new()).to_json(),
+            // What takes a variable that nobody knows is shown as it is written.
+            Some(text) => match variables::put_in(node, self.variables, &mut Vec::new()) {
+                filled if matches!(filled.value, Value::Unsure) => Json::from(text),
+                filled => filled.to_json(),
+            },
             None => node.to_json(),
         };
         let masked = masked

@@ -1,6 +1,10 @@
 //! `plan --since`: only the environments that the change touches.
 
-use super::{commit, edit, git, layered, touched};
+use super::{
+    commit, edit, git, layered,
+    support::trial::{Ran, Trial, finish},
+    touched,
+};
 
 #[test]
 fn through_layers_variables_and_secrets() {
@@ -30,42 +34,68 @@ fn through_layers_variables_and_secrets() {
     assert_eq!(touched(&trial, &["HEAD"]), "prod invalid", "nobody sends there");
 }
 
+/// A repository whose environment `dev` has a running service; `prod` and `test` have none.
+fn served() -> Trial {
+    let mut trial = layered();
+    trial.serve();
+    let declared = format!("service: {{ address: '{}' }}\ncompanies", trial.address());
+    edit(&trial, "environments/dev/environment.yaml", "companies", &declared);
+    commit(&trial, "where dev is");
+    trial
+}
+
+/// Each environment's own address counts.
+fn run(trial: &Trial, arguments: &[&str]) -> Ran {
+    let mut command = trial.command(arguments);
+    command.env_remove("MAILWRIGHT_SERVICE");
+    finish(command)
+}
+
 #[test]
 fn plan_asks_only_the_services_of_what_is_touched() {
-    let mut trial = layered();
+    let trial = served();
     let declared = "environments/dev/environment.yaml";
-    trial.serve();
-    trial.run(&["apply", "dev", "--yes", "--skip-verify"]).code(0);
-    let ran = trial.run(&["plan", "--since", "HEAD", "--detailed-exitcode"]).code(0);
-    assert!(ran.stdout.starts_with("No environment says anything else than HEAD ("), "{}", ran.stdout);
+    run(&trial, &["apply", "dev", "--yes", "--skip-verify"]).code(0);
+    for command in ["plan", "status", "drift", "verify"] {
+        let ran = run(&trial, &[command, "--since", "HEAD"]).code(0);
+        assert!(ran.stdout.starts_with("No environment says anything else than HEAD ("), "{command}: {}", ran.stdout);
+    }
+    let ran = run(&trial, &["plan", "--since", "HEAD", "--format", "json"]).code(0);
+    assert_eq!(ran.json()["environments"], serde_json::json!({}));
     edit(&trial, declared, "[EDU1]", "[EDU1, EDU2]");
-    let ran = trial.run(&["plan", "--since", "HEAD", "--detailed-exitcode"]).code(2);
-    assert!(ran.stdout.starts_with("dev at ") && ran.stdout.matches("Plan: ").count() == 1, "{}", ran.stdout);
+    let ran = run(&trial, &["plan", "--since", "HEAD", "--detailed-exitcode"]).code(2);
+    assert!(ran.stdout.contains("=== dev") && ran.stdout.matches("Plan: ").count() == 1, "{}", ran.stdout);
     // `prod` and `test` have no service here: planning them fails, and `dev` still shows.
     edit(&trial, "environments/base/environment.yaml", "example.com", "example.org");
-    let ran = trial.run(&["plan", "--since", "HEAD"]).code(1);
-    assert!(ran.stdout.starts_with("dev at "), "{}", ran.stdout);
-    assert_eq!(ran.stderr.matches("error[MW0211]").count(), 2, "{}", ran.stderr);
-    let ran = trial.run(&["plan", "--since", "HEAD", "dev"]).code(0);
+    let ran = run(&trial, &["plan", "--since", "HEAD"]).code(1);
+    assert!(ran.stdout.contains("=== dev") && ran.stdout.contains("MW0207"), "{}", ran.stdout);
+    assert!(ran.stdout.contains("3 environments: 1 with changes, 2 failed."), "{}", ran.stdout);
+    let ran = run(&trial, &["plan", "--since", "HEAD", "dev"]).code(0);
     assert!(ran.stdout.contains("reports@example.org"), "{}", ran.stdout);
     std::fs::remove_dir_all(trial.path("environments/test")).unwrap();
-    let ran = trial.run(&["plan", "--since", "HEAD"]).code(1);
+    let ran = run(&trial, &["plan", "--since", "HEAD"]).code(1);
     assert!(ran.stderr.contains("test is gone since HEAD ("), "{}", ran.stderr);
+    // What is touched is what is applied, and what is checked.
+    git(&trial, &["checkout", "--quiet", "."]);
+    edit(&trial, declared, "[EDU1]", "[EDU1, EDU3]");
+    run(&trial, &["apply", "--since", "HEAD", "--yes", "--skip-verify"]).code(0);
+    run(&trial, &["plan", "dev", "--detailed-exitcode"]).code(0);
+    let ran = run(&trial, &["validate", "--since", "HEAD"]).code(0);
+    assert!(ran.stdout.starts_with("No problems in 1 environment"), "{}", ran.stdout);
 }
 
 #[test]
 fn since_a_branch_parted() {
-    let mut trial = layered();
-    trial.serve();
+    let trial = served();
     git(&trial, &["checkout", "--quiet", "-b", "topic"]);
     git(&trial, &["checkout", "--quiet", "main"]);
     edit(&trial, "environments/prod/environment.yaml", "[EDU1]", "[EDU2]");
     commit(&trial, "on main");
     git(&trial, &["checkout", "--quiet", "topic"]);
     edit(&trial, "environments/dev/environment.yaml", "[EDU1]", "[EDU1, EDU2]");
-    let ran = trial.run(&["plan", "--since", "main..."]).code(0);
-    assert!(ran.stdout.starts_with("dev at ") && !ran.stdout.contains("prod"), "{}", ran.stdout);
+    let ran = run(&trial, &["plan", "--since", "main..."]).code(0);
+    assert!(ran.stdout.contains("=== dev") && !ran.stdout.contains("prod"), "{}", ran.stdout);
     // Without the dots it is what differs: what `main` has beyond this would go.
-    let ran = trial.run(&["plan", "--since", "main"]).code(1);
-    assert!(ran.stdout.starts_with("dev at ") && ran.stderr.contains("`prod`"), "{}", ran.stderr);
+    let ran = run(&trial, &["plan", "--since", "main"]).code(1);
+    assert!(ran.stdout.contains("=== dev") && ran.stdout.contains("=== prod"), "{}", ran.stdout);
 }

@@ -237,7 +237,11 @@ impl Outbox for SqliteStore {
     async fn ended_since(&self, since: i64) -> Result<Vec<(Status, u64)>, StoreError> {
         self.read(move |connection| {
             let mut statement = connection
-                .prepare_cached("SELECT status, count(*) FROM message WHERE finished_at >= ?1 GROUP BY status")
+                .prepare_cached(
+                    "SELECT status, count(*) FROM message
+                     WHERE status IN ('delivered', 'failed', 'unknown', 'cancelled') AND finished_at >= ?1
+                     AND finished_at IS NOT NULL GROUP BY status",
+                )
                 .map_err(failed)?;
             let rows = statement
                 .query_map([since], |row| Ok((row.get::<_, String>(0)?, row.get::<_, i64>(1)?)))
