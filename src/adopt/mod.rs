@@ -1,6 +1,6 @@
 //! From what is there to files: the way into Git for those who begin with a running service or a spreadsheet.
 //!
-//! * [`layers`] looks at many live environments and proposes what they share: a base, variables, and what is left
+//! * [`mod@layers`] looks at many live environments and proposes what they share: a base, variables, and what is left
 //!   to each. [`prove`] then reads the proposal as any other files and plans it: nothing may change.
 //! * [`table`] reads profiles as administrators list them, in CSV or JSON; [`check`] reads the files that they become
 //!   among the others before they are written.

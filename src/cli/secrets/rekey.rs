@@ -81,7 +81,7 @@ impl Rekey {
                     .and_then(|sealed| sealed.map_err(|error| seal_error(reference, &error)))
                     .and_then(|sealed| write_age(&environment, path, &sealed));
                 match sealed {
-                    Ok(_) => {
+                    Ok(()) => {
                         done.push(path);
                         if !is_json {
                             context.printer.out(&format!("sealed {} again", path.display()));
