@@ -1,0 +1,254 @@
+//! A thousand environments of ten profiles: files, Git, plans against running services, and a rollout over them. The
+//! services run in this process, each with its own store on disk and its own port, on the same two cores as the program
+//! that asks them. `benches/README.md` tells how to run it and what it printed.
+#![allow(
+    clippy::unwrap_used,
+    clippy::print_stdout,
+    clippy::panic,
+    dead_code,
+    missing_docs,
+    clippy::disallowed_methods,
+    reason = "a benchmark prints, ends where it fails, and shares its helpers with tests"
+)]
+
+#[path = "../tests/rollout/fleet.rs"]
+mod fleet;
+#[path = "../tests/support/mod.rs"]
+mod support;
+
+use std::{
+    collections::BTreeMap,
+    path::{Path, PathBuf},
+    process::{Command, Stdio},
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use fleet::Fleet;
+use mailwright::{
+    client::Client,
+    config::{Desired, Repository},
+    model::{Allowances, EnvironmentName},
+    reconcile::{self, plan::Source},
+};
+use support::trial::Trial;
+
+const FUNCTIONS: [&str; 9] = [
+    "system-administration",
+    "electronic-signatures",
+    "all-reports",
+    "document-flow-manager",
+    "all-documents",
+    "documents-remittance",
+    "documents-accounts-receivable",
+    "document-quotations",
+    "document-purchasing",
+];
+
+/// How many services are worked on at once, by us and by what we are compared with.
+const AT_ONCE: usize = 16;
+
+fn main() {
+    let largest: usize = std::env::var("LARGEST").ok().and_then(|text| text.parse().ok()).unwrap_or(1000);
+    println!("| what | environments | ours | compared with | theirs | ratio |\n| --- | --- | --- | --- | --- | --- |");
+    let mut plan = Duration::ZERO;
+    for count in [10, 100, 1000].into_iter().filter(|count| *count <= largest) {
+        plan = of(count);
+    }
+    others(plan, largest);
+}
+
+fn row(what: &str, size: usize, ours: Duration, other: &str, theirs: Duration) {
+    let ms = |time: Duration| format!("{:.1} ms", time.as_secs_f64() * 1000.0);
+    println!(
+        "| {what} | {size} | {} | {other} | {} | {:.2} |",
+        ms(ours),
+        ms(theirs),
+        ours.as_secs_f64() / theirs.as_secs_f64()
+    );
+}
+
+fn timed(work: impl FnOnce()) -> Duration {
+    let started = Instant::now();
+    work();
+    started.elapsed()
+}
+
+fn best(runs: u32, mut work: impl FnMut()) -> Duration {
+    (0..runs).map(|_| timed(&mut work)).min().unwrap()
+}
+
+/// Everything with so many environments. Gives the time of a plan of all.
+fn of(count: usize) -> Duration {
+    let fleet = Fleet::empty(count);
+    for function in FUNCTIONS {
+        fleet.trial.write(
+            &format!("environments/base/profiles/{function}.yaml"),
+            format!("provider:\n  smtp:\n    host: 'smtp.${{domain}}'\n    port: 587\nfrom:\n  address: '{function}@${{domain}}'\nfunctions: [{function}]\nappliesTo: system-wide\n"),
+        );
+    }
+    let root = fleet.trial.folder.path().to_owned();
+    fleet.trial.write(".gitignore", ".data\ntokens\n.mailwright\n");
+    git(&root, &["init", "--quiet"]);
+    commit(&root);
+    fleet.seed();
+
+    let files = fleet.trial.path("environments");
+    let validate = best(3, || drop(fleet.run(&["validate"]).code(0)));
+    row("validate", count, validate, "reading the files", best(3, || read_all(&files)));
+    fleet.change_port(26);
+    commit(&root);
+    let diff = best(3, || drop(fleet.run(&["diff", "HEAD~1..HEAD"]).code(0)));
+    row("diff HEAD~1..HEAD, a base profile", count, diff, "validate", validate);
+
+    let asked = ask_all(&fleet);
+    let planned = best(2, || drop(fleet.run(&["plan", "*", "--format", "json"]).code(0)));
+    row("plan '*', a change in each", count, planned, "two bare requests a service", asked);
+
+    fleet.rollout("all", "gate: false\nparallel: 16\nwaves: [{ name: all, environments: ['*'] }]\n");
+    let rollout = timed(|| drop(fleet.run(&["rollout", "start", "all", "--yes"]).code(0)));
+    fleet.change_port(27);
+    commit(&root);
+    let bare = apply_all(&fleet);
+    row("rollout start", count, rollout, "the same requests, without journal and files", bare);
+    let each = rollout.saturating_sub(bare) / u32::try_from(count).unwrap();
+    println!(
+        "| rollout, beyond its requests, an environment | {count} | {:.2} ms | | | |",
+        each.as_secs_f64() * 1000.0
+    );
+    let unchanged = best(2, || drop(fleet.run(&["plan", "*", "--format", "json"]).code(0)));
+    row("plan '*' without changes", count, unchanged, "two bare requests a service", asked);
+    planned
+}
+
+fn read_all(folder: &Path) {
+    for entry in std::fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            read_all(&path);
+        } else {
+            std::hint::black_box(std::fs::read(&path).unwrap());
+        }
+    }
+}
+
+/// Something with every service, so many at once.
+fn with_all<F: Future<Output = ()> + Send + 'static>(
+    fleet: &Fleet,
+    work: impl Fn(Client, EnvironmentName) -> F,
+) -> Duration {
+    let clients: Vec<(Client, EnvironmentName)> =
+        fleet.names().into_iter().map(|name| (fleet.client(&name), name.parse().unwrap())).collect();
+    timed(|| {
+        fleet.ask(async {
+            let places = Arc::new(tokio::sync::Semaphore::new(AT_ONCE));
+            let mut under_way = Vec::new();
+            for (client, name) in clients {
+                let (places, work) = (Arc::clone(&places), work(client, name));
+                under_way.push(tokio::spawn(async move {
+                    let _place = places.acquire_owned().await;
+                    work.await;
+                }));
+            }
+            for one in under_way {
+                one.await.unwrap();
+            }
+        });
+    })
+}
+
+/// The questions that a plan asks, and nothing else.
+fn ask_all(fleet: &Fleet) -> Duration {
+    with_all(fleet, |client, _| async move {
+        client.state().await.unwrap();
+        client.last_verified().await.unwrap();
+    })
+}
+
+/// The requests of a rollout, and nothing else: the state, and the changeset.
+fn apply_all(fleet: &Fleet) -> Duration {
+    let repository = Repository::open(fleet.trial.folder.path()).unwrap();
+    let of = |name: String| (name.parse().unwrap(), repository.load(&name.parse().unwrap()).unwrap());
+    let desired: Arc<BTreeMap<EnvironmentName, Desired>> = Arc::new(fleet.names().into_iter().map(of).collect());
+    with_all(fleet, |client, name| {
+        let desired = Arc::clone(&desired);
+        async move {
+            let desired = &desired[&name];
+            let state = client.state().await.unwrap();
+            let planned = reconcile::plan(&reconcile::Request {
+                desired,
+                state: &state,
+                service: client.address(),
+                source: Source::default(),
+                only: &[],
+                allowances: Allowances::default(),
+                verified: &BTreeMap::new(),
+            })
+            .unwrap();
+            client.apply(&planned.changeset, false).await.unwrap();
+        }
+    })
+}
+
+/// `octodns-sync` and `terraform plan` over as many objects.
+fn others(plan: Duration, environments: usize) {
+    let objects = environments * 10;
+    if let Some(program) = tool("octodns-sync") {
+        let trial = Trial::empty();
+        let mut config = "providers:\n  one: { class: octodns.provider.yaml.YamlProvider, directory: ./one, default_ttl: 300 }\n  two: { class: octodns.provider.yaml.YamlProvider, directory: ./two, default_ttl: 300 }\nzones:\n".to_owned();
+        for zone in 0..environments {
+            config.push_str(&format!("  z{zone}.example.com.: {{ sources: [one], targets: [two] }}\n"));
+            let records: String =
+                (0..10).map(|record| format!("r{record}:\n  type: A\n  value: 192.0.2.{}\n", record + 1)).collect();
+            for side in ["one", "two"] {
+                trial.write(&format!("{side}/z{zone}.example.com.yaml"), &records);
+            }
+        }
+        trial.write("config.yaml", config);
+        let theirs = timed(|| run_quietly(&program, &["--config-file", "config.yaml", "--quiet"], trial.folder.path()));
+        row(
+            "plan '*'",
+            environments,
+            plan,
+            &format!("octodns-sync, {objects} records in {environments} zones"),
+            theirs,
+        );
+    }
+    if Command::new("terraform").arg("version").stdout(Stdio::null()).stderr(Stdio::null()).status().is_ok() {
+        let trial = Trial::empty();
+        let main: String = (0..objects)
+            .map(|number| format!("resource \"terraform_data\" \"r{number}\" {{\n  input = \"profile {number}\"\n}}\n"))
+            .collect();
+        trial.write("main.tf", main);
+        run_quietly(Path::new("terraform"), &["init", "-input=false"], trial.folder.path());
+        let theirs = timed(|| run_quietly(Path::new("terraform"), &["plan", "-input=false"], trial.folder.path()));
+        row("plan '*'", environments, plan, &format!("terraform plan, {objects} resources written out"), theirs);
+    }
+}
+
+fn run_quietly(program: &Path, arguments: &[&str], folder: &Path) {
+    let ended = Command::new(program)
+        .args(arguments)
+        .current_dir(folder)
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .status()
+        .unwrap();
+    assert!(ended.success(), "{}", program.display());
+}
+
+fn tool(name: &str) -> Option<PathBuf> {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("target/tools/python-benches/bin").join(name);
+    path.is_file().then_some(path)
+}
+
+fn commit(folder: &Path) {
+    git(folder, &["add", "--all"]);
+    git(folder, &["-c", "user.name=bench", "-c", "user.email=bench@example.com", "commit", "--quiet", "-m", "one"]);
+}
+
+fn git(folder: &Path, arguments: &[&str]) {
+    let ended =
+        Command::new("git").args(arguments).current_dir(folder).env("GIT_CONFIG_GLOBAL", "/dev/null").status().unwrap();
+    assert!(ended.success());
+}
