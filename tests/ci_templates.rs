@@ -26,7 +26,8 @@ fn root() -> PathBuf {
 }
 
 fn yaml(path: &str) -> Value {
-    let script = "import json, sys, ruamel.yaml\nprint(json.dumps(ruamel.yaml.YAML(typ='safe').load(open(sys.argv[1]))))";
+    let script =
+        "import json, sys, ruamel.yaml\nprint(json.dumps(ruamel.yaml.YAML(typ='safe').load(open(sys.argv[1]))))";
     let mut command = Command::new(tool("python3"));
     command.args(["-c", script]).arg(root().join(path));
     finish(command).code(0).json()
@@ -276,8 +277,7 @@ fn scripts(kind: &str, event: &str, variables: &Variables) -> Vec<Script> {
             let template = yaml("templates/azure-pipelines.yml");
             let stage = list(&template["stages"]).into_iter().find(|stage| stage["stage"] == job).unwrap();
             let job = &stage["jobs"][0];
-            let steps =
-                if event == "push" { &job["strategy"]["runOnce"]["deploy"]["steps"] } else { &job["steps"] };
+            let steps = if event == "push" { &job["strategy"]["runOnce"]["deploy"]["steps"] } else { &job["steps"] };
             // The task does not stop by itself at what fails.
             let of_step = |own: &Value| {
                 step(own, "bash", "displayName", &["--noprofile", "--norc"], filled(&own["env"], variables))
@@ -430,10 +430,8 @@ fn every_variable_of_ours_is_known() {
 #[test]
 fn pre_commit_stops_a_broken_file() {
     let trial = Trial::small();
-    trial.write(
-        ".pre-commit-config.yaml",
-        fs::read_to_string(root().join("templates/pre-commit-config.yaml")).unwrap(),
-    );
+    trial
+        .write(".pre-commit-config.yaml", fs::read_to_string(root().join("templates/pre-commit-config.yaml")).unwrap());
     let folder = trial.folder.path();
     git(folder, &["init", "--quiet"]);
     let run = || {
@@ -478,7 +476,9 @@ fn the_image_is_built_from_files_that_are_there() {
         command
     });
     let targets = metadata.code(0).json()["packages"][0]["targets"].clone();
-    assert!(targets.as_array().unwrap().iter().any(|target| target["name"] == "mailwright" && target["kind"][0] == "bin"));
+    assert!(
+        targets.as_array().unwrap().iter().any(|target| target["name"] == "mailwright" && target["kind"][0] == "bin")
+    );
     // Whatever is built into the program is among what is copied.
     let mut found = 0;
     let mut open = vec![folder.path().join("src")];
