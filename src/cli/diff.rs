@@ -175,6 +175,12 @@ fn unopened(context: &Context, range: &Range, sides: &Sides) -> CliError {
 /// cannot be compared are among them; those that are gone are apart.
 pub(super) fn since(context: &Context, revision: &str) -> Result<Since, CliError> {
     let root = context.project()?;
+    if git::is_none(revision.trim_end_matches("...")) {
+        context.printer.note("Nothing was before the revision of zeros, so every environment is meant.");
+        let repository = context.repository()?;
+        let names = repository.environments().into_iter().filter(|name| !repository.is_abstract(name)).collect();
+        return Ok(Since { from: "nothing".to_owned(), names, gone: Vec::new() });
+    }
     let range = Range::since(&root, revision)?;
     let sides = Sides::open(&root, &range)?;
     let Ok(new) = &sides.new else { return Err(unopened(context, &range, &sides)) };

@@ -40,7 +40,7 @@ pub(crate) struct Choice {
     #[arg(short = 'l', long, value_name = "LABELS", help_heading = "Many environments")]
     pub(super) selector: Vec<String>,
     /// Only environments that the change of files since REV touches, through layers, variables and secrets too;
-    /// `REV...` means since the work tree parted from REV
+    /// `REV...` means since the work tree parted from REV, and a REV of zeros means every one
     #[arg(long, value_name = "REV", help_heading = "Many environments")]
     pub(super) since: Option<String>,
     /// How many are worked on at once [default: 16; `validate`: as many as there are cores]

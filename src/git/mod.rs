@@ -17,7 +17,7 @@ mod sides;
 mod source;
 mod touched;
 
-pub use range::{Range, Side};
+pub use range::{Range, Side, is_none};
 pub use run::GitError;
 pub use sides::{Sides, empty_submodule};
 pub use source::source;

@@ -78,6 +78,11 @@ impl Range {
     }
 }
 
+/// Whether a text is the id of zeros, which CI systems give for what was before where nothing was: a branch that is new.
+pub fn is_none(text: &str) -> bool {
+    matches!(text.len(), 40 | 64) && text.bytes().all(|b| b == b'0')
+}
+
 /// The commit that a text names.
 fn commit(git: &Git, text: &str) -> Result<Side, GitError> {
     let named = if text.is_empty() { "HEAD" } else { text };
@@ -87,7 +92,7 @@ fn commit(git: &Git, text: &str) -> Result<Side, GitError> {
     if named.len() > 1000 || named.starts_with('-') || named.contains('\0') {
         return unknown(format!("`{}` is not a revision", shown(named)), "Name a branch, a tag or a commit.");
     }
-    if named.len() >= 40 && named.bytes().all(|b| b == b'0') {
+    if is_none(named) {
         return unknown(
             "the revision of zeros is no commit: a branch that is new has no earlier one".to_owned(),
             "Compare with the branch that it parted from: `origin/main...`.",

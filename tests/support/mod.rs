@@ -2,6 +2,7 @@
 #![allow(dead_code, reason = "every test file uses another part")]
 
 pub(crate) mod fleet;
+pub(crate) mod forge;
 pub(crate) mod generated;
 #[cfg(target_os = "linux")]
 pub(crate) mod postfix;
