@@ -37,6 +37,7 @@ pub mod secret;
 pub mod settings;
 pub mod state;
 pub mod verify_settings;
+pub mod watch_settings;
 
 pub use approvals::{ApprovalNeed, Approvals};
 pub use canonical::Digest;
@@ -55,3 +56,4 @@ pub use secret::{Destination, SecretRecord};
 pub use settings::Settings;
 pub use state::{Applied, ChangeKind, ChangeRecord, ProfileState, State};
 pub use verify_settings::{VerifySettings, Waiver};
+pub use watch_settings::WatchSettings;
