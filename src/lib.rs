@@ -17,6 +17,7 @@
 //! | [`adopt`] | from what is there to files: what live environments share as layers, and lists of profiles |
 //! | [`approvals`] | the text that somebody signs who approves a plan, and whether a signature counts |
 //! | [`rollout`] | a change to many environments in waves: what it amounts to, the journal, going on, taking back |
+//! | [`watch`] | follows the files: plans on change and on a timer, applies where it may, tells what changed |
 //! | [`microsoft`] | what speaks to Entra and Graph: clouds, tokens, reads of the directory |
 //! | [`verify`] | the pre-flight: checks of registrations, permissions, redirect URIs, mail servers; findings |
 //! | [`sandbox`] | local stand-ins for Entra, Graph and an SMTP server; nothing else knows them |
@@ -53,3 +54,4 @@ pub mod service;
 mod smtp;
 pub mod store;
 pub mod verify;
+pub mod watch;

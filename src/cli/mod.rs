@@ -53,6 +53,7 @@ mod token;
 mod validate;
 mod variables;
 mod verify;
+mod watch;
 
 use std::{ffi::OsString, path::PathBuf, process::ExitCode};
 
@@ -139,6 +140,8 @@ enum Command {
     Rollback(rollback::Rollback),
     /// Bring a change to many environments in waves, with checks in between
     Rollout(rollout::Rollout),
+    /// Follow the files: plan, report drift and expiring credentials, apply where an environment says so
+    Watch(watch::Watch),
     /// Write files for profiles that exist only in the service
     Import(import::Import),
     /// Put Markdown under the pull request that a CI job runs for
@@ -211,6 +214,7 @@ fn run(command: Command, context: &Context) -> Result<Exit, CliError> {
         Command::Blame(command) => command.run(context),
         Command::Rollback(command) => command.run(context),
         Command::Rollout(command) => command.run(context),
+        Command::Watch(command) => command.run(context),
         Command::Import(command) => command.run(context),
         Command::Comment(command) => command.run(context),
         Command::Secrets(command) => command.run(context),

@@ -499,7 +499,7 @@ impl Work {
         let name = session.material.file.name.clone();
         let lasting = Lasting { seconds: self.lease_seconds };
         let holder = session.locked.holder(&session.by)?;
-        let lease = Lease::take(session.material.coordinator()?, &name, holder, lasting).await?;
+        let lease = Lease::take(session.material.coordinator()?, &format!("rollout:{name}"), holder, lasting).await?;
         let result = self.with_lease(context, session, &lease, task).await;
         lease.release().await;
         result

@@ -85,7 +85,7 @@ pub(super) fn listen_address(text: &str) -> Result<SocketAddr, String> {
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
-enum LogFormat {
+pub(super) enum LogFormat {
     Human,
     Json,
 }
@@ -167,21 +167,7 @@ impl Serve {
     }
 
     fn start_log(&self) -> Result<(), CliError> {
-        let filter = variables::read(variables::LOG).unwrap_or_else(|| "info".to_owned());
-        let filter = tracing_subscriber::EnvFilter::try_new(&filter).map_err(|_| {
-            CliError::coded(Code::Usage, format!("{} is not a log filter", variables::LOG))
-                .remedy("Write for example `info` or `mailwright=debug`.")
-        })?;
-        let format =
-            self.log_format.unwrap_or(if std::io::stderr().is_terminal() { LogFormat::Human } else { LogFormat::Json });
-        // A log that nobody reads any more must not take the service with it.
-        let builder =
-            tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).log_internal_errors(false);
-        match format {
-            LogFormat::Human => builder.with_target(false).init(),
-            LogFormat::Json => builder.json().flatten_event(true).with_target(false).init(),
-        }
-        Ok(())
+        start_log(self.log_format)
     }
 }
 
@@ -196,6 +182,24 @@ fn not_listening(error: ServeError) -> CliError {
         ServeError::Stopped(_) => return CliError::new(error.to_string()),
     };
     CliError::coded(Code::CannotListen, error.to_string()).remedy(remedy)
+}
+
+/// Starts the log on standard error.
+pub(super) fn start_log(format: Option<LogFormat>) -> Result<(), CliError> {
+    let filter = variables::read(variables::LOG).unwrap_or_else(|| "info".to_owned());
+    let filter = tracing_subscriber::EnvFilter::try_new(&filter).map_err(|_| {
+        CliError::coded(Code::Usage, format!("{} is not a log filter", variables::LOG))
+            .remedy("Write for example `info` or `mailwright=debug`.")
+    })?;
+    let format = format.unwrap_or(if std::io::stderr().is_terminal() { LogFormat::Human } else { LogFormat::Json });
+    // A log that nobody reads any more must not take the service with it.
+    let builder =
+        tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).log_internal_errors(false);
+    match format {
+        LogFormat::Human => builder.with_target(false).init(),
+        LogFormat::Json => builder.json().flatten_event(true).with_target(false).init(),
+    }
+    Ok(())
 }
 
 fn store_error(error: StoreError) -> CliError {
@@ -366,7 +370,7 @@ fn introduce(
 }
 
 /// Ends at Ctrl-C or SIGTERM, or at the end of standard input if that is wanted.
-async fn stop_signal(at_end_of_input: bool) {
+pub(super) async fn stop_signal(at_end_of_input: bool) {
     let terminated = async {
         match tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate()) {
             Ok(mut signal) => {

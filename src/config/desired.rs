@@ -5,7 +5,9 @@ use std::{collections::BTreeMap, fmt, path::PathBuf, sync::Arc};
 use serde::{Deserialize, Serialize};
 
 use super::{node::Node, selection::Labels, sources::Sources};
-use crate::model::{Digest, EnvironmentName, ProfileName, SecretReference, Settings, StoredProfile, VerifySettings};
+use crate::model::{
+    Digest, EnvironmentName, ProfileName, SecretReference, Settings, StoredProfile, VerifySettings, WatchSettings,
+};
 
 /// What an environment's files amount to. Exists only if they passed every rule.
 #[derive(Clone, Debug)]
@@ -22,6 +24,8 @@ pub struct Desired {
     pub settings_place: Place,
     /// How `verify` judges.
     pub verify: VerifySettings,
+    /// What `watch` may do, and whom it tells.
+    pub watch: WatchSettings,
     /// Where each value of the environment file comes from.
     pub environment_places: Places,
     /// The profiles.

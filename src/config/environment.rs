@@ -649,6 +649,10 @@ impl Loading<'_> {
                 .get("verify")
                 .and_then(|entry| serde_json::from_value(entry.node.to_json()).ok())
                 .unwrap_or_default(),
+            watch: environment
+                .get("watch")
+                .and_then(|entry| serde_json::from_value(entry.node.to_json()).ok())
+                .unwrap_or_default(),
             environment_places: Places::new(Arc::clone(environment), Arc::clone(&self.reporter.sources)),
             profiles,
             secrets,

@@ -44,6 +44,7 @@ impl FileKind {
                 "policy",
                 "delivery",
                 "verify",
+                "watch",
             ],
             FileKind::Profile => &["description", "enabled", "provider", "from", "functions", "appliesTo", "limits"],
         }

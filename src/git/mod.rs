@@ -4,12 +4,14 @@
 //!
 //! * [`source()`]: commit, branch, author, signature, and whether everything is committed
 //! * [`Range`]: two sides to compare, as people write them: `main..topic`, `main...topic`, `HEAD`
+//! * [`Follower`]: a clone that follows a branch of somebody else's repository
 //! * [`Sides`]: both sides opened, with the environments that the difference touches
 //!
 //! What a repository holds is somebody else's: names may be anything but empty, a link may lead anywhere, an object may
 //! be missing. Git is run so that it starts nothing (but what checks a signature), asks nobody and writes nothing (`run`),
 //! and what it answers is read by its `-z` forms and within bounds.
 
+mod follow;
 mod objects;
 mod range;
 mod run;
@@ -17,6 +19,7 @@ mod sides;
 mod source;
 mod touched;
 
+pub use follow::{Follower, Step};
 pub use range::{Range, Side, is_none};
 pub use run::GitError;
 pub use sides::{Sides, empty_submodule};

@@ -193,6 +193,10 @@ codes! {
     "0362" Error NextPresent "a next value is staged already";
     "0363" Error NextNotPromoted "the next value has not been accepted yet";
     "0364" Error RecipientKept "a recipient that must stay";
+    "0370" Error WatchUnwritable "the watch's folder cannot be used";
+    "0371" Error FilesBroken "the files of this commit break the rules";
+    "0372" Error DriftInTheWay "a change waits, because the same was changed outside Git";
+    "0373" Error RemoteRefused "this is not a repository that can be followed";
 }
 
 impl PartialSchema for Code {

@@ -39,6 +39,7 @@ pub mod settings;
 pub mod state;
 pub mod tripwire;
 pub mod verify_settings;
+pub mod watch_settings;
 
 pub use approvals::{ApprovalNeed, Approvals};
 pub use canonical::Digest;
@@ -57,3 +58,4 @@ pub use secret::{Destination, SecretRecord};
 pub use settings::Settings;
 pub use state::{Applied, ChangeKind, ChangeRecord, ProfileState, State};
 pub use verify_settings::{VerifySettings, Waiver};
+pub use watch_settings::WatchSettings;

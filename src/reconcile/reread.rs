@@ -93,6 +93,7 @@ pub fn nowhere(state: &State, settings: Settings, profiles: BTreeMap<ProfileName
         settings,
         settings_place: Place::nowhere(),
         verify: VerifySettings::default(),
+        watch: crate::model::WatchSettings::default(),
         environment_places: Places::default(),
         profiles,
         secrets: BTreeMap::new(),

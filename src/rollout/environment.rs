@@ -43,7 +43,7 @@ fn is_transient(code: Code) -> bool {
 
 /// Asks until there is an answer or a refusal; whoever calls sets the end. What was said last is kept for the case that
 /// time runs out.
-async fn patiently<T, F: Future<Output = Result<T, ClientError>>>(
+pub(crate) async fn patiently<T, F: Future<Output = Result<T, ClientError>>>(
     last: &Last,
     mut ask: impl FnMut() -> F,
 ) -> Result<T, Problem> {
@@ -63,7 +63,7 @@ async fn patiently<T, F: Future<Output = Result<T, ClientError>>>(
 
 /// What was said last, where nobody has answered well.
 #[derive(Default)]
-struct Last(std::sync::Mutex<Option<Problem>>);
+pub(crate) struct Last(std::sync::Mutex<Option<Problem>>);
 
 impl Last {
     fn set(&self, problem: Problem) {
@@ -71,7 +71,7 @@ impl Last {
     }
 
     /// Why there is no answer after all that time.
-    fn too_long(&self, deadline: Lapse) -> Problem {
+    pub(crate) fn too_long(&self, deadline: Lapse) -> Problem {
         let last = self.0.lock().unwrap_or_else(std::sync::PoisonError::into_inner).take();
         match last {
             Some(problem) => {
@@ -242,25 +242,7 @@ impl Target<'_> {
         desired: &Desired,
         last: &Last,
     ) -> Result<(), Problem> {
-        let ask = async || {
-            let mut profiles = Vec::new();
-            let (findings, requests) = client.verify(request, |verified| profiles.push(verified)).await?;
-            profiles.sort_by(|a: &crate::verify::Verified, b| a.profile.cmp(&b.profile));
-            let environment = self.name.to_string();
-            Ok(Report { format_version: Report::FORMAT_VERSION, environment, profiles, findings, requests })
-        };
-        let mut report = patiently(last, ask).await?;
-        let failed = gate::judge(&mut report, Some(desired), self.clock.now(), Limit::Error);
-        let Some(first) = failed.first() else { return Ok(()) };
-        let why = report
-            .open()
-            .find(|finding| {
-                finding.severity == crate::verify::Severity::Error && finding.profile.as_ref() == Some(first)
-            })
-            .map(|finding| format!(": {} {}", finding.id.id(), finding.message))
-            .unwrap_or_default();
-        let names = failed.iter().take(5).map(ProfileName::as_str).collect::<Vec<_>>().join(", ");
-        Err(Problem::new(Code::VerifyFailed, format!("verify found errors in {names}{why}")))
+        verified(client, request, desired, &self.clock, last).await
     }
 
     /// Makes the checks, the quick ones first. Gives what does not hold.
@@ -436,6 +418,33 @@ impl Target<'_> {
     }
 }
 
+/// The service verifies, and errors in what it finds are the failure.
+pub(crate) async fn verified(
+    client: &Client,
+    request: &VerifyRequest,
+    desired: &Desired,
+    clock: &Clock,
+    last: &Last,
+) -> Result<(), Problem> {
+    let ask = async || {
+        let mut profiles = Vec::new();
+        let (findings, requests) = client.verify(request, |verified| profiles.push(verified)).await?;
+        profiles.sort_by(|a: &crate::verify::Verified, b| a.profile.cmp(&b.profile));
+        let environment = desired.environment.to_string();
+        Ok(Report { format_version: Report::FORMAT_VERSION, environment, profiles, findings, requests })
+    };
+    let mut report = patiently(last, ask).await?;
+    let failed = gate::judge(&mut report, Some(desired), clock.now(), Limit::Error);
+    let Some(first) = failed.first() else { return Ok(()) };
+    let why = report
+        .open()
+        .find(|finding| finding.severity == crate::verify::Severity::Error && finding.profile.as_ref() == Some(first))
+        .map(|finding| format!(": {} {}", finding.id.id(), finding.message))
+        .unwrap_or_default();
+    let names = failed.iter().take(5).map(ProfileName::as_str).collect::<Vec<_>>().join(", ");
+    Err(Problem::new(Code::VerifyFailed, format!("verify found errors in {names}{why}")))
+}
+
 /// What came of changesets that may have been sent: the first generation that is one of theirs.
 async fn came_of(client: &Client, intents: &[Intent], last: &Last) -> Result<Option<Outcome>, Problem> {
     for intent in intents {
@@ -477,7 +486,7 @@ async fn already_back(client: &Client, ours: u64, before: u64, last: &Last) -> R
 }
 
 /// What the plan itself says it cannot get past.
-fn blocked(plan: &Plan) -> Result<(), Problem> {
+pub(crate) fn blocked(plan: &Plan) -> Result<(), Problem> {
     if let Some(secret) = plan.redirected.first() {
         return Err(Problem::new(
             Code::SecretRedirected,
@@ -490,7 +499,7 @@ fn blocked(plan: &Plan) -> Result<(), Problem> {
     }
     let Some(guard) = plan.guards.first() else { return Ok(()) };
     Err(Problem::new(Code::DeletionGuarded, guard.message()).remedy(format!(
-        "A rollout lifts no guard. If it is meant, apply this environment by itself: mailwright apply {} --allow-deletes {}",
+        "Nothing lifts a guard by itself. If it is meant, apply this environment by itself: mailwright apply {} --allow-deletes {}",
         plan.environment,
         guard.allowance()
     )))

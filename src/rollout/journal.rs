@@ -388,7 +388,7 @@ fn unwritable(path: &Path, why: &dyn std::fmt::Display) -> Problem {
 }
 
 /// Writes a small file beside the journal, whole or not at all.
-pub(super) fn write_beside(path: &Path, text: &str) -> std::io::Result<()> {
+pub(crate) fn write_beside(path: &Path, text: &str) -> std::io::Result<()> {
     let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
     let mut file = tempfile::NamedTempFile::new_in(folder)?;
     file.write_all(text.as_bytes())?;

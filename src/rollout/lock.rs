@@ -216,9 +216,9 @@ impl Default for Lasting {
 }
 
 impl Lease {
-    /// Takes the lease of a rollout, or says who has it.
-    pub async fn take(client: Client, name: &RolloutName, holder: String, lasting: Lasting) -> Result<Self, Problem> {
-        let (client, name) = (Arc::new(client), format!("rollout:{name}"));
+    /// Takes a lease, or says who has it.
+    pub async fn take(client: Client, name: &str, holder: String, lasting: Lasting) -> Result<Self, Problem> {
+        let (client, name) = (Arc::new(client), name.to_owned());
         let begun = Instant::now();
         let seconds = lasting.seconds.max(3);
         let wanted = NewLease { holder: holder.clone(), seconds, token: None };
@@ -236,7 +236,7 @@ impl Lease {
             Err(_) => {
                 return Err(Problem::new(
                     Code::ServiceUnreachable,
-                    format!("the coordinator's service at {} did not answer within 30 s", client.address()),
+                    format!("the service at {} did not answer within 30 s", client.address()),
                 ));
             }
         };

@@ -18,6 +18,7 @@
 
 mod catalogue;
 mod dns;
+pub mod ending;
 mod finding;
 pub mod gate;
 pub mod graph;

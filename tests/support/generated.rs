@@ -88,6 +88,7 @@ pub(crate) fn desired(settings: Settings, profiles: BTreeMap<ProfileName, Stored
         settings,
         settings_place: place("environments/generated/environment.yaml"),
         verify: mailwright::model::VerifySettings::default(),
+        watch: mailwright::model::WatchSettings::default(),
         environment_places: Places::default(),
         profiles,
         secrets,

@@ -7,16 +7,14 @@ use serde_json::json;
 
 use super::{CliError, Context, Environment, Exit, Many};
 use crate::{
-    api::{CredentialEnd, LastVerified},
+    api::LastVerified,
     cli::{
         ServiceOptions, environment, outbox,
         plan::{self, Format},
         table::table,
     },
-    model::{
-        Digest, EnvironmentName, Lapse, ProfileName, Provider, SecretReference, State, StoredProfile,
-        provider::Credential,
-    },
+    model::{Lapse, ProfileName, State},
+    verify::ending::{Ending as Row, of_environment},
 };
 
 /// List client secrets and certificates by the day on which they end
@@ -43,19 +41,6 @@ pub(super) struct Expiring {
     format: Format,
     #[command(flatten)]
     service: ServiceOptions,
-}
-
-/// One credential of one profile.
-struct Row {
-    environment: EnvironmentName,
-    profile: ProfileName,
-    secret: SecretReference,
-    kind: &'static str,
-    /// None if nobody has seen it yet.
-    end: Option<CredentialEnd>,
-    seen: Option<Timestamp>,
-    /// Whether the profile or its secret changed after it was seen.
-    is_old: bool,
 }
 
 impl Expiring {
@@ -133,44 +118,6 @@ impl Expiring {
             let (state, last) = tokio::join!(environment::state(&client, &environment.name), client.last_verified());
             Ok((state?, last?.profiles))
         })
-    }
-}
-
-/// The credentials of an environment's live profiles.
-fn of_environment(state: &State, last: &BTreeMap<ProfileName, LastVerified>) -> Vec<Row> {
-    let mut rows = Vec::new();
-    for (name, stored) in state.live_stored() {
-        let Some((secret, kind)) = credential(stored) else { continue };
-        let last = last.get(name);
-        let is_old = last.is_some_and(|last| last.of != Digest::of_document(stored));
-        let row = |end: Option<CredentialEnd>| Row {
-            environment: state.environment.clone(),
-            profile: name.clone(),
-            secret: secret.clone(),
-            kind,
-            end,
-            seen: last.map(|last| last.at),
-            is_old,
-        };
-        match last.map(|last| last.credentials.as_slice()) {
-            None | Some([]) => rows.push(row(None)),
-            Some(ends) => rows.extend(ends.iter().map(|end| row(Some(end.clone())))),
-        }
-    }
-    rows
-}
-
-/// The secret of a profile that ends some day, and what it is.
-fn credential(stored: &StoredProfile) -> Option<(&SecretReference, &'static str)> {
-    let credential = match &stored.profile.provider {
-        Provider::MicrosoftGraphDirect(direct) => &direct.credential,
-        Provider::Smtp(smtp) => &smtp.oauth.as_ref()?.credential,
-        Provider::MicrosoftGraphDelegate(_) => return None,
-    };
-    match credential {
-        Credential::ClientSecret(named) => Some((&named.secret, "client secret")),
-        Credential::Certificate(named) => Some((&named.secret, "certificate")),
-        Credential::FederatedTokenFile(_) => None,
     }
 }
 
