@@ -36,9 +36,10 @@ impl Drop for Watching {
 impl Scene {
     fn new(rest: &str) -> Self {
         let mut fleet = Fleet::new();
-        fleet.served("one", rest);
+        fleet.served("one", &format!("unserved: [{{ reason: nobody sends here }}]\n{rest}"));
         fleet.trial.write(".gitignore", "tokens\nremote.git\n.token\n.data\ndata*\n");
         let scene = Self { fleet };
+        scene.from("erp@example.com");
         scene.git(&["init", "--quiet", "--bare", "--initial-branch=main", "remote.git"]);
         scene.git(&["init", "--quiet", "--initial-branch=main", "."]);
         scene.push("first");
@@ -47,7 +48,12 @@ impl Scene {
 
     fn git(&self, arguments: &[&str]) {
         let mut command = Command::new("git");
-        command.current_dir(self.fleet.trial.folder.path()).args(["-c", "user.name=A", "-c", "user.email=a@example.com"]);
+        command.current_dir(self.fleet.trial.folder.path()).args([
+            "-c",
+            "user.name=A",
+            "-c",
+            "user.email=a@example.com",
+        ]);
         command.args(arguments).env("GIT_CONFIG_GLOBAL", "/dev/null").env("GIT_CONFIG_SYSTEM", "/dev/null");
         finish(command).code(0);
     }
@@ -60,12 +66,25 @@ impl Scene {
 
     fn from(&self, address: &str) {
         let text = support::trial::SMALL_PROFILE.replace("erp@example.com", address);
+        // Nothing sends here, so verify has nothing to ask of a mail server.
+        let text = format!("enabled: false\n{text}");
         self.fleet.trial.write("environments/base/profiles/relay.yaml", text);
     }
 
     fn command(&self, data: &str) -> Command {
         let mut command = self.fleet.command(&["watch", "--repository", "remote.git", "--branch", "main"]);
-        command.args(["--data", data, "--every", "1s", "--poll", "1s", "--listen", "127.0.0.1:0", "--lease-seconds", "3"]);
+        command.args([
+            "--data",
+            data,
+            "--every",
+            "1s",
+            "--poll",
+            "1s",
+            "--listen",
+            "127.0.0.1:0",
+            "--lease-seconds",
+            "3",
+        ]);
         command.env("GIT_CONFIG_GLOBAL", "/dev/null");
         command
     }
@@ -88,7 +107,7 @@ impl Scene {
     }
 
     fn sender(&self) -> String {
-        self.state()["profiles"]["relay"]["live"]["from"]["address"].as_str().unwrap_or_default().to_owned()
+        self.state()["profiles"]["relay"]["live"]["profile"]["from"]["address"].as_str().unwrap_or_default().to_owned()
     }
 }
 
@@ -221,7 +240,7 @@ fn a_service_that_goes_and_comes_back_is_told_and_two_cannot_share_a_folder() {
     eventually("not ready", || watch.get("/readyz").0 == 503);
     eventually("told", || count(&heard, "environment-unreachable") == 1);
     let address = scene.fleet.services[0].serve().address.clone();
-    scene.fleet.environment("one", &format!("service: {{ address: {address} }}\nwatch: {{ notify: {{ webhooks: [{{ url: '{url}' }}] }} }}"));
+    scene.fleet.environment("one", &format!("service: {{ address: {address} }}\nunserved: [{{ reason: nobody sends here }}]\nwatch: {{ notify: {{ webhooks: [{{ url: '{url}' }}] }} }}"));
     scene.push("the service's new place");
     eventually("back", || count(&heard, "environment-back") == 1);
     eventually("ready again", || watch.get("/readyz").0 == 200);
