@@ -242,7 +242,7 @@ impl Target<'_> {
         desired: &Desired,
         last: &Last,
     ) -> Result<(), Problem> {
-        verified(client, request, desired, &self.clock, last).await
+        verified(client, request, desired, self.clock, last).await
     }
 
     /// Makes the checks, the quick ones first. Gives what does not hold.

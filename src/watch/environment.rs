@@ -133,7 +133,7 @@ impl Watched {
         let (mut outcome, mut plan) = (Ok(None), None);
         match &desired {
             Err(problem) => outcome = Err(problem.clone()),
-            Ok(desired) => match self.plan(snapshot, desired, &state, &client, &[]) {
+            Ok(desired) => match Self::plan(snapshot, desired, &state, &client, &[]) {
                 Err(problem) => outcome = Err(problem),
                 Ok(planned) => {
                     plan = Some(planned.plan.clone());
@@ -238,7 +238,7 @@ impl Watched {
                 self.lease = Some(lease);
             }
             Err(problem) => {
-                tracing::info!(environment = %self.name, code = problem.code.id(), reason = problem.message, "another watch acts")
+                tracing::info!(environment = %self.name, code = problem.code.id(), reason = problem.message, "another watch acts");
             }
         }
     }
@@ -261,7 +261,6 @@ impl Watched {
     }
 
     fn plan(
-        &self,
         snapshot: &Snapshot,
         desired: &Desired,
         state: &State,
@@ -313,7 +312,7 @@ impl Watched {
             if names.is_empty() {
                 return Ok(None);
             }
-            planned = self.plan(snapshot, desired, state, client, &names)?;
+            planned = Self::plan(snapshot, desired, state, client, &names)?;
         }
         blocked(&planned.plan)?;
         if let Some(breach) = planned.plan.policy.first() {

@@ -143,6 +143,9 @@ pub struct Status {
     pub environments: BTreeMap<EnvironmentName, Standing>,
 }
 
+/// A look at the files that is under way; it gives them back.
+type Looking = tokio::task::JoinHandle<(Files, Result<Option<Snapshot>, Problem>)>;
+
 impl Status {
     /// 0 clean; 2 drift or changes pending; 1 errors.
     pub fn exit_code(&self) -> u8 {
@@ -230,7 +233,7 @@ impl Watch {
         let permits = Arc::new(Semaphore::new(shared.options.parallel.max(1)));
         let mut snapshot: Option<Arc<Snapshot>> = None;
         let (mut look_at, mut timer_at) = (Instant::now(), Instant::now());
-        let mut looking: Option<tokio::task::JoinHandle<(Files, Result<Option<Snapshot>, Problem>)>> = None;
+        let mut looking: Option<Looking> = None;
         let mut files = Some(self.files);
         let telling = (!once).then(|| tokio::spawn(tell(Arc::clone(&shared))));
         loop {

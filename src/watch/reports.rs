@@ -159,10 +159,10 @@ impl Reports {
             for key in &over {
                 match known.remove(key).map(|known| known.kind) {
                     Some(Kind::DriftFound) => {
-                        told.push((Kind::DriftGone, "nothing is changed outside Git any more".to_owned(), false))
+                        told.push((Kind::DriftGone, "nothing is changed outside Git any more".to_owned(), false));
                     }
                     Some(Kind::EnvironmentUnreachable) => {
-                        told.push((Kind::EnvironmentBack, "the service answers again".to_owned(), false))
+                        told.push((Kind::EnvironmentBack, "the service answers again".to_owned(), false));
                     }
                     _ => {}
                 }
