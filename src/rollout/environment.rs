@@ -23,6 +23,16 @@ use crate::{
     verify::{Limit, Report, gate},
 };
 
+/// The value; or the environment's failure, which is no failure of the journal.
+macro_rules! or_fail {
+    ($result:expr) => {
+        match $result {
+            Ok(value) => value,
+            Err(problem) => return Ok(Err(problem)),
+        }
+    };
+}
+
 /// How long to wait before the first repetition of a question; doubled each time.
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
 /// And at most.
@@ -154,14 +164,6 @@ impl Target<'_> {
         journal: &impl Note,
         last: &Last,
     ) -> Result<Result<Outcome, Problem>, Problem> {
-        macro_rules! or_fail {
-            ($result:expr) => {
-                match $result {
-                    Ok(value) => value,
-                    Err(problem) => return Ok(Err(problem)),
-                }
-            };
-        }
         let client = or_fail!(self.material.client(self.name, Purpose::Deploy));
         let mut intents = known.open.clone();
         if let Some(outcome) = or_fail!(came_of(&client, &intents, last).await) {
@@ -372,14 +374,6 @@ impl Target<'_> {
         journal: &impl Note,
         last: &Last,
     ) -> Result<Result<Option<u64>, Problem>, Problem> {
-        macro_rules! or_fail {
-            ($result:expr) => {
-                match $result {
-                    Ok(value) => value,
-                    Err(problem) => return Ok(Err(problem)),
-                }
-            };
-        }
         let client = or_fail!(self.material.client(self.name, Purpose::Deploy));
         let made = match known.became {
             Became::Applied { generation, before } => Some((generation, before)),
