@@ -25,8 +25,6 @@ const HEADER_LIMIT: usize = 256 * 1024;
 const PARTS: usize = 1000;
 /// How many bytes a line may have, without its end.
 const LINE_LIMIT: usize = 998;
-/// What stands for the sender until it is known.
-const PLACEHOLDER: &str = "nobody@mailwright.invalid";
 
 /// Headers that submitters may set besides `X-...`.
 const ALLOWED: [&str; 12] = [
@@ -129,9 +127,10 @@ impl Parts {
         if self.subject.chars().any(char::is_control) || self.subject.len() > 2000 {
             return Err(malformed("`subject` has control characters or more than 2000 bytes"));
         }
-        let placeholder = Mailbox::new(None, PLACEHOLDER.parse::<Address>().map_err(|_| malformed("no sender"))?);
+        // Only what has a sender is a message to lettre; it is taken out again below.
+        let nobody = Address::new("nobody", "mailwright.invalid").map_err(|_| malformed("no sender"))?;
         let mut builder = Message::builder()
-            .from(placeholder)
+            .from(Mailbox::new(None, nobody))
             .date(at.into())
             .message_id(Some(message_id.to_owned()))
             .subject(self.subject.clone());
@@ -166,9 +165,8 @@ impl Parts {
         };
         let message =
             message.map_err(|_| malformed("the parts make no message: is anybody in `to`, `cc` or `bcc`?"))?;
-        let (fields, body) = split(&message.formatted())?;
         Ok(Kept {
-            content: joined(fields.iter().filter(|field| !field.is_any(&DROPPED)), &body),
+            content: without_sender(message.formatted()),
             recipients,
             subject: self.subject,
             message_id: message_id.to_owned(),
@@ -223,8 +221,9 @@ enum Readable {
 }
 
 fn body(text: Option<String>, html: Option<String>, related: &[&Attached]) -> Result<Readable, Malformed> {
-    let Some(html) = html else { return Ok(Readable::Single(SinglePart::plain(text.unwrap_or_default()))) };
-    let html = SinglePart::html(html);
+    let plain = |text: String| SinglePart::builder().header(ContentType::TEXT_PLAIN).body(encoded(text));
+    let Some(html) = html else { return Ok(Readable::Single(plain(text.unwrap_or_default()))) };
+    let html = SinglePart::builder().header(ContentType::TEXT_HTML).body(encoded(html));
     let html = if related.is_empty() {
         Readable::Single(html)
     } else {
@@ -237,13 +236,27 @@ fn body(text: Option<String>, html: Option<String>, related: &[&Attached]) -> Re
     Ok(match (text, html) {
         (None, html) => html,
         (Some(text), html) => {
-            let both = MultiPart::alternative().singlepart(SinglePart::plain(text));
+            let both = MultiPart::alternative().singlepart(plain(text));
             Readable::Multi(match html {
                 Readable::Single(part) => both.singlepart(part),
                 Readable::Multi(part) => both.multipart(part),
             })
         }
     })
+}
+
+/// A text as it travels. Its line ends are made CRLF here: lettre puts them in one by one, and moves the rest of the text
+/// each time, which costs hours where a text of megabytes has short lines.
+fn encoded(text: String) -> Body {
+    let text = with_crlf(text.into_bytes());
+    if text.is_ascii() {
+        return Body::new(text);
+    }
+    match String::from_utf8(text) {
+        Ok(text) => Body::new(text),
+        // Cannot be: what was UTF-8 still is.
+        Err(bytes) => Body::new(bytes.into_bytes()),
+    }
 }
 
 fn custom_header(name: &str, value: &str) -> Result<HeaderValue, Malformed> {
@@ -460,30 +473,50 @@ fn split(bytes: &[u8]) -> Result<(Vec<Field>, Vec<u8>), Malformed> {
             break;
         }
     }
-    Ok((fields, with_crlf(rest)))
+    let mut body = with_crlf(rest.to_vec());
+    if !body.is_empty() && !body.ends_with(b"\n") {
+        body.extend_from_slice(b"\r\n");
+    }
+    Ok((fields, body))
 }
 
-fn with_crlf(bytes: &[u8]) -> Vec<u8> {
-    let mut out = Vec::with_capacity(bytes.len() + bytes.len() / 40);
-    let mut previous = 0;
-    for &byte in bytes {
-        match byte {
-            b'\n' if previous != b'\r' => out.extend_from_slice(b"\r\n"),
-            // A carriage return alone is not a line end of mail, and servers differ about it.
-            _ if previous == b'\r' && byte != b'\n' => {
-                out.push(b'\n');
-                out.push(byte);
-            }
-            _ => out.push(byte),
-        }
-        previous = byte;
+/// Makes every line end CRLF. A carriage return alone counts as one: it is no line end of mail, and servers differ about it.
+fn with_crlf(bytes: Vec<u8>) -> Vec<u8> {
+    let is_alone = |at: &usize| match bytes[*at] {
+        b'\n' => *at == 0 || bytes[*at - 1] != b'\r',
+        _ => bytes.get(*at + 1) != Some(&b'\n'),
+    };
+    let alone = memchr::memchr2_iter(b'\r', b'\n', &bytes).filter(is_alone);
+    let count = alone.clone().count();
+    if count == 0 {
+        return bytes;
     }
-    if previous == b'\r' {
-        out.push(b'\n');
-    } else if previous != b'\n' && !out.is_empty() {
+    let mut out = Vec::with_capacity(bytes.len() + count);
+    let mut copied = 0;
+    for end in alone {
+        out.extend_from_slice(&bytes[copied..end]);
         out.extend_from_slice(b"\r\n");
+        copied = end + 1;
     }
+    out.extend_from_slice(&bytes[copied..]);
     out
+}
+
+/// Takes the one-line `From` out of a message that lettre wrote. The rest stays where it is.
+fn without_sender(mut message: Vec<u8>) -> Vec<u8> {
+    let mut at = 0;
+    while let Some(length) = memchr::memchr(b'\n', &message[at..]).map(|end| end + 1) {
+        let line = &message[at..at + length];
+        if line == b"\r\n" {
+            break;
+        }
+        if line.get(..5).is_some_and(|name| name.eq_ignore_ascii_case(b"from:")) {
+            message.drain(at..at + length);
+            break;
+        }
+        at += length;
+    }
+    message
 }
 
 fn joined<'f>(fields: impl Iterator<Item = &'f Field>, body: &[u8]) -> Vec<u8> {

@@ -312,3 +312,23 @@ fn what_is_piped_is_sent_or_refused_and_never_dropped() {
     let shown = post.trial.run(&["outbox", "dev", "show", &id]).code(0).stdout;
     assert!(shown.contains("NEXT TRY"), "{shown}");
 }
+
+#[test]
+fn line_ends_become_crlf_and_millions_of_them_cost_nothing() {
+    let sink = Sink::start();
+    let post = Post::new(sink.port, QUICK, "");
+    let kept = |text: &str| {
+        let id = post.send(json!({ "text": text }));
+        let content = post.trial.http("GET", &format!("/v1/messages/{id}/content"), &[], b"").body;
+        content.split_once("\r\n\r\n").unwrap().1.to_owned()
+    };
+    for text in ["one\ntwo\n\nthree", "one\r\ntwo\r\n\r\nthree", "one\rtwo\r\rthree", "one\ntwo\r\n\rthree"] {
+        assert_eq!(kept(text), "one\r\ntwo\r\n\r\nthree\r\n", "{text:?}");
+    }
+    // Not ASCII, so it is encoded; nothing but its line ends has changed all the same.
+    let coloured = kept("one line is grün\nand the next one is blau");
+    assert!(coloured.starts_with("one line is gr=C3=BCn\r\nand the next one is blau\r\n"), "{coloured}");
+    // Converted one by one, with the rest moved each time, these would take hours.
+    let lines = 3_000_000;
+    assert_eq!(kept(&"a\n".repeat(lines)).len(), lines * 3 + 2);
+}
