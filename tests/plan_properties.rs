@@ -122,7 +122,7 @@ proptest! {
         let all = after.iter().map(|(name, stored)| (name, &stored.profile)).collect();
         let work = || {
             let planned = plan(&desired, &state);
-            (serde_json::to_string(&planned.plan).unwrap(), planned.changeset, rules::check(&settings, &all))
+            (serde_json::to_string(&planned.plan).unwrap(), planned.changeset, rules::check(&settings, &all, |_| true))
         };
         prop_assert_eq!(POOLS.0.install(work), POOLS.1.install(work));
     }

@@ -40,7 +40,7 @@ fn broken(profiles: &[(&str, Value)]) -> Vec<String> {
         .map(|(name, value)| (name.parse().unwrap(), serde_json::from_value(value.clone()).unwrap()))
         .collect();
     let profiles: BTreeMap<&ProfileName, &Profile> = profiles.iter().map(|(n, p)| (n, p)).collect();
-    rules::check(&settings, &profiles)
+    rules::check(&settings, &profiles, |_| true)
         .into_iter()
         .map(|v| format!("{} {}{}", v.code, v.profile.map(|p| p.to_string()).unwrap_or_default(), v.pointer))
         .collect()
@@ -175,7 +175,7 @@ fn every_cell_has_a_sender_or_is_meant_to_have_none() {
     }))
     .unwrap();
     let (name, profile): (ProfileName, Profile) = ("a".parse().unwrap(), serde_json::from_value(reports).unwrap());
-    assert!(rules::check(&settings, &[(&name, &profile)].into()).is_empty());
+    assert!(rules::check(&settings, &[(&name, &profile)].into(), |_| true).is_empty());
 }
 
 #[test]
@@ -205,4 +205,20 @@ fn ids_and_hosts_are_what_they_say() {
         let value = changed(changed(base(), "/functions", json!(["all-reports"])), "/provider/smtp/host", json!(wrong));
         assert_eq!(broken_beside_default(value), ["MW0011 a/provider/smtp/host"], "{wrong}");
     }
+}
+
+#[test]
+fn each_text_comes_with_its_place() {
+    let document = json!({
+        "a": "plain",
+        "b/~c": { "list": ["one", { "key": "two\n\"\\\u{1}é" }, [["three"]], 4] },
+        "n": null, "t": true, "empty": [],
+        "z": ["last"],
+    });
+    let mut found = Vec::new();
+    mailwright::model::texts::each(&document, |pointer, key, text| {
+        assert_eq!(document.pointer(pointer).and_then(|value| value.as_str()), Some(text), "{pointer}");
+        found.push(format!("{pointer} {key}"));
+    });
+    assert_eq!(found, ["/a a", "/b~1~0c/list/0 list", "/b~1~0c/list/1/key key", "/b~1~0c/list/2/0/0 list", "/z/0 z"]);
 }

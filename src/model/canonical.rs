@@ -2,7 +2,7 @@
 //!
 //! Keys are sorted, nothing is padded. Digests are SHA-256 in the form `sha256:<64 hex digits>`.
 
-use std::fmt::{self, Write as _};
+use std::fmt;
 
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize, de};
@@ -26,8 +26,7 @@ impl Digest {
         let mut text = String::with_capacity(71);
         text.push_str("sha256:");
         for byte in hash {
-            // Writing to a String cannot fail.
-            let _ = write!(text, "{byte:02x}");
+            text.extend([byte >> 4, byte & 15].map(|half| char::from(b"0123456789abcdef"[usize::from(half)])));
         }
         Self(text)
     }
@@ -45,7 +44,7 @@ impl Digest {
                 Ok(())
             }
         }
-        let mut hashing = std::io::BufWriter::with_capacity(64 * 1024, Hashing(Sha256::new()));
+        let mut hashing = std::io::BufWriter::with_capacity(8 * 1024, Hashing(Sha256::new()));
         // Neither our documents nor a hash can fail to be written.
         drop(serde_json::to_writer(&mut hashing, document));
         let hashed = hashing.into_inner().map(|hashing| hashing.0.finalize()).unwrap_or_default();

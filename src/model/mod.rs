@@ -13,6 +13,7 @@
 //! * [`resolution`]: which profile sends for a company and a function, and why
 //! * [`rollout`]: in which order environments get a change, and what must hold in between
 //! * [`rules`]: everything that must hold between profiles and settings
+//! * [`texts`]: every text of a document, and where it stands
 //! * [`tripwire`]: what must not stand in an ordinary text: keys, tokens, masks
 //! * [`state`] and [`changeset`]: what the service holds, and what changes it
 //! * [`provenance`]: where a change comes from, and which sources an environment allows
@@ -37,6 +38,7 @@ pub mod rules;
 pub mod secret;
 pub mod settings;
 pub mod state;
+pub mod texts;
 pub mod tripwire;
 pub mod verify_settings;
 pub mod watch_settings;

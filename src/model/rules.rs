@@ -5,7 +5,6 @@ use std::{collections::BTreeMap, net::IpAddr};
 
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
 use utoipa::ToSchema;
 
 use super::{
@@ -14,7 +13,7 @@ use super::{
     code::Severity,
     provider::{Credential, GraphDelegate, GraphDirect, Smtp},
     resolution::{Cell, Resolver},
-    tripwire,
+    texts, tripwire,
 };
 
 /// A rule that is broken, and where: a profile (or the settings) and a JSON pointer into it.
@@ -41,10 +40,15 @@ impl Violation {
     }
 }
 
-/// Checks everything. Costs two passes over the profiles and one look-up a cell. Ordered; empty if all is well.
-pub fn check(settings: &Settings, profiles: &BTreeMap<&ProfileName, &Profile>) -> Vec<Violation> {
+/// Checks everything; the texts of profiles, where `is_new` says so: those that were there had their turn. Costs two passes
+/// over the profiles and one look-up a cell. Ordered; empty if all is well.
+pub fn check(
+    settings: &Settings,
+    profiles: &BTreeMap<&ProfileName, &Profile>,
+    is_new: impl Fn(&ProfileName) -> bool + Sync,
+) -> Vec<Violation> {
     let mut violations = check_all_but_texts(settings, profiles);
-    violations.par_extend(profiles.par_iter().flat_map_iter(|(name, profile)| {
+    violations.par_extend(profiles.par_iter().filter(|(name, _)| is_new(name)).flat_map_iter(|(name, profile)| {
         let mut found = Vec::new();
         check_texts(Some(name), profile, &mut found);
         found
@@ -80,48 +84,18 @@ pub fn is_address(text: &str) -> bool {
     text.parse::<lettre::Address>().is_ok()
 }
 
-/// No text is a key, a token or a mask. Whatever field there will be is looked at, so it goes by the document.
+/// No text is a key, a token or a mask.
 fn check_texts(profile: Option<&ProfileName>, document: &impl Serialize, out: &mut Vec<Violation>) {
-    // What cannot be written is not there to be read.
-    let document = serde_json::to_value(document).unwrap_or_default();
-    look_at_texts(&document, &mut String::new(), "", &mut |pointer, (code, message, remedy)| {
-        out.push(Violation {
+    texts::each(document, |pointer, key, text| {
+        let alarm = tripwire::alarm(text).filter(|_| !tripwire::is_ours(key, text));
+        out.extend(alarm.map(|(code, message, remedy)| Violation {
             profile: profile.cloned(),
             pointer: pointer.to_owned(),
             code,
             message: message.to_owned(),
             remedy: remedy.to_owned(),
-        });
+        }));
     });
-}
-
-fn look_at_texts(
-    value: &Value,
-    pointer: &mut String,
-    key: &str,
-    report: &mut impl FnMut(&str, (Code, &'static str, &'static str)),
-) {
-    let mut below = |segment: &str, key: &str, value: &Value| {
-        let end = pointer.len();
-        pointer.push('/');
-        pointer.push_str(segment);
-        look_at_texts(value, pointer, key, report);
-        pointer.truncate(end);
-    };
-    match value {
-        Value::String(text) => {
-            if let Some(alarm) = tripwire::alarm(text).filter(|_| !tripwire::is_ours(key, text)) {
-                report(pointer, alarm);
-            }
-        }
-        Value::Array(items) => {
-            items.iter().enumerate().for_each(|(index, item)| below(&index.to_string(), key, item));
-        }
-        Value::Object(map) => {
-            map.iter().for_each(|(key, value)| below(&key.replace('~', "~0").replace('/', "~1"), key, value));
-        }
-        Value::Null | Value::Bool(_) | Value::Number(_) => {}
-    }
 }
 
 fn check_profile(settings: &Settings, name: &ProfileName, profile: &Profile, out: &mut Vec<Violation>) {

@@ -5,7 +5,7 @@
 //! store takes it in one transaction. Whatever is refused leaves a line in the audit log and nothing else.
 
 use std::{
-    collections::{BTreeMap, BTreeSet, HashMap},
+    collections::{BTreeMap, BTreeSet, HashMap, HashSet},
     sync::Arc,
 };
 
@@ -375,7 +375,8 @@ fn check_all(
     let new_secrets = check_secrets(&change, &mut known, identity)?;
     check_destinations(&change, &known)?;
 
-    let violations = rules::check(&after.settings, &after.live().collect());
+    let touched: HashSet<&ProfileName> = change.changes.iter().flat_map(ProfileChange::names).collect();
+    let violations = rules::check(&after.settings, &after.live().collect(), |name| touched.contains(name));
     let (errors, mut warnings): (Vec<_>, Vec<_>) = violations.into_iter().partition(rules::Violation::is_error);
     if !errors.is_empty() {
         return Err(Problem::rules(errors));
