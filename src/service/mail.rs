@@ -42,9 +42,18 @@ pub(super) struct Purpose {
 
 /// What became of a submission.
 pub(super) struct Taken {
-    pub(super) message: Message,
+    pub(super) id: Uuid,
+    /// The message, in JSON.
+    pub(super) document: String,
     /// Whether it was taken before, under the same key.
     pub(super) before: bool,
+}
+
+impl Taken {
+    fn before(message: &Message) -> Result<Self, Problem> {
+        let document = serde_json::to_string(message).map_err(Problem::internal)?;
+        Ok(Self { id: message.id, document, before: true })
+    }
 }
 
 impl Service {
@@ -56,7 +65,7 @@ impl Service {
     ) -> Result<Option<Taken>, Problem> {
         let Some(key) = key else { return Ok(None) };
         match self.store.replayed(&caller.name, key).await? {
-            Some(Accepted::Before(message)) => Ok(Some(Taken { message: *message, before: true })),
+            Some(Accepted::Before(message)) => Taken::before(&message).map(Some),
             Some(Accepted::KeyReused) => Err(key_reused()),
             _ => Ok(None),
         }
@@ -183,16 +192,16 @@ impl Service {
             notify,
             sender_name,
         };
-        let new = NewMessage { message: message.clone(), content: kept.content, key, again };
+        let new = NewMessage { message, content: kept.content, key, again };
         let accepted = self.store.accept(new).await;
         drop(moment);
         match accepted? {
-            Accepted::Now => {
+            Accepted::Now(document) => {
                 metrics::counter!("mailwright_messages_accepted_total").increment(1);
                 self.delivery.submitted(company, function, now);
-                Ok(Taken { message, before: false })
+                Ok(Taken { id, document, before: false })
             }
-            Accepted::Before(message) => Ok(Taken { message: *message, before: true }),
+            Accepted::Before(message) => Taken::before(&message),
             Accepted::KeyReused => Err(key_reused()),
             Accepted::DocumentSent(before) => Err(Problem::new(
                 StatusCode::CONFLICT,

@@ -63,8 +63,8 @@ pub struct IdempotencyKey {
 /// What became of a submission.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Accepted {
-    /// It was taken now.
-    Now,
+    /// It was taken now. The message in JSON, as it was written: whoever answers with it need not write it again.
+    Now(String),
     /// The same was taken before, as this message.
     Before(Box<Message>),
     /// The key was used before for something else.

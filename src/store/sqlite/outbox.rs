@@ -38,7 +38,7 @@ impl Outbox for SqliteStore {
     async fn accept(&self, new: NewMessage) -> Result<Accepted, StoreError> {
         // Written out before the writer's turn: others wait for that.
         let record = text(&new.message)?;
-        self.write_plainly(move |connection| accept(connection, &new, &record)).await
+        self.write_plainly(move |connection| accept(connection, &new, record)).await
     }
 
     async fn replayed(&self, sender: &str, key: &IdempotencyKey) -> Result<Option<Accepted>, StoreError> {
@@ -564,7 +564,7 @@ fn replayed(connection: &Connection, sender: &str, key: &IdempotencyKey) -> Resu
     Ok(Some(Accepted::Before(Box::new(message))))
 }
 
-fn accept(connection: &Connection, new: &NewMessage, record: &str) -> Result<Accepted, StoreError> {
+fn accept(connection: &Connection, new: &NewMessage, record: String) -> Result<Accepted, StoreError> {
     let message = &new.message;
     if let Some(key) = &new.key
         && let Some(before) = replayed(connection, &message.by, key)?
@@ -620,7 +620,7 @@ fn accept(connection: &Connection, new: &NewMessage, record: &str) -> Result<Acc
             })
             .map_err(failed)?;
     }
-    Ok(Accepted::Now)
+    Ok(Accepted::Now(record))
 }
 
 /// A message that carries the same document of the same company to somebody whom this one is for, too.
