@@ -20,14 +20,7 @@ use axum::{
 use tokio::task::JoinSet;
 use tower::ServiceExt as _;
 
-use super::{
-    Service,
-    envelope::envelope,
-    limits::Limits,
-    oidc::Oidc,
-    problem::Problem,
-    routes,
-};
+use super::{Service, envelope::envelope, limits::Limits, oidc::Oidc, problem::Problem, routes};
 use crate::{
     behalf::Behalf,
     clock::Clock,
@@ -79,10 +72,7 @@ impl Hosting {
     }
 
     /// Several environments, or one that others may join. If one cannot be served none is, and the error says which.
-    pub async fn several(
-        common: &Common,
-        residents: Vec<Resident>,
-    ) -> Result<Self, (EnvironmentName, StoreError)> {
+    pub async fn several(common: &Common, residents: Vec<Resident>) -> Result<Self, (EnvironmentName, StoreError)> {
         let limits = Limits::default();
         let mut hosting = Self { services: Vec::new(), router: Router::new() };
         for resident in residents {
@@ -149,7 +139,8 @@ struct Street {
 
 impl Street {
     async fn lead(State(street): State<Arc<Self>>, request: Request) -> Response {
-        let found = split(request.uri()).and_then(|(name, rest)| Some((street.houses.get(name)?, within(request.uri(), rest)?)));
+        let found = split(request.uri())
+            .and_then(|(name, rest)| Some((street.houses.get(name)?, within(request.uri(), rest)?)));
         let (router, uri) = match found {
             Some((house, uri)) => (house.clone(), Some(uri)),
             None => (street.root.clone(), None),

@@ -161,7 +161,12 @@ impl Oidc {
     }
 
     /// Who shows an identity token to an environment, if the token is good and a rule lets it in.
-    pub(super) async fn caller(&self, token: &str, environment: &EnvironmentName, now: Timestamp) -> Result<Caller, Problem> {
+    pub(super) async fn caller(
+        &self,
+        token: &str,
+        environment: &EnvironmentName,
+        now: Timestamp,
+    ) -> Result<Caller, Problem> {
         let header =
             jsonwebtoken::decode_header(token).map_err(|_| refused("it is no signed token of a kind that is taken"))?;
         if header.crit.is_some() {

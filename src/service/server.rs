@@ -74,7 +74,11 @@ impl Server {
     }
 
     /// Answers requests until `stop`, then lets those under way end.
-    pub async fn run(self, hosting: Hosting, stop: impl Future<Output = ()> + Send + 'static) -> Result<(), ServeError> {
+    pub async fn run(
+        self,
+        hosting: Hosting,
+        stop: impl Future<Output = ()> + Send + 'static,
+    ) -> Result<(), ServeError> {
         let handle: Handle<SocketAddr> = Handle::new();
         let stopper = handle.clone();
         let service = hosting.router().into_make_service();

@@ -120,10 +120,9 @@ impl Residence {
     pub(super) fn told<T>(&self, name: &EnvironmentName, result: Result<T, CliError>) -> Result<T, CliError> {
         result.map_err(|error| match self {
             Self::Alone(..) => error,
-            Self::Several(..) => CliError {
-                message: format!("environment `{name}`: {}; none is served", error.message),
-                ..error
-            },
+            Self::Several(..) => {
+                CliError { message: format!("environment `{name}`: {}; none is served", error.message), ..error }
+            }
         })
     }
 }
@@ -182,7 +181,9 @@ fn refuse_alone(folder: &Path) -> Result<(), CliError> {
         Code::OtherDataFolder,
         format!("`{shown}` is the data folder of one environment alone, and several are meant; nothing was made"),
     )
-    .remedy("Give another folder, and move this one into it under its environment's name: `mkdir DIR && mv OLD DIR/NAME`."))
+    .remedy(
+        "Give another folder, and move this one into it under its environment's name: `mkdir DIR && mv OLD DIR/NAME`.",
+    ))
 }
 
 fn failed(path: &Path, what: &str, error: &dyn std::fmt::Display) -> CliError {

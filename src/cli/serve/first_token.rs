@@ -31,11 +31,7 @@ pub(super) struct FirstToken {
 
 impl FirstToken {
     /// One for a store that has no token at all.
-    pub(super) async fn of(
-        context: &Context,
-        opened: &Opened,
-        file: Option<&Path>,
-    ) -> Result<Option<Self>, CliError> {
+    pub(super) async fn of(context: &Context, opened: &Opened, file: Option<&Path>) -> Result<Option<Self>, CliError> {
         let store = opened.store.clone();
         if !store.tokens().await.map_err(store_error)?.is_empty() {
             return Ok(None);

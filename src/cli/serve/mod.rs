@@ -121,8 +121,11 @@ impl Serve {
         };
         let fits_all = |path: &PathBuf| path.to_string_lossy().contains(PLACEHOLDER);
         if matches!(residence, Residence::Several(..)) && !self.token_file.as_ref().is_none_or(fits_all) {
-            return Err(CliError::coded(Code::Usage, "`--token-file` names one file, and several environments are meant")
-                .remedy("Put `{environment}` where the name belongs: `--token-file 'tokens/{environment}.token'`."));
+            return Err(CliError::coded(
+                Code::Usage,
+                "`--token-file` names one file, and several environments are meant",
+            )
+            .remedy("Put `{environment}` where the name belongs: `--token-file 'tokens/{environment}.token'`."));
         }
         Ok(residence)
     }

@@ -29,11 +29,11 @@ use utoipa::{
 use utoipa_axum::{router::OpenApiRouter, routes};
 
 use super::{Service, hosting, problem::Problem};
-pub(super) use health::{alive, readiness};
 use crate::{
     api::{ProblemDetails, messages::Action},
     model::Code,
 };
+pub(super) use health::{alive, readiness};
 
 #[derive(OpenApi)]
 #[openapi(
