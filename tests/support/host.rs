@@ -15,6 +15,8 @@ pub(crate) struct Host {
     data: PathBuf,
     tokens: PathBuf,
     listen: String,
+    /// Whether its identities are the public one.
+    pub(crate) demo: bool,
     /// The program that starts it, with its options: `strace -D`, say.
     pub(crate) under: Vec<String>,
     child: Option<(Child, BufReader<ChildStdout>)>,
@@ -32,6 +34,7 @@ impl Host {
             data,
             tokens,
             listen: "127.0.0.1:0".to_owned(),
+            demo: true,
             under: Vec::new(),
             child: None,
             told: String::new(),
@@ -51,11 +54,11 @@ impl Host {
         let mut command = Command::new(&words[0]);
         command.args(&words[1..]);
         clean(&mut command);
-        command
-            .args(["serve", "--demo", "--log-format", "json", "--listen", &self.listen])
-            .arg("--hosted")
-            .arg(&self.data);
+        command.args(["serve", "--log-format", "json", "--listen", &self.listen]).arg("--hosted").arg(&self.data);
         command.arg("--token-file").arg(self.tokens.join("{environment}"));
+        if self.demo {
+            command.arg("--demo");
+        }
         for name in &self.names {
             command.args(["--environment", name]);
         }
