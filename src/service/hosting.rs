@@ -138,19 +138,25 @@ struct Street {
 }
 
 impl Street {
+    /// Hands a request to the environment that its path names.
     async fn lead(State(street): State<Arc<Self>>, request: Request) -> Response {
-        let found = split(request.uri())
-            .and_then(|(name, rest)| Some((street.houses.get(name)?, within(request.uri(), rest)?)));
-        let (router, uri) = match found {
-            Some((house, uri)) => (house.clone(), Some(uri)),
-            None => (street.root.clone(), None),
+        let (router, request) = match street.house(request.uri()) {
+            Some((house, uri)) => (house.clone(), readdressed(request, uri)),
+            None => (street.root.clone(), request),
         };
-        let mut request = request;
-        if let Some(uri) = uri {
-            *request.uri_mut() = uri;
-        }
         router.oneshot(request).await.into_response()
     }
+
+    /// The environment that an address names, and the address as its own service knows it.
+    fn house(&self, uri: &Uri) -> Option<(&Router, Uri)> {
+        let (name, rest) = split(uri)?;
+        Some((self.houses.get(name)?, within(uri, rest)?))
+    }
+}
+
+fn readdressed(mut request: Request, uri: Uri) -> Request {
+    *request.uri_mut() = uri;
+    request
 }
 
 /// An environment's name in a path, and what follows it.

@@ -13,7 +13,7 @@ use std::{
 use mailwright::{
     api::{AuditOutcome, Generation, NewToken, Role, Scope},
     behalf::Behalf,
-    client::{Client, Options},
+    client::{Client, Connections, Options},
     clock::Clock,
     config::Repository,
     delivery::Outgoing,
@@ -38,6 +38,8 @@ pub(crate) struct Fleet {
     services: BTreeMap<String, Running>,
     /// Processes that serve several environments each.
     pub(crate) hosts: Vec<Host>,
+    /// To prepare TLS for each client anew takes longer than to ask.
+    connections: Connections,
 }
 
 struct Running {
@@ -60,7 +62,8 @@ impl Fleet {
         trial.write("environments/base/environment.yaml", "abstract: true\ncompanies: [EDU1]\n");
         trial.write("environments/base/profiles/relay.yaml", RELAY);
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
-        let mut fleet = Self { trial, runtime, services: BTreeMap::new(), hosts: Vec::new() };
+        let mut fleet =
+            Self { trial, runtime, services: BTreeMap::new(), hosts: Vec::new(), connections: Connections::default() };
         for number in 1..=count {
             let name = name(number);
             fleet.serve(&name, SocketAddr::from(([127, 0, 0, 1], 0)));
@@ -171,7 +174,8 @@ impl Fleet {
 
     pub(crate) fn client(&self, name: &str) -> Client {
         let token = self.trial.read(&format!("tokens/{name}"));
-        Client::new(&self.address(name), token.trim().to_owned().into(), &Options::default()).unwrap()
+        let options = Options { connections: Some(&self.connections), ..Options::default() };
+        Client::new(&self.address(name), token.trim().to_owned().into(), &options).unwrap()
     }
 
     /// Asks a service.

@@ -139,9 +139,9 @@ fn in_the_end_everything_is_so_and_nothing_was_done_twice() {
     for round in 0..3 {
         let child = storm.fleet.spawn(word);
         storm.fleet.wait_for("port", |entry| entry["event"] == "intended" || is("finished")(entry));
-        if round == 0 {
-            storm.each(Lot::Frozen, |host| host.freeze());
-        }
+        // One after the other, each amid something else.
+        let frozen = storm.fleet.hosts.iter().enumerate().filter(|(process, _)| lot(*process) == Lot::Frozen);
+        frozen.skip(round).step_by(3).for_each(|(_, host)| host.freeze());
         storm.each(Lot::Restarted, |host| {
             host.kill();
             host.start();
