@@ -12,7 +12,10 @@ use std::{
 
 use serde_json::Value;
 
-use crate::fleet::{Fleet, end, is, kill};
+use crate::{
+    fleet::{Fleet, end, is, kill},
+    support::host::Host,
+};
 
 /// What has befallen a process and all its environments.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -63,7 +66,7 @@ impl Storm {
         hosts.filter(|(process, _)| lot(*process) == wanted).flat_map(|(_, host)| host.names.clone()).collect()
     }
 
-    fn each(&mut self, wanted: Lot, mut work: impl FnMut(&mut crate::support::host::Host)) {
+    fn each(&mut self, wanted: Lot, mut work: impl FnMut(&mut Host)) {
         let hosts = self.fleet.hosts.iter_mut().enumerate();
         hosts.filter(|(process, _)| lot(*process) == wanted).for_each(|(_, host)| work(host));
     }
@@ -118,7 +121,7 @@ fn in_the_end_everything_is_so_and_nothing_was_done_twice() {
     storm.files(587);
 
     // The trouble. What is frozen and what is started again gets into it while the rollout is at work.
-    storm.each(Lot::Dead, |host| host.kill());
+    storm.each(Lot::Dead, Host::kill);
     let elsewhere = another_version();
     for name in storm.of(Lot::OtherVersion) {
         storm.fleet.declare(&name, &format!("{elsewhere}/environments/{name}"));
@@ -180,8 +183,7 @@ fn in_the_end_everything_is_so_and_nothing_was_done_twice() {
                 Lot::Frozen => &["done", "MW0291"],
                 Lot::OtherVersion => &["MW0205"],
                 Lot::Restarted => &["done", "MW0200", "MW0208"],
-                Lot::Changed => &["done"],
-                Lot::Well => &["done"],
+                Lot::Changed | Lot::Well => &["done"],
             };
             assert!(allowed.contains(&code), "{name}, {:?}: {run:#}", lot(process));
             *words.entry((lot(process), code.to_owned())).or_default() += 1;
@@ -189,7 +191,7 @@ fn in_the_end_everything_is_so_and_nothing_was_done_twice() {
     }
     say(&format!("{words:?}"));
     storm.each(Lot::Frozen, |host| host.thaw());
-    storm.each(Lot::Dead, |host| host.start());
+    storm.each(Lot::Dead, Host::start);
     for name in storm.of(Lot::OtherVersion) {
         storm.fleet.declare(&name, &storm.fleet.address(&name));
     }
