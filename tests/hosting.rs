@@ -3,7 +3,12 @@
 
 mod support;
 
-use std::path::Path;
+use std::{
+    io::Write as _,
+    net::TcpStream,
+    path::Path,
+    time::{Duration, Instant},
+};
 
 use serde_json::{Value, json};
 use support::{
@@ -159,6 +164,34 @@ fn health_is_asked_of_the_process_and_of_each() {
     let ready = ask("/readyz");
     // Who is served here is nobody's business who has no token.
     assert_eq!((ready.status, ready.body.as_str()), (200, "ready\nenvironments: 2\n"));
+}
+
+#[test]
+fn what_is_worked_on_at_once_is_limited_for_all_together() {
+    let house = House::new(&["acme", "beta"]);
+    // Bodies that never come, more than there are places.
+    let head = format!(
+        "POST /environments/acme/v1/changesets HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {}\r\nContent-Type: application/json\r\nContent-Length: 100\r\n\r\n",
+        house.host.token("acme")
+    );
+    let held: Vec<TcpStream> = (0..300)
+        .map(|_| {
+            let mut stream = TcpStream::connect(house.host.root().trim_start_matches("http://")).unwrap();
+            stream.write_all(head.as_bytes()).unwrap();
+            stream
+        })
+        .collect();
+    let ask = |path: &str| house.host.of("beta", "GET", path, b"");
+    let until = Instant::now() + Duration::from_secs(20);
+    while ask("/v1/state").status != 503 {
+        assert!(Instant::now() < until, "there is always another place");
+    }
+    assert_eq!(ask("/v1/state").json()["code"], "MW0222");
+    assert_eq!((ask("/readyz").status, house.host.http("GET", "/readyz", &[], b"").status), (200, 200));
+    drop(held);
+    while ask("/v1/state").status != 200 {
+        assert!(Instant::now() < until, "the places are never given back");
+    }
 }
 
 #[test]
@@ -458,10 +491,10 @@ fn a_stop_ends_all_of_them_in_order() {
         })
     };
     let followers = ["acme", "beta"].map(follow);
-    std::thread::sleep(std::time::Duration::from_millis(300));
-    let begun = std::time::Instant::now();
+    std::thread::sleep(Duration::from_millis(300));
+    let begun = Instant::now();
     assert_eq!(house.host.stop(), 0);
-    assert!(begun.elapsed() < std::time::Duration::from_secs(10));
+    assert!(begun.elapsed() < Duration::from_secs(10));
     for follower in followers {
         assert_eq!(follower.join().unwrap().status, 200);
     }

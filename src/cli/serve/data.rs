@@ -26,6 +26,9 @@ use crate::{
 const STORE: &str = "store.sqlite";
 const IDENTITY: &str = "identity.txt";
 
+/// What a store that cannot be opened may be wanting, where there are many.
+const FILES: &str = "Each environment holds some 12 files open; `ulimit -n` says how many this process may have.";
+
 /// Which environments are meant, and where they are kept.
 pub(super) enum Residence {
     /// One, in the folder itself.
@@ -121,7 +124,10 @@ impl Residence {
         result.map_err(|error| match self {
             Self::Alone(..) => error,
             Self::Several(..) => {
-                CliError { message: format!("environment `{name}`: {}; none is served", error.message), ..error }
+                let is_internal = error.code == Some(Code::Internal);
+                let told =
+                    CliError { message: format!("environment `{name}`: {}; none is served", error.message), ..error };
+                if is_internal { told.detail(FILES) } else { told }
             }
         })
     }
