@@ -108,7 +108,7 @@ impl Serve {
             .remedy("Give `--tls-cert` and `--tls-key`, listen on 127.0.0.1, or say `--allow-clear-text` where something in front does TLS."));
         }
         let residence = self.residence()?;
-        self.start_log()?;
+        start_log(self.log_format)?;
         context.runtime()?.block_on(self.serve(context, residence))
     }
 
@@ -145,11 +145,12 @@ impl Serve {
         for one in &opened {
             first.extend(FirstToken::of(context, one, self.token_file.as_deref()).await?);
         }
-        let (residents, _locks): (Vec<Resident>, Vec<_>) = opened.into_iter().map(Opened::moved_in).unzip();
-        let hosting = host(&common, &residence, residents).await?;
         for first in &first {
             first.write()?;
         }
+        // From here on mail leaves.
+        let (residents, _locks): (Vec<Resident>, Vec<_>) = opened.into_iter().map(Opened::moved_in).unzip();
+        let hosting = host(&common, &residence, residents).await?;
         self.introduce(context, &residence, &first, &server.address());
         for first in first {
             first.keep().await?;
@@ -193,10 +194,6 @@ impl Serve {
                     .remedy("`mailwright schema oidc` prints what belongs here."))
             }
         }
-    }
-
-    fn start_log(&self) -> Result<(), CliError> {
-        start_log(self.log_format)
     }
 }
 
