@@ -1,6 +1,5 @@
 //! A thousand environments of ten profiles: files, Git, plans against running services, and a rollout over them. The
-//! services run in this process, each with its own store on disk and its own port, on the same two cores as the program
-//! that asks them. `benches/README.md` tells how to run it and what it printed.
+//! services are fifty processes of twenty environments each, on the same two cores as the program that asks them. `benches/README.md` tells how to run it and what it printed.
 #![allow(
     clippy::unwrap_used,
     clippy::print_stdout,
@@ -13,16 +12,11 @@
 
 #[path = "../tests/rollout/fleet.rs"]
 mod fleet;
+mod shared;
 #[path = "../tests/support/mod.rs"]
 mod support;
 
-use std::{
-    collections::BTreeMap,
-    path::{Path, PathBuf},
-    process::{Command, Stdio},
-    sync::Arc,
-    time::{Duration, Instant},
-};
+use std::{collections::BTreeMap, path::Path, process::Command, sync::Arc, time::Duration};
 
 use fleet::Fleet;
 use mailwright::{
@@ -31,26 +25,16 @@ use mailwright::{
     model::{Allowances, EnvironmentName},
     reconcile::{self, plan::Source},
 };
-use support::trial::Trial;
+use shared::{FUNCTIONS, best, head, row, timed, written_out};
 
-const FUNCTIONS: [&str; 9] = [
-    "system-administration",
-    "electronic-signatures",
-    "all-reports",
-    "document-flow-manager",
-    "all-documents",
-    "documents-remittance",
-    "documents-accounts-receivable",
-    "document-quotations",
-    "document-purchasing",
-];
-
+/// How many environments a process serves.
+const HOSTED: usize = 20;
 /// How many services are worked on at once, by us and by what we are compared with.
 const AT_ONCE: usize = 16;
 
 fn main() {
     let largest: usize = std::env::var("LARGEST").ok().and_then(|text| text.parse().ok()).unwrap_or(1000);
-    println!("| what | environments | ours | compared with | theirs | ratio |\n| --- | --- | --- | --- | --- | --- |");
+    head("environments");
     let mut plan = Duration::ZERO;
     for count in [10, 100, 1000].into_iter().filter(|count| *count <= largest) {
         plan = of(count);
@@ -58,29 +42,9 @@ fn main() {
     others(plan, largest);
 }
 
-fn row(what: &str, size: usize, ours: Duration, other: &str, theirs: Duration) {
-    let ms = |time: Duration| format!("{:.1} ms", time.as_secs_f64() * 1000.0);
-    println!(
-        "| {what} | {size} | {} | {other} | {} | {:.2} |",
-        ms(ours),
-        ms(theirs),
-        ours.as_secs_f64() / theirs.as_secs_f64()
-    );
-}
-
-fn timed(work: impl FnOnce()) -> Duration {
-    let started = Instant::now();
-    work();
-    started.elapsed()
-}
-
-fn best(runs: u32, mut work: impl FnMut()) -> Duration {
-    (0..runs).map(|_| timed(&mut work)).min().unwrap()
-}
-
 /// Everything with so many environments. Gives the time of a plan of all.
 fn of(count: usize) -> Duration {
-    let fleet = Fleet::empty(count);
+    let fleet = Fleet::hosted(count, HOSTED);
     for function in FUNCTIONS {
         fleet.trial.write(
             &format!("environments/base/profiles/{function}.yaml"),
@@ -193,53 +157,13 @@ fn apply_all(fleet: &Fleet) -> Duration {
 /// `octodns-sync` and `terraform plan` over as many objects.
 fn others(plan: Duration, environments: usize) {
     let objects = environments * 10;
-    if let Some(program) = tool("octodns-sync") {
-        let trial = Trial::empty();
-        let mut config = "providers:\n  one: { class: octodns.provider.yaml.YamlProvider, directory: ./one, default_ttl: 300 }\n  two: { class: octodns.provider.yaml.YamlProvider, directory: ./two, default_ttl: 300 }\nzones:\n".to_owned();
-        for zone in 0..environments {
-            config.push_str(&format!("  z{zone}.example.com.: {{ sources: [one], targets: [two] }}\n"));
-            let records: String =
-                (0..10).map(|record| format!("r{record}:\n  type: A\n  value: 192.0.2.{}\n", record + 1)).collect();
-            for side in ["one", "two"] {
-                trial.write(&format!("{side}/z{zone}.example.com.yaml"), &records);
-            }
-        }
-        trial.write("config.yaml", config);
-        let theirs = timed(|| run_quietly(&program, &["--config-file", "config.yaml", "--quiet"], trial.folder.path()));
-        row(
-            "plan '*'",
-            environments,
-            plan,
-            &format!("octodns-sync, {objects} records in {environments} zones"),
-            theirs,
-        );
+    if let Some(theirs) = shared::octodns(environments, 10, 1) {
+        let other = format!("octodns-sync, {objects} records in {environments} zones");
+        row("plan '*'", environments, plan, &other, theirs);
     }
-    if Command::new("terraform").arg("version").stdout(Stdio::null()).stderr(Stdio::null()).status().is_ok() {
-        let trial = Trial::empty();
-        let main: String = (0..objects)
-            .map(|number| format!("resource \"terraform_data\" \"r{number}\" {{\n  input = \"profile {number}\"\n}}\n"))
-            .collect();
-        trial.write("main.tf", main);
-        run_quietly(Path::new("terraform"), &["init", "-input=false"], trial.folder.path());
-        let theirs = timed(|| run_quietly(Path::new("terraform"), &["plan", "-input=false"], trial.folder.path()));
+    if let Some(theirs) = shared::terraform(&written_out(objects), |_| {}) {
         row("plan '*'", environments, plan, &format!("terraform plan, {objects} resources written out"), theirs);
     }
-}
-
-fn run_quietly(program: &Path, arguments: &[&str], folder: &Path) {
-    let ended = Command::new(program)
-        .args(arguments)
-        .current_dir(folder)
-        .stdout(Stdio::null())
-        .stderr(Stdio::null())
-        .status()
-        .unwrap();
-    assert!(ended.success(), "{}", program.display());
-}
-
-fn tool(name: &str) -> Option<PathBuf> {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("target/tools/python-benches/bin").join(name);
-    path.is_file().then_some(path)
 }
 
 fn commit(folder: &Path) {

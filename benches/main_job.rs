@@ -8,6 +8,7 @@
     reason = "a benchmark prints, and ends where it fails"
 )]
 
+mod shared;
 #[path = "../tests/support/mod.rs"]
 mod support;
 
@@ -24,23 +25,11 @@ use mailwright::{
     reconcile::{self, Request, plan::Source, sealed},
     store::SqliteStore,
 };
+use shared::{FUNCTIONS, best, head, optional_tool, row, written_out};
 use support::trial::{PROGRAM, Trial};
 
-const FUNCTIONS: [&str; 10] = [
-    "default",
-    "system-administration",
-    "electronic-signatures",
-    "all-reports",
-    "document-flow-manager",
-    "all-documents",
-    "documents-remittance",
-    "documents-accounts-receivable",
-    "document-quotations",
-    "document-purchasing",
-];
-
 fn main() {
-    println!("| what | size | ours | compared with | theirs | ratio |\n| --- | --- | --- | --- | --- | --- |");
+    head("size");
     cold_start();
     for environments in [10, 100, 1000] {
         validate(environments);
@@ -48,28 +37,6 @@ fn main() {
     for profiles in [100, 1000, 10_000] {
         plan_and_apply(profiles);
     }
-}
-
-fn row(what: &str, size: &str, ours: Duration, other: &str, theirs: Duration) {
-    let ms = |time: Duration| format!("{:.1} ms", time.as_secs_f64() * 1000.0);
-    println!(
-        "| {what} | {size} | {} | {other} | {} | {:.2} |",
-        ms(ours),
-        ms(theirs),
-        ours.as_secs_f64() / theirs.as_secs_f64()
-    );
-}
-
-/// The best of some runs: what the machine can do when nothing else disturbs it.
-fn best(runs: u32, mut work: impl FnMut()) -> Duration {
-    (0..runs)
-        .map(|_| {
-            let started = Instant::now();
-            work();
-            started.elapsed()
-        })
-        .min()
-        .unwrap()
 }
 
 fn cold_start() {
@@ -81,6 +48,11 @@ fn cold_start() {
         })
     };
     row("mailwright --version", "-", time(PROGRAM, "--version"), "/bin/true", time("/bin/true", "--version"));
+}
+
+/// Ten of them.
+fn functions() -> impl Iterator<Item = &'static str> {
+    FUNCTIONS.into_iter().chain(["default"])
 }
 
 fn profile(company: &str, function: &str, more: &str) -> String {
@@ -97,7 +69,7 @@ fn validate(environments: usize) {
         let folder = format!("environments/site-{number:04}");
         trial.write(&format!("{folder}/environment.yaml"), format!("companies: [C{number:03}]\nvariables: {{ relay: smtp{number}.example.com }}\nunserved: [{{ reason: not in use }}]\n").replace("C1000", "C999"));
         files.push(trial.path(&format!("{folder}/environment.yaml")));
-        for function in FUNCTIONS {
+        for function in functions() {
             let path = format!("{folder}/profiles/{function}.yaml");
             trial.write(&path, profile(&format!("C{number:03}"), function, "\"${relay}\""));
             files.push(trial.path(&path));
@@ -125,9 +97,8 @@ fn check_jsonschema(trial: &Trial, ours: Duration) {
     let Some(program) = optional_tool("check-jsonschema") else { return };
     let schema = Path::new(env!("CARGO_MANIFEST_DIR")).join("schema/profile.schema.json");
     let files: Vec<PathBuf> = (0..50)
-        .flat_map(|number| {
-            FUNCTIONS.map(|function| trial.path(&format!("environments/site-{number:04}/profiles/{function}.yaml")))
-        })
+        .flat_map(|number| functions().map(move |function| (number, function)))
+        .map(|(number, function)| trial.path(&format!("environments/site-{number:04}/profiles/{function}.yaml")))
         .collect();
     let theirs = best(2, || {
         let ended = Command::new(&program)
@@ -150,7 +121,7 @@ fn plan_and_apply(profiles: usize) {
         format!("companies: [{}]\nunserved: [{{ reason: not in use }}]\n", companies.join(", ")),
     );
     for company in &companies {
-        for function in FUNCTIONS {
+        for function in functions() {
             trial.write(
                 &format!("environments/dev/profiles/{company}-{function}.yaml"),
                 profile(company, function, "smtp.example.com"),
@@ -255,43 +226,15 @@ fn insert_the_same_rows(trial: &Trial) -> Duration {
         .unwrap()
 }
 
-/// 10,000 records in 100 zones, YAML against YAML, nothing to do.
 fn octodns(ours: Duration) {
-    let Some(program) = optional_tool("octodns-sync") else { return };
-    let trial = Trial::empty();
-    let mut config = "providers:\n  one: { class: octodns.provider.yaml.YamlProvider, directory: ./one, default_ttl: 300 }\n  two: { class: octodns.provider.yaml.YamlProvider, directory: ./two, default_ttl: 300 }\nzones:\n".to_owned();
-    for zone in 0..100 {
-        config.push_str(&format!("  zone{zone}.example.com.: {{ sources: [one], targets: [two] }}\n"));
-        let records: String =
-            (0..100).map(|record| format!("r{record:03}:\n  type: A\n  value: 192.0.2.{}\n", record % 250)).collect();
-        for side in ["one", "two"] {
-            trial.write(&format!("{side}/zone{zone}.example.com.yaml"), &records);
-        }
+    if let Some(theirs) = shared::octodns(100, 100, 2) {
+        row("plan without changes", "10,000 profiles", ours, "octodns-sync, 10,000 records in 100 zones", theirs);
     }
-    trial.write("config.yaml", config);
-    let theirs = best(2, || {
-        let ended = Command::new(&program)
-            .args(["--config-file", "config.yaml", "--quiet"])
-            .current_dir(trial.folder.path())
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .status()
-            .unwrap();
-        assert!(ended.success());
-    });
-    row("plan without changes", "10,000 profiles", ours, "octodns-sync, 10,000 records in 100 zones", theirs);
 }
 
-/// 2,000 resources that need no provider, nothing to do. Compared by the resource.
-/// As somebody keeps profiles with Terraform: a YAML file each, read by `for_each`; and written out one by one, which
-/// it plans faster. Nothing is applied before: that takes minutes and changes the time of a plan little.
+/// 2,000 resources, nothing to do; compared by the resource. As somebody keeps profiles with Terraform: a YAML file each,
+/// read by `for_each`; and written out one by one, which it plans faster.
 fn terraform(ours: Duration) {
-    if Command::new("terraform").arg("version").stdout(Stdio::null()).stderr(Stdio::null()).status().is_err() {
-        return;
-    }
-    let written_out: String = (0..2000)
-        .map(|number| format!("resource \"terraform_data\" \"r{number}\" {{\n  input = \"profile {number}\"\n}}\n"))
-        .collect();
     let from_files = r#"
         locals {
           files    = fileset(path.module, "profiles/*.yaml")
@@ -303,32 +246,16 @@ fn terraform(ours: Duration) {
         }
     "#;
     for (what, main) in [
-        ("terraform plan, a resource from a YAML file", from_files),
-        ("terraform plan, a resource written out", &written_out),
+        ("terraform plan, a resource from a YAML file", from_files.to_owned()),
+        ("terraform plan, a resource written out", written_out(2000)),
     ] {
-        let trial = Trial::empty();
-        trial.write("main.tf", main);
-        for number in 0..2000 {
-            trial.write(&format!("profiles/p{number}.yaml"), profile("C001", "default", "smtp.example.com"));
-        }
-        let run = |arguments: &[&str]| {
-            let ended = Command::new("terraform")
-                .args(arguments)
-                .current_dir(trial.folder.path())
-                .stdout(Stdio::null())
-                .stderr(Stdio::null())
-                .status()
-                .unwrap();
-            assert!(ended.success(), "terraform {arguments:?}");
+        let files = |trial: &Trial| {
+            for number in 0..2000 {
+                trial.write(&format!("profiles/p{number}.yaml"), profile("C001", "default", "smtp.example.com"));
+            }
         };
-        run(&["init", "-input=false"]);
-        let theirs = best(1, || run(&["plan", "-input=false"]));
-        row("plan without changes, a profile", "10,000 against 2,000", ours / 10_000, what, theirs / 2000);
+        if let Some(theirs) = shared::terraform(&main, files) {
+            row("plan without changes, a profile", "10,000 against 2,000", ours / 10_000, what, theirs / 2000);
+        }
     }
-}
-
-/// A program that `benches/run` puts into `target/tools`.
-fn optional_tool(name: &str) -> Option<PathBuf> {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("target/tools/python-benches/bin").join(name);
-    path.is_file().then_some(path)
 }

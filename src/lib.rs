@@ -29,6 +29,7 @@
 //! | [`cli`] | one file a command; the only place that prints |
 //! | `smtp` | what verify and delivery share of a conversation with a mail server |
 //! | [`forge`] | comments on the pull request that a CI job runs for |
+//! | [`behalf`] | on whose behalf work is done, for the log and what is counted, where one process hosts several environments |
 //! | [`git`] | revisions as files to read, what differs between them, which commit the files are of; the one place that runs `git` |
 //! | [`clock`] | the one place that asks what time it is |
 //!
@@ -37,6 +38,7 @@
 pub mod adopt;
 pub mod api;
 pub mod approvals;
+pub mod behalf;
 pub mod cli;
 pub mod client;
 pub mod clock;

@@ -185,6 +185,25 @@ fn a_pipeline_applies_by_its_identity_token_alone() {
 }
 
 #[test]
+fn a_claim_may_name_the_environment_that_is_asked() {
+    let issuer = Issuer::start();
+    let good = key("one", Algorithm::RS256);
+    issuer.publish(&[&good]);
+    let mut trial = Trial::small();
+    trial.write("oidc.yaml", rules(&issuer).replace(SUBJECT, "repo:example/mail:environment:{environment}"));
+    let path = trial.path("oidc.yaml");
+    trial.serve_with(&["--demo", "--oidc", path.to_str().unwrap()]);
+    let of = |name: &str| {
+        let mut claims = claims(&issuer);
+        claims["sub"] = json!(format!("repo:example/mail:environment:{name}"));
+        sign(&good, &claims)
+    };
+    assert_eq!(ask(&trial, &of("dev")).status, 200);
+    refused(&trial, &of("prod"), "no rule");
+    refused(&trial, &of("{environment}"), "no rule");
+}
+
+#[test]
 fn a_token_that_is_not_meant_for_here_opens_nothing() {
     let issuer = Issuer::start();
     let good = key("one", Algorithm::RS256);

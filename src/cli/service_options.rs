@@ -12,7 +12,7 @@ use crate::{
 };
 
 /// What stands for the environment's name.
-const PLACEHOLDER: &str = "{environment}";
+pub(super) const PLACEHOLDER: &str = "{environment}";
 
 /// How to reach the service.
 #[derive(Clone, Debug, Default, clap::Args)]
@@ -60,12 +60,10 @@ impl ServiceOptions {
         environment: &EnvironmentName,
         declared: Option<&str>,
     ) -> Result<Client, CliError> {
-        let of_this = |text: String| text.replace(PLACEHOLDER, environment.as_str());
         let address = self
             .service
             .clone()
             .or_else(|| variables::read(variables::SERVICE))
-            .map(of_this)
             .or_else(|| declared.map(str::to_owned))
             .ok_or_else(|| {
                 CliError::coded(Code::AddressMissing, "no service address is at hand").remedy(
@@ -75,7 +73,7 @@ impl ServiceOptions {
         self.client_at(context, environment, &address)
     }
 
-    /// A client for the service at an address, whatever else is said.
+    /// A client for the service at an address, whatever else is said. A placeholder in it is put in.
     pub(crate) fn client_at(
         &self,
         context: &Context,
@@ -100,7 +98,7 @@ impl ServiceOptions {
             allow_clear_text: self.allow_clear_text,
             connections: Some(context.connections()),
         };
-        Client::new(address, token, &options).map_err(CliError::from)
+        Client::new(&address.replace(PLACEHOLDER, environment.as_str()), token, &options).map_err(CliError::from)
     }
 
     fn token(&self, context: &Context, environment: &EnvironmentName) -> Result<secrecy::SecretString, CliError> {
@@ -128,7 +126,7 @@ impl ServiceOptions {
 }
 
 /// The file of an environment. A name that is no text has no placeholder.
-fn of_environment(path: PathBuf, environment: &EnvironmentName) -> PathBuf {
+pub(super) fn of_environment(path: PathBuf, environment: &EnvironmentName) -> PathBuf {
     match path.to_str() {
         Some(text) if text.contains(PLACEHOLDER) => text.replace(PLACEHOLDER, environment.as_str()).into(),
         _ => path,

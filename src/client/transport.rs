@@ -281,7 +281,12 @@ impl Transport {
             }
             _ => problem.remedy.clone(),
         };
-        ClientError { code: problem.code, message: problem.detail.clone(), remedy, problem: Some(Box::new(problem)) }
+        let message = match problem.code {
+            // It is the address that is wrong.
+            Code::NotHosted => format!("{}: {}", self.address, problem.detail),
+            _ => problem.detail.clone(),
+        };
+        ClientError { code: problem.code, message, remedy, problem: Some(Box::new(problem)) }
     }
 
     /// Which kind of failure it was, by what lies at the bottom of it.

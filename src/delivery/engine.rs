@@ -21,6 +21,7 @@ use super::{
     webhooks,
 };
 use crate::{
+    behalf,
     clock::Clock,
     microsoft::Http,
     model::{Attempt, Message, ProfileName, State, message::Class},
@@ -127,10 +128,10 @@ impl Engine {
         });
         engine.recover().await?;
         engine.repause().await;
-        tokio::spawn(Arc::clone(&engine).run(state));
-        tokio::spawn(Arc::clone(&engine).purge());
-        tokio::spawn(Arc::clone(&engine).keep_time());
-        tokio::spawn(webhooks::run(Arc::clone(&engine)));
+        behalf::spawn(Arc::clone(&engine).run(state));
+        behalf::spawn(Arc::clone(&engine).purge());
+        behalf::spawn(Arc::clone(&engine).keep_time());
+        behalf::spawn(webhooks::run(Arc::clone(&engine)));
         Ok(engine)
     }
 
@@ -160,7 +161,7 @@ impl Engine {
         if is_new {
             // It may be held already, and then its clock stands still from the beginning.
             let engine = Arc::clone(self);
-            tokio::spawn(async move { engine.repause().await });
+            behalf::spawn(async move { engine.repause().await });
         }
         is_sooner
     }
@@ -286,7 +287,7 @@ impl Engine {
                 if let Some(line) = self.board().line(&profile) {
                     line.workers += 1;
                 }
-                tokio::spawn(Arc::clone(self).work(profile.clone()));
+                behalf::spawn(Arc::clone(self).work(profile.clone()));
             }
         }
     }
@@ -343,7 +344,7 @@ impl Engine {
             return;
         }
         let (engine, busy) = (Arc::clone(self), self.busy());
-        tokio::spawn(async move {
+        behalf::spawn(async move {
             let _busy = busy;
             let ids: Vec<uuid::Uuid> = claimed.iter().map(|claimed| claimed.message.id).collect();
             while let Err(error) = engine.store.release(&ids).await {
@@ -365,7 +366,7 @@ impl Engine {
     /// Writes what became of a message, however long that takes, while the worker goes on.
     pub(super) fn settle(self: &Arc<Self>, settled: Settled) {
         let (engine, busy) = (Arc::clone(self), self.busy());
-        tokio::spawn(async move {
+        behalf::spawn(async move {
             let _busy = busy;
             let (lane, due) = (lane_of(&settled.message), settled.message.next_attempt_at);
             loop {

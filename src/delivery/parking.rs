@@ -12,6 +12,7 @@ use super::{
 };
 use crate::{
     api::LastVerified,
+    behalf,
     microsoft::Endpoints,
     model::{Digest, ProfileName, Provider, delivery::EventKind, message::Class},
     store::outbox::{NewEvent, Parked},
@@ -65,7 +66,7 @@ impl Engine {
         self.give_back(back);
         sender.pool.tidy(true);
         let (engine, sender, busy, code) = (Arc::clone(self), Arc::clone(sender), self.busy(), failure.code());
-        tokio::spawn(async move {
+        behalf::spawn(async move {
             let _busy = busy;
             let event = is_new.then(|| event(EventKind::Parked, &parked, now));
             engine.repause().await;
@@ -140,7 +141,7 @@ impl Engine {
             .collect()
         };
         for profile in due {
-            tokio::spawn(Arc::clone(self).probe(profile));
+            behalf::spawn(Arc::clone(self).probe(profile));
         }
     }
 
@@ -207,7 +208,7 @@ impl Engine {
             }
         }
         let (engine, profile, busy) = (Arc::clone(self), sender.name.clone(), self.busy());
-        tokio::spawn(async move {
+        behalf::spawn(async move {
             let _busy = busy;
             engine.let_go(&profile, Some("the login is accepted again")).await;
         });

@@ -18,6 +18,7 @@ use super::{
     tokens::Token,
 };
 use crate::{
+    behalf,
     microsoft::Endpoints,
     model::{
         Digest, ProfileName, Provider, SecretReference, StoredProfile,
@@ -347,7 +348,7 @@ impl Engine {
         };
         for sender in due {
             let (engine, busy) = (Arc::clone(self), self.busy());
-            tokio::spawn(async move {
+            behalf::spawn(async move {
                 let _busy = busy;
                 engine.try_next_secret(&sender).await;
                 engine.board().trying -= 1;

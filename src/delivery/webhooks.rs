@@ -12,7 +12,7 @@ use base64::{Engine as _, prelude::BASE64_STANDARD};
 use reqwest::redirect;
 
 use super::engine::Engine;
-use crate::{model::delivery::Webhook, secrets::ServiceIdentity, store::outbox::Event};
+use crate::{behalf, model::delivery::Webhook, secrets::ServiceIdentity, store::outbox::Event};
 
 /// How many events are read at once.
 const PAGE: u32 = 100;
@@ -78,7 +78,7 @@ pub(super) async fn run(engine: Arc<Engine>) {
             }
             let (engine, client, key) = (Arc::clone(&engine), client.clone(), Arc::clone(&key));
             let receiver = Receiver { engine, client, key, webhook: webhook.clone(), failures: 0 };
-            tasks.push((webhook, tokio::spawn(receiver.follow()).abort_handle()));
+            tasks.push((webhook, behalf::spawn(receiver.follow()).abort_handle()));
         }
         engine.webhooks.notified().await;
     }

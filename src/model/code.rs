@@ -185,6 +185,8 @@ codes! {
     "0331" Error CannotListen "the service cannot listen";
     "0332" Error Unwritable "a file cannot be written";
     "0333" Error LastAdministrator "the last administrator's token";
+    "0334" Error NotHosted "the environment is not served at this address";
+    "0335" Error OtherDataFolder "the data folder is of another kind";
     "0340" Error HoldsNothing "a hold for what does not exist";
     "0350" Error SignInFailed "the reader could not sign in";
     "0351" Error ReaderTokenUnusable "the reader's token cannot be used";

@@ -13,15 +13,13 @@ use std::{
 use axum::{body::Body, http::StatusCode};
 use futures_core::Stream as _;
 use tokio::{
-    sync::{OwnedSemaphorePermit, Semaphore},
+    sync::OwnedSemaphorePermit,
     time::{Instant, timeout_at},
 };
 
 use super::{Service, access::Caller, problem::Problem};
 use crate::{api::messages::SUBMISSION_LIMIT, model::Code};
 
-/// How many KiB of submissions are in memory at once, beyond what each has for nothing.
-const ROOM: usize = 256 * 1024;
 /// How much of a body needs no room.
 const FREE: usize = 64 * 1024;
 /// How long a body may take to bring its next part.
@@ -31,16 +29,10 @@ const PART: usize = 16 * 1024;
 /// How many bodies of one token are read at once.
 const OF_ONE: usize = 128;
 
-/// Who is being read from, and how much there is room for.
+/// Who is being read from.
+#[derive(Default)]
 pub(super) struct Reading {
-    room: Arc<Semaphore>,
     by_token: Mutex<HashMap<String, usize>>,
-}
-
-impl Default for Reading {
-    fn default() -> Self {
-        Self { room: Arc::new(Semaphore::new(ROOM)), by_token: Mutex::default() }
-    }
 }
 
 /// A body that is being read counts for its token for as long as this lives.
@@ -110,7 +102,7 @@ impl Service {
             if room.is_none() && bytes.len() > FREE {
                 // All that it may become, at once: two that wait for each other in the middle would wait for ever.
                 let kibibytes = u32::try_from(stated.unwrap_or(SUBMISSION_LIMIT) / 1024 + 1).unwrap_or(u32::MAX);
-                room = Arc::clone(&self.reading.room).acquire_many_owned(kibibytes).await.ok();
+                room = Arc::clone(&self.limits.room).acquire_many_owned(kibibytes).await.ok();
                 bytes.reserve(stated.unwrap_or_default().saturating_sub(bytes.len()));
                 (until, at_last) = (Instant::now() + IDLE, bytes.len());
             }

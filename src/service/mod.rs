@@ -1,6 +1,9 @@
 //! The HTTP API: access, validation of what arrives, audit, metrics.
 //!
-//! * `server` listens, and puts around every request what all of them need
+//! * `server` listens
+//! * `hosting` is what one process serves: one environment, or several that share nothing but the process
+//! * `limits` is what a process works on at once
+//! * `envelope` puts around every request what all of them need
 //! * `access` knows tokens and roles
 //! * `oidc` knows the identity tokens of pipelines
 //! * `routes` has one file a topic; a handler authenticates, asks [`Service`], and answers
@@ -16,7 +19,10 @@
 mod access;
 mod body;
 mod changes;
+mod envelope;
 mod extract;
+mod hosting;
+mod limits;
 mod mail;
 mod oidc;
 mod problem;
@@ -29,6 +35,7 @@ use std::sync::Arc;
 use jiff::Timestamp;
 
 use crate::{
+    behalf::Behalf,
     clock::Clock,
     delivery::{Delivery, Outgoing, Setup},
     model::State,
@@ -36,7 +43,10 @@ use crate::{
     store::{Store, StoreError, StoredToken},
 };
 
+use limits::Limits;
+
 pub use access::new_token;
+pub use hosting::{Common, Hosting, Resident};
 pub use oidc::{Oidc, OidcError};
 pub use routes::openapi;
 pub use server::{ServeError, Server, Tls};
@@ -51,8 +61,8 @@ struct KnownTokens {
     tokens: std::collections::HashMap<String, StoredToken>,
 }
 
-/// The service: everything that a request needs.
-pub struct Service {
+/// The service of one environment: everything that a request needs.
+struct Service {
     store: Arc<dyn Store>,
     identity: Arc<ServiceIdentity>,
     demo: bool,
@@ -64,26 +74,29 @@ pub struct Service {
     /// Tokens that were asked for, so that a submission need not read the store for its own.
     known_tokens: std::sync::Mutex<KnownTokens>,
     /// The issuers whose identity tokens are taken; none unless somebody said so.
-    oidc: std::sync::OnceLock<Oidc>,
+    oidc: Option<Arc<Oidc>>,
     /// True once the service stops: what would go on for ever ends then.
     stopping: tokio::sync::watch::Sender<bool>,
     /// The submissions that are being read.
     reading: body::Reading,
     /// Held while a change is checked and committed, so that two changes are not checked against one state.
     changing: tokio::sync::Mutex<()>,
-    metrics: metrics_exporter_prometheus::PrometheusHandle,
+    /// The path in front of every address; empty at the root.
+    base: String,
+    limits: Limits,
+    behalf: Behalf,
 }
 
 impl Service {
-    /// A service on a store. Reads the whole state once.
-    pub async fn new(
-        store: Arc<dyn Store>,
-        identity: ServiceIdentity,
-        demo: bool,
-        outgoing: Outgoing,
-        clock: Clock,
-        metrics: metrics_exporter_prometheus::PrometheusHandle,
-    ) -> Result<Arc<Self>, StoreError> {
+    /// A service on a store. Reads the whole state once, and begins to deliver.
+    async fn new(common: &Common, resident: Resident, base: String, limits: Limits) -> Result<Arc<Self>, StoreError> {
+        let behalf = resident.behalf.clone();
+        behalf.run(Self::begin(common.clone(), resident, base, limits)).await
+    }
+
+    async fn begin(common: Common, resident: Resident, base: String, limits: Limits) -> Result<Arc<Self>, StoreError> {
+        let Common { demo, outgoing, clock, oidc } = common;
+        let Resident { store, identity, behalf } = resident;
         let state = tokio::sync::watch::Sender::new(Arc::new(store.state().await?));
         let identity = Arc::new(identity);
         let delivery = Delivery::start(Setup {
@@ -95,30 +108,27 @@ impl Service {
         })
         .await?;
         Ok(Arc::new(Self {
+            store,
             identity,
-            delivery,
-            known_tokens: std::sync::Mutex::default(),
-            oidc: std::sync::OnceLock::new(),
-            stopping: tokio::sync::watch::Sender::new(false),
-            reading: body::Reading::default(),
             demo,
             outgoing,
             started_at: clock.now(),
             clock,
             state,
+            delivery,
+            known_tokens: std::sync::Mutex::default(),
+            oidc,
+            stopping: tokio::sync::watch::Sender::new(false),
+            reading: body::Reading::default(),
             changing: tokio::sync::Mutex::new(()),
-            store,
-            metrics,
+            base,
+            limits,
+            behalf,
         }))
     }
 
-    /// From now on, takes identity tokens of these issuers too. Said once, before the service listens.
-    pub fn accept_identity_tokens(&self, oidc: Oidc) {
-        drop(self.oidc.set(oidc));
-    }
-
     /// The outbox at work.
-    pub fn delivery(&self) -> &Delivery {
+    fn delivery(&self) -> &Delivery {
         &self.delivery
     }
 

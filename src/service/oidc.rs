@@ -28,9 +28,11 @@ use crate::{
     api::{Role, Scope},
     config::{self, Report},
     microsoft::http::{Http, Options, Request},
-    model::{Code, rules::is_loopback},
+    model::{Code, EnvironmentName, rules::is_loopback},
 };
 
+/// What stands for the name of the environment that is asked.
+const PLACEHOLDER: &str = "{environment}";
 /// How many bytes an identity token may have.
 pub(super) const TOKEN_LIMIT: usize = 8 * 1024;
 /// How far two clocks may be apart.
@@ -86,7 +88,7 @@ struct Rule {
     scope: Scope,
 }
 
-/// A claim's value, or several that are good. `*` stands for any text.
+/// A claim's value, or several that are good. `*` stands for any text, `{environment}` for the environment's name.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(untagged)]
 enum Wanted {
@@ -158,8 +160,13 @@ impl Oidc {
         refused("this service takes none; it was started without `--oidc`")
     }
 
-    /// Who shows an identity token, if the token is good and a rule lets it in.
-    pub(super) async fn caller(&self, token: &str, now: Timestamp) -> Result<Caller, Problem> {
+    /// Who shows an identity token to an environment, if the token is good and a rule lets it in.
+    pub(super) async fn caller(
+        &self,
+        token: &str,
+        environment: &EnvironmentName,
+        now: Timestamp,
+    ) -> Result<Caller, Problem> {
         let header =
             jsonwebtoken::decode_header(token).map_err(|_| refused("it is no signed token of a kind that is taken"))?;
         if header.crit.is_some() {
@@ -182,7 +189,7 @@ impl Oidc {
         let key = issuer.key(&self.http, header.kid.as_deref(), header.alg, now).await?;
         let claims = proven(token, &key, header.alg)?;
         issuer.settings.times(&claims, now)?;
-        issuer.settings.admit(&claims)
+        issuer.settings.admit(&claims, environment)
     }
 }
 
@@ -371,10 +378,10 @@ impl IssuerSettings {
     }
 
     /// Who it is, by the first rule that matches.
-    fn admit(&self, claims: &Value) -> Result<Caller, Problem> {
+    fn admit(&self, claims: &Value, environment: &EnvironmentName) -> Result<Caller, Problem> {
         let subject = claims["sub"].as_str().ok_or_else(|| refused("it has no subject"))?;
         let shown: String = subject.chars().filter(|c| !c.is_control()).take(200).collect();
-        let rule = self.rules.iter().find(|rule| rule.matches(claims));
+        let rule = self.rules.iter().find(|rule| rule.matches(claims, environment));
         let rule = rule.ok_or_else(|| {
             tracing::info!(issuer = self.issuer, subject = shown, "no rule lets this identity token in");
             refused("no rule of the service lets its claims in")
@@ -416,11 +423,11 @@ impl Rule {
         Ok(())
     }
 
-    fn matches(&self, claims: &Value) -> bool {
+    fn matches(&self, claims: &Value, environment: &EnvironmentName) -> bool {
         self.claims.iter().all(|(claim, wanted)| {
             let one = |value: &Value| match value {
-                Value::String(text) => wanted.covers(text),
-                Value::Number(_) | Value::Bool(_) => wanted.covers(&value.to_string()),
+                Value::String(text) => wanted.covers(text, environment),
+                Value::Number(_) | Value::Bool(_) => wanted.covers(&value.to_string(), environment),
                 _ => false,
             };
             match &claims[claim.as_str()] {
@@ -439,8 +446,8 @@ impl Wanted {
         }
     }
 
-    fn covers(&self, text: &str) -> bool {
-        self.values().iter().any(|pattern| covers(pattern, text))
+    fn covers(&self, text: &str, environment: &EnvironmentName) -> bool {
+        self.values().iter().any(|pattern| covers(&pattern.replace(PLACEHOLDER, environment.as_str()), text))
     }
 }
 

@@ -51,6 +51,11 @@ impl Problem {
         Self::new(StatusCode::NOT_FOUND, Code::NotFound, detail)
     }
 
+    /// The environment that the address names, or does not name, is not served there.
+    pub(super) fn not_hosted(detail: impl Into<String>) -> Self {
+        Self::new(StatusCode::NOT_FOUND, Code::NotHosted, detail)
+    }
+
     pub(super) fn stale(generation: u64, base: u64) -> Self {
         let mut problem = Self::new(
             StatusCode::CONFLICT,
@@ -74,6 +79,12 @@ impl Problem {
         .remedy("`mailwright validate` finds these in the files.");
         problem.violations = violations;
         problem
+    }
+
+    /// Something cannot take work now.
+    pub(super) fn not_ready(detail: impl Into<String>) -> Self {
+        Self::new(StatusCode::SERVICE_UNAVAILABLE, Code::Busy, detail)
+            .remedy("Ask each at `/environments/NAME/readyz`; the service's log says why.")
     }
 
     /// The service failed. The reason goes to the log, not to the client.

@@ -18,6 +18,7 @@ use tokio::sync::mpsc;
 use super::{Service, access::Caller, problem::Problem};
 use crate::{
     api::{AuditOutcome, LastVerified, LastVerifiedList, Reading, Role, VerifyLine, VerifyRequest},
+    behalf,
     model::{
         Cloud, Code, Destination, Digest, ProfileName, Provider, SecretRecord, StoredProfile, provider::Credential,
         rules,
@@ -92,7 +93,7 @@ impl Service {
         let subjects = self.subjects(request.profiles, &request.secrets, may_apply).await?;
         let (lines, receiver) = mpsc::channel(64);
         let this = Arc::clone(self);
-        tokio::spawn(async move {
+        behalf::spawn(async move {
             let mut results = Arc::clone(&verifier).run(subjects);
             let mut last = Vec::new();
             while let Some(verified) = results.recv().await {

@@ -1,8 +1,8 @@
-//! A repository of many environments, and a real service for each, all in this process: as light as many can be, with the
-//! same HTTP and the same store as in use.
+//! A repository of many environments, and a real service for each: all in this process, as light as can be, with the same
+//! HTTP and the same store as in use; or in processes of their own that serve several each.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     net::SocketAddr,
     path::PathBuf,
     process::{Child, Command, Stdio},
@@ -12,26 +12,34 @@ use std::{
 
 use mailwright::{
     api::{AuditOutcome, Generation, NewToken, Role, Scope},
-    client::{Client, Options},
+    behalf::Behalf,
+    client::{Client, Connections, Options},
     clock::Clock,
     config::Repository,
     delivery::Outgoing,
     model::{Allowances, ChangeKind, EnvironmentName, State},
     reconcile::{self, plan::Source},
     secrets::ServiceIdentity,
-    service::{Server, Service, new_token},
+    service::{Common, Hosting, Resident, Server, new_token},
     store::{AuditEvent, SqliteStore, Store as _},
 };
 use secrecy::ExposeSecret as _;
 use serde_json::{Value, json};
 
-use crate::support::trial::{PROGRAM, Ran, Trial, clean, finish};
+use crate::support::{
+    host::Host,
+    trial::{PROGRAM, Ran, Trial, clean, finish},
+};
 
 /// Many environments, `c-01`, `c-02`, ..., that extend `base` and have a service each.
 pub(crate) struct Fleet {
     pub(crate) trial: Trial,
     runtime: tokio::runtime::Runtime,
     services: BTreeMap<String, Running>,
+    /// Processes that serve several environments each.
+    pub(crate) hosts: Vec<Host>,
+    /// To prepare TLS for each client anew takes longer than to ask.
+    connections: Connections,
 }
 
 struct Running {
@@ -54,13 +62,37 @@ impl Fleet {
         trial.write("environments/base/environment.yaml", "abstract: true\ncompanies: [EDU1]\n");
         trial.write("environments/base/profiles/relay.yaml", RELAY);
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
-        let mut fleet = Self { trial, runtime, services: BTreeMap::new() };
+        let mut fleet =
+            Self { trial, runtime, services: BTreeMap::new(), hosts: Vec::new(), connections: Connections::default() };
         for number in 1..=count {
             let name = name(number);
             fleet.serve(&name, SocketAddr::from(([127, 0, 0, 1], 0)));
             fleet.declare(&name, &fleet.address(&name));
         }
         fleet
+    }
+
+    /// So many environments that hold nothing yet, in processes that serve so many each.
+    pub(crate) fn hosted(count: usize, each: usize) -> Self {
+        let mut fleet = Self::empty(0);
+        let names: Vec<String> = (1..=count).map(name).collect();
+        for (number, names) in names.chunks(each).enumerate() {
+            fleet.hosts.push(Host::new(&fleet.trial, &format!(".data/host-{number}"), names.to_vec()));
+        }
+        // As many at once as there are cores: what takes time is making the stores.
+        for hosts in fleet.hosts.chunks_mut(2) {
+            hosts.iter_mut().for_each(Host::begin);
+            hosts.iter_mut().for_each(Host::await_it);
+        }
+        for name in fleet.names() {
+            fleet.declare(&name, &fleet.address(&name));
+        }
+        fleet
+    }
+
+    /// The process that serves an environment.
+    pub(crate) fn host(&self, name: &str) -> &Host {
+        self.hosts.iter().find(|host| host.names.iter().any(|own| own == name)).unwrap()
     }
 
     /// The same, and each holds what the files say.
@@ -92,7 +124,6 @@ impl Fleet {
                 let bearer = first_token(&store).await;
                 std::fs::write(&token_file, bearer).unwrap();
             }
-            let metrics = metrics_exporter_prometheus::PrometheusBuilder::new().build_recorder().handle();
             let outgoing = Outgoing {
                 authorities: None,
                 federated_token_files: Vec::new(),
@@ -102,13 +133,14 @@ impl Fleet {
                 probe_after: Duration::from_secs(60),
             };
             let identity = ServiceIdentity::demo().unwrap();
-            let service =
-                Service::new(Arc::new(store), identity, true, outgoing, Clock::system(), metrics).await.unwrap();
-            let server = Server::bind(service, address, None).await.unwrap();
+            let common = Common { demo: true, outgoing, clock: Clock::system(), oidc: None };
+            let resident = Resident { store: Arc::new(store), identity, behalf: Behalf::alone() };
+            let hosting = Hosting::alone(&common, resident).await.unwrap();
+            let server = Server::bind(address, None).await.unwrap();
             let address = server.address().trim_start_matches("http://").parse().unwrap();
             let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
             let served = tokio::spawn(async move {
-                server.run(async move { drop(stopped.await) }).await.unwrap();
+                server.run(hosting, async move { drop(stopped.await) }).await.unwrap();
             });
             Running { address, stop: Some(stop), served }
         });
@@ -129,16 +161,21 @@ impl Fleet {
     }
 
     pub(crate) fn names(&self) -> Vec<String> {
-        self.services.keys().cloned().collect()
+        let hosted = self.hosts.iter().flat_map(|host| &host.names);
+        self.services.keys().chain(hosted).cloned().collect::<BTreeSet<_>>().into_iter().collect()
     }
 
     pub(crate) fn address(&self, name: &str) -> String {
-        format!("http://{}", self.services[name].address)
+        match self.services.get(name) {
+            Some(running) => format!("http://{}", running.address),
+            None => self.host(name).address(name),
+        }
     }
 
     pub(crate) fn client(&self, name: &str) -> Client {
         let token = self.trial.read(&format!("tokens/{name}"));
-        Client::new(&self.address(name), token.trim().to_owned().into(), &Options::default()).unwrap()
+        let options = Options { connections: Some(&self.connections), ..Options::default() };
+        Client::new(&self.address(name), token.trim().to_owned().into(), &options).unwrap()
     }
 
     /// Asks a service.

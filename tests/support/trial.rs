@@ -243,25 +243,7 @@ impl Trial {
     }
 
     pub(crate) fn http_as_anybody(&self, method: &str, path: &str, headers: &[(&str, &str)], body: &[u8]) -> Answer {
-        let mut stream = TcpStream::connect(self.address().trim_start_matches("http://")).unwrap();
-        stream.set_read_timeout(Some(Duration::from_secs(60))).unwrap();
-        let mut head = format!("{method} {path} HTTP/1.1\r\nHost: test\r\nConnection: close\r\n");
-        if !body.is_empty() {
-            head.push_str(&format!("Content-Length: {}\r\n", body.len()));
-            if !headers.iter().any(|(name, _)| name.eq_ignore_ascii_case("content-type")) {
-                head.push_str("Content-Type: application/json\r\n");
-            }
-        }
-        for (name, value) in headers {
-            head.push_str(&format!("{name}: {value}\r\n"));
-        }
-        head.push_str("\r\n");
-        stream.write_all(head.as_bytes()).unwrap();
-        // A service that refuses a body need not read it to its end.
-        drop(stream.write_all(body));
-        let mut answer = Vec::new();
-        drop(stream.read_to_end(&mut answer));
-        parse_answer(&String::from_utf8_lossy(&answer))
+        ask(self.address().trim_start_matches("http://"), method, path, headers, body)
     }
 
     /// The state, as the service tells it.
@@ -283,6 +265,29 @@ impl Trial {
 
 /// The profile of [`Trial::small`].
 pub(crate) const SMALL_PROFILE: &str = "provider:\n  smtp:\n    host: smtp.example.com\nfrom:\n  address: erp@example.com\nfunctions: [default]\nappliesTo: system-wide\n";
+
+/// A request by hand to `host:port`.
+pub(crate) fn ask(address: &str, method: &str, path: &str, headers: &[(&str, &str)], body: &[u8]) -> Answer {
+    let mut stream = TcpStream::connect(address).unwrap();
+    stream.set_read_timeout(Some(Duration::from_secs(60))).unwrap();
+    let mut head = format!("{method} {path} HTTP/1.1\r\nHost: test\r\nConnection: close\r\n");
+    if !body.is_empty() {
+        head.push_str(&format!("Content-Length: {}\r\n", body.len()));
+        if !headers.iter().any(|(name, _)| name.eq_ignore_ascii_case("content-type")) {
+            head.push_str("Content-Type: application/json\r\n");
+        }
+    }
+    for (name, value) in headers {
+        head.push_str(&format!("{name}: {value}\r\n"));
+    }
+    head.push_str("\r\n");
+    stream.write_all(head.as_bytes()).unwrap();
+    // A service that refuses a body need not read it to its end.
+    drop(stream.write_all(body));
+    let mut answer = Vec::new();
+    drop(stream.read_to_end(&mut answer));
+    parse_answer(&String::from_utf8_lossy(&answer))
+}
 
 fn parse_answer(text: &str) -> Answer {
     let (head, body) = text.split_once("\r\n\r\n").unwrap_or((text, ""));

@@ -15,7 +15,7 @@ use crate::{
 
 /// Whether the process lives
 #[utoipa::path(get, path = "/healthz", tag = "health", security(()), responses((status = 200, description = "It lives.", content_type = "text/plain", body = String), AnyProblem))]
-pub(super) async fn alive() -> &'static str {
+pub(in crate::service) async fn alive() -> &'static str {
     "ok\n"
 }
 
@@ -25,6 +25,11 @@ pub(super) async fn alive() -> &'static str {
 /// profiles cannot send until somebody mends them.
 #[utoipa::path(get, path = "/readyz", tag = "health", security(()), responses((status = 200, description = "It can.", content_type = "text/plain", body = String), AnyProblem))]
 pub(super) async fn ready(State(service): State<Arc<Service>>) -> Result<String, Problem> {
+    readiness(&service).await
+}
+
+/// Whether something can be written durably now, and who cannot send.
+pub(in crate::service) async fn readiness(service: &Service) -> Result<String, Problem> {
     service.store.probe().await?;
     let trouble = service.delivery().trouble();
     if !trouble.records {
@@ -51,5 +56,5 @@ pub(super) async fn metrics(_: As<Viewer>, State(service): State<Arc<Service>>) 
         metrics::gauge!("mailwright_next_secrets_refused").set(refused.count() as f64);
         metrics::gauge!("mailwright_drifted_objects").set(crate::reconcile::drift(&state).len() as f64);
     }
-    service.metrics.render()
+    service.behalf.metrics()
 }

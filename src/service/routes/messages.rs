@@ -77,7 +77,7 @@ pub(super) async fn submit(
     let query = query.unwrap_or_default();
     let key = idempotency_key(headers.get("idempotency-key"), &query, &bytes)?;
     if let Some(taken) = service.taken_before(&caller, key.as_ref()).await? {
-        return Ok(accepted(taken));
+        return Ok(accepted(&service.base, taken));
     }
     let media_type = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
     let media_type = media_type.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
@@ -103,13 +103,13 @@ pub(super) async fn submit(
             .remedy("Send `Content-Type: application/json`, or `message/rfc822`."));
         }
     };
-    service.submit(&caller, purpose, held, key).await.map(accepted)
+    service.submit(&caller, purpose, held, key).await.map(|taken| accepted(&service.base, taken))
 }
 
-fn accepted(taken: Taken) -> Response {
+fn accepted(base: &str, taken: Taken) -> Response {
     let json = [(header::CONTENT_TYPE, "application/json")];
     let mut response = (StatusCode::ACCEPTED, json, taken.document).into_response();
-    if let Ok(location) = HeaderValue::from_str(&format!("/v1/messages/{}", taken.id)) {
+    if let Ok(location) = HeaderValue::from_str(&format!("{base}/v1/messages/{}", taken.id)) {
         response.headers_mut().insert(header::LOCATION, location);
     }
     if taken.before {

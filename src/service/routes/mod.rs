@@ -15,18 +15,25 @@ mod verify;
 
 use std::sync::Arc;
 
-use axum::{Router, http::StatusCode, response::Json, routing::get};
+use axum::{
+    Router,
+    extract::State,
+    http::{StatusCode, Uri},
+    response::Json,
+    routing::get,
+};
 use utoipa::{
     Modify, OpenApi,
     openapi::security::{HttpAuthScheme, HttpBuilder, SecurityScheme},
 };
 use utoipa_axum::{router::OpenApiRouter, routes};
 
-use super::{Service, problem::Problem};
+use super::{Service, hosting, problem::Problem};
 use crate::{
     api::{ProblemDetails, messages::Action},
     model::Code,
 };
+pub(super) use health::{alive, readiness};
 
 #[derive(OpenApi)]
 #[openapi(
@@ -88,15 +95,30 @@ pub fn openapi() -> utoipa::openapi::OpenApi {
     described().split_for_parts().1
 }
 
+/// The document, with where the service is reached if that is not the root.
+async fn document(State(service): State<Arc<Service>>) -> Json<utoipa::openapi::OpenApi> {
+    let mut document = openapi();
+    if !service.base.is_empty() {
+        document.servers = Some(vec![utoipa::openapi::Server::new(&service.base)]);
+    }
+    Json(document)
+}
+
+async fn nothing_here(uri: Uri) -> Problem {
+    if hosting::names_one(&uri) {
+        return Problem::not_hosted("one environment is served at this address, and it has no path of its own")
+            .remedy("Leave `/environments/NAME` out of the address (`service.address`, MAILWRIGHT_SERVICE).");
+    }
+    Problem::not_found("there is nothing at this address").remedy("`/openapi.json` lists the addresses.")
+}
+
 /// Every address with its handler.
 pub(super) fn router(service: Arc<Service>) -> Router {
-    let (router, document) = described().split_for_parts();
-    let document = Arc::new(document);
-    router
-        .route("/openapi.json", get(move || async move { Json(document.as_ref().clone()) }))
-        .fallback(|| async {
-            Problem::not_found("there is nothing at this address").remedy("`/openapi.json` lists the addresses.")
-        })
+    described()
+        .split_for_parts()
+        .0
+        .route("/openapi.json", get(document))
+        .fallback(nothing_here)
         .method_not_allowed_fallback(|| async {
             Problem::new(
                 StatusCode::METHOD_NOT_ALLOWED,

@@ -22,6 +22,7 @@ use crate::{
         AuditOutcome,
         messages::{HoldList, NewHold, OutboxStatus},
     },
+    behalf,
     delivery::Trouble,
     model::Code,
     service::{
@@ -178,7 +179,7 @@ pub(super) async fn events(
         None => service.store.newest_event().await?,
     };
     let (sender, receiver) = mpsc::channel::<Result<SseEvent, Infallible>>(PAGE as usize);
-    tokio::spawn(stream(service, after, sender));
+    behalf::spawn(stream(service, after, sender));
     let events = Received(receiver);
     Ok(Sse::new(events).keep_alive(KeepAlive::new().interval(Duration::from_secs(15))).into_response())
 }

@@ -16,6 +16,15 @@ pub(super) const VERSIONS: &[&str] = &[
     include_str!("0007.sql"),
 ];
 
+/// Refuses a database of a newer version than any that is known.
+pub(super) fn look(connection: &Connection) -> Result<(), StoreError> {
+    let found: u32 = connection
+        .query_row("SELECT coalesce(max(version), 0) FROM schema_version", [], |row| row.get(0))
+        .map_err(failed)?;
+    let known = u32::try_from(VERSIONS.len()).unwrap_or(u32::MAX);
+    if found > known { Err(StoreError::Newer { found, known }) } else { Ok(()) }
+}
+
 /// Brings the database to the newest version, or up to `target` (for the test of the step from an older one).
 pub(super) fn migrate(connection: &mut Connection, target: usize) -> Result<(), StoreError> {
     let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate).map_err(failed)?;
@@ -26,13 +35,7 @@ pub(super) fn migrate(connection: &mut Connection, target: usize) -> Result<(), 
             ) STRICT",
         )
         .map_err(failed)?;
-    let found: u32 = transaction
-        .query_row("SELECT coalesce(max(version), 0) FROM schema_version", [], |row| row.get(0))
-        .map_err(failed)?;
-    let known = u32::try_from(VERSIONS.len()).unwrap_or(u32::MAX);
-    if found > known {
-        return Err(StoreError::Newer { found, known });
-    }
+    look(&transaction)?;
     for (version, text) in (1_u32..).zip(VERSIONS).take(target) {
         let digest = Digest::of_bytes(text.as_bytes());
         let taken: Option<String> = transaction

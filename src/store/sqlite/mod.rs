@@ -66,6 +66,23 @@ impl SqliteStore {
         })
     }
 
+    /// Sees whether [`SqliteStore::open`] would refuse a store that is there. Changes nothing, and makes none.
+    pub fn look(path: &Path, environment: &EnvironmentName) -> Result<(), StoreError> {
+        if std::fs::metadata(path).map_or(0, |found| found.len()) == 0 {
+            return Ok(());
+        }
+        let connection = connect(path, true)?;
+        // One that was begun and never written to is as good as none.
+        if !connection.table_exists(None, "schema_version").map_err(failed)? {
+            return Ok(());
+        }
+        migrate::look(&connection)?;
+        match value::<EnvironmentName>(&connection, "environment")? {
+            Some(found) if found != *environment => Err(other_environment(environment, &found)),
+            _ => Ok(()),
+        }
+    }
+
     /// Makes a store of an older schema version: what the test of migrations starts from.
     #[doc(hidden)]
     pub fn make_old(path: &Path, version: usize) -> Result<(), StoreError> {
@@ -139,12 +156,16 @@ fn claim(connection: &mut Connection, environment: &EnvironmentName) -> Result<(
     let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate).map_err(failed)?;
     match value::<EnvironmentName>(&transaction, "environment")? {
         Some(found) if found == *environment => Ok(()),
-        Some(found) => Err(StoreError::OtherEnvironment { ours: environment.to_string(), theirs: found.to_string() }),
+        Some(found) => Err(other_environment(environment, &found)),
         None => {
             set_value(&transaction, "environment", environment)?;
             transaction.commit().map_err(failed)
         }
     }
+}
+
+fn other_environment(ours: &EnvironmentName, theirs: &EnvironmentName) -> StoreError {
+    StoreError::OtherEnvironment { ours: ours.to_string(), theirs: theirs.to_string() }
 }
 
 async fn blocking<T: Send + 'static, E: From<StoreError> + Send + 'static>(

@@ -14,6 +14,7 @@ use rusqlite::{Connection, ErrorCode, TransactionBehavior};
 use tokio::{runtime::Handle, sync::oneshot};
 
 use super::{StoreError, failed};
+use crate::behalf::Behalf;
 
 /// How many jobs share a transaction.
 const TOGETHER: usize = 512;
@@ -46,9 +47,13 @@ impl Writer {
         let (jobs, queue) = mpsc::channel();
         let broken = Arc::new(AtomicBool::new(false));
         let flag = Arc::clone(&broken);
+        let behalf = Behalf::current();
         std::thread::Builder::new()
             .name("store-writer".to_owned())
-            .spawn(move || run(connection, &queue, &flag))
+            .spawn(move || match behalf {
+                Some(behalf) => behalf.call(|| run(connection, &queue, &flag)),
+                None => run(connection, &queue, &flag),
+            })
             .map_err(|error| StoreError::Database(format!("cannot start the writing thread: {error}")))?;
         Ok(Self { jobs, broken })
     }

@@ -1,0 +1,102 @@
+//! What benchmarks share: a row of the table, the best of some runs, and the programs that ours is compared with.
+
+use std::{
+    fmt::Display,
+    path::{Path, PathBuf},
+    process::{Command, Stdio},
+    time::{Duration, Instant},
+};
+
+use crate::support::trial::Trial;
+
+/// The functions whose mail is found most often, besides the default one.
+pub(crate) const FUNCTIONS: [&str; 9] = [
+    "system-administration",
+    "electronic-signatures",
+    "all-reports",
+    "document-flow-manager",
+    "all-documents",
+    "documents-remittance",
+    "documents-accounts-receivable",
+    "document-quotations",
+    "document-purchasing",
+];
+
+pub(crate) fn head(size: &str) {
+    println!("| what | {size} | ours | compared with | theirs | ratio |\n| --- | --- | --- | --- | --- | --- |");
+}
+
+pub(crate) fn row(what: &str, size: impl Display, ours: Duration, other: &str, theirs: Duration) {
+    let ms = |time: Duration| format!("{:.1} ms", time.as_secs_f64() * 1000.0);
+    println!(
+        "| {what} | {size} | {} | {other} | {} | {:.2} |",
+        ms(ours),
+        ms(theirs),
+        ours.as_secs_f64() / theirs.as_secs_f64()
+    );
+}
+
+pub(crate) fn timed(work: impl FnOnce()) -> Duration {
+    let started = Instant::now();
+    work();
+    started.elapsed()
+}
+
+/// The best of some runs: what the machine can do when nothing else disturbs it.
+pub(crate) fn best(runs: u32, mut work: impl FnMut()) -> Duration {
+    (0..runs).map(|_| timed(&mut work)).min().unwrap()
+}
+
+/// A program that `benches/run` puts into `target/tools`.
+pub(crate) fn optional_tool(name: &str) -> Option<PathBuf> {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("target/tools/python-benches/bin").join(name);
+    path.is_file().then_some(path)
+}
+
+/// What `octodns-sync` takes for so many records in so many zones: YAML against YAML, nothing to do.
+pub(crate) fn octodns(zones: usize, records: usize, runs: u32) -> Option<Duration> {
+    let program = optional_tool("octodns-sync")?;
+    let trial = Trial::empty();
+    let mut config = "providers:\n  one: { class: octodns.provider.yaml.YamlProvider, directory: ./one, default_ttl: 300 }\n  two: { class: octodns.provider.yaml.YamlProvider, directory: ./two, default_ttl: 300 }\nzones:\n".to_owned();
+    for zone in 0..zones {
+        config.push_str(&format!("  zone{zone}.example.com.: {{ sources: [one], targets: [two] }}\n"));
+        let records: String = (0..records)
+            .map(|record| format!("r{record:03}:\n  type: A\n  value: 192.0.2.{}\n", record % 250))
+            .collect();
+        for side in ["one", "two"] {
+            trial.write(&format!("{side}/zone{zone}.example.com.yaml"), &records);
+        }
+    }
+    trial.write("config.yaml", config);
+    let sync = || run_quietly(&program, &["--config-file", "config.yaml", "--quiet"], trial.folder.path());
+    Some(best(runs, sync))
+}
+
+/// Resources that need no provider, written out one by one.
+pub(crate) fn written_out(resources: usize) -> String {
+    let one = |number| format!("resource \"terraform_data\" \"r{number}\" {{\n  input = \"profile {number}\"\n}}\n");
+    (0..resources).map(one).collect()
+}
+
+/// What `terraform plan` takes in a folder with this `main.tf`. Nothing is applied before: that takes minutes and changes
+/// the time of a plan little.
+pub(crate) fn terraform(main: &str, more: impl Fn(&Trial)) -> Option<Duration> {
+    Command::new("terraform").arg("version").stdout(Stdio::null()).stderr(Stdio::null()).status().ok()?;
+    let trial = Trial::empty();
+    trial.write("main.tf", main);
+    more(&trial);
+    let run = |arguments: &[&str]| run_quietly(Path::new("terraform"), arguments, trial.folder.path());
+    run(&["init", "-input=false"]);
+    Some(timed(|| run(&["plan", "-input=false"])))
+}
+
+fn run_quietly(program: &Path, arguments: &[&str], folder: &Path) {
+    let ended = Command::new(program)
+        .args(arguments)
+        .current_dir(folder)
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .status()
+        .unwrap();
+    assert!(ended.success(), "{} {arguments:?}", program.display());
+}

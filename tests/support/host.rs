@@ -1,0 +1,163 @@
+//! A process that serves several environments, each at `/environments/NAME`.
+
+use std::{
+    fs::File,
+    io::{BufRead as _, BufReader},
+    path::PathBuf,
+    process::{Child, ChildStdout, Command, Stdio},
+};
+
+use super::trial::{Answer, PROGRAM, Trial, ask, clean};
+
+/// One process, and the folder of its environments. It keeps its port over its ends.
+pub(crate) struct Host {
+    pub(crate) names: Vec<String>,
+    data: PathBuf,
+    tokens: PathBuf,
+    listen: String,
+    /// Whether its identities are the public one.
+    pub(crate) demo: bool,
+    /// The program that starts it, with its options: `strace -D`, say.
+    pub(crate) under: Vec<String>,
+    child: Option<(Child, BufReader<ChildStdout>)>,
+    told: String,
+}
+
+impl Host {
+    /// One that was never started. Tokens go to `tokens/NAME` of the trial.
+    pub(crate) fn new(trial: &Trial, folder: &str, names: Vec<String>) -> Self {
+        std::fs::create_dir_all(trial.path("tokens")).unwrap();
+        let (data, tokens) = (trial.path(folder), trial.path("tokens"));
+        std::fs::create_dir_all(data.parent().unwrap()).unwrap();
+        Self {
+            names,
+            data,
+            tokens,
+            listen: "127.0.0.1:0".to_owned(),
+            demo: true,
+            under: Vec::new(),
+            child: None,
+            told: String::new(),
+        }
+    }
+
+    /// Starts it, and waits until it listens.
+    pub(crate) fn start(&mut self) {
+        self.begin();
+        self.await_it();
+    }
+
+    /// Starts it, so that others can be started meanwhile.
+    pub(crate) fn begin(&mut self) {
+        let log = File::options().create(true).append(true).open(self.log_file()).unwrap();
+        let words = [&self.under[..], &[PROGRAM.to_owned()]].concat();
+        let mut command = Command::new(&words[0]);
+        command.args(&words[1..]);
+        clean(&mut command);
+        command.args(["serve", "--log-format", "json", "--listen", &self.listen]).arg("--hosted").arg(&self.data);
+        command.arg("--token-file").arg(self.tokens.join("{environment}"));
+        if self.demo {
+            command.arg("--demo");
+        }
+        for name in &self.names {
+            command.args(["--environment", name]);
+        }
+        let mut child = command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(log).spawn().unwrap();
+        let stdout = BufReader::new(child.stdout.take().unwrap());
+        self.child = Some((child, stdout));
+    }
+
+    /// Waits until it listens, and has handed out its first tokens.
+    pub(crate) fn await_it(&mut self) {
+        let (_, stdout) = self.child.as_mut().unwrap();
+        let mut line = String::new();
+        stdout.read_line(&mut line).unwrap();
+        self.told.clone_from(&line);
+        let address = line.split("http://").nth(1).and_then(|rest| rest.split('/').next());
+        address.unwrap_or_else(|| panic!("it did not start: {line}{}", self.log())).clone_into(&mut self.listen);
+        // First tokens count once they were handed out.
+        for name in self.names.clone() {
+            let until = std::time::Instant::now() + std::time::Duration::from_secs(10);
+            while self.of(&name, "GET", "/v1/service", b"").status == 401 && std::time::Instant::now() < until {
+                std::thread::sleep(std::time::Duration::from_millis(5));
+            }
+        }
+    }
+
+    /// What it says when it listens.
+    pub(crate) fn told(&self) -> &str {
+        &self.told
+    }
+
+    fn log_file(&self) -> PathBuf {
+        self.data.with_extension("log")
+    }
+
+    /// What it has logged, over all its starts.
+    pub(crate) fn log(&self) -> String {
+        std::fs::read_to_string(self.log_file()).unwrap_or_default()
+    }
+
+    /// The process's own address.
+    pub(crate) fn root(&self) -> String {
+        format!("http://{}", self.listen)
+    }
+
+    pub(crate) fn address(&self, name: &str) -> String {
+        format!("http://{}/environments/{name}", self.listen)
+    }
+
+    pub(crate) fn token(&self, name: &str) -> String {
+        std::fs::read_to_string(self.tokens.join(name)).unwrap().trim().to_owned()
+    }
+
+    /// A request of somebody who has an environment's token.
+    pub(crate) fn of(&self, name: &str, method: &str, path: &str, body: &[u8]) -> Answer {
+        let path = format!("/environments/{name}{path}");
+        self.http(method, &path, &[("Authorization", &format!("Bearer {}", self.token(name)))], body)
+    }
+
+    /// A request of anybody.
+    pub(crate) fn http(&self, method: &str, path: &str, headers: &[(&str, &str)], body: &[u8]) -> Answer {
+        ask(&self.listen, method, path, headers, body)
+    }
+
+    pub(crate) fn id(&self) -> u32 {
+        self.child.as_ref().unwrap().0.id()
+    }
+
+    /// Ends it as a power cut would.
+    pub(crate) fn kill(&mut self) {
+        if let Some((mut child, _)) = self.child.take() {
+            drop(child.kill());
+            drop(child.wait());
+        }
+    }
+
+    /// Asks it to end, and gives the code that it ended with.
+    pub(crate) fn stop(&mut self) -> i32 {
+        self.signal("TERM");
+        let (mut child, _) = self.child.take().unwrap();
+        child.wait().unwrap().code().unwrap_or(-1)
+    }
+
+    /// It goes on, and does nothing: what it is sent waits.
+    pub(crate) fn freeze(&self) {
+        self.signal("STOP");
+    }
+
+    pub(crate) fn thaw(&self) {
+        self.signal("CONT");
+    }
+
+    fn signal(&self, signal: &str) {
+        let sent = Command::new("kill").args([&format!("-{signal}"), &self.id().to_string()]).status().unwrap();
+        assert!(sent.success());
+    }
+}
+
+impl Drop for Host {
+    fn drop(&mut self) {
+        self.kill();
+    }
+}
