@@ -32,6 +32,7 @@ mod replies;
 mod rotation;
 mod same_key;
 mod silence;
+mod stall;
 mod stop;
 mod submission;
 mod tls;
