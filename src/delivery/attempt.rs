@@ -448,11 +448,12 @@ impl Engine {
         message.reason = format!("{}: {}", failure.phase, failure.reply);
         match failure.class {
             Class::Auth => {
-                // The profile's fault: the message waits as if nothing had been tried.
+                // The profile's fault: the attempt is told of and costs the message nothing.
+                let next = self.park(sender, &failure).unwrap_or(now);
                 message.status = Status::Queued;
                 message.next_attempt_at = Some(now);
-                self.settle(Settled { message, attempt: None, events: Vec::new() });
-                self.park(sender, &failure);
+                let attempt = Attempt { next_attempt_at: Some(next), ..attempt };
+                self.settle(Settled { message, attempt: Some(attempt), events: Vec::new() });
                 return false;
             }
             Class::Throttled => {
@@ -672,6 +673,7 @@ pub(super) fn event(kind: EventKind, message: &Message, attempt: Option<&Attempt
             company: message.company.clone(),
             function: message.function,
             document: message.document.clone(),
+            by: message.by.clone(),
             possible_duplicate: message.possible_duplicate,
         }),
         profile: Some(attempt.map_or_else(|| message.profile.clone(), |attempt| attempt.profile.clone())),

@@ -452,9 +452,7 @@ impl Connection {
         match result {
             Ok(response) => Ok(reply_text(&response)),
             Err(error) if error.status().is_some() => Err(message_failed("dot", &error)),
-            Err(error) if written.so_far(began).0 => {
-                Err(Failure::new("dot", said(&error), Class::Unknown).servers())
-            }
+            Err(error) if written.so_far(began).0 => Err(Failure::new("dot", said(&error), Class::Unknown).servers()),
             // The end of the contents never left, so the server cannot have taken them.
             Err(error) => Err(Failure::new("data", said(&error), Class::Transient).servers()),
         }

@@ -14,6 +14,7 @@ pub(super) const VERSIONS: &[&str] = &[
     include_str!("0005.sql"),
     include_str!("0006.sql"),
     include_str!("0007.sql"),
+    include_str!("0009.sql"),
 ];
 
 /// Brings the database to the newest version, or up to `target` (for the test of the step from an older one).
