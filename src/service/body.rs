@@ -1,7 +1,7 @@
 //! Reading what is submitted: bodies that are large, slow or never end hold up nobody else.
 //!
 //! A body takes room when the first part of it has arrived, and not when it is announced; large ones wait for each other.
-//! One that stops arriving is given up, and one token cannot take every place.
+//! While a message is made of it there are two of it, and for that there is less room. One that stops arriving is given up, and one token cannot take every place.
 
 use std::{
     collections::HashMap,
@@ -22,6 +22,8 @@ use crate::{api::messages::SUBMISSION_LIMIT, model::Code};
 
 /// How many KiB of submissions are in memory at once, beyond what each has for nothing.
 const ROOM: usize = 256 * 1024;
+/// How many KiB of them are made into messages at once, where a whole one always may.
+const WORK: usize = 64 * 1024;
 /// How much of a body needs no room.
 const FREE: usize = 64 * 1024;
 /// How long a body may take to bring its next part.
@@ -34,13 +36,21 @@ const OF_ONE: usize = 128;
 /// Who is being read from, and how much there is room for.
 pub(super) struct Reading {
     room: Arc<Semaphore>,
+    work: Arc<Semaphore>,
     by_token: Mutex<HashMap<String, usize>>,
 }
 
 impl Default for Reading {
     fn default() -> Self {
-        Self { room: Arc::new(Semaphore::new(ROOM)), by_token: Mutex::default() }
+        Self { room: Arc::new(Semaphore::new(ROOM)), work: Arc::new(Semaphore::new(WORK)), by_token: Mutex::default() }
     }
+}
+
+/// The room that a submission has taken, for as long as this lives; a small one needs none.
+#[derive(Default)]
+pub(super) struct Room {
+    _read: Option<OwnedSemaphorePermit>,
+    _work: Option<OwnedSemaphorePermit>,
 }
 
 /// A body that is being read counts for its token for as long as this lives.
@@ -80,13 +90,13 @@ impl Reading {
 }
 
 impl Service {
-    /// Reads a submission. Its room is taken for as long as the permit lives.
+    /// Reads a submission, and waits until something may be made of it.
     pub(super) async fn read_submission(
         &self,
         caller: &Caller,
         stated: Option<usize>,
         body: Body,
-    ) -> Result<(Vec<u8>, Option<OwnedSemaphorePermit>), Problem> {
+    ) -> Result<(Vec<u8>, Room), Problem> {
         if stated.is_some_and(|stated| stated > SUBMISSION_LIMIT) {
             return Err(too_large());
         }
@@ -121,7 +131,14 @@ impl Service {
         if stated.is_some_and(|stated| stated != bytes.len()) {
             return Err(Problem::malformed("the body broke off"));
         }
-        Ok((bytes, room))
+        let work = match &room {
+            Some(_) => {
+                let kibibytes = u32::try_from((bytes.len() / 1024 + 1).min(WORK)).unwrap_or(u32::MAX);
+                Arc::clone(&self.reading.work).acquire_many_owned(kibibytes).await.ok()
+            }
+            None => None,
+        };
+        Ok((bytes, Room { _read: room, _work: work }))
     }
 }
 

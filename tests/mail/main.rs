@@ -27,6 +27,7 @@ mod kill;
 mod kill_points;
 mod limits;
 mod login;
+mod memory;
 mod parsers;
 mod receivers;
 mod recipients;
