@@ -101,6 +101,7 @@ impl Serve {
             .remedy("Give `--tls-cert` and `--tls-key`, listen on 127.0.0.1, or say `--allow-clear-text` where something in front does TLS."));
         }
         self.start_log()?;
+        keep_memory_private();
         let folder = DataFolder::open(&self.data)?;
         let identity = folder.identity(self.demo)?;
         let store = SqliteStore::open(&folder.store(), &self.environment).map_err(store_error)?;
@@ -168,6 +169,18 @@ impl Serve {
 
     fn start_log(&self) -> Result<(), CliError> {
         start_log(self.log_format)
+    }
+}
+
+/// What is in memory stays there: no crash leaves a file with it, and nobody but the administrator looks into it. Where a
+/// program takes what crashes, the limit alone would not count.
+fn keep_memory_private() {
+    use rustix::process::{Resource, Rlimit, setrlimit};
+    let limited = setrlimit(Resource::Core, Rlimit { current: Some(0), maximum: Some(0) });
+    #[cfg(target_os = "linux")]
+    let limited = limited.and(rustix::process::set_dumpable_behavior(rustix::process::DumpableBehavior::NotDumpable));
+    if let Err(error) = limited {
+        tracing::warn!(%error, "a crash may leave a file with what is in memory");
     }
 }
 
