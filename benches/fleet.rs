@@ -145,6 +145,7 @@ fn apply_all(fleet: &Fleet) -> Duration {
                 service: client.address(),
                 source: Source::default(),
                 only: &[],
+                with_settings: false,
                 allowances: Allowances::default(),
                 verified: &BTreeMap::new(),
             })

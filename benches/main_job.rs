@@ -165,6 +165,7 @@ fn apply(trial: &Trial) -> Duration {
         service: trial.address(),
         source: Source::default(),
         only: &[],
+        with_settings: false,
         allowances: Allowances::default(),
     };
     let mut planned = reconcile::plan(&request).unwrap();

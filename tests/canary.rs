@@ -165,6 +165,34 @@ fn a_secret_is_nowhere_but_in_its_age_file() {
 }
 
 #[test]
+fn no_crash_leaves_a_secret_behind() {
+    use std::os::unix::process::ExitStatusExt as _;
+    // Both leave a core by default; Rust keeps SIGSEGV to itself, for the first time.
+    for signal in ["-ABRT", "-QUIT"] {
+        let mut trial = Trial::examples();
+        trial.pipe(&["secrets", "set", "dev", "relay/password"], NEW.as_bytes()).code(0);
+        let folder = trial.path("").to_str().unwrap().to_owned();
+        let unlimited = ["sh", "-c", "ulimit -c unlimited; cd \"$0\" && exec \"$@\"", &folder];
+        trial.serve_under(&unlimited, &["--demo"]);
+        trial.run(&["apply", "--skip-verify", "dev", "--yes"]).code(0);
+        // The secret is in use: it has just been opened for a login, where nobody listens.
+        trial.run(&["verify", "dev", "--only", "relay"]);
+        let log = trial.service.as_ref().unwrap().log.clone();
+        let child = &mut trial.service.as_mut().unwrap().child;
+        let pid = child.id().to_string();
+        let limits = std::fs::read_to_string(format!("/proc/{pid}/limits")).unwrap();
+        let cores = limits.lines().find(|line| line.starts_with("Max core file size")).unwrap();
+        assert_eq!(cores.split_whitespace().collect::<Vec<_>>()[4..6], ["0", "0"], "{cores}");
+        assert!(std::process::Command::new("kill").args([signal, &pid]).status().unwrap().success());
+        let ended = child.wait().unwrap();
+        assert!(ended.signal().is_some() && !ended.core_dumped(), "{signal}: {ended:?}");
+        std::thread::sleep(std::time::Duration::from_millis(100));
+        clean(log.lock().unwrap().as_bytes(), "the log");
+        check_folder(trial.folder.path());
+    }
+}
+
+#[test]
 fn no_debug_print_tells_a_secret() {
     let identity = mailwright::secrets::ServiceIdentity::demo().unwrap();
     let file = std::fs::read(Path::new(env!("CARGO_MANIFEST_DIR")).join("secrets/dev/relay/password.age")).unwrap();

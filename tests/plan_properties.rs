@@ -33,6 +33,7 @@ fn plan(desired: &Desired, state: &State) -> Planned {
         service: "http://127.0.0.1:1",
         source: Source::default(),
         only: &[],
+        with_settings: false,
         allowances: Allowances::default(),
     })
     .unwrap()

@@ -53,7 +53,10 @@ fn no_statement_goes_through_what_grows() {
             .collect();
         let scans = steps.iter().filter(|step| {
             let mut words = step.split(' ');
-            words.next() == Some("SCAN") && words.next().is_some_and(|table| GROW.contains(&table) || table == "m")
+            // Removing what stands before a row goes through all that does, whatever it is called.
+            let walks = statement.starts_with("DELETE ") && step.ends_with("(rowid<?)");
+            (words.next() == Some("SCAN") || walks)
+                && words.next().is_some_and(|table| GROW.contains(&table) || table == "m")
         });
         let scans: Vec<&String> = scans.collect();
         if scans.is_empty() {

@@ -413,8 +413,10 @@ async fn delivers(open: impl Fn() -> Box<dyn Store>) {
     store.set_rotation(of, None, None).await.unwrap();
     assert!(store.rotations().await.unwrap().is_empty());
 
-    // What is old goes; what waits never does.
-    assert_eq!(store.purge(at(131).as_millisecond(), 0, 0).await.unwrap(), 1);
+    // What is old goes, a message and an event; what waits never does, and the last event stays.
+    assert_eq!(store.purge(at(131).as_millisecond(), 0, 0).await.unwrap(), 2);
+    assert_eq!(store.purge(at(200).as_millisecond(), 0, 0).await.unwrap(), 0);
+    assert_eq!(store.events(0, 10).await.unwrap().iter().map(|event| event.number).collect::<Vec<_>>(), [2]);
     assert!(store.message(ids[0]).await.unwrap().is_none() && store.content(ids[0]).await.unwrap().is_none());
     assert!(store.message(ids[1]).await.unwrap().is_some());
     // A key lives on, with its answer, until its own time is over.
@@ -445,7 +447,7 @@ async fn sqlite_is_migrated_from_an_older_version_and_refuses_a_newer_or_foreign
     assert!(matches!(other, Err(StoreError::OtherEnvironment { .. })), "{other:?}");
     raw(&path, "INSERT INTO schema_version VALUES (99, 'sha256:x')");
     let newer = SqliteStore::open(&path, &generated::environment()).map(drop);
-    assert!(matches!(newer, Err(StoreError::Newer { found: 99, known: 7 })), "{newer:?}");
+    assert!(matches!(newer, Err(StoreError::Newer { found: 99, known: 8 })), "{newer:?}");
     raw(
         &path,
         "DELETE FROM schema_version WHERE version = 99; UPDATE schema_version SET digest = 'sha256:y' WHERE version = 2",

@@ -103,6 +103,7 @@ fn one(repository: &Repository, root: &Path, site: &Site) -> Proof {
         service: "",
         source: Source::default(),
         only: &[],
+        with_settings: false,
         allowances: Allowances::default(),
         verified: &BTreeMap::new(),
     });

@@ -61,9 +61,12 @@ pub(crate) struct PlanCommand {
 /// What a plan is limited to, and which guards are lifted for it.
 #[derive(Clone, Debug, Default, clap::Args)]
 pub(crate) struct PlanLimits {
-    /// Only this profile; may be given several times
+    /// Only this profile, or those that a pattern names (`'EDU1-*'`); may be given several times
     #[arg(long, value_name = "NAME")]
     only: Vec<String>,
+    /// With `--only`: the environment's settings too, which are left out otherwise
+    #[arg(long, requires = "only")]
+    with_settings: bool,
     /// Deletions that are meant: how many, or the profiles' names, separated by commas
     #[arg(long, value_name = "N|NAMES")]
     allow_deletes: Option<String>,
@@ -180,13 +183,14 @@ impl Planning {
                 .map_err(|error| CliError::new(format!("cannot ask the service: {error}")))??,
             None => (runtime.block_on(environment::state(&client, &environment.name))?, BTreeMap::new()),
         };
-        let only = limits.only.iter().map(|name| environment::profile_name(name)).collect::<Result<Vec<_>, _>>()?;
+        let only = limits.only(desired.profiles.keys().chain(state.profiles.keys()))?;
         let planned = reconcile::plan(&Request {
             desired: &desired,
             state: &state,
             service: client.address(),
             source: environment.source(limits.branch.as_deref()),
             only: &only,
+            with_settings: limits.with_settings,
             allowances: limits.allowances()?,
             verified: &verified,
         })?;
@@ -231,6 +235,28 @@ pub(super) fn write_plan(path: &std::path::Path, saved: &SavedPlan) -> Result<()
 }
 
 impl PlanLimits {
+    /// The profiles that are meant, of those that there are. A name that nobody has is told of by whoever compares.
+    fn only<'n>(&self, all: impl Iterator<Item = &'n ProfileName> + Clone) -> Result<Vec<ProfileName>, CliError> {
+        let mut only = std::collections::BTreeSet::new();
+        for text in &self.only {
+            if !text.contains(['*', '?', '[', '{']) {
+                only.insert(environment::profile_name(text)?);
+                continue;
+            }
+            let refused = |why: String| {
+                let shown = text.escape_debug();
+                CliError::coded(Code::NotFound, format!("`--only {shown}`: {why}")).remedy("Correct it.")
+            };
+            let glob = globset::Glob::new(text).map_err(|error| refused(error.kind().to_string()))?.compile_matcher();
+            let before = only.len();
+            only.extend(all.clone().filter(|name| glob.is_match(name.as_str())).cloned());
+            if only.len() == before && !only.iter().any(|name| glob.is_match(name.as_str())) {
+                return Err(refused("no profile has such a name".to_owned()));
+            }
+        }
+        Ok(only.into_iter().collect())
+    }
+
     /// Whether anything was limited or lifted.
     pub(super) fn is_none(&self) -> bool {
         self.only.is_empty() && self.allow_deletes.is_none() && self.branch.is_none()

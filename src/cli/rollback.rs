@@ -111,6 +111,7 @@ fn difference(
         service,
         source: Source::default(),
         only: &[],
+        with_settings: false,
         allowances,
         verified: &BTreeMap::new(),
     };

@@ -14,8 +14,8 @@ use uuid::Uuid;
 
 use crate::{
     api::{
-        AuditPage, Changed, ChangesetResult, GenerationDetail, GenerationPage, LastVerifiedList, NewToken, Rollback,
-        ServiceInfo, Token, TokenCreated, TokenList, VerifyLine, VerifyRequest,
+        AuditPage, BODY_LIMIT, Changed, ChangesetResult, GenerationDetail, GenerationPage, LastVerifiedList, NewToken,
+        Rollback, ServiceInfo, Token, TokenCreated, TokenList, VerifyLine, VerifyRequest,
         leases::{Lease, LeaseList, NewLease},
         messages::{Action, MessageDetail, MessagePage, NewHold, OutboxStatus, Submission},
     },
@@ -73,7 +73,8 @@ impl Client {
 
     /// `POST /v1/changesets`.
     pub async fn apply(&self, changeset: &Changeset, dry_run: bool) -> Result<ChangesetResult, ClientError> {
-        self.post(&format!("/v1/changesets?dryRun={dry_run}"), changeset).await
+        let body = written(changeset)?;
+        self.transport.send(reqwest::Method::POST, &format!("/v1/changesets?dryRun={dry_run}"), Some(body)).await
     }
 
     /// `POST /v1/changesets`, and tells meanwhile how much of it has been sent.
@@ -82,7 +83,7 @@ impl Client {
         changeset: &Changeset,
         progress: &Progress,
     ) -> Result<ChangesetResult, ClientError> {
-        let body = serde_json::to_vec(changeset).map_err(|error| ClientError::unreadable(&error))?;
+        let body = written(changeset)?;
         self.transport.post_watched("/v1/changesets?dryRun=false", body, progress).await
     }
 
@@ -252,6 +253,31 @@ impl Client {
     async fn delete<T: DeserializeOwned>(&self, path: &str) -> Result<T, ClientError> {
         self.transport.send(reqwest::Method::DELETE, path, None).await
     }
+}
+
+/// A changeset as it is sent. One that the service would not read is not sent.
+fn written(changeset: &Changeset) -> Result<Vec<u8>, ClientError> {
+    let body = serde_json::to_vec(changeset).map_err(|error| ClientError::unreadable(&error))?;
+    if body.len() <= BODY_LIMIT {
+        return Ok(body);
+    }
+    let changes = changeset.changes.len();
+    // Some room is left, since they are not all of one size.
+    let fit = (BODY_LIMIT / 10 * 8 / (body.len() / changes.max(1)).max(1)).max(1);
+    let mebibytes = |bytes: usize| format!("{}.{} MiB", bytes >> 20, (bytes % (1 << 20)) * 10 >> 20);
+    Err(ClientError::new(
+        Code::TooLarge,
+        format!(
+            "the {changes} changes and {} secrets have {} as one request, and a service takes {}; nothing was sent",
+            changeset.secrets.len(),
+            mebibytes(body.len()),
+            mebibytes(BODY_LIMIT),
+        ),
+    )
+    .remedy(format!(
+        "Apply in parts of about {fit} profiles: `mailwright apply {} --only NAME` may be given many times, and takes patterns: `--only 'EDU1-*'`. The first part brings what the profiles need of the environment: `--with-settings`.",
+        changeset.environment
+    )))
 }
 
 /// What of a lease's name can stand in an address.

@@ -92,7 +92,7 @@ impl Engine {
             guard,
             names_everybody: matches!(sender.stored.profile.provider, Provider::MicrosoftGraphDirect(_)),
         }
-        .outgoing(&content, &waiting);
+        .outgoing(content, &waiting);
         let outgoing = match outgoing {
             Ok(outgoing) => outgoing,
             Err(error) => {
@@ -100,7 +100,6 @@ impl Engine {
                 return true;
             }
         };
-        drop(content);
         if message.look_first {
             match self.look(&sender, &message).await {
                 Ok(Ok(true)) => {
@@ -147,8 +146,8 @@ impl Engine {
         if let Some(content) = content {
             return Ok((content, None));
         }
-        // Read, put together, and taken apart for Graph: three times its size at the worst.
-        let kibibytes = u32::try_from(message.size / 1024 * 3).unwrap_or(u32::MAX).clamp(1, 96 * 1024);
+        // While it is read, and while it is taken apart for Graph, it is there twice.
+        let kibibytes = u32::try_from(message.size / 1024 * 2).unwrap_or(u32::MAX).clamp(1, 96 * 1024);
         let room = Arc::clone(&self.large).acquire_many_owned(kibibytes).await.ok();
         let content = self.store.content(message.id).await?;
         let content =
@@ -448,11 +447,12 @@ impl Engine {
         message.reason = format!("{}: {}", failure.phase, failure.reply);
         match failure.class {
             Class::Auth => {
-                // The profile's fault: the message waits as if nothing had been tried.
+                // The profile's fault: the attempt is told of and costs the message nothing.
+                let next = self.park(sender, &failure).unwrap_or(now);
                 message.status = Status::Queued;
                 message.next_attempt_at = Some(now);
-                self.settle(Settled { message, attempt: None, events: Vec::new() });
-                self.park(sender, &failure);
+                let attempt = Attempt { next_attempt_at: Some(next), ..attempt };
+                self.settle(Settled { message, attempt: Some(attempt), events: Vec::new() });
                 return false;
             }
             Class::Throttled => {
@@ -672,6 +672,7 @@ pub(super) fn event(kind: EventKind, message: &Message, attempt: Option<&Attempt
             company: message.company.clone(),
             function: message.function,
             document: message.document.clone(),
+            by: message.by.clone(),
             possible_duplicate: message.possible_duplicate,
         }),
         profile: Some(attempt.map_or_else(|| message.profile.clone(), |attempt| attempt.profile.clone())),

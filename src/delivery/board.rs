@@ -9,7 +9,7 @@ use std::{
 
 use jiff::Timestamp;
 
-use super::{limits::Counter, routes::Routes, smtp::Pool, steady::moved};
+use super::{fair::Shares, limits::Counter, routes::Routes, smtp::Pool, steady::moved};
 use crate::{
     model::{Digest, Function, ProfileName, Provider, StoredProfile, message::RecipientStatus},
     store::outbox::{Claimed, Hold, Lane, LaneState, Parked, Rotation, Usage},
@@ -38,8 +38,6 @@ pub(super) struct Board {
     pub(super) usage: Vec<Usage>,
     /// When that was, in minutes since 1970.
     pub(super) usage_at: i64,
-    /// Rotates, so that nobody is always first.
-    turn: usize,
     /// Whether a mailbox had to wait when that was last looked at.
     limited: bool,
 }
@@ -58,6 +56,7 @@ pub(super) struct Line {
     pub(super) sender: Arc<Sending>,
     pub(super) ready: VecDeque<Claimed>,
     pub(super) workers: usize,
+    shares: Shares,
     down_until: Option<Instant>,
     down_count: u32,
 }
@@ -115,7 +114,6 @@ impl Board {
             trying: 0,
             usage: Vec::new(),
             usage_at: 0,
-            turn: 0,
             limited: false,
         }
     }
@@ -221,7 +219,14 @@ impl Board {
                 pool: Pool::default(),
                 stored,
             });
-            let line = Line { sender, ready: VecDeque::new(), workers: 0, down_until: None, down_count: 0 };
+            let line = Line {
+                sender,
+                ready: VecDeque::new(),
+                workers: 0,
+                shares: Shares::default(),
+                down_until: None,
+                down_count: 0,
+            };
             self.lines.insert(name.clone(), line);
         }
         self.lines.get_mut(name)
@@ -314,7 +319,7 @@ impl Board {
         }
     }
 
-    /// Whose turn it is, and how many messages of which lanes each may take. Lanes of one profile share alike.
+    /// Whose turn it is, and how many messages of which lanes each may take.
     pub(super) fn turns(&mut self, now: Timestamp, instant: Instant) -> Vec<Turn> {
         let at = now.as_millisecond();
         let mut waiting: BTreeMap<ProfileName, Vec<Lane>> = BTreeMap::new();
@@ -328,26 +333,11 @@ impl Board {
                 waiting.entry(sender.clone()).or_default().push(lane.clone());
             }
         }
-        self.turn = self.turn.wrapping_add(1);
         let mut turns = Vec::new();
-        for (profile, mut lanes) in waiting {
+        for (profile, lanes) in waiting {
             let room = self.room(&profile, now, instant);
-            if room == 0 {
-                continue;
-            }
-            let count = lanes.len();
-            lanes.rotate_left(self.turn % count);
-            let share = room.div_ceil(count);
-            let mut left = room;
-            let mut claims = Vec::new();
-            for lane in lanes {
-                let take = share.min(left);
-                if take == 0 {
-                    break;
-                }
-                left -= take;
-                claims.push((lane, take));
-            }
+            let Some(line) = self.lines.get_mut(&profile).filter(|_| room > 0) else { continue };
+            let claims = line.shares.of(lanes, room);
             turns.push(Turn { profile, claims });
         }
         turns

@@ -142,15 +142,16 @@ impl Parts {
         for (name, value) in self.headers {
             builder = builder.raw_header(custom_header(&name, &value)?);
         }
-        let related: Vec<&Attached> = self.attachments.iter().filter(|file| file.content_id.is_some()).collect();
-        if !related.is_empty() && self.html.is_none() {
-            return Err(malformed("an inline attachment belongs to `html`, and there is none"));
-        }
         for (index, file) in self.attachments.iter().enumerate() {
             file.check(index, attachments)?;
         }
-        let body = body(self.text, self.html, &related)?;
-        let others = self.attachments.iter().filter(|file| file.content_id.is_none());
+        let (related, others): (Vec<_>, Vec<_>) =
+            self.attachments.into_iter().partition(|file| file.content_id.is_some());
+        if !related.is_empty() && self.html.is_none() {
+            return Err(malformed("an inline attachment belongs to `html`, and there is none"));
+        }
+        let body = body(self.text, self.html, related)?;
+        let others = others.into_iter();
         let mut others = others.map(Attached::part).collect::<Result<Vec<_>, _>>()?.into_iter();
         let message = match (body, others.next()) {
             (Readable::Single(part), None) => builder.singlepart(part),
@@ -165,8 +166,12 @@ impl Parts {
         };
         let message =
             message.map_err(|_| malformed("the parts make no message: is anybody in `to`, `cc` or `bcc`?"))?;
+        let formatted = message.formatted();
+        drop(message);
+        let (mut fields, body_at) = split(&formatted)?;
+        fields.retain(|field| !field.is_any(&DROPPED));
         Ok(Kept {
-            content: without_sender(message.formatted()),
+            content: with_header(&fields, formatted, body_at),
             recipients,
             subject: self.subject,
             message_id: message_id.to_owned(),
@@ -200,15 +205,15 @@ impl Attached {
         Ok(())
     }
 
-    fn part(&self) -> Result<SinglePart, Malformed> {
+    fn part(self) -> Result<SinglePart, Malformed> {
         let media_type =
             ContentType::parse(&self.media_type).map_err(|_| malformed("an attachment's `mediaType` is not one"))?;
-        let attachment = match &self.content_id {
-            Some(id) => Attachment::new_inline_with_name(id.clone(), self.name.clone()),
-            None => Attachment::new(self.name.clone()),
+        let attachment = match self.content_id {
+            Some(id) => Attachment::new_inline_with_name(id, self.name),
+            None => Attachment::new(self.name),
         };
         // Always base64: as text, its line ends would be changed on the way, and with them every checksum.
-        let body = Body::new_with_encoding(self.bytes.clone(), ContentTransferEncoding::Base64)
+        let body = Body::new_with_encoding(self.bytes, ContentTransferEncoding::Base64)
             .map_err(|_| malformed("an attachment cannot be encoded"))?;
         Ok(attachment.body(body, media_type))
     }
@@ -220,7 +225,7 @@ enum Readable {
     Multi(MultiPart),
 }
 
-fn body(text: Option<String>, html: Option<String>, related: &[&Attached]) -> Result<Readable, Malformed> {
+fn body(text: Option<String>, html: Option<String>, related: Vec<Attached>) -> Result<Readable, Malformed> {
     let plain = |text: String| SinglePart::builder().header(ContentType::TEXT_PLAIN).body(encoded(text));
     let Some(html) = html else { return Ok(Readable::Single(plain(text.unwrap_or_default()))) };
     let html = SinglePart::builder().header(ContentType::TEXT_HTML).body(encoded(html));
@@ -248,7 +253,7 @@ fn body(text: Option<String>, html: Option<String>, related: &[&Attached]) -> Re
 /// A text as it travels. Its line ends are made CRLF here: lettre puts them in one by one, and moves the rest of the text
 /// each time, which costs hours where a text of megabytes has short lines.
 fn encoded(text: String) -> Body {
-    let text = with_crlf(text.into_bytes());
+    let text = with_crlf(text.as_bytes()).unwrap_or_else(|| text.into_bytes());
     if text.is_ascii() {
         return Body::new(text);
     }
@@ -298,11 +303,11 @@ pub fn raw(
     at: Timestamp,
     attachments: &Attachments,
 ) -> Result<Kept, Malformed> {
-    let (mut fields, body) = split(bytes)?;
+    let (mut fields, body_at) = split(bytes)?;
     let parsed = parsed(bytes)?.ok_or_else(|| malformed("this is not a message with a header (RFC 5322)"))?;
     // Whoever takes it might fold such a line, and with that change what it says, or refuse it after all.
     if fields.iter().flat_map(|field| field.0.lines()).any(|line| line.len() > LINE_LIMIT)
-        || body.split(|byte| *byte == b'\n').any(|line| line.len() > LINE_LIMIT + 1)
+        || bytes[body_at..].split(|byte| matches!(byte, b'\r' | b'\n')).any(|line| line.len() > LINE_LIMIT)
     {
         return Err(malformed(format!(
             "a line has more than {LINE_LIMIT} bytes, and mail may not (RFC 5322): encode that part as quoted-printable or base64"
@@ -346,7 +351,9 @@ pub fn raw(
         fields.push(Field::encoded(date));
     }
     let subject: String = parsed.subject().unwrap_or_default().chars().filter(|c| !c.is_control()).take(1000).collect();
-    Ok(Kept { content: joined(fields.iter(), &body), recipients, subject, message_id, from })
+    drop(parsed);
+    let content = with_header(&fields, bytes.to_vec(), body_at);
+    Ok(Kept { content, recipients, subject, message_id, from })
 }
 
 /// A raw message taken apart; none if it is no message. One with very many parts is refused: the parser goes as deep as
@@ -437,8 +444,8 @@ impl Field {
     }
 }
 
-/// Splits a message into the fields of its header, and its body. Line ends become CRLF.
-fn split(bytes: &[u8]) -> Result<(Vec<Field>, Vec<u8>), Malformed> {
+/// The fields of a message's header, and where its body begins. The header's line ends become CRLF.
+fn split(bytes: &[u8]) -> Result<(Vec<Field>, usize), Malformed> {
     let mut fields: Vec<Field> = Vec::new();
     let mut rest = bytes;
     let mut length = 0;
@@ -473,23 +480,20 @@ fn split(bytes: &[u8]) -> Result<(Vec<Field>, Vec<u8>), Malformed> {
             break;
         }
     }
-    let mut body = with_crlf(rest.to_vec());
-    if !body.is_empty() && !body.ends_with(b"\n") {
-        body.extend_from_slice(b"\r\n");
-    }
-    Ok((fields, body))
+    Ok((fields, bytes.len() - rest.len()))
 }
 
-/// Makes every line end CRLF. A carriage return alone counts as one: it is no line end of mail, and servers differ about it.
-fn with_crlf(bytes: Vec<u8>) -> Vec<u8> {
+/// Makes every line end CRLF; none if all are. A carriage return alone counts as one: it is no line end of mail, and servers
+/// differ about it.
+fn with_crlf(bytes: &[u8]) -> Option<Vec<u8>> {
     let is_alone = |at: &usize| match bytes[*at] {
         b'\n' => *at == 0 || bytes[*at - 1] != b'\r',
         _ => bytes.get(*at + 1) != Some(&b'\n'),
     };
-    let alone = memchr::memchr2_iter(b'\r', b'\n', &bytes).filter(is_alone);
+    let alone = memchr::memchr2_iter(b'\r', b'\n', bytes).filter(is_alone);
     let count = alone.clone().count();
     if count == 0 {
-        return bytes;
+        return None;
     }
     let mut out = Vec::with_capacity(bytes.len() + count);
     let mut copied = 0;
@@ -499,34 +503,22 @@ fn with_crlf(bytes: Vec<u8>) -> Vec<u8> {
         copied = end + 1;
     }
     out.extend_from_slice(&bytes[copied..]);
-    out
+    Some(out)
 }
 
-/// Takes the one-line `From` out of a message that lettre wrote. The rest stays where it is.
-fn without_sender(mut message: Vec<u8>) -> Vec<u8> {
-    let mut at = 0;
-    while let Some(length) = memchr::memchr(b'\n', &message[at..]).map(|end| end + 1) {
-        let line = &message[at..at + length];
-        if line == b"\r\n" {
-            break;
-        }
-        if line.get(..5).is_some_and(|name| name.eq_ignore_ascii_case(b"from:")) {
-            message.drain(at..at + length);
-            break;
-        }
-        at += length;
+/// Puts another header before a body, whose line ends become CRLF. Where they are, which is nearly always, there is never
+/// a second copy of it.
+fn with_header(fields: &[Field], mut message: Vec<u8>, body_at: usize) -> Vec<u8> {
+    if let Some(body) = with_crlf(&message[body_at..]) {
+        message.truncate(body_at);
+        message.extend_from_slice(&body);
     }
+    if message.len() > body_at && !message.ends_with(b"\n") {
+        message.extend_from_slice(b"\r\n");
+    }
+    let fields: Vec<&str> = fields.iter().map(|field| field.0.as_str()).chain(["\r\n"]).collect();
+    drop(message.splice(..body_at, fields.concat().into_bytes()));
     message
-}
-
-fn joined<'f>(fields: impl Iterator<Item = &'f Field>, body: &[u8]) -> Vec<u8> {
-    let mut out = Vec::with_capacity(body.len() + 1024);
-    for field in fields {
-        out.extend_from_slice(field.0.as_bytes());
-    }
-    out.extend_from_slice(b"\r\n");
-    out.extend_from_slice(body);
-    out
 }
 
 /// A message as it leaves.
@@ -553,8 +545,8 @@ pub struct Sender<'a> {
 
 impl Sender<'_> {
     /// Puts in what kept contents lack. `recipients` are those that are still to be reached.
-    pub fn outgoing(&self, content: &[u8], recipients: &[String]) -> Result<Outgoing, Malformed> {
-        let (mut fields, body) = split(content)?;
+    pub fn outgoing(&self, content: Vec<u8>, recipients: &[String]) -> Result<Outgoing, Malformed> {
+        let (mut fields, body_at) = split(&content)?;
         let address: Address = self.address.parse().map_err(|_| malformed("the profile's address is not one"))?;
         let from = Mailboxes::new().with(Mailbox::new(self.name.map(str::to_owned), address));
         fields.insert(0, Field::encoded(header::From::from(from)));
@@ -580,7 +572,7 @@ impl Sender<'_> {
                 fields.push(Field::new("Bcc", &all.join(",\r\n ")));
             }
         }
-        Ok(Outgoing { bytes: joined(fields.iter(), &body), recipients })
+        Ok(Outgoing { bytes: with_header(&fields, content, body_at), recipients })
     }
 }
 

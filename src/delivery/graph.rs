@@ -7,7 +7,7 @@
 use std::time::Duration;
 
 use base64::{Engine as _, prelude::BASE64_STANDARD};
-use mail_parser::{MessageParser, MimeHeaders as _};
+use mail_parser::{MessageParser, MessagePart, MimeHeaders as _, PartType};
 use reqwest::Url;
 use secrecy::SecretString;
 use serde_json::{Value, json};
@@ -132,10 +132,11 @@ impl Sender<'_> {
             return Err(Failure::new("upload", "Graph named no address to upload to", Class::Transient));
         };
         let total = attachment.bytes.len();
-        for (index, piece) in attachment.bytes.chunks(PIECE).enumerate() {
-            let first = index * PIECE;
-            let range = format!("bytes {first}-{}/{total}", first + piece.len() - 1);
-            let request = Request::put_bytes(address.clone(), piece.to_vec()).header("content-range", &range);
+        for first in (0..total).step_by(PIECE) {
+            let end = total.min(first + PIECE);
+            let range = format!("bytes {first}-{}/{total}", end - 1);
+            let request =
+                Request::put_bytes(address.clone(), attachment.bytes.slice(first..end)).header("content-range", &range);
             let answer = self.http.send(request).await.map_err(|error| lost("upload", &error, false))?;
             if !answer.is_success() {
                 return Err(said_no("upload", &answer));
@@ -216,10 +217,26 @@ struct Attachment {
     name: String,
     media_type: String,
     content_id: Option<String>,
-    bytes: Vec<u8>,
+    bytes: bytes::Bytes,
 }
 
 impl Attachment {
+    /// Of a part of a message. What was decoded for it is taken and not copied.
+    fn of(part: &mut MessagePart<'_>) -> Self {
+        let bytes = match &mut part.body {
+            PartType::Binary(bytes) | PartType::InlineBinary(bytes) => std::mem::take(bytes).into_owned(),
+            _ => part.contents().to_vec(),
+        };
+        Self {
+            name: part.attachment_name().unwrap_or("attachment").to_owned(),
+            media_type: part.content_type().map_or("application/octet-stream".to_owned(), |kind| {
+                format!("{}/{}", kind.ctype(), kind.subtype().unwrap_or("octet-stream"))
+            }),
+            content_id: part.content_id().map(str::to_owned),
+            bytes: bytes.into(),
+        }
+    }
+
     fn describe(&self) -> Value {
         let mut document =
             json!({ "name": self.name, "contentType": self.media_type, "isInline": self.content_id.is_some() });
@@ -232,7 +249,7 @@ impl Attachment {
 
 /// A message as Graph's own document, and its files beside it.
 fn parts(bytes: &[u8]) -> Result<(Value, Vec<Attachment>), Failure> {
-    let message = MessageParser::default()
+    let mut message = MessageParser::default()
         .parse(bytes)
         .ok_or_else(|| Failure::new("draft", "the message cannot be taken apart", Class::Permanent))?;
     let people = |list: Option<&mail_parser::Address<'_>>| -> Vec<Value> {
@@ -277,16 +294,10 @@ fn parts(bytes: &[u8]) -> Result<(Value, Vec<Attachment>), Failure> {
     if !custom.is_empty() {
         document["internetMessageHeaders"] = json!(custom);
     }
-    let attachments = message
-        .attachments()
-        .map(|part| Attachment {
-            name: part.attachment_name().unwrap_or("attachment").to_owned(),
-            media_type: part.content_type().map_or("application/octet-stream".to_owned(), |kind| {
-                format!("{}/{}", kind.ctype(), kind.subtype().unwrap_or("octet-stream"))
-            }),
-            content_id: part.content_id().map(str::to_owned),
-            bytes: part.contents().to_vec(),
-        })
-        .collect();
+    let mut attachments = Vec::new();
+    for index in std::mem::take(&mut message.attachments) {
+        let part = usize::try_from(index).ok().and_then(|index| message.parts.get_mut(index));
+        attachments.extend(part.map(Attachment::of));
+    }
     Ok((document, attachments))
 }

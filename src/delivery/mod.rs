@@ -5,6 +5,7 @@
 //! | [`content`] | what a message holds: made from parts, or taken as it comes; who sends is put in when it leaves |
 //! | [`routes`] | which profile sends for a company and a function |
 //! | `board` | what is kept in mind: whose turn it is, what stands still and why |
+//! | `fair` | how companies and functions share a profile |
 //! | `limits` | how much a mailbox may send |
 //! | `engine` | claims messages, gives them to workers, ends gracefully |
 //! | `attempt` | one attempt: send, and judge what came of it |
@@ -26,6 +27,7 @@ mod board;
 pub mod classify;
 pub mod content;
 mod engine;
+mod fair;
 mod graph;
 mod limits;
 mod parking;

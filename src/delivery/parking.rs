@@ -16,7 +16,7 @@ use crate::{
     microsoft::Endpoints,
     model::{Digest, ProfileName, Provider, delivery::EventKind, message::Class},
     store::outbox::{NewEvent, Parked},
-    verify::{Finding, Opened, Options, Severity, Subject, Verdict, Verifier},
+    verify::{Finding, Needs, Opened, Options, Severity, Subject, Verdict, Verifier},
 };
 
 /// The longest between two tries.
@@ -30,14 +30,15 @@ impl Board {
 }
 
 impl Engine {
-    /// Parks a profile, or says that the trial of a parked one failed.
-    pub(super) fn park(self: &Arc<Self>, sender: &Arc<Sending>, failure: &Failure) {
+    /// Parks a profile, or notes that the trial of a parked one failed. Says when it is tried again; none if what failed
+    /// is not there any more.
+    pub(super) fn park(self: &Arc<Self>, sender: &Arc<Sending>, failure: &Failure) -> Option<jiff::Timestamp> {
         let now = self.time.now();
         let (parked, is_new, back) = {
             let mut board = self.board();
             // Somebody changed it meanwhile: what failed is not what there is now.
             if board.routes.stored(&sender.name).is_none_or(|stored| *stored != sender.stored) {
-                return;
+                return None;
             }
             let back = board.lines.get_mut(&sender.name).map(|line| line.ready.drain(..).collect()).unwrap_or_default();
             if let Some(counter) = board.counters.get_mut(&sender.mailbox) {
@@ -54,7 +55,7 @@ impl Engine {
                     next_probe_at: now,
                 });
             }
-            let Some(line) = board.parked.get_mut(&sender.name) else { return };
+            let line = board.parked.get_mut(&sender.name)?;
             // Those that were under way when it was parked say nothing new.
             if is_new || line.trial || line.probing {
                 (line.trial, line.probing) = (false, false);
@@ -65,6 +66,7 @@ impl Engine {
         };
         self.give_back(back);
         sender.pool.tidy(true);
+        let next = parked.next_probe_at;
         let (engine, sender, busy, code) = (Arc::clone(self), Arc::clone(sender), self.busy(), failure.code());
         behalf::spawn(async move {
             let _busy = busy;
@@ -77,6 +79,7 @@ impl Engine {
                 engine.explain(&sender).await;
             }
         });
+        Some(next)
     }
 
     fn until_next(&self, tries: u32) -> jiff::SignedDuration {
@@ -99,6 +102,8 @@ impl Engine {
         options.federated_token_files.clone_from(&self.outgoing.federated_token_files);
         options.smtp_timeout = self.outgoing.smtp_timeout;
         options.dns_server = self.outgoing.dns_server;
+        let routes = Arc::clone(&self.board().routes);
+        options.needs = Needs::of(routes.state().live_stored().map(|(_, stored)| &stored.profile));
         let Ok(verifier) = Verifier::new(options) else { return };
         let secret = match sender.stored.secrets.values().next() {
             None => Opened::None,
@@ -173,7 +178,7 @@ impl Engine {
                     self.resume(&sender);
                 }
             }
-            Err(failure) => self.park(&sender, &failure),
+            Err(failure) => drop(self.park(&sender, &failure)),
         }
     }
 

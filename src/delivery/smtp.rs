@@ -28,7 +28,7 @@ use lettre::{
 use secrecy::{ExposeSecret as _, SecretString};
 use tokio::{
     net::{TcpStream, lookup_host},
-    time::timeout,
+    time::{timeout, timeout_at},
 };
 
 use super::classify;
@@ -42,7 +42,9 @@ use crate::{
 };
 
 /// How a message is cut for writing.
-const CHUNK: usize = 256 * 1024;
+const CHUNK: usize = 64 * 1024;
+/// How many bytes a second are expected of a server at least.
+const SLOWEST: usize = 10_000;
 /// How long an idle connection is kept.
 const IDLE: Duration = Duration::from_secs(20);
 /// How many messages one connection carries.
@@ -57,7 +59,8 @@ pub struct Deadlines {
     pub connect: Duration,
     /// For the answer to each command.
     pub command: Duration,
-    /// For the contents, before their size is counted: a second more for every 10 kB.
+    /// For the contents, before their size is counted: a second more for every 10 kB. Within them, for each 64 KiB: a
+    /// server that reads no more is given up then, however large the whole is.
     pub data: Duration,
     /// For the answer to the final dot (RFC 5321 asks for ten minutes).
     pub dot: Duration,
@@ -424,28 +427,32 @@ impl Connection {
     async fn contents(&mut self, bytes: &[u8]) -> Result<String, Failure> {
         // lettre ends the contents with a line end of its own before the dot.
         let bytes = bytes.strip_suffix(b"\r\n").unwrap_or(bytes);
-        let dot = Arc::new(AtomicBool::new(false));
-        let parts = Parts { rest: bytes, dot: Arc::clone(&dot) };
-        let size = u32::try_from(bytes.len() / 10_000).unwrap_or(u32::MAX);
-        let deadline = self.deadlines.data + Duration::from_secs(u64::from(size));
-        let after_dot = self.deadlines.dot;
+        let written = Arc::new(Written::default());
+        let parts = Parts { rest: bytes, written: Arc::clone(&written) };
+        let Deadlines { data, dot, .. } = self.deadlines;
+        let (whole, part) = (data + takes(bytes.len()), data + takes(CHUNK));
         let began = Instant::now();
         let mut writing = std::pin::pin!(self.inner.message_iter(parts));
-        let result = match timeout(deadline, &mut writing).await {
-            Ok(result) => result,
-            // The contents left in time, and the server thinks about them.
-            Err(_) if dot.load(Ordering::Acquire) => match timeout(after_dot, &mut writing).await {
-                Ok(result) => result,
-                Err(_) => return Err(Failure::new("dot", silent(began.elapsed()), Class::Unknown).servers()),
-            },
-            Err(_) => return Err(Failure::new("data", silent(deadline), Class::Transient).servers()),
+        let result = loop {
+            // The contents left in time, and the server thinks about them; or it still has to read some.
+            let (has_left, last) = written.so_far(began);
+            let until = if has_left { began + whole + dot } else { (began + whole).min(last + part) };
+            if let Ok(result) = timeout_at(until.into(), &mut writing).await {
+                break result;
+            }
+            let (has_left, last) = written.so_far(began);
+            if has_left && until >= began + whole + dot {
+                return Err(Failure::new("dot", silent(began.elapsed()), Class::Unknown).servers());
+            }
+            if !has_left && Instant::now() >= (began + whole).min(last + part) {
+                let why = format!("the server read no more: {}", silent(last.elapsed()));
+                return Err(Failure::new("data", why, Class::Transient).servers());
+            }
         };
         match result {
             Ok(response) => Ok(reply_text(&response)),
             Err(error) if error.status().is_some() => Err(message_failed("dot", &error)),
-            Err(error) if dot.load(Ordering::Acquire) => {
-                Err(Failure::new("dot", said(&error), Class::Unknown).servers())
-            }
+            Err(error) if written.so_far(began).0 => Err(Failure::new("dot", said(&error), Class::Unknown).servers()),
             // The end of the contents never left, so the server cannot have taken them.
             Err(error) => Err(Failure::new("data", said(&error), Class::Transient).servers()),
         }
@@ -474,10 +481,27 @@ impl Connection {
     }
 }
 
+/// How far the writing of a message has come.
+#[derive(Default)]
+struct Written {
+    /// Everything but the dot is written, or is being written.
+    dot: AtomicBool,
+    /// When the last part was begun; none before the first.
+    last: Mutex<Option<Instant>>,
+}
+
+impl Written {
+    /// Whether there is nothing left but the dot, and when the last part was begun.
+    fn so_far(&self, began: Instant) -> (bool, Instant) {
+        let last = *self.last.lock().unwrap_or_else(PoisonError::into_inner);
+        (self.dot.load(Ordering::Acquire), last.unwrap_or(began))
+    }
+}
+
 /// A message in parts; its end is the moment before the dot.
 struct Parts<'a> {
     rest: &'a [u8],
-    dot: Arc<AtomicBool>,
+    written: Arc<Written>,
 }
 
 impl<'a> Iterator for Parts<'a> {
@@ -485,13 +509,19 @@ impl<'a> Iterator for Parts<'a> {
 
     fn next(&mut self) -> Option<&'a [u8]> {
         if self.rest.is_empty() {
-            self.dot.store(true, Ordering::Release);
+            self.written.dot.store(true, Ordering::Release);
             return None;
         }
+        *self.written.last.lock().unwrap_or_else(PoisonError::into_inner) = Some(Instant::now());
         let (part, rest) = self.rest.split_at(self.rest.len().min(CHUNK));
         self.rest = rest;
         Some(part)
     }
+}
+
+/// How long so many bytes may take.
+fn takes(bytes: usize) -> Duration {
+    Duration::from_secs((bytes / SLOWEST) as u64)
 }
 
 fn silent(after: Duration) -> String {

@@ -189,8 +189,8 @@ impl Request {
     }
 
     /// Puts a piece of a file.
-    pub fn put_bytes(url: Url, bytes: Vec<u8>) -> Self {
-        Self::new(Method::PUT, url, Body::Bytes(bytes.into()))
+    pub fn put_bytes(url: Url, bytes: bytes::Bytes) -> Self {
+        Self::new(Method::PUT, url, Body::Bytes(bytes))
     }
 
     /// Posts a JSON document. Tried again only where that is safe: see [`Request::only_once`].

@@ -96,7 +96,7 @@ pub struct Message {
     pub profile: ProfileName,
     /// Why that one.
     pub resolution: Resolution,
-    /// How many attempts were made.
+    /// How many attempts were made; one that parked its profile is told of and does not count.
     pub attempts: u32,
     /// When the next one is due.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -181,7 +181,7 @@ pub struct Notify {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Attempt {
-    /// 1, 2, 3, ...
+    /// Its place among the message's attempts: 1, 2, 3, ...
     pub number: u32,
     /// When it began.
     #[schema(value_type = String, format = DateTime)]
@@ -201,7 +201,7 @@ pub struct Attempt {
     pub reply: String,
     /// What that was taken for.
     pub class: Class,
-    /// When the next attempt is due.
+    /// When the next attempt is due; after one that parked its profile, when that is tried again.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<String>, format = DateTime)]
     pub next_attempt_at: Option<Timestamp>,

@@ -119,6 +119,7 @@ fn both(old: &Desired, new: &Desired) -> Result<Plan, PlanError> {
         service: "",
         source: Source::default(),
         only: &[],
+        with_settings: false,
         allowances: Allowances::default(),
         verified: &BTreeMap::new(),
     })?

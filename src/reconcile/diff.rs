@@ -41,6 +41,8 @@ pub struct Request<'a> {
     pub source: Source,
     /// Limits the plan to these profiles; empty means everything.
     pub only: &'a [ProfileName],
+    /// Whether a plan that is limited brings the environment's settings all the same.
+    pub with_settings: bool,
     /// Guards that are lifted.
     pub allowances: Allowances,
     /// What the verifier last said of profiles.
@@ -125,7 +127,7 @@ impl PlanError {
 
 /// Computes the plan.
 pub fn plan(request: &Request<'_>) -> Result<Planned, PlanError> {
-    let Request { desired, state, service, source, only, allowances, verified } = request;
+    let Request { desired, state, service, source, only, with_settings, allowances, verified } = request;
     if state.environment != desired.environment {
         return Err(PlanError::WrongEnvironment {
             service: (*service).to_owned(),
@@ -143,7 +145,7 @@ pub fn plan(request: &Request<'_>) -> Result<Planned, PlanError> {
         });
     }
     comparison.suggest_renames(&pairs, &mut hints);
-    let settings = if only.is_empty() { settings_change(desired, state) } else { None };
+    let settings = if only.is_empty() || *with_settings { settings_change(desired, state) } else { None };
     let (changes, operations): (Vec<PlannedChange>, Vec<ProfileChange>) = pairs.into_iter().unzip();
 
     let after = after(state, settings.is_some().then_some(&desired.settings), &operations)?;

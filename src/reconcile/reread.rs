@@ -33,6 +33,7 @@ pub fn is_true(saved: &SavedPlan, state: &State) -> Result<bool, PlanError> {
         service: &saved.plan.service,
         source: Source::default(),
         only: &[],
+        with_settings: false,
         allowances: saved.changeset.allowances.clone(),
         verified: &BTreeMap::new(),
     })?;

@@ -127,6 +127,7 @@ impl Target<'_> {
             service: client.address(),
             source: self.material.source.clone(),
             only: &[],
+            with_settings: false,
             allowances: Allowances::default(),
             // What the verifier said before plays no part; without it, equal plans have equal changesets.
             verified: &BTreeMap::new(),

@@ -19,8 +19,8 @@ use super::{
 };
 use crate::{
     api::{AuditOutcome, NewToken, Role, Scope, Token},
-    model::Code,
-    store::{AuditEvent, StoredToken, token_hash},
+    model::{Code, CompanyId, Function},
+    store::{AuditEvent, StoredToken, outbox::NewEvent, token_hash},
 };
 
 /// Makes a token: what is kept of it, and the bearer token itself. `random` fills a buffer.
@@ -52,6 +52,21 @@ pub(super) struct Caller {
     pub(super) name: String,
     pub(super) role: Role,
     pub(super) scope: Scope,
+}
+
+impl Caller {
+    /// Whether the caller may see a message: a sender, what its own token submitted within its companies and functions.
+    pub(super) fn may_see(&self, by: &str, company: &CompanyId, function: Function) -> bool {
+        self.role != Role::Sender || (self.name == by && self.scope.covers(company, function))
+    }
+
+    /// Whether the caller may hear of an event. What is about no message is about profiles, and not a sender's.
+    pub(super) fn may_follow(&self, event: &NewEvent) -> bool {
+        match &event.message {
+            Some(message) => self.may_see(&message.by, &message.company, message.function),
+            None => self.role != Role::Sender,
+        }
+    }
 }
 
 /// A caller whose role is at least `R`. Taken before the body is read, so nobody else's body is.

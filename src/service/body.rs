@@ -1,7 +1,8 @@
 //! Reading what is submitted: bodies that are large, slow or never end hold up nobody else.
 //!
 //! A body takes room when the first part of it has arrived, and not when it is announced; large ones wait for each other.
-//! One that stops arriving is given up, and one token cannot take every place.
+//! While a message is made of it there are two of it, and for that there is less room. One that stops arriving is given up,
+//! and one token cannot take every place.
 
 use std::{
     collections::HashMap,
@@ -17,7 +18,7 @@ use tokio::{
     time::{Instant, timeout_at},
 };
 
-use super::{Service, access::Caller, problem::Problem};
+use super::{Service, access::Caller, limits::WORK, problem::Problem};
 use crate::{api::messages::SUBMISSION_LIMIT, model::Code};
 
 /// How much of a body needs no room.
@@ -33,6 +34,13 @@ const OF_ONE: usize = 128;
 #[derive(Default)]
 pub(super) struct Reading {
     by_token: Mutex<HashMap<String, usize>>,
+}
+
+/// The room that a submission has taken, for as long as this lives; a small one needs none.
+#[derive(Default)]
+pub(super) struct Room {
+    _read: Option<OwnedSemaphorePermit>,
+    _work: Option<OwnedSemaphorePermit>,
 }
 
 /// A body that is being read counts for its token for as long as this lives.
@@ -72,13 +80,13 @@ impl Reading {
 }
 
 impl Service {
-    /// Reads a submission. Its room is taken for as long as the permit lives.
+    /// Reads a submission, and waits until something may be made of it.
     pub(super) async fn read_submission(
         &self,
         caller: &Caller,
         stated: Option<usize>,
         body: Body,
-    ) -> Result<(Vec<u8>, Option<OwnedSemaphorePermit>), Problem> {
+    ) -> Result<(Vec<u8>, Room), Problem> {
         if stated.is_some_and(|stated| stated > SUBMISSION_LIMIT) {
             return Err(too_large());
         }
@@ -113,7 +121,14 @@ impl Service {
         if stated.is_some_and(|stated| stated != bytes.len()) {
             return Err(Problem::malformed("the body broke off"));
         }
-        Ok((bytes, room))
+        let work = match &room {
+            Some(_) => {
+                let kibibytes = u32::try_from((bytes.len() / 1024 + 1).min(WORK)).unwrap_or(u32::MAX);
+                Arc::clone(&self.limits.work).acquire_many_owned(kibibytes).await.ok()
+            }
+            None => None,
+        };
+        Ok((bytes, Room { _read: room, _work: work }))
     }
 }
 

@@ -40,7 +40,7 @@ impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for Body<T> {
                     Code::TooLarge,
                     format!("the body has more than {limit} MiB"),
                 )
-                .remedy("Apply in parts: `mailwright apply ENV --only NAME`, where `--only` may be given many times.")
+                .remedy("Apply in parts: `mailwright apply ENV --only NAME`, where `--only` may be given many times and takes patterns.")
             } else {
                 Problem::malformed("the body broke off")
             }

@@ -12,6 +12,8 @@ const REQUESTS: usize = 256;
 const HEALTH: usize = 16;
 /// How many KiB of submissions are in memory at once, beyond what each has for nothing.
 const ROOM: usize = 256 * 1024;
+/// How many KiB of them are made into messages at once, where a whole one always may.
+pub(super) const WORK: usize = 64 * 1024;
 
 /// The limits. Cheap to clone; clones share them.
 #[derive(Clone)]
@@ -20,12 +22,14 @@ pub(super) struct Limits {
     health: Arc<Semaphore>,
     /// Room for submissions, in KiB.
     pub(super) room: Arc<Semaphore>,
+    /// Room for submissions that are made into messages, in KiB.
+    pub(super) work: Arc<Semaphore>,
 }
 
 impl Default for Limits {
     fn default() -> Self {
         let places = |count| Arc::new(Semaphore::new(count));
-        Self { requests: places(REQUESTS), health: places(HEALTH), room: places(ROOM) }
+        Self { requests: places(REQUESTS), health: places(HEALTH), room: places(ROOM), work: places(WORK) }
     }
 }
 

@@ -7,7 +7,7 @@ use uuid::Uuid;
 use super::{Service, access::Caller, problem::Problem};
 use crate::{
     api::{
-        AuditOutcome, Role,
+        AuditOutcome,
         messages::{Action, File, KEY_LIMIT, MessageDetail, Submission},
     },
     delivery::content::{self, Attached, Kept, Malformed, Parts},
@@ -226,10 +226,7 @@ impl Service {
     /// A message that the caller may see: a sender, what its own token submitted.
     pub(super) async fn seen(&self, caller: &Caller, id: Uuid) -> Result<Message, Problem> {
         let message = self.store.message(id).await?;
-        let own = |message: &Message| {
-            caller.role != Role::Sender
-                || (message.by == caller.name && caller.scope.covers(&message.company, message.function))
-        };
+        let own = |message: &Message| caller.may_see(&message.by, &message.company, message.function);
         message.filter(own).ok_or_else(|| Problem::not_found("there is no such message"))
     }
 
@@ -348,6 +345,7 @@ fn acted(mut message: Message, action: Action, now: jiff::Timestamp, by: &str) -
                     company: message.company.clone(),
                     function: message.function,
                     document: message.document.clone(),
+                    by: message.by.clone(),
                     possible_duplicate: message.possible_duplicate,
                 }),
                 profile: Some(message.profile.clone()),

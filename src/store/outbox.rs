@@ -143,6 +143,9 @@ pub struct EventMessage {
     /// The document that it carries.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub document: Option<crate::model::message::Document>,
+    /// The token that submitted it.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub by: String,
     /// Whether it was sent again after nobody could know.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub possible_duplicate: bool,
@@ -417,6 +420,6 @@ pub trait Outbox: Send + Sync {
     /// Remembers how far a webhook was told.
     async fn set_told(&self, url: &str, event: u64) -> Result<(), StoreError>;
 
-    /// Removes what is older than it need be; a few at a time. Says how many messages went.
+    /// Removes what is older than it need be; a few at a time. Says how much went; nothing means that nothing is left.
     async fn purge(&self, delivered_before: i64, failed_before: i64, keys_before: i64) -> Result<usize, StoreError>;
 }

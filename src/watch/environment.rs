@@ -273,6 +273,7 @@ impl Watched {
             service: client.address(),
             source: snapshot.source.clone(),
             only,
+            with_settings: false,
             allowances: Allowances::default(),
             verified: &BTreeMap::new(),
         };

@@ -170,6 +170,15 @@ fn what_is_for_ever_fails_and_what_is_the_profiles_fault_parks_it() {
     for id in &ids {
         let message = post.wait(id, "delivered");
         assert_eq!(message["attempts"], 1, "what was the profile's fault costs the message nothing: {message:#}");
+        let history = message["history"].as_array().unwrap();
+        let (last, before) = history.split_last().unwrap();
+        assert_eq!(last["class"], "delivered", "{message:#}");
+        assert!(before.iter().all(|attempt| attempt["class"] == "auth" && attempt["phase"] == "send"), "{message:#}");
+    }
+    let told = |id: &String| post.message(id)["history"].as_array().unwrap().len() > 1;
+    assert!(ids.iter().any(told), "the attempts without the consent are told of");
+    for id in &ids {
+        assert!(post.message(id)["history"].as_array().unwrap().iter().all(|attempt| attempt["at"].is_string()));
     }
     assert_eq!(post.outbox()["parked"], json!([]));
 }
@@ -192,7 +201,44 @@ fn an_expired_secret_parks_and_a_new_one_resumes() {
     sandbox.put(&renewed);
     post.trial.pipe(&["secrets", "set", "dev", "documents/secret"], b"a-new-secret-value").code(0);
     post.apply();
-    post.wait(&id, "delivered");
+    let message = post.wait(&id, "delivered");
+    let first = &message["history"][0];
+    assert_eq!((&first["phase"], &first["class"]), (&json!("token"), &json!("auth")), "{message:#}");
+    assert!(first["reply"].as_str().unwrap().contains("AADSTS7000222"), "{message:#}");
+}
+
+#[test]
+fn what_another_profile_of_the_application_needs_is_not_too_much_for_a_parked_one() {
+    let mut scenario = good();
+    let address_book = ["Mail.Send", "User.Read.All", "Group.Read.All", "OrgContact.Read.All"];
+    scenario["tenants"][0]["applications"][0]["granted"] = json!(address_book);
+    let sandbox = Sandbox::start(scenario);
+    let post = post(&sandbox, QUICK);
+    let excess = || {
+        // Consent is missing for as long as it takes to be parked.
+        sandbox.fault(&json!({ "at": "/sendMail", "status": 403, "code": "ErrorAccessDenied", "times": 1 }));
+        let id = post.send(json!({}));
+        let since = post.wait(&id, "delivered")["acceptedAt"].as_str().unwrap().parse::<jiff::Timestamp>().unwrap();
+        let until = std::time::Instant::now() + Duration::from_secs(20);
+        loop {
+            let last = post.trial.http("GET", "/v1/verify", &[], b"").json();
+            let at = last["profiles"]["documents"]["at"].as_str().and_then(|at| at.parse::<jiff::Timestamp>().ok());
+            if at.is_some_and(|at| at >= since) {
+                break;
+            }
+            assert!(std::time::Instant::now() < until, "{last:#}");
+            std::thread::sleep(Duration::from_millis(50));
+        }
+        post.trial.http("GET", "/v1/verify/documents", &[], b"").body.contains("GRAPH-PERMISSION-EXCESS")
+    };
+    assert!(excess(), "nobody reads the address book");
+    let mut other = direct();
+    other["functions"] = json!(["all-reports"]);
+    other["provider"]["microsoft-graph-direct"]["addressBook"] = json!(true);
+    let text = other.to_string().replace("HERE", &sandbox.running.address);
+    post.trial.write("environments/dev/profiles/reports.json", text);
+    post.apply();
+    assert!(!excess(), "the other profile does");
 }
 
 #[test]

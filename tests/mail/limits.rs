@@ -82,6 +82,52 @@ fn one_approval_is_not_held_up_by_a_thousand_statements() {
     assert!(count(&post.outbox(), "queued") > 300, "the flood is still there: {:#}", post.outbox());
 }
 
+/// Lets so many messages of a company wait for each function, all before the first one leaves.
+fn flood(post: &Post, company: &str, functions: &[&str], each: usize) {
+    std::thread::scope(|scope| {
+        for function in functions {
+            scope.spawn(move || {
+                for _ in 0..each {
+                    post.send(json!({ "company": company, "function": function, "subject": company }));
+                }
+            });
+        }
+    });
+}
+
+#[test]
+fn a_company_with_many_functions_has_no_more_than_one_with_one() {
+    const MANY: [&str; 12] = [
+        "default",
+        "system-administration",
+        "electronic-signatures",
+        "all-reports",
+        "document-flow-manager",
+        "all-documents",
+        "documents-remittance",
+        "documents-accounts-receivable",
+        "document-quotations",
+        "document-inventory-movements",
+        "document-purchasing",
+        "document-quality",
+    ];
+    let sink = Sink::start();
+    let post = Post::new(sink.port, QUICK, "limits: { concurrency: 2 }\n");
+    let hold = post.trial.http("POST", "/v1/holds", &[], br#"{ "profile": "relay", "reason": "until all is there" }"#);
+    assert_eq!(hold.status, 201, "{}", hold.body);
+    flood(&post, "EDU1", &MANY, 20);
+    flood(&post, "EDU2", &["default"], 60);
+    let id = hold.json()["id"].as_str().unwrap().to_owned();
+    assert_eq!(post.trial.http("DELETE", &format!("/v1/holds/{id}"), &[], b"").status, 204);
+    // While both have something to send, they take turns; and so do the functions of one.
+    let first: Vec<String> =
+        sink.wait_taken(100).iter().take(100).map(|taken| taken.header("subject").unwrap()).collect();
+    let of_one = first.iter().filter(|company| *company == "EDU2").count();
+    assert!((40..=60).contains(&of_one), "{of_one} of 100 for the company with one function");
+    let outbox = post.wait_empty();
+    assert_eq!(count(&outbox, "delivered"), 300, "{outbox:#}");
+}
+
 #[test]
 fn a_server_that_asks_for_patience_gets_it() {
     let sink = Sink::start();

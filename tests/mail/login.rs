@@ -88,8 +88,20 @@ fn a_new_password_is_tried_at_once() {
     post.trial.pipe(&["secrets", "set", "dev", "relay/login"], b"new-password").code(0);
     post.apply();
     let message = post.wait(&id, "delivered");
+    // The attempt that parked the profile is told of with all that there is to it, and costs the message nothing.
     assert_eq!(message["attempts"], 1);
-    assert_eq!(message["history"][0]["generation"], 2);
+    let history = message["history"].as_array().unwrap();
+    let shown = |index: usize, key: &str| history[index][key].clone();
+    assert_eq!(history.len(), 2, "{message:#}");
+    assert_eq!((shown(0, "number"), shown(1, "number")), (json!(1), json!(2)));
+    assert_eq!((shown(0, "phase"), shown(0, "class")), (json!("login"), json!("auth")));
+    assert_eq!((shown(0, "generation"), shown(1, "generation")), (json!(1), json!(2)));
+    assert!(shown(0, "reply").as_str().unwrap().starts_with("535 5.7.8"), "{message:#}");
+    assert!(shown(0, "server").as_str().unwrap().contains("127.0.0.1"), "{message:#}");
+    let time = |key: &str| shown(0, key).as_str().unwrap().parse::<jiff::Timestamp>().unwrap();
+    assert!(time("nextAttemptAt") > time("at"), "when the profile is tried again: {message:#}");
+    let told = post.trial.run(&["outbox", "dev", "show", &id]).code(0).stdout;
+    assert!(told.contains("login  auth") && told.contains("535 5.7.8"), "{told}");
     assert_eq!(post.outbox()["parked"], json!([]));
 }
 
@@ -118,13 +130,15 @@ fn a_parked_profile_stays_parked_after_a_restart() {
 
 /// What happened so far, as the stream of events tells it.
 pub(crate) fn events(post: &Post) -> Vec<serde_json::Value> {
+    events_as(post, post.trial.token())
+}
+
+/// The same, as it is told to somebody.
+pub(crate) fn events_as(post: &Post, token: &str) -> Vec<serde_json::Value> {
     use std::io::{Read as _, Write as _};
     let mut stream = std::net::TcpStream::connect(post.trial.address().trim_start_matches("http://")).unwrap();
     stream.set_read_timeout(Some(Duration::from_millis(700))).unwrap();
-    let request = format!(
-        "GET /v1/events?after=0 HTTP/1.1\r\nHost: test\r\nAuthorization: Bearer {}\r\n\r\n",
-        post.trial.token()
-    );
+    let request = format!("GET /v1/events?after=0 HTTP/1.1\r\nHost: test\r\nAuthorization: Bearer {token}\r\n\r\n");
     stream.write_all(request.as_bytes()).unwrap();
     let mut text = Vec::new();
     let mut buffer = [0; 65536];

@@ -3,7 +3,7 @@
 
 use std::{
     collections::HashMap,
-    io::{BufRead as _, BufReader, Write as _},
+    io::{BufRead as _, BufReader, Read as _, Write as _},
     net::{TcpListener, TcpStream},
     sync::{Arc, Condvar, Mutex},
     time::{Duration, Instant},
@@ -63,6 +63,8 @@ struct State {
     cut_after: Option<usize>,
     /// How many are read before it reads no more.
     stall_after: Option<usize>,
+    /// Whether it then reads a byte a second instead.
+    drips: bool,
     extensions: Vec<String>,
     taken: Vec<Taken>,
     seen: HashMap<&'static str, usize>,
@@ -129,6 +131,11 @@ impl Sink {
     /// Reads so much of the contents and then no more, for ever; seen as `stalled`.
     pub(crate) fn stall_after(&self, bytes: Option<usize>) {
         self.with(|state| state.stall_after = bytes);
+    }
+
+    /// Reads so much of the contents and then a byte a second; seen as `stalled`.
+    pub(crate) fn drip_after(&self, bytes: usize) {
+        self.with(|state| (state.stall_after, state.drips) = (Some(bytes), true));
     }
 
     pub(crate) fn extensions(&self, lines: &[&str]) {
@@ -352,9 +359,9 @@ impl Sink {
 
     fn content(&self, reader: &mut BufReader<TcpStream>) -> std::io::Result<Option<String>> {
         // In one step: whoever waits for the contents may change what is done about the next ones.
-        let (cut, stall) = self.with(|state| {
+        let (cut, stall, drips) = self.with(|state| {
             *state.seen.entry("content").or_default() += 1;
-            (state.cut_after, state.stall_after)
+            (state.cut_after, state.stall_after, state.drips)
         });
         let mut content = Vec::new();
         loop {
@@ -371,7 +378,15 @@ impl Sink {
             }
             if stall.is_some_and(|stall| content.len() >= stall) {
                 self.with(|state| *state.seen.entry("stalled").or_default() += 1);
-                std::thread::sleep(Duration::from_secs(3600));
+                if !drips {
+                    std::thread::sleep(Duration::from_secs(3600));
+                }
+                // Not by the buffered reader, which would take more from the connection at once.
+                let mut byte = [0];
+                while reader.get_mut().read(&mut byte)? == 1 {
+                    std::thread::sleep(Duration::from_secs(1));
+                }
+                return Ok(None);
             }
         }
     }

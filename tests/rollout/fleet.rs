@@ -197,6 +197,7 @@ impl Fleet {
                     service: client.address(),
                     source: Source::default(),
                     only: &[],
+                    with_settings: false,
                     allowances: Allowances::default(),
                     verified: &BTreeMap::new(),
                 })

@@ -109,6 +109,7 @@ impl Serve {
         }
         let residence = self.residence()?;
         start_log(self.log_format)?;
+        keep_memory_private();
         context.runtime()?.block_on(self.serve(context, residence))
     }
 
@@ -220,6 +221,18 @@ fn not_listening(error: ServeError) -> CliError {
         ServeError::Stopped(_) => return CliError::new(error.to_string()),
     };
     CliError::coded(Code::CannotListen, error.to_string()).remedy(remedy)
+}
+
+/// What is in memory stays there: no crash leaves a file with it, and nobody but the administrator looks into it. Where a
+/// program takes what crashes, the limit alone would not count.
+fn keep_memory_private() {
+    use rustix::process::{Resource, Rlimit, setrlimit};
+    let limited = setrlimit(Resource::Core, Rlimit { current: Some(0), maximum: Some(0) });
+    #[cfg(target_os = "linux")]
+    let limited = limited.and(rustix::process::set_dumpable_behavior(rustix::process::DumpableBehavior::NotDumpable));
+    if let Err(error) = limited {
+        tracing::warn!(%error, "a crash may leave a file with what is in memory");
+    }
 }
 
 /// Starts the log on standard error.

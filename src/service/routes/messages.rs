@@ -198,8 +198,7 @@ pub(super) async fn search(
     let found = service.store.search(search, limit).await?;
     let full = found.len() == limit as usize;
     let next_before = found.last().map(|(number, _)| *number).filter(|_| full);
-    let visible =
-        |message: &Message| caller.role != Role::Sender || caller.scope.covers(&message.company, message.function);
+    let visible = |message: &Message| caller.may_see(&message.by, &message.company, message.function);
     let messages = found.into_iter().map(|(_, message)| message).filter(visible).collect();
     Ok(Json(MessagePage { messages, next_before }))
 }

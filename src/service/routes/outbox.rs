@@ -27,7 +27,7 @@ use crate::{
     model::Code,
     service::{
         Service,
-        access::{As, Deployer, Viewer},
+        access::{As, Caller, Deployer, Reader, Viewer},
         extract::{Body, Parameters, Segment},
         problem::{AnyProblem, Problem},
     },
@@ -164,11 +164,12 @@ pub(super) struct Since {
 
 /// What happens, as it happens
 ///
-/// Server-sent events. Each has its number as id; a client that comes back with `Last-Event-ID` misses nothing.
+/// Server-sent events. Each has its number as id; a client that comes back with `Last-Event-ID` misses nothing. A sender
+/// follows what its own token submitted.
 #[utoipa::path(get, path = "/v1/events", tag = "mail", params(Since, ("Last-Event-ID" = Option<u64>, Header, description = "The number of the last event that is known.")),
     responses((status = 200, description = "The events.", body = Event, content_type = "text/event-stream"), AnyProblem))]
 pub(super) async fn events(
-    _: As<Viewer>,
+    Reader(caller): Reader,
     State(service): State<Arc<Service>>,
     Parameters(since): Parameters<Since>,
     headers: HeaderMap,
@@ -179,20 +180,28 @@ pub(super) async fn events(
         None => service.store.newest_event().await?,
     };
     let (sender, receiver) = mpsc::channel::<Result<SseEvent, Infallible>>(PAGE as usize);
-    behalf::spawn(stream(service, after, sender));
+    behalf::spawn(stream(service, caller, after, sender));
     let events = Received(receiver);
     Ok(Sse::new(events).keep_alive(KeepAlive::new().interval(Duration::from_secs(15))).into_response())
 }
 
 /// Reads the store for what was missed, then waits for more. The store is the truth: a listener that is too slow reads
 /// it again.
-async fn stream(service: Arc<Service>, mut after: u64, sender: mpsc::Sender<Result<SseEvent, Infallible>>) {
+async fn stream(
+    service: Arc<Service>,
+    caller: Caller,
+    mut after: u64,
+    sender: mpsc::Sender<Result<SseEvent, Infallible>>,
+) {
     let mut news = service.delivery.events();
     let mut stopping = service.stopping.subscribe();
     loop {
         let Ok(events) = service.store.events(after, PAGE).await else { return };
         for event in events {
             after = event.number;
+            if !caller.may_follow(&event.event) {
+                continue;
+            }
             let Ok(data) = serde_json::to_string(&event) else { return };
             let event = SseEvent::default().id(event.number.to_string()).event(event.event.kind.id()).data(data);
             if sender.send(Ok(event)).await.is_err() {

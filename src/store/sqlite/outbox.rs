@@ -463,11 +463,16 @@ impl Outbox for SqliteStore {
                     .and_then(|mut statement| statement.execute(params![status, before, PURGED_AT_ONCE]))
                     .map_err(failed)?;
             }
-            connection
+            removed += connection
                 .execute("DELETE FROM idempotency WHERE (sender, key) IN (SELECT sender, key FROM idempotency WHERE at < ?1 LIMIT 5000)", [keys_before])
                 .map_err(failed)?;
-            connection
-                .execute("DELETE FROM event WHERE at < ?1 AND number < (SELECT coalesce(max(number), 0) FROM event)", [delivered_before])
+            // The last one stays: the next one's number follows it.
+            removed += connection
+                .prepare_cached(
+                    "DELETE FROM event WHERE number IN (SELECT number FROM event WHERE at < ?1 ORDER BY at LIMIT 5000)
+                     AND number <> (SELECT max(number) FROM event)",
+                )
+                .and_then(|mut statement| statement.execute([delivered_before]))
                 .map_err(failed)?;
             connection
                 .execute("DELETE FROM mailbox_usage WHERE minute < ?1", [keys_before / 60_000])
@@ -684,15 +689,14 @@ fn settle(connection: &Connection, settled: &Settled) -> Result<(Vec<Event>, i64
         })
         .map_err(failed)?;
     if let Some(attempt) = &settled.attempt {
+        let place: u32 = connection
+            .prepare_cached("SELECT coalesce(max(number), 0) + 1 FROM attempt WHERE message = ?1")
+            .and_then(|mut statement| statement.query_row([number], |row| row.get(0)))
+            .map_err(failed)?;
+        let record = text(&Attempt { number: place, ..attempt.clone() })?;
         connection
-            .prepare_cached("INSERT OR REPLACE INTO attempt (message, number, record) VALUES (?1, ?2, ?3)")
-            .and_then(|mut statement| {
-                statement.execute(params![
-                    number,
-                    attempt.number,
-                    text(attempt).map_err(|_| rusqlite::Error::InvalidQuery)?
-                ])
-            })
+            .prepare_cached("INSERT INTO attempt (message, number, record) VALUES (?1, ?2, ?3)")
+            .and_then(|mut statement| statement.execute(params![number, place, record]))
             .map_err(failed)?;
     }
     let events = settled.events.iter().map(|event| tell(connection, event)).collect::<Result<_, _>>()?;

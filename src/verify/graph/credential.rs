@@ -56,7 +56,7 @@ pub(super) fn accepted(kind: Kind) -> Finding {
 /// What the sign-in ended with. `seal` is the command that seals a new value.
 pub(super) fn refused(error: &SignInError, kind: Kind, base: &str, seal: &str, remedies: &Remedies<'_>) -> Finding {
     match error {
-        SignInError::Http(error) => super::unreachable(error, Id::SignIn),
+        SignInError::Http(error) => super::sight::unreachable(error, Id::SignIn),
         SignInError::Certificate(error) => {
             Finding::fail(Id::Certificate, kind.pointer(), format!("the certificate cannot sign: {error}"))
                 .expected("a PEM file with the certificate and its RSA private key")

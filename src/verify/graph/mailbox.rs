@@ -5,7 +5,7 @@ use crate::{
     verify::{Finding, Id},
 };
 
-use super::reason;
+use super::sight::reason;
 
 const POINTER: &str = "/from/address";
 

@@ -1,7 +1,8 @@
 //! The checks of the two Graph providers: what is asked, in which order, and what is made of it.
 //!
-//! Asking is here; judging is in the parts, which are pure: `registration`, `permission`, `redirect`,
-//! `credential`, `mailbox`. So an exported registration is judged by the same code as one that was read.
+//! Asking is here, in `sign_in`, `sight` (who reads, and what nobody could see) and `probe`; judging is in the other parts,
+//! which are pure: `registration`, `permission`, `redirect`, `credential`, `mailbox`. So an exported registration
+//! is judged by the same code as one that was read.
 //!
 //! At most three requests go out for a profile with a credential: the tenant's `OpenID` configuration (once a tenant), a
 //! token, and one `$batch` with everything else.
@@ -9,19 +10,27 @@
 mod credential;
 mod mailbox;
 mod permission;
+mod probe;
 mod redirect;
 mod registration;
+mod sight;
+mod sign_in;
 
 use std::collections::BTreeSet;
 
+use probe::{no_probe, probe};
 pub use registration::from_export;
-use secrecy::{ExposeSecret as _, SecretString};
-use serde::de::DeserializeOwned;
+use sight::{Eyes, unreachable, unseen, unseen_principal, without_level};
+use sign_in::proof;
 
-use super::{Finding, Id, Level, ReaderApplication, Severity, Subject, Verifier, secret::Opened};
+pub(super) use self::{
+    sight::Blind,
+    sign_in::{Applicant, reader},
+};
+use super::{Finding, Id, Level, Subject, Verifier, secret::Opened};
 use crate::{
     microsoft::{
-        Certificate, Endpoints, HttpError,
+        Endpoints,
         claims::Claims,
         graph::{
             AppRoleAssignment, Application, Graph, GraphError, OAuth2PermissionGrant, Organization, ServicePrincipal,
@@ -32,126 +41,10 @@ use crate::{
     },
     model::{
         Cloud,
-        provider::{Credential, GraphDelegate, GraphDirect},
+        provider::{GraphDelegate, GraphDirect},
     },
     verify::remedy::Remedies,
 };
-
-/// No answer to speak of. `id` says what could not be seen because of it.
-fn unreachable(error: &HttpError, id: Id) -> Finding {
-    let (id, message, remedy) = match error {
-        HttpError::NotJson { status: 500.., .. } => (
-            Id::Answer,
-            "Microsoft's host is busy, or has trouble of its own".to_owned(),
-            "Verify again in some minutes.",
-        ),
-        HttpError::NotJson { .. } | HttpError::Redirect { .. } | HttpError::Huge { .. } => (
-            Id::Answer,
-            "what answers in Microsoft's place is something else: a proxy, a captive portal, or another service"
-                .to_owned(),
-            "Check HTTPS_PROXY and NO_PROXY, and what the address answers from this machine.",
-        ),
-        HttpError::Busy { .. } => (
-            Id::Answer,
-            "Microsoft's host is throttling, and asks for more patience than there is".to_owned(),
-            "Verify again in some minutes, fewer profiles at once.",
-        ),
-        HttpError::Tls { .. } => (
-            Id::Reachable,
-            "TLS to Microsoft's host failed: a proxy that looks inside, an old certificate store, or the wrong host"
-                .to_owned(),
-            "Trust the proxy's certificate authority: `--outgoing-ca-file FILE`.",
-        ),
-        _ => (
-            if id == Id::Tenant { Id::Reachable } else { id },
-            "Microsoft's host could not be reached".to_owned(),
-            "Check the network from this machine, HTTPS_PROXY, and the firewall: ports 443 to the sign-in and Graph hosts.",
-        ),
-    };
-    Finding::unknown(id, "", message)
-        .seen(error.to_string())
-        .expected("an answer of the sign-in host or of Graph")
-        .remedy([remedy])
-}
-
-/// Why nobody reads for a profile beside its own application.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Blind {
-    /// Nobody gave a token that may.
-    Nobody,
-    /// The reader's token is of another tenant than the profile.
-    OtherTenant,
-}
-
-impl Blind {
-    fn words(self) -> &'static str {
-        match self {
-            Self::Nobody => "no token that may read it",
-            Self::OtherTenant => "the reader's token is of another tenant",
-        }
-    }
-}
-
-/// Who reads: the application itself, somebody who may read the directory, or nobody.
-struct Eyes {
-    own: Option<Graph>,
-    reader: Result<Graph, Blind>,
-}
-
-impl Eyes {
-    /// Reads with whoever may. The answer says at which level it was seen.
-    async fn get<T: DeserializeOwned>(&self, path: &str) -> Result<(T, Level), GraphError> {
-        let mut last = self.nobody();
-        for (graph, level) in [(self.reader.as_ref().ok(), Level::Reader), (self.own.as_ref(), Level::Credential)] {
-            let Some(graph) = graph else { continue };
-            match graph.get(path).await {
-                Ok(value) => return Ok((value, level)),
-                Err(error) if error.is_denied() => last = error,
-                Err(error) => return Err(error),
-            }
-        }
-        Err(last)
-    }
-
-    async fn list<T: DeserializeOwned>(&self, path: &str) -> Result<Vec<T>, GraphError> {
-        let mut last = self.nobody();
-        for graph in [self.reader.as_ref().ok(), self.own.as_ref()].into_iter().flatten() {
-            match graph.list(path).await {
-                Ok(items) => return Ok(items),
-                Err(error) if error.is_denied() => last = error,
-                Err(error) => return Err(error),
-            }
-        }
-        Err(last)
-    }
-
-    /// A reader sees everything, and so does an application that may; one that may not asks in vain.
-    fn can_read_others(&self, roles: &BTreeSet<String>) -> bool {
-        self.reader.is_ok()
-            || ["Application.Read.All", "Application.ReadWrite.All", "Directory.Read.All", "Directory.ReadWrite.All"]
-                .iter()
-                .any(|role| roles.contains(*role))
-    }
-
-    /// What everything ends with that nobody is there to read.
-    fn nobody(&self) -> GraphError {
-        let why = self.reader.as_ref().err().copied().unwrap_or(Blind::Nobody);
-        GraphError::Refused { status: 0, code: why.words().to_owned(), message: String::new() }
-    }
-}
-
-/// Why something could not be read, in Graph's own code and in none of its texts.
-fn reason(error: &GraphError) -> String {
-    match error {
-        GraphError::Refused { status: 0, code, .. } => code.clone(),
-        GraphError::Refused { status, code, .. } => format!("HTTP {status} {code}"),
-        other => other.to_string(),
-    }
-}
-
-fn without_level<T>(result: Result<(T, Level), GraphError>) -> Result<T, GraphError> {
-    result.map(|(value, _)| value)
-}
 
 fn application_path(client: &str) -> String {
     format!("/applications(appId='{}')?$select={}", quoted(client), Application::SELECT)
@@ -159,134 +52,6 @@ fn application_path(client: &str) -> String {
 
 fn principal_path(client: &str) -> String {
     format!("/servicePrincipals(appId='{}')?$select={}", quoted(client), ServicePrincipal::SELECT)
-}
-
-/// What an application proves itself with, ready to be used; or why not.
-fn proof(
-    verifier: &Verifier,
-    credential: &Credential,
-    secret: &Opened,
-    seal: &str,
-    remedies: &Remedies<'_>,
-) -> Result<(credential::Kind, Option<Proof>), Box<Finding>> {
-    let kind = credential::Kind::of(credential);
-    if let Credential::FederatedTokenFile(path) = credential {
-        let token = verifier.federated_token(path).map_err(|why| {
-            Box::new(
-                Finding::unknown(Id::Federation, kind.pointer(), "the federated token could not be read")
-                    .seen(why)
-                    .expected("a JWT in the file that the profile names")
-                    .remedy([format!("Allow it where the check runs: `--federated-token-file {path}`, for `mailwright serve` or with `--local`.")]),
-            )
-        })?;
-        return Ok((kind, Some(Proof::Federated(token))));
-    }
-    let secret: &SecretString = match secret {
-        Opened::Value(secret) => secret,
-        Opened::None => return Ok((kind, None)),
-        Opened::Unavailable(why) => {
-            return Err(Box::new(super::secret::unavailable(why, kind.pointer())));
-        }
-    };
-    if kind == credential::Kind::Certificate {
-        let certificate = Certificate::from_pem(secret.clone()).map_err(|error| {
-            Box::new(
-                Finding::fail(Id::Certificate, kind.pointer(), format!("the certificate cannot sign: {error}"))
-                    .expected("a PEM file with the certificate and its RSA private key")
-                    .remedy([format!("cat certificate.pem key.pem | {seal}")]),
-            )
-        })?;
-        return Ok((kind, Some(Proof::Certificate(certificate))));
-    }
-    if credential::is_an_id(secret.expose_secret()) {
-        return Err(Box::new(credential::is_the_id(seal, remedies)));
-    }
-    Ok((kind, Some(Proof::Secret(secret.clone()))))
-}
-
-/// An application that signs in for something else than a profile of Graph.
-pub(super) struct Applicant<'a> {
-    pub(super) tenant: &'a str,
-    pub(super) client: &'a str,
-    pub(super) credential: &'a Credential,
-    pub(super) secret: &'a Opened,
-    /// Where in the files it stands.
-    pub(super) pointer: &'a str,
-    /// The command that verifies again.
-    pub(super) again: &'a str,
-    /// Whether the secret is the next one.
-    pub(super) is_next: bool,
-}
-
-impl Applicant<'_> {
-    /// A token for a scope. What is wrong is said in the words of a profile's credential.
-    pub(super) async fn token(
-        &self,
-        verifier: &Verifier,
-        endpoints: &Endpoints,
-        scope: &str,
-    ) -> Result<SecretString, Finding> {
-        const BASE: &str = "/provider/microsoft-graph-direct";
-        let Self { tenant, client, credential, secret, pointer, again, is_next } = *self;
-        let seal = match credential.secret() {
-            Some(reference) => super::secret::seal(verifier.environment(), reference, is_next),
-            None => String::new(),
-        };
-        let remedies = Remedies { again, endpoints, tenant, client };
-        let placed = |finding: Finding| Finding { pointer: finding.pointer.replace(BASE, pointer), ..finding };
-        let (kind, proof) =
-            proof(verifier, credential, secret, &seal, &remedies).map_err(|finding| placed(*finding))?;
-        let Some(proof) = proof else {
-            return Err(placed(super::secret::unavailable("no secret came with it", kind.pointer())));
-        };
-        let sign_in = SignIn::new(verifier.http().clone(), endpoints.clone());
-        match sign_in.application_token(tenant, client, &proof, scope, verifier.clock_now()).await {
-            Ok(token) => Ok(token.value),
-            Err(error) => Err(placed(credential::refused(&error, kind, BASE, &seal, &remedies))),
-        }
-    }
-
-    /// How long its certificate lasts, if that is what it has.
-    pub(super) fn certificate_end(&self, verifier: &Verifier, endpoints: &Endpoints) -> Option<Finding> {
-        let (Credential::Certificate(named), Opened::Value(secret)) = (self.credential, self.secret) else {
-            return None;
-        };
-        let certificate = Certificate::from_pem(secret.clone()).ok()?;
-        let remedies = Remedies { again: self.again, endpoints, tenant: self.tenant, client: self.client };
-        let seal = super::secret::seal(verifier.environment(), &named.secret, self.is_next);
-        let limit = (verifier.now(), verifier.credential_days());
-        let finding = credential::of_itself(&certificate, limit, &seal, &remedies)?;
-        Some(Finding { pointer: self.pointer.to_owned(), ..finding })
-    }
-}
-
-/// Signs in as the environment's own application for reading the directory. What is wrong with it weighs as a warning:
-/// the mail leaves without it.
-pub(super) async fn reader(
-    verifier: &Verifier,
-    application: &ReaderApplication,
-    endpoints: &Endpoints,
-) -> Result<Graph, Finding> {
-    let GraphDirect { tenant, client, credential, .. } = &application.settings;
-    let again = format!("mailwright verify {}", verifier.environment());
-    let applicant = Applicant {
-        tenant,
-        client,
-        credential,
-        secret: &application.secret,
-        pointer: "/verify/reader",
-        again: &again,
-        is_next: false,
-    };
-    match applicant.token(verifier, endpoints, &endpoints.graph_scope()).await {
-        Ok(token) => Ok(Graph::new(verifier.http().clone(), endpoints, token)),
-        Err(finding) => Err(Finding {
-            message: format!("the environment's reader: {}", finding.message),
-            severity: finding.severity.max(Severity::Warning),
-            level: Level::Reader,
-            ..finding
-        }),
-    }
 }
 
 /// One profile's checks, as they come in.
@@ -703,13 +468,6 @@ impl Check<'_> {
     }
 }
 
-/// A probe was asked for, and nothing was sent.
-fn no_probe(why: &str, decides: &str) -> Finding {
-    let finding = Finding::unknown(Id::GraphProbe, "", format!("no mail was sent as a probe: {why}"));
-    // That was asked for, and what it would have told is not known; it keeps no mail from leaving.
-    Finding { severity: Severity::Warning, ..finding }.expected("a mail that is taken").remedy([decides])
-}
-
 fn clock(off: i64) -> Finding {
     let (minutes, way) = (off.abs() / 60, if off > 0 { "ahead" } else { "behind" });
     Finding::fail(
@@ -745,27 +503,6 @@ fn granted(assigned: &[AppRoleAssignment], names: &Names) -> BTreeSet<String> {
     on_graph.map(|role| names.name(Kind::Application, &role.app_role_id).to_owned()).collect()
 }
 
-fn unseen(error: &GraphError, base: &str, remedies: &Remedies<'_>) -> Finding {
-    let client = format!("{base}/client");
-    if error.is_absent() {
-        return Finding::fail(Id::Client, &client, "the registration does not exist in this tenant")
-            .seen(reason(error))
-            .expected(format!("an application {} in tenant {}", remedies.client, remedies.tenant))
-            .remedy(["A registration of another tenant is read there; here only its service principal exists."])
-            .remedy([format!("az ad app show --id {}", remedies.client)]);
-    }
-    if let GraphError::Http(error) = error {
-        return unreachable(error, Id::Registration);
-    }
-    Finding::unknown(Id::Registration, &client, "the registration could not be read, so redirect URIs, requested permissions and expiry are not known")
-        .seen(reason(error))
-        .expected("the registration")
-        .remedy([
-            "A reader's token decides it: Application.Read.All and Directory.Read.All in MAILWRIGHT_READER_TOKEN, or `--sign-in CLIENT`.".to_owned(),
-            format!("Or an exported registration: az ad app show --id {0} > app.json; {1} --manifest app.json", remedies.client, remedies.again),
-        ])
-}
-
 fn assignment(
     principal: &Result<ServicePrincipal, GraphError>,
     assigned: Option<bool>,
@@ -796,58 +533,5 @@ fn assignment(
             "is enabled in the tenant and takes users who are not assigned to it",
             base,
         )],
-    }
-}
-
-/// The application as the tenant has it could not be read.
-fn unseen_principal(error: &GraphError, what: &str, base: &str) -> Finding {
-    let finding = Finding::unknown(
-        Id::ServicePrincipal,
-        &format!("{base}/client"),
-        format!("whether the application {what} could not be seen"),
-    );
-    // Not to see it keeps no mail from leaving.
-    Finding { severity: Severity::Warning, ..finding }
-        .seen(reason(error))
-        .expected("the service principal of the application")
-        .remedy([
-            "A reader's token with Application.Read.All decides it (MAILWRIGHT_READER_TOKEN, `--sign-in CLIENT`).",
-        ])
-}
-
-/// A mail to the sender itself.
-async fn probe(graph: &Graph, from: &str, remedies: &Remedies<'_>) -> Finding {
-    let message = serde_json::json!({
-        "message": {
-            "subject": "Mailwright: a test of this mailbox",
-            "body": { "contentType": "Text", "content": "Somebody ran `mailwright verify --probe`. Nothing is to be done." },
-            "toRecipients": [{ "emailAddress": { "address": from } }],
-        },
-        "saveToSentItems": false,
-    });
-    match graph.post_once(&format!("/users/{}/sendMail", quoted(from)), &message).await {
-        Ok(202) => Finding::pass(
-            Id::GraphProbe,
-            "/from/address",
-            format!("a mail from {from} to itself was taken (HTTP 202; delivery follows)"),
-        ),
-        Ok(status) => Finding::unknown(
-            Id::GraphProbe,
-            "/from/address",
-            "Graph answered something else than that it took the mail",
-        )
-        .seen(format!("HTTP {status}"))
-        .expected("HTTP 202")
-        .remedy([format!("Look whether the mail arrived at {from}.")]),
-        Err(error @ GraphError::Refused { .. }) => {
-            Finding::fail(Id::GraphProbe, "/from/address", format!("Graph does not send as {from}"))
-                .seen(reason(&error))
-                .expected("HTTP 202")
-                .remedy(remedies.ask_exchange(from).into_iter().take(3))
-        }
-        Err(error) => Finding::unknown(Id::GraphProbe, "/from/address", "whether the mail was taken is not known")
-            .seen(reason(&error))
-            .expected("HTTP 202")
-            .remedy([format!("Look whether the mail arrived at {from}.")]),
     }
 }

@@ -1,0 +1,396 @@
+//! Tokens by every grant, and what is asked about them.
+
+use std::sync::Arc;
+
+use axum::{
+    Form, Json,
+    extract::{Path, State},
+    http::{HeaderMap, header},
+    response::{IntoResponse, Response},
+};
+use base64::{Engine as _, prelude::BASE64_URL_SAFE_NO_PAD};
+use serde_json::{Value, json};
+use sha2::{Digest as _, Sha256};
+use uuid::Uuid;
+
+use super::{
+    Agreement, Fields, No,
+    authorize::{consented, same_redirect},
+    no::no,
+    proof::{Proved, basic, prove},
+};
+use crate::sandbox::{
+    Sandbox,
+    scenario::{Application, Tenant},
+};
+
+/// `POST /{tenant}/oauth2/v2.0/token`
+pub(in crate::sandbox) async fn token(
+    State(sandbox): State<Arc<Sandbox>>,
+    Path(name): Path<String>,
+    headers: HeaderMap,
+    Form(form): Form<Fields>,
+) -> Response {
+    match issue(&sandbox, &name, &headers, &form).await {
+        Ok(token) => ([(header::CACHE_CONTROL, "no-store, no-cache")], Json(token)).into_response(),
+        Err(no) => no.answer(&sandbox),
+    }
+}
+
+async fn issue(sandbox: &Sandbox, name: &str, headers: &HeaderMap, form: &Fields) -> Result<Value, No> {
+    let scenario = sandbox.scenario();
+    let field = |key: &str| form.get(key).map_or("", String::as_str);
+    let grant = field("grant_type");
+    if grant.is_empty() {
+        return Err(no(
+            400,
+            "invalid_request",
+            900_144,
+            "The request body must contain the following parameter: 'grant_type'.",
+        ));
+    }
+    let tenant = scenario
+        .tenant(name)
+        .ok_or_else(|| no(400, "invalid_request", 90_002, format!("Tenant '{name}' not found. Check to make sure you have the correct tenant ID and are signing into the correct cloud.")))?;
+    let (client, basic_secret) = basic(headers).unwrap_or_else(|| (field("client_id").to_owned(), None));
+    if client.is_empty() {
+        return Err(no(
+            400,
+            "invalid_request",
+            900_144,
+            "The request body must contain the following parameter: 'client_id'.",
+        ));
+    }
+    if client.parse::<Uuid>().map_or(true, |id| id.is_nil()) {
+        return Err(no(
+            400,
+            "unauthorized_client",
+            700_038,
+            format!("{client} is not a valid application identifier."),
+        ));
+    }
+    let application = tenant.application(&client).filter(|application| !application.not_installed).ok_or_else(|| {
+        no(400, "unauthorized_client", 700_016, format!("Application with identifier '{client}' was not found in the directory '{name}'. This can happen if the application has not been installed by the administrator of the tenant or consented to by any user in the tenant. You may have sent your authentication request to the wrong tenant."))
+    })?;
+    if application.disabled {
+        return Err(no(
+            401,
+            "invalid_client",
+            7_000_112,
+            format!("Application '{client}'({}) is disabled.", application.name),
+        ));
+    }
+    let secret = basic_secret.or_else(|| form.get("client_secret").cloned());
+    let proved = prove(sandbox, tenant, &application, secret.as_deref(), form)?;
+    match grant {
+        "client_credentials" => client_credentials(sandbox, tenant, &application, proved, field("scope")),
+        "authorization_code" => authorization_code(sandbox, tenant, &application, proved, headers, form).await,
+        "refresh_token" => refresh(sandbox, tenant, &application, proved, form).await,
+        "urn:ietf:params:oauth:grant-type:device_code" | "device_code" => {
+            device(sandbox, tenant, &application, form).await
+        }
+        other => Err(no(
+            400,
+            "unsupported_grant_type",
+            70_003,
+            format!("The app requested an unsupported grant type '{other}'."),
+        )),
+    }
+}
+
+fn client_credentials(
+    sandbox: &Sandbox,
+    tenant: &Tenant,
+    application: &Application,
+    proved: Proved,
+    scope: &str,
+) -> Result<Value, No> {
+    if proved == Proved::Nothing {
+        return Err(no(
+            401,
+            "invalid_client",
+            7_000_216,
+            "'client_assertion', 'client_secret' or 'request' is required for the 'client_credentials' grant type.",
+        ));
+    }
+    if scope.is_empty() {
+        return Err(no(
+            400,
+            "invalid_request",
+            900_144,
+            "The request body must contain the following parameter: 'scope'.",
+        ));
+    }
+    let Some(resource) = scope.strip_suffix("/.default").filter(|_| !scope.contains(' ')) else {
+        return Err(no(
+            400,
+            "invalid_scope",
+            1_002_012,
+            format!(
+                "The provided value for scope {scope} is not valid. Client credential flows must have a scope value with /.default suffixed to the resource identifier (application ID URI)."
+            ),
+        ));
+    };
+    let resource = resource.trim_end_matches('/');
+    let exchange = resource == EXCHANGE;
+    if resource != sandbox.address() && resource != "https://graph.microsoft.com" && !exchange {
+        return Err(no(
+            400,
+            "invalid_resource",
+            500_011,
+            format!(
+                "The resource principal named {resource} was not found in the tenant named {}. This can happen if the application has not been installed by the administrator of the tenant or consented to by any user in the tenant. You might have sent your authentication request to the wrong tenant.",
+                tenant.domains.first().map_or("", String::as_str)
+            ),
+        ));
+    }
+    let now = sandbox.now().as_second();
+    let mut claims = json!({
+        "aud": if exchange { EXCHANGE } else { sandbox.address() },
+        "iss": format!("https://sts.windows.net/{}/", tenant.id),
+        "iat": now, "nbf": now, "exp": now + 3900,
+        "app_displayname": application.name,
+        "appid": application.client,
+        "appidacr": if proved == Proved::Secret { "1" } else { "2" },
+        "idtyp": "app",
+        "oid": tenant.object_id(&format!("sp/{}", application.client)),
+        "tid": tenant.id,
+        "ver": "1.0",
+        // A token says whether it is from a proof that still holds; the sandbox counts, to tell tokens apart.
+        "uti": Uuid::now_v7().simple().to_string(),
+    });
+    // Nothing granted: the token is issued all the same, without the claim.
+    let of_exchange = |role: &&String| role.ends_with(".SendAsApp");
+    let granted: Vec<&String> = application.granted.iter().filter(|role| of_exchange(role) == exchange).collect();
+    if !granted.is_empty() {
+        claims["roles"] = json!(granted);
+    }
+    Ok(
+        json!({ "token_type": "Bearer", "expires_in": 3599, "ext_expires_in": 3599, "access_token": sandbox.tokens.sign(&claims) }),
+    )
+}
+
+/// `POST /sandbox/introspect`: whether a token is good for logging in to a mail server, as RFC 7662 has it. Entra has no
+/// such thing; mail servers that are not Exchange ask in this way. A token of an application is for its tenant and not for
+/// one mailbox, so what matters of `username` is the domain.
+pub(in crate::sandbox) async fn introspect(
+    State(sandbox): State<Arc<Sandbox>>,
+    Form(form): Form<Fields>,
+) -> Json<Value> {
+    let scenario = sandbox.scenario();
+    let claims = form.get("token").and_then(|token| sandbox.tokens.read(token));
+    let good = claims.and_then(|claims| {
+        let may_send = claims["roles"].as_array()?.iter().any(|role| role == "SMTP.SendAsApp");
+        let domain = scenario.tenant(claims["tid"].as_str()?)?.domains.first()?.clone();
+        (claims["aud"] == EXCHANGE && may_send && claims["exp"].as_i64()? > sandbox.now().as_second()).then(|| {
+            json!({
+                "active": true, "token_type": "Bearer", "scope": "SMTP.SendAsApp", "client_id": claims["appid"],
+                "username": format!("{}@{domain}", claims["appid"].as_str().unwrap_or_default()),
+                "iss": claims["iss"], "aud": claims["aud"], "exp": claims["exp"],
+            })
+        })
+    });
+    Json(good.unwrap_or_else(|| json!({ "active": false })))
+}
+
+/// Exchange Online, whose tokens log in to a mail server.
+pub(in crate::sandbox) const EXCHANGE: &str = "https://outlook.office365.com";
+
+async fn authorization_code(
+    sandbox: &Sandbox,
+    tenant: &Tenant,
+    application: &Application,
+    proved: Proved,
+    headers: &HeaderMap,
+    form: &Fields,
+) -> Result<Value, No> {
+    let field = |key: &str| form.get(key).map_or("", String::as_str);
+    let agreement = sandbox.agreements.lock().await.remove(field("code"));
+    let agreement = agreement
+        .filter(|agreement| agreement.client == application.client && agreement.tenant == tenant.id)
+        .ok_or_else(|| no(400, "invalid_grant", 54_005, "OAuth2 Authorization code was already redeemed, please retry with a new valid code or use an existing refresh token."))?;
+    if agreement.redirect != field("redirect_uri") {
+        return Err(no(
+            400,
+            "invalid_client",
+            500_112,
+            "The reply address does not match the reply address provided when requesting Authorization code.",
+        ));
+    }
+    let on = |uris: &[String]| uris.iter().any(|uri| same_redirect(uri, &agreement.redirect));
+    let cross_origin = headers.contains_key(header::ORIGIN);
+    if on(&application.redirects.spa) {
+        if !cross_origin {
+            return Err(no(
+                400,
+                "invalid_request",
+                9_002_327,
+                "Tokens issued for the 'Single-Page Application' client-type may only be redeemed via cross-origin requests.",
+            ));
+        }
+    } else if cross_origin {
+        return Err(no(
+            400,
+            "invalid_request",
+            9_002_326,
+            "Cross-origin token redemption is permitted only for the 'Single-Page Application' client-type.",
+        ));
+    } else if on(&application.redirects.public_client) {
+        if proved != Proved::Nothing {
+            return Err(no(
+                401,
+                "invalid_client",
+                700_025,
+                "Client is public so neither 'client_assertion' nor 'client_secret' should be presented.",
+            ));
+        }
+    } else if proved == Proved::Nothing {
+        return Err(no(
+            401,
+            "invalid_client",
+            7_000_218,
+            "The request body must contain the following parameter: 'client_assertion' or 'client_secret'.",
+        ));
+    }
+    if let Some(challenge) = &agreement.challenge {
+        let answer = BASE64_URL_SAFE_NO_PAD.encode(Sha256::digest(field("code_verifier").as_bytes()));
+        if *challenge != answer {
+            return Err(no(
+                400,
+                "invalid_grant",
+                501_481,
+                "The Code_Verifier does not match the code_challenge supplied in the authorization request.",
+            ));
+        }
+    }
+    Ok(delegated(sandbox, tenant, application, &agreement).await)
+}
+
+async fn refresh(
+    sandbox: &Sandbox,
+    tenant: &Tenant,
+    application: &Application,
+    proved: Proved,
+    form: &Fields,
+) -> Result<Value, No> {
+    let known = sandbox.refresh_tokens.lock().await.get(form.get("refresh_token").map_or("", String::as_str)).cloned();
+    let agreement =
+        known
+            .filter(|agreement| agreement.client == application.client && agreement.tenant == tenant.id)
+            .ok_or_else(|| no(400, "invalid_grant", 9_002_313, "Invalid request. Request is malformed or invalid."))?;
+    let is_web = application.redirects.web.iter().any(|uri| same_redirect(uri, &agreement.redirect));
+    if is_web && proved == Proved::Nothing {
+        return Err(no(
+            401,
+            "invalid_client",
+            7_000_218,
+            "The request body must contain the following parameter: 'client_assertion' or 'client_secret'.",
+        ));
+    }
+    Ok(delegated(sandbox, tenant, application, &agreement).await)
+}
+
+async fn device(sandbox: &Sandbox, tenant: &Tenant, application: &Application, form: &Fields) -> Result<Value, No> {
+    if !application.public_flows && application.redirects.public_client.is_empty() {
+        return Err(no(
+            401,
+            "invalid_client",
+            7_000_218,
+            "The request body must contain the following parameter: 'client_assertion' or 'client_secret'.",
+        ));
+    }
+    let code = form.get("device_code").map_or("", String::as_str);
+    let (user, scope) = {
+        let mut devices = sandbox.devices.lock().await;
+        let device = devices
+            .get_mut(code)
+            .filter(|device| device.client == application.client && device.tenant == tenant.id)
+            .ok_or_else(|| {
+                no(
+                    400,
+                    "bad_verification_code",
+                    70_018,
+                    "Invalid verification code due to User typing in wrong user code for device code flow.",
+                )
+            })?;
+        device.polls += 1;
+        if device.polls > 1 && device.approved.is_none() {
+            device.approved.clone_from(&tenant.approves_device_codes);
+        }
+        let user = device.approved.clone().ok_or_else(|| {
+            no(
+                400,
+                "authorization_pending",
+                70_016,
+                "OAuth 2.0 device flow error. Authorization is pending. Continue polling.",
+            )
+        })?;
+        let found = (user, device.scope.clone());
+        devices.remove(code);
+        found
+    };
+    let scopes = consented(sandbox, application, &user, &scope)?;
+    let agreement = Agreement {
+        tenant: tenant.id,
+        client: application.client,
+        user,
+        scopes,
+        redirect: String::new(),
+        challenge: None,
+        nonce: None,
+    };
+    Ok(delegated(sandbox, tenant, application, &agreement).await)
+}
+
+async fn delegated(sandbox: &Sandbox, tenant: &Tenant, application: &Application, agreement: &Agreement) -> Value {
+    let now = sandbox.now().as_second();
+    let graph: Vec<&str> =
+        agreement.scopes.iter().map(String::as_str).filter(|scope| *scope != "offline_access").collect();
+    let user_id = tenant.object_id(&agreement.user);
+    let access = json!({
+        "aud": sandbox.address(),
+        "iss": format!("https://sts.windows.net/{}/", tenant.id),
+        "iat": now, "nbf": now, "exp": now + 3900,
+        "appid": application.client,
+        "appidacr": "0",
+        "idtyp": "user",
+        "oid": user_id,
+        "scp": graph.join(" "),
+        "tid": tenant.id,
+        "upn": agreement.user,
+        "ver": "1.0",
+        "uti": Uuid::now_v7().simple().to_string(),
+    });
+    let mut answer = json!({
+        "token_type": "Bearer",
+        "scope": graph.join(" "),
+        "expires_in": 3599,
+        "ext_expires_in": 3599,
+        "access_token": sandbox.tokens.sign(&access),
+    });
+    if agreement.scopes.iter().any(|scope| scope == "offline_access") {
+        let refresh = format!("1.{}", Uuid::now_v7().simple());
+        sandbox.refresh_tokens.lock().await.insert(refresh.clone(), agreement.clone());
+        answer["refresh_token"] = json!(refresh);
+    }
+    if agreement.scopes.iter().any(|scope| scope == "openid") {
+        let mut id = json!({
+            "aud": application.client,
+            "iss": format!("{}/{}/v2.0", sandbox.address(), tenant.id),
+            "iat": now, "nbf": now, "exp": now + 3900,
+            "name": agreement.user,
+            "oid": user_id,
+            "preferred_username": agreement.user,
+            "sub": tenant.object_id(&format!("{}/{}", application.client, agreement.user)),
+            "tid": tenant.id,
+            "ver": "2.0",
+        });
+        if let Some(nonce) = &agreement.nonce {
+            id["nonce"] = json!(nonce);
+        }
+        answer["id_token"] = json!(sandbox.tokens.sign(&id));
+        answer["client_info"] =
+            json!(BASE64_URL_SAFE_NO_PAD.encode(json!({ "uid": user_id, "utid": tenant.id }).to_string()));
+    }
+    answer
+}

@@ -1,0 +1,142 @@
+//! Signing in as an application: a profile's own, one that logs in to a mail server, one that reads the directory.
+
+use secrecy::{ExposeSecret as _, SecretString};
+
+use super::credential;
+use crate::{
+    microsoft::{
+        Certificate, Endpoints,
+        graph::Graph,
+        sign_in::{Proof, SignIn},
+    },
+    model::provider::{Credential, GraphDirect},
+    verify::{Finding, Id, Level, ReaderApplication, Severity, Verifier, remedy::Remedies, secret, secret::Opened},
+};
+
+/// What an application proves itself with, ready to be used; or why not.
+pub(super) fn proof(
+    verifier: &Verifier,
+    credential: &Credential,
+    secret: &Opened,
+    seal: &str,
+    remedies: &Remedies<'_>,
+) -> Result<(credential::Kind, Option<Proof>), Box<Finding>> {
+    let kind = credential::Kind::of(credential);
+    if let Credential::FederatedTokenFile(path) = credential {
+        let token = verifier.federated_token(path).map_err(|why| {
+            Box::new(
+                Finding::unknown(Id::Federation, kind.pointer(), "the federated token could not be read")
+                    .seen(why)
+                    .expected("a JWT in the file that the profile names")
+                    .remedy([format!("Allow it where the check runs: `--federated-token-file {path}`, for `mailwright serve` or with `--local`.")]),
+            )
+        })?;
+        return Ok((kind, Some(Proof::Federated(token))));
+    }
+    let secret: &SecretString = match secret {
+        Opened::Value(secret) => secret,
+        Opened::None => return Ok((kind, None)),
+        Opened::Unavailable(why) => {
+            return Err(Box::new(secret::unavailable(why, kind.pointer())));
+        }
+    };
+    if kind == credential::Kind::Certificate {
+        let certificate = Certificate::from_pem(secret.clone()).map_err(|error| {
+            Box::new(
+                Finding::fail(Id::Certificate, kind.pointer(), format!("the certificate cannot sign: {error}"))
+                    .expected("a PEM file with the certificate and its RSA private key")
+                    .remedy([format!("cat certificate.pem key.pem | {seal}")]),
+            )
+        })?;
+        return Ok((kind, Some(Proof::Certificate(certificate))));
+    }
+    if credential::is_an_id(secret.expose_secret()) {
+        return Err(Box::new(credential::is_the_id(seal, remedies)));
+    }
+    Ok((kind, Some(Proof::Secret(secret.clone()))))
+}
+
+/// An application that signs in for something else than a profile of Graph.
+pub(in crate::verify) struct Applicant<'a> {
+    pub(in crate::verify) tenant: &'a str,
+    pub(in crate::verify) client: &'a str,
+    pub(in crate::verify) credential: &'a Credential,
+    pub(in crate::verify) secret: &'a Opened,
+    /// Where in the files it stands.
+    pub(in crate::verify) pointer: &'a str,
+    /// The command that verifies again.
+    pub(in crate::verify) again: &'a str,
+    /// Whether the secret is the next one.
+    pub(in crate::verify) is_next: bool,
+}
+
+impl Applicant<'_> {
+    /// A token for a scope. What is wrong is said in the words of a profile's credential.
+    pub(in crate::verify) async fn token(
+        &self,
+        verifier: &Verifier,
+        endpoints: &Endpoints,
+        scope: &str,
+    ) -> Result<SecretString, Finding> {
+        const BASE: &str = "/provider/microsoft-graph-direct";
+        let Self { tenant, client, credential, secret, pointer, again, is_next } = *self;
+        let seal = match credential.secret() {
+            Some(reference) => secret::seal(verifier.environment(), reference, is_next),
+            None => String::new(),
+        };
+        let remedies = Remedies { again, endpoints, tenant, client };
+        let placed = |finding: Finding| Finding { pointer: finding.pointer.replace(BASE, pointer), ..finding };
+        let (kind, proof) =
+            proof(verifier, credential, secret, &seal, &remedies).map_err(|finding| placed(*finding))?;
+        let Some(proof) = proof else {
+            return Err(placed(secret::unavailable("no secret came with it", kind.pointer())));
+        };
+        let sign_in = SignIn::new(verifier.http().clone(), endpoints.clone());
+        match sign_in.application_token(tenant, client, &proof, scope, verifier.clock_now()).await {
+            Ok(token) => Ok(token.value),
+            Err(error) => Err(placed(credential::refused(&error, kind, BASE, &seal, &remedies))),
+        }
+    }
+
+    /// How long its certificate lasts, if that is what it has.
+    pub(in crate::verify) fn certificate_end(&self, verifier: &Verifier, endpoints: &Endpoints) -> Option<Finding> {
+        let (Credential::Certificate(named), Opened::Value(secret)) = (self.credential, self.secret) else {
+            return None;
+        };
+        let certificate = Certificate::from_pem(secret.clone()).ok()?;
+        let remedies = Remedies { again: self.again, endpoints, tenant: self.tenant, client: self.client };
+        let seal = secret::seal(verifier.environment(), &named.secret, self.is_next);
+        let limit = (verifier.now(), verifier.credential_days());
+        let finding = credential::of_itself(&certificate, limit, &seal, &remedies)?;
+        Some(Finding { pointer: self.pointer.to_owned(), ..finding })
+    }
+}
+
+/// Signs in as the environment's own application for reading the directory. What is wrong with it weighs as a warning:
+/// the mail leaves without it.
+pub(in crate::verify) async fn reader(
+    verifier: &Verifier,
+    application: &ReaderApplication,
+    endpoints: &Endpoints,
+) -> Result<Graph, Finding> {
+    let GraphDirect { tenant, client, credential, .. } = &application.settings;
+    let again = format!("mailwright verify {}", verifier.environment());
+    let applicant = Applicant {
+        tenant,
+        client,
+        credential,
+        secret: &application.secret,
+        pointer: "/verify/reader",
+        again: &again,
+        is_next: false,
+    };
+    match applicant.token(verifier, endpoints, &endpoints.graph_scope()).await {
+        Ok(token) => Ok(Graph::new(verifier.http().clone(), endpoints, token)),
+        Err(finding) => Err(Finding {
+            message: format!("the environment's reader: {}", finding.message),
+            severity: finding.severity.max(Severity::Warning),
+            level: Level::Reader,
+            ..finding
+        }),
+    }
+}

@@ -1,0 +1,88 @@
+//! The stream of events: a sender follows what its own token submitted, within its companies and functions, and hears of
+//! nothing else; whoever may read hears of all.
+
+use std::time::Duration;
+
+use serde_json::{Value, json};
+
+use crate::{
+    harness::{Post, QUICK, message},
+    login::{events, events_as},
+    sink::{Act, Sink},
+};
+
+fn submit(post: &Post, token: &str, more: Value) -> String {
+    let authorization = format!("Bearer {token}");
+    let body = message(more).to_string();
+    let answer =
+        post.trial.http_as_anybody("POST", "/v1/messages", &[("Authorization", &authorization)], body.as_bytes());
+    assert_eq!(answer.status, 202, "{}", answer.body);
+    answer.json()["id"].as_str().unwrap().to_owned()
+}
+
+/// The messages that events are about; `profile` stands for one that is about none.
+fn about(events: &[Value]) -> Vec<String> {
+    let id = |event: &Value| event["message"]["id"].as_str().unwrap_or("profile").to_owned();
+    events.iter().map(id).collect()
+}
+
+#[test]
+fn a_sender_follows_its_own_messages_and_nothing_else() {
+    let sink = Sink::start();
+    let post = Post::new(sink.port, QUICK, "");
+    let token = |name: &str, more: &[&str]| {
+        let arguments = [&["token", "create", "dev", "--name", name, "--role", "sender"], more].concat();
+        post.trial.run(&arguments).code(0).stdout.trim().to_owned()
+    };
+    let (shop, other) = (token("shop", &[]), token("other", &[]));
+    // Of the same name, for less: what it would not see among the messages it does not hear of.
+    let narrow = token("shop", &["--companies", "EDU1", "--functions", "default"]);
+    let first = submit(&post, &shop, json!({}));
+    let second = submit(&post, &shop, json!({ "company": "EDU2" }));
+    let third = submit(&post, &shop, json!({ "function": "all-reports" }));
+    let theirs = submit(&post, &other, json!({}));
+    for id in [&first, &second, &third, &theirs] {
+        post.wait(id, "delivered");
+    }
+    // The profile is parked and resumes: that is news of a profile, and for whoever may read.
+    sink.at("mail", Act::Say("530 5.7.0 Authentication required"));
+    let fourth = submit(&post, &shop, json!({}));
+    post.wait_outbox("the parked profile", |outbox| outbox["parked"][0]["profile"] == "relay");
+    sink.at("mail", Act::Usual);
+    post.wait(&fourth, "delivered");
+
+    let sorted = |mut ids: Vec<String>| {
+        ids.sort();
+        ids
+    };
+    let own = |ids: &[&String]| sorted(ids.iter().map(|id| (*id).clone()).collect());
+    assert_eq!(sorted(about(&events_as(&post, &shop))), own(&[&first, &second, &third, &fourth]));
+    assert_eq!(sorted(about(&events_as(&post, &narrow))), own(&[&first, &fourth]));
+    assert_eq!(about(&events_as(&post, &other)), [theirs.clone()]);
+    let all = events(&post);
+    assert_eq!(about(&all).iter().filter(|about| *about == "profile").count(), 2, "parked and resumed: {all:#?}");
+    assert_eq!(all.len(), 7, "{all:#?}");
+    assert_eq!(all.iter().find(|event| event["message"]["id"] == json!(theirs)).unwrap()["message"]["by"], "other");
+}
+
+#[test]
+fn a_sender_hears_of_it_as_it_happens() {
+    use std::io::{BufRead as _, BufReader, Write as _};
+    let sink = Sink::start();
+    let post = Post::new(sink.port, QUICK, "");
+    let create = ["token", "create", "dev", "--name", "shop", "--role", "sender"];
+    let shop = post.trial.run(&create).code(0).stdout.trim().to_owned();
+    let mut stream = std::net::TcpStream::connect(post.trial.address().trim_start_matches("http://")).unwrap();
+    stream.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
+    let request = format!("GET /v1/events HTTP/1.1\r\nHost: test\r\nAuthorization: Bearer {shop}\r\n\r\n");
+    stream.write_all(request.as_bytes()).unwrap();
+    let mut lines = BufReader::new(stream).lines().map(Result::unwrap);
+    assert_eq!(lines.next().unwrap(), "HTTP/1.1 200 OK");
+    // Somebody else's comes first, and says nothing here.
+    let other = post.send(json!({}));
+    post.wait(&other, "delivered");
+    let own = submit(&post, &shop, json!({}));
+    let data = lines.find_map(|line| line.strip_prefix("data: ").map(str::to_owned)).unwrap();
+    let event: Value = serde_json::from_str(&data).unwrap();
+    assert_eq!((&event["type"], &event["message"]["id"]), (&json!("delivered"), &json!(own)), "{event:#}");
+}

@@ -1,0 +1,112 @@
+//! Sending by Graph without a secret: a token of another issuer, in a file of the service's machine that somebody else
+//! renews. It is read whenever a token is fetched, so that a renewed one needs no restart and no change.
+
+use std::path::PathBuf;
+
+use base64::{Engine as _, prelude::BASE64_URL_SAFE_NO_PAD};
+use serde_json::{Value, json};
+
+use crate::{
+    harness::{DEADLINES, Post, QUICK, environment},
+    support::{
+        sandboxed::{Sandbox, direct, good},
+        trial::Trial,
+    },
+};
+
+const ISSUER: &str = "https://issuer.example";
+
+/// A scenario whose application trusts the issuer for a subject.
+fn trusting(subject: &str) -> Value {
+    let mut scenario = good();
+    scenario["tenants"][0]["applications"][0]["federated"] = json!([{ "issuer": ISSUER, "subject": subject }]);
+    scenario
+}
+
+/// Puts another token in the file's place, as those do who renew them: whole or not at all.
+fn renew(post: &Post, subject: &str) {
+    let part = |document: Value| BASE64_URL_SAFE_NO_PAD.encode(document.to_string());
+    let claims =
+        json!({ "iss": ISSUER, "sub": subject, "aud": ["api://AzureADTokenExchange"], "exp": 4_000_000_000_u64 });
+    let token = format!("{}.{}.c2lnbmF0dXJl", part(json!({ "alg": "RS256", "typ": "JWT" })), part(claims));
+    post.trial.write("token.new", token);
+    std::fs::rename(post.trial.path("token.new"), file(post)).unwrap();
+}
+
+fn file(post: &Post) -> PathBuf {
+    post.trial.path("token")
+}
+
+/// A service whose one profile signs in with the file.
+fn post(sandbox: &Sandbox) -> Post {
+    let trial = Trial::examples();
+    for old in ["environments", "secrets/prod", "secrets/dev/relay", "secrets/dev/documents"] {
+        drop(std::fs::remove_dir_all(trial.path(old)));
+    }
+    environment(&trial, QUICK);
+    let mut post = Post { trial };
+    let mut profile = direct();
+    profile["functions"] = json!(["default"]);
+    profile["provider"]["microsoft-graph-direct"]["credential"] = json!({ "federatedTokenFile": file(&post) });
+    let text = profile.to_string().replace("HERE", &sandbox.running.address);
+    post.trial.write("environments/dev/profiles/documents.json", text);
+    post.trial.write("ca.pem", &sandbox.running.authority);
+    let (ca, token) = (post.trial.path("ca.pem"), file(&post));
+    let own = ["--demo", "--outgoing-ca-file", ca.to_str().unwrap(), "--federated-token-file", token.to_str().unwrap()];
+    post.trial.serve_with(&[&own[..], &DEADLINES[..]].concat());
+    post.apply();
+    post
+}
+
+fn requests(sandbox: &Sandbox, part: &str) -> usize {
+    let requests = sandbox.get("requests");
+    requests.as_array().unwrap().iter().filter(|request| request["path"].as_str().unwrap().contains(part)).count()
+}
+
+#[test]
+fn a_federated_token_sends_and_a_renewed_one_is_read_when_the_next_is_needed() {
+    let sandbox = Sandbox::start(trusting("one"));
+    let post = post(&sandbox);
+    renew(&post, "one");
+    let id = post.send(json!({}));
+    post.wait(&id, "delivered");
+    assert_eq!(sandbox.get("mail").as_array().unwrap().len(), 1);
+    // Another subject is trusted from now on, and the file holds its token; what was fetched is good for as long as it is.
+    sandbox.put(&trusting("two"));
+    renew(&post, "two");
+    let id = post.send(json!({}));
+    assert_eq!(post.wait(&id, "delivered")["history"].as_array().unwrap().len(), 1);
+    assert_eq!(requests(&sandbox, "/oauth2/v2.0/token"), 1, "the token in use has not ended");
+    // It is withdrawn: the next one is fetched with what the file holds now.
+    sandbox.fault(&json!({ "at": "/sendMail", "status": 401, "code": "InvalidAuthenticationToken", "times": 1 }));
+    let id = post.send(json!({}));
+    let message = post.wait(&id, "delivered");
+    assert_eq!(message["history"].as_array().unwrap().len(), 1, "within one attempt: {message:#}");
+    assert_eq!(requests(&sandbox, "/oauth2/v2.0/token"), 2);
+    assert_eq!(post.outbox()["parked"], json!([]));
+}
+
+#[test]
+fn a_token_that_is_missing_or_not_trusted_parks_until_the_file_is_right() {
+    let sandbox = Sandbox::start(trusting("one"));
+    let post = post(&sandbox);
+    let id = post.send(json!({}));
+    let outbox = post.wait_outbox("the parked profile", |outbox| outbox["parked"][0]["profile"] == "documents");
+    assert!(
+        outbox["parked"][0]["reason"].as_str().unwrap().contains("the federated token: cannot be read"),
+        "{outbox:#}"
+    );
+    renew(&post, "somebody else");
+    let outbox = post.wait_outbox("the finding", |outbox| outbox["parked"][0]["finding"].is_object());
+    assert!(outbox["parked"][0]["finding"]["id"].as_str().unwrap().starts_with("GRAPH-"), "{outbox:#}");
+    renew(&post, "one");
+    let message = post.wait(&id, "delivered");
+    assert_eq!(message["attempts"], 1, "{message:#}");
+    let first = &message["history"][0];
+    assert_eq!((&first["phase"], &first["class"]), (&json!("token"), &json!("auth")), "{message:#}");
+    let path = file(&post).display().to_string();
+    assert!(
+        !message.to_string().contains("c2lnbmF0dXJl") && !post.log().contains("c2lnbmF0dXJl"),
+        "{path} stays there"
+    );
+}

@@ -1,0 +1,129 @@
+//! Eight bodies of 50 MB at once, submitted and then delivered: what the service uses beyond what it begins with stays
+//! within what it sets aside for them.
+
+use std::{
+    sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering},
+    time::Duration,
+};
+
+use serde_json::{Value, json};
+
+use crate::{
+    graph::post_with,
+    harness::{Post, QUICK, count},
+    sink::Sink,
+    support::sandboxed::{SECRET, Sandbox, direct, good},
+};
+
+/// How many come at once.
+const AT_ONCE: usize = 8;
+/// What is submitted, in bytes.
+const BODY: usize = 50_000_000;
+
+/// What submissions may take, in MiB: `ROOM` of `src/service/body.rs` for what is read (here five bodies; three wait), `WORK`
+/// for what is being made of one of them, what the store copies of one when it writes it, and some for everything else.
+const SUBMITTED: u64 = 256 + 64 + 48 + 24;
+/// What deliveries may take, in MiB: `LARGE_AT_ONCE` of `src/delivery/engine.rs`, which is one of these and a second copy while
+/// it is read or taken apart, and some for everything else.
+const DELIVERED: u64 = 96 + 40;
+
+/// Resident memory of the service, in MiB.
+fn resident(post: &Post) -> u64 {
+    let pid = post.trial.service.as_ref().unwrap().child.id();
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
+    let line = status.lines().find(|line| line.starts_with("VmRSS:")).unwrap().to_owned();
+    line.split_whitespace().nth(1).unwrap().parse::<u64>().unwrap() / 1024
+}
+
+/// The most that is resident while something is done: looked at every few milliseconds, and a large body lives longer.
+fn most_during(post: &Post, work: impl FnOnce()) -> u64 {
+    let (done, most) = (AtomicBool::new(false), AtomicU64::new(0));
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            while !done.load(Ordering::Acquire) {
+                most.fetch_max(resident(post), Ordering::AcqRel);
+                std::thread::sleep(Duration::from_millis(3));
+            }
+        });
+        work();
+        done.store(true, Ordering::Release);
+    });
+    most.into_inner()
+}
+
+/// A message in parts, as JSON of about so many bytes.
+fn in_parts() -> Value {
+    json!({ "attachments": [{ "name": "f.bin", "content": "QUJD".repeat(BODY / 4) }] })
+}
+
+/// A whole message of about so many bytes.
+fn whole() -> Vec<u8> {
+    let mut bytes = b"To: customer@example.org\r\nSubject: large\r\nMIME-Version: 1.0\r\n\
+        Content-Type: application/octet-stream; name=f.bin\r\nContent-Transfer-Encoding: base64\r\n\r\n"
+        .to_vec();
+    let line = format!("{}\r\n", "QUJD".repeat(19));
+    bytes.extend(line.bytes().cycle().take(BODY / line.len() * line.len()));
+    bytes
+}
+
+fn send_whole(post: &Post, whole: &[u8]) {
+    let path = "/v1/messages?company=EDU1&function=default";
+    let answer = post.trial.http("POST", path, &[("Content-Type", "message/rfc822")], whole);
+    assert_eq!(answer.status, 202, "{}", answer.body);
+}
+
+/// Submits so many at once while nothing may leave, then lets them leave.
+fn stays_within_bounds(post: &Post, submit: impl Fn(usize) + Sync) {
+    let hold = br#"{ "function": "default", "reason": "until all is there" }"#;
+    let hold = post.trial.http("POST", "/v1/holds", &[], hold).json()["id"].as_str().unwrap().to_owned();
+    let before = resident(post);
+    let number = AtomicUsize::new(0);
+    let submitted = most_during(post, || {
+        std::thread::scope(|scope| {
+            for _ in 0..AT_ONCE {
+                scope.spawn(|| submit(number.fetch_add(1, Ordering::Relaxed)));
+            }
+        });
+    }) - before;
+    let delivered = most_during(post, || {
+        assert_eq!(post.trial.http("DELETE", &format!("/v1/holds/{hold}"), &[], b"").status, 204);
+        let outbox = post.wait_empty_for(Duration::from_secs(200));
+        assert_eq!(count(&outbox, "delivered"), AT_ONCE as u64, "{outbox:#}");
+    }) - before;
+    println!("beyond {before} MiB: {submitted} MiB to submit them, {delivered} MiB to deliver them");
+    assert!(submitted <= SUBMITTED, "{submitted} MiB to submit them");
+    assert!(delivered <= DELIVERED, "{delivered} MiB to deliver them");
+    // What is large is given back, and not kept for the next time.
+    let after = resident(post);
+    assert!(after < before + 40, "{after} MiB afterwards, {before} before");
+}
+
+#[test]
+fn large_bodies_by_smtp_take_what_is_set_aside_for_them() {
+    let sink = Sink::start();
+    sink.extensions(&["8BITMIME", "SIZE 100000000"]);
+    let post = Post::new(sink.port, QUICK, "limits: { messageSize: 60000000 }\n");
+    let whole = whole();
+    stays_within_bounds(&post, |number| match number % 2 {
+        0 => drop(post.send(in_parts())),
+        _ => send_whole(&post, &whole),
+    });
+}
+
+#[test]
+fn large_bodies_by_graph_take_what_is_set_aside_for_them() {
+    let mut scenario = good();
+    scenario["tenants"][0]["applications"][0]["granted"] = json!(["Mail.Send", "Mail.ReadWrite"]);
+    let sandbox = Sandbox::start(scenario);
+    let mut profile = direct();
+    profile["functions"] = json!(["default"]);
+    profile["limits"] = json!({ "messageSize": 60_000_000 });
+    let post = post_with(&sandbox, QUICK, &profile, "documents/secret", SECRET);
+    let whole = whole();
+    stays_within_bounds(&post, |_| send_whole(&post, &whole));
+    let uploads = sandbox.get("requests");
+    let uploads =
+        uploads.as_array().unwrap().iter().filter(|request| request["path"].as_str().unwrap().contains("/upload/"));
+    // 37 MB each, in pieces of 3.3 MB.
+    assert!(uploads.count() >= AT_ONCE * 11);
+}

@@ -1,0 +1,77 @@
+//! A mail server that begins to take a message and then reads no more, or a byte a second: the attempt ends within the
+//! deadline of a part and not of the whole, nothing is in doubt since the dot never left, and others go on meanwhile.
+
+use std::{
+    collections::BTreeMap,
+    time::{Duration, Instant},
+};
+
+use serde_json::{Value, json};
+
+use crate::{
+    harness::{Post, QUICK, nothing_is_lost, relay},
+    sink::Sink,
+};
+
+/// More than fits between the two: what a system keeps for a connection on its own machine is at most 10 MB.
+const LARGE: usize = 14_000_000;
+/// How long a part may take with the deadlines of these tests: 2 s, and 6 s for its 64 KiB.
+const PART: Duration = Duration::from_secs(8);
+
+fn stalls(make: impl Fn(&Sink)) {
+    let (sink, other) = (Sink::start(), Sink::start());
+    make(&sink);
+    let post = Post::new(sink.port, QUICK, "limits: { concurrency: 4 }\n");
+    let elsewhere = "functions: [all-reports]\nappliesTo: system-wide\n";
+    relay(&post.trial, "reports", other.port, "", elsewhere);
+    post.apply();
+
+    let mut accepted = BTreeMap::new();
+    let mut send = |more: Value| {
+        let message = post.submit(more).json();
+        let text = |key: &str| message[key].as_str().unwrap().to_owned();
+        accepted.insert(text("messageId"), text("id"));
+        text("id")
+    };
+    let large = send(json!({ "text": "0123456789 ".repeat(LARGE / 11) }));
+    sink.wait_for("stalled", 1);
+    let began = Instant::now();
+    // The same server by its other connections, and another server.
+    let beside: Vec<String> = (0..10).map(|_| send(json!({}))).collect();
+    let reports: Vec<String> = (0..10).map(|_| send(json!({ "function": "all-reports" }))).collect();
+    for id in beside.iter().chain(&reports) {
+        post.wait(id, "delivered");
+    }
+    assert!(began.elapsed() < PART, "others waited for the one that hangs: {:?}", began.elapsed());
+    assert_eq!(post.message(&large)["status"], "sending");
+
+    let message = post.wait_until(&large, "an attempt", |message| !message["history"].as_array().unwrap().is_empty());
+    let attempt = &message["history"][0];
+    assert_eq!((&attempt["phase"], &attempt["class"]), (&json!("data"), &json!("transient")), "{attempt:#}");
+    assert!(attempt["reply"].as_str().unwrap().starts_with("the server read no more: nothing for "), "{attempt:#}");
+    assert!(attempt["nextAttemptAt"].is_string(), "{attempt:#}");
+    // For the whole it would have been twenty minutes.
+    let took = Duration::from_millis(attempt["milliseconds"].as_u64().unwrap());
+    assert!(took >= PART && took < PART * 2, "{took:?}");
+
+    sink.stall_after(None);
+    let message = post.wait(&large, "delivered");
+    assert_eq!(message["possibleDuplicate"], Value::Null, "{message:#}");
+    let mut arrived: BTreeMap<String, usize> = BTreeMap::new();
+    for taken in sink.taken().iter().chain(&other.taken()) {
+        *arrived.entry(taken.header("message-id").unwrap()).or_default() += 1;
+    }
+    let tally = nothing_is_lost(&post, &accepted, &arrived);
+    assert_eq!((tally.delivered, tally.unknown, tally.twice), (21, 0, 0));
+    assert_eq!(post.outbox()["down"], json!([]));
+}
+
+#[test]
+fn a_server_that_reads_no_more_is_given_up_and_nothing_is_in_doubt() {
+    stalls(|sink| sink.stall_after(Some(100_000)));
+}
+
+#[test]
+fn a_server_that_reads_a_byte_a_second_is_one_that_reads_no_more() {
+    stalls(|sink| sink.drip_after(100_000));
+}
