@@ -264,7 +264,7 @@ fn written(changeset: &Changeset) -> Result<Vec<u8>, ClientError> {
     let changes = changeset.changes.len();
     // Some room is left, since they are not all of one size.
     let fit = (BODY_LIMIT / 10 * 8 / (body.len() / changes.max(1)).max(1)).max(1);
-    let mebibytes = |bytes: usize| format!("{}.{} MiB", bytes >> 20, (bytes % (1 << 20)) * 10 >> 20);
+    let mebibytes = |bytes: usize| format!("{}.{} MiB", bytes >> 20, ((bytes % (1 << 20)) * 10) >> 20);
     Err(ClientError::new(
         Code::TooLarge,
         format!(
