@@ -30,6 +30,7 @@
 //! | `smtp` | what verify and delivery share of a conversation with a mail server |
 //! | [`forge`] | comments on the pull request that a CI job runs for |
 //! | [`git`] | revisions as files to read, what differs between them, which commit the files are of; the one place that runs `git` |
+//! | [`mod@text`] | text as other programs save it: UTF-8 and UTF-16 |
 //! | [`clock`] | the one place that asks what time it is |
 //!
 //! `main.rs` parses, runs and turns the result into an exit code.
@@ -53,5 +54,6 @@ pub mod secrets;
 pub mod service;
 mod smtp;
 pub mod store;
+pub mod text;
 pub mod verify;
 pub mod watch;

@@ -167,7 +167,7 @@ impl Serve {
     }
 
     fn start_log(&self) -> Result<(), CliError> {
-        start_log(self.log_format)
+        start_log(self.log_format, "info")
     }
 }
 
@@ -184,9 +184,9 @@ fn not_listening(error: ServeError) -> CliError {
     CliError::coded(Code::CannotListen, error.to_string()).remedy(remedy)
 }
 
-/// Starts the log on standard error.
-pub(super) fn start_log(format: Option<LogFormat>) -> Result<(), CliError> {
-    let filter = variables::read(variables::LOG).unwrap_or_else(|| "info".to_owned());
+/// Starts the log on standard error; `usual` is what it has where nobody says otherwise.
+pub(super) fn start_log(format: Option<LogFormat>, usual: &str) -> Result<(), CliError> {
+    let filter = variables::read(variables::LOG).unwrap_or_else(|| usual.to_owned());
     let filter = tracing_subscriber::EnvFilter::try_new(&filter).map_err(|_| {
         CliError::coded(Code::Usage, format!("{} is not a log filter", variables::LOG))
             .remedy("Write for example `info` or `mailwright=debug`.")
@@ -195,6 +195,8 @@ pub(super) fn start_log(format: Option<LogFormat>) -> Result<(), CliError> {
     // A log that nobody reads any more must not take the service with it.
     let builder =
         tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).log_internal_errors(false);
+    // Colours are for those who look; in a file they are noise.
+    let builder = if std::io::stderr().is_terminal() { builder } else { builder.with_ansi(false) };
     match format {
         LogFormat::Human => builder.with_target(false).init(),
         LogFormat::Json => builder.json().flatten_event(true).with_target(false).init(),
