@@ -254,8 +254,7 @@ fn stands(lines: &mut Vec<String>, name: &str, standing: &Standing) {
         lines.push(format!("{name}: changed outside Git: {}", standing.drift.join(", ")));
     }
     match (&standing.problem, &standing.refused, &standing.waiting) {
-        (Some(problem), _, _) => said(lines, name, "failed", problem),
-        (_, Some(problem), _) => said(lines, name, "failed", problem),
+        (Some(problem), _, _) | (None, Some(problem), _) => said(lines, name, "failed", problem),
         (_, _, Some(problem)) => said(lines, name, "waits for somebody", problem),
         _ if standing.changes > 0 => {
             let summary = standing.summary.trim_start_matches("Plan: ").trim_end_matches('.');

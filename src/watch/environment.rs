@@ -1,8 +1,10 @@
 //! One pass over one environment: look at the service, plan, perhaps apply, and say how it stands.
 
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
-
-use jiff::SignedDuration;
+use std::{
+    collections::BTreeMap,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use super::{
     Expiring, Role, Shared,
@@ -19,7 +21,6 @@ use crate::{
         plan::{Drift, DriftKind},
     },
     rollout::{Problem, Purpose, lock::Lease},
-    verify::ending,
 };
 
 /// The name of the lease.
@@ -47,6 +48,8 @@ pub(super) struct Watched {
     pub(super) name: EnvironmentName,
     pub(super) lease: Option<Lease>,
     pub(super) settings: WatchSettings,
+    /// When this watch last had the credentials looked at.
+    pub(super) verified: Option<Instant>,
 }
 
 /// The files of an environment, as one pass reads them.
@@ -78,7 +81,7 @@ struct Found {
 
 impl Watched {
     pub(super) fn new(name: EnvironmentName) -> Self {
-        Self { name, lease: None, settings: WatchSettings::default() }
+        Self { name, lease: None, settings: WatchSettings::default(), verified: None }
     }
 
     /// Gives the lease back.
@@ -88,7 +91,7 @@ impl Watched {
         }
     }
 
-    fn is_acting(&self) -> bool {
+    pub(super) fn is_acting(&self) -> bool {
         self.lease.as_ref().is_some_and(|lease| !*lease.lost().borrow())
     }
 
@@ -99,9 +102,9 @@ impl Watched {
     }
 
     async fn one(&mut self, shared: &Shared) -> Came {
-        let read = self.read(shared).await;
+        let (snapshot, read) = self.read(shared).await;
         let prepared = tokio::select! {
-            prepared = self.prepare(shared, read.as_ref().ok()) => prepared,
+            prepared = self.prepare(shared, snapshot, read.as_ref().ok()) => prepared,
             () = shared.stopped() => return Came::Stopped,
         };
         let Prepared { client, state, unleased, expiring } = match prepared {
@@ -117,36 +120,51 @@ impl Watched {
     }
 
     /// Looks at the service, and takes the lease.
-    async fn prepare(&mut self, shared: &Shared, read: Option<&Read>) -> Result<Prepared, Problem> {
-        let (client, state) = self.look(shared, read).await?;
+    async fn prepare(
+        &mut self,
+        shared: &Shared,
+        snapshot: Option<Arc<Snapshot>>,
+        read: Option<&Read>,
+    ) -> Result<Prepared, Problem> {
+        let (client, state) = self.look(shared, snapshot).await?;
         let unleased = self.take_lease(shared, &client).await.err();
         shared.reports.hold(&self.name, &self.settings.notify, &[Kind::EnvironmentUnreachable], Vec::new());
         let expiring = match read {
-            Some(read) => self.expiring(shared, &client, &state, &read.desired).await,
+            Some(read) => self.expiring(shared, &client, &state, read).await,
             None => None,
         };
         Ok(Prepared { client, state, unleased, expiring })
     }
 
-    /// Reads the files as they lie there.
-    async fn read(&mut self, shared: &Shared) -> Result<Read, Problem> {
+    /// Reads the files as they lie there. Where they break the rules, the service can be found all the same.
+    async fn read(&mut self, shared: &Shared) -> (Option<Arc<Snapshot>>, Result<Read, Problem>) {
         let lying = shared.files.read().await;
         let snapshot = match &*lying {
             Some(Ok(snapshot)) => Arc::clone(snapshot),
-            Some(Err(problem)) => return Err(problem.clone()),
-            None => return Err(Problem::new(Code::Internal, "nobody has looked at the files yet")),
+            Some(Err(problem)) => return (None, Err(problem.clone())),
+            None => return (None, Err(Problem::new(Code::Internal, "nobody has looked at the files yet"))),
         };
-        let (repository, name) = (Arc::clone(&snapshot.repository), self.name.clone());
-        let desired = blocking(move || repository.load(&name)).await?.map_err(|report| broken(&report))?;
-        self.settings = desired.watch.clone();
-        Ok(Read { snapshot, desired })
+        let read = self.load(&snapshot).await;
+        if let Ok(read) = &read {
+            self.settings = read.desired.watch.clone();
+        }
+        (Some(snapshot), read)
     }
 
-    async fn look(&self, shared: &Shared, read: Option<&Read>) -> Result<(Client, State), Problem> {
+    async fn load(&self, snapshot: &Arc<Snapshot>) -> Result<Read, Problem> {
+        let (repository, name) = (Arc::clone(&snapshot.repository), self.name.clone());
+        let desired = blocking(move || repository.load(&name)).await?.map_err(|report| broken(&report))?;
+        Ok(Read { snapshot: Arc::clone(snapshot), desired })
+    }
+
+    async fn look(&self, shared: &Shared, snapshot: Option<Arc<Snapshot>>) -> Result<(Client, State), Problem> {
         let work = async {
             let (connect, name) = (Arc::clone(&shared.options.connect), self.name.clone());
-            let address = read.and_then(|read| read.desired.service_address.clone());
-            let client = blocking(move || connect(&name, address.as_deref(), Purpose::Deploy)).await??;
+            let made = move || {
+                let address = snapshot.and_then(|snapshot| snapshot.repository.service_address(&name));
+                connect(&name, address.as_deref(), Purpose::Deploy)
+            };
+            let client = blocking(made).await??;
             let state = self.state(&client).await?;
             Ok((client, state))
         };
@@ -213,31 +231,6 @@ impl Watched {
         }
     }
 
-    /// Credentials that end soon, or none if nobody can say.
-    async fn expiring(
-        &self,
-        shared: &Shared,
-        client: &Client,
-        state: &State,
-        desired: &Desired,
-    ) -> Option<Vec<Expiring>> {
-        let last = tokio::time::timeout(LOOK, client.last_verified()).await.ok()?.ok()?;
-        let now = shared.options.clock.now();
-        let limit = SignedDuration::from_hours(24 * i64::from(desired.verify.credential_days));
-        let soon = ending::of_environment(state, &last.profiles).into_iter().filter_map(|credential| {
-            let end = credential.end.filter(|end| end.ends.duration_since(now) <= limit)?;
-            let days = (end.ends.as_second() - now.as_second()).div_euclid(86_400);
-            Some(Expiring {
-                profile: credential.profile.to_string(),
-                secret: credential.secret.to_string(),
-                kind: credential.kind,
-                ends: end.ends,
-                days,
-            })
-        });
-        Some(soon.collect())
-    }
-
     /// Plans, and applies where this watch acts and may.
     async fn work(&self, shared: &Shared, client: &Client, state: State, read: Result<Read, Problem>) -> Found {
         let (mut state, mut read, mut applied) = (state, read, None);
@@ -273,15 +266,9 @@ impl Watched {
             state = again;
             if applied.is_none() {
                 let lying = shared.files.read().await;
-                read = match (&*lying, read) {
-                    (Some(Ok(snapshot)), Ok(old)) if !Arc::ptr_eq(snapshot, &old.snapshot) => {
-                        let (repository, name) = (Arc::clone(&snapshot.repository), self.name.clone());
-                        let loaded = blocking(move || repository.load(&name)).await;
-                        let desired = loaded.and_then(|loaded| loaded.map_err(|report| broken(&report)));
-                        desired.map(|desired| Read { snapshot: Arc::clone(snapshot), desired })
-                    }
-                    (_, read) => read,
-                };
+                if let Some(Ok(snapshot)) = &*lying {
+                    read = self.load(snapshot).await;
+                }
             }
         }
     }

@@ -4,6 +4,7 @@
 //! * `round` says whose turn it is: the files, the environments, again and again
 //! * `environment` does one pass over one environment: look, plan, say how it stands
 //! * `act` applies what may be applied of a plan
+//! * `credentials` looks up which of them end soon
 //! * [`reports`] remembers what was told and what is to be told; `sending` sends it, by webhook and by mail
 //! * [`http`] answers what a monitor asks
 //!
@@ -11,6 +12,7 @@
 //! Nothing here prints.
 
 mod act;
+mod credentials;
 mod environment;
 pub mod files;
 pub mod http;

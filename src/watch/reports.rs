@@ -14,7 +14,7 @@ use std::{
     time::Duration,
 };
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
@@ -374,7 +374,7 @@ impl Reports {
             let Some(at) = memory.waiting.iter().position(|waiting| waiting.report.id == id) else { return false };
             if let Some(waiting) = memory.waiting.get_mut(at) {
                 waiting.tries += 1;
-                waiting.next = Timestamp::from_second(now.as_second() + wait).unwrap_or(now);
+                waiting.next = now.checked_add(SignedDuration::from_secs(wait)).unwrap_or(now);
             }
             if sent.tries + 1 >= self.options.tries {
                 let given_up = memory.waiting.remove(at);

@@ -266,12 +266,11 @@ async fn pass(
         () = shared.stopped() => return (name, watched, Came::Stopped),
     };
     let mut passing = tokio::spawn(watched.pass(shared));
-    let ended = match tokio::time::timeout(PLACE, &mut passing).await {
-        Ok(ended) => ended,
-        Err(_) => {
-            drop(place);
-            passing.await
-        }
+    let ended = if let Ok(ended) = tokio::time::timeout(PLACE, &mut passing).await {
+        ended
+    } else {
+        drop(place);
+        passing.await
     };
     match ended {
         Ok((watched, came)) => (name, watched, came),
