@@ -345,12 +345,11 @@ fn only_together(count: usize) -> Vec<String> {
         std::thread::spawn(move || {
             let mut is_first = true;
             for mut stream in listener.incoming().flatten() {
-                let _ = stream.read(&mut [0; 8192]);
+                drop(stream.read(&mut [0; 8192]));
                 if std::mem::take(&mut is_first) {
                     all.wait();
                 }
-                let _ =
-                    stream.write_all(b"HTTP/1.1 401 Unauthorized\r\nContent-Length: 0\r\nConnection: close\r\n\r\n");
+                drop(stream.write_all(b"HTTP/1.1 401 Unauthorized\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"));
             }
         });
         address

@@ -21,15 +21,20 @@ use crate::{
 /// Follow the files: plan, report drift and expiring credentials, apply where an environment says so
 #[derive(Debug, clap::Args)]
 #[command(
-    after_help = "Examples:\n  mailwright watch --token-file 'tokens/{environment}'     this folder; somebody else pulls\n  \
-    mailwright watch --repository https://git.example.com/mail.git --branch main --data /var/lib/mailwright-watch\n  \
-    mailwright watch 'prod-*' --once                         one pass, for cron\n\n\
-    It applies only where environment.yaml says `watch: { apply: auto }`, and undoes changes outside Git only where it\n\
-    says `drift: revert`. What stops an `apply` stops it here: verify, guards, approvals, the source policy.\n\
-    Of several watches one acts in an environment: it holds a lease in its service.\n\n\
-    Exit codes with --once: 0 all is as it should be; 1 something failed (a service that does not answer, files that\n\
-    break the rules, a change that verify or the service refused); 2 something waits for a person (changes, drift, a\n\
-    guard, an approval). Without --once: 0 after SIGTERM or Ctrl-C."
+    after_help = "Examples:\n  mailwright watch --token-file 'tokens/{environment}'   this folder; somebody else pulls\n  \
+    mailwright watch --repository https://git.example.com/mail.git --branch main \\\n      \
+    --data /var/lib/mailwright-watch\n  \
+    mailwright watch 'prod-*' --once                       one pass, for cron\n\n\
+    It applies only where environment.yaml says `watch: { apply: auto }`, and undoes changes\n\
+    outside Git only where it says `drift: revert`. What stops an `apply` stops it here: verify,\n\
+    guards, approvals, the source policy. Of several watches one acts in an environment: it holds\n\
+    a lease in its service.\n\n\
+    Exit codes with --once:\n  \
+    0  all is as it should be\n  \
+    1  something failed: a service that does not answer, files that break the rules, a change\n     \
+    that verify or the service refused\n  \
+    2  something waits for a person: changes, drift, a guard, an approval, the source policy\n\
+    Without --once: 0 after SIGTERM or Ctrl-C."
 )]
 pub(crate) struct Watch {
     /// The environments: names, or patterns such as 'prod-*' [default: all]
