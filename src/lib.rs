@@ -31,6 +31,7 @@
 //! | [`forge`] | comments on the pull request that a CI job runs for |
 //! | [`behalf`] | on whose behalf work is done, for the log and what is counted, where one process hosts several environments |
 //! | [`git`] | revisions as files to read, what differs between them, which commit the files are of; the one place that runs `git` |
+//! | [`mod@text`] | text as other programs save it: UTF-8 and UTF-16 |
 //! | [`clock`] | the one place that asks what time it is |
 //!
 //! `main.rs` parses, runs and turns the result into an exit code.
@@ -55,5 +56,6 @@ pub mod secrets;
 pub mod service;
 mod smtp;
 pub mod store;
+pub mod text;
 pub mod verify;
 pub mod watch;

@@ -331,3 +331,44 @@ fn a_single_environment_is_told_as_ever() {
     assert!(!ran.stdout.contains("===") && !ran.stdout.contains("ENVIRONMENT"), "{}", ran.stdout);
     assert!(ran.stderr.is_empty(), "{}", ran.stderr);
 }
+
+/// Services that answer, with a refusal, only once all of them have been asked. Gives their addresses.
+fn only_together(count: usize) -> Vec<String> {
+    use std::{
+        io::{Read as _, Write as _},
+        sync::{Arc, Barrier},
+    };
+    let all = Arc::new(Barrier::new(count));
+    let serve = |_| {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let (address, all) = (format!("http://{}", listener.local_addr().unwrap()), Arc::clone(&all));
+        std::thread::spawn(move || {
+            let mut is_first = true;
+            for mut stream in listener.incoming().flatten() {
+                drop(stream.read(&mut [0; 8192]));
+                if std::mem::take(&mut is_first) {
+                    all.wait();
+                }
+                drop(stream.write_all(b"HTTP/1.1 401 Unauthorized\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"));
+            }
+        });
+        address
+    };
+    (0..count).map(serve).collect()
+}
+
+#[test]
+fn what_is_asked_of_secrets_is_asked_side_by_side() {
+    for arguments in [&["secrets", "expiring"][..], &["secrets", "rotate", "--status"]] {
+        let fleet = Fleet::new();
+        for (index, address) in only_together(4).iter().enumerate() {
+            fleet.environment(&format!("e{index}"), &format!("service: {{ address: {address} }}"));
+            fleet.trial.write(&format!("tokens/e{index}"), "mw_000000000000_x");
+        }
+        // One after the other, none would ever be answered.
+        let asked = fleet.run(arguments).code(1);
+        for index in 0..4 {
+            assert!(asked.stderr.contains(&format!("e{index}: its service could not be asked")), "{}", asked.stderr);
+        }
+    }
+}

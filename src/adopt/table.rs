@@ -11,6 +11,7 @@ use serde_json::{Map, Value, json};
 use crate::{
     config::suggest,
     model::{EnvironmentName, Function, ProfileName},
+    text,
 };
 
 /// The largest list, in bytes.
@@ -112,7 +113,7 @@ pub fn read(bytes: &[u8]) -> Result<Vec<Row>, Vec<TableProblem>> {
     if bytes.len() > SIZE_LIMIT {
         return Err(whole("the list is larger than 16 MiB", "Split it."));
     }
-    let Some(text) = decoded(bytes) else {
+    let Some(text) = text::decoded(bytes) else {
         return Err(whole("the list is neither UTF-8 nor UTF-16", "Save it as `CSV UTF-8`."));
     };
     let rows = if text.trim_start().starts_with(['[', '{']) { from_json(&text) } else { from_csv(&text) }?;
@@ -135,20 +136,6 @@ pub fn read(bytes: &[u8]) -> Result<Vec<Row>, Vec<TableProblem>> {
         }
         (_, true) => Ok(rows),
         (_, false) => Err(problems),
-    }
-}
-
-/// Spreadsheets save UTF-8 with and without a byte order mark, and UTF-16.
-fn decoded(bytes: &[u8]) -> Option<String> {
-    let utf16 = |rest: &[u8], unit: fn([u8; 2]) -> u16| {
-        let units: Vec<u16> = rest.chunks_exact(2).map(|pair| unit([pair[0], pair[1]])).collect();
-        String::from_utf16(&units).ok()
-    };
-    match bytes {
-        [0xff, 0xfe, rest @ ..] => utf16(rest, u16::from_le_bytes),
-        [0xfe, 0xff, rest @ ..] => utf16(rest, u16::from_be_bytes),
-        [0xef, 0xbb, 0xbf, rest @ ..] => String::from_utf8(rest.to_vec()).ok(),
-        _ => String::from_utf8(bytes.to_vec()).ok(),
     }
 }
 

@@ -7,8 +7,8 @@
 //! Exit codes: 0 done or nothing to do; 1 an error, whatever its kind; 2 with `--detailed-exitcode` (or `drift`)
 //! when there is a difference; `--detailed-exitcode=causes` splits it into 2, 3 and 4; 3 with `verify` when it found
 //! what `--fail-on` names: what keeps mail from leaving, as a rule; with `rollout` 2 when it finished with failures that
-//! were tolerated, and 3 when it was paused. Of several environments an error in one beats everything, and otherwise the
-//! most telling of their codes stands for all (`fleet`).
+//! were tolerated, and 3 when it was paused; with `watch --once` 2 when something waits for a person. Of several
+//! environments an error in one beats everything, and otherwise the most telling of their codes stands for all (`fleet`).
 
 mod apply;
 mod approve;

@@ -1,6 +1,10 @@
 //! How checks and mail reach the world: options of `verify --local`, and, with those of delivery, of `serve`.
 
-use std::{net::SocketAddr, path::PathBuf, time::Duration};
+use std::{
+    net::SocketAddr,
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
 use super::CliError;
 use crate::{
@@ -84,15 +88,7 @@ impl OutgoingOptions {
 
     /// Reads what the options name.
     pub(crate) fn outgoing(&self) -> Result<Outgoing, CliError> {
-        let authorities = match &self.outgoing_ca_file {
-            None => None,
-            Some(path) => Some(std::fs::read(path).map_err(|error| {
-                CliError::coded(
-                    Code::Unreadable,
-                    format!("cannot read the certificate authorities `{}`: {error}", path.display()),
-                )
-            })?),
-        };
+        let authorities = self.outgoing_ca_file.as_deref().map(authorities).transpose()?;
         Ok(Outgoing {
             authorities,
             federated_token_files: self.federated_token_file.clone(),
@@ -102,4 +98,15 @@ impl OutgoingOptions {
             probe_after: Duration::from_secs(60),
         })
     }
+}
+
+/// Reads the certificate authorities that are trusted beside the machine's.
+pub(super) fn authorities(path: &Path) -> Result<Vec<u8>, CliError> {
+    std::fs::read(path).map_err(|error| {
+        CliError::coded(
+            Code::Unreadable,
+            format!("cannot read the certificate authorities `{}`: {error}", path.display()),
+        )
+        .remedy("Correct `--outgoing-ca-file`; it is a PEM file.")
+    })
 }

@@ -29,6 +29,7 @@ use crate::{
     },
     model::{Code, Digest, EnvironmentName, ProfileName, Provider, StoredProfile},
     secrets::{self, Identities},
+    text,
     verify::{
         self, Joined, Limit, Needs, Opened, Options, ReaderApplication, Report, Subject, Verified, Verifier, gate,
         waivers,
@@ -317,8 +318,9 @@ impl Verify {
         let mut manifests = Vec::new();
         for path in &self.manifest {
             let failed = |why: String| CliError::coded(Code::Unreadable, format!("`{}`: {why}", path.display()));
-            let text = std::fs::read(path).map_err(|error| failed(error.to_string()))?;
-            let document: serde_json::Value = serde_json::from_str(&decoded(&text)).map_err(|error| {
+            let bytes = std::fs::read(path).map_err(|error| failed(error.to_string()))?;
+            let text = text::decoded(&bytes).ok_or_else(|| failed("this is neither UTF-8 nor UTF-16".to_owned()))?;
+            let document: serde_json::Value = serde_json::from_str(&text).map_err(|error| {
                 failed(format!("this is not JSON: {error}"))
                     .remedy("az ad app show --id CLIENT > app.json, or the manifest that the portal downloads.")
             })?;
@@ -644,19 +646,6 @@ fn sign_in_remedy(error: &SignInError, client: &str, tenant: &str) -> String {
         _ => format!(
             "The client must be public, allow public client flows, and have Application.Read.All and Directory.Read.All (delegated) with consent. {by_token}"
         ),
-    }
-}
-
-/// A text as PowerShell, editors and `az` write it: UTF-8, or UTF-16 with its mark.
-fn decoded(bytes: &[u8]) -> String {
-    let wide = |rest: &[u8], read: fn([u8; 2]) -> u16| {
-        let units = rest.chunks_exact(2).filter_map(|pair| pair.try_into().ok()).map(read);
-        char::decode_utf16(units).map(|unit| unit.unwrap_or(char::REPLACEMENT_CHARACTER)).collect()
-    };
-    match bytes {
-        [0xFF, 0xFE, rest @ ..] => wide(rest, u16::from_le_bytes),
-        [0xFE, 0xFF, rest @ ..] => wide(rest, u16::from_be_bytes),
-        [0xEF, 0xBB, 0xBF, rest @ ..] | rest => String::from_utf8_lossy(rest).into_owned(),
     }
 }
 

@@ -1,27 +1,40 @@
 //! `mailwright watch`: follows the files as a service.
 
-use std::{fs::OpenOptions, net::SocketAddr, path::PathBuf, sync::Arc};
+use std::{
+    fs::{File, OpenOptions, TryLockError},
+    net::SocketAddr,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
 
 use tokio::sync::watch;
 
-use super::{CliError, Context, Exit, ServiceOptions, serve, variables};
+use super::{CliError, Context, Exit, ServiceOptions, outgoing, plan, serve, variables};
 use crate::{
     config::Selection,
     git::{Follower, GitError},
     model::{Code, Lapse},
     rollout::{Connect, Problem, Purpose, lock::Lasting},
-    watch::{Options, Status, Watch as Watching, files::Files, http},
+    watch::{Options, Reporting, Role, Standing, Status, Watch as Watching, files::Files, http},
 };
 
 /// Follow the files: plan, report drift and expiring credentials, apply where an environment says so
 #[derive(Debug, clap::Args)]
 #[command(
-    after_help = "Examples:\n  mailwright watch --token-file 'tokens/{environment}'     this folder; somebody else pulls\n  \
-    mailwright watch --repository https://git.example.com/mail.git --branch main --data /var/lib/mailwright-watch\n  \
-    mailwright watch 'prod-*' --once             one pass, for cron\n\n\
-    It applies only where environment.yaml says `watch: { apply: auto }`, and undoes changes outside Git only where it\n\
-    says `drift: revert`. Of several watches one acts in an environment: it holds a lease in its service.\n\n\
-    Exit codes with --once: 0 clean, 2 drift or changes pending, 1 errors."
+    after_help = "Examples:\n  mailwright watch --token-file 'tokens/{environment}'   this folder; somebody else pulls\n  \
+    mailwright watch --repository https://git.example.com/mail.git --branch main \\\n      \
+    --data /var/lib/mailwright-watch\n  \
+    mailwright watch 'prod-*' --once                       one pass, for cron\n\n\
+    It applies only where environment.yaml says `watch: { apply: auto }`, and undoes changes\n\
+    outside Git only where it says `drift: revert`. What stops an `apply` stops it here: verify,\n\
+    guards, approvals, the source policy. Of several watches one acts in an environment: it holds\n\
+    a lease in its service.\n\n\
+    Exit codes with --once:\n  \
+    0  all is as it should be\n  \
+    1  something failed: a service that does not answer, files that break the rules, a change\n     \
+    that verify or the service refused\n  \
+    2  something waits for a person: changes, drift, a guard, an approval, the source policy\n\
+    Without --once: 0 after SIGTERM or Ctrl-C."
 )]
 pub(crate) struct Watch {
     /// The environments: names, or patterns such as 'prod-*' [default: all]
@@ -42,27 +55,39 @@ pub(crate) struct Watch {
     /// How often each environment is planned, whatever happens
     #[arg(long, default_value = "5m", value_name = "TIME")]
     every: Lapse,
-    /// How often Git is asked for something new
+    /// How often it is looked for another commit
     #[arg(long, default_value = "30s", value_name = "TIME")]
     poll: Lapse,
     /// Where health, metrics and status are answered; port 0 takes a free one
-    #[arg(long, default_value = "127.0.0.1:9470", value_name = "ADDRESS")]
+    #[arg(long, default_value = "127.0.0.1:9470", value_name = "ADDRESS", value_parser = serve::listen_address)]
     listen: SocketAddr,
     /// One pass, then end
     #[arg(long)]
     once: bool,
-    /// How many environments are worked on at once
+    /// How many environments are worked on at once; one whose service is slow does not count
     #[arg(long, default_value_t = 8, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=256))]
     parallel: u16,
-    /// A file with a token that may send, for reports by mail; may have `{environment}` in its name
-    #[arg(long, value_name = "FILE", value_hint = clap::ValueHint::FilePath)]
-    mail_token_file: Option<PathBuf>,
     /// How long the lease lasts if nobody renews it, in seconds
     #[arg(long, default_value_t = 60, value_name = "SECONDS", value_parser = clap::value_parser!(u32).range(3..=600), hide = true)]
     lease_seconds: u32,
-    /// How to print what `--once` found, and how to write the log
+    /// How to print what `--once` found
     #[arg(long, value_enum, default_value_t = Format::Human, value_name = "FORMAT")]
     format: Format,
+    /// How to write the log [default: human on a terminal, json elsewhere]
+    #[arg(long, value_enum, value_name = "FORMAT")]
+    log_format: Option<serve::LogFormat>,
+    /// How often what lasts is told again
+    #[arg(long, default_value = "1d", value_name = "TIME", help_heading = "Reports")]
+    remind: Lapse,
+    /// A file with a token that may send, for reports by mail; may have `{environment}` in its name
+    #[arg(long, value_name = "FILE", value_hint = clap::ValueHint::FilePath, help_heading = "Reports")]
+    mail_token_file: Option<PathBuf>,
+    /// A PEM file with certificate authorities to trust beside the machine's, for webhooks
+    #[arg(long, value_name = "FILE", value_hint = clap::ValueHint::FilePath, help_heading = "Reports")]
+    outgoing_ca_file: Option<PathBuf>,
+    /// After so many tries a report is given up
+    #[arg(long, default_value_t = 20, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1000), hide = true)]
+    report_tries: u32,
     #[command(flatten)]
     service: ServiceOptions,
 }
@@ -75,30 +100,26 @@ enum Format {
 
 impl Watch {
     pub(crate) fn run(self, context: &Context) -> Result<Exit, CliError> {
-        self.service
-            .fit_for_several()
-            .or_else(|error| if self.environments.len() == 1 { Ok(()) } else { Err(error) })?;
-        let log = if self.format == Format::Json { serve::LogFormat::Json } else { serve::LogFormat::Human };
-        serve::start_log(Some(log).filter(|_| self.format == Format::Json))?;
+        plan::json_even_on_errors(context, self.once && self.format == Format::Json, || self.watch(context))
+    }
+
+    fn watch(&self, context: &Context) -> Result<Exit, CliError> {
+        let selection = Selection::parse(&self.environments, &self.selector)?;
+        if selection.single_name().is_none() {
+            self.service.fit_for_several()?;
+        }
+        // What one pass found is printed; of the log, only what is in no status is worth a line.
+        serve::start_log(self.log_format, if self.once { "error" } else { "info" })?;
         let data = match &self.data {
             Some(data) => data.clone(),
             None => context.project().unwrap_or_else(|_| PathBuf::from(".")).join(".mailwright/watch"),
         };
-        let unusable = |why: &dyn std::fmt::Display| {
-            CliError::coded(Code::WatchUnwritable, format!("the folder `{}` cannot be used: {why}", data.display()))
-                .remedy("Look at its permissions, stop the other watch, or give another `--data DIR`.")
-        };
-        std::fs::create_dir_all(&data).map_err(|error| unusable(&error))?;
-        let ignore = data.join(".gitignore");
-        if self.data.is_none() && !ignore.exists() {
-            drop(std::fs::write(ignore, "*\n"));
-        }
-        let lock = OpenOptions::new().create(true).truncate(false).write(true).open(data.join("lock"));
-        let lock = lock.map_err(|error| unusable(&error))?;
-        lock.try_lock().map_err(|_| unusable(&"another watch works in it"))?;
+        let _lock = self.lock(&data)?;
         let files = self.files(context, &data)?;
+        let authorities = self.outgoing_ca_file.as_deref().map(outgoing::authorities).transpose()?;
+        let (stop, stopped) = watch::channel(false);
         let options = Options {
-            selection: Selection::parse(&self.environments, &self.selector)?,
+            selection,
             data,
             every: self.every.duration(),
             poll: self.poll.duration(),
@@ -107,10 +128,11 @@ impl Watch {
             holder: format!("watch of {} {}", variables::user(), uuid::Uuid::now_v7()),
             connect: self.connect(context),
             clock: context.clock.clone(),
+            reporting: Reporting { authorities, remind: self.remind.duration(), tries: self.report_tries },
+            stop: stopped,
         };
         let watching = Watching::new(options, files)?;
-        let status = context.runtime()?.block_on(self.work(context, watching))?;
-        drop(lock);
+        let status = context.runtime()?.block_on(self.work(context, watching, stop))?;
         if !self.once {
             return Ok(Exit::Done);
         }
@@ -121,22 +143,45 @@ impl Watch {
         })
     }
 
-    async fn work(&self, context: &Context, watching: Watching) -> Result<Status, CliError> {
-        let (stop, stopped) = watch::channel(false);
+    /// Makes the folder, and sees to it that no other watch works in it.
+    fn lock(&self, data: &Path) -> Result<File, CliError> {
+        let unusable = |why: &dyn std::fmt::Display| {
+            CliError::coded(Code::WatchUnwritable, format!("the folder `{}` cannot be used: {why}", data.display()))
+                .remedy("Look at its permissions, stop the other watch, or give another `--data DIR`.")
+        };
+        std::fs::create_dir_all(data).map_err(|error| unusable(&error))?;
+        let ignore = data.join(".gitignore");
+        if self.data.is_none() && !ignore.exists() {
+            drop(std::fs::write(ignore, "*\n"));
+        }
+        let lock = OpenOptions::new().create(true).truncate(false).write(true).open(data.join("lock"));
+        let lock = lock.map_err(|error| unusable(&error))?;
+        match lock.try_lock() {
+            Ok(()) => Ok(lock),
+            Err(TryLockError::WouldBlock) => Err(unusable(&"another watch works in it")),
+            Err(TryLockError::Error(error)) => Err(unusable(&error)),
+        }
+    }
+
+    async fn work(&self, context: &Context, watching: Watching, stop: watch::Sender<bool>) -> Result<Status, CliError> {
         let signals = tokio::spawn(async move {
             serve::stop_signal(false).await;
             stop.send_replace(true);
+            std::future::pending::<()>().await;
         });
         let mut answering = None;
         if !self.once {
-            let refused = |error| CliError::new(format!("cannot listen on {}: {error}", self.listen));
+            let refused = |error| {
+                CliError::coded(Code::CannotListen, format!("cannot listen on {}: {error}", self.listen))
+                    .remedy("Stop what listens there, or give another `--listen ADDRESS`; port 0 takes a free one.")
+            };
             let listener = tokio::net::TcpListener::bind(self.listen).await.map_err(refused)?;
             let address = listener.local_addr().map_err(refused)?;
             context.printer.out(&format!("mailwright watches, and answers at http://{address}"));
             let router = http::router(watching.shared());
             answering = Some(tokio::spawn(async move { axum::serve(listener, router).await }));
         }
-        let status = watching.run(self.once, stopped).await;
+        let status = watching.run(self.once).await;
         signals.abort();
         if let Some(answering) = answering {
             answering.abort();
@@ -184,29 +229,69 @@ impl Watch {
 
     fn tell(&self, context: &Context, status: &Status) {
         if self.format == Format::Json {
-            context.printer.out(&format!("{:#}", serde_json::json!(status)));
+            let mut document = serde_json::json!(status);
+            if let Some(document) = document.as_object_mut() {
+                document.insert("exitCode".to_owned(), status.exit_code().into());
+            }
+            context.printer.out(&format!("{document:#}"));
             return;
         }
+        let mut lines = Vec::new();
         if let Some(problem) = &status.files.problem {
-            context.printer.out(&format!("files: {} {}", problem.code, problem.message));
+            said(&mut lines, "files", "cannot be followed", problem);
         }
         for (name, standing) in &status.environments {
-            let problem = standing.problem.as_ref().or(standing.refused.as_ref());
-            let mut line = problem
-                .map_or_else(|| standing.summary.clone(), |problem| format!("{} {}", problem.code, problem.message));
-            if standing.applies > 0 {
-                line = format!("applied, generation {}. {line}", standing.generation);
-            }
-            if !standing.drift.is_empty() {
-                line = format!("{line} Changed outside Git: {}.", standing.drift.join(", "));
-            }
-            for credential in &standing.expiring {
-                line = format!(
-                    "{line} `{}` of `{}` ends in {} days.",
-                    credential.secret, credential.profile, credential.days
-                );
-            }
-            context.printer.out(&format!("{name}: {line}"));
+            stands(&mut lines, name.as_str(), standing);
         }
+        if status.environments.len() > 1 {
+            lines.push(counts(status));
+        }
+        context.printer.out(&lines.join("\n"));
     }
+}
+
+/// How an environment stands, a line each, so that its name finds all of it.
+fn stands(lines: &mut Vec<String>, name: &str, standing: &Standing) {
+    if let Some(applied) = standing.applied.as_ref().filter(|_| standing.applies > 0) {
+        lines.push(format!("{name}: applied: {applied}"));
+    }
+    if !standing.drift.is_empty() {
+        lines.push(format!("{name}: changed outside Git: {}", standing.drift.join(", ")));
+    }
+    match (&standing.problem, &standing.refused, &standing.waiting) {
+        (Some(problem), _, _) | (None, Some(problem), _) => said(lines, name, "failed", problem),
+        (_, _, Some(problem)) => said(lines, name, "waits for somebody", problem),
+        _ if standing.changes > 0 => {
+            let summary = standing.summary.trim_start_matches("Plan: ").trim_end_matches('.');
+            lines.push(format!("{name}: waits for somebody to apply it: {summary}"));
+        }
+        _ if standing.drift.is_empty() && standing.applies == 0 => {
+            lines.push(format!("{name}: as the files say"));
+        }
+        _ => {}
+    }
+    for credential in &standing.expiring {
+        lines.push(format!("{name}: {}", credential.words()));
+    }
+    if standing.role == Role::Standby {
+        lines.push(format!("{name}: another watch acts here; this one only looked"));
+    }
+}
+
+fn said(lines: &mut Vec<String>, name: &str, how: &str, problem: &Problem) {
+    lines.push(format!("{name}: {how}: [{}] {}", problem.code, problem.message));
+    if !problem.remedy.is_empty() {
+        lines.push(format!("{name}: help: {}", problem.remedy));
+    }
+}
+
+fn counts(status: &Status) -> String {
+    let all = status.environments.values();
+    let failed = all.clone().filter(|standing| standing.has_failed()).count();
+    let waiting = all.clone().filter(|standing| !standing.has_failed() && standing.waits()).count();
+    let counts =
+        [(all.count() - failed - waiting, "as they should be"), (waiting, "waiting for somebody"), (failed, "failed")];
+    let counts = counts.iter().filter(|(count, _)| *count > 0);
+    let counts: Vec<String> = counts.map(|(count, words)| format!("{count} {words}")).collect();
+    format!("{} environments: {}.", status.environments.len(), counts.join(", "))
 }

@@ -22,7 +22,7 @@ use super::{
 use crate::{
     model::{
         Code, Digest, EnvironmentName, GraphDirect, Profile, ProfileName, SecretReference, Settings, StoredProfile,
-        rules, tripwire,
+        WatchSettings, rules, tripwire,
     },
     secrets::{FILE_LIMIT as AGE_LIMIT, Header},
 };
@@ -163,6 +163,7 @@ impl Loading<'_> {
             return Loaded { desired: None, problems, age_files: 0 };
         };
         self.rules(&settings, &variables, &profiles, is_complete, &mut problems);
+        self.watch(&settings, &settings.node, &mut problems);
         self.renames(&profiles, &mut problems);
         let files = self.secrets(&settings.node, &profiles, &mut problems);
         let age_files = files.count;
@@ -306,6 +307,19 @@ impl Loading<'_> {
             return;
         };
         for violation in rules::check_reader(&reader) {
+            let (_, found) = environment.nearest(&violation.pointer);
+            problems.push(self.reporter.at(found.span, violation.code, violation.message, violation.remedy, false));
+        }
+    }
+
+    /// Whom a watch tells. The service does not hold it, so this is the one place that looks.
+    fn watch(&self, settings: &TypedSettings, environment: &Node, problems: &mut Vec<Diagnostic>) {
+        let watch = watch_of(environment);
+        for violation in rules::check_watch(&watch, &settings.settings.companies) {
+            let is_unsure = violation.code == Code::UnknownCompany && settings.unsound.touches("/companies");
+            if is_unsure || settings.unsound.explains(violation.code, &violation.pointer) {
+                continue;
+            }
             let (_, found) = environment.nearest(&violation.pointer);
             problems.push(self.reporter.at(found.span, violation.code, violation.message, violation.remedy, false));
         }
@@ -649,16 +663,19 @@ impl Loading<'_> {
                 .get("verify")
                 .and_then(|entry| serde_json::from_value(entry.node.to_json()).ok())
                 .unwrap_or_default(),
-            watch: environment
-                .get("watch")
-                .and_then(|entry| serde_json::from_value(entry.node.to_json()).ok())
-                .unwrap_or_default(),
+            watch: watch_of(environment),
             environment_places: Places::new(Arc::clone(environment), Arc::clone(&self.reporter.sources)),
             profiles,
             secrets,
             next,
         }
     }
+}
+
+/// What a merged environment says of a watch.
+fn watch_of(environment: &Node) -> WatchSettings {
+    let watch = environment.get("watch").and_then(|entry| serde_json::from_value(entry.node.to_json()).ok());
+    watch.unwrap_or_default()
 }
 
 /// The labels of a merged environment, as far as they are texts.

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use super::{
     range::is_id,
-    run::{Git, GitError},
+    run::{Git, GitError, Stop},
 };
 use crate::model::Code;
 
@@ -29,6 +29,7 @@ pub struct Follower {
     folder: PathBuf,
     remote: String,
     branch: String,
+    stop: Stop,
 }
 
 /// Where the branch is.
@@ -71,7 +72,7 @@ impl Follower {
         })?;
         // A path is meant from here, and Git runs in the clone.
         let remote = std::fs::canonicalize(&remote).map_or(remote, |path| path.to_string_lossy().into_owned());
-        let follower = Self { folder, remote, branch };
+        let follower = Self { folder, remote, branch, stop: Stop::default() };
         follower.remove_locks();
         follower.git().run(&["init", "--quiet", "--template=", "."])?;
         Ok(follower)
@@ -85,6 +86,11 @@ impl Follower {
     /// The branch that is followed.
     pub fn branch(&self) -> &str {
         &self.branch
+    }
+
+    /// What ends a [`Follower::fetch`] that waits for the remote.
+    pub fn stop(&self) -> Stop {
+        self.stop.clone()
     }
 
     /// Asks the remote. What lies in the folder stays as it is.
@@ -102,7 +108,7 @@ impl Follower {
             &self.remote,
             &refspec,
         ]);
-        self.git().run(&arguments)?;
+        Git::stoppable(&self.folder, self.stop.clone()).run(&arguments)?;
         let answer = self.git().run(&["rev-parse", "--verify", HERE])?;
         let commit = String::from_utf8_lossy(&answer).trim().to_owned();
         if !is_id(&commit) {

@@ -21,7 +21,7 @@ mod touched;
 
 pub use follow::{Follower, Step};
 pub use range::{Range, Side, is_none};
-pub use run::GitError;
+pub use run::{GitError, Stop};
 pub use sides::{Sides, empty_submodule};
 pub use source::source;
 pub use touched::{Changed, touched};

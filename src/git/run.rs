@@ -2,10 +2,15 @@
 
 use std::{
     io::{Read, Write as _},
+    os::unix::process::CommandExt as _,
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
-    sync::{Arc, Mutex, PoisonError, mpsc},
-    time::Duration,
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicBool, Ordering},
+        mpsc,
+    },
+    time::{Duration, Instant},
 };
 
 use crate::model::Code;
@@ -14,6 +19,8 @@ use crate::model::Code;
 const ANSWER: u64 = 256 * 1024 * 1024;
 /// The longest that one question may take.
 const PATIENCE: Duration = Duration::from_secs(120);
+/// How often it is looked whether it is to end.
+const LOOK: Duration = Duration::from_millis(200);
 /// What is kept of what Git says when it fails, in bytes.
 const COMPLAINT: u64 = 4096;
 
@@ -33,11 +40,32 @@ pub struct GitError {
 #[derive(Clone, Debug)]
 pub(super) struct Git {
     root: PathBuf,
+    stop: Option<Stop>,
+}
+
+/// Ends a Git that waits for a network, and the helpers that it started.
+#[derive(Clone, Debug, Default)]
+pub struct Stop(Arc<AtomicBool>);
+
+impl Stop {
+    /// Ends it, and every one that begins later.
+    pub fn stop(&self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+
+    fn is_wanted(&self) -> bool {
+        self.0.load(Ordering::Relaxed)
+    }
 }
 
 impl Git {
     pub(super) fn new(root: &Path) -> Self {
-        Self { root: root.to_owned() }
+        Self { root: root.to_owned(), stop: None }
+    }
+
+    /// One that can be ended while it is at work.
+    pub(super) fn stoppable(root: &Path, stop: Stop) -> Self {
+        Self { root: root.to_owned(), stop: Some(stop) }
     }
 
     /// Git with everything turned off that would start another program, talk to a network, or write.
@@ -90,7 +118,7 @@ impl Git {
 
     /// The answer, or none and the complaint.
     fn answer(&self, arguments: &[&str]) -> Result<(Option<Vec<u8>>, String), GitError> {
-        let mut running = Running::start(self.command(arguments))?;
+        let mut running = Running::begin(self.command(arguments), None, self.stop.clone())?;
         let mut answer = Vec::new();
         let read = running.stdout.by_ref().take(ANSWER + 1).read_to_end(&mut answer);
         if answer.len() as u64 > ANSWER {
@@ -146,13 +174,27 @@ pub(super) struct Running {
     _alarm: mpsc::Sender<()>,
 }
 
+/// Ends it; with its group, if it has one.
+fn kill(child: &mut Child, has_group: bool) {
+    let group = i32::try_from(child.id()).ok().and_then(rustix::process::Pid::from_raw);
+    // One that has ended and was waited for has no group any more, and its number may be another's.
+    if has_group && matches!(child.try_wait(), Ok(None)) {
+        let _ = group.map(|group| rustix::process::kill_process_group(group, rustix::process::Signal::KILL));
+    }
+    drop(child.kill());
+}
+
 impl Running {
-    pub(super) fn start(command: Command) -> Result<Self, GitError> {
-        Self::feed(command, None)
+    /// Git with something on its standard input.
+    pub(super) fn feed(command: Command, input: Option<Vec<u8>>) -> Result<Self, GitError> {
+        Self::begin(command, input, None)
     }
 
-    /// The same, with something on its standard input.
-    pub(super) fn feed(mut command: Command, input: Option<Vec<u8>>) -> Result<Self, GitError> {
+    fn begin(mut command: Command, input: Option<Vec<u8>>, stop: Option<Stop>) -> Result<Self, GitError> {
+        if stop.is_some() {
+            // A group of its own, so that its helpers can be ended with it: they would keep its output open.
+            command.process_group(0);
+        }
         if input.is_some() {
             command.stdin(Stdio::piped());
         }
@@ -180,8 +222,13 @@ impl Running {
         let (alarm, ended) = mpsc::channel::<()>();
         let watched = Arc::clone(&child);
         std::thread::spawn(move || {
-            if ended.recv_timeout(PATIENCE) == Err(mpsc::RecvTimeoutError::Timeout) {
-                drop(watched.lock().unwrap_or_else(PoisonError::into_inner).kill());
+            let until = Instant::now() + PATIENCE;
+            let is_wanted = || stop.as_ref().is_some_and(Stop::is_wanted);
+            while ended.recv_timeout(LOOK) == Err(mpsc::RecvTimeoutError::Timeout) {
+                if Instant::now() > until || is_wanted() {
+                    kill(&mut watched.lock().unwrap_or_else(PoisonError::into_inner), stop.is_some());
+                    break;
+                }
             }
         });
         Ok(Self { child, stdout: std::io::BufReader::new(stdout), complaint, _alarm: alarm })

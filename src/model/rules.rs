@@ -1,7 +1,10 @@
 //! Everything that must hold between profiles and settings. `validate` points the result at files, the service
 //! refuses a changeset by it, and neither has rules of its own.
 
-use std::{collections::BTreeMap, net::IpAddr};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    net::IpAddr,
+};
 
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
@@ -9,7 +12,7 @@ use utoipa::ToSchema;
 
 use super::{
     AppliesTo, Client, Cloud, Code, CompanyId, Delivery, Encryption, Function, Profile, ProfileName, Provider,
-    Settings,
+    Settings, WatchSettings,
     code::Severity,
     provider::{Credential, GraphDelegate, GraphDirect, Smtp},
     resolution::{Cell, Resolver},
@@ -455,22 +458,73 @@ fn check_delivery(delivery: &Delivery, out: &mut Vec<Violation>) {
         );
     }
     for (index, webhook) in delivery.webhooks.iter().enumerate() {
-        let rest = webhook.url.strip_prefix("https://").or_else(|| {
-            let rest = webhook.url.strip_prefix("http://")?;
-            let host = rest.split(['/', '?']).next()?.rsplit_once(':').map_or(rest, |(host, _)| host);
-            is_loopback(host.split('/').next()?).then_some(rest)
+        if !is_webhook(&webhook.url) {
+            report(format!("/webhooks/{index}/url"), Code::InvalidValue, NO_WEBHOOK, WRITE_WEBHOOK);
+        }
+    }
+}
+
+const NO_WEBHOOK: &str = "this is not the address of a webhook";
+const WRITE_WEBHOOK: &str =
+    "Write it as https://host/path; http:// is for this machine alone, and no name or password belongs in it.";
+
+/// Whether something may be posted to this address: `https://host/path`, or `http://` on this machine alone.
+fn is_webhook(url: &str) -> bool {
+    let (rest, is_clear) = match (url.strip_prefix("https://"), url.strip_prefix("http://")) {
+        (Some(rest), _) => (rest, false),
+        (None, Some(rest)) => (rest, true),
+        (None, None) => return false,
+    };
+    let authority = rest.split(['/', '?', '#']).next().unwrap_or_default();
+    let (host, port) = match authority.strip_prefix('[').and_then(|rest| rest.split_once(']')) {
+        Some((host, port)) if host.contains(':') => (host, port),
+        Some(_) => return false,
+        None => authority.split_at(authority.find(':').unwrap_or(authority.len())),
+    };
+    let is_port =
+        port.is_empty() || port.strip_prefix(':').is_some_and(|port| port.parse::<u16>().is_ok_and(|p| p > 0));
+    // A backslash is a slash to some who read addresses.
+    let is_plain = !url.contains(['@', '\\', ' ']) && !url.chars().any(char::is_control);
+    is_plain && is_port && is_host(host) && (!is_clear || is_loopback(host))
+}
+
+/// Everything that is wrong with whom a watch tells. Pointers are the environment's; `companies` are those it has.
+pub fn check_watch(watch: &WatchSettings, companies: &BTreeSet<CompanyId>) -> Vec<Violation> {
+    let mut out = Vec::new();
+    let mut report = |pointer: String, code: Code, message: String, remedy: &str| {
+        out.push(Violation {
+            profile: None,
+            pointer: format!("/watch/notify{pointer}"),
+            code,
+            message,
+            remedy: remedy.to_owned(),
         });
-        let host = rest.and_then(|rest| rest.split(['/', '?', '#']).next()).unwrap_or_default();
-        let name = host.rsplit_once(':').map_or(host, |(name, _)| name);
-        if !is_host(name) || webhook.url.contains('@') || webhook.url.chars().any(|c| c.is_control() || c == ' ') {
+    };
+    for (index, webhook) in watch.notify.webhooks.iter().enumerate() {
+        if !is_webhook(&webhook.url) {
+            report(format!("/webhooks/{index}/url"), Code::InvalidValue, NO_WEBHOOK.to_owned(), WRITE_WEBHOOK);
+        }
+    }
+    let Some(mail) = &watch.notify.mail else { return out };
+    if !companies.contains(&mail.company) {
+        report(
+            "/mail/company".to_owned(),
+            Code::UnknownCompany,
+            format!("company `{}` does not exist in the environment", mail.company),
+            "Add it to `companies`, or name one that is there.",
+        );
+    }
+    for (index, recipient) in mail.to.iter().enumerate() {
+        if !is_address(recipient) {
             report(
-                format!("/webhooks/{index}/url"),
-                Code::InvalidValue,
-                "this is not the address of a webhook",
-                "Write it as https://host/path; http:// is for this machine alone, and no name or password belongs in it.",
+                format!("/mail/to/{index}"),
+                Code::InvalidAddress,
+                format!("`{}` is not an address", recipient.escape_debug()),
+                "Write it as name@domain, without a display name.",
             );
         }
     }
+    out
 }
 
 fn check_unserved(settings: &Settings, out: &mut Vec<Violation>) {

@@ -57,7 +57,7 @@ pub struct NotifyWebhook {
 }
 
 /// People who are told.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "camelCase")]
 pub struct NotifyMail {
     /// The company that the mail is sent for.

@@ -275,6 +275,13 @@ impl Lease {
     }
 }
 
+impl Drop for Lease {
+    /// What nobody holds any more lapses.
+    fn drop(&mut self) {
+        self.renewing.abort();
+    }
+}
+
 struct Renewal {
     client: Arc<Client>,
     name: String,

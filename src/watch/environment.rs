@@ -1,58 +1,87 @@
 //! One pass over one environment: look at the service, plan, perhaps apply, and say how it stands.
 
-use std::{collections::BTreeMap, time::Duration};
-
-use jiff::SignedDuration;
+use std::{
+    collections::BTreeMap,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use super::{
     Expiring, Role, Shared,
+    act::{Applied, Outcome},
     files::{Snapshot, blocking, broken},
     reports::{Condition, Kind},
 };
 use crate::{
     client::Client,
     config::Desired,
-    model::{
-        Allowances, Code, Digest, EnvironmentName, Lapse, ProfileName, State, WatchSettings,
-        provenance::SourcePolicy,
-        watch_settings::{ApplyMode, DriftMode},
-    },
+    model::{Allowances, Code, Digest, EnvironmentName, ProfileName, State, WatchSettings},
     reconcile::{
         self, Planned, Request,
-        plan::{Cause, Plan},
-        sealed,
+        plan::{Drift, DriftKind},
     },
-    rollout::{
-        Problem, Purpose,
-        environment::{Last, blocked, patiently, verified},
-        lock::Lease,
-    },
-    verify::{ending, gate},
+    rollout::{Problem, Purpose, lock::Lease},
 };
 
 /// The name of the lease.
 const LEASE: &str = "watch";
 /// How long a service may take to be looked at.
 const LOOK: Duration = Duration::from_secs(60);
-/// How long an apply may take, its verification and its repetitions with it.
-const APPLY: &str = "10m";
+/// How often a plan is made anew because somebody changed the environment, or its files, in between.
+const PLANS: u32 = 3;
+/// How many objects a report names.
+const NAMED: usize = 10;
+
+/// How a pass ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Came {
+    /// It is as it should be, or waits for a person: there is no hurry.
+    Well,
+    /// It is worth trying again before long.
+    Failed,
+    /// The watch ends.
+    Stopped,
+}
 
 /// An environment, between passes.
 pub(super) struct Watched {
-    name: EnvironmentName,
-    lease: Option<Lease>,
-    settings: WatchSettings,
+    pub(super) name: EnvironmentName,
+    pub(super) lease: Option<Lease>,
+    pub(super) settings: WatchSettings,
+    /// When this watch last had the credentials looked at.
+    pub(super) verified: Option<Instant>,
 }
 
-/// What is applied of a plan.
-struct Ready {
-    planned: Planned,
-    request: Option<crate::api::VerifyRequest>,
+/// The files of an environment, as one pass reads them.
+pub(super) struct Read {
+    pub(super) snapshot: Arc<Snapshot>,
+    pub(super) desired: Desired,
+}
+
+/// What there is before anything is planned.
+struct Prepared {
+    client: Client,
+    state: State,
+    /// Why the lease cannot be taken, where it is not that another one has it.
+    unleased: Option<Problem>,
+    expiring: Option<Vec<Expiring>>,
+}
+
+/// What a pass has found out.
+struct Found {
+    state: State,
+    /// What there is to do, or why nobody can say.
+    planned: Result<Planned, Problem>,
+    commit: Option<String>,
+    outcome: Outcome,
+    applied: Option<Applied>,
+    /// Whether it was not seen how it stands since something was applied.
+    is_unseen: bool,
 }
 
 impl Watched {
     pub(super) fn new(name: EnvironmentName) -> Self {
-        Self { name, lease: None, settings: WatchSettings::default() }
+        Self { name, lease: None, settings: WatchSettings::default(), verified: None }
     }
 
     /// Gives the lease back.
@@ -62,326 +91,340 @@ impl Watched {
         }
     }
 
-    fn is_acting(&self) -> bool {
+    pub(super) fn is_acting(&self) -> bool {
         self.lease.as_ref().is_some_and(|lease| !*lease.lost().borrow())
     }
 
-    /// One pass; whether it was a success.
-    pub(super) async fn pass(&mut self, shared: &Shared, snapshot: &Snapshot) -> bool {
-        let loaded = {
-            let _reading = shared.reading.read().await;
-            let (repository, name) = (std::sync::Arc::clone(&snapshot.repository), self.name.clone());
-            blocking(move || repository.load(&name)).await
+    /// One pass, and how it ended.
+    pub(super) async fn pass(mut self, shared: Arc<Shared>) -> (Self, Came) {
+        let came = self.one(&shared).await;
+        (self, came)
+    }
+
+    async fn one(&mut self, shared: &Shared) -> Came {
+        let (snapshot, read) = self.read(shared).await;
+        let prepared = tokio::select! {
+            prepared = self.prepare(shared, snapshot, read.as_ref().ok()) => prepared,
+            () = shared.stopped() => return Came::Stopped,
         };
-        let desired = loaded.and_then(|loaded| loaded.map_err(|report| broken(&report)));
-        if let Ok(desired) = &desired {
-            self.settings = desired.watch.clone();
+        let Prepared { client, state, unleased, expiring } = match prepared {
+            Ok(prepared) => prepared,
+            Err(problem) => return self.unreachable(shared, problem),
+        };
+        let found = self.work(shared, &client, state, read).await;
+        if matches!(found.outcome, Outcome::Stopped) {
+            return Came::Stopped;
         }
-        let looked = match tokio::time::timeout(LOOK, self.look(shared, snapshot)).await {
-            Ok(looked) => looked,
-            Err(_) => {
-                Err(Problem::new(Code::ServiceUnreachable, format!("the service did not answer within {LOOK:?}")))
-            }
-        };
-        let (client, state) = match looked {
-            Ok(looked) => looked,
-            Err(problem) => {
-                tracing::warn!(environment = %self.name, code = problem.code.id(), problem = problem.message, "cannot be looked at");
-                // Whoever stood by still does: another one tells it.
-                let tells = self.is_acting() || self.lease.is_some() || self.role(shared) != Role::Standby;
-                let condition =
-                    Condition::new(Kind::EnvironmentUnreachable, "service", problem.code.id(), &problem.message);
-                if tells {
-                    shared.reports.hold(
-                        &self.name,
-                        &self.settings.notify,
-                        &[Kind::EnvironmentUnreachable],
-                        vec![condition],
-                    );
-                }
-                self.failed(shared, problem);
-                return false;
-            }
-        };
-        self.take_lease(shared, &client).await;
+        self.report(shared, &found, expiring.as_deref());
+        self.settle(shared, found, expiring, unleased)
+    }
+
+    /// Looks at the service, and takes the lease.
+    async fn prepare(
+        &mut self,
+        shared: &Shared,
+        snapshot: Option<Arc<Snapshot>>,
+        read: Option<&Read>,
+    ) -> Result<Prepared, Problem> {
+        let (client, state) = self.look(shared, snapshot).await?;
+        let unleased = self.take_lease(shared, &client).await.err();
         shared.reports.hold(&self.name, &self.settings.notify, &[Kind::EnvironmentUnreachable], Vec::new());
-        let now = shared.options.clock.now();
-        let drifted: Vec<String> = reconcile::drift(&state)
-            .iter()
-            .map(|drift| drift.name.as_ref().map_or("the environment's settings".to_owned(), ToString::to_string))
-            .collect();
-        let drift_digest = Digest::of_document(&reconcile::drift(&state)).to_string();
-        let mut conditions = Vec::new();
-        if !drifted.is_empty() {
-            let what = format!("changed outside Git: {}", drifted.join(", "));
-            conditions.push(Condition::new(Kind::DriftFound, "drift", &drift_digest, &what));
-        }
-        let expiring = match &desired {
-            Ok(desired) => self.expiring(shared, &client, &state, desired).await,
-            Err(_) => self.standing(shared).expiring,
+        let expiring = match read {
+            Some(read) => self.expiring(shared, &client, &state, read).await,
+            None => None,
         };
-        for credential in &expiring {
-            let key = format!("credential:{}:{}:{}", credential.profile, credential.secret, credential.ends);
-            let what = format!(
-                "`{}` of `{}` ends on {}",
-                credential.secret,
-                credential.profile,
-                credential.ends.strftime("%Y-%m-%d")
-            );
-            conditions.push(Condition::new(Kind::CredentialExpiring, &key, "", &what));
-        }
-        let (mut outcome, mut plan) = (Ok(None), None);
-        match &desired {
-            Err(problem) => outcome = Err(problem.clone()),
-            Ok(desired) => match Self::plan(snapshot, desired, &state, &client, &[]) {
-                Err(problem) => outcome = Err(problem),
-                Ok(planned) => {
-                    plan = Some(planned.plan.clone());
-                    if self.is_acting() {
-                        outcome = self.act(shared, snapshot, desired, &state, &client, planned).await;
-                    }
-                }
-            },
-        }
-        let is_broken = desired.is_err() || plan.is_none();
-        let refused = outcome.as_ref().err().cloned();
-        if let Some(problem) = &refused {
-            tracing::warn!(environment = %self.name, code = problem.code.id(), problem = problem.message, "not applied");
-            conditions.push(Condition::new(
-                Kind::ApplyRefused,
-                "apply",
-                &format!("{} {}", problem.code.id(), problem.message),
-                &problem.message,
-            ));
-        }
-        let applied = outcome.ok().flatten();
-        if self.is_acting() {
-            let kinds = [Kind::DriftFound, Kind::CredentialExpiring, Kind::ApplyRefused];
-            shared.reports.hold(&self.name, &self.settings.notify, &kinds, conditions);
-            if let Some((_, summary)) = &applied {
-                shared.reports.once(&self.name, &self.settings.notify, Kind::ApplyDone, summary);
-            }
-        }
-        let role = if self.is_acting() { Role::Acting } else { Role::Standby };
-        shared.set(|status| {
-            let Some(standing) = status.environments.get_mut(&self.name) else { return };
-            standing.role = role;
-            standing.drift = drifted;
-            standing.expiring = expiring;
-            standing.generation = state.generation;
-            if let Some(plan) = &plan {
-                standing.commit.clone_from(&snapshot.source.commit);
-                standing.planned_at = Some(now);
-                let settings = usize::from(plan.settings.as_ref().is_some_and(|settings| !settings.fields.is_empty()));
-                standing.changes = plan.changes.iter().filter(|change| !change.is_note()).count() + settings;
-                standing.summary = plan.summary_line();
-            }
-            standing.problem = refused.clone().filter(|_| is_broken);
-            standing.refused = refused.clone().filter(|_| !is_broken);
-            standing.errors += u64::from(refused.is_some());
-            if let Some((generation, _)) = applied {
-                standing.applies += 1;
-                standing.applied_at = Some(now);
-                standing.generation = generation;
-                standing.changes = 0;
-            }
-        });
-        refused.is_none()
+        Ok(Prepared { client, state, unleased, expiring })
     }
 
-    fn standing(&self, shared: &Shared) -> super::Standing {
-        shared.status().environments.remove(&self.name).unwrap_or_default()
+    /// Reads the files as they lie there. Where they break the rules, the service can be found all the same.
+    async fn read(&mut self, shared: &Shared) -> (Option<Arc<Snapshot>>, Result<Read, Problem>) {
+        let lying = shared.files.read().await;
+        let snapshot = match &*lying {
+            Some(Ok(snapshot)) => Arc::clone(snapshot),
+            Some(Err(problem)) => return (None, Err(problem.clone())),
+            None => return (None, Err(Problem::new(Code::Internal, "nobody has looked at the files yet"))),
+        };
+        let read = self.load(&snapshot).await;
+        if let Ok(read) = &read {
+            self.settings = read.desired.watch.clone();
+        }
+        (Some(snapshot), read)
     }
 
-    fn role(&self, shared: &Shared) -> Role {
-        self.standing(shared).role
+    async fn load(&self, snapshot: &Arc<Snapshot>) -> Result<Read, Problem> {
+        let (repository, name) = (Arc::clone(&snapshot.repository), self.name.clone());
+        let desired = blocking(move || repository.load(&name)).await?.map_err(|report| broken(&report))?;
+        Ok(Read { snapshot: Arc::clone(snapshot), desired })
     }
 
-    fn failed(&self, shared: &Shared, problem: Problem) {
+    async fn look(&self, shared: &Shared, snapshot: Option<Arc<Snapshot>>) -> Result<(Client, State), Problem> {
+        let work = async {
+            let (connect, name) = (Arc::clone(&shared.options.connect), self.name.clone());
+            let made = move || {
+                let address = snapshot.and_then(|snapshot| snapshot.repository.service_address(&name));
+                connect(&name, address.as_deref(), Purpose::Deploy)
+            };
+            let client = blocking(made).await??;
+            let state = self.state(&client).await?;
+            Ok((client, state))
+        };
+        let slow =
+            |_| Err(Problem::new(Code::ServiceUnreachable, format!("the service did not answer within {LOOK:?}")));
+        tokio::time::timeout(LOOK, work).await.unwrap_or_else(slow)
+    }
+
+    async fn state(&self, client: &Client) -> Result<State, Problem> {
+        let state = client.state().await?;
+        if state.environment == self.name {
+            return Ok(state);
+        }
+        let message = format!("the service at {} belongs to environment `{}`", client.address(), state.environment);
+        Err(Problem::new(Code::WrongEnvironment, message)
+            .remedy("Correct the address in its environment.yaml. A service serves one environment."))
+    }
+
+    /// Says that the service cannot be looked at.
+    fn unreachable(&self, shared: &Shared, problem: Problem) -> Came {
+        tracing::warn!(
+            environment = %self.name, code = problem.code.id(), problem = problem.message, remedy = problem.remedy,
+            "cannot be looked at"
+        );
+        // Whoever stood by still does: another one tells it.
+        if self.lease.is_some() || shared.standing(&self.name).role != Role::Standby {
+            let kind = Kind::EnvironmentUnreachable;
+            let condition = Condition::of(kind, "service", problem.code.id(), &problem);
+            shared.reports.hold(&self.name, &self.settings.notify, &[kind], vec![condition]);
+        }
         shared.set(|status| {
             if let Some(standing) = status.environments.get_mut(&self.name) {
                 standing.problem = Some(problem);
                 standing.errors += 1;
             }
         });
+        Came::Failed
     }
 
-    async fn look(&self, shared: &Shared, snapshot: &Snapshot) -> Result<(Client, State), Problem> {
-        let (connect, name) = (std::sync::Arc::clone(&shared.options.connect), self.name.clone());
-        let repository = std::sync::Arc::clone(&snapshot.repository);
-        let made = move || connect(&name, repository.service_address(&name).as_deref(), Purpose::Deploy);
-        let client = blocking(made).await??;
-        let state = client.state().await?;
-        if state.environment != self.name {
-            let message = format!("the service at {} belongs to environment `{}`", client.address(), state.environment);
-            return Err(Problem::new(Code::WrongEnvironment, message));
-        }
-        Ok((client, state))
-    }
-
-    /// Takes the lease where nobody has it.
-    async fn take_lease(&mut self, shared: &Shared, client: &Client) {
+    /// Takes the lease where nobody has it. That another one has it is no failure.
+    async fn take_lease(&mut self, shared: &Shared, client: &Client) -> Result<(), Problem> {
         if self.is_acting() {
-            return;
+            return Ok(());
         }
-        self.lease = None;
-        let (connect, name) = (std::sync::Arc::clone(&shared.options.connect), self.name.clone());
+        if self.lease.take().is_some() {
+            tracing::warn!(environment = %self.name, "the lease was lost; this watch acts no more");
+        }
+        let (connect, name) = (Arc::clone(&shared.options.connect), self.name.clone());
         let address = client.address().to_owned();
-        let own = blocking(move || connect(&name, Some(&address), Purpose::Deploy)).await.and_then(|made| made);
-        let taken = match own {
-            Ok(own) => Lease::take(own, LEASE, shared.options.holder.clone(), shared.options.lasting).await,
-            Err(problem) => Err(problem),
-        };
-        match taken {
+        let own = blocking(move || connect(&name, Some(&address), Purpose::Deploy)).await??;
+        match Lease::take(own, LEASE, shared.options.holder.clone(), shared.options.lasting).await {
             Ok(lease) => {
                 tracing::info!(environment = %self.name, "this watch acts");
                 self.lease = Some(lease);
+                Ok(())
             }
-            Err(problem) => {
-                tracing::info!(environment = %self.name, code = problem.code.id(), reason = problem.message, "another watch acts");
+            Err(problem) if problem.code == Code::LeaseHeld => {
+                if shared.standing(&self.name).role != Role::Standby {
+                    tracing::info!(environment = %self.name, reason = problem.message, "another watch acts");
+                }
+                Ok(())
+            }
+            Err(problem) => Err(problem),
+        }
+    }
+
+    /// Plans, and applies where this watch acts and may.
+    async fn work(&self, shared: &Shared, client: &Client, state: State, read: Result<Read, Problem>) -> Found {
+        let (mut state, mut read, mut applied) = (state, read, None);
+        let mut plans = 0;
+        loop {
+            let (planned, commit) = match &read {
+                Ok(read) => (plan(read, &state, client, &[]), read.snapshot.source.commit.clone()),
+                Err(problem) => (Err(problem.clone()), None),
+            };
+            let mut outcome = match (&read, &planned) {
+                (Ok(read), Ok(planned)) if self.is_acting() && applied.is_none() => {
+                    self.act(shared, client, read, &state, planned).await
+                }
+                _ => Outcome::Nothing,
+            };
+            plans += 1;
+            let is_outdated = matches!(&outcome, Outcome::Failed(problem)
+                if matches!(problem.code, Code::StaleGeneration | Code::PlanOutdated));
+            let mut is_unseen = false;
+            if let Outcome::Applied(done) = outcome {
+                applied = Some(done);
+                outcome = Outcome::Nothing;
+                is_unseen = true;
+            } else if !is_outdated || plans >= PLANS {
+                return Found { state, planned, commit, outcome, applied, is_unseen };
+            }
+            // How it stands now is told, and not how it stood before.
+            let again = tokio::select! {
+                again = tokio::time::timeout(LOOK, self.state(client)) => again.ok().and_then(Result::ok),
+                () = shared.stopped() => None,
+            };
+            let Some(again) = again else { return Found { state, planned, commit, outcome, applied, is_unseen } };
+            state = again;
+            if applied.is_none() {
+                let lying = shared.files.read().await;
+                if let Some(Ok(snapshot)) = &*lying {
+                    read = self.load(snapshot).await;
+                }
             }
         }
     }
 
-    async fn expiring(&self, shared: &Shared, client: &Client, state: &State, desired: &Desired) -> Vec<Expiring> {
-        let Ok(Ok(last)) = tokio::time::timeout(LOOK, client.last_verified()).await else { return Vec::new() };
-        let now = shared.options.clock.now();
-        let limit = SignedDuration::from_hours(24 * i64::from(desired.verify.credential_days));
-        let soon = ending::of_environment(state, &last.profiles).into_iter().filter_map(|credential| {
-            let end = credential.end.filter(|end| end.ends.duration_since(now) <= limit)?;
-            let days = (end.ends.as_second() - now.as_second()).div_euclid(86_400);
-            Some(Expiring {
-                profile: credential.profile.to_string(),
-                secret: credential.secret.to_string(),
-                ends: end.ends,
-                days,
-            })
+    /// Tells what is new, if this watch is the one that does.
+    fn report(&self, shared: &Shared, found: &Found, expiring: Option<&[Expiring]>) {
+        let notify = &self.settings.notify;
+        if let Some(applied) = &found.applied {
+            shared.reports.once(&self.name, notify, Kind::ApplyDone, &applied.words());
+        }
+        let failure = found.planned.as_ref().err().or(match &found.outcome {
+            Outcome::Failed(problem) => Some(problem),
+            _ => None,
         });
-        soon.collect()
-    }
-
-    fn plan(
-        snapshot: &Snapshot,
-        desired: &Desired,
-        state: &State,
-        client: &Client,
-        only: &[ProfileName],
-    ) -> Result<Planned, Problem> {
-        let request = Request {
-            desired,
-            state,
-            service: client.address(),
-            source: snapshot.source.clone(),
-            only,
-            with_settings: false,
-            allowances: Allowances::default(),
-            verified: &BTreeMap::new(),
-        };
-        reconcile::plan(&request).map_err(|error| Problem::new(error.code(), error.to_string()).remedy(error.remedy()))
-    }
-
-    fn may(&self, cause: Cause) -> bool {
-        let auto = self.settings.apply == ApplyMode::Auto;
-        let revert = self.settings.drift == DriftMode::Revert;
-        match cause {
-            Cause::Git => auto,
-            Cause::Drift => revert,
-            Cause::Both => auto && revert,
+        if let Some(problem) = failure {
+            tracing::warn!(
+                environment = %self.name, code = problem.code.id(), problem = problem.message, remedy = problem.remedy,
+                "not applied"
+            );
         }
+        if !self.is_acting() || found.is_unseen {
+            return;
+        }
+        let mut conditions = Vec::new();
+        let drift = reconcile::drift(&found.state);
+        if !drift.is_empty() {
+            let digest = Digest::of_document(&drift).to_string();
+            let remedy = format!(
+                "`mailwright drift {0}` shows it. Write it into the files to keep it; `mailwright apply {0}` undoes it.",
+                self.name
+            );
+            conditions.push(Condition::new(Kind::DriftFound, "drift", &digest, &drift_words(&drift), &remedy));
+        }
+        for credential in expiring.unwrap_or_default() {
+            let key = format!("credential:{}:{}:{}", credential.profile, credential.secret, credential.ends);
+            let remedy = format!("Get a new one, and: mailwright secrets rotate {} {}", self.name, credential.secret);
+            conditions.push(Condition::new(Kind::CredentialExpiring, &key, "", &credential.words(), &remedy));
+        }
+        // The same plan that is refused for the same reason is told once, however the words differ.
+        let of_plan = |problem: &Problem| match &found.planned {
+            Ok(planned) => {
+                format!(
+                    "{} {}",
+                    problem.code.id(),
+                    Digest::of_document(&(&planned.plan.changes, &planned.plan.settings))
+                )
+            }
+            Err(_) => format!("{} {}", problem.code.id(), problem.message),
+        };
+        match (&found.outcome, failure) {
+            (_, Some(problem)) => {
+                conditions.push(Condition::of(Kind::ApplyRefused, "apply", &of_plan(problem), problem));
+            }
+            (Outcome::Waits(problem), None) => {
+                conditions.push(Condition::of(Kind::ApplyWaiting, "waiting", &of_plan(problem), problem));
+            }
+            _ => {}
+        }
+        let mut kinds = vec![Kind::DriftFound, Kind::ApplyRefused, Kind::ApplyWaiting];
+        // What nobody could ask for has not ended.
+        if expiring.is_some() {
+            kinds.push(Kind::CredentialExpiring);
+        }
+        shared.reports.hold(&self.name, notify, &kinds, conditions);
     }
 
-    /// Applies what may be applied. Gives the generation that came of it, and what it was.
-    async fn act(
+    /// Says how it stands.
+    fn settle(
         &self,
         shared: &Shared,
-        snapshot: &Snapshot,
-        desired: &Desired,
-        state: &State,
-        client: &Client,
-        mut planned: Planned,
-    ) -> Result<Option<(u64, String)>, Problem> {
-        let may_all = planned.plan.cause().map_or(self.settings.apply == ApplyMode::Auto, |cause| self.may(cause));
-        if planned.plan.has_nothing_to_send() {
-            return Ok(None);
-        }
-        if !may_all {
-            if let Some(problem) = self.in_the_way(&planned.plan) {
-                return Err(problem);
-            }
-            let names = planned.plan.changes.iter().filter(|change| !change.is_note() && self.may(change.cause));
-            let names: Vec<ProfileName> = names.map(|change| change.name.clone()).collect();
-            if names.is_empty() {
-                return Ok(None);
-            }
-            planned = Self::plan(snapshot, desired, state, client, &names)?;
-        }
-        blocked(&planned.plan)?;
-        if let Some(breach) = planned.plan.policy.first() {
-            return Err(Problem::new(SourcePolicy::code(), breach.message.clone()).remedy(breach.remedy.clone()));
-        }
-        if planned.plan.approvals.is_some() {
-            let remedy = format!("mailwright plan {0} --out {0}.plan, approve it, and apply that.", self.name);
-            return Err(Problem::new(Code::ApprovalMissing, "the plan needs approvals").remedy(remedy));
-        }
-        let Ready { planned, request } = self.arm(shared, snapshot, desired, state, planned).await?;
-        let Some(lease) = &self.lease else { return Ok(None) };
-        let mut lost = lease.lost();
-        let last = Last::default();
-        let deadline: Lapse = APPLY.parse().map_err(|_| Problem::new(Code::Internal, "no deadline"))?;
-        let work = async {
-            if let Some(request) = &request {
-                verified(client, request, desired, &shared.options.clock, &last).await?;
-            }
-            tracing::info!(environment = %self.name, summary = planned.plan.summary_line(), "applying");
-            patiently(&last, || client.apply(&planned.changeset, false)).await
+        found: Found,
+        expiring: Option<Vec<Expiring>>,
+        unleased: Option<Problem>,
+    ) -> Came {
+        let now = shared.options.clock.now();
+        let role = match (&unleased, self.is_acting()) {
+            (Some(_), _) => Role::Unknown,
+            (None, true) => Role::Acting,
+            (None, false) => Role::Standby,
         };
-        let result = tokio::select! {
-            // Without the lease another one may act already.
-            _ = lost.wait_for(|lost| *lost) => return Err(Problem::new(Code::LeaseLost, "the lease was lost while it was applied")),
-            result = tokio::time::timeout(deadline.duration(), work) => result,
+        if let Some(problem) = &unleased {
+            tracing::warn!(
+                environment = %self.name, code = problem.code.id(), problem = problem.message, remedy = problem.remedy,
+                "the lease cannot be taken, so nothing is applied or told here"
+            );
+        }
+        let Found { state, planned, commit, outcome, applied, is_unseen } = found;
+        let (refused, waiting) = match outcome {
+            Outcome::Failed(problem) => (Some(problem), None),
+            Outcome::Waits(problem) => (None, Some(problem)),
+            _ => (None, None),
         };
-        match result {
-            Ok(Ok(result)) => Ok(Some((
-                result.generation,
-                format!("generation {}: {}", result.generation, planned.plan.summary_line()),
-            ))),
-            Ok(Err(problem)) => Err(problem),
-            Err(_) => Err(last.too_long(deadline)),
-        }
+        let problem = planned.as_ref().err().cloned().or(unleased);
+        let came = if problem.is_some() || refused.is_some() { Came::Failed } else { Came::Well };
+        shared.set(|status| {
+            let Some(standing) = status.environments.get_mut(&self.name) else { return };
+            standing.role = role;
+            let drift = reconcile::drift(&state);
+            standing.drift = if is_unseen { Vec::new() } else { drift.iter().map(name_of).collect() };
+            standing.expiring = expiring.unwrap_or_else(|| std::mem::take(&mut standing.expiring));
+            standing.generation = state.generation;
+            if let Ok(Planned { plan, .. }) = &planned {
+                standing.commit = commit;
+                standing.planned_at = Some(now);
+                let settings = usize::from(plan.settings.as_ref().is_some_and(|settings| !settings.fields.is_empty()));
+                let changes = plan.changes.iter().filter(|change| !change.is_note()).count() + settings;
+                standing.changes = if is_unseen { 0 } else { changes };
+                standing.summary = plan.summary_line();
+            }
+            standing.errors += u64::from(came == Came::Failed);
+            standing.problem = problem;
+            standing.refused = refused;
+            standing.waiting = waiting;
+            if let Some(applied) = applied {
+                standing.applies += 1;
+                standing.applied_at = Some(now);
+                standing.applied = Some(applied.words());
+            }
+        });
+        came
     }
+}
 
-    /// Puts the age files in, and makes the request of the gate, while nobody changes the files.
-    async fn arm(
-        &self,
-        shared: &Shared,
-        snapshot: &Snapshot,
-        desired: &Desired,
-        state: &State,
-        mut planned: Planned,
-    ) -> Result<Ready, Problem> {
-        let _reading = shared.reading.read().await;
-        let root = snapshot.repository.root();
-        let files = sealed::needed(desired, state, &planned.changeset);
-        sealed::attach(&mut planned.changeset, &files, root)
-            .map_err(|error| Problem::new(Code::PlanOutdated, error.to_string()).remedy("It is planned again."))?;
-        let request = gate::request(&planned.changeset, Some((root, desired)));
-        Ok(Ready { planned, request })
-    }
+/// What brings the service to what the files say; with names, only these profiles.
+pub(super) fn plan(read: &Read, state: &State, client: &Client, only: &[ProfileName]) -> Result<Planned, Problem> {
+    let request = Request {
+        desired: &read.desired,
+        state,
+        service: client.address(),
+        source: read.snapshot.source.clone(),
+        only,
+        with_settings: false,
+        allowances: Allowances::default(),
+        verified: &BTreeMap::new(),
+    };
+    reconcile::plan(&request).map_err(|error| Problem::new(error.code(), error.to_string()).remedy(error.remedy()))
+}
 
-    /// What Git changes and what waits because the same was changed outside Git.
-    fn in_the_way(&self, plan: &Plan) -> Option<Problem> {
-        if self.settings.apply != ApplyMode::Auto {
-            return None;
-        }
-        let settings =
-            plan.settings.iter().filter(|settings| !settings.fields.is_empty() && settings.cause != Cause::Drift);
-        let both =
-            plan.changes.iter().find(|change| change.cause == Cause::Both).map(|change| format!("`{}`", change.name));
-        let what = both.or_else(|| settings.map(|_| "the environment's settings".to_owned()).next())?;
-        let message = format!("{what} waits: something was changed outside Git, and that would be undone");
-        Some(
-            Problem::new(Code::DriftInTheWay, message)
-                .remedy("Write it into the files, apply by hand, or say `watch: { drift: revert }`."),
-        )
+fn name_of(drift: &Drift) -> String {
+    drift.name.as_ref().map_or("the environment's settings".to_owned(), ToString::to_string)
+}
+
+/// What was changed outside Git, and by whom.
+fn drift_words(drift: &[Drift]) -> String {
+    let one = |drift: &Drift| {
+        let what = drift.name.as_ref().map_or("the environment's settings".to_owned(), |name| format!("`{name}`"));
+        let how = match drift.kind {
+            DriftKind::Changed => "changed",
+            DriftKind::Removed => "removed",
+        };
+        let by = drift.by.as_ref().map(|by| format!(" by `{}` (generation {})", by.by, by.generation));
+        format!("{what} was {how} outside Git{}", by.unwrap_or_default())
+    };
+    let mut words: Vec<String> = drift.iter().take(NAMED).map(one).collect();
+    if drift.len() > NAMED {
+        words.push(format!("and {} more", drift.len() - NAMED));
     }
+    words.join("; ")
 }

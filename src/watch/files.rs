@@ -1,11 +1,15 @@
 //! Where the files come from: a folder that somebody else keeps, or a clone that follows a branch.
 
-use std::{path::PathBuf, sync::Arc};
+use std::{
+    collections::BTreeSet,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
 
 use super::Shared;
 use crate::{
     config::{Report, Repository, Selection},
-    git::{self, Follower, GitError},
+    git::{self, Follower, GitError, Stop},
     model::{Code, EnvironmentName, code::Severity},
     reconcile::plan::Source,
     rollout::Problem,
@@ -42,44 +46,92 @@ impl Files {
         Self { from: From::Branch(follower), last: None }
     }
 
-    /// What is new; with `again`, what is there in any case.
-    pub(super) async fn look(&mut self, shared: &Shared, again: bool) -> Result<Option<Snapshot>, Problem> {
-        let (root, branch) = match &self.from {
-            From::Folder(path) => (path.clone(), None),
-            From::Branch(follower) => {
-                let (asked, known) = (follower.clone(), self.last.as_ref().and_then(|(commit, _)| commit.clone()));
-                let step = blocking(move || asked.fetch()).await??;
-                if known.as_deref() != Some(&step.commit) {
-                    if step.is_rewritten {
-                        tracing::warn!(commit = step.commit, "the branch's history was rewritten; it is followed");
-                        let now = shared.options.clock.now();
-                        shared.set(|status| status.files.rewritten_at = Some(now));
-                    }
-                    // Nobody reads files while they change.
-                    let _alone = shared.reading.write().await;
-                    let asked = follower.clone();
-                    blocking(move || asked.check_out(&step.commit)).await??;
-                } else if !again {
+    /// What ends a look that waits for a remote.
+    pub(super) fn stop(&self) -> Stop {
+        match &self.from {
+            From::Folder(_) => Stop::default(),
+            From::Branch(follower) => follower.stop(),
+        }
+    }
+
+    /// Looks whether there is anything new, and puts it where passes read it. None if there is not; with `again`, what is
+    /// there in any case.
+    pub(super) async fn look(&mut self, shared: &Shared, again: bool) -> Result<Option<Seen>, Problem> {
+        let known = self.last.clone();
+        let seen = match &self.from {
+            From::Folder(path) => {
+                let asked = path.clone();
+                let source = blocking(move || git::source(&asked, None)).await?;
+                if !again && known.as_ref() == Some(&(source.commit.clone(), source.dirty)) {
                     return Ok(None);
                 }
-                (follower.folder().to_owned(), Some(follower.branch().to_owned()))
+                let path = path.clone();
+                lay(shared, move || open(&path, source)).await?
+            }
+            From::Branch(follower) => {
+                let asked = follower.clone();
+                let step = blocking(move || asked.fetch()).await??;
+                let is_there = known.is_some_and(|(commit, _)| commit.as_deref() == Some(&step.commit));
+                if is_there && !again {
+                    return Ok(None);
+                }
+                if !is_there && step.is_rewritten {
+                    tracing::warn!(commit = step.commit, "the branch's history was rewritten; it is followed");
+                    let now = shared.options.clock.now();
+                    shared.set(|status| status.files.rewritten_at = Some(now));
+                }
+                let follower = follower.clone();
+                let work = move || {
+                    if !is_there {
+                        follower.check_out(&step.commit)?;
+                    }
+                    let source = git::source(follower.folder(), Some(follower.branch().to_owned()));
+                    open(follower.folder(), source)
+                };
+                lay(shared, work).await?
             }
         };
-        let asked = root.clone();
-        let source = blocking(move || git::source(&asked, branch)).await?;
-        let found = (source.commit.clone(), source.dirty);
-        if self.last.as_ref() == Some(&found) && !again {
-            return Ok(None);
-        }
-        let repository = blocking(move || Repository::open(&root)).await?.map_err(|report| broken(&report))?;
-        self.last = Some(found);
-        Ok(Some(Snapshot { repository: Arc::new(repository), source }))
+        let names = seen.names(&shared.options.selection)?;
+        let seen = Seen { commit: seen.source.commit.clone(), dirty: seen.source.dirty, names };
+        self.last = Some((seen.commit.clone(), seen.dirty));
+        Ok(Some(seen))
     }
+}
+
+/// What was seen of the files.
+pub(super) struct Seen {
+    pub(super) commit: Option<String>,
+    pub(super) dirty: bool,
+    /// The environments that are meant.
+    pub(super) names: BTreeSet<EnvironmentName>,
+}
+
+impl Seen {
+    pub(super) fn is_of_same_files(&self, other: &Self) -> bool {
+        self.commit == other.commit && self.dirty == other.dirty
+    }
+}
+
+/// Puts other files where passes read them. Nobody reads meanwhile, so no pass has the files of one commit under the
+/// name of another.
+async fn lay(
+    shared: &Shared,
+    work: impl FnOnce() -> Result<Snapshot, Problem> + Send + 'static,
+) -> Result<Arc<Snapshot>, Problem> {
+    let mut lying = shared.files.write().await;
+    let found = blocking(work).await.and_then(|found| found).map(Arc::new);
+    *lying = Some(found.clone());
+    found
+}
+
+fn open(root: &Path, source: Source) -> Result<Snapshot, Problem> {
+    let repository = Repository::open(root).map_err(|report| broken(&report))?;
+    Ok(Snapshot { repository: Arc::new(repository), source })
 }
 
 impl Snapshot {
     /// The environments that are meant.
-    pub(super) fn names(&self, selection: &Selection) -> Result<Vec<EnvironmentName>, Problem> {
+    fn names(&self, selection: &Selection) -> Result<BTreeSet<EnvironmentName>, Problem> {
         let names = self.repository.select(selection);
         let names = names.map_err(|error| Problem::new(error.code, error.message).remedy(error.remedy))?;
         Ok(names.into_iter().filter(|name| !self.repository.is_abstract(name)).collect())

@@ -1,31 +1,35 @@
 //! Follows the files: plans on change and on a timer, applies where an environment says so, tells what changed.
 //!
 //! * [`files`] is where the files come from: a folder, or a clone that follows a branch
-//! * `environment` does one pass over one environment: look, plan, perhaps apply
-//! * [`reports`] remembers what was told, and tells what is new, by webhook and by mail
+//! * `round` says whose turn it is: the files, the environments, again and again
+//! * `environment` does one pass over one environment: look, plan, say how it stands
+//! * `act` applies what may be applied of a plan
+//! * `credentials` looks up which of them end soon
+//! * [`reports`] remembers what was told and what is to be told; `sending` sends it, by webhook and by mail
 //! * [`http`] answers what a monitor asks
 //!
 //! Only whoever holds the lease `watch` in an environment's service applies and tells there; others plan and show.
 //! Nothing here prints.
 
+mod act;
+mod credentials;
 mod environment;
 pub mod files;
 pub mod http;
 pub mod reports;
+mod round;
+mod sending;
 
 use std::{
     collections::BTreeMap,
     path::PathBuf,
     sync::{Arc, Mutex, PoisonError},
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 use jiff::Timestamp;
 use serde::Serialize;
-use tokio::{
-    sync::{RwLock, Semaphore, watch},
-    task::JoinSet,
-};
+use tokio::sync::{RwLock, watch};
 
 use crate::{
     clock::Clock,
@@ -33,7 +37,6 @@ use crate::{
     model::EnvironmentName,
     rollout::{Connect, Problem, lock::Lasting},
 };
-use environment::Watched;
 use files::{Files, Snapshot};
 use reports::Reports;
 
@@ -60,6 +63,21 @@ pub struct Options {
     pub connect: Connect,
     /// What time it is.
     pub clock: Clock,
+    /// How reports are sent.
+    pub reporting: Reporting,
+    /// Becomes true when it is to end.
+    pub stop: watch::Receiver<bool>,
+}
+
+/// How reports are sent.
+#[derive(Clone, Debug)]
+pub struct Reporting {
+    /// Certificate authorities to trust besides the machine's own, as PEM, for webhooks.
+    pub authorities: Option<Vec<u8>>,
+    /// How often what lasts is told again.
+    pub remind: Duration,
+    /// After so many tries a report is given up.
+    pub tries: u32,
 }
 
 /// Who acts in an environment.
@@ -83,10 +101,25 @@ pub struct Expiring {
     pub profile: String,
     /// Its secret.
     pub secret: String,
+    /// What it is.
+    pub kind: &'static str,
     /// When.
     pub ends: Timestamp,
     /// In how many whole days; negative once it has.
     pub days: i64,
+}
+
+impl Expiring {
+    /// In words.
+    pub fn words(&self) -> String {
+        let Self { profile, secret, kind, ends, days } = self;
+        let day = ends.strftime("%Y-%m-%d");
+        if *days < 0 {
+            format!("the {kind} `{secret}` of `{profile}` has expired, on {day}")
+        } else {
+            format!("the {kind} `{secret}` of `{profile}` ends on {day}, in {days} days")
+        }
+    }
 }
 
 /// How an environment stands.
@@ -109,16 +142,32 @@ pub struct Standing {
     pub drift: Vec<String>,
     /// Credentials that end soon.
     pub expiring: Vec<Expiring>,
-    /// Why the last pass was no success.
+    /// Why the last pass could not plan.
     pub problem: Option<Problem>,
-    /// Why what is pending is not applied, where it should be.
+    /// Why what is pending was not applied; it is tried again.
     pub refused: Option<Problem>,
-    /// When something was last applied.
+    /// Why what is pending waits for a person.
+    pub waiting: Option<Problem>,
+    /// What was last applied.
+    pub applied: Option<String>,
+    /// When.
     pub applied_at: Option<Timestamp>,
     /// How often something was applied.
     pub applies: u64,
     /// How many passes failed.
     pub errors: u64,
+}
+
+impl Standing {
+    /// Whether something failed.
+    pub fn has_failed(&self) -> bool {
+        self.problem.is_some() || self.refused.is_some()
+    }
+
+    /// Whether something waits for a person.
+    pub fn waits(&self) -> bool {
+        self.waiting.is_some() || self.changes > 0 || !self.drift.is_empty()
+    }
 }
 
 /// What the files stand at.
@@ -127,6 +176,10 @@ pub struct Standing {
 pub struct FilesStanding {
     /// The commit.
     pub commit: Option<String>,
+    /// Whether something in them is not committed.
+    pub dirty: bool,
+    /// When they were last looked at with success.
+    pub looked_at: Option<Timestamp>,
     /// Why the files cannot be followed now.
     pub problem: Option<Problem>,
     /// When the history was last found rewritten.
@@ -143,16 +196,12 @@ pub struct Status {
     pub environments: BTreeMap<EnvironmentName, Standing>,
 }
 
-/// A look at the files that is under way; it gives them back.
-type Looking = tokio::task::JoinHandle<(Files, Result<Option<Snapshot>, Problem>)>;
-
 impl Status {
-    /// 0 clean; 2 drift or changes pending; 1 errors.
+    /// 0 all is as it should be; 1 something failed; 2 something waits for a person.
     pub fn exit_code(&self) -> u8 {
-        let all = || self.environments.values();
-        if self.files.problem.is_some() || all().any(|one| one.problem.is_some() || one.refused.is_some()) {
+        if self.files.problem.is_some() || self.environments.values().any(Standing::has_failed) {
             1
-        } else if all().any(|one| one.changes > 0 || !one.drift.is_empty()) {
+        } else if self.environments.values().any(Standing::waits) {
             2
         } else {
             0
@@ -160,14 +209,16 @@ impl Status {
     }
 }
 
+/// The files as they lie there, or why nobody can read them.
+type Lying = Result<Arc<Snapshot>, Problem>;
+
 /// What all parts of a watch share.
 pub struct Shared {
     options: Options,
     status: Mutex<Status>,
     reports: Reports,
-    /// Whoever reads files holds it; whoever replaces them waits.
-    reading: RwLock<()>,
-    begun: Instant,
+    /// None before anybody looked. Whoever reads files holds it; whoever replaces them waits.
+    files: RwLock<Option<Lying>>,
 }
 
 impl Shared {
@@ -179,11 +230,12 @@ impl Shared {
     /// Environments that were not planned within three times the interval.
     pub fn not_ready(&self) -> Vec<(EnvironmentName, String)> {
         let status = self.status();
-        let (now, limit) = (self.options.clock.now(), self.options.every.as_secs().max(1) * 3);
+        let (now, usual) = (self.options.clock.now(), self.options.every.saturating_mul(3));
         let is_late = |standing: &Standing| {
-            let at = standing.planned_at.map_or(i64::MIN / 2, Timestamp::as_second);
-            standing.problem.is_some() && standing.planned_at.is_none()
-                || u64::try_from(now.as_second().saturating_sub(at)).unwrap_or(0) > limit
+            let Some(at) = standing.planned_at else { return true };
+            // What fails is left alone for longer and longer.
+            let limit = if standing.refused.is_some() { usual.max(LONGEST.saturating_mul(2)) } else { usual };
+            u64::try_from(now.as_second().saturating_sub(at.as_second())).unwrap_or(0) > limit.as_secs().max(3)
         };
         let why = |standing: &Standing| {
             standing.problem.as_ref().map_or_else(|| "not planned yet".to_owned(), |problem| problem.message.clone())
@@ -192,8 +244,28 @@ impl Shared {
         late.map(|(name, standing)| (name.clone(), why(standing))).collect()
     }
 
+    /// Whether all is followed and planned.
+    pub fn is_ready(&self) -> bool {
+        let files = self.status().files;
+        files.problem.is_none() && files.looked_at.is_some() && self.not_ready().is_empty()
+    }
+
     fn set(&self, change: impl FnOnce(&mut Status)) {
         change(&mut self.status.lock().unwrap_or_else(PoisonError::into_inner));
+    }
+
+    fn standing(&self, name: &EnvironmentName) -> Standing {
+        let status = self.status.lock().unwrap_or_else(PoisonError::into_inner);
+        status.environments.get(name).cloned().unwrap_or_default()
+    }
+
+    /// Returns when the watch is to end.
+    async fn stopped(&self) {
+        let mut stop = self.options.stop.clone();
+        if stop.wait_for(|stop| *stop).await.is_err() {
+            // Nobody is left who could say so.
+            std::future::pending::<()>().await;
+        }
     }
 }
 
@@ -203,19 +275,11 @@ pub struct Watch {
     files: Files,
 }
 
-/// When an environment is looked at next.
-struct Turn {
-    watched: Option<Box<Watched>>,
-    at: Instant,
-    failures: u32,
-}
-
 impl Watch {
     /// Reads what was told before.
     pub fn new(options: Options, files: Files) -> Result<Self, Problem> {
-        let reports = Reports::open(&options.data, options.clock.clone())?;
-        let shared =
-            Shared { options, status: Mutex::default(), reports, reading: RwLock::default(), begun: Instant::now() };
+        let reports = Reports::open(&options.data, options.clock.clone(), options.reporting.clone())?;
+        let shared = Shared { options, status: Mutex::default(), reports, files: RwLock::default() };
         Ok(Self { shared: Arc::new(shared), files })
     }
 
@@ -224,148 +288,14 @@ impl Watch {
         Arc::clone(&self.shared)
     }
 
-    /// Works until `stop`, or once. What is under way is brought to its end.
-    pub async fn run(self, once: bool, mut stop: watch::Receiver<bool>) -> Status {
+    /// Works until it is to end, or once. An apply that was sent is brought to its end.
+    pub async fn run(self, once: bool) -> Status {
         let shared = Arc::clone(&self.shared);
-        tracing::info!(uptime = ?shared.begun.elapsed(), "watching");
-        let mut turns: BTreeMap<EnvironmentName, Turn> = BTreeMap::new();
-        let mut under_way: JoinSet<(EnvironmentName, Box<Watched>, bool)> = JoinSet::new();
-        let permits = Arc::new(Semaphore::new(shared.options.parallel.max(1)));
-        let mut snapshot: Option<Arc<Snapshot>> = None;
-        let (mut look_at, mut timer_at) = (Instant::now(), Instant::now());
-        let mut looking: Option<Looking> = None;
-        let mut files = Some(self.files);
-        let telling = (!once).then(|| tokio::spawn(tell(Arc::clone(&shared))));
-        loop {
-            let now = Instant::now();
-            if let Some(mut own) = files.take_if(|_| now >= look_at) {
-                let (again, shared) = (now >= timer_at, Arc::clone(&shared));
-                if again {
-                    timer_at = now + shared.options.every;
-                }
-                looking = Some(tokio::spawn(async move {
-                    let found = own.look(&shared, again).await;
-                    (own, found)
-                }));
-            }
-            if let Some(snapshot) = &snapshot {
-                for (name, turn) in &mut turns {
-                    if now < turn.at {
-                        continue;
-                    }
-                    let Some(mut watched) = turn.watched.take() else { continue };
-                    let (snapshot, permits) = (Arc::clone(snapshot), Arc::clone(&permits));
-                    let (shared, name) = (Arc::clone(&shared), name.clone());
-                    under_way.spawn(async move {
-                        let _permit = permits.acquire_owned().await;
-                        let succeeded = watched.pass(&shared, &snapshot).await;
-                        (name, watched, succeeded)
-                    });
-                }
-            }
-            if once
-                && under_way.is_empty()
-                && looking.is_none()
-                && (snapshot.is_some() || shared.status().files.problem.is_some())
-            {
-                break;
-            }
-            let next = turns.values().filter(|turn| turn.watched.is_some()).map(|turn| turn.at);
-            let next = next.chain(files.is_some().then_some(look_at)).min();
-            let pause = next.map_or(Duration::from_secs(1), |at| at.saturating_duration_since(Instant::now()));
-            tokio::select! {
-                _ = stop.wait_for(|stop| *stop) => break,
-                Some(done) = under_way.join_next(), if !under_way.is_empty() => {
-                    let Ok((name, watched, succeeded)) = done else { continue };
-                    let Some(turn) = turns.get_mut(&name) else {
-                        watched.leave().await;
-                        continue;
-                    };
-                    turn.failures = if succeeded { 0 } else { turn.failures + 1 };
-                    let every = shared.options.every;
-                    // The first repetition comes soon, so that a short absence is a short one.
-                    let first = every.min(shared.options.poll.max(Duration::from_millis(200)));
-                    let wait = if succeeded { every } else { first.saturating_mul(1 << (turn.failures - 1).min(12)).min(LONGEST) };
-                    // What came meanwhile was put at once.
-                    turn.at = if turn.at > now && turn.at <= Instant::now() { Instant::now() } else { Instant::now() + wait };
-                    if once { turn.at += Duration::from_secs(86_400 * 365); }
-                    turn.watched = Some(watched);
-                }
-                looked = async { match looking.as_mut() { Some(task) => task.await, None => std::future::pending().await } } => {
-                    looking = None;
-                    look_at = Instant::now() + shared.options.poll;
-                    let Ok((own, found)) = looked else { break };
-                    files = Some(own);
-                    let found = found.and_then(|found| match found {
-                        None => Ok(None),
-                        Some(found) => {
-                            let names = found.names(&shared.options.selection)?;
-                            Ok(Some((found, names)))
-                        }
-                    });
-                    match found {
-                        Ok(None) => shared.set(|status| status.files.problem = None),
-                        Ok(Some((found, names))) => {
-                            let is_new = snapshot.as_ref().is_none_or(|old| old.source.commit != found.source.commit || old.source.dirty != found.source.dirty);
-                            let gone: Vec<_> = turns.keys().filter(|name| !names.contains(name)).cloned().collect();
-                            for name in gone {
-                                if let Some(watched) = turns.remove(&name).and_then(|turn| turn.watched) {
-                                    watched.leave().await;
-                                }
-                            }
-                            for name in &names {
-                                let new = || Turn { watched: Some(Box::new(Watched::new(name.clone()))), at: Instant::now(), failures: 0 };
-                                let turn = turns.entry(name.clone()).or_insert_with(new);
-                                // A new commit is looked at soon even where something fails.
-                                if is_new {
-                                    turn.at = Instant::now();
-                                }
-                            }
-                            if is_new {
-                                tracing::info!(commit = found.source.commit, environments = names.len(), "new files");
-                            }
-                            shared.set(|status| {
-                                status.files.problem = None;
-                                status.files.commit.clone_from(&found.source.commit);
-                                status.environments.retain(|name, _| names.contains(name));
-                                for name in names {
-                                    status.environments.entry(name).or_default();
-                                }
-                            });
-                            snapshot = Some(Arc::new(found));
-                        }
-                        Err(problem) => {
-                            tracing::warn!(code = problem.code.id(), problem = problem.message, "the files cannot be followed");
-                            shared.set(|status| status.files.problem = Some(problem));
-                        }
-                    }
-                }
-                () = tokio::time::sleep(pause) => {}
-            }
-        }
-        tracing::info!("ending what is under way");
-        while let Some(done) = under_way.join_next().await {
-            if let Ok((_, watched, _)) = done {
-                watched.leave().await;
-            }
-        }
-        if let Some(telling) = telling {
-            telling.abort();
-        }
-        shared.reports.deliver(&shared.options.connect).await;
-        for turn in turns.into_values() {
-            if let Some(watched) = turn.watched {
-                watched.leave().await;
-            }
-        }
+        let (ended, end) = watch::channel(false);
+        let telling = tokio::spawn(sending::tell(Arc::clone(&shared), end));
+        round::Round::new(Arc::clone(&shared), self.files, once).run().await;
+        ended.send_replace(true);
+        drop(telling.await);
         shared.status()
-    }
-}
-
-/// Tells what is to be told, for as long as the watch runs.
-async fn tell(shared: Arc<Shared>) {
-    loop {
-        shared.reports.deliver(&shared.options.connect).await;
-        tokio::time::sleep(Duration::from_millis(500)).await;
     }
 }

@@ -52,10 +52,11 @@ impl Expiring {
         let now = context.clock.now();
         let mut rows = Vec::new();
         let mut unreachable = BTreeMap::new();
-        for environment in self.environments.environments(context)? {
-            match self.ask(context, &environment) {
+        let asked = self.environments.each(context, |context, environment| self.ask(context, environment))?;
+        for one in asked {
+            match one.result {
                 Ok((state, last)) => rows.extend(of_environment(&state, &last)),
-                Err(error) => drop(unreachable.insert(environment.name, error)),
+                Err(error) => drop(unreachable.insert(one.name, error)),
             }
         }
         let limit = self.within.map_or(30 * 86_400, |within| within.milliseconds() / 1000);

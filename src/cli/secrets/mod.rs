@@ -20,7 +20,7 @@ use std::{
 
 use age::secrecy::SecretString;
 
-use super::{CliError, Context, Exit, environment::Environment, variables};
+use super::{CliError, Context, Exit, environment::Environment, fleet, variables};
 use crate::{
     config::{Repository, Selection},
     model::{Code, EnvironmentName, SecretReference},
@@ -247,6 +247,9 @@ fn reference(text: &str) -> Result<SecretReference, CliError> {
     }
 }
 
+/// How many services are asked at once.
+const ASKED_AT_ONCE: usize = 16;
+
 /// The environments that a command over many is for.
 #[derive(Clone, Debug, clap::Args)]
 pub(super) struct Many {
@@ -274,6 +277,25 @@ impl Many {
         let repository = Arc::new(context.repository()?);
         let names = self.select(&repository)?;
         Ok(names.into_iter().map(|name| Environment::new(name, Arc::clone(&repository))).collect())
+    }
+
+    /// Asks the service of each, side by side.
+    fn each<T: Send>(
+        &self,
+        context: &Context,
+        ask: impl Fn(&Context, &Environment) -> Result<T, CliError> + Sync,
+    ) -> Result<Vec<fleet::Ended<T>>, CliError> {
+        let mut environments = self.environments(context)?;
+        // One alone is no matter for progress.
+        if environments.len() == 1
+            && let Some(environment) = environments.pop()
+        {
+            let result = ask(context, &environment);
+            return Ok(vec![fleet::Ended { name: environment.name, notes: String::new(), result }]);
+        }
+        let items = environments.into_iter().map(|environment| (environment.name.clone(), environment)).collect();
+        let asked = |_: &T| "asked".to_owned();
+        fleet::side_by_side(context, ASKED_AT_ONCE, items, asked, |context, environment| ask(context, &environment))
     }
 }
 

@@ -224,16 +224,16 @@ impl Rotate {
         }
         let mut rows = Vec::new();
         let mut unreachable = Vec::new();
-        for environment in self.what.environments(context)? {
-            let asked = self.ask(context, &environment);
-            let rotations = match &asked {
-                Ok((_, outbox)) => outbox.rotations.as_slice(),
-                Err(_) => &[],
-            };
-            rows.extend(status_of(&environment, rotations, asked.is_ok())?);
-            if let Err(error) = asked {
-                unreachable.push((environment.name, error));
-            }
+        // A service that does not answer is told beside the others, and files that cannot be read end it.
+        let asked = self.what.each(context, |context, environment| {
+            let asked = self.ask(context, environment);
+            let rotations = asked.as_ref().map_or(&[][..], |(_, outbox)| outbox.rotations.as_slice());
+            Ok((status_of(environment, rotations, asked.is_ok())?, asked.err()))
+        })?;
+        for one in asked {
+            let (found, error) = one.result?;
+            rows.extend(found);
+            unreachable.extend(error.map(|error| (one.name, error)));
         }
         if self.format == Format::Json {
             let errors: BTreeMap<_, _> = unreachable.iter().map(|(name, error)| (name, &error.message)).collect();

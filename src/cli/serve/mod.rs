@@ -108,7 +108,7 @@ impl Serve {
             .remedy("Give `--tls-cert` and `--tls-key`, listen on 127.0.0.1, or say `--allow-clear-text` where something in front does TLS."));
         }
         let residence = self.residence()?;
-        start_log(self.log_format)?;
+        start_log(self.log_format, "info")?;
         keep_memory_private();
         context.runtime()?.block_on(self.serve(context, residence))
     }
@@ -235,9 +235,9 @@ fn keep_memory_private() {
     }
 }
 
-/// Starts the log on standard error.
-pub(super) fn start_log(format: Option<LogFormat>) -> Result<(), CliError> {
-    let filter = variables::read(variables::LOG).unwrap_or_else(|| "info".to_owned());
+/// Starts the log on standard error; `usual` is what it has where nobody says otherwise.
+pub(super) fn start_log(format: Option<LogFormat>, usual: &str) -> Result<(), CliError> {
+    let filter = variables::read(variables::LOG).unwrap_or_else(|| usual.to_owned());
     let filter = tracing_subscriber::EnvFilter::try_new(&filter).map_err(|_| {
         CliError::coded(Code::Usage, format!("{} is not a log filter", variables::LOG))
             .remedy("Write for example `info` or `mailwright=debug`.")
@@ -246,6 +246,8 @@ pub(super) fn start_log(format: Option<LogFormat>) -> Result<(), CliError> {
     // A log that nobody reads any more must not take the service with it.
     let builder =
         tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).log_internal_errors(false);
+    // Colours are for those who look; in a file they are noise.
+    let builder = if std::io::stderr().is_terminal() { builder } else { builder.with_ansi(false) };
     match format {
         LogFormat::Human => builder.with_target(false).init(),
         LogFormat::Json => builder.json().flatten_event(true).with_span_list(false).with_target(false).init(),

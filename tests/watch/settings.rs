@@ -1,0 +1,49 @@
+//! What an environment's file may say about whom a watch tells.
+
+use crate::support::trial::Trial;
+
+#[test]
+fn a_webhook_is_https_or_on_this_machine_and_mail_goes_to_addresses() {
+    let trial = Trial::small();
+    let validate = |notify: &str| {
+        let text = format!("companies: [EDU1]\nwatch:\n  notify: {notify}\n");
+        trial.write("environments/dev/environment.yaml", text);
+        let ran = trial.run(&["validate", "dev"]);
+        (ran.code, format!("{}{}", ran.stdout, ran.stderr))
+    };
+    for good in [
+        "https://chat.example.com/hooks/mail?x=1",
+        "https://chat.example.com:8443",
+        "https://[2001:db8::1]/x",
+        "http://localhost:9000/x",
+        "http://127.0.0.1/x",
+        "http://[::1]:80/",
+    ] {
+        let (code, said) = validate(&format!("{{ webhooks: [{{ url: '{good}' }}] }}"));
+        assert_eq!(code, 0, "{good}: {said}");
+    }
+    for bad in [
+        "http://chat.example.com/x",
+        "http://127.0.0.1.example.com/x",
+        "http://localhost@evil.example/x",
+        "http://localhost\\\\@evil.example/x",
+        "https://user:password@chat.example.com/",
+        "https:///path",
+        "https://chat.example.com:99999/",
+        "https://chat example.com/",
+        "ftp://chat.example.com/",
+        "http://[::1",
+    ] {
+        let (code, said) = validate(&format!("{{ webhooks: [{{ url: \"{bad}\" }}] }}"));
+        assert_eq!(code, 1, "{bad}: {said}");
+        assert!(said.contains("this is not the address of a webhook"), "{bad}: {said}");
+        assert!(said.contains("environments/dev/environment.yaml:3:"), "{bad}: {said}");
+    }
+    let mail = |company: &str, to: &str| {
+        validate(&format!("{{ mail: {{ company: {company}, function: default, to: [{to}] }} }}"))
+    };
+    assert_eq!(mail("EDU1", "ops@example.com").0, 0);
+    let (_, said) = mail("EDU9", "ops");
+    assert!(said.contains("company `EDU9` does not exist in the environment"), "{said}");
+    assert!(said.contains("`ops` is not an address"), "{said}");
+}
