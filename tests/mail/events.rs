@@ -58,7 +58,7 @@ fn a_sender_follows_its_own_messages_and_nothing_else() {
     let own = |ids: &[&String]| sorted(ids.iter().map(|id| (*id).clone()).collect());
     assert_eq!(sorted(about(&events_as(&post, &shop))), own(&[&first, &second, &third, &fourth]));
     assert_eq!(sorted(about(&events_as(&post, &narrow))), own(&[&first, &fourth]));
-    assert_eq!(about(&events_as(&post, &other)), [theirs.clone()]);
+    assert_eq!(about(&events_as(&post, &other)), std::slice::from_ref(&theirs));
     let all = events(&post);
     assert_eq!(about(&all).iter().filter(|about| *about == "profile").count(), 2, "parked and resumed: {all:#?}");
     assert_eq!(all.len(), 7, "{all:#?}");
