@@ -7,6 +7,7 @@ use std::{
     io::{BufRead as _, BufReader, Write as _},
     net::TcpListener,
     sync::{Arc, Mutex},
+    time::{Duration, Instant},
 };
 
 use base64::{Engine as _, prelude::BASE64_URL_SAFE_NO_PAD};
@@ -431,4 +432,104 @@ fn a_file_that_lets_too_many_in_keeps_the_service_from_starting() {
     let mut trial = trial;
     trial.serve();
     refused(&trial, &sign(&key("one", Algorithm::RS256), &claims(&issuer)), "takes none");
+}
+
+/// Asks until the answer has this status.
+fn becomes(trial: &Trial, token: &str, status: u16) {
+    let until = Instant::now() + Duration::from_secs(20);
+    let mut answer = ask(trial, token);
+    while answer.status != status && Instant::now() < until {
+        std::thread::sleep(Duration::from_millis(50));
+        answer = ask(trial, token);
+    }
+    assert_eq!(answer.status, status, "{}", answer.body);
+}
+
+fn says(trial: &Trial, words: &str) {
+    let log = &trial.service.as_ref().unwrap().log;
+    let until = Instant::now() + Duration::from_secs(20);
+    while !log.lock().unwrap().contains(words) && Instant::now() < until {
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    assert!(log.lock().unwrap().contains(words), "{words}: {}", log.lock().unwrap());
+}
+
+fn hang_up(trial: &Trial) {
+    let id = trial.service.as_ref().unwrap().child.id().to_string();
+    assert!(std::process::Command::new("kill").args(["-HUP", &id]).status().unwrap().success());
+}
+
+#[test]
+fn the_file_is_read_again_when_it_changes() {
+    let issuer = Issuer::start();
+    let rsa = key("one", Algorithm::RS256);
+    issuer.publish(&[&rsa]);
+    let trial = trial(&issuer);
+    let main = sign(&rsa, &claims(&issuer));
+    let mut other = claims(&issuer);
+    other["sub"] = json!("repo:example/mail:ref:refs/heads/other");
+    let other = sign(&rsa, &other);
+    assert_eq!((ask(&trial, &main).status, ask(&trial, &other).status), (200, 401));
+    // Another branch gets in and the first one is out, with nobody's help.
+    trial.write("oidc.yaml", rules(&issuer).replace(SUBJECT, "repo:example/mail:ref:refs/heads/other"));
+    becomes(&trial, &other, 200);
+    refused(&trial, &main, "no rule of the service");
+    let audit = trial.http("GET", "/v1/audit?limit=100", &[], b"").json();
+    let entry = audit["entries"].as_array().unwrap().iter().find(|entry| entry["action"] == "issuers.reload").unwrap();
+    assert_eq!((&entry["outcome"], &entry["detail"]["issuers"][0]), (&json!("accepted"), &json!(issuer.address)));
+
+    // The issuer does not answer while the file is read again: its keys are known, and stay so.
+    issuer.answers.lock().unwrap().down = true;
+    trial.write("oidc.yaml", rules(&issuer));
+    hang_up(&trial);
+    becomes(&trial, &main, 200);
+    refused(&trial, &other, "no rule of the service");
+}
+
+#[test]
+fn a_file_that_makes_no_sense_keeps_the_old_one() {
+    let issuer = Issuer::start();
+    let rsa = key("one", Algorithm::RS256);
+    issuer.publish(&[&rsa]);
+    let trial = trial(&issuer);
+    let token = sign(&rsa, &claims(&issuer));
+    assert_eq!(ask(&trial, &token).status, 200);
+    let refusals = |count: u32| {
+        let line = format!("mailwright_issuers_reloads_total{{outcome=\"refused\"}} {count}");
+        let until = Instant::now() + Duration::from_secs(20);
+        let metrics = || trial.http("GET", "/metrics", &[], b"").body;
+        while !metrics().contains(&line) && Instant::now() < until {
+            std::thread::sleep(Duration::from_millis(50));
+        }
+        assert!(metrics().contains(&line), "{line}: {}", metrics());
+    };
+    for (count, (text, words)) in [
+        ("issuers: [", "the file of issuers makes no sense: what was read before counts"),
+        (&rules(&issuer).replace("role: deployer", "role: king"), "line 6: "),
+        // What would let everybody in is no better than what cannot be read.
+        (
+            &rules(&issuer).replace(SUBJECT, "*").replace(", repository: example/mail", ""),
+            "it would let every token of the issuer in",
+        ),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        trial.write("oidc.yaml", text);
+        hang_up(&trial);
+        refusals(u32::try_from(count).unwrap() + 1);
+        says(&trial, words);
+        assert_eq!(ask(&trial, &token).status, 200, "{words}");
+    }
+    trial.remove("oidc.yaml");
+    hang_up(&trial);
+    refusals(4);
+    assert_eq!(ask(&trial, &token).status, 200);
+    let audit = trial.http("GET", "/v1/audit?limit=100", &[], b"").body;
+    assert!(!audit.contains("issuers.reload"), "{audit}");
+    // And when it makes sense again, it counts.
+    trial.write("oidc.yaml", rules(&issuer).replace("deployer", "viewer"));
+    hang_up(&trial);
+    says(&trial, "was read again, and counts from now on");
+    assert_eq!(ask(&trial, &token).status, 200);
 }

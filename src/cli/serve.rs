@@ -17,7 +17,7 @@ use crate::{
     api::{AuditOutcome, NewToken, Role, Scope},
     model::{Code, EnvironmentName},
     secrets::ServiceIdentity,
-    service::{Oidc, OidcError, ServeError, Server, Service, Tls, new_token},
+    service::{IssuersFile, Oidc, OidcError, ServeError, Server, Service, Tls, new_token},
     store::{AuditEvent, SqliteStore, Store as _, StoreError, StoredToken},
 };
 
@@ -53,7 +53,8 @@ pub(crate) struct Serve {
     /// Write the first administrator's token into this file instead of showing it
     #[arg(long, value_name = "FILE", value_hint = clap::ValueHint::FilePath)]
     token_file: Option<PathBuf>,
-    /// A file that says which pipelines get in by an identity token (OIDC) of whose issuer; `mailwright schema oidc`
+    /// A file that says which pipelines get in by an identity token (OIDC) of whose issuer; `mailwright schema oidc`.
+    /// It is read again when it changes, and on SIGHUP
     #[arg(long, value_name = "FILE", value_hint = clap::ValueHint::FilePath)]
     oidc: Option<PathBuf>,
     #[command(flatten)]
@@ -128,8 +129,8 @@ impl Serve {
             Service::new(Arc::new(store.clone()), identity, self.demo, outgoing, context.clock.clone(), metrics)
                 .await
                 .map_err(store_error)?;
-        if let Some(oidc) = oidc {
-            service.accept_identity_tokens(oidc);
+        if let Some((file, read)) = oidc {
+            service.follow_issuers(file, read);
         }
         let tls = match (self.tls_cert, self.tls_key) {
             (Some(certificate), Some(key)) => Some(Tls { certificate, key }),
@@ -154,10 +155,11 @@ impl Serve {
     }
 
     /// The issuers whose identity tokens are taken. A file that makes no sense keeps the service from starting.
-    fn oidc(&self, context: &Context, authorities: Option<Vec<u8>>) -> Result<Option<Oidc>, CliError> {
+    fn oidc(&self, context: &Context, authorities: Option<Vec<u8>>) -> Result<Option<(IssuersFile, Oidc)>, CliError> {
         let Some(path) = &self.oidc else { return Ok(None) };
-        match Oidc::read(path, authorities) {
-            Ok(oidc) => Ok(Some(oidc)),
+        let file = IssuersFile { path: path.clone(), authorities };
+        match file.read() {
+            Ok(read) => Ok(Some((file, read))),
             Err(OidcError::Unreadable(report)) => Err(super::environment::problems(context, &report)),
             Err(OidcError::Wrong(why)) => {
                 Err(CliError::coded(Code::InvalidValue, format!("`{}`: {why}", path.display()))

@@ -2,7 +2,7 @@
 //!
 //! * `server` listens, and puts around every request what all of them need
 //! * `access` knows tokens and roles
-//! * `oidc` knows the identity tokens of pipelines
+//! * `oidc` knows the identity tokens of pipelines, `issuers` follows the file that says whose
 //! * `routes` has one file a topic; a handler authenticates, asks [`Service`], and answers
 //! * `changes` decides whether a change is taken; it is the only place that commits
 //! * `body` reads submissions, however slowly they come
@@ -17,6 +17,7 @@ mod access;
 mod body;
 mod changes;
 mod extract;
+mod issuers;
 mod mail;
 mod oidc;
 mod problem;
@@ -37,6 +38,7 @@ use crate::{
 };
 
 pub use access::new_token;
+pub use issuers::IssuersFile;
 pub use oidc::{Oidc, OidcError};
 pub use routes::openapi;
 pub use server::{ServeError, Server, Tls};
@@ -64,7 +66,7 @@ pub struct Service {
     /// Tokens that were asked for, so that a submission need not read the store for its own.
     known_tokens: std::sync::Mutex<KnownTokens>,
     /// The issuers whose identity tokens are taken; none unless somebody said so.
-    oidc: std::sync::OnceLock<Oidc>,
+    oidc: std::sync::RwLock<Option<Arc<Oidc>>>,
     /// True once the service stops: what would go on for ever ends then.
     stopping: tokio::sync::watch::Sender<bool>,
     /// The submissions that are being read.
@@ -98,7 +100,7 @@ impl Service {
             identity,
             delivery,
             known_tokens: std::sync::Mutex::default(),
-            oidc: std::sync::OnceLock::new(),
+            oidc: std::sync::RwLock::default(),
             stopping: tokio::sync::watch::Sender::new(false),
             reading: body::Reading::default(),
             demo,
@@ -112,9 +114,18 @@ impl Service {
         }))
     }
 
-    /// From now on, takes identity tokens of these issuers too. Said once, before the service listens.
+    /// From now on, takes identity tokens of these issuers, and of none that was said before.
     pub fn accept_identity_tokens(&self, oidc: Oidc) {
-        drop(self.oidc.set(oidc));
+        let mut present = self.oidc.write().unwrap_or_else(std::sync::PoisonError::into_inner);
+        if let Some(before) = present.as_deref() {
+            oidc.inherit(before);
+        }
+        *present = Some(Arc::new(oidc));
+    }
+
+    /// The issuers whose identity tokens are taken.
+    fn oidc(&self) -> Option<Arc<Oidc>> {
+        self.oidc.read().unwrap_or_else(std::sync::PoisonError::into_inner).clone()
     }
 
     /// The outbox at work.

@@ -16,6 +16,7 @@ mod fleet;
 mod changed;
 mod checks;
 mod disk;
+mod example;
 mod failures;
 mod files;
 mod happy;

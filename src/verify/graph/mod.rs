@@ -127,10 +127,7 @@ impl Eyes {
 
     /// A reader sees everything, and so does an application that may; one that may not asks in vain.
     fn can_read_others(&self, roles: &BTreeSet<String>) -> bool {
-        self.reader.is_ok()
-            || ["Application.Read.All", "Application.ReadWrite.All", "Directory.Read.All", "Directory.ReadWrite.All"]
-                .iter()
-                .any(|role| roles.contains(*role))
+        self.reader.is_ok() || may_read_others(roles)
     }
 
     /// What everything ends with that nobody is there to read.
@@ -138,6 +135,13 @@ impl Eyes {
         let why = self.reader.as_ref().err().copied().unwrap_or(Blind::Nobody);
         GraphError::Refused { status: 0, code: why.words().to_owned(), message: String::new() }
     }
+}
+
+/// Whether an application with these roles may read registrations.
+fn may_read_others(roles: &BTreeSet<String>) -> bool {
+    ["Application.Read.All", "Application.ReadWrite.All", "Directory.Read.All", "Directory.ReadWrite.All"]
+        .iter()
+        .any(|role| roles.contains(*role))
 }
 
 /// Why something could not be read, in Graph's own code and in none of its texts.
@@ -257,6 +261,37 @@ impl Applicant<'_> {
         let limit = (verifier.now(), verifier.credential_days());
         let finding = credential::of_itself(&certificate, limit, &seal, &remedies)?;
         Some(Finding { pointer: self.pointer.to_owned(), ..finding })
+    }
+}
+
+impl Applicant<'_> {
+    /// How long its client secret lasts, if that is what it has and somebody may read the registration: the reader, or
+    /// the application itself. Where nobody may there is nothing to say: its mail leaves all the same.
+    pub(super) async fn secret_end(&self, verifier: &Verifier, endpoints: &Endpoints) -> Option<Finding> {
+        let (Credential::ClientSecret(named), Opened::Value(secret)) = (self.credential, self.secret) else {
+            return None;
+        };
+        let proof = Proof::Secret(secret.clone());
+        let reader = verifier.reader(endpoints, self.tenant).await;
+        let own = if reader.is_ok() { None } else { self.own_eyes(verifier, endpoints, &proof).await };
+        let eyes = Eyes { own, reader };
+        let (application, level) = eyes.get::<Application>(&application_path(self.client)).await.ok()?;
+        let remedies = Remedies { again: self.again, endpoints, tenant: self.tenant, client: self.client };
+        let seal = super::secret::seal(verifier.environment(), &named.secret, self.is_next);
+        let limit = (verifier.now(), verifier.credential_days());
+        let kind = credential::Kind::Secret;
+        let finding = credential::expiry(&application, kind, Some(&proof), limit, &seal, &remedies)?;
+        Some(Finding { pointer: self.pointer.to_owned(), level, ..finding })
+    }
+
+    /// Graph as the application itself, if it may read registrations.
+    async fn own_eyes(&self, verifier: &Verifier, endpoints: &Endpoints, proof: &Proof) -> Option<Graph> {
+        let sign_in = SignIn::new(verifier.http().clone(), endpoints.clone());
+        let scope = endpoints.graph_scope();
+        let token =
+            sign_in.application_token(self.tenant, self.client, proof, &scope, verifier.clock_now()).await.ok()?;
+        let roles = Claims::read(&token.value)?.roles.iter().cloned().collect();
+        may_read_others(&roles).then(|| Graph::new(verifier.http().clone(), endpoints, token.value))
     }
 }
 
