@@ -162,6 +162,7 @@ codes! {
     "0291" Error TookTooLong "an environment took longer than it may";
     "0292" Error ChangedSince "somebody changed the environment since";
     "0293" Error LeaseLost "the lease is lost";
+    "0294" Error NothingBefore "there was nothing before";
     "0300" Error Submodule "a Git submodule where files belong";
     "0301" Error UnknownRevision "Git knows no such revision";
     "0302" Error HistoryMissing "this clone does not have that part of the history";

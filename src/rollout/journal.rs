@@ -148,6 +148,9 @@ pub enum Event {
         /// Of this wave; none means of all.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         wave: Option<String>,
+        /// Whether what held nothing before is to hold nothing again.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        to_nothing: bool,
         /// Why.
         why: Problem,
     },

@@ -36,7 +36,7 @@ use crate::{
     reconcile::plan::Source,
 };
 
-pub use engine::{Engine, Wish};
+pub use engine::{Engine, Reach, Wish};
 pub use journal::{Entry, Event, Journal};
 pub use problem::Problem;
 pub use run::Run;

@@ -21,6 +21,7 @@ mod failures;
 mod files;
 mod happy;
 mod kill;
+mod late;
 mod lease;
 mod pause;
 mod plan;
