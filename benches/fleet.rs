@@ -28,8 +28,8 @@ use fleet::Fleet;
 use mailwright::{
     client::Client,
     config::{Desired, Repository},
-    model::{Allowances, EnvironmentName},
-    reconcile::{self, plan::Source},
+    model::{Allowances, EnvironmentName, Provenance},
+    reconcile,
 };
 use support::trial::Trial;
 
@@ -179,7 +179,7 @@ fn apply_all(fleet: &Fleet) -> Duration {
                 desired,
                 state: &state,
                 service: client.address(),
-                source: Source::default(),
+                source: Provenance::default(),
                 only: &[],
                 allowances: Allowances::default(),
                 verified: &BTreeMap::new(),

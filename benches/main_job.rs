@@ -21,7 +21,7 @@ use mailwright::{
     client::{Client, Options},
     config::Repository,
     model::Allowances,
-    reconcile::{self, Request, plan::Source, sealed},
+    reconcile::{self, Request, sealed},
     store::SqliteStore,
 };
 use support::trial::{PROGRAM, Trial};
@@ -192,7 +192,7 @@ fn apply(trial: &Trial) -> Duration {
         desired: &desired,
         state: &state,
         service: trial.address(),
-        source: Source::default(),
+        source: Provenance::default(),
         only: &[],
         allowances: Allowances::default(),
     };

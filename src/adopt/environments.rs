@@ -160,7 +160,7 @@ fn columns(names: &[String], known: &BTreeSet<String>) -> Result<Vec<(Column, St
                 "Write label:NAME or set:NAME.".to_owned(),
             ),
             Some(column) if columns.iter().any(|(other, _)| *other == column) => {
-                problem(format!("the column `{shown}` says the same as another one"), "Keep one of them.".to_owned())
+                problem(format!("the column `{shown}` says the same as another one"), "Keep one of them.".to_owned());
             }
             Some(column) => columns.push((column, name.clone())),
             None => {

@@ -13,10 +13,10 @@ use super::{
 use crate::{
     api::{Changed, GenerationDetail, Rollback as Order},
     model::{
-        Allowances, ProfileName, Settings, State, StoredProfile,
+        Allowances, ProfileName, Provenance, Settings, State, StoredProfile,
         approvals::{Deed, digest},
     },
-    reconcile::{self, Plan, Planned, Request, plan::Source, render, reread, saved::SavedPlan},
+    reconcile::{self, Plan, Planned, Request, render, reread, saved::SavedPlan},
 };
 
 /// Go back to an earlier generation, as a new one
@@ -128,7 +128,7 @@ fn difference(
         desired: &desired,
         state: &live,
         service,
-        source: Source::default(),
+        source: Provenance::default(),
         only: &[],
         allowances,
         verified: &BTreeMap::new(),

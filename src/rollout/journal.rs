@@ -21,8 +21,8 @@ use uuid::Uuid;
 
 use super::Problem;
 use crate::{
+    model::Provenance,
     model::{Code, Digest, EnvironmentName, RolloutName},
-    reconcile::plan::Source,
 };
 
 /// The largest journal, in bytes: ten thousand environments, each several times.
@@ -48,7 +48,7 @@ pub struct Order {
     /// The digest of the rollout's file.
     pub file: Digest,
     /// Which commit the files are of.
-    pub source: Source,
+    pub source: Provenance,
     /// The environment whose service keeps the lease.
     pub coordinator: EnvironmentName,
     /// The waves.

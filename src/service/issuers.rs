@@ -117,5 +117,5 @@ async fn received(hangup: Option<&mut Signal>) {
     {
         return;
     }
-    std::future::pending().await
+    std::future::pending::<()>().await;
 }

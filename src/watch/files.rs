@@ -6,8 +6,8 @@ use super::Shared;
 use crate::{
     config::{Report, Repository, Selection},
     git::{self, Follower, GitError},
+    model::Provenance,
     model::{Code, EnvironmentName, code::Severity},
-    reconcile::plan::Source,
     rollout::Problem,
 };
 
@@ -16,7 +16,7 @@ pub struct Snapshot {
     /// The repository.
     pub repository: Arc<Repository>,
     /// Which commit they are of.
-    pub source: Source,
+    pub source: Provenance,
 }
 
 /// Where the files come from.

@@ -39,12 +39,14 @@ impl NewEnvironment {
         let list = environments::read(&list::bytes(file)?, self.given.from.as_deref(), |base| bases.variables(base))
             .map_err(refused)?;
         let new = self.prepare(&list, &mut bases).map_err(refused)?;
-        let problems = self.try_all(&repository, &list, &new)?;
+        let problems = try_all(&repository, &list, &new)?;
         if !problems.is_empty() {
             return Err(refused(problems));
         }
         let warnings: BTreeSet<&String> = new.iter().flat_map(|new| &new.warnings).collect();
-        warnings.into_iter().for_each(|warning| context.printer.note(warning));
+        for warning in warnings {
+            context.printer.note(warning);
+        }
         if self.dry_run && self.format == Format::Human {
             for New { name, text, .. } in &new {
                 context.printer.out(&format!("# {}\n{text}", places(name).1.display()));
@@ -81,26 +83,6 @@ impl NewEnvironment {
         let base = bases.find(given.from.as_deref()).map_err(|error| ("extends", error))?;
         let text = given.text(&name, &base).map_err(|error| ("companies", error))?;
         Ok(New { line: row.line, warnings: given.warnings(&base), name, text })
-    }
-
-    /// Reads all of them among the files that are there, before one is written.
-    fn try_all(&self, repository: &Repository, list: &List, all: &[New]) -> Result<Vec<TableProblem>, CliError> {
-        let names: BTreeSet<EnvironmentName> = all.iter().map(|new| new.name.clone()).collect();
-        let files: BTreeMap<PathBuf, String> = all.iter().map(|new| (places(&new.name).1, new.text.clone())).collect();
-        let (report, _) = adopt::check(repository.root(), &names, &files)
-            .map_err(|error| CliError::coded(Code::Unreadable, format!("cannot try the files: {error}")))?;
-        let by_path: BTreeMap<PathBuf, &New> = all.iter().map(|new| (places(&new.name).1, new)).collect();
-        let problems = report.diagnostics.iter().filter_map(|problem| {
-            let path: PathBuf = problem.file.split('/').collect();
-            let new = by_path.get(&path).filter(|_| is_own(problem, &path))?;
-            Some(TableProblem {
-                line: new.line,
-                column: column(list, &new.text, problem).to_owned(),
-                message: format!("{} ({})", problem.message, problem.code),
-                remedy: problem.remedy.clone(),
-            })
-        });
-        Ok(problems.collect())
     }
 
     /// What was made, and what is still missing in how many.
@@ -188,6 +170,26 @@ impl Bases<'_> {
         let base = self.find(Some(wanted)).unwrap_or_default();
         base.known.into_keys().chain(base.taken).collect()
     }
+}
+
+/// Reads all of them among the files that are there, before one is written.
+fn try_all(repository: &Repository, list: &List, all: &[New]) -> Result<Vec<TableProblem>, CliError> {
+    let names: BTreeSet<EnvironmentName> = all.iter().map(|new| new.name.clone()).collect();
+    let files: BTreeMap<PathBuf, String> = all.iter().map(|new| (places(&new.name).1, new.text.clone())).collect();
+    let (report, _) = adopt::check(repository.root(), &names, &files)
+        .map_err(|error| CliError::coded(Code::Unreadable, format!("cannot try the files: {error}")))?;
+    let by_path: BTreeMap<PathBuf, &New> = all.iter().map(|new| (places(&new.name).1, new)).collect();
+    let problems = report.diagnostics.iter().filter_map(|problem| {
+        let path: PathBuf = problem.file.split('/').collect();
+        let new = by_path.get(&path).filter(|_| is_own(problem, &path))?;
+        Some(TableProblem {
+            line: new.line,
+            column: column(list, &new.text, problem).to_owned(),
+            message: format!("{} ({})", problem.message, problem.code),
+            remedy: problem.remedy.clone(),
+        })
+    });
+    Ok(problems.collect())
 }
 
 /// The column that a problem of the file is about; the one with the names, if it is about none in particular.
