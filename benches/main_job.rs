@@ -20,7 +20,7 @@ use std::{
 use mailwright::{
     client::{Client, Options},
     config::Repository,
-    model::Allowances,
+    model::{Allowances, Provenance},
     reconcile::{self, Request, sealed},
     store::SqliteStore,
 };

@@ -39,7 +39,7 @@ pub(crate) fn sign_with_ssh(trial: &Trial, trusted: bool) {
     }
 }
 
-/// A GnuPG of the test's own, that Git signs and checks with: its home is in the trial's folder. Its agent ends when that
+/// A `GnuPG` of the test's own, that Git signs and checks with: its home is in the trial's folder. Its agent ends when that
 /// folder goes.
 pub(crate) struct Gpg {
     program: std::path::PathBuf,
@@ -70,7 +70,7 @@ impl Gpg {
         gpg
     }
 
-    /// From now on GnuPG believes that it is this time; none is the real one.
+    /// From now on `GnuPG` believes that it is this time; none is the real one.
     pub(crate) fn at(&self, time: Option<&str>) {
         let agent = format!("agent-program {}\n", tool("gpg-agent").display());
         let time = time.map(|time| format!("faked-system-time {time}\n")).unwrap_or_default();
