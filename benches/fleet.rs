@@ -22,8 +22,8 @@ use fleet::Fleet;
 use mailwright::{
     client::Client,
     config::{Desired, Repository},
-    model::{Allowances, EnvironmentName},
-    reconcile::{self, plan::Source},
+    model::{Allowances, EnvironmentName, Provenance},
+    reconcile,
 };
 use shared::{FUNCTIONS, best, head, row, timed, written_out};
 
@@ -143,7 +143,7 @@ fn apply_all(fleet: &Fleet) -> Duration {
                 desired,
                 state: &state,
                 service: client.address(),
-                source: Source::default(),
+                source: Provenance::default(),
                 only: &[],
                 with_settings: false,
                 allowances: Allowances::default(),

@@ -21,8 +21,8 @@ use std::{
 use mailwright::{
     client::{Client, Options},
     config::Repository,
-    model::Allowances,
-    reconcile::{self, Request, plan::Source, sealed},
+    model::{Allowances, Provenance},
+    reconcile::{self, Request, sealed},
     store::SqliteStore,
 };
 use shared::{FUNCTIONS, best, head, optional_tool, row, written_out};
@@ -163,7 +163,7 @@ fn apply(trial: &Trial) -> Duration {
         desired: &desired,
         state: &state,
         service: trial.address(),
-        source: Source::default(),
+        source: Provenance::default(),
         only: &[],
         with_settings: false,
         allowances: Allowances::default(),

@@ -6,9 +6,12 @@ mod support;
 
 use std::{
     fs,
-    process::{Command, Stdio},
+    path::PathBuf,
+    process::{Child, Command, Stdio},
+    time::{Duration, Instant},
 };
 
+use base64::Engine as _;
 use serde_json::{Value, json};
 use support::{
     tools,
@@ -176,6 +179,121 @@ fn signatures_work_with_ssh_keygen_in_both_directions() {
         sign_by_hand(&trial, other, &text(&trial, &[]), NAMESPACE);
         apply(&trial).code(0);
     }
+}
+
+/// A real agent, and the keys that were given to it. It ends with the test.
+struct Agent {
+    child: Child,
+    socket: PathBuf,
+}
+
+impl Agent {
+    fn new(trial: &Trial) -> Self {
+        let socket = trial.path(".agent");
+        let child = Command::new(tools::tool("ssh-agent"))
+            .arg("-D")
+            .arg("-a")
+            .arg(&socket)
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .spawn()
+            .unwrap();
+        let until = Instant::now() + Duration::from_secs(10);
+        while !socket.exists() && Instant::now() < until {
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        Self { child, socket }
+    }
+
+    fn add(&self, trial: &Trial, arguments: &[&str]) {
+        let mut command = Command::new(tools::tool("ssh-add"));
+        command.args(arguments).current_dir(trial.folder.path()).env("SSH_AUTH_SOCK", &self.socket);
+        finish(command).code(0);
+    }
+
+    fn approve(&self, trial: &Trial, name: &str) -> Ran {
+        let public = format!("{name}.pub");
+        let mut command = trial.command(&["approve", "dev.plan", "--key", &public, "--yes", "--reason", "seen"]);
+        command.env("PATH", tools::folder().join("usr/bin")).env("SSH_AUTH_SOCK", &self.socket);
+        finish(command)
+    }
+}
+
+impl Drop for Agent {
+    fn drop(&mut self) {
+        drop(self.child.kill());
+        drop(self.child.wait());
+    }
+}
+
+#[test]
+fn an_agent_signs_with_keys_whose_files_are_gone() {
+    for (one, other) in [("alice", "bob"), ("carol", "alice")] {
+        let trial = trial();
+        let agent = Agent::new(&trial);
+        for name in [one, other] {
+            agent.add(&trial, &["-q", name]);
+            trial.remove(name);
+        }
+        agent.approve(&trial, one).code(0);
+        refused(&trial, "MW0310", &format!("({one} approved)"));
+        // The agent has forgotten the other one.
+        agent.add(&trial, &["-q", "-d", &format!("{other}.pub")]);
+        let ran = agent.approve(&trial, other).code(1);
+        assert!(ran.stderr.contains("error[MW0319]") && ran.stderr.contains("ssh-add -l"), "{}", ran.stderr);
+        assert!(!trial.path(&format!("dev.plan.approvals/{other}.txt")).exists(), "nothing was left behind");
+        drop(agent);
+        let ran = trial.run(&["approve", "dev.plan", "--key", &format!("{one}.pub"), "--yes"]).code(1);
+        assert!(ran.stderr.contains("error[MW0319]"), "{}", ran.stderr);
+        refused(&trial, "MW0310", &format!("({one} approved)"));
+    }
+}
+
+#[test]
+fn an_agent_and_a_file_approve_together() {
+    let trial = trial();
+    let agent = Agent::new(&trial);
+    agent.add(&trial, &["-q", "alice"]);
+    trial.remove("alice");
+    agent.approve(&trial, "alice").code(0);
+    approve(&trial, "bob").code(0);
+    apply(&trial).code(0);
+}
+
+#[test]
+fn a_signature_that_names_another_key_is_a_forgery() {
+    let trial = trial();
+    approve(&trial, "alice").code(0);
+    // Mallory signs, and writes alice's key into the signature.
+    let raw = |name: &str| {
+        let text = trial.read(&format!("{name}.pub"));
+        base64::prelude::BASE64_STANDARD.decode(text.split(' ').nth(1).unwrap()).unwrap()
+    };
+    sign_by_hand(&trial, "mallory", &text(&trial, &[]), NAMESPACE);
+    let armoured = trial.read("dev.plan.approvals/mallory.txt.sig");
+    let body: String = armoured.lines().filter(|line| !line.starts_with("-----")).collect();
+    let signed = base64::prelude::BASE64_STANDARD.decode(body).unwrap();
+    let (alice, mallory) = (raw("alice"), raw("mallory"));
+    let at = signed.windows(mallory.len()).position(|part| part == mallory).unwrap();
+    let forged = [&signed[..at], &alice, &signed[at + mallory.len()..]].concat();
+    let lines = base64::prelude::BASE64_STANDARD.encode(forged);
+    let lines = lines.as_bytes().chunks(70).map(|line| std::str::from_utf8(line).unwrap());
+    let forged = format!(
+        "-----BEGIN SSH SIGNATURE-----\n{}\n-----END SSH SIGNATURE-----\n",
+        lines.collect::<Vec<_>>().join("\n")
+    );
+    trial.write("dev.plan.approvals/mallory.txt.sig", &forged);
+    refused(&trial, "MW0311", "alice has a signature that does not hold");
+}
+
+#[test]
+fn an_approval_ends_while_the_plan_waits() {
+    let trial = trial();
+    approve(&trial, "alice").code(0);
+    let soon = mailwright::clock::Clock::system().now() + Duration::from_secs(2);
+    sign_by_hand(&trial, "bob", &text(&trial, &[("expires", &soon.to_string())]), NAMESPACE);
+    std::thread::sleep(Duration::from_millis(2100));
+    refused(&trial, "MW0313", "bob approved until");
 }
 
 #[test]

@@ -12,11 +12,13 @@ use std::{
     process::Command,
 };
 
+use jsonwebtoken::Algorithm;
 use serde_json::{Value, json};
 use support::{
     forge::Forge,
+    issuer::{AUDIENCE, Issuer, Key, SUBJECT, claims, key, sign},
     sandboxed::{SECRET, Sandbox, direct, good},
-    tools::tool,
+    tools::{self, tool},
     trial::{PROGRAM, Ran, Trial, clean, finish},
 };
 
@@ -51,15 +53,40 @@ struct World {
     planner: String,
     deployer: String,
     clones: tempfile::TempDir,
+    /// Whose identity tokens the service takes; then no job has a token of the service's.
+    issuer: Option<(Issuer, Key)>,
 }
 
 impl World {
     fn new() -> Self {
+        Self::letting_in(None)
+    }
+
+    fn letting_in(issuer: Option<(Issuer, Key)>) -> Self {
         let sandbox = Sandbox::start(good());
         let mut trial = Trial::empty();
         trial.write("ca.pem", &sandbox.running.authority);
         let (ca, dns) = (trial.path("ca.pem"), sandbox.running.dns.to_string());
-        trial.serve_with(&["--demo", "--outgoing-ca-file", ca.to_str().unwrap(), "--dns-server", &dns]);
+        let mut options = vec!["--demo", "--outgoing-ca-file", ca.to_str().unwrap(), "--dns-server", &dns];
+        let file = trial.path("oidc.yaml");
+        if let Some((issuer, _)) = &issuer {
+            let rule = |name: &str, role: &str, event: &str| {
+                format!("      - {{ name: {name}, role: {role}, claims: {{ sub: '{SUBJECT}', event: {event} }} }}\n")
+            };
+            let rules = [
+                rule("merged", "deployer", "push"),
+                rule("asked", "planner", "pull_request"),
+                rule("asked", "planner", "merge_request_event"),
+            ];
+            let text = format!(
+                "issuers:\n  - issuer: {}\n    audience: {AUDIENCE}\n    rules:\n{}",
+                issuer.address,
+                rules.concat()
+            );
+            trial.write("oidc.yaml", text);
+            options.extend(["--oidc", file.to_str().unwrap()]);
+        }
+        trial.serve_with(&options);
         let environment = format!(
             "service: {{ address: '{}' }}\ncompanies: [EDU1]\nunserved: [{{ reason: trial }}]\n",
             trial.address()
@@ -79,7 +106,7 @@ impl World {
         let (planner, deployer) = (token("planner"), token("deployer"));
         let clones = tempfile::tempdir().unwrap();
         git(clones.path(), &["init", "--quiet", "--bare", "origin"]);
-        let world = Self { sandbox, trial, forge: Forge::start(None), planner, deployer, clones };
+        let world = Self { sandbox, trial, forge: Forge::start(None), planner, deployer, clones, issuer };
         world.git(&["init", "--quiet"]);
         world.git(&["remote", "add", "origin", world.clones.path().join("origin").to_str().unwrap()]);
         world.commit("main");
@@ -180,7 +207,26 @@ impl World {
                 ("SYSTEM_PULLREQUEST_TARGETBRANCH", own("refs/heads/main")),
             ],
         });
-        all.into_iter().map(|(name, value)| (name.to_owned(), value)).collect()
+        let mut all: Variables = all.into_iter().map(|(name, value)| (name.to_owned(), value)).collect();
+        if let Some((issuer, key)) = &self.issuer {
+            let mut claims = claims(issuer);
+            claims["event"] = json!(event);
+            let token = sign(key, &claims);
+            if kind == "github" {
+                issuer.answers.lock().unwrap().token = token;
+                let asks = [
+                    ("vars.MAILWRIGHT_OIDC_AUDIENCE", AUDIENCE.to_owned()),
+                    ("secrets.MAILWRIGHT_TOKEN", String::new()),
+                    ("ACTIONS_ID_TOKEN_REQUEST_URL", format!("{}/token?api-version=2.0", issuer.address)),
+                    ("ACTIONS_ID_TOKEN_REQUEST_TOKEN", "the-asking-token".to_owned()),
+                ];
+                all.extend(asks.map(|(name, value)| (name.to_owned(), value)));
+            } else {
+                // GitLab puts it where `id_tokens` says.
+                all.insert("MAILWRIGHT_TOKEN".to_owned(), token);
+            }
+        }
+        all
     }
 
     /// Runs the pipeline of an event as its CI system does. Gives the name and end of each script that ran, and the folder.
@@ -390,6 +436,145 @@ fn gitlab_ci_from_the_merge_request_to_the_merge() {
 #[test]
 fn azure_pipelines_from_the_pull_request_to_the_merge() {
     the_whole_way("azure");
+}
+
+#[test]
+fn no_token_of_the_services_is_needed() {
+    for (kind, request) in [("github", "pull_request"), ("gitlab", "merge_request_event")] {
+        let (issuer, key) = (Issuer::start(), key("one", Algorithm::RS256));
+        issuer.publish(&[&key]);
+        let world = World::letting_in(Some((issuer, key)));
+        let (all, _) = world.pipeline(kind, "push", ZEROS);
+        assert_eq!((codes(&all), world.generation()), (vec![("apply", 0)], 1), "{kind}: {}", told(&all));
+        let newest = world.trial.http("GET", "/v1/generations?limit=1", &[], b"").json()["generations"][0].clone();
+        assert_eq!(newest["by"], format!("merged ({SUBJECT})"), "{kind}");
+
+        world.topic("documents@contoso.example", "invoices@contoso.example");
+        let (all, folder) = world.pipeline(kind, request, ZEROS);
+        assert!(all.len() >= 3 && all.iter().all(|(_, ran)| ran.code == 0), "{kind}: {}", told(&all));
+        assert!(!results(&folder).is_empty());
+        assert!(world.forge.comments.lock().unwrap()[0].1.contains("invoices@contoso.example"), "{kind}");
+        // Whoever only asks may not apply, though the script of a merge were run.
+        let before = world.git(&["rev-parse", "main"]);
+        world.merge();
+        let mut variables = world.variables(kind, request, &before);
+        variables.retain(|name, _| !name.contains(['.', '$']));
+        let mut command = world.trial.command(&["apply", "dev", "--yes"]);
+        command.env_remove("MAILWRIGHT_TOKEN").envs(variables).env("MAILWRIGHT_OIDC_AUDIENCE", AUDIENCE);
+        assert!(finish(command).code(1).stderr.contains("asked"), "{kind}");
+        assert_eq!(world.generation(), 1, "{kind}");
+        let (all, _) = world.pipeline(kind, "push", &before);
+        assert_eq!((codes(&all), world.generation()), (vec![("apply", 0)], 2), "{kind}: {}", told(&all));
+    }
+}
+
+/// The jobs that GitLab's rules choose, as a program reads them that runs GitLab's pipelines without GitLab.
+fn chosen(folder: &Path, variables: &[&str]) -> Vec<String> {
+    let program = tools::folder().join("clients/node_modules/gitlab-ci-local/dist/index.js");
+    let mut command = Command::new(tool("node"));
+    clean(&mut command);
+    command.arg(program).args(["--list-json", "--state-dir", ".git/jobs"]).current_dir(folder);
+    command.args(variables.iter().flat_map(|variable| ["--variable", variable]));
+    command.env("HOME", folder.join(".git")).env("GIT_CONFIG_GLOBAL", "/dev/null");
+    let listed = finish(command).code(0).stdout;
+    // What it has to say about the branch stands before the list.
+    let at = if listed.starts_with('[') { 0 } else { listed.find("\n[").unwrap() };
+    let listed: Value = serde_json::from_str(&listed[at..]).unwrap();
+    let jobs = listed.as_array().unwrap().iter().filter(|job| job["when"] != "never");
+    jobs.map(|job| job["name"].as_str().unwrap().to_owned()).collect()
+}
+
+#[test]
+fn gitlabs_rules_choose_the_jobs_that_are_meant() {
+    let folder = tempfile::tempdir().unwrap();
+    let origin = folder.path().join("origin");
+    git(folder.path(), &["init", "--quiet", "--bare", "origin"]);
+    let clone = folder.path().join("clone");
+    fs::create_dir_all(clone.join("environments/dev/profiles")).unwrap();
+    git(&clone, &["init", "--quiet"]);
+    git(&clone, &["remote", "add", "origin", origin.to_str().unwrap()]);
+    fs::copy(root().join("templates/gitlab-ci.yml"), clone.join(".gitlab-ci.yml")).unwrap();
+    let commit = |file: &str, text: &str| {
+        fs::write(clone.join(file), text).unwrap();
+        git(&clone, &["add", "--all"]);
+        git(&clone, &["commit", "--quiet", "-m", file]);
+    };
+    commit("README.md", "one");
+    git(&clone, &["push", "--quiet", "origin", "main"]);
+    git(&clone, &["remote", "set-head", "origin", "main"]);
+    let (request, push) = ("CI_PIPELINE_SOURCE=merge_request_event", "CI_PIPELINE_SOURCE=push");
+    // What has nothing to do with mail starts nothing.
+    commit("README.md", "two");
+    assert_eq!(chosen(&clone, &[push]), [""; 0]);
+    git(&clone, &["checkout", "--quiet", "-b", "topic"]);
+    assert_eq!(chosen(&clone, &[request]), [""; 0]);
+    for file in ["environments/dev/profiles/relay.yaml", "secrets/dev/relay/password.age", "rollouts/port.yaml"] {
+        git(&clone, &["checkout", "--quiet", "-B", "topic", "origin/main"]);
+        fs::create_dir_all(clone.join(file).parent().unwrap()).unwrap();
+        commit(file, "changed");
+        assert_eq!(chosen(&clone, &[request]), ["validate", "plan", "verify"], "{file}");
+        git(&clone, &["checkout", "--quiet", "-B", "main", "topic"]);
+        assert_eq!(chosen(&clone, &[push]), ["apply"], "{file}");
+    }
+    // Who starts a pipeline by hand or by the clock, or pushes a topic, changes nothing.
+    for source in ["web", "schedule"] {
+        assert_eq!(chosen(&clone, &[&format!("CI_PIPELINE_SOURCE={source}")]), [""; 0], "{source}");
+    }
+    git(&clone, &["checkout", "--quiet", "-B", "topic"]);
+    assert_eq!(chosen(&clone, &[push]), [""; 0]);
+}
+
+/// What a condition of Azure Pipelines comes to: only the functions that the template uses.
+fn holds(condition: &str, variables: &Variables) -> bool {
+    fn value(text: &str, variables: &Variables) -> String {
+        let text = text.trim();
+        if let Some(name) = text.strip_prefix("variables['").and_then(|rest| rest.strip_suffix("']")) {
+            return variables.get(name).cloned().unwrap_or_default();
+        }
+        text.strip_prefix('\'').and_then(|rest| rest.strip_suffix('\'')).unwrap_or_else(|| panic!("{text}")).to_owned()
+    }
+    let (function, rest) = condition.trim().split_once('(').unwrap_or_else(|| panic!("{condition}"));
+    let inner = rest.strip_suffix(')').unwrap_or_else(|| panic!("{condition}"));
+    let (mut depth, mut parts) = (0, vec![String::new()]);
+    for c in inner.chars() {
+        match c {
+            ',' if depth == 0 => parts.push(String::new()),
+            _ => parts.last_mut().unwrap().push(c),
+        }
+        depth += i32::from(c == '(') - i32::from(c == ')');
+    }
+    // Azure compares texts without regard to their case.
+    let same = || value(&parts[0], variables).eq_ignore_ascii_case(&value(&parts[1], variables));
+    match function {
+        "and" => parts.iter().all(|part| holds(part, variables)),
+        "eq" => same(),
+        "ne" => !same(),
+        "succeededOrFailed" => true,
+        other => panic!("{other}"),
+    }
+}
+
+#[test]
+fn azures_conditions_choose_the_stages_that_are_meant() {
+    let template = yaml("templates/azure-pipelines.yml");
+    let stages = |reason: &str, branch: &str| -> Vec<String> {
+        let variables = [("Build.Reason", reason), ("Build.SourceBranch", branch)];
+        let variables = variables.map(|(name, value)| (name.to_owned(), value.to_owned())).into();
+        let chosen = template["stages"].as_array().unwrap().iter();
+        let chosen = chosen.filter(|stage| holds(stage["condition"].as_str().unwrap(), &variables));
+        chosen.map(|stage| stage["stage"].as_str().unwrap().to_owned()).collect()
+    };
+    assert_eq!(stages("PullRequest", "refs/pull/12/merge"), ["check"]);
+    // A pull request of main itself into another branch applies nothing.
+    assert_eq!(stages("PullRequest", "refs/heads/main"), ["check"]);
+    for reason in ["IndividualCI", "BatchedCI", "Manual", "Schedule"] {
+        assert_eq!(stages(reason, "refs/heads/main"), ["apply"], "{reason}");
+        assert_eq!(stages(reason, "refs/heads/topic"), [""; 0], "{reason}");
+        assert_eq!(stages(reason, "refs/tags/main"), [""; 0], "{reason}");
+    }
+    // Neither waits for the other: a stage that is skipped would skip what depends on it.
+    assert_eq!(template["stages"][1]["dependsOn"], json!([]));
+    assert_eq!(template["pr"], "none");
 }
 
 #[test]

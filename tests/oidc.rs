@@ -3,131 +3,15 @@
 
 mod support;
 
-use std::{
-    io::{BufRead as _, BufReader, Write as _},
-    net::TcpListener,
-    sync::{Arc, Mutex},
-};
+use std::time::{Duration, Instant};
 
 use base64::{Engine as _, prelude::BASE64_URL_SAFE_NO_PAD};
-use jsonwebtoken::{Algorithm, EncodingKey, Header, jwk::Jwk};
-use rcgen::{KeyPair, PKCS_ECDSA_P256_SHA256, PKCS_RSA_SHA256, RsaKeySize};
+use jsonwebtoken::{Algorithm, EncodingKey, Header};
 use serde_json::{Value, json};
-use support::trial::{Answer, Trial, finish};
-
-const AUDIENCE: &str = "https://mail.example.com";
-const SUBJECT: &str = "repo:example/mail:ref:refs/heads/main";
-
-/// What the issuer answers, and how often it was asked.
-#[derive(Default)]
-struct Answers {
-    keys: Vec<Value>,
-    down: bool,
-    names: Option<String>,
-    asked: u32,
-    /// What GitHub's address for tokens hands out.
-    token: String,
-    audiences: Vec<String>,
-}
-
-struct Issuer {
-    address: String,
-    answers: Arc<Mutex<Answers>>,
-}
-
-impl Issuer {
-    fn start() -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        let address = format!("http://{}", listener.local_addr().unwrap());
-        let answers = Arc::new(Mutex::new(Answers::default()));
-        let (own, shared) = (address.clone(), Arc::clone(&answers));
-        std::thread::spawn(move || {
-            for stream in listener.incoming() {
-                let mut stream = stream.unwrap();
-                let mut lines = BufReader::new(stream.try_clone().unwrap()).lines();
-                let first = lines.next().and_then(Result::ok).unwrap_or_default();
-                let heads: Vec<String> = lines.map_while(Result::ok).take_while(|line| !line.is_empty()).collect();
-                let (status, body) = answer(&own, &first, &heads, &mut shared.lock().unwrap());
-                let text = body.to_string();
-                drop(write!(
-                    stream,
-                    "HTTP/1.1 {status} X\r\nContent-Type: application/json\r\nContent-Length: {}\r\nConnection: close\r\n\r\n{text}",
-                    text.len()
-                ));
-            }
-        });
-        Self { address, answers }
-    }
-
-    fn publish(&self, keys: &[&Key]) {
-        self.answers.lock().unwrap().keys = keys.iter().map(|key| key.published.clone()).collect();
-    }
-
-    fn asked(&self) -> u32 {
-        self.answers.lock().unwrap().asked
-    }
-}
-
-fn answer(own: &str, request: &str, heads: &[String], answers: &mut Answers) -> (u16, Value) {
-    let path = request.split_whitespace().nth(1).unwrap_or_default();
-    if let Some(query) = path.strip_prefix("/token?") {
-        let asks = heads.iter().any(|line| line.eq_ignore_ascii_case("authorization: bearer the-asking-token"));
-        answers.audiences.push(query.to_owned());
-        return if asks { (200, json!({ "value": answers.token })) } else { (401, json!({})) };
-    }
-    if answers.down {
-        return (500, json!({}));
-    }
-    if path == "/keys" {
-        answers.asked += 1;
-        return (200, json!({ "keys": answers.keys }));
-    }
-    let names = answers.names.clone().unwrap_or_else(|| own.to_owned());
-    (200, json!({ "issuer": names, "jwks_uri": format!("{own}/keys") }))
-}
-
-/// A key of an issuer.
-struct Key {
-    signing: EncodingKey,
-    algorithm: Algorithm,
-    id: &'static str,
-    published: Value,
-    public_pem: String,
-}
-
-fn key(id: &'static str, algorithm: Algorithm) -> Key {
-    let (pair, signing) = if algorithm == Algorithm::ES256 {
-        let pair = KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256).unwrap();
-        let signing = EncodingKey::from_ec_pem(pair.serialize_pem().as_bytes()).unwrap();
-        (pair, signing)
-    } else {
-        let pair = KeyPair::generate_rsa_for(&PKCS_RSA_SHA256, RsaKeySize::_2048).unwrap();
-        let signing = EncodingKey::from_rsa_pem(pair.serialize_pem().as_bytes()).unwrap();
-        (pair, signing)
-    };
-    let mut jwk = Jwk::from_encoding_key(&signing, algorithm).unwrap();
-    jwk.common.key_id = Some(id.to_owned());
-    let mut published = serde_json::to_value(jwk).unwrap();
-    published["use"] = json!("sig");
-    Key { signing, algorithm, id, published, public_pem: pair.public_key_pem() }
-}
-
-fn now() -> i64 {
-    mailwright::clock::Clock::system().now().as_second()
-}
-
-fn claims(issuer: &Issuer) -> Value {
-    json!({
-        "iss": issuer.address, "aud": AUDIENCE, "sub": SUBJECT, "repository": "example/mail",
-        "iat": now(), "nbf": now(), "exp": now() + 300,
-    })
-}
-
-fn sign(key: &Key, claims: &Value) -> String {
-    let mut header = Header::new(key.algorithm);
-    header.kid = Some(key.id.to_owned());
-    jsonwebtoken::encode(&header, claims, &key.signing).unwrap()
-}
+use support::{
+    issuer::{AUDIENCE, Issuer, Key, SUBJECT, claims, key, now, sign},
+    trial::{Answer, Trial, finish},
+};
 
 /// A service that takes tokens of the issuer, and the same claims with something else in them.
 fn trial(issuer: &Issuer) -> Trial {
@@ -450,4 +334,104 @@ fn a_file_that_lets_too_many_in_keeps_the_service_from_starting() {
     let mut trial = trial;
     trial.serve();
     refused(&trial, &sign(&key("one", Algorithm::RS256), &claims(&issuer)), "takes none");
+}
+
+/// Asks until the answer has this status.
+fn becomes(trial: &Trial, token: &str, status: u16) {
+    let until = Instant::now() + Duration::from_secs(20);
+    let mut answer = ask(trial, token);
+    while answer.status != status && Instant::now() < until {
+        std::thread::sleep(Duration::from_millis(50));
+        answer = ask(trial, token);
+    }
+    assert_eq!(answer.status, status, "{}", answer.body);
+}
+
+fn says(trial: &Trial, words: &str) {
+    let log = &trial.service.as_ref().unwrap().log;
+    let until = Instant::now() + Duration::from_secs(20);
+    while !log.lock().unwrap().contains(words) && Instant::now() < until {
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    assert!(log.lock().unwrap().contains(words), "{words}: {}", log.lock().unwrap());
+}
+
+fn hang_up(trial: &Trial) {
+    let id = trial.service.as_ref().unwrap().child.id().to_string();
+    assert!(std::process::Command::new("kill").args(["-HUP", &id]).status().unwrap().success());
+}
+
+#[test]
+fn the_file_is_read_again_when_it_changes() {
+    let issuer = Issuer::start();
+    let rsa = key("one", Algorithm::RS256);
+    issuer.publish(&[&rsa]);
+    let trial = trial(&issuer);
+    let main = sign(&rsa, &claims(&issuer));
+    let mut other = claims(&issuer);
+    other["sub"] = json!("repo:example/mail:ref:refs/heads/other");
+    let other = sign(&rsa, &other);
+    assert_eq!((ask(&trial, &main).status, ask(&trial, &other).status), (200, 401));
+    // Another branch gets in and the first one is out, with nobody's help.
+    trial.write("oidc.yaml", rules(&issuer).replace(SUBJECT, "repo:example/mail:ref:refs/heads/other"));
+    becomes(&trial, &other, 200);
+    refused(&trial, &main, "no rule of the service");
+    let audit = trial.http("GET", "/v1/audit?limit=100", &[], b"").json();
+    let entry = audit["entries"].as_array().unwrap().iter().find(|entry| entry["action"] == "issuers.reload").unwrap();
+    assert_eq!((&entry["outcome"], &entry["detail"]["issuers"][0]), (&json!("accepted"), &json!(issuer.address)));
+
+    // The issuer does not answer while the file is read again: its keys are known, and stay so.
+    issuer.answers.lock().unwrap().down = true;
+    trial.write("oidc.yaml", rules(&issuer));
+    hang_up(&trial);
+    becomes(&trial, &main, 200);
+    refused(&trial, &other, "no rule of the service");
+}
+
+#[test]
+fn a_file_that_makes_no_sense_keeps_the_old_one() {
+    let issuer = Issuer::start();
+    let rsa = key("one", Algorithm::RS256);
+    issuer.publish(&[&rsa]);
+    let trial = trial(&issuer);
+    let token = sign(&rsa, &claims(&issuer));
+    assert_eq!(ask(&trial, &token).status, 200);
+    let refusals = |count: u32| {
+        let line = format!("mailwright_issuers_reloads_total{{outcome=\"refused\"}} {count}");
+        let until = Instant::now() + Duration::from_secs(20);
+        let metrics = || trial.http("GET", "/metrics", &[], b"").body;
+        while !metrics().contains(&line) && Instant::now() < until {
+            std::thread::sleep(Duration::from_millis(50));
+        }
+        assert!(metrics().contains(&line), "{line}: {}", metrics());
+    };
+    for (count, (text, words)) in [
+        ("issuers: [", "the file of issuers makes no sense: what was read before counts"),
+        (&rules(&issuer).replace("role: deployer", "role: king"), "line 6: "),
+        // What would let everybody in is no better than what cannot be read.
+        (
+            &rules(&issuer).replace(SUBJECT, "*").replace(", repository: example/mail", ""),
+            "it would let every token of the issuer in",
+        ),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        trial.write("oidc.yaml", text);
+        hang_up(&trial);
+        refusals(u32::try_from(count).unwrap() + 1);
+        says(&trial, words);
+        assert_eq!(ask(&trial, &token).status, 200, "{words}");
+    }
+    trial.remove("oidc.yaml");
+    hang_up(&trial);
+    refusals(4);
+    assert_eq!(ask(&trial, &token).status, 200);
+    let audit = trial.http("GET", "/v1/audit?limit=100", &[], b"").body;
+    assert!(!audit.contains("issuers.reload"), "{audit}");
+    // And when it makes sense again, it counts.
+    trial.write("oidc.yaml", rules(&issuer).replace("deployer", "viewer"));
+    hang_up(&trial);
+    says(&trial, "was read again, and counts from now on");
+    assert_eq!(ask(&trial, &token).status, 200);
 }

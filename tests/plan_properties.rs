@@ -8,8 +8,11 @@ use std::{collections::BTreeMap, sync::LazyLock};
 
 use mailwright::{
     config::Desired,
-    model::{Allowances, ChangeKind, ChangeRecord, ProfileChange, ProfileName, Settings, State, StoredProfile, rules},
-    reconcile::{self, Planned, Request, plan::Cause, plan::Source},
+    model::{
+        Allowances, ChangeKind, ChangeRecord, ProfileChange, ProfileName, Provenance, Settings, State, StoredProfile,
+        rules,
+    },
+    reconcile::{self, Planned, Request, plan::Cause},
 };
 use proptest::prelude::*;
 use support::generated;
@@ -31,7 +34,7 @@ fn plan(desired: &Desired, state: &State) -> Planned {
         desired,
         state,
         service: "http://127.0.0.1:1",
-        source: Source::default(),
+        source: Provenance::default(),
         only: &[],
         with_settings: false,
         allowances: Allowances::default(),

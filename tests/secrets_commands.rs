@@ -487,3 +487,21 @@ fn a_link_out_of_the_repository_is_neither_written_nor_read_through() {
     assert!(ran.stderr.contains("MW0015"), "{}", ran.stderr);
     assert_eq!(fs::read_dir(outside.path()).unwrap().count(), 0);
 }
+
+#[test]
+fn the_readers_secret_is_not_rotated_and_the_way_is_told() {
+    let operator = Operator::new();
+    operator.trial.write(
+        "environments/dev/environment.yaml",
+        "companies: [EDU1]\nverify: { reader: { tenant: contoso.example, client: 0c0ffee0-0000-4000-8000-0000000000aa, credential: { clientSecret: { secret: reader/secret } } } }\n",
+    );
+    operator.trial.pipe(&["secrets", "set", "dev", "reader/secret"], CANARY.as_bytes()).code(0);
+    let ran = operator.trial.pipe(&["secrets", "rotate", "dev", "reader/secret"], CANARY.as_bytes()).code(1);
+    assert!(
+        ran.stderr.contains("MW0037") && ran.stderr.contains("only `verify.reader` uses `reader/secret`"),
+        "{ran:?}"
+    );
+    assert!(ran.stderr.contains("mailwright secrets set dev reader/secret; mailwright verify dev"), "{ran:?}");
+    assert!(!operator.trial.path("secrets/dev/reader/secret.next.age").exists());
+    operator.trial.pipe(&["secrets", "set", "dev", "reader/secret"], b"another").code(0);
+}

@@ -12,8 +12,8 @@ use tempfile::TempDir;
 use super::{Layers, Site};
 use crate::{
     config::{Report, Repository},
-    model::{Allowances, EnvironmentName, SecretReference},
-    reconcile::{self, Plan, Request, plan::Source},
+    model::{Allowances, EnvironmentName, Provenance, SecretReference},
+    reconcile::{self, Plan, Request},
     secrets::{Recipients, ServiceIdentity, ValueId, seal},
 };
 
@@ -101,7 +101,7 @@ fn one(repository: &Repository, root: &Path, site: &Site) -> Proof {
         desired: &desired,
         state: &site.state,
         service: "",
-        source: Source::default(),
+        source: Provenance::default(),
         only: &[],
         with_settings: false,
         allowances: Allowances::default(),

@@ -8,16 +8,11 @@ use std::{borrow::Cow, collections::BTreeMap};
 
 use serde_json::{Map, Value, json};
 
+use super::sheet::{self, ROW_LIMIT, Sheet, TableProblem};
 use crate::{
     config::suggest,
     model::{EnvironmentName, Function, ProfileName},
-    text,
 };
-
-/// The largest list, in bytes.
-pub const SIZE_LIMIT: usize = 16 * 1024 * 1024;
-/// The most rows.
-const ROW_LIMIT: usize = 100_000;
 
 /// A profile of a list.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -30,20 +25,6 @@ pub struct Row {
     pub document: Value,
     /// The line in the list, from 1; for JSON, the number of the item.
     pub line: usize,
-}
-
-/// Something in a list that is not understood.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("line {line}: {message}")]
-pub struct TableProblem {
-    /// The line, from 1.
-    pub line: usize,
-    /// The column, if it is about one.
-    pub column: String,
-    /// What is wrong. Never a value that may be a secret.
-    pub message: String,
-    /// What to do about it.
-    pub remedy: String,
 }
 
 /// What a column holds.
@@ -107,15 +88,7 @@ struct Values<'a> {
 
 /// Reads a list. JSON begins with a bracket; everything else is CSV, with commas, semicolons or tabs.
 pub fn read(bytes: &[u8]) -> Result<Vec<Row>, Vec<TableProblem>> {
-    let whole = |message: &str, remedy: &str| {
-        vec![TableProblem { line: 1, column: String::new(), message: message.to_owned(), remedy: remedy.to_owned() }]
-    };
-    if bytes.len() > SIZE_LIMIT {
-        return Err(whole("the list is larger than 16 MiB", "Split it."));
-    }
-    let Some(text) = text::decoded(bytes) else {
-        return Err(whole("the list is neither UTF-8 nor UTF-16", "Save it as `CSV UTF-8`."));
-    };
+    let text = sheet::text(bytes)?;
     let rows = if text.trim_start().starts_with(['[', '{']) { from_json(&text) } else { from_csv(&text) }?;
     let mut seen: BTreeMap<(Option<EnvironmentName>, String), usize> = BTreeMap::new();
     let mut problems = Vec::new();
@@ -131,54 +104,23 @@ pub fn read(bytes: &[u8]) -> Result<Vec<Row>, Vec<TableProblem>> {
         }
     }
     match (rows.is_empty(), problems.is_empty()) {
-        (true, _) => {
-            Err(whole("the list has no profiles", "Its first line names the columns; each other one is a profile."))
-        }
+        (true, _) => Err(vec![TableProblem::whole(
+            "the list has no profiles",
+            "Its first line names the columns; each other one is a profile.",
+        )]),
         (_, true) => Ok(rows),
         (_, false) => Err(problems),
     }
 }
 
 fn from_csv(text: &str) -> Result<Vec<Row>, Vec<TableProblem>> {
-    let head = text.lines().next().unwrap_or_default();
-    let delimiter =
-        [b';', b'\t', b','].into_iter().max_by_key(|d| head.bytes().filter(|b| b == d).count()).unwrap_or(b',');
-    let mut reader =
-        csv::ReaderBuilder::new().delimiter(delimiter).trim(csv::Trim::All).flexible(true).from_reader(text.as_bytes());
-    let malformed = |line: usize| {
-        vec![TableProblem {
-            line,
-            column: String::new(),
-            message: "this is not well-formed CSV".to_owned(),
-            remedy: "A value with a separator or a quote stands in quotes.".to_owned(),
-        }]
-    };
-    let names = reader.headers().map_err(|_| malformed(1))?.clone();
-    let columns = columns(names.iter())?;
+    let sheet = Sheet::read(text)?;
+    let columns = columns(sheet.names.iter().map(String::as_str))?;
     let (mut rows, mut problems) = (Vec::new(), Vec::new());
-    for record in reader.records() {
-        let record = record
-            .map_err(|error| malformed(error.position().map_or(1, |p| usize::try_from(p.line()).unwrap_or(1))))?;
-        let line = record.position().map_or(1, |p| usize::try_from(p.line()).unwrap_or(1));
-        if record.iter().all(str::is_empty) {
-            continue;
-        }
-        if record.len() > columns.len() {
-            problems.push(TableProblem {
-                line,
-                column: String::new(),
-                message: format!("the line has {} values, and there are {} columns", record.len(), columns.len()),
-                remedy: "Put a value that has the separator in it into quotes.".to_owned(),
-            });
-            continue;
-        }
-        let cells = columns.iter().zip(names.iter()).zip(record.iter());
-        let cells = cells.filter(|(_, value)| !value.is_empty());
-        let cells = cells.map(|((column, name), value)| (*column, (name, Cow::Borrowed(value)))).collect();
-        Values { line, cells, problems: Vec::new() }.row(&mut rows, &mut problems);
-        if rows.len() > ROW_LIMIT {
-            break;
-        }
+    for (line, row) in &sheet.rows {
+        let cells = columns.iter().zip(&sheet.names).zip(row).filter(|(_, value)| !value.is_empty());
+        let cells = cells.map(|((column, name), value)| (*column, (name.as_str(), Cow::Borrowed(value.as_str()))));
+        Values { line: *line, cells: cells.collect(), problems: Vec::new() }.row(&mut rows, &mut problems);
     }
     if problems.is_empty() { Ok(rows) } else { Err(problems) }
 }

@@ -10,8 +10,8 @@ use crate::{
     client::Client,
     config::{Desired, Report, Repository, SelectionError, suggest},
     git,
-    model::{Changeset, Code, CompanyId, Digest, EnvironmentName, Function, ProfileName, State},
-    reconcile::{self, plan::Source},
+    model::{Changeset, Code, CompanyId, Digest, EnvironmentName, Function, ProfileName, Provenance, State},
+    reconcile,
 };
 
 use super::{CliError, Context, ServiceOptions};
@@ -21,7 +21,7 @@ use super::{CliError, Context, ServiceOptions};
 pub(crate) struct Environment {
     pub(crate) name: EnvironmentName,
     pub(crate) repository: Arc<Repository>,
-    source: Arc<OnceLock<Source>>,
+    source: Arc<OnceLock<Provenance>>,
 }
 
 impl Environment {
@@ -64,7 +64,7 @@ impl Environment {
 
     /// Which commit its files are of. `branch` is what the user says; else what is checked out; else what the CI
     /// system says.
-    pub(crate) fn source(&self, branch: Option<&str>) -> Source {
+    pub(crate) fn source(&self, branch: Option<&str>) -> Provenance {
         let asked = || {
             let mut source = git::source(self.repository.root(), branch.map(str::to_owned));
             source.branch = source.branch.or_else(super::variables::branch);

@@ -13,17 +13,18 @@ use super::{
 use crate::{
     api::{Changed, GenerationDetail, Rollback as Order},
     model::{
-        Allowances, State,
+        Allowances, ProfileName, Provenance, Settings, State, StoredProfile,
         approvals::{Deed, digest},
     },
-    reconcile::{self, Plan, Planned, Request, plan::Source, render, reread, saved::SavedPlan},
+    reconcile::{self, Plan, Planned, Request, render, reread, saved::SavedPlan},
 };
 
 /// Go back to an earlier generation, as a new one
 #[derive(Debug, clap::Args)]
 #[command(
     after_help = "Examples:\n  mailwright history prod\n  mailwright rollback prod --to 41\n  mailwright rollback prod --to 41 --yes\n  \
-    mailwright rollback prod --to 41 --out back.plan    where it needs approvals\n\n\
+    mailwright rollback prod --to 41 --out back.plan    where it needs approvals\n  \
+    mailwright rollback test --to 0 --allow-deletes 3   to nothing, as before the first apply\n\n\
     Profiles, settings and secrets go back. The files do not: until Git says the same, `mailwright drift` tells of it\n\
     and `mailwright plan` would take it back."
 )]
@@ -62,9 +63,13 @@ impl Rollback {
         let client = environment.client(context, &self.service)?;
         let runtime = context.runtime()?;
         let state = runtime.block_on(environment::state(&client, &environment.name))?;
-        let target = runtime.block_on(client.generation(self.to))?;
+        let target = match self.to {
+            // That of a store in which nothing was ever put; no service keeps it.
+            0 => Target::default(),
+            number => runtime.block_on(client.generation(number))?.into(),
+        };
         let allowances = plan::allowances(self.allow_deletes.as_deref())?;
-        let planned = difference(&state, &target, client.address(), allowances.clone())?;
+        let planned = difference(&state, self.to, &target, client.address(), allowances.clone())?;
         let shown = &planned.plan;
         if self.format == Format::Human {
             context.printer.out(&format!("Back to generation {}:\n\n{}", self.to, render::human(shown)));
@@ -93,11 +98,25 @@ impl Rollback {
     }
 }
 
+/// What was live at a generation.
+#[derive(Default)]
+struct Target {
+    settings: Settings,
+    profiles: BTreeMap<ProfileName, StoredProfile>,
+}
+
+impl From<GenerationDetail> for Target {
+    fn from(GenerationDetail { settings, profiles, .. }: GenerationDetail) -> Self {
+        Self { settings, profiles }
+    }
+}
+
 /// The way back, as a plan: what was live at the generation takes the place of the files. Nothing counts as drift
 /// on this way, so what is live also counts as applied.
 fn difference(
     state: &State,
-    target: &GenerationDetail,
+    number: u64,
+    target: &Target,
     service: &str,
     allowances: Allowances,
 ) -> Result<Planned, CliError> {
@@ -109,7 +128,7 @@ fn difference(
         desired: &desired,
         state: &live,
         service,
-        source: Source::default(),
+        source: Provenance::default(),
         only: &[],
         with_settings: false,
         allowances,
@@ -121,7 +140,7 @@ fn difference(
     changeset.changes = reconcile::way_back(state, &target.profiles);
     changeset.settings = (target.settings != state.settings).then(|| target.settings.clone());
     if let Some(approvals) = &mut planned.plan.approvals {
-        let deed = Deed::Rollback(target.generation.number);
+        let deed = Deed::Rollback(number);
         approvals.digest =
             digest(&state.environment, state.generation, deed, changeset.settings.as_ref(), &changeset.changes);
     }

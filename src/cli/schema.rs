@@ -14,7 +14,7 @@ use crate::{
     # yaml-language-server: $schema=../../../schema/profile.schema.json"
 )]
 pub(crate) struct Schema {
-    /// environment, profile, rollout, plan or verify-report
+    /// environment, profile, rollout, oidc, plan, diff or verify-report
     name: Option<String>,
 }
 

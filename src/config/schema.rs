@@ -18,6 +18,7 @@ pub const SCHEMAS: &[(&str, &str)] = &[
     ("environment", include_str!("../../schema/environment.schema.json")),
     ("profile", include_str!("../../schema/profile.schema.json")),
     ("plan", include_str!("../../schema/plan.schema.json")),
+    ("diff", include_str!("../../schema/diff.schema.json")),
     ("oidc", include_str!("../../schema/oidc.schema.json")),
     ("rollout", include_str!("../../schema/rollout.schema.json")),
     ("verify-report", include_str!("../../schema/verify-report.schema.json")),

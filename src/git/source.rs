@@ -4,20 +4,20 @@ use std::path::Path;
 
 use super::{range::is_id, run::Git, sides::FOLDERS};
 use crate::{
+    model::Provenance,
     model::provenance::{Author, Signature},
-    reconcile::plan::Source,
 };
 
 /// Where the files in `root` come from. A folder that is no work tree, or a machine without `git`, is no error: there
 /// is just nothing to tell. `branch` is its name where no branch is checked out, as in a pipeline.
-pub fn source(root: &Path, branch: Option<String>) -> Source {
+pub fn source(root: &Path, branch: Option<String>) -> Provenance {
     let git = Git::new(root);
     let Some(commit) = git.ask(&["rev-parse", "--verify", "--quiet", "HEAD"]).filter(|id| is_id(id)) else {
-        return Source { branch, ..Source::default() };
+        return Provenance { branch, ..Provenance::default() };
     };
     let checked_out = || git.ask(&["symbolic-ref", "--quiet", "--short", "HEAD"]);
     let branch = branch.or_else(checked_out);
-    let mut source = Source { branch, dirty: is_dirty(&git), commit: Some(commit), ..Source::default() };
+    let mut source = Provenance { branch, dirty: is_dirty(&git), commit: Some(commit), ..Provenance::default() };
     let Some(told) = git.ask(&["log", "-1", "--no-color", "--format=%G?%x00%GS%x00%an%x00%ae", "HEAD", "--"]) else {
         return source;
     };

@@ -131,6 +131,7 @@ codes! {
     "0234" Error VerifyFailed "verify found what keeps mail from leaving";
     "0235" Error ImportUnproved "what would be imported is not what is there";
     "0236" Error ListMalformed "a list of profiles that is not understood";
+    "0237" Error EnvironmentListMalformed "a list of environments that is not understood";
     "0240" Error AuditBroken "the audit log's chain is broken";
     "0250" Error UnknownVariableOfOurs "an environment variable of ours that does not exist";
     "0251" Error Usage "the command line makes no sense";
@@ -161,6 +162,7 @@ codes! {
     "0291" Error TookTooLong "an environment took longer than it may";
     "0292" Error ChangedSince "somebody changed the environment since";
     "0293" Error LeaseLost "the lease is lost";
+    "0294" Error NothingBefore "there was nothing before";
     "0300" Error Submodule "a Git submodule where files belong";
     "0301" Error UnknownRevision "Git knows no such revision";
     "0302" Error HistoryMissing "this clone does not have that part of the history";

@@ -12,12 +12,12 @@ use super::{
     PlanError, Request,
     diff::plan,
     fields,
-    plan::{Cause, FieldChange, Hint, Plan, SettingsChange, Source},
+    plan::{Cause, FieldChange, Hint, Plan, SettingsChange},
 };
 use crate::{
     config::{Desired, Place, Report},
     model::{
-        Allowances, Applied, ChangeKind, ChangeRecord, Digest, EnvironmentName, ProfileName, ProfileState,
+        Allowances, Applied, ChangeKind, ChangeRecord, Digest, EnvironmentName, ProfileName, ProfileState, Provenance,
         SecretRecord, State,
     },
 };
@@ -117,7 +117,7 @@ fn both(old: &Desired, new: &Desired) -> Result<Plan, PlanError> {
         desired: new,
         state: &state,
         service: "",
-        source: Source::default(),
+        source: Provenance::default(),
         only: &[],
         with_settings: false,
         allowances: Allowances::default(),

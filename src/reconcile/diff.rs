@@ -14,7 +14,7 @@ use super::{
     guards,
     plan::{
         Action, Cause, FORMAT_VERSION, FieldChange, Hint, Plan, PlanApprovals, PlannedChange, SecretChange,
-        SecretChangeKind, SettingsChange, Source, Summary, VerifiedBefore,
+        SecretChangeKind, SettingsChange, Summary, VerifiedBefore,
     },
     redirected, senders,
 };
@@ -38,7 +38,7 @@ pub struct Request<'a> {
     /// The service's address, for the document.
     pub service: &'a str,
     /// Where the files come from.
-    pub source: Source,
+    pub source: Provenance,
     /// Limits the plan to these profiles; empty means everything.
     pub only: &'a [ProfileName],
     /// Whether a plan that is limited brings the environment's settings all the same.
@@ -149,16 +149,7 @@ pub fn plan(request: &Request<'_>) -> Result<Planned, PlanError> {
     let (changes, operations): (Vec<PlannedChange>, Vec<ProfileChange>) = pairs.into_iter().unzip();
 
     let after = after(state, settings.is_some().then_some(&desired.settings), &operations)?;
-    let provenance = Provenance {
-        commit: source.commit.clone(),
-        branch: source.branch.clone(),
-        author: source.author.clone(),
-        signature: source.signature,
-        signer: source.signer.clone(),
-        dirty: source.dirty,
-        plan: None,
-        mailwright: Some(env!("CARGO_PKG_VERSION").to_owned()),
-    };
+    let provenance = Provenance { mailwright: Some(env!("CARGO_PKG_VERSION").to_owned()), ..source.clone() };
     let brought = settings.is_some().then_some(&desired.settings);
     let is_nothing = changes.is_empty() && settings.is_none();
     let needs = approvals::needs(state, &after, &operations);

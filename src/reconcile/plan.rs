@@ -12,9 +12,8 @@ use crate::{
     api::LastVerified,
     config::Place,
     model::{
-        ApprovalNeed, ChangeRecord, Destination, Digest, EnvironmentName, ProfileName, SecretReference,
-        provenance::{Author, Breach, Signature},
-        resolution::Cell,
+        ApprovalNeed, ChangeRecord, Destination, Digest, EnvironmentName, ProfileName, Provenance, SecretReference,
+        provenance::Breach, resolution::Cell,
     },
 };
 
@@ -36,7 +35,7 @@ pub struct Plan {
     /// The generation that it starts from.
     pub base: u64,
     /// Where the files come from.
-    pub source: Source,
+    pub source: Provenance,
     /// The profiles that it was limited to; empty means all.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub only: Vec<ProfileName>,
@@ -91,30 +90,6 @@ pub struct VerifiedBefore {
     /// What was said; none if it was never asked.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last: Option<LastVerified>,
-}
-
-/// Where the files come from.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub struct Source {
-    /// The Git commit.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub commit: Option<String>,
-    /// The Git branch.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub branch: Option<String>,
-    /// Who wrote the commit, by its own words.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub author: Option<Author>,
-    /// What Git says of the commit's signature.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub signature: Option<Signature>,
-    /// Who signed it, as Git names them.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub signer: Option<String>,
-    /// Whether the work tree has changes that are not committed.
-    #[serde(default)]
-    pub dirty: bool,
 }
 
 /// What happens to a profile.

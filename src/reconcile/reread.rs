@@ -10,13 +10,14 @@ use serde_json::Value;
 
 use super::{
     PlanError, Request,
-    plan::{Action, FieldChange, Plan, PlannedChange, Source},
+    plan::{Action, FieldChange, Plan, PlannedChange},
     saved::SavedPlan,
 };
 use crate::{
     config::{Desired, DesiredProfile, Labels, Place, Places},
     model::{
-        Changeset, Digest, ProfileChange, ProfileName, ProfileState, Settings, State, StoredProfile, VerifySettings,
+        Changeset, Digest, ProfileChange, ProfileName, ProfileState, Provenance, Settings, State, StoredProfile,
+        VerifySettings,
     },
 };
 
@@ -31,7 +32,7 @@ pub fn is_true(saved: &SavedPlan, state: &State) -> Result<bool, PlanError> {
         desired: &desired,
         state: &live,
         service: &saved.plan.service,
-        source: Source::default(),
+        source: Provenance::default(),
         only: &[],
         with_settings: false,
         allowances: saved.changeset.allowances.clone(),

@@ -16,6 +16,8 @@ use tokio::{
 use super::{
     Entry, Event, Journal, Material, Problem, Run,
     environment::{Note, Target},
+    journal::Outcome,
+    lock::Held,
     run::{Back, Became, EnvironmentRun, Standing, WaveRun},
 };
 use crate::{
@@ -41,11 +43,20 @@ pub enum Wish {
     Abort {
         /// Who.
         by: String,
-        /// Whether everything is taken back first.
-        take_back: bool,
+        /// Whether everything is taken back first, and how far.
+        take_back: Option<Reach>,
     },
     /// Somebody else may begin: the lease is lost.
     LeaseLost,
+}
+
+/// How far taking back goes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reach {
+    /// To what each environment held; one that held nothing is left as it is, and told of.
+    ToWhatWas,
+    /// To nothing as well, where that is what an environment held.
+    ToNothing,
 }
 
 /// Tells of each entry once it is durable.
@@ -62,6 +73,7 @@ struct Shared {
     run: Mutex<Run>,
     clock: Clock,
     wish: watch::Receiver<Wish>,
+    held: Held,
     tell: Tell,
 }
 
@@ -84,7 +96,8 @@ impl Shared {
     }
 
     fn wish(&self) -> Wish {
-        self.wish.borrow().clone()
+        // A process that was stopped for a while finds out here, before anybody has told it.
+        if self.held.now() { self.wish.borrow().clone() } else { Wish::LeaseLost }
     }
 
     /// Whether anything new may begin. Taking back goes on where it was asked for.
@@ -118,10 +131,10 @@ impl Engine {
         journal: Journal,
         run: Run,
         clock: Clock,
-        wish: watch::Receiver<Wish>,
+        (wish, held): (watch::Receiver<Wish>, Held),
         tell: Tell,
     ) -> Self {
-        Self { shared: Arc::new(Shared { material, journal, run: Mutex::new(run), clock, wish, tell }) }
+        Self { shared: Arc::new(Shared { material, journal, run: Mutex::new(run), clock, wish, held, tell }) }
     }
 
     /// Writes an entry of its caller's.
@@ -152,10 +165,9 @@ impl Engine {
     }
 
     /// Gives the run up without working on it, and undoes it if that is wanted.
-    pub async fn abort(self, by: &str, take_back: bool) -> Result<Run, Problem> {
-        if take_back {
-            let why = given_up(by);
-            self.shared.write(Event::TakingBack { wave: None, why }).await?;
+    pub async fn abort(self, by: &str, take_back: Option<Reach>) -> Result<Run, Problem> {
+        if let Some(reach) = take_back {
+            self.shared.write(everything_back(by, reach)).await?;
             if !self.take_back_all().await? {
                 return Ok(self.shared.run(Run::clone));
             }
@@ -209,7 +221,7 @@ impl Engine {
             if result.is_err() || too_many || !self.shared.may_begin(step == Step::TakeBack) {
                 break;
             }
-            if !wants(&self.shared.environment(name), step) {
+            if !wants(&self.shared.environment(name), step, self.shared.run(Run::goes_to_nothing)) {
                 continue;
             }
             let (shared, name, terms) = (Arc::clone(&self.shared), name.clone(), terms.clone());
@@ -271,8 +283,8 @@ impl Engine {
     /// Does what is wished for. True if the run goes no further.
     async fn interrupted(&self) -> Result<bool, Problem> {
         if let Wish::Abort { by, take_back } = self.shared.wish() {
-            if take_back {
-                self.shared.write(Event::TakingBack { wave: None, why: given_up(&by) }).await?;
+            if let Some(reach) = take_back {
+                self.shared.write(everything_back(&by, reach)).await?;
                 if !self.take_back_all().await? {
                     return Ok(true);
                 }
@@ -332,7 +344,7 @@ impl Engine {
             self.shared.write(Event::Stopped { problem }).await?;
             return Ok(true);
         }
-        self.shared.write(Event::TakingBack { wave: Some(wave.name), why: problem }).await?;
+        self.shared.write(Event::TakingBack { wave: Some(wave.name), why: problem, to_nothing: false }).await?;
         self.take_back().await?;
         Ok(true)
     }
@@ -378,7 +390,7 @@ impl Engine {
                 "the rollout no longer has it, so it is not taken back".to_owned(),
             )
             .remedy(format!("mailwright history {name}; mailwright rollback {name} --to N"));
-            if wants(&self.shared.environment(&name), Step::TakeBack) {
+            if wants(&self.shared.environment(&name), Step::TakeBack, self.shared.run(Run::goes_to_nothing)) {
                 let event = Event::TakenBack { environment: name, generation: None, problem: Some(problem) };
                 self.shared.write(event).await?;
             }
@@ -394,8 +406,9 @@ impl Engine {
     }
 }
 
-fn given_up(by: &str) -> Problem {
-    Problem::new(Code::RolloutStopped, by.to_owned())
+fn everything_back(by: &str, reach: Reach) -> Event {
+    let why = Problem::new(Code::RolloutStopped, by.to_owned());
+    Event::TakingBack { wave: None, why, to_nothing: reach == Reach::ToNothing }
 }
 
 fn joined(ended: Result<Result<(), Problem>, tokio::task::JoinError>) -> Result<(), Problem> {
@@ -403,14 +416,17 @@ fn joined(ended: Result<Result<(), Problem>, tokio::task::JoinError>) -> Result<
 }
 
 /// Whether an environment needs a step.
-fn wants(environment: &EnvironmentRun, step: Step) -> bool {
+fn wants(environment: &EnvironmentRun, step: Step, to_nothing: bool) -> bool {
     match step {
         Step::Apply => !environment.is_so() && !environment.failed(),
         Step::Check => environment.is_so() && environment.holds.is_none(),
         // What failed may have been taken all the same.
         Step::TakeBack => {
             let changed = matches!(environment.became, Became::Applied { .. }) || !environment.open.is_empty();
-            changed && matches!(environment.back, None | Some(Back::Asked { .. }))
+            // What was refused because it held nothing before has another chance where that is meant.
+            let held_nothing = matches!(environment.became, Became::Applied { before: 0, .. });
+            let again = to_nothing && held_nothing && environment.back == Some(Back::Refused);
+            changed && (again || matches!(environment.back, None | Some(Back::Asked { .. })))
         }
     }
 }
@@ -418,16 +434,22 @@ fn wants(environment: &EnvironmentRun, step: Step) -> bool {
 /// A step in one environment, with what came of it in the journal.
 async fn one(shared: &Shared, name: &EnvironmentName, terms: &Terms, step: Step) -> Result<(), Problem> {
     let known = shared.environment(name);
-    let target = Target { name, material: &shared.material, clock: &shared.clock, deadline: terms.deadline() };
+    let (material, clock, held) = (&shared.material, &shared.clock, Some(&shared.held));
+    let target = Target { name, material, clock, held, deadline: terms.deadline() };
     let environment = name.clone();
     let event = match step {
-        Step::Apply => Event::Ended { environment, outcome: target.apply(&known, shared).await? },
+        Step::Apply => match target.apply(&known, shared).await? {
+            // What came of it is for whoever goes on to find out: what was intended is in the journal.
+            Outcome::Failed { problem } if problem.code == Code::LeaseLost => return Ok(()),
+            outcome => Event::Ended { environment, outcome },
+        },
         Step::Check => {
             let checks = terms.checks.clone().unwrap_or_default();
             let run = shared.run(|run| run.id);
             Event::Checked { environment, problem: target.check(&checks, &known, run).await.err() }
         }
-        Step::TakeBack => match target.take_back(&known, shared).await? {
+        Step::TakeBack => match target.take_back(&known, shared, shared.run(Run::goes_to_nothing)).await? {
+            Err(problem) if problem.code == Code::LeaseLost => return Ok(()),
             Ok(generation) => Event::TakenBack { environment, generation, problem: None },
             Err(problem) => Event::TakenBack { environment, generation: None, problem: Some(problem) },
         },

@@ -8,6 +8,7 @@ use uuid::Uuid;
 use super::{
     Event, Material, Problem, Purpose,
     journal::Outcome,
+    lock::Held,
     run::{Back, Became, EnvironmentRun, Intent},
 };
 use crate::{
@@ -55,10 +56,20 @@ fn is_transient(code: Code) -> bool {
 /// time runs out.
 pub(crate) async fn patiently<T, F: Future<Output = Result<T, ClientError>>>(
     last: &Last,
+    ask: impl FnMut() -> F,
+) -> Result<T, Problem> {
+    patiently_while(|| Ok(()), last, ask).await
+}
+
+/// The same, as long as it may be asked.
+async fn patiently_while<T, F: Future<Output = Result<T, ClientError>>>(
+    may: impl Fn() -> Result<(), Problem>,
+    last: &Last,
     mut ask: impl FnMut() -> F,
 ) -> Result<T, Problem> {
     let mut pause = FIRST_PAUSE;
     loop {
+        may()?;
         match ask().await {
             Ok(answer) => return Ok(answer),
             Err(error) if is_transient(error.code) => {
@@ -98,10 +109,21 @@ pub(super) struct Target<'a> {
     pub(super) name: &'a EnvironmentName,
     pub(super) material: &'a Material,
     pub(super) clock: &'a Clock,
+    /// Whether the lease is held; none for whoever only looks.
+    pub(super) held: Option<&'a Held>,
     pub(super) deadline: Lapse,
 }
 
 impl Target<'_> {
+    /// Nothing is sent by a run that may have lost its lease: somebody else may be at it. What was sent in time and
+    /// arrives late does no harm, since the service takes it on the generation that it was computed from or not at all.
+    fn still_held(&self) -> Result<(), Problem> {
+        if self.held.is_some_and(Held::now) {
+            return Ok(());
+        }
+        Err(Problem::new(Code::LeaseLost, "the lease may be somebody else's by now, so nothing was sent"))
+    }
+
     fn desired(&self) -> Result<&Desired, Problem> {
         self.material.desired.get(self.name).map(AsRef::as_ref).ok_or_else(|| {
             Problem::new(Code::UnknownEnvironment, format!("the files have no environment `{}`", self.name))
@@ -172,6 +194,7 @@ impl Target<'_> {
         }
         for _ in 0..PLANS {
             let state = or_fail!(self.state(&client, last).await);
+            or_fail!(self.still_held());
             let mut planned = or_fail!(self.plan(&state, &client));
             if planned.plan.has_nothing_to_send() {
                 return Ok(Ok(Outcome::AlreadySo { generation: state.generation }));
@@ -195,7 +218,8 @@ impl Target<'_> {
                 .await?;
             intents.push(intent.clone());
             // Sent as often as it takes: the service takes a changeset once.
-            match patiently(last, || client.apply(&planned.changeset, false)).await {
+            let held = || self.still_held();
+            match patiently_while(held, last, || client.apply(&planned.changeset, false)).await {
                 Ok(result) => {
                     debug_assert!(result.outcome != ChangesetOutcome::DryRun);
                     let Intent { base: before, summary, .. } = intent;
@@ -362,9 +386,10 @@ impl Target<'_> {
         &self,
         known: &EnvironmentRun,
         journal: &impl Note,
+        to_nothing: bool,
     ) -> Result<Result<Option<u64>, Problem>, Problem> {
         let last = Last::default();
-        let work = self.take_back_in_time(known, journal, &last);
+        let work = self.take_back_in_time(known, journal, to_nothing, &last);
         let result = tokio::time::timeout(self.deadline.duration(), work).await;
         result.unwrap_or_else(|_| Ok(Err(last.too_long(self.deadline))))
     }
@@ -373,6 +398,7 @@ impl Target<'_> {
         &self,
         known: &EnvironmentRun,
         journal: &impl Note,
+        to_nothing: bool,
         last: &Last,
     ) -> Result<Result<Option<u64>, Problem>, Problem> {
         let client = or_fail!(self.material.client(self.name, Purpose::Deploy));
@@ -385,24 +411,31 @@ impl Target<'_> {
             },
         };
         let Some((ours, before)) = made else { return Ok(Ok(None)) };
-        if before == 0 {
-            let what = "it had nothing before, so there is no generation to go back to";
-            let remedy = "Remove its profiles by a change of the files, or start its service with a new store.";
-            return Ok(Err(Problem::new(Code::NotFound, what).remedy(remedy)));
+        if before == 0 && !to_nothing {
+            let what = "it held nothing before, and nobody said that it shall hold nothing again";
+            let remedy = format!(
+                "If that is meant: `mailwright rollout abort NAME --take-back --to-nothing`, or for this one: mailwright rollback {} --to 0",
+                self.name
+            );
+            return Ok(Err(Problem::new(Code::NothingBefore, what).remedy(remedy)));
         }
         let state = or_fail!(self.state(&client, last).await);
         if state.generation != ours {
             return Ok(already_back(&client, ours, before, last).await);
         }
-        let target = or_fail!(patiently(last, || client.generation(before)).await);
+        let target = match before {
+            0 => BTreeMap::new(),
+            before => or_fail!(patiently(last, || client.generation(before)).await).profiles,
+        };
         // That what the rollout brought goes again is meant, whoever sends for less afterwards.
-        let names = state.live_stored().filter(|(name, stored)| target.profiles.get(*name) != Some(*stored));
+        let names = state.live_stored().filter(|(name, stored)| target.get(*name) != Some(*stored));
         let allowances = Allowances { names: names.map(|(name, _)| name.clone()).collect(), ..Allowances::default() };
         let order = Rollback { to: before, base: ours, allowances, approvals: Vec::new() };
+        or_fail!(self.still_held());
         if known.back != Some(Back::Asked { base: ours, to: before }) {
             journal.note(Event::BackIntended { environment: self.name.clone(), base: ours, to: before }).await?;
         }
-        match patiently(last, || client.roll_back(&order)).await {
+        match patiently_while(|| self.still_held(), last, || client.roll_back(&order)).await {
             Ok(changed) => Ok(Ok(Some(changed.generation))),
             // The answer to an earlier asking was lost, or somebody changed it just now.
             Err(problem) if problem.code == Code::StaleGeneration => {

@@ -21,8 +21,8 @@ use uuid::Uuid;
 
 use super::Problem;
 use crate::{
+    model::Provenance,
     model::{Code, Digest, EnvironmentName, RolloutName},
-    reconcile::plan::Source,
 };
 
 /// The largest journal, in bytes: ten thousand environments, each several times.
@@ -48,7 +48,7 @@ pub struct Order {
     /// The digest of the rollout's file.
     pub file: Digest,
     /// Which commit the files are of.
-    pub source: Source,
+    pub source: Provenance,
     /// The environment whose service keeps the lease.
     pub coordinator: EnvironmentName,
     /// The waves.
@@ -148,6 +148,9 @@ pub enum Event {
         /// Of this wave; none means of all.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         wave: Option<String>,
+        /// Whether what held nothing before is to hold nothing again.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        to_nothing: bool,
         /// Why.
         why: Problem,
     },

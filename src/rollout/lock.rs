@@ -56,6 +56,8 @@ pub enum Want {
     Abort,
     /// It is given up and undone.
     TakeBack,
+    /// The same, and what held nothing before holds nothing again.
+    TakeBackToNothing,
 }
 
 impl Folder {
@@ -197,9 +199,32 @@ pub struct Lease {
     client: Arc<Client>,
     name: String,
     token: u64,
+    held: Held,
     renewing: tokio::task::JoinHandle<()>,
     /// True once it is lost.
     lost: watch::Receiver<bool>,
+}
+
+/// Tells whether a lease is surely held at this moment, without asking anybody: by when it was last renewed. A process that
+/// was stopped for a while, or a machine that was, knows by that before it does anything.
+#[derive(Clone, Debug)]
+pub struct Held {
+    begun: Instant,
+    /// When it was last renewed, in milliseconds since `begun`: before the request was sent, so the service counts
+    /// from later on.
+    renewed: Arc<AtomicU64>,
+    lasts: Duration,
+}
+
+impl Held {
+    /// Whether it is. Some time is left for what is under way to end before anybody else may begin.
+    pub fn now(&self) -> bool {
+        self.begun.elapsed().saturating_sub(self.since()) <= self.lasts.mul_f64(0.7)
+    }
+
+    fn since(&self) -> Duration {
+        Duration::from_millis(self.renewed.load(Ordering::Relaxed))
+    }
 }
 
 /// How long a lease lasts without being renewed, and how often it is.
@@ -242,24 +267,28 @@ impl Lease {
         };
         let (tell, lost) = watch::channel(false);
         let token = lease.token;
+        let held = Held { begun, renewed: Arc::default(), lasts: Duration::from_secs(seconds.into()) };
         let renewal = Renewal {
             client: Arc::clone(&client),
             name: name.clone(),
             wanted: NewLease { token: Some(token), ..wanted },
-            renewed: AtomicU64::new(0),
-            begun,
-            lasts: Duration::from_secs(seconds.into()),
+            held: held.clone(),
         };
         let renewing = tokio::spawn(async move {
             renewal.keep().await;
             tell.send_replace(true);
         });
-        Ok(Self { client, name, token, renewing, lost })
+        Ok(Self { client, name, token, held, renewing, lost })
     }
 
     /// The number of the holding.
     pub fn token(&self) -> u64 {
         self.token
+    }
+
+    /// Whether it is held.
+    pub fn held(&self) -> Held {
+        self.held.clone()
     }
 
     /// Becomes true once it is lost.
@@ -286,40 +315,32 @@ struct Renewal {
     client: Arc<Client>,
     name: String,
     wanted: NewLease,
-    /// When it was last renewed, in milliseconds since `begun`: before the request was sent, so the service counts
-    /// from later on.
-    renewed: AtomicU64,
-    begun: Instant,
-    lasts: Duration,
+    held: Held,
 }
 
 impl Renewal {
     /// Returns when the lease is lost, or may be.
     async fn keep(&self) {
-        let pause = self.lasts / 4;
+        let Held { begun, renewed, lasts } = &self.held;
+        let pause = *lasts / 4;
         loop {
             tokio::time::sleep(pause).await;
             let asked = Instant::now();
-            let left = self.lasts.saturating_sub(self.begun.elapsed().saturating_sub(self.since()));
+            let left = lasts.saturating_sub(begun.elapsed().saturating_sub(self.held.since()));
             let answer = tokio::time::timeout(left.min(pause), self.client.take_lease(&self.name, &self.wanted)).await;
             match answer {
                 // Another number means that it had lapsed: somebody may have come and gone meanwhile.
                 Ok(Ok(lease)) if Some(lease.token) == self.wanted.token => {
-                    let since = asked.duration_since(self.begun).as_millis();
-                    self.renewed.store(u64::try_from(since).unwrap_or(u64::MAX), Ordering::Relaxed);
+                    let since = asked.duration_since(*begun).as_millis();
+                    renewed.store(u64::try_from(since).unwrap_or(u64::MAX), Ordering::Relaxed);
                 }
                 Ok(Ok(_)) => return,
                 Ok(Err(error)) if error.code == Code::LeaseHeld => return,
                 _ => {}
             }
-            // Some time is left for what is under way to end before anybody else may begin.
-            if self.begun.elapsed().saturating_sub(self.since()) > self.lasts.mul_f64(0.7) {
+            if !self.held.now() {
                 return;
             }
         }
-    }
-
-    fn since(&self) -> Duration {
-        Duration::from_millis(self.renewed.load(Ordering::Relaxed))
     }
 }

@@ -32,11 +32,11 @@ use rayon::prelude::*;
 use crate::{
     client::{Client, ClientError},
     config::{Desired, Report, Repository, RolloutFile},
+    model::Provenance,
     model::{Digest, EnvironmentName},
-    reconcile::plan::Source,
 };
 
-pub use engine::{Engine, Wish};
+pub use engine::{Engine, Reach, Wish};
 pub use journal::{Entry, Event, Journal};
 pub use problem::Problem;
 pub use run::Run;
@@ -60,7 +60,7 @@ pub struct Material {
     /// The repository.
     pub root: PathBuf,
     /// Which commit the files are of.
-    pub source: Source,
+    pub source: Provenance,
     /// What the files of each environment say.
     pub desired: BTreeMap<EnvironmentName, Arc<Desired>>,
     /// The address of the coordinator's service, if the files say so.
@@ -71,7 +71,12 @@ pub struct Material {
 
 impl Material {
     /// Reads the files of every environment that the rollout means; or everything that is wrong with them.
-    pub fn read(repository: &Repository, file: RolloutFile, source: Source, connect: Connect) -> Result<Self, Report> {
+    pub fn read(
+        repository: &Repository,
+        file: RolloutFile,
+        source: Provenance,
+        connect: Connect,
+    ) -> Result<Self, Report> {
         let names: Vec<EnvironmentName> = file.environments().cloned().collect();
         let loaded: Vec<_> = names.into_par_iter().map(|name| (repository.load(&name), name)).collect();
         let mut desired = BTreeMap::new();

@@ -141,7 +141,7 @@ pub async fn plan(
             let (name, deadline) = (name.clone(), wave.terms.deadline());
             under_way.spawn(async move {
                 let _place = places.acquire().await;
-                let target = Target { name: &name, material: &material, clock: &clock, deadline };
+                let target = Target { name: &name, material: &material, clock: &clock, held: None, deadline };
                 let planned = target.planned().await;
                 (name, planned)
             });

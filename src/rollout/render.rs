@@ -264,7 +264,7 @@ pub fn entry(entry: &Entry, run: &Run) -> Option<String> {
             let tolerated = if failed > 0 { format!(", {failed} failed and tolerated") } else { String::new() };
             format!("Wave {wave} is done{tolerated}.")
         }
-        Event::TakingBack { wave: Some(wave), why } => format!("{}. Taking wave {wave} back.", why.message),
+        Event::TakingBack { wave: Some(wave), why, .. } => format!("{}. Taking wave {wave} back.", why.message),
         Event::TakingBack { wave: None, .. } => "Taking everything back.".to_owned(),
         Event::TakenBack { environment, generation: Some(generation), problem: None } => {
             format!("  {YELLOW}-{YELLOW:#} {environment} is back, as generation {generation}")

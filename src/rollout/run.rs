@@ -81,6 +81,9 @@ pub struct TakingBack {
     /// Of which wave; none means of all.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub wave: Option<String>,
+    /// Whether what held nothing before is to hold nothing again.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub to_nothing: bool,
     /// Why.
     pub why: Problem,
 }
@@ -251,8 +254,8 @@ impl Run {
                 run.problem.clone_from(problem);
             }
             Event::WaveEnded { wave } => self.wave(wave, |wave| wave.ended = true),
-            Event::TakingBack { wave, why } => {
-                self.taking_back = Some(TakingBack { wave: wave.clone(), why: why.clone() });
+            Event::TakingBack { wave, why, to_nothing } => {
+                self.taking_back = Some(TakingBack { wave: wave.clone(), why: why.clone(), to_nothing: *to_nothing });
             }
             Event::BackIntended { environment, base, to } => {
                 self.environment(environment).back = Some(Back::Asked { base: *base, to: *to });
@@ -297,6 +300,11 @@ impl Run {
                 (run.became, run.problem) = (Became::Failed, Some(problem.clone()));
             }
         }
+    }
+
+    /// Whether what is being taken back goes to nothing where nothing was.
+    pub fn goes_to_nothing(&self) -> bool {
+        self.taking_back.as_ref().is_some_and(|back| back.to_nothing)
     }
 
     /// After a stop, what failed in the waves that are not done is tried again, and so is what was taken back.

@@ -153,7 +153,7 @@ async fn authenticate(parts: &Parts, service: &Service) -> Result<Caller, Proble
         if token.len() > oidc::TOKEN_LIMIT {
             return Err(refused("the identity token is larger than any"));
         }
-        let oidc = service.oidc.as_ref().ok_or_else(Oidc::not_taken)?;
+        let oidc = service.oidc().ok_or_else(Oidc::not_taken)?;
         return oidc.caller(token, service.store.environment(), service.clock.now()).await.inspect_err(|problem| {
             metrics::counter!("mailwright_authentication_failures_total").increment(1);
             tracing::info!(code = %problem.code, why = problem.detail, "an identity token is refused");

@@ -190,17 +190,18 @@ impl Service {
             let problem = Problem::stale(state.generation, order.base);
             return self.refused(caller, "rollback", detail, problem, false).await;
         }
+        // Generation 0 is that of a store in which nothing was ever put.
         let target = match order.to {
-            0 => None,
-            number => self.store.generation(number).await?,
+            0 => Some((Settings::default(), BTreeMap::new())),
+            number => self.store.generation(number).await?.map(|found| (found.settings, found.profiles)),
         };
-        let Some(target) = target else {
+        let Some((target_settings, target)) = target else {
             let problem = Problem::not_found(format!("there is no generation {}; nothing was changed", order.to))
                 .remedy("`mailwright history` lists them.");
             return self.refused(caller, "rollback", detail, problem, false).await;
         };
-        let changes = way_back(&state, &target.profiles);
-        let settings = state.settings.going_back_to(&target.settings);
+        let changes = way_back(&state, &target);
+        let settings = state.settings.going_back_to(&target_settings);
         let settings = (settings != state.settings).then_some(settings);
         if changes.is_empty() && settings.is_none() {
             return Ok((state.generation, ChangeSummary::default()));

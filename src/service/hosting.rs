@@ -20,7 +20,14 @@ use axum::{
 use tokio::task::JoinSet;
 use tower::ServiceExt as _;
 
-use super::{Service, envelope::envelope, limits::Limits, oidc::Oidc, problem::Problem, routes};
+use super::{
+    Service,
+    envelope::envelope,
+    issuers::{self, Issuers},
+    limits::Limits,
+    problem::Problem,
+    routes,
+};
 use crate::{
     behalf::Behalf,
     clock::Clock,
@@ -43,7 +50,7 @@ pub struct Common {
     /// What time it is.
     pub clock: Clock,
     /// The issuers whose identity tokens are taken, beside each environment's own tokens.
-    pub oidc: Option<Arc<Oidc>>,
+    pub issuers: Option<Arc<Issuers>>,
 }
 
 /// What an environment has to itself.
@@ -68,7 +75,9 @@ impl Hosting {
         let limits = Limits::default();
         let service = Service::new(common, resident, String::new(), limits).await?;
         let router = entrance(&service);
-        Ok(Self { services: vec![service], router })
+        let hosting = Self { services: vec![service], router };
+        hosting.follow_issuers(common);
+        Ok(hosting)
     }
 
     /// Several environments, or one that others may join. If one cannot be served none is, and the error says which.
@@ -92,7 +101,14 @@ impl Hosting {
             root: envelope(root(hosting.services.clone()), &limits, None),
         };
         hosting.router = Router::new().fallback(Street::lead).with_state(Arc::new(street));
+        hosting.follow_issuers(common);
         Ok(hosting)
+    }
+
+    fn follow_issuers(&self, common: &Common) {
+        if let Some(issuers) = &common.issuers {
+            tokio::spawn(issuers::follow(Arc::clone(issuers), self.services.clone()));
+        }
     }
 
     /// Every address with its handler, and what stands around it.

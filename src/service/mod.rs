@@ -5,7 +5,7 @@
 //! * `limits` is what a process works on at once
 //! * `envelope` puts around every request what all of them need
 //! * `access` knows tokens and roles
-//! * `oidc` knows the identity tokens of pipelines
+//! * `oidc` knows the identity tokens of pipelines, `issuers` follows the file that says whose
 //! * `routes` has one file a topic; a handler authenticates, asks [`Service`], and answers
 //! * `changes` decides whether a change is taken; it is the only place that commits
 //! * `body` reads submissions, however slowly they come
@@ -22,6 +22,7 @@ mod changes;
 mod envelope;
 mod extract;
 mod hosting;
+mod issuers;
 mod limits;
 mod mail;
 mod oidc;
@@ -47,6 +48,7 @@ use limits::Limits;
 
 pub use access::new_token;
 pub use hosting::{Common, Hosting, Resident};
+pub use issuers::{Issuers, IssuersFile};
 pub use oidc::{Oidc, OidcError};
 pub use routes::openapi;
 pub use server::{ServeError, Server, Tls};
@@ -74,7 +76,7 @@ struct Service {
     /// Tokens that were asked for, so that a submission need not read the store for its own.
     known_tokens: std::sync::Mutex<KnownTokens>,
     /// The issuers whose identity tokens are taken; none unless somebody said so.
-    oidc: Option<Arc<Oidc>>,
+    issuers: Option<Arc<Issuers>>,
     /// True once the service stops: what would go on for ever ends then.
     stopping: tokio::sync::watch::Sender<bool>,
     /// The submissions that are being read.
@@ -95,7 +97,7 @@ impl Service {
     }
 
     async fn begin(common: Common, resident: Resident, base: String, limits: Limits) -> Result<Arc<Self>, StoreError> {
-        let Common { demo, outgoing, clock, oidc } = common;
+        let Common { demo, outgoing, clock, issuers } = common;
         let Resident { store, identity, behalf } = resident;
         let state = tokio::sync::watch::Sender::new(Arc::new(store.state().await?));
         let identity = Arc::new(identity);
@@ -117,7 +119,7 @@ impl Service {
             state,
             delivery,
             known_tokens: std::sync::Mutex::default(),
-            oidc,
+            issuers,
             stopping: tokio::sync::watch::Sender::new(false),
             reading: body::Reading::default(),
             changing: tokio::sync::Mutex::new(()),
@@ -125,6 +127,11 @@ impl Service {
             limits,
             behalf,
         }))
+    }
+
+    /// The issuers whose identity tokens are taken.
+    fn oidc(&self) -> Option<Arc<Oidc>> {
+        self.issuers.as_ref().map(|issuers| issuers.present())
     }
 
     /// The outbox at work.

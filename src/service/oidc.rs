@@ -150,6 +150,21 @@ impl Oidc {
         Ok(Self { issuers: issuers.collect(), http })
     }
 
+    /// The issuers, as the file has them.
+    pub(super) fn issuers(&self) -> Vec<&str> {
+        self.issuers.iter().map(|issuer| issuer.settings.issuer.as_str()).collect()
+    }
+
+    /// Takes over what is known of the keys of the same issuers: one that does not answer just now takes nobody's token
+    /// away because a file was read again.
+    pub(super) fn inherit(&self, before: &Self) {
+        for issuer in &self.issuers {
+            if let Some(same) = before.issuers.iter().find(|other| other.settings.issuer == issuer.settings.issuer) {
+                *issuer.keys.lock().unwrap_or_else(PoisonError::into_inner) = same.known();
+            }
+        }
+    }
+
     /// Whether a bearer token has the shape of an identity token.
     pub(super) fn looks_like_one(bearer: &str) -> bool {
         bearer.starts_with("eyJ") && bearer.split('.').count() == 3

@@ -522,6 +522,7 @@ impl Visit<'_> {
         let mut accepted = Finding::pass(Id::SignIn, "/provider/smtp/oauth", "the application can sign in");
         accepted.level = Level::Credential;
         self.findings.push(accepted);
+        self.findings.extend(applicant.secret_end(self.verifier, &endpoints).await);
         Ok(token)
     }
 

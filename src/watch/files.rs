@@ -10,8 +10,8 @@ use super::Shared;
 use crate::{
     config::{Report, Repository, Selection},
     git::{self, Follower, GitError, Stop},
+    model::Provenance,
     model::{Code, EnvironmentName, code::Severity},
-    reconcile::plan::Source,
     rollout::Problem,
 };
 
@@ -20,7 +20,7 @@ pub struct Snapshot {
     /// The repository.
     pub repository: Arc<Repository>,
     /// Which commit they are of.
-    pub source: Source,
+    pub source: Provenance,
 }
 
 /// Where the files come from.
@@ -124,7 +124,7 @@ async fn lay(
     found
 }
 
-fn open(root: &Path, source: Source) -> Result<Snapshot, Problem> {
+fn open(root: &Path, source: Provenance) -> Result<Snapshot, Problem> {
     let repository = Repository::open(root).map_err(|report| broken(&report))?;
     Ok(Snapshot { repository: Arc::new(repository), source })
 }

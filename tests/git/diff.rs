@@ -1,6 +1,6 @@
 //! `mailwright diff`: what a branch changes, as people and programs read it.
 
-use super::{commit, edit, git, layered, touched};
+use super::{commit, document, edit, git, layered, touched};
 use crate::support::trial::{SMALL_PROFILE, Trial};
 
 /// The commits' ids differ from run to run only in tests that seal secrets; the rest is fixed.
@@ -39,7 +39,7 @@ fn a_branch_by_environment() {
 #[test]
 fn the_document_has_the_places_of_both_sides() {
     let trial = branch();
-    let document = trial.run(&["diff", "main..topic", "prod", "--format", "json"]).code(0).json();
+    let document = document(&trial.run(&["diff", "main..topic", "prod", "--format", "json"]).code(0));
     let plan = &document["environments"][0]["plan"];
     let change = plan["changes"].as_array().unwrap().iter().find(|change| change["name"] == "reports").unwrap();
     let field = &change["fields"][0];
@@ -99,7 +99,7 @@ fn exit_codes_and_what_cannot_be_understood() {
     assert!(error(&["a\u{1b}[2Jb"]).contains(r"`a\u{1b}[2Jb`"), "nothing moves the cursor");
     git(&trial, &["branch", "prod"]);
     assert!(error(&["prod"]).contains("`prod` is an environment, and a revision too"));
-    let json = trial.run(&["diff", "nowhere", "--format", "json"]).code(1).json();
+    let json = document(&trial.run(&["diff", "nowhere", "--format", "json"]).code(1));
     assert_eq!(json["error"]["code"], "MW0301");
     let bare = Trial::small();
     assert!(bare.run(&["diff"]).code(1).stderr.contains("MW0303"), "no repository");
@@ -118,7 +118,7 @@ fn a_side_with_problems_is_named_and_the_others_show() {
     edit(&trial, "environments/prod/environment.yaml", "compannies", "companies");
     let ran = trial.run(&["diff"]).code(1);
     assert!(ran.stdout.contains("In HEAD ("), "{}", ran.stdout);
-    let json = trial.run(&["diff", "--format", "json"]).code(1).json();
+    let json = document(&trial.run(&["diff", "--format", "json"]).code(1));
     assert_eq!(json["environments"][0]["old"]["diagnostics"][0]["code"], "MW0008");
     assert!(json.get("error").is_none(), "one document");
 }

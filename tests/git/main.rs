@@ -79,9 +79,27 @@ pub(crate) fn edit(trial: &Trial, path: &str, from: &str, to: &str) {
 /// The environments that `diff` tells of, with what it says of each.
 pub(crate) fn touched(trial: &Trial, arguments: &[&str]) -> String {
     let arguments: Vec<&str> = ["diff", "--format", "json"].iter().chain(arguments).copied().collect();
-    let document = trial.run(&arguments).json();
+    let document = document(&trial.run(&arguments));
     let environments = document["environments"].as_array().unwrap_or_else(|| panic!("{document:#}")).iter();
     let words = environments
         .map(|entry| format!("{} {}", entry["environment"].as_str().unwrap(), entry["status"].as_str().unwrap()));
     words.collect::<Vec<_>>().join(", ")
+}
+
+/// What `diff` prints as JSON, which keeps to its schema.
+pub(crate) fn document(ran: &support::trial::Ran) -> serde_json::Value {
+    let schema = |text: &str| serde_json::from_str::<serde_json::Value>(text).unwrap();
+    let diff = schema(include_str!("../../schema/diff.schema.json"));
+    let plan = schema(include_str!("../../schema/plan.schema.json"));
+    let registry = jsonschema::Registry::new()
+        .add(plan["$id"].as_str().unwrap(), jsonschema::Resource::from_contents(plan.clone()))
+        .unwrap()
+        .prepare()
+        .unwrap();
+    let validator = jsonschema::options().offline().with_registry(&registry).build(&diff).unwrap();
+    let document = ran.json();
+    let errors: Vec<String> =
+        validator.iter_errors(&document).map(|error| format!("{}: {error}", error.instance_path())).collect();
+    assert!(errors.is_empty(), "{errors:#?}\n{document:#}");
+    document
 }

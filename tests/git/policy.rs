@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 
 use super::{
     commit, edit, git, layered,
-    provenance::{applied, sign_with_ssh},
+    provenance::{Gpg, applied, sign_with_ssh},
 };
 use crate::support::trial::{Answer, Trial};
 
@@ -125,4 +125,56 @@ fn only_signed_commits() {
         assert_eq!(answer.status, 422, "{signature}");
     }
     assert_eq!(by_hand(&trial, &json!({ "commit": "abc", "signature": "good" }), None, false).status, 201);
+}
+
+#[test]
+fn only_commits_that_gnupg_finds_good() {
+    let trial = layered();
+    let gpg = Gpg::new(&trial);
+    let key = gpg.key(&trial, "ada@example.com", "never");
+    trial.write(FILE, format!("{}policy: {{ source: {{ signed: true }} }}\n", trial.read(FILE)));
+    commit(&trial, "not signed");
+    let mut trial = trial;
+    trial.serve();
+    let refused = |trial: &Trial, words: &str| {
+        let before = trial.state();
+        let ran = trial.run(&["apply", "dev", "--yes", "--skip-verify"]).code(1);
+        assert!(ran.stderr.contains("MW0305") && ran.stderr.contains(words), "{words}: {}", ran.stderr);
+        assert_eq!(trial.state(), before);
+    };
+    refused(&trial, "the commit is not signed");
+    git(&trial, &["commit", "--quiet", "--amend", "-S", "-m", "signed"]);
+    let told = applied(&trial, &[]);
+    assert_eq!((&told["signature"], &told["signer"]), (&json!("good"), &json!("ada@example.com")));
+
+    // The same commit in other words, under the signature of the first.
+    edit(&trial, FILE, "[EDU1]", "[EDU1, EDU2]");
+    git(&trial, &["commit", "--quiet", "-aS", "-m", "two"]);
+    let signed = git(&trial, &["cat-file", "commit", "HEAD"]) + "\n";
+    trial.write(".forged", signed.replace("\ntwo", "\nthree"));
+    let forged = git(&trial, &["hash-object", "-t", "commit", "-w", ".forged"]);
+    git(&trial, &["reset", "--quiet", "--soft", &forged]);
+    refused(&trial, "not good (bad)");
+    git(&trial, &["reset", "--quiet", "--soft", "ORIG_HEAD"]);
+
+    // A key that nobody vouches for, one that was revoked, and one that is not there.
+    gpg.run(&["--import-ownertrust"], &format!("{key}:2:\n"));
+    refused(&trial, "not good (unknown-key)");
+    gpg.run(&["--import-ownertrust"], &format!("{key}:6:\n"));
+    // GnuPG makes the certificate with the key, and a colon in it keeps anybody from using it by mistake.
+    let revocation = trial.read(&format!(".gnupg/openpgp-revocs.d/{key}.rev")).replace(":-----BEGIN", "-----BEGIN");
+    gpg.run(&["--import"], &revocation);
+    refused(&trial, "not good (revoked)");
+    gpg.run(&["--delete-secret-and-public-key", &key], "");
+    refused(&trial, "not good (unchecked)");
+
+    // A key that has expired since it signed.
+    gpg.at(Some("20260101T000000"));
+    gpg.key(&trial, "bob@example.com", "1d");
+    git(&trial, &["commit", "--quiet", "--amend", "-S", "-m", "by bob"]);
+    gpg.at(None);
+    refused(&trial, "not good (expired)");
+    gpg.key(&trial, "carol@example.com", "never");
+    git(&trial, &["commit", "--quiet", "--amend", "-S", "-m", "by carol"]);
+    assert_eq!(applied(&trial, &[])["signer"], "carol@example.com");
 }

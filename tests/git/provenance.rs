@@ -1,12 +1,15 @@
 //! Where a generation comes from: commit, branch, author, signature, dirty.
 
-use std::process::Command;
+use std::{
+    io::Write as _,
+    process::{Command, Stdio},
+};
 
 use serde_json::{Value, json};
 
 use super::{edit, git, layered};
 use crate::support::{
-    tools::tool,
+    tools::{folder, tool},
     trial::{Trial, finish},
 };
 
@@ -33,6 +36,69 @@ pub(crate) fn sign_with_ssh(trial: &Trial, trusted: bool) {
         ("user.signingKey", key.to_str().unwrap()),
     ] {
         git(trial, &["config", name, value]);
+    }
+}
+
+/// A `GnuPG` of the test's own, that Git signs and checks with: its home is in the trial's folder. Its agent ends when that
+/// folder goes.
+pub(crate) struct Gpg {
+    program: std::path::PathBuf,
+    home: std::path::PathBuf,
+}
+
+impl Gpg {
+    pub(crate) fn new(trial: &Trial) -> Self {
+        use std::os::unix::fs::PermissionsExt as _;
+        let (home, program) = (trial.path(".gnupg"), trial.path(".gpg"));
+        std::fs::create_dir(&home).unwrap();
+        std::fs::set_permissions(&home, std::fs::Permissions::from_mode(0o700)).unwrap();
+        let gpg = Self { program, home };
+        gpg.at(None);
+        let usr = folder().join("usr");
+        let libraries = usr.join(format!("lib/{}-linux-gnu", std::env::consts::ARCH));
+        let script = format!(
+            "#!/bin/sh\nLD_LIBRARY_PATH='{}' GNUPGHOME='{}' exec '{}' \"$@\"\n",
+            libraries.display(),
+            gpg.home.display(),
+            tool("gpg").display()
+        );
+        std::fs::write(&gpg.program, script).unwrap();
+        std::fs::set_permissions(&gpg.program, std::fs::Permissions::from_mode(0o755)).unwrap();
+        for (name, value) in [("gpg.format", "openpgp"), ("gpg.program", gpg.program.to_str().unwrap())] {
+            git(trial, &["config", name, value]);
+        }
+        gpg
+    }
+
+    /// From now on `GnuPG` believes that it is this time; none is the real one.
+    pub(crate) fn at(&self, time: Option<&str>) {
+        let agent = format!("agent-program {}\n", tool("gpg-agent").display());
+        let time = time.map(|time| format!("faked-system-time {time}\n")).unwrap_or_default();
+        std::fs::write(self.home.join("gpg.conf"), agent + &time).unwrap();
+    }
+
+    pub(crate) fn run(&self, arguments: &[&str], input: &str) -> String {
+        let mut child = Command::new(&self.program)
+            .args(["--batch", "--yes", "--quiet"])
+            .args(arguments)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        child.stdin.take().unwrap().write_all(input.as_bytes()).unwrap();
+        let output = child.wait_with_output().unwrap();
+        assert!(output.status.success(), "gpg {arguments:?}");
+        String::from_utf8(output.stdout).unwrap()
+    }
+
+    /// A key that Git signs with from now on; its maker trusts it. Gives its fingerprint.
+    pub(crate) fn key(&self, trial: &Trial, address: &str, lasts: &str) -> String {
+        self.run(&["--passphrase", "", "--quick-generate-key", address, "ed25519", "sign", lasts], "");
+        let listed = self.run(&["--with-colons", "--list-keys", &format!("<{address}>")], "");
+        let print = listed.lines().find_map(|line| line.strip_prefix("fpr:::::::::")).unwrap();
+        let print = print.trim_end_matches(':').to_owned();
+        git(trial, &["config", "user.signingKey", &print]);
+        print
     }
 }
 

@@ -11,7 +11,7 @@ use crate::{
     login::events,
     sink::{Act, Sink},
     support::{
-        sandboxed::{SECRET, Sandbox, direct, good},
+        sandboxed::{SECRET, Sandbox, Signing, direct, good},
         trial::Trial,
     },
 };
@@ -347,4 +347,107 @@ fn an_applications_secret_is_rotated_and_its_end_is_listed() {
         both.stdout.contains("2031-01-02") && both.stderr.contains("other: its service could not be asked"),
         "{both:?}"
     );
+}
+
+/// A sandbox whose application knows these certificates, and a service that sends by the first one.
+fn by_certificate(known: &[&Signing], first: &Signing) -> (Sandbox, Post) {
+    let sandbox = Sandbox::start(registered(known));
+    let mut profile = direct();
+    profile["functions"] = json!(["default"]);
+    profile["provider"]["microsoft-graph-direct"]["credential"] =
+        json!({ "certificate": { "secret": "documents/key" } });
+    let post = graph::post_with(&sandbox, QUICK, &profile, "documents/key", &pem(first));
+    send_all(&post, 1);
+    (sandbox, post)
+}
+
+fn registered(certificates: &[&Signing]) -> Value {
+    let mut scenario = good();
+    let pems: Vec<Value> = certificates.iter().map(|known| json!({ "pem": known.certificate })).collect();
+    scenario["tenants"][0]["applications"][0]["certificates"] = json!(pems);
+    scenario
+}
+
+fn pem(signing: &Signing) -> String {
+    format!("{}{}", signing.certificate, signing.key)
+}
+
+fn stage_certificate(post: &Post, value: &str, more: &[&str]) {
+    let arguments = [&["secrets", "rotate", "dev", "documents/key"][..], more].concat();
+    post.trial.pipe(&arguments, value.as_bytes()).code(0);
+    let plan = post.trial.run(&["plan", "dev"]).code(0).stdout;
+    assert!(
+        plan.contains("credential.certificate.next = documents/key (next secret staged)") || !more.is_empty(),
+        "{plan}"
+    );
+    post.apply();
+}
+
+#[test]
+fn a_next_certificate_is_tried_first_and_used_from_then_on() {
+    let (old, new) = (Signing::new(), Signing::new());
+    let (sandbox, mut post) = by_certificate(&[&old, &new], &old);
+    stage_certificate(&post, &pem(&new), &[]);
+    post.wait_outbox("the promotion", |outbox| stands(outbox, "promoted"));
+    assert_eq!(told(&post), ["rotated"]);
+    // The registration forgets the old one. Nothing but the new one can sign in now, also after a restart.
+    sandbox.put(&registered(&[&new]));
+    post.trial.kill();
+    graph::start(&mut post);
+    send_all(&post, 2);
+    assert_eq!(told(&post), ["rotated"]);
+    post.trial.run(&["verify", "dev"]);
+    let listed = post.trial.run(&["secrets", "expiring"]).code(0).stdout;
+    assert!(listed.contains(&format!("certificate thumbprint {}", new.thumbprint)), "{listed}");
+    let done = post.trial.run(&["secrets", "rotate", "dev", "documents/key", "--finish"]).code(0);
+    assert!(done.stdout.contains("key.next.age over secrets/dev/documents/key.age"), "{done:?}");
+    let plan = post.trial.run(&["plan", "dev"]).code(0).stdout;
+    assert!(plan.contains("rotation finished"), "{plan}");
+    post.apply();
+    send_all(&post, 1);
+    assert_eq!(post.outbox()["rotations"], Value::Null);
+}
+
+#[test]
+fn while_a_next_certificate_is_refused_the_current_one_signs() {
+    let (old, new) = (Signing::new(), Signing::new());
+    let (sandbox, post) = by_certificate(&[&old], &old);
+    // Nobody has uploaded it yet.
+    stage_certificate(&post, &pem(&new), &[]);
+    let outbox = post.wait_outbox("the refusal", |outbox| stands(outbox, "refused"));
+    assert!(outbox["rotations"][0]["reason"].as_str().unwrap().contains("700027"), "{outbox:#}");
+    send_all(&post, 10);
+    assert_eq!((&post.outbox()["parked"], told(&post)), (&json!([]), vec!["next-refused".to_owned()]));
+    let verified = post.trial.run(&["verify", "dev", "documents", "--format", "json"]).json();
+    let findings = verified["profiles"][0]["findings"].as_array().unwrap();
+    let next = findings.iter().find(|finding| finding["next"] == true).unwrap();
+    assert_eq!((&next["id"], &next["severity"]), (&json!("GRAPH-CERTIFICATE"), &json!("warning")), "{next:#}");
+    assert!(findings.iter().any(|finding| finding["id"] == "GRAPH-SIGN-IN" && finding["verdict"] == "pass"));
+    assert!(
+        post.trial.run(&["secrets", "rotate", "dev", "documents/key", "--finish"]).code(1).stderr.contains("MW0363")
+    );
+
+    // It is uploaded: from then on it signs, and no message has paid for any of it.
+    sandbox.put(&registered(&[&old, &new]));
+    post.wait_outbox("the promotion", |outbox| stands(outbox, "promoted"));
+    sandbox.put(&registered(&[&new]));
+    send_all(&post, 2);
+    assert_eq!(told(&post), ["next-refused", "rotated"]);
+    let log = post.trial.service.as_ref().unwrap().log.lock().unwrap().clone();
+    let secret = |signing: &Signing| signing.key.lines().nth(3).unwrap().to_owned();
+    assert!(!log.contains(&secret(&old)) && !log.contains(&secret(&new)));
+}
+
+#[test]
+fn a_next_certificate_without_its_key_harms_nothing() {
+    let (old, new) = (Signing::new(), Signing::new());
+    let (_sandbox, post) = by_certificate(&[&old, &new], &old);
+    stage_certificate(&post, &new.certificate, &[]);
+    let outbox = post.wait_outbox("the refusal", |outbox| stands(outbox, "refused"));
+    assert!(outbox["rotations"][0]["reason"].as_str().unwrap().contains("the certificate cannot sign"), "{outbox:#}");
+    send_all(&post, 2);
+    assert_eq!((&post.outbox()["parked"], told(&post)), (&json!([]), vec!["next-refused".to_owned()]));
+    stage_certificate(&post, &pem(&new), &["--replace"]);
+    post.wait_outbox("the promotion", |outbox| stands(outbox, "promoted"));
+    send_all(&post, 1);
 }

@@ -61,3 +61,42 @@ fn dovecot_lets_in_whoever_has_a_token_that_is_good() {
     assert_eq!(post.wait(&waits, "delivered")["attempts"], 1);
     assert_eq!(post.outbox()["parked"], json!([]));
 }
+
+#[test]
+fn the_end_of_the_applications_secret_is_listed() {
+    let read = json!(["SMTP.SendAsApp", "Application.Read.All"]);
+    for (granted, reader, ends) in [
+        (&read, "", json!("2027-11-23T12:00:00Z")),
+        (
+            &json!(["SMTP.SendAsApp"]),
+            "verify: { reader: { tenant: contoso.example, client: 0c0ffee0-0000-4000-8000-0000000000aa, cloud: { custom: { signIn: HERE, graph: HERE } }, credential: { clientSecret: { secret: reader/secret } } } }\n",
+            json!("2027-11-23T12:00:00Z"),
+        ),
+        // Nobody may read it, and mail leaves all the same.
+        (&json!(["SMTP.SendAsApp"]), "", Value::Null),
+    ] {
+        let sandbox = Sandbox::start(scenario(granted));
+        let address = sandbox.running.address.clone();
+        let profile = json!({
+            "provider": { "smtp": {
+                "host": "localhost", "port": sandbox.running.smtp.port(), "encryption": "starttls", "username": MAILBOX,
+                "oauth": {
+                    "cloud": { "custom": { "signIn": "HERE", "graph": "HERE" } }, "tenant": TENANT, "client": DIRECT,
+                    "credential": { "clientSecret": { "secret": "documents/secret" } },
+                },
+            } },
+            "from": { "address": MAILBOX }, "functions": ["default"], "appliesTo": "system-wide",
+        });
+        let authority = sandbox.running.authority.clone();
+        let post = post_trusting(&sandbox, QUICK, &profile, "documents/secret", SECRET, &authority);
+        let file = "environments/dev/environment.yaml";
+        post.trial.write(file, post.trial.read(file) + &reader.replace("HERE", &address));
+        post.trial.pipe(&["secrets", "set", "dev", "reader/secret"], b"reader-secret").code(0);
+        let verified = post.trial.run(&["verify", "dev", "--format", "json"]).json();
+        let listed = post.trial.run(&["secrets", "expiring", "--format", "json"]).code(0).json();
+        let credential = &listed["credentials"][0];
+        assert_eq!(credential["ends"], ends, "{verified:#}");
+        assert_eq!((&credential["profile"], &credential["kind"]), (&json!("documents"), &json!("client-secret")));
+        assert!(credential["verifiedAt"].is_string(), "{listed:#}");
+    }
+}

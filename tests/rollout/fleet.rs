@@ -17,8 +17,8 @@ use mailwright::{
     clock::Clock,
     config::Repository,
     delivery::Outgoing,
-    model::{Allowances, ChangeKind, EnvironmentName, State},
-    reconcile::{self, plan::Source},
+    model::{Allowances, ChangeKind, EnvironmentName, Provenance, State},
+    reconcile,
     secrets::ServiceIdentity,
     service::{Common, Hosting, Resident, Server, new_token},
     store::{AuditEvent, SqliteStore, Store as _},
@@ -133,7 +133,7 @@ impl Fleet {
                 probe_after: Duration::from_secs(60),
             };
             let identity = ServiceIdentity::demo().unwrap();
-            let common = Common { demo: true, outgoing, clock: Clock::system(), oidc: None };
+            let common = Common { demo: true, outgoing, clock: Clock::system(), issuers: None };
             let resident = Resident { store: Arc::new(store), identity, behalf: Behalf::alone() };
             let hosting = Hosting::alone(&common, resident).await.unwrap();
             let server = Server::bind(address, None).await.unwrap();
@@ -195,7 +195,7 @@ impl Fleet {
                     desired: &desired,
                     state: &state,
                     service: client.address(),
-                    source: Source::default(),
+                    source: Provenance::default(),
                     only: &[],
                     with_settings: false,
                     allowances: Allowances::default(),

@@ -5,6 +5,7 @@ pub(crate) mod fleet;
 pub(crate) mod forge;
 pub(crate) mod generated;
 pub(crate) mod host;
+pub(crate) mod issuer;
 #[cfg(target_os = "linux")]
 pub(crate) mod postfix;
 pub(crate) mod sandboxed;

@@ -108,7 +108,7 @@ impl Trial {
     pub(crate) fn examples() -> Self {
         let trial = Self::empty();
         let root = Path::new(env!("CARGO_MANIFEST_DIR"));
-        for part in ["environments", "secrets"] {
+        for part in ["environments", "secrets", "rollouts"] {
             copy(&root.join(part), &trial.folder.path().join(part));
         }
         trial

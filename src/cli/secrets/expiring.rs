@@ -25,7 +25,8 @@ use crate::{
     Exit codes: 0 done, 1 error or a service that could not be asked, and with --detailed-exitcode 2 if something ends\n\
     within that time.\n\n\
     Dates are those that `verify` last saw: run it now and then, with a reader's eyes where the application cannot read\n\
-    its own registration. A password for a mail server has no end that anybody could see, and is not listed."
+    its own registration. Both providers' are listed: Graph's, and those of XOAUTH2 at a mail server. A password for a mail\n\
+    server has no end that anybody could see, and is not listed."
 )]
 pub(super) struct Expiring {
     #[command(flatten)]

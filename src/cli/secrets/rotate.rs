@@ -100,12 +100,23 @@ impl Rotate {
         }
         let uses = environment.repository.used_secrets(name).remove(reference).unwrap_or_default();
         if uses.profiles.is_empty() {
-            let by = if uses.reader { "only `verify.reader`" } else { "nothing" };
-            return Err(CliError::coded(
-                Code::SecretUnused,
-                format!("{by} uses `{reference}`, so nothing would ever try a next value"),
-            )
-            .remedy(format!("Change it at once: mailwright secrets set {name} {reference}")));
+            let error = if uses.reader {
+                // Its file travels with each verify, so there is nothing that could try another one beside it.
+                CliError::coded(
+                    Code::SecretUnused,
+                    format!("only `verify.reader` uses `{reference}`, and the service keeps nothing of it to try a next value beside"),
+                )
+                .remedy(format!(
+                    "Make the new one at the registration while the old one is still good; mailwright secrets set {name} {reference}; mailwright verify {name}; then delete the old one there."
+                ))
+            } else {
+                CliError::coded(
+                    Code::SecretUnused,
+                    format!("nothing uses `{reference}`, so nothing would ever try a next value"),
+                )
+                .remedy(format!("Change it at once: mailwright secrets set {name} {reference}"))
+            };
+            return Err(error);
         }
         let path = Repository::next_secret_path(name, reference);
         if !self.replace && root.join(&path).symlink_metadata().is_ok() {

@@ -16,7 +16,7 @@ use first_token::FirstToken;
 use super::{CliError, Context, Exit, service_options::PLACEHOLDER, variables};
 use crate::{
     model::{Code, EnvironmentName},
-    service::{Common, Hosting, Oidc, OidcError, Resident, ServeError, Server, Tls},
+    service::{Common, Hosting, Issuers, IssuersFile, OidcError, Resident, ServeError, Server, Tls},
 };
 
 /// Run the e-mail service
@@ -60,7 +60,8 @@ pub(crate) struct Serve {
     /// the environment's
     #[arg(long, value_name = "FILE", value_hint = clap::ValueHint::FilePath)]
     token_file: Option<PathBuf>,
-    /// A file that says which pipelines get in by an identity token (OIDC) of whose issuer; `mailwright schema oidc`
+    /// A file that says which pipelines get in by an identity token (OIDC) of whose issuer; `mailwright schema oidc`.
+    /// It is read again when it changes, and on SIGHUP
     #[arg(long, value_name = "FILE", value_hint = clap::ValueHint::FilePath)]
     oidc: Option<PathBuf>,
     #[command(flatten)]
@@ -134,14 +135,14 @@ impl Serve {
     async fn serve(self, context: &Context, residence: Residence) -> Result<Exit, CliError> {
         // What may fail comes before anything is made, and all of it before the first token, which is shown once.
         let outgoing = self.outgoing.outgoing()?;
-        let oidc = self.oidc(context, outgoing.authorities.clone())?.map(Arc::new);
+        let issuers = self.issuers(context, outgoing.authorities.clone())?.map(Arc::new);
         let tls = match (&self.tls_cert, &self.tls_key) {
             (Some(certificate), Some(key)) => Some(Tls { certificate: certificate.clone(), key: key.clone() }),
             _ => None,
         };
         let server = Server::bind(self.listen, tls).await.map_err(not_listening)?;
         let opened = residence.open(self.demo)?;
-        let common = Common { demo: self.demo, outgoing, clock: context.clock.clone(), oidc };
+        let common = Common { demo: self.demo, outgoing, clock: context.clock.clone(), issuers };
         let mut first = Vec::new();
         for one in &opened {
             first.extend(FirstToken::of(context, one, self.token_file.as_deref()).await?);
@@ -185,10 +186,10 @@ impl Serve {
     }
 
     /// The issuers whose identity tokens are taken. A file that makes no sense keeps the service from starting.
-    fn oidc(&self, context: &Context, authorities: Option<Vec<u8>>) -> Result<Option<Oidc>, CliError> {
+    fn issuers(&self, context: &Context, authorities: Option<Vec<u8>>) -> Result<Option<Issuers>, CliError> {
         let Some(path) = &self.oidc else { return Ok(None) };
-        match Oidc::read(path, authorities) {
-            Ok(oidc) => Ok(Some(oidc)),
+        match Issuers::read(IssuersFile { path: path.clone(), authorities }) {
+            Ok(issuers) => Ok(Some(issuers)),
             Err(OidcError::Unreadable(report)) => Err(super::environment::problems(context, &report)),
             Err(OidcError::Wrong(why)) => {
                 Err(CliError::coded(Code::InvalidValue, format!("`{}`: {why}", path.display()))

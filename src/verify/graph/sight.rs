@@ -66,10 +66,7 @@ impl Eyes {
 
     /// A reader sees everything, and so does an application that may; one that may not asks in vain.
     pub(super) fn can_read_others(&self, roles: &BTreeSet<String>) -> bool {
-        self.reader.is_ok()
-            || ["Application.Read.All", "Application.ReadWrite.All", "Directory.Read.All", "Directory.ReadWrite.All"]
-                .iter()
-                .any(|role| roles.contains(*role))
+        self.reader.is_ok() || may_read_others(roles)
     }
 
     /// What everything ends with that nobody is there to read.
@@ -77,6 +74,13 @@ impl Eyes {
         let why = self.reader.as_ref().err().copied().unwrap_or(Blind::Nobody);
         GraphError::Refused { status: 0, code: why.words().to_owned(), message: String::new() }
     }
+}
+
+/// Whether an application with these roles may read registrations.
+pub(super) fn may_read_others(roles: &BTreeSet<String>) -> bool {
+    ["Application.Read.All", "Application.ReadWrite.All", "Directory.Read.All", "Directory.ReadWrite.All"]
+        .iter()
+        .any(|role| roles.contains(*role))
 }
 
 /// Why something could not be read, in Graph's own code and in none of its texts.

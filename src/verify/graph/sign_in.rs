@@ -2,11 +2,15 @@
 
 use secrecy::{ExposeSecret as _, SecretString};
 
-use super::credential;
+use super::{
+    application_path, credential,
+    sight::{Eyes, may_read_others},
+};
 use crate::{
     microsoft::{
         Certificate, Endpoints,
-        graph::Graph,
+        claims::Claims,
+        graph::{Application, Graph},
         sign_in::{Proof, SignIn},
     },
     model::provider::{Credential, GraphDirect},
@@ -109,6 +113,35 @@ impl Applicant<'_> {
         let limit = (verifier.now(), verifier.credential_days());
         let finding = credential::of_itself(&certificate, limit, &seal, &remedies)?;
         Some(Finding { pointer: self.pointer.to_owned(), ..finding })
+    }
+
+    /// How long its client secret lasts, if that is what it has and somebody may read the registration: the reader, or
+    /// the application itself. Where nobody may there is nothing to say: its mail leaves all the same.
+    pub(in crate::verify) async fn secret_end(&self, verifier: &Verifier, endpoints: &Endpoints) -> Option<Finding> {
+        let (Credential::ClientSecret(named), Opened::Value(secret)) = (self.credential, self.secret) else {
+            return None;
+        };
+        let proof = Proof::Secret(secret.clone());
+        let reader = verifier.reader(endpoints, self.tenant).await;
+        let own = if reader.is_ok() { None } else { self.own_eyes(verifier, endpoints, &proof).await };
+        let eyes = Eyes { own, reader };
+        let (application, level) = eyes.get::<Application>(&application_path(self.client)).await.ok()?;
+        let remedies = Remedies { again: self.again, endpoints, tenant: self.tenant, client: self.client };
+        let seal = secret::seal(verifier.environment(), &named.secret, self.is_next);
+        let limit = (verifier.now(), verifier.credential_days());
+        let kind = credential::Kind::Secret;
+        let finding = credential::expiry(&application, kind, Some(&proof), limit, &seal, &remedies)?;
+        Some(Finding { pointer: self.pointer.to_owned(), level, ..finding })
+    }
+
+    /// Graph as the application itself, if it may read registrations.
+    async fn own_eyes(&self, verifier: &Verifier, endpoints: &Endpoints, proof: &Proof) -> Option<Graph> {
+        let sign_in = SignIn::new(verifier.http().clone(), endpoints.clone());
+        let scope = endpoints.graph_scope();
+        let token =
+            sign_in.application_token(self.tenant, self.client, proof, &scope, verifier.clock_now()).await.ok()?;
+        let roles = Claims::read(&token.value)?.roles.iter().cloned().collect();
+        may_read_others(&roles).then(|| Graph::new(verifier.http().clone(), endpoints, token.value))
     }
 }
 
