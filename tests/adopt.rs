@@ -143,6 +143,7 @@ fn a_whole_service_is_imported_and_the_plan_is_empty() {
     trial.serve();
     trial.run(&["apply", "dev", "--yes", "--skip-verify"]).code(0);
     let address = trial.address().to_owned();
+    trial.remove("rollouts/development-first.yaml");
     for folder in ["base", "office", "prod", "dev"] {
         std::fs::remove_dir_all(trial.path(&format!("environments/{folder}"))).unwrap();
     }
@@ -164,6 +165,31 @@ fn a_whole_service_is_imported_and_the_plan_is_empty() {
     assert!(again.stderr.contains("`dev` has layers or profiles already"), "{}", again.stderr);
     let taken = trial.run(&["import", "dev", "--layers", "shared"]).code(1);
     assert!(taken.stderr.contains("there is an environment `shared` already"), "{}", taken.stderr);
+}
+
+#[test]
+fn a_rotation_that_is_under_way_is_told_of_and_goes_on() {
+    let mut trial = Trial::examples();
+    trial.serve();
+    trial.pipe(&["secrets", "rotate", "dev", "relay/password"], b"the next one").code(0);
+    trial.run(&["apply", "dev", "--yes", "--skip-verify"]).code(0);
+    let next = "secrets/dev/relay/password.next.age";
+    let sealed = std::fs::read(trial.path(next)).unwrap();
+    for folder in ["base", "office", "prod", "dev"] {
+        std::fs::remove_dir_all(trial.path(&format!("environments/{folder}"))).unwrap();
+    }
+    trial.remove(next);
+    let own = format!("service: {{ address: '{}' }}\n", trial.address());
+    trial.write("environments/dev/environment.yaml", own);
+    let ran = trial.run(&["import", "dev", "--layers", "shared"]).code(0);
+    assert!(ran.stdout.contains("Proved: a plan of these files would change nothing"), "{}", ran.stdout);
+    assert!(ran.stderr.contains("mailwright secrets rotate dev relay/password"), "{}", ran.stderr);
+    assert!(!ran.stderr.contains("secrets set"), "{}", ran.stderr);
+    // Without it, the plan says what would become of it; with it, nothing would.
+    let plan = trial.run(&["plan", "dev", "--detailed-exitcode"]).code(2);
+    assert!(plan.stdout.contains("(next secret withdrawn)"), "{}", plan.stdout);
+    trial.write(next, sealed);
+    trial.run(&["plan", "dev", "--detailed-exitcode"]).code(0);
 }
 
 #[test]

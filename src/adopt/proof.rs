@@ -90,10 +90,16 @@ fn one(repository: &Repository, root: &Path, site: &Site) -> Proof {
     };
     for (name, profile) in &mut desired.profiles {
         let live = site.state.profiles.get(name).and_then(|state| state.live.as_ref());
+        let is_there = |path: PathBuf| root.join(path).is_file();
         for (reference, digest) in &mut profile.stored.secrets {
-            let is_there = root.join(Repository::secret_path(&site.name, reference)).is_file();
-            if let Some(held) = live.and_then(|live| live.secrets.get(reference)).filter(|_| !is_there) {
+            let held = live.and_then(|live| live.secrets.get(reference));
+            if let Some(held) = held.filter(|_| !is_there(Repository::secret_path(&site.name, reference))) {
                 *digest = held.clone();
+            }
+        }
+        for (reference, held) in live.into_iter().flat_map(|live| &live.next) {
+            if !is_there(Repository::next_secret_path(&site.name, reference)) {
+                profile.stored.next.insert(reference.clone(), held.clone());
             }
         }
     }

@@ -134,6 +134,11 @@ impl SecretReference {
         self.0.split_once('/').unwrap_or((&self.0, ""))
     }
 
+    /// What the file of its next value is called: `relay/password.next` for `relay/password`.
+    pub fn next(&self) -> Self {
+        Self(format!("{}.next", self.0))
+    }
+
     /// The secret whose next value a file of this name would be: `relay/password.next` is that of `relay/password`.
     /// So no secret has such a name of its own.
     pub fn next_of(&self) -> Option<Self> {

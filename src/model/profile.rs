@@ -111,4 +111,9 @@ impl StoredProfile {
     pub fn age_files(&self) -> impl Iterator<Item = (&SecretReference, &Digest)> {
         self.secrets.iter().chain(&self.next)
     }
+
+    /// What the files of its secrets are called, those of the next values too.
+    pub fn file_names(&self) -> impl Iterator<Item = SecretReference> {
+        self.secrets.keys().cloned().chain(self.next.keys().map(SecretReference::next))
+    }
 }

@@ -99,8 +99,8 @@ impl Import {
         let missing: BTreeSet<(EnvironmentName, SecretReference)> = sites
             .iter()
             .flat_map(|site| {
-                let named = site.state.live_stored().flat_map(|(_, stored)| stored.secrets.keys());
-                named.map(|reference| (site.name.clone(), reference.clone()))
+                let named = site.state.live_stored().flat_map(|(_, stored)| stored.file_names());
+                named.map(|reference| (site.name.clone(), reference))
             })
             .filter(|(name, reference)| !root.join(Repository::secret_path(name, reference)).exists())
             .collect();

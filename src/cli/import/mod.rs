@@ -15,7 +15,7 @@ use super::{
     plan::{self, Format},
 };
 use crate::{
-    config::{write, write_atomically},
+    config::{Repository, write, write_atomically},
     model::{Code, EnvironmentName, ProfileName, SecretReference, StoredProfile},
 };
 
@@ -101,11 +101,10 @@ impl Import {
                 write_new(environment.repository.root(), &path, &write::profile(&stored.profile))?;
             }
             written.push(path.display().to_string());
-            for reference in stored.secrets.keys() {
-                let (part, key) = reference.parts();
-                let file = format!("secrets/{}/{part}/{key}.age", environment.name);
-                if !environment.repository.root().join(file).exists() && !secrets.contains(reference) {
-                    secrets.push(reference.clone());
+            for reference in stored.file_names() {
+                let file = Repository::secret_path(&environment.name, &reference);
+                if !environment.repository.root().join(file).exists() && !secrets.contains(&reference) {
+                    secrets.push(reference);
                 }
             }
         }
@@ -157,6 +156,11 @@ fn tell_secrets<'a>(context: &Context, secrets: impl IntoIterator<Item = &'a (En
         context.printer.note("\nThese secrets cannot be read back. Seal each value once more:");
     }
     for (environment, reference) in secrets {
-        context.printer.note(&format!("  mailwright secrets set {environment} {reference}"));
+        context.printer.note(&match reference.next_of() {
+            Some(current) => format!(
+                "  mailwright secrets rotate {environment} {current}    # the next value, as the service has one"
+            ),
+            None => format!("  mailwright secrets set {environment} {reference}"),
+        });
     }
 }
