@@ -135,6 +135,7 @@ impl SecretReference {
     }
 
     /// What the file of its next value is called: `relay/password.next` for `relay/password`.
+    #[must_use]
     pub fn next(&self) -> Self {
         Self(format!("{}.next", self.0))
     }

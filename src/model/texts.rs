@@ -1,7 +1,7 @@
 //! Every text of a document, and where it stands: what the rules about texts go by, so that they hold for whatever fields
 //! there will be.
 //!
-//! A document is looked at as serde_json writes it, text by text, and nothing of it is kept: ten thousand profiles are
+//! A document is looked at as `serde_json` writes it, text by text, and nothing of it is kept: ten thousand profiles are
 //! looked at with every change.
 
 use std::io::{self, Write};
