@@ -50,12 +50,17 @@ pub fn check(
     profiles: &BTreeMap<&ProfileName, &Profile>,
     is_new: impl Fn(&ProfileName) -> bool + Sync,
 ) -> Vec<Violation> {
-    let mut violations = check_all_but_texts(settings, profiles);
-    violations.par_extend(profiles.par_iter().filter(|(name, _)| is_new(name)).flat_map_iter(|(name, profile)| {
-        let mut found = Vec::new();
-        check_texts(Some(name), profile, &mut found);
-        found
-    }));
+    let texts = || {
+        let new = profiles.par_iter().filter(|(name, _)| is_new(name));
+        let found = new.flat_map_iter(|(name, profile)| {
+            let mut found = Vec::new();
+            check_texts(Some(name), profile, &mut found);
+            found
+        });
+        found.collect::<Vec<Violation>>()
+    };
+    let (mut violations, of_texts) = rayon::join(|| check_all_but_texts(settings, profiles), texts);
+    violations.extend(of_texts);
     check_texts(None, settings, &mut violations);
     violations.sort();
     violations
@@ -63,21 +68,28 @@ pub fn check(
 
 /// The same for whoever has looked for keys and masks in the texts already, where they were written.
 pub fn check_all_but_texts(settings: &Settings, profiles: &BTreeMap<&ProfileName, &Profile>) -> Vec<Violation> {
-    let mut violations: Vec<Violation> = profiles
-        .par_iter()
-        .flat_map_iter(|(name, profile)| {
+    let each = || {
+        let found = profiles.par_iter().flat_map_iter(|(name, profile)| {
             let mut found = Vec::new();
             check_profile(settings, name, profile, &mut found);
             found
-        })
-        .collect();
-    check_names(profiles, &mut violations);
-    let resolver = Resolver::new(profiles.iter().map(|(name, profile)| (*name, *profile)));
-    check_claims(&resolver, |_| (), &mut violations);
-    check_unserved(settings, &mut violations);
-    check_delivery(&settings.delivery, &mut violations);
-    super::approvals::check(settings, &mut violations);
-    check_cells(settings, &resolver, &mut violations);
+        });
+        found.collect::<Vec<Violation>>()
+    };
+    let together = || {
+        let mut violations = Vec::new();
+        check_names(profiles, &mut violations);
+        let resolver = Resolver::new(profiles.iter().map(|(name, profile)| (*name, *profile)));
+        check_claims(&resolver, |_| (), &mut violations);
+        check_unserved(settings, &mut violations);
+        check_delivery(&settings.delivery, &mut violations);
+        super::approvals::check(settings, &mut violations);
+        check_cells(settings, &resolver, &mut violations);
+        violations
+    };
+    // What is about all of them is one long look; what is about each is done beside it.
+    let (mut violations, of_each) = rayon::join(together, each);
+    violations.extend(of_each);
     violations.sort();
     violations
 }

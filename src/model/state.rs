@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use jiff::Timestamp;
+use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
@@ -183,8 +184,10 @@ impl State {
                 self.applied_settings = Some(settings.clone());
             }
         }
-        for change in changes {
-            self.change_profile(change, by_reconciler, record)?;
+        // Copying is most of the work where there are many.
+        let copies: Vec<Option<StoredProfile>> = changes.par_iter().map(|change| change.profile().cloned()).collect();
+        for (change, profile) in changes.iter().zip(copies) {
+            self.change_profile(change, profile, by_reconciler, record)?;
         }
         self.generation = record.generation;
         Ok(())
@@ -193,6 +196,7 @@ impl State {
     fn change_profile(
         &mut self,
         change: &ProfileChange,
+        profile: Option<StoredProfile>,
         by_reconciler: bool,
         record: &ChangeRecord,
     ) -> Result<(), ChangeConflict> {
@@ -216,25 +220,20 @@ impl State {
             }
             _ => {}
         }
-        match change {
-            ProfileChange::Create { name, profile }
-            | ProfileChange::Update { name, profile }
-            | ProfileChange::Adopt { name, profile } => self.set(name, profile, by_reconciler, record),
-            ProfileChange::Rename { from, name, profile } => {
-                self.remove(from, by_reconciler, record);
-                self.set(name, profile, by_reconciler, record);
-            }
-            ProfileChange::Delete { name } | ProfileChange::Forget { name } => {
-                self.remove(name, by_reconciler, record);
-            }
+        if let ProfileChange::Rename { from, .. } = change {
+            self.remove(from, by_reconciler, record);
+        }
+        match profile {
+            Some(profile) => self.set(change.name(), profile, by_reconciler, record),
+            None => self.remove(change.name(), by_reconciler, record),
         }
         Ok(())
     }
 
-    fn set(&mut self, name: &ProfileName, profile: &StoredProfile, by_reconciler: bool, record: &ChangeRecord) {
-        let unchanged = self.profiles.get(name).filter(|state| state.live.as_ref() == Some(profile));
+    fn set(&mut self, name: &ProfileName, profile: StoredProfile, by_reconciler: bool, record: &ChangeRecord) {
+        let unchanged = self.profiles.get(name).filter(|state| state.live.as_ref() == Some(&profile));
         let changed = unchanged.map_or_else(|| record.clone(), |state| state.changed.clone());
-        let live = Some(profile.clone());
+        let live = Some(profile);
         let state = if by_reconciler {
             ProfileState { live, applied: Applied::Same, changed }
         } else {

@@ -274,6 +274,9 @@ impl Service {
             tracing::warn!(actor = %caller.name, reason, "an administrator does without approvals");
         }
         let touched: BTreeSet<ProfileName> = change.changes.iter().flat_map(ProfileChange::names).cloned().collect();
+        // Taking ten thousand profiles apart takes a while, and nobody need wait for it.
+        let done_with = change.changes;
+        rayon::spawn(move || drop(done_with));
         let detail = json!({
             "generation": after.generation,
             "changeset": generation.changeset,
