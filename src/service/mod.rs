@@ -6,7 +6,7 @@
 //! * `envelope` puts around every request what all of them need
 //! * `access` knows tokens and roles
 //! * `oidc` knows the identity tokens of pipelines, `issuers` follows the file that says whose
-//! * `routes` has one file a topic; a handler authenticates, asks [`Service`], and answers
+//! * `routes` has one file a topic; a handler authenticates, asks `Service`, and answers
 //! * `changes` decides whether a change is taken; it is the only place that commits
 //! * `body` reads submissions, however slowly they come
 //! * `mail` takes what is submitted, and says why not
