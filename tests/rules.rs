@@ -222,3 +222,12 @@ fn each_text_comes_with_its_place() {
     });
     assert_eq!(found, ["/a a", "/b~1~0c/list/0 list", "/b~1~0c/list/1/key key", "/b~1~0c/list/2/0/0 list", "/z/0 z"]);
 }
+
+#[test]
+fn the_path_of_a_file_is_no_key_however_it_looks() {
+    let path = "/var/run/kT9xQ2vLr8Zm/Token4WbY7cHs1";
+    assert!(mailwright::model::tripwire::alarm(path).is_some());
+    assert!(mailwright::model::tripwire::is_ours("federatedTokenFile", path));
+    assert!(!mailwright::model::tripwire::is_ours("federatedTokenFile", &path[1..]));
+    assert!(!mailwright::model::tripwire::is_ours("description", path));
+}

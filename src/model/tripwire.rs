@@ -30,10 +30,12 @@ pub fn is_name(key: &str) -> bool {
     matches!(key, "secret" | "functions" | "extends" | "renamedFrom")
 }
 
-/// Whether a text behind a key is one of ours that raises no alarm: a name, or a public SSH key, which is no secret and
-/// looks like one.
+/// Whether a text behind a key is one of ours that raises no alarm: a name, the path of a file, or a public SSH key, which
+/// is no secret and looks like one.
 pub fn is_ours(key: &str, text: &str) -> bool {
-    is_name(key) || key == "key" && ssh_key::PublicKey::from_openssh(text.trim()).is_ok()
+    is_name(key)
+        || key == "federatedTokenFile" && text.starts_with('/')
+        || key == "key" && ssh_key::PublicKey::from_openssh(text.trim()).is_ok()
 }
 
 /// Whether a value is a mask that some screen or export put in the place of a secret: stars, bullets, `[masked]`,
