@@ -22,10 +22,11 @@ use fleet::Fleet;
 use mailwright::{
     client::Client,
     config::{Desired, Repository},
-    model::{Allowances, EnvironmentName, Provenance},
-    reconcile,
+    model::EnvironmentName,
+    reconcile::{self, Request},
 };
-use shared::{FUNCTIONS, best, head, row, timed, written_out};
+use shared::{best, head, row, timed, written_out};
+use support::functions;
 
 /// How many environments a process serves.
 const HOSTED: usize = 20;
@@ -45,7 +46,7 @@ fn main() {
 /// Everything with so many environments. Gives the time of a plan of all.
 fn of(count: usize) -> Duration {
     let fleet = Fleet::hosted(count, HOSTED);
-    for function in FUNCTIONS {
+    for function in functions().skip(1).take(9) {
         fleet.trial.write(
             &format!("environments/base/profiles/{function}.yaml"),
             format!("provider:\n  smtp:\n    host: 'smtp.${{domain}}'\n    port: 587\nfrom:\n  address: '{function}@${{domain}}'\nfunctions: [{function}]\nappliesTo: system-wide\n"),
@@ -139,17 +140,7 @@ fn apply_all(fleet: &Fleet) -> Duration {
         async move {
             let desired = &desired[&name];
             let state = client.state().await.unwrap();
-            let planned = reconcile::plan(&reconcile::Request {
-                desired,
-                state: &state,
-                service: client.address(),
-                source: Provenance::default(),
-                only: &[],
-                with_settings: false,
-                allowances: Allowances::default(),
-                verified: &BTreeMap::new(),
-            })
-            .unwrap();
+            let planned = reconcile::plan(&Request::new(desired, &state, client.address())).unwrap();
             client.apply(&planned.changeset, false).await.unwrap();
         }
     })

@@ -8,10 +8,7 @@ use std::{collections::BTreeMap, sync::LazyLock};
 
 use mailwright::{
     config::Desired,
-    model::{
-        Allowances, ChangeKind, ChangeRecord, ProfileChange, ProfileName, Provenance, Settings, State, StoredProfile,
-        rules,
-    },
+    model::{ChangeKind, ChangeRecord, ProfileChange, ProfileName, Settings, State, StoredProfile, rules},
     reconcile::{self, Planned, Request, plan::Cause},
 };
 use proptest::prelude::*;
@@ -29,17 +26,7 @@ fn record(state: &State, kind: ChangeKind) -> ChangeRecord {
 }
 
 fn plan(desired: &Desired, state: &State) -> Planned {
-    reconcile::plan(&Request {
-        verified: &std::collections::BTreeMap::new(),
-        desired,
-        state,
-        service: "http://127.0.0.1:1",
-        source: Provenance::default(),
-        only: &[],
-        with_settings: false,
-        allowances: Allowances::default(),
-    })
-    .unwrap()
+    reconcile::plan(&Request::new(desired, state, "http://127.0.0.1:1")).unwrap()
 }
 
 fn apply(state: &State, planned: &Planned) -> State {

@@ -10,7 +10,10 @@ use std::{
 };
 
 use serde_json::{Value, json};
-use support::trial::{SMALL_PROFILE, Trial};
+use support::{
+    functions,
+    trial::{SMALL_PROFILE, Trial},
+};
 
 /// Resident memory of the service, in MiB.
 fn resident(trial: &Trial) -> u64 {
@@ -274,20 +277,8 @@ fn ten_thousand_profiles_go_through_in_bounded_memory() {
     let mut trial = Trial::empty();
     let companies: Vec<String> = (0..1000).map(|number| format!("C{number:03}")).collect();
     trial.write("environments/dev/environment.yaml", format!("companies: [{}]\n", companies.join(", ")));
-    let functions = [
-        "default",
-        "system-administration",
-        "electronic-signatures",
-        "all-reports",
-        "document-flow-manager",
-        "all-documents",
-        "documents-remittance",
-        "documents-accounts-receivable",
-        "document-quotations",
-        "document-purchasing",
-    ];
     for company in &companies {
-        for function in functions {
+        for function in functions().take(10) {
             let text = SMALL_PROFILE
                 .replace("[default]", &format!("[{function}]"))
                 .replace("system-wide", &format!("{{ companies: [{company}] }}"));

@@ -9,19 +9,6 @@ use std::{
 
 use crate::support::trial::Trial;
 
-/// The functions whose mail is found most often, besides the default one.
-pub(crate) const FUNCTIONS: [&str; 9] = [
-    "system-administration",
-    "electronic-signatures",
-    "all-reports",
-    "document-flow-manager",
-    "all-documents",
-    "documents-remittance",
-    "documents-accounts-receivable",
-    "document-quotations",
-    "document-purchasing",
-];
-
 pub(crate) fn head(size: &str) {
     println!("| what | {size} | ours | compared with | theirs | ratio |\n| --- | --- | --- | --- | --- | --- |");
 }

@@ -12,7 +12,7 @@ use tempfile::TempDir;
 use super::{Layers, Site};
 use crate::{
     config::{Report, Repository},
-    model::{Allowances, EnvironmentName, Provenance, SecretReference},
+    model::{EnvironmentName, SecretReference},
     reconcile::{self, Plan, Request},
     secrets::{Recipients, ServiceIdentity, ValueId, seal},
 };
@@ -103,17 +103,7 @@ fn one(repository: &Repository, root: &Path, site: &Site) -> Proof {
             }
         }
     }
-    let planned = reconcile::plan(&Request {
-        desired: &desired,
-        state: &site.state,
-        service: "",
-        source: Provenance::default(),
-        only: &[],
-        with_settings: false,
-        allowances: Allowances::default(),
-        verified: &BTreeMap::new(),
-    });
-    match planned {
+    match reconcile::plan(&Request::new(&desired, &site.state, "")) {
         Ok(planned) if planned.plan.is_empty() => Proof::Holds,
         Ok(planned) => Proof::Differs(Box::new(planned.plan)),
         Err(error) => Proof::Failed(error.to_string()),

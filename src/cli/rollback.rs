@@ -13,7 +13,7 @@ use super::{
 use crate::{
     api::{Changed, GenerationDetail, Rollback as Order},
     model::{
-        Allowances, ProfileName, Provenance, Settings, State, StoredProfile,
+        Allowances, ProfileName, Settings, State, StoredProfile,
         approvals::{Deed, digest},
     },
     reconcile::{self, Plan, Planned, Request, render, reread, saved::SavedPlan},
@@ -124,16 +124,7 @@ fn difference(
     let settings = state.settings.going_back_to(&target.settings);
     let desired = reread::nowhere(state, settings, profiles.collect());
     let live = reread::as_applied(state);
-    let request = Request {
-        desired: &desired,
-        state: &live,
-        service,
-        source: Provenance::default(),
-        only: &[],
-        with_settings: false,
-        allowances,
-        verified: &BTreeMap::new(),
-    };
+    let request = Request { allowances, ..Request::new(&desired, &live, service) };
     let mut planned = reconcile::plan(&request)?;
     // What is sent is only where to go; the changes are there to be shown, counted and signed.
     let changeset = &mut planned.changeset;

@@ -17,8 +17,7 @@ use super::{
 use crate::{
     config::{Desired, Place, Report},
     model::{
-        Allowances, Applied, ChangeKind, ChangeRecord, Digest, EnvironmentName, ProfileName, ProfileState, Provenance,
-        SecretRecord, State,
+        Applied, ChangeKind, ChangeRecord, Digest, EnvironmentName, ProfileName, ProfileState, SecretRecord, State,
     },
 };
 
@@ -113,17 +112,7 @@ pub fn contents(desired: &Desired) -> Digest {
 
 fn both(old: &Desired, new: &Desired) -> Result<Plan, PlanError> {
     let state = as_applied(old);
-    let mut plan = plan(&Request {
-        desired: new,
-        state: &state,
-        service: "",
-        source: Provenance::default(),
-        only: &[],
-        with_settings: false,
-        allowances: Allowances::default(),
-        verified: &BTreeMap::new(),
-    })?
-    .plan;
+    let mut plan = plan(&Request::new(new, &state, ""))?.plan;
     plan.verified.clear();
     plan.policy.clear();
     // Whether a rename has done its work only a service can tell.

@@ -49,6 +49,24 @@ pub struct Request<'a> {
     pub verified: &'a BTreeMap<ProfileName, LastVerified>,
 }
 
+impl<'a> Request<'a> {
+    /// Everything that the files say, from nowhere in particular, with every guard in place and nothing known of the
+    /// verifier.
+    pub fn new(desired: &'a Desired, state: &'a State, service: &'a str) -> Self {
+        static NEVER_VERIFIED: BTreeMap<ProfileName, LastVerified> = BTreeMap::new();
+        Self {
+            desired,
+            state,
+            service,
+            source: Provenance::default(),
+            only: &[],
+            with_settings: false,
+            allowances: Allowances::default(),
+            verified: &NEVER_VERIFIED,
+        }
+    }
+}
+
 /// A plan, and the changeset that carries it out. The age files are not in it yet.
 #[derive(Clone, Debug)]
 pub struct Planned {

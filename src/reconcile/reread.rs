@@ -16,8 +16,7 @@ use super::{
 use crate::{
     config::{Desired, DesiredProfile, Labels, Place, Places},
     model::{
-        Changeset, Digest, ProfileChange, ProfileName, ProfileState, Provenance, Settings, State, StoredProfile,
-        VerifySettings,
+        Changeset, Digest, ProfileChange, ProfileName, ProfileState, Settings, State, StoredProfile, VerifySettings,
     },
 };
 
@@ -29,14 +28,8 @@ pub fn is_true(saved: &SavedPlan, state: &State) -> Result<bool, PlanError> {
     }
     let desired = desired(&saved.changeset, &live);
     let anew = super::plan(&Request {
-        desired: &desired,
-        state: &live,
-        service: &saved.plan.service,
-        source: Provenance::default(),
-        only: &[],
-        with_settings: false,
         allowances: saved.changeset.allowances.clone(),
-        verified: &BTreeMap::new(),
+        ..Request::new(&desired, &live, &saved.plan.service)
     })?;
     let touched: BTreeSet<&ProfileName> = saved.changeset.changes.iter().map(ProfileChange::name).collect();
     let changes = |plan: &Plan| -> Vec<(ProfileName, Action, Option<ProfileName>, Vec<Shown>)> {

@@ -143,16 +143,10 @@ impl Target<'_> {
     }
 
     fn plan(&self, state: &State, client: &Client) -> Result<Planned, Problem> {
+        // What the verifier said before plays no part; without it, equal plans have equal changesets.
         reconcile::plan(&Request {
-            desired: self.desired()?,
-            state,
-            service: client.address(),
             source: self.material.source.clone(),
-            only: &[],
-            with_settings: false,
-            allowances: Allowances::default(),
-            // What the verifier said before plays no part; without it, equal plans have equal changesets.
-            verified: &BTreeMap::new(),
+            ..Request::new(self.desired()?, state, client.address())
         })
         .map_err(|error| Problem::new(error.code(), error.to_string()).remedy(error.remedy()))
     }

@@ -1,7 +1,6 @@
 //! One pass over one environment: look at the service, plan, perhaps apply, and say how it stands.
 
 use std::{
-    collections::BTreeMap,
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -15,7 +14,7 @@ use super::{
 use crate::{
     client::Client,
     config::Desired,
-    model::{Allowances, Code, Digest, EnvironmentName, ProfileName, State, WatchSettings},
+    model::{Code, Digest, EnvironmentName, ProfileName, State, WatchSettings},
     reconcile::{
         self, Planned, Request,
         plan::{Drift, DriftKind},
@@ -394,16 +393,8 @@ impl Watched {
 
 /// What brings the service to what the files say; with names, only these profiles.
 pub(super) fn plan(read: &Read, state: &State, client: &Client, only: &[ProfileName]) -> Result<Planned, Problem> {
-    let request = Request {
-        desired: &read.desired,
-        state,
-        service: client.address(),
-        source: read.snapshot.source.clone(),
-        only,
-        with_settings: false,
-        allowances: Allowances::default(),
-        verified: &BTreeMap::new(),
-    };
+    let request =
+        Request { source: read.snapshot.source.clone(), only, ..Request::new(&read.desired, state, client.address()) };
     reconcile::plan(&request).map_err(|error| Problem::new(error.code(), error.to_string()).remedy(error.remedy()))
 }
 

@@ -7,6 +7,7 @@ use serde_json::json;
 use crate::{
     harness::{Post, QUICK, count},
     sink::{Act, Sink},
+    support::functions,
 };
 
 #[test]
@@ -97,25 +98,13 @@ fn flood(post: &Post, company: &str, functions: &[&str], each: usize) {
 
 #[test]
 fn a_company_with_many_functions_has_no_more_than_one_with_one() {
-    const MANY: [&str; 12] = [
-        "default",
-        "system-administration",
-        "electronic-signatures",
-        "all-reports",
-        "document-flow-manager",
-        "all-documents",
-        "documents-remittance",
-        "documents-accounts-receivable",
-        "document-quotations",
-        "document-inventory-movements",
-        "document-purchasing",
-        "document-quality",
-    ];
+    let many: Vec<&str> = functions().collect();
+    assert_eq!(many.len(), 12);
     let sink = Sink::start();
     let post = Post::new(sink.port, QUICK, "limits: { concurrency: 2 }\n");
     let hold = post.trial.http("POST", "/v1/holds", &[], br#"{ "profile": "relay", "reason": "until all is there" }"#);
     assert_eq!(hold.status, 201, "{}", hold.body);
-    flood(&post, "EDU1", &MANY, 20);
+    flood(&post, "EDU1", &many, 20);
     flood(&post, "EDU2", &["default"], 60);
     let id = hold.json()["id"].as_str().unwrap().to_owned();
     assert_eq!(post.trial.http("DELETE", &format!("/v1/holds/{id}"), &[], b"").status, 204);

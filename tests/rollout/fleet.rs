@@ -17,8 +17,8 @@ use mailwright::{
     clock::Clock,
     config::Repository,
     delivery::Outgoing,
-    model::{Allowances, ChangeKind, EnvironmentName, Provenance, State},
-    reconcile,
+    model::{ChangeKind, EnvironmentName, State},
+    reconcile::{self, Request},
     secrets::ServiceIdentity,
     service::{Common, Hosting, Resident, Server, new_token},
     store::{AuditEvent, SqliteStore, Store as _},
@@ -191,17 +191,7 @@ impl Fleet {
                 let (client, environment) = (self.client(&name), name.parse().unwrap());
                 let desired = repository.load(&environment).unwrap();
                 let state = client.state().await.unwrap();
-                let planned = reconcile::plan(&reconcile::Request {
-                    desired: &desired,
-                    state: &state,
-                    service: client.address(),
-                    source: Provenance::default(),
-                    only: &[],
-                    with_settings: false,
-                    allowances: Allowances::default(),
-                    verified: &BTreeMap::new(),
-                })
-                .unwrap();
+                let planned = reconcile::plan(&Request::new(&desired, &state, client.address())).unwrap();
                 client.apply(&planned.changeset, false).await.unwrap();
             }
         });

@@ -11,3 +11,9 @@ pub(crate) mod postfix;
 pub(crate) mod sandboxed;
 pub(crate) mod tools;
 pub(crate) mod trial;
+
+/// The functions whose mail leaves without anybody signing in: all but one, in the catalogue's order.
+pub(crate) fn functions() -> impl Iterator<Item = &'static str> {
+    use mailwright::model::Function;
+    Function::all().filter(|function| *function != Function::user_interface()).map(Function::id)
+}
