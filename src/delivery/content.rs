@@ -151,8 +151,8 @@ impl Parts {
             return Err(malformed("an inline attachment belongs to `html`, and there is none"));
         }
         let body = body(self.text, self.html, related)?;
-        let others = others.into_iter();
-        let mut others = others.map(Attached::part).collect::<Result<Vec<_>, _>>()?.into_iter();
+        let others: Vec<SinglePart> = others.into_iter().map(Attached::part).collect::<Result<_, _>>()?;
+        let mut others = others.into_iter();
         let message = match (body, others.next()) {
             (Readable::Single(part), None) => builder.singlepart(part),
             (Readable::Multi(part), None) => builder.multipart(part),

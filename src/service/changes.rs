@@ -5,7 +5,7 @@
 //! store takes it in one transaction. Whatever is refused leaves a line in the audit log and nothing else.
 
 use std::{
-    collections::{BTreeMap, BTreeSet, HashMap, HashSet},
+    collections::{BTreeMap, BTreeSet, HashMap},
     sync::Arc,
 };
 
@@ -50,6 +50,8 @@ struct Change {
 /// A change that passed every check.
 struct Checked {
     after: State,
+    /// The names of the profiles that it is about.
+    touched: BTreeSet<ProfileName>,
     new_secrets: Vec<NewSecret>,
     warnings: Vec<rules::Violation>,
     lifted: Vec<guards::Guard>,
@@ -253,7 +255,7 @@ impl Service {
     }
 
     async fn commit(&self, caller: &Caller, checked: Checked) -> Result<(u64, ChangeSummary), Problem> {
-        let Checked { after, new_secrets, lifted, change, judgement, .. } = checked;
+        let Checked { after, touched, new_secrets, lifted, change, judgement, .. } = checked;
         let before = self.state();
         let summary = summary(&change);
         let at = self.clock.now();
@@ -273,7 +275,6 @@ impl Service {
             metrics::counter!("mailwright_break_glass_total").increment(1);
             tracing::warn!(actor = %caller.name, reason, "an administrator does without approvals");
         }
-        let touched: BTreeSet<ProfileName> = change.changes.iter().flat_map(ProfileChange::names).cloned().collect();
         // Taking ten thousand profiles apart takes a while, and nobody need wait for it.
         let done_with = change.changes;
         rayon::spawn(move || drop(done_with));
@@ -379,7 +380,7 @@ fn check_all(
     let new_secrets = check_secrets(&change, &mut known, identity)?;
     check_destinations(&change, &known)?;
 
-    let touched: HashSet<&ProfileName> = change.changes.iter().flat_map(ProfileChange::names).collect();
+    let touched: BTreeSet<ProfileName> = change.changes.iter().flat_map(ProfileChange::names).cloned().collect();
     let violations = rules::check(&after.settings, &after.live().collect(), |name| touched.contains(name));
     let (errors, mut warnings): (Vec<_>, Vec<_>) = violations.into_iter().partition(rules::Violation::is_error);
     if !errors.is_empty() {
@@ -396,7 +397,7 @@ fn check_all(
         })
         .collect();
     let warnings = warnings.into_iter().take(100).collect();
-    Ok(Checked { after, new_secrets, warnings, lifted, judgement, change })
+    Ok(Checked { after, touched, new_secrets, warnings, lifted, judgement, change })
 }
 
 /// Holds the change against the rules about approvals that are live. In a dry run, what is missing is told and no more.
