@@ -150,7 +150,7 @@ impl Apply {
         if self.format == Format::Human {
             context.printer.out(&render::human(&ready.plan));
         }
-        blocked(&ready.plan)?;
+        blocked(&ready.plan, &ready.environment)?;
         if ready.plan.has_nothing_to_send() {
             self.report(context, &ready.plan, None);
             return Ok(Exit::Done);
@@ -199,7 +199,7 @@ impl Apply {
         };
         let planned = fleet::side_by_side(context, parallel, orders, headline, |context, (environment, order)| {
             let mut ready = self.read(context, &environment, order)?;
-            let checked = blocked(&ready.plan).and_then(|()| self.arm(context, &mut ready, true));
+            let checked = blocked(&ready.plan, &ready.environment).and_then(|()| self.arm(context, &mut ready, true));
             Ok((ready, checked.err()))
         })?;
         let (mut shown, mut to_send, mut done) = (Vec::new(), Vec::new(), Vec::new());
@@ -450,11 +450,14 @@ pub(super) fn redirected(plan: &Plan) -> Option<CliError> {
 }
 
 /// What the plan itself says it cannot get past. Checked before anybody is asked.
-fn blocked(plan: &Plan) -> Result<(), CliError> {
+fn blocked(plan: &Plan, environment: &Environment) -> Result<(), CliError> {
     if let Some(error) = redirected(plan) {
         return Err(error);
     }
     if let Some(first) = plan.policy.first() {
+        if let Some(refusal) = environment.source_refusal() {
+            return Err(refusal.detail("the environment's `policy.source` asks where the files come from"));
+        }
         let all = plan.policy.iter().map(|breach| breach.message.as_str()).collect::<Vec<_>>().join("; ");
         return Err(
             CliError::coded(SourcePolicy::code(), format!("{all}; nothing was changed")).remedy(first.remedy.clone())

@@ -21,7 +21,7 @@ use super::{CliError, Context, ServiceOptions};
 pub(crate) struct Environment {
     pub(crate) name: EnvironmentName,
     pub(crate) repository: Arc<Repository>,
-    source: Arc<OnceLock<Provenance>>,
+    source: Arc<OnceLock<git::Source>>,
 }
 
 impl Environment {
@@ -63,15 +63,32 @@ impl Environment {
     }
 
     /// Which commit its files are of. `branch` is what the user says; else what is checked out; else what the CI
-    /// system says.
-    pub(crate) fn source(&self, branch: Option<&str>) -> Provenance {
+    /// system says. Where Git refuses to tell, a warning says so.
+    pub(crate) fn source(&self, context: &Context, branch: Option<&str>) -> Provenance {
         let asked = || {
             let mut source = git::source(self.repository.root(), branch.map(str::to_owned));
-            source.branch = source.branch.or_else(super::variables::branch);
+            source.provenance.branch = source.provenance.branch.or_else(super::variables::branch);
+            // Once for all environments of a repository.
+            if let Some(refusal) = &source.refusal {
+                warn_of_source(context, refusal);
+            }
             source
         };
-        self.source.get_or_init(asked).clone()
+        self.source.get_or_init(asked).provenance.clone()
     }
+
+    /// Why Git does not say which commit the files are of, if somebody asked and it refused.
+    pub(crate) fn source_refusal(&self) -> Option<CliError> {
+        self.source.get()?.refusal.clone().map(CliError::from)
+    }
+}
+
+/// Warns that nothing will be recorded of where the files come from, since Git refuses to say it.
+pub(crate) fn warn_of_source(context: &Context, refusal: &git::GitError) {
+    context.printer.note(&format!(
+        "warning[{}]: commit, branch and author cannot be recorded: {}\n  {}",
+        refusal.code, refusal.message, refusal.remedy
+    ));
 }
 
 /// Prints the problems of the files, and gives the error that ends the command.

@@ -188,7 +188,7 @@ impl Planning {
             desired: &desired,
             state: &state,
             service: client.address(),
-            source: environment.source(limits.branch.as_deref()),
+            source: environment.source(context, limits.branch.as_deref()),
             only: &only,
             with_settings: limits.with_settings,
             allowances: limits.allowances()?,

@@ -12,16 +12,10 @@ use crate::model::Code;
 /// The branch in the clone.
 const HERE: &str = "refs/remotes/watch/branch";
 /// What may be fetched over. Everything else stays off.
-const PROTOCOLS: [&str; 8] = [
-    "-c",
-    "protocol.https.allow=always",
-    "-c",
-    "protocol.http.allow=always",
-    "-c",
-    "protocol.ssh.allow=always",
-    "-c",
-    "protocol.file.allow=always",
-];
+const PROTOCOLS: &str = "https:http:ssh:file";
+/// What `.git/info/attributes` says, which comes before any `.gitattributes` of the branch: files are checked out as
+/// their bytes are in the commit, and no filter of the user's or the machine's configuration runs.
+const ATTRIBUTES: &str = "* -text -ident -filter -working-tree-encoding\n";
 
 /// Follows a branch.
 #[derive(Clone, Debug)]
@@ -74,8 +68,48 @@ impl Follower {
         let remote = std::fs::canonicalize(&remote).map_or(remote, |path| path.to_string_lossy().into_owned());
         let follower = Self { folder, remote, branch, stop: Stop::default() };
         follower.remove_locks();
+        follower.forget_configuration()?;
         follower.git().run(&["init", "--quiet", "--template=", "."])?;
+        follower.write_attributes()?;
         Ok(follower)
+    }
+
+    /// Removes what an earlier run, or somebody else, left as the clone's configuration: Git writes it again.
+    fn forget_configuration(&self) -> Result<(), GitError> {
+        let git = self.folder.join(".git");
+        match std::fs::symlink_metadata(&git) {
+            Err(_) => return Ok(()),
+            Ok(found) if found.is_dir() => {}
+            Ok(_) => {
+                return Err(GitError {
+                    code: Code::WatchUnwritable,
+                    message: format!("`{}` is not a folder", git.display()),
+                    remedy: "Remove it, or give another `--data DIR`.".to_owned(),
+                });
+            }
+        }
+        for name in ["config", "config.worktree"] {
+            match std::fs::remove_file(git.join(name)) {
+                Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(self.unwritable(&error)),
+                _ => {}
+            }
+        }
+        Ok(())
+    }
+
+    fn write_attributes(&self) -> Result<(), GitError> {
+        let folder = self.folder.join(".git/info");
+        let written = std::fs::create_dir_all(&folder)
+            .and_then(|()| crate::config::write_atomically(&folder.join("attributes"), ATTRIBUTES.as_bytes()));
+        written.map_err(|error| self.unwritable(&error))
+    }
+
+    fn unwritable(&self, error: &std::io::Error) -> GitError {
+        GitError {
+            code: Code::WatchUnwritable,
+            message: format!("cannot write to the clone in `{}`: {error}", self.folder.display()),
+            remedy: "Look at the folder's permissions and free space, or give another `--data DIR`.".to_owned(),
+        }
     }
 
     /// Where the clone is.
@@ -96,9 +130,13 @@ impl Follower {
     /// Asks the remote. What lies in the folder stays as it is.
     pub fn fetch(&self) -> Result<Step, GitError> {
         let refspec = format!("+refs/heads/{}:{HERE}", self.branch);
-        let mut arguments = PROTOCOLS.to_vec();
-        arguments.extend(["-c", "gc.autoDetach=false", "-c", "maintenance.autoDetach=false"]);
-        arguments.extend([
+        let arguments = [
+            "-c",
+            "gc.autoDetach=false",
+            "-c",
+            "maintenance.autoDetach=false",
+            "-c",
+            "protocol.allow=always",
             "fetch",
             "--quiet",
             "--no-tags",
@@ -107,8 +145,11 @@ impl Follower {
             "--",
             &self.remote,
             &refspec,
-        ]);
-        Git::stoppable(&self.folder, self.stop.clone()).run(&arguments)?;
+        ];
+        let git = Git::stoppable(&self.folder, self.stop.clone());
+        let mut command = git.command(&arguments);
+        command.env("GIT_ALLOW_PROTOCOL", PROTOCOLS);
+        git.run_by(command)?;
         let answer = self.git().run(&["rev-parse", "--verify", HERE])?;
         let commit = String::from_utf8_lossy(&answer).trim().to_owned();
         if !is_id(&commit) {

@@ -8,20 +8,23 @@
 //! * [`Sides`]: both sides opened, with the environments that the difference touches
 //!
 //! What a repository holds is somebody else's: names may be anything but empty, a link may lead anywhere, an object may
-//! be missing. Git is run so that it starts nothing (but what checks a signature), asks nobody and writes nothing (`run`),
-//! and what it answers is read by its `-z` forms and within bounds.
+//! be missing, and its configuration may name programs. Git is run so that it starts nothing (but what the operator's own
+//! configuration has check a signature), asks nobody and writes nothing (`run`), and what it answers is read by its `-z`
+//! forms and within bounds.
 
 mod follow;
 mod objects;
 mod range;
 mod run;
 mod sides;
+mod signature;
 mod source;
 mod touched;
+mod work_tree;
 
 pub use follow::{Follower, Step};
 pub use range::{Range, Side, is_none};
 pub use run::{GitError, Stop};
 pub use sides::{Sides, empty_submodule};
-pub use source::source;
+pub use source::{Source, source};
 pub use touched::{Changed, touched};

@@ -2,7 +2,7 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    path::{Path, PathBuf},
+    path::Path,
     sync::Arc,
 };
 
@@ -11,6 +11,7 @@ use super::{
     range::{Range, Side},
     run::{Git, GitError},
     touched::{Changed, touched},
+    work_tree::{self, Found},
 };
 use crate::{
     config::{
@@ -28,7 +29,7 @@ const ROUNDS: usize = 8;
 const TARGET: u64 = 4096;
 
 /// Path to what stands there: its kind, and the id of its contents.
-type Listing = BTreeMap<String, (Kind, String)>;
+pub(super) type Listing = BTreeMap<String, (Kind, String)>;
 
 /// Both sides of a comparison.
 pub struct Sides {
@@ -46,6 +47,7 @@ impl Sides {
     /// Opens both sides. Reads no more than their lists of files and the `environment.yaml`s.
     pub fn open(root: &Path, range: &Range) -> Result<Self, GitError> {
         let git = Git::new(root);
+        git.check_work_tree()?;
         let objects = Arc::new(Objects::new(git.clone()));
         let mut links = Vec::new();
         let mut list = |side: &Side| match side {
@@ -54,7 +56,7 @@ impl Sides {
         };
         let listings = [list(&range.from)?, list(&range.to)?];
         let paths = match (range.from.commit(), range.to.commit()) {
-            (Some(from), None) => on_disk(&git, root, from, &mut links)?,
+            (Some(from), None) => on_disk(&git, from, &listings[0], &mut links)?,
             _ => differing(&listings[0], &listings[1]),
         };
         let changed = Changed::new(paths, &links);
@@ -129,10 +131,9 @@ pub fn empty_submodule(root: &Path) -> Option<String> {
     if empty.is_empty() {
         return None;
     }
-    let answer = Git::new(root).ask(&["ls-files", "--stage", "-z", "--", FOLDERS[0], FOLDERS[1]])?;
-    let submodules = answer.split('\0').filter(|line| line.starts_with("160000 "));
-    let found = submodules.filter_map(|line| line.split_once('\t')).map(|(_, path)| path.to_owned());
-    found.into_iter().find(|path| empty.contains(path))
+    let committed = list_commit(&Git::new(root), "HEAD", &FOLDERS.map(str::to_owned).into()).ok()?;
+    let is_submodule = |path: &String| committed.get(path).is_some_and(|(kind, _)| *kind == Kind::Submodule);
+    empty.into_iter().find(is_submodule)
 }
 
 fn ids<'a>(listing: &'a Listing, wanted: impl Fn(&str) -> bool + 'a) -> impl Iterator<Item = &'a str> {
@@ -148,20 +149,14 @@ fn listing(git: &Git, objects: &Objects, commit: &str, links: &mut Vec<(String, 
     let mut folders: BTreeSet<String> = FOLDERS.map(str::to_owned).into();
     let mut listed: BTreeSet<String> = BTreeSet::new();
     for _ in 0..ROUNDS {
-        let mut arguments = vec!["ls-tree", "-r", "-z", commit, "--"];
-        arguments.extend(folders.iter().map(String::as_str));
-        let answer = git.run(&arguments)?;
-        let found: Listing = answer.split(|byte| *byte == 0).filter_map(entry).collect();
+        let found = list_commit(git, commit, &folders)?;
         let is_link = |(_, (kind, _)): &(&String, &(Kind, String))| *kind == Kind::Link;
         objects.fetch(found.iter().filter(is_link).map(|(_, (_, id))| id.as_str()));
         let mut ahead = BTreeSet::new();
         for (path, (_, id)) in found.iter().filter(is_link) {
             let Ok(target) = objects.blob(id, TARGET) else { continue };
             let Some(target) = leads_to(path, &String::from_utf8_lossy(&target)) else { continue };
-            let first = target.split('/').next().unwrap_or_default().to_owned();
-            if !first.is_empty() && !first.starts_with(':') {
-                ahead.insert(first);
-            }
+            ahead.extend(first_part(&target));
             links.push((path.clone(), target));
         }
         listing.extend(found);
@@ -172,6 +167,14 @@ fn listing(git: &Git, objects: &Objects, commit: &str, links: &mut Vec<(String, 
         }
     }
     Ok(listing)
+}
+
+/// The files of a commit below some folders, all of them if none is named.
+pub(super) fn list_commit(git: &Git, commit: &str, folders: &BTreeSet<String>) -> Result<Listing, GitError> {
+    let mut arguments = vec!["ls-tree", "-r", "-z", commit, "--"];
+    arguments.extend(folders.iter().map(String::as_str));
+    let answer = git.run(&arguments)?;
+    Ok(answer.split(|byte| *byte == 0).filter_map(entry).collect())
 }
 
 /// `MODE TYPE ID<tab>PATH`. A path need not be UTF-8; one that is not cannot mean anything to `config`, which says so.
@@ -214,41 +217,42 @@ fn differing(old: &Listing, new: &Listing) -> BTreeSet<String> {
 }
 
 /// The paths at which the work tree has something else than a commit: what Git tracks, what it does not, and what it
-/// was told to ignore, since Mailwright reads that too.
+/// was told to ignore, since Mailwright reads that too. What links lead to counts as well, wherever it is.
 fn on_disk(
     git: &Git,
-    root: &Path,
     commit: &str,
+    committed: &Listing,
     links: &mut Vec<(String, String)>,
 ) -> Result<BTreeSet<String>, GitError> {
     let mut folders: BTreeSet<String> = FOLDERS.map(str::to_owned).into();
-    let texts = |answer: Vec<u8>| -> Vec<String> {
-        let paths = answer.split(|byte| *byte == 0).filter(|path| !path.is_empty());
-        paths.map(|path| String::from_utf8_lossy(path).trim_end_matches('/').to_owned()).collect()
-    };
-    let mut tracked = git.run(&["ls-files", "--stage", "-z", "--", FOLDERS[0], FOLDERS[1]])?;
-    let others = texts(git.run(&["ls-files", "--others", "-z", "--", FOLDERS[0], FOLDERS[1]])?);
-    tracked.push(0);
-    let tracked: Vec<String> = tracked
-        .split(|byte| *byte == 0)
-        .filter(|line| line.starts_with(b"120000 "))
-        .filter_map(|line| Some(String::from_utf8_lossy(line.split(|byte| *byte == b'\t').nth(1)?).into_owned()))
-        .collect();
-    for path in tracked.iter().chain(&others) {
-        let Ok(target) = std::fs::read_link(root.join(PathBuf::from(path))) else { continue };
-        if let Some(target) = leads_to(path, &target.to_string_lossy().replace('\\', "/")) {
+    folders.extend(links.iter().filter_map(|(_, target)| first_part(target)));
+    let known = folders.clone();
+    let (mut found, mut listed) = (BTreeMap::new(), BTreeSet::new());
+    for _ in 0..ROUNDS {
+        let ahead: BTreeSet<String> = folders.difference(&listed).cloned().collect();
+        if ahead.is_empty() {
+            break;
+        }
+        let here = work_tree::list(git.root(), &ahead)?;
+        listed.extend(ahead);
+        for (path, entry) in &here {
+            let Found::Link(target) = entry else { continue };
+            let Some(target) = leads_to(path, &target.replace('\\', "/")) else { continue };
+            folders.extend(first_part(&target));
             links.push((path.clone(), target));
         }
+        found.extend(here);
     }
-    // What links lead to counts too, wherever it is.
-    let first = |(_, target): &(String, String)| target.split('/').next().unwrap_or_default().to_owned();
-    folders.extend(links.iter().map(first).filter(|first| !first.is_empty()));
-    let mut diff = vec!["diff", "--name-only", "-z", "--no-renames", "--no-ext-diff", "--no-textconv"];
-    diff.extend(["--ignore-submodules=none", "--relative", commit, "--"]);
-    diff.extend(folders.iter().map(String::as_str));
-    let mut paths: BTreeSet<String> = texts(git.run(&diff)?).into_iter().collect();
-    let mut ask = vec!["ls-files", "--others", "-z", "--"];
-    ask.extend(folders.iter().map(String::as_str));
-    paths.extend(if folders.len() == FOLDERS.len() { others } else { texts(git.run(&ask)?) });
-    Ok(paths)
+    let mut committed = committed.clone();
+    let more: BTreeSet<String> = listed.difference(&known).cloned().collect();
+    if !more.is_empty() {
+        committed.extend(list_commit(git, commit, &more)?);
+    }
+    Ok(work_tree::differing(git, &committed, &found))
+}
+
+/// The folder of the repository that a link leads into.
+fn first_part(target: &str) -> Option<String> {
+    let first = target.split('/').next().unwrap_or_default();
+    (!first.is_empty() && first != ".git").then(|| first.to_owned())
 }

@@ -123,6 +123,9 @@ impl Watched {
         let planned = plan(read, state, client, &names)?;
         blocked(&planned.plan)?;
         if let Some(breach) = planned.plan.policy.first() {
+            if let Some(refusal) = &read.snapshot.source_refusal {
+                return Err(refusal.clone().into());
+            }
             return Err(Problem::new(SourcePolicy::code(), breach.message.clone()).remedy(breach.remedy.clone()));
         }
         if let Some(approvals) = &planned.plan.approvals {

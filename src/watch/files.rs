@@ -9,7 +9,7 @@ use std::{
 use super::Shared;
 use crate::{
     config::{Report, Repository, Selection},
-    git::{self, Follower, GitError, Stop},
+    git::{self, Follower, GitError, Source, Stop},
     model::Provenance,
     model::{Code, EnvironmentName, code::Severity},
     rollout::Problem,
@@ -21,6 +21,8 @@ pub struct Snapshot {
     pub repository: Arc<Repository>,
     /// Which commit they are of.
     pub source: Provenance,
+    /// Why Git does not say it.
+    pub source_refusal: Option<GitError>,
 }
 
 /// Where the files come from.
@@ -62,8 +64,13 @@ impl Files {
             From::Folder(path) => {
                 let asked = path.clone();
                 let source = blocking(move || git::source(&asked, None)).await?;
-                if !again && known.as_ref() == Some(&(source.commit.clone(), source.dirty)) {
+                let provenance = &source.provenance;
+                if !again && known.as_ref() == Some(&(provenance.commit.clone(), provenance.dirty)) {
                     return Ok(None);
+                }
+                if let Some(refusal) = &source.refusal {
+                    let (problem, remedy) = (&refusal.message, &refusal.remedy);
+                    tracing::warn!(code = %refusal.code, problem, remedy, "commit, branch and author cannot be recorded");
                 }
                 let path = path.clone();
                 lay(shared, move || open(&path, source)).await?
@@ -124,9 +131,10 @@ async fn lay(
     found
 }
 
-fn open(root: &Path, source: Provenance) -> Result<Snapshot, Problem> {
+fn open(root: &Path, source: Source) -> Result<Snapshot, Problem> {
     let repository = Repository::open(root).map_err(|report| broken(&report))?;
-    Ok(Snapshot { repository: Arc::new(repository), source })
+    let Source { provenance: source, refusal: source_refusal } = source;
+    Ok(Snapshot { repository: Arc::new(repository), source, source_refusal })
 }
 
 impl Snapshot {

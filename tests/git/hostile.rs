@@ -1,10 +1,16 @@
-//! Repositories that mean no good, or are not whole: names, links, submodules, shallow and partial clones, rewritten
-//! history, translated line ends.
+//! Repositories that mean no good, or are not whole: a configuration that names programs, names, links, submodules,
+//! shallow and partial clones, rewritten history, translated line ends.
 
-use std::os::unix::fs::symlink;
+use std::{
+    collections::BTreeSet,
+    io::Write as _,
+    os::unix::fs::{PermissionsExt as _, symlink},
+    path::Path,
+    process::{Command, Stdio},
+};
 
 use super::{commit, edit, git, git_in, layered, touched};
-use crate::support::trial::{SMALL_PROFILE, Trial};
+use crate::support::trial::{SMALL_PROFILE, Trial, finish};
 
 /// A clone of a trial's repository, made with more options.
 fn cloned(trial: &Trial, options: &[&str]) -> Trial {
@@ -187,4 +193,296 @@ fn translated_line_ends_change_nothing_but_age_files() {
     let clone = cloned(&trial, &["--config", "core.autocrlf=true"]);
     assert_eq!(std::fs::read(clone.path(age)).unwrap(), bytes);
     assert_eq!(touched(&clone, &["HEAD"]), "");
+}
+
+/// Keys of a repository's configuration that name a program. The marker stands for the path of a program that leaves a
+/// trace when it is started.
+const PROGRAMS: &[(&str, &str)] = &[
+    ("core.fsmonitor", "@"),
+    ("core.pager", "@"),
+    ("core.editor", "@"),
+    ("core.sshCommand", "@"),
+    ("core.askPass", "@"),
+    ("core.gitProxy", "@"),
+    ("core.alternateRefsCommand", "@"),
+    ("credential.helper", "!@"),
+    ("diff.external", "@"),
+    ("diff.canary.command", "@"),
+    ("diff.canary.textconv", "@"),
+    ("filter.canary.clean", "@"),
+    ("filter.canary.smudge", "@"),
+    ("filter.canary.required", "true"),
+    ("filter.long.process", "@"),
+    ("filter.long.required", "true"),
+    ("merge.canary.driver", "@"),
+    ("merge.tool", "canary"),
+    ("mergetool.canary.cmd", "@"),
+    ("gpg.program", "@"),
+    ("gpg.openpgp.program", "@"),
+    ("gpg.x509.program", "@"),
+    ("gpg.ssh.program", "@"),
+    ("gpg.ssh.defaultKeyCommand", "@"),
+    ("gpg.ssh.allowedSignersFile", "/dev/null"),
+    ("log.showSignature", "true"),
+    ("interactive.diffFilter", "@"),
+    ("sequence.editor", "@"),
+    ("pager.log", "@"),
+    ("pager.diff", "@"),
+    ("pager.status", "@"),
+    ("uploadpack.packObjectsHook", "@"),
+    ("remote.origin.url", "ext::@"),
+    ("remote.origin.uploadpack", "@"),
+    ("remote.origin.receivepack", "@"),
+    ("remote.origin.vcs", "ext"),
+    ("remote.origin.promisor", "true"),
+    ("extensions.partialClone", "origin"),
+    ("protocol.allow", "always"),
+    ("protocol.ext.allow", "always"),
+    ("alias.rev-parse", "!@"),
+    ("alias.log", "!@"),
+    ("alias.ls-tree", "!@"),
+    ("alias.cat-file", "!@"),
+    ("alias.ls-files", "!@"),
+    ("alias.merge-base", "!@"),
+    ("trailer.canary.command", "@"),
+    ("trailer.canary.cmd", "@"),
+    ("submodule.inner.update", "!@"),
+    ("submodule.recurse", "true"),
+    ("gc.recentObjectsHook", "@"),
+    ("tar.canary.command", "@"),
+    ("browser.canary.cmd", "@"),
+    ("sendemail.toCmd", "@"),
+];
+
+/// Programs that leave a trace, and what a repository starts of them.
+struct Canaries<'a> {
+    trial: &'a Trial,
+}
+
+impl Canaries<'_> {
+    /// A program by this name.
+    fn program(&self, name: &str) -> String {
+        let path = self.trial.path(&format!(".canaries/{name}"));
+        self.trial.write(&format!(".canaries/{name}"), format!("#!/bin/sh\ntouch '{0}.ran'\ncat\n", path.display()));
+        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o755)).unwrap();
+        path.to_str().unwrap().to_owned()
+    }
+
+    /// Puts every key into a file of configuration, which need not be one that Git can read any more.
+    fn write_configuration(&self, file: &str) {
+        for (name, value) in PROGRAMS {
+            // Not by Git, which would already heed some of them.
+            let value = if value.contains('@') { value.replace('@', &self.program(name)) } else { (*value).to_owned() };
+            let (section, key) = name.rsplit_once('.').unwrap();
+            let section = match section.split_once('.') {
+                Some((section, part)) => format!("[{section} \"{part}\"]"),
+                None => format!("[{section}]"),
+            };
+            let path = self.trial.path(file);
+            let mut file = std::fs::OpenOptions::new().append(true).create(true).open(path).unwrap();
+            writeln!(file, "{section}\n\t{key} = \"{value}\"").unwrap();
+        }
+    }
+
+    fn write_hooks(&self) {
+        for hook in [
+            "post-checkout",
+            "post-index-change",
+            "pre-auto-gc",
+            "reference-transaction",
+            "fsmonitor-watchman",
+            "post-merge",
+            "post-rewrite",
+        ] {
+            let program = self.program(hook);
+            std::fs::create_dir_all(self.trial.path(".git/hooks")).unwrap();
+            std::fs::copy(program, self.trial.path(&format!(".git/hooks/{hook}"))).unwrap();
+        }
+    }
+
+    /// Those that were started so far.
+    fn started(&self) -> BTreeSet<String> {
+        let names = std::fs::read_dir(self.trial.path(".canaries")).into_iter().flatten();
+        let names = names.filter_map(|entry| entry.unwrap().file_name().into_string().ok());
+        names.filter_map(|name| name.strip_suffix(".ran").map(str::to_owned)).collect()
+    }
+}
+
+/// Every command that asks Git something.
+fn ask_git_everything(trial: &Trial) {
+    for command in [
+        &["validate"][..],
+        &["diff"],
+        &["diff", "HEAD~1..HEAD"],
+        &["diff", "HEAD~1..."],
+        &["plan", "dev"],
+        &["plan", "--since", "HEAD~1"],
+        &["apply", "dev", "--yes", "--skip-verify"],
+    ] {
+        trial.run(command);
+    }
+}
+
+/// Gives HEAD a signature that looks like one of this kind.
+fn pretend_to_be_signed(trial: &Trial, kind: &str) {
+    let commit = git(trial, &["cat-file", "commit", "HEAD"]);
+    let (head, message) = commit.split_once("\n\n").unwrap();
+    let signed = format!("{head}\ngpgsig -----BEGIN {kind}-----\n \n AAAA\n -----END {kind}-----\n\n{message}\n");
+    let mut child = Command::new("git")
+        .current_dir(trial.folder.path())
+        .args(["hash-object", "-t", "commit", "-w", "--stdin"])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    child.stdin.take().unwrap().write_all(signed.as_bytes()).unwrap();
+    let id = String::from_utf8(child.wait_with_output().unwrap().stdout).unwrap();
+    git(trial, &["update-ref", "refs/heads/main", id.trim()]);
+}
+
+#[test]
+fn nothing_that_a_repository_configures_is_started() {
+    for (kind, is_included) in
+        [("SSH SIGNATURE", false), ("PGP SIGNATURE", false), ("SIGNED MESSAGE", false), ("PGP SIGNATURE", true)]
+    {
+        let mut trial = layered();
+        trial.serve();
+        trial.write(".gitattributes", "*.yaml filter=canary diff=canary merge=canary\nsecrets/* filter=long\n");
+        commit(&trial, "attributes");
+        edit(&trial, "environments/prod/environment.yaml", "[EDU1]", "[EDU2]");
+        commit(&trial, "two");
+        pretend_to_be_signed(&trial, kind);
+        // Something for filters to look at.
+        edit(&trial, "environments/dev/environment.yaml", "[EDU1]", "[EDU1, EDU3]");
+        trial.write("secrets/README.md", "Changed.\n");
+        let canaries = Canaries { trial: &trial };
+        canaries.write_hooks();
+        if is_included {
+            canaries.write_configuration(".included");
+            git(&trial, &["config", "include.path", "../.included"]);
+            git(&trial, &["config", "extensions.worktreeConfig", "true"]);
+            std::fs::copy(trial.path(".included"), trial.path(".git/config.worktree")).unwrap();
+        } else {
+            canaries.write_configuration(".git/config");
+        }
+        ask_git_everything(&trial);
+        assert_eq!(canaries.started(), BTreeSet::new(), "{kind}");
+        let told = trial.run(&["plan", "dev", "--format", "json"]).json()["source"].clone();
+        assert!(told["commit"].is_string() && told["dirty"] == true && told["author"].is_object(), "{told}");
+        assert_eq!(canaries.started(), BTreeSet::new(), "{kind}");
+        // They would be, by a Git that is asked without care.
+        for arguments in [&["status"][..], &["log", "-1", "--format=%G?"]] {
+            drop(Command::new("git").current_dir(trial.folder.path()).args(arguments).output().unwrap());
+        }
+        let started = canaries.started();
+        for part in ["filter.canary.clean", "gpg."] {
+            assert!(started.iter().any(|name| name.starts_with(part)), "{kind}: {started:?}");
+        }
+    }
+}
+
+#[test]
+fn nothing_is_fetched_by_a_program_of_the_repository() {
+    let trial = layered();
+    edit(&trial, "environments/prod/environment.yaml", "[EDU1]", "[EDU2]");
+    commit(&trial, "two");
+    let gone = git(&trial, &["rev-parse", "HEAD~1:environments/prod/environment.yaml"]);
+    let canaries = Canaries { trial: &trial };
+    canaries.write_configuration(".git/config");
+    std::fs::remove_file(trial.path(&format!(".git/objects/{}/{}", &gone[..2], &gone[2..]))).unwrap();
+    let ran = trial.run(&["diff", "HEAD~1..HEAD", "prod"]);
+    assert!(ran.stdout.contains("MW0302") || ran.stderr.contains("MW0302"), "{}{}", ran.stdout, ran.stderr);
+    assert_eq!(canaries.started(), BTreeSet::new());
+}
+
+#[test]
+fn a_submodule_starts_nothing_either() {
+    let other = Trial::small();
+    other.write("environments/dev/profiles/.gitattributes", "* filter=canary\n");
+    git(&other, &["init", "--quiet"]);
+    git(&other, &["add", "environments"]);
+    git(&other, &["commit", "--quiet", "-m", "one"]);
+    let mut trial = layered();
+    trial.serve();
+    git(&trial, &["rm", "--quiet", "-r", "environments/test/profiles"]);
+    git(&trial, &["submodule", "--quiet", "add", other.folder.path().to_str().unwrap(), "environments/test/profiles"]);
+    git(&trial, &["commit", "--quiet", "-am", "a submodule"]);
+    let dirty = || trial.run(&["plan", "dev", "--format", "json"]).code(0).json()["source"]["dirty"].clone();
+    assert_eq!(dirty(), false);
+    let canaries = Canaries { trial: &trial };
+    canaries.write_configuration(".git/modules/environments/test/profiles/config");
+    let file = "environments/test/profiles/environments/dev/profiles/relay.yaml";
+    trial.write(file, format!("{}# changed\n", trial.read(file)));
+    ask_git_everything(&trial);
+    assert_eq!(dirty(), true);
+    assert_eq!(canaries.started(), BTreeSet::new());
+    drop(Command::new("git").current_dir(trial.folder.path()).arg("status").output().unwrap());
+    assert!(canaries.started().contains("filter.canary.clean"), "Git itself would start it");
+}
+
+#[test]
+fn a_clone_that_is_followed_starts_nothing() {
+    use mailwright::git::Follower;
+    let trial = layered();
+    trial.write(".gitattributes", "* filter=canary\n*.md filter=long ident text eol=crlf\n");
+    git(&trial, &["add", "--all"]);
+    let head = commit(&trial, "attributes");
+    let remote = trial.folder.path().to_str().unwrap().to_owned();
+    let open = || Follower::open(trial.path(".clone"), remote.clone(), "main".to_owned()).unwrap();
+    let canaries = Canaries { trial: &trial };
+    let follower = open();
+    for (name, value) in PROGRAMS.iter().filter(|(name, _)| name.starts_with("filter.")) {
+        let value = if *value == "@" { canaries.program(name) } else { (*value).to_owned() };
+        git_in(&trial.path(".clone"), &["config", name, &value]);
+    }
+    follower.fetch().unwrap();
+    follower.check_out(&head).unwrap();
+    assert_eq!(canaries.started(), BTreeSet::new());
+    let checked_out = std::fs::read(trial.path(".clone/secrets/README.md")).unwrap();
+    assert_eq!(checked_out, b"Sealed.\n", "as its bytes are in the commit");
+    // What was written into the clone's configuration is gone when it is opened again.
+    open();
+    let config = std::fs::read_to_string(trial.path(".clone/.git/config")).unwrap();
+    assert!(!config.contains("canary"), "{config}");
+    std::fs::remove_dir_all(trial.path(".clone/.git")).unwrap();
+    std::fs::write(trial.path(".clone/.git"), "gitdir: ../.git\n").unwrap();
+    let refused = Follower::open(trial.path(".clone"), remote.clone(), "main".to_owned()).unwrap_err();
+    assert_eq!(refused.code.id(), "MW0370", "{refused}");
+}
+
+#[test]
+fn a_work_tree_elsewhere_is_refused() {
+    let mut trial = layered();
+    trial.serve();
+    git(&trial, &["config", "core.worktree", trial.folder.path().parent().unwrap().to_str().unwrap()]);
+    let ran = trial.run(&["diff"]).code(1);
+    assert!(ran.stderr.contains("MW0303"), "{}", ran.stderr);
+    let ran = trial.run(&["apply", "dev", "--yes", "--skip-verify"]).code(0);
+    assert!(ran.stderr.contains("warning[MW0303]"), "{}", ran.stderr);
+}
+
+#[test]
+fn a_linked_work_tree_and_a_folder_of_a_repository_are_compared() {
+    let trial = layered();
+    let here = trial.folder.path().join(".linked");
+    git(&trial, &["worktree", "add", "--quiet", here.to_str().unwrap(), "-b", "topic"]);
+    let ask = |folder: &Path| {
+        let mut command = trial.command(&["diff", "--format", "json"]);
+        command.current_dir(folder);
+        finish(command).json()["environments"].as_array().unwrap().len()
+    };
+    assert_eq!(ask(&here), 0);
+    std::fs::write(here.join("environments/dev/environment.yaml"), "extends: base\ncompanies: [EDU7]\n").unwrap();
+    assert_eq!(ask(&here), 1);
+    // The same as a part of a larger repository.
+    let larger = Trial::empty();
+    std::fs::remove_dir(larger.path("environments")).unwrap();
+    git(&larger, &["init", "--quiet"]);
+    larger.write("mail/environments/dev/environment.yaml", "companies: [EDU1]\n");
+    larger.write("mail/environments/dev/profiles/relay.yaml", SMALL_PROFILE);
+    git(&larger, &["add", "--all"]);
+    git(&larger, &["commit", "--quiet", "-m", "one"]);
+    assert_eq!(ask(&larger.path("mail")), 0);
+    larger.write("mail/environments/dev/environment.yaml", "companies: [EDU1, EDU2]\n");
+    assert_eq!(ask(&larger.path("mail")), 1);
 }

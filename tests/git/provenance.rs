@@ -36,7 +36,13 @@ pub(crate) fn sign_with_ssh(trial: &Trial, trusted: bool) {
         ("user.signingKey", key.to_str().unwrap()),
     ] {
         git(trial, &["config", name, value]);
+        set_for_user(trial, name, value);
     }
+}
+
+/// Sets a key of the user's own configuration, which is what Mailwright has Git check signatures by.
+pub(crate) fn set_for_user(trial: &Trial, name: &str, value: &str) {
+    git(trial, &["config", "--file", ".gitconfig", name, value]);
 }
 
 /// A `GnuPG` of the test's own, that Git signs and checks with: its home is in the trial's folder. Its agent ends when that
@@ -66,6 +72,7 @@ impl Gpg {
         std::fs::set_permissions(&gpg.program, std::fs::Permissions::from_mode(0o755)).unwrap();
         for (name, value) in [("gpg.format", "openpgp"), ("gpg.program", gpg.program.to_str().unwrap())] {
             git(trial, &["config", name, value]);
+            set_for_user(trial, name, value);
         }
         gpg
     }
@@ -133,6 +140,22 @@ fn commit_author_and_signature_go_with_each_generation() {
 }
 
 #[test]
+fn the_repository_does_not_say_which_signatures_are_good() {
+    let mut trial = layered();
+    trial.serve();
+    sign_with_ssh(&trial, true);
+    git(&trial, &["commit", "--quiet", "--allow-empty", "-S", "-m", "signed"]);
+    assert_eq!(applied(&trial, &[])["signature"], "good");
+    // The repository vouches for a key, and the user does not.
+    std::fs::remove_file(trial.path(".gitconfig")).unwrap();
+    let program = tool("ssh-keygen");
+    set_for_user(&trial, "gpg.ssh.program", program.to_str().unwrap());
+    edit(&trial, "environments/dev/environment.yaml", "[EDU1]", "[EDU1, EDU2]");
+    assert_ne!(applied(&trial, &[])["signature"], "good");
+    assert_eq!(git(&trial, &["log", "-1", "--format=%G?"]), "G", "Git itself would believe it");
+}
+
+#[test]
 fn the_branch_of_a_pipeline() {
     let mut trial = layered();
     trial.serve();
@@ -168,6 +191,77 @@ fn what_git_ignores_is_dirty_where_mailwright_reads_it() {
     assert_eq!(dirty(), false, "dot files mean nothing");
     trial.write("environments/dev/profiles/hidden.yaml", "null\n");
     assert_eq!(dirty(), true);
+}
+
+#[test]
+fn dirty_is_what_differs_from_the_commit_whatever_the_index_was_told() {
+    let mut trial = layered();
+    trial.serve();
+    let dirty = || trial.run(&["plan", "dev", "--format", "json"]).code(0).json()["source"]["dirty"].clone();
+    let file = "environments/dev/environment.yaml";
+    git(&trial, &["update-index", "--assume-unchanged", file]);
+    edit(&trial, file, "[EDU1]", "[EDU1, EDU2]");
+    assert_eq!(git(&trial, &["status", "--porcelain", "environments"]), "", "Git itself sees nothing");
+    assert_eq!(dirty(), true);
+    // Nor does a replacement of the commit count, which Git would show in its place.
+    git(&trial, &["update-index", "--no-assume-unchanged", file]);
+    let one = git(&trial, &["rev-parse", "HEAD"]);
+    git(&trial, &["commit", "--quiet", "-am", "two"]);
+    git(&trial, &["replace", &one, "HEAD"]);
+    git(&trial, &["reset", "--quiet", "--soft", &one]);
+    assert_eq!(git(&trial, &["status", "--porcelain", "environments"]), "", "Git itself sees nothing");
+    assert_eq!(dirty(), true);
+    git(&trial, &["replace", "-d", &one]);
+    git(&trial, &["checkout", "--quiet", "--force", &one]);
+    assert_eq!(dirty(), false);
+    // What a sparse checkout leaves out is not missing.
+    git(&trial, &["sparse-checkout", "set", "--no-cone", "/environments/dev/", "/environments/base/"]);
+    assert!(!trial.path("environments/prod").exists());
+    assert_eq!(dirty(), false);
+    trial.remove(file);
+    trial.write("environments/dev/environment.json", r#"{ "extends": "base", "companies": ["EDU1"] }"#);
+    assert_eq!(dirty(), true);
+}
+
+#[test]
+fn a_variable_of_a_hook_does_not_lead_to_another_repository() {
+    let mut trial = layered();
+    trial.serve();
+    let other = layered();
+    edit(&other, "environments/dev/environment.yaml", "[EDU1]", "[EDU7]");
+    let theirs = super::commit(&other, "another one");
+    let mut command = trial.command(&["plan", "dev", "--format", "json"]);
+    command.env("GIT_DIR", other.path(".git")).env("GIT_WORK_TREE", other.folder.path());
+    command.env("GIT_INDEX_FILE", other.path(".git/index")).env("GIT_OBJECT_DIRECTORY", other.path(".git/objects"));
+    command.env("GIT_TRACE", trial.path(".traced"));
+    let source = finish(command).code(0).json()["source"].clone();
+    assert_eq!(source["commit"], json!(git(&trial, &["rev-parse", "HEAD"])));
+    assert_ne!(source["commit"], json!(theirs));
+    assert_eq!(source["dirty"], false);
+    assert!(!trial.path(".traced").exists());
+}
+
+#[test]
+fn a_repository_of_another_user_is_named_as_the_cause() {
+    use std::os::unix::fs::PermissionsExt as _;
+    let mut trial = layered();
+    trial.serve();
+    trial.write(".bin/git", "#!/bin/sh\nGIT_TEST_ASSUME_DIFFERENT_OWNER=1 PATH=\"${PATH#*:}\" exec git \"$@\"\n");
+    std::fs::set_permissions(trial.path(".bin/git"), std::fs::Permissions::from_mode(0o755)).unwrap();
+    let (_, path) = std::env::vars_os().find(|(name, _)| name == "PATH").unwrap();
+    let path = format!("{}:{}", trial.path(".bin").display(), path.display());
+    let run = |arguments: &[&str]| {
+        let mut command = trial.command(arguments);
+        command.env("PATH", &path);
+        finish(command)
+    };
+    let ran = run(&["apply", "dev", "--yes", "--skip-verify"]).code(0);
+    assert!(ran.stderr.contains("warning[MW0303]") && ran.stderr.contains("safe.directory '/"), "{}", ran.stderr);
+    let file = "environments/dev/environment.yaml";
+    trial.write(file, format!("{}policy: {{ source: {{ branches: [main] }} }}\n", trial.read(file)));
+    let ran = run(&["apply", "dev", "--yes", "--skip-verify"]).code(1);
+    assert!(ran.stderr.contains("error[MW0303]") && !ran.stderr.contains("MW0305"), "{}", ran.stderr);
+    assert!(run(&["diff"]).code(1).stderr.contains("MW0303"));
 }
 
 #[test]

@@ -215,6 +215,8 @@ impl Trial {
         let mut command = Command::new(PROGRAM);
         clean(&mut command);
         command.args(arguments).current_dir(self.folder.path()).stdin(Stdio::null());
+        // The configuration of Git that a user of the trial has, and nothing of the machine's.
+        command.env("GIT_CONFIG_GLOBAL", self.path(".gitconfig")).env("GIT_CONFIG_NOSYSTEM", "1");
         if let Some(service) = &self.service {
             command.env("MAILWRIGHT_SERVICE", &service.address).env("MAILWRIGHT_TOKEN", &service.token);
         }

@@ -278,7 +278,10 @@ fn material(
     services: &Services,
 ) -> Result<Material, CliError> {
     let file = file(context, repository, name)?;
-    let mut source = git::source(repository.root(), None);
+    let git::Source { provenance: mut source, refusal } = git::source(repository.root(), None);
+    if let Some(refusal) = refusal {
+        environment::warn_of_source(context, &refusal);
+    }
     source.branch = source.branch.or_else(super::variables::branch);
     Material::read(repository, file, source, services.connect(context))
         .map_err(|report| environment::problems(context, &report))
