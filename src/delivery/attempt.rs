@@ -63,6 +63,12 @@ impl Engine {
         }
         let (content, _room) = match self.content(&message, content).await {
             Ok(content) => content,
+            // The store answers, and has no contents: trying again would hold up all other mail for ever.
+            Err(crate::store::StoreError::Corrupt(what)) => {
+                tracing::error!(message = %message.id, what, "a message cannot be read");
+                self.settle(self.given_up(message, format!("the store does not have {what}")));
+                return true;
+            }
             Err(error) => {
                 self.cannot_record(&error);
                 self.give_back(vec![Claimed { message, content: None, paused_before }]);
@@ -510,7 +516,7 @@ impl Engine {
 
     /// The server of a profile is left alone for a moment; then one message goes first.
     fn left_alone(self: &Arc<Self>, sender: &Arc<Sending>) {
-        let back = self.board().down(&sender.name, super::chance());
+        let back = self.board().down(&sender.name, Instant::now(), super::chance());
         self.give_back(back);
     }
 

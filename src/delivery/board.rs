@@ -8,6 +8,7 @@ use std::{
 };
 
 use jiff::Timestamp;
+use tokio::sync::futures::OwnedNotified;
 
 use super::{fair::Shares, limits::Counter, routes::Routes, smtp::Pool, steady::moved};
 use crate::{
@@ -40,6 +41,8 @@ pub(super) struct Board {
     pub(super) usage_at: i64,
     /// Whether a mailbox had to wait when that was last looked at.
     limited: bool,
+    /// The number of the newest worker's ticket.
+    tickets: u64,
 }
 
 /// A company and a function.
@@ -86,6 +89,17 @@ pub(super) struct Turn {
     pub(super) claims: Vec<(Lane, usize)>,
 }
 
+/// What a worker does next.
+#[expect(clippy::large_enum_variant, reason = "it is taken apart at once; a box for each message would cost more")]
+pub(super) enum Step {
+    /// Sends this message.
+    Send(Arc<Sending>, Claimed),
+    /// Waits: the mailbox's connections are in use by another profile of the same mailbox.
+    Wait(OwnedNotified),
+    /// Ends: nothing may begin now.
+    End,
+}
+
 impl Sending {
     /// The same with no connections yet.
     pub(super) fn renewed(&self) -> Self {
@@ -115,6 +129,7 @@ impl Board {
             usage: Vec::new(),
             usage_at: 0,
             limited: false,
+            tickets: 0,
         }
     }
 
@@ -352,14 +367,15 @@ impl Board {
         let (ready, mailbox, is_down) = (line.ready.len(), line.sender.mailbox.clone(), line.down_count > 0);
         let workers = line.workers;
         let Some(counter) = self.counters.get_mut(&mailbox) else { return 0 };
+        let minute = now.as_second() / 60;
         match parked {
-            // Not parked.
-            None => {}
-            Some(true) => return usize::from(ready == 0 && workers == 0),
             Some(false) => return 0,
-        }
-        if is_down {
-            return usize::from(ready == 0 && workers == 0);
+            // One message goes first. It waits for the mailbox as any other: what nothing allows to begin is not claimed.
+            None if !is_down => {}
+            Some(true) | None => {
+                let allowed = counter.allowance(instant, minute, ready) > 0;
+                return usize::from(allowed && ready == 0 && workers == 0);
+            }
         }
         if counter.may_read_ahead() {
             if counter.paused_until.is_some_and(|until| until > instant) {
@@ -369,27 +385,43 @@ impl Board {
             // A little is not worth asking for.
             return if ready * 2 <= wanted { wanted - ready } else { 0 };
         }
-        counter.room(instant, now.as_second() / 60, ready)
+        counter.room(instant, minute, ready)
     }
 
-    /// A message for a worker of the profile, if one may begin now.
-    pub(super) fn next(
-        &mut self,
-        profile: &ProfileName,
-        minute: i64,
-        instant: Instant,
-    ) -> Option<(Arc<Sending>, Claimed)> {
-        let line = self.lines.get_mut(profile)?;
-        if line.ready.is_empty() {
-            return None;
+    /// What a worker of the profile does next. `ticket` is the worker's own: workers of profiles that share a mailbox take
+    /// turns at its connections.
+    pub(super) fn next(&mut self, profile: &ProfileName, ticket: u64, minute: i64, instant: Instant) -> Step {
+        let Some(line) = self.lines.get(profile).filter(|line| !line.ready.is_empty()) else { return Step::End };
+        let Some(counter) = self.counters.get_mut(&line.sender.mailbox) else { return Step::End };
+        if counter.allowance(instant, minute, 0) == 0 {
+            return Step::End;
         }
-        let counter = self.counters.get_mut(&line.sender.mailbox)?;
-        if counter.room(instant, minute, 0) == 0 {
-            return None;
+        if counter.must_queue(ticket) {
+            // Without another profile at work, the profile's own workers free the connection and take the message.
+            let shared = |(name, other): (&ProfileName, &Line)| {
+                name != profile && other.workers > 0 && other.sender.mailbox == line.sender.mailbox
+            };
+            if !self.lines.iter().any(shared) {
+                return Step::End;
+            }
+            return Step::Wait(counter.enqueue(ticket));
         }
-        let claimed = line.ready.pop_front()?;
+        let Some(line) = self.lines.get_mut(profile) else { return Step::End };
+        let Some(claimed) = line.ready.pop_front() else { return Step::End };
         counter.begin(instant, waiting(&claimed));
-        Some((Arc::clone(&line.sender), claimed))
+        counter.dequeue(ticket);
+        Step::Send(Arc::clone(&line.sender), claimed)
+    }
+
+    /// A ticket for a worker.
+    pub(super) fn ticket(&mut self) -> u64 {
+        self.tickets += 1;
+        self.tickets
+    }
+
+    /// A worker that waited for a connection waits no more.
+    pub(super) fn leave(&mut self, ticket: u64) {
+        self.counters.values_mut().for_each(|counter| counter.dequeue(ticket));
     }
 
     /// How many more workers a profile may have.
@@ -400,9 +432,8 @@ impl Board {
     }
 
     /// The server of a profile cannot be reached. What was claimed comes back.
-    pub(super) fn down(&mut self, profile: &ProfileName, chance: f64) -> Vec<Claimed> {
+    pub(super) fn down(&mut self, profile: &ProfileName, now: Instant, chance: f64) -> Vec<Claimed> {
         let Some(line) = self.lines.get_mut(profile) else { return Vec::new() };
-        let now = Instant::now();
         // Those that were under way when the first one failed say nothing new.
         if line.down_until.is_none_or(|until| until <= now) {
             let wait = Duration::from_secs(1 << line.down_count.min(9)).min(LONGEST_DOWN);
@@ -479,3 +510,6 @@ pub(super) fn lane_of(message: &crate::model::Message) -> Lane {
     let function: Function = message.function;
     Lane { company: message.company.clone(), function }
 }
+
+#[cfg(test)]
+mod tests;

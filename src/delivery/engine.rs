@@ -13,7 +13,7 @@ use tokio::sync::{Notify, Semaphore, broadcast, watch};
 
 use super::{
     Outgoing, Setup,
-    board::{Board, Turn, lane_of, waiting},
+    board::{Board, Step, Turn, lane_of, waiting},
     chance, locked,
     routes::Routes,
     steady::Steady,
@@ -149,6 +149,16 @@ impl Engine {
             tracing::error!(%error, "the store cannot record what happens; nothing is sent until it can");
         }
         self.wake.notify_one();
+    }
+
+    /// Waits until the store records again, as far as the scheduler knows. Only that one asks the store meanwhile.
+    async fn until_it_records(&self) {
+        loop {
+            tokio::time::sleep(Duration::from_millis(500)).await;
+            if self.records() {
+                return;
+            }
+        }
     }
 
     /// A message of a lane is due then. True if that is sooner than anything that the lane was known to wait for.
@@ -294,14 +304,24 @@ impl Engine {
 
     /// Sends one message after the other, until there is none or no more may go.
     async fn work(self: Arc<Self>, profile: ProfileName) {
+        let ticket = self.board().ticket();
+        let mut has_waited = false;
         loop {
-            let next = if self.stopping.load(Ordering::Acquire) || !self.records() || self.is_outdated() {
-                None
+            let step = if self.stopping.load(Ordering::Acquire) || !self.records() || self.is_outdated() {
+                Step::End
             } else {
                 let minute = self.time.now().as_second() / 60;
-                self.board().next(&profile, minute, Instant::now())
+                self.board().next(&profile, ticket, minute, Instant::now())
             };
-            let Some((sender, claimed)) = next else { break };
+            let (sender, claimed) = match step {
+                Step::Send(sender, claimed) => (sender, claimed),
+                Step::Wait(freed) => {
+                    has_waited = true;
+                    freed.await;
+                    continue;
+                }
+                Step::End => break,
+            };
             let busy = self.busy();
             let (mailbox, recipients) = (sender.mailbox.clone(), waiting(&claimed));
             let well = self.attempt(sender, claimed).await;
@@ -319,6 +339,9 @@ impl Engine {
         }
         let left = {
             let mut board = self.board();
+            if has_waited {
+                board.leave(ticket);
+            }
             match board.lines.get_mut(&profile) {
                 Some(line) => {
                     line.workers = line.workers.saturating_sub(1);
@@ -352,7 +375,7 @@ impl Engine {
                 if matches!(error, StoreError::Broken) {
                     return;
                 }
-                tokio::time::sleep(Duration::from_millis(500)).await;
+                engine.until_it_records().await;
             }
             // Only now: whoever asked for them before would be told that somebody works on them, and not ask again.
             let now = engine.time.now();
@@ -381,7 +404,7 @@ impl Engine {
                             // What was sent and cannot be recorded is `unknown` after the next start.
                             return;
                         }
-                        tokio::time::sleep(Duration::from_millis(500)).await;
+                        engine.until_it_records().await;
                     }
                 }
             }

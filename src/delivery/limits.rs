@@ -5,8 +5,11 @@
 
 use std::{
     collections::VecDeque,
+    sync::Arc,
     time::{Duration, Instant},
 };
+
+use tokio::sync::{Notify, futures::OwnedNotified};
 
 use crate::{model::delivery::Effective, store::outbox::Usage};
 
@@ -26,6 +29,10 @@ pub(super) struct Counter {
     /// Recipients of what is under way: they may be counted at any moment.
     expected: u64,
     pub(super) in_flight: u16,
+    /// Tickets of workers that wait for one of the mailbox's connections, in the order in which they get one.
+    queue: VecDeque<u64>,
+    /// Wakes the workers of `queue`.
+    freed: Arc<Notify>,
     /// How many at once just now: less than the limit after something went wrong, doubled with each success.
     window: u16,
     /// The other side asked for patience.
@@ -41,6 +48,8 @@ impl Counter {
             today: 0,
             expected: 0,
             in_flight: 0,
+            queue: VecDeque::new(),
+            freed: Arc::default(),
             window: limits.concurrency,
             paused_until: None,
         }
@@ -65,22 +74,47 @@ impl Counter {
 
     /// How many messages may begin now. `claimed` wait in memory already.
     pub(super) fn room(&mut self, now: Instant, minute: i64, claimed: usize) -> usize {
+        let window = usize::from(self.window.min(self.limits.concurrency));
+        let connections = window.saturating_sub(usize::from(self.in_flight) + claimed);
+        connections.min(self.allowance(now, minute, claimed))
+    }
+
+    /// How many messages the pause, the rate and the daily limit allow now, whatever is under way.
+    pub(super) fn allowance(&mut self, now: Instant, minute: i64, claimed: usize) -> usize {
         if self.paused_until.is_some_and(|until| until > now) {
             return 0;
-        }
-        let window = usize::from(self.window.min(self.limits.concurrency));
-        let mut room = window.saturating_sub(usize::from(self.in_flight) + claimed);
-        if let Some(rate) = self.limits.per_minute {
-            self.forget(now);
-            let rate = usize::try_from(rate).unwrap_or(usize::MAX);
-            room = room.min(rate.saturating_sub(self.begun.len() + claimed));
         }
         if let Some(day) = self.limits.recipients_per_day
             && self.today(minute) + self.expected >= u64::from(day)
         {
-            room = 0;
+            return 0;
         }
-        room
+        let Some(rate) = self.limits.per_minute else { return usize::MAX };
+        self.forget(now);
+        usize::try_from(rate).unwrap_or(usize::MAX).saturating_sub(self.begun.len() + claimed)
+    }
+
+    /// Returns true if a worker must wait for a connection: all are taken, or another worker is first in the queue.
+    pub(super) fn must_queue(&self, ticket: u64) -> bool {
+        self.in_flight >= self.window.min(self.limits.concurrency)
+            || self.queue.front().is_some_and(|first| *first != ticket)
+    }
+
+    /// Queues a worker for the next free connection. The returned future ends when it is worth another look.
+    pub(super) fn enqueue(&mut self, ticket: u64) -> OwnedNotified {
+        if !self.queue.contains(&ticket) {
+            self.queue.push_back(ticket);
+        }
+        Arc::clone(&self.freed).notified_owned()
+    }
+
+    /// Removes a worker from the queue: it begins, or it has nothing left to send.
+    pub(super) fn dequeue(&mut self, ticket: u64) {
+        let before = self.queue.len();
+        self.queue.retain(|own| *own != ticket);
+        if self.queue.len() < before {
+            self.freed.notify_waiters();
+        }
     }
 
     /// What the mailbox has to wait for, if it is for the clock alone: the time of messages that wait for it does not pass.
@@ -146,6 +180,7 @@ impl Counter {
         self.in_flight = self.in_flight.saturating_sub(1);
         self.expected = self.expected.saturating_sub(recipients);
         self.window = if well { self.window.saturating_mul(2).clamp(1, self.limits.concurrency) } else { 1 };
+        self.freed.notify_waiters();
     }
 
     /// The clock was set, by so many minutes.

@@ -144,7 +144,11 @@ impl Board {
             // The end of one of them wakes.
             return None;
         }
-        let waiting = self.rotations.values().filter(|rotation| rotation.standing != Standing::Promoted);
+        // One that no profile has any more is never tried: it must not wake anybody.
+        let is_wanted = |rotation: &&Rotation| {
+            rotation.standing != Standing::Promoted && self.routes.rotated().contains_key(&rotation.of)
+        };
+        let waiting = self.rotations.values().filter(is_wanted);
         waiting.filter_map(|rotation| rotation.next_try_at).min()
     }
 }

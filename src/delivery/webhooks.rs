@@ -20,6 +20,8 @@ const PAGE: u32 = 100;
 const PATIENCE: Duration = Duration::from_secs(15);
 /// The longest that a receiver which does not answer is left alone.
 const LONGEST: Duration = Duration::from_secs(300);
+/// How often the store is read for events that were not heard of.
+const LOOK_AFTER: Duration = Duration::from_secs(30);
 
 /// The key pair, made from the service's identity: the same after every start.
 fn key_pair(identity: &ServiceIdentity) -> Result<Ed25519KeyPair, String> {
@@ -95,10 +97,10 @@ impl Receiver {
                 tokio::time::sleep(wait).await;
                 continue;
             }
-            // Whoever missed some of them reads the store anyway.
+            // A receiver that missed some of them reads the store anyway.
             tokio::select! {
                 _ = events.recv() => {}
-                () = tokio::time::sleep(Duration::from_secs(2)) => {}
+                () = tokio::time::sleep(LOOK_AFTER) => {}
             }
         }
     }

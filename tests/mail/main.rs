@@ -23,6 +23,7 @@ mod graph;
 mod greylisting;
 mod guard;
 mod holds;
+mod idle;
 mod kill;
 mod kill_points;
 mod limits;
