@@ -327,7 +327,9 @@ async fn delivers(open: impl Fn() -> Box<dyn Store>) {
     assert_eq!(again.iter().map(|claimed| claimed.message.id).collect::<Vec<_>>(), ids, "in order");
 
     // Nobody changes what somebody works on.
-    let unchanged = |message: mailwright::model::Message| Ok(Settled { message, attempt: None, events: Vec::new() });
+    let unchanged = |message: mailwright::model::Message| {
+        Ok((Settled { message, attempt: None, events: Vec::new() }, event("message.retry")))
+    };
     assert!(matches!(store.change(ids[0], false, Box::new(unchanged)).await.unwrap(), Some(Err(_))));
     assert!(store.change(uuid::Uuid::from_u128(99), false, Box::new(unchanged)).await.unwrap().is_none());
 

@@ -151,9 +151,50 @@ pub enum Action {
     Retry,
     /// One that waits is called back.
     Cancel,
-    /// One that failed, or that nobody can know of, is sent again to those that it did not reach; one that was delivered
-    /// or cancelled, to all.
+    /// One that failed, or that nobody can know of, is sent again to those that it did not reach. One that was delivered
+    /// or cancelled only with `again`, and then to all.
     Replay,
+}
+
+/// The body of `POST /v1/messages/{id}/{action}`; none is as good as an empty one.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+pub struct ActionOptions {
+    /// For `replay`: send it again to everybody, also to recipients who had it. Without it, a message that was delivered
+    /// or cancelled is refused, and others go to those whom they did not reach.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub again: bool,
+}
+
+/// `POST /v1/messages/{id}/resolve`: what a person found out about a message that is `unknown`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Resolved {
+    /// What became of it.
+    pub outcome: ResolvedOutcome,
+    /// How that is known.
+    #[schema(min_length = 1, max_length = 200)]
+    pub reason: String,
+}
+
+/// What became of a message that was `unknown`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum ResolvedOutcome {
+    /// The recipients have it.
+    Delivered,
+    /// They do not have it.
+    Failed,
+}
+
+impl ResolvedOutcome {
+    /// As documents write it.
+    pub fn id(self) -> &'static str {
+        match self {
+            ResolvedOutcome::Delivered => "delivered",
+            ResolvedOutcome::Failed => "failed",
+        }
+    }
 }
 
 impl Action {

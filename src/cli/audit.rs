@@ -169,6 +169,10 @@ fn words(entry: &AuditEntry) -> String {
         approved(entry),
         entry.detail["allowances"]["breakGlass"].as_str().map(|reason| format!("without approvals: {reason}")),
         part("token", "name"),
+        part("message", "message"),
+        part("was", "was"),
+        part("resolved as", "resolved"),
+        text("reason"),
         text("code"),
         text("why"),
     ];

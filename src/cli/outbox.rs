@@ -7,14 +7,18 @@ use uuid::Uuid;
 
 use super::{
     CliError, Context, Exit, ServiceOptions,
+    confirm::confirm,
     environment::{self, Environment},
     plan::{self, Format},
     table::table,
 };
 use crate::{
-    api::messages::{Action, MessageDetail, NewHold, OutboxStatus},
+    api::messages::{Action, ActionOptions, MessageDetail, NewHold, OutboxStatus, Resolved, ResolvedOutcome},
     client::Client,
-    model::{Code, Message, Status},
+    model::{
+        Code, Message, Status,
+        message::{Recipient, RecipientStatus},
+    },
 };
 
 /// Follow accepted mail, and try again, call back or hold it
@@ -22,9 +26,11 @@ use crate::{
 #[command(after_help = "Examples:\n  mailwright outbox prod status\n  mailwright outbox prod list --status failed\n  \
     mailwright outbox prod list --document invoice/4711\n  mailwright outbox prod show 01980c1e-...\n  \
     mailwright outbox prod replay 01980c1e-...\n  \
+    mailwright outbox prod replay --status failed --dry-run\n  \
+    mailwright outbox prod resolve 01980c1e-... --delivered --reason 'in Sent Items, 14:02'\n  \
     mailwright outbox prod hold --company EDU1 --reason 'wrong price list' --for 2h\n\n\
     `delivered` means that the mail server, or Exchange, has taken it. What bounces later comes back to the sender's\n\
-    mailbox. `unknown` means that it may have been taken, and that nobody can know.")]
+    mailbox. `unknown` means that it may have been taken, and that nobody can know; `resolve` says what you found.")]
 pub(crate) struct Outbox {
     /// The environment
     environment: String,
@@ -52,8 +58,10 @@ enum OutboxCommand {
     Retry(Chosen),
     /// Call back messages that wait
     Cancel(Chosen),
-    /// Send messages again that are done with: failed and unknown ones to those whom they did not reach
-    Replay(Chosen),
+    /// Send failed and unknown messages again, to those whom they did not reach
+    Replay(Replay),
+    /// Say what became of unknown messages: delivered or failed
+    Resolve(Resolve),
     /// Write a message's contents to standard output, or into a file
     Export {
         /// The message's id
@@ -118,6 +126,51 @@ struct Chosen {
 }
 
 #[derive(Debug, clap::Args)]
+#[command(after_help = "Examples:\n  mailwright outbox prod replay 01980c1e-...\n  \
+    mailwright outbox prod replay --status failed --company EDU1 --dry-run\n  \
+    mailwright outbox prod replay --status failed --yes\n  \
+    mailwright outbox prod replay 01980c1e-... --again\n\n\
+    It lists who would get which message, and asks. Messages that were delivered or cancelled\n\
+    are refused without --again.")]
+struct Replay {
+    #[command(flatten)]
+    chosen: Chosen,
+    /// Send to every recipient, also to those who had it, and messages that were delivered or cancelled
+    #[arg(long)]
+    again: bool,
+    /// Show what would be sent to whom, and change nothing
+    #[arg(long, conflicts_with = "yes")]
+    dry_run: bool,
+    /// Skip the confirmation prompt
+    #[arg(long, short)]
+    yes: bool,
+}
+
+#[derive(Debug, clap::Args)]
+#[command(
+    after_help = "Examples:\n  mailwright outbox prod resolve 01980c1e-... --delivered --reason 'in Sent Items, 14:02'\n  \
+    mailwright outbox prod resolve --status unknown --company EDU1 --failed --reason 'not in the server log'\n\n\
+    `mailwright explain MW0267` says how to find out."
+)]
+#[command(group = clap::ArgGroup::new("outcome").required(true).args(["delivered", "failed"]))]
+struct Resolve {
+    #[command(flatten)]
+    chosen: Chosen,
+    /// The recipients have it
+    #[arg(long)]
+    delivered: bool,
+    /// The recipients do not have it
+    #[arg(long)]
+    failed: bool,
+    /// How that is known; 1 to 200 characters
+    #[arg(long, value_name = "TEXT")]
+    reason: String,
+    /// Skip the confirmation prompt
+    #[arg(long, short)]
+    yes: bool,
+}
+
+#[derive(Debug, clap::Args)]
 struct HoldOptions {
     /// The profile that sends nothing
     #[arg(long)]
@@ -163,7 +216,8 @@ impl Outbox {
             }
             OutboxCommand::Retry(chosen) => return self.act(context, client, chosen, Action::Retry).await,
             OutboxCommand::Cancel(chosen) => return self.act(context, client, chosen, Action::Cancel).await,
-            OutboxCommand::Replay(chosen) => return self.act(context, client, chosen, Action::Replay).await,
+            OutboxCommand::Replay(options) => return self.replay(context, client, options).await,
+            OutboxCommand::Resolve(options) => return self.resolve(context, client, options).await,
             OutboxCommand::Export { id, output } => {
                 let content = client.content(*id).await?;
                 let failed =
@@ -201,42 +255,215 @@ impl Outbox {
     }
 
     async fn act(&self, context: &Context, client: &Client, chosen: &Chosen, action: Action) -> Result<Exit, CliError> {
-        let mut ids = chosen.ids.clone();
-        if let Some(status) = chosen.status {
-            let mut query = vec![("status", status.id().to_owned()), ("limit", "500".to_owned())];
-            if let Some(company) = &chosen.company {
-                query.push(("company", environment::company(company)?.to_string()));
-            }
-            if let Some(function) = &chosen.function {
-                query.push(("function", environment::function(function)?.id().to_owned()));
-            }
-            let mut before = None;
-            loop {
-                let mut query = query.clone();
-                query.extend(before.map(|before: u64| ("before", before.to_string())));
-                let page = client.messages(&query).await?;
-                ids.extend(page.messages.iter().map(|message| message.id));
-                before = page.next_before;
-                if before.is_none() {
-                    break;
-                }
-            }
+        let ids = if chosen.status.is_some() {
+            chosen.messages(client).await?.iter().map(|message| message.id).collect()
+        } else {
+            chosen.ids.clone()
+        };
+        self.each(context, &ids, action.id(), async |id| client.act(id, action, ActionOptions::default()).await).await
+    }
+
+    async fn replay(&self, context: &Context, client: &Client, options: &Replay) -> Result<Exit, CliError> {
+        let Replay { chosen, again, dry_run, yes } = options;
+        let messages = chosen.messages(client).await?;
+        let is_refused = |message: &&Message| matches!(message.status, Status::Delivered | Status::Cancelled);
+        let refused: Vec<&Message> = messages.iter().filter(is_refused).collect();
+        if let Some(first) = refused.first().filter(|_| !again) {
+            let shown: Vec<String> = refused.iter().take(5).map(|message| message.id.to_string()).collect();
+            let more = if refused.len() > shown.len() { ", ..." } else { "" };
+            return Err(CliError::coded(
+                Code::SentBefore,
+                format!(
+                    "cannot replay {} of {} messages: they were {} before ({}{more})",
+                    refused.len(),
+                    messages.len(),
+                    if refused.iter().all(|message| message.status == first.status) {
+                        first.status.id()
+                    } else {
+                        "delivered or cancelled"
+                    },
+                    shown.join(", ")
+                ),
+            )
+            .remedy("Leave them out. To send them again to every recipient: add `--again`."));
         }
+        let planned: Vec<Replayed<'_>> = messages.iter().map(|message| Replayed::new(message, *again)).collect();
+        if *dry_run && self.format == Format::Json {
+            context.printer.out(&format!("{:#}", serde_json::json!({ "messages": planned })));
+            return Ok(Exit::Done);
+        }
+        if self.format != Format::Json {
+            context.printer.out(&replayed(&planned, *dry_run));
+        }
+        if *dry_run || planned.is_empty() {
+            if planned.is_empty() && self.format == Format::Json {
+                context.printer.out("[]");
+            }
+            return Ok(Exit::Done);
+        }
+        let question = format!("Send {} again in {}?", counted(planned.len(), "message"), self.environment);
+        confirm(
+            context,
+            *yes,
+            &question,
+            "Pass `--yes` to skip the prompt, or `--dry-run` to see what would be sent.",
+        )?;
+        let ids: Vec<Uuid> = messages.iter().map(|message| message.id).collect();
+        let options = ActionOptions { again: *again };
+        self.each(context, &ids, "put back into the queue", async |id| client.act(id, Action::Replay, options).await)
+            .await
+    }
+
+    async fn resolve(&self, context: &Context, client: &Client, options: &Resolve) -> Result<Exit, CliError> {
+        let outcome = if options.delivered { ResolvedOutcome::Delivered } else { ResolvedOutcome::Failed };
+        let resolved = Resolved { outcome, reason: options.reason.clone() };
+        let ids: Vec<Uuid> = if options.chosen.status.is_some() {
+            let messages = options.chosen.messages(client).await?;
+            if self.format != Format::Json {
+                context.printer.out(&self::messages(&messages, None));
+            }
+            if messages.is_empty() {
+                return Ok(Exit::Done);
+            }
+            let question = format!("Resolve {} as {}?", counted(messages.len(), "message"), outcome.id());
+            confirm(context, options.yes, &question, "Pass `--yes` to skip the prompt.")?;
+            messages.iter().map(|message| message.id).collect()
+        } else {
+            options.chosen.ids.clone()
+        };
+        let done = format!("resolved as {}", outcome.id());
+        self.each(context, &ids, &done, async |id| client.resolve_message(id, &resolved).await).await
+    }
+
+    /// Does the same for each message, and goes on where one is refused.
+    async fn each(
+        &self,
+        context: &Context,
+        ids: &[Uuid],
+        what: &str,
+        act: impl AsyncFn(Uuid) -> Result<Message, crate::client::ClientError>,
+    ) -> Result<Exit, CliError> {
         let mut done = Vec::new();
         let mut failed = None;
-        for id in &ids {
-            match client.act(*id, action).await {
+        for id in ids {
+            match act(*id).await {
                 Ok(message) => done.push(message),
                 Err(error) if ids.len() == 1 => return Err(error.into()),
                 Err(error) => {
-                    context.printer.note(&format!("{id}: {}", error.message));
+                    context.printer.note(&format!("{id}: {}", plain(&error.message)));
                     failed = Some(error);
                 }
             }
         }
-        self.print(context, &done, || format!("{} of {} messages: {}", done.len(), ids.len(), action.id()));
+        self.print(context, &done, || format!("{} of {}: {what}", done.len(), counted(ids.len(), "message")));
         failed.map_or(Ok(Exit::Done), |error| Err(error.into()))
     }
+}
+
+/// A number with its noun.
+fn counted(count: usize, noun: &str) -> String {
+    if count == 1 { format!("1 {noun}") } else { format!("{count} {noun}s") }
+}
+
+impl Chosen {
+    /// The messages that are meant, as they are now.
+    async fn messages(&self, client: &Client) -> Result<Vec<Message>, CliError> {
+        let mut messages = Vec::new();
+        for id in &self.ids {
+            messages.push(client.message(*id).await?.message);
+        }
+        let Some(status) = self.status else { return Ok(messages) };
+        let mut query = vec![("status", status.id().to_owned()), ("limit", "500".to_owned())];
+        if let Some(company) = &self.company {
+            query.push(("company", environment::company(company)?.to_string()));
+        }
+        if let Some(function) = &self.function {
+            query.push(("function", environment::function(function)?.id().to_owned()));
+        }
+        let mut before = None;
+        loop {
+            let mut query = query.clone();
+            query.extend(before.map(|before: u64| ("before", before.to_string())));
+            let page = client.messages(&query).await?;
+            messages.extend(page.messages);
+            before = page.next_before;
+            if before.is_none() {
+                return Ok(messages);
+            }
+        }
+    }
+}
+
+/// A message that is to be sent again: who gets it, and what each got last time.
+#[derive(serde::Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Replayed<'a> {
+    id: Uuid,
+    status: Status,
+    subject: &'a str,
+    recipients: Vec<ReplayedTo<'a>>,
+}
+
+/// A recipient of a message that is to be sent again.
+#[derive(serde::Serialize)]
+#[serde(rename_all = "camelCase")]
+struct ReplayedTo<'a> {
+    #[serde(flatten)]
+    last: &'a Recipient,
+    /// Whether it is sent to this one.
+    sent: bool,
+}
+
+impl<'a> Replayed<'a> {
+    fn new(message: &'a Message, again: bool) -> Self {
+        let recipients = message.recipients.iter().map(|last| {
+            let sent = again || last.status != RecipientStatus::Delivered;
+            ReplayedTo { last, sent }
+        });
+        Self { id: message.id, status: message.status, subject: &message.subject, recipients: recipients.collect() }
+    }
+}
+
+/// How many messages are shown before the question; a dry run shows all.
+const SHOWN: usize = 20;
+
+fn replayed(planned: &[Replayed<'_>], all: bool) -> String {
+    if planned.is_empty() {
+        return "No messages.".to_owned();
+    }
+    let shown = if all { planned.len() } else { SHOWN };
+    let rows = planned.iter().take(shown).flat_map(|message| {
+        message.recipients.iter().enumerate().map(|(index, ReplayedTo { last, sent })| {
+            let first = |text: String| if index == 0 { text } else { String::new() };
+            let status = serde_json::to_value(last.status).ok();
+            let status = status.and_then(|status| status.as_str().map(str::to_owned)).unwrap_or_default();
+            vec![
+                first(message.id.to_string()),
+                first(message.status.id().to_owned()),
+                cut(&last.address, 40),
+                if *sent { "yes" } else { "no" }.to_owned(),
+                status,
+                cut(&last.reply, 60),
+                first(cut(message.subject, 30)),
+            ]
+        })
+    });
+    let mut text = table(&["id", "status", "recipient", "sent", "last time", "reply", "subject"], rows);
+    if planned.len() > shown {
+        text.push_str(&format!("\n... and {} more; --dry-run shows all", planned.len() - shown));
+    }
+    let recipients = |wanted: &dyn Fn(&ReplayedTo<'_>) -> bool| {
+        planned.iter().flat_map(|message| &message.recipients).filter(|recipient| wanted(recipient)).count()
+    };
+    let sent = recipients(&|recipient| recipient.sent);
+    let had = recipients(&|recipient| recipient.sent && recipient.last.status == RecipientStatus::Delivered);
+    let unknown = recipients(&|recipient| recipient.sent && recipient.last.status == RecipientStatus::Unknown);
+    text.push_str(&format!(
+        "\n{} to {}: {had} had it before, {unknown} may have had it.",
+        counted(planned.len(), "message"),
+        counted(sent, "recipient")
+    ));
+    text
 }
 
 impl List {
@@ -304,7 +531,11 @@ fn messages(messages: &[Message], next: Option<u64>) -> String {
         let first = message.recipients.first().map_or("", |recipient| recipient.address.as_str());
         let more = message.recipients.len().saturating_sub(1);
         let to = if more == 0 { cut(first, 40) } else { format!("{} +{more}", cut(first, 36)) };
-        let mark = if message.possible_duplicate { " (again)" } else { "" };
+        let mark = match (message.possible_duplicate, message.sent_again) {
+            (true, _) => " (possibly twice)",
+            (false, true) => " (again)",
+            (false, false) => "",
+        };
         vec![
             message.id.to_string(),
             format!("{}{mark}", message.status.id()),
@@ -327,9 +558,10 @@ fn one(detail: &MessageDetail) -> String {
     let mut lines = vec![
         format!("message    {}", message.id),
         format!(
-            "status     {}{}",
+            "status     {}{}{}",
             message.status.id(),
-            if message.possible_duplicate { ", possibly sent twice" } else { "" }
+            if message.possible_duplicate { ", possibly sent twice" } else { "" },
+            if message.sent_again { ", sent again on request" } else { "" }
         ),
         format!("for        {} {}", message.company, message.function),
         format!("subject    {}", plain(&message.subject)),
@@ -338,6 +570,7 @@ fn one(detail: &MessageDetail) -> String {
         format!("accepted   {} from `{}`", at(message.accepted_at), plain(&message.by)),
         format!("chosen     profile `{}` at generation {}", message.profile, message.generation),
     ];
+    lines.extend(message.requeued_at.map(|requeued| format!("queued     again at {}", at(requeued))));
     let steps = message.resolution.steps.iter().map(|step| {
         let whom = step.company.as_ref().map_or("system-wide".to_owned(), |company| format!("for {company}"));
         let found = step.found.as_ref().map_or("nobody".to_owned(), ToString::to_string);

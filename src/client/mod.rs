@@ -17,7 +17,7 @@ use crate::{
         AuditPage, BODY_LIMIT, Changed, ChangesetResult, GenerationDetail, GenerationPage, LastVerifiedList, NewToken,
         Rollback, ServiceInfo, Token, TokenCreated, TokenList, VerifyLine, VerifyRequest,
         leases::{Lease, LeaseList, NewLease},
-        messages::{Action, MessageDetail, MessagePage, NewHold, OutboxStatus, Submission},
+        messages::{Action, ActionOptions, MessageDetail, MessagePage, NewHold, OutboxStatus, Resolved, Submission},
     },
     model::{
         Changeset, Code, Message, State,
@@ -200,8 +200,13 @@ impl Client {
     }
 
     /// `POST /v1/messages/{id}/{action}`.
-    pub async fn act(&self, id: Uuid, action: Action) -> Result<Message, ClientError> {
-        self.post(&format!("/v1/messages/{id}/{}", action.id()), &serde_json::Value::Null).await
+    pub async fn act(&self, id: Uuid, action: Action, options: ActionOptions) -> Result<Message, ClientError> {
+        self.post(&format!("/v1/messages/{id}/{}", action.id()), &options).await
+    }
+
+    /// `POST /v1/messages/{id}/resolve`.
+    pub async fn resolve_message(&self, id: Uuid, resolved: &Resolved) -> Result<Message, ClientError> {
+        self.post(&format!("/v1/messages/{id}/resolve"), resolved).await
     }
 
     /// `GET /v1/outbox`.

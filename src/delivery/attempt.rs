@@ -48,7 +48,7 @@ impl Engine {
         let now = self.time.now();
         let lane = lane_of(&message);
         let stood_still = self.board().stood_still(&lane, paused_before, now.as_millisecond());
-        let age = now.as_millisecond() - message.accepted_at.as_millisecond() - stood_still;
+        let age = now.as_millisecond() - message.queued_since().as_millisecond() - stood_still;
         let settings = self.board().routes.state().settings.delivery.clone();
         let lifetime = settings.lifetime(message.function);
         if age > lifetime.milliseconds() {
@@ -668,7 +668,7 @@ fn summary(sent: &super::smtp::Sent) -> (&'static str, Class) {
 }
 
 /// What is told of a message.
-pub(super) fn event(kind: EventKind, message: &Message, attempt: Option<&Attempt>, at: Timestamp) -> NewEvent {
+pub fn event(kind: EventKind, message: &Message, attempt: Option<&Attempt>, at: Timestamp) -> NewEvent {
     NewEvent {
         kind,
         at,
@@ -680,6 +680,7 @@ pub(super) fn event(kind: EventKind, message: &Message, attempt: Option<&Attempt
             document: message.document.clone(),
             by: message.by.clone(),
             possible_duplicate: message.possible_duplicate,
+            sent_again: message.sent_again,
         }),
         profile: Some(attempt.map_or_else(|| message.profile.clone(), |attempt| attempt.profile.clone())),
         reason: message.reason.clone(),

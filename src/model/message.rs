@@ -89,6 +89,10 @@ pub struct Message {
     /// When it was accepted.
     #[schema(value_type = String, format = DateTime)]
     pub accepted_at: Timestamp,
+    /// When somebody last put it back into the queue; its lifetime counts from then.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>, format = DateTime)]
+    pub requeued_at: Option<Timestamp>,
     /// The generation at which it was accepted.
     pub generation: u64,
     /// The profile that was chosen then; each attempt says which one sent.
@@ -109,6 +113,9 @@ pub struct Message {
     /// Whether it was sent again after nobody could know.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub possible_duplicate: bool,
+    /// Whether somebody asked to send it again to a recipient who had it.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub sent_again: bool,
     /// Whether Sent Items are searched before it is sent again.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub look_first: bool,
@@ -121,6 +128,13 @@ pub struct Message {
     /// The name beside the sender's address, where it is not the profile's.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub sender_name: Option<String>,
+}
+
+impl Message {
+    /// When its lifetime began: when it was accepted, or put back into the queue.
+    pub fn queued_since(&self) -> Timestamp {
+        self.requeued_at.unwrap_or(self.accepted_at)
+    }
 }
 
 /// Somebody whom a message is for.

@@ -8,9 +8,12 @@ use super::{Service, access::Caller, problem::Problem};
 use crate::{
     api::{
         AuditOutcome,
-        messages::{Action, File, KEY_LIMIT, MessageDetail, Submission},
+        messages::{Action, ActionOptions, File, KEY_LIMIT, MessageDetail, Resolved, ResolvedOutcome, Submission},
     },
-    delivery::content::{self, Attached, Kept, Malformed, Parts},
+    delivery::{
+        self,
+        content::{self, Attached, Kept, Malformed, Parts},
+    },
     model::{
         Code, CompanyId, Digest, Function, Message, Provider, Status,
         delivery::EventKind,
@@ -18,7 +21,7 @@ use crate::{
     },
     store::{
         AuditEvent,
-        outbox::{Accepted, EventMessage, IdempotencyKey, NewEvent, NewMessage, Settled},
+        outbox::{Accepted, IdempotencyKey, NewMessage, Settled},
     },
 };
 
@@ -180,6 +183,7 @@ impl Service {
             document,
             by: caller.name.clone(),
             accepted_at: now,
+            requeued_at: None,
             generation: routes.state().generation,
             profile: name.clone(),
             resolution: resolution.clone(),
@@ -187,6 +191,7 @@ impl Service {
             next_attempt_at: Some(now),
             finished_at: None,
             possible_duplicate: false,
+            sent_again: false,
             look_first: false,
             reason: String::new(),
             notify,
@@ -230,24 +235,72 @@ impl Service {
         message.filter(own).ok_or_else(|| Problem::not_found("there is no such message"))
     }
 
-    /// Does something about a message that nobody works on.
-    pub(super) async fn act(&self, caller: &Caller, id: Uuid, action: Action) -> Result<Message, Problem> {
+    /// Retries, cancels or replays a message that nobody works on.
+    pub(super) async fn act(
+        &self,
+        caller: &Caller,
+        id: Uuid,
+        action: Action,
+        options: ActionOptions,
+    ) -> Result<Message, Problem> {
+        let (now, by) = (self.delivery.now(), caller.name.clone());
+        self.change(caller, id, move |message| acted(message, action, options, now, &by)).await
+    }
+
+    /// Settles a message that is `unknown` as a person found it.
+    pub(super) async fn resolve(&self, caller: &Caller, id: Uuid, resolved: Resolved) -> Result<Message, Problem> {
+        let reason = resolved.reason.trim().to_owned();
+        if reason.is_empty() || reason.chars().count() > 200 || reason.chars().any(char::is_control) {
+            return Err(Problem::malformed("`reason` has 1 to 200 characters and no control characters"));
+        }
+        let (now, by) = (self.delivery.now(), caller.name.clone());
+        self.change(caller, id, move |message| resolve(message, resolved.outcome, &reason, now, &by)).await
+    }
+
+    /// Changes a message that nobody works on, and writes that into the audit log in the same transaction.
+    async fn change(
+        &self,
+        caller: &Caller,
+        id: Uuid,
+        change: impl FnOnce(Message) -> Result<Acted, Refused> + Send + 'static,
+    ) -> Result<Message, Problem> {
         let seen = self.seen(caller, id).await?;
         let moment = self.delivery.moment().await;
         let now = moment.now;
-        let by = caller.name.clone();
+        let (at, actor) = (self.clock.now(), caller.name.clone());
+        let code = std::sync::Arc::new(std::sync::Mutex::new(Code::NotInThisStatus));
+        let refused_as = std::sync::Arc::clone(&code);
         // It may have been read ahead: that is no attempt yet.
         let taken_out = self.delivery.take_out(id);
-        let changed = self.store.change(id, taken_out, Box::new(move |message| acted(message, action, now, &by))).await;
+        let change = move |message: Message| match change(message) {
+            Ok(Acted { settled, action, detail }) => {
+                Ok((settled, AuditEvent { at, actor, action, outcome: AuditOutcome::Accepted, detail }))
+            }
+            Err(Refused { code, why }) => {
+                *refused_as.lock().unwrap_or_else(std::sync::PoisonError::into_inner) = code;
+                Err(why)
+            }
+        };
+        let changed = self.store.change(id, taken_out, Box::new(change)).await;
         drop(moment);
         if taken_out {
-            // Whatever came of it, it waits again, if it waits.
+            // Whatever the outcome, it waits again, if it waits.
             self.delivery.submitted(seen.company, seen.function, now);
         }
         match changed? {
             None => Err(Problem::not_found("there is no such message")),
-            Some(Err(why)) => Err(Problem::new(StatusCode::CONFLICT, Code::NotInThisStatus, why)
-                .remedy("`mailwright outbox ENV show ID` tells how it stands.")),
+            Some(Err(why)) => {
+                let code = *code.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+                let environment = self.store.environment();
+                let remedy = if code == Code::SentBefore {
+                    format!(
+                        "To send it again to everybody: mailwright outbox {environment} replay {id} --again (API: `again: true`)."
+                    )
+                } else {
+                    format!("`mailwright outbox {environment} show {id}` shows its status and every attempt.")
+                };
+                Err(Problem::new(StatusCode::CONFLICT, code, why).remedy(remedy))
+            }
             Some(Ok((message, events))) => {
                 self.delivery.tell(events);
                 if message.status == Status::Queued {
@@ -323,56 +376,128 @@ fn own_name(kept: &Kept, profile: &str) -> Result<Option<String>, Problem> {
     Err(malformed(Malformed(format!("`From` names another sender than the profile, which is {profile}"))))
 }
 
-fn acted(mut message: Message, action: Action, now: jiff::Timestamp, by: &str) -> Result<Settled, String> {
-    let status = message.status;
+/// A message that was changed by a person, and what the audit log says of it.
+struct Acted {
+    settled: Settled,
+    action: &'static str,
+    detail: serde_json::Value,
+}
+
+/// Why a person cannot change a message so.
+struct Refused {
+    code: Code,
+    why: String,
+}
+
+/// What the audit log says of every action: which message it was about, and how it stood.
+fn detail(message: &Message, was: Status) -> serde_json::Value {
+    serde_json::json!({
+        "message": message.id, "company": message.company, "function": message.function,
+        "document": message.document, "was": was, "becomes": message.status,
+    })
+}
+
+fn acted(
+    mut message: Message,
+    action: Action,
+    options: ActionOptions,
+    now: jiff::Timestamp,
+    by: &str,
+) -> Result<Acted, Refused> {
+    let was = message.status;
     let mut events = Vec::new();
-    match (action, status) {
+    let mut reached_again = 0;
+    let name = match (action, was) {
         (Action::Retry, Status::Queued) => {
             message.next_attempt_at = Some(now);
             message.reason = format!("tried early, by {by}");
+            "message.retry"
         }
         (Action::Cancel, Status::Queued) => {
             message.status = Status::Cancelled;
             message.next_attempt_at = None;
             message.finished_at = Some(now);
             message.reason = format!("called back by {by}");
-            events.push(NewEvent {
-                kind: EventKind::Cancelled,
-                at: now,
-                message: Some(EventMessage {
-                    id: message.id,
-                    message_id: message.message_id.clone(),
-                    company: message.company.clone(),
-                    function: message.function,
-                    document: message.document.clone(),
-                    by: message.by.clone(),
-                    possible_duplicate: message.possible_duplicate,
-                }),
-                profile: Some(message.profile.clone()),
-                reason: message.reason.clone(),
+            events.push(delivery::event(EventKind::Cancelled, &message, None, now));
+            "message.cancel"
+        }
+        (Action::Replay, Status::Delivered | Status::Cancelled) if !options.again => {
+            return Err(Refused {
+                code: Code::SentBefore,
+                why: format!("the message is {}, and replay does not send such a message again", was.id()),
             });
         }
         (Action::Replay, Status::Failed | Status::Unknown | Status::Delivered | Status::Cancelled) => {
-            let everybody = matches!(status, Status::Delivered | Status::Cancelled);
             for recipient in &mut message.recipients {
-                if everybody || recipient.status != RecipientStatus::Delivered {
-                    recipient.status = RecipientStatus::Waiting;
-                    recipient.reply.clear();
+                match recipient.status {
+                    RecipientStatus::Delivered if !options.again => continue,
+                    RecipientStatus::Delivered => message.sent_again = true,
+                    RecipientStatus::Unknown => message.possible_duplicate = true,
+                    RecipientStatus::Waiting | RecipientStatus::Failed => {}
                 }
+                recipient.status = RecipientStatus::Waiting;
+                recipient.reply.clear();
+                reached_again += 1;
             }
-            message.possible_duplicate |= matches!(status, Status::Unknown | Status::Delivered);
             message.status = Status::Queued;
-            // Its time begins anew.
-            message.accepted_at = now;
+            message.requeued_at = Some(now);
             message.next_attempt_at = Some(now);
             message.finished_at = None;
-            message.reason = format!("sent again by {by}; it was {}", status.id());
+            message.reason = format!("put back into the queue by {by}; it was {}", was.id());
+            "message.replay"
         }
         (action, status) => {
-            return Err(format!("a message that is {} cannot be the object of `{}`", status.id(), action.id()));
+            return Err(Refused {
+                code: Code::NotInThisStatus,
+                why: format!("cannot {} a message that is {}", action.id(), status.id()),
+            });
         }
+    };
+    let mut detail = detail(&message, was);
+    if action == Action::Replay {
+        detail["recipients"] = reached_again.into();
+        detail["again"] = options.again.into();
     }
-    Ok(Settled { message, attempt: None, events })
+    Ok(Acted { settled: Settled { message, attempt: None, events }, action: name, detail })
+}
+
+/// A message that is `unknown` becomes what a person found.
+fn resolve(
+    mut message: Message,
+    outcome: ResolvedOutcome,
+    reason: &str,
+    now: jiff::Timestamp,
+    by: &str,
+) -> Result<Acted, Refused> {
+    let was = message.status;
+    if was != Status::Unknown {
+        let why = format!("cannot resolve a message that is {}; only one that is unknown", was.id());
+        return Err(Refused { code: Code::NotInThisStatus, why });
+    }
+    let found = match outcome {
+        ResolvedOutcome::Delivered => RecipientStatus::Delivered,
+        ResolvedOutcome::Failed => RecipientStatus::Failed,
+    };
+    let words = format!("resolved as {} by {by}: {reason}", outcome.id());
+    let mut resolved = 0;
+    for recipient in message.recipients.iter_mut().filter(|recipient| recipient.status == RecipientStatus::Unknown) {
+        recipient.status = found;
+        recipient.reply.clone_from(&words);
+        resolved += 1;
+    }
+    // Another recipient may have been refused before: then the message failed, whatever became of the others.
+    let failed = message.recipients.iter().any(|recipient| recipient.status == RecipientStatus::Failed);
+    let (status, kind) =
+        if failed { (Status::Failed, EventKind::Failed) } else { (Status::Delivered, EventKind::Delivered) };
+    message.status = status;
+    message.reason = words;
+    message.finished_at = Some(now);
+    let mut detail = detail(&message, was);
+    detail["recipients"] = resolved.into();
+    detail["resolved"] = outcome.id().into();
+    detail["reason"] = reason.into();
+    let events = vec![delivery::event(kind, &message, None, now)];
+    Ok(Acted { settled: Settled { message, attempt: None, events }, action: "message.resolve", detail })
 }
 
 /// The key of a submission and the digest of what was submitted.

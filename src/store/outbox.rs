@@ -149,6 +149,9 @@ pub struct EventMessage {
     /// Whether it was sent again after nobody could know.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub possible_duplicate: bool,
+    /// Whether somebody asked to send it again to a recipient who had it.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub sent_again: bool,
 }
 
 /// An event with its place in the order of all.
@@ -344,12 +347,13 @@ pub trait Outbox: Send + Sync {
     async fn interrupted(&self) -> Result<Vec<Message>, StoreError>;
 
     /// Changes a message that nobody works on, or that the caller has claimed; it is given back. `change` says what it is to
-    /// be, or why not; it is asked inside the transaction. None if there is no such message.
+    /// be, and what the audit log says of that, or why not; it is asked inside the transaction. None if there is no such
+    /// message.
     async fn change(
         &self,
         id: Uuid,
         claimed: bool,
-        change: Box<dyn FnOnce(Message) -> Result<Settled, String> + Send>,
+        change: Box<dyn FnOnce(Message) -> Result<(Settled, super::AuditEvent), String> + Send>,
     ) -> Result<Option<Result<(Message, Vec<Event>), String>>, StoreError>;
 
     /// A message.

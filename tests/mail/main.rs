@@ -32,6 +32,7 @@ mod memory;
 mod parsers;
 mod receivers;
 mod recipients;
+mod replay;
 mod replies;
 mod rotation;
 mod same_key;

@@ -16,7 +16,7 @@ use uuid::Uuid;
 use crate::{
     api::{
         Role,
-        messages::{Action, MessageDetail, MessagePage, Submission},
+        messages::{Action, ActionOptions, MessageDetail, MessagePage, Resolved, Submission},
     },
     model::{
         Code, CompanyId, Function, Message, Status,
@@ -24,8 +24,8 @@ use crate::{
     },
     service::{
         Service,
-        access::{Admin, As, Reader, Sender, refuse},
-        extract::{self, Parameters, Segment},
+        access::{Admin, As, Deployer, Reader, Sender, refuse},
+        extract::{self, Body, Parameters, Segment},
         mail::{Held, Purpose, Taken, idempotency_key},
         problem::{AnyProblem, Problem},
     },
@@ -234,14 +234,18 @@ pub(super) async fn content(
 /// Retry, cancel or replay a message
 ///
 /// `retry`: one that waits is tried now. `cancel`: one that waits is called back; a sender may do that for its own.
-/// `replay`: one that is done with is sent again.
-#[utoipa::path(post, path = "/v1/messages/{id}/{action}", tag = "mail",
-    params(("id" = String, Path, description = "The message's id."), ("action" = Action, Path, description = "What is to happen.")),
+/// `replay`: one that failed or is unknown is sent to those whom it did not reach. One that was delivered or cancelled is
+/// refused (409, MW0242) unless `again` says so; then it goes to everybody.
+#[utoipa::path(post, path = "/v1/messages/{id}/{action}", tag = "mail", request_body = Option<ActionOptions>,
+    params(("id" = String, Path, description = "The message's id."), ("action" = Action, Path, description = "What is to happen."),
+        ("again" = Option<bool>, Query, description = "The same as in the body.")),
     responses((status = 200, description = "Done.", body = Message), AnyProblem))]
 pub(super) async fn act(
     Reader(caller): Reader,
     State(service): State<Arc<Service>>,
     Segment((id, action)): Segment<(Uuid, Action)>,
+    Parameters(asked): Parameters<ActionOptions>,
+    body: axum::body::Bytes,
 ) -> Result<Json<Message>, Problem> {
     let own_cancel = caller.role == Role::Sender && action == Action::Cancel;
     if !own_cancel && !caller.role.includes(Role::Deployer) {
@@ -249,12 +253,24 @@ pub(super) async fn act(
         let path = format!("/v1/messages/{id}/{}", action.id());
         return Err(refuse(&service, &caller, Role::Deployer, &method, &path).await);
     }
-    let message = service.act(&caller, id, action).await?;
-    let name = match action {
-        Action::Retry => "message.retry",
-        Action::Cancel => "message.cancel",
-        Action::Replay => "message.replay",
-    };
-    service.record_action(&caller, name, &message).await?;
-    Ok(Json(message))
+    let mut options =
+        if body.is_empty() { None } else { extract::parse::<Option<ActionOptions>>(&body)? }.unwrap_or_default();
+    options.again |= asked.again;
+    service.act(&caller, id, action, options).await.map(Json)
+}
+
+/// Resolve a message that is unknown
+///
+/// A person found out whether the recipients have it, and says how. It is `delivered` or `failed` from then on, with the
+/// event and the audit entry of that.
+#[utoipa::path(post, path = "/v1/messages/{id}/resolve", tag = "mail", request_body = Resolved,
+    params(("id" = String, Path, description = "The message's id.")),
+    responses((status = 200, description = "Done.", body = Message), AnyProblem))]
+pub(super) async fn resolve(
+    As(caller, _): As<Deployer>,
+    State(service): State<Arc<Service>>,
+    Segment(id): Segment<Uuid>,
+    Body(resolved): Body<Resolved>,
+) -> Result<Json<Message>, Problem> {
+    service.resolve(&caller, id, resolved).await.map(Json)
 }

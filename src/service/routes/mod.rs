@@ -84,6 +84,7 @@ fn described() -> OpenApiRouter<Arc<Service>> {
         .routes(routes!(messages::one))
         .routes(routes!(messages::content))
         .routes(routes!(messages::act))
+        .routes(routes!(messages::resolve))
         .routes(routes!(outbox::status))
         .routes(routes!(outbox::holds, outbox::hold))
         .routes(routes!(outbox::release))

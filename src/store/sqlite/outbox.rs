@@ -158,7 +158,7 @@ impl Outbox for SqliteStore {
         &self,
         id: Uuid,
         mine: bool,
-        change: Box<dyn FnOnce(Message) -> Result<Settled, String> + Send>,
+        change: Box<dyn FnOnce(Message) -> Result<(Settled, AuditEvent), String> + Send>,
     ) -> Result<Option<Result<(Message, Vec<Event>), String>>, StoreError> {
         let store = self.clone();
         self.write_plainly(move |connection| {
@@ -167,14 +167,15 @@ impl Outbox for SqliteStore {
             if !store.with_claimed(|claimed| claimed.insert(number)) && !mine {
                 return Ok(Some(Err("an attempt is under way".to_owned())));
             }
-            let accepted_at = message.accepted_at;
+            let queued_since = message.queued_since();
             let result = match change(message) {
                 Err(why) => Ok(Some(Err(why))),
-                Ok(settled) => settle(connection, &settled).and_then(|(events, number)| {
-                    // Its time begins anew: how long its lane stood still before counts no more.
-                    if settled.message.accepted_at != accepted_at {
+                Ok((settled, event)) => settle(connection, &settled).and_then(|(events, number)| {
+                    // Its time begins again: how long its lane stood still before counts no more.
+                    if settled.message.queued_since() != queued_since {
                         set_paused_before(connection, number, &settled.message)?;
                     }
+                    append(connection, &event)?;
                     Ok(Some(Ok((settled.message.clone(), events))))
                 }),
             };
@@ -669,7 +670,7 @@ fn set_paused_before(connection: &Connection, number: i64, message: &Message) ->
             "UPDATE message SET paused_before = (
                 SELECT paused_total + coalesce(max(?2 - paused_since, 0), 0) FROM lane WHERE id = message.lane
              ) WHERE number = ?1",
-            params![number, message.accepted_at.as_millisecond()],
+            params![number, message.queued_since().as_millisecond()],
         )
         .map_err(failed)
         .map(drop)
