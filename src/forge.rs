@@ -7,9 +7,11 @@
 
 use std::time::Duration;
 
-use reqwest::{Method, StatusCode, Url, redirect};
+use reqwest::{Method, StatusCode, Url};
 use secrecy::{ExposeSecret as _, SecretString};
 use serde_json::{Value, json};
+
+use crate::http_client::HttpClient;
 
 /// How many pages of comments are looked through.
 const PAGES: u32 = 30;
@@ -24,7 +26,7 @@ pub struct PullRequest {
     /// Where its comments are.
     comments: Url,
     token: SecretString,
-    http: reqwest::Client,
+    http: HttpClient,
 }
 
 /// The kinds of forge.
@@ -150,12 +152,7 @@ impl PullRequest {
             return Err(ForgeError::Nowhere);
         };
         let comments = below(&base.1, &path).ok_or(ForgeError::Variable(base.0))?;
-        let http = reqwest::Client::builder()
-            .user_agent(concat!("mailwright/", env!("CARGO_PKG_VERSION")))
-            .redirect(redirect::Policy::none())
-            .timeout(Duration::from_secs(30))
-            .build()
-            .map_err(|error| ForgeError::Unanswered { forge: forge.name(), why: error.to_string() })?;
+        let http = HttpClient::new(|builder| builder.timeout(Duration::from_secs(30)));
         Ok(Self { forge, comments, token: token.into(), http })
     }
 
@@ -247,7 +244,8 @@ impl PullRequest {
         let forge = self.forge.name();
         let unanswered = |why: String| ForgeError::Unanswered { forge, why };
         let token = self.token.expose_secret();
-        let mut request = self.http.request(method, address);
+        let request = self.http.request(method, address);
+        let mut request = request.map_err(|error| unanswered(error.without_url().to_string()))?;
         request = match self.forge {
             Forge::GitHub => request
                 .bearer_auth(token)

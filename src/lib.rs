@@ -13,6 +13,7 @@
 //! | [`model`] | the nouns: profile, provider, function, company, state, changeset, and the rules about them. Pure, and knows nobody |
 //! | [`config`] | files to desired state: discover, parse with positions, layer, interpolate, validate; problems with a place |
 //! | [`secrets`] | age: recipients, identities, seal, open, rekey, and what a header tells without a key |
+//! | [`credential`] | whether a value can be what its field needs: password, client secret, certificate |
 //! | [`reconcile`] | desired, live and last applied to a plan; guards; the plan as text; the changeset that carries it out |
 //! | [`adopt`] | from what is there to files: what live environments share as layers, and lists of profiles |
 //! | [`approvals`] | the text that somebody signs who approves a plan, and whether a signature counts |
@@ -31,7 +32,9 @@
 //! | [`forge`] | comments on the pull request that a CI job runs for |
 //! | [`behalf`] | on whose behalf work is done, for the log and what is counted, where one process hosts several environments |
 //! | [`git`] | revisions as files to read, what differs between them, which commit the files are of; the one place that runs `git` |
-//! | [`mod@text`] | text as other programs save it: UTF-8 and UTF-16 |
+//! | [`http_client`] | HTTP requests of the program: no redirects, and no proxy before this machine |
+//! | [`mod@text`] | text from elsewhere: as other programs save it, and as it may be shown |
+//! | [`markdown`] | the same in Markdown: no mention, link or table cell begins in it |
 //! | [`clock`] | the one place that asks what time it is |
 //!
 //! `main.rs` parses, runs and turns the result into an exit code.
@@ -44,9 +47,12 @@ pub mod cli;
 pub mod client;
 pub mod clock;
 pub mod config;
+pub mod credential;
 pub mod delivery;
 pub mod forge;
 pub mod git;
+pub mod http_client;
+pub mod markdown;
 pub mod microsoft;
 pub mod model;
 pub mod reconcile;

@@ -1,4 +1,11 @@
-//! Text as other programs save it. What Mailwright's own files may be is stricter, and a matter of `config`.
+//! Text from elsewhere: as other programs save it, and as it may be shown.
+//!
+//! * [`decoded`]: the text of a file, UTF-8 or UTF-16. What Mailwright's own files may be is stricter, and a matter of
+//!   `config`
+//! * [`printable`], [`printable_lines`], [`printable_log_line`]: the same text without what a terminal would act on or what
+//!   would hide a part of it. The printer, the log and Markdown use them, so that no command needs to
+
+use std::borrow::Cow;
 
 /// The text of a file that an editor, a spreadsheet, PowerShell or `az` saved: UTF-8 with or without its mark, or UTF-16
 /// with it. None if it is neither.
@@ -12,5 +19,118 @@ pub fn decoded(bytes: &[u8]) -> Option<String> {
         [0xff, 0xfe, rest @ ..] => wide(rest, u16::from_le_bytes),
         [0xfe, 0xff, rest @ ..] => wide(rest, u16::from_be_bytes),
         [0xef, 0xbb, 0xbf, rest @ ..] | rest => std::str::from_utf8(rest).ok().map(str::to_owned),
+    }
+}
+
+/// A text from elsewhere on one line, as a terminal, a log or a page may show it: what moves the cursor, turns the
+/// direction of writing or is invisible stands there as an escape, as JSON writes it.
+pub fn printable(text: &str) -> Cow<'_, str> {
+    escaped(text, |_| false, false)
+}
+
+/// A text of several lines. Line ends, tabs, and the colours that this program uses stay.
+pub fn printable_lines(text: &str) -> Cow<'_, str> {
+    escaped(text, |c| matches!(c, '\n' | '\t'), true)
+}
+
+/// A line of a log, with its colours and without its end.
+pub fn printable_log_line(text: &str) -> Cow<'_, str> {
+    escaped(text, |_| false, true)
+}
+
+/// Returns true for what a reader does not see, or what changes how the text around it is seen: control characters,
+/// line and paragraph separators, bidirectional controls (Unicode TR 9), and characters that have no shape. The joiners
+/// U+200C and U+200D are letters' own business.
+pub fn is_hidden(c: char) -> bool {
+    c.is_control()
+        || matches!(
+            c,
+            '\u{061c}'
+                | '\u{180e}'
+                | '\u{200b}'
+                | '\u{200e}'
+                | '\u{200f}'
+                | '\u{2028}'..='\u{202e}'
+                | '\u{2060}'..='\u{206f}'
+                | '\u{feff}'
+                | '\u{fff9}'..='\u{fffb}'
+                | '\u{e0000}'..='\u{e0fff}'
+        )
+}
+
+fn escaped(text: &str, is_kept: impl Fn(char) -> bool, keeps_styles: bool) -> Cow<'_, str> {
+    if !text.chars().any(|c| is_hidden(c) && !is_kept(c)) {
+        return Cow::Borrowed(text);
+    }
+    let mut safe = String::with_capacity(text.len() + 16);
+    let mut rest = text;
+    while let Some(c) = rest.chars().next() {
+        if let Some(length) = style(rest).filter(|_| keeps_styles) {
+            safe.push_str(&rest[..length]);
+            rest = &rest[length..];
+            continue;
+        }
+        rest = &rest[c.len_utf8()..];
+        match c {
+            _ if !is_hidden(c) || is_kept(c) => safe.push(c),
+            '\n' => safe.push_str("\\n"),
+            '\r' => safe.push_str("\\r"),
+            '\t' => safe.push_str("\\t"),
+            _ => c.encode_utf16(&mut [0; 2]).iter().for_each(|unit| safe.push_str(&format!("\\u{unit:04x}"))),
+        }
+    }
+    Cow::Owned(safe)
+}
+
+/// The length of a sequence that only colours or weighs text, as this program writes them. One that hides text (8, or a
+/// background) is none of these.
+fn style(text: &str) -> Option<usize> {
+    let parameters = text.strip_prefix("\u{1b}[")?;
+    let end = parameters.find('m')?;
+    let is_ours = |part: &str| matches!(part.parse::<u8>(), Ok(0..=4 | 22..=24 | 30..=37 | 39 | 90..=97));
+    let parameters = &parameters[..end];
+    (parameters.is_empty() || parameters.split(';').all(is_ours)).then_some(end + 3)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_moves_turns_or_hides_text_is_written_as_an_escape() {
+        for (text, shown) in [
+            ("plain, ünïcödé, 日本, עברית", "plain, ünïcödé, 日本, עברית"),
+            ("a\u{1b}[2Jb", "a\\u001b[2Jb"),
+            ("a\u{1b}]0;title\u{7}", "a\\u001b]0;title\\u0007"),
+            ("a\u{9b}31m", "a\\u009b31m"),
+            ("invoice\u{202e}fdp.exe", "invoice\\u202efdp.exe"),
+            ("a\u{2066}b\u{2069}\u{200f}\u{061c}", "a\\u2066b\\u2069\\u200f\\u061c"),
+            ("one\r\ntwo\tthree", "one\\r\\ntwo\\tthree"),
+            ("a\u{2028}b\u{feff}\u{200b}", "a\\u2028b\\ufeff\\u200b"),
+            ("\u{e0041}", "\\udb40\\udc41"),
+            ("\u{7f}\u{0}", "\\u007f\\u0000"),
+        ] {
+            assert_eq!(printable(text), shown);
+        }
+        assert_eq!(printable("\u{1b}[31mred"), "\\u001b[31mred");
+        assert_eq!(
+            printable_lines("\u{1b}[1m\u{1b}[31mred\u{1b}[0m\n\tnext"),
+            "\u{1b}[1m\u{1b}[31mred\u{1b}[0m\n\tnext"
+        );
+        for hiding in ["\u{1b}[8m", "\u{1b}[7m", "\u{1b}[41m", "\u{1b}[38;5;0m", "\u{1b}[1A", "\u{1b}[1;8m", "\u{1b}c"]
+        {
+            assert!(!printable_lines(hiding).contains('\u{1b}'), "{hiding:?}");
+            assert!(!printable_log_line(hiding).contains('\u{1b}'), "{hiding:?}");
+        }
+        assert_eq!(printable_log_line("\u{1b}[2mone\n\u{1b}[2mtwo"), "\u{1b}[2mone\\n\u{1b}[2mtwo");
+    }
+
+    #[test]
+    fn json_means_the_same_afterwards() {
+        let document = serde_json::json!({ "a\u{202e}": ["\u{1b}[2J", "\u{9b}\u{e0041}\u{7f}", "line\nend"] });
+        let text = format!("{document:#}");
+        let shown = printable_lines(&text);
+        assert!(!shown.contains(|c| is_hidden(c) && c != '\n'));
+        assert_eq!(serde_json::from_str::<serde_json::Value>(&shown).unwrap(), document);
     }
 }

@@ -170,7 +170,9 @@ impl World {
                 ("github.token", own("the-token")),
                 ("github.event.before", own(before)),
                 ("vars.MAILWRIGHT_OIDC_AUDIENCE", String::new()),
-                ("secrets.MAILWRIGHT_TOKEN", token.clone()),
+                ("vars.MAILWRIGHT_TOKEN_ORIGINS", self.trial.address().to_owned()),
+                ("secrets.MAIL_PLANNER_TOKEN", self.planner.clone()),
+                ("secrets.MAIL_DEPLOYER_TOKEN", self.deployer.clone()),
             ],
             "gitlab" => vec![
                 ("GITLAB_CI", own("true")),
@@ -182,6 +184,7 @@ impl World {
                 ("PROGRAM_IMAGE", own("image")),
                 ("GITLAB_TOKEN", own("the-token")),
                 ("MAILWRIGHT_OIDC_AUDIENCE", own("https://mail.example.com")),
+                ("MAILWRIGHT_TOKEN_ORIGINS", self.trial.address().to_owned()),
                 ("MAILWRIGHT_TOKEN", token.clone()),
             ],
             _ => vec![
@@ -189,7 +192,9 @@ impl World {
                 ("SYSTEM_COLLECTIONURI", format!("{}/organisation/", self.forge.address)),
                 ("SYSTEM_TEAMPROJECTID", own("1")),
                 ("BUILD_REPOSITORY_ID", own("2")),
-                ("$(MAILWRIGHT_TOKEN)", token.clone()),
+                ("MAILWRIGHT_TOKEN_ORIGINS", self.trial.address().to_owned()),
+                ("$(MAIL_PLANNER_TOKEN)", self.planner.clone()),
+                ("$(MAIL_DEPLOYER_TOKEN)", self.deployer.clone()),
                 ("$(System.AccessToken)", own("the-token")),
             ],
         };
@@ -216,7 +221,8 @@ impl World {
                 issuer.answers.lock().unwrap().token = token;
                 let asks = [
                     ("vars.MAILWRIGHT_OIDC_AUDIENCE", AUDIENCE.to_owned()),
-                    ("secrets.MAILWRIGHT_TOKEN", String::new()),
+                    ("secrets.MAIL_PLANNER_TOKEN", String::new()),
+                    ("secrets.MAIL_DEPLOYER_TOKEN", String::new()),
                     ("ACTIONS_ID_TOKEN_REQUEST_URL", format!("{}/token?api-version=2.0", issuer.address)),
                     ("ACTIONS_ID_TOKEN_REQUEST_TOKEN", "the-asking-token".to_owned()),
                 ];

@@ -7,6 +7,7 @@ mod support;
 use serde_json::{Value, json};
 use support::{
     fleet::Fleet,
+    recorder::Recorder,
     trial::{SMALL_PROFILE, Trial, finish},
 };
 
@@ -137,12 +138,25 @@ fn each_service_has_its_own_token_and_none_goes_to_another() {
     fleet.served("a", "");
     fleet.served("b", "");
     fleet.run(&["status", "*"]).code(0);
-    // One token for all: refused where it is not known.
-    let mut command = fleet.trial.command(&["status", "*", "--format", "json", "--token-file", "tokens/a"]);
-    command.env_remove("MAILWRIGHT_TOKEN");
-    let document = finish(command).code(1).json();
-    assert_eq!(document["environments"]["b"]["error"]["code"], "MW0201");
+    // A token that says where it belongs is not even sent elsewhere.
+    let other = Recorder::start();
+    fleet.environment("c", &format!("service: {{ address: '{}' }}", other.address()));
+    fleet.trial.write("tokens/a", format!("{}\norigin: {}\n", fleet.services[0].token(), fleet.services[0].address()));
+    let status = ["status", "*", "--format", "json", "--token-file", "tokens/a"];
+    let document = finish(fleet.trial.command(&status)).code(1).json();
+    for name in ["b", "c"] {
+        assert_eq!(document["environments"][name]["error"]["code"], "MW0047", "{document:#}");
+    }
     assert_eq!(document["environments"]["a"]["service"]["environment"], "a");
+    let origin = format!("a={}", fleet.services[0].address());
+    let pinned = ["status", "*", "--format", "json", "--token-origin", &origin];
+    let document = fleet.run(&pinned).code(1).json();
+    for name in ["b", "c"] {
+        assert_eq!(document["environments"][name]["error"]["code"], if name == "b" { "MW0047" } else { "MW0206" });
+    }
+    assert_eq!(other.seen(), "");
+    std::fs::remove_dir_all(fleet.trial.path("environments/c")).unwrap();
+    fleet.trial.write("tokens/a", fleet.services[0].token());
     std::fs::remove_file(fleet.trial.path("tokens/b")).unwrap();
     let document = fleet.run(&["status", "*", "--format", "json"]).code(1).json();
     assert_eq!(document["environments"]["b"]["error"]["code"], "MW0206");

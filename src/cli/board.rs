@@ -6,7 +6,8 @@ use std::{
     time::{Duration, Instant},
 };
 
-use super::{Printer, fleet::safe, printer::Aside};
+use super::{Printer, printer::Aside};
+use crate::text::printable;
 
 /// How many lines are drawn.
 const LINES: usize = 16;
@@ -39,7 +40,7 @@ impl<'a> Board<'a> {
         self.running.remove(&index);
         if !self.printer.is_live() {
             let name = self.names.get(index).map(String::as_str).unwrap_or_default();
-            self.printer.note(&format!("{name}: {}", safe(line)));
+            self.printer.note(&format!("{name}: {}", printable(line)));
         }
         self.ended.insert(index, line.to_owned());
         self.draw();
@@ -94,5 +95,5 @@ impl<'a> Board<'a> {
 }
 
 fn cut(line: &str) -> String {
-    safe(line).chars().take(WIDTH).collect()
+    printable(line).chars().take(WIDTH).collect()
 }

@@ -176,8 +176,9 @@ impl Sandbox {
         let failed = |error: &dyn std::fmt::Display| CliError::new(format!("cannot consent: {error}"));
         let pem = std::fs::read(&self.authority).map_err(|error| failed(&error))?;
         let authority = reqwest::Certificate::from_pem(&pem).map_err(|error| failed(&error))?;
-        let client =
-            reqwest::Client::builder().add_root_certificate(authority).build().map_err(|error| failed(&error))?;
+        // The sandbox is on this machine: no proxy is asked. The page is the one that the consent leads to.
+        let client = reqwest::Client::builder().no_proxy().add_root_certificate(authority).build();
+        let client = client.map_err(|error| failed(&error))?;
         let page = context.runtime()?.block_on(async { client.get(&address).send().await?.text().await });
         context.printer.out(&page.map_err(|error| failed(&error))?);
         context.printer.out("");

@@ -9,6 +9,7 @@ use super::Printer;
 use crate::{
     config::Diagnostic,
     model::{Code, code::Severity},
+    text::printable,
 };
 
 /// A failure, ready to be shown. Carries a code where `explain` has a page for it.
@@ -123,12 +124,15 @@ pub(super) fn usage(printer: &Printer, error: &clap::Error) -> ExitCode {
 
 impl From<crate::client::ClientError> for CliError {
     fn from(error: crate::client::ClientError) -> Self {
-        let mut shown = CliError::coded(error.code, error.message);
+        // The words may be a service's own, and the files may have chosen the service: they stay on their line.
+        let line = |text: &str| printable(text).into_owned();
+        let mut shown = CliError::coded(error.code, line(&error.message));
         for violation in error.problem.iter().flat_map(|problem| &problem.violations) {
             let whom =
                 violation.profile.as_ref().map_or("the environment".to_owned(), |name| format!("profile `{name}`"));
-            shown = shown.detail(format!("{whom}{}: {} [{}]", violation.pointer, violation.message, violation.code));
+            let place = format!("{whom}{}", violation.pointer);
+            shown = shown.detail(line(&format!("{place}: {} [{}]", violation.message, violation.code)));
         }
-        if error.remedy.is_empty() { shown } else { shown.remedy(error.remedy) }
+        if error.remedy.is_empty() { shown } else { shown.remedy(line(&error.remedy)) }
     }
 }

@@ -19,7 +19,9 @@ use super::{
 };
 use crate::{
     config::{Repository, Selection},
+    markdown::{fenced, inline},
     model::{Code, EnvironmentName},
+    text::printable,
 };
 
 /// The environments that a command is about.
@@ -400,7 +402,7 @@ impl Sheet {
         let (listed, left) = self.listed();
         let mut text = String::new();
         if !listed.is_empty() {
-            let rows = listed.iter().map(|row| vec![row.name.to_string(), safe(&row.line)]);
+            let rows = listed.iter().map(|row| vec![row.name.to_string(), printable(&row.line).into_owned()]);
             text = table(&["environment", "result"], rows);
         }
         if left > 0 {
@@ -413,8 +415,7 @@ impl Sheet {
         let mut out = format!("### Summary\n\n**{}**\n\n| environment | result |\n| --- | --- |\n", self.count(words));
         let (listed, left) = self.listed();
         for row in listed {
-            let line = safe(&row.line).replace('\\', "\\\\").replace('|', "\\|").replace('<', "&lt;");
-            out.push_str(&format!("| `{}` | {line} |\n", row.name));
+            out.push_str(&format!("| `{}` | {} |\n", row.name, inline(&row.line)));
         }
         if left > 0 {
             out.push_str(&format!("\n... and {left} more with nothing to tell\n"));
@@ -423,8 +424,7 @@ impl Sheet {
             let failed = self.rows.iter().any(|row| row.failed && names.first() == Some(&row.name.as_str()));
             let part = anstream::adapter::strip_str(part.trim_matches('\n')).to_string();
             if failed || !part.starts_with("<!--") && !part.starts_with('#') {
-                let part = part.replace("```", "'''");
-                out.push_str(&format!("\n### {}\n\n```text\n{part}\n```\n", few(&names, "`")));
+                out.push_str(&format!("\n### {}\n\n{}", few(&names, "`"), fenced(&part)));
             } else {
                 out.push_str(&format!("\n{part}\n"));
             }
@@ -507,9 +507,4 @@ fn few(names: &[&str], quote: &str) -> String {
     let shown: Vec<String> = names.iter().take(NAMES).map(|name| format!("{quote}{name}{quote}")).collect();
     let more = names.len().saturating_sub(NAMES);
     if more > 0 { format!("{} and {more} more", shown.join(", ")) } else { shown.join(", ") }
-}
-
-/// On one line, whatever it holds.
-pub(super) fn safe(text: &str) -> String {
-    text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect()
 }

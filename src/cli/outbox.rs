@@ -19,6 +19,7 @@ use crate::{
         Code, Message, Status,
         message::{Recipient, RecipientStatus},
     },
+    text::printable,
 };
 
 /// Follow accepted mail, and try again, call back or hold it
@@ -507,7 +508,7 @@ impl HoldOptions {
 
 /// A text from elsewhere, on one line and without what a terminal would act on.
 pub(super) fn plain(text: &str) -> String {
-    text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect()
+    printable(text).into_owned()
 }
 
 fn cut(text: &str, length: usize) -> String {

@@ -1,5 +1,8 @@
 //! Where text goes: data to standard output, talk to standard error, colours only where they are wanted.
 //!
+//! Whatever a text was put together from, nothing in it but line ends, tabs and this program's own colours acts on the
+//! terminal: the rest is written as an escape, which in JSON means the same.
+//!
 //! A reader that goes away (`| head`) ends the output quietly. Where several environments are worked on side by side,
 //! what is said of one is kept in an [`Aside`], to be shown under its name.
 
@@ -11,6 +14,7 @@ use std::{
 use anstream::{AutoStream, ColorChoice};
 
 use super::CliError;
+use crate::text::{printable_lines, printable_log_line};
 
 /// When to colour.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
@@ -72,7 +76,7 @@ impl Printer {
     /// Data, to standard output, with a line end.
     pub(crate) fn out(&self, text: &str) {
         let mut stream = AutoStream::new(std::io::stdout().lock(), self.choice());
-        drop(writeln!(stream, "{}", text.strip_suffix('\n').unwrap_or(text)));
+        drop(writeln!(stream, "{}", printable_lines(text.strip_suffix('\n').unwrap_or(text))));
     }
 
     /// Talk, to standard error, with a line end.
@@ -84,7 +88,7 @@ impl Printer {
             return;
         }
         let mut stream = AutoStream::new(std::io::stderr().lock(), self.choice());
-        drop(writeln!(stream, "{}", text.strip_suffix('\n').unwrap_or(text)));
+        drop(writeln!(stream, "{}", printable_lines(text.strip_suffix('\n').unwrap_or(text))));
     }
 
     /// That something takes long: a line like any other, or what the environment is about.
@@ -97,7 +101,7 @@ impl Printer {
     pub(crate) fn doing(&self, text: &str) {
         match &self.aside {
             Some(aside) => text.clone_into(&mut aside.doing.lock().unwrap_or_else(PoisonError::into_inner)),
-            None => self.draw(&format!("\r\x1b[K{text}")),
+            None => self.draw(&format!("\r\x1b[K{}", printable_log_line(text))),
         }
     }
 
@@ -129,7 +133,7 @@ impl Printer {
             return None;
         }
         let mut stream = AutoStream::new(std::io::stderr().lock(), self.choice());
-        drop(write!(stream, "{question} "));
+        drop(write!(stream, "{} ", printable_lines(question)));
         drop(stream.flush());
         let mut line = String::new();
         std::io::stdin().read_line(&mut line).ok().map(|_| line.trim().to_owned())

@@ -2,13 +2,15 @@
 
 use comfy_table::{ContentArrangement, Table, presets};
 
-/// A table without frame. Cells must be safe to print.
+use crate::text::printable_log_line;
+
+/// A table without frame. What is in a cell stays in it and on its line, whatever it is.
 pub(crate) fn table(head: &[&str], rows: impl IntoIterator<Item = Vec<String>>) -> String {
     let mut table = Table::new();
     table.load_style(presets::NOTHING).set_content_arrangement(ContentArrangement::Disabled);
     table.set_header(head.iter().map(|title| title.to_uppercase()));
     for row in rows {
-        table.add_row(row);
+        table.add_row(row.iter().map(|cell| printable_log_line(cell).into_owned()).collect::<Vec<_>>());
     }
     for column in table.column_iter_mut() {
         column.set_padding((0, 2));

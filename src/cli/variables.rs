@@ -10,6 +10,8 @@ pub(crate) const SERVICE: &str = "MAILWRIGHT_SERVICE";
 pub(crate) const TOKEN: &str = "MAILWRIGHT_TOKEN";
 /// A file that holds the bearer token.
 pub(crate) const TOKEN_FILE: &str = "MAILWRIGHT_TOKEN_FILE";
+/// The origins that the token may be sent to.
+pub(crate) const TOKEN_ORIGINS: &str = "MAILWRIGHT_TOKEN_ORIGINS";
 /// A PEM file with the certificate authority to trust for the service.
 pub(crate) const CA_FILE: &str = "MAILWRIGHT_CA_FILE";
 /// A file with age identities.
@@ -23,8 +25,18 @@ pub(crate) const READER_TOKEN: &str = "MAILWRIGHT_READER_TOKEN";
 /// Filter of the service's log, as `tracing` reads it: `info`, `mailwright=debug`, ...
 pub(crate) const LOG: &str = "MAILWRIGHT_LOG";
 
-const KNOWN: &[&str] =
-    &[SERVICE, TOKEN, TOKEN_FILE, CA_FILE, AGE_IDENTITY_FILE, READER_TOKEN, SSH_KEY_FILE, OIDC_AUDIENCE, LOG];
+const KNOWN: &[&str] = &[
+    SERVICE,
+    TOKEN,
+    TOKEN_FILE,
+    TOKEN_ORIGINS,
+    CA_FILE,
+    AGE_IDENTITY_FILE,
+    READER_TOKEN,
+    SSH_KEY_FILE,
+    OIDC_AUDIENCE,
+    LOG,
+];
 
 /// The value of a variable; an empty one counts as absent.
 #[expect(clippy::disallowed_methods, reason = "this is the one place that reads them")]

@@ -420,10 +420,7 @@ impl Verify {
             match &identities {
                 Err(error) => Opened::Unavailable(error.message.clone()),
                 Ok(identities) => match secrets::open(file, identities.iter()) {
-                    Ok(value) => match std::str::from_utf8(value.expose_secret()) {
-                        Ok(text) => Opened::Value(SecretString::from(text)),
-                        Err(_) => Opened::Unavailable("its value is no text".to_owned()),
-                    },
+                    Ok(value) => Opened::from_bytes(value.expose_secret()),
                     Err(error) => Opened::Unavailable(error.to_string()),
                 },
             }

@@ -5,6 +5,7 @@
 //! goes where the user said and nowhere else. Nothing is retried here; a changeset may be sent again by its id.
 
 mod error;
+pub mod origin;
 mod progress;
 mod transport;
 
@@ -27,6 +28,7 @@ use crate::{
     verify::{Finding, Verified},
 };
 pub use error::ClientError;
+pub use origin::TokenOrigins;
 pub use progress::Progress;
 pub use transport::Connections;
 use transport::Transport;

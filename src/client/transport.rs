@@ -8,8 +8,7 @@ use std::{
 
 use reqwest::{
     Method, Response, StatusCode, Url,
-    header::{AUTHORIZATION, CONTENT_TYPE, HeaderValue},
-    redirect::Policy,
+    header::{ACCEPT_ENCODING, AUTHORIZATION, CONTENT_TYPE, HeaderValue},
 };
 use secrecy::{ExposeSecret as _, SecretString};
 use serde::de::DeserializeOwned;
@@ -17,7 +16,8 @@ use serde::de::DeserializeOwned;
 use super::{ClientError, Options, Progress, VERSION_HEADER};
 use crate::{
     api::{self, ProblemDetails},
-    model::{Code, rules::is_loopback},
+    http_client::{HttpClient, is_loopback_url},
+    model::Code,
 };
 
 /// The largest answer that is read, in bytes: ten thousand profiles take a twentieth of it.
@@ -26,59 +26,55 @@ const ANSWER_LIMIT: usize = 256 * 1024 * 1024;
 /// How long a run of the verifier may take.
 const LINES_DEADLINE: Duration = Duration::from_secs(3600);
 
-/// What clients of many services share. To prepare TLS, with all the authorities that a machine trusts, takes longer
-/// than to ask a service.
+/// Connections that clients of many services share. To prepare TLS, with all the authorities that a machine trusts,
+/// takes longer than to ask a service.
 #[derive(Debug, Default)]
 pub struct Connections(Mutex<Vec<Prepared>>);
 
-/// Connections of one kind: whether to this machine, and which authority is trusted besides the machine's own.
+/// Connections that trust one authority besides the machine's own.
 #[derive(Debug)]
 struct Prepared {
-    near: bool,
     authority: Option<Vec<u8>>,
-    http: reqwest::Client,
+    http: HttpClient,
 }
 
 impl Connections {
-    fn get(&self, near: bool, authority: Option<&[u8]>) -> Result<reqwest::Client, ClientError> {
+    fn get(&self, authority: Option<&[u8]>) -> Result<HttpClient, ClientError> {
         let mut prepared = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let fits = |found: &&Prepared| found.near == near && found.authority.as_deref() == authority;
-        if let Some(found) = prepared.iter().find(fits) {
+        if let Some(found) = prepared.iter().find(|found| found.authority.as_deref() == authority) {
             return Ok(found.http.clone());
         }
-        let http = prepare(near, authority)?;
-        prepared.push(Prepared { near, authority: authority.map(<[u8]>::to_vec), http: http.clone() });
+        let http = prepare(authority)?;
+        prepared.push(Prepared { authority: authority.map(<[u8]>::to_vec), http: http.clone() });
         Ok(http)
     }
 }
 
-fn prepare(near: bool, authority: Option<&[u8]>) -> Result<reqwest::Client, ClientError> {
-    let mut builder = reqwest::Client::builder()
-        .user_agent(concat!("mailwright/", env!("CARGO_PKG_VERSION")))
-        .redirect(Policy::none())
-        // On this machine, packing and unpacking takes longer than the way.
-        .gzip(!near)
-        // A thousand services are not all kept on the line.
-        .pool_idle_timeout(Duration::from_secs(2))
-        .connect_timeout(Duration::from_secs(10))
-        .read_timeout(Duration::from_secs(60))
-        .timeout(Duration::from_secs(300));
-    if let Some(pem) = authority {
-        let certificates = reqwest::Certificate::from_pem_bundle(pem).ok().filter(|found| !found.is_empty());
-        let certificates = certificates.ok_or_else(|| {
-            ClientError::new(Code::TlsFailed, "the certificate authority's file holds no PEM certificate")
-                .remedy("Give a file that begins with `-----BEGIN CERTIFICATE-----`.")
-        })?;
-        builder = builder.tls_certs_merge(certificates);
-    }
-    builder
-        .build()
-        .map_err(|error| ClientError::new(Code::ServiceUnreachable, format!("cannot prepare requests: {error}")))
+fn prepare(authority: Option<&[u8]>) -> Result<HttpClient, ClientError> {
+    let certificates = match authority {
+        None => Vec::new(),
+        Some(pem) => {
+            let found = reqwest::Certificate::from_pem_bundle(pem).ok().filter(|found| !found.is_empty());
+            found.ok_or_else(|| {
+                ClientError::new(Code::TlsFailed, "the certificate authority's file holds no PEM certificate")
+                    .remedy("Give a file that begins with `-----BEGIN CERTIFICATE-----`.")
+            })?
+        }
+    };
+    Ok(HttpClient::new(move |builder| {
+        let builder = builder
+            // A thousand services are not all kept on the line.
+            .pool_idle_timeout(Duration::from_secs(2))
+            .connect_timeout(Duration::from_secs(10))
+            .read_timeout(Duration::from_secs(60))
+            .timeout(Duration::from_secs(300));
+        if certificates.is_empty() { builder } else { builder.tls_certs_merge(certificates.clone()) }
+    }))
 }
 
 /// Sends requests to one service.
 pub(super) struct Transport {
-    http: reqwest::Client,
+    http: HttpClient,
     base: Url,
     address: String,
     authorization: SecretString,
@@ -87,11 +83,11 @@ pub(super) struct Transport {
 impl Transport {
     pub(super) fn new(address: &str, token: SecretString, options: &Options<'_>) -> Result<Self, ClientError> {
         let base = parse_address(address, options.allow_clear_text)?;
-        let near = is_loopback(base.host_str().unwrap_or_default().trim_matches(['[', ']']));
         let http = match options.connections {
-            Some(connections) => connections.get(near, options.authority)?,
-            None => prepare(near, options.authority)?,
+            Some(connections) => connections.get(options.authority)?,
+            None => prepare(options.authority)?,
         };
+        http.prepare(&base).map_err(|error| unprepared(&error))?;
         // A token with a line end or other control character would break the header.
         if token.expose_secret().is_empty() || !token.expose_secret().bytes().all(|b| b.is_ascii_graphic()) {
             return Err(ClientError::new(
@@ -121,7 +117,12 @@ impl Transport {
         let mut authorization = HeaderValue::from_str(self.authorization.expose_secret())
             .map_err(|_| ClientError::new(Code::TokenMissing, "the token has characters that no token has"))?;
         authorization.set_sensitive(true);
-        let mut request = self.http.request(method, url).header(AUTHORIZATION, authorization);
+        let mut request =
+            self.http.request(method, url).map_err(|error| unprepared(&error))?.header(AUTHORIZATION, authorization);
+        // On this machine, packing and unpacking takes longer than the way.
+        if is_loopback_url(&self.base) {
+            request = request.header(ACCEPT_ENCODING, "identity");
+        }
         if let Some(body) = body {
             request = request.header(CONTENT_TYPE, "application/json").body(body);
         }
@@ -334,6 +335,10 @@ impl Transport {
     }
 }
 
+fn unprepared(error: &reqwest::Error) -> ClientError {
+    ClientError::new(Code::ServiceUnreachable, format!("cannot prepare requests: {error}"))
+}
+
 fn parse_address(address: &str, allow_clear_text: bool) -> Result<Url, ClientError> {
     let wrong = |why: &str| {
         ClientError::new(Code::AddressMissing, format!("`{address}` is not the address of a service: {why}"))
@@ -348,7 +353,7 @@ fn parse_address(address: &str, allow_clear_text: bool) -> Result<Url, ClientErr
     let host = url.host_str().unwrap_or_default().trim_matches(['[', ']']).to_owned();
     match url.scheme() {
         "https" => {}
-        "http" if allow_clear_text || is_loopback(&host) => {}
+        "http" if allow_clear_text || is_loopback_url(&url) => {}
         "http" => {
             return Err(ClientError::new(Code::ClearText, format!("the token would travel to `{host}` in clear"))
                 .remedy("Use https://, or `--allow-clear-text` where the network in between is trusted."));

@@ -723,25 +723,25 @@ fn without(node: &Arc<Node>, keys: &[&str]) -> Arc<Node> {
     Arc::new(Node::new(node.span, Value::Map(kept)))
 }
 
-/// The secrets that a merged profile names, without asking whether it is a good profile.
-pub(super) fn named_secrets(node: &Node) -> Vec<SecretReference> {
+/// The secrets that a merged profile names, each with the key of its field, without asking whether it is a good profile.
+pub(super) fn named_secrets(node: &Node) -> Vec<(String, SecretReference)> {
     let document = json!({ "": node.to_json() });
     let mut found = Vec::new();
-    collect(&document, &mut found);
+    collect("", &document, &mut found);
     found
 }
 
-fn collect(document: &Json, found: &mut Vec<SecretReference>) {
+fn collect(key: &str, document: &Json, found: &mut Vec<(String, SecretReference)>) {
     match document {
         Json::Object(map) => {
             if let (1, Some(Json::String(name))) = (map.len(), map.get("secret"))
                 && let Ok(reference) = name.parse()
             {
-                found.push(reference);
+                found.push((key.to_owned(), reference));
             }
-            map.values().for_each(|value| collect(value, found));
+            map.iter().for_each(|(key, value)| collect(key, value, found));
         }
-        Json::Array(items) => items.iter().for_each(|item| collect(item, found)),
+        Json::Array(items) => items.iter().for_each(|item| collect(key, item, found)),
         _ => {}
     }
 }

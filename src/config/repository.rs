@@ -19,7 +19,10 @@ use super::{
     tree::Tree,
     variables,
 };
-use crate::model::{Code, EnvironmentName, ProfileName, SecretReference, code::Severity};
+use crate::{
+    credential::CredentialKind,
+    model::{Code, EnvironmentName, ProfileName, SecretReference, code::Severity},
+};
 
 /// What names a secret.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -28,9 +31,17 @@ pub struct Uses {
     pub profiles: Vec<ProfileName>,
     /// Whether the application that reads the directory for verify does.
     pub reader: bool,
+    /// What its fields need.
+    pub kinds: Vec<CredentialKind>,
 }
 
 impl Uses {
+    /// Notes what a field needs.
+    fn add_kind(&mut self, key: &str) {
+        let kind = CredentialKind::of_field(key).filter(|kind| !self.kinds.contains(kind));
+        self.kinds.extend(kind);
+    }
+
     /// For people.
     pub fn names(&self) -> Vec<String> {
         let reader = self.reader.then(|| "verify.reader".to_owned());
@@ -237,14 +248,18 @@ impl Repository {
         let values = environment.as_deref().map(Loading::variables).unwrap_or_default();
         if let Some(verify) = environment.as_ref().and_then(|node| node.get("verify")) {
             let verify = variables::put_in(&verify.node, &values, &mut Vec::new());
-            for reference in named_secrets(&verify) {
-                used.entry(reference).or_default().reader = true;
+            for (key, reference) in named_secrets(&verify) {
+                let uses = used.entry(reference).or_default();
+                uses.reader = true;
+                uses.add_kind(&key);
             }
         }
         for (profile, node) in loading.merged_profiles() {
             let node = variables::put_in(&node, &values, &mut Vec::new());
-            for reference in named_secrets(&node) {
-                used.entry(reference).or_default().profiles.push(profile.clone());
+            for (key, reference) in named_secrets(&node) {
+                let uses = used.entry(reference).or_default();
+                uses.profiles.push(profile.clone());
+                uses.add_kind(&key);
             }
         }
         used

@@ -18,6 +18,7 @@ use super::{
     tokens::{Applicant, Token},
 };
 use crate::{
+    credential::{self, CredentialKind},
     microsoft::Endpoints,
     model::{
         Attempt, Message, Provider, Status,
@@ -369,9 +370,10 @@ impl Engine {
         let opened = tokio::task::spawn_blocking(move || identity.open(&file)).await;
         let opened = opened.map_err(|_| failed(Class::Transient, "the secret could not be opened".to_owned()))?;
         let value = opened.map_err(|error| failed(Class::Auth, error.to_string()))?;
-        std::str::from_utf8(value.expose_secret())
+        let kind = CredentialKind::of(&sender.stored.profile.provider);
+        credential::text(kind, value.expose_secret())
             .map(SecretString::from)
-            .map_err(|_| failed(Class::Auth, "the secret is no text".to_owned()))
+            .map_err(|unfit| failed(Class::Auth, format!("the secret cannot work: {unfit}")))
     }
 
     /// Looks into Sent Items, where the provider has them. `Err` says why they cannot be seen, if it is for good.

@@ -9,10 +9,12 @@ use aws_lc_rs::{
     signature::{Ed25519KeyPair, KeyPair as _},
 };
 use base64::{Engine as _, prelude::BASE64_STANDARD};
-use reqwest::redirect;
+use reqwest::Method;
 
 use super::engine::Engine;
-use crate::{behalf, model::delivery::Webhook, secrets::ServiceIdentity, store::outbox::Event};
+use crate::{
+    behalf, http_client::HttpClient, model::delivery::Webhook, secrets::ServiceIdentity, store::outbox::Event,
+};
 
 /// How many events are read at once.
 const PAGE: u32 = 100;
@@ -42,7 +44,7 @@ pub fn public_key(identity: &ServiceIdentity) -> Result<String, String> {
 /// One receiver, as far as it was told.
 struct Receiver {
     engine: Arc<Engine>,
-    client: reqwest::Client,
+    client: HttpClient,
     key: Arc<Ed25519KeyPair>,
     webhook: Webhook,
     failures: u32,
@@ -54,16 +56,11 @@ pub(super) async fn run(engine: Arc<Engine>) {
         tracing::error!("the webhooks' key could not be made; nobody is told");
         return;
     };
-    let mut builder = reqwest::Client::builder()
-        .redirect(redirect::Policy::none())
-        .timeout(PATIENCE)
-        .user_agent(concat!("mailwright/", env!("CARGO_PKG_VERSION")));
-    if let Some(pem) = &engine.outgoing.authorities
-        && let Ok(authorities) = reqwest::Certificate::from_pem_bundle(pem)
-    {
-        builder = authorities.into_iter().fold(builder, reqwest::ClientBuilder::add_root_certificate);
-    }
-    let Ok(client) = builder.build() else { return };
+    let authorities = engine.outgoing.authorities.as_deref().map(reqwest::Certificate::from_pem_bundle);
+    let authorities = authorities.and_then(Result::ok).unwrap_or_default();
+    let client = HttpClient::new(move |builder| {
+        authorities.iter().cloned().fold(builder.timeout(PATIENCE), reqwest::ClientBuilder::add_root_certificate)
+    });
     let mut tasks: Vec<(Webhook, tokio::task::AbortHandle)> = Vec::new();
     loop {
         let wanted = engine.board().routes.state().settings.delivery.webhooks.clone();
@@ -150,9 +147,13 @@ impl Receiver {
         let Ok(body) = serde_json::to_string(event) else { return true };
         let (id, at) = (format!("evt_{}", event.number), now.as_second());
         let signature = self.key.sign(format!("{id}.{at}.{body}").as_bytes());
-        let sent = self
-            .client
-            .post(&self.webhook.url)
+        let url = reqwest::Url::parse(&self.webhook.url).ok();
+        let request = url.and_then(|url| self.client.request(Method::POST, url).ok());
+        let Some(request) = request else {
+            tracing::warn!(event = event.number, "a webhook's address cannot be asked");
+            return false;
+        };
+        let sent = request
             .header("content-type", "application/json")
             .header("webhook-id", id)
             .header("webhook-timestamp", at.to_string())

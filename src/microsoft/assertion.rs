@@ -6,31 +6,16 @@ use aws_lc_rs::digest;
 use base64::{Engine as _, prelude::BASE64_URL_SAFE_NO_PAD};
 use jiff::Timestamp;
 use jsonwebtoken::{Algorithm, EncodingKey, Header};
-use rustls::pki_types::{CertificateDer, pem::PemObject as _};
 use secrecy::{ExposeSecret as _, SecretString};
 use serde::Serialize;
 use sha2::{Digest as _, Sha256};
 
+pub use crate::credential::CertificateError;
+use crate::credential::CertificateWithKey;
+
 /// A certificate with its private key, as a PEM file holds them.
 #[derive(Debug)]
-pub struct Certificate {
-    pem: SecretString,
-    der: Vec<u8>,
-}
-
-/// Why a certificate cannot sign. Never quotes the file.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum CertificateError {
-    /// There is no certificate in the PEM file.
-    #[error("the file holds no certificate in PEM form")]
-    NoCertificate,
-    /// There is no private key, or one of another kind.
-    #[error("the file holds no RSA private key in PEM form")]
-    NoKey,
-    /// The key is there, and does not sign.
-    #[error("the private key cannot sign")]
-    NotSigned,
-}
+pub struct Certificate(CertificateWithKey);
 
 #[derive(Serialize)]
 struct Claims<'a> {
@@ -46,44 +31,27 @@ struct Claims<'a> {
 impl Certificate {
     /// Reads a PEM file.
     pub fn from_pem(pem: SecretString) -> Result<Self, CertificateError> {
-        let der = CertificateDer::from_pem_slice(pem.expose_secret().as_bytes())
-            .map_err(|_| CertificateError::NoCertificate)?
-            .to_vec();
-        let certificate = Self { pem, der };
-        certificate.key().map(|_| certificate)
-    }
-
-    fn key(&self) -> Result<EncodingKey, CertificateError> {
-        // The crate takes a PEM file with one block.
-        let pem = self.pem.expose_secret();
-        let block = ["PRIVATE KEY", "RSA PRIVATE KEY"].into_iter().find_map(|label| {
-            let start = pem.find(&format!("-----BEGIN {label}-----"))?;
-            let end_line = format!("-----END {label}-----");
-            let end = pem[start..].find(&end_line)? + start + end_line.len();
-            Some(&pem[start..end])
-        });
-        let block = block.ok_or(CertificateError::NoKey)?;
-        EncodingKey::from_rsa_pem(block.as_bytes()).map_err(|_| CertificateError::NoKey)
+        CertificateWithKey::parse(pem.expose_secret()).map(Self)
     }
 
     /// The certificate in DER form.
     pub fn der(&self) -> &[u8] {
-        &self.der
+        &self.0.der
     }
 
     /// SHA-256 of the certificate, as `x5t#S256` writes it.
     pub fn thumbprint(&self) -> String {
-        BASE64_URL_SAFE_NO_PAD.encode(Sha256::digest(&self.der))
+        BASE64_URL_SAFE_NO_PAD.encode(Sha256::digest(&self.0.der))
     }
 
     /// SHA-1 of the certificate, as Graph names registered ones.
     pub fn sha1_thumbprint(&self) -> Vec<u8> {
-        digest::digest(&digest::SHA1_FOR_LEGACY_USE_ONLY, &self.der).as_ref().to_vec()
+        digest::digest(&digest::SHA1_FOR_LEGACY_USE_ONLY, &self.0.der).as_ref().to_vec()
     }
 
     /// Until when the certificate is good; none if it cannot be told.
     pub fn not_after(&self) -> Option<Timestamp> {
-        let (_, certificate) = x509_parser::parse_x509_certificate(&self.der).ok()?;
+        let (_, certificate) = x509_parser::parse_x509_certificate(&self.0.der).ok()?;
         Timestamp::from_second(certificate.validity().not_after.timestamp()).ok()
     }
 
@@ -100,7 +68,8 @@ impl Certificate {
         let now = now.as_second();
         let claims =
             Claims { aud: endpoint, iss: client, sub: client, jti: id.to_string(), nbf: now, iat: now, exp: now + 600 };
-        jsonwebtoken::encode(&header, &claims, &self.key()?)
+        let key = EncodingKey::from_rsa_pem(self.0.key.expose_secret().as_bytes());
+        jsonwebtoken::encode(&header, &claims, &key.map_err(|_| CertificateError::NotSigned)?)
             .map(SecretString::from)
             .map_err(|_| CertificateError::NotSigned)
     }

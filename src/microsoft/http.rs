@@ -13,11 +13,13 @@ use std::{
 };
 
 use jiff::Timestamp;
-use reqwest::{Method, Url, header, redirect};
+use reqwest::{Method, Url, header};
 use secrecy::{ExposeSecret as _, SecretString};
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 use tokio::sync::Semaphore;
+
+use crate::http_client::HttpClient;
 
 /// How many bytes an answer may have. A page of a directory has a few hundred thousand.
 const ANSWER_LIMIT: usize = 8 * 1024 * 1024;
@@ -46,7 +48,7 @@ impl Default for Options {
 /// Sends requests. Cheap to clone; clones share their connections and their count.
 #[derive(Clone, Debug)]
 pub struct Http {
-    client: reqwest::Client,
+    client: HttpClient,
     turns: Arc<Semaphore>,
     sent: Arc<AtomicU64>,
     timeout: Duration,
@@ -240,23 +242,22 @@ impl Answer {
 impl Http {
     /// Fails if the certificate authorities cannot be read.
     pub fn new(options: &Options) -> Result<Self, String> {
-        let mut builder = reqwest::Client::builder()
-            .redirect(redirect::Policy::none())
-            .connect_timeout(options.timeout.min(Duration::from_secs(10)))
-            .timeout(options.timeout)
-            .pool_max_idle_per_host(options.connections)
-            .user_agent(concat!("mailwright/", env!("CARGO_PKG_VERSION")));
+        let mut authorities = Vec::new();
         if let Some(pem) = &options.authorities {
-            let authorities = reqwest::Certificate::from_pem_bundle(pem)
+            authorities = reqwest::Certificate::from_pem_bundle(pem)
                 .map_err(|_| "the certificate authorities are not in PEM form".to_owned())?;
             if authorities.is_empty() {
                 return Err("the file of certificate authorities holds no certificate".to_owned());
             }
-            for authority in authorities {
-                builder = builder.add_root_certificate(authority);
-            }
         }
-        let client = builder.build().map_err(|error| format!("cannot make an HTTP client: {error}"))?;
+        let (timeout, connections) = (options.timeout, options.connections);
+        let client = HttpClient::new(move |builder| {
+            let builder = builder
+                .connect_timeout(timeout.min(Duration::from_secs(10)))
+                .timeout(timeout)
+                .pool_max_idle_per_host(connections);
+            authorities.iter().cloned().fold(builder, reqwest::ClientBuilder::add_root_certificate)
+        });
         Ok(Self {
             client,
             turns: Arc::new(Semaphore::new(options.connections.max(1))),
@@ -298,8 +299,10 @@ impl Http {
 
     async fn once(&self, request: &Request, host: &str) -> Result<(Answer, Option<Duration>), HttpError> {
         self.sent.fetch_add(1, Ordering::Relaxed);
-        let mut sending =
-            self.client.request(request.method.clone(), request.url.clone()).header(header::ACCEPT, "application/json");
+        let sending = self.client.request(request.method.clone(), request.url.clone());
+        let unprepared =
+            |_| HttpError::Unreachable { host: host.to_owned(), why: "TLS could not be prepared".to_owned() };
+        let mut sending = sending.map_err(unprepared)?.header(header::ACCEPT, "application/json");
         if let Some(bearer) = &request.bearer {
             sending = sending.bearer_auth(bearer.expose_secret());
         }

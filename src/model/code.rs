@@ -85,6 +85,9 @@ codes! {
     "0036" Error RecipientMissing "a secret is not addressed to all recipients";
     "0037" Warning SecretUnused "a secret that no profile names";
     "0038" Error IdentityMissing "no identity at hand opens the file";
+    "0045" Error SecretUnfit "a value that its field cannot need";
+    "0046" Error TokenUnpinned "a token with no origin that it is known to be for";
+    "0047" Error TokenOfAnotherOrigin "a token that is for another origin";
     "0100" Error DelegateFunction "a delegate profile claims more than `user-interface`";
     "0101" Error NativeRedirect "a native delegate's redirect is not `https://localhost`";
     "0102" Error SpaRedirect "a spa delegate's redirect is not an HTTPS address";

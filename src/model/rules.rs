@@ -606,9 +606,17 @@ pub fn is_host(text: &str) -> bool {
     text.parse::<IpAddr>().is_ok() || (text.len() <= 253 && text.split('.').all(label))
 }
 
-/// Whether a host can only be this machine. A name other than `localhost` never counts: it may resolve to anything.
+/// Returns true if a host can only be this machine: 127.0.0.0/8, `::1` (also as `[::1]` and as an IPv4 address in IPv6
+/// form), `localhost` and the names below it (RFC 6761). Any other name may resolve to anything. `localhost` names are
+/// to be connected to without a look-up: see [`crate::http_client`].
 pub fn is_loopback(host: &str) -> bool {
-    host.eq_ignore_ascii_case("localhost") || host.parse::<IpAddr>().is_ok_and(|ip| ip.is_loopback())
+    let host = host.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')).unwrap_or(host);
+    if let Ok(address) = host.parse::<IpAddr>() {
+        return address.to_canonical().is_loopback();
+    }
+    let name = host.strip_suffix('.').unwrap_or(host);
+    let top = name.rsplit_once('.').map_or(name, |(_, top)| top);
+    top.eq_ignore_ascii_case("localhost")
 }
 
 fn is_guid(text: &str) -> bool {

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::model::Code;
+use crate::{model::Code, text::printable};
 
 /// The longest message that is kept, in characters.
 const LONGEST: usize = 600;
@@ -37,6 +37,6 @@ impl Problem {
 
 /// What a service says is cut, and cannot forge a line.
 fn short(text: String) -> String {
-    let fits = text.chars().count() <= LONGEST && !text.chars().any(char::is_control);
-    if fits { text } else { text.chars().map(|c| if c.is_control() { ' ' } else { c }).take(LONGEST).collect() }
+    let text = printable(&text);
+    if text.chars().count() <= LONGEST { text.into_owned() } else { text.chars().take(LONGEST).collect() }
 }

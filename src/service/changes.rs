@@ -12,12 +12,14 @@ use std::{
 use axum::http::StatusCode;
 use base64::{Engine as _, prelude::BASE64_STANDARD};
 use rayon::prelude::*;
+use secrecy::ExposeSecret as _;
 use serde_json::json;
 
 use super::{Service, access::Caller, problem::Problem};
 use crate::{
     api::{AuditOutcome, ChangeSummary, ChangesetOutcome, ChangesetResult, Generation, Role, Rollback},
     approvals::{self, Judgement, REASON_LIMIT},
+    credential::{self, CredentialKind},
     model::{
         Allowances, Approval, ChangeKind, ChangeRecord, Changeset, Code, Destination, Digest, ProfileChange,
         ProfileName, Provenance, SecretRecord, SecretReference, Settings, State, StoredProfile,
@@ -627,8 +629,8 @@ fn open_sent(
     let seal_again = format!("Take the file from Git again, or seal the value once more: {set}");
     let header =
         Header::read(&age_file).map_err(|error| refuse(Code::NotAgeFile, error.to_string(), seal_again.clone()))?;
-    // Opened to know that it can be, and wiped at once.
-    drop(identity.open(&age_file).map_err(|error| {
+    // Opened to know that it can be and what it is, and wiped at once.
+    let value = identity.open(&age_file).map_err(|error| {
         let remedy = match &error {
             // Somebody else may still be able to open it.
             OpenError::NotForUs => format!(
@@ -639,7 +641,11 @@ fn open_sent(
             OpenError::NotAge | OpenError::Tampered | OpenError::Key(_) => seal_again,
         };
         refuse(Code::SecretNotOpenable, error.to_string(), remedy)
-    })?);
+    })?;
+    credential::text(CredentialKind::of(&stored.profile.provider), value.expose_secret()).map_err(|unfit| {
+        refuse(Code::SecretUnfit, unfit.to_string(), format!("{} Seal it with: {set}", unfit.remedy()))
+    })?;
+    drop(value);
     let record = SecretRecord {
         digest: digest.clone(),
         value_id: header.value_id,

@@ -12,7 +12,7 @@ use std::{
 
 use axum::http::StatusCode;
 use base64::{Engine as _, prelude::BASE64_STANDARD};
-use secrecy::{ExposeSecret as _, SecretString};
+use secrecy::ExposeSecret as _;
 use tokio::sync::mpsc;
 
 use super::{Service, access::Caller, problem::Problem};
@@ -262,10 +262,7 @@ impl Service {
         let opened = tokio::task::spawn_blocking(move || identity.open(&file)).await.map_err(Problem::internal)?;
         match opened {
             Err(error) => Ok(Opened::Unavailable(error.to_string())),
-            Ok(value) => match std::str::from_utf8(value.expose_secret()) {
-                Ok(text) => Ok(Opened::Value(SecretString::from(text))),
-                Err(_) => unavailable("its value is no text"),
-            },
+            Ok(value) => Ok(Opened::from_bytes(value.expose_secret())),
         }
     }
 }

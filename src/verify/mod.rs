@@ -49,6 +49,7 @@ use tokio::sync::{OnceCell, Semaphore, mpsc};
 
 use crate::{
     clock::Clock,
+    credential::CredentialKind,
     microsoft::{
         Endpoints, Http,
         claims::Claims,
@@ -272,7 +273,9 @@ impl Verifier {
         };
         let ((mut findings, reached), next, sender) =
             tokio::join!(self.provider(subject, &subject.secret, false), next, sender);
-        findings.extend(next.into_iter().filter(|finding| OF_A_SECRET.contains(&finding.id)).map(Finding::of_next));
+        findings.extend(self.unfit(subject, &subject.secret, false, &findings));
+        let next = self.unfit(subject, &subject.next, true, &next).into_iter().chain(next);
+        findings.extend(next.filter(|finding| OF_A_SECRET.contains(&finding.id)).map(Finding::of_next));
         findings.extend(sender);
         for finding in &mut findings {
             finding.profile = Some(subject.name.clone());
@@ -418,6 +421,16 @@ impl Verifier {
         let mut readers = self.readers.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
         let new = || Graph::new(self.http.clone(), endpoints, token.clone());
         Ok(readers.entry(graph.to_owned()).or_insert_with(new).clone())
+    }
+
+    /// That a secret was opened and cannot work, where nobody got as far as using it.
+    fn unfit(&self, subject: &Subject, opened: &Opened, is_next: bool, known: &[Finding]) -> Option<Finding> {
+        let provider = &subject.profile.provider;
+        let (kind, (reference, pointer)) = CredentialKind::of(provider).zip(provider.secret())?;
+        let seal = secret::seal(self.environment(), reference, is_next);
+        let finding = opened.fitting(kind, &format!("/provider{pointer}"), &seal).err()?;
+        let is_known = known.iter().any(|other| other.id == finding.id && other.verdict == finding.verdict);
+        (finding.verdict == Verdict::Fail && !is_known).then_some(*finding)
     }
 
     /// Reads a federated token from a file that was allowed.

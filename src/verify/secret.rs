@@ -2,10 +2,13 @@
 
 use std::path::PathBuf;
 
-use secrecy::SecretString;
+use secrecy::{ExposeSecret as _, SecretString};
 
-use super::{Finding, Id};
-use crate::model::{EnvironmentName, SecretReference};
+use super::{Finding, Id, Severity};
+use crate::{
+    credential::{self, CredentialKind, Unfit},
+    model::{EnvironmentName, SecretReference},
+};
 
 /// How large a token in a file may be.
 const TOKEN_LIMIT: u64 = 16 * 1024;
@@ -19,6 +22,36 @@ pub enum Opened {
     Value(SecretString),
     /// It is not at hand, and why.
     Unavailable(String),
+    /// It was opened, and no field can need such a value.
+    Unfit(Unfit),
+}
+
+impl Opened {
+    /// A value that was opened. What the field needs is looked at where it is used.
+    pub fn from_bytes(value: &[u8]) -> Self {
+        match credential::text(None, value) {
+            Ok(text) => Self::Value(SecretString::from(text)),
+            Err(unfit) => Self::Unfit(unfit),
+        }
+    }
+
+    /// The value, if it can be what its field needs; none if there is none. `seal` is the command that seals another one.
+    pub(super) fn fitting(
+        &self,
+        kind: CredentialKind,
+        pointer: &str,
+        seal: &str,
+    ) -> Result<Option<&SecretString>, Box<Finding>> {
+        match self {
+            Self::None => Ok(None),
+            Self::Unavailable(why) => Err(Box::new(unavailable(why, pointer))),
+            Self::Unfit(unfit) => Err(Box::new(unusable(unfit, pointer, seal))),
+            Self::Value(value) => match credential::text(Some(kind), value.expose_secret().as_bytes()) {
+                Ok(_) => Ok(Some(value)),
+                Err(unfit) => Err(Box::new(unusable(&unfit, pointer, seal))),
+            },
+        }
+    }
 }
 
 /// The command that seals another value, of the current secret or of the next one.
@@ -39,6 +72,22 @@ pub(super) fn unavailable(why: &str, pointer: &str) -> Finding {
             "Ask the service, which can open it: leave out `--local`.",
             "Or give an identity that it is addressed to: `--identity FILE`.",
         ])
+}
+
+/// The finding for a secret that was opened and cannot work.
+fn unusable(unfit: &Unfit, pointer: &str, seal: &str) -> Finding {
+    let (id, expected) = match unfit {
+        Unfit::SecretId => (Id::SecretId, "the value, which the portal shows once"),
+        Unfit::Certificate(_) => (Id::Certificate, "a PEM file with a certificate and its RSA private key"),
+        _ => (Id::VerifySecret, "a value that the field can need"),
+    };
+    Finding {
+        severity: Severity::Error,
+        ..Finding::fail(id, pointer, format!("the sealed value cannot work: {unfit}"))
+            .seen("the value itself, opened; nothing was sent")
+            .expected(expected)
+            .remedy([unfit.remedy(), seal.to_owned()])
+    }
 }
 
 /// The finding for a profile that nobody is to be contacted for.

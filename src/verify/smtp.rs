@@ -17,6 +17,7 @@ use tokio::{net::TcpStream, time::timeout};
 
 use super::{Finding, Id, Level, Opened, Subject, Verifier, graph::Applicant, secret};
 use crate::{
+    credential::CredentialKind,
     microsoft::Endpoints,
     model::{
         Encryption,
@@ -448,11 +449,18 @@ impl Visit<'_> {
                 token = self.token(oauth, secret).await?;
                 &token
             }
-            (None, Opened::Value(password)) => password,
-            (None, Opened::None) => return Ok(()),
-            (None, Opened::Unavailable(why)) => {
-                self.findings.push(secret::unavailable(why, LOGIN));
-                return Ok(());
+            (None, opened) => {
+                let reference = self.smtp.password.as_ref().map(|named| &named.secret);
+                let environment = self.verifier.environment();
+                let seal = reference.map(|reference| secret::seal(environment, reference, self.is_next));
+                match opened.fitting(CredentialKind::Password, LOGIN, &seal.unwrap_or_default()) {
+                    Ok(Some(password)) => password,
+                    Ok(None) => return Ok(()),
+                    Err(finding) => {
+                        self.findings.push(*finding);
+                        return Ok(());
+                    }
+                }
             }
         };
         let credentials = Credentials::new(username.clone(), password.expose_secret().to_owned());

@@ -21,6 +21,7 @@ use uuid::Uuid;
 use super::Reporting;
 use crate::{
     clock::Clock,
+    http_client::HttpClient,
     model::{
         Code, EnvironmentName,
         watch_settings::{Notify, NotifyMail},
@@ -192,7 +193,7 @@ pub struct Reports {
     memory: Mutex<Memory>,
     options: Reporting,
     given_up: AtomicU64,
-    pub(super) http: reqwest::Client,
+    pub(super) http: HttpClient,
 }
 
 impl Reports {
@@ -404,22 +405,19 @@ fn said_at_the_end(over: &Known) -> Option<(Kind, String)> {
 }
 
 /// What posts to webhooks.
-fn http(authorities: Option<&[u8]>) -> Result<reqwest::Client, Problem> {
-    let failed = |error: reqwest::Error| {
-        Problem::new(Code::Unreadable, format!("webhooks cannot be called: {}", error.without_url()))
-            .remedy("`--outgoing-ca-file` names a PEM file with certificates.")
-    };
-    let mut builder = reqwest::Client::builder()
-        .redirect(reqwest::redirect::Policy::none())
-        .timeout(PATIENCE)
-        .user_agent(concat!("mailwright/", env!("CARGO_PKG_VERSION")));
+fn http(authorities: Option<&[u8]>) -> Result<HttpClient, Problem> {
+    let mut trusted = Vec::new();
     if let Some(pem) = authorities {
-        let authorities = reqwest::Certificate::from_pem_bundle(pem).map_err(failed)?;
-        if authorities.is_empty() {
+        trusted = reqwest::Certificate::from_pem_bundle(pem).map_err(|error| {
+            Problem::new(Code::Unreadable, format!("webhooks cannot be called: {}", error.without_url()))
+                .remedy("`--outgoing-ca-file` names a PEM file with certificates.")
+        })?;
+        if trusted.is_empty() {
             return Err(Problem::new(Code::Unreadable, "the file with certificate authorities has none")
                 .remedy("`--outgoing-ca-file` names a PEM file with certificates."));
         }
-        builder = authorities.into_iter().fold(builder, reqwest::ClientBuilder::add_root_certificate);
     }
-    builder.build().map_err(failed)
+    Ok(HttpClient::new(move |builder| {
+        trusted.iter().cloned().fold(builder.timeout(PATIENCE), reqwest::ClientBuilder::add_root_certificate)
+    }))
 }

@@ -15,6 +15,7 @@ use super::{
 };
 use crate::{
     api::messages::Submission,
+    http_client::HttpClient,
     model::{Code, watch_settings::NotifyMail},
     rollout::{Connect, Purpose},
 };
@@ -72,9 +73,11 @@ async fn send(shared: &Shared, one: &Waiting) -> Result<(), String> {
     }
 }
 
-async fn post(http: &reqwest::Client, url: &str, report: &Report) -> Result<(), String> {
+async fn post(http: &HttpClient, url: &str, report: &Report) -> Result<(), String> {
     let body = serde_json::to_string(report).map_err(|error| error.to_string())?;
-    let sent = http.post(url).header("content-type", "application/json").body(body).send().await;
+    let url = reqwest::Url::parse(url).map_err(|error| error.to_string())?;
+    let request = http.request(reqwest::Method::POST, url).map_err(|error| causes(&error.without_url()))?;
+    let sent = request.header("content-type", "application/json").body(body).send().await;
     // An address may have a secret in its path: it stays out of the log.
     let answer = sent.map_err(|error| causes(&error.without_url()))?;
     let status = answer.status();

@@ -8,6 +8,7 @@ pub(crate) mod host;
 pub(crate) mod issuer;
 #[cfg(target_os = "linux")]
 pub(crate) mod postfix;
+pub(crate) mod recorder;
 pub(crate) mod sandboxed;
 pub(crate) mod tools;
 pub(crate) mod trial;

@@ -141,6 +141,10 @@ struct Services {
     /// The same for the mail of `checks.probe`, which needs the role `sender` or `admin` [default: the other token]
     #[arg(long, value_name = "FILE", value_hint = clap::ValueHint::FilePath)]
     probe_token_file: Option<PathBuf>,
+    /// An origin that the tokens may be sent to: `https://mail.example.com`, or `ENV=https://...` for one environment (can be
+    /// repeated) [default: `MAILWRIGHT_TOKEN_ORIGINS`]
+    #[arg(long, value_name = "ORIGIN")]
+    token_origin: Vec<String>,
     /// A PEM file with the certificate authority to trust, besides the machine's [default: `MAILWRIGHT_CA_FILE`]
     #[arg(long, value_name = "FILE", value_hint = clap::ValueHint::FilePath)]
     ca_file: Option<PathBuf>,
@@ -190,6 +194,7 @@ impl Services {
         let options = |token_file: &Option<PathBuf>| ServiceOptions {
             service: None,
             token_file: token_file.clone(),
+            token_origin: self.token_origin.clone(),
             ca_file: self.ca_file.clone(),
             allow_clear_text: self.allow_clear_text,
             ..ServiceOptions::default()

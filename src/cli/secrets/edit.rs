@@ -8,10 +8,11 @@ use std::{
 
 use secrecy::{ExposeSecret as _, SecretSlice};
 use serde_json::json;
+use zeroize::Zeroizing;
 
 use super::{
     CliError, Context, Environment, Exit, IdentityOptions, fresh_value_id, open_error, read_age, recipients, reference,
-    refuse_public, scratch::Scratch, seal_error, set::without_line_end, variables, write_age,
+    refuse_public, scratch::Scratch, seal_error, value, variables, write_age,
 };
 use crate::{
     cli::plan::{self, Format},
@@ -61,6 +62,7 @@ impl Edit {
         let identities = self.identities.load(std::iter::once(file.as_slice()))?;
         let before = open(&file, identities.iter()).map_err(|error| open_error(&path, &error))?;
         let after = edited(context, &before, &self.scratch()?)?;
+        let after = value::edited(context, &environment, &reference, &before, &after)?;
         if after.expose_secret() == before.expose_secret() {
             return Ok(self.tell(context, None));
         }
@@ -92,7 +94,7 @@ fn failed(error: impl std::fmt::Display) -> CliError {
     CliError::new(format!("cannot prepare the text for the editor: {error}"))
 }
 
-fn edited(context: &Context, before: &SecretSlice<u8>, scratch: &Scratch) -> Result<SecretSlice<u8>, CliError> {
+fn edited(context: &Context, before: &SecretSlice<u8>, scratch: &Scratch) -> Result<Zeroizing<Vec<u8>>, CliError> {
     let editor = variables::editor().ok_or_else(|| {
         CliError::coded(Code::Usage, "neither VISUAL nor EDITOR names an editor")
             .remedy("Set one of them, for example EDITOR=nano.")
@@ -102,11 +104,8 @@ fn edited(context: &Context, before: &SecretSlice<u8>, scratch: &Scratch) -> Res
     if !ended.success() {
         return Err(CliError::new("the editor ended with an error; nothing was sealed"));
     }
-    // Two more than any value may have, for a line end.
-    let after = scratch.read(VALUE_LIMIT + 3).map_err(failed)?;
-    // Editors end a file with a line end; it belongs to the value only if it was there before.
-    let kept = if before.expose_secret().ends_with(b"\n") { after.as_slice() } else { without_line_end(&after) };
-    Ok(SecretSlice::from(kept.to_vec()))
+    // More than any value may have, for a byte order mark and a line end.
+    scratch.read(VALUE_LIMIT + 6).map_err(failed)
 }
 
 /// The editor with the file. As with Git, the shell takes VISUAL and EDITOR apart.

@@ -11,6 +11,7 @@ mod rekey;
 mod rotate;
 mod scratch;
 mod set;
+mod value;
 
 use std::{
     io::IsTerminal as _,

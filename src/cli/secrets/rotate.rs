@@ -126,7 +126,7 @@ impl Rotate {
         }
         let recipients = recipients(root, name)?;
         refuse_public(environment, &recipients)?;
-        let count = set::seal_value(environment, reference, &path, &recipients)?;
+        let count = set::seal_value(context, environment, reference, &path, &recipients)?;
         context.printer.out(&set::sealed(&path, count));
         context.printer.note(&format!(
             "Now plan, review and apply. Then: mailwright secrets rotate {name} --status, and rotate {name} {reference} --finish."

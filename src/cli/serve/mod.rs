@@ -17,6 +17,7 @@ use super::{CliError, Context, Exit, service_options::PLACEHOLDER, variables};
 use crate::{
     model::{Code, EnvironmentName},
     service::{Common, Hosting, Issuers, IssuersFile, OidcError, Resident, ServeError, Server, Tls},
+    text::printable_log_line,
 };
 
 /// Run the e-mail service
@@ -246,7 +247,7 @@ pub(super) fn start_log(format: Option<LogFormat>, usual: &str) -> Result<(), Cl
     let format = format.unwrap_or(if std::io::stderr().is_terminal() { LogFormat::Human } else { LogFormat::Json });
     // A log that nobody reads any more must not take the service with it.
     let builder =
-        tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).log_internal_errors(false);
+        tracing_subscriber::fmt().with_env_filter(filter).with_writer(|| LogWriter).log_internal_errors(false);
     // Colours are for those who look; in a file they are noise.
     let builder = if std::io::stderr().is_terminal() { builder } else { builder.with_ansi(false) };
     match format {
@@ -254,6 +255,23 @@ pub(super) fn start_log(format: Option<LogFormat>, usual: &str) -> Result<(), Cl
         LogFormat::Json => builder.json().flatten_event(true).with_span_list(false).with_target(false).init(),
     }
     Ok(())
+}
+
+/// Writes each event as one line to standard error: what peers said cannot begin another line, nor act on a terminal.
+struct LogWriter;
+
+impl std::io::Write for LogWriter {
+    fn write(&mut self, event: &[u8]) -> std::io::Result<usize> {
+        let text = String::from_utf8_lossy(event);
+        let (line, end) = text.strip_suffix('\n').map_or((&*text, ""), |line| (line, "\n"));
+        let written = format!("{}{end}", printable_log_line(line));
+        std::io::stderr().lock().write_all(written.as_bytes())?;
+        Ok(event.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        std::io::stderr().lock().flush()
+    }
 }
 
 /// Ends at Ctrl-C or SIGTERM, or at the end of standard input if that is wanted.

@@ -9,11 +9,13 @@ use serde_json::json;
 use super::{human, listed, markdown};
 use crate::{
     config::Report,
+    markdown::inline,
     model::ProfileName,
     reconcile::{
         compare::{Difference, What},
         plan::Summary,
     },
+    text::printable,
 };
 
 const GREEN: Style = AnsiColor::Green.on_default().bold();
@@ -146,11 +148,11 @@ impl Differences {
     pub fn markdown(&self) -> String {
         let mut out = String::from("<!-- mailwright diff -->\n### Mailwright diff\n\n");
         let result = if self.all.is_empty() { "No differences.".to_owned() } else { self.summary() };
-        let _ = writeln!(out, "**{result}**\n\nFrom {} to {}.\n", markdown::cell(&self.from), markdown::cell(&self.to));
+        let _ = writeln!(out, "**{result}**\n\nFrom {} to {}.\n", inline(&self.from), inline(&self.to));
         let groups = self.groups(|difference| self.markdown_body(difference));
         for (index, group) in groups.iter().enumerate() {
             let title = anstream::adapter::strip_str(&heading(group)).to_string();
-            let block = format!("#### {}\n\n{}\n\n", markdown::cell(&title), group.text.trim_end());
+            let block = format!("#### {}\n\n{}\n\n", inline(&title), group.text.trim_end());
             if out.len() + block.len() + 200 > LIMIT {
                 let more: usize = groups.iter().skip(index).map(|group| group.members.len()).sum();
                 let _ = writeln!(out, "_... and {more} more environments; the diff as text or JSON has more of them._");
@@ -173,11 +175,11 @@ impl Differences {
                 let mut text = String::new();
                 for (report, side) in [(old, &self.from), (new, &self.to)] {
                     if let Some(report) = report {
-                        let _ = writeln!(text, "In {}:\n\n{}", markdown::cell(side), problem_list(report));
+                        let _ = writeln!(text, "In {}:\n\n{}", inline(side), problem_list(report));
                     }
                 }
                 if let Some(why) = why {
-                    let _ = writeln!(text, "> [!CAUTION]\n> {}\n", markdown::cell(why));
+                    let _ = writeln!(text, "> [!CAUTION]\n> {}\n", inline(why));
                 }
                 text
             }
@@ -241,11 +243,11 @@ fn problem_list(report: &Report) -> String {
         let _ = writeln!(
             text,
             "- `{}:{}:{}` {}: {}",
-            problem.file.replace('`', "'"),
+            printable(&problem.file).replace('`', "'"),
             problem.line,
             problem.column,
             problem.code,
-            markdown::cell(&problem.message)
+            inline(&problem.message)
         );
     }
     if report.diagnostics.len() > 20 {

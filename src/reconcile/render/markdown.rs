@@ -5,7 +5,10 @@ use std::fmt::Write as _;
 use serde_json::Value;
 
 use super::{secret_words, sender_groups, sender_words, shown};
-use crate::reconcile::plan::{Action, Cause, DriftKind, FieldChange, Hint, Plan, PlannedChange};
+use crate::{
+    markdown::{code_span, inline},
+    reconcile::plan::{Action, Cause, DriftKind, FieldChange, Hint, Plan, PlannedChange},
+};
 
 /// GitHub takes comments of up to 65,536 characters; this leaves room for what a workflow adds.
 const LIMIT: usize = 60_000;
@@ -41,22 +44,30 @@ fn warnings(out: &mut String, plan: &Plan) {
         let _ = writeln!(
             out,
             "> [!CAUTION]\n> `{}`: the secret `{}` would go to a new place: {} instead of {}. The service refuses this; seal the value again.\n",
-            secret.profile, secret.secret, secret.would_go_to, secret.accepted_for
+            secret.profile,
+            secret.secret,
+            inline(&secret.would_go_to.to_string()),
+            inline(&secret.accepted_for.to_string())
         );
     }
     for guard in &plan.guards {
         let _ = writeln!(
             out,
             "> [!WARNING]\n> {}. If that is meant: `--allow-deletes {}`\n",
-            guard.message(),
+            inline(&guard.message()),
             guard.allowance()
         );
     }
     for breach in &plan.policy {
-        let _ = writeln!(out, "> [!NOTE]\n> An apply from here would be refused: {}.\n", cell(&breach.message));
+        let _ = writeln!(out, "> [!NOTE]\n> An apply from here would be refused: {}.\n", inline(&breach.message));
     }
     for need in plan.approvals.iter().flat_map(|approvals| &approvals.needs) {
-        let _ = writeln!(out, "> [!IMPORTANT]\n> It needs {}, because it {}.\n", need.words(), need.because.join(", "));
+        let _ = writeln!(
+            out,
+            "> [!IMPORTANT]\n> It needs {}, because it {}.\n",
+            inline(&need.words()),
+            inline(&need.because.join(", "))
+        );
     }
     for before in plan.verified.iter().filter(|before| before.last.as_ref().is_some_and(|last| last.errors > 0)) {
         let _ = writeln!(
@@ -86,16 +97,19 @@ fn drift(out: &mut String, plan: &Plan) {
     );
     for entry in plan.drift.iter().take(50) {
         let name = entry.name.as_ref().map_or("(settings)".to_owned(), |name| format!("`{name}`"));
-        let by =
-            entry.by.as_ref().map(|by| format!("{}, generation {}", cell(&by.by), by.generation)).unwrap_or_default();
+        let by = entry
+            .by
+            .as_ref()
+            .map(|by| format!("{}, generation {}", code_span(&by.by), by.generation))
+            .unwrap_or_default();
         if entry.kind == DriftKind::Removed {
             let _ = writeln!(out, "| {name} | | | removed | {by} |");
         }
         for field in &entry.fields {
             let _ = writeln!(
                 out,
-                "| {name} | `{}` | {} | {} | {by} |",
-                field.path,
+                "| {name} | {} | {} | {} | {by} |",
+                code_span(&field.path),
                 code(&field.applied),
                 code(&field.live)
             );
@@ -125,8 +139,8 @@ fn senders(out: &mut String, plan: &Plan) {
             out,
             "| {} | {} | {} |",
             group.lines().join("<br>"),
-            cell(&sender_words(group.before)),
-            cell(&sender_words(group.after))
+            inline(&sender_words(group.before)),
+            inline(&sender_words(group.after))
         );
     }
     if groups.len() > 50 {
@@ -169,11 +183,11 @@ fn change_block(change: &PlannedChange) -> String {
         Cause::Drift => ", drift",
         Cause::Both => ", Git and drift",
     };
-    let place = change.place.as_ref().map(|place| format!(", {}", place.file)).unwrap_or_default();
+    let place = change.place.as_ref().map(|place| format!(", {}", inline(&place.file))).unwrap_or_default();
     let mut block =
         format!("<details><summary>{symbol} <b>{}</b> ({word}{from}{cause}{place})</summary>\n\n", change.name);
     if let Some(reason) = &change.reason {
-        let _ = writeln!(block, "{}.\n", cell(reason));
+        let _ = writeln!(block, "{}.\n", inline(reason));
     }
     if !change.fields.is_empty() && change.action != Action::Delete {
         block.push_str("```diff\n");
@@ -217,13 +231,7 @@ fn tail(plan: &Plan) -> String {
     tail
 }
 
-/// A value in a table's cell. Without backticks, pipes or HTML of its own.
+/// A value in a table's cell.
 fn code(value: &Value) -> String {
-    let text = shown(value).replace('`', "'").replace('|', "\\|");
-    if text == "null" { String::new() } else { format!("`{text}`") }
-}
-
-/// Text in a table's cell.
-pub(super) fn cell(text: &str) -> String {
-    text.replace('&', "&amp;").replace('<', "&lt;").replace('|', "\\|").replace('\n', " ")
+    if value.is_null() { String::new() } else { code_span(&shown(value)) }
 }

@@ -13,7 +13,7 @@ pub use human::{drift_text, human};
 pub use markdown::markdown;
 
 use super::plan::{SecretChange, SecretChangeKind, Sender, SenderChange, VerifiedBefore};
-use crate::model::CompanyId;
+use crate::{model::CompanyId, text::printable};
 
 /// A value on one line: as JSON, with everything that could move the cursor or hide text written as an escape.
 pub fn shown(value: &Value) -> String {
@@ -21,13 +21,7 @@ pub fn shown(value: &Value) -> String {
         Value::Array(items) => format!("[{}]", items.iter().map(shown).collect::<Vec<_>>().join(", ")),
         other => other.to_string(),
     };
-    let mut safe = String::with_capacity(text.len());
-    for c in text.chars() {
-        let hides = c.is_control()
-            || matches!(c, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{2069}' | '\u{feff}');
-        if hides { safe.extend(c.escape_unicode()) } else { safe.push(c) }
-    }
-    safe
+    printable(&text).into_owned()
 }
 
 /// What is said of a secret's change: a fixed word, never a length.

@@ -191,11 +191,6 @@ pub(super) fn tenant_unknown(base: &str, remedies: &Remedies<'_>) -> Finding {
     ])
 }
 
-/// A value that looks like the id of a secret.
-pub(super) fn is_an_id(secret: &str) -> bool {
-    secret.trim().parse::<uuid::Uuid>().is_ok()
-}
-
 /// The value is the secret's id.
 pub(super) fn is_the_id(seal: &str, remedies: &Remedies<'_>) -> Finding {
     Finding::fail(

@@ -1,12 +1,13 @@
 //! Signing in as an application: a profile's own, one that logs in to a mail server, one that reads the directory.
 
-use secrecy::{ExposeSecret as _, SecretString};
+use secrecy::SecretString;
 
 use super::{
     application_path, credential,
     sight::{Eyes, may_read_others},
 };
 use crate::{
+    credential::CredentialKind,
     microsoft::{
         Certificate, Endpoints,
         claims::Claims,
@@ -37,27 +38,26 @@ pub(super) fn proof(
         })?;
         return Ok((kind, Some(Proof::Federated(token))));
     }
-    let secret: &SecretString = match secret {
-        Opened::Value(secret) => secret,
-        Opened::None => return Ok((kind, None)),
-        Opened::Unavailable(why) => {
-            return Err(Box::new(secret::unavailable(why, kind.pointer())));
-        }
+    let needed = match kind {
+        credential::Kind::Certificate => CredentialKind::Certificate,
+        _ => CredentialKind::ClientSecret,
     };
-    if kind == credential::Kind::Certificate {
-        let certificate = Certificate::from_pem(secret.clone()).map_err(|error| {
-            Box::new(
-                Finding::fail(Id::Certificate, kind.pointer(), format!("the certificate cannot sign: {error}"))
-                    .expected("a PEM file with the certificate and its RSA private key")
-                    .remedy([format!("cat certificate.pem key.pem | {seal}")]),
-            )
-        })?;
-        return Ok((kind, Some(Proof::Certificate(certificate))));
+    let fitting = secret.fitting(needed, kind.pointer(), seal).map_err(|finding| {
+        // Only the registration knows where to make another one.
+        if finding.id == Id::SecretId { Box::new(credential::is_the_id(seal, remedies)) } else { finding }
+    })?;
+    let Some(secret) = fitting else { return Ok((kind, None)) };
+    if needed == CredentialKind::ClientSecret {
+        return Ok((kind, Some(Proof::Secret(secret.clone()))));
     }
-    if credential::is_an_id(secret.expose_secret()) {
-        return Err(Box::new(credential::is_the_id(seal, remedies)));
-    }
-    Ok((kind, Some(Proof::Secret(secret.clone()))))
+    let certificate = Certificate::from_pem(secret.clone()).map_err(|error| {
+        Box::new(
+            Finding::fail(Id::Certificate, kind.pointer(), format!("the certificate cannot sign: {error}"))
+                .expected("a PEM file with the certificate and its RSA private key")
+                .remedy([error.remedy().to_owned(), seal.to_owned()]),
+        )
+    })?;
+    Ok((kind, Some(Proof::Certificate(certificate))))
 }
 
 /// An application that signs in for something else than a profile of Graph.

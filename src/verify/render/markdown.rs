@@ -3,11 +3,10 @@
 use std::fmt::Write as _;
 
 use super::word;
-use crate::verify::{Finding, Report, Severity, Verdict};
-
-fn cell(text: &str) -> String {
-    text.replace('\\', "\\\\").replace('|', "\\|").replace('<', "&lt;").replace('\n', " ")
-}
+use crate::{
+    markdown::{code_span, fenced, inline},
+    verify::{Finding, Report, Severity, Verdict},
+};
 
 pub(super) fn render(report: &Report) -> String {
     let mut out = format!("### Verify: `{}`\n\n**{}**\n\n", report.environment, report.summary());
@@ -38,18 +37,18 @@ pub(super) fn render(report: &Report) -> String {
             out,
             "\n<details><summary><b>{word}</b> {} {whom}{}</summary>\n\n",
             finding.id,
-            cell(&finding.message)
+            inline(&finding.message)
         );
         for (label, text) in [("Seen", &finding.seen), ("Expected", &finding.expected)] {
             if !text.is_empty() {
-                let _ = writeln!(out, "{label}: {}\n", cell(text));
+                let _ = writeln!(out, "{label}: {}\n", inline(text));
             }
         }
         if let Some(place) = &finding.place {
-            let _ = writeln!(out, "At: `{place}`\n");
+            let _ = writeln!(out, "At: {}\n", code_span(&place.to_string()));
         }
         if !finding.remedy.is_empty() {
-            let _ = writeln!(out, "```text\n{}\n```\n", finding.remedy.join("\n").replace("```", "'''"));
+            let _ = writeln!(out, "{}", fenced(&finding.remedy.join("\n")));
         }
         out.push_str("</details>\n");
     }

@@ -1,0 +1,272 @@
+//! A certificate with its private key, as PEM files hold them: found whatever the order, and told what is wrong.
+//!
+//! Entra takes RSA keys for certificates of applications (Microsoft, "Certificate credentials": PS256 or RS256).
+
+use aws_lc_rs::signature::{KeyPair as _, RsaKeyPair};
+use base64::{Engine as _, prelude::BASE64_STANDARD};
+use secrecy::SecretString;
+use zeroize::Zeroizing;
+
+/// `rsaEncryption` (RFC 8017), as DER has it in a PKCS#8 key.
+const RSA: &[u8] = &[0x06, 0x09, 0x2a, 0x86, 0x48, 0x86, 0xf7, 0x0d, 0x01, 0x01, 0x01];
+
+/// The certificate and the private key that belong together.
+#[derive(Debug)]
+pub struct CertificateWithKey {
+    /// The certificate, as DER.
+    pub der: Vec<u8>,
+    /// The key, as one PEM block.
+    pub key: SecretString,
+}
+
+/// Why a certificate cannot be used. Never quotes the file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum CertificateError {
+    /// There is no certificate in the PEM file.
+    #[error("the file holds no certificate in PEM form")]
+    NoCertificate,
+    /// There is a request for one instead.
+    #[error("the file holds a request for a certificate, and not the certificate itself")]
+    Request,
+    /// There is no private key.
+    #[error("the file holds a certificate without its private key")]
+    NoKey,
+    /// A block is cut off, or not what its first line says.
+    #[error("the file is damaged: a block of it is cut off, or not what its first line says")]
+    Damaged,
+    /// The key is protected by a passphrase.
+    #[error("the private key is encrypted with a passphrase, which nobody is there to type")]
+    EncryptedKey,
+    /// The key is not an RSA key.
+    #[error("the private key is an elliptic-curve key, and Entra takes RSA keys alone")]
+    OtherKey,
+    /// The key is in the form that OpenSSH writes.
+    #[error("the private key is in OpenSSH's form, and PEM form is needed")]
+    OpenSshKey,
+    /// The RSA key cannot be used.
+    #[error("the RSA private key cannot be used: it is damaged, or has fewer than 2048 bits")]
+    UnusableKey,
+    /// The key belongs to none of the certificates.
+    #[error("the private key belongs to none of the certificates in the file")]
+    KeyOfAnother,
+    /// The key is there, and does not sign.
+    #[error("the private key cannot sign")]
+    NotSigned,
+}
+
+impl CertificateError {
+    /// The way to a file that can be used.
+    pub fn remedy(self) -> &'static str {
+        match self {
+            Self::NoCertificate | Self::NoKey => {
+                "Put both into one file: cat certificate.pem key.pem > both.pem; then seal both.pem."
+            }
+            Self::Request => {
+                "Seal the certificate that the authority made of the request, with the key that the request was made with."
+            }
+            Self::Damaged | Self::UnusableKey => {
+                "Look at it with `openssl x509 -in FILE -noout -text` and `openssl rsa -in FILE -check -noout`; then seal a whole file."
+            }
+            Self::EncryptedKey => {
+                "Take the passphrase off, which sealing replaces: openssl pkey -in FILE -out key.pem; cat certificate.pem key.pem > both.pem; then seal both.pem."
+            }
+            Self::OtherKey => {
+                "Make a certificate with an RSA key: openssl req -x509 -newkey rsa:2048 -nodes -days 365 -subj /CN=mail -keyout key.pem -out certificate.pem; upload certificate.pem to the registration, and seal both."
+            }
+            Self::OpenSshKey => {
+                "Convert a copy of it: ssh-keygen -p -m PEM -f COPY; then seal it with its certificate."
+            }
+            Self::KeyOfAnother => {
+                "These two must print the same: openssl x509 -in FILE -noout -pubkey; openssl pkey -in FILE -pubout. Seal the key with its own certificate."
+            }
+            Self::NotSigned => "Seal the certificate and its key once more.",
+        }
+    }
+}
+
+/// A block of a PEM file.
+struct Block<'a> {
+    label: &'a str,
+    der: Zeroizing<Vec<u8>>,
+    is_encrypted: bool,
+}
+
+impl CertificateWithKey {
+    /// Finds the certificate and the key that belong together, whatever their order and whatever else is in the file.
+    pub fn parse(pem: &str) -> Result<Self, CertificateError> {
+        let blocks = blocks(pem)?;
+        let certificates: Vec<&Block<'_>> =
+            blocks.iter().filter(|block| matches!(block.label, "CERTIFICATE" | "X509 CERTIFICATE")).collect();
+        let keys: Vec<&Block<'_>> = blocks.iter().filter(|block| block.label.ends_with("PRIVATE KEY")).collect();
+        if certificates.is_empty() {
+            let is_request = blocks.iter().any(|block| block.label.ends_with("CERTIFICATE REQUEST"));
+            return Err(if is_request { CertificateError::Request } else { CertificateError::NoCertificate });
+        }
+        if keys.is_empty() {
+            return Err(CertificateError::NoKey);
+        }
+        // The public key and the last second of each certificate.
+        let mut known = Vec::new();
+        for certificate in certificates {
+            let (_, parsed) =
+                x509_parser::parse_x509_certificate(&certificate.der).map_err(|_| CertificateError::Damaged)?;
+            let public = parsed.public_key().subject_public_key.data.to_vec();
+            known.push((public, parsed.validity().not_after.timestamp(), certificate));
+        }
+        let mut worst = None;
+        for key in keys {
+            let public = match public_key(key) {
+                Ok(public) => public,
+                Err(error) => {
+                    worst = worst.or(Some(error));
+                    continue;
+                }
+            };
+            // Of a certificate and its renewal with the same key, the one that lasts.
+            let own = known.iter().filter(|(other, _, _)| *other == public).max_by_key(|(_, end, _)| *end);
+            if let Some((_, _, certificate)) = own {
+                return Ok(Self { der: certificate.der.to_vec(), key: written(key) });
+            }
+            worst = Some(CertificateError::KeyOfAnother);
+        }
+        Err(worst.unwrap_or(CertificateError::NoKey))
+    }
+}
+
+/// The public half of a private key, as certificates carry it.
+fn public_key(key: &Block<'_>) -> Result<Vec<u8>, CertificateError> {
+    let pair = match key.label {
+        _ if key.is_encrypted => return Err(CertificateError::EncryptedKey),
+        "OPENSSH PRIVATE KEY" => return Err(CertificateError::OpenSshKey),
+        "RSA PRIVATE KEY" => RsaKeyPair::from_der(&key.der),
+        "PRIVATE KEY" if key.der.windows(RSA.len()).take(40).any(|window| window == RSA) => {
+            RsaKeyPair::from_pkcs8(&key.der)
+        }
+        _ => return Err(CertificateError::OtherKey),
+    };
+    pair.map(|pair| pair.public_key().as_ref().to_vec()).map_err(|_| CertificateError::UnusableKey)
+}
+
+/// A block as everybody reads it: without indents, headers and other line ends.
+fn written(key: &Block<'_>) -> SecretString {
+    let body = Zeroizing::new(BASE64_STANDARD.encode(&key.der));
+    let mut text = Zeroizing::new(String::with_capacity(body.len() + body.len() / 64 + 100));
+    text.push_str(&format!("-----BEGIN {}-----\n", key.label));
+    let mut rest = body.as_str();
+    while !rest.is_empty() {
+        let (line, more) = rest.split_at(rest.len().min(64));
+        text.push_str(line);
+        text.push('\n');
+        rest = more;
+    }
+    text.push_str(&format!("-----END {}-----\n", key.label));
+    SecretString::from(text.as_str())
+}
+
+/// The blocks of a PEM file, in their order. Text around them is passed over.
+fn blocks(pem: &str) -> Result<Vec<Block<'_>>, CertificateError> {
+    const BEGIN: &str = "-----BEGIN ";
+    let mut found = Vec::new();
+    let mut rest = pem;
+    while let Some(start) = rest.find(BEGIN) {
+        let named = rest.get(start + BEGIN.len()..).unwrap_or_default();
+        let (label, body) = named.split_once("-----").ok_or(CertificateError::Damaged)?;
+        let (body, after) = body.split_once(&format!("-----END {label}-----")).ok_or(CertificateError::Damaged)?;
+        rest = after;
+        // RFC 1421: lines with a colon are headers; `Proc-Type: 4,ENCRYPTED` is how OpenSSL says it.
+        let headers = || body.lines().filter(|line| line.contains(':'));
+        let is_encrypted = label == "ENCRYPTED PRIVATE KEY"
+            || headers().any(|line| line.contains("Proc-Type") && line.contains("ENCRYPTED"));
+        let mut packed = Zeroizing::new(String::with_capacity(body.len()));
+        // The lines that go on a header have no colon of their own, and stand before the empty line.
+        let lines = match headers().next() {
+            Some(_) => body.split_once("\n\n").or_else(|| body.split_once("\r\n\r\n")).map_or(body, |(_, rest)| rest),
+            None => body,
+        };
+        lines.lines().filter(|line| !line.contains(':')).for_each(|line| packed.extend(line.split_whitespace()));
+        let der = BASE64_STANDARD.decode(packed.as_bytes()).map(Zeroizing::new);
+        match der {
+            Ok(der) => found.push(Block { label, der, is_encrypted }),
+            // Of what is passed over anyway nothing is wanted.
+            Err(_) if label.ends_with("PRIVATE KEY") || label.ends_with("CERTIFICATE") => {
+                return Err(CertificateError::Damaged);
+            }
+            Err(_) => {}
+        }
+    }
+    Ok(found)
+}
+
+#[cfg(test)]
+mod tests {
+    use rcgen::{CertificateParams, KeyPair, PKCS_ECDSA_P256_SHA256, PKCS_RSA_SHA256};
+    use secrecy::ExposeSecret as _;
+
+    use super::*;
+
+    /// A certificate and its key, as PEM.
+    fn pair(algorithm: &'static rcgen::SignatureAlgorithm) -> (String, String) {
+        let key = KeyPair::generate_for(algorithm).unwrap();
+        let certificate = CertificateParams::new(vec!["mail.example".to_owned()]).unwrap().self_signed(&key).unwrap();
+        (certificate.pem(), key.serialize_pem())
+    }
+
+    fn parse(pem: &str) -> Result<Vec<u8>, CertificateError> {
+        CertificateWithKey::parse(pem).map(|found| found.der)
+    }
+
+    #[test]
+    fn the_certificate_that_fits_the_key_is_taken_whatever_the_order() {
+        let (own, key) = pair(&PKCS_RSA_SHA256);
+        let (other, other_key) = pair(&PKCS_RSA_SHA256);
+        let (elliptic, elliptic_key) = pair(&PKCS_ECDSA_P256_SHA256);
+        let alone = parse(&format!("{own}{key}")).unwrap();
+        for file in [
+            format!("{key}{own}"),
+            format!("{other}{own}{key}"),
+            format!("{own}{other}{key}"),
+            format!("{key}{other}{own}"),
+            format!("{elliptic}{own}{elliptic_key}{key}"),
+            format!(
+                "Bag Attributes\r\n    localKeyID: 01\r\nsubject=CN = mail\r\n{}",
+                format!("{other}{own}{key}").replace('\n', "\r\n")
+            ),
+            format!("{own}\n-----BEGIN DH PARAMETERS-----\n!!\n-----END DH PARAMETERS-----\n{key}"),
+            own.lines().chain(key.lines()).map(|line| format!("  {line}\n")).collect(),
+        ] {
+            assert_eq!(parse(&file).as_ref(), Ok(&alone), "{file}");
+        }
+        for file in [format!("{other}{key}"), format!("{own}{other_key}"), format!("{elliptic}{key}")] {
+            assert_eq!(parse(&file), Err(CertificateError::KeyOfAnother));
+        }
+        assert_eq!(parse(&format!("{elliptic}{elliptic_key}")), Err(CertificateError::OtherKey));
+        // The key that is handed on is one block that signs.
+        let found = CertificateWithKey::parse(&format!("{other}{own}{key}")).unwrap();
+        assert!(jsonwebtoken::EncodingKey::from_rsa_pem(found.key.expose_secret().as_bytes()).is_ok());
+    }
+
+    #[test]
+    fn each_fault_of_a_file_is_told_apart() {
+        let (own, key) = pair(&PKCS_RSA_SHA256);
+        let cut: String = key.lines().take(5).map(|line| format!("{line}\n")).collect();
+        let relabelled = |label: &str| key.replace("PRIVATE KEY", label);
+        let traditional = "-----BEGIN RSA PRIVATE KEY-----\nProc-Type: 4,ENCRYPTED\nDEK-Info: AES-256-CBC,00FF\n\nAAAA\n-----END RSA PRIVATE KEY-----\n";
+        for (file, why) in [
+            (key.clone(), CertificateError::NoCertificate),
+            ("no PEM at all".to_owned(), CertificateError::NoCertificate),
+            (own.clone(), CertificateError::NoKey),
+            (format!("{own}{cut}"), CertificateError::Damaged),
+            (format!("{own}{}", key.replacen("MII", "MI!", 1)), CertificateError::Damaged),
+            (format!("{}{key}", own.replacen("MII", "AAA", 1)), CertificateError::Damaged),
+            (format!("{own}{}", relabelled("ENCRYPTED PRIVATE KEY")), CertificateError::EncryptedKey),
+            (format!("{own}{traditional}"), CertificateError::EncryptedKey),
+            (format!("{own}{}", relabelled("OPENSSH PRIVATE KEY")), CertificateError::OpenSshKey),
+            (format!("{own}{}", relabelled("RSA PRIVATE KEY")), CertificateError::UnusableKey),
+            (format!("{own}{}", relabelled("DSA PRIVATE KEY")), CertificateError::OtherKey),
+            (format!("{}{key}", own.replace("CERTIFICATE", "CERTIFICATE REQUEST")), CertificateError::Request),
+        ] {
+            assert_eq!(parse(&file), Err(why), "{file}");
+            assert!(!why.remedy().is_empty());
+        }
+    }
+}

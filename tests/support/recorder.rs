@@ -1,0 +1,57 @@
+//! A peer that writes down what it is sent: a proxy that should not be asked, a service that the files chose.
+
+use std::{
+    io::{Read as _, Write as _},
+    net::TcpListener,
+    sync::{Arc, Mutex},
+    time::Duration,
+};
+
+/// A server that answers everything in the same way, and keeps what it was sent.
+pub(crate) struct Recorder {
+    pub(crate) port: u16,
+    seen: Arc<Mutex<Vec<String>>>,
+}
+
+impl Recorder {
+    /// One that refuses.
+    pub(crate) fn start() -> Self {
+        Self::answering("HTTP/1.1 403 Forbidden\r\nContent-Length: 0\r\nConnection: close\r\n\r\n".to_owned())
+    }
+
+    /// One that answers so.
+    pub(crate) fn answering(answer: String) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let seen: Arc<Mutex<Vec<String>>> = Arc::default();
+        let kept = Arc::clone(&seen);
+        std::thread::spawn(move || {
+            for stream in listener.incoming() {
+                let (Ok(mut stream), kept, answer) = (stream, Arc::clone(&kept), answer.clone()) else { continue };
+                std::thread::spawn(move || {
+                    drop(stream.set_read_timeout(Some(Duration::from_secs(10))));
+                    let (mut request, mut buffer) = (Vec::new(), [0; 4096]);
+                    while !request.windows(4).any(|end| end == b"\r\n\r\n") {
+                        match stream.read(&mut buffer) {
+                            Ok(read @ 1..) => request.extend_from_slice(&buffer[..read]),
+                            _ => break,
+                        }
+                    }
+                    // Before the answer: whoever has it has been written down.
+                    kept.lock().unwrap().push(String::from_utf8_lossy(&request).into_owned());
+                    drop(stream.write_all(answer.as_bytes()));
+                });
+            }
+        });
+        Self { port, seen }
+    }
+
+    pub(crate) fn address(&self) -> String {
+        format!("http://127.0.0.1:{}", self.port)
+    }
+
+    /// Everything that it was sent so far.
+    pub(crate) fn seen(&self) -> String {
+        self.seen.lock().unwrap().join("\n")
+    }
+}
