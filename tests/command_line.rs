@@ -228,6 +228,14 @@ fn what_cannot_be_found_is_named_with_what_to_do() {
         assert!(trial.run(&["explain", code]).code(0).stdout.starts_with("MW0007: "), "{code}");
     }
     assert!(trial.run(&["explain", "MW9999"]).code(1).stderr.contains("MW0251"));
+    for code in ["AADSTS7000215", "aadsts7000215", "AADSTS7000215: Invalid client secret provided."] {
+        let told = trial.run(&["explain", code]).code(0).stdout;
+        assert!(told.starts_with("AADSTS7000215: ") && told.contains("GRAPH-SECRET-WRONG"), "{code}: {told}");
+    }
+    let busy = trial.run(&["explain", "AADSTS50196"]).code(0).stdout;
+    assert!(busy.contains("GRAPH-ANSWER") && busy.contains("the profile is not suspended"), "{busy}");
+    let unknown = trial.run(&["explain", "AADSTS987654"]).code(1).stderr;
+    assert!(unknown.contains("MW0251") && unknown.contains("error?code=987654"), "{unknown}");
     // Nothing to check is not the same as nothing wrong.
     let empty = Trial::empty();
     for arguments in [&["validate"][..], &["validate", "--format", "json"]] {

@@ -447,6 +447,27 @@ fn an_exported_registration_needs_no_network() {
     trial.write("app.json", json!({ "appId": DIRECT.replace('d', "f") }).to_string());
     let other = trial.run(&["verify", "dev", "--manifest", "app.json"]).code(1);
     assert!(other.stderr.contains("no profile's client is in what was exported"));
+    // What else has an `appId` is refused as what it is.
+    for (document, what) in [
+        (
+            json!({ "appId": WEB, "servicePrincipalType": "Application", "replyUrls": [], "signInAudience": "AzureADMyOrg" }),
+            "this is a service principal",
+        ),
+        (
+            json!([{ "appId": WEB, "@odata.type": "#microsoft.graph.servicePrincipal", "displayName": "Web" }]),
+            "this is a service principal",
+        ),
+        (
+            json!({ "appId": WEB, "displayName": "Web", "password": "canary-of-a-password", "tenant": "contoso.example" }),
+            "this is a credential",
+        ),
+        (json!({ "appId": WEB, "displayName": "Web" }), "nothing of what a registration holds"),
+    ] {
+        trial.write("app.json", document.to_string());
+        let refused = trial.run(&["verify", "dev", "web", "--manifest", "app.json"]).code(1).stderr;
+        assert!(refused.contains(what) && refused.contains(&format!("az ad app show --id {WEB}")), "{refused}");
+        assert!(!refused.contains("canary"), "{refused}");
+    }
 }
 
 #[test]
@@ -527,6 +548,28 @@ fn a_reader_that_cannot_sign_in_is_told_why() {
     sandbox.fault(&json!({ "at": "/devicecode", "status": 500 }));
     let trouble = failed(&local(&["desktop", "--sign-in", READER], &dns));
     assert!(trouble.contains("HTTP 500") && trouble.contains("trouble of its own"), "{trouble}");
+
+    // Policies, guests and a busy host: each is told what helps.
+    let refused = |code: u32, word: &str| {
+        json!({ "at": "/devicecode", "times": 1, "status": 400, "json": {
+            "error": word, "error_description": format!("AADSTS{code}: Something."), "error_codes": [code],
+        } })
+    };
+    for (fault, words) in [
+        (refused(50_005, "interaction_required"), "A policy of the tenant blocks it"),
+        (refused(50_097, "interaction_required"), "A policy of the tenant blocks it"),
+        (refused(50_020, "invalid_grant"), "Sign in with an account of contoso.example"),
+        (refused(50_105, "invalid_grant"), "Assign the user to the client"),
+        (refused(50_076, "interaction_required"), "multifactor"),
+        (refused(50_196, "invalid_grant"), "sign in again in some minutes"),
+        (json!({ "at": "/devicecode", "times": 1, "status": 503, "retryAfter": 600 }), "sign in again in some minutes"),
+        (json!({ "at": "/devicecode", "times": 1, "status": 403, "body": "html" }), "HTTPS_PROXY"),
+    ] {
+        sandbox.put(&good());
+        sandbox.fault(&fault);
+        let text = failed(&local(&["desktop", "--sign-in", READER], &dns));
+        assert!(text.contains("MW0350") && text.contains(words), "{fault}: {text}");
+    }
 
     let mut elsewhere = delegate(DESKTOP);
     elsewhere["provider"]["microsoft-graph-delegate"]["tenant"] = json!("elsewhere.example");

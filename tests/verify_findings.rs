@@ -85,17 +85,51 @@ fn direct_cases() -> Vec<Case> {
         case("disabled").app("disabled", json!(true)),
         case("a service principal that cannot be read").reader().fault(unreadable_principal()),
         case("not installed, seen by a reader").reader().app("notInstalled", json!(true)),
+        case("a partner's registration").app("registeredElsewhere", json!(true)),
+        case("a partner's registration, seen by a reader").reader().app("registeredElsewhere", json!(true)),
+        case("a partner's registration, disabled in the tenant")
+            .reader()
+            .app("registeredElsewhere", json!(true))
+            .app("disabled", json!(true)),
+        case("a registration that neither Graph nor the tenant shows yet")
+            .fault(json!({ "at": "appId='0c0ffee0-0000-4000-8000-0000000000d1')?", "status": 404, "code": "Request_ResourceNotFound" })),
+        case("deactivated, seen by a reader").reader().app("deactivated", json!(true)),
+        case("a Graph that does not know all properties yet")
+            .fault(json!({ "at": "isDisabled", "status": 400, "code": "BadRequest" })),
         case("no such tenant").with("/provider/microsoft-graph-direct/tenant", json!("elsewhere.example")),
         case("another cloud").set("/tenants/0/graphHost", json!("graph.microsoft.us")),
         case("hosts that are no addresses")
             .with("/provider/microsoft-graph-direct/cloud/custom/graph", json!("http://graph.example/x")),
         case("Conditional Access").fault(json!({ "at": "/token", "aadsts": 53003 })),
-        case("a code without a finding of its own").fault(json!({ "at": "/token", "aadsts": 135_011 })),
+        case("a code without a finding of its own").fault(json!({ "at": "/token", "aadsts": 135_099 })),
+        case("a code of a user's, which the table explains").fault(json!({ "at": "/token", "aadsts": 50126 })),
         case("personal accounts only").app("audience", json!("PersonalMicrosoftAccount")),
         case("a token that is no JWT").fault(json!({ "at": "/token", "body": "opaque-token" })),
         case("no such mailbox").reader().with("/from/address", json!("nobody@contoso.example")),
         case("an alias").reader().with("/from/address", json!("invoices@contoso.example")),
         case("no mailbox").reader().with("/from/address", json!("guest@contoso.example")),
+        case("licences of Exchange without a mailbox").reader().set(
+            "/tenants/0/users/0/plans",
+            json!([
+                { "id": "efb87545-963c-4e0d-99df-69c6916d9eb0", "status": "Deleted" },
+                { "id": "33c4f319-9bdd-48d6-9c4d-410b750a4a5a" },
+                { "id": "5136a095-5cf0-4aff-bec3-e84448b38ea5" },
+                { "id": "199a5c09-e0ca-4e37-8f7c-b05d533e1ea2" },
+                { "id": "113feb6c-3fe4-4440-bddc-54d774bf0318" },
+            ]),
+        ),
+        case("a licence of Exchange that is not known").reader().set(
+            "/tenants/0/users/0/plans",
+            json!([{ "id": "113feb6c-3fe4-4440-bddc-54d774bf0318" }, { "id": "0c0ffee0-0000-4000-8000-00000000beef" }]),
+        ),
+        case("a licence that is suspended").reader().set(
+            "/tenants/0/users/0/plans",
+            json!([{ "id": "9aaf7827-d63c-4b61-89c3-182f06f82e5c", "status": "Suspended" }]),
+        ),
+        case("a room")
+            .app("granted", json!(["Mail.Send", "MailboxSettings.Read", "User.Read.All"]))
+            .set("/tenants/0/users/0/mailbox", json!("room")),
+        case("another primary address").reader().set("/tenants/0/users/0/mail", json!("documents@fabrikam.example")),
         case("a shared mailbox").reader().with("/from/address", json!("shared@contoso.example")),
         case("a mailbox that its own settings prove")
             .app("granted", json!(["Mail.Send", "MailboxSettings.Read", "User.Read.All"])),
@@ -165,6 +199,11 @@ fn hostile_cases() -> Vec<Case> {
         case("throttled inside a batch, until a date")
             .fault(json!({ "at": "$batch/applications", "status": 429, "retryAfter": 2, "asDate": true, "times": 1 })),
         case("trouble of its own").fault(json!({ "at": "/token", "status": 500 })),
+        case("busy, without a word about how long").fault(json!({ "at": "/token", "status": 503 })),
+        case("busy, in Entra's own words").fault(json!({ "at": "/token", "status": 500, "json": {
+            "error": "server_error", "error_description": "AADSTS90036: An unexpected, non-retryable error.", "error_codes": [90036],
+        } })),
+        case("busy where the tenant is asked for").fault(json!({ "at": discovery, "status": 500, "body": "html" })),
         case("throttled for too long").fault(json!({ "at": "/token", "status": 429, "retryAfter": 600 })),
         case("slow")
             .fault(json!({ "at": discovery, "delay": 30000 }))
@@ -252,6 +291,9 @@ fn delegate_cases() -> Vec<Case> {
             .app("assignmentRequired", json!(true))
             .app("assigned", json!(["alice@contoso.example"])),
         web("web, not installed").app("notInstalled", json!(true)),
+        web("web, a partner's registration").app("registeredElsewhere", json!(true)),
+        web("web, deactivated").app("deactivated", json!(true)),
+        web("web, no such client").app("client", json!("0c0ffee0-0000-4000-8000-0000000000ff")),
         web("web, a credential").app("secrets", json!([{ "value": "for-nobody" }])),
         desktop("desktop, flows off").app("publicFlows", json!(false)),
     ]
@@ -334,8 +376,27 @@ fn manifest_cases() -> Vec<Case> {
             request(&mut manifest, "ff74d97f-43af-4b68-9f2a-b77ee6968c5d", "Scope");
             manifest
         }),
-        with("a direct sender with an address book", direct(), direct_manifest)
+        with("a direct sender with an address book", direct(), direct_manifest.clone())
             .with("/provider/microsoft-graph-direct/addressBook", json!(true)),
+        with("a direct sender with an address book, by a broader permission", direct(), {
+            let mut manifest = direct_manifest.clone();
+            request(&mut manifest, "19dbc75e-c2e2-444c-a770-ec69d8559fc7", "Role");
+            manifest
+        })
+        .with("/provider/microsoft-graph-direct/addressBook", json!(true)),
+        with("a direct sender that asks for much, by name", direct(), {
+            let mut manifest = direct_manifest;
+            for id in [
+                "19dbc75e-c2e2-444c-a770-ec69d8559fc7",
+                "741f803b-c850-494e-b5df-cde7c675a1ca",
+                "0c0ffee0-0000-4000-8000-0000000000ee",
+            ] {
+                request(&mut manifest, id, "Role");
+            }
+            manifest
+        }),
+        with("ids of permissions in another cloud", delegate(WEB), graph)
+            .with("/provider/microsoft-graph-delegate/cloud", json!("china")),
     ]
 }
 

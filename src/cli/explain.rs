@@ -1,15 +1,20 @@
-//! `mailwright explain`: a problem code, or a finding of `verify`, at length.
+//! `mailwright explain`: a problem code, a finding of `verify`, or an AADSTS code of Entra, at length.
 
 use super::{CliError, Context, Exit};
-use crate::{config::suggest, model::Code, verify::Id};
+use crate::{
+    config::suggest,
+    microsoft::aadsts::{self, Entry},
+    model::Code,
+    verify::{Id, graph::reported_as},
+};
 
-/// A problem code, or a finding of `verify`, at length
+/// Explain a problem code, a finding of `verify`, or an AADSTS code
 #[derive(Debug, clap::Args)]
 #[command(
-    after_help = "Examples:\n  mailwright explain MW0104\n  mailwright explain GRAPH-REDIRECT-SPA\n  mailwright explain          lists all"
+    after_help = "Examples:\n  mailwright explain MW0104\n  mailwright explain GRAPH-REDIRECT-SPA\n  mailwright explain AADSTS7000215\n  mailwright explain          lists all problem codes and findings"
 )]
 pub(crate) struct Explain {
-    /// The code or the finding's id; all are listed if none is given
+    /// The code or the finding's id; problem codes and findings are listed if none is given
     code: Option<String>,
 }
 
@@ -17,6 +22,30 @@ pub(crate) struct Explain {
 fn in_full(text: &str) -> String {
     let digits = text.trim_start_matches(['m', 'M']).trim_start_matches(['w', 'W']);
     digits.parse::<u16>().map_or(text.to_owned(), |number| format!("MW{number:04}"))
+}
+
+/// What is known of an AADSTS code.
+fn explained(entry: &Entry) -> String {
+    let findings: Vec<&str> = reported_as(entry.cause).iter().map(|id| id.id()).collect();
+    let delivery = if entry.cause.is_transient() {
+        "the attempt is made again later; the profile is not suspended"
+    } else {
+        "the profile is suspended and its mail waits; no message fails for it"
+    };
+    format!(
+        "{}.\n\nWhat to do: {}\n\n`verify` reports it as {}. While delivering: {delivery}.\nOAuth error, as a rule: {}\nSource: {}\nMicrosoft's page: {}",
+        capitalised(&entry.meaning),
+        entry.remedy,
+        findings.join(", or "),
+        entry.error,
+        entry.source,
+        aadsts::page(entry.code),
+    )
+}
+
+fn capitalised(text: &str) -> String {
+    let mut letters = text.chars();
+    letters.next().map_or_else(String::new, |first| first.to_uppercase().chain(letters).collect())
 }
 
 impl Explain {
@@ -31,6 +60,17 @@ impl Explain {
         let bold = anstyle::Style::new().bold();
         if let Ok(id) = text.parse::<Id>() {
             context.printer.out(&format!("{bold}{id}: {}{bold:#}\n\n{}", id.title(), id.explanation()));
+            return Ok(Exit::Done);
+        }
+        if let Some(number) = aadsts::parse(&text) {
+            let entry = aadsts::find(number).ok_or_else(|| {
+                CliError::coded(
+                    Code::Usage,
+                    format!("cannot explain AADSTS{number}: it is not among the codes that are known here"),
+                )
+                .remedy(format!("Microsoft's page about it: {}", aadsts::page(number)))
+            })?;
+            context.printer.out(&format!("{bold}AADSTS{number}: {}{bold:#}\n\n{}", entry.name, explained(entry)));
             return Ok(Exit::Done);
         }
         let code: Code = in_full(&text).parse().map_err(|_| {

@@ -24,6 +24,7 @@ use crate::{
     config::{Desired, DesiredProfile, Repository, SecretFile, suggest},
     microsoft::{
         Endpoints, Http, HttpError,
+        aadsts::Cause,
         claims::Claims,
         sign_in::{SignIn, SignInError},
     },
@@ -606,45 +607,60 @@ fn sign_in_remedy(error: &SignInError, client: &str, tenant: &str) -> String {
             return "Trust the authority of what answers (a proxy that looks inside, say): `--outgoing-ca-file FILE`."
                 .to_owned();
         }
+        SignInError::Http(HttpError::Busy { .. } | HttpError::NotJson { status: 500.., .. })
+        | SignInError::Unknown(500..) => return BUSY.to_owned(),
+        SignInError::Http(HttpError::NotJson { .. } | HttpError::Redirect { .. } | HttpError::Huge { .. }) => {
+            return "Check HTTPS_PROXY and NO_PROXY: something else answers in the sign-in host's place.".to_owned();
+        }
         SignInError::Http(_) => {
             return "Check the network from this machine, HTTPS_PROXY, and the firewall; then sign in again."
                 .to_owned();
         }
-        SignInError::Unknown(500..) => {
-            return "The sign-in host has trouble of its own: sign in again in some minutes.".to_owned();
-        }
         SignInError::Refused(refusal) => refusal,
         _ => return "Check whether a proxy answers in the sign-in host's place; then sign in again.".to_owned(),
     };
-    if refusal.is(&[90_002, 900_023]) {
-        return format!("Correct `tenant` in the profiles: there is no {tenant} in this cloud.");
-    }
-    if refusal.is(&[700_016, 700_038, 70_001]) {
-        return format!(
-            "Give the application (client) id of a public client of {tenant}: {client} is not known there."
-        );
-    }
-    if refusal.is(&[7_000_218, 70_002]) {
-        return format!("Allow public client flows: az ad app update --id {client} --is-fallback-public-client true");
-    }
-    if refusal.is(&[65_001, 65_004, 90_094, 90_095]) {
-        return format!(
-            "Have an administrator consent to Application.Read.All and Directory.Read.All (delegated): az ad app permission admin-consent --id {client}"
-        );
-    }
-    if refusal.is(&[53_000, 53_001, 53_002, 53_003, 53_004, 530_032, 530_035, 50_131]) {
-        return format!("Conditional Access blocks it. {by_token}");
-    }
+    // While a user is waited for, the word tells more than the number.
     match refusal.error.as_str() {
-        "expired_token" => "Nobody entered the code in time: sign in again.".to_owned(),
-        "authorization_declined" | "access_denied" => {
+        "expired_token" => return "Nobody entered the code in time: sign in again.".to_owned(),
+        "authorization_declined" => {
+            return "The user declined: sign in again, as somebody who may read the directory.".to_owned();
+        }
+        _ => {}
+    }
+    let advice = refusal.entry().map(|entry| entry.remedy.as_str()).unwrap_or_default();
+    match refusal.cause() {
+        Cause::Service => BUSY.to_owned(),
+        Cause::Tenant => format!("Correct `tenant` in the profiles: there is no {tenant} in this cloud."),
+        Cause::Client | Cause::ServicePrincipal => {
+            format!("Give the application (client) id of a public client of {tenant}: {client} is not known there.")
+        }
+        Cause::NoCredential | Cause::SecretWrong => {
+            format!("Allow public client flows: az ad app update --id {client} --is-fallback-public-client true")
+        }
+        Cause::Consent => format!(
+            "Have an administrator consent to Application.Read.All and Directory.Read.All (delegated): az ad app permission admin-consent --id {client}"
+        ),
+        Cause::ConditionalAccess => {
+            let meaning = refusal.entry().map_or("Conditional Access blocks it", |entry| entry.meaning.as_str());
+            format!("A policy of the tenant blocks it: {meaning}. {by_token}")
+        }
+        Cause::Assignment => format!(
+            "Assign the user to the client: Portal: Enterprise applications > {client} > Users and groups; or require no assignment: az ad sp update --id {client} --set appRoleAssignmentRequired=false"
+        ),
+        Cause::UserAccount => {
+            format!("Sign in with an account of {tenant}, not with a guest's or a personal one. {by_token}")
+        }
+        _ if refusal.error == "access_denied" => {
             "The user declined: sign in again, as somebody who may read the directory.".to_owned()
         }
-        _ => format!(
+        Cause::Unknown => format!(
             "The client must be public, allow public client flows, and have Application.Read.All and Directory.Read.All (delegated) with consent. {by_token}"
         ),
+        _ => format!("{advice} {by_token}"),
     }
 }
+
+const BUSY: &str = "The sign-in host is busy, or has trouble of its own: sign in again in some minutes.";
 
 /// What the service is asked to check with.
 pub(super) struct Ask<'a> {

@@ -5,7 +5,10 @@ use std::{sync::LazyLock, time::Duration};
 
 use serde::Deserialize;
 
-use crate::model::message::Class;
+use crate::{
+    microsoft::{HttpError, sign_in::SignInError},
+    model::message::Class,
+};
 
 /// One row of the table.
 #[derive(Debug, Deserialize)]
@@ -66,6 +69,15 @@ pub fn smtp(phase: &str, reply: &str) -> Meaning {
     })
 }
 
+/// A sign-in that failed: a credential that is wrong suspends the profile, a sign-in host that does not decide does not.
+pub fn sign_in(error: &SignInError) -> Class {
+    match error {
+        SignInError::Refused(refusal) if refusal.cause().is_transient() => Class::Transient,
+        SignInError::Refused(_) | SignInError::Certificate(_) | SignInError::Http(HttpError::Tls { .. }) => Class::Auth,
+        SignInError::Http(_) | SignInError::Unknown(_) => Class::Transient,
+    }
+}
+
 /// A reply of Graph: its status, the codes in it, its text.
 pub fn graph(status: u16, codes: &[&str], text: &str) -> Meaning {
     let lower = text.to_lowercase();
@@ -73,7 +85,15 @@ pub fn graph(status: u16, codes: &[&str], text: &str) -> Meaning {
         |row: &Row| row.code.as_deref().is_some_and(|own| codes.iter().any(|code| code.eq_ignore_ascii_case(own)));
     // A code says more than the status under which it comes.
     if let Some(row) = TABLE.iter().find(|row| by_code(row)) {
-        return row.meaning();
+        // A code that means "later" does not tell that nothing was sent, where the status leaves that open.
+        let leaves_it_open = matches!(status, 408 | 500 | 502 | 504);
+        if !leaves_it_open || !matches!(row.class, Class::Transient | Class::Throttled) {
+            return row.meaning();
+        }
+    }
+    // Graph takes mail with 202 and with nothing else. 200 was seen where nothing was sent.
+    if (200..300).contains(&status) && status != 202 {
+        return Meaning { class: Class::Unknown, wait: None, why: "an answer that does not say whether it was taken" };
     }
     decide(|row| row.http == Some(status) && row.text.as_deref().is_none_or(|own| lower.contains(&own.to_lowercase())))
 }

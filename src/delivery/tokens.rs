@@ -9,10 +9,10 @@ use std::{
 use secrecy::SecretString;
 use tokio::sync::Mutex as Turn;
 
-use super::{rotation::Which, smtp::Failure};
+use super::{classify, rotation::Which, smtp::Failure};
 use crate::{
     microsoft::{
-        Certificate, Endpoints, Http, HttpError,
+        Certificate, Endpoints, Http,
         sign_in::{Proof, SignIn, SignInError},
     },
     model::{Digest, message::Class, provider::Credential},
@@ -107,15 +107,8 @@ impl Tokens {
     }
 }
 
-/// What a refusal means: a secret that is wrong parks the profile, a busy host does not.
+/// The failure that a refused sign-in is to delivery.
 fn refused(error: &SignInError) -> Failure {
     let text: String = error.to_string().chars().take(300).collect();
-    let class = match error {
-        SignInError::Refused(refusal) if refusal.is(&[90_006, 90_024, 90_033, 50_033, 50_087, 90_090, 90_055]) => {
-            Class::Transient
-        }
-        SignInError::Refused(_) | SignInError::Certificate(_) | SignInError::Http(HttpError::Tls { .. }) => Class::Auth,
-        SignInError::Http(_) | SignInError::Unknown(_) => Class::Transient,
-    };
-    Failure { is_servers: true, ..Failure::new("token", text, class) }
+    Failure { is_servers: true, ..Failure::new("token", text, classify::sign_in(error)) }
 }

@@ -43,6 +43,8 @@ pub struct Application {
     pub sign_in_audience: Option<String>,
     pub is_fallback_public_client: Option<bool>,
     pub disabled_by_microsoft_status: Option<String>,
+    /// Whether it was deactivated: it keeps what it has, and no new token is issued.
+    pub is_disabled: Option<bool>,
     #[serde(deserialize_with = "or_default")]
     pub required_resource_access: Vec<RequiredResourceAccess>,
     #[serde(deserialize_with = "or_default")]
@@ -59,7 +61,7 @@ pub struct Application {
 
 impl Application {
     /// What is asked for of an application.
-    pub const SELECT: &str = "appId,displayName,signInAudience,isFallbackPublicClient,disabledByMicrosoftStatus,requiredResourceAccess,web,spa,publicClient,passwordCredentials,keyCredentials";
+    pub const SELECT: &str = "appId,displayName,signInAudience,isFallbackPublicClient,disabledByMicrosoftStatus,isDisabled,requiredResourceAccess,web,spa,publicClient,passwordCredentials,keyCredentials";
 }
 
 /// What a registration requests of one resource.
@@ -128,6 +130,10 @@ pub struct ServicePrincipal {
     pub account_enabled: Option<bool>,
     pub app_role_assignment_required: Option<bool>,
     pub disabled_by_microsoft_status: Option<String>,
+    /// Whether the application was deactivated, by its owner or by an administrator.
+    pub is_disabled: Option<bool>,
+    /// The tenant in which the application is registered.
+    pub app_owner_organization_id: Option<String>,
     #[serde(deserialize_with = "or_default")]
     pub app_roles: Vec<AppRole>,
     #[serde(deserialize_with = "or_default")]
@@ -136,7 +142,8 @@ pub struct ServicePrincipal {
 
 impl ServicePrincipal {
     /// What is asked for of a client's service principal.
-    pub const SELECT: &str = "id,appId,accountEnabled,appRoleAssignmentRequired,disabledByMicrosoftStatus";
+    pub const SELECT: &str =
+        "id,appId,accountEnabled,appRoleAssignmentRequired,disabledByMicrosoftStatus,isDisabled,appOwnerOrganizationId";
     /// What is asked for of Graph's own.
     pub const SELECT_PERMISSIONS: &str = "id,appId,appRoles,oauth2PermissionScopes";
 }
@@ -212,6 +219,7 @@ impl User {
 pub struct AssignedPlan {
     pub capability_status: Option<String>,
     pub service: Option<String>,
+    pub service_plan_id: Option<String>,
 }
 
 /// A tenant.

@@ -153,16 +153,27 @@ pub enum HttpError {
         /// Its content type.
         what: String,
     },
-    /// It asks for more patience than there is.
-    #[error("`{host}` is throttling (HTTP {status}) and asks to wait longer than {seconds} s")]
+    /// It did not answer within the patience that there is.
+    #[error("{}", busy(host, *status, *asked, *tries))]
     Busy {
         /// The host.
         host: String,
-        /// The status.
+        /// The status: 429 throttles, the others have trouble of their own.
         status: u16,
-        /// How long was waited at most.
-        seconds: u64,
+        /// How many seconds it asks to wait, if that is what is too long.
+        asked: Option<u64>,
+        /// How often it was asked.
+        tries: u32,
     },
+}
+
+fn busy(host: &str, status: u16, asked: Option<u64>, tries: u32) -> String {
+    let what = if status == 429 { "is throttling" } else { "is busy or not available" };
+    let times = if tries == 1 { "once".to_owned() } else { format!("{tries} times") };
+    match asked {
+        Some(seconds) => format!("`{host}` {what} (HTTP {status}), and asks to wait {seconds} s"),
+        None => format!("`{host}` {what} (HTTP {status}); it was asked {times}"),
+    }
 }
 
 impl Request {
@@ -289,8 +300,8 @@ impl Http {
             // Without a word from the other side: 1, 2, 4, ... seconds.
             let wait = retry_after.unwrap_or(Duration::from_secs(1 << tries.min(5) >> 1));
             if tries >= TRIES || waited + wait > self.patience {
-                let seconds = self.patience.as_secs();
-                return Err(HttpError::Busy { host, status: answer.status, seconds });
+                let asked = retry_after.filter(|_| tries < TRIES).map(|wait| wait.as_secs());
+                return Err(HttpError::Busy { host, status: answer.status, asked, tries });
             }
             waited += wait;
             tokio::time::sleep(wait).await;

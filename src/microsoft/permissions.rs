@@ -3,7 +3,10 @@
 //! The table is data from `microsoftgraph/microsoft-graph-devx-content` (MIT), and the fallback: what a tenant's own
 //! service principal of Graph says comes first, since ids of national clouds are not published.
 
-use std::{collections::HashMap, sync::LazyLock};
+use std::{
+    collections::{BTreeMap, HashMap},
+    sync::LazyLock,
+};
 
 use serde::Deserialize;
 
@@ -11,6 +14,8 @@ use super::graph::ServicePrincipal;
 
 /// The application id of Microsoft Graph, in every tenant.
 pub const GRAPH_APP_ID: &str = "00000003-0000-0000-c000-000000000000";
+/// The application id of Exchange Online, in every tenant.
+pub const EXCHANGE_APP_ID: &str = "00000002-0000-0ff1-ce00-000000000000";
 
 /// Whether the application itself or a signed-in user has a permission.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -40,38 +45,53 @@ impl Kind {
 }
 
 #[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
 struct Entry {
-    value: String,
-    delegated_scope: Option<Id>,
-    application_role: Option<Id>,
+    delegated: Option<String>,
+    application: Option<String>,
+    /// Whether a user may consent to the delegated permission, as far as the permission itself says. A tenant's policy may
+    /// want an administrator all the same.
+    #[serde(default)]
+    user_consent: bool,
 }
 
 #[derive(Deserialize)]
-struct Id {
-    id: String,
+#[serde(deny_unknown_fields)]
+struct Table {
+    #[expect(dead_code, reason = "for readers of the file")]
+    source: String,
+    permissions: BTreeMap<String, Entry>,
 }
 
-static TABLE: LazyLock<Vec<Entry>> = LazyLock::new(|| {
-    // The file is part of the program; a test reads it.
-    serde_json::from_str(include_str!("permissions.json")).unwrap_or_default()
+#[expect(clippy::expect_used, reason = "the table is part of the binary, and a test reads it")]
+static TABLE: LazyLock<BTreeMap<String, Entry>> = LazyLock::new(|| {
+    let table: Table = serde_json::from_str(include_str!("permissions.json")).expect("permissions.json is well formed");
+    table.permissions
 });
+
+/// Names by kind and id.
+static BY_ID: LazyLock<HashMap<(Kind, &'static str), &'static str>> =
+    LazyLock::new(|| all().map(|(kind, name, id)| ((kind, id), name)).collect());
 
 /// The id of a permission in the built-in table.
 pub fn id(kind: Kind, name: &str) -> Option<&'static str> {
-    let entry = TABLE.iter().find(|entry| entry.value == name)?;
-    let id = match kind {
-        Kind::Application => entry.application_role.as_ref(),
-        Kind::Delegated => entry.delegated_scope.as_ref(),
-    };
-    id.map(|id| id.id.as_str())
+    let entry = TABLE.get(name)?;
+    match kind {
+        Kind::Application => entry.application.as_deref(),
+        Kind::Delegated => entry.delegated.as_deref(),
+    }
+}
+
+/// Returns true if a user may consent to a delegated permission, unless the tenant's policy wants an administrator.
+pub fn may_users_consent(name: &str) -> bool {
+    TABLE.get(name).is_some_and(|entry| entry.user_consent)
 }
 
 /// Every permission of the built-in table.
 pub fn all() -> impl Iterator<Item = (Kind, &'static str, &'static str)> {
-    TABLE.iter().flat_map(|entry| {
-        let role = entry.application_role.iter().map(|id| (Kind::Application, entry.value.as_str(), id.id.as_str()));
-        let scope = entry.delegated_scope.iter().map(|id| (Kind::Delegated, entry.value.as_str(), id.id.as_str()));
+    TABLE.iter().flat_map(|(name, entry)| {
+        let role = entry.application.iter().map(|id| (Kind::Application, name.as_str(), id.as_str()));
+        let scope = entry.delegated.iter().map(|id| (Kind::Delegated, name.as_str(), id.as_str()));
         role.chain(scope)
     })
 }
@@ -79,7 +99,8 @@ pub fn all() -> impl Iterator<Item = (Kind, &'static str, &'static str)> {
 /// Ids to names: a tenant's own where they could be read, else the built-in table.
 #[derive(Clone, Debug, Default)]
 pub struct Names {
-    names: HashMap<(Kind, String), String>,
+    /// What the tenant says.
+    own: HashMap<(Kind, String), String>,
     /// The object id of Graph's service principal in the tenant; none where it could not be read.
     graph: Option<String>,
 }
@@ -87,30 +108,40 @@ pub struct Names {
 impl Names {
     /// The built-in table.
     pub fn built_in() -> Self {
-        let names = all().map(|(kind, name, id)| ((kind, id.to_owned()), name.to_owned())).collect();
-        Self { names, graph: None }
+        Self::default()
     }
 
     /// The built-in table, and over it what a tenant's service principal of Graph says.
     pub fn of(graph: &ServicePrincipal) -> Self {
         let mut names = Self::built_in();
         names.graph = Some(graph.id.clone()).filter(|id| !id.is_empty());
-        for role in &graph.app_roles {
-            if let Some(value) = &role.value {
-                names.names.insert((Kind::Application, role.id.to_lowercase()), value.clone());
+        let mut add = |kind, id: &str, value: &Option<String>| {
+            let Some(value) = value else { return };
+            let id = id.to_lowercase();
+            // What the table knows already needs no room of its own.
+            if BY_ID.get(&(kind, id.as_str())) != Some(&value.as_str()) {
+                names.own.insert((kind, id), value.clone());
             }
+        };
+        for role in &graph.app_roles {
+            add(Kind::Application, &role.id, &role.value);
         }
         for scope in &graph.oauth2_permission_scopes {
-            if let Some(value) = &scope.value {
-                names.names.insert((Kind::Delegated, scope.id.to_lowercase()), value.clone());
-            }
+            add(Kind::Delegated, &scope.id, &scope.value);
         }
         names
     }
 
     /// The name of an id; the id itself if nobody knows it.
     pub fn name<'a>(&'a self, kind: Kind, id: &'a str) -> &'a str {
-        self.names.get(&(kind, id.to_lowercase())).map_or(id, String::as_str)
+        let lower = id.to_lowercase();
+        let built_in = BY_ID.get(&(kind, lower.as_str())).copied();
+        self.own.get(&(kind, lower)).map(String::as_str).or(built_in).unwrap_or(id)
+    }
+
+    /// Returns true if ids were read from the tenant itself, and not from the table of the worldwide cloud.
+    pub fn is_of_tenant(&self) -> bool {
+        self.graph.is_some()
     }
 
     /// Whether a grant on this object of the tenant is one on Graph: Exchange has permissions of the same names. None
@@ -133,6 +164,11 @@ pub fn broader(name: &str) -> &'static [&'static str] {
         "OrgContact.Read.All" => &["Directory.Read.All", "Directory.ReadWrite.All"],
         "Contacts.Read" => &["Contacts.ReadWrite"],
         "User.Read" => &["User.ReadWrite", "User.ReadBasic.All", "User.Read.All", "User.ReadWrite.All"],
+        "Mail.ReadBasic.All" => &["Mail.Read", "Mail.ReadWrite"],
+        "MailboxSettings.Read" => &["MailboxSettings.ReadWrite"],
+        "Organization.Read.All" => &["Organization.ReadWrite.All", "Directory.Read.All", "Directory.ReadWrite.All"],
+        "Application.Read.All" => &["Application.ReadWrite.All", "Directory.Read.All", "Directory.ReadWrite.All"],
+        "Directory.Read.All" => &["Directory.ReadWrite.All"],
         _ => &[],
     }
 }
@@ -145,12 +181,18 @@ pub fn reach(name: &str) -> &'static str {
         }
         "Mail.Read" | "Mail.ReadBasic.All" | "Mail.ReadBasic" => "it reads every mailbox",
         "Directory.ReadWrite.All" => "it changes the whole directory",
-        "Application.ReadWrite.All" | "AppRoleAssignment.ReadWrite.All" | "RoleManagement.ReadWrite.Directory" => {
-            "whoever has it can give itself any other permission"
-        }
+        "Application.ReadWrite.All"
+        | "AppRoleAssignment.ReadWrite.All"
+        | "RoleManagement.ReadWrite.Directory"
+        | "RoleManagement.ReadWrite.Exchange"
+        | "RoleManagement.ReadWrite.All" => "whoever has it can give itself any other permission",
+        "User.ReadWrite.All" => "it changes every user",
+        "Group.ReadWrite.All" => "it changes every group, and reads what is in it",
+        "Files.ReadWrite.All" | "Sites.ReadWrite.All" | "Sites.FullControl.All" => "it changes every file",
         "Directory.Read.All" => "it reads the whole directory",
         "full_access_as_app" => "it opens every mailbox",
         "MailboxSettings.ReadWrite" => "it changes forwarding and automatic replies of every mailbox",
+        _ if name.parse::<uuid::Uuid>().is_ok() => "a permission whose name is not known here",
         _ => "no function of this profile uses it",
     }
 }

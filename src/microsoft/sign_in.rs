@@ -12,10 +12,12 @@ use oauth2::{
 };
 use reqwest::Url;
 use secrecy::{ExposeSecret as _, SecretString};
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
+use serde_json::Value;
 
 use super::{
     Certificate, CertificateError, Endpoints, Http, HttpError,
+    aadsts::{self, Cause, Entry},
     http::{Answer, Request},
 };
 
@@ -86,22 +88,92 @@ pub struct Refusal {
     /// The OAuth error word.
     pub error: String,
     /// The text, first line only. Holds nothing that was sent as proof.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "text_or_none")]
     pub error_description: String,
     /// The numbers of `AADSTS…`.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "codes")]
     pub error_codes: Vec<u32>,
     /// Under which Microsoft's support finds it.
     #[serde(default)]
     pub correlation_id: Option<String>,
+    /// The HTTP status that it came with; 0 where that is not known.
+    #[serde(skip)]
+    pub status: u16,
+}
+
+/// The OAuth error words that Entra is seen to use, those of RFC 6749 and RFC 8628 among them.
+const WORDS: [&str; 19] = [
+    "access_denied",
+    "authorization_declined",
+    "authorization_pending",
+    "bad_verification_code",
+    "consent_required",
+    "expired_token",
+    "interaction_required",
+    "invalid_client",
+    "invalid_grant",
+    "invalid_request",
+    "invalid_resource",
+    "invalid_scope",
+    "invalid_tenant",
+    "login_required",
+    "server_error",
+    "slow_down",
+    "temporarily_unavailable",
+    "unauthorized_client",
+    "unsupported_grant_type",
+];
+
+/// A text, or none where something else stands.
+fn text_or_none<'de, D: Deserializer<'de>>(deserializer: D) -> Result<String, D::Error> {
+    Ok(Value::deserialize(deserializer)?.as_str().unwrap_or_default().to_owned())
+}
+
+/// Numbers, written as numbers or as texts; what is neither is left out.
+fn codes<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<u32>, D::Error> {
+    let Value::Array(items) = Value::deserialize(deserializer)? else { return Ok(Vec::new()) };
+    let number = |item: &Value| match item {
+        Value::Number(number) => number.as_u64().and_then(|number| u32::try_from(number).ok()),
+        Value::String(text) => text.trim().parse().ok().or_else(|| aadsts::parse(text)),
+        _ => None,
+    };
+    Ok(items.iter().filter_map(number).take(20).collect())
 }
 
 impl ErrorResponse for Refusal {}
 
 impl Refusal {
-    /// Whether one of these codes is among the refusal's.
-    pub fn is(&self, codes: &[u32]) -> bool {
-        self.error_codes.iter().any(|code| codes.contains(code))
+    /// Returns the row of the table that explains it best: of several codes the last is the most precise
+    /// (`AADSTS70002: … AADSTS50012: …`).
+    pub fn entry(&self) -> Option<&'static Entry> {
+        self.error_codes.iter().rev().find_map(|code| aadsts::find(*code))
+    }
+
+    /// Returns what kind of cause it tells of.
+    pub fn cause(&self) -> Cause {
+        // What the service says of itself goes before the number: numbers of that kind are many, and not all are known.
+        if self.status >= 500 || matches!(self.error.as_str(), "server_error" | "temporarily_unavailable") {
+            return Cause::Service;
+        }
+        if let Some(entry) = self.entry() {
+            return entry.cause;
+        }
+        // Entra numbers what Conditional Access answers in one family.
+        if self.error_codes.iter().any(|code| matches!(code, 53_000..=53_099 | 530_000..=530_999)) {
+            return Cause::ConditionalAccess;
+        }
+        match self.error.as_str() {
+            "invalid_tenant" => Cause::Tenant,
+            "consent_required" => Cause::Consent,
+            _ => Cause::Unknown,
+        }
+    }
+
+    /// Returns true if it is formed as Entra forms a refusal. A proxy's own JSON may have an `error` as well.
+    pub fn is_entras(&self) -> bool {
+        !self.error_codes.is_empty()
+            || self.error_description.contains("AADSTS")
+            || WORDS.contains(&self.error.as_str())
     }
 
     /// The text's first line, cut, and without the proof should a strange server have sent it back.
@@ -110,10 +182,8 @@ impl Refusal {
         // What follows is for Microsoft's support, and another each time.
         text.truncate(text.find(" Trace ID:").unwrap_or(text.len()));
         // Codes may stand in the text alone.
-        if self.error_codes.is_empty()
-            && let Some(code) = text.strip_prefix("AADSTS").and_then(|rest| rest.split(':').next()?.parse().ok())
-        {
-            self.error_codes.push(code);
+        if self.error_codes.is_empty() {
+            self.error_codes = aadsts::named_in(&text);
         }
         for secret in proof.iter().map(|proof| proof.expose_secret()).filter(|secret| secret.len() > 3) {
             text = text.replace(secret, "…");
@@ -237,7 +307,7 @@ impl SignIn {
                 };
                 SignInError::Refused(refusal.tidy(None))
             }
-            RequestTokenError::Request(Carried(error)) => error,
+            RequestTokenError::Request(Carried(error)) => tidied(error, None),
             _ => SignInError::Unknown(200),
         })
     }
@@ -258,11 +328,18 @@ impl<'c> oauth2::AsyncHttpClient<'c> for SignIn {
             let url =
                 Url::parse(&request.uri().to_string()).map_err(|_| Carried(HttpError::Name { host: host() }.into()))?;
             let form = String::from_utf8(request.into_body()).unwrap_or_default();
+            let waits_for_a_user = form.contains("device_code=");
             let sent = self.http.send(Request::post_form(url, form.into())).await;
-            let answer = sent.map_err(|error| Carried(error.into()))?;
-            // The crate forgets the status of an answer that it cannot read.
-            if !answer.is_success() && answer.read::<Refusal>().is_none() {
-                return Err(Carried(SignInError::Unknown(answer.status)));
+            let mut answer = sent.map_err(|error| Carried(error.into()))?;
+            if !answer.is_success() {
+                let refusal = read_refusal(&answer).ok_or(Carried(SignInError::Unknown(answer.status)))?;
+                // The crate forgets the status. While it waits for a user, it decides by the word when to ask again.
+                if !waits_for_a_user {
+                    return Err(Carried(SignInError::Refused(refusal)));
+                }
+            }
+            for key in ["expires_in", "interval"] {
+                make_number(&mut answer.body, key);
             }
             let mut response = HttpResponse::new(answer.body.to_string().into_bytes());
             if let Ok(status) = oauth2::http::StatusCode::from_u16(answer.status) {
@@ -278,17 +355,52 @@ impl<'c> oauth2::AsyncHttpClient<'c> for SignIn {
 #[error(transparent)]
 pub struct Carried(SignInError);
 
+/// Reads a refusal of Entra's; none if the answer is something else.
+fn read_refusal(answer: &Answer) -> Option<Refusal> {
+    let refusal = answer.read::<Refusal>().filter(Refusal::is_entras)?;
+    Some(Refusal { status: answer.status, ..refusal })
+}
+
 fn refused(answer: &Answer, proof: Option<&SecretString>) -> SignInError {
-    match answer.read::<Refusal>() {
+    match read_refusal(answer) {
         Some(refusal) => SignInError::Refused(refusal.tidy(proof)),
         None => SignInError::Unknown(answer.status),
     }
 }
 
+fn tidied(error: SignInError, proof: Option<&SecretString>) -> SignInError {
+    match error {
+        SignInError::Refused(refusal) => SignInError::Refused(refusal.tidy(proof)),
+        other => other,
+    }
+}
+
+/// Makes a number of one that is written as a text (`"3599"`), as the older endpoint and proxies write it. What is no
+/// number at all is left out: a token whose lifetime is not known is a token all the same.
+fn make_number(body: &mut Value, key: &str) {
+    let Some(value) = body.get_mut(key) else { return };
+    let seconds = match value {
+        Value::Number(number) => number.as_u64().or_else(|| whole(number.as_f64()?)),
+        Value::String(text) => text.trim().parse().ok().or_else(|| whole(text.trim().parse().ok()?)),
+        _ => None,
+    };
+    match (seconds, body.as_object_mut()) {
+        (Some(seconds), Some(map)) => drop(map.insert(key.to_owned(), seconds.into())),
+        (None, Some(map)) => drop(map.remove(key)),
+        _ => {}
+    }
+}
+
+/// A number of seconds without its fraction.
+fn whole(seconds: f64) -> Option<u64> {
+    let duration = Duration::try_from_secs_f64(seconds).ok()?;
+    Some(duration.as_secs())
+}
+
 fn failed(error: RequestTokenError<Carried, Refusal>, proof: Option<&SecretString>) -> SignInError {
     match error {
         RequestTokenError::ServerResponse(refusal) => SignInError::Refused(refusal.tidy(proof)),
-        RequestTokenError::Request(Carried(error)) => error,
+        RequestTokenError::Request(Carried(error)) => tidied(error, proof),
         RequestTokenError::Parse(..) | RequestTokenError::Other(_) => SignInError::Unknown(200),
     }
 }

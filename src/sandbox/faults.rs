@@ -32,6 +32,8 @@ pub struct Fault {
     pub reset: bool,
     /// The answer has another body.
     pub body: Option<Body>,
+    /// The answer is this document, with `status` (200 where none is named).
+    pub json: Option<serde_json::Value>,
     /// The answer leads to this address.
     pub redirect: Option<String>,
 }

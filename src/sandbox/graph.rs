@@ -283,7 +283,9 @@ async fn routed(
         let items = tenant
             .all_applications()
             .iter()
-            .filter(|application| path == "/applications" || !application.not_installed)
+            .filter(|application| {
+                if path == "/applications" { !application.registered_elsewhere } else { !application.not_installed }
+            })
             .map(|application| {
                 if path == "/applications" {
                     registration(sandbox, tenant, application)
@@ -310,7 +312,10 @@ async fn routed(
         if !caller.may_read(&client) {
             return Err(denied());
         }
-        let application = tenant.application(&client).ok_or_else(|| absent(&client))?;
+        let application = tenant
+            .application(&client)
+            .filter(|application| !application.registered_elsewhere)
+            .ok_or_else(|| absent(&client))?;
         return match rest {
             "" => Ok((200, query.selected(&APPLICATION, registration(sandbox, tenant, &application))?)),
             "/federatedIdentityCredentials" => {
@@ -423,6 +428,7 @@ fn registration(sandbox: &Sandbox, tenant: &Tenant, application: &Application) -
         "signInAudience": application.audience.as_deref().unwrap_or("AzureADMyOrg"),
         "isFallbackPublicClient": application.public_flows,
         "disabledByMicrosoftStatus": null,
+        "isDisabled": application.deactivated,
         "requiredResourceAccess": required,
         "web": { "homePageUrl": null, "logoutUrl": null, "redirectUris": application.redirects.web, "implicitGrantSettings": { "enableAccessTokenIssuance": false, "enableIdTokenIssuance": false }, "redirectUriSettings": [] },
         "spa": { "redirectUris": application.redirects.spa },
@@ -442,6 +448,9 @@ fn principal(tenant: &Tenant, application: &Application) -> Value {
         "accountEnabled": !application.disabled,
         "appRoleAssignmentRequired": application.assignment_required,
         "disabledByMicrosoftStatus": null,
+        "isDisabled": application.deactivated,
+        "appOwnerOrganizationId":
+            if application.registered_elsewhere { tenant.object_id("another tenant") } else { tenant.id },
         "appRoles": [],
         "oauth2PermissionScopes": [],
         "servicePrincipalType": "Application",
@@ -485,18 +494,26 @@ fn grants(tenant: &Tenant, application: &Application) -> Vec<Value> {
 }
 
 fn user_document(tenant: &Tenant, user: &User, whole: bool) -> Value {
-    let mail = (user.mailbox != Mailbox::None).then_some(&user.name);
-    let plans = if user.mailbox == Mailbox::User {
-        json!([{ "assignedDateTime": "2024-01-01T00:00:00Z", "capabilityStatus": "Enabled", "service": "exchange", "servicePlanId": "9aaf7827-d63c-4b61-89c3-182f06f82e5c" }])
+    let mail = (user.mailbox != Mailbox::None).then_some(user.mail.as_ref().unwrap_or(&user.name));
+    let usual = if user.mailbox == Mailbox::User {
+        vec![("9aaf7827-d63c-4b61-89c3-182f06f82e5c".to_owned(), "Enabled")]
     } else {
-        json!([])
+        Vec::new()
     };
+    let plans = match &user.plans {
+        Some(plans) => plans.iter().map(|plan| (plan.id.to_string(), plan.status.as_str())).collect(),
+        None => usual,
+    };
+    let plans: Vec<Value> = plans
+        .into_iter()
+        .map(|(id, status)| json!({ "assignedDateTime": "2024-01-01T00:00:00Z", "capabilityStatus": status, "service": "exchange", "servicePlanId": id }))
+        .collect();
     let addresses: Vec<String> = std::iter::once(format!("SMTP:{}", user.name))
         .chain(user.aliases.iter().map(|alias| format!("smtp:{alias}")))
         .collect();
     let mut document = json!({
         "id": tenant.object_id(&user.name), "displayName": user.name, "givenName": null, "surname": null, "mail": mail,
-        "userPrincipalName": user.name, "accountEnabled": user.enabled && user.mailbox != Mailbox::Shared,
+        "userPrincipalName": user.name, "accountEnabled": user.enabled && !matches!(user.mailbox, Mailbox::Shared | Mailbox::Room),
         "assignedPlans": plans, "proxyAddresses": addresses, "userType": "Member",
     });
     if !whole {
@@ -563,6 +580,7 @@ async fn of_user(
             let purpose = match user.mailbox {
                 Mailbox::User => "user",
                 Mailbox::Shared => "shared",
+                Mailbox::Room => "room",
                 Mailbox::None => {
                     return Err(no(
                         404,

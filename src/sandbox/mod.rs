@@ -290,6 +290,13 @@ fn wrong_answer(sandbox: &Sandbox, fault: &Fault) -> Option<Response> {
     if let Some(to) = &fault.redirect {
         return Some((StatusCode::FOUND, [(header::LOCATION, to.clone())]).into_response());
     }
+    let status = |status: Option<u16>| StatusCode::from_u16(status.unwrap_or(200)).unwrap_or(StatusCode::OK);
+    if let Some(document) = &fault.json {
+        return Some((status(fault.status), Json(document.clone())).into_response());
+    }
+    if fault.status.is_some() && fault.body == Some(faults::Body::Html) {
+        return Some((status(fault.status), page()).into_response());
+    }
     if let Some(status) = fault.status {
         let code =
             fault.code.as_deref().unwrap_or(if status == 429 { "TooManyRequests" } else { "ServiceUnavailable" });
@@ -312,10 +319,7 @@ async fn other_body(fault: &Fault, request: Request, next: Next) -> Response {
     let json_type = [(header::CONTENT_TYPE, "application/json")];
     match fault.body {
         None => next.run(request).await,
-        Some(faults::Body::Html) => {
-            axum::response::Html("<!DOCTYPE html><title>Sign in to the network</title><p>Accept the terms of use.</p>")
-                .into_response()
-        }
+        Some(faults::Body::Html) => page().into_response(),
         Some(faults::Body::Truncated) => (json_type, "{\"value\":[{\"id\":\"").into_response(),
         Some(faults::Body::Huge) => {
             (json_type, format!("{{\"value\":\"{}\"}}", "x".repeat(20 * 1024 * 1024))).into_response()
@@ -337,6 +341,11 @@ async fn other_body(fault: &Fault, request: Request, next: Next) -> Response {
             (status, Json(document)).into_response()
         }
     }
+}
+
+/// A page as a proxy, a gateway or a captive portal shows one.
+fn page() -> axum::response::Html<&'static str> {
+    axum::response::Html("<!DOCTYPE html><title>Sign in to the network</title><p>Accept the terms of use.</p>")
 }
 
 fn futures_error() -> Body {

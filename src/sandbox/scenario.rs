@@ -61,9 +61,30 @@ pub struct User {
     /// Whether it may sign in.
     #[serde(default = "yes")]
     pub enabled: bool,
-    /// `user`, `shared` or `none`.
+    /// `user`, `shared`, `room` or `none`.
     #[serde(default)]
     pub mailbox: Mailbox,
+    /// The primary address, where it is not the name.
+    #[serde(default)]
+    pub mail: Option<String>,
+    /// The service plans that are assigned, where they are not those that the mailbox has.
+    #[serde(default)]
+    pub plans: Option<Vec<Plan>>,
+}
+
+/// A service plan of a user.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Plan {
+    /// Its id.
+    pub id: Uuid,
+    /// `Enabled`, `Warning`, `Suspended`, `LockedOut` or `Deleted`.
+    #[serde(default = "enabled")]
+    pub status: String,
+}
+
+fn enabled() -> String {
+    "Enabled".to_owned()
 }
 
 /// What a user has in Exchange.
@@ -75,6 +96,8 @@ pub enum Mailbox {
     User,
     /// A shared mailbox, without a licence.
     Shared,
+    /// The mailbox of a room, whose account is disabled.
+    Room,
     /// None.
     None,
 }
@@ -105,6 +128,10 @@ pub struct Application {
     pub not_installed: bool,
     /// Whether the service principal is disabled.
     pub disabled: bool,
+    /// Whether the registration is deactivated.
+    pub deactivated: bool,
+    /// Whether it is registered in another tenant, so that this one has its service principal alone.
+    pub registered_elsewhere: bool,
     /// Whether users must be assigned.
     pub assignment_required: bool,
     /// Users who are.

@@ -140,6 +140,18 @@ impl Remedies<'_> {
         ]
     }
 
+    /// How a registration that was deactivated is activated again, by whoever owns it.
+    pub(super) fn activate(&self) -> Vec<String> {
+        let graph = self.endpoints.graph.as_str().trim_end_matches('/');
+        vec![
+            self.portal("Overview > Activate", "Overview"),
+            format!(
+                "az rest --method PATCH --url \"{graph}/v1.0/applications(appId='{}')\" --headers Content-Type=application/json --body '{{\"isDisabled\":false}}'",
+                self.client
+            ),
+        ]
+    }
+
     /// How the application gets into the tenant.
     pub(super) fn install(&self) -> Vec<String> {
         vec![self.consent(None), format!("az ad sp create --id {}", self.client)]

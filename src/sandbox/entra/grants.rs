@@ -72,7 +72,7 @@ async fn issue(sandbox: &Sandbox, name: &str, headers: &HeaderMap, form: &Fields
     let application = tenant.application(&client).filter(|application| !application.not_installed).ok_or_else(|| {
         no(400, "unauthorized_client", 700_016, format!("Application with identifier '{client}' was not found in the directory '{name}'. This can happen if the application has not been installed by the administrator of the tenant or consented to by any user in the tenant. You may have sent your authentication request to the wrong tenant."))
     })?;
-    if application.disabled {
+    if application.disabled || application.deactivated {
         return Err(no(
             401,
             "invalid_client",

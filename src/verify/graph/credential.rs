@@ -7,7 +7,9 @@ use secrecy::ExposeSecret as _;
 use crate::{
     microsoft::{
         Certificate,
+        aadsts::{Cause, Entry},
         graph::{Application, KeyCredential, PasswordCredential},
+        permissions,
         sign_in::{Proof, Refusal, SignInError},
     },
     model::provider::Credential,
@@ -53,28 +55,295 @@ pub(super) fn accepted(kind: Kind) -> Finding {
     Finding::pass(Id::SignIn, kind.pointer(), format!("the {} is accepted", kind.words()))
 }
 
-/// What the sign-in ended with. `seal` is the command that seals a new value.
-pub(super) fn refused(error: &SignInError, kind: Kind, base: &str, seal: &str, remedies: &Remedies<'_>) -> Finding {
-    match error {
-        SignInError::Http(error) => super::sight::unreachable(error, Id::SignIn),
-        SignInError::Certificate(error) => {
-            Finding::fail(Id::Certificate, kind.pointer(), format!("the certificate cannot sign: {error}"))
-                .expected("a PEM file with the certificate and its RSA private key")
-                .remedy([seal.to_owned()])
+/// A sign-in that was tried.
+pub(super) struct Tried<'a> {
+    /// What the application proved itself with.
+    pub(super) credential: &'a Credential,
+    /// What it asked for.
+    pub(super) scope: &'a str,
+    pub(super) base: &'a str,
+    /// The command that seals a new value.
+    pub(super) seal: &'a str,
+    pub(super) remedies: &'a Remedies<'a>,
+}
+
+/// The sign-in host has trouble of its own, or too much to do.
+pub(super) fn busy(base: &str, seen: String) -> Finding {
+    Finding::unknown(Id::Answer, base, "the sign-in host is busy, or has trouble of its own")
+        .seen(seen)
+        .expected("a token")
+        .remedy(["Verify again in some minutes."])
+}
+
+impl Tried<'_> {
+    /// Returns what a sign-in that failed tells.
+    pub(super) fn failed(&self, error: &SignInError) -> Finding {
+        let Self { base, seal, .. } = self;
+        match error {
+            SignInError::Http(error) => super::sight::unreachable(error, Id::SignIn),
+            SignInError::Certificate(error) => {
+                let pointer = Kind::of(self.credential).pointer();
+                Finding::fail(Id::Certificate, pointer, format!("the certificate cannot sign: {error}"))
+                    .expected("a PEM file with the certificate and its RSA private key")
+                    .remedy([(*seal).to_owned()])
+            }
+            SignInError::Unknown(status @ 500..) => busy(base, format!("HTTP {status}")),
+            SignInError::Unknown(status) => {
+                Finding::unknown(Id::Answer, base, "the sign-in host answered in a form that is not known")
+                    .seen(format!("HTTP {status}"))
+                    .expected("a token, or an error as Entra writes it")
+                    .remedy(["Check whether a proxy answers in its place; then verify again."])
+            }
+            SignInError::Refused(refusal) => self.refused(refusal).seen(evidence(refusal)),
         }
-        SignInError::Unknown(status @ 500..) => {
-            Finding::unknown(Id::Answer, base, "the sign-in host is busy, or has trouble of its own")
-                .seen(format!("HTTP {status}"))
-                .expected("a token")
-                .remedy(["Verify again in some minutes."])
+    }
+
+    fn refused(&self, refusal: &Refusal) -> Finding {
+        let kind = Kind::of(self.credential);
+        let cause = refusal.cause();
+        let entry = refusal.entry().filter(|entry| entry.cause == cause);
+        match (cause, kind) {
+            (Cause::Proof | Cause::Certificate | Cause::CertificateExpired | Cause::AssertionTime | Cause::Assertion, Kind::Federated)
+            | (Cause::FederationMatch | Cause::FederationCase | Cause::FederationBlocked, _) => self.federated(cause, entry),
+            (Cause::SecretExpired | Cause::SecretWrong, _) | (Cause::Proof, Kind::Secret) => self.secret(cause, entry),
+            (Cause::Proof | Cause::Certificate | Cause::CertificateExpired | Cause::AssertionTime | Cause::Assertion, Kind::Certificate) => {
+                self.certificate(cause, entry)
+            }
+            (Cause::NoCredential, _) => {
+                let own = Finding::fail(Id::SignIn, kind.pointer(), "the sign-in host saw no credential")
+                    .expected("a client secret or an assertion");
+                match self.credential {
+                    Credential::FederatedTokenFile(path) => own.remedy(written(path)),
+                    _ => own.remedy([self.seal]),
+                }
+            }
+            (
+                Cause::Client | Cause::ServicePrincipal | Cause::ClientDisabled | Cause::Tenant | Cause::Cloud
+                | Cause::Resource | Cause::ResourceDisabled | Cause::Assignment | Cause::Consent,
+                _,
+            ) => self.tenants(cause, entry),
+            (Cause::ConditionalAccess, _) => {
+                Finding::fail(Id::ConditionalAccess, self.base, "Conditional Access does not let the application sign in from here")
+                    .expected("a policy that lets it in from the service's addresses")
+                    .remedy([
+                        "Portal: Protection > Conditional Access > Policies: look at those for workload identities, and at the sign-in logs of the service principal.",
+                        "A policy may know places: run the check where the service runs (without `--local`).",
+                    ])
+            }
+            (Cause::Service, _) => {
+                let own = busy(self.base, String::new());
+                // A number that has a cause of its own tells more than that the host is busy.
+                match entry.filter(|entry| entry.error != "temporarily_unavailable") {
+                    Some(entry) => Finding { message: format!("the sign-in host does not decide: {}", entry.meaning), ..own }
+                        .remedy([entry.remedy.clone()]),
+                    None => own,
+                }
+            }
+            _ => self.other(refusal, entry),
         }
-        SignInError::Unknown(status) => {
-            Finding::unknown(Id::Answer, base, "the sign-in host answered in a form that is not known")
-                .seen(format!("HTTP {status}"))
-                .expected("a token, or an error as Entra writes it")
-                .remedy(["Check whether a proxy answers in its place; then verify again."])
+    }
+
+    fn secret(&self, cause: Cause, entry: Option<&Entry>) -> Finding {
+        let (id, message, expected) = match (cause, entry) {
+            (Cause::SecretExpired, _) => {
+                (Id::CredentialExpired, "the client secret has expired", "a client secret that is valid")
+            }
+            (Cause::SecretWrong, Some(entry)) => {
+                (Id::SecretWrong, entry.meaning.as_str(), "the value of a client secret of this application")
+            }
+            _ => (
+                Id::SecretWrong,
+                "the client secret is not accepted",
+                "the value of a client secret of this application",
+            ),
+        };
+        Finding::fail(id, Kind::Secret.pointer(), message)
+            .expected(expected)
+            .remedy(self.remedies.new_secret(self.seal))
+    }
+
+    fn certificate(&self, cause: Cause, entry: Option<&Entry>) -> Finding {
+        let pointer = Kind::Certificate.pointer();
+        let meaning = entry.map_or("the application does not know it", |entry| entry.meaning.as_str());
+        match cause {
+            Cause::CertificateExpired => Finding::fail(Id::CredentialExpired, pointer, meaning)
+                .expected("a certificate that is valid")
+                .remedy(self.remedies.new_certificate(self.seal)),
+            // The assertion is signed a moment before it is sent, for some minutes.
+            Cause::AssertionTime => Finding::fail(
+                Id::Certificate,
+                pointer,
+                "what the certificate signed is not within its time for the sign-in host: this machine's clock is off",
+            )
+            .expected("a clock that is right to some minutes")
+            .remedy(["timedatectl set-ntp true", "Where the clock is right, verify again: the certificate itself was not refused."]),
+            Cause::Assertion => Finding::fail(
+                Id::Certificate,
+                pointer,
+                format!("what the certificate signed is not accepted: {meaning}"),
+            )
+            .expected("an assertion for this tenant and this application")
+            .remedy(entry.map(|entry| entry.remedy.clone()))
+            .remedy(["Compare `tenant`, `client` and `cloud` with the registration's overview page."]),
+            Cause::Proof => Finding::fail(
+                Id::Certificate,
+                pointer,
+                "the certificate is not accepted: the application does not know it, or does not trust its issuer or subject",
+            )
+            .expected("a certificate that is uploaded to the registration")
+            .remedy(self.remedies.new_certificate(self.seal)),
+            _ => Finding::fail(Id::Certificate, pointer, format!("the certificate is not accepted: {meaning}"))
+                .expected("a certificate that is uploaded to the registration")
+                .remedy(self.remedies.new_certificate(self.seal)),
         }
-        SignInError::Refused(refusal) => by_code(refusal, kind, base, seal, remedies).seen(evidence(refusal)),
+    }
+
+    /// A federated token is somebody else's: what is wrong with it is put right where it is written or trusted.
+    fn federated(&self, cause: Cause, entry: Option<&Entry>) -> Finding {
+        let pointer = Kind::Federated.pointer();
+        let meaning = entry.map(|entry| entry.meaning.as_str()).unwrap_or_default();
+        let advice = entry.map(|entry| entry.remedy.clone());
+        let writer = || match self.credential {
+            Credential::FederatedTokenFile(path) => written(path),
+            _ => Vec::new(),
+        };
+        let finding =
+            |message: String, expected: &str| Finding::fail(Id::Federation, pointer, message).expected(expected);
+        match cause {
+            Cause::AssertionTime => finding(
+                "the federated token has expired or is not valid yet, or a clock is off".to_owned(),
+                "a token that is renewed before it ends",
+            )
+            .remedy(writer())
+            .remedy(["timedatectl set-ntp true"]),
+            Cause::Assertion => finding(format!("the federated token is not accepted: {meaning}"), "one JWT for this application, and nothing else in the file")
+                .remedy(advice)
+                .remedy(writer()),
+            Cause::Proof | Cause::Certificate | Cause::CertificateExpired => finding(
+                "the signature of the federated token is not accepted: its issuer does not publish the key, or something else signed it".to_owned(),
+                "a token that its issuer signed (RS256), with the key at the issuer's /.well-known/openid-configuration",
+            )
+            .remedy(writer())
+            .remedy(self.remedies.federation()),
+            Cause::FederationBlocked => finding(meaning.to_owned(), "a token that may be used for federation")
+                .remedy(advice)
+                .remedy(self.remedies.federation()),
+            Cause::FederationCase => finding(meaning.to_owned(), "a federated credential with exactly the token's subject")
+                .remedy(self.remedies.federation())
+                .remedy(advice),
+            _ => finding(meaning.to_owned(), "a federated credential with exactly the token's issuer, subject and audience")
+                .remedy(self.remedies.federation())
+                .remedy(["A new one takes some minutes to work."]),
+        }
+    }
+
+    /// What the tenant knows of the application, of the resource, and of who may use it.
+    fn tenants(&self, cause: Cause, entry: Option<&Entry>) -> Finding {
+        let Self { base, remedies, .. } = self;
+        let client = format!("{base}/client");
+        let meaning = entry.map(|entry| entry.meaning.as_str());
+        let (resource, id) = if self.scope == remedies.endpoints.exchange_scope() {
+            ("Exchange Online", permissions::EXCHANGE_APP_ID)
+        } else {
+            ("Microsoft Graph", permissions::GRAPH_APP_ID)
+        };
+        match cause {
+            Cause::Client => Finding::fail(Id::Client, &client, meaning.unwrap_or("the client does not exist in this tenant"))
+                .expected(format!("an application {} in tenant {}", remedies.client, remedies.tenant))
+                .remedy(["Compare Application (client) ID and Directory (tenant) ID on the registration's overview page."])
+                .remedy(remedies.install()),
+            Cause::ServicePrincipal => Finding::fail(Id::ServicePrincipal, &client, meaning.unwrap_or("the application is not installed in the tenant"))
+                .expected("a service principal of the application")
+                .remedy(remedies.install()),
+            Cause::ClientDisabled => Finding::fail(Id::ClientDisabled, &client, meaning.unwrap_or("the application is disabled"))
+                .expected("an application that may sign in")
+                .remedy(remedies.enable())
+                .remedy(remedies.activate()),
+            Cause::Tenant => tenant_unknown(base, remedies),
+            Cause::Cloud => Finding::fail(
+                Id::Cloud,
+                &format!("{base}/cloud"),
+                "the tenant is in another Microsoft cloud than the profile states",
+            )
+            .expected("the tenant's own cloud")
+            .remedy(["Correct `cloud`: global, us-government-l4, us-government-l5 or china."]),
+            Cause::ResourceDisabled => Finding::fail(
+                Id::ServicePrincipal,
+                base,
+                format!("{resource} is disabled in this tenant: a subscription has lapsed, or an administrator switched it off"),
+            )
+            .expected(format!("{resource} enabled in the tenant"))
+            .remedy([
+                "Portal: Microsoft 365 admin center > Billing > Your products: look for a subscription that has lapsed.".to_owned(),
+                format!("az ad sp show --id {id} --query accountEnabled"),
+            ]),
+            Cause::Assignment => Finding::fail(Id::Assignment, &client, meaning.unwrap_or("an assignment is required, and there is none"))
+                .expected("an assignment, or none required")
+                .remedy(entry.map(|entry| entry.remedy.clone())),
+            Cause::Consent => Finding::fail(Id::Consent, &client, meaning.unwrap_or("nobody has consented to what is asked for"))
+                .expected("consent to what the profile needs")
+                .remedy(remedies.consent_steps(None)),
+            _ => Finding::fail(Id::ServicePrincipal, base, format!("{resource} is not known in this tenant"))
+                .expected(format!("{resource}'s service principal"))
+                .remedy([format!("az ad sp create --id {id}")]),
+        }
+    }
+
+    /// What has no finding of its own: the table says what it means, and Microsoft's page what is not in the table.
+    fn other(&self, refusal: &Refusal, entry: Option<&Entry>) -> Finding {
+        let message = match entry {
+            Some(entry) => format!("the application cannot sign in: {}", entry.meaning),
+            None => "the application cannot sign in".to_owned(),
+        };
+        let pointer = Kind::of(self.credential).pointer();
+        let finding = Finding::fail(Id::SignIn, pointer, message).expected("a token");
+        let finding = finding.remedy(entry.map(|entry| entry.remedy.clone()));
+        match refusal.error_codes.first() {
+            Some(code) => {
+                let sign_in = self.remedies.endpoints.sign_in.as_str();
+                finding.remedy([format!("What the code means: {sign_in}error?code={code}")])
+            }
+            None => finding,
+        }
+    }
+}
+
+/// Where a federated token comes from.
+fn written(path: &str) -> Vec<String> {
+    vec![
+        format!("Look at what writes {path}: it must hold one JWT that is renewed before it ends (`exp`)."),
+        format!("What stands in it: cut -d. -f2 {path} | base64 -d"),
+    ]
+}
+
+/// The findings that a cause is reported as; which of several depends on the kind of credential.
+pub fn reported_as(cause: Cause) -> &'static [Id] {
+    match cause {
+        Cause::SecretWrong => &[Id::SecretWrong],
+        Cause::SecretExpired => &[Id::CredentialExpired],
+        Cause::Proof => &[Id::SecretWrong, Id::Certificate, Id::Federation],
+        Cause::CertificateExpired => &[Id::CredentialExpired, Id::Federation, Id::SignIn],
+        Cause::Certificate | Cause::AssertionTime | Cause::Assertion => &[Id::Certificate, Id::Federation, Id::SignIn],
+        Cause::FederationMatch | Cause::FederationCase | Cause::FederationBlocked => &[Id::Federation],
+        Cause::Client => &[Id::Client],
+        Cause::ServicePrincipal | Cause::Resource | Cause::ResourceDisabled => &[Id::ServicePrincipal],
+        Cause::ClientDisabled => &[Id::ClientDisabled],
+        Cause::Tenant => &[Id::Tenant],
+        Cause::Cloud => &[Id::Cloud],
+        Cause::Assignment => &[Id::Assignment],
+        Cause::Consent => &[Id::Consent],
+        Cause::ConditionalAccess => &[Id::ConditionalAccess],
+        Cause::Service => &[Id::Answer],
+        Cause::NoCredential
+        | Cause::Restricted
+        | Cause::Request
+        | Cause::UserAccount
+        | Cause::UserPassword
+        | Cause::UserInteraction
+        | Cause::UserSession
+        | Cause::Platform
+        | Cause::Endpoint
+        | Cause::Unknown => &[Id::SignIn],
     }
 }
 
@@ -84,97 +353,6 @@ fn evidence(refusal: &Refusal) -> String {
     let text = refusal.error_description.split_once(": ").map_or(refusal.error_description.as_str(), |(_, text)| text);
     let text: String = text.chars().take(200).collect();
     if text.is_empty() { codes } else { format!("{codes}: {text}") }
-}
-
-fn by_code(refusal: &Refusal, kind: Kind, base: &str, seal: &str, remedies: &Remedies<'_>) -> Finding {
-    let pointer = kind.pointer();
-    if refusal.is(&[7_000_222]) {
-        return Finding::fail(Id::CredentialExpired, pointer, "the client secret has expired")
-            .expected("a client secret that is valid")
-            .remedy(remedies.new_secret(seal));
-    }
-    if refusal.is(&[7_000_215]) {
-        return Finding::fail(Id::SecretWrong, pointer, "the client secret is not accepted: it belongs to another application, was deleted, or is its id instead of its value")
-            .expected("the value of a client secret of this application")
-            .remedy(remedies.new_secret(seal));
-    }
-    if refusal.is(&[700_016, 700_038, 70_001]) {
-        return Finding::fail(
-            Id::Client,
-            &format!("{base}/client"),
-            "the client does not exist in this tenant: another tenant's, mistyped, or not installed there",
-        )
-        .expected(format!("an application {} in tenant {}", remedies.client, remedies.tenant))
-        .remedy(["Compare Application (client) ID and Directory (tenant) ID on the registration's overview page."])
-        .remedy(remedies.install());
-    }
-    if refusal.is(&[90_002, 900_023]) {
-        return tenant_unknown(base, remedies);
-    }
-    if refusal.is(&[900_382, 900_432, 90_038]) {
-        return Finding::fail(
-            Id::Cloud,
-            &format!("{base}/cloud"),
-            "the tenant is in another Microsoft cloud than the profile states",
-        )
-        .expected("the tenant's own cloud")
-        .remedy(["Correct `cloud`: global, us-government-l4, us-government-l5 or china."]);
-    }
-    if refusal.is(&[7_000_112, 1_000_031]) {
-        return Finding::fail(Id::ClientDisabled, &format!("{base}/client"), "the application is disabled")
-            .expected("an application that may sign in")
-            .remedy(remedies.enable());
-    }
-    if refusal.is(&[700_027, 700_030, 50_012, 700_024, 500_133, 50_013, 50_027]) {
-        let (id, message, expected) = if kind == Kind::Federated {
-            (Id::Federation, "the federated token is not accepted", "a token of an issuer that the application trusts")
-        } else {
-            (
-                Id::Certificate,
-                "the certificate is not accepted: the application does not know it, or this machine's clock is off",
-                "a certificate that is uploaded to the registration",
-            )
-        };
-        return Finding::fail(id, pointer, message).expected(expected).remedy(remedies.new_certificate(seal));
-    }
-    if refusal.is(&[70_021, 700_211, 700_212, 700_213, 700_223, 700_222]) {
-        return Finding::fail(
-            Id::Federation,
-            pointer,
-            "no federated credential of the application matches the token's issuer, subject and audience",
-        )
-        .expected("a federated credential with exactly these")
-        .remedy(remedies.federation())
-        .remedy(["A new one takes some minutes to work."]);
-    }
-    if refusal.is(&[53_000, 53_001, 53_002, 53_003, 53_004, 530_032, 530_035, 50_131]) {
-        return Finding::fail(Id::ConditionalAccess, base, "Conditional Access does not let the application sign in from here")
-            .expected("a policy that lets it in from the service's addresses")
-            .remedy([
-                "Portal: Protection > Conditional Access > Policies: look at those for workload identities, and at the sign-in logs of the service principal.",
-                "A policy may know places: run the check where the service runs (without `--local`).",
-            ]);
-    }
-    if refusal.is(&[90_006, 90_024, 90_033, 50_033, 50_087, 90_090, 90_055]) {
-        return Finding::unknown(Id::Answer, base, "the sign-in host is busy")
-            .remedy(["Verify again in some minutes."]);
-    }
-    if refusal.is(&[7_000_218, 7_000_216]) {
-        return Finding::fail(Id::SignIn, pointer, "the sign-in host saw no credential")
-            .expected("a client secret or an assertion")
-            .remedy([seal.to_owned()]);
-    }
-    if refusal.is(&[500_011, 50_001]) {
-        return Finding::fail(Id::ServicePrincipal, base, "Microsoft Graph is not known in this tenant")
-            .expected("Microsoft Graph's service principal")
-            .remedy([format!("az ad sp create --id {}", crate::microsoft::permissions::GRAPH_APP_ID)]);
-    }
-    let mut finding = Finding::fail(Id::SignIn, pointer, "the application cannot sign in").expected("a token");
-    if let Some(code) = refusal.error_codes.first() {
-        let sign_in = remedies.endpoints.sign_in.as_str();
-        finding = finding.remedy([format!("What the code means: {sign_in}error?code={code}")]);
-    }
-    finding
 }
 
 /// The tenant does not exist, or not in this cloud.

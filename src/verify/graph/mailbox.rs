@@ -1,7 +1,10 @@
 //! The sender's mailbox: exists, is licensed, may be seen; and its domain.
 
 use crate::{
-    microsoft::graph::{AssignedPlan, GraphError, Organization, User, UserPurpose},
+    microsoft::{
+        graph::{GraphError, Organization, User, UserPurpose},
+        plans::{self, Mailbox},
+    },
     verify::{Finding, Id},
 };
 
@@ -65,12 +68,39 @@ impl Sender<'_> {
     }
 
     fn of_user(&self, user: &User) -> Finding {
+        // Exchange sends as the primary address of the mailbox, whatever the user is called.
+        if let Some(mail) =
+            user.mail.as_deref().filter(|mail| !mail.is_empty() && !mail.eq_ignore_ascii_case(self.from))
+        {
+            return Finding::unknown(
+                Id::MailboxSeen,
+                POINTER,
+                format!("{} exists, and its primary address is another one, which mail may leave from", self.from),
+            )
+            .seen(format!("mail: {mail}"))
+            .expected(format!("mail: {}", self.from))
+            .remedy([
+                format!("Write `address: {mail}` if the user is called so, or make {} the primary address.", self.from),
+                format!("Or look at a mail to the sender itself: {} --probe", self.again),
+            ]);
+        }
         if user.account_enabled != Some(false) {
             return Finding::pass(Id::Mailbox, POINTER, format!("{} exists", self.from));
         }
-        // A shared mailbox's account is disabled by design, and sends all the same. It needs no licence, so that one with a
-        // licence may as well be somebody who left.
-        if self.is_shared() || self.purpose.is_err() && !user.assigned_plans.as_deref().is_some_and(is_licensed) {
+        // The account of a shared mailbox, a room or equipment is disabled by design, and sends all the same. It needs no
+        // licence, so that one with a licence may as well be somebody who left.
+        if let Some(kind) = self.unattended() {
+            return Finding::pass(
+                Id::Mailbox,
+                POINTER,
+                format!("{} exists; its account is disabled, as that of {kind}", self.from),
+            );
+        }
+        let may_be_licensed = user
+            .assigned_plans
+            .as_deref()
+            .is_some_and(|found| matches!(plans::mailbox(found), Mailbox::Licensed | Mailbox::Unknown(_)));
+        if self.purpose.is_err() && !may_be_licensed {
             return Finding::pass(
                 Id::Mailbox,
                 POINTER,
@@ -106,8 +136,15 @@ impl Sender<'_> {
         .remedy([format!("Write `address: {name}`, or make {} the user principal name.", self.from)])
     }
 
-    fn is_shared(&self) -> bool {
-        matches!(self.purpose, Ok(purpose) if purpose.value.as_deref() == Some("shared"))
+    /// What the mailbox is, if it is one that nobody signs in to.
+    fn unattended(&self) -> Option<&'static str> {
+        let Ok(purpose) = self.purpose else { return None };
+        match purpose.value.as_deref() {
+            Some("shared") => Some("a shared mailbox"),
+            Some("room") => Some("a room"),
+            Some("equipment") => Some("equipment"),
+            _ => None,
+        }
     }
 
     fn licence(&self) -> Option<Finding> {
@@ -130,7 +167,14 @@ impl Sender<'_> {
                     format!("{} is a mailbox ({purpose})", self.from),
                 ));
             }
-            Err(error) if matches!(error.code(), "MailboxNotEnabledForRESTAPI" | "MailboxNotSupportedForRESTAPI") => {
+            Err(error)
+                if matches!(
+                    error.code(),
+                    "MailboxNotEnabledForRESTAPI"
+                        | "MailboxNotSupportedForRESTAPI"
+                        | "MailboxNotHostedInExchangeOnline"
+                ) =>
+            {
                 return Some(missing(reason(error)));
             }
             Err(_) => {}
@@ -147,12 +191,35 @@ impl Sender<'_> {
                 .remedy(["The permission User.Read.All or MailboxSettings.Read, or a reader's token, decides it."]),
             );
         };
-        if is_licensed(plans) {
-            return Some(Finding::pass(
-                Id::MailboxLicence,
-                POINTER,
-                format!("{} is licensed for Exchange Online", self.from),
-            ));
+        let found = plans::mailbox(plans);
+        match &found {
+            Mailbox::Licensed => {
+                return Some(Finding::pass(
+                    Id::MailboxLicence,
+                    POINTER,
+                    format!("{} is licensed for Exchange Online", self.from),
+                ));
+            }
+            Mailbox::Unknown(ids) => {
+                let shown: Vec<&str> = ids.iter().take(5).map(String::as_str).collect();
+                return Some(
+                    Finding::unknown(
+                        Id::MailboxSeen,
+                        POINTER,
+                        format!(
+                            "{} has a licence of Exchange that is not known here: it may hold a mailbox or not",
+                            self.from
+                        ),
+                    )
+                    .seen(format!("service plans: {}", shown.join(", ")))
+                    .expected(expected)
+                    .remedy([
+                        format!("Get-Mailbox {} | Select-Object RecipientTypeDetails", self.from),
+                        "The permission MailboxSettings.Read decides it as well.".to_owned(),
+                    ]),
+                );
+            }
+            Mailbox::Suspended | Mailbox::None => {}
         }
         if user.mail.is_some() && user.account_enabled == Some(false) {
             return Some(
@@ -167,7 +234,7 @@ impl Sender<'_> {
             );
         }
         Some(missing(
-            if has_exchange(plans, "Suspended") {
+            if found == Mailbox::Suspended {
                 "a plan of Exchange Online that is suspended"
             } else {
                 "no plan of Exchange Online"
@@ -212,15 +279,4 @@ impl Sender<'_> {
             .remedy(["The application permission Organization.Read.All, or a reader's token, decides it."]),
         }
     }
-}
-
-fn has_exchange(plans: &[AssignedPlan], status: &str) -> bool {
-    plans.iter().any(|plan| {
-        plan.service.as_deref().is_some_and(|service| service.eq_ignore_ascii_case("exchange"))
-            && plan.capability_status.as_deref() == Some(status)
-    })
-}
-
-fn is_licensed(plans: &[AssignedPlan]) -> bool {
-    has_exchange(plans, "Enabled") || has_exchange(plans, "Warning")
 }

@@ -18,8 +18,10 @@ mod sign_in;
 
 use std::collections::BTreeSet;
 
+pub use credential::reported_as;
 use probe::{no_probe, probe};
 pub use registration::from_export;
+use serde::de::DeserializeOwned;
 use sight::{Eyes, unreachable, unseen, unseen_principal, without_level};
 use sign_in::proof;
 
@@ -31,13 +33,14 @@ use super::{Finding, Id, Level, Subject, Verifier, secret::Opened};
 use crate::{
     microsoft::{
         Endpoints,
+        aadsts::Cause,
         claims::Claims,
         graph::{
             AppRoleAssignment, Application, Graph, GraphError, OAuth2PermissionGrant, Organization, ServicePrincipal,
             User, UserPurpose, encoded, quoted,
         },
         permissions::{Kind, Names},
-        sign_in::{Proof, SignIn},
+        sign_in::{Proof, SignIn, SignInError},
     },
     model::{
         Cloud,
@@ -46,12 +49,26 @@ use crate::{
     verify::remedy::Remedies,
 };
 
-fn application_path(client: &str) -> String {
-    format!("/applications(appId='{}')?$select={}", quoted(client), Application::SELECT)
+/// Properties that Graph of a national cloud may not know yet. It refuses a request that names one.
+const RECENT: &str = ",isDisabled";
+
+/// Reads a registration.
+async fn read_application(eyes: &Eyes, client: &str) -> Result<(Application, Level), GraphError> {
+    read_selected(eyes, &format!("/applications(appId='{}')", quoted(client)), Application::SELECT).await
 }
 
-fn principal_path(client: &str) -> String {
-    format!("/servicePrincipals(appId='{}')?$select={}", quoted(client), ServicePrincipal::SELECT)
+/// Reads a client's service principal.
+async fn read_principal(eyes: &Eyes, client: &str) -> Result<(ServicePrincipal, Level), GraphError> {
+    read_selected(eyes, &format!("/servicePrincipals(appId='{}')", quoted(client)), ServicePrincipal::SELECT).await
+}
+
+async fn read_selected<T: DeserializeOwned>(eyes: &Eyes, path: &str, select: &str) -> Result<(T, Level), GraphError> {
+    match eyes.get(&format!("{path}?$select={select}")).await {
+        Err(GraphError::Refused { status: 400, .. }) => {
+            eyes.get(&format!("{path}?$select={}", select.replace(RECENT, ""))).await
+        }
+        other => other,
+    }
 }
 
 /// One profile's checks, as they come in.
@@ -129,20 +146,20 @@ impl Check<'_> {
             }
             Err(error) => {
                 goes_on = false;
+                let cause = match error {
+                    SignInError::Refused(refusal) => refusal.cause(),
+                    _ => Cause::Unknown,
+                };
                 findings.push(match error {
-                    crate::microsoft::sign_in::SignInError::Refused(refusal)
-                        if refusal.is(&[90_002, 900_023, 90_013]) || refusal.error == "invalid_tenant" =>
-                    {
-                        credential::tenant_unknown(base, &remedies).seen(
-                            refusal
-                                .error_codes
-                                .iter()
-                                .map(|code| format!("AADSTS{code}"))
-                                .collect::<Vec<_>>()
-                                .join(", "),
-                        )
-                    }
-                    crate::microsoft::sign_in::SignInError::Http(error) => unreachable(error, Id::Tenant),
+                    SignInError::Refused(refusal) if cause == Cause::Tenant => credential::tenant_unknown(
+                        base, &remedies,
+                    )
+                    .seen(
+                        refusal.error_codes.iter().map(|code| format!("AADSTS{code}")).collect::<Vec<_>>().join(", "),
+                    ),
+                    SignInError::Http(error) => unreachable(error, Id::Tenant),
+                    SignInError::Unknown(500..) => credential::busy(base, error.to_string()),
+                    _ if cause == Cause::Service => credential::busy(base, error.to_string()),
                     other => {
                         Finding::unknown(Id::Answer, base, "the sign-in host answered in a form that is not known")
                             .seen(other.to_string())
@@ -202,8 +219,14 @@ impl Check<'_> {
                     self.add(Level::Credential, [credential::accepted(kind)].into_iter().chain(foreign).chain(opaque));
                 }
                 Err(error) => {
-                    let finding = credential::refused(&error, kind, BASE, &seal, &remedies);
-                    self.add(Level::Credential, [finding]);
+                    let tried = credential::Tried {
+                        credential: &direct.credential,
+                        scope: &endpoints.graph_scope(),
+                        base: BASE,
+                        seal: &seal,
+                        remedies: &remedies,
+                    };
+                    self.add(Level::Credential, [tried.failed(&error)]);
                 }
             }
         }
@@ -244,7 +267,6 @@ impl Check<'_> {
         const BASE: &str = "/provider/microsoft-graph-direct";
         let roles: BTreeSet<String> = claims.map(|claims| claims.roles.iter().cloned().collect()).unwrap_or_default();
         let may_read_others = eyes.can_read_others(&roles);
-        let (application_at, principal_at) = (application_path(&direct.client), principal_path(&direct.client));
         let user_at = format!("/users/{}?$select={}", quoted(from), User::SELECT);
         let purpose_at = format!("/users/{}/mailboxSettings/userPurpose", quoted(from));
         let names = async {
@@ -263,8 +285,8 @@ impl Check<'_> {
             Some(eyes.list::<AppRoleAssignment>(&path).await)
         };
         let (application, principal, user, purpose, organization, names, assigned) = tokio::join!(
-            eyes.get::<Application>(&application_at),
-            eyes.get::<ServicePrincipal>(&principal_at),
+            read_application(eyes, &direct.client),
+            read_principal(eyes, &direct.client),
             eyes.get::<User>(&user_at),
             eyes.get::<UserPurpose>(&purpose_at),
             eyes.list::<Organization>("/organization?$select=id,verifiedDomains"),
@@ -288,7 +310,8 @@ impl Check<'_> {
                 findings.extend(credential::expiry(application, kind, proof, limit, &seal, remedies));
             }
             Err(error) => {
-                findings.push(unseen(error, BASE, remedies));
+                findings.push(unseen(error, Some(&principal), eyes.own.is_some(), BASE, remedies));
+                findings.extend(registration::enabled(None, principal.as_ref().ok(), BASE, remedies));
                 if let Some(Proof::Certificate(certificate)) = proof {
                     let limit = (self.verifier.now(), self.verifier.credential_days());
                     findings.extend(credential::of_itself(certificate, limit, &seal, remedies));
@@ -297,6 +320,10 @@ impl Check<'_> {
         }
         match &principal {
             Ok(_) => {}
+            // The sign-in worked, so that it is there: Graph does not show it yet.
+            Err(error) if error.is_absent() && eyes.own.is_some() => {
+                findings.push(unseen_principal(error, "is installed in the tenant and enabled", BASE));
+            }
             Err(error) if error.is_absent() => findings.push(
                 Finding::fail(
                     Id::ServicePrincipal,
@@ -321,20 +348,19 @@ impl Check<'_> {
             let web = application.web.redirect_uris.iter().chain(&application.public_client.redirect_uris);
             web.chain(&application.spa.redirect_uris).next().cloned()
         });
-        findings.extend(
-            permission::Direct {
-                pointer: BASE,
-                granted,
-                requested: requested.as_ref(),
-                from,
-                address_book: direct.address_book,
-                object_id: principal.as_ref().ok().map(|principal| principal.id.as_str()).filter(|id| !id.is_empty()),
-                redirect: redirect.as_deref(),
-                shared: self.verifier.needs(Kind::Application, &direct.client),
-                remedies,
-            }
-            .check(),
-        );
+        let permissions = permission::Direct {
+            pointer: BASE,
+            granted,
+            requested: requested.as_ref(),
+            from,
+            address_book: direct.address_book,
+            object_id: principal.as_ref().ok().map(|principal| principal.id.as_str()).filter(|id| !id.is_empty()),
+            redirect: redirect.as_deref(),
+            shared: self.verifier.needs(Kind::Application, &direct.client),
+            remedies,
+        }
+        .check();
+        findings.extend(permission::by_foreign_table(permissions, &direct.cloud, &names));
         let (user, purpose) = (without_level(user), without_level(purpose));
         let by_address = if user.as_ref().is_err_and(GraphError::is_absent) {
             let filter = format!("mail eq '{0}' or proxyAddresses/any(p:p eq 'smtp:{0}')", from.replace('\'', "''"));
@@ -377,7 +403,7 @@ impl Check<'_> {
             shared: self.verifier.needs(Kind::Application, &direct.client),
             remedies: &remedies,
         };
-        findings.extend(direct_check.check_requested());
+        findings.extend(permission::by_foreign_table(direct_check.check_requested(), &direct.cloud, &names));
         let limit = (self.verifier.now(), self.verifier.credential_days());
         let kind = credential::Kind::of(&direct.credential);
         findings.extend(credential::expiry(manifest, kind, None, limit, &self.seal(), &remedies));
@@ -401,12 +427,10 @@ impl Check<'_> {
                 (endpoints, Err(eyes.nobody()), None, None, Names::built_in(), level)
             } else {
                 let path = |rest: &str| format!("/servicePrincipals(appId='{}'){rest}", quoted(&delegate.client));
-                let (application_at, principal_at) =
-                    (application_path(&delegate.client), principal_path(&delegate.client));
                 let (grants_at, assigned_at) = (path("/oauth2PermissionGrants"), path("/appRoleAssignedTo?$top=1"));
                 let (application, principal, grants, assigned, names) = tokio::join!(
-                    eyes.get::<Application>(&application_at),
-                    eyes.get::<ServicePrincipal>(&principal_at),
+                    read_application(&eyes, &delegate.client),
+                    read_principal(&eyes, &delegate.client),
                     eyes.list::<OAuth2PermissionGrant>(&grants_at),
                     // One is enough to know that there are some.
                     eyes.get::<serde_json::Value>(&assigned_at),
@@ -439,24 +463,28 @@ impl Check<'_> {
                 findings.extend(registration::check_public(application, delegate.platform, BASE, &remedies));
                 findings.extend(redirect::check(application, delegate.platform, &delegate.redirect, &remedies));
             }
-            Err(error) => findings.push(unseen(error, BASE, &remedies)),
+            Err(error) => {
+                let principal = principal.as_ref().map(|(principal, _)| principal);
+                findings.push(unseen(error, principal, false, BASE, &remedies));
+                let principal = principal.and_then(|principal| principal.as_ref().ok());
+                findings.extend(registration::enabled(None, principal, BASE, &remedies));
+            }
         }
         let requested = application.as_ref().ok().map(|application| permission::requested(application, &names));
         if requested.is_some() || grants.is_some() {
             let grants = grants.and_then(Result::ok).and_then(|grants| permission::on_graph(grants, &names));
-            findings.extend(
-                permission::Delegated {
-                    pointer: BASE,
-                    grants: grants.as_deref(),
-                    requested: requested.as_ref(),
-                    address_book: delegate.address_book,
-                    shared_sender: from.as_deref(),
-                    redirect: &delegate.redirect,
-                    shared: self.verifier.needs(Kind::Delegated, &delegate.client),
-                    remedies: &remedies,
-                }
-                .check(),
-            );
+            let permissions = permission::Delegated {
+                pointer: BASE,
+                grants: grants.as_deref(),
+                requested: requested.as_ref(),
+                address_book: delegate.address_book,
+                shared_sender: from.as_deref(),
+                redirect: &delegate.redirect,
+                shared: self.verifier.needs(Kind::Delegated, &delegate.client),
+                remedies: &remedies,
+            }
+            .check();
+            findings.extend(permission::by_foreign_table(permissions, &delegate.cloud, &names));
         }
         if self.verifier.probes() {
             findings.push(no_probe(
@@ -523,7 +551,7 @@ fn assignment(
         }],
         Ok(_) => vec![Finding::pass(Id::Assignment, &client, "every user of the tenant may sign in; no assignment is required")],
         Err(error) if error.is_absent() => vec![
-            Finding::fail(Id::ServicePrincipal, &client, "the application is not installed in the tenant: the first sign-in must be approved by an administrator")
+            Finding::fail(Id::ServicePrincipal, &client, "the application is not installed in the tenant: that comes with the first consent, of a user or of an administrator")
                 .seen("no service principal")
                 .expected("a service principal of the application")
                 .remedy(remedies.install()),

@@ -7,7 +7,8 @@ use crate::{
         graph::{Application, OAuth2PermissionGrant},
         permissions::{self, GRAPH_APP_ID, Kind, Names},
     },
-    verify::{Finding, Id, needs, remedy::Remedies},
+    model::Cloud,
+    verify::{Finding, Id, Verdict, needs, remedy::Remedies},
 };
 
 /// What a registration requests of Graph, by name.
@@ -22,6 +23,27 @@ pub(super) fn requested(application: &Application, names: &Names) -> BTreeSet<(&
         }
     }
     found
+}
+
+/// Ids of permissions are published for the worldwide cloud alone. Where they were read by that table in another cloud, what
+/// depends on them is not known.
+pub(super) fn by_foreign_table(findings: Vec<Finding>, cloud: &Cloud, names: &Names) -> Vec<Finding> {
+    if names.is_of_tenant() || matches!(cloud, Cloud::Global | Cloud::Custom(_)) {
+        return findings;
+    }
+    let by_id = [Id::Permission, Id::PermissionKind, Id::Consent, Id::SharedSender, Id::MailSend, Id::PermissionExcess];
+    let doubt = |finding: Finding| {
+        if finding.verdict != Verdict::Fail || !by_id.contains(&finding.id) {
+            return finding;
+        }
+        let message = format!("{}, as far as the ids of the worldwide cloud tell", finding.message);
+        let remedy = vec![format!(
+            "Ids of permissions in the cloud {} are not published: a reader's token (MAILWRIGHT_READER_TOKEN, `--sign-in`) reads the tenant's own.",
+            cloud.name()
+        )];
+        Finding { verdict: Verdict::Unknown, message, ..finding }.remedy(remedy)
+    };
+    findings.into_iter().map(doubt).collect()
 }
 
 /// The grants on Graph among those on everything; none if they cannot be told apart.
@@ -412,7 +434,9 @@ impl Delegated<'_> {
                 self.pointer,
                 format!("whether anybody consented to `{name}` could not be seen"),
             )
-            .remedy(["A reader's token with Directory.Read.All decides it (MAILWRIGHT_READER_TOKEN, `--sign-in`)."])
+            .remedy([
+                "A reader's token with Directory.Read.All or DelegatedPermissionGrant.Read.All decides it (MAILWRIGHT_READER_TOKEN, `--sign-in`).",
+            ])
             .remedy(self.remedies.consent_steps(Some(self.redirect)));
         };
         if covered_by(for_some, name).is_some() {
@@ -426,24 +450,35 @@ impl Delegated<'_> {
             return Finding::fail(
                 Id::ConsentSome,
                 self.pointer,
-                format!("only some users have consented to `{name}`; for everybody else the first sign-in must be approved by an administrator"),
+                format!("only some users have consented to `{name}`; everybody else is asked at the first sign-in, or an administrator is"),
             )
             .seen(format!("consent of {} user{}", users.len(), if users.len() == 1 { "" } else { "s" }))
             .expected("consent for the whole tenant")
             .remedy(self.remedies.consent_steps(Some(self.redirect)));
         }
-        Finding::fail(
-            Id::ConsentFirst,
-            self.pointer,
-            format!("nobody has consented to `{name}` yet: the first sign-in must be approved by an administrator"),
-        )
-        .seen(if grants.is_empty() {
-            "no consent at all".to_owned()
+        let finding = if permissions::may_users_consent(name) {
+            Finding::unknown(
+                Id::ConsentFirst,
+                self.pointer,
+                format!(
+                    "nobody has consented to `{name}` yet; whether users may do so themselves is the tenant's policy, which was not read"
+                ),
+            )
         } else {
-            format!("consent to: {}", joined(for_all, for_some))
-        })
-        .expected("consent for the whole tenant")
-        .remedy(self.remedies.consent_steps(Some(self.redirect)))
+            Finding::fail(
+                Id::ConsentFirst,
+                self.pointer,
+                format!("nobody has consented to `{name}` yet: the first sign-in must be approved by an administrator"),
+            )
+        };
+        finding
+            .seen(if grants.is_empty() {
+                "no consent at all".to_owned()
+            } else {
+                format!("consent to: {}", joined(for_all, for_some))
+            })
+            .expected("consent for the whole tenant")
+            .remedy(self.remedies.consent_steps(Some(self.redirect)))
     }
 }
 

@@ -1,7 +1,8 @@
 //! Redirect URIs: registered under the right platform, to the letter.
 //!
 //! Source: Microsoft's page "Redirect URI (reply URL) outline and restrictions": case-sensitive, whole match, the port
-//! of localhost ignored, no wildcard, http for localhost alone. A path that is empty counts as `/`: tools write either.
+//! of localhost ignored, no wildcard, http for localhost alone. Tools write an empty path and `/` alike; whether Entra takes
+//! the one for the other is documented nowhere, so that difference alone is *unknown*.
 
 use reqwest::Url;
 
@@ -56,7 +57,7 @@ impl Platform {
     }
 }
 
-/// Where two addresses differ; `Same` and `Slash` work.
+/// Where two addresses differ. `Same` works; whether `Slash` does is not known.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Difference {
     Same,
@@ -120,14 +121,18 @@ fn registered(application: &Application, client: Client, redirect: &str, remedie
             return Finding::pass(Id::Redirect, POINTER, format!("`{redirect}` is registered for {}", wanted.words()));
         }
         Some((Difference::Slash, uri)) => {
-            return Finding::fail(
+            let mut all: Vec<String> =
+                wanted.registered(application).iter().filter(|kept| *kept != uri).cloned().collect();
+            all.push(redirect.to_owned());
+            return Finding::unknown(
                 Id::RedirectSlash,
                 POINTER,
-                "the registered redirect URI and the profile's differ by the slash after the host",
+                "the registered redirect URI and the profile's differ by the slash after the host: whether that counts is not documented",
             )
             .seen(marked(redirect, uri))
             .expected(redirect)
-            .remedy(["Works as a rule; some client libraries compare to the letter. Write both the same way."]);
+            .remedy([format!("Write both the same way: `redirect: {uri}` in the profile, or the registration as the profile has it.")])
+            .remedy(remedies.redirects(wanted.id(), &all));
         }
         _ => {}
     }

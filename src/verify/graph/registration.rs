@@ -18,6 +18,9 @@ pub fn from_export(document: &Value, client: &str) -> Result<Application, String
         }
         other => other,
     };
+    if let Some(what) = other_document(document) {
+        return Err(format!("this is {what} and not a registration: export one with `az ad app show --id {client}`"));
+    }
     let application = if document.get("replyUrlsWithType").is_some() {
         from_old_manifest(document)
     } else {
@@ -33,6 +36,40 @@ pub fn from_export(document: &Value, client: &str) -> Result<Application, String
         ));
     }
     Ok(application)
+}
+
+/// Returns what a document is that has an `appId` as well, and tells nothing of a registration.
+fn other_document(document: &Value) -> Option<&'static str> {
+    let has = |key: &str| document.get(key).is_some();
+    let typed = |name: &str| {
+        ["@odata.type", "odata.type"]
+            .iter()
+            .any(|key| document[*key].as_str().is_some_and(|found| found.ends_with(name)))
+    };
+    if ["servicePrincipalType", "servicePrincipalNames", "appRoleAssignmentRequired"].iter().any(|key| has(key))
+        || typed(".servicePrincipal")
+        || typed(".ServicePrincipal")
+    {
+        return Some("a service principal (what `az ad sp show` prints)");
+    }
+    if has("password") && has("tenant") {
+        return Some("a credential (what `az ad sp create-for-rbac` and `az ad app credential reset` print)");
+    }
+    // Of what Graph and the portal write at least one is always there.
+    let known = [
+        "signInAudience",
+        "requiredResourceAccess",
+        "web",
+        "spa",
+        "publicClient",
+        "replyUrlsWithType",
+        "passwordCredentials",
+        "keyCredentials",
+        "isFallbackPublicClient",
+        "allowPublicClient",
+    ];
+    (has("appId") && !known.iter().any(|key| has(key)))
+        .then_some("a document with an `appId` and nothing of what a registration holds,")
 }
 
 fn pick<'a>(items: &'a [Value], client: &str) -> Result<&'a Value, String> {
@@ -54,6 +91,7 @@ fn from_old_manifest(document: &Value) -> Application {
         display_name: document["name"].as_str().map(str::to_owned),
         sign_in_audience: document["signInAudience"].as_str().map(str::to_owned),
         is_fallback_public_client: document["allowPublicClient"].as_bool(),
+        is_disabled: document["isDisabled"].as_bool(),
         required_resource_access: serde_json::from_value(document["requiredResourceAccess"].clone())
             .unwrap_or_default(),
         web: urls("Web"),
@@ -86,18 +124,44 @@ pub(super) fn check(
     base: &str,
     remedies: &Remedies<'_>,
 ) -> Vec<Finding> {
+    let mut findings = enabled(Some(application), service_principal, base, remedies);
+    findings.push(audience(application, base, remedies));
+    findings
+}
+
+/// Whether the application may be used at all, as far as the registration and the service principal tell.
+pub(super) fn enabled(
+    application: Option<&Application>,
+    service_principal: Option<&ServicePrincipal>,
+    base: &str,
+    remedies: &Remedies<'_>,
+) -> Vec<Finding> {
     let client = format!("{base}/client");
     let mut findings = Vec::new();
-    let status =
-        |status: &Option<String>| status.as_deref().is_some_and(|status| !matches!(status, "" | "NotDisabled"));
-    if status(&application.disabled_by_microsoft_status)
-        || service_principal.is_some_and(|principal| status(&principal.disabled_by_microsoft_status))
-    {
+    let statuses = [
+        application.and_then(|application| application.disabled_by_microsoft_status.as_deref()),
+        service_principal.and_then(|principal| principal.disabled_by_microsoft_status.as_deref()),
+    ];
+    let by_microsoft = statuses.into_iter().flatten().find(|status| !matches!(*status, "" | "NotDisabled"));
+    let is_deactivated = application.is_some_and(|application| application.is_disabled == Some(true))
+        || service_principal.is_some_and(|principal| principal.is_disabled == Some(true));
+    if let Some(status) = by_microsoft {
         findings.push(
             Finding::fail(Id::ClientDisabled, &client, "Microsoft has disabled the application")
-                .seen(application.disabled_by_microsoft_status.clone().unwrap_or_default())
+                .seen(status.chars().take(100).collect::<String>())
                 .expected("NotDisabled")
                 .remedy(["Ask Microsoft's support; the application violates the services agreement in their eyes."]),
+        );
+    } else if is_deactivated {
+        findings.push(
+            Finding::fail(
+                Id::ClientDisabled,
+                &client,
+                "the application is deactivated: no new token is issued for it, and those that were issued end within an hour or so",
+            )
+            .seen("isDisabled: true")
+            .expected("isDisabled: false")
+            .remedy(remedies.activate()),
         );
     } else if service_principal.is_some_and(|principal| principal.account_enabled == Some(false)) {
         findings.push(
@@ -117,31 +181,27 @@ pub(super) fn check(
             "the application is installed in the tenant and enabled",
         ));
     }
-    match application.sign_in_audience.as_deref() {
-        Some("PersonalMicrosoftAccount") => findings.push(
-            Finding::fail(
-                Id::Audience,
-                &client,
-                "the registration is for personal accounts only, and nobody of the tenant may sign in",
-            )
-            .seen("PersonalMicrosoftAccount")
-            .expected("AzureADMyOrg")
-            .remedy([format!("az ad app update --id {} --sign-in-audience AzureADMyOrg", remedies.client)]),
-        ),
-        Some(audience @ ("AzureADMyOrg" | "AzureADMultipleOrgs" | "AzureADandPersonalMicrosoftAccount")) => {
-            findings.push(Finding::pass(
-                Id::Audience,
-                &client,
-                format!("accounts of the tenant may sign in ({audience})"),
-            ));
-        }
-        _ => findings.push(
-            Finding::unknown(Id::Audience, &client, "who may sign in could not be seen")
-                .seen(application.sign_in_audience.clone().unwrap_or_default())
-                .remedy([format!("az ad app show --id {} --query signInAudience", remedies.client)]),
-        ),
-    }
     findings
+}
+
+fn audience(application: &Application, base: &str, remedies: &Remedies<'_>) -> Finding {
+    let client = format!("{base}/client");
+    match application.sign_in_audience.as_deref() {
+        Some("PersonalMicrosoftAccount") => Finding::fail(
+            Id::Audience,
+            &client,
+            "the registration is for personal accounts only, and nobody of the tenant may sign in",
+        )
+        .seen("PersonalMicrosoftAccount")
+        .expected("AzureADMyOrg")
+        .remedy([format!("az ad app update --id {} --sign-in-audience AzureADMyOrg", remedies.client)]),
+        Some(audience @ ("AzureADMyOrg" | "AzureADMultipleOrgs" | "AzureADandPersonalMicrosoftAccount")) => {
+            Finding::pass(Id::Audience, &client, format!("accounts of the tenant may sign in ({audience})"))
+        }
+        _ => Finding::unknown(Id::Audience, &client, "who may sign in could not be seen")
+            .seen(application.sign_in_audience.clone().unwrap_or_default())
+            .remedy([format!("az ad app show --id {} --query signInAudience", remedies.client)]),
+    }
 }
 
 /// What holds for a client that users sign in to.

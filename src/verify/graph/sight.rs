@@ -7,7 +7,7 @@ use serde::de::DeserializeOwned;
 use crate::{
     microsoft::{
         HttpError,
-        graph::{Graph, GraphError},
+        graph::{Graph, GraphError, ServicePrincipal},
     },
     verify::{Finding, Id, Level, Severity, remedy::Remedies},
 };
@@ -110,10 +110,15 @@ pub(super) fn unreachable(error: &HttpError, id: Id) -> Finding {
                 .to_owned(),
             "Check HTTPS_PROXY and NO_PROXY, and what the address answers from this machine.",
         ),
-        HttpError::Busy { .. } => (
+        HttpError::Busy { status: 429, .. } => (
             Id::Answer,
             "Microsoft's host is throttling, and asks for more patience than there is".to_owned(),
             "Verify again in some minutes, fewer profiles at once.",
+        ),
+        HttpError::Busy { .. } => (
+            Id::Answer,
+            "Microsoft's host is busy, or has trouble of its own".to_owned(),
+            "Verify again in some minutes.",
         ),
         HttpError::Tls { .. } => (
             Id::Reachable,
@@ -133,14 +138,45 @@ pub(super) fn unreachable(error: &HttpError, id: Id) -> Finding {
         .remedy([remedy])
 }
 
-pub(super) fn unseen(error: &GraphError, base: &str, remedies: &Remedies<'_>) -> Finding {
+/// The registration could not be read. A registration lives in its home tenant alone: that of a partner is not found here, and
+/// its service principal is, or the application signs in. Only where neither is so, the client does not exist.
+pub(super) fn unseen(
+    error: &GraphError,
+    principal: Option<&Result<ServicePrincipal, GraphError>>,
+    signed_in: bool,
+    base: &str,
+    remedies: &Remedies<'_>,
+) -> Finding {
     let client = format!("{base}/client");
     if error.is_absent() {
-        return Finding::fail(Id::Client, &client, "the registration does not exist in this tenant")
-            .seen(reason(error))
-            .expected(format!("an application {} in tenant {}", remedies.client, remedies.tenant))
-            .remedy(["A registration of another tenant is read there; here only its service principal exists."])
-            .remedy([format!("az ad app show --id {}", remedies.client)]);
+        let exists = signed_in || principal.is_none_or(|found| !found.as_ref().is_err_and(GraphError::is_absent));
+        if !exists {
+            return Finding::fail(Id::Client, &client, "the registration does not exist in this tenant")
+                .seen(reason(error))
+                .expected(format!("an application {} in tenant {}", remedies.client, remedies.tenant))
+                .remedy(["A registration of another tenant is read there; here only its service principal exists."])
+                .remedy([format!("az ad app show --id {}", remedies.client)]);
+        }
+        let (message, seen) = match principal {
+            Some(Ok(principal)) => {
+                let owner = principal.app_owner_organization_id.as_deref().unwrap_or("not named");
+                let owner: String = owner.chars().take(60).collect();
+                (
+                    "the registration is another tenant's (a partner's): redirect URIs, requested permissions and expiry cannot be seen from here",
+                    format!("{}; a service principal, registered in tenant {owner}", reason(error)),
+                )
+            }
+            _ => (
+                "the registration is not in this tenant, or not yet: redirect URIs, requested permissions and expiry are not known",
+                reason(error),
+            ),
+        };
+        return Finding::unknown(Id::Registration, &client, message).seen(seen).expected("the registration").remedy([
+            "The sign-in, its token and the service principal decide whether mail leaves; see their findings."
+                .to_owned(),
+            format!("Whoever registered it exports it: az ad app show --id {} > app.json", remedies.client),
+            format!("Then: {} --manifest app.json", remedies.again),
+        ]);
     }
     if let GraphError::Http(error) = error {
         return unreachable(error, Id::Registration);

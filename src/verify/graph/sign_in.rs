@@ -3,7 +3,7 @@
 use secrecy::SecretString;
 
 use super::{
-    application_path, credential,
+    credential, read_application,
     sight::{Eyes, may_read_others},
 };
 use crate::{
@@ -11,7 +11,7 @@ use crate::{
     microsoft::{
         Certificate, Endpoints,
         claims::Claims,
-        graph::{Application, Graph},
+        graph::Graph,
         sign_in::{Proof, SignIn},
     },
     model::provider::{Credential, GraphDirect},
@@ -98,7 +98,10 @@ impl Applicant<'_> {
         let sign_in = SignIn::new(verifier.http().clone(), endpoints.clone());
         match sign_in.application_token(tenant, client, &proof, scope, verifier.clock_now()).await {
             Ok(token) => Ok(token.value),
-            Err(error) => Err(placed(credential::refused(&error, kind, BASE, &seal, &remedies))),
+            Err(error) => {
+                let tried = credential::Tried { credential, scope, base: BASE, seal: &seal, remedies: &remedies };
+                Err(placed(tried.failed(&error)))
+            }
         }
     }
 
@@ -125,7 +128,7 @@ impl Applicant<'_> {
         let reader = verifier.reader(endpoints, self.tenant).await;
         let own = if reader.is_ok() { None } else { self.own_eyes(verifier, endpoints, &proof).await };
         let eyes = Eyes { own, reader };
-        let (application, level) = eyes.get::<Application>(&application_path(self.client)).await.ok()?;
+        let (application, level) = read_application(&eyes, self.client).await.ok()?;
         let remedies = Remedies { again: self.again, endpoints, tenant: self.tenant, client: self.client };
         let seal = secret::seal(verifier.environment(), &named.secret, self.is_next);
         let limit = (verifier.now(), verifier.credential_days());
