@@ -14,7 +14,7 @@ use serde_json::{Value, json};
 
 use super::{classify, smtp::Failure};
 use crate::{
-    microsoft::{Answer, Endpoints, Http, HttpError, graph::encoded, http::Request},
+    microsoft::{Answer, Endpoints, Http, HttpError, claims::Claims, graph::encoded, http::Request},
     model::message::Class,
 };
 
@@ -53,14 +53,14 @@ impl Sender<'_> {
             begin.await?;
             let request = Request::post_text(self.url("sendMail")?, BASE64_STANDARD.encode(bytes))
                 .header("client-request-id", &self.request_id);
-            return self.ask_once("send", request).await.map(|answer| words(&answer));
+            return self.ask_once(request, false).await.map(|answer| words(&answer));
         }
         let draft = self.draft(bytes).await?;
         let sent = async {
             begin.await?;
             let request = Request::post_empty(self.url(&format!("messages/{}/send", encoded(&draft)))?)
                 .header("client-request-id", &self.request_id);
-            self.ask_once("send", request).await.map(|answer| words(&answer))
+            self.ask_once(request, true).await.map(|answer| words(&answer))
         };
         let sent = sent.await;
         // One that may have been sent is left: what is in the drafts then was not.
@@ -81,9 +81,12 @@ impl Sender<'_> {
     async fn draft(&self, bytes: &[u8]) -> Result<String, Failure> {
         let (document, attachments) = parts(bytes)?;
         let answer = self.ask("draft", Request::post_json(self.url("messages")?, &document)).await;
-        // Small messages leave all the same: this is about the route and not about the mailbox.
+        // Small messages leave all the same: this is about the route and not about the mailbox. With the permission in the
+        // token it is about the mailbox: an access policy, or a scope in Exchange.
         let answer = answer.map_err(|failure| {
-            if failure.reply.starts_with("HTTP 403") {
+            let may_write =
+                Claims::read(self.token).is_some_and(|claims| claims.roles.iter().any(|role| role == "Mail.ReadWrite"));
+            if failure.reply.starts_with("HTTP 403") && !may_write {
                 let reply = format!(
                     "{}; a message of this size needs the application permission Mail.ReadWrite",
                     failure.reply
@@ -112,7 +115,7 @@ impl Sender<'_> {
                 let mut document = attachment.describe();
                 document["@odata.type"] = json!("#microsoft.graph.fileAttachment");
                 document["contentBytes"] = json!(BASE64_STANDARD.encode(&attachment.bytes));
-                self.ask("upload", Request::post_json(url, &document)).await?;
+                self.ask_of_draft(Request::post_json(url, &document)).await?;
             } else {
                 self.upload(draft, &attachment).await?;
             }
@@ -125,7 +128,7 @@ impl Sender<'_> {
         let mut item = attachment.describe();
         item["attachmentType"] = json!("file");
         item["size"] = json!(attachment.bytes.len());
-        let session = self.ask("upload", Request::post_json(url, &json!({ "AttachmentItem": item }))).await?;
+        let session = self.ask_of_draft(Request::post_json(url, &json!({ "AttachmentItem": item }))).await?;
         let address = session.body["uploadUrl"].as_str().and_then(|text| Url::parse(text).ok());
         // The address carries its own authorisation, and is Microsoft's; it must not lead to anybody else in clear.
         let Some(address) = address.filter(|url| url.scheme() == "https") else {
@@ -139,7 +142,7 @@ impl Sender<'_> {
                 Request::put_bytes(address.clone(), attachment.bytes.slice(first..end)).header("content-range", &range);
             let answer = self.http.send(request).await.map_err(|error| lost("upload", &error, false))?;
             if !answer.is_success() {
-                return Err(said_no("upload", &answer));
+                return Err(said_no("upload", &answer, true));
             }
         }
         Ok(())
@@ -157,13 +160,21 @@ impl Sender<'_> {
 
     async fn ask(&self, phase: &'static str, request: Request) -> Result<Answer, Failure> {
         let answer = self.http.send(request.bearer(self.token)).await.map_err(|error| lost(phase, &error, false))?;
-        if answer.is_success() { Ok(answer) } else { Err(said_no(phase, &answer)) }
+        if answer.is_success() { Ok(answer) } else { Err(said_no(phase, &answer, false)) }
     }
 
-    async fn ask_once(&self, phase: &'static str, request: Request) -> Result<Answer, Failure> {
+    /// Asks for something that belongs to a draft of this attempt.
+    async fn ask_of_draft(&self, request: Request) -> Result<Answer, Failure> {
+        let answer = self.http.send(request.bearer(self.token)).await.map_err(|error| lost("upload", &error, false))?;
+        if answer.is_success() { Ok(answer) } else { Err(said_no("upload", &answer, true)) }
+    }
+
+    /// Sends: once, whatever comes of it. `of_draft`: what is sent is a draft of this attempt.
+    async fn ask_once(&self, request: Request, of_draft: bool) -> Result<Answer, Failure> {
         let request = request.bearer(self.token).only_once();
-        let answer = self.http.send(request).await.map_err(|error| lost(phase, &error, true))?;
-        if answer.is_success() { Ok(answer) } else { Err(said_no(phase, &answer)) }
+        let answer = self.http.send(request).await.map_err(|error| lost("send", &error, true))?;
+        // Graph documents 202 alone; 200 was seen where nothing was sent.
+        if answer.status == 202 { Ok(answer) } else { Err(said_no("send", &answer, of_draft)) }
     }
 }
 
@@ -172,7 +183,8 @@ fn words(answer: &Answer) -> String {
     format!("HTTP {}: Exchange has taken it{id}", answer.status)
 }
 
-fn said_no(phase: &'static str, answer: &Answer) -> Failure {
+/// What Graph answered instead of doing it. `of_draft`: it was about a draft that this attempt has made.
+fn said_no(phase: &'static str, answer: &Answer, of_draft: bool) -> Failure {
     let error = &answer.body["error"];
     let mut codes: Vec<&str> = error["code"].as_str().into_iter().collect();
     let mut inner = &error["innerError"];
@@ -183,8 +195,13 @@ fn said_no(phase: &'static str, answer: &Answer) -> Failure {
     let text: String =
         error["message"].as_str().unwrap_or_default().chars().filter(|c| !c.is_control()).take(200).collect();
     let meaning = classify::graph(answer.status, &codes, &text);
+    // The mailbox was there a moment ago. Where no code says otherwise, what is not found is the draft, or the address that
+    // its pieces go to.
+    let draft_is_gone =
+        of_draft && matches!(answer.status, 404 | 410) && meaning == classify::graph(answer.status, &[], "");
     // A draft or a piece of one can be made again; only the request that sends leaves a doubt.
     let class = match meaning.class {
+        _ if draft_is_gone => Class::Transient,
         Class::Unknown if phase != "send" => Class::Transient,
         class => class,
     };
@@ -203,13 +220,17 @@ fn lost(phase: &'static str, error: &HttpError, sends: bool) -> Failure {
         // The request never left.
         HttpError::Name { .. } | HttpError::Unreachable { .. } | HttpError::Busy { .. } => Class::Transient,
         HttpError::Tls { .. } => Class::Auth,
+        // A gateway's own page about the size of what it let through.
+        HttpError::NotJson { status: 413, .. } => Class::Size,
         // An answer that is no Graph's: a proxy, before or after Graph.
         HttpError::NotJson { status, .. } if (400..500).contains(status) => Class::Transient,
         _ if sends => Class::Unknown,
         _ => Class::Transient,
     };
     let wait = matches!(error, HttpError::Busy { .. }).then_some(Duration::from_secs(60));
-    Failure { is_servers: true, retry_after: wait, ..Failure::new(phase, error.to_string(), class) }
+    // A size is this message's, whoever says it.
+    let is_servers = class != Class::Size;
+    Failure { is_servers, retry_after: wait, ..Failure::new(phase, error.to_string(), class) }
 }
 
 /// A file of a draft.

@@ -467,3 +467,106 @@ fn a_certificate_sends_as_well_as_a_secret() {
     post.wait(&id, "delivered");
     assert_eq!(mails(&sandbox).len(), 1);
 }
+
+#[test]
+fn an_answer_other_than_202_leaves_open_whether_it_was_sent() {
+    let sandbox = Sandbox::start(good());
+    let post = post(&sandbox, QUICK);
+    for status in [200, 201, 204] {
+        sandbox.fault(&json!({ "at": "/sendMail", "status": status, "json": {}, "times": 1 }));
+        let id = post.send(json!({}));
+        let message = post.wait(&id, "unknown");
+        assert_eq!(message["history"][0]["class"], "unknown", "{status}: {message:#}");
+    }
+    assert_eq!(mails(&sandbox).len(), 0, "nothing is sent again by itself");
+    assert_eq!(post.outbox()["parked"], json!([]));
+}
+
+#[test]
+fn a_gateways_page_about_the_size_is_about_the_size() {
+    let sandbox = Sandbox::start(good());
+    let post = post(&sandbox, QUICK);
+    sandbox.fault(&json!({ "at": "/sendMail", "status": 413, "body": "html", "times": 1 }));
+    let id = post.send(json!({}));
+    assert_eq!(post.wait(&id, "failed")["history"][0]["class"], "size");
+    // The next message is none the worse for it.
+    let id = post.send(json!({}));
+    post.wait(&id, "delivered");
+    assert_eq!(post.outbox()["parked"], json!([]));
+}
+
+#[test]
+fn a_draft_that_vanishes_is_made_again() {
+    let mut scenario = good();
+    scenario["tenants"][0]["applications"][0]["granted"] = json!(["Mail.Send", "Mail.ReadWrite"]);
+    let sandbox = Sandbox::start(scenario);
+    let post = post(&sandbox, QUICK);
+    let file = BASE64_STANDARD.encode(vec![7; 7_000_000]);
+    // Before its session, under a piece, and when it is sent; with Graph's code, and with none that is known.
+    for (at, code) in [
+        ("/createUploadSession", "ErrorItemNotFound"),
+        ("/upload/", "itemNotFound"),
+        ("/send", "ErrorItemNotFound"),
+        ("/send", "SomethingNew"),
+    ] {
+        sandbox.fault(&json!({ "at": at, "status": 404, "code": code, "times": 1 }));
+        let id = post.send(json!({ "attachments": [{ "name": "large.bin", "content": file }] }));
+        let message = post.wait(&id, "delivered");
+        assert_eq!(message["history"][0]["class"], "transient", "{at} {code}: {:#}", message["history"]);
+        assert_eq!(post.outbox()["parked"], json!([]), "{at} {code}");
+    }
+    assert_eq!(mails(&sandbox).len(), 4);
+}
+
+#[test]
+fn with_the_permission_for_drafts_a_refusal_is_about_the_mailbox() {
+    let mut scenario = good();
+    scenario["tenants"][0]["applications"][0]["granted"] = json!(["Mail.Send", "Mail.ReadWrite"]);
+    let sandbox = Sandbox::start(scenario);
+    let post = post(&sandbox, QUICK);
+    sandbox.fault(&json!({ "at": "/messages", "status": 403, "code": "ErrorAccessDenied", "times": 1 }));
+    let id = post.send(
+        json!({ "attachments": [{ "name": "large.bin", "content": BASE64_STANDARD.encode(vec![7; 4_000_000]) }] }),
+    );
+    let message = post.wait(&id, "delivered");
+    assert_eq!((&message["history"][0]["class"], &message["attempts"]), (&json!("auth"), &json!(1)), "{message:#}");
+}
+
+#[test]
+fn what_is_said_of_the_sender_is_never_held_against_a_message() {
+    let sandbox = Sandbox::start(good());
+    let post = post(&sandbox, QUICK);
+    for (status, code) in [
+        (400, "MailboxNotHostedInExchangeOnline"),
+        (400, "ErrorSendAsDenied"),
+        (400, "ErrorQuotaExceeded"),
+        (507, "SomethingNew"),
+        (400, "ErrorMessageSubmissionBlocked"),
+    ] {
+        sandbox.fault(&json!({ "at": "/sendMail", "status": status, "code": code, "times": 1 }));
+        let id = post.send(json!({}));
+        let message = post.wait(&id, "delivered");
+        assert_eq!(
+            (&message["history"][0]["class"], &message["attempts"]),
+            (&json!("auth"), &json!(1)),
+            "{status} {code}: {message:#}"
+        );
+    }
+}
+
+#[test]
+fn a_sign_in_host_that_does_not_decide_suspends_no_profile() {
+    for body in [
+        json!({ "error": "server_error", "error_description": "AADSTS90036: An unexpected error.", "error_codes": [90036] }),
+        json!({ "error": "invalid_grant", "error_description": "AADSTS50196: The server terminated an operation because it encountered a client request loop.", "error_codes": [50196] }),
+        json!({ "error": "temporarily_unavailable", "error_description": "AADSTS987654: Later.", "error_codes": [987_654] }),
+    ] {
+        let sandbox = Sandbox::start(good());
+        let post = post(&sandbox, QUICK);
+        sandbox.fault(&json!({ "at": "/oauth2/v2.0/token", "status": 400, "json": body, "times": 1 }));
+        let id = post.send(json!({}));
+        let message = post.wait(&id, "delivered");
+        assert_eq!(message["history"][0]["class"], "transient", "{message:#}");
+        assert_eq!(post.outbox()["parked"], json!([]));
+    }
+}
