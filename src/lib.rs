@@ -28,7 +28,8 @@
 //! | [`delivery`] | the outbox at work: whose turn it is, SMTP, Graph, retries, parking, limits, webhooks |
 //! | [`store`] | the `Store` and `Outbox` traits and `SQLite` behind it; every generation is kept |
 //! | [`cli`] | one file a command; the only place that prints |
-//! | `smtp` | what verify and delivery share of a conversation with a mail server |
+//! | [`smtp`] | an SMTP client for mail servers as they are; verify and delivery use it |
+//! | [`tls`] | which servers are trusted, and why a handshake failed, for SMTP and HTTP |
 //! | [`forge`] | comments on the pull request that a CI job runs for |
 //! | [`behalf`] | on whose behalf work is done, for the log and what is counted, where one process hosts several environments |
 //! | [`git`] | revisions as files to read, what differs between them, which commit the files are of; the one place that runs `git` |
@@ -60,8 +61,9 @@ pub mod rollout;
 pub mod sandbox;
 pub mod secrets;
 pub mod service;
-mod smtp;
+pub mod smtp;
 pub mod store;
 pub mod text;
+pub mod tls;
 pub mod verify;
 pub mod watch;

@@ -1,7 +1,10 @@
 //! The table of replies against replies of real servers: what each of them means for the message.
 #![allow(clippy::unwrap_used, reason = "a test ends there")]
 
-use mailwright::{delivery::classify, model::message::Class};
+use mailwright::{
+    delivery::classify::{self, About},
+    model::message::Class,
+};
 use serde::Deserialize;
 
 #[derive(Deserialize)]
@@ -52,5 +55,32 @@ fn a_refusal_is_never_taken_for_a_delivery() {
     for status in (300..600).filter(|status| *status != 304) {
         let class = classify::graph(status, &[], "").class;
         assert!(class != Class::Delivered, "{status}: {class:?}");
+    }
+}
+
+#[test]
+fn what_a_recipient_is_called_decides_nothing() {
+    // Replies quote addresses, and anybody may be called anything.
+    for name in
+        ["relay denied", "helo", "spf", "greylisted", "too many messages", "authentication required", "SendAsDenied"]
+    {
+        let address = format!("<{}@example.org>", name.replace(' ', "."));
+        for (code, class) in [("550 5.1.1", Class::Permanent), ("450 4.2.1", Class::Transient)] {
+            let meaning = classify::smtp("rcpt", &format!("{code} {address}: User unknown"));
+            assert_eq!(meaning.class, class, "{address}: {}", meaning.why);
+        }
+    }
+}
+
+#[test]
+fn whom_a_refusal_is_about() {
+    for (reply, about) in [
+        ("550 5.1.1 User unknown", About::Recipient),
+        ("550 no such user here", About::Recipient),
+        ("554 5.7.1 <a@example.org>: Relay access denied", About::Relay),
+        ("550 5.7.54 SMTP; Unable to relay recipient in non-accepted domain", About::Relay),
+        ("554 5.7.1 not from you", About::Unstated),
+    ] {
+        assert_eq!(classify::smtp("rcpt", reply).about, about, "{reply}");
     }
 }

@@ -83,8 +83,9 @@ async fn postfix_and_dovecot_agree_with_the_verifier() {
         whole(&oldest, Id::SmtpTls),
         format!(
             "fail error SMTP-TLS at /provider/smtp/host (level 1)\n  \
-             the server offers only versions or ciphers of TLS that are no longer safe\n  \
-             seen: received fatal alert: ProtocolVersion\n  expected: TLS 1.2 or 1.3\n  > {}\n",
+             the server offers only versions of TLS that are no longer safe\n  \
+             seen: neither TLS 1.2 nor TLS 1.3\n  expected: TLS 1.2 or 1.3\n  \
+             > Have the server's administrator enable TLS 1.2 or 1.3.\n  > {}\n",
             s_client(postfix.oldest)
         )
     );
@@ -118,7 +119,13 @@ async fn postfix_and_dovecot_agree_with_the_verifier() {
         )
     );
     let unknown = verify(&verifier, postfix.unknown, "starttls", sender, Some(PASSWORD)).await;
-    assert_eq!(failed(&unknown), [(Id::SmtpCertificate, "UnknownIssuer")]);
+    assert_eq!(
+        failed(&unknown),
+        [(
+            Id::SmtpCertificate,
+            "no authority that is trusted here issued the server's certificate; its issuer is `CN=other`"
+        )]
+    );
     for refused in [&expired, &misnamed, &unknown] {
         assert_eq!(refused.reached, Level::Anonymous, "no password goes to a server that is not trusted");
         assert!(!passed(refused, Id::SmtpLogin));

@@ -10,13 +10,15 @@ use super::CliError;
 use crate::{
     delivery::{Outgoing, smtp::Deadlines},
     model::Code,
+    smtp::HelloName,
 };
 
 /// How Microsoft's hosts, mail servers and DNS are reached.
 #[derive(Debug, clap::Args)]
 #[command(next_help_heading = "Outgoing connections")]
 pub(crate) struct OutgoingOptions {
-    /// A PEM file with certificate authorities to trust beside the machine's, for Microsoft's hosts and mail servers
+    /// A PEM file with certificate authorities to trust beside the machine's, for Microsoft's hosts and mail servers; a
+    /// server's own certificate in it is trusted for its name
     #[arg(long, value_name = "FILE", value_hint = clap::ValueHint::FilePath)]
     outgoing_ca_file: Option<PathBuf>,
     /// A file that may be read as a federated token; may be given several times
@@ -28,6 +30,9 @@ pub(crate) struct OutgoingOptions {
     /// How many seconds one step with a mail server may take [default: 10]
     #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(1..=300))]
     smtp_timeout: Option<u64>,
+    /// The name to greet mail servers with (EHLO) [default: this machine's full name, or else its address]
+    #[arg(long, value_name = "NAME")]
+    smtp_helo_name: Option<HelloName>,
 }
 
 /// How the service reaches them, and how it delivers.
@@ -82,6 +87,7 @@ impl OutgoingOptions {
             (!self.federated_token_file.is_empty(), "--federated-token-file"),
             (self.dns_server.is_some(), "--dns-server"),
             (self.smtp_timeout.is_some(), "--smtp-timeout"),
+            (self.smtp_helo_name.is_some(), "--smtp-helo-name"),
         ];
         all.into_iter().filter(|(given, _)| *given).map(|(_, name)| name).collect()
     }
@@ -94,6 +100,7 @@ impl OutgoingOptions {
             federated_token_files: self.federated_token_file.clone(),
             dns_server: self.dns_server,
             smtp_timeout: Duration::from_secs(self.smtp_timeout.unwrap_or(10)),
+            hello: self.smtp_helo_name.clone().unwrap_or_else(HelloName::of_machine),
             deadlines: Deadlines::default(),
             probe_after: Duration::from_secs(60),
         })

@@ -304,6 +304,7 @@ impl Verify {
         options.federated_token_files = outgoing.federated_token_files;
         options.dns_server = outgoing.dns_server;
         options.smtp_timeout = outgoing.smtp_timeout;
+        options.hello = outgoing.hello;
         options.probe = self.probe;
         options.needs = Needs::of(desired.profiles.values().map(|profile| &profile.stored.profile));
         Ok(options)

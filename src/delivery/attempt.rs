@@ -7,14 +7,16 @@ use std::{
 
 use jiff::Timestamp;
 use secrecy::{ExposeSecret as _, SecretString};
+use tokio::sync::OwnedSemaphorePermit;
 
 use super::{
-    board::{Sending, lane_of},
+    board::{LARGE_OF_ONE, Sending, lane_of},
+    classify::About,
     content::{self, Outgoing},
     engine::Engine,
     graph,
     rotation::Which,
-    smtp::{Connection, Failure, Letter, Login},
+    smtp::{Connection, Failure, Letter, Login, Reach},
     tokens::{Applicant, Token},
 };
 use crate::{
@@ -35,6 +37,9 @@ const THROTTLED: Duration = Duration::from_secs(60);
 const LOOK_AFTER: Duration = Duration::from_secs(20);
 /// Contents up to this size need no room of their own.
 const SMALL: u64 = 64 * 1024;
+
+/// Room for a large message: of its profile's and of all.
+type Room = (OwnedSemaphorePermit, OwnedSemaphorePermit);
 
 /// What came of sending.
 struct Answer {
@@ -62,7 +67,7 @@ impl Engine {
             self.settle(self.given_up(message, format!("it could not be delivered within {lifetime}{last}")));
             return true;
         }
-        let (content, _room) = match self.content(&message, content).await {
+        let (content, _room) = match self.content(&sender, &message, content).await {
             Ok(content) => content,
             // The store answers, and has no contents: trying again would hold up all other mail for ever.
             Err(crate::store::StoreError::Corrupt(what)) => {
@@ -147,15 +152,18 @@ impl Engine {
     /// The contents, and room for them if they are large.
     async fn content(
         &self,
+        sender: &Sending,
         message: &Message,
         content: Option<Vec<u8>>,
-    ) -> Result<(Vec<u8>, Option<tokio::sync::OwnedSemaphorePermit>), crate::store::StoreError> {
+    ) -> Result<(Vec<u8>, Option<Room>), crate::store::StoreError> {
         if let Some(content) = content {
             return Ok((content, None));
         }
         // While it is read, and while it is taken apart for Graph, it is there twice.
-        let kibibytes = u32::try_from(message.size / 1024 * 2).unwrap_or(u32::MAX).clamp(1, 96 * 1024);
-        let room = Arc::clone(&self.large).acquire_many_owned(kibibytes).await.ok();
+        let kibibytes = u32::try_from(message.size / 1024 * 2).unwrap_or(u32::MAX).clamp(1, LARGE_OF_ONE);
+        let own = Arc::clone(&sender.large).acquire_many_owned(kibibytes).await.ok();
+        let all = Arc::clone(&self.large).acquire_many_owned(kibibytes).await.ok();
+        let room = own.zip(all);
         let content = self.store.content(message.id).await?;
         let content =
             content.ok_or_else(|| crate::store::StoreError::Corrupt(format!("the contents of {}", message.id)))?;
@@ -253,8 +261,8 @@ impl Engine {
             (None, Some(_)) => Login::Password { username, password: self.secret(sender, which).await? },
             (None, None) => Login::Nobody,
         };
-        let authorities = self.outgoing.authorities.as_deref();
-        let opened = Connection::open(smtp, &login, authorities, self.outgoing.deadlines).await;
+        let reach = Reach { trust: self.http.trust(), hello: &self.outgoing.hello, deadlines: self.outgoing.deadlines };
+        let opened = Connection::open(smtp, &login, reach).await;
         if matches!(login, Login::Token { .. }) && opened.as_ref().is_err_and(|failure| failure.class == Class::Auth) {
             // The next one begins with a fresh token.
             self.tokens.forget(&sender.of).await;
@@ -428,11 +436,25 @@ impl Engine {
             class,
             next_attempt_at: None,
         };
-        let failure = match answer.outcome {
+        let outcome = match answer.outcome {
             // Nobody was accepted, and the reason is the profile's or the mailbox's: it is as if MAIL had been refused.
-            Ok(mut sent) if sent.reply.is_none() && sent.everybodys().is_some() => {
-                sent.refused.swap_remove(sent.everybodys().unwrap_or_default()).1
+            Ok(sent) if sent.reply.is_none() => match self.profiles_fault(sender, &message, &sent) {
+                Some(failure) => Err(failure),
+                None => Ok(sent),
+            },
+            Ok(sent) => {
+                if let Some(line) = self.board().line(&sender.name) {
+                    line.refusals.accept(message.id);
+                }
+                Ok(sent)
             }
+            // Replies of Graph say whom they are about.
+            Err(failure) if matches!(failure.phase, "mail" | "data" | "dot") => {
+                Err(self.held_against(sender, &message, failure))
+            }
+            Err(failure) => Err(failure),
+        };
+        let failure = match outcome {
             Ok(sent) => {
                 let reply = sent.reply.clone().unwrap_or_default();
                 let (phase, class) = summary(&sent);
@@ -458,7 +480,10 @@ impl Engine {
                 // The profile's fault: the attempt is told of and costs the message nothing.
                 let next = self.park(sender, &failure).unwrap_or(now);
                 message.status = Status::Queued;
-                message.next_attempt_at = Some(now);
+                // A message that was refused itself waits until the profile is tried again, behind those that were not:
+                // if it is about this message after all, it holds up no other.
+                let is_refused = matches!(failure.phase, "mail" | "rcpt" | "data" | "dot" | "send");
+                message.next_attempt_at = Some(if is_refused { next } else { now });
                 let attempt = Attempt { next_attempt_at: Some(next), ..attempt };
                 self.settle(Settled { message, attempt: Some(attempt), events: Vec::new() });
                 return false;
@@ -504,6 +529,39 @@ impl Engine {
         }
         self.recovered(sender);
         true
+    }
+
+    /// The refusal of a message for which nobody was accepted, if it is about the profile or the mailbox.
+    fn profiles_fault(&self, sender: &Sending, message: &Message, sent: &super::smtp::Sent) -> Option<Failure> {
+        if let Some(index) = sent.everybodys() {
+            let failure = sent.refused.get(index)?.1.clone();
+            let failure = self.held_against(sender, message, failure);
+            return matches!(failure.class, Class::Auth | Class::Throttled).then_some(failure);
+        }
+        // The same to all of them, and not a word about any.
+        let is_alike = |(_, failure): &(String, Failure)| {
+            failure.class == Class::Permanent && failure.about == About::Unstated && !failure.is_servers
+        };
+        let (_, first) = sent.refused.first().filter(|_| sent.refused.iter().all(is_alike))?;
+        let failure = self.held_against(sender, message, first.clone());
+        (failure.class == Class::Auth).then_some(failure)
+    }
+
+    /// A refusal of a whole message, with the class that it has once the others are known: what is about the profile is
+    /// never held against the message.
+    fn held_against(&self, sender: &Sending, message: &Message, failure: Failure) -> Failure {
+        let mut board = self.board();
+        let Some(line) = board.line(&sender.name) else { return failure };
+        let is_profiles = line.refusals.is_about_profile(message.id, &failure);
+        match failure.class {
+            Class::Auth if !is_profiles => Failure { class: Class::Permanent, ..failure },
+            Class::Permanent if is_profiles => Failure {
+                class: Class::Auth,
+                reply: format!("{} (the same to several messages in a row)", failure.reply),
+                ..failure
+            },
+            _ => failure,
+        }
     }
 
     /// The other side asked for patience: nothing else goes through the mailbox until then. Says how long that is.

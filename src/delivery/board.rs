@@ -8,9 +8,9 @@ use std::{
 };
 
 use jiff::Timestamp;
-use tokio::sync::futures::OwnedNotified;
+use tokio::sync::{Semaphore, futures::OwnedNotified};
 
-use super::{fair::Shares, limits::Counter, routes::Routes, smtp::Pool, steady::moved};
+use super::{fair::Shares, limits::Counter, refusals::Refusals, routes::Routes, smtp::Pool, steady::moved};
 use crate::{
     model::{Digest, Function, ProfileName, Provider, StoredProfile, message::RecipientStatus},
     store::outbox::{Claimed, Hold, Lane, LaneState, Parked, Rotation, Usage},
@@ -20,6 +20,8 @@ use crate::{
 const READ_AHEAD: usize = 4;
 /// The longest that a server which cannot be reached is left alone.
 const LONGEST_DOWN: Duration = Duration::from_secs(60);
+/// How many KiB of large messages of one profile are in memory at once: two thirds of what all have.
+pub(super) const LARGE_OF_ONE: u32 = 64 * 1024;
 
 /// The lines of messages, and who serves them.
 pub(super) struct Board {
@@ -59,6 +61,8 @@ pub(super) struct Line {
     pub(super) sender: Arc<Sending>,
     pub(super) ready: VecDeque<Claimed>,
     pub(super) workers: usize,
+    /// What the server refused since the profile is as it is.
+    pub(super) refusals: Refusals,
     shares: Shares,
     down_until: Option<Instant>,
     down_count: u32,
@@ -72,6 +76,8 @@ pub(super) struct Sending {
     pub(super) generation: u64,
     pub(super) mailbox: String,
     pub(super) pool: Pool,
+    /// Room for its large messages, in KiB: a server that stalls leaves some of all the room to the others.
+    pub(super) large: Arc<Semaphore>,
 }
 
 /// A profile that is parked.
@@ -110,6 +116,7 @@ impl Sending {
             generation: self.generation,
             mailbox: self.mailbox.clone(),
             pool: Pool::default(),
+            large: Arc::clone(&self.large),
         }
     }
 }
@@ -232,12 +239,14 @@ impl Board {
                 generation: self.routes.state().generation,
                 mailbox,
                 pool: Pool::default(),
+                large: Arc::new(Semaphore::new(LARGE_OF_ONE as usize)),
                 stored,
             });
             let line = Line {
                 sender,
                 ready: VecDeque::new(),
                 workers: 0,
+                refusals: Refusals::default(),
                 shares: Shares::default(),
                 down_until: None,
                 down_count: 0,

@@ -14,23 +14,66 @@ use crate::{
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 struct Row {
-    /// The phase of the conversation.
-    phase: Option<String>,
-    /// What the reply's three digits begin with.
+    /// The phase of the conversation, or any of several.
+    phase: Option<OneOrMore>,
+    /// The beginning of the reply's three digits.
     reply: Option<String>,
-    /// The enhanced code (RFC 3463).
-    enhanced: Option<String>,
-    /// A part of the text, in whatever case.
-    text: Option<String>,
+    /// The enhanced code (RFC 3463), or any of several; `5.7.606-649` is a range.
+    enhanced: Option<OneOrMore>,
+    /// A part of the text, in whatever case, or any of several.
+    text: Option<OneOrMore>,
+    /// Another part of the text, or any of several.
+    with: Option<OneOrMore>,
+    /// A whole word of the text, or any of several.
+    word: Option<OneOrMore>,
     /// The HTTP status.
     http: Option<u16>,
     /// Graph's code.
     code: Option<String>,
     class: Class,
+    #[serde(default)]
+    about: About,
     /// How long to wait, in seconds, where the other side does not say and a minute would be too short.
     wait: Option<u64>,
     /// For people.
     why: String,
+    /// For the administrator of a suspended profile.
+    remedy: Option<String>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(untagged)]
+enum OneOrMore {
+    One(String),
+    More(Vec<String>),
+}
+
+impl OneOrMore {
+    fn any(&self, fits: impl Fn(&str) -> bool) -> bool {
+        match self {
+            Self::One(one) => fits(one),
+            Self::More(more) => more.iter().any(|one| fits(one)),
+        }
+    }
+}
+
+/// Returns true if a row does not state something, or if it fits.
+fn fits(stated: Option<&OneOrMore>, fits: impl Fn(&str) -> bool) -> bool {
+    stated.is_none_or(|stated| stated.any(fits))
+}
+
+/// Whom a refusal is about.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum About {
+    /// It does not say.
+    #[default]
+    Unstated,
+    /// This recipient; it says nothing about others.
+    Recipient,
+    /// This machine or this login, as long as no other message passes: a server that relays nothing for this machine says
+    /// the same as one that does not relay to this recipient.
+    Relay,
 }
 
 /// What a reply means.
@@ -38,15 +81,31 @@ struct Row {
 pub struct Meaning {
     /// For the message.
     pub class: Class,
+    /// Whom it is about.
+    pub about: About,
     /// How long to wait, where the table says so.
     pub wait: Option<Duration>,
     /// For people.
     pub why: &'static str,
+    /// What an administrator does about it, where the table says so.
+    pub remedy: Option<&'static str>,
+}
+
+impl Meaning {
+    fn new(class: Class, why: &'static str) -> Self {
+        Self { class, about: About::Unstated, wait: None, why, remedy: None }
+    }
 }
 
 impl Row {
     fn meaning(&'static self) -> Meaning {
-        Meaning { class: self.class, wait: self.wait.map(Duration::from_secs), why: &self.why }
+        Meaning {
+            class: self.class,
+            about: self.about,
+            wait: self.wait.map(Duration::from_secs),
+            why: &self.why,
+            remedy: self.remedy.as_deref(),
+        }
     }
 }
 
@@ -58,14 +117,19 @@ static TABLE: LazyLock<Vec<Row>> =
 pub fn smtp(phase: &str, reply: &str) -> Meaning {
     let digits: String = reply.chars().take(3).filter(char::is_ascii_digit).collect();
     let enhanced = enhanced(reply);
-    let lower = reply.to_lowercase();
+    // Addresses are quoted in replies, and may hold any word.
+    let text = reply.split_whitespace().filter(|word| !word.contains('@')).collect::<Vec<_>>().join(" ").to_lowercase();
+    let has_word = |word: &str| text.split(|c: char| !c.is_alphanumeric()).any(|own| own == word);
+    let has_part = |part: &str| text.contains(&part.to_lowercase());
     decide(|row| {
         row.http.is_none()
             && row.code.is_none()
-            && row.phase.as_deref().is_none_or(|own| own == phase)
+            && fits(row.phase.as_ref(), |own| own == phase)
             && row.reply.as_deref().is_none_or(|own| digits.starts_with(own))
-            && row.enhanced.as_deref().is_none_or(|own| enhanced.as_deref() == Some(own))
-            && row.text.as_deref().is_none_or(|own| lower.contains(&own.to_lowercase()))
+            && fits(row.enhanced.as_ref(), |own| enhanced.as_deref().is_some_and(|code| covers(own, code)))
+            && fits(row.word.as_ref(), has_word)
+            && fits(row.text.as_ref(), has_part)
+            && fits(row.with.as_ref(), has_part)
     })
 }
 
@@ -75,6 +139,19 @@ pub fn sign_in(error: &SignInError) -> Class {
         SignInError::Refused(refusal) if refusal.cause().is_transient() => Class::Transient,
         SignInError::Refused(_) | SignInError::Certificate(_) | SignInError::Http(HttpError::Tls { .. }) => Class::Auth,
         SignInError::Http(_) | SignInError::Unknown(_) => Class::Transient,
+    }
+}
+
+/// Returns true if a code is the one of a row, or within its range of details.
+fn covers(row: &str, code: &str) -> bool {
+    let Some((first, last)) = row.split_once('-') else { return row == code };
+    let (Some((subject, first)), Some((own, detail))) = (first.rsplit_once('.'), code.rsplit_once('.')) else {
+        return false;
+    };
+    let number = |text: &str| text.parse::<u16>().ok();
+    match (number(first), number(detail), number(last)) {
+        (Some(first), Some(detail), Some(last)) => subject == own && (first..=last).contains(&detail),
+        _ => false,
     }
 }
 
@@ -93,15 +170,15 @@ pub fn graph(status: u16, codes: &[&str], text: &str) -> Meaning {
     }
     // Graph takes mail with 202 and with nothing else. 200 was seen where nothing was sent.
     if (200..300).contains(&status) && status != 202 {
-        return Meaning { class: Class::Unknown, wait: None, why: "an answer that does not say whether it was taken" };
+        return Meaning::new(Class::Unknown, "an answer that does not say whether it was taken");
     }
-    decide(|row| row.http == Some(status) && row.text.as_deref().is_none_or(|own| lower.contains(&own.to_lowercase())))
+    decide(|row| row.http == Some(status) && fits(row.text.as_ref(), |own| lower.contains(&own.to_lowercase())))
 }
 
 fn decide(fits: impl Fn(&Row) -> bool) -> Meaning {
     match TABLE.iter().find(|row| fits(row)) {
         Some(row) => row.meaning(),
-        None => Meaning { class: Class::Transient, wait: None, why: "a reply that no row of the table knows" },
+        None => Meaning::new(Class::Transient, "a reply that no row of the table knows"),
     }
 }
 

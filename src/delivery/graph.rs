@@ -210,6 +210,8 @@ fn said_no(phase: &'static str, answer: &Answer, of_draft: bool) -> Failure {
     Failure {
         is_servers: matches!(class, Class::Auth | Class::Throttled),
         retry_after: answer.retry_after.or(meaning.wait),
+        about: meaning.about,
+        remedy: meaning.remedy,
         ..Failure::new(phase, reply, class)
     }
 }

@@ -12,6 +12,7 @@
 //! | [`smtp`] and `graph` | the two ways to send |
 //! | `tokens` | tokens for sending, fetched once |
 //! | [`classify`] | what a reply means; a table in data |
+//! | `refusals` | whether a refusal is about the profile or about a message, where the reply does not say |
 //! | `parking` | profiles that cannot send until somebody mends them |
 //! | `rotation` | which of a profile's two secrets is used while one is being rotated |
 //! | `webhooks` | telling others what happened, signed |
@@ -31,6 +32,7 @@ mod fair;
 mod graph;
 mod limits;
 mod parking;
+mod refusals;
 mod rotation;
 pub mod routes;
 pub mod smtp;
@@ -56,6 +58,7 @@ use crate::{
     microsoft::{Http, http},
     model::{CompanyId, Function, ProfileName, Resolution, State},
     secrets::ServiceIdentity,
+    smtp::HelloName,
     store::{
         Store, StoreError,
         outbox::{Event, Hold, Lane, Parked, Rotation},
@@ -73,6 +76,8 @@ pub struct Outgoing {
     pub dns_server: Option<SocketAddr>,
     /// How long one step with a mail server may take when it is verified.
     pub smtp_timeout: Duration,
+    /// The name by which this machine greets mail servers.
+    pub hello: HelloName,
     /// How long each phase may take when mail is delivered.
     pub deadlines: smtp::Deadlines,
     /// How soon a parked profile is tried again for the first time.

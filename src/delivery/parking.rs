@@ -16,7 +16,7 @@ use crate::{
     microsoft::Endpoints,
     model::{Digest, ProfileName, Provider, delivery::EventKind, message::Class},
     store::outbox::{NewEvent, Parked},
-    verify::{Finding, Needs, Opened, Options, Severity, Subject, Verdict, Verifier},
+    verify::{Finding, Id, Needs, Opened, Options, Severity, Subject, Verdict, Verifier},
 };
 
 /// The longest between two tries.
@@ -50,7 +50,7 @@ impl Engine {
                     profile: sender.name.clone(),
                     of: sender.of.clone(),
                     since: now,
-                    reason: format!("{}: {}", failure.phase, failure.reply),
+                    reason: reason(sender, failure),
                     finding: None,
                     next_probe_at: now,
                 });
@@ -68,6 +68,7 @@ impl Engine {
         sender.pool.tidy(true);
         let next = parked.next_probe_at;
         let (engine, sender, busy, code) = (Arc::clone(self), Arc::clone(sender), self.busy(), failure.code());
+        let phase = failure.phase;
         behalf::spawn(async move {
             let _busy = busy;
             let event = is_new.then(|| event(EventKind::Parked, &parked, now));
@@ -76,7 +77,7 @@ impl Engine {
             if is_new {
                 tracing::warn!(profile = %parked.profile, code = %code, "parked: it cannot send until somebody mends it");
                 metrics::counter!("mailwright_parked_total").increment(1);
-                engine.explain(&sender).await;
+                engine.explain(&sender, phase).await;
             }
         });
         Some(next)
@@ -95,12 +96,13 @@ impl Engine {
         }
     }
 
-    /// What `verify` says of a profile that was parked.
-    async fn explain(self: &Arc<Self>, sender: &Arc<Sending>) {
+    /// Verifies a profile that was parked, and keeps the finding that explains why: one of the phase that failed, or none.
+    async fn explain(self: &Arc<Self>, sender: &Arc<Sending>, phase: &'static str) {
         let mut options = Options::new(self.store.environment().clone(), self.clock.now());
         options.http.authorities.clone_from(&self.outgoing.authorities);
         options.federated_token_files.clone_from(&self.outgoing.federated_token_files);
         options.smtp_timeout = self.outgoing.smtp_timeout;
+        options.hello.clone_from(&self.outgoing.hello);
         options.dns_server = self.outgoing.dns_server;
         let routes = Arc::clone(&self.board().routes);
         options.needs = Needs::of(routes.state().live_stored().map(|(_, stored)| &stored.profile));
@@ -114,9 +116,7 @@ impl Engine {
         };
         let (name, profile) = (sender.name.clone(), sender.stored.profile.clone());
         let verified = verifier.verify(&Subject { name, profile, secret, next: Opened::None, refused: None }).await;
-        let worst = |finding: &&Finding| finding.verdict == Verdict::Fail && finding.severity == Severity::Error;
-        let finding = verified.findings.iter().find(worst).or_else(|| verified.findings.iter().find(|f| f.is_open()));
-        let finding = finding.cloned();
+        let finding = verified.findings.iter().find(|finding| explains(phase, finding)).cloned();
         let last = LastVerified::new(sender.of.clone(), &verified);
         if let Err(error) = self.store.record_verified(vec![(last, verified)]).await {
             tracing::warn!(%error, "what verify said of a parked profile could not be kept");
@@ -253,6 +253,69 @@ impl Engine {
             self.let_go(&profile, Some("its configuration has changed")).await;
         }
     }
+}
+
+/// Why a profile is parked, with what the table of replies knows to do about it.
+fn reason(sender: &Sending, failure: &Failure) -> String {
+    let reason = format!("{}: {}", failure.phase, failure.reply);
+    let Some(remedy) = failure.remedy else { return reason };
+    let profile = &sender.stored.profile;
+    let client = match &profile.provider {
+        Provider::MicrosoftGraphDirect(direct) => &direct.client,
+        Provider::MicrosoftGraphDelegate(delegate) => &delegate.client,
+        Provider::Smtp(smtp) => smtp.oauth.as_ref().map_or("", |oauth| &oauth.client),
+    };
+    let remedy = remedy.replace("{sender}", profile.from_address().unwrap_or_default()).replace("{client}", client);
+    format!("{}. {remedy}", reason.trim_end_matches('.'))
+}
+
+/// Returns true if a finding can be why a phase failed: an error of that phase. What else is open has nothing to do with
+/// it, and its remedy would lead astray.
+fn explains(phase: &str, finding: &Finding) -> bool {
+    // Where a secret cannot be opened nothing behind it is checked, and the finding says why.
+    if finding.id == Id::VerifySecret {
+        return matches!(phase, "login" | "token") && finding.is_open();
+    }
+    let is_of_phase = match phase {
+        "connect" => matches!(finding.id, Id::SmtpName | Id::SmtpConnect),
+        "greeting" => matches!(finding.id, Id::SmtpGreeting),
+        "tls" => matches!(
+            finding.id,
+            Id::SmtpTls | Id::SmtpStarttls | Id::SmtpCertificate | Id::SmtpCertificateExpired | Id::SmtpCertificateName
+        ),
+        "login" => matches!(finding.id, Id::SmtpAuth | Id::SmtpLogin),
+        "mail" | "rcpt" | "data" | "dot" => {
+            matches!(finding.id, Id::SmtpSender | Id::SmtpRecipient | Id::SmtpAuth | Id::SmtpLogin)
+        }
+        "token" => matches!(
+            finding.id.check(),
+            Some(
+                Id::SignIn
+                    | Id::CredentialExpiry
+                    | Id::Tenant
+                    | Id::Cloud
+                    | Id::ServicePrincipal
+                    | Id::Audience
+                    | Id::Assignment
+            )
+        ),
+        "send" | "draft" | "upload" | "look" => matches!(
+            finding.id.check(),
+            Some(
+                Id::Permission
+                    | Id::MailSend
+                    | Id::Mailbox
+                    | Id::MailboxLicence
+                    | Id::Domain
+                    | Id::SignIn
+                    | Id::ServicePrincipal
+            )
+        ),
+        _ => false,
+    };
+    // That a server does not relay is no error before mail is refused for it.
+    let weighs = finding.severity == Severity::Error || finding.id == Id::SmtpRecipient;
+    is_of_phase && weighs && finding.verdict == Verdict::Fail && !finding.next
 }
 
 fn event(kind: EventKind, parked: &Parked, at: jiff::Timestamp) -> NewEvent {

@@ -1,48 +1,33 @@
-//! One conversation with a mail server, carried by lettre, with what lettre lacks: a deadline for every phase, a result
-//! for every recipient, and the knowledge whether the last byte left.
+//! Sending by a mail server: a conversation with a deadline for every phase, a result for every recipient, and the
+//! knowledge whether the final dot was sent.
 //!
-//! The last one decides whether a mail may have been taken. lettre writes a message part by part, and the final dot when
-//! its iterator has no more: so the moment in which the iterator ends is the moment before the dot.
+//! The last one decides whether a mail may have been accepted: before the dot it cannot have been, after it nobody knows
+//! until the server replies. [`SmtpClient`] keeps the two apart.
 
 use std::{
     collections::VecDeque,
     net::SocketAddr,
-    sync::{
-        Arc, Mutex, PoisonError,
-        atomic::{AtomicBool, Ordering},
-    },
+    sync::{Arc, Mutex, PoisonError},
     time::{Duration, Instant},
 };
 
-use lettre::{
-    Address,
-    transport::smtp::{
-        Error,
-        authentication::{Credentials, Mechanism},
-        client::AsyncSmtpConnection,
-        commands::{Data, Ehlo, Mail, Noop, Rcpt, Rset},
-        extension::{ClientId, Extension, MailBodyParameter, MailParameter, RcptParameter},
-        response::Response,
-    },
-};
-use secrecy::{ExposeSecret as _, SecretString};
-use tokio::{
-    net::{TcpStream, lookup_host},
-    time::{timeout, timeout_at},
-};
+use tokio::{net::lookup_host, time::timeout};
 
-use super::classify;
+use super::classify::{self, About};
+pub(super) use crate::smtp::login::Login;
 use crate::{
     model::{
         Encryption,
         message::{Class, Notify},
         provider::Smtp,
     },
-    smtp::{hello_name, log_in, said, tls, tls_error},
+    smtp::{
+        HelloName,
+        client::{DataDeadlines, DataError, PART, SmtpClient, SmtpError, TlsSettings},
+    },
+    tls::Trust,
 };
 
-/// How a message is cut for writing.
-const CHUNK: usize = 64 * 1024;
 /// How many bytes a second are expected of a server at least.
 const SLOWEST: usize = 10_000;
 /// How long an idle connection is kept.
@@ -51,6 +36,9 @@ const IDLE: Duration = Duration::from_secs(20);
 const USES: u32 = 500;
 /// After which idle time a connection is asked whether it still lives.
 const DOUBTFUL: Duration = Duration::from_secs(5);
+/// Recipients that are named at once to a server that offers PIPELINING: their commands and replies fit into the
+/// buffers of both sides, so that neither waits for the other to read.
+const AT_ONCE: usize = 20;
 
 /// How long each phase may take.
 #[derive(Clone, Copy, Debug)]
@@ -83,6 +71,10 @@ pub(super) struct Failure {
     pub(super) phase: &'static str,
     pub(super) reply: String,
     pub(super) class: Class,
+    /// Whom the reply is about.
+    pub(super) about: About,
+    /// What an administrator does about it, where the table of replies says so.
+    pub(super) remedy: Option<&'static str>,
     /// Whether it says something about the server, and nothing about the message.
     pub(super) is_servers: bool,
     /// How long the other side asks to wait.
@@ -91,7 +83,15 @@ pub(super) struct Failure {
 
 impl Failure {
     pub(super) fn new(phase: &'static str, reply: impl Into<String>, class: Class) -> Self {
-        Self { phase, reply: reply.into(), class, is_servers: false, retry_after: None }
+        Self {
+            phase,
+            reply: reply.into(),
+            class,
+            about: About::Unstated,
+            remedy: None,
+            is_servers: false,
+            retry_after: None,
+        }
     }
 
     /// The beginning of the reply, for the log: no address of a mail goes there.
@@ -106,22 +106,19 @@ impl Failure {
     }
 }
 
-/// What proves who sends.
-pub(super) enum Login {
-    Nobody,
-    Password { username: String, password: SecretString },
-    Token { username: String, token: SecretString },
+/// How delivery reaches mail servers.
+#[derive(Clone, Copy)]
+pub(super) struct Reach<'a> {
+    pub(super) trust: &'a Trust,
+    pub(super) hello: &'a HelloName,
+    pub(super) deadlines: Deadlines,
 }
 
 /// A connection that is logged in.
 pub(super) struct Connection {
-    inner: AsyncSmtpConnection,
+    client: SmtpClient,
     deadlines: Deadlines,
     pub(super) server: String,
-    /// What the server can do, as it said itself: lettre keeps only what it uses.
-    extensions: Vec<String>,
-    /// How large a message it takes.
-    size: Option<u64>,
     uses: u32,
     idle_since: Instant,
 }
@@ -157,15 +154,10 @@ impl Sent {
 
 impl Connection {
     /// Connects, encrypts as the profile states and never less, and logs in.
-    pub(super) async fn open(
-        smtp: &Smtp,
-        login: &Login,
-        authorities: Option<&[u8]>,
-        deadlines: Deadlines,
-    ) -> Result<Self, Failure> {
+    pub(super) async fn open(smtp: &Smtp, login: &Login, reach: Reach<'_>) -> Result<Self, Failure> {
         let unreachable = |reply: String| Failure::new("connect", reply, Class::Transient).servers();
         let host = smtp.host.trim_matches(['[', ']']);
-        let found = timeout(deadlines.connect, lookup_host((host, smtp.port))).await;
+        let found = timeout(reach.deadlines.connect, lookup_host((host, smtp.port))).await;
         let addresses: Vec<SocketAddr> = match found {
             Ok(Ok(addresses)) => addresses.take(4).collect(),
             Ok(Err(error)) => return Err(unreachable(format!("the name {host} does not resolve: {error}"))),
@@ -173,7 +165,7 @@ impl Connection {
         };
         let mut last = unreachable(format!("the name {host} has no address"));
         for address in addresses {
-            match Self::greet(address, smtp, authorities, deadlines).await {
+            match Self::greet(address, smtp, reach).await {
                 Ok(mut connection) => {
                     connection.log_in(login).await?;
                     return Ok(connection);
@@ -186,116 +178,49 @@ impl Connection {
         Err(last)
     }
 
-    async fn greet(
-        address: SocketAddr,
-        smtp: &Smtp,
-        authorities: Option<&[u8]>,
-        deadlines: Deadlines,
-    ) -> Result<Self, Failure> {
-        let connected = async |address| {
-            let failed = |why: String| Failure::new("connect", why, Class::Transient).servers();
-            match timeout(deadlines.connect, TcpStream::connect(address)).await {
-                Ok(Ok(stream)) => {
-                    // lettre writes the final dot by itself: without this it would wait for the other side to have
-                    // acknowledged the contents, which some do only after 40 ms.
-                    drop(stream.set_nodelay(true));
-                    Ok(stream)
-                }
-                Ok(Err(error)) => Err(failed(format!("{address}: {error}"))),
-                Err(_) => Err(failed(silent(deadlines.connect))),
-            }
+    async fn greet(address: SocketAddr, smtp: &Smtp, reach: Reach<'_>) -> Result<Self, Failure> {
+        let Reach { trust, hello, deadlines } = reach;
+        let settings = || {
+            let config = trust.client_config().map_err(|why| Failure::new("tls", why, Class::Auth).servers())?;
+            Ok(TlsSettings { config: Arc::new(config), host: smtp.host.clone() })
         };
-        let hello = ClientId::Domain(hello_name());
-        let parameters = || {
-            tls(&smtp.host, authorities, false)
-                .map_err(|error| Failure::new("tls", said(&error), Class::Auth).servers())
-        };
-        let implicit = if smtp.encryption == Encryption::Tls { Some(parameters()?) } else { None };
-        let connect = async {
-            match implicit {
-                Some(tls) => {
-                    AsyncSmtpConnection::connect_tokio1(address, Some(deadlines.connect), &hello, Some(tls), None).await
-                }
-                None => AsyncSmtpConnection::connect_with_transport(Box::new(connected(address).await?), &hello).await,
-            }
-            .map_err(|error| server_failed("greeting", &error))
-        };
-        let mut inner = match timeout(deadlines.connect + deadlines.command, connect).await {
-            Err(_) => {
-                return Err(Failure::new("greeting", silent(deadlines.command), Class::Transient).servers());
-            }
-            Ok(Err(failure)) => return Err(failure),
-            Ok(Ok(inner)) => inner,
-        };
+        let implicit = if smtp.encryption == Encryption::Tls { Some(settings()?) } else { None };
+        let mut client = SmtpClient::connect(address, implicit.as_ref(), deadlines.connect)
+            .await
+            .map_err(|error| server_failed("connect", error))?;
+        client.greet(hello, deadlines.command).await.map_err(|error| server_failed("greeting", error))?;
         if smtp.encryption == Encryption::Starttls {
-            if !inner.can_starttls() {
-                close(inner);
-                let why = "the server does not offer STARTTLS, and nothing is sent in clear";
+            if !client.capabilities().offers("STARTTLS") {
+                let why = lacking(&client, "the server does not offer STARTTLS, and nothing is sent in clear");
+                tokio::spawn(client.quit());
                 return Err(Failure::new("tls", why, Class::Auth).servers());
             }
-            let upgrade = inner.starttls(parameters()?, &hello);
-            match timeout(deadlines.connect, upgrade).await {
-                Err(_) => return Err(Failure::new("tls", silent(deadlines.connect), Class::Transient).servers()),
-                Ok(Err(error)) => return Err(server_failed("tls", &error)),
-                Ok(Ok(())) => {}
-            }
+            let settings = settings()?;
+            let upgraded = client.start_tls(&settings, hello, deadlines.connect).await;
+            upgraded.map_err(|error| server_failed("tls", error))?;
         }
         let server = format!("{} [{address}]", smtp.host);
-        let (extensions, size) = (Vec::new(), None);
-        let mut connection = Self { inner, deadlines, server, extensions, size, uses: 0, idle_since: Instant::now() };
-        connection.ask(hello).await?;
-        Ok(connection)
-    }
-
-    async fn ask(&mut self, hello: ClientId) -> Result<(), Failure> {
-        let offers = match self.command("greeting", Ehlo::new(hello)).await {
-            Ok(offers) => offers,
-            // Some (OpenSMTPD) do not say it twice; then only what lettre kept is known.
-            Err(failure) if !failure.is_servers => return Ok(()),
-            Err(failure) => return Err(failure),
-        };
-        self.extensions = offers.message().skip(1).map(str::to_ascii_uppercase).collect();
-        let size = self.extensions.iter().find_map(|line| line.strip_prefix("SIZE "));
-        self.size = size.and_then(|size| size.trim().parse().ok());
-        Ok(())
+        Ok(Self { client, deadlines, server, uses: 0, idle_since: Instant::now() })
     }
 
     async fn log_in(&mut self, login: &Login) -> Result<(), Failure> {
-        let (mechanisms, credentials): (&[Mechanism], _) = match login {
-            Login::Nobody => return Ok(()),
-            Login::Password { username, password } => (
-                &[Mechanism::Plain, Mechanism::Login],
-                Credentials::new(username.clone(), password.expose_secret().to_owned()),
-            ),
-            Login::Token { username, token } => {
-                (&[Mechanism::Xoauth2], Credentials::new(username.clone(), token.expose_secret().to_owned()))
-            }
-        };
-        let Some(mechanism) = self.inner.server_info().get_auth_mechanism(mechanisms) else {
-            let names: Vec<String> = mechanisms.iter().map(ToString::to_string).collect();
+        if matches!(login, Login::Nobody) {
+            return Ok(());
+        }
+        let mechanisms = login.offered(self.client.capabilities());
+        if mechanisms.is_empty() {
+            let names: Vec<&str> = login.mechanisms().iter().map(|mechanism| mechanism.name()).collect();
             let why =
                 format!("the server does not offer AUTH {}, and nothing is sent without a login", names.join(" or "));
-            return Err(Failure::new("login", why, Class::Auth).servers());
-        };
-        match timeout(self.deadlines.command, log_in(&mut self.inner, mechanism, &credentials)).await {
-            Err(_) => Err(Failure::new("login", silent(self.deadlines.command), Class::Transient).servers()),
-            Ok(Ok(_)) => Ok(()),
-            Ok(Err(error)) => {
-                let mut failure = server_failed("login", &error);
-                // A strange server may send back what it was told.
-                if let Login::Password { password: secret, .. } | Login::Token { token: secret, .. } = login
-                    && secret.expose_secret().len() > 3
-                {
-                    failure.reply = failure.reply.replace(secret.expose_secret(), "…");
-                }
-                Err(failure)
-            }
+            return Err(Failure::new("login", lacking(&self.client, &why), Class::Auth).servers());
         }
+        let logged_in = self.client.log_in(login, &mechanisms, self.deadlines.command).await;
+        logged_in.map_err(|error| server_failed("login", error))
     }
 
     /// Whether another letter may go through it.
     pub(super) fn is_usable(&self) -> bool {
-        !self.inner.has_broken() && self.uses < USES && self.idle_since.elapsed() < IDLE
+        !self.client.is_broken() && self.uses < USES && self.idle_since.elapsed() < IDLE
     }
 
     /// Whether it still answers, if it was idle for so long that one may doubt.
@@ -303,7 +228,7 @@ impl Connection {
         if self.idle_since.elapsed() < DOUBTFUL {
             return true;
         }
-        matches!(timeout(Duration::from_secs(5), self.inner.command(Noop)).await, Ok(Ok(_)))
+        self.client.command("NOOP", Duration::from_secs(5)).await.is_ok_and(|reply| reply.is_success())
     }
 
     /// Whether it has carried a letter before: then its end is no news about the server.
@@ -311,11 +236,17 @@ impl Connection {
         self.uses > 0
     }
 
-    async fn command(&mut self, phase: &'static str, command: impl std::fmt::Display) -> Result<Response, Failure> {
-        match timeout(self.deadlines.command, self.inner.command(command)).await {
-            Err(_) => Err(Failure::new(phase, silent(self.deadlines.command), Class::Transient).servers()),
-            Ok(Ok(response)) => Ok(response),
-            Ok(Err(error)) => Err(message_failed(phase, &error)),
+    /// Returns true if the server offers an extension; its keyword is given in upper case.
+    pub(super) fn offers(&self, keyword: &str) -> bool {
+        self.client.capabilities().offers(keyword)
+    }
+
+    /// Reads the reply to a command that was sent, which must be a success.
+    async fn confirm(&mut self, phase: &'static str) -> Result<(), Failure> {
+        match self.client.reply(self.deadlines.command).await {
+            Ok(reply) if reply.is_success() => Ok(()),
+            Ok(reply) => Err(message_failed(phase, SmtpError::Refused(reply))),
+            Err(error) => Err(message_failed(phase, error)),
         }
     }
 
@@ -338,36 +269,24 @@ impl Connection {
         begin: impl Future<Output = Result<(), Failure>>,
     ) -> Result<Sent, Failure> {
         let mail = self.mail(letter)?;
-        if let Err(failure) = self.command("mail", mail).await {
+        let sent = self.client.send_commands(&[&mail], self.deadlines.command).await;
+        sent.map_err(|error| message_failed("mail", error))?;
+        if let Err(failure) = self.confirm("mail").await {
             self.reset(&failure).await;
             return Err(failure);
         }
-        let mut refused = Vec::new();
-        for (index, recipient) in letter.recipients.iter().enumerate() {
-            let Ok(address) = recipient.parse::<Address>() else {
-                refused.push((recipient.clone(), Failure::new("rcpt", "not an address", Class::Permanent)));
-                continue;
-            };
-            match self.command("rcpt", Rcpt::new(address, self.rcpt_options(letter.notify))).await {
-                Ok(_) => {}
-                // The connection is gone, or the server will have nothing more to do with it.
-                Err(failure) if failure.is_servers || failure.reply.starts_with("421") => return Err(failure),
-                // Too much is too much for the others, too.
-                Err(failure) if failure.class == Class::Throttled => {
-                    let rest = letter.recipients.get(index..).unwrap_or_default();
-                    refused.extend(rest.iter().map(|recipient| (recipient.clone(), failure.clone())));
-                    break;
-                }
-                Err(failure) => refused.push((recipient.clone(), failure)),
-            }
-        }
+        let refused = self.recipients(letter).await?;
         if refused.len() == letter.recipients.len() {
             self.reset_quietly().await;
             return Ok(Sent { refused, reply: None });
         }
-        if let Err(failure) = self.command("data", Data).await {
-            self.reset(&failure).await;
-            return Err(failure);
+        match self.client.command("DATA", self.deadlines.command).await {
+            Ok(reply) if reply.is_intermediate() => {}
+            failed => {
+                let failure = message_failed("data", failed.map_or_else(|error| error, SmtpError::Refused));
+                self.reset(&failure).await;
+                return Err(failure);
+            }
         }
         if let Err(failure) = begin.await {
             // After DATA there is no way back but to hang up.
@@ -378,83 +297,102 @@ impl Connection {
         Ok(Sent { refused, reply: Some(reply) })
     }
 
-    fn mail(&self, letter: &Letter<'_>) -> Result<Mail, Failure> {
-        let info = self.inner.server_info();
-        let from: Address =
-            letter.from.parse().map_err(|_| Failure::new("mail", "the sender is no address", Class::Auth))?;
-        let mut parameters = Vec::new();
+    /// Names the recipients, and returns those that were refused.
+    async fn recipients(&mut self, letter: &Letter<'_>) -> Result<Vec<(String, Failure)>, Failure> {
+        let options = self.rcpt_options(letter.notify);
+        let at_once = if self.offers("PIPELINING") { AT_ONCE } else { 1 };
+        let mut refused = Vec::new();
+        let mut throttled: Option<Failure> = None;
+        for group in letter.recipients.chunks(at_once) {
+            // Too much is too much for the others, too.
+            if let Some(failure) = &throttled {
+                refused.extend(group.iter().map(|recipient| (recipient.clone(), failure.clone())));
+                continue;
+            }
+            let mut named = Vec::new();
+            for recipient in group {
+                if is_path(recipient) {
+                    named.push((recipient, format!("RCPT TO:<{recipient}>{options}")));
+                } else {
+                    refused.push((recipient.clone(), Failure::new("rcpt", "not an address", Class::Permanent)));
+                }
+            }
+            let commands: Vec<&str> = named.iter().map(|(_, command)| command.as_str()).collect();
+            if commands.is_empty() {
+                continue;
+            }
+            let sent = self.client.send_commands(&commands, self.deadlines.command).await;
+            sent.map_err(|error| message_failed("rcpt", error))?;
+            for (recipient, _) in named {
+                match self.confirm("rcpt").await {
+                    Ok(()) => {}
+                    // The connection is gone, or the server will have nothing more to do with it.
+                    Err(failure) if failure.is_servers => return Err(failure),
+                    Err(failure) => {
+                        if failure.class == Class::Throttled {
+                            throttled.get_or_insert_with(|| failure.clone());
+                        }
+                        refused.push((recipient.clone(), failure));
+                    }
+                }
+            }
+        }
+        Ok(refused)
+    }
+
+    fn mail(&self, letter: &Letter<'_>) -> Result<String, Failure> {
+        if !is_path(letter.from) {
+            return Err(Failure::new("mail", "the sender is no address", Class::Auth));
+        }
+        let mut command = format!("MAIL FROM:<{}>", letter.from);
         if letter.utf8 {
-            if !info.supports_feature(Extension::SmtpUtfEight) {
+            if !self.offers("SMTPUTF8") {
                 let why = "an address or the header is not ASCII, and the server does not take that (SMTPUTF8)";
                 return Err(Failure::new("mail", why, Class::Permanent));
             }
-            parameters.push(MailParameter::SmtpUtfEight);
+            command.push_str(" SMTPUTF8");
         }
         if letter.eight_bit {
-            if !info.supports_feature(Extension::EightBitMime) {
+            if !self.offers("8BITMIME") {
                 let why = "the body is not ASCII, and the server does not take that (8BITMIME)";
                 return Err(Failure::new("mail", why, Class::Permanent));
             }
-            parameters.push(MailParameter::Body(MailBodyParameter::EightBitMime));
+            command.push_str(" BODY=8BITMIME");
         }
-        if let Some(limit) = self.size {
+        if let Some(limit) = self.client.capabilities().size() {
             if limit > 0 && letter.bytes.len() as u64 > limit {
                 let why = format!("{} bytes, and the server takes {limit} (SIZE)", letter.bytes.len());
                 return Err(Failure::new("mail", why, Class::Size));
             }
-            parameters.push(MailParameter::Size(letter.bytes.len()));
+            command.push_str(&format!(" SIZE={}", letter.bytes.len()));
         }
         if let Some(notify) = letter.notify.filter(|_| self.offers("DSN")) {
             let ret = if notify.full { "FULL" } else { "HDRS" };
-            parameters.push(MailParameter::Other { keyword: "RET".to_owned(), value: Some(ret.to_owned()) });
-            parameters.push(MailParameter::Other { keyword: "ENVID".to_owned(), value: Some(letter.id.clone()) });
+            command.push_str(&format!(" RET={ret} ENVID={}", letter.id));
         }
-        Ok(Mail::new(Some(from), parameters))
+        Ok(command)
     }
 
-    fn rcpt_options(&self, notify: Option<&Notify>) -> Vec<RcptParameter> {
-        let Some(notify) = notify.filter(|_| self.offers("DSN")) else { return Vec::new() };
+    fn rcpt_options(&self, notify: Option<&Notify>) -> String {
+        let Some(notify) = notify.filter(|_| self.offers("DSN")) else { return String::new() };
         let wanted = [("SUCCESS", notify.success), ("FAILURE", notify.failure), ("DELAY", notify.delay)];
         let wanted: Vec<&str> = wanted.into_iter().filter(|(_, is)| *is).map(|(name, _)| name).collect();
-        let value = if wanted.is_empty() { "NEVER".to_owned() } else { wanted.join(",") };
-        vec![RcptParameter::Other { keyword: "NOTIFY".to_owned(), value: Some(value) }]
-    }
-
-    fn offers(&self, extension: &str) -> bool {
-        self.extensions.iter().any(|line| line.split(' ').next() == Some(extension))
+        format!(" NOTIFY={}", if wanted.is_empty() { "NEVER".to_owned() } else { wanted.join(",") })
     }
 
     async fn contents(&mut self, bytes: &[u8]) -> Result<String, Failure> {
-        // lettre ends the contents with a line end of its own before the dot.
-        let bytes = bytes.strip_suffix(b"\r\n").unwrap_or(bytes);
-        let written = Arc::new(Written::default());
-        let parts = Parts { rest: bytes, written: Arc::clone(&written) };
         let Deadlines { data, dot, .. } = self.deadlines;
-        let (whole, part) = (data + takes(bytes.len()), data + takes(CHUNK));
-        let began = Instant::now();
-        let mut writing = std::pin::pin!(self.inner.message_iter(parts));
-        let result = loop {
-            // The contents left in time, and the server thinks about them; or it still has to read some.
-            let (has_left, last) = written.so_far(began);
-            let until = if has_left { began + whole + dot } else { (began + whole).min(last + part) };
-            if let Ok(result) = timeout_at(until.into(), &mut writing).await {
-                break result;
+        let deadlines = DataDeadlines { whole: data + takes(bytes.len()), part: data + takes(PART), dot };
+        match self.client.send_data(bytes, deadlines).await {
+            Ok(reply) if reply.is_success() => Ok(reply.to_string()),
+            // Neither yes nor no.
+            Ok(reply) if reply.is_intermediate() => {
+                self.break_off();
+                Err(Failure::new("dot", reply.to_string(), Class::Unknown).servers())
             }
-            let (has_left, last) = written.so_far(began);
-            if has_left && until >= began + whole + dot {
-                return Err(Failure::new("dot", silent(began.elapsed()), Class::Unknown).servers());
-            }
-            if !has_left && Instant::now() >= (began + whole).min(last + part) {
-                let why = format!("the server read no more: {}", silent(last.elapsed()));
-                return Err(Failure::new("data", why, Class::Transient).servers());
-            }
-        };
-        match result {
-            Ok(response) => Ok(reply_text(&response)),
-            Err(error) if error.status().is_some() => Err(message_failed("dot", &error)),
-            Err(error) if written.so_far(began).0 => Err(Failure::new("dot", said(&error), Class::Unknown).servers()),
-            // The end of the contents never left, so the server cannot have taken them.
-            Err(error) => Err(Failure::new("data", said(&error), Class::Transient).servers()),
+            Ok(reply) => Err(message_failed("dot", SmtpError::Refused(reply))),
+            Err(DataError::Incomplete(error)) => Err(message_failed("data", error)),
+            Err(DataError::InDoubt(error)) => Err(Failure::new("dot", error.to_string(), Class::Unknown).servers()),
         }
     }
 
@@ -466,7 +404,7 @@ impl Connection {
     }
 
     async fn reset_quietly(&mut self) {
-        if !matches!(timeout(self.deadlines.command, self.inner.command(Rset)).await, Ok(Ok(_))) {
+        if !self.client.command("RSET", self.deadlines.command).await.is_ok_and(|reply| reply.is_success()) {
             self.break_off();
         }
     }
@@ -476,46 +414,8 @@ impl Connection {
     }
 
     /// Says good-bye, and does not wait for long.
-    pub(super) async fn quit(mut self) {
-        drop(timeout(Duration::from_secs(2), self.inner.quit()).await);
-    }
-}
-
-/// How far the writing of a message has come.
-#[derive(Default)]
-struct Written {
-    /// Everything but the dot is written, or is being written.
-    dot: AtomicBool,
-    /// When the last part was begun; none before the first.
-    last: Mutex<Option<Instant>>,
-}
-
-impl Written {
-    /// Whether there is nothing left but the dot, and when the last part was begun.
-    fn so_far(&self, began: Instant) -> (bool, Instant) {
-        let last = *self.last.lock().unwrap_or_else(PoisonError::into_inner);
-        (self.dot.load(Ordering::Acquire), last.unwrap_or(began))
-    }
-}
-
-/// A message in parts; its end is the moment before the dot.
-struct Parts<'a> {
-    rest: &'a [u8],
-    written: Arc<Written>,
-}
-
-impl<'a> Iterator for Parts<'a> {
-    type Item = &'a [u8];
-
-    fn next(&mut self) -> Option<&'a [u8]> {
-        if self.rest.is_empty() {
-            self.written.dot.store(true, Ordering::Release);
-            return None;
-        }
-        *self.written.last.lock().unwrap_or_else(PoisonError::into_inner) = Some(Instant::now());
-        let (part, rest) = self.rest.split_at(self.rest.len().min(CHUNK));
-        self.rest = rest;
-        Some(part)
+    pub(super) async fn quit(self) {
+        self.client.quit().await;
     }
 }
 
@@ -524,53 +424,63 @@ fn takes(bytes: usize) -> Duration {
     Duration::from_secs((bytes / SLOWEST) as u64)
 }
 
-fn silent(after: Duration) -> String {
-    format!("nothing for {} s", after.as_secs().max(1))
+/// Why an offer is missing: where the server knows no EHLO it offers nothing, and its reply to that is the reason.
+fn lacking(client: &SmtpClient, why: &str) -> String {
+    match client.capabilities().refused() {
+        Some(reply) => format!("{why} (it refuses EHLO: {reply})"),
+        None => why.to_owned(),
+    }
 }
 
-fn reply_text(response: &Response) -> String {
-    let text: Vec<&str> = response.message().collect();
-    let text = format!("{} {}", response.code(), text.join(" "));
-    text.chars().filter(|c| !c.is_control()).take(300).collect()
+/// Returns true for what can stand between the angle brackets of MAIL and RCPT: nothing that would end them early, or
+/// make another command of it.
+fn is_path(address: &str) -> bool {
+    let Some((local, domain)) = address.rsplit_once('@') else { return false };
+    let is_quoted = local.len() >= 2 && local.starts_with('"') && local.ends_with('"');
+    let ends = |c: char| c.is_control() || (!is_quoted && (c.is_whitespace() || matches!(c, '<' | '>' | '"')));
+    !local.is_empty()
+        && !domain.is_empty()
+        && address.len() <= 1000
+        && !local.contains(ends)
+        && !domain.contains(|c: char| c.is_control() || c.is_whitespace() || matches!(c, '<' | '>' | '"'))
 }
 
 /// What went wrong before there was a letter.
-fn server_failed(phase: &'static str, error: &Error) -> Failure {
-    let reply = said(error);
-    if let Some(tls) = tls_error(error) {
-        return Failure::new("tls", format!("{reply}: {tls}").chars().take(300).collect::<String>(), Class::Auth)
-            .servers();
-    }
-    match error.status() {
-        Some(_) => judged(phase, reply).servers(),
-        None => Failure::new(phase, reply, Class::Transient).servers(),
+fn server_failed(phase: &'static str, error: SmtpError) -> Failure {
+    match error {
+        SmtpError::Refused(reply) => judged(phase, reply.to_string()).servers(),
+        SmtpError::Tls(fault) => {
+            let class = if fault.is_lasting() { Class::Auth } else { Class::Transient };
+            Failure::new("tls", fault.to_string(), class).servers()
+        }
+        SmtpError::Injected => Failure::new("tls", error.to_string(), Class::Auth).servers(),
+        error => Failure::new(phase, error.to_string(), Class::Transient).servers(),
     }
 }
 
 /// A reply, as the table reads it.
 fn judged(phase: &'static str, reply: String) -> Failure {
     let meaning = classify::smtp(phase, &reply);
-    Failure { retry_after: meaning.wait, ..Failure::new(phase, reply, meaning.class) }
-}
-
-/// What went wrong with a letter.
-fn message_failed(phase: &'static str, error: &Error) -> Failure {
-    let reply = said(error);
-    match error.status() {
-        Some(_) => {
-            let failure = judged(phase, reply);
-            // 421 closes the connection, whatever it was about.
-            if failure.reply.starts_with("421") { failure.servers() } else { failure }
-        }
-        None => Failure::new(phase, reply, Class::Transient).servers(),
+    Failure {
+        retry_after: meaning.wait,
+        about: meaning.about,
+        remedy: meaning.remedy,
+        // A reply of success where another one belongs says that the two sides do not understand each other.
+        ..Failure::new(phase, reply, if meaning.class == Class::Delivered { Class::Transient } else { meaning.class })
     }
 }
 
-fn close(inner: AsyncSmtpConnection) {
-    tokio::spawn(async move {
-        let mut inner = inner;
-        drop(timeout(Duration::from_secs(2), inner.quit()).await);
-    });
+/// What went wrong with a letter.
+fn message_failed(phase: &'static str, error: SmtpError) -> Failure {
+    match error {
+        SmtpError::Refused(reply) => {
+            // 421 closes the connection, whatever it was about; a success out of place ends it as well.
+            let ends = reply.code() == 421 || reply.is_success() || reply.is_intermediate();
+            let failure = judged(phase, reply.to_string());
+            if ends { failure.servers() } else { failure }
+        }
+        error => Failure::new(phase, error.to_string(), Class::Transient).servers(),
+    }
 }
 
 /// Connections of one profile that wait for the next letter.

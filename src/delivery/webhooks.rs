@@ -56,11 +56,8 @@ pub(super) async fn run(engine: Arc<Engine>) {
         tracing::error!("the webhooks' key could not be made; nobody is told");
         return;
     };
-    let authorities = engine.outgoing.authorities.as_deref().map(reqwest::Certificate::from_pem_bundle);
-    let authorities = authorities.and_then(Result::ok).unwrap_or_default();
-    let client = HttpClient::new(move |builder| {
-        authorities.iter().cloned().fold(builder.timeout(PATIENCE), reqwest::ClientBuilder::add_root_certificate)
-    });
+    let Ok(tls) = engine.http.trust().client_config() else { return };
+    let client = HttpClient::new(move |builder| builder.timeout(PATIENCE).tls_backend_preconfigured(tls.clone()));
     let mut tasks: Vec<(Webhook, tokio::task::AbortHandle)> = Vec::new();
     loop {
         let wanted = engine.board().routes.state().settings.delivery.webhooks.clone();

@@ -19,7 +19,10 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 use tokio::sync::Semaphore;
 
-use crate::http_client::HttpClient;
+use crate::{
+    http_client::HttpClient,
+    tls::{HandshakeFault, Trust},
+};
 
 /// How many bytes an answer may have. A page of a directory has a few hundred thousand.
 const ANSWER_LIMIT: usize = 8 * 1024 * 1024;
@@ -49,6 +52,7 @@ impl Default for Options {
 #[derive(Clone, Debug)]
 pub struct Http {
     client: HttpClient,
+    trust: Trust,
     turns: Arc<Semaphore>,
     sent: Arc<AtomicU64>,
     timeout: Duration,
@@ -108,7 +112,7 @@ pub enum HttpError {
         why: String,
     },
     /// TLS failed.
-    #[error("the certificate of `{host}` is not trusted: {why}")]
+    #[error("no secure connection to `{host}`: {why}")]
     Tls {
         /// The host.
         host: String,
@@ -253,29 +257,29 @@ impl Answer {
 impl Http {
     /// Fails if the certificate authorities cannot be read.
     pub fn new(options: &Options) -> Result<Self, String> {
-        let mut authorities = Vec::new();
-        if let Some(pem) = &options.authorities {
-            authorities = reqwest::Certificate::from_pem_bundle(pem)
-                .map_err(|_| "the certificate authorities are not in PEM form".to_owned())?;
-            if authorities.is_empty() {
-                return Err("the file of certificate authorities holds no certificate".to_owned());
-            }
-        }
+        let trust = Trust::new(options.authorities.as_deref())?;
+        let tls = trust.client_config()?;
         let (timeout, connections) = (options.timeout, options.connections);
         let client = HttpClient::new(move |builder| {
-            let builder = builder
+            builder
+                .tls_backend_preconfigured(tls.clone())
                 .connect_timeout(timeout.min(Duration::from_secs(10)))
                 .timeout(timeout)
-                .pool_max_idle_per_host(connections);
-            authorities.iter().cloned().fold(builder, reqwest::ClientBuilder::add_root_certificate)
+                .pool_max_idle_per_host(connections)
         });
         Ok(Self {
             client,
+            trust,
             turns: Arc::new(Semaphore::new(options.connections.max(1))),
             sent: Arc::new(AtomicU64::new(0)),
             timeout: options.timeout,
             patience: options.patience,
         })
+    }
+
+    /// Which servers are trusted.
+    pub(crate) fn trust(&self) -> &Trust {
+        &self.trust
     }
 
     /// How many requests were sent so far, tries counted one by one.
@@ -382,6 +386,14 @@ impl Http {
         }
         if all.contains("dns error") || all.contains("lookup address") {
             return HttpError::Name { host };
+        }
+        if let Some(fault) = HandshakeFault::find(error) {
+            let why = fault.to_string();
+            return if fault.is_lasting() {
+                HttpError::Tls { host, why }
+            } else {
+                HttpError::Unreachable { host, why }
+            };
         }
         if all.contains("certificate") || all.contains("unknownissuer") || all.contains("handshake") {
             return HttpError::Tls { host, why };

@@ -79,6 +79,7 @@ impl Service {
         options.probe = request.probe;
         options.federated_token_files.clone_from(&self.outgoing.federated_token_files);
         options.smtp_timeout = self.outgoing.smtp_timeout;
+        options.hello.clone_from(&self.outgoing.hello);
         options.dns_server = self.outgoing.dns_server;
         let state = self.state();
         let live = state.live_stored().map(|(_, stored)| &stored.profile);

@@ -100,6 +100,7 @@ findings! {
     "SMTP-AUTH" Error SmtpAuth "the server offers a login that can be used";
     "SMTP-LOGIN" Error SmtpLogin "the login is accepted";
     "SMTP-SENDER" Error SmtpSender "the sender is accepted";
+    "SMTP-RECIPIENT" Error SmtpRecipient "the server accepts mail from this machine";
     "SMTP-SIZE" Info SmtpSize "how large a mail may be";
     "SMTP-IN-CLEAR" Warning SmtpInClear "mail travels in clear";
     "SMTP-BASIC-AUTH" Warning SmtpBasicAuth "Exchange Online stops accepting passwords";

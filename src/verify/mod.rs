@@ -59,6 +59,7 @@ use crate::{
         sign_in::{Discovery, SignIn, SignInError},
     },
     model::{EnvironmentName, GraphDirect, Profile, ProfileName, Provider},
+    smtp::HelloName,
 };
 
 /// How many profiles are checked at once. Requests have a narrower limit of their own.
@@ -93,6 +94,8 @@ pub struct Options {
     pub federated_token_files: Vec<PathBuf>,
     /// How long one step with a mail server may take.
     pub smtp_timeout: Duration,
+    /// The name by which mail servers are greeted.
+    pub hello: HelloName,
     /// Whom to ask for DNS records; none means the system's resolver.
     pub dns_server: Option<SocketAddr>,
 }
@@ -113,6 +116,7 @@ impl Options {
             probe: false,
             federated_token_files: Vec::new(),
             smtp_timeout: Duration::from_secs(10),
+            hello: HelloName::of_machine(),
             dns_server: None,
         }
     }

@@ -1,29 +1,30 @@
 //! A mail server, up to the point where a mail would follow: name, connection, greeting, encryption, certificate,
-//! login, sender. Each step has a deadline of its own, so a silent server costs seconds. Nothing is sent, unless a
-//! probe was asked for.
+//! login, sender, and the sender as a recipient. Each step has a deadline of its own, so a silent server costs seconds.
+//! Nothing is sent, unless a probe was asked for. The conversation is the one that delivery has ([`crate::smtp`]), and a
+//! reply means what it means there ([`crate::delivery::classify`]).
 
-use std::{net::SocketAddr, time::Duration};
+use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use jiff::Timestamp;
-use lettre::transport::smtp::{
-    authentication::{Credentials, Mechanism},
-    client::{AsyncSmtpConnection, TlsParameters},
-    extension::{ClientId, ServerInfo},
-    response::Response,
-};
-use rustls::{AlertDescription, CertificateError, Error as TlsError};
 use secrecy::{ExposeSecret as _, SecretString};
 use tokio::{net::TcpStream, time::timeout};
 
-use super::{Finding, Id, Level, Opened, Subject, Verifier, graph::Applicant, secret};
+use super::{Finding, Id, Level, Opened, Severity, Subject, Verifier, graph::Applicant, secret};
 use crate::{
     credential::CredentialKind,
+    delivery::classify::{self, About},
     microsoft::Endpoints,
     model::{
         Encryption,
+        message::Class,
         provider::{Oauth, Smtp},
     },
-    smtp::{hello_name, log_in, newest_tls, said, tls, tls_error},
+    smtp::{
+        Capabilities, Reply,
+        client::{DataDeadlines, DataError, SmtpClient, SmtpError, TlsSettings},
+        login::Login,
+    },
+    tls::{CertificateFault, HandshakeFault},
 };
 
 const BASE: &str = "/provider/smtp";
@@ -89,20 +90,6 @@ impl Visit<'_> {
         self.findings.push(Finding::pass(id, pointer, message));
     }
 
-    /// A step with its deadline.
-    async fn within<T>(
-        &self,
-        id: Id,
-        what: &str,
-        step: impl Future<Output = Result<T, lettre::transport::smtp::Error>>,
-    ) -> Result<T, StepError> {
-        match timeout(self.deadline(), step).await {
-            Ok(Ok(value)) => Ok(value),
-            Ok(Err(error)) => Err(StepError::Smtp(error)),
-            Err(_) => Err(StepError::Silent(Box::new(self.silent(id, what)))),
-        }
-    }
-
     fn silent(&self, id: Id, what: &str) -> Finding {
         Finding::fail(id, HOST, format!("the server did not answer in time: {what}"))
             .seen(format!("nothing for {} s", self.deadline().as_secs()))
@@ -115,16 +102,17 @@ impl Visit<'_> {
 
     async fn all(&mut self) -> Step<()> {
         let address = self.connect_somewhere().await?;
-        let hello = ClientId::Domain(hello_name());
-        let mut connection = self.greeted(address, &hello).await?;
-        let greeted = connection.server_info().name().to_owned();
+        let hello = &self.verifier.options.hello;
+        let mut client = self.greeted(address).await?;
+        let greeted = client.capabilities().domain().to_owned();
         self.pass(Id::SmtpGreeting, HOST, format!("the server greets as {greeted}"));
         if self.smtp.encryption == Encryption::Starttls {
-            if !connection.can_starttls() {
-                connection.abort().await;
+            if !client.capabilities().offers("STARTTLS") {
+                let seen = without_ehlo(client.capabilities(), "EHLO without STARTTLS");
+                tokio::spawn(client.quit());
                 return Err(Box::new(
                     Finding::fail(Id::SmtpStarttls, "/provider/smtp/encryption", "the server does not offer STARTTLS, and nothing is sent in clear")
-                        .seen("EHLO without STARTTLS")
+                        .seen(seen)
                         .expected("250-STARTTLS")
                         .remedy([
                             "Port 465 with `encryption: tls` where the server has it.",
@@ -133,8 +121,8 @@ impl Visit<'_> {
                 ));
             }
             self.pass(Id::SmtpStarttls, "/provider/smtp/encryption", "the server offers STARTTLS".to_owned());
-            let tls = self.tls(false)?;
-            if let Err(error) = self.within(Id::SmtpTls, "the TLS handshake", connection.starttls(tls, &hello)).await {
+            let settings = self.tls()?;
+            if let Err(error) = client.start_tls(&settings, hello, self.deadline()).await {
                 return Err(self.tls_failed(error));
             }
         }
@@ -148,18 +136,18 @@ impl Visit<'_> {
                     .remedy(["Use `encryption: starttls` where the server offers it; in clear is for a relay on this machine."]),
             );
         } else {
-            self.certificate(&connection);
-            let version = self.tls_version(address, &hello).await;
+            self.certificate(&client);
+            let version = client.tls_version().unwrap_or("TLS");
             self.pass(Id::SmtpTls, "/provider/smtp/encryption", format!("the connection is encrypted with {version}"));
         }
-        let offers = self.offers(&mut connection, &hello).await?;
-        self.login(&mut connection, &offers).await?;
-        self.sender(&mut connection).await?;
+        self.size(client.capabilities());
+        self.login(&mut client).await?;
+        self.sender(&mut client).await?;
         if self.verifier.options.probe && !self.is_next {
-            self.probe(&mut connection).await?;
+            self.probe(&mut client).await?;
         }
         // The server's good-bye changes nothing any more.
-        drop(timeout(self.deadline(), connection.quit()).await);
+        tokio::spawn(client.quit());
         Ok(())
     }
 
@@ -209,156 +197,119 @@ impl Visit<'_> {
         ))
     }
 
-    async fn greeted(&mut self, address: SocketAddr, hello: &ClientId) -> Step<AsyncSmtpConnection> {
-        let tls = if self.smtp.encryption == Encryption::Tls { Some(self.tls(false)?) } else { None };
-        let with_tls = tls.is_some();
-        let connect = AsyncSmtpConnection::connect_tokio1(address, Some(self.deadline()), hello, tls, None);
-        match self.within(Id::SmtpGreeting, "its greeting", connect).await {
-            Ok(connection) => Ok(connection),
-            Err(StepError::Silent(finding)) => Err(finding),
-            Err(StepError::Smtp(error)) if with_tls && tls_error(&error).is_some() => {
-                Err(self.tls_failed(StepError::Smtp(error)))
-            }
-            Err(StepError::Smtp(error)) => Err(Box::new(
-                Finding::fail(
-                    Id::SmtpGreeting,
-                    HOST,
-                    "the server does not greet as a mail server, or refuses this machine",
-                )
-                .seen(said(&error))
-                .expected("220, then 250 to EHLO")
-                .remedy([
-                    format!("nc {} {}", self.smtp.host, self.smtp.port),
+    async fn greeted(&mut self, address: SocketAddr) -> Step<SmtpClient> {
+        let tls = if self.smtp.encryption == Encryption::Tls { Some(self.tls()?) } else { None };
+        let greeted = async {
+            let mut client = SmtpClient::connect(address, tls.as_ref(), self.deadline()).await?;
+            client.greet(&self.verifier.options.hello, self.deadline()).await?;
+            Ok(client)
+        };
+        match greeted.await {
+            Ok(client) => Ok(client),
+            Err(SmtpError::Silent(_)) => Err(Box::new(self.silent(Id::SmtpGreeting, "its greeting"))),
+            Err(error @ SmtpError::Tls(_)) => Err(self.tls_failed(error)),
+            Err(error) => {
+                let advice = advice("greeting", &error).unwrap_or_else(|| {
                     "554 and 421 here mean that the server refuses this machine's address; ask its administrator."
-                        .to_owned(),
-                ]),
-            )),
-        }
-    }
-
-    /// Which version of TLS the two agree on. The library does not tell, so that a second connection, on which nothing is
-    /// said but this, takes the newest one or does not come about.
-    async fn tls_version(&self, address: SocketAddr, hello: &ClientId) -> &'static str {
-        const NOT_TOLD_APART: &str = "TLS 1.2 or 1.3";
-        let authorities = self.verifier.options.http.authorities.as_deref();
-        let Ok(newest) = newest_tls(&self.smtp.host, authorities) else { return NOT_TOLD_APART };
-        let (at_once, later) = match self.smtp.encryption {
-            Encryption::Tls => (Some(newest), None),
-            _ => (None, Some(newest)),
-        };
-        let connect = async {
-            let wait = Some(self.deadline());
-            let mut connection = AsyncSmtpConnection::connect_tokio1(address, wait, hello, at_once, None).await?;
-            if let Some(tls) = later {
-                connection.starttls(tls, hello).await?;
+                        .to_owned()
+                });
+                Err(Box::new(
+                    Finding::fail(
+                        Id::SmtpGreeting,
+                        HOST,
+                        "the server does not greet as a mail server, or refuses this machine",
+                    )
+                    .seen(error.to_string())
+                    .expected("220, then 250 to EHLO")
+                    .remedy([format!("nc {} {}", self.smtp.host, self.smtp.port), advice]),
+                ))
             }
-            connection.abort().await;
-            Ok(())
-        };
-        match timeout(self.deadline(), connect).await {
-            Ok(Ok(())) => "TLS 1.3",
-            Ok(Err(error)) if tls_error(&error).is_some_and(|error| is_too_old(&error)) => "TLS 1.2",
-            _ => NOT_TOLD_APART,
         }
     }
 
-    fn tls(&self, blind: bool) -> Step<TlsParameters> {
-        let authorities = self.verifier.options.http.authorities.as_deref();
-        tls(&self.smtp.host, authorities, blind).map_err(|error| {
-            Box::new(Finding::unknown(Id::SmtpTls, BASE, "TLS could not be set up here").seen(error.to_string()))
-        })
+    fn tls(&self) -> Step<TlsSettings> {
+        let config = self.verifier.http().trust().client_config();
+        let config = config
+            .map_err(|why| Box::new(Finding::unknown(Id::SmtpTls, BASE, "TLS could not be set up here").seen(why)))?;
+        Ok(TlsSettings { config: Arc::new(config), host: self.smtp.host.clone() })
     }
 
-    fn tls_failed(&self, error: StepError) -> Box<Finding> {
-        let error = match error {
-            StepError::Silent(finding) => return finding,
-            StepError::Smtp(error) => error,
-        };
+    fn tls_failed(&self, error: SmtpError) -> Box<Finding> {
         let host = &self.smtp.host;
-        let s_client = format!(
-            "openssl s_client -connect {host}:{} -servername {host}{} </dev/null",
+        let look = format!(
+            "openssl s_client -connect {host}:{} -servername {host}{}",
             self.smtp.port,
             if self.smtp.encryption == Encryption::Starttls { " -starttls smtp" } else { "" }
         );
-        let Some(tls) = tls_error(&error) else {
+        let fault = match error {
+            SmtpError::Tls(fault) => fault,
+            SmtpError::Silent(_) => return Box::new(self.silent(Id::SmtpTls, "the TLS handshake")),
+            error => {
+                return Box::new(
+                    Finding::fail(Id::SmtpTls, "/provider/smtp/encryption", "the connection cannot be encrypted")
+                        .seen(error.to_string())
+                        .expected("TLS 1.2 or 1.3")
+                        .remedy([
+                            format!("{look} </dev/null"),
+                            "`tls` is for port 465, `starttls` for 587: check both.".to_owned(),
+                        ]),
+                );
+            }
+        };
+        let HandshakeFault::Certificate(certificate) = &fault else {
+            let pointer = if fault == HandshakeFault::NotTls { "/provider/smtp/encryption" } else { HOST };
             return Box::new(
-                Finding::fail(Id::SmtpTls, "/provider/smtp/encryption", "the connection cannot be encrypted")
-                    .seen(said(&error))
+                Finding::fail(Id::SmtpTls, pointer, fault.to_string())
+                    .seen(match &fault {
+                        HandshakeFault::Version => "neither TLS 1.2 nor TLS 1.3",
+                        HandshakeFault::Cipher => "no cipher, key exchange or signature in common",
+                        HandshakeFault::NotTls => "something that is not TLS",
+                        _ => "the handshake ended",
+                    })
                     .expected("TLS 1.2 or 1.3")
-                    .remedy([s_client, "`tls` is for port 465, `starttls` for 587: check both.".to_owned()]),
+                    .remedy(fault.remedy(host, &look)),
             );
         };
-        let finding = match &tls {
-            TlsError::InvalidCertificate(CertificateError::Expired | CertificateError::ExpiredContext { .. }) => {
-                let until = match &tls {
-                    TlsError::InvalidCertificate(CertificateError::ExpiredContext { not_after, .. }) => {
-                        let seconds = i64::try_from(not_after.as_secs()).unwrap_or(i64::MAX);
-                        Timestamp::from_second(seconds).map_or_else(|_| "long ago".to_owned(), |at| at.to_string())
-                    }
-                    _ => "an earlier day".to_owned(),
-                };
+        let time = |at: &Option<Timestamp>| at.map_or_else(|| "an unreadable time".to_owned(), |at| at.to_string());
+        let finding = match certificate {
+            CertificateFault::Expired { until } => {
                 Finding::fail(Id::SmtpCertificateExpired, HOST, "the server's certificate has expired")
-                    .seen(format!("valid until {until}"))
+                    .seen(format!("valid until {}", time(until)))
                     .expected("a certificate that is valid")
-                    .remedy(["Have the server's administrator renew it.".to_owned(), s_client])
             }
-            TlsError::InvalidCertificate(
-                CertificateError::NotValidYet | CertificateError::NotValidYetContext { .. },
-            ) => Finding::fail(
+            CertificateFault::NotYetValid { from } => Finding::fail(
                 Id::SmtpCertificate,
                 HOST,
                 "the server's certificate is not valid yet, or this machine's clock is behind",
             )
-            .seen(tls.to_string())
-            .expected("a certificate that is valid")
-            .remedy([s_client, "timedatectl status".to_owned()]),
-            TlsError::InvalidCertificate(
-                CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. },
-            ) => {
-                let names = match &tls {
-                    TlsError::InvalidCertificate(CertificateError::NotValidForNameContext { presented, .. }) => {
-                        presented.join(", ")
-                    }
-                    _ => "other names".to_owned(),
-                };
+            .seen(format!("valid from {}", time(from)))
+            .expected("a certificate that is valid"),
+            CertificateFault::Name { names } => {
                 Finding::fail(Id::SmtpCertificateName, HOST, format!("the server's certificate is not for {host}"))
-                    .seen(format!("names in it: {names}"))
+                    .seen(format!("names in it: {}", names.join(", ")))
                     .expected(host.clone())
-                    .remedy(["Write `host` as one of these names if that is the server meant; otherwise have the certificate replaced.".to_owned(), s_client])
             }
-            TlsError::InvalidCertificate(other) => Finding::fail(
-                Id::SmtpCertificate,
-                HOST,
-                "the server's certificate is not trusted",
-            )
-            .seen(format!("{other:?}").chars().take(200).collect::<String>())
-            .expected("a chain to an authority that this machine trusts")
-            .remedy([
-                "The server must send its intermediate certificates.".to_owned(),
-                "An authority of your own: `--outgoing-ca-file FILE`, for `mailwright serve` or with `--local`."
-                    .to_owned(),
-                s_client,
-            ]),
-            old if is_too_old(old) => Finding::fail(
-                Id::SmtpTls,
-                HOST,
-                "the server offers only versions or ciphers of TLS that are no longer safe",
-            )
-            .seen(tls.to_string())
-            .expected("TLS 1.2 or 1.3")
-            .remedy([s_client]),
-            other => Finding::fail(Id::SmtpTls, "/provider/smtp/encryption", "what answers does not speak TLS")
-                .seen(other.to_string().chars().take(200).collect::<String>())
-                .expected("TLS 1.2 or 1.3")
-                .remedy(["`tls` is for port 465, `starttls` for 587: check both.".to_owned(), s_client]),
+            CertificateFault::NoName { .. } => {
+                Finding::fail(Id::SmtpCertificateName, HOST, format!("the server's certificate is not for {host}"))
+                    .seen(certificate.to_string())
+                    .expected(format!("{host} as subject alternative name"))
+            }
+            CertificateFault::UnknownIssuer { .. } | CertificateFault::SelfSigned | CertificateFault::NoAuthorities => {
+                Finding::fail(Id::SmtpCertificate, HOST, "the server's certificate is not trusted")
+                    .seen(certificate.to_string())
+                    .expected("a chain to an authority that this machine trusts, or the certificate itself in `--outgoing-ca-file`")
+            }
+            other => Finding::fail(Id::SmtpCertificate, HOST, "the server's certificate cannot be accepted")
+                .seen(other.to_string())
+                .expected("an X.509 version 3 certificate of a server, signed with SHA-256 or better"),
         };
-        Box::new(finding)
+        Box::new(finding.remedy(fault.remedy(host, &look)))
     }
 
-    fn certificate(&mut self, connection: &AsyncSmtpConnection) {
-        let Ok(der) = connection.peer_certificate() else { return };
+    fn certificate(&mut self, client: &SmtpClient) {
+        let Some(der) = client.certificate() else { return };
         let end =
-            x509_parser::parse_x509_certificate(&der).ok().map(|(_, found)| found.validity().not_after.timestamp());
+            x509_parser::parse_x509_certificate(der).ok().map(|(_, found)| found.validity().not_after.timestamp());
         let Some(end) = end.and_then(|end| Timestamp::from_second(end).ok()) else { return };
         let days = (end.as_second() - self.verifier.now().as_second()).div_euclid(86_400);
         let limit = self.verifier.credential_days().min(14);
@@ -382,16 +333,9 @@ impl Visit<'_> {
         }
     }
 
-    /// What the server says to EHLO, read as it stands: mechanisms that no library knows included.
-    async fn offers(&mut self, connection: &mut AsyncSmtpConnection, hello: &ClientId) -> Step<Offers> {
-        let asked = self.within(Id::SmtpGreeting, "EHLO", connection.command(format!("EHLO {hello}\r\n"))).await;
-        let offers = match asked {
-            Ok(response) => Offers::read(&response),
-            // Some (OpenSMTPD) do not say it twice; then only what lettre kept is known.
-            Err(StepError::Smtp(error)) if error.status().is_some() => Offers::of(connection.server_info()),
-            Err(error) => return Err(error.into_finding(Id::SmtpGreeting, "the server does not answer EHLO")),
-        };
-        match offers.size {
+    /// How large a mail the server accepts.
+    fn size(&mut self, capabilities: &Capabilities) {
+        match capabilities.size() {
             Some(size) if size > 0 && size < SMALL => self.findings.push(
                 Finding::fail(
                     Id::SmtpSize,
@@ -408,26 +352,16 @@ impl Visit<'_> {
             }
             None => {}
         }
-        Ok(offers)
     }
 
-    async fn login(&mut self, connection: &mut AsyncSmtpConnection, offers: &Offers) -> Step<()> {
+    async fn login(&mut self, client: &mut SmtpClient) -> Step<()> {
         let Some(username) = &self.smtp.username else { return Ok(()) };
-        let known: &[(&str, Mechanism)] = match &self.smtp.oauth {
-            None => &[("PLAIN", Mechanism::Plain), ("LOGIN", Mechanism::Login)],
-            Some(_) => &[("XOAUTH2", Mechanism::Xoauth2)],
-        };
-        let mechanisms: Vec<Mechanism> = known
-            .iter()
-            .filter(|(name, _)| offers.mechanisms.iter().any(|offered| offered == name))
-            .map(|(_, mechanism)| *mechanism)
-            .collect();
-        if mechanisms.is_empty() {
-            let seen = if offers.mechanisms.is_empty() {
-                "no AUTH".to_owned()
-            } else {
-                format!("AUTH {}", offers.mechanisms.join(" "))
-            };
+        let fits: &[&str] = if self.smtp.oauth.is_some() { &["XOAUTH2"] } else { &["PLAIN", "LOGIN"] };
+        let capabilities = client.capabilities();
+        let offered = capabilities.mechanisms().join(" ");
+        if !capabilities.mechanisms().iter().any(|own| fits.contains(&own.as_str())) {
+            let seen = if offered.is_empty() { "no AUTH".to_owned() } else { format!("AUTH {offered}") };
+            let seen = without_ehlo(capabilities, &seen);
             return Err(Box::new(
                 Finding::fail(
                     Id::SmtpAuth,
@@ -442,7 +376,7 @@ impl Visit<'_> {
                     .remedy(["Logins are often offered on 587 and 465 alone, and only once encrypted: check `port` and `encryption`. Without a login, remove `username` and `password`."]),
             ));
         }
-        self.pass(Id::SmtpAuth, LOGIN, format!("the server offers AUTH {}", offers.mechanisms.join(" ")));
+        self.pass(Id::SmtpAuth, LOGIN, format!("the server offers AUTH {offered}"));
         let token;
         let password = match (&self.smtp.oauth, self.secret) {
             (Some(oauth), secret) => {
@@ -463,20 +397,24 @@ impl Visit<'_> {
                 }
             }
         };
-        let credentials = Credentials::new(username.clone(), password.expose_secret().to_owned());
-        let answered = self.within(Id::SmtpLogin, "the login", log_in(connection, mechanisms[0], &credentials)).await;
-        match answered {
-            Ok(_) => {
+        let (username, secret) = (username.clone(), password.expose_secret().to_owned().into());
+        let login = match &self.smtp.oauth {
+            Some(_) => Login::Token { username: username.clone(), token: secret },
+            None => Login::Password { username: username.clone(), password: secret },
+        };
+        let mechanisms = login.offered(client.capabilities());
+        match client.log_in(&login, &mechanisms, self.deadline()).await {
+            Ok(()) => {
                 self.reached = Level::Credential;
                 let mut finding = Finding::pass(Id::SmtpLogin, LOGIN, format!("the login as {username} is accepted"));
                 finding.level = Level::Credential;
                 self.findings.push(finding);
                 Ok(())
             }
-            Err(StepError::Silent(finding)) => Err(finding),
-            Err(StepError::Smtp(error)) => {
+            Err(SmtpError::Silent(_)) => Err(Box::new(self.silent(Id::SmtpLogin, "the login"))),
+            Err(error) => {
                 self.reached = Level::Credential;
-                let seen = said(&error).replace(password.expose_secret(), "…");
+                let seen = error.to_string();
                 let switched_off = seen.contains("5.7.139") || seen.contains("5.7.30");
                 let remedy = if self.smtp.oauth.is_some() {
                     vec![
@@ -496,7 +434,7 @@ impl Visit<'_> {
                     std::iter::once(check.to_owned()).chain(seal).collect()
                 };
                 let id = Id::SmtpLogin;
-                let mut finding = if error.is_transient() {
+                let mut finding = if is_transient(&error) {
                     Finding::unknown(id, LOGIN, "the server could not decide about the login")
                 } else {
                     Finding::fail(id, LOGIN, format!("the login as {username} is refused"))
@@ -534,49 +472,99 @@ impl Visit<'_> {
         Ok(token)
     }
 
-    async fn sender(&mut self, connection: &mut AsyncSmtpConnection) -> Step<()> {
+    async fn sender(&mut self, client: &mut SmtpClient) -> Step<()> {
         let from = self.subject.profile.from_address().unwrap_or_default().to_owned();
-        let asked =
-            self.within(Id::SmtpSender, "MAIL FROM", connection.command(format!("MAIL FROM:<{from}>\r\n"))).await;
-        match asked {
-            Ok(_) => {
-                self.pass(Id::SmtpSender, "/from/address", format!("{from} is accepted as sender"));
-                // Whatever it says, the next command begins anew or the connection ends.
-                drop(timeout(self.deadline(), connection.command("RSET\r\n")).await);
-                Ok(())
-            }
-            Err(StepError::Silent(finding)) => Err(finding),
-            Err(StepError::Smtp(error)) => {
+        match accepted(client.command(&format!("MAIL FROM:<{from}>"), self.deadline()).await) {
+            Ok(_) => self.pass(Id::SmtpSender, "/from/address", format!("{from} is accepted as sender")),
+            Err(SmtpError::Silent(_)) => return Err(Box::new(self.silent(Id::SmtpSender, "MAIL FROM"))),
+            Err(error) => {
                 let message = format!("{from} is not accepted as sender");
-                let finding = if error.is_transient() {
+                let finding = if is_transient(&error) {
                     Finding::unknown(Id::SmtpSender, "/from/address", message)
                 } else {
                     Finding::fail(Id::SmtpSender, "/from/address", message)
                 };
-                Err(Box::new(finding.seen(said(&error)).expected("250").remedy([
+                return Err(Box::new(finding.seen(error.to_string()).expected("250").remedy([
                     "Some servers let a login send as its own address alone: give it the right to send as this one, or correct `from.address`.",
                     "A server that wants a login first says so here: add `username` and `password`.",
-                ])))
+                ])));
             }
         }
+        self.recipient(client, &from).await;
+        // Whatever it says, the next command begins anew or the connection ends.
+        drop(client.command("RSET", self.deadline()).await);
+        Ok(())
     }
 
-    async fn probe(&mut self, connection: &mut AsyncSmtpConnection) -> Step<()> {
+    /// Names the sender as a recipient: many servers say only then what they have against this machine, its name or its
+    /// login. Whether the mailbox exists is not the question.
+    async fn recipient(&mut self, client: &mut SmtpClient, from: &str) {
+        let message = format!("the server does not accept mail from this machine as {from}");
+        let error = match accepted(client.command(&format!("RCPT TO:<{from}>"), self.deadline()).await) {
+            Ok(_) => {
+                return self.pass(Id::SmtpRecipient, HOST, format!("a mail to {from} would be accepted"));
+            }
+            Err(SmtpError::Silent(_)) => {
+                return self.findings.push(self.silent(Id::SmtpRecipient, "RCPT TO"));
+            }
+            Err(error) => error,
+        };
+        let meaning = match &error {
+            SmtpError::Refused(reply) => Some(classify::smtp("rcpt", &reply.to_string())),
+            _ => None,
+        };
+        let finding = if let Some(meaning) = meaning.filter(|meaning| meaning.class == Class::Auth) {
+            let advice = advice("rcpt", &error).unwrap_or_else(|| "Ask the server's administrator.".to_owned());
+            let mut finding = Finding::fail(Id::SmtpRecipient, HOST, message).remedy([advice]);
+            // A server for one domain alone relays to no other, and may well be meant for mail to its own.
+            if meaning.about == About::Relay {
+                finding.message =
+                    format!("the server does not relay to {from} for this machine, and perhaps to others neither");
+                finding.severity = Severity::Warning;
+            }
+            finding
+        } else {
+            let message = format!("whether mail is accepted is not known: {from} is not accepted as recipient");
+            let mut finding = Finding::unknown(Id::SmtpRecipient, HOST, message);
+            // A sender without a mailbox is usual.
+            finding.severity = Severity::Info;
+            finding.remedy([format!(
+                "mailwright send {} --help says how a mail to another address is tried.",
+                self.verifier.environment()
+            )])
+        };
+        self.findings.push(finding.seen(error.to_string()).expected("250"));
+    }
+
+    async fn probe(&mut self, client: &mut SmtpClient) -> Step<()> {
         let from = self.subject.profile.from_address().unwrap_or_default().to_owned();
-        let failed = |error: StepError| error.into_finding(Id::SmtpProbe, "a mail to the sender itself is not taken");
-        for command in [format!("MAIL FROM:<{from}>\r\n"), format!("RCPT TO:<{from}>\r\n"), "DATA\r\n".to_owned()] {
-            self.within(Id::SmtpProbe, "a mail to the sender itself", connection.command(command))
-                .await
-                .map_err(failed)?;
+        let failed = |visit: &Self, error: SmtpError| {
+            Box::new(match error {
+                SmtpError::Silent(_) => visit.silent(Id::SmtpProbe, "a mail to the sender itself"),
+                error => Finding::fail(Id::SmtpProbe, HOST, "a mail to the sender itself is not taken")
+                    .seen(error.to_string())
+                    .expected("a positive reply"),
+            })
+        };
+        for command in [format!("MAIL FROM:<{from}>"), format!("RCPT TO:<{from}>")] {
+            accepted(client.command(&command, self.deadline()).await).map_err(|error| failed(self, error))?;
+        }
+        match client.command("DATA", self.deadline()).await {
+            Ok(reply) if reply.is_intermediate() => {}
+            Ok(reply) => return Err(failed(self, SmtpError::Refused(reply))),
+            Err(error) => return Err(failed(self, error)),
         }
         let mail = format!(
             "From: <{from}>\r\nTo: <{from}>\r\nSubject: Mailwright: a test of this mailbox\r\nDate: {}\r\nMessage-ID: <{}@mailwright.invalid>\r\n\r\nSomebody ran `mailwright verify --probe`. Nothing is to be done.\r\n",
             self.verifier.now().strftime("%a, %d %b %Y %H:%M:%S +0000"),
             uuid::Uuid::now_v7(),
         );
-        self.within(Id::SmtpProbe, "a mail to the sender itself", connection.message(mail.as_bytes()))
-            .await
-            .map_err(failed)?;
+        let wait = self.deadline();
+        let sent = client.send_data(mail.as_bytes(), DataDeadlines { whole: wait, part: wait, dot: wait }).await;
+        let sent = sent.map_err(|error| match error {
+            DataError::Incomplete(error) | DataError::InDoubt(error) => error,
+        });
+        accepted(sent).map_err(|error| failed(self, error))?;
         self.reached = Level::Probe;
         let mut finding =
             Finding::pass(Id::SmtpProbe, "/from/address", format!("a mail from {from} to itself was taken"));
@@ -586,51 +574,23 @@ impl Visit<'_> {
     }
 }
 
-/// Whether the two have no version of TLS in common.
-fn is_too_old(error: &TlsError) -> bool {
-    matches!(error, TlsError::AlertReceived(AlertDescription::ProtocolVersion) | TlsError::PeerIncompatible(_))
+/// A reply that is a success; every other one is an error.
+fn accepted(reply: Result<Reply, SmtpError>) -> Result<Reply, SmtpError> {
+    reply.and_then(|reply| if reply.is_success() { Ok(reply) } else { Err(SmtpError::Refused(reply)) })
 }
 
-enum StepError {
-    Silent(Box<Finding>),
-    Smtp(lettre::transport::smtp::Error),
+/// Returns true for what may be over in a while, by itself.
+fn is_transient(error: &SmtpError) -> bool {
+    matches!(error, SmtpError::Refused(reply) if reply.is_transient())
 }
 
-impl StepError {
-    fn into_finding(self, id: Id, message: &str) -> Box<Finding> {
-        match self {
-            Self::Silent(finding) => finding,
-            Self::Smtp(error) => {
-                Box::new(Finding::fail(id, HOST, message).seen(said(&error)).expected("a positive reply"))
-            }
-        }
-    }
+/// What to do about a refusal, as the table of replies says.
+fn advice(phase: &str, error: &SmtpError) -> Option<String> {
+    let SmtpError::Refused(reply) = error else { return None };
+    classify::smtp(phase, &reply.to_string()).remedy.map(|remedy| format!("{remedy}."))
 }
 
-#[derive(Debug, Default)]
-struct Offers {
-    mechanisms: Vec<String>,
-    size: Option<u64>,
-}
-
-impl Offers {
-    fn read(response: &Response) -> Self {
-        let mut offers = Self::default();
-        for line in response.message() {
-            let mut words = line.split_whitespace();
-            match words.next().map(str::to_ascii_uppercase).as_deref() {
-                Some("AUTH") => offers.mechanisms.extend(words.map(str::to_ascii_uppercase)),
-                Some("SIZE") => offers.size = Some(words.next().and_then(|size| size.parse().ok()).unwrap_or(0)),
-                _ => {}
-            }
-        }
-        offers.mechanisms.dedup();
-        offers
-    }
-
-    fn of(server: &ServerInfo) -> Self {
-        let known = [("PLAIN", Mechanism::Plain), ("LOGIN", Mechanism::Login), ("XOAUTH2", Mechanism::Xoauth2)];
-        let offered = known.into_iter().filter(|(_, mechanism)| server.supports_auth_mechanism(*mechanism));
-        Self { mechanisms: offered.map(|(name, _)| name.to_owned()).collect(), size: None }
-    }
+/// What was seen in the reply to EHLO; where the server refuses that, it offers nothing, and its reply says why.
+fn without_ehlo(capabilities: &Capabilities, seen: &str) -> String {
+    capabilities.refused().map_or_else(|| seen.to_owned(), |reply| format!("{seen}; EHLO is refused: {reply}"))
 }

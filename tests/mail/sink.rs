@@ -16,6 +16,8 @@ pub(crate) enum Act {
     Usual,
     /// This answer.
     Say(&'static str),
+    /// These bytes, as they are.
+    Bytes(&'static [u8]),
     /// This answer, so many times; then the usual one.
     SayTimes(u32, &'static str),
     /// Nothing, for ever.
@@ -69,6 +71,10 @@ struct State {
     taken: Vec<Taken>,
     seen: HashMap<&'static str, usize>,
     users: Vec<(String, String)>,
+    /// How logins are offered.
+    auth: Option<&'static str>,
+    /// What is asked for a name and for a password (LOGIN), or for both (PLAIN).
+    challenges: Option<(&'static str, &'static str)>,
     /// Every login that was tried: the connection, the password, whether it was right.
     logins: Vec<(usize, String, bool)>,
     connections: usize,
@@ -147,6 +153,16 @@ impl Sink {
         self.with(|state| {
             state.users = users.iter().map(|(user, password)| ((*user).to_owned(), (*password).to_owned())).collect();
         });
+    }
+
+    /// How logins are offered: a line of the reply to EHLO.
+    pub(crate) fn auth(&self, line: &'static str) {
+        self.with(|state| state.auth = Some(line));
+    }
+
+    /// What is asked for a name and for a password; PLAIN is asked with the first instead of read with the command.
+    pub(crate) fn challenges(&self, name: &'static str, password: &'static str) {
+        self.with(|state| state.challenges = Some((name, password)));
     }
 
     /// The passwords that were tried so far, and whether each was right.
@@ -243,6 +259,10 @@ impl Sink {
                 stream.write_all(format!("{text}\r\n").as_bytes())?;
                 Ok(text.starts_with(['2', '3']))
             }
+            Act::Bytes(bytes) => {
+                stream.write_all(bytes)?;
+                Ok(bytes.starts_with(b"2") || bytes.starts_with(b"3"))
+            }
             Act::Silent => {
                 std::thread::sleep(Duration::from_secs(3600));
                 Ok(false)
@@ -277,7 +297,8 @@ impl Sink {
                 "EHLO" | "HELO" => {
                     let (mut lines, has_users) = self.with(|state| (state.extensions.clone(), !state.users.is_empty()));
                     if has_users {
-                        lines.push("AUTH PLAIN LOGIN".to_owned());
+                        let auth = self.with(|state| state.auth).unwrap_or("AUTH PLAIN LOGIN");
+                        lines.push(auth.to_owned());
                     }
                     lines.insert(0, "sink".to_owned());
                     let last = lines.len() - 1;
@@ -286,17 +307,41 @@ impl Sink {
                         .enumerate()
                         .map(|(index, line)| format!("250{}{line}", if index == last { " " } else { "-" }))
                         .collect();
-                    self.answer(&mut stream, "ehlo", &lines.join("\r\n"))?;
+                    let own = self.with(|state| state.acts.contains_key("helo"));
+                    if verb == "HELO" && own {
+                        self.answer(&mut stream, "helo", "250 sink")?;
+                    } else {
+                        self.answer(&mut stream, "ehlo", &lines.join("\r\n"))?;
+                    }
                 }
                 "AUTH" => {
                     use base64::{Engine as _, prelude::BASE64_STANDARD};
-                    let said = line.split(' ').nth(2).unwrap_or_default();
-                    let said = String::from_utf8(BASE64_STANDARD.decode(said).unwrap_or_default()).unwrap_or_default();
-                    let mut parts = said.split('\0').skip(1);
-                    let (user, password) = (parts.next().unwrap_or_default(), parts.next().unwrap_or_default());
+                    let decoded = |text: &str| {
+                        String::from_utf8(BASE64_STANDARD.decode(text.trim()).unwrap_or_default()).unwrap_or_default()
+                    };
+                    let mut words = line.split(' ').skip(1);
+                    let mechanism = words.next().unwrap_or_default().to_ascii_uppercase();
+                    let challenges = self.with(|state| state.challenges);
+                    let mut asked = |stream: &mut TcpStream, challenge: &str| {
+                        stream.write_all(format!("334 {challenge}\r\n").as_bytes())?;
+                        let mut line = String::new();
+                        reader.read_line(&mut line)?;
+                        Ok::<String, std::io::Error>(decoded(&line))
+                    };
+                    let (user, password) = if mechanism == "LOGIN" {
+                        let (name, password) = challenges.unwrap_or(("VXNlcm5hbWU6", "UGFzc3dvcmQ6"));
+                        (asked(&mut stream, name)?, asked(&mut stream, password)?)
+                    } else {
+                        let said = match challenges {
+                            Some((name, _)) => asked(&mut stream, name)?,
+                            None => decoded(words.next().unwrap_or_default()),
+                        };
+                        let mut parts = said.split('\0').skip(1).map(str::to_owned);
+                        (parts.next().unwrap_or_default(), parts.next().unwrap_or_default())
+                    };
                     let known = self.with(|state| {
                         let known = state.users.iter().any(|own| own.0 == user && own.1 == password);
-                        state.logins.push((connection, password.to_owned(), known));
+                        state.logins.push((connection, password.clone(), known));
                         known
                     });
                     let usual = if known { "235 2.7.0 ok" } else { "535 5.7.8 authentication failed" };
@@ -311,8 +356,10 @@ impl Sink {
                 "RCPT" => {
                     let recipient = address(&line);
                     // A recipient can say what is to be said about it: 550=a@... is refused with 550.
-                    let told =
-                        recipient.split_once('=').map(|(code, _)| format!("{code} {}.1.1 about this one", &code[..1]));
+                    let told = recipient.split_once('=').map(|(code, _)| match code {
+                        "relay" => format!("554 5.7.1 <{recipient}>: Relay access denied"),
+                        code => format!("{code} {}.1.1 about this one", &code[..1]),
+                    });
                     if self.answer(&mut stream, "rcpt", told.as_deref().unwrap_or("250 2.1.5 ok"))? {
                         to.push(recipient);
                     }
@@ -331,7 +378,9 @@ impl Sink {
                     };
                     // It is taken before the answer is on its way: that is what makes `unknown` possible.
                     let act = self.with(|state| state.acts.get("dot").cloned());
-                    if !matches!(act, Some(Act::Say(_))) && !matches!(act, Some(Act::SayTimes(1.., _))) {
+                    let refuses = matches!(act, Some(Act::Say(_) | Act::SayTimes(1.., _)))
+                        || matches!(act, Some(Act::Bytes(bytes)) if !bytes.starts_with(b"2"));
+                    if !refuses {
                         self.with(|state| state.taken.push(taken));
                     }
                     self.answer(&mut stream, "dot", "250 2.0.0 taken")?;

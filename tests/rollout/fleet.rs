@@ -129,6 +129,7 @@ impl Fleet {
                 federated_token_files: Vec::new(),
                 dns_server: None,
                 smtp_timeout: Duration::from_secs(5),
+                hello: mailwright::smtp::HelloName::of_machine(),
                 deadlines: mailwright::delivery::smtp::Deadlines::default(),
                 probe_after: Duration::from_secs(60),
             };

@@ -1,0 +1,211 @@
+//! Replies of a mail server (RFC 5321, section 4.2), read as bytes.
+//!
+//! [`ReplyParser`] is fed with what arrives and says when a [`Reply`] is complete. Three digits decide what a reply
+//! means; its text is for people, in whatever encoding, and is made printable. Lines end with CRLF or LF.
+//!
+//! Nothing here connects, waits or decides what a reply means for a message.
+
+use std::fmt;
+
+use crate::text::is_hidden;
+
+/// Bytes of one line that are kept; the rest of the line is dropped.
+const LINE_KEPT: usize = 1000;
+/// Bytes of one reply, its line ends included.
+const REPLY_LIMIT: usize = 64 * 1024;
+/// Lines of one reply that are kept.
+const LINES_KEPT: usize = 200;
+/// Characters of a reply that are shown.
+const SHOWN: usize = 300;
+
+/// A complete reply.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Reply {
+    code: u16,
+    lines: Vec<String>,
+    is_cut: bool,
+}
+
+/// A reply that cannot be read.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum MalformedReply {
+    /// The line does not begin with three digits.
+    #[error("what answers is not a mail server: `{0}`")]
+    NoCode(String),
+    /// The reply does not end.
+    #[error("a reply of more than {} KiB", REPLY_LIMIT / 1024)]
+    Endless,
+}
+
+/// Reads one reply after the other.
+#[derive(Debug, Default)]
+pub struct ReplyParser {
+    line: Vec<u8>,
+    lines: Vec<String>,
+    /// Whether a line with a code was read.
+    has_code: bool,
+    total: usize,
+}
+
+/// What a line of a reply is.
+enum Line {
+    /// The last one, with the code.
+    Last(u16, String),
+    /// One that is followed by others.
+    Continued(String),
+    /// Text without a code.
+    Bare(String),
+}
+
+impl Reply {
+    /// The three digits.
+    pub fn code(&self) -> u16 {
+        self.code
+    }
+
+    /// The text of each line, without codes. The first line is there even if it is empty.
+    pub fn lines(&self) -> impl Iterator<Item = &str> {
+        self.lines.iter().map(String::as_str)
+    }
+
+    /// Returns true for 2xx.
+    pub fn is_success(&self) -> bool {
+        self.code / 100 == 2
+    }
+
+    /// Returns true for 3xx: the server waits for more.
+    pub fn is_intermediate(&self) -> bool {
+        self.code / 100 == 3
+    }
+
+    /// Returns true for 4xx.
+    pub fn is_transient(&self) -> bool {
+        self.code / 100 == 4
+    }
+
+    /// Returns true if the end of the reply was not read, so that the connection cannot be used any more.
+    pub fn is_cut(&self) -> bool {
+        self.is_cut
+    }
+
+    /// The same reply with a secret, in clear or otherwise encoded, taken out of its text.
+    #[must_use]
+    pub fn without(mut self, secret: &str) -> Self {
+        // What is this short stands in many texts by accident, and taking it out would tell what it is.
+        if secret.len() > 3 {
+            for line in &mut self.lines {
+                if line.contains(secret) {
+                    *line = line.replace(secret, "…");
+                }
+            }
+        }
+        self
+    }
+
+    /// Adds a line of text at the end.
+    #[must_use]
+    pub(super) fn with_line(mut self, line: &str) -> Self {
+        self.lines.push(printable(line.as_bytes()));
+        self
+    }
+}
+
+/// The code and the text on one line, cut.
+impl fmt::Display for Reply {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let text = self.lines.join(" ");
+        let text = format!("{} {}", self.code, text.trim());
+        f.write_str(&text.trim_end().chars().take(SHOWN).collect::<String>())
+    }
+}
+
+impl ReplyParser {
+    /// Takes bytes up to the end of the reply. Returns how many were taken, and the reply once it is complete; what
+    /// follows belongs to the next one.
+    pub fn push(&mut self, bytes: &[u8]) -> Result<(usize, Option<Reply>), MalformedReply> {
+        for (at, byte) in bytes.iter().enumerate() {
+            self.total += 1;
+            if *byte == b'\n' {
+                if let Some(reply) = self.end_line(false)? {
+                    return Ok((at + 1, Some(reply)));
+                }
+            } else if self.line.len() < LINE_KEPT {
+                self.line.push(*byte);
+            }
+            if self.total >= REPLY_LIMIT {
+                // A last line without an end still says what it says.
+                if let Some(reply) = self.end_line(true).ok().flatten() {
+                    return Ok((at + 1, Some(reply)));
+                }
+                return Err(MalformedReply::Endless);
+            }
+        }
+        Ok((bytes.len(), None))
+    }
+
+    /// The connection has ended. Returns the reply whose line end is missing, if it had come as far as its code.
+    pub fn finish(&mut self) -> Option<Reply> {
+        if self.line.is_empty() { None } else { self.end_line(true).ok().flatten() }
+    }
+
+    /// Returns true if nothing of a reply was read yet.
+    pub fn is_empty(&self) -> bool {
+        self.total == 0
+    }
+
+    fn end_line(&mut self, is_cut: bool) -> Result<Option<Reply>, MalformedReply> {
+        let line = std::mem::take(&mut self.line);
+        match read_line(&line) {
+            Line::Last(code, text) => {
+                self.keep(text);
+                let lines = std::mem::take(&mut self.lines);
+                (self.has_code, self.total) = (false, 0);
+                Ok(Some(Reply { code, lines, is_cut }))
+            }
+            Line::Continued(text) => {
+                self.has_code = true;
+                self.keep(text);
+                Ok(None)
+            }
+            // A long text that somebody broke by hand.
+            Line::Bare(text) if self.has_code => {
+                self.keep(text);
+                Ok(None)
+            }
+            Line::Bare(text) => {
+                let text: String = text.chars().take(60).collect();
+                (self.lines, self.total) = (Vec::new(), 0);
+                Err(MalformedReply::NoCode(text))
+            }
+        }
+    }
+
+    fn keep(&mut self, line: String) {
+        if self.lines.len() < LINES_KEPT {
+            self.lines.push(line);
+        }
+    }
+}
+
+/// Reads a line without its LF.
+fn read_line(line: &[u8]) -> Line {
+    let line = line.strip_suffix(b"\r").unwrap_or(line);
+    let (digits, rest) = line.split_at(line.len().min(3));
+    let code =
+        digits.iter().try_fold(0_u16, |code, byte| byte.is_ascii_digit().then(|| code * 10 + u16::from(byte - b'0')));
+    match (code, rest.first()) {
+        (Some(200..=599), Some(b'-')) if digits.len() == 3 => Line::Continued(printable(&rest[1..])),
+        // The text may be missing, and so may the blank before it; a fourth digit makes it another number.
+        (Some(code @ 200..=599), next) if digits.len() == 3 && !next.is_some_and(u8::is_ascii_digit) => {
+            Line::Last(code, printable(rest))
+        }
+        _ => Line::Bare(printable(line)),
+    }
+}
+
+/// Text of unknown encoding as it can be shown: UTF-8 where it is, else the replacement character.
+fn printable(bytes: &[u8]) -> String {
+    let text = String::from_utf8_lossy(bytes);
+    let text: String = text.chars().map(|c| if is_hidden(c) { ' ' } else { c }).collect();
+    text.trim().to_owned()
+}

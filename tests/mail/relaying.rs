@@ -1,0 +1,70 @@
+//! Refusals that do not say whom they are about. The same one to every message suspends the profile before everything has
+//! failed; one that others do not get is held against the message.
+
+use serde_json::json;
+
+use crate::{
+    harness::{Post, QUICK, count},
+    sink::{Act, Sink},
+};
+
+#[test]
+fn the_same_refusal_of_every_message_suspends_the_profile() {
+    for (verb, reply) in [("rcpt", "550 go away"), ("rcpt", "554 5.7.1 policy 4711"), ("dot", "554 5.7.1 not from you")]
+    {
+        let sink = Sink::start();
+        sink.at(verb, Act::Say(reply));
+        let post = Post::new(sink.port, QUICK, "");
+        let ids: Vec<String> = (0..30).map(|n| post.send(json!({ "to": [format!("r{n}@example.org")] }))).collect();
+        let outbox = post.wait_outbox("the suspended profile", |outbox| outbox["parked"] != json!([]));
+        assert!(count(&outbox, "failed") <= 4, "{reply}: {outbox:#}");
+        // It is tried now and then, and costs no more messages.
+        post.wait_outbox("another try", |_| sink.seen(verb) > 8);
+        assert!(count(&post.outbox(), "failed") <= 4, "{reply}: {:#}", post.outbox());
+        sink.at(verb, Act::Usual);
+        let outbox = post.wait_empty();
+        let failed = count(&outbox, "failed");
+        assert!(failed <= 4 && count(&outbox, "delivered") + failed == ids.len() as u64, "{reply}: {outbox:#}");
+        assert_eq!(outbox["parked"], json!([]));
+    }
+}
+
+#[test]
+fn unknown_recipients_suspend_nothing() {
+    let sink = Sink::start();
+    let post = Post::new(sink.port, QUICK, "");
+    let ids: Vec<String> = (0..20).map(|n| post.send(json!({ "to": [format!("550=r{n}@example.org")] }))).collect();
+    for id in &ids {
+        post.wait(id, "failed");
+    }
+    assert_eq!(post.outbox()["parked"], json!([]));
+}
+
+#[test]
+fn a_recipient_that_is_not_relayed_to_holds_up_no_other() {
+    let sink = Sink::start();
+    let post = Post::new(sink.port, QUICK, "");
+    let outside: Vec<String> = (0..3).map(|n| post.send(json!({ "to": [format!("relay={n}@example.org")] }))).collect();
+    let inside: Vec<String> = (0..20).map(|n| post.send(json!({ "to": [format!("r{n}@example.com")] }))).collect();
+    for id in &inside {
+        post.wait(id, "delivered");
+    }
+    for id in &outside {
+        let message = post.wait(id, "failed");
+        assert!(message["recipients"][0]["reply"].as_str().unwrap().contains("Relay access denied"), "{message:#}");
+    }
+    // From now on that is known, and nothing is suspended for it.
+    let id = post.send(json!({ "to": ["relay=9@example.org"] }));
+    assert_eq!(post.wait(&id, "failed")["history"].as_array().unwrap().len(), 1);
+    assert_eq!(post.outbox()["parked"], json!([]));
+}
+
+#[test]
+fn a_recipient_that_is_not_relayed_to_costs_the_others_of_its_message_nothing() {
+    let sink = Sink::start();
+    let post = Post::new(sink.port, QUICK, "");
+    let id = post.send(json!({ "to": ["relay=1@example.org", "a@example.com"] }));
+    let message = post.wait(&id, "failed");
+    assert_eq!(message["recipients"][1]["status"], "delivered", "{message:#}");
+    assert_eq!(post.outbox()["parked"], json!([]));
+}
