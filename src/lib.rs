@@ -32,6 +32,7 @@
 //! | [`tls`] | which servers are trusted, and why a handshake failed, for SMTP and HTTP |
 //! | [`forge`] | comments on the pull request that a CI job runs for |
 //! | [`behalf`] | on whose behalf work is done, for the log and what is counted, where one process hosts several environments |
+//! | [`listener`] | accepts HTTP connections, bounded in number and in the time that they may be silent |
 //! | [`git`] | revisions as files to read, what differs between them, which commit the files are of; the one place that runs `git` |
 //! | [`http_client`] | HTTP requests of the program: no redirects, and no proxy before this machine |
 //! | [`mod@text`] | text from elsewhere: as other programs save it, and as it may be shown |
@@ -53,6 +54,7 @@ pub mod delivery;
 pub mod forge;
 pub mod git;
 pub mod http_client;
+pub mod listener;
 pub mod markdown;
 pub mod microsoft;
 pub mod model;

@@ -108,6 +108,8 @@ fn a_token_that_is_not_meant_for_here_opens_nothing() {
         ("sub", json!("repo:example/mail:ref:refs/heads/other"), "no rule"),
         ("sub", json!(format!("{SUBJECT}-evil")), "no rule"),
         ("sub", json!("repo:examples/mail:pull_request_target"), "no rule"),
+        ("sub", json!("repo:example/x:environment:evil:pull_request"), "no rule"),
+        ("sub", json!("repo:example/x/y:pull_request"), "no rule"),
         ("sub", Value::Null, "no subject"),
         ("repository", json!("mallory/mail"), "no rule"),
         ("repository", Value::Null, "no rule"),
@@ -115,6 +117,11 @@ fn a_token_that_is_not_meant_for_here_opens_nothing() {
         ("exp", Value::Null, "does not say when"),
         ("exp", json!(now() + 7200), "for longer"),
         ("exp", json!("soon"), "does not say when"),
+        ("exp", json!(i64::MAX), "for longer"),
+        ("exp", json!(u64::MAX), "for longer"),
+        ("exp", json!(1e300), "for longer"),
+        ("iat", json!(i64::MIN), "for longer"),
+        ("iat", json!(-1e300), "for longer"),
         ("iat", Value::Null, "does not say when"),
         ("iat", json!(now() + 120), "not valid yet"),
         ("nbf", json!(now() + 120), "not valid yet"),
@@ -123,6 +130,11 @@ fn a_token_that_is_not_meant_for_here_opens_nothing() {
     for (claim, value, words) in cases {
         refused(&trial, &with(claim, value), words);
     }
+    // The widest span that there is, and a pull request of any repository of the owner.
+    let mut widest = claims(&issuer);
+    (widest["iat"], widest["exp"]) = (json!(i64::MIN), json!(i64::MAX));
+    refused(&trial, &sign(&good, &widest), "for longer");
+    assert_eq!(ask(&trial, &with("sub", json!("repo:example/any:pull_request"))).status, 200);
     // A clock that is a little off is no reason.
     assert_eq!(ask(&trial, &with("exp", json!(now() - 20))).status, 200);
     assert_eq!(ask(&trial, &with("nbf", json!(now() + 20))).status, 200);
@@ -261,6 +273,37 @@ fn an_issuer_that_is_down_opens_no_door_and_closes_none() {
     issuer.answers.lock().unwrap().down = true;
     assert_eq!(ask(&trial, &sign(&known, &claims(&issuer))).status, 200);
     assert_ne!(ask(&trial, &sign(&unknown, &claims(&issuer))).status, 200);
+}
+
+#[test]
+fn an_issuer_without_keys_takes_nothing_from_others() {
+    use std::io::Write as _;
+    // It takes connections, and never answers.
+    let silent = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let mut issuer = Issuer::start();
+    issuer.address = format!("http://{}", silent.local_addr().unwrap());
+    let trial = trial(&issuer);
+    let token = sign(&key("one", Algorithm::RS256), &claims(&issuer));
+    let address = trial.address().trim_start_matches("http://");
+    let waiting: Vec<std::net::TcpStream> = (0..300)
+        .map(|_| {
+            let mut stream = std::net::TcpStream::connect(address).unwrap();
+            let head = format!("GET /v1/state HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {token}\r\n\r\n");
+            stream.write_all(head.as_bytes()).unwrap();
+            stream
+        })
+        .collect();
+    for _ in 0..20 {
+        assert_eq!(trial.http("GET", "/v1/state", &[], b"").status, 200);
+    }
+    // Each of them is told to come again: the issuer has not answered anybody.
+    for mut stream in waiting {
+        stream.set_read_timeout(Some(Duration::from_secs(60))).unwrap();
+        let mut answer = [0; 12];
+        std::io::Read::read_exact(&mut stream, &mut answer).unwrap();
+        assert_eq!(&answer, b"HTTP/1.1 503");
+    }
+    drop(silent);
 }
 
 #[test]

@@ -101,13 +101,23 @@ pub(crate) fn problems(context: &Context, report: &Report) -> CliError {
 pub(crate) async fn state(client: &Client, name: &EnvironmentName) -> Result<State, CliError> {
     let state = client.state().await?;
     if state.environment != *name {
-        return Err(CliError::coded(
-            Code::WrongEnvironment,
-            format!("the service at {} belongs to environment `{}`, not `{name}`", client.address(), state.environment),
-        )
-        .remedy("Correct the address. A service serves one environment."));
+        return Err(other_environment(client, &state.environment, name));
     }
     Ok(state)
+}
+
+/// Makes sure that a service is the environment's, before anything is asked of it or done there.
+pub(crate) async fn check_service(client: &Client, name: &EnvironmentName) -> Result<(), CliError> {
+    let found = client.service().await?.environment;
+    if found == *name { Ok(()) } else { Err(other_environment(client, &found, name)) }
+}
+
+fn other_environment(client: &Client, found: &EnvironmentName, wanted: &EnvironmentName) -> CliError {
+    CliError::coded(
+        Code::WrongEnvironment,
+        format!("the service at {} belongs to environment `{found}`, not `{wanted}`", client.address()),
+    )
+    .remedy("Correct the address. A service serves one environment.")
 }
 
 /// A company's id, as it was typed.

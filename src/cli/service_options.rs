@@ -9,7 +9,9 @@
 
 use std::{
     io::Read as _,
+    os::unix::fs::MetadataExt as _,
     path::{Path, PathBuf},
+    sync::Once,
 };
 
 use reqwest::Url;
@@ -155,7 +157,7 @@ impl ServiceOptions {
         is_from_files: bool,
     ) -> Result<Client, CliError> {
         let address = address.replace(PLACEHOLDER, environment.as_str());
-        let token = self.token(environment)?;
+        let token = self.token(context, environment)?;
         // What is not an address is refused below, with its own reason.
         if let Ok(url) = Url::parse(&address) {
             self.permit(environment, &url, is_from_files, &token)?;
@@ -239,10 +241,12 @@ impl ServiceOptions {
         .remedy(format!("If it is: export MAILWRIGHT_TOKEN_ORIGINS={origin}")))
     }
 
-    fn token(&self, environment: &EnvironmentName) -> Result<Token, CliError> {
+    fn token(&self, context: &Context, environment: &EnvironmentName) -> Result<Token, CliError> {
         let file = self.token_file.clone().or_else(|| variables::read(variables::TOKEN_FILE).map(PathBuf::from));
         if let Some(path) = file {
-            return read_token(&of_environment(path, environment));
+            let path = of_environment(path, environment);
+            warn_of_readers(context, &path);
+            return read_token(&path);
         }
         match (variables::read(variables::TOKEN), self.audience()) {
             (Some(token), _) => {
@@ -286,6 +290,21 @@ fn read_token(path: &Path) -> Result<Token, CliError> {
         origins.extend(TokenOrigins::parse(list).map_err(wrong)?);
     }
     Ok(Token::Available { text: token.to_owned().into(), origins })
+}
+
+/// Warns, once, of a token file of this user that others can read or write. As with SSH keys, a file of another owner is that
+/// owner's business: orchestrators put such into containers, readable for the program's user.
+fn warn_of_readers(context: &Context, path: &Path) {
+    static WARNED: Once = Once::new();
+    let Ok(found) = std::fs::metadata(path) else { return };
+    if found.is_file() && found.mode() & 0o077 != 0 && found.uid() == rustix::process::geteuid().as_raw() {
+        WARNED.call_once(|| {
+            let (shown, mode) = (path.display(), found.mode() & 0o777);
+            context.printer.note(&format!(
+                "warning: others can read the token file `{shown}` (mode {mode:03o}). Correct it: chmod 600 {shown}"
+            ));
+        });
+    }
 }
 
 /// The file of an environment. A name that is no text has no placeholder.

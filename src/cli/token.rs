@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::{
     CliError, Context, Exit, ServiceOptions,
-    environment::Environment,
+    environment::{Environment, check_service},
     plan::{self, Format},
 };
 use crate::{
@@ -108,8 +108,12 @@ fn create(
     format: Format,
     service: &ServiceOptions,
 ) -> Result<Exit, CliError> {
-    let client = Environment::find(context, environment)?.client(context, service)?;
-    let created = context.runtime()?.block_on(client.create_token(wanted))?;
+    let environment = Environment::find(context, environment)?;
+    let client = environment.client(context, service)?;
+    let created = context.runtime()?.block_on(async {
+        check_service(&client, &environment.name).await?;
+        client.create_token(wanted).await.map_err(CliError::from)
+    })?;
     let until = created
         .token
         .expires_at
@@ -135,8 +139,12 @@ fn revoke(
     format: Format,
     service: &ServiceOptions,
 ) -> Result<Exit, CliError> {
-    let client = Environment::find(context, environment)?.client(context, service)?;
-    let token = context.runtime()?.block_on(client.revoke_token(id))?;
+    let environment = Environment::find(context, environment)?;
+    let client = environment.client(context, service)?;
+    let token = context.runtime()?.block_on(async {
+        check_service(&client, &environment.name).await?;
+        client.revoke_token(id).await.map_err(CliError::from)
+    })?;
     if format == Format::Json {
         context.printer.out(&format!("{:#}", serde_json::to_value(&token).unwrap_or_default()));
     } else {
@@ -146,8 +154,12 @@ fn revoke(
 }
 
 fn list(context: &Context, environment: &str, format: Format, service: &ServiceOptions) -> Result<Exit, CliError> {
-    let client = Environment::find(context, environment)?.client(context, service)?;
-    let list = context.runtime()?.block_on(client.tokens())?;
+    let environment = Environment::find(context, environment)?;
+    let client = environment.client(context, service)?;
+    let list = context.runtime()?.block_on(async {
+        check_service(&client, &environment.name).await?;
+        client.tokens().await.map_err(CliError::from)
+    })?;
     if format == Format::Json {
         context.printer.out(&format!("{:#}", serde_json::to_value(&list).unwrap_or_default()));
         return Ok(Exit::Done);
@@ -164,12 +176,22 @@ fn list(context: &Context, environment: &str, format: Format, service: &ServiceO
             token.id.clone(),
             token.name.clone(),
             token.role.id().to_owned(),
+            names(token.scope.companies.iter().map(CompanyId::as_str)),
+            names(token.scope.functions.iter().map(|function| function.id())),
             token.created_at.strftime("%Y-%m-%d %H:%M:%SZ").to_string(),
             state,
         ]
     });
-    context.printer.out(&super::table::table(&["id", "name", "role", "created", "state"], rows));
+    context
+        .printer
+        .out(&super::table::table(&["id", "name", "role", "companies", "functions", "created", "state"], rows));
     Ok(Exit::Done)
+}
+
+/// What a token is limited to; `all` if it is not.
+fn names<'a>(limits: impl Iterator<Item = &'a str>) -> String {
+    let names: Vec<&str> = limits.collect();
+    if names.is_empty() { "all".to_owned() } else { names.join(", ") }
 }
 
 /// `12h`, `90d`, `4w`.

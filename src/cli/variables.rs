@@ -1,6 +1,8 @@
 //! Environment variables of ours. All are read here, and one with our prefix that is not in the list is refused:
 //! a misspelt name must not pass in silence.
 
+use std::net::IpAddr;
+
 use super::CliError;
 use crate::{config::suggest, model::Code};
 
@@ -47,8 +49,10 @@ pub(crate) fn read(name: &str) -> Option<String> {
 /// Refuses a variable with our prefix that is not one of ours.
 pub(crate) fn check() -> Result<(), CliError> {
     let mut unknown: Vec<String> = std::env::vars_os()
-        .filter_map(|(name, _)| name.into_string().ok())
-        .filter(|name| name.starts_with("MAILWRIGHT_") && !KNOWN.contains(&name.as_str()))
+        .filter_map(|(name, value)| Some((name.into_string().ok()?, value)))
+        .filter(|(name, _)| name.starts_with("MAILWRIGHT_") && !KNOWN.contains(&name.as_str()))
+        .filter(|(name, value)| !value.to_str().is_some_and(|value| is_service_link(name, value)))
+        .map(|(name, _)| name)
         .collect();
     unknown.sort();
     let Some(name) = unknown.first() else { return Ok(()) };
@@ -58,6 +62,42 @@ pub(crate) fn check() -> Result<(), CliError> {
         Some(meant) => error.remedy(format!("Did you mean `{meant}`? Otherwise unset it.")),
         None => error.remedy(format!("Unset it. Ours are: {}.", KNOWN.join(", "))),
     })
+}
+
+/// Returns true for a variable that Kubernetes puts into each pod for a Service whose name begins with `mailwright`
+/// (`enableServiceLinks`). It is nobody's setting. The value must look like one of Kubernetes, so that `MAILWRIGHT_PORT=8470`
+/// is still refused: it is no way to set a port.
+fn is_service_link(name: &str, value: &str) -> bool {
+    let is_protocol = |text: &str| ["tcp", "udp", "sctp"].contains(&text.to_ascii_lowercase().as_str());
+    let is_host = |text: &str| text.trim_matches(['[', ']']).parse::<IpAddr>().is_ok();
+    let is_port = |text: &str| text.parse::<u16>().is_ok();
+    let is_address = |text: &str| {
+        let parts = text.split_once("://").and_then(|(protocol, rest)| Some((protocol, rest.rsplit_once(':')?)));
+        parts.is_some_and(|(protocol, (host, port))| is_protocol(protocol) && is_host(host) && is_port(port))
+    };
+    if name.ends_with("_SERVICE_HOST") {
+        return is_host(value);
+    }
+    if let Some((_, port_name)) = name.rsplit_once("_SERVICE_PORT")
+        && (port_name.is_empty() || port_name.starts_with('_'))
+    {
+        return is_port(value);
+    }
+    // MAILWRIGHT_PORT_8470_TCP, and what may follow that.
+    if let Some((_, tail)) = name.rsplit_once("_PORT_") {
+        let parts: Vec<&str> = tail.split('_').collect();
+        return match parts[..] {
+            [port, protocol] => is_port(port) && is_protocol(protocol) && is_address(value),
+            [port, protocol, what] if is_port(port) && is_protocol(protocol) => match what {
+                "PROTO" => is_protocol(value),
+                "PORT" => is_port(value),
+                "ADDR" => is_host(value),
+                _ => false,
+            },
+            _ => false,
+        };
+    }
+    name.ends_with("_PORT") && is_address(value)
 }
 
 /// A variable that a CI system gives to its jobs, by its own name.
@@ -106,4 +146,50 @@ pub(crate) fn branch() -> Option<String> {
         || read("CI_COMMIT_BRANCH").or_else(|| read("CI_COMMIT_REF_NAME").filter(|_| read("CI_COMMIT_TAG").is_none()));
     let azure = || read("BUILD_SOURCEBRANCH").and_then(|name| name.strip_prefix("refs/heads/").map(str::to_owned));
     github().or_else(gitlab).or_else(azure)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn service_links_of_kubernetes_are_recognised_by_name_and_value() {
+        for (name, value) in [
+            ("MAILWRIGHT_SERVICE_HOST", "10.96.14.2"),
+            ("MAILWRIGHT_SERVICE_PORT", "8470"),
+            ("MAILWRIGHT_SERVICE_PORT_HTTPS", "8470"),
+            ("MAILWRIGHT_PORT", "tcp://10.96.14.2:8470"),
+            ("MAILWRIGHT_PORT_8470_TCP", "tcp://10.96.14.2:8470"),
+            ("MAILWRIGHT_PORT_8470_TCP_PROTO", "tcp"),
+            ("MAILWRIGHT_PORT_8470_TCP_PORT", "8470"),
+            ("MAILWRIGHT_PORT_8470_TCP_ADDR", "10.96.14.2"),
+            ("MAILWRIGHT_CANARY_SERVICE_HOST", "fd00::2"),
+            ("MAILWRIGHT_CANARY_PORT", "udp://[fd00::2]:53"),
+            ("MAILWRIGHT_TOKEN_SERVICE_PORT", "1"),
+        ] {
+            assert!(is_service_link(name, value), "{name}={value}");
+        }
+        for (name, value) in [
+            ("MAILWRIGHT_PORT", "8470"),
+            ("MAILWRIGHT_SERVICE_HOST", "mail.example.com"),
+            ("MAILWRIGHT_SERVICE_PORTS", "8470"),
+            ("MAILWRIGHT_SERVICE_PORT", "https"),
+            ("MAILWRIGHT_PORT_8470_TCP_NAME", "x"),
+            ("MAILWRIGHT_PORT_TCP", "tcp://10.96.14.2:8470"),
+            ("MAILWRIGHT_PORT", "http://10.96.14.2:8470"),
+            ("MAILWRIGHT_SERVIC", "http://127.0.0.1"),
+            ("MAILWRIGHT_HOST", "10.96.14.2"),
+        ] {
+            assert!(!is_service_link(name, value), "{name}={value}");
+        }
+        assert!(KNOWN.iter().all(|name| !is_service_link(name, "10.96.14.2") && !is_service_link(name, "8470")));
+    }
+
+    #[test]
+    fn the_page_of_the_code_names_every_variable() {
+        let page = Code::UnknownVariableOfOurs.explanation();
+        for name in KNOWN {
+            assert!(page.contains(name), "{name} is missing in `mailwright explain MW0250`");
+        }
+    }
 }

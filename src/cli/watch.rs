@@ -5,6 +5,7 @@ use std::{
     net::SocketAddr,
     path::{Path, PathBuf},
     sync::Arc,
+    time::Duration,
 };
 
 use tokio::sync::watch;
@@ -15,10 +16,14 @@ use crate::{
     config::Selection,
     git::{Follower, GitError},
     http_client::is_loopback_url,
+    listener::{ConnectionLimits, ListenError, Listener, OpenConnections},
     model::{Code, Lapse},
     rollout::{Connect, Problem, Purpose, lock::Lasting},
     watch::{Options, Reporting, Role, Standing, Status, Watch as Watching, files::Files, http},
 };
+
+/// Connections of monitors at once.
+const MONITORS: usize = 64;
 
 /// Follow the files: plan, report drift and expiring credentials, apply where an environment says so
 #[derive(Debug, clap::Args)]
@@ -63,6 +68,9 @@ pub(crate) struct Watch {
     /// Where health, metrics and status are answered; port 0 takes a free one
     #[arg(long, default_value = "127.0.0.1:9470", value_name = "ADDRESS", value_parser = serve::listen_address)]
     listen: SocketAddr,
+    /// A name by which monitors reach it, besides addresses and `localhost` (can be repeated)
+    #[arg(long, value_name = "NAME")]
+    host: Vec<String>,
     /// One pass, then end
     #[arg(long)]
     once: bool,
@@ -192,15 +200,17 @@ impl Watch {
         });
         let mut answering = None;
         if !self.once {
-            let refused = |error| {
-                CliError::coded(Code::CannotListen, format!("cannot listen on {}: {error}", self.listen))
+            let refused = |error: ListenError| {
+                CliError::coded(Code::CannotListen, ListenError::to_string(&error))
                     .remedy("Stop what listens there, or give another `--listen ADDRESS`; port 0 takes a free one.")
             };
-            let listener = tokio::net::TcpListener::bind(self.listen).await.map_err(refused)?;
-            let address = listener.local_addr().map_err(refused)?;
-            context.printer.out(&format!("mailwright watches, and answers at http://{address}"));
-            let router = http::router(watching.shared());
-            answering = Some(tokio::spawn(async move { axum::serve(listener, router).await }));
+            let listener = Listener::bind(self.listen, None).await.map_err(refused)?;
+            context.printer.out(&format!("mailwright watches, and answers at {}", listener.address()));
+            let router = http::router(watching.shared(), &self.host);
+            let connections =
+                OpenConnections::new(ConnectionLimits { connections: MONITORS, ..ConnectionLimits::default() });
+            let answered = listener.serve(router, connections, std::future::pending(), Duration::ZERO);
+            answering = Some(tokio::spawn(answered));
         }
         let status = watching.run(self.once).await;
         signals.abort();

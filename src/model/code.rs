@@ -128,6 +128,8 @@ codes! {
     "0224" Error PublicIdentity "a public identity outside demo mode";
     "0225" Error DigestMismatch "an age file and its digest do not belong together";
     "0226" Error MethodNotAllowed "this address does not know the method";
+    "0227" Error TooManyAtOnce "a token has too much under way at once";
+    "0228" Error TokenNameTaken "the name of a token is taken";
     "0230" Error PlanDamaged "the saved plan is damaged or from another version";
     "0231" Error PlanOutdated "the saved plan no longer fits the files";
     "0233" Error NotConfirmed "nobody has confirmed the plan";

@@ -19,6 +19,7 @@ use super::{
 };
 use crate::{
     api::{AuditOutcome, NewToken, Role, Scope, Token},
+    listener::Peer,
     model::{Code, CompanyId, Function},
     store::{AuditEvent, StoredToken, outbox::NewEvent, token_hash},
 };
@@ -52,9 +53,24 @@ pub(super) struct Caller {
     pub(super) name: String,
     pub(super) role: Role,
     pub(super) scope: Scope,
+    pub(super) credential: Credential,
+}
+
+/// How a caller was let in. What lasts longer than one answer asks again whether it still holds.
+#[derive(Clone, Debug)]
+pub(super) enum Credential {
+    /// A token of the service, by its id.
+    Token(String),
+    /// An identity token, until its end and for as long as this version of the issuers is in effect.
+    Identity { ends: Timestamp, version: u64 },
 }
 
 impl Caller {
+    #[cfg(test)]
+    pub(super) fn of_test(name: &str, role: Role, scope: Scope) -> Self {
+        Self { name: name.to_owned(), role, scope, credential: Credential::Token(String::new()) }
+    }
+
     /// Whether the caller may see a message: a sender, what its own token submitted within its companies and functions.
     pub(super) fn may_see(&self, by: &str, company: &CompanyId, function: Function) -> bool {
         self.role != Role::Sender || (self.name == by && self.scope.covers(company, function))
@@ -124,7 +140,7 @@ pub(super) async fn refuse(service: &Service, caller: &Caller, least: Role, meth
             outcome: AuditOutcome::Refused,
             detail: serde_json::json!({ "method": method.as_str(), "path": path, "role": caller.role, "needs": least }),
         };
-        if let Err(error) = service.store.record(event).await {
+        if let Err(error) = service.record_bounded(event).await {
             return error.into();
         }
     }
@@ -136,11 +152,38 @@ pub(super) async fn refuse(service: &Service, caller: &Caller, least: Role, meth
     .remedy("Use a token of that role; an administrator makes one with `mailwright token create`.")
 }
 
-async fn authenticate(parts: &Parts, service: &Service) -> Result<Caller, Problem> {
-    let refused = |detail: &str| {
-        metrics::counter!("mailwright_authentication_failures_total").increment(1);
-        Problem::new(StatusCode::UNAUTHORIZED, Code::TokenRefused, detail)
-    };
+/// Finds out who is asking, for the handler and for what reads the body before it.
+async fn authenticate(parts: &mut Parts, service: &Service) -> Result<Caller, Problem> {
+    let caller = identify(parts, service).await.inspect_err(|problem| report_refusal(parts, problem))?;
+    parts.extensions.insert(caller.clone());
+    Ok(caller)
+}
+
+/// Logs a login that failed: from where, by which token, why. Never the token.
+fn report_refusal(parts: &Parts, problem: &Problem) {
+    metrics::counter!("mailwright_authentication_failures_total").increment(1);
+    let peer = parts.extensions.get::<Peer>().map(|Peer(address)| address.to_string()).unwrap_or_default();
+    let shown = parts.headers.get(header::AUTHORIZATION).and_then(|value| value.to_str().ok());
+    let token_id = shown.and_then(token_id).unwrap_or_default();
+    let code = problem.code;
+    if parts.headers.contains_key(header::AUTHORIZATION) {
+        tracing::warn!(peer, token_id, %code, why = problem.detail, "a login failed");
+    } else {
+        tracing::info!(peer, %code, why = problem.detail, "a login failed");
+    }
+}
+
+/// The id in what may be a token of the service: the part that is no secret.
+fn token_id(authorization: &str) -> Option<&str> {
+    let (_, token) = authorization.split_once(' ')?;
+    let (id, _) = token.trim().strip_prefix("mw_")?.split_once('_')?;
+    // Anything else may be a secret in the wrong place.
+    let is_id = id.len() == 12 && id.bytes().all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b));
+    is_id.then_some(id)
+}
+
+async fn identify(parts: &Parts, service: &Service) -> Result<Caller, Problem> {
+    let refused = |detail: &str| Problem::new(StatusCode::UNAUTHORIZED, Code::TokenRefused, detail);
     let mut headers = parts.headers.get_all(header::AUTHORIZATION).iter();
     let (Some(value), None) = (headers.next(), headers.next()) else {
         return Err(refused("the request has no bearer token"));
@@ -154,10 +197,7 @@ async fn authenticate(parts: &Parts, service: &Service) -> Result<Caller, Proble
             return Err(refused("the identity token is larger than any"));
         }
         let oidc = service.oidc().ok_or_else(Oidc::not_taken)?;
-        return oidc.caller(token, service.store.environment(), service.clock.now()).await.inspect_err(|problem| {
-            metrics::counter!("mailwright_authentication_failures_total").increment(1);
-            tracing::info!(code = %problem.code, why = problem.detail, "an identity token is refused");
-        });
+        return oidc.caller(token, service.store.environment(), service.clock.now()).await;
     }
     let Some(bearer) = bearer.filter(|bearer| bearer.len() <= 200) else {
         return Err(refused("the request has no bearer token"));
@@ -174,11 +214,31 @@ async fn authenticate(parts: &Parts, service: &Service) -> Result<Caller, Proble
     let Some(StoredToken { token, .. }) = stored.filter(|_| matches) else {
         return Err(refused("the service does not know the token"));
     };
+    if let Some(why) = why_not(&token, service.clock.now()) {
+        return Err(refused(why));
+    }
+    Ok(Caller { name: token.name, role: token.role, scope: token.scope, credential: Credential::Token(token.id) })
+}
+
+/// Why a token opens nothing, if so.
+fn why_not(token: &Token, now: Timestamp) -> Option<&'static str> {
     if token.revoked_at.is_some() {
-        return Err(refused("the token was revoked"));
+        return Some("the token was revoked");
     }
-    if token.expires_at.is_some_and(|end| end <= service.clock.now()) {
-        return Err(refused("the token has expired"));
+    token.expires_at.is_some_and(|end| end <= now).then_some("the token has expired")
+}
+
+impl Service {
+    /// Returns true while the credential of a caller still holds: what streams asks again and again.
+    pub(super) async fn still_admits(&self, caller: &Caller) -> bool {
+        let now = self.clock.now();
+        match &caller.credential {
+            Credential::Token(id) => {
+                matches!(self.token(id).await, Ok(Some(stored)) if why_not(&stored.token, now).is_none())
+            }
+            Credential::Identity { ends, version } => {
+                *ends > now && self.oidc().is_some_and(|oidc| oidc.version() == *version)
+            }
+        }
     }
-    Ok(Caller { name: token.name, role: token.role, scope: token.scope })
 }

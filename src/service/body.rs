@@ -1,25 +1,30 @@
-//! Reading what is submitted: bodies that are large, slow or never end hold up nobody else.
+//! Reading bodies: those that are large, slow or never end hold up no other, and all of them fit into memory together.
 //!
 //! A body takes room when the first part of it has arrived, and not when it is announced; large ones wait for each other.
-//! While a message is made of it there are two of it, and for that there is less room. One that stops arriving is given up,
-//! and one token cannot take every place.
+//! While something is made of it there are two of it, and for that there is less room. One that stops arriving is given up,
+//! and one token cannot take every place. Submissions, documents (changesets, profiles) and requests for runs of the verifier
+//! have rooms of their own, so that none waits for the others.
 
-use std::{
-    collections::HashMap,
-    pin::Pin,
-    sync::{Arc, Mutex, PoisonError},
-    time::Duration,
-};
+use std::{pin::Pin, sync::Arc, time::Duration};
 
 use axum::{body::Body, http::StatusCode};
 use futures_core::Stream as _;
 use tokio::{
-    sync::OwnedSemaphorePermit,
+    sync::{OwnedSemaphorePermit, Semaphore},
     time::{Instant, timeout_at},
 };
 
-use super::{Service, access::Caller, limits::WORK, problem::Problem};
-use crate::{api::messages::SUBMISSION_LIMIT, model::Code};
+use super::{
+    Service,
+    access::Caller,
+    caller_limit::{CallerLimit, Turn},
+    limits::Limits,
+    problem::Problem,
+};
+use crate::{
+    api::{BODY_LIMIT, messages::SUBMISSION_LIMIT},
+    model::Code,
+};
 
 /// How much of a body needs no room.
 const FREE: usize = 64 * 1024;
@@ -27,56 +32,89 @@ const FREE: usize = 64 * 1024;
 const IDLE: Duration = Duration::from_secs(10);
 /// How much that is at least, unless the body ends.
 const PART: usize = 16 * 1024;
-/// How many bodies of one token are read at once.
-const OF_ONE: usize = 128;
+/// How many submissions of one token are read at once.
+const SUBMISSIONS: usize = 128;
+/// How many documents of one token are read and worked on at once; of large ones, one.
+const DOCUMENTS: usize = 32;
 
-/// Who is being read from.
-#[derive(Default)]
-pub(super) struct Reading {
-    by_token: Mutex<HashMap<String, usize>>,
+/// Room in memory for bodies of one kind, in KiB.
+#[derive(Clone)]
+pub(super) struct Rooms {
+    /// For those that arrive, beyond what each has for nothing.
+    arriving: Arc<Semaphore>,
+    /// For those of which something is made.
+    work: Arc<Semaphore>,
+    /// All of the latter: a body that is larger has all of it.
+    work_limit: usize,
 }
 
-/// The room that a submission has taken, for as long as this lives; a small one needs none.
-#[derive(Default)]
+impl Rooms {
+    pub(super) fn new(arriving: usize, work: usize) -> Self {
+        let places = |count| Arc::new(Semaphore::new(count));
+        Self { arriving: places(arriving), work: places(work), work_limit: work }
+    }
+}
+
+/// A kind of bodies, and how much of it a service reads at once.
+pub(super) struct Kind {
+    rooms: Rooms,
+    of_one: Arc<CallerLimit>,
+    limit: usize,
+    /// Whether large ones of one token wait for each other before they take room.
+    one_by_one: bool,
+    too_large: fn() -> Problem,
+}
+
+/// The bodies that a service reads.
+pub(super) struct Bodies {
+    pub(super) submissions: Kind,
+    pub(super) documents: Kind,
+    pub(super) runs: Kind,
+}
+
+impl Bodies {
+    pub(super) fn new(limits: &Limits) -> Self {
+        let documents = |rooms: &Rooms, what| Kind {
+            rooms: rooms.clone(),
+            of_one: CallerLimit::new(DOCUMENTS, what),
+            limit: BODY_LIMIT,
+            one_by_one: true,
+            too_large: || {
+                Problem::new(
+                    StatusCode::PAYLOAD_TOO_LARGE,
+                    Code::TooLarge,
+                    format!("the body has more than {} MiB", BODY_LIMIT / 1024 / 1024),
+                )
+                .remedy("Apply in parts: `mailwright apply ENV --only NAME`, where `--only` may be given many times and takes patterns.")
+            },
+        };
+        Self {
+            submissions: Kind {
+                rooms: limits.submissions.clone(),
+                of_one: CallerLimit::new(SUBMISSIONS, "submissions"),
+                limit: SUBMISSION_LIMIT,
+                one_by_one: false,
+                too_large: || {
+                    Problem::new(
+                        StatusCode::PAYLOAD_TOO_LARGE,
+                        Code::MessageTooLarge,
+                        format!("the submission has more than {} MiB", SUBMISSION_LIMIT / 1024 / 1024),
+                    )
+                    .remedy("Send less, or a link to it.")
+                },
+            },
+            documents: documents(&limits.documents, "documents"),
+            runs: documents(&limits.runs, "requests for runs of the verifier"),
+        }
+    }
+}
+
+/// The room that a body has taken, for as long as this lives; a small one needs none.
 pub(super) struct Room {
-    _read: Option<OwnedSemaphorePermit>,
+    _turn: Option<Turn>,
+    _alone: Option<OwnedSemaphorePermit>,
+    _arriving: Option<OwnedSemaphorePermit>,
     _work: Option<OwnedSemaphorePermit>,
-}
-
-/// A body that is being read counts for its token for as long as this lives.
-struct Place<'a> {
-    reading: &'a Reading,
-    token: &'a str,
-}
-
-impl Drop for Place<'_> {
-    fn drop(&mut self) {
-        let mut by_token = self.reading.by_token.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(count) = by_token.get_mut(self.token) {
-            *count -= 1;
-            if *count == 0 {
-                by_token.remove(self.token);
-            }
-        }
-    }
-}
-
-impl Reading {
-    fn place<'a>(&'a self, token: &'a str) -> Result<Place<'a>, Problem> {
-        let mut by_token = self.by_token.lock().unwrap_or_else(PoisonError::into_inner);
-        let count = by_token.entry(token.to_owned()).or_default();
-        if *count >= OF_ONE {
-            return Err(Problem::new(
-                StatusCode::SERVICE_UNAVAILABLE,
-                Code::Busy,
-                format!("{OF_ONE} submissions of this token are still arriving"),
-            )
-            .remedy("Let some of them end, and try again."));
-        }
-        *count += 1;
-        drop(by_token);
-        Ok(Place { reading: self, token })
-    }
 }
 
 impl Service {
@@ -87,13 +125,27 @@ impl Service {
         stated: Option<usize>,
         body: Body,
     ) -> Result<(Vec<u8>, Room), Problem> {
-        if stated.is_some_and(|stated| stated > SUBMISSION_LIMIT) {
-            return Err(too_large());
+        let (bytes, room) = self.bodies.submissions.read(caller, stated, body).await?;
+        // What is made of it takes no time worth limiting.
+        Ok((bytes, Room { _turn: None, ..room }))
+    }
+}
+
+impl Kind {
+    /// Reads a body, and waits until something may be made of it.
+    pub(super) async fn read(
+        &self,
+        caller: &Caller,
+        stated: Option<usize>,
+        body: Body,
+    ) -> Result<(Vec<u8>, Room), Problem> {
+        if stated.is_some_and(|stated| stated > self.limit) {
+            return Err((self.too_large)());
         }
-        let _place = self.reading.place(&caller.name)?;
+        let turn = self.of_one.enter(caller)?;
         let mut parts = body.into_data_stream();
         let mut bytes = Vec::with_capacity(stated.unwrap_or_default().min(FREE));
-        let mut room = None;
+        let (mut alone, mut arriving) = (None, None);
         let (mut until, mut at_last) = (Instant::now() + IDLE, 0);
         loop {
             let part = std::future::poll_fn(|context| Pin::new(&mut parts).poll_next(context));
@@ -103,14 +155,17 @@ impl Service {
                 Ok(Some(Err(_))) => return Err(Problem::malformed("the body broke off")),
                 Ok(Some(Ok(part))) => part,
             };
-            if bytes.len() + part.len() > SUBMISSION_LIMIT {
-                return Err(too_large());
+            if bytes.len() + part.len() > self.limit {
+                return Err((self.too_large)());
             }
             bytes.extend_from_slice(&part);
-            if room.is_none() && bytes.len() > FREE {
+            if arriving.is_none() && bytes.len() > FREE {
+                if self.one_by_one {
+                    alone = turn.alone().await;
+                }
                 // All that it may become, at once: two that wait for each other in the middle would wait for ever.
-                let kibibytes = u32::try_from(stated.unwrap_or(SUBMISSION_LIMIT) / 1024 + 1).unwrap_or(u32::MAX);
-                room = Arc::clone(&self.limits.room).acquire_many_owned(kibibytes).await.ok();
+                let kibibytes = u32::try_from(stated.unwrap_or(self.limit) / 1024 + 1).unwrap_or(u32::MAX);
+                arriving = Arc::clone(&self.rooms.arriving).acquire_many_owned(kibibytes).await.ok();
                 bytes.reserve(stated.unwrap_or_default().saturating_sub(bytes.len()));
                 (until, at_last) = (Instant::now() + IDLE, bytes.len());
             }
@@ -121,14 +176,14 @@ impl Service {
         if stated.is_some_and(|stated| stated != bytes.len()) {
             return Err(Problem::malformed("the body broke off"));
         }
-        let work = match &room {
+        let work = match &arriving {
             Some(_) => {
-                let kibibytes = u32::try_from((bytes.len() / 1024 + 1).min(WORK)).unwrap_or(u32::MAX);
-                Arc::clone(&self.limits.work).acquire_many_owned(kibibytes).await.ok()
+                let kibibytes = u32::try_from((bytes.len() / 1024 + 1).min(self.rooms.work_limit)).unwrap_or(u32::MAX);
+                Arc::clone(&self.rooms.work).acquire_many_owned(kibibytes).await.ok()
             }
             None => None,
         };
-        Ok((bytes, Room { _read: room, _work: work }))
+        Ok((bytes, Room { _turn: Some(turn), _alone: alone, _arriving: arriving, _work: work }))
     }
 }
 
@@ -139,13 +194,4 @@ fn too_slow() -> Problem {
         format!("the body stopped arriving: less than {} KiB in {} s", PART / 1024, IDLE.as_secs()),
     )
     .remedy("Nothing was accepted. Try again.")
-}
-
-fn too_large() -> Problem {
-    Problem::new(
-        StatusCode::PAYLOAD_TOO_LARGE,
-        Code::MessageTooLarge,
-        format!("the submission has more than {} MiB", SUBMISSION_LIMIT / 1024 / 1024),
-    )
-    .remedy("Send less, or a link to it.")
 }

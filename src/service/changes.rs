@@ -351,7 +351,7 @@ impl Service {
                 outcome: AuditOutcome::Refused,
                 detail,
             };
-            self.store.record(event).await?;
+            self.record_bounded(event).await?;
         }
         Err(problem)
     }

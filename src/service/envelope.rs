@@ -10,7 +10,7 @@ use axum::{
     Router,
     body::Body,
     extract::{DefaultBodyLimit, MatchedPath, Request},
-    http::{HeaderName, HeaderValue, Method, StatusCode, header},
+    http::{HeaderName, HeaderValue, Method, StatusCode, Version, header, uri::Authority},
     middleware::{self, Next},
     response::{IntoResponse, Response},
 };
@@ -51,6 +51,7 @@ pub(super) fn envelope(router: Router, limits: &Limits, behalf: Option<Behalf>) 
         .layer(middleware::from_fn(move |request: Request, next| {
             bounded(Arc::clone(limits.places(&request)), request, next)
         }))
+        .layer(middleware::from_fn(with_one_host))
         .layer(middleware::from_fn(identified))
         .layer(CompressionLayer::new().gzip(true).quality(CompressionLevel::Fastest).compress_when(compressed))
         .layer(middleware::from_fn(move |request, next: Next| {
@@ -91,6 +92,21 @@ async fn bounded(places: Arc<Semaphore>, request: Request, next: Next) -> Respon
             .remedy("Look at the state before trying again: a change may have been taken.")
             .into_response(),
     }
+}
+
+/// An HTTP/1.1 request names its host, once (RFC 9112, section 3.2). One that does not was made by hand, or means something
+/// else to a proxy than it does here.
+async fn with_one_host(request: Request, next: Next) -> Response {
+    let mut hosts = request.headers().get_all(header::HOST).iter();
+    let is_good = match (hosts.next(), hosts.next()) {
+        (Some(host), None) => host.to_str().is_ok_and(|host| Authority::try_from(host).is_ok()),
+        (None, _) => request.version() != Version::HTTP_11,
+        (Some(_), Some(_)) => false,
+    };
+    if !is_good {
+        return Problem::malformed("the request has not exactly one well-formed `Host`").into_response();
+    }
+    next.run(request).await
 }
 
 /// An id for each request, in the answer, in a problem's document and in the log; never what was sent.

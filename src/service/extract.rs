@@ -1,52 +1,69 @@
 //! What a request carries, read with limits, and refused without an echo: a body may hold what nobody should see.
 
+use std::sync::Arc;
+
 use axum::{
-    body::Bytes,
     extract::{FromRequest, FromRequestParts, Path, Query, Request, rejection::PathRejection},
-    http::{StatusCode, header, request::Parts},
+    http::{HeaderMap, StatusCode, header, request::Parts},
 };
 use serde::de::DeserializeOwned;
 
-use super::problem::Problem;
-use crate::{api::BODY_LIMIT, model::Code};
+use super::{
+    Service,
+    access::Caller,
+    body::{Kind, Room},
+    problem::Problem,
+};
+use crate::model::Code;
 
-/// A JSON body.
-pub(super) struct Body<T>(pub(super) T);
+/// A JSON body, and the room that it has in memory until that is dropped. Its caller must be known before it is read.
+pub(super) struct Body<T>(pub(super) T, pub(super) Room);
 
-impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for Body<T> {
+impl<T: DeserializeOwned> FromRequest<Arc<Service>> for Body<T> {
     type Rejection = Problem;
 
-    async fn from_request(request: Request, state: &S) -> Result<Self, Problem> {
-        let media_type = request
-            .headers()
-            .get(header::CONTENT_TYPE)
-            .and_then(|value| value.to_str().ok())
-            .and_then(|value| value.split(';').next())
-            .map(|value| value.trim().to_ascii_lowercase())
-            .unwrap_or_default();
-        if !["application/json", "application/merge-patch+json"].contains(&media_type.as_str()) {
-            return Err(Problem::new(
-                StatusCode::UNSUPPORTED_MEDIA_TYPE,
-                Code::MalformedRequest,
-                "the body is not declared as JSON",
-            )
-            .remedy("Send `Content-Type: application/json`."));
-        }
-        let bytes = Bytes::from_request(request, state).await.map_err(|rejection| {
-            if rejection.status() == StatusCode::PAYLOAD_TOO_LARGE {
-                let limit = BODY_LIMIT / 1024 / 1024;
-                Problem::new(
-                    StatusCode::PAYLOAD_TOO_LARGE,
-                    Code::TooLarge,
-                    format!("the body has more than {limit} MiB"),
-                )
-                .remedy("Apply in parts: `mailwright apply ENV --only NAME`, where `--only` may be given many times and takes patterns.")
-            } else {
-                Problem::malformed("the body broke off")
-            }
-        })?;
-        parse(&bytes).map(Body)
+    async fn from_request(request: Request, service: &Arc<Service>) -> Result<Self, Problem> {
+        json(request, &service.bodies.documents).await.map(|(value, room)| Body(value, room))
     }
+}
+
+/// The same for a run of the verifier, which has room of its own.
+pub(super) struct RunBody<T>(pub(super) T, pub(super) Room);
+
+impl<T: DeserializeOwned> FromRequest<Arc<Service>> for RunBody<T> {
+    type Rejection = Problem;
+
+    async fn from_request(request: Request, service: &Arc<Service>) -> Result<Self, Problem> {
+        json(request, &service.bodies.runs).await.map(|(value, room)| RunBody(value, room))
+    }
+}
+
+async fn json<T: DeserializeOwned>(request: Request, kind: &Kind) -> Result<(T, Room), Problem> {
+    check_media_type(request.headers())?;
+    let caller = request.extensions().get::<Caller>().cloned();
+    let caller = caller.ok_or_else(|| Problem::internal("a body is read before its caller is known"))?;
+    let stated = stated_length(request.headers());
+    let (bytes, room) = kind.read(&caller, stated, request.into_body()).await?;
+    parse(&bytes).map(|value| (value, room))
+}
+
+fn check_media_type(headers: &HeaderMap) -> Result<(), Problem> {
+    let media_type = headers
+        .get(header::CONTENT_TYPE)
+        .and_then(|value| value.to_str().ok())
+        .and_then(|value| value.split(';').next())
+        .map(|value| value.trim().to_ascii_lowercase())
+        .unwrap_or_default();
+    if ["application/json", "application/merge-patch+json"].contains(&media_type.as_str()) {
+        return Ok(());
+    }
+    Err(Problem::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, Code::MalformedRequest, "the body is not declared as JSON")
+        .remedy("Send `Content-Type: application/json`."))
+}
+
+/// The length that a body says it has.
+pub(super) fn stated_length(headers: &HeaderMap) -> Option<usize> {
+    headers.get(header::CONTENT_LENGTH)?.to_str().ok()?.parse().ok()
 }
 
 /// A JSON document.

@@ -22,6 +22,7 @@ use tower::ServiceExt as _;
 
 use super::{
     Service,
+    audit_budget::Due,
     envelope::envelope,
     issuers::{self, Issuers},
     limits::Limits,
@@ -32,6 +33,7 @@ use crate::{
     behalf::Behalf,
     clock::Clock,
     delivery::Outgoing,
+    listener::OpenConnections,
     model::EnvironmentName,
     secrets::ServiceIdentity,
     store::{Store, StoreError},
@@ -51,6 +53,8 @@ pub struct Common {
     pub clock: Clock,
     /// The issuers whose identity tokens are taken, beside each environment's own tokens.
     pub issuers: Option<Arc<Issuers>>,
+    /// The connections of the process, with their limits.
+    pub connections: OpenConnections,
 }
 
 /// What an environment has to itself.
@@ -67,6 +71,7 @@ pub struct Resident {
 pub struct Hosting {
     services: Vec<Arc<Service>>,
     router: Router,
+    connections: OpenConnections,
 }
 
 impl Hosting {
@@ -75,7 +80,7 @@ impl Hosting {
         let limits = Limits::default();
         let service = Service::new(common, resident, String::new(), limits).await?;
         let router = entrance(&service);
-        let hosting = Self { services: vec![service], router };
+        let hosting = Self { services: vec![service], router, connections: common.connections.clone() };
         hosting.follow_issuers(common);
         Ok(hosting)
     }
@@ -83,7 +88,8 @@ impl Hosting {
     /// Several environments, or one that others may join. If one cannot be served none is, and the error says which.
     pub async fn several(common: &Common, residents: Vec<Resident>) -> Result<Self, (EnvironmentName, StoreError)> {
         let limits = Limits::default();
-        let mut hosting = Self { services: Vec::new(), router: Router::new() };
+        let connections = common.connections.clone();
+        let mut hosting = Self { services: Vec::new(), router: Router::new(), connections };
         for resident in residents {
             let name = resident.store.environment().clone();
             let base = format!("{PREFIX}{name}");
@@ -116,10 +122,16 @@ impl Hosting {
         self.router.clone()
     }
 
-    /// Tidies what was counted.
-    pub(super) fn tidy(&self) {
+    /// The connections that are answered.
+    pub(super) fn connections(&self) -> OpenConnections {
+        self.connections.clone()
+    }
+
+    /// Tidies what was counted, and writes down what was refused meanwhile.
+    pub(super) async fn tidy(&self) {
         for service in &self.services {
             service.behalf.tidy();
+            service.behalf.run(service.record_sums(Due::Old)).await;
         }
     }
 
@@ -134,8 +146,14 @@ impl Hosting {
     pub(super) async fn stop(&self, patience: Duration) {
         let mut under_way = JoinSet::new();
         for service in &self.services {
-            let (delivery, behalf) = (service.delivery.clone(), service.behalf.clone());
-            under_way.spawn(async move { behalf.run(delivery.stop(patience)).await });
+            let service = Arc::clone(service);
+            under_way.spawn(async move {
+                let ended = async {
+                    service.delivery.stop(patience).await;
+                    service.record_sums(Due::All).await;
+                };
+                service.behalf.run(ended).await;
+            });
         }
         under_way.join_all().await;
     }

@@ -72,7 +72,7 @@ impl Issuers {
     }
 
     /// From now on, these count, and none that was said before.
-    fn accept(&self, oidc: Oidc) {
+    fn accept(&self, mut oidc: Oidc) {
         let mut present = self.present.write().unwrap_or_else(PoisonError::into_inner);
         oidc.inherit(&present);
         *present = Arc::new(oidc);
@@ -81,6 +81,7 @@ impl Issuers {
 
 /// Goes on taking identity tokens as the file says, when it says something else, for these environments.
 pub(super) async fn follow(issuers: Arc<Issuers>, services: Vec<Arc<Service>>) {
+    fetch_keys(&issuers, &services);
     let mut seen = issuers.first.clone();
     let mut hangup = signal(SignalKind::hangup()).ok();
     loop {
@@ -97,6 +98,13 @@ pub(super) async fn follow(issuers: Arc<Issuers>, services: Vec<Arc<Service>>) {
                 service.behalf.call(count);
             }
         }
+    }
+}
+
+/// Begins to fetch the keys of issuers of whom none are known, so that no request has to wait for them.
+fn fetch_keys(issuers: &Issuers, services: &[Arc<Service>]) {
+    if let Some(service) = services.first() {
+        issuers.present().fetch_keys(service.clock.now());
     }
 }
 
@@ -123,6 +131,7 @@ async fn read_again(issuers: &Issuers, services: &[Arc<Service>]) -> &'static st
     }
     tracing::info!(file = %path, "the file of issuers was read again, and counts from now on");
     issuers.accept(read);
+    fetch_keys(issuers, services);
     "taken"
 }
 

@@ -8,7 +8,8 @@
 //! * `oidc` knows the identity tokens of pipelines, `issuers` follows the file that says whose
 //! * `routes` has one file a topic; a handler authenticates, asks `Service`, and answers
 //! * `changes` decides whether a change is taken; it is the only place that commits
-//! * `body` reads submissions, however slowly they come
+//! * `body` reads what is sent, however slowly it comes
+//! * `caller_limit` bounds what one token has under way, `audit_budget` what it can have written into the audit log
 //! * `mail` takes what is submitted, and says why not
 //! * `verification` runs the verifier for callers who have no key, and decides whose secrets it may use
 //! * `problem` is every answer that is not a success
@@ -17,7 +18,9 @@
 //! place when the store has taken a commit. What is in memory is always what the store has.
 
 mod access;
+mod audit_budget;
 mod body;
+mod caller_limit;
 mod changes;
 mod envelope;
 mod extract;
@@ -36,14 +39,18 @@ use std::sync::Arc;
 use jiff::Timestamp;
 
 use crate::{
-    behalf::Behalf,
+    behalf::{self, Behalf},
     clock::Clock,
     delivery::{Delivery, Outgoing, Setup},
+    listener::OpenConnections,
     model::State,
     secrets::ServiceIdentity,
     store::{Store, StoreError, StoredToken},
 };
 
+use audit_budget::AuditBudget;
+use body::Bodies;
+use caller_limit::{CallerLimit, Queue};
 use limits::Limits;
 
 pub use access::new_token;
@@ -51,10 +58,19 @@ pub use hosting::{Common, Hosting, Resident};
 pub use issuers::{Issuers, IssuersFile};
 pub use oidc::{Oidc, OidcError};
 pub use routes::openapi;
-pub use server::{ServeError, Server, Tls};
+pub use server::Server;
 
 /// How many tokens are kept in mind.
 const KNOWN_TOKENS: usize = 10_000;
+
+/// How many runs of the verifier one token may have under way.
+const RUNS: usize = 4;
+/// How many streams of events one token may hear.
+const STREAMS: usize = 16;
+/// How many searches are made at once: the store has one connection for them.
+const SEARCHES: usize = 1;
+/// How many searches of one token may wait.
+const SEARCHES_WAITING: usize = 16;
 
 /// Tokens in mind. All are forgotten whenever one changes.
 #[derive(Default)]
@@ -79,13 +95,24 @@ struct Service {
     issuers: Option<Arc<Issuers>>,
     /// True once the service stops: what would go on for ever ends then.
     stopping: tokio::sync::watch::Sender<bool>,
-    /// The submissions that are being read.
-    reading: body::Reading,
+    /// The bodies that are being read.
+    bodies: Bodies,
+    /// Runs of the verifier.
+    runs: Arc<CallerLimit>,
+    /// Streams of events.
+    streams: Arc<CallerLimit>,
+    /// Reads that take long: searches, pages of the audit log, old generations.
+    searches: Queue,
+    audit_budget: AuditBudget,
+    /// Told whenever a token is made or revoked.
+    token_changes: tokio::sync::watch::Sender<()>,
     /// Held while a change is checked and committed, so that two changes are not checked against one state.
     changing: tokio::sync::Mutex<()>,
     /// The path in front of every address; empty at the root.
     base: String,
     limits: Limits,
+    /// The connections of the process, of which metrics tell.
+    connections: OpenConnections,
     behalf: Behalf,
 }
 
@@ -97,7 +124,7 @@ impl Service {
     }
 
     async fn begin(common: Common, resident: Resident, base: String, limits: Limits) -> Result<Arc<Self>, StoreError> {
-        let Common { demo, outgoing, clock, issuers } = common;
+        let Common { demo, outgoing, clock, issuers, connections } = common;
         let Resident { store, identity, behalf } = resident;
         let state = tokio::sync::watch::Sender::new(Arc::new(store.state().await?));
         let identity = Arc::new(identity);
@@ -121,10 +148,16 @@ impl Service {
             known_tokens: std::sync::Mutex::default(),
             issuers,
             stopping: tokio::sync::watch::Sender::new(false),
-            reading: body::Reading::default(),
+            bodies: Bodies::new(&limits),
+            runs: CallerLimit::new(RUNS, "runs of the verifier"),
+            streams: CallerLimit::new(STREAMS, "streams of events"),
+            searches: Queue::new(SEARCHES, SEARCHES_WAITING, "searches"),
+            audit_budget: AuditBudget::default(),
+            token_changes: tokio::sync::watch::Sender::new(()),
             changing: tokio::sync::Mutex::new(()),
             base,
             limits,
+            connections,
             behalf,
         }))
     }
@@ -168,6 +201,23 @@ impl Service {
         let mut known = self.known_tokens.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
         known.changes += 1;
         known.tokens.clear();
+        drop(known);
+        self.token_changes.send_replace(());
+    }
+
+    /// Does what takes long in the store, when it is the caller's turn. It keeps its place until it is done, even if its
+    /// client has gone: the store works on.
+    async fn search<T: Send + 'static>(
+        self: &Arc<Self>,
+        caller: &access::Caller,
+        work: impl Future<Output = Result<T, StoreError>> + Send + 'static,
+    ) -> Result<T, problem::Problem> {
+        let place = self.searches.place(caller).await?;
+        let done = behalf::spawn(async move {
+            let _place = place;
+            work.await
+        });
+        Ok(done.await.map_err(problem::Problem::internal)??)
     }
 
     /// The present state.

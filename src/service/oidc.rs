@@ -23,7 +23,10 @@ use reqwest::Url;
 use serde::Deserialize;
 use serde_json::Value;
 
-use super::{access::Caller, problem::Problem};
+use super::{
+    access::{Caller, Credential},
+    problem::Problem,
+};
 use crate::{
     api::{Role, Scope},
     config::{self, Report},
@@ -47,6 +50,10 @@ const USABLE: SignedDuration = SignedDuration::from_hours(24);
 const BETWEEN: SignedDuration = SignedDuration::from_mins(1);
 /// How often an issuer is asked at most of whom no key is known.
 const BETWEEN_FIRST: SignedDuration = SignedDuration::from_secs(5);
+/// How many requests wait for keys at once; one that may ask the issuer counts, too. The rest are told to come back.
+const WAITING: usize = 8;
+/// The longest pattern of a claim.
+const PATTERN_LIMIT: usize = 500;
 /// How long an issuer may take for one answer.
 const TIMEOUT: Duration = Duration::from_secs(10);
 
@@ -88,7 +95,8 @@ struct Rule {
     scope: Scope,
 }
 
-/// A claim's value, or several that are good. `*` stands for any text, `{environment}` for the environment's name.
+/// A claim's value, or several that are good. `*` stands for any text without `:` and `/`, `**` for any text,
+/// `{environment}` for the environment's name.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(untagged)]
 enum Wanted {
@@ -109,8 +117,12 @@ pub enum OidcError {
 
 /// The issuers that are believed.
 pub struct Oidc {
-    issuers: Vec<Issuer>,
+    issuers: Vec<Arc<Issuer>>,
     http: Http,
+    /// How often the file was read before.
+    version: u64,
+    /// The requests that wait for keys.
+    waiting: tokio::sync::Semaphore,
 }
 
 struct Issuer {
@@ -142,12 +154,21 @@ impl Oidc {
         }
         let options = Options { authorities, connections: 4, timeout: TIMEOUT, patience: Duration::ZERO };
         let http = Http::new(&options).map_err(OidcError::Wrong)?;
-        let issuers = file.issuers.into_iter().map(|settings| Issuer {
-            settings,
-            keys: Mutex::default(),
-            fetching: tokio::sync::Mutex::default(),
-        });
-        Ok(Self { issuers: issuers.collect(), http })
+        let issuer = |settings| Issuer { settings, keys: Mutex::default(), fetching: tokio::sync::Mutex::default() };
+        let issuers = file.issuers.into_iter().map(|settings| Arc::new(issuer(settings))).collect();
+        Ok(Self { issuers, http, version: 0, waiting: tokio::sync::Semaphore::new(WAITING) })
+    }
+
+    /// Which version of the file this is. Who was let in by another one is asked again.
+    pub(super) fn version(&self) -> u64 {
+        self.version
+    }
+
+    /// Begins to fetch the keys of issuers of whom none are known.
+    pub(super) fn fetch_keys(&self, now: Timestamp) {
+        for issuer in self.issuers.iter().filter(|issuer| issuer.known().fetched.is_none()) {
+            tokio::spawn(Arc::clone(issuer).refresh(self.http.clone(), now));
+        }
     }
 
     /// The issuers, as the file has them.
@@ -157,7 +178,8 @@ impl Oidc {
 
     /// Takes over what is known of the keys of the same issuers: one that does not answer just now takes nobody's token
     /// away because a file was read again.
-    pub(super) fn inherit(&self, before: &Self) {
+    pub(super) fn inherit(&mut self, before: &Self) {
+        self.version = before.version + 1;
         for issuer in &self.issuers {
             if let Some(same) = before.issuers.iter().find(|other| other.settings.issuer == issuer.settings.issuer) {
                 *issuer.keys.lock().unwrap_or_else(PoisonError::into_inner) = same.known();
@@ -201,11 +223,57 @@ impl Oidc {
         let issuer = of_issuer()
             .find(|issuer| has_audience(&claimed["aud"], &issuer.settings.audience))
             .ok_or_else(|| refused("its audience is not the one that the service wants"))?;
-        let key = issuer.key(&self.http, header.kid.as_deref(), header.alg, now).await?;
+        let key = self.key(issuer, header.kid.as_deref(), header.alg, now).await?;
         let claims = proven(token, &key, header.alg)?;
-        issuer.settings.times(&claims, now)?;
-        issuer.settings.admit(&claims, environment)
+        let ends = issuer.settings.check_times(&claims, now)?;
+        let (name, rule) = issuer.settings.admit(&claims, environment)?;
+        let credential = Credential::Identity { ends, version: self.version };
+        Ok(Caller { name, role: rule.role, scope: rule.scope.clone(), credential })
     }
+
+    /// The key that a token names, fetched if it is not known, or known for long.
+    async fn key(
+        &self,
+        issuer: &Arc<Issuer>,
+        id: Option<&str>,
+        algorithm: Algorithm,
+        now: Timestamp,
+    ) -> Result<Jwk, Problem> {
+        let known = issuer.known();
+        let found = known.find(id, algorithm);
+        if let Some(key) = &found
+            && known.is_younger(FRESH, now)
+        {
+            return Ok(key.clone());
+        }
+        if known.may_ask(now) {
+            let is_asked = issuer.fetching.try_lock().is_err();
+            match self.waiting.try_acquire() {
+                // Who knows keys need not wait while another request asks: a slow issuer must not fill the service's places.
+                _ if is_asked && known.fetched.is_some() => {}
+                // The request may be given up by its client; the question is not, or it would be asked again at once.
+                Ok(_waiting) => drop(tokio::spawn(Arc::clone(issuer).refresh(self.http.clone(), now)).await),
+                Err(_) if known.fetched.is_some() => {}
+                Err(_) => return Err(unreachable_issuer()),
+            }
+        }
+        let known = issuer.known();
+        match known.find(id, algorithm).filter(|_| known.is_younger(USABLE, now)) {
+            Some(key) => Ok(key),
+            None if known.failed => Err(unreachable_issuer()),
+            None => Err(refused("it is signed with a key that its issuer does not publish")),
+        }
+    }
+}
+
+/// The answer where the keys are not there, and may be soon.
+fn unreachable_issuer() -> Problem {
+    Problem::new(
+        StatusCode::SERVICE_UNAVAILABLE,
+        Code::IssuerUnreachable,
+        "the keys of the identity token's issuer cannot be fetched now",
+    )
+    .remedy("Try again in a minute; the service's log says what is wrong.")
 }
 
 /// The claims of a token, unproven.
@@ -229,38 +297,11 @@ fn proven(token: &str, key: &Jwk, algorithm: Algorithm) -> Result<Value, Problem
 }
 
 impl Issuer {
-    /// The key that a token names, fetched if it is not known, or known for long.
-    async fn key(&self, http: &Http, id: Option<&str>, algorithm: Algorithm, now: Timestamp) -> Result<Jwk, Problem> {
-        let known = self.known();
-        let found = known.find(id, algorithm);
-        if let Some(key) = &found
-            && known.is_younger(FRESH, now)
-        {
-            return Ok(key.clone());
-        }
-        if known.may_ask(now) {
-            // Who knows keys need not wait for somebody else's asking: a slow issuer must not fill the service's places.
-            let turn = match self.fetching.try_lock() {
-                Ok(turn) => Some(turn),
-                Err(_) if known.fetched.is_some() => None,
-                Err(_) => Some(self.fetching.lock().await),
-            };
-            // Somebody else may have asked meanwhile.
-            if turn.is_some() && self.known().may_ask(now) {
-                self.fetch(http, now).await;
-            }
-            drop(turn);
-        }
-        let known = self.known();
-        match known.find(id, algorithm).filter(|_| known.is_younger(USABLE, now)) {
-            Some(key) => Ok(key),
-            None if known.failed => Err(Problem::new(
-                StatusCode::SERVICE_UNAVAILABLE,
-                Code::IssuerUnreachable,
-                "the keys of the identity token's issuer cannot be fetched now",
-            )
-            .remedy("Try again in a minute; the service's log says what is wrong.")),
-            None => Err(refused("it is signed with a key that its issuer does not publish")),
+    /// Asks for the keys, unless another request did so in the meantime.
+    async fn refresh(self: Arc<Self>, http: Http, now: Timestamp) {
+        let _turn = self.fetching.lock().await;
+        if self.known().may_ask(now) {
+            self.fetch(&http, now).await;
         }
     }
 
@@ -372,8 +413,8 @@ impl IssuerSettings {
         Ok(())
     }
 
-    /// A token says from when to when it is good, and that is not for long.
-    fn times(&self, claims: &Value, now: Timestamp) -> Result<(), Problem> {
+    /// Returns the end of a token, which says from when to when it is good, and that is not for long.
+    fn check_times(&self, claims: &Value, now: Timestamp) -> Result<Timestamp, Problem> {
         let second = |claim: &str| claims[claim].as_i64().or_else(|| whole(&claims[claim]));
         let now = now.as_second();
         let (Some(ends), Some(issued)) = (second("exp"), second("iat")) else {
@@ -386,14 +427,16 @@ impl IssuerSettings {
         if issued > now + LEEWAY || begins.is_none_or(|begins| begins > now + LEEWAY) {
             return Err(refused("it is not valid yet"));
         }
-        if ends - issued > i64::from(self.longest_minutes) * 60 {
-            return Err(refused("it is valid for longer than the service allows"));
+        // The issuer may sign any number; a difference that does not fit is longer than any that is allowed.
+        let lasts = ends.checked_sub(issued).filter(|lasts| *lasts <= i64::from(self.longest_minutes) * 60);
+        match (lasts, Timestamp::from_second(ends)) {
+            (Some(_), Ok(ends)) => Ok(ends),
+            _ => Err(refused("it is valid for longer than the service allows")),
         }
-        Ok(())
     }
 
-    /// Who it is, by the first rule that matches.
-    fn admit(&self, claims: &Value, environment: &EnvironmentName) -> Result<Caller, Problem> {
+    /// The caller's name, and the first rule that matches.
+    fn admit(&self, claims: &Value, environment: &EnvironmentName) -> Result<(String, &Rule), Problem> {
         let subject = claims["sub"].as_str().ok_or_else(|| refused("it has no subject"))?;
         let shown: String = subject.chars().filter(|c| !c.is_control()).take(200).collect();
         let rule = self.rules.iter().find(|rule| rule.matches(claims, environment));
@@ -401,7 +444,7 @@ impl IssuerSettings {
             tracing::info!(issuer = self.issuer, subject = shown, "no rule lets this identity token in");
             refused("no rule of the service lets its claims in")
         })?;
-        Ok(Caller { name: format!("{} ({shown})", rule.name), role: rule.role, scope: rule.scope.clone() })
+        Ok((format!("{} ({shown})", rule.name), rule))
     }
 }
 
@@ -429,6 +472,9 @@ impl Rule {
         let says_something = |wanted: &Wanted| {
             !wanted.values().is_empty() && wanted.values().iter().all(|text| text.chars().any(|c| c != '*'))
         };
+        if self.claims.values().flat_map(Wanted::values).any(|pattern| pattern.len() > PATTERN_LIMIT) {
+            return Err(format!("a claim has more than {PATTERN_LIMIT} characters"));
+        }
         if !self.claims.values().any(says_something) {
             return Err("it would let every token of the issuer in; name a claim, such as `sub`".to_owned());
         }
@@ -466,18 +512,28 @@ impl Wanted {
     }
 }
 
-/// Whether a pattern covers a whole text. `*` is any text; nothing else is special, since subjects have brackets.
+/// Returns true if a pattern covers a whole text. Parts of a subject are separated by `:` and `/`: `*` is any text within
+/// one part, `**` any text at all. Nothing else is special, since subjects have brackets.
 fn covers(pattern: &str, text: &str) -> bool {
-    let mut parts = pattern.split('*');
-    let first = parts.next().unwrap_or_default();
-    let Some(mut rest) = text.strip_prefix(first) else { return false };
-    let mut parts: Vec<&str> = parts.collect();
-    let Some(last) = parts.pop() else { return rest.is_empty() };
-    for part in parts {
-        let Some(at) = rest.find(part) else { return false };
-        rest = &rest[at + part.len()..];
+    let text: Vec<char> = text.chars().collect();
+    // Which beginnings of the text the pattern covers, as far as it was read.
+    let mut covered = vec![false; text.len() + 1];
+    covered[0] = true;
+    let mut pattern = pattern.chars().peekable();
+    while let Some(wanted) = pattern.next() {
+        let any = wanted == '*' && pattern.next_if_eq(&'*').is_some();
+        let mut before = covered[0];
+        covered[0] &= wanted == '*';
+        for (at, c) in text.iter().enumerate() {
+            let here = covered[at + 1];
+            covered[at + 1] = match wanted {
+                '*' => here || covered[at] && (any || !matches!(c, ':' | '/')),
+                literal => before && literal == *c,
+            };
+            before = here;
+        }
     }
-    rest.ends_with(last)
+    covered[text.len()]
 }
 
 fn refused(why: &str) -> Problem {
@@ -487,4 +543,76 @@ fn refused(why: &str) -> Problem {
         format!("the identity token is not accepted: {why}"),
     )
     .remedy("Compare its claims with the service's file of issuers (`mailwright serve --oidc`).")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+    use serde_json::json;
+
+    fn issuer() -> IssuerSettings {
+        serde_json::from_value(json!({ "issuer": "https://issuer.example", "audience": "here", "longestMinutes": 60,
+            "rules": [{ "name": "ci", "role": "planner", "claims": { "sub": "x" } }] }))
+        .unwrap()
+    }
+
+    #[test]
+    fn a_star_stays_within_one_part_of_a_subject() {
+        for (pattern, text, wanted) in [
+            ("repo:example/*:pull_request", "repo:example/mail:pull_request", true),
+            ("repo:example/*:pull_request", "repo:example/x:environment:evil:pull_request", false),
+            ("repo:example/*:pull_request", "repo:example/x/y:pull_request", false),
+            ("repo:example/**:pull_request", "repo:example/x:environment:evil:pull_request", true),
+            ("repo:example/mail:ref:refs/heads/*", "repo:example/mail:ref:refs/heads/main", true),
+            ("repo:example/mail:ref:refs/heads/*", "repo:example/mail:ref:refs/heads/release/1", false),
+            ("repo:example/mail:ref:refs/heads/**", "repo:example/mail:ref:refs/heads/release/1", true),
+            ("*", "a", true),
+            ("*", "", true),
+            ("**", "a:b/c", true),
+            ("a*b*c", "aXbYbZc", true),
+            ("a*b*c", "aXbY:bZc", false),
+            ("a", "ab", false),
+            ("", "", true),
+            ("***", "a:b", true),
+        ] {
+            assert_eq!(covers(pattern, text), wanted, "{pattern} {text}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn times_of_any_size_are_compared_and_never_overflow(exp: i64, iat: i64, nbf: Option<i64>, now in 0_i64..4_000_000_000) {
+            let claims = json!({ "exp": exp, "iat": iat, "nbf": nbf });
+            let taken = issuer().check_times(&claims, Timestamp::from_second(now).unwrap());
+            if let Ok(ends) = taken {
+                let (exp, iat) = (i128::from(exp), i128::from(iat));
+                prop_assert!(exp - iat <= 3600 && exp > i128::from(now) - 60 && iat <= i128::from(now) + 60);
+                prop_assert_eq!(i128::from(ends.as_second()), exp);
+            }
+        }
+
+        #[test]
+        fn a_pattern_without_a_star_is_the_text_itself(text in "[a-z:/]{0,20}") {
+            prop_assert!(covers(&text, &text));
+            let longer = format!("{}x", text);
+            prop_assert!(!covers(&longer, &text));
+            prop_assert!(covers("**", &text));
+            prop_assert_eq!(covers("*", &text), !text.contains([':', '/']));
+        }
+    }
+
+    #[test]
+    fn the_edges_of_the_numbers_are_refused() {
+        let now = Timestamp::from_second(1_800_000_000).unwrap();
+        for (exp, iat) in [
+            (json!(i64::MAX), json!(i64::MIN)),
+            (json!(u64::MAX), json!(0)),
+            (json!(1e300), json!(-1e300)),
+            (json!(1.9e9), json!(-9.3e18)),
+        ] {
+            let claims = json!({ "exp": exp, "iat": iat, "nbf": 0 });
+            assert!(issuer().check_times(&claims, now).is_err(), "{claims}");
+        }
+    }
 }

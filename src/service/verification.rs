@@ -15,7 +15,7 @@ use base64::{Engine as _, prelude::BASE64_STANDARD};
 use secrecy::ExposeSecret as _;
 use tokio::sync::mpsc;
 
-use super::{Service, access::Caller, problem::Problem};
+use super::{Service, access::Caller, body::Room, problem::Problem};
 use crate::{
     api::{AuditOutcome, LastVerified, LastVerifiedList, Reading, Role, VerifyLine, VerifyRequest},
     behalf,
@@ -37,6 +37,7 @@ impl Service {
         self: &Arc<Self>,
         caller: &Caller,
         request: VerifyRequest,
+        room: Room,
     ) -> Result<mpsc::Receiver<VerifyLine>, Problem> {
         if request.environment != *self.store.environment() {
             return Err(Problem::new(
@@ -59,6 +60,15 @@ impl Service {
             )
             .remedy("Verify without `--probe`, or use a token of that role."));
         }
+        let turn = self.runs.enter(caller)?;
+        let Ok(place) = Arc::clone(&self.limits.verifying).try_acquire_owned() else {
+            return Err(Problem::new(
+                StatusCode::SERVICE_UNAVAILABLE,
+                Code::Busy,
+                "the service has too many runs of the verifier under way",
+            )
+            .remedy("Try again in a moment."));
+        };
         let event = AuditEvent {
             at: self.clock.now(),
             actor: caller.name.clone(),
@@ -69,7 +79,7 @@ impl Service {
                 "probe": request.probe,
             }),
         };
-        self.store.record(event).await?;
+        self.record_bounded(event).await?;
         let mut options = Options::new(request.environment.clone(), self.clock.now());
         options.http.authorities.clone_from(&self.outgoing.authorities);
         // The line of a profile that waits must come before the client gives up waiting for it.
@@ -93,28 +103,48 @@ impl Service {
             request.profiles.iter().map(|(name, stored)| (name.clone(), Digest::of_document(stored))).collect();
         let subjects = self.subjects(request.profiles, &request.secrets, may_apply).await?;
         let (lines, receiver) = mpsc::channel(64);
-        let this = Arc::clone(self);
+        let (this, caller) = (Arc::clone(self), caller.clone());
         behalf::spawn(async move {
+            let _run = (turn, place, room);
             let mut results = Arc::clone(&verifier).run(subjects);
             let mut last = Vec::new();
-            while let Some(verified) = results.recv().await {
-                if let Some(of) = digests.get(&verified.profile) {
+            let is_whole = loop {
+                // A run ends with its client, and with the client's token.
+                let verified = tokio::select! {
+                    verified = results.recv() => verified,
+                    () = lines.closed() => break false,
+                };
+                let Some(verified) = verified else { break true };
+                if !this.still_admits(&caller).await {
+                    break false;
+                }
+                // What is kept is about profiles that exist, or that the caller may bring into existence.
+                if let Some(of) = digests.get(&verified.profile)
+                    && (may_apply || this.is_live(&verified.profile))
+                {
                     last.push((LastVerified::new(of.clone(), &verified), verified.clone()));
                 }
-                // Whoever asked may have gone; the results are still worth keeping.
-                drop(lines.send(VerifyLine::Verified(verified)).await);
+                if lines.send(VerifyLine::Verified(verified)).await.is_err() {
+                    break false;
+                }
                 if last.len() >= KEPT_AT_ONCE {
                     this.keep(std::mem::take(&mut last)).await;
                 }
-            }
+            };
+            // Results that are not taken are not made.
+            drop(results);
             if let Some(finding) = verifier.reader_finding() {
                 drop(lines.send(VerifyLine::Environment(finding)).await);
             }
-            if this.keep(last).await {
+            if this.keep(last).await && is_whole {
                 drop(lines.send(VerifyLine::Requests(verifier.requests())).await);
             }
         });
         Ok(receiver)
+    }
+
+    fn is_live(&self, name: &ProfileName) -> bool {
+        self.state().profiles.get(name).is_some_and(|profile| profile.live.is_some())
     }
 
     /// Keeps results as the last ones; says whether that worked.

@@ -236,11 +236,18 @@ impl Verifier {
         tokio::spawn(async move {
             let turns = Arc::new(Semaphore::new(AT_ONCE));
             for subject in subjects {
+                if done.is_closed() {
+                    break;
+                }
                 let Ok(turn) = Arc::clone(&turns).acquire_owned().await else { break };
                 let (this, done) = (Arc::clone(&self), done.clone());
                 tokio::spawn(async move {
-                    let verified = this.verify(&subject).await;
-                    // Nobody may be waiting any more. Until somebody takes it, the next one does not begin.
+                    // Once the results are not wanted any more, what is under way is given up.
+                    let verified = tokio::select! {
+                        verified = this.verify(&subject) => verified,
+                        () = done.closed() => return,
+                    };
+                    // Until somebody takes it, the next one does not begin.
                     drop(done.send(verified).await);
                     drop(turn);
                 });

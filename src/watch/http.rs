@@ -1,11 +1,16 @@
 //! What a monitor asks: alive, ready, metrics, everything. No secret is in any of it.
+//!
+//! Nobody is asked for a token, so a page in a browser must not be able to read it: such a page reaches this machine by a name
+//! of its own that it points here (DNS rebinding). Requests are answered under an IP address, `localhost`, and the names
+//! that the operator gave.
 
-use std::sync::Arc;
+use std::{net::IpAddr, sync::Arc};
 
 use axum::{
     Json, Router,
-    extract::State,
-    http::{StatusCode, header},
+    extract::{Request, State},
+    http::{StatusCode, header, uri::Authority},
+    middleware::{self, Next},
     response::{IntoResponse, Response},
     routing::get,
 };
@@ -13,14 +18,34 @@ use serde_json::json;
 
 use super::{Expiring, Role, Shared, Standing};
 
-/// The addresses.
-pub fn router(shared: Arc<Shared>) -> Router {
+/// The addresses. `hosts` are names by which monitors reach them.
+pub fn router(shared: Arc<Shared>, hosts: &[String]) -> Router {
+    let hosts: Arc<[String]> = hosts.into();
     Router::new()
-        .route("/healthz", get(async || "ok\n"))
         .route("/readyz", get(ready))
         .route("/metrics", get(metrics))
         .route("/status", get(async |State(shared): State<Arc<Shared>>| Json(shared.status())))
+        .layer(middleware::from_fn(move |request, next| only_known_hosts(Arc::clone(&hosts), request, next)))
+        .route("/healthz", get(async || "ok\n"))
         .with_state(shared)
+}
+
+async fn only_known_hosts(hosts: Arc<[String]>, request: Request, next: Next) -> Response {
+    let host = request.headers().get(header::HOST).and_then(|host| host.to_str().ok()).unwrap_or_default();
+    if is_known(host, &hosts) {
+        return next.run(request).await;
+    }
+    let why = "this name is not known here; give it to the watch as `--host NAME`, or ask by IP address\n";
+    (StatusCode::MISDIRECTED_REQUEST, why).into_response()
+}
+
+/// Returns true for an IP address, `localhost` and the names that were given.
+fn is_known(host: &str, names: &[String]) -> bool {
+    let Ok(authority) = host.parse::<Authority>() else { return false };
+    let name = authority.host().trim_matches(['[', ']']).trim_end_matches('.');
+    name.parse::<IpAddr>().is_ok()
+        || name.eq_ignore_ascii_case("localhost")
+        || names.iter().any(|known| known.trim_end_matches('.').eq_ignore_ascii_case(name))
 }
 
 async fn ready(State(shared): State<Arc<Shared>>) -> Response {
@@ -76,4 +101,29 @@ async fn metrics(State(shared): State<Arc<Shared>>) -> Response {
 /// A label's value as Prometheus reads it.
 fn label(text: &str) -> String {
     text.replace('\\', "\\\\").replace('"', "\\\"").replace('\n', "\\n")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_page_that_points_a_name_of_its_own_here_is_not_answered() {
+        let names = ["watch.example.com".to_owned()];
+        for good in
+            ["127.0.0.1:9470", "[::1]:9470", "10.1.2.3", "localhost", "LOCALHOST:9470", "Watch.example.com.:9470"]
+        {
+            assert!(is_known(good, &names), "{good}");
+        }
+        for bad in [
+            "",
+            "evil.example",
+            "localhost.evil.example:9470",
+            "127.0.0.1.evil.example",
+            "watch.example.com@evil.example:1",
+            "a b",
+        ] {
+            assert!(!is_known(bad, &names), "{bad}");
+        }
+    }
 }

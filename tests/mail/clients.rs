@@ -9,28 +9,44 @@ use std::{
 use serde_json::json;
 
 use crate::{
-    harness::{Post, QUICK},
+    harness::{DEADLINES, Post, QUICK},
     sink::Sink,
 };
 
 #[test]
 fn idle_and_slow_connections_hold_up_nobody() {
     let sink = Sink::start();
-    let post = Post::new(sink.port, QUICK, "");
+    let mut post = Post::unapplied(sink.port, QUICK, "");
+    // With so few descriptors, each connection that is not closed would be missed by delivery.
+    let limited = ["sh", "-c", "ulimit -n 128 && exec \"$0\" \"$@\""];
+    post.trial.serve_under(&limited, &[&["--demo", "--idle-timeout", "2"], &DEADLINES[..]].concat());
+    post.apply();
     let address = post.trial.address().trim_start_matches("http://").to_owned();
+    let begun = ["", "POST /v1/messages HTTP/1.1\r\nHost: te", "PRI * HT", "G"];
     let idle: Vec<TcpStream> = (0..500)
         .map(|index| {
             let mut stream = TcpStream::connect(&address).unwrap();
-            if index % 2 == 0 {
-                stream.write_all(b"POST /v1/messages HTTP/1.1\r\nHost: te").unwrap();
-            }
+            // One that was closed for another cannot be written to.
+            drop(stream.write_all(begun[index % begun.len()].as_bytes()));
             stream
         })
         .collect();
-    let id = post.send(json!({}));
-    post.wait(&id, "delivered");
-    assert_eq!(post.trial.http_as_anybody("GET", "/readyz", &[], b"").status, 200);
-    drop(idle);
+    for path in ["/healthz", "/readyz"] {
+        assert_eq!(post.trial.http_as_anybody("GET", path, &[], b"").status, 200, "{path}");
+    }
+    let ids: Vec<String> = (0..20).map(|_| post.send(json!({}))).collect();
+    for id in &ids {
+        post.wait(id, "delivered");
+    }
+    // Each of them is closed, those that nobody needed the place of as well.
+    for mut stream in idle {
+        stream.set_read_timeout(Some(Duration::from_secs(60))).unwrap();
+        let read = stream.read(&mut [0; 1024]);
+        let is_open = read.is_err_and(|error| error.kind() == std::io::ErrorKind::WouldBlock);
+        assert!(!is_open, "a silent connection is still open");
+    }
+    let log = post.trial.service.as_ref().unwrap().log.lock().unwrap().clone();
+    assert!(!log.contains("Too many open files"), "{log}");
 }
 
 #[test]
@@ -75,21 +91,23 @@ fn large_submissions_are_taken_or_refused_within_bounds() {
 fn bodies_that_never_come_hold_up_nobody_else() {
     let sink = Sink::start();
     let post = Post::new(sink.port, QUICK, "");
-    let greedy = post.trial.run(&["token", "create", "dev", "--name", "greedy", "--role", "sender"]).code(0).stdout;
+    let [greedy, endless] = ["greedy", "endless"].map(|name| {
+        let create = ["token", "create", "dev", "--name", name, "--role", "sender"];
+        post.trial.run(&create).code(0).stdout.trim().to_owned()
+    });
     let address = post.trial.address().trim_start_matches("http://").to_owned();
-    let begin = |length: &str| {
+    let begin = |token: &str, length: &str| {
         let mut stream = TcpStream::connect(&address).unwrap();
         let head = format!(
-            "POST /v1/messages HTTP/1.1\r\nHost: t\r\nAuthorization: Bearer {}\r\nContent-Type: application/json\r\n{length}\r\n\r\n",
-            greedy.trim()
+            "POST /v1/messages HTTP/1.1\r\nHost: t\r\nAuthorization: Bearer {token}\r\nContent-Type: application/json\r\n{length}\r\n\r\n"
         );
         stream.write_all(head.as_bytes()).unwrap();
         stream
     };
     // None of these says how long it is, and none comes.
-    let endless: Vec<TcpStream> = (0..6).map(|_| begin("Transfer-Encoding: chunked")).collect();
+    let endless: Vec<TcpStream> = (0..6).map(|_| begin(&endless, "Transfer-Encoding: chunked")).collect();
     // More than there are places.
-    let promised: Vec<TcpStream> = (0..300).map(|_| begin("Content-Length: 1000")).collect();
+    let promised: Vec<TcpStream> = (0..300).map(|_| begin(&greedy, "Content-Length: 1000")).collect();
     std::thread::sleep(Duration::from_secs(1));
     for path in ["/healthz", "/readyz"] {
         assert_eq!(post.trial.http_as_anybody("GET", path, &[], b"").status, 200, "{path}");
@@ -110,7 +128,7 @@ fn bodies_that_never_come_hold_up_nobody_else() {
     assert_eq!(answers.matches("HTTP/1.1 408").count(), 6, "{answers}");
     // One that is slow and goes on is taken, be it ever so large.
     let body = crate::harness::message(json!({ "text": "x".repeat(300_000) })).to_string();
-    let mut stream = begin(&format!("Content-Length: {}", body.len()));
+    let mut stream = begin(&endless, &format!("Content-Length: {}", body.len()));
     for part in body.as_bytes().chunks(30_000) {
         stream.write_all(part).unwrap();
         std::thread::sleep(Duration::from_millis(300));

@@ -35,13 +35,14 @@ fn a_sender_follows_its_own_messages_and_nothing_else() {
         post.trial.run(&arguments).code(0).stdout.trim().to_owned()
     };
     let (shop, other) = (token("shop", &[]), token("other", &[]));
-    // Of the same name, for less: what it would not see among the messages it does not hear of.
-    let narrow = token("shop", &["--companies", "EDU1", "--functions", "default"]);
+    // For less than the others.
+    let narrow = token("narrow", &["--companies", "EDU1", "--functions", "default"]);
     let first = submit(&post, &shop, json!({}));
     let second = submit(&post, &shop, json!({ "company": "EDU2" }));
     let third = submit(&post, &shop, json!({ "function": "all-reports" }));
     let theirs = submit(&post, &other, json!({}));
-    for id in [&first, &second, &third, &theirs] {
+    let limited = submit(&post, &narrow, json!({}));
+    for id in [&first, &second, &third, &theirs, &limited] {
         post.wait(id, "delivered");
     }
     // The profile is parked and resumes: that is news of a profile, and for whoever may read.
@@ -57,12 +58,32 @@ fn a_sender_follows_its_own_messages_and_nothing_else() {
     };
     let own = |ids: &[&String]| sorted(ids.iter().map(|id| (*id).clone()).collect());
     assert_eq!(sorted(about(&events_as(&post, &shop))), own(&[&first, &second, &third, &fourth]));
-    assert_eq!(sorted(about(&events_as(&post, &narrow))), own(&[&first, &fourth]));
+    assert_eq!(sorted(about(&events_as(&post, &narrow))), own(&[&limited]));
     assert_eq!(about(&events_as(&post, &other)), std::slice::from_ref(&theirs));
     let all = events(&post);
     assert_eq!(about(&all).iter().filter(|about| *about == "profile").count(), 2, "parked and resumed: {all:#?}");
-    assert_eq!(all.len(), 7, "{all:#?}");
+    assert_eq!(all.len(), 8, "{all:#?}");
     assert_eq!(all.iter().find(|event| event["message"]["id"] == json!(theirs)).unwrap()["message"]["by"], "other");
+}
+
+#[test]
+fn what_was_missed_is_told_without_anything_new() {
+    use std::io::{BufRead as _, BufReader, Write as _};
+    let sink = Sink::start();
+    let post = Post::new(sink.port, QUICK, "");
+    // More than one page.
+    let ids: Vec<String> = (0..230).map(|_| post.send(json!({}))).collect();
+    for id in &ids {
+        post.wait(id, "delivered");
+    }
+    let mut stream = std::net::TcpStream::connect(post.trial.address().trim_start_matches("http://")).unwrap();
+    stream.set_read_timeout(Some(Duration::from_secs(60))).unwrap();
+    let token = post.trial.token();
+    let request = format!("GET /v1/events?after=0 HTTP/1.1\r\nHost: test\r\nAuthorization: Bearer {token}\r\n\r\n");
+    stream.write_all(request.as_bytes()).unwrap();
+    let lines = BufReader::new(stream).lines().map_while(Result::ok);
+    let delivered = lines.filter(|line| line.starts_with("event: delivered")).take(230).count();
+    assert_eq!(delivered, 230);
 }
 
 #[test]

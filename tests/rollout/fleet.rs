@@ -17,6 +17,7 @@ use mailwright::{
     clock::Clock,
     config::Repository,
     delivery::Outgoing,
+    listener::{ConnectionLimits, OpenConnections},
     model::{ChangeKind, EnvironmentName, State},
     reconcile::{self, Request},
     secrets::ServiceIdentity,
@@ -134,7 +135,8 @@ impl Fleet {
                 probe_after: Duration::from_secs(60),
             };
             let identity = ServiceIdentity::demo().unwrap();
-            let common = Common { demo: true, outgoing, clock: Clock::system(), issuers: None };
+            let connections = OpenConnections::new(ConnectionLimits::default());
+            let common = Common { demo: true, outgoing, clock: Clock::system(), issuers: None, connections };
             let resident = Resident { store: Arc::new(store), identity, behalf: Behalf::alone() };
             let hosting = Hosting::alone(&common, resident).await.unwrap();
             let server = Server::bind(address, None).await.unwrap();

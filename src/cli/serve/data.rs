@@ -86,6 +86,14 @@ impl Residence {
         Ok(Self::Several(names, folder.to_owned()))
     }
 
+    /// How many environments are meant.
+    pub(super) fn count(&self) -> usize {
+        match self {
+            Self::Alone(..) => 1,
+            Self::Several(names, _) => names.len(),
+        }
+    }
+
     /// Opens all of them, and makes those that are new. What is there is looked at first, and nothing is made or brought
     /// up to date unless all of it can be served.
     pub(super) fn open(&self, demo: bool) -> Result<Vec<Opened>, CliError> {

@@ -27,30 +27,43 @@ pub(super) struct FirstToken {
     bearer: SecretString,
     stored: StoredToken,
     event: AuditEvent,
+    /// Whether the service is new, too.
+    is_first: bool,
 }
 
 impl FirstToken {
-    /// One for a store that has no token at all.
-    pub(super) async fn of(context: &Context, opened: &Opened, file: Option<&Path>) -> Result<Option<Self>, CliError> {
+    /// One for a store that has no token at all, or for one whose administrator has lost theirs and says so at start: whoever
+    /// may start a service on its data owns it.
+    pub(super) async fn of(
+        context: &Context,
+        opened: &Opened,
+        file: Option<&Path>,
+        another: bool,
+    ) -> Result<Option<Self>, CliError> {
         let store = opened.store.clone();
-        if !store.tokens().await.map_err(store_error)?.is_empty() {
+        let is_first = store.tokens().await.map_err(store_error)?.is_empty();
+        if !is_first && !another {
             return Ok(None);
         }
         let now = context.clock.now();
         let wanted =
             NewToken { name: "first-admin".to_owned(), role: Role::Admin, scope: Scope::default(), expires_at: None };
         let random = |buffer: &mut [u8]| getrandom::fill(buffer).map_err(|error| error.to_string());
-        let (stored, bearer) = new_token(&wanted, now, random).map_err(CliError::new)?;
+        let (mut stored, bearer) = new_token(&wanted, now, random).map_err(CliError::new)?;
+        if !is_first {
+            // No other token has this name.
+            stored.token.name = format!("admin-{}", stored.token.id);
+        }
         let event = AuditEvent {
             at: now,
-            actor: "(first start)".to_owned(),
+            actor: if is_first { "(first start)" } else { "(start with --new-admin-token)" }.to_owned(),
             action: "token.create",
             outcome: AuditOutcome::Accepted,
             detail: json!({ "id": stored.token.id, "name": stored.token.name, "role": stored.token.role, "expiresAt": null }),
         };
         let file = file.map(|path| of_environment(path.to_owned(), &opened.name));
         let (environment, recipient) = (opened.name.clone(), opened.identity.recipient());
-        Ok(Some(Self { environment, store, recipient, file, bearer, stored, event }))
+        Ok(Some(Self { environment, store, recipient, file, bearer, stored, event, is_first }))
     }
 
     /// Writes it where it is wanted, if that is a file.
@@ -78,6 +91,13 @@ pub(super) fn introduce(context: &Context, first: &FirstToken) {
             first.bearer.expose_secret()
         ),
     };
+    if !first.is_first {
+        let id = &first.stored.token.id;
+        context.printer.out(&format!(
+            "\nAnother administrator's token was made ({id}).\n{shown}\n  Revoke the one that was lost: mailwright token list {environment}, mailwright token revoke {environment} ID\n"
+        ));
+        return;
+    }
     context.printer.out(&format!(
         "\nThis is a new service.\n{shown}\n  Its recipient, for secrets/{environment}/recipients.txt:\n\n    {recipient}\n"
     ));
@@ -97,7 +117,7 @@ pub(super) fn introduce_several(context: &Context, all: &[FirstToken], token_fil
         ),
     };
     context.printer.out(&format!(
-        "\nNew services: {}.\n{shown}\n  Their recipients, for secrets/{{environment}}/recipients.txt:\n\n{}",
+        "\nNew services, or new tokens: {}.\n{shown}\n  Their recipients, for secrets/{{environment}}/recipients.txt:\n\n{}",
         all.len(),
         line(&|first| first.recipient.clone())
     ));

@@ -8,6 +8,7 @@ use std::{
     net::{SocketAddr, ToSocketAddrs as _},
     path::PathBuf,
     sync::Arc,
+    time::Duration,
 };
 
 use data::{Opened, Residence, store_error};
@@ -15,8 +16,9 @@ use first_token::FirstToken;
 
 use super::{CliError, Context, Exit, service_options::PLACEHOLDER, variables};
 use crate::{
+    listener::{self, ConnectionLimits, ListenError, OpenConnections, Tls},
     model::{Code, EnvironmentName},
-    service::{Common, Hosting, Issuers, IssuersFile, OidcError, Resident, ServeError, Server, Tls},
+    service::{Common, Hosting, Issuers, IssuersFile, OidcError, Resident, Server},
     text::printable_log_line,
 };
 
@@ -61,10 +63,19 @@ pub(crate) struct Serve {
     /// the environment's
     #[arg(long, value_name = "FILE", value_hint = clap::ValueHint::FilePath)]
     token_file: Option<PathBuf>,
+    /// Make another administrator's token at start, in place of one that was lost
+    #[arg(long)]
+    new_admin_token: bool,
     /// A file that says which pipelines get in by an identity token (OIDC) of whose issuer; `mailwright schema oidc`.
     /// It is read again when it changes, and on SIGHUP
     #[arg(long, value_name = "FILE", value_hint = clap::ValueHint::FilePath)]
     oidc: Option<PathBuf>,
+    /// Connections at once [default: 2048, or fewer where the limit of open files is low]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(4..=100_000))]
+    max_connections: Option<u32>,
+    /// Close a connection without a request after so many seconds
+    #[arg(long, default_value_t = 75, value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(1..=3600))]
+    idle_timeout: u64,
     #[command(flatten)]
     outgoing: super::outgoing::DeliveryOptions,
     /// Stop when standard input ends: whoever started the service is gone then, however it went
@@ -112,7 +123,8 @@ impl Serve {
         let residence = self.residence()?;
         start_log(self.log_format, "info")?;
         keep_memory_private();
-        context.runtime()?.block_on(self.serve(context, residence))
+        let connections = self.connection_limits(residence.count());
+        context.runtime()?.block_on(self.serve(context, residence, connections))
     }
 
     /// Which environments are meant, and where they are kept.
@@ -133,7 +145,12 @@ impl Serve {
         Ok(residence)
     }
 
-    async fn serve(self, context: &Context, residence: Residence) -> Result<Exit, CliError> {
+    async fn serve(
+        self,
+        context: &Context,
+        residence: Residence,
+        connections: ConnectionLimits,
+    ) -> Result<Exit, CliError> {
         // What may fail comes before anything is made, and all of it before the first token, which is shown once.
         let outgoing = self.outgoing.outgoing()?;
         let issuers = self.issuers(context, outgoing.authorities.clone())?.map(Arc::new);
@@ -143,10 +160,11 @@ impl Serve {
         };
         let server = Server::bind(self.listen, tls).await.map_err(not_listening)?;
         let opened = residence.open(self.demo)?;
-        let common = Common { demo: self.demo, outgoing, clock: context.clock.clone(), issuers };
+        let connections = OpenConnections::new(connections);
+        let common = Common { demo: self.demo, outgoing, clock: context.clock.clone(), issuers, connections };
         let mut first = Vec::new();
         for one in &opened {
-            first.extend(FirstToken::of(context, one, self.token_file.as_deref()).await?);
+            first.extend(FirstToken::of(context, one, self.token_file.as_deref(), self.new_admin_token).await?);
         }
         for first in &first {
             first.write()?;
@@ -162,8 +180,28 @@ impl Serve {
             context.printer.note("DEMO: the service's key is public. Keep nothing here that matters.");
         }
         let stop = stop_signal(self.stop_at_end_of_input);
-        server.run(hosting, stop).await.map_err(|error| CliError::new(error.to_string()))?;
+        server.run(hosting, stop).await.map_err(|error| CliError::new(format!("the service stopped: {error}")))?;
         Ok(Exit::Done)
+    }
+
+    /// How many connections are kept. A part of the open files belongs to the store and to delivery.
+    fn connection_limits(&self, environments: usize) -> ConnectionLimits {
+        let idle = Duration::from_secs(self.idle_timeout);
+        let wanted = self.max_connections.map_or(listener::MOST_CONNECTIONS, |most| most as usize);
+        let Some(files) = raise_open_files() else { return ConnectionLimits { connections: wanted, idle } };
+        let free = files.saturating_sub(FILES_OF_PROCESS + FILES_OF_ENVIRONMENT * environments);
+        // As many again are left for delivery.
+        let possible = (free / 2).max(4);
+        let connections = wanted.min(possible);
+        if self.max_connections.is_some() && connections < wanted || possible < FEW_CONNECTIONS {
+            tracing::warn!(
+                open_files = files,
+                wanted,
+                connections,
+                "the limit of open files allows few connections; raise it (`ulimit -n`, LimitNOFILE=)"
+            );
+        }
+        ConnectionLimits { connections, idle }
     }
 
     /// What is served, where, and what somebody needs to know of those that are new.
@@ -212,17 +250,40 @@ async fn host(common: &Common, residence: &Residence, mut residents: Vec<Residen
     }
 }
 
-fn not_listening(error: ServeError) -> CliError {
+fn not_listening(error: ListenError) -> CliError {
     let remedy = match &error {
-        ServeError::Listen { .. } => {
+        ListenError::Address { .. } => {
             "Stop what listens there, or give another `--listen ADDRESS`; port 0 takes a free one."
         }
-        ServeError::Tls(_) => {
+        ListenError::Tls(_) => {
             "Give PEM files that can be read: `--tls-cert` the chain, `--tls-key` the key that belongs to it."
         }
-        ServeError::Stopped(_) => return CliError::new(error.to_string()),
     };
     CliError::coded(Code::CannotListen, error.to_string()).remedy(remedy)
+}
+
+/// Open files that a process needs for itself: its log, its port, name servers, files of certificates.
+const FILES_OF_PROCESS: usize = 32;
+/// Open files that an environment needs: its store, above all.
+const FILES_OF_ENVIRONMENT: usize = 14;
+/// Fewer connections than this are worth a warning.
+const FEW_CONNECTIONS: usize = 128;
+/// The largest limit of open files that is asked for.
+const OPEN_FILES: u64 = 65_536;
+
+/// Raises the limit of open files as far as the system allows, and returns it; none where there is no limit.
+fn raise_open_files() -> Option<usize> {
+    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+    let limit = getrlimit(Resource::Nofile);
+    let mut current = limit.current?;
+    let wanted = limit.maximum.unwrap_or(OPEN_FILES).min(OPEN_FILES);
+    if wanted > current {
+        match setrlimit(Resource::Nofile, Rlimit { current: Some(wanted), maximum: limit.maximum }) {
+            Ok(()) => current = wanted,
+            Err(error) => tracing::warn!(%error, "the limit of open files cannot be raised"),
+        }
+    }
+    usize::try_from(current).ok()
 }
 
 /// What is in memory stays there: no crash leaves a file with it, and nobody but the administrator looks into it. Where a

@@ -42,14 +42,15 @@ impl Page {
 #[utoipa::path(get, path = "/v1/audit", tag = "access", params(Page),
     responses((status = 200, description = "A page of entries.", body = AuditPage), AnyProblem))]
 pub(super) async fn list(
-    _: As<Admin>,
+    As(caller, _): As<Admin>,
     State(service): State<Arc<Service>>,
     Parameters(page): Parameters<Page>,
 ) -> Result<Json<AuditPage>, Problem> {
     if !(1..=1000).contains(&page.limit) {
         return Err(Problem::malformed("`limit` is 1 to 1000"));
     }
-    let entries = service.store.audit(page.after, page.limit).await?;
+    let store = Arc::clone(&service.store);
+    let entries = service.search(&caller, async move { store.audit(page.after, page.limit).await }).await?;
     let next_after = entries.last().map(|last| last.sequence).filter(|_| entries.len() == page.limit as usize);
     Ok(Json(AuditPage { entries, next_after }))
 }

@@ -46,7 +46,7 @@ pub(super) async fn apply(
     As(caller, _): As<Planner>,
     State(service): State<Arc<Service>>,
     Parameters(how): Parameters<How>,
-    Body(changeset): Body<Changeset>,
+    Body(changeset, _room): Body<Changeset>,
 ) -> Result<Response, Problem> {
     if !how.dry_run && !caller.role.includes(Role::Deployer) {
         return Err(access::refuse(&service, &caller, Role::Deployer, &Method::POST, "/v1/changesets").await);

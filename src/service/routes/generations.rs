@@ -39,14 +39,16 @@ impl Page {
 #[utoipa::path(get, path = "/v1/generations", tag = "generations", params(Page),
     responses((status = 200, description = "A page of generations.", body = GenerationPage), AnyProblem))]
 pub(super) async fn list(
-    _: As<Viewer>,
+    As(caller, _): As<Viewer>,
     State(service): State<Arc<Service>>,
     Parameters(page): Parameters<Page>,
 ) -> Result<Json<GenerationPage>, Problem> {
     if !(1..=1000).contains(&page.limit) {
         return Err(Problem::malformed("`limit` is 1 to 1000"));
     }
-    let generations = service.store.generations(page.before, page.limit).await?;
+    let store = Arc::clone(&service.store);
+    let read = async move { store.generations(page.before, page.limit).await };
+    let generations = service.search(&caller, read).await?;
     let next_before = generations
         .last()
         .map(|oldest| oldest.number)
@@ -59,11 +61,12 @@ pub(super) async fn list(
     params(("number" = u64, Path, description = "The generation.")),
     responses((status = 200, description = "The generation.", body = GenerationDetail), AnyProblem))]
 pub(super) async fn one(
-    _: As<Viewer>,
+    As(caller, _): As<Viewer>,
     State(service): State<Arc<Service>>,
     Segment(number): Segment<u64>,
 ) -> Result<Json<GenerationDetail>, Problem> {
-    let found = service.store.generation(number).await?;
+    let store = Arc::clone(&service.store);
+    let found = service.search(&caller, async move { store.generation(number).await }).await?;
     found.map(Json).ok_or_else(|| {
         Problem::not_found(format!("there is no generation {number}")).remedy("`mailwright history` lists them.")
     })
@@ -77,7 +80,7 @@ pub(super) async fn one(
 pub(super) async fn roll_back(
     As(caller, _): As<Deployer>,
     State(service): State<Arc<Service>>,
-    Body(order): Body<Rollback>,
+    Body(order, _room): Body<Rollback>,
 ) -> Result<Json<Changed>, Problem> {
     let (generation, summary) = service.roll_back(&caller, order).await?;
     Ok(Json(Changed { generation, summary }))

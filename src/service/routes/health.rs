@@ -54,6 +54,11 @@ pub(super) async fn metrics(_: As<Viewer>, State(service): State<Arc<Service>>) 
         metrics::gauge!("mailwright_profiles_down").set(trouble.down.len() as f64);
         let refused = trouble.rotations.iter().filter(|rotation| rotation.standing == Standing::Refused);
         metrics::gauge!("mailwright_next_secrets_refused").set(refused.count() as f64);
+        let connections = service.connections.counts();
+        metrics::gauge!("mailwright_connections").set(connections.open as f64);
+        metrics::gauge!("mailwright_connections_limit").set(connections.limit as f64);
+        metrics::counter!("mailwright_connections_evicted_total").absolute(connections.evicted);
+        metrics::counter!("mailwright_connections_refused_total").absolute(connections.refused);
         metrics::gauge!("mailwright_drifted_objects").set(crate::reconcile::drift(&state).len() as f64);
     }
     service.behalf.metrics()

@@ -40,7 +40,7 @@ pub(super) async fn take(
     As(caller, _): As<Deployer>,
     State(service): State<Arc<Service>>,
     Segment(name): Segment<String>,
-    Body(wanted): Body<NewLease>,
+    Body(wanted, _room): Body<NewLease>,
 ) -> Result<Json<Lease>, Problem> {
     check_name(&name)?;
     let length = wanted.holder.chars().count();

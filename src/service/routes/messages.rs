@@ -72,7 +72,7 @@ pub(super) async fn submit(
     headers: HeaderMap,
     body: RequestBody,
 ) -> Result<Response, Problem> {
-    let stated = headers.get(header::CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse::<usize>().ok());
+    let stated = extract::stated_length(&headers);
     let (bytes, _room) = service.read_submission(&caller, stated, body).await?;
     let query = query.unwrap_or_default();
     let key = idempotency_key(headers.get("idempotency-key"), &query, &bytes)?;
@@ -195,7 +195,8 @@ pub(super) async fn search(
         by: (caller.role == Role::Sender).then(|| caller.name.clone()),
         before: wanted.before,
     };
-    let found = service.store.search(search, limit).await?;
+    let store = Arc::clone(&service.store);
+    let found = service.search(&caller, async move { store.search(search, limit).await }).await?;
     let full = found.len() == limit as usize;
     let next_before = found.last().map(|(number, _)| *number).filter(|_| full);
     let visible = |message: &Message| caller.may_see(&message.by, &message.company, message.function);
@@ -270,7 +271,7 @@ pub(super) async fn resolve(
     As(caller, _): As<Deployer>,
     State(service): State<Arc<Service>>,
     Segment(id): Segment<Uuid>,
-    Body(resolved): Body<Resolved>,
+    Body(resolved, _room): Body<Resolved>,
 ) -> Result<Json<Message>, Problem> {
     service.resolve(&caller, id, resolved).await.map(Json)
 }

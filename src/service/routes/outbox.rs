@@ -39,6 +39,10 @@ use crate::{
 
 /// How many events are read at once.
 const PAGE: u32 = 200;
+/// How often a stream says that it lives, and asks whether its token still holds.
+const CHECK_EVERY: Duration = Duration::from_secs(15);
+/// How long a client may take to make room for the next event.
+const PATIENCE: Duration = Duration::from_secs(30);
 
 /// How far to look back.
 #[derive(Debug, Default, Deserialize, IntoParams)]
@@ -54,7 +58,7 @@ pub(super) struct Lately {
 #[utoipa::path(get, path = "/v1/outbox", tag = "mail", params(Lately),
     responses((status = 200, description = "Counts, parked profiles, holds.", body = OutboxStatus), AnyProblem))]
 pub(super) async fn status(
-    _: As<Viewer>,
+    As(caller, _): As<Viewer>,
     State(service): State<Arc<Service>>,
     Parameters(lately): Parameters<Lately>,
 ) -> Result<Json<OutboxStatus>, Problem> {
@@ -62,7 +66,9 @@ pub(super) async fn status(
         None => None,
         Some(over @ 1..=2_592_000) => {
             let since = service.delivery.now().as_millisecond() - i64::from(over) * 1000;
-            Some(service.store.ended_since(since).await?.into_iter().collect())
+            let store = Arc::clone(&service.store);
+            let counted = service.search(&caller, async move { store.ended_since(since).await }).await?;
+            Some(counted.into_iter().collect())
         }
         Some(_) => return Err(Problem::malformed("`over` is 1 to 2592000 seconds")),
     };
@@ -86,7 +92,7 @@ pub(super) async fn holds(_: As<Viewer>, State(service): State<Arc<Service>>) ->
 pub(super) async fn hold(
     As(caller, _): As<Deployer>,
     State(service): State<Arc<Service>>,
-    Body(wanted): Body<NewHold>,
+    Body(wanted, _room): Body<NewHold>,
 ) -> Result<Response, Problem> {
     let reason = wanted.reason.trim();
     if reason.is_empty() || reason.chars().count() > 200 || reason.chars().any(char::is_control) {
@@ -165,7 +171,7 @@ pub(super) struct Since {
 /// What happens, as it happens
 ///
 /// Server-sent events. Each has its number as id; a client that comes back with `Last-Event-ID` misses nothing. A sender
-/// follows what its own token submitted.
+/// follows what its own token submitted. The stream ends when its token is revoked or ends; a token hears 16 at once.
 #[utoipa::path(get, path = "/v1/events", tag = "mail", params(Since, ("Last-Event-ID" = Option<u64>, Header, description = "The number of the last event that is known.")),
     responses((status = 200, description = "The events.", body = Event, content_type = "text/event-stream"), AnyProblem))]
 pub(super) async fn events(
@@ -179,14 +185,18 @@ pub(super) async fn events(
         Some(after) => after,
         None => service.store.newest_event().await?,
     };
+    let turn = service.streams.enter(&caller)?;
     let (sender, receiver) = mpsc::channel::<Result<SseEvent, Infallible>>(PAGE as usize);
-    behalf::spawn(stream(service, caller, after, sender));
+    behalf::spawn(async move {
+        let _turn = turn;
+        stream(service, caller, after, sender).await;
+    });
     let events = Received(receiver);
-    Ok(Sse::new(events).keep_alive(KeepAlive::new().interval(Duration::from_secs(15))).into_response())
+    Ok(Sse::new(events).keep_alive(KeepAlive::new().interval(CHECK_EVERY)).into_response())
 }
 
-/// Reads the store for what was missed, then waits for more. The store is the truth: a listener that is too slow reads
-/// it again.
+/// Reads the store for what was missed, page by page, then waits for more. The store is the truth: a listener that is too
+/// slow reads it again. Before each page it is asked whether the caller may still hear it.
 async fn stream(
     service: Arc<Service>,
     caller: Caller,
@@ -195,8 +205,13 @@ async fn stream(
 ) {
     let mut news = service.delivery.events();
     let mut stopping = service.stopping.subscribe();
+    let mut tokens = service.token_changes.subscribe();
     loop {
+        if !service.still_admits(&caller).await {
+            return;
+        }
         let Ok(events) = service.store.events(after, PAGE).await else { return };
+        let is_full = events.len() == PAGE as usize;
         for event in events {
             after = event.number;
             if !caller.may_follow(&event.event) {
@@ -204,12 +219,18 @@ async fn stream(
             }
             let Ok(data) = serde_json::to_string(&event) else { return };
             let event = SseEvent::default().id(event.number.to_string()).event(event.event.kind.id()).data(data);
-            if sender.send(Ok(event)).await.is_err() {
+            if sender.send_timeout(Ok(event), PATIENCE).await.is_err() {
                 return;
             }
         }
+        // More is there already, and is not to wait for something new.
+        if is_full {
+            continue;
+        }
         tokio::select! {
             _ = news.recv() => {}
+            _ = tokens.changed() => {}
+            () = tokio::time::sleep(CHECK_EVERY) => {}
             () = sender.closed() => return,
             _ = stopping.wait_for(|stopping| *stopping) => return,
         }

@@ -49,7 +49,7 @@ pub(super) async fn put(
     Shared(service): Shared<Arc<Service>>,
     Segment(name): Segment<ProfileName>,
     headers: HeaderMap,
-    Body(profile): Body<Profile>,
+    Body(profile, _room): Body<Profile>,
 ) -> Result<Json<Changed>, Problem> {
     let wanted = name.clone();
     let change = move |state: &State| {
@@ -72,7 +72,7 @@ pub(super) async fn patch(
     Shared(service): Shared<Arc<Service>>,
     Segment(name): Segment<ProfileName>,
     headers: HeaderMap,
-    Body(patch): Body<Value>,
+    Body(patch, _room): Body<Value>,
 ) -> Result<Json<Changed>, Problem> {
     let wanted = name.clone();
     let change = move |state: &State| {

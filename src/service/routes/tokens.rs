@@ -8,12 +8,13 @@ use axum::{
     http::StatusCode,
     response::{IntoResponse, Response},
 };
+use jiff::Timestamp;
 use secrecy::ExposeSecret as _;
 use serde_json::json;
 
 use crate::{
     api::{AuditOutcome, NewToken, Role, Token, TokenCreated, TokenList},
-    model::Code,
+    model::{Code, CompanyId},
     service::{
         Service,
         access::{Admin, As, new_token},
@@ -37,7 +38,7 @@ pub(super) async fn list(_: As<Admin>, State(service): State<Arc<Service>>) -> R
 pub(super) async fn create(
     As(caller, _): As<Admin>,
     State(service): State<Arc<Service>>,
-    Body(wanted): Body<NewToken>,
+    Body(wanted, _room): Body<NewToken>,
 ) -> Result<Response, Problem> {
     let length = wanted.name.chars().count();
     if !(1..=80).contains(&length) || wanted.name.chars().any(char::is_control) || wanted.name.trim() != wanted.name {
@@ -51,6 +52,33 @@ pub(super) async fn create(
     let now = service.clock.now();
     if wanted.expires_at.is_some_and(|end| end <= now) {
         return Err(Problem::malformed("`expiresAt` lies in the past"));
+    }
+    let state = service.state();
+    // Before the first apply no company is known, and the names of those to come are taken as they are.
+    let unknown = |company: &&CompanyId| state.generation > 0 && !state.settings.companies.contains(*company);
+    if let Some(company) = wanted.scope.companies.iter().find(unknown) {
+        return Err(Problem::new(
+            StatusCode::UNPROCESSABLE_ENTITY,
+            Code::UnknownCompany,
+            format!("the environment has no company `{company}`; no token was made"),
+        )
+        .remedy("Correct the name, or add the company to the environment's file and apply."));
+    }
+    // Two administrators must not take one name at once.
+    let _one_at_a_time = service.changing.lock().await;
+    let tokens = service.store.tokens().await?;
+    let is_taken = |token: &&Token| is_lasting(token, now) && token.name.to_lowercase() == wanted.name.to_lowercase();
+    if let Some(other) = tokens.iter().find(is_taken) {
+        return Err(Problem::new(
+            StatusCode::CONFLICT,
+            Code::TokenNameTaken,
+            format!("the token {} has the name `{}` already; no token was made", other.id, other.name),
+        )
+        .remedy(format!(
+            "Give another name, or revoke that one first: `mailwright token revoke {} {}`.",
+            service.store.environment(),
+            other.id
+        )));
     }
     let random = |buffer: &mut [u8]| getrandom::fill(buffer).map_err(|error| error.to_string());
     let (stored, bearer) = new_token(&wanted, now, random).map_err(Problem::internal)?;
@@ -68,6 +96,11 @@ pub(super) async fn create(
     Ok((StatusCode::CREATED, Json(created)).into_response())
 }
 
+/// Returns true if a token is in effect.
+fn is_lasting(token: &Token, now: Timestamp) -> bool {
+    token.revoked_at.is_none() && token.expires_at.is_none_or(|end| end > now)
+}
+
 /// Revoke a token
 ///
 /// The last administrator's token that is left cannot be revoked.
@@ -83,9 +116,7 @@ pub(super) async fn revoke(
     let now = service.clock.now();
     let missing = || Problem::not_found("there is no such token").remedy("`mailwright token list` lists them.");
     let tokens = service.store.tokens().await?;
-    let lasting = |token: &&Token| {
-        token.role == Role::Admin && token.revoked_at.is_none() && token.expires_at.is_none_or(|end| end > now)
-    };
+    let lasting = |token: &&Token| token.role == Role::Admin && is_lasting(token, now);
     let mut admins = tokens.iter().filter(lasting);
     let last_admin = match (admins.next(), admins.next()) {
         (Some(only), None) => only.id == id,

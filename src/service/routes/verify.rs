@@ -22,7 +22,7 @@ use crate::{
     service::{
         Service,
         access::{As, Planner, Viewer},
-        extract::{Body, Segment},
+        extract::{RunBody, Segment},
         problem::{AnyProblem, Problem},
     },
     verify::Verified,
@@ -38,9 +38,9 @@ use crate::{
 pub(super) async fn run(
     As(caller, _): As<Planner>,
     State(service): State<Arc<Service>>,
-    Body(request): Body<VerifyRequest>,
+    RunBody(request, room): RunBody<VerifyRequest>,
 ) -> Result<Response, Problem> {
-    let lines = Lines(service.verify(&caller, request).await?);
+    let lines = Lines(service.verify(&caller, request, room).await?);
     Ok(([(header::CONTENT_TYPE, "application/x-ndjson")], Answer::new(lines)).into_response())
 }
 

@@ -33,8 +33,8 @@ use crate::{
     verify::Verified,
 };
 
-/// How many connections read beside the one that writes.
-const READERS: usize = 4;
+/// How many connections read what is short, beside the one that writes and the one that reads what takes long.
+const READERS: usize = 3;
 
 /// A store in one `SQLite` file.
 #[derive(Clone)]
@@ -42,6 +42,8 @@ pub struct SqliteStore {
     environment: EnvironmentName,
     writer: writer::Writer,
     readers: Arc<[Mutex<Connection>]>,
+    /// Reads what takes long: a search goes through every message, and must not hold up a submission.
+    searcher: Arc<Mutex<Connection>>,
     next_reader: Arc<AtomicUsize>,
     /// Messages that somebody works on. One process has the store, so this need not be on disk.
     claimed: Arc<Mutex<HashSet<i64>>>,
@@ -62,6 +64,7 @@ impl SqliteStore {
             writer: writer::Writer::start(writer)?,
             claimed: Arc::default(),
             readers: readers.into(),
+            searcher: Arc::new(Mutex::new(connect(path, true)?)),
             next_reader: Arc::new(AtomicUsize::new(0)),
         })
     }
@@ -105,6 +108,15 @@ impl SqliteStore {
         self.writer.together(work).await
     }
 
+    /// Reads what may take long from one consistent snapshot, one such read after the other.
+    async fn read_at_length<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&Connection) -> Result<T, StoreError> + Send + 'static,
+    ) -> Result<T, StoreError> {
+        let searcher = Arc::clone(&self.searcher);
+        blocking(move || snapshot(&searcher, work)).await
+    }
+
     /// Reads from one consistent snapshot.
     async fn read<T: Send + 'static>(
         &self,
@@ -112,13 +124,17 @@ impl SqliteStore {
     ) -> Result<T, StoreError> {
         let readers = Arc::clone(&self.readers);
         let at = self.next_reader.fetch_add(1, Ordering::Relaxed) % readers.len();
-        blocking(move || {
-            let mut connection = readers[at].lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-            let snapshot = connection.transaction_with_behavior(TransactionBehavior::Deferred).map_err(failed)?;
-            work(&snapshot)
-        })
-        .await
+        blocking(move || snapshot(&readers[at], work)).await
     }
+}
+
+fn snapshot<T>(
+    connection: &Mutex<Connection>,
+    work: impl FnOnce(&Connection) -> Result<T, StoreError>,
+) -> Result<T, StoreError> {
+    let mut connection = connection.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+    let snapshot = connection.transaction_with_behavior(TransactionBehavior::Deferred).map_err(failed)?;
+    work(&snapshot)
 }
 
 fn connect(path: &Path, read_only: bool) -> Result<Connection, StoreError> {
@@ -243,7 +259,7 @@ impl Store for SqliteStore {
     }
 
     async fn generations(&self, before: Option<u64>, limit: u32) -> Result<Vec<Generation>, StoreError> {
-        self.read(move |transaction| {
+        self.read_at_length(move |transaction| {
             let mut statement = transaction
                 .prepare_cached("SELECT document FROM generation WHERE number < ?1 ORDER BY number DESC LIMIT ?2")
                 .map_err(failed)?;
@@ -255,7 +271,7 @@ impl Store for SqliteStore {
     }
 
     async fn generation(&self, wanted: u64) -> Result<Option<GenerationDetail>, StoreError> {
-        self.read(move |transaction| {
+        self.read_at_length(move |transaction| {
             let found: Option<(String, String)> = transaction
                 .prepare_cached("SELECT document, settings FROM generation WHERE number = ?1")
                 .and_then(|mut statement| {
@@ -307,7 +323,7 @@ impl Store for SqliteStore {
     }
 
     async fn audit(&self, after: u64, limit: u32) -> Result<Vec<AuditEntry>, StoreError> {
-        self.read(move |transaction| {
+        self.read_at_length(move |transaction| {
             let mut statement = transaction
                 .prepare_cached("SELECT entry FROM audit WHERE sequence > ?1 ORDER BY sequence LIMIT ?2")
                 .map_err(failed)?;
@@ -398,7 +414,7 @@ impl Store for SqliteStore {
     }
 
     async fn last_verified(&self) -> Result<BTreeMap<ProfileName, LastVerified>, StoreError> {
-        self.read(|transaction| {
+        self.read_at_length(|transaction| {
             let mut statement = transaction.prepare_cached("SELECT name, summary FROM verification").map_err(failed)?;
             let rows = statement
                 .query_map([], |row| Ok((row.get::<_, String>(0)?, row.get::<_, String>(1)?)))
@@ -538,6 +554,8 @@ fn take(transaction: &Connection, commit: &Commit) -> Result<(), CommitError> {
             .execute(params![new.record.digest.as_str(), text(&new.record)?, new.age_file, generation])
             .map_err(failed)?;
     }
+    // What was verified and did not come into existence is forgotten.
+    transaction.execute("DELETE FROM verification WHERE name NOT IN (SELECT name FROM profile)", []).map_err(failed)?;
     append(transaction, &commit.event)?;
     Ok(())
 }

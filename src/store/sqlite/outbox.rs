@@ -216,7 +216,7 @@ impl Outbox for SqliteStore {
     }
 
     async fn search(&self, search: Search, limit: u32) -> Result<Vec<(u64, Message)>, StoreError> {
-        self.read(move |connection| find_many(connection, &search, limit)).await
+        self.read_at_length(move |connection| find_many(connection, &search, limit)).await
     }
 
     async fn counts(&self) -> Result<Vec<(Status, u64)>, StoreError> {
@@ -236,7 +236,7 @@ impl Outbox for SqliteStore {
     }
 
     async fn ended_since(&self, since: i64) -> Result<Vec<(Status, u64)>, StoreError> {
-        self.read(move |connection| {
+        self.read_at_length(move |connection| {
             let mut statement = connection
                 .prepare_cached(
                     "SELECT status, count(*) FROM message

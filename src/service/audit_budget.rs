@@ -1,0 +1,194 @@
+//! Audit budget: how many entries of the audit log one caller can cause without changing anything.
+//!
+//! The audit log is kept for ever, and a refusal costs its caller nothing. So a caller has a budget of entries, which fills up
+//! again over time. What goes beyond it is counted, and one entry per minute says how often it happened, since when, until
+//! when, and what the last one was. A crash loses the counts of the current minute, and nothing else.
+
+use std::{
+    collections::HashMap,
+    sync::{Mutex, PoisonError},
+    time::{Duration, Instant},
+};
+
+use jiff::Timestamp;
+use serde_json::json;
+
+use super::Service;
+use crate::store::{AuditEvent, StoreError};
+
+/// Entries that a caller can cause at once.
+const BURST: u32 = 20;
+/// Time in which a caller gets one more.
+const REFILL: Duration = Duration::from_secs(60);
+/// How long is counted before the sum is written.
+const SUM_EVERY: Duration = Duration::from_secs(60);
+/// Callers that are kept apart; others are summed up together.
+const CALLERS: usize = 10_000;
+/// The name of the others.
+const OTHERS: &str = "(others)";
+
+/// What callers have used of their budget.
+#[derive(Default)]
+pub(super) struct AuditBudget {
+    callers: Mutex<HashMap<String, Spent>>,
+}
+
+struct Spent {
+    left: u32,
+    refilled: Instant,
+    sums: Vec<Sum>,
+}
+
+/// Events of one kind that were not written one by one.
+struct Sum {
+    begun: Instant,
+    count: u64,
+    since: Timestamp,
+    last: AuditEvent,
+}
+
+impl Sum {
+    fn event(self) -> AuditEvent {
+        let detail =
+            json!({ "times": self.count, "since": self.since, "until": self.last.at, "last": self.last.detail });
+        AuditEvent { detail, ..self.last }
+    }
+}
+
+/// Which sums are written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Due {
+    /// Those that are old enough.
+    Old,
+    /// All, because the service stops.
+    All,
+}
+
+impl AuditBudget {
+    /// Gives an event back that is to be written now; one beyond the budget is counted.
+    fn spend(&self, event: AuditEvent, now: Instant) -> Option<AuditEvent> {
+        let mut callers = self.callers.lock().unwrap_or_else(PoisonError::into_inner);
+        let has_room = callers.len() < CALLERS || callers.contains_key(&event.actor);
+        let event = if has_room { event } else { AuditEvent { actor: OTHERS.to_owned(), ..event } };
+        let fresh = || Spent { left: BURST, refilled: now, sums: Vec::new() };
+        let spent = callers.entry(event.actor.clone()).or_insert_with(fresh);
+        spent.refill(now);
+        if spent.left > 0 {
+            spent.left -= 1;
+            return Some(event);
+        }
+        match spent.sums.iter_mut().find(|sum| sum.last.action == event.action && sum.last.outcome == event.outcome) {
+            Some(sum) => {
+                sum.count += 1;
+                sum.last = event;
+            }
+            None => spent.sums.push(Sum { begun: now, count: 1, since: event.at, last: event }),
+        }
+        None
+    }
+
+    /// Takes the sums that are to be written.
+    fn take(&self, due: Due, now: Instant) -> Vec<AuditEvent> {
+        let mut callers = self.callers.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut events = Vec::new();
+        callers.retain(|_, spent| {
+            spent.refill(now);
+            let is_due = |sum: &mut Sum| due == Due::All || now.duration_since(sum.begun) >= SUM_EVERY;
+            events.extend(spent.sums.extract_if(.., is_due).map(Sum::event));
+            spent.left < BURST || !spent.sums.is_empty()
+        });
+        events
+    }
+}
+
+impl Spent {
+    fn refill(&mut self, now: Instant) {
+        let passed = now.duration_since(self.refilled).as_secs() / REFILL.as_secs();
+        if passed > 0 {
+            self.left = self.left.saturating_add(u32::try_from(passed).unwrap_or(BURST)).min(BURST);
+            self.refilled = now;
+        }
+    }
+}
+
+impl Service {
+    /// Writes an event that changed nothing into the audit log, within the budget of its caller.
+    pub(super) async fn record_bounded(&self, event: AuditEvent) -> Result<(), StoreError> {
+        match self.audit_budget.spend(event, Instant::now()) {
+            Some(event) => self.store.record(event).await.map(drop),
+            None => Ok(()),
+        }
+    }
+
+    /// Writes the sums of what went beyond budgets.
+    pub(super) async fn record_sums(&self, due: Due) {
+        for event in self.audit_budget.take(due, Instant::now()) {
+            let (actor, action) = (event.actor.clone(), event.action);
+            if let Err(error) = self.store.record(event).await {
+                tracing::error!(%error, actor, action, "the sum of refusals cannot be recorded");
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::api::AuditOutcome;
+
+    fn event(actor: &str, action: &'static str) -> AuditEvent {
+        AuditEvent {
+            at: Timestamp::UNIX_EPOCH,
+            actor: actor.to_owned(),
+            action,
+            outcome: AuditOutcome::Refused,
+            detail: json!({ "path": "/v1/changesets" }),
+        }
+    }
+
+    #[test]
+    fn beyond_the_budget_one_entry_says_how_often() {
+        let (budget, start) = (AuditBudget::default(), Instant::now());
+        let written = (0..4000).filter(|_| budget.spend(event("sender", "access"), start).is_some()).count();
+        assert_eq!(written, 20);
+        assert!(budget.spend(event("other", "access"), start).is_some(), "each caller has its own");
+        assert!(budget.take(Due::Old, start).is_empty());
+        let sums = budget.take(Due::Old, start + SUM_EVERY);
+        assert_eq!((sums.len(), &sums[0].detail["times"]), (1, &json!(3980)));
+        assert_eq!(sums[0].detail["last"], json!({ "path": "/v1/changesets" }));
+        // One entry a minute, and one sum, for as long as it goes on.
+        let mut entries = 0;
+        for minute in 2..12 {
+            let now = start + REFILL * minute;
+            entries += (0..100).filter(|_| budget.spend(event("sender", "access"), now).is_some()).count();
+            entries += budget.take(Due::Old, now + SUM_EVERY - Duration::from_millis(1)).len();
+        }
+        assert!(entries <= 21, "{entries}");
+    }
+
+    #[test]
+    fn kinds_are_summed_up_apart_and_all_are_written_at_the_end() {
+        let (budget, start) = (AuditBudget::default(), Instant::now());
+        for _ in 0..30 {
+            budget.spend(event("sender", "access"), start);
+            budget.spend(event("sender", "verify"), start);
+        }
+        let mut times: Vec<(&str, u64)> = Vec::new();
+        for sum in budget.take(Due::All, start) {
+            times.push((sum.action, sum.detail["times"].as_u64().unwrap_or_default()));
+        }
+        assert_eq!(times, [("access", 20), ("verify", 20)]);
+        // A caller that was silent for long is forgotten.
+        assert!(budget.take(Due::Old, start + REFILL * 21).is_empty());
+        assert!(budget.callers.lock().unwrap().is_empty());
+    }
+
+    #[test]
+    fn many_callers_cost_bounded_memory() {
+        let (budget, start) = (AuditBudget::default(), Instant::now());
+        for number in 0..CALLERS + 100 {
+            budget.spend(event(&format!("caller {number}"), "access"), start);
+        }
+        assert_eq!(budget.callers.lock().unwrap().len(), CALLERS + 1);
+    }
+}
