@@ -19,6 +19,7 @@
 //! | [`approvals`] | the text that somebody signs who approves a plan, and whether a signature counts |
 //! | [`rollout`] | a change to many environments in waves: what it amounts to, the journal, going on, taking back |
 //! | [`watch`] | follows the files: plans on change and on a timer, applies where it may, tells what changed |
+//! | [`mime`] | mail on the wire: header fields, address lists, encodings, what a signature covers |
 //! | [`microsoft`] | what speaks to Entra and Graph: clouds, tokens, reads of the directory |
 //! | [`verify`] | the pre-flight: checks of registrations, permissions, redirect URIs, mail servers; findings |
 //! | [`sandbox`] | local stand-ins for Entra, Graph and an SMTP server; nothing else knows them |
@@ -57,6 +58,7 @@ pub mod http_client;
 pub mod listener;
 pub mod markdown;
 pub mod microsoft;
+pub mod mime;
 pub mod model;
 pub mod reconcile;
 pub mod rollout;

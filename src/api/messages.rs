@@ -8,7 +8,7 @@ use utoipa::ToSchema;
 
 use crate::{
     model::{
-        Attempt, CompanyId, Function, Message, ProfileName, Status,
+        Attempt, Client, CompanyId, Function, Message, ProfileName, Status,
         message::{Document, Notify},
     },
     store::outbox::{Hold, Parked, Rotation},
@@ -29,13 +29,17 @@ pub struct Submission {
     pub company: CompanyId,
     /// What kind of mail.
     pub function: Function,
+    /// The client that the user works in. `user-interface` mail names it where a delegate profile serves the function.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub client: Option<Client>,
     /// The document that the mail carries: it is found by it, and not sent twice.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub document: Option<Document>,
     /// Send the document although it was sent before.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub again: bool,
-    /// Recipients: `a@example.com`, or `A Person <a@example.com>`.
+    /// Recipients: `a@example.com`, or `A Person <a@example.com>`; one address an entry. A name with a comma is in quotes:
+    /// `"Doe, John" <john@example.com>`.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub to: Vec<String>,
     /// Recipients of a copy.
@@ -60,6 +64,10 @@ pub struct Submission {
     /// The body as HTML.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub html: Option<String>,
+    /// An invitation, its update or its cancellation: an iCalendar object (RFC 5545) with `METHOD:REQUEST` or `CANCEL`.
+    /// It becomes the last alternative of the text, as mail programs expect it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub calendar: Option<String>,
     /// Files.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub attachments: Vec<File>,
@@ -78,11 +86,11 @@ pub struct File {
     /// Its name.
     #[schema(min_length = 1, max_length = 255)]
     pub name: String,
-    /// Its media type.
+    /// Its media type. A `text/calendar` file whose method wants an answer (`method=REQUEST`) is an invitation as well.
     #[serde(default = "File::unknown_type")]
     #[schema(default = "application/octet-stream")]
     pub media_type: String,
-    /// Its bytes, in base64.
+    /// Its bytes, in base64. Line breaks and missing padding are no matter.
     pub content: String,
     /// The id under which the HTML refers to it (`cid:...`); without it, it is a file beside the text.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -95,6 +103,7 @@ impl Submission {
         Self {
             company,
             function,
+            client: None,
             document: None,
             again: false,
             to: Vec::new(),
@@ -105,6 +114,7 @@ impl Submission {
             subject: String::new(),
             text: None,
             html: None,
+            calendar: None,
             attachments: Vec::new(),
             headers: BTreeMap::new(),
             notify: None,

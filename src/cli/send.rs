@@ -17,7 +17,7 @@ use super::{
 use crate::{
     api::messages::{File, SUBMISSION_LIMIT, Submission},
     client::Client,
-    model::{Code, CompanyId, Message, Status, message::Document},
+    model::{self, Code, CompanyId, Message, Status, address::NamedAddress, message::Document},
 };
 
 /// Send a message through the service
@@ -43,6 +43,9 @@ pub(crate) struct Send {
     /// What kind of mail; `mailwright functions` lists them
     #[arg(long)]
     function: String,
+    /// The client that the user works in, for mail of the user interface: native, spa
+    #[arg(long, value_name = "CLIENT")]
+    client: Option<model::Client>,
     /// A recipient: a@example.com, or 'A Person <a@example.com>'; may be given several times
     #[arg(long, value_name = "ADDRESS")]
     to: Vec<String>,
@@ -107,6 +110,7 @@ impl Send {
 
     fn send(&self, context: &Context) -> Result<Exit, CliError> {
         let company = environment::company(&self.company)?;
+        self.check_addresses()?;
         let environment = Environment::find(context, &self.environment)?;
         let client = environment.client(context, &self.service)?;
         let runtime = context.runtime()?;
@@ -145,8 +149,24 @@ impl Send {
         }
     }
 
+    /// Refuses what is not an address before anything is sent, with the option that it was given by.
+    fn check_addresses(&self) -> Result<(), CliError> {
+        let given = [("--to", &self.to), ("--cc", &self.cc), ("--bcc", &self.bcc), ("--reply-to", &self.reply_to)];
+        for (option, texts) in given {
+            for text in texts {
+                if let Err(error) = NamedAddress::parse(text) {
+                    let shown: String = text.escape_debug().to_string().chars().take(100).collect();
+                    let message = format!("`{shown}` ({option}) is not an e-mail address: {error}");
+                    return Err(CliError::coded(Code::InvalidAddress, message).remedy(error.remedy));
+                }
+            }
+        }
+        Ok(())
+    }
+
     fn submission(&self, company: CompanyId) -> Result<Submission, CliError> {
         let mut submission = Submission::new(company, environment::function(&self.function)?);
+        submission.client = self.client;
         submission.document.clone_from(&self.document);
         submission.again = self.again;
         submission.to.clone_from(&self.to);
@@ -215,12 +235,15 @@ impl Send {
             query.push(("documentType", document.kind.clone()));
             query.push(("documentNumber", document.number.clone()));
         }
+        if let Some(client) = self.client {
+            query.push(("client", client.id().to_owned()));
+        }
         if self.again {
             query.push(("again", "true".to_owned()));
         }
         // Those of the envelope: the address alone counts.
         let named = self.to.iter().chain(&self.cc).chain(&self.bcc);
-        let address = |one: &String| one.parse::<lettre::message::Mailbox>().map(|mailbox| mailbox.email.to_string());
+        let address = |one: &String| NamedAddress::parse(one).map(|named| named.address.to_string());
         let addresses: Vec<String> = named.map(|one| address(one).unwrap_or_else(|_| one.clone())).collect();
         if !addresses.is_empty() {
             query.push(("recipients", addresses.join(",")));
@@ -296,6 +319,7 @@ fn media_type(name: &str) -> &'static str {
     match name.rsplit_once('.').map(|(_, extension)| extension.to_ascii_lowercase()).as_deref() {
         Some("pdf") => "application/pdf",
         Some("xml") => "application/xml",
+        Some("ics") => "text/calendar",
         Some("json") => "application/json",
         Some("csv") => "text/csv",
         Some("txt" | "log") => "text/plain",

@@ -249,10 +249,8 @@ impl Reading<'_> {
         let waves = rollout.waves.iter().enumerate().map(|(index, wave)| (format!("/waves/{index}"), &wave.terms));
         for (pointer, terms) in std::iter::once(own).chain(waves) {
             let Some(probe) = terms.checks.as_ref().and_then(|checks| checks.probe.as_ref()) else { continue };
-            if !rules::is_address(&probe.to) {
-                let place = format!("{pointer}/checks/probe/to");
-                let remedy = "Write it as name@example.com.".to_owned();
-                self.tell(&place, false, Code::InvalidAddress, "this is not an e-mail address".to_owned(), remedy);
+            if let Some((message, remedy)) = rules::address_problem(&probe.to) {
+                self.tell(&format!("{pointer}/checks/probe/to"), false, Code::InvalidAddress, message, remedy);
             }
         }
     }

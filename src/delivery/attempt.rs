@@ -102,7 +102,7 @@ impl Engine {
                 .as_ref()
                 .and_then(|from| from.name.as_deref())),
             guard,
-            names_everybody: matches!(sender.stored.profile.provider, Provider::MicrosoftGraphDirect(_)),
+            header_is_envelope: matches!(sender.stored.profile.provider, Provider::MicrosoftGraphDirect(_)),
         }
         .outgoing(content, &waiting);
         let outgoing = match outgoing {
@@ -303,7 +303,10 @@ impl Engine {
                     }
                     return Answer { server, outcome: Err(failure) };
                 }
-                Ok(reply) => {
+                Ok(mut reply) => {
+                    if outgoing.is_narrowed {
+                        reply.push_str("; `To` and `Cc` named only those whom it went to");
+                    }
                     let sent = super::smtp::Sent { refused: Vec::new(), reply: Some(reply) };
                     return Answer { server, outcome: Ok(sent) };
                 }

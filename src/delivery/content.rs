@@ -1,49 +1,81 @@
-//! What a message holds: made from parts or taken as it comes, kept without what is only known when it is sent.
+//! The contents of a message: made from parts or taken as they come, kept without what is only known when they are sent.
 //!
-//! Kept contents are a header and a body with CRLF line ends, and have neither `From`, `Sender` nor `Bcc`: who sends is
-//! decided by the profile at the time of each attempt, so a message can never leave under an address that the profile
-//! does not have. [`Sender::outgoing`] puts in what is missing.
-
-use std::fmt::Write as _;
+//! Kept contents are a header and a body with CRLF line ends. They never have `Bcc`, and `From` only as a raw message had
+//! it: who sends is decided by the profile at the time of each attempt, so a message can never leave under an address
+//! that the profile does not have. [`Sender::outgoing`] puts in what is missing. What was composed and what was submitted
+//! as a whole pass the same check of the finished bytes.
 
 use jiff::Timestamp;
-use lettre::{
-    Address,
-    message::{
-        Attachment, Body, Mailbox, Mailboxes, Message, MultiPart, SinglePart,
-        header::{self, ContentTransferEncoding, ContentType, HeaderName, HeaderValue, Headers},
+use lettre::message::{
+    Body, MultiPart, SinglePart,
+    header::{self, ContentTransferEncoding, ContentType, Header, HeaderName, HeaderValue},
+};
+
+use crate::{
+    mime::{
+        address_list::{self, Entry},
+        dkim,
+        field::{decoded_words, joined, split},
+        parameter::{self, MediaType},
+        seven_bit,
+    },
+    model::{
+        address::{Address, NamedAddress},
+        delivery::{Attachments, RecipientGuard},
     },
 };
 
-use crate::model::delivery::{Attachments, RecipientGuard};
+pub use crate::mime::{Field, Malformed};
 
 /// How many recipients a message may have.
 const RECIPIENTS: usize = 500;
-/// How many bytes a header may have.
-const HEADER_LIMIT: usize = 256 * 1024;
 /// How many parts a raw message may have.
 const PARTS: usize = 1000;
-/// How many bytes a line may have, without its end.
+/// How deep files that are messages may lie within one another.
+const ENCLOSED: usize = 20;
+/// How many bytes a line may have, without its end (RFC 5322, 2.1.1).
 const LINE_LIMIT: usize = 998;
 
-/// Headers that submitters may set besides `X-...`.
-const ALLOWED: [&str; 12] = [
-    "auto-submitted",
-    "comments",
-    "importance",
-    "in-reply-to",
-    "keywords",
-    "list-id",
-    "list-unsubscribe",
-    "list-unsubscribe-post",
-    "organization",
-    "priority",
-    "references",
-    "sensitivity",
+/// Headers that submitters may set besides `X-...`, and whether they are free text, which may be encoded.
+const ALLOWED: [(&str, bool); 12] = [
+    ("auto-submitted", false),
+    ("comments", true),
+    ("importance", false),
+    ("in-reply-to", false),
+    ("keywords", true),
+    ("list-id", false),
+    ("list-unsubscribe", false),
+    ("list-unsubscribe-post", false),
+    ("organization", true),
+    ("priority", false),
+    ("references", false),
+    ("sensitivity", false),
 ];
 
-/// Headers that are never kept of a raw message: the sender's, and those that only transport writes.
-const DROPPED: [&str; 6] = ["from", "sender", "bcc", "return-path", "resent-bcc", "received"];
+/// Headers that are never kept of a raw message: those that only the receiving side writes (RFC 5321, 4.4; RFC 8601;
+/// RFC 7208; RFC 8617), which a forged one would claim to be, and recipients that nobody else may see.
+const DROPPED: [&str; 12] = [
+    "bcc",
+    "return-path",
+    "received",
+    "authentication-results",
+    "received-spf",
+    "arc-authentication-results",
+    "arc-message-signature",
+    "arc-seal",
+    "delivered-to",
+    "envelope-to",
+    "x-original-to",
+    "apparently-to",
+];
+
+/// Headers that say who sends. They are kept of a raw message as they are, and replaced when it leaves if they differ from
+/// the profile's.
+const SENDERS: [&str; 2] = ["from", "sender"];
+
+/// Headers that stand in a message at most once (RFC 5322, 3.6).
+const ONCE: [&str; 11] =
+    ["from", "to", "cc", "bcc", "subject", "date", "message-id", "sender", "reply-to", "mime-version", "content-type"];
 
 /// What a message is made of.
 #[derive(Debug, Default)]
@@ -62,6 +94,8 @@ pub struct Parts {
     pub text: Option<String>,
     /// The body as HTML.
     pub html: Option<String>,
+    /// An invitation, its update or its cancellation (iCalendar, RFC 5546).
+    pub calendar: Option<String>,
     /// Files.
     pub attachments: Vec<Attached>,
     /// Other headers.
@@ -96,127 +130,241 @@ pub struct Kept {
     pub from: Option<(String, Option<String>)>,
 }
 
-/// Why a message cannot be taken. Says where; never quotes contents.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{0}")]
-pub struct Malformed(pub String);
-
 fn malformed(text: impl Into<String>) -> Malformed {
-    Malformed(text.into())
+    Malformed::new(text)
 }
 
-fn mailbox(text: &str, place: &str) -> Result<Mailbox, Malformed> {
-    let wrong = || malformed(format!("`{place}` is not an e-mail address"));
-    if text.len() > 1000 || text.chars().any(char::is_control) {
-        return Err(wrong());
-    }
-    text.parse().map_err(|_| wrong())
+/// The entries of a list that was given one address at a time.
+fn entries(texts: &[String], place: &str) -> Result<Vec<Entry>, Malformed> {
+    let entry = |(index, text): (usize, &String)| {
+        let named = NamedAddress::parse(text).map_err(|error| {
+            malformed(format!("`{place}/{index}` is not an e-mail address: {error}")).remedy(error.remedy)
+        })?;
+        Ok(Entry::new(named.name.map(|name| decoded_words(&name)), named.address))
+    };
+    texts.iter().enumerate().map(entry).collect()
 }
 
-fn mailboxes(texts: &[String], place: &str) -> Result<Vec<Mailbox>, Malformed> {
-    texts.iter().enumerate().map(|(index, text)| mailbox(text, &format!("{place}/{index}"))).collect()
+/// The addresses of the field of a raw message.
+fn addresses_of(field: &Field) -> Result<address_list::AddressList, Malformed> {
+    let name = field.name();
+    address_list::parse(&field.unfolded())
+        .map_err(|error| malformed(format!("`{name}` cannot be read: {error}")).remedy(error.remedy))
 }
 
 impl Parts {
     /// Makes a message of the parts.
     pub fn compose(self, message_id: &str, at: Timestamp, attachments: &Attachments) -> Result<Kept, Malformed> {
-        let to = mailboxes(&self.to, "to")?;
-        let cc = mailboxes(&self.cc, "cc")?;
-        let bcc = mailboxes(&self.bcc, "bcc")?;
-        let recipients = distinct(to.iter().chain(&cc).chain(&bcc).map(|mailbox| mailbox.email.to_string()))?;
+        let to = entries(&self.to, "to")?;
+        let cc = entries(&self.cc, "cc")?;
+        let bcc = entries(&self.bcc, "bcc")?;
+        let reply_to = entries(&self.reply_to, "replyTo")?;
+        let recipients = distinct(to.iter().chain(&cc).chain(&bcc).map(|entry| entry.address.clone()))?;
         if self.subject.chars().any(char::is_control) || self.subject.len() > 2000 {
             return Err(malformed("`subject` has control characters or more than 2000 bytes"));
         }
-        // Only what has a sender is a message to lettre; it is taken out again below.
-        let nobody = Address::new("nobody", "mailwright.invalid").map_err(|_| malformed("no sender"))?;
-        let mut builder = Message::builder()
-            .from(Mailbox::new(None, nobody))
-            .date(at.into())
-            .message_id(Some(message_id.to_owned()))
-            .subject(self.subject.clone());
-        builder = to.into_iter().fold(builder, lettre::message::MessageBuilder::to);
-        builder = cc.into_iter().fold(builder, lettre::message::MessageBuilder::cc);
-        for reply_to in mailboxes(&self.reply_to, "replyTo")? {
-            builder = builder.reply_to(reply_to);
+        let mut fields = vec![
+            Field::encoded(header::Date::from(std::time::SystemTime::from(at))),
+            Field::new("Message-ID", message_id),
+            Field::unstructured("Subject", &self.subject),
+        ];
+        for (name, entries) in [("To", &to), ("Cc", &cc), ("Reply-To", &reply_to)] {
+            if !entries.is_empty() {
+                fields.push(address_list::field(name, entries));
+            }
         }
-        for (name, value) in self.headers {
-            builder = builder.raw_header(custom_header(&name, &value)?);
+        for (name, value) in &self.headers {
+            fields.push(custom_header(name, value)?);
         }
-        for (index, file) in self.attachments.iter().enumerate() {
-            file.check(index, attachments)?;
+        fields.push(Field::new("MIME-Version", "1.0"));
+        let mut invitation = self.calendar.map(|text| Invitation::parse(text, None, "calendar")).transpose()?;
+        let mut files = self.attachments;
+        for (index, file) in files.iter_mut().enumerate() {
+            let place = format!("attachments/{index}");
+            file.check(&place, attachments)?;
+            if let Some(of_file) = file.invitation(&place)? {
+                if invitation.is_some() {
+                    return Err(malformed("a message carries one invitation, and there are more"));
+                }
+                invitation = Some(of_file);
+                // Beside the invitation it is a file; two that want an answer would be asked about twice.
+                "text/calendar; charset=utf-8".clone_into(&mut file.media_type);
+            }
         }
-        let (related, others): (Vec<_>, Vec<_>) =
-            self.attachments.into_iter().partition(|file| file.content_id.is_some());
+        let (related, others): (Vec<_>, Vec<_>) = files.into_iter().partition(|file| file.content_id.is_some());
         if !related.is_empty() && self.html.is_none() {
             return Err(malformed("an inline attachment belongs to `html`, and there is none"));
         }
-        let body = body(self.text, self.html, related)?;
+        let body = body(self.text, self.html, invitation, related)?;
         let others: Vec<SinglePart> = others.into_iter().map(Attached::part).collect::<Result<_, _>>()?;
         let mut others = others.into_iter();
-        let message = match (body, others.next()) {
-            (Readable::Single(part), None) => builder.singlepart(part),
-            (Readable::Multi(part), None) => builder.multipart(part),
+        let formatted = match (body, others.next()) {
+            (Readable::Single(part), None) => part.formatted(),
+            (Readable::Multi(part), None) => part.formatted(),
             (body, Some(first)) => {
                 let mixed = match body {
                     Readable::Single(part) => MultiPart::mixed().singlepart(part),
                     Readable::Multi(part) => MultiPart::mixed().multipart(part),
                 };
-                builder.multipart(others.fold(mixed.singlepart(first), MultiPart::singlepart))
+                others.fold(mixed.singlepart(first), MultiPart::singlepart).formatted()
             }
         };
-        let message =
-            message.map_err(|_| malformed("the parts make no message: is anybody in `to`, `cc` or `bcc`?"))?;
-        let formatted = message.formatted();
-        drop(message);
-        let (mut fields, body_at) = split(&formatted)?;
-        fields.retain(|field| !field.is_any(&DROPPED));
-        Ok(Kept {
-            content: with_header(&fields, formatted, body_at),
-            recipients,
-            subject: self.subject,
-            message_id: message_id.to_owned(),
-            from: None,
-        })
+        let (of_body, body_at) = split(&formatted)?;
+        fields.extend(of_body);
+        let content = with_header(&fields, formatted, body_at);
+        check_lines(&content)?;
+        if !attachments.forbidden.is_empty()
+            && let Some(message) = parsed(&content)?
+        {
+            check_forbidden(&message, attachments)?;
+        }
+        Ok(Kept { content, recipients, subject: self.subject, message_id: message_id.to_owned(), from: None })
     }
 }
 
+/// A header of a part that is already written as it is transmitted.
+macro_rules! written {
+    ($type:ident, $name:literal) => {
+        #[derive(Clone)]
+        struct $type(String);
+
+        impl Header for $type {
+            fn name() -> HeaderName {
+                HeaderName::new_from_ascii_str($name)
+            }
+            fn parse(text: &str) -> Result<Self, Box<dyn std::error::Error + Send + Sync>> {
+                Ok(Self(text.to_owned()))
+            }
+            fn display(&self) -> HeaderValue {
+                HeaderValue::dangerous_new_pre_encoded(Self::name(), self.0.clone(), self.0.clone())
+            }
+        }
+    };
+}
+written!(FileType, "Content-Type");
+written!(FileDisposition, "Content-Disposition");
+
 impl Attached {
-    fn check(&self, index: usize, attachments: &Attachments) -> Result<(), Malformed> {
+    fn media_type(&self, place: &str) -> Result<MediaType, Malformed> {
+        MediaType::parse(&self.media_type).ok_or_else(|| {
+            malformed(format!("`{place}/mediaType` is not a media type")).remedy("Write it as application/pdf.")
+        })
+    }
+
+    fn check(&self, place: &str, attachments: &Attachments) -> Result<(), Malformed> {
         let bad = |text: &str| text.is_empty() || text.len() > 255 || text.chars().any(char::is_control);
         if bad(&self.name) || self.name.contains(['/', '\\']) {
-            return Err(malformed(format!("`attachments/{index}/name` is not the name of a file")));
+            return Err(malformed(format!("`{place}/name` is not the name of a file")));
         }
         if self
             .content_id
             .as_ref()
             .is_some_and(|id| bad(id) || !id.bytes().all(|b| b.is_ascii_graphic() && !b"<>".contains(&b)))
         {
-            return Err(malformed(format!("`attachments/{index}/contentId` is not an id that HTML could refer to")));
+            return Err(malformed(format!("`{place}/contentId` is not an id that HTML could refer to")));
         }
-        let is_message = self.name.to_ascii_lowercase().ends_with(".eml")
-            || self.media_type.to_ascii_lowercase().trim_start().starts_with("message/");
-        let has_forbidden = || -> Result<bool, Malformed> {
-            let Some(message) = parsed(&self.bytes)? else { return Ok(false) };
-            has_forbidden(&message, attachments)
-        };
-        if attachments.forbids(&self.name, &self.media_type) || (is_message && has_forbidden()?) {
-            return Err(malformed(format!("`attachments/{index}`: the environment forbids files of this kind")));
+        let media_type = self.media_type(place)?;
+        if attachments.rule_against(&self.name, &media_type.essence).is_some() {
+            return Err(malformed(format!("`{place}`: the environment forbids files of this kind")).remedy(FORBIDDEN));
+        }
+        // The reader of the mail may believe either name, so there is one.
+        let other = media_type.parameters.iter().find(|(name, value)| {
+            name.starts_with("name") && *value != self.name || name == "boundary" || name.contains('*')
+        });
+        if let Some((name, _)) = other {
+            let remedy = "The name of a file goes into `name` alone.";
+            return Err(malformed(format!("`{place}/mediaType` has the parameter `{name}`")).remedy(remedy));
+        }
+        if media_type.essence.starts_with("multipart/") {
+            return Err(malformed(format!("`{place}/mediaType` is the type of a message and of no file")));
         }
         Ok(())
     }
 
-    fn part(self) -> Result<SinglePart, Malformed> {
-        let media_type =
-            ContentType::parse(&self.media_type).map_err(|_| malformed("an attachment's `mediaType` is not one"))?;
-        let attachment = match self.content_id {
-            Some(id) => Attachment::new_inline_with_name(id, self.name),
-            None => Attachment::new(self.name),
+    /// The invitation that a calendar file is; none for other files, and for dates that are only published.
+    fn invitation(&self, place: &str) -> Result<Option<Invitation>, Malformed> {
+        let media_type = self.media_type(place)?;
+        if media_type.essence != "text/calendar" || self.content_id.is_some() {
+            return Ok(None);
+        }
+        let stated = media_type.parameter("method").map(str::to_ascii_uppercase);
+        let Ok(text) = String::from_utf8(self.bytes.clone()) else {
+            return match stated {
+                Some(_) => Err(malformed(format!("`{place}/content` is a calendar that is not UTF-8"))),
+                None => Ok(None),
+            };
         };
+        let of_text = calendar_method(&text);
+        // iTIP (RFC 5546): these want an answer or change an appointment. What is published is a file to open.
+        let is_scheduling = of_text.as_deref().is_some_and(|method| method != "PUBLISH");
+        if stated.is_none() && !is_scheduling {
+            return Ok(None);
+        }
+        Invitation::parse(text, stated, &format!("{place}/content")).map(Some)
+    }
+
+    fn part(self) -> Result<SinglePart, Malformed> {
+        let mut media_type = self.media_type("attachments")?;
+        media_type.parameters.retain(|(name, _)| name != "name");
+        let mut builder = SinglePart::builder().header(FileType(media_type.content_type(Some(&self.name))));
+        let kind = if self.content_id.is_some() { "inline" } else { "attachment" };
+        if let Some(id) = self.content_id {
+            builder = builder.header(header::ContentId::from(format!("<{id}>")));
+        }
+        builder = builder.header(FileDisposition(parameter::content_disposition(kind, &self.name)));
         // Always base64: as text, its line ends would be changed on the way, and with them every checksum.
         let body = Body::new_with_encoding(self.bytes, ContentTransferEncoding::Base64)
             .map_err(|_| malformed("an attachment cannot be encoded"))?;
-        Ok(attachment.body(body, media_type))
+        Ok(builder.body(body))
     }
+}
+
+const FORBIDDEN: &str = "`delivery.attachments.forbidden` of the environment lists the kinds.";
+
+/// An invitation, its update or its cancellation.
+#[derive(Debug)]
+struct Invitation {
+    /// What it asks for: `REQUEST`, `CANCEL`, ... (RFC 5546).
+    method: String,
+    text: String,
+}
+
+impl Invitation {
+    fn parse(text: String, stated: Option<String>, place: &str) -> Result<Self, Malformed> {
+        let remedy = "Give an iCalendar object (RFC 5545) with `METHOD:REQUEST`, or `CANCEL`.";
+        let text = text.strip_prefix('\u{feff}').map(str::to_owned).unwrap_or(text);
+        let begins = text.trim_start().get(..15).is_some_and(|word| word.eq_ignore_ascii_case("BEGIN:VCALENDAR"));
+        if !begins {
+            return Err(malformed(format!("`{place}` does not begin with `BEGIN:VCALENDAR`")).remedy(remedy));
+        }
+        let of_text = calendar_method(&text);
+        if let (Some(stated), Some(of_text)) = (&stated, &of_text)
+            && stated != of_text
+        {
+            return Err(malformed(format!("`{place}`: the media type and the calendar's `METHOD` differ")));
+        }
+        let method =
+            stated.or(of_text).ok_or_else(|| malformed(format!("`{place}` has no `METHOD`")).remedy(remedy))?;
+        if method.len() > 30 || !method.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-') {
+            return Err(malformed(format!("`{place}`: the calendar's `METHOD` is not one")).remedy(remedy));
+        }
+        Ok(Self { method, text })
+    }
+
+    fn part(self) -> SinglePart {
+        let kind = format!("text/calendar; charset=utf-8; method={}", self.method);
+        SinglePart::builder().header(FileType(kind)).body(encoded(self.text))
+    }
+}
+
+/// The `METHOD` of a calendar, in capitals.
+fn calendar_method(text: &str) -> Option<String> {
+    let lines = text.lines().take_while(|line| !line.trim().eq_ignore_ascii_case("BEGIN:VEVENT"));
+    let mut methods = lines.filter_map(|line| {
+        let (name, value) = line.split_once(':')?;
+        name.trim().eq_ignore_ascii_case("method").then(|| value.trim().to_ascii_uppercase())
+    });
+    methods.next()
 }
 
 /// The part that people read.
@@ -225,29 +373,41 @@ enum Readable {
     Multi(MultiPart),
 }
 
-fn body(text: Option<String>, html: Option<String>, related: Vec<Attached>) -> Result<Readable, Malformed> {
+fn body(
+    text: Option<String>,
+    html: Option<String>,
+    invitation: Option<Invitation>,
+    related: Vec<Attached>,
+) -> Result<Readable, Malformed> {
     let plain = |text: String| SinglePart::builder().header(ContentType::TEXT_PLAIN).body(encoded(text));
-    let Some(html) = html else { return Ok(Readable::Single(plain(text.unwrap_or_default()))) };
-    let html = SinglePart::builder().header(ContentType::TEXT_HTML).body(encoded(html));
-    let html = if related.is_empty() {
-        Readable::Single(html)
-    } else {
-        let mut part = MultiPart::related().singlepart(html);
-        for file in related {
-            part = part.singlepart(file.part()?);
+    let html = html.map(|html| SinglePart::builder().header(ContentType::TEXT_HTML).body(encoded(html)));
+    let html = match html {
+        Some(html) if !related.is_empty() => {
+            let mut part = MultiPart::related().singlepart(html);
+            for file in related {
+                part = part.singlepart(file.part()?);
+            }
+            Some(Readable::Multi(part))
         }
-        Readable::Multi(part)
+        html => html.map(Readable::Single),
     };
-    Ok(match (text, html) {
-        (None, html) => html,
-        (Some(text), html) => {
-            let both = MultiPart::alternative().singlepart(plain(text));
-            Readable::Multi(match html {
-                Readable::Single(part) => both.singlepart(part),
-                Readable::Multi(part) => both.multipart(part),
-            })
-        }
-    })
+    // From the plainest to the richest; a mail program takes the last one that it knows (RFC 2046, 5.1.4).
+    let mut alternatives = Vec::new();
+    if text.is_some() || html.is_none() {
+        alternatives.push(Readable::Single(plain(text.unwrap_or_default())));
+    }
+    alternatives.extend(html);
+    alternatives.extend(invitation.map(|invitation| Readable::Single(invitation.part())));
+    if alternatives.len() == 1
+        && let Some(only) = alternatives.pop()
+    {
+        return Ok(only);
+    }
+    let all = alternatives.into_iter().fold(MultiPart::alternative().build(), |all, part| match part {
+        Readable::Single(part) => all.singlepart(part),
+        Readable::Multi(part) => all.multipart(part),
+    });
+    Ok(Readable::Multi(all))
 }
 
 /// A text as it travels. Its line ends are made CRLF here: lettre puts them in one by one, and moves the rest of the text
@@ -264,27 +424,36 @@ fn encoded(text: String) -> Body {
     }
 }
 
-fn custom_header(name: &str, value: &str) -> Result<HeaderValue, Malformed> {
+fn custom_header(name: &str, value: &str) -> Result<Field, Malformed> {
     let lower = name.to_ascii_lowercase();
     let is_token = !name.is_empty() && name.len() <= 70 && name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-');
     let own = lower.starts_with("x-mailwright-") || lower.starts_with("x-ms-exchange-");
-    if !is_token || own || !(lower.starts_with("x-") || ALLOWED.contains(&lower.as_str())) {
+    let known = ALLOWED.iter().find(|(known, _)| *known == lower);
+    if !is_token || own || !(lower.starts_with("x-") || known.is_some()) {
+        let allowed: Vec<&str> = ALLOWED.iter().map(|(name, _)| *name).collect();
         return Err(malformed(format!(
             "the header `{}` cannot be set; `X-...` can, and {}",
             name.escape_debug().to_string().chars().take(70).collect::<String>(),
-            ALLOWED.join(", ")
+            allowed.join(", ")
         )));
     }
     if value.len() > 2000 || value.chars().any(char::is_control) {
         return Err(malformed(format!("the header `{name}` has control characters or more than 2000 bytes")));
     }
-    let name = HeaderName::new_from_ascii(name.to_owned()).map_err(|_| malformed("a header's name is not one"))?;
-    Ok(HeaderValue::new(name, value.to_owned()))
+    if known.is_none_or(|(_, is_text)| *is_text) {
+        return Ok(Field::unstructured(name, value));
+    }
+    if !value.is_ascii() {
+        return Err(malformed(format!("the header `{name}` takes ASCII alone")));
+    }
+    // Folded between its words; a word that is too long for a line is found with the rest.
+    Ok(Field::new(name, &value.split(' ').filter(|word| !word.is_empty()).collect::<Vec<_>>().join("\r\n ")))
 }
 
-fn distinct(addresses: impl Iterator<Item = String>) -> Result<Vec<String>, Malformed> {
+fn distinct(addresses: impl Iterator<Item = Address>) -> Result<Vec<String>, Malformed> {
     let mut seen = std::collections::HashSet::new();
-    let recipients: Vec<String> = addresses.filter(|address| seen.insert(address.to_lowercase())).collect();
+    let recipients: Vec<String> =
+        addresses.filter(|address| seen.insert(address.key())).map(|address| address.to_string()).collect();
     match recipients.len() {
         0 => Err(malformed("the message has no recipient")),
         many if many > RECIPIENTS => {
@@ -292,6 +461,29 @@ fn distinct(addresses: impl Iterator<Item = String>) -> Result<Vec<String>, Malf
         }
         _ => Ok(recipients),
     }
+}
+
+/// Refuses lines that mail cannot carry: the server that takes it might fold such a line, and with that change what it
+/// says, or refuse it after all.
+fn check_lines(message: &[u8]) -> Result<(), Malformed> {
+    let (fields, body_at) = split(message)?;
+    if let Some(field) = fields.iter().find(|field| field.as_str().lines().any(|line| line.len() > LINE_LIMIT)) {
+        return Err(malformed(format!(
+            "a line of the header `{}` has more than {LINE_LIMIT} bytes, and mail may not (RFC 5322)",
+            field.name().chars().take(70).collect::<String>()
+        ))
+        .remedy("Shorten it."));
+    }
+    let mut from = body_at;
+    let ends = memchr::memchr2_iter(b'\r', b'\n', &message[body_at..]).map(|at| at + body_at);
+    for end in ends.chain([message.len()]) {
+        if end - from > LINE_LIMIT {
+            return Err(malformed(format!("a line has more than {LINE_LIMIT} bytes, and mail may not (RFC 5322)"))
+                .remedy("Encode that part as quoted-printable or base64."));
+        }
+        from = end + 1;
+    }
+    Ok(())
 }
 
 /// Takes a raw message (RFC 5322) as it is, but for what transport and sender write. `envelope` names the recipients
@@ -303,57 +495,74 @@ pub fn raw(
     at: Timestamp,
     attachments: &Attachments,
 ) -> Result<Kept, Malformed> {
-    let (mut fields, body_at) = split(bytes)?;
+    let (before, body_at) = split(bytes)?;
     let parsed = parsed(bytes)?.ok_or_else(|| malformed("this is not a message with a header (RFC 5322)"))?;
-    // Whoever takes it might fold such a line, and with that change what it says, or refuse it after all.
-    if fields.iter().flat_map(|field| field.0.lines()).any(|line| line.len() > LINE_LIMIT)
-        || bytes[body_at..].split(|byte| matches!(byte, b'\r' | b'\n')).any(|line| line.len() > LINE_LIMIT)
-    {
-        return Err(malformed(format!(
-            "a line has more than {LINE_LIMIT} bytes, and mail may not (RFC 5322): encode that part as quoted-printable or base64"
-        )));
-    }
-    for name in
-        ["from", "to", "cc", "subject", "date", "message-id", "sender", "reply-to", "mime-version", "content-type"]
-    {
-        if fields.iter().filter(|field| field.is(name)).count() > 1 {
+    check_lines(bytes)?;
+    for name in ONCE {
+        if before.iter().filter(|field| field.is(name)).count() > 1 {
             return Err(malformed(format!("the header `{name}` stands twice")));
         }
     }
-    if has_forbidden(&parsed, attachments)? {
-        return Err(malformed("the environment forbids attachments of this kind"));
-    }
+    check_forbidden(&parsed, attachments)?;
     let recipients = if envelope.is_empty() {
-        let all =
-            [parsed.to(), parsed.cc(), parsed.bcc()].into_iter().flatten().flat_map(|list| list.clone().into_list());
-        let addresses = all.filter_map(|address| address.address.map(std::borrow::Cow::into_owned));
-        let addresses: Vec<String> = addresses.collect();
-        distinct(mailboxes(&addresses, "recipients")?.into_iter().map(|mailbox| mailbox.email.to_string()))?
+        header_recipients(&before)?
     } else {
-        distinct(mailboxes(envelope, "recipients")?.into_iter().map(|mailbox| mailbox.email.to_string()))?
+        distinct(entries(envelope, "recipients")?.into_iter().map(|entry| entry.address))?
     };
-    let from = parsed
-        .from()
-        .and_then(mail_parser::Address::first)
-        .and_then(|from| Some((from.address()?.to_owned(), from.name().map(str::to_owned))));
-    if parsed.from().is_some_and(|from| from.clone().into_list().len() > 1) {
-        return Err(malformed("`From` names more than one sender"));
-    }
+    let from = header_sender(&before)?;
     let own_id = parsed.message_id().filter(|id| id.bytes().all(|b| b.is_ascii_graphic()) && id.len() < 250);
     let message_id = own_id.map_or_else(|| message_id.to_owned(), |id| format!("<{id}>"));
-    fields.retain(|field| !field.is_any(&DROPPED) && !field.starts_with("x-mailwright-"));
+    let is_kept = |field: &Field| {
+        !(field.is_any(&DROPPED)
+            || field.starts_with("resent-")
+            || field.starts_with("x-mailwright-")
+            || (from.is_none() && field.is("from")))
+    };
+    let mut fields = Vec::with_capacity(before.len());
+    for field in before.iter().filter(|field| is_kept(field)) {
+        fields.push(field.clone().in_ascii()?);
+    }
     if own_id.is_none() {
         fields.retain(|field| !field.is("message-id"));
         fields.push(Field::new("Message-ID", &message_id));
     }
     if !fields.iter().any(|field| field.is("date")) {
-        let date = header::Date::from(std::time::SystemTime::from(at));
-        fields.push(Field::encoded(date));
+        fields.push(Field::encoded(header::Date::from(std::time::SystemTime::from(at))));
     }
     let subject: String = parsed.subject().unwrap_or_default().chars().filter(|c| !c.is_control()).take(1000).collect();
     drop(parsed);
+    // Line ends are CRLF to a signer, whatever the file had; a carriage return alone was none to it.
+    let body = &bytes[body_at..];
+    let has_lone_return = memchr::memchr_iter(b'\r', body).any(|at| body.get(at + 1) != Some(&b'\n'));
+    dkim::remove_broken(&mut fields, &before, has_lone_return);
     let content = with_header(&fields, bytes.to_vec(), body_at);
+    check_lines(&content)?;
     Ok(Kept { content, recipients, subject, message_id, from })
+}
+
+/// The recipients that the header of a raw message names.
+fn header_recipients(fields: &[Field]) -> Result<Vec<String>, Malformed> {
+    if fields.iter().any(|field| field.is_any(&["resent-to", "resent-cc", "resent-bcc"])) {
+        return Err(malformed("the message was resent (`Resent-To`), and does not say to whom it goes now")
+            .remedy("Name the recipients: `recipients` in the address, or `--to`."));
+    }
+    let mut addresses = Vec::new();
+    for name in ["to", "cc", "bcc"] {
+        for field in fields.iter().filter(|field| field.is(name)) {
+            addresses.extend(addresses_of(field)?.entries.into_iter().map(|entry| entry.address));
+        }
+    }
+    distinct(addresses.into_iter())
+}
+
+/// The sender that the header of a raw message names.
+fn header_sender(fields: &[Field]) -> Result<Option<(String, Option<String>)>, Malformed> {
+    let Some(field) = fields.iter().find(|field| field.is("from")) else { return Ok(None) };
+    let mut entries = addresses_of(field)?.entries;
+    if entries.len() > 1 {
+        return Err(malformed("`From` names more than one sender"));
+    }
+    Ok(entries.pop().map(|entry| (entry.address.to_string(), entry.name)))
 }
 
 /// A raw message taken apart; none if it is no message. One with very many parts is refused: the parser goes as deep as
@@ -366,121 +575,63 @@ fn parsed(bytes: &[u8]) -> Result<Option<mail_parser::Message<'_>>, Malformed> {
     Ok(mail_parser::MessageParser::default().parse(bytes))
 }
 
-/// Whether a part of a message is a file that the environment forbids, or a part of a message within it.
-fn has_forbidden(message: &mail_parser::Message<'_>, attachments: &Attachments) -> Result<bool, Malformed> {
-    use mail_parser::MimeHeaders as _;
-    if attachments.forbidden.is_empty() {
-        return Ok(false);
-    }
-    for (index, part) in message.parts.iter().enumerate() {
-        let kind = part.content_type();
-        // Whoever takes it may believe either name.
-        let names = [
-            part.content_disposition().and_then(|disposition| disposition.attribute("filename")),
-            kind.and_then(|kind| kind.attribute("name")),
-        ];
-        let is_file = message.attachments.iter().any(|own| usize::try_from(*own).is_ok_and(|own| own == index));
-        let media_type = kind
-            .filter(|_| is_file)
-            .map_or(String::new(), |kind| format!("{}/{}", kind.ctype(), kind.subtype().unwrap_or_default()));
-        let names = names.into_iter().flatten().chain(is_file.then_some(""));
-        if names.into_iter().any(|name| attachments.forbids(name, &media_type)) {
-            return Ok(true);
-        }
-        if let Some(within) = part.message() {
-            if has_forbidden(within, attachments)? {
-                return Ok(true);
-            }
-        } else if names_message(part) {
-            let Some(within) = parsed(part.contents())? else { continue };
-            if has_forbidden(&within, attachments)? {
-                return Ok(true);
-            }
-        }
-    }
-    Ok(false)
+/// Refuses a message with a file that the environment forbids, or with a message that has one.
+fn check_forbidden(message: &mail_parser::Message<'_>, attachments: &Attachments) -> Result<(), Malformed> {
+    if attachments.forbidden.is_empty() { Ok(()) } else { check_files(message, attachments, 0) }
 }
 
-/// Whether a file is a message that was not taken apart, by its name.
+fn check_files(message: &mail_parser::Message<'_>, attachments: &Attachments, depth: usize) -> Result<(), Malformed> {
+    if depth > ENCLOSED {
+        return Err(malformed(format!("messages are attached within messages, more than {ENCLOSED} deep")));
+    }
+    // Not by recursion: parts of a message may lie a thousand deep.
+    let mut messages = vec![message];
+    while let Some(message) = messages.pop() {
+        for (index, part) in message.parts.iter().enumerate() {
+            let is_file = message.attachments.iter().any(|own| usize::try_from(*own).is_ok_and(|own| own == index));
+            if let Some(rule) = rule_against(part, is_file, attachments) {
+                let reason = format!("the environment forbids attachments of this kind (`{}`)", rule.escape_debug());
+                return Err(malformed(reason).remedy(FORBIDDEN));
+            }
+            if let Some(within) = part.message() {
+                messages.push(within);
+            } else if is_file
+                && names_message(part)
+                && let Some(within) = parsed(part.contents())?
+            {
+                check_files(&within, attachments, depth + 1)?;
+            }
+        }
+    }
+    Ok(())
+}
+
+/// The rule that forbids a part, under any of its names: the reader of the mail may believe each.
+fn rule_against<'a>(
+    part: &mail_parser::MessagePart<'_>,
+    is_file: bool,
+    attachments: &'a Attachments,
+) -> Option<&'a str> {
+    use mail_parser::MimeHeaders as _;
+    let kind = part.content_type();
+    let attributes = [part.content_disposition(), kind].into_iter().flatten();
+    let attributes = attributes.filter_map(|field| field.attributes()).flatten();
+    let names = attributes.filter(|attribute| {
+        let name = attribute.name.to_ascii_lowercase();
+        name.starts_with("name") || name.starts_with("filename")
+    });
+    let media_type = kind
+        .filter(|_| is_file)
+        .map_or(String::new(), |kind| format!("{}/{}", kind.ctype(), kind.subtype().unwrap_or_default()));
+    let mut names = names.map(|attribute| attribute.value.as_ref()).chain(is_file.then_some(""));
+    names.find_map(|name| attachments.rule_against(&decoded_words(name), &media_type))
+}
+
+/// Returns true for a file that is a message, by its name or type, and was not taken apart.
 fn names_message(part: &mail_parser::MessagePart<'_>) -> bool {
     use mail_parser::MimeHeaders as _;
     part.attachment_name().is_some_and(|name| name.to_ascii_lowercase().ends_with(".eml"))
-}
-
-/// One header field with its line ends, folded as it was.
-#[derive(Clone, Debug)]
-struct Field(String);
-
-impl Field {
-    fn new(name: &str, value: &str) -> Self {
-        Self(format!("{name}: {value}\r\n"))
-    }
-
-    /// Encoded and folded as lettre does.
-    fn encoded(header: impl header::Header) -> Self {
-        let mut headers = Headers::new();
-        headers.set(header);
-        Self(headers.to_string())
-    }
-
-    fn value(&self) -> &str {
-        self.0.split_once(':').map_or("", |(_, value)| value.trim())
-    }
-
-    fn name(&self) -> &str {
-        self.0.split(':').next().unwrap_or_default().trim_end()
-    }
-
-    fn is(&self, name: &str) -> bool {
-        self.name().eq_ignore_ascii_case(name)
-    }
-
-    fn is_any(&self, names: &[&str]) -> bool {
-        names.iter().any(|name| self.is(name))
-    }
-
-    fn starts_with(&self, prefix: &str) -> bool {
-        self.name().to_ascii_lowercase().starts_with(prefix)
-    }
-}
-
-/// The fields of a message's header, and where its body begins. The header's line ends become CRLF.
-fn split(bytes: &[u8]) -> Result<(Vec<Field>, usize), Malformed> {
-    let mut fields: Vec<Field> = Vec::new();
-    let mut rest = bytes;
-    let mut length = 0;
-    loop {
-        let end = rest.iter().position(|byte| *byte == b'\n').map_or(rest.len(), |at| at + 1);
-        let (line, after) = rest.split_at(end);
-        rest = after;
-        let line = line.strip_suffix(b"\n").unwrap_or(line);
-        let line = line.strip_suffix(b"\r").unwrap_or(line);
-        if line.is_empty() {
-            break;
-        }
-        length += line.len() + 2;
-        if length > HEADER_LIMIT {
-            return Err(malformed("the message's header is too long"));
-        }
-        let text = std::str::from_utf8(line).map_err(|_| malformed("the message's header is not UTF-8"))?;
-        if text.chars().any(|c| c.is_control() && c != '\t') {
-            return Err(malformed("the message's header has control characters"));
-        }
-        if text.starts_with([' ', '\t']) {
-            let field = fields.last_mut().ok_or_else(|| malformed("the message begins with a folded line"))?;
-            let _ = write!(field.0, "{text}\r\n");
-            continue;
-        }
-        let name = text.split_once(':').map(|(name, _)| name.trim_end()).unwrap_or_default();
-        if name.is_empty() || !name.bytes().all(|b| b.is_ascii_graphic()) {
-            return Err(malformed("the message's header has a line that is no field"));
-        }
-        fields.push(Field(format!("{text}\r\n")));
-        if rest.is_empty() {
-            break;
-        }
-    }
-    Ok((fields, bytes.len() - rest.len()))
+        || part.content_type().is_some_and(|kind| kind.ctype().eq_ignore_ascii_case("message"))
 }
 
 /// Makes every line end CRLF; none if all are. A carriage return alone counts as one: it is no line end of mail, and servers
@@ -516,8 +667,7 @@ fn with_header(fields: &[Field], mut message: Vec<u8>, body_at: usize) -> Vec<u8
     if message.len() > body_at && !message.ends_with(b"\n") {
         message.extend_from_slice(b"\r\n");
     }
-    let fields: Vec<&str> = fields.iter().map(|field| field.0.as_str()).chain(["\r\n"]).collect();
-    drop(message.splice(..body_at, fields.concat().into_bytes()));
+    drop(message.splice(..body_at, joined(fields)));
     message
 }
 
@@ -526,8 +676,10 @@ fn with_header(fields: &[Field], mut message: Vec<u8>, body_at: usize) -> Vec<u8
 pub struct Outgoing {
     /// Header and body.
     pub bytes: Vec<u8>,
-    /// Whom it goes to: as accepted, or whom the environment writes to instead.
+    /// The recipients of this attempt: those who still wait, or the one whom the environment writes to instead.
     pub recipients: Vec<String>,
+    /// True if `To` or `Cc` lost addresses that are not recipients of this attempt.
+    pub is_narrowed: bool,
 }
 
 /// What is only known when a message is sent.
@@ -539,17 +691,18 @@ pub struct Sender<'a> {
     pub name: Option<&'a str>,
     /// Whom the environment may write to.
     pub guard: &'a RecipientGuard,
-    /// Whether recipients that the header does not name must stand in it, because the route has no envelope.
-    pub names_everybody: bool,
+    /// True if the transport has no envelope and reads the recipients from the header, which then names exactly them.
+    pub header_is_envelope: bool,
 }
 
 impl Sender<'_> {
     /// Puts in what kept contents lack. `recipients` are those that are still to be reached.
     pub fn outgoing(&self, content: Vec<u8>, recipients: &[String]) -> Result<Outgoing, Malformed> {
         let (mut fields, body_at) = split(&content)?;
-        let address: Address = self.address.parse().map_err(|_| malformed("the profile's address is not one"))?;
-        let from = Mailboxes::new().with(Mailbox::new(self.name.map(str::to_owned), address));
-        fields.insert(0, Field::encoded(header::From::from(from)));
+        let before = fields.clone();
+        let address = Address::parse(self.address)
+            .map_err(|error| malformed(format!("the profile's address is not one: {error}")))?;
+        self.put_sender(&mut fields, &address);
         if let Some(tag) = &self.guard.subject_tag {
             tag_subject(&mut fields, tag);
         }
@@ -558,43 +711,108 @@ impl Sender<'_> {
             fields.retain(|field| !field.is_any(&["to", "cc"]));
             fields.push(Field::new("To", instead));
             for recipient in &recipients {
-                fields.push(Field::new("X-Mailwright-Recipient", recipient));
+                fields.push(Field::unstructured("X-Mailwright-Recipient", recipient));
             }
             recipients = vec![instead.clone()];
         }
-        if self.names_everybody {
-            let named: String =
-                fields.iter().filter(|field| field.is_any(&["to", "cc"])).map(|field| field.0.to_lowercase()).collect();
-            let hidden: Vec<&String> =
-                recipients.iter().filter(|address| !named.contains(&address.to_lowercase())).collect();
-            if !hidden.is_empty() {
-                let all: Vec<&str> = hidden.iter().map(|address| address.as_str()).collect();
-                fields.push(Field::new("Bcc", &all.join(",\r\n ")));
-            }
-        }
-        Ok(Outgoing { bytes: with_header(&fields, content, body_at), recipients })
+        let is_narrowed = self.header_is_envelope && address_exactly(&mut fields, &recipients)?;
+        dkim::remove_broken(&mut fields, &before, false);
+        Ok(Outgoing { bytes: with_header(&fields, content, body_at), recipients, is_narrowed })
     }
+
+    /// Leaves `From` and `Sender` as they are if they name the profile's address, so that a signature over them holds.
+    fn put_sender(&self, fields: &mut Vec<Field>, address: &Address) {
+        let is_own = |field: &Field| {
+            let list = address_list::parse(&field.unfolded()).unwrap_or_default();
+            matches!(list.entries.as_slice(), [one] if one.address.as_str() == address.as_str())
+        };
+        fields.retain(|field| !field.is_any(&SENDERS) || is_own(field));
+        if !fields.iter().any(|field| field.is("from")) {
+            let from = Entry::new(self.name.map(str::to_owned), address.clone());
+            fields.insert(0, address_list::field("From", &[from]));
+        }
+    }
+}
+
+/// Rewrites the fields that name recipients so that they name exactly these, each once: those of `To` and `Cc` stay where
+/// they are, the others stand in `Bcc`, which the transport removes. Returns true if somebody was taken out.
+fn address_exactly(fields: &mut Vec<Field>, recipients: &[String]) -> Result<bool, Malformed> {
+    let mut waiting = Vec::with_capacity(recipients.len());
+    for recipient in recipients {
+        let address = Address::parse(recipient).map_err(|error| malformed(format!("a recipient: {error}")))?;
+        waiting.push(address);
+    }
+    let mut missing: Vec<(String, Address)> = Vec::new();
+    let mut seen = std::collections::HashSet::new();
+    for address in waiting {
+        if seen.insert(address.key()) {
+            missing.push((address.key(), address));
+        }
+    }
+    let mut is_narrowed = false;
+    let mut kept = Vec::with_capacity(fields.len() + 1);
+    for field in fields.drain(..) {
+        if field.starts_with("resent-") || field.is_any(&DROPPED) {
+            continue;
+        }
+        if !field.is_any(&["to", "cc"]) {
+            kept.push(field);
+            continue;
+        }
+        // What cannot be read was accepted by an earlier version; nobody in it is addressed by it.
+        let list = address_list::parse(&field.unfolded()).unwrap_or_default();
+        let count = list.entries.len();
+        let mut entries = list.entries;
+        entries.retain(|entry| {
+            let key = entry.address.key();
+            let found = missing.iter().position(|(own, _)| *own == key);
+            found.map(|found| missing.remove(found)).is_some()
+        });
+        if entries.len() == count && list.is_plain && count > 0 {
+            kept.push(field);
+            continue;
+        }
+        is_narrowed |= entries.len() < count;
+        if !entries.is_empty() {
+            kept.push(address_list::field(field.name(), &entries));
+        }
+    }
+    if !missing.is_empty() {
+        let hidden: Vec<Entry> = missing.into_iter().map(|(_, address)| Entry::new(None, address)).collect();
+        kept.push(address_list::field("Bcc", &hidden));
+    }
+    *fields = kept;
+    Ok(is_narrowed)
 }
 
 fn tag_subject(fields: &mut Vec<Field>, tag: &str) {
-    let encoded = |text: String| Field::encoded(header::Subject::from(text));
     match fields.iter_mut().find(|field| field.is("subject")) {
-        Some(field) if tag.is_ascii() => field.0 = format!("Subject: {tag} {}\r\n", field.value()),
+        Some(field) if tag.is_ascii() => *field = Field::new("Subject", &format!("{tag} {}", field.value())),
         // A space between two encoded words is not shown, so both are encoded as one.
         Some(field) => {
-            let subject = mail_parser::MessageParser::default()
-                .parse_headers(field.0.as_bytes())
-                .and_then(|header| header.subject().map(str::to_owned));
-            *field = encoded(format!("{tag} {}", subject.unwrap_or_default()));
+            *field = Field::unstructured("Subject", &format!("{tag} {}", decoded_words(&field.unfolded())));
         }
-        None => fields.push(encoded(tag.to_owned())),
+        None => fields.push(Field::unstructured("Subject", tag)),
     }
 }
 
-/// Whether a header names somebody whose address needs `SMTPUTF8`, and whether there is more than ASCII at all.
+/// What a message asks of a mail server: SMTPUTF8, because an address or the header is not ASCII, and 8BITMIME, because
+/// anything is not. A server that lacks one gets [`downgraded`] bytes, and only the recipients that it can take.
 pub fn needs(bytes: &[u8], recipients: &[String], from: &str) -> (bool, bool) {
-    let header_end = bytes.windows(4).position(|window| window == b"\r\n\r\n").unwrap_or(bytes.len());
-    let utf8 =
-        !from.is_ascii() || recipients.iter().any(|recipient| !recipient.is_ascii()) || !bytes[..header_end].is_ascii();
+    let header_end = memchr::memmem::find(bytes, b"\r\n\r\n").unwrap_or(bytes.len());
+    let utf8 = needs_smtputf8(from)
+        || recipients.iter().any(|recipient| needs_smtputf8(recipient))
+        || !bytes[..header_end].is_ascii();
     (utf8, !bytes.is_ascii())
+}
+
+/// Returns true if an address can only be written to through a server that offers SMTPUTF8 (RFC 6531).
+pub fn needs_smtputf8(address: &str) -> bool {
+    !address.is_ascii()
+}
+
+/// A message for a server that lacks SMTPUTF8, or 8BITMIME as well. Fails where it would arrive broken: what is signed is
+/// not re-encoded.
+pub fn downgraded(bytes: &[u8], offers_eight_bit: bool) -> Result<Vec<u8>, Malformed> {
+    if offers_eight_bit { seven_bit::convert_header(bytes) } else { seven_bit::convert(bytes) }
 }

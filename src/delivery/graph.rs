@@ -7,12 +7,15 @@
 use std::time::Duration;
 
 use base64::{Engine as _, prelude::BASE64_STANDARD};
-use mail_parser::{MessageParser, MessagePart, MimeHeaders as _, PartType};
 use reqwest::Url;
 use secrecy::SecretString;
-use serde_json::{Value, json};
+use serde_json::json;
 
-use super::{classify, smtp::Failure};
+use super::{
+    classify,
+    draft::{Attachment, Draft},
+    smtp::Failure,
+};
 use crate::{
     microsoft::{Answer, Endpoints, Http, HttpError, claims::Claims, graph::encoded, http::Request},
     model::message::Class,
@@ -79,7 +82,9 @@ impl Sender<'_> {
 
     /// What happens up to here can be done again: a draft is not sent.
     async fn draft(&self, bytes: &[u8]) -> Result<String, Failure> {
-        let (document, attachments) = parts(bytes)?;
+        // What a draft has no place for fails here, before anything is asked of Graph.
+        let Draft { document, attachments } =
+            Draft::read(bytes).map_err(|error| Failure::new("draft", error.to_string(), Class::Size))?;
         let answer = self.ask("draft", Request::post_json(self.url("messages")?, &document)).await;
         // Small messages leave all the same: this is about the route and not about the mailbox. With the permission in the
         // token it is about the mailbox: an access policy, or a scope in Exchange.
@@ -233,94 +238,4 @@ fn lost(phase: &'static str, error: &HttpError, sends: bool) -> Failure {
     // A size is this message's, whoever says it.
     let is_servers = class != Class::Size;
     Failure { is_servers, retry_after: wait, ..Failure::new(phase, error.to_string(), class) }
-}
-
-/// A file of a draft.
-struct Attachment {
-    name: String,
-    media_type: String,
-    content_id: Option<String>,
-    bytes: bytes::Bytes,
-}
-
-impl Attachment {
-    /// Of a part of a message. What was decoded for it is taken and not copied.
-    fn of(part: &mut MessagePart<'_>) -> Self {
-        let bytes = match &mut part.body {
-            PartType::Binary(bytes) | PartType::InlineBinary(bytes) => std::mem::take(bytes).into_owned(),
-            _ => part.contents().to_vec(),
-        };
-        Self {
-            name: part.attachment_name().unwrap_or("attachment").to_owned(),
-            media_type: part.content_type().map_or("application/octet-stream".to_owned(), |kind| {
-                format!("{}/{}", kind.ctype(), kind.subtype().unwrap_or("octet-stream"))
-            }),
-            content_id: part.content_id().map(str::to_owned),
-            bytes: bytes.into(),
-        }
-    }
-
-    fn describe(&self) -> Value {
-        let mut document =
-            json!({ "name": self.name, "contentType": self.media_type, "isInline": self.content_id.is_some() });
-        if let Some(id) = &self.content_id {
-            document["contentId"] = json!(id);
-        }
-        document
-    }
-}
-
-/// A message as Graph's own document, and its files beside it.
-fn parts(bytes: &[u8]) -> Result<(Value, Vec<Attachment>), Failure> {
-    let mut message = MessageParser::default()
-        .parse(bytes)
-        .ok_or_else(|| Failure::new("draft", "the message cannot be taken apart", Class::Permanent))?;
-    let people = |list: Option<&mail_parser::Address<'_>>| -> Vec<Value> {
-        let all = list.map(|list| list.clone().into_list()).unwrap_or_default();
-        let all = all.into_iter().filter_map(|one| {
-            let mut address = json!({ "address": one.address?.into_owned() });
-            if let Some(name) = one.name {
-                address["name"] = json!(name);
-            }
-            Some(json!({ "emailAddress": address }))
-        });
-        all.collect()
-    };
-    let body = match (message.body_html(0), message.body_text(0)) {
-        (Some(html), _)
-            if message.html_body.iter().any(|part| !message.text_body.contains(part))
-                || message.text_body.is_empty() =>
-        {
-            json!({ "contentType": "html", "content": html })
-        }
-        (_, text) => json!({ "contentType": "text", "content": text.unwrap_or_default() }),
-    };
-    let mut document = json!({
-        "subject": message.subject().unwrap_or_default(),
-        "body": body,
-        "toRecipients": people(message.to()),
-        "ccRecipients": people(message.cc()),
-        "bccRecipients": people(message.bcc()),
-        "replyTo": people(message.reply_to()),
-    });
-    if let Some(id) = message.message_id() {
-        document["internetMessageId"] = json!(format!("<{id}>"));
-    }
-    let custom: Vec<Value> = message
-        .headers()
-        .iter()
-        .filter(|header| header.name().len() < 100 && header.name().to_ascii_lowercase().starts_with("x-"))
-        .filter_map(|header| Some(json!({ "name": header.name(), "value": header.value().as_text()? })))
-        // Graph takes no more than five.
-        .take(5)
-        .collect();
-    if !custom.is_empty() {
-        document["internetMessageHeaders"] = json!(custom);
-    }
-    let mut attachments = Vec::new();
-    for index in std::mem::take(&mut message.attachments) {
-        let part = usize::try_from(index).ok().and_then(|index| message.parts.get_mut(index));
-        attachments.extend(part.map(Attachment::of));
-    }
-    Ok((document, attachments))
 }

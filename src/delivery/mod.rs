@@ -10,6 +10,7 @@
 //! | `engine` | claims messages, gives them to workers, ends gracefully |
 //! | `attempt` | one attempt: send, and judge what came of it |
 //! | [`smtp`] and `graph` | the two ways to send |
+//! | [`draft`] | a message as Graph's own document, where it is too large for MIME |
 //! | `tokens` | tokens for sending, fetched once |
 //! | [`classify`] | what a reply means; a table in data |
 //! | `refusals` | whether a refusal is about the profile or about a message, where the reply does not say |
@@ -27,6 +28,7 @@ mod attempt;
 mod board;
 pub mod classify;
 pub mod content;
+pub mod draft;
 mod engine;
 mod fair;
 mod graph;
@@ -56,7 +58,7 @@ pub use webhooks::public_key;
 use crate::{
     clock::Clock,
     microsoft::{Http, http},
-    model::{CompanyId, Function, ProfileName, Resolution, State},
+    model::{CompanyId, Function, ProfileName, Resolution, State, resolution::Cell},
     secrets::ServiceIdentity,
     smtp::HelloName,
     store::{
@@ -150,10 +152,10 @@ impl Delivery {
         Moment { now: self.now(), _unmoved: unmoved }
     }
 
-    /// Which profile sends for a company and a function, and at which generation.
-    pub fn resolve(&self, company: &CompanyId, function: Function) -> (Arc<routes::Routes>, Resolution) {
+    /// Returns the profile that sends for a cell, and the state that says so.
+    pub fn resolve(&self, cell: &Cell) -> (Arc<routes::Routes>, Resolution) {
         let routes = Arc::clone(&self.engine.board().routes);
-        let resolution = routes.resolve(company, function);
+        let resolution = routes.explain(cell);
         (routes, resolution)
     }
 

@@ -69,14 +69,19 @@ impl Routes {
 
     /// Which profile sends, step by step.
     pub fn resolve(&self, company: &CompanyId, function: Function) -> Resolution {
-        let cell = Cell { company: company.clone(), function, client: None };
-        let candidates: BTreeSet<&ProfileName> = function
+        self.explain(&Cell { company: company.clone(), function, client: None })
+    }
+
+    /// The same for a cell, which may name the client that the user works in.
+    pub fn explain(&self, cell: &Cell) -> Resolution {
+        let candidates: BTreeSet<&ProfileName> = cell
+            .function
             .chain()
-            .flat_map(|function| [(function, Some(company.clone())), (function, None)])
+            .flat_map(|function| [(function, Some(cell.company.clone())), (function, None)])
             .filter_map(|claim| self.claims.get(&claim))
             .flatten()
             .collect();
         let profiles = candidates.into_iter().filter_map(|name| Some((name, &self.stored(name)?.profile)));
-        Resolver::new(profiles).explain(&cell)
+        Resolver::new(profiles).explain(cell)
     }
 }

@@ -13,7 +13,10 @@ use std::{
 
 use tokio::{net::lookup_host, time::timeout};
 
-use super::classify::{self, About};
+use super::{
+    classify::{self, About},
+    content,
+};
 pub(super) use crate::smtp::login::Login;
 use crate::{
     model::{
@@ -268,6 +271,24 @@ impl Connection {
         letter: &Letter<'_>,
         begin: impl Future<Output = Result<(), Failure>>,
     ) -> Result<Sent, Failure> {
+        let (offers_utf8, offers_eight_bit) = (self.offers("SMTPUTF8"), self.offers("8BITMIME"));
+        // A server that lacks an extension gets the message in ASCII, for those whose address is.
+        let lacks = letter.utf8 && !offers_utf8 || letter.eight_bit && !offers_eight_bit;
+        let converted = lacks
+            .then(|| content::downgraded(letter.bytes, offers_eight_bit))
+            .transpose()
+            .map_err(|error| Failure::new("mail", error.to_string(), Class::Permanent))?;
+        if !offers_utf8 && content::needs_smtputf8(letter.from) {
+            let why = "the sender's address needs SMTPUTF8, which the server does not offer";
+            return Err(Failure::new("mail", why, Class::Auth));
+        }
+        let letter = &Letter {
+            bytes: converted.as_deref().unwrap_or(letter.bytes),
+            utf8: letter.utf8 && offers_utf8,
+            eight_bit: letter.eight_bit && offers_eight_bit,
+            id: letter.id.clone(),
+            ..*letter
+        };
         let mail = self.mail(letter)?;
         let sent = self.client.send_commands(&[&mail], self.deadlines.command).await;
         sent.map_err(|error| message_failed("mail", error))?;
@@ -311,7 +332,10 @@ impl Connection {
             }
             let mut named = Vec::new();
             for recipient in group {
-                if is_path(recipient) {
+                if content::needs_smtputf8(recipient) && !self.offers("SMTPUTF8") {
+                    let why = "the address needs SMTPUTF8, which the server does not offer";
+                    refused.push((recipient.clone(), Failure::new("rcpt", why, Class::Permanent)));
+                } else if is_path(recipient) {
                     named.push((recipient, format!("RCPT TO:<{recipient}>{options}")));
                 } else {
                     refused.push((recipient.clone(), Failure::new("rcpt", "not an address", Class::Permanent)));
@@ -346,17 +370,9 @@ impl Connection {
         }
         let mut command = format!("MAIL FROM:<{}>", letter.from);
         if letter.utf8 {
-            if !self.offers("SMTPUTF8") {
-                let why = "an address or the header is not ASCII, and the server does not take that (SMTPUTF8)";
-                return Err(Failure::new("mail", why, Class::Permanent));
-            }
             command.push_str(" SMTPUTF8");
         }
         if letter.eight_bit {
-            if !self.offers("8BITMIME") {
-                let why = "the body is not ASCII, and the server does not take that (8BITMIME)";
-                return Err(Failure::new("mail", why, Class::Permanent));
-            }
             command.push_str(" BODY=8BITMIME");
         }
         if let Some(limit) = self.client.capabilities().size() {

@@ -151,6 +151,7 @@ codes! {
     "0265" Error DocumentSent "the document was sent before";
     "0266" Error NotInThisStatus "the message's status does not allow this";
     "0267" Error NotDelivered "the message was not delivered";
+    "0268" Error ClientMissing "mail of the user interface without its client";
     "0270" Error EnvironmentsFailed "some of the environments failed";
     "0271" Error EnvironmentExists "the environment is there already";
     "0272" Warning VariableUnused "a variable that nothing takes";

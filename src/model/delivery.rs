@@ -6,7 +6,10 @@ use std::{collections::BTreeMap, fmt, str::FromStr, time::Duration};
 use serde::{Deserialize, Serialize, Serializer, de};
 use utoipa::ToSchema;
 
-use super::Function;
+use super::{
+    Function,
+    address::{self, Address},
+};
 
 /// What an environment says under `delivery`.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
@@ -149,10 +152,10 @@ pub enum Unknown {
 #[serde(deny_unknown_fields, rename_all = "camelCase", default)]
 pub struct RecipientGuard {
     /// Addresses, or `*@domain`. Nobody else gets mail. Empty means everybody.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[serde(skip_serializing_if = "Vec::is_empty", deserialize_with = "address::deserialize_patterns")]
     pub allow: Vec<String>,
     /// Everything goes to this address instead.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none", deserialize_with = "address::deserialize_option")]
     pub rewrite_to: Option<String>,
     /// What every subject begins with.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -160,13 +163,17 @@ pub struct RecipientGuard {
 }
 
 impl RecipientGuard {
-    /// Whether somebody may be written to.
+    /// Returns true if somebody may be written to. Addresses are compared as [`Address`] compares them; a text that is
+    /// none is allowed only where everybody is.
     pub fn allows(&self, address: &str) -> bool {
-        self.allow.is_empty()
-            || self.allow.iter().any(|allowed| match allowed.strip_prefix("*@") {
-                Some(domain) => address.rsplit_once('@').is_some_and(|(_, own)| own.eq_ignore_ascii_case(domain)),
-                None => address.eq_ignore_ascii_case(allowed),
-            })
+        if self.allow.is_empty() {
+            return true;
+        }
+        let Ok(address) = Address::parse(address) else { return false };
+        self.allow.iter().any(|allowed| match allowed.strip_prefix("*@") {
+            Some(domain) => address.domain().eq_ignore_ascii_case(domain),
+            None => Address::parse(allowed).is_ok_and(|allowed| allowed == address),
+        })
     }
 }
 
@@ -180,25 +187,62 @@ pub struct Attachments {
 }
 
 impl Attachments {
-    /// Whether a file of this name and media type is forbidden. The name counts as whoever stores it would read it: what
-    /// nobody sees is left out, and so are dots and spaces at the end. A media type counts without its parameters.
-    pub fn forbids(&self, name: &str, media_type: &str) -> bool {
-        let visible: String = name.chars().filter(|c| !is_unseen(*c)).collect();
-        let visible = visible.trim_end_matches(|c: char| c == '.' || c.is_whitespace());
-        let extension = visible.rsplit_once('.').map_or("", |(_, extension)| extension);
+    /// Returns the rule that forbids a file of this name and media type. The name counts as the system that stores it would
+    /// read it: without what nobody sees, without a folder before it, without dots and blanks at the end, and with the
+    /// part before a colon as well (a stream of NTFS). A media type counts without its parameters.
+    pub fn rule_against(&self, name: &str, media_type: &str) -> Option<&str> {
+        if self.forbidden.is_empty() {
+            return None;
+        }
+        let visible: String = name.chars().filter(|c| !is_unseen(*c)).map(narrow).collect();
+        let mut extensions: Vec<String> = Vec::new();
+        for text in [percent_decoded(&visible), visible] {
+            let base = text.rsplit(['/', '\\']).next().unwrap_or_default();
+            for name in [base, base.split(':').next().unwrap_or_default()] {
+                let name = name.trim_end_matches(|c: char| matches!(c, '.' | '"' | '\'') || c.is_whitespace());
+                extensions.extend(name.rsplit_once('.').map(|(_, extension)| extension.trim().to_lowercase()));
+            }
+        }
         let media_type = media_type.split(';').next().unwrap_or_default().trim();
-        self.forbidden.iter().any(|forbidden| {
+        let rule = self.forbidden.iter().find(|forbidden| {
             if forbidden.contains('/') {
                 forbidden.eq_ignore_ascii_case(media_type)
             } else {
-                forbidden.trim_start_matches('.').eq_ignore_ascii_case(extension.trim())
+                extensions.contains(&forbidden.trim_start_matches('.').to_lowercase())
             }
-        })
+        });
+        rule.map(String::as_str)
     }
 }
 
+/// Full-width forms and the dots of other scripts as the character that they look like, and become on the way.
+fn narrow(c: char) -> char {
+    match c {
+        '\u{3002}' | '\u{ff61}' | '\u{2024}' => '.',
+        '\u{ff01}'..='\u{ff5e}' => char::from_u32(u32::from(c) - 0xfee0).unwrap_or(c),
+        c => c,
+    }
+}
+
+/// A name without percent encoding, which some programs read where it is not meant.
+fn percent_decoded(text: &str) -> String {
+    let mut bytes = Vec::with_capacity(text.len());
+    let mut rest = text.as_bytes();
+    while let [first, behind @ ..] = rest {
+        let code = behind.get(..2).filter(|_| *first == b'%').and_then(|code| std::str::from_utf8(code).ok());
+        if let Some(byte) = code.and_then(|code| u8::from_str_radix(code, 16).ok()) {
+            bytes.push(byte);
+            rest = &behind[2..];
+        } else {
+            bytes.push(*first);
+            rest = behind;
+        }
+    }
+    String::from_utf8_lossy(&bytes).into_owned()
+}
+
 /// Characters that take no room when a name is shown: controls, joiners, marks of direction, and the like.
-fn is_unseen(c: char) -> bool {
+pub(super) fn is_unseen(c: char) -> bool {
     c.is_control()
         || matches!(c, '\u{ad}' | '\u{34f}' | '\u{61c}' | '\u{180b}'..='\u{180f}' | '\u{200b}'..='\u{200f}'
             | '\u{202a}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{fe00}'..='\u{fe0f}' | '\u{feff}'

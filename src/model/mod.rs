@@ -3,6 +3,7 @@
 //! Everything here is pure: no file, no clock, no network, no other module of the house. The same code
 //! decides in `validate`, in the plan, in the service and in `resolve`, so that they cannot disagree.
 //!
+//! * [`address`]: e-mail addresses
 //! * [`name`]: names that were checked when they were made
 //! * [`function`]: the catalogue of functions, from `functions.json`
 //! * [`profile`] and [`provider`]: what a profile says
@@ -21,6 +22,7 @@
 //! * [`code`]: the catalogue of problem codes that `explain` reads from
 //! * [`canonical`]: the one way to write a value so that equal values have equal digests
 
+pub mod address;
 pub mod approvals;
 pub mod canonical;
 pub mod changeset;
@@ -43,6 +45,7 @@ pub mod tripwire;
 pub mod verify_settings;
 pub mod watch_settings;
 
+pub use address::Address;
 pub use approvals::{ApprovalNeed, Approvals};
 pub use canonical::Digest;
 pub use changeset::{Allowances, Approval, Changeset, ProfileChange};

@@ -67,6 +67,7 @@ impl Profile {
 #[serde(deny_unknown_fields, rename_all = "camelCase")]
 pub struct Mailbox {
     /// The address, as in RFC 5321.
+    #[serde(deserialize_with = "super::address::deserialize")]
     #[schema(min_length = 3, max_length = 320)]
     pub address: String,
     /// The name shown beside it.

@@ -60,6 +60,16 @@ pub struct Resolution {
     pub steps: Vec<Step>,
 }
 
+impl Resolution {
+    /// Returns the first delegate that would have sent if the request had named its client; none if it names one. A
+    /// delegate behind the profile that was found does not count.
+    pub fn delegate_without_client(&self) -> Option<&ProfileName> {
+        let passed = self.steps.iter().flat_map(|step| &step.passed_over);
+        let of_client = passed.filter(|passed| passed.because == PassedOverBecause::OtherClient);
+        of_client.map(|passed| &passed.profile).next().filter(|_| self.cell.client.is_none())
+    }
+}
+
 /// One step of a resolution.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]

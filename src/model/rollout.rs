@@ -164,6 +164,7 @@ pub enum NoDrift {
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Probe {
     /// Whom it goes to.
+    #[serde(deserialize_with = "super::address::deserialize")]
     pub to: String,
     /// Whose mail it is; the environment's first company unless stated.
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use super::{
-    AppliesTo, Client, Cloud, Code, CompanyId, Delivery, Encryption, Function, Profile, ProfileName, Provider,
+    Address, AppliesTo, Client, Cloud, Code, CompanyId, Delivery, Encryption, Function, Profile, ProfileName, Provider,
     Settings, WatchSettings,
     code::Severity,
     provider::{Credential, GraphDelegate, GraphDirect, Smtp},
@@ -94,9 +94,10 @@ pub fn check_all_but_texts(settings: &Settings, profiles: &BTreeMap<&ProfileName
     violations
 }
 
-/// The address rules: a local part, an at sign and a domain, as lettre's parser reads RFC 5321 and 6531.
-pub fn is_address(text: &str) -> bool {
-    text.parse::<lettre::Address>().is_ok()
+/// Returns the reason why a text is not an e-mail address, and what to write instead; none if it is one.
+pub fn address_problem(text: &str) -> Option<(String, String)> {
+    let error = Address::parse(text).err()?;
+    Some((format!("this is not an e-mail address: {error}"), error.remedy.to_owned()))
 }
 
 /// No text is a key, a token or a mask.
@@ -168,11 +169,11 @@ fn check_profile(settings: &Settings, name: &ProfileName, profile: &Profile, out
     }
     match &profile.from {
         Some(from) => {
-            if !is_address(&from.address) {
+            if let Some((message, _)) = address_problem(&from.address) {
                 report(
                     "/from/address",
                     Code::InvalidAddress,
-                    "this is not an e-mail address".to_owned(),
+                    message,
                     "Write it as local-part@domain, without a display name; that goes into `from.name`.",
                 );
             }
@@ -435,7 +436,7 @@ fn check_delivery(delivery: &Delivery, out: &mut Vec<Violation>) {
         });
     };
     for (index, allowed) in delivery.recipients.allow.iter().enumerate() {
-        let ok = allowed.strip_prefix("*@").map_or_else(|| is_address(allowed), is_host);
+        let ok = allowed.strip_prefix("*@").map_or_else(|| address_problem(allowed).is_none(), is_host);
         if !ok {
             report(
                 format!("/recipients/allow/{index}"),
@@ -445,13 +446,8 @@ fn check_delivery(delivery: &Delivery, out: &mut Vec<Violation>) {
             );
         }
     }
-    if delivery.recipients.rewrite_to.as_ref().is_some_and(|address| !is_address(address)) {
-        report(
-            "/recipients/rewriteTo".to_owned(),
-            Code::InvalidAddress,
-            "this is not an e-mail address",
-            "Write it as test@example.com.",
-        );
+    if let Some((message, remedy)) = delivery.recipients.rewrite_to.as_deref().and_then(address_problem) {
+        report("/recipients/rewriteTo".to_owned(), Code::InvalidAddress, &message, &remedy);
     }
     if delivery.recipients.subject_tag.as_ref().is_some_and(|tag| tag.chars().any(char::is_control)) {
         report(
@@ -527,11 +523,11 @@ pub fn check_watch(watch: &WatchSettings, companies: &BTreeSet<CompanyId>) -> Ve
         );
     }
     for (index, recipient) in mail.to.iter().enumerate() {
-        if !is_address(recipient) {
+        if let Err(error) = Address::parse(recipient) {
             report(
                 format!("/mail/to/{index}"),
                 Code::InvalidAddress,
-                format!("`{}` is not an address", recipient.escape_debug()),
+                format!("`{}` is not an address: {error}", recipient.escape_debug()),
                 "Write it as name@domain, without a display name.",
             );
         }

@@ -65,5 +65,6 @@ pub struct NotifyMail {
     /// The function that it is sent as.
     pub function: Function,
     /// The recipients.
+    #[serde(deserialize_with = "super::address::deserialize_list")]
     pub to: Vec<String>,
 }

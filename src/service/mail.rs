@@ -1,7 +1,6 @@
 //! Taking mail: everything that can be known at once is refused at once, and what is accepted is durable.
 
 use axum::http::StatusCode;
-use base64::{Engine as _, prelude::BASE64_STANDARD};
 use uuid::Uuid;
 
 use super::{Service, access::Caller, problem::Problem};
@@ -14,10 +13,12 @@ use crate::{
         self,
         content::{self, Attached, Kept, Malformed, Parts},
     },
+    mime::base64,
     model::{
-        Code, CompanyId, Digest, Function, Message, Provider, Status,
+        Address, Client, Code, CompanyId, Digest, Function, Message, Provider, Status,
         delivery::EventKind,
         message::{Document, Notify, Recipient, RecipientStatus},
+        resolution::Cell,
     },
     store::{
         AuditEvent,
@@ -37,6 +38,8 @@ pub(super) enum Held {
 pub(super) struct Purpose {
     pub(super) company: CompanyId,
     pub(super) function: Function,
+    /// The client that the user works in.
+    pub(super) client: Option<Client>,
     /// The document that it carries.
     pub(super) document: Option<Document>,
     /// Whether that may be sent again.
@@ -82,7 +85,7 @@ impl Service {
         held: Held,
         key: Option<IdempotencyKey>,
     ) -> Result<Taken, Problem> {
-        let Purpose { company, function, document, again } = purpose;
+        let Purpose { company, function, client, document, again } = purpose;
         if !caller.scope.covers(&company, function) {
             return Err(Problem::new(
                 StatusCode::FORBIDDEN,
@@ -91,7 +94,8 @@ impl Service {
             )
             .remedy("Use the token of that company and function; `mailwright token list` shows what each may."));
         }
-        let (routes, resolution) = self.delivery.resolve(&company, function);
+        let cell = Cell { company: company.clone(), function, client };
+        let (routes, resolution) = self.delivery.resolve(&cell);
         let settings = &routes.state().settings;
         if !settings.companies.contains(&company) {
             return Err(Problem::new(
@@ -118,9 +122,24 @@ impl Service {
             return Err(Problem::new(
                 StatusCode::UNPROCESSABLE_ENTITY,
                 Code::NobodySends,
-                format!("`{name}` sends as the user who is signed in, and the service is nobody"),
+                format!("`{name}` sends as the user who is signed in, and the service cannot sign in as a user"),
             )
-            .remedy("Let `microsoft-graph-direct` or `smtp` serve the function."));
+            .remedy(format!(
+                "Let the user's client send it with `{name}`, or let `microsoft-graph-direct` or `smtp` serve the function."
+            )));
+        }
+        // Without the client nobody knows whether the user's own mailbox should send, and another must not do so in its
+        // place.
+        if let Some(delegate) = resolution.delegate_without_client() {
+            return Err(Problem::new(
+                StatusCode::UNPROCESSABLE_ENTITY,
+                Code::ClientMissing,
+                format!("`{delegate}` sends {} as the user who is signed in, and no client is named", function.id()),
+            )
+            .remedy(
+                "Name the client that the user works in: `client` (`--client`), `native` or `spa`. Mail of no user belongs \
+                 to another function.",
+            ));
         }
         let moment = self.delivery.moment().await;
         let now = moment.now;
@@ -142,9 +161,7 @@ impl Service {
             }
         };
         if sender_name.as_ref().is_some_and(|name| name.chars().count() > 100 || name.chars().any(char::is_control)) {
-            return Err(malformed(Malformed(
-                "`senderName` has control characters or more than 100 characters".to_owned(),
-            )));
+            return Err(malformed(Malformed::new("`senderName` has control characters or more than 100 characters")));
         }
         let limit = stored.profile.limits().message_size;
         let size = kept.content.len() as u64;
@@ -331,8 +348,8 @@ impl Service {
 }
 
 fn malformed(error: Malformed) -> Problem {
-    Problem::new(StatusCode::UNPROCESSABLE_ENTITY, Code::MessageMalformed, error.to_string())
-        .remedy("Nothing was accepted. `/openapi.json` describes what a message is made of.")
+    let remedy = error.remedy.clone().unwrap_or_else(|| "Correct it, and submit the message again.".to_owned());
+    Problem::new(StatusCode::UNPROCESSABLE_ENTITY, Code::MessageMalformed, error.reason).remedy(remedy)
 }
 
 fn key_reused() -> Problem {
@@ -348,9 +365,10 @@ fn parts(submission: Submission) -> Result<(Parts, Option<String>, Option<Notify
     let mut attachments = Vec::new();
     for (index, file) in submission.attachments.into_iter().enumerate() {
         let File { name, media_type, content, content_id } = file;
-        let bytes = BASE64_STANDARD
-            .decode(content.as_bytes())
-            .map_err(|_| malformed(Malformed(format!("`attachments/{index}/content` is not base64"))))?;
+        let bytes = base64::decode(&content).map_err(|error| {
+            let reason = format!("`attachments/{index}/content` is not base64: {error}");
+            malformed(Malformed::new(reason).remedy(error.remedy))
+        })?;
         attachments.push(Attached { name, media_type, bytes, content_id });
     }
     let parts = Parts {
@@ -361,6 +379,7 @@ fn parts(submission: Submission) -> Result<(Parts, Option<String>, Option<Notify
         subject: submission.subject,
         text: submission.text,
         html: submission.html,
+        calendar: submission.calendar,
         attachments,
         headers: submission.headers.into_iter().collect(),
     };
@@ -370,10 +389,13 @@ fn parts(submission: Submission) -> Result<(Parts, Option<String>, Option<Notify
 /// The name beside the sender of a raw message. Its address must be the profile's: nobody chooses another's.
 fn own_name(kept: &Kept, profile: &str) -> Result<Option<String>, Problem> {
     let Some((address, name)) = &kept.from else { return Ok(None) };
-    if address.eq_ignore_ascii_case(profile) {
+    if Address::parse(profile).is_ok_and(|own| Address::parse(address).is_ok_and(|address| address == own)) {
         return Ok(name.clone());
     }
-    Err(malformed(Malformed(format!("`From` names another sender than the profile, which is {profile}"))))
+    Err(malformed(
+        Malformed::new(format!("`From` names another sender than the profile, which is {profile}"))
+            .remedy(format!("Send it from {profile}, or leave `From` out.")),
+    ))
 }
 
 /// A message that was changed by a person, and what the audit log says of it.

@@ -46,7 +46,26 @@ fn what_is_not_offered_is_not_assumed() {
     let large = post.send(json!({ "text": "x\n".repeat(20_000) }));
     let message = post.wait(&large, "failed");
     assert_eq!(message["history"][0]["class"], "size", "{message:#}");
-    let raw = "To: a@example.org\n\nGrüße\n";
+    let raw = "To: a@example.org, jörg@example.org\nSubject: Grüße\n\nGrüße = gut\n";
+    let answer = post.trial.http(
+        "POST",
+        "/v1/messages?company=EDU1&function=default",
+        &[("Content-Type", "message/rfc822")],
+        raw.as_bytes(),
+    );
+    // Only the address that needs SMTPUTF8 fails; the others get the message in ASCII.
+    let message = post.wait(answer.json()["id"].as_str().unwrap(), "failed");
+    let of =
+        |index: usize| (&message["recipients"][index]["status"], message["recipients"][index]["reply"].to_string());
+    assert_eq!(of(0).0, "delivered", "{message:#}");
+    assert!(of(1).0 == "failed" && of(1).1.contains("SMTPUTF8"), "{message:#}");
+    let taken = &sink.taken()[0];
+    assert_eq!(taken.to, ["a@example.org"]);
+    assert!(taken.content.is_ascii(), "{}", taken.content);
+    let read = mail_parser::MessageParser::default().parse(taken.content.as_bytes()).unwrap();
+    assert_eq!((read.subject().unwrap(), read.body_text(0).unwrap().trim_end()), ("Grüße", "Grüße = gut"));
+    // What is signed arrives as it was, or not at all.
+    let raw = "To: a@example.org\nMIME-Version: 1.0\nContent-Type: multipart/signed; protocol=\"application/pkcs7-signature\"; micalg=sha-256; boundary=b\n\n--b\nContent-Type: text/plain; charset=utf-8\nContent-Transfer-Encoding: 8bit\n\nGrüße\n--b\nContent-Type: application/pkcs7-signature\n\nx\n--b--\n";
     let answer = post.trial.http(
         "POST",
         "/v1/messages?company=EDU1&function=default",

@@ -27,7 +27,10 @@ fn problems_have_their_places() {
         (&format!("soka: 1h\n{wave}"), "1:1 MW0008 the key `soka` means nothing here Did you mean `soak`?"),
         (&format!("soak: 1x\n{wave}"), "1:7 MW0011 this is no length of time"),
         (&format!("checks: {{ failedDeliveries: {{ below: lots }} }}\n{wave}"), "1:38 MW0011 this is no share"),
-        (&format!("checks: {{ probe: {{ to: nobody }} }}\n{wave}"), "1:24 MW0110 this is not an e-mail address"),
+        (
+            &format!("checks: {{ probe: {{ to: nobody }} }}\n{wave}"),
+            "1:24 MW0110 this is not an e-mail address: it has no `@`",
+        ),
         (
             &format!("checks: {{ probe: {{ to: a@b.example, function: defualt }} }}\n{wave}"),
             "1:47 MW0007 there is no such function Did you mean `default`?",

@@ -18,8 +18,9 @@ use crate::{
         Role,
         messages::{Action, ActionOptions, MessageDetail, MessagePage, Resolved, Submission},
     },
+    mime::address_list,
     model::{
-        Code, CompanyId, Function, Message, Status,
+        Client, Code, CompanyId, Function, Message, Status, address,
         message::{Document, Notify},
     },
     service::{
@@ -46,6 +47,9 @@ pub(super) struct RawPurpose {
     /// For a raw message: what kind.
     #[param(value_type = Option<String>)]
     function: Option<Function>,
+    /// For a raw message: the client that the user works in, `native` or `spa`.
+    #[param(value_type = Option<String>)]
+    client: Option<Client>,
     /// For a raw message: the type of the document that it carries.
     document_type: Option<String>,
     /// For a raw message: its number.
@@ -88,6 +92,7 @@ pub(super) async fn submit(
             let purpose = Purpose {
                 company: submission.company.clone(),
                 function: submission.function,
+                client: submission.client,
                 document: submission.document.take(),
                 again: submission.again,
             };
@@ -127,8 +132,15 @@ fn raw(query: &str, bytes: Vec<u8>) -> Result<(Purpose, Held), Problem> {
         (None, None) => None,
         _ => return Err(Problem::malformed("a document has a type and a number")),
     };
-    let recipients = parameters.recipients.unwrap_or_default();
-    let recipients = recipients.split(',').map(str::trim).filter(|one| !one.is_empty()).map(str::to_owned).collect();
+    let recipients = address_list::parse(&parameters.recipients.unwrap_or_default()).map_err(|error| {
+        let problem = Problem::new(
+            StatusCode::UNPROCESSABLE_ENTITY,
+            Code::MessageMalformed,
+            format!("`recipients` is not a list of e-mail addresses: {error}"),
+        );
+        problem.remedy(error.remedy)
+    })?;
+    let recipients = recipients.entries.into_iter().map(|entry| entry.address.to_string()).collect();
     let notify = parameters.notify.map(|wanted| {
         let has = |word: &str| wanted.split(',').any(|own| own.trim() == word);
         Notify { success: has("success"), failure: has("failure"), delay: has("delay"), full: has("full") }
@@ -138,7 +150,7 @@ fn raw(query: &str, bytes: Vec<u8>) -> Result<(Purpose, Held), Problem> {
             "a raw message says in the address whose it is and what kind: `company` and `function`",
         ));
     };
-    let purpose = Purpose { company, function, document, again: parameters.again };
+    let purpose = Purpose { company, function, client: parameters.client, document, again: parameters.again };
     Ok((purpose, Held::Raw { bytes, recipients, notify }))
 }
 
@@ -191,7 +203,8 @@ pub(super) async fn search(
         function: wanted.function,
         message_id: wanted.message_id,
         document: wanted.document_type.map(|kind| (kind, wanted.document_number)),
-        recipient: wanted.recipient,
+        // As it was accepted: a domain in A-labels.
+        recipient: wanted.recipient.map(|text| address::canonical(&text)),
         by: (caller.role == Role::Sender).then(|| caller.name.clone()),
         before: wanted.before,
     };

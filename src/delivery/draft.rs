@@ -1,0 +1,268 @@
+//! A message as Microsoft Graph's own document: for mail that is too large for one request of MIME.
+//!
+//! [`Draft::read`] takes a message apart into a document and its files, and refuses what the document has no place for, so
+//! that nothing of a message is lost on the way. What it carries: the texts, files, addresses, `Importance`, `Sensitivity`,
+//! `In-Reply-To`, `References`, requests for receipts, and up to five `X-` headers. `In-Reply-To`, `References` and
+//! `Sensitivity` have no field of their own and travel as the MAPI properties that Exchange writes these headers from
+//! ([MS-OXCMAIL], 2.1.3.2). It does not connect and does not send.
+
+use mail_parser::{Message, MessageParser, MessagePart, MimeHeaders as _, PartType};
+use serde_json::{Value, json};
+
+use crate::mime::{
+    Field, Malformed,
+    address_list::{self, AddressList},
+    field::split,
+};
+
+/// How many headers of its own a draft takes (`internetMessageHeaders`), and only `X-` ones.
+const CUSTOM_HEADERS: usize = 5;
+
+/// Headers that the document carries in its own fields, or that Exchange writes itself.
+const CARRIED: [&str; 24] = [
+    "from",
+    "sender",
+    "to",
+    "cc",
+    "bcc",
+    "reply-to",
+    "subject",
+    "date",
+    "message-id",
+    "mime-version",
+    "importance",
+    "priority",
+    "sensitivity",
+    "in-reply-to",
+    "references",
+    "disposition-notification-to",
+    "return-receipt-to",
+    "user-agent",
+    "thread-topic",
+    "thread-index",
+    "accept-language",
+    // A signature over a header and a body that Exchange writes anew would be broken.
+    "dkim-signature",
+    "autocrypt",
+    "lines",
+];
+
+/// Types that a mail program verifies or opens as a whole.
+const WHOLE: [(&str, &str); 5] = [
+    ("multipart/signed", "signed"),
+    ("multipart/encrypted", "encrypted"),
+    ("application/pkcs7-mime", "signed or encrypted (S/MIME)"),
+    ("application/x-pkcs7-mime", "signed or encrypted (S/MIME)"),
+    ("application/pgp-encrypted", "encrypted (PGP)"),
+];
+
+/// A message as Graph's document.
+#[derive(Debug)]
+pub struct Draft {
+    /// The document, without files.
+    pub document: Value,
+    /// The files.
+    pub attachments: Vec<Attachment>,
+}
+
+/// A file of a draft.
+#[derive(Debug)]
+pub struct Attachment {
+    /// Its name.
+    pub name: String,
+    media_type: String,
+    content_id: Option<String>,
+    /// Its bytes.
+    pub bytes: bytes::Bytes,
+}
+
+impl Attachment {
+    /// Takes what was decoded for a part, without a copy.
+    fn take(part: &mut MessagePart<'_>) -> Self {
+        let bytes = match &mut part.body {
+            PartType::Binary(bytes) | PartType::InlineBinary(bytes) => std::mem::take(bytes).into_owned(),
+            PartType::Message(message) => message.raw_message().to_vec(),
+            _ => part.contents().to_vec(),
+        };
+        Self {
+            name: part.attachment_name().unwrap_or("attachment").to_owned(),
+            media_type: essence(part).unwrap_or_else(|| "application/octet-stream".to_owned()),
+            content_id: part.content_id().map(str::to_owned),
+            bytes: bytes.into(),
+        }
+    }
+
+    /// The fields of `fileAttachment` and `attachmentItem`, without the bytes.
+    pub fn describe(&self) -> Value {
+        let mut document =
+            json!({ "name": self.name, "contentType": self.media_type, "isInline": self.content_id.is_some() });
+        if let Some(id) = &self.content_id {
+            document["contentId"] = json!(id);
+        }
+        document
+    }
+}
+
+fn essence(part: &MessagePart<'_>) -> Option<String> {
+    let kind = part.content_type()?;
+    Some(format!("{}/{}", kind.ctype(), kind.subtype().unwrap_or("octet-stream")).to_ascii_lowercase())
+}
+
+fn cannot(what: &str) -> Malformed {
+    Malformed::new(format!("the message is too large for one request to Graph, and a draft cannot carry {what}"))
+}
+
+impl Draft {
+    /// Reads a message as it leaves. Fails where the document has no place for something.
+    pub fn read(bytes: &[u8]) -> Result<Self, Malformed> {
+        let (fields, _) = split(bytes)?;
+        let mut message =
+            MessageParser::default().parse(bytes).ok_or_else(|| Malformed::new("the message cannot be taken apart"))?;
+        check_parts(&message)?;
+        let custom = custom_headers(&fields)?;
+        let mut document = json!({
+            "subject": message.subject().unwrap_or_default(),
+            "body": body(&message),
+        });
+        for (name, key) in
+            [("to", "toRecipients"), ("cc", "ccRecipients"), ("bcc", "bccRecipients"), ("reply-to", "replyTo")]
+        {
+            document[key] = people(&fields, name)?;
+        }
+        if let Some(id) = message.message_id() {
+            document["internetMessageId"] = json!(format!("<{id}>"));
+        }
+        if let Some(importance) = importance(&fields)? {
+            document["importance"] = json!(importance);
+        }
+        for (name, key) in [
+            ("disposition-notification-to", "isReadReceiptRequested"),
+            ("return-receipt-to", "isDeliveryReceiptRequested"),
+        ] {
+            if field(&fields, name).is_some() {
+                document[key] = json!(true);
+            }
+        }
+        let properties = properties(&fields)?;
+        if !properties.is_empty() {
+            document["singleValueExtendedProperties"] = json!(properties);
+        }
+        if !custom.is_empty() {
+            document["internetMessageHeaders"] = json!(custom);
+        }
+        let mut attachments = Vec::new();
+        for index in std::mem::take(&mut message.attachments) {
+            let part = usize::try_from(index).ok().and_then(|index| message.parts.get_mut(index));
+            attachments.extend(part.map(Attachment::take));
+        }
+        Ok(Self { document, attachments })
+    }
+}
+
+/// Refuses what would be taken apart: signed, encrypted, an invitation, several texts.
+fn check_parts(message: &Message<'_>) -> Result<(), Malformed> {
+    for part in &message.parts {
+        let Some(essence) = essence(part) else { continue };
+        if let Some((_, what)) = WHOLE.iter().find(|(own, _)| *own == essence) {
+            return Err(cannot(&format!("what is {what}: it would arrive taken apart")));
+        }
+        let method = part.content_type().and_then(|kind| kind.attribute("method"));
+        if essence == "text/calendar" && method.is_some() {
+            return Err(cannot("an invitation: it would arrive as a file"));
+        }
+    }
+    let of_kind = |list: &[u32], other: &[u32]| list.iter().filter(|part| !other.contains(part)).count();
+    let (texts, pages) = (&message.text_body, &message.html_body);
+    let shared = texts.iter().filter(|part| pages.contains(part)).count();
+    if of_kind(texts, pages).max(of_kind(pages, texts)) + shared > 1 {
+        return Err(cannot("more than one text"));
+    }
+    Ok(())
+}
+
+fn body(message: &Message<'_>) -> Value {
+    match (message.body_html(0), message.body_text(0)) {
+        (Some(html), _)
+            if message.html_body.iter().any(|part| !message.text_body.contains(part))
+                || message.text_body.is_empty() =>
+        {
+            json!({ "contentType": "html", "content": html })
+        }
+        (_, text) => json!({ "contentType": "text", "content": text.unwrap_or_default() }),
+    }
+}
+
+fn field<'a>(fields: &'a [Field], name: &str) -> Option<&'a Field> {
+    fields.iter().find(|field| field.is(name))
+}
+
+/// The addresses of every field of this name.
+fn people(fields: &[Field], name: &str) -> Result<Value, Malformed> {
+    let mut people = Vec::new();
+    for field in fields.iter().filter(|field| field.is(name)) {
+        let list: AddressList = address_list::parse(&field.unfolded())
+            .map_err(|error| Malformed::new(format!("`{}` cannot be read: {error}", field.name())))?;
+        for entry in list.entries {
+            let mut address = json!({ "address": entry.address.as_str() });
+            if let Some(name) = entry.name {
+                address["name"] = json!(name);
+            }
+            people.push(json!({ "emailAddress": address }));
+        }
+    }
+    Ok(Value::Array(people))
+}
+
+/// The field `importance`: of `Importance`, or of `Priority` (RFC 2156) where only that is stated.
+fn importance(fields: &[Field]) -> Result<Option<&'static str>, Malformed> {
+    let Some(field) = field(fields, "importance").or_else(|| field(fields, "priority")) else { return Ok(None) };
+    match field.unfolded().to_ascii_lowercase().as_str() {
+        "high" | "urgent" => Ok(Some("high")),
+        "normal" => Ok(Some("normal")),
+        "low" | "non-urgent" => Ok(Some("low")),
+        _ => Err(cannot(&format!("this value of the header `{}`", field.name()))),
+    }
+}
+
+/// What has no field of its own: the MAPI properties from which Exchange writes the header.
+fn properties(fields: &[Field]) -> Result<Vec<Value>, Malformed> {
+    let mut properties = Vec::new();
+    // PidTagInReplyToId and PidTagInternetReferences.
+    for (name, id) in [("in-reply-to", "String 0x1042"), ("references", "String 0x1039")] {
+        if let Some(field) = field(fields, name) {
+            let value: Vec<String> = field.unfolded().split_whitespace().map(str::to_owned).collect();
+            properties.push(json!({ "id": id, "value": value.join(" ") }));
+        }
+    }
+    if let Some(field) = field(fields, "sensitivity") {
+        // PidTagSensitivity.
+        let value = match field.unfolded().to_ascii_lowercase().as_str() {
+            "normal" => "0",
+            "personal" => "1",
+            "private" => "2",
+            "company-confidential" => "3",
+            _ => return Err(cannot("this value of the header `Sensitivity`")),
+        };
+        properties.push(json!({ "id": "Integer 0x0036", "value": value }));
+    }
+    Ok(properties)
+}
+
+/// The headers that a draft takes as they are. Everything that it does not carry is refused by name.
+fn custom_headers(fields: &[Field]) -> Result<Vec<Value>, Malformed> {
+    let mut custom = Vec::new();
+    for field in fields {
+        let name = field.name();
+        if field.starts_with("x-") {
+            custom.push(json!({ "name": name, "value": crate::mime::field::decoded_words(&field.unfolded()) }));
+        } else if !field.is_any(&CARRIED) && !field.starts_with("content-") {
+            let name: String = name.chars().take(70).collect();
+            return Err(cannot(&format!("the header `{name}`")));
+        }
+    }
+    if custom.len() > CUSTOM_HEADERS {
+        let count = custom.len();
+        return Err(cannot(&format!("{count} `X-` headers; it takes {CUSTOM_HEADERS}")));
+    }
+    Ok(custom)
+}

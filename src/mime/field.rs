@@ -1,0 +1,179 @@
+//! Fields of a header.
+//!
+//! [`split`] reads a header, [`Field`] is one of its lines with their folding, [`encoded_words`] writes what is not ASCII.
+
+use std::fmt::Write as _;
+
+use base64::{Engine as _, prelude::BASE64_STANDARD};
+use lettre::message::header::{Header, HeaderName, HeaderValue, Headers};
+
+use super::{Malformed, address_list, parameter};
+
+/// How many bytes a header may have.
+const HEADER_LIMIT: usize = 256 * 1024;
+/// How many bytes of a word go into a line of a header without being encoded; a line may have 998.
+const WORD_LIMIT: usize = 900;
+/// How many bytes of text an encoded word carries: with its frame it has 75 characters at most (RFC 2047, 2).
+const ENCODED_WORD: usize = 45;
+
+/// One field of a header with its line ends, folded as it was.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Field(String);
+
+impl Field {
+    /// A field whose value is ASCII and already folded.
+    pub fn new(name: &str, value: &str) -> Self {
+        Self(format!("{name}: {value}\r\n"))
+    }
+
+    /// A field as lettre writes it.
+    pub fn encoded(header: impl Header) -> Self {
+        let mut headers = Headers::new();
+        headers.set(header);
+        Self(headers.to_string())
+    }
+
+    /// A field of free text: folded, and in encoded words where it is not ASCII or where a word is too long for a line.
+    pub fn unstructured(name: &str, text: &str) -> Self {
+        let is_long = text.split([' ', '\t']).any(|word| word.len() > WORD_LIMIT);
+        // Of two spaces between encoded words lettre leaves none, because a reader drops what stands between such words.
+        let has_gap = !text.is_ascii() && text.contains("  ");
+        match HeaderName::new_from_ascii(name.to_owned()) {
+            Ok(name) if !is_long && !has_gap => {
+                let value = HeaderValue::new(name, text.to_owned());
+                let mut headers = Headers::new();
+                headers.insert_raw(value);
+                Self(headers.to_string())
+            }
+            _ => Self::new(name, &encoded_words(text)),
+        }
+    }
+
+    /// The field as it is transmitted, with its line ends.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    /// The value without the blanks around it; it may be folded.
+    pub fn value(&self) -> &str {
+        self.0.split_once(':').map_or("", |(_, value)| value.trim())
+    }
+
+    /// The value on one line.
+    pub fn unfolded(&self) -> String {
+        self.value().replace("\r\n", "")
+    }
+
+    /// The name.
+    pub fn name(&self) -> &str {
+        self.0.split(':').next().unwrap_or_default().trim_end()
+    }
+
+    /// Returns true if it has this name.
+    pub fn is(&self, name: &str) -> bool {
+        self.name().eq_ignore_ascii_case(name)
+    }
+
+    /// Returns true if it has one of these names.
+    pub fn is_any(&self, names: &[&str]) -> bool {
+        names.iter().any(|name| self.is(name))
+    }
+
+    /// Returns true if its name begins so; `prefix` is in small letters.
+    pub fn starts_with(&self, prefix: &str) -> bool {
+        self.name().to_ascii_lowercase().starts_with(prefix)
+    }
+
+    /// The same in ASCII. Only a local part beyond ASCII stays: no encoding is defined for it.
+    pub fn in_ascii(self) -> Result<Self, Malformed> {
+        if self.0.is_ascii() {
+            return Ok(self);
+        }
+        let name = self.name().to_owned();
+        if address_list::is_address_field(&name) {
+            let list = address_list::parse(&self.unfolded())
+                .map_err(|error| Malformed::new(format!("`{name}`: {error}")).remedy(error.remedy))?;
+            return Ok(address_list::field(&name, &list.entries));
+        }
+        if ["content-type", "content-disposition"].iter().any(|own| name.eq_ignore_ascii_case(own)) {
+            return Ok(Self::new(&name, &parameter::in_ascii(&self.unfolded())));
+        }
+        Ok(Self::unstructured(&name, &self.unfolded()))
+    }
+}
+
+/// A text in encoded words (RFC 2047), folded between them.
+pub fn encoded_words(text: &str) -> String {
+    let mut words = String::new();
+    let mut rest = text;
+    while !rest.is_empty() {
+        let mut end = rest.len().min(ENCODED_WORD);
+        while !rest.is_char_boundary(end) {
+            end -= 1;
+        }
+        let (word, behind) = rest.split_at(end);
+        let fold = if words.is_empty() { "" } else { "\r\n " };
+        let _ = write!(words, "{fold}=?utf-8?b?{}?=", BASE64_STANDARD.encode(word));
+        rest = behind;
+    }
+    words
+}
+
+/// A text without its encoded words.
+pub fn decoded_words(text: &str) -> String {
+    if !text.contains("=?") {
+        return text.to_owned();
+    }
+    let line: String = text.chars().filter(|c| !c.is_control()).collect();
+    let header = format!("Subject: {line}\r\n\r\n");
+    let parsed = mail_parser::MessageParser::default().parse_headers(header.as_bytes());
+    parsed.and_then(|header| header.subject().map(str::to_owned)).unwrap_or(line)
+}
+
+/// The fields of a message's header, and where its body begins. The header's line ends become CRLF.
+pub fn split(bytes: &[u8]) -> Result<(Vec<Field>, usize), Malformed> {
+    let mut fields: Vec<Field> = Vec::new();
+    let mut rest = bytes;
+    let mut length = 0;
+    loop {
+        let end = memchr::memchr(b'\n', rest).map_or(rest.len(), |at| at + 1);
+        let (line, after) = rest.split_at(end);
+        rest = after;
+        let line = line.strip_suffix(b"\n").unwrap_or(line);
+        let line = line.strip_suffix(b"\r").unwrap_or(line);
+        if line.is_empty() {
+            break;
+        }
+        length += line.len() + 2;
+        if length > HEADER_LIMIT {
+            return Err(Malformed::new("the message's header is too long"));
+        }
+        let text = std::str::from_utf8(line).map_err(|_| {
+            Malformed::new("the message's header is not UTF-8")
+                .remedy("Write what is not ASCII as UTF-8 or in encoded words (RFC 2047).")
+        })?;
+        if text.chars().any(|c| c.is_control() && c != '\t') {
+            return Err(Malformed::new("the message's header has control characters"));
+        }
+        if text.starts_with([' ', '\t']) {
+            let field = fields.last_mut().ok_or_else(|| Malformed::new("the message begins with a folded line"))?;
+            let _ = write!(field.0, "{text}\r\n");
+            continue;
+        }
+        let name = text.split_once(':').map(|(name, _)| name.trim_end()).unwrap_or_default();
+        if name.is_empty() || !name.bytes().all(|b| b.is_ascii_graphic()) {
+            return Err(Malformed::new("the message's header has a line that is no field"));
+        }
+        fields.push(Field(format!("{text}\r\n")));
+        if rest.is_empty() {
+            break;
+        }
+    }
+    Ok((fields, bytes.len() - rest.len()))
+}
+
+/// The fields as they are transmitted, with the empty line behind them.
+pub fn joined(fields: &[Field]) -> Vec<u8> {
+    let fields: Vec<&str> = fields.iter().map(Field::as_str).chain(["\r\n"]).collect();
+    fields.concat().into_bytes()
+}

@@ -1,0 +1,171 @@
+//! Media types, and the names of files in `Content-Type` and `Content-Disposition`.
+//!
+//! A name that is not ASCII is written twice: as RFC 2231 says (`filename*=`), and as an encoded word in quotes (`name=`),
+//! which is what older Outlooks and many ERP mailboxes read.
+
+use std::fmt::Write as _;
+
+use super::field::encoded_words;
+use crate::model::address::quoted;
+
+/// The longest name that is written without being encoded.
+const PLAIN_NAME: usize = 60;
+/// How many characters of a name stand in one section (RFC 2231, 3).
+const SECTION: usize = 50;
+
+/// A media type with its parameters.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct MediaType {
+    /// Type and subtype in small letters: `application/pdf`.
+    pub essence: String,
+    /// The parameters, names in small letters, values without quotes.
+    pub parameters: Vec<(String, String)>,
+}
+
+impl MediaType {
+    /// Parses a media type (RFC 2045, 5.1).
+    pub fn parse(text: &str) -> Option<Self> {
+        if text.len() > 200 || !text.bytes().all(|byte| byte == b' ' || byte == b'\t' || byte.is_ascii_graphic()) {
+            return None;
+        }
+        let mut sections = split_outside_quotes(text).into_iter();
+        let essence = sections.next()?.trim().to_ascii_lowercase();
+        let (kind, subtype) = essence.split_once('/')?;
+        if !is_token(kind) || !is_token(subtype) {
+            return None;
+        }
+        let mut parameters = Vec::new();
+        for section in sections.filter(|section| !section.trim().is_empty()) {
+            let (name, value) = section.split_once('=')?;
+            let (name, value) = (name.trim().to_ascii_lowercase(), value.trim());
+            let value = match value.strip_prefix('"') {
+                Some(rest) => unquoted(rest.strip_suffix('"')?),
+                None if is_token(value) => value.to_owned(),
+                None => return None,
+            };
+            if !is_token(&name) {
+                return None;
+            }
+            parameters.push((name, value));
+        }
+        Some(Self { essence, parameters })
+    }
+
+    /// The value of a parameter.
+    pub fn parameter(&self, name: &str) -> Option<&str> {
+        self.parameters.iter().find(|(own, _)| own == name).map(|(_, value)| value.as_str())
+    }
+
+    /// The value of `Content-Type` for a file of this name; none for what is not a file.
+    pub fn content_type(&self, name: Option<&str>) -> String {
+        let mut value = self.essence.clone();
+        for (own, text) in &self.parameters {
+            let text = if is_token(text) { text.clone() } else { quoted(text) };
+            let _ = write!(value, ";\r\n {own}={text}");
+        }
+        if let Some(name) = name {
+            let name = if is_plain(name) { quoted(name) } else { format!("\"{}\"", encoded_words(name)) };
+            let _ = write!(value, ";\r\n name={name}");
+        }
+        value
+    }
+}
+
+/// The value of `Content-Disposition` for a file of this name: `attachment` or `inline`.
+pub fn content_disposition(kind: &str, name: &str) -> String {
+    if is_plain(name) {
+        return format!("{kind};\r\n filename={}", quoted(name));
+    }
+    let encoded = percent_encoded(name);
+    if encoded.len() <= SECTION {
+        return format!("{kind};\r\n filename*=utf-8''{encoded}");
+    }
+    let mut value = kind.to_owned();
+    let mut rest = encoded.as_str();
+    let mut number = 0;
+    while !rest.is_empty() {
+        let mut end = rest.len().min(SECTION);
+        // A character's three (`%C3`) stay together.
+        if let Some(percent) = rest[..end].rfind('%').filter(|percent| *percent + 3 > end) {
+            end = percent;
+        }
+        let (section, behind) = rest.split_at(end);
+        let charset = if number == 0 { "utf-8''" } else { "" };
+        let _ = write!(value, ";\r\n filename*{number}*={charset}{section}");
+        rest = behind;
+        number += 1;
+    }
+    value
+}
+
+/// The value of a field with parameters, in ASCII: what is not becomes an encoded word in quotes.
+pub fn in_ascii(value: &str) -> String {
+    let sections: Vec<String> = split_outside_quotes(value)
+        .into_iter()
+        .map(|section| match section.split_once('=') {
+            _ if section.is_ascii() => section.trim().to_owned(),
+            Some((name, text)) if name.is_ascii() => {
+                let text = text.trim();
+                let text = text
+                    .strip_prefix('"')
+                    .map_or_else(|| text.to_owned(), |rest| unquoted(rest.strip_suffix('"').unwrap_or(rest)));
+                format!("{}=\"{}\"", name.trim(), encoded_words(&text))
+            }
+            _ => section.chars().map(|c| if c.is_ascii() { c } else { '?' }).collect::<String>().trim().to_owned(),
+        })
+        .collect();
+    sections.join(";\r\n ")
+}
+
+/// Returns true if a name needs no encoding, and nobody could take it for an encoded one.
+fn is_plain(name: &str) -> bool {
+    name.len() <= PLAIN_NAME
+        && name.bytes().all(|byte| byte == b' ' || byte.is_ascii_graphic())
+        && !name.contains(['"', '\\'])
+        && !name.contains("=?")
+}
+
+fn percent_encoded(text: &str) -> String {
+    let mut encoded = String::new();
+    for byte in text.bytes() {
+        if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) {
+            encoded.push(char::from(byte));
+        } else {
+            let _ = write!(encoded, "%{byte:02X}");
+        }
+    }
+    encoded
+}
+
+fn is_token(text: &str) -> bool {
+    !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_graphic() && !b"()<>@,;:\\\"/[]?=".contains(&byte))
+}
+
+fn unquoted(text: &str) -> String {
+    let mut content = String::new();
+    let mut characters = text.chars();
+    while let Some(c) = characters.next() {
+        content.extend(if c == '\\' { characters.next() } else { Some(c) });
+    }
+    content
+}
+
+/// The sections of a value that semicolons separate.
+fn split_outside_quotes(text: &str) -> Vec<&str> {
+    let (mut is_quoted, mut is_escaped, mut from) = (false, false, 0);
+    let mut sections = Vec::new();
+    for (index, c) in text.char_indices() {
+        match c {
+            _ if is_escaped => is_escaped = false,
+            '\\' if is_quoted => is_escaped = true,
+            '"' => is_quoted = !is_quoted,
+            ';' if !is_quoted => {
+                sections.push(&text[from..index]);
+                from = index + 1;
+            }
+            _ => {}
+        }
+    }
+    sections.push(&text[from..]);
+    sections
+}

@@ -1,0 +1,522 @@
+//! E-mail addresses: the one parser that files, the API, the headers of raw messages, guards and the command line share.
+//!
+//! [`Address`] is an addr-spec (RFC 5321, RFC 6531) as it goes over the wire: the domain in A-labels, the local part
+//! without needless quotes. [`NamedAddress`] is an address with or without a display name, as people write it. Both say
+//! what is wrong at which character, and what to write instead. Nothing here quotes an address in an error, and nothing
+//! reads headers: folding, comments and groups are `mime::address_list`'s.
+//!
+//! Two addresses are the same if their domains and their local parts differ in case at most. RFC 5321 lets a server tell
+//! local parts apart by case; no known one does, Exchange does not, and a guard or a second copy that depended on it would
+//! fail on the first capital letter.
+
+use std::{borrow::Cow, fmt, net::IpAddr, str::FromStr};
+
+use serde::{Deserialize, Deserializer};
+
+use super::delivery::is_unseen;
+
+/// The longest local part, in bytes (RFC 5321, 4.5.3.1.1).
+const LOCAL_LIMIT: usize = 64;
+/// The longest domain, in bytes.
+const DOMAIN_LIMIT: usize = 253;
+/// The longest text that is looked at, in bytes: an address with a display name.
+const TEXT_LIMIT: usize = 1000;
+
+/// An e-mail address in the form in which it is transmitted.
+#[derive(Clone, Debug)]
+pub struct Address {
+    text: String,
+    /// The index of the `@`.
+    at: usize,
+}
+
+/// The reason why a text is not an address, its place, and what to write instead.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AddressError {
+    /// The character that is wrong, counted from 1; none if it is about the whole.
+    pub position: Option<usize>,
+    /// The reason.
+    pub reason: String,
+    /// What to write instead.
+    pub remedy: &'static str,
+}
+
+impl fmt::Display for AddressError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.reason)?;
+        self.position.map_or(Ok(()), |position| write!(f, " (character {position})"))
+    }
+}
+
+impl std::error::Error for AddressError {}
+
+impl AddressError {
+    /// An error at a character, counted from 0.
+    pub(crate) fn at(position: usize, reason: impl Into<String>, remedy: &'static str) -> Self {
+        Self { position: Some(position + 1), reason: reason.into(), remedy }
+    }
+
+    pub(crate) fn whole(reason: impl Into<String>, remedy: &'static str) -> Self {
+        Self { position: None, reason: reason.into(), remedy }
+    }
+
+    /// The same, for a text that begins so many characters later.
+    pub(crate) fn shifted(self, by: usize) -> Self {
+        Self { position: self.position.map(|position| position + by), ..self }
+    }
+}
+
+const PLAIN: &str = "Write it as name@example.com.";
+const EACH: &str = "Write each address as an entry of its own.";
+const QUOTE: &str = "Put the name in quotes: \"Doe, John\" <john@example.com>.";
+const RETYPE: &str = "Type the address again instead of copying it.";
+const BRACKETS: &str = "Write an IP address in brackets: name@[192.0.2.1] or name@[IPv6:2001:db8::1].";
+
+/// Names a character so that it is safe to show.
+pub(crate) fn describe(c: char) -> String {
+    match c {
+        ' ' => "a space".to_owned(),
+        c if c.is_ascii_graphic() => format!("`{c}`"),
+        c if c.is_control() => format!("a control character (U+{:04X})", u32::from(c)),
+        c if is_unseen(c) => format!("an invisible character (U+{:04X})", u32::from(c)),
+        c if c.is_whitespace() => format!("a blank (U+{:04X})", u32::from(c)),
+        c => format!("`{c}` (U+{:04X})", u32::from(c)),
+    }
+}
+
+/// Removes blanks of every kind, byte order marks and invisible characters from both ends: what spreadsheets and master
+/// data leave there. Returns how many characters went at the beginning, and the rest.
+fn trim(text: &str) -> (usize, &str) {
+    let is_blank = |c: char| c.is_whitespace() || (is_unseen(c) && !c.is_control());
+    let rest = text.trim_start_matches(is_blank);
+    let skipped = text.chars().count() - rest.chars().count();
+    (skipped, rest.trim_end_matches(is_blank))
+}
+
+/// Returns true for the characters of an atom (RFC 5322, 3.2.3; RFC 6532 adds everything beyond ASCII).
+pub(crate) fn is_atext(c: char) -> bool {
+    c.is_ascii_alphanumeric() || "!#$%&'*+-/=?^_`{|}~".contains(c) || is_beyond_ascii(c)
+}
+
+fn is_beyond_ascii(c: char) -> bool {
+    !c.is_ascii() && !c.is_whitespace() && !is_unseen(c) && c != char::REPLACEMENT_CHARACTER
+}
+
+impl Address {
+    /// Parses an address without a display name. Blanks at both ends are ignored.
+    pub fn parse(text: &str) -> Result<Self, AddressError> {
+        if text.len() > TEXT_LIMIT {
+            return Err(AddressError::whole(format!("it has more than {TEXT_LIMIT} bytes"), PLAIN));
+        }
+        let (skipped, text) = trim(text);
+        Self::parse_trimmed(text).map_err(|error| error.shifted(skipped))
+    }
+
+    fn parse_trimmed(text: &str) -> Result<Self, AddressError> {
+        if text.is_empty() {
+            return Err(AddressError::whole("it is empty", PLAIN));
+        }
+        if text.get(..7).is_some_and(|scheme| scheme.eq_ignore_ascii_case("mailto:")) {
+            return Err(AddressError::at(0, "it is a `mailto:` link", "Write the address alone: name@example.com."));
+        }
+        let (local, domain, domain_at) = if text.starts_with('"') {
+            let (local, length) = quoted_local_part(text)?;
+            let rest: Vec<char> = text.chars().skip(length).take(1).collect();
+            if rest != ['@'] {
+                return Err(AddressError::at(length, "an `@` must follow the quoted local part", PLAIN));
+            }
+            let domain = text.char_indices().nth(length + 1).map_or("", |(index, _)| &text[index..]);
+            (local, domain, length + 1)
+        } else {
+            let Some((local, domain)) = text.split_once('@') else { return Err(without_at(text)) };
+            let local_length = local.chars().count();
+            check_local_part(local)?;
+            (local.to_owned(), domain, local_length + 1)
+        };
+        if local.len() > LOCAL_LIMIT {
+            let reason = format!("the part before the `@` has {} bytes; {LOCAL_LIMIT} are allowed", local.len());
+            return Err(AddressError::whole(reason, PLAIN));
+        }
+        let domain = parse_domain(domain).map_err(|error| error.shifted(domain_at))?;
+        let at = local.len();
+        Ok(Self { text: format!("{local}@{domain}"), at })
+    }
+
+    /// The address as it is transmitted.
+    pub fn as_str(&self) -> &str {
+        &self.text
+    }
+
+    /// The part before the `@`: a dot-atom, or a quoted string.
+    pub fn local_part(&self) -> &str {
+        &self.text[..self.at]
+    }
+
+    /// The part after the `@`, in ASCII.
+    pub fn domain(&self) -> &str {
+        &self.text[self.at + 1..]
+    }
+
+    /// Returns true if a server must offer SMTPUTF8 (RFC 6531) to take it.
+    pub fn needs_smtputf8(&self) -> bool {
+        !self.local_part().is_ascii()
+    }
+
+    /// The form in which addresses are compared.
+    pub fn key(&self) -> String {
+        self.text.to_lowercase()
+    }
+}
+
+impl PartialEq for Address {
+    fn eq(&self, other: &Self) -> bool {
+        self.text.eq_ignore_ascii_case(&other.text) || self.key() == other.key()
+    }
+}
+
+impl Eq for Address {}
+
+impl std::hash::Hash for Address {
+    fn hash<H: std::hash::Hasher>(&self, state: &mut H) {
+        self.key().hash(state);
+    }
+}
+
+impl fmt::Display for Address {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.text)
+    }
+}
+
+impl FromStr for Address {
+    type Err = AddressError;
+    fn from_str(text: &str) -> Result<Self, AddressError> {
+        Self::parse(text)
+    }
+}
+
+fn without_at(text: &str) -> AddressError {
+    let full_width = text.chars().position(|c| c == '\u{ff20}');
+    full_width.map_or_else(
+        || AddressError::whole("it has no `@`", PLAIN),
+        |position| AddressError::at(position, format!("{} is not an `@`", describe('\u{ff20}')), PLAIN),
+    )
+}
+
+fn check_local_part(local: &str) -> Result<(), AddressError> {
+    if local.is_empty() {
+        return Err(AddressError::at(0, "nothing stands before the `@`", PLAIN));
+    }
+    let mut before = '.';
+    for (position, c) in local.chars().enumerate() {
+        match c {
+            '.' if before == '.' && position == 0 => {
+                let remedy = "Remove the dot, or put the part before the `@` in quotes.";
+                return Err(AddressError::at(position, "an address cannot begin with a dot", remedy));
+            }
+            '.' if before == '.' => {
+                let remedy = "Remove one, or put the part before the `@` in quotes.";
+                return Err(AddressError::at(position, "two dots in a row", remedy));
+            }
+            '.' => {}
+            c if is_atext(c) => {}
+            ';' | ',' => {
+                let reason = format!("{} cannot be part of an address", describe(c));
+                return Err(AddressError::at(position, reason, EACH));
+            }
+            c => {
+                let remedy = if c.is_ascii() { PLAIN } else { RETYPE };
+                let reason = format!("{} cannot stand before the `@`", describe(c));
+                return Err(AddressError::at(position, reason, remedy));
+            }
+        }
+        before = c;
+    }
+    if before == '.' {
+        let remedy = "Remove the dot, or put the part before the `@` in quotes.";
+        return Err(AddressError::at(local.chars().count() - 1, "a dot stands before the `@`", remedy));
+    }
+    Ok(())
+}
+
+/// Reads a quoted local part. Returns it without needless quotes, and its length in characters with the quotes.
+fn quoted_local_part(text: &str) -> Result<(String, usize), AddressError> {
+    let mut content = String::new();
+    let mut is_escaped = false;
+    for (position, c) in text.chars().enumerate().skip(1) {
+        let is_allowed = c == ' ' || c.is_ascii_graphic() || is_beyond_ascii(c);
+        match c {
+            '"' if !is_escaped => {
+                if content.is_empty() {
+                    return Err(AddressError::at(position, "nothing stands between the quotes", PLAIN));
+                }
+                let is_dot_atom = content.split('.').all(|atom| !atom.is_empty() && atom.chars().all(is_atext));
+                let local = if is_dot_atom { content } else { quoted(&content) };
+                return Ok((local, position + 1));
+            }
+            '\\' if !is_escaped => {
+                is_escaped = true;
+                continue;
+            }
+            c if is_allowed => content.push(c),
+            c => {
+                let reason = format!("{} cannot stand between the quotes", describe(c));
+                return Err(AddressError::at(position, reason, RETYPE));
+            }
+        }
+        is_escaped = false;
+    }
+    Err(AddressError::at(0, "the quote is not closed", PLAIN))
+}
+
+/// A quoted string (RFC 5322, 3.2.4).
+pub(crate) fn quoted(content: &str) -> String {
+    let mut text = String::with_capacity(content.len() + 2);
+    text.push('"');
+    for c in content.chars() {
+        if matches!(c, '"' | '\\') {
+            text.push('\\');
+        }
+        text.push(c);
+    }
+    text.push('"');
+    text
+}
+
+fn parse_domain(domain: &str) -> Result<Cow<'_, str>, AddressError> {
+    if let Some(literal) = domain.strip_prefix('[') {
+        return parse_literal(literal).map(Cow::Owned);
+    }
+    for (position, c) in domain.chars().enumerate() {
+        let reason = match c {
+            'a'..='z' | 'A'..='Z' | '0'..='9' | '-' | '.' | '_' => continue,
+            c if is_beyond_ascii(c) => continue,
+            ';' | ',' => {
+                let rest = domain.chars().skip(position + 1).any(|c| !c.is_whitespace());
+                let reason = if rest {
+                    format!("{} separates it from a second address", describe(c))
+                } else {
+                    format!("{} stands behind the address", describe(c))
+                };
+                return Err(AddressError::at(position, reason, EACH));
+            }
+            '@' => return Err(AddressError::at(position, "a second `@`", EACH)),
+            '(' => {
+                let remedy = "Write the name in front of the address: John Doe <john@example.com>.";
+                return Err(AddressError::at(position, "a comment in parentheses", remedy));
+            }
+            c => format!("{} cannot be part of a domain", describe(c)),
+        };
+        return Err(AddressError::at(position, reason, if c.is_ascii() { PLAIN } else { RETYPE }));
+    }
+    if domain.is_empty() {
+        return Err(AddressError::whole("nothing stands behind the `@`", PLAIN));
+    }
+    if domain.parse::<IpAddr>().is_ok() {
+        return Err(AddressError::at(0, "an IP address without brackets", BRACKETS));
+    }
+    let ascii = ascii_domain(domain)
+        .ok_or_else(|| AddressError::at(0, "the domain is not an internationalised domain name (IDNA)", RETYPE))?;
+    let mut position = 0;
+    for label in ascii.split('.') {
+        let wrong = |reason: &str| Err(AddressError::at(position.min(domain.chars().count()), reason, PLAIN));
+        match label {
+            "" if position == 0 => return wrong("the domain begins with a dot"),
+            "" if position >= ascii.len() => return wrong("the domain ends with a dot"),
+            "" => return wrong("two dots in a row"),
+            label if label.len() > 63 => return wrong("a part of the domain has more than 63 characters"),
+            label if label.starts_with('-') || label.ends_with('-') => {
+                return wrong("a part of the domain begins or ends with a hyphen");
+            }
+            label => position += label.len() + 1,
+        }
+    }
+    if ascii.len() > DOMAIN_LIMIT {
+        return Err(AddressError::at(0, format!("the domain has more than {DOMAIN_LIMIT} characters"), PLAIN));
+    }
+    Ok(ascii)
+}
+
+/// Returns a domain in A-labels (`xn--...`). One that is ASCII stays as it is; none if there is no such form.
+fn ascii_domain(domain: &str) -> Option<Cow<'_, str>> {
+    if domain.is_ascii() {
+        return Some(Cow::Borrowed(domain));
+    }
+    idna::domain_to_ascii_cow(domain.as_bytes(), idna::AsciiDenyList::URL).ok().filter(|ascii| !ascii.is_empty())
+}
+
+/// Parses an address literal (RFC 5321, 4.1.3) behind its opening bracket.
+fn parse_literal(literal: &str) -> Result<String, AddressError> {
+    let wrong = || AddressError::at(0, "what stands in brackets is not an IP address", BRACKETS);
+    let content = literal.strip_suffix(']').ok_or_else(wrong)?;
+    let six = content.get(..5).filter(|tag| tag.eq_ignore_ascii_case("ipv6:")).and(content.get(5..));
+    match (six, content.parse::<IpAddr>()) {
+        (Some(six), _) => six.parse::<std::net::Ipv6Addr>().map(|six| format!("[IPv6:{six}]")).map_err(|_| wrong()),
+        (None, Ok(IpAddr::V4(four))) => Ok(format!("[{four}]")),
+        (None, _) => Err(wrong()),
+    }
+}
+
+/// An address with or without a display name: `name@example.com`, or `John Doe <name@example.com>`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NamedAddress {
+    /// The display name, without quotes.
+    pub name: Option<String>,
+    /// The address.
+    pub address: Address,
+}
+
+impl NamedAddress {
+    /// Parses one address. Blanks at both ends are ignored; a list, and a name that could be read in two ways, are
+    /// refused.
+    pub fn parse(text: &str) -> Result<Self, AddressError> {
+        if text.len() > TEXT_LIMIT {
+            return Err(AddressError::whole(format!("it has more than {TEXT_LIMIT} bytes"), PLAIN));
+        }
+        let (skipped, text) = trim(text);
+        Self::parse_trimmed(text).map_err(|error| error.shifted(skipped))
+    }
+
+    fn parse_trimmed(text: &str) -> Result<Self, AddressError> {
+        if let Some(position) = text.chars().position(char::is_control) {
+            let reason = describe(text.chars().nth(position).unwrap_or_default());
+            return Err(AddressError::at(position, reason, RETYPE));
+        }
+        let Some(open) = find_outside_quotes(text, '<') else {
+            let named = Address::parse_trimmed(text).map(|address| Self { name: None, address });
+            return named.map_err(|error| explain_list(text).unwrap_or(error));
+        };
+        let (name, rest) = (&text[..open], &text[open + 1..]);
+        let name_length = name.chars().count();
+        let name = display_name(name)?;
+        let Some(close) = find_outside_quotes(rest, '>') else {
+            return Err(AddressError::at(name_length, "the `<` is not closed", PLAIN));
+        };
+        let (address, behind) = (&rest[..close], &rest[close + 1..]);
+        if let Some(found) = behind.chars().find(|c| !c.is_whitespace()) {
+            let position = name_length + 2 + address.chars().count();
+            let position = position + behind.chars().take_while(|c| c.is_whitespace()).count();
+            let is_last = behind.trim().chars().count() == 1;
+            let reason = match found {
+                ';' | ',' if is_last => format!("{} stands behind the address", describe(found)),
+                ';' | ',' => format!("{} separates it from a second address", describe(found)),
+                _ => "a text stands behind the address".to_owned(),
+            };
+            let remedy = if matches!(found, ';' | ',') { EACH } else { PLAIN };
+            return Err(AddressError::at(position, reason, remedy));
+        }
+        let address = Address::parse(address).map_err(|error| error.shifted(name_length + 1))?;
+        Ok(Self { name, address })
+    }
+}
+
+/// Explains a text without `<` in which more than one address stands; none if it is not one.
+fn explain_list(text: &str) -> Option<AddressError> {
+    let separator = [';', ','].into_iter().find_map(|c| Some((find_outside_quotes(text, c)?, c)));
+    let (index, c) = separator?;
+    let position = text[..index].chars().count();
+    let (before, behind) = (text[..index].trim(), text[index + 1..].trim());
+    let reason = match (before.contains('@'), behind.contains('@'), behind.is_empty()) {
+        (true, true, _) => format!("{} separates it from a second address", describe(c)),
+        (true, false, true) => format!("{} stands behind the address", describe(c)),
+        _ => return None,
+    };
+    Some(AddressError::at(position, reason, EACH))
+}
+
+/// Returns the byte index of a character that no quotes enclose.
+fn find_outside_quotes(text: &str, wanted: char) -> Option<usize> {
+    let (mut is_quoted, mut is_escaped) = (false, false);
+    for (index, c) in text.char_indices() {
+        match c {
+            _ if is_escaped => is_escaped = false,
+            '\\' if is_quoted => is_escaped = true,
+            '"' => is_quoted = !is_quoted,
+            c if c == wanted && !is_quoted => return Some(index),
+            _ => {}
+        }
+    }
+    None
+}
+
+/// Reads what stands before `<`.
+fn display_name(text: &str) -> Result<Option<String>, AddressError> {
+    let (skipped, name) = trim(text);
+    if name.is_empty() {
+        return Ok(None);
+    }
+    if let Some(content) = name.strip_prefix('"') {
+        let (mut unquoted, mut is_escaped) = (String::new(), false);
+        for (index, c) in content.char_indices() {
+            match c {
+                _ if is_escaped => {
+                    unquoted.push(c);
+                    is_escaped = false;
+                }
+                '\\' => is_escaped = true,
+                '"' if content[index + 1..].is_empty() => {
+                    return Ok(Some(unquoted.trim().to_owned()).filter(|name| !name.is_empty()));
+                }
+                '"' => {
+                    let position = skipped + 2 + content[..index].chars().count();
+                    return Err(AddressError::at(position, "a text stands behind the quoted name", QUOTE));
+                }
+                c => unquoted.push(c),
+            }
+        }
+        return Err(AddressError::at(skipped, "the quote is not closed", QUOTE));
+    }
+    for (position, c) in name.chars().enumerate() {
+        let reason = match c {
+            ',' | ';' if name[..name.char_indices().nth(position).map_or(0, |(index, _)| index)].contains('@') => {
+                let reason = format!("{} separates it from a second address", describe(c));
+                return Err(AddressError::at(skipped + position, reason, EACH));
+            }
+            ',' | ';' | ':' => format!("{} separates addresses, unless the name is in quotes", describe(c)),
+            '(' | ')' => {
+                let reason = "what stands in parentheses is a comment, and not shown as part of the name";
+                let remedy = "Put the name in quotes: \"John (Sales)\" <john@example.com>.";
+                return Err(AddressError::at(skipped + position, reason, remedy));
+            }
+            '"' => "a quote within the name".to_owned(),
+            '>' => "a `>` before its `<`".to_owned(),
+            _ => continue,
+        };
+        return Err(AddressError::at(skipped + position, reason, QUOTE));
+    }
+    Ok(Some(name.to_owned()))
+}
+
+/// Returns the form in which an address is transmitted; a text that is none stays as it is, for the rules to refuse.
+pub fn canonical(text: &str) -> String {
+    Address::parse(text).map_or_else(|_| text.to_owned(), |address| address.text)
+}
+
+/// The same for a pattern of a guard: an address, or `*@domain`.
+pub fn canonical_pattern(text: &str) -> String {
+    let (_, trimmed) = trim(text);
+    match trimmed.strip_prefix("*@") {
+        Some(domain) => ascii_domain(domain).map_or_else(|| text.to_owned(), |domain| format!("*@{domain}")),
+        None => canonical(text),
+    }
+}
+
+/// Reads an address of a document in the form in which it is transmitted.
+pub(crate) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<String, D::Error> {
+    String::deserialize(deserializer).map(|text| canonical(&text))
+}
+
+/// The same for one that may be missing.
+pub(crate) fn deserialize_option<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<String>, D::Error> {
+    Option::<String>::deserialize(deserializer).map(|text| text.map(|text| canonical(&text)))
+}
+
+/// The same for a list.
+pub(crate) fn deserialize_list<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<String>, D::Error> {
+    Vec::<String>::deserialize(deserializer).map(|texts| texts.iter().map(|text| canonical(text)).collect())
+}
+
+/// The same for patterns of a guard.
+pub(crate) fn deserialize_patterns<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<String>, D::Error> {
+    Vec::<String>::deserialize(deserializer).map(|texts| texts.iter().map(|text| canonical_pattern(text)).collect())
+}
