@@ -49,6 +49,8 @@ fn git(folder: &Path, arguments: &[&str]) -> String {
 struct World {
     sandbox: Sandbox,
     trial: Trial,
+    /// The service's address, also when it is gone.
+    address: String,
     forge: Forge,
     planner: String,
     deployer: String,
@@ -106,7 +108,8 @@ impl World {
         let (planner, deployer) = (token("planner"), token("deployer"));
         let clones = tempfile::tempdir().unwrap();
         git(clones.path(), &["init", "--quiet", "--bare", "origin"]);
-        let world = Self { sandbox, trial, forge: Forge::start(None), planner, deployer, clones, issuer };
+        let address = trial.address().to_owned();
+        let world = Self { sandbox, trial, address, forge: Forge::start(None), planner, deployer, clones, issuer };
         world.git(&["init", "--quiet"]);
         world.git(&["remote", "add", "origin", world.clones.path().join("origin").to_str().unwrap()]);
         world.commit("main");
@@ -170,7 +173,7 @@ impl World {
                 ("github.token", own("the-token")),
                 ("github.event.before", own(before)),
                 ("vars.MAILWRIGHT_OIDC_AUDIENCE", String::new()),
-                ("vars.MAILWRIGHT_TOKEN_ORIGINS", self.trial.address().to_owned()),
+                ("vars.MAILWRIGHT_TOKEN_ORIGINS", self.address.clone()),
                 ("secrets.MAIL_PLANNER_TOKEN", self.planner.clone()),
                 ("secrets.MAIL_DEPLOYER_TOKEN", self.deployer.clone()),
             ],
@@ -184,7 +187,7 @@ impl World {
                 ("PROGRAM_IMAGE", own("image")),
                 ("GITLAB_TOKEN", own("the-token")),
                 ("MAILWRIGHT_OIDC_AUDIENCE", own("https://mail.example.com")),
-                ("MAILWRIGHT_TOKEN_ORIGINS", self.trial.address().to_owned()),
+                ("MAILWRIGHT_TOKEN_ORIGINS", self.address.clone()),
                 ("MAILWRIGHT_TOKEN", token.clone()),
             ],
             _ => vec![
@@ -192,7 +195,7 @@ impl World {
                 ("SYSTEM_COLLECTIONURI", format!("{}/organisation/", self.forge.address)),
                 ("SYSTEM_TEAMPROJECTID", own("1")),
                 ("BUILD_REPOSITORY_ID", own("2")),
-                ("MAILWRIGHT_TOKEN_ORIGINS", self.trial.address().to_owned()),
+                ("MAILWRIGHT_TOKEN_ORIGINS", self.address.clone()),
                 ("$(MAIL_PLANNER_TOKEN)", self.planner.clone()),
                 ("$(MAIL_DEPLOYER_TOKEN)", self.deployer.clone()),
                 ("$(System.AccessToken)", own("the-token")),

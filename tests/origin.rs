@@ -169,7 +169,7 @@ fn a_redirect_takes_the_token_nowhere() {
 }
 
 #[test]
-fn a_watch_begins_only_with_an_origin_and_keeps_the_first_address() {
+fn a_watch_begins_only_with_an_origin() {
     let proxy = Recorder::start();
     let trial = naming("http://mail.example.com");
     let watch = ["watch", "--once", "--allow-clear-text", "--data", "memory"];
@@ -212,5 +212,70 @@ fn what_a_service_says_acts_on_no_terminal() {
             |c: char| c.is_control() && c != '\n' || matches!(c, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
         assert!(!text.contains(hidden), "{arguments:?}: {text:?}");
         assert!(!text.lines().any(|line| line.starts_with("No changes.")), "{arguments:?}: {text}");
+    }
+}
+
+#[test]
+fn a_plan_says_that_the_files_name_another_service() {
+    let mut trial = Trial::small();
+    trial.serve();
+    let say = |trial: &Trial, address: &str| {
+        trial.write(
+            "environments/dev/environment.yaml",
+            format!("companies: [EDU1]\nservice: {{ address: '{address}' }}\n"),
+        );
+    };
+    let git = |arguments: &[&str]| {
+        let mut command = std::process::Command::new("git");
+        command.current_dir(trial.folder.path()).args(["-c", "user.name=A", "-c", "user.email=a@example.com"]);
+        command.args(arguments).env("GIT_CONFIG_GLOBAL", "/dev/null").env("GIT_CONFIG_SYSTEM", "/dev/null");
+        finish(command).code(0);
+    };
+    say(&trial, "https://mail.example.com");
+    git(&["init", "--quiet", "."]);
+    git(&["add", "environments"]);
+    git(&["commit", "--quiet", "-m", "one"]);
+    let address = trial.address().to_owned();
+    let plan = |more: &[&str]| {
+        let arguments = [&["plan", "dev", "--since", "HEAD"], more].concat();
+        trial.run(&arguments).code(0).stdout
+    };
+    assert!(!plan(&[]).contains("another service"));
+    say(&trial, &address);
+    let words = format!("`{address}` instead of `https://mail.example.com`");
+    assert!(plan(&[]).contains(&words), "{}", plan(&[]));
+    let markdown = plan(&["--format", "markdown"]);
+    assert!(
+        markdown.contains("> [!CAUTION]\n> the files name another service than") && markdown.contains(&words),
+        "{markdown}"
+    );
+    let document: serde_json::Value = serde_json::from_str(&plan(&["--format", "json"])).unwrap();
+    let moved =
+        if document["moved"].is_object() { &document["moved"] } else { &document["environments"]["dev"]["moved"] };
+    assert_eq!((&moved["from"], &moved["to"]), (&json!("https://mail.example.com"), &json!(address)));
+}
+
+#[test]
+fn a_pull_request_with_a_token_that_may_apply_is_warned_of() {
+    let mut trial = Trial::small();
+    trial.serve();
+    for (role, variable, warned) in [
+        ("deployer", Some(("GITHUB_EVENT_NAME", "pull_request")), true),
+        ("admin", Some(("CI_MERGE_REQUEST_IID", "7")), true),
+        ("planner", Some(("GITHUB_EVENT_NAME", "pull_request")), false),
+        ("planner", Some(("SYSTEM_PULLREQUEST_PULLREQUESTID", "7")), false),
+        ("deployer", Some(("GITHUB_EVENT_NAME", "push")), false),
+        ("deployer", None, false),
+    ] {
+        let name = format!("{role}-{}", variable.map_or("none".to_owned(), |(name, value)| format!("{name}-{value}")));
+        let token = trial.run(&["token", "create", "dev", "--name", &name, "--role", role]).code(0).stdout;
+        let mut command = trial.command(&["plan", "dev"]);
+        command.env("MAILWRIGHT_TOKEN", token.trim());
+        for other in ["GITHUB_EVENT_NAME", "CI_MERGE_REQUEST_IID", "SYSTEM_PULLREQUEST_PULLREQUESTID"] {
+            command.env_remove(other);
+        }
+        command.envs(variable);
+        let ran = finish(command).code(0);
+        assert_eq!(ran.stderr.contains("may apply"), warned, "{role} {variable:?}: {}", ran.stderr);
     }
 }

@@ -70,6 +70,9 @@ pub struct ServiceInfo {
     pub api_version: u32,
     /// The environment that the store belongs to.
     pub environment: EnvironmentName,
+    /// The role of the caller.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub role: Option<Role>,
     /// The service's age recipient: goes into `secrets/ENV/recipients.txt`.
     pub recipient: String,
     /// The present generation.

@@ -15,6 +15,7 @@ use crate::{
     model::{Digest, EnvironmentName},
     reconcile::{
         compare::{self, Difference, Said},
+        plan::MovedService,
         render::Differences,
     },
 };
@@ -179,7 +180,7 @@ pub(super) fn since(context: &Context, revision: &str) -> Result<Since, CliError
         context.printer.note("Nothing was before the revision of zeros, so every environment is meant.");
         let repository = context.repository()?;
         let names = repository.environments().into_iter().filter(|name| !repository.is_abstract(name)).collect();
-        return Ok(Since { from: "nothing".to_owned(), names, gone: Vec::new() });
+        return Ok(Since { from: "nothing".to_owned(), names, gone: Vec::new(), moved: BTreeMap::new() });
     }
     let range = Range::since(&root, revision)?;
     let sides = Sides::open(&root, &range)?;
@@ -188,19 +189,25 @@ pub(super) fn since(context: &Context, revision: &str) -> Result<Since, CliError
     let (Some(touched), Ok(old)) = (sides.touched(), &sides.old) else {
         // What cannot be compared is planned: rather too much than too little.
         let names = new.environments().into_iter().filter(|name| !new.is_abstract(name)).collect();
-        return Ok(Since { from, names, gone: Vec::new() });
+        return Ok(Since { from, names, gone: Vec::new(), moved: BTreeMap::new() });
     };
     sides.read_ahead(&touched);
     let there = |name: &EnvironmentName| !new.chain(name).is_empty() && !new.is_abstract(name);
     let (touched, gone): (Vec<_>, Vec<_>) = touched.into_iter().partition(there);
-    let names = touched
+    let names: Vec<EnvironmentName> = touched
         .into_par_iter()
         .filter(|name| match (said(old, name), said(new, name)) {
             (Some(Ok(old)), Some(Ok(new))) => !compare::is_same(&old, &new),
             _ => true,
         })
         .collect();
-    Ok(Since { from, names, gone })
+    let moved = |name: &EnvironmentName| {
+        let (before, now) = (old.service_address(name), new.service_address(name));
+        let is_known = !old.chain(name).is_empty() && before != now;
+        is_known.then(|| (name.clone(), MovedService { from: before, to: now, since: from.clone() }))
+    };
+    let moved = names.iter().filter_map(moved).collect();
+    Ok(Since { from, names, gone, moved })
 }
 
 /// What `--since` selects.
@@ -211,6 +218,8 @@ pub(super) struct Since {
     pub(super) names: Vec<EnvironmentName>,
     /// Environments that are there no more.
     pub(super) gone: Vec<EnvironmentName>,
+    /// Those whose files name another service than before.
+    pub(super) moved: BTreeMap<EnvironmentName, MovedService>,
 }
 
 impl From<git::GitError> for CliError {

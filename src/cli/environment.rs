@@ -11,7 +11,7 @@ use crate::{
     config::{Desired, Report, Repository, SelectionError, suggest},
     git,
     model::{Changeset, Code, CompanyId, Digest, EnvironmentName, Function, ProfileName, Provenance, State},
-    reconcile,
+    reconcile::{self, plan::MovedService},
 };
 
 use super::{CliError, Context, ServiceOptions};
@@ -21,18 +21,20 @@ use super::{CliError, Context, ServiceOptions};
 pub(crate) struct Environment {
     pub(crate) name: EnvironmentName,
     pub(crate) repository: Arc<Repository>,
+    /// That its files name another service than before, where that is known.
+    pub(crate) moved: Option<MovedService>,
     source: Arc<OnceLock<git::Source>>,
 }
 
 impl Environment {
     /// One of a repository's, the first of perhaps many.
     pub(crate) fn new(name: EnvironmentName, repository: Arc<Repository>) -> Self {
-        Self { name, repository, source: Arc::default() }
+        Self { name, repository, moved: None, source: Arc::default() }
     }
 
     /// Another one of the same repository.
     pub(crate) fn sibling(&self, name: EnvironmentName) -> Self {
-        Self { name, ..self.clone() }
+        Self { name, moved: None, ..self.clone() }
     }
 
     /// Finds it. An unknown name is answered with a near one.

@@ -6,7 +6,7 @@
 //! found, so that a document's form does not depend on it.
 
 use std::{
-    collections::VecDeque,
+    collections::{BTreeMap, VecDeque},
     sync::{Arc, Mutex, PoisonError, mpsc},
     time::Duration,
 };
@@ -21,6 +21,7 @@ use crate::{
     config::{Repository, Selection},
     markdown::{fenced, inline},
     model::{Code, EnvironmentName},
+    reconcile::plan::MovedService,
     text::printable,
 };
 
@@ -69,7 +70,7 @@ impl Choice {
         selection: &Selection,
     ) -> Result<Chosen, CliError> {
         let mut names = repository.select(selection)?;
-        let Some(revision) = &self.since else { return Ok(Chosen { names, nothing: None }) };
+        let Some(revision) = &self.since else { return Ok(Chosen { names, nothing: None, moved: BTreeMap::new() }) };
         let since = diff::since(context, revision)?;
         if selection.is_empty() {
             for name in &since.gone {
@@ -77,7 +78,8 @@ impl Choice {
             }
         }
         names.retain(|name| since.names.contains(name));
-        Ok(Chosen { names, nothing: Some(format!("No environment says anything else than {}.", since.from)) })
+        let nothing = Some(format!("No environment says anything else than {}.", since.from));
+        Ok(Chosen { names, nothing, moved: since.moved })
     }
 }
 
@@ -86,6 +88,8 @@ pub(super) struct Chosen {
     pub(super) names: Vec<EnvironmentName>,
     /// What to say where there are none, if that may be.
     pub(super) nothing: Option<String>,
+    /// Those whose files name another service than before.
+    pub(super) moved: BTreeMap<EnvironmentName, MovedService>,
 }
 
 /// The environments that were found.
@@ -121,13 +125,15 @@ impl Fleet {
         service: &ServiceOptions,
     ) -> Result<Self, CliError> {
         let selection = Selection::parse(patterns, &choice.selector)?;
-        let Chosen { names, nothing } = choice.names(context, repository, &selection)?;
+        let Chosen { names, nothing, mut moved } = choice.names(context, repository, &selection)?;
         let mut environments: Vec<Environment> = Vec::with_capacity(names.len());
         for name in names {
-            environments.push(match environments.first() {
+            let mut environment = match environments.first() {
                 Some(first) => first.sibling(name),
                 None => Environment::new(name, Arc::clone(repository)),
-            });
+            };
+            environment.moved = moved.remove(&environment.name);
+            environments.push(environment);
         }
         if selection.single_name().is_some()
             && let Some(environment) = environments.pop()

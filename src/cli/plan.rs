@@ -14,6 +14,7 @@ use super::{
     fleet::{Environments, Fleet, Outcome, Words},
 };
 use crate::{
+    api::Role,
     client::Client,
     config::{Desired, write_atomically},
     model::{Allowances, Code, Digest, ProfileName, State},
@@ -183,6 +184,7 @@ impl Planning {
                 .map_err(|error| CliError::new(format!("cannot ask the service: {error}")))??,
             None => (runtime.block_on(environment::state(&client, &environment.name))?, BTreeMap::new()),
         };
+        warn_of_role(context, &client)?;
         let only = limits.only(desired.profiles.keys().chain(state.profiles.keys()))?;
         let planned = reconcile::plan(&Request {
             desired: &desired,
@@ -194,6 +196,8 @@ impl Planning {
             allowances: limits.allowances()?,
             verified: &verified,
         })?;
+        let mut planned = planned;
+        planned.plan.moved.clone_from(&environment.moved);
         Ok(Self { environment: environment.clone(), client, desired, state, planned })
     }
 
@@ -226,6 +230,21 @@ impl Planning {
     fn save(&self, path: &Path) -> Result<(), CliError> {
         write_plan(path, &SavedPlan::new(&self.planned, self.files()))
     }
+}
+
+/// Says so if a pull request's job has a token that may apply: whoever writes the request can use it.
+fn warn_of_role(context: &Context, client: &Client) -> Result<(), CliError> {
+    if !super::variables::is_pull_request() {
+        return Ok(());
+    }
+    // What the service does not tell is no reason to have no plan.
+    let role = context.runtime()?.block_on(client.service()).ok().and_then(|info| info.role);
+    if role.is_some_and(|role| role.includes(Role::Deployer)) {
+        context.printer.note(
+            "warning: the token of this pull request's job may apply, and whoever writes the request can use it\nhelp: Give such jobs a token of the role planner, and the deployer's to the merge alone (docs/ci.md).",
+        );
+    }
+    Ok(())
 }
 
 /// Writes a plan file, whole or not at all.

@@ -137,6 +137,12 @@ pub(crate) fn editor() -> Option<String> {
     read("VISUAL").or_else(|| read("EDITOR"))
 }
 
+/// Whether this is a CI system's job for a pull request: it runs what somebody wrote whom nobody has reviewed yet.
+pub(crate) fn is_pull_request() -> bool {
+    let github = read("GITHUB_EVENT_NAME").is_some_and(|event| event.starts_with("pull_request"));
+    github || read("CI_MERGE_REQUEST_IID").is_some() || read("SYSTEM_PULLREQUEST_PULLREQUESTID").is_some()
+}
+
 /// The branch that a CI system says it works on, where it has checked out a commit and no branch. A tag is no branch.
 pub(crate) fn branch() -> Option<String> {
     let github = || read("GITHUB_REF_NAME").filter(|_| read("GITHUB_REF_TYPE").as_deref() == Some("branch"));

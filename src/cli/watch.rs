@@ -12,7 +12,6 @@ use tokio::sync::watch;
 
 use super::{CliError, Context, Exit, ServiceOptions, outgoing, plan, serve, variables};
 use crate::{
-    client::origin::origin_of,
     config::Selection,
     git::{Follower, GitError},
     http_client::is_loopback_url,
@@ -155,7 +154,7 @@ impl Watch {
     }
 
     /// Refuses to begin where a token would be sent by the word of the files alone. A service on this machine is reached
-    /// without an origin, at the address that the files named first.
+    /// without an origin, and no other one is, whatever the files will say.
     fn require_origins(&self, context: &Context, selection: &Selection) -> Result<(), CliError> {
         if self.service.has_origins()? || self.repository.is_some() {
             return Ok(());
@@ -244,24 +243,11 @@ impl Watch {
             None => deploy.clone(),
         };
         let known: Arc<std::sync::Mutex<std::collections::BTreeMap<String, String>>> = Arc::default();
-        let is_pinned = deploy.has_origins().unwrap_or_default();
         Arc::new(move |name, declared, purpose| {
             let mut known = known.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
             // A report goes where the environment's service was last.
             let declared = declared.map(str::to_owned).or_else(|| known.get(name.as_str()).cloned());
             let options = if purpose == Purpose::Probe { &mail } else { &deploy };
-            // Without an origin it is the first address that counts, until the watch is started again.
-            if let (false, Some(first), Some(declared)) = (is_pinned, known.get(name.as_str()), &declared)
-                && origin(first) != origin(declared)
-            {
-                let message = format!(
-                    "the watch found the service of `{name}` at {first}, and the files name another address now; nothing was sent"
-                );
-                return Err(Problem::new(Code::TokenOfAnotherOrigin, message).remedy(format!(
-                    "If the service has moved, start the watch again, best with MAILWRIGHT_TOKEN_ORIGINS={}",
-                    origin(declared).unwrap_or_default()
-                )));
-            }
             let client = options.client(&context, name, declared.as_deref()).map_err(|error| {
                 Problem::new(error.code.unwrap_or(Code::TokenMissing), error.message)
                     .remedy(error.remedy.unwrap_or_default())
@@ -292,11 +278,6 @@ impl Watch {
         }
         context.printer.out(&lines.join("\n"));
     }
-}
-
-/// The origin of an address, if it is one.
-fn origin(address: &str) -> Option<String> {
-    reqwest::Url::parse(address).ok().map(|url| origin_of(&url))
 }
 
 /// How an environment stands, a line each, so that its name finds all of it.

@@ -198,6 +198,7 @@ pub fn plan(request: &Request<'_>) -> Result<Planned, PlanError> {
         policy: if is_nothing { Vec::new() } else { guards::source(&state.settings, brought, &provenance) },
         verified: last_verified(&operations, verified),
         hints,
+        moved: None,
         settings,
         changes,
     };

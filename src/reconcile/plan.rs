@@ -32,6 +32,9 @@ pub struct Plan {
     pub environment: EnvironmentName,
     /// The service's address.
     pub service: String,
+    /// That the files name another service than before, where it is known what they named.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub moved: Option<MovedService>,
     /// The generation that it starts from.
     pub base: u64,
     /// Where the files come from.
@@ -67,6 +70,30 @@ pub struct Plan {
     pub hints: Vec<Hint>,
     /// How much it changes.
     pub summary: Summary,
+}
+
+/// That the files name another service than before: whoever plans or applies sends a token there.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct MovedService {
+    /// The address before; none if there was none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub from: Option<String>,
+    /// The address now.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub to: Option<String>,
+    /// The revision that it is compared with, in words.
+    pub since: String,
+}
+
+impl MovedService {
+    /// In one sentence.
+    pub fn words(&self) -> String {
+        let shown =
+            |address: &Option<String>| address.as_ref().map_or("no address".to_owned(), |own| format!("`{own}`"));
+        let Self { from, to, since } = self;
+        format!("the files name another service than {since}: {} instead of {}", shown(to), shown(from))
+    }
 }
 
 /// The approvals that a plan needs, by the rules that are live.

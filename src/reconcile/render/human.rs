@@ -7,9 +7,12 @@ use anstyle::{AnsiColor, Style};
 use serde_json::Value;
 
 use super::{secret_words, sender_groups, sender_words, shown};
-use crate::reconcile::plan::{
-    Action, Cause, Drift, DriftKind, FieldChange, Hint, Plan, PlannedChange, RedirectedSecret, SettingsChange,
-    VerifiedBefore,
+use crate::{
+    reconcile::plan::{
+        Action, Cause, Drift, DriftKind, FieldChange, Hint, Plan, PlannedChange, RedirectedSecret, SettingsChange,
+        VerifiedBefore,
+    },
+    text::printable,
 };
 
 const GREEN: Style = AnsiColor::Green.on_default();
@@ -100,6 +103,10 @@ fn head(out: &mut String, plan: &Plan) {
     if !plan.only.is_empty() {
         let names = plan.only.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
         let _ = writeln!(out, "{YELLOW}limited to {names}; other differences are not shown{YELLOW:#}");
+    }
+    if let Some(moved) = &plan.moved {
+        let _ = writeln!(out, "{RED_BOLD}!{RED_BOLD:#} {}.", printable(&moved.words()));
+        let _ = writeln!(out, "    Tokens of this environment are sent there. See that it is meant before you apply.");
     }
     out.push('\n');
 }

@@ -40,6 +40,13 @@ pub(super) fn changes(plan: &Plan, room: usize) -> String {
 }
 
 fn warnings(out: &mut String, plan: &Plan) {
+    if let Some(moved) = &plan.moved {
+        let _ = writeln!(
+            out,
+            "> [!CAUTION]\n> {}. Tokens of this environment are sent there; see that it is meant.\n",
+            inline(&moved.words())
+        );
+    }
     for secret in &plan.redirected {
         let _ = writeln!(
             out,

@@ -22,7 +22,7 @@ use crate::{
 /// Who is talking
 #[utoipa::path(get, path = "/v1/service", tag = "state", responses((status = 200, description = "The service.", body = ServiceInfo), AnyProblem))]
 pub(super) async fn service(
-    _: As<Viewer>,
+    As(caller, _): As<Viewer>,
     Shared(service): Shared<Arc<Service>>,
 ) -> Result<Json<ServiceInfo>, Problem> {
     Ok(Json(ServiceInfo {
@@ -30,6 +30,7 @@ pub(super) async fn service(
         version: env!("CARGO_PKG_VERSION").to_owned(),
         api_version: api::VERSION,
         environment: service.store.environment().clone(),
+        role: Some(caller.role),
         recipient: service.identity.recipient(),
         generation: service.state().generation,
         webhook_key: crate::delivery::public_key(&service.identity).map_err(Problem::internal)?,
