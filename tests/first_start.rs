@@ -61,6 +61,26 @@ fn a_lost_identity_is_not_replaced_beside_a_store() {
 }
 
 #[test]
+fn a_store_does_not_start_with_another_services_identity() {
+    let mut trial = Trial::small();
+    let mut other = Trial::small();
+    trial.serve_with(&[]);
+    other.serve_with(&[]);
+    trial.kill();
+    other.kill();
+    let (own, theirs) = (trial.read(".data/identity.txt"), other.read(".data/identity.txt"));
+    let recipient = own.lines().find_map(|line| line.strip_prefix("# public key: ")).unwrap().to_owned();
+    trial.write(".data/identity.txt", theirs);
+    let refused = fails(&trial, &["--listen", "127.0.0.1:0"]);
+    assert!(refused.contains("MW0386") && refused.contains(&recipient), "{refused}");
+    assert!(!refused.contains("AGE-SECRET-KEY"), "{refused}");
+    // Its own one, as an editor of Windows saves it, is taken.
+    trial.write(".data/identity.txt", format!("\u{feff}{}", own.replace('\n', "\r\n")));
+    trial.serve_with(&[]);
+    trial.run(&["status", "dev"]).code(0);
+}
+
+#[test]
 fn the_data_folder_is_private_if_the_service_makes_it_and_left_as_it_is_if_somebody_else_did() {
     let mut trial = Trial::small();
     trial.serve();

@@ -123,3 +123,15 @@ fn what_a_pipe_adds_around_a_value_is_left_out() {
     trial.pipe(&["secrets", "set", "dev", "other/value"], KEY.as_bytes()).code(0);
     trial.pipe(&["secrets", "set", "dev", "other/value"], b"\x30\x82\x0a\x3f\x02\x01\x03\x30\x11\x11").code(1);
 }
+
+#[test]
+fn an_identity_file_may_be_saved_by_windows() {
+    let trial = trial("password");
+    trial.pipe(&["secrets", "set", "dev", "mail/value"], b"s3cret").code(0);
+    let text = include_str!("../secrets/dev/demo-identity.txt").replace('\n', "\r\n");
+    let wide: Vec<u8> = format!("\u{feff}{text}").encode_utf16().flat_map(u16::to_le_bytes).collect();
+    for bytes in [format!("\u{feff}{text}").into_bytes(), wide] {
+        trial.write("key.txt", bytes);
+        trial.run(&["secrets", "rekey", "dev", "--identity", "key.txt"]).code(0);
+    }
+}

@@ -1,6 +1,9 @@
 //! `mailwright outbox`: what was accepted, what became of it, and what can be done about it.
 
-use std::{io::Write as _, path::PathBuf};
+use std::{
+    io::{IsTerminal as _, Write as _},
+    path::PathBuf,
+};
 
 use jiff::Timestamp;
 use uuid::Uuid;
@@ -225,6 +228,8 @@ impl Outbox {
                     |error: std::io::Error| CliError::coded(Code::Unwritable, format!("cannot write: {error}"));
                 match output {
                     Some(path) => crate::config::write_atomically(path, &content).map_err(failed)?,
+                    // What somebody mailed acts on no terminal; a pipe gets it as it is.
+                    None if std::io::stdout().is_terminal() => context.printer.out(&String::from_utf8_lossy(&content)),
                     None => std::io::stdout().write_all(&content).map_err(failed)?,
                 }
             }

@@ -10,6 +10,9 @@ use zeroize::Zeroizing;
 /// `rsaEncryption` (RFC 8017), as DER has it in a PKCS#8 key.
 const RSA: &[u8] = &[0x06, 0x09, 0x2a, 0x86, 0x48, 0x86, 0xf7, 0x0d, 0x01, 0x01, 0x01];
 
+/// `id-ecPublicKey` (RFC 5480).
+const ELLIPTIC: &[u8] = &[0x06, 0x07, 0x2a, 0x86, 0x48, 0xce, 0x3d, 0x02, 0x01];
+
 /// The certificate and the private key that belong together.
 #[derive(Debug)]
 pub struct CertificateWithKey {
@@ -37,8 +40,11 @@ pub enum CertificateError {
     /// The key is protected by a passphrase.
     #[error("the private key is encrypted with a passphrase, which nobody is there to type")]
     EncryptedKey,
-    /// The key is not an RSA key.
+    /// The key is an elliptic-curve key.
     #[error("the private key is an elliptic-curve key, and Entra takes RSA keys alone")]
+    EllipticKey,
+    /// The key is neither RSA nor of an elliptic curve.
+    #[error("the private key is not an RSA key, and Entra takes RSA keys alone")]
     OtherKey,
     /// The key is in the form that OpenSSH writes.
     #[error("the private key is in OpenSSH's form, and PEM form is needed")]
@@ -70,7 +76,7 @@ impl CertificateError {
             Self::EncryptedKey => {
                 "Take the passphrase off, which sealing replaces: openssl pkey -in FILE -out key.pem; cat certificate.pem key.pem > both.pem; then seal both.pem."
             }
-            Self::OtherKey => {
+            Self::EllipticKey | Self::OtherKey => {
                 "Make a certificate with an RSA key: openssl req -x509 -newkey rsa:2048 -nodes -days 365 -subj /CN=mail -keyout key.pem -out certificate.pem; upload certificate.pem to the registration, and seal both."
             }
             Self::OpenSshKey => {
@@ -133,15 +139,20 @@ impl CertificateWithKey {
     }
 }
 
+/// Returns true if a PKCS#8 key names this algorithm, which it does at its beginning.
+fn begins_with(key: &Block<'_>, algorithm: &[u8]) -> bool {
+    key.der.windows(algorithm.len()).take(40).any(|window| window == algorithm)
+}
+
 /// The public half of a private key, as certificates carry it.
 fn public_key(key: &Block<'_>) -> Result<Vec<u8>, CertificateError> {
     let pair = match key.label {
         _ if key.is_encrypted => return Err(CertificateError::EncryptedKey),
         "OPENSSH PRIVATE KEY" => return Err(CertificateError::OpenSshKey),
         "RSA PRIVATE KEY" => RsaKeyPair::from_der(&key.der),
-        "PRIVATE KEY" if key.der.windows(RSA.len()).take(40).any(|window| window == RSA) => {
-            RsaKeyPair::from_pkcs8(&key.der)
-        }
+        "PRIVATE KEY" if begins_with(key, RSA) => RsaKeyPair::from_pkcs8(&key.der),
+        "EC PRIVATE KEY" => return Err(CertificateError::EllipticKey),
+        _ if begins_with(key, ELLIPTIC) => return Err(CertificateError::EllipticKey),
         _ => return Err(CertificateError::OtherKey),
     };
     pair.map(|pair| pair.public_key().as_ref().to_vec()).map_err(|_| CertificateError::UnusableKey)
@@ -239,7 +250,7 @@ mod tests {
         for file in [format!("{other}{key}"), format!("{own}{other_key}"), format!("{elliptic}{key}")] {
             assert_eq!(parse(&file), Err(CertificateError::KeyOfAnother));
         }
-        assert_eq!(parse(&format!("{elliptic}{elliptic_key}")), Err(CertificateError::OtherKey));
+        assert_eq!(parse(&format!("{elliptic}{elliptic_key}")), Err(CertificateError::EllipticKey));
         // The key that is handed on is one block that signs.
         let found = CertificateWithKey::parse(&format!("{other}{own}{key}")).unwrap();
         assert!(jsonwebtoken::EncodingKey::from_rsa_pem(found.key.expose_secret().as_bytes()).is_ok());

@@ -147,7 +147,7 @@ impl Unfit {
 
     /// Returns true if it is the receiver that does not take such a value today, and the value itself is sound.
     pub fn depends_on_receiver(&self) -> bool {
-        matches!(self, Self::Certificate(CertificateError::OtherKey))
+        matches!(self, Self::Certificate(CertificateError::EllipticKey | CertificateError::OtherKey))
     }
 }
 

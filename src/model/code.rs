@@ -208,6 +208,8 @@ codes! {
     "0371" Error FilesBroken "the files of this commit break the rules";
     "0372" Error DriftInTheWay "a change waits, because the same was changed outside Git";
     "0373" Error RemoteRefused "this is not a repository that can be followed";
+    "0385" Error FederatedElsewhere "a federated token would be used for another destination";
+    "0386" Error OtherIdentity "a store of another service's identity";
 }
 
 impl PartialSchema for Code {

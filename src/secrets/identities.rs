@@ -104,6 +104,11 @@ fn read(path: &Path) -> std::io::Result<Zeroizing<Vec<u8>>> {
     if bytes.len() > IDENTITY_FILE_LIMIT {
         return Err(std::io::Error::other("it is larger than any identity file"));
     }
+    // PowerShell saves text as UTF-16, and editors of Windows put a mark before it.
+    if [&b"\xef\xbb\xbf"[..], b"\xff\xfe", b"\xfe\xff"].iter().any(|mark| bytes.starts_with(mark)) {
+        let text = crate::text::decoded(&bytes).ok_or_else(|| std::io::Error::other("it is not whole UTF-16 text"))?;
+        return Ok(Zeroizing::new(text.into_bytes()));
+    }
     Ok(bytes)
 }
 

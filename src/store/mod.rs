@@ -123,6 +123,14 @@ pub enum StoreError {
         /// The store's.
         theirs: String,
     },
+    /// Its secrets are sealed to another service.
+    #[error("the store was used with the recipient {theirs}, and the identity here is that of {ours}")]
+    OtherIdentity {
+        /// The recipient of the identity.
+        ours: String,
+        /// The store's.
+        theirs: String,
+    },
     /// It holds something that this program did not write.
     #[error("the store holds something that makes no sense: {0}")]
     Corrupt(String),

@@ -29,6 +29,7 @@ use crate::{
         Header, Identities, OpenError, Recipients, RecipientsError, SealError, ServiceIdentity, ValueId, fingerprint,
     },
     store::outbox::{Rotation, Standing},
+    text::{printable, printable_lines},
 };
 
 /// Seal, list and check the secrets of an environment
@@ -145,7 +146,7 @@ impl Prompt {
     /// What a plugin says reaches the terminal without its control characters.
     #[expect(clippy::print_stderr, reason = "this is the command line, and age calls back into it")]
     fn say(text: &str) {
-        eprintln!("{}", text.replace(|c: char| c.is_control() && c != '\n', " "));
+        eprintln!("{}", printable_lines(text));
     }
 
     fn line(question: &str) -> Option<String> {
@@ -176,7 +177,7 @@ impl age::Callbacks for Prompt {
         if !std::io::stdin().is_terminal() {
             return None;
         }
-        let question = description.replace(char::is_control, " ");
+        let question = printable(description);
         rpassword::prompt_password(format!("{question}: ")).ok().map(SecretString::from)
     }
 }

@@ -21,6 +21,7 @@ use crate::{
     secrets::ServiceIdentity,
     service::Resident,
     store::{SqliteStore, StoreError},
+    text,
 };
 
 const STORE: &str = "store.sqlite";
@@ -119,6 +120,7 @@ impl Residence {
                 };
                 let identity = folder.identity(demo)?;
                 let store = behalf.call(|| SqliteStore::open(&folder.store(), &name)).map_err(store_error)?;
+                SqliteStore::bind(&folder.store(), &identity.recipient()).map_err(store_error)?;
                 Ok((folder, identity, store))
             };
             let (folder, identity, store) = self.told(&name, open())?;
@@ -144,8 +146,9 @@ impl Residence {
 /// Takes the lock of a folder that is there, and sees whether it can be served as it is.
 fn looked_at(name: &EnvironmentName, path: &Path, demo: bool) -> Result<DataFolder, CliError> {
     let folder = DataFolder::open(path)?;
-    folder.identity(demo)?;
+    let identity = folder.identity(demo)?;
     SqliteStore::look(&folder.store(), name).map_err(store_error)?;
+    SqliteStore::look_for(&folder.store(), &identity.recipient()).map_err(store_error)?;
     Ok(folder)
 }
 
@@ -258,7 +261,9 @@ impl DataFolder {
                 return Err(wrong(format!("others may read it (mode {:03o})", mode & 0o777))
                     .remedy(format!("chmod 600 {}", path.display())));
             }
-            let text = SecretString::from(std::fs::read_to_string(&path).map_err(|error| wrong(error.to_string()))?);
+            let bytes = zeroize::Zeroizing::new(std::fs::read(&path).map_err(|error| wrong(error.to_string()))?);
+            let text = text::decoded(&bytes).ok_or_else(|| wrong("it is neither UTF-8 nor UTF-16 text".to_owned()))?;
+            let text = SecretString::from(text);
             ServiceIdentity::parse(&text).map_err(wrong)?
         } else if self.store().exists() {
             // A new key would open none of the secrets that the store has.
@@ -308,6 +313,10 @@ pub(super) fn store_error(error: StoreError) -> CliError {
         StoreError::OtherEnvironment { .. } => {
             (Code::WrongEnvironment, "Start it with the environment of the store, or with another `--data DIR`.")
         }
+        StoreError::OtherIdentity { .. } => (
+            Code::OtherIdentity,
+            "Put the `identity.txt` of this store back, from its backup; or give the `--data DIR` that this identity belongs to.",
+        ),
         StoreError::Corrupt(_) | StoreError::Database(_) | StoreError::Broken => (
             Code::Internal,
             "Nothing was changed. Look at the folder's permissions and free space; a copy of the store can be put in its place.",

@@ -86,6 +86,29 @@ impl SqliteStore {
         }
     }
 
+    /// Binds the store to the recipient that its secrets are sealed to. A store of another one is refused.
+    pub fn bind(path: &Path, recipient: &str) -> Result<(), StoreError> {
+        let mut connection = connect(path, false)?;
+        let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate).map_err(failed)?;
+        if same_recipient(&transaction, recipient)? {
+            return Ok(());
+        }
+        set_value(&transaction, "recipient", &recipient)?;
+        transaction.commit().map_err(failed)
+    }
+
+    /// Sees whether [`SqliteStore::bind`] would refuse a store that is there. Changes nothing, and makes none.
+    pub fn look_for(path: &Path, recipient: &str) -> Result<(), StoreError> {
+        if std::fs::metadata(path).map_or(0, |found| found.len()) == 0 {
+            return Ok(());
+        }
+        let connection = connect(path, true)?;
+        if !connection.table_exists(None, "store").map_err(failed)? {
+            return Ok(());
+        }
+        same_recipient(&connection, recipient).map(drop)
+    }
+
     /// Makes a store of an older schema version: what the test of migrations starts from.
     #[doc(hidden)]
     pub fn make_old(path: &Path, version: usize) -> Result<(), StoreError> {
@@ -177,6 +200,15 @@ fn claim(connection: &mut Connection, environment: &EnvironmentName) -> Result<(
             set_value(&transaction, "environment", environment)?;
             transaction.commit().map_err(failed)
         }
+    }
+}
+
+/// Returns true if the store has this recipient, and false if it has none yet.
+fn same_recipient(connection: &Connection, recipient: &str) -> Result<bool, StoreError> {
+    match value::<String>(connection, "recipient")? {
+        None => Ok(false),
+        Some(found) if found == recipient => Ok(true),
+        Some(theirs) => Err(StoreError::OtherIdentity { ours: recipient.to_owned(), theirs }),
     }
 }
 
