@@ -524,3 +524,54 @@ fn copy(from: &Path, to: &Path) {
         std::fs::copy(entry.path(), to.join(entry.file_name())).unwrap();
     }
 }
+
+#[test]
+fn a_federated_token_is_that_of_one_environment() {
+    let trial = Trial::empty();
+    let (file, data) = (trial.path("token"), trial.path(".data"));
+    let alone = file.to_str().unwrap().to_owned();
+    let several = ["--environment", "acme", "--environment", "beta", "--data", data.to_str().unwrap()];
+    let said = fails(&trial, &[&several[..], &["--federated-token-file", &alone]].concat());
+    assert!(said.contains("MW0251") && said.contains("which of several environments"), "{said}");
+    for words in ["=acme", "=acme,tenant=a", "=acme,tenant=a,client=b,port=1"] {
+        let said = fails(&trial, &[&several[..], &["--federated-token-file", &format!("{alone}{words}")]].concat());
+        assert!(said.contains("--federated-token-file"), "{said}");
+    }
+    assert!(!data.exists(), "nothing is made");
+}
+
+#[test]
+fn what_one_environment_signs_in_with_is_refused_to_the_others() {
+    const CLIENT: &str = "0c0ffee0-0000-4000-8000-0000000000d1";
+    let trial = Trial::empty();
+    let file = trial.path("token");
+    std::fs::write(&file, "e30.e30.c2ln").unwrap();
+    let file = file.to_str().unwrap();
+    let mut host = Host::new(&trial, ".data", vec!["acme".to_owned(), "beta".to_owned()]);
+    host.demo = false;
+    host.more =
+        vec!["--federated-token-file".to_owned(), format!("{file}=acme,tenant=contoso.example,client={CLIENT}")];
+    host.start();
+    trial.write(
+        "environments/base/environment.yaml",
+        format!(
+            "abstract: true\ncompanies: [EDU1]\nservice: {{ address: '{}/environments/{{environment}}' }}\n",
+            host.root()
+        ),
+    );
+    let profile = json!({
+        "provider": { "microsoft-graph-direct": {
+            "tenant": "contoso.example", "client": CLIENT, "credential": { "federatedTokenFile": file },
+        } },
+        "from": { "address": "erp@example.com" }, "functions": ["default"], "appliesTo": "system-wide",
+    });
+    trial.write("environments/base/profiles/relay.json", profile.to_string());
+    for name in ["acme", "beta"] {
+        trial.write(&format!("environments/{name}/environment.yaml"), "extends: base\n");
+    }
+    let house = House { trial, host };
+    house.run(&["apply", "acme", "--yes", "--skip-verify"]).code(0);
+    let said = house.run(&["apply", "beta", "--yes", "--skip-verify"]).code(1).stderr;
+    assert!(said.contains("MW0385") && said.contains("in environment acme"), "{said}");
+    assert_eq!((house.generation("acme"), house.generation("beta")), (json!(1), json!(0)));
+}

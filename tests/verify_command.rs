@@ -221,17 +221,9 @@ fn proxy(answer: &'static str) -> (u16, std::sync::Arc<std::sync::Mutex<Vec<Stri
                 let mut lines = BufReader::new(client.try_clone().unwrap()).lines().map_while(Result::ok);
                 let first = lines.next().unwrap_or_default();
                 while lines.next().is_some_and(|line| !line.is_empty()) {}
-                let target = first.split(' ').nth(1).unwrap_or_default().to_owned();
                 seen.lock().unwrap().push(first);
                 let mut client = client;
                 client.write_all(answer.as_bytes()).unwrap();
-                if !answer.contains(" 200 ") {
-                    return;
-                }
-                let mut server = std::net::TcpStream::connect(target).unwrap();
-                let (mut from, mut to) = (client.try_clone().unwrap(), server.try_clone().unwrap());
-                std::thread::spawn(move || std::io::copy(&mut from, &mut to));
-                drop(std::io::copy(&mut server, &mut client));
             });
         }
     });
@@ -245,19 +237,22 @@ fn what_stands_between_may_be_a_proxy() {
     let dns = sandbox.running.dns.to_string();
     let through = |port: u16| {
         let mut command = trial.command(&local(&[], &dns));
-        command.env("HTTPS_PROXY", format!("http://127.0.0.1:{port}"));
-        support::trial::finish(command).code(0)
+        command.env("HTTPS_PROXY", format!("http://127.0.0.1:{port}")).env_remove("NO_PROXY").env_remove("no_proxy");
+        support::trial::finish(command)
     };
-    let (port, asked) = proxy("HTTP/1.1 200 Connection established\r\n\r\n");
-    let ran = through(port);
+    // This machine is not reached through one.
+    let (port, asked) = proxy("HTTP/1.1 407 Proxy Authentication Required\r\nContent-Length: 0\r\n\r\n");
+    let ran = through(port).code(0);
     assert!(ran.stdout.contains(" 2 credential "), "{}", ran.stdout);
-    let asked = asked.lock().unwrap().clone();
-    assert!(!asked.is_empty() && asked.iter().all(|line| line.starts_with("CONNECT localhost:")), "{asked:?}");
+    assert_eq!(asked.lock().unwrap().len(), 0);
 
-    let (port, _) = proxy("HTTP/1.1 407 Proxy Authentication Required\r\nContent-Length: 0\r\n\r\n");
-    let ran = through(port);
+    let path = "environments/dev/profiles/documents.json";
+    trial.write(path, trial.read(path).replace("https://localhost:", "https://login.example.test:"));
+    let ran = through(port).code(0);
     assert!(ran.stdout.contains("unknown GRAPH-REACHABLE"), "{}", ran.stdout);
     assert!(ran.stdout.contains("HTTPS_PROXY"), "{}", ran.stdout);
+    let asked = asked.lock().unwrap().clone();
+    assert!(!asked.is_empty() && asked.iter().all(|line| line.starts_with("CONNECT login.example.test:")), "{asked:?}");
 }
 
 #[test]

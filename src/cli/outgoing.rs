@@ -9,6 +9,7 @@ use std::{
 use super::CliError;
 use crate::{
     delivery::{Outgoing, smtp::Deadlines},
+    microsoft::{FederatedFiles, federated::FederatedFile},
     model::Code,
     smtp::HelloName,
 };
@@ -21,9 +22,10 @@ pub(crate) struct OutgoingOptions {
     /// server's own certificate in it is trusted for its name
     #[arg(long, value_name = "FILE", value_hint = clap::ValueHint::FilePath)]
     outgoing_ca_file: Option<PathBuf>,
-    /// A file that may be read as a federated token; may be given several times
-    #[arg(long, value_name = "FILE", value_hint = clap::ValueHint::FilePath)]
-    federated_token_file: Vec<PathBuf>,
+    /// A file with a federated token, and for whom it is: FILE=ENV,tenant=TENANT,client=CLIENT[,sign-in=HOST][,server=HOST].
+    /// FILE alone is for what the one environment of a service applies first (can be repeated)
+    #[arg(long, value_name = "FILE")]
+    federated_token_file: Vec<FederatedFile>,
     /// The name server to ask [default: the system's]
     #[arg(long, value_name = "ADDRESS")]
     dns_server: Option<SocketAddr>,
@@ -97,7 +99,7 @@ impl OutgoingOptions {
         let authorities = self.outgoing_ca_file.as_deref().map(authorities).transpose()?;
         Ok(Outgoing {
             authorities,
-            federated_token_files: self.federated_token_file.clone(),
+            federated: FederatedFiles::new(self.federated_token_file.clone()),
             dns_server: self.dns_server,
             smtp_timeout: Duration::from_secs(self.smtp_timeout.unwrap_or(10)),
             hello: self.smtp_helo_name.clone().unwrap_or_else(HelloName::of_machine),

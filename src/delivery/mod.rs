@@ -44,7 +44,6 @@ mod webhooks;
 
 use std::{
     net::SocketAddr,
-    path::PathBuf,
     sync::{Arc, PoisonError},
     time::Duration,
 };
@@ -57,7 +56,7 @@ pub use webhooks::public_key;
 
 use crate::{
     clock::Clock,
-    microsoft::{Http, http},
+    microsoft::{FederatedFiles, Http, http},
     model::{CompanyId, Function, ProfileName, Resolution, State, resolution::Cell},
     secrets::ServiceIdentity,
     smtp::HelloName,
@@ -72,8 +71,8 @@ use crate::{
 pub struct Outgoing {
     /// Certificate authorities (PEM) that are trusted beside the platform's.
     pub authorities: Option<Vec<u8>>,
-    /// The files that may be read as federated tokens.
-    pub federated_token_files: Vec<PathBuf>,
+    /// The files that may be read as federated tokens, and for whom each of them is.
+    pub federated: FederatedFiles,
     /// Whom to ask for DNS records; none means the system's resolver.
     pub dns_server: Option<SocketAddr>,
     /// How long one step with a mail server may take when it is verified.

@@ -80,7 +80,9 @@ impl FromStr for FederatedFile {
             };
             match key {
                 _ if value.is_empty() => return Err(format!("`{key}` has no value")),
-                "environment" => environment = Some(value.parse().map_err(|_| format!("`{value}` is not an environment's name"))?),
+                "environment" => {
+                    environment = Some(value.parse().map_err(|_| format!("`{value}` is not an environment's name"))?);
+                }
                 "tenant" => tenant = Some(value.to_ascii_lowercase()),
                 "client" => client = Some(value.to_ascii_lowercase()),
                 "server" => server = Some(value.to_ascii_lowercase()),
@@ -88,7 +90,11 @@ impl FromStr for FederatedFile {
                     let address = if value.contains("://") { value.to_owned() } else { format!("https://{value}") };
                     sign_in = Url::parse(&address).map_err(|_| format!("`{value}` is not the name of a host"))?;
                 }
-                _ => return Err(format!("`{key}` means nothing here: there are environment, tenant, client, sign-in and server")),
+                _ => {
+                    return Err(format!(
+                        "`{key}` means nothing here: there are environment, tenant, client, sign-in and server"
+                    ));
+                }
             }
         }
         let missing = |what: &str| format!("it does not say for which {what}: FILE=ENV,tenant=TENANT,client=CLIENT");
@@ -110,7 +116,8 @@ impl Bound {
             Destination::SmtpOauth { host, cloud, tenant, client, .. } => (cloud, tenant, client, Some(host)),
             Destination::Smtp { .. } => return false,
         };
-        let is_sign_in = Endpoints::of(cloud).is_ok_and(|endpoints| endpoints.sign_in.origin() == self.sign_in.origin());
+        let is_sign_in =
+            Endpoints::of(cloud).is_ok_and(|endpoints| endpoints.sign_in.origin() == self.sign_in.origin());
         self.environment == *environment
             && is_sign_in
             && self.tenant == *tenant
@@ -147,6 +154,11 @@ impl FederatedFiles {
         named.peek().is_some() && named.all(|file| !file.is_bound())
     }
 
+    /// Returns true if something is said of whom a file is for.
+    pub fn is_bound(&self, path: &str) -> bool {
+        self.0.iter().any(|file| file.is_bound() && file.path.as_os_str() == path)
+    }
+
     /// Notes a destination that was accepted for a file which is not bound.
     pub fn accept(&mut self, path: &str, destination: &Destination) {
         for file in self.0.iter_mut().filter(|file| !file.is_bound() && file.path.as_os_str() == path) {
@@ -169,9 +181,13 @@ impl FederatedFiles {
         }
         Some(match (&first.bound, first.accepted.first()) {
             (Some(bound), _) => format!("the file is for {bound}, and would be used for {destination}"),
-            (None, Some(accepted)) => format!("the file was accepted for {accepted}, and would be used for {destination}"),
+            (None, Some(accepted)) => {
+                format!("the file was accepted for {accepted}, and would be used for {destination}")
+            }
             (None, None) => {
-                format!("nothing says that the file is for {destination}: it is for what is applied first, or for what the option says")
+                format!(
+                    "nothing says that the file is for {destination}: it is for what is applied first, or for what the option says"
+                )
             }
         })
     }
@@ -207,7 +223,9 @@ impl FederatedFiles {
 pub fn option(path: &str, environment: &EnvironmentName, destination: &Destination) -> String {
     let (cloud, tenant, client, server) = match destination {
         Destination::MicrosoftGraph { cloud, tenant, client } => (cloud, tenant, client, String::new()),
-        Destination::SmtpOauth { host, cloud, tenant, client, .. } => (cloud, tenant, client, format!(",server={host}")),
+        Destination::SmtpOauth { host, cloud, tenant, client, .. } => {
+            (cloud, tenant, client, format!(",server={host}"))
+        }
         Destination::Smtp { .. } => return format!("--federated-token-file {path}"),
     };
     let sign_in = match (cloud, Endpoints::of(cloud)) {
@@ -255,7 +273,7 @@ pub fn record_digest(path: &str, destination: &Destination) -> Digest {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::{CustomCloud, Encryption};
+    use crate::model::{Encryption, provider::CustomCloud};
 
     const CLIENT: &str = "0c0ffee0-0000-4000-8000-0000000000d1";
 
@@ -289,7 +307,10 @@ mod tests {
         let right = graph(Cloud::Global, "contoso.example", CLIENT);
         assert_eq!(own.refusal("/t", &prod, &right), None);
         assert_eq!(own.refusal("/t", &prod, &smtp("smtp.office365.com")), None);
-        assert_eq!(own.refusal("/t", &test, &graph(custom("https://login.test.example:8443"), "contoso.example", CLIENT)), None);
+        assert_eq!(
+            own.refusal("/t", &test, &graph(custom("https://login.test.example:8443"), "contoso.example", CLIENT)),
+            None
+        );
         for (environment, destination) in [
             (&other, right.clone()),
             (&test, right.clone()),
@@ -301,7 +322,10 @@ mod tests {
             (&prod, smtp("evil.example")),
             (&test, graph(custom("https://login.test.example"), "contoso.example", CLIENT)),
         ] {
-            assert!(own.refusal("/t", environment, &destination).unwrap().contains("would be used for"), "{destination}");
+            assert!(
+                own.refusal("/t", environment, &destination).unwrap().contains("would be used for"),
+                "{destination}"
+            );
         }
         assert!(own.refusal("/other", &prod, &right).unwrap().contains("not allowed"));
     }

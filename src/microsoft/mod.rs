@@ -7,6 +7,7 @@
 //! | [`sign_in`] | discovery and tokens; a refusal keeps Entra's codes |
 //! | [`aadsts`] | what those codes mean, and what to do |
 //! | [`graph`] | reads of the directory, many in one `$batch` |
+//! | [`federated`] | files with tokens of another issuer, and for whom each of them is |
 //! | [`claims`] | what a token says of itself, for diagnosis only |
 //! | [`permissions`] | names and ids of Graph's permissions |
 //! | [`plans`] | which licences hold a mailbox |
@@ -17,6 +18,7 @@
 pub mod aadsts;
 pub mod claims;
 pub mod cloud;
+pub mod federated;
 pub mod graph;
 pub mod http;
 pub mod permissions;
@@ -27,4 +29,5 @@ mod assertion;
 
 pub use assertion::{Certificate, CertificateError};
 pub use cloud::Endpoints;
+pub use federated::FederatedFiles;
 pub use http::{Answer, Http, HttpError};

@@ -15,14 +15,15 @@ use rayon::prelude::*;
 use secrecy::ExposeSecret as _;
 use serde_json::json;
 
-use super::{Service, access::Caller, problem::Problem};
+use super::{Service, access::Caller, problem::Problem, verification::live_use};
 use crate::{
     api::{AuditOutcome, ChangeSummary, ChangesetOutcome, ChangesetResult, Generation, Role, Rollback},
     approvals::{self, Judgement, REASON_LIMIT},
     credential::{self, CredentialKind},
+    microsoft::{FederatedFiles, federated},
     model::{
         Allowances, Approval, ChangeKind, ChangeRecord, Changeset, Code, Destination, Digest, ProfileChange,
-        ProfileName, Provenance, SecretRecord, SecretReference, Settings, State, StoredProfile,
+        ProfileName, Provenance, Provider, SecretRecord, SecretReference, Settings, State, StoredProfile,
         approvals::{self as needed, Deed},
         provenance::Breach,
         rules,
@@ -239,7 +240,10 @@ impl Service {
             .changes
             .iter()
             .filter_map(ProfileChange::profile)
-            .flat_map(|stored| stored.age_files().map(|(_, digest)| digest.clone()))
+            .flat_map(|stored| {
+                let files = stored.age_files().map(|(_, digest)| digest.clone());
+                files.chain(federated_record(&stored.profile.provider).map(|(_, digest)| digest))
+            })
             .collect();
         // Not only what is in use: a rollback and an old commit name age files of earlier generations.
         let known: Vec<Digest> = named.iter().filter(|digest| !state.secrets.contains_key(*digest)).cloned().collect();
@@ -252,7 +256,8 @@ impl Service {
             kind: change.kind,
         };
         let (identity, caller) = (Arc::clone(&self.identity), caller.clone());
-        let work = move || check_all(&state, change, records, &record, &identity, &caller);
+        let federated = self.outgoing.federated.clone();
+        let work = move || check_all(&state, change, records, &record, (&identity, &federated), &caller);
         tokio::task::spawn_blocking(work).await.unwrap_or_else(|error| Err(Problem::internal(error)))
     }
 
@@ -363,7 +368,7 @@ fn check_all(
     change: Change,
     records: Vec<SecretRecord>,
     record: &ChangeRecord,
-    identity: &ServiceIdentity,
+    (identity, federated): (&ServiceIdentity, &FederatedFiles),
     caller: &Caller,
 ) -> Result<Checked, Problem> {
     let mut after = state.clone();
@@ -379,8 +384,9 @@ fn check_all(
     })?;
     let mut known: HashMap<Digest, SecretRecord> =
         records.into_iter().map(|record| (record.digest.clone(), record)).collect();
-    let new_secrets = check_secrets(&change, &mut known, identity)?;
+    let mut new_secrets = check_secrets(&change, &mut known, identity)?;
     check_destinations(&change, &known)?;
+    new_secrets.extend(check_federated(state, &change, &known, federated)?);
 
     let touched: BTreeSet<ProfileName> = change.changes.iter().flat_map(ProfileChange::names).cloned().collect();
     let violations = rules::check(&after.settings, &after.live().collect(), |name| touched.contains(name));
@@ -676,6 +682,62 @@ fn check_destinations(change: &Change, known: &HashMap<Digest, SecretRecord>) ->
         }
     }
     Ok(())
+}
+
+/// The file of a federated token that a provider names, and the digest under which the store remembers its use.
+fn federated_record(provider: &Provider) -> Option<(&str, Digest)> {
+    let path = federated::file_of(provider)?;
+    Some((path, federated::record_digest(path, &provider.destination())))
+}
+
+/// A federated token goes where the service's option says, or where it was first accepted for. What is new is remembered.
+fn check_federated(
+    state: &State,
+    change: &Change,
+    known: &HashMap<Digest, SecretRecord>,
+    files: &FederatedFiles,
+) -> Result<Vec<NewSecret>, Problem> {
+    let mut new: BTreeMap<Digest, Destination> = BTreeMap::new();
+    for profile_change in &change.changes {
+        let Some(stored) = profile_change.profile() else { continue };
+        let provider = &stored.profile.provider;
+        let Some((path, digest)) = federated_record(provider) else { continue };
+        let destination = provider.destination();
+        let refuse = |why: String| {
+            Err(Problem::new(
+                StatusCode::UNPROCESSABLE_ENTITY,
+                Code::FederatedElsewhere,
+                format!(
+                    "the federated token of profile `{}`, `{path}`: {why}; nothing was changed",
+                    profile_change.name()
+                ),
+            )
+            .remedy(format!(
+                "If that is meant, the service's operator says so, and starts it again: {}",
+                federated::option(path, &state.environment, &destination)
+            )))
+        };
+        if files.is_bound(path) {
+            if let Some(why) = files.refusal(path, &state.environment, &destination) {
+                return refuse(why);
+            }
+            continue;
+        }
+        let recorded = known.get(&digest).map(|record| record.destination.clone());
+        let accepted = recorded.clone().or_else(|| live_use(state, path, &destination));
+        let accepted = accepted.or_else(|| new.get(&digest).cloned()).unwrap_or_else(|| destination.clone());
+        if !federated::is_same_place(&accepted, &destination) {
+            return refuse(format!("the file was accepted for {accepted}, and would be used for {destination}"));
+        }
+        if recorded.is_none() {
+            new.insert(digest, accepted);
+        }
+    }
+    let record = |(digest, destination)| NewSecret {
+        record: SecretRecord { digest, value_id: None, destination },
+        age_file: Vec::new(),
+    };
+    Ok(new.into_iter().map(record).collect())
 }
 
 fn summary(change: &Change) -> ChangeSummary {

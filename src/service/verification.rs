@@ -19,9 +19,10 @@ use super::{Service, access::Caller, body::Room, problem::Problem};
 use crate::{
     api::{AuditOutcome, LastVerified, LastVerifiedList, Reading, Role, VerifyLine, VerifyRequest},
     behalf,
+    microsoft::{FederatedFiles, federated},
     model::{
-        Cloud, Code, Destination, Digest, ProfileName, Provider, SecretRecord, StoredProfile, provider::Credential,
-        rules,
+        Cloud, Code, Destination, Digest, ProfileName, Provider, SecretRecord, State, StoredProfile,
+        provider::Credential, rules,
     },
     secrets::FILE_LIMIT,
     store::{AuditEvent, outbox::Standing},
@@ -87,11 +88,12 @@ impl Service {
         options.credential_days = request.credential_days.clamp(1, 730);
         options.reader = request.reader_token.map(|token| token.0);
         options.probe = request.probe;
-        options.federated_token_files.clone_from(&self.outgoing.federated_token_files);
         options.smtp_timeout = self.outgoing.smtp_timeout;
         options.hello.clone_from(&self.outgoing.hello);
         options.dns_server = self.outgoing.dns_server;
         let state = self.state();
+        let read = request.profiles.values().map(|stored| &stored.profile.provider);
+        options.federated = self.federated_files(&state, read).await?;
         let live = state.live_stored().map(|(_, stored)| &stored.profile);
         let asked = request.profiles.values().map(|stored| &stored.profile);
         options.needs = Needs::of(live.chain(asked).chain(&request.beside));
@@ -145,6 +147,25 @@ impl Service {
 
     fn is_live(&self, name: &ProfileName) -> bool {
         self.state().profiles.get(name).is_some_and(|profile| profile.live.is_some())
+    }
+
+    /// The files of federated tokens, with what was accepted for those that these providers name.
+    async fn federated_files<'a>(
+        &self,
+        state: &State,
+        providers: impl Iterator<Item = &'a Provider>,
+    ) -> Result<FederatedFiles, Problem> {
+        let mut files = self.outgoing.federated.clone();
+        for provider in providers {
+            let Some(path) = federated::file_of(provider).filter(|path| files.is_unbound(path)) else { continue };
+            let destination = provider.destination();
+            let records = self.store.secrets(vec![federated::record_digest(path, &destination)]).await?;
+            let record = records.into_iter().next().map(|record| record.destination);
+            if let Some(accepted) = record.or_else(|| live_use(state, path, &destination)) {
+                files.accept(path, &accepted);
+            }
+        }
+        Ok(files)
     }
 
     /// Keeps results as the last ones; says whether that worked.
@@ -296,6 +317,15 @@ impl Service {
             Ok(value) => Ok(Opened::from_bytes(value.expose_secret())),
         }
     }
+}
+
+/// What a live profile uses a federated token file for, of the same kind as a destination: for stores that are older than
+/// their memory of it.
+pub(super) fn live_use(state: &State, path: &str, like: &Destination) -> Option<Destination> {
+    let of_kind = |destination: &Destination| std::mem::discriminant(destination) == std::mem::discriminant(like);
+    let live = state.live_stored().map(|(_, stored)| &stored.profile.provider);
+    let mut uses = live.filter(|provider| federated::file_of(provider) == Some(path)).map(Provider::destination);
+    uses.find(of_kind)
 }
 
 /// Whether its hosts are Microsoft's own, which no profile chooses.

@@ -32,7 +32,6 @@ pub mod waivers;
 use std::{
     collections::{BTreeSet, HashMap},
     net::SocketAddr,
-    path::PathBuf,
     sync::{Arc, Mutex},
     time::Duration,
 };
@@ -43,7 +42,7 @@ use jiff::Timestamp;
 pub use needs::{Needs, client};
 pub use render::Joined;
 use secrecy::SecretString;
-pub use secret::{Opened, federated_token};
+pub use secret::Opened;
 use serde_json::Value;
 use tokio::sync::{OnceCell, Semaphore, mpsc};
 
@@ -51,14 +50,14 @@ use crate::{
     clock::Clock,
     credential::CredentialKind,
     microsoft::{
-        Endpoints, Http,
+        Endpoints, FederatedFiles, Http,
         claims::Claims,
         graph::{Application, Graph, ServicePrincipal, quoted},
         http,
         permissions::{GRAPH_APP_ID, Kind, Names},
         sign_in::{Discovery, SignIn, SignInError},
     },
-    model::{EnvironmentName, GraphDirect, Profile, ProfileName, Provider},
+    model::{Destination, EnvironmentName, GraphDirect, Profile, ProfileName, Provider},
     smtp::HelloName,
 };
 
@@ -90,8 +89,8 @@ pub struct Options {
     pub needs: Needs,
     /// Whether a mail is sent to the sender itself.
     pub probe: bool,
-    /// The files that may be read as federated tokens.
-    pub federated_token_files: Vec<PathBuf>,
+    /// The files that may be read as federated tokens, and for whom each of them is.
+    pub federated: FederatedFiles,
     /// How long one step with a mail server may take.
     pub smtp_timeout: Duration,
     /// The name by which mail servers are greeted.
@@ -114,7 +113,7 @@ impl Options {
             manifests: Vec::new(),
             needs: Needs::default(),
             probe: false,
-            federated_token_files: Vec::new(),
+            federated: FederatedFiles::default(),
             smtp_timeout: Duration::from_secs(10),
             hello: HelloName::of_machine(),
             dns_server: None,
@@ -444,8 +443,8 @@ impl Verifier {
         (finding.verdict == Verdict::Fail && !is_known).then_some(*finding)
     }
 
-    /// Reads a federated token from a file that was allowed.
-    fn federated_token(&self, path: &str) -> Result<SecretString, String> {
-        secret::federated_token(path, &self.options.federated_token_files)
+    /// Reads a federated token for a destination that it is for.
+    fn federated_token(&self, path: &str, destination: &Destination) -> Result<SecretString, String> {
+        self.options.federated.read(path, &self.options.environment, destination)
     }
 }

@@ -1,7 +1,5 @@
 //! Secrets as the verifier gets them: open, or with the reason why not.
 
-use std::path::PathBuf;
-
 use secrecy::{ExposeSecret as _, SecretString};
 
 use super::{Finding, Id, Severity};
@@ -9,9 +7,6 @@ use crate::{
     credential::{self, CredentialKind, Unfit},
     model::{EnvironmentName, SecretReference},
 };
-
-/// How large a token in a file may be.
-const TOKEN_LIMIT: u64 = 16 * 1024;
 
 /// A profile's secret.
 #[derive(Debug)]
@@ -96,25 +91,4 @@ pub(super) fn refused(why: &str) -> Finding {
         .seen(why)
         .expected("a host that a live profile names, or a token that may apply")
         .remedy(["Verify with a token of the role `deployer`, or from your own machine: `--local`."])
-}
-
-/// Reads a federated token from a file that was allowed. What is not a JWT is not sent anywhere: a profile names the
-/// path, and must not be able to name any other file.
-pub fn federated_token(path: &str, allowed: &[PathBuf]) -> Result<SecretString, String> {
-    use std::io::Read as _;
-    if !allowed.iter().any(|allowed| allowed.as_os_str() == path) {
-        return Err("this file was not allowed to be read as a federated token".to_owned());
-    }
-    let mut text = String::new();
-    std::fs::File::open(path)
-        .and_then(|file| file.take(TOKEN_LIMIT).read_to_string(&mut text))
-        .map_err(|error| format!("cannot be read: {error}"))?;
-    let token = text.trim();
-    let is_base64 =
-        |part: &str| !part.is_empty() && part.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_".contains(&b));
-    if token.split('.').count() == 3 && token.split('.').all(is_base64) {
-        Ok(SecretString::from(token))
-    } else {
-        Err("it holds no JWT".to_owned())
-    }
 }

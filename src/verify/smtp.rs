@@ -459,6 +459,7 @@ impl Visit<'_> {
             pointer: "/provider/smtp/oauth",
             again: &again,
             is_next: self.is_next,
+            destination: self.subject.profile.provider.destination(),
         };
         self.findings.extend(applicant.certificate_end(self.verifier, &endpoints));
         let token = applicant

@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use crate::{
     harness::{DEADLINES, Post, QUICK, environment},
     support::{
-        sandboxed::{Sandbox, direct, good},
+        sandboxed::{DIRECT, Sandbox, TENANT, direct, good},
         trial::Trial,
     },
 };
@@ -37,8 +37,15 @@ fn file(post: &Post) -> PathBuf {
     post.trial.path("token")
 }
 
-/// A service whose one profile signs in with the file.
+/// A service whose one profile signs in with the file, which is for what is applied first.
 fn post(sandbox: &Sandbox) -> Post {
+    let post = started(sandbox, |file| file.to_owned());
+    post.apply();
+    post
+}
+
+/// The same, with the option that `option` makes of the file, and nothing applied.
+fn started(sandbox: &Sandbox, option: impl Fn(&str) -> String) -> Post {
     let trial = Trial::examples();
     for old in ["environments", "secrets/prod", "secrets/dev/relay", "secrets/dev/documents"] {
         drop(std::fs::remove_dir_all(trial.path(old)));
@@ -51,11 +58,116 @@ fn post(sandbox: &Sandbox) -> Post {
     let text = profile.to_string().replace("HERE", &sandbox.running.address);
     post.trial.write("environments/dev/profiles/documents.json", text);
     post.trial.write("ca.pem", &sandbox.running.authority);
+    let (ca, token) = (post.trial.path("ca.pem"), option(file(&post).to_str().unwrap()));
+    let own = ["--demo", "--outgoing-ca-file", ca.to_str().unwrap(), "--federated-token-file", &token];
+    post.trial.serve_with(&[&own[..], &DEADLINES[..]].concat());
+    post
+}
+
+/// Changes the profile's provider.
+fn edit(post: &Post, change: impl FnOnce(&mut Value)) -> String {
+    const PATH: &str = "environments/dev/profiles/documents.json";
+    let before = post.trial.read(PATH);
+    let mut profile: Value = serde_json::from_str(&before).unwrap();
+    change(&mut profile["provider"]);
+    post.trial.write(PATH, profile.to_string());
+    before
+}
+
+/// The provider that has a mail server take the token.
+fn by_smtp(provider: &Value, host: &str) -> Value {
+    let mut oauth = provider["microsoft-graph-direct"].clone();
+    oauth.as_object_mut().unwrap().remove("addressBook");
+    json!({ "smtp": { "host": host, "port": 587, "username": "documents@contoso.example", "oauth": oauth } })
+}
+
+/// An apply and a verify that the service refuses to use the token for.
+fn refused(post: &Post, sandbox: &Sandbox, why: &str) {
+    let (tokens, generation) = (requests(sandbox, "/oauth2/v2.0/token"), post.trial.state()["generation"].clone());
+    let apply = post.trial.run(&["apply", "dev", "--yes", "--skip-verify"]).code(1);
+    assert!(apply.stderr.contains("MW0385") && apply.stderr.contains(why), "{}", apply.stderr);
+    let plan = post.trial.run(&["plan", "dev"]);
+    assert!(plan.stderr.contains("MW0385"), "{}", plan.stderr);
+    let verify = post.trial.run(&["verify", "dev", "--format", "json"]).json();
+    let findings = verify["profiles"][0]["findings"].as_array().unwrap();
+    let accepted = findings.iter().any(|finding| finding["id"] == "GRAPH-SIGN-IN" && finding["verdict"] == "pass");
+    assert!(!accepted, "{findings:#?}");
+    assert_eq!(requests(sandbox, "/oauth2/v2.0/token"), tokens, "no token is asked for");
+    assert_eq!(post.trial.state()["generation"], generation);
+}
+
+#[test]
+fn a_file_alone_is_for_what_was_applied_first() {
+    let sandbox = Sandbox::start(trusting("one"));
+    let mut post = post(&sandbox);
+    renew(&post, "one");
+    let id = post.send(json!({}));
+    post.wait(&id, "delivered");
+    let other = Sandbox::start(trusting("one"));
+    let address = other.running.address.clone();
+    type Change = Box<dyn FnOnce(&mut Value)>;
+    let direct = |key: &'static str, value: Value| -> Change {
+        Box::new(move |provider| provider["microsoft-graph-direct"][key] = value)
+    };
+    let cloud = json!({ "custom": { "signIn": address, "graph": address } });
+    for change in [
+        direct("cloud", cloud),
+        direct("tenant", json!("evil.example")),
+        direct("client", json!("0c0ffee0-0000-4000-8000-0000000000ff")),
+    ] {
+        let before = edit(&post, change);
+        refused(&post, &sandbox, "was accepted for");
+        post.trial.write("environments/dev/profiles/documents.json", before);
+    }
+    // Under another name, and after the first one is gone, it is the same file.
+    let before = edit(&post, |provider| provider["microsoft-graph-direct"]["tenant"] = json!("evil.example"));
+    post.trial.remove("environments/dev/profiles/documents.json");
+    post.trial.write("environments/dev/profiles/relay.yaml", crate::support::trial::SMALL_PROFILE);
+    post.trial.run(&["apply", "dev", "--yes", "--skip-verify", "--allow-deletes", "documents"]).code(0);
+    post.trial.write("environments/dev/profiles/documents.json", before.replace("\"default\"", "\"all-reports\""));
+    post.trial.run(&["apply", "dev", "--yes", "--skip-verify"]).code(0);
+    post.trial.kill();
     let (ca, token) = (post.trial.path("ca.pem"), file(&post));
     let own = ["--demo", "--outgoing-ca-file", ca.to_str().unwrap(), "--federated-token-file", token.to_str().unwrap()];
     post.trial.serve_with(&[&own[..], &DEADLINES[..]].concat());
+    edit(&post, |provider| provider["microsoft-graph-direct"]["tenant"] = json!("evil.example"));
+    refused(&post, &sandbox, "was accepted for");
+    assert_eq!(requests(&other, ""), 0, "the other host is not asked");
+}
+
+#[test]
+fn an_option_says_for_whom_a_file_is() {
+    let sandbox = Sandbox::start(trusting("one"));
+    let address = sandbox.running.address.clone();
+    let bound = |more: &str| format!("=dev,tenant={TENANT},client={DIRECT},sign-in={address}{more}");
+    let post = started(&sandbox, |file| format!("{file}{}", bound("")));
+    renew(&post, "one");
+    let before = edit(&post, |provider| provider["microsoft-graph-direct"]["tenant"] = json!("evil.example"));
+    refused(&post, &sandbox, "the file is for client");
+    post.trial.write("environments/dev/profiles/documents.json", before);
+    // The token of an application for Graph is not one that a mail server gets.
+    let before = edit(&post, |provider| *provider = by_smtp(provider, "evil.example"));
+    refused(&post, &sandbox, "the file is for client");
+    post.trial.write("environments/dev/profiles/documents.json", before);
     post.apply();
-    post
+    let id = post.send(json!({}));
+    post.wait(&id, "delivered");
+    assert_eq!(requests(&sandbox, "/oauth2/v2.0/token"), 1);
+}
+
+#[test]
+fn a_mail_server_gets_the_token_only_where_the_option_names_it() {
+    let sandbox = Sandbox::start(trusting("one"));
+    let address = sandbox.running.address.clone();
+    let bound = format!("=dev,tenant={TENANT},client={DIRECT},sign-in={address},server=localhost");
+    let post = started(&sandbox, |file| format!("{file}{bound}"));
+    renew(&post, "one");
+    refused(&post, &sandbox, "the file is for client");
+    let before = edit(&post, |provider| *provider = by_smtp(provider, "mail.evil.example"));
+    refused(&post, &sandbox, "for the mail server localhost");
+    post.trial.write("environments/dev/profiles/documents.json", before);
+    edit(&post, |provider| *provider = by_smtp(provider, "localhost"));
+    post.apply();
 }
 
 fn requests(sandbox: &Sandbox, part: &str) -> usize {

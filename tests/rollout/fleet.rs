@@ -127,7 +127,7 @@ impl Fleet {
             }
             let outgoing = Outgoing {
                 authorities: None,
-                federated_token_files: Vec::new(),
+                federated: mailwright::microsoft::FederatedFiles::default(),
                 dns_server: None,
                 smtp_timeout: Duration::from_secs(5),
                 hello: mailwright::smtp::HelloName::of_machine(),

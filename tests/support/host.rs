@@ -19,6 +19,8 @@ pub(crate) struct Host {
     pub(crate) demo: bool,
     /// The program that starts it, with its options: `strace -D`, say.
     pub(crate) under: Vec<String>,
+    /// Further options of its own.
+    pub(crate) more: Vec<String>,
     child: Option<(Child, BufReader<ChildStdout>)>,
     told: String,
 }
@@ -36,6 +38,7 @@ impl Host {
             listen: "127.0.0.1:0".to_owned(),
             demo: true,
             under: Vec::new(),
+            more: Vec::new(),
             child: None,
             told: String::new(),
         }
@@ -62,6 +65,7 @@ impl Host {
         for name in &self.names {
             command.args(["--environment", name]);
         }
+        command.args(&self.more);
         let mut child = command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(log).spawn().unwrap();
         let stdout = BufReader::new(child.stdout.take().unwrap());
         self.child = Some((child, stdout));

@@ -160,6 +160,8 @@ pub(crate) struct Case {
     pub(crate) hidden: Vec<(String, &'static str)>,
     /// Files that the profile names; removed when the case is over.
     pub(crate) files: Option<tempfile::TempDir>,
+    /// The file of a federated token, which is for what the profile says.
+    pub(crate) federated: Option<std::path::PathBuf>,
 }
 
 impl Case {
@@ -178,6 +180,7 @@ impl Case {
             dns: true,
             hidden: Vec::new(),
             files: None,
+            federated: None,
         }
     }
 
@@ -251,7 +254,8 @@ impl Case {
             .with("/provider/microsoft-graph-direct/credential", json!({ "federatedTokenFile": path }));
         case.hidden = vec![(path.display().to_string(), "TOKEN-FILE")];
         case.files = Some(folder);
-        case.options(move |options| options.federated_token_files = vec![path])
+        case.federated = Some(path);
+        case
     }
 
     pub(crate) async fn run(self) -> (Verified, String) {
@@ -276,6 +280,16 @@ impl Case {
             options.reader = Some(reader_token(&running).await);
         }
         (self.options)(&mut options);
+        if let Some(path) = &self.federated {
+            let provider = &profile.provider;
+            let option = mailwright::microsoft::federated::option(
+                path.to_str().unwrap(),
+                &options.environment,
+                &provider.destination(),
+            );
+            let file = option.split('\'').nth(1).unwrap().parse().unwrap();
+            options.federated = mailwright::microsoft::FederatedFiles::new(vec![file]);
+        }
         if let Some(manifest) = &self.manifest {
             options.manifests = vec![manifest.clone()];
         }

@@ -186,7 +186,14 @@ impl Check<'_> {
         let remedies =
             Remedies { again: &again, endpoints: &endpoints, tenant: &direct.tenant, client: &direct.client };
         let seal = self.seal();
-        let (kind, proof) = match proof(self.verifier, &direct.credential, self.secret, &seal, &remedies) {
+        let (kind, proof) = match proof(
+            self.verifier,
+            &direct.credential,
+            self.secret,
+            &seal,
+            &remedies,
+            &self.subject.profile.provider.destination(),
+        ) {
             Ok(found) => found,
             Err(finding) => {
                 self.add(Level::Offline, [*finding]);

@@ -11,10 +11,14 @@ use crate::{
     microsoft::{
         Certificate, Endpoints,
         claims::Claims,
+        federated,
         graph::Graph,
         sign_in::{Proof, SignIn},
     },
-    model::provider::{Credential, GraphDirect},
+    model::{
+        Destination, Provider,
+        provider::{Credential, GraphDirect},
+    },
     verify::{Finding, Id, Level, ReaderApplication, Severity, Verifier, remedy::Remedies, secret, secret::Opened},
 };
 
@@ -25,15 +29,19 @@ pub(super) fn proof(
     secret: &Opened,
     seal: &str,
     remedies: &Remedies<'_>,
+    destination: &Destination,
 ) -> Result<(credential::Kind, Option<Proof>), Box<Finding>> {
     let kind = credential::Kind::of(credential);
     if let Credential::FederatedTokenFile(path) = credential {
-        let token = verifier.federated_token(path).map_err(|why| {
+        let token = verifier.federated_token(path, destination).map_err(|why| {
             Box::new(
                 Finding::unknown(Id::Federation, kind.pointer(), "the federated token could not be read")
                     .seen(why)
                     .expected("a JWT in the file that the profile names")
-                    .remedy([format!("Allow it where the check runs: `--federated-token-file {path}`, for `mailwright serve` or with `--local`.")]),
+                    .remedy([format!(
+                        "If that is meant, say so where the check runs, for `mailwright serve` or with `--local`: {}",
+                        federated::option(path, verifier.environment(), destination)
+                    )]),
             )
         })?;
         return Ok((kind, Some(Proof::Federated(token))));
@@ -72,6 +80,8 @@ pub(in crate::verify) struct Applicant<'a> {
     pub(in crate::verify) again: &'a str,
     /// Whether the secret is the next one.
     pub(in crate::verify) is_next: bool,
+    /// Where what it proves itself with may go.
+    pub(in crate::verify) destination: Destination,
 }
 
 impl Applicant<'_> {
@@ -83,15 +93,15 @@ impl Applicant<'_> {
         scope: &str,
     ) -> Result<SecretString, Finding> {
         const BASE: &str = "/provider/microsoft-graph-direct";
-        let Self { tenant, client, credential, secret, pointer, again, is_next } = *self;
+        let Self { tenant, client, credential, secret, pointer, again, is_next, .. } = *self;
         let seal = match credential.secret() {
             Some(reference) => secret::seal(verifier.environment(), reference, is_next),
             None => String::new(),
         };
         let remedies = Remedies { again, endpoints, tenant, client };
         let placed = |finding: Finding| Finding { pointer: finding.pointer.replace(BASE, pointer), ..finding };
-        let (kind, proof) =
-            proof(verifier, credential, secret, &seal, &remedies).map_err(|finding| placed(*finding))?;
+        let (kind, proof) = proof(verifier, credential, secret, &seal, &remedies, &self.destination)
+            .map_err(|finding| placed(*finding))?;
         let Some(proof) = proof else {
             return Err(placed(secret::unavailable("no secret came with it", kind.pointer())));
         };
@@ -165,6 +175,7 @@ pub(in crate::verify) async fn reader(
         pointer: "/verify/reader",
         again: &again,
         is_next: false,
+        destination: Provider::MicrosoftGraphDirect(application.settings.clone()).destination(),
     };
     match applicant.token(verifier, endpoints, &endpoints.graph_scope()).await {
         Ok(token) => Ok(Graph::new(verifier.http().clone(), endpoints, token)),
