@@ -7,10 +7,7 @@
 //!
 //! It does not decide which addresses may be asked; callers do.
 
-use std::{
-    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
-    sync::{Arc, OnceLock},
-};
+use std::sync::{Arc, OnceLock};
 
 use reqwest::{
     ClientBuilder, Method, RequestBuilder, Url,
@@ -18,7 +15,7 @@ use reqwest::{
     redirect::Policy,
 };
 
-use crate::model::rules::is_loopback;
+use crate::{model::rules::is_loopback, resolve::loopback};
 
 /// Applies the caller's settings: time limits, certificate authorities, pools.
 type Configure = dyn Fn(ClientBuilder) -> ClientBuilder + Send + Sync;
@@ -83,8 +80,7 @@ struct Loopback;
 
 impl Resolve for Loopback {
     fn resolve(&self, _: Name) -> Resolving {
-        let addresses = [IpAddr::from(Ipv4Addr::LOCALHOST), IpAddr::from(Ipv6Addr::LOCALHOST)];
-        let addresses: Addrs = Box::new(addresses.into_iter().map(|address| SocketAddr::new(address, 0)));
+        let addresses: Addrs = Box::new(loopback(0).into_iter());
         Box::pin(std::future::ready(Ok(addresses)))
     }
 }

@@ -35,6 +35,7 @@
 //! | [`behalf`] | on whose behalf work is done, for the log and what is counted, where one process hosts several environments |
 //! | [`listener`] | accepts HTTP connections, bounded in number and in the time that they may be silent |
 //! | [`git`] | revisions as files to read, what differs between them, which commit the files are of; the one place that runs `git` |
+//! | [`mod@resolve`] | addresses of hosts; a name of this machine has this machine's alone |
 //! | [`http_client`] | HTTP requests of the program: no redirects, and no proxy before this machine |
 //! | [`mod@text`] | text from elsewhere: as other programs save it, and as it may be shown |
 //! | [`markdown`] | the same in Markdown: no mention, link or table cell begins in it |
@@ -61,6 +62,7 @@ pub mod microsoft;
 pub mod mime;
 pub mod model;
 pub mod reconcile;
+pub mod resolve;
 pub mod rollout;
 pub mod sandbox;
 pub mod secrets;

@@ -279,3 +279,48 @@ fn a_pull_request_with_a_token_that_may_apply_is_warned_of() {
         assert_eq!(ran.stderr.contains("may apply"), warned, "{role} {variable:?}: {}", ran.stderr);
     }
 }
+
+#[test]
+fn what_others_wrote_turns_no_line_around() {
+    const TURNED: &str = "inv\u{202e}fdp.exe\u{2066}\u{feff}";
+    let mut trial = Trial::small();
+    trial.serve();
+    trial.run(&["apply", "dev", "--yes", "--skip-verify"]).code(0);
+    let name = format!("@octocat|`{TURNED}");
+    let token = trial.run(&["token", "create", "dev", "--name", &name, "--role", "admin"]).code(0).stdout;
+    let mut trial = trial;
+    if let Some(service) = &mut trial.service {
+        token.trim().clone_into(&mut service.token);
+    }
+    let message = json!({
+        "company": "EDU1", "function": "default", "to": ["someone@example.com"], "subject": TURNED, "text": TURNED,
+        "document": { "type": TURNED, "number": TURNED },
+    });
+    let sent = trial.http("POST", "/v1/messages", &[], message.to_string().as_bytes());
+    assert_eq!(sent.status, 202, "{}", sent.body);
+    let id = sent.json()["id"].as_str().unwrap().to_owned();
+    assert_eq!(trial.patch("relay", &json!({ "description": "by hand" })).status, 200);
+    for arguments in [
+        &["outbox", "dev", "list"][..],
+        &["outbox", "dev", "list", "--format", "json"],
+        &["outbox", "dev", "show", &id],
+        &["token", "list", "dev"],
+        &["history", "dev"],
+        &["blame", "dev", "relay"],
+        &["drift", "dev"],
+        &["plan", "dev"],
+        &["plan", "dev", "--format", "markdown"],
+        &["plan", "dev", "--format", "json"],
+        &["status", "dev"],
+    ] {
+        let ran = trial.run(arguments);
+        let text = format!("{}{}", ran.stdout, ran.stderr);
+        assert!(!text.contains(['\u{202e}', '\u{2066}', '\u{feff}']), "{arguments:?}: {text:?}");
+        if arguments.contains(&"json") {
+            serde_json::from_str::<serde_json::Value>(&ran.stdout).unwrap();
+        }
+        if arguments.contains(&"markdown") {
+            assert!(text.contains("`@octocat\\|'inv\\u202efdp.exe"), "{text}");
+        }
+    }
+}

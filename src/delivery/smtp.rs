@@ -11,7 +11,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use tokio::{net::lookup_host, time::timeout};
+use tokio::time::timeout;
 
 use super::{
     classify::{self, About},
@@ -24,6 +24,7 @@ use crate::{
         message::{Class, Notify},
         provider::Smtp,
     },
+    resolve::resolve,
     smtp::{
         HelloName,
         client::{DataDeadlines, DataError, PART, SmtpClient, SmtpError, TlsSettings},
@@ -160,9 +161,9 @@ impl Connection {
     pub(super) async fn open(smtp: &Smtp, login: &Login, reach: Reach<'_>) -> Result<Self, Failure> {
         let unreachable = |reply: String| Failure::new("connect", reply, Class::Transient).servers();
         let host = smtp.host.trim_matches(['[', ']']);
-        let found = timeout(reach.deadlines.connect, lookup_host((host, smtp.port))).await;
+        let found = timeout(reach.deadlines.connect, resolve(host, smtp.port)).await;
         let addresses: Vec<SocketAddr> = match found {
-            Ok(Ok(addresses)) => addresses.take(4).collect(),
+            Ok(Ok(addresses)) => addresses.into_iter().take(4).collect(),
             Ok(Err(error)) => return Err(unreachable(format!("the name {host} does not resolve: {error}"))),
             Err(_) => return Err(unreachable(format!("the name {host} was not resolved in time"))),
         };

@@ -19,6 +19,7 @@ use crate::{
         message::Class,
         provider::{Oauth, Smtp},
     },
+    resolve::resolve,
     smtp::{
         Capabilities, Reply,
         client::{DataDeadlines, DataError, SmtpClient, SmtpError, TlsSettings},
@@ -153,9 +154,9 @@ impl Visit<'_> {
 
     async fn connect_somewhere(&mut self) -> Step<SocketAddr> {
         let host = self.smtp.host.trim_matches(['[', ']']);
-        let found = timeout(self.deadline(), tokio::net::lookup_host((host, self.smtp.port))).await;
+        let found = timeout(self.deadline(), resolve(host, self.smtp.port)).await;
         let addresses: Vec<SocketAddr> = match found {
-            Ok(Ok(addresses)) => addresses.collect(),
+            Ok(Ok(addresses)) => addresses,
             Ok(Err(_)) => Vec::new(),
             Err(_) => return Err(Box::new(self.silent(Id::SmtpName, "the look-up of its name"))),
         };
