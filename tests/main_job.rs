@@ -469,3 +469,68 @@ fn the_order_of_a_plan_does_not_depend_on_threads() {
     let with = |threads: &str| trial.run(&["plan", "dev", "--format", "json", "--threads", threads]).code(0).stdout;
     assert_eq!(with("1"), with("16"));
 }
+
+/// A rollback sets what is live, and not what Git wants: until the files say the same, it shows, and is taken back.
+#[test]
+fn what_a_rollback_brings_back_is_drift_until_the_files_declare_it() {
+    let mut trial = Trial::small();
+    trial.serve();
+    let apply =
+        |trial: &Trial| drop(trial.run(&["apply", "dev", "--yes", "--skip-verify", "--allow-deletes", "9"]).code(0));
+    let web = SMALL_PROFILE.replace("[default]", "[user-interface]");
+    trial.write("environments/dev/profiles/web.yaml", &web);
+    // Made by hand, and never in Git.
+    apply(&trial);
+    let live: Value = trial.state()["profiles"]["web"]["live"]["profile"].clone();
+    let mut by_hand = live.clone();
+    by_hand["functions"] = json!(["all-reports"]);
+    let put = |trial: &Trial, name: &str, profile: &Value| {
+        let precondition = if trial.state()["profiles"].get(name).is_some() { "If-Match" } else { "If-None-Match" };
+        let body = profile.to_string();
+        let answer = trial.http("PUT", &format!("/v1/profiles/{name}"), &[(precondition, "*")], body.as_bytes());
+        assert!(answer.status < 300, "{answer:?}");
+    };
+    put(&trial, "manual", &by_hand);
+    let target = trial.state()["generation"].clone();
+    // Git removes one; somebody removes the other.
+    trial.remove("environments/dev/profiles/web.yaml");
+    apply(&trial);
+    let answer = trial.http("DELETE", "/v1/profiles/manual", &[("If-Match", "*")], b"");
+    assert!(answer.status < 300, "{answer:?}");
+    let ran = trial.run(&["rollback", "dev", "--to", &target.to_string(), "--yes"]).code(0);
+    assert!(!ran.stdout.contains("no file declares"), "{}", ran.stdout);
+    let state = trial.state();
+    assert_eq!(state["profiles"]["web"]["applied"], "absent");
+    assert_eq!(state["profiles"]["manual"]["applied"], "never", "it was not Git's then either");
+    // Every command that compares says so.
+    let drift = trial.run(&["drift", "dev"]).code(2);
+    assert!(drift.stdout.contains("web") && drift.stdout.contains("brought back by"), "{}", drift.stdout);
+    assert!(drift.stdout.contains("Not in Git, and made outside it: manual"), "{}", drift.stdout);
+    let plan = trial.run(&["plan", "dev", "--detailed-exitcode"]).code(2);
+    let words = "no file declares it, and it was brought back by a rollback of";
+    assert!(plan.stdout.contains(words) && plan.stdout.contains("1 to destroy"), "{}", plan.stdout);
+    let status = trial.run(&["status", "dev"]).code(0).stdout;
+    assert!(status.contains("1 not in Git") && status.contains("1 changed outside Git"), "{status}");
+    assert!(trial.run(&["show", "dev", "web"]).code(0).stdout.contains("the last apply had removed it"));
+    // A change by hand does not take it out of Git's care.
+    let mut other = live;
+    other["description"] = json!("by hand");
+    put(&trial, "web", &other);
+    assert_eq!(trial.state()["profiles"]["web"]["applied"], "absent");
+    // The files declare it again: no deletion, and it is as it was before.
+    trial.write("environments/dev/profiles/web.yaml", &web);
+    let plan = trial.run(&["plan", "dev"]).code(0).stdout;
+    assert!(plan.contains("from now on the files declare it again"), "{plan}");
+    trial.remove("environments/dev/profiles/web.yaml");
+    // Or they do not: the next apply removes it, and nothing is left to tell.
+    apply(&trial);
+    assert!(trial.state()["profiles"].get("web").is_none());
+    assert!(trial.run(&["drift", "dev"]).code(0).stdout.contains("manual"));
+    // Back and forth it stays Git's.
+    trial.run(&["rollback", "dev", "--to", &target.to_string(), "--yes"]).code(0);
+    let ran = trial.run(&["rollback", "dev", "--to", "3", "--yes", "--allow-deletes", "9"]).code(0);
+    assert!(ran.stdout.contains("because generation 3 does not have it"), "{}", ran.stdout);
+    trial.run(&["rollback", "dev", "--to", &target.to_string(), "--yes"]).code(0);
+    assert_eq!(trial.state()["profiles"]["web"]["applied"], "absent");
+    trial.run(&["drift", "dev"]).code(2);
+}

@@ -75,6 +75,7 @@ fn commit(state: &State, profiles: &BTreeMap<ProfileName, StoredProfile>, id: Op
             allowances: mailwright::model::Allowances::default(),
             approvals: Vec::new(),
             summary: ChangeSummary::default(),
+            unmanaged: Vec::new(),
         },
         changeset: id.map(|id| Digest::of_bytes(id.as_bytes())),
         after: Arc::new(after),

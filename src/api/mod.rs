@@ -169,6 +169,10 @@ pub struct Generation {
     pub approvals: Vec<Approved>,
     /// What it did.
     pub summary: ChangeSummary,
+    /// The live profiles that were not in Git's care at it; the first 200 of them.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schema(value_type = Vec<String>)]
+    pub unmanaged: Vec<ProfileName>,
 }
 
 /// `GET /v1/generations`: newest first.

@@ -47,7 +47,7 @@ impl Drift {
         let unmanaged: Vec<&ProfileName> = state
             .profiles
             .iter()
-            .filter(|(_, profile)| profile.live.is_some() && profile.applied().is_none())
+            .filter(|(_, profile)| profile.live.is_some() && !profile.is_managed())
             .map(|(name, _)| name)
             .collect();
         let mut text = render::drift_text(&drift);

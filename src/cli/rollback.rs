@@ -16,7 +16,7 @@ use crate::{
         Allowances, ProfileName, Settings, State, StoredProfile,
         approvals::{Deed, digest},
     },
-    reconcile::{self, Plan, Planned, Request, render, reread, saved::SavedPlan},
+    reconcile::{self, Plan, Planned, Request, plan::Action, render, reread, saved::SavedPlan},
 };
 
 /// Go back to an earlier generation, as a new one
@@ -126,6 +126,14 @@ fn difference(
     let live = reread::as_applied(state);
     let request = Request { allowances, ..Request::new(&desired, &live, service) };
     let mut planned = reconcile::plan(&request)?;
+    for change in &mut planned.plan.changes {
+        if change.action == Action::Delete {
+            change.reason = Some(match number {
+                0 => "because nothing was there before the first apply".to_owned(),
+                _ => format!("because generation {number} does not have it"),
+            });
+        }
+    }
     // What is sent is only where to go; the changes are there to be shown, counted and signed.
     let changeset = &mut planned.changeset;
     changeset.changes = reconcile::way_back(state, &target.profiles);

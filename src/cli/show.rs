@@ -66,7 +66,11 @@ impl Show {
         lines.push(match found {
             Some(found) => {
                 let what = if found.live.is_some() { "changed" } else { "removed" };
-                let managed = if applied.is_some() { "" } else { "; no apply has ever set it" };
+                let managed = match found {
+                    found if found.is_restored() => "; the last apply had removed it",
+                    found if found.is_managed() => "",
+                    _ => "; no apply has ever set it",
+                };
                 let changed = &found.changed;
                 format!(
                     "service  {what} by `{}` at {} (generation {}, {}){managed}",

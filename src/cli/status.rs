@@ -50,7 +50,7 @@ impl Status {
         let drift = reconcile::drift(&state).len();
         let live: Vec<_> = state.live().collect();
         let disabled = live.iter().filter(|(_, profile)| !profile.enabled).count();
-        let unmanaged = state.profiles.values().filter(|p| p.live.is_some() && p.applied().is_none()).count();
+        let unmanaged = state.profiles.values().filter(|p| p.live.is_some() && !p.is_managed()).count();
         let resolver = Resolver::new(live.iter().copied());
         let cells = Cell::all(&state.settings.companies);
         let unserved: Vec<&Cell> = cells.iter().filter(|cell| resolver.sender(cell).is_none()).collect();

@@ -12,6 +12,10 @@ use super::{
     StoredProfile,
 };
 
+/// How many names of unmanaged profiles a generation keeps. A rollback takes those beyond for managed ones, so that a
+/// plan would remove them again, which the guard against deletions holds up.
+const UNMANAGED_KEPT: usize = 200;
+
 /// Everything that the service holds at one generation.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
@@ -56,6 +60,8 @@ pub struct ProfileState {
 pub enum Applied {
     /// No apply has ever set it: it is unmanaged.
     Never,
+    /// The last apply left none, and a rollback brought the live one back. It is managed, and the live one has drifted.
+    Absent,
     /// The same as the live one.
     Same,
     /// Something else: the live one has drifted.
@@ -104,10 +110,20 @@ impl ProfileState {
     /// What the last apply left, if any did.
     pub fn applied(&self) -> Option<&StoredProfile> {
         match &self.applied {
-            Applied::Never => None,
+            Applied::Never | Applied::Absent => None,
             Applied::Same => self.live.as_ref(),
             Applied::Different(stored) => Some(stored),
         }
+    }
+
+    /// Returns true if the profile is in Git's care: an apply set it, or removed it and a rollback brought it back.
+    pub fn is_managed(&self) -> bool {
+        self.applied != Applied::Never
+    }
+
+    /// Returns true if a rollback brought a profile back that the last apply had removed.
+    pub fn is_restored(&self) -> bool {
+        self.applied == Applied::Absent && self.live.is_some()
     }
 
     /// Puts the pair together, in the one form that equal pairs have.
@@ -237,10 +253,31 @@ impl State {
         let state = if by_reconciler {
             ProfileState { live, applied: Applied::Same, changed }
         } else {
-            let applied = self.profiles.get(name).and_then(|state| state.applied().cloned());
-            ProfileState::new(live, applied, changed)
+            match self.profiles.get(name) {
+                // Whoever goes back takes up what Git once had; who makes a profile by hand does not.
+                None if record.kind == ChangeKind::Rollback => ProfileState { live, applied: Applied::Absent, changed },
+                Some(ProfileState { applied: Applied::Absent, .. }) => {
+                    ProfileState { live, applied: Applied::Absent, changed }
+                }
+                known => ProfileState::new(live, known.and_then(|state| state.applied().cloned()), changed),
+            }
         };
         self.profiles.insert(name.clone(), state);
+    }
+
+    /// The live profiles that no apply has ever set, as far as a generation keeps their names.
+    pub fn unmanaged_names(&self) -> Vec<ProfileName> {
+        let unmanaged = self.profiles.iter().filter(|(_, state)| state.live.is_some() && !state.is_managed());
+        unmanaged.map(|(name, _)| name.clone()).take(UNMANAGED_KEPT).collect()
+    }
+
+    /// Says of profiles that a rollback brought back that they were not in Git's care then either.
+    pub fn leave_unmanaged(&mut self, names: &[ProfileName]) {
+        for name in names {
+            if let Some(state) = self.profiles.get_mut(name).filter(|state| state.is_restored()) {
+                state.applied = Applied::Never;
+            }
+        }
     }
 
     fn remove(&mut self, name: &ProfileName, by_reconciler: bool, record: &ChangeRecord) {
@@ -255,7 +292,7 @@ impl State {
         self.profiles.iter().flat_map(|(name, state)| {
             let different = match &state.applied {
                 Applied::Different(stored) => Some(stored),
-                Applied::Never | Applied::Same => None,
+                Applied::Never | Applied::Absent | Applied::Same => None,
             };
             state
                 .live

@@ -352,6 +352,11 @@ impl<'a> Comparison<'a> {
                 (Action::Adopt, Cause::Both, Some(reason.to_owned()))
             }
             (Some(_), Some(_)) => (Action::Update, Cause::Git, None),
+            (Some(_), None) if found.is_some_and(ProfileState::is_restored) => {
+                let by = found.map(|state| outside_git(&state.changed)).unwrap_or_default();
+                let reason = format!("it was brought back {by}; from now on the files declare it again");
+                (Action::Adopt, Cause::Both, Some(reason))
+            }
             (Some(_), None) => {
                 let reason = "it was made outside Git; from now on it is in Git's care";
                 (Action::Adopt, Cause::Git, Some(reason.to_owned()))
@@ -394,6 +399,10 @@ impl<'a> Comparison<'a> {
             (Some(live), Some(applied)) => {
                 let cause = if live == applied { Cause::Git } else { Cause::Both };
                 (Action::Delete, cause, "because no file declares it any more".to_owned())
+            }
+            (Some(_), None) if found.is_restored() => {
+                let by = outside_git(&found.changed);
+                (Action::Delete, Cause::Drift, format!("because no file declares it, and it was brought back {by}"))
             }
             (Some(_), None) if self.desired.settings.policy.prune == Prune::All => (
                 Action::Delete,
@@ -521,7 +530,7 @@ impl<'a> Comparison<'a> {
             .iter()
             .filter(|(name, state)| {
                 state.live.is_some()
-                    && state.applied().is_none()
+                    && !state.is_managed()
                     && !touched.contains(name)
                     && !self.desired.profiles.contains_key(*name)
             })
@@ -552,6 +561,7 @@ impl<'a> Comparison<'a> {
     }
 }
 
+/// Who did something that no apply did, and in which generation.
 fn outside_git(record: &ChangeRecord) -> String {
     let how = match record.kind {
         ChangeKind::Rollback => "by a rollback of",

@@ -39,6 +39,11 @@ pub fn drift(state: &State) -> Vec<Drift> {
         });
     }
     for (name, profile) in &state.profiles {
+        if profile.is_restored() {
+            let (name, by) = (Some(name.clone()), Some(profile.changed.clone()));
+            drift.push(Drift { name, kind: DriftKind::Restored, fields: Vec::new(), by });
+            continue;
+        }
         let Applied::Different(applied) = &profile.applied else { continue };
         let (kind, fields) = match &profile.live {
             Some(live) => (DriftKind::Changed, compare(&fields::of_profile(applied), &fields::of_profile(live))),

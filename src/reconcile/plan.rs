@@ -283,6 +283,8 @@ pub enum DriftKind {
     Changed,
     /// It was removed.
     Removed,
+    /// A rollback brought it back, after an apply had removed it.
+    Restored,
 }
 
 /// One field that drifted.

@@ -45,6 +45,8 @@ struct Change {
     provenance: Provenance,
     changeset: Option<(uuid::Uuid, Digest)>,
     rolled_back_to: Option<u64>,
+    /// The profiles that were not in Git's care at the generation that is gone back to.
+    unmanaged: Vec<ProfileName>,
     action: &'static str,
     /// Only asked about. Where it would come from is not where it will come from, so the policy of the source warns.
     dry_run: bool,
@@ -125,6 +127,7 @@ impl Service {
             provenance: changeset.provenance,
             changeset: Some((id, digest)),
             rolled_back_to: None,
+            unmanaged: Vec::new(),
             action: "changeset",
             dry_run,
         };
@@ -173,6 +176,7 @@ impl Service {
             provenance: Provenance::default(),
             changeset: None,
             rolled_back_to: None,
+            unmanaged: Vec::new(),
             action,
             dry_run: false,
         };
@@ -197,10 +201,14 @@ impl Service {
         }
         // Generation 0 is that of a store in which nothing was ever put.
         let target = match order.to {
-            0 => Some((Settings::default(), BTreeMap::new())),
-            number => self.store.generation(number).await?.map(|found| (found.settings, found.profiles)),
+            0 => Some((Settings::default(), BTreeMap::new(), Vec::new())),
+            number => self
+                .store
+                .generation(number)
+                .await?
+                .map(|found| (found.settings, found.profiles, found.generation.unmanaged)),
         };
-        let Some((target_settings, target)) = target else {
+        let Some((target_settings, target, unmanaged)) = target else {
             let problem = Problem::not_found(format!("there is no generation {}; nothing was changed", order.to))
                 .remedy("`mailwright history` lists them.");
             return self.refused(caller, "rollback", detail, problem, false).await;
@@ -222,6 +230,7 @@ impl Service {
             provenance: Provenance::default(),
             changeset: None,
             rolled_back_to: Some(order.to),
+            unmanaged,
             action: "rollback",
             dry_run: false,
         };
@@ -277,6 +286,7 @@ impl Service {
             allowances: change.allowances,
             approvals: judgement.approved,
             summary,
+            unmanaged: after.unmanaged_names(),
         };
         if let Some(reason) = &generation.allowances.break_glass {
             metrics::counter!("mailwright_break_glass_total").increment(1);
@@ -382,6 +392,7 @@ fn check_all(
         problem.generation = Some(state.generation);
         problem
     })?;
+    after.leave_unmanaged(&change.unmanaged);
     let mut known: HashMap<Digest, SecretRecord> =
         records.into_iter().map(|record| (record.digest.clone(), record)).collect();
     let mut new_secrets = check_secrets(&change, &mut known, identity)?;

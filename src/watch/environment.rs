@@ -409,6 +409,7 @@ fn drift_words(drift: &[Drift]) -> String {
         let how = match drift.kind {
             DriftKind::Changed => "changed",
             DriftKind::Removed => "removed",
+            DriftKind::Restored => "brought back",
         };
         let by = drift.by.as_ref().map(|by| format!(" by `{}` (generation {})", by.by, by.generation));
         format!("{what} was {how} outside Git{}", by.unwrap_or_default())

@@ -133,6 +133,7 @@ fn drift_entry(out: &mut String, entry: &Drift) {
     let (symbol, style, verb) = match entry.kind {
         DriftKind::Changed => ("~", YELLOW, "was changed"),
         DriftKind::Removed => ("-", RED, "was removed"),
+        DriftKind::Restored => ("+", GREEN, "was removed by an apply, and brought back"),
     };
     let by = entry.by.as_ref().map(|by| {
         format!(

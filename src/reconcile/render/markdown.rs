@@ -112,6 +112,9 @@ fn drift(out: &mut String, plan: &Plan) {
         if entry.kind == DriftKind::Removed {
             let _ = writeln!(out, "| {name} | | | removed | {by} |");
         }
+        if entry.kind == DriftKind::Restored {
+            let _ = writeln!(out, "| {name} | | removed | brought back | {by} |");
+        }
         for field in &entry.fields {
             let _ = writeln!(
                 out,
