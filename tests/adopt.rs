@@ -273,6 +273,54 @@ fn lists_come_in_many_encodings() {
     assert_eq!(read(json.to_string().into(), "list.json"), plain);
 }
 
+/// The names that the ERP's own screen has for the fields.
+#[test]
+fn the_words_of_the_erps_own_screen_are_understood() {
+    let head = "Profile name;Description;Provider;Apply to;Select companies;Enabled;Functions;SMTP Host name;Outgoing email address;User name;Port;SSL;Tenant ID;Client ID;Redirect URL\n";
+    let id = "0f6e2b1c-2a4d-4c55-9a43-1c2d3e4f5a6b";
+    let list = format!(
+        "{head}relay;Everything;SMTP;System-wide;;Yes;Default;smtp.example.com;erp@example.com;erp;465;Yes;;;\n\
+         docs;;Microsoft Graph Direct;Selected companies;EDU1;Yes;All Documents;;docs@example.com;;;;{id};{id};\n\
+         desk;;Delegate sender;;EDU1;No;User Interface;;;;;;{id};{id};https://localhost\n\
+         plain;;SMTP;EDU1;;checked;All Reports;smtp.example.com;r@example.com;;587;Yes;;;\n"
+    );
+    let trial = with_list(&list, "list.csv");
+    trial.run(&["import", "dev", "--from", "list.csv"]).code(0);
+    let read = |name: &str| trial.read(&format!("environments/dev/profiles/{name}.yaml"));
+    for (name, parts) in [
+        (
+            "relay",
+            &["host: smtp.example.com", "encryption: tls", "port: 465", "address: erp@example.com", "system-wide"][..],
+        ),
+        ("docs", &["microsoft-graph-direct", "[EDU1]", "all-documents"]),
+        ("desk", &["microsoft-graph-delegate", "enabled: false", "https://localhost", "[EDU1]"]),
+        ("plain", &["[EDU1]", "all-reports"]),
+    ] {
+        for part in parts {
+            assert!(read(name).contains(part), "{name}: no {part} in {}", read(name));
+        }
+    }
+    // A password is refused with the reason, however the column is called.
+    for column in ["Password", "Client Secret", "SMTP password", "Secret value"] {
+        let trial = with_list(format!("name,{column}\nrelay,hunter2\n"), "list.csv");
+        let ran = trial.run(&["import", "dev", "--from", "list.csv"]).code(1);
+        assert!(ran.stderr.contains("holds secrets") && !ran.stderr.contains("hunter2"), "{column}: {}", ran.stderr);
+    }
+    // Two columns that say who a profile is for must agree.
+    for (scope, companies, words) in [
+        ("System-wide", "EDU1", "contradict each other"),
+        ("Selected companies", "", "none is named"),
+        ("EDU1", "EDU2", "contradict each other"),
+    ] {
+        let list = format!(
+            "name,host,from,functions,Apply to,Select companies\nrelay,h,a@b.example,default,{scope},{companies}\n"
+        );
+        let trial = with_list(list, "list.csv");
+        let ran = trial.run(&["import", "dev", "--from", "list.csv"]).code(1);
+        assert!(ran.stderr.contains("column `Apply to`") && ran.stderr.contains(words), "{scope}: {}", ran.stderr);
+    }
+}
+
 #[test]
 fn what_a_list_says_wrongly_is_told_with_its_line_and_writes_nothing() {
     for (list, expected) in [

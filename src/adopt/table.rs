@@ -11,7 +11,7 @@ use serde_json::{Map, Value, json};
 use super::sheet::{self, ROW_LIMIT, Sheet, TableProblem};
 use crate::{
     config::suggest,
-    model::{EnvironmentName, Function, ProfileName},
+    model::{EnvironmentName, Function, InvalidName, ProfileName},
 };
 
 /// A profile of a list.
@@ -42,6 +42,8 @@ enum Column {
     From,
     FromName,
     Functions,
+    /// Whether the profile is for all companies or for some; or which ones.
+    Scope,
     Companies,
     Cloud,
     Tenant,
@@ -58,17 +60,55 @@ enum Column {
 const COLUMNS: &[(Column, &[&str])] = &[
     (Column::Name, &["name", "profile", "profilename"]),
     (Column::Environment, &["environment", "env", "site", "customer"]),
-    (Column::Description, &["description", "comment", "notes", "purpose"]),
-    (Column::Enabled, &["enabled", "active"]),
-    (Column::Provider, &["provider", "type", "method", "connection"]),
-    (Column::Host, &["host", "smtpserver", "smtphost", "server", "mailserver", "hostname", "relay"]),
-    (Column::Port, &["port", "smtpport"]),
-    (Column::Encryption, &["encryption", "security", "tls", "ssl", "ssltls", "connectionsecurity"]),
-    (Column::Username, &["username", "user", "login", "smtpuser", "smtpusername", "account"]),
-    (Column::From, &["from", "fromaddress", "sender", "senderaddress", "email", "emailaddress", "mailbox"]),
+    (Column::Description, &["description", "comment", "notes", "purpose", "profiledescription"]),
+    (Column::Enabled, &["enabled", "active", "enable", "profileenabled"]),
+    (
+        Column::Provider,
+        &["provider", "type", "method", "connection", "selectprovider", "emailprovider", "mailprovider"],
+    ),
+    (
+        Column::Host,
+        &[
+            "host",
+            "smtphostname",
+            "smtpserver",
+            "smtphost",
+            "server",
+            "mailserver",
+            "hostname",
+            "relay",
+            "smtpservername",
+        ],
+    ),
+    (Column::Port, &["port", "smtpport", "portnumber", "smtpportnumber"]),
+    (
+        Column::Encryption,
+        &["encryption", "security", "tls", "ssl", "ssltls", "connectionsecurity", "usessl", "enablessl"],
+    ),
+    (Column::Username, &["username", "user", "login", "smtpuser", "smtpusername", "account", "loginname"]),
+    (
+        Column::From,
+        &[
+            "from",
+            "outgoingemailaddress",
+            "fromaddress",
+            "sender",
+            "senderaddress",
+            "email",
+            "emailaddress",
+            "mailbox",
+            "outgoingemail",
+            "outgoingaddress",
+            "fromemailaddress",
+        ],
+    ),
     (Column::FromName, &["fromname", "sendername", "displayname"]),
-    (Column::Functions, &["functions", "function", "businessfunctions", "usedfor"]),
-    (Column::Companies, &["companies", "company", "appliesto", "companyid", "companyids"]),
+    (
+        Column::Functions,
+        &["functions", "function", "businessfunctions", "usedfor", "selectfunctions", "emailfunctions"],
+    ),
+    (Column::Scope, &["appliesto", "applyto", "scope"]),
+    (Column::Companies, &["companies", "selectcompanies", "company", "companyid", "companyids", "selectedcompanies"]),
     (Column::Cloud, &["cloud", "nationalcloud"]),
     (Column::Tenant, &["tenant", "tenantid", "directoryid", "directory"]),
     (Column::Client, &["client", "clientid", "applicationid", "appid", "application"]),
@@ -76,7 +116,24 @@ const COLUMNS: &[(Column, &[&str])] = &[
     (Column::Platform, &["platform", "clienttype"]),
     (Column::Redirect, &["redirect", "redirecturi", "redirecturl"]),
     (Column::AddressBook, &["addressbook", "addressbooklookup"]),
-    (Column::Secret, &["password", "pwd", "secret", "clientsecret", "smtppassword", "passphrase", "apppassword"]),
+    (
+        Column::Secret,
+        &[
+            "password",
+            "pwd",
+            "secret",
+            "clientsecret",
+            "smtppassword",
+            "passphrase",
+            "apppassword",
+            "userpassword",
+            "emailpassword",
+            "clientsecretvalue",
+            "secretvalue",
+            "clientkey",
+            "apikey",
+        ],
+    ),
 ];
 
 /// The values of one row by column, as text.
@@ -246,17 +303,17 @@ impl Values<'_> {
 
     fn name(&mut self) -> Option<ProfileName> {
         let text = self.text(Column::Name).unwrap_or_default();
-        let name = text.parse().ok();
-        if name.is_none() {
+        let name: Result<ProfileName, InvalidName> = text.parse();
+        if let Err(rule) = &name {
             let shown = text.escape_debug().to_string();
             let message = if text.is_empty() {
                 "the profile has no name".to_owned()
             } else {
                 format!("`{shown}` is not a profile's name")
             };
-            self.problem(Column::Name, message, format!("{}.", ProfileName::RULE));
+            self.problem(Column::Name, message, format!("{rule}."));
         }
-        name
+        name.ok()
     }
 
     fn environment(&mut self) -> Option<EnvironmentName> {
@@ -289,8 +346,10 @@ impl Values<'_> {
     }
 
     fn flag(&mut self, column: Column) -> Option<bool> {
-        let words: &[(&[&str], &'static str)] =
-            &[(&["yes", "true", "1", "y", "x", "on"], "yes"), (&["no", "false", "0", "n", "off"], "no")];
+        let words: &[(&[&str], &'static str)] = &[
+            (&["yes", "true", "1", "y", "x", "on", "enabled", "checked"], "yes"),
+            (&["no", "false", "0", "n", "off", "disabled", "unchecked"], "no"),
+        ];
         self.word(column, words).map(|word| word == "yes")
     }
 
@@ -315,7 +374,7 @@ impl Values<'_> {
 
     fn provider(&mut self, name: &ProfileName) -> Value {
         let words: &[(&[&str], &'static str)] = &[
-            (&["smtp"], "smtp"),
+            (&["smtp", "smtpserver"], "smtp"),
             (
                 &[
                     "microsoftgraphdirect",
@@ -323,11 +382,29 @@ impl Values<'_> {
                     "microsoftgraphapplication",
                     "graphapplication",
                     "application",
+                    "direct",
+                    "directsender",
+                    "microsoftgraphdirectsender",
+                    "microsoft365direct",
+                    "microsoft365directsender",
+                    "office365direct",
                 ],
                 "microsoft-graph-direct",
             ),
             (
-                &["microsoftgraphdelegate", "graphdelegate", "microsoftgraphdelegated", "graphdelegated", "delegated"],
+                &[
+                    "microsoftgraphdelegate",
+                    "graphdelegate",
+                    "microsoftgraphdelegated",
+                    "graphdelegated",
+                    "delegated",
+                    "delegate",
+                    "delegatesender",
+                    "microsoftgraphdelegatesender",
+                    "microsoft365delegate",
+                    "microsoft365delegatesender",
+                    "office365delegate",
+                ],
                 "microsoft-graph-delegate",
             ),
         ];
@@ -351,6 +428,7 @@ impl Values<'_> {
 
     fn smtp(&mut self, name: &ProfileName) -> Value {
         let mut settings = Map::new();
+        let is_465 = self.text(Column::Port).as_deref() == Some("465");
         self.put(&mut settings, "host", Column::Host);
         if let Some(port) = self.text(Column::Port) {
             match port.parse::<u16>() {
@@ -361,9 +439,11 @@ impl Values<'_> {
             }
         }
         let words: &[(&[&str], &'static str)] = &[
-            (&["starttls", "yes", "true", "auto"], "starttls"),
+            (&["starttls", "auto"], "starttls"),
+            // Which of the two it is, the port says.
+            (&["yes", "true", "y", "x", "1", "on", "enabled", "checked"], if is_465 { "tls" } else { "starttls" }),
             (&["tls", "ssl", "ssltls", "tlsssl", "implicit", "smtps"], "tls"),
-            (&["none", "no", "false", "off", "clear"], "none"),
+            (&["none", "no", "false", "off", "clear", "n", "0", "disabled", "unchecked"], "none"),
         ];
         if let Some(encryption) = self.word(Column::Encryption, words) {
             settings.insert("encryption".to_owned(), json!(encryption));
@@ -385,7 +465,17 @@ impl Values<'_> {
                 (&["native", "desktop", "publicclient"], "native"),
                 (&["spa", "web", "singlepageapplication"], "spa"),
             ];
-            if let Some(platform) = self.word(Column::Platform, words) {
+            // Where no column says it, the address that users are sent back to does.
+            let redirect = self.text(Column::Redirect);
+            let by_redirect = || {
+                redirect.map(|text| if text.trim_end_matches('/') == "https://localhost" { "native" } else { "spa" })
+            };
+            let platform = if self.cells.contains_key(&Column::Platform) {
+                self.word(Column::Platform, words)
+            } else {
+                by_redirect()
+            };
+            if let Some(platform) = platform {
                 settings.insert("platform".to_owned(), json!(platform));
             }
             self.put(&mut settings, "redirect", Column::Redirect);
@@ -437,13 +527,56 @@ impl Values<'_> {
         functions
     }
 
-    fn companies(&self) -> Value {
-        let text = self.text(Column::Companies).unwrap_or_default();
-        let plain: String = text.chars().filter(char::is_ascii_alphanumeric).collect::<String>().to_ascii_lowercase();
-        if text == "*" || matches!(plain.as_str(), "" | "systemwide" | "all" | "system") {
-            return json!("system-wide");
+    /// `Apply to` says all or some, and `Select companies` says which; either may do without the other.
+    fn companies(&mut self) -> Value {
+        let scope = self.text(Column::Scope).unwrap_or_default();
+        let companies = self.text(Column::Companies).unwrap_or_default();
+        match (Scope::of(&scope), Scope::of(&companies)) {
+            (Scope::Some | Scope::Unsaid, Scope::Listed) => listed(&companies),
+            (Scope::Listed, Scope::Unsaid) => listed(&scope),
+            (Scope::All | Scope::Unsaid, Scope::All | Scope::Unsaid) => json!("system-wide"),
+            (Scope::Some, Scope::Unsaid | Scope::Some) | (Scope::Unsaid, Scope::Some) => {
+                let remedy = "Name them in the column `companies`, separated by semicolons; or write system-wide.";
+                self.problem(Column::Scope, "the profile is for some companies, and none is named".to_owned(), remedy);
+                json!("system-wide")
+            }
+            _ => {
+                let message = "this and the column of companies contradict each other".to_owned();
+                self.problem(Column::Scope, message, "Keep one of them: system-wide, or the companies.");
+                json!("system-wide")
+            }
         }
-        let companies = text.split([';', ',', '|', ' ', '\n']).map(str::trim).filter(|word| !word.is_empty());
-        json!({ "companies": companies.collect::<Vec<_>>() })
     }
+}
+
+/// For whom a profile is, as a cell says it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Scope {
+    /// The cell is empty.
+    Unsaid,
+    /// Every company.
+    All,
+    /// Some, which stand elsewhere.
+    Some,
+    /// Those that the cell names.
+    Listed,
+}
+
+impl Scope {
+    fn of(text: &str) -> Self {
+        let plain: String = text.chars().filter(char::is_ascii_alphanumeric).collect::<String>().to_ascii_lowercase();
+        match plain.as_str() {
+            "" if text != "*" => Scope::Unsaid,
+            "" | "systemwide" | "system" | "all" | "allcompanies" | "everycompany" => Scope::All,
+            "companies" | "company" | "selectcompanies" | "selectedcompanies" | "specificcompanies"
+            | "somecompanies" | "selected" | "bycompany" => Scope::Some,
+            _ => Scope::Listed,
+        }
+    }
+}
+
+/// The companies of a list that has any of the usual separators.
+fn listed(text: &str) -> Value {
+    let companies = text.split([';', ',', '|', ' ', '\n']).map(str::trim).filter(|word| !word.is_empty());
+    json!({ "companies": companies.collect::<Vec<_>>() })
 }

@@ -32,7 +32,9 @@ use crate::{
     proposes is read and planned before it is written: it is written only if nothing would change.\n\n\
     The first line of a list names the columns: name, environment, description, enabled, provider, host, port,\n\
     encryption, username, from, from name, functions, companies, tenant, client, credential, platform, redirect,\n\
-    cloud, address book. Several functions or companies stand in one cell, separated by semicolons or bars.")]
+    cloud, address book. The names of the ERP's own fields are understood as well: SMTP Host name, Outgoing email\n\
+    address, Apply to, Select companies, SSL, Tenant ID, Client ID, Redirect URL. A column with passwords is\n\
+    refused. Several functions or companies stand in one cell, separated by semicolons or bars.")]
 pub(crate) struct Import {
     /// The environment; several, or patterns, with `--layers`
     #[arg(value_name = "ENV")]
