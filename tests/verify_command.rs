@@ -178,7 +178,8 @@ fn the_environments_own_reader_reads_for_its_own_tenant() {
     let mut command = trial.command(&["verify", "dev", "desktop"]);
     command.env("MAILWRIGHT_TOKEN", planner.trim());
     let ran = support::trial::finish(command).code(0);
-    assert!(!ran.stdout.contains(" 3 reader "), "{}", ran.stdout);
+    // What the reader saw a moment ago still counts; that it could not be asked now is told.
+    assert!(ran.stdout.contains(" 3 reader "), "{}", ran.stdout);
     assert!(ran.stdout.contains("VERIFY-SECRET: the environment's reader: "), "{}", ran.stdout);
     assert!(ran.stdout.contains("only a token that may apply"), "{}", ran.stdout);
 
@@ -379,6 +380,54 @@ fn an_apply_passes_through_the_gate_and_the_audit_log_has_what_was_accepted() {
 
     let log = trial.service.as_ref().unwrap().log.lock().unwrap().clone();
     assert!(!log.contains(SECRET) && !log.contains("eyJ0"), "the log has a secret or a token");
+}
+
+/// What a reader proved counts until it is proved otherwise, or the settings change: a run that sees less forgets nothing.
+#[test]
+fn the_gate_remembers_what_was_proved_of_the_same_settings() {
+    let mut scenario = good();
+    scenario["tenants"][0]["applications"][1]["redirects"] = json!({ "web": ["https://localhost"] });
+    let sandbox = Sandbox::start(scenario);
+    let mut trial = trial(&sandbox);
+    let (ca, dns) = (trial.path("ca.pem"), sandbox.running.dns.to_string());
+    trial.serve_with(&["--demo", "--outgoing-ca-file", ca.to_str().unwrap(), "--dns-server", &dns]);
+    write(&trial, &sandbox, "desktop", &delegate(DESKTOP));
+    let token = sandbox.runtime.block_on(support::sandboxed::reader_token(&sandbox.running));
+    let by_reader = || {
+        let mut command = trial.command(&["verify", "dev", "desktop"]);
+        command.env("MAILWRIGHT_READER_TOKEN", secrecy::ExposeSecret::expose_secret(&token));
+        support::trial::finish(command)
+    };
+    let last = || trial.http("GET", "/v1/verify", &[], b"").json()["profiles"]["desktop"].clone();
+    let found = by_reader().code(3);
+    assert!(found.stdout.contains("error GRAPH-REDIRECT-NATIVE"), "{}", found.stdout);
+    // The gate asks without a reader, and a verify by hand does.
+    for _ in 0..2 {
+        let stopped = trial.run(&["apply", "dev", "--yes"]).code(1);
+        assert!(stopped.stderr.contains("MW0234"), "{}", stopped.stderr);
+        assert!(stopped.stderr.contains("error GRAPH-REDIRECT-NATIVE"), "{}", stopped.stderr);
+        assert!(stopped.stderr.contains("when verify reached level `reader`"), "{}", stopped.stderr);
+        let again = trial.run(&["verify", "dev", "desktop", "--format", "json"]).code(3).json();
+        let findings = again["profiles"][0]["findings"].as_array().unwrap();
+        assert!(findings.iter().any(|f| f["id"] == "GRAPH-REDIRECT-NATIVE" && f["provedAt"].is_string()), "{again:#}");
+        assert_eq!((&last()["reached"], &last()["errors"]), (&json!("reader"), &json!(1)));
+    }
+    // Other settings begin anew, and what was proved of the first ones stays known.
+    let first = trial.read("environments/dev/profiles/desktop.json");
+    trial.write(
+        "environments/dev/profiles/desktop.json",
+        first.replace("\"functions\"", "\"description\":\"x\",\"functions\""),
+    );
+    trial.run(&["verify", "dev", "desktop"]).code(0);
+    assert_eq!(last()["reached"], "anonymous");
+    trial.write("environments/dev/profiles/desktop.json", &first);
+    trial.run(&["verify", "dev", "desktop"]).code(3);
+    // Corrected, and seen as far: that decides.
+    sandbox.put(&good());
+    trial.run(&["verify", "dev", "desktop"]).code(3);
+    by_reader().code(0);
+    trial.run(&["apply", "dev", "--yes"]).code(0);
+    assert_eq!((&last()["reached"], &last()["errors"]), (&json!("reader"), &json!(0)));
 }
 
 #[test]

@@ -104,6 +104,8 @@ impl Service {
         let digests: BTreeMap<ProfileName, Digest> =
             request.profiles.iter().map(|(name, stored)| (name.clone(), Digest::of_document(stored))).collect();
         let subjects = self.subjects(request.profiles, &request.secrets, may_apply).await?;
+        // Whoever asks hears of what was proved before, too: the gate must not forget it.
+        let proofs = self.store.proofs(digests.clone()).await?;
         let (lines, receiver) = mpsc::channel(64);
         let (this, caller) = (Arc::clone(self), caller.clone());
         behalf::spawn(async move {
@@ -120,6 +122,10 @@ impl Service {
                 if !this.still_admits(&caller).await {
                     break false;
                 }
+                let verified = match proofs.get(&verified.profile) {
+                    Some(earlier) => verified.with_earlier(earlier),
+                    None => verified,
+                };
                 // What is kept is about profiles that exist, or that the caller may bring into existence.
                 if let Some(of) = digests.get(&verified.profile)
                     && (may_apply || this.is_live(&verified.profile))

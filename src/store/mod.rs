@@ -218,7 +218,11 @@ pub trait Store: outbox::Outbox {
     /// Revokes a token; none if there is none. One that was revoked before keeps its time.
     async fn revoke_token(&self, id: &str, at: Timestamp, event: AuditEvent) -> Result<Option<Token>, StoreError>;
 
-    /// Keeps what the verifier said of profiles, in the place of what it said before.
+    /// What was proved of profiles with exactly these settings and secrets, by the digest of each, in the last days.
+    async fn proofs(&self, of: BTreeMap<ProfileName, Digest>) -> Result<BTreeMap<ProfileName, Verified>, StoreError>;
+
+    /// Keeps what the verifier said of profiles, in the place of what it said before; joined with what was proved of the
+    /// same settings earlier, where the new result could not see it.
     async fn record_verified(&self, results: Vec<(LastVerified, Verified)>) -> Result<(), StoreError>;
 
     /// What the verifier last said of each profile, in short.

@@ -129,6 +129,10 @@ pub struct Finding {
     /// Why it is accepted, if the environment waives it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub waived: Option<String>,
+    /// When it was proved, where that was an earlier run and the last one could not see it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>, format = DateTime)]
+    pub proved_at: Option<Timestamp>,
 }
 
 impl Finding {
@@ -148,6 +152,7 @@ impl Finding {
             ends: None,
             next: false,
             waived: None,
+            proved_at: None,
         }
     }
 

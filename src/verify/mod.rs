@@ -18,6 +18,7 @@
 
 mod catalogue;
 mod dns;
+mod earlier;
 pub mod ending;
 mod finding;
 pub mod gate;
@@ -37,6 +38,7 @@ use std::{
 };
 
 pub use catalogue::Id;
+pub use earlier::REMEMBERED;
 pub use finding::{Finding, Level, Limit, Report, Severity, Verdict, Verified};
 use jiff::Timestamp;
 pub use needs::{Needs, client};

@@ -15,6 +15,7 @@ pub(super) const VERSIONS: &[&str] = &[
     include_str!("0006.sql"),
     include_str!("0007.sql"),
     include_str!("0008.sql"),
+    include_str!("0009.sql"),
 ];
 
 /// Refuses a database of a newer version than any that is known.

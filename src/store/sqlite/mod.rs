@@ -30,11 +30,16 @@ use crate::{
         Applied, ChangeRecord, Digest, EnvironmentName, ProfileName, ProfileState, SecretRecord, Settings, State,
         StoredProfile,
     },
-    verify::Verified,
+    verify::{self, Level, Verified},
 };
 
 /// How many connections read what is short, beside the one that writes and the one that reads what takes long.
 const READERS: usize = 3;
+
+/// How many settings of one profile have a proof kept: those that are live, and those of plans.
+const PROOFS_OF_PROFILE: i64 = 4;
+/// How many proofs are kept together.
+const PROOFS: i64 = 20_000;
 
 /// A store in one `SQLite` file.
 #[derive(Clone)]
@@ -437,10 +442,29 @@ impl Store for SqliteStore {
                      ON CONFLICT (name) DO UPDATE SET summary = excluded.summary, document = excluded.document",
                 )
                 .map_err(failed)?;
-            for (last, verified) in &results {
-                upsert.execute(params![verified.profile.as_str(), text(last)?, text(verified)?]).map_err(failed)?;
+            for (last, verified) in results {
+                let of = last.of;
+                let verified = match proof(transaction, &verified.profile, &of)? {
+                    Some(earlier) => verified.with_earlier(&earlier),
+                    None => verified,
+                };
+                let last = LastVerified::new(of.clone(), &verified);
+                upsert.execute(params![verified.profile.as_str(), text(&last)?, text(&verified)?]).map_err(failed)?;
+                keep_proof(transaction, &of, &verified)?;
             }
             Ok(())
+        })
+        .await
+    }
+
+    async fn proofs(&self, of: BTreeMap<ProfileName, Digest>) -> Result<BTreeMap<ProfileName, Verified>, StoreError> {
+        self.read(move |transaction| {
+            let mut found = BTreeMap::new();
+            for (name, of) in of {
+                let proof = proof(transaction, &name, &of)?;
+                found.extend(proof.map(|proof| (name, proof)));
+            }
+            Ok(found)
         })
         .await
     }
@@ -494,6 +518,44 @@ impl Store for SqliteStore {
         })
         .await
     }
+}
+
+/// What was proved of a profile with exactly these settings.
+fn proof(transaction: &Connection, name: &ProfileName, of: &Digest) -> Result<Option<Verified>, StoreError> {
+    let found: Option<String> = transaction
+        .prepare_cached("SELECT document FROM proof WHERE name = ?1 AND of = ?2")
+        .and_then(|mut statement| statement.query_row(params![name.as_str(), of.as_str()], |row| row.get(0)).optional())
+        .map_err(failed)?;
+    found.map(|text| document(&text)).transpose()
+}
+
+/// Keeps a result that took a credential or a reader: what anybody may see can be seen again at any time.
+fn keep_proof(transaction: &Connection, of: &Digest, verified: &Verified) -> Result<(), StoreError> {
+    if verified.reached < Level::Credential {
+        return Ok(());
+    }
+    let (name, at) = (verified.profile.as_str(), verified.at.as_millisecond());
+    let run = |statement: &str, parameters: &[&dyn rusqlite::ToSql]| {
+        let done = transaction.prepare_cached(statement).and_then(|mut statement| statement.execute(parameters));
+        done.map(drop).map_err(failed)
+    };
+    run(
+        "INSERT INTO proof (name, of, at, document) VALUES (?1, ?2, ?3, ?4)
+         ON CONFLICT (name, of) DO UPDATE SET at = excluded.at, document = excluded.document",
+        &[&name, &of.as_str(), &at, &text(verified)?],
+    )?;
+    run(
+        "DELETE FROM proof WHERE name = ?1 AND of NOT IN (
+             SELECT of FROM proof WHERE name = ?1 ORDER BY at DESC LIMIT ?2
+         )",
+        &[&name, &PROOFS_OF_PROFILE],
+    )?;
+    let forgotten = i64::try_from(verify::REMEMBERED.as_millis()).unwrap_or(i64::MAX);
+    run("DELETE FROM proof WHERE at < ?1", &[&(at - forgotten)])?;
+    run(
+        "DELETE FROM proof WHERE (name, of) IN (SELECT name, of FROM proof ORDER BY at DESC LIMIT -1 OFFSET ?1)",
+        &[&PROOFS],
+    )
 }
 
 fn profile_name(text: &str) -> Result<ProfileName, StoreError> {
