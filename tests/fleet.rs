@@ -384,5 +384,33 @@ fn what_is_asked_of_secrets_is_asked_side_by_side() {
         for index in 0..4 {
             assert!(asked.stderr.contains(&format!("e{index}: its service could not be asked")), "{}", asked.stderr);
         }
+        assert_eq!(asked.stdout, "Nothing is known: 4 environments could not be asked.\n");
+    }
+}
+
+#[test]
+fn that_there_is_nothing_is_said_of_those_alone_that_were_asked() {
+    let mut fleet = Fleet::new();
+    fleet.served("prod-1", "");
+    fleet.served("prod-2", "");
+    let all = |fleet: &Fleet, code: i32| {
+        let expiring = fleet.run(&["secrets", "expiring"]).code(code).stdout;
+        let within = fleet.run(&["secrets", "expiring", "--within", "30d"]).code(code).stdout;
+        let rotating = fleet.run(&["secrets", "rotate", "--status"]).code(code).stdout;
+        [expiring, within, rotating]
+    };
+    let nothing = [
+        "No client secrets and no certificates are in use",
+        "Nothing is known to end within 30d",
+        "Nothing is being rotated",
+    ];
+    assert_eq!(all(&fleet, 0), nothing.map(|nothing| format!("{nothing}.\n")));
+    fleet.dead("prod-3", "");
+    let rest = " in 2 environments. Of 1 environment nothing is known: the service could not be asked.\n";
+    assert_eq!(all(&fleet, 1), nothing.map(|nothing| format!("{nothing}{rest}")));
+    // Drift and status say nothing of what did not answer, either.
+    for command in ["drift", "status"] {
+        let ran = fleet.run(&[command, "*"]).code(1);
+        assert!(ran.stdout.contains("prod-3") && ran.stdout.contains("1 failed"), "{}", ran.stdout);
     }
 }

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use jiff::{SignedDuration, Timestamp};
 use serde_json::json;
 
-use super::{CliError, Context, Environment, Exit, Many};
+use super::{CliError, Context, Environment, Exit, Many, nothing_found};
 use crate::{
     api::LastVerified,
     cli::{
@@ -54,6 +54,7 @@ impl Expiring {
         let mut rows = Vec::new();
         let mut unreachable = BTreeMap::new();
         let asked = self.environments.each(context, |context, environment| self.ask(context, environment))?;
+        let count = asked.len();
         for one in asked {
             match one.result {
                 Ok((state, last)) => rows.extend(of_environment(&state, &last)),
@@ -82,7 +83,7 @@ impl Expiring {
             });
             context.printer.out(&format!("{document:#}"));
         } else {
-            self.tell(context, now, &rows, unseen);
+            self.tell(context, now, &rows, unseen, (count, unreachable.len()));
             for (name, error) in &unreachable {
                 context.printer.note(&format!("{name}: its service could not be asked: {}", error.message));
             }
@@ -93,12 +94,13 @@ impl Expiring {
         Ok(if self.detailed_exitcode && soon > 0 { Exit::Code(2) } else { Exit::Done })
     }
 
-    fn tell(&self, context: &Context, now: Timestamp, rows: &[Row], unseen: usize) {
+    fn tell(&self, context: &Context, now: Timestamp, rows: &[Row], unseen: usize, asked: (usize, usize)) {
         if rows.is_empty() {
-            context.printer.out(&match &self.within {
-                Some(within) => format!("Nothing is known to end within {within}."),
-                None => "No client secrets and no certificates are in use.".to_owned(),
-            });
+            let nothing = match &self.within {
+                Some(within) => format!("Nothing is known to end within {within}"),
+                None => "No client secrets and no certificates are in use".to_owned(),
+            };
+            context.printer.out(&nothing_found(&nothing, asked));
         } else {
             let cells = rows.iter().map(|row| row.cells(now));
             context.printer.out(&table(&["ends", "in", "environment", "profile", "secret", "what", "seen"], cells));

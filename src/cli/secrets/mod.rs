@@ -24,7 +24,7 @@ use age::secrecy::SecretString;
 use super::{CliError, Context, Exit, environment::Environment, fleet, variables};
 use crate::{
     config::{Repository, Selection},
-    model::{Code, EnvironmentName, SecretReference},
+    model::{Code, EnvironmentName, InvalidName, SecretReference},
     secrets::{
         Header, Identities, OpenError, Recipients, RecipientsError, SealError, ServiceIdentity, ValueId, fingerprint,
     },
@@ -233,11 +233,26 @@ fn refuse_public(environment: &Environment, recipients: &Recipients) -> Result<(
     .remedy("Name the recipient of a service that was started without `--demo`. An example says what it is by a copy of demo-identity.txt beside recipients.txt."))
 }
 
+/// What to say where nothing was found: it holds of the environments whose services were asked, and of no others.
+/// `asked` is how many there are, and how many of them could not be asked.
+fn nothing_found(nothing: &str, asked: (usize, usize)) -> String {
+    let environments =
+        |count: usize| if count == 1 { "1 environment".to_owned() } else { format!("{count} environments") };
+    match asked {
+        (_, 0) => format!("{nothing}."),
+        (all, silent) if silent >= all => format!("Nothing is known: {} could not be asked.", environments(silent)),
+        (all, silent) => {
+            let (other, silent) = (environments(all - silent), environments(silent));
+            format!("{nothing} in {other}. Of {silent} nothing is known: the service could not be asked.")
+        }
+    }
+}
+
 /// A secret's name, well formed or refused.
 fn reference(text: &str) -> Result<SecretReference, CliError> {
-    let reference: SecretReference = text.parse().map_err(|_| {
+    let reference: SecretReference = text.parse().map_err(|rule: InvalidName| {
         CliError::coded(Code::InvalidName, format!("`{}` is not the name of a secret", text.escape_debug()))
-            .remedy(format!("{}.", SecretReference::RULE))
+            .remedy(format!("{rule}."))
     })?;
     match reference.next_of() {
         None => Ok(reference),

@@ -5,7 +5,8 @@ use std::collections::BTreeMap;
 use serde_json::json;
 
 use super::{
-    CliError, Context, Environment, Exit, Many, files, read_age, recipients, reference, refuse_public, set, standing,
+    CliError, Context, Environment, Exit, Many, files, nothing_found, read_age, recipients, reference, refuse_public,
+    set, standing,
 };
 use crate::{
     api::messages::OutboxStatus,
@@ -241,6 +242,7 @@ impl Rotate {
             let rotations = asked.as_ref().map_or(&[][..], |(_, outbox)| outbox.rotations.as_slice());
             Ok((status_of(environment, rotations, asked.is_ok())?, asked.err()))
         })?;
+        let count = asked.len();
         for one in asked {
             let (found, error) = one.result?;
             rows.extend(found);
@@ -252,7 +254,7 @@ impl Rotate {
             context.printer.out(&format!("{:#}", json!({ "rotations": rows, "unreachable": errors })));
         } else {
             if rows.is_empty() {
-                context.printer.out("Nothing is being rotated.");
+                context.printer.out(&nothing_found("Nothing is being rotated", (count, unreachable.len())));
             } else {
                 let cells = rows.iter().map(|row| {
                     vec![
