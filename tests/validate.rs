@@ -497,3 +497,105 @@ fn reports_for_machines() {
     assert_eq!(sarif["runs"][0]["results"][0]["locations"][0]["physicalLocation"]["region"]["startLine"], 6);
     assert_eq!(sarif["runs"][0]["tool"]["driver"]["rules"][0]["id"], "MW0007");
 }
+
+/// Names that no file may have where Windows is to check the repository out.
+#[test]
+fn names_that_windows_reserves_are_refused_wherever_a_name_is_that_of_a_file() {
+    let profile = |name: &str| ("profile", format!("environments/dev/profiles/{name}.yaml"), "null\n");
+    let environment = |name: &str| ("environment", format!("environments/{name}/environment.yaml"), "abstract: true\n");
+    let rollout = |name: &str| ("rollout", format!("rollouts/{name}.yaml"), "waves: []\n");
+    for name in ["CON", "nul", "Aux.old", "com1", "LPT9", "prn.tar.gz", "com0"] {
+        for (kind, path, text) in [profile(name), environment(name), rollout(name)] {
+            let trial = Trial::small();
+            trial.write(&path, text);
+            let ran = trial.run(&["validate"]).code(1);
+            let shown = format!("{}{}", ran.stdout, ran.stderr);
+            assert!(shown.contains("MW0106") && shown.contains("Windows reserves"), "{kind} {name}: {shown}");
+        }
+        let trial = Trial::small();
+        for reference in [format!("{name}/password"), format!("relay/{name}")] {
+            let login = format!("host: smtp.example.com\n    username: erp\n    password: {{ secret: {reference} }}");
+            let text = SMALL_PROFILE.replace("host: smtp.example.com", &login);
+            assert!(text.contains(&reference), "{text}");
+            trial.write("environments/dev/profiles/relay.yaml", text);
+            let ran = trial.run(&["validate"]).code(1);
+            assert!(ran.stdout.contains("MW0106"), "{reference}: {}", ran.stdout);
+            let set = trial.pipe(&["secrets", "set", "dev", &reference], b"hunter2-hunter2").code(1);
+            assert!(set.stderr.contains("MW0106"), "{reference}: {}", set.stderr);
+        }
+    }
+    // What only looks like one.
+    let trial = Trial::small();
+    for name in ["console", "com10", "nul-1", "a.con"] {
+        trial.write(&format!("environments/dev/profiles/{name}.yaml"), "null\n");
+    }
+    trial.run(&["validate"]).code(0);
+}
+
+/// Files of 1 MB in which some work could grow with the square of a size. Nothing here measures time: with such work,
+/// this would not end before the runner gives up.
+#[test]
+fn the_work_for_a_file_grows_with_its_size_and_no_faster() {
+    const SIZE: usize = 1_000_000;
+    let fill = |unit: &str| unit.repeat(SIZE / unit.len());
+    let numbered = |line: &dyn Fn(usize) -> String, count: usize| (0..count).map(line).collect::<String>();
+    let profile = |functions: &str, companies: &str| {
+        format!(
+            "provider: {{ smtp: {{ host: smtp.example.com }} }}\nfrom: {{ address: erp@example.com }}\n\
+             functions: [{functions}]\nappliesTo: {companies}\n"
+        )
+    };
+    let small = |more: &str| format!("{SMALL_PROFILE}{more}\n");
+    let companies = numbered(&|n| format!("{n:04X}, "), 19_000);
+    let shapes: Vec<(&str, String)> = vec![
+        ("one key", fill("k") + ": 1\n"),
+        ("colons in a text", small(&format!("description: \"{}\"", fill("a: b= ")))),
+        ("colons in braces", format!("{{{}}}", fill("a: 1, "))),
+        ("keys of secrets", small(&format!("description: \"{}\"", fill("password: x, ")))),
+        ("a secret", small(&format!("password: {}", fill("x")))),
+        ("unknown keys on one line", format!("{{{}}}", numbered(&|n| format!("k{n}: 1, "), 19_000))),
+        ("unknown keys", numbered(&|n| format!("pasword{n}: 1\n"), 19_000)),
+        ("ambiguous values", numbered(&|n| format!("k{n}: yes\n"), 19_000)),
+        ("one key again and again", numbered(&|_| "k: 1\n".to_owned(), 19_000)),
+        ("open brackets", fill("[")),
+        ("open braces", fill("{a: ")),
+        ("brackets as deep as may be", "[".repeat(60) + &fill("a, ") + &"]".repeat(60)),
+        ("aliases", format!("a: &a [1, 2]\n{}", numbered(&|n| format!("k{n}: *a\n"), 6000))),
+        ("a quote that is not closed", format!("description: \"{}", fill("x\n "))),
+        ("variables", small(&format!("description: \"{}\"", fill("${domain}")))),
+        ("variables that do not end", small(&format!("description: \"{}\"", fill("${")))),
+        ("unknown variables", small(&format!("x:\n{}", numbered(&|n| format!("  k{n}: \"${{no{n}}}\"\n"), 15_000)))),
+        ("texts like keys", small(&format!("x:\n{}", fill("  - \"AbCdEfGh01234567IjKlMnOp89qRsTuV\"\n")))),
+        ("unknown companies", profile("default", &format!("{{ companies: [{companies}] }}"))),
+        ("unknown functions", profile(&numbered(&|n| format!("defaul{n}, "), 19_000), "system-wide")),
+        ("comments", fill("#\n") + SMALL_PROFILE),
+        ("lines that end in CR", fill("a: 1\r")),
+    ];
+    for (name, text) in shapes {
+        for place in ["environments/dev/profiles/relay.yaml", "environments/dev/environment.yaml"] {
+            let trial = Trial::small();
+            trial.write("environments/dev/environment.yaml", "companies: [EDU1]\nvariables: { domain: example.com }\n");
+            trial.write(place, &text);
+            let ran = trial.run(&["validate", "--format", "json"]);
+            assert!(matches!(ran.code, 0 | 1), "{name}: {}", ran.stderr);
+            let problems = ran.json()["diagnostics"].as_array().unwrap().len();
+            // Of each kind so many, and one that says that there are more.
+            assert!(problems <= 4 * 101, "{name}: {problems} problems");
+            assert!(ran.stdout.len() < 400_000, "{name}: {} bytes", ran.stdout.len());
+        }
+    }
+}
+
+#[test]
+fn more_problems_than_are_listed_are_told_as_such() {
+    let trial = Trial::small();
+    let keys: String = (0..150).map(|n| format!("k{n}: 1\n")).collect();
+    trial.write("environments/dev/profiles/relay.yaml", format!("{SMALL_PROFILE}{keys}"));
+    let report = trial.run(&["validate", "--format", "json"]).code(1).json();
+    let count = |code: &str| report["diagnostics"].as_array().unwrap().iter().filter(|d| d["code"] == code).count();
+    assert_eq!((count("MW0008"), count("MW0018")), (100, 1), "{report:#}");
+    let ambiguous: String = (0..150).map(|n| format!("k{n}: yes\n")).collect();
+    trial.write("environments/dev/profiles/relay.yaml", ambiguous);
+    let text = trial.run(&["validate", "--format", "json"]).code(1).stdout;
+    assert!(text.contains("MW0018") && text.matches("\"MW0004\"").count() <= 101, "{text}");
+}

@@ -10,7 +10,9 @@ use crate::{
     client::Client,
     config::{Desired, Report, Repository, SelectionError, suggest},
     git,
-    model::{Changeset, Code, CompanyId, Digest, EnvironmentName, Function, ProfileName, Provenance, State},
+    model::{
+        Changeset, Code, CompanyId, Digest, EnvironmentName, Function, InvalidName, ProfileName, Provenance, State,
+    },
     reconcile::{self, plan::MovedService},
 };
 
@@ -143,9 +145,9 @@ pub(crate) fn function(id: &str) -> Result<Function, CliError> {
 
 /// A profile's name, well formed or refused.
 pub(crate) fn profile_name(text: &str) -> Result<ProfileName, CliError> {
-    text.parse().map_err(|_| {
+    text.parse().map_err(|rule: InvalidName| {
         CliError::coded(Code::InvalidName, format!("`{}` is not a profile's name", text.escape_debug()))
-            .remedy(format!("{}.", ProfileName::RULE))
+            .remedy(format!("{rule}."))
     })
 }
 

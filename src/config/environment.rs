@@ -13,6 +13,7 @@ use super::{
     Desired, DesiredProfile, Diagnostic, Place, Places, SecretFile,
     layer::{Layer, Reporter},
     node::{Entry, Node, Value, merge},
+    parse::{PROBLEM_LIMIT, ParseError, more_problems},
     schema::{self, Kind},
     selection::Labels,
     sound::{Unsound, fill_profile, take_out},
@@ -26,6 +27,9 @@ use crate::{
     },
     secrets::{FILE_LIMIT as AGE_LIMIT, Header},
 };
+
+/// How many variables a remedy says the place of.
+const SHOWN_VARIABLES: usize = 5;
 
 /// What keeps Git from translating age files.
 const ONLY_BYTES: &str = "Write `*.age -text` into .gitattributes, and check it out again: `git rm --cached -r secrets && git checkout HEAD -- secrets`.";
@@ -194,7 +198,7 @@ impl Loading<'_> {
             if is_partial { Arc::clone(merged) } else { self.put_in_except_variables(merged, variables, problems) };
         let (mut document, mut unsound) =
             self.schema(Kind::Environment, &node, &Origin { raw: merged, variables }, problems);
-        self.tripwires(&node, "", problems);
+        self.all_tripwires(&node, problems);
         if let Some(entry) = node.get("service").and_then(|entry| entry.node.get("address"))
             && let Some(address) = entry.node.as_str()
             && !(is_partial && address.contains("${"))
@@ -348,10 +352,21 @@ impl Loading<'_> {
     fn put_in(&self, node: &Arc<Node>, variables: &Variables, problems: &mut Vec<Diagnostic>) -> Arc<Node> {
         let mut wrong = Vec::new();
         let node = variables::put_in(node, variables, &mut wrong);
+        let more = wrong.get(PROBLEM_LIMIT).map(|error| self.more(error.span));
         problems.extend(
-            wrong.into_iter().map(|error| self.reporter.at(error.span, error.code, error.message, error.remedy, false)),
+            wrong
+                .into_iter()
+                .take(PROBLEM_LIMIT)
+                .map(|error| self.reporter.at(error.span, error.code, error.message, error.remedy, false)),
         );
+        problems.extend(more);
         node
+    }
+
+    /// Says that there are more problems of a kind than are told, from a place on.
+    fn more(&self, span: Span) -> Diagnostic {
+        let ParseError { code, span, message, remedy } = more_problems(span);
+        self.reporter.at(span, code, message, remedy, false)
     }
 
     /// A profile as far as it is sound; none for one that is known in part.
@@ -362,7 +377,7 @@ impl Loading<'_> {
             _ => Arc::clone(merged),
         };
         let (mut document, mut unsound) = self.schema(kind, &node, &Origin { raw: merged, variables }, &mut problems);
-        self.tripwires(&node, "", &mut problems);
+        self.all_tripwires(&node, &mut problems);
         if kind != Kind::Profile {
             return (None, problems);
         }
@@ -395,7 +410,11 @@ impl Loading<'_> {
         let document = node.to_json();
         let mut unsound = Unsound::default();
         node.unsure(&mut String::new(), &mut |pointer| unsound.add_unusable(pointer));
-        for mismatch in schema::check(kind, &document) {
+        for (count, mismatch) in schema::check(kind, &document).into_iter().enumerate() {
+            if count == PROBLEM_LIMIT {
+                problems.push(self.more(node.nearest(&mismatch.pointer).1.span));
+                break;
+            }
             let (key_span, found) = node.nearest(&mismatch.pointer);
             // What is said of something unsure, or of a list or a map because of it, has been said.
             let is_apart = mismatch.at_key || mismatch.code == Code::MissingKey;
@@ -430,13 +449,26 @@ impl Loading<'_> {
             let place = self.reporter.sources.place(origin.variables.get(name)?.span);
             Some(format!("`{name}` is set at {place}."))
         };
-        variables::names(text).filter_map(set).fold(remedy, |remedy, set| format!("{remedy} {set}"))
+        let names: BTreeSet<&str> = variables::names(text).take(SHOWN_VARIABLES).collect();
+        names.into_iter().filter_map(set).fold(remedy, |remedy, set| format!("{remedy} {set}"))
+    }
+
+    fn all_tripwires(&self, node: &Node, problems: &mut Vec<Diagnostic>) {
+        let mut found = Vec::new();
+        self.tripwires(node, "", &mut found);
+        problems.append(&mut found);
     }
 
     fn tripwires(&self, node: &Node, key: &str, problems: &mut Vec<Diagnostic>) {
+        if problems.len() > PROBLEM_LIMIT {
+            return;
+        }
         match &node.value {
             Value::String(text) => {
                 if let Some((code, message, remedy)) = tripwire::alarm(text).filter(|_| !tripwire::is_ours(key, text)) {
+                    if problems.len() == PROBLEM_LIMIT {
+                        return problems.push(self.more(node.span));
+                    }
                     problems.push(self.reporter.at(node.span, code, message.to_owned(), remedy.to_owned(), true));
                 }
             }
@@ -465,7 +497,12 @@ impl Loading<'_> {
             violations.extend(rules::claimed_twice(&typed, |name| self.declared_by(name)));
         }
         let companies_are_sound = !settings.unsound.touches("/companies");
+        let mut told: BTreeMap<Option<ProfileName>, usize> = BTreeMap::new();
         for violation in violations {
+            let told = told.entry(violation.profile.clone()).or_default();
+            if *told > PROBLEM_LIMIT {
+                continue;
+            }
             let known = match violation.code {
                 // With a profile that is not known as a whole, or not at all, it is not known who sends.
                 Code::NobodySends => is_complete && companies_are_sound && !settings.unsound.touches("/unserved"),
@@ -479,6 +516,11 @@ impl Loading<'_> {
             }
             let node = profile.map_or(settings.node.as_ref(), |typed| typed.node.as_ref());
             let (key_span, found) = node.nearest(&violation.pointer);
+            *told += 1;
+            if *told > PROBLEM_LIMIT {
+                problems.push(self.more(found.span));
+                continue;
+            }
             let whole = violation.pointer.is_empty() || std::ptr::eq(found, node);
             let span = if whole {
                 first_key(node)

@@ -11,12 +11,17 @@ use crate::model::{SecretReference, tripwire};
 /// How much of a line is shown.
 const WIDTH: usize = 120;
 
+/// The longest line that is shown, in bytes. What of a line is masked can depend on all that stands before it, so a
+/// longer one is not shown in part either: looking through it for each of its problems would take long.
+const LONGEST_LINE: usize = 2048;
+
 /// What is written over a value.
 const MASK: &str = "*****";
 
-/// The line where a stretch begins. With `conceal`, the stretch itself is masked.
+/// The line where a stretch begins; none if it is too long to be shown. With `conceal`, the stretch itself is masked.
+/// The cost does not depend on the length of the file.
 pub(super) fn excerpt(source: &Source, span: Span, conceal: bool) -> Option<Excerpt> {
-    let line = source.text.lines().nth((span.line as usize).checked_sub(1)?)?;
+    let line = source.line(span.line as usize).filter(|line| line.len() <= LONGEST_LINE)?;
     let line: Vec<char> = line.chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
     let from = (span.column as usize).min(line.len());
     let to = if span.end_line == span.line { (span.end_column as usize).clamp(from, line.len()) } else { line.len() };
@@ -66,9 +71,12 @@ fn mask_after_keys(mut line: Vec<char>, mut from: usize, mut to: usize, mut done
 fn value_of_secret_key(line: &[char], start: usize) -> Option<usize> {
     line.iter().enumerate().skip(start).filter(|(_, c)| matches!(c, ':' | '=')).find_map(|(colon, _)| {
         let key = key_before(&line[..colon]);
+        if !sounds_secret(&key) {
+            return None;
+        }
         let value = colon + 1 + line[colon + 1..].iter().take_while(|c| c.is_whitespace()).count();
         let rest: String = line.get(value..)?.iter().collect();
-        (sounds_secret(&key) && !rest.is_empty() && !only_names_one(&key, &rest)).then_some(value)
+        (!rest.is_empty() && !only_names_one(&key, &rest)).then_some(value)
     })
 }
 
@@ -121,4 +129,33 @@ fn only_names_one(key: &str, value: &str) -> bool {
     let name = value[..end].trim().trim_start_matches('{').trim();
     let name = if key == "secret" { name } else { name.strip_prefix("secret:").unwrap_or_default().trim() };
     name.trim_matches(['"', '\'']).parse::<SecretReference>().is_ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::sources::Sources;
+
+    fn shown(text: &str, line: u32, column: u32) -> Option<Excerpt> {
+        let sources = Sources::default();
+        let file = sources.add("a.yaml".to_owned(), text.to_owned());
+        let span = Span { file, line, column, end_line: line, end_column: column + 1 };
+        excerpt(&sources.get(file).unwrap(), span, false)
+    }
+
+    #[test]
+    fn a_line_is_shown_in_part_or_not_at_all() {
+        let usual = format!("{{ a: {}, password: hunter2 }}", "x".repeat(1000));
+        let excerpt = shown(&usual, 1, 1006).unwrap();
+        assert!(excerpt.text.chars().count() <= WIDTH && !excerpt.text.contains("hunter2"), "{excerpt:?}");
+        // One more than the longest: nothing of it, since a key far before could mask it.
+        assert!(shown(&"x".repeat(LONGEST_LINE), 1, 2000).is_some());
+        assert_eq!(shown(&"x".repeat(LONGEST_LINE + 1), 1, 2000), None);
+        let text = format!("first: 1\r\n{}\nlast: 2\n", "k: v, ".repeat(100_000));
+        assert_eq!(shown(&text, 1, 0).unwrap().text, "first: 1");
+        assert_eq!(shown(&text, 2, 500_000), None);
+        assert_eq!(shown(&text, 3, 0).unwrap().text, "last: 2");
+        assert_eq!(shown(&text, 4, 0), None);
+        assert_eq!(shown(&text, 0, 0), None);
+    }
 }

@@ -179,11 +179,11 @@ impl Profiles {
             let stem = [".yaml", ".yml", ".json"].iter().find_map(|ending| name.strip_suffix(ending));
             match stem.map(str::parse::<ProfileName>) {
                 None => self.problems.push(unexpected(&path, "profiles are files that end in .yaml, .yml or .json")),
-                Some(Err(_)) => self.problems.push(Diagnostic::file(
+                Some(Err(rule)) => self.problems.push(Diagnostic::file(
                     Code::InvalidName,
                     &shown(&path),
                     "the file's name is not the name of a profile".to_owned(),
-                    &format!("Rename the file: {}.", ProfileName::RULE),
+                    &format!("Rename the file: {rule}."),
                 )),
                 Some(Ok(name)) => match files.iter().find(|(other, _)| *other == name) {
                     Some((_, first)) => {

@@ -1,7 +1,10 @@
 //! The positioned tree that files are parsed into. Every value knows its place, and keeps it through layers and
 //! variables. Subtrees are shared, so a layer that a thousand environments inherit is held once.
 
-use std::sync::Arc;
+use std::{
+    collections::{HashMap, HashSet},
+    sync::Arc,
+};
 
 use serde_json::{Map, Number, Value as Json};
 
@@ -169,15 +172,17 @@ pub(super) fn merge(base: Option<&Arc<Node>>, patch: &Arc<Node>) -> Arc<Node> {
         return Arc::clone(patch);
     }
     let mut merged: Vec<Entry> = Vec::with_capacity(kept.len() + changes.len());
+    let changed: HashMap<&str, &Entry> = changes.iter().map(|change| (change.key.as_ref(), change)).collect();
     for entry in kept {
-        match changes.iter().find(|change| change.key == entry.key) {
+        match changed.get(entry.key.as_ref()) {
             None => merged.push(entry.clone()),
             Some(change) if matches!(change.node.value, Value::Null) => {}
-            Some(change) => merged.push(Entry { node: merge(Some(&entry.node), &change.node), ..change.clone() }),
+            Some(change) => merged.push(Entry { node: merge(Some(&entry.node), &change.node), ..(*change).clone() }),
         }
     }
+    let known: HashSet<&str> = kept.iter().map(|entry| entry.key.as_ref()).collect();
     for change in changes {
-        let is_new = !kept.iter().any(|entry| entry.key == change.key);
+        let is_new = !known.contains(change.key.as_ref());
         if is_new && !matches!(change.node.value, Value::Null) {
             merged.push(Entry { node: merge(None, &change.node), ..change.clone() });
         }

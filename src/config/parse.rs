@@ -16,6 +16,13 @@ use crate::model::Code;
 const DEPTH_LIMIT: usize = 32;
 /// How many values a file may hold, aliases written out.
 const SIZE_LIMIT: u32 = 20_000;
+/// How many brackets may be open at once, in texts and comments too. The parser looks ahead to the end of the outermost
+/// bracket, and for each word at every open one.
+const OPEN_LIMIT: usize = 2 * DEPTH_LIMIT;
+/// How many problems of a file are told.
+pub(super) const PROBLEM_LIMIT: usize = 100;
+/// How many keys a map has before they are looked up by a table.
+const FEW_KEYS: usize = 16;
 
 /// Why a file cannot be read; the place, and never a value.
 #[derive(Clone, Debug, PartialEq)]
@@ -35,6 +42,9 @@ pub(super) struct Parsed {
 
 /// The text as a tree, and all problems that can be told apart.
 pub(super) fn parse(file: FileId, text: &str) -> Parsed {
+    if let Some(problem) = too_many_open(file, text) {
+        return Parsed { node: None, problems: vec![problem] };
+    }
     let mut builder = Builder {
         file,
         events: Parser::new_from_str(text),
@@ -51,6 +61,30 @@ pub(super) fn parse(file: FileId, text: &str) -> Parsed {
         }
     };
     Parsed { node, problems: builder.problems }
+}
+
+/// Where more brackets are open than any file of ours has, if there is such a place. Costs one pass.
+fn too_many_open(file: FileId, text: &str) -> Option<ParseError> {
+    let (mut open, mut line, mut line_start) = (0_usize, 1, 0);
+    for (at, byte) in text.bytes().enumerate() {
+        match byte {
+            b'\n' => (line, line_start) = (line + 1, at + 1),
+            b'[' | b'{' => open += 1,
+            b']' | b'}' => open = open.saturating_sub(1),
+            _ => {}
+        }
+        if open > OPEN_LIMIT {
+            let column = narrow(text.get(line_start..at).map_or(0, |before| before.chars().count()));
+            let line = narrow(line);
+            return Some(stop(
+                Code::TooDeep,
+                Span { file, line, column, end_line: line, end_column: column + 1 },
+                &format!("more than {OPEN_LIMIT} brackets are open here"),
+                "No profile needs that; is this the right file?",
+            ));
+        }
+    }
+    None
 }
 
 struct Builder<'a> {
@@ -203,6 +237,7 @@ impl<'a> Builder<'a> {
 
     fn map(&mut self, depth: usize) -> Result<Value, Stop> {
         let mut entries: Vec<Entry> = Vec::new();
+        let mut places: HashMap<Arc<str>, usize> = HashMap::new();
         loop {
             let (event, key_span) = self.next()?;
             let (key, is_sure): (Arc<str>, bool) = match event {
@@ -238,7 +273,15 @@ impl<'a> Builder<'a> {
             if !is_sure {
                 continue;
             }
-            if let Some(first) = entries.iter().find(|entry| entry.key == key) {
+            let first = if entries.len() < FEW_KEYS {
+                entries.iter().find(|entry| entry.key == key)
+            } else {
+                if places.is_empty() {
+                    places.extend(entries.iter().enumerate().map(|(at, entry)| (Arc::clone(&entry.key), at)));
+                }
+                places.get(&key).and_then(|at| entries.get(*at))
+            };
+            if let Some(first) = first {
                 let line = first.key_span.line;
                 self.problem(
                     Code::DuplicateKey,
@@ -247,6 +290,9 @@ impl<'a> Builder<'a> {
                     "Remove one of them.",
                 );
             } else {
+                if !places.is_empty() {
+                    places.insert(Arc::clone(&key), entries.len());
+                }
                 entries.push(Entry { key, key_span, node });
             }
         }
@@ -313,10 +359,22 @@ impl<'a> Builder<'a> {
 
     fn problem(&mut self, code: Code, span: Span, message: String, remedy: &str) {
         // A file with a hundred problems has one that matters.
-        if self.problems.len() < 100 {
+        if self.problems.len() < PROBLEM_LIMIT {
             self.problems.push(ParseError { code, span, message, remedy: remedy.to_owned() });
+        } else if self.problems.len() == PROBLEM_LIMIT {
+            self.problems.push(more_problems(span));
         }
     }
+}
+
+/// Says that a file has more problems than are told, from here on.
+pub(super) fn more_problems(span: Span) -> ParseError {
+    stop(
+        Code::TooManyProblems,
+        span,
+        &format!("the file has more problems of this kind than the {PROBLEM_LIMIT} that are listed"),
+        "Correct these first, and validate again.",
+    )
 }
 
 fn stop(code: Code, span: Span, message: &str, remedy: &str) -> Stop {

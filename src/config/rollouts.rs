@@ -10,6 +10,7 @@ use super::{
     Diagnostic, Report, Repository, Selection,
     layer::{is_ignored, read_file, unexpected},
     node::{Node, Value},
+    parse::PROBLEM_LIMIT,
     schema::{self, Kind},
     sources::shown,
     suggest,
@@ -76,11 +77,11 @@ impl Repository {
             let stem = [".yaml", ".yml", ".json"].iter().find_map(|ending| name.strip_suffix(ending));
             match stem.map(str::parse::<RolloutName>) {
                 None => problems.push(unexpected(&path, "rollouts are files that end in .yaml, .yml or .json")),
-                Some(Err(_)) => problems.push(Diagnostic::file(
+                Some(Err(rule)) => problems.push(Diagnostic::file(
                     Code::InvalidName,
                     &shown(&path),
                     "the file's name is not the name of a rollout".to_owned(),
-                    &format!("Rename the file: {}.", RolloutName::RULE),
+                    &format!("Rename the file: {rule}."),
                 )),
                 Some(Ok(name)) => match files.get(&name) {
                     Some(first) => {
@@ -171,7 +172,7 @@ impl Reading<'_> {
             let message = "a rollout is a map of keys and values".to_owned();
             return self.tell("", false, Code::WrongType, message, remedy);
         }
-        for mismatch in schema::check(Kind::Rollout, document) {
+        for mismatch in schema::check(Kind::Rollout, document).into_iter().take(PROBLEM_LIMIT) {
             let at_key = mismatch.at_key || mismatch.code == Code::MissingKey;
             self.tell(&mismatch.pointer, at_key, mismatch.code, mismatch.message, mismatch.remedy);
         }

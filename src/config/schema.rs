@@ -10,8 +10,8 @@ use jsonschema::{
 };
 use serde_json::{Value as Json, json};
 
-use super::suggest;
-use crate::model::{Code, CompanyId, Lapse, ProfileName, RolloutName, SecretReference, rollout::Share};
+use super::{parse::PROBLEM_LIMIT, suggest};
+use crate::model::{Code, CompanyId, InvalidName, Lapse, ProfileName, RolloutName, SecretReference, rollout::Share};
 
 /// The schemas by name, as `mailwright schema` prints them.
 pub const SCHEMAS: &[(&str, &str)] = &[
@@ -69,7 +69,7 @@ static PROFILE: LazyLock<Validator> = LazyLock::new(|| {
     compile(&schema)
 });
 
-/// What the schema does not allow; ordered, without repetitions.
+/// What the schema does not allow; ordered, without repetitions. Of more than [`PROBLEM_LIMIT`] only so many, and some.
 pub(super) fn check(kind: Kind, document: &Json) -> Vec<Mismatch> {
     let validator = match kind {
         Kind::Environment => &ENVIRONMENT,
@@ -82,6 +82,9 @@ pub(super) fn check(kind: Kind, document: &Json) -> Vec<Mismatch> {
     }
     let mut found: Vec<Mismatch> = Vec::new();
     for error in validator.iter_errors(document) {
+        if found.len() > PROBLEM_LIMIT {
+            break;
+        }
         for mismatch in told(&error, document, kind) {
             // Of one map several keys may be missing; of one value, whatever is wrong is told once.
             let same = |other: &Mismatch| {
@@ -121,6 +124,7 @@ fn told(error: &ValidationError<'_>, document: &Json, kind: Kind) -> Vec<Mismatc
             ValidationErrorKind::AdditionalProperties { unexpected } => {
                 return unexpected
                     .iter()
+                    .take(PROBLEM_LIMIT + 1)
                     .map(|key| Mismatch {
                         pointer: child(&pointer, key),
                         at_key: true,
@@ -136,7 +140,8 @@ fn told(error: &ValidationError<'_>, document: &Json, kind: Kind) -> Vec<Mismatc
     match error.kind() {
         ValidationErrorKind::AdditionalProperties { unexpected } => {
             let allowed = allowed_keys(&pointer, kind);
-            unexpected.iter().map(|key| unknown_key(&pointer, key, &allowed)).collect()
+            // One more than are told, so that it shows that there are more.
+            unexpected.iter().take(PROBLEM_LIMIT + 1).map(|key| unknown_key(&pointer, key, &allowed)).collect()
         }
         ValidationErrorKind::Required { property } => {
             let key = property.as_str().unwrap_or_default();
@@ -159,7 +164,11 @@ fn told(error: &ValidationError<'_>, document: &Json, kind: Kind) -> Vec<Mismatc
         ValidationErrorKind::Type { kind } => type_mismatch(&pointer, kind, document),
         ValidationErrorKind::Pattern { .. } => {
             let (message, remedy) = pattern_words(&pointer);
-            here(Code::InvalidValue, message, remedy)
+            let written = document.pointer(&pointer).and_then(Json::as_str).unwrap_or_default();
+            match reserved_name(&pointer, written) {
+                Some(rule) => here(Code::InvalidName, message, format!("{rule}.")),
+                None => here(Code::InvalidValue, message, remedy),
+            }
         }
         ValidationErrorKind::PropertyNames { .. } => here(
             Code::InvalidName,
@@ -309,6 +318,16 @@ fn required_remedy(pointer: &str, key: &str) -> String {
 
 /// What a label's name and its value look like.
 const LABEL_RULE: &str = "1 to 63 letters, digits, dots, dashes and underscores, with a letter or digit at both ends; in quotes if it looks like a number.";
+
+/// Why Windows does not let a name be that of a file, if that is all that is wrong with it.
+fn reserved_name(pointer: &str, written: &str) -> Option<InvalidName> {
+    let error = match last(pointer) {
+        "secret" => written.parse::<SecretReference>().err(),
+        "renamedFrom" | "profile" => written.parse::<ProfileName>().err(),
+        _ => None,
+    };
+    error.filter(InvalidName::is_reserved)
+}
 
 fn pattern_words(pointer: &str) -> (String, String) {
     if pointer.starts_with("/labels/") {

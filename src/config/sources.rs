@@ -6,7 +6,7 @@ use std::{
     fs,
     io::Read as _,
     path::{Component, Path, PathBuf},
-    sync::{Arc, PoisonError, RwLock},
+    sync::{Arc, OnceLock, PoisonError, RwLock},
 };
 
 use super::{
@@ -166,6 +166,25 @@ pub(super) struct Source {
     /// Relative to the repository, with forward slashes.
     pub(super) path: String,
     pub(super) text: String,
+    /// Where each line begins. Known once the first problem is shown.
+    lines: OnceLock<Vec<usize>>,
+}
+
+impl Source {
+    /// A line, from 1, without its end.
+    pub(super) fn line(&self, number: usize) -> Option<&str> {
+        let starts = self.lines.get_or_init(|| {
+            let ends = self.text.bytes().enumerate().filter(|(_, byte)| *byte == b'\n');
+            std::iter::once(0).chain(ends.map(|(at, _)| at + 1)).collect()
+        });
+        let start = *starts.get(number.checked_sub(1)?)?;
+        if start == self.text.len() {
+            return None;
+        }
+        let end = starts.get(number).map_or(self.text.len(), |next| next - 1);
+        let line = self.text.get(start..end)?;
+        Some(line.strip_suffix('\r').unwrap_or(line))
+    }
 }
 
 /// A stretch of a file: line and column (in characters, from 0) where it begins, and where it ends.
@@ -187,7 +206,7 @@ pub(super) struct Sources {
 impl Sources {
     pub(super) fn add(&self, path: String, text: String) -> FileId {
         let mut files = self.files.write().unwrap_or_else(PoisonError::into_inner);
-        files.push(Arc::new(Source { path, text }));
+        files.push(Arc::new(Source { path, text, lines: OnceLock::new() }));
         FileId(u32::try_from(files.len() - 1).unwrap_or(u32::MAX))
     }
 

@@ -1,17 +1,66 @@
 //! "Did you mean": the nearest of the allowed words.
 
+/// How alike two words must be: the share of their characters that they have in common, in order.
+const NEAR_ENOUGH: f32 = 0.65;
+/// The longest word that is compared, in bytes. None of ours is nearly as long, and comparing costs the product of both
+/// lengths.
+const LONGEST: usize = 256;
+
 /// The allowed word that is nearest to what was written, if one is near enough to be what was meant.
 pub fn nearest<'a>(written: &str, allowed: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
-    const NEAR_ENOUGH: f32 = 0.65;
+    if written.len() > LONGEST {
+        return None;
+    }
     let written = written.to_ascii_lowercase();
     allowed
         .into_iter()
+        .filter(|word| may_be_near(&written, word))
         .map(|word| (similarity(&written, &word.to_ascii_lowercase()), word))
         .filter(|(ratio, _)| *ratio >= NEAR_ENOUGH)
         .max_by(|(a, _), (b, _)| a.total_cmp(b))
         .map(|(_, word)| word)
 }
 
+/// Returns false if two words have too few characters in common, whatever their order. Costs a fraction of a comparison.
+fn may_be_near(one: &str, other: &str) -> bool {
+    if other.len() > LONGEST {
+        return false;
+    }
+    let mut left: Vec<char> = other.chars().map(|c| c.to_ascii_lowercase()).collect();
+    let length = one.chars().count() + left.len();
+    let mut common = 0;
+    for c in one.chars() {
+        if let Some(at) = left.iter().position(|other| *other == c) {
+            left.swap_remove(at);
+            common += 1;
+        }
+    }
+    #[expect(clippy::cast_precision_loss, reason = "words are short")]
+    let most = 2.0 * common as f32 / length.max(1) as f32;
+    most >= NEAR_ENOUGH
+}
+
 fn similarity(one: &str, other: &str) -> f32 {
     similar::TextDiff::from_chars(one, other).ratio()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_what_is_not_near_is_ruled_out_before_it_is_compared() {
+        for (one, other) in [("hots", "host"), ("prt", "port"), ("encryptoin", "encryption"), ("functions", "function")]
+        {
+            assert_eq!(nearest(one, ["port", other]), Some(other));
+        }
+        assert_eq!(nearest(&"host".repeat(1000), ["host"]), None);
+        assert_eq!(nearest("", ["host"]), None);
+        let words = ["password", "Passwort", "host", "sohT", "encryption", "certificate", "from", "form", "a", ""];
+        let pairs = words.iter().flat_map(|one| words.iter().map(move |other| (one, other)));
+        for (one, other) in pairs.filter(|(one, _)| !one.is_empty()) {
+            let (one, lower) = (one.to_ascii_lowercase(), other.to_ascii_lowercase());
+            assert!(may_be_near(&one, other) || similarity(&one, &lower) < NEAR_ENOUGH, "{one} {other}");
+        }
+    }
 }

@@ -13,6 +13,9 @@ pub(super) struct VariableError {
     pub(super) remedy: String,
 }
 
+/// The longest text that variables make, in bytes.
+const LONGEST: usize = 64 * 1024;
+
 /// Name to value.
 pub(super) type Variables = BTreeMap<Arc<str>, Arc<Node>>;
 
@@ -51,10 +54,8 @@ pub(super) fn taken(text: &str) -> Vec<&str> {
     let mut rest = text;
     while let Some(at) = rest.find("${") {
         let inside = &rest[at + 2..];
-        if !rest[..at].ends_with('$')
-            && let Some(name) = inside.find('}').map(|end| &inside[..end]).filter(|name| is_name(name))
-        {
-            names.push(name);
+        if !rest[..at].ends_with('$') {
+            names.extend(name_at_start(inside));
         }
         rest = inside;
     }
@@ -83,7 +84,7 @@ fn in_text(text: &str, variables: &Variables) -> Result<Value, Wrong> {
         }
         out.push_str(&rest[..at]);
         let inside = &rest[at + 2..];
-        let name = inside.find('}').map(|end| &inside[..end]).filter(|name| is_name(name)).ok_or_else(|| {
+        let name = name_at_start(inside).ok_or_else(|| {
             (
                 Code::MalformedVariable,
                 "`${` begins a variable, and no well-formed name follows".to_owned(),
@@ -96,6 +97,13 @@ fn in_text(text: &str, variables: &Variables) -> Result<Value, Wrong> {
             Value::Number(value) => out.push_str(&value.to_string()),
             // The schema lets no other variable through, and says so where it is defined.
             Value::Null | Value::List(_) | Value::Map(_) | Value::Unsure => return Ok(Value::Unsure),
+        }
+        if out.len() > LONGEST {
+            return Err((
+                Code::TooLong,
+                format!("with its variables put in, the text has more than {LONGEST} characters"),
+                "No value of a profile is that long; shorten the variable, or use it less often.".to_owned(),
+            ));
         }
         rest = &inside[name.len() + 1..];
     }
@@ -122,9 +130,18 @@ pub(super) fn names(text: &str) -> impl Iterator<Item = &str> {
     parts.filter_map(|part| part.split_once('}').map(|(name, _)| name)).filter(|name| is_name(name))
 }
 
+/// The name of a variable that a text begins with, behind `${`. Looks no further than a name goes.
+fn name_at_start(text: &str) -> Option<&str> {
+    let end = text.bytes().take(NAME_LIMIT + 1).position(|byte| byte == b'}')?;
+    text.get(..end).filter(|name| is_name(name))
+}
+
+/// How long a variable's name may be.
+const NAME_LIMIT: usize = 64;
+
 /// A variable's name: a letter, then letters, digits, dashes and underscores, 64 at most.
 pub(super) fn is_name(name: &str) -> bool {
-    name.len() <= 64
+    name.len() <= NAME_LIMIT
         && name.starts_with(|c: char| c.is_ascii_alphabetic())
         && name.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_'))
 }

@@ -70,6 +70,7 @@ codes! {
     "0015" Error LinkOutside "a link that leaves the repository";
     "0016" Error Unreadable "the file cannot be read";
     "0017" Error TooLong "a name or a text is too long";
+    "0018" Error TooManyProblems "a file has more problems than are listed";
     "0020" Error LayerMissing "`extends` names a folder that is not there";
     "0021" Error LayerCycle "`extends` goes in a circle";
     "0022" Error UnknownVariable "a variable that no layer defines";

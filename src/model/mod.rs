@@ -53,7 +53,7 @@ pub use code::Code;
 pub use delivery::{Delivery, Lapse, Limits};
 pub use function::Function;
 pub use message::{Attempt, Message, Status};
-pub use name::{CompanyId, EnvironmentName, ProfileName, RolloutName, SecretReference};
+pub use name::{CompanyId, EnvironmentName, InvalidName, ProfileName, RolloutName, SecretReference};
 pub use profile::{AppliesTo, Mailbox, Profile, StoredProfile};
 pub use provenance::Provenance;
 pub use provider::{Client, Cloud, Encryption, GraphDirect, Provider};

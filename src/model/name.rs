@@ -10,6 +10,24 @@ use utoipa::ToSchema;
 #[error("{0}")]
 pub struct InvalidName(pub(crate) &'static str);
 
+/// Why a name of the right form is refused all the same.
+const RESERVED: &str = "Windows reserves the names CON, PRN, AUX, NUL, COM0 to COM9 and LPT0 to LPT9, with any ending and in any case, so the repository could not be checked out there";
+
+/// What is wrong with a name.
+enum Flaw {
+    /// Its characters or its length.
+    Form,
+    /// Windows keeps it for a device.
+    Reserved,
+}
+
+impl InvalidName {
+    /// Returns true if the form of the name is right, and Windows reserves it.
+    pub fn is_reserved(&self) -> bool {
+        self.0 == RESERVED
+    }
+}
+
 macro_rules! name {
     ($(#[$doc:meta])* $name:ident, $check:ident, $rule:literal, $pattern:literal, $example:literal) => {
         $(#[$doc])*
@@ -31,7 +49,11 @@ macro_rules! name {
         impl FromStr for $name {
             type Err = InvalidName;
             fn from_str(text: &str) -> Result<Self, InvalidName> {
-                if $check(text) { Ok(Self(text.to_owned())) } else { Err(InvalidName($rule)) }
+                match $check(text) {
+                    Ok(()) => Ok(Self(text.to_owned())),
+                    Err(Flaw::Form) => Err(InvalidName($rule)),
+                    Err(Flaw::Reserved) => Err(InvalidName(RESERVED)),
+                }
             }
         }
 
@@ -71,34 +93,34 @@ name!(
     /// The name of a profile; also the name of its file. Two names that differ in case only are the same name
     /// to half of the world's file systems, so the rules refuse such a pair.
     ProfileName,
-    is_label,
+    check_label,
     "a profile's name has 1 to 80 characters out of A-Z a-z 0-9 . _ -, begins with a letter or digit and does not end with a dot",
-    "^[A-Za-z0-9]([A-Za-z0-9._-]{0,78}[A-Za-z0-9_-])?$",
+    "^(?!([Cc][Oo][Nn]|[Pp][Rr][Nn]|[Aa][Uu][Xx]|[Nn][Uu][Ll]|[Cc][Oo][Mm][0-9]|[Ll][Pp][Tt][0-9])([.]|/|$))[A-Za-z0-9]([A-Za-z0-9._-]{0,78}[A-Za-z0-9_-])?$",
     "invoices"
 );
 
 name!(
     /// The name of an environment; also the name of its folder.
     EnvironmentName,
-    is_label,
+    check_label,
     "an environment's name has 1 to 80 characters out of A-Z a-z 0-9 . _ -, begins with a letter or digit and does not end with a dot",
-    "^[A-Za-z0-9]([A-Za-z0-9._-]{0,78}[A-Za-z0-9_-])?$",
+    "^(?!([Cc][Oo][Nn]|[Pp][Rr][Nn]|[Aa][Uu][Xx]|[Nn][Uu][Ll]|[Cc][Oo][Mm][0-9]|[Ll][Pp][Tt][0-9])([.]|/|$))[A-Za-z0-9]([A-Za-z0-9._-]{0,78}[A-Za-z0-9_-])?$",
     "prod"
 );
 
 name!(
     /// The name of a rollout; also the name of its file.
     RolloutName,
-    is_label,
+    check_label,
     "a rollout's name has 1 to 80 characters out of A-Z a-z 0-9 . _ -, begins with a letter or digit and does not end with a dot",
-    "^[A-Za-z0-9]([A-Za-z0-9._-]{0,78}[A-Za-z0-9_-])?$",
+    "^(?!([Cc][Oo][Nn]|[Pp][Rr][Nn]|[Aa][Uu][Xx]|[Nn][Uu][Ll]|[Cc][Oo][Mm][0-9]|[Ll][Pp][Tt][0-9])([.]|/|$))[A-Za-z0-9]([A-Za-z0-9._-]{0,78}[A-Za-z0-9_-])?$",
     "relay-to-587"
 );
 
 name!(
     /// An ERP company id.
     CompanyId,
-    is_company,
+    check_company,
     "a company id has 1 to 4 characters out of A-Z and 0-9",
     "^[A-Z0-9]{1,4}$",
     "EDU1"
@@ -107,25 +129,47 @@ name!(
 name!(
     /// Names a secret: `NAME/KEY`, which is the file `secrets/ENV/NAME/KEY.age`.
     SecretReference,
-    is_reference,
+    check_reference,
     "a secret is named NAME/KEY; each part has 1 to 80 characters out of A-Z a-z 0-9 . _ -, begins with a letter or digit and does not end with a dot",
-    "^[A-Za-z0-9]([A-Za-z0-9._-]{0,78}[A-Za-z0-9_-])?/[A-Za-z0-9]([A-Za-z0-9._-]{0,78}[A-Za-z0-9_-])?$",
+    "^(?!([Cc][Oo][Nn]|[Pp][Rr][Nn]|[Aa][Uu][Xx]|[Nn][Uu][Ll]|[Cc][Oo][Mm][0-9]|[Ll][Pp][Tt][0-9])([.]|/|$))[A-Za-z0-9]([A-Za-z0-9._-]{0,78}[A-Za-z0-9_-])?/(?!([Cc][Oo][Nn]|[Pp][Rr][Nn]|[Aa][Uu][Xx]|[Nn][Uu][Ll]|[Cc][Oo][Mm][0-9]|[Ll][Pp][Tt][0-9])([.]|/|$))[A-Za-z0-9]([A-Za-z0-9._-]{0,78}[A-Za-z0-9_-])?$",
     "smtp-relay/password"
 );
 
-fn is_label(text: &str) -> bool {
-    (1..=80).contains(&text.len())
+/// A name that is also the name of a file or a folder.
+fn check_label(text: &str) -> Result<(), Flaw> {
+    let has_form = (1..=80).contains(&text.len())
         && text.starts_with(|c: char| c.is_ascii_alphanumeric())
         && !text.ends_with('.')
-        && text.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'_' | b'-'))
+        && text.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'_' | b'-'));
+    match has_form {
+        false => Err(Flaw::Form),
+        true if is_reserved_by_windows(text) => Err(Flaw::Reserved),
+        true => Ok(()),
+    }
 }
 
-fn is_company(text: &str) -> bool {
-    (1..=4).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_uppercase() || b.is_ascii_digit())
+fn check_company(text: &str) -> Result<(), Flaw> {
+    let has_form = (1..=4).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_uppercase() || b.is_ascii_digit());
+    if has_form { Ok(()) } else { Err(Flaw::Form) }
 }
 
-fn is_reference(text: &str) -> bool {
-    text.split_once('/').is_some_and(|(name, key)| is_label(name) && is_label(key))
+fn check_reference(text: &str) -> Result<(), Flaw> {
+    let (name, key) = text.split_once('/').ok_or(Flaw::Form)?;
+    check_label(name).and_then(|()| check_label(key))
+}
+
+/// Returns true if Windows takes a file of this name for a device, whatever its ending
+/// (<https://learn.microsoft.com/windows/win32/fileio/naming-a-file>). The characters that Windows forbids, and the
+/// other spellings of the numbers, are none of a name.
+fn is_reserved_by_windows(text: &str) -> bool {
+    let stem = text.split('.').next().unwrap_or_default();
+    let is = |word: &str| stem.eq_ignore_ascii_case(word);
+    let is_numbered = stem.split_at_checked(3).is_some_and(|(word, number)| {
+        (word.eq_ignore_ascii_case("com") || word.eq_ignore_ascii_case("lpt"))
+            && number.len() == 1
+            && number.bytes().all(|byte| byte.is_ascii_digit())
+    });
+    is("con") || is("prn") || is("aux") || is("nul") || is_numbered
 }
 
 impl SecretReference {
@@ -144,5 +188,37 @@ impl SecretReference {
     /// So no secret has such a name of its own.
     pub fn next_of(&self) -> Option<Self> {
         self.0.strip_suffix(".next")?.parse().ok()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_that_windows_reserves_are_refused_in_any_case_and_with_any_ending() {
+        let refused = |text: &str| text.parse::<ProfileName>().err().map(|error| error.is_reserved());
+        for device in ["con", "PRN", "Aux", "nuL", "com0", "COM1", "Com9", "lpt0", "LPT9"] {
+            for ending in ["", ".old", ".tar.gz", ".x-y_z"] {
+                assert_eq!(refused(&format!("{device}{ending}")), Some(true), "{device}{ending}");
+            }
+            // What only begins or ends so is a name like any other.
+            for name in [format!("{device}s"), format!("{device}-1"), format!("a.{device}"), format!("{device}_x.con")]
+            {
+                assert_eq!(refused(&name), None, "{name}");
+            }
+        }
+        for text in ["com", "lpt", "com10", "lpt11", "console", "company"] {
+            assert_eq!(refused(text), None, "{text}");
+        }
+        for text in ["a.", "a ", " a", "a:b", "a<b", "a>b", "a\"b", "a|b", "a?b", "a*b", "a\\b", "com\u{b9}", "conin$"]
+        {
+            assert_eq!(refused(text), Some(false), "{text}");
+        }
+        assert!("con/password".parse::<SecretReference>().is_err());
+        assert!("relay/nul".parse::<SecretReference>().is_err());
+        assert!("relay/nul.next".parse::<SecretReference>().is_err());
+        assert!("relay/password".parse::<SecretReference>().is_ok());
+        assert!("CON".parse::<CompanyId>().is_ok(), "a company is the name of no file");
     }
 }

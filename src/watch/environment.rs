@@ -1,9 +1,11 @@
 //! One pass over one environment: look at the service, plan, perhaps apply, and say how it stands.
 
 use std::{
-    sync::Arc,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::{Duration, Instant},
 };
+
+use tokio::task::JoinHandle;
 
 use super::{
     Expiring, Role, Shared,
@@ -13,7 +15,7 @@ use super::{
 };
 use crate::{
     client::Client,
-    config::Desired,
+    config::{Desired, Report},
     model::{Code, Digest, EnvironmentName, ProfileName, State, WatchSettings},
     reconcile::{
         self, Planned, Request,
@@ -26,6 +28,8 @@ use crate::{
 const LEASE: &str = "watch";
 /// How long a service may take to be looked at.
 const LOOK: Duration = Duration::from_secs(60);
+/// How long the files of one environment may take to be loaded.
+const LOAD: Duration = Duration::from_secs(30);
 /// How often a plan is made anew because somebody changed the environment, or its files, in between.
 const PLANS: u32 = 3;
 /// How many objects a report names.
@@ -49,7 +53,11 @@ pub(super) struct Watched {
     pub(super) settings: WatchSettings,
     /// When this watch last had the credentials looked at.
     pub(super) verified: Option<Instant>,
+    /// Files that are being loaded for longer than they may.
+    loading: Mutex<Option<Loading>>,
 }
+
+type Loading = JoinHandle<Result<Desired, Report>>;
 
 /// The files of an environment, as one pass reads them.
 pub(super) struct Read {
@@ -80,7 +88,7 @@ struct Found {
 
 impl Watched {
     pub(super) fn new(name: EnvironmentName) -> Self {
-        Self { name, lease: None, settings: WatchSettings::default(), verified: None }
+        Self { name, lease: None, settings: WatchSettings::default(), verified: None, loading: Mutex::default() }
     }
 
     /// Gives the lease back.
@@ -150,10 +158,30 @@ impl Watched {
         (Some(snapshot), read)
     }
 
+    /// Loads the files, for so long. Whoever wants to replace them waits meanwhile, and all other environments with it. One
+    /// that takes longer goes on by itself, its result is dropped, and it is not begun again before it has ended.
     async fn load(&self, snapshot: &Arc<Snapshot>) -> Result<Read, Problem> {
+        let slow = || {
+            Problem::new(Code::TookTooLong, format!("the files of `{}` were not read within {LOAD:?}", self.name))
+                .remedy(format!("Look for what takes so long: `mailwright validate {}`.", self.name))
+        };
+        if self.loading().as_ref().is_some_and(|task| !task.is_finished()) {
+            return Err(slow());
+        }
         let (repository, name) = (Arc::clone(&snapshot.repository), self.name.clone());
-        let desired = blocking(move || repository.load(&name)).await?.map_err(|report| broken(&report))?;
+        let mut task = tokio::task::spawn_blocking(move || repository.load(&name));
+        let Ok(loaded) = tokio::time::timeout(LOAD, &mut task).await else {
+            let problem = slow();
+            *self.loading() = Some(task);
+            return Err(problem);
+        };
+        let loaded = loaded.map_err(|_| Problem::new(Code::Internal, "a task of the watch broke off"))?;
+        let desired = loaded.map_err(|report| broken(&report))?;
         Ok(Read { snapshot: Arc::clone(snapshot), desired })
+    }
+
+    fn loading(&self) -> MutexGuard<'_, Option<Loading>> {
+        self.loading.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     async fn look(&self, shared: &Shared, snapshot: Option<Arc<Snapshot>>) -> Result<(Client, State), Problem> {

@@ -15,7 +15,7 @@ use super::{
 };
 use crate::{
     config::{Report, Repository, suggest, write, write_atomically},
-    model::{Code, EnvironmentName, SecretReference, code::Severity},
+    model::{Code, EnvironmentName, InvalidName, SecretReference, code::Severity},
 };
 
 /// Make an environment: a folder with a short file
@@ -276,9 +276,9 @@ fn places(name: &EnvironmentName) -> (PathBuf, PathBuf) {
 
 /// The name, if it is one and nobody has it.
 fn free_name(repository: &Repository, text: &str) -> Result<EnvironmentName, CliError> {
-    let name: EnvironmentName = text.parse().map_err(|_| {
+    let name: EnvironmentName = text.parse().map_err(|rule: InvalidName| {
         CliError::coded(Code::InvalidName, format!("`{}` is not an environment's name", text.escape_debug()))
-            .remedy(format!("{}.", EnvironmentName::RULE))
+            .remedy(format!("{rule}."))
     })?;
     let (folder, _) = places(&name);
     let known = repository.environments();

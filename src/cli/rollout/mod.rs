@@ -16,7 +16,7 @@ use super::{CliError, Context, Exit, ServiceOptions, environment, plan as planne
 use crate::{
     config::{Repository, RolloutFile, suggest},
     git,
-    model::{Code, RolloutName},
+    model::{Code, InvalidName, RolloutName},
     rollout::{
         Material, Problem, Purpose, Reach,
         lock::{Folder, Locked},
@@ -248,9 +248,9 @@ fn named(problem: Problem, name: &RolloutName) -> CliError {
 }
 
 fn rollout_name(text: &str) -> Result<RolloutName, CliError> {
-    text.parse().map_err(|_| {
+    text.parse().map_err(|rule: InvalidName| {
         CliError::coded(Code::RolloutUnknown, format!("`{}` is not the name of a rollout", text.escape_debug()))
-            .remedy(format!("{}.", RolloutName::RULE))
+            .remedy(format!("{rule}."))
     })
 }
 
