@@ -7,6 +7,30 @@
 
 use std::borrow::Cow;
 
+/// The encoding of bytes that are not UTF-8, as far as they show it: by their byte order mark, or by the zeros that wide
+/// characters have.
+pub fn other_encoding(bytes: &[u8]) -> Option<&'static str> {
+    match bytes {
+        [0xff, 0xfe, 0, 0, ..] | [0, 0, 0xfe, 0xff, ..] => return Some("UTF-32"),
+        [0xff, 0xfe, ..] | [0xfe, 0xff, ..] => return Some("UTF-16"),
+        _ => {}
+    }
+    let head = bytes.get(..bytes.len().min(256)).unwrap_or_default();
+    let zeros = |parity: usize| head.iter().skip(parity).step_by(2).filter(|byte| **byte == 0).count();
+    let (even, odd, half) = (zeros(0), zeros(1), head.len() / 2);
+    let is_wide = half >= 2 && even.min(odd) == 0 && even.max(odd) * 2 >= half;
+    is_wide.then_some("UTF-16 without a byte order mark")
+}
+
+/// The text of a file as [`decoded`] has it, or what is wrong with its encoding, in words that follow "it is".
+pub fn decode(bytes: &[u8]) -> Result<String, String> {
+    match (decoded(bytes), other_encoding(bytes)) {
+        (Some(text), None | Some("UTF-16")) => Ok(text),
+        (_, Some(encoding)) => Err(encoding.to_owned()),
+        (None, None) => Err("neither UTF-8 nor UTF-16".to_owned()),
+    }
+}
+
 /// The text of a file that an editor, a spreadsheet, PowerShell or `az` saved: UTF-8 with or without its mark, or UTF-16
 /// with it. None if it is neither.
 pub fn decoded(bytes: &[u8]) -> Option<String> {
@@ -132,5 +156,31 @@ mod tests {
         let shown = printable_lines(&text);
         assert!(!shown.contains(|c| is_hidden(c) && c != '\n'));
         assert_eq!(serde_json::from_str::<serde_json::Value>(&shown).unwrap(), document);
+    }
+
+    #[test]
+    fn encodings_of_windows_are_read_or_named() {
+        let wide = |text: &str, mark: bool, unit: fn(u16) -> [u8; 2]| -> Vec<u8> {
+            let mark = mark.then_some(0xfeff_u16);
+            mark.into_iter().chain(text.encode_utf16()).flat_map(unit).collect()
+        };
+        let text = "a: 1\r\nb: \u{e9}\r\n";
+        for bytes in [
+            text.as_bytes().to_vec(),
+            format!("\u{feff}{text}").into_bytes(),
+            wide(text, true, u16::to_le_bytes),
+            wide(text, true, u16::to_be_bytes),
+        ] {
+            assert_eq!(decode(&bytes).as_deref(), Ok(text));
+        }
+        for unit in [u16::to_le_bytes, u16::to_be_bytes] {
+            assert_eq!(decode(&wide(text, false, unit)), Err("UTF-16 without a byte order mark".to_owned()));
+        }
+        let utf32: Vec<u8> = "\u{feff}a: 1".chars().flat_map(|c| u32::from(c).to_le_bytes()).collect();
+        assert_eq!(decode(&utf32), Err("UTF-32".to_owned()));
+        assert_eq!(decode(b"caf\xe9"), Err("neither UTF-8 nor UTF-16".to_owned()));
+        for plain in ["", "a", "ab", "a\0b", "\0"] {
+            assert_eq!(decode(plain.as_bytes()).as_deref(), Ok(plain), "a zero alone says nothing");
+        }
     }
 }

@@ -599,3 +599,65 @@ fn more_problems_than_are_listed_are_told_as_such() {
     let text = trial.run(&["validate", "--format", "json"]).code(1).stdout;
     assert!(text.contains("MW0018") && text.matches("\"MW0004\"").count() <= 101, "{text}");
 }
+
+/// Every file that is read: as an editor or a shell of Windows may have saved it, it is read or refused by name.
+#[test]
+fn encodings_of_windows_are_read_or_named_at_every_door() {
+    let wide = |text: &str, mark: bool| -> Vec<u8> {
+        let mark = mark.then_some(0xfeff_u16);
+        mark.into_iter().chain(text.encode_utf16()).flat_map(u16::to_le_bytes).collect()
+    };
+    let crlf = |text: &str| text.replace('\n', "\r\n");
+    let environment = "companies: [EDU1]\n";
+    for (path, text) in [
+        ("environments/dev/environment.yaml", environment),
+        ("environments/dev/profiles/relay.yaml", SMALL_PROFILE),
+        ("rollouts/all.yaml", "description: all\nwaves: [{ name: one, environments: [dev] }]\n"),
+    ] {
+        let trial = Trial::small();
+        for bytes in [crlf(text).into_bytes(), format!("\u{feff}{}", crlf(text)).into_bytes()] {
+            trial.write(path, bytes);
+            trial.run(&["validate"]).code(0);
+        }
+        for (bytes, named) in [
+            (wide(text, true), "the file is UTF-16\n"),
+            (wide(text, false), "the file is UTF-16 without a byte order mark"),
+            ([text.as_bytes(), b"# caf\xe9\n"].concat(), "Windows-1252"),
+        ] {
+            trial.write(path, bytes);
+            let ran = trial.run(&["validate"]).code(1);
+            assert!(ran.stdout.contains("MW0005") || ran.stdout.contains(named.trim_end()), "{path}: {}", ran.stdout);
+            assert!(ran.stdout.contains(named.trim_end()), "{path}: {}", ran.stdout);
+        }
+    }
+    // Who secrets are sealed to.
+    let trial = Trial::small();
+    let recipients = include_str!("../secrets/dev/recipients.txt");
+    trial.write("secrets/dev/demo-identity.txt", include_str!("../secrets/dev/demo-identity.txt"));
+    for bytes in [crlf(recipients).into_bytes(), format!("\u{feff}{recipients}").into_bytes(), wide(recipients, true)] {
+        trial.write("secrets/dev/recipients.txt", bytes);
+        trial.pipe(&["secrets", "set", "dev", "relay/password"], b"a value of some length").code(0);
+    }
+    trial.write("secrets/dev/recipients.txt", wide(recipients, false));
+    let ran = trial.pipe(&["secrets", "set", "dev", "relay/password"], b"a value of some length").code(1);
+    assert!(ran.stderr.contains("it is UTF-16 without a byte order mark"), "{}", ran.stderr);
+    // An age file that an editor saved.
+    let sealed = std::fs::read_to_string(trial.path("secrets/dev/relay/password.age")).unwrap();
+    let login = "host: smtp.example.com\n    username: erp\n    password: { secret: relay/password }";
+    trial.write("environments/dev/profiles/relay.yaml", SMALL_PROFILE.replace("host: smtp.example.com", login));
+    for (bytes, named) in [
+        (wide(&sealed, true), "it was saved as UTF-16"),
+        (format!("\u{feff}{sealed}").into_bytes(), "it was saved as UTF-8 with a byte order mark"),
+    ] {
+        trial.write("secrets/dev/relay/password.age", bytes);
+        let ran = trial.run(&["validate"]).code(1);
+        assert!(ran.stdout.contains("MW0034") && ran.stdout.contains(named), "{}", ran.stdout);
+    }
+    // A variable out of a file with such line ends.
+    let mut trial = Trial::small();
+    trial.serve();
+    let address = trial.service.as_ref().unwrap().address.clone();
+    let mut command = trial.command(&["status", "dev"]);
+    command.env("MAILWRIGHT_SERVICE", format!("{address}\r\n"));
+    support::trial::finish(command).code(0);
+}

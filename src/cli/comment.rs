@@ -84,7 +84,10 @@ fn read(file: Option<&Path>) -> Result<String, CliError> {
     if bytes.len() as u64 > LIMIT {
         return Err(CliError::coded(Code::FileTooLarge, format!("{shown} has more than 4 MiB")));
     }
-    String::from_utf8(bytes).map_err(|_| CliError::coded(Code::Encoding, format!("{shown} is not UTF-8")))
+    // A shell of Windows writes what a program prints as UTF-16.
+    crate::text::decode(&bytes).map_err(|encoding| {
+        CliError::coded(Code::Encoding, format!("{shown} is {encoding}")).remedy("Save it as UTF-8.")
+    })
 }
 
 /// The document of GitHub's event. None if there is none: the job's other variables may do.

@@ -111,11 +111,13 @@ impl OutgoingOptions {
 
 /// Reads the certificate authorities that are trusted beside the machine's.
 pub(super) fn authorities(path: &Path) -> Result<Vec<u8>, CliError> {
-    std::fs::read(path).map_err(|error| {
+    let bytes = std::fs::read(path).map_err(|error| {
         CliError::coded(
             Code::Unreadable,
             format!("cannot read the certificate authorities `{}`: {error}", path.display()),
         )
         .remedy("Correct `--outgoing-ca-file`; it is a PEM file.")
-    })
+    })?;
+    // PEM is text, and editors of Windows put a mark before it.
+    Ok(crate::text::decoded(&bytes).map_or(bytes, String::into_bytes))
 }

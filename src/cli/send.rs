@@ -175,16 +175,11 @@ impl Send {
         submission.reply_to.clone_from(&self.reply_to);
         submission.subject.clone_from(&self.subject);
         submission.text = match self.text.as_deref() {
-            Some("-") => Some(
-                String::from_utf8(piped()?)
-                    .map_err(|_| CliError::coded(Code::Encoding, "standard input is not UTF-8"))?,
-            ),
+            Some("-") => Some(decode(&piped()?, "standard input")?),
             text => text.map(str::to_owned),
         };
         if let Some(path) = &self.html {
-            let html = String::from_utf8(read(path)?)
-                .map_err(|_| CliError::coded(Code::Encoding, format!("`{}` is not UTF-8", path.display())))?;
-            submission.html = Some(html);
+            submission.html = Some(decode(&read(path)?, &format!("`{}`", path.display()))?);
         }
         for path in &self.attach {
             let name = path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
@@ -303,6 +298,13 @@ fn is_message(bytes: &[u8]) -> bool {
         has_usual |= USUAL.iter().any(|usual| name.eq_ignore_ascii_case(usual.as_bytes()));
     }
     has_usual
+}
+
+/// The text of what was read, in UTF-8, or in UTF-16 with its mark.
+fn decode(bytes: &[u8], what: &str) -> Result<String, CliError> {
+    crate::text::decode(bytes).map_err(|encoding| {
+        CliError::coded(Code::Encoding, format!("{what} is {encoding}")).remedy("Save it as UTF-8.")
+    })
 }
 
 fn read(path: &Path) -> Result<Vec<u8>, CliError> {

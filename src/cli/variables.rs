@@ -43,7 +43,10 @@ const KNOWN: &[&str] = &[
 /// The value of a variable; an empty one counts as absent.
 #[expect(clippy::disallowed_methods, reason = "this is the one place that reads them")]
 pub(crate) fn read(name: &str) -> Option<String> {
-    std::env::var(name).ok().filter(|value| !value.is_empty())
+    let value = std::env::var(name).ok()?;
+    // What a file with line ends of Windows leaves at the end, and an editor at the beginning, is no part of it.
+    let value = value.trim_start_matches('\u{feff}').trim_end_matches(['\r', '\n']);
+    (!value.is_empty()).then(|| value.to_owned())
 }
 
 /// Refuses a variable with our prefix that is not one of ours.

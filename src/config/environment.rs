@@ -648,6 +648,17 @@ impl Loading<'_> {
                 let message = "not an age file any more: Git has translated its line ends to CRLF".to_owned();
                 return Diagnostic::file(Code::NotAgeFile, &shown(&path), message, ONLY_BYTES);
             }
+            let encoding = crate::text::other_encoding(&bytes)
+                .or(bytes.starts_with(b"\xef\xbb\xbf").then_some("UTF-8 with a byte order mark"));
+            if let Some(encoding) = encoding {
+                let message = format!("not an age file any more: it was saved as {encoding}");
+                return Diagnostic::file(
+                    Code::NotAgeFile,
+                    &shown(&path),
+                    message,
+                    &format!("Take it from Git again, or seal the value: {seal}"),
+                );
+            }
             Diagnostic::file(
                 Code::NotAgeFile,
                 &shown(&path),

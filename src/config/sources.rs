@@ -284,8 +284,8 @@ fn text(bytes: Vec<u8>, relative: &Path) -> Result<String, Diagnostic> {
         column,
         ..Diagnostic::file(Code::Encoding, &shown, message, "Save it as UTF-8.")
     };
-    if bytes.starts_with(&[0xff, 0xfe]) || bytes.starts_with(&[0xfe, 0xff]) {
-        return Err(encoding("the file is UTF-16".to_owned(), 1, 1));
+    if let Some(found) = crate::text::other_encoding(&bytes) {
+        return Err(encoding(format!("the file is {found}"), 1, 1));
     }
     match String::from_utf8(bytes) {
         Ok(text) => Ok(match text.strip_prefix('\u{feff}') {
@@ -297,7 +297,8 @@ fn text(bytes: Vec<u8>, relative: &Path) -> Result<String, Diagnostic> {
             let line = good.iter().filter(|byte| **byte == b'\n').count() + 1;
             let last = good.rsplit(|byte| *byte == b'\n').next().unwrap_or_default();
             let column = String::from_utf8_lossy(last).chars().count() + 1;
-            Err(encoding("the file is not UTF-8 from here on".to_owned(), line, column))
+            let message = "the file is not UTF-8 from here on; it may be Windows-1252 or another encoding of one byte";
+            Err(encoding(message.to_owned(), line, column))
         }
     }
 }

@@ -192,15 +192,12 @@ fn recipients(root: &Path, environment: &EnvironmentName) -> Result<Recipients, 
     let path = recipients_path(environment);
     let wrong = |why: String| CliError::coded(Code::RecipientsInvalid, why);
     let shown = path.display();
-    let text = std::fs::read_to_string(root.join(&path)).map_err(|error| {
-        let error = if error.kind() == std::io::ErrorKind::InvalidData {
-            "it is not UTF-8".to_owned()
-        } else {
-            error.to_string()
-        };
+    let bytes = std::fs::read(root.join(&path)).map_err(|error| {
         wrong(format!("{shown}: {error}"))
             .remedy(format!("Make it: mailwright secrets init {environment} RECIPIENT..."))
     })?;
+    let text = crate::text::decode(&bytes)
+        .map_err(|encoding| wrong(format!("{shown}: it is {encoding}")).remedy("Save it as UTF-8."))?;
     Recipients::parse(&text, &Prompt).map_err(|error| {
         let message = match &error {
             RecipientsError::Line { line, column, why } => format!("{shown}:{line}:{column}: not a recipient: {why}"),

@@ -282,8 +282,12 @@ impl Options {
         let (root, name) = (environment.repository.root(), &environment.name);
         let before = super::recipients(root, name)?;
         let path = recipients_path(name);
-        let text = std::fs::read_to_string(root.join(&path))
+        let bytes = std::fs::read(root.join(&path))
             .map_err(|error| CliError::coded(Code::Unreadable, format!("cannot read `{}`: {error}", path.display())))?;
+        // It was read as text a moment ago, in whatever encoding; it is written back as UTF-8.
+        let text = crate::text::decode(&bytes).map_err(|encoding| {
+            CliError::coded(Code::RecipientsInvalid, format!("{}: it is {encoding}", path.display()))
+        })?;
         let changed = change(environment, &text, &before)?;
         let recipients = Recipients::parse(&changed, &Prompt).map_err(|error| {
             CliError::coded(Code::RecipientsInvalid, format!("nothing was changed: {error}"))
