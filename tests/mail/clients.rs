@@ -91,7 +91,7 @@ fn large_submissions_are_taken_or_refused_within_bounds() {
 fn bodies_that_never_come_hold_up_nobody_else() {
     let sink = Sink::start();
     let post = Post::new(sink.port, QUICK, "");
-    let [greedy, endless] = ["greedy", "endless"].map(|name| {
+    let [greedy, patient] = ["greedy", "patient"].map(|name| {
         let create = ["token", "create", "dev", "--name", name, "--role", "sender"];
         post.trial.run(&create).code(0).stdout.trim().to_owned()
     });
@@ -105,7 +105,7 @@ fn bodies_that_never_come_hold_up_nobody_else() {
         stream
     };
     // None of these says how long it is, and none comes.
-    let endless: Vec<TcpStream> = (0..6).map(|_| begin(&endless, "Transfer-Encoding: chunked")).collect();
+    let endless: Vec<TcpStream> = (0..6).map(|_| begin(&patient, "Transfer-Encoding: chunked")).collect();
     // More than there are places.
     let promised: Vec<TcpStream> = (0..300).map(|_| begin(&greedy, "Content-Length: 1000")).collect();
     std::thread::sleep(Duration::from_secs(1));
@@ -128,7 +128,7 @@ fn bodies_that_never_come_hold_up_nobody_else() {
     assert_eq!(answers.matches("HTTP/1.1 408").count(), 6, "{answers}");
     // One that is slow and goes on is taken, be it ever so large.
     let body = crate::harness::message(json!({ "text": "x".repeat(300_000) })).to_string();
-    let mut stream = begin(&endless, &format!("Content-Length: {}", body.len()));
+    let mut stream = begin(&patient, &format!("Content-Length: {}", body.len()));
     for part in body.as_bytes().chunks(30_000) {
         stream.write_all(part).unwrap();
         std::thread::sleep(Duration::from_millis(300));
