@@ -80,6 +80,10 @@ fn whom_a_refusal_is_about() {
         ("554 5.7.1 <a@example.org>: Relay access denied", About::Relay),
         ("550 5.7.54 SMTP; Unable to relay recipient in non-accepted domain", About::Relay),
         ("554 5.7.1 not from you", About::Unstated),
+        // What Postfix says to those who should have logged in.
+        ("554 5.7.1 <a@example.org>: Recipient address rejected: Access denied", About::Unstated),
+        ("550 5.1.1 <a@example.org>: Recipient address rejected: User unknown", About::Recipient),
+        ("550 5.1.0 <a@example.org>: Recipient address rejected: undeliverable address", About::Recipient),
     ] {
         assert_eq!(classify::smtp("rcpt", reply).about, about, "{reply}");
     }

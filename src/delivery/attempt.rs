@@ -501,10 +501,10 @@ impl Engine {
                 // The profile's fault: the attempt is told of and costs the message nothing.
                 let next = self.park(sender, &failure).unwrap_or(now);
                 message.status = Status::Queued;
-                // A message that was refused itself waits until the profile is tried again, behind those that were not:
-                // if it is about this message after all, it holds up no other.
-                let is_refused = matches!(failure.phase, "mail" | "rcpt" | "data" | "dot" | "send");
-                message.next_attempt_at = Some(if is_refused { next } else { now });
+                // Where it may be about this message after all, that waits behind the others until the profile is tried
+                // again, and holds up none of them.
+                let is_open = matches!(failure.about, About::Relay | About::Everyone);
+                message.next_attempt_at = Some(if is_open { next } else { now });
                 let attempt = Attempt { next_attempt_at: Some(next), ..attempt };
                 self.settle(Settled { message, attempt: Some(attempt), events: Vec::new() });
                 return false;
@@ -578,6 +578,7 @@ impl Engine {
             Class::Auth if !is_profiles => Failure { class: Class::Permanent, ..failure },
             Class::Permanent if is_profiles => Failure {
                 class: Class::Auth,
+                about: About::Everyone,
                 reply: format!("{} (the same to several messages in a row)", failure.reply),
                 ..failure
             },

@@ -61,7 +61,10 @@ impl Refusals {
                 true
             }
             (Class::Auth, _) => true,
-            (Class::Permanent, About::Unstated) => self.counts(words(&failure.reply)),
+            // What begins with no code was found here, and no server said it.
+            (Class::Permanent, About::Unstated) if failure.reply.starts_with(|c: char| c.is_ascii_digit()) => {
+                self.counts(words(&failure.reply))
+            }
             _ => false,
         }
     }

@@ -530,10 +530,9 @@ impl Visit<'_> {
             let mut finding = Finding::unknown(Id::SmtpRecipient, HOST, message);
             // A sender without a mailbox is usual.
             finding.severity = Severity::Info;
-            finding.remedy([format!(
-                "mailwright send {} --help says how a mail to another address is tried.",
-                self.verifier.environment()
-            )])
+            finding.remedy([
+                "A mail to an address that exists decides. A sender needs no mailbox, but what bounces is lost then.",
+            ])
         };
         self.findings.push(finding.seen(error.to_string()).expected("250"));
     }

@@ -242,6 +242,35 @@ fn what_another_profile_of_the_application_needs_is_not_too_much_for_a_parked_on
 }
 
 #[test]
+fn a_parked_profile_carries_no_finding_that_has_nothing_to_do_with_it() {
+    // More permission than needed, and no SPF record: open, and not why Exchange refuses.
+    let mut scenario = good();
+    scenario["tenants"][0]["applications"][0]["granted"] = json!(["Mail.Send", "Mail.ReadWrite"]);
+    let sandbox = Sandbox::start(scenario);
+    let post = post(&sandbox, QUICK);
+    sandbox.fault(&json!({ "at": "/sendMail", "status": 403, "code": "ErrorAccessDenied" }));
+    post.send(json!({}));
+    post.wait_outbox("the parked profile", |outbox| outbox["parked"][0]["profile"] == "documents");
+    let until = std::time::Instant::now() + Duration::from_secs(40);
+    loop {
+        let last = post.trial.http("GET", "/v1/verify", &[], b"").json();
+        if last["profiles"]["documents"]["at"].is_string() {
+            break;
+        }
+        assert!(std::time::Instant::now() < until, "{last:#}");
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    std::thread::sleep(Duration::from_millis(500));
+    let parked = post.outbox()["parked"][0].clone();
+    assert!(parked["finding"].is_null(), "{parked:#}");
+    // The reply's own meaning, with the real names.
+    let reason = parked["reason"].as_str().unwrap();
+    let sender = direct()["from"]["address"].as_str().unwrap().to_owned();
+    assert!(reason.contains(&format!("Test-ApplicationAccessPolicy -Identity {sender} -AppId ")), "{reason}");
+    assert!(!reason.contains('{'), "{reason}");
+}
+
+#[test]
 fn a_504_that_had_sent_is_looked_up_before_anything_is_sent_again() {
     let mut scenario = good();
     scenario["tenants"][0]["applications"][0]["granted"] = json!(["Mail.Send", "Mail.ReadBasic.All"]);

@@ -41,6 +41,18 @@ fn unknown_recipients_suspend_nothing() {
 }
 
 #[test]
+fn addresses_that_the_server_cannot_take_suspend_nothing() {
+    let sink = Sink::start();
+    sink.extensions(&["8BITMIME"]);
+    let post = Post::new(sink.port, QUICK, "");
+    let ids: Vec<String> = (0..10).map(|n| post.send(json!({ "to": [format!("jörg{n}@example.org")] }))).collect();
+    for id in &ids {
+        assert!(post.wait(id, "failed")["reason"].as_str().unwrap().contains("SMTPUTF8"));
+    }
+    assert_eq!(post.outbox()["parked"], json!([]));
+}
+
+#[test]
 fn a_recipient_that_is_not_relayed_to_holds_up_no_other() {
     let sink = Sink::start();
     let post = Post::new(sink.port, QUICK, "");

@@ -188,6 +188,25 @@ fn what_is_said_about_this_machine_costs_no_message() {
 }
 
 #[test]
+fn a_message_that_was_refused_leaves_at_once_when_the_profile_changes() {
+    let sink = Sink::start();
+    sink.at("rcpt", Act::Say("553 5.7.1 <erp@example.com>: Sender address rejected: not owned by user"));
+    let mut post = Post::unapplied(sink.port, QUICK, "");
+    // By itself the profile would be tried again after the end of the test.
+    let options = ["--demo", "--probe-after", "3600", "--delivery-deadlines", "connect=2,command=2,data=2,dot=3"];
+    post.trial.serve_with(&options);
+    post.apply();
+    let id = post.send(json!({}));
+    let outbox = post.wait_outbox("the parked profile", |outbox| outbox["parked"][0]["finding"].is_object());
+    assert_eq!(outbox["parked"][0]["finding"]["id"], "SMTP-RECIPIENT", "{outbox:#}");
+    sink.at("rcpt", Act::Usual);
+    let path = "environments/dev/profiles/relay.yaml";
+    post.trial.write(path, post.trial.read(path).replace("erp@example.com", "mailer@example.com"));
+    post.apply();
+    post.wait(&id, "delivered");
+}
+
+#[test]
 fn verify_names_the_sender_as_a_recipient_and_sends_nothing() {
     let sink = Sink::start();
     let post = Post::new(sink.port, QUICK, "");
