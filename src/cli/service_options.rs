@@ -170,13 +170,17 @@ impl ServiceOptions {
         let ca_file = ca_file.map(|path| of_environment(path, environment));
         let authority = match ca_file {
             None => None,
-            Some(path) => Some(std::fs::read(&path).map_err(|error| {
-                CliError::coded(
-                    Code::Unreadable,
-                    format!("cannot read the certificate authority `{}`: {error}", path.display()),
-                )
-                .remedy("Correct `--ca-file` or MAILWRIGHT_CA_FILE; it is a PEM file.")
-            })?),
+            Some(path) => {
+                let bytes = std::fs::read(&path).map_err(|error| {
+                    CliError::coded(
+                        Code::Unreadable,
+                        format!("cannot read the certificate authority `{}`: {error}", path.display()),
+                    )
+                    .remedy("Correct `--ca-file` or MAILWRIGHT_CA_FILE; it is a PEM file.")
+                })?;
+                // PEM is text, and editors of Windows put a mark before it.
+                Some(crate::text::decoded(&bytes).map_or(bytes, String::into_bytes))
+            }
         };
         let options = Options {
             authority: authority.as_deref(),

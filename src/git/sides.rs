@@ -2,6 +2,7 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
+    io::Read as _,
     path::Path,
     sync::Arc,
 };
@@ -25,6 +26,8 @@ use crate::{
 pub(super) const FOLDERS: [&str; 2] = ["environments", "secrets"];
 /// How often links may lead on to folders that were not listed yet.
 const ROUNDS: usize = 8;
+/// The most that is read of `.gitmodules`, in bytes.
+const MODULES: u64 = 1024 * 1024;
 /// The longest target of a link.
 const TARGET: u64 = 4096;
 
@@ -131,9 +134,31 @@ pub fn empty_submodule(root: &Path) -> Option<String> {
     if empty.is_empty() {
         return None;
     }
-    let committed = list_commit(&Git::new(root), "HEAD", &FOLDERS.map(str::to_owned).into()).ok()?;
+    let Ok(committed) = list_commit(&Git::new(root), "HEAD", &FOLDERS.map(str::to_owned).into()) else {
+        // Git may refuse to read a repository of another user; an empty folder is no less empty for it.
+        let named = named_submodules(root);
+        return empty.into_iter().find(|path| named.contains(path));
+    };
     let is_submodule = |path: &String| committed.get(path).is_some_and(|(kind, _)| *kind == Kind::Submodule);
     empty.into_iter().find(is_submodule)
+}
+
+/// The paths that `.gitmodules` names, relative to `root`, without asking Git.
+fn named_submodules(root: &Path) -> BTreeSet<String> {
+    let here = std::fs::canonicalize(root).unwrap_or_else(|_| root.to_owned());
+    let Some(top) = here.ancestors().find(|folder| folder.join(".git").exists()) else { return BTreeSet::new() };
+    let text = std::fs::File::open(top.join(".gitmodules")).and_then(|file| {
+        let mut text = String::new();
+        file.take(MODULES).read_to_string(&mut text).map(|_| text)
+    });
+    let paths = text.unwrap_or_default();
+    let paths = paths.lines().filter_map(|line| line.trim().strip_prefix("path")?.trim_start().strip_prefix('='));
+    paths
+        .filter_map(|path| {
+            let path = top.join(path.trim().trim_matches('"'));
+            Some(path.strip_prefix(&here).ok()?.to_string_lossy().into_owned())
+        })
+        .collect()
 }
 
 fn ids<'a>(listing: &'a Listing, wanted: impl Fn(&str) -> bool + 'a) -> impl Iterator<Item = &'a str> {

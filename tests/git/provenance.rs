@@ -262,6 +262,10 @@ fn a_repository_of_another_user_is_named_as_the_cause() {
     let ran = run(&["apply", "dev", "--yes", "--skip-verify"]).code(1);
     assert!(ran.stderr.contains("error[MW0303]") && !ran.stderr.contains("MW0305"), "{}", ran.stderr);
     assert!(run(&["diff"]).code(1).stderr.contains("MW0303"));
+    // A submodule that is not checked out is no empty folder, whether Git says so or not.
+    trial.write(".gitmodules", "[submodule \"x\"]\n\tpath = environments/dev/profiles\n\turl = ../x\n");
+    std::fs::create_dir(trial.path("environments/dev/profiles")).unwrap();
+    assert!(run(&["plan", "dev"]).code(1).stderr.contains("MW0300"));
 }
 
 #[test]
