@@ -199,9 +199,9 @@ fn a_service_that_holds_what_files_may_not_say_is_not_imported() {
     foreign.serve();
     foreign.run(&["apply", "dev", "--yes", "--skip-verify"]).code(0);
     let before = std::fs::read_dir(foreign.path("environments")).unwrap().count();
+    foreign.pipe(&["secrets", "set", "dev", "relay/password"], b"another").code(0);
     std::fs::remove_dir_all(foreign.path("environments/dev")).unwrap();
     foreign.write("environments/dev/environment.yaml", "description: Here\n");
-    foreign.pipe(&["secrets", "set", "dev", "relay/password"], b"another").code(0);
     let ran = foreign.run(&["import", "dev", "--layers", "shared"]).code(1);
     assert!(ran.stderr.contains("error[MW0235]") && ran.stderr.contains("(secret rotated)"), "{}", ran.stderr);
     assert_eq!(std::fs::read_dir(foreign.path("environments")).unwrap().count(), before);

@@ -62,6 +62,24 @@ impl Operator {
         quiet(self.trial.pipe(&["secrets", "set", "dev", name], value))
     }
 
+    /// Has another profile, `other`, send a secret to a host.
+    fn name(&self, reference: &str, host: &str) {
+        self.trial.write(
+            "environments/dev/profiles/other.yaml",
+            format!(
+                "provider:\n  smtp:\n    host: {host}\n    username: erp\n    password: {{ secret: {reference} }}\n\
+                 from:\n  address: erp@example.com\nfunctions: [all-documents]\nappliesTo: system-wide\n"
+            ),
+        );
+    }
+
+    /// Seals a secret that nothing names any more.
+    fn leave_behind(&self, reference: &str) {
+        self.name(reference, "smtp.example.com");
+        self.set(reference, b"x1").code(0);
+        self.trial.remove("environments/dev/profiles/other.yaml");
+    }
+
     fn header(&self) -> Header {
         Header::read(&fs::read(self.trial.path(FILE)).unwrap()).unwrap()
     }
@@ -125,7 +143,14 @@ fn set_seals_what_is_piped_without_its_line_end() {
     let mode = |path: &str| fs::metadata(operator.trial.path(path)).unwrap().permissions().mode() & 0o777;
     assert_eq!(mode(FILE), mode("key.txt"));
     assert_eq!(fs::read_dir(operator.trial.path("secrets/dev/relay")).unwrap().count(), 1);
-    assert!(operator.set("relay/other", b"x1").code(0).stderr.contains("No profile names it yet"));
+    // What no profile names cannot be sealed for any destination, nor what two send to different ones.
+    let ran = operator.set("relay/other", CANARY.as_bytes()).code(1);
+    assert!(ran.stderr.contains("MW0040") && ran.stderr.contains("{ secret: relay/other }"), "{}", ran.stderr);
+    operator.name("relay/password", "elsewhere.example.com");
+    let ran = operator.set("relay/password", CANARY.as_bytes()).code(1);
+    assert!(ran.stderr.contains("MW0041") && ran.stderr.contains("elsewhere.example.com"), "{}", ran.stderr);
+    operator.name("relay/password", "SMTP.example.com");
+    operator.set("relay/password", CANARY.as_bytes()).code(0);
 }
 
 #[test]
@@ -233,6 +258,8 @@ fn init_writes_whom_to_seal_for_and_touches_nothing_that_is_there() {
 #[test]
 fn init_asks_the_service_for_its_recipient_and_refuses_the_public_one() {
     let mut trial = Trial::small();
+    let profile = Operator::new().trial.read("environments/dev/profiles/relay.yaml");
+    trial.write("environments/dev/profiles/relay.yaml", profile);
     trial.serve_with(&[]);
     let from_service = ["secrets", "init", "dev", "--from-service"];
     trial.run(&from_service).code(0);
@@ -316,7 +343,7 @@ fn rekey_takes_in_and_leaves_out_without_a_new_value() {
     let operator = Operator::new();
     let other = ServiceIdentity::generate();
     operator.set("relay/password", CANARY.as_bytes()).code(0);
-    operator.set("documents/client-secret", b"x2").code(0);
+    operator.leave_behind("documents/client-secret");
     let (file, id) = (operator.trial.read(FILE), operator.header().value_id);
     let rekey = |more: &[&str]| operator.run(&[&["rekey", "dev", "--identity", "key.txt"], more].concat());
 
@@ -426,7 +453,7 @@ fn list_tells_who_and_what_for_and_never_a_value() {
     let document = operator.run(&["list", "dev", "--format", "json"]).code(0).json();
     assert_eq!(document["secrets"][0]["state"], "missing");
     operator.set("relay/password", CANARY.as_bytes()).code(0);
-    operator.set("old/password", b"x1").code(0);
+    operator.leave_behind("old/password");
     let document = operator.run(&["list", "dev", "--format", "json"]).code(0).json();
     let secrets = document["secrets"].as_array().unwrap();
     assert_eq!((&secrets[0]["name"], &secrets[0]["state"]), (&"old/password".into(), &"unused".into()));

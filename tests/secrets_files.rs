@@ -112,7 +112,7 @@ proptest! {
         std::fs::write(&key, before.to_file().expose_secret()).expect("written");
         let mut keys = Identities::default();
         keys.add_file(&key, &NoCallbacks).expect("an identity");
-        let again = rekey(&file, keys.iter(), &recipients(&[&after.recipient()]), id(9)).expect("opens").expect("seals");
+        let again = rekey(&file, keys.iter(), &recipients(&[&after.recipient()]), None).expect("opens").expect("seals");
         let (old, new) = (Header::read(&file).expect("a header"), Header::read(&again).expect("a header"));
         prop_assert_eq!(old.value_id, new.value_id);
         prop_assert_ne!(old.digest, new.digest);

@@ -41,6 +41,12 @@ impl Fleet {
                  from:\n  address: erp@example.com\nfunctions: [default]\nappliesTo: system-wide\n",
             );
             trial.write(
+                &format!("environments/{environment}/profiles/documents.yaml"),
+                "provider:\n  microsoft-graph-direct:\n    tenant: contoso.example\n    client: 0c0ffee0-0000-4000-8000-0000000000aa\n    \
+                 credential: { clientSecret: { secret: documents/secret } }\n\
+                 from:\n  address: erp@example.com\nfunctions: [all-documents]\nappliesTo: system-wide\n",
+            );
+            trial.write(
                 &format!("secrets/{environment}/recipients.txt"),
                 format!(
                     "# Who the secrets are sealed to.\n\n# the service\n{}\n\n# Ann\n{}\n",

@@ -9,8 +9,8 @@ use jiff::Timestamp;
 use mailwright::{
     api::{AuditEntry, AuditOutcome, ChangeSummary, Generation, Role, Token},
     model::{
-        ChangeKind, ChangeRecord, Digest, ProfileName, ProfileState, Provenance, SecretRecord, Settings, State, Status,
-        StoredProfile,
+        ChangeKind, ChangeRecord, Destination, Digest, Encryption, ProfileName, ProfileState, Provenance, SecretRecord,
+        Settings, State, Status, StoredProfile,
     },
     store::{
         AuditEvent, Commit, CommitError, LeaseTaken, NewSecret, SqliteStore, Store, StoreError, StoredToken,
@@ -56,7 +56,8 @@ fn commit(state: &State, profiles: &BTreeMap<ProfileName, StoredProfile>, id: Op
         stored.age_files().map(|(_, digest)| NewSecret {
             record: SecretRecord {
                 digest: digest.clone(),
-                value_id: Some("v".to_owned()),
+                value_id: Some(format!("value of {}", digest.short())),
+                sealed_for: None,
                 destination: stored.profile.provider.destination(),
             },
             age_file: digest.as_str().as_bytes().to_vec(),
@@ -173,6 +174,14 @@ async fn conforms(open: impl Fn() -> Box<dyn Store>) {
     store.commit(commit(&store.state().await.unwrap(), &elsewhere, None)).await.unwrap();
     let record = store.state().await.unwrap().secrets.into_values().next().unwrap();
     assert!(record.destination.to_string().starts_with("first.example"));
+    // So does a value, by whatever it came.
+    let id = record.value_id.clone().unwrap();
+    let second = Destination::Smtp { host: "second.example".to_owned(), port: 587, encryption: Encryption::Tls };
+    assert_eq!(store.bind(id.clone(), second.clone()).await.unwrap(), record.destination);
+    assert_eq!(store.bind("another".to_owned(), second.clone()).await.unwrap(), second);
+    assert_eq!(store.bind("another".to_owned(), record.destination.clone()).await.unwrap(), second);
+    let known = open().destinations(vec![id.clone(), "another".to_owned(), "nobody's".to_owned()]).await.unwrap();
+    assert_eq!(known, [(id, record.destination), ("another".to_owned(), second)].into());
 
     // Tokens.
     store.create_token(token("b", 2), event("token.create")).await.unwrap();
@@ -450,7 +459,7 @@ async fn sqlite_is_migrated_from_an_older_version_and_refuses_a_newer_or_foreign
     assert!(matches!(other, Err(StoreError::OtherEnvironment { .. })), "{other:?}");
     raw(&path, "INSERT INTO schema_version VALUES (99, 'sha256:x')");
     let newer = SqliteStore::open(&path, &generated::environment()).map(drop);
-    assert!(matches!(newer, Err(StoreError::Newer { found: 99, known: 9 })), "{newer:?}");
+    assert!(matches!(newer, Err(StoreError::Newer { found: 99, known: 10 })), "{newer:?}");
     raw(
         &path,
         "DELETE FROM schema_version WHERE version = 99; UPDATE schema_version SET digest = 'sha256:y' WHERE version = 2",

@@ -169,6 +169,7 @@ fn the_environments_own_reader_reads_for_its_own_tenant() {
 
     // Through the service only for a token that may apply; nobody else has it used.
     let ca = trial.path("ca.pem");
+    trial.write("ca.pem", format!("{}{}", sandbox.running.authority, other.running.authority));
     trial.serve_with(&["--demo", "--outgoing-ca-file", ca.to_str().unwrap(), "--dns-server", &dns]);
     // What is live is contacted for a planner as well.
     trial.run(&["apply", "dev", "--yes", "--skip-verify"]).code(0);
@@ -182,6 +183,19 @@ fn the_environments_own_reader_reads_for_its_own_tenant() {
     assert!(ran.stdout.contains(" 3 reader "), "{}", ran.stdout);
     assert!(ran.stdout.contains("VERIFY-SECRET: the environment's reader: "), "{}", ran.stdout);
     assert!(ran.stdout.contains("only a token that may apply"), "{}", ran.stdout);
+
+    // Its secret goes to no other host, whatever the files say: the plan tells, and verify does not send it.
+    reader(&trial, &other.running.address, "contoso.onmicrosoft.com");
+    let plan = trial.run(&["plan", "dev"]).code(1);
+    assert!(plan.stdout.contains("verify.reader: this secret would go to a new place"), "{}", plan.stdout);
+    write(&trial, &other, "web", &delegate(WEB));
+    let ran = trial.run(&["verify", "dev", "web"]).code(0);
+    assert!(ran.stdout.contains("would travel to client"), "{}", ran.stdout);
+    let here = run(&trial, &["web"]).code(0);
+    assert!(here.stdout.contains("would travel to client"), "{}", here.stdout);
+    assert!(!other.get("requests").to_string().contains("/token"));
+    trial.remove("environments/dev/profiles/web.json");
+    reader(&trial, &sandbox.running.address, "contoso.onmicrosoft.com");
 
     // A secret that is not accepted is told as the environment's, and the rest is still checked.
     trial.pipe(&["secrets", "set", "dev", "reader/secret"], b"another-secret").code(0);

@@ -162,7 +162,14 @@ impl Layers {
 
 /// The settings as an environment file has them: without what is a default.
 fn settings_document(settings: &Settings) -> Value {
-    let all = serde_json::to_value(settings).unwrap_or_default();
+    let mut all = serde_json::to_value(settings).unwrap_or_default();
+    // What the service keeps of the reader stands below `verify` in the files, without the digest.
+    if let Some(all) = all.as_object_mut() {
+        all.remove("reader");
+        if let Some(reader) = &settings.reader {
+            all.insert("verify".to_owned(), json!({ "reader": reader.application }));
+        }
+    }
     let usual = serde_json::to_value(Settings::default()).unwrap_or_default();
     // The companies are stated even where there are none: an environment without the key has none either.
     patch(Some(&usual), &all).unwrap_or_else(|| json!({}))

@@ -103,6 +103,13 @@ fn one(repository: &Repository, root: &Path, site: &Site) -> Proof {
             }
         }
     }
+    if let (Some(reader), Some(live)) = (&mut desired.settings.reader, &site.state.settings.reader)
+        && let Some(reference) = reader.application.credential.secret()
+        && live.application.credential.secret() == Some(reference)
+        && !root.join(Repository::secret_path(&site.name, reference)).is_file()
+    {
+        reader.secret.clone_from(&live.secret);
+    }
     match reconcile::plan(&Request::new(&desired, &site.state, "")) {
         Ok(planned) if planned.plan.is_empty() => Proof::Holds,
         Ok(planned) => Proof::Differs(Box::new(planned.plan)),

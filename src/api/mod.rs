@@ -15,8 +15,8 @@ use uuid::Uuid;
 
 use crate::approvals::Approved;
 use crate::model::{
-    Allowances, Approval, ApprovalNeed, ChangeKind, Code, CompanyId, Digest, EnvironmentName, Function, GraphDirect,
-    Profile, ProfileName, Provenance, Settings, StoredProfile, rules::Violation,
+    Allowances, Approval, ApprovalNeed, ChangeKind, Code, CompanyId, Digest, EnvironmentName, Function, Profile,
+    ProfileName, Provenance, Reader, Settings, StoredProfile, rules::Violation,
 };
 use crate::verify::{self, Finding, Level, Verdict, Verified};
 
@@ -468,7 +468,7 @@ pub struct VerifyRequest {
     pub probe: bool,
     /// The environment's own application for reading the directory. Its secret is used for callers who may apply.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub reader: Option<Reading>,
+    pub reader: Option<Reader>,
     /// A token of somebody who may read the directory. It is used for this request, and kept nowhere.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<String>, write_only)]
@@ -479,17 +479,6 @@ impl VerifyRequest {
     fn default_days() -> u16 {
         30
     }
-}
-
-/// The application that reads the directory, and its secret among `secrets`.
-#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
-pub struct Reading {
-    /// What the environment says of it.
-    pub application: GraphDirect,
-    /// The digest of its age file, which must come along.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub secret: Option<Digest>,
 }
 
 /// A text that travels in a request and is never shown.

@@ -439,8 +439,11 @@ pub(super) fn redirected(plan: &Plan) -> Option<CliError> {
     let error = CliError::coded(
         Code::SecretRedirected,
         format!(
-            "the secret `{}` of `{}` would travel to {}, and was accepted for {}; nothing was changed",
-            secret.secret, secret.profile, secret.would_go_to, secret.accepted_for
+            "the secret `{}` of `{}` would travel to {}, and {}; nothing was changed",
+            secret.secret,
+            secret.user(),
+            secret.would_go_to,
+            secret.accepted_for_words()
         ),
     );
     Some(error.detail(format!("declared at {}", secret.place)).remedy(format!(

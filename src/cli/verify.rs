@@ -28,8 +28,8 @@ use crate::{
         claims::Claims,
         sign_in::{SignIn, SignInError},
     },
-    model::{Code, Digest, EnvironmentName, ProfileName, Provider, StoredProfile},
-    secrets::{self, Identities},
+    model::{Code, Destination, Digest, EnvironmentName, ProfileName, Provider, SecretReference, StoredProfile},
+    secrets::{self, Header, Identities, OpenError, Purpose, ValueId},
     text,
     verify::{
         self, Joined, Limit, Needs, Opened, Options, ReaderApplication, Report, Subject, Verified, Verifier, gate,
@@ -78,6 +78,9 @@ pub(crate) struct Verify {
     /// Check from here, with an identity of yours, instead of asking the service
     #[arg(long)]
     local: bool,
+    /// Send this secret where the files say, though it does not say itself that it belongs there (can be repeated)
+    #[arg(long, value_name = "NAME/KEY", requires = "local")]
+    send_secret: Vec<String>,
     /// An exported registration (`az ad app show`, Graph's JSON, the portal's manifest); checks nothing else
     #[arg(long, value_name = "FILE", value_hint = clap::ValueHint::FilePath, conflicts_with_all = ["probe", "sign_in"])]
     manifest: Vec<PathBuf>,
@@ -426,36 +429,101 @@ impl Verify {
         {
             return Err(error);
         }
-        let open = |digest: Option<&Digest>| {
-            let Some(digest) = digest else { return Opened::None };
+        let known = self.known_destinations(context, environment, files.values());
+        let open = |secret: Option<(&SecretReference, &Digest)>, destination: &Destination| {
+            let Some((reference, digest)) = secret else { return Opened::None };
             let Some(file) = files.get(digest) else {
                 return Opened::Unavailable("its age file cannot be read".to_owned());
             };
-            match &identities {
-                Err(error) => Opened::Unavailable(error.message.clone()),
-                Ok(identities) => match secrets::open(file, identities.iter()) {
-                    Ok(value) => Opened::from_bytes(value.expose_secret()),
-                    Err(error) => Opened::Unavailable(error.to_string()),
-                },
+            let identities = match &identities {
+                Err(error) => return Opened::Unavailable(error.message.clone()),
+                Ok(identities) => identities,
+            };
+            let accepted_for = match self.accepted_for(reference, file, destination, &known) {
+                Err(why) => return Opened::Unavailable(why),
+                Ok(accepted_for) => accepted_for,
+            };
+            let purpose = Purpose { environment: &desired.environment, destination, accepted_for };
+            match secrets::open_for(file, identities.iter(), &purpose) {
+                Ok(value) => Opened::from_bytes(value.expose_secret()),
+                Err(OpenError::Redirected(redirected)) => Opened::Redirected(redirected.to_string()),
+                Err(error) => Opened::Unavailable(error.to_string()),
             }
         };
         let subjects: Vec<Subject> = profiles
             .iter()
-            .map(|(name, profile)| Subject {
-                name: (*name).clone(),
-                profile: profile.stored.profile.clone(),
-                secret: open(profile.stored.secrets.values().next()),
-                next: open(profile.stored.next.values().next()),
-                refused: None,
+            .map(|(name, profile)| {
+                let destination = profile.stored.profile.provider.destination();
+                Subject {
+                    name: (*name).clone(),
+                    profile: profile.stored.profile.clone(),
+                    secret: open(profile.stored.secrets.iter().next(), &destination),
+                    next: open(profile.stored.next.iter().next(), &destination),
+                    refused: None,
+                }
             })
             .collect();
-        options.reader_application = desired
-            .verify
-            .reader
-            .clone()
-            .map(|settings| ReaderApplication { settings, secret: open(gate::reader_digest(desired)) });
+        options.reader_application = desired.verify.reader.clone().map(|settings| {
+            let secret = gate::reader_secret(desired).zip(gate::reader_digest(desired));
+            ReaderApplication { secret: open(secret, &settings.destination()), settings }
+        });
         let verifier = Arc::new(Verifier::new(options).map_err(CliError::new)?);
         collect(context, &desired.environment, &verifier, subjects)
+    }
+
+    /// Where the service first accepted the values in some files for, by the ids that they are bound under. It is asked
+    /// only if a file does not say itself where it belongs. A service that does not answer knows nothing.
+    fn known_destinations<'f>(
+        &self,
+        context: &Context,
+        environment: &Environment,
+        mut files: impl Iterator<Item = &'f Vec<u8>>,
+    ) -> BTreeMap<String, Destination> {
+        if files.all(|file| Header::read(file).is_ok_and(|header| header.sealed_for.is_some())) {
+            return BTreeMap::new();
+        }
+        let asked = environment
+            .client(context, &self.service)
+            .and_then(|client| context.runtime()?.block_on(environment::state(&client, &environment.name)));
+        match asked {
+            Ok(state) => state
+                .secrets
+                .into_iter()
+                .map(|(digest, record)| {
+                    let id = ValueId::bound(record.value_id.as_deref(), &digest);
+                    (id.as_str().to_owned(), record.destination)
+                })
+                .collect(),
+            Err(error) => {
+                context.printer.note(&format!(
+                    "The service could not be asked where the secrets belong that do not say so: {}",
+                    error.message
+                ));
+                BTreeMap::new()
+            }
+        }
+    }
+
+    /// Where a secret was first accepted for, or why it is sent nowhere: a file that does not say where it belongs goes
+    /// where the service knows it to belong, or where the operator says. Whoever can write the files could otherwise have
+    /// every secret that the operator can open.
+    fn accepted_for<'k>(
+        &self,
+        reference: &SecretReference,
+        file: &[u8],
+        destination: &Destination,
+        known: &'k BTreeMap<String, Destination>,
+    ) -> Result<Option<&'k Destination>, String> {
+        let header = Header::read(file).map_err(|error| error.to_string())?;
+        let accepted_for = known.get(header.bound_id().as_str());
+        let is_vouched_for = self.send_secret.iter().any(|named| named == reference.as_str());
+        if header.sealed_for.is_some() || accepted_for.is_some() || is_vouched_for {
+            return Ok(accepted_for);
+        }
+        Err(format!(
+            "its file does not say where it belongs, and no service that was asked knows it: it was not sent to {destination}. \
+             If it belongs there: `--send-secret {reference}`, or seal it for its destination (`mailwright secrets set`)"
+        ))
     }
 
     /// The token of somebody who may read the directory: from the environment, or by signing in now.

@@ -5,8 +5,11 @@ use std::{collections::BTreeMap, fmt, path::PathBuf, sync::Arc};
 use serde::{Deserialize, Serialize};
 
 use super::{node::Node, selection::Labels, sources::Sources};
-use crate::model::{
-    Digest, EnvironmentName, ProfileName, SecretReference, Settings, StoredProfile, VerifySettings, WatchSettings,
+use crate::{
+    model::{
+        Digest, EnvironmentName, ProfileName, SecretReference, Settings, StoredProfile, VerifySettings, WatchSettings,
+    },
+    secrets::ValueId,
 };
 
 /// What an environment's files amount to. Exists only if they passed every rule.
@@ -87,10 +90,19 @@ impl Places {
 pub struct SecretFile {
     /// Where it is, relative to the repository.
     pub path: PathBuf,
-    /// SHA-256 of its bytes.
+    /// SHA-256 of its binary form.
     pub digest: Digest,
     /// The id of its value, if `mailwright secrets set` made the file.
     pub value_id: Option<String>,
+    /// The digest of the destination that it was sealed for, if it carries one.
+    pub sealed_for: Option<Digest>,
+}
+
+impl SecretFile {
+    /// The id that the value is bound under.
+    pub fn bound_id(&self) -> String {
+        ValueId::bound(self.value_id.as_deref(), &self.digest).as_str().to_owned()
+    }
 }
 
 /// A place in a file, as editors count: lines and columns (in characters) from 1.

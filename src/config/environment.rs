@@ -22,8 +22,8 @@ use super::{
 };
 use crate::{
     model::{
-        Code, Digest, EnvironmentName, GraphDirect, Profile, ProfileName, SecretReference, Settings, StoredProfile,
-        WatchSettings, rules, tripwire,
+        Code, Digest, EnvironmentName, GraphDirect, Profile, ProfileName, Provider, Reader, SecretReference, Settings,
+        StoredProfile, WatchSettings, rules, tripwire,
     },
     secrets::{FILE_LIMIT as AGE_LIMIT, Header},
 };
@@ -668,10 +668,11 @@ impl Loading<'_> {
         })?;
         let warning = bytes.starts_with(b"-----BEGIN") && bytes.windows(2).any(|pair| pair == b"\r\n");
         let warning = warning.then(|| {
-            let message = "the lines of this age file end in CRLF, and its digest is that of its bytes".to_owned();
+            let message = "the lines of this age file end in CRLF".to_owned();
             Diagnostic::file(Code::LineEnds, &shown(&path), message, ONLY_BYTES)
         });
-        Ok((SecretFile { path, digest: header.digest, value_id: header.value_id }, warning))
+        let Header { digest, value_id, sealed_for, .. } = header;
+        Ok((SecretFile { path, digest, value_id, sealed_for }, warning))
     }
 
     fn desired(
@@ -681,6 +682,11 @@ impl Loading<'_> {
         profiles: BTreeMap<ProfileName, Typed>,
         AgeFiles { secrets, next, .. }: AgeFiles,
     ) -> Desired {
+        let reader = reader(environment).map(|application| {
+            let file = application.credential.secret().and_then(|reference| secrets.get(reference));
+            Reader { secret: file.map(|file| file.digest.clone()), application }
+        });
+        let settings = Settings { reader, ..settings };
         let profiles = profiles
             .into_iter()
             .map(|(name, typed)| {
@@ -748,7 +754,17 @@ struct AgeFiles {
 
 /// The application that reads the directory, if the environment names one that is whole.
 fn reader(environment: &Node) -> Option<GraphDirect> {
-    serde_json::from_value(environment.get("verify")?.node.get("reader")?.node.to_json()).ok()
+    reader_of(&environment.get("verify")?.node)
+}
+
+/// The same, of what stands under `verify`.
+pub(super) fn reader_of(verify: &Node) -> Option<GraphDirect> {
+    serde_json::from_value(verify.get("reader")?.node.to_json()).ok()
+}
+
+/// The provider of a merged profile, if it is whole.
+pub(super) fn provider_of(profile: &Node) -> Option<Provider> {
+    serde_json::from_value(profile.get("provider")?.node.to_json()).ok()
 }
 
 /// Where the file of a secret lies, relative to the repository.

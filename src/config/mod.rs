@@ -35,7 +35,7 @@ pub use desired::{Desired, DesiredProfile, Place, Places, SecretFile};
 pub use diagnostic::{Diagnostic, Excerpt, Report};
 pub use document::read_document;
 pub use origin::{Amounts, Placed};
-pub use repository::{Repository, Uses};
+pub use repository::{NoDestination, Repository, Uses};
 pub use rollouts::{RolloutFile, RolloutWave};
 pub use schema::SCHEMAS;
 pub use selection::{Labels, Selection, SelectionError, Selector};

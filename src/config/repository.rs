@@ -10,7 +10,7 @@ use rayon::prelude::*;
 
 use super::{
     Desired, Diagnostic, Place, Report,
-    environment::{Loaded, Loading, named_secrets, next_secret_path, secret_path},
+    environment::{Loaded, Loading, named_secrets, next_secret_path, provider_of, reader_of, secret_path},
     layer::{Layer, Reporter, is_ignored, unexpected},
     node::Entry,
     selection::Labels,
@@ -21,7 +21,7 @@ use super::{
 };
 use crate::{
     credential::CredentialKind,
-    model::{Code, EnvironmentName, ProfileName, SecretReference, code::Severity},
+    model::{Code, Destination, EnvironmentName, ProfileName, SecretReference, code::Severity},
 };
 
 /// What names a secret.
@@ -33,6 +33,19 @@ pub struct Uses {
     pub reader: bool,
     /// What its fields need.
     pub kinds: Vec<CredentialKind>,
+    /// Where each of them would send it; none where its files do not say so soundly.
+    pub destinations: BTreeMap<String, Option<Destination>>,
+}
+
+/// Why there is no one destination that a secret can be sealed for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum NoDestination {
+    /// Nothing names it.
+    Unused,
+    /// What names it cannot be understood.
+    Unclear(String),
+    /// Two would send it to different places.
+    Different(Box<[(String, Destination); 2]>),
 }
 
 impl Uses {
@@ -46,6 +59,24 @@ impl Uses {
     pub fn names(&self) -> Vec<String> {
         let reader = self.reader.then(|| "verify.reader".to_owned());
         self.profiles.iter().map(ToString::to_string).chain(reader).collect()
+    }
+
+    /// The one destination of all that name the secret: where their connections are encrypted differently, the weakest,
+    /// which admits the others.
+    pub fn destination(&self) -> Result<&Destination, NoDestination> {
+        let mut common: Option<(&String, &Destination)> = None;
+        for (user, destination) in &self.destinations {
+            let destination = destination.as_ref().ok_or_else(|| NoDestination::Unclear(user.clone()))?;
+            match common {
+                Some((_, known)) if known.admits(destination) => {}
+                Some((other, known)) if !destination.admits(known) => {
+                    let pair = [(other.clone(), known.clone()), (user.clone(), destination.clone())];
+                    return Err(NoDestination::Different(Box::new(pair)));
+                }
+                _ => common = Some((user, destination)),
+            }
+        }
+        common.map(|(_, destination)| destination).ok_or(NoDestination::Unused)
     }
 }
 
@@ -249,17 +280,25 @@ impl Repository {
         if let Some(verify) = environment.as_ref().and_then(|node| node.get("verify")) {
             let verify = variables::put_in(&verify.node, &values, &mut Vec::new());
             for (key, reference) in named_secrets(&verify) {
+                let destination = reader_of(&verify)
+                    .filter(|reader| reader.credential.secret() == Some(&reference))
+                    .map(|reader| reader.destination());
                 let uses = used.entry(reference).or_default();
                 uses.reader = true;
                 uses.add_kind(&key);
+                uses.destinations.insert("verify.reader".to_owned(), destination);
             }
         }
         for (profile, node) in loading.merged_profiles() {
             let node = variables::put_in(&node, &values, &mut Vec::new());
             for (key, reference) in named_secrets(&node) {
+                let destination = provider_of(&node)
+                    .filter(|provider| provider.secret().is_some_and(|(own, _)| *own == reference))
+                    .map(|provider| provider.destination());
                 let uses = used.entry(reference).or_default();
                 uses.profiles.push(profile.clone());
                 uses.add_kind(&key);
+                uses.destinations.insert(profile.to_string(), destination);
             }
         }
         used

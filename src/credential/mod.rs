@@ -12,22 +12,12 @@ pub mod certificate;
 
 use base64::{Engine as _, prelude::BASE64_STANDARD};
 
+pub use crate::model::CredentialKind;
 use crate::model::provider::{Credential, Provider};
 pub use certificate::{CertificateError, CertificateWithKey};
 
 /// UTF-8's byte order mark.
 const MARK: &[u8] = b"\xef\xbb\xbf";
-
-/// The kinds of credential that a field can need.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum CredentialKind {
-    /// The password of a mail server.
-    Password,
-    /// A client secret of Entra.
-    ClientSecret,
-    /// A certificate with its private key, in PEM form.
-    Certificate,
-}
 
 impl CredentialKind {
     /// The kind of a profile's secret; none if it names none.

@@ -28,6 +28,7 @@ use crate::{
         message::{Class, RecipientStatus},
         provider::{GraphDirect, Smtp},
     },
+    secrets::Purpose,
     store::outbox::{Claimed, EventMessage, NewEvent, Settled},
 };
 
@@ -395,8 +396,19 @@ impl Engine {
         let file = self.store.age_file(digest).await.map_err(|error| failed(Class::Transient, error.to_string()))?;
         let file =
             file.ok_or_else(|| failed(Class::Auth, "the service does not have the profile's age file".to_owned()))?;
-        let identity = Arc::clone(&self.identity);
-        let opened = tokio::task::spawn_blocking(move || identity.open(&file)).await;
+        let (identity, environment) = (Arc::clone(&self.identity), self.store.environment().clone());
+        let destination = sender.stored.profile.provider.destination();
+        let mut known = self.board().routes.state().secrets.get(digest).cloned();
+        if known.is_none() {
+            // The profile is another one by now.
+            let found = self.store.secrets(vec![digest.clone()]).await;
+            known = found.map_err(|error| failed(Class::Transient, error.to_string()))?.pop();
+        }
+        let open = move || {
+            let accepted_for = known.as_ref().map(|record| &record.destination);
+            identity.open_for(&file, &Purpose { environment: &environment, destination: &destination, accepted_for })
+        };
+        let opened = tokio::task::spawn_blocking(open).await;
         let opened = opened.map_err(|_| failed(Class::Transient, "the secret could not be opened".to_owned()))?;
         let value = opened.map_err(|error| failed(Class::Auth, error.to_string()))?;
         let kind = CredentialKind::of(&sender.stored.profile.provider);

@@ -112,7 +112,7 @@ impl FromStr for FederatedFile {
 impl Bound {
     fn fits(&self, environment: &EnvironmentName, destination: &Destination) -> bool {
         let (cloud, tenant, client, server) = match destination {
-            Destination::MicrosoftGraph { cloud, tenant, client } => (cloud, tenant, client, None),
+            Destination::MicrosoftGraph { cloud, tenant, client, .. } => (cloud, tenant, client, None),
             Destination::SmtpOauth { host, cloud, tenant, client, .. } => (cloud, tenant, client, Some(host)),
             Destination::Smtp { .. } => return false,
         };
@@ -222,7 +222,7 @@ impl FederatedFiles {
 /// The option that says that a file is for a destination.
 pub fn option(path: &str, environment: &EnvironmentName, destination: &Destination) -> String {
     let (cloud, tenant, client, server) = match destination {
-        Destination::MicrosoftGraph { cloud, tenant, client } => (cloud, tenant, client, String::new()),
+        Destination::MicrosoftGraph { cloud, tenant, client, .. } => (cloud, tenant, client, String::new()),
         Destination::SmtpOauth { host, cloud, tenant, client, .. } => {
             (cloud, tenant, client, format!(",server={host}"))
         }
@@ -278,13 +278,21 @@ mod tests {
     const CLIENT: &str = "0c0ffee0-0000-4000-8000-0000000000d1";
 
     fn graph(cloud: Cloud, tenant: &str, client: &str) -> Destination {
-        Destination::MicrosoftGraph { cloud, tenant: tenant.to_owned(), client: client.to_owned() }
+        Destination::MicrosoftGraph { cloud, tenant: tenant.to_owned(), client: client.to_owned(), kind: None }
     }
 
     fn smtp(host: &str) -> Destination {
         let (tenant, client) = ("contoso.example".to_owned(), CLIENT.to_owned());
         let encryption = Encryption::Starttls;
-        Destination::SmtpOauth { host: host.to_owned(), port: 587, encryption, cloud: Cloud::Global, tenant, client }
+        Destination::SmtpOauth {
+            host: host.to_owned(),
+            port: 587,
+            encryption,
+            cloud: Cloud::Global,
+            tenant,
+            client,
+            kind: None,
+        }
     }
 
     fn custom(sign_in: &str) -> Cloud {

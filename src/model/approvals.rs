@@ -251,6 +251,8 @@ pub fn needs(before: &State, after: &State, changes: &[ProfileChange]) -> Vec<Ap
         return Vec::new();
     }
     let settings = before.settings != after.settings;
+    let secret = |state: &State| state.settings.reader.as_ref().and_then(|reader| reader.secret.clone());
+    let reader = secret(after).is_some_and(|new| secret(before) != Some(new));
     // Whoever could change the rules alone would need nobody's approval for anything.
     let rules = *approvals != after.settings.policy.approvals;
     let effects: Vec<Effect<'_>> = changes.iter().filter_map(|change| effect(before, change)).collect();
@@ -263,6 +265,8 @@ pub fn needs(before: &State, after: &State, changes: &[ProfileChange]) -> Vec<Ap
             because.push("changes the rules about approvals".to_owned());
         } else if settings && rule.is_for(ApprovedAction::Settings) {
             because.push("changes the environment's settings".to_owned());
+        } else if reader && rule.is_for(ApprovedAction::Secrets) {
+            because.push(format!("{} `verify.reader`", ApprovedAction::Secrets.words()));
         }
         for effect in &effects {
             let Some(action) = effect.actions.iter().copied().find(|action| rule.is_for(*action)) else { continue };
@@ -306,7 +310,11 @@ fn effect<'a>(state: &'a State, change: &'a ProfileChange) -> Option<Effect<'a>>
         (None, None) => {}
     }
     let had = |digest: &Digest| before.is_some_and(|(_, stored)| stored.secrets.values().any(|own| own == digest));
-    if after.is_some_and(|(_, stored)| stored.secrets.values().any(|digest| !had(digest))) {
+    // A next value is used as soon as it is accepted.
+    let had_next = |digest: &Digest| before.is_some_and(|(_, stored)| stored.age_files().any(|(_, own)| own == digest));
+    if after.is_some_and(|(_, stored)| {
+        stored.secrets.values().any(|digest| !had(digest)) || stored.next.values().any(|digest| !had_next(digest))
+    }) {
         actions.insert(ApprovedAction::Secrets);
     }
     (!actions.is_empty()).then_some(Effect { actions, before, after })

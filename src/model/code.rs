@@ -86,6 +86,10 @@ codes! {
     "0036" Error RecipientMissing "a secret is not addressed to all recipients";
     "0037" Warning SecretUnused "a secret that no profile names";
     "0038" Error IdentityMissing "no identity at hand opens the file";
+    "0040" Error DestinationUnknown "a secret without a known destination";
+    "0041" Error DestinationsDiffer "profiles that send one secret to different destinations";
+    "0042" Error SecretForeign "a secret that belongs to another place";
+    "0043" Warning DestinationUnsealed "a secret that does not carry its destination";
     "0045" Error SecretUnfit "a value that its field cannot need";
     "0046" Error TokenUnpinned "a token with no origin that it is known to be for";
     "0047" Error TokenOfAnotherOrigin "a token that is for another origin";

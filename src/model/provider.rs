@@ -5,7 +5,7 @@
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use super::{Destination, SecretReference};
+use super::{Destination, SecretReference, secret::CredentialKind};
 
 /// A provider and its settings. Written as a map with one key: `provider: { smtp: { ... } }`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
@@ -242,6 +242,15 @@ impl Credential {
             Credential::FederatedTokenFile(_) => None,
         }
     }
+
+    /// The kind of the secret behind it; none for a federated token.
+    pub fn kind(&self) -> Option<CredentialKind> {
+        match self {
+            Credential::ClientSecret(_) => Some(CredentialKind::ClientSecret),
+            Credential::Certificate(_) => Some(CredentialKind::Certificate),
+            Credential::FederatedTokenFile(_) => None,
+        }
+    }
 }
 
 impl Provider {
@@ -287,31 +296,45 @@ impl Provider {
         }
     }
 
-    /// Where the secret would travel to.
+    /// The place that the secret would travel to.
     pub fn destination(&self) -> Destination {
         match self {
             Provider::Smtp(smtp) => {
-                let (host, port, encryption) = (smtp.host.to_ascii_lowercase(), smtp.port, smtp.encryption);
+                let (host, port, encryption) = (Destination::host(&smtp.host), smtp.port, smtp.encryption);
                 match &smtp.oauth {
                     None => Destination::Smtp { host, port, encryption },
                     Some(oauth) => Destination::SmtpOauth {
                         host,
                         port,
                         encryption,
-                        cloud: oauth.cloud.clone(),
+                        cloud: Destination::cloud(&oauth.cloud),
                         tenant: oauth.tenant.to_ascii_lowercase(),
                         client: oauth.client.to_ascii_lowercase(),
+                        kind: oauth.credential.kind(),
                     },
                 }
             }
-            Provider::MicrosoftGraphDelegate(GraphDelegate { cloud, tenant, client, .. })
-            | Provider::MicrosoftGraphDirect(GraphDirect { cloud, tenant, client, .. }) => {
+            Provider::MicrosoftGraphDelegate(GraphDelegate { cloud, tenant, client, .. }) => {
                 Destination::MicrosoftGraph {
-                    cloud: cloud.clone(),
+                    cloud: Destination::cloud(cloud),
                     tenant: tenant.to_ascii_lowercase(),
                     client: client.to_ascii_lowercase(),
+                    kind: None,
                 }
             }
+            Provider::MicrosoftGraphDirect(direct) => direct.destination(),
+        }
+    }
+}
+
+impl GraphDirect {
+    /// The place that the secret would travel to.
+    pub fn destination(&self) -> Destination {
+        Destination::MicrosoftGraph {
+            cloud: Destination::cloud(&self.cloud),
+            tenant: self.tenant.to_ascii_lowercase(),
+            client: self.client.to_ascii_lowercase(),
+            kind: self.credential.kind(),
         }
     }
 }

@@ -1,20 +1,77 @@
-//! What is known of a secret without its value: the digest of its age file, the id of its value, its destination.
+//! What is known of a secret without its value: the digest of its age file, the id of its value, and its destination.
+//!
+//! * [`Destination`]: the place that a secret may be sent to, and as which kind of credential. A sealed file carries
+//!   [`Destination::digest`]; everything that opens a secret compares it before the value is used.
+//! * [`SecretRecord`]: what the service tells of an age file that it holds.
+//!
+//! # Canonical form of a destination
+//!
+//! The digest is the SHA-256 of a JSON text in UTF-8: keys sorted, no white space, strings escaped as ECMAScript's
+//! `JSON.stringify` does. Keys that do not apply are left out.
+//!
+//! ```json
+//! {"environment":"prod","kind":"password","smtp":{"encryption":"required","host":"mail.example.com"}}
+//! {"entra":{"client":"0c0f...","cloud":"global","tenant":"contoso.onmicrosoft.com"},"environment":"prod","kind":"client-secret"}
+//! ```
+//!
+//! * `environment`: the environment's name.
+//! * `kind`: `password`, `client-secret` or `certificate`.
+//! * `smtp`: for a mail server, and for an application whose token logs in to one. `host` in lower case without a dot at
+//!   its end. `encryption` is `required` for STARTTLS and for TLS, which are equally strong here since STARTTLS is never
+//!   left out, and `none` otherwise. The port is not part of it.
+//! * `entra`: for an application. `cloud` is a cloud's name, or `{"graph":...,"signIn":...}` with both addresses in lower
+//!   case and without a slash at their end. `tenant` and `client` in lower case.
+//!
+//! Lower case means ASCII letters only. Nothing here may depend on how a file is written.
 
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
 use utoipa::ToSchema;
 
-use super::{Cloud, Digest, Encryption};
+use super::{Cloud, Digest, Encryption, EnvironmentName, canonical, provider::CustomCloud};
 
-/// Where a secret travels to. The service remembers the first one that a digest was accepted for, and refuses
-/// the same bytes for another: whoever may merge a profile must not be able to redirect a password.
+/// The kind of credential that a secret is. A private key that is sent as a password is a private key lost.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum CredentialKind {
+    /// A password for a mail server.
+    Password,
+    /// A client secret of an application.
+    ClientSecret,
+    /// A certificate of an application, with its private key. The key signs, and is never sent.
+    Certificate,
+}
+
+impl CredentialKind {
+    /// As documents write it.
+    pub fn id(self) -> &'static str {
+        match self {
+            CredentialKind::Password => "password",
+            CredentialKind::ClientSecret => "client-secret",
+            CredentialKind::Certificate => "certificate",
+        }
+    }
+
+    /// The kind in words, with its article.
+    fn with_article(self) -> &'static str {
+        match self {
+            CredentialKind::Password => "a password",
+            CredentialKind::ClientSecret => "a client secret",
+            CredentialKind::Certificate => "a certificate",
+        }
+    }
+}
+
+/// The place that a secret may be sent to. A secret is accepted for one, and refused for any other: whoever may merge a
+/// profile must not be able to redirect a password.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
 pub enum Destination {
-    /// A mail server.
+    /// A mail server, which gets a password.
     Smtp {
-        /// Host, in lower case.
+        /// Host, in lower case, without a dot at its end.
         host: String,
         /// TCP port.
         port: u16,
@@ -23,7 +80,7 @@ pub enum Destination {
     },
     /// An application in a tenant, whose token logs in to a mail server.
     SmtpOauth {
-        /// Host, in lower case.
+        /// Host, in lower case, without a dot at its end.
         host: String,
         /// TCP port.
         port: u16,
@@ -35,6 +92,9 @@ pub enum Destination {
         tenant: String,
         /// Client id, in lower case.
         client: String,
+        /// What the application proves itself with; none if no secret is sent.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        kind: Option<CredentialKind>,
     },
     /// An application in a tenant.
     MicrosoftGraph {
@@ -44,7 +104,123 @@ pub enum Destination {
         tenant: String,
         /// Client id, in lower case.
         client: String,
+        /// What the application proves itself with; none if no secret is sent.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        kind: Option<CredentialKind>,
     },
+}
+
+impl Destination {
+    /// A host as a destination has it.
+    pub fn host(host: &str) -> String {
+        host.strip_suffix('.').unwrap_or(host).to_ascii_lowercase()
+    }
+
+    /// A cloud as a destination has it.
+    pub fn cloud(cloud: &Cloud) -> Cloud {
+        let address = |text: &str| text.trim_end_matches('/').to_ascii_lowercase();
+        match cloud {
+            Cloud::Custom(CustomCloud { sign_in, graph }) => {
+                Cloud::Custom(CustomCloud { sign_in: address(sign_in), graph: address(graph) })
+            }
+            named => named.clone(),
+        }
+    }
+
+    /// The kind of credential that is sent; none if no secret is.
+    pub fn kind(&self) -> Option<CredentialKind> {
+        match self {
+            Destination::Smtp { .. } => Some(CredentialKind::Password),
+            Destination::SmtpOauth { kind, .. } | Destination::MicrosoftGraph { kind, .. } => *kind,
+        }
+    }
+
+    /// The same place, whatever is sent there.
+    #[must_use]
+    pub fn place(&self) -> Self {
+        let mut place = self.clone();
+        match &mut place {
+            Destination::Smtp { .. } => {}
+            Destination::SmtpOauth { kind, .. } | Destination::MicrosoftGraph { kind, .. } => *kind = None,
+        }
+        place
+    }
+
+    /// Returns true if a secret that was accepted for this destination may go to another one: to the same, or to the same
+    /// host with equal or stronger encryption, at whichever port.
+    pub fn admits(&self, other: &Destination) -> bool {
+        let (Some(kind), Some(other_kind)) = (self.kind(), other.kind()) else { return false };
+        let is_as_strong = match (self.encryption(), other.encryption()) {
+            (None, None) => true,
+            (Some(own), Some(other)) => own == Encryption::None || other != Encryption::None,
+            _ => false,
+        };
+        kind == other_kind
+            && is_as_strong
+            && self.mail_host() == other.mail_host()
+            && self.application() == other.application()
+    }
+
+    /// The digest that a file carries which is sealed for this destination.
+    pub fn digest(&self, environment: &EnvironmentName) -> Digest {
+        self.digest_at(environment, self.encryption())
+    }
+
+    /// Returns true if a file that carries a digest may be sent to this destination: what was sealed for an unencrypted
+    /// connection may go over an encrypted one as well.
+    pub fn matches(&self, environment: &EnvironmentName, sealed_for: &Digest) -> bool {
+        self.kind().is_some()
+            && (self.digest(environment) == *sealed_for
+                || self.encryption().is_some_and(|encryption| {
+                    encryption != Encryption::None && self.digest_at(environment, Some(Encryption::None)) == *sealed_for
+                }))
+    }
+
+    fn digest_at(&self, environment: &EnvironmentName, encryption: Option<Encryption>) -> Digest {
+        Digest::of_bytes(self.canonical(environment, encryption).as_bytes())
+    }
+
+    /// The canonical form; see the head of this module.
+    fn canonical(&self, environment: &EnvironmentName, encryption: Option<Encryption>) -> String {
+        let mut document = json!({ "environment": environment.as_str() });
+        if let Some(kind) = self.kind() {
+            document["kind"] = json!(kind.id());
+        }
+        if let (Some(host), Some(encryption)) = (self.mail_host(), encryption) {
+            let encryption = if encryption == Encryption::None { "none" } else { "required" };
+            document["smtp"] = json!({ "host": host, "encryption": encryption });
+        }
+        if let Some((cloud, tenant, client)) = self.application() {
+            let cloud: Value = match cloud {
+                Cloud::Custom(custom) => json!({ "signIn": custom.sign_in, "graph": custom.graph }),
+                named => json!(named.name()),
+            };
+            document["entra"] = json!({ "cloud": cloud, "tenant": tenant, "client": client });
+        }
+        canonical::text(&document)
+    }
+
+    fn mail_host(&self) -> Option<&str> {
+        match self {
+            Destination::Smtp { host, .. } | Destination::SmtpOauth { host, .. } => Some(host),
+            Destination::MicrosoftGraph { .. } => None,
+        }
+    }
+
+    fn encryption(&self) -> Option<Encryption> {
+        match self {
+            Destination::Smtp { encryption, .. } | Destination::SmtpOauth { encryption, .. } => Some(*encryption),
+            Destination::MicrosoftGraph { .. } => None,
+        }
+    }
+
+    fn application(&self) -> Option<(&Cloud, &str, &str)> {
+        match self {
+            Destination::Smtp { .. } => None,
+            Destination::SmtpOauth { cloud, tenant, client, .. }
+            | Destination::MicrosoftGraph { cloud, tenant, client, .. } => Some((cloud, tenant, client)),
+        }
+    }
 }
 
 impl fmt::Display for Destination {
@@ -58,16 +234,20 @@ impl fmt::Display for Destination {
                 };
                 write!(f, "{host}:{port} ({encryption})")
             }
-            Destination::SmtpOauth { host, port, cloud, tenant, client, .. } => {
+            Destination::SmtpOauth { host, port, cloud, tenant, client, kind, .. } => {
                 write!(f, "client {client} in tenant {tenant}")?;
                 if *cloud != Cloud::Global {
                     write!(f, " ({})", cloud.name())?;
                 }
-                write!(f, " for {host}:{port}")
+                write!(f, " for {host}:{port}")?;
+                kind.map_or(Ok(()), |kind| write!(f, ", as {}", kind.with_article()))
             }
-            Destination::MicrosoftGraph { cloud, tenant, client } => {
+            Destination::MicrosoftGraph { cloud, tenant, client, kind } => {
                 write!(f, "client {client} in tenant {tenant}")?;
-                if *cloud == Cloud::Global { Ok(()) } else { write!(f, " ({})", cloud.name()) }
+                if *cloud != Cloud::Global {
+                    write!(f, " ({})", cloud.name())?;
+                }
+                kind.map_or(Ok(()), |kind| write!(f, ", as {}", kind.with_article()))
             }
         }
     }
@@ -77,11 +257,15 @@ impl fmt::Display for Destination {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct SecretRecord {
-    /// SHA-256 of the age file.
+    /// SHA-256 of the age file in its binary form.
     pub digest: Digest,
-    /// The random id that `secrets set` gave the value and `rekey` kept; absent in files of other programs.
+    /// The id of the value: the random one that `secrets set` gave it and `rekey` keeps, or one that follows from the
+    /// digest for a file of another program.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub value_id: Option<String>,
-    /// Where the digest was first accepted for.
+    /// The digest of the destination that it was sealed for; absent in files that carry none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sealed_for: Option<Digest>,
+    /// Where the value was first accepted for.
     pub destination: Destination,
 }

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use super::{Approvals, CompanyId, Delivery, Function, provenance::SourcePolicy};
+use super::{Approvals, CompanyId, Delivery, Digest, Function, GraphDirect, SecretReference, provenance::SourcePolicy};
 
 /// Settings of an environment that the service holds.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
@@ -23,6 +23,28 @@ pub struct Settings {
     /// How mail is delivered.
     #[serde(default, skip_serializing_if = "is_usual")]
     pub delivery: Delivery,
+    /// The application that reads the directory for `verify`. Its secret goes to a host that the files choose, so it is
+    /// planned, approved and bound as that of a profile.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reader: Option<Reader>,
+}
+
+/// An application that reads the directory for `verify`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+pub struct Reader {
+    /// What the environment says of it.
+    pub application: GraphDirect,
+    /// The digest of its age file; none if it names no secret.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub secret: Option<Digest>,
+}
+
+impl Reader {
+    /// The secret that it names, with the digest of its age file.
+    pub fn age_file(&self) -> Option<(&SecretReference, &Digest)> {
+        self.application.credential.secret().zip(self.secret.as_ref())
+    }
 }
 
 fn is_usual(delivery: &Delivery) -> bool {

@@ -7,10 +7,7 @@ use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use super::{
-    Digest, EnvironmentName, Profile, ProfileChange, ProfileName, SecretRecord, SecretReference, Settings,
-    StoredProfile,
-};
+use super::{Digest, EnvironmentName, Profile, ProfileChange, ProfileName, SecretRecord, Settings, StoredProfile};
 
 /// How many names of unmanaged profiles a generation keeps. A rollback takes those beyond for managed ones, so that a
 /// plan would remove them again, which the guard against deletions holds up.
@@ -35,7 +32,7 @@ pub struct State {
     /// Every profile that is live, or that the last apply left and somebody removed since.
     #[schema(value_type = std::collections::HashMap<String, ProfileState>)]
     pub profiles: BTreeMap<ProfileName, ProfileState>,
-    /// Every secret that a live or last applied profile names, by digest.
+    /// Every secret that a live or last applied profile names, or the reader, by digest.
     #[schema(value_type = std::collections::HashMap<String, SecretRecord>)]
     pub secrets: BTreeMap<Digest, SecretRecord>,
 }
@@ -287,18 +284,17 @@ impl State {
         }
     }
 
-    /// The digests that live or last applied profiles name, with the name and the profile that uses them.
-    pub fn used_secrets(&self) -> impl Iterator<Item = (&ProfileName, &SecretReference, &Digest)> {
-        self.profiles.iter().flat_map(|(name, state)| {
+    /// The digests of the age files that live or last applied profiles and settings name.
+    pub fn used_digests(&self) -> impl Iterator<Item = &Digest> {
+        let settings = std::iter::once(&self.settings).chain(&self.applied_settings);
+        let readers = settings.filter_map(|settings| settings.reader.as_ref()?.secret.as_ref());
+        let profiles = self.profiles.values().flat_map(|state| {
             let different = match &state.applied {
                 Applied::Different(stored) => Some(stored),
                 Applied::Never | Applied::Absent | Applied::Same => None,
             };
-            state
-                .live
-                .iter()
-                .chain(different)
-                .flat_map(move |stored| stored.age_files().map(move |(reference, digest)| (name, reference, digest)))
-        })
+            state.live.iter().chain(different).flat_map(|stored| stored.age_files().map(|(_, digest)| digest))
+        });
+        profiles.chain(readers)
     }
 }

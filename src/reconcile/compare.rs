@@ -15,9 +15,10 @@ use super::{
     plan::{Cause, FieldChange, Hint, Plan, SettingsChange},
 };
 use crate::{
-    config::{Desired, Place, Report},
+    config::{Desired, Place, Report, SecretFile},
     model::{
-        Applied, ChangeKind, ChangeRecord, Digest, EnvironmentName, ProfileName, ProfileState, SecretRecord, State,
+        Applied, ChangeKind, ChangeRecord, Destination, Digest, EnvironmentName, ProfileName, ProfileState,
+        SecretRecord, SecretReference, State, VerifySettings,
     },
 };
 
@@ -129,12 +130,24 @@ fn as_applied(desired: &Desired) -> State {
     let mut state = State::empty(desired.environment.clone());
     state.settings = desired.settings.clone();
     state.applied_settings = Some(desired.settings.clone());
+    let known = |reference: &SecretReference, digest: &Digest, destination: Destination| {
+        let file = desired.secrets.get(reference);
+        SecretRecord {
+            digest: digest.clone(),
+            value_id: file.map(SecretFile::bound_id),
+            sealed_for: file.and_then(|file| file.sealed_for.clone()),
+            destination,
+        }
+    };
+    if let Some(reader) = &desired.settings.reader
+        && let Some((reference, digest)) = reader.age_file()
+    {
+        state.secrets.insert(digest.clone(), known(reference, digest, reader.application.destination()));
+    }
     for (name, profile) in &desired.profiles {
         let stored = profile.stored.clone();
         for (reference, digest) in &stored.secrets {
-            let value_id = desired.secrets.get(reference).and_then(|file| file.value_id.clone());
-            let destination = stored.profile.provider.destination();
-            let record = SecretRecord { digest: digest.clone(), value_id, destination };
+            let record = known(reference, digest, stored.profile.provider.destination());
             state.secrets.entry(digest.clone()).or_insert(record);
         }
         let changed = record.clone();
@@ -149,7 +162,8 @@ fn of_files(desired: &Desired) -> fields::Fields {
     fields::of(&serde_json::json!({
         "service": { "address": desired.service_address },
         "labels": desired.labels,
-        "verify": desired.verify,
+        // The reader is among the settings.
+        "verify": VerifySettings { reader: None, ..desired.verify.clone() },
     }))
 }
 

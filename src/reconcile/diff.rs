@@ -163,7 +163,7 @@ pub fn plan(request: &Request<'_>) -> Result<Planned, PlanError> {
         });
     }
     comparison.suggest_renames(&pairs, &mut hints);
-    let settings = if only.is_empty() || *with_settings { settings_change(desired, state) } else { None };
+    let settings = if only.is_empty() || *with_settings { settings_change(&comparison) } else { None };
     let (changes, operations): (Vec<PlannedChange>, Vec<ProfileChange>) = pairs.into_iter().unzip();
 
     let after = after(state, settings.is_some().then_some(&desired.settings), &operations)?;
@@ -193,7 +193,7 @@ pub fn plan(request: &Request<'_>) -> Result<Planned, PlanError> {
         summary: summary(&changes, settings.as_ref().is_some_and(|settings| !settings.fields.is_empty())),
         unmanaged: comparison.unmanaged(&operations),
         senders: senders::changes(state, &after, &operations),
-        redirected: redirected::secrets(desired, state, &operations),
+        redirected: redirected::secrets(desired, state, brought, &operations),
         guards: guards::check(state, &after, &operations, allowances),
         policy: if is_nothing { Vec::new() } else { guards::source(&state.settings, brought, &provenance) },
         verified: last_verified(&operations, verified),
@@ -586,13 +586,14 @@ fn field_cause(path: &str, after: &Fields, before: &Fields, applied: Option<&Fie
     }
 }
 
-fn settings_change(desired: &Desired, state: &State) -> Option<SettingsChange> {
+fn settings_change(comparison: &Comparison<'_>) -> Option<SettingsChange> {
+    let Comparison { desired, state } = comparison;
     // Never applied, and nothing to say: still worth an apply, so that the next one has something to compare with.
     if desired.settings == state.settings && state.applied_settings.as_ref() == Some(&desired.settings) {
         return None;
     }
-    let (after, before) = (fields::of(&desired.settings), fields::of(&state.settings));
-    let applied = state.applied_settings.as_ref().map(fields::of);
+    let (after, before) = (fields::of_settings(&desired.settings), fields::of_settings(&state.settings));
+    let applied = state.applied_settings.as_ref().map(fields::of_settings);
     let (differing, _) = fields::differing(&before, &after);
     let fields: Vec<FieldChange> = differing
         .into_iter()
@@ -603,7 +604,7 @@ fn settings_change(desired: &Desired, state: &State) -> Option<SettingsChange> {
             cause: field_cause(path, &after, &before, applied.as_ref()),
             place: None,
             before_place: None,
-            secret: None,
+            secret: comparison.secret_change(path, &before, &after),
         })
         .collect();
     let cause = fields.iter().map(|field| field.cause).reduce(Cause::and).unwrap_or(Cause::Git);

@@ -34,7 +34,7 @@ pub fn drift(state: &State) -> Vec<Drift> {
         drift.push(Drift {
             name: None,
             kind: DriftKind::Changed,
-            fields: compare(&fields::of(applied), &fields::of(&state.settings)),
+            fields: compare(&fields::of_settings(applied), &fields::of_settings(&state.settings)),
             by: state.settings_changed.clone(),
         });
     }

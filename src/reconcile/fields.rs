@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde::Serialize;
 use serde_json::{Value, json};
 
-use crate::model::{Digest, StoredProfile};
+use crate::model::{Digest, Settings, StoredProfile};
 
 /// One field's value.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -34,6 +34,23 @@ pub(super) fn of_profile(stored: &StoredProfile) -> Fields {
             fields.insert(format!("{path}{NEXT}"), Field { value: json!(reference), digest: Some(next.clone()) });
         }
         fields.insert(path, Field { value: json!(reference), digest });
+    }
+    fields
+}
+
+/// The fields of an environment's settings. The reader's are where the files have them, below `verify`.
+pub(super) fn of_settings(settings: &Settings) -> Fields {
+    let mut fields = of(&Settings { reader: None, ..settings.clone() });
+    let Some(reader) = &settings.reader else { return fields };
+    flatten("verify.reader".to_owned(), serde_json::to_value(&reader.application).unwrap_or_default(), &mut fields);
+    if let Some((reference, digest)) = reader.age_file() {
+        let secret = json!(reference);
+        for (_, field) in fields
+            .iter_mut()
+            .filter(|(path, field)| path.starts_with("verify.reader.credential.") && field.value == secret)
+        {
+            field.digest = Some(digest.clone());
+        }
     }
     fields
 }

@@ -15,6 +15,7 @@ use crate::{
         ApprovalNeed, ChangeRecord, Destination, Digest, EnvironmentName, ProfileName, Provenance, SecretReference,
         provenance::Breach, resolution::Cell,
     },
+    secrets::accepted_for_words,
 };
 
 /// The version of the document; a saved plan of another one is refused.
@@ -329,14 +330,16 @@ pub struct Sender {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct RedirectedSecret {
-    /// The profile that would use it.
-    pub profile: ProfileName,
+    /// The profile that would use it; none if it is the application that reads the directory, `verify.reader`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub profile: Option<ProfileName>,
     /// Its name.
     pub secret: SecretReference,
     /// Its digest.
     pub digest: Digest,
-    /// Where it was accepted for.
-    pub accepted_for: Destination,
+    /// Where it was accepted for; none where its file names another destination, which only a digest tells.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub accepted_for: Option<Destination>,
     /// Where it would travel to.
     pub would_go_to: Destination,
     /// The place in the files that says so.
@@ -381,6 +384,18 @@ pub struct Summary {
     pub adopt: usize,
     /// Profiles to forget.
     pub forget: usize,
+}
+
+impl RedirectedSecret {
+    /// What would use it.
+    pub fn user(&self) -> &str {
+        self.profile.as_ref().map_or("verify.reader", ProfileName::as_str)
+    }
+
+    /// The destination that it was meant for, in words: `was accepted for ...`.
+    pub fn accepted_for_words(&self) -> String {
+        accepted_for_words(self.accepted_for.as_ref())
+    }
 }
 
 impl PlannedChange {

@@ -11,6 +11,7 @@ use base64::{Engine as _, prelude::BASE64_STANDARD};
 use crate::{
     config::Desired,
     model::{Changeset, Digest, State},
+    secrets::Header,
 };
 
 /// More than any age file of a secret can have, in bytes; what is larger was not read by `validate` either.
@@ -42,6 +43,7 @@ pub fn needed(desired: &Desired, state: &State, changeset: &Changeset) -> BTreeM
         .iter()
         .filter_map(|change| change.profile())
         .flat_map(|stored| stored.age_files().map(|(_, digest)| digest))
+        .chain(changeset.settings.iter().filter_map(|settings| settings.reader.as_ref()?.secret.as_ref()))
         .collect();
     desired
         .age_files()
@@ -58,7 +60,7 @@ pub fn attach(changeset: &mut Changeset, files: &BTreeMap<Digest, PathBuf>, root
         std::fs::File::open(root.join(path))
             .and_then(|file| file.take(LIMIT + 1).read_to_end(&mut bytes))
             .map_err(|source| SealedError::Unreadable { path: path.clone(), source })?;
-        if Digest::of_bytes(&bytes) != *digest {
+        if !Header::read(&bytes).is_ok_and(|header| header.digest == *digest) {
             return Err(SealedError::Changed { path: path.clone() });
         }
         changeset.secrets.insert(digest.clone(), BASE64_STANDARD.encode(&bytes));

@@ -513,8 +513,11 @@ pub(crate) fn blocked(plan: &Plan) -> Result<(), Problem> {
         return Err(Problem::new(
             Code::SecretRedirected,
             format!(
-                "the secret `{}` of `{}` would travel to {}, and was accepted for {}",
-                secret.secret, secret.profile, secret.would_go_to, secret.accepted_for
+                "the secret `{}` of `{}` would travel to {}, and {}",
+                secret.secret,
+                secret.user(),
+                secret.would_go_to,
+                secret.accepted_for_words()
             ),
         )
         .remedy(format!("If the new place is meant: mailwright secrets set {} {}", plan.environment, secret.secret)));

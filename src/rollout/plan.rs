@@ -224,7 +224,7 @@ impl Particular {
         let fields = |fields: &[FieldChange]| fields.iter().map(|field| self.field(field)).collect();
         let guards = plan.guards.iter().map(Guard::message);
         let redirected = plan.redirected.iter().map(|secret| {
-            let (what, profile) = (&secret.secret, &secret.profile);
+            let (what, profile) = (&secret.secret, secret.user());
             self.general(&format!("the secret `{what}` of `{profile}` would travel to {}", secret.would_go_to))
         });
         Change {

@@ -1,7 +1,9 @@
 //! What an age file tells without a key: its stanzas, and what `seal` wrote into one of its own.
 //!
-//! Whoever can write the file can write any header: that the id and the fingerprints are those that the sealer wrote
-//! is known only to somebody who opened the file.
+//! Whoever can write the file can write any header: that the id, the destination and the fingerprints are those that the
+//! sealer wrote is known only to somebody who opened the file.
+//!
+//! A file is known by its binary form. Armor, line ends and blanks around it are ways to write it down, and mean nothing.
 
 use std::{io::Read as _, sync::Mutex};
 
@@ -11,8 +13,14 @@ use age_core::format::{FileKey, Stanza};
 use super::{FILE_LIMIT, recipients::is_fingerprint, seal::ValueId};
 use crate::model::Digest;
 
-/// The tag of the stanza that `seal` adds.
-pub(super) const STANZA_TAG: &str = "mailwright-v1";
+/// The tag of the stanza with a value's id and the fingerprints of the recipients.
+pub(super) const VALUE_TAG: &str = "mailwright-v1";
+
+/// The tag of the stanza with a value's id, the digest of its destination, and the fingerprints of the recipients.
+pub(super) const DESTINATION_TAG: &str = "mailwright-v2";
+
+/// What the tags of all our stanzas begin with.
+const OUR_TAGS: &str = "mailwright-";
 
 /// The longest header that is read, in lines: room for a hundred recipients with large SSH keys. The parser begins
 /// anew with every line, so its cost grows with the square of their number.
@@ -21,10 +29,12 @@ const LINE_LIMIT: usize = 2000;
 /// What an age file tells without a key.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Header {
-    /// SHA-256 of the whole file, as it is.
+    /// SHA-256 of the binary form of the whole file.
     pub digest: Digest,
     /// The id of the value, if `seal` made the file.
     pub value_id: Option<String>,
+    /// The digest of the destination that it was sealed for, if it carries one.
+    pub sealed_for: Option<Digest>,
     /// The fingerprints of the recipients, if `seal` made the file.
     pub recipients: Option<Vec<String>>,
     /// The kinds of the stanzas that carry a key: `X25519`, `ssh-ed25519`, `scrypt`, a plugin's name.
@@ -47,26 +57,81 @@ impl Header {
             _ => return Err(NotAge("its header cannot be read".to_owned())),
         }
         let seen = witness.stanzas.into_inner().unwrap_or_default();
-        let mut ours = seen.iter().filter(|stanza| stanza.tag == STANZA_TAG);
-        let mark = ours.next();
-        if ours.next().is_some() {
-            return Err(NotAge("its header has two stanzas of ours".to_owned()));
-        }
-        // What stands there ends up in plans and in the store, so nothing but what `seal` writes is taken.
-        if mark.is_some_and(|stanza| !stanza.is_well_formed()) {
-            return Err(NotAge("the stanza of ours in its header is malformed".to_owned()));
-        }
+        let mut ours = seen.iter().filter(|stanza| stanza.tag.starts_with(OUR_TAGS));
+        let mark = match (ours.next(), ours.next()) {
+            (_, Some(_)) => return Err(NotAge("its header has two stanzas of ours".to_owned())),
+            (None, None) => None,
+            // What stands there ends up in plans and in the store, so nothing but what `seal` writes is taken.
+            (Some(stanza), None) => Some(stanza.mark()?),
+        };
+        let (value_id, sealed_for, recipients) = match mark {
+            Some(Mark { value_id, sealed_for, recipients }) => (Some(value_id), sealed_for, Some(recipients)),
+            None => (None, None, None),
+        };
         Ok(Self {
-            digest: Digest::of_bytes(bytes),
-            value_id: mark.and_then(|stanza| stanza.args.first().cloned()),
-            recipients: mark.map(|stanza| stanza.args.iter().skip(1).cloned().collect()),
+            digest: Digest::of_bytes(&binary),
+            value_id,
+            sealed_for,
+            recipients,
             kinds: seen
                 .iter()
-                .filter(|stanza| stanza.tag != STANZA_TAG && !stanza.tag.ends_with("-grease"))
+                .filter(|stanza| !stanza.tag.starts_with(OUR_TAGS) && !stanza.tag.ends_with("-grease"))
                 .map(|stanza| stanza.tag.clone())
                 .collect(),
         })
     }
+
+    /// The id that the value is bound under.
+    pub fn bound_id(&self) -> ValueId {
+        ValueId::bound(self.value_id.as_deref(), &self.digest)
+    }
+
+    /// What binds the value to its destination.
+    pub fn binding(&self) -> Binding {
+        match (&self.sealed_for, &self.value_id) {
+            (Some(_), _) => Binding::Destination,
+            (None, Some(_)) => Binding::ValueId,
+            (None, None) => Binding::File,
+        }
+    }
+}
+
+/// What binds the value in a file to its destination.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Binding {
+    /// The file itself says what it was sealed for.
+    Destination,
+    /// The service remembers where the value's id was first accepted for.
+    ValueId,
+    /// The service remembers where the file, made by another program, was first accepted for.
+    File,
+}
+
+impl Binding {
+    /// As documents write it.
+    pub fn id(self) -> &'static str {
+        match self {
+            Binding::Destination => "destination",
+            Binding::ValueId => "value-id",
+            Binding::File => "file",
+        }
+    }
+
+    /// In words, after "by".
+    pub fn words(self) -> &'static str {
+        match self {
+            Binding::Destination => "what they were sealed for",
+            Binding::ValueId => "the id of the value",
+            Binding::File => "the file, which another program made",
+        }
+    }
+}
+
+/// What a stanza of ours says.
+struct Mark {
+    value_id: String,
+    sealed_for: Option<Digest>,
+    recipients: Vec<String>,
 }
 
 /// The file without its armor, if it has one. The size is bounded.
@@ -111,10 +176,21 @@ struct Seen {
 }
 
 impl Seen {
-    fn is_well_formed(&self) -> bool {
-        self.args
-            .split_first()
-            .is_some_and(|(id, prints)| ValueId::parse(id).is_some() && prints.iter().all(|p| is_fingerprint(p)))
+    fn mark(&self) -> Result<Mark, NotAge> {
+        let malformed = || NotAge("the stanza of ours in its header is malformed".to_owned());
+        let (value_id, rest) = self.args.split_first().ok_or_else(malformed)?;
+        let (sealed_for, recipients) = match self.tag.as_str() {
+            VALUE_TAG => (None, rest),
+            DESTINATION_TAG => {
+                let (destination, rest) = rest.split_first().ok_or_else(malformed)?;
+                (Some(destination.parse().map_err(|_| malformed())?), rest)
+            }
+            _ => return Err(NotAge("it was sealed by a newer version of mailwright".to_owned())),
+        };
+        if ValueId::parse(value_id).is_none() || !recipients.iter().all(|print| is_fingerprint(print)) {
+            return Err(malformed());
+        }
+        Ok(Mark { value_id: value_id.clone(), sealed_for, recipients: recipients.to_vec() })
     }
 }
 

@@ -1,13 +1,15 @@
 //! age: recipients, identities, seal, open, rekey, and what a header tells without a key.
 //!
-//! A secret is a plain age file that the stock `age -d` opens. `seal` adds one stanza of its own to the header: a
-//! random id of the value, and the fingerprints of the recipients. The header is authenticated, so whoever opens
-//! the file knows that nobody put the stanza there afterwards; whoever cannot open it reads it all the same, which
-//! is how `check` tells who a file is addressed to and how a plan tells "rotated" from "resealed".
+//! A secret is a plain age file that the stock `age -d` opens. `seal_for` adds one stanza of its own to the header: a
+//! random id of the value, the digest of the destination that it is meant for, and the fingerprints of the recipients. The
+//! header is authenticated, so whoever opens the file knows that nobody put the stanza there afterwards; whoever cannot
+//! open it reads it all the same, which is how `check` tells who a file is addressed to and how a plan tells "rotated"
+//! from "resealed".
 //!
 //! * [`Header`][]: what a file tells without a key
 //! * [`Recipients`][]: `recipients.txt`
-//! * [`seal()`], [`rekey()`], [`open()`]: the three things done to a file
+//! * [`seal_for()`], [`rekey()`], [`open()`]: the three things done to a file
+//! * [`Purpose`], [`open_for()`]: the one check of a secret's destination, and the way to open a secret that is sent
 //! * [`Identities`][]: the keys of an operator
 //! * [`ServiceIdentity`][]: the key of the service
 //!
@@ -19,10 +21,12 @@ mod recipients;
 mod seal;
 mod service;
 
-pub use header::{Header, NotAge};
+pub use header::{Binding, Header, NotAge};
 pub use identities::{Identities, IdentityError};
 pub use recipients::{Recipients, RecipientsError, fingerprint};
-pub use seal::{OpenError, SealError, ValueId, open, rekey, seal};
+pub use seal::{
+    OpenError, Purpose, Redirected, SealError, ValueId, accepted_for_words, open, open_for, rekey, seal, seal_for,
+};
 pub use service::{DEMO_IDENTITY, ServiceIdentity};
 
 pub use crate::model::tripwire::is_masked;

@@ -5,7 +5,10 @@ use std::collections::HashSet;
 use age::plugin::RecipientPluginV1;
 use age_core::format::{FileKey, Stanza};
 
-use super::{header::STANZA_TAG, seal::ValueId};
+use super::{
+    header::{DESTINATION_TAG, VALUE_TAG},
+    seal::ValueId,
+};
 use crate::model::Digest;
 
 /// The recipients of an environment's secrets.
@@ -143,10 +146,11 @@ impl<C: age::Callbacks> age::Recipient for Plugin<C> {
     }
 }
 
-/// All recipients of a file as one, with the stanza that names the value and the recipients.
+/// All recipients of a file as one, with the stanza that names the value, its destination and the recipients.
 pub(super) struct Marked<'a> {
     pub(super) recipients: &'a Recipients,
     pub(super) value_id: &'a ValueId,
+    pub(super) sealed_for: Option<&'a Digest>,
 }
 
 impl age::Recipient for Marked<'_> {
@@ -167,9 +171,11 @@ impl age::Recipient for Marked<'_> {
             }
             stanzas.extend(own);
         }
+        let tag = if self.sealed_for.is_some() { DESTINATION_TAG } else { VALUE_TAG };
         let mut args = vec![self.value_id.as_str().to_owned()];
+        args.extend(self.sealed_for.map(|digest| digest.as_str().to_owned()));
         args.extend(self.recipients.fingerprints().map(str::to_owned));
-        stanzas.push(Stanza { tag: STANZA_TAG.to_owned(), args, body: Vec::new() });
+        stanzas.push(Stanza { tag: tag.to_owned(), args, body: Vec::new() });
         Ok((stanzas, labels.unwrap_or_default()))
     }
 }

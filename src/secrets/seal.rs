@@ -1,4 +1,7 @@
 //! The three things done to an age file: seal, open, and seal again for others without a new value.
+//!
+//! Whoever opens a file in order to send the value uses [`open_for`], which compares the destination. [`open`] is for those
+//! who seal again what they opened, or show it to the operator.
 
 use std::io::{Read, Write as _};
 
@@ -11,6 +14,7 @@ use secrecy::{ExposeSecret as _, SecretSlice};
 use zeroize::Zeroizing;
 
 use super::{Header, NotAge, Recipients, VALUE_LIMIT, header, is_masked, recipients::Marked};
+use crate::model::{Destination, Digest, EnvironmentName};
 
 /// The highest scrypt work factor that is worked off: about half a minute on a slow machine.
 pub(super) const MAX_WORK_FACTOR: u8 = 20;
@@ -23,6 +27,21 @@ impl ValueId {
     /// The id made of 16 random bytes.
     pub fn from_random(bytes: [u8; 16]) -> Self {
         Self(BASE64_URL_SAFE_NO_PAD.encode(bytes))
+    }
+
+    /// The id that a value is bound under: the one in the header of its file, or else, for a file of another program, the
+    /// first 16 bytes of the SHA-256 of the binary form. `rekey` gives such a file this id.
+    pub fn bound(in_header: Option<&str>, digest: &Digest) -> Self {
+        if let Some(id) = in_header {
+            return Self(id.to_owned());
+        }
+        let mut bytes = [0; 16];
+        for (index, byte) in bytes.iter_mut().enumerate() {
+            // After the digest's own `sha256:`.
+            let pair = digest.as_str().get(7 + 2 * index..9 + 2 * index).unwrap_or("00");
+            *byte = u8::from_str_radix(pair, 16).unwrap_or(0);
+        }
+        Self::from_random(bytes)
     }
 
     /// An id that stands in a header.
@@ -78,6 +97,57 @@ pub enum OpenError {
     /// A passphrase or a plugin failed.
     #[error("its key could not be used: {0}")]
     Key(String),
+    /// It was sealed, or accepted, for another destination.
+    #[error(transparent)]
+    Redirected(#[from] Redirected),
+}
+
+/// A secret would travel to another destination than the one that it was sealed or accepted for.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("it {} and would travel to {destination}", accepted_for_words(accepted_for.as_deref()))]
+pub struct Redirected {
+    /// Where the value was first accepted for, if that is what decided; otherwise the file itself names another one.
+    pub accepted_for: Option<Box<Destination>>,
+    /// Where it would travel to.
+    pub destination: Box<Destination>,
+}
+
+/// The destination that a secret was meant for, in words: `was accepted for ...`.
+pub fn accepted_for_words(accepted_for: Option<&Destination>) -> String {
+    match accepted_for {
+        Some(destination) => format!("was accepted for {destination}"),
+        None => {
+            "was sealed for another destination (environment, kind of credential, host, tenant or client)".to_owned()
+        }
+    }
+}
+
+/// The use that a secret is opened for.
+#[derive(Clone, Copy, Debug)]
+pub struct Purpose<'a> {
+    /// The environment that uses it.
+    pub environment: &'a EnvironmentName,
+    /// Where it would be sent.
+    pub destination: &'a Destination,
+    /// Where its value was first accepted for; none if it never was.
+    pub accepted_for: Option<&'a Destination>,
+}
+
+impl Purpose<'_> {
+    /// Refuses a secret that was meant for another destination. This is the only place that decides it. A file that names
+    /// its destination must name this one; and a value that was accepted before goes nowhere else, whatever file it is in.
+    pub fn check(&self, sealed_for: Option<&Digest>) -> Result<(), Redirected> {
+        let refuse = |accepted_for: Option<&Destination>| {
+            let accepted_for = accepted_for.map(|accepted| Box::new(accepted.clone()));
+            Err(Redirected { accepted_for, destination: Box::new(self.destination.clone()) })
+        };
+        let is_elsewhere = self.accepted_for.filter(|accepted| !accepted.admits(self.destination));
+        match sealed_for {
+            Some(digest) if !self.destination.matches(self.environment, digest) => refuse(is_elsewhere),
+            _ if is_elsewhere.is_some() => refuse(is_elsewhere),
+            _ => Ok(()),
+        }
+    }
 }
 
 impl From<NotAge> for OpenError {
@@ -86,8 +156,23 @@ impl From<NotAge> for OpenError {
     }
 }
 
-/// Seals a value to the recipients. Gives an armored age file.
+/// Seals a value to the recipients, for one destination: the digest is [`Destination::digest`]. Gives an armored age file.
+pub fn seal_for(
+    value: &SecretSlice<u8>,
+    recipients: &Recipients,
+    value_id: &ValueId,
+    destination: &Digest,
+) -> Result<Vec<u8>, SealError> {
+    seal_marked(value, &Marked { recipients, value_id, sealed_for: Some(destination) })
+}
+
+/// Seals a value to the recipients without a destination: the service binds it when it first accepts it. Gives an armored
+/// age file.
 pub fn seal(value: &SecretSlice<u8>, recipients: &Recipients, value_id: &ValueId) -> Result<Vec<u8>, SealError> {
+    seal_marked(value, &Marked { recipients, value_id, sealed_for: None })
+}
+
+fn seal_marked(value: &SecretSlice<u8>, marked: &Marked<'_>) -> Result<Vec<u8>, SealError> {
     let plain = value.expose_secret();
     if plain.is_empty() {
         return Err(SealError::Empty);
@@ -98,9 +183,8 @@ pub fn seal(value: &SecretSlice<u8>, recipients: &Recipients, value_id: &ValueId
     if std::str::from_utf8(plain).is_ok_and(is_masked) {
         return Err(SealError::Masked);
     }
-    let marked = Marked { recipients, value_id };
     let encryptor =
-        Encryptor::with_recipients(std::iter::once(&marked as &dyn age::Recipient)).map_err(|error| match error {
+        Encryptor::with_recipients(std::iter::once(marked as &dyn age::Recipient)).map_err(|error| match error {
             EncryptError::IncompatibleRecipients { .. } => SealError::Incompatible,
             other => SealError::Age(other.to_string()),
         })?;
@@ -156,17 +240,32 @@ fn plaintext(mut reader: impl Read) -> Result<SecretSlice<u8>, OpenError> {
     Ok(SecretSlice::from(value.to_vec()))
 }
 
-/// Seals the value of a file again, to these recipients. The value keeps its id; a file that had none gets `fresh`.
+/// Opens an age file in order to send the value to a destination, and refuses if it was meant for another. The header is
+/// authenticated by then. The plaintext is wiped when the result is dropped.
+pub fn open_for<'a>(
+    file: &[u8],
+    identities: impl Iterator<Item = &'a dyn age::Identity>,
+    purpose: &Purpose<'_>,
+) -> Result<SecretSlice<u8>, OpenError> {
+    let header = Header::read(file)?;
+    let value = open(file, identities)?;
+    purpose.check(header.sealed_for.as_ref())?;
+    Ok(value)
+}
+
+/// Seals the value of a file again, to these recipients. The value keeps its id and its destination; a file of another
+/// program gets the id that it was bound under. `destination` is for a file that carries none, if the operator says that
+/// it belongs there.
 pub fn rekey<'a>(
     file: &[u8],
     identities: impl Iterator<Item = &'a dyn age::Identity>,
     recipients: &Recipients,
-    fresh: ValueId,
+    destination: Option<&Digest>,
 ) -> Result<Result<Vec<u8>, SealError>, OpenError> {
     let header = Header::read(file)?;
     let value = open(file, identities)?;
-    let value_id = header.value_id.map_or(fresh, ValueId);
-    Ok(seal(&value, recipients, &value_id))
+    let sealed_for = header.sealed_for.as_ref().or(destination);
+    Ok(seal_marked(&value, &Marked { recipients, value_id: &header.bound_id(), sealed_for }))
 }
 
 fn why_not(error: &DecryptError) -> OpenError {

@@ -4,7 +4,7 @@ use age::secrecy::{ExposeSecret as _, SecretSlice, SecretString};
 
 use zeroize::Zeroizing;
 
-use super::{OpenError, open};
+use super::{OpenError, Purpose, open, open_for};
 
 /// The identity file of the examples. It is public and guards nothing.
 pub const DEMO_IDENTITY: &str = include_str!("../../secrets/dev/demo-identity.txt");
@@ -64,7 +64,13 @@ impl ServiceIdentity {
         Self::demo().is_ok_and(|demo| demo.recipient() == self.recipient())
     }
 
-    /// Opens an age file. The plaintext is wiped when the result is dropped.
+    /// Opens an age file in order to send the value to a destination, and refuses if it was meant for another. Everything in
+    /// the service that sends a secret opens it here.
+    pub fn open_for(&self, age_file: &[u8], purpose: &Purpose<'_>) -> Result<SecretSlice<u8>, OpenError> {
+        open_for(age_file, std::iter::once(&self.0 as &dyn age::Identity), purpose)
+    }
+
+    /// Opens an age file, for whoever does not send the value. The plaintext is wiped when the result is dropped.
     pub fn open(&self, age_file: &[u8]) -> Result<SecretSlice<u8>, OpenError> {
         open(age_file, std::iter::once(&self.0 as &dyn age::Identity))
     }

@@ -19,17 +19,17 @@ use super::{Service, access::Caller, problem::Problem, verification::live_use};
 use crate::{
     api::{AuditOutcome, ChangeSummary, ChangesetOutcome, ChangesetResult, Generation, Role, Rollback},
     approvals::{self, Judgement, REASON_LIMIT},
-    credential::{self, CredentialKind},
+    credential,
     microsoft::{FederatedFiles, federated},
     model::{
-        Allowances, Approval, ChangeKind, ChangeRecord, Changeset, Code, Destination, Digest, ProfileChange,
-        ProfileName, Provenance, Provider, SecretRecord, SecretReference, Settings, State, StoredProfile,
+        Allowances, Approval, ChangeKind, ChangeRecord, Changeset, Code, Destination, Digest, EnvironmentName,
+        ProfileChange, ProfileName, Provenance, Provider, SecretRecord, SecretReference, Settings, State,
         approvals::{self as needed, Deed},
         provenance::Breach,
         rules,
     },
     reconcile::{guards, way_back},
-    secrets::{FILE_LIMIT, Header, OpenError, ServiceIdentity},
+    secrets::{FILE_LIMIT, Header, NotAge, OpenError, Purpose, Redirected, ServiceIdentity, accepted_for_words},
     store::{AuditEvent, Commit, CommitError, NewSecret},
 };
 
@@ -253,6 +253,7 @@ impl Service {
                 let files = stored.age_files().map(|(_, digest)| digest.clone());
                 files.chain(federated_record(&stored.profile.provider).map(|(_, digest)| digest))
             })
+            .chain(change.settings.iter().filter_map(|settings| settings.reader.as_ref()?.secret.clone()))
             .collect();
         // Not only what is in use: a rollback and an old commit name age files of earlier generations.
         let known: Vec<Digest> = named.iter().filter(|digest| !state.secrets.contains_key(*digest)).cloned().collect();
@@ -264,9 +265,16 @@ impl Service {
             by: caller.name.clone(),
             kind: change.kind,
         };
+        let read = move || {
+            let sent = read_sent(&change.sent);
+            (change, sent)
+        };
+        let (change, sent) = tokio::task::spawn_blocking(read).await.map_err(Problem::internal)?;
+        let value_ids = sent.values().flatten().map(|sent| sent.header.bound_id().as_str().to_owned()).collect();
+        let secrets = Secrets { records, sent, accepted: self.store.destinations(value_ids).await? };
         let (identity, caller) = (Arc::clone(&self.identity), caller.clone());
         let federated = self.outgoing.federated.clone();
-        let work = move || check_all(&state, change, records, &record, (&identity, &federated), &caller);
+        let work = move || check_all(&state, change, secrets, &record, (&identity, &federated), &caller);
         tokio::task::spawn_blocking(work).await.unwrap_or_else(|error| Err(Problem::internal(error)))
     }
 
@@ -376,7 +384,7 @@ impl Service {
 fn check_all(
     state: &State,
     change: Change,
-    records: Vec<SecretRecord>,
+    secrets: Secrets,
     record: &ChangeRecord,
     (identity, federated): (&ServiceIdentity, &FederatedFiles),
     caller: &Caller,
@@ -393,14 +401,14 @@ fn check_all(
         problem
     })?;
     after.leave_unmanaged(&change.unmanaged);
-    let mut known: HashMap<Digest, SecretRecord> =
-        records.into_iter().map(|record| (record.digest.clone(), record)).collect();
-    let mut new_secrets = check_secrets(&change, &mut known, identity)?;
-    check_destinations(&change, &known)?;
+    let (known, mut new_secrets) = check_secrets(&state.environment, &change, secrets, identity)?;
     new_secrets.extend(check_federated(state, &change, &known, federated)?);
 
     let touched: BTreeSet<ProfileName> = change.changes.iter().flat_map(ProfileChange::names).cloned().collect();
-    let violations = rules::check(&after.settings, &after.live().collect(), |name| touched.contains(name));
+    let mut violations = rules::check(&after.settings, &after.live().collect(), |name| touched.contains(name));
+    if let Some(reader) = &after.settings.reader {
+        violations.extend(rules::check_reader(&reader.application));
+    }
     let (errors, mut warnings): (Vec<_>, Vec<_>) = violations.into_iter().partition(rules::Violation::is_error);
     if !errors.is_empty() {
         return Err(Problem::rules(errors));
@@ -409,8 +417,8 @@ fn check_all(
     warnings.splice(0..0, check_source(state, &change)?);
     let judgement = check_approvals(state, &after, &change, record, caller)?;
     after.secrets = after
-        .used_secrets()
-        .filter_map(|(_, _, digest)| {
+        .used_digests()
+        .filter_map(|digest| {
             let record = known.get(digest).or_else(|| state.secrets.get(digest))?;
             Some((digest.clone(), record.clone()))
         })
@@ -554,13 +562,96 @@ fn check_source(before: &State, change: &Change) -> Result<Vec<rules::Violation>
     Ok(breaches.into_iter().map(warning).collect())
 }
 
-/// Each profile's digests are those of the secrets that it names; each digest is known, or was sent and opens.
+/// Each profile's digests are those of the secrets that it names, and so is the reader's; each digest is known, or was sent
+/// and opens; and each value goes where it was meant to go. Gives what is known of all, and those that are new.
 fn check_secrets(
+    environment: &EnvironmentName,
     change: &Change,
-    known: &mut HashMap<Digest, SecretRecord>,
+    secrets: Secrets,
     identity: &ServiceIdentity,
-) -> Result<Vec<NewSecret>, Problem> {
-    let mut first_use: BTreeMap<&Digest, (&ProfileName, &StoredProfile)> = BTreeMap::new();
+) -> Result<(HashMap<Digest, SecretRecord>, Vec<NewSecret>), Problem> {
+    let uses = uses(change)?;
+    let mut first_use: BTreeMap<&Digest, &Use<'_>> = BTreeMap::new();
+    for used in &uses {
+        first_use.entry(used.digest).or_insert(used);
+    }
+    if let Some(stray) = change.sent.keys().find(|digest| !first_use.contains_key(*digest)) {
+        return Err(Problem::malformed(format!(
+            "an age file ({}) was sent that no profile names; nothing was changed",
+            stray.short()
+        )));
+    }
+    let Secrets { records, sent, accepted } = secrets;
+    let mut known: HashMap<Digest, SecretRecord> =
+        records.into_iter().map(|record| (record.digest.clone(), record)).collect();
+    let mut meant = Meant { environment, accepted, here: HashMap::new() };
+    for used in &uses {
+        let checked = match (known.get(used.digest), sent.get(used.digest)) {
+            (Some(record), _) => meant.check_known(record, &used.destination),
+            (None, Some(Ok(sent))) => meant.check_new(&sent.header, &used.destination),
+            // Refused below, with the reason.
+            (None, _) => Ok(()),
+        };
+        checked.map_err(|redirected| used.refuse_redirected(&redirected))?;
+    }
+    let wanted: Vec<_> = first_use.into_values().filter(|used| !known.contains_key(used.digest)).collect();
+    let opened: Vec<NewSecret> = wanted
+        .into_par_iter()
+        .map(|used| open_sent(used, sent.get(used.digest), &meant, identity))
+        .collect::<Vec<_>>()
+        .into_iter()
+        .collect::<Result<_, _>>()?;
+    for new in &opened {
+        known.insert(new.record.digest.clone(), new.record.clone());
+    }
+    Ok((known, opened))
+}
+
+/// One use of an age file by a change.
+struct Use<'a> {
+    /// The profile; none for the reader.
+    profile: Option<&'a ProfileName>,
+    secret: &'a SecretReference,
+    digest: &'a Digest,
+    destination: Destination,
+}
+
+impl Use<'_> {
+    fn user(&self) -> String {
+        self.profile.map_or_else(|| "`verify.reader`".to_owned(), |name| format!("profile `{name}`"))
+    }
+
+    fn refuse(&self, code: Code, why: &str, remedy: String) -> Problem {
+        Problem::new(
+            StatusCode::UNPROCESSABLE_ENTITY,
+            code,
+            format!("the secret `{}` of {}: {why}; nothing was changed", self.secret, self.user()),
+        )
+        .remedy(remedy)
+    }
+
+    fn refuse_redirected(&self, redirected: &Redirected) -> Problem {
+        Problem::new(
+            StatusCode::UNPROCESSABLE_ENTITY,
+            Code::SecretRedirected,
+            format!(
+                "the secret `{}` of {} {} and would travel to {}; nothing was changed",
+                self.secret,
+                self.user(),
+                accepted_for_words(redirected.accepted_for.as_deref()),
+                redirected.destination
+            ),
+        )
+        .remedy(format!(
+            "If the new place is meant, somebody who knows the value seals it again: mailwright secrets set ENV {}",
+            self.secret
+        ))
+    }
+}
+
+/// Every use of an age file by a change.
+fn uses(change: &Change) -> Result<Vec<Use<'_>>, Problem> {
+    let mut uses = Vec::new();
     for profile_change in &change.changes {
         let Some(stored) = profile_change.profile() else { continue };
         let named = stored.profile.provider.secret().map(|(reference, _)| reference);
@@ -579,76 +670,133 @@ fn check_secrets(
                 profile_change.name()
             )));
         }
-        for (_, digest) in stored.age_files() {
-            first_use.entry(digest).or_insert((profile_change.name(), stored));
+        uses.extend(stored.age_files().map(|(secret, digest)| Use {
+            profile: Some(profile_change.name()),
+            secret,
+            digest,
+            destination: stored.profile.provider.destination(),
+        }));
+    }
+    if let Some(reader) = change.settings.as_ref().and_then(|settings| settings.reader.as_ref()) {
+        if reader.application.credential.secret().is_some() != reader.secret.is_some() {
+            return Err(Problem::malformed("the secret of `reader` is not the one that it names; nothing was changed"));
         }
+        let destination = reader.application.destination();
+        uses.extend(reader.age_file().map(|(secret, digest)| Use { profile: None, secret, digest, destination }));
     }
-    if let Some(stray) = change.sent.keys().find(|digest| !first_use.contains_key(*digest)) {
-        return Err(Problem::malformed(format!(
-            "an age file ({}) was sent that no profile names; nothing was changed",
-            stray.short()
-        )));
+    Ok(uses)
+}
+
+/// What the check of a change's secrets needs of the store and of the request.
+struct Secrets {
+    /// What is known of the age files that the change names.
+    records: Vec<SecretRecord>,
+    /// The age files that were sent along.
+    sent: BTreeMap<Digest, Result<Sent, Unfit>>,
+    /// Where the values in them were first accepted for, by the ids that they are bound under.
+    accepted: BTreeMap<String, Destination>,
+}
+
+/// An age file as it was sent.
+struct Sent {
+    age_file: Vec<u8>,
+    header: Header,
+}
+
+/// Why what was sent is not the age file that was named.
+enum Unfit {
+    TooLarge,
+    NotBase64,
+    OtherDigest,
+    NotAge(NotAge),
+}
+
+fn read_sent(sent: &BTreeMap<Digest, String>) -> BTreeMap<Digest, Result<Sent, Unfit>> {
+    let read = |digest: &Digest, text: &String| {
+        if text.len() > FILE_LIMIT * 4 / 3 + 4 {
+            return Err(Unfit::TooLarge);
+        }
+        let age_file = BASE64_STANDARD.decode(text).map_err(|_| Unfit::NotBase64)?;
+        let header = Header::read(&age_file).map_err(Unfit::NotAge)?;
+        if header.digest == *digest { Ok(Sent { age_file, header }) } else { Err(Unfit::OtherDigest) }
+    };
+    sent.par_iter().map(|(digest, text)| (digest.clone(), read(digest, text))).collect()
+}
+
+/// Where the values of a change are meant to go: as they were accepted before, and as this change uses them.
+struct Meant<'a> {
+    environment: &'a EnvironmentName,
+    accepted: BTreeMap<String, Destination>,
+    /// Values that this change brings, by the ids that they are bound under.
+    here: HashMap<String, Destination>,
+}
+
+impl Meant<'_> {
+    fn check_known(&self, record: &SecretRecord, destination: &Destination) -> Result<(), Redirected> {
+        let accepted_for = Some(&record.destination);
+        Purpose { environment: self.environment, destination, accepted_for }.check(record.sealed_for.as_ref())
     }
-    let wanted: Vec<_> = first_use.into_iter().filter(|(digest, _)| !known.contains_key(*digest)).collect();
-    let opened: Vec<NewSecret> = wanted
-        .into_par_iter()
-        .map(|(digest, (name, stored))| open_sent(digest, name, stored, change.sent.get(digest), identity))
-        .collect::<Vec<_>>()
-        .into_iter()
-        .collect::<Result<_, _>>()?;
-    for new in &opened {
-        known.insert(new.record.digest.clone(), new.record.clone());
+
+    fn check_new(&mut self, header: &Header, destination: &Destination) -> Result<(), Redirected> {
+        let id = header.bound_id().as_str().to_owned();
+        let accepted_for = match (self.accepted.get(&id), self.here.get(&id)) {
+            (Some(accepted), _) => Some(accepted),
+            // Two profiles of this change share it: the weaker connection admits the other.
+            (None, Some(here)) if destination.admits(here) => None,
+            (None, here) => here,
+        };
+        Purpose { environment: self.environment, destination, accepted_for }.check(header.sealed_for.as_ref())?;
+        if accepted_for.is_none() {
+            self.here.insert(id, destination.clone());
+        }
+        Ok(())
     }
-    Ok(opened)
+
+    /// Where a value is accepted for, after all of its uses were checked.
+    fn destination(&self, header: &Header) -> Option<&Destination> {
+        let id = header.bound_id();
+        self.accepted.get(id.as_str()).or_else(|| self.here.get(id.as_str()))
+    }
 }
 
 fn open_sent(
-    digest: &Digest,
-    name: &ProfileName,
-    stored: &StoredProfile,
-    sent: Option<&String>,
+    used: &Use<'_>,
+    sent: Option<&Result<Sent, Unfit>>,
+    meant: &Meant<'_>,
     identity: &ServiceIdentity,
 ) -> Result<NewSecret, Problem> {
-    let secret = stored.age_files().find(|(_, own)| *own == digest).map_or("", |(reference, _)| reference.as_str());
-    let refuse = |code: Code, why: String, remedy: String| {
-        Problem::new(
-            StatusCode::UNPROCESSABLE_ENTITY,
-            code,
-            format!("the secret `{secret}` of profile `{name}`: {why}; nothing was changed"),
-        )
-        .remedy(remedy)
-    };
-    let Some(sent) = sent else {
-        return Err(refuse(
-            Code::SecretNotSent,
-            format!("the service does not have its age file ({}), and it was not sent", digest.short()),
-            "Plan and apply again.".to_owned(),
-        ));
-    };
-    if sent.len() > FILE_LIMIT * 4 / 3 + 4 {
-        return Err(refuse(
-            Code::TooLarge,
-            format!("its age file has more than {FILE_LIMIT} bytes"),
-            "Seal a smaller value.".to_owned(),
-        ));
-    }
-    let age_file = BASE64_STANDARD.decode(sent).map_err(|_| {
-        refuse(Code::MalformedRequest, "its age file is not base64".to_owned(), "Plan and apply again.".to_owned())
-    })?;
-    if Digest::of_bytes(&age_file) != *digest {
-        return Err(refuse(
-            Code::DigestMismatch,
-            "its age file does not have the digest that was planned with".to_owned(),
-            "Plan and apply again.".to_owned(),
-        ));
-    }
-    let set = format!("mailwright secrets set ENV {secret}");
+    let set = format!("mailwright secrets set ENV {}", used.secret);
     let seal_again = format!("Take the file from Git again, or seal the value once more: {set}");
-    let header =
-        Header::read(&age_file).map_err(|error| refuse(Code::NotAgeFile, error.to_string(), seal_again.clone()))?;
+    let again = || "Plan and apply again.".to_owned();
+    let Sent { age_file, header } = match sent {
+        None => {
+            let digest = used.digest.short();
+            let why = format!("the service does not have its age file ({digest}), and it was not sent");
+            return Err(used.refuse(Code::SecretNotSent, &why, again()));
+        }
+        Some(Err(Unfit::TooLarge)) => {
+            let why = format!("its age file has more than {FILE_LIMIT} bytes");
+            return Err(used.refuse(Code::TooLarge, &why, "Seal a smaller value.".to_owned()));
+        }
+        Some(Err(Unfit::NotBase64)) => {
+            return Err(used.refuse(Code::MalformedRequest, "its age file is not base64", again()));
+        }
+        Some(Err(Unfit::OtherDigest)) => {
+            let why = "its age file does not have the digest that was planned with";
+            return Err(used.refuse(Code::DigestMismatch, why, again()));
+        }
+        Some(Err(Unfit::NotAge(error))) => {
+            return Err(used.refuse(Code::NotAgeFile, &error.to_string(), seal_again));
+        }
+        Some(Ok(sent)) => sent,
+    };
+    let accepted_for = meant.destination(header).unwrap_or(&used.destination);
+    let purpose =
+        Purpose { environment: meant.environment, destination: &used.destination, accepted_for: Some(accepted_for) };
     // Opened to know that it can be and what it is, and wiped at once.
-    let value = identity.open(&age_file).map_err(|error| {
+    let value = identity.open_for(age_file, &purpose).map_err(|error| {
         let remedy = match &error {
+            OpenError::Redirected(redirected) => return used.refuse_redirected(redirected),
             // Somebody else may still be able to open it.
             OpenError::NotForUs => format!(
                 "Put the service's recipient, {}, into recipients.txt, and then: mailwright secrets rekey ENV, or {set}",
@@ -657,42 +805,19 @@ fn open_sent(
             OpenError::Size | OpenError::Masked => format!("Seal the real value: {set}"),
             OpenError::NotAge | OpenError::Tampered | OpenError::Key(_) => seal_again,
         };
-        refuse(Code::SecretNotOpenable, error.to_string(), remedy)
+        used.refuse(Code::SecretNotOpenable, &error.to_string(), remedy)
     })?;
-    credential::text(CredentialKind::of(&stored.profile.provider), value.expose_secret()).map_err(|unfit| {
-        refuse(Code::SecretUnfit, unfit.to_string(), format!("{} Seal it with: {set}", unfit.remedy()))
+    credential::text(used.destination.kind(), value.expose_secret()).map_err(|unfit| {
+        used.refuse(Code::SecretUnfit, &unfit.to_string(), format!("{} Seal it with: {set}", unfit.remedy()))
     })?;
     drop(value);
     let record = SecretRecord {
-        digest: digest.clone(),
-        value_id: header.value_id,
-        destination: stored.profile.provider.destination(),
+        digest: used.digest.clone(),
+        value_id: Some(header.bound_id().as_str().to_owned()),
+        sealed_for: header.sealed_for.clone(),
+        destination: accepted_for.clone(),
     };
-    Ok(NewSecret { record, age_file })
-}
-
-/// The same bytes never travel to another place than the one that they were first accepted for.
-fn check_destinations(change: &Change, known: &HashMap<Digest, SecretRecord>) -> Result<(), Problem> {
-    for profile_change in &change.changes {
-        let Some(stored) = profile_change.profile() else { continue };
-        let destination: Destination = stored.profile.provider.destination();
-        for (reference, digest) in stored.age_files() {
-            let Some(accepted) = known.get(digest).map(|record| &record.destination).filter(|d| **d != destination)
-            else {
-                continue;
-            };
-            return Err(Problem::new(
-                StatusCode::UNPROCESSABLE_ENTITY,
-                Code::SecretRedirected,
-                format!(
-                    "the secret `{reference}` of profile `{}` was accepted for {accepted} and would travel to {destination}; nothing was changed",
-                    profile_change.name()
-                ),
-            )
-            .remedy(format!("If the new place is meant, somebody who knows the value seals it again: mailwright secrets set ENV {reference}")));
-        }
-    }
-    Ok(())
+    Ok(NewSecret { record, age_file: age_file.clone() })
 }
 
 /// The file of a federated token that a provider names, and the digest under which the store remembers its use.
@@ -745,7 +870,7 @@ fn check_federated(
         }
     }
     let record = |(digest, destination)| NewSecret {
-        record: SecretRecord { digest, value_id: None, destination },
+        record: SecretRecord { digest, value_id: None, sealed_for: None, destination },
         age_file: Vec::new(),
     };
     Ok(new.into_iter().map(record).collect())

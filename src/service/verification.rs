@@ -17,14 +17,14 @@ use tokio::sync::mpsc;
 
 use super::{Service, access::Caller, body::Room, problem::Problem};
 use crate::{
-    api::{AuditOutcome, LastVerified, LastVerifiedList, Reading, Role, VerifyLine, VerifyRequest},
+    api::{AuditOutcome, LastVerified, LastVerifiedList, Role, VerifyLine, VerifyRequest},
     behalf,
     microsoft::{FederatedFiles, federated},
     model::{
-        Cloud, Code, Destination, Digest, ProfileName, Provider, SecretRecord, State, StoredProfile,
+        Cloud, Code, Destination, Digest, ProfileName, Provider, Reader, SecretRecord, State, StoredProfile,
         provider::Credential, rules,
     },
-    secrets::FILE_LIMIT,
+    secrets::{FILE_LIMIT, Header, OpenError, Purpose},
     store::{AuditEvent, outbox::Standing},
     verify::{Needs, Opened, Options, ReaderApplication, Subject, Verified, Verifier},
 };
@@ -195,10 +195,10 @@ impl Service {
         })
     }
 
-    /// The application that reads the directory. The service keeps no secret of its, so it is never an accepted one.
+    /// The application that reads the directory. Its secret is bound to its destination as any other.
     async fn reader(
         &self,
-        reading: Reading,
+        reading: Reader,
         sent: &BTreeMap<Digest, String>,
         may_apply: bool,
     ) -> Result<ReaderApplication, Problem> {
@@ -209,9 +209,12 @@ impl Service {
         }
         let secret = match &reading.secret {
             None => Opened::None,
+            Some(_) if !may_apply => Opened::Unavailable(
+                "it reads the directory, and only a token that may apply (role `deployer`) may have it used".to_owned(),
+            ),
             Some(digest) => {
-                let destination = Provider::MicrosoftGraphDirect(settings.clone()).destination();
-                self.open(digest, None, &destination, sent, may_apply).await?
+                let records = self.store.secrets(vec![digest.clone()]).await?;
+                self.open(digest, records.first(), &settings.destination(), sent, may_apply).await?
             }
         };
         let secret = match (&settings.credential, may_apply) {
@@ -246,7 +249,7 @@ impl Service {
             .map(|record| (record.digest.clone(), record))
             .collect();
         let visited: BTreeSet<Destination> =
-            state.live_stored().map(|(_, stored)| stored.profile.provider.destination()).collect();
+            state.live_stored().map(|(_, stored)| stored.profile.provider.destination().place()).collect();
         let mut promoted = self.delivery.trouble().rotations;
         promoted.retain(|rotation| rotation.standing == Standing::Promoted);
         let mut subjects = Vec::new();
@@ -258,14 +261,11 @@ impl Service {
                 )));
             }
             let destination = stored.profile.provider.destination();
-            let is_visited = visited.contains(&destination);
+            let is_visited = visited.contains(&destination.place());
             let contact = may_apply || is_visited || is_microsofts(&stored.profile.provider);
             let open = async |digest: Option<&Digest>| match digest {
                 None => Ok(Opened::None),
-                Some(digest) => {
-                    let accepted = records.get(digest).map(|record| &record.destination);
-                    self.open(digest, accepted, &destination, sent, may_apply).await
-                }
+                Some(digest) => self.open(digest, records.get(digest), &destination, sent, may_apply).await,
             };
             let next = stored.next.values().next();
             // A next value that mail leaves by already is the one that counts.
@@ -282,22 +282,17 @@ impl Service {
         Ok(subjects)
     }
 
-    /// Opens a secret for the one place that it may be used for.
+    /// Opens a secret for the one place that it may be used for. A value that was never accepted before is bound to it.
     async fn open(
         &self,
         digest: &Digest,
-        accepted: Option<&Destination>,
+        record: Option<&SecretRecord>,
         destination: &Destination,
         sent: &BTreeMap<Digest, String>,
         may_apply: bool,
     ) -> Result<Opened, Problem> {
         let unavailable = |why: &str| Ok(Opened::Unavailable(why.to_owned()));
-        let file = match accepted {
-            Some(accepted) if accepted != destination => {
-                return Ok(Opened::Unavailable(format!(
-                    "it was accepted for {accepted} and would travel to {destination}; it must be sealed again"
-                )));
-            }
+        let file = match record {
             Some(_) => self.store.age_file(digest).await?,
             None if !may_apply => {
                 return unavailable(
@@ -307,21 +302,44 @@ impl Service {
             None => match sent.get(digest) {
                 None => None,
                 Some(text) if text.len() > FILE_LIMIT * 4 / 3 + 4 => return unavailable("its age file is too large"),
-                Some(text) => {
-                    let file = BASE64_STANDARD.decode(text).ok();
-                    file.filter(|file| Digest::of_bytes(file) == *digest)
-                }
+                Some(text) => BASE64_STANDARD.decode(text).ok(),
             },
         };
         let Some(file) = file else {
             return unavailable("the service does not have its age file, and it was not sent");
         };
-        let identity = Arc::clone(&self.identity);
-        let opened = tokio::task::spawn_blocking(move || identity.open(&file)).await.map_err(Problem::internal)?;
-        match opened {
-            Err(error) => Ok(Opened::Unavailable(error.to_string())),
-            Ok(value) => Ok(Opened::from_bytes(value.expose_secret())),
+        let header = match Header::read(&file) {
+            Ok(header) if header.digest == *digest => header,
+            Ok(_) => return unavailable("its age file is not the one that was named"),
+            Err(error) => return Ok(Opened::Unavailable(error.to_string())),
+        };
+        let value_id = header.bound_id().as_str().to_owned();
+        let accepted = match record {
+            Some(record) => Some(record.destination.clone()),
+            None => self.store.destinations(vec![value_id.clone()]).await?.remove(&value_id),
+        };
+        let (identity, environment) = (Arc::clone(&self.identity), self.store.environment().clone());
+        let (to, is_bound) = (destination.clone(), accepted.is_some());
+        let open = move || {
+            let purpose = Purpose { environment: &environment, destination: &to, accepted_for: accepted.as_ref() };
+            identity.open_for(&file, &purpose)
+        };
+        let value = match tokio::task::spawn_blocking(open).await.map_err(Problem::internal)? {
+            Ok(value) => value,
+            Err(OpenError::Redirected(redirected)) => return Ok(Opened::Redirected(redirected.to_string())),
+            Err(error) => return Ok(Opened::Unavailable(error.to_string())),
+        };
+        if !is_bound {
+            // Not while a change is being checked: what it binds and what this binds must agree.
+            let _one_at_a_time = self.changing.lock().await;
+            let first = self.store.bind(value_id, destination.clone()).await?;
+            if !first.admits(destination) {
+                return Ok(Opened::Redirected(format!(
+                    "it was accepted for {first} and would travel to {destination}"
+                )));
+            }
         }
+        Ok(Opened::from_bytes(value.expose_secret()))
     }
 }
 

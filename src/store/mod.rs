@@ -1,7 +1,7 @@
 //! The `Store` trait and `SQLite` behind it.
 //!
 //! A store keeps an environment's name, every generation with all that was live at it, the age files, where each
-//! was first accepted for, the tokens (hashed) and the audit log. It decides nothing: the service has checked what
+//! value was first accepted for, the tokens (hashed) and the audit log. It decides nothing: the service has checked what
 //! it is handed. What it does guarantee is that a [`Commit`] is taken as a whole or not at all, that it is taken
 //! only on the generation that it was computed from, that a changeset is taken once, and that the audit log is a
 //! chain without gaps. `tests/store_conformance.rs` holds every store to that.
@@ -21,7 +21,7 @@ use secrecy::SecretString;
 
 use crate::{
     api::{AuditEntry, AuditOutcome, Generation, GenerationDetail, LastVerified, Token, leases::Lease},
-    model::{Digest, EnvironmentName, ProfileName, SecretRecord, State},
+    model::{Destination, Digest, EnvironmentName, ProfileName, SecretRecord, State},
     verify::Verified,
 };
 
@@ -196,6 +196,13 @@ pub trait Store: outbox::Outbox {
 
     /// What is known of these age files; those that were never accepted are left out.
     async fn secrets(&self, digests: Vec<Digest>) -> Result<Vec<SecretRecord>, StoreError>;
+
+    /// Where values were first accepted for, by the ids that they are bound under; those that never were are left out.
+    async fn destinations(&self, value_ids: Vec<String>) -> Result<BTreeMap<String, Destination>, StoreError>;
+
+    /// Records where a value is accepted for, if it is the first time, and gives where it was first accepted for. A commit
+    /// does the same for its secrets.
+    async fn bind(&self, value_id: String, to: Destination) -> Result<Destination, StoreError>;
 
     /// An age file, as it is.
     async fn age_file(&self, digest: &Digest) -> Result<Option<Vec<u8>>, StoreError>;

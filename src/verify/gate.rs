@@ -9,9 +9,11 @@ use base64::{Engine as _, prelude::BASE64_STANDARD};
 
 use super::{Limit, Report, client, waivers};
 use crate::{
-    api::{Reading, VerifyRequest},
+    api::VerifyRequest,
     config::Desired,
-    model::{Changeset, Digest, Profile, ProfileChange, ProfileName, SecretReference, StoredProfile, VerifySettings},
+    model::{
+        Changeset, Digest, Profile, ProfileChange, ProfileName, Reader, SecretReference, StoredProfile, VerifySettings,
+    },
 };
 
 /// What the service is asked before a changeset is sent: the enabled profiles that it sets. None if there are none.
@@ -60,9 +62,8 @@ pub fn judge(
 }
 
 /// The environment's own application for reading the directory, as a request names it.
-pub fn reading(desired: &Desired) -> Option<Reading> {
-    let application = desired.verify.reader.clone()?;
-    Some(Reading { application, secret: reader_digest(desired).cloned() })
+pub fn reading(desired: &Desired) -> Option<Reader> {
+    desired.settings.reader.clone()
 }
 
 /// The other profiles of the environment that share an application with some.

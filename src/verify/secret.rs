@@ -17,6 +17,8 @@ pub enum Opened {
     Value(SecretString),
     /// It is not at hand, and why.
     Unavailable(String),
+    /// It was meant for another destination, and for which. It is not sent.
+    Redirected(String),
     /// It was opened, and no field can need such a value.
     Unfit(Unfit),
 }
@@ -40,6 +42,7 @@ impl Opened {
         match self {
             Self::None => Ok(None),
             Self::Unavailable(why) => Err(Box::new(unavailable(why, pointer))),
+            Self::Redirected(why) => Err(Box::new(redirected(why, pointer, seal))),
             Self::Unfit(unfit) => Err(Box::new(unusable(unfit, pointer, seal))),
             Self::Value(value) => match credential::text(Some(kind), value.expose_secret().as_bytes()) {
                 Ok(_) => Ok(Some(value)),
@@ -83,6 +86,18 @@ fn unusable(unfit: &Unfit, pointer: &str, seal: &str) -> Finding {
             .expected(expected)
             .remedy([unfit.remedy(), seal.to_owned()])
     }
+}
+
+/// The finding for a secret that was meant for another destination. `set` is the command that seals another value.
+pub(super) fn redirected(why: &str, pointer: &str, set: &str) -> Finding {
+    Finding::unknown(
+        Id::VerifySecret,
+        pointer,
+        "the secret belongs to another destination: it was not sent, and nothing behind it was checked",
+    )
+    .seen(why)
+    .expected("a secret that was sealed for this destination")
+    .remedy([format!("If this destination is meant, whoever knows the value sets it again: {set}")])
 }
 
 /// The finding for a profile that nobody is to be contacted for.

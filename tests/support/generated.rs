@@ -64,13 +64,14 @@ pub(crate) fn desired(settings: Settings, profiles: BTreeMap<ProfileName, Stored
                 path: format!("secrets/generated/{reference}.age").into(),
                 digest: digest.clone(),
                 value_id: None,
+                sealed_for: None,
             };
             (reference.clone(), file)
         })
         .collect();
     let next = profiles.values().flat_map(|stored| &stored.next).map(|(reference, digest)| {
         let path = format!("secrets/generated/{reference}.next.age").into();
-        (reference.clone(), SecretFile { path, digest: digest.clone(), value_id: None })
+        (reference.clone(), SecretFile { path, digest: digest.clone(), value_id: None, sealed_for: None })
     });
     let next = next.collect();
     let profiles = profiles

@@ -45,7 +45,7 @@ fn stopped(receiver: &Receiver, sink: &Sink) -> Scene {
     let trial = &scene.fleet.trial;
     trial.write("environments/base/profiles/relay.yaml", sending_by(sink.port).replace("erp@", "new@"));
     trial.remove("environments/guard/profiles/reports.yaml");
-    let elsewhere = login.replace("username", &format!("port: {}, username", another.port));
+    let elsewhere = login.replace("username", &format!("host: 127.0.0.2, port: {}, username", another.port));
     trial.write("environments/secret/profiles/relay.yaml", elsewhere);
     scene.push("another sender for all");
     scene

@@ -1,6 +1,6 @@
 //! `mailwright secrets check`: whether every file parses, and is addressed to everyone that it should be.
 
-use std::path::Path;
+use std::{collections::BTreeMap, path::Path};
 
 use serde_json::json;
 use zeroize::Zeroizing;
@@ -8,15 +8,17 @@ use zeroize::Zeroizing;
 use super::{CliError, Context, Environment, Exit, Files, files, is_open_to_all, read_age, recipients};
 use crate::{
     cli::plan::{self, Format},
-    model::{Code, EnvironmentName, code::Severity},
-    secrets::{Header, Recipients, ServiceIdentity, fingerprint},
+    config::Uses,
+    model::{Code, Destination, EnvironmentName, code::Severity},
+    secrets::{Binding, Header, Recipients, ServiceIdentity, fingerprint},
 };
 
 /// Check that every secret parses and is addressed to everyone in recipients.txt
 #[derive(Debug, clap::Args)]
 #[command(
     after_help = "Examples:\n  mailwright secrets check          all environments that have secrets\n  mailwright secrets check prod --format json\n\n\
-    Needs no key. Exit code 1 if something is wrong. For a file that another program made, only the number of its\n\
+    Needs no key. Exit code 1 if something is wrong. It says how many files carry the destination that they were sealed\n    \
+    for, and which do not; those are better sealed again. For a file that another program made, only the number of its\n\
     recipients can be checked."
 )]
 pub(super) struct Check {
@@ -52,9 +54,11 @@ impl Check {
             self.environments.clone()
         };
         let mut found = Vec::new();
+        let mut bindings =
+            BTreeMap::from([Binding::Destination, Binding::ValueId, Binding::File].map(|kind| (kind, 0)));
         let mut checked = 0;
         for name in &names {
-            checked += check_one(&Environment::find(context, name)?, &mut found)?;
+            checked += check_one(&Environment::find(context, name)?, &mut found, &mut bindings)?;
         }
         let errors = found.iter().filter(|found| found.code.severity() == Severity::Error).count();
         if self.format == Format::Json {
@@ -64,7 +68,7 @@ impl Check {
                 .collect();
             context
                 .printer
-                .out(&format!("{:#}", json!({ "environments": names, "files": checked, "findings": findings })));
+                .out(&format!("{:#}", json!({ "environments": names, "files": checked, "bindings": bindings.iter().map(|(kind, count)| (kind.id(), count)).collect::<BTreeMap<_, _>>(), "findings": findings })));
         } else {
             for f in &found {
                 let word = if f.code.severity() == Severity::Error { "error" } else { "warning" };
@@ -81,12 +85,21 @@ impl Check {
                 found.len() - errors,
                 s(found.len() - errors)
             ));
+            let bound = bindings.iter().filter(|(_, count)| **count > 0);
+            let bound: Vec<String> = bound.map(|(kind, count)| format!("{count} by {}", kind.words())).collect();
+            if !bound.is_empty() {
+                context.printer.out(&format!("Bound to their destination: {}.", bound.join(", ")));
+            }
         }
         if errors > 0 { Err(CliError { in_json: true, ..CliError::already_told() }) } else { Ok(Exit::Done) }
     }
 }
 
-fn check_one(environment: &Environment, found: &mut Vec<Found>) -> Result<usize, CliError> {
+fn check_one(
+    environment: &Environment,
+    found: &mut Vec<Found>,
+    bindings: &mut BTreeMap<Binding, usize>,
+) -> Result<usize, CliError> {
     let (root, name) = (environment.repository.root(), &environment.name);
     let present = files(root, name)?;
     let used = environment.repository.used_secrets(name);
@@ -144,11 +157,46 @@ fn check_one(environment: &Environment, found: &mut Vec<Found>) -> Result<usize,
                 "Remove the file, or name it where it belongs.".to_owned(),
             );
         }
+        *bindings.entry(header.binding()).or_default() += 1;
+        if let Some((code, message)) = used.get(reference).and_then(|uses| misbound(name, &header, uses)) {
+            let again = if is_next {
+                format!("mailwright secrets rotate {name} {reference} --replace")
+            } else {
+                format!("mailwright secrets set {name} {reference}")
+            };
+            let remedy = if code == Code::SecretRedirected {
+                format!("If the new destination is meant, whoever knows the value seals it again: {again}")
+            } else {
+                format!("Seal it for its destination: mailwright secrets rekey {name} {reference}, or {again}")
+            };
+            report(code, message, remedy);
+        }
         for message in recipients.iter().flat_map(|recipients| misaddressed(&header, recipients)) {
             report(Code::RecipientMissing, message, format!("mailwright secrets rekey {name}"));
         }
     }
     Ok(present.age_files().count())
+}
+
+/// What is wrong with the way in which a file is bound to its destination.
+fn misbound(environment: &EnvironmentName, header: &Header, uses: &Uses) -> Option<(Code, String)> {
+    let Some(sealed_for) = &header.sealed_for else {
+        let words = header.binding().words();
+        return Some((
+            Code::DestinationUnsealed,
+            format!("it does not carry its destination: the service binds it by {words} when it first accepts it"),
+        ));
+    };
+    let elsewhere = |destination: &&Destination| !destination.matches(environment, sealed_for);
+    let (user, destination) = uses
+        .destinations
+        .iter()
+        .filter_map(|(user, destination)| Some((user, destination.as_ref()?)))
+        .find(|(_, destination)| elsewhere(destination))?;
+    let message = format!(
+        "it was sealed for another destination, and `{user}` would send it to {destination} from `{environment}`"
+    );
+    Some((Code::SecretRedirected, message))
 }
 
 fn recipients_words(count: usize) -> String {

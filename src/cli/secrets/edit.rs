@@ -18,7 +18,7 @@ use crate::{
     cli::plan::{self, Format},
     config::Repository,
     model::Code,
-    secrets::{VALUE_LIMIT, open, seal},
+    secrets::{VALUE_LIMIT, open, seal_for},
 };
 
 /// Open a secret in an editor, and seal it again
@@ -59,6 +59,7 @@ impl Edit {
         let file = read_age(root, &path).map_err(|error| {
             error.remedy(format!("Seal a first value: mailwright secrets set {} {reference}", self.environment))
         })?;
+        let destination = super::destination(&environment, &reference)?;
         let identities = self.identities.load(std::iter::once(file.as_slice()))?;
         let before = open(&file, identities.iter()).map_err(|error| open_error(&path, &error))?;
         let after = edited(context, &before, &self.scratch()?)?;
@@ -66,7 +67,8 @@ impl Edit {
         if after.expose_secret() == before.expose_secret() {
             return Ok(self.tell(context, None));
         }
-        let sealed = seal(&after, &recipients, &fresh_value_id()?).map_err(|error| seal_error(&reference, &error))?;
+        let sealed = seal_for(&after, &recipients, &fresh_value_id()?, &destination)
+            .map_err(|error| seal_error(&reference, &error))?;
         write_age(&environment, &path, &sealed)?;
         Ok(self.tell(context, Some(&path)))
     }

@@ -16,7 +16,8 @@ use crate::{
 /// List the secrets: who can open each, which profile uses it, what is unused or missing
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:\n  mailwright secrets list prod\n  mailwright secrets list prod --format json\n\n\
-    Needs no key. Who a file is addressed to stands in the headers that `secrets set` writes; for a file of another\n\
+    Needs no key. `bound by` says what keeps a secret from being sent elsewhere: `destination` (the file says what it was\n    \
+    sealed for), `value-id` or `file` (the service remembers where it was first accepted for). Who a file is addressed to stands in the headers that `secrets set` writes; for a file of another\n\
     program only the kinds of its recipients can be told.")]
 pub(super) struct List {
     /// The environment
@@ -57,16 +58,21 @@ impl List {
                 Some(Ok(header)) => (if users.is_empty() { "unused" } else { "ok" }, addressed(header, &known)),
             };
             let digest = header.as_ref().and_then(|header| header.as_ref().ok()).map(|header| header.digest.clone());
+            let binding = header.as_ref().and_then(|header| header.as_ref().ok()).map(|header| header.binding().id());
             let used_by = if users.is_empty() { "-".to_owned() } else { users.join(", ") };
-            rows.push(vec![name.to_string(), state.to_owned(), used_by, to.join(", ")]);
-            let mut document = json!({ "name": name, "state": state, "profiles": uses.profiles, "reader": uses.reader, "recipients": to, "digest": digest });
+            let bound = binding.unwrap_or("-").to_owned();
+            rows.push(vec![name.to_string(), state.to_owned(), used_by, bound, to.join(", ")]);
+            let mut document = json!({ "name": name, "state": state, "profiles": uses.profiles, "reader": uses.reader, "recipients": to, "digest": digest, "binding": binding });
             if let Some(path) = staged.get(name) {
-                let (state, to, digest) = match Header::read(&read_age(root, path)?) {
-                    Ok(header) => ("staged", addressed(&header, &known), Some(header.digest)),
+                let (state, to, header) = match Header::read(&read_age(root, path)?) {
+                    Ok(header) => ("staged", addressed(&header, &known), Some(header)),
                     Err(_) => ("not an age file", Vec::new(), None),
                 };
-                rows.push(vec!["  its next value".to_owned(), state.to_owned(), String::new(), to.join(", ")]);
-                document["next"] = json!({ "state": state, "recipients": to, "digest": digest });
+                let binding = header.as_ref().map(|header| header.binding().id());
+                let bound = binding.unwrap_or("-").to_owned();
+                rows.push(vec!["  its next value".to_owned(), state.to_owned(), String::new(), bound, to.join(", ")]);
+                let digest = header.map(|header| header.digest);
+                document["next"] = json!({ "state": state, "recipients": to, "digest": digest, "binding": binding });
             }
             documents.push(document);
         }
@@ -75,7 +81,7 @@ impl List {
         } else if rows.is_empty() {
             context.printer.out(&format!("{} has no secrets, and no profile names one.", environment.name));
         } else {
-            context.printer.out(&table(&["secret", "state", "used by", "sealed to"], rows));
+            context.printer.out(&table(&["secret", "state", "used by", "bound by", "sealed to"], rows));
         }
         Ok(Exit::Done)
     }

@@ -1,6 +1,7 @@
 //! `mailwright secrets`: one file a subcommand. What they share is here: the recipients of an environment, the keys
 //! of the operator, the files that are there, and how the operator is asked.
 
+mod belonging;
 mod check;
 mod edit;
 mod expiring;
@@ -23,8 +24,8 @@ use age::secrecy::SecretString;
 
 use super::{CliError, Context, Exit, environment::Environment, fleet, variables};
 use crate::{
-    config::{Repository, Selection},
-    model::{Code, EnvironmentName, InvalidName, SecretReference},
+    config::{NoDestination, Repository, Selection},
+    model::{Code, Digest, EnvironmentName, InvalidName, SecretReference},
     secrets::{
         Header, Identities, OpenError, Recipients, RecipientsError, SealError, ServiceIdentity, ValueId, fingerprint,
     },
@@ -261,6 +262,37 @@ fn reference(text: &str) -> Result<SecretReference, CliError> {
     }
 }
 
+/// The digest of the one destination that a secret is sealed for: that of all profiles that name it.
+fn destination(environment: &Environment, reference: &SecretReference) -> Result<Digest, CliError> {
+    let name = &environment.name;
+    let uses = environment.repository.used_secrets(name).remove(reference).unwrap_or_default();
+    let digest = uses.destination().map(|destination| destination.digest(name));
+    digest.map_err(|none| match none {
+        NoDestination::Unused => CliError::coded(
+            Code::DestinationUnknown,
+            format!(
+                "cannot seal `{reference}`: no profile of `{name}` names it, so it is not known where it may be sent"
+            ),
+        )
+        .remedy(format!(
+            "First write `{{ secret: {reference} }}` where it belongs in environments/{name}/, then seal it."
+        )),
+        NoDestination::Unclear(user) => CliError::coded(
+            Code::DestinationUnknown,
+            format!("cannot seal `{reference}`: `{user}` names it, and does not say soundly where it is sent"),
+        )
+        .remedy(format!("Correct what `mailwright validate {name}` reports, then seal it.")),
+        NoDestination::Different(two) => {
+            let [(one, first), (other, second)] = *two;
+            CliError::coded(
+                Code::DestinationsDiffer,
+                format!("cannot seal `{reference}`: `{one}` sends it to {first}, and `{other}` to {second}"),
+            )
+            .remedy("Give each destination a secret of its own, even if the values are equal.")
+        }
+    })
+}
+
 /// How many services are asked at once.
 const ASKED_AT_ONCE: usize = 16;
 
@@ -474,6 +506,7 @@ fn open_error(path: &Path, error: &OpenError) -> CliError {
         OpenError::Key(_) => {
             (Code::IdentityMissing, "A passphrase needs a terminal to be typed on; a plugin must be installed.")
         }
+        OpenError::Redirected(_) => (Code::SecretRedirected, "Set the value again: mailwright secrets set."),
     };
     CliError::coded(code, format!("`{}` cannot be opened: {error}", path.display())).remedy(remedy)
 }

@@ -11,8 +11,13 @@ use std::{
 use serde_json::json;
 
 use super::{
-    CliError, Context, Environment, Exit, IdentityOptions, Many, Prompt, files, fresh_value_id, list::short,
-    open_error, read_age, recipients_path, refuse_public, rekey::is_addressed, seal_error,
+    CliError, Context, Environment, Exit, IdentityOptions, Many, Prompt,
+    belonging::{Belonging, Everywhere},
+    files,
+    list::short,
+    open_error, read_age, recipients_path, refuse_public,
+    rekey::is_addressed,
+    seal_error,
 };
 use crate::{
     cli::{
@@ -31,7 +36,8 @@ use crate::{
     mailwright secrets recipients add \"$(cat ann.pub)\" --dry-run\n  \
     mailwright secrets recipients add \"$(cat ann.pub)\" -l region=emea\n  \
     mailwright secrets recipients remove \"ssh-ed25519 AAAA...\" 'prod-*' --identity ~/.config/age/keys.txt\n\n\
-    Every secret of the environments is sealed again to the new recipients; no value changes. An environment is changed\n\
+    Every secret of the environments is sealed again to the new recipients; no value changes, nor where it may be sent. A\n\
+    file whose value belongs to another environment or name is refused. An environment is changed\n\
     whole or not at all, and one that fails does not keep the others from being changed. What was changed is one\n\
     commit's worth.\n\n\
     Whoever is removed can still open what Git remembers: change the values too (`mailwright secrets rotate`).")]
@@ -248,12 +254,13 @@ impl Options {
     ) -> Result<Exit, CliError> {
         let repository = Arc::new(context.repository()?);
         let names = with_recipients(&repository, &self.environments)?;
-        let mut identities: Option<Identities> = None;
+        let (mut identities, mut everywhere): (Option<Identities>, _) = (None, Everywhere::default());
         let mut done = Vec::new();
         let mut failures: Vec<(EnvironmentName, CliError)> = Vec::new();
         for name in names {
             let environment = Environment::new(name, Arc::clone(&repository));
-            let prepared = self.prepare(&environment, &change, &mut identities).and_then(|prepared| {
+            let prepared = self.prepare(&environment, &change, &mut identities, &mut everywhere);
+            let prepared = prepared.and_then(|prepared| {
                 if !self.dry_run {
                     write_all(repository.root(), &prepared.files).map_err(|error| {
                         CliError::coded(Code::Unreadable, format!("its files could not be written: {error}"))
@@ -278,6 +285,7 @@ impl Options {
         environment: &Environment,
         change: impl Fn(&Environment, &str, &Recipients) -> Result<String, CliError>,
         identities: &mut Option<Identities>,
+        everywhere: &mut Everywhere,
     ) -> Result<Prepared, CliError> {
         let (root, name) = (environment.repository.root(), &environment.name);
         let before = super::recipients(root, name)?;
@@ -294,6 +302,7 @@ impl Options {
                 .remedy("One recipient: age1..., or an SSH public key in quotes. An identity (AGE-SECRET-KEY-...) is the private half and does not belong here.")
         })?;
         refuse_public(environment, &recipients)?;
+        let belonging = Belonging::new(environment, &before);
         let mut outdated: Vec<(SecretReference, PathBuf, Vec<u8>)> = Vec::new();
         let mut current = 0;
         for (reference, path) in files(root, name)?.age_files() {
@@ -312,9 +321,10 @@ impl Options {
             }
             let Some(identities) = identities.as_ref() else { return Err(CliError::new("no identity was loaded")) };
             for (reference, path, bytes) in &outdated {
-                let sealed = rekey(bytes, identities.iter(), &recipients, fresh_value_id()?)
+                let sealed = rekey(bytes, identities.iter(), &recipients, None)
                     .map_err(|error| open_error(path, &error))?
                     .map_err(|error| seal_error(reference, &error))?;
+                belonging.check(reference, bytes, false, everywhere)?;
                 files.push((path.clone(), sealed));
             }
         }

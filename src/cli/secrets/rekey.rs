@@ -1,29 +1,39 @@
-//! `mailwright secrets rekey`: seals every secret to the present recipients, without a new value.
+//! `mailwright secrets rekey`: seals every secret to the present recipients, without a new value. A value keeps its id and
+//! its destination.
 
 use std::path::PathBuf;
 
 use serde_json::json;
 
 use super::{
-    CliError, Context, Environment, Exit, IdentityOptions, files, fresh_value_id, open_error, read_age, recipients,
-    refuse_public, seal_error, write_age,
+    CliError, Context, Environment, Exit, IdentityOptions,
+    belonging::{Belonging, Everywhere},
+    destination, files, open_error, read_age, recipients, reference, refuse_public, seal_error, write_age,
 };
 use crate::{
     cli::plan::{self, Format},
+    model::{Code, SecretReference},
     secrets::{Header, Recipients, rekey},
 };
 
 /// Seal every secret to the present recipients; no value changes
 #[derive(Debug, clap::Args)]
 #[command(
-    after_help = "Examples:\n  mailwright secrets rekey prod --dry-run\n  mailwright secrets rekey prod --identity ~/.config/age/keys.txt\n\n\
+    after_help = "Examples:\n  mailwright secrets rekey prod --dry-run\n  mailwright secrets rekey prod --identity ~/.config/age/keys.txt\n  \
+    mailwright secrets rekey prod relay/password     this one belongs here: bind it to its destination\n\n\
     Files that are addressed to the present recipients already are left alone, so a run that was broken off can be\n\
     run again. Each file is replaced whole. A plan shows `(secret resealed, same value)`.\n\n\
+    A value keeps its id and its destination. A file whose value belongs to another environment or name is refused. One\n\
+    that does not say where it belongs (made by `age`, or by an older version) can be named: you say that it belongs\n\
+    where the profiles send it, and it is bound to that.\n\n\
     Whoever is taken out of recipients.txt can still open what Git remembers: change the values themselves too."
 )]
 pub(super) struct Rekey {
     /// The environment
     environment: String,
+    /// The secrets whose values belong to this environment, as you know: NAME/KEY; all others are left alone
+    #[arg(value_name = "NAME/KEY")]
+    names: Vec<String>,
     /// List what would be sealed again, and write nothing
     #[arg(long)]
     dry_run: bool,
@@ -47,19 +57,37 @@ impl Rekey {
         let root = environment.repository.root();
         let recipients = recipients(root, &environment.name)?;
         refuse_public(&environment, &recipients)?;
+        let named: Vec<SecretReference> = self.names.iter().map(|name| reference(name)).collect::<Result<_, _>>()?;
+        let present = files(root, &environment.name)?;
+        if let Some(missing) = named.iter().find(|named| !present.secrets.iter().any(|(own, _)| own == *named)) {
+            return Err(CliError::coded(
+                Code::SecretMissing,
+                format!("`{missing}` of `{}` has no file", environment.name),
+            )
+            .remedy(format!("Seal a value: mailwright secrets set {} {missing}", environment.name)));
+        }
+        let belonging = Belonging::new(&environment, &recipients);
+        let (mut everywhere, mut failures) = (Everywhere::default(), Vec::new());
+        let is_named = !named.is_empty();
         let mut outdated = Vec::new();
         let mut current = 0;
-        for (reference, path) in files(root, &environment.name)?.age_files().cloned() {
+        for (reference, path) in present.age_files().cloned() {
             let bytes = read_age(root, &path)?;
-            if is_addressed(&bytes, &recipients) && !self.all {
+            let is_left =
+                if is_named { !named.contains(&reference) } else { is_addressed(&bytes, &recipients) && !self.all };
+            if is_left {
                 current += 1;
-            } else {
-                outdated.push((reference, path, bytes));
+                continue;
             }
+            outdated.push((reference, path, bytes));
         }
         let is_json = self.format == Format::Json;
         let document = |sealed: &[&PathBuf]| json!({ "sealed": sealed, "unchanged": current, "dryRun": self.dry_run });
         if self.dry_run {
+            outdated.retain(|(reference, _, bytes)| {
+                let checked = belonging.check(reference, bytes, is_named, &mut everywhere);
+                checked.map_err(|error| failures.push(error)).is_ok()
+            });
             let paths: Vec<&PathBuf> = outdated.iter().map(|(_, path, _)| path).collect();
             if is_json {
                 context.printer.out(&format!("{:#}", document(&paths)));
@@ -69,16 +97,21 @@ impl Rekey {
                 }
             }
             context.printer.note(&format!("{} would be sealed again, {current} left as they are.", outdated.len()));
-            return Ok(Exit::Done);
+            return joined(failures);
         }
-        let (mut done, mut failures) = (Vec::new(), Vec::new());
+        let mut done = Vec::new();
         if !outdated.is_empty() {
             let identities = self.identities.load(outdated.iter().map(|(_, _, bytes)| bytes.as_slice()))?;
             let total = outdated.len();
             for (index, (reference, path, bytes)) in outdated.iter().enumerate() {
-                let sealed = rekey(bytes, identities.iter(), &recipients, fresh_value_id()?)
+                let destination = if is_named { Some(destination(&environment, reference)?) } else { None };
+                let sealed = rekey(bytes, identities.iter(), &recipients, destination.as_ref())
                     .map_err(|error| open_error(path, &error))
                     .and_then(|sealed| sealed.map_err(|error| seal_error(reference, &error)))
+                    .and_then(|sealed| {
+                        belonging.check(reference, bytes, is_named, &mut everywhere)?;
+                        Ok(sealed)
+                    })
                     .and_then(|sealed| write_age(&environment, path, &sealed));
                 match sealed {
                     Ok(()) => {
@@ -98,19 +131,24 @@ impl Rekey {
         if is_json && failures.is_empty() {
             context.printer.out(&format!("{:#}", document(&done)));
         }
-        let count = failures.len();
-        let mut failures = failures.into_iter();
-        match failures.next() {
-            None => Ok(Exit::Done),
-            Some(only) if count == 1 => Err(only),
-            Some(first) => {
-                let whole = CliError {
-                    details: vec![first.message],
-                    ..CliError::new(format!("{count} files were not sealed again"))
-                };
-                let whole = CliError { code: first.code, remedy: first.remedy, ..whole };
-                Err(failures.fold(whole, |whole, failure| whole.detail(failure.message)))
-            }
+        joined(failures)
+    }
+}
+
+/// All failures as one error.
+fn joined(failures: Vec<CliError>) -> Result<Exit, CliError> {
+    let count = failures.len();
+    let mut failures = failures.into_iter();
+    match failures.next() {
+        None => Ok(Exit::Done),
+        Some(only) if count == 1 => Err(only),
+        Some(first) => {
+            let whole = CliError {
+                details: vec![first.message],
+                ..CliError::new(format!("{count} files were not sealed again"))
+            };
+            let whole = CliError { code: first.code, remedy: first.remedy, ..whole };
+            Err(failures.fold(whole, |whole, failure| whole.detail(failure.message)))
         }
     }
 }

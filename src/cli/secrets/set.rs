@@ -12,7 +12,7 @@ use crate::{
     cli::plan::{self, Format},
     config::Repository,
     model::SecretReference,
-    secrets::{Recipients, seal},
+    secrets::{Recipients, seal_for},
 };
 
 /// Seal a value to the environment's recipients
@@ -21,6 +21,8 @@ use crate::{
     after_help = "Examples:\n  mailwright secrets set prod relay/password                    asks, and does not show what is typed\n  \
     pass show relay | mailwright secrets set prod relay/password  one line end at the end is dropped\n  \
     mailwright secrets set prod remittance/certificate < certificate-and-key.pem\n\n\
+    The value is sealed for the destination that the profiles name which use it: the environment, the kind of credential,\n    \
+    the mail server or the tenant and client. It is never sent anywhere else, so name the secret in a profile first.\n\n    \
     There is no option for the value: a command line is seen by others and kept in a history."
 )]
 pub(super) struct Set {
@@ -45,22 +47,17 @@ impl Set {
         refuse_public(&environment, &recipients)?;
         let path = Repository::secret_path(&environment.name, &reference);
         let count = seal_value(context, &environment, &reference, &path, &recipients)?;
-        let is_used = environment.repository.used_secrets(&environment.name).contains_key(&reference);
         if self.format == Format::Json {
-            context.printer.out(&format!("{:#}", json!({ "sealed": path, "recipients": count, "used": is_used })));
+            context.printer.out(&format!("{:#}", json!({ "sealed": path, "recipients": count, "used": true })));
         } else {
             context.printer.out(&sealed(&path, count));
-        }
-        if !is_used {
-            context
-                .printer
-                .note(&format!("No profile names it yet: write `{{ secret: {reference} }}` where it belongs."));
         }
         Ok(Exit::Done)
     }
 }
 
-/// Takes a value from the operator, and seals it into a file. Tells to how many recipients.
+/// Takes a value from the operator, and seals it into a file for the destination of the profiles that name it. Tells to
+/// how many recipients.
 pub(super) fn seal_value(
     context: &Context,
     environment: &Environment,
@@ -68,8 +65,10 @@ pub(super) fn seal_value(
     path: &Path,
     recipients: &Recipients,
 ) -> Result<usize, CliError> {
+    let destination = super::destination(environment, reference)?;
     let value = value::take(context, environment, reference)?;
-    let sealed = seal(&value, recipients, &fresh_value_id()?).map_err(|error| seal_error(reference, &error))?;
+    let sealed = seal_for(&value, recipients, &fresh_value_id()?, &destination)
+        .map_err(|error| seal_error(reference, &error))?;
     write_age(environment, path, &sealed)?;
     Ok(recipients.texts().count())
 }

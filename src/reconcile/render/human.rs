@@ -400,9 +400,10 @@ fn redirected(out: &mut String, secret: &RedirectedSecret) {
     let _ = writeln!(
         out,
         "{RED_BOLD}!{RED_BOLD:#} {BOLD}{}{BOLD:#}: this secret would go to a new place  {DIM}{}{DIM:#}",
-        secret.profile, secret.place
+        secret.user(),
+        secret.place
     );
-    let _ = writeln!(out, "    `{}` was accepted for {}", secret.secret, secret.accepted_for);
+    let _ = writeln!(out, "    `{}` {}", secret.secret, secret.accepted_for_words());
     let _ = writeln!(out, "    and would travel to {}.", secret.would_go_to);
     let _ = writeln!(
         out,

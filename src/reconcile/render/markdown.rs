@@ -50,11 +50,11 @@ fn warnings(out: &mut String, plan: &Plan) {
     for secret in &plan.redirected {
         let _ = writeln!(
             out,
-            "> [!CAUTION]\n> `{}`: the secret `{}` would go to a new place: {} instead of {}. The service refuses this; seal the value again.\n",
-            secret.profile,
+            "> [!CAUTION]\n> `{}`: the secret `{}` would go to a new place, {}. It {}. The service refuses this; seal the value again.\n",
+            secret.user(),
             secret.secret,
             inline(&secret.would_go_to.to_string()),
-            inline(&secret.accepted_for.to_string())
+            inline(&secret.accepted_for_words())
         );
     }
     for guard in &plan.guards {

@@ -1,5 +1,6 @@
 //! `SQLite`: one writer, a few readers, write-ahead log, `synchronous=FULL`, so that what was answered is on disk.
 
+mod decoded;
 mod leases;
 mod migrate;
 mod outbox;
@@ -27,8 +28,8 @@ use super::{AuditEvent, Commit, CommitError, LeaseTaken, Store, StoreError, Stor
 use crate::{
     api::{AuditEntry, Generation, GenerationDetail, LastVerified, Token, leases::Lease},
     model::{
-        Applied, ChangeRecord, Digest, EnvironmentName, ProfileName, ProfileState, SecretRecord, Settings, State,
-        StoredProfile,
+        Applied, ChangeRecord, Destination, Digest, EnvironmentName, ProfileName, ProfileState, SecretRecord, Settings,
+        State, StoredProfile,
     },
     verify::{self, Level, Verified},
 };
@@ -344,6 +345,22 @@ impl Store for SqliteStore {
         .await
     }
 
+    async fn destinations(&self, value_ids: Vec<String>) -> Result<BTreeMap<String, Destination>, StoreError> {
+        self.read(move |transaction| {
+            let found = value_ids.into_iter().map(|id| Ok(destination(transaction, &id)?.map(|found| (id, found))));
+            found.filter_map(Result::transpose).collect()
+        })
+        .await
+    }
+
+    async fn bind(&self, value_id: String, to: Destination) -> Result<Destination, StoreError> {
+        self.write_plainly(move |transaction| {
+            bind(transaction, &value_id, &to)?;
+            Ok(destination(transaction, &value_id)?.unwrap_or(to))
+        })
+        .await
+    }
+
     async fn age_file(&self, digest: &Digest) -> Result<Option<Vec<u8>>, StoreError> {
         let digest = digest.clone();
         self.read(move |transaction| {
@@ -584,7 +601,7 @@ fn read_state(transaction: &Connection, environment: EnvironmentName) -> Result<
         profiles,
         secrets: BTreeMap::new(),
     };
-    let used: BTreeSet<Digest> = state.used_secrets().map(|(_, _, digest)| digest.clone()).collect();
+    let used: BTreeSet<Digest> = state.used_digests().cloned().collect();
     for digest in used {
         let record = secret(transaction, &digest)?
             .ok_or_else(|| StoreError::Corrupt(format!("the age file {} is missing", digest.short())))?;
@@ -599,6 +616,27 @@ fn secret(transaction: &Connection, digest: &Digest) -> Result<Option<SecretReco
         .and_then(|mut statement| statement.query_row([digest.as_str()], |row| row.get(0)).optional())
         .map_err(failed)?;
     found.map(|text| document(&text)).transpose()
+}
+
+/// Where a value was first accepted for.
+fn destination(transaction: &Connection, value_id: &str) -> Result<Option<Destination>, StoreError> {
+    let found: Option<String> = transaction
+        .prepare_cached("SELECT destination FROM secret_value WHERE value_id = ?1")
+        .and_then(|mut statement| statement.query_row([value_id], |row| row.get(0)).optional())
+        .map_err(failed)?;
+    found.map(|text| document(&text)).transpose()
+}
+
+/// Records where a value was accepted for, if it is the first time.
+fn bind(transaction: &Connection, value_id: &str, to: &Destination) -> Result<(), StoreError> {
+    let to = text(to)?;
+    transaction
+        .prepare_cached(
+            "INSERT INTO secret_value (value_id, destination) VALUES (?1, ?2) ON CONFLICT (value_id) DO NOTHING",
+        )
+        .and_then(|mut statement| statement.execute(params![value_id, to]))
+        .map_err(failed)?;
+    Ok(())
 }
 
 fn find_changeset(transaction: &Connection, id: uuid::Uuid) -> Result<Option<(Digest, Generation)>, StoreError> {
@@ -647,6 +685,9 @@ fn take(transaction: &Connection, commit: &Commit) -> Result<(), CommitError> {
         insert
             .execute(params![new.record.digest.as_str(), text(&new.record)?, new.age_file, generation])
             .map_err(failed)?;
+        if let Some(value_id) = &new.record.value_id {
+            bind(transaction, value_id, &new.record.destination)?;
+        }
     }
     // What was verified and did not come into existence is forgotten.
     transaction.execute("DELETE FROM verification WHERE name NOT IN (SELECT name FROM profile)", []).map_err(failed)?;
