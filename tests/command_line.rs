@@ -228,7 +228,9 @@ fn what_cannot_be_found_is_named_with_what_to_do() {
         assert!(trial.run(&["explain", code]).code(0).stdout.starts_with("MW0007: "), "{code}");
     }
     assert!(trial.run(&["explain", "MW9999"]).code(1).stderr.contains("MW0251"));
-    for code in ["AADSTS7000215", "aadsts7000215", "AADSTS7000215: Invalid client secret provided."] {
+    let copied = "invalid_client: AADSTS7000215: Invalid client secret provided.";
+    for code in ["AADSTS7000215", "aadsts7000215", "AADSTS7000215: Invalid client secret provided.", copied, "7000215"]
+    {
         let told = trial.run(&["explain", code]).code(0).stdout;
         assert!(told.starts_with("AADSTS7000215: ") && told.contains("GRAPH-SECRET-WRONG"), "{code}: {told}");
     }

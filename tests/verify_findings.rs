@@ -160,6 +160,10 @@ fn direct_cases() -> Vec<Case> {
             .app("granted", json!([]))
             .app("requests", json!({}))
             .app("exchange", json!(["documents@contoso.example"])),
+        case("a probe that Graph does not decide")
+            .options(|options| options.probe = true)
+            .fault(json!({ "at": "/sendMail", "status": 503, "code": "ResourceUnhealthy" })),
+        case("a 404 that is not Graph's").reader().fault(json!({ "at": "$batch/applications", "status": 404, "code": "" })),
         case("a probe that nobody allows")
             .options(|options| options.probe = true)
             .app("granted", json!([]))

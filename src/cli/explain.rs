@@ -24,6 +24,12 @@ fn in_full(text: &str) -> String {
     digits.parse::<u16>().map_or(text.to_owned(), |number| format!("MW{number:04}"))
 }
 
+/// The number of an AADSTS code: by itself, in a copied message, or bare, since no problem code has five digits.
+fn entras(text: &str) -> Option<u32> {
+    let bare = || text.trim().parse().ok().filter(|number| *number > 9_999);
+    aadsts::parse(text).or_else(|| aadsts::named_in(text).first().copied()).or_else(bare)
+}
+
 /// What is known of an AADSTS code.
 fn explained(entry: &Entry) -> String {
     let findings: Vec<&str> = reported_as(entry.cause).iter().map(|id| id.id()).collect();
@@ -62,7 +68,7 @@ impl Explain {
             context.printer.out(&format!("{bold}{id}: {}{bold:#}\n\n{}", id.title(), id.explanation()));
             return Ok(Exit::Done);
         }
-        if let Some(number) = aadsts::parse(&text) {
+        if let Some(number) = entras(&text) {
             let entry = aadsts::find(number).ok_or_else(|| {
                 CliError::coded(
                     Code::Usage,

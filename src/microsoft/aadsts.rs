@@ -135,7 +135,7 @@ pub fn parse(text: &str) -> Option<u32> {
 }
 
 /// Returns every code that a text names, in order.
-pub(super) fn named_in(text: &str) -> Vec<u32> {
+pub fn named_in(text: &str) -> Vec<u32> {
     text.match_indices("AADSTS").filter_map(|(at, _)| parse(&text[at..])).collect()
 }
 

@@ -293,9 +293,14 @@ impl GraphError {
         matches!(self, Self::Refused { status: 0 | 401 | 403, .. })
     }
 
-    /// Whether there is no such thing.
+    /// Returns true if there is no such thing. Graph names a code with it; a 404 without one is a gateway's, say.
     pub fn is_absent(&self) -> bool {
-        matches!(self, Self::Refused { status: 404, .. })
+        matches!(self, Self::Refused { status: 404, code, .. } if !code.is_empty() && code != "UnknownError")
+    }
+
+    /// Returns true if Graph did not decide: it throttles, or has trouble of its own.
+    pub fn is_undecided(&self) -> bool {
+        matches!(self, Self::Refused { status: 408 | 429 | 500.., .. } | Self::Http(_) | Self::Unknown)
     }
 
     /// Graph's code.

@@ -322,8 +322,8 @@ pub fn reported_as(cause: Cause) -> &'static [Id] {
         Cause::SecretWrong => &[Id::SecretWrong],
         Cause::SecretExpired => &[Id::CredentialExpired],
         Cause::Proof => &[Id::SecretWrong, Id::Certificate, Id::Federation],
-        Cause::CertificateExpired => &[Id::CredentialExpired, Id::Federation, Id::SignIn],
-        Cause::Certificate | Cause::AssertionTime | Cause::Assertion => &[Id::Certificate, Id::Federation, Id::SignIn],
+        Cause::CertificateExpired => &[Id::CredentialExpired, Id::Federation],
+        Cause::Certificate | Cause::AssertionTime | Cause::Assertion => &[Id::Certificate, Id::Federation],
         Cause::FederationMatch | Cause::FederationCase | Cause::FederationBlocked => &[Id::Federation],
         Cause::Client => &[Id::Client],
         Cause::ServicePrincipal | Cause::Resource | Cause::ResourceDisabled => &[Id::ServicePrincipal],
@@ -544,4 +544,71 @@ fn of_certificate(credentials: &[KeyCredential], certificate: &Certificate) -> O
     });
     let end = registered.and_then(|credential| credential.end_date_time).or_else(|| certificate.not_after())?;
     Some((end, format!("thumbprint {hex}")))
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "a test ends there")]
+
+    use super::*;
+    use crate::{
+        microsoft::{Endpoints, aadsts},
+        model::Cloud,
+    };
+
+    fn credentials() -> [Credential; 3] {
+        ["clientSecret", "certificate"]
+            .map(|kind| serde_json::json!({ kind: { "secret": "documents/secret" } }))
+            .into_iter()
+            .chain([serde_json::json!({ "federatedTokenFile": "/run/token" })])
+            .map(|document| serde_json::from_value(document).unwrap())
+            .collect::<Vec<_>>()
+            .try_into()
+            .unwrap()
+    }
+
+    #[test]
+    fn every_code_is_reported_as_its_cause_says_whichever_the_credential() {
+        let endpoints = Endpoints::of(&Cloud::Global).unwrap();
+        let remedies = Remedies { again: "again", endpoints: &endpoints, tenant: "contoso.example", client: "client" };
+        for credential in credentials() {
+            let is_federated = matches!(credential, Credential::FederatedTokenFile(_));
+            let seal = if is_federated { "" } else { "mailwright secrets set dev documents/secret" };
+            for scope in [endpoints.graph_scope(), endpoints.exchange_scope().to_owned()] {
+                let tried = Tried { credential: &credential, scope: &scope, base: "", seal, remedies: &remedies };
+                for entry in aadsts::all() {
+                    // Entra says nothing of a secret to whom presented a certificate, and the reverse.
+                    let of_a_secret = matches!(entry.cause, Cause::SecretWrong | Cause::SecretExpired);
+                    let of_an_assertion = matches!(
+                        entry.cause,
+                        Cause::Certificate | Cause::CertificateExpired | Cause::AssertionTime | Cause::Assertion
+                    );
+                    let has_a_secret = matches!(credential, Credential::ClientSecret(_));
+                    if of_a_secret && !has_a_secret || of_an_assertion && has_a_secret {
+                        continue;
+                    }
+                    let refusal = Refusal {
+                        error: entry.error.clone(),
+                        error_description: format!("AADSTS{}: Something.", entry.code),
+                        error_codes: vec![entry.code],
+                        ..Refusal::default()
+                    };
+                    let found = tried.failed(&SignInError::Refused(refusal));
+                    let what = format!("AADSTS{} with {credential:?}: {found:?}", entry.code);
+                    assert!(reported_as(entry.cause).contains(&found.id), "{what}");
+                    assert_eq!(found.verdict == Verdict::Unknown, entry.cause.is_transient(), "{what}");
+                    assert!(!found.message.is_empty() && !found.remedy.is_empty(), "{what}");
+                    assert!(found.remedy.iter().all(|step| !step.trim().is_empty()), "{what}");
+                    let text = found.remedy.join(" ");
+                    assert!(!is_federated || !text.contains("certificate.pem"), "{what}");
+                    assert!(found.seen.contains(&entry.code.to_string()), "{what}");
+                    // What is said of the resource is said of the one that was asked for.
+                    let is_exchange = scope == endpoints.exchange_scope();
+                    if matches!(entry.cause, Cause::Resource | Cause::ResourceDisabled) {
+                        assert_eq!(found.message.contains("Exchange Online"), is_exchange, "{what}");
+                    }
+                }
+            }
+        }
+    }
 }

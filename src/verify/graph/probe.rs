@@ -37,7 +37,7 @@ pub(super) async fn probe(graph: &Graph, from: &str, remedies: &Remedies<'_>) ->
         .seen(format!("HTTP {status}"))
         .expected("HTTP 202")
         .remedy([format!("Look whether the mail arrived at {from}.")]),
-        Err(error @ GraphError::Refused { .. }) => {
+        Err(error @ GraphError::Refused { .. }) if !error.is_undecided() => {
             Finding::fail(Id::GraphProbe, "/from/address", format!("Graph does not send as {from}"))
                 .seen(reason(&error))
                 .expected("HTTP 202")
