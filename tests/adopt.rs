@@ -292,9 +292,9 @@ fn the_words_of_the_erps_own_screen_are_understood() {
             "relay",
             &["host: smtp.example.com", "encryption: tls", "port: 465", "address: erp@example.com", "system-wide"][..],
         ),
-        ("docs", &["microsoft-graph-direct", "[EDU1]", "all-documents"]),
-        ("desk", &["microsoft-graph-delegate", "enabled: false", "https://localhost", "[EDU1]"]),
-        ("plain", &["[EDU1]", "all-reports"]),
+        ("docs", &["microsoft-graph-direct", "\"EDU1\"", "all-documents"]),
+        ("desk", &["microsoft-graph-delegate", "enabled: false", "https://localhost", "platform: native", "\"EDU1\""]),
+        ("plain", &["\"EDU1\"", "all-reports"]),
     ] {
         for part in parts {
             assert!(read(name).contains(part), "{name}: no {part} in {}", read(name));

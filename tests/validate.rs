@@ -632,6 +632,8 @@ fn encodings_of_windows_are_read_or_named_at_every_door() {
     }
     // Who secrets are sealed to.
     let trial = Trial::small();
+    let login = "host: smtp.example.com\n    username: erp\n    password: { secret: relay/password }";
+    trial.write("environments/dev/profiles/relay.yaml", SMALL_PROFILE.replace("host: smtp.example.com", login));
     let recipients = include_str!("../secrets/dev/recipients.txt");
     trial.write("secrets/dev/demo-identity.txt", include_str!("../secrets/dev/demo-identity.txt"));
     for bytes in [crlf(recipients).into_bytes(), format!("\u{feff}{recipients}").into_bytes(), wide(recipients, true)] {
@@ -643,8 +645,6 @@ fn encodings_of_windows_are_read_or_named_at_every_door() {
     assert!(ran.stderr.contains("it is UTF-16 without a byte order mark"), "{}", ran.stderr);
     // An age file that an editor saved.
     let sealed = std::fs::read_to_string(trial.path("secrets/dev/relay/password.age")).unwrap();
-    let login = "host: smtp.example.com\n    username: erp\n    password: { secret: relay/password }";
-    trial.write("environments/dev/profiles/relay.yaml", SMALL_PROFILE.replace("host: smtp.example.com", login));
     for (bytes, named) in [
         (wide(&sealed, true), "it was saved as UTF-16"),
         (format!("\u{feff}{sealed}").into_bytes(), "it was saved as UTF-8 with a byte order mark"),
