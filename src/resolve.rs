@@ -11,7 +11,8 @@ pub async fn resolve(host: &str, port: u16) -> std::io::Result<Vec<SocketAddr>> 
     if !is_loopback(host) {
         return found;
     }
-    let own: Vec<SocketAddr> = found.unwrap_or_default().into_iter().filter(|own| own.ip().is_loopback()).collect();
+    let own: Vec<SocketAddr> =
+        found.unwrap_or_default().into_iter().filter(|own| own.ip().to_canonical().is_loopback()).collect();
     Ok(if own.is_empty() { loopback(port).to_vec() } else { own })
 }
 
@@ -32,6 +33,7 @@ mod tests {
         }
         assert_eq!(resolve("127.0.0.2", 25).await.unwrap(), ["127.0.0.2:25".parse().unwrap()]);
         assert_eq!(resolve("::1", 25).await.unwrap(), ["[::1]:25".parse().unwrap()]);
+        assert_eq!(resolve("::ffff:127.0.0.1", 25).await.unwrap(), ["[::ffff:127.0.0.1]:25".parse().unwrap()]);
         assert!(resolve("localhost.invalid", 25).await.is_err());
     }
 }

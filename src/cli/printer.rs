@@ -79,6 +79,11 @@ impl Printer {
         drop(writeln!(stream, "{}", printable_lines(text.strip_suffix('\n').unwrap_or(text))));
     }
 
+    /// Talk about the command as a whole, to standard error, also while one of several environments is worked on.
+    pub(crate) fn note_of_command(&self, text: &str) {
+        Self { aside: None, ..self.clone() }.note(text);
+    }
+
     /// Talk, to standard error, with a line end.
     pub(crate) fn note(&self, text: &str) {
         if let Some(aside) = &self.aside {

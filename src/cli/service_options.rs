@@ -304,7 +304,7 @@ fn warn_of_readers(context: &Context, path: &Path) {
     if found.is_file() && found.mode() & 0o077 != 0 && found.uid() == rustix::process::geteuid().as_raw() {
         WARNED.call_once(|| {
             let (shown, mode) = (path.display(), found.mode() & 0o777);
-            context.printer.note(&format!(
+            context.printer.note_of_command(&format!(
                 "warning: others can read the token file `{shown}` (mode {mode:03o}). Correct it: chmod 600 {shown}"
             ));
         });
