@@ -127,9 +127,14 @@ impl Trial {
     }
 
     pub(crate) fn write(&self, path: &str, text: impl AsRef<[u8]>) {
+        let is_token = path.starts_with("tokens/");
         let path = self.path(path);
         fs::create_dir_all(path.parent().unwrap()).unwrap();
-        fs::write(path, text).unwrap();
+        fs::write(&path, text).unwrap();
+        if is_token {
+            // Others could read it otherwise, which is warned of.
+            fs::set_permissions(path, std::os::unix::fs::PermissionsExt::from_mode(0o600)).unwrap();
+        }
     }
 
     pub(crate) fn read(&self, path: &str) -> String {
