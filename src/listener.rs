@@ -48,6 +48,8 @@ use tower::ServiceExt as _;
 const HEADER_DEADLINE: Duration = Duration::from_secs(10);
 /// Time that a client has to read the next part of its answer.
 const READ_DEADLINE: Duration = Duration::from_secs(30);
+/// Time after which a client that does not read is one whose place another client gets, at the limit.
+const STALLED: Duration = Duration::from_secs(5);
 /// Time that a connection has to close in good order.
 const CLOSE_DEADLINE: Duration = Duration::from_secs(1);
 /// Pause after an accept that failed for want of a resource.
@@ -239,7 +241,8 @@ impl OpenConnections {
         for activity in open.connections.values() {
             *by_network.entry(activity.network).or_default() += 1;
         }
-        let idle = open.connections.values().filter_map(|activity| Some((activity, activity.idle_since()?)));
+        let now = Instant::now();
+        let idle = open.connections.values().filter_map(|activity| Some((activity, activity.idle_since(now)?)));
         let victim =
             idle.max_by_key(|(activity, since)| (by_network.get(&activity.network), std::cmp::Reverse(*since)));
         let Some((victim, _)) = victim else { return false };
@@ -280,10 +283,16 @@ impl Activity {
         }
     }
 
-    /// Since when nothing is under way; none while something is, or if the connection is being closed already.
-    fn idle_since(&self) -> Option<Instant> {
+    /// Since when nothing is under way but what the client does not read; none while something is, or if the connection is
+    /// being closed already.
+    fn idle_since(&self, now: Instant) -> Option<Instant> {
         let state = lock(&self.state);
-        (state.requests.is_empty() && !state.evicted).then_some(state.idle_since)
+        if state.evicted {
+            return None;
+        }
+        let waits = |since: &Option<Instant>| since.filter(|since| now.duration_since(*since) >= STALLED);
+        let stalled: Option<Vec<Instant>> = state.requests.values().map(waits).collect();
+        stalled.map(|stalled| stalled.into_iter().max().unwrap_or(state.idle_since))
     }
 
     /// When the connection is to be closed, if nothing happens until then.
@@ -618,6 +627,12 @@ mod tests {
         slow.awaits_client(false);
         quick.awaits_client(false);
         assert_eq!(activity.deadline(&limits), None);
+        slow.awaits_client(true);
+        let later = Instant::now() + STALLED;
+        assert_eq!(activity.idle_since(later), None, "the other one is at work");
+        quick.awaits_client(true);
+        assert_eq!(activity.idle_since(Instant::now()), None, "it may be reading");
+        assert!(activity.idle_since(Instant::now() + STALLED).is_some(), "it does not read");
         drop((slow, quick));
         assert_eq!(activity.deadline(&limits), Some(idle_since() + limits.idle));
     }

@@ -105,6 +105,60 @@ fn a_connection_without_a_request_is_closed_however_it_is_silent() {
     until("all to be closed", || metric(&trial, "mailwright_connections") <= 1.0);
 }
 
+/// A certificate of `localhost` that signs itself, and its key, in files of the trial.
+fn certificate(trial: &Trial) -> (String, String) {
+    let rcgen::CertifiedKey { cert, signing_key } =
+        rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
+    trial.write("server.pem", cert.pem());
+    trial.write("server.key", signing_key.serialize_pem());
+    let path = |name: &str| trial.path(name).to_str().unwrap().to_owned();
+    (path("server.pem"), path("server.key"))
+}
+
+#[test]
+fn a_connection_by_tls_is_closed_however_it_is_silent() {
+    use std::sync::Arc;
+    let mut trial = Trial::small();
+    let (chain, key) = certificate(&trial);
+    trial.serve_with(&["--demo", "--idle-timeout", "1", "--tls-cert", &chain, "--tls-key", &key]);
+    let address = trial.address().trim_start_matches("https://").to_owned();
+    let open = || {
+        let stream = TcpStream::connect(&address).unwrap();
+        stream.set_read_timeout(Some(Duration::from_secs(60))).unwrap();
+        stream
+    };
+    // Nothing; the beginning of a handshake; what is no handshake.
+    for begun in [&b""[..], b"\x16\x03\x01\x02\x00\x01", b"GET / HTTP/1.1\r\n"] {
+        let mut stream = open();
+        stream.write_all(begun).unwrap();
+        read_to_end(stream);
+    }
+    // A whole handshake, and then no request: of HTTP/1, of HTTP/2, of HTTP/2 after the half of its preface.
+    let mut roots = rustls::RootCertStore::empty();
+    let pem = std::fs::read(&chain).unwrap();
+    let der =
+        <rustls::pki_types::CertificateDer<'_> as rustls::pki_types::pem::PemObject>::from_pem_slice(&pem).unwrap();
+    roots.add(der).unwrap();
+    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    for (protocol, begun) in [("http/1.1", ""), ("h2", ""), ("h2", "PRI * HT")] {
+        let mut config = rustls::ClientConfig::builder_with_provider(Arc::clone(&provider))
+            .with_safe_default_protocol_versions()
+            .unwrap()
+            .with_root_certificates(roots.clone())
+            .with_no_client_auth();
+        config.alpn_protocols = vec![protocol.into()];
+        let name = "localhost".try_into().unwrap();
+        let client = rustls::ClientConnection::new(Arc::new(config), name).unwrap();
+        let mut stream = rustls::StreamOwned::new(client, open());
+        stream.write_all(begun.as_bytes()).unwrap();
+        stream.flush().unwrap();
+        let read = stream.read_to_end(&mut Vec::new());
+        let is_open = read.is_err_and(|error| error.kind() == std::io::ErrorKind::WouldBlock);
+        assert!(!is_open, "{protocol} {begun}: the connection is still open");
+        assert_eq!(stream.conn.alpn_protocol(), Some(protocol.as_bytes()));
+    }
+}
+
 #[test]
 fn silent_connections_leave_descriptors_for_the_service() {
     let mut trial = Trial::small();

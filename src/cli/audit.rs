@@ -172,6 +172,7 @@ fn words(entry: &AuditEntry) -> String {
         part("message", "message"),
         part("was", "was"),
         part("resolved as", "resolved"),
+        text("times").map(|times| format!("{times} times until {}", text("until").unwrap_or_default())),
         text("reason"),
         text("code"),
         text("why"),
