@@ -138,7 +138,7 @@ impl Engine {
             }
         }
         let began = Instant::now();
-        let answer = match &sender.stored.profile.provider {
+        let mut answer = match &sender.stored.profile.provider {
             Provider::Smtp(smtp) => self.by_smtp(&sender, smtp, &message, &outgoing).await,
             Provider::MicrosoftGraphDirect(direct) => self.by_graph(&sender, direct, &message, &outgoing).await,
             Provider::MicrosoftGraphDelegate(_) => Answer {
@@ -146,6 +146,14 @@ impl Engine {
                 outcome: Err(Failure::new("connect", "a delegate sends as a signed-in user", Class::Transient)),
             },
         };
+        // What became of the one address became of everybody whom it stands for. It is the settings of this attempt that
+        // count: by now there may be others.
+        if outgoing.is_rewritten
+            && let Ok(sent) = &mut answer.outcome
+            && let Some((_, failure)) = sent.refused.pop()
+        {
+            sent.refused = waiting.iter().map(|recipient| (recipient.clone(), failure.clone())).collect();
+        }
         drop(outgoing);
         self.judge(&sender, message, now, began, answer)
     }
@@ -635,10 +643,9 @@ impl Engine {
 
     /// The server had the whole message, for some at least.
     fn after_sent(self: &Arc<Self>, mut message: Message, attempt: Attempt, sent: super::smtp::Sent, now: Timestamp) {
-        let everybody_instead = self.board().routes.state().settings.delivery.recipients.rewrite_to.is_some();
         let reply = sent.reply.unwrap_or_default();
         for recipient in message.recipients.iter_mut().filter(|r| r.status == RecipientStatus::Waiting) {
-            let refused = sent.refused.iter().find(|(address, _)| everybody_instead || *address == recipient.address);
+            let refused = sent.refused.iter().find(|(address, _)| *address == recipient.address);
             match refused {
                 None => {
                     recipient.status = RecipientStatus::Delivered;

@@ -678,6 +678,8 @@ pub struct Outgoing {
     pub bytes: Vec<u8>,
     /// The recipients of this attempt: those who still wait, or the one whom the environment writes to instead.
     pub recipients: Vec<String>,
+    /// True if the environment writes to one address in the place of all recipients.
+    pub is_rewritten: bool,
     /// True if `To` or `Cc` lost addresses that are not recipients of this attempt.
     pub is_narrowed: bool,
 }
@@ -717,7 +719,9 @@ impl Sender<'_> {
         }
         let is_narrowed = self.header_is_envelope && address_exactly(&mut fields, &recipients)?;
         dkim::remove_broken(&mut fields, &before, false);
-        Ok(Outgoing { bytes: with_header(&fields, content, body_at), recipients, is_narrowed })
+        let is_rewritten = self.guard.rewrite_to.is_some();
+        let bytes = with_header(&fields, content, body_at);
+        Ok(Outgoing { bytes, recipients, is_rewritten, is_narrowed })
     }
 
     /// Leaves `From` and `Sender` as they are if they name the profile's address, so that a signature over them holds.

@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 use crate::mime::{
     Field, Malformed,
     address_list::{self, AddressList},
-    field::split,
+    field::{decoded_words, split},
 };
 
 /// How many headers of its own a draft takes (`internetMessageHeaders`), and only `X-` ones.
@@ -250,11 +250,16 @@ fn properties(fields: &[Field]) -> Result<Vec<Value>, Malformed> {
 
 /// The headers that a draft takes as they are. Everything that it does not carry is refused by name.
 fn custom_headers(fields: &[Field]) -> Result<Vec<Value>, Malformed> {
-    let mut custom = Vec::new();
+    let mut custom: Vec<(String, String)> = Vec::new();
     for field in fields {
         let name = field.name();
         if field.starts_with("x-") {
-            custom.push(json!({ "name": name, "value": crate::mime::field::decoded_words(&field.unfolded()) }));
+            let value = decoded_words(&field.unfolded());
+            // Graph takes each name once.
+            match custom.iter_mut().find(|(own, _)| own.eq_ignore_ascii_case(name)) {
+                Some((_, before)) => before.push_str(&format!(", {value}")),
+                None => custom.push((name.to_owned(), value)),
+            }
         } else if !field.is_any(&CARRIED) && !field.starts_with("content-") {
             let name: String = name.chars().take(70).collect();
             return Err(cannot(&format!("the header `{name}`")));
@@ -264,5 +269,5 @@ fn custom_headers(fields: &[Field]) -> Result<Vec<Value>, Malformed> {
         let count = custom.len();
         return Err(cannot(&format!("{count} `X-` headers; it takes {CUSTOM_HEADERS}")));
     }
-    Ok(custom)
+    Ok(custom.into_iter().map(|(name, value)| json!({ "name": name, "value": value })).collect())
 }

@@ -599,3 +599,120 @@ fn a_sign_in_host_that_does_not_decide_suspends_no_profile() {
         assert_eq!(post.outbox()["parked"], json!([]));
     }
 }
+
+/// The addresses in To, Cc and Bcc of what Graph got as MIME, as a parser reads them that is not ours.
+fn addressed(sandbox: &Sandbox) -> Vec<String> {
+    let mails = mails(sandbox);
+    let mime = mails.last().unwrap()["mail"]["mime"].as_str().unwrap();
+    let message = mail_parser::MessageParser::default().parse_headers(mime.as_bytes()).unwrap();
+    let lists = [message.to(), message.cc(), message.bcc()];
+    let all = lists.into_iter().flatten().flat_map(|list| list.clone().into_list());
+    all.map(|one| one.address.unwrap_or_default().into_owned()).collect()
+}
+
+fn send_raw(post: &Post, raw: &str, query: &str) -> crate::support::trial::Answer {
+    let path = format!("/v1/messages?company=EDU1&function=default{query}");
+    post.trial.http("POST", &path, &[("Content-Type", "message/rfc822")], raw.as_bytes())
+}
+
+#[test]
+fn graph_is_told_of_the_recipients_and_of_nobody_else() {
+    let sandbox = Sandbox::start(good());
+    let post = post(&sandbox, &format!("{QUICK}  recipients: {{ allow: [\"*@test.example\"] }}\n"));
+    // An address that is part of another one's.
+    let id = post.send(json!({ "to": ["jim.bob@test.example"], "bcc": ["bob@test.example"] }));
+    post.wait(&id, "delivered");
+    assert_eq!(addressed(&sandbox), ["jim.bob@test.example", "bob@test.example"]);
+    // The header names a customer, the envelope does not.
+    let raw = "To: Customer <customer@real.example>\nCc: \"Probe, the\" <PROBE@test.example>\nSubject: x\n\nhi\n";
+    assert_eq!(send_raw(&post, raw, "").json()["code"], "MW0263");
+    let answer = send_raw(&post, raw, "&recipients=probe@test.example,second@test.example");
+    let message = post.wait(answer.json()["id"].as_str().unwrap(), "delivered");
+    assert_eq!(addressed(&sandbox), ["PROBE@test.example", "second@test.example"]);
+    assert!(message["reason"].as_str().unwrap().contains("named only those"), "{message:#}");
+    assert!(!mails(&sandbox)[1].to_string().contains("customer@"), "{:#}", mails(&sandbox)[1]);
+}
+
+#[test]
+fn a_guard_that_came_later_holds_for_graph_as_well() {
+    let sandbox = Sandbox::start(good());
+    let post = post(&sandbox, QUICK);
+    let hold = post.trial.run(&["outbox", "dev", "hold", "--company", "EDU1", "--reason", "x", "--format", "json"]);
+    let id = post.send(json!({ "to": ["customer@real.example", "tester@test.example"] }));
+    let instead = post.send(json!({ "to": ["customer@real.example"], "cc": ["other@real.example"] }));
+    crate::harness::environment(&post.trial, &format!("{QUICK}  recipients: {{ allow: [\"*@test.example\"] }}\n"));
+    post.apply();
+    post.trial.run(&["outbox", "dev", "release", hold.code(0).json()["id"].as_str().unwrap()]).code(0);
+    let message = post.wait(&id, "failed");
+    assert_eq!(message["recipients"][0]["reply"], "the environment may not write to it");
+    assert_eq!(message["recipients"][1]["status"], "delivered");
+    assert_eq!(addressed(&sandbox), ["tester@test.example"]);
+    post.wait(&instead, "failed");
+    assert_eq!(mails(&sandbox).len(), 1);
+    crate::harness::environment(&post.trial, &format!("{QUICK}  recipients: {{ rewriteTo: tester@test.example }}\n"));
+    post.apply();
+    let id = post.send(json!({ "to": ["customer@real.example"], "cc": ["other@real.example"] }));
+    post.wait(&id, "delivered");
+    assert_eq!(addressed(&sandbox), ["tester@test.example"]);
+}
+
+#[test]
+fn whoever_was_served_by_smtp_is_not_served_again_by_graph() {
+    let sandbox = Sandbox::start(good());
+    let post = post(&sandbox, QUICK);
+    let path = post.trial.path("environments/dev/profiles/documents.json");
+    let by_graph = std::fs::read_to_string(&path).unwrap();
+    std::fs::remove_file(&path).unwrap();
+    let sink = crate::sink::Sink::start();
+    let from = "from: { address: documents@contoso.example }\nfunctions: [default]\nappliesTo: system-wide\n";
+    crate::harness::relay(&post.trial, "documents", sink.port, "", from);
+    post.apply();
+    let id = post.send(json!({ "to": ["first@example.org", "450=second@example.org"] }));
+    post.wait_until(&id, "an attempt", |message| message["recipients"][0]["status"] == "delivered");
+    std::fs::remove_file(post.trial.path("environments/dev/profiles/documents.yaml")).unwrap();
+    std::fs::write(&path, by_graph).unwrap();
+    post.apply();
+    post.wait(&id, "delivered");
+    assert_eq!(addressed(&sandbox), ["450=second@example.org"]);
+    assert_eq!(sink.taken()[0].to, ["first@example.org"]);
+}
+
+#[test]
+fn a_draft_names_the_recipients_and_loses_nothing() {
+    let mut scenario = good();
+    scenario["tenants"][0]["applications"][0]["granted"] = json!(["Mail.Send", "Mail.ReadWrite"]);
+    let sandbox = Sandbox::start(scenario);
+    let post = post(&sandbox, QUICK);
+    let mut lines = String::new();
+    for _ in 0..42_000 {
+        lines.push_str(&BASE64_STANDARD.encode([7; 54]));
+        lines.push('\n');
+    }
+    let message = |kind: &str, more: &str| {
+        format!(
+            "To: Customer <customer@example.org>, joann@example.org\nSubject: large\n{more}MIME-Version: 1.0\nContent-Type: {kind}; boundary=b\n\n--b\nContent-Type: text/plain\n\nhello\n--b\nContent-Type: application/pdf; name=large.pdf\nContent-Disposition: attachment; filename=large.pdf\nContent-Transfer-Encoding: base64\n\n{lines}\n--b--\n"
+        )
+    };
+    let more = "Importance: high\nIn-Reply-To: <1@x>\nX-Run: 1\n";
+    let answer = send_raw(&post, &message("multipart/mixed", more), "&recipients=ann@example.org,joann@example.org");
+    post.wait(answer.json()["id"].as_str().unwrap(), "delivered");
+    let mail = &mails(&sandbox)[0]["mail"];
+    let addresses = |key: &str| {
+        mail[key].as_array().unwrap().iter().map(|one| one["emailAddress"]["address"].clone()).collect::<Vec<_>>()
+    };
+    assert_eq!(addresses("toRecipients"), ["joann@example.org"]);
+    assert_eq!(addresses("bccRecipients"), ["ann@example.org"]);
+    assert_eq!((&mail["importance"], addresses("ccRecipients").len()), (&json!("high"), 0));
+    assert_eq!(mail["singleValueExtendedProperties"][0]["value"], "<1@x>");
+    // What a draft has no place for is refused before anything is asked of Graph.
+    let drafts = requests(&sandbox, "/messages");
+    for (kind, more, reason) in
+        [("multipart/signed", "", "signed"), ("multipart/mixed", "Auto-Submitted: auto-generated\n", "Auto-Submitted")]
+    {
+        let answer = send_raw(&post, &message(kind, more), "");
+        let message = post.wait(answer.json()["id"].as_str().unwrap(), "failed");
+        assert!(message["reason"].as_str().unwrap().contains(reason), "{message:#}");
+        assert_eq!(message["history"][0]["class"], "size");
+    }
+    assert_eq!(requests(&sandbox, "/messages"), drafts);
+}

@@ -75,3 +75,14 @@ fn a_tag_that_is_not_ascii_keeps_its_distance() {
     subjects.sort();
     assert_eq!(subjects, ["[PRÜFUNG] Rechnung", "[PRÜFUNG] Übersicht für Sie"]);
 }
+
+#[test]
+fn a_refusal_of_the_one_address_is_everybodys() {
+    let sink = Sink::start();
+    let post = Post::new(sink.port, &format!("{QUICK}  recipients: {{ rewriteTo: 550=tests@example.com }}\n"), "");
+    let id = post.send(json!({ "to": ["customer@example.org"], "cc": ["other@example.org"] }));
+    let message = post.wait(&id, "failed");
+    let recipients = message["recipients"].as_array().unwrap();
+    assert!(recipients.len() == 2 && recipients.iter().all(|one| one["status"] == "failed"), "{message:#}");
+    assert!(sink.taken().is_empty());
+}

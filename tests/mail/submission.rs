@@ -1,6 +1,7 @@
 //! What can be known at once is refused at once, and changes nothing.
 
 use base64::{Engine as _, prelude::BASE64_STANDARD};
+use mail_parser::MimeHeaders as _;
 use serde_json::{Value, json};
 
 use crate::{
@@ -331,4 +332,230 @@ fn line_ends_become_crlf_and_millions_of_them_cost_nothing() {
     // Converted one by one, with the rest moved each time, these would take hours.
     let lines = 3_000_000;
     assert_eq!(kept(&"a\n".repeat(lines)).len(), lines * 3 + 2);
+}
+
+#[test]
+fn addresses_as_an_erp_keeps_them_are_taken_or_refused_with_what_to_write() {
+    let sink = Sink::start();
+    let post = Post::new(sink.port, QUICK, "");
+    for (to, reason, remedy) in [
+        ("a@example.org;", "`;` stands behind the address (character 14)", "entry of its own"),
+        ("a@example.org; b@example.org", "`;` separates it from a second address", "entry of its own"),
+        ("a@example.org, b@example.org", "`,` separates it from a second address", "entry of its own"),
+        ("Doe, John <j@example.org>", "`,` separates addresses", "\"Doe, John\" <"),
+        ("John (Sales) <j@example.org>", "parentheses", "quotes"),
+        ("mailto:a@example.org", "`mailto:`", "name@example.com"),
+        ("a b", "no `@`", "name@example.com"),
+    ] {
+        let answer = post.submit(json!({ "to": [to] }));
+        let body = answer.json();
+        assert_eq!((answer.status, &body["code"]), (422, &json!("MW0261")), "{to}");
+        assert!(body["detail"].as_str().unwrap().contains(reason), "{to}: {body}");
+        assert!(body["remedy"].as_str().unwrap().contains(remedy), "{to}: {body}");
+        assert!(!answer.body.contains("b@example.org"), "an echo: {}", answer.body);
+    }
+    let to = ["a@example.org\u{a0}", "\u{feff}B <b@example.org>", "info@müller.example", "A@EXAMPLE.ORG"];
+    let id = post.send(json!({ "to": to, "bcc": ["c@example.org"] }));
+    post.wait(&id, "delivered");
+    assert_eq!(sink.taken()[0].to, ["a@example.org", "b@example.org", "info@xn--mller-kva.example", "c@example.org"]);
+    assert!(sink.commands().iter().all(|command| !command.contains("SMTPUTF8")), "{:?}", sink.commands());
+    let found = post.trial.http("GET", "/v1/messages?recipient=info@m%C3%BCller.example", &[], b"").json();
+    assert_eq!(found["messages"].as_array().unwrap().len(), 1, "{found}");
+    // Somebody may be written to whom nobody else sees.
+    let id = post.send(json!({ "to": [], "bcc": ["c@example.org"] }));
+    post.wait(&id, "delivered");
+    let taken = &sink.taken()[1];
+    assert!(taken.to == ["c@example.org"] && !taken.content.contains("c@example.org"), "{}", taken.content);
+    let raw = |text: &str| {
+        let path = "/v1/messages?company=EDU1&function=default";
+        post.trial.http("POST", path, &[("Content-Type", "message/rfc822")], text.as_bytes())
+    };
+    let nameless = raw("To: good@example.org, Purchasing\n\nhi\n");
+    assert!(nameless.status == 422 && nameless.body.contains("a name without an address"), "{}", nameless.body);
+    // The command line names the option.
+    let base = ["send", "dev", "--company", "EDU1", "--function", "default", "--text", "x"];
+    for (option, text) in [("--to", "a b"), ("--cc", "a@example.org; b@example.org"), ("--reply-to", "a@")] {
+        let refused = post.trial.run(&[&base[..], &["--to", "a@example.org", option, text]].concat()).code(1);
+        assert!(refused.stderr.contains(&format!("`{text}` ({option})")), "{}", refused.stderr);
+        assert!(refused.stderr.contains("MW0110") && !refused.stderr.contains("openapi"), "{}", refused.stderr);
+    }
+}
+
+#[test]
+fn an_invitation_arrives_as_one() {
+    let sink = Sink::start();
+    let post = Post::new(sink.port, QUICK, "");
+    let calendar = |method: &str| {
+        format!("BEGIN:VCALENDAR\nVERSION:2.0\n{method}BEGIN:VEVENT\nSUMMARY:Prüfung\nEND:VEVENT\nEND:VCALENDAR\n")
+    };
+    let file = |media_type: &str, text: &str| json!([{ "name": "invite.ics", "mediaType": media_type, "content": BASE64_STANDARD.encode(text) }]);
+    let request = calendar("METHOD:REQUEST\n");
+    let cases = [
+        (json!({ "calendar": request, "html": "<p>come</p>" }), Some("REQUEST"), 0),
+        (json!({ "attachments": file("text/calendar; method=REQUEST", &request) }), Some("REQUEST"), 1),
+        (
+            json!({ "attachments": file("text/calendar; charset=utf-8; method=cancel", &calendar("METHOD:CANCEL\n")) }),
+            Some("CANCEL"),
+            1,
+        ),
+        (json!({ "attachments": file("text/calendar", &request) }), Some("REQUEST"), 1),
+        (json!({ "attachments": file("text/calendar", &calendar("METHOD:PUBLISH\n")) }), None, 1),
+        (json!({ "attachments": file("text/calendar", &calendar("")) }), None, 1),
+    ];
+    for (case, method, files) in cases {
+        let id = post.send(case.clone());
+        let message_id = post.wait(&id, "delivered")["messageId"].as_str().unwrap().to_owned();
+        let taken = sink.taken().into_iter().find(|taken| taken.header("message-id").unwrap() == message_id).unwrap();
+        let message = mail_parser::MessageParser::default().parse(taken.content.as_bytes()).unwrap();
+        let invitations: Vec<_> = message
+            .parts
+            .iter()
+            .filter(|part| part.content_type().is_some_and(|kind| kind.attribute("method").is_some()))
+            .collect();
+        let methods: Vec<_> =
+            invitations.iter().map(|part| part.content_type().unwrap().attribute("method").unwrap()).collect();
+        assert_eq!(methods, Vec::from_iter(method), "{case}: {}", taken.content);
+        let attached = message.parts.iter().filter(|part| part.attachment_name() == Some("invite.ics")).count();
+        assert_eq!(attached, files, "{case}: {}", taken.content);
+        if let Some(part) = invitations.first() {
+            assert!(std::str::from_utf8(part.contents()).unwrap().contains("SUMMARY:Prüfung\r\n"), "{}", taken.content);
+            // The last one of the alternatives is the one that a mail program takes.
+            let alternatives = taken.content.split("multipart/alternative").nth(1).unwrap();
+            let boundary = alternatives.split("boundary=\"").nth(1).unwrap().split('"').next().unwrap();
+            let last = taken.content.split(&format!("--{boundary}\r\n")).last().unwrap();
+            assert!(last.starts_with("Content-Type: text/calendar"), "{}", taken.content);
+        }
+    }
+    for (case, reason) in [
+        (json!({ "calendar": "come" }), "BEGIN:VCALENDAR"),
+        (json!({ "calendar": calendar("") }), "`METHOD`"),
+        (json!({ "attachments": file("text/calendar; method=CANCEL", &request) }), "differ"),
+        (
+            json!({ "calendar": request, "attachments": file("text/calendar; method=REQUEST", &request) }),
+            "one invitation",
+        ),
+    ] {
+        let answer = post.submit(case);
+        assert!(answer.status == 422 && answer.body.contains(reason), "{reason}: {}", answer.body);
+    }
+}
+
+#[test]
+fn composed_and_raw_messages_pass_the_same_check() {
+    let sink = Sink::start();
+    let delivery = format!("{QUICK}  attachments: {{ forbidden: [exe] }}\n");
+    let post = Post::new(sink.port, &delivery, "");
+    let word = "w".repeat(1500);
+    // Text may be encoded, so it is.
+    for case in [
+        json!({ "subject": word }),
+        json!({ "headers": { "X-Data": word, "Comments": word } }),
+        json!({ "to": [format!("{} <a@example.org>", "n".repeat(900))] }),
+        json!({ "attachments": [{ "name": format!("{}.pdf", "ä".repeat(120)), "content": "eA" }] }),
+    ] {
+        let id = post.send(case.clone());
+        post.wait(&id, "delivered");
+        let taken = sink.taken().pop().unwrap();
+        assert!(
+            taken.content.is_ascii() && taken.content.lines().all(|line| line.len() <= 200),
+            "{case}: {}",
+            taken.content
+        );
+    }
+    let read = mail_parser::MessageParser::default()
+        .parse(sink.taken()[0].content.as_bytes())
+        .unwrap()
+        .subject()
+        .unwrap()
+        .to_owned();
+    assert_eq!(read, word);
+    for (name, value) in [
+        ("List-Unsubscribe", format!("<https://example.com/?{word}>")),
+        ("References", format!("<{word}@x>")),
+        ("In-Reply-To", "<grün@x>".to_owned()),
+    ] {
+        let answer = post.submit(json!({ "headers": { name: value } }));
+        assert!(answer.status == 422 && answer.body.contains(name), "{}", answer.body);
+    }
+    let file = |name: &str, media_type: &str, content: &str| json!({ "attachments": [{ "name": name, "mediaType": media_type, "content": content }] });
+    for case in [
+        file("a.pdf", "application/pdf; name=\"invoice.exe\"", "eA=="),
+        file("x.exe::$DATA", "application/pdf", "eA=="),
+        file("=?utf-8?q?invoice.exe?=", "application/pdf", "eA=="),
+        file("invoice.exe。", "application/pdf", "eA=="),
+        file("a.pdf", "application/pdf", "eA==.."),
+        file("a.pdf", "pdf", "eA=="),
+    ] {
+        let answer = post.submit(case.clone());
+        assert_eq!(
+            (answer.status, answer.json()["code"].as_str().unwrap()),
+            (422, "MW0261"),
+            "{case}: {}",
+            answer.body
+        );
+    }
+    let answer = post.submit(file("a.pdf", "application/pdf", "JVBERi0..."));
+    assert!(answer.body.contains("`attachments/0/content` is not base64: `.` at character 8"), "{}", answer.body);
+    let lines = post.submit(file("a.pdf", "application/pdf", "eHh4\r\neHh4\r\neA"));
+    assert_eq!(lines.status, 202, "{}", lines.body);
+}
+
+#[test]
+fn a_raw_message_leaves_as_it_came_but_for_what_only_receivers_write() {
+    let sink = Sink::start();
+    let post = Post::new(sink.port, QUICK, "");
+    let submit = |raw: &str, query: &str| {
+        let path = format!("/v1/messages?company=EDU1&function=default{query}");
+        post.trial.http("POST", &path, &[("Content-Type", "message/rfc822")], raw.as_bytes())
+    };
+    let signed = "DKIM-Signature: v=1; a=rsa-sha256; d=example.com; s=k;\r\n\th=from:to:subject:date:message-id; bh=x; b=y\r\nFrom: \"The ERP\" <erp@example.com>\r\nTo: a@example.org,\r\n b@example.org\r\nSubject: as  it is\r\nDate: Thu, 26 Nov 2026 10:00:00 +0100\r\nMessage-ID: <raw-1@example.com>\r\nContent-Type: multipart/signed; protocol=\"application/pkcs7-signature\"; micalg=sha-256; boundary=b\r\n\r\n--b\r\nContent-Type: text/plain\r\n\r\n.signed \r\n--b\r\nContent-Type: application/pkcs7-signature\r\n\r\nx\r\n--b--\r\n";
+    let forged = "Received: from nowhere\r\nAuthentication-Results: mx.example.org; dkim=pass\r\nARC-Seal: i=1\r\nReturn-Path: <x@example.org>\r\nResent-From: boss@example.org\r\nResent-Sender: boss@example.org\r\nSender: boss@example.org\r\n";
+    let id = submit(&format!("{forged}{signed}"), "").json()["id"].as_str().unwrap().to_owned();
+    post.wait(&id, "delivered");
+    assert_eq!(sink.taken()[0].content, signed);
+    let resent = "From: erp@example.com\nTo: first@example.org\nResent-To: second@example.org\n\nhi\n";
+    let refused = submit(resent, "");
+    assert!(refused.status == 422 && refused.body.contains("Resent-To"), "{}", refused.body);
+    let id = submit(resent, "&recipients=second@example.org").json()["id"].as_str().unwrap().to_owned();
+    post.wait(&id, "delivered");
+    assert_eq!(sink.taken()[1].to, ["second@example.org"]);
+    assert!(!sink.taken()[1].content.contains("Resent"), "{}", sink.taken()[1].content);
+}
+
+#[test]
+fn mail_of_the_user_interface_is_never_sent_by_somebody_else() {
+    let sink = Sink::start();
+    let mut post = Post::unapplied(sink.port, QUICK, "");
+    let delegate = "provider:\n  microsoft-graph-delegate:\n    tenant: contoso.onmicrosoft.com\n    client: 11111111-2222-3333-4444-555555555555\n    platform: native\n    redirect: https://localhost\nfunctions: [user-interface]\nappliesTo: system-wide\n";
+    post.trial.write("environments/dev/profiles/desktop.yaml", delegate);
+    post.trial.serve_with(&["--demo"]);
+    post.apply();
+    let of = |more: Value| {
+        let mut message = json!({ "function": "user-interface" });
+        for (key, value) in more.as_object().unwrap() {
+            message[key] = value.clone();
+        }
+        post.submit(message)
+    };
+    let refused = of(json!({}));
+    assert_eq!((refused.status, refused.json()["code"].as_str().unwrap()), (422, "MW0268"), "{}", refused.body);
+    assert!(refused.body.contains("`desktop`") && refused.json()["remedy"].as_str().unwrap().contains("--client"));
+    let by_user = of(json!({ "client": "native" }));
+    assert_eq!((by_user.status, by_user.json()["code"].as_str().unwrap()), (422, "MW0108"), "{}", by_user.body);
+    // Of the web client nobody is a delegate, so its mail falls back as `resolve` says.
+    assert_eq!(of(json!({ "client": "spa" })).status, 202);
+    assert_eq!(of(json!({ "client": "web" })).status, 400);
+    let send = |more: &[&str], input: &str| {
+        let base = ["send", "dev", "--company", "EDU1", "--function", "user-interface", "--to", "a@example.org"];
+        post.trial.pipe(&[&base[..], more].concat(), input.as_bytes())
+    };
+    for input in ["", "To: a@example.org\nSubject: x\n\nhi\n"] {
+        let text: &[&str] = if input.is_empty() { &["--text", "x"] } else { &[] };
+        let refused = send(text, input).code(1);
+        assert!(refused.stderr.contains("MW0268") && refused.stderr.contains("--client"), "{}", refused.stderr);
+        let refused = send(&[text, &["--client", "native"]].concat(), input).code(1);
+        assert!(refused.stderr.contains("MW0108"), "{}", refused.stderr);
+        send(&[text, &["--client", "spa"]].concat(), input).code(0);
+    }
+    assert_eq!(post.submit(json!({})).status, 202, "other functions are not concerned");
 }
