@@ -236,7 +236,8 @@ impl Asked<'_> {
         if message.expires > self.now + LONGEST {
             return refuse(Code::ApprovalMalformed, "approved for more than 30 days".to_owned());
         }
-        if signer.name == self.caller && !self.rules.self_approval {
+        // Names are compared without case everywhere: `Alice` is the one whom the rules call `alice`.
+        if signer.name.to_lowercase() == self.caller.to_lowercase() && !self.rules.self_approval {
             return refuse(Code::ApprovalOfOwn, "applies it, and somebody else is wanted".to_owned());
         }
         Ok(Approved {

@@ -487,7 +487,8 @@ fn who_applies_is_not_who_approves() {
     trial.write("environments/dev/environment.yaml", environment(&trial, &[("alice", "")], one));
     trial.serve();
     trial.run(&["apply", "dev", "--yes", "--skip-verify"]).code(0);
-    let token = trial.run(&["token", "create", "dev", "--name", "alice", "--role", "deployer"]).code(0).stdout;
+    let token = trial.run(&["token", "create", "dev", "--name", "Alice", "--role", "deployer"]).code(0).stdout;
+    // Whatever the case of the letters, it is the same person.
     let by_alice = |trial: &Trial| {
         let mut command = trial.command(&["apply", "dev.plan", "--yes", "--skip-verify"]);
         command.env("MAILWRIGHT_TOKEN", token.trim());

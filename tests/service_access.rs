@@ -45,6 +45,16 @@ fn every_address_asks_for_its_role_and_no_more() {
         ("POST", "/v1/tokens", &new_token, 3),
         ("DELETE", "/v1/tokens/000000000000", "", 3),
         ("GET", "/v1/audit", "", 3),
+        ("GET", "/v1/audit/check", "", 3),
+        ("POST", "/v1/tokens/000000000000/confirm", "", 3),
+        ("POST", "/v1/outbox/confirm-restore", "", 3),
+        ("POST", "/v1/messages/018f3a2e-0000-7000-8000-00000000000a/replay", "", 2),
+        (
+            "POST",
+            "/v1/messages/018f3a2e-0000-7000-8000-00000000000a/resolve",
+            r#"{"outcome":"failed","reason":"r"}"#,
+            2,
+        ),
         ("POST", "/v1/changesets", &changeset, 2),
         ("GET", "/v1/leases", "", 0),
         ("POST", "/v1/leases/test", r#"{"holder":"h","seconds":5}"#, 2),
@@ -144,4 +154,61 @@ fn the_first_token_is_kept_by_its_hash_only() {
         let bytes = std::fs::read(file.unwrap().path()).unwrap();
         assert!(!bytes.windows(token.len()).any(|window| window == token.as_bytes()));
     }
+}
+
+#[test]
+fn a_name_is_that_of_one_token_at_a_time_and_mail_is_that_of_its_token() {
+    let mut trial = Trial::small();
+    trial.serve();
+    trial.run(&["apply", "--skip-verify", "dev", "--yes"]).code(0);
+    let create = |name: &str, more: &[&str]| {
+        let usual = ["token", "create", "dev", "--name", name, "--role", "sender", "--format", "json"];
+        trial.run(&[&usual[..], more].concat())
+    };
+    let made = |ran: support::trial::Ran| {
+        let made = ran.code(0).json();
+        (made["id"].as_str().unwrap().to_owned(), made["secret"].as_str().unwrap().to_owned())
+    };
+    let (first, secret) = made(create("erp", &[]));
+    for same in ["erp", "ERP", "Erp"] {
+        assert!(create(same, &[]).code(1).stdout.contains("MW0228"), "{same}");
+    }
+    assert!(create("ÄRP", &[]).code == 0 && create("ärp", &[]).code == 1, "whatever the letters");
+
+    let ask = |token: &str, method: &str, path: &str, key: Option<&str>, body: &str| {
+        let authorization = format!("Bearer {token}");
+        let mut headers = vec![("Authorization", authorization.as_str()), ("Content-Type", "application/json")];
+        headers.extend(key.map(|key| ("Idempotency-Key", key)));
+        trial.http_as_anybody(method, path, &headers, body.as_bytes())
+    };
+    let mail =
+        json!({ "company": "EDU1", "function": "default", "to": ["a@example.org"], "subject": "s", "text": "t" });
+    let sent = ask(&secret, "POST", "/v1/messages", Some("k"), &mail.to_string());
+    assert_eq!(sent.status, 202, "{}", sent.body);
+    let path = format!("/v1/messages/{}", sent.json()["id"].as_str().unwrap());
+    let sees = |token: &str| {
+        let list = ask(token, "GET", "/v1/messages", None, "").json()["messages"].as_array().map_or(0, Vec::len);
+        (ask(token, "GET", &path, None, "").status, list)
+    };
+    assert_eq!(sees(&secret), (200, 1));
+    let again = |token: &str| ask(token, "POST", "/v1/messages", Some("k"), &mail.to_string());
+
+    // A successor takes over, while the old one still works and afterwards.
+    assert!(create("other", &["--replaces", &first]).code(1).stdout.contains("MW0212"), "under its name alone");
+    let (second, successor) = made(create("ERP", &["--replaces", &first]));
+    assert_eq!((sees(&secret), sees(&successor)), ((200, 1), (200, 1)));
+    assert_eq!(again(&successor).header("idempotency-replayed"), Some("true"));
+    trial.run(&["token", "revoke", "dev", &first]).code(0);
+    assert_eq!((sees(&secret).0, sees(&successor)), (401, (200, 1)));
+    let (third, last) = made(create("erp", &["--replaces", &second]));
+    assert_eq!(sees(&last), (200, 1), "and so on");
+
+    // Another token of a name that is free again is another one.
+    for id in [&second, &third] {
+        trial.run(&["token", "revoke", "dev", id]).code(0);
+    }
+    let (_, stranger) = made(create("erp", &[]));
+    assert_eq!(sees(&stranger), (404, 0));
+    assert_eq!(again(&stranger).header("idempotency-replayed"), None, "it has its own keys");
+    assert_eq!(ask(&stranger, "POST", &format!("{path}/cancel"), None, "").status, 404);
 }

@@ -89,12 +89,14 @@ fn commit(state: &State, profiles: &BTreeMap<ProfileName, StoredProfile>, id: Op
 fn token(id: &str, second: i64) -> StoredToken {
     let token = Token {
         id: id.to_owned(),
-        name: "n".to_owned(),
+        name: format!("n{id}"),
         scope: mailwright::api::Scope::default(),
         role: Role::Viewer,
         created_at: at(second),
         expires_at: None,
         revoked_at: None,
+        suspended_at: None,
+        succeeds: None,
     };
     StoredToken { token, hash: Digest::of_bytes(id.as_bytes()) }
 }
@@ -292,7 +294,7 @@ fn message(number: u128, to: &str) -> NewMessage {
         "messageId": format!("<{number}@example.com>"), "subject": "s", "size": 4,
         "recipients": [{ "address": to, "status": "waiting" }],
         "document": { "type": "invoice", "number": number.to_string() },
-        "by": "sender", "acceptedAt": at(1), "generation": 1, "profile": "relay",
+        "by": "sender", "owner": "sender", "acceptedAt": at(1), "generation": 1, "profile": "relay",
         "resolution": { "cell": { "company": lane.company, "function": lane.function }, "profile": "relay", "steps": [] },
         "attempts": 0, "nextAttemptAt": at(1),
     });
@@ -459,7 +461,7 @@ async fn sqlite_is_migrated_from_an_older_version_and_refuses_a_newer_or_foreign
     assert!(matches!(other, Err(StoreError::OtherEnvironment { .. })), "{other:?}");
     raw(&path, "INSERT INTO schema_version VALUES (99, 'sha256:x')");
     let newer = SqliteStore::open(&path, &generated::environment()).map(drop);
-    assert!(matches!(newer, Err(StoreError::Newer { found: 99, known: 10 })), "{newer:?}");
+    assert!(matches!(newer, Err(StoreError::Newer { found: 99, known: 11 })), "{newer:?}");
     raw(
         &path,
         "DELETE FROM schema_version WHERE version = 99; UPDATE schema_version SET digest = 'sha256:y' WHERE version = 2",
@@ -498,4 +500,208 @@ async fn a_change_past_the_service_breaks_the_audit_chain() {
         )
         .contains("does not have the hash")
     );
+}
+
+/// A service with a few generations, a revoked token and an approval rule, stopped; and the head of its log.
+fn stopped() -> (support::trial::Trial, String) {
+    use support::trial::Trial;
+    let mut trial = Trial::small();
+    trial.serve();
+    trial.run(&["apply", "--skip-verify", "dev", "--yes"]).code(0);
+    let made = trial.run(&["token", "create", "dev", "--name", "x", "--role", "viewer", "--format", "json"]).code(0);
+    trial.run(&["token", "revoke", "dev", made.json()["id"].as_str().unwrap()]).code(0);
+    trial.run(&["token", "create", "dev", "--name", "y", "--role", "viewer"]).code(0);
+    trial.patch("relay", &json!({ "description": "x" }));
+    trial.run(&["audit", "verify", "dev"]).code(0);
+    trial.kill();
+    let data = trial.path(".data").to_str().unwrap().to_owned();
+    (trial, data)
+}
+
+#[test]
+fn a_change_of_any_table_past_the_service_is_told() {
+    for (sql, wanted) in [
+        ("UPDATE profile SET state = replace(state, 'smtp.example.com', 'evil.example.com')", "profile `relay`"),
+        (
+            "UPDATE profile SET state = replace(state, 'smtp.example.com', 'evil.example.com'), digest = NULL",
+            "profiles or settings",
+        ),
+        ("DELETE FROM profile", "profiles or settings"),
+        ("INSERT INTO profile (name, state) SELECT 'other', state FROM profile", "profiles or settings"),
+        (
+            "UPDATE profile_history SET live = replace(live, 'smtp.example', 'evil.example') WHERE generation = 1",
+            "generation 1",
+        ),
+        (
+            "UPDATE profile_history SET live = replace(live, 'smtp.example', 'evil.example') WHERE generation = 2",
+            "generation 2",
+        ),
+        ("DELETE FROM profile_history WHERE generation = 1", "generation 1"),
+        (
+            "UPDATE generation SET document = replace(document, 'first-admin', 'somebody') WHERE number = 1",
+            "generation 1",
+        ),
+        ("UPDATE generation SET settings = replace(settings, 'EDU1', 'EDU2') WHERE number = 2", "generation 2"),
+        ("UPDATE store SET value = replace(value, 'EDU1', 'EDU2') WHERE key = 'settings'", "profiles or settings"),
+        (
+            "UPDATE store SET value = replace(value, 'EDU1', 'EDU2') WHERE key = 'appliedSettings'",
+            "profiles or settings",
+        ),
+        ("UPDATE token SET document = replace(document, 'viewer', 'admin')", "the tokens"),
+        ("UPDATE token SET hash = 'sha256:' || substr(hash, 8, 32) || substr(hash, 8, 32)", "the tokens"),
+        ("UPDATE token SET document = json_remove(document, '$.revokedAt')", "was revoked by entry"),
+        ("DELETE FROM token", "the tokens"),
+    ] {
+        let (mut trial, data) = stopped();
+        let store = trial.path(".data/store.sqlite");
+        raw(&store, "PRAGMA foreign_keys = off");
+        let before = std::fs::read(&store).unwrap();
+        raw(&store, sql);
+        let ran = trial.run(&["audit", "verify", "dev", "--data", &data]).code(1);
+        assert!(ran.stderr.contains("MW0240") && ran.stderr.contains(wanted), "{sql}: {}", ran.stderr);
+        // The service says it as well: in its log, to monitors, in its audit log, and to whoever asks.
+        if sql.contains("revokedAt") {
+            // A token that was revoked stays revoked, whatever the table says.
+            trial.serve();
+            let list = trial.run(&["audit", "list", "dev"]).code(0).stdout;
+            assert!(list.contains("store.altered") && list.matches("token.revoke").count() == 2, "{list}");
+        }
+        if sql.starts_with("UPDATE profile SET") {
+            trial.serve();
+            let until = std::time::Instant::now() + std::time::Duration::from_secs(20);
+            let ready = || trial.http_as_anybody("GET", "/readyz", &[], b"").body;
+            while !ready().contains("differences") {
+                assert!(std::time::Instant::now() < until, "{sql}: {}", ready());
+                std::thread::sleep(std::time::Duration::from_millis(20));
+            }
+            assert!(trial.service.as_ref().unwrap().log.lock().unwrap().contains("changed past the service"));
+            assert!(trial.run(&["audit", "list", "dev"]).code(0).stdout.contains("store.altered"));
+            assert!(trial.run(&["audit", "verify", "dev"]).code(1).stderr.contains(wanted), "{sql}");
+        }
+        drop(before);
+    }
+}
+
+#[test]
+fn a_change_that_a_later_commit_covers_is_recorded() {
+    let (mut trial, data) = stopped();
+    trial.serve();
+    // While the service runs, with a digest: the next change is made on it, and says so before it.
+    raw(
+        &trial.path(".data/store.sqlite"),
+        "UPDATE profile SET state = replace(state, 'smtp.example.com', 'evil.example.com'), digest = zeroblob(32)",
+    );
+    trial.run(&["token", "create", "dev", "--name", "z", "--role", "viewer"]).code(0);
+    let listed = trial.run(&["audit", "list", "dev"]).code(0).stdout;
+    assert!(listed.contains("store.altered"), "{listed}");
+    trial.kill();
+    let ran = trial.run(&["audit", "verify", "dev", "--data", &data]).code(1);
+    assert!(ran.stderr.contains("live otherwise than the history says"), "{}", ran.stderr);
+}
+
+#[test]
+fn the_audit_log_is_read_without_a_trace() {
+    let (mut trial, data) = stopped();
+    let files = |trial: &support::trial::Trial| {
+        let mut files: Vec<(String, Vec<u8>)> = std::fs::read_dir(trial.path(".data"))
+            .unwrap()
+            .map(|entry| entry.unwrap())
+            .map(|entry| (entry.file_name().to_string_lossy().into_owned(), std::fs::read(entry.path()).unwrap()))
+            .collect();
+        files.sort();
+        files
+    };
+    // What a killed service left in its log of changes counts; a copy without it is read as it is.
+    trial.run(&["audit", "verify", "dev", "--data", &data]).code(0);
+    raw(&trial.path(".data/store.sqlite"), "PRAGMA wal_checkpoint(TRUNCATE)");
+    let before = files(&trial);
+    trial.run(&["audit", "verify", "dev", "--data", &data]).code(0);
+    assert_eq!(files(&trial), before, "nothing was written, and no file was made");
+    // An older version is not brought up to date, and its chain is checked all the same.
+    let old = tempfile::tempdir().unwrap();
+    let path = old.path().join("store.sqlite");
+    SqliteStore::make_old(&path, 8).unwrap();
+    raw(&path, "INSERT INTO store VALUES ('environment', '\"dev\"'); PRAGMA wal_checkpoint(TRUNCATE)");
+    let before = std::fs::read(&path).unwrap();
+    let ran = trial.run(&["audit", "verify", "dev", "--data", old.path().to_str().unwrap()]).code(0);
+    assert!(ran.stdout.contains("0 entries"), "{}", ran.stdout);
+    assert_eq!(std::fs::read(&path).unwrap(), before);
+    // Beside a running service.
+    trial.serve();
+    trial.run(&["audit", "verify", "dev", "--data", &data]).code(0);
+}
+
+#[tokio::test]
+async fn a_document_with_many_messages_costs_one_look_a_recipient() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("store.sqlite");
+    let store = SqliteStore::open(&path, &generated::environment()).unwrap();
+    let of_one = |number: u128, to: &str, again| NewMessage {
+        again,
+        message: mailwright::model::Message {
+            id: Uuid::from_u128(number),
+            document: message(7, to).message.document,
+            ..message(number, to).message
+        },
+        ..message(number, to)
+    };
+    use mailwright::store::outbox::Outbox as _;
+    for number in 1..=300 {
+        let taken = store.accept(of_one(number, &format!("c{number}@example.org"), false)).await.unwrap();
+        assert!(matches!(taken, Accepted::Now(_)), "another recipient");
+    }
+    let refused = store.accept(of_one(900, "C17@example.org", false)).await.unwrap();
+    assert_eq!(refused, Accepted::DocumentSent(Uuid::from_u128(17)));
+    // One that failed for the recipient is no reason; sent again, it is one once more.
+    let change = |status: Status, recipient: &'static str| {
+        let change = move |mut message: mailwright::model::Message| {
+            message.status = status;
+            message.recipients[0].status = serde_json::from_value(json!(recipient)).unwrap();
+            Ok((Settled { message, attempt: None, events: Vec::new() }, event("message.replay")))
+        };
+        store.change(Uuid::from_u128(17), false, Box::new(change))
+    };
+    change(Status::Failed, "failed").await.unwrap().unwrap().unwrap();
+    assert!(matches!(store.accept(of_one(901, "c17@example.org", false)).await.unwrap(), Accepted::Now(_)));
+    change(Status::Queued, "waiting").await.unwrap().unwrap().unwrap();
+    assert!(matches!(store.accept(of_one(902, "c17@example.org", false)).await.unwrap(), Accepted::DocumentSent(_)));
+    let steps: Vec<String> = rusqlite::Connection::open(&path)
+        .unwrap()
+        .prepare("EXPLAIN QUERY PLAN SELECT message FROM document_recipient WHERE document_type = 'a' AND document_number = 'b' AND company = 'c' AND address = 'd' ORDER BY message DESC LIMIT 1")
+        .unwrap()
+        .query_map([], |row| row.get(3))
+        .unwrap()
+        .map(Result::unwrap)
+        .collect();
+    assert!(steps.len() == 1 && steps[0].starts_with("SEARCH"), "{steps:?}");
+}
+
+#[tokio::test]
+async fn a_store_of_an_older_version_is_no_restored_one() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("store.sqlite");
+    SqliteStore::make_old(&path, 8).unwrap();
+    let name = serde_json::to_string(&generated::environment()).unwrap();
+    raw(&path, &format!("INSERT INTO store VALUES ('environment', '{name}')"));
+    for _ in 0..3 {
+        let store = SqliteStore::open(&path, &generated::environment()).unwrap();
+        assert_eq!(store.settle_restore(at(1)).await.unwrap(), None);
+        store.probe().await.unwrap();
+    }
+    // The older version's database in the place of the newer one is.
+    let store = SqliteStore::open(&path, &generated::environment()).unwrap();
+    store.record(event("access")).await.unwrap();
+    drop(store);
+    std::thread::sleep(std::time::Duration::from_millis(700));
+    for beside in ["", "-wal", "-shm"] {
+        drop(std::fs::remove_file(folder.path().join(format!("store.sqlite{beside}"))));
+    }
+    SqliteStore::make_old(&path, 8).unwrap();
+    raw(&path, &format!("INSERT INTO store VALUES ('environment', '{name}')"));
+    let store = SqliteStore::open(&path, &generated::environment()).unwrap();
+    assert!(store.settle_restore(at(2)).await.unwrap().is_some());
+    assert!(store.confirm_restore(event("store.restore-confirmed")).await.unwrap());
+    assert!(!store.confirm_restore(event("store.restore-confirmed")).await.unwrap());
+    assert_eq!(store.settle_restore(at(3)).await.unwrap(), None);
+    assert!(store.check().await.unwrap().problems.is_empty());
 }

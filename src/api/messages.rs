@@ -6,6 +6,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
+use super::integrity::Restored;
 use crate::{
     model::{
         Attempt, Client, CompanyId, Function, Message, ProfileName, Status,
@@ -265,6 +266,9 @@ pub struct OutboxStatus {
     /// Profiles whose server does not answer; they are tried again by themselves.
     #[schema(value_type = Vec<String>)]
     pub down: Vec<ProfileName>,
+    /// The restore from a backup that no administrator has confirmed; no mail is accepted meanwhile.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub restored: Option<Restored>,
     /// What somebody holds.
     pub holds: Vec<Hold>,
     /// Whether the store can record what happens; nothing is sent while it cannot.

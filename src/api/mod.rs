@@ -3,6 +3,7 @@
 //! The service writes them, the client reads them; neither has a second description of them. Paths begin with
 //! [`PREFIX`]. Errors are RFC 9457 problem details: [`ProblemDetails`].
 
+pub mod integrity;
 pub mod leases;
 pub mod messages;
 
@@ -337,6 +338,22 @@ pub struct Token {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<String>, format = DateTime)]
     pub revoked_at: Option<Timestamp>,
+    /// Since when it waits for an administrator to confirm it: the store was restored from a backup, and the token may have
+    /// been revoked since.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>, format = DateTime)]
+    pub suspended_at: Option<Timestamp>,
+    /// The id of the first token in a row of replacements; none if it replaces no other. Mail and idempotency keys belong
+    /// to it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub succeeds: Option<String>,
+}
+
+impl Token {
+    /// To whom mail that it submits belongs, and its idempotency keys: the token itself, or the first that it replaces.
+    pub fn owner(&self) -> String {
+        format!("token:{}", self.succeeds.as_ref().unwrap_or(&self.id))
+    }
 }
 
 /// `POST /v1/tokens`.
@@ -355,6 +372,10 @@ pub struct NewToken {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<String>, format = DateTime)]
     pub expires_at: Option<Timestamp>,
+    /// The id of the token that it replaces: it has the same name, and takes over its mail and idempotency keys. The old one
+    /// opens the service until it is revoked.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub replaces: Option<String>,
 }
 
 /// The answer to [`NewToken`]: the only time that the token itself is told. It has no `Debug`.
@@ -423,6 +444,19 @@ pub struct AuditPage {
 }
 
 impl AuditEntry {
+    /// Why the entry does not follow the one before, which had this number and hash; none if it does.
+    pub fn broken(&self, before: u64, previous: &Digest) -> Option<String> {
+        if self.sequence != before + 1 {
+            Some(format!("entry {} comes after entry {before}", self.sequence))
+        } else if self.previous != *previous {
+            Some(format!("entry {} does not carry the hash of the one before", self.sequence))
+        } else if self.expected_hash() != self.hash {
+            Some(format!("entry {} does not have the hash of its contents", self.sequence))
+        } else {
+            None
+        }
+    }
+
     /// The hash that the entry should have.
     pub fn expected_hash(&self) -> Digest {
         Digest::of_value(&serde_json::json!({

@@ -10,17 +10,18 @@ use super::{
     plan::{self, Format},
 };
 use crate::{
-    api::{AuditEntry, AuditOutcome},
+    api::{AuditEntry, AuditOutcome, integrity::StoreCheck},
     model::{Code, Digest, EnvironmentName},
-    store::{SqliteStore, Store as _},
+    store::AuditReader,
 };
 
 /// Read and verify the service's audit log
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:\n  mailwright audit list prod\n  mailwright audit verify prod\n  \
     mailwright audit verify prod --expect-head sha256:...   the head that an earlier run printed\n  \
-    mailwright audit verify prod --data /var/lib/mailwright of a stopped service or a copy of its store\n\n\
+    mailwright audit verify prod --data /var/lib/mailwright of a service or a copy of its store, read only\n\n\
     Every entry carries the hash of the one before, so none can be changed, removed or put in between unseen.\n\
+    Changes of profiles, settings and tokens state the digest of all of them: `verify` compares the store with it.\n\
     Keep the head that `verify` prints somewhere else: only that shows entries cut off at the end.")]
 pub(crate) struct Audit {
     #[command(subcommand)]
@@ -42,7 +43,7 @@ enum AuditCommand {
         #[command(flatten)]
         service: ServiceOptions,
     },
-    /// Compute the chain of hashes again
+    /// Compute the chain of hashes again, and compare the store with what it states
     Verify {
         /// The environment
         environment: String,
@@ -86,7 +87,7 @@ impl Audit {
 /// Where the entries come from.
 enum Source {
     Service(Box<crate::client::Client>),
-    Store(Box<SqliteStore>),
+    Store(Box<AuditReader>),
 }
 
 impl Source {
@@ -99,19 +100,28 @@ impl Source {
             return Err(CliError::coded(Code::NotFound, format!("no store is in `{}`", folder.display()))
                 .remedy("Give the data folder of the service, or a copy of it: the folder with `store.sqlite`."));
         }
-        let store = SqliteStore::open(&path, &environment).map_err(|error| failed(error.to_string()))?;
+        let store = AuditReader::open(&path, &environment).map_err(|error| failed(error.to_string()))?;
         Ok(Source::Store(Box::new(store)))
     }
 
     async fn page(&self, after: u64) -> Result<Vec<AuditEntry>, CliError> {
         match self {
             Source::Service(client) => Ok(client.audit(Some(after), 1000).await?.entries),
-            Source::Store(store) => store
-                .audit(after, 1000)
-                .await
-                .map_err(|error| CliError::coded(Code::AuditBroken, format!("the audit log cannot be read: {error}"))),
+            Source::Store(store) => store.entries(after, 1000).map_err(unreadable),
         }
     }
+
+    /// Compares the store with what its audit log states.
+    async fn check(&self) -> Result<StoreCheck, CliError> {
+        match self {
+            Source::Service(client) => Ok(client.check_store().await?),
+            Source::Store(store) => store.check().map_err(unreadable),
+        }
+    }
+}
+
+fn unreadable(error: crate::store::StoreError) -> CliError {
+    CliError::coded(Code::AuditBroken, format!("cannot read the audit log: {error}"))
 }
 
 fn list(
@@ -206,16 +216,7 @@ fn verify(context: &Context, source: &Source, expected: Option<&Digest>, format:
             break;
         }
         for entry in page {
-            let broken = if entry.sequence != count + 1 {
-                Some(format!("entry {} comes after entry {count}", entry.sequence))
-            } else if entry.previous != previous {
-                Some(format!("entry {} does not carry the hash of the one before", entry.sequence))
-            } else if entry.expected_hash() != entry.hash {
-                Some(format!("entry {} does not have the hash of its contents", entry.sequence))
-            } else {
-                None
-            };
-            if let Some(broken) = broken {
+            if let Some(broken) = entry.broken(count, &previous) {
                 return Err(CliError::coded(Code::AuditBroken, format!("the audit log is broken: {broken}"))
                     .remedy("Somebody changed the store past the service. Compare it with a backup."));
             }
@@ -231,10 +232,39 @@ fn verify(context: &Context, source: &Source, expected: Option<&Digest>, format:
         )
         .remedy("Somebody put an older or another store in its place. Compare it with a backup."));
     }
-    if format == Format::Json {
-        context.printer.out(&format!("{:#}", json!({ "entries": count, "head": previous, "intact": true })));
-    } else {
-        context.printer.out(&format!("The audit log is intact: {count} entries.\nhead {previous}"));
+    let check = runtime.block_on(source.check())?;
+    if !check.problems.is_empty() {
+        let shown: Vec<String> = check.problems.iter().map(|problem| shown(problem)).collect();
+        return Err(CliError::coded(
+            Code::AuditBroken,
+            format!("the store is not what its audit log states: {}", shown.join("; ")),
+        )
+        .remedy("Somebody changed the store past the service. Compare it with a backup."));
     }
+    if format == Format::Json {
+        let StoreCheck { stated_by, altered_before, .. } = &check;
+        context.printer.out(&format!(
+            "{:#}",
+            json!({ "entries": count, "head": previous, "intact": true, "statedBy": stated_by, "alteredBefore": altered_before })
+        ));
+        return Ok(Exit::Done);
+    }
+    let mut text = format!("The audit log is intact: {count} entries.");
+    text.push_str(&match check.stated_by {
+        Some(entry) => {
+            format!("\nThe store is what entry {entry} states: profiles, settings, tokens, every generation.")
+        }
+        None => "\nNo entry states what the store holds yet; the next change does.".to_owned(),
+    });
+    if !check.altered_before.is_empty() {
+        let entries: Vec<String> = check.altered_before.iter().map(ToString::to_string).collect();
+        text.push_str(&format!("\nThe store had been changed past the service before: entry {}.", entries.join(", ")));
+    }
+    context.printer.out(&format!("{text}\nhead {previous}"));
     Ok(Exit::Done)
+}
+
+/// A text from the store that is safe to print.
+fn shown(text: &str) -> String {
+    crate::reconcile::render::shown(&serde_json::Value::from(text)).trim_matches('"').to_owned()
 }

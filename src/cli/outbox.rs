@@ -83,6 +83,12 @@ enum OutboxCommand {
         /// The hold's id
         id: String,
     },
+    /// Accept mail again after the store was restored from a backup
+    ConfirmRestore {
+        /// Skip the confirmation prompt
+        #[arg(long, short)]
+        yes: bool,
+    },
 }
 
 #[derive(Debug, clap::Args)]
@@ -243,6 +249,7 @@ impl Outbox {
                 let holds = client.outbox().await?.holds;
                 self.print(context, &holds, || hold_table(&holds));
             }
+            OutboxCommand::ConfirmRestore { yes } => return self.confirm_restore(context, client, *yes).await,
             OutboxCommand::Release { id } => {
                 client.release(id).await?;
                 context.printer.note("Released.");
@@ -267,6 +274,22 @@ impl Outbox {
             chosen.ids.clone()
         };
         self.each(context, &ids, action.id(), async |id| client.act(id, action, ActionOptions::default()).await).await
+    }
+
+    async fn confirm_restore(&self, context: &Context, client: &Client, yes: bool) -> Result<Exit, CliError> {
+        let Some(restored) = client.outbox().await?.restored else {
+            context.printer.note("There is no restore to confirm.");
+            return Ok(Exit::Done);
+        };
+        context.printer.note(&format!(
+            "{}\nClients may repeat submissions that were answered after the backup; such a mail would be sent a second time.",
+            restored_lines(&restored, &self.environment).join("\n")
+        ));
+        let question = format!("Accept mail in {} again?", self.environment);
+        confirm(context, yes, &question, "Pass `--yes` to skip the prompt.")?;
+        client.confirm_restore().await?;
+        context.printer.note("Confirmed. Mail is accepted again.");
+        Ok(Exit::Done)
     }
 
     async fn replay(&self, context: &Context, client: &Client, options: &Replay) -> Result<Exit, CliError> {
@@ -623,6 +646,29 @@ fn one(detail: &MessageDetail) -> String {
     lines.join("\n")
 }
 
+/// What is known of a restore that nobody has confirmed.
+fn restored_lines(restored: &crate::api::integrity::Restored, environment: &str) -> Vec<String> {
+    let mut lines = vec![
+        format!(
+            "restored     the store was restored from a backup, noticed {}: {}",
+            at(restored.noticed_at),
+            plain(&restored.why)
+        ),
+        format!(
+            "             no mail is accepted; {} that waited are unknown",
+            counted(usize::try_from(restored.messages).unwrap_or(usize::MAX), "message")
+        ),
+    ];
+    if restored.suspended_tokens > 0 {
+        lines.push(format!(
+            "             {} tokens are suspended: `mailwright token list {environment}`",
+            restored.suspended_tokens
+        ));
+    }
+    lines.push(format!("             > mailwright outbox {environment} confirm-restore"));
+    lines
+}
+
 /// How delivery stands; `status` shows it as well.
 pub(super) fn standing(status: &OutboxStatus) -> String {
     let counts: Vec<String> = status
@@ -635,6 +681,9 @@ pub(super) fn standing(status: &OutboxStatus) -> String {
     let mut lines = vec![format!("outbox       {counts}")];
     if !status.records {
         lines.push("store        cannot record what happens; nothing is sent until it can".to_owned());
+    }
+    if let Some(restored) = &status.restored {
+        lines.extend(restored_lines(restored, "ENV"));
     }
     for parked in &status.parked {
         lines.push(format!("parked       {} since {}: {}", parked.profile, at(parked.since), plain(&parked.reason)));

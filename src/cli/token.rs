@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use serde_json::json;
+
 use super::{
     CliError, Context, Exit, ServiceOptions,
     environment::{Environment, check_service},
@@ -17,7 +19,8 @@ use crate::{
 #[command(
     after_help = "Examples:\n  mailwright token create prod --name pipeline --role deployer --expires-in 90d > token\n  \
     mailwright token create prod --name erp --role sender --companies EDU1 --functions all-documents > token\n  \
-    mailwright token list prod\n  mailwright token revoke prod 1f0c63a2b4d5"
+    mailwright token list prod\n  mailwright token revoke prod 1f0c63a2b4d5\n  \
+    mailwright token create prod --name erp --role sender --replaces 1f0c63a2b4d5 > token"
 )]
 pub(crate) struct Token {
     #[command(subcommand)]
@@ -45,6 +48,9 @@ enum TokenCommand {
         /// When it ends: 12h, 90d, 4w [default: never]
         #[arg(long, value_name = "TIME", value_parser = parse_time)]
         expires_in: Option<Duration>,
+        /// The id of the token that it replaces: it takes over its name, its mail and its idempotency keys
+        #[arg(long, value_name = "ID")]
+        replaces: Option<String>,
         /// How to print it; `json` has the token's id and end beside the token
         #[arg(long, value_enum, default_value_t = Format::Human, value_name = "FORMAT")]
         format: Format,
@@ -56,6 +62,19 @@ enum TokenCommand {
         /// The environment
         environment: String,
         /// How to print it
+        #[arg(long, value_enum, default_value_t = Format::Human, value_name = "FORMAT")]
+        format: Format,
+        #[command(flatten)]
+        service: ServiceOptions,
+    },
+    /// Confirm tokens that are suspended after a restore from a backup
+    Confirm {
+        /// The environment
+        environment: String,
+        /// The tokens' ids, as `list` shows them
+        #[arg(required = true)]
+        ids: Vec<String>,
+        /// How to print the result
         #[arg(long, value_enum, default_value_t = Format::Human, value_name = "FORMAT")]
         format: Format,
         #[command(flatten)]
@@ -78,11 +97,21 @@ enum TokenCommand {
 impl Token {
     pub(crate) fn run(self, context: &Context) -> Result<Exit, CliError> {
         match self.command {
-            TokenCommand::Create { environment, name, role, companies, functions, expires_in, format, service } => {
+            TokenCommand::Create {
+                environment,
+                name,
+                role,
+                companies,
+                functions,
+                expires_in,
+                replaces,
+                format,
+                service,
+            } => {
                 let scope =
                     Scope { companies: companies.into_iter().collect(), functions: functions.into_iter().collect() };
                 let expires_at = expires_in.map(|time| context.clock.now() + time);
-                let wanted = NewToken { name, role, scope, expires_at };
+                let wanted = NewToken { name, role, scope, expires_at, replaces };
                 plan::json_even_on_errors(context, format == Format::Json, || {
                     create(context, &environment, &wanted, format, &service)
                 })
@@ -90,6 +119,11 @@ impl Token {
             TokenCommand::List { environment, format, service } => {
                 plan::json_even_on_errors(context, format == Format::Json, || {
                     list(context, &environment, format, &service)
+                })
+            }
+            TokenCommand::Confirm { environment, ids, format, service } => {
+                plan::json_even_on_errors(context, format == Format::Json, || {
+                    confirm(context, &environment, &ids, format, &service)
                 })
             }
             TokenCommand::Revoke { environment, id, format, service } => {
@@ -132,6 +166,29 @@ fn create(
     Ok(Exit::Done)
 }
 
+fn confirm(
+    context: &Context,
+    environment: &str,
+    ids: &[String],
+    format: Format,
+    service: &ServiceOptions,
+) -> Result<Exit, CliError> {
+    let client = Environment::find(context, environment)?.client(context, service)?;
+    let runtime = context.runtime()?;
+    let mut confirmed = Vec::new();
+    for id in ids {
+        let token = runtime.block_on(client.confirm_token(id))?;
+        if format != Format::Json {
+            context.printer.out(&format!("Token {} of `{}` is confirmed.", token.id, token.name));
+        }
+        confirmed.push(token);
+    }
+    if format == Format::Json {
+        context.printer.out(&format!("{:#}", json!({ "tokens": confirmed })));
+    }
+    Ok(Exit::Done)
+}
+
 fn revoke(
     context: &Context,
     environment: &str,
@@ -168,6 +225,7 @@ fn list(context: &Context, environment: &str, format: Format, service: &ServiceO
     let rows = list.tokens.iter().map(|token| {
         let state = match (token.revoked_at, token.expires_at) {
             (Some(at), _) => format!("revoked {}", at.strftime("%Y-%m-%d")),
+            (None, _) if token.suspended_at.is_some() => "suspended: confirm or revoke it".to_owned(),
             (None, Some(end)) if end <= now => format!("expired {}", end.strftime("%Y-%m-%d")),
             (None, Some(end)) => format!("until {}", end.strftime("%Y-%m-%d")),
             (None, None) => "never ends".to_owned(),

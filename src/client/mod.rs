@@ -17,6 +17,7 @@ use crate::{
     api::{
         AuditPage, BODY_LIMIT, Changed, ChangesetResult, GenerationDetail, GenerationPage, LastVerifiedList, NewToken,
         Rollback, ServiceInfo, Token, TokenCreated, TokenList, VerifyLine, VerifyRequest,
+        integrity::StoreCheck,
         leases::{Lease, LeaseList, NewLease},
         messages::{Action, ActionOptions, MessageDetail, MessagePage, NewHold, OutboxStatus, Resolved, Submission},
     },
@@ -125,6 +126,22 @@ impl Client {
     pub async fn revoke_token(&self, id: &str) -> Result<Token, ClientError> {
         let id: String = id.chars().filter(|c| c.is_ascii_alphanumeric() || *c == '-').collect();
         self.delete(&format!("/v1/tokens/{id}")).await
+    }
+
+    /// `POST /v1/tokens/{id}/confirm`.
+    pub async fn confirm_token(&self, id: &str) -> Result<Token, ClientError> {
+        let id: String = id.chars().filter(|c| c.is_ascii_alphanumeric() || *c == '-').collect();
+        self.transport.send(reqwest::Method::POST, &format!("/v1/tokens/{id}/confirm"), None).await
+    }
+
+    /// `POST /v1/outbox/confirm-restore`.
+    pub async fn confirm_restore(&self) -> Result<(), ClientError> {
+        self.transport.nothing(reqwest::Method::POST, "/v1/outbox/confirm-restore").await
+    }
+
+    /// `GET /v1/audit/check`.
+    pub async fn check_store(&self) -> Result<StoreCheck, ClientError> {
+        self.get("/v1/audit/check").await
     }
 
     /// `GET /v1/audit`: the oldest `limit`, or those newer than `after`.

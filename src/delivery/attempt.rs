@@ -29,7 +29,7 @@ use crate::{
         provider::{GraphDirect, Smtp},
     },
     secrets::Purpose,
-    store::outbox::{Claimed, EventMessage, NewEvent, Settled},
+    store::outbox::{Claimed, NewEvent, Settled},
 };
 
 /// How long an over-used mailbox is left alone where the other side does not say.
@@ -768,22 +768,11 @@ fn summary(sent: &super::smtp::Sent) -> (&'static str, Class) {
     }
 }
 
-/// What is told of a message.
-pub fn event(kind: EventKind, message: &Message, attempt: Option<&Attempt>, at: Timestamp) -> NewEvent {
-    NewEvent {
-        kind,
-        at,
-        message: Some(EventMessage {
-            id: message.id,
-            message_id: message.message_id.clone(),
-            company: message.company.clone(),
-            function: message.function,
-            document: message.document.clone(),
-            by: message.by.clone(),
-            possible_duplicate: message.possible_duplicate,
-            sent_again: message.sent_again,
-        }),
-        profile: Some(attempt.map_or_else(|| message.profile.clone(), |attempt| attempt.profile.clone())),
-        reason: message.reason.clone(),
+/// What is told of a message, by the profile that sent it if one did.
+fn event(kind: EventKind, message: &Message, attempt: Option<&Attempt>, at: Timestamp) -> NewEvent {
+    let event = NewEvent::about(kind, message, at);
+    match attempt {
+        Some(attempt) => NewEvent { profile: Some(attempt.profile.clone()), ..event },
+        None => event,
     }
 }

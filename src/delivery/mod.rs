@@ -51,7 +51,6 @@ use std::{
 use jiff::Timestamp;
 use tokio::sync::{broadcast, watch};
 
-pub use attempt::event;
 pub use webhooks::public_key;
 
 use crate::{

@@ -144,6 +144,8 @@ codes! {
     "0237" Error EnvironmentListMalformed "a list of environments that is not understood";
     "0240" Error AuditBroken "the audit log's chain is broken";
     "0242" Error SentBefore "the message was sent or cancelled before";
+    "0245" Error RestoreUnconfirmed "a restore from a backup that nobody has confirmed";
+    "0246" Error TokenSuspended "a token that is suspended after a restore";
     "0250" Error UnknownVariableOfOurs "an environment variable of ours that does not exist";
     "0251" Error Usage "the command line makes no sense";
     "0252" Error StoreNewer "the store was written by a newer version";

@@ -298,6 +298,8 @@ pub enum EventKind {
     Rotated,
     /// A profile's next secret was refused; the current one is used.
     NextRefused,
+    /// The store was restored from a backup. No mail is accepted until an administrator confirms it.
+    Restored,
 }
 
 impl EventKind {
@@ -312,6 +314,7 @@ impl EventKind {
             EventKind::Resumed => "resumed",
             EventKind::Rotated => "rotated",
             EventKind::NextRefused => "next-refused",
+            EventKind::Restored => "restored",
         }
     }
 }

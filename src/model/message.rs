@@ -86,6 +86,10 @@ pub struct Message {
     pub document: Option<Document>,
     /// The name of the token that submitted it.
     pub by: String,
+    /// To whom it belongs: `token:ID` of the token that submitted it, or `oidc:NAME` of a pipeline. A name may be given to
+    /// another token later.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub owner: String,
     /// When it was accepted.
     #[schema(value_type = String, format = DateTime)]
     pub accepted_at: Timestamp,

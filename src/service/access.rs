@@ -43,6 +43,8 @@ pub fn new_token(
         created_at: now,
         expires_at: wanted.expires_at,
         revoked_at: None,
+        suspended_at: None,
+        succeeds: None,
     };
     Ok((StoredToken { token, hash: token_hash(&bearer) }, bearer))
 }
@@ -51,6 +53,8 @@ pub fn new_token(
 #[derive(Clone, Debug)]
 pub(super) struct Caller {
     pub(super) name: String,
+    /// To whom mail belongs that the caller submits.
+    pub(super) owner: String,
     pub(super) role: Role,
     pub(super) scope: Scope,
     pub(super) credential: Credential,
@@ -68,18 +72,19 @@ pub(super) enum Credential {
 impl Caller {
     #[cfg(test)]
     pub(super) fn of_test(name: &str, role: Role, scope: Scope) -> Self {
-        Self { name: name.to_owned(), role, scope, credential: Credential::Token(String::new()) }
+        let owner = format!("token:{name}");
+        Self { owner, name: name.to_owned(), role, scope, credential: Credential::Token(String::new()) }
     }
 
     /// Whether the caller may see a message: a sender, what its own token submitted within its companies and functions.
-    pub(super) fn may_see(&self, by: &str, company: &CompanyId, function: Function) -> bool {
-        self.role != Role::Sender || (self.name == by && self.scope.covers(company, function))
+    pub(super) fn may_see(&self, owner: &str, company: &CompanyId, function: Function) -> bool {
+        self.role != Role::Sender || (self.owner == owner && self.scope.covers(company, function))
     }
 
     /// Whether the caller may hear of an event. What is about no message is about profiles, and not a sender's.
     pub(super) fn may_follow(&self, event: &NewEvent) -> bool {
         match &event.message {
-            Some(message) => self.may_see(&message.by, &message.company, message.function),
+            Some(message) => self.may_see(&message.owner, &message.company, message.function),
             None => self.role != Role::Sender,
         }
     }
@@ -217,7 +222,21 @@ async fn identify(parts: &Parts, service: &Service) -> Result<Caller, Problem> {
     if let Some(why) = why_not(&token, service.clock.now()) {
         return Err(refused(why));
     }
-    Ok(Caller { name: token.name, role: token.role, scope: token.scope, credential: Credential::Token(token.id) })
+    if token.suspended_at.is_some() {
+        let environment = service.store.environment();
+        let why =
+            "the token is suspended: the store was restored from a backup, and the token may have been revoked since";
+        return Err(Problem::new(StatusCode::UNAUTHORIZED, Code::TokenSuspended, why)
+            .remedy(format!("An administrator confirms it: mailwright token confirm {environment} {}", token.id)));
+    }
+    let owner = token.owner();
+    Ok(Caller {
+        owner,
+        name: token.name,
+        role: token.role,
+        scope: token.scope,
+        credential: Credential::Token(token.id),
+    })
 }
 
 /// Why a token opens nothing, if so.

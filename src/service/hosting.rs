@@ -151,6 +151,9 @@ impl Hosting {
                 let ended = async {
                     service.delivery.stop(patience).await;
                     service.record_sums(Due::All).await;
+                    if let Err(error) = service.store.close().await {
+                        tracing::warn!(%error, "the store cannot be closed");
+                    }
                 };
                 service.behalf.run(ended).await;
             });

@@ -9,10 +9,7 @@ use crate::{
         AuditOutcome,
         messages::{Action, ActionOptions, File, KEY_LIMIT, MessageDetail, Resolved, ResolvedOutcome, Submission},
     },
-    delivery::{
-        self,
-        content::{self, Attached, Kept, Malformed, Parts},
-    },
+    delivery::content::{self, Attached, Kept, Malformed, Parts},
     mime::base64,
     model::{
         Address, Client, Code, CompanyId, Digest, Function, Message, Provider, Status,
@@ -22,7 +19,7 @@ use crate::{
     },
     store::{
         AuditEvent,
-        outbox::{Accepted, IdempotencyKey, NewMessage, Settled},
+        outbox::{Accepted, IdempotencyKey, NewEvent, NewMessage, Settled},
     },
 };
 
@@ -70,7 +67,7 @@ impl Service {
         key: Option<&IdempotencyKey>,
     ) -> Result<Option<Taken>, Problem> {
         let Some(key) = key else { return Ok(None) };
-        match self.store.replayed(&caller.name, key).await? {
+        match self.store.replayed(&caller.owner, key).await? {
             Some(Accepted::Before(message)) => Taken::before(&message).map(Some),
             Some(Accepted::KeyReused) => Err(key_reused()),
             _ => Ok(None),
@@ -85,6 +82,17 @@ impl Service {
         held: Held,
         key: Option<IdempotencyKey>,
     ) -> Result<Taken, Problem> {
+        if let Some(restored) = self.restored() {
+            return Err(Problem::new(
+                StatusCode::SERVICE_UNAVAILABLE,
+                Code::RestoreUnconfirmed,
+                format!("no mail is accepted: the store was restored from a backup ({}), and nobody has confirmed that", restored.why),
+            )
+            .remedy(format!(
+                "Submit it again later, under the same key. An administrator confirms: mailwright outbox {} confirm-restore",
+                self.store.environment()
+            )));
+        }
         let Purpose { company, function, client, document, again } = purpose;
         if !caller.scope.covers(&company, function) {
             return Err(Problem::new(
@@ -199,6 +207,7 @@ impl Service {
                 .collect(),
             document,
             by: caller.name.clone(),
+            owner: caller.owner.clone(),
             accepted_at: now,
             requeued_at: None,
             generation: routes.state().generation,
@@ -248,7 +257,7 @@ impl Service {
     /// A message that the caller may see: a sender, what its own token submitted.
     pub(super) async fn seen(&self, caller: &Caller, id: Uuid) -> Result<Message, Problem> {
         let message = self.store.message(id).await?;
-        let own = |message: &Message| caller.may_see(&message.by, &message.company, message.function);
+        let own = |message: &Message| caller.may_see(&message.owner, &message.company, message.function);
         message.filter(own).ok_or_else(|| Problem::not_found("there is no such message"))
     }
 
@@ -440,7 +449,7 @@ fn acted(
             message.next_attempt_at = None;
             message.finished_at = Some(now);
             message.reason = format!("called back by {by}");
-            events.push(delivery::event(EventKind::Cancelled, &message, None, now));
+            events.push(NewEvent::about(EventKind::Cancelled, &message, now));
             "message.cancel"
         }
         (Action::Replay, Status::Delivered | Status::Cancelled) if !options.again => {
@@ -518,7 +527,7 @@ fn resolve(
     detail["recipients"] = resolved.into();
     detail["resolved"] = outcome.id().into();
     detail["reason"] = reason.into();
-    let events = vec![delivery::event(kind, &message, None, now)];
+    let events = vec![NewEvent::about(kind, &message, now)];
     Ok(Acted { settled: Settled { message, attempt: None, events }, action: "message.resolve", detail })
 }
 

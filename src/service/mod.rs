@@ -39,13 +39,14 @@ use std::sync::Arc;
 use jiff::Timestamp;
 
 use crate::{
+    api::{AuditOutcome, integrity::Restored},
     behalf::{self, Behalf},
     clock::Clock,
     delivery::{Delivery, Outgoing, Setup},
     listener::OpenConnections,
     model::State,
     secrets::ServiceIdentity,
-    store::{Store, StoreError, StoredToken},
+    store::{AuditEvent, Store, StoreError, StoredToken},
 };
 
 use audit_budget::AuditBudget;
@@ -108,6 +109,10 @@ struct Service {
     token_changes: tokio::sync::watch::Sender<()>,
     /// Held while a change is checked and committed, so that two changes are not checked against one state.
     changing: tokio::sync::Mutex<()>,
+    /// A restore from a backup that no administrator has confirmed: no mail is accepted meanwhile.
+    restored: std::sync::Mutex<Option<Restored>>,
+    /// What of the store is not as its audit log states, as it was found at the start.
+    altered: std::sync::Mutex<Vec<String>>,
     /// The path in front of every address; empty at the root.
     base: String,
     limits: Limits,
@@ -126,6 +131,9 @@ impl Service {
     async fn begin(common: Common, resident: Resident, base: String, limits: Limits) -> Result<Arc<Self>, StoreError> {
         let Common { demo, outgoing, clock, issuers, connections } = common;
         let Resident { store, identity, behalf } = resident;
+        // Before anything is sent: what waited may have been sent already.
+        let restored = store.settle_restore(clock.now()).await?;
+        store.state_contents(clock.now()).await?;
         let state = tokio::sync::watch::Sender::new(Arc::new(store.state().await?));
         let identity = Arc::new(identity);
         let delivery = Delivery::start(Setup {
@@ -136,7 +144,7 @@ impl Service {
             state: state.subscribe(),
         })
         .await?;
-        Ok(Arc::new(Self {
+        let service = Arc::new(Self {
             store,
             identity,
             demo,
@@ -155,11 +163,54 @@ impl Service {
             audit_budget: AuditBudget::default(),
             token_changes: tokio::sync::watch::Sender::new(()),
             changing: tokio::sync::Mutex::new(()),
+            restored: std::sync::Mutex::new(restored),
+            altered: std::sync::Mutex::default(),
             base,
             limits,
             connections,
             behalf,
-        }))
+        });
+        // Reading a long history takes a while; nobody waits for it.
+        behalf::spawn(Arc::clone(&service).check_store());
+        Ok(service)
+    }
+
+    /// Compares the store with its audit log, and reports what differs.
+    async fn check_store(self: Arc<Self>) {
+        let problems = match self.store.check().await {
+            Ok(check) => check.problems,
+            Err(error) => {
+                tracing::error!(%error, "the store cannot be compared with its audit log");
+                vec![error.to_string()]
+            }
+        };
+        if problems.is_empty() {
+            return;
+        }
+        for problem in problems.iter().take(10) {
+            tracing::error!(problem, "the store was changed past the service");
+        }
+        let event = AuditEvent {
+            at: self.clock.now(),
+            actor: "(service)".to_owned(),
+            action: "store.altered",
+            outcome: AuditOutcome::Accepted,
+            detail: serde_json::json!({ "why": problems.join("; ") }),
+        };
+        if let Err(error) = self.store.record(event).await {
+            tracing::error!(%error, "the audit log cannot be written");
+        }
+        *self.altered.lock().unwrap_or_else(std::sync::PoisonError::into_inner) = problems;
+    }
+
+    /// The restore from a backup that nobody has confirmed yet.
+    fn restored(&self) -> Option<Restored> {
+        self.restored.lock().unwrap_or_else(std::sync::PoisonError::into_inner).clone()
+    }
+
+    /// What of the store is not as its audit log states.
+    fn altered(&self) -> Vec<String> {
+        self.altered.lock().unwrap_or_else(std::sync::PoisonError::into_inner).clone()
     }
 
     /// The issuers whose identity tokens are taken.

@@ -228,7 +228,7 @@ impl Oidc {
         let ends = issuer.settings.check_times(&claims, now)?;
         let (name, rule) = issuer.settings.admit(&claims, environment)?;
         let credential = Credential::Identity { ends, version: self.version };
-        Ok(Caller { name, role: rule.role, scope: rule.scope.clone(), credential })
+        Ok(Caller { owner: format!("oidc:{name}"), name, role: rule.role, scope: rule.scope.clone(), credential })
     }
 
     /// The key that a token names, fetched if it is not known, or known for long.

@@ -62,7 +62,12 @@ impl Problem {
             Code::StaleGeneration,
             format!("the change was computed from generation {base}, and the service is at {generation}; nothing was changed"),
         )
-        .remedy("Plan again: somebody else's change came first.");
+        .remedy(if base > generation {
+            // A service never goes back by itself.
+            "The service was at that generation before, so its store was restored from a backup: start it with `--restored` unless it has noticed that itself, and plan again."
+        } else {
+            "Plan again: somebody else's change came first."
+        });
         problem.generation = Some(generation);
         problem
     }
@@ -97,6 +102,11 @@ impl Problem {
 
 impl From<StoreError> for Problem {
     fn from(error: StoreError) -> Self {
+        if let StoreError::TokenNameTaken(_) = &error {
+            return Self::new(StatusCode::CONFLICT, Code::TokenNameTaken, error.to_string()).remedy(
+                "Give another name, or the id of the token that it replaces: `mailwright token create ENV ... --replaces ID`.",
+            );
+        }
         tracing::error!(reason = %error, "the store failed");
         Self::new(
             StatusCode::SERVICE_UNAVAILABLE,

@@ -20,12 +20,16 @@ use jiff::Timestamp;
 use secrecy::SecretString;
 
 use crate::{
-    api::{AuditEntry, AuditOutcome, Generation, GenerationDetail, LastVerified, Token, leases::Lease},
+    api::{
+        AuditEntry, AuditOutcome, Generation, GenerationDetail, LastVerified, Token,
+        integrity::{Restored, StoreCheck},
+        leases::Lease,
+    },
     model::{Destination, Digest, EnvironmentName, ProfileName, SecretRecord, State},
     verify::Verified,
 };
 
-pub use sqlite::SqliteStore;
+pub use sqlite::{AuditReader, SqliteStore};
 
 /// One atomic step from a generation to the next.
 #[derive(Clone, Debug)]
@@ -131,6 +135,9 @@ pub enum StoreError {
         /// The store's.
         theirs: String,
     },
+    /// Another token of the name is in use.
+    #[error("another token of the name `{0}` is in use")]
+    TokenNameTaken(String),
     /// It holds something that this program did not write.
     #[error("the store holds something that makes no sense: {0}")]
     Corrupt(String),
@@ -213,7 +220,8 @@ pub trait Store: outbox::Outbox {
     /// The oldest entries of the audit log after `after`.
     async fn audit(&self, after: u64, limit: u32) -> Result<Vec<AuditEntry>, StoreError>;
 
-    /// Keeps a token.
+    /// Keeps a token. Its name is that of no other token that is in use, whatever the case of its letters, but of those
+    /// that it replaces.
     async fn create_token(&self, token: StoredToken, event: AuditEvent) -> Result<(), StoreError>;
 
     /// A token by its id.
@@ -224,6 +232,23 @@ pub trait Store: outbox::Outbox {
 
     /// Revokes a token; none if there is none. One that was revoked before keeps its time.
     async fn revoke_token(&self, id: &str, at: Timestamp, event: AuditEvent) -> Result<Option<Token>, StoreError>;
+
+    /// Confirms a token that is suspended; none if there is none.
+    async fn confirm_token(&self, id: &str, event: AuditEvent) -> Result<Option<Token>, StoreError>;
+
+    /// Compares everything with what the audit log states. Reads all of it.
+    async fn check(&self) -> Result<StoreCheck, StoreError>;
+
+    /// Writes an entry that states what the store holds, if none does: of a store of an older version, or a new one.
+    async fn state_contents(&self, at: Timestamp) -> Result<(), StoreError>;
+
+    /// Draws the consequences if the store was restored since it was last used: messages that waited are `unknown`, tokens
+    /// that may have been revoked are suspended. To be called before anything is sent. Gives the restore that nobody has
+    /// confirmed yet.
+    async fn settle_restore(&self, now: Timestamp) -> Result<Option<Restored>, StoreError>;
+
+    /// An administrator confirms that the store was restored. False if there is nothing to confirm.
+    async fn confirm_restore(&self, event: AuditEvent) -> Result<bool, StoreError>;
 
     /// What was proved of profiles with exactly these settings and secrets, by the digest of each, in the last days.
     async fn proofs(&self, of: BTreeMap<ProfileName, Digest>) -> Result<BTreeMap<ProfileName, Verified>, StoreError>;
@@ -247,6 +272,9 @@ pub trait Store: outbox::Outbox {
 
     /// The leases that last at a moment, by name.
     async fn leases(&self, now: Timestamp) -> Result<Vec<Lease>, StoreError>;
+
+    /// Puts the store in order before the process ends. A store that was not closed is whole as well; it lies in more files.
+    async fn close(&self) -> Result<(), StoreError>;
 
     /// Proves that something can be written durably now.
     async fn probe(&self) -> Result<(), StoreError>;

@@ -127,6 +127,29 @@ pub struct NewEvent {
     pub reason: String,
 }
 
+impl NewEvent {
+    /// An event about a message, by the profile that was chosen for it.
+    pub fn about(kind: EventKind, message: &Message, at: Timestamp) -> Self {
+        Self {
+            kind,
+            at,
+            message: Some(EventMessage {
+                id: message.id,
+                message_id: message.message_id.clone(),
+                company: message.company.clone(),
+                function: message.function,
+                document: message.document.clone(),
+                by: message.by.clone(),
+                owner: message.owner.clone(),
+                possible_duplicate: message.possible_duplicate,
+                sent_again: message.sent_again,
+            }),
+            profile: Some(message.profile.clone()),
+            reason: message.reason.clone(),
+        }
+    }
+}
+
 /// What an event tells of its message.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
@@ -143,9 +166,12 @@ pub struct EventMessage {
     /// The document that it carries.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub document: Option<crate::model::message::Document>,
-    /// The token that submitted it.
+    /// The name of the token that submitted it.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub by: String,
+    /// To whom it belongs.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub owner: String,
     /// Whether it was sent again after nobody could know.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub possible_duplicate: bool,
@@ -313,8 +339,8 @@ pub struct Search {
     pub document: Option<(String, Option<String>)>,
     /// Somebody whom it is for.
     pub recipient: Option<String>,
-    /// The name of the token that submitted it.
-    pub by: Option<String>,
+    /// To whom it belongs.
+    pub owner: Option<String>,
     /// Older than this one, by the order of acceptance.
     pub before: Option<u64>,
 }

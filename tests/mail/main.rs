@@ -35,6 +35,7 @@ mod recipients;
 mod relaying;
 mod replay;
 mod replies;
+mod restore;
 mod rotation;
 mod same_key;
 mod servers;

@@ -311,7 +311,13 @@ impl Fleet {
 
 async fn first_token(store: &SqliteStore) -> String {
     let now = Clock::system().now();
-    let wanted = NewToken { name: "admin".to_owned(), role: Role::Admin, scope: Scope::default(), expires_at: None };
+    let wanted = NewToken {
+        name: "admin".to_owned(),
+        role: Role::Admin,
+        scope: Scope::default(),
+        expires_at: None,
+        replaces: None,
+    };
     let (stored, bearer) =
         new_token(&wanted, now, |buffer| getrandom::fill(buffer).map_err(|error| error.to_string())).unwrap();
     let event = AuditEvent {

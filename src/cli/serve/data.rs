@@ -28,7 +28,7 @@ const STORE: &str = "store.sqlite";
 const IDENTITY: &str = "identity.txt";
 
 /// What a store that cannot be opened may be wanting, where there are many.
-const FILES: &str = "Each environment holds some 12 files open; `ulimit -n` says how many this process may have.";
+const FILES: &str = "Each environment holds some 13 files open; `ulimit -n` says how many this process may have.";
 
 /// Which environments are meant, and where they are kept.
 pub(super) enum Residence {
@@ -97,7 +97,7 @@ impl Residence {
 
     /// Opens all of them, and makes those that are new. What is there is looked at first, and nothing is made or brought
     /// up to date unless all of it can be served.
-    pub(super) fn open(&self, demo: bool) -> Result<Vec<Opened>, CliError> {
+    pub(super) fn open(&self, demo: bool, restored: bool) -> Result<Vec<Opened>, CliError> {
         let rooms: Vec<(EnvironmentName, PathBuf, Behalf)> = match self {
             Self::Alone(name, folder) => vec![(name.clone(), folder.clone(), Behalf::alone())],
             Self::Several(names, folder) => {
@@ -119,7 +119,8 @@ impl Residence {
                     None => DataFolder::open(&path)?,
                 };
                 let identity = folder.identity(demo)?;
-                let store = behalf.call(|| SqliteStore::open(&folder.store(), &name)).map_err(store_error)?;
+                let open = if restored { SqliteStore::open_restored } else { SqliteStore::open };
+                let store = behalf.call(|| open(&folder.store(), &name)).map_err(store_error)?;
                 SqliteStore::bind(&folder.store(), &identity.recipient()).map_err(store_error)?;
                 Ok((folder, identity, store))
             };
@@ -317,6 +318,7 @@ pub(super) fn store_error(error: StoreError) -> CliError {
             Code::OtherIdentity,
             "Put the `identity.txt` of this store back, from its backup; or give the `--data DIR` that this identity belongs to.",
         ),
+        StoreError::TokenNameTaken(_) => (Code::TokenNameTaken, "Revoke the other token first."),
         StoreError::Corrupt(_) | StoreError::Database(_) | StoreError::Broken => (
             Code::Internal,
             "Nothing was changed. Look at the folder's permissions and free space; a copy of the store can be put in its place.",

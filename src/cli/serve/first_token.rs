@@ -10,7 +10,7 @@ use super::{
     data::{self, Opened, store_error},
 };
 use crate::{
-    api::{AuditOutcome, NewToken, Role, Scope},
+    api::{AuditOutcome, NewToken, Role, Scope, Token},
     cli::service_options::of_environment,
     model::{Code, EnvironmentName},
     service::new_token,
@@ -29,11 +29,13 @@ pub(super) struct FirstToken {
     event: AuditEvent,
     /// Whether the service is new, too.
     is_first: bool,
+    /// Whether the administrators' other tokens are suspended after a restore.
+    are_suspended: bool,
 }
 
 impl FirstToken {
-    /// One for a store that has no token at all, or for one whose administrator has lost theirs and says so at start: whoever
-    /// may start a service on its data owns it.
+    /// One for a store that has no token at all, or whose administrators' tokens are all suspended after a restore, or for
+    /// one whose administrator has lost theirs and says so at start: whoever may start a service on its data owns it.
     pub(super) async fn of(
         context: &Context,
         opened: &Opened,
@@ -41,13 +43,22 @@ impl FirstToken {
         another: bool,
     ) -> Result<Option<Self>, CliError> {
         let store = opened.store.clone();
-        let is_first = store.tokens().await.map_err(store_error)?.is_empty();
-        if !is_first && !another {
+        let tokens = store.tokens().await.map_err(store_error)?;
+        let is_lasting = |token: &&Token| token.role == Role::Admin && token.revoked_at.is_none();
+        let are_suspended = tokens.iter().any(|token| is_lasting(&token))
+            && tokens.iter().filter(is_lasting).all(|token| token.suspended_at.is_some());
+        let is_first = tokens.is_empty();
+        if !is_first && !another && !are_suspended {
             return Ok(None);
         }
         let now = context.clock.now();
-        let wanted =
-            NewToken { name: "first-admin".to_owned(), role: Role::Admin, scope: Scope::default(), expires_at: None };
+        let wanted = NewToken {
+            name: "first-admin".to_owned(),
+            role: Role::Admin,
+            scope: Scope::default(),
+            expires_at: None,
+            replaces: None,
+        };
         let random = |buffer: &mut [u8]| getrandom::fill(buffer).map_err(|error| error.to_string());
         let (mut stored, bearer) = new_token(&wanted, now, random).map_err(CliError::new)?;
         if !is_first {
@@ -56,14 +67,19 @@ impl FirstToken {
         }
         let event = AuditEvent {
             at: now,
-            actor: if is_first { "(first start)" } else { "(start with --new-admin-token)" }.to_owned(),
+            actor: match (is_first, are_suspended) {
+                (true, _) => "(first start)",
+                (false, true) => "(restored)",
+                (false, false) => "(start with --new-admin-token)",
+            }
+            .to_owned(),
             action: "token.create",
             outcome: AuditOutcome::Accepted,
             detail: json!({ "id": stored.token.id, "name": stored.token.name, "role": stored.token.role, "expiresAt": null }),
         };
         let file = file.map(|path| of_environment(path.to_owned(), &opened.name));
         let (environment, recipient) = (opened.name.clone(), opened.identity.recipient());
-        Ok(Some(Self { environment, store, recipient, file, bearer, stored, event, is_first }))
+        Ok(Some(Self { environment, store, recipient, file, bearer, stored, event, is_first, are_suspended }))
     }
 
     /// Writes it where it is wanted, if that is a file.
@@ -91,6 +107,12 @@ pub(super) fn introduce(context: &Context, first: &FirstToken) {
             first.bearer.expose_secret()
         ),
     };
+    if first.are_suspended {
+        context.printer.out(&format!(
+            "\nThe store was restored from a backup, and its tokens are suspended (mailwright explain MW0245).\n{shown}\n"
+        ));
+        return;
+    }
     if !first.is_first {
         let id = &first.stored.token.id;
         context.printer.out(&format!(

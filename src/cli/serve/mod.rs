@@ -19,6 +19,7 @@ use crate::{
     listener::{self, ConnectionLimits, ListenError, OpenConnections, Tls},
     model::{Code, EnvironmentName},
     service::{Common, Hosting, Issuers, IssuersFile, OidcError, Resident, Server},
+    store::Store as _,
     text::printable_log_line,
 };
 
@@ -56,6 +57,9 @@ pub(crate) struct Serve {
     /// Listen in clear where others can reach it, because something in front of it does TLS
     #[arg(long)]
     allow_clear_text: bool,
+    /// The data folder was restored from a backup: what waited is `unknown`, and tokens are suspended until they are confirmed
+    #[arg(long)]
+    restored: bool,
     /// Use the public identity of the examples; guards nothing
     #[arg(long)]
     demo: bool,
@@ -168,11 +172,13 @@ impl Serve {
             _ => None,
         };
         let server = Server::bind(self.listen, tls).await.map_err(not_listening)?;
-        let opened = residence.open(self.demo)?;
+        let opened = residence.open(self.demo, self.restored)?;
         let connections = OpenConnections::new(connections);
         let common = Common { demo: self.demo, outgoing, clock: context.clock.clone(), issuers, connections };
         let mut first = Vec::new();
         for one in &opened {
+            let restored = one.store.settle_restore(context.clock.now()).await;
+            residence.told(&one.name, restored.map_err(store_error))?;
             first.extend(FirstToken::of(context, one, self.token_file.as_deref(), self.new_admin_token).await?);
         }
         for first in &first {

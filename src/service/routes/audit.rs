@@ -7,7 +7,7 @@ use serde::Deserialize;
 use utoipa::IntoParams;
 
 use crate::{
-    api::AuditPage,
+    api::{AuditPage, integrity::StoreCheck},
     service::{
         Service,
         access::{Admin, As},
@@ -53,4 +53,14 @@ pub(super) async fn list(
     let entries = service.search(&caller, async move { store.audit(page.after, page.limit).await }).await?;
     let next_after = entries.last().map(|last| last.sequence).filter(|_| entries.len() == page.limit as usize);
     Ok(Json(AuditPage { entries, next_after }))
+}
+
+/// The store, compared with its audit log
+///
+/// Computes the chain of hashes again, and compares profiles, settings, tokens and every generation with what the entries
+/// state. Reads everything, which takes a while where there is much.
+#[utoipa::path(get, path = "/v1/audit/check", tag = "access",
+    responses((status = 200, description = "What was found.", body = StoreCheck), AnyProblem))]
+pub(super) async fn check(_: As<Admin>, State(service): State<Arc<Service>>) -> Result<Json<StoreCheck>, Problem> {
+    Ok(Json(service.store.check().await?))
 }

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use axum::extract::State;
 
 use crate::{
+    model::Code,
     service::{
         Service,
         access::{As, Viewer},
@@ -31,14 +32,30 @@ pub(super) async fn ready(State(service): State<Arc<Service>>) -> Result<String,
 /// Whether something can be written durably now, and who cannot send.
 pub(in crate::service) async fn readiness(service: &Service) -> Result<String, Problem> {
     service.store.probe().await?;
+    if let Some(restored) = service.restored() {
+        return Err(Problem::new(
+            axum::http::StatusCode::SERVICE_UNAVAILABLE,
+            Code::RestoreUnconfirmed,
+            format!("the store was restored from a backup ({}), and nobody has confirmed that", restored.why),
+        )
+        .remedy(format!(
+            "Look at `mailwright outbox {0} list --status unknown`, then: mailwright outbox {0} confirm-restore",
+            service.store.environment()
+        )));
+    }
     let trouble = service.delivery().trouble();
     if !trouble.records {
         return Err(crate::store::StoreError::Database("delivery waits for the store".to_owned()).into());
     }
-    Ok(match (trouble.parked.len(), trouble.down.len()) {
+    let mut text = match (trouble.parked.len(), trouble.down.len()) {
         (0, 0) => "ready\n".to_owned(),
         (parked, down) => format!("ready\nparked profiles: {parked}\nprofiles whose server does not answer: {down}\n"),
-    })
+    };
+    let altered = service.altered().len();
+    if altered > 0 {
+        text.push_str(&format!("differences between the store and its audit log: {altered}\n"));
+    }
+    Ok(text)
 }
 
 /// Metrics, as Prometheus reads them
@@ -59,6 +76,8 @@ pub(super) async fn metrics(_: As<Viewer>, State(service): State<Arc<Service>>) 
         metrics::gauge!("mailwright_connections_limit").set(connections.limit as f64);
         metrics::counter!("mailwright_connections_evicted_total").absolute(connections.evicted);
         metrics::counter!("mailwright_connections_refused_total").absolute(connections.refused);
+        metrics::gauge!("mailwright_restore_unconfirmed").set(if service.restored().is_some() { 1.0 } else { 0.0 });
+        metrics::gauge!("mailwright_store_differences").set(service.altered().len() as f64);
         metrics::gauge!("mailwright_drifted_objects").set(crate::reconcile::drift(&state).len() as f64);
     }
     service.behalf.metrics()

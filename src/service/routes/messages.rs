@@ -205,14 +205,14 @@ pub(super) async fn search(
         document: wanted.document_type.map(|kind| (kind, wanted.document_number)),
         // As it was accepted: a domain in A-labels.
         recipient: wanted.recipient.map(|text| address::canonical(&text)),
-        by: (caller.role == Role::Sender).then(|| caller.name.clone()),
+        owner: (caller.role == Role::Sender).then(|| caller.owner.clone()),
         before: wanted.before,
     };
     let store = Arc::clone(&service.store);
     let found = service.search(&caller, async move { store.search(search, limit).await }).await?;
     let full = found.len() == limit as usize;
     let next_before = found.last().map(|(number, _)| *number).filter(|_| full);
-    let visible = |message: &Message| caller.may_see(&message.by, &message.company, message.function);
+    let visible = |message: &Message| caller.may_see(&message.owner, &message.company, message.function);
     let messages = found.into_iter().map(|(_, message)| message).filter(visible).collect();
     Ok(Json(MessagePage { messages, next_before }))
 }

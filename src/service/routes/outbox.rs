@@ -27,7 +27,7 @@ use crate::{
     model::Code,
     service::{
         Service,
-        access::{As, Caller, Deployer, Reader, Viewer},
+        access::{Admin, As, Caller, Deployer, Reader, Viewer},
         extract::{Body, Parameters, Segment},
         problem::{AnyProblem, Problem},
     },
@@ -74,7 +74,31 @@ pub(super) async fn status(
     };
     let messages: BTreeMap<_, _> = service.store.counts().await?.into_iter().collect();
     let Trouble { parked, down, records, rotations } = service.delivery.trouble();
-    Ok(Json(OutboxStatus { messages, ended, parked, down, holds: service.delivery.holds(), records, rotations }))
+    let (restored, holds) = (service.restored(), service.delivery.holds());
+    Ok(Json(OutboxStatus { messages, ended, parked, down, restored, holds, records, rotations }))
+}
+
+/// Confirm a restore from a backup
+///
+/// The administrator has seen to the messages that are unknown since. Mail is accepted from now on.
+#[utoipa::path(post, path = "/v1/outbox/confirm-restore", tag = "mail",
+    responses((status = 204, description = "Confirmed, now or before."), AnyProblem))]
+pub(super) async fn confirm_restore(
+    As(caller, _): As<Admin>,
+    State(service): State<Arc<Service>>,
+) -> Result<StatusCode, Problem> {
+    let Some(restored) = service.restored() else { return Ok(StatusCode::NO_CONTENT) };
+    let event = AuditEvent {
+        at: service.clock.now(),
+        actor: caller.name,
+        action: "store.restore-confirmed",
+        outcome: AuditOutcome::Accepted,
+        detail: json!({ "why": restored.why, "noticedAt": restored.noticed_at }),
+    };
+    service.store.confirm_restore(event).await?;
+    *service.restored.lock().unwrap_or_else(std::sync::PoisonError::into_inner) = None;
+    tracing::info!("the restore is confirmed; mail is accepted again");
+    Ok(StatusCode::NO_CONTENT)
 }
 
 /// The holds

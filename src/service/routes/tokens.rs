@@ -21,7 +21,7 @@ use crate::{
         extract::{Body, Segment},
         problem::{AnyProblem, Problem},
     },
-    store::AuditEvent,
+    store::{AuditEvent, StoredToken},
 };
 
 /// The tokens, oldest first
@@ -53,6 +53,10 @@ pub(super) async fn create(
     if wanted.expires_at.is_some_and(|end| end <= now) {
         return Err(Problem::malformed("`expiresAt` lies in the past"));
     }
+    let succeeds = match &wanted.replaces {
+        None => None,
+        Some(id) => Some(replaced(&service, &wanted, id).await?),
+    };
     let state = service.state();
     // Before the first apply no company is known, and the names of those to come are taken as they are.
     let unknown = |company: &&CompanyId| state.generation > 0 && !state.settings.companies.contains(*company);
@@ -67,7 +71,11 @@ pub(super) async fn create(
     // Two administrators must not take one name at once.
     let _one_at_a_time = service.changing.lock().await;
     let tokens = service.store.tokens().await?;
-    let is_taken = |token: &&Token| is_lasting(token, now) && token.name.to_lowercase() == wanted.name.to_lowercase();
+    let is_taken = |token: &&Token| {
+        is_lasting(token, now)
+            && token.name.to_lowercase() == wanted.name.to_lowercase()
+            && token.succeeds.as_ref().or(Some(&token.id)) != succeeds.as_ref()
+    };
     if let Some(other) = tokens.iter().find(is_taken) {
         return Err(Problem::new(
             StatusCode::CONFLICT,
@@ -81,19 +89,54 @@ pub(super) async fn create(
         )));
     }
     let random = |buffer: &mut [u8]| getrandom::fill(buffer).map_err(|error| error.to_string());
-    let (stored, bearer) = new_token(&wanted, now, random).map_err(Problem::internal)?;
+    let (mut stored, bearer) = new_token(&wanted, now, random).map_err(Problem::internal)?;
+    stored.token.succeeds = succeeds;
     let event = AuditEvent {
         at: now,
         actor: caller.name,
         action: "token.create",
         outcome: AuditOutcome::Accepted,
-        detail: json!({ "id": stored.token.id, "name": stored.token.name, "role": stored.token.role, "scope": stored.token.scope, "expiresAt": stored.token.expires_at }),
+        detail: json!({ "id": stored.token.id, "name": stored.token.name, "role": stored.token.role, "scope": stored.token.scope, "expiresAt": stored.token.expires_at, "replaces": wanted.replaces }),
     };
     let token = stored.token.clone();
     service.store.create_token(stored, event).await?;
     service.tokens_changed();
     let created = TokenCreated { token, secret: bearer.expose_secret().to_owned() };
     Ok((StatusCode::CREATED, Json(created)).into_response())
+}
+
+/// The first of the tokens in whose place the new one is put.
+async fn replaced(service: &Service, wanted: &NewToken, id: &str) -> Result<String, Problem> {
+    let missing =
+        || Problem::not_found("there is no such token to replace").remedy("`mailwright token list` lists them.");
+    let StoredToken { token: old, .. } = service.store.token(id).await?.ok_or_else(missing)?;
+    if old.name.to_lowercase() != wanted.name.to_lowercase() || old.role != wanted.role {
+        return Err(Problem::malformed("a token that replaces another has its name and its role"));
+    }
+    Ok(old.succeeds.unwrap_or(old.id))
+}
+
+/// Confirm a token
+///
+/// One that is suspended after a restore from a backup opens the service again.
+#[utoipa::path(post, path = "/v1/tokens/{id}/confirm", tag = "access", params(("id" = String, Path, description = "The token's id.")),
+    responses((status = 200, description = "Confirmed, now or before.", body = Token), AnyProblem))]
+pub(super) async fn confirm(
+    As(caller, _): As<Admin>,
+    State(service): State<Arc<Service>>,
+    Segment(id): Segment<String>,
+) -> Result<Json<Token>, Problem> {
+    let event = AuditEvent {
+        at: service.clock.now(),
+        actor: caller.name,
+        action: "token.confirm",
+        outcome: AuditOutcome::Accepted,
+        detail: json!({ "id": id }),
+    };
+    let confirmed = service.store.confirm_token(&id, event).await;
+    service.tokens_changed();
+    let missing = || Problem::not_found("there is no such token").remedy("`mailwright token list` lists them.");
+    confirmed?.map(Json).ok_or_else(missing)
 }
 
 /// Returns true if a token is in effect.
@@ -116,7 +159,7 @@ pub(super) async fn revoke(
     let now = service.clock.now();
     let missing = || Problem::not_found("there is no such token").remedy("`mailwright token list` lists them.");
     let tokens = service.store.tokens().await?;
-    let lasting = |token: &&Token| token.role == Role::Admin && is_lasting(token, now);
+    let lasting = |token: &&Token| token.role == Role::Admin && token.suspended_at.is_none() && is_lasting(token, now);
     let mut admins = tokens.iter().filter(lasting);
     let last_admin = match (admins.next(), admins.next()) {
         (Some(only), None) => only.id == id,

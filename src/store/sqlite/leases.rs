@@ -74,6 +74,12 @@ pub(super) fn lasting(transaction: &Connection, now: Timestamp) -> Result<Vec<Le
     rows.map(|row| document(&row.map_err(failed)?)).collect()
 }
 
+/// Moves on the number of the next holding: numbers that were given out since a backup are not given out again.
+pub(super) fn skip(transaction: &Connection, by: u64) -> Result<(), StoreError> {
+    let newest = value::<u64>(transaction, NEWEST)?.unwrap_or(0);
+    set_value(transaction, NEWEST, &newest.saturating_add(by))
+}
+
 fn find(transaction: &Connection, name: &str) -> Result<Option<Lease>, StoreError> {
     let found: Option<String> = transaction
         .query_row("SELECT record FROM lease WHERE name = ?1", [name], |row| row.get(0))

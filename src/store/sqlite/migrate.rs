@@ -17,6 +17,7 @@ pub(super) const VERSIONS: &[&str] = &[
     include_str!("0008.sql"),
     include_str!("0009.sql"),
     include_str!("0010.sql"),
+    include_str!("0011.sql"),
 ];
 
 /// The version whose text `decoded.rs` completes.
@@ -29,6 +30,13 @@ pub(super) fn look(connection: &Connection) -> Result<(), StoreError> {
         .map_err(failed)?;
     let known = u32::try_from(VERSIONS.len()).unwrap_or(u32::MAX);
     if found > known { Err(StoreError::Newer { found, known }) } else { Ok(()) }
+}
+
+/// Whether the database has the newest version.
+pub(super) fn is_current(connection: &Connection) -> Result<bool, StoreError> {
+    let count: u32 =
+        connection.query_row("SELECT count(*) FROM schema_version", [], |row| row.get(0)).map_err(failed)?;
+    Ok(count as usize == VERSIONS.len())
 }
 
 /// Brings the database to the newest version, or up to `target` (for the test of the step from an older one).

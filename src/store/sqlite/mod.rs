@@ -1,16 +1,20 @@
 //! `SQLite`: one writer, a few readers, write-ahead log, `synchronous=FULL`, so that what was answered is on disk.
 
+mod audit_reader;
 mod decoded;
+mod digests;
 mod leases;
 mod migrate;
 mod outbox;
+mod position;
+mod restore;
 mod writer;
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashSet},
     fs::{OpenOptions, Permissions},
     os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _},
-    path::Path,
+    path::{Path, PathBuf},
     sync::{
         Arc, Mutex,
         atomic::{AtomicUsize, Ordering},
@@ -26,13 +30,19 @@ use serde_json::value::RawValue;
 
 use super::{AuditEvent, Commit, CommitError, LeaseTaken, Store, StoreError, StoredToken, WantedLease};
 use crate::{
-    api::{AuditEntry, Generation, GenerationDetail, LastVerified, Token, leases::Lease},
+    api::{
+        AuditEntry, AuditOutcome, Generation, GenerationDetail, LastVerified, Token,
+        integrity::{Restored, StoreCheck},
+        leases::Lease,
+    },
     model::{
-        Applied, ChangeRecord, Destination, Digest, EnvironmentName, ProfileName, ProfileState, SecretRecord, Settings,
-        State, StoredProfile,
+        ChangeRecord, Destination, Digest, EnvironmentName, ProfileName, ProfileState, SecretRecord, Settings, State,
+        StoredProfile,
     },
     verify::{self, Level, Verified},
 };
+
+pub use audit_reader::AuditReader;
 
 /// How many connections read what is short, beside the one that writes and the one that reads what takes long.
 const READERS: usize = 3;
@@ -46,6 +56,8 @@ const PROOFS: i64 = 20_000;
 #[derive(Clone)]
 pub struct SqliteStore {
     environment: EnvironmentName,
+    /// Where the database is.
+    path: PathBuf,
     writer: writer::Writer,
     readers: Arc<[Mutex<Connection>]>,
     /// Reads what takes long: a search goes through every message, and must not hold up a submission.
@@ -59,15 +71,26 @@ impl SqliteStore {
     /// Opens the store, or makes it. A store of another environment or of a newer version is refused; one of an
     /// older version is brought up to date in one transaction.
     pub fn open(path: &Path, environment: &EnvironmentName) -> Result<Self, StoreError> {
+        Self::open_as(path, environment, false)
+    }
+
+    /// Opens a store of which an operator says that it was restored from a backup.
+    pub fn open_restored(path: &Path, environment: &EnvironmentName) -> Result<Self, StoreError> {
+        Self::open_as(path, environment, true)
+    }
+
+    fn open_as(path: &Path, environment: &EnvironmentName, restored: bool) -> Result<Self, StoreError> {
         keep_private(path).map_err(|error| StoreError::Database(error.to_string()))?;
         let mut writer = connect(path, false)?;
         migrate::migrate(&mut writer, migrate::VERSIONS.len())?;
-        claim(&mut writer, environment)?;
+        let is_new = claim(&mut writer, environment)?;
+        let position = find_position(&mut writer, path, is_new, restored)?;
         let readers: Vec<Mutex<Connection>> =
             (0..READERS).map(|_| connect(path, true).map(Mutex::new)).collect::<Result<_, _>>()?;
         Ok(Self {
             environment: environment.clone(),
-            writer: writer::Writer::start(writer)?,
+            path: path.to_owned(),
+            writer: writer::Writer::start(writer, position::Keeper::open(path, position))?,
             claimed: Arc::default(),
             readers: readers.into(),
             searcher: Arc::new(Mutex::new(connect(path, true)?)),
@@ -146,6 +169,33 @@ impl SqliteStore {
         blocking(move || snapshot(&searcher, work)).await
     }
 
+    /// Changes a token, and writes that into the audit log if `change` says that it did.
+    async fn change_token(
+        &self,
+        id: &str,
+        event: AuditEvent,
+        change: impl FnOnce(&mut Token) -> Result<bool, StoreError> + Send + 'static,
+    ) -> Result<Option<Token>, StoreError> {
+        let id = id.to_owned();
+        self.write_plainly(move |transaction| {
+            let found: Option<String> = transaction
+                .query_row("SELECT document FROM token WHERE id = ?1", [&id], |row| row.get(0))
+                .optional()
+                .map_err(failed)?;
+            let Some(found) = found else { return Ok(None) };
+            let mut token: Token = document(&found)?;
+            digests::record_alteration(transaction, event.at)?;
+            if change(&mut token)? {
+                transaction
+                    .execute("UPDATE token SET document = ?2 WHERE id = ?1", params![id, text(&token)?])
+                    .map_err(failed)?;
+                digests::append_with_statement(transaction, &event, None)?;
+            }
+            Ok(Some(token))
+        })
+        .await
+    }
+
     /// Reads from one consistent snapshot.
     async fn read<T: Send + 'static>(
         &self,
@@ -178,6 +228,9 @@ fn connect(path: &Path, read_only: bool) -> Result<Connection, StoreError> {
     if !read_only {
         connection.pragma_update(None, "journal_mode", "wal").map_err(failed)?;
         connection.pragma_update(None, "synchronous", "full").map_err(failed)?;
+        // On macOS an `fsync` alone leaves the disk's own cache unwritten. Elsewhere this changes nothing.
+        connection.pragma_update(None, "fullfsync", "on").map_err(failed)?;
+        connection.pragma_update(None, "checkpoint_fullfsync", "on").map_err(failed)?;
         connection.pragma_update(None, "foreign_keys", "on").map_err(failed)?;
     }
     connection.pragma_update(None, "trusted_schema", "off").map_err(failed)?;
@@ -196,15 +249,64 @@ fn keep_private(path: &Path) -> std::io::Result<()> {
     OpenOptions::new().create(true).truncate(false).write(true).mode(0o600).open(path).map(drop)
 }
 
-/// Writes the environment's name into a new store, and compares it with an old one's.
-fn claim(connection: &mut Connection, environment: &EnvironmentName) -> Result<(), StoreError> {
+/// Compares the database with the position beside it, and notes if it was put back. Gives the position from here on.
+fn find_position(
+    connection: &mut Connection,
+    path: &Path,
+    is_new: bool,
+    restored: bool,
+) -> Result<position::Position, StoreError> {
+    let io = |error: std::io::Error| StoreError::Database(format!("the store's position: {error}"));
+    let file = position::read(path).map_err(io)?;
+    let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate).map_err(failed)?;
+    let known: Option<(String, i64)> = transaction
+        .query_row("SELECT incarnation, commits FROM position WHERE id = 1", [], |row| Ok((row.get(0)?, row.get(1)?)))
+        .optional()
+        .map_err(failed)?;
+    let known = known.map(|(incarnation, commits)| position::Position { incarnation, commits: commits.unsigned_abs() });
+    // A new store beside an old position is no restore: it says itself that it is new.
+    let found = if is_new { None } else { position::compare(known.as_ref(), file.as_ref()) };
+    let known = match known {
+        Some(known) if found.is_none() && !restored => return Ok(known),
+        known => known,
+    };
+    let mut position = position::Position::new().map_err(StoreError::Database)?;
+    position.commits = known.map_or(0, |known| known.commits);
+    if found.is_some() || (restored && !is_new) {
+        restore::note(&transaction, found.as_ref())?;
+        write_position(&transaction, &position)?;
+        transaction.commit().map_err(failed)?;
+        position::create(path, &position).map_err(io)?;
+    } else {
+        // The file first: a database that knows of its position and has no file was put into another folder.
+        position::create(path, &position).map_err(io)?;
+        write_position(&transaction, &position)?;
+        transaction.commit().map_err(failed)?;
+    }
+    Ok(position)
+}
+
+fn write_position(transaction: &Connection, position: &position::Position) -> Result<(), StoreError> {
+    transaction
+        .execute(
+            "INSERT INTO position (id, incarnation, commits) VALUES (1, ?1, ?2)
+             ON CONFLICT (id) DO UPDATE SET incarnation = excluded.incarnation, commits = excluded.commits",
+            params![position.incarnation, number(position.commits)],
+        )
+        .map_err(failed)
+        .map(drop)
+}
+
+/// Writes the environment's name into a new store, and compares it with an old one's. True if it is new.
+fn claim(connection: &mut Connection, environment: &EnvironmentName) -> Result<bool, StoreError> {
     let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate).map_err(failed)?;
     match value::<EnvironmentName>(&transaction, "environment")? {
-        Some(found) if found == *environment => Ok(()),
+        Some(found) if found == *environment => Ok(false),
         Some(found) => Err(other_environment(environment, &found)),
         None => {
             set_value(&transaction, "environment", environment)?;
-            transaction.commit().map_err(failed)
+            transaction.commit().map_err(failed)?;
+            Ok(true)
         }
     }
 }
@@ -390,6 +492,8 @@ impl Store for SqliteStore {
 
     async fn create_token(&self, token: StoredToken, event: AuditEvent) -> Result<(), StoreError> {
         self.write_plainly(move |transaction| {
+            digests::record_alteration(transaction, event.at)?;
+            refuse_taken_name(transaction, &token.token, event.at)?;
             transaction
                 .execute(
                     "INSERT INTO token (id, document, hash, created_at) VALUES (?1, ?2, ?3, ?4)",
@@ -401,7 +505,7 @@ impl Store for SqliteStore {
                     ],
                 )
                 .map_err(failed)?;
-            append(transaction, &event).map(drop)
+            digests::append_with_statement(transaction, &event, None).map(drop)
         })
         .await
     }
@@ -431,24 +535,60 @@ impl Store for SqliteStore {
     }
 
     async fn revoke_token(&self, id: &str, at: Timestamp, event: AuditEvent) -> Result<Option<Token>, StoreError> {
-        let id = id.to_owned();
-        self.write_plainly(move |transaction| {
-            let found: Option<String> = transaction
-                .query_row("SELECT document FROM token WHERE id = ?1", [&id], |row| row.get(0))
-                .optional()
-                .map_err(failed)?;
-            let Some(found) = found else { return Ok(None) };
-            let mut token: Token = document(&found)?;
-            if token.revoked_at.is_none() {
-                token.revoked_at = Some(at);
-                transaction
-                    .execute("UPDATE token SET document = ?2 WHERE id = ?1", params![id, text(&token)?])
-                    .map_err(failed)?;
-                append(transaction, &event)?;
+        let path = self.path.clone();
+        self.change_token(id, event, move |token| {
+            if token.revoked_at.is_some() {
+                return Ok(false);
             }
-            Ok(Some(token))
+            // First where a restored database cannot take it back.
+            position::add_revoked(&path, &token.id)
+                .map_err(|error| StoreError::Database(format!("cannot write down that a token is revoked: {error}")))?;
+            token.revoked_at = Some(at);
+            Ok(true)
         })
         .await
+    }
+
+    async fn confirm_token(&self, id: &str, event: AuditEvent) -> Result<Option<Token>, StoreError> {
+        self.change_token(id, event, |token| Ok(token.suspended_at.take().is_some())).await
+    }
+
+    async fn check(&self) -> Result<StoreCheck, StoreError> {
+        self.read(|transaction| digests::check(transaction, true)).await
+    }
+
+    async fn state_contents(&self, at: Timestamp) -> Result<(), StoreError> {
+        self.write_plainly(move |transaction| {
+            // A store with nothing in it has nothing to state.
+            if digests::is_stated(transaction)? || newest(transaction)? == 0 {
+                return Ok(());
+            }
+            let event = AuditEvent {
+                at,
+                actor: "(service)".to_owned(),
+                action: "store.upgrade",
+                outcome: AuditOutcome::Accepted,
+                detail: serde_json::json!({}),
+            };
+            digests::append_with_statement(transaction, &event, None).map(drop)
+        })
+        .await
+    }
+
+    async fn settle_restore(&self, now: Timestamp) -> Result<Option<Restored>, StoreError> {
+        let path = self.path.clone();
+        let revoked = blocking(move || {
+            position::revoked(&path)
+                .map_err(|error| StoreError::Database(format!("the list of revoked tokens: {error}")))
+        })
+        .await?;
+        self.write_plainly(move |transaction| restore::revoke_again(transaction, &revoked, now)).await?;
+        while self.write_plainly(move |transaction| restore::settle_messages(transaction, now)).await? {}
+        self.write_plainly(move |transaction| restore::finish(transaction, now)).await
+    }
+
+    async fn confirm_restore(&self, event: AuditEvent) -> Result<bool, StoreError> {
+        self.write_plainly(move |transaction| restore::confirm(transaction, &event)).await
     }
 
     async fn record_verified(&self, results: Vec<(LastVerified, Verified)>) -> Result<(), StoreError> {
@@ -526,6 +666,10 @@ impl Store for SqliteStore {
         self.read(move |transaction| leases::lasting(transaction, now)).await
     }
 
+    async fn close(&self) -> Result<(), StoreError> {
+        self.writer.settle().await
+    }
+
     async fn probe(&self) -> Result<(), StoreError> {
         self.write_plainly(|transaction| {
             transaction
@@ -577,6 +721,21 @@ fn keep_proof(transaction: &Connection, of: &Digest, verified: &Verified) -> Res
 
 fn profile_name(text: &str) -> Result<ProfileName, StoreError> {
     text.parse().map_err(|_| StoreError::Corrupt("a profile's name".to_owned()))
+}
+
+/// A name stands for one token at a time, or for one and those that it replaces.
+fn refuse_taken_name(transaction: &Connection, token: &Token, now: Timestamp) -> Result<(), StoreError> {
+    let mut statement = transaction.prepare_cached("SELECT document FROM token").map_err(failed)?;
+    let rows = statement.query_map([], |row| row.get::<_, String>(0)).map_err(failed)?;
+    let name = token.name.to_lowercase();
+    for row in rows {
+        let other: Token = document(&row.map_err(failed)?)?;
+        let is_in_use = other.revoked_at.is_none() && other.expires_at.is_none_or(|end| end > now);
+        if is_in_use && other.name.to_lowercase() == name && other.owner() != token.owner() {
+            return Err(StoreError::TokenNameTaken(other.name));
+        }
+    }
+    Ok(())
 }
 
 fn read_state(transaction: &Connection, environment: EnvironmentName) -> Result<State, StoreError> {
@@ -661,85 +820,115 @@ fn take(transaction: &Connection, commit: &Commit) -> Result<(), CommitError> {
     if newest != commit.base || commit.generation.number != newest + 1 {
         return Err(CommitError::Stale(newest));
     }
+    digests::record_alteration(transaction, commit.event.at)?;
     let generation = number(commit.generation.number);
+    let mut history = digests::History {
+        generation: vec![
+            Some(text(&commit.generation)?),
+            Some(text(&commit.after.settings)?),
+            commit.generation.changeset.map(|id| id.to_string()),
+            commit.changeset.as_ref().map(|digest| digest.as_str().to_owned()),
+        ],
+        ..digests::History::default()
+    };
     transaction
         .execute(
             "INSERT INTO generation (number, document, settings, changeset, changeset_digest) VALUES (?1, ?2, ?3, ?4, ?5)",
             params![
                 generation,
-                text(&commit.generation)?,
-                text(&commit.after.settings)?,
-                commit.generation.changeset.map(|id| id.to_string()),
-                commit.changeset.as_ref().map(Digest::as_str),
+                history.generation[0],
+                history.generation[1],
+                history.generation[2],
+                history.generation[3],
             ],
         )
         .map_err(failed)?;
     set_value(transaction, "settings", &commit.after.settings)?;
     set_value(transaction, "appliedSettings", &commit.after.applied_settings)?;
     set_value(transaction, "settingsChanged", &commit.after.settings_changed)?;
-    write_profiles(transaction, generation, commit)?;
+    write_profiles(transaction, generation, commit, &mut history)?;
     let mut insert = transaction
         .prepare_cached("INSERT INTO secret (digest, record, age_file, generation) VALUES (?1, ?2, ?3, ?4) ON CONFLICT (digest) DO NOTHING")
         .map_err(failed)?;
     for new in &commit.secrets {
-        insert
-            .execute(params![new.record.digest.as_str(), text(&new.record)?, new.age_file, generation])
-            .map_err(failed)?;
+        let record = text(&new.record)?;
+        let inserted =
+            insert.execute(params![new.record.digest.as_str(), record, new.age_file, generation]).map_err(failed)?;
+        if inserted > 0 {
+            let digest = new.record.digest.as_str().to_owned();
+            history.secrets.push((digest, record, digests::hash_bytes(&new.age_file)));
+        }
         if let Some(value_id) = &new.record.value_id {
             bind(transaction, value_id, &new.record.destination)?;
         }
     }
     // What was verified and did not come into existence is forgotten.
     transaction.execute("DELETE FROM verification WHERE name NOT IN (SELECT name FROM profile)", []).map_err(failed)?;
-    append(transaction, &commit.event)?;
+    digests::append_with_statement(transaction, &commit.event, Some(history))?;
     Ok(())
 }
 
-/// A touched profile as the store keeps it: its name, its state, and what of it is live.
-type Row<'a> = (&'a ProfileName, Option<String>, Option<String>);
+/// A touched profile as the store keeps it: its name, its state, what of it is live, and the hash of each.
+type Row<'a> = (&'a ProfileName, Option<(String, digests::Hash)>, Option<(String, digests::Hash)>);
 
 /// A [`ProfileState`] whose live profile is written already: the text is wanted twice.
 #[derive(Serialize)]
 struct Written<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     live: Option<&'a RawValue>,
-    applied: &'a Applied,
-    changed: &'a ChangeRecord,
+    applied: &'a RawValue,
+    changed: &'a RawValue,
 }
 
 fn raw(document: &impl Serialize) -> Result<Box<RawValue>, StoreError> {
     serde_json::value::to_raw_value(document).map_err(|error| StoreError::Corrupt(error.to_string()))
 }
 
-fn write_profiles(transaction: &Connection, generation: i64, commit: &Commit) -> Result<(), StoreError> {
+/// Writes the touched profiles, and what is to be stated of them.
+fn write_profiles(
+    transaction: &Connection,
+    generation: i64,
+    commit: &Commit,
+    stated: &mut digests::History,
+) -> Result<(), StoreError> {
     let rows: Vec<Result<Row<'_>, StoreError>> = commit
         .touched
         .par_iter()
         .map(|name| {
             let Some(state) = commit.after.profiles.get(name) else { return Ok((name, None, None)) };
             let live = state.live.as_ref().map(raw).transpose()?;
-            let whole = Written { live: live.as_deref(), applied: &state.applied, changed: &state.changed };
-            Ok((name, Some(text(&whole)?), live.map(|live| Box::<str>::from(live).into_string())))
+            let (applied, changed) = (raw(&state.applied)?, raw(&state.changed)?);
+            let whole = text(&Written { live: live.as_deref(), applied: &applied, changed: &changed })?;
+            let live = live.map(|live| (digests::hash_text(live.get()), Box::<str>::from(live).into_string()));
+            let hash = digests::hash_profile(live.as_ref().map(|(hash, _)| hash), applied.get(), changed.get());
+            Ok((name, Some((whole, hash)), live.map(|(hash, live)| (live, hash))))
         })
         .collect();
     let mut upsert = transaction
         .prepare_cached(
-            "INSERT INTO profile (name, state) VALUES (?1, ?2) ON CONFLICT (name) DO UPDATE SET state = excluded.state",
+            "INSERT INTO profile (name, state, digest) VALUES (?1, ?2, ?3)
+             ON CONFLICT (name) DO UPDATE SET state = excluded.state, digest = excluded.digest",
         )
         .map_err(failed)?;
     let mut delete = transaction.prepare_cached("DELETE FROM profile WHERE name = ?1").map_err(failed)?;
     let mut history = transaction
         .prepare_cached("INSERT INTO profile_history (name, generation, live) VALUES (?1, ?2, ?3)")
         .map_err(failed)?;
+    let wrote_all = commit.after.profiles.keys().all(|name| commit.touched.contains(name));
+    let mut written = Vec::new();
     for row in rows {
         let (name, state, live) = row?;
-        match state {
-            Some(state) => upsert.execute(params![name.as_str(), state]),
+        match &state {
+            Some((state, hash)) => upsert.execute(params![name.as_str(), state, hash]),
             None => delete.execute([name.as_str()]),
         }
         .map_err(failed)?;
+        written.extend(state.filter(|_| wrote_all).map(|(_, hash)| (name.to_string(), hash)));
+        let (live, hash) = live.unzip();
         history.execute(params![name.as_str(), generation, live]).map_err(failed)?;
+        stated.profiles.push((name.to_string(), hash));
     }
+    stated.rows = wrote_all.then_some(written);
     Ok(())
 }
 

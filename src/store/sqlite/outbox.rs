@@ -12,7 +12,10 @@ use uuid::Uuid;
 
 use super::{SqliteStore, append, document, failed, number, text};
 use crate::{
-    model::{Attempt, Digest, Message, ProfileName, Status, message::RecipientStatus},
+    model::{
+        Attempt, Digest, Message, ProfileName, Status,
+        message::{Recipient, RecipientStatus},
+    },
     store::{
         AuditEvent, StoreError,
         outbox::{
@@ -175,6 +178,7 @@ impl Outbox for SqliteStore {
                     if settled.message.queued_since() != queued_since {
                         set_paused_before(connection, number, &settled.message)?;
                     }
+                    keep_document(connection, number, &settled.message)?;
                     append(connection, &event)?;
                     Ok(Some(Ok((settled.message.clone(), events))))
                 }),
@@ -573,7 +577,7 @@ fn replayed(connection: &Connection, sender: &str, key: &IdempotencyKey) -> Resu
 fn accept(connection: &Connection, new: &NewMessage, record: String) -> Result<Accepted, StoreError> {
     let message = &new.message;
     if let Some(key) = &new.key
-        && let Some(before) = replayed(connection, &message.by, key)?
+        && let Some(before) = replayed(connection, &message.owner, key)?
     {
         return Ok(before);
     }
@@ -614,6 +618,7 @@ fn accept(connection: &Connection, new: &NewMessage, record: String) -> Result<A
         })
         .map_err(failed)?;
     let number = connection.last_insert_rowid();
+    keep_document(connection, number, message)?;
     connection
         .prepare_cached("INSERT INTO content (message, bytes) VALUES (?1, ?2)")
         .and_then(|mut statement| statement.execute(params![number, new.content]))
@@ -622,45 +627,68 @@ fn accept(connection: &Connection, new: &NewMessage, record: String) -> Result<A
         connection
             .prepare_cached("INSERT INTO idempotency (sender, key, digest, message, at) VALUES (?1, ?2, ?3, ?4, ?5)")
             .and_then(|mut statement| {
-                statement.execute(params![message.by, key.key, key.digest.as_str(), message.id.to_string(), at])
+                statement.execute(params![message.owner, key.key, key.digest.as_str(), message.id.to_string(), at])
             })
             .map_err(failed)?;
     }
     Ok(Accepted::Now(record))
 }
 
-/// A message that carries the same document of the same company to somebody whom this one is for, too.
+/// A message that carries the same document of the same company to somebody whom this one is for, too. Each recipient costs
+/// one look-up, however many messages carry the document.
 fn sent_before(connection: &Connection, message: &Message) -> Result<Option<Uuid>, StoreError> {
-    let Some(wanted) = &message.document else { return Ok(None) };
+    let Some(document) = &message.document else { return Ok(None) };
     let mut statement = connection
         .prepare_cached(
-            "SELECT m.record FROM message AS m JOIN lane AS l ON l.id = m.lane
-             WHERE m.document_type = ?1 AND m.document_number = ?2 AND l.company = ?3 ORDER BY m.number DESC",
+            "SELECT m.id FROM document_recipient AS d JOIN message AS m ON m.number = d.message
+             WHERE d.document_type = ?1 AND d.document_number = ?2 AND d.company = ?3 AND d.address = ?4
+             ORDER BY d.message DESC LIMIT 1",
         )
         .map_err(failed)?;
-    let rows = statement
-        .query_map([wanted.kind.as_str(), wanted.number.as_str(), message.company.as_str()], |row| {
-            row.get::<_, String>(0)
-        })
-        .map_err(failed)?;
-    for row in rows {
-        let before: Message = document(&row.map_err(failed)?)?;
-        // Each recipient counts for itself: who got it, got it, whatever became of the message for the others.
-        let has_it = |old: &RecipientStatus| match old {
-            RecipientStatus::Delivered | RecipientStatus::Unknown => true,
-            RecipientStatus::Waiting => before.status != Status::Cancelled,
-            RecipientStatus::Failed => false,
-        };
-        let to_same = before
-            .recipients
-            .iter()
-            .filter(|old| has_it(&old.status))
-            .any(|old| message.recipients.iter().any(|new| new.address.eq_ignore_ascii_case(&old.address)));
-        if to_same {
-            return Ok(Some(before.id));
+    for recipient in &message.recipients {
+        let address = recipient.address.to_ascii_lowercase();
+        let found: Option<String> = statement
+            .query_row(params![document.kind, document.number, message.company.as_str(), address], |row| row.get(0))
+            .optional()
+            .map_err(failed)?;
+        if let Some(id) = found {
+            return id.parse().map(Some).map_err(|_| StoreError::Corrupt("a message's id".to_owned()));
         }
     }
     Ok(None)
+}
+
+/// Whether a recipient has the message's document, or is to get it. Each counts for itself: who got it, got it, whatever
+/// became of the message for the others.
+fn has_document(message: &Message, recipient: &Recipient) -> bool {
+    match recipient.status {
+        RecipientStatus::Delivered | RecipientStatus::Unknown => true,
+        RecipientStatus::Waiting => message.status != Status::Cancelled,
+        RecipientStatus::Failed => false,
+    }
+}
+
+/// Writes down to whom the message's document went, or is to go.
+fn keep_document(connection: &Connection, number: i64, message: &Message) -> Result<(), StoreError> {
+    let Some(document) = &message.document else { return Ok(()) };
+    let mut insert = connection
+        .prepare_cached(
+            "INSERT OR IGNORE INTO document_recipient (document_type, document_number, company, address, message)
+             VALUES (?1, ?2, ?3, ?4, ?5)",
+        )
+        .map_err(failed)?;
+    let mut delete = connection
+        .prepare_cached(
+            "DELETE FROM document_recipient WHERE document_type = ?1 AND document_number = ?2 AND company = ?3
+             AND address = ?4 AND message = ?5",
+        )
+        .map_err(failed)?;
+    for recipient in &message.recipients {
+        let address = recipient.address.to_ascii_lowercase();
+        let row = params![document.kind, document.number, message.company.as_str(), address, number];
+        if has_document(message, recipient) { insert.execute(row) } else { delete.execute(row) }.map_err(failed)?;
+    }
+    Ok(())
 }
 
 /// How long the message's lane had stood still when its time began, as it is now.
@@ -676,7 +704,7 @@ fn set_paused_before(connection: &Connection, number: i64, message: &Message) ->
         .map(drop)
 }
 
-fn settle(connection: &Connection, settled: &Settled) -> Result<(Vec<Event>, i64), StoreError> {
+pub(super) fn settle(connection: &Connection, settled: &Settled) -> Result<(Vec<Event>, i64), StoreError> {
     let message = &settled.message;
     let (id, record) = (message.id.to_string(), text(message)?);
     let due = message.next_attempt_at.filter(|_| message.status == Status::Queued).map(Timestamp::as_millisecond);
@@ -689,6 +717,9 @@ fn settle(connection: &Connection, settled: &Settled) -> Result<(Vec<Event>, i64
             statement.query_row(params![id, message.status.id(), due, finished, record], |row| row.get(0))
         })
         .map_err(failed)?;
+    if message.document.is_some() && message.recipients.iter().any(|recipient| !has_document(message, recipient)) {
+        keep_document(connection, number, message)?;
+    }
     if let Some(attempt) = &settled.attempt {
         let place: u32 = connection
             .prepare_cached("SELECT coalesce(max(number), 0) + 1 FROM attempt WHERE message = ?1")
@@ -702,6 +733,18 @@ fn settle(connection: &Connection, settled: &Settled) -> Result<(Vec<Event>, i64
     }
     let events = settled.events.iter().map(|event| tell(connection, event)).collect::<Result<_, _>>()?;
     Ok((events, number))
+}
+
+/// Tells an event with a number that lies so far after the newest one.
+pub(super) fn tell_after(connection: &Connection, event: &NewEvent, gap: u64) -> Result<(), StoreError> {
+    connection
+        .execute(
+            "INSERT INTO event (number, at, record)
+             VALUES ((SELECT coalesce(max(number), 0) FROM event) + ?1, ?2, ?3)",
+            params![number(gap), event.at.as_millisecond(), text(event)?],
+        )
+        .map_err(failed)
+        .map(drop)
 }
 
 fn tell(connection: &Connection, event: &NewEvent) -> Result<Event, StoreError> {
@@ -738,8 +781,8 @@ fn find_many(connection: &Connection, search: &Search, limit: u32) -> Result<Vec
             add("m.document_number = ?", name.clone());
         }
     }
-    if let Some(by) = &search.by {
-        add("json_extract(m.record, '$.by') = ?", by.clone());
+    if let Some(owner) = &search.owner {
+        add("json_extract(m.record, '$.owner') = ?", owner.clone());
     }
     if let Some(address) = &search.recipient {
         add(

@@ -13,7 +13,7 @@ use std::{
 use rusqlite::{Connection, ErrorCode, TransactionBehavior};
 use tokio::{runtime::Handle, sync::oneshot};
 
-use super::{StoreError, failed};
+use super::{StoreError, failed, position::Keeper};
 use crate::behalf::Behalf;
 
 /// How many jobs share a transaction.
@@ -25,13 +25,16 @@ const GATHER: Duration = Duration::from_millis(20);
 type Finish = Box<dyn FnOnce(Result<(), StoreError>) + Send>;
 /// A job, and the runtime of whoever waits for it.
 type Shared = (Box<dyn FnOnce(&Connection) -> Finish + Send>, Handle);
-type Lone = Box<dyn FnOnce(&mut Connection) -> Result<(), rusqlite::Error> + Send>;
+/// A job that has a transaction to itself. Gives how many transactions the database has seen, if it changed something.
+type Lone = Box<dyn FnOnce(&mut Connection) -> Result<Option<u64>, rusqlite::Error> + Send>;
 
 enum Job {
     /// Shares a transaction with others.
     Together(Shared),
     /// Has one to itself: it is large.
     Alone(Lone),
+    /// The store is about to be closed.
+    Settle(oneshot::Sender<Result<(), StoreError>>),
 }
 
 /// Hands jobs to the writing thread. Cheap to clone; the thread ends with the last one.
@@ -43,7 +46,8 @@ pub(super) struct Writer {
 }
 
 impl Writer {
-    pub(super) fn start(connection: Connection) -> Result<Self, StoreError> {
+    /// Starts the thread. `position` is told what is durable.
+    pub(super) fn start(connection: Connection, position: Keeper) -> Result<Self, StoreError> {
         let (jobs, queue) = mpsc::channel();
         let broken = Arc::new(AtomicBool::new(false));
         let flag = Arc::clone(&broken);
@@ -51,8 +55,8 @@ impl Writer {
         std::thread::Builder::new()
             .name("store-writer".to_owned())
             .spawn(move || match behalf {
-                Some(behalf) => behalf.call(|| run(connection, &queue, &flag)),
-                None => run(connection, &queue, &flag),
+                Some(behalf) => behalf.call(|| run(connection, &queue, &flag, position)),
+                None => run(connection, &queue, &flag, position),
             })
             .map_err(|error| StoreError::Database(format!("cannot start the writing thread: {error}")))?;
         Ok(Self { jobs, broken })
@@ -86,21 +90,32 @@ impl Writer {
     ) -> Result<T, E> {
         let (tell, told) = oneshot::channel();
         let job = Job::Alone(Box::new(move |connection| {
+            let before = connection.total_changes();
             let begun = connection.transaction_with_behavior(TransactionBehavior::Immediate);
-            let (answer, failure) = match begun {
-                Err(error) => (Err(StoreError::Database(error.to_string()).into()), Some(error)),
+            let (answer, ended) = match begun {
+                Err(error) => (Err(StoreError::Database(error.to_string()).into()), Err(error)),
                 Ok(transaction) => match work(&transaction) {
-                    Err(error) => (Err(error), None),
-                    Ok(value) => match transaction.commit() {
-                        Ok(()) => (Ok(value), None),
-                        Err(error) => (Err(StoreError::Database(error.to_string()).into()), Some(error)),
-                    },
+                    Err(error) => (Err(error), Ok(None)),
+                    Ok(value) => {
+                        let counted = count(&transaction, before);
+                        match counted.and_then(|count| transaction.commit().map(|()| count)) {
+                            Ok(count) => (Ok(value), Ok(count)),
+                            Err(error) => (Err(StoreError::Database(error.to_string()).into()), Err(error)),
+                        }
+                    }
                 },
             };
+            metrics::counter!("mailwright_store_transactions_total").increment(1);
             drop(tell.send(answer));
-            failure.map_or(Ok(()), Err)
+            ended
         }));
         self.hand_over(job, told).await
+    }
+
+    /// Puts everything into the one file, and writes down how far that is.
+    pub(super) async fn settle(&self) -> Result<(), StoreError> {
+        let (tell, told) = oneshot::channel();
+        self.hand_over(Job::Settle(tell), told).await
     }
 
     async fn hand_over<T, E: From<StoreError>>(&self, job: Job, told: oneshot::Receiver<Result<T, E>>) -> Result<T, E> {
@@ -140,30 +155,69 @@ fn run_cached(connection: &Connection, statement: &str) -> Result<(), rusqlite::
     connection.prepare_cached(statement)?.execute([]).map(drop)
 }
 
-fn run(mut connection: Connection, queue: &mpsc::Receiver<Job>, broken: &AtomicBool) {
-    let mut next = queue.recv().ok();
+/// Counts the transaction if it changed something: one that changed nothing costs nothing durable. Gives the count.
+fn count(connection: &Connection, changes_before: u64) -> Result<Option<u64>, rusqlite::Error> {
+    if connection.total_changes() == changes_before {
+        return Ok(None);
+    }
+    connection
+        .prepare_cached("UPDATE position SET commits = commits + 1 WHERE id = 1 RETURNING commits")?
+        .query_row([], |row| row.get::<_, i64>(0))
+        .map(|count| Some(count.unsigned_abs()))
+}
+
+/// The next job. Whenever the position is due meanwhile, it is written.
+fn receive(queue: &mpsc::Receiver<Job>, position: &mut Keeper, broken: &AtomicBool) -> Option<Job> {
+    loop {
+        let Some(wait) = position.due().filter(|_| !broken.load(Ordering::Acquire)) else { return queue.recv().ok() };
+        match queue.recv_timeout(wait) {
+            Ok(job) => return Some(job),
+            Err(mpsc::RecvTimeoutError::Timeout) => position.write(),
+            Err(mpsc::RecvTimeoutError::Disconnected) => {
+                position.write();
+                return None;
+            }
+        }
+    }
+}
+
+fn run(mut connection: Connection, queue: &mpsc::Receiver<Job>, broken: &AtomicBool, mut position: Keeper) {
+    let mut next = receive(queue, &mut position, broken);
     while let Some(job) = next.take() {
         // Whoever waits in the queue learns that its job was dropped.
         if broken.load(Ordering::Acquire) {
             return;
         }
         match job {
-            Job::Alone(work) => {
-                if let Err(error) = work(&mut connection) {
-                    judge(&error, broken);
-                }
+            Job::Alone(work) => match work(&mut connection) {
+                Ok(Some(count)) => position.reached(count),
+                Ok(None) => {}
+                Err(error) => judge(&error, broken),
+            },
+            Job::Together(first) => next = share(&connection, queue, first, broken, &mut position),
+            Job::Settle(tell) => {
+                position.write();
+                // Somebody may still read: then the log of changes stays, and is as good.
+                let done = connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()));
+                drop(tell.send(done.map_err(failed)));
             }
-            Job::Together(first) => next = share(&connection, queue, first, broken),
         }
         if next.is_none() {
-            next = queue.recv().ok();
+            next = receive(queue, &mut position, broken);
         }
     }
 }
 
 /// One transaction for the first job and those that wait. Gives back a job that wants one to itself.
-fn share(connection: &Connection, queue: &mpsc::Receiver<Job>, first: Shared, broken: &AtomicBool) -> Option<Job> {
+fn share(
+    connection: &Connection,
+    queue: &mpsc::Receiver<Job>,
+    first: Shared,
+    broken: &AtomicBool,
+    position: &mut Keeper,
+) -> Option<Job> {
     let (first, runtime) = first;
+    let before = connection.total_changes();
     if let Err(error) = run_cached(connection, "BEGIN IMMEDIATE") {
         judge(&error, broken);
         // It fails inside in the same way, and says so to whoever asked.
@@ -185,21 +239,26 @@ fn share(connection: &Connection, queue: &mpsc::Receiver<Job>, first: Shared, br
     }
     metrics::counter!("mailwright_store_transactions_total").increment(1);
     metrics::counter!("mailwright_store_writes_total").increment(finish.len() as u64);
-    let committed = run_cached(connection, "COMMIT").map_err(|error| {
+    let counted = count(connection, before).and_then(|count| run_cached(connection, "COMMIT").map(|()| count));
+    let committed = counted.map_err(|error| {
         judge(&error, broken);
         // A commit that failed may leave the transaction open.
         drop(connection.execute_batch("ROLLBACK"));
         failed(error)
     });
+    let reached = committed.as_ref().ok().copied().flatten();
     // Waking many costs more than one hand-over, and the disk is idle meanwhile.
     runtime.spawn(async move {
         for finish in finish {
             finish(match &committed {
-                Ok(()) => Ok(()),
+                Ok(_) => Ok(()),
                 Err(error) => Err(StoreError::Database(error.to_string())),
             });
         }
     });
+    if let Some(count) = reached {
+        position.reached(count);
+    }
     other
 }
 

@@ -1,0 +1,44 @@
+//! The documents of the store's own soundness: whether it holds what the audit log states, and whether it was restored.
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+use crate::model::Digest;
+
+/// The most problems of a store that are listed.
+pub const PROBLEM_LIMIT: usize = 100;
+
+/// `GET /v1/audit/check`: the store, compared with its audit log.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct StoreCheck {
+    /// How many entries the audit log has.
+    pub entries: u64,
+    /// The hash of the newest entry.
+    pub head: Digest,
+    /// The newest entry that states what the store holds; none in a store of an older version, before its next change.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stated_by: Option<u64>,
+    /// What is not as the audit log states, at most 100.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub problems: Vec<String>,
+    /// Entries that record that the store had been changed past the service before them.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub altered_before: Vec<u64>,
+}
+
+/// The store was restored from a backup, and no administrator has confirmed that yet.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Restored {
+    /// When that was noticed.
+    #[schema(value_type = String, format = DateTime)]
+    pub noticed_at: Timestamp,
+    /// How it was noticed.
+    pub why: String,
+    /// How many messages waited in the backup and are `unknown` now.
+    pub messages: u64,
+    /// How many tokens are suspended until an administrator confirms them.
+    pub suspended_tokens: u64,
+}

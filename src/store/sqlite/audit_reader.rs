@@ -1,0 +1,80 @@
+//! Reads the audit log of a store that nobody opens for it: of a copy, or beside a running service. Nothing is written,
+//! and no older version is brought up to date.
+
+use std::path::Path;
+
+use rusqlite::{Connection, OpenFlags};
+
+use super::{StoreError, digests, document, failed, migrate, number, other_environment, value};
+use crate::{
+    api::{AuditEntry, integrity::StoreCheck},
+    model::EnvironmentName,
+};
+
+/// The audit log of a store, read only.
+pub struct AuditReader {
+    connection: Connection,
+    /// Whether the store has the newest schema; of an older one the chain alone is checked.
+    is_current: bool,
+}
+
+impl AuditReader {
+    /// Opens the store of an environment.
+    pub fn open(path: &Path, environment: &EnvironmentName) -> Result<Self, StoreError> {
+        let beside = |suffix: &str| {
+            let mut name = path.as_os_str().to_owned();
+            name.push(suffix);
+            std::fs::metadata(name).is_ok_and(|found| found.len() > 0)
+        };
+        let read_only = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+        let connection = if beside("-wal") || beside("-shm") {
+            Connection::open_with_flags(path, read_only)
+        } else {
+            // Nobody has it open, and everything is in the one file: not even a file beside it need be made.
+            Connection::open_with_flags(immutable(path), read_only | OpenFlags::SQLITE_OPEN_URI)
+        }
+        .map_err(failed)?;
+        connection.busy_timeout(std::time::Duration::from_secs(10)).map_err(failed)?;
+        connection.pragma_update(None, "trusted_schema", "off").map_err(failed)?;
+        connection.pragma_update(None, "query_only", "on").map_err(failed)?;
+        migrate::look(&connection)?;
+        let is_current = migrate::is_current(&connection)?;
+        match value::<EnvironmentName>(&connection, "environment")? {
+            Some(found) if found != *environment => Err(other_environment(environment, &found)),
+            _ => Ok(Self { connection, is_current }),
+        }
+    }
+
+    /// The oldest entries after `after`.
+    pub fn entries(&self, after: u64, limit: u32) -> Result<Vec<AuditEntry>, StoreError> {
+        let mut statement = self
+            .connection
+            .prepare_cached("SELECT entry FROM audit WHERE sequence > ?1 ORDER BY sequence LIMIT ?2")
+            .map_err(failed)?;
+        let rows = statement
+            .query_map(rusqlite::params![number(after), limit], |row| row.get::<_, String>(0))
+            .map_err(failed)?;
+        rows.map(|row| document(&row.map_err(failed)?)).collect()
+    }
+
+    /// Compares the whole store with its audit log.
+    pub fn check(&self) -> Result<StoreCheck, StoreError> {
+        let transaction = self.connection.unchecked_transaction().map_err(failed)?;
+        digests::check(&transaction, self.is_current)
+    }
+}
+
+/// The address of a file that nothing changes while it is read.
+fn immutable(path: &Path) -> String {
+    use std::os::unix::ffi::OsStrExt as _;
+    let mut address = "file:".to_owned();
+    for byte in path.as_os_str().as_bytes() {
+        if byte.is_ascii_alphanumeric() || b"/._-".contains(byte) {
+            address.push(char::from(*byte));
+        } else {
+            address.push_str(&format!("%{byte:02X}"));
+        }
+    }
+    address.push_str("?immutable=1");
+    address
+}

@@ -1,0 +1,293 @@
+//! How far the store has come, kept outside of the database too: the file `store.position` next to it.
+//!
+//! A database that is put back from a backup is sound and knows nothing of that. The file does: it names the incarnation
+//! of the database and a count of transactions that is on disk. A database that is behind the count, or is another
+//! incarnation, was restored ([`compare`]). The count is written after a transaction is durable, so after a crash it is
+//! never ahead; it is written twice a second at most, so it costs next to nothing, and a backup that is younger than that
+//! and was followed by nothing else is not told from the database itself.
+//!
+//! The file has two places that are written in turn, each with its own digest, so that a torn write costs the newer one
+//! alone. `store.revoked` beside it lists the tokens that were ever revoked: a restored database does not bring one back.
+//!
+//! This module knows files and counts. It does not know messages or tokens.
+
+use std::{
+    collections::BTreeSet,
+    fs::{File, OpenOptions},
+    io::{Read as _, Write as _},
+    os::unix::fs::{FileExt as _, OpenOptionsExt as _},
+    path::{Path, PathBuf},
+    time::{Duration, Instant},
+};
+
+use crate::model::Digest;
+
+/// How often the file is written.
+const EVERY: Duration = Duration::from_millis(500);
+/// Bytes of each of the two places.
+const PLACE: usize = 160;
+
+/// An incarnation, and how many transactions it has seen.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Position {
+    /// 32 hexadecimal digits.
+    pub(super) incarnation: String,
+    pub(super) commits: u64,
+}
+
+/// How it was noticed that the database was put back.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Restore {
+    /// The database has fewer transactions than it had.
+    Behind { had: u64, has: u64 },
+    /// The file belongs to another incarnation.
+    Other,
+    /// The file is gone.
+    FileMissing,
+}
+
+/// Compares what the database says with the file. `database` is none for one that never had a position: a new one, or
+/// one of an older version.
+pub(super) fn compare(database: Option<&Position>, file: Option<&Position>) -> Option<Restore> {
+    match (database, file) {
+        // Made, and ended before the database knew of it; otherwise an old database was put in the place of a newer one.
+        (None, Some(file)) => (file.commits > 0).then_some(Restore::Behind { had: file.commits, has: 0 }),
+        (Some(_), None) => Some(Restore::FileMissing),
+        (Some(database), Some(file)) if database.incarnation != file.incarnation => Some(Restore::Other),
+        (Some(database), Some(file)) if database.commits < file.commits => {
+            Some(Restore::Behind { had: file.commits, has: database.commits })
+        }
+        (None, None) | (Some(_), Some(_)) => None,
+    }
+}
+
+impl Position {
+    /// A new incarnation.
+    pub(super) fn new() -> Result<Self, String> {
+        let mut bytes = [0; 16];
+        getrandom::fill(&mut bytes).map_err(|error| error.to_string())?;
+        Ok(Self { incarnation: bytes.iter().map(|byte| format!("{byte:02x}")).collect(), commits: 0 })
+    }
+
+    fn to_place(&self) -> [u8; PLACE] {
+        let line = format!("mailwright 1 {} {:020}", self.incarnation, self.commits);
+        let line = format!("{line} {}\n", Digest::of_bytes(line.as_bytes()));
+        let mut place = [b' '; PLACE];
+        for (to, from) in place.iter_mut().zip(line.bytes()) {
+            *to = from;
+        }
+        place
+    }
+
+    fn from_place(place: &[u8]) -> Option<Self> {
+        let text = std::str::from_utf8(place).ok()?.lines().next()?;
+        let (line, digest) = text.rsplit_once(' ')?;
+        let mut words = line.strip_prefix("mailwright 1 ")?.split(' ');
+        let (incarnation, commits) = (words.next()?, words.next()?.parse().ok()?);
+        (Digest::of_bytes(line.as_bytes()).as_str() == digest)
+            .then(|| Self { incarnation: incarnation.to_owned(), commits })
+    }
+}
+
+/// The file beside a database.
+fn path_of(database: &Path) -> PathBuf {
+    database.with_extension("position")
+}
+
+/// The list of revoked tokens beside a database.
+fn revoked_path(database: &Path) -> PathBuf {
+    database.with_extension("revoked")
+}
+
+/// The position that the file has; none if there is no file, or nothing in it can be read.
+pub(super) fn read(database: &Path) -> std::io::Result<Option<Position>> {
+    let mut bytes = Vec::new();
+    match File::open(path_of(database)) {
+        Ok(file) => file.take(4 * PLACE as u64).read_to_end(&mut bytes)?,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(error),
+    };
+    Ok(bytes.chunks(PLACE).filter_map(Position::from_place).max_by_key(|position| position.commits))
+}
+
+/// Writes the file for an incarnation, whole or not at all.
+pub(super) fn create(database: &Path, position: &Position) -> std::io::Result<()> {
+    let path = path_of(database);
+    let folder = folder_of(&path);
+    let mut file = tempfile::Builder::new().tempfile_in(folder)?;
+    file.write_all(&position.to_place())?;
+    file.write_all(&position.to_place())?;
+    file.as_file().sync_all()?;
+    file.persist(&path).map_err(|error| error.error)?;
+    File::open(folder)?.sync_all()
+}
+
+fn folder_of(path: &Path) -> &Path {
+    path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."))
+}
+
+/// The ids of tokens that were ever revoked.
+pub(super) fn revoked(database: &Path) -> std::io::Result<BTreeSet<String>> {
+    match std::fs::read_to_string(revoked_path(database)) {
+        Ok(text) => Ok(text.lines().map(str::trim).filter(|id| !id.is_empty()).map(str::to_owned).collect()),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(BTreeSet::new()),
+        Err(error) => Err(error),
+    }
+}
+
+/// Adds to the list of revoked tokens. On disk when this returns.
+pub(super) fn add_revoked(database: &Path, id: &str) -> std::io::Result<()> {
+    let path = revoked_path(database);
+    let is_new = !path.exists();
+    let mut file = OpenOptions::new().append(true).create(true).mode(0o600).open(&path)?;
+    // A line that was torn by a crash ends here.
+    file.write_all(format!("\n{id}\n").as_bytes())?;
+    file.sync_all()?;
+    if is_new { File::open(folder_of(&path))?.sync_all() } else { Ok(()) }
+}
+
+/// Keeps the file up to date.
+pub(super) struct Keeper {
+    file: Option<File>,
+    position: Position,
+    /// The place that is written next.
+    place: u64,
+    written: u64,
+    last: Option<Instant>,
+}
+
+impl Keeper {
+    /// For a file that is there. Without one nothing is kept.
+    pub(super) fn open(database: &Path, position: Position) -> Self {
+        let file = OpenOptions::new().write(true).open(path_of(database)).ok();
+        let written = position.commits;
+        Self { file, position, place: 0, written, last: None }
+    }
+
+    /// A transaction is durable; the database has counted so many.
+    pub(super) fn reached(&mut self, commits: u64) {
+        self.position.commits = self.position.commits.max(commits);
+        if self.last.is_none_or(|last| last.elapsed() >= EVERY) {
+            self.write();
+        }
+    }
+
+    /// How long until the file is to be written; none if it is up to date.
+    pub(super) fn due(&self) -> Option<Duration> {
+        if self.file.is_none() || self.written == self.position.commits {
+            return None;
+        }
+        Some(self.last.map_or(Duration::ZERO, |last| EVERY.saturating_sub(last.elapsed())))
+    }
+
+    /// Writes what was reached.
+    pub(super) fn write(&mut self) {
+        let Some(file) = &self.file else { return };
+        if self.written == self.position.commits {
+            return;
+        }
+        self.last = Some(Instant::now());
+        let at = self.place * PLACE as u64;
+        match file.write_all_at(&self.position.to_place(), at).and_then(|()| file.sync_data()) {
+            Ok(()) => {
+                self.written = self.position.commits;
+                self.place = 1 - self.place;
+            }
+            // The count is behind then, which is never wrong; it only notices less.
+            Err(error) => tracing::warn!(%error, "the store's position cannot be written"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "a test ends there")]
+
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn position(incarnation: u8, commits: u64) -> Position {
+        Position { incarnation: format!("{incarnation:032x}"), commits }
+    }
+
+    #[test]
+    fn a_torn_write_costs_the_newer_place_alone() {
+        let folder = tempfile::tempdir().unwrap();
+        let database = folder.path().join("store.sqlite");
+        assert_eq!(read(&database).unwrap(), None);
+        create(&database, &position(1, 0)).unwrap();
+        let mut keeper = Keeper::open(&database, position(1, 0));
+        for commits in 1..=7 {
+            keeper.position.commits = commits;
+            keeper.write();
+            assert_eq!(read(&database).unwrap(), Some(position(1, commits)));
+        }
+        let path = path_of(&database);
+        let whole = std::fs::read(&path).unwrap();
+        for at in 0..whole.len() {
+            let mut torn = whole.clone();
+            torn[at] ^= 1;
+            std::fs::write(&path, &torn).unwrap();
+            let found = read(&database).unwrap().unwrap();
+            assert!([6, 7].contains(&found.commits), "{at}: {found:?}");
+        }
+        std::fs::write(&path, &whole[..PLACE / 2]).unwrap();
+        assert_eq!(read(&database).unwrap(), None);
+    }
+
+    #[test]
+    fn what_was_revoked_is_remembered_also_after_a_torn_line() {
+        let folder = tempfile::tempdir().unwrap();
+        let database = folder.path().join("store.sqlite");
+        add_revoked(&database, "a1").unwrap();
+        std::fs::write(revoked_path(&database), "\na1\n\nb").unwrap();
+        add_revoked(&database, "c3").unwrap();
+        assert_eq!(revoked(&database).unwrap(), ["a1", "b", "c3"].map(str::to_owned).into());
+    }
+
+    /// What happens to a database and its file.
+    #[derive(Clone, Debug)]
+    enum Step {
+        Commit,
+        /// The file is written with what is durable.
+        Write,
+        /// The process ends and the database is as it was: nothing was written on the way out.
+        Crash,
+        Backup,
+        Restore,
+    }
+
+    proptest! {
+        /// A crash is never taken for a restore, and a restore of a database that is behind the file always is one.
+        #[test]
+        fn crashes_are_no_restores(steps in prop::collection::vec(
+            prop_oneof![5 => Just(Step::Commit), 3 => Just(Step::Write), 2 => Just(Step::Crash), 1 => Just(Step::Backup), 1 => Just(Step::Restore)], 1..80)
+        ) {
+            let mut incarnations = 1;
+            let (mut database, mut file) = (position(1, 0), position(1, 0));
+            let mut backup = None;
+            for step in steps {
+                let mut restored_past = false;
+                match step {
+                    Step::Commit => database.commits += 1,
+                    Step::Write => file.commits = database.commits,
+                    Step::Backup => backup = Some(database.clone()),
+                    Step::Crash | Step::Restore => {
+                        if let (Step::Restore, Some(backup)) = (step, &backup) {
+                            restored_past = backup.incarnation != file.incarnation || backup.commits < file.commits;
+                            database = backup.clone();
+                        }
+                        let found = compare(Some(&database), Some(&file));
+                        prop_assert_eq!(found.is_some(), restored_past);
+                        if found.is_some() {
+                            incarnations += 1;
+                            database.incarnation = format!("{incarnations:032x}");
+                            file = database.clone();
+                        }
+                    }
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,221 @@
+//! What follows from a restore. The database is as it was when the backup was made, and what happened since is unknown to
+//! it: which of the messages that waited were sent, which submissions were answered, which tokens were revoked.
+//!
+//! `note` writes down that the database was put back, as soon as that is noticed; [`settle_messages`] and [`finish`] draw
+//! the consequences before anything is sent; [`confirm`] ends it when an administrator says so. Each may be repeated: a
+//! start that is interrupted is followed by one that goes on.
+
+use jiff::Timestamp;
+use rusqlite::{Connection, OptionalExtension as _, params};
+use serde::{Deserialize, Serialize};
+use serde_json::json;
+
+use super::{
+    AuditEvent, StoreError, digests, document, failed, leases, outbox, position::Restore, set_value, text, value,
+};
+use crate::{
+    api::{AuditOutcome, Token, integrity::Restored},
+    model::{Message, Status, delivery::EventKind, message::RecipientStatus},
+    store::outbox::{NewEvent, Settled},
+};
+
+/// Where the restore is kept that nobody has confirmed yet.
+const KEY: &str = "restore";
+/// How many messages become `unknown` in one transaction.
+const AT_ONCE: u32 = 500;
+/// How far numbers move on: whatever was numbered since the backup is not numbered again.
+pub(super) const GAP: u64 = 1 << 32;
+
+/// A restore that nobody has confirmed yet.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Noted {
+    why: String,
+    /// Whether the list of revoked tokens is known to be complete, so that no token need be suspended.
+    knows_revoked: bool,
+    noticed_at: Option<Timestamp>,
+    messages: u64,
+    suspended_tokens: u64,
+    is_settled: bool,
+}
+
+/// Notes that the database was put back. `found` is what the position says; none if an operator said so.
+pub(super) fn note(transaction: &Connection, found: Option<&Restore>) -> Result<(), StoreError> {
+    let before = value::<Option<Noted>>(transaction, KEY)?.flatten();
+    let (why, knows_revoked) = match found {
+        Some(Restore::Behind { had, has }) => {
+            (format!("the store had {had} transactions when it was last used, and has {has} now"), true)
+        }
+        Some(Restore::Other) => {
+            ("the store is another than the one that was last used in this folder".to_owned(), false)
+        }
+        Some(Restore::FileMissing) => ("`store.position`, which belongs to the store, is missing".to_owned(), false),
+        None => ("the service was started with `--restored`".to_owned(), false),
+    };
+    let noted = Noted {
+        why,
+        knows_revoked: knows_revoked && before.as_ref().is_none_or(|before| before.knows_revoked),
+        noticed_at: None,
+        messages: before.as_ref().map_or(0, |before| before.messages),
+        suspended_tokens: before.as_ref().map_or(0, |before| before.suspended_tokens),
+        is_settled: false,
+    };
+    set_value(transaction, KEY, &noted)
+}
+
+fn unsettled(transaction: &Connection) -> Result<Option<Noted>, StoreError> {
+    Ok(value::<Option<Noted>>(transaction, KEY)?.flatten().filter(|noted| !noted.is_settled))
+}
+
+/// Makes messages that waited `unknown`, a few at a time. False if none is left.
+pub(super) fn settle_messages(transaction: &Connection, now: Timestamp) -> Result<bool, StoreError> {
+    let Some(mut noted) = unsettled(transaction)? else { return Ok(false) };
+    let mut statement = transaction
+        .prepare_cached("SELECT record FROM message WHERE status IN ('queued', 'sending') LIMIT ?1")
+        .map_err(failed)?;
+    let rows = statement.query_map([AT_ONCE], |row| row.get::<_, String>(0)).map_err(failed)?;
+    let waited: Vec<Message> = rows.map(|row| document(&row.map_err(failed)?)).collect::<Result<_, StoreError>>()?;
+    for message in &waited {
+        outbox::settle(transaction, &doubted(message.clone(), now))?;
+    }
+    noted.messages += waited.len() as u64;
+    set_value(transaction, KEY, &noted)?;
+    Ok(!waited.is_empty())
+}
+
+fn doubted(mut message: Message, now: Timestamp) -> Settled {
+    let why = "the store was restored from a backup: whether it was sent since then is not known";
+    for recipient in message.recipients.iter_mut().filter(|recipient| recipient.status == RecipientStatus::Waiting) {
+        recipient.status = RecipientStatus::Unknown;
+        why.clone_into(&mut recipient.reply);
+    }
+    message.status = Status::Unknown;
+    why.clone_into(&mut message.reason);
+    message.finished_at = Some(now);
+    message.next_attempt_at = None;
+    message.look_first = false;
+    let events = vec![NewEvent::about(EventKind::Unknown, &message, now)];
+    Settled { message, attempt: None, events }
+}
+
+/// Suspends tokens where it is not known which were revoked, moves numbers on, and writes the audit entry. Gives the
+/// restore that nobody has confirmed yet.
+pub(super) fn finish(transaction: &Connection, now: Timestamp) -> Result<Option<Restored>, StoreError> {
+    if let Some(mut noted) = unsettled(transaction)? {
+        if !noted.knows_revoked {
+            noted.suspended_tokens += suspend_tokens(transaction, now)?;
+        }
+        leases::skip(transaction, GAP)?;
+        let told =
+            NewEvent { kind: EventKind::Restored, at: now, message: None, profile: None, reason: noted.why.clone() };
+        outbox::tell_after(transaction, &told, GAP)?;
+        (noted.is_settled, noted.noticed_at) = (true, Some(now));
+        set_value(transaction, KEY, &noted)?;
+        let event = AuditEvent {
+            at: now,
+            actor: "(service)".to_owned(),
+            action: "store.restored",
+            outcome: AuditOutcome::Accepted,
+            detail: json!({ "why": noted.why, "messages": noted.messages, "suspendedTokens": noted.suspended_tokens }),
+        };
+        digests::append_with_statement(transaction, &event, None)?;
+        tracing::error!(
+            why = noted.why,
+            messages = noted.messages,
+            suspended_tokens = noted.suspended_tokens,
+            "the store was restored from a backup; no mail is accepted until an administrator confirms it"
+        );
+    }
+    let noted: Option<Noted> = value::<Option<Noted>>(transaction, KEY)?.flatten();
+    Ok(noted.map(|noted| Restored {
+        noticed_at: noted.noticed_at.unwrap_or(now),
+        why: noted.why,
+        messages: noted.messages,
+        suspended_tokens: noted.suspended_tokens,
+    }))
+}
+
+fn suspend_tokens(transaction: &Connection, now: Timestamp) -> Result<u64, StoreError> {
+    change_tokens(transaction, |token| {
+        let is_live = token.revoked_at.is_none() && token.suspended_at.is_none();
+        if is_live {
+            token.suspended_at = Some(now);
+        }
+        is_live
+    })
+    .map(|changed| changed.len() as u64)
+}
+
+/// Revokes tokens that were revoked once, whatever the database says.
+pub(super) fn revoke_again(
+    transaction: &Connection,
+    revoked: &std::collections::BTreeSet<String>,
+    now: Timestamp,
+) -> Result<(), StoreError> {
+    let is_live = |id: &str| -> Result<bool, StoreError> {
+        let found: Option<String> = transaction
+            .prepare_cached("SELECT document FROM token WHERE id = ?1")
+            .and_then(|mut statement| statement.query_row([id], |row| row.get(0)).optional())
+            .map_err(failed)?;
+        let token: Option<Token> = found.map(|text| document(&text)).transpose()?;
+        Ok(token.is_some_and(|token| token.revoked_at.is_none()))
+    };
+    let mut any = false;
+    for id in revoked {
+        any = any || is_live(id)?;
+    }
+    if !any {
+        return Ok(());
+    }
+    digests::record_alteration(transaction, now)?;
+    let is_back = |token: &mut Token| {
+        let is_back = token.revoked_at.is_none() && revoked.contains(&token.id);
+        if is_back {
+            token.revoked_at = Some(now);
+        }
+        is_back
+    };
+    let ids = change_tokens(transaction, is_back)?;
+    for id in ids {
+        let event = AuditEvent {
+            at: now,
+            actor: "(service)".to_owned(),
+            action: "token.revoke",
+            outcome: AuditOutcome::Accepted,
+            detail: json!({ "id": id, "why": "it had been revoked before the store was put back" }),
+        };
+        digests::append_with_statement(transaction, &event, None)?;
+    }
+    Ok(())
+}
+
+fn change_tokens(
+    transaction: &Connection,
+    mut change: impl FnMut(&mut Token) -> bool,
+) -> Result<Vec<String>, StoreError> {
+    let tokens: Vec<Token> = {
+        let mut statement = transaction.prepare_cached("SELECT document FROM token ORDER BY id").map_err(failed)?;
+        let rows = statement.query_map([], |row| row.get::<_, String>(0)).map_err(failed)?;
+        rows.map(|row| document(&row.map_err(failed)?)).collect::<Result<_, StoreError>>()?
+    };
+    let mut changed = Vec::new();
+    for mut token in tokens {
+        if change(&mut token) {
+            transaction
+                .execute("UPDATE token SET document = ?2 WHERE id = ?1", params![token.id, text(&token)?])
+                .map_err(failed)?;
+            changed.push(token.id);
+        }
+    }
+    Ok(changed)
+}
+
+/// An administrator confirms. False if there is nothing to confirm.
+pub(super) fn confirm(transaction: &Connection, event: &AuditEvent) -> Result<bool, StoreError> {
+    if value::<Option<Noted>>(transaction, KEY)?.flatten().is_none() {
+        return Ok(false);
+    }
+    set_value(transaction, KEY, &None::<Noted>)?;
+    digests::append_with_statement(transaction, event, None)?;
+    Ok(true)
+}
