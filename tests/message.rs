@@ -393,6 +393,110 @@ fn a_message_that_was_resent_says_to_whom() {
     assert!(!String::from_utf8(kept.content).unwrap().contains("Resent"));
 }
 
+/// A message with these fields and this body.
+fn drafted(header: &str, body: &str) -> Result<Draft, content::Malformed> {
+    let head = "From: erp@example.com\r\nTo: a@example.org\r\nMIME-Version: 1.0\r\n";
+    Draft::read(format!("{head}{header}\r\n{body}").as_bytes())
+}
+
+/// A body as a draft has it: its type and its content, without the line ends behind it.
+fn shown(draft: &Draft) -> (String, String) {
+    let body = &draft.document["body"];
+    (body["contentType"].as_str().unwrap().to_owned(), body["content"].as_str().unwrap().trim_end().to_owned())
+}
+
+#[test]
+fn a_draft_shows_what_the_message_shows() {
+    const HTML: &str =
+        "Content-Type: text/html; charset=utf-8\r\n\r\n<h1>Invoice</h1><a href='https://x.example'>x</a>";
+    const TEXT: &str = "Content-Type: text/plain; charset=utf-8\r\n\r\nInvoice";
+    const IMAGE: &str = "Content-Type: image/png\r\nContent-ID: <z>\r\nContent-Disposition: inline; filename=z.png\r\nContent-Transfer-Encoding: base64\r\n\r\niVBORw==";
+    const FILE: &str = "Content-Type: application/pdf; name=a.pdf\r\nContent-Disposition: attachment; filename=a.pdf\r\nContent-Transfer-Encoding: base64\r\n\r\nJVBERg==";
+    let multi = |kind: &str, boundary: &str, parts: &[&str]| {
+        let parts: String = parts.iter().map(|part| format!("--{boundary}\r\n{part}\r\n")).collect();
+        format!("Content-Type: multipart/{kind}; boundary={boundary}\r\n\r\n{parts}--{boundary}--\r\n")
+    };
+    let page = ("html", "<h1>Invoice</h1><a href='https://x.example'>x</a>");
+    let text = ("text", "Invoice");
+    let related = multi("related", "r", &[HTML, IMAGE]);
+    for (message, (kind, content), files) in [
+        (HTML.to_owned(), page, 0),
+        (TEXT.to_owned(), text, 0),
+        ("\r\nInvoice".to_owned(), text, 0),
+        (multi("mixed", "m", &[HTML, FILE]), page, 1),
+        (multi("mixed", "m", &[TEXT, FILE]), text, 1),
+        (related.clone(), page, 1),
+        (multi("mixed", "m", &[&related, FILE]), page, 2),
+        (multi("alternative", "a", &[TEXT, HTML]), page, 0),
+        (multi("alternative", "a", &[HTML]), page, 0),
+        (multi("alternative", "a", &[TEXT]), text, 0),
+        (multi("alternative", "a", &[TEXT, &related]), page, 1),
+        (multi("alternative", "a", &[&related]), page, 1),
+        (multi("related", "r", &[&multi("alternative", "a", &[TEXT, HTML]), IMAGE]), page, 1),
+        (multi("mixed", "m", &[&multi("alternative", "a", &[TEXT, &related]), FILE]), page, 2),
+        (multi("mixed", "m", &[HTML, IMAGE]), page, 1),
+        (FILE.to_owned(), ("text", ""), 1),
+        ("Content-Type: text/rtf\r\n\r\n{\\rtf1}".to_owned(), ("text", ""), 1),
+    ] {
+        let (header, body) = message.split_once("\r\n\r\n").unwrap_or(("", message.trim_start()));
+        let header = if header.is_empty() { String::new() } else { format!("{header}\r\n") };
+        let draft = drafted(&header, body).unwrap_or_else(|error| panic!("{message}: {error}"));
+        assert_eq!(shown(&draft), (kind.to_owned(), content.to_owned()), "{message}");
+        assert_eq!(draft.attachments.len(), files, "{message}");
+    }
+    for (message, reason) in [
+        (multi("mixed", "m", &[HTML, HTML]), "more than one text"),
+        (multi("mixed", "m", &[TEXT, HTML]), "more than one text"),
+        (
+            "Content-Type: text/plain; charset=x-none\r\nContent-Transfer-Encoding: base64\r\n\r\n/PwK".to_owned(),
+            "character set",
+        ),
+        (
+            "Content-Type: text/html\r\nContent-Transfer-Encoding: base64\r\n\r\n<p>!</p>".to_owned(),
+            "transfer encoding",
+        ),
+    ] {
+        let (header, body) = message.split_once("\r\n\r\n").unwrap();
+        let refused = drafted(&format!("{header}\r\n"), body).map(|draft| draft.document).expect_err(&message);
+        assert!(refused.reason.contains(reason), "{message}: {refused}");
+    }
+}
+
+proptest! {
+    #[test]
+    fn what_is_composed_is_in_the_draft(
+        text in proptest::option::of("[a-zäß€ <&.=\n]{0,200}"),
+        html in proptest::option::of("<p>[a-zäß€ .=\n]{0,200}</p>"),
+        files in prop::collection::vec((prop::collection::vec(any::<u8>(), 0..200), 0..4_usize, any::<bool>()), 0..4),
+    ) {
+        const TYPES: [&str; 4] = ["application/pdf", "text/csv", "text/html", "application/xml"];
+        let wanted: Vec<Vec<u8>> = files.iter().map(|(bytes, ..)| bytes.clone()).collect();
+        let attachments = files.into_iter().enumerate().map(|(index, (bytes, kind, is_inline))| content::Attached {
+            name: format!("{index}.bin"),
+            media_type: TYPES[kind].to_owned(),
+            bytes,
+            content_id: (is_inline && html.is_some()).then(|| format!("{index}@x")),
+        });
+        let parts = Parts {
+            to: vec!["a@example.org".to_owned()],
+            text: text.clone(),
+            html: html.clone(),
+            attachments: attachments.collect(),
+            ..Parts::default()
+        };
+        let kept = parts.compose("<1@example.com>", Timestamp::UNIX_EPOCH, &Attachments::default()).unwrap();
+        let draft = Draft::read(&kept.content).unwrap();
+        let (kind, content) = shown(&draft);
+        let plain = |text: &str| text.replace("\r\n", "\n").trim_end().to_owned();
+        prop_assert_eq!(kind, if html.is_some() { "html" } else { "text" });
+        prop_assert_eq!(plain(&content), plain(&html.or(text).unwrap_or_default()));
+        let mut found: Vec<(String, Vec<u8>)> =
+            draft.attachments.iter().map(|file| (file.name.clone(), file.bytes.to_vec())).collect();
+        found.sort();
+        prop_assert_eq!(found.into_iter().map(|(_, bytes)| bytes).collect::<Vec<_>>(), wanted);
+    }
+}
+
 #[test]
 fn a_draft_carries_everything_or_is_refused() {
     let draft = |header: &str, body: &str| {

@@ -6,7 +6,10 @@
 //! `Sensitivity` have no field of their own and travel as the MAPI properties that Exchange writes these headers from
 //! ([MS-OXCMAIL], 2.1.3.2). It does not connect and does not send.
 
-use mail_parser::{Message, MessageParser, MessagePart, MimeHeaders as _, PartType};
+use mail_parser::{
+    Encoding, Message, MessageParser, MessagePart, MimeHeaders as _, PartType,
+    decoders::{base64::base64_decode, quoted_printable::quoted_printable_decode},
+};
 use serde_json::{Value, json};
 
 use crate::mime::{
@@ -72,34 +75,51 @@ pub struct Attachment {
     pub name: String,
     media_type: String,
     content_id: Option<String>,
+    is_inline: bool,
     /// Its bytes.
     pub bytes: bytes::Bytes,
 }
 
 impl Attachment {
-    /// Takes what was decoded for a part, without a copy.
-    fn take(part: &mut MessagePart<'_>) -> Self {
+    /// Takes what was decoded for a part, without a copy where it is not a text. Of a text the bytes count, in whichever
+    /// encoding they are: it is a file.
+    fn take(part: &mut MessagePart<'_>, message: &[u8]) -> Result<Self, Malformed> {
         let bytes = match &mut part.body {
             PartType::Binary(bytes) | PartType::InlineBinary(bytes) => std::mem::take(bytes).into_owned(),
             PartType::Message(message) => message.raw_message().to_vec(),
-            _ => part.contents().to_vec(),
+            _ => file_bytes(part, message)?,
         };
-        Self {
+        Ok(Self {
             name: part.attachment_name().unwrap_or("attachment").to_owned(),
             media_type: essence(part).unwrap_or_else(|| "application/octet-stream".to_owned()),
             content_id: part.content_id().map(str::to_owned),
+            // Some programs give every file an id. One that is an attachment is shown with the files all the same.
+            is_inline: part.content_id().is_some()
+                && !part.content_disposition().is_some_and(mail_parser::ContentType::is_attachment),
             bytes: bytes.into(),
-        }
+        })
     }
 
     /// The fields of `fileAttachment` and `attachmentItem`, without the bytes.
     pub fn describe(&self) -> Value {
-        let mut document =
-            json!({ "name": self.name, "contentType": self.media_type, "isInline": self.content_id.is_some() });
+        let mut document = json!({ "name": self.name, "contentType": self.media_type, "isInline": self.is_inline });
         if let Some(id) = &self.content_id {
             document["contentId"] = json!(id);
         }
         document
+    }
+}
+
+/// The bytes of a part of `message` that the parser took for a text.
+fn file_bytes(part: &MessagePart<'_>, message: &[u8]) -> Result<Vec<u8>, Malformed> {
+    let broken = || cannot("a file whose transfer encoding is broken");
+    let place = |offset: u32| usize::try_from(offset).unwrap_or(usize::MAX);
+    let (from, to) = (place(part.raw_body_offset()), place(part.raw_end_offset()));
+    let raw = message.get(from..to).ok_or_else(broken)?;
+    match part.encoding {
+        Encoding::None => Ok(raw.to_vec()),
+        Encoding::QuotedPrintable => quoted_printable_decode(raw).ok_or_else(broken),
+        Encoding::Base64 => base64_decode(raw).ok_or_else(broken),
     }
 }
 
@@ -122,7 +142,7 @@ impl Draft {
         let custom = custom_headers(&fields)?;
         let mut document = json!({
             "subject": message.subject().unwrap_or_default(),
-            "body": body(&message),
+            "body": body(&message)?,
         });
         for (name, key) in
             [("to", "toRecipients"), ("cc", "ccRecipients"), ("bcc", "bccRecipients"), ("reply-to", "replyTo")]
@@ -152,8 +172,9 @@ impl Draft {
         }
         let mut attachments = Vec::new();
         for index in std::mem::take(&mut message.attachments) {
-            let part = usize::try_from(index).ok().and_then(|index| message.parts.get_mut(index));
-            attachments.extend(part.map(Attachment::take));
+            if let Some(part) = usize::try_from(index).ok().and_then(|index| message.parts.get_mut(index)) {
+                attachments.push(Attachment::take(part, bytes)?);
+            }
         }
         Ok(Self { document, attachments })
     }
@@ -171,25 +192,50 @@ fn check_parts(message: &Message<'_>) -> Result<(), Malformed> {
             return Err(cannot("an invitation: it would arrive as a file"));
         }
     }
-    let of_kind = |list: &[u32], other: &[u32]| list.iter().filter(|part| !other.contains(part)).count();
-    let (texts, pages) = (&message.text_body, &message.html_body);
-    let shared = texts.iter().filter(|part| pages.contains(part)).count();
-    if of_kind(texts, pages).max(of_kind(pages, texts)) + shared > 1 {
-        return Err(cannot("more than one text"));
+    if message.parts.iter().any(|part| part.is_encoding_problem) {
+        return Err(cannot("a part whose transfer encoding is broken or whose end is missing"));
     }
     Ok(())
 }
 
-fn body(message: &Message<'_>) -> Value {
-    match (message.body_html(0), message.body_text(0)) {
-        (Some(html), _)
-            if message.html_body.iter().any(|part| !message.text_body.contains(part))
-                || message.text_body.is_empty() =>
-        {
-            json!({ "contentType": "html", "content": html })
+/// The body: HTML where there is HTML, else the text. The type of each part decides, and not the list in which the parser
+/// has it: HTML without a text stands in both.
+fn body(message: &Message<'_>) -> Result<Value, Malformed> {
+    let mut shown: Vec<u32> = message.text_body.iter().chain(&message.html_body).copied().collect();
+    shown.sort_unstable();
+    shown.dedup();
+    // What is shown between texts and is none itself goes with the files.
+    shown.retain(|part| !message.attachments.contains(part));
+    let is_alternative =
+        |text: u32, page: u32| !message.html_body.contains(&text) && !message.text_body.contains(&page);
+    let (mut text, mut page) = (None, None);
+    for index in shown {
+        let Some(part) = usize::try_from(index).ok().and_then(|index| message.parts.get(index)) else { continue };
+        let before = match &part.body {
+            PartType::Html(content) => page.replace((index, part, content)),
+            PartType::Text(content) => text.replace((index, part, content)),
+            _ => None,
+        };
+        if before.is_some() {
+            return Err(cannot("more than one text"));
         }
-        (_, text) => json!({ "contentType": "text", "content": text.unwrap_or_default() }),
     }
+    match (text, page) {
+        (Some((text, ..)), Some((page, ..))) if !is_alternative(text, page) => Err(cannot("more than one text")),
+        (_, Some((_, part, content))) => Ok(json!({ "contentType": "html", "content": read_text(part, content)? })),
+        (Some((_, part, content)), None) => Ok(json!({ "contentType": "text", "content": read_text(part, content)? })),
+        (None, None) => Ok(json!({ "contentType": "text", "content": "" })),
+    }
+}
+
+/// Refuses a text in a character set that cannot be read: what would be lost of it is seen as U+FFFD.
+fn read_text<'a>(part: &MessagePart<'_>, content: &'a str) -> Result<&'a str, Malformed> {
+    let charset = part.content_type().and_then(|kind| kind.attribute("charset"));
+    let is_utf8 = charset.is_some_and(|name| name.eq_ignore_ascii_case("utf-8") || name.eq_ignore_ascii_case("utf8"));
+    if content.contains(char::REPLACEMENT_CHARACTER) && !is_utf8 {
+        return Err(cannot("a text in an unknown character set"));
+    }
+    Ok(content)
 }
 
 fn field<'a>(fields: &'a [Field], name: &str) -> Option<&'a Field> {
