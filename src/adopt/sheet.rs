@@ -4,6 +4,8 @@
 pub const SIZE_LIMIT: usize = 16 * 1024 * 1024;
 /// The most rows.
 pub(super) const ROW_LIMIT: usize = 100_000;
+/// The most columns.
+const COLUMN_LIMIT: usize = 200;
 
 /// Something in a list that is not understood.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -36,8 +38,20 @@ pub(super) fn text(bytes: &[u8]) -> Result<String, Vec<TableProblem>> {
     if bytes.len() > SIZE_LIMIT {
         return Err(vec![TableProblem::whole("the list is larger than 16 MiB", "Split it.")]);
     }
-    crate::text::decoded(bytes)
-        .ok_or_else(|| vec![TableProblem::whole("the list is neither UTF-8 nor UTF-16", "Save it as `CSV UTF-8`.")])
+    crate::text::decode(bytes)
+        .map_err(|encoding| vec![TableProblem::whole(&format!("the list is {encoding}"), "Save it as `CSV UTF-8`.")])
+}
+
+/// The separator that Excel states in a line of its own before the others (`sep=;`), and what follows that line.
+fn stated_separator(text: &str) -> Option<(u8, &str)> {
+    let (line, rest) = text.split_once('\n')?;
+    let line = line.strip_suffix('\r').unwrap_or(line);
+    let line = line.strip_prefix('"').and_then(|line| line.strip_suffix('"')).unwrap_or(line);
+    let (word, separator) = line.split_once('=')?;
+    match separator.as_bytes() {
+        [separator] if separator.is_ascii() && word.eq_ignore_ascii_case("sep") => Some((*separator, rest)),
+        _ => None,
+    }
 }
 
 /// The first line and the others. No row has more cells than there are names; empty ones are left out.
@@ -49,11 +63,15 @@ pub(super) struct Sheet {
 }
 
 impl Sheet {
-    /// Reads it; values are separated by commas, semicolons or tabs, whichever the first line has most of.
+    /// Reads it; values are separated by what a line `sep=` before the names states, or else by commas, semicolons or
+    /// tabs, whichever the first line has most of.
     pub(super) fn read(text: &str) -> Result<Self, Vec<TableProblem>> {
+        let stated = stated_separator(text);
+        let (text, skipped) = stated.map_or((text, 0), |(_, rest)| (rest, 1));
         let head = text.lines().next().unwrap_or_default();
         let count = |delimiter: &u8| head.bytes().filter(|byte| byte == delimiter).count();
-        let delimiter = [b';', b'\t', b','].into_iter().max_by_key(count).unwrap_or(b',');
+        let likely = || [b';', b'\t', b','].into_iter().max_by_key(count).unwrap_or(b',');
+        let delimiter = stated.map_or_else(likely, |(separator, _)| separator);
         let mut builder = csv::ReaderBuilder::new();
         let mut reader = builder.delimiter(delimiter).trim(csv::Trim::All).flexible(true).from_reader(text.as_bytes());
         let malformed = |line: usize| {
@@ -61,9 +79,14 @@ impl Sheet {
             vec![TableProblem::of_line(line, "this is not well-formed CSV".to_owned(), remedy)]
         };
         let line = |position: Option<&csv::Position>| {
-            position.map_or(1, |position| usize::try_from(position.line()).unwrap_or(1))
+            skipped + position.map_or(1, |position| usize::try_from(position.line()).unwrap_or(1))
         };
-        let names = reader.headers().map_err(|_| malformed(1))?.iter().map(str::to_owned).collect::<Vec<_>>();
+        let names = reader.headers().map_err(|_| malformed(skipped + 1))?;
+        if names.len() > COLUMN_LIMIT {
+            let message = format!("the list has {} columns, and at most {COLUMN_LIMIT} are read", names.len());
+            return Err(vec![TableProblem::of_line(skipped + 1, message, "Remove the columns that are not needed.")]);
+        }
+        let names = names.iter().map(str::to_owned).collect::<Vec<_>>();
         let (mut rows, mut problems) = (Vec::new(), Vec::new());
         for record in reader.records() {
             let record = record.map_err(|error| malformed(line(error.position())))?;
@@ -83,5 +106,35 @@ impl Sheet {
             }
         }
         if problems.is_empty() { Ok(Self { names, rows }) } else { Err(problems) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{COLUMN_LIMIT, Sheet, text};
+
+    #[test]
+    fn the_separator_that_excel_states_is_no_row_and_lines_stay_those_of_the_file() {
+        for list in ["sep=;\r\nname,a;from\r\nx;y\r\n", "\"SEP=;\"\nname,a;from\nx;y\n", "sep=|\nname,a|from\nx|y"] {
+            let sheet = Sheet::read(list).unwrap_or_else(|problems| panic!("{problems:?}"));
+            assert_eq!(sheet.names, ["name,a", "from"], "{list}");
+            assert_eq!(sheet.rows, [(3, vec!["x".to_owned(), "y".to_owned()])], "{list}");
+        }
+    }
+
+    #[test]
+    fn a_list_with_too_many_columns_is_one_problem() {
+        let list = |columns: usize| format!("{}\n", vec!["name"; columns].join(","));
+        assert!(Sheet::read(&list(COLUMN_LIMIT)).is_ok());
+        let problems = Sheet::read(&list(500_001)).err().unwrap_or_default();
+        assert_eq!(problems.len(), 1, "{problems:?}");
+    }
+
+    #[test]
+    fn another_encoding_is_named() {
+        let wide: Vec<u8> = "name,from\n".encode_utf16().flat_map(u16::to_le_bytes).collect();
+        let problems = text(&wide).err().unwrap_or_default();
+        assert!(problems[0].message.contains("UTF-16 without a byte order mark"), "{problems:?}");
+        assert_eq!(text(&[b"\xff\xfe", &wide[..]].concat()).as_deref(), Ok("name,from\n"));
     }
 }

@@ -66,11 +66,15 @@ pub(super) fn stated_length(headers: &HeaderMap) -> Option<usize> {
     headers.get(header::CONTENT_LENGTH)?.to_str().ok()?.parse().ok()
 }
 
-/// A JSON document.
+/// A JSON document in UTF-8, with or without the byte order mark that an editor or PowerShell writes.
 pub(super) fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Problem> {
+    let bytes = bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(bytes);
     // Keeping track of the path costs half as much again, so it is done only where there is something to tell.
     if let Ok(value) = serde_json::from_slice(bytes) {
         return Ok(value);
+    }
+    if let Some(encoding) = crate::text::other_encoding(bytes) {
+        return Err(Problem::malformed(format!("the body is {encoding}")).remedy("Send the JSON as UTF-8."));
     }
     let mut deserializer = serde_json::Deserializer::from_slice(bytes);
     let wrong = |path: &str, error: &serde_json::Error| {
@@ -128,5 +132,23 @@ impl<T: DeserializeOwned + Send, S: Send + Sync> FromRequestParts<S> for Segment
             .await
             .map(|Path(segment)| Segment(segment))
             .map_err(|_: PathRejection| Problem::malformed("the address names something in a form that does not exist"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::parse;
+
+    #[test]
+    fn a_body_is_utf_8_with_or_without_its_mark_and_another_encoding_is_named() {
+        let text = "{\"name\": \"billing\"}";
+        let read = |bytes: &[u8]| parse::<serde_json::Value>(bytes).map_err(|problem| format!("{problem:?}"));
+        assert_eq!(read(text.as_bytes()), read(&[b"\xef\xbb\xbf", text.as_bytes()].concat()));
+        assert!(read(text.as_bytes()).is_ok());
+        let wide = |unit: fn(u16) -> [u8; 2]| text.encode_utf16().flat_map(unit).collect::<Vec<u8>>();
+        let (little, big) = (wide(u16::to_le_bytes), wide(u16::to_be_bytes));
+        for bytes in [[b"\xff\xfe", &little[..]].concat(), [b"\xfe\xff", &big[..]].concat(), little, big] {
+            assert!(read(&bytes).is_err_and(|told| told.contains("the body is UTF-16")), "{bytes:?}");
+        }
     }
 }
