@@ -2,8 +2,8 @@
 //!
 //! * [`decoded`]: the text of a file, UTF-8 or UTF-16. What Mailwright's own files may be is stricter, and a matter of
 //!   `config`
-//! * [`printable`], [`printable_lines`], [`printable_log_line`]: the same text without what a terminal would act on or what
-//!   would hide a part of it. The printer, the log and Markdown use them, so that no command needs to
+//! * [`printable`], [`printable_lines`], [`printable_paragraph`], [`printable_log_line`]: the same text without what a
+//!   terminal would act on or what would hide a part of it. The printer, the log and Markdown use them, so that no command needs to
 
 use std::borrow::Cow;
 
@@ -57,27 +57,43 @@ pub fn printable_lines(text: &str) -> Cow<'_, str> {
     escaped(text, |c| matches!(c, '\n' | '\t'), true)
 }
 
+/// A text of several lines that was put together from words of others: line ends and tabs stay, colours do not.
+pub fn printable_paragraph(text: &str) -> Cow<'_, str> {
+    escaped(text, |c| matches!(c, '\n' | '\t'), false)
+}
+
 /// A line of a log, with its colours and without its end.
 pub fn printable_log_line(text: &str) -> Cow<'_, str> {
     escaped(text, |_| false, true)
 }
 
 /// Returns true for what a reader does not see, or what changes how the text around it is seen: control characters,
-/// line and paragraph separators, bidirectional controls (Unicode TR 9), and characters that have no shape. The joiners
-/// U+200C and U+200D are letters' own business.
+/// line and paragraph separators, bidirectional controls (Unicode TR 9), and characters that have no shape, fillers and
+/// variation selectors among them. The joiners U+200C and U+200D are part of how some scripts are written, and the
+/// selectors U+FE0E and U+FE0F of how emoji are: they are shown as they are.
 pub fn is_hidden(c: char) -> bool {
     c.is_control()
         || matches!(
             c,
-            '\u{061c}'
-                | '\u{180e}'
+            '\u{00ad}'
+                | '\u{034f}'
+                | '\u{061c}'
+                | '\u{115f}'..='\u{1160}'
+                | '\u{17b4}'..='\u{17b5}'
+                | '\u{180b}'..='\u{180f}'
                 | '\u{200b}'
                 | '\u{200e}'
                 | '\u{200f}'
                 | '\u{2028}'..='\u{202e}'
                 | '\u{2060}'..='\u{206f}'
+                | '\u{2800}'
+                | '\u{3164}'
+                | '\u{fe00}'..='\u{fe0d}'
                 | '\u{feff}'
-                | '\u{fff9}'..='\u{fffb}'
+                | '\u{ffa0}'
+                | '\u{fff0}'..='\u{fffb}'
+                | '\u{1bca0}'..='\u{1bca3}'
+                | '\u{1d173}'..='\u{1d17a}'
                 | '\u{e0000}'..='\u{e0fff}'
         )
 }
@@ -106,11 +122,15 @@ fn escaped(text: &str, is_kept: impl Fn(char) -> bool, keeps_styles: bool) -> Co
     Cow::Owned(safe)
 }
 
+/// The longest parameters of a style that are looked at, in bytes. Without a limit, a text of nothing but beginnings
+/// would be read to its end from each of them.
+const STYLE_LENGTH: usize = 16;
+
 /// The length of a sequence that only colours or weighs text, as this program writes them. One that hides text (8, or a
 /// background) is none of these.
 fn style(text: &str) -> Option<usize> {
     let parameters = text.strip_prefix("\u{1b}[")?;
-    let end = parameters.find('m')?;
+    let end = parameters.bytes().take(STYLE_LENGTH).position(|byte| byte == b'm')?;
     let is_ours = |part: &str| matches!(part.parse::<u8>(), Ok(0..=4 | 22..=24 | 30..=37 | 39 | 90..=97));
     let parameters = &parameters[..end];
     (parameters.is_empty() || parameters.split(';').all(is_ours)).then_some(end + 3)
@@ -133,6 +153,11 @@ mod tests {
             ("a\u{2028}b\u{feff}\u{200b}", "a\\u2028b\\ufeff\\u200b"),
             ("\u{e0041}", "\\udb40\\udc41"),
             ("\u{7f}\u{0}", "\\u007f\\u0000"),
+            ("pay\u{ad}pal\u{34f}", "pay\\u00adpal\\u034f"),
+            ("\u{115f}\u{1160}\u{3164}\u{ffa0}", "\\u115f\\u1160\\u3164\\uffa0"),
+            ("a\u{2800}b\u{180b}\u{fe00}", "a\\u2800b\\u180b\\ufe00"),
+            ("\u{1d173}", "\\ud834\\udd73"),
+            ("\u{2764}\u{fe0f} \u{1f468}\u{200d}\u{1f469}", "\u{2764}\u{fe0f} \u{1f468}\u{200d}\u{1f469}"),
         ] {
             assert_eq!(printable(text), shown);
         }
@@ -147,6 +172,19 @@ mod tests {
             assert!(!printable_log_line(hiding).contains('\u{1b}'), "{hiding:?}");
         }
         assert_eq!(printable_log_line("\u{1b}[2mone\n\u{1b}[2mtwo"), "\u{1b}[2mone\\n\u{1b}[2mtwo");
+    }
+
+    #[test]
+    fn beginnings_of_styles_without_an_end_take_linear_time() {
+        // Reading to the end from each of them would take hours.
+        let text = "\u{1b}[".repeat(2_000_000);
+        assert!(!printable_lines(&text).contains('\u{1b}'));
+        assert_eq!(printable_lines("\u{1b}[0;0;0;0;0;0;0;0;0m").matches('\u{1b}').count(), 0);
+    }
+
+    #[test]
+    fn words_of_others_keep_their_lines_and_lose_their_colours() {
+        assert_eq!(printable_paragraph("\u{1b}[30mone\n\ttwo\r"), "\\u001b[30mone\n\ttwo\\r");
     }
 
     #[test]
