@@ -9,7 +9,7 @@ use super::Printer;
 use crate::{
     config::Diagnostic,
     model::{Code, code::Severity},
-    text::printable,
+    text::{printable, printable_paragraph},
 };
 
 /// A failure, ready to be shown. Carries a code where `explain` has a page for it.
@@ -75,12 +75,12 @@ impl CliError {
         let mut text = String::new();
         let code = self.code.map(|code| format!("[{code}]")).unwrap_or_default();
         // Writing to a String cannot fail.
-        let _ = write!(text, "{red}error{code}{red:#}: {}", self.message);
+        let _ = write!(text, "{red}error{code}{red:#}: {}", printable_paragraph(&self.message));
         for detail in &self.details {
-            let _ = write!(text, "\n  {}", detail.replace('\n', "\n  "));
+            let _ = write!(text, "\n  {}", printable_paragraph(detail).replace('\n', "\n  "));
         }
         if let Some(remedy) = &self.remedy {
-            let _ = write!(text, "\nhelp: {remedy}");
+            let _ = write!(text, "\nhelp: {}", printable_paragraph(remedy));
         }
         if let Some(code) = self.code {
             let _ = write!(text, "\n      (`mailwright explain {code}` tells more)");

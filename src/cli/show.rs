@@ -74,7 +74,7 @@ impl Show {
                 let changed = &found.changed;
                 format!(
                     "service  {what} by `{}` at {} (generation {}, {}){managed}",
-                    changed.by,
+                    crate::text::printable(&changed.by),
                     changed.at.strftime("%Y-%m-%d %H:%M:%SZ"),
                     changed.generation,
                     changed.kind.id()

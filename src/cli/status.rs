@@ -12,6 +12,7 @@ use crate::{
     model::Function,
     model::resolution::{Cell, Resolver},
     reconcile,
+    text::printable,
 };
 
 /// The service and its environment at a glance
@@ -72,7 +73,7 @@ impl Status {
             format!(
                 "service      {} (mailwright {}, API v{}){}",
                 client.address(),
-                info.version,
+                printable(&info.version),
                 info.api_version,
                 if info.demo { ", DEMO: its key is public" } else { "" }
             ),
@@ -82,7 +83,7 @@ impl Status {
                 last.map(|last| format!(
                     ", {} by `{}` at {}",
                     last.kind.id(),
-                    last.by,
+                    printable(&last.by),
                     last.at.strftime("%Y-%m-%d %H:%M:%SZ")
                 ))
                 .unwrap_or_default()

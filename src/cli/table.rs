@@ -2,19 +2,28 @@
 
 use comfy_table::{ContentArrangement, Table, presets};
 
-use crate::text::printable_log_line;
+use crate::text::printable;
 
-/// A table without frame. What is in a cell stays in it and on its line, whatever it is.
+/// A table without frame. A cell is plain text: whatever is in it stays in it and on its line, without colours.
 pub(crate) fn table(head: &[&str], rows: impl IntoIterator<Item = Vec<String>>) -> String {
     let mut table = Table::new();
     table.load_style(presets::NOTHING).set_content_arrangement(ContentArrangement::Disabled);
     table.set_header(head.iter().map(|title| title.to_uppercase()));
     for row in rows {
-        table.add_row(row.iter().map(|cell| printable_log_line(cell).into_owned()).collect::<Vec<_>>());
+        table.add_row(row.iter().map(|cell| printable(cell).into_owned()).collect::<Vec<_>>());
     }
     for column in table.column_iter_mut() {
         column.set_padding((0, 2));
     }
     let lines: Vec<String> = table.to_string().lines().map(|line| line.trim_end().to_owned()).collect();
     lines.join("\n")
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn a_cell_stays_in_its_place_and_has_no_colours_of_its_own() {
+        let text = super::table(&["by"], [vec!["\u{1b}[30mann\nforged\u{202e}".to_owned()]]);
+        assert_eq!(text, "BY\n\\u001b[30mann\\nforged\\u202e");
+    }
 }

@@ -12,6 +12,7 @@ use super::{
 use crate::{
     api::{NewToken, Role, Scope},
     model::{Code, CompanyId, Function},
+    text::printable,
 };
 
 /// Make, list and revoke the tokens that the service accepts
@@ -154,8 +155,8 @@ fn create(
         .map_or("It never ends.".to_owned(), |end| format!("It ends at {}.", end.strftime("%Y-%m-%d %H:%M:%SZ")));
     context.printer.note(&format!(
         "Token {} of `{}`, role {}. {until} It cannot be shown again:",
-        created.token.id,
-        created.token.name,
+        printable(&created.token.id),
+        printable(&created.token.name),
         wanted.role.id()
     ));
     if format == Format::Json {
@@ -179,7 +180,11 @@ fn confirm(
     for id in ids {
         let token = runtime.block_on(client.confirm_token(id))?;
         if format != Format::Json {
-            context.printer.out(&format!("Token {} of `{}` is confirmed.", token.id, token.name));
+            context.printer.out(&format!(
+                "Token {} of `{}` is confirmed.",
+                printable(&token.id),
+                printable(&token.name)
+            ));
         }
         confirmed.push(token);
     }
@@ -205,7 +210,7 @@ fn revoke(
     if format == Format::Json {
         context.printer.out(&format!("{:#}", serde_json::to_value(&token).unwrap_or_default()));
     } else {
-        context.printer.out(&format!("Token {} of `{}` is revoked.", token.id, token.name));
+        context.printer.out(&format!("Token {} of `{}` is revoked.", printable(&token.id), printable(&token.name)));
     }
     Ok(Exit::Done)
 }

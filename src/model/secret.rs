@@ -31,6 +31,7 @@ use serde_json::{Value, json};
 use utoipa::ToSchema;
 
 use super::{Cloud, Digest, Encryption, EnvironmentName, canonical, provider::CustomCloud};
+use crate::text::printable;
 
 /// The kind of credential that a secret is. A private key that is sent as a password is a private key lost.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, ToSchema)]
@@ -223,6 +224,7 @@ impl Destination {
     }
 }
 
+/// In words, on one line: a host may come from a service or a file that is not trusted.
 impl fmt::Display for Destination {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -232,20 +234,20 @@ impl fmt::Display for Destination {
                     Encryption::Tls => "tls",
                     Encryption::None => "in clear",
                 };
-                write!(f, "{host}:{port} ({encryption})")
+                write!(f, "{}:{port} ({encryption})", printable(host))
             }
             Destination::SmtpOauth { host, port, cloud, tenant, client, kind, .. } => {
-                write!(f, "client {client} in tenant {tenant}")?;
+                write!(f, "client {} in tenant {}", printable(client), printable(tenant))?;
                 if *cloud != Cloud::Global {
-                    write!(f, " ({})", cloud.name())?;
+                    write!(f, " ({})", printable(cloud.name()))?;
                 }
-                write!(f, " for {host}:{port}")?;
+                write!(f, " for {}:{port}", printable(host))?;
                 kind.map_or(Ok(()), |kind| write!(f, ", as {}", kind.with_article()))
             }
             Destination::MicrosoftGraph { cloud, tenant, client, kind } => {
-                write!(f, "client {client} in tenant {tenant}")?;
+                write!(f, "client {} in tenant {}", printable(client), printable(tenant))?;
                 if *cloud != Cloud::Global {
-                    write!(f, " ({})", cloud.name())?;
+                    write!(f, " ({})", printable(cloud.name()))?;
                 }
                 kind.map_or(Ok(()), |kind| write!(f, ", as {}", kind.with_article()))
             }

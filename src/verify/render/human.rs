@@ -5,7 +5,10 @@ use std::fmt::Write as _;
 use anstyle::{AnsiColor, Style};
 
 use super::word;
-use crate::verify::{Finding, Report, Severity, Verdict};
+use crate::{
+    text::printable,
+    verify::{Finding, Report, Severity, Verdict},
+};
 
 fn style(finding: &Finding) -> (Style, &'static str) {
     let colour = |colour: AnsiColor| colour.on_default().bold();
@@ -31,7 +34,7 @@ pub(super) fn render(report: &Report, all: bool) -> String {
             out,
             "{bold}{}{bold:#} ({}), level {} of 4: {}",
             verified.profile,
-            verified.provider,
+            printable(&verified.provider),
             verified.reached.number(),
             verified.reached
         );
@@ -55,14 +58,15 @@ pub(super) fn render(report: &Report, all: bool) -> String {
 
 fn one(out: &mut String, finding: &Finding) {
     let (style, word) = style(finding);
-    let waived = finding.waived.as_ref().map(|reason| format!(" [waived: {reason}]")).unwrap_or_default();
-    let _ = writeln!(out, "  {style}{word}{style:#} {}: {}{waived}", finding.id, finding.message);
+    let waived = finding.waived.as_ref().map(|reason| format!(" [waived: {}]", printable(reason))).unwrap_or_default();
+    let _ = writeln!(out, "  {style}{word}{style:#} {}: {}{waived}", finding.id, printable(&finding.message));
     if finding.verdict == Verdict::Pass {
         return;
     }
     let line = |out: &mut String, label: &str, text: &str| {
-        if !text.is_empty() {
-            let _ = writeln!(out, "    {label:<9} {text}");
+        // What was seen may be a mail server's words: none of its lines begins like one of this report's.
+        for (index, part) in text.lines().enumerate() {
+            let _ = writeln!(out, "    {:<9} {}", if index == 0 { label } else { "" }, printable(part));
         }
     };
     if let Some(place) = &finding.place {
@@ -92,7 +96,7 @@ fn table(report: &Report) -> String {
             out,
             "{:<width$}  {:<24}  {:<13}  {:<19}  {:>6}  {:>8}  {:>7}  {:>6}",
             verified.profile.as_str(),
-            verified.provider,
+            printable(&verified.provider),
             format!("{} {}", verified.reached.number(), verified.reached),
             word(verified),
             failed(Severity::Error),

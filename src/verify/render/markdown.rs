@@ -17,7 +17,7 @@ pub(super) fn render(report: &Report) -> String {
             out,
             "| `{}` | {} | {} {} | {} |",
             verified.profile,
-            verified.provider,
+            inline(&verified.provider),
             verified.reached.number(),
             verified.reached,
             word(verified)
