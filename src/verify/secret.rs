@@ -90,14 +90,16 @@ fn unusable(unfit: &Unfit, pointer: &str, seal: &str) -> Finding {
 
 /// The finding for a secret that was meant for another destination. `set` is the command that seals another value.
 pub(super) fn redirected(why: &str, pointer: &str, set: &str) -> Finding {
-    Finding::unknown(
+    let finding = Finding::fail(
         Id::VerifySecret,
         pointer,
         "the secret belongs to another destination: it was not sent, and nothing behind it was checked",
     )
     .seen(why)
     .expected("a secret that was sealed for this destination")
-    .remedy([format!("If this destination is meant, whoever knows the value sets it again: {set}")])
+    .remedy([format!("If this destination is meant, whoever knows the value sets it again: {set}")]);
+    // Delivery and apply refuse it too: this is known, whether or not the destination answers.
+    Finding { severity: Severity::Error, ..finding }
 }
 
 /// The finding for a profile that nobody is to be contacted for.
