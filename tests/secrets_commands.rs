@@ -132,7 +132,10 @@ fn set_seals_what_is_piped_without_its_line_end() {
     ] {
         let before = fs::read(operator.trial.path(FILE)).ok().map(|bytes| Header::read(&bytes).unwrap().value_id);
         let ran = operator.set("relay/password", piped.as_bytes()).code(0);
-        assert_eq!(ran.stdout, "sealed secrets/dev/relay/password.age to 1 recipient\n");
+        assert_eq!(
+            ran.stdout,
+            "sealed secrets/dev/relay/password.age to 1 recipient, for smtp.example.com:587 (starttls) in dev\n"
+        );
         assert_eq!(ran.stderr, "");
         assert_eq!(operator.value(), kept.as_bytes());
         assert_ne!(Some(operator.header().value_id), before, "each value has an id of its own");

@@ -592,7 +592,7 @@ fn check_secrets(
             // Refused below, with the reason.
             (None, _) => Ok(()),
         };
-        checked.map_err(|redirected| used.refuse_redirected(&redirected))?;
+        checked.map_err(|redirected| used.refuse_redirected(&redirected, environment))?;
     }
     let wanted: Vec<_> = first_use.into_values().filter(|used| !known.contains_key(used.digest)).collect();
     let opened: Vec<NewSecret> = wanted
@@ -630,7 +630,7 @@ impl Use<'_> {
         .remedy(remedy)
     }
 
-    fn refuse_redirected(&self, redirected: &Redirected) -> Problem {
+    fn refuse_redirected(&self, redirected: &Redirected, environment: &EnvironmentName) -> Problem {
         Problem::new(
             StatusCode::UNPROCESSABLE_ENTITY,
             Code::SecretRedirected,
@@ -643,7 +643,7 @@ impl Use<'_> {
             ),
         )
         .remedy(format!(
-            "If the new place is meant, somebody who knows the value seals it again: mailwright secrets set ENV {}",
+            "If the new place is meant, somebody who knows the value seals it again: mailwright secrets set {environment} {}",
             self.secret
         ))
     }
@@ -765,7 +765,7 @@ fn open_sent(
     meant: &Meant<'_>,
     identity: &ServiceIdentity,
 ) -> Result<NewSecret, Problem> {
-    let set = format!("mailwright secrets set ENV {}", used.secret);
+    let set = format!("mailwright secrets set {} {}", meant.environment, used.secret);
     let seal_again = format!("Take the file from Git again, or seal the value once more: {set}");
     let again = || "Plan and apply again.".to_owned();
     let Sent { age_file, header } = match sent {
@@ -796,11 +796,12 @@ fn open_sent(
     // Opened to know that it can be and what it is, and wiped at once.
     let value = identity.open_for(age_file, &purpose).map_err(|error| {
         let remedy = match &error {
-            OpenError::Redirected(redirected) => return used.refuse_redirected(redirected),
+            OpenError::Redirected(redirected) => return used.refuse_redirected(redirected, meant.environment),
             // Somebody else may still be able to open it.
             OpenError::NotForUs => format!(
-                "Put the service's recipient, {}, into recipients.txt, and then: mailwright secrets rekey ENV, or {set}",
-                identity.recipient()
+                "Put the service's recipient, {}, into recipients.txt, and then: mailwright secrets rekey {}, or {set}",
+                identity.recipient(),
+                meant.environment
             ),
             OpenError::Size | OpenError::Masked => format!("Seal the real value: {set}"),
             OpenError::NotAge | OpenError::Tampered | OpenError::Key(_) => seal_again,

@@ -75,9 +75,7 @@ impl<'a> Belonging<'a> {
         // A file that cannot be read is refused with the reason when it is opened.
         let Ok(header) = Header::read(file) else { return Ok(()) };
         let name = &self.environment.name;
-        let refuse = |why: String| {
-            CliError::coded(Code::SecretForeign, format!("cannot seal `{reference}` of `{name}` again: {why}"))
-        };
+        let refuse = |why: String| self.refuse(reference, &why);
         let set = format!("mailwright secrets set {name} {reference}");
         let destinations: Vec<_> =
             self.used.get(reference).into_iter().flat_map(|uses| uses.destinations.values().flatten()).collect();
@@ -92,15 +90,8 @@ impl<'a> Belonging<'a> {
         if is_named {
             return Ok(());
         }
+        self.check_copies(reference, &header, everywhere)?;
         let named = format!("If its value belongs here: mailwright secrets rekey {name} {reference}, or {set}");
-        let id = header.bound_id();
-        for (other_name, other) in everywhere.places(self.environment, id.as_str())? {
-            if (other_name, other) != (name, reference) && !(other_name == name && self.is_same_place(reference, other))
-            {
-                let why = format!("secrets/{other_name}/{other} holds the same value");
-                return Err(refuse(why).remedy(named));
-            }
-        }
         let Some(addressed) = &header.recipients else {
             let why = "it was made by another program, so nothing says that its value belongs here".to_owned();
             return Err(refuse(why).remedy(named));
@@ -112,6 +103,31 @@ impl<'a> Belonging<'a> {
             return Err(refuse(why).remedy(named));
         }
         Ok(())
+    }
+
+    /// Refuses a file whose value lies at another place too, from where it is sent elsewhere.
+    pub(super) fn check_copies(
+        &self,
+        reference: &SecretReference,
+        header: &Header,
+        everywhere: &mut Everywhere,
+    ) -> Result<(), CliError> {
+        let name = &self.environment.name;
+        for (other_name, other) in everywhere.places(self.environment, header.bound_id().as_str())? {
+            if (other_name, other) != (name, reference) && !(other_name == name && self.is_same_place(reference, other))
+            {
+                let why = format!("secrets/{other_name}/{other} holds the same value");
+                return Err(self.refuse(reference, &why).remedy(format!(
+                    "If its value belongs here: mailwright secrets rekey {name} {reference}, or mailwright secrets set {name} {reference}"
+                )));
+            }
+        }
+        Ok(())
+    }
+
+    fn refuse(&self, reference: &SecretReference, why: &str) -> CliError {
+        let name = &self.environment.name;
+        CliError::coded(Code::SecretForeign, format!("cannot use the file of `{reference}` in `{name}`: {why}"))
     }
 
     /// Returns true if two secrets are sent to the same place, so that it does not matter which of them a value is.

@@ -11,14 +11,19 @@ use serde_json::json;
 use zeroize::Zeroizing;
 
 use super::{
-    CliError, Context, Environment, Exit, IdentityOptions, fresh_value_id, open_error, read_age, recipients, reference,
-    refuse_public, scratch::Scratch, seal_error, value, variables, write_age,
+    CliError, Context, Environment, Exit, IdentityOptions,
+    belonging::{Belonging, Everywhere},
+    fresh_value_id, open_error, read_age, recipients, reference, refuse_public,
+    scratch::Scratch,
+    seal_error,
+    set::sealed_for,
+    value, variables, write_age,
 };
 use crate::{
     cli::plan::{self, Format},
     config::Repository,
     model::Code,
-    secrets::{VALUE_LIMIT, open, seal_for},
+    secrets::{Header, VALUE_LIMIT, open, seal_for},
 };
 
 /// Open a secret in an editor, and seal it again
@@ -51,7 +56,7 @@ impl Edit {
 
     fn edit(&self, context: &Context) -> Result<Exit, CliError> {
         let environment = Environment::find(context, &self.environment)?;
-        let reference = reference(&self.name)?;
+        let reference = reference(&environment.name, &self.name)?;
         let root = environment.repository.root();
         let recipients = recipients(root, &environment.name)?;
         refuse_public(&environment, &recipients)?;
@@ -60,6 +65,14 @@ impl Edit {
             error.remedy(format!("Seal a first value: mailwright secrets set {} {reference}", self.environment))
         })?;
         let destination = super::destination(&environment, &reference)?;
+        // Before it is opened: the editor must not show a value that belongs elsewhere, nor its seal follow.
+        let (belonging, mut everywhere) = (Belonging::new(&environment, &recipients), Everywhere::default());
+        belonging.check(&reference, &file, true, &mut everywhere)?;
+        if let Ok(header) = Header::read(&file)
+            && header.sealed_for.is_none()
+        {
+            belonging.check_copies(&reference, &header, &mut everywhere)?;
+        }
         let identities = self.identities.load(std::iter::once(file.as_slice()))?;
         let before = open(&file, identities.iter()).map_err(|error| open_error(&path, &error))?;
         let after = edited(context, &before, &self.scratch()?)?;
@@ -67,16 +80,16 @@ impl Edit {
         if after.expose_secret() == before.expose_secret() {
             return Ok(self.tell(context, None));
         }
-        let sealed = seal_for(&after, &recipients, &fresh_value_id()?, &destination)
+        let sealed = seal_for(&after, &recipients, &fresh_value_id()?, &destination.digest(&environment.name))
             .map_err(|error| seal_error(&reference, &error))?;
         write_age(&environment, &path, &sealed)?;
-        Ok(self.tell(context, Some(&path)))
+        Ok(self.tell(context, Some((&path, &sealed_for(&destination, &environment.name)))))
     }
 
-    fn tell(&self, context: &Context, sealed: Option<&Path>) -> Exit {
+    fn tell(&self, context: &Context, sealed: Option<(&Path, &str)>) -> Exit {
         context.printer.out(&match sealed {
-            _ if self.format == Format::Json => format!("{:#}", json!({ "sealed": sealed })),
-            Some(path) => format!("sealed {}", path.display()),
+            _ if self.format == Format::Json => format!("{:#}", json!({ "sealed": sealed.map(|(path, _)| path) })),
+            Some((path, sealed_for)) => format!("sealed {} {sealed_for}", path.display()),
             None => "Not changed; nothing was sealed.".to_owned(),
         });
         Exit::Done

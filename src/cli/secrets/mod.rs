@@ -25,7 +25,7 @@ use age::secrecy::SecretString;
 use super::{CliError, Context, Exit, environment::Environment, fleet, variables};
 use crate::{
     config::{NoDestination, Repository, Selection},
-    model::{Code, Digest, EnvironmentName, InvalidName, SecretReference},
+    model::{Code, Destination, EnvironmentName, InvalidName, SecretReference},
     secrets::{
         Header, Identities, OpenError, Recipients, RecipientsError, SealError, ServiceIdentity, ValueId, fingerprint,
     },
@@ -247,7 +247,7 @@ fn nothing_found(nothing: &str, asked: (usize, usize)) -> String {
 }
 
 /// A secret's name, well formed or refused.
-fn reference(text: &str) -> Result<SecretReference, CliError> {
+fn reference(environment: &EnvironmentName, text: &str) -> Result<SecretReference, CliError> {
     let reference: SecretReference = text.parse().map_err(|rule: InvalidName| {
         CliError::coded(Code::InvalidName, format!("`{}` is not the name of a secret", text.escape_debug()))
             .remedy(format!("{rule}."))
@@ -258,16 +258,15 @@ fn reference(text: &str) -> Result<SecretReference, CliError> {
             Code::NameOfNext,
             format!("no secret can be named `{reference}`: its file would be the next value of `{own}`"),
         )
-        .remedy(format!("For the next value: mailwright secrets rotate ENV {own}. Otherwise give it a name that does not end in `.next`."))),
+        .remedy(format!("For the next value: mailwright secrets rotate {environment} {own}. Otherwise give it a name that does not end in `.next`."))),
     }
 }
 
-/// The digest of the one destination that a secret is sealed for: that of all profiles that name it.
-fn destination(environment: &Environment, reference: &SecretReference) -> Result<Digest, CliError> {
+/// The one destination that a secret is sealed for: that of all profiles that name it.
+fn destination(environment: &Environment, reference: &SecretReference) -> Result<Destination, CliError> {
     let name = &environment.name;
     let uses = environment.repository.used_secrets(name).remove(reference).unwrap_or_default();
-    let digest = uses.destination().map(|destination| destination.digest(name));
-    digest.map_err(|none| match none {
+    uses.destination().cloned().map_err(|none| match none {
         NoDestination::Unused => CliError::coded(
             Code::DestinationUnknown,
             format!(

@@ -8,7 +8,9 @@ use serde_json::json;
 use super::{
     CliError, Context, Environment, Exit, IdentityOptions,
     belonging::{Belonging, Everywhere},
-    destination, files, open_error, read_age, recipients, reference, refuse_public, seal_error, write_age,
+    destination, files, open_error, read_age, recipients, reference, refuse_public, seal_error,
+    set::sealed_for,
+    write_age,
 };
 use crate::{
     cli::plan::{self, Format},
@@ -57,7 +59,8 @@ impl Rekey {
         let root = environment.repository.root();
         let recipients = recipients(root, &environment.name)?;
         refuse_public(&environment, &recipients)?;
-        let named: Vec<SecretReference> = self.names.iter().map(|name| reference(name)).collect::<Result<_, _>>()?;
+        let named: Vec<SecretReference> =
+            self.names.iter().map(|text| reference(&environment.name, text)).collect::<Result<_, _>>()?;
         let present = files(root, &environment.name)?;
         if let Some(missing) = named.iter().find(|named| !present.secrets.iter().any(|(own, _)| own == *named)) {
             return Err(CliError::coded(
@@ -105,7 +108,8 @@ impl Rekey {
             let total = outdated.len();
             for (index, (reference, path, bytes)) in outdated.iter().enumerate() {
                 let destination = if is_named { Some(destination(&environment, reference)?) } else { None };
-                let sealed = rekey(bytes, identities.iter(), &recipients, destination.as_ref())
+                let digest = destination.as_ref().map(|destination| destination.digest(&environment.name));
+                let sealed = rekey(bytes, identities.iter(), &recipients, digest.as_ref())
                     .map_err(|error| open_error(path, &error))
                     .and_then(|sealed| sealed.map_err(|error| seal_error(reference, &error)))
                     .and_then(|sealed| {
@@ -117,7 +121,10 @@ impl Rekey {
                     Ok(()) => {
                         done.push(path);
                         if !is_json {
-                            context.printer.out(&format!("sealed {} again", path.display()));
+                            let bound =
+                                destination.as_ref().map(|to| format!(", {}", sealed_for(to, &environment.name)));
+                            let bound = bound.unwrap_or_default();
+                            context.printer.out(&format!("sealed {} again{bound}", path.display()));
                         }
                     }
                     Err(error) => failures.push(error),

@@ -5,8 +5,9 @@ use std::collections::BTreeMap;
 use serde_json::json;
 
 use super::{
-    CliError, Context, Environment, Exit, Many, files, nothing_found, read_age, recipients, reference, refuse_public,
-    set, standing,
+    CliError, Context, Environment, Exit, Many,
+    belonging::{Belonging, Everywhere},
+    files, nothing_found, read_age, recipients, reference, refuse_public, set, standing,
 };
 use crate::{
     api::messages::OutboxStatus,
@@ -75,7 +76,7 @@ impl Rotate {
                 .remedy("A value is that of one environment: name it."));
         }
         let environment = Environment::find(context, environment)?;
-        let reference = reference(name)?;
+        let reference = reference(&environment.name, name)?;
         if self.finish {
             self.move_over(context, &environment, &reference)
         } else if self.abandon {
@@ -127,8 +128,8 @@ impl Rotate {
         }
         let recipients = recipients(root, name)?;
         refuse_public(environment, &recipients)?;
-        let count = set::seal_value(context, environment, reference, &path, &recipients)?;
-        context.printer.out(&set::sealed(&path, count));
+        let destination = set::seal_value(context, environment, reference, &path, &recipients)?;
+        context.printer.out(&set::sealed(&path, recipients.texts().count(), &destination, name));
         context.printer.note(&format!(
             "Now plan, review and apply. Then: mailwright secrets rotate {name} --status, and rotate {name} {reference} --finish."
         ));
@@ -143,7 +144,16 @@ impl Rotate {
     ) -> Result<Exit, CliError> {
         let (root, name) = (environment.repository.root(), &environment.name);
         let path = Repository::next_secret_path(name, reference);
-        let header = staged(environment, reference)?;
+        let (header, file) = staged(environment, reference)?;
+        // Another file may have been copied there; whoever finishes it must not make it this secret.
+        let recipients = recipients(root, name)?;
+        Belonging::new(environment, &recipients).check(reference, &file, true, &mut Everywhere::default()).map_err(
+            |error| {
+                error.remedy(format!(
+                    "Seal the next value again: mailwright secrets rotate {name} {reference} --replace"
+                ))
+            },
+        )?;
         match &self.unconfirmed {
             Some(named) if named == reference.as_str() => {}
             Some(named) => {
@@ -340,18 +350,20 @@ fn status_of(environment: &Environment, rotations: &[Rotation], was_asked: bool)
     Ok(rows)
 }
 
-/// The header of a next value.
-fn staged(environment: &Environment, reference: &SecretReference) -> Result<Header, CliError> {
+/// A next value: its header, and the file.
+fn staged(environment: &Environment, reference: &SecretReference) -> Result<(Header, Vec<u8>), CliError> {
     let (root, name) = (environment.repository.root(), &environment.name);
     let path = Repository::next_secret_path(name, reference);
     if root.join(&path).symlink_metadata().is_err() {
         return Err(CliError::coded(Code::NextMissing, format!("`{reference}` of `{name}` has no next value"))
             .remedy(format!("Stage one: mailwright secrets rotate {name} {reference}")));
     }
-    Header::read(&read_age(root, &path)?).map_err(|error| {
+    let file = read_age(root, &path)?;
+    let header = Header::read(&file).map_err(|error| {
         CliError::coded(Code::NotAgeFile, format!("`{}`: {error}", path.display()))
             .remedy(format!("Seal it again: mailwright secrets rotate {name} {reference} --replace"))
-    })
+    })?;
+    Ok((header, file))
 }
 
 fn abandon(context: &Context, environment: &Environment, reference: &SecretReference) -> Result<Exit, CliError> {

@@ -11,7 +11,7 @@ use super::{
 use crate::{
     cli::plan::{self, Format},
     config::Repository,
-    model::SecretReference,
+    model::{Destination, EnvironmentName, SecretReference},
     secrets::{Recipients, seal_for},
 };
 
@@ -42,39 +42,53 @@ impl Set {
 
     fn set(&self, context: &Context) -> Result<Exit, CliError> {
         let environment = Environment::find(context, &self.environment)?;
-        let reference = reference(&self.name)?;
+        let reference = reference(&environment.name, &self.name)?;
         let recipients = recipients(environment.repository.root(), &environment.name)?;
         refuse_public(&environment, &recipients)?;
         let path = Repository::secret_path(&environment.name, &reference);
-        let count = seal_value(context, &environment, &reference, &path, &recipients)?;
+        let destination = seal_value(context, &environment, &reference, &path, &recipients)?;
+        let count = recipients.texts().count();
         if self.format == Format::Json {
-            context.printer.out(&format!("{:#}", json!({ "sealed": path, "recipients": count, "used": true })));
+            context.printer.out(&format!(
+                "{:#}",
+                json!({ "sealed": path, "recipients": count, "used": true, "destination": destination.to_string() })
+            ));
         } else {
-            context.printer.out(&sealed(&path, count));
+            context.printer.out(&sealed(&path, count, &destination, &environment.name));
         }
         Ok(Exit::Done)
     }
 }
 
-/// Takes a value from the operator, and seals it into a file for the destination of the profiles that name it. Tells to
-/// how many recipients.
+/// Takes a value from the operator, and seals it into a file for the destination of the profiles that name it. Returns
+/// that destination.
 pub(super) fn seal_value(
     context: &Context,
     environment: &Environment,
     reference: &SecretReference,
     path: &Path,
     recipients: &Recipients,
-) -> Result<usize, CliError> {
+) -> Result<Destination, CliError> {
     let destination = super::destination(environment, reference)?;
     let value = value::take(context, environment, reference)?;
-    let sealed = seal_for(&value, recipients, &fresh_value_id()?, &destination)
+    let sealed = seal_for(&value, recipients, &fresh_value_id()?, &destination.digest(&environment.name))
         .map_err(|error| seal_error(reference, &error))?;
     write_age(environment, path, &sealed)?;
-    Ok(recipients.texts().count())
+    Ok(destination)
 }
 
 /// That a file is sealed, in words.
-pub(super) fn sealed(path: &Path, recipients: usize) -> String {
+pub(super) fn sealed(
+    path: &Path,
+    recipients: usize,
+    destination: &Destination,
+    environment: &EnvironmentName,
+) -> String {
     let s = if recipients == 1 { "" } else { "s" };
-    format!("sealed {} to {recipients} recipient{s}", path.display())
+    format!("sealed {} to {recipients} recipient{s}, {}", path.display(), sealed_for(destination, environment))
+}
+
+/// The destination that a value was sealed for, in words: the operator sees where the files send it now.
+pub(super) fn sealed_for(destination: &Destination, environment: &EnvironmentName) -> String {
+    format!("for {destination} in {environment}")
 }

@@ -49,7 +49,7 @@ pub fn human(plan: &Plan) -> String {
     verified(&mut out, plan);
     hints(&mut out, plan);
     for secret in &plan.redirected {
-        redirected(&mut out, secret);
+        redirected(&mut out, plan, secret);
     }
     guards(&mut out, plan);
     policy(&mut out, plan);
@@ -65,7 +65,7 @@ pub(super) fn changes(plan: &Plan) -> String {
     senders(&mut out, plan);
     hints(&mut out, plan);
     for secret in &plan.redirected {
-        redirected(&mut out, secret);
+        redirected(&mut out, plan, secret);
     }
     guards(&mut out, plan);
     out
@@ -396,7 +396,7 @@ fn hints(out: &mut String, plan: &Plan) {
     }
 }
 
-fn redirected(out: &mut String, secret: &RedirectedSecret) {
+fn redirected(out: &mut String, plan: &Plan, secret: &RedirectedSecret) {
     let _ = writeln!(
         out,
         "{RED_BOLD}!{RED_BOLD:#} {BOLD}{}{BOLD:#}: this secret would go to a new place  {DIM}{}{DIM:#}",
@@ -407,8 +407,8 @@ fn redirected(out: &mut String, secret: &RedirectedSecret) {
     let _ = writeln!(out, "    and would travel to {}.", secret.would_go_to);
     let _ = writeln!(
         out,
-        "    The service refuses this. Whoever knows the value can seal it again: mailwright secrets set ENV {}\n",
-        secret.secret
+        "    The service refuses this. Whoever knows the value can seal it again: mailwright secrets set {} {}\n",
+        plan.environment, secret.secret
     );
 }
 
