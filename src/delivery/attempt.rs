@@ -62,7 +62,7 @@ impl Engine {
             let last = if message.reason.is_empty() { String::new() } else { format!("; last: {}", message.reason) };
             if message.look_first {
                 let why = format!("whether it was sent could not be seen within {lifetime}{last}");
-                self.settle(self.left_unknown(message, &why, None));
+                self.settle(self.left_unknown(message, &why, None, &[]));
                 return true;
             }
             self.settle(self.given_up(message, format!("it could not be delivered within {lifetime}{last}")));
@@ -123,7 +123,7 @@ impl Engine {
                 Ok(Ok(false)) => (message.look_first, message.possible_duplicate) = (false, true),
                 Ok(Err(why)) => {
                     let why = format!("whether it was sent could not be seen: {why}");
-                    self.settle(self.left_unknown(message, &why, None));
+                    self.settle(self.left_unknown(message, &why, None, &[]));
                     return true;
                 }
                 Err(failure) => {
@@ -495,7 +495,7 @@ impl Engine {
             }
             Err(failure) => Err(failure),
         };
-        let failure = match outcome {
+        let mut failure = match outcome {
             Ok(sent) => {
                 let reply = sent.reply.clone().unwrap_or_default();
                 let (phase, class) = summary(&sent);
@@ -516,6 +516,14 @@ impl Engine {
         tracing::info!(message = %message.id, profile = %sender.name, phase = failure.phase, class = ?failure.class, code = %failure.code(), "an attempt failed");
         let attempt = made(&message, failure.phase, &failure.reply, failure.class);
         message.reason = format!("{}: {}", failure.phase, failure.reply);
+        let refused = std::mem::take(&mut failure.refused);
+        // What is about the profile may have been the reason of each refusal, too.
+        if failure.class != Class::Auth {
+            apply_refusals(&mut message, &refused);
+            if let Some((_, failure)) = refused.iter().find(|(_, failure)| failure.class == Class::Throttled) {
+                self.be_patient(sender, failure);
+            }
+        }
         match failure.class {
             Class::Auth => {
                 // The profile's fault: the attempt is told of and costs the message nothing.
@@ -554,15 +562,22 @@ impl Engine {
                 // Whatever takes one in doubt may take the next one so, too: nothing else goes until one has an answer.
                 self.left_alone(sender);
                 message.attempts += 1;
-                self.settle(self.after_unknown(message, &failure.reply, Some(attempt)));
+                self.settle(self.after_unknown(message, &failure.reply, Some(attempt), &refused));
                 return false;
             }
             Class::Size | Class::Permanent | Class::Delivered => {
-                message.attempts += 1;
-                for recipient in message.recipients.iter_mut().filter(|r| r.status == RecipientStatus::Waiting) {
+                for recipient in taken_up(&mut message, &refused) {
                     recipient.status = RecipientStatus::Failed;
                     recipient.reply.clone_from(&failure.reply);
                 }
+                if let Some(waits) = message.recipients.iter().find(|r| r.status == RecipientStatus::Waiting) {
+                    message.reason = format!("rcpt: {}", waits.reply);
+                    let wait = asked_wait(&refused).max(self.back_off(message.attempts + 1));
+                    self.retry(message, attempt, wait);
+                    self.recovered(sender);
+                    return true;
+                }
+                message.attempts += 1;
                 let mut settled = self.given_up(message, failure.reply);
                 settled.attempt = Some(attempt);
                 self.settle(settled);
@@ -644,39 +659,26 @@ impl Engine {
     /// The server had the whole message, for some at least.
     fn after_sent(self: &Arc<Self>, mut message: Message, attempt: Attempt, sent: super::smtp::Sent, now: Timestamp) {
         let reply = sent.reply.unwrap_or_default();
-        for recipient in message.recipients.iter_mut().filter(|r| r.status == RecipientStatus::Waiting) {
-            let refused = sent.refused.iter().find(|(address, _)| *address == recipient.address);
-            match refused {
-                None => {
-                    recipient.status = RecipientStatus::Delivered;
-                    recipient.reply.clone_from(&reply);
-                }
-                Some((_, failure)) => {
-                    recipient.reply.clone_from(&failure.reply);
-                    if !matches!(failure.class, Class::Transient | Class::Throttled) {
-                        recipient.status = RecipientStatus::Failed;
-                    }
-                }
-            }
+        apply_refusals(&mut message, &sent.refused);
+        for recipient in taken_up(&mut message, &sent.refused) {
+            recipient.status = RecipientStatus::Delivered;
+            recipient.reply.clone_from(&reply);
         }
         if let Some(waits) = message.recipients.iter().find(|r| r.status == RecipientStatus::Waiting) {
             message.reason = format!("rcpt: {}", waits.reply);
-            let asked = sent.refused.iter().filter_map(|(_, failure)| failure.retry_after).max().unwrap_or_default();
-            let wait = asked.max(self.back_off(message.attempts + 1));
+            let wait = asked_wait(&sent.refused).max(self.back_off(message.attempts + 1));
             self.retry(message, attempt, wait);
             return;
         }
         message.attempts += 1;
-        let failed = message.recipients.iter().find(|r| r.status == RecipientStatus::Failed);
-        let kind = if let Some(failed) = failed {
-            message.reason = format!("{}: {}", failed.address, failed.reply);
-            message.status = Status::Failed;
-            EventKind::Failed
-        } else {
-            message.reason = reply;
-            message.status = Status::Delivered;
-            EventKind::Delivered
+        let (status, kind) = end(&message);
+        let telling = match status {
+            Status::Unknown => RecipientStatus::Unknown,
+            _ => RecipientStatus::Failed,
         };
+        let telling = message.recipients.iter().find(|recipient| recipient.status == telling);
+        message.reason = telling.map_or(reply, |recipient| format!("{}: {}", recipient.address, recipient.reply));
+        message.status = status;
         message.finished_at = Some(now);
         message.next_attempt_at = None;
         let events = vec![event(kind, &message, Some(&attempt), now)];
@@ -691,11 +693,16 @@ impl Engine {
                 recipient.reply.clone_from(&why);
             }
         }
-        message.status = Status::Failed;
+        // Of one recipient it may be unknown since an earlier attempt, and an operator has to look.
+        let (status, kind) = match end(&message) {
+            (Status::Unknown, kind) => (Status::Unknown, kind),
+            _ => (Status::Failed, EventKind::Failed),
+        };
+        message.status = status;
         message.reason = why;
         message.finished_at = Some(now);
         message.next_attempt_at = None;
-        let events = vec![event(EventKind::Failed, &message, None, now)];
+        let events = vec![event(kind, &message, None, now)];
         Settled { message, attempt: None, events }
     }
 
@@ -705,17 +712,25 @@ impl Engine {
             recipient.status = RecipientStatus::Delivered;
             "found in Sent Items".clone_into(&mut recipient.reply);
         }
-        message.status = Status::Delivered;
+        let (status, kind) = end(&message);
+        message.status = status;
         message.look_first = false;
         message.reason = format!("found in Sent Items of `{}`", sender.name);
         message.finished_at = Some(now);
         message.next_attempt_at = None;
-        let events = vec![event(EventKind::Delivered, &message, None, now)];
+        let events = vec![event(kind, &message, None, now)];
         Settled { message, attempt: None, events }
     }
 
     /// Nobody can know whether it was taken: what the environment says about that.
-    pub(super) fn after_unknown(&self, mut message: Message, reply: &str, attempt: Option<Attempt>) -> Settled {
+    /// `refused` are those of whom it is known that it was not.
+    pub(super) fn after_unknown(
+        &self,
+        mut message: Message,
+        reply: &str,
+        attempt: Option<Attempt>,
+        refused: &[(String, Failure)],
+    ) -> Settled {
         let routes = Arc::clone(&self.board().routes);
         let policy = routes.state().settings.delivery.unknown(message.function);
         let sender = routes.resolve(&message.company, message.function).profile;
@@ -726,7 +741,7 @@ impl Engine {
         let wait = match policy {
             Unknown::Retry => self.back_off(message.attempts.max(1)),
             Unknown::Look if can_look => LOOK_AFTER,
-            Unknown::Look | Unknown::Hold => return self.left_unknown(message, reply, attempt),
+            Unknown::Look | Unknown::Hold => return self.left_unknown(message, reply, attempt, refused),
         };
         let due = self.time.now() + jiff::SignedDuration::try_from(wait).unwrap_or(jiff::SignedDuration::from_secs(60));
         message.look_first = policy == Unknown::Look;
@@ -738,17 +753,33 @@ impl Engine {
         Settled { message, attempt, events: Vec::new() }
     }
 
-    fn left_unknown(&self, mut message: Message, reply: &str, attempt: Option<Attempt>) -> Settled {
+    fn left_unknown(
+        &self,
+        mut message: Message,
+        reply: &str,
+        attempt: Option<Attempt>,
+        refused: &[(String, Failure)],
+    ) -> Settled {
         let now = self.time.now();
-        for recipient in message.recipients.iter_mut().filter(|r| r.status == RecipientStatus::Waiting) {
+        message.look_first = false;
+        for recipient in taken_up(&mut message, refused) {
             recipient.status = RecipientStatus::Unknown;
             reply.clone_into(&mut recipient.reply);
+        }
+        if let Some(waits) = message.recipients.iter().find(|r| r.status == RecipientStatus::Waiting) {
+            // It goes on for those who are to be tried again, and is unknown when they have their results.
+            message.reason = format!("unknown for some: {reply}; rcpt: {}", waits.reply);
+            let wait = asked_wait(refused).max(self.back_off(message.attempts.max(1)));
+            let due = now + jiff::SignedDuration::try_from(wait).unwrap_or(jiff::SignedDuration::from_secs(3600));
+            message.status = Status::Queued;
+            message.next_attempt_at = Some(due);
+            let attempt = attempt.map(|attempt| Attempt { next_attempt_at: Some(due), ..attempt });
+            return Settled { message, attempt, events: Vec::new() };
         }
         message.status = Status::Unknown;
         reply.clone_into(&mut message.reason);
         message.finished_at = Some(now);
         message.next_attempt_at = None;
-        message.look_first = false;
         let events = vec![event(EventKind::Unknown, &message, attempt.as_ref(), now)];
         Settled { message, attempt, events }
     }
@@ -757,6 +788,47 @@ impl Engine {
 fn waiting(message: &Message) -> Vec<String> {
     let waiting = message.recipients.iter().filter(|recipient| recipient.status == RecipientStatus::Waiting);
     waiting.map(|recipient| recipient.address.clone()).collect()
+}
+
+/// Gives each recipient that was refused its own reply. Who was refused for now goes on waiting.
+fn apply_refusals(message: &mut Message, refused: &[(String, Failure)]) {
+    for recipient in message.recipients.iter_mut().filter(|r| r.status == RecipientStatus::Waiting) {
+        let Some((_, failure)) = refused.iter().find(|(address, _)| *address == recipient.address) else { continue };
+        recipient.reply.clone_from(&failure.reply);
+        if !matches!(failure.class, Class::Transient | Class::Throttled) {
+            recipient.status = RecipientStatus::Failed;
+        }
+    }
+}
+
+/// The recipients that wait and were not refused: those whom the outcome of an attempt is about.
+fn taken_up<'a>(
+    message: &'a mut Message,
+    refused: &'a [(String, Failure)],
+) -> impl Iterator<Item = &'a mut crate::model::message::Recipient> {
+    let is_meant = |recipient: &&mut crate::model::message::Recipient| {
+        recipient.status == RecipientStatus::Waiting
+            && !refused.iter().any(|(address, _)| *address == recipient.address)
+    };
+    message.recipients.iter_mut().filter(is_meant)
+}
+
+/// How long those who refused recipients ask to wait.
+fn asked_wait(refused: &[(String, Failure)]) -> Duration {
+    refused.iter().filter_map(|(_, failure)| failure.retry_after).max().unwrap_or_default()
+}
+
+/// The status of a message for which nobody waits any more, and its event: the worst of its recipients decides, and what
+/// nobody knows is to be looked into first.
+fn end(message: &Message) -> (Status, EventKind) {
+    let has = |status| message.recipients.iter().any(|recipient| recipient.status == status);
+    if has(RecipientStatus::Unknown) {
+        (Status::Unknown, EventKind::Unknown)
+    } else if has(RecipientStatus::Failed) {
+        (Status::Failed, EventKind::Failed)
+    } else {
+        (Status::Delivered, EventKind::Delivered)
+    }
 }
 
 /// What an attempt that got as far as the recipients is called.

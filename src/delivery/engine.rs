@@ -190,7 +190,7 @@ impl Engine {
         for message in interrupted {
             let why = "the service ended while it was being sent";
             let attempt = self.interrupted_attempt(&message, why);
-            let settled = self.after_unknown(message, why, Some(attempt));
+            let settled = self.after_unknown(message, why, Some(attempt), &[]);
             let (lane, due) = (lane_of(&settled.message), settled.message.next_attempt_at);
             let events = self.store.settle(settled).await?;
             self.tell(events);

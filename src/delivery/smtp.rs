@@ -83,6 +83,8 @@ pub(super) struct Failure {
     pub(super) is_servers: bool,
     /// How long the other side asks to wait.
     pub(super) retry_after: Option<Duration>,
+    /// Each recipient that was refused by itself before the rest failed: the failure is not about these.
+    pub(super) refused: Vec<(String, Failure)>,
 }
 
 impl Failure {
@@ -95,6 +97,7 @@ impl Failure {
             remedy: None,
             is_servers: false,
             retry_after: None,
+            refused: Vec::new(),
         }
     }
 
@@ -307,7 +310,7 @@ impl Connection {
             failed => {
                 let failure = message_failed("data", failed.map_or_else(|error| error, SmtpError::Refused));
                 self.reset(&failure).await;
-                return Err(failure);
+                return Err(Failure { refused, ..failure });
             }
         }
         if let Err(failure) = begin.await {
@@ -315,8 +318,10 @@ impl Connection {
             self.break_off();
             return Err(failure);
         }
-        let reply = self.contents(letter.bytes).await?;
-        Ok(Sent { refused, reply: Some(reply) })
+        match self.contents(letter.bytes).await {
+            Ok(reply) => Ok(Sent { refused, reply: Some(reply) }),
+            Err(failure) => Err(Failure { refused, ..failure }),
+        }
     }
 
     /// Names the recipients, and returns those that were refused.

@@ -41,3 +41,95 @@ fn only_those_who_wait_are_tried_again() {
     assert_eq!(taken[1].to, ["450=later@example.org"]);
     assert_eq!(taken[0].header("message-id"), taken[1].header("message-id"));
 }
+
+/// Holds what nobody can know, so that a person decides.
+fn held(sink: &Sink) -> Post {
+    Post::new(sink.port, &format!("{QUICK}  functions: {{ default: {{ unknown: hold }} }}\n"), "")
+}
+
+/// The status of each recipient, and the code of its reply.
+fn results(message: &serde_json::Value) -> Vec<(String, String)> {
+    let text = |value: &serde_json::Value| value.as_str().unwrap_or_default().to_owned();
+    let recipients = message["recipients"].as_array().unwrap().iter();
+    let code = |reply: String| reply.chars().take(3).collect();
+    recipients.map(|one| (text(&one["status"]), code(text(&one["reply"])))).collect()
+}
+
+fn to_three() -> serde_json::Value {
+    json!({ "to": ["one@example.org", "550=gone@example.org", "450=later@example.org"] })
+}
+
+#[test]
+fn what_is_unknown_of_one_is_known_of_those_who_were_refused() {
+    let sink = Sink::start();
+    let post = held(&sink);
+    sink.at("dot", Act::HangUpTimes(1));
+    let id = post.send(to_three());
+    let message = post.wait_until(&id, "the later attempt", |message| {
+        message["attempts"].as_u64() >= Some(2) && message["status"] == "queued"
+    });
+    let states: Vec<String> = results(&message).into_iter().map(|(status, _)| status).collect();
+    assert_eq!(states, ["unknown", "failed", "waiting"], "{message:#}");
+    assert_eq!((&results(&message)[1].1[..], &results(&message)[2].1[..]), ("550", "450"));
+    sink.at("rcpt", Act::Say("250 2.1.5 ok"));
+    let message = post.wait(&id, "unknown");
+    let states: Vec<String> = results(&message).into_iter().map(|(status, _)| status).collect();
+    assert_eq!(states, ["unknown", "failed", "delivered"], "{message:#}");
+    let taken = sink.taken();
+    assert_eq!(taken.len(), 2, "{taken:#?}");
+    assert_eq!(
+        (&taken[0].to[..], &taken[1].to[..]),
+        (&["one@example.org".to_owned()][..], &["450=later@example.org".to_owned()][..])
+    );
+
+    // A person finds out about the one, and about nobody else.
+    post.trial.run(&["outbox", "dev", "resolve", &id, "--delivered", "--reason", "in its log"]).code(0);
+    let message = post.message(&id);
+    let states: Vec<String> = results(&message).into_iter().map(|(status, _)| status).collect();
+    assert_eq!(states, ["delivered", "failed", "delivered"], "{message:#}");
+    assert_eq!((&message["status"], &results(&message)[1].1[..]), (&json!("failed"), "550"));
+    // Sent again, it goes to the one that it did not reach.
+    assert_eq!(post.act(&id, "replay").status, 200);
+    post.wait(&id, "delivered");
+    assert_eq!(sink.taken().last().unwrap().to, ["550=gone@example.org"]);
+}
+
+#[test]
+fn a_refusal_of_the_contents_is_about_those_who_were_accepted() {
+    for (place, reply, code) in [
+        ("dot", "554 5.6.0 not this", "554"),
+        ("data", "554 5.6.0 not this", "554"),
+        ("dot", "552 5.3.4 too large", "552"),
+    ] {
+        let sink = Sink::start();
+        let post = held(&sink);
+        sink.at(place, Act::SayTimes(1, reply));
+        let id = post.send(to_three());
+        let message = post.wait_until(&id, "a later attempt", |message| {
+            message["attempts"].as_u64() >= Some(2) && message["status"] == "queued"
+        });
+        let wanted = [("failed", code), ("failed", "550"), ("waiting", "450")];
+        assert_eq!(results(&message), wanted.map(|(status, code)| (status.to_owned(), code.to_owned())), "{place}");
+        sink.at("rcpt", Act::Say("250 2.1.5 ok"));
+        let message = post.wait(&id, "failed");
+        assert_eq!(results(&message)[2].0, "delivered", "{place}: {message:#}");
+        assert_eq!(results(&message)[0].1, code, "{place}");
+        let taken = sink.taken();
+        assert_eq!(taken.len(), 1, "{place}: {taken:#?}");
+        assert_eq!(taken[0].to, ["450=later@example.org"]);
+    }
+}
+
+#[test]
+fn a_refusal_for_now_leaves_what_is_refused_for_good() {
+    let sink = Sink::start();
+    let post = held(&sink);
+    sink.at("dot", Act::SayTimes(2, "451 4.3.0 later"));
+    let id = post.send(json!({ "to": ["one@example.org", "550=gone@example.org"] }));
+    let message = post.wait(&id, "failed");
+    let wanted = [("delivered", "250"), ("failed", "550")];
+    assert_eq!(results(&message), wanted.map(|(status, code)| (status.to_owned(), code.to_owned())), "{message:#}");
+    let asked = sink.commands().iter().filter(|line| line.contains("550=gone@example.org")).count();
+    assert_eq!(asked, 1, "it is not asked again");
+    assert_eq!(message["attempts"], 3);
+}
