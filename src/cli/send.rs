@@ -17,6 +17,7 @@ use super::{
 use crate::{
     api::messages::{File, SUBMISSION_LIMIT, Submission},
     client::Client,
+    delivery::content,
     model::{self, Code, CompanyId, Message, Status, address::NamedAddress, message::Document},
 };
 
@@ -116,6 +117,9 @@ impl Send {
         let runtime = context.runtime()?;
         let key = self.idempotency_key.clone().unwrap_or_else(|| uuid::Uuid::now_v7().to_string());
         let accepted = if let Some(message) = self.whole()? {
+            if let Some(note) = self.envelope_note() {
+                context.printer.note(note);
+            }
             runtime.block_on(client.submit_raw(&self.query(&company)?, message, Some(&key)))?
         } else {
             let submission = self.submission(company)?;
@@ -207,6 +211,10 @@ impl Send {
                 ))
             };
         }
+        let message = content::without_byte_order_mark(message).map_err(|error| {
+            let remedy = error.remedy.clone().unwrap_or_default();
+            CliError::coded(Code::Encoding, format!("cannot read standard input: {error}")).remedy(remedy)
+        })?;
         if !is_message(&message) {
             return Err(CliError::coded(Code::Usage, "standard input is no message with a header (RFC 5322)")
                 .remedy("If it is the text of the mail: `--text -`."));
@@ -220,6 +228,14 @@ impl Send {
             .remedy("Leave it out; or, if standard input is the text of the mail: `--text -`."));
         }
         Ok(Some(message))
+    }
+
+    /// What a caller might take otherwise: recipients that are named here are not added to those of the message.
+    fn envelope_note(&self) -> Option<&'static str> {
+        let has_recipients = !(self.to.is_empty() && self.cc.is_empty() && self.bcc.is_empty());
+        has_recipients.then_some(
+            "Only the addresses of `--to`, `--cc` and `--bcc` get the message; its own `To` and `Cc` stay as they are and get nothing.",
+        )
     }
 
     /// What a whole message is for, as the address says it.

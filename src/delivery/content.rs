@@ -23,6 +23,7 @@ use crate::{
         address::{Address, NamedAddress},
         delivery::{Attachments, RecipientGuard},
     },
+    text,
 };
 
 pub use crate::mime::{Field, Malformed};
@@ -463,9 +464,13 @@ fn distinct(addresses: impl Iterator<Item = Address>) -> Result<Vec<String>, Mal
     }
 }
 
-/// Refuses lines that mail cannot carry: the server that takes it might fold such a line, and with that change what it
+/// Refuses NUL, and lines that mail cannot carry: the server that takes it might fold such a line, and with that change what it
 /// says, or refuse it after all.
 fn check_lines(message: &[u8]) -> Result<(), Malformed> {
+    if memchr::memchr(0, message).is_some() {
+        return Err(malformed("the message has a NUL character (U+0000), and mail may not (RFC 5322)")
+            .remedy("Remove it, or encode that part as base64."));
+    }
     let (fields, body_at) = split(message)?;
     if let Some(field) = fields.iter().find(|field| field.as_str().lines().any(|line| line.len() > LINE_LIMIT)) {
         return Err(malformed(format!(
@@ -538,6 +543,22 @@ pub fn raw(
     let content = with_header(&fields, bytes.to_vec(), body_at);
     check_lines(&content)?;
     Ok(Kept { content, recipients, subject, message_id, from })
+}
+
+/// The bytes of a raw message as a program saved it: without a byte order mark, and in UTF-8 where it is in UTF-16, as
+/// PowerShell writes what it redirects. Text beyond ASCII is refused there: whether it is what the message says of its
+/// character sets is not known any more.
+pub fn without_byte_order_mark(mut bytes: Vec<u8>) -> Result<Vec<u8>, Malformed> {
+    if bytes.starts_with(&[0xef, 0xbb, 0xbf]) {
+        bytes.drain(..3);
+        return Ok(bytes);
+    }
+    let Some(encoding) = text::other_encoding(&bytes) else { return Ok(bytes) };
+    match text::decode(&bytes) {
+        Ok(text) if text.is_ascii() => Ok(text.into_bytes()),
+        _ => Err(malformed(format!("the message is {encoding}"))
+            .remedy("Save it as the bytes that it was; in PowerShell, not by `>` but by the program itself.")),
+    }
 }
 
 /// The recipients that the header of a raw message names.
@@ -728,7 +749,7 @@ impl Sender<'_> {
     fn put_sender(&self, fields: &mut Vec<Field>, address: &Address) {
         let is_own = |field: &Field| {
             let list = address_list::parse(&field.unfolded()).unwrap_or_default();
-            matches!(list.entries.as_slice(), [one] if one.address.as_str() == address.as_str())
+            matches!(list.entries.as_slice(), [one] if one.address == *address)
         };
         fields.retain(|field| !field.is_any(&SENDERS) || is_own(field));
         if !fields.iter().any(|field| field.is("from")) {

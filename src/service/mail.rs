@@ -240,7 +240,7 @@ impl Service {
                 format!("the document was sent before to one of the recipients, by message {before}"),
             )
             .remedy(
-                "If it is meant to go again: `again: true`. An `Idempotency-Key` makes a submission safe to repeat.",
+                "If it is meant to go again: `again: true` (`mailwright send`: `--again`). An `Idempotency-Key` makes a submission safe to repeat.",
             )),
         }
     }
@@ -356,7 +356,7 @@ impl Service {
     }
 }
 
-fn malformed(error: Malformed) -> Problem {
+pub(super) fn malformed(error: Malformed) -> Problem {
     let remedy = error.remedy.clone().unwrap_or_else(|| "Correct it, and submit the message again.".to_owned());
     Problem::new(StatusCode::UNPROCESSABLE_ENTITY, Code::MessageMalformed, error.reason).remedy(remedy)
 }

@@ -68,7 +68,9 @@ fn what_cannot_be_sent_is_refused_at_once() {
     assert_eq!(answer.status, 202, "{}", answer.body);
     post.wait(answer.json()["id"].as_str().unwrap(), "delivered");
     let taken = sink.taken();
-    assert_eq!(taken[0].header("from").unwrap(), "Somebody <erp@example.com>");
+    // It is the profile's address in capitals: what the message says of its sender stays.
+    assert_eq!(taken[0].header("from").unwrap(), "Somebody <ERP@example.com>");
+    assert_eq!(taken[0].from, "erp@example.com");
     assert_eq!(taken[0].to, ["a@example.org", "b@example.org"]);
     assert!(
         taken[0].header("bcc").is_none() && taken[0].content.ends_with("\r\nhello\r\n.dot\r\n"),
@@ -558,4 +560,94 @@ fn mail_of_the_user_interface_is_never_sent_by_somebody_else() {
         send(&[text, &["--client", "spa"]].concat(), input).code(0);
     }
     assert_eq!(post.submit(json!({})).status, 202, "other functions are not concerned");
+}
+
+#[test]
+fn an_envelope_without_recipients_is_not_the_header() {
+    let sink = Sink::start();
+    let post = Post::new(sink.port, QUICK, "");
+    let raw = |more: &str| {
+        let path = format!("/v1/messages?company=EDU1&function=default{more}");
+        post.trial.http(
+            "POST",
+            &path,
+            &[("Content-Type", "message/rfc822")],
+            b"From: erp@example.com\nTo: all@example.org\n\nhi\n",
+        )
+    };
+    for more in
+        ["&recipients=", "&recipients=,", "&recipients=%20", "&recipients=,%20,", "&recipients=nobody:;", "&recipients"]
+    {
+        let answer = raw(more);
+        assert_eq!(answer.status, 422, "{more}: {}", answer.body);
+        assert!(answer.body.contains("`recipients`"), "{more}: {}", answer.body);
+    }
+    for submission in
+        [json!({ "to": [] }), json!({ "to": [""] }), json!({ "to": [","] }), json!({ "to": [], "cc": [] })]
+    {
+        assert_eq!(post.submit(submission.clone()).status, 422, "{submission}");
+    }
+    for more in ["&notify=sucess", "&notify=success,never", "&notify=SUCCESS"] {
+        assert_eq!(raw(more).status, 400, "{more}");
+    }
+    assert_eq!(count(&post.outbox(), "queued") + count(&post.outbox(), "delivered"), 0);
+    let answer = raw("&recipients=one@example.org&notify=success,%20delay");
+    assert_eq!(answer.status, 202, "{}", answer.body);
+    post.wait(answer.json()["id"].as_str().unwrap(), "delivered");
+    assert_eq!(sink.taken()[0].to, ["one@example.org"]);
+}
+
+#[test]
+fn a_message_is_taken_in_the_encoding_in_which_programs_save_it() {
+    let sink = Sink::start();
+    let post = Post::new(sink.port, QUICK, "");
+    let message = "From: erp@example.com\r\nTo: a@example.org\r\nSubject: x\r\n\r\nhello\r\n";
+    let wide = |text: &str, unit: fn(u16) -> [u8; 2]| {
+        let mut bytes = unit(0xfeff).to_vec();
+        text.encode_utf16().for_each(|one| bytes.extend(unit(one)));
+        bytes
+    };
+    let marked = [&b"\xef\xbb\xbf"[..], message.as_bytes()].concat();
+    let beyond = message.replace("hello", "grüße");
+    let arguments = ["send", "dev", "--company", "EDU1", "--function", "default"];
+    let raw = |bytes: &[u8]| {
+        let path = "/v1/messages?company=EDU1&function=default";
+        post.trial.http("POST", path, &[("Content-Type", "message/rfc822")], bytes)
+    };
+    let good = [marked, wide(message, u16::to_le_bytes), wide(message, u16::to_be_bytes)];
+    for bytes in &good {
+        let answer = raw(bytes);
+        assert_eq!(answer.status, 202, "{}", answer.body);
+        post.wait(answer.json()["id"].as_str().unwrap(), "delivered");
+        post.trial.pipe(&[&arguments[..], &["--wait"]].concat(), bytes).code(0);
+    }
+    for taken in sink.wait_taken(2 * good.len()) {
+        assert!(taken.content.starts_with("From: erp@example.com\r\n"), "{}", taken.content);
+        assert!(taken.content.ends_with("\r\n\r\nhello\r\n"), "{}", taken.content);
+    }
+    for (bytes, encoding) in [
+        (wide(&beyond, u16::to_le_bytes), "UTF-16"),
+        (wide(message, u16::to_be_bytes).split_off(2), "UTF-16 without a byte order mark"),
+        ([&b"\xff\xfe\0\0"[..], &b"F\0\0\0"[..]].concat(), "UTF-32"),
+    ] {
+        let answer = raw(&bytes);
+        assert!(answer.status == 422 && answer.body.contains(encoding), "{}", answer.body);
+        let refused = post.trial.pipe(&arguments, &bytes);
+        assert!(refused.code != 0 && refused.stderr.contains(encoding), "{}", refused.stderr);
+    }
+    let answer = raw(message.replace("hello", "hel\0lo").as_bytes());
+    assert!(answer.status == 422 && answer.body.contains("NUL"), "{}", answer.body);
+
+    // Whom the command names are all who get it, which it says.
+    let named = post.trial.pipe(&[&arguments[..], &["--to", "b@example.org", "--wait"]].concat(), message.as_bytes());
+    assert!(named.code == 0 && named.stderr.contains("Only the addresses of `--to`"), "{}", named.stderr);
+    assert_eq!(sink.taken().last().unwrap().to, ["b@example.org"]);
+    let invoice = [&arguments[..], &["--to", "a@example.org", "--text", "x", "--document", "invoice/1"]].concat();
+    assert_eq!(post.trial.pipe(&invoice, b"").code, 0);
+    let second = post.trial.pipe(&invoice, b"");
+    assert!(
+        second.code != 0 && second.stderr.contains("MW0265") && second.stderr.contains("--again"),
+        "{}",
+        second.stderr
+    );
 }

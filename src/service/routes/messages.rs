@@ -18,6 +18,7 @@ use crate::{
         Role,
         messages::{Action, ActionOptions, MessageDetail, MessagePage, Resolved, Submission},
     },
+    delivery::content,
     mime::address_list,
     model::{
         Client, Code, CompanyId, Function, Message, Status, address,
@@ -27,7 +28,7 @@ use crate::{
         Service,
         access::{Admin, As, Deployer, Reader, Sender, refuse},
         extract::{self, Body, Parameters, Segment},
-        mail::{Held, Purpose, Taken, idempotency_key},
+        mail::{Held, Purpose, Taken, idempotency_key, malformed},
         problem::{AnyProblem, Problem},
     },
     store::outbox::Search,
@@ -125,6 +126,41 @@ fn accepted(base: &str, taken: Taken) -> Response {
     response
 }
 
+/// The recipients of the envelope. None is not the same as not stated: then the header would decide, and everybody in it
+/// get the message.
+fn envelope(text: &str) -> Result<Vec<String>, Problem> {
+    let refused = |why: String, remedy: &str| {
+        Problem::new(StatusCode::UNPROCESSABLE_ENTITY, Code::MessageMalformed, why).remedy(remedy)
+    };
+    let list = address_list::parse(text)
+        .map_err(|error| refused(format!("`recipients` is not a list of e-mail addresses: {error}"), error.remedy))?;
+    if list.entries.is_empty() {
+        let remedy = "Name the recipients, or leave the parameter out: then those of the header get it.";
+        return Err(refused("`recipients` names no address".to_owned(), remedy));
+    }
+    Ok(list.entries.into_iter().map(|entry| entry.address.to_string()).collect())
+}
+
+/// The notifications that are asked for.
+fn notify(text: &str) -> Result<Notify, Problem> {
+    let mut notify = Notify::default();
+    for word in text.split(',').map(str::trim).filter(|word| !word.is_empty()) {
+        match word {
+            "success" => notify.success = true,
+            "failure" => notify.failure = true,
+            "delay" => notify.delay = true,
+            "full" => notify.full = true,
+            _ => {
+                let word: String = word.escape_debug().to_string().chars().take(70).collect();
+                return Err(Problem::malformed(format!(
+                    "`notify` has `{word}`; `success`, `failure`, `delay` and `full` are known"
+                )));
+            }
+        }
+    }
+    Ok(notify)
+}
+
 fn raw(query: &str, bytes: Vec<u8>) -> Result<(Purpose, Held), Problem> {
     let parameters = extract::query::<RawPurpose>(query)?;
     let document = match (parameters.document_type, parameters.document_number) {
@@ -132,19 +168,9 @@ fn raw(query: &str, bytes: Vec<u8>) -> Result<(Purpose, Held), Problem> {
         (None, None) => None,
         _ => return Err(Problem::malformed("a document has a type and a number")),
     };
-    let recipients = address_list::parse(&parameters.recipients.unwrap_or_default()).map_err(|error| {
-        let problem = Problem::new(
-            StatusCode::UNPROCESSABLE_ENTITY,
-            Code::MessageMalformed,
-            format!("`recipients` is not a list of e-mail addresses: {error}"),
-        );
-        problem.remedy(error.remedy)
-    })?;
-    let recipients = recipients.entries.into_iter().map(|entry| entry.address.to_string()).collect();
-    let notify = parameters.notify.map(|wanted| {
-        let has = |word: &str| wanted.split(',').any(|own| own.trim() == word);
-        Notify { success: has("success"), failure: has("failure"), delay: has("delay"), full: has("full") }
-    });
+    let bytes = content::without_byte_order_mark(bytes).map_err(malformed)?;
+    let recipients = parameters.recipients.map(|text| envelope(&text)).transpose()?.unwrap_or_default();
+    let notify = parameters.notify.map(|wanted| notify(&wanted)).transpose()?;
     let (Some(company), Some(function)) = (parameters.company, parameters.function) else {
         return Err(Problem::malformed(
             "a raw message says in the address whose it is and what kind: `company` and `function`",
