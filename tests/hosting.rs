@@ -526,13 +526,16 @@ fn copy(from: &Path, to: &Path) {
 }
 
 #[test]
-fn a_federated_token_is_that_of_one_environment() {
+fn a_federated_token_is_for_what_the_option_says_or_nothing_starts() {
     let trial = Trial::empty();
     let (file, data) = (trial.path("token"), trial.path(".data"));
     let alone = file.to_str().unwrap().to_owned();
     let several = ["--environment", "acme", "--environment", "beta", "--data", data.to_str().unwrap()];
-    let said = fails(&trial, &[&several[..], &["--federated-token-file", &alone]].concat());
-    assert!(said.contains("MW0251") && said.contains("which of several environments"), "{said}");
+    for environments in [&several[..], &["--environment", "acme", "--data", data.to_str().unwrap()]] {
+        let said = fails(&trial, &[environments, &["--federated-token-file", &alone]].concat());
+        let written = format!("--federated-token-file '{alone}=ENV,tenant=TENANT,client=CLIENT'");
+        assert!(said.contains(&written), "{said}");
+    }
     for words in ["=acme", "=acme,tenant=a", "=acme,tenant=a,client=b,port=1"] {
         let said = fails(&trial, &[&several[..], &["--federated-token-file", &format!("{alone}{words}")]].concat());
         assert!(said.contains("--federated-token-file"), "{said}");

@@ -22,8 +22,8 @@ pub(crate) struct OutgoingOptions {
     /// server's own certificate in it is trusted for its name
     #[arg(long, value_name = "FILE", value_hint = clap::ValueHint::FilePath)]
     outgoing_ca_file: Option<PathBuf>,
-    /// A file with a federated token, and for whom it is: FILE=ENV,tenant=TENANT,client=CLIENT[,sign-in=HOST][,server=HOST].
-    /// FILE alone is for what the one environment of a service applies first (can be repeated)
+    /// A file with a federated token, and where the token may be sent: FILE=ENV,tenant=TENANT,client=CLIENT, and
+    /// ,sign-in=HOST ,graph=HOST ,server=HOST where they are needed (can be repeated)
     #[arg(long, value_name = "FILE")]
     federated_token_file: Vec<FederatedFile>,
     /// The name server to ask [default: the system's]

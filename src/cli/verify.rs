@@ -304,18 +304,6 @@ impl Verify {
         options.credential_days = desired.verify.credential_days;
         let outgoing = self.outgoing.outgoing()?;
         options.http.authorities = outgoing.authorities;
-        if let Some(path) = outgoing.federated.unbound().next() {
-            return Err(CliError::coded(
-                Code::Usage,
-                format!(
-                    "nothing says where the token of `{}` may be sent, and the files alone must not",
-                    path.display()
-                ),
-            )
-            .remedy(
-                "Say it: --federated-token-file FILE=ENV,tenant=TENANT,client=CLIENT[,sign-in=HOST][,server=HOST].",
-            ));
-        }
         options.federated = outgoing.federated;
         options.dns_server = outgoing.dns_server;
         options.smtp_timeout = outgoing.smtp_timeout;

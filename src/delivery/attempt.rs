@@ -21,7 +21,7 @@ use super::{
 };
 use crate::{
     credential::{self, CredentialKind},
-    microsoft::{Endpoints, FederatedFiles, federated},
+    microsoft::Endpoints,
     model::{
         Attempt, Message, Provider, Status,
         delivery::{EventKind, Unknown},
@@ -357,33 +357,17 @@ impl Engine {
 
     async fn token(&self, sender: &Sending, applicant: &Applicant<'_>) -> Result<Token, Failure> {
         let provider = &sender.stored.profile.provider;
-        let files = self.federated_files(provider).await;
+        let (files, destination) = (&self.outgoing.federated, provider.destination());
         let environment = self.store.environment();
         self.tokens
             .token(
                 &self.http,
                 applicant,
                 async || self.secret(sender, applicant.which).await,
-                |path| files.read(path, environment, &provider.destination()),
+                |path| files.read(path, environment, &destination),
                 self.clock.now(),
             )
             .await
-    }
-
-    /// The files of federated tokens, with what was accepted for the one that a live profile names.
-    pub(super) async fn federated_files(&self, provider: &Provider) -> FederatedFiles {
-        let mut files = self.outgoing.federated.clone();
-        let Some(path) = federated::file_of(provider).filter(|path| files.is_unbound(path)) else { return files };
-        let destination = provider.destination();
-        match self.store.secrets(vec![federated::record_digest(path, &destination)]).await {
-            Ok(records) => match records.first() {
-                Some(record) => files.accept(path, &record.destination),
-                // It is live since before the store remembered.
-                None => files.accept(path, &destination),
-            },
-            Err(error) => tracing::warn!(%error, "what a federated token was accepted for could not be read"),
-        }
-        files
     }
 
     /// The profile's secret, for whoever explains why it is parked.

@@ -100,7 +100,7 @@ impl Engine {
     async fn explain(self: &Arc<Self>, sender: &Arc<Sending>, phase: &'static str) {
         let mut options = Options::new(self.store.environment().clone(), self.clock.now());
         options.http.authorities.clone_from(&self.outgoing.authorities);
-        options.federated = self.federated_files(&sender.stored.profile.provider).await;
+        options.federated.clone_from(&self.outgoing.federated);
         options.smtp_timeout = self.outgoing.smtp_timeout;
         options.hello.clone_from(&self.outgoing.hello);
         options.dns_server = self.outgoing.dns_server;

@@ -89,7 +89,8 @@ impl Endpoints {
     }
 }
 
-fn host(address: &str) -> Result<Url, NoEndpoints> {
+/// The address of a host: `https://`, without user, path, query and fragment.
+pub(super) fn host(address: &str) -> Result<Url, NoEndpoints> {
     let wrong = || NoEndpoints(address.escape_debug().to_string());
     let url = Url::parse(address).map_err(|_| wrong())?;
     let bare = url.path() == "/" && url.query().is_none() && url.fragment().is_none();

@@ -1,29 +1,28 @@
 //! Federated tokens: files on this machine with tokens of another issuer, and for whom each of them is.
 //!
 //! A profile names the file, and whoever may merge a profile must not be able to have the token sent elsewhere. So the
-//! program is told with the file for which environment, sign-in host, tenant, client and mail server it is:
-//! `/run/token=prod,tenant=contoso.example,client=GUID`. A file alone is for the first destination that the service
-//! accepted for it, which the store remembers ([`FederatedFiles::accept`]).
+//! program is told with the file for which environment, sign-in host, Graph host, tenant, client and mail server it is:
+//! `/run/token=prod,tenant=contoso.example,client=GUID`. A file alone is refused: what is applied first is also chosen by
+//! whoever merges it.
 //!
 //! [`FederatedFiles::read`] is the only way to a token.
 
-use std::{
-    io::Read as _,
-    path::{Path, PathBuf},
-    str::FromStr,
-};
+use std::{io::Read as _, path::PathBuf, str::FromStr};
 
 use reqwest::Url;
 use secrecy::SecretString;
 
-use super::Endpoints;
+use super::{Endpoints, cloud};
 use crate::{
     credential,
-    model::{Cloud, Destination, Digest, EnvironmentName, Provider, provider::Credential},
+    model::{Cloud, Destination, EnvironmentName, Provider},
 };
 
 /// The largest file of a token, in bytes.
 const TOKEN_LIMIT: u64 = 16 * 1024;
+
+/// The clouds whose hosts are Microsoft's own.
+const NAMED_CLOUDS: [Cloud; 4] = [Cloud::Global, Cloud::UsGovernmentL4, Cloud::UsGovernmentL5, Cloud::China];
 
 /// The files that may be read as federated tokens.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -33,10 +32,7 @@ pub struct FederatedFiles(Vec<FederatedFile>);
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct FederatedFile {
     path: PathBuf,
-    /// None: it is for what was accepted first.
-    bound: Option<Bound>,
-    /// What was accepted for it, where it is not bound.
-    accepted: Vec<Destination>,
+    bound: Bound,
 }
 
 /// For whom a federated token is.
@@ -44,33 +40,28 @@ pub struct FederatedFile {
 struct Bound {
     environment: EnvironmentName,
     sign_in: Url,
+    /// The Graph host; none: one that belongs to the sign-in host ([`belongs`]).
+    graph: Option<Url>,
     tenant: String,
     client: String,
     /// The mail server that the token's access token logs in to; none: it is for Graph alone.
     server: Option<String>,
 }
 
-impl FederatedFile {
-    /// Returns true if it says for whom it is.
-    pub fn is_bound(&self) -> bool {
-        self.bound.is_some()
-    }
-
-    /// The file.
-    pub fn path(&self) -> &Path {
-        &self.path
-    }
-}
-
 impl FromStr for FederatedFile {
     type Err = String;
 
-    /// `FILE`, or `FILE=ENV,tenant=TENANT,client=CLIENT[,sign-in=HOST][,server=HOST]`.
+    /// `FILE=ENV,tenant=TENANT,client=CLIENT[,sign-in=HOST][,graph=HOST][,server=HOST]`.
     fn from_str(text: &str) -> Result<Self, String> {
         let Some((path, words)) = text.split_once('=') else {
-            return Ok(Self { path: PathBuf::from(text), bound: None, accepted: Vec::new() });
+            return Err(format!(
+                "it does not say where the token may be sent. Write: --federated-token-file \
+                 '{text}=ENV,tenant=TENANT,client=CLIENT', with `,sign-in=HOST` where it is not \
+                 login.microsoftonline.com, `,graph=HOST` where it is not the Graph of that cloud, and `,server=HOST` \
+                 for a mail server"
+            ));
         };
-        let (mut environment, mut tenant, mut client, mut server) = (None, None, None, None);
+        let (mut environment, mut tenant, mut client, mut graph, mut server) = (None, None, None, None, None);
         let mut sign_in = Endpoints::of(&Cloud::Global).map_err(|error| error.to_string())?.sign_in;
         for (index, word) in words.split(',').enumerate() {
             let (key, value) = match word.split_once('=') {
@@ -85,14 +76,12 @@ impl FromStr for FederatedFile {
                 }
                 "tenant" => tenant = Some(value.to_ascii_lowercase()),
                 "client" => client = Some(value.to_ascii_lowercase()),
-                "server" => server = Some(value.to_ascii_lowercase()),
-                "sign-in" => {
-                    let address = if value.contains("://") { value.to_owned() } else { format!("https://{value}") };
-                    sign_in = Url::parse(&address).map_err(|_| format!("`{value}` is not the name of a host"))?;
-                }
+                "server" => server = Some(Destination::host(value)),
+                "sign-in" => sign_in = host(value)?,
+                "graph" => graph = Some(host(value)?),
                 _ => {
                     return Err(format!(
-                        "`{key}` means nothing here: there are environment, tenant, client, sign-in and server"
+                        "`{key}` means nothing here: there are environment, tenant, client, sign-in, graph and server"
                     ));
                 }
             }
@@ -101,12 +90,30 @@ impl FromStr for FederatedFile {
         let bound = Bound {
             environment: environment.ok_or_else(|| missing("environment"))?,
             sign_in,
+            graph,
             tenant: tenant.ok_or_else(|| missing("tenant"))?,
             client: client.ok_or_else(|| missing("client"))?,
             server,
         };
-        Ok(Self { path: PathBuf::from(path), bound: Some(bound), accepted: Vec::new() })
+        Ok(Self { path: PathBuf::from(path), bound })
     }
+}
+
+/// The address of a host, as an option names it: `login.example`, or `https://login.example:8443`.
+fn host(text: &str) -> Result<Url, String> {
+    let address = if text.contains("://") { text.to_owned() } else { format!("https://{text}") };
+    cloud::host(&address).map_err(|error| error.to_string())
+}
+
+/// Returns true if a Graph host needs no word of its own beside a sign-in host: it is the sign-in host itself, or the
+/// Graph of a named cloud that signs in there.
+fn belongs(graph: &Url, sign_in: &Url) -> bool {
+    let is_same = |one: &Url, other: &Url| one.origin() == other.origin();
+    is_same(graph, sign_in)
+        || NAMED_CLOUDS
+            .iter()
+            .filter_map(|cloud| Endpoints::of(cloud).ok())
+            .any(|own| is_same(&own.sign_in, sign_in) && is_same(&own.graph, graph))
 }
 
 impl Bound {
@@ -116,10 +123,15 @@ impl Bound {
             Destination::SmtpOauth { host, cloud, tenant, client, .. } => (cloud, tenant, client, Some(host)),
             Destination::Smtp { .. } => return false,
         };
-        let is_sign_in =
-            Endpoints::of(cloud).is_ok_and(|endpoints| endpoints.sign_in.origin() == self.sign_in.origin());
+        let are_hosts = Endpoints::of(cloud).is_ok_and(|endpoints| {
+            endpoints.sign_in.origin() == self.sign_in.origin()
+                && match &self.graph {
+                    Some(graph) => endpoints.graph.origin() == graph.origin(),
+                    None => belongs(&endpoints.graph, &endpoints.sign_in),
+                }
+        });
         self.environment == *environment
-            && is_sign_in
+            && are_hosts
             && self.tenant == *tenant
             && self.client == *client
             && self.server.as_ref() == server
@@ -128,8 +140,11 @@ impl Bound {
 
 impl std::fmt::Display for Bound {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let Self { environment, sign_in, tenant, client, server } = self;
+        let Self { environment, sign_in, graph, tenant, client, server } = self;
         write!(f, "client {client} in tenant {tenant} at {}", sign_in.origin().ascii_serialization())?;
+        if let Some(graph) = graph {
+            write!(f, " with Graph at {}", graph.origin().ascii_serialization())?;
+        }
         if let Some(server) = server {
             write!(f, " for the mail server {server}")?;
         }
@@ -143,53 +158,20 @@ impl FederatedFiles {
         Self(files)
     }
 
-    /// The files that are not bound to anything.
-    pub fn unbound(&self) -> impl Iterator<Item = &Path> {
-        self.0.iter().filter(|file| !file.is_bound()).map(FederatedFile::path)
-    }
-
-    /// Returns true if a file is for what the store accepted for it, and nothing else is said of it.
-    pub fn is_unbound(&self, path: &str) -> bool {
-        let mut named = self.0.iter().filter(|file| file.path.as_os_str() == path).peekable();
-        named.peek().is_some() && named.all(|file| !file.is_bound())
-    }
-
-    /// Returns true if something is said of whom a file is for.
-    pub fn is_bound(&self, path: &str) -> bool {
-        self.0.iter().any(|file| file.is_bound() && file.path.as_os_str() == path)
-    }
-
-    /// Notes a destination that was accepted for a file which is not bound.
-    pub fn accept(&mut self, path: &str, destination: &Destination) {
-        for file in self.0.iter_mut().filter(|file| !file.is_bound() && file.path.as_os_str() == path) {
-            file.accepted.push(destination.clone());
-        }
-    }
-
     /// Says why the token of a file may not be used for a destination; nothing if it may.
     pub fn refusal(&self, path: &str, environment: &EnvironmentName, destination: &Destination) -> Option<String> {
         let named: Vec<&FederatedFile> = self.0.iter().filter(|file| file.path.as_os_str() == path).collect();
         let Some(first) = named.first() else {
             return Some("this file was not allowed to be read as a federated token".to_owned());
         };
-        let is_for = |file: &&&FederatedFile| match &file.bound {
-            Some(bound) => bound.fits(environment, destination),
-            None => file.accepted.iter().any(|accepted| is_same_place(accepted, destination)),
-        };
-        if named.iter().any(|file| is_for(&file)) {
+        if named.iter().any(|file| file.bound.fits(environment, destination)) {
             return None;
         }
-        Some(match (&first.bound, first.accepted.first()) {
-            (Some(bound), _) => format!("the file is for {bound}, and would be used for {destination}"),
-            (None, Some(accepted)) => {
-                format!("the file was accepted for {accepted}, and would be used for {destination}")
-            }
-            (None, None) => {
-                format!(
-                    "nothing says that the file is for {destination}: it is for what is applied first, or for what the option says"
-                )
-            }
-        })
+        Some(format!(
+            "the file is for {}, and would be used for {destination}{}",
+            first.bound,
+            hosts_of(destination).map(|hosts| format!(" at {hosts}")).unwrap_or_default()
+        ))
     }
 
     /// Reads a token for a destination. What is not a JWT is not sent anywhere: a profile names the path, and must not be
@@ -226,25 +208,28 @@ pub fn option(path: &str, environment: &EnvironmentName, destination: &Destinati
         Destination::SmtpOauth { host, cloud, tenant, client, .. } => {
             (cloud, tenant, client, format!(",server={host}"))
         }
-        Destination::Smtp { .. } => return format!("--federated-token-file {path}"),
+        // A password is not a token: no option would have a file used there.
+        Destination::Smtp { .. } => {
+            return format!("--federated-token-file '{path}={environment},tenant=...,client=...'");
+        }
     };
-    let sign_in = match (cloud, Endpoints::of(cloud)) {
-        (Cloud::Global, _) | (_, Err(_)) => String::new(),
-        (_, Ok(endpoints)) => format!(",sign-in={}", endpoints.sign_in.origin().ascii_serialization()),
-    };
-    format!("--federated-token-file '{path}={environment},tenant={tenant},client={client}{sign_in}{server}'")
+    let mut hosts = String::new();
+    if let (false, Ok(endpoints)) = (*cloud == Cloud::Global, Endpoints::of(cloud)) {
+        hosts = format!(",sign-in={}", endpoints.sign_in.origin().ascii_serialization());
+        if !belongs(&endpoints.graph, &endpoints.sign_in) {
+            hosts.push_str(&format!(",graph={}", endpoints.graph.origin().ascii_serialization()));
+        }
+    }
+    format!("--federated-token-file '{path}={environment},tenant={tenant},client={client}{hosts}{server}'")
 }
 
-/// Returns true if two destinations are the same place for a token: port and encryption apart, which are always
-/// encrypted for a login by token.
-pub fn is_same_place(one: &Destination, other: &Destination) -> bool {
-    match (one, other) {
-        (
-            Destination::SmtpOauth { host, cloud, tenant, client, .. },
-            Destination::SmtpOauth { host: host2, cloud: cloud2, tenant: tenant2, client: client2, .. },
-        ) => (host, cloud, tenant, client) == (host2, cloud2, tenant2, client2),
-        (one, other) => one == other,
-    }
+/// The hosts of a custom cloud, which a destination is not shown with otherwise.
+fn hosts_of(destination: &Destination) -> Option<String> {
+    let (Destination::MicrosoftGraph { cloud, .. } | Destination::SmtpOauth { cloud, .. }) = destination else {
+        return None;
+    };
+    let Cloud::Custom(custom) = cloud else { return None };
+    Some(format!("{} with Graph at {}", custom.sign_in.escape_debug(), custom.graph.escape_debug()))
 }
 
 /// The file that a provider signs in with, if it signs in with one.
@@ -254,20 +239,7 @@ pub fn file_of(provider: &Provider) -> Option<&str> {
         Provider::MicrosoftGraphDirect(direct) => &direct.credential,
         Provider::MicrosoftGraphDelegate(_) => return None,
     };
-    match credential {
-        Credential::FederatedTokenFile(path) => Some(path),
-        Credential::ClientSecret(_) | Credential::Certificate(_) => None,
-    }
-}
-
-/// The digest under which the store remembers what a file was accepted for: one destination for Graph, one for mail
-/// servers.
-pub fn record_digest(path: &str, destination: &Destination) -> Digest {
-    let use_ = match destination {
-        Destination::Smtp { .. } | Destination::SmtpOauth { .. } => "smtp",
-        Destination::MicrosoftGraph { .. } => "graph",
-    };
-    Digest::of_bytes(format!("mailwright federated token file\0{use_}\0{path}").as_bytes())
+    credential.federated_token_file()
 }
 
 #[cfg(test)]
@@ -296,7 +268,7 @@ mod tests {
     }
 
     fn custom(sign_in: &str) -> Cloud {
-        Cloud::Custom(CustomCloud { sign_in: sign_in.to_owned(), graph: "https://graph.example".to_owned() })
+        Cloud::Custom(CustomCloud { sign_in: sign_in.to_owned(), graph: sign_in.to_owned() })
     }
 
     fn files(options: &[&str]) -> FederatedFiles {
@@ -339,25 +311,49 @@ mod tests {
     }
 
     #[test]
-    fn a_file_alone_is_for_what_was_accepted() {
-        let mut own = files(&["/t"]);
+    fn the_graph_host_is_part_of_whom_a_file_is_for() {
         let dev: EnvironmentName = "dev".parse().unwrap();
-        let (right, evil) = (graph(Cloud::Global, "a", CLIENT), graph(custom("https://evil.example"), "a", CLIENT));
-        assert!(own.refusal("/t", &dev, &right).unwrap().contains("nothing says"));
-        own.accept("/t", &right);
-        own.accept("/other", &evil);
-        assert_eq!(own.refusal("/t", &dev, &right), None);
-        assert!(own.refusal("/t", &dev, &evil).unwrap().contains("was accepted for"));
-        // Said once, it is not widened by what is accepted.
-        let mut own = files(&[&format!("/t=dev,tenant=a,client={CLIENT}")]);
-        own.accept("/t", &evil);
-        assert!(own.refusal("/t", &dev, &evil).is_some());
-        assert_ne!(record_digest("/t", &right), record_digest("/t", &smtp("x")));
+        let to = |sign_in: &str, at: &str| {
+            let cloud = CustomCloud { sign_in: sign_in.to_owned(), graph: at.to_owned() };
+            graph(Cloud::Custom(cloud), "a", CLIENT)
+        };
+        let own = |words: &str| files(&[&format!("/t=dev,tenant=a,client={CLIENT}{words}")]);
+        let (login, evil) = ("https://login.microsoftonline.com", "https://evil.example");
+        let fits = |words: &str, to: &Destination| own(words).refusal("/t", &dev, to).is_none();
+        assert!(fits("", &to(login, "https://graph.microsoft.com")));
+        assert!(!fits("", &to(login, evil)));
+        assert!(!fits("", &to(login, "https://graph.microsoft.com:8443")));
+        assert!(!fits("", &to(login, "https://graph.microsoft.us")), "another cloud's");
+        for cloud in [Cloud::UsGovernmentL4, Cloud::UsGovernmentL5] {
+            assert!(fits(",sign-in=login.microsoftonline.us", &graph(cloud, "a", CLIENT)));
+        }
+        let (private, at) = (",sign-in=login.test", ",sign-in=login.test,graph=graph.test:8443");
+        assert!(fits(private, &to("https://login.test", "https://login.test")));
+        assert!(!fits(private, &to("https://login.test", "https://graph.test:8443")), "nothing names it");
+        assert!(fits(at, &to("https://login.test", "https://graph.test:8443")));
+        for other in ["https://graph.test", "https://login.test", evil] {
+            assert!(!fits(at, &to("https://login.test", other)), "{other}");
+        }
+        let said = own(at).refusal("/t", &dev, &to("https://login.test", evil)).unwrap();
+        assert!(said.contains("with Graph at https://graph.test:8443") && said.contains(evil), "{said}");
+        // What a message tells to write is what is needed.
+        for to in
+            [to("https://login.test", "https://graph.test:8443"), to(login, evil), graph(Cloud::China, "a", CLIENT)]
+        {
+            let text = option("/t", &dev, &to);
+            let file: FederatedFile = text.split('\'').nth(1).unwrap().parse().unwrap();
+            assert_eq!(FederatedFiles::new(vec![file]).refusal("/t", &dev, &to), None, "{text}");
+        }
+        let text = option("/t", &dev, &smtp("mail.example"));
+        let file: FederatedFile = text.split('\'').nth(1).unwrap().parse().unwrap();
+        assert_eq!(FederatedFiles::new(vec![file]).refusal("/t", &dev, &smtp("mail.example")), None, "{text}");
     }
 
     #[test]
     fn an_option_that_says_too_little_is_refused() {
         for option in [
+            "/t",
+            "/t=",
             "/t=prod",
             "/t=prod,tenant=a",
             "/t=tenant=a,client=b",
@@ -366,6 +362,10 @@ mod tests {
             "/t=prod,tenant=a,client=b,x",
             "/t=pr od,tenant=a,client=b",
             "/t=prod,tenant=a,client=b,sign-in=https://",
+            "/t=prod,tenant=a,client=b,sign-in=http://login.example",
+            "/t=prod,tenant=a,client=b,sign-in=me@login.example",
+            "/t=prod,tenant=a,client=b,graph=graph.example/path",
+            "/t=prod,tenant=a,client=b,graph=",
         ] {
             assert!(option.parse::<FederatedFile>().is_err(), "{option}");
         }

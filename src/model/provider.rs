@@ -243,6 +243,14 @@ impl Credential {
         }
     }
 
+    /// The file that holds its federated token, if that is what it is.
+    pub fn federated_token_file(&self) -> Option<&str> {
+        match self {
+            Credential::FederatedTokenFile(path) => Some(path),
+            Credential::ClientSecret(_) | Credential::Certificate(_) => None,
+        }
+    }
+
     /// The kind of the secret behind it; none for a federated token.
     pub fn kind(&self) -> Option<CredentialKind> {
         match self {

@@ -15,7 +15,7 @@ use rayon::prelude::*;
 use secrecy::ExposeSecret as _;
 use serde_json::json;
 
-use super::{Service, access::Caller, problem::Problem, verification::live_use};
+use super::{Service, access::Caller, problem::Problem};
 use crate::{
     api::{AuditOutcome, ChangeSummary, ChangesetOutcome, ChangesetResult, Generation, Role, Rollback},
     approvals::{self, Judgement, REASON_LIMIT},
@@ -23,7 +23,7 @@ use crate::{
     microsoft::{FederatedFiles, federated},
     model::{
         Allowances, Approval, ChangeKind, ChangeRecord, Changeset, Code, Destination, Digest, EnvironmentName,
-        ProfileChange, ProfileName, Provenance, Provider, SecretRecord, SecretReference, Settings, State,
+        ProfileChange, ProfileName, Provenance, SecretRecord, SecretReference, Settings, State,
         approvals::{self as needed, Deed},
         provenance::Breach,
         rules,
@@ -249,10 +249,7 @@ impl Service {
             .changes
             .iter()
             .filter_map(ProfileChange::profile)
-            .flat_map(|stored| {
-                let files = stored.age_files().map(|(_, digest)| digest.clone());
-                files.chain(federated_record(&stored.profile.provider).map(|(_, digest)| digest))
-            })
+            .flat_map(|stored| stored.age_files().map(|(_, digest)| digest.clone()))
             .chain(change.settings.iter().filter_map(|settings| settings.reader.as_ref()?.secret.clone()))
             .collect();
         // Not only what is in use: a rollback and an old commit name age files of earlier generations.
@@ -401,8 +398,8 @@ fn check_all(
         problem
     })?;
     after.leave_unmanaged(&change.unmanaged);
-    let (known, mut new_secrets) = check_secrets(&state.environment, &change, secrets, identity)?;
-    new_secrets.extend(check_federated(state, &change, &known, federated)?);
+    let (known, new_secrets) = check_secrets(&state.environment, &change, secrets, identity)?;
+    check_federated(&state.environment, &change, federated)?;
 
     let touched: BTreeSet<ProfileName> = change.changes.iter().flat_map(ProfileChange::names).cloned().collect();
     let mut violations = rules::check(&after.settings, &after.live().collect(), |name| touched.contains(name));
@@ -821,60 +818,31 @@ fn open_sent(
     Ok(NewSecret { record, age_file: age_file.clone() })
 }
 
-/// The file of a federated token that a provider names, and the digest under which the store remembers its use.
-fn federated_record(provider: &Provider) -> Option<(&str, Digest)> {
-    let path = federated::file_of(provider)?;
-    Some((path, federated::record_digest(path, &provider.destination())))
-}
-
-/// A federated token goes where the service's option says, or where it was first accepted for. What is new is remembered.
-fn check_federated(
-    state: &State,
-    change: &Change,
-    known: &HashMap<Digest, SecretRecord>,
-    files: &FederatedFiles,
-) -> Result<Vec<NewSecret>, Problem> {
-    let mut new: BTreeMap<Digest, Destination> = BTreeMap::new();
-    for profile_change in &change.changes {
-        let Some(stored) = profile_change.profile() else { continue };
-        let provider = &stored.profile.provider;
-        let Some((path, digest)) = federated_record(provider) else { continue };
-        let destination = provider.destination();
-        let refuse = |why: String| {
-            Err(Problem::new(
-                StatusCode::UNPROCESSABLE_ENTITY,
-                Code::FederatedElsewhere,
-                format!(
-                    "the federated token of profile `{}`, `{path}`: {why}; nothing was changed",
-                    profile_change.name()
-                ),
-            )
-            .remedy(format!(
-                "If that is meant, the service's operator says so, and starts it again: {}",
-                federated::option(path, &state.environment, &destination)
-            )))
-        };
-        if files.is_bound(path) {
-            if let Some(why) = files.refusal(path, &state.environment, &destination) {
-                return refuse(why);
-            }
-            continue;
-        }
-        let recorded = known.get(&digest).map(|record| record.destination.clone());
-        let accepted = recorded.clone().or_else(|| live_use(state, path, &destination));
-        let accepted = accepted.or_else(|| new.get(&digest).cloned()).unwrap_or_else(|| destination.clone());
-        if !federated::is_same_place(&accepted, &destination) {
-            return refuse(format!("the file was accepted for {accepted}, and would be used for {destination}"));
-        }
-        if recorded.is_none() {
-            new.insert(digest, accepted);
-        }
+/// A federated token goes where the service's option says, whether a profile or the environment's reader names its file.
+fn check_federated(environment: &EnvironmentName, change: &Change, files: &FederatedFiles) -> Result<(), Problem> {
+    let profiles = change.changes.iter().filter_map(|profile_change| {
+        let provider = &profile_change.profile()?.profile.provider;
+        let path = federated::file_of(provider)?;
+        Some((format!("profile `{}`", profile_change.name()), path, provider.destination()))
+    });
+    let reader = change.settings.iter().filter_map(|settings| {
+        let application = &settings.reader.as_ref()?.application;
+        let path = application.credential.federated_token_file()?;
+        Some(("`verify.reader`".to_owned(), path, application.destination()))
+    });
+    for (place, path, destination) in profiles.chain(reader) {
+        let Some(why) = files.refusal(path, environment, &destination) else { continue };
+        return Err(Problem::new(
+            StatusCode::UNPROCESSABLE_ENTITY,
+            Code::FederatedElsewhere,
+            format!("the federated token of {place}, `{path}`: {why}; nothing was changed"),
+        )
+        .remedy(format!(
+            "If that is meant, the service's operator says so, and starts it again: {}",
+            federated::option(path, environment, &destination)
+        )));
     }
-    let record = |(digest, destination)| NewSecret {
-        record: SecretRecord { digest, value_id: None, sealed_for: None, destination },
-        age_file: Vec::new(),
-    };
-    Ok(new.into_iter().map(record).collect())
+    Ok(())
 }
 
 fn summary(change: &Change) -> ChangeSummary {

@@ -19,9 +19,8 @@ use super::{Service, access::Caller, body::Room, problem::Problem};
 use crate::{
     api::{AuditOutcome, LastVerified, LastVerifiedList, Role, VerifyLine, VerifyRequest},
     behalf,
-    microsoft::{FederatedFiles, federated},
     model::{
-        Cloud, Code, Destination, Digest, ProfileName, Provider, Reader, SecretRecord, State, StoredProfile,
+        Cloud, Code, Destination, Digest, ProfileName, Provider, Reader, SecretRecord, StoredProfile,
         provider::Credential, rules,
     },
     secrets::{FILE_LIMIT, Header, OpenError, Purpose},
@@ -92,8 +91,7 @@ impl Service {
         options.hello.clone_from(&self.outgoing.hello);
         options.dns_server = self.outgoing.dns_server;
         let state = self.state();
-        let read = request.profiles.values().map(|stored| &stored.profile.provider);
-        options.federated = self.federated_files(&state, read).await?;
+        options.federated.clone_from(&self.outgoing.federated);
         let live = state.live_stored().map(|(_, stored)| &stored.profile);
         let asked = request.profiles.values().map(|stored| &stored.profile);
         options.needs = Needs::of(live.chain(asked).chain(&request.beside));
@@ -153,25 +151,6 @@ impl Service {
 
     fn is_live(&self, name: &ProfileName) -> bool {
         self.state().profiles.get(name).is_some_and(|profile| profile.live.is_some())
-    }
-
-    /// The files of federated tokens, with what was accepted for those that these providers name.
-    async fn federated_files<'a>(
-        &self,
-        state: &State,
-        providers: impl Iterator<Item = &'a Provider>,
-    ) -> Result<FederatedFiles, Problem> {
-        let mut files = self.outgoing.federated.clone();
-        for provider in providers {
-            let Some(path) = federated::file_of(provider).filter(|path| files.is_unbound(path)) else { continue };
-            let destination = provider.destination();
-            let records = self.store.secrets(vec![federated::record_digest(path, &destination)]).await?;
-            let record = records.into_iter().next().map(|record| record.destination);
-            if let Some(accepted) = record.or_else(|| live_use(state, path, &destination)) {
-                files.accept(path, &accepted);
-            }
-        }
-        Ok(files)
     }
 
     /// Keeps results as the last ones; says whether that worked.
@@ -341,15 +320,6 @@ impl Service {
         }
         Ok(Opened::from_bytes(value.expose_secret()))
     }
-}
-
-/// What a live profile uses a federated token file for, of the same kind as a destination: for stores that are older than
-/// their memory of it.
-pub(super) fn live_use(state: &State, path: &str, like: &Destination) -> Option<Destination> {
-    let of_kind = |destination: &Destination| std::mem::discriminant(destination) == std::mem::discriminant(like);
-    let live = state.live_stored().map(|(_, stored)| &stored.profile.provider);
-    let mut uses = live.filter(|provider| federated::file_of(provider) == Some(path)).map(Provider::destination);
-    uses.find(of_kind)
 }
 
 /// Whether its hosts are Microsoft's own, which no profile chooses.

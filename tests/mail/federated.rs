@@ -37,15 +37,20 @@ fn file(post: &Post) -> PathBuf {
     post.trial.path("token")
 }
 
-/// A service whose one profile signs in with the file, which is for what is applied first.
+/// A service whose one profile signs in with the file, which is for that profile.
 fn post(sandbox: &Sandbox) -> Post {
-    let post = started(sandbox, |file| file.to_owned());
+    let post = started(sandbox, &[], |file| format!("{file}{}", bound(sandbox, "")));
     post.apply();
     post
 }
 
-/// The same, with the option that `option` makes of the file, and nothing applied.
-fn started(sandbox: &Sandbox, option: impl Fn(&str) -> String) -> Post {
+/// What the option says of a file that is for the profile of these scenarios.
+fn bound(sandbox: &Sandbox, more: &str) -> String {
+    format!("=dev,tenant={TENANT},client={DIRECT},sign-in={}{more}", sandbox.running.address)
+}
+
+/// The same, with the option that `option` makes of the file, and nothing applied. Sandboxes beside it are trusted as well.
+fn started(sandbox: &Sandbox, beside: &[&Sandbox], option: impl Fn(&str) -> String) -> Post {
     let trial = Trial::examples();
     for old in ["environments", "secrets/prod", "secrets/dev/relay", "secrets/dev/documents"] {
         drop(std::fs::remove_dir_all(trial.path(old)));
@@ -57,7 +62,8 @@ fn started(sandbox: &Sandbox, option: impl Fn(&str) -> String) -> Post {
     profile["provider"]["microsoft-graph-direct"]["credential"] = json!({ "federatedTokenFile": file(&post) });
     let text = profile.to_string().replace("HERE", &sandbox.running.address);
     post.trial.write("environments/dev/profiles/documents.json", text);
-    post.trial.write("ca.pem", &sandbox.running.authority);
+    let trusted = beside.iter().fold(sandbox.running.authority.clone(), |all, other| all + &other.running.authority);
+    post.trial.write("ca.pem", trusted);
     let (ca, token) = (post.trial.path("ca.pem"), option(file(&post).to_str().unwrap()));
     let own = ["--demo", "--outgoing-ca-file", ca.to_str().unwrap(), "--federated-token-file", &token];
     post.trial.serve_with(&[&own[..], &DEADLINES[..]].concat());
@@ -97,50 +103,93 @@ fn refused(post: &Post, sandbox: &Sandbox, why: &str) {
 }
 
 #[test]
-fn a_file_alone_is_for_what_was_applied_first() {
-    let sandbox = Sandbox::start(trusting("one"));
-    let mut post = post(&sandbox);
+fn a_file_in_use_goes_nowhere_else_that_a_merge_names() {
+    let (sandbox, other) = (Sandbox::start(trusting("one")), Sandbox::start(trusting("one")));
+    let post = started(&sandbox, &[&other], |file| format!("{file}{}", bound(&sandbox, "")));
+    post.apply();
     renew(&post, "one");
     let id = post.send(json!({}));
     post.wait(&id, "delivered");
-    let other = Sandbox::start(trusting("one"));
-    let address = other.running.address.clone();
+    let (own, address) = (sandbox.running.address.clone(), other.running.address.clone());
     type Change = Box<dyn FnOnce(&mut Value)>;
     let direct = |key: &'static str, value: Value| -> Change {
         Box::new(move |provider| provider["microsoft-graph-direct"][key] = value)
     };
-    let cloud = json!({ "custom": { "signIn": address, "graph": address } });
+    let cloud = |sign_in: &str, graph: &str| json!({ "custom": { "signIn": sign_in, "graph": graph } });
+    let elsewhere = cloud(&address, &address);
     for change in [
-        direct("cloud", cloud),
+        direct("cloud", elsewhere.clone()),
+        direct("cloud", cloud(&own, &address)),
+        direct("cloud", cloud(&own, "https://graph.microsoft.com")),
+        direct("cloud", cloud(&address, &own)),
         direct("tenant", json!("evil.example")),
         direct("client", json!("0c0ffee0-0000-4000-8000-0000000000ff")),
+        // The same application, whose token a mail server would get: at its own sign-in host and at another one.
+        Box::new(|provider: &mut Value| *provider = by_smtp(provider, "localhost")),
+        Box::new(|provider: &mut Value| {
+            *provider = by_smtp(provider, "localhost");
+            provider["smtp"]["oauth"]["cloud"] = elsewhere;
+        }),
     ] {
         let before = edit(&post, change);
-        refused(&post, &sandbox, "was accepted for");
+        refused(&post, &sandbox, "the file is for client");
         post.trial.write("environments/dev/profiles/documents.json", before);
     }
-    // Under another name, and after the first one is gone, it is the same file.
-    let before = edit(&post, |provider| provider["microsoft-graph-direct"]["tenant"] = json!("evil.example"));
-    post.trial.remove("environments/dev/profiles/documents.json");
-    post.trial.write("environments/dev/profiles/relay.yaml", crate::support::trial::SMALL_PROFILE);
-    post.trial.run(&["apply", "dev", "--yes", "--skip-verify", "--allow-deletes", "documents"]).code(0);
-    post.trial.write("environments/dev/profiles/documents.json", before.replace("\"default\"", "\"all-reports\""));
+    // Nor does a new profile beside it.
+    let beside = post.trial.read("environments/dev/profiles/documents.json");
+    let beside = beside.replace("\"default\"", "\"all-reports\"").replace(TENANT, "evil.example");
+    post.trial.write("environments/dev/profiles/beside.json", beside);
+    let apply = post.trial.run(&["apply", "dev", "--yes", "--skip-verify"]).code(1);
+    assert!(apply.stderr.contains("MW0385") && apply.stderr.contains("profile `beside`"), "{}", apply.stderr);
+    assert_eq!((requests(&other, "/token"), requests(&other, "/v1.0")), (0, 0), "the other host gets no token");
+}
+
+#[test]
+fn a_reader_uses_a_file_only_where_the_option_says_so() {
+    let (sandbox, other) = (Sandbox::start(trusting("one")), Sandbox::start(trusting("one")));
+    let post = started(&sandbox, &[&other], |file| format!("{file}{}", bound(&sandbox, "")));
+    post.apply();
+    renew(&post, "one");
+    let (own, address) = (sandbox.running.address.clone(), other.running.address.clone());
+    let file = file(&post).display().to_string();
+    let unnamed = post.trial.path("another").display().to_string();
+    let reader = |sign_in: &str, graph: &str, tenant: &str, file: &str| {
+        let reader = json!({
+            "cloud": { "custom": { "signIn": sign_in, "graph": graph } }, "tenant": tenant, "client": DIRECT,
+            "credential": { "federatedTokenFile": file },
+        });
+        environment(&post.trial, &format!("{QUICK}verify:\n  reader: {reader}\n"));
+    };
+    for (sign_in, graph, tenant, file) in [
+        (&address, &address, TENANT, &file),
+        (&own, &address, TENANT, &file),
+        (&own, &own, "evil.example", &file),
+        (&own, &own, TENANT, &unnamed),
+    ] {
+        reader(sign_in, graph, tenant, file);
+        let before = post.trial.state()["generation"].clone();
+        for command in [&["apply", "dev", "--yes", "--skip-verify"][..], &["plan", "dev"]] {
+            let said = post.trial.run(command).stderr;
+            assert!(said.contains("MW0385") && said.contains("`verify.reader`"), "{said}");
+        }
+        post.trial.run(&["verify", "dev"]);
+        assert_eq!(post.trial.state()["generation"], before);
+    }
+    assert_eq!((requests(&other, "/token"), requests(&other, "/v1.0")), (0, 0), "the other host gets no token");
+    let before = post.trial.state()["generation"].clone();
+    reader(&own, &own, TENANT, &file);
     post.trial.run(&["apply", "dev", "--yes", "--skip-verify"]).code(0);
-    post.trial.kill();
-    let (ca, token) = (post.trial.path("ca.pem"), file(&post));
-    let own = ["--demo", "--outgoing-ca-file", ca.to_str().unwrap(), "--federated-token-file", token.to_str().unwrap()];
-    post.trial.serve_with(&[&own[..], &DEADLINES[..]].concat());
-    edit(&post, |provider| provider["microsoft-graph-direct"]["tenant"] = json!("evil.example"));
-    refused(&post, &sandbox, "was accepted for");
-    assert_eq!(requests(&other, ""), 0, "the other host is not asked");
+    assert_ne!(post.trial.state()["generation"], before, "the reader is live");
+    let tokens = requests(&sandbox, "/oauth2/v2.0/token");
+    let verified = post.trial.run(&["verify", "dev", "--format", "json"]).stdout;
+    assert!(!verified.contains("could not be read"), "{verified}");
+    assert!(requests(&sandbox, "/oauth2/v2.0/token") >= tokens + 2, "the profile and the reader sign in");
 }
 
 #[test]
 fn an_option_says_for_whom_a_file_is() {
     let sandbox = Sandbox::start(trusting("one"));
-    let address = sandbox.running.address.clone();
-    let bound = |more: &str| format!("=dev,tenant={TENANT},client={DIRECT},sign-in={address}{more}");
-    let post = started(&sandbox, |file| format!("{file}{}", bound("")));
+    let post = started(&sandbox, &[], |file| format!("{file}{}", bound(&sandbox, "")));
     renew(&post, "one");
     let before = edit(&post, |provider| provider["microsoft-graph-direct"]["tenant"] = json!("evil.example"));
     refused(&post, &sandbox, "the file is for client");
@@ -158,9 +207,7 @@ fn an_option_says_for_whom_a_file_is() {
 #[test]
 fn a_mail_server_gets_the_token_only_where_the_option_names_it() {
     let sandbox = Sandbox::start(trusting("one"));
-    let address = sandbox.running.address.clone();
-    let bound = format!("=dev,tenant={TENANT},client={DIRECT},sign-in={address},server=localhost");
-    let post = started(&sandbox, |file| format!("{file}{bound}"));
+    let post = started(&sandbox, &[], |file| format!("{file}{}", bound(&sandbox, ",server=localhost")));
     renew(&post, "one");
     refused(&post, &sandbox, "the file is for client");
     let before = edit(&post, |provider| *provider = by_smtp(provider, "mail.evil.example"));

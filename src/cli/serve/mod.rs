@@ -157,15 +157,6 @@ impl Serve {
     ) -> Result<Exit, CliError> {
         // What may fail comes before anything is made, and all of it before the first token, which is shown once.
         let outgoing = self.outgoing.outgoing()?;
-        if let (Residence::Several(..), Some(path)) = (&residence, outgoing.federated.unbound().next()) {
-            return Err(CliError::coded(
-                Code::Usage,
-                format!("nothing says which of several environments the federated token `{}` is for", path.display()),
-            )
-            .remedy(
-                "Say it: --federated-token-file FILE=ENV,tenant=TENANT,client=CLIENT[,sign-in=HOST][,server=HOST].",
-            ));
-        }
         let issuers = self.issuers(context, outgoing.authorities.clone())?.map(Arc::new);
         let tls = match (&self.tls_cert, &self.tls_key) {
             (Some(certificate), Some(key)) => Some(Tls { certificate: certificate.clone(), key: key.clone() }),
