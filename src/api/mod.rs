@@ -547,7 +547,7 @@ pub enum VerifyLine {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct LastVerified {
-    /// The digest of the profile that was checked, secrets included. Another one now means that the result is old.
+    /// The digest of the profile that was checked, without its description. Another one means that the result is old.
     pub of: Digest,
     /// When.
     #[schema(value_type = String, format = DateTime)]

@@ -117,7 +117,7 @@ impl Engine {
         let (name, profile) = (sender.name.clone(), sender.stored.profile.clone());
         let verified = verifier.verify(&Subject { name, profile, secret, next: Opened::None, refused: None }).await;
         let finding = verified.findings.iter().find(|finding| explains(phase, finding)).cloned();
-        let last = LastVerified::new(sender.of.clone(), &verified);
+        let last = LastVerified::new(sender.stored.verified_digest(), &verified);
         if let Err(error) = self.store.record_verified(vec![(last, verified)]).await {
             tracing::warn!(%error, "what verify said of a parked profile could not be kept");
         }

@@ -117,4 +117,40 @@ impl StoredProfile {
     pub fn file_names(&self) -> impl Iterator<Item = SecretReference> {
         self.secrets.keys().cloned().chain(self.next.keys().map(SecretReference::next))
     }
+
+    /// The digest that the verifier's results are kept under: of everything but the description, which changes nothing
+    /// that can be verified.
+    pub fn verified_digest(&self) -> Digest {
+        let mut verified = self.clone();
+        verified.profile.description.clear();
+        Digest::of_document(&verified)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "a test ends there")]
+
+    use serde_json::json;
+
+    use super::StoredProfile;
+
+    #[test]
+    fn results_of_the_verifier_outlive_a_description_and_nothing_else() {
+        let profile = |description: &str, host: &str, enabled: bool| {
+            let document = json!({ "profile": {
+                "description": description,
+                "enabled": enabled,
+                "provider": { "smtp": { "host": host, "port": 587 } },
+                "from": { "address": "erp@contoso.example" },
+                "functions": ["default"],
+                "appliesTo": "system-wide",
+            } });
+            serde_json::from_value::<StoredProfile>(document).unwrap().verified_digest()
+        };
+        let first = profile("Invoices", "smtp.contoso.example", true);
+        assert_eq!(first, profile("Invoices of all companies", "smtp.contoso.example", true));
+        assert_ne!(first, profile("Invoices", "mail.contoso.example", true));
+        assert_ne!(first, profile("Invoices", "smtp.contoso.example", false));
+    }
 }

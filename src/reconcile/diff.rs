@@ -634,7 +634,7 @@ fn last_verified(operations: &[ProfileChange], known: &BTreeMap<ProfileName, Las
             let last = known.get(name);
             VerifiedBefore {
                 profile: name.clone(),
-                current: last.is_some_and(|last| last.of == Digest::of_document(stored)),
+                current: last.is_some_and(|last| last.of == stored.verified_digest()),
                 last: last.cloned(),
             }
         })

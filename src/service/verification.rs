@@ -100,7 +100,7 @@ impl Service {
         }
         let verifier = Arc::new(Verifier::new(options).map_err(Problem::malformed)?);
         let digests: BTreeMap<ProfileName, Digest> =
-            request.profiles.iter().map(|(name, stored)| (name.clone(), Digest::of_document(stored))).collect();
+            request.profiles.iter().map(|(name, stored)| (name.clone(), stored.verified_digest())).collect();
         let subjects = self.subjects(request.profiles, &request.secrets, may_apply).await?;
         // Whoever asks hears of what was proved before, too: the gate must not forget it.
         let proofs = self.store.proofs(digests.clone()).await?;

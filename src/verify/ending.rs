@@ -6,9 +6,7 @@ use jiff::Timestamp;
 
 use crate::{
     api::{CredentialEnd, LastVerified},
-    model::{
-        Digest, EnvironmentName, ProfileName, Provider, SecretReference, State, StoredProfile, provider::Credential,
-    },
+    model::{EnvironmentName, ProfileName, Provider, SecretReference, State, StoredProfile, provider::Credential},
 };
 
 /// One credential of one profile.
@@ -36,7 +34,7 @@ pub fn of_environment(state: &State, last: &BTreeMap<ProfileName, LastVerified>)
     for (name, stored) in state.live_stored() {
         let Some((secret, kind)) = credential(stored) else { continue };
         let last = last.get(name);
-        let is_old = last.is_some_and(|last| last.of != Digest::of_document(stored));
+        let is_old = last.is_some_and(|last| last.of != stored.verified_digest());
         let row = |end: Option<CredentialEnd>| Ending {
             environment: state.environment.clone(),
             profile: name.clone(),
