@@ -595,7 +595,7 @@ mod tests {
         #[test]
         fn a_pattern_without_a_star_is_the_text_itself(text in "[a-z:/]{0,20}") {
             prop_assert!(covers(&text, &text));
-            let longer = format!("{}x", text);
+            let longer = format!("{text}x");
             prop_assert!(!covers(&longer, &text));
             prop_assert!(covers("**", &text));
             prop_assert_eq!(covers("*", &text), !text.contains([':', '/']));
