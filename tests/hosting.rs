@@ -256,11 +256,11 @@ fn every_command_works_through_a_path() {
         let ran = house.trial.pipe(&["secrets", "set", "acme", "relay/password"], text);
         ran.code(0);
     };
-    set(b"correct horse");
     house.trial.write(
         "environments/acme/profiles/relay.yaml",
         "provider:\n  smtp:\n    encryption: starttls\n    username: erp\n    password: { secret: relay/password }\n",
     );
+    set(b"correct horse");
     run(&["validate"]);
     assert!(run(&["plan", "acme"]).contains("/environments/acme, generation 0"));
     run(&["plan", "acme", "--out", "acme.plan"]);
