@@ -75,6 +75,8 @@ fn age_opens_what_was_set() {
 #[test]
 fn what_age_sealed_opens_here_and_takes_part() {
     let (trial, _) = trial();
+    let profile = "environments/dev/profiles/relay.yaml";
+    trial.write(profile, trial.read(profile).replace("relay/password", "relay/armored"));
     trial.write("value", VALUE);
     fs::create_dir_all(trial.path("secrets/dev/relay")).unwrap();
     for (name, more) in [("armored", &["-a"][..]), ("binary", &[])] {

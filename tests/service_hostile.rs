@@ -54,7 +54,9 @@ fn base64(bytes: &[u8]) -> String {
 }
 
 fn digest(bytes: &[u8]) -> String {
-    mailwright::model::Digest::of_bytes(bytes).to_string()
+    // Of an age file, the digest of its binary form.
+    let header = mailwright::secrets::Header::read(bytes);
+    header.map_or_else(|_| mailwright::model::Digest::of_bytes(bytes), |header| header.digest).to_string()
 }
 
 #[test]

@@ -44,7 +44,8 @@ pub(super) fn fitting(
         kinds.push(None);
     }
     for kind in kinds.into_iter().filter(|_| is_sized) {
-        match credential::text(kind, trimmed.value) {
+        // The check leaves out one line end itself: what was given is checked, so that a second one is found.
+        match credential::text(kind, given) {
             Ok(_) => {}
             Err(unfit) if unfit.depends_on_receiver() => {
                 context.printer.note(&format!(
