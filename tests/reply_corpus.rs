@@ -88,3 +88,11 @@ fn whom_a_refusal_is_about() {
         assert_eq!(classify::smtp("rcpt", reply).about, about, "{reply}");
     }
 }
+
+#[test]
+fn a_server_that_wants_encryption_is_told_apart_from_one_that_wants_a_login() {
+    for reply in ["530 5.7.0 Must issue a STARTTLS command first", "550 5.7.1 STARTTLS required"] {
+        let remedy = classify::smtp("mail", reply).remedy.unwrap();
+        assert!(remedy.contains("encryption: starttls"), "{reply}: {remedy}");
+    }
+}

@@ -74,6 +74,8 @@ pub enum About {
     /// This machine or this login, as long as no other message passes: a server that relays nothing for this machine says
     /// the same as one that does not relay to this recipient.
     Relay,
+    /// The contents of this message; it says nothing about others.
+    Contents,
     /// Every message alike: no row of the table, but what several messages in a row were told.
     #[serde(skip)]
     Everyone,
