@@ -14,7 +14,7 @@ use super::{
     classify::About,
     content::{self, Outgoing},
     engine::Engine,
-    graph,
+    graph, refusals,
     rotation::Which,
     smtp::{Connection, Failure, Letter, Login, Reach},
     tokens::{Applicant, Token},
@@ -34,6 +34,8 @@ use crate::{
 
 /// How long an over-used mailbox is left alone where the other side does not say.
 const THROTTLED: Duration = Duration::from_secs(60);
+/// How long a message that the profile may not be able to send waits behind others.
+const BEHIND_OTHERS: jiff::SignedDuration = jiff::SignedDuration::from_secs(5);
 /// How long Sent Items may take to show what was sent.
 const LOOK_AFTER: Duration = Duration::from_secs(20);
 /// Contents up to this size need no room of their own.
@@ -470,6 +472,7 @@ impl Engine {
             Ok(sent) => {
                 if let Some(line) = self.board().line(&sender.name) {
                     line.refusals.accept(message.id);
+                    sent.refused.iter().for_each(|(_, failure)| line.refusals.excuse(failure));
                 }
                 Ok(sent)
             }
@@ -515,8 +518,11 @@ impl Engine {
                 message.status = Status::Queued;
                 // Where it may be about this message after all, that waits behind the others until the profile is tried
                 // again, and holds up none of them.
-                let is_open = matches!(failure.about, About::Relay | About::Everyone);
-                message.next_attempt_at = Some(if is_open { next } else { now });
+                message.next_attempt_at = Some(match failure.about {
+                    About::Relay | About::Everyone => next,
+                    _ if refusals::may_be_about_recipient(&failure) => next.min(now + BEHIND_OTHERS),
+                    _ => now,
+                });
                 let attempt = Attempt { next_attempt_at: Some(next), ..attempt };
                 self.settle(Settled { message, attempt: Some(attempt), events: Vec::new() });
                 return false;
@@ -594,6 +600,9 @@ impl Engine {
         let Some(line) = board.line(&sender.name) else { return failure };
         let is_profiles = line.refusals.is_about_profile(message.id, &failure);
         match failure.class {
+            Class::Auth if !is_profiles && failure.reply.starts_with('4') => {
+                Failure { class: Class::Transient, ..failure }
+            }
             Class::Auth if !is_profiles => Failure { class: Class::Permanent, ..failure },
             Class::Permanent if is_profiles => Failure {
                 class: Class::Auth,
@@ -779,7 +788,9 @@ fn apply_refusals(message: &mut Message, refused: &[(String, Failure)]) {
     for recipient in message.recipients.iter_mut().filter(|r| r.status == RecipientStatus::Waiting) {
         let Some((_, failure)) = refused.iter().find(|(address, _)| *address == recipient.address) else { continue };
         recipient.reply.clone_from(&failure.reply);
-        if !matches!(failure.class, Class::Transient | Class::Throttled) {
+        let is_temporary = matches!(failure.class, Class::Transient | Class::Throttled)
+            || failure.class == Class::Auth && failure.reply.starts_with('4');
+        if !is_temporary {
             recipient.status = RecipientStatus::Failed;
         }
     }

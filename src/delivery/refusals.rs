@@ -2,7 +2,8 @@
 //!
 //! A server that refuses all recipients of several messages in a row in the same words has nothing against these
 //! messages, but against whoever sends them: the profile is suspended before all that waits has failed. A server that
-//! does not relay says so for the profile, until another message passes: then it was about the recipients.
+//! does not relay, or does not accept the sender or this machine, says so for the profile, until another message passes:
+//! then it was about the recipients, whose own server it may quote.
 //!
 //! Kept in memory, with the profile as it is; nothing here grows with the messages that wait.
 
@@ -25,7 +26,7 @@ pub(super) struct Refusals {
     streak: Option<(String, usize)>,
     /// How many messages were accepted.
     accepted: u64,
-    /// Messages that were not relayed, and how many had been accepted then.
+    /// Messages that were refused as the profile's fault, and how many had been accepted then.
     waiting: HashMap<Uuid, u64>,
     /// Replies that came although other messages passed.
     excused: HashSet<String>,
@@ -39,10 +40,17 @@ impl Refusals {
         self.waiting.remove(&message);
     }
 
+    /// A recipient was refused in a message that was accepted for another one: the profile can send.
+    pub(super) fn excuse(&mut self, failure: &Failure) {
+        if failure.class == Class::Auth && self.excused.len() < REMEMBERED {
+            self.excused.insert(words(&failure.reply));
+        }
+    }
+
     /// Counts a refusal of a whole message. Returns true if it is about the profile.
     pub(super) fn is_about_profile(&mut self, message: Uuid, failure: &Failure) -> bool {
         match (failure.class, failure.about) {
-            (Class::Auth, About::Relay) => {
+            (Class::Auth, _) if may_be_about_recipient(failure) => {
                 let words = words(&failure.reply);
                 if self.excused.contains(&words) {
                     return self.counts(words);
@@ -77,10 +85,62 @@ impl Refusals {
     }
 }
 
+/// Returns true if a refusal that the table takes for the profile's fault can be about the recipients or the contents
+/// after all: from RCPT on, servers ask and quote the recipient's own server.
+pub(super) fn may_be_about_recipient(failure: &Failure) -> bool {
+    failure.about == About::Relay || matches!(failure.phase, "rcpt" | "data" | "dot")
+}
+
 /// The words of a reply without what differs between two messages: addresses, numbers, names of queues and machines.
 fn words(reply: &str) -> String {
     let (code, text) = reply.split_once(' ').unwrap_or((reply, ""));
-    let is_word = |word: &&str| !word.contains(|c: char| c.is_ascii_digit() || c == '@');
+    let is_word = |word: &&str| {
+        let inner = word.trim_end_matches(['.', ':', ',', ';']);
+        !inner.contains(|c: char| c.is_ascii_digit() || matches!(c, '@' | '.'))
+    };
     let text: Vec<&str> = text.split_whitespace().filter(is_word).take(12).collect();
     format!("{code} {}", text.join(" ")).to_lowercase()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn refused(phase: &'static str, reply: &str, class: Class) -> Failure {
+        Failure::new(phase, reply, class)
+    }
+
+    #[test]
+    fn a_fault_of_the_profile_from_rcpt_on_is_held_against_the_message_once_others_pass() {
+        for phase in ["rcpt", "data", "dot"] {
+            let mut refusals = Refusals::default();
+            let (bad, good) = (Uuid::from_u128(1), Uuid::from_u128(2));
+            let failure = refused(phase, "550 5.7.1 Sender rejected by mx.example.org", Class::Auth);
+            assert!(refusals.is_about_profile(bad, &failure));
+            assert!(refusals.is_about_profile(bad, &failure), "nothing passed in between");
+            refusals.accept(good);
+            assert!(!refusals.is_about_profile(bad, &failure), "{phase}: another message passed");
+            // The same words about another recipient, whose server has another name.
+            let other = refused(phase, "550 5.7.1 Sender rejected by mail.example.net", Class::Auth);
+            assert!(!refusals.is_about_profile(Uuid::from_u128(3), &other));
+        }
+    }
+
+    #[test]
+    fn a_fault_of_the_profile_at_mail_has_no_excuse() {
+        let mut refusals = Refusals::default();
+        let failure = refused("mail", "550 5.7.1 not your sender", Class::Auth);
+        assert!(refusals.is_about_profile(Uuid::from_u128(1), &failure));
+        refusals.accept(Uuid::from_u128(2));
+        assert!(refusals.is_about_profile(Uuid::from_u128(1), &failure));
+    }
+
+    #[test]
+    fn refused_contents_are_never_the_profiles_fault() {
+        let mut refusals = Refusals::default();
+        let failure = Failure { about: About::Contents, ..refused("dot", "554 5.7.1 virus found", Class::Permanent) };
+        for id in 0..20 {
+            assert!(!refusals.is_about_profile(Uuid::from_u128(id), &failure));
+        }
+    }
 }

@@ -80,3 +80,31 @@ fn a_recipient_that_is_not_relayed_to_costs_the_others_of_its_message_nothing() 
     assert_eq!(message["recipients"][1]["status"], "delivered", "{message:#}");
     assert_eq!(post.outbox()["parked"], json!([]));
 }
+
+#[test]
+fn refused_contents_hold_up_no_other_message() {
+    let sink = Sink::start();
+    sink.at("dot", Act::Say("554 5.7.1 Message rejected, virus found"));
+    let post = Post::new(sink.port, QUICK, "");
+    let bad: Vec<String> = (0..12).map(|n| post.send(json!({ "to": [format!("b{n}@example.org")] }))).collect();
+    for id in &bad {
+        post.wait(id, "failed");
+    }
+    assert_eq!(post.outbox()["parked"], json!([]));
+}
+
+#[test]
+fn a_recipient_whose_server_refuses_the_sender_ends_and_holds_up_no_other() {
+    let sink = Sink::start();
+    sink.at("rcpt", Act::Say("550 5.7.1 Sender rejected by this user"));
+    let post = Post::new(sink.port, QUICK, "");
+    let bad = post.send(json!({ "to": ["relay=1@example.org"] }));
+    post.wait_outbox("the suspended profile", |outbox| outbox["parked"] != json!([]));
+    sink.at("rcpt", Act::Usual);
+    let good: Vec<String> = (0..5).map(|n| post.send(json!({ "to": [format!("g{n}@example.com")] }))).collect();
+    for id in &good {
+        post.wait(id, "delivered");
+    }
+    post.wait(&bad, "failed");
+    assert_eq!(post.outbox()["parked"], json!([]));
+}
