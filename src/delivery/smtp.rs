@@ -406,12 +406,12 @@ impl Connection {
         let Deadlines { data, dot, .. } = self.deadlines;
         let deadlines = DataDeadlines { whole: data + takes(bytes.len()), part: data + takes(PART), dot };
         match self.client.send_data(bytes, deadlines).await {
-            Ok(reply) if reply.is_success() => Ok(reply.to_string()),
-            // Neither yes nor no.
-            Ok(reply) if reply.is_intermediate() => {
+            // Neither yes nor no; or both, and a yes at the end takes back no refusal.
+            Ok(reply) if reply.is_intermediate() || reply.is_success() && reply.is_mixed() => {
                 self.break_off();
                 Err(Failure::new("dot", reply.to_string(), Class::Unknown).servers())
             }
+            Ok(reply) if reply.is_success() => Ok(reply.to_string()),
             Ok(reply) => Err(message_failed("dot", SmtpError::Refused(reply))),
             Err(DataError::Incomplete(error)) => Err(message_failed("data", error)),
             Err(DataError::InDoubt(error)) => Err(Failure::new("dot", error.to_string(), Class::Unknown).servers()),

@@ -24,6 +24,7 @@ pub struct Reply {
     code: u16,
     lines: Vec<String>,
     is_cut: bool,
+    is_mixed: bool,
 }
 
 /// A reply that cannot be read.
@@ -42,8 +43,10 @@ pub enum MalformedReply {
 pub struct ReplyParser {
     line: Vec<u8>,
     lines: Vec<String>,
-    /// Whether a line with a code was read.
-    has_code: bool,
+    /// The code of the first line that had one.
+    first_code: Option<u16>,
+    /// Whether a line had a code of another class than the first.
+    is_mixed: bool,
     total: usize,
 }
 
@@ -52,7 +55,7 @@ enum Line {
     /// The last one, with the code.
     Last(u16, String),
     /// One that is followed by others.
-    Continued(String),
+    Continued(u16, String),
     /// Text without a code.
     Bare(String),
 }
@@ -86,6 +89,11 @@ impl Reply {
     /// Returns true if the end of the reply was not read, so that the connection cannot be used any more.
     pub fn is_cut(&self) -> bool {
         self.is_cut
+    }
+
+    /// Returns true if its lines say different things: `550-no`, then `250 ok`.
+    pub fn is_mixed(&self) -> bool {
+        self.is_mixed
     }
 
     /// The same reply with a secret, in clear or otherwise encoded, taken out of its text.
@@ -159,16 +167,18 @@ impl ReplyParser {
             Line::Last(code, text) => {
                 self.keep(text);
                 let lines = std::mem::take(&mut self.lines);
-                (self.has_code, self.total) = (false, 0);
-                Ok(Some(Reply { code, lines, is_cut }))
+                self.note(code);
+                let is_mixed = std::mem::take(&mut self.is_mixed);
+                (self.first_code, self.total) = (None, 0);
+                Ok(Some(Reply { code, lines, is_cut, is_mixed }))
             }
-            Line::Continued(text) => {
-                self.has_code = true;
+            Line::Continued(code, text) => {
+                self.note(code);
                 self.keep(text);
                 Ok(None)
             }
             // A long text that somebody broke by hand.
-            Line::Bare(text) if self.has_code => {
+            Line::Bare(text) if self.first_code.is_some() => {
                 self.keep(text);
                 Ok(None)
             }
@@ -178,6 +188,11 @@ impl ReplyParser {
                 Err(MalformedReply::NoCode(text))
             }
         }
+    }
+
+    fn note(&mut self, code: u16) {
+        let first = *self.first_code.get_or_insert(code);
+        self.is_mixed |= first / 100 != code / 100;
     }
 
     fn keep(&mut self, line: String) {
@@ -194,7 +209,7 @@ fn read_line(line: &[u8]) -> Line {
     let code =
         digits.iter().try_fold(0_u16, |code, byte| byte.is_ascii_digit().then(|| code * 10 + u16::from(byte - b'0')));
     match (code, rest.first()) {
-        (Some(200..=599), Some(b'-')) if digits.len() == 3 => Line::Continued(printable(&rest[1..])),
+        (Some(code @ 200..=599), Some(b'-')) if digits.len() == 3 => Line::Continued(code, printable(&rest[1..])),
         // The text may be missing, and so may the blank before it; a fourth digit makes it another number.
         (Some(code @ 200..=599), next) if digits.len() == 3 && !next.is_some_and(u8::is_ascii_digit) => {
             Line::Last(code, printable(rest))

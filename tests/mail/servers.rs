@@ -30,6 +30,7 @@ fn three_digits_decide_in_whatever_encoding_and_form() {
         // Neither yes nor no, after the last byte.
         ("dot", b"\xff\xfe\xfd\r\n", "unknown"),
         ("dot", b"what?\r\n", "unknown"),
+        ("dot", b"550-no\r\n250 ok\r\n", "unknown"),
     ] {
         let sink = Sink::start();
         sink.at(verb, Act::Bytes(reply));
