@@ -264,6 +264,7 @@ impl CertificateFault {
             CertificateError::BadSignature => Self::Other {
                 why: "an authority with the name of its issuer is trusted here, and did not sign it".to_owned(),
             },
+            _ if certificate.is_ca() && certificate.issuer() == certificate.subject() => Self::SelfSigned,
             _ if certificate.is_ca() => Self::Authority,
             _ if algorithm(certificate).contains("SHA-1") => Self::WeakSignature { algorithm: algorithm(certificate) },
             other => Self::Other { why: spaced(&format!("{other:?}")) },
