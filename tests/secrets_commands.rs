@@ -229,6 +229,49 @@ fn what_was_done_is_told_to_programs_too() {
 }
 
 #[test]
+fn a_file_of_another_destination_is_neither_edited_nor_made_the_current_one() {
+    let operator = Operator::new();
+    operator.set("relay/password", CANARY.as_bytes()).code(0);
+    operator.name("other/password", "elsewhere.example.com");
+    let theirs = "secrets/dev/other/password.age";
+    let foreign = fs::read(operator.trial.path(FILE)).unwrap();
+    operator.trial.write(theirs, &foreign);
+    let edit = |name: &str| {
+        let mut edit = operator.command(&["edit", "dev", name, "-i", "key.txt"]);
+        edit.env(
+            "EDITOR",
+            operator.editor("touch opened; printf 1 >> \"$1\"").display().to_string().replace(' ', "\\ "),
+        );
+        edit.current_dir(operator.trial.path(""));
+        quiet(finish(edit))
+    };
+    let ran = edit("other/password").code(1);
+    assert!(ran.stderr.contains("MW0042") && ran.stderr.contains("secrets set dev other/password"), "{}", ran.stderr);
+    assert!(!operator.trial.path("opened").exists(), "the editor saw it");
+    assert_eq!(fs::read(operator.trial.path(theirs)).unwrap(), foreign);
+    // One that names no destination, as `age` makes it, is told by its copy.
+    let key: age::x25519::Recipient = operator.identity.recipient().parse().unwrap();
+    let unbound = age::encrypt(&key, CANARY.as_bytes()).unwrap();
+    for path in [FILE, theirs] {
+        operator.trial.write(path, &unbound);
+    }
+    let ran = edit("other/password").code(1);
+    assert!(ran.stderr.contains("MW0042") && ran.stderr.contains("secrets/dev/relay/password"), "{}", ran.stderr);
+    assert!(!operator.trial.path("opened").exists(), "the editor saw it");
+    operator.trial.remove(theirs);
+    let ran = edit("relay/password").code(0);
+    assert!(ran.stdout.contains("for smtp.example.com:587 (starttls) in dev"), "{}", ran.stdout);
+    // A next value that was copied there does not become the current one.
+    operator.set("other/password", b"x1").code(0);
+    let own = fs::read(operator.trial.path(theirs)).unwrap();
+    operator.trial.write("secrets/dev/other/password.next.age", &foreign);
+    let finish = ["rotate", "dev", "other/password", "--finish", "--unconfirmed", "other/password"];
+    let ran = operator.run(&finish).code(1);
+    assert!(ran.stderr.contains("MW0042") && ran.stderr.contains("--replace"), "{}", ran.stderr);
+    assert_eq!(fs::read(operator.trial.path(theirs)).unwrap(), own);
+}
+
+#[test]
 fn init_keeps_git_from_translating_age_files_unless_somebody_does_so_already() {
     let operator = Operator::new();
     let attributes = "secrets/.gitattributes";

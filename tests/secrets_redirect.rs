@@ -419,6 +419,22 @@ fn listener() -> (u16, Arc<Mutex<String>>) {
 }
 
 #[test]
+fn a_redirected_secret_is_an_error_of_verify_even_if_its_server_is_silent() {
+    let mut trial = trial();
+    sealed(&trial, "v2");
+    trial.serve();
+    apply(&trial);
+    relay(&trial, "relay", "host: 127.9.9.9, port: 9, encryption: none", "relay/password");
+    for more in [&[][..], &["--local", "-i", "secrets/dev/demo-identity.txt"]] {
+        let report = trial.run(&[&["verify", "dev", "--format", "json"], more].concat()).code(3).json();
+        let findings = report["profiles"][0]["findings"].as_array().unwrap();
+        let found =
+            findings.iter().find(|finding| finding["id"] == "VERIFY-SECRET").unwrap_or_else(|| panic!("{report}"));
+        assert_eq!((&found["verdict"], &found["severity"]), (&json!("fail"), &json!("error")), "{report}");
+    }
+}
+
+#[test]
 fn a_check_from_this_machine_sends_a_secret_only_where_it_is_known_to_belong() {
     let login = BASE64_STANDARD.encode(format!("\0mailer\0{PASSWORD}"));
     for way in WAYS {

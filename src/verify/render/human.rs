@@ -107,3 +107,44 @@ fn table(report: &Report) -> String {
     }
     out
 }
+
+#[cfg(test)]
+mod tests {
+    use crate::{
+        model::ProfileName,
+        verify::{Finding, Id, Report, Verified},
+    };
+
+    /// A finding has words of mail servers, of tenants, and of a service that may be another one than was meant.
+    #[test]
+    #[expect(clippy::unwrap_used, reason = "a test ends there")]
+    fn words_of_others_begin_no_line_and_bring_no_colours() {
+        const HOSTILE: &str = "\u{1b}[30m\nforged\u{202e}\r";
+        let profile: ProfileName = "relay".parse().unwrap();
+        let mut finding = Finding::fail(Id::VerifySecret, "/provider", HOSTILE)
+            .seen(HOSTILE)
+            .expected(HOSTILE)
+            .remedy(["first\nsecond", HOSTILE]);
+        finding.profile = Some(profile.clone());
+        let verified = Verified {
+            profile,
+            provider: HOSTILE.to_owned(),
+            reached: crate::verify::Level::Offline,
+            findings: vec![finding],
+            at: jiff::Timestamp::UNIX_EPOCH,
+        };
+        let report = Report {
+            format_version: Report::FORMAT_VERSION,
+            environment: "dev".to_owned(),
+            profiles: vec![verified],
+            findings: Vec::new(),
+            requests: 0,
+        };
+        for text in [report.human(true), report.markdown()] {
+            assert!(!text.contains(['\r', '\u{202e}']) && !text.contains("\u{1b}[30m"), "{text:?}");
+        }
+        let human = report.human(true);
+        assert!(!human.lines().any(|line| line.starts_with("forged")), "{human}");
+        assert!(human.contains("first\n              second\n"), "a remedy keeps its lines: {human}");
+    }
+}
