@@ -32,7 +32,7 @@ const FREE: usize = 64 * 1024;
 const IDLE: Duration = Duration::from_secs(10);
 /// How much that is at least, unless the body ends.
 const PART: usize = 16 * 1024;
-/// How many submissions of one token are read at once.
+/// How many submissions of one token are read at once, at most; where there are few connections, a quarter of them.
 const SUBMISSIONS: usize = 128;
 /// How many documents of one token are read and worked on at once; of large ones, one.
 const DOCUMENTS: usize = 32;
@@ -73,7 +73,8 @@ pub(super) struct Bodies {
 }
 
 impl Bodies {
-    pub(super) fn new(limits: &Limits) -> Self {
+    /// Limits for a process that keeps at most `connections` connections.
+    pub(super) fn new(limits: &Limits, connections: usize) -> Self {
         let documents = |rooms: &Rooms, what| Kind {
             rooms: rooms.clone(),
             of_one: CallerLimit::new(DOCUMENTS, what),
@@ -91,7 +92,7 @@ impl Bodies {
         Self {
             submissions: Kind {
                 rooms: limits.submissions.clone(),
-                of_one: CallerLimit::new(SUBMISSIONS, "submissions"),
+                of_one: CallerLimit::new(SUBMISSIONS.min(connections / 4).max(1), "submissions"),
                 limit: SUBMISSION_LIMIT,
                 one_by_one: false,
                 too_large: || {

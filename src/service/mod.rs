@@ -156,7 +156,7 @@ impl Service {
             known_tokens: std::sync::Mutex::default(),
             issuers,
             stopping: tokio::sync::watch::Sender::new(false),
-            bodies: Bodies::new(&limits),
+            bodies: Bodies::new(&limits, connections.counts().limit),
             runs: CallerLimit::new(RUNS, "runs of the verifier"),
             streams: CallerLimit::new(STREAMS, "streams of events"),
             searches: Queue::new(SEARCHES, SEARCHES_WAITING, "searches"),
