@@ -79,7 +79,11 @@ impl Sheet {
             vec![TableProblem::of_line(line, "this is not well-formed CSV".to_owned(), remedy)]
         };
         let line = |position: Option<&csv::Position>| {
-            skipped + position.map_or(1, |position| usize::try_from(position.line()).unwrap_or(1))
+            let Some(position) = position else { return skipped + 1 };
+            // The reader takes a record to begin between the CR and the LF before it.
+            let at = usize::try_from(position.byte()).unwrap_or_default();
+            let is_between = at > 0 && text.as_bytes().get(at - 1..=at) == Some(b"\r\n");
+            skipped + usize::from(is_between) + usize::try_from(position.line()).unwrap_or(1)
         };
         let names = reader.headers().map_err(|_| malformed(skipped + 1))?;
         if names.len() > COLUMN_LIMIT {
