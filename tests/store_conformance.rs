@@ -633,6 +633,7 @@ fn the_audit_log_is_read_without_a_trace() {
 
 #[tokio::test]
 async fn a_document_with_many_messages_costs_one_look_a_recipient() {
+    use mailwright::store::outbox::Outbox as _;
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("store.sqlite");
     let store = SqliteStore::open(&path, &generated::environment()).unwrap();
@@ -645,7 +646,6 @@ async fn a_document_with_many_messages_costs_one_look_a_recipient() {
         },
         ..message(number, to)
     };
-    use mailwright::store::outbox::Outbox as _;
     for number in 1..=300 {
         let taken = store.accept(of_one(number, &format!("c{number}@example.org"), false)).await.unwrap();
         assert!(matches!(taken, Accepted::Now(_)), "another recipient");

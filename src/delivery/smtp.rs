@@ -2,7 +2,7 @@
 //! knowledge whether the final dot was sent.
 //!
 //! The last one decides whether a mail may have been accepted: before the dot it cannot have been, after it nobody knows
-//! until the server replies. [`SmtpClient`] keeps the two apart.
+//! until the server replies. `SmtpClient` keeps the two apart.
 
 use std::{
     collections::VecDeque,

@@ -3,7 +3,7 @@
 //!
 //! | part | what it does |
 //! | --- | --- |
-//! | `client` | [`SmtpClient`](client::SmtpClient): one connection, a deadline for each step |
+//! | `client` | `SmtpClient`: one connection, a deadline for each step |
 //! | `login` | AUTH PLAIN, LOGIN and XOAUTH2 |
 //! | [`Reply`], [`ReplyParser`] | replies: three digits decide, the text is for people |
 //! | [`Capabilities`] | what a server offers in its reply to EHLO |

@@ -104,6 +104,7 @@ fn refused(post: &Post, sandbox: &Sandbox, why: &str) {
 
 #[test]
 fn a_file_in_use_goes_nowhere_else_that_a_merge_names() {
+    type Change = Box<dyn FnOnce(&mut Value)>;
     let (sandbox, other) = (Sandbox::start(trusting("one")), Sandbox::start(trusting("one")));
     let post = started(&sandbox, &[&other], |file| format!("{file}{}", bound(&sandbox, "")));
     post.apply();
@@ -111,7 +112,6 @@ fn a_file_in_use_goes_nowhere_else_that_a_merge_names() {
     let id = post.send(json!({}));
     post.wait(&id, "delivered");
     let (own, address) = (sandbox.running.address.clone(), other.running.address.clone());
-    type Change = Box<dyn FnOnce(&mut Value)>;
     let direct = |key: &'static str, value: Value| -> Change {
         Box::new(move |provider| provider["microsoft-graph-direct"][key] = value)
     };

@@ -117,7 +117,6 @@ mod tests {
 
     /// A finding has words of mail servers, of tenants, and of a service that may be another one than was meant.
     #[test]
-    #[expect(clippy::unwrap_used, reason = "a test ends there")]
     fn words_of_others_begin_no_line_and_bring_no_colours() {
         const HOSTILE: &str = "\u{1b}[30m\nforged\u{202e}\r";
         let profile: ProfileName = "relay".parse().unwrap();
