@@ -121,7 +121,7 @@ fn a_certificate_in_the_file_is_trusted_for_its_name_and_no_other() {
         panic!("{:?}", meet("child", &["leaf"]));
     };
     // What is not in the file is named as what it is.
-    assert_eq!(meet("authority", &["issuer"]), Err(certificate(CertificateFault::Authority)));
+    assert_eq!(meet("authority", &["issuer"]), Err(certificate(CertificateFault::SelfSigned)));
     assert_eq!(meet("version1", &["issuer"]), Err(certificate(CertificateFault::Version { version: 1 })));
     assert_eq!(meet("version1", &["version1"]), Err(certificate(CertificateFault::Version { version: 1 })));
     let algorithm = "SHA-1".to_owned();
