@@ -214,7 +214,11 @@ fn what_was_done_is_told_to_programs_too() {
     let operator = Operator::new();
     let path = "secrets/dev/relay/password.age";
     let set = operator.trial.pipe(&["secrets", "set", "dev", "relay/password", "--format", "json"], CANARY.as_bytes());
-    assert_eq!(quiet(set).code(0).json(), serde_json::json!({ "sealed": path, "recipients": 1, "used": true }));
+    let destination = "smtp.example.com:587 (starttls)";
+    assert_eq!(
+        quiet(set).code(0).json(),
+        serde_json::json!({ "sealed": path, "recipients": 1, "used": true, "destination": destination })
+    );
     let rekey = |more: &[&str]| {
         operator.run(&[&["rekey", "dev", "-i", "key.txt", "--format", "json"], more].concat()).code(0).json()
     };

@@ -203,7 +203,7 @@ fn the_service_is_asked_whether_it_is_its_own() {
 fn a_name_that_ends_in_next_is_no_secrets() {
     let fleet = Fleet::new();
     let set = fleet.trial.pipe(&["secrets", "set", "prod-1", "relay/password.next"], b"value").code(1);
-    assert!(set.stderr.contains("MW0360") && set.stderr.contains("rotate ENV relay/password"), "{}", set.stderr);
+    assert!(set.stderr.contains("MW0360") && set.stderr.contains("rotate prod-1 relay/password"), "{}", set.stderr);
     let profile = "environments/prod-1/profiles/relay.yaml";
     let text = fleet.trial.read(profile).replace("relay/password", "relay/password.next");
     fleet.trial.write(profile, text);
