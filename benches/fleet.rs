@@ -10,7 +10,7 @@
     reason = "a benchmark prints, ends where it fails, and shares its helpers with tests"
 )]
 
-#[path = "../tests/rollout/fleet.rs"]
+#[path = "../tests/rollout_watch/rollout/fleet.rs"]
 mod fleet;
 mod shared;
 #[path = "../tests/support/mod.rs"]

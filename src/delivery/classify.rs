@@ -1,5 +1,5 @@
 //! What a reply means for the message. The table is data (`replies.json`): the first row that fits decides, and a row
-//! fits if everything that it states does. `tests/reply_corpus.rs` holds it against replies of real servers.
+//! fits if everything that it states does. `tests/mail/reply_corpus.rs` holds it against replies of real servers.
 
 use std::{sync::LazyLock, time::Duration};
 

@@ -4,7 +4,7 @@
 //! value was first accepted for, the tokens (hashed) and the audit log. It decides nothing: the service has checked what
 //! it is handed. What it does guarantee is that a [`Commit`] is taken as a whole or not at all, that it is taken
 //! only on the generation that it was computed from, that a changeset is taken once, and that the audit log is a
-//! chain without gaps. `tests/store_conformance.rs` holds every store to that.
+//! chain without gaps. `tests/service/store_conformance.rs` holds every store to that.
 //! What delivery needs besides is in [`outbox`].
 
 pub mod outbox;

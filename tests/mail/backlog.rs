@@ -1,6 +1,6 @@
 //! A server that is away while much waits: memory stays bounded, nothing slows down, everything leaves when it is back. The
 //! long form (`MAILWRIGHT_TEST_BACKLOG=200000 MAILWRIGHT_TEST_AWAY=7200`) is what the figures of the documentation come from.
-//! That no statement's cost grows with what waits, `tests/query_plans.rs` holds.
+//! That no statement's cost grows with what waits, `tests/service/query_plans.rs` holds.
 
 use std::time::{Duration, Instant};
 

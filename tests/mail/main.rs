@@ -2,7 +2,7 @@
 //!
 //! What holds in all of them: every message that was answered with 202 is in the end delivered, failed, waiting or
 //! unknown, and never lost; a duplicate is possible only for one that was unknown, and is marked.
-#![allow(clippy::unwrap_used, clippy::panic, reason = "a test ends there")]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails where it panics")]
 #![allow(clippy::print_stdout, clippy::disallowed_methods, reason = "long forms are asked for and report")]
 
 #[path = "../support/mod.rs"]
@@ -29,12 +29,14 @@ mod kill_points;
 mod limits;
 mod login;
 mod memory;
+mod message;
 mod parsers;
 mod receivers;
 mod recipients;
 mod relaying;
 mod replay;
 mod replies;
+mod reply_corpus;
 mod restore;
 mod rotation;
 mod same_key;

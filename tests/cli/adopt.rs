@@ -1,0 +1,376 @@
+//! From what is there to files: live environments as layers, and lists of profiles.
+
+use std::collections::BTreeMap;
+
+use crate::support::{generated, trial::Trial};
+use mailwright::{
+    adopt::{Proof, Site, layers, prove},
+    model::{ChangeKind, ChangeRecord, EnvironmentName, ProfileChange, ProfileName, Settings, State, StoredProfile},
+};
+use proptest::prelude::*;
+use serde_json::{Map, json};
+
+/// A live environment with these profiles.
+fn site(name: &str, settings: &Settings, profiles: BTreeMap<ProfileName, StoredProfile>) -> Site {
+    let name: EnvironmentName = name.parse().unwrap();
+    let mut state = State::empty(name.clone());
+    let changes: Vec<ProfileChange> =
+        profiles.into_iter().map(|(name, profile)| ProfileChange::Create { name, profile }).collect();
+    let record = ChangeRecord {
+        generation: 1,
+        at: "2026-01-01T00:00:00Z".parse().unwrap(),
+        by: "somebody".to_owned(),
+        kind: ChangeKind::Manual,
+    };
+    state.change(Some(settings), &changes, &record).unwrap();
+    Site { name, state, kept: Map::new() }
+}
+
+fn profile(document: serde_json::Value) -> StoredProfile {
+    generated::stored(serde_json::from_value(document).unwrap(), "value")
+}
+
+/// A customer as a partner runs hundreds: the same set-up, another tenant, domain and company.
+fn customer(number: usize) -> Site {
+    let domain = ["acme.example", "globex.example", "initech.example", "umbrella.example"][number];
+    let tenant = format!("{number}0000000-2222-3333-4444-555555555555");
+    let port = if number == 2 { 25 } else { 587 };
+    let mut profiles = BTreeMap::from([
+        (
+            "relay".parse().unwrap(),
+            profile(json!({
+                "description": "Everything that no other profile serves",
+                "provider": { "smtp": { "host": format!("smtp.{domain}"), "port": port, "username": format!("erp@{domain}"), "password": { "secret": "relay/password" } } },
+                "from": { "address": format!("erp@{domain}"), "name": "ERP" },
+                "functions": ["default"], "appliesTo": "system-wide", "limits": { "perMinute": 30 },
+            })),
+        ),
+        (
+            "invoices".parse().unwrap(),
+            profile(json!({
+                "provider": { "microsoft-graph-direct": { "tenant": tenant, "client": "11111111-2222-3333-4444-555555555555", "credential": { "clientSecret": { "secret": "invoices/secret" } } } },
+                "from": { "address": format!("invoices@{domain}") },
+                "functions": ["all-documents"], "appliesTo": { "companies": [format!("C{number}")] },
+            })),
+        ),
+    ]);
+    if number != 1 {
+        profiles.insert("web".parse().unwrap(), profile(json!({
+            "provider": { "microsoft-graph-delegate": { "tenant": tenant, "client": "99999999-2222-3333-4444-555555555555", "platform": "spa", "redirect": format!("https://erp.{domain}/web") } },
+            "functions": ["user-interface"], "appliesTo": "system-wide",
+        })));
+    }
+    let settings =
+        json!({ "companies": [format!("C{number}")], "delivery": { "retry": { "first": "2m", "longest": "1h" } } });
+    let site = site(&format!("customer-{number}"), &serde_json::from_value(settings).unwrap(), profiles);
+    let kept = json!({ "service": { "address": format!("https://mail.{domain}") } });
+    Site { kept: kept.as_object().unwrap().clone(), ..site }
+}
+
+fn assert_proved(sites: &[Site], base: &str) -> mailwright::adopt::Layers {
+    let layers = layers(sites, &base.parse().unwrap());
+    let nowhere = tempfile::tempdir().unwrap();
+    for (name, proof) in prove(&layers, sites, nowhere.path()) {
+        assert!(matches!(proof, Proof::Holds), "{name}: {proof:#?}\n{:#?}", layers.files);
+    }
+    layers
+}
+
+#[test]
+fn what_customers_share_becomes_a_base_with_variables() {
+    let sites: Vec<Site> = (0..4).map(customer).collect();
+    let layers = assert_proved(&sites, "customers");
+    let text: String = layers.files.iter().map(|(path, text)| format!("=== {}\n{text}\n", path.display())).collect();
+    insta::assert_snapshot!("layers", text);
+    assert_eq!(layers.variables.keys().collect::<Vec<_>>(), ["domain", "tenant"]);
+}
+
+#[test]
+fn one_environment_and_none() {
+    assert_proved(&[customer(0)], "customers");
+    assert_proved(&[site("empty", &Settings::default(), BTreeMap::new())], "base");
+    assert_proved(&[], "base");
+}
+
+#[test]
+fn a_text_that_looks_like_a_variable_stays_what_it_is() {
+    let strange = |number: usize, description: &str| {
+        let relay = profile(
+            json!({ "description": description, "provider": { "smtp": { "host": format!("h{number}.example") } }, "from": { "address": "a@b.example" }, "functions": ["default"], "appliesTo": "system-wide" }),
+        );
+        site(
+            &format!("s{number}"),
+            &Settings { companies: ["A".parse().unwrap()].into(), ..Settings::default() },
+            BTreeMap::from([("relay".parse().unwrap(), relay)]),
+        )
+    };
+    assert_proved(&[strange(1, "for ${host}"), strange(2, "for ${host}"), strange(3, "$${x} ${")], "base");
+    assert_proved(&[strange(1, "a ${x}"), strange(2, "b ${x}"), strange(3, "c ${x}")], "base");
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(60))]
+
+    /// Whatever is live: what is proposed amounts to it, or says why it cannot.
+    #[test]
+    fn the_proposal_always_amounts_to_what_is_live(states in prop::collection::vec((generated::any_settings(), generated::any_profiles()), 1..5)) {
+        let sites: Vec<Site> = states.into_iter().enumerate().map(|(number, (settings, profiles))| {
+            // Disabled ones may overlap, and keep the rules out of the way.
+            let profiles = profiles.into_iter().map(|(name, mut stored)| { stored.profile.enabled = false; (name, stored) }).collect();
+            site(&format!("site-{number}"), &Settings { unserved: vec![mailwright::model::settings::Unserved { reason: "all".to_owned(), ..Default::default() }], ..settings }, profiles)
+        }).collect();
+        let layers = layers(&sites, &"base".parse().unwrap());
+        let nowhere = tempfile::tempdir().unwrap();
+        for (name, proof) in prove(&layers, &sites, nowhere.path()) {
+            match proof {
+                Proof::Holds => {}
+                // A generated profile may break a rule of files, as a live one may; it is then named, and not misread.
+                Proof::Invalid(report) => for diagnostic in report.diagnostics {
+                    prop_assert!(diagnostic.code.id() >= "MW0100" || ["MW0011", "MW0032", "MW0033"].contains(&diagnostic.code.id()), "{:?}\n{:#?}", diagnostic, layers.files);
+                },
+                other => prop_assert!(false, "{name}: {other:#?}\n{:#?}", layers.files),
+            }
+        }
+    }
+}
+
+#[test]
+fn a_whole_service_is_imported_and_the_plan_is_empty() {
+    let mut trial = Trial::examples();
+    trial.serve();
+    trial.run(&["apply", "dev", "--yes", "--skip-verify"]).code(0);
+    let address = trial.address().to_owned();
+    trial.remove("rollouts/development-first.yaml");
+    for folder in ["base", "office", "prod", "dev"] {
+        std::fs::remove_dir_all(trial.path(&format!("environments/{folder}"))).unwrap();
+    }
+    trial.write(
+        "environments/dev/environment.yaml",
+        format!("description: Here\nlabels: {{ region: emea }}\nservice: {{ address: '{address}' }}\n"),
+    );
+    let dry = trial.run(&["import", "dev", "--layers", "shared", "--dry-run", "--format", "json"]).code(0).json();
+    assert!(!trial.path("environments/shared").exists());
+    assert_eq!(dry["secretsToSet"], json!([]), "the age files are still there");
+    let ran = trial.run(&["import", "dev", "--layers", "shared"]).code(0);
+    assert!(ran.stdout.contains("Proved: a plan of these files would change nothing"), "{}", ran.stdout);
+    assert!(trial.read("environments/dev/environment.yaml").contains("region: emea"));
+    trial.run(&["validate"]).code(0);
+    let plan = trial.run(&["plan", "dev", "--detailed-exitcode"]).code(0);
+    assert!(plan.stdout.contains("No changes."), "{}", plan.stdout);
+    // What has files already is not overwritten.
+    let again = trial.run(&["import", "dev", "--layers", "other"]).code(1);
+    assert!(again.stderr.contains("`dev` has layers or profiles already"), "{}", again.stderr);
+    let taken = trial.run(&["import", "dev", "--layers", "shared"]).code(1);
+    assert!(taken.stderr.contains("there is an environment `shared` already"), "{}", taken.stderr);
+}
+
+#[test]
+fn a_rotation_that_is_under_way_is_told_of_and_goes_on() {
+    let mut trial = Trial::examples();
+    trial.serve();
+    trial.pipe(&["secrets", "rotate", "dev", "relay/password"], b"the next one").code(0);
+    trial.run(&["apply", "dev", "--yes", "--skip-verify"]).code(0);
+    let next = "secrets/dev/relay/password.next.age";
+    let sealed = std::fs::read(trial.path(next)).unwrap();
+    for folder in ["base", "office", "prod", "dev"] {
+        std::fs::remove_dir_all(trial.path(&format!("environments/{folder}"))).unwrap();
+    }
+    trial.remove(next);
+    let own = format!("service: {{ address: '{}' }}\n", trial.address());
+    trial.write("environments/dev/environment.yaml", own);
+    let ran = trial.run(&["import", "dev", "--layers", "shared"]).code(0);
+    assert!(ran.stdout.contains("Proved: a plan of these files would change nothing"), "{}", ran.stdout);
+    assert!(ran.stderr.contains("mailwright secrets rotate dev relay/password"), "{}", ran.stderr);
+    assert!(!ran.stderr.contains("secrets set"), "{}", ran.stderr);
+    // Without it, the plan says what would become of it; with it, nothing would.
+    let plan = trial.run(&["plan", "dev", "--detailed-exitcode"]).code(2);
+    assert!(plan.stdout.contains("(next secret withdrawn)"), "{}", plan.stdout);
+    trial.write(next, sealed);
+    trial.run(&["plan", "dev", "--detailed-exitcode"]).code(0);
+}
+
+#[test]
+fn a_service_that_holds_what_files_may_not_say_is_not_imported() {
+    // Somebody used the age file of another environment: it is there, and is not what the service has.
+    let mut foreign = Trial::examples();
+    foreign.serve();
+    foreign.run(&["apply", "dev", "--yes", "--skip-verify"]).code(0);
+    let before = std::fs::read_dir(foreign.path("environments")).unwrap().count();
+    foreign.pipe(&["secrets", "set", "dev", "relay/password"], b"another").code(0);
+    std::fs::remove_dir_all(foreign.path("environments/dev")).unwrap();
+    foreign.write("environments/dev/environment.yaml", "description: Here\n");
+    let ran = foreign.run(&["import", "dev", "--layers", "shared"]).code(1);
+    assert!(ran.stderr.contains("error[MW0235]") && ran.stderr.contains("(secret rotated)"), "{}", ran.stderr);
+    assert_eq!(std::fs::read_dir(foreign.path("environments")).unwrap().count(), before);
+}
+
+/// A spreadsheet in the words of its owner.
+const LIST: &str = "\
+Profile;Type;SMTP server;SMTP port;Security;User name;From address;Display name;Functions;Companies;Active;Tenant ID;Application ID
+relay;SMTP;smtp.example.com;587;STARTTLS;erp@example.com;erp@example.com;ERP, Example Ltd;\"Default; System Administration\";;yes;;
+invoices;Graph (application);;;;;invoices@example.com;;Documents Accounts Receivable|all-documents;EDU1 0123;;contoso.example;11111111-2222-3333-4444-555555555555
+old;SMTP;old.example.com;25;none;;old@example.com;;All Reports;*;no;;
+";
+
+fn with_list(list: impl AsRef<[u8]>, name: &str) -> Trial {
+    let trial = Trial::empty();
+    trial.write("environments/dev/environment.yaml", "companies: [EDU1, '0123']\n");
+    trial.write(name, list);
+    trial
+}
+
+#[test]
+fn a_spreadsheet_becomes_profiles() {
+    let trial = with_list(LIST, "list.csv");
+    trial.run(&["import", "dev", "--from", "list.csv", "--dry-run"]).code(0);
+    assert!(!trial.path("environments/dev/profiles").exists());
+    let ran = trial.run(&["import", "dev", "--from", "list.csv"]).code(0);
+    assert_eq!(
+        ran.stdout,
+        "wrote environments/dev/profiles/invoices.yaml\nwrote environments/dev/profiles/old.yaml\nwrote environments/dev/profiles/relay.yaml\n"
+    );
+    assert!(
+        ran.stderr.contains("mailwright secrets set dev invoices/client-secret")
+            && ran.stderr.contains("mailwright secrets set dev relay/password"),
+        "{}",
+        ran.stderr
+    );
+    let files = ["invoices", "old", "relay"]
+        .map(|name| trial.read(&format!("environments/dev/profiles/{name}.yaml")))
+        .join("\n");
+    insta::assert_snapshot!("list", files);
+    let report = trial.run(&["validate", "--format", "json"]).code(1).json();
+    let codes: std::collections::BTreeSet<_> =
+        report["diagnostics"].as_array().unwrap().iter().map(|d| d["code"].as_str().unwrap()).collect();
+    assert_eq!(codes, ["MW0031"].into(), "only the secrets are missing: {report:#}");
+    let again = trial.run(&["import", "dev", "--from", "list.csv"]).code(1);
+    assert!(
+        again.stderr.contains("line 2: `dev` has a profile `relay` already; nothing was written"),
+        "{}",
+        again.stderr
+    );
+}
+
+#[test]
+fn lists_come_in_many_encodings() {
+    let read = |bytes: Vec<u8>, name: &str| {
+        let trial = with_list(bytes, name);
+        trial.run(&["import", "dev", "--from", name]).code(0);
+        trial.read("environments/dev/profiles/relay.yaml")
+    };
+    let plain = read(LIST.into(), "list.csv");
+    let utf16: Vec<u8> = [0xff, 0xfe].into_iter().chain(LIST.encode_utf16().flat_map(u16::to_le_bytes)).collect();
+    assert_eq!(read(utf16, "list.txt"), plain);
+    assert_eq!(read(format!("\u{feff}{}", LIST.replace('\n', "\r\n")).into(), "list.csv"), plain);
+    let json = json!([
+        { "name": "relay", "smtp server": "smtp.example.com", "port": 587, "security": "starttls", "user name": "erp@example.com",
+          "from": "erp@example.com", "from name": "ERP, Example Ltd", "functions": ["default", "system-administration"], "enabled": true },
+        { "name": "whole", "enabled": false, "provider": { "smtp": { "host": "a.example" } }, "from": { "address": "a@example.com" }, "functions": ["default"], "appliesTo": "system-wide" },
+    ]);
+    assert_eq!(read(json.to_string().into(), "list.json"), plain);
+}
+
+/// The names that the ERP's own screen has for the fields.
+#[test]
+fn the_words_of_the_erps_own_screen_are_understood() {
+    let head = "Profile name;Description;Provider;Apply to;Select companies;Enabled;Functions;SMTP Host name;Outgoing email address;User name;Port;SSL;Tenant ID;Client ID;Redirect URL\n";
+    let id = "0f6e2b1c-2a4d-4c55-9a43-1c2d3e4f5a6b";
+    let list = format!(
+        "{head}relay;Everything;SMTP;System-wide;;Yes;Default;smtp.example.com;erp@example.com;erp;465;Yes;;;\n\
+         docs;;Microsoft Graph Direct;Selected companies;EDU1;Yes;All Documents;;docs@example.com;;;;{id};{id};\n\
+         desk;;Delegate sender;;EDU1;No;User Interface;;;;;;{id};{id};https://localhost\n\
+         plain;;SMTP;EDU1;;checked;All Reports;smtp.example.com;r@example.com;;587;Yes;;;\n"
+    );
+    let trial = with_list(&list, "list.csv");
+    trial.run(&["import", "dev", "--from", "list.csv"]).code(0);
+    let read = |name: &str| trial.read(&format!("environments/dev/profiles/{name}.yaml"));
+    for (name, parts) in [
+        (
+            "relay",
+            &["host: smtp.example.com", "encryption: tls", "port: 465", "address: erp@example.com", "system-wide"][..],
+        ),
+        ("docs", &["microsoft-graph-direct", "\"EDU1\"", "all-documents"]),
+        ("desk", &["microsoft-graph-delegate", "enabled: false", "https://localhost", "platform: native", "\"EDU1\""]),
+        ("plain", &["\"EDU1\"", "all-reports"]),
+    ] {
+        for part in parts {
+            assert!(read(name).contains(part), "{name}: no {part} in {}", read(name));
+        }
+    }
+    // A password is refused with the reason, however the column is called.
+    for column in ["Password", "Client Secret", "SMTP password", "Secret value"] {
+        let trial = with_list(format!("name,{column}\nrelay,hunter2\n"), "list.csv");
+        let ran = trial.run(&["import", "dev", "--from", "list.csv"]).code(1);
+        assert!(ran.stderr.contains("holds secrets") && !ran.stderr.contains("hunter2"), "{column}: {}", ran.stderr);
+    }
+    // Two columns that say who a profile is for must agree.
+    for (scope, companies, words) in [
+        ("System-wide", "EDU1", "contradict each other"),
+        ("Selected companies", "", "none is named"),
+        ("EDU1", "EDU2", "contradict each other"),
+    ] {
+        let list = format!(
+            "name,host,from,functions,Apply to,Select companies\nrelay,h,a@b.example,default,{scope},{companies}\n"
+        );
+        let trial = with_list(list, "list.csv");
+        let ran = trial.run(&["import", "dev", "--from", "list.csv"]).code(1);
+        assert!(ran.stderr.contains("column `Apply to`") && ran.stderr.contains(words), "{scope}: {}", ran.stderr);
+    }
+}
+
+#[test]
+fn what_a_list_says_wrongly_is_told_with_its_line_and_writes_nothing() {
+    for (list, expected) in [
+        (
+            "name,from,functions,host,Password\nrelay,a@b.example,default,h,hunter2\n",
+            "line 1, column `Password`: the column `Password` holds secrets",
+        ),
+        ("name,from,functions,hots\n", "Did you mean `host`?"),
+        ("name,from,sender\n", "says the same as another one"),
+        (
+            "name,from,functions,host\nrelay,a@b.example,Defualt,h\n",
+            "line 2, column `functions`: there is no function `Defualt`",
+        ),
+        ("name,from,functions,host\n,a@b.example,default,h\n", "line 2, column `name`: the profile has no name"),
+        (
+            "name,from,functions,host,port\nrelay,a@b.example,default,h,many\n",
+            "line 2, column `port`: this is not a port",
+        ),
+        (
+            "name,from,functions,host\nrelay,a@b.example,default,h\nRelay,a@b.example,all-reports,h\n",
+            "line 3, column `name`: the profile `Relay` stands in line 2 already",
+        ),
+        ("name,from,functions\nrelay,a@b.example,default\n", "the profile has no provider"),
+        ("name,functions,host\na,b,c,d,e\n", "the line has 5 values, and there are 3 columns"),
+        ("name,from\n", "the list has no profiles"),
+        ("[1]", "this item is no object"),
+        ("{", "this is not well-formed JSON"),
+    ] {
+        let trial = with_list(list, "list.csv");
+        let ran = trial.run(&["import", "dev", "--from", "list.csv"]).code(1);
+        assert!(ran.stderr.contains("error[MW0236]") && ran.stderr.contains(expected), "{list}\n{}", ran.stderr);
+        assert!(!ran.stderr.contains("hunter2"), "{}", ran.stderr);
+        assert!(!trial.path("environments/dev/profiles").exists());
+    }
+    // What only the rules can tell is told as of any file.
+    let trial = with_list("name,from,functions,host,companies\nrelay,a@b.example,default,h,EDU1 NOPE\n", "list.csv");
+    let ran = trial.run(&["import", "dev", "--from", "list.csv"]).code(1);
+    assert!(ran.stderr.contains("MW0105") && ran.stderr.contains("error[MW0235]"), "{}", ran.stderr);
+    assert!(!trial.path("environments/dev/profiles").exists());
+}
+
+#[test]
+fn a_list_for_many_environments_names_them() {
+    let trial = with_list(
+        "environment,name,from,functions,host\ndev,relay,a@b.example,default,h\ntest,relay,t@b.example,default,h\n",
+        "list.csv",
+    );
+    let ran = trial.run(&["import", "--from", "list.csv"]).code(1);
+    assert!(ran.stderr.contains("line 3: there is no environment `test`"), "{}", ran.stderr);
+    trial.write("environments/test/environment.yaml", "companies: [EDU1]\n");
+    trial.run(&["import", "--from", "list.csv"]).code(0);
+    trial.run(&["validate"]).code(0);
+    std::fs::remove_dir_all(trial.path("environments/dev/profiles")).unwrap();
+    let other = trial.run(&["import", "dev", "--from", "list.csv"]).code(1);
+    assert!(other.stderr.contains("line 3 is for `test`, not for `dev`"), "{}", other.stderr);
+}

@@ -1,0 +1,302 @@
+//! The command line itself: what is misspelt is refused, every failure has its code and remedy, help has examples.
+
+use std::process::Command;
+
+use crate::support::trial::{PROGRAM, Trial, clean, finish};
+
+const COMMANDS: &[&str] = &[
+    "new",
+    "render",
+    "validate",
+    "diff",
+    "plan",
+    "apply",
+    "verify",
+    "sandbox",
+    "drift",
+    "status",
+    "show",
+    "resolve",
+    "history",
+    "blame",
+    "rollback",
+    "import",
+    "secrets",
+    "token",
+    "audit",
+    "serve",
+    "demo",
+    "functions",
+    "explain",
+    "schema",
+    "completions",
+];
+
+#[test]
+fn every_command_has_help_with_examples_within_the_line() {
+    let trial = Trial::small();
+    let overview = trial.run(&["--help"]).code(0).stdout;
+    for command in COMMANDS {
+        assert!(overview.contains(&format!("  {command} ")), "{command}");
+        let help = trial.run(&[command, "--help"]).code(0).stdout;
+        assert!(help.contains("Examples:\n  mailwright "), "{command}:\n{help}");
+    }
+    assert_eq!(trial.run(&["--version"]).code(0).stdout, format!("mailwright {}\n", env!("CARGO_PKG_VERSION")));
+}
+
+#[test]
+fn a_misspelt_flag_command_or_variable_of_ours_is_an_error_and_never_looks_like_changes() {
+    let mut trial = Trial::small();
+    trial.serve();
+    for arguments in [
+        &["apply", "--skip-verify", "dev", "--yse"][..],
+        &["apply", "--skip-verify", "dev", "--dry-run"],
+        &["plann", "dev"],
+        &["plan", "dev", "--detailed-exit-code"],
+        &["plan"],
+        &[],
+    ] {
+        let ran = trial.run(arguments).code(1);
+        assert!(ran.stdout.is_empty(), "{}", ran.stdout);
+    }
+    let mut command = trial.command(&["apply", "--skip-verify", "dev", "--yes"]);
+    command.env("MAILWRIGHT_TOKN", "x");
+    let ran = finish(command).code(1);
+    assert!(ran.stderr.contains("MW0250") && ran.stderr.contains("Did you mean `MAILWRIGHT_TOKEN`?"), "{}", ran.stderr);
+    assert_eq!(trial.state()["generation"], 0);
+}
+
+#[test]
+fn each_way_of_not_reaching_the_service_is_told_apart() {
+    let mut trial = Trial::small();
+    trial.serve();
+    let with = |variables: &[(&str, &str)], arguments: &[&str]| {
+        let mut command = trial.command(arguments);
+        for (name, value) in variables {
+            command.env(name, value);
+        }
+        let ran = finish(command).code(1);
+        ran.stderr.split(['[', ']']).nth(1).unwrap_or_default().to_owned()
+            + " "
+            + ran.stderr.lines().next().unwrap_or_default()
+    };
+    let plan = ["plan", "dev"];
+    assert!(with(&[("MAILWRIGHT_SERVICE", "http://127.0.0.1:1")], &plan).starts_with("MW0200"));
+    assert!(with(&[("MAILWRIGHT_SERVICE", "https://nowhere.invalid")], &plan).starts_with("MW0200"));
+    assert!(with(&[("MAILWRIGHT_TOKEN", "mw_000000000000_x")], &plan).starts_with("MW0201"));
+    assert!(with(&[("MAILWRIGHT_TOKEN", "")], &plan).starts_with("MW0206"));
+    assert!(with(&[("MAILWRIGHT_TOKEN", "a b")], &plan).starts_with("MW0206"));
+    assert!(with(&[("MAILWRIGHT_SERVICE", "")], &plan).starts_with("MW0207"));
+    assert!(with(&[("MAILWRIGHT_SERVICE", "ftp://x")], &plan).starts_with("MW0207"));
+    assert!(with(&[("MAILWRIGHT_SERVICE", "http://user:pass@localhost")], &plan).starts_with("MW0207"));
+    assert!(with(&[("MAILWRIGHT_SERVICE", "http://192.0.2.1")], &plan).starts_with("MW0253"));
+    let clear = trial.address().to_owned();
+    assert!(with(&[("MAILWRIGHT_SERVICE", &clear.replace("http:", "https:"))], &plan).starts_with("MW0203"));
+    assert!(with(&[], &["plan", "dve"]).starts_with("MW0024"));
+    // Strangers: a web server that is none of ours, and one of another version.
+    let stranger = |head: &'static str| {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = format!("http://{}", listener.local_addr().unwrap());
+        std::thread::spawn(move || {
+            use std::io::{Read as _, Write as _};
+            while let Ok((mut stream, _)) = listener.accept() {
+                drop(stream.read(&mut [0; 4096]));
+                drop(stream.write_all(head.as_bytes()));
+            }
+        });
+        address
+    };
+    let page = stranger("HTTP/1.1 200 OK\r\nContent-Length: 4\r\nConnection: close\r\n\r\n<hi>");
+    assert!(with(&[("MAILWRIGHT_SERVICE", &page)], &plan).starts_with("MW0204"));
+    let newer = stranger(
+        "HTTP/1.1 404 Not Found\r\nmailwright-api-version: 2\r\nContent-Length: 2\r\nConnection: close\r\n\r\n{}",
+    );
+    assert!(with(&[("MAILWRIGHT_SERVICE", &newer)], &plan).starts_with("MW0205"));
+    let half = stranger(
+        "HTTP/1.1 200 OK\r\nmailwright-api-version: 1\r\nContent-Length: 5000\r\n\r\n{\"environment\":\"dev\",\"generation\":0,",
+    );
+    assert!(with(&[("MAILWRIGHT_SERVICE", &half)], &plan).starts_with("MW0208"));
+    let empty =
+        stranger("HTTP/1.1 200 OK\r\nmailwright-api-version: 1\r\nContent-Length: 2\r\nConnection: close\r\n\r\n{}");
+    assert!(with(&[("MAILWRIGHT_SERVICE", &empty)], &plan).starts_with("MW0208"));
+}
+
+#[test]
+fn a_certificate_that_is_not_trusted_is_refused_and_one_that_is_given_is_taken() {
+    let mut trial = Trial::small();
+    let key = rcgen::generate_simple_self_signed(vec!["localhost".to_owned()]).unwrap();
+    trial.write("server.pem", key.cert.pem());
+    trial.write("server.key", key.signing_key.serialize_pem());
+    let (certificate, private) = (trial.path("server.pem"), trial.path("server.key"));
+    trial.serve_with(&["--demo", "--tls-cert", certificate.to_str().unwrap(), "--tls-key", private.to_str().unwrap()]);
+    let address = trial.address().replace("127.0.0.1", "localhost");
+    let plan = |more: &[&str], address: &str| {
+        let mut arguments = vec!["plan", "dev", "--service", address];
+        arguments.extend(more);
+        trial.run(&arguments)
+    };
+    let untrusted = plan(&[], &address).code(1);
+    assert!(untrusted.stderr.contains("MW0203") && untrusted.stderr.contains("--ca-file"), "{}", untrusted.stderr);
+    plan(&["--ca-file", "server.pem"], &address).code(0);
+    let misnamed = plan(&["--ca-file", "server.pem"], &address.replace("localhost", "127.0.0.1")).code(1);
+    assert!(misnamed.stderr.contains("MW0203"), "{}", misnamed.stderr);
+}
+
+#[test]
+fn a_certificate_of_an_authority_and_a_service_that_speaks_tls_only_are_told_apart() {
+    let mut trial = Trial::small();
+    let mut wanted = rcgen::CertificateParams::new(vec!["localhost".to_owned()]).unwrap();
+    wanted.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
+    let key = rcgen::KeyPair::generate().unwrap();
+    trial.write("server.pem", wanted.self_signed(&key).unwrap().pem());
+    trial.write("server.key", key.serialize_pem());
+    let (certificate, private) = (trial.path("server.pem"), trial.path("server.key"));
+    trial.serve_with(&["--demo", "--tls-cert", certificate.to_str().unwrap(), "--tls-key", private.to_str().unwrap()]);
+    let address = trial.address().replace("127.0.0.1", "localhost");
+    let authority = trial.run(&["plan", "dev", "--service", &address, "--ca-file", "server.pem"]).code(1).stderr;
+    assert!(authority.contains("MW0203") && authority.contains("CA:FALSE"), "{authority}");
+    let clear = trial.run(&["plan", "dev", "--service", &address.replace("https:", "http:")]).code(1).stderr;
+    assert!(clear.contains("MW0204") && clear.contains("begins with `https://`"), "{clear}");
+}
+
+#[test]
+fn serve_refuses_what_would_be_unsafe() {
+    let trial = Trial::small();
+    let data = trial.path(".data");
+    let serve = |more: &[&str]| {
+        let mut arguments = vec!["serve", "--environment", "dev", "--data", data.to_str().unwrap()];
+        arguments.extend(more);
+        trial.run(&arguments).code(1).stderr
+    };
+    assert!(serve(&["--listen", "0.0.0.0:0"]).contains("MW0253"));
+    assert!(serve(&["--tls-cert", "x.pem"]).contains("--tls-key"));
+    // The public identity of the examples, outside a demo.
+    std::fs::create_dir_all(&data).unwrap();
+    trial.write(".data/identity.txt", mailwright::secrets::DEMO_IDENTITY);
+    std::fs::set_permissions(trial.path(".data/identity.txt"), std::os::unix::fs::PermissionsExt::from_mode(0o644))
+        .unwrap();
+    assert!(serve(&["--listen", "127.0.0.1:0"]).contains("others may read it"));
+    std::fs::set_permissions(trial.path(".data/identity.txt"), std::os::unix::fs::PermissionsExt::from_mode(0o600))
+        .unwrap();
+    assert!(serve(&["--listen", "127.0.0.1:0"]).contains("MW0224"));
+}
+
+#[test]
+fn a_data_folder_belongs_to_one_service_and_one_environment() {
+    let mut trial = Trial::small();
+    trial.serve();
+    let data = trial.path(".data").to_str().unwrap().to_owned();
+    let again =
+        trial.run(&["serve", "--demo", "--environment", "dev", "--data", &data, "--listen", "127.0.0.1:0"]).code(1);
+    assert!(again.stderr.contains("another service uses the data folder"), "{}", again.stderr);
+    trial.kill();
+    let other =
+        trial.run(&["serve", "--demo", "--environment", "prod", "--data", &data, "--listen", "127.0.0.1:0"]).code(1);
+    assert!(other.stderr.contains("MW0211"), "{}", other.stderr);
+    let mode = std::os::unix::fs::PermissionsExt::mode(
+        &std::fs::metadata(trial.path(".data/identity.txt")).unwrap().permissions(),
+    );
+    assert_eq!(mode & 0o777, 0o600);
+}
+
+#[test]
+fn a_service_of_another_environment_is_not_planned_against() {
+    let mut trial = Trial::small();
+    trial.serve();
+    trial.write("environments/other/environment.yaml", "companies: [EDU1]\n");
+    trial.write("environments/other/profiles/relay.yaml", crate::support::trial::SMALL_PROFILE);
+    let ran = trial.run(&["plan", "other"]).code(1);
+    assert!(ran.stderr.contains("MW0211"), "{}", ran.stderr);
+}
+
+#[test]
+fn what_cannot_be_found_is_named_with_what_to_do() {
+    let trial = Trial::small();
+    for missing in ["./p.plan", "p.plan", "plans/p"] {
+        let ran = trial.run(&["apply", missing, "--yes"]).code(1);
+        assert!(ran.stderr.contains(&format!("cannot read the saved plan `{missing}`")), "{}", ran.stderr);
+        assert!(ran.stderr.contains("plan ENV --out FILE"), "{}", ran.stderr);
+    }
+    let ran = trial.run(&["plan", "dev", "--service", "http://127.0.0.1:1", "--token-file", "none"]).code(1);
+    assert!(ran.stderr.contains("MW0206") && ran.stderr.contains("help: Correct `--token-file`"), "{}", ran.stderr);
+    let ran = trial.run(&["audit", "verify", "dev", "--data", "."]).code(1);
+    assert!(ran.stderr.contains("MW0214") && ran.stderr.contains("no store is in `.`"), "{}", ran.stderr);
+    for code in ["MW0007", "mw0007", "mw7", "7"] {
+        assert!(trial.run(&["explain", code]).code(0).stdout.starts_with("MW0007: "), "{code}");
+    }
+    assert!(trial.run(&["explain", "MW9999"]).code(1).stderr.contains("MW0251"));
+    let copied = "invalid_client: AADSTS7000215: Invalid client secret provided.";
+    for code in ["AADSTS7000215", "aadsts7000215", "AADSTS7000215: Invalid client secret provided.", copied, "7000215"]
+    {
+        let told = trial.run(&["explain", code]).code(0).stdout;
+        assert!(told.starts_with("AADSTS7000215: ") && told.contains("GRAPH-SECRET-WRONG"), "{code}: {told}");
+    }
+    let busy = trial.run(&["explain", "AADSTS50196"]).code(0).stdout;
+    assert!(busy.contains("GRAPH-ANSWER") && busy.contains("the profile is not suspended"), "{busy}");
+    let unknown = trial.run(&["explain", "AADSTS987654"]).code(1).stderr;
+    assert!(unknown.contains("MW0251") && unknown.contains("error?code=987654"), "{unknown}");
+    // Nothing to check is not the same as nothing wrong.
+    let empty = Trial::empty();
+    for arguments in [&["validate"][..], &["validate", "--format", "json"]] {
+        let ran = empty.run(arguments).code(1);
+        assert!(ran.stdout.contains("MW0024") && ran.stdout.contains("there is no environment here"), "{}", ran.stdout);
+    }
+}
+
+#[test]
+fn a_demo_whose_ports_are_taken_says_which_and_by_whom_to_ask() {
+    let trial = Trial::examples();
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = taken.local_addr().unwrap().port().to_string();
+    let ran = trial.run(&["demo", "--once", "--sandbox-port", &port]).code(1);
+    assert!(ran.stderr.contains("MW0331") && ran.stderr.contains(&format!("on port {port}")), "{}", ran.stderr);
+    assert!(!ran.stderr.contains("--port"), "{}", ran.stderr);
+}
+
+#[test]
+fn it_works_from_any_folder_below_the_repository_and_says_where_none_is() {
+    let trial = Trial::small();
+    let mut command = trial.command(&["validate"]);
+    command.current_dir(trial.path("environments/dev/profiles"));
+    finish(command).code(0);
+    let elsewhere = tempfile::tempdir().unwrap();
+    let mut command = Command::new(PROGRAM);
+    clean(&mut command);
+    let ran = finish({
+        command.arg("validate").current_dir(elsewhere.path());
+        command
+    })
+    .code(1);
+    assert!(ran.stderr.contains("--project DIR"), "{}", ran.stderr);
+    let mut command = Command::new(PROGRAM);
+    clean(&mut command);
+    command.args(["validate", "-C"]).arg(trial.folder.path()).current_dir(elsewhere.path());
+    finish(command).code(0);
+}
+
+#[test]
+fn apply_never_asks_without_a_terminal() {
+    let mut trial = Trial::small();
+    trial.serve();
+    let ran = trial.run(&["apply", "--skip-verify", "dev"]).code(1);
+    assert!(ran.stderr.contains("MW0233") && ran.stderr.contains("--yes"), "{}", ran.stderr);
+    assert_eq!(trial.state()["generation"], 0);
+}
+
+#[test]
+fn completions_and_man_pages_are_made() {
+    let trial = Trial::small();
+    for shell in ["bash", "zsh", "fish", "elvish", "powershell"] {
+        assert!(trial.run(&["completions", shell]).code(0).stdout.contains("mailwright"));
+    }
+    trial.run(&["man", "."]).code(0);
+    assert!(trial.read("mailwright-plan.1").contains("detailed"));
+}
+
+#[test]
+fn colour_only_where_it_is_wanted() {
+    let mut trial = Trial::small();
+    trial.serve();
+    assert!(!trial.run(&["plan", "dev"]).code(0).stdout.contains('\u{1b}'));
+    assert!(trial.run(&["plan", "dev", "--color", "always"]).code(0).stdout.contains('\u{1b}'));
+}

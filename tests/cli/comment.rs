@@ -1,0 +1,157 @@
+//! The comment under a pull request, against a stand-in that answers as the documentation of each forge says.
+
+use crate::support::{
+    forge::Forge,
+    trial::{Ran, Trial},
+};
+use serde_json::json;
+
+/// The variables of a job of each forge.
+fn job(kind: &str, address: &str) -> Vec<(&'static str, String)> {
+    let own = |text: &str| text.to_owned();
+    match kind {
+        "github" => vec![
+            ("GITHUB_ACTIONS", own("true")),
+            ("GITHUB_API_URL", own(address)),
+            ("GITHUB_REPOSITORY", own("example/mail")),
+            ("GITHUB_REF", own("refs/pull/12/merge")),
+            ("GITHUB_TOKEN", own("the-token")),
+        ],
+        "gitlab" => vec![
+            ("GITLAB_CI", own("true")),
+            ("CI_API_V4_URL", format!("{address}/api/v4")),
+            ("CI_PROJECT_ID", own("7")),
+            ("CI_MERGE_REQUEST_IID", own("12")),
+            ("GITLAB_TOKEN", own("the-token")),
+        ],
+        _ => vec![
+            ("TF_BUILD", own("True")),
+            ("SYSTEM_COLLECTIONURI", format!("{address}/organisation/")),
+            ("SYSTEM_TEAMPROJECTID", own("11111111-2222-3333-4444-555555555555")),
+            ("BUILD_REPOSITORY_ID", own("99999999-2222-3333-4444-555555555555")),
+            ("SYSTEM_PULLREQUEST_PULLREQUESTID", own("12")),
+            ("SYSTEM_ACCESSTOKEN", own("the-token")),
+        ],
+    }
+}
+
+fn comment(trial: &Trial, variables: &[(&str, String)], arguments: &[&str]) -> Ran {
+    let mut command = trial.command(&[&["comment"], arguments].concat());
+    for name in ["GITHUB_ACTIONS", "GITLAB_CI", "TF_BUILD", "GITHUB_EVENT_PATH", "GITHUB_REF"] {
+        command.env_remove(name);
+    }
+    command.envs(variables.iter().map(|(name, value)| (*name, value)));
+    crate::support::trial::finish(command)
+}
+
+#[test]
+fn there_is_one_comment_however_often_the_job_runs() {
+    for (kind, first, again) in [
+        ("github", "POST /repos/example/mail/issues/12/comments", "PATCH /repos/example/mail/issues/comments/253"),
+        (
+            "gitlab",
+            "POST /api/v4/projects/7/merge_requests/12/notes",
+            "PUT /api/v4/projects/7/merge_requests/12/notes/253",
+        ),
+        (
+            "azure",
+            "POST /organisation/11111111-2222-3333-4444-555555555555/_apis/git/repositories/99999999-2222-3333-4444-555555555555/pullRequests/12/threads?api-version=7.1",
+            "PATCH /organisation/11111111-2222-3333-4444-555555555555/_apis/git/repositories/99999999-2222-3333-4444-555555555555/pullRequests/12/threads/253/comments/1?api-version=7.1",
+        ),
+    ] {
+        let forge = Forge::start(None);
+        // More than a page of other people's.
+        *forge.comments.lock().unwrap() =
+            (0..153).map(|number| (number, format!("comment {number} of somebody"))).collect();
+        let trial = Trial::empty();
+        trial.write("plan.md", "### A plan\n");
+        let job = job(kind, &forge.address);
+        assert_eq!(comment(&trial, &job, &["plan.md"]).code(0).stderr, "The comment is written.\n", "{kind}");
+        assert_eq!(forge.asked().last().unwrap(), first);
+        trial.write("plan.md", "### Another plan\n");
+        assert_eq!(comment(&trial, &job, &["plan.md"]).code(0).stderr, "The comment is replaced.\n", "{kind}");
+        assert_eq!(forge.asked().last().unwrap(), again);
+        comment(&trial, &job, &["plan.md", "--name", "verify"]).code(0);
+        let comments = forge.comments.lock().unwrap();
+        assert_eq!(comments.len(), 155, "{kind}: one for each name");
+        assert_eq!(comments[153].1, "<!-- mailwright comment plan -->\n### Another plan\n");
+        let heads = forge.requests.lock().unwrap();
+        let header = if kind == "gitlab" { "private-token: the-token" } else { "authorization: bearer the-token" };
+        assert!(heads.iter().all(|(_, head, _)| head.to_ascii_lowercase().contains(header)), "{kind}");
+    }
+}
+
+#[test]
+fn a_long_text_is_cut_where_it_does_no_harm() {
+    let forge = Forge::start(None);
+    let trial = Trial::empty();
+    let text = format!("<details><summary>all</summary>\n\n```diff\n{}", "+ a line of some length\n".repeat(10_000));
+    trial.write("plan.md", text);
+    comment(&trial, &job("github", &forge.address), &["plan.md"]).code(0);
+    let comments = forge.comments.lock().unwrap();
+    let text = &comments[0].1;
+    assert!(text.len() <= 65_536, "{}", text.len());
+    assert!(
+        text.ends_with("+ a line of some length\n```\n</details>\n\n_Cut here: the job's log has all of it._\n"),
+        "{}",
+        &text[text.len() - 200..]
+    );
+}
+
+#[test]
+fn where_there_is_nothing_to_comment_on_it_says_so() {
+    let trial = Trial::empty();
+    trial.write("plan.md", "plan");
+    trial.write("empty.md", "\n");
+    assert!(comment(&trial, &[], &["plan.md"]).code(1).stderr.contains("this does not run in GitHub Actions"));
+    let mut push = job("github", "http://127.0.0.1:1");
+    push.retain(|(name, _)| *name != "GITHUB_REF");
+    assert!(comment(&trial, &push, &["plan.md"]).code(0).stderr.contains("runs for no pull request"));
+    assert!(comment(&trial, &push, &["empty.md"]).code(1).stderr.contains("the text is empty"));
+    let mut nameless = job("gitlab", "http://127.0.0.1:1");
+    nameless.retain(|(name, _)| *name != "GITLAB_TOKEN");
+    assert!(comment(&trial, &nameless, &["plan.md"]).code(1).stderr.contains("the variable GITLAB_TOKEN is missing"));
+    assert!(
+        comment(&trial, &job("azure", "http://127.0.0.1:1"), &["plan.md"])
+            .code(1)
+            .stderr
+            .contains("Azure DevOps cannot be asked")
+    );
+}
+
+#[test]
+fn the_number_comes_from_githubs_event() {
+    let forge = Forge::start(None);
+    let trial = Trial::empty();
+    trial.write("plan.md", "plan");
+    trial.write("event.json", json!({ "pull_request": { "number": 34 } }).to_string());
+    let mut job = job("github", &forge.address);
+    job.push(("GITHUB_EVENT_PATH", trial.path("event.json").display().to_string()));
+    comment(&trial, &job, &["plan.md"]).code(0);
+    assert_eq!(forge.asked().last().unwrap(), "POST /repos/example/mail/issues/34/comments");
+}
+
+#[test]
+fn a_token_without_the_right_is_told_with_what_gives_it() {
+    for (kind, remedy) in
+        [("github", "pull-requests: write"), ("gitlab", "scope `api`"), ("azure", "contribute to pull requests")]
+    {
+        for status in [401, 403, 404] {
+            let forge = Forge::start(Some(status));
+            let trial = Trial::empty();
+            trial.write("plan.md", "plan");
+            let ran = comment(&trial, &job(kind, &forge.address), &["plan.md"]).code(1);
+            assert!(
+                ran.stderr.contains(&format!("(HTTP {status})")) && ran.stderr.contains(remedy),
+                "{kind} {}",
+                ran.stderr
+            );
+            assert!(!ran.stderr.contains("the-token"));
+        }
+    }
+    let forge = Forge::start(Some(500));
+    let trial = Trial::empty();
+    trial.write("plan.md", "plan");
+    let ran = comment(&trial, &job("github", &forge.address), &["plan.md"]).code(1);
+    assert!(ran.stderr.contains("GitHub cannot be asked: it answered HTTP 500"), "{}", ran.stderr);
+}

@@ -1,0 +1,21 @@
+//! The command line, through the binary: plan, apply, import, approvals, secrets, Git, CI. Each file covers one command or topic.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails where it panics")]
+
+#[path = "../support/mod.rs"]
+mod support;
+
+mod adopt;
+mod approvals;
+mod canary;
+mod ci_templates;
+mod command_line;
+mod comment;
+mod first_start;
+mod fleet;
+mod git;
+mod main_job;
+mod new_environment;
+mod origin;
+mod render;
+mod secrets;
+mod selection;

@@ -1,0 +1,288 @@
+//! `new environment`: a short file that reads back as what was asked for, nothing overwritten, nothing wrong left behind.
+
+use crate::support::trial::Trial;
+use serde_json::json;
+
+/// A base that takes variables and a secret.
+fn trial() -> Trial {
+    let trial = Trial::empty();
+    trial.write(
+        "environments/base/environment.yaml",
+        "abstract: true\ncompanies: [EDU1]\nvariables: { domain: example.com, port: 587, code: \"0123\" }\n",
+    );
+    trial.write(
+        "environments/base/profiles/relay.yaml",
+        "provider:\n  smtp:\n    host: ${host}\n    port: ${port}\n    username: erp\n    password: { secret: relay/password }\nfrom:\n  address: erp@${domain}\nfunctions: [default]\nappliesTo: system-wide\n",
+    );
+    trial
+}
+
+#[test]
+fn it_writes_a_short_file_and_says_what_is_missing() {
+    let trial = trial();
+    let ran = trial
+        .run(&[
+            "new",
+            "environment",
+            "acme",
+            "--from",
+            "base",
+            "--set",
+            "host=smtp.acme.example",
+            "--set",
+            "port=25",
+            "--set",
+            "code=42",
+            "--label",
+            "region=emea",
+            "--label",
+            "wave=2",
+            "--company",
+            "ACME",
+            "--company",
+            "10",
+            "--service",
+            "https://mail.acme.example",
+        ])
+        .code(0);
+    assert_eq!(ran.stdout, "wrote environments/acme/environment.yaml\n");
+    assert_eq!(
+        trial.read("environments/acme/environment.yaml"),
+        "# yaml-language-server: $schema=../../schema/environment.schema.json\n\
+         extends: base\ncompanies: [\"ACME\", \"10\"]\n\n\
+         service:\n  address: \"https://mail.acme.example\"\n\n\
+         labels:\n  region: emea\n  wave: \"2\"\n\n\
+         variables:\n  code: \"42\"\n  host: smtp.acme.example\n  port: 25\n"
+    );
+    assert!(ran.stderr.contains("mailwright secrets init acme"), "{}", ran.stderr);
+    assert!(ran.stderr.contains("mailwright secrets set acme relay/password"), "{}", ran.stderr);
+    assert!(!ran.stderr.contains("warning") && !ran.stderr.contains("service:"), "{}", ran.stderr);
+    // As soon as the secret is there, the environment is whole.
+    let recipient = age::x25519::Identity::generate().to_public().to_string();
+    trial.run(&["secrets", "init", "acme", &recipient]).code(0);
+    trial.pipe(&["secrets", "set", "acme", "relay/password"], b"pass").code(0);
+    trial.run(&["validate", "acme"]).code(0);
+}
+
+#[test]
+fn nothing_is_overwritten() {
+    let trial = trial();
+    let before = trial.read("environments/base/environment.yaml");
+    for name in ["base", "Base"] {
+        let ran = trial.run(&["new", "environment", name, "--format", "json"]).code(1);
+        assert_eq!(ran.json()["error"]["code"], "MW0271");
+    }
+    assert_eq!(trial.read("environments/base/environment.yaml"), before);
+    std::fs::create_dir(trial.path("environments/.x")).unwrap();
+    trial.write("environments/taken", "");
+    assert!(trial.run(&["new", "environment", "taken"]).code(1).stderr.contains("MW0271"));
+}
+
+#[test]
+fn what_makes_no_sense_leaves_nothing_behind() {
+    let trial = trial();
+    for (arguments, says) in [
+        (&["../x"][..], "is not an environment's name"),
+        (&["x", "--from", "bsae"], "Did you mean `base`?"),
+        (&["x", "--from", "base", "--company", "too-long"], "is not a company id"),
+        (&["x", "--from", "base", "--label", "a=b c"], "not a label's value"),
+        (&["x", "--from", "base", "--label", "_a=b"], "the name of a label is not allowed"),
+        (&["x", "--from", "base", "--set", "1a=b"], "the name of a variable is not allowed"),
+        (&["x", "--from", "base", "--set", "host=${domain}"], "takes another variable"),
+        (&["x", "--from", "base", "--set", "host=a", "--set", "host=b"], "given twice"),
+        (&["x", "--from", "base", "--set", "host"], "NAME=VALUE"),
+        (&["x", "--from", "base", "--set", "host=AKa9Xq2LmZ8vBn4Rt6Yw1Cd3"], "looks like a key"),
+        (&["x", "--from", "base", "--service", "ftp://x"], "not the address of a service"),
+    ] {
+        let all: Vec<&str> = ["new", "environment"].into_iter().chain(arguments.iter().copied()).collect();
+        let ran = trial.run(&all).code(1);
+        assert!(ran.stderr.contains(says), "{arguments:?}: {}", ran.stderr);
+        assert!(!ran.stderr.contains("AKa9"), "{}", ran.stderr);
+        assert!(ran.stdout.is_empty() && !trial.path("environments/x").exists(), "{arguments:?}: {}", ran.stdout);
+    }
+}
+
+#[test]
+fn a_variable_that_nothing_takes_is_a_warning() {
+    let trial = trial();
+    let ran = trial.run(&["new", "environment", "a", "--from", "base", "--set", "hosst=a", "--set", "host=b"]).code(0);
+    assert!(ran.stderr.contains("warning[MW0272]: no layer has or takes the variable `hosst`. Did you mean `host`?"));
+    assert_eq!(ran.stderr.matches("warning").count(), 1, "{}", ran.stderr);
+    // One that something takes and nobody sets is told as what is missing.
+    let ran = trial.run(&["new", "environment", "b", "--from", "base", "--format", "json"]).code(0);
+    let document = ran.json();
+    assert_eq!(document["problems"][0]["code"], "MW0022");
+    assert_eq!(document["missing"], json!({ "secrets": ["relay/password"], "service": true }));
+}
+
+#[test]
+fn texts_of_all_kinds_read_back_as_they_were() {
+    let trial = trial();
+    let values = [
+        "yes",
+        "null",
+        "0123",
+        "1e3",
+        "0x1F",
+        "12:30",
+        "a: b",
+        "# no",
+        "- a",
+        "\"quoted\"",
+        "it's",
+        "Ünï ☃",
+        "a\\b",
+        "{}",
+        "*a",
+        "&a",
+        "@a",
+        "`a`",
+        "%a",
+        "!a",
+        "2026-01-01",
+        "~",
+        " spaced ",
+        "tab\there",
+    ];
+    for (index, value) in values.iter().enumerate() {
+        let name = format!("e{index}");
+        let set = format!("text={value}");
+        trial.run(&["new", "environment", &name, "--from", "base", "--set", &set, "--set", "host=h"]).code(0);
+        let rendered = trial.run(&["render", &name, "--format", "json"]).json();
+        assert_eq!(rendered["value"]["variables"]["text"], *value);
+    }
+    for (text, value) in [("5", json!(5)), ("true", json!(true)), ("1.5", json!(1.5))] {
+        let name = format!("n{}", text.replace('.', "-"));
+        trial.run(&["new", "environment", &name, "--set", &format!("n={text}")]).code(0);
+        assert_eq!(trial.run(&["render", &name, "--format", "json"]).json()["value"]["variables"]["n"], value);
+    }
+}
+
+#[test]
+fn a_dry_run_prints_the_file() {
+    let trial = trial();
+    let ran = trial.run(&["new", "environment", "a", "--from", "base", "--dry-run"]).code(0);
+    assert!(ran.stdout.ends_with("extends: base\n"), "{}", ran.stdout);
+    assert!(!trial.path("environments/a").exists());
+}
+
+const CUSTOMERS: &str = "\u{feff}Name;companies;Service;host;port;label:region;set:motto;description\r\n\
+    acme;ACME,10;https://mail.acme.example;smtp.acme.example;25;emea;\"we; ship\";The first\r\n\
+    bolt;;;smtp.bolt.example;;;;\r\n\
+    ;;;;;;;\r\n\
+    cork;CORK;https://mail.cork.example;0123;;apac;;\r\n";
+
+#[test]
+fn a_list_makes_all_of_them() {
+    let trial = trial();
+    trial.write("customers.csv", CUSTOMERS);
+    let all = ["new", "environment", "--from", "base", "--from-csv", "customers.csv", "--label", "region=none"];
+    let dry = trial.run(&[&all[..], &["--dry-run"]].concat()).code(0);
+    assert!(dry.stdout.contains("# environments/bolt/environment.yaml\n# yaml-language-server"), "{}", dry.stdout);
+    assert!(!trial.path("environments/acme").exists());
+    let ran = trial.run(&all).code(0);
+    assert_eq!(
+        ran.stdout,
+        "wrote environments/acme/environment.yaml\nwrote environments/bolt/environment.yaml\nwrote environments/cork/environment.yaml\n"
+    );
+    assert_eq!(ran.stderr.matches("warning").count(), 1, "{}", ran.stderr);
+    assert!(ran.stderr.contains("secrets of acme, bolt, cork") && ran.stderr.contains("in bolt\n"), "{}", ran.stderr);
+    // Just what a line by itself would have made.
+    assert_eq!(
+        trial.read("environments/acme/environment.yaml"),
+        "# yaml-language-server: $schema=../../schema/environment.schema.json\n\
+         description: \"The first\"\nextends: base\ncompanies: [\"ACME\", \"10\"]\n\n\
+         service:\n  address: \"https://mail.acme.example\"\n\n\
+         labels:\n  region: emea\n\n\
+         variables:\n  host: smtp.acme.example\n  motto: \"we; ship\"\n  port: 25\n"
+    );
+    assert_eq!(
+        trial.read("environments/bolt/environment.yaml"),
+        "# yaml-language-server: $schema=../../schema/environment.schema.json\n\
+         extends: base\n\nlabels:\n  region: none\n\nvariables:\n  host: smtp.bolt.example\n"
+    );
+    // A list that has grown is refused as long as it has what is there.
+    let ran = trial.run(&[&all[..], &["--format", "json"]].concat()).code(1);
+    assert_eq!(ran.json()["error"]["code"], "MW0237");
+    trial.write("more.csv", "name,host,from\nduct,h.example,base\nedge,h.example,\n");
+    let ran = trial.run(&["new", "environment", "--from-csv", "more.csv", "--format", "json"]).code(0).json();
+    assert_eq!(ran["environments"][0]["missing"], json!({ "secrets": ["relay/password"], "service": true }));
+    assert_eq!((&ran["environments"][1]["line"], &ran["dryRun"]), (&json!(3), &json!(false)));
+    assert!(trial.read("environments/edge/environment.yaml").contains("description: \"The environment edge\""));
+}
+
+#[test]
+fn all_of_a_list_or_none() {
+    let trial = trial();
+    let refused = |text: &str| {
+        trial.write("list.csv", text);
+        let ran = trial.run(&["new", "environment", "--from", "base", "--from-csv", "list.csv"]).code(1);
+        assert!(ran.stderr.contains("error[MW0237]") && ran.stdout.is_empty(), "{}", ran.stderr);
+        let there = std::fs::read_dir(trial.path("environments")).unwrap();
+        assert_eq!(there.count(), 1, "only the base");
+        ran.stderr
+    };
+    // Every problem of every line in one run, each with the column that it comes from.
+    let said = refused(
+        "name,companies,label:region,host,service,port\n\
+         good,ACME,emea,h.example,https://x.example,1\n\
+         ../bad,ACME,emea,h.example,,1\n\
+         BASE,ACME,emea,h.example,,1\n\
+         worse,too-long,emea,h.example,,1\n",
+    );
+    for line in [
+        "line 3, column `name`: `../bad` is not an environment's name",
+        "line 4, column `name`: ",
+        "line 5, column `companies`: ",
+    ] {
+        assert!(said.contains(line), "{line}: {said}");
+    }
+    let said = refused(
+        "name,label:region,host,service\na,b c,h.example,\nb,emea,AKa9Xq2LmZ8vBn4Rt6Yw1Cd3,\nc,emea,${domain},ftp://x\n",
+    );
+    for line in [
+        "line 2, column `label:region`: ",
+        "line 3, column `host`: ",
+        "line 4, column `host`: ",
+        "line 4, column `service`: ",
+    ] {
+        assert!(said.contains(line), "{line}: {said}");
+    }
+    assert!(!said.contains("AKa9"), "{said}");
+    for (text, says) in [
+        ("name,hosst\na,b\n", "line 1, column `hosst`: no layer has or takes a variable `hosst`"),
+        ("name,hosst\na,b\n", "Did you mean `host`? Write label:hosst"),
+        ("name,smtp password\na,b\n", "holds secrets"),
+        ("name,set:password\na,b\n", "holds secrets"),
+        ("name,label:\na,b\n", "no name after the colon"),
+        ("name,customer\na,b\n", "says the same as another one"),
+        ("host\nb\n", "no column has the environments' names"),
+        ("name,host\na,b\nA,c\n", "line 3, column `name`: the environment `A` stands in line 2 already"),
+        ("name,host\n,b\n", "has no name"),
+        ("name,host\na,b,c\n", "line 2: the line has 3 values"),
+        ("name,from,host\na,bsae,b\n", "line 2, column `from`: there is no folder `environments/bsae`"),
+        ("name,host\n", "the list has no environments"),
+    ] {
+        let said = refused(text);
+        assert!(said.contains(says), "{says}: {said}");
+    }
+    // One or the other.
+    assert_eq!(trial.run(&["new", "environment"]).code, 1);
+    assert_eq!(trial.run(&["new", "environment", "x", "--from-csv", "list.csv"]).code, 1);
+    assert!(trial.run(&["new", "environment", "--from-csv", "none.csv"]).code(1).stderr.contains("none.csv"));
+}
+
+#[test]
+fn hundreds_of_customers() {
+    let trial = trial();
+    let lines: String = (0..400).map(|n| format!("cust-{n:03},smtp{n}.example.com\n")).collect();
+    trial.write("customers.csv", format!("name,host\n{lines}"));
+    let ran = trial.run(&["new", "environment", "--from", "base", "--from-csv", "customers.csv"]).code(0);
+    assert!(
+        ran.stderr.contains("cust-004 and 395 more") && ran.stderr.contains("400 environments made"),
+        "{}",
+        ran.stderr
+    );
+    let rendered = trial.run(&["render", "cust-399", "relay", "--format", "json"]).json();
+    assert_eq!(rendered["value"]["provider"]["smtp"]["host"], "smtp399.example.com", "{rendered:#}");
+}

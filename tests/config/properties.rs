@@ -1,0 +1,209 @@
+//! What must hold of parser, layers and writer, whatever the files say.
+
+use crate::support::{
+    generated,
+    trial::{SMALL_PROFILE, Trial},
+};
+use mailwright::{
+    config::{Repository, write},
+    model::EnvironmentName,
+};
+use proptest::prelude::*;
+use serde_json::{Map, Value, json};
+
+fn dev() -> EnvironmentName {
+    "dev".parse().unwrap()
+}
+
+/// RFC 7396, as its text has it.
+fn merge_patch(target: Value, patch: &Value) -> Value {
+    let Value::Object(patch) = patch else { return patch.clone() };
+    let mut map = if let Value::Object(map) = target { map } else { Map::new() };
+    for (key, value) in patch {
+        if value.is_null() {
+            map.remove(key);
+        } else {
+            let old = map.remove(key).unwrap_or(Value::Null);
+            map.insert(key.clone(), merge_patch(old, value));
+        }
+    }
+    Value::Object(map)
+}
+
+/// A layer of a profile: any part of it, and nulls.
+fn any_layer() -> impl Strategy<Value = Value> {
+    let text = || prop_oneof![Just(Value::Null), "[a-z]{1,8}( [a-z]{1,8})?".prop_map(Value::from)];
+    let smtp = (
+        prop::option::of(prop_oneof![Just(Value::Null), Just(json!("a.example")), Just(json!("b.example"))]),
+        prop::option::of(prop_oneof![Just(Value::Null), (1_u16..500).prop_map(Value::from)]),
+    );
+    (prop::option::of(text()), prop::option::of(any::<bool>()), prop::option::of(smtp), prop::option::of(text()))
+        .prop_map(|(description, enabled, smtp, name)| {
+            let mut layer = Map::new();
+            let mut put = |key: &str, value: Option<Value>| value.and_then(|value| layer.insert(key.to_owned(), value));
+            put("description", description);
+            put("enabled", enabled.map(Value::from));
+            put("from", name.map(|name| json!({ "name": name })));
+            put(
+                "provider",
+                smtp.map(|(host, port)| {
+                    let mut map = Map::new();
+                    host.and_then(|host| map.insert("host".to_owned(), host));
+                    port.and_then(|port| map.insert("port".to_owned(), port));
+                    json!({ "smtp": map })
+                }),
+            );
+            Value::Object(layer)
+        })
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(100))]
+
+    #[test]
+    fn no_file_makes_it_panic_and_every_place_lies_in_the_file(bytes in prop::collection::vec(any::<u8>(), 0..300), yaml in "[a-z:\\- \\[\\]{}\"'&*!|>%@`#,?\n\t0-9~]{0,200}") {
+        for text in [bytes, yaml.into_bytes()] {
+            let trial = Trial::small();
+            trial.write("environments/dev/profiles/relay.yaml", &text);
+            let report = Repository::open(trial.folder.path()).unwrap().check(&[dev()]);
+            prop_assert!(report.has_errors());
+            for diagnostic in report.diagnostics {
+                let lines = String::from_utf8_lossy(&text).lines().count();
+                prop_assert!(diagnostic.line >= 1 && diagnostic.column >= 1);
+                if diagnostic.file.ends_with("relay.yaml") {
+                    prop_assert!(diagnostic.line <= lines + 2, "{diagnostic:?}");
+                }
+                prop_assert!(!diagnostic.message.is_empty() && !diagnostic.remedy.is_empty());
+            }
+        }
+    }
+
+    #[test]
+    fn layers_merge_as_rfc_7396_says(layers in prop::collection::vec(any_layer(), 1..4)) {
+        let trial = Trial::empty();
+        let whole: Value = json!({ "provider": { "smtp": { "host": "z.example" } }, "from": { "address": "a@example.com" }, "functions": ["default"], "appliesTo": "system-wide" });
+        let mut expected = whole.clone();
+        trial.write("environments/l0/environment.yaml", "abstract: true\ncompanies: [A]\nunserved: [{ reason: all }]\n");
+        trial.write("environments/l0/profiles/p.json", whole.to_string());
+        for (index, layer) in layers.iter().enumerate() {
+            let last = index + 1 == layers.len();
+            let folder = if last { "dev".to_owned() } else { format!("l{}", index + 1) };
+            let is_abstract = if last { "" } else { "abstract: true\n" };
+            trial.write(&format!("environments/{folder}/environment.yaml"), format!("extends: l{index}\n{is_abstract}"));
+            trial.write(&format!("environments/{folder}/profiles/p.yaml"), layer.to_string());
+            expected = merge_patch(expected, layer);
+        }
+        let repository = Repository::open(trial.folder.path()).unwrap();
+        let expected: Result<mailwright::model::Profile, _> = serde_json::from_value(expected);
+        match (repository.load(&dev()), expected) {
+            (Ok(desired), Ok(expected)) => prop_assert_eq!(&desired.profiles.values().next().unwrap().stored.profile, &expected),
+            (Err(report), Err(_)) => prop_assert!(report.has_errors()),
+            (loaded, expected) => prop_assert!(false, "{:?} against {expected:?}", loaded.map(|_| ())),
+        }
+    }
+
+    #[test]
+    fn what_is_written_is_read_back(stored in generated::any_stored(), description in "\\PC{0,60}", name in prop::option::of("\\PC{1,40}")) {
+        let mut profile = stored.profile;
+        profile.description = description;
+        if let Some(from) = &mut profile.from {
+            from.name = name;
+        }
+        let text = write::profile(&profile);
+        let trial = Trial::empty();
+        trial.write("environments/dev/environment.yaml", "companies: [A, B, C1, D222]\nunserved: [{ reason: all }]\n");
+        trial.write("environments/dev/profiles/p.yaml", &text);
+        for secret in ["relay/password", "graph/client-secret"] {
+            let example = std::fs::read(std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("secrets/dev/relay/password.age")).unwrap();
+            trial.write(&format!("secrets/dev/{secret}.age"), example);
+        }
+        match Repository::open(trial.folder.path()).unwrap().load(&dev()) {
+            Ok(desired) => prop_assert_eq!(&desired.profiles.values().next().unwrap().stored.profile, &profile, "{}", text),
+            // A generated profile may break a rule; it must not be misread.
+            Err(report) => {
+                for diagnostic in report.diagnostics {
+                    prop_assert!(diagnostic.code.id() >= "MW0100" || ["MW0032", "MW0033"].contains(&diagnostic.code.id()), "{:?}\n{}", diagnostic, text);
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn variables_are_put_in_and_nothing_else_is(before in "[a-z {}]{0,8}", after in "[a-z {}$]{0,8}", value in "[a-zA-Z0-9 .]{1,10}") {
+        let trial = Trial::small();
+        let after = after.replace("${", "");
+        prop_assume!(!after.ends_with('$') && !before.ends_with('$'));
+        let written = format!("{before}${{thing}}{after}$${{thing}}");
+        trial.write("environments/dev/environment.yaml", json!({ "companies": ["EDU1"], "variables": { "thing": value } }).to_string());
+        trial.write("environments/dev/profiles/relay.yaml", format!("description: {}\n{SMALL_PROFILE}", json!(written)));
+        let desired = Repository::open(trial.folder.path()).unwrap().load(&dev());
+        match desired {
+            Ok(desired) => prop_assert_eq!(&desired.profiles.values().next().unwrap().stored.profile.description, &format!("{before}{value}{after}${{thing}}")),
+            Err(report) => prop_assert!(report.diagnostics.iter().all(|d| ["MW0032", "MW0033"].contains(&d.code.id())), "{report:?}"),
+        }
+    }
+}
+
+#[test]
+fn generated_environments_apply_to_an_empty_plan_and_import_to_one() {
+    use proptest::{strategy::ValueTree as _, test_runner::TestRunner};
+    let mut runner = TestRunner::deterministic();
+    let mut tried = 0;
+    for _ in 0..60 {
+        if tried == 6 {
+            break;
+        }
+        let profiles = generated::any_profiles().new_tree(&mut runner).unwrap().current();
+        let mut trial = Trial::empty();
+        trial.write("environments/dev/environment.yaml", "companies: [A, B, C1, D222]\nunserved: [{ reason: all }]\n");
+        trial.write("secrets/dev/recipients.txt", mailwright::secrets::ServiceIdentity::demo().unwrap().recipient());
+        trial.write("secrets/dev/demo-identity.txt", mailwright::secrets::DEMO_IDENTITY);
+        for (name, stored) in &profiles {
+            let mut profile = stored.profile.clone();
+            profile.from.get_or_insert(mailwright::model::Mailbox {
+                address: "a@example.com".to_owned(),
+                name: None,
+                dkim_selector: None,
+            });
+            profile.enabled = false;
+            // Each has secrets of its own, so that no two destinations share one.
+            let text = write::profile(&profile)
+                .replace("relay/password", &format!("{name}/password"))
+                .replace("graph/client-secret", &format!("{name}/secret"));
+            if text.contains("microsoft-graph-delegate") && !text.contains("  - user-interface\nappliesTo") {
+                continue;
+            }
+            trial.write(&format!("environments/dev/profiles/{name}.yaml"), text);
+            for key in ["password", "secret"] {
+                if !trial.read(&format!("environments/dev/profiles/{name}.yaml")).contains(&format!("{name}/{key}")) {
+                    continue;
+                }
+                trial.pipe(&["secrets", "set", "dev", &format!("{name}/{key}")], b"generated").code(0);
+            }
+        }
+        let report = trial.run(&["validate", "--format", "json"]).json();
+        if report["errors"] != 0 {
+            continue;
+        }
+        tried += 1;
+        trial.serve();
+        // However many threads read and compare, what they say is the same to the last byte.
+        let under = |threads: &str, what: &[&str]| {
+            trial.run(&[what, &["--format", "json", "--threads", threads]].concat()).code(0).stdout
+        };
+        for what in [&["validate"][..], &["plan", "dev"]] {
+            let one = under("1", what);
+            (0..3).for_each(|_| assert_eq!(under("16", what), one));
+        }
+        trial.run(&["apply", "--skip-verify", "dev", "--yes"]).code(0);
+        trial.run(&["plan", "dev", "--detailed-exitcode"]).code(0);
+        let folder = trial.path("environments/dev/profiles");
+        if folder.exists() {
+            std::fs::remove_dir_all(&folder).unwrap();
+        }
+        trial.run(&["import", "dev"]).code(0);
+        let ran = trial.run(&["plan", "dev", "--detailed-exitcode"]).code(0);
+        assert!(ran.stdout.contains("No changes."), "{}", ran.stdout);
+    }
+    assert!(tried >= 4, "only {tried} generated environments were valid");
+}

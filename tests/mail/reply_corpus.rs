@@ -1,0 +1,97 @@
+//! The table of replies against replies of real servers: what each of them means for the message.
+
+use mailwright::{
+    delivery::classify::{self, About},
+    model::message::Class,
+};
+use serde::Deserialize;
+
+#[derive(Deserialize)]
+struct Case {
+    phase: Option<String>,
+    reply: Option<String>,
+    http: Option<u16>,
+    #[serde(default)]
+    codes: Vec<String>,
+    #[serde(default)]
+    text: String,
+    class: Class,
+    from: String,
+}
+
+#[test]
+fn each_reply_means_what_it_says() {
+    let cases: Vec<Case> = serde_json::from_str(include_str!("../fixtures/replies.json")).unwrap();
+    let wrong: Vec<String> = cases
+        .iter()
+        .filter_map(|case| {
+            let meaning = match (&case.phase, &case.reply, case.http) {
+                (Some(phase), Some(reply), None) => classify::smtp(phase, reply),
+                (None, None, Some(status)) => {
+                    let codes: Vec<&str> = case.codes.iter().map(String::as_str).collect();
+                    classify::graph(status, &codes, &case.text)
+                }
+                _ => return Some(format!("{}: neither one nor the other", case.from)),
+            };
+            let said = case.reply.clone().unwrap_or_else(|| format!("{:?} {:?}", case.http, case.codes));
+            (meaning.class != case.class).then(|| {
+                format!("{said} ({}): {:?} because {}, not {:?}", case.from, meaning.class, meaning.why, case.class)
+            })
+        })
+        .collect();
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+    assert!(cases.len() > 50);
+}
+
+#[test]
+fn a_refusal_is_never_taken_for_a_delivery() {
+    for phase in ["greeting", "tls", "login", "mail", "rcpt", "data", "dot"] {
+        for code in 400..600 {
+            let class = classify::smtp(phase, &format!("{code} whatever it says")).class;
+            assert!(class != Class::Delivered && class != Class::Unknown, "{phase} {code}: {class:?}");
+        }
+    }
+    for status in (300..600).filter(|status| *status != 304) {
+        let class = classify::graph(status, &[], "").class;
+        assert!(class != Class::Delivered, "{status}: {class:?}");
+    }
+}
+
+#[test]
+fn what_a_recipient_is_called_decides_nothing() {
+    // Replies quote addresses, and anybody may be called anything.
+    for name in
+        ["relay denied", "helo", "spf", "greylisted", "too many messages", "authentication required", "SendAsDenied"]
+    {
+        let address = format!("<{}@example.org>", name.replace(' ', "."));
+        for (code, class) in [("550 5.1.1", Class::Permanent), ("450 4.2.1", Class::Transient)] {
+            let meaning = classify::smtp("rcpt", &format!("{code} {address}: User unknown"));
+            assert_eq!(meaning.class, class, "{address}: {}", meaning.why);
+        }
+    }
+}
+
+#[test]
+fn whom_a_refusal_is_about() {
+    for (reply, about) in [
+        ("550 5.1.1 User unknown", About::Recipient),
+        ("550 no such user here", About::Recipient),
+        ("554 5.7.1 <a@example.org>: Relay access denied", About::Relay),
+        ("550 5.7.54 SMTP; Unable to relay recipient in non-accepted domain", About::Relay),
+        ("554 5.7.1 not from you", About::Unstated),
+        // What Postfix says to those who should have logged in.
+        ("554 5.7.1 <a@example.org>: Recipient address rejected: Access denied", About::Unstated),
+        ("550 5.1.1 <a@example.org>: Recipient address rejected: User unknown", About::Recipient),
+        ("550 5.1.0 <a@example.org>: Recipient address rejected: undeliverable address", About::Recipient),
+    ] {
+        assert_eq!(classify::smtp("rcpt", reply).about, about, "{reply}");
+    }
+}
+
+#[test]
+fn a_server_that_wants_encryption_is_told_apart_from_one_that_wants_a_login() {
+    for reply in ["530 5.7.0 Must issue a STARTTLS command first", "550 5.7.1 STARTTLS required"] {
+        let remedy = classify::smtp("mail", reply).remedy.unwrap();
+        assert!(remedy.contains("encryption: starttls"), "{reply}: {remedy}");
+    }
+}

@@ -1,0 +1,214 @@
+//! Requests that arrive late: from a run that was stopped for so long that its lease lapsed, while somebody else was at
+//! it; and a pause in the middle of taking back.
+
+use std::{
+    io::{Read as _, Write as _},
+    net::{TcpListener, TcpStream},
+    process::{Child, Command},
+    sync::{Arc, Condvar, Mutex},
+    time::{Duration, Instant},
+};
+
+use crate::rollout::fleet::{Fleet, end, is};
+
+/// A way to a service that can be held up: the first request that begins so waits until it is let through.
+struct Gate {
+    address: String,
+    shared: Arc<(Mutex<Held>, Condvar)>,
+}
+
+#[derive(Default)]
+struct Held {
+    /// What is held up; none lets everything through.
+    what: Option<&'static str>,
+    waits: bool,
+}
+
+impl Gate {
+    fn before(service: &str) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = format!("http://{}", listener.local_addr().unwrap());
+        let shared = Arc::<(Mutex<Held>, Condvar)>::default();
+        let (service, own) = (service.trim_start_matches("http://").to_owned(), Arc::clone(&shared));
+        std::thread::spawn(move || {
+            for client in listener.incoming() {
+                let (client, service, own) = (client.unwrap(), service.clone(), Arc::clone(&own));
+                std::thread::spawn(move || pass(client, &service, &own));
+            }
+        });
+        Self { address, shared }
+    }
+
+    fn hold(&self, what: &'static str) {
+        self.shared.0.lock().unwrap().what = Some(what);
+    }
+
+    /// Waits until somebody waits.
+    fn wait(&self) {
+        let until = Instant::now() + Duration::from_secs(30);
+        while !self.shared.0.lock().unwrap().waits {
+            assert!(Instant::now() < until, "nobody asked");
+            std::thread::sleep(Duration::from_millis(10));
+        }
+    }
+
+    /// Lets whoever waits through.
+    fn open(&self) {
+        self.shared.0.lock().unwrap().waits = false;
+        self.shared.1.notify_all();
+    }
+}
+
+fn pass(mut client: TcpStream, service: &str, (held, opened): &(Mutex<Held>, Condvar)) {
+    let mut server = TcpStream::connect(service).unwrap();
+    let (mut from, mut to) = (server.try_clone().unwrap(), client.try_clone().unwrap());
+    std::thread::spawn(move || drop(std::io::copy(&mut from, &mut to)));
+    let mut buffer = [0; 65536];
+    while let Ok(read @ 1..) = client.read(&mut buffer) {
+        let mut state = held.lock().unwrap();
+        if state.what.is_some_and(|what| buffer[..read].starts_with(what.as_bytes())) {
+            // Only one is held up; whoever comes after it passes.
+            (state.what, state.waits) = (None, true);
+            drop(opened.wait_while(state, |state| state.waits).unwrap());
+        } else {
+            drop(state);
+        }
+        if server.write_all(&buffer[..read]).is_err() {
+            return;
+        }
+    }
+}
+
+fn signal(child: &Child, name: &str) {
+    assert!(Command::new("kill").args([name, &child.id().to_string()]).status().unwrap().success());
+}
+
+/// Two environments; the way to the second one's service can be held up, and the first one keeps the lease.
+fn fleet() -> (Fleet, Gate) {
+    let fleet = Fleet::new(2);
+    let gate = Gate::before(&fleet.address("c-02"));
+    fleet.declare("c-02", &gate.address);
+    fleet.rollout(
+        "port",
+        "gate: false\nparallel: 1\ncoordinator: c-01\nwaves:\n  - { name: all, environments: ['*'] }\n",
+    );
+    (fleet, gate)
+}
+
+#[test]
+fn a_changeset_that_arrives_late_is_refused_and_not_planned_anew() {
+    let (fleet, gate) = fleet();
+    fleet.change_port(587);
+    gate.hold("POST /v1/changesets");
+    let first = fleet.spawn(&["rollout", "start", "port", "--yes", "--lease-seconds", "3"]);
+    gate.wait();
+    // The first process sleeps over the end of its lease, and somebody else brings something newer.
+    signal(&first, "-STOP");
+    std::thread::sleep(Duration::from_millis(3200));
+    fleet.change_port(2525);
+    fleet.run(&["rollout", "start", "port", "--yes", "--state", "elsewhere"]).code(0);
+    assert_eq!(fleet.ports(), [2525, 2525]);
+    // Now what it had sent arrives, and it wakes.
+    gate.open();
+    std::thread::sleep(Duration::from_millis(300));
+    signal(&first, "-CONT");
+    let ran = end(first).code(1);
+    assert!(ran.stderr.contains("MW0293"), "{}", ran.stderr);
+    assert_eq!(fleet.ports(), [2525, 2525], "what is newer stands");
+    assert_eq!(fleet.generations("c-02").len(), 2);
+    let audit = fleet.ask(fleet.client("c-02").audit(None, 100)).unwrap();
+    let refused =
+        audit.entries.iter().find(|entry| entry.detail["code"] == "MW0210").unwrap_or_else(|| panic!("{audit:#?}"));
+    assert_eq!(refused.action, "changeset");
+    // Nobody knows what became of it but the service; whoever goes on asks, and finds it so.
+    let ran = fleet.run(&["rollout", "resume", "port", "--accept-changes"]).code(0);
+    assert!(ran.stdout.contains("c-02"), "{}", ran.stdout);
+    assert_eq!(fleet.generations("c-02").len(), 2);
+}
+
+#[test]
+fn whoever_wakes_without_the_lease_sends_nothing() {
+    let (fleet, gate) = fleet();
+    fleet.change_port(587);
+    gate.hold("GET /v1/state");
+    let first = fleet.spawn(&["rollout", "start", "port", "--yes", "--lease-seconds", "3"]);
+    gate.wait();
+    signal(&first, "-STOP");
+    std::thread::sleep(Duration::from_millis(3200));
+    // Whoever comes next says that nothing shall change, and finds it so: the generation stays what it was.
+    fleet.change_port(25);
+    fleet.run(&["rollout", "start", "port", "--yes", "--state", "elsewhere"]).code(0);
+    assert_eq!((fleet.port("c-02"), fleet.generations("c-02").len()), (25, 1));
+    gate.open();
+    std::thread::sleep(Duration::from_millis(300));
+    signal(&first, "-CONT");
+    let ran = end(first).code(1);
+    assert!(ran.stderr.contains("MW0293"), "{}", ran.stderr);
+    assert_eq!((fleet.port("c-02"), fleet.generations("c-02").len()), (25, 1));
+}
+
+#[test]
+fn a_pause_in_the_middle_of_taking_back() {
+    let fleet = Fleet::new(4);
+    let gate = Gate::before(&fleet.address("c-01"));
+    fleet.declare("c-01", &gate.address);
+    // The third one cannot be reached, so the wave is taken back.
+    fleet.declare("c-03", "http://127.0.0.1:1");
+    fleet.rollout(
+        "port",
+        "gate: false\nparallel: 1\ndeadline: 1s\ncoordinator: c-04\nfailures: { tolerate: 0, then: take-back }\nwaves:\n  - { name: all, environments: ['c-0[123]'] }\n",
+    );
+    fleet.change_port(587);
+    gate.hold("POST /v1/rollbacks");
+    let child = fleet.spawn(&["rollout", "start", "port", "--yes"]);
+    gate.wait();
+    let asked = fleet.command(&["rollout", "pause", "port"]).spawn().unwrap();
+    std::thread::sleep(Duration::from_millis(500));
+    gate.open();
+    // What is under way is brought to its end, and nothing else is begun.
+    let ran = end(child).code(3);
+    end(asked).code(0);
+    assert!(ran.stdout.contains("c-01 is back"), "{}", ran.stdout);
+    assert_eq!((fleet.port("c-01"), fleet.port("c-02")), (25, 587));
+    let status = fleet.status("port");
+    assert_eq!(status["run"]["takingBack"]["wave"], "all", "{status:#}");
+    // Going on goes on taking back, and repeats nothing.
+    let ran = fleet.run(&["rollout", "resume", "port"]).code(1);
+    assert!(ran.stderr.contains("MW0289"), "{}", ran.stderr);
+    assert_eq!((fleet.port("c-01"), fleet.port("c-02")), (25, 25));
+    assert_eq!((fleet.generations("c-01").len(), fleet.generations("c-02").len()), (3, 3));
+    assert_eq!(fleet.entries("port").iter().filter(|entry| is("takenBack")(entry)).count(), 2);
+}
+
+#[test]
+fn back_to_nothing_only_where_that_is_said() {
+    let fleet = Fleet::empty(3);
+    fleet.rollout("port", "gate: false\nwaves:\n  - { name: all, environments: ['*'] }\n");
+    fleet.run(&["rollout", "start", "port", "--yes"]).code(0);
+    assert_eq!(fleet.ports(), [25; 3]);
+    // Without the word it stays, and the way is told.
+    let other = fleet.run(&["rollback", "c-01", "--to", "0", "--yes"]).code(1);
+    assert!(other.stderr.contains("MW0218") && other.stderr.contains("--allow-deletes"), "{}", other.stderr);
+    let ran = fleet.run(&["rollout", "abort", "port", "--take-back", "--to-nothing", "--yes"]).code(0);
+    assert!(ran.stdout.contains("3 taken back"), "{}", ran.stdout);
+    for name in fleet.names() {
+        let state = fleet.state(&name);
+        assert_eq!((state.generation, state.live_stored().count()), (2, 0), "{name}");
+        assert!(state.settings.companies.is_empty());
+    }
+    // And forward again.
+    fleet.run(&["rollout", "start", "port", "--yes"]).code(0);
+    assert_eq!(fleet.ports(), [25; 3]);
+
+    // The other way round: first without, then by hand.
+    let fleet = Fleet::empty(2);
+    fleet.rollout("port", "gate: false\nwaves:\n  - { name: all, environments: ['*'] }\n");
+    fleet.run(&["rollout", "start", "port", "--yes"]).code(0);
+    let ran = fleet.run(&["rollout", "abort", "port", "--take-back", "--yes"]).code(1);
+    assert!(ran.stdout.contains("MW0294") && ran.stdout.contains("rollback c-01 --to 0"), "{}", ran.stdout);
+    assert_eq!(fleet.ports(), [25; 2]);
+    let back = fleet.run(&["rollback", "c-01", "--to", "0", "--allow-deletes", "relay", "--yes"]).code(0);
+    assert!(back.stdout.contains("Rolled back to generation 0"), "{}", back.stdout);
+    assert_eq!(fleet.state("c-01").live_stored().count(), 0);
+    assert_eq!(fleet.run(&["rollout", "abort", "port", "--to-nothing", "--yes"]).code, 1, "it goes with --take-back");
+}

@@ -1,0 +1,64 @@
+//! Pause, resume, abort; by Ctrl-C and from another terminal; and a soak that a restart does not prolong.
+
+use std::time::{Duration, Instant};
+
+use crate::rollout::fleet::{Fleet, end, is};
+
+const SOAKS: &str = "gate: false\nparallel: 1\nwaves:\n  - { name: one, environments: [c-01], soak: 6s }\n  - { name: two, environments: ['*'] }\n";
+
+#[test]
+fn paused_it_waits_and_the_soak_goes_on() {
+    let fleet = Fleet::new(3);
+    fleet.rollout("port", SOAKS);
+    fleet.change_port(587);
+    assert!(fleet.run(&["rollout", "pause", "port"]).code(1).stderr.contains("MW0285"));
+    let child = fleet.spawn(&["rollout", "start", "port", "--yes"]);
+    fleet.wait_for("port", is("soakBegun"));
+    let begun = Instant::now();
+    let paused = fleet.run(&["rollout", "pause", "port"]).code(0);
+    assert!(paused.stdout.contains("Paused: ann@") && paused.stdout.contains("resume port"), "{}", paused.stdout);
+    let ran = end(child).code(3);
+    assert!(ran.stdout.contains("Paused: ann@"), "{}", ran.stdout);
+    assert_eq!(fleet.ports(), [587, 25, 25]);
+    std::thread::sleep(Duration::from_secs(3));
+    fleet.run(&["rollout", "resume", "port"]).code(0);
+    let took = begun.elapsed();
+    assert!(took >= Duration::from_millis(5500), "{took:?}");
+    assert_eq!(fleet.ports(), [587; 3]);
+    assert_eq!(fleet.entries("port").iter().filter(|e| is("soakBegun")(e)).count(), 1);
+}
+
+#[test]
+fn interrupted_it_pauses_and_gives_the_lease_back() {
+    let fleet = Fleet::new(2);
+    fleet.rollout("port", SOAKS);
+    fleet.change_port(587);
+    let child = fleet.spawn(&["rollout", "start", "port", "--yes"]);
+    fleet.wait_for("port", is("soakBegun"));
+    assert!(std::process::Command::new("kill").args(["-INT", &child.id().to_string()]).status().unwrap().success());
+    let ran = end(child).code(3);
+    assert!(ran.stderr.contains("Pausing") && ran.stdout.contains("Paused: Ctrl-C"), "{}\n{}", ran.stdout, ran.stderr);
+    assert!(fleet.ask(fleet.client("c-01").leases()).unwrap().leases.is_empty());
+    // Given up while nobody is at it; what is done stays.
+    let refused = fleet.run(&["rollout", "abort", "port"]).code(1);
+    assert!(refused.stderr.contains("MW0233"), "{}", refused.stderr);
+    fleet.run(&["rollout", "abort", "port", "--yes"]).code(0);
+    assert_eq!(fleet.ports(), [587, 25]);
+    assert!(fleet.run(&["rollout", "resume", "port"]).code(1).stderr.contains("MW0285"));
+    assert!(fleet.run(&["rollout", "status"]).code(0).stdout.contains("Given up by ann@"));
+}
+
+#[test]
+fn aborted_from_another_terminal_it_takes_everything_back() {
+    let fleet = Fleet::new(3);
+    fleet.rollout("port", &SOAKS.replace("6s", "1h").replace("[c-01]", "[c-01, c-02]"));
+    fleet.change_port(587);
+    let child = fleet.spawn(&["rollout", "start", "port", "--yes"]);
+    fleet.wait_for("port", is("soakBegun"));
+    assert_eq!(fleet.ports(), [587, 587, 25]);
+    let asked = fleet.run(&["rollout", "abort", "port", "--take-back", "--yes"]).code(0);
+    assert!(asked.stdout.contains("2 taken back"), "{}", asked.stdout);
+    end(child).code(0);
+    assert_eq!(fleet.ports(), [25; 3]);
+    assert_eq!(fleet.generations("c-03").len(), 1, "what was not begun is not touched");
+}

@@ -1,0 +1,221 @@
+//! Everything at once, over many environments in processes that serve several each: some are dead, some frozen, some at
+//! another version, some being started again, some changed by others in between; and the rollout itself is killed.
+//!
+//! The long form is `MAILWRIGHT_TEST_ENVIRONMENTS=1000`: 1,000 environments in 50 processes. See `tests/README.md`.
+
+use std::{
+    collections::BTreeMap,
+    io::{Read as _, Write as _},
+    net::TcpListener,
+    time::{Duration, Instant},
+};
+
+use serde_json::Value;
+
+use crate::{
+    rollout::fleet::{Fleet, end, is, kill},
+    support::host::Host,
+};
+
+/// What has befallen a process and all its environments.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Lot {
+    Dead,
+    Frozen,
+    OtherVersion,
+    Restarted,
+    Changed,
+    Well,
+}
+
+/// One process in eight of each kind of trouble; the first is well, and the coordinator's.
+fn lot(process: usize) -> Lot {
+    match process % 8 {
+        1 => Lot::Dead,
+        2 => Lot::Frozen,
+        3 => Lot::OtherVersion,
+        4 => Lot::Restarted,
+        5 => Lot::Changed,
+        _ => Lot::Well,
+    }
+}
+
+struct Storm {
+    fleet: Fleet,
+}
+
+impl Storm {
+    fn new(count: usize) -> Self {
+        let fleet = Fleet::hosted(count, count.div_ceil(8).min(20));
+        let storm = Self { fleet };
+        storm.files(25);
+        storm.fleet.seed();
+        storm
+    }
+
+    /// Two profiles that change together: an environment with one of both would be half.
+    fn files(&self, port: u16) {
+        self.fleet.change_port(port);
+        let relay = self.fleet.trial.read("environments/base/profiles/relay.yaml");
+        let reports = relay.replace("[default]", "[all-reports]");
+        self.fleet.trial.write("environments/base/profiles/reports.yaml", reports);
+    }
+
+    fn of(&self, wanted: Lot) -> Vec<String> {
+        let hosts = self.fleet.hosts.iter().enumerate();
+        hosts.filter(|(process, _)| lot(*process) == wanted).flat_map(|(_, host)| host.names.clone()).collect()
+    }
+
+    fn each(&mut self, wanted: Lot, mut work: impl FnMut(&mut Host)) {
+        let hosts = self.fleet.hosts.iter_mut().enumerate();
+        hosts.filter(|(process, _)| lot(*process) == wanted).for_each(|(_, host)| work(host));
+    }
+
+    /// The ports of both profiles in each environment; they are the same everywhere.
+    fn ports(&self) -> BTreeMap<String, u64> {
+        let of = |name: String| {
+            let state = serde_json::to_value(self.fleet.state(&name)).unwrap();
+            let port =
+                |profile: &str| state["profiles"][profile]["live"]["profile"]["provider"]["smtp"]["port"].as_u64();
+            let (relay, reports) = (port("relay").unwrap_or(25), port("reports").unwrap_or(25));
+            assert_eq!(relay, reports, "{name} is half");
+            (name, relay)
+        };
+        self.fleet.names().into_iter().map(of).collect()
+    }
+}
+
+/// Answers as a service of another version of the API would.
+fn another_version() -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = format!("http://{}", listener.local_addr().unwrap());
+    std::thread::spawn(move || {
+        for mut stream in listener.incoming().flatten() {
+            std::thread::spawn(move || {
+                drop(stream.read(&mut [0; 4096]));
+                let answer =
+                    "HTTP/1.1 200 OK\r\nmailwright-api-version: 99\r\ncontent-length: 2\r\nconnection: close\r\n\r\n{}";
+                drop(stream.write_all(answer.as_bytes()));
+            });
+        }
+    });
+    address
+}
+
+#[test]
+fn in_the_end_everything_is_so_and_nothing_was_done_twice() {
+    let wanted = std::env::var("MAILWRIGHT_TEST_ENVIRONMENTS").ok().and_then(|text| text.parse().ok());
+    let count: usize = wanted.unwrap_or(40);
+    let begun = Instant::now();
+    let say = |text: &str| println!("{:6.1} s  {text}", begun.elapsed().as_secs_f64());
+    let mut storm = Storm::new(count);
+    say(&format!("{count} environments in {} processes, seeded", storm.fleet.hosts.len()));
+    // Those that are well must have the time, with fifty processes on two cores, too.
+    let deadline = if count > 100 { "10s" } else { "3s" };
+    storm.fleet.rollout(
+        "port",
+        &format!(
+            "gate: false\nparallel: 16\ndeadline: {deadline}\ncoordinator: c-01\nfailures: {{ tolerate: {count} }}\nwaves:\n  - {{ name: canary, selector: ring=canary }}\n  - {{ name: rest, environments: ['*'] }}\n"
+        ),
+    );
+    storm.files(587);
+
+    // The trouble. What is frozen and what is started again gets into it while the rollout is at work.
+    storm.each(Lot::Dead, Host::kill);
+    let elsewhere = another_version();
+    for name in storm.of(Lot::OtherVersion) {
+        storm.fleet.declare(&name, &format!("{elsewhere}/environments/{name}"));
+    }
+    let plan = storm.fleet.run(&["plan", "*", "--format", "json"]).code(1).json();
+    let told = |lot: Lot, code: Value| {
+        for name in storm.of(lot) {
+            assert_eq!(plan["environments"][&name]["error"]["code"], code, "{name}, {lot:?}");
+        }
+    };
+    told(Lot::Dead, "MW0200".into());
+    told(Lot::OtherVersion, "MW0205".into());
+    told(Lot::Well, Value::Null);
+    say("planned, with some dead and some at another version");
+
+    let mut by_hand: BTreeMap<String, usize> = BTreeMap::new();
+    let mut word = &["rollout", "start", "port", "--yes"][..];
+    for round in 0..3 {
+        let child = storm.fleet.spawn(word);
+        storm.fleet.wait_for("port", |entry| entry["event"] == "intended" || is("finished")(entry));
+        // One after the other, each amid something else.
+        let frozen = storm.fleet.hosts.iter().enumerate().filter(|(process, _)| lot(*process) == Lot::Frozen);
+        frozen.skip(round).step_by(3).for_each(|(_, host)| host.freeze());
+        storm.each(Lot::Restarted, |host| {
+            host.kill();
+            host.start();
+        });
+        for name in storm.of(Lot::Changed) {
+            storm.fleet.meddle(&name, &format!("by hand {round}"));
+            *by_hand.entry(name).or_default() += 1;
+        }
+        std::thread::sleep(Duration::from_millis(50));
+        kill(child);
+        word = &["rollout", "resume", "port"];
+        if storm.fleet.entries("port").last().is_some_and(is("finished")) {
+            break;
+        }
+    }
+    say("killed and resumed, with some frozen, some started again and some changed by hand");
+    let child = storm.fleet.spawn(word);
+    storm.each(Lot::Restarted, |host| {
+        host.kill();
+        host.start();
+    });
+    let ran = end(child);
+    assert!([0, 1, 2].contains(&ran.code), "{}\n{}", ran.stdout, ran.stderr);
+    say("run to its end");
+
+    // A clear word for each, and everything is the one or the other.
+    let status = storm.fleet.status("port");
+    assert_eq!(status["run"]["standing"]["is"], "finished", "{status:#}");
+    let mut words: BTreeMap<(Lot, String), usize> = BTreeMap::new();
+    for (process, host) in storm.fleet.hosts.iter().enumerate() {
+        for name in &host.names {
+            let run = &status["run"]["environments"][name];
+            let code = run["problem"]["code"].as_str().unwrap_or("done");
+            let allowed: &[&str] = match lot(process) {
+                Lot::Dead => &["MW0200"],
+                Lot::Frozen => &["done", "MW0291"],
+                Lot::OtherVersion => &["MW0205"],
+                Lot::Restarted => &["done", "MW0200", "MW0208"],
+                Lot::Changed | Lot::Well => &["done"],
+            };
+            assert!(allowed.contains(&code), "{name}, {:?}: {run:#}", lot(process));
+            *words.entry((lot(process), code.to_owned())).or_default() += 1;
+        }
+    }
+    say(&format!("{words:?}"));
+    storm.each(Lot::Frozen, |host| host.thaw());
+    storm.each(Lot::Dead, Host::start);
+    for name in storm.of(Lot::OtherVersion) {
+        storm.fleet.declare(&name, &storm.fleet.address(&name));
+    }
+    let ports = storm.ports();
+    let at = |lot: Lot, port: u64| storm.of(lot).iter().all(|name| ports[name] == port);
+    assert!(at(Lot::Dead, 25) && at(Lot::OtherVersion, 25) && at(Lot::Well, 587), "{ports:?}");
+    say("mended: each environment has all of the change or nothing of it");
+
+    // Another run does what is left and no more.
+    let before: BTreeMap<String, usize> = generations(&storm.fleet);
+    storm.fleet.run(&["rollout", "start", "port", "--yes"]).code(0);
+    assert!(storm.ports().values().all(|port| *port == 587));
+    for (name, after) in generations(&storm.fleet) {
+        let changesets = storm.fleet.changesets(&name).len();
+        let meddled = by_hand.get(&name).copied().unwrap_or_default();
+        // The seed and the change; and once more for each time that somebody put another one on top.
+        assert!((2..=2 + meddled).contains(&changesets), "{name}: {changesets}, {meddled} by hand");
+        assert_eq!(after, changesets + meddled, "{name}");
+        assert!(after - before[&name] <= 1, "{name}");
+    }
+    assert!(storm.fleet.run(&["rollout", "plan", "port"]).code(0).stdout.contains("No changes"));
+    say("another run: all of them have it, once");
+}
+
+fn generations(fleet: &Fleet) -> BTreeMap<String, usize> {
+    fleet.names().into_iter().map(|name| (name.clone(), fleet.generations(&name).len())).collect()
+}

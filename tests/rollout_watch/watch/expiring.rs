@@ -1,0 +1,78 @@
+//! Credentials that end: told by webhook, by mail and by a metric, from what `verify` saw, which the watch sees to.
+
+use serde_json::json;
+
+use crate::{
+    sink::Sink,
+    support::{
+        fleet::Fleet,
+        sandboxed::{SECRET, Sandbox, direct, good},
+        trial::Trial,
+    },
+    watch::scene::{Receiver, Scene, eventually, sending_by},
+};
+
+#[test]
+fn a_client_secret_that_ends_is_told_by_webhook_by_mail_and_by_a_metric() {
+    let (receiver, sink) = (Receiver::start(), Sink::start());
+    let mut scenario = good();
+    let ends = mailwright::clock::Clock::system().now() + jiff::SignedDuration::from_hours(5 * 24 + 1);
+    let application = &mut scenario["tenants"][0]["applications"][0];
+    application["granted"] = json!(["Mail.Send", "Application.Read.All"]);
+    application["secrets"] = json!([{ "value": SECRET, "name": "mailwright", "expires": ends.to_string() }]);
+    let sandbox = Sandbox::start(scenario);
+
+    let mut scene = Scene { fleet: Fleet::new() };
+    scene.by(sink.port);
+    let mut service = Trial::of("one");
+    service.write("ca.pem", &sandbox.running.authority);
+    let ca = service.path("ca.pem");
+    service.serve_with(&["--demo", "--outgoing-ca-file", ca.to_str().unwrap()]);
+    let mail = "mail: { company: EDU1, function: default, to: [ops@example.com] }";
+    let notify = format!("notify: {{ webhooks: [{{ url: '{}' }}], {mail} }}", receiver.url);
+    scene.fleet.environment(
+        "one",
+        &format!("service: {{ address: {} }}\nwatch: {{ apply: auto, {notify} }}", service.address()),
+    );
+    let trial = &scene.fleet.trial;
+    trial.write("tokens/one", service.token());
+    scene.fleet.services.push(service);
+    let trial = &scene.fleet.trial;
+    for file in ["recipients.txt", "demo-identity.txt"] {
+        let example = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("secrets/dev").join(file);
+        trial.write(&format!("secrets/one/{file}"), std::fs::read(example).unwrap());
+    }
+    let profile = direct().to_string().replace("HERE", &sandbox.running.address);
+    trial.write("environments/one/profiles/documents.json", profile);
+    trial.write("environments/base/profiles/relay.yaml", sending_by(sink.port));
+    trial.pipe(&["secrets", "set", "one", "documents/secret"], SECRET.as_bytes()).code(0);
+    scene.begin();
+
+    // Nobody has verified anything: the watch has it done, so that the date is seen.
+    scene.fleet.run(&["apply", "one", "--yes", "--skip-verify"]).code(0);
+    let seen = |trial: &Trial| trial.http("GET", "/v1/verify", &[], b"").json()["profiles"].clone();
+    assert_eq!(seen(&scene.fleet.services[0]), json!({}));
+    let mut watch = scene.watch("data");
+    eventually("the webhook is told", || receiver.count("credential-expiring") == 1);
+    let told = receiver.of("credential-expiring")[0].clone();
+    let day = ends.strftime("%Y-%m-%d");
+    let expected = format!("the client secret `documents/secret` of `documents` ends on {day}, in 5 days");
+    assert_eq!(told["message"], expected.as_str());
+    assert_eq!(told["remedy"], "Get a new one, and: mailwright secrets rotate one documents/secret");
+    eventually("mail is sent", || {
+        let subject = "[one] a credential ends soon";
+        sink.taken().iter().any(|taken| taken.header("Subject").as_deref() == Some(subject))
+    });
+    let metric = "mailwright_watch_credential_expires_days{environment=\"one\",profile=\"documents\",secret=\"documents/secret\"} 5";
+    assert!(watch.get("/metrics").1.contains(metric), "{}", watch.get("/metrics").1);
+    std::thread::sleep(std::time::Duration::from_secs(2));
+    assert_eq!(receiver.count("credential-expiring"), 1, "told once");
+    let at = seen(&scene.fleet.services[0])["documents"]["at"].clone();
+    assert!(at.is_string());
+    watch.terminate();
+    assert_eq!(watch.wait(20), Some(0));
+    assert_eq!(seen(&scene.fleet.services[0])["documents"]["at"], at, "it is not asked for every time");
+    // That it ends is no difference between the files and the service.
+    let once = scene.once("data").code(0).stdout;
+    assert_eq!(once, format!("one: as the files say\none: {expected}\n"));
+}

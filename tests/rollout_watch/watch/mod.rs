@@ -1,0 +1,13 @@
+//! `mailwright watch`: the program, real services, a real bare repository as the remote, a mail server, receivers of
+//! webhooks. One topic a file.
+
+mod scene;
+
+mod breaking_off;
+mod expiring;
+mod follow;
+mod gate;
+mod reports;
+mod settings;
+mod slow;
+mod stops;

@@ -1,0 +1,159 @@
+//! `kill -9` at any moment of an apply: the old generation or the new one, never between, and the audit chain holds.
+#![allow(clippy::print_stdout, reason = "a test says how it went")]
+
+use std::{
+    io::{Read as _, Write as _},
+    net::TcpStream,
+    time::Duration,
+};
+
+use crate::support::trial::Trial;
+use serde_json::{Value, json};
+
+/// How many times the service is killed.
+const KILLS: u32 = 200;
+/// Profiles that every apply changes.
+const PROFILES: u32 = 40;
+
+fn profile(round: u32, number: u32) -> Value {
+    let functions = if number == 0 { json!(["default"]) } else { json!(["all-reports"]) };
+    json!({ "profile": {
+        "description": format!("round {round}"), "enabled": number == 0, "provider": { "smtp": { "host": "smtp.example.com" } },
+        "from": { "address": "erp@example.com" }, "functions": functions, "appliesTo": "system-wide",
+    } })
+}
+
+fn changeset(round: u32, base: u64) -> String {
+    let action = if base == 0 { "create" } else { "update" };
+    let changes: Vec<_> = (0..PROFILES)
+        .map(|number| json!({ "action": action, "name": format!("p{number}"), "profile": profile(round, number) }))
+        .collect();
+    json!({ "id": format!("018f3a2e-0000-7000-8000-{round:012}"), "environment": "dev", "base": base, "settings": { "companies": ["EDU1"] }, "changes": changes }).to_string()
+}
+
+/// How long to wait before the end: around the time that an apply takes here and now, whatever else the machine does. It
+/// is found by what happened, and not measured.
+struct Pause(Duration);
+
+impl Pause {
+    fn new() -> Self {
+        Self(Duration::from_millis(8))
+    }
+
+    /// Anywhere from at once to well after it.
+    fn next(&self, round: u32) -> Duration {
+        self.0.mul_f64(f64::from(round * 7919 % 1600) / 1000.0)
+    }
+
+    fn was_too_short(&mut self) {
+        self.0 = self.0.mul_f64(1.1).min(Duration::from_secs(5));
+    }
+
+    fn was_too_long(&mut self) {
+        self.0 = self.0.mul_f64(0.9).max(Duration::from_micros(200));
+    }
+}
+
+/// Sends without waiting for the answer.
+fn send(trial: &Trial, body: &str) -> TcpStream {
+    let mut stream = TcpStream::connect(trial.address().trim_start_matches("http://")).unwrap();
+    let head = format!(
+        "POST /v1/changesets HTTP/1.1\r\nHost: x\r\nConnection: close\r\nAuthorization: Bearer {}\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\r\n{body}",
+        trial.token(),
+        body.len()
+    );
+    stream.write_all(head.as_bytes()).unwrap();
+    stream
+}
+
+/// The generation and the round that all profiles are of.
+fn whole(trial: &Trial) -> (u64, Option<u32>) {
+    let state = trial.state();
+    let generation = state["generation"].as_u64().unwrap();
+    let mut rounds: Vec<&str> = state["profiles"]
+        .as_object()
+        .unwrap()
+        .values()
+        .map(|profile| profile["live"]["profile"]["description"].as_str().unwrap())
+        .collect();
+    assert!(rounds.is_empty() || rounds.len() == PROFILES as usize, "{} profiles", rounds.len());
+    rounds.dedup();
+    assert!(rounds.len() <= 1, "the state is of several rounds: {rounds:?}");
+    (generation, rounds.first().map(|round| round.trim_start_matches("round ").parse().unwrap()))
+}
+
+#[test]
+fn a_killed_apply_was_taken_whole_or_not_at_all() {
+    let mut trial = Trial::small();
+    trial.serve();
+    let (mut taken, mut lost, mut answered) = (0, 0, 0);
+    let mut pause = Pause::new();
+    for round in 1..=KILLS {
+        let (before, _) = whole(&trial);
+        let body = changeset(round, before);
+        let mut stream = send(&trial, &body);
+        std::thread::sleep(pause.next(round));
+        trial.kill();
+        let mut answer = String::new();
+        drop(stream.read_to_string(&mut answer));
+        trial.serve();
+        let (after, of) = whole(&trial);
+        let was_answered = answer.starts_with("HTTP/1.1 201");
+        answered += u32::from(was_answered);
+        if after == before {
+            assert!(!was_answered, "round {round} was answered and is lost");
+            lost += 1;
+            pause.was_too_short();
+            // The same changeset again is taken now, and once only.
+            let answer = trial.http("POST", "/v1/changesets", &[], body.as_bytes());
+            assert_eq!(answer.status, 201, "{}", answer.body);
+        } else {
+            assert_eq!((after, of), (before + 1, Some(round)));
+            taken += 1;
+            pause.was_too_long();
+            let answer = trial.http("POST", "/v1/changesets", &[], body.as_bytes());
+            assert_eq!((answer.status, &answer.json()["outcome"]), (200, &json!("already-applied")));
+        }
+        if round % 20 == 0 {
+            trial.run(&["audit", "verify", "dev"]).code(0);
+        }
+    }
+    assert!(taken > 10 && lost > 10, "the kills do not spread: {taken} taken ({answered} answered), {lost} lost");
+    let verified = trial.run(&["audit", "verify", "dev", "--format", "json"]).code(0).json();
+    assert_eq!(verified["entries"], u64::from(KILLS) + 1);
+}
+
+/// A client that is killed closes its connection. What was taken then must be what is told, and what mail is sent by.
+#[test]
+fn a_client_that_goes_away_leaves_what_is_told_and_what_is_kept_alike() {
+    let mut trial = Trial::small();
+    trial.serve();
+    let mut pause = Pause::new();
+    let (mut taken, mut lost) = (0, 0);
+    for round in 1..=100 {
+        let (before, _) = whole(&trial);
+        let body = changeset(round, before);
+        let stream = send(&trial, &body);
+        std::thread::sleep(pause.next(round));
+        drop(stream);
+        // The same changeset again waits for the first one, if that is under way still, and says what came of it.
+        let again = trial.http("POST", "/v1/changesets", &[], body.as_bytes());
+        match again.status {
+            201 => {
+                lost += 1;
+                pause.was_too_short();
+            }
+            200 => {
+                assert_eq!(again.json()["outcome"], "already-applied", "{}", again.body);
+                taken += 1;
+                pause.was_too_long();
+            }
+            _ => panic!("round {round}: {}", again.body),
+        }
+        let kept = trial.http("GET", "/v1/generations?limit=1", &[], b"").json()["generations"][0]["number"].as_u64();
+        let (told, of) = whole(&trial);
+        assert_eq!((kept, told, of), (Some(told), before + 1, Some(round)), "round {round}");
+    }
+    println!("{taken} taken, {lost} lost");
+    assert!(taken > 10, "{taken} taken, {lost} lost");
+}

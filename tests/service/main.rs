@@ -1,0 +1,17 @@
+//! The service: its API, stores, tokens and limits, and several environments in one process.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails where it panics")]
+
+#[path = "../support/mod.rs"]
+mod support;
+
+mod access;
+mod crash;
+mod fuzz_api;
+mod hostile;
+mod hosting;
+mod large_changeset;
+mod limits;
+mod oidc;
+mod query_plans;
+mod store_conformance;
+mod tokens;

@@ -1,0 +1,704 @@
+//! What every store must do. Written against the trait; a new store adds one line at the end.
+
+use std::{collections::BTreeMap, path::Path, sync::Arc};
+
+use crate::support::generated;
+use jiff::Timestamp;
+use mailwright::{
+    api::{AuditEntry, AuditOutcome, ChangeSummary, Generation, Role, Token},
+    model::{
+        ChangeKind, ChangeRecord, Destination, Digest, Encryption, ProfileName, ProfileState, Provenance, SecretRecord,
+        Settings, State, Status, StoredProfile,
+    },
+    store::{
+        AuditEvent, Commit, CommitError, LeaseTaken, NewSecret, SqliteStore, Store, StoreError, StoredToken,
+        WantedLease,
+        outbox::{Accepted, IdempotencyKey, Lane, NewEvent, NewMessage, Rotation, Search, Settled, Standing},
+    },
+};
+use proptest::{prelude::*, strategy::ValueTree as _, test_runner::TestRunner};
+use serde_json::json;
+use uuid::Uuid;
+
+fn at(second: i64) -> Timestamp {
+    Timestamp::from_second(1_800_000_000 + second).unwrap()
+}
+
+fn event(action: &'static str) -> AuditEvent {
+    AuditEvent {
+        at: at(0),
+        actor: "ann".to_owned(),
+        action,
+        outcome: AuditOutcome::Accepted,
+        detail: json!({ "n": 1 }),
+    }
+}
+
+/// The commit that makes these profiles live, from what the store holds.
+fn commit(state: &State, profiles: &BTreeMap<ProfileName, StoredProfile>, id: Option<Uuid>) -> Commit {
+    let number = state.generation + 1;
+    let record = ChangeRecord { generation: number, at: at(1), by: "ann".to_owned(), kind: ChangeKind::Apply };
+    let touched = state.profiles.keys().chain(profiles.keys()).cloned().collect();
+    let mut after = state.clone();
+    after.settings_changed = Some(record.clone());
+    after.settings = Settings { companies: ["A".parse().unwrap()].into(), ..Settings::default() };
+    after.applied_settings = Some(Settings::default());
+    after.profiles = profiles
+        .iter()
+        .map(|(name, stored)| {
+            (name.clone(), ProfileState::new(Some(stored.clone()), Some(stored.clone()), record.clone()))
+        })
+        .collect();
+    let secrets = profiles.values().flat_map(|stored| {
+        stored.age_files().map(|(_, digest)| NewSecret {
+            record: SecretRecord {
+                digest: digest.clone(),
+                value_id: Some(format!("value of {}", digest.short())),
+                sealed_for: None,
+                destination: stored.profile.provider.destination(),
+            },
+            age_file: digest.as_str().as_bytes().to_vec(),
+        })
+    });
+    Commit {
+        base: state.generation,
+        generation: Generation {
+            number,
+            at: at(1),
+            by: "ann".to_owned(),
+            kind: ChangeKind::Apply,
+            changeset: id,
+            rolled_back_to: None,
+            provenance: Provenance::default(),
+            allowances: mailwright::model::Allowances::default(),
+            approvals: Vec::new(),
+            summary: ChangeSummary::default(),
+            unmanaged: Vec::new(),
+        },
+        changeset: id.map(|id| Digest::of_bytes(id.as_bytes())),
+        after: Arc::new(after),
+        touched,
+        secrets: secrets.collect(),
+        event: event("changeset"),
+    }
+}
+
+fn token(id: &str, second: i64) -> StoredToken {
+    let token = Token {
+        id: id.to_owned(),
+        name: format!("n{id}"),
+        scope: mailwright::api::Scope::default(),
+        role: Role::Viewer,
+        created_at: at(second),
+        expires_at: None,
+        revoked_at: None,
+        suspended_at: None,
+        succeeds: None,
+    };
+    StoredToken { token, hash: Digest::of_bytes(id.as_bytes()) }
+}
+
+/// The whole contract. `open` opens the same store each time it is called.
+async fn conforms(open: impl Fn() -> Box<dyn Store>) {
+    let mut runner = TestRunner::deterministic();
+    let mut any = || generated::any_profiles().new_tree(&mut runner).unwrap().current();
+    let store = open();
+    assert_eq!(store.state().await.unwrap(), State::empty(generated::environment()));
+    store.probe().await.unwrap();
+
+    // Every generation reads back as it was written, now and after a reopening.
+    let mut history = Vec::new();
+    for round in 1..=20_u64 {
+        let (state, profiles, id) = (store.state().await.unwrap(), any(), Uuid::from_u128(u128::from(round)));
+        assert_eq!(state.generation, round - 1);
+        store.commit(commit(&state, &profiles, Some(id))).await.unwrap();
+        let live: BTreeMap<_, _> =
+            store.state().await.unwrap().live_stored().map(|(n, s)| (n.clone(), s.clone())).collect();
+        assert_eq!(live, profiles);
+        history.push(profiles);
+    }
+    let reopened = open();
+    assert_eq!(reopened.state().await.unwrap(), store.state().await.unwrap());
+    for (index, profiles) in history.iter().enumerate() {
+        let detail = reopened.generation(index as u64 + 1).await.unwrap().unwrap();
+        assert_eq!((detail.generation.number, &detail.profiles), (index as u64 + 1, profiles));
+        for digest in profiles.values().flat_map(|stored| stored.secrets.values()) {
+            assert_eq!(store.age_file(digest).await.unwrap().unwrap(), digest.as_str().as_bytes());
+            assert_eq!(store.secrets(vec![digest.clone()]).await.unwrap().len(), 1);
+        }
+    }
+    assert!(
+        store.generation(0).await.unwrap().is_none()
+            && store.generation(21).await.unwrap().is_none()
+            && store.generation(u64::MAX).await.unwrap().is_none()
+    );
+    let page: Vec<u64> =
+        store.generations(Some(18), 3).await.unwrap().iter().map(|generation| generation.number).collect();
+    assert_eq!(page, [17, 16, 15]);
+    assert_eq!(store.secrets(vec![Digest::of_bytes(b"never")]).await.unwrap(), vec![]);
+
+    // A refused commit leaves nothing: not a profile, not a secret, not a line in the audit log.
+    let state = store.state().await.unwrap();
+    let lines = store.audit(0, 1000).await.unwrap().len();
+    let mut stale = commit(&state, &any(), None);
+    stale.base = 3;
+    assert!(matches!(store.commit(stale).await, Err(CommitError::Stale(20))));
+    let taken = commit(&state, &any(), Some(Uuid::from_u128(7)));
+    assert!(matches!(store.commit(taken).await, Err(CommitError::Taken { generation: 7, .. })));
+    assert_eq!(store.state().await.unwrap(), state);
+    assert_eq!(store.audit(0, 1000).await.unwrap().len(), lines);
+    let (digest, generation) = store.changeset(Uuid::from_u128(7)).await.unwrap().unwrap();
+    assert_eq!((digest, generation.number), (Digest::of_bytes(Uuid::from_u128(7).as_bytes()), 7));
+    assert!(store.changeset(Uuid::from_u128(99)).await.unwrap().is_none());
+
+    // Of commits on one generation, made at once, one is taken.
+    let (one, other) = (open(), open());
+    let (first, second) =
+        tokio::join!(one.commit(commit(&state, &any(), None)), other.commit(commit(&state, &any(), None)));
+    assert_eq!(u8::from(first.is_ok()) + u8::from(second.is_ok()), 1);
+    assert_eq!(store.state().await.unwrap().generation, 21);
+
+    // A secret keeps the destination that it was first accepted for.
+    let profiles: BTreeMap<ProfileName, StoredProfile> = [(
+        "moved".parse().unwrap(),
+        generated::stored(generated::smtp("first.example", &["default"], Some("a/b")), "v"),
+    )]
+    .into();
+    store.commit(commit(&store.state().await.unwrap(), &profiles, None)).await.unwrap();
+    let elsewhere: BTreeMap<ProfileName, StoredProfile> = [(
+        "moved".parse().unwrap(),
+        generated::stored(generated::smtp("second.example", &["default"], Some("a/b")), "v"),
+    )]
+    .into();
+    store.commit(commit(&store.state().await.unwrap(), &elsewhere, None)).await.unwrap();
+    let record = store.state().await.unwrap().secrets.into_values().next().unwrap();
+    assert!(record.destination.to_string().starts_with("first.example"));
+    // So does a value, by whatever it came.
+    let id = record.value_id.clone().unwrap();
+    let second = Destination::Smtp { host: "second.example".to_owned(), port: 587, encryption: Encryption::Tls };
+    assert_eq!(store.bind(id.clone(), second.clone()).await.unwrap(), record.destination);
+    assert_eq!(store.bind("another".to_owned(), second.clone()).await.unwrap(), second);
+    assert_eq!(store.bind("another".to_owned(), record.destination.clone()).await.unwrap(), second);
+    let known = open().destinations(vec![id.clone(), "another".to_owned(), "nobody's".to_owned()]).await.unwrap();
+    assert_eq!(known, [(id, record.destination), ("another".to_owned(), second)].into());
+
+    // Tokens.
+    store.create_token(token("b", 2), event("token.create")).await.unwrap();
+    store.create_token(token("a", 3), event("token.create")).await.unwrap();
+    assert!(store.create_token(token("a", 4), event("token.create")).await.is_err());
+    let ids: Vec<String> = store.tokens().await.unwrap().into_iter().map(|token| token.id).collect();
+    assert_eq!(ids, ["b", "a"]);
+    assert_eq!(store.token("a").await.unwrap().unwrap().hash, Digest::of_bytes(b"a"));
+    assert!(store.token("c").await.unwrap().is_none());
+    assert_eq!(store.revoke_token("a", at(5), event("token.revoke")).await.unwrap().unwrap().revoked_at, Some(at(5)));
+    assert_eq!(store.revoke_token("a", at(6), event("token.revoke")).await.unwrap().unwrap().revoked_at, Some(at(5)));
+    assert!(store.revoke_token("c", at(6), event("token.revoke")).await.unwrap().is_none());
+
+    // The audit log is a chain without gaps, in every page size.
+    store.record(event("access")).await.unwrap();
+    let entries = open().audit(0, 1000).await.unwrap();
+    let mut previous = AuditEntry::genesis();
+    for (index, entry) in entries.iter().enumerate() {
+        assert_eq!(
+            (entry.sequence, &entry.previous, &entry.hash),
+            (index as u64 + 1, &previous, &entry.expected_hash())
+        );
+        previous = entry.hash.clone();
+    }
+    assert_eq!(store.audit(entries.len() as u64 - 2, 1).await.unwrap()[0].sequence, entries.len() as u64 - 1);
+    assert!(store.audit(u64::MAX, 10).await.unwrap().is_empty());
+}
+
+/// The contract of leases. `open` opens the same store each time it is called.
+async fn leases(open: impl Fn() -> Box<dyn Store>) {
+    let wanted = |name: &str, holder: &str, token: Option<u64>, now: i64| WantedLease {
+        name: name.to_owned(),
+        holder: holder.to_owned(),
+        by: "ann".to_owned(),
+        token,
+        now: at(now),
+        until: at(now + 10),
+    };
+    let store = open();
+    let take = async |store: &dyn Store, wanted| store.take_lease(wanted, event("lease.take")).await.unwrap();
+    let held = |taken: LeaseTaken| match taken {
+        LeaseTaken::Held(lease) => lease,
+        other => panic!("{other:?}"),
+    };
+    let lines = async |store: &dyn Store| store.audit(0, 1000).await.unwrap().len();
+
+    // One of two that ask at once gets it.
+    let (one, other) = (open(), open());
+    let (first, second) =
+        tokio::join!(take(&*one, wanted("a", "one", None, 0)), take(&*other, wanted("a", "other", None, 0)));
+    let (lease, refused) = match (first, second) {
+        (LeaseTaken::Held(lease), LeaseTaken::HeldBySomebody(by))
+        | (LeaseTaken::HeldBySomebody(by), LeaseTaken::Held(lease)) => (lease, by),
+        both => panic!("{both:?}"),
+    };
+    assert_eq!(lease, refused);
+    assert_eq!((lease.since, lease.until), (at(0), at(10)));
+    assert_eq!(lines(&*store).await, 1);
+
+    // Whoever holds it renews it, by its number and nothing else; a renewal leaves no line in the audit log.
+    let renewed = held(take(&*store, wanted("a", &lease.holder, Some(lease.token), 5)).await);
+    assert_eq!((renewed.token, renewed.since, renewed.until), (lease.token, at(0), at(15)));
+    for (holder, token) in [("somebody", None), ("somebody", Some(lease.token)), (&lease.holder, Some(99))] {
+        assert_eq!(take(&*store, wanted("a", holder, token, 6)).await, LeaseTaken::HeldBySomebody(renewed.clone()));
+    }
+    assert_eq!(lines(&*store).await, 1);
+    assert_eq!(open().leases(at(14)).await.unwrap(), std::slice::from_ref(&renewed), "it outlives the process");
+    assert!(store.leases(at(15)).await.unwrap().is_empty());
+
+    // A holder that forgot its number takes a new holding.
+    let again = held(take(&*store, wanted("b", "b", None, 6)).await);
+    assert!(held(take(&*store, wanted("b", "b", None, 6)).await).token > again.token);
+
+    // Once it has lapsed anybody may, and the number is another one, also for who had it before.
+    let next = held(take(&*store, wanted("a", "next", None, 15)).await);
+    assert!(next.token > renewed.token);
+    assert!(!store.release_lease("a", renewed.token, event("lease.release")).await.unwrap());
+    assert!(store.release_lease("a", next.token, event("lease.release")).await.unwrap());
+    assert!(!store.release_lease("a", next.token, event("lease.release")).await.unwrap());
+    let last = held(take(&*open(), wanted("a", "next", Some(next.token), 16)).await);
+    assert!(last.token > next.token, "numbers only grow");
+    assert_eq!(held(take(&*store, wanted("b", "b", None, 16)).await).name, "b");
+    assert_eq!(lines(&*store).await, 7);
+}
+
+#[tokio::test]
+async fn sqlite_keeps_leases() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("store.sqlite");
+    leases(|| Box::new(SqliteStore::open(&path, &generated::environment()).unwrap())).await;
+}
+
+#[tokio::test]
+async fn sqlite_conforms() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("store.sqlite");
+    conforms(|| Box::new(SqliteStore::open(&path, &generated::environment()).unwrap())).await;
+}
+
+fn raw(path: &Path, sql: &str) {
+    rusqlite::Connection::open(path).unwrap().execute_batch(sql).unwrap();
+}
+
+fn message(number: u128, to: &str) -> NewMessage {
+    let lane = lane();
+    let message = serde_json::json!({
+        "id": uuid::Uuid::from_u128(number), "status": "queued", "company": lane.company, "function": lane.function,
+        "messageId": format!("<{number}@example.com>"), "subject": "s", "size": 4,
+        "recipients": [{ "address": to, "status": "waiting" }],
+        "document": { "type": "invoice", "number": number.to_string() },
+        "by": "sender", "owner": "sender", "acceptedAt": at(1), "generation": 1, "profile": "relay",
+        "resolution": { "cell": { "company": lane.company, "function": lane.function }, "profile": "relay", "steps": [] },
+        "attempts": 0, "nextAttemptAt": at(1),
+    });
+    NewMessage { message: serde_json::from_value(message).unwrap(), content: b"body".to_vec(), key: None, again: false }
+}
+
+fn lane() -> Lane {
+    Lane { company: "EDU1".parse().unwrap(), function: "default".parse().unwrap() }
+}
+
+/// The contract of an outbox. `open` opens the same store each time it is called.
+async fn delivers(open: impl Fn() -> Box<dyn Store>) {
+    let store = open();
+    let key = |key: &str, of: &str| IdempotencyKey { key: key.to_owned(), digest: Digest::of_bytes(of.as_bytes()) };
+    let now = at(100).as_millisecond();
+
+    // One message a key, and one document a recipient.
+    let first = || NewMessage { key: Some(key("k", "a")), ..message(1, "a@example.org") };
+    assert_eq!(store.accept(first()).await.unwrap(), Accepted::Now(serde_json::to_string(&first().message).unwrap()));
+    assert!(matches!(store.accept(first()).await.unwrap(), Accepted::Before(before) if before.id.as_u128() == 1));
+    let other = NewMessage { key: Some(key("k", "b")), ..message(2, "a@example.org") };
+    assert_eq!(store.accept(other).await.unwrap(), Accepted::KeyReused);
+    assert_eq!(store.replayed("sender", &key("k", "b")).await.unwrap(), Some(Accepted::KeyReused));
+    assert_eq!(store.replayed("somebody else", &key("k", "a")).await.unwrap(), None);
+    let same = |again| NewMessage {
+        again,
+        message: mailwright::model::Message { id: uuid::Uuid::from_u128(3), ..message(1, "A@example.org").message },
+        ..message(1, "a@example.org")
+    };
+    assert_eq!(store.accept(same(false)).await.unwrap(), Accepted::DocumentSent(uuid::Uuid::from_u128(1)));
+    assert!(matches!(store.accept(same(true)).await.unwrap(), Accepted::Now(_)));
+
+    // What somebody works on is handed out once; what is given back, again.
+    let claim = store.claim(&lane(), now, 10).await.unwrap();
+    assert_eq!(claim.messages.len(), 2);
+    assert_eq!(claim.messages[0].content.as_deref(), Some(&b"body"[..]));
+    assert!(store.claim(&lane(), now, 10).await.unwrap().messages.is_empty());
+    let ids: Vec<uuid::Uuid> = claim.messages.iter().map(|claimed| claimed.message.id).collect();
+    store.release(&ids).await.unwrap();
+    let mut again = store.claim(&lane(), now, 1).await.unwrap().messages;
+    again.extend(store.claim(&lane(), now, 1).await.unwrap().messages);
+    assert_eq!(again.iter().map(|claimed| claimed.message.id).collect::<Vec<_>>(), ids, "in order");
+
+    // Nobody changes what somebody works on.
+    let unchanged = |message: mailwright::model::Message| {
+        Ok((Settled { message, attempt: None, events: Vec::new() }, event("message.retry")))
+    };
+    assert!(matches!(store.change(ids[0], false, Box::new(unchanged)).await.unwrap(), Some(Err(_))));
+    assert!(store.change(uuid::Uuid::from_u128(99), false, Box::new(unchanged)).await.unwrap().is_none());
+
+    // Begun, and then the process ends: that is what is told after the next start.
+    let mut begun = again[0].message.clone();
+    begun.status = Status::Sending;
+    begun.next_attempt_at = None;
+    store.begin(&begun, "mailbox", 3, at(120)).await.unwrap();
+    drop(store);
+    let store = open();
+    assert_eq!(store.interrupted().await.unwrap().iter().map(|message| message.id).collect::<Vec<_>>(), [ids[0]]);
+    let usage = store.usage(0).await.unwrap();
+    assert_eq!(
+        (usage[0].mailbox.as_str(), usage[0].minute, usage[0].messages, usage[0].recipients),
+        ("mailbox", at(120).as_second() / 60, 1, 3)
+    );
+    let claim = store.claim(&lane(), now, 10).await.unwrap();
+    assert_eq!(
+        claim.messages.iter().map(|claimed| claimed.message.id).collect::<Vec<_>>(),
+        [ids[1]],
+        "what was not begun is simply due"
+    );
+
+    // Settled: the record, the attempt, the event, and when it is due again.
+    let mut later = claim.messages[0].message.clone();
+    later.next_attempt_at = Some(at(500));
+    later.attempts = 1;
+    let events = store.settle(Settled { message: later, attempt: None, events: Vec::new() }).await.unwrap();
+    assert!(events.is_empty());
+    let claim = store.claim(&lane(), now, 10).await.unwrap();
+    assert!(claim.messages.is_empty());
+    assert_eq!(claim.next_due, Some(at(500).as_millisecond()));
+    let mut done = begun;
+    done.status = Status::Delivered;
+    done.finished_at = Some(at(130));
+    let event = NewEvent {
+        kind: mailwright::model::delivery::EventKind::Delivered,
+        at: at(130),
+        message: None,
+        profile: None,
+        reason: String::new(),
+    };
+    let events = store.settle(Settled { message: done, attempt: None, events: vec![event] }).await.unwrap();
+    assert_eq!(events.iter().map(|event| event.number).collect::<Vec<_>>(), [1]);
+    assert_eq!(store.events(0, 10).await.unwrap(), events);
+    let counts: std::collections::BTreeMap<_, _> = store.counts().await.unwrap().into_iter().collect();
+    assert_eq!((counts[&Status::Queued], counts[&Status::Delivered]), (1, 1));
+    let found = store
+        .search(Search { document: Some(("invoice".to_owned(), Some("1".to_owned()))), ..Search::default() }, 10)
+        .await
+        .unwrap();
+    assert_eq!(found.len(), 2);
+
+    assert_eq!(store.ended_since(at(130).as_millisecond()).await.unwrap(), [(Status::Delivered, 1)]);
+    assert_eq!(store.ended_since(at(131).as_millisecond()).await.unwrap(), []);
+    // How a rotation stands is kept until it is forgotten, with what is told of it.
+    let rotation = |standing| Rotation {
+        profile: "relay".parse().unwrap(),
+        secret: "relay/password".parse().unwrap(),
+        next: Digest::of_bytes(b"next"),
+        of: Digest::of_bytes(b"of"),
+        standing,
+        since: at(130),
+        reason: String::new(),
+        told: false,
+        refusals: 0,
+        next_try_at: None,
+    };
+    let of = Digest::of_bytes(b"of");
+    store.set_rotation(of.clone(), Some(rotation(Standing::Refused)), None).await.unwrap();
+    let rotated = NewEvent {
+        kind: mailwright::model::delivery::EventKind::Rotated,
+        at: at(131),
+        message: None,
+        profile: Some("relay".parse().unwrap()),
+        reason: "accepted".to_owned(),
+    };
+    let told = store.set_rotation(of.clone(), Some(rotation(Standing::Promoted)), Some(rotated)).await.unwrap();
+    assert_eq!(told.iter().map(|event| event.number).collect::<Vec<_>>(), [2]);
+    drop(store);
+    let store = open();
+    assert_eq!(store.rotations().await.unwrap(), [rotation(Standing::Promoted)]);
+    store.set_rotation(of, None, None).await.unwrap();
+    assert!(store.rotations().await.unwrap().is_empty());
+
+    // What is old goes, a message and an event; what waits never does, and the last event stays.
+    assert_eq!(store.purge(at(131).as_millisecond(), 0, 0).await.unwrap(), 2);
+    assert_eq!(store.purge(at(200).as_millisecond(), 0, 0).await.unwrap(), 0);
+    assert_eq!(store.events(0, 10).await.unwrap().iter().map(|event| event.number).collect::<Vec<_>>(), [2]);
+    assert!(store.message(ids[0]).await.unwrap().is_none() && store.content(ids[0]).await.unwrap().is_none());
+    assert!(store.message(ids[1]).await.unwrap().is_some());
+    // A key lives on, with its answer, until its own time is over.
+    assert!(matches!(store.accept(first()).await.unwrap(), Accepted::Before(before) if before.id == ids[0]));
+    let before = store.replayed("sender", &key("k", "a")).await.unwrap();
+    assert!(matches!(before, Some(Accepted::Before(before)) if before.status == Status::Delivered));
+    assert_eq!(store.replayed("sender", &key("k", "b")).await.unwrap(), Some(Accepted::KeyReused));
+    store.purge(0, 0, i64::MAX).await.unwrap();
+    assert_eq!(store.replayed("sender", &key("k", "a")).await.unwrap(), None);
+}
+
+#[tokio::test]
+async fn sqlite_delivers() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("store.sqlite");
+    delivers(|| Box::new(SqliteStore::open(&path, &generated::environment()).unwrap())).await;
+}
+
+#[tokio::test]
+async fn sqlite_is_migrated_from_an_older_version_and_refuses_a_newer_or_foreign_one() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("store.sqlite");
+    SqliteStore::make_old(&path, 1).unwrap();
+    let store = SqliteStore::open(&path, &generated::environment()).unwrap();
+    store.probe().await.unwrap();
+    drop(store);
+    let other = SqliteStore::open(&path, &"other".parse().unwrap()).map(drop);
+    assert!(matches!(other, Err(StoreError::OtherEnvironment { .. })), "{other:?}");
+    raw(&path, "INSERT INTO schema_version VALUES (99, 'sha256:x')");
+    let newer = SqliteStore::open(&path, &generated::environment()).map(drop);
+    assert!(matches!(newer, Err(StoreError::Newer { found: 99, known: 11 })), "{newer:?}");
+    raw(
+        &path,
+        "DELETE FROM schema_version WHERE version = 99; UPDATE schema_version SET digest = 'sha256:y' WHERE version = 2",
+    );
+    assert!(matches!(SqliteStore::open(&path, &generated::environment()).map(drop), Err(StoreError::Corrupt(_))));
+}
+
+#[tokio::test]
+async fn a_change_past_the_service_breaks_the_audit_chain() {
+    use crate::support::trial::Trial;
+    let mut trial = Trial::small();
+    trial.serve();
+    trial.run(&["apply", "--skip-verify", "dev", "--yes"]).code(0);
+    let head =
+        trial.run(&["audit", "verify", "dev", "--format", "json"]).code(0).json()["head"].as_str().unwrap().to_owned();
+    trial.patch("relay", &json!({ "description": "x" }));
+    trial.run(&["audit", "verify", "dev", "--expect-head", &head]).code(0);
+    trial.kill();
+    let data = trial.path(".data").to_str().unwrap().to_owned();
+    trial.run(&["audit", "verify", "dev", "--data", &data, "--expect-head", &head]).code(0);
+    let verify = |sql: &str| {
+        raw(&trial.path(".data/store.sqlite"), sql);
+        let ran = trial.run(&["audit", "verify", "dev", "--data", &data, "--expect-head", &head]).code(1);
+        assert!(ran.stderr.contains("MW0240"), "{}", ran.stderr);
+        ran.stderr
+    };
+    raw(&trial.path(".data/store.sqlite"), "CREATE TABLE kept AS SELECT * FROM audit");
+    assert!(verify("DELETE FROM audit WHERE sequence > 1").contains("cut off"));
+    assert!(
+        verify("DELETE FROM audit; INSERT INTO audit SELECT * FROM kept WHERE sequence <> 2")
+            .contains("entry 3 comes after entry 1")
+    );
+    assert!(
+        verify(
+            "DELETE FROM audit; INSERT INTO audit SELECT sequence, replace(entry, 'first-admin', 'somebody') FROM kept"
+        )
+        .contains("does not have the hash")
+    );
+}
+
+/// A service with a few generations, a revoked token and an approval rule, stopped; and the head of its log.
+fn stopped() -> (crate::support::trial::Trial, String) {
+    use crate::support::trial::Trial;
+    let mut trial = Trial::small();
+    trial.serve();
+    trial.run(&["apply", "--skip-verify", "dev", "--yes"]).code(0);
+    let made = trial.run(&["token", "create", "dev", "--name", "x", "--role", "viewer", "--format", "json"]).code(0);
+    trial.run(&["token", "revoke", "dev", made.json()["id"].as_str().unwrap()]).code(0);
+    trial.run(&["token", "create", "dev", "--name", "y", "--role", "viewer"]).code(0);
+    trial.patch("relay", &json!({ "description": "x" }));
+    trial.run(&["audit", "verify", "dev"]).code(0);
+    trial.kill();
+    let data = trial.path(".data").to_str().unwrap().to_owned();
+    (trial, data)
+}
+
+#[test]
+fn a_change_of_any_table_past_the_service_is_told() {
+    for (sql, wanted) in [
+        ("UPDATE profile SET state = replace(state, 'smtp.example.com', 'evil.example.com')", "profile `relay`"),
+        (
+            "UPDATE profile SET state = replace(state, 'smtp.example.com', 'evil.example.com'), digest = NULL",
+            "profiles or settings",
+        ),
+        ("DELETE FROM profile", "profiles or settings"),
+        ("INSERT INTO profile (name, state) SELECT 'other', state FROM profile", "profiles or settings"),
+        (
+            "UPDATE profile_history SET live = replace(live, 'smtp.example', 'evil.example') WHERE generation = 1",
+            "generation 1",
+        ),
+        (
+            "UPDATE profile_history SET live = replace(live, 'smtp.example', 'evil.example') WHERE generation = 2",
+            "generation 2",
+        ),
+        ("DELETE FROM profile_history WHERE generation = 1", "generation 1"),
+        (
+            "UPDATE generation SET document = replace(document, 'first-admin', 'somebody') WHERE number = 1",
+            "generation 1",
+        ),
+        ("UPDATE generation SET settings = replace(settings, 'EDU1', 'EDU2') WHERE number = 2", "generation 2"),
+        ("UPDATE store SET value = replace(value, 'EDU1', 'EDU2') WHERE key = 'settings'", "profiles or settings"),
+        (
+            "UPDATE store SET value = replace(value, 'EDU1', 'EDU2') WHERE key = 'appliedSettings'",
+            "profiles or settings",
+        ),
+        ("UPDATE token SET document = replace(document, 'viewer', 'admin')", "the tokens"),
+        ("UPDATE token SET hash = 'sha256:' || substr(hash, 8, 32) || substr(hash, 8, 32)", "the tokens"),
+        ("UPDATE token SET document = json_remove(document, '$.revokedAt')", "was revoked by entry"),
+        ("DELETE FROM token", "the tokens"),
+    ] {
+        let (mut trial, data) = stopped();
+        let store = trial.path(".data/store.sqlite");
+        raw(&store, "PRAGMA foreign_keys = off");
+        let before = std::fs::read(&store).unwrap();
+        raw(&store, sql);
+        let ran = trial.run(&["audit", "verify", "dev", "--data", &data]).code(1);
+        assert!(ran.stderr.contains("MW0240") && ran.stderr.contains(wanted), "{sql}: {}", ran.stderr);
+        // The service says it as well: in its log, to monitors, in its audit log, and to whoever asks.
+        if sql.contains("revokedAt") {
+            // A token that was revoked stays revoked, whatever the table says.
+            trial.serve();
+            let list = trial.run(&["audit", "list", "dev"]).code(0).stdout;
+            assert!(list.contains("store.altered") && list.matches("token.revoke").count() == 2, "{list}");
+        }
+        if sql.starts_with("UPDATE profile SET") {
+            trial.serve();
+            let until = std::time::Instant::now() + std::time::Duration::from_secs(20);
+            let ready = || trial.http_as_anybody("GET", "/readyz", &[], b"").body;
+            while !ready().contains("differences") {
+                assert!(std::time::Instant::now() < until, "{sql}: {}", ready());
+                std::thread::sleep(std::time::Duration::from_millis(20));
+            }
+            assert!(trial.service.as_ref().unwrap().log.lock().unwrap().contains("changed past the service"));
+            assert!(trial.run(&["audit", "list", "dev"]).code(0).stdout.contains("store.altered"));
+            assert!(trial.run(&["audit", "verify", "dev"]).code(1).stderr.contains(wanted), "{sql}");
+        }
+        drop(before);
+    }
+}
+
+#[test]
+fn a_change_that_a_later_commit_covers_is_recorded() {
+    let (mut trial, data) = stopped();
+    trial.serve();
+    // While the service runs, with a digest: the next change is made on it, and says so before it.
+    raw(
+        &trial.path(".data/store.sqlite"),
+        "UPDATE profile SET state = replace(state, 'smtp.example.com', 'evil.example.com'), digest = zeroblob(32)",
+    );
+    trial.run(&["token", "create", "dev", "--name", "z", "--role", "viewer"]).code(0);
+    let listed = trial.run(&["audit", "list", "dev"]).code(0).stdout;
+    assert!(listed.contains("store.altered"), "{listed}");
+    trial.kill();
+    let ran = trial.run(&["audit", "verify", "dev", "--data", &data]).code(1);
+    assert!(ran.stderr.contains("live otherwise than the history says"), "{}", ran.stderr);
+}
+
+#[test]
+fn the_audit_log_is_read_without_a_trace() {
+    let (mut trial, data) = stopped();
+    let files = |trial: &crate::support::trial::Trial| {
+        let mut files: Vec<(String, Vec<u8>)> = std::fs::read_dir(trial.path(".data"))
+            .unwrap()
+            .map(|entry| entry.unwrap())
+            .map(|entry| (entry.file_name().to_string_lossy().into_owned(), std::fs::read(entry.path()).unwrap()))
+            .collect();
+        files.sort();
+        files
+    };
+    // What a killed service left in its log of changes counts; a copy without it is read as it is.
+    trial.run(&["audit", "verify", "dev", "--data", &data]).code(0);
+    raw(&trial.path(".data/store.sqlite"), "PRAGMA wal_checkpoint(TRUNCATE)");
+    let before = files(&trial);
+    trial.run(&["audit", "verify", "dev", "--data", &data]).code(0);
+    assert_eq!(files(&trial), before, "nothing was written, and no file was made");
+    // An older version is not brought up to date, and its chain is checked all the same.
+    let old = tempfile::tempdir().unwrap();
+    let path = old.path().join("store.sqlite");
+    SqliteStore::make_old(&path, 8).unwrap();
+    raw(&path, "INSERT INTO store VALUES ('environment', '\"dev\"'); PRAGMA wal_checkpoint(TRUNCATE)");
+    let before = std::fs::read(&path).unwrap();
+    let ran = trial.run(&["audit", "verify", "dev", "--data", old.path().to_str().unwrap()]).code(0);
+    assert!(ran.stdout.contains("0 entries"), "{}", ran.stdout);
+    assert_eq!(std::fs::read(&path).unwrap(), before);
+    // Beside a running service.
+    trial.serve();
+    trial.run(&["audit", "verify", "dev", "--data", &data]).code(0);
+}
+
+#[tokio::test]
+async fn a_document_with_many_messages_costs_one_look_a_recipient() {
+    use mailwright::store::outbox::Outbox as _;
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("store.sqlite");
+    let store = SqliteStore::open(&path, &generated::environment()).unwrap();
+    let of_one = |number: u128, to: &str, again| NewMessage {
+        again,
+        message: mailwright::model::Message {
+            id: Uuid::from_u128(number),
+            document: message(7, to).message.document,
+            ..message(number, to).message
+        },
+        ..message(number, to)
+    };
+    for number in 1..=300 {
+        let taken = store.accept(of_one(number, &format!("c{number}@example.org"), false)).await.unwrap();
+        assert!(matches!(taken, Accepted::Now(_)), "another recipient");
+    }
+    let refused = store.accept(of_one(900, "C17@example.org", false)).await.unwrap();
+    assert_eq!(refused, Accepted::DocumentSent(Uuid::from_u128(17)));
+    // One that failed for the recipient is no reason; sent again, it is one once more.
+    let change = |status: Status, recipient: &'static str| {
+        let change = move |mut message: mailwright::model::Message| {
+            message.status = status;
+            message.recipients[0].status = serde_json::from_value(json!(recipient)).unwrap();
+            Ok((Settled { message, attempt: None, events: Vec::new() }, event("message.replay")))
+        };
+        store.change(Uuid::from_u128(17), false, Box::new(change))
+    };
+    change(Status::Failed, "failed").await.unwrap().unwrap().unwrap();
+    assert!(matches!(store.accept(of_one(901, "c17@example.org", false)).await.unwrap(), Accepted::Now(_)));
+    change(Status::Queued, "waiting").await.unwrap().unwrap().unwrap();
+    assert!(matches!(store.accept(of_one(902, "c17@example.org", false)).await.unwrap(), Accepted::DocumentSent(_)));
+    let steps: Vec<String> = rusqlite::Connection::open(&path)
+        .unwrap()
+        .prepare("EXPLAIN QUERY PLAN SELECT message FROM document_recipient WHERE document_type = 'a' AND document_number = 'b' AND company = 'c' AND address = 'd' ORDER BY message DESC LIMIT 1")
+        .unwrap()
+        .query_map([], |row| row.get(3))
+        .unwrap()
+        .map(Result::unwrap)
+        .collect();
+    assert!(steps.len() == 1 && steps[0].starts_with("SEARCH"), "{steps:?}");
+}
+
+#[tokio::test]
+async fn a_store_of_an_older_version_is_no_restored_one() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("store.sqlite");
+    SqliteStore::make_old(&path, 8).unwrap();
+    let name = serde_json::to_string(&generated::environment()).unwrap();
+    raw(&path, &format!("INSERT INTO store VALUES ('environment', '{name}')"));
+    for _ in 0..3 {
+        let store = SqliteStore::open(&path, &generated::environment()).unwrap();
+        assert_eq!(store.settle_restore(at(1)).await.unwrap(), None);
+        store.probe().await.unwrap();
+    }
+    // The older version's database in the place of the newer one is.
+    let store = SqliteStore::open(&path, &generated::environment()).unwrap();
+    store.record(event("access")).await.unwrap();
+    drop(store);
+    std::thread::sleep(std::time::Duration::from_millis(700));
+    for beside in ["", "-wal", "-shm"] {
+        drop(std::fs::remove_file(folder.path().join(format!("store.sqlite{beside}"))));
+    }
+    SqliteStore::make_old(&path, 8).unwrap();
+    raw(&path, &format!("INSERT INTO store VALUES ('environment', '{name}')"));
+    let store = SqliteStore::open(&path, &generated::environment()).unwrap();
+    assert!(store.settle_restore(at(2)).await.unwrap().is_some());
+    assert!(store.confirm_restore(event("store.restore-confirmed")).await.unwrap());
+    assert!(!store.confirm_restore(event("store.restore-confirmed")).await.unwrap());
+    assert_eq!(store.settle_restore(at(3)).await.unwrap(), None);
+    assert!(store.check().await.unwrap().problems.is_empty());
+}

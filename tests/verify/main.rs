@@ -1,0 +1,14 @@
+//! `verify`, through the library and the binary, against the sandbox, Postfix and Microsoft's own client libraries.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails where it panics")]
+
+#[path = "../support/mod.rs"]
+mod support;
+
+mod command;
+mod findings;
+mod graph_metadata;
+mod postfix;
+mod sandbox_clients;
+mod sandbox_odata;
+mod sign_in_corpus;
+mod size;
