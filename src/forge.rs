@@ -11,7 +11,7 @@ use reqwest::{Method, StatusCode, Url};
 use secrecy::{ExposeSecret as _, SecretString};
 use serde_json::{Value, json};
 
-use crate::http_client::HttpClient;
+use crate::http_client::{HttpClient, describe_error};
 
 /// How many pages of comments are looked through.
 const PAGES: u32 = 30;
@@ -245,7 +245,7 @@ impl PullRequest {
         let unanswered = |why: String| ForgeError::Unanswered { forge, why };
         let token = self.token.expose_secret();
         let request = self.http.request(method, address);
-        let mut request = request.map_err(|error| unanswered(error.without_url().to_string()))?;
+        let mut request = request.map_err(|error| unanswered(describe_error(&error)))?;
         request = match self.forge {
             Forge::GitHub => request
                 .bearer_auth(token)
@@ -257,7 +257,7 @@ impl PullRequest {
         if let Some(body) = body {
             request = request.json(body);
         }
-        let mut response = request.send().await.map_err(|error| unanswered(error.without_url().to_string()))?;
+        let mut response = request.send().await.map_err(|error| unanswered(describe_error(&error)))?;
         let status = response.status();
         // Azure DevOps answers 203 with a page to sign in at where a token is no good.
         let is_refusal = matches!(status, StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN | StatusCode::NOT_FOUND);
@@ -268,7 +268,7 @@ impl PullRequest {
             return Err(unanswered(format!("it answered HTTP {}", status.as_u16())));
         }
         let mut bytes = Vec::new();
-        while let Some(chunk) = response.chunk().await.map_err(|error| unanswered(error.without_url().to_string()))? {
+        while let Some(chunk) = response.chunk().await.map_err(|error| unanswered(describe_error(&error)))? {
             if bytes.len() + chunk.len() > ANSWER_LIMIT {
                 return Err(unanswered("its answer is too large".to_owned()));
             }

@@ -7,7 +7,10 @@
 //!
 //! It does not decide which addresses may be asked; callers do.
 
-use std::sync::{Arc, OnceLock};
+use std::{
+    error::Error as _,
+    sync::{Arc, OnceLock},
+};
 
 use reqwest::{
     ClientBuilder, Method, RequestBuilder, Url,
@@ -15,7 +18,10 @@ use reqwest::{
     redirect::Policy,
 };
 
-use crate::{model::rules::is_loopback, resolve::loopback};
+use crate::{model::rules::is_loopback, resolve::loopback, text::is_hidden, tls::HandshakeFault};
+
+/// Characters of an error that are shown.
+const ERROR_SHOWN: usize = 300;
 
 /// Applies the caller's settings: time limits, certificate authorities, pools.
 type Configure = dyn Fn(ClientBuilder) -> ClientBuilder + Send + Sync;
@@ -73,6 +79,26 @@ impl std::fmt::Debug for HttpClient {
 /// form before.
 pub fn is_loopback_url(url: &Url) -> bool {
     url.host_str().is_some_and(is_loopback)
+}
+
+/// Describes a failed request on one line: a fault of TLS by its name, otherwise the innermost cause. The address is left
+/// out, because its path or query may hold a secret.
+pub fn describe_error(error: &reqwest::Error) -> String {
+    if let Some(fault) = HandshakeFault::find(error) {
+        return fault.to_string();
+    }
+    let mut innermost = None;
+    let mut next = error.source();
+    while let Some(cause) = next {
+        innermost = Some(cause);
+        next = cause.source();
+    }
+    match innermost {
+        Some(cause) => cause.to_string().chars().filter(|c| !is_hidden(*c)).take(ERROR_SHOWN).collect(),
+        None if error.is_timeout() => "no answer in time".to_owned(),
+        None if error.is_connect() => "the connection failed".to_owned(),
+        None => "the request failed".to_owned(),
+    }
 }
 
 /// Resolves every name to this machine. Used for loopback names alone.

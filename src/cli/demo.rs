@@ -10,7 +10,7 @@ use std::{
 };
 
 use super::{CliError, Context, Exit, variables};
-use crate::model::Code;
+use crate::{http_client::describe_error, model::Code};
 
 /// The whole way on this machine: serve, validate, plan, apply, look, plan again
 #[derive(Debug, clap::Args)]
@@ -180,7 +180,7 @@ impl Sandbox {
         let client = reqwest::Client::builder().no_proxy().add_root_certificate(authority).build();
         let client = client.map_err(|error| failed(&error))?;
         let page = context.runtime()?.block_on(async { client.get(&address).send().await?.text().await });
-        context.printer.out(&page.map_err(|error| failed(&error))?);
+        context.printer.out(&page.map_err(|error| failed(&describe_error(&error)))?);
         context.printer.out("");
         Ok(())
     }

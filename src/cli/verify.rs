@@ -26,6 +26,7 @@ use crate::{
         Endpoints, Http, HttpError,
         aadsts::Cause,
         claims::Claims,
+        http::tls_remedy,
         sign_in::{SignIn, SignInError},
     },
     model::{Code, Destination, Digest, EnvironmentName, ProfileName, Provider, SecretReference, StoredProfile},
@@ -672,10 +673,7 @@ const TOKEN_BY_AZ: &str = "az account get-access-token --resource-type ms-graph 
 fn sign_in_remedy(error: &SignInError, client: &str, tenant: &str) -> String {
     let by_token = format!("Or give a token in MAILWRIGHT_READER_TOKEN: {TOKEN_BY_AZ}");
     let refusal = match error {
-        SignInError::Http(HttpError::Tls { .. }) => {
-            return "Trust the authority of what answers (a proxy that looks inside, say): `--outgoing-ca-file FILE`."
-                .to_owned();
-        }
+        SignInError::Http(HttpError::Tls { fault, .. }) => return tls_remedy(fault).to_owned(),
         SignInError::Http(HttpError::Busy { .. } | HttpError::NotJson { status: 500.., .. })
         | SignInError::Unknown(500..) => return BUSY.to_owned(),
         SignInError::Http(HttpError::NotJson { .. } | HttpError::Redirect { .. } | HttpError::Huge { .. }) => {

@@ -1,7 +1,6 @@
 //! One request and its answer: deadlines, limits, and which kind of failure it was.
 
 use std::{
-    error::Error as _,
     sync::{Mutex, PoisonError},
     time::Duration,
 };
@@ -16,8 +15,9 @@ use serde::de::DeserializeOwned;
 use super::{ClientError, Options, Progress, VERSION_HEADER};
 use crate::{
     api::{self, ProblemDetails},
-    http_client::{HttpClient, is_loopback_url},
+    http_client::{HttpClient, describe_error, is_loopback_url},
     model::Code,
+    tls::{CertificateFault, HandshakeFault, Trust},
 };
 
 /// The largest answer that is read, in bytes: ten thousand profiles take a twentieth of it.
@@ -31,7 +31,7 @@ const LINES_DEADLINE: Duration = Duration::from_secs(3600);
 #[derive(Debug, Default)]
 pub struct Connections(Mutex<Vec<Prepared>>);
 
-/// Connections that trust one authority besides the machine's own.
+/// Connections that trust certain certificates in addition to the machine's authorities.
 #[derive(Debug)]
 struct Prepared {
     authority: Option<Vec<u8>>,
@@ -51,24 +51,18 @@ impl Connections {
 }
 
 fn prepare(authority: Option<&[u8]>) -> Result<HttpClient, ClientError> {
-    let certificates = match authority {
-        None => Vec::new(),
-        Some(pem) => {
-            let found = reqwest::Certificate::from_pem_bundle(pem).ok().filter(|found| !found.is_empty());
-            found.ok_or_else(|| {
-                ClientError::new(Code::TlsFailed, "the certificate authority's file holds no PEM certificate")
-                    .remedy("Give a file that begins with `-----BEGIN CERTIFICATE-----`.")
-            })?
-        }
-    };
+    let tls = Trust::new(authority).and_then(|trust| trust.client_config()).map_err(|why| {
+        ClientError::new(Code::TlsFailed, format!("cannot use the certificates for the service: {why}"))
+            .remedy("Give `--ca-file` or MAILWRIGHT_CA_FILE a file that begins with `-----BEGIN CERTIFICATE-----`.")
+    })?;
     Ok(HttpClient::new(move |builder| {
-        let builder = builder
+        builder
+            .tls_backend_preconfigured(tls.clone())
             // A thousand services are not all kept on the line.
             .pool_idle_timeout(Duration::from_secs(2))
             .connect_timeout(Duration::from_secs(10))
             .read_timeout(Duration::from_secs(60))
-            .timeout(Duration::from_secs(300));
-        if certificates.is_empty() { builder } else { builder.tls_certs_merge(certificates.clone()) }
+            .timeout(Duration::from_secs(300))
     }))
 }
 
@@ -290,53 +284,76 @@ impl Transport {
         ClientError { code: problem.code, message, remedy, problem: Some(Box::new(problem)) }
     }
 
-    /// Which kind of failure it was, by what lies at the bottom of it.
+    /// Returns the kind of a failure.
     fn failed(&self, error: &reqwest::Error) -> ClientError {
-        let mut causes = Vec::new();
-        let mut next = error.source();
-        while let Some(cause) = next {
-            causes.push(cause.to_string());
-            next = cause.source();
-        }
-        let bottom = causes.last().cloned().unwrap_or_else(|| error.to_string());
-        let all = causes.join(": ").to_lowercase();
         let address = &self.address;
-        if all.contains("causedasendentity")
-            || all.contains("cert_used_as_ca")
-            || all.contains("ca certificate used as")
-        {
-            return ClientError::new(
-                Code::TlsFailed,
-                format!("the certificate of {address} is an authority's own, and no service may show one: {bottom}"),
-            )
-            .remedy("Give the service a certificate with `basicConstraints=CA:FALSE`, signed by itself or by that authority; `mailwright explain MW0203` has the command.");
+        if let Some(fault) = HandshakeFault::find(error).filter(HandshakeFault::is_lasting) {
+            return ClientError::new(Code::TlsFailed, format!("cannot connect to {address} by TLS: {fault}"))
+                .remedy(self.tls_remedy(&fault));
         }
-        if all.contains("certificate") || all.contains("unknownissuer") {
-            return ClientError::new(Code::TlsFailed, format!("the certificate of {address} is not trusted: {bottom}"))
-                .remedy("Give the certificate authority with `--ca-file FILE` or MAILWRIGHT_CA_FILE, or correct the address to the name in the certificate.");
-        }
-        if all.contains("corrupt message") || all.contains("invalidcontenttype") || all.contains("handshake") {
-            return ClientError::new(
-                Code::TlsFailed,
-                format!("what answers at {address} does not speak TLS: {bottom}"),
-            )
-            .remedy("If the service listens in clear on this machine, its address begins with `http://`.");
-        }
-        if self.base.scheme() == "http" && all.contains("invalid http version") {
-            return ClientError::new(Code::NotMailwright, format!("what answers at {address} does not speak HTTP in clear: {bottom}"))
+        let why = describe_error(error);
+        if self.base.scheme() == "http" && why.to_lowercase().contains("invalid http version") {
+            return ClientError::new(Code::NotMailwright, format!("what answers at {address} does not speak HTTP in clear: {why}"))
                 .remedy("If the service has a certificate (`--tls-cert`), its address begins with `https://`; otherwise correct the address.");
         }
         if error.is_connect() || error.is_timeout() && !error.is_body() {
-            return ClientError::new(Code::ServiceUnreachable, format!("no service answers at {address}: {bottom}"))
+            return ClientError::new(Code::ServiceUnreachable, format!("no service answers at {address}: {why}"))
                 .remedy("Start it with `mailwright serve`, or correct the address (`--service URL`, MAILWRIGHT_SERVICE, `service.address`).");
         }
-        ClientError::new(Code::IncompleteAnswer, format!("the answer of {address} broke off: {bottom}"))
+        ClientError::new(Code::IncompleteAnswer, format!("the answer of {address} broke off: {why}"))
             .remedy("Try again; a changeset that was already taken is not taken twice.")
+    }
+
+    fn tls_remedy(&self, fault: &HandshakeFault) -> String {
+        let remedy = match fault {
+            HandshakeFault::Certificate(fault) => match fault {
+                CertificateFault::Expired { .. } => {
+                    "Renew the service's certificate (`--tls-cert`), or that of the proxy before it."
+                }
+                CertificateFault::NotYetValid { .. } => {
+                    "Correct this machine's clock, or replace the service's certificate (`--tls-cert`)."
+                }
+                CertificateFault::Name { .. } | CertificateFault::NoName { .. } => {
+                    "Correct the address to a name in the certificate, or replace the certificate: `mailwright explain MW0203` has the command."
+                }
+                CertificateFault::UnknownIssuer { .. }
+                | CertificateFault::SelfSigned
+                | CertificateFault::Authority
+                | CertificateFault::NoAuthorities => {
+                    "If this is the right service, give its certificate, or that of the authority that issued it, with `--ca-file FILE` or MAILWRIGHT_CA_FILE."
+                }
+                CertificateFault::Version { .. }
+                | CertificateFault::WeakSignature { .. }
+                | CertificateFault::Purpose
+                | CertificateFault::Revoked
+                | CertificateFault::Malformed
+                | CertificateFault::Other { .. } => {
+                    "Replace the service's certificate: `mailwright explain MW0203` has the command."
+                }
+            },
+            HandshakeFault::Version | HandshakeFault::Cipher => {
+                "Enable TLS 1.2 or 1.3 with ECDHE and AES-GCM or ChaCha20-Poly1305 in the proxy before the service."
+            }
+            HandshakeFault::NotTls => {
+                "If the service listens in clear on this machine, its address begins with `http://`."
+            }
+            HandshakeFault::ClientCertificate => {
+                "Have the proxy before the service accept clients without a certificate: the token authenticates them."
+            }
+            HandshakeFault::Alert { .. } | HandshakeFault::Other { .. } => {
+                let host = self.base.host_str().unwrap_or_default();
+                let port = self.base.port_or_known_default().unwrap_or(443);
+                return format!(
+                    "See the server's side: openssl s_client -connect {host}:{port} -servername {host} </dev/null"
+                );
+            }
+        };
+        remedy.to_owned()
     }
 }
 
 fn unprepared(error: &reqwest::Error) -> ClientError {
-    ClientError::new(Code::ServiceUnreachable, format!("cannot prepare requests: {error}"))
+    ClientError::new(Code::ServiceUnreachable, format!("cannot prepare requests: {}", describe_error(error)))
 }
 
 fn parse_address(address: &str, allow_clear_text: bool) -> Result<Url, ClientError> {

@@ -13,7 +13,11 @@ use reqwest::Method;
 
 use super::engine::Engine;
 use crate::{
-    behalf, http_client::HttpClient, model::delivery::Webhook, secrets::ServiceIdentity, store::outbox::Event,
+    behalf,
+    http_client::{HttpClient, describe_error},
+    model::delivery::Webhook,
+    secrets::ServiceIdentity,
+    store::outbox::Event,
 };
 
 /// How many events are read at once.
@@ -169,7 +173,7 @@ impl Receiver {
                 false
             }
             Err(error) => {
-                tracing::warn!(error = %error.without_url(), event = event.number, "a webhook could not be reached");
+                tracing::warn!(error = describe_error(&error), event = event.number, "a webhook could not be reached");
                 false
             }
         }

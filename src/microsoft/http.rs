@@ -20,8 +20,8 @@ use serde_json::Value;
 use tokio::sync::Semaphore;
 
 use crate::{
-    http_client::HttpClient,
-    tls::{HandshakeFault, Trust},
+    http_client::{HttpClient, describe_error},
+    tls::{CertificateFault, HandshakeFault, Trust},
 };
 
 /// How many bytes an answer may have. A page of a directory has a few hundred thousand.
@@ -112,12 +112,12 @@ pub enum HttpError {
         why: String,
     },
     /// TLS failed.
-    #[error("no secure connection to `{host}`: {why}")]
+    #[error("no secure connection to `{host}`: {fault}")]
     Tls {
         /// The host.
         host: String,
-        /// What TLS ended with.
-        why: String,
+        /// The fault.
+        fault: HandshakeFault,
     },
     /// It took too long.
     #[error("`{host}` did not answer within {seconds} s")]
@@ -177,6 +177,25 @@ fn busy(host: &str, status: u16, asked: Option<u64>, tries: u32) -> String {
     match asked {
         Some(seconds) => format!("`{host}` {what} (HTTP {status}), and asks to wait {seconds} s"),
         None => format!("`{host}` {what} (HTTP {status}); it was asked {times}"),
+    }
+}
+
+/// What to do about a fault of TLS with a host of Microsoft's. Its own certificates are good: another program answers, or
+/// this machine is at fault.
+pub fn tls_remedy(fault: &HandshakeFault) -> &'static str {
+    match fault {
+        HandshakeFault::Certificate(CertificateFault::Expired { .. } | CertificateFault::NotYetValid { .. }) => {
+            "Correct this machine's clock (timedatectl status), or renew the certificate of the proxy that answers."
+        }
+        HandshakeFault::Certificate(
+            CertificateFault::UnknownIssuer { .. } | CertificateFault::SelfSigned | CertificateFault::Authority,
+        ) => "Trust the proxy's certificate authority: `--outgoing-ca-file FILE`.",
+        HandshakeFault::Certificate(CertificateFault::NoAuthorities) => {
+            "Install the system's certificates (the package ca-certificates), or give `--outgoing-ca-file FILE`."
+        }
+        _ => {
+            "Check HTTPS_PROXY, NO_PROXY and the host: what answers is not Microsoft's server, or a proxy changes TLS."
+        }
     }
 }
 
@@ -376,40 +395,23 @@ impl Http {
         if error.is_timeout() && !error.is_connect() {
             return HttpError::Slow { host, seconds: self.timeout.as_secs() };
         }
-        let mut why = error.without_url_text();
-        let mut next = error.source();
-        let mut all = String::new();
-        while let Some(cause) = next {
-            why = cause.to_string();
-            all.push_str(&why.to_lowercase());
-            next = cause.source();
-        }
-        if all.contains("dns error") || all.contains("lookup address") {
-            return HttpError::Name { host };
-        }
         if let Some(fault) = HandshakeFault::find(error) {
-            let why = fault.to_string();
             return if fault.is_lasting() {
-                HttpError::Tls { host, why }
+                HttpError::Tls { host, fault }
             } else {
-                HttpError::Unreachable { host, why }
+                HttpError::Unreachable { host, why: fault.to_string() }
             };
         }
-        if all.contains("certificate") || all.contains("unknownissuer") || all.contains("handshake") {
-            return HttpError::Tls { host, why };
+        let mut next = error.source();
+        while let Some(cause) = next {
+            let text = cause.to_string().to_lowercase();
+            if text.contains("dns error") || text.contains("lookup address") {
+                return HttpError::Name { host };
+            }
+            next = cause.source();
         }
+        let why = describe_error(error);
         if error.is_connect() { HttpError::Unreachable { host, why } } else { HttpError::Broken { host } }
-    }
-}
-
-/// A reqwest error's text without the address, whose query may hold what nobody should see.
-trait WithoutUrl {
-    fn without_url_text(&self) -> String;
-}
-
-impl WithoutUrl for reqwest::Error {
-    fn without_url_text(&self) -> String {
-        if self.is_connect() { "the connection failed".to_owned() } else { "the request failed".to_owned() }
     }
 }
 

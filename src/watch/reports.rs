@@ -27,6 +27,7 @@ use crate::{
         watch_settings::{Notify, NotifyMail},
     },
     rollout::{Problem, journal::write_beside},
+    tls::Trust,
 };
 
 /// How many reports of one environment may wait for one receiver.
@@ -404,20 +405,11 @@ fn said_at_the_end(over: &Known) -> Option<(Kind, String)> {
     }
 }
 
-/// What posts to webhooks.
+/// The client that posts to webhooks.
 fn http(authorities: Option<&[u8]>) -> Result<HttpClient, Problem> {
-    let mut trusted = Vec::new();
-    if let Some(pem) = authorities {
-        trusted = reqwest::Certificate::from_pem_bundle(pem).map_err(|error| {
-            Problem::new(Code::Unreadable, format!("webhooks cannot be called: {}", error.without_url()))
-                .remedy("`--outgoing-ca-file` names a PEM file with certificates.")
-        })?;
-        if trusted.is_empty() {
-            return Err(Problem::new(Code::Unreadable, "the file with certificate authorities has none")
-                .remedy("`--outgoing-ca-file` names a PEM file with certificates."));
-        }
-    }
-    Ok(HttpClient::new(move |builder| {
-        trusted.iter().cloned().fold(builder.timeout(PATIENCE), reqwest::ClientBuilder::add_root_certificate)
-    }))
+    let tls = Trust::new(authorities).and_then(|trust| trust.client_config()).map_err(|why| {
+        Problem::new(Code::Unreadable, format!("cannot call webhooks: {why}"))
+            .remedy("Give `--outgoing-ca-file` a PEM file with certificates.")
+    })?;
+    Ok(HttpClient::new(move |builder| builder.timeout(PATIENCE).tls_backend_preconfigured(tls.clone())))
 }

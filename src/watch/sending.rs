@@ -15,7 +15,7 @@ use super::{
 };
 use crate::{
     api::messages::Submission,
-    http_client::HttpClient,
+    http_client::{HttpClient, describe_error},
     model::{Code, watch_settings::NotifyMail},
     rollout::{Connect, Purpose},
 };
@@ -76,23 +76,11 @@ async fn send(shared: &Shared, one: &Waiting) -> Result<(), String> {
 async fn post(http: &HttpClient, url: &str, report: &Report) -> Result<(), String> {
     let body = serde_json::to_string(report).map_err(|error| error.to_string())?;
     let url = reqwest::Url::parse(url).map_err(|error| error.to_string())?;
-    let request = http.request(reqwest::Method::POST, url).map_err(|error| causes(&error.without_url()))?;
+    let request = http.request(reqwest::Method::POST, url).map_err(|error| describe_error(&error))?;
     let sent = request.header("content-type", "application/json").body(body).send().await;
-    // An address may have a secret in its path: it stays out of the log.
-    let answer = sent.map_err(|error| causes(&error.without_url()))?;
+    let answer = sent.map_err(|error| describe_error(&error))?;
     let status = answer.status();
     if status.is_success() { Ok(()) } else { Err(format!("the webhook answered {}", status.as_u16())) }
-}
-
-/// An error with its causes: "error sending request" alone tells nothing.
-fn causes(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(cause) = source {
-        text = format!("{text}: {cause}");
-        source = cause.source();
-    }
-    text
 }
 
 async fn submit(connect: &Connect, mail: &NotifyMail, report: &Report) -> Result<(), String> {

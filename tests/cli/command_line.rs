@@ -92,6 +92,8 @@ fn each_way_of_not_reaching_the_service_is_told_apart() {
     assert!(with(&[("MAILWRIGHT_SERVICE", "http://192.0.2.1")], &plan).starts_with("MW0253"));
     let clear = trial.address().to_owned();
     assert!(with(&[("MAILWRIGHT_SERVICE", &clear.replace("http:", "https:"))], &plan).starts_with("MW0203"));
+    let not_tls = trial.run(&["plan", "dev", "--service", &clear.replace("http:", "https:")]).code(1).stderr;
+    assert!(not_tls.contains("does not speak TLS") && not_tls.contains("begins with `http://`"), "{not_tls}");
     assert!(with(&[], &["plan", "dve"]).starts_with("MW0024"));
     // Strangers: a web server that is none of ours, and one of another version.
     let stranger = |head: &'static str| {
@@ -137,13 +139,18 @@ fn a_certificate_that_is_not_trusted_is_refused_and_one_that_is_given_is_taken()
     };
     let untrusted = plan(&[], &address).code(1);
     assert!(untrusted.stderr.contains("MW0203") && untrusted.stderr.contains("--ca-file"), "{}", untrusted.stderr);
+    assert!(untrusted.stderr.contains("certificate is signed by itself"), "{}", untrusted.stderr);
     plan(&["--ca-file", "server.pem"], &address).code(0);
     let misnamed = plan(&["--ca-file", "server.pem"], &address.replace("localhost", "127.0.0.1")).code(1);
     assert!(misnamed.stderr.contains("MW0203"), "{}", misnamed.stderr);
+    assert!(misnamed.stderr.contains("is for other names: localhost"), "{}", misnamed.stderr);
+    trial.write("empty.pem", "nothing");
+    let empty = plan(&["--ca-file", "empty.pem"], &address).code(1);
+    assert!(empty.stderr.contains("MW0203") && empty.stderr.contains("holds no certificate"), "{}", empty.stderr);
 }
 
 #[test]
-fn a_certificate_of_an_authority_and_a_service_that_speaks_tls_only_are_told_apart() {
+fn a_certificate_of_an_authority_is_pinned_and_a_service_that_speaks_tls_only_is_named() {
     let mut trial = Trial::small();
     let mut wanted = rcgen::CertificateParams::new(vec!["localhost".to_owned()]).unwrap();
     wanted.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
@@ -153,8 +160,9 @@ fn a_certificate_of_an_authority_and_a_service_that_speaks_tls_only_are_told_apa
     let (certificate, private) = (trial.path("server.pem"), trial.path("server.key"));
     trial.serve_with(&["--demo", "--tls-cert", certificate.to_str().unwrap(), "--tls-key", private.to_str().unwrap()]);
     let address = trial.address().replace("127.0.0.1", "localhost");
-    let authority = trial.run(&["plan", "dev", "--service", &address, "--ca-file", "server.pem"]).code(1).stderr;
-    assert!(authority.contains("MW0203") && authority.contains("CA:FALSE"), "{authority}");
+    let untrusted = trial.run(&["plan", "dev", "--service", &address]).code(1).stderr;
+    assert!(untrusted.contains("MW0203") && untrusted.contains("signed by itself"), "{untrusted}");
+    trial.run(&["plan", "dev", "--service", &address, "--ca-file", "server.pem"]).code(0);
     let clear = trial.run(&["plan", "dev", "--service", &address.replace("https:", "http:")]).code(1).stderr;
     assert!(clear.contains("MW0204") && clear.contains("begins with `https://`"), "{clear}");
 }

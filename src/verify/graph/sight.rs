@@ -8,6 +8,7 @@ use crate::{
     microsoft::{
         HttpError,
         graph::{Graph, GraphError, ServicePrincipal},
+        http::tls_remedy,
     },
     verify::{Finding, Id, Level, Severity, remedy::Remedies},
 };
@@ -120,11 +121,11 @@ pub(super) fn unreachable(error: &HttpError, id: Id) -> Finding {
             "Microsoft's host is busy, or has trouble of its own".to_owned(),
             "Verify again in some minutes.",
         ),
-        HttpError::Tls { .. } => (
+        HttpError::Tls { fault, .. } => (
             Id::Reachable,
             "TLS to Microsoft's host failed: a proxy that looks inside, an old certificate store, or the wrong host"
                 .to_owned(),
-            "Trust the proxy's certificate authority: `--outgoing-ca-file FILE`.",
+            tls_remedy(fault),
         ),
         _ => (
             if id == Id::Tenant { Id::Reachable } else { id },

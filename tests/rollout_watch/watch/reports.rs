@@ -131,7 +131,11 @@ fn a_webhook_of_an_authority_of_ones_own_needs_its_certificate() {
     scene.fleet.trial.write("authority.pem", key.cert.pem());
     let mut watch = scene.watch("data");
     eventually("it is not trusted", || watch.log().contains("a report was not taken"));
-    assert!(watch.log().contains("certificate") && !watch.log().contains("/hook"), "{}", watch.log());
+    assert!(
+        watch.log().contains("certificate is signed by itself") && !watch.log().contains("/hook"),
+        "{}",
+        watch.log()
+    );
     watch.terminate();
     assert_eq!(watch.wait(20), Some(0));
     let _trusting = scene.watch_with("data", &["--outgoing-ca-file", "authority.pem"]);
@@ -140,7 +144,7 @@ fn a_webhook_of_an_authority_of_ones_own_needs_its_certificate() {
 
     scene.fleet.trial.write("nothing.pem", "nothing");
     let refused = scene.once_with("data-2", &["--outgoing-ca-file", "nothing.pem"]).code(1);
-    assert!(refused.stderr.contains("the file with certificate authorities has none"), "{}", refused.stderr);
+    assert!(refused.stderr.contains("the file of certificate authorities holds no certificate"), "{}", refused.stderr);
     let refused = scene.once_with("data-2", &["--outgoing-ca-file", "absent.pem"]).code(1);
     assert!(refused.stderr.contains("`absent.pem`"), "{}", refused.stderr);
 }
