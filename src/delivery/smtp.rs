@@ -128,6 +128,8 @@ pub(super) struct Connection {
     pub(super) server: String,
     uses: u32,
     idle_since: Instant,
+    /// The server has refused optional parameters of MAIL on this connection, and accepted MAIL without them.
+    omits_parameters: bool,
 }
 
 /// What is to be sent.
@@ -142,6 +144,18 @@ pub(super) struct Letter<'a> {
     pub(super) notify: Option<&'a Notify>,
     /// The id by which notifications name it.
     pub(super) id: String,
+}
+
+impl Letter<'_> {
+    /// The same letter with these contents, which are ASCII; as it is if there are none.
+    fn in_ascii<'b>(&'b self, contents: Option<&'b [u8]>) -> Letter<'b> {
+        Letter {
+            bytes: contents.unwrap_or(self.bytes),
+            eight_bit: self.eight_bit && contents.is_none(),
+            id: self.id.clone(),
+            ..*self
+        }
+    }
 }
 
 /// What became of a letter that got as far as the recipients.
@@ -207,7 +221,7 @@ impl Connection {
             upgraded.map_err(|error| server_failed("tls", error))?;
         }
         let server = format!("{} [{address}]", smtp.host);
-        Ok(Self { client, deadlines, server, uses: 0, idle_since: Instant::now() })
+        Ok(Self { client, deadlines, server, uses: 0, idle_since: Instant::now(), omits_parameters: false })
     }
 
     async fn log_in(&mut self, login: &Login) -> Result<(), Failure> {
@@ -277,6 +291,7 @@ impl Connection {
     ) -> Result<Sent, Failure> {
         let (offers_utf8, offers_eight_bit) = (self.offers("SMTPUTF8"), self.offers("8BITMIME"));
         // A server that lacks an extension gets the message in ASCII, for those whose address is.
+        let offers_eight_bit = offers_eight_bit && (!self.omits_parameters || letter.utf8);
         let lacks = letter.utf8 && !offers_utf8 || letter.eight_bit && !offers_eight_bit;
         let converted = lacks
             .then(|| content::downgraded(letter.bytes, offers_eight_bit))
@@ -293,13 +308,24 @@ impl Connection {
             id: letter.id.clone(),
             ..*letter
         };
-        let mail = self.mail(letter)?;
-        let sent = self.client.send_commands(&[&mail], self.deadlines.command).await;
-        sent.map_err(|error| message_failed("mail", error))?;
-        if let Err(failure) = self.confirm("mail").await {
+        let mut refused = self.begin_mail(letter).await.err();
+        let mut seven_bit = None;
+        if refused.as_ref().is_some_and(refuses_parameters) && !self.omits_parameters {
+            // Without BODY=8BITMIME the contents must be ASCII. SMTPUTF8 implies 8BITMIME (RFC 6531), so both stay.
+            if letter.eight_bit && !letter.utf8 {
+                seven_bit = content::downgraded(letter.bytes, false).ok();
+            }
+            if !letter.eight_bit || letter.utf8 || seven_bit.is_some() {
+                self.omits_parameters = true;
+                refused = self.begin_mail(&letter.in_ascii(seven_bit.as_deref())).await.err();
+                self.omits_parameters = refused.is_none();
+            }
+        }
+        if let Some(failure) = refused {
             self.reset(&failure).await;
             return Err(failure);
         }
+        let letter = &letter.in_ascii(seven_bit.as_deref());
         let refused = self.recipients(letter).await?;
         if refused.len() == letter.recipients.len() {
             self.reset_quietly().await;
@@ -322,6 +348,14 @@ impl Connection {
             Ok(reply) => Ok(Sent { refused, reply: Some(reply) }),
             Err(failure) => Err(Failure { refused, ..failure }),
         }
+    }
+
+    /// Names the sender.
+    async fn begin_mail(&mut self, letter: &Letter<'_>) -> Result<(), Failure> {
+        let mail = self.mail(letter)?;
+        let sent = self.client.send_commands(&[&mail], self.deadlines.command).await;
+        sent.map_err(|error| message_failed("mail", error))?;
+        self.confirm("mail").await
     }
 
     /// Names the recipients, and returns those that were refused.
@@ -370,6 +404,10 @@ impl Connection {
         Ok(refused)
     }
 
+    fn uses_dsn(&self) -> bool {
+        self.offers("DSN") && !self.omits_parameters
+    }
+
     fn mail(&self, letter: &Letter<'_>) -> Result<String, Failure> {
         if !is_path(letter.from) {
             return Err(Failure::new("mail", "the sender is no address", Class::Auth));
@@ -386,9 +424,11 @@ impl Connection {
                 let why = format!("{} bytes, and the server takes {limit} (SIZE)", letter.bytes.len());
                 return Err(Failure::new("mail", why, Class::Size));
             }
-            command.push_str(&format!(" SIZE={}", letter.bytes.len()));
+            if !self.omits_parameters {
+                command.push_str(&format!(" SIZE={}", letter.bytes.len()));
+            }
         }
-        if let Some(notify) = letter.notify.filter(|_| self.offers("DSN")) {
+        if let Some(notify) = letter.notify.filter(|_| self.uses_dsn()) {
             let ret = if notify.full { "FULL" } else { "HDRS" };
             command.push_str(&format!(" RET={ret} ENVID={}", letter.id));
         }
@@ -396,7 +436,7 @@ impl Connection {
     }
 
     fn rcpt_options(&self, notify: Option<&Notify>) -> String {
-        let Some(notify) = notify.filter(|_| self.offers("DSN")) else { return String::new() };
+        let Some(notify) = notify.filter(|_| self.uses_dsn()) else { return String::new() };
         let wanted = [("SUCCESS", notify.success), ("FAILURE", notify.failure), ("DELAY", notify.delay)];
         let wanted: Vec<&str> = wanted.into_iter().filter(|(_, is)| *is).map(|(name, _)| name).collect();
         format!(" NOTIFY={}", if wanted.is_empty() { "NEVER".to_owned() } else { wanted.join(",") })
@@ -452,6 +492,19 @@ fn lacking(client: &SmtpClient, why: &str) -> String {
         Some(reply) => format!("{why} (it refuses EHLO: {reply})"),
         None => why.to_owned(),
     }
+}
+
+/// Returns true if a reply to MAIL is about its parameters: a code for them (RFC 5321, 4.2.2), and no enhanced code with
+/// another subject than the protocol (RFC 3463).
+fn refuses_parameters(failure: &Failure) -> bool {
+    let mut words = failure.reply.split([' ', '-']);
+    let code = words.next().unwrap_or_default();
+    let enhanced = words.next().filter(|word| word.starts_with("5.") && word.matches('.').count() == 2);
+    !failure.is_servers
+        && match enhanced {
+            Some(enhanced) => enhanced.starts_with("5.5.") && code.starts_with('5'),
+            None => matches!(code, "501" | "504" | "555"),
+        }
 }
 
 /// Returns true for what can stand between the angle brackets of MAIL and RCPT: nothing that would end them early, or

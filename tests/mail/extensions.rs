@@ -4,7 +4,7 @@ use serde_json::json;
 
 use crate::{
     harness::{Post, QUICK},
-    sink::Sink,
+    sink::{Act, Sink},
 };
 
 #[test]
@@ -83,4 +83,53 @@ fn what_is_not_offered_is_not_assumed() {
         "{:?}",
         sink.commands()
     );
+}
+
+#[test]
+fn a_server_that_refuses_what_it_offers_gets_mail_without_it() {
+    for reply in ["555 5.5.4 Unsupported option: SIZE", "501 Syntax error in parameters or arguments"] {
+        let sink = Sink::start();
+        sink.extensions(&["8BITMIME", "SIZE 36700160", "DSN"]);
+        sink.at("mail", Act::SayTimes(1, reply));
+        let post = Post::new(sink.port, QUICK, "");
+        let raw = "To: a@example.org\nSubject: raw\nContent-Type: text/plain; charset=utf-8\nContent-Transfer-Encoding: 8bit\n\nGr\u{fc}\u{df}e\n";
+        let answer = post.trial.http(
+            "POST",
+            "/v1/messages?company=EDU1&function=default",
+            &[("Content-Type", "message/rfc822")],
+            raw.as_bytes(),
+        );
+        let message = post.wait(answer.json()["id"].as_str().unwrap(), "delivered");
+        assert_eq!(message["history"].as_array().unwrap().len(), 1, "one attempt: {message:#}");
+        let commands = || sink.commands().into_iter().filter(|command| command.starts_with("MAIL")).collect::<Vec<_>>();
+        assert_eq!(commands().len(), 2, "{:?}", commands());
+        assert!(commands()[0].contains(" BODY=8BITMIME") && commands()[0].contains(" SIZE="), "{:?}", commands());
+        assert!(commands()[1].ends_with('>'), "{:?}", commands());
+        let taken = &sink.taken()[0];
+        assert!(taken.content.is_ascii(), "{}", taken.content);
+        let read = mail_parser::MessageParser::default().parse(taken.content.as_bytes()).unwrap();
+        assert_eq!(read.body_text(0).unwrap().trim_end(), "Gr\u{fc}\u{df}e");
+        // The connection remembers it.
+        let next = post.send(json!({ "notify": { "success": true } }));
+        post.wait(&next, "delivered");
+        assert!(commands()[2].ends_with('>'), "{:?}", commands());
+        assert_eq!(post.outbox()["parked"], json!([]));
+    }
+}
+
+#[test]
+fn a_refusal_without_optional_parameters_is_about_what_it_says() {
+    let sink = Sink::start();
+    sink.extensions(&["8BITMIME", "SMTPUTF8", "SIZE 36700160"]);
+    sink.at("mail", Act::Say("555 5.5.4 Unsupported option: SMTPUTF8"));
+    let post = Post::new(sink.port, QUICK, "");
+    let id = post.send(json!({ "to": ["j\u{f6}rg@example.org"] }));
+    let parked = post.wait_outbox("the profile is suspended", |outbox| outbox["parked"][0].is_object());
+    assert!(parked["parked"][0].to_string().contains("555 5.5.4"), "{parked:#}");
+    let commands: Vec<String> = sink.commands().into_iter().filter(|command| command.starts_with("MAIL")).collect();
+    // What follows are the checks of the suspended profile, which send nothing.
+    assert!(commands[0].contains(" SMTPUTF8") && commands[0].contains(" SIZE="), "{commands:?}");
+    assert!(commands[1].contains(" SMTPUTF8") && !commands[1].contains(" SIZE="), "{commands:?}");
+    sink.at("mail", Act::Usual);
+    post.wait(&id, "delivered");
 }
