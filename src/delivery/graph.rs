@@ -23,8 +23,11 @@ use crate::{
 
 /// How large a message may be that goes in one request. Graph takes 4 MB, and base64 adds a third.
 pub(super) const ONE_REQUEST: usize = 2_900_000;
-/// From this size on an attachment needs an upload session.
+/// From this size on an attachment needs an upload session: its request would have 4 MB in base64.
 const SESSION_FROM: usize = 2_900_000;
+/// Graph's code for an attachment that is too small for an upload session. Microsoft documents 3 MB as the limit, and not
+/// how many bytes these are.
+const TOO_SMALL_FOR_SESSION: &str = "ErrorAttachmentSizeShouldNotBeLessThanMinimumSize";
 /// How much goes up at once: a multiple of 320 KiB, and less than 4 MB.
 const PIECE: usize = 10 * 320 * 1024;
 
@@ -116,11 +119,7 @@ impl Sender<'_> {
     async fn fill(&self, draft: &str, attachments: Vec<Attachment>) -> Result<(), Failure> {
         for attachment in attachments {
             if attachment.bytes.len() < SESSION_FROM {
-                let url = self.url(&format!("messages/{}/attachments", encoded(draft)))?;
-                let mut document = attachment.describe();
-                document["@odata.type"] = json!("#microsoft.graph.fileAttachment");
-                document["contentBytes"] = json!(BASE64_STANDARD.encode(&attachment.bytes));
-                self.ask_of_draft(Request::post_json(url, &document)).await?;
+                self.attach(draft, &attachment).await?;
             } else {
                 self.upload(draft, &attachment).await?;
             }
@@ -128,12 +127,27 @@ impl Sender<'_> {
         Ok(())
     }
 
+    /// Adds an attachment in one request.
+    async fn attach(&self, draft: &str, attachment: &Attachment) -> Result<(), Failure> {
+        let url = self.url(&format!("messages/{}/attachments", encoded(draft)))?;
+        let mut document = attachment.describe();
+        document["@odata.type"] = json!("#microsoft.graph.fileAttachment");
+        document["contentBytes"] = json!(BASE64_STANDARD.encode(&attachment.bytes));
+        self.ask_of_draft(Request::post_json(url, &document)).await.map(drop)
+    }
+
     async fn upload(&self, draft: &str, attachment: &Attachment) -> Result<(), Failure> {
         let url = self.url(&format!("messages/{}/attachments/createUploadSession", encoded(draft)))?;
         let mut item = attachment.describe();
         item["attachmentType"] = json!("file");
         item["size"] = json!(attachment.bytes.len());
-        let session = self.ask_of_draft(Request::post_json(url, &json!({ "AttachmentItem": item }))).await?;
+        let session = match self.ask_of_draft(Request::post_json(url, &json!({ "AttachmentItem": item }))).await {
+            Ok(session) => session,
+            Err(failure) if failure.reply.contains(TOO_SMALL_FOR_SESSION) => {
+                return self.attach(draft, attachment).await;
+            }
+            Err(failure) => return Err(failure),
+        };
         let address = session.body["uploadUrl"].as_str().and_then(|text| Url::parse(text).ok());
         // The address carries its own authorisation, and is Microsoft's; it must not lead to anybody else in clear.
         let Some(address) = address.filter(|url| url.scheme() == "https") else {

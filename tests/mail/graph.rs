@@ -336,6 +336,29 @@ fn a_large_message_goes_up_in_pieces() {
 }
 
 #[test]
+fn an_upload_session_that_graph_refuses_for_the_size_is_about_the_size() {
+    let mut scenario = good();
+    scenario["tenants"][0]["applications"][0]["granted"] = json!(["Mail.Send", "Mail.ReadWrite"]);
+    let sandbox = Sandbox::start(scenario);
+    let post = post(&sandbox, QUICK);
+    // Graph's limit of 3 MB has two readings: what is too small for a session goes in one request.
+    let small = "ErrorAttachmentSizeShouldNotBeLessThanMinimumSize";
+    sandbox.fault(&json!({ "at": "/createUploadSession", "status": 400, "code": small, "times": 1 }));
+    let file = |size: usize| json!([{ "name": "file.bin", "content": BASE64_STANDARD.encode(vec![7; size]) }]);
+    let id = post.send(json!({ "attachments": file(3_000_000) }));
+    let message = post.wait(&id, "delivered");
+    assert_eq!(message["history"].as_array().unwrap().len(), 1, "{message:#}");
+    assert_eq!(mails(&sandbox)[0]["mail"]["attachments"][0]["name"], "file.bin");
+    // What is too large fails alone.
+    sandbox.fault(&json!({ "at": "/createUploadSession", "status": 413, "code": "RequestEntityTooLarge", "times": 1 }));
+    let id = post.send(json!({ "attachments": file(4_000_000) }));
+    assert_eq!(post.wait(&id, "failed")["history"][0]["class"], "size");
+    let id = post.send(json!({}));
+    post.wait(&id, "delivered");
+    assert_eq!(post.outbox()["parked"], json!([]));
+}
+
+#[test]
 fn without_the_permission_for_drafts_a_large_message_fails_and_says_why() {
     let sandbox = Sandbox::start(good());
     let post = post(&sandbox, QUICK);
