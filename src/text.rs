@@ -67,6 +67,34 @@ pub fn printable_log_line(text: &str) -> Cow<'_, str> {
     escaped(text, |_| false, true)
 }
 
+/// Joins the first names of a list and counts the others: `a, b and 14 more`. Each name is cut at 100 characters.
+pub fn first_of<'a>(names: impl IntoIterator<Item = &'a str>, shown: usize, separator: &str) -> String {
+    let mut text = String::new();
+    let mut count = 0_usize;
+    for name in names {
+        count += 1;
+        if count > shown {
+            continue;
+        }
+        if count > 1 {
+            text.push_str(separator);
+        }
+        text.push_str(&shortened(name, 100));
+    }
+    if count > shown {
+        text.push_str(&format!(" and {} more", count - shown));
+    }
+    text
+}
+
+/// Cuts a text at that many characters, and marks the cut.
+pub fn shortened(text: &str, limit: usize) -> Cow<'_, str> {
+    match text.char_indices().nth(limit) {
+        None => Cow::Borrowed(text),
+        Some((end, _)) => Cow::Owned(format!("{}…", &text[..end])),
+    }
+}
+
 /// Returns true for what a reader does not see, or what changes how the text around it is seen: control characters,
 /// line and paragraph separators, bidirectional controls (Unicode TR 9), and characters that have no shape, fillers and
 /// variation selectors among them. The joiners U+200C and U+200D are part of how some scripts are written, and the

@@ -5,6 +5,9 @@ use crate::microsoft::{
     permissions::{self, GRAPH_APP_ID, Kind},
 };
 
+/// The longest list of redirect URIs that is written into a command.
+const LISTED: usize = 20;
+
 /// Remedies for one application in one tenant.
 pub(super) struct Remedies<'a> {
     /// `mailwright verify ENV PROFILE`.
@@ -120,10 +123,16 @@ impl Remedies<'_> {
 
     /// The pages with the redirect URIs. `all` is the whole list as it should be: `az` replaces what is there.
     pub(super) fn redirects(&self, platform: &str, all: &[String]) -> Vec<String> {
+        let portal = self.portal("Authentication > Redirect URI configuration", "Authentication");
+        if all.len() > LISTED {
+            let whole =
+                format!("`az` replaces the whole list, which has {} addresses: the portal changes one.", all.len());
+            return vec![portal, whole];
+        }
         let list = serde_json::to_string(all).unwrap_or_default();
         let graph = self.endpoints.graph.as_str().trim_end_matches('/');
         vec![
-            self.portal("Authentication > Redirect URI configuration", "Authentication"),
+            portal,
             format!(
                 "az rest --method PATCH --url \"{graph}/v1.0/applications(appId='{}')\" --headers Content-Type=application/json --body '{{\"{platform}\":{{\"redirectUris\":{list}}}}}'",
                 self.client

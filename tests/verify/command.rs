@@ -526,6 +526,51 @@ fn an_exported_registration_needs_no_network() {
 }
 
 #[test]
+fn a_registration_of_powershell_is_read_and_a_long_list_is_bounded() {
+    let sandbox = Sandbox::start(good());
+    let trial = trial(&sandbox);
+    write(&trial, &sandbox, "web", &delegate(WEB));
+    let graph = "00000003-0000-0000-c000-000000000000";
+    let permissions: Vec<Value> =
+        (0..716).map(|id| json!({ "id": format!("00000000-0000-0000-0000-{id:012}"), "type": "Scope" })).collect();
+    let camel = json!({
+        "appId": WEB, "signInAudience": "AzureADMyOrg", "web": { "redirectUris": ["https://erp.contoso.example/web"] },
+        "requiredResourceAccess": [{ "resourceAppId": graph, "resourceAccess": permissions }],
+        "passwordCredentials": [{ "keyId": "k", "endDateTime": "2020-01-01T00:00:00Z" }],
+        "keyCredentials": [{ "keyId": "c", "customKeyIdentifier": "AQL/" }],
+    });
+    trial.write("app.json", camel.to_string());
+    let told = trial.run(&["verify", "dev", "web", "--manifest", "app.json"]).code(3).stdout;
+    assert!(told.contains("GRAPH-PERMISSION-EXCESS") && told.contains(" and 706 more"), "{told}");
+    assert!(told.len() < 20_000, "{} bytes", told.len());
+    let pascal: Vec<Value> =
+        (0..716).map(|id| json!({ "Id": format!("00000000-0000-0000-0000-{id:012}"), "Type": "Scope" })).collect();
+    let powershell = json!({
+        "AppId": WEB, "SignInAudience": "AzureADMyOrg", "Web": { "RedirectUris": ["https://erp.contoso.example/web"] },
+        "RequiredResourceAccess": [{ "ResourceAppId": graph, "ResourceAccess": pascal }],
+        "PasswordCredentials": [{ "KeyId": "k", "EndDateTime": "/Date(1577836800000)/" }],
+        "KeyCredentials": [{ "KeyId": "c", "CustomKeyIdentifier": [1, 2, 255] }], "Spa": null,
+    });
+    trial.write("powershell.json", powershell.to_string());
+    assert_eq!(trial.run(&["verify", "dev", "web", "--manifest", "powershell.json"]).code(3).stdout, told);
+    for (document, what) in [
+        (
+            json!({ "AppId": WEB, "AppRoleAssignments": [], "Oauth2PermissionScopes": [], "SignInAudience": "AzureADMyOrg" }),
+            "this is a service principal",
+        ),
+        (json!({ "AppId": WEB, "ReplyUrls": [], "PasswordCredentials": [] }), "the output of a retired tool"),
+        (
+            json!({ "AppId": WEB, "SignInAudience": "x", "RequiredResourceAccess": ["Microsoft.Graph.Models.Access"] }),
+            "ConvertTo-Json -Depth 10",
+        ),
+    ] {
+        trial.write("app.json", document.to_string());
+        let refused = trial.run(&["verify", "dev", "web", "--manifest", "app.json"]).code(1).stderr;
+        assert!(refused.contains(what), "{refused}");
+    }
+}
+
+#[test]
 fn what_is_named_is_checked_and_what_is_given_is_used() {
     let sandbox = Sandbox::start(good());
     let trial = trial(&sandbox);

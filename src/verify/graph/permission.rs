@@ -8,8 +8,14 @@ use crate::{
         permissions::{self, GRAPH_APP_ID, Kind, Names},
     },
     model::Cloud,
+    text::{first_of, shortened},
     verify::{Finding, Id, Verdict, needs, remedy::Remedies},
 };
+
+/// Permissions that a finding names. A registration may request hundreds, and the others are counted.
+const SHOWN: usize = 10;
+/// Permissions that are not needed and have the steps to remove them.
+const STEPS_FOR: usize = 5;
 
 /// What a registration requests of Graph, by name.
 pub(super) fn requested(application: &Application, names: &Names) -> BTreeSet<(&'static str, String)> {
@@ -159,7 +165,7 @@ impl Direct<'_> {
         let seen = if asked.is_empty() {
             "no permission on Microsoft Graph".to_owned()
         } else {
-            format!("requested: {}", asked.join(", "))
+            format!("requested: {}", first_of(asked.iter().map(String::as_str), SHOWN, ", "))
         };
         let expected = format!("application permission {name}");
         let roles = named(self.requested, Kind::Application);
@@ -221,7 +227,7 @@ impl Direct<'_> {
         let seen = if granted.is_empty() {
             "a token without any application permission".to_owned()
         } else {
-            format!("granted: {}", granted.iter().cloned().collect::<Vec<_>>().join(", "))
+            format!("granted: {}", first_of(granted.iter().map(String::as_str), SHOWN, ", "))
         };
         let exchange = || if name == "Mail.Send" { self.remedies.ask_exchange(self.from) } else { Vec::new() };
         let expected = format!("application permission {name}");
@@ -310,8 +316,21 @@ fn excess(
     if extra.is_empty() {
         return None;
     }
-    let reasons: Vec<String> = extra.iter().map(|name| format!("{name}: {}", permissions::reach(name))).collect();
-    let steps = extra.iter().flat_map(|name| remedies.remove_permission(kind, name));
+    // A name that is not in the table comes from the registration, and may have any length.
+    let reason = |name: &&str| format!("{}: {}", shortened(name, 100), permissions::reach(name));
+    let reasons: Vec<String> = extra.iter().take(SHOWN).map(reason).collect();
+    let mut seen = reasons.join("; ");
+    if extra.len() > SHOWN {
+        seen.push_str(&format!("; and {} more", extra.len() - SHOWN));
+    }
+    let mut steps: Vec<String> =
+        extra.iter().take(STEPS_FOR).flat_map(|name| remedies.remove_permission(kind, &shortened(name, 100))).collect();
+    if extra.len() > STEPS_FOR {
+        steps.push(format!(
+            "{} more in the same way: verify again once these are removed, and it names the next ones.",
+            extra.len() - STEPS_FOR
+        ));
+    }
     Some(
         Finding::fail(
             Id::PermissionExcess,
@@ -323,7 +342,7 @@ fn excess(
                 if needed.is_shared { "the profiles that share it need" } else { "this profile needs" },
             ),
         )
-        .seen(reasons.join("; "))
+        .seen(seen)
         .expected(if needed.is_shared {
             "what these profiles need and nothing more"
         } else {
@@ -422,7 +441,7 @@ impl Delegated<'_> {
                 let seen = if asked.is_empty() {
                     "no delegated permission on Microsoft Graph".to_owned()
                 } else {
-                    format!("requested: {}", asked.join(", "))
+                    format!("requested: {}", first_of(asked.iter().map(String::as_str), SHOWN, ", "))
                 };
                 return Finding::fail(id, self.pointer, message).seen(seen).expected(expected).remedy(ask());
             }
@@ -493,5 +512,5 @@ fn named(requested: Option<&BTreeSet<(&'static str, String)>>, wanted: Kind) -> 
 }
 
 fn joined(a: &BTreeSet<String>, b: &BTreeSet<String>) -> String {
-    a.union(b).cloned().collect::<Vec<_>>().join(", ")
+    first_of(a.union(b).map(String::as_str), SHOWN, ", ")
 }

@@ -198,6 +198,11 @@ fn registered(application: &Application, client: Client, redirect: &str, remedie
     }
 }
 
+/// Redirect URIs that have a finding of their own.
+const SHOWN: usize = 10;
+/// Redirect URIs that are compared with one another. Entra allows 256 for one registration.
+const COMPARED: usize = 512;
+
 /// What is registered beside it and should not be.
 fn questionable(application: &Application, wanted: Platform, remedies: &Remedies<'_>) -> Vec<Finding> {
     let mut findings = Vec::new();
@@ -230,7 +235,14 @@ fn questionable(application: &Application, wanted: Platform, remedies: &Remedies
             );
         }
     }
-    let local: Vec<_> = uris().filter(|(_, uri)| Url::parse(uri).is_ok_and(|url| is_local(&url))).collect();
+    if findings.len() > SHOWN {
+        let others = findings.split_off(SHOWN).len();
+        if let Some(last) = findings.last_mut() {
+            last.seen = format!("{}; and {others} more like it or like those before", last.seen);
+        }
+    }
+    let local: Vec<_> =
+        uris().take(COMPARED).filter(|(_, uri)| Url::parse(uri).is_ok_and(|url| is_local(&url))).collect();
     for (index, (platform, uri)) in local.iter().enumerate() {
         let twin =
             local[index + 1..].iter().find(|(_, other)| difference(uri, other) <= Difference::Slash && uri != other);

@@ -1,6 +1,8 @@
 //! The registration itself: who may sign in, whether it is enabled; and registrations that were exported to a file.
 
-use serde_json::Value;
+use base64::{Engine as _, prelude::BASE64_STANDARD};
+use jiff::Timestamp;
+use serde_json::{Map, Value};
 
 use crate::{
     microsoft::graph::{Application, KeyCredential, PasswordCredential, RedirectUris, ServicePrincipal},
@@ -9,8 +11,11 @@ use crate::{
 };
 
 /// Reads an exported registration: what `az ad app show` and Graph print, or the portal's manifest in either form.
-/// A list, as `az ad app list` prints, is searched for the client.
+/// PowerShell's form of these, with capital letters, is read as well. A list, as `az ad app list` prints, is searched for
+/// the client.
 pub fn from_export(document: &Value, client: &str) -> Result<Application, String> {
+    let is_powershell = is_of_powershell(document);
+    let document = &if is_powershell { from_powershell(document) } else { document.clone() };
     let document = match document {
         Value::Array(items) => pick(items, client)?,
         Value::Object(map) if map.get("value").is_some_and(Value::is_array) => {
@@ -24,7 +29,10 @@ pub fn from_export(document: &Value, client: &str) -> Result<Application, String
     let application = if document.get("replyUrlsWithType").is_some() {
         from_old_manifest(document)
     } else {
-        serde_json::from_value(document.clone()).map_err(|error| format!("this is no registration: {error}"))?
+        serde_json::from_value(document.clone()).map_err(|error| {
+            let cause = if is_powershell { "; `ConvertTo-Json -Depth 10` exports all of it" } else { "" };
+            format!("this is not a whole registration: {error}{cause}")
+        })?
     };
     if application.app_id.is_empty() {
         return Err("this is no registration: it has no `appId`".to_owned());
@@ -46,14 +54,24 @@ fn other_document(document: &Value) -> Option<&'static str> {
             .iter()
             .any(|key| document[*key].as_str().is_some_and(|found| found.ends_with(name)))
     };
-    if ["servicePrincipalType", "servicePrincipalNames", "appRoleAssignmentRequired"].iter().any(|key| has(key))
-        || typed(".servicePrincipal")
-        || typed(".ServicePrincipal")
-    {
-        return Some("a service principal (what `az ad sp show` prints)");
+    let of_service_principals = [
+        "servicePrincipalType",
+        "servicePrincipalNames",
+        "appRoleAssignmentRequired",
+        "appRoleAssignments",
+        "appRoleAssignedTo",
+        "appOwnerOrganizationId",
+        "oauth2PermissionGrants",
+        "oauth2PermissionScopes",
+    ];
+    if of_service_principals.iter().any(|key| has(key)) || typed(".servicePrincipal") || typed(".ServicePrincipal") {
+        return Some("a service principal (what `az ad sp show` and `Get-MgServicePrincipal` print)");
     }
     if has("password") && has("tenant") {
         return Some("a credential (what `az ad sp create-for-rbac` and `az ad app credential reset` print)");
+    }
+    if has("replyUrls") && !has("web") && !has("replyUrlsWithType") {
+        return Some("the output of a retired tool (the module AzureAD, or `az` before 2.37)");
     }
     // Of what Graph and the portal write at least one is always there.
     let known = [
@@ -70,6 +88,49 @@ fn other_document(document: &Value) -> Option<&'static str> {
     ];
     (has("appId") && !known.iter().any(|key| has(key)))
         .then_some("a document with an `appId` and nothing of what a registration holds,")
+}
+
+/// Returns true for the keys of `Get-MgApplication | ConvertTo-Json`: `AppId` for `appId`.
+fn is_of_powershell(document: &Value) -> bool {
+    let has = |document: &Value| document.get("AppId").is_some() && document.get("appId").is_none();
+    match document {
+        Value::Array(items) => items.iter().any(has),
+        Value::Object(map) => {
+            has(document) || map.get("value").and_then(Value::as_array).is_some_and(|items| items.iter().any(has))
+        }
+        _ => false,
+    }
+}
+
+/// The same document as Graph writes it: keys begin in lower case, bytes are base64 and times RFC 3339.
+fn from_powershell(value: &Value) -> Value {
+    match value {
+        Value::Object(map) => {
+            let renamed = map.iter().map(|(key, value)| {
+                let mut letters = key.chars();
+                let first = letters.next().map(|first| first.to_ascii_lowercase());
+                let key: String = first.into_iter().chain(letters).collect();
+                let bytes = bytes_of(value).filter(|_| key == "customKeyIdentifier");
+                let value = bytes.map_or_else(|| from_powershell(value), |bytes| BASE64_STANDARD.encode(bytes).into());
+                (key, value)
+            });
+            Value::Object(renamed.collect::<Map<_, _>>())
+        }
+        Value::Array(items) => items.iter().map(from_powershell).collect(),
+        Value::String(text) => {
+            // Windows PowerShell writes times as milliseconds.
+            let milliseconds = text.strip_prefix("/Date(").and_then(|rest| rest.strip_suffix(")/"));
+            let at =
+                milliseconds.and_then(|text| text.parse().ok()).and_then(|ms| Timestamp::from_millisecond(ms).ok());
+            at.map_or_else(|| value.clone(), |at| at.to_string().into())
+        }
+        other => other.clone(),
+    }
+}
+
+/// Bytes that PowerShell wrote as a list of numbers.
+fn bytes_of(value: &Value) -> Option<Vec<u8>> {
+    value.as_array()?.iter().map(|byte| u8::try_from(byte.as_u64()?).ok()).collect()
 }
 
 fn pick<'a>(items: &'a [Value], client: &str) -> Result<&'a Value, String> {
