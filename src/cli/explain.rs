@@ -1,20 +1,23 @@
-//! `mailwright explain`: a problem code, a finding of `verify`, or an AADSTS code of Entra, at length.
+//! `mailwright explain`: a problem code, a finding of `verify`, an AADSTS code of Entra, or a reply of a mail server, at
+//! length.
 
 use super::{CliError, Context, Exit};
 use crate::{
     config::suggest,
+    delivery::classify::{self, About, Meaning},
     microsoft::aadsts::{self, Entry},
-    model::Code,
+    model::{Code, message::Class},
+    text::shortened,
     verify::{Id, graph::reported_as},
 };
 
-/// Explain a problem code, a finding of `verify`, or an AADSTS code
+/// Explain a problem code, a finding, an AADSTS code or an SMTP reply
 #[derive(Debug, clap::Args)]
 #[command(
-    after_help = "Examples:\n  mailwright explain MW0104\n  mailwright explain GRAPH-REDIRECT-SPA\n  mailwright explain AADSTS7000215\n  mailwright explain          lists all problem codes and findings"
+    after_help = "Examples:\n  mailwright explain MW0104\n  mailwright explain GRAPH-REDIRECT-SPA\n  mailwright explain AADSTS7000215\n  mailwright explain \"550 5.7.1 Relay access denied\"\n  mailwright explain          lists all problem codes and findings"
 )]
 pub(crate) struct Explain {
-    /// The code or the finding's id; problem codes and findings are listed if none is given
+    /// The code, the id or the reply; problem codes and findings are listed if none is given
     code: Option<String>,
 }
 
@@ -49,6 +52,55 @@ fn explained(entry: &Entry) -> String {
     )
 }
 
+/// The steps of a conversation at which a reply may come, and their names.
+const STEPS: [(&str, &str); 7] = [
+    ("greeting", "the greeting"),
+    ("tls", "STARTTLS"),
+    ("login", "the login"),
+    ("mail", "MAIL"),
+    ("rcpt", "RCPT"),
+    ("data", "DATA"),
+    ("dot", "the end of the contents"),
+];
+
+/// The meanings of a reply, by the step at which it comes.
+fn explained_reply(code: &str, text: &str) -> String {
+    let has_reply_code = text.trim().bytes().take(3).all(|b| b.is_ascii_digit());
+    let digits = match code.as_bytes().first() {
+        Some(b'2') => "250",
+        Some(b'4') => "450",
+        _ => "550",
+    };
+    let reply = if has_reply_code { text.trim().to_owned() } else { format!("{digits} {}", text.trim()) };
+    let mut meanings: Vec<(Vec<&str>, Meaning)> = Vec::new();
+    for (step, name) in STEPS {
+        let meaning = classify::smtp(step, &reply);
+        match meanings.iter_mut().find(|(_, known)| *known == meaning) {
+            Some((names, _)) => names.push(name),
+            None => meanings.push((vec![name], meaning)),
+        }
+    }
+    let paragraph = |(names, meaning): &(Vec<&str>, Meaning)| {
+        let consequence = match (meaning.class, meaning.about) {
+            (Class::Delivered, _) => "the server has accepted it",
+            (Class::Transient, _) => "the attempt is made again later",
+            (Class::Throttled, _) => "nothing else leaves through this mailbox until the server accepts mail again",
+            (Class::Auth, _) => "the profile is suspended and its mail waits",
+            (Class::Size, _) => "the message is too large for this server, and fails",
+            (Class::Permanent, About::Recipient) => "this recipient fails, and the others get the message",
+            (Class::Permanent, _) => "the message fails",
+            (Class::Unknown, _) => "the message may have been accepted, and is `unknown`",
+        };
+        let remedy = meaning.remedy.map(|remedy| format!("\nWhat to do: {remedy}.")).unwrap_or_default();
+        format!("At {}: {}; {consequence}.{remedy}", names.join(", "), meaning.why)
+    };
+    let paragraphs: Vec<String> = meanings.iter().map(paragraph).collect();
+    format!(
+        "{}\n\nThe words of a reply count as well: `mailwright explain \"{digits} {code} TEXT\"` reads all of it.",
+        paragraphs.join("\n\n")
+    )
+}
+
 fn capitalised(text: &str) -> String {
     let mut letters = text.chars();
     letters.next().map_or_else(String::new, |first| first.to_uppercase().chain(letters).collect())
@@ -79,7 +131,13 @@ impl Explain {
             context.printer.out(&format!("{bold}AADSTS{number}: {}{bold:#}\n\n{}", entry.name, explained(entry)));
             return Ok(Exit::Done);
         }
+        if let Some(code) = classify::enhanced_code(&text) {
+            let title = format!("{bold}{code}: a reply of a mail server{bold:#}");
+            context.printer.out(&format!("{title}\n\n{}", explained_reply(&code, &text)));
+            return Ok(Exit::Done);
+        }
         let code: Code = in_full(&text).parse().map_err(|_| {
+            let text = shortened(&text, 60);
             let error = CliError::coded(Code::Usage, format!("there is no code `{}`", text.escape_debug()));
             let known = Code::ALL.iter().map(|code| code.id()).chain(Id::ALL.iter().map(|id| id.id()));
             match suggest::nearest(&text, known) {

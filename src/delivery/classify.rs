@@ -138,6 +138,15 @@ pub fn smtp(phase: &str, reply: &str) -> Meaning {
     })
 }
 
+/// Returns the enhanced code (RFC 3463) that a text begins with, by itself or behind three digits: `5.7.1`, `550 5.7.1 ...`.
+pub fn enhanced_code(text: &str) -> Option<String> {
+    let text = text.trim();
+    let has_reply_code = text.len() > 4 && text.bytes().take(3).all(|b| b.is_ascii_digit());
+    let code = if has_reply_code { text.get(4..)? } else { text };
+    let code = code.split_whitespace().next()?;
+    enhanced(&format!("550 {code}")).filter(|found| found == code.trim_end_matches([':', ';', ',']))
+}
+
 /// A sign-in that failed: a credential that is wrong suspends the profile, a sign-in host that does not decide does not.
 pub fn sign_in(error: &SignInError) -> Class {
     match error {

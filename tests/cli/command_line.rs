@@ -241,6 +241,16 @@ fn what_cannot_be_found_is_named_with_what_to_do() {
     }
     let busy = trial.run(&["explain", "AADSTS50196"]).code(0).stdout;
     assert!(busy.contains("GRAPH-ANSWER") && busy.contains("the profile is not suspended"), "{busy}");
+    for (reply, expected) in [
+        ("5.7.1", "At MAIL: the sender is not allowed for this login; the profile is suspended"),
+        ("550 5.7.1 Relay access denied", "the server does not relay for this machine or login"),
+        ("4.2.1", "the attempt is made again later"),
+    ] {
+        let told = trial.run(&["explain", reply]).code(0).stdout;
+        assert!(told.contains("a reply of a mail server") && told.contains(expected), "{reply}: {told}");
+    }
+    let long = trial.run(&["explain", &"x".repeat(100_000)]).code(1).stderr;
+    assert!(long.contains("MW0251") && long.len() < 1000, "{} bytes", long.len());
     let unknown = trial.run(&["explain", "AADSTS987654"]).code(1).stderr;
     assert!(unknown.contains("MW0251") && unknown.contains("error?code=987654"), "{unknown}");
     // Nothing to check is not the same as nothing wrong.
