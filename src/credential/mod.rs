@@ -10,7 +10,8 @@
 
 pub mod certificate;
 
-use base64::{Engine as _, prelude::BASE64_STANDARD};
+use base64::{Engine as _, prelude::BASE64_STANDARD_NO_PAD};
+use zeroize::Zeroizing;
 
 pub use crate::model::CredentialKind;
 use crate::model::provider::{Credential, Provider};
@@ -79,9 +80,27 @@ pub enum Unfit {
     /// It is DER.
     #[error("it is a certificate or key in DER form, and PEM form is needed")]
     Der,
-    /// It is PKCS#12 or DER in base64, without PEM's lines around it.
-    #[error("it is a PFX or DER file in base64, and a certificate is needed in PEM form")]
+    /// It is PKCS#12 or DER in base64 or hexadecimal, without PEM's lines around it.
+    #[error("it is a PFX or DER file in base64 or hexadecimal, and a certificate is needed in PEM form")]
     Base64,
+    /// It is a PEM file in base64.
+    #[error("it is a PEM file in base64, and the file itself is needed")]
+    PemInBase64,
+    /// It is a JSON Web Key (RFC 7517).
+    #[error("it is a JSON Web Key, and a certificate is needed in PEM form")]
+    WebKey,
+    /// It is encrypted by another program.
+    #[error("it is encrypted by {0}, and the value itself is needed")]
+    Encrypted(&'static str),
+    /// It is a manifest of Kubernetes.
+    #[error("it is a Kubernetes secret, and one value of it is needed")]
+    KubernetesSecret,
+    /// It is an assignment, as files of environment variables have them.
+    #[error("it is an assignment to a variable, and the value alone is needed")]
+    Assignment,
+    /// It has a byte order mark inside.
+    #[error("it has a byte order mark inside it, which is invisible and belongs to no value")]
+    InnerMark,
     /// It is neither of these, and not text.
     #[error("it is not text")]
     NotText,
@@ -121,6 +140,12 @@ impl Unfit {
             Self::Empty => "Seal the real value.".to_owned(),
             Self::Utf16 => "Save it as UTF-8, in PowerShell: [IO.File]::WriteAllText('value.txt', $value); then seal value.txt.".to_owned(),
             Self::Pkcs12 | Self::Base64 => "openssl pkcs12 -in FILE.pfx -nodes -out certificate.pem (base64: decode it first); then seal certificate.pem.".to_owned(),
+            Self::PemInBase64 => "base64 --decode < FILE > value.pem; then seal value.pem.".to_owned(),
+            Self::WebKey => "Seal the certificate with its private key as PEM; the program that wrote the key converts it.".to_owned(),
+            Self::Encrypted(_) => "Decrypt it with that program first, and seal the result.".to_owned(),
+            Self::KubernetesSecret => "kubectl get secret NAME --output jsonpath='{.data.KEY}' | base64 --decode; then seal that.".to_owned(),
+            Self::Assignment => "Seal what is behind the equals sign, without quotation marks.".to_owned(),
+            Self::InnerMark => "Type the value again, or save the file as UTF-8 without a byte order mark.".to_owned(),
             Self::Keystore => "keytool -importkeystore -srckeystore FILE.jks -destkeystore FILE.pfx -deststoretype PKCS12; openssl pkcs12 -in FILE.pfx -nodes -out certificate.pem; then seal certificate.pem.".to_owned(),
             Self::Der => "openssl x509 -inform DER -in FILE.cer > certificate.pem; openssl pkey -inform DER -in FILE.key >> certificate.pem; then seal certificate.pem.".to_owned(),
             Self::NotText | Self::Control => "Seal the value as UTF-8 text: a password, a client secret, or a PEM file.".to_owned(),
@@ -186,8 +211,11 @@ pub fn text(kind: Option<CredentialKind>, value: &[u8]) -> Result<&str, Unfit> {
     if text.chars().any(|c| c.is_control() && !matches!(c, '\t' | '\r' | '\n')) {
         return Err(Unfit::Control);
     }
+    if let Some(unfit) = other_document(text) {
+        return Err(unfit);
+    }
     let Some(kind) = kind else { return Ok(text) };
-    if !text.contains("-----BEGIN ") && is_base64_of_binary(text) {
+    if !text.contains("-----BEGIN ") && is_text_of_binary(text) {
         return Err(Unfit::Base64);
     }
     match kind {
@@ -197,6 +225,57 @@ pub fn text(kind: Option<CredentialKind>, value: &[u8]) -> Result<&str, Unfit> {
         CredentialKind::Password | CredentialKind::ClientSecret => one_line(kind, text)?,
     }
     Ok(text)
+}
+
+/// Recognises documents of other programs that hold a secret, or hold it encrypted.
+fn other_document(text: &str) -> Option<Unfit> {
+    if text.contains('\u{feff}') {
+        return Some(Unfit::InnerMark);
+    }
+    let start = text.trim_start();
+    if start.starts_with("$ANSIBLE_VAULT;") {
+        return Some(Unfit::Encrypted("Ansible Vault"));
+    }
+    if text.contains("ENC[AES256_GCM,data:") {
+        return Some(Unfit::Encrypted("SOPS"));
+    }
+    if start.starts_with("-----BEGIN PGP MESSAGE-----") {
+        return Some(Unfit::Encrypted("PGP"));
+    }
+    // `-----BEGIN` in base64.
+    if start.starts_with("LS0tLS1CRUdJTi") {
+        return Some(Unfit::PemInBase64);
+    }
+    let has_line = |wanted: &[&str]| text.lines().any(|line| wanted.contains(&line.trim_end()));
+    if text.lines().any(|line| line.starts_with("apiVersion:")) && has_line(&["kind: Secret", "kind: SealedSecret"]) {
+        return Some(Unfit::KubernetesSecret);
+    }
+    if start.starts_with('{')
+        && let Ok(document) = serde_json::from_str::<serde_json::Map<String, serde_json::Value>>(start)
+    {
+        let has_key_type = |key: &serde_json::Value| key.get("kty").is_some_and(serde_json::Value::is_string);
+        let keys = document.get("keys").and_then(serde_json::Value::as_array);
+        if document.get("kty").is_some_and(serde_json::Value::is_string)
+            || keys.is_some_and(|keys| keys.iter().any(has_key_type))
+        {
+            return Some(Unfit::WebKey);
+        }
+        if document.contains_key("apiVersion")
+            && document.get("kind").is_some_and(|kind| kind == "Secret" || kind == "SealedSecret")
+        {
+            return Some(Unfit::KubernetesSecret);
+        }
+    }
+    None
+}
+
+/// Returns true for `SMTP_PASSWORD=...`: a name in capitals that says it is a secret, and something behind the sign.
+fn is_assignment(line: &str) -> bool {
+    let line = line.strip_prefix("export ").unwrap_or(line);
+    let Some((name, value)) = line.split_once('=') else { return false };
+    let is_name = name.bytes().all(|b| b.is_ascii_uppercase() || b.is_ascii_digit() || b == b'_');
+    let is_secret = ["PASSWORD", "PASSWD", "SECRET"].iter().any(|word| name.contains(word));
+    is_name && is_secret && !value.trim_matches('=').is_empty()
 }
 
 fn one_line(kind: CredentialKind, text: &str) -> Result<(), Unfit> {
@@ -215,7 +294,10 @@ fn one_line(kind: CredentialKind, text: &str) -> Result<(), Unfit> {
             return Err(Unfit::SecretId);
         }
     }
-    if text.contains(['\r', '\n']) { Err(Unfit::LineBreaks(kind.words())) } else { Ok(()) }
+    if text.contains(['\r', '\n']) {
+        return Err(Unfit::LineBreaks(kind.words()));
+    }
+    if is_assignment(text) { Err(Unfit::Assignment) } else { Ok(()) }
 }
 
 /// With its mark, or as text of the Latin alphabet without one.
@@ -239,17 +321,45 @@ fn binary(value: &[u8]) -> Option<Unfit> {
     Some(if contents.starts_with(&[0x02, 0x01, 0x03]) { Unfit::Pkcs12 } else { Unfit::Der })
 }
 
-fn is_base64_of_binary(text: &str) -> bool {
-    // Longer than any password; DER that begins with a long length is `MI...` in base64.
-    if text.len() < 200 || !text.starts_with("MI") {
+/// Returns true for the bytes of [`binary`] written as base64, as base64url, or in hexadecimal.
+fn is_text_of_binary(text: &str) -> bool {
+    // Longer than any password.
+    if text.len() < 200 {
         return false;
     }
-    let packed: String = text.split_whitespace().collect();
-    BASE64_STANDARD.decode(packed).is_ok_and(|bytes| binary(&bytes).is_some())
+    let text = text.trim_start();
+    let text = text.strip_prefix("data:").and_then(|uri| uri.split_once(',')).map_or(text, |(_, data)| data);
+    // DER that begins with a long length is `MI...` in base64.
+    if text.starts_with("MI") {
+        let standard = |c: char| match c {
+            '-' => '+',
+            '_' => '/',
+            other => other,
+        };
+        let packed = text.chars().filter(|c| !c.is_whitespace() && *c != '=').map(standard);
+        let bytes = BASE64_STANDARD_NO_PAD.decode(Zeroizing::new(packed.collect::<String>()).as_bytes());
+        return bytes.is_ok_and(|bytes| binary(&Zeroizing::new(bytes)).is_some());
+    }
+    let digits = text.trim_start_matches("0x").chars().filter(|c| !c.is_whitespace() && *c != ':');
+    let digits = Zeroizing::new(digits.collect::<String>());
+    let is_hexadecimal = digits.len().is_multiple_of(2) && digits.bytes().all(|b| b.is_ascii_hexdigit());
+    let byte = |pair: &[u8]| u8::from_str_radix(std::str::from_utf8(pair).ok()?, 16).ok();
+    let bytes = Zeroizing::new(digits.as_bytes().chunks(2).filter_map(byte).collect::<Vec<u8>>());
+    is_hexadecimal && has_own_length(&bytes)
+}
+
+/// Returns true for a PFX, and for DER whose length is that of the bytes: no random number is likely to be either.
+fn has_own_length(bytes: &[u8]) -> bool {
+    let [0x30, length @ 0x80..=0x84, rest @ ..] = bytes else { return false };
+    let count = usize::from(length & 0x7f);
+    let stated = rest.iter().take(count).fold(0_usize, |sum, byte| sum << 8 | usize::from(*byte));
+    binary(bytes) == Some(Unfit::Pkcs12) || rest.len().checked_sub(count) == Some(stated)
 }
 
 #[cfg(test)]
 mod tests {
+    use base64::prelude::{BASE64_STANDARD, BASE64_URL_SAFE_NO_PAD};
+
     use super::{
         CredentialKind::{Certificate, ClientSecret, Password},
         *,
@@ -310,6 +420,69 @@ mod tests {
                 assert_eq!(text(kind, &value), Err(why.clone()), "{kind:?} {value:?}");
             }
             assert!(!why.remedy().is_empty());
+        }
+    }
+
+    #[test]
+    fn a_document_of_another_program_is_refused_whatever_the_field() {
+        let cases = [
+            ("$ANSIBLE_VAULT;1.1;AES256\n6131\n", Unfit::Encrypted("Ansible Vault")),
+            ("ENC[AES256_GCM,data:p673w==,iv:YY=,tag:cQ==,type:str]", Unfit::Encrypted("SOPS")),
+            (
+                "password: ENC[AES256_GCM,data:p673w==,iv:YY=,tag:cQ==,type:str]\nsops:\n  mac: x\n",
+                Unfit::Encrypted("SOPS"),
+            ),
+            ("-----BEGIN PGP MESSAGE-----\n\nhQE\n-----END PGP MESSAGE-----", Unfit::Encrypted("PGP")),
+            ("LS0tLS1CRUdJTiBDRVJUSUZJQ0FURS0tLS0tCk1JSUI=", Unfit::PemInBase64),
+            ("apiVersion: v1\nkind: Secret\ndata:\n  password: czNjcmV0\n", Unfit::KubernetesSecret),
+            ("{\"apiVersion\": \"v1\", \"kind\": \"Secret\", \"data\": {}}", Unfit::KubernetesSecret),
+            ("{\"kty\": \"RSA\", \"n\": \"AQAB\"}", Unfit::WebKey),
+            ("{\"keys\": [{\"kty\": \"EC\"}]}", Unfit::WebKey),
+            ("s3\u{feff}cret", Unfit::InnerMark),
+            ("\u{feff}\u{feff}s3cret", Unfit::InnerMark),
+        ];
+        for (value, why) in cases {
+            for kind in [None, Some(Password), Some(ClientSecret), Some(Certificate)] {
+                assert_eq!(text(kind, value.as_bytes()), Err(why.clone()), "{kind:?} {value}");
+            }
+            assert!(why.remedy().ends_with('.'));
+        }
+    }
+
+    #[test]
+    fn a_pfx_is_recognised_in_every_spelling() {
+        let pfx = [&[0x30, 0x82, 0x01, 0x93, 0x02, 0x01, 0x03][..], &[0xfb; 400]].concat();
+        let der = [&[0x30, 0x82, 0x01, 0x90][..], &[0xfb; 400]].concat();
+        for bytes in [pfx, der] {
+            let hexadecimal: Vec<String> = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
+            for value in [
+                BASE64_STANDARD.encode(&bytes),
+                BASE64_URL_SAFE_NO_PAD.encode(&bytes),
+                format!("data:application/x-pkcs12;base64,{}", BASE64_STANDARD.encode(&bytes)),
+                hexadecimal.concat(),
+                hexadecimal.concat().to_uppercase(),
+                hexadecimal.join(":"),
+                format!("0x{}", hexadecimal.concat()),
+            ] {
+                for kind in [Password, ClientSecret, Certificate] {
+                    assert_eq!(text(Some(kind), value.as_bytes()), Err(Unfit::Base64), "{kind:?} {value}");
+                }
+            }
+        }
+        // A long random number is a password.
+        let random = "3082ffff".repeat(32);
+        assert_eq!(text(Some(Password), random.as_bytes()), Ok(random.as_str()));
+    }
+
+    #[test]
+    fn an_assignment_is_refused_and_what_resembles_one_is_not() {
+        for kind in [Password, ClientSecret] {
+            for value in ["PASSWORD=s3cret", "export SMTP_PASSWORD=\"s3cret\"", "AZURE_CLIENT_SECRET=abc~Q8"] {
+                assert_eq!(text(Some(kind), value.as_bytes()), Err(Unfit::Assignment), "{value}");
+            }
+            for value in ["password=x", "PASSWORD=", "SECRET==", "A=b", "my PASSWORD=x", "cGFzc3dvcmQ="] {
+                assert_eq!(text(Some(kind), value.as_bytes()), Ok(value));
+            }
         }
     }
 

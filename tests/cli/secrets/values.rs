@@ -55,6 +55,12 @@ fn unfit(field: &str) -> Vec<(Vec<u8>, &'static str)> {
         (b"caf\xe9".to_vec(), "not text"),
         (b"<<<<<<< HEAD\none\n=======\ntwo\n>>>>>>> topic\n".to_vec(), "merge conflict"),
         (b"version https://git-lfs.github.com/spec/v1\noid sha256:4d7a\nsize 12\n".to_vec(), "Git LFS"),
+        (b"$ANSIBLE_VAULT;1.1;AES256\n6131\n".to_vec(), "Ansible Vault"),
+        (b"ENC[AES256_GCM,data:p673w==,iv:YY=,tag:cQ==,type:str]".to_vec(), "SOPS"),
+        (b"apiVersion: v1\nkind: Secret\ndata:\n  password: czNjcmV0\n".to_vec(), "Kubernetes"),
+        (br#"{"kty": "RSA", "n": "AQAB"}"#.to_vec(), "JSON Web Key"),
+        (b"s3\xef\xbb\xbfcret".to_vec(), "byte order mark inside"),
+        ([&b"3082019302010330"[..], &b"fb".repeat(400)].concat(), "hexadecimal"),
         (b"-----BEGIN AGE ENCRYPTED FILE-----\nx\n-----END AGE ENCRYPTED FILE-----\n".to_vec(), "sealed twice"),
     ];
     all.extend(match field {
@@ -68,7 +74,11 @@ fn unfit(field: &str) -> Vec<(Vec<u8>, &'static str)> {
             (b"one\ntwo".to_vec(), "line breaks"),
             (b"6f9619ff-8b86-d011-b42d-00c04fc964ff\n".to_vec(), "id of a client secret"),
         ],
-        _ => vec![(KEY.into(), "private key or certificate"), (b"one\r\ntwo".to_vec(), "line breaks")],
+        _ => vec![
+            (KEY.into(), "private key or certificate"),
+            (b"one\r\ntwo".to_vec(), "line breaks"),
+            (b"SMTP_PASSWORD=s3cret".to_vec(), "assignment"),
+        ],
     });
     all
 }
