@@ -21,7 +21,7 @@ use std::{
 use mailwright::{
     client::{Client, Options},
     config::Repository,
-    reconcile::{self, Request, sealed},
+    reconcile::{self, Request, attachments},
     store::SqliteStore,
 };
 use shared::{best, head, optional_tool, row, written_out};
@@ -156,8 +156,8 @@ fn apply(trial: &Trial) -> Duration {
     let runtime = tokio::runtime::Runtime::new().unwrap();
     let state = runtime.block_on(client.state()).unwrap();
     let mut planned = reconcile::plan(&Request::new(&desired, &state, trial.address())).unwrap();
-    let files = sealed::needed(&desired, &state, &planned.changeset);
-    sealed::attach(&mut planned.changeset, &files, trial.folder.path()).unwrap();
+    let files = attachments::needed(&desired, &state, &planned.changeset);
+    attachments::attach(&mut planned.changeset, &files, trial.folder.path()).unwrap();
     let started = Instant::now();
     runtime.block_on(client.apply(&planned.changeset, false)).unwrap();
     started.elapsed()

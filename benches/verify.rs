@@ -19,13 +19,13 @@ use std::{
 };
 
 use mailwright::{
-    clock::Clock,
-    microsoft::{
+    entra::{
         Endpoints, Http, http,
         sign_in::{Proof, SignIn},
     },
     model::{Cloud, provider::CustomCloud},
     sandbox::scenario::Tenant,
+    time::Clock,
     verify::{Level, Opened, Options, Subject, Verifier},
 };
 use secrecy::SecretString;

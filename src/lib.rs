@@ -1,75 +1,69 @@
 //! Mailwright: configuration as code for the e-mail profiles of an ERP's e-mail service.
 //!
-//! # The map of the house
+//! # Layers
 //!
-//! Data flows one way, from the top of this list to the bottom; nothing reaches up.
+//! A module uses modules of lower layers only; `tests/architecture.rs` holds the table of what each may use.
 //!
 //! ```text
 //! files ──config──▶ desired state ──reconcile──▶ plan ──▶ changeset ──client──▶ service ──▶ store
 //! ```
 //!
-//! | module | what lives there |
-//! | --- | --- |
-//! | [`model`] | the nouns: profile, provider, function, company, state, changeset, and the rules about them. Pure, and knows nobody |
-//! | [`config`] | files to desired state: discover, parse with positions, layer, interpolate, validate; problems with a place |
-//! | [`secrets`] | age: recipients, identities, seal, open, rekey, and what a header tells without a key |
-//! | [`credential`] | whether a value can be what its field needs: password, client secret, certificate |
-//! | [`reconcile`] | desired, live and last applied to a plan; guards; the plan as text; the changeset that carries it out |
-//! | [`adopt`] | from what is there to files: what live environments share as layers, and lists of profiles |
-//! | [`approvals`] | the text that somebody signs who approves a plan, and whether a signature counts |
-//! | [`rollout`] | a change to many environments in waves: what it amounts to, the journal, going on, taking back |
-//! | [`watch`] | follows the files: plans on change and on a timer, applies where it may, tells what changed |
-//! | [`mime`] | mail on the wire: header fields, address lists, encodings, what a signature covers |
-//! | [`microsoft`] | what speaks to Entra and Graph: clouds, tokens, reads of the directory |
-//! | [`verify`] | the pre-flight: checks of registrations, permissions, redirect URIs, mail servers; findings |
-//! | [`sandbox`] | local stand-ins for Entra, Graph and an SMTP server; nothing else knows them |
-//! | [`api`] | the documents of the HTTP API that are not nouns of their own: problem details, service information, tokens |
-//! | [`client`] | typed HTTP client of the service's API; a failure says which kind it is |
-//! | [`service`] | the HTTP API: access, validation of what arrives, audit, metrics |
-//! | [`delivery`] | the outbox at work: whose turn it is, SMTP, Graph, retries, parking, limits, webhooks |
-//! | [`store`] | the `Store` and `Outbox` traits and `SQLite` behind it; every generation is kept |
-//! | [`cli`] | one file a command; the only place that prints |
-//! | [`smtp`] | an SMTP client for mail servers as they are; verify and delivery use it |
-//! | [`tls`] | which servers are trusted, and why a handshake failed, for SMTP and HTTP |
-//! | [`forge`] | comments on the pull request that a CI job runs for |
-//! | [`behalf`] | on whose behalf work is done, for the log and what is counted, where one process hosts several environments |
-//! | [`listener`] | accepts HTTP connections, bounded in number and in the time that they may be silent |
-//! | [`git`] | revisions as files to read, what differs between them, which commit the files are of; the one place that runs `git` |
-//! | [`mod@resolve`] | addresses of hosts; a name of this machine has this machine's alone |
-//! | [`http_client`] | HTTP requests of the program: no redirects, and no proxy before this machine |
-//! | [`mod@text`] | text from elsewhere: as other programs save it, and as it may be shown |
-//! | [`markdown`] | the same in Markdown: no mention, link or table cell begins in it |
-//! | [`clock`] | the one place that asks what time it is |
+//! | layer | module | contents |
+//! | --- | --- | --- |
+//! | 0 | [`mod@text`] | decoding of files as other programs save them; output that is safe to print; Markdown escaping |
+//! | 0 | [`time`] | the clock and the steady clock |
+//! | 0 | [`vfs`] | files of a folder or of a Git revision behind one interface |
+//! | 0 | [`net`] | HTTP client, connection listener, host lookup, TLS trust |
+//! | 1 | [`model`] | profile, provider, function, company, state, changeset, and the rules that they must satisfy |
+//! | 2 | [`credential`] | checks that a value can be a password, a client secret or a certificate |
+//! | 2 | [`secrets`] | age encryption: recipients, identities, sealing, opening, re-encryption, headers |
+//! | 2 | [`entra`] | Microsoft sign-in and Graph: clouds, tokens, permission names, directory reads |
+//! | 2 | [`telemetry`] | the environment that a task works for, in logs and metrics |
+//! | 2 | [`mime`] | header fields, address lists, transfer encodings, DKIM coverage |
+//! | 2 | [`smtp`] | SMTP client, tolerant of real servers; used by delivery and verify |
+//! | 2 | [`approvals`] | the text that an approver signs, and evaluation of signatures |
+//! | 3 | [`api`] | documents of the HTTP API: problem details, service information, tokens |
+//! | 3 | [`config`] | files to desired state: discovery, parsing with positions, layers, interpolation, validation |
+//! | 3 | [`git`] | revisions, comparisons and commit information; the only module that runs `git` |
+//! | 4 | [`reconcile`] | plans from desired, live and last applied state; guards; renderers; the changeset |
+//! | 4 | [`verify`] | pre-flight checks of registrations, permissions, redirect URIs and mail servers |
+//! | 4 | [`store`] | the `Store` and `Outbox` traits and the SQLite store |
+//! | 4 | [`client`] | typed HTTP client of the service |
+//! | 5 | [`delivery`] | mail delivery: scheduling, SMTP and Graph transports, retries, suspension, webhooks |
+//! | 6 | [`service`] | the HTTP API: authentication, authorization, validation, audit, metrics |
+//! | 6 | [`rollout`] | rolls a change out to many environments in waves; journal, resume, rollback |
+//! | 6 | [`watch`] | follows the files: plans on change and on a timer, applies where allowed, reports drift |
+//! | 6 | [`import`] | writes files for existing profiles: shared layers of live environments, lists of profiles |
+//! | 6 | [`pull_request`] | comments on the pull request that a CI job runs for |
+//! | 7 | [`sandbox`] | local stand-ins for Entra, Graph, DNS and an SMTP server; no other module uses it |
+//! | 8 | [`cli`] | command line: commands, arguments, terminal output; the only module that prints |
 //!
-//! `main.rs` parses, runs and turns the result into an exit code.
+//! `main.rs` calls [`cli::main`] and returns its exit code.
 
-pub mod adopt;
 pub mod api;
 pub mod approvals;
-pub mod behalf;
 pub mod cli;
 pub mod client;
-pub mod clock;
 pub mod config;
 pub mod credential;
 pub mod delivery;
-pub mod forge;
+pub mod entra;
 pub mod git;
-pub mod http_client;
-pub mod listener;
-pub mod markdown;
-pub mod microsoft;
+pub mod import;
 pub mod mime;
 pub mod model;
+pub mod net;
+pub mod pull_request;
 pub mod reconcile;
-pub mod resolve;
 pub mod rollout;
 pub mod sandbox;
 pub mod secrets;
 pub mod service;
 pub mod smtp;
 pub mod store;
+pub mod telemetry;
 pub mod text;
-pub mod tls;
+pub mod time;
 pub mod verify;
+pub mod vfs;
 pub mod watch;

@@ -7,8 +7,8 @@ use std::{
 
 use tokio::runtime::Runtime;
 
-use super::{CliError, Printer, printer::Aside};
-use crate::{client::Connections, clock::Clock, model::Code};
+use super::{CliError, Printer};
+use crate::{cli::ui::printer::Aside, client::Connections, model::Code, time::Clock};
 
 /// What every command is handed. Cheap to clone: what is dear is shared.
 #[derive(Clone, Debug)]

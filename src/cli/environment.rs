@@ -157,7 +157,7 @@ pub(crate) fn attach(
     files: &BTreeMap<Digest, PathBuf>,
     environment: &Environment,
 ) -> Result<(), CliError> {
-    reconcile::sealed::attach(changeset, files, environment.repository.root())
+    reconcile::attachments::attach(changeset, files, environment.repository.root())
         .map_err(|error| CliError::coded(Code::PlanOutdated, error.to_string()).remedy("Plan again."))
 }
 

@@ -13,16 +13,19 @@ use std::{
 
 use serde_json::{Map, Value, json};
 
-use super::{
-    CliError, Context, Exit, ServiceOptions, board::Board, diff, environment::Environment, plan::Format,
-    printer::Aside, table::table,
-};
+use super::{CliError, Context, Exit, ServiceOptions, environment::Environment};
 use crate::{
+    cli::{
+        commands::{diff, plan::Format},
+        ui::{printer::Aside, progress::Board, table::table},
+    },
     config::{Repository, Selection},
-    markdown::{fenced, inline},
     model::{Code, EnvironmentName},
     reconcile::plan::MovedService,
-    text::printable,
+    text::{
+        markdown::{fenced, inline},
+        printable,
+    },
 };
 
 /// The environments that a command is about.

@@ -4,8 +4,9 @@
 
 use std::{collections::BTreeSet, path::Path};
 
-use super::{CliError, Context, environment, verify};
+use super::{CliError, Context, environment};
 use crate::{
+    cli::commands::verify,
     client::Client,
     config::Desired,
     model::{Changeset, Code, ProfileName},

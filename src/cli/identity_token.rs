@@ -7,7 +7,7 @@ use secrecy::SecretString;
 
 use super::{CliError, Context, variables};
 use crate::{
-    microsoft::http::{Http, Options, Request},
+    entra::http::{Http, Options, Request},
     model::{Code, rules::is_loopback},
 };
 

@@ -10,59 +10,30 @@
 //! were tolerated, and 3 when it was paused; with `watch --once` 2 when something waits for a person. Of several
 //! environments an error in one beats everything, and otherwise the most telling of their codes stands for all (`fleet`).
 
-mod apply;
-mod approve;
-mod audit;
-mod blame;
-mod board;
-mod comment;
-mod completions;
-mod confirm;
+mod args;
+mod commands;
 mod context;
-mod demo;
-mod diff;
-mod drift;
 mod environment;
 mod error;
-mod explain;
 mod fleet;
-mod functions;
 mod gate;
-mod history;
 mod identity_token;
-mod import;
-mod new;
-mod outbox;
-mod outgoing;
-mod plan;
-mod printer;
-mod render;
-mod resolve;
-mod rollback;
-mod rollout;
-mod sandbox;
-mod schema;
-mod secrets;
-mod send;
-mod serve;
-mod service_options;
-mod show;
-mod status;
-mod table;
-mod token;
-mod validate;
+mod ui;
 mod variables;
-mod verify;
-mod watch;
 
 use std::{ffi::OsString, path::PathBuf, process::ExitCode};
 
 use clap::{Parser, Subcommand};
 
+pub(crate) use args::service::ServiceOptions;
+use commands::{
+    apply, approve, audit, blame, comment, completions, demo, diff, drift, explain, functions, history, import, new,
+    outbox, plan, render, resolve, rollback, rollout, sandbox, schema, secrets, send, serve, show, status, token,
+    validate, verify, watch,
+};
 pub(crate) use context::Context;
 pub(crate) use error::CliError;
-pub(crate) use printer::{Color, Printer};
-pub(crate) use service_options::ServiceOptions;
+pub(crate) use ui::printer::{Color, Printer};
 
 /// How a command ended that did not fail.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -10,7 +10,7 @@ use base64::{Engine as _, prelude::BASE64_URL_SAFE_NO_PAD};
 use reqwest::Url;
 use serde_json::Value;
 
-use crate::{http_client::is_loopback_url, model::EnvironmentName};
+use crate::{model::EnvironmentName, net::http_client::is_loopback_url};
 
 /// Stands for the environment's name.
 const PLACEHOLDER: &str = "{environment}";

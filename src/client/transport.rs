@@ -15,9 +15,11 @@ use serde::de::DeserializeOwned;
 use super::{ClientError, Options, Progress, VERSION_HEADER};
 use crate::{
     api::{self, ProblemDetails},
-    http_client::{HttpClient, describe_error, is_loopback_url},
     model::Code,
-    tls::{CertificateFault, HandshakeFault, Trust},
+    net::{
+        http_client::{HttpClient, describe_error, is_loopback_url},
+        tls::{CertificateFault, HandshakeFault, Trust},
+    },
 };
 
 /// The largest answer that is read, in bytes: ten thousand profiles take a twentieth of it.

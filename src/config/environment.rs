@@ -16,14 +16,14 @@ use super::{
     parse::{PROBLEM_LIMIT, ParseError, more_problems},
     schema::{self, Kind},
     selection::Labels,
-    sound::{Unsound, fill_profile, take_out},
     sources::{FILE_LIMIT, Files, Span, shown},
     variables::{self, Variables},
 };
 use crate::{
+    config::recovery::{Unsound, fill_profile, take_out},
     model::{
         Code, Digest, EnvironmentName, GraphDirect, Profile, ProfileName, Provider, Reader, SecretReference, Settings,
-        StoredProfile, WatchSettings, rules, tripwire,
+        StoredProfile, WatchSettings, rules, secret_detection,
     },
     secrets::{FILE_LIMIT as AGE_LIMIT, Header},
 };
@@ -465,7 +465,9 @@ impl Loading<'_> {
         }
         match &node.value {
             Value::String(text) => {
-                if let Some((code, message, remedy)) = tripwire::alarm(text).filter(|_| !tripwire::is_ours(key, text)) {
+                if let Some((code, message, remedy)) =
+                    secret_detection::alarm(text).filter(|_| !secret_detection::is_ours(key, text))
+                {
                     if problems.len() == PROBLEM_LIMIT {
                         return problems.push(self.more(node.span));
                     }

@@ -6,7 +6,7 @@ use super::{
     sources::{Source, Span},
     suggest,
 };
-use crate::model::{SecretReference, tripwire};
+use crate::model::{SecretReference, secret_detection};
 
 /// How much of a line is shown.
 const WIDTH: usize = 120;
@@ -58,7 +58,7 @@ fn mask_after_keys(mut line: Vec<char>, mut from: usize, mut to: usize, mut done
         (from, to) = (if from < end { from.min(start) } else { moved(from) }, moved(to));
     }
     let text: String = line.iter().collect();
-    if tripwire::alarm(&text).is_some() {
+    if secret_detection::alarm(&text).is_some() {
         let keep = line.iter().take_while(|c| c.is_whitespace()).count();
         line.truncate(keep);
         line.extend(MASK.chars());

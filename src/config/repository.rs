@@ -15,13 +15,12 @@ use super::{
     node::Entry,
     selection::Labels,
     sources::{Files, Sources, Span, shown},
-    suggest,
-    tree::Tree,
-    variables,
+    suggest, variables,
 };
 use crate::{
     credential::CredentialKind,
     model::{Code, Destination, EnvironmentName, ProfileName, SecretReference, code::Severity},
+    vfs::Tree,
 };
 
 /// What names a secret.

@@ -9,11 +9,11 @@ use std::{
     sync::{Arc, OnceLock, PoisonError, RwLock},
 };
 
-use super::{
-    Diagnostic, Place,
-    tree::{BlobError, Found, Tree},
+use super::{Diagnostic, Place};
+use crate::{
+    model::Code,
+    vfs::{BlobError, Found, Tree},
 };
-use crate::model::Code;
 
 /// The largest file of a layer, in bytes. A profile has less than a thousandth of it.
 pub(super) const FILE_LIMIT: u64 = 1024 * 1024;

@@ -10,18 +10,20 @@ use secrecy::{ExposeSecret as _, SecretString};
 use tokio::sync::OwnedSemaphorePermit;
 
 use super::{
-    board::{LARGE_OF_ONE, Sending, lane_of},
     classify::About,
     content::{self, Outgoing},
-    engine::Engine,
     graph, refusals,
     rotation::Which,
     smtp::{Connection, Failure, Letter, Login, Reach},
-    tokens::{Applicant, Token},
 };
 use crate::{
     credential::{self, CredentialKind},
-    microsoft::Endpoints,
+    delivery::{
+        access_tokens::{Applicant, Token},
+        dispatcher::Engine,
+        scheduler::{LARGE_OF_ONE, Sending, lane_of},
+    },
+    entra::Endpoints,
     model::{
         Attempt, Message, Provider, Status,
         delivery::{EventKind, Unknown},

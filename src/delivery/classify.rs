@@ -6,7 +6,7 @@ use std::{sync::LazyLock, time::Duration};
 use serde::Deserialize;
 
 use crate::{
-    microsoft::{HttpError, sign_in::SignInError},
+    entra::{HttpError, sign_in::SignInError},
     model::message::Class,
 };
 

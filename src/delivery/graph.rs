@@ -11,13 +11,10 @@ use reqwest::Url;
 use secrecy::SecretString;
 use serde_json::json;
 
-use super::{
-    classify,
-    draft::{Attachment, Draft},
-    smtp::Failure,
-};
+use super::{classify, smtp::Failure};
 use crate::{
-    microsoft::{Answer, Endpoints, Http, HttpError, claims::Claims, graph::encoded, http::Request},
+    delivery::graph_draft::{Attachment, Draft},
+    entra::{Answer, Endpoints, Http, HttpError, claims::Claims, graph::encoded, http::Request},
     model::message::Class,
 };
 

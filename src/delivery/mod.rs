@@ -3,14 +3,14 @@
 //! | part | what it does |
 //! | --- | --- |
 //! | [`content`] | what a message holds: made from parts, or taken as it comes; who sends is put in when it leaves |
-//! | [`routes`] | which profile sends for a company and a function |
+//! | [`route_index`] | which profile sends for a company and a function |
 //! | `board` | what is kept in mind: whose turn it is, what stands still and why |
 //! | `fair` | how companies and functions share a profile |
 //! | `limits` | how much a mailbox may send |
 //! | `engine` | claims messages, gives them to workers, ends gracefully |
 //! | `attempt` | one attempt: send, and judge what came of it |
 //! | [`smtp`] and `graph` | the two ways to send |
-//! | [`draft`] | a message as Graph's own document, where it is too large for MIME |
+//! | [`graph_draft`] | a message as Graph's own document, where it is too large for MIME |
 //! | `tokens` | tokens for sending, fetched once |
 //! | [`classify`] | what a reply means; a table in data |
 //! | `refusals` | whether a refusal is about the profile or about a message, where the reply does not say |
@@ -24,22 +24,21 @@
 //!
 //! [`Delivery`] is the door. Nothing here knows the HTTP API, and nothing prints.
 
+mod access_tokens;
 mod attempt;
-mod board;
 pub mod classify;
 pub mod content;
-pub mod draft;
-mod engine;
-mod fair;
+mod dispatcher;
+mod fair_share;
 mod graph;
-mod limits;
-mod parking;
+pub mod graph_draft;
 mod refusals;
 mod rotation;
-pub mod routes;
+pub mod route_index;
+mod scheduler;
 pub mod smtp;
-mod steady;
-mod tokens;
+mod suspension;
+mod throttle;
 mod webhooks;
 
 use std::{
@@ -54,8 +53,7 @@ use tokio::sync::{broadcast, watch};
 pub use webhooks::public_key;
 
 use crate::{
-    clock::Clock,
-    microsoft::{FederatedFiles, Http, http},
+    entra::{FederatedFiles, Http, http},
     model::{CompanyId, Function, ProfileName, Resolution, State, resolution::Cell},
     secrets::ServiceIdentity,
     smtp::HelloName,
@@ -63,6 +61,7 @@ use crate::{
         Store, StoreError,
         outbox::{Event, Hold, Lane, Parked, Rotation},
     },
+    time::Clock,
 };
 
 /// How the service reaches the world.
@@ -101,7 +100,7 @@ pub struct Setup {
 /// The outbox at work. Cheap to clone.
 #[derive(Clone)]
 pub struct Delivery {
-    engine: Arc<engine::Engine>,
+    engine: Arc<dispatcher::Engine>,
 }
 
 /// The time, held still.
@@ -134,7 +133,7 @@ impl Delivery {
             patience: Duration::from_secs(5),
         };
         let http = Http::new(&options).map_err(StoreError::Database)?;
-        let engine = engine::Engine::start(setup, http).await?;
+        let engine = dispatcher::Engine::start(setup, http).await?;
         Ok(Self { engine })
     }
 
@@ -151,7 +150,7 @@ impl Delivery {
     }
 
     /// Returns the profile that sends for a cell, and the state that says so.
-    pub fn resolve(&self, cell: &Cell) -> (Arc<routes::Routes>, Resolution) {
+    pub fn resolve(&self, cell: &Cell) -> (Arc<route_index::Routes>, Resolution) {
         let routes = Arc::clone(&self.engine.board().routes);
         let resolution = routes.explain(cell);
         (routes, resolution)

@@ -11,15 +11,14 @@ use std::{sync::Arc, time::Duration};
 use jiff::Timestamp;
 use tokio::sync::{Mutex, OwnedMutexGuard};
 
-use super::{
-    board::{Board, Sending},
-    engine::Engine,
-    smtp::{Connection, Failure},
-    tokens::Token,
-};
+use super::smtp::{Connection, Failure};
 use crate::{
-    behalf,
-    microsoft::Endpoints,
+    delivery::{
+        access_tokens::Token,
+        dispatcher::Engine,
+        scheduler::{Board, Sending},
+    },
+    entra::Endpoints,
     model::{
         Digest, ProfileName, Provider, SecretReference, StoredProfile,
         delivery::EventKind,
@@ -27,6 +26,7 @@ use crate::{
         provider::{GraphDirect, Smtp},
     },
     store::outbox::{NewEvent, Rotation, Standing},
+    telemetry,
 };
 
 /// The longest between two tries of a next secret.
@@ -352,7 +352,7 @@ impl Engine {
         };
         for sender in due {
             let (engine, busy) = (Arc::clone(self), self.busy());
-            behalf::spawn(async move {
+            telemetry::spawn(async move {
                 let _busy = busy;
                 engine.try_next_secret(&sender).await;
                 engine.board().trying -= 1;

@@ -24,12 +24,11 @@ use crate::{
         message::{Class, Notify},
         provider::Smtp,
     },
-    resolve::resolve,
+    net::{resolve::resolve, tls::Trust},
     smtp::{
         HelloName,
         client::{DataDeadlines, DataError, PART, SmtpClient, SmtpError, TlsSettings},
     },
-    tls::Trust,
 };
 
 /// How many bytes a second are expected of a server at least.

@@ -11,13 +11,13 @@ use aws_lc_rs::{
 use base64::{Engine as _, prelude::BASE64_STANDARD};
 use reqwest::Method;
 
-use super::engine::Engine;
 use crate::{
-    behalf,
-    http_client::{HttpClient, describe_error},
+    delivery::dispatcher::Engine,
     model::delivery::Webhook,
+    net::http_client::{HttpClient, describe_error},
     secrets::ServiceIdentity,
     store::outbox::Event,
+    telemetry,
 };
 
 /// How many events are read at once.
@@ -78,7 +78,7 @@ pub(super) async fn run(engine: Arc<Engine>) {
             }
             let (engine, client, key) = (Arc::clone(&engine), client.clone(), Arc::clone(&key));
             let receiver = Receiver { engine, client, key, webhook: webhook.clone(), failures: 0 };
-            tasks.push((webhook, behalf::spawn(receiver.follow()).abort_handle()));
+            tasks.push((webhook, telemetry::spawn(receiver.follow()).abort_handle()));
         }
         engine.webhooks.notified().await;
     }

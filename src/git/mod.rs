@@ -12,19 +12,19 @@
 //! configuration has check a signature), asks nobody and writes nothing (`run`), and what it answers is read by its `-z`
 //! forms and within bounds.
 
+mod affected;
+mod comparison;
 mod follow;
 mod objects;
 mod range;
 mod run;
-mod sides;
 mod signature;
 mod source;
-mod touched;
 mod work_tree;
 
+pub use affected::{Changed, touched};
+pub use comparison::{Sides, empty_submodule};
 pub use follow::{Follower, Step};
 pub use range::{Range, Side, is_none};
 pub use run::{GitError, Stop};
-pub use sides::{Sides, empty_submodule};
 pub use source::{Source, source};
-pub use touched::{Changed, touched};

@@ -9,7 +9,7 @@ use std::{
 use rayon::prelude::*;
 
 use super::run::{Git, GitError, Running};
-use crate::config::tree::{BlobError, Blobs};
+use crate::vfs::{BlobError, Blobs};
 
 /// The largest blob that is read, in bytes: what `config` takes of any file.
 const LARGEST: u64 = 1024 * 1024;

@@ -5,13 +5,15 @@ use std::{collections::BTreeSet, path::Path};
 use super::{
     range::is_id,
     run::{Git, GitError},
-    sides::{FOLDERS, list_commit},
     signature::describe_commit,
     work_tree,
 };
 use crate::{
-    model::Provenance,
-    model::provenance::{Author, Signature},
+    git::comparison::{FOLDERS, list_commit},
+    model::{
+        Provenance,
+        provenance::{Author, Signature},
+    },
 };
 
 /// What Git says of a work tree.

@@ -15,11 +15,12 @@ use std::{
 use aws_lc_rs::digest::{Context, SHA1_FOR_LEGACY_USE_ONLY, SHA256};
 use rayon::prelude::*;
 
-use super::{
-    run::{Git, GitError},
-    sides::{Listing, list_commit},
+use super::run::{Git, GitError};
+use crate::{
+    git::comparison::{Listing, list_commit},
+    model::Code,
+    vfs::Kind,
 };
-use crate::{config::tree::Kind, model::Code};
 
 /// The most files that are listed.
 const FILES: usize = 500_000;

@@ -14,8 +14,8 @@
 //! * [`resolution`]: which profile sends for a company and a function, and why
 //! * [`rollout`]: in which order environments get a change, and what must hold in between
 //! * [`rules`]: everything that must hold between profiles and settings
-//! * [`texts`]: every text of a document, and where it stands
-//! * [`tripwire`]: what must not stand in an ordinary text: keys, tokens, masks
+//! * [`strings`]: every text of a document, and where it stands
+//! * [`secret_detection`]: what must not stand in an ordinary text: keys, tokens, masks
 //! * [`state`] and [`changeset`]: what the service holds, and what changes it
 //! * [`provenance`]: where a change comes from, and which sources an environment allows
 //! * [`approvals`]: whose approval a change needs
@@ -38,10 +38,10 @@ pub mod resolution;
 pub mod rollout;
 pub mod rules;
 pub mod secret;
+pub mod secret_detection;
 pub mod settings;
 pub mod state;
-pub mod texts;
-pub mod tripwire;
+pub mod strings;
 pub mod verify_settings;
 pub mod watch_settings;
 

@@ -16,8 +16,8 @@ use super::{
     code::Severity,
     provider::{Credential, GraphDelegate, GraphDirect, Smtp},
     resolution::{Cell, Resolver},
-    texts, tripwire,
 };
+use crate::model::{secret_detection, strings};
 
 /// A rule that is broken, and where: a profile (or the settings) and a JSON pointer into it.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, ToSchema)]
@@ -102,8 +102,8 @@ pub fn address_problem(text: &str) -> Option<(String, String)> {
 
 /// No text is a key, a token or a mask.
 fn check_texts(profile: Option<&ProfileName>, document: &impl Serialize, out: &mut Vec<Violation>) {
-    texts::each(document, |pointer, key, text| {
-        let alarm = tripwire::alarm(text).filter(|_| !tripwire::is_ours(key, text));
+    strings::each(document, |pointer, key, text| {
+        let alarm = secret_detection::alarm(text).filter(|_| !secret_detection::is_ours(key, text));
         out.extend(alarm.map(|(code, message, remedy)| Violation {
             profile: profile.cloned(),
             pointer: pointer.to_owned(),
@@ -604,7 +604,7 @@ pub fn is_host(text: &str) -> bool {
 
 /// Returns true if a host can only be this machine: 127.0.0.0/8, `::1` (also as `[::1]` and as an IPv4 address in IPv6
 /// form), `localhost` and the names below it (RFC 6761). Any other name may resolve to anything. `localhost` names are
-/// to be connected to without a look-up: see [`crate::http_client`].
+/// to be connected to without a look-up: see [`crate::net::http_client`].
 pub fn is_loopback(host: &str) -> bool {
     let host = host.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')).unwrap_or(host);
     if let Ok(address) = host.parse::<IpAddr>() {

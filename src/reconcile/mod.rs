@@ -1,34 +1,34 @@
 //! Desired, live and last applied to a plan; guards; the plan as text; the changeset that carries it out.
 //!
 //! * [`plan()`] compares three states and gives a [`Plan`] with its changeset. Pure.
-//! * [`compare`] does the same for two states of the files, without any service.
+//! * [`file_diff`] does the same for two states of the files, without any service.
 //! * [`blame`] finds the generation that set each field.
 //! * [`guards`] says what nobody may do by accident; the service asks it too.
 //! * [`render`] turns a plan into what people read, from the plan alone.
 //! * [`saved`] keeps a plan in a file and takes it out again, unchanged or not at all.
-//! * [`reread`] computes a saved plan anew, for whoever signs it.
-//! * [`sealed`] adds the age files that a changeset needs.
+//! * [`recompute`] computes a saved plan anew, for whoever signs it.
+//! * [`attachments`] adds the age files that a changeset needs.
 //!
 //! Nothing here talks to the network or prints.
 
-mod back;
-mod beside;
+pub mod attachments;
 pub mod blame;
-pub mod compare;
-mod diff;
+mod comparison;
 mod drift;
 mod fields;
+pub mod file_diff;
 pub mod guards;
 pub mod plan;
-mod redirected;
+mod planner;
+pub mod recompute;
 pub mod render;
-pub mod reread;
+mod revert;
+mod routing_changes;
 pub mod saved;
-pub mod sealed;
-mod senders;
+mod secret_destinations;
 
-pub use back::way_back;
-pub use beside::{BesideRow, beside};
-pub use diff::{PlanError, Planned, Request, plan};
+pub use comparison::{BesideRow, beside};
 pub use drift::drift;
 pub use plan::Plan;
+pub use planner::{PlanError, Planned, Request, plan};
+pub use revert::way_back;

@@ -21,11 +21,11 @@ use super::{
     run::{Back, Became, EnvironmentRun, Standing, WaveRun},
 };
 use crate::{
-    clock::Clock,
     model::{
         Code, EnvironmentName,
         rollout::{Terms, Then},
     },
+    time::Clock,
 };
 
 /// What somebody wants while the engine is at work.

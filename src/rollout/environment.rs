@@ -14,13 +14,13 @@ use super::{
 use crate::{
     api::{ChangesetOutcome, Generation, Rollback, VerifyRequest, messages::Submission},
     client::{Client, ClientError},
-    clock::Clock,
     config::Desired,
     model::{
         Allowances, ChangeKind, Changeset, Code, EnvironmentName, Lapse, ProfileName, State, Status,
         rollout::{Checks, FailedDeliveries, Probe},
     },
-    reconcile::{self, Plan, Planned, Request, sealed},
+    reconcile::{self, Plan, Planned, Request, attachments},
+    time::Clock,
     verify::{Limit, Report, gate},
 };
 
@@ -237,8 +237,8 @@ impl Target<'_> {
     }
 
     fn attach(&self, planned: &mut Planned, state: &State) -> Result<(), Problem> {
-        let files = sealed::needed(self.desired()?, state, &planned.changeset);
-        sealed::attach(&mut planned.changeset, &files, &self.material.root).map_err(|error| {
+        let files = attachments::needed(self.desired()?, state, &planned.changeset);
+        attachments::attach(&mut planned.changeset, &files, &self.material.root).map_err(|error| {
             Problem::new(Code::PlanOutdated, error.to_string()).remedy("Put the file back, and resume.")
         })
     }

@@ -296,12 +296,12 @@ struct Job {
 /// Writes entries. The thread behind it ends with it.
 pub struct Journal {
     jobs: mpsc::Sender<Job>,
-    clock: crate::clock::Clock,
+    clock: crate::time::Clock,
 }
 
 impl Journal {
     /// Goes on behind what was read. The caller holds the rollout's lock.
-    pub fn open(path: &Path, after: &Contents, clock: crate::clock::Clock) -> Result<Self, Problem> {
+    pub fn open(path: &Path, after: &Contents, clock: crate::time::Clock) -> Result<Self, Problem> {
         let failed = |error: std::io::Error| unwritable(path, &error);
         let file = OpenOptions::new().create(true).truncate(false).write(true).open(path).map_err(failed)?;
         file.set_len(after.length).map_err(failed)?;

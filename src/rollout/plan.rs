@@ -15,7 +15,6 @@ use tokio::{sync::Semaphore, task::JoinSet};
 
 use super::{Material, Problem, environment::Target};
 use crate::{
-    clock::Clock,
     config::Repository,
     model::{Digest, EnvironmentName, Lapse, ProfileName, RolloutName},
     reconcile::{
@@ -23,6 +22,7 @@ use crate::{
         guards::Guard,
         plan::{Action, Cause, FieldChange, SecretChangeKind, Summary},
     },
+    time::Clock,
 };
 
 /// The shortest value of a variable that is recognised elsewhere: shorter ones occur by chance.

@@ -20,7 +20,7 @@ use super::{
     odata::{APPLICATION, ASSIGNMENT, DOMAIN, FEDERATED, GRANT, MESSAGE, ORGANIZATION, Query, SERVICE_PRINCIPAL, USER},
     scenario::{Application, Mailbox, Tenant, User},
 };
-use crate::microsoft::permissions::{self, GRAPH_APP_ID, Kind};
+use crate::entra::permissions::{self, GRAPH_APP_ID, Kind};
 
 /// How large a request may be: Graph's limit for writing.
 const BODY_LIMIT: usize = 4 * 1024 * 1024;

@@ -52,7 +52,7 @@ use tokio::{
     task::JoinSet,
 };
 
-use crate::clock::Clock;
+use crate::time::Clock;
 
 /// How many mails and requests are remembered.
 const REMEMBERED: usize = 10_000;

@@ -190,7 +190,7 @@ impl Query {
                 ("$filter", self.filter.clone()),
             ] {
                 if let Some(value) = value {
-                    next = format!("{next}&{key}={}", crate::microsoft::graph::encoded(&value));
+                    next = format!("{next}&{key}={}", crate::entra::graph::encoded(&value));
                 }
             }
             answer["@odata.nextLink"] = json!(next);

@@ -29,7 +29,7 @@ pub use seal::{
 };
 pub use service::{DEMO_IDENTITY, ServiceIdentity};
 
-pub use crate::model::tripwire::is_masked;
+pub use crate::model::secret_detection::is_masked;
 
 /// The largest age file of a secret, in bytes.
 pub const FILE_LIMIT: usize = 64 * 1024;

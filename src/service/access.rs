@@ -19,8 +19,8 @@ use super::{
 };
 use crate::{
     api::{AuditOutcome, NewToken, Role, Scope, Token},
-    listener::Peer,
     model::{Code, CompanyId, Function},
+    net::listener::Peer,
     store::{AuditEvent, StoredToken, outbox::NewEvent, token_hash},
 };
 

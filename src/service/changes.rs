@@ -20,7 +20,7 @@ use crate::{
     api::{AuditOutcome, ChangeSummary, ChangesetOutcome, ChangesetResult, Generation, Role, Rollback},
     approvals::{self, Judgement, REASON_LIMIT},
     credential,
-    microsoft::{FederatedFiles, federated},
+    entra::{FederatedFiles, federated},
     model::{
         Allowances, Approval, ChangeKind, ChangeRecord, Changeset, Code, Destination, Digest, EnvironmentName,
         ProfileChange, ProfileName, Provenance, SecretRecord, SecretReference, Settings, State,

@@ -8,13 +8,11 @@ use axum::{
 };
 use serde::de::DeserializeOwned;
 
-use super::{
-    Service,
-    access::Caller,
-    body::{Kind, Room},
-    problem::Problem,
+use super::{Service, access::Caller, problem::Problem};
+use crate::{
+    model::Code,
+    service::upload::{Kind, Room},
 };
-use crate::model::Code;
 
 /// A JSON body, and the room that it has in memory until that is dropped. Its caller must be known before it is read.
 pub(super) struct Body<T>(pub(super) T, pub(super) Room);

@@ -23,20 +23,20 @@ use tower::ServiceExt as _;
 use super::{
     Service,
     audit_budget::Due,
-    envelope::envelope,
     issuers::{self, Issuers},
     limits::Limits,
     problem::Problem,
     routes,
 };
 use crate::{
-    behalf::Behalf,
-    clock::Clock,
     delivery::Outgoing,
-    listener::OpenConnections,
     model::EnvironmentName,
+    net::listener::OpenConnections,
     secrets::ServiceIdentity,
+    service::middleware::envelope,
     store::{Store, StoreError},
+    telemetry::Behalf,
+    time::Clock,
 };
 
 /// What stands before an environment's name in a path.

@@ -19,19 +19,19 @@
 
 mod access;
 mod audit_budget;
-mod body;
 mod caller_limit;
 mod changes;
-mod envelope;
 mod extract;
 mod hosting;
 mod issuers;
 mod limits;
-mod mail;
+mod middleware;
 mod oidc;
 mod problem;
 mod routes;
 mod server;
+mod submissions;
+mod upload;
 mod verification;
 
 use std::sync::Arc;
@@ -40,19 +40,19 @@ use jiff::Timestamp;
 
 use crate::{
     api::{AuditOutcome, integrity::Restored},
-    behalf::{self, Behalf},
-    clock::Clock,
     delivery::{Delivery, Outgoing, Setup},
-    listener::OpenConnections,
     model::State,
+    net::listener::OpenConnections,
     secrets::ServiceIdentity,
     store::{AuditEvent, Store, StoreError, StoredToken},
+    telemetry::{self, Behalf},
+    time::Clock,
 };
 
 use audit_budget::AuditBudget;
-use body::Bodies;
 use caller_limit::{CallerLimit, Queue};
 use limits::Limits;
+use upload::Bodies;
 
 pub use access::new_token;
 pub use hosting::{Common, Hosting, Resident};
@@ -171,7 +171,7 @@ impl Service {
             behalf,
         });
         // Reading a long history takes a while; nobody waits for it.
-        behalf::spawn(Arc::clone(&service).check_store());
+        telemetry::spawn(Arc::clone(&service).check_store());
         Ok(service)
     }
 
@@ -264,7 +264,7 @@ impl Service {
         work: impl Future<Output = Result<T, StoreError>> + Send + 'static,
     ) -> Result<T, problem::Problem> {
         let place = self.searches.place(caller).await?;
-        let done = behalf::spawn(async move {
+        let done = telemetry::spawn(async move {
             let _place = place;
             work.await
         });

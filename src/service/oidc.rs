@@ -30,7 +30,7 @@ use super::{
 use crate::{
     api::{Role, Scope},
     config::{self, Report},
-    microsoft::http::{Http, Options, Request},
+    entra::http::{Http, Options, Request},
     model::{Code, EnvironmentName, rules::is_loopback},
 };
 

@@ -3,7 +3,7 @@
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use super::Hosting;
-use crate::listener::{ListenError, Listener, Tls};
+use crate::net::listener::{ListenError, Listener, Tls};
 
 /// How long requests that are under way may take to end when the service stops.
 pub(super) const STOP_DEADLINE: Duration = Duration::from_secs(20);

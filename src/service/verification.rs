@@ -15,16 +15,17 @@ use base64::{Engine as _, prelude::BASE64_STANDARD};
 use secrecy::ExposeSecret as _;
 use tokio::sync::mpsc;
 
-use super::{Service, access::Caller, body::Room, problem::Problem};
+use super::{Service, access::Caller, problem::Problem};
 use crate::{
     api::{AuditOutcome, LastVerified, LastVerifiedList, Role, VerifyLine, VerifyRequest},
-    behalf,
     model::{
         Cloud, Code, Destination, Digest, ProfileName, Provider, Reader, SecretRecord, StoredProfile,
         provider::Credential, rules,
     },
     secrets::{FILE_LIMIT, Header, OpenError, Purpose},
+    service::upload::Room,
     store::{AuditEvent, outbox::Standing},
+    telemetry,
     verify::{Needs, Opened, Options, ReaderApplication, Subject, Verified, Verifier},
 };
 
@@ -106,7 +107,7 @@ impl Service {
         let proofs = self.store.proofs(digests.clone()).await?;
         let (lines, receiver) = mpsc::channel(64);
         let (this, caller) = (Arc::clone(self), caller.clone());
-        behalf::spawn(async move {
+        telemetry::spawn(async move {
             let _run = (turn, place, room);
             let mut results = Arc::clone(&verifier).run(subjects);
             let mut last = Vec::new();

@@ -18,11 +18,11 @@
 
 mod catalogue;
 mod dns;
-mod earlier;
-pub mod ending;
+pub mod expiry;
 mod finding;
 pub mod gate;
 pub mod graph;
+mod merge;
 mod needs;
 mod remedy;
 pub mod render;
@@ -38,9 +38,9 @@ use std::{
 };
 
 pub use catalogue::Id;
-pub use earlier::REMEMBERED;
 pub use finding::{Finding, Level, Limit, Report, Severity, Verdict, Verified};
 use jiff::Timestamp;
+pub use merge::REMEMBERED;
 pub use needs::{Needs, client};
 pub use render::Joined;
 use secrecy::SecretString;
@@ -49,9 +49,8 @@ use serde_json::Value;
 use tokio::sync::{OnceCell, Semaphore, mpsc};
 
 use crate::{
-    clock::Clock,
     credential::CredentialKind,
-    microsoft::{
+    entra::{
         Endpoints, FederatedFiles, Http,
         claims::Claims,
         graph::{Application, Graph, ServicePrincipal, quoted},
@@ -61,6 +60,7 @@ use crate::{
     },
     model::{Destination, EnvironmentName, GraphDirect, Profile, ProfileName, Provider},
     smtp::HelloName,
+    time::Clock,
 };
 
 /// How many profiles are checked at once. Requests have a narrower limit of their own.

@@ -4,7 +4,7 @@
 use std::collections::{BTreeSet, HashMap};
 
 use crate::{
-    microsoft::permissions::Kind,
+    entra::permissions::Kind,
     model::{GraphDirect, Profile, Provider},
 };
 

@@ -1,6 +1,6 @@
 //! What to paste: portal paths, `az` commands, consent addresses, and the PowerShell that asks Exchange.
 
-use crate::microsoft::{
+use crate::entra::{
     Endpoints,
     permissions::{self, GRAPH_APP_ID, Kind},
 };

@@ -13,19 +13,21 @@ use super::{Finding, Id, Level, Opened, Severity, Subject, Verifier, graph::Appl
 use crate::{
     credential::CredentialKind,
     delivery::classify::{self, About},
-    microsoft::Endpoints,
+    entra::Endpoints,
     model::{
         Encryption,
         message::Class,
         provider::{Oauth, Smtp},
     },
-    resolve::resolve,
+    net::{
+        resolve::resolve,
+        tls::{CertificateFault, HandshakeFault},
+    },
     smtp::{
         Capabilities, Reply,
         client::{DataDeadlines, DataError, SmtpClient, SmtpError, TlsSettings},
         login::Login,
     },
-    tls::{CertificateFault, HandshakeFault},
 };
 
 const BASE: &str = "/provider/smtp";

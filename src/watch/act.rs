@@ -17,9 +17,8 @@ use crate::{
         watch_settings::{ApplyMode, DriftMode},
     },
     reconcile::{
-        Planned,
+        Planned, attachments,
         plan::{Cause, Plan},
-        sealed,
     },
     rollout::{
         Problem,
@@ -256,8 +255,8 @@ async fn arm(
 ) -> Result<Option<VerifyRequest>, Problem> {
     let _lying = shared.files.read().await;
     let root = read.snapshot.repository.root();
-    let files = sealed::needed(&read.desired, state, &planned.changeset);
-    sealed::attach(&mut planned.changeset, &files, root)
+    let files = attachments::needed(&read.desired, state, &planned.changeset);
+    attachments::attach(&mut planned.changeset, &files, root)
         .map_err(|error| Problem::new(Code::PlanOutdated, error.to_string()).remedy("It is planned again."))?;
     Ok(gate::request(&planned.changeset, Some((root, &read.desired))))
 }

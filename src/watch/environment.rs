@@ -10,7 +10,6 @@ use tokio::task::JoinHandle;
 use super::{
     Expiring, Role, Shared,
     act::{Applied, Outcome},
-    files::{Snapshot, blocking, broken},
     reports::{Condition, Kind},
 };
 use crate::{
@@ -22,6 +21,7 @@ use crate::{
         plan::{Drift, DriftKind},
     },
     rollout::{Problem, Purpose, lock::Lease},
+    watch::checkout::{Snapshot, blocking, broken},
 };
 
 /// The name of the lease.

@@ -1,24 +1,24 @@
 //! Follows the files: plans on change and on a timer, applies where an environment says so, tells what changed.
 //!
-//! * [`files`] is where the files come from: a folder, or a clone that follows a branch
+//! * [`checkout`] is where the files come from: a folder, or a clone that follows a branch
 //! * `round` says whose turn it is: the files, the environments, again and again
 //! * `environment` does one pass over one environment: look, plan, say how it stands
 //! * `act` applies what may be applied of a plan
 //! * `credentials` looks up which of them end soon
 //! * [`reports`] remembers what was told and what is to be told; `sending` sends it, by webhook and by mail
-//! * [`http`] answers what a monitor asks
+//! * [`status_server`] answers what a monitor asks
 //!
 //! Only whoever holds the lease `watch` in an environment's service applies and tells there; others plan and show.
 //! Nothing here prints.
 
 mod act;
+pub mod checkout;
 mod credentials;
 mod environment;
-pub mod files;
-pub mod http;
+mod notifier;
+mod pass;
 pub mod reports;
-mod round;
-mod sending;
+pub mod status_server;
 
 use std::{
     collections::BTreeMap,
@@ -32,12 +32,12 @@ use serde::Serialize;
 use tokio::sync::{RwLock, watch};
 
 use crate::{
-    clock::Clock,
     config::Selection,
     model::EnvironmentName,
     rollout::{Connect, Problem, lock::Lasting},
+    time::Clock,
 };
-use files::{Files, Snapshot};
+use checkout::{Files, Snapshot};
 use reports::Reports;
 
 /// The longest that an environment in which something fails is left alone.
@@ -292,8 +292,8 @@ impl Watch {
     pub async fn run(self, once: bool) -> Status {
         let shared = Arc::clone(&self.shared);
         let (ended, end) = watch::channel(false);
-        let telling = tokio::spawn(sending::tell(Arc::clone(&shared), end));
-        round::Round::new(Arc::clone(&shared), self.files, once).run().await;
+        let telling = tokio::spawn(notifier::tell(Arc::clone(&shared), end));
+        pass::Round::new(Arc::clone(&shared), self.files, once).run().await;
         ended.send_replace(true);
         drop(telling.await);
         shared.status()

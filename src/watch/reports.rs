@@ -20,14 +20,13 @@ use uuid::Uuid;
 
 use super::Reporting;
 use crate::{
-    clock::Clock,
-    http_client::HttpClient,
     model::{
         Code, EnvironmentName,
         watch_settings::{Notify, NotifyMail},
     },
+    net::{http_client::HttpClient, tls::Trust},
     rollout::{Problem, journal::write_beside},
-    tls::Trust,
+    time::Clock,
 };
 
 /// How many reports of one environment may wait for one receiver.

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use crate::support::{generated, trial::Trial};
 use mailwright::{
-    adopt::{Proof, Site, layers, prove},
+    import::{Proof, Site, layers, prove},
     model::{ChangeKind, ChangeRecord, EnvironmentName, ProfileChange, ProfileName, Settings, State, StoredProfile},
 };
 use proptest::prelude::*;
@@ -67,7 +67,7 @@ fn customer(number: usize) -> Site {
     Site { kept: kept.as_object().unwrap().clone(), ..site }
 }
 
-fn assert_proved(sites: &[Site], base: &str) -> mailwright::adopt::Layers {
+fn assert_proved(sites: &[Site], base: &str) -> mailwright::import::Layers {
     let layers = layers(sites, &base.parse().unwrap());
     let nowhere = tempfile::tempdir().unwrap();
     for (name, proof) in prove(&layers, sites, nowhere.path()) {

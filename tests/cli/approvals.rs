@@ -86,7 +86,7 @@ fn apply(trial: &Trial) -> Ran {
 fn text(trial: &Trial, replaced: &[(&str, &str)]) -> String {
     let saved: Value = serde_json::from_str(&trial.read("dev.plan")).unwrap();
     let digest = saved["plan"]["approvals"]["digest"].as_str().unwrap();
-    let now = mailwright::clock::Clock::system().now();
+    let now = mailwright::time::Clock::system().now();
     let expires = jiff::Timestamp::from_second(now.as_second() + 3600).unwrap();
     let mut text = format!(
         "mailwright-approval-v1\nenvironment: dev\naction: apply\nbase generation: {}\ndigest: {digest}\nexpires: {expires}\nreason: by hand\n",
@@ -287,7 +287,7 @@ fn a_signature_that_names_another_key_is_a_forgery() {
 fn an_approval_ends_while_the_plan_waits() {
     let trial = trial();
     approve(&trial, "alice").code(0);
-    let soon = mailwright::clock::Clock::system().now() + Duration::from_secs(2);
+    let soon = mailwright::time::Clock::system().now() + Duration::from_secs(2);
     sign_by_hand(&trial, "bob", &text(&trial, &[("expires", &soon.to_string())]), NAMESPACE);
     std::thread::sleep(Duration::from_millis(2100));
     refused(&trial, "MW0313", "bob approved until");

@@ -20,10 +20,10 @@ const AT_ONCE: usize = 8;
 /// What is submitted, in bytes.
 const BODY: usize = 50_000_000;
 
-/// What submissions may take, in MiB: `ROOM` of `src/service/body.rs` for what is read (here five bodies; three wait), `WORK`
+/// What submissions may take, in MiB: `ROOM` of `src/service/upload.rs` for what is read (here five bodies; three wait), `WORK`
 /// for what is being made of one of them, what the store copies of one when it writes it, and some for everything else.
 const SUBMITTED: u64 = 256 + 64 + 48 + 24;
-/// What deliveries may take, in MiB: `LARGE_AT_ONCE` of `src/delivery/engine.rs`, which is one of these and a second copy while
+/// What deliveries may take, in MiB: `LARGE_AT_ONCE` of `src/delivery/dispatcher.rs`, which is one of these and a second copy while
 /// it is read or taken apart, and some for everything else.
 const DELIVERED: u64 = 96 + 40;
 

@@ -8,7 +8,7 @@ use mail_parser::{MessageParser, MimeHeaders as _};
 use mailwright::{
     delivery::{
         content::{self, Parts, Sender},
-        draft::Draft,
+        graph_draft::Draft,
     },
     mime::{address_list, base64 as lenient, parameter, seven_bit},
     model::{

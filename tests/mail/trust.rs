@@ -2,7 +2,7 @@
 
 use std::{path::Path, process::Stdio, sync::Arc};
 
-use mailwright::tls::{CertificateFault, HandshakeFault, Trust};
+use mailwright::net::tls::{CertificateFault, HandshakeFault, Trust};
 use rustls::pki_types::ServerName;
 use serde_json::json;
 

@@ -129,7 +129,7 @@ fn wrong_expired_and_revoked_tokens_open_nothing() {
     trial.run(&["token", "revoke", "dev", id]).code(0);
     assert_eq!((status(&good), status(&second)), (401, 200));
 
-    let soon = mailwright::clock::Clock::system().now() + std::time::Duration::from_millis(400);
+    let soon = mailwright::time::Clock::system().now() + std::time::Duration::from_millis(400);
     let body = json!({ "name": "short", "role": "viewer", "expiresAt": soon.to_string() }).to_string();
     let answer =
         trial.http_as_anybody("POST", "/v1/tokens", &[("Authorization", &format!("Bearer {second}"))], body.as_bytes());

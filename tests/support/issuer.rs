@@ -108,7 +108,7 @@ pub(crate) fn key(id: &'static str, algorithm: Algorithm) -> Key {
 }
 
 pub(crate) fn now() -> i64 {
-    mailwright::clock::Clock::system().now().as_second()
+    mailwright::time::Clock::system().now().as_second()
 }
 
 pub(crate) fn claims(issuer: &Issuer) -> Value {

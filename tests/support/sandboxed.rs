@@ -4,9 +4,9 @@ use std::{fmt::Write as _, net::SocketAddr, sync::Arc, time::Duration};
 
 use jiff::Timestamp;
 use mailwright::{
-    clock::Clock,
     model::Profile,
     sandbox::{Ports, Running, Scenario},
+    time::Clock,
     verify::{Finding, Opened, Options, Subject, Verdict, Verified, Verifier},
 };
 use serde_json::{Value, json};
@@ -282,13 +282,13 @@ impl Case {
         (self.options)(&mut options);
         if let Some(path) = &self.federated {
             let provider = &profile.provider;
-            let option = mailwright::microsoft::federated::option(
+            let option = mailwright::entra::federated::option(
                 path.to_str().unwrap(),
                 &options.environment,
                 &provider.destination(),
             );
             let file = option.split('\'').nth(1).unwrap().parse().unwrap();
-            options.federated = mailwright::microsoft::FederatedFiles::new(vec![file]);
+            options.federated = mailwright::entra::FederatedFiles::new(vec![file]);
         }
         if let Some(manifest) = &self.manifest {
             options.manifests = vec![manifest.clone()];
@@ -346,7 +346,7 @@ impl Signing {
         parameters.not_after = rcgen::date_time_ymd(2027, 3, 1);
         let certificate = parameters.self_signed(&key).unwrap().pem();
         let key = key.serialize_pem();
-        let both = mailwright::microsoft::Certificate::from_pem(format!("{certificate}{key}").into()).unwrap();
+        let both = mailwright::entra::Certificate::from_pem(format!("{certificate}{key}").into()).unwrap();
         let thumbprint = both.sha1_thumbprint().iter().fold(String::new(), |mut text, byte| {
             let _ = write!(text, "{byte:02X}");
             text
@@ -367,7 +367,7 @@ fn put(document: &mut Value, pointer: &str, value: Value) {
 /// A token of somebody who may read the directory.
 pub(crate) async fn reader_token(running: &Running) -> secrecy::SecretString {
     use mailwright::{
-        microsoft::{
+        entra::{
             Endpoints, Http, http,
             sign_in::{Proof, SignIn},
         },

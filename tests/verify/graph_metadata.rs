@@ -7,7 +7,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::support::tools::folder;
-use mailwright::microsoft::{
+use mailwright::entra::{
     graph::{
         AppRole, AppRoleAssignment, Application, AssignedPlan, KeyCredential, OAuth2PermissionGrant, Organization,
         PasswordCredential, PermissionScope, RedirectUris, RequiredResourceAccess, ResourceAccess, ServicePrincipal,

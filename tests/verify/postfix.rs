@@ -5,8 +5,10 @@
 use std::sync::Arc;
 
 use crate::support::postfix::{PASSWORD, Postfix, USER};
-use mailwright::clock::Clock;
-use mailwright::verify::{Id, Level, Opened, Options, Subject, Verdict, Verified, Verifier};
+use mailwright::{
+    time::Clock,
+    verify::{Id, Level, Opened, Options, Subject, Verdict, Verified, Verifier},
+};
 use serde_json::json;
 
 async fn verify(verifier: &Arc<Verifier>, port: u16, encryption: &str, from: &str, password: Option<&str>) -> Verified {

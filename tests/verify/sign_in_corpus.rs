@@ -6,7 +6,7 @@ use std::sync::Arc;
 use crate::support::sandboxed::{Case, direct};
 use mailwright::{
     delivery::classify,
-    microsoft::{
+    entra::{
         aadsts::{self, Cause},
         sign_in::{Refusal, SignInError},
     },

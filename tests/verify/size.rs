@@ -4,14 +4,14 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use crate::support::sandboxed::{Sandbox, WEB, delegate, good, reader_token};
 use mailwright::{
-    clock::Clock,
-    microsoft::{
+    entra::{
         Endpoints, Http,
         graph::{Application, Graph, OAuth2PermissionGrant},
         http,
     },
     model::{Cloud, provider::CustomCloud},
     sandbox::scenario::Tenant,
+    time::Clock,
     verify::{Finding, Id, Level, Opened, Options, Subject, Verifier},
 };
 use serde_json::json;

@@ -9,13 +9,12 @@ use serde_json::json;
 use super::{human, listed, markdown};
 use crate::{
     config::Report,
-    markdown::inline,
     model::ProfileName,
     reconcile::{
-        compare::{Difference, What},
+        file_diff::{Difference, What},
         plan::Summary,
     },
-    text::printable,
+    text::{markdown::inline, printable},
 };
 
 const GREEN: Style = AnsiColor::Green.on_default().bold();

@@ -6,8 +6,8 @@ use serde_json::Value;
 
 use super::{secret_words, sender_groups, sender_words, shown};
 use crate::{
-    markdown::{code_span, inline},
     reconcile::plan::{Action, Cause, DriftKind, FieldChange, Hint, Plan, PlannedChange},
+    text::markdown::{code_span, inline},
 };
 
 /// GitHub takes comments of up to 65,536 characters; this leaves room for what a workflow adds.

@@ -11,8 +11,8 @@ use axum::{
 use serde_json::json;
 use uuid::Uuid;
 
-use super::{Fields, No, no::no};
-use crate::sandbox::{Sandbox, scenario::Application};
+use super::{Fields, No};
+use crate::sandbox::{Sandbox, entra::error::no, scenario::Application};
 
 /// What was agreed on with a user, until it is redeemed.
 #[derive(Clone, Debug)]

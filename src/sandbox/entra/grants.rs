@@ -16,11 +16,11 @@ use uuid::Uuid;
 use super::{
     Agreement, Fields, No,
     authorize::{consented, same_redirect},
-    no::no,
     proof::{Proved, basic, prove},
 };
 use crate::sandbox::{
     Sandbox,
+    entra::error::no,
     scenario::{Application, Tenant},
 };
 

@@ -12,8 +12,8 @@
 //! Microsoft's list of error codes.
 
 mod authorize;
+mod error;
 mod grants;
-mod no;
 mod proof;
 
 use std::{collections::HashMap, sync::Arc};
@@ -25,13 +25,13 @@ use axum::{
 };
 use serde_json::{Value, json};
 
-use self::no::no;
 pub(super) use self::{
     authorize::{Agreement, Device, admin_consent, authorize, device_code},
     grants::{EXCHANGE, introspect, token},
-    no::No,
 };
 use super::Sandbox;
+pub(super) use crate::sandbox::entra::error::No;
+use crate::sandbox::entra::error::no;
 
 type Fields = HashMap<String, String>;
 

@@ -7,9 +7,10 @@ use rustls::pki_types::{CertificateDer, pem::PemObject as _};
 use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
 
-use super::{Fields, No, no::no};
+use super::{Fields, No};
 use crate::sandbox::{
     Sandbox,
+    entra::error::no,
     scenario::{Application, Tenant},
 };
 

@@ -28,8 +28,8 @@ use crate::{
         Service,
         access::{Admin, As, Deployer, Reader, Sender, refuse},
         extract::{self, Body, Parameters, Segment},
-        mail::{Held, Purpose, Taken, idempotency_key, malformed},
         problem::{AnyProblem, Problem},
+        submissions::{Held, Purpose, Taken, idempotency_key, malformed},
     },
     store::outbox::Search,
 };

@@ -22,7 +22,6 @@ use crate::{
         AuditOutcome,
         messages::{HoldList, NewHold, OutboxStatus},
     },
-    behalf,
     delivery::Trouble,
     model::Code,
     service::{
@@ -35,6 +34,7 @@ use crate::{
         AuditEvent,
         outbox::{Event, Hold},
     },
+    telemetry,
 };
 
 /// How many events are read at once.
@@ -211,7 +211,7 @@ pub(super) async fn events(
     };
     let turn = service.streams.enter(&caller)?;
     let (sender, receiver) = mpsc::channel::<Result<SseEvent, Infallible>>(PAGE as usize);
-    behalf::spawn(async move {
+    telemetry::spawn(async move {
         let _turn = turn;
         stream(service, caller, after, sender).await;
     });

@@ -14,7 +14,7 @@ use rusqlite::{Connection, ErrorCode, TransactionBehavior};
 use tokio::{runtime::Handle, sync::oneshot};
 
 use super::{StoreError, failed, position::Keeper};
-use crate::behalf::Behalf;
+use crate::telemetry::Behalf;
 
 /// How many jobs share a transaction.
 const TOGETHER: usize = 512;

@@ -5,7 +5,7 @@ use jiff::{Timestamp, tz::TimeZone};
 use secrecy::ExposeSecret as _;
 
 use crate::{
-    microsoft::{
+    entra::{
         Certificate,
         aadsts::{Cause, Entry},
         graph::{Application, KeyCredential, PasswordCredential},
@@ -80,7 +80,7 @@ impl Tried<'_> {
     pub(super) fn failed(&self, error: &SignInError) -> Finding {
         let Self { base, seal, .. } = self;
         match error {
-            SignInError::Http(error) => super::sight::unreachable(error, Id::SignIn),
+            SignInError::Http(error) => crate::verify::graph::directory_access::unreachable(error, Id::SignIn),
             SignInError::Certificate(error) => {
                 let pointer = Kind::of(self.credential).pointer();
                 Finding::fail(Id::Certificate, pointer, format!("the certificate cannot sign: {error}"))
@@ -552,7 +552,7 @@ mod tests {
 
     use super::*;
     use crate::{
-        microsoft::{Endpoints, aadsts},
+        entra::{Endpoints, aadsts},
         model::Cloud,
     };
 

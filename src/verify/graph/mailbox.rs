@@ -1,14 +1,12 @@
 //! The sender's mailbox: exists, is licensed, may be seen; and its domain.
 
 use crate::{
-    microsoft::{
+    entra::{
         graph::{GraphError, Organization, User, UserPurpose},
         plans::{self, Mailbox},
     },
-    verify::{Finding, Id},
+    verify::{Finding, Id, graph::directory_access::reason},
 };
-
-use super::sight::reason;
 
 const POINTER: &str = "/from/address";
 

@@ -8,30 +8,28 @@
 //! token, and one `$batch` with everything else.
 
 mod credential;
+mod directory_access;
 mod mailbox;
 mod permission;
 mod probe;
 mod redirect;
 mod registration;
-mod sight;
 mod sign_in;
 
 use std::collections::BTreeSet;
 
 pub use credential::reported_as;
+use directory_access::{Eyes, unreachable, unseen, unseen_principal, without_level};
 use probe::{no_probe, probe};
 pub use registration::from_export;
 use serde::de::DeserializeOwned;
-use sight::{Eyes, unreachable, unseen, unseen_principal, without_level};
 use sign_in::proof;
 
-pub(super) use self::{
-    sight::Blind,
-    sign_in::{Applicant, reader},
-};
+pub(super) use self::sign_in::{Applicant, reader};
 use super::{Finding, Id, Level, Subject, Verifier, secret::Opened};
+pub(super) use crate::verify::graph::directory_access::Blind;
 use crate::{
-    microsoft::{
+    entra::{
         Endpoints,
         aadsts::Cause,
         claims::Claims,

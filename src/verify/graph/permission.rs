@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use crate::{
-    microsoft::{
+    entra::{
         graph::{Application, OAuth2PermissionGrant},
         permissions::{self, GRAPH_APP_ID, Kind, Names},
     },

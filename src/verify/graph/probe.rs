@@ -1,9 +1,8 @@
 //! A mail from the sender to itself, where that is asked for.
 
-use super::sight::reason;
 use crate::{
-    microsoft::graph::{Graph, GraphError, quoted},
-    verify::{Finding, Id, Severity, remedy::Remedies},
+    entra::graph::{Graph, GraphError, quoted},
+    verify::{Finding, Id, Severity, graph::directory_access::reason, remedy::Remedies},
 };
 
 /// A probe was asked for, and nothing was sent.

@@ -7,7 +7,7 @@
 use reqwest::Url;
 
 use crate::{
-    microsoft::graph::Application,
+    entra::graph::Application,
     model::Client,
     verify::{Finding, Id, remedy::Remedies},
 };

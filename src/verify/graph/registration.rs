@@ -5,7 +5,7 @@ use jiff::Timestamp;
 use serde_json::{Map, Value};
 
 use crate::{
-    microsoft::graph::{Application, KeyCredential, PasswordCredential, RedirectUris, ServicePrincipal},
+    entra::graph::{Application, KeyCredential, PasswordCredential, RedirectUris, ServicePrincipal},
     model::Client,
     verify::{Finding, Id, remedy::Remedies},
 };

@@ -2,13 +2,10 @@
 
 use secrecy::SecretString;
 
-use super::{
-    credential, read_application,
-    sight::{Eyes, may_read_others},
-};
+use super::{credential, read_application};
 use crate::{
     credential::CredentialKind,
-    microsoft::{
+    entra::{
         Certificate, Endpoints,
         claims::Claims,
         federated,
@@ -19,7 +16,12 @@ use crate::{
         Destination, Provider,
         provider::{Credential, GraphDirect},
     },
-    verify::{Finding, Id, Level, ReaderApplication, Severity, Verifier, remedy::Remedies, secret, secret::Opened},
+    verify::{
+        Finding, Id, Level, ReaderApplication, Severity, Verifier,
+        graph::directory_access::{Eyes, may_read_others},
+        remedy::Remedies,
+        secret::{self, Opened},
+    },
 };
 
 /// What an application proves itself with, ready to be used; or why not.

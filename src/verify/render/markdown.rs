@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 
 use super::word;
 use crate::{
-    markdown::{code_span, fenced, inline},
+    text::markdown::{code_span, fenced, inline},
     verify::{Finding, Report, Severity, Verdict},
 };
 

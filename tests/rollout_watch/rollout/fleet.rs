@@ -12,17 +12,17 @@ use std::{
 
 use mailwright::{
     api::{AuditOutcome, Generation, NewToken, Role, Scope},
-    behalf::Behalf,
     client::{Client, Connections, Options},
-    clock::Clock,
     config::Repository,
     delivery::Outgoing,
-    listener::{ConnectionLimits, OpenConnections},
     model::{ChangeKind, EnvironmentName, State},
+    net::listener::{ConnectionLimits, OpenConnections},
     reconcile::{self, Request},
     secrets::ServiceIdentity,
     service::{Common, Hosting, Resident, Server, new_token},
     store::{AuditEvent, SqliteStore, Store as _},
+    telemetry::Behalf,
+    time::Clock,
 };
 use secrecy::ExposeSecret as _;
 use serde_json::{Value, json};
@@ -127,7 +127,7 @@ impl Fleet {
             }
             let outgoing = Outgoing {
                 authorities: None,
-                federated: mailwright::microsoft::FederatedFiles::default(),
+                federated: mailwright::entra::FederatedFiles::default(),
                 dns_server: None,
                 smtp_timeout: Duration::from_secs(5),
                 hello: mailwright::smtp::HelloName::of_machine(),

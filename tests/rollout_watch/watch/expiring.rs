@@ -16,7 +16,7 @@ use crate::{
 fn a_client_secret_that_ends_is_told_by_webhook_by_mail_and_by_a_metric() {
     let (receiver, sink) = (Receiver::start(), Sink::start());
     let mut scenario = good();
-    let ends = mailwright::clock::Clock::system().now() + jiff::SignedDuration::from_hours(5 * 24 + 1);
+    let ends = mailwright::time::Clock::system().now() + jiff::SignedDuration::from_hours(5 * 24 + 1);
     let application = &mut scenario["tenants"][0]["applications"][0];
     application["granted"] = json!(["Mail.Send", "Application.Read.All"]);
     application["secrets"] = json!([{ "value": SECRET, "name": "mailwright", "expires": ends.to_string() }]);

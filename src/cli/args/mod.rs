@@ -1,0 +1,4 @@
+//! Arguments that several commands share. They know no command.
+
+pub(crate) mod outbound;
+pub(crate) mod service;

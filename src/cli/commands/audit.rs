@@ -1,0 +1,270 @@
+//! `mailwright audit`: reads and verifies the service's audit log.
+
+use std::path::PathBuf;
+
+use serde_json::json;
+
+use crate::{
+    api::{AuditEntry, AuditOutcome, integrity::StoreCheck},
+    cli::{
+        CliError, Context, Exit, ServiceOptions,
+        commands::plan::{self, Format},
+        environment::Environment,
+    },
+    model::{Code, Digest, EnvironmentName},
+    store::AuditReader,
+};
+
+/// Read and verify the service's audit log
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Examples:\n  mailwright audit list prod\n  mailwright audit verify prod\n  \
+    mailwright audit verify prod --expect-head sha256:...   the head that an earlier run printed\n  \
+    mailwright audit verify prod --data /var/lib/mailwright of a service or a copy of its store, read only\n\n\
+    Every entry carries the hash of the one before, so none can be changed, removed or put in between unseen.\n\
+    Changes of profiles, settings and tokens state the digest of all of them: `verify` compares the store with it.\n\
+    Keep the head that `verify` prints somewhere else: only that shows entries cut off at the end.")]
+pub(crate) struct Audit {
+    #[command(subcommand)]
+    command: AuditCommand,
+}
+
+#[derive(Debug, clap::Subcommand)]
+enum AuditCommand {
+    /// Print the entries, oldest first
+    List {
+        /// The environment
+        environment: String,
+        /// Only entries after this number
+        #[arg(long, default_value_t = 0, value_name = "NUMBER")]
+        after: u64,
+        /// How to print them
+        #[arg(long, value_enum, default_value_t = Format::Human, value_name = "FORMAT")]
+        format: Format,
+        #[command(flatten)]
+        service: ServiceOptions,
+    },
+    /// Compute the chain of hashes again, and compare the store with what it states
+    Verify {
+        /// The environment
+        environment: String,
+        /// The hash that some entry must have: a head that was noted before
+        #[arg(long, value_name = "HASH")]
+        expect_head: Option<Digest>,
+        /// Read the store in this data folder instead of asking the service
+        #[arg(long, value_name = "DIR", value_hint = clap::ValueHint::DirPath)]
+        data: Option<PathBuf>,
+        /// How to print the result
+        #[arg(long, value_enum, default_value_t = Format::Human, value_name = "FORMAT")]
+        format: Format,
+        #[command(flatten)]
+        service: ServiceOptions,
+    },
+}
+
+impl Audit {
+    pub(crate) fn run(self, context: &Context) -> Result<Exit, CliError> {
+        match self.command {
+            AuditCommand::List { environment, after, format, service } => {
+                plan::json_even_on_errors(context, format == Format::Json, || {
+                    list(context, &environment, after, format, &service)
+                })
+            }
+            AuditCommand::Verify { environment, expect_head, data, format, service } => {
+                plan::json_even_on_errors(context, format == Format::Json, || {
+                    let source = match data {
+                        Some(folder) => Source::open(&environment, &folder)?,
+                        None => Source::Service(Box::new(
+                            Environment::find(context, &environment)?.client(context, &service)?,
+                        )),
+                    };
+                    verify(context, &source, expect_head.as_ref(), format)
+                })
+            }
+        }
+    }
+}
+
+/// Where the entries come from.
+enum Source {
+    Service(Box<crate::client::Client>),
+    Store(Box<AuditReader>),
+}
+
+impl Source {
+    fn open(environment: &str, folder: &std::path::Path) -> Result<Self, CliError> {
+        let failed =
+            |why: String| CliError::coded(Code::Unreadable, format!("the store in `{}`: {why}", folder.display()));
+        let environment: EnvironmentName = environment.parse().map_err(|_| failed("no such environment".to_owned()))?;
+        let path = folder.join("store.sqlite");
+        if !path.is_file() {
+            return Err(CliError::coded(Code::NotFound, format!("no store is in `{}`", folder.display()))
+                .remedy("Give the data folder of the service, or a copy of it: the folder with `store.sqlite`."));
+        }
+        let store = AuditReader::open(&path, &environment).map_err(|error| failed(error.to_string()))?;
+        Ok(Source::Store(Box::new(store)))
+    }
+
+    async fn page(&self, after: u64) -> Result<Vec<AuditEntry>, CliError> {
+        match self {
+            Source::Service(client) => Ok(client.audit(Some(after), 1000).await?.entries),
+            Source::Store(store) => store.entries(after, 1000).map_err(unreadable),
+        }
+    }
+
+    /// Compares the store with what its audit log states.
+    async fn check(&self) -> Result<StoreCheck, CliError> {
+        match self {
+            Source::Service(client) => Ok(client.check_store().await?),
+            Source::Store(store) => store.check().map_err(unreadable),
+        }
+    }
+}
+
+fn unreadable(error: crate::store::StoreError) -> CliError {
+    CliError::coded(Code::AuditBroken, format!("cannot read the audit log: {error}"))
+}
+
+fn list(
+    context: &Context,
+    environment: &str,
+    after: u64,
+    format: Format,
+    service: &ServiceOptions,
+) -> Result<Exit, CliError> {
+    let client = Environment::find(context, environment)?.client(context, service)?;
+    let source = Source::Service(Box::new(client));
+    let runtime = context.runtime()?;
+    let mut after = after;
+    let mut all = Vec::new();
+    loop {
+        let page = runtime.block_on(source.page(after))?;
+        let Some(last) = page.last() else { break };
+        after = last.sequence;
+        all.extend(page);
+    }
+    if format == Format::Json {
+        context.printer.out(&format!("{:#}", json!({ "entries": all })));
+        return Ok(Exit::Done);
+    }
+    let rows = all.iter().map(|entry| {
+        let outcome = match entry.outcome {
+            AuditOutcome::Accepted => "accepted",
+            AuditOutcome::Refused => "refused",
+        };
+        vec![
+            entry.sequence.to_string(),
+            entry.at.strftime("%Y-%m-%d %H:%M:%SZ").to_string(),
+            entry.actor.clone(),
+            entry.action.clone(),
+            outcome.to_owned(),
+            words(entry),
+        ]
+    });
+    context.printer.out(&crate::cli::ui::table::table(&["no", "at", "who", "what", "outcome", "detail"], rows));
+    Ok(Exit::Done)
+}
+
+/// The part of an entry's detail that fits a line.
+fn words(entry: &AuditEntry) -> String {
+    let text = |key: &str| match &entry.detail[key] {
+        serde_json::Value::Null => None,
+        serde_json::Value::String(text) => Some(text.clone()),
+        other => Some(other.to_string()),
+    };
+    let part = |label: &str, key: &str| text(key).map(|value| format!("{label} {value}"));
+    let parts = [
+        part("generation", "generation"),
+        part("back to", "rolledBackTo"),
+        part("profile", "profile"),
+        approved(entry),
+        entry.detail["allowances"]["breakGlass"].as_str().map(|reason| format!("without approvals: {reason}")),
+        part("token", "name"),
+        part("message", "message"),
+        part("was", "was"),
+        part("resolved as", "resolved"),
+        text("times").map(|times| format!("{times} times until {}", text("until").unwrap_or_default())),
+        text("reason"),
+        text("code"),
+        text("why"),
+    ];
+    crate::reconcile::render::shown(&serde_json::Value::from(
+        parts.into_iter().flatten().collect::<Vec<_>>().join(", "),
+    ))
+    .trim_matches('"')
+    .to_owned()
+}
+
+/// Who approved it, with their reasons.
+fn approved(entry: &AuditEntry) -> Option<String> {
+    let approvals = entry.detail["approvals"].as_array().filter(|approvals| !approvals.is_empty())?;
+    let words = approvals.iter().map(|approval| {
+        let (signer, reason) = (approval["signer"].as_str(), approval["reason"].as_str());
+        let reason = reason.filter(|reason| !reason.is_empty()).map(|reason| format!(" ({reason})"));
+        format!("{}{}", signer.unwrap_or_default(), reason.unwrap_or_default())
+    });
+    Some(format!("approved by {}", words.collect::<Vec<_>>().join(", ")))
+}
+
+fn verify(context: &Context, source: &Source, expected: Option<&Digest>, format: Format) -> Result<Exit, CliError> {
+    let runtime = context.runtime()?;
+    let mut previous = AuditEntry::genesis();
+    let mut count = 0;
+    let mut seen = expected.is_none();
+    loop {
+        let page = runtime.block_on(source.page(count))?;
+        if page.is_empty() {
+            break;
+        }
+        for entry in page {
+            if let Some(broken) = entry.broken(count, &previous) {
+                return Err(CliError::coded(Code::AuditBroken, format!("the audit log is broken: {broken}"))
+                    .remedy("Somebody changed the store past the service. Compare it with a backup."));
+            }
+            count = entry.sequence;
+            seen = seen || expected == Some(&entry.hash);
+            previous = entry.hash;
+        }
+    }
+    if !seen {
+        return Err(CliError::coded(
+            Code::AuditBroken,
+            "the audit log is in order, but has no entry with the expected hash: it was cut off",
+        )
+        .remedy("Somebody put an older or another store in its place. Compare it with a backup."));
+    }
+    let check = runtime.block_on(source.check())?;
+    if !check.problems.is_empty() {
+        let shown: Vec<String> = check.problems.iter().map(|problem| shown(problem)).collect();
+        return Err(CliError::coded(
+            Code::AuditBroken,
+            format!("the store is not what its audit log states: {}", shown.join("; ")),
+        )
+        .remedy("Somebody changed the store past the service. Compare it with a backup."));
+    }
+    if format == Format::Json {
+        let StoreCheck { stated_by, altered_before, .. } = &check;
+        context.printer.out(&format!(
+            "{:#}",
+            json!({ "entries": count, "head": previous, "intact": true, "statedBy": stated_by, "alteredBefore": altered_before })
+        ));
+        return Ok(Exit::Done);
+    }
+    let mut text = format!("The audit log is intact: {count} entries.");
+    text.push_str(&match check.stated_by {
+        Some(entry) => {
+            format!("\nThe store is what entry {entry} states: profiles, settings, tokens, every generation.")
+        }
+        None => "\nNo entry states what the store holds yet; the next change does.".to_owned(),
+    });
+    if !check.altered_before.is_empty() {
+        let entries: Vec<String> = check.altered_before.iter().map(ToString::to_string).collect();
+        text.push_str(&format!("\nThe store had been changed past the service before: entry {}.", entries.join(", ")));
+    }
+    context.printer.out(&format!("{text}\nhead {previous}"));
+    Ok(Exit::Done)
+}
+
+/// A text from the store that is safe to print.
+fn shown(text: &str) -> String {
+    crate::reconcile::render::shown(&serde_json::Value::from(text)).trim_matches('"').to_owned()
+}

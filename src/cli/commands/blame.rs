@@ -1,0 +1,160 @@
+//! `mailwright blame`: which generation, and which commit, set each field of a live profile.
+
+use serde_json::{Value, json};
+
+use crate::{
+    api::GenerationDetail,
+    cli::{
+        CliError, Context, Exit, ServiceOptions,
+        commands::plan::{self, Format},
+        environment::{self, Environment},
+    },
+    client::Client,
+    config::DesiredProfile,
+    model::{ChangeKind, Code, ProfileName},
+    reconcile::{
+        blame::{Blame as Walk, Blamed},
+        render,
+    },
+};
+
+/// Which generation, and which commit, set each field of a live profile
+#[derive(Debug, clap::Args)]
+#[command(
+    after_help = "Examples:\n  mailwright blame prod invoices\n  mailwright blame prod invoices --limit 1000\n  \
+    mailwright blame prod invoices --format json\n\n\
+    The service's own generations are asked, from the newest back, so it works in any clone and without one. Commit and\n\
+    author are those that whoever applied the generation told. PLACE is where the files at hand say the same value."
+)]
+pub(crate) struct Blame {
+    /// The environment
+    environment: String,
+    /// The profile
+    profile: String,
+    /// How many generations to look back
+    #[arg(long, default_value_t = 200, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=100_000))]
+    limit: u32,
+    /// How to print it
+    #[arg(long, value_enum, default_value_t = Format::Human, value_name = "FORMAT")]
+    format: Format,
+    #[command(flatten)]
+    service: ServiceOptions,
+}
+
+impl Blame {
+    pub(crate) fn run(self, context: &Context) -> Result<Exit, CliError> {
+        plan::json_even_on_errors(context, self.format == Format::Json, || self.blame(context))
+    }
+
+    fn blame(&self, context: &Context) -> Result<Exit, CliError> {
+        let environment = Environment::find(context, &self.environment)?;
+        let name = environment::profile_name(&self.profile)?;
+        let client = environment.client(context, &self.service)?;
+        let (walk, oldest) = context.runtime()?.block_on(self.walk(&client, &environment, &name))?;
+        // Files with problems cost the places, no more.
+        let desired = environment.repository.load(&environment.name).ok();
+        let desired = desired.as_ref().and_then(|desired| desired.profiles.get(&name));
+        let fields = walk.fields();
+        if self.format == Format::Json {
+            let fields: Vec<Value> = fields.iter().map(|field| with_place(field, desired)).collect();
+            let renamed = walk.renamed().iter().map(|(at, from)| json!({ "generation": at, "from": from }));
+            let document = json!({
+                "environment": environment.name, "profile": name, "fields": fields,
+                "renamed": renamed.collect::<Vec<_>>(), "oldest": oldest,
+            });
+            context.printer.out(&format!("{document:#}"));
+            return Ok(Exit::Done);
+        }
+        let head = ["field", "value", "generation", "at", "by", "commit", "author", "place"];
+        let rows = fields.iter().map(|field| row(field, desired, oldest));
+        context.printer.out(&crate::cli::ui::table::table(&head, rows));
+        for (at, from) in walk.renamed() {
+            context.printer.note(&format!("Generation {at} renamed it from {from}."));
+        }
+        if !walk.is_done() {
+            context.printer.note(&format!(
+                "Some fields are older than generation {oldest}; look further back with `--limit {}`.",
+                u64::from(self.limit) * 10
+            ));
+        }
+        Ok(Exit::Done)
+    }
+
+    /// Walks back until every field is explained. Gives the oldest generation that was looked at too.
+    async fn walk(
+        &self,
+        client: &Client,
+        environment: &Environment,
+        name: &ProfileName,
+    ) -> Result<(Walk, u64), CliError> {
+        let state = environment::state(client, &environment.name).await?;
+        let Some((profile, live)) = state.profiles.get(name).and_then(|p| Some((p, p.live.as_ref()?))) else {
+            return Err(CliError::coded(Code::NotFound, format!("the service has no profile `{name}`"))
+                .remedy(format!("`mailwright status {}` lists the live ones.", environment.name)));
+        };
+        let mut walk = Walk::new(name, live);
+        // Nothing touched it since the generation that the service has on record.
+        let mut number = profile.changed.generation.min(state.generation);
+        let mut after: GenerationDetail = client.generation(number).await?;
+        let mut oldest = number;
+        for _ in 0..self.limit {
+            oldest = number;
+            let before = match number {
+                0 | 1 => None,
+                _ => Some(client.generation(number - 1).await?),
+            };
+            walk.step(&after.generation.clone(), before.as_ref(), &after);
+            match before {
+                Some(before) if !walk.is_done() => (number, after) = (number - 1, before),
+                _ => break,
+            }
+        }
+        Ok((walk, oldest))
+    }
+}
+
+/// Where the files at hand say the same value.
+fn place(field: &Blamed, desired: Option<&DesiredProfile>) -> Option<String> {
+    let pointer = format!("/{}", field.path.replace('.', "/"));
+    let desired = desired?;
+    let document = serde_json::to_value(&desired.stored.profile).ok()?;
+    let said = document.pointer(&pointer)?;
+    let same = *said == field.value || said.get("secret") == Some(&field.value);
+    Some(desired.place_of(&pointer)).filter(|place| same && place.is_in_a_file()).map(|place| place.to_string())
+}
+
+fn with_place(field: &Blamed, desired: Option<&DesiredProfile>) -> Value {
+    let mut document = serde_json::to_value(field).unwrap_or_default();
+    document["place"] = json!(place(field, desired));
+    document
+}
+
+fn row(field: &Blamed, desired: Option<&DesiredProfile>, oldest: u64) -> Vec<String> {
+    let value = match &field.digest {
+        Some(digest) => format!("{} ({})", field.value.as_str().unwrap_or_default(), digest.short()),
+        None => render::shown(&field.value),
+    };
+    let value = if value.chars().count() > 60 { value.chars().take(57).chain("...".chars()).collect() } else { value };
+    let place = place(field, desired).unwrap_or_default();
+    let Some(generation) = &field.generation else {
+        return [field.path.clone(), value, format!("before {oldest}")]
+            .into_iter()
+            .chain(vec![String::new(); 4])
+            .chain([place])
+            .collect();
+    };
+    let how = match generation.kind {
+        ChangeKind::Apply => String::new(),
+        other => format!(" ({})", other.id()),
+    };
+    vec![
+        field.path.clone(),
+        value,
+        format!("{}{how}", generation.number),
+        generation.at.strftime("%Y-%m-%d %H:%M:%SZ").to_string(),
+        generation.by.clone(),
+        crate::cli::commands::history::commit(&generation.provenance),
+        crate::cli::commands::history::author(&generation.provenance),
+        place,
+    ]
+}

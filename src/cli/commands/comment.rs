@@ -1,0 +1,98 @@
+//! `mailwright comment`: Markdown as the comment of the pull request that a CI job runs for.
+
+use std::{
+    io::Read as _,
+    path::{Path, PathBuf},
+};
+
+use crate::{
+    cli::{CliError, Context, Exit, variables},
+    model::Code,
+    pull_request::{ForgeError, Posted, PullRequest},
+};
+
+/// The longest text that is read, in bytes.
+const LIMIT: u64 = 4 * 1024 * 1024;
+
+/// Put Markdown under the pull request that a CI job runs for, over the comment that is there
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Examples:\n  mailwright plan --since origin/main --format markdown | mailwright comment\n  \
+    mailwright comment plan.md\n  mailwright verify prod --format markdown | mailwright comment --name verify\n\n\
+    Runs in GitHub Actions (GITHUB_TOKEN), GitLab CI (GITLAB_TOKEN, with the scope `api`) and Azure Pipelines\n\
+    (SYSTEM_ACCESSTOKEN). The comment of the same name is replaced, so that there is one however often the job runs.\n\
+    Outside a pull request nothing is written, and the exit code is 0.")]
+pub(crate) struct Comment {
+    /// The Markdown [default: standard input]
+    #[arg(value_name = "FILE", value_hint = clap::ValueHint::FilePath)]
+    file: Option<PathBuf>,
+    /// What tells the comment from others of the same job
+    #[arg(long, value_name = "NAME", default_value = "plan", value_parser = name)]
+    name: String,
+}
+
+fn name(text: &str) -> Result<String, String> {
+    let is_word = |c: char| c.is_ascii_alphanumeric() || c == '-';
+    if (1..=40).contains(&text.len()) && text.chars().all(is_word) {
+        return Ok(text.to_owned());
+    }
+    Err("a name has 1 to 40 letters, digits and dashes".to_owned())
+}
+
+impl Comment {
+    pub(crate) fn run(self, context: &Context) -> Result<Exit, CliError> {
+        let text = read(self.file.as_deref())?;
+        if text.trim().is_empty() {
+            return Err(CliError::coded(Code::EmptyFile, "there is nothing to write: the text is empty")
+                .remedy("Give the Markdown of a plan, and look at why it has none."));
+        }
+        let request = match PullRequest::of_job(variables::of_ci, |path| event(Path::new(path))) {
+            Ok(request) => request,
+            Err(ForgeError::NoPullRequest) => {
+                context.printer.note("This job runs for no pull request: nothing to comment on.");
+                return Ok(Exit::Done);
+            }
+            Err(error) => {
+                return Err(CliError::coded(Code::Usage, error.to_string()).remedy(
+                    "`mailwright comment` belongs into a CI job; `--help` names the variables that it needs.",
+                ));
+            }
+        };
+        let marker = format!("<!-- mailwright comment {} -->", self.name);
+        let posted = context.runtime()?.block_on(request.comment(&marker, &format!("{marker}\n{text}")));
+        match posted {
+            Ok(Posted::Created) => context.printer.note("The comment is written."),
+            Ok(Posted::Replaced) => context.printer.note("The comment is replaced."),
+            Err(error @ ForgeError::Refused { .. }) => {
+                return Err(CliError::coded(Code::RoleTooLow, error.to_string()).remedy(request.forge().remedy()));
+            }
+            Err(error) => {
+                return Err(CliError::coded(Code::ServiceUnreachable, error.to_string()).remedy("Run the job again."));
+            }
+        }
+        Ok(Exit::Done)
+    }
+}
+
+fn read(file: Option<&Path>) -> Result<String, CliError> {
+    let shown = file.map_or("standard input".to_owned(), |path| format!("`{}`", path.display()));
+    let mut bytes = Vec::new();
+    let read = match file {
+        Some(path) => std::fs::File::open(path).and_then(|file| file.take(LIMIT + 1).read_to_end(&mut bytes)),
+        None => std::io::stdin().lock().take(LIMIT + 1).read_to_end(&mut bytes),
+    };
+    read.map_err(|error| CliError::coded(Code::Unreadable, format!("cannot read {shown}: {error}")))?;
+    if bytes.len() as u64 > LIMIT {
+        return Err(CliError::coded(Code::FileTooLarge, format!("{shown} has more than 4 MiB")));
+    }
+    // A shell of Windows writes what a program prints as UTF-16.
+    crate::text::decode(&bytes).map_err(|encoding| {
+        CliError::coded(Code::Encoding, format!("{shown} is {encoding}")).remedy("Save it as UTF-8.")
+    })
+}
+
+/// The document of GitHub's event. None if there is none: the job's other variables may do.
+fn event(path: &Path) -> Option<serde_json::Value> {
+    let mut bytes = Vec::new();
+    std::fs::File::open(path).ok()?.take(LIMIT).read_to_end(&mut bytes).ok()?;
+    serde_json::from_slice(&bytes).ok()
+}

@@ -1,0 +1,375 @@
+//! `mailwright demo`: the whole way on this machine, each step with the command that a user would type.
+//!
+//! Every step runs this same program as a process of its own; nothing is acted out.
+
+use std::{
+    io::{BufRead as _, BufReader, Read as _},
+    path::{Path, PathBuf},
+    process::{Child, Command, Stdio},
+    time::{Duration, Instant},
+};
+
+use crate::{
+    cli::{CliError, Context, Exit, variables},
+    model::Code,
+    net::http_client::describe_error,
+};
+
+/// The whole way on this machine: serve, validate, plan, apply, look, plan again
+#[derive(Debug, clap::Args)]
+#[command(
+    after_help = "Examples:\n  mailwright demo          leaves the service up for trying, until Ctrl-C\n  mailwright demo --once   ends after the last step\n\n\
+    The service keeps its data in a temporary folder, listens on 127.0.0.1 only, and uses the public key of the examples."
+)]
+pub(crate) struct Demo {
+    /// End after the last step instead of leaving the service up
+    #[arg(long)]
+    once: bool,
+    /// The environment to apply
+    #[arg(long, default_value = "dev", value_name = "ENV")]
+    environment: String,
+    /// Where the service listens; port 0 takes a free one [default: 127.0.0.1:8470, or a free port if that is taken]
+    #[arg(long, value_name = "ADDRESS", value_parser = crate::cli::commands::serve::listen_address)]
+    listen: Option<std::net::SocketAddr>,
+    /// Port of the sandbox's Entra and Graph; the environment's files name it
+    #[arg(long, default_value_t = 8471, value_name = "PORT", hide = true)]
+    sandbox_port: u16,
+    /// Port of the sandbox's mail server
+    #[arg(long, default_value_t = 8487, value_name = "PORT", hide = true)]
+    smtp_port: u16,
+}
+
+impl Demo {
+    pub(crate) fn run(self, context: &Context) -> Result<Exit, CliError> {
+        let project = context.project()?;
+        let folder = tempfile::Builder::new()
+            .prefix("mailwright-demo-")
+            .tempdir()
+            .map_err(|error| CliError::new(format!("cannot make a temporary folder: {error}")))?;
+        let sandbox = Sandbox::start(context, &self, folder.path())?;
+        let demo = Running::start(context, &self, &sandbox, project, folder.path())?;
+        let environment = &self.environment;
+        demo.step(context, "Check the files", &["validate"])?;
+        demo.step(context, "What would change", &["plan", environment])?;
+        let apply = ["apply", environment, "--yes"];
+        if !demo.try_step(context, "Change it: the service verifies first", &apply)? {
+            sandbox.consent(context, environment)?;
+            demo.step(context, "Will the mail leave now?", &["verify", environment])?;
+            demo.step(context, "Change it", &apply)?;
+        }
+        demo.step(context, "What is live now", &["status", environment])?;
+        demo.step(
+            context,
+            "Who sends remittances for EDU1, and why",
+            &["resolve", environment, "EDU1", "documents-remittance"],
+        )?;
+        demo.step(
+            context,
+            "Send one, and see it through",
+            &[
+                "send",
+                environment,
+                "--company",
+                "EDU1",
+                "--function",
+                "documents-remittance",
+                "--to",
+                "supplier@example.com",
+                "--subject",
+                "Remittance for November",
+                "--text",
+                "Your invoices are paid.",
+                "--document",
+                "remittance/2026-11",
+                "--wait",
+            ],
+        )?;
+        demo.step(context, "What became of the mail", &["outbox", environment, "list"])?;
+        demo.step(context, "Plan again: nothing is left to do", &["plan", environment])?;
+        if self.once {
+            context
+                .printer
+                .out("That was the whole way. `mailwright demo` without `--once` leaves the service up for trying.");
+            return Ok(Exit::Done);
+        }
+        demo.leave_up(context, environment);
+        Ok(Exit::Done)
+    }
+
+    fn listen(&self) -> String {
+        match self.listen {
+            Some(address) => address.to_string(),
+            // The port that the examples name, so that their commands work as they stand; if it is taken, any.
+            None if std::net::TcpListener::bind("127.0.0.1:8470").is_ok() => "127.0.0.1:8470".to_owned(),
+            None => "127.0.0.1:0".to_owned(),
+        }
+    }
+}
+
+/// The stand-ins have ports that the files name, so there is no other to fall back to.
+fn is_free(demo: &Demo, port: u16, what: &str) -> Result<(), CliError> {
+    std::net::TcpListener::bind(("127.0.0.1", port)).map(drop).map_err(|error| {
+        let message =
+            format!("the files of `{}` expect {what} on port {port}, and that cannot be had: {error}", demo.environment);
+        CliError::coded(Code::CannotListen, message).remedy(format!(
+            "Stop what listens there, most often another demo or sandbox, and start again. `ss -ltnp sport = :{port}` or `lsof -i :{port}` names it."
+        ))
+    })
+}
+
+/// The sandbox of the demo. Stopped when dropped.
+struct Sandbox {
+    child: Child,
+    address: String,
+    dns: String,
+    authority: PathBuf,
+}
+
+impl Sandbox {
+    fn start(context: &Context, demo: &Demo, folder: &Path) -> Result<Self, CliError> {
+        let program = std::env::current_exe()
+            .map_err(|error| CliError::new(format!("cannot tell where this program is: {error}")))?;
+        let authority = folder.join("sandbox.pem");
+        heading(
+            context,
+            "Start stand-ins for Microsoft Entra, Microsoft Graph and a mail server",
+            "mailwright sandbox --ca-file DATA/sandbox.pem &",
+        );
+        is_free(demo, demo.sandbox_port, "Entra and Graph")?;
+        is_free(demo, demo.smtp_port, "the mail server")?;
+        let (port, smtp_port) = (demo.sandbox_port.to_string(), demo.smtp_port.to_string());
+        let mut child = Command::new(&program)
+            .args(["sandbox", "--stop-at-end-of-input", "--port", &port, "--smtp-port", &smtp_port])
+            .args(["--smtps-port", "0", "--dns-port", "0", "--ca-file"])
+            .arg(&authority)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .map_err(|error| CliError::new(format!("cannot start the sandbox: {error}")))?;
+        let mut lines = child.stdout.take().map(BufReader::new).into_iter().flat_map(std::io::BufRead::lines);
+        let mut value = |label: &str| -> Option<String> {
+            lines.by_ref().map_while(Result::ok).find_map(|line| Some(line.strip_prefix(label)?.trim().to_owned()))
+        };
+        let found = value("Entra and Graph").zip(value("DNS (UDP)"));
+        let Some((address, dns)) = found else {
+            let mut words = String::new();
+            if let Some(stderr) = child.stderr.take() {
+                drop(stderr.take(8 * 1024).read_to_string(&mut words));
+            }
+            drop(child.kill());
+            drop(child.wait());
+            return Err(CliError::new("the sandbox did not start").detail(words.trim().to_owned()));
+        };
+        context.printer.out(&format!("Entra and Graph are at {address}, the mail server at localhost:{smtp_port}.\n"));
+        Ok(Self { child, address, dns, authority })
+    }
+
+    /// Does what the finding says: an administrator opens the consent address.
+    fn consent(&self, context: &Context, environment: &str) -> Result<(), CliError> {
+        let address = format!(
+            "{}/contoso.onmicrosoft.com/adminconsent?client_id=6f1d2c3b-0a4e-4c59-9d0b-1f2e3a4b5c6d",
+            self.address
+        );
+        heading(
+            context,
+            &format!("Mend it as the finding of `{environment}` says: an administrator consents"),
+            &format!("curl --cacert DATA/sandbox.pem \"{address}\""),
+        );
+        let failed = |error: &dyn std::fmt::Display| CliError::new(format!("cannot consent: {error}"));
+        let pem = std::fs::read(&self.authority).map_err(|error| failed(&error))?;
+        let authority = reqwest::Certificate::from_pem(&pem).map_err(|error| failed(&error))?;
+        // The sandbox is on this machine: no proxy is asked. The page is the one that the consent leads to.
+        let client = reqwest::Client::builder().no_proxy().add_root_certificate(authority).build();
+        let client = client.map_err(|error| failed(&error))?;
+        let page = context.runtime()?.block_on(async { client.get(&address).send().await?.text().await });
+        context.printer.out(&page.map_err(|error| failed(&describe_error(&error)))?);
+        context.printer.out("");
+        Ok(())
+    }
+}
+
+impl Drop for Sandbox {
+    fn drop(&mut self) {
+        drop(self.child.kill());
+        drop(self.child.wait());
+    }
+}
+
+/// The service of the demo. Stopped when dropped.
+struct Running {
+    program: PathBuf,
+    project: PathBuf,
+    service: Child,
+    address: String,
+    token_file: PathBuf,
+}
+
+impl Running {
+    fn start(
+        context: &Context,
+        demo: &Demo,
+        sandbox: &Sandbox,
+        project: PathBuf,
+        folder: &Path,
+    ) -> Result<Self, CliError> {
+        let program = std::env::current_exe()
+            .map_err(|error| CliError::new(format!("cannot tell where this program is: {error}")))?;
+        let token_file = folder.join("token");
+        let (data, listen) = (folder.join("data"), demo.listen());
+        let arguments = ["serve", "--demo", "--environment", &demo.environment, "--listen", &listen];
+        heading(
+            context,
+            "Start the service",
+            &format!(
+                "mailwright {} --data DATA --token-file DATA/token --outgoing-ca-file DATA/sandbox.pem --dns-server {} &",
+                arguments.join(" "),
+                sandbox.dns
+            ),
+        );
+        let mut service = Command::new(&program)
+            .args(arguments)
+            .arg("--data")
+            .arg(&data)
+            .arg("--token-file")
+            .arg(&token_file)
+            .arg("--outgoing-ca-file")
+            .arg(&sandbox.authority)
+            .args(["--dns-server", &sandbox.dns])
+            // The pipe closes when this process ends, however it ends, and the service with it.
+            .arg("--stop-at-end-of-input")
+            .env_remove(variables::TOKEN)
+            .env_remove(variables::SERVICE)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .map_err(|error| CliError::new(format!("cannot start the service: {error}")))?;
+        let address = wait_for_address(&mut service);
+        // What the service logs from now on is read and dropped, so that it never waits for a full pipe.
+        if let Some(mut log) = service.stderr.take() {
+            std::thread::spawn(move || std::io::copy(&mut log, &mut std::io::sink()));
+        }
+        let mut running = Self { program, project, service, address: String::new(), token_file };
+        running.address = address?;
+        context.printer.out(&format!("It listens at {}.\n", running.address));
+        context.printer.out(&format!(
+            "$ export {}={} {}={}\n",
+            variables::SERVICE,
+            running.address,
+            variables::TOKEN_FILE,
+            running.token_file.display()
+        ));
+        Ok(running)
+    }
+
+    fn step(&self, context: &Context, title: &str, arguments: &[&str]) -> Result<(), CliError> {
+        if self.try_step(context, title, arguments)? {
+            Ok(())
+        } else {
+            Err(CliError::new(format!("the step `mailwright {}` failed", arguments.join(" "))))
+        }
+    }
+
+    /// A step that may end with an error: whether it did not.
+    fn try_step(&self, context: &Context, title: &str, arguments: &[&str]) -> Result<bool, CliError> {
+        let quoted = |argument: &&str| {
+            if argument.contains(' ') { format!("'{argument}'") } else { (*argument).to_owned() }
+        };
+        let shown: Vec<String> = arguments.iter().map(quoted).collect();
+        heading(context, title, &format!("mailwright {}", shown.join(" ")));
+        let status = Command::new(&self.program)
+            .args(arguments)
+            .current_dir(&self.project)
+            .env(variables::SERVICE, &self.address)
+            .env(variables::TOKEN_FILE, &self.token_file)
+            .env_remove(variables::TOKEN)
+            .stdin(Stdio::null())
+            .status()
+            .map_err(|error| CliError::new(format!("cannot run this program again: {error}")))?;
+        context.printer.out("");
+        Ok(status.success())
+    }
+
+    fn leave_up(mut self, context: &Context, environment: &str) {
+        let export = format!(
+            "export {}={} {}={}",
+            variables::SERVICE,
+            self.address,
+            variables::TOKEN_FILE,
+            self.token_file.display()
+        );
+        context.printer.out(&format!(
+            "The service stays up until Ctrl-C. In another terminal:\n\n  {export}\n\n\
+             Change something by hand, see the drift, take it back:\n\n  \
+             curl -sS -X PATCH $MAILWRIGHT_SERVICE/v1/profiles/relay -H \"Authorization: Bearer $(cat $MAILWRIGHT_TOKEN_FILE)\" \\\n    \
+             -H 'If-Match: *' -H 'Content-Type: application/merge-patch+json' -d '{{\"description\":\"changed by hand\"}}'\n  \
+             mailwright outbox {environment} status\n  mailwright drift {environment}\n  mailwright plan {environment}\n  mailwright history {environment}\n  \
+             mailwright rollback {environment} --to 1"
+        ));
+        let waiting = tokio::runtime::Builder::new_current_thread().enable_all().build();
+        if let Ok(runtime) = waiting {
+            runtime.block_on(async {
+                let interrupted = tokio::signal::ctrl_c();
+                let mut interrupted = std::pin::pin!(interrupted);
+                loop {
+                    tokio::select! {
+                        _ = &mut interrupted => break,
+                        () = tokio::time::sleep(Duration::from_millis(500)) => {
+                            if matches!(self.service.try_wait(), Ok(Some(_))) {
+                                context.printer.note("The service has stopped.");
+                                break;
+                            }
+                        }
+                    }
+                }
+            });
+        }
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        // The end of its input tells the service to stop by itself; it has nothing to do that takes long.
+        drop(self.service.stdin.take());
+        let started = Instant::now();
+        while started.elapsed() < Duration::from_secs(2) && !matches!(self.service.try_wait(), Ok(Some(_))) {
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        drop(self.service.kill());
+        drop(self.service.wait());
+    }
+}
+
+fn heading(context: &Context, title: &str, command: &str) {
+    let (bold, cyan) = (anstyle::Style::new().bold(), anstyle::AnsiColor::Cyan.on_default());
+    context.printer.out(&format!("{bold}== {title}{bold:#}\n{cyan}$ {command}{cyan:#}"));
+}
+
+/// Reads what the service prints until it names its address; a service that ends first is told with its own words.
+fn wait_for_address(service: &mut Child) -> Result<String, CliError> {
+    let stdout = service.stdout.take().ok_or_else(|| CliError::new("the service has no output"))?;
+    let (tell, told) = std::sync::mpsc::channel();
+    std::thread::spawn(move || {
+        let mut output = BufReader::new(stdout);
+        let mut line = String::new();
+        while output.read_line(&mut line).is_ok_and(|read| read > 0) {
+            if let Some(at) = line.find("http") {
+                drop(tell.send(line[at..].split_whitespace().next().unwrap_or_default().to_owned()));
+                break;
+            }
+            line.clear();
+        }
+        drop(std::io::copy(&mut output, &mut std::io::sink()));
+    });
+    if let Ok(address) = told.recv_timeout(Duration::from_secs(20)) {
+        Ok(address.trim_end_matches(['.', ',']).to_owned())
+    } else {
+        drop(service.kill());
+        let mut words = String::new();
+        if let Some(stderr) = service.stderr.take() {
+            drop(stderr.take(8 * 1024).read_to_string(&mut words));
+        }
+        Err(CliError::new("the service did not start").detail(words.trim().to_owned()))
+    }
+}

@@ -1,0 +1,229 @@
+//! `mailwright diff`: what a change of files does to the environments, without any service.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use rayon::prelude::*;
+use serde_json::json;
+
+use crate::{
+    cli::{
+        CliError, Context, Exit,
+        commands::plan::{self, Format},
+    },
+    config::{Report, Repository, Selection},
+    git::{self, Range, Side, Sides},
+    model::{Digest, EnvironmentName},
+    reconcile::{
+        file_diff::{self, Difference, Said},
+        plan::MovedService,
+        render::Differences,
+    },
+};
+
+/// Show what a change of files does to the environments, without any service
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Examples:\n  mailwright diff                          what is not committed\n  \
+    mailwright diff main...topic             what the branch `topic` changes\n  \
+    mailwright diff origin/main... 'prod-*'  the same of what is checked out, for some environments\n  \
+    mailwright diff v1.4..v1.5 -l region=emea\n  \
+    mailwright diff main...topic --format markdown > comment.md\n  \
+    mailwright diff main...topic --detailed-exitcode     0 nothing, 1 error, 2 differences\n\n\
+    A..B compares two revisions, A...B where they parted with B, and A alone the revision with the work tree. A side\n\
+    that is left out is HEAD. Both sides are layered and validated as `mailwright validate` does; only environments that\n\
+    the changed files touch are read. Environments in which the same changes stand together.")]
+pub(crate) struct Diff {
+    /// What to compare, then the environments; all if none is named
+    #[arg(value_name = "RANGE|ENV")]
+    what: Vec<String>,
+    /// Only environments with these labels; may be given several times
+    #[arg(short = 'l', long, value_name = "SELECTOR")]
+    selector: Vec<String>,
+    /// How to print it
+    #[arg(long, value_enum, default_value_t = Format::Human, value_name = "FORMAT")]
+    format: Format,
+    /// Tell by the exit code whether there are differences: 2 if so
+    #[arg(long)]
+    detailed_exitcode: bool,
+}
+
+impl Diff {
+    pub(crate) fn run(self, context: &Context) -> Result<Exit, CliError> {
+        plan::json_even_on_errors(context, self.format == Format::Json, || self.diff(context))
+    }
+
+    fn diff(&self, context: &Context) -> Result<Exit, CliError> {
+        let root = context.project()?;
+        let (range, patterns) = self.range(&root)?;
+        let sides = Sides::open(&root, &range)?;
+        let Some(mut touched) = sides.touched() else { return Err(unopened(context, &range, &sides)) };
+        let (Ok(old), Ok(new)) = (&sides.old, &sides.new) else { return Err(unopened(context, &range, &sides)) };
+        if !patterns.is_empty() || !self.selector.is_empty() {
+            let meant = meant(old, new, patterns, &self.selector)?;
+            touched.retain(|name| meant.contains(name));
+        }
+        let all = differences(&sides, &touched);
+        let differences = Differences { from: range.from.words(), to: range.to.words(), all };
+        context.printer.out(&match self.format {
+            Format::Human => differences.human(),
+            Format::Markdown => differences.markdown(),
+            Format::Json => {
+                let mut document = differences.json();
+                for (key, side) in [("from", &range.from), ("to", &range.to)] {
+                    document[key] = json!({ "named": side.words(), "commit": side.commit() });
+                }
+                format!("{document:#}")
+            }
+        });
+        if differences.has_problems() {
+            return Err(CliError { in_json: true, ..CliError::already_told() });
+        }
+        let differs = !differences.all.is_empty();
+        Ok(if differs && self.detailed_exitcode { Exit::Code(2) } else { Exit::Done })
+    }
+
+    /// The first word is the range, unless it is plainly an environment and nothing that Git knows.
+    fn range<'a>(&'a self, root: &std::path::Path) -> Result<(Range, &'a [String]), CliError> {
+        let Some((first, rest)) = self.what.split_first() else { return Ok((Range::parse(root, "HEAD")?, &[])) };
+        let is_pattern = first.contains(['*', '?', '[', '{']) && !first.contains("@{");
+        let is_environment = is_pattern
+            || (!first.contains("..")
+                && root.join("environments").join(first).is_dir()
+                && first.parse::<EnvironmentName>().is_ok());
+        if !is_environment {
+            return Ok((Range::parse(root, first)?, rest));
+        }
+        if !is_pattern && Range::is_revision(root, first) {
+            return Err(CliError::coded(
+                crate::model::Code::Usage,
+                format!("`{}` is an environment, and a revision too", first.escape_debug()),
+            )
+            .remedy(format!("Say which: `mailwright diff HEAD {first}`, or `mailwright diff {first}..`.")));
+        }
+        Ok((Range::parse(root, "HEAD")?, &self.what))
+    }
+}
+
+/// The environments that are meant, on either side. A pattern that means nothing on both is an error.
+fn meant(
+    old: &Repository,
+    new: &Repository,
+    patterns: &[String],
+    selectors: &[String],
+) -> Result<BTreeSet<EnvironmentName>, crate::config::SelectionError> {
+    let mut meant = BTreeSet::new();
+    let mut one = |patterns: &[String]| {
+        let selection = Selection::parse(patterns, selectors)?;
+        match (new.select(&selection), old.select(&selection)) {
+            (Err(error), Err(_)) => return Err(error),
+            (new, old) => meant.extend(new.into_iter().chain(old).flatten()),
+        }
+        Ok(())
+    };
+    if patterns.is_empty() {
+        one(&[])?;
+    }
+    for pattern in patterns {
+        one(std::slice::from_ref(pattern))?;
+    }
+    Ok(meant)
+}
+
+/// What differs in these environments.
+fn differences(sides: &Sides, names: &BTreeSet<EnvironmentName>) -> Vec<Difference> {
+    let (Ok(old), Ok(new)) = (&sides.old, &sides.new) else { return Vec::new() };
+    sides.read_ahead(names);
+    let compared: Vec<_> = names
+        .par_iter()
+        .map(|name| {
+            let (before, after) = (said(old, name), said(new, name));
+            let contents = |said: &Said| said.as_ref().and_then(|said| said.as_ref().ok()).map(file_diff::contents);
+            let moved = (before.is_none() != after.is_none()).then(|| (contents(&before), contents(&after)));
+            (file_diff::compare(name, before, after), name.clone(), moved)
+        })
+        .collect();
+    let mut gone: BTreeMap<Digest, EnvironmentName> = BTreeMap::new();
+    let mut come: BTreeMap<EnvironmentName, Digest> = BTreeMap::new();
+    let mut all = Vec::new();
+    for (difference, name, moved) in compared {
+        let (before, after) = moved.unwrap_or_default();
+        gone.extend(before.map(|digest| (digest, name.clone())));
+        come.extend(after.map(|digest| (name, digest)));
+        all.extend(difference);
+    }
+    file_diff::note_renames(&mut all, &gone, &come);
+    all
+}
+
+/// What a side says of an environment. An abstract layer is none.
+fn said(side: &Repository, name: &EnvironmentName) -> Said {
+    let is_there = !side.chain(name).is_empty() && !side.is_abstract(name);
+    is_there.then(|| side.load(name))
+}
+
+/// A side whose `environments/` cannot be read as a whole.
+fn unopened(context: &Context, range: &Range, sides: &Sides) -> CliError {
+    let told = |side: &Side, opened: &Result<Repository, Report>| {
+        if let Err(report) = opened {
+            context.printer.note(&format!("In {}:\n\n{}", side.words(), report.human()));
+        }
+    };
+    told(&range.from, &sides.old);
+    told(&range.to, &sides.new);
+    CliError::already_told()
+}
+
+/// The environments that a change touches and that say something else than before: what `--since` selects. Those that
+/// cannot be compared are among them; those that are gone are apart.
+pub(crate) fn since(context: &Context, revision: &str) -> Result<Since, CliError> {
+    let root = context.project()?;
+    if git::is_none(revision.trim_end_matches("...")) {
+        context.printer.note("Nothing was before the revision of zeros, so every environment is meant.");
+        let repository = context.repository()?;
+        let names = repository.environments().into_iter().filter(|name| !repository.is_abstract(name)).collect();
+        return Ok(Since { from: "nothing".to_owned(), names, gone: Vec::new(), moved: BTreeMap::new() });
+    }
+    let range = Range::since(&root, revision)?;
+    let sides = Sides::open(&root, &range)?;
+    let Ok(new) = &sides.new else { return Err(unopened(context, &range, &sides)) };
+    let from = range.from.words();
+    let (Some(touched), Ok(old)) = (sides.touched(), &sides.old) else {
+        // What cannot be compared is planned: rather too much than too little.
+        let names = new.environments().into_iter().filter(|name| !new.is_abstract(name)).collect();
+        return Ok(Since { from, names, gone: Vec::new(), moved: BTreeMap::new() });
+    };
+    sides.read_ahead(&touched);
+    let there = |name: &EnvironmentName| !new.chain(name).is_empty() && !new.is_abstract(name);
+    let (touched, gone): (Vec<_>, Vec<_>) = touched.into_iter().partition(there);
+    let names: Vec<EnvironmentName> = touched
+        .into_par_iter()
+        .filter(|name| match (said(old, name), said(new, name)) {
+            (Some(Ok(old)), Some(Ok(new))) => !file_diff::is_same(&old, &new),
+            _ => true,
+        })
+        .collect();
+    let moved = |name: &EnvironmentName| {
+        let (before, now) = (old.service_address(name), new.service_address(name));
+        let is_known = !old.chain(name).is_empty() && before != now;
+        is_known.then(|| (name.clone(), MovedService { from: before, to: now, since: from.clone() }))
+    };
+    let moved = names.iter().filter_map(moved).collect();
+    Ok(Since { from, names, gone, moved })
+}
+
+/// What `--since` selects.
+pub(crate) struct Since {
+    /// The revision, in words.
+    pub(crate) from: String,
+    /// The environments to plan.
+    pub(crate) names: Vec<EnvironmentName>,
+    /// Environments that are there no more.
+    pub(crate) gone: Vec<EnvironmentName>,
+    /// Those whose files name another service than before.
+    pub(crate) moved: BTreeMap<EnvironmentName, MovedService>,
+}
+
+impl From<git::GitError> for CliError {
+    fn from(error: git::GitError) -> Self {
+        CliError::coded(error.code, error.message).remedy(error.remedy)
+    }
+}

@@ -1,0 +1,87 @@
+//! `mailwright drift`: whether somebody changed the service outside Git.
+
+use serde_json::json;
+
+use crate::{
+    cli::{
+        CliError, Context, Exit, ServiceOptions,
+        commands::plan::{self, Format},
+        environment::{self, Environment},
+        fleet::{Environments, Outcome, Words},
+    },
+    model::ProfileName,
+    reconcile::{self, render},
+};
+
+/// Tell whether somebody changed the service outside Git
+#[derive(Debug, clap::Args)]
+#[command(
+    after_help = "Exit codes: 0 no drift, 1 error, 2 drift. Of several environments: 1 if any failed, else 2 if any drifted.\n\n\
+    Examples:\n  mailwright drift prod\n  mailwright drift prod --format json\n  mailwright drift 'prod-*' -l region=emea\n\n\
+    Drift is what is live and not what the last apply left. What the files say plays no part; `mailwright plan` compares\n\
+    all three. Profiles that no apply ever made are listed, and are not drift."
+)]
+pub(crate) struct Drift {
+    #[command(flatten)]
+    environments: Environments,
+    /// How to print it
+    #[arg(long, value_enum, default_value_t = Format::Human, value_name = "FORMAT")]
+    format: Format,
+    #[command(flatten)]
+    service: ServiceOptions,
+}
+
+impl Drift {
+    pub(crate) fn run(self, context: &Context) -> Result<Exit, CliError> {
+        plan::json_even_on_errors(context, self.format == Format::Json, || {
+            let words = Words { some: ("drifted", "with drift"), none: ("clean", "without drift") };
+            let fleet = self.environments.find(context, &self.service)?;
+            fleet.tell(context, self.format, &words, |context, environment| self.drift(context, environment))
+        })
+    }
+
+    fn drift(&self, context: &Context, environment: &Environment) -> Result<Outcome, CliError> {
+        let client = environment.client(context, &self.service)?;
+        let state = context.runtime()?.block_on(environment::state(&client, &environment.name))?;
+        let drift = reconcile::drift(&state);
+        let unmanaged: Vec<&ProfileName> = state
+            .profiles
+            .iter()
+            .filter(|(_, profile)| profile.live.is_some() && !profile.is_managed())
+            .map(|(name, _)| name)
+            .collect();
+        let mut text = render::drift_text(&drift);
+        if !unmanaged.is_empty() {
+            let names = unmanaged.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
+            text = format!("{text}Not in Git, and made outside it: {names}\n\n");
+        }
+        let summary = match drift.len() {
+            0 => format!("No drift in {} at generation {}.", environment.name, state.generation),
+            1 => format!("1 object of {} was changed outside Git.", environment.name),
+            count => format!("{count} objects of {} were changed outside Git.", environment.name),
+        };
+        let next = if drift.is_empty() {
+            String::new()
+        } else {
+            format!(
+                "\n`mailwright plan {0}` shows what would be taken back; to keep a change, write it into the files.",
+                environment.name
+            )
+        };
+        Ok(Outcome {
+            text: format!("{text}{summary}{next}"),
+            document: json!({
+                "environment": environment.name, "generation": state.generation, "drift": drift, "unmanaged": unmanaged,
+            }),
+            line: match drift.len() {
+                0 => "no drift".to_owned(),
+                1 => "1 object was changed outside Git".to_owned(),
+                count => format!("{count} objects were changed outside Git"),
+            },
+            code: if drift.is_empty() { 0 } else { 2 },
+            telling: !drift.is_empty(),
+            counts: !drift.is_empty(),
+            refusal: None,
+        })
+    }
+}

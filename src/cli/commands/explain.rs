@@ -1,0 +1,151 @@
+//! `mailwright explain`: a problem code, a finding of `verify`, an AADSTS code of Entra, or a reply of a mail server, at
+//! length.
+
+use crate::{
+    cli::{CliError, Context, Exit},
+    config::suggest,
+    delivery::classify::{self, About, Meaning},
+    entra::aadsts::{self, Entry},
+    model::{Code, message::Class},
+    text::shortened,
+    verify::{Id, graph::reported_as},
+};
+
+/// Explain a problem code, a finding, an AADSTS code or an SMTP reply
+#[derive(Debug, clap::Args)]
+#[command(
+    after_help = "Examples:\n  mailwright explain MW0104\n  mailwright explain GRAPH-REDIRECT-SPA\n  mailwright explain AADSTS7000215\n  mailwright explain \"550 5.7.1 Relay access denied\"\n  mailwright explain          lists all problem codes and findings"
+)]
+pub(crate) struct Explain {
+    /// The code, the id or the reply; problem codes and findings are listed if none is given
+    code: Option<String>,
+}
+
+/// `MW0007` for `mw7` and `7`; what is no number stays as it is.
+fn in_full(text: &str) -> String {
+    let digits = text.trim_start_matches(['m', 'M']).trim_start_matches(['w', 'W']);
+    digits.parse::<u16>().map_or(text.to_owned(), |number| format!("MW{number:04}"))
+}
+
+/// The number of an AADSTS code: by itself, in a copied message, or bare, since no problem code has five digits.
+fn entras(text: &str) -> Option<u32> {
+    let bare = || text.trim().parse().ok().filter(|number| *number > 9_999);
+    aadsts::parse(text).or_else(|| aadsts::named_in(text).first().copied()).or_else(bare)
+}
+
+/// What is known of an AADSTS code.
+fn explained(entry: &Entry) -> String {
+    let findings: Vec<&str> = reported_as(entry.cause).iter().map(|id| id.id()).collect();
+    let delivery = if entry.cause.is_transient() {
+        "the attempt is made again later; the profile is not suspended"
+    } else {
+        "the profile is suspended and its mail waits; no message fails for it"
+    };
+    format!(
+        "{}.\n\nWhat to do: {}\n\n`verify` reports it as {}. While delivering: {delivery}.\nOAuth error, as a rule: {}\nSource: {}\nMicrosoft's page: {}",
+        capitalised(&entry.meaning),
+        entry.remedy,
+        findings.join(", or "),
+        entry.error,
+        entry.source,
+        aadsts::page(entry.code),
+    )
+}
+
+/// The steps of a conversation at which a reply may come, and their names.
+const STEPS: [(&str, &str); 7] = [
+    ("greeting", "the greeting"),
+    ("tls", "STARTTLS"),
+    ("login", "the login"),
+    ("mail", "MAIL"),
+    ("rcpt", "RCPT"),
+    ("data", "DATA"),
+    ("dot", "the end of the contents"),
+];
+
+/// The meanings of a reply, by the step at which it comes.
+fn explained_reply(code: &str, text: &str) -> String {
+    let has_reply_code = text.trim().bytes().take(3).all(|b| b.is_ascii_digit());
+    let digits = match code.as_bytes().first() {
+        Some(b'2') => "250",
+        Some(b'4') => "450",
+        _ => "550",
+    };
+    let reply = if has_reply_code { text.trim().to_owned() } else { format!("{digits} {}", text.trim()) };
+    let mut meanings: Vec<(Vec<&str>, Meaning)> = Vec::new();
+    for (step, name) in STEPS {
+        let meaning = classify::smtp(step, &reply);
+        match meanings.iter_mut().find(|(_, known)| *known == meaning) {
+            Some((names, _)) => names.push(name),
+            None => meanings.push((vec![name], meaning)),
+        }
+    }
+    let paragraph = |(names, meaning): &(Vec<&str>, Meaning)| {
+        let consequence = match (meaning.class, meaning.about) {
+            (Class::Delivered, _) => "the server has accepted it",
+            (Class::Transient, _) => "the attempt is made again later",
+            (Class::Throttled, _) => "nothing else leaves through this mailbox until the server accepts mail again",
+            (Class::Auth, _) => "the profile is suspended and its mail waits",
+            (Class::Size, _) => "the message is too large for this server, and fails",
+            (Class::Permanent, About::Recipient) => "this recipient fails, and the others get the message",
+            (Class::Permanent, _) => "the message fails",
+            (Class::Unknown, _) => "the message may have been accepted, and is `unknown`",
+        };
+        let remedy = meaning.remedy.map(|remedy| format!("\nWhat to do: {remedy}.")).unwrap_or_default();
+        format!("At {}: {}; {consequence}.{remedy}", names.join(", "), meaning.why)
+    };
+    let paragraphs: Vec<String> = meanings.iter().map(paragraph).collect();
+    format!(
+        "{}\n\nThe words of a reply count as well: `mailwright explain \"{digits} {code} TEXT\"` reads all of it.",
+        paragraphs.join("\n\n")
+    )
+}
+
+fn capitalised(text: &str) -> String {
+    let mut letters = text.chars();
+    letters.next().map_or_else(String::new, |first| first.to_uppercase().chain(letters).collect())
+}
+
+impl Explain {
+    pub(crate) fn run(self, context: &Context) -> Result<Exit, CliError> {
+        let Some(text) = self.code else {
+            let codes = Code::ALL.iter().map(|code| vec![code.id().to_owned(), code.title().to_owned()]);
+            let findings = Id::ALL.iter().map(|id| vec![id.id().to_owned(), id.title().to_owned()]);
+            let rows = codes.chain(findings);
+            context.printer.out(&crate::cli::ui::table::table(&["code", "problem"], rows));
+            return Ok(Exit::Done);
+        };
+        let bold = anstyle::Style::new().bold();
+        if let Ok(id) = text.parse::<Id>() {
+            context.printer.out(&format!("{bold}{id}: {}{bold:#}\n\n{}", id.title(), id.explanation()));
+            return Ok(Exit::Done);
+        }
+        if let Some(number) = entras(&text) {
+            let entry = aadsts::find(number).ok_or_else(|| {
+                CliError::coded(
+                    Code::Usage,
+                    format!("cannot explain AADSTS{number}: it is not among the codes that are known here"),
+                )
+                .remedy(format!("Microsoft's page about it: {}", aadsts::page(number)))
+            })?;
+            context.printer.out(&format!("{bold}AADSTS{number}: {}{bold:#}\n\n{}", entry.name, explained(entry)));
+            return Ok(Exit::Done);
+        }
+        if let Some(code) = classify::enhanced_code(&text) {
+            let title = format!("{bold}{code}: a reply of a mail server{bold:#}");
+            context.printer.out(&format!("{title}\n\n{}", explained_reply(&code, &text)));
+            return Ok(Exit::Done);
+        }
+        let code: Code = in_full(&text).parse().map_err(|_| {
+            let text = shortened(&text, 60);
+            let error = CliError::coded(Code::Usage, format!("there is no code `{}`", text.escape_debug()));
+            let known = Code::ALL.iter().map(|code| code.id()).chain(Id::ALL.iter().map(|id| id.id()));
+            match suggest::nearest(&text, known) {
+                Some(meant) => error.remedy(format!("Did you mean `{meant}`?")),
+                None => error.remedy("`mailwright explain` lists them."),
+            }
+        })?;
+        context.printer.out(&format!("{bold}{code}: {}{bold:#}\n\n{}", code.title(), code.explanation()));
+        Ok(Exit::Done)
+    }
+}

@@ -1,0 +1,132 @@
+//! `mailwright history`: the generations of the service's state.
+
+use serde_json::Value;
+
+use crate::{
+    api::{ChangeSummary, Generation},
+    cli::{
+        CliError, Context, Exit, ServiceOptions,
+        commands::plan::{self, Format},
+        environment::Environment,
+    },
+    model::{
+        Provenance,
+        provenance::{Author, Signature},
+    },
+    reconcile::render,
+};
+
+/// The generations of the service's state, newest first
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Examples:\n  mailwright history prod\n  mailwright history prod --limit 100 --format json")]
+pub(crate) struct History {
+    /// The environment
+    environment: String,
+    /// How many to show
+    #[arg(long, default_value_t = 20, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1000))]
+    limit: u32,
+    /// Only those older than this generation
+    #[arg(long, value_name = "GENERATION")]
+    before: Option<u64>,
+    /// How to print it
+    #[arg(long, value_enum, default_value_t = Format::Human, value_name = "FORMAT")]
+    format: Format,
+    #[command(flatten)]
+    service: ServiceOptions,
+}
+
+impl History {
+    pub(crate) fn run(self, context: &Context) -> Result<Exit, CliError> {
+        plan::json_even_on_errors(context, self.format == Format::Json, || self.history(context))
+    }
+
+    fn history(&self, context: &Context) -> Result<Exit, CliError> {
+        let environment = Environment::find(context, &self.environment)?;
+        let client = environment.client(context, &self.service)?;
+        let page = context.runtime()?.block_on(client.generations(self.before, self.limit))?;
+        if self.format == Format::Json {
+            context.printer.out(&format!("{:#}", serde_json::to_value(&page).unwrap_or_default()));
+            return Ok(Exit::Done);
+        }
+        if page.generations.is_empty() {
+            context.printer.out("No generations: nothing has changed since the store was made.");
+            return Ok(Exit::Done);
+        }
+        let rows = page.generations.iter().map(row);
+        context.printer.out(&crate::cli::ui::table::table(
+            &["generation", "at", "by", "how", "commit", "branch", "author", "signature", "what"],
+            rows,
+        ));
+        if let Some(next) = page.next_before {
+            context.printer.note(&format!("Older ones: mailwright history {} --before {next}", environment.name));
+        }
+        Ok(Exit::Done)
+    }
+}
+
+fn row(generation: &Generation) -> Vec<String> {
+    let how = match generation.rolled_back_to {
+        Some(to) => format!("rollback to {to}"),
+        None => generation.kind.id().to_owned(),
+    };
+    let provenance = &generation.provenance;
+    let branch = provenance.branch.as_deref().map_or("-".to_owned(), safe);
+    vec![
+        generation.number.to_string(),
+        generation.at.strftime("%Y-%m-%d %H:%M:%SZ").to_string(),
+        by(generation),
+        how,
+        commit(provenance),
+        branch,
+        author(provenance),
+        provenance.signature.map_or("-", Signature::id).to_owned(),
+        words(&generation.summary),
+    ]
+}
+
+/// The commit, in short; with a plus if something was not committed. All of it was told by whoever applied.
+pub(crate) fn commit(provenance: &Provenance) -> String {
+    let mut commit = provenance.commit.as_deref().map_or("-".to_owned(), |c| safe(c).chars().take(12).collect());
+    if provenance.dirty {
+        commit.push('+');
+    }
+    commit
+}
+
+/// Who wrote the commit.
+pub(crate) fn author(provenance: &Provenance) -> String {
+    let Some(Author { name, email }) = &provenance.author else { return "-".to_owned() };
+    let text = if name.is_empty() { safe(email) } else { safe(name) };
+    if text.chars().count() > 30 { text.chars().take(27).chain("...".chars()).collect() } else { text }
+}
+
+/// A text of somebody else on one line, with nothing in it that could move the cursor.
+fn safe(text: &str) -> String {
+    render::shown(&Value::from(text)).trim_matches('"').to_owned()
+}
+
+/// `pipeline, approved by alice, bob`.
+fn by(generation: &Generation) -> String {
+    let signers: Vec<&str> = generation.approvals.iter().map(|approved| approved.signer.as_str()).collect();
+    let approved = if signers.is_empty() { String::new() } else { format!(", approved by {}", signers.join(", ")) };
+    let alone = generation.allowances.break_glass.as_ref().map_or("", |_| ", without approvals");
+    format!("{}{approved}{alone}", generation.by)
+}
+
+/// `2 added, 1 changed`.
+pub(crate) fn words(summary: &ChangeSummary) -> String {
+    let counted = [
+        (summary.added, "added"),
+        (summary.changed, "changed"),
+        (summary.destroyed, "destroyed"),
+        (summary.renamed, "renamed"),
+        (summary.adopted, "adopted"),
+        (summary.forgotten, "forgotten"),
+    ];
+    let mut words: Vec<String> =
+        counted.iter().filter(|(count, _)| *count > 0).map(|(count, word)| format!("{count} {word}")).collect();
+    if summary.settings {
+        words.push("settings".to_owned());
+    }
+    if words.is_empty() { "nothing".to_owned() } else { words.join(", ") }
+}

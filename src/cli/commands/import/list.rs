@@ -1,0 +1,149 @@
+//! `mailwright import --from LIST`: profiles as administrators list them.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    io::Read as _,
+    path::{Path, PathBuf},
+};
+
+use serde_json::json;
+
+use crate::{
+    cli::{
+        CliError, Context, Exit,
+        commands::{
+            import::{Import, tell_secrets, write_new},
+            plan::Format,
+        },
+    },
+    config::{
+        Repository, suggest,
+        write::{self, FileKind},
+    },
+    import::{
+        spreadsheet::{SIZE_LIMIT, TableProblem},
+        table::{self, Row},
+    },
+    model::{Code, EnvironmentName, SecretReference},
+};
+
+impl Import {
+    pub(super) fn import_list(&self, context: &Context, list: &Path) -> Result<Exit, CliError> {
+        let repository = context.repository()?;
+        let rows = read(list)?;
+        let mut files: BTreeMap<PathBuf, String> = BTreeMap::new();
+        let mut environments: BTreeSet<EnvironmentName> = BTreeSet::new();
+        for row in rows {
+            let name = self.environment_of(&repository, &row)?;
+            let path =
+                Path::new("environments").join(name.as_str()).join("profiles").join(format!("{}.yaml", row.name));
+            if repository.profile_names(&name).contains(&row.name) {
+                return Err(CliError::coded(
+                    Code::InvalidName,
+                    format!("line {}: `{name}` has a profile `{}` already; nothing was written", row.line, row.name),
+                )
+                .remedy("Take the line out of the list, or rename the profile."));
+            }
+            files.insert(path, write::file(FileKind::Profile, &write::literal(row.document)));
+            environments.insert(name);
+        }
+        let (report, missing) = crate::import::check(repository.root(), &environments, &files)
+            .map_err(|error| CliError::coded(Code::Unreadable, format!("cannot try the files: {error}")))?;
+        if report.has_errors() {
+            context.printer.note(&report.human());
+            return Err(CliError::coded(
+                Code::ImportUnproved,
+                "the profiles of the list do not pass; nothing was written",
+            )
+            .remedy("The files above are those that would have been written. Correct the list."));
+        }
+        if !self.dry_run {
+            files.iter().try_for_each(|(path, text)| write_new(repository.root(), path, text))?;
+        }
+        self.tell(context, &files, &environments, &missing);
+        Ok(Exit::Done)
+    }
+
+    fn environment_of(&self, repository: &Repository, row: &Row) -> Result<EnvironmentName, CliError> {
+        let known = repository.environments();
+        let name = match (&row.environment, &self.environments[..]) {
+            (Some(name), []) => name.to_string(),
+            (Some(name), [one]) if name.as_str() == one => one.clone(),
+            (Some(name), [one]) => {
+                return Err(CliError::coded(
+                    Code::Usage,
+                    format!("line {} is for `{name}`, not for `{one}`", row.line),
+                )
+                .remedy("Leave the environment out of the command, or take the column out of the list."));
+            }
+            (None, _) => self.one()?.to_owned(),
+            (Some(_), _) => return Err(self.one().err().unwrap_or_else(|| CliError::new("name one environment"))),
+        };
+        known.iter().find(|known| known.as_str() == name).cloned().ok_or_else(|| {
+            let error = CliError::coded(
+                Code::UnknownEnvironment,
+                format!("line {}: there is no environment `{}`", row.line, name.escape_debug()),
+            );
+            match suggest::nearest(&name, known.iter().map(EnvironmentName::as_str)) {
+                Some(meant) => error.remedy(format!("Did you mean `{meant}`?")),
+                None => error.remedy(format!("`mailwright new environment {name}` makes one.")),
+            }
+        })
+    }
+
+    fn tell(
+        &self,
+        context: &Context,
+        files: &BTreeMap<PathBuf, String>,
+        environments: &BTreeSet<EnvironmentName>,
+        missing: &BTreeSet<(EnvironmentName, SecretReference)>,
+    ) {
+        let written: Vec<String> = files.keys().map(|path| path.display().to_string()).collect();
+        if self.format == Format::Json {
+            let secrets: Vec<_> =
+                missing.iter().map(|(name, secret)| json!({ "environment": name, "secret": secret })).collect();
+            let document = json!({ "environments": environments, "dryRun": self.dry_run, "written": written, "secretsToSet": secrets });
+            context.printer.out(&format!("{document:#}"));
+            return;
+        }
+        let verb = if self.dry_run { "would write" } else { "wrote" };
+        for path in &written {
+            context.printer.out(&format!("{verb} {path}"));
+        }
+        tell_secrets(context, missing);
+        let names: Vec<&str> = environments.iter().map(EnvironmentName::as_str).collect();
+        context.printer.note(&format!("\nThen: mailwright validate && mailwright plan {}", names.join(" ")));
+    }
+}
+
+fn read(list: &Path) -> Result<Vec<Row>, CliError> {
+    table::read(&bytes(list)?).map_err(|problems| {
+        malformed(Code::ListMalformed, list, problems).remedy("`mailwright import --help` names the columns.")
+    })
+}
+
+/// A list, as far as one may be long.
+pub(in crate::cli) fn bytes(list: &Path) -> Result<Vec<u8>, CliError> {
+    let mut bytes = Vec::new();
+    std::fs::File::open(list).and_then(|file| file.take(SIZE_LIMIT as u64 + 1).read_to_end(&mut bytes)).map_err(
+        |error| {
+            CliError::coded(Code::Unreadable, format!("cannot read `{}`: {error}", list.display()))
+                .remedy("Name a file.")
+        },
+    )?;
+    Ok(bytes)
+}
+
+/// Every problem of a list with its line, up to a number that somebody reads.
+pub(in crate::cli) fn malformed(code: Code, list: &Path, mut problems: Vec<TableProblem>) -> CliError {
+    problems.sort_by_key(|problem| problem.line);
+    let count = problems.len();
+    let plural = if count == 1 { "" } else { "s" };
+    let message = format!("`{}` has {count} problem{plural}; nothing was written", list.display());
+    let mut error = CliError::coded(code, message);
+    for problem in problems.into_iter().take(50) {
+        let column = if problem.column.is_empty() { String::new() } else { format!(", column `{}`", problem.column) };
+        error = error.detail(format!("line {}{column}: {}\n  {}", problem.line, problem.message, problem.remedy));
+    }
+    error
+}

@@ -1,0 +1,168 @@
+//! `mailwright import`: files for what is there already, in a service or in a list.
+//!
+//! Files that are there are never overwritten, and nothing is written before all of it is known to be good.
+
+mod layers;
+pub(super) mod list;
+
+use std::path::{Path, PathBuf};
+
+use serde_json::json;
+
+use crate::{
+    cli::{
+        CliError, Context, Exit, ServiceOptions,
+        commands::plan::{self, Format},
+        environment::{self, Environment},
+    },
+    config::{Repository, write, write_atomically},
+    model::{Code, EnvironmentName, ProfileName, SecretReference, StoredProfile},
+};
+
+/// Write files for what is there already: profiles of a service, whole services, a list of profiles
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Examples:\n  mailwright import prod --dry-run               lists what would be written\n  \
+    mailwright import prod                         profiles that only the service has\n  \
+    mailwright import prod --only invoices\n  \
+    mailwright import 'cust-*' --layers customers  whole services: what they share becomes a base with variables\n  \
+    mailwright import prod --from profiles.csv     a list of profiles; CSV or JSON\n\n\
+    A file that is there already is never overwritten. A secret cannot be read back: the file names it, and\n\
+    `mailwright secrets set` seals its value once more.\n\n\
+    --layers wants environments that have no more than an environment.yaml with the service's address. What it\n\
+    proposes is read and planned before it is written: it is written only if nothing would change.\n\n\
+    The first line of a list names the columns: name, environment, description, enabled, provider, host, port,\n\
+    encryption, username, from, from name, functions, companies, tenant, client, credential, platform, redirect,\n\
+    cloud, address book. The names of the ERP's own fields are understood as well: SMTP Host name, Outgoing email\n\
+    address, Apply to, Select companies, SSL, Tenant ID, Client ID, Redirect URL. A column with passwords is\n\
+    refused. Several functions or companies stand in one cell, separated by semicolons or bars.")]
+pub(crate) struct Import {
+    /// The environment; several, or patterns, with `--layers`
+    #[arg(value_name = "ENV")]
+    environments: Vec<String>,
+    /// With `--layers`: environments with these labels (`region=emea,!frozen`)
+    #[arg(short = 'l', long, value_name = "LABELS", requires = "layers")]
+    selector: Vec<String>,
+    /// Whole services: write what they share into this new folder, and the rest into the environments
+    #[arg(long, value_name = "BASE", conflicts_with_all = ["only", "from"])]
+    layers: Option<EnvironmentName>,
+    /// A list of profiles, CSV or JSON
+    #[arg(long, value_name = "FILE", conflicts_with = "only", value_hint = clap::ValueHint::FilePath)]
+    from: Option<PathBuf>,
+    /// Only this profile; may be given several times
+    #[arg(long, value_name = "NAME")]
+    only: Vec<String>,
+    /// List what would be written, and write nothing
+    #[arg(long)]
+    dry_run: bool,
+    /// How to print it
+    #[arg(long, value_enum, default_value_t = Format::Human, value_name = "FORMAT")]
+    format: Format,
+    #[command(flatten)]
+    service: ServiceOptions,
+}
+
+impl Import {
+    pub(crate) fn run(self, context: &Context) -> Result<Exit, CliError> {
+        plan::json_even_on_errors(context, self.format == Format::Json, || match (&self.layers, &self.from) {
+            (Some(base), _) => self.import_layers(context, base),
+            (None, Some(list)) => self.import_list(context, list),
+            (None, None) => self.import(context),
+        })
+    }
+
+    /// The one environment that is named.
+    fn one(&self) -> Result<&str, CliError> {
+        match &self.environments[..] {
+            [one] => Ok(one),
+            _ => Err(CliError::coded(Code::Usage, "name one environment")
+                .remedy("Several at once are for `--layers BASE`; a list may have a column `environment`.")),
+        }
+    }
+
+    fn import(&self, context: &Context) -> Result<Exit, CliError> {
+        let environment = Environment::find(context, self.one()?)?;
+        let client = environment.client(context, &self.service)?;
+        let state = context.runtime()?.block_on(environment::state(&client, &environment.name))?;
+        let only = self.only.iter().map(|name| environment::profile_name(name)).collect::<Result<Vec<_>, _>>()?;
+        if let Some(missing) = only.iter().find(|name| state.profiles.get(*name).is_none_or(|p| p.live.is_none())) {
+            return Err(CliError::coded(Code::NotFound, format!("the service has no profile `{missing}`"))
+                .remedy(format!("`mailwright status {}` lists the live ones.", environment.name)));
+        }
+        let declared = environment.repository.profile_names(&environment.name);
+        let missing: Vec<(&ProfileName, &StoredProfile)> = state
+            .live_stored()
+            .filter(|(name, _)| !declared.contains(*name) && (only.is_empty() || only.contains(name)))
+            .collect();
+
+        let folder = PathBuf::from("environments").join(environment.name.as_str()).join("profiles");
+        let mut written = Vec::new();
+        let mut secrets = Vec::new();
+        for (name, stored) in missing {
+            let path = folder.join(format!("{name}.yaml"));
+            if !self.dry_run {
+                write_new(environment.repository.root(), &path, &write::profile(&stored.profile))?;
+            }
+            written.push(path.display().to_string());
+            for reference in stored.file_names() {
+                let file = Repository::secret_path(&environment.name, &reference);
+                if !environment.repository.root().join(file).exists() && !secrets.contains(&reference) {
+                    secrets.push(reference);
+                }
+            }
+        }
+        if self.format == Format::Json {
+            let document = json!({ "environment": environment.name, "dryRun": self.dry_run, "written": written, "secretsToSet": secrets });
+            context.printer.out(&format!("{document:#}"));
+            return Ok(Exit::Done);
+        }
+        if written.is_empty() {
+            context.printer.out("Nothing to import: every live profile has its file.");
+            return Ok(Exit::Done);
+        }
+        let verb = if self.dry_run { "would write" } else { "wrote" };
+        for path in &written {
+            context.printer.out(&format!("{verb} {path}"));
+        }
+        let named: Vec<_> = secrets.into_iter().map(|reference| (environment.name.clone(), reference)).collect();
+        tell_secrets(context, &named);
+        context.printer.note(&format!("\nThen: mailwright plan {}", environment.name));
+        Ok(Exit::Done)
+    }
+}
+
+/// Writes a file that is not there yet.
+fn write_new(root: &Path, path: &Path, text: &str) -> Result<(), CliError> {
+    if root.join(path).exists() {
+        return Err(cannot_write(path, &"it is there already"));
+    }
+    write_over(root, path, text)
+}
+
+fn write_over(root: &Path, path: &Path, text: &str) -> Result<(), CliError> {
+    let target = root.join(path);
+    if let Some(folder) = target.parent() {
+        std::fs::create_dir_all(folder).map_err(|error| cannot_write(path, &error))?;
+    }
+    write_atomically(&target, text.as_bytes()).map_err(|error| cannot_write(path, &error))
+}
+
+fn cannot_write(path: &Path, error: &dyn std::fmt::Display) -> CliError {
+    CliError::coded(Code::Unwritable, format!("cannot write `{}`: {error}", path.display()))
+        .remedy("What was written before it stays; run the command again.")
+}
+
+/// Says which secrets have no file yet, and how they get one.
+fn tell_secrets<'a>(context: &Context, secrets: impl IntoIterator<Item = &'a (EnvironmentName, SecretReference)>) {
+    let mut secrets = secrets.into_iter().peekable();
+    if secrets.peek().is_some() {
+        context.printer.note("\nThese secrets cannot be read back. Seal each value once more:");
+    }
+    for (environment, reference) in secrets {
+        context.printer.note(&match reference.next_of() {
+            Some(current) => format!(
+                "  mailwright secrets rotate {environment} {current}    # the next value, as the service has one"
+            ),
+            None => format!("  mailwright secrets set {environment} {reference}"),
+        });
+    }
+}

@@ -1,0 +1,33 @@
+//! Commands: one file or folder per command. A command uses `args`, `ui` and the library, never another command.
+
+pub(crate) mod apply;
+pub(crate) mod approve;
+pub(crate) mod audit;
+pub(crate) mod blame;
+pub(crate) mod comment;
+pub(crate) mod completions;
+pub(crate) mod demo;
+pub(crate) mod diff;
+pub(crate) mod drift;
+pub(crate) mod explain;
+pub(crate) mod functions;
+pub(crate) mod history;
+pub(crate) mod import;
+pub(crate) mod new;
+pub(crate) mod outbox;
+pub(crate) mod plan;
+pub(crate) mod render;
+pub(crate) mod resolve;
+pub(crate) mod rollback;
+pub(crate) mod rollout;
+pub(crate) mod sandbox;
+pub(crate) mod schema;
+pub(crate) mod secrets;
+pub(crate) mod send;
+pub(crate) mod serve;
+pub(crate) mod show;
+pub(crate) mod status;
+pub(crate) mod token;
+pub(crate) mod validate;
+pub(crate) mod verify;
+pub(crate) mod watch;

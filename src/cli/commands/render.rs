@@ -1,0 +1,231 @@
+//! `mailwright render`: what the layers amount to, and where each value comes from.
+
+use std::fmt::Write as _;
+
+use serde_json::{Map, Value, json};
+
+use crate::{
+    cli::{
+        CliError, Context, Exit,
+        commands::plan,
+        environment::{self, Environment},
+    },
+    config::{Amounts, Place, Placed, suggest, write},
+    model::{Code, ProfileName},
+};
+
+/// Print what the layers amount to, with the place that each value comes from
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Examples:\n  mailwright render prod\n  mailwright render prod invoices      one profile\n  \
+    mailwright render prod --format json | jq .places\n\n\
+    Needs no service and no key. Layers are merged and variables put in; secrets stay names. Where a value takes a\n\
+    variable, its comment names the place of the text and that of the variable. Files with problems are rendered as\n\
+    far as they can be read; the problems go to standard error, and the exit code is 1.")]
+pub(crate) struct Render {
+    /// The environment; an abstract layer too
+    environment: String,
+    /// Only this profile
+    profile: Option<String>,
+    /// How to print it
+    #[arg(long, value_enum, default_value_t = Format::Yaml, value_name = "FORMAT")]
+    format: Format,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+enum Format {
+    /// YAML, with the places as comments.
+    Yaml,
+    /// One document: the values, and their places by JSON pointer.
+    Json,
+}
+
+/// Where the comments begin, unless the line is longer.
+const COLUMN: usize = 56;
+
+/// The keys of environments and profiles that stand first.
+const ORDER: [&str; 13] = [
+    "description",
+    "abstract",
+    "extends",
+    "enabled",
+    "renamedFrom",
+    "service",
+    "companies",
+    "labels",
+    "variables",
+    "provider",
+    "from",
+    "functions",
+    "appliesTo",
+];
+
+impl Render {
+    pub(crate) fn run(self, context: &Context) -> Result<Exit, CliError> {
+        let json = self.format == Format::Json;
+        plan::json_even_on_errors(context, json, || self.render(context))
+    }
+
+    fn render(&self, context: &Context) -> Result<Exit, CliError> {
+        let environment = Environment::find(context, &self.environment)?;
+        let repository = &environment.repository;
+        let report = repository.check(std::slice::from_ref(&environment.name));
+        let amounts = repository.amounts(&environment.name);
+        let Some(amounts) = amounts else { return Err(environment::problems(context, &report)) };
+        let profile = self.profile.as_deref().map(|name| profile(&environment, &amounts, name)).transpose()?;
+        let text = match (self.format, &profile) {
+            (Format::Yaml, None) => yaml(&amounts),
+            (Format::Yaml, Some((name, placed))) => {
+                let mut out = format!("# profile {name} of {}\n", layers(&amounts));
+                block(&mut out, placed, 0);
+                out
+            }
+            (Format::Json, None) => document(&environment, &amounts),
+            (Format::Json, Some((name, placed))) => {
+                let mut places = Map::new();
+                collect(placed, "/value", &mut places);
+                let document = json!({
+                    "environment": environment.name, "layers": amounts.layers, "profile": name,
+                    "value": placed.to_json(), "places": places,
+                });
+                format!("{document:#}")
+            }
+        };
+        context.printer.out(&text);
+        if report.has_errors() {
+            // Standard output has its document already.
+            let error = environment::problems(context, &report);
+            return Err(CliError { in_json: true, ..error });
+        }
+        Ok(Exit::Done)
+    }
+}
+
+fn profile<'a>(
+    environment: &Environment,
+    amounts: &'a Amounts,
+    name: &str,
+) -> Result<(&'a ProfileName, &'a Placed), CliError> {
+    let found = amounts.profiles.iter().find(|(known, _)| known.as_str() == name);
+    found.ok_or_else(|| {
+        let error = CliError::coded(
+            Code::NotFound,
+            format!("the environment `{}` has no profile `{}`", environment.name, name.escape_debug()),
+        );
+        match suggest::nearest(name, amounts.profiles.keys().map(ProfileName::as_str)) {
+            Some(meant) => error.remedy(format!("Did you mean `{meant}`?")),
+            None => error.remedy(format!("`mailwright render {}` shows all.", environment.name)),
+        }
+    })
+}
+
+/// `prod, over office, over base`
+fn layers(amounts: &Amounts) -> String {
+    let names: Vec<String> = amounts.layers.iter().rev().map(ToString::to_string).collect();
+    names.join(", over ")
+}
+
+fn yaml(amounts: &Amounts) -> String {
+    let mut out = format!("# {}\nenvironment:\n", layers(amounts));
+    block(&mut out, &amounts.environment, 1);
+    if amounts.profiles.is_empty() {
+        let _ = writeln!(out, "profiles: {{}}");
+        return out;
+    }
+    let _ = writeln!(out, "profiles:");
+    for (name, placed) in &amounts.profiles {
+        let _ = writeln!(out, "  {}:", write::key(name.as_str()));
+        block(&mut out, placed, 2);
+    }
+    out
+}
+
+/// A map's entries, or a list's items, each on its line.
+fn block(out: &mut String, placed: &Placed, depth: usize) {
+    let indent = "  ".repeat(depth);
+    match placed {
+        Placed::Leaf { value, place, variables } => {
+            line(out, &format!("{indent}{}", write::readable(value)), place, variables);
+        }
+        Placed::Map(entries) => {
+            // The order in which people read a file; what is not in it stays in the order of the files.
+            let rank = |key: &str| ORDER.iter().position(|known| *known == key).unwrap_or(ORDER.len());
+            let mut entries: Vec<&(String, Placed)> = entries.iter().collect();
+            entries.sort_by_key(|(key, _)| rank(key));
+            for (key, value) in entries {
+                below(out, &format!("{indent}{}:", write::key(key)), value, depth + 1);
+            }
+        }
+        Placed::List(items) => items.iter().for_each(|item| below(out, &format!("{indent}-"), item, depth + 1)),
+    }
+}
+
+/// What stands behind a key or a dash.
+fn below(out: &mut String, head: &str, value: &Placed, depth: usize) {
+    match value {
+        Placed::Leaf { value, place, variables } => {
+            line(out, &format!("{head} {}", write::readable(value)), place, variables);
+        }
+        Placed::Map(entries) if entries.is_empty() => out.push_str(&format!("{head} {{}}\n")),
+        Placed::List(items) if items.is_empty() => out.push_str(&format!("{head} []\n")),
+        Placed::Map(_) if head.ends_with('-') => {
+            // The first key stands beside the dash.
+            let mut inner = String::new();
+            block(&mut inner, value, depth);
+            out.push_str(&format!("{head} {}", inner.trim_start()));
+        }
+        _ => {
+            out.push_str(&format!("{head}\n"));
+            block(out, value, depth);
+        }
+    }
+}
+
+/// A line with where its value comes from.
+fn line(out: &mut String, text: &str, place: &Place, variables: &[(String, Place)]) {
+    let mut from = format!("{}:{}", place.file, place.line);
+    for (name, place) in variables {
+        let _ = write!(from, ", ${{{name}}} {}:{}", place.file, place.line);
+    }
+    let width = text.chars().count();
+    let pad = " ".repeat(COLUMN.saturating_sub(width).max(1));
+    let _ = writeln!(out, "{text}{pad}# {from}");
+}
+
+fn document(environment: &Environment, amounts: &Amounts) -> String {
+    let mut places = Map::new();
+    collect(&amounts.environment, "/value", &mut places);
+    let profiles: Map<String, Value> =
+        amounts.profiles.iter().map(|(name, placed)| (name.to_string(), placed.to_json())).collect();
+    for (name, placed) in &amounts.profiles {
+        collect(placed, &format!("/profiles/{name}"), &mut places);
+    }
+    let document = json!({
+        "environment": environment.name, "layers": amounts.layers, "value": amounts.environment.to_json(),
+        "profiles": profiles, "places": places,
+    });
+    format!("{document:#}")
+}
+
+/// The places of all values, by the JSON pointer of the value in the document.
+fn collect(placed: &Placed, pointer: &str, places: &mut Map<String, Value>) {
+    match placed {
+        Placed::Leaf { place, variables, .. } => {
+            let mut entry = json!(place);
+            if !variables.is_empty() {
+                let variables: Vec<Value> =
+                    variables.iter().map(|(name, place)| json!({ "name": name, "place": place })).collect();
+                entry["variables"] = json!(variables);
+            }
+            places.insert(pointer.to_owned(), entry);
+        }
+        Placed::List(items) => {
+            items.iter().enumerate().for_each(|(at, item)| collect(item, &format!("{pointer}/{at}"), places));
+        }
+        Placed::Map(entries) => {
+            for (key, value) in entries {
+                let key = key.replace('~', "~0").replace('/', "~1");
+                collect(value, &format!("{pointer}/{key}"), places);
+            }
+        }
+    }
+}

@@ -1,0 +1,94 @@
+//! `mailwright resolve`: which profile sends for a company and a function, and why.
+
+use crate::{
+    cli::{
+        CliError, Context, Exit, ServiceOptions,
+        commands::plan::{self, Format},
+        environment::{self, Environment},
+    },
+    model::{
+        Client, Code,
+        resolution::{Cell, PassedOverBecause, Resolution},
+    },
+};
+
+/// Which profile sends for a company and a function, and why
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Examples:\n  mailwright resolve prod EDU1 documents-remittance\n  \
+    mailwright resolve prod EDU1 user-interface --client spa\n  \
+    mailwright resolve prod EDU1 default --desired      by the files, without the service\n\n\
+    The function is tried first, then what it falls back to; at each step a profile that names the company\n\
+    beats a system-wide one. Exit code 1 if nobody sends.")]
+pub(crate) struct Resolve {
+    /// The environment
+    environment: String,
+    /// The company
+    company: String,
+    /// The function
+    function: String,
+    /// The client that the user works in, for `user-interface`: native or spa
+    #[arg(long, value_name = "CLIENT")]
+    client: Option<Client>,
+    /// Ask the files instead of the service
+    #[arg(long)]
+    desired: bool,
+    /// How to print it
+    #[arg(long, value_enum, default_value_t = Format::Human, value_name = "FORMAT")]
+    format: Format,
+    #[command(flatten)]
+    service: ServiceOptions,
+}
+
+impl Resolve {
+    pub(crate) fn run(self, context: &Context) -> Result<Exit, CliError> {
+        plan::json_even_on_errors(context, self.format == Format::Json, || self.resolve(context))
+    }
+
+    fn resolve(&self, context: &Context) -> Result<Exit, CliError> {
+        let company = environment::company(&self.company)?;
+        let cell = Cell { company, function: environment::function(&self.function)?, client: self.client };
+        let environment = Environment::find(context, &self.environment)?;
+        let resolution = if self.desired {
+            let desired = environment.desired(context)?;
+            let profiles = desired.profiles.iter().map(|(name, profile)| (name, &profile.stored.profile));
+            crate::model::resolution::Resolver::new(profiles).explain(&cell)
+        } else {
+            let client = environment.client(context, &self.service)?;
+            context.runtime()?.block_on(client.resolve(&cell))?
+        };
+        if self.format == Format::Json {
+            context.printer.out(&format!("{:#}", serde_json::to_value(&resolution).unwrap_or_default()));
+        } else {
+            context.printer.out(&text(&resolution));
+        }
+        match resolution.profile {
+            Some(_) => Ok(Exit::Done),
+            None => Err(CliError {
+                in_json: true,
+                ..CliError::coded(Code::NobodySends, format!("nobody sends for {cell}"))
+            }),
+        }
+    }
+}
+
+fn text(resolution: &Resolution) -> String {
+    let mut lines = vec![format!("{}", resolution.cell)];
+    for (index, step) in resolution.steps.iter().enumerate() {
+        let whom = step.company.as_ref().map_or("system-wide".to_owned(), |company| format!("for {company}"));
+        let found = step.found.as_ref().map_or("nobody".to_owned(), |name| format!("`{name}`"));
+        lines.push(format!("  {}. {} {whom}: {found}", index + 1, step.function));
+        for passed in &step.passed_over {
+            let because = match passed.because {
+                PassedOverBecause::Disabled => "is disabled",
+                PassedOverBecause::OtherClient => "serves another client than the request names",
+                PassedOverBecause::NameComesLater => "claims the same and comes later by name",
+            };
+            lines.push(format!("     (`{}` {because})", passed.profile));
+        }
+    }
+    lines.push(match &resolution.profile {
+        Some(name) => format!("=> {name}"),
+        None => "=> nobody".to_owned(),
+    });
+    lines.join("\n")
+}

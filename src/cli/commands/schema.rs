@@ -1,0 +1,39 @@
+//! `mailwright schema`: the JSON Schemas of the files.
+
+use crate::{
+    cli::{CliError, Context, Exit},
+    config::{SCHEMAS, suggest},
+    model::Code,
+};
+
+/// Print the JSON Schemas of the files and documents
+#[derive(Debug, clap::Args)]
+#[command(
+    after_help = "Examples:\n  mailwright schema profile > profile.schema.json\n  mailwright schema          lists them\n\n\
+    An editor with a YAML language server completes and checks a file that begins with:\n  \
+    # yaml-language-server: $schema=../../../schema/profile.schema.json"
+)]
+pub(crate) struct Schema {
+    /// environment, profile, rollout, oidc, plan, diff or verify-report
+    name: Option<String>,
+}
+
+impl Schema {
+    pub(crate) fn run(self, context: &Context) -> Result<Exit, CliError> {
+        let names = || SCHEMAS.iter().map(|(name, _)| *name);
+        let Some(wanted) = self.name else {
+            names().for_each(|name| context.printer.out(name));
+            return Ok(Exit::Done);
+        };
+        if let Some((_, text)) = SCHEMAS.iter().find(|(name, _)| *name == wanted) {
+            context.printer.out(text);
+            Ok(Exit::Done)
+        } else {
+            let error = CliError::coded(Code::Usage, format!("there is no schema `{}`", wanted.escape_debug()));
+            Err(match suggest::nearest(&wanted, names()) {
+                Some(meant) => error.remedy(format!("Did you mean `{meant}`?")),
+                None => error.remedy(format!("There are: {}.", names().collect::<Vec<_>>().join(", "))),
+            })
+        }
+    }
+}

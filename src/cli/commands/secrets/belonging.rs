@@ -1,0 +1,141 @@
+//! Whether the value in an age file belongs to the environment and the name that it lies under. Whoever can write a file
+//! can copy another's secret there; sealing it again for the recipients of the new place must not make it theirs.
+
+use std::collections::BTreeMap;
+
+use rayon::prelude::*;
+
+use crate::{
+    cli::commands::secrets::{CliError, Environment, entries, files, read_age},
+    config::Uses,
+    model::{Code, EnvironmentName, SecretReference},
+    secrets::{Header, Recipients},
+};
+
+/// What is asked about the files of one environment.
+pub(super) struct Belonging<'a> {
+    environment: &'a Environment,
+    /// The recipients as they stand in the repository, before any change.
+    recipients: &'a Recipients,
+    used: BTreeMap<SecretReference, Uses>,
+}
+
+/// Every age file of the repository, by the id that its value is bound under.
+#[derive(Default)]
+pub(super) struct Everywhere(Option<BTreeMap<String, Vec<(EnvironmentName, SecretReference)>>>);
+
+impl Everywhere {
+    fn places(
+        &mut self,
+        environment: &Environment,
+        id: &str,
+    ) -> Result<&[(EnvironmentName, SecretReference)], CliError> {
+        if self.0.is_none() {
+            self.0 = Some(index(environment)?);
+        }
+        Ok(self.0.as_ref().and_then(|all| all.get(id)).map_or(&[][..], Vec::as_slice))
+    }
+}
+
+fn index(environment: &Environment) -> Result<BTreeMap<String, Vec<(EnvironmentName, SecretReference)>>, CliError> {
+    let root = environment.repository.root();
+    let names: Vec<EnvironmentName> =
+        entries(root, std::path::Path::new("secrets"))?.iter().filter_map(|name| name.parse().ok()).collect();
+    let read = |name: &EnvironmentName| -> Result<Vec<(String, EnvironmentName, SecretReference)>, CliError> {
+        let mut found = Vec::new();
+        for (reference, path) in files(root, name)?.age_files() {
+            // What cannot be read is reported where it is to be sealed again.
+            if let Ok(header) = Header::read(&read_age(root, path)?) {
+                found.push((header.bound_id().as_str().to_owned(), name.clone(), reference.clone()));
+            }
+        }
+        Ok(found)
+    };
+    let found: Vec<_> = names.par_iter().map(read).collect::<Result<_, _>>()?;
+    let mut all: BTreeMap<String, Vec<(EnvironmentName, SecretReference)>> = BTreeMap::new();
+    for (id, name, reference) in found.into_iter().flatten() {
+        all.entry(id).or_default().push((name, reference));
+    }
+    Ok(all)
+}
+
+impl<'a> Belonging<'a> {
+    pub(super) fn new(environment: &'a Environment, recipients: &'a Recipients) -> Self {
+        Self { environment, recipients, used: environment.repository.used_secrets(&environment.name) }
+    }
+
+    /// Refuses to seal a file again whose value belongs elsewhere. `is_named`: the operator named the secret.
+    pub(super) fn check(
+        &self,
+        reference: &SecretReference,
+        file: &[u8],
+        is_named: bool,
+        everywhere: &mut Everywhere,
+    ) -> Result<(), CliError> {
+        // A file that cannot be read is refused with the reason when it is opened.
+        let Ok(header) = Header::read(file) else { return Ok(()) };
+        let name = &self.environment.name;
+        let refuse = |why: String| self.refuse(reference, &why);
+        let set = format!("mailwright secrets set {name} {reference}");
+        let destinations: Vec<_> =
+            self.used.get(reference).into_iter().flat_map(|uses| uses.destinations.values().flatten()).collect();
+        if let (Some(sealed_for), Some(first)) = (&header.sealed_for, destinations.first()) {
+            return if destinations.iter().any(|destination| destination.matches(name, sealed_for)) {
+                Ok(())
+            } else {
+                let why = format!("it was sealed for another destination than {first} in `{name}`");
+                Err(refuse(why).remedy(format!("If the value belongs here, set it again: {set}")))
+            };
+        }
+        if is_named {
+            return Ok(());
+        }
+        self.check_copies(reference, &header, everywhere)?;
+        let named = format!("If its value belongs here: mailwright secrets rekey {name} {reference}, or {set}");
+        let Some(addressed) = &header.recipients else {
+            let why = "it was made by another program, so nothing says that its value belongs here".to_owned();
+            return Err(refuse(why).remedy(named));
+        };
+        let is_recipient = |print: &String| self.recipients.fingerprints().any(|own| own == print);
+        let is_addressed = |own: &str| addressed.iter().any(|print| print == own);
+        if !addressed.iter().all(is_recipient) && !self.recipients.fingerprints().all(is_addressed) {
+            let why = format!("it is addressed to others than the recipients of `{name}`");
+            return Err(refuse(why).remedy(named));
+        }
+        Ok(())
+    }
+
+    /// Refuses a file whose value lies at another place too, from where it is sent elsewhere.
+    pub(super) fn check_copies(
+        &self,
+        reference: &SecretReference,
+        header: &Header,
+        everywhere: &mut Everywhere,
+    ) -> Result<(), CliError> {
+        let name = &self.environment.name;
+        for (other_name, other) in everywhere.places(self.environment, header.bound_id().as_str())? {
+            if (other_name, other) != (name, reference) && !(other_name == name && self.is_same_place(reference, other))
+            {
+                let why = format!("secrets/{other_name}/{other} holds the same value");
+                return Err(self.refuse(reference, &why).remedy(format!(
+                    "If its value belongs here: mailwright secrets rekey {name} {reference}, or mailwright secrets set {name} {reference}"
+                )));
+            }
+        }
+        Ok(())
+    }
+
+    fn refuse(&self, reference: &SecretReference, why: &str) -> CliError {
+        let name = &self.environment.name;
+        CliError::coded(Code::SecretForeign, format!("cannot use the file of `{reference}` in `{name}`: {why}"))
+    }
+
+    /// Returns true if two secrets are sent to the same place, so that it does not matter which of them a value is.
+    fn is_same_place(&self, one: &SecretReference, other: &SecretReference) -> bool {
+        let destination = |reference| self.used.get(reference).and_then(|uses| uses.destination().ok());
+        match (destination(one), destination(other)) {
+            (Some(one), Some(other)) => one.admits(other) && other.admits(one),
+            _ => false,
+        }
+    }
+}

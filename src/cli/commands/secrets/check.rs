@@ -1,0 +1,281 @@
+//! `mailwright secrets check`: whether every file parses, and is addressed to everyone that it should be.
+
+use std::{collections::BTreeMap, path::Path};
+
+use serde_json::json;
+use zeroize::Zeroizing;
+
+use crate::{
+    cli::commands::{
+        plan::{self, Format},
+        secrets::{CliError, Context, Environment, Exit, Files, files, is_open_to_all, read_age, recipients},
+    },
+    config::Uses,
+    model::{Code, Destination, EnvironmentName, code::Severity},
+    secrets::{Binding, Header, Recipients, ServiceIdentity, fingerprint},
+};
+
+/// Check that every secret parses and is addressed to everyone in recipients.txt
+#[derive(Debug, clap::Args)]
+#[command(
+    after_help = "Examples:\n  mailwright secrets check          all environments that have secrets\n  mailwright secrets check prod --format json\n\n\
+    Needs no key. Exit code 1 if something is wrong. It says how many files carry the destination that they were sealed\n    \
+    for, and which do not; those are better sealed again. For a file that another program made, only the number of its\n\
+    recipients can be checked."
+)]
+pub(super) struct Check {
+    /// The environments; all if none is named
+    environments: Vec<String>,
+    /// How to print it
+    #[arg(long, value_enum, default_value_t = Format::Human, value_name = "FORMAT")]
+    format: Format,
+}
+
+/// One thing that was found.
+struct Found {
+    file: String,
+    code: Code,
+    message: String,
+    remedy: String,
+}
+
+impl Check {
+    pub(super) fn run(self, context: &Context) -> Result<Exit, CliError> {
+        plan::json_even_on_errors(context, self.format == Format::Json, || self.check(context))
+    }
+
+    fn check(&self, context: &Context) -> Result<Exit, CliError> {
+        let all = context.repository()?;
+        let names: Vec<String> = if self.environments.is_empty() {
+            let has_something = |name: &EnvironmentName| {
+                !all.is_abstract(name)
+                    && (all.root().join("secrets").join(name.as_str()).exists() || !all.used_secrets(name).is_empty())
+            };
+            all.environments().iter().filter(|name| has_something(name)).map(ToString::to_string).collect()
+        } else {
+            self.environments.clone()
+        };
+        let mut found = Vec::new();
+        let mut bindings =
+            BTreeMap::from([Binding::Destination, Binding::ValueId, Binding::File].map(|kind| (kind, 0)));
+        let mut checked = 0;
+        for name in &names {
+            checked += check_one(&Environment::find(context, name)?, &mut found, &mut bindings)?;
+        }
+        let errors = found.iter().filter(|found| found.code.severity() == Severity::Error).count();
+        if self.format == Format::Json {
+            let findings: Vec<_> = found
+                .iter()
+                .map(|f| json!({ "file": f.file, "code": f.code, "severity": f.code.severity(), "message": f.message, "remedy": f.remedy }))
+                .collect();
+            context
+                .printer
+                .out(&format!("{:#}", json!({ "environments": names, "files": checked, "bindings": bindings.iter().map(|(kind, count)| (kind.id(), count)).collect::<BTreeMap<_, _>>(), "findings": findings })));
+        } else {
+            for f in &found {
+                let word = if f.code.severity() == Severity::Error { "error" } else { "warning" };
+                context.printer.out(&format!("{}: {word}[{}]: {}\n  help: {}", f.file, f.code, f.message, f.remedy));
+            }
+            let s = |count: usize| if count == 1 { "" } else { "s" };
+            context.printer.out(&format!(
+                "{} secret{} in {} environment{} checked, {errors} error{}, {} warning{}.",
+                checked,
+                s(checked),
+                names.len(),
+                s(names.len()),
+                s(errors),
+                found.len() - errors,
+                s(found.len() - errors)
+            ));
+            let bound = bindings.iter().filter(|(_, count)| **count > 0);
+            let bound: Vec<String> = bound.map(|(kind, count)| format!("{count} by {}", kind.words())).collect();
+            if !bound.is_empty() {
+                context.printer.out(&format!("Bound to their destination: {}.", bound.join(", ")));
+            }
+        }
+        if errors > 0 { Err(CliError { in_json: true, ..CliError::already_told() }) } else { Ok(Exit::Done) }
+    }
+}
+
+fn check_one(
+    environment: &Environment,
+    found: &mut Vec<Found>,
+    bindings: &mut BTreeMap<Binding, usize>,
+) -> Result<usize, CliError> {
+    let (root, name) = (environment.repository.root(), &environment.name);
+    let present = files(root, name)?;
+    let used = environment.repository.used_secrets(name);
+    for (reference, uses) in &used {
+        if !present.secrets.iter().any(|(own, _)| own == reference) {
+            let users = uses.names().iter().map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", ");
+            found.push(Found {
+                file: crate::config::Repository::secret_path(name, reference).display().to_string(),
+                code: Code::SecretMissing,
+                message: format!("the file is missing, and {users} names it"),
+                remedy: format!("Seal the value: mailwright secrets set {name} {reference}"),
+            });
+        }
+    }
+    let recipients = match recipients(root, name) {
+        Ok(recipients) => Some(recipients),
+        Err(error) => {
+            found.push(Found {
+                file: crate::cli::commands::secrets::recipients_path(name).display().to_string(),
+                code: Code::RecipientsInvalid,
+                message: error.message,
+                remedy: error.remedy.unwrap_or_default(),
+            });
+            None
+        }
+    };
+    strangers(root, name, &present, recipients.as_ref(), found)?;
+    for (reference, path) in present.age_files() {
+        let is_next = present.next.iter().any(|(_, next)| next == path);
+        let mut report = |code: Code, message: String, remedy: String| {
+            found.push(Found { file: path.display().to_string(), code, message, remedy });
+        };
+        let header = match Header::read(&read_age(root, path)?) {
+            Ok(header) => header,
+            Err(error) => {
+                let remedy = if is_next {
+                    format!("Seal the next value: mailwright secrets rotate {name} {reference} --replace")
+                } else {
+                    format!("Seal the value: mailwright secrets set {name} {reference}")
+                };
+                report(Code::NotAgeFile, error.to_string(), remedy);
+                continue;
+            }
+        };
+        if is_next && !present.secrets.iter().any(|(own, _)| own == reference) {
+            report(
+                Code::SecretMissing,
+                format!("this is the next value of `{reference}`, which has no current one"),
+                format!("Put the current value beside it: mailwright secrets set {name} {reference}"),
+            );
+        } else if !used.contains_key(reference) {
+            report(
+                Code::SecretUnused,
+                "no profile names this secret".to_owned(),
+                "Remove the file, or name it where it belongs.".to_owned(),
+            );
+        }
+        *bindings.entry(header.binding()).or_default() += 1;
+        if let Some((code, message)) = used.get(reference).and_then(|uses| misbound(name, &header, uses)) {
+            let again = if is_next {
+                format!("mailwright secrets rotate {name} {reference} --replace")
+            } else {
+                format!("mailwright secrets set {name} {reference}")
+            };
+            let remedy = if code == Code::SecretRedirected {
+                format!("If the new destination is meant, whoever knows the value seals it again: {again}")
+            } else {
+                format!("Seal it for its destination: mailwright secrets rekey {name} {reference}, or {again}")
+            };
+            report(code, message, remedy);
+        }
+        for message in recipients.iter().flat_map(|recipients| misaddressed(&header, recipients)) {
+            report(Code::RecipientMissing, message, format!("mailwright secrets rekey {name}"));
+        }
+    }
+    Ok(present.age_files().count())
+}
+
+/// What is wrong with the way in which a file is bound to its destination.
+fn misbound(environment: &EnvironmentName, header: &Header, uses: &Uses) -> Option<(Code, String)> {
+    let Some(sealed_for) = &header.sealed_for else {
+        let words = header.binding().words();
+        return Some((
+            Code::DestinationUnsealed,
+            format!("it does not carry its destination: the service binds it by {words} when it first accepts it"),
+        ));
+    };
+    let elsewhere = |destination: &&Destination| !destination.matches(environment, sealed_for);
+    let (user, destination) = uses
+        .destinations
+        .iter()
+        .filter_map(|(user, destination)| Some((user, destination.as_ref()?)))
+        .find(|(_, destination)| elsewhere(destination))?;
+    let message = format!(
+        "it was sealed for another destination, and `{user}` would send it to {destination} from `{environment}`"
+    );
+    Some((Code::SecretRedirected, message))
+}
+
+fn recipients_words(count: usize) -> String {
+    format!("{count} recipient{}", if count == 1 { "" } else { "s" })
+}
+
+/// How a file's header and the recipients differ. Of a file without our mark only the number of keys can be told.
+fn misaddressed(header: &Header, recipients: &Recipients) -> Vec<String> {
+    let (keys, wanted) = (header.kinds.len(), recipients.texts().count());
+    let Some(named) = &header.recipients else {
+        let differs = keys != wanted;
+        return differs
+            .then(|| format!("it is addressed to {}, and recipients.txt has {wanted}", recipients_words(keys)))
+            .into_iter()
+            .collect();
+    };
+    let lacking = recipients.texts().filter(|text| !named.contains(&fingerprint(text)));
+    let mut messages: Vec<String> = lacking.map(|text| format!("it is not addressed to {}", beginning(text))).collect();
+    let stale = named.iter().filter(|print| !recipients.fingerprints().any(|own| own == print.as_str())).count();
+    if stale > 0 {
+        messages.push(format!(
+            "it is addressed to {} that recipients.txt does not have; they can open what Git remembers, so change the value too",
+            recipients_words(stale)
+        ));
+    }
+    if keys < named.len() {
+        messages.push(format!("its header names {} and has keys for {keys} only", recipients_words(named.len())));
+    }
+    messages
+}
+
+/// What should not lie there: files that are no secret's, private keys, the public recipient in earnest.
+fn strangers(
+    root: &Path,
+    name: &EnvironmentName,
+    present: &Files,
+    recipients: Option<&Recipients>,
+    found: &mut Vec<Found>,
+) -> Result<(), CliError> {
+    for path in &present.strange {
+        found.push(Found {
+            file: path.display().to_string(),
+            code: Code::UnexpectedFile,
+            message: "this is not the file of a secret".to_owned(),
+            remedy:
+                "A secret is secrets/ENV/NAME/KEY.age. If this holds a value in clear: remove it, and change the value."
+                    .to_owned(),
+        });
+    }
+    for path in &present.beside {
+        let text = Zeroizing::new(read_age(root, path)?);
+        let holds_key = text.windows(15).any(|part| part.eq_ignore_ascii_case(b"AGE-SECRET-KEY-"))
+            || text.windows(12).any(|part| part == b"PRIVATE KEY-");
+        let is_public = std::str::from_utf8(&text)
+            .is_ok_and(|text| ServiceIdentity::parse(&text.to_owned().into()).is_ok_and(|key| key.is_public()));
+        if holds_key && !is_public {
+            found.push(Found {
+                file: path.display().to_string(),
+                code: Code::LooksSecret,
+                message: "there is a private key in it".to_owned(),
+                remedy: "Remove the file, take its recipient out of recipients.txt, and change every value that it could open.".to_owned(),
+            });
+        }
+    }
+    if recipients.is_some_and(|recipients| is_open_to_all(root, name, recipients)) {
+        found.push(Found {
+            file: crate::cli::commands::secrets::recipients_path(name).display().to_string(),
+            code: Code::PublicIdentity,
+            message: "it names the public recipient of the examples: everybody can open what is sealed to it"
+                .to_owned(),
+            remedy: format!("Take it out, run `mailwright secrets rekey {name}`, and change every value."),
+        });
+    }
+    Ok(())
+}
+
+fn beginning(recipient: &str) -> String {
+    let cut: String = recipient.chars().take(24).collect();
+    if recipient.chars().count() > 24 { format!("{cut}...") } else { cut }
+}

@@ -1,0 +1,167 @@
+//! `mailwright secrets expiring`: client secrets and certificates by the day on which they end, over many environments.
+
+use std::collections::BTreeMap;
+
+use jiff::{SignedDuration, Timestamp};
+use serde_json::json;
+
+use crate::{
+    api::LastVerified,
+    cli::{
+        ServiceOptions,
+        commands::{
+            outbox,
+            plan::{self, Format},
+            secrets::{CliError, Context, Environment, Exit, Many, nothing_found},
+        },
+        environment,
+        ui::table::table,
+    },
+    model::{Lapse, ProfileName, State},
+    verify::expiry::{Ending as Row, of_environment},
+};
+
+/// List client secrets and certificates by the day on which they end
+#[derive(Debug, clap::Args)]
+#[command(
+    after_help = "Examples:\n  mailwright secrets expiring\n  mailwright secrets expiring 'prod-*' --within 30d --detailed-exitcode\n  \
+    mailwright secrets expiring -l region=emea --format json\n\n\
+    Exit codes: 0 done, 1 error or a service that could not be asked, and with --detailed-exitcode 2 if something ends\n\
+    within that time.\n\n\
+    Dates are those that `verify` last saw: run it now and then, with a reader's eyes where the application cannot read\n\
+    its own registration. Both providers' are listed: Graph's, and those of XOAUTH2 at a mail server. A password for a mail\n\
+    server has no end that anybody could see, and is not listed."
+)]
+pub(super) struct Expiring {
+    #[command(flatten)]
+    environments: Many,
+    /// Only what ends within this time, such as 30d
+    #[arg(long, value_name = "TIME")]
+    within: Option<Lapse>,
+    /// End with 2 if something ends within that time (30d if none is given)
+    #[arg(long)]
+    detailed_exitcode: bool,
+    /// How to print it
+    #[arg(long, value_enum, default_value_t = Format::Human, value_name = "FORMAT")]
+    format: Format,
+    #[command(flatten)]
+    service: ServiceOptions,
+}
+
+impl Expiring {
+    pub(super) fn run(self, context: &Context) -> Result<Exit, CliError> {
+        plan::json_even_on_errors(context, self.format == Format::Json, || self.list(context))
+    }
+
+    fn list(&self, context: &Context) -> Result<Exit, CliError> {
+        let now = context.clock.now();
+        let mut rows = Vec::new();
+        let mut unreachable = BTreeMap::new();
+        let asked = self.environments.each(context, |context, environment| self.ask(context, environment))?;
+        let count = asked.len();
+        for one in asked {
+            match one.result {
+                Ok((state, last)) => rows.extend(of_environment(&state, &last)),
+                Err(error) => drop(unreachable.insert(one.name, error)),
+            }
+        }
+        let limit = self.within.map_or(30 * 86_400, |within| within.milliseconds() / 1000);
+        let ends_soon = |row: &Row| {
+            row.end.as_ref().is_some_and(|end| end.ends.duration_since(now) <= SignedDuration::from_secs(limit))
+        };
+        let soon = rows.iter().filter(|row| ends_soon(row)).count();
+        let unseen = rows.iter().filter(|row| row.end.is_none()).count();
+        if self.within.is_some() {
+            rows.retain(ends_soon);
+        }
+        // What nobody has seen comes last.
+        rows.sort_by(|a, b| {
+            let key = |row: &Row| (row.end.as_ref().map_or(Timestamp::MAX, |end| end.ends), row.environment.clone());
+            key(a).cmp(&key(b)).then_with(|| a.profile.cmp(&b.profile))
+        });
+        if self.format == Format::Json {
+            let errors: BTreeMap<_, _> = unreachable.iter().map(|(name, error)| (name, &error.message)).collect();
+            let credentials: Vec<_> = rows.iter().map(Row::to_json).collect();
+            let document = json!({
+                "at": now, "credentials": credentials, "endingSoon": soon, "notSeen": unseen, "unreachable": errors,
+            });
+            context.printer.out(&format!("{document:#}"));
+        } else {
+            self.tell(context, now, &rows, unseen, (count, unreachable.len()));
+            for (name, error) in &unreachable {
+                context.printer.note(&format!("{name}: its service could not be asked: {}", error.message));
+            }
+        }
+        if !unreachable.is_empty() {
+            return Err(CliError { in_json: true, ..CliError::already_told() });
+        }
+        Ok(if self.detailed_exitcode && soon > 0 { Exit::Code(2) } else { Exit::Done })
+    }
+
+    fn tell(&self, context: &Context, now: Timestamp, rows: &[Row], unseen: usize, asked: (usize, usize)) {
+        if rows.is_empty() {
+            let nothing = match &self.within {
+                Some(within) => format!("Nothing is known to end within {within}"),
+                None => "No client secrets and no certificates are in use".to_owned(),
+            };
+            context.printer.out(&nothing_found(&nothing, asked));
+        } else {
+            let cells = rows.iter().map(|row| row.cells(now));
+            context.printer.out(&table(&["ends", "in", "environment", "profile", "secret", "what", "seen"], cells));
+        }
+        if self.within.is_some() && unseen > 0 {
+            context.printer.note(&format!(
+                "Not seen by `verify` yet: when {unseen} others end. Without `--within` they are listed as well."
+            ));
+        }
+    }
+
+    fn ask(
+        &self,
+        context: &Context,
+        environment: &Environment,
+    ) -> Result<(State, BTreeMap<ProfileName, LastVerified>), CliError> {
+        let client = environment.client(context, &self.service)?;
+        context.runtime()?.block_on(async {
+            let (state, last) = tokio::join!(environment::state(&client, &environment.name), client.last_verified());
+            Ok((state?, last?.profiles))
+        })
+    }
+}
+
+impl Row {
+    fn cells(&self, now: Timestamp) -> Vec<String> {
+        let date = |time: Timestamp| time.strftime("%Y-%m-%d").to_string();
+        let (ends, left) = match &self.end {
+            None => ("not seen".to_owned(), String::new()),
+            Some(end) => {
+                let days = (end.ends.as_second() - now.as_second()).div_euclid(86_400);
+                let left = if days < 0 { "expired".to_owned() } else { format!("{days} days") };
+                (date(end.ends), left)
+            }
+        };
+        let next = if self.end.as_ref().is_some_and(|end| end.next) { "next " } else { "" };
+        let name = self.end.as_ref().map(|end| outbox::plain(&end.name)).filter(|name| !name.is_empty());
+        let what = format!("{next}{}{}", self.kind, name.map(|name| format!(" {name}")).unwrap_or_default());
+        let seen = match self.seen {
+            None => "never: mailwright verify".to_owned(),
+            Some(at) if self.is_old => format!("{}, before its last change", date(at)),
+            Some(at) => date(at),
+        };
+        vec![ends, left, self.environment.to_string(), self.profile.to_string(), self.secret.to_string(), what, seen]
+    }
+
+    fn to_json(&self) -> serde_json::Value {
+        json!({
+            "environment": self.environment,
+            "profile": self.profile,
+            "secret": self.secret,
+            "kind": self.kind.replace(' ', "-"),
+            "ends": self.end.as_ref().map(|end| end.ends),
+            "name": self.end.as_ref().map(|end| &end.name),
+            "next": self.end.as_ref().is_some_and(|end| end.next),
+            "verifiedAt": self.seen,
+            "changedSince": self.is_old,
+        })
+    }
+}

@@ -1,0 +1,129 @@
+//! `mailwright secrets init`: writes `recipients.txt`.
+
+use std::{
+    fmt::Write as _,
+    path::{Path, PathBuf},
+};
+
+use serde_json::json;
+
+use crate::{
+    cli::{
+        ServiceOptions,
+        commands::{
+            plan::{self, Format},
+            secrets::{CliError, Context, Environment, Exit, Prompt, recipients_path, refuse_public},
+        },
+    },
+    config::write_atomically,
+    model::Code,
+    secrets::Recipients,
+};
+
+/// Write who the environment's secrets are sealed to
+#[derive(Debug, clap::Args)]
+#[command(
+    after_help = "Examples:\n  mailwright secrets init prod age1qz...                       the service's recipient\n  \
+    mailwright secrets init prod --from-service \"$(cat ~/.ssh/id_ed25519.pub)\"\n\n\
+    Recipients: age1... (X25519), ssh-ed25519, ssh-rsa, age1tag1.../age1tagpq1... (hardware), age1NAME1... (plugins).\n\
+    A file that is there already is not touched: edit it, and run `mailwright secrets rekey ENV`."
+)]
+pub(super) struct Init {
+    /// The environment
+    environment: String,
+    /// Recipients: age recipients or SSH public keys, each in quotes
+    recipients: Vec<String>,
+    /// Ask the running service for its recipient
+    #[arg(long)]
+    from_service: bool,
+    /// How to print the result
+    #[arg(long, value_enum, default_value_t = Format::Human, value_name = "FORMAT")]
+    format: Format,
+    #[command(flatten)]
+    service: ServiceOptions,
+}
+
+impl Init {
+    pub(super) fn run(self, context: &Context) -> Result<Exit, CliError> {
+        plan::json_even_on_errors(context, self.format == Format::Json, || self.init(context))
+    }
+
+    fn init(&self, context: &Context) -> Result<Exit, CliError> {
+        let environment = Environment::find(context, &self.environment)?;
+        let path = recipients_path(&environment.name);
+        let root = environment.repository.root();
+        let target = root.join(&path);
+        if target.exists() {
+            return Err(CliError::coded(Code::RecipientsInvalid, format!("`{}` is there already", path.display()))
+                .remedy(format!("Edit it, and run `mailwright secrets rekey {}`.", environment.name)));
+        }
+        let mut text = format!(
+            "# Who the secrets of `{0}` are sealed to, one recipient a line: the service's own, and the operators'.\n\
+             # After a change: mailwright secrets rekey {0}\n",
+            environment.name
+        );
+        // Writing to a String cannot fail.
+        if self.from_service {
+            let client = environment.client(context, &self.service)?;
+            let info = context.runtime()?.block_on(client.service())?;
+            if info.environment != environment.name {
+                return Err(CliError::coded(
+                    Code::WrongEnvironment,
+                    format!(
+                        "the service at {} belongs to environment `{}`, not `{}`",
+                        client.address(),
+                        info.environment,
+                        environment.name
+                    ),
+                )
+                .remedy("Correct the address. A service serves one environment."));
+            }
+            let _ = writeln!(text, "\n# the service at {}\n{}", client.address(), info.recipient);
+        }
+        for recipient in &self.recipients {
+            let _ = writeln!(text, "\n{}", recipient.trim());
+        }
+        let recipients = Recipients::parse(&text, &Prompt).map_err(|error| {
+            CliError::coded(Code::RecipientsInvalid, format!("no file was written: {error}"))
+                .remedy("Name at least one recipient, or give `--from-service`. An identity (AGE-SECRET-KEY-...) is the private half and does not belong here.")
+        })?;
+        // It may be the service that told it: one that was started with `--demo`.
+        refuse_public(&environment, &recipients)?;
+        let failed = |error: std::io::Error| {
+            CliError::coded(Code::Unwritable, format!("cannot write `{}`: {error}", path.display()))
+        };
+        if let Some(folder) = target.parent() {
+            std::fs::create_dir_all(folder).map_err(failed)?;
+        }
+        write_atomically(&target, text.as_bytes()).map_err(failed)?;
+        let mut wrote = vec![path];
+        wrote.extend(attributes(root)?);
+        if self.format == Format::Json {
+            context.printer.out(&format!("{:#}", json!({ "wrote": wrote })));
+        } else {
+            for path in &wrote {
+                context.printer.out(&format!("wrote {}", path.display()));
+            }
+        }
+        if !self.from_service {
+            context.printer.note("The service must be among them, or it cannot open what is sealed: its first start tells its recipient.");
+        }
+        Ok(Exit::Done)
+    }
+}
+
+/// Tells Git to leave the line ends of age files alone, where nothing says so yet: they are compared by digest.
+fn attributes(root: &Path) -> Result<Option<PathBuf>, CliError> {
+    let path = Path::new("secrets").join(".gitattributes");
+    let says_so = |path: &Path| {
+        let text = std::fs::read_to_string(root.join(path)).unwrap_or_default();
+        text.lines().any(|line| line.trim_start().starts_with("*.age") && line.contains("-text"))
+    };
+    if says_so(Path::new(".gitattributes")) || root.join(&path).exists() {
+        return Ok(None);
+    }
+    let text = "# Age files are compared by the digest of their bytes: no line ends are translated.\n*.age -text\n";
+    write_atomically(&root.join(&path), text.as_bytes())
+        .map_err(|error| CliError::coded(Code::Unwritable, format!("cannot write `{}`: {error}", path.display())))?;
+    Ok(Some(path))
+}

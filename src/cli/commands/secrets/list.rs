@@ -1,0 +1,113 @@
+//! `mailwright secrets list`: names, recipients, uses; never a value.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde_json::json;
+
+use crate::{
+    cli::{
+        commands::{
+            plan::{self, Format},
+            secrets::{CliError, Context, Environment, Exit, files, read_age, recipients},
+        },
+        ui::table::table,
+    },
+    secrets::{Header, fingerprint},
+};
+
+/// List the secrets: who can open each, which profile uses it, what is unused or missing
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Examples:\n  mailwright secrets list prod\n  mailwright secrets list prod --format json\n\n\
+    Needs no key. `bound by` says what keeps a secret from being sent elsewhere: `destination` (the file says what it was\n    \
+    sealed for), `value-id` or `file` (the service remembers where it was first accepted for). Who a file is addressed to stands in the headers that `secrets set` writes; for a file of another\n\
+    program only the kinds of its recipients can be told.")]
+pub(super) struct List {
+    /// The environment
+    environment: String,
+    /// How to print it
+    #[arg(long, value_enum, default_value_t = Format::Human, value_name = "FORMAT")]
+    format: Format,
+}
+
+impl List {
+    pub(super) fn run(self, context: &Context) -> Result<Exit, CliError> {
+        plan::json_even_on_errors(context, self.format == Format::Json, || self.list(context))
+    }
+
+    fn list(&self, context: &Context) -> Result<Exit, CliError> {
+        let environment = Environment::find(context, &self.environment)?;
+        let root = environment.repository.root();
+        let used = environment.repository.used_secrets(&environment.name);
+        let found = files(root, &environment.name)?;
+        let present: BTreeMap<_, _> = found.secrets.into_iter().collect();
+        let staged: BTreeMap<_, _> = found.next.into_iter().collect();
+        let known: BTreeMap<String, String> = recipients(root, &environment.name)
+            .map(|recipients| recipients.texts().map(|text| (fingerprint(text), text.to_owned())).collect())
+            .unwrap_or_default();
+        let names: BTreeSet<_> = used.keys().chain(present.keys()).chain(staged.keys()).collect();
+        let mut rows = Vec::new();
+        let mut documents = Vec::new();
+        for name in names {
+            let uses = used.get(name).cloned().unwrap_or_default();
+            let users = uses.names();
+            let header = match present.get(name) {
+                None => None,
+                Some(path) => Some(Header::read(&read_age(root, path)?)),
+            };
+            let (state, to) = match &header {
+                None => ("missing", Vec::new()),
+                Some(Err(_)) => ("not an age file", Vec::new()),
+                Some(Ok(header)) => (if users.is_empty() { "unused" } else { "ok" }, addressed(header, &known)),
+            };
+            let digest = header.as_ref().and_then(|header| header.as_ref().ok()).map(|header| header.digest.clone());
+            let binding = header.as_ref().and_then(|header| header.as_ref().ok()).map(|header| header.binding().id());
+            let used_by = if users.is_empty() { "-".to_owned() } else { users.join(", ") };
+            let bound = binding.unwrap_or("-").to_owned();
+            rows.push(vec![name.to_string(), state.to_owned(), used_by, bound, to.join(", ")]);
+            let mut document = json!({ "name": name, "state": state, "profiles": uses.profiles, "reader": uses.reader, "recipients": to, "digest": digest, "binding": binding });
+            if let Some(path) = staged.get(name) {
+                let (state, to, header) = match Header::read(&read_age(root, path)?) {
+                    Ok(header) => ("staged", addressed(&header, &known), Some(header)),
+                    Err(_) => ("not an age file", Vec::new(), None),
+                };
+                let binding = header.as_ref().map(|header| header.binding().id());
+                let bound = binding.unwrap_or("-").to_owned();
+                rows.push(vec!["  its next value".to_owned(), state.to_owned(), String::new(), bound, to.join(", ")]);
+                let digest = header.map(|header| header.digest);
+                document["next"] = json!({ "state": state, "recipients": to, "digest": digest, "binding": binding });
+            }
+            documents.push(document);
+        }
+        if self.format == Format::Json {
+            context.printer.out(&format!("{:#}", json!({ "environment": environment.name, "secrets": documents })));
+        } else if rows.is_empty() {
+            context.printer.out(&format!("{} has no secrets, and no profile names one.", environment.name));
+        } else {
+            context.printer.out(&table(&["secret", "state", "used by", "bound by", "sealed to"], rows));
+        }
+        Ok(Exit::Done)
+    }
+}
+
+/// Who can open a file, as far as it says itself.
+fn addressed(header: &Header, known: &BTreeMap<String, String>) -> Vec<String> {
+    let named =
+        |print: &String| known.get(print).map_or(format!("({print}, not in recipients.txt)"), |text| short(text));
+    match &header.recipients {
+        Some(fingerprints) => fingerprints.iter().map(named).collect(),
+        None => header.kinds.iter().map(|kind| format!("({kind})")).collect(),
+    }
+}
+
+/// A recipient in a table: the beginning of a key, or the comment of an SSH key.
+pub(super) fn short(recipient: &str) -> String {
+    let mut words = recipient.split_whitespace();
+    match (words.next(), words.next(), words.next()) {
+        (Some(kind), Some(_), Some(comment)) if kind.starts_with("ssh-") => comment.to_owned(),
+        (Some(kind), Some(key), None) if kind.starts_with("ssh-") => {
+            let end: String = key.chars().skip(key.chars().count().saturating_sub(8)).collect();
+            format!("{kind} ...{end}")
+        }
+        _ => format!("{}...", recipient.chars().take(12).collect::<String>()),
+    }
+}

@@ -1,0 +1,172 @@
+//! `mailwright secrets rekey`: seals every secret to the present recipients, without a new value. A value keeps its id and
+//! its destination.
+
+use std::path::PathBuf;
+
+use serde_json::json;
+
+use crate::{
+    cli::commands::{
+        plan::{self, Format},
+        secrets::{
+            CliError, Context, Environment, Exit, IdentityOptions,
+            belonging::{Belonging, Everywhere},
+            destination, files, open_error, read_age, recipients, reference, refuse_public, seal_error,
+            set::sealed_for,
+            write_age,
+        },
+    },
+    model::{Code, SecretReference},
+    secrets::{Header, Recipients, rekey},
+};
+
+/// Seal every secret to the present recipients; no value changes
+#[derive(Debug, clap::Args)]
+#[command(
+    after_help = "Examples:\n  mailwright secrets rekey prod --dry-run\n  mailwright secrets rekey prod --identity ~/.config/age/keys.txt\n  \
+    mailwright secrets rekey prod relay/password     this one belongs here: bind it to its destination\n\n\
+    Files that are addressed to the present recipients already are left alone, so a run that was broken off can be\n\
+    run again. Each file is replaced whole. A plan shows `(secret resealed, same value)`.\n\n\
+    A value keeps its id and its destination. A file whose value belongs to another environment or name is refused. One\n\
+    that does not say where it belongs (made by `age`, or by an older version) can be named: you say that it belongs\n\
+    where the profiles send it, and it is bound to that.\n\n\
+    Whoever is taken out of recipients.txt can still open what Git remembers: change the values themselves too."
+)]
+pub(super) struct Rekey {
+    /// The environment
+    environment: String,
+    /// The secrets whose values belong to this environment, as you know: NAME/KEY; all others are left alone
+    #[arg(value_name = "NAME/KEY")]
+    names: Vec<String>,
+    /// List what would be sealed again, and write nothing
+    #[arg(long)]
+    dry_run: bool,
+    /// Seal again even what is addressed to the present recipients already
+    #[arg(long)]
+    all: bool,
+    /// How to print the result
+    #[arg(long, value_enum, default_value_t = Format::Human, value_name = "FORMAT")]
+    format: Format,
+    #[command(flatten)]
+    identities: IdentityOptions,
+}
+
+impl Rekey {
+    pub(super) fn run(self, context: &Context) -> Result<Exit, CliError> {
+        plan::json_even_on_errors(context, self.format == Format::Json, || self.rekey(context))
+    }
+
+    fn rekey(&self, context: &Context) -> Result<Exit, CliError> {
+        let environment = Environment::find(context, &self.environment)?;
+        let root = environment.repository.root();
+        let recipients = recipients(root, &environment.name)?;
+        refuse_public(&environment, &recipients)?;
+        let named: Vec<SecretReference> =
+            self.names.iter().map(|text| reference(&environment.name, text)).collect::<Result<_, _>>()?;
+        let present = files(root, &environment.name)?;
+        if let Some(missing) = named.iter().find(|named| !present.secrets.iter().any(|(own, _)| own == *named)) {
+            return Err(CliError::coded(
+                Code::SecretMissing,
+                format!("`{missing}` of `{}` has no file", environment.name),
+            )
+            .remedy(format!("Seal a value: mailwright secrets set {} {missing}", environment.name)));
+        }
+        let belonging = Belonging::new(&environment, &recipients);
+        let (mut everywhere, mut failures) = (Everywhere::default(), Vec::new());
+        let is_named = !named.is_empty();
+        let mut outdated = Vec::new();
+        let mut current = 0;
+        for (reference, path) in present.age_files().cloned() {
+            let bytes = read_age(root, &path)?;
+            let is_left =
+                if is_named { !named.contains(&reference) } else { is_addressed(&bytes, &recipients) && !self.all };
+            if is_left {
+                current += 1;
+                continue;
+            }
+            outdated.push((reference, path, bytes));
+        }
+        let is_json = self.format == Format::Json;
+        let document = |sealed: &[&PathBuf]| json!({ "sealed": sealed, "unchanged": current, "dryRun": self.dry_run });
+        if self.dry_run {
+            outdated.retain(|(reference, _, bytes)| {
+                let checked = belonging.check(reference, bytes, is_named, &mut everywhere);
+                checked.map_err(|error| failures.push(error)).is_ok()
+            });
+            let paths: Vec<&PathBuf> = outdated.iter().map(|(_, path, _)| path).collect();
+            if is_json {
+                context.printer.out(&format!("{:#}", document(&paths)));
+            } else {
+                for path in paths {
+                    context.printer.out(&format!("would seal {} again", path.display()));
+                }
+            }
+            context.printer.note(&format!("{} would be sealed again, {current} left as they are.", outdated.len()));
+            return joined(failures);
+        }
+        let mut done = Vec::new();
+        if !outdated.is_empty() {
+            let identities = self.identities.load(outdated.iter().map(|(_, _, bytes)| bytes.as_slice()))?;
+            let total = outdated.len();
+            for (index, (reference, path, bytes)) in outdated.iter().enumerate() {
+                let destination = if is_named { Some(destination(&environment, reference)?) } else { None };
+                let digest = destination.as_ref().map(|destination| destination.digest(&environment.name));
+                let sealed = rekey(bytes, identities.iter(), &recipients, digest.as_ref())
+                    .map_err(|error| open_error(path, &error))
+                    .and_then(|sealed| sealed.map_err(|error| seal_error(reference, &error)))
+                    .and_then(|sealed| {
+                        belonging.check(reference, bytes, is_named, &mut everywhere)?;
+                        Ok(sealed)
+                    })
+                    .and_then(|sealed| write_age(&environment, path, &sealed));
+                match sealed {
+                    Ok(()) => {
+                        done.push(path);
+                        if !is_json {
+                            let bound =
+                                destination.as_ref().map(|to| format!(", {}", sealed_for(to, &environment.name)));
+                            let bound = bound.unwrap_or_default();
+                            context.printer.out(&format!("sealed {} again{bound}", path.display()));
+                        }
+                    }
+                    Err(error) => failures.push(error),
+                }
+                if total > 100 && (index + 1) % 100 == 0 {
+                    context.printer.note(&format!("{} of {total}", index + 1));
+                }
+            }
+        }
+        context.printer.note(&format!("{} sealed again, {current} left as they are.", done.len()));
+        if is_json && failures.is_empty() {
+            context.printer.out(&format!("{:#}", document(&done)));
+        }
+        joined(failures)
+    }
+}
+
+/// All failures as one error.
+fn joined(failures: Vec<CliError>) -> Result<Exit, CliError> {
+    let count = failures.len();
+    let mut failures = failures.into_iter();
+    match failures.next() {
+        None => Ok(Exit::Done),
+        Some(only) if count == 1 => Err(only),
+        Some(first) => {
+            let whole = CliError {
+                details: vec![first.message],
+                ..CliError::new(format!("{count} files were not sealed again"))
+            };
+            let whole = CliError { code: first.code, remedy: first.remedy, ..whole };
+            Err(failures.fold(whole, |whole, failure| whole.detail(failure.message)))
+        }
+    }
+}
+
+/// Whether a file is addressed to just these recipients already, as far as it says itself.
+pub(super) fn is_addressed(file: &[u8], recipients: &Recipients) -> bool {
+    let wanted: Vec<&str> = recipients.fingerprints().collect();
+    let named = Header::read(file).ok().and_then(|header| header.recipients);
+    named.is_some_and(|have| {
+        have.len() == wanted.len() && wanted.iter().all(|print| have.iter().any(|own| own == print))
+    })
+}

@@ -1,0 +1,148 @@
+//! The first administrator's token of a new service, and what somebody needs to know who has just started one.
+
+use std::path::{Path, PathBuf};
+
+use secrecy::{ExposeSecret as _, SecretString};
+use serde_json::json;
+
+use crate::{
+    api::{AuditOutcome, NewToken, Role, Scope, Token},
+    cli::{
+        args::service::of_environment,
+        commands::serve::{
+            CliError, Context,
+            data::{self, Opened, store_error},
+        },
+    },
+    model::{Code, EnvironmentName},
+    service::new_token,
+    store::{AuditEvent, SqliteStore, Store as _, StoredToken},
+};
+
+/// An administrator's token that the store does not have yet: it counts when somebody has it, so that a start that fails
+/// before that is tried again as the first.
+pub(super) struct FirstToken {
+    environment: EnvironmentName,
+    store: SqliteStore,
+    recipient: String,
+    file: Option<PathBuf>,
+    bearer: SecretString,
+    stored: StoredToken,
+    event: AuditEvent,
+    /// Whether the service is new, too.
+    is_first: bool,
+    /// Whether the administrators' other tokens are suspended after a restore.
+    are_suspended: bool,
+}
+
+impl FirstToken {
+    /// One for a store that has no token at all, or whose administrators' tokens are all suspended after a restore, or for
+    /// one whose administrator has lost theirs and says so at start: whoever may start a service on its data owns it.
+    pub(super) async fn of(
+        context: &Context,
+        opened: &Opened,
+        file: Option<&Path>,
+        another: bool,
+    ) -> Result<Option<Self>, CliError> {
+        let store = opened.store.clone();
+        let tokens = store.tokens().await.map_err(store_error)?;
+        let is_lasting = |token: &&Token| token.role == Role::Admin && token.revoked_at.is_none();
+        let are_suspended = tokens.iter().any(|token| is_lasting(&token))
+            && tokens.iter().filter(is_lasting).all(|token| token.suspended_at.is_some());
+        let is_first = tokens.is_empty();
+        if !is_first && !another && !are_suspended {
+            return Ok(None);
+        }
+        let now = context.clock.now();
+        let wanted = NewToken {
+            name: "first-admin".to_owned(),
+            role: Role::Admin,
+            scope: Scope::default(),
+            expires_at: None,
+            replaces: None,
+        };
+        let random = |buffer: &mut [u8]| getrandom::fill(buffer).map_err(|error| error.to_string());
+        let (mut stored, bearer) = new_token(&wanted, now, random).map_err(CliError::new)?;
+        if !is_first {
+            // No other token has this name.
+            stored.token.name = format!("admin-{}", stored.token.id);
+        }
+        let event = AuditEvent {
+            at: now,
+            actor: match (is_first, are_suspended) {
+                (true, _) => "(first start)",
+                (false, true) => "(restored)",
+                (false, false) => "(start with --new-admin-token)",
+            }
+            .to_owned(),
+            action: "token.create",
+            outcome: AuditOutcome::Accepted,
+            detail: json!({ "id": stored.token.id, "name": stored.token.name, "role": stored.token.role, "expiresAt": null }),
+        };
+        let file = file.map(|path| of_environment(path.to_owned(), &opened.name));
+        let (environment, recipient) = (opened.name.clone(), opened.identity.recipient());
+        Ok(Some(Self { environment, store, recipient, file, bearer, stored, event, is_first, are_suspended }))
+    }
+
+    /// Writes it where it is wanted, if that is a file.
+    pub(super) fn write(&self) -> Result<(), CliError> {
+        let Some(path) = &self.file else { return Ok(()) };
+        data::write_private(path, &format!("{}\n", self.bearer.expose_secret())).map_err(|error| {
+            CliError::coded(Code::Unwritable, format!("cannot write the token to `{}`: {error}", path.display()))
+                .remedy("Correct `--token-file` and start again: there is no token before somebody has it.")
+        })
+    }
+
+    /// From now on it counts.
+    pub(super) async fn keep(self) -> Result<(), CliError> {
+        self.store.create_token(self.stored, self.event).await.map_err(store_error)
+    }
+}
+
+/// What somebody needs to know who has just started a new service.
+pub(super) fn introduce(context: &Context, first: &FirstToken) {
+    let FirstToken { environment, recipient, .. } = first;
+    let shown = match &first.file {
+        Some(path) => format!("  The administrator's token is in {}.", path.display()),
+        None => format!(
+            "  The administrator's token, shown this once:\n\n    {}\n\n  Put it into MAILWRIGHT_TOKEN, or into a file that MAILWRIGHT_TOKEN_FILE names.",
+            first.bearer.expose_secret()
+        ),
+    };
+    if first.are_suspended {
+        context.printer.out(&format!(
+            "\nThe store was restored from a backup, and its tokens are suspended (mailwright explain MW0245).\n{shown}\n"
+        ));
+        return;
+    }
+    if !first.is_first {
+        let id = &first.stored.token.id;
+        context.printer.out(&format!(
+            "\nAnother administrator's token was made ({id}).\n{shown}\n  Revoke the one that was lost: mailwright token list {environment}, mailwright token revoke {environment} ID\n"
+        ));
+        return;
+    }
+    context.printer.out(&format!(
+        "\nThis is a new service.\n{shown}\n  Its recipient, for secrets/{environment}/recipients.txt:\n\n    {recipient}\n"
+    ));
+}
+
+/// The same for several: a line for each.
+pub(super) fn introduce_several(context: &Context, all: &[FirstToken], token_file: Option<&Path>) {
+    let line = |of: &dyn Fn(&FirstToken) -> String| {
+        let width = all.iter().map(|first| first.environment.as_str().len()).max().unwrap_or_default();
+        all.iter().map(|first| format!("    {:width$}  {}\n", first.environment, of(first))).collect::<String>()
+    };
+    let shown = match token_file {
+        Some(path) => format!("  Their administrators' tokens are in {}.", path.display()),
+        None => format!(
+            "  Their administrators' tokens, shown this once:\n\n{}\n  `--token-file 'DIR/{{environment}}.token'` writes them into files instead, as MAILWRIGHT_TOKEN_FILE names them.",
+            line(&|first| first.bearer.expose_secret().to_owned())
+        ),
+    };
+    context.printer.out(&format!(
+        "\nNew services, or new tokens: {}.\n{shown}\n  Their recipients, for secrets/{{environment}}/recipients.txt:\n\n{}",
+        all.len(),
+        line(&|first| first.recipient.clone())
+    ));
+}

@@ -1,0 +1,94 @@
+//! `mailwright show`: one profile, live beside desired.
+
+use serde_json::json;
+
+use crate::{
+    cli::{
+        CliError, Context, Exit, ServiceOptions,
+        commands::plan::{self, Format},
+        environment::{self, Environment},
+    },
+    config::suggest,
+    model::{Code, ProfileName},
+    reconcile,
+};
+
+/// One profile, live beside desired
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Examples:\n  mailwright show prod invoices\n  mailwright show prod invoices --format json")]
+pub(crate) struct Show {
+    /// The environment
+    environment: String,
+    /// The profile
+    profile: String,
+    /// How to print it
+    #[arg(long, value_enum, default_value_t = Format::Human, value_name = "FORMAT")]
+    format: Format,
+    #[command(flatten)]
+    service: ServiceOptions,
+}
+
+impl Show {
+    pub(crate) fn run(self, context: &Context) -> Result<Exit, CliError> {
+        plan::json_even_on_errors(context, self.format == Format::Json, || self.show(context))
+    }
+
+    fn show(&self, context: &Context) -> Result<Exit, CliError> {
+        let environment = Environment::find(context, &self.environment)?;
+        let desired = environment.desired(context)?;
+        let client = environment.client(context, &self.service)?;
+        let state = context.runtime()?.block_on(environment::state(&client, &environment.name))?;
+        let name = environment::profile_name(&self.profile)?;
+        let (wanted, found) = (desired.profiles.get(&name), state.profiles.get(&name));
+        if wanted.is_none() && found.is_none() {
+            let error = CliError::coded(Code::NotFound, format!("no profile `{name}` in the files or in the service"));
+            let known = desired.profiles.keys().chain(state.profiles.keys()).map(ProfileName::as_str);
+            return Err(match suggest::nearest(name.as_str(), known) {
+                Some(meant) => error.remedy(format!("Did you mean `{meant}`?")),
+                None => error.remedy(format!("`mailwright status {}` lists the live ones.", environment.name)),
+            });
+        }
+        let live = found.and_then(|found| found.live.as_ref());
+        let applied = found.and_then(|found| found.applied());
+        if self.format == Format::Json {
+            let document = json!({
+                "name": name, "desired": wanted.map(|wanted| &wanted.stored), "live": live, "applied": applied,
+                "changed": found.map(|found| &found.changed), "place": wanted.map(|wanted| &wanted.place),
+            });
+            context.printer.out(&format!("{document:#}"));
+            return Ok(Exit::Done);
+        }
+        let mut lines = vec![format!("{name}")];
+        lines.push(match wanted {
+            Some(wanted) => format!("files    {}", wanted.place),
+            None => "files    no file declares it".to_owned(),
+        });
+        lines.push(match found {
+            Some(found) => {
+                let what = if found.live.is_some() { "changed" } else { "removed" };
+                let managed = match found {
+                    found if found.is_restored() => "; the last apply had removed it",
+                    found if found.is_managed() => "",
+                    _ => "; no apply has ever set it",
+                };
+                let changed = &found.changed;
+                format!(
+                    "service  {what} by `{}` at {} (generation {}, {}){managed}",
+                    crate::text::printable(&changed.by),
+                    changed.at.strftime("%Y-%m-%d %H:%M:%SZ"),
+                    changed.generation,
+                    changed.kind.id()
+                )
+            }
+            None => "service  not there".to_owned(),
+        });
+        lines.push(String::new());
+        let rows = reconcile::beside(wanted.map(|wanted| &wanted.stored), live).into_iter().map(|row| {
+            let mark = if row.differs { "~" } else { "" };
+            vec![mark.to_owned(), row.path, row.desired, row.live]
+        });
+        lines.push(crate::cli::ui::table::table(&["", "field", "desired", "live"], rows));
+        context.printer.out(&lines.join("\n"));
+        Ok(Exit::Done)
+    }
+}

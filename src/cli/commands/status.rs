@@ -1,0 +1,136 @@
+//! `mailwright status`: the service and its environment at a glance.
+
+use serde_json::json;
+
+use crate::{
+    cli::{
+        CliError, Context, Exit, ServiceOptions,
+        commands::plan::{self, Format},
+        environment::{self, Environment},
+        fleet::{Environments, Outcome, Words},
+    },
+    model::{
+        Function,
+        resolution::{Cell, Resolver},
+    },
+    reconcile,
+    text::printable,
+};
+
+/// The service and its environment at a glance
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Examples:\n  mailwright status prod\n  mailwright status prod --format json\n  \
+    mailwright status 'prod-*' -l region=emea\n\n\
+    Exit code 1 if the service does not answer, or any of several.")]
+pub(crate) struct Status {
+    #[command(flatten)]
+    environments: Environments,
+    /// How to print it
+    #[arg(long, value_enum, default_value_t = Format::Human, value_name = "FORMAT")]
+    format: Format,
+    #[command(flatten)]
+    service: ServiceOptions,
+}
+
+impl Status {
+    pub(crate) fn run(self, context: &Context) -> Result<Exit, CliError> {
+        plan::json_even_on_errors(context, self.format == Format::Json, || {
+            let words = Words { some: ("answered", "answered"), none: ("silent", "without an answer") };
+            let fleet = self.environments.find(context, &self.service)?;
+            fleet.tell(context, self.format, &words, |context, environment| self.status(context, environment))
+        })
+    }
+
+    fn status(&self, context: &Context, environment: &Environment) -> Result<Outcome, CliError> {
+        let client = environment.client(context, &self.service)?;
+        let (info, state, outbox, last) = context.runtime()?.block_on(async {
+            let state = environment::state(&client, &environment.name);
+            tokio::join!(client.service(), state, client.outbox(), client.generations(None, 1))
+        });
+        let (info, state, outbox) = (info?, state?, outbox?);
+        let last = last?.generations.into_iter().next();
+
+        let drift = reconcile::drift(&state).len();
+        let live: Vec<_> = state.live().collect();
+        let disabled = live.iter().filter(|(_, profile)| !profile.enabled).count();
+        let unmanaged = state.profiles.values().filter(|p| p.live.is_some() && !p.is_managed()).count();
+        let resolver = Resolver::new(live.iter().copied());
+        let cells = Cell::all(&state.settings.companies);
+        let unserved: Vec<&Cell> = cells.iter().filter(|cell| resolver.sender(cell).is_none()).collect();
+
+        let document = json!({
+            "service": info, "address": client.address(), "lastChange": last, "profiles": live.len(),
+            "disabled": disabled, "unmanaged": unmanaged, "drift": drift,
+            "companies": state.settings.companies, "unserved": unserved, "outbox": outbox,
+        });
+        let line = format!(
+            "generation {}, {} profile{}, {}",
+            state.generation,
+            live.len(),
+            if live.len() == 1 { "" } else { "s" },
+            if drift == 0 { "no drift".to_owned() } else { format!("{drift} changed outside Git") }
+        );
+        let mut lines = vec![
+            format!("environment  {}", info.environment),
+            format!(
+                "service      {} (mailwright {}, API v{}){}",
+                client.address(),
+                printable(&info.version),
+                info.api_version,
+                if info.demo { ", DEMO: its key is public" } else { "" }
+            ),
+            format!(
+                "generation   {}{}",
+                state.generation,
+                last.map(|last| format!(
+                    ", {} by `{}` at {}",
+                    last.kind.id(),
+                    printable(&last.by),
+                    last.at.strftime("%Y-%m-%d %H:%M:%SZ")
+                ))
+                .unwrap_or_default()
+            ),
+            format!("profiles     {} live ({disabled} disabled, {unmanaged} not in Git)", live.len()),
+            format!(
+                "companies    {}",
+                state.settings.companies.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
+            ),
+            format!(
+                "drift        {}",
+                if drift == 0 {
+                    "none".to_owned()
+                } else {
+                    format!("{drift} changed outside Git; `mailwright drift {}` tells more", info.environment)
+                }
+            ),
+        ];
+        if !unserved.is_empty() {
+            lines.push(format!("nobody sends {} of {} cells of company and function", unserved.len(), cells.len()));
+        }
+        lines.push(crate::cli::commands::outbox::standing(&outbox));
+        if !live.is_empty() {
+            lines.push(String::new());
+            let rows = live.iter().map(|(name, profile)| {
+                let functions = if profile.functions.len() == Function::all().len() {
+                    "all".to_owned()
+                } else {
+                    profile.functions.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
+                };
+                let companies = match &profile.applies_to {
+                    crate::model::AppliesTo::SystemWide => "system-wide".to_owned(),
+                    crate::model::AppliesTo::Companies(companies) => {
+                        companies.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
+                    }
+                };
+                let enabled = if profile.enabled { "" } else { " (disabled)" };
+                vec![format!("{name}{enabled}"), profile.provider.id().to_owned(), companies, functions]
+            });
+            let shown = rows.take(50);
+            lines.push(crate::cli::ui::table::table(&["profile", "provider", "applies to", "functions"], shown));
+            if live.len() > 50 {
+                lines.push(format!("... and {} more; `--format json` and the API have them all", live.len() - 50));
+            }
+        }
+        Ok(Outcome { text: lines.join("\n"), document, line, code: 0, telling: true, counts: true, refusal: None })
+    }
+}

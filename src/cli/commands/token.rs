@@ -1,0 +1,282 @@
+//! `mailwright token`: makes, lists and revokes the tokens that the service accepts.
+
+use std::time::Duration;
+
+use serde_json::json;
+
+use crate::{
+    api::{NewToken, Role, Scope},
+    cli::{
+        CliError, Context, Exit, ServiceOptions,
+        commands::plan::{self, Format},
+        environment::{Environment, check_service},
+    },
+    model::{Code, CompanyId, Function},
+    text::printable,
+};
+
+/// Make, list and revoke the tokens that the service accepts
+#[derive(Debug, clap::Args)]
+#[command(
+    after_help = "Examples:\n  mailwright token create prod --name pipeline --role deployer --expires-in 90d > token\n  \
+    mailwright token create prod --name erp --role sender --companies EDU1 --functions all-documents > token\n  \
+    mailwright token list prod\n  mailwright token revoke prod 1f0c63a2b4d5\n  \
+    mailwright token create prod --name erp --role sender --replaces 1f0c63a2b4d5 > token"
+)]
+pub(crate) struct Token {
+    #[command(subcommand)]
+    command: TokenCommand,
+}
+
+#[derive(Debug, clap::Subcommand)]
+enum TokenCommand {
+    /// Make a token; it is printed once, alone, on standard output
+    Create {
+        /// The environment
+        environment: String,
+        /// Whose it is; the audit log and drift reports say this
+        #[arg(long)]
+        name: String,
+        /// What it may do: sender, viewer, planner, deployer or admin
+        #[arg(long)]
+        role: Role,
+        /// The companies that a sender is limited to, separated by commas
+        #[arg(long, value_name = "COMPANIES", value_delimiter = ',')]
+        companies: Vec<CompanyId>,
+        /// The functions that a sender is limited to, separated by commas
+        #[arg(long, value_name = "FUNCTIONS", value_delimiter = ',')]
+        functions: Vec<Function>,
+        /// When it ends: 12h, 90d, 4w [default: never]
+        #[arg(long, value_name = "TIME", value_parser = parse_time)]
+        expires_in: Option<Duration>,
+        /// The id of the token that it replaces: it takes over its name, its mail and its idempotency keys
+        #[arg(long, value_name = "ID")]
+        replaces: Option<String>,
+        /// How to print it; `json` has the token's id and end beside the token
+        #[arg(long, value_enum, default_value_t = Format::Human, value_name = "FORMAT")]
+        format: Format,
+        #[command(flatten)]
+        service: ServiceOptions,
+    },
+    /// List the tokens; never their secrets
+    List {
+        /// The environment
+        environment: String,
+        /// How to print it
+        #[arg(long, value_enum, default_value_t = Format::Human, value_name = "FORMAT")]
+        format: Format,
+        #[command(flatten)]
+        service: ServiceOptions,
+    },
+    /// Confirm tokens that are suspended after a restore from a backup
+    Confirm {
+        /// The environment
+        environment: String,
+        /// The tokens' ids, as `list` shows them
+        #[arg(required = true)]
+        ids: Vec<String>,
+        /// How to print the result
+        #[arg(long, value_enum, default_value_t = Format::Human, value_name = "FORMAT")]
+        format: Format,
+        #[command(flatten)]
+        service: ServiceOptions,
+    },
+    /// Revoke a token; from then on it opens nothing
+    Revoke {
+        /// The environment
+        environment: String,
+        /// The token's id, as `list` shows it
+        id: String,
+        /// How to print the result
+        #[arg(long, value_enum, default_value_t = Format::Human, value_name = "FORMAT")]
+        format: Format,
+        #[command(flatten)]
+        service: ServiceOptions,
+    },
+}
+
+impl Token {
+    pub(crate) fn run(self, context: &Context) -> Result<Exit, CliError> {
+        match self.command {
+            TokenCommand::Create {
+                environment,
+                name,
+                role,
+                companies,
+                functions,
+                expires_in,
+                replaces,
+                format,
+                service,
+            } => {
+                let scope =
+                    Scope { companies: companies.into_iter().collect(), functions: functions.into_iter().collect() };
+                let expires_at = expires_in.map(|time| context.clock.now() + time);
+                let wanted = NewToken { name, role, scope, expires_at, replaces };
+                plan::json_even_on_errors(context, format == Format::Json, || {
+                    create(context, &environment, &wanted, format, &service)
+                })
+            }
+            TokenCommand::List { environment, format, service } => {
+                plan::json_even_on_errors(context, format == Format::Json, || {
+                    list(context, &environment, format, &service)
+                })
+            }
+            TokenCommand::Confirm { environment, ids, format, service } => {
+                plan::json_even_on_errors(context, format == Format::Json, || {
+                    confirm(context, &environment, &ids, format, &service)
+                })
+            }
+            TokenCommand::Revoke { environment, id, format, service } => {
+                plan::json_even_on_errors(context, format == Format::Json, || {
+                    revoke(context, &environment, &id, format, &service)
+                })
+            }
+        }
+    }
+}
+
+fn create(
+    context: &Context,
+    environment: &str,
+    wanted: &NewToken,
+    format: Format,
+    service: &ServiceOptions,
+) -> Result<Exit, CliError> {
+    let environment = Environment::find(context, environment)?;
+    let client = environment.client(context, service)?;
+    let created = context.runtime()?.block_on(async {
+        check_service(&client, &environment.name).await?;
+        client.create_token(wanted).await.map_err(CliError::from)
+    })?;
+    let until = created
+        .token
+        .expires_at
+        .map_or("It never ends.".to_owned(), |end| format!("It ends at {}.", end.strftime("%Y-%m-%d %H:%M:%SZ")));
+    context.printer.note(&format!(
+        "Token {} of `{}`, role {}. {until} It cannot be shown again:",
+        printable(&created.token.id),
+        printable(&created.token.name),
+        wanted.role.id()
+    ));
+    if format == Format::Json {
+        context.printer.out(&format!("{:#}", serde_json::to_value(&created).unwrap_or_default()));
+    } else {
+        context.printer.out(&created.secret);
+    }
+    Ok(Exit::Done)
+}
+
+fn confirm(
+    context: &Context,
+    environment: &str,
+    ids: &[String],
+    format: Format,
+    service: &ServiceOptions,
+) -> Result<Exit, CliError> {
+    let client = Environment::find(context, environment)?.client(context, service)?;
+    let runtime = context.runtime()?;
+    let mut confirmed = Vec::new();
+    for id in ids {
+        let token = runtime.block_on(client.confirm_token(id))?;
+        if format != Format::Json {
+            context.printer.out(&format!(
+                "Token {} of `{}` is confirmed.",
+                printable(&token.id),
+                printable(&token.name)
+            ));
+        }
+        confirmed.push(token);
+    }
+    if format == Format::Json {
+        context.printer.out(&format!("{:#}", json!({ "tokens": confirmed })));
+    }
+    Ok(Exit::Done)
+}
+
+fn revoke(
+    context: &Context,
+    environment: &str,
+    id: &str,
+    format: Format,
+    service: &ServiceOptions,
+) -> Result<Exit, CliError> {
+    let environment = Environment::find(context, environment)?;
+    let client = environment.client(context, service)?;
+    let token = context.runtime()?.block_on(async {
+        check_service(&client, &environment.name).await?;
+        client.revoke_token(id).await.map_err(CliError::from)
+    })?;
+    if format == Format::Json {
+        context.printer.out(&format!("{:#}", serde_json::to_value(&token).unwrap_or_default()));
+    } else {
+        context.printer.out(&format!("Token {} of `{}` is revoked.", printable(&token.id), printable(&token.name)));
+    }
+    Ok(Exit::Done)
+}
+
+fn list(context: &Context, environment: &str, format: Format, service: &ServiceOptions) -> Result<Exit, CliError> {
+    let environment = Environment::find(context, environment)?;
+    let client = environment.client(context, service)?;
+    let list = context.runtime()?.block_on(async {
+        check_service(&client, &environment.name).await?;
+        client.tokens().await.map_err(CliError::from)
+    })?;
+    if format == Format::Json {
+        context.printer.out(&format!("{:#}", serde_json::to_value(&list).unwrap_or_default()));
+        return Ok(Exit::Done);
+    }
+    let now = context.clock.now();
+    let rows = list.tokens.iter().map(|token| {
+        let state = match (token.revoked_at, token.expires_at) {
+            (Some(at), _) => format!("revoked {}", at.strftime("%Y-%m-%d")),
+            (None, _) if token.suspended_at.is_some() => "suspended: confirm or revoke it".to_owned(),
+            (None, Some(end)) if end <= now => format!("expired {}", end.strftime("%Y-%m-%d")),
+            (None, Some(end)) => format!("until {}", end.strftime("%Y-%m-%d")),
+            (None, None) => "never ends".to_owned(),
+        };
+        vec![
+            token.id.clone(),
+            token.name.clone(),
+            token.role.id().to_owned(),
+            names(token.scope.companies.iter().map(CompanyId::as_str)),
+            names(token.scope.functions.iter().map(|function| function.id())),
+            token.created_at.strftime("%Y-%m-%d %H:%M:%SZ").to_string(),
+            state,
+        ]
+    });
+    context.printer.out(&crate::cli::ui::table::table(
+        &["id", "name", "role", "companies", "functions", "created", "state"],
+        rows,
+    ));
+    Ok(Exit::Done)
+}
+
+/// What a token is limited to; `all` if it is not.
+fn names<'a>(limits: impl Iterator<Item = &'a str>) -> String {
+    let names: Vec<&str> = limits.collect();
+    if names.is_empty() { "all".to_owned() } else { names.join(", ") }
+}
+
+/// `12h`, `90d`, `4w`.
+pub(crate) fn parse_time(text: &str) -> Result<Duration, CliError> {
+    let wrong = || CliError::coded(Code::Usage, "write a number and h, d or w, such as 90d; at most ten years");
+    let (number, unit) = text.split_at_checked(text.len().saturating_sub(1)).ok_or_else(wrong)?;
+    let hours = match unit {
+        "h" => 1,
+        "d" => 24,
+        "w" => 24 * 7,
+        _ => return Err(wrong()),
+    };
+    let count: u64 = number.parse().map_err(|_| wrong())?;
+    let hours = count.checked_mul(hours).filter(|hours| (1..=10 * 366 * 24).contains(hours)).ok_or_else(wrong)?;
+    Ok(Duration::from_secs(hours * 3600))
+}
+
+impl std::fmt::Display for CliError {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.message)
+    }
+}
+
+impl std::error::Error for CliError {}

@@ -1,0 +1,61 @@
+//! `mailwright validate`: checks the files, without any service.
+
+use crate::{
+    cli::{CliError, Context, Exit, fleet::Choice},
+    config::Selection,
+};
+
+/// Check the files of all environments, or of those named
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Examples:\n  mailwright validate\n  mailwright validate prod\n  \
+    mailwright validate 'prod-*' -l region=emea\n  \
+    mailwright validate --format github              in a workflow: problems show at their lines\n  \
+    mailwright validate --format sarif > report.sarif\n\n\
+    Needs no service and no key. Exit code 1 if there are errors; warnings do not fail.")]
+pub(crate) struct Validate {
+    /// The environments: names, or patterns such as 'prod-*'; all if none is named
+    #[arg(value_name = "ENV")]
+    environments: Vec<String>,
+    #[command(flatten)]
+    choice: Choice,
+    /// How to print the problems
+    #[arg(long, value_enum, default_value_t = ReportFormat::Human, value_name = "FORMAT")]
+    format: ReportFormat,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+enum ReportFormat {
+    /// For people.
+    Human,
+    /// One document.
+    Json,
+    /// Workflow commands of GitHub.
+    Github,
+    /// SARIF 2.1.0.
+    Sarif,
+}
+
+impl Validate {
+    pub(crate) fn run(self, context: &Context) -> Result<Exit, CliError> {
+        let repository = context.repository()?;
+        let selection = Selection::parse(&self.environments, &self.choice.selector)?;
+        let names = self.choice.names(context, &repository, &selection)?.names;
+        // A problem of a shared layer is told once, so there is one report for all.
+        let mut report = match self.choice.parallel {
+            Some(parallel) => repository.check_in_parallel(&names, usize::from(parallel)),
+            None => repository.check(&names),
+        };
+        if self.environments.is_empty() && !self.choice.is_given() {
+            report = report.and(repository.check_rollouts());
+        }
+        match self.format {
+            ReportFormat::Human => context.printer.out(&report.human()),
+            ReportFormat::Json => context.printer.out(&report.json()),
+            ReportFormat::Github => {
+                context.printer.out(&format!("{}{}", report.github(), report.summary()));
+            }
+            ReportFormat::Sarif => context.printer.out(&report.sarif()),
+        }
+        if report.has_errors() { Err(CliError::already_told()) } else { Ok(Exit::Done) }
+    }
+}

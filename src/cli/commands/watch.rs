@@ -1,0 +1,334 @@
+//! `mailwright watch`: follows the files as a service.
+
+use std::{
+    fs::{File, OpenOptions, TryLockError},
+    net::SocketAddr,
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Duration,
+};
+
+use tokio::sync::watch;
+
+use crate::{
+    cli::{
+        CliError, Context, Exit, ServiceOptions,
+        args::outbound,
+        commands::{plan, serve},
+        variables,
+    },
+    config::Selection,
+    git::{Follower, GitError},
+    model::{Code, Lapse},
+    net::{
+        http_client::is_loopback_url,
+        listener::{ConnectionLimits, ListenError, Listener, OpenConnections},
+    },
+    rollout::{Connect, Problem, Purpose, lock::Lasting},
+    watch::{Options, Reporting, Role, Standing, Status, Watch as Watching, checkout::Files, status_server},
+};
+
+/// Connections of monitors at once.
+const MONITORS: usize = 64;
+
+/// Follow the files: plan, report drift and expiring credentials, apply where an environment says so
+#[derive(Debug, clap::Args)]
+#[command(
+    after_help = "Examples:\n  mailwright watch --token-file 'tokens/{environment}'   this folder; somebody else pulls\n  \
+    mailwright watch --repository https://git.example.com/mail.git --branch main \\\n      \
+    --data /var/lib/mailwright-watch\n  \
+    mailwright watch 'prod-*' --once                       one pass, for cron\n\n\
+    It applies only where environment.yaml says `watch: { apply: auto }`, and undoes changes\n\
+    outside Git only where it says `drift: revert`. What stops an `apply` stops it here: verify,\n\
+    guards, approvals, the source policy. Of several watches one acts in an environment: it holds\n\
+    a lease in its service.\n\n\
+    Exit codes with --once:\n  \
+    0  all is as it should be\n  \
+    1  something failed: a service that does not answer, files that break the rules, a change\n     \
+    that verify or the service refused\n  \
+    2  something waits for a person: changes, drift, a guard, an approval, the source policy\n\
+    Without --once: 0 after SIGTERM or Ctrl-C."
+)]
+pub(crate) struct Watch {
+    /// The environments: names, or patterns such as 'prod-*' [default: all]
+    #[arg(value_name = "ENV")]
+    environments: Vec<String>,
+    /// Only environments with these labels
+    #[arg(short = 'l', long, value_name = "LABELS")]
+    selector: Vec<String>,
+    /// What to follow: an address or a path that Git fetches from [default: this repository's files as they lie there]
+    #[arg(long, value_name = "PATH|URL")]
+    repository: Option<String>,
+    /// The branch that is followed [default: main]
+    #[arg(long, value_name = "NAME")]
+    branch: Option<String>,
+    /// Where the clone and the memory lie [default: .mailwright/watch]
+    #[arg(long, value_name = "DIR", value_hint = clap::ValueHint::DirPath)]
+    data: Option<PathBuf>,
+    /// How often each environment is planned, whatever happens
+    #[arg(long, default_value = "5m", value_name = "TIME")]
+    every: Lapse,
+    /// How often it is looked for another commit
+    #[arg(long, default_value = "30s", value_name = "TIME")]
+    poll: Lapse,
+    /// Where health, metrics and status are answered; port 0 takes a free one
+    #[arg(long, default_value = "127.0.0.1:9470", value_name = "ADDRESS", value_parser = serve::listen_address)]
+    listen: SocketAddr,
+    /// A name by which monitors reach it, besides addresses and `localhost` (can be repeated)
+    #[arg(long, value_name = "NAME")]
+    host: Vec<String>,
+    /// One pass, then end
+    #[arg(long)]
+    once: bool,
+    /// How many environments are worked on at once; one whose service is slow does not count
+    #[arg(long, default_value_t = 8, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=256))]
+    parallel: u16,
+    /// How long the lease lasts if nobody renews it, in seconds
+    #[arg(long, default_value_t = 60, value_name = "SECONDS", value_parser = clap::value_parser!(u32).range(3..=600), hide = true)]
+    lease_seconds: u32,
+    /// How to print what `--once` found
+    #[arg(long, value_enum, default_value_t = Format::Human, value_name = "FORMAT")]
+    format: Format,
+    /// How to write the log [default: human on a terminal, json elsewhere]
+    #[arg(long, value_enum, value_name = "FORMAT")]
+    log_format: Option<serve::LogFormat>,
+    /// How often what lasts is told again
+    #[arg(long, default_value = "1d", value_name = "TIME", help_heading = "Reports")]
+    remind: Lapse,
+    /// A file with a token that may send, for reports by mail; may have `{environment}` in its name
+    #[arg(long, value_name = "FILE", value_hint = clap::ValueHint::FilePath, help_heading = "Reports")]
+    mail_token_file: Option<PathBuf>,
+    /// A PEM file with certificate authorities to trust beside the machine's, for webhooks
+    #[arg(long, value_name = "FILE", value_hint = clap::ValueHint::FilePath, help_heading = "Reports")]
+    outgoing_ca_file: Option<PathBuf>,
+    /// After so many tries a report is given up
+    #[arg(long, default_value_t = 20, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1000), hide = true)]
+    report_tries: u32,
+    #[command(flatten)]
+    service: ServiceOptions,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+enum Format {
+    Human,
+    Json,
+}
+
+impl Watch {
+    pub(crate) fn run(self, context: &Context) -> Result<Exit, CliError> {
+        plan::json_even_on_errors(context, self.once && self.format == Format::Json, || self.watch(context))
+    }
+
+    fn watch(&self, context: &Context) -> Result<Exit, CliError> {
+        let selection = Selection::parse(&self.environments, &self.selector)?;
+        if selection.single_name().is_none() {
+            self.service.fit_for_several()?;
+        }
+        self.require_origins(context, &selection)?;
+        // What one pass found is printed; of the log, only what is in no status is worth a line.
+        serve::start_log(self.log_format, if self.once { "error" } else { "info" })?;
+        let data = match &self.data {
+            Some(data) => data.clone(),
+            None => context.project().unwrap_or_else(|_| PathBuf::from(".")).join(".mailwright/watch"),
+        };
+        let _lock = self.lock(&data)?;
+        let files = self.files(context, &data)?;
+        let authorities = self.outgoing_ca_file.as_deref().map(outbound::authorities).transpose()?;
+        let (stop, stopped) = watch::channel(false);
+        let options = Options {
+            selection,
+            data,
+            every: self.every.duration(),
+            poll: self.poll.duration(),
+            parallel: self.parallel.into(),
+            lasting: Lasting { seconds: self.lease_seconds },
+            holder: format!("watch of {} {}", variables::user(), uuid::Uuid::now_v7()),
+            connect: self.connect(context),
+            clock: context.clock.clone(),
+            reporting: Reporting { authorities, remind: self.remind.duration(), tries: self.report_tries },
+            stop: stopped,
+        };
+        let watching = Watching::new(options, files)?;
+        let status = context.runtime()?.block_on(self.work(context, watching, stop))?;
+        if !self.once {
+            return Ok(Exit::Done);
+        }
+        self.tell(context, &status);
+        Ok(match status.exit_code() {
+            0 => Exit::Done,
+            code => Exit::Code(code),
+        })
+    }
+
+    /// Refuses to begin where a token would be sent by the word of the files alone. A service on this machine is reached
+    /// without an origin, and no other one is, whatever the files will say.
+    fn require_origins(&self, context: &Context, selection: &Selection) -> Result<(), CliError> {
+        if self.service.has_origins()? || self.repository.is_some() {
+            return Ok(());
+        }
+        let repository = context.repository()?;
+        for name in repository.select(selection).unwrap_or_default() {
+            let address = repository.service_address(&name);
+            let url = address.and_then(|address| reqwest::Url::parse(&address).ok());
+            if url.is_some_and(|url| !is_loopback_url(&url)) {
+                // Says which address, and what to set; nothing is connected to.
+                self.service.client(context, &name, repository.service_address(&name).as_deref()).map(drop)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Makes the folder, and sees to it that no other watch works in it.
+    fn lock(&self, data: &Path) -> Result<File, CliError> {
+        let unusable = |why: &dyn std::fmt::Display| {
+            CliError::coded(Code::WatchUnwritable, format!("the folder `{}` cannot be used: {why}", data.display()))
+                .remedy("Look at its permissions, stop the other watch, or give another `--data DIR`.")
+        };
+        std::fs::create_dir_all(data).map_err(|error| unusable(&error))?;
+        let ignore = data.join(".gitignore");
+        if self.data.is_none() && !ignore.exists() {
+            drop(std::fs::write(ignore, "*\n"));
+        }
+        let lock = OpenOptions::new().create(true).truncate(false).write(true).open(data.join("lock"));
+        let lock = lock.map_err(|error| unusable(&error))?;
+        match lock.try_lock() {
+            Ok(()) => Ok(lock),
+            Err(TryLockError::WouldBlock) => Err(unusable(&"another watch works in it")),
+            Err(TryLockError::Error(error)) => Err(unusable(&error)),
+        }
+    }
+
+    async fn work(&self, context: &Context, watching: Watching, stop: watch::Sender<bool>) -> Result<Status, CliError> {
+        let signals = tokio::spawn(async move {
+            serve::stop_signal(false).await;
+            stop.send_replace(true);
+            std::future::pending::<()>().await;
+        });
+        let mut answering = None;
+        if !self.once {
+            let refused = |error: ListenError| {
+                CliError::coded(Code::CannotListen, ListenError::to_string(&error))
+                    .remedy("Stop what listens there, or give another `--listen ADDRESS`; port 0 takes a free one.")
+            };
+            let listener = Listener::bind(self.listen, None).await.map_err(refused)?;
+            context.printer.out(&format!("mailwright watches, and answers at {}", listener.address()));
+            let router = status_server::router(watching.shared(), &self.host);
+            let connections =
+                OpenConnections::new(ConnectionLimits { connections: MONITORS, ..ConnectionLimits::default() });
+            let answered = listener.serve(router, connections, std::future::pending(), Duration::ZERO);
+            answering = Some(tokio::spawn(answered));
+        }
+        let status = watching.run(self.once).await;
+        signals.abort();
+        if let Some(answering) = answering {
+            answering.abort();
+        }
+        Ok(status)
+    }
+
+    fn files(&self, context: &Context, data: &std::path::Path) -> Result<Files, CliError> {
+        let failed = |error: GitError| CliError::coded(error.code, error.message).remedy(error.remedy);
+        let Some(repository) = &self.repository else {
+            if self.branch.is_some() {
+                return Err(CliError::coded(Code::Usage, "`--branch` needs `--repository`")
+                    .remedy("Give `--repository .` to follow a branch of this one in a clone."));
+            }
+            return Ok(Files::folder(context.project()?));
+        };
+        let path = PathBuf::from(repository);
+        if self.branch.is_none() && path.join("environments").is_dir() {
+            return Ok(Files::folder(path));
+        }
+        let branch = self.branch.clone().unwrap_or_else(|| "main".to_owned());
+        Follower::open(data.join("clone"), repository.clone(), branch).map(Files::branch).map_err(failed)
+    }
+
+    fn connect(&self, context: &Context) -> Connect {
+        let (context, deploy) = (context.clone(), self.service.clone());
+        let mail = match &self.mail_token_file {
+            Some(file) => ServiceOptions { token_file: Some(file.clone()), ..deploy.clone() },
+            None => deploy.clone(),
+        };
+        let known: Arc<std::sync::Mutex<std::collections::BTreeMap<String, String>>> = Arc::default();
+        Arc::new(move |name, declared, purpose| {
+            let mut known = known.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+            // A report goes where the environment's service was last.
+            let declared = declared.map(str::to_owned).or_else(|| known.get(name.as_str()).cloned());
+            let options = if purpose == Purpose::Probe { &mail } else { &deploy };
+            let client = options.client(&context, name, declared.as_deref()).map_err(|error| {
+                Problem::new(error.code.unwrap_or(Code::TokenMissing), error.message)
+                    .remedy(error.remedy.unwrap_or_default())
+            })?;
+            known.insert(name.to_string(), client.address().to_owned());
+            Ok(client)
+        })
+    }
+
+    fn tell(&self, context: &Context, status: &Status) {
+        if self.format == Format::Json {
+            let mut document = serde_json::json!(status);
+            if let Some(document) = document.as_object_mut() {
+                document.insert("exitCode".to_owned(), status.exit_code().into());
+            }
+            context.printer.out(&format!("{document:#}"));
+            return;
+        }
+        let mut lines = Vec::new();
+        if let Some(problem) = &status.files.problem {
+            said(&mut lines, "files", "cannot be followed", problem);
+        }
+        for (name, standing) in &status.environments {
+            stands(&mut lines, name.as_str(), standing);
+        }
+        if status.environments.len() > 1 {
+            lines.push(counts(status));
+        }
+        context.printer.out(&lines.join("\n"));
+    }
+}
+
+/// How an environment stands, a line each, so that its name finds all of it.
+fn stands(lines: &mut Vec<String>, name: &str, standing: &Standing) {
+    if let Some(applied) = standing.applied.as_ref().filter(|_| standing.applies > 0) {
+        lines.push(format!("{name}: applied: {applied}"));
+    }
+    if !standing.drift.is_empty() {
+        lines.push(format!("{name}: changed outside Git: {}", standing.drift.join(", ")));
+    }
+    match (&standing.problem, &standing.refused, &standing.waiting) {
+        (Some(problem), _, _) | (None, Some(problem), _) => said(lines, name, "failed", problem),
+        (_, _, Some(problem)) => said(lines, name, "waits for somebody", problem),
+        _ if standing.changes > 0 => {
+            let summary = standing.summary.trim_start_matches("Plan: ").trim_end_matches('.');
+            lines.push(format!("{name}: waits for somebody to apply it: {summary}"));
+        }
+        _ if standing.drift.is_empty() && standing.applies == 0 => {
+            lines.push(format!("{name}: as the files say"));
+        }
+        _ => {}
+    }
+    for credential in &standing.expiring {
+        lines.push(format!("{name}: {}", credential.words()));
+    }
+    if standing.role == Role::Standby {
+        lines.push(format!("{name}: another watch acts here; this one only looked"));
+    }
+}
+
+fn said(lines: &mut Vec<String>, name: &str, how: &str, problem: &Problem) {
+    lines.push(format!("{name}: {how}: [{}] {}", problem.code, problem.message));
+    if !problem.remedy.is_empty() {
+        lines.push(format!("{name}: help: {}", problem.remedy));
+    }
+}
+
+fn counts(status: &Status) -> String {
+    let all = status.environments.values();
+    let failed = all.clone().filter(|standing| standing.has_failed()).count();
+    let waiting = all.clone().filter(|standing| !standing.has_failed() && standing.waits()).count();
+    let counts =
+        [(all.count() - failed - waiting, "as they should be"), (waiting, "waiting for somebody"), (failed, "failed")];
+    let counts = counts.iter().filter(|(count, _)| *count > 0);
+    let counts: Vec<String> = counts.map(|(count, words)| format!("{count} {words}")).collect();
+    format!("{} environments: {}.", status.environments.len(), counts.join(", "))
+}

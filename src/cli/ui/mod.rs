@@ -1,0 +1,6 @@
+//! Terminal output: printer, progress, tables, prompts. Used by commands; knows none of them.
+
+pub(crate) mod confirm;
+pub(crate) mod printer;
+pub(crate) mod progress;
+pub(crate) mod table;

@@ -1,0 +1,402 @@
+//! Whatever is waited for, and in whatever combination, the scheduler claims nothing that cannot begin, and wakes only
+//! when the clock brings something. Time is simulated; the store is a list.
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test ends there")]
+
+use proptest::prelude::*;
+use serde_json::json;
+
+use crate::{
+    delivery::scheduler::*,
+    model::{EnvironmentName, ProfileState, Settings, State},
+};
+
+/// Something that happens from outside.
+#[derive(Clone, Debug)]
+enum Event {
+    /// One of the attempts that are under way ends.
+    End(usize, Outcome),
+    /// Mail is submitted for a lane.
+    Submit(usize, usize),
+    /// A lane is held for so many seconds.
+    Hold(usize, i64),
+    /// A profile is suspended, and tried again after so many seconds.
+    Suspend(usize, i64),
+    /// The login of a suspended profile works again: one message goes first.
+    Trial(usize),
+    /// Time passes; the scheduler wakes whenever it asked to.
+    Wait(u64),
+}
+
+#[derive(Clone, Debug)]
+enum Outcome {
+    Delivered,
+    Transient(i64),
+    Throttled(u64),
+    Down,
+}
+
+fn event() -> impl Strategy<Value = Event> {
+    let outcome = prop_oneof![
+        Just(Outcome::Delivered),
+        (1..40_i64).prop_map(Outcome::Transient),
+        (1..90_u64).prop_map(Outcome::Throttled),
+        Just(Outcome::Down),
+    ];
+    prop_oneof![
+        6 => (0..8_usize, outcome).prop_map(|(which, outcome)| Event::End(which, outcome)),
+        3 => (0..4_usize, 1..12_usize).prop_map(|(lane, count)| Event::Submit(lane, count)),
+        1 => (0..4_usize, 1..60_i64).prop_map(|(lane, seconds)| Event::Hold(lane, seconds)),
+        1 => (0..3_usize, 1..60_i64).prop_map(|(profile, seconds)| Event::Suspend(profile, seconds)),
+        2 => (0..3_usize).prop_map(Event::Trial),
+        3 => (1..45_u64).prop_map(Event::Wait),
+    ]
+}
+
+/// Limits of a profile, as its file states them.
+fn limits() -> impl Strategy<Value = serde_json::Value> {
+    prop_oneof![
+        Just(json!({})),
+        (1..4_u16).prop_map(|at_once| json!({ "concurrency": at_once })),
+        (1..6_u32).prop_map(|rate| json!({ "perMinute": rate })),
+        (1..6_u32).prop_map(|day| json!({ "recipientsPerDay": day, "concurrency": 2 })),
+        (1..6_u32, 1..6_u32).prop_map(|(rate, day)| json!({ "perMinute": rate, "recipientsPerDay": day })),
+    ]
+}
+
+struct World {
+    board: Board,
+    now: Timestamp,
+    instant: Instant,
+    /// What waits in the store: the lane and when it is due.
+    waits: Vec<(Lane, i64)>,
+    under_way: Vec<(ProfileName, u64, Lane)>,
+    /// Workers that wait for a connection.
+    queued: Vec<(ProfileName, u64)>,
+    lanes: Vec<Lane>,
+    profiles: Vec<ProfileName>,
+}
+
+impl World {
+    /// Three profiles, of which the first two use one mailbox if `shared`; four lanes.
+    fn new(shared: bool, limits: [serde_json::Value; 3]) -> Self {
+        let environment: EnvironmentName = "simulated".parse().unwrap();
+        let mut state = State::empty(environment);
+        state.settings = Settings { companies: ["A", "B"].map(|id| id.parse().unwrap()).into(), ..Settings::default() };
+        let functions = [json!(["default"]), json!(["all-reports"]), json!(["electronic-signatures"])];
+        let mut profiles = Vec::new();
+        for (index, (functions, limits)) in functions.into_iter().zip(limits).enumerate() {
+            let name: ProfileName = format!("p{index}").parse().unwrap();
+            let user = if shared && index < 2 { "mailer".to_owned() } else { format!("mailer{index}") };
+            let profile = serde_json::from_value(json!({
+                "provider": { "smtp": { "host": "mail.example.com", "username": user, "password": { "secret": "a/b" } } },
+                "from": { "address": "mail@example.com" }, "functions": functions, "appliesTo": "system-wide",
+                "limits": limits,
+            }));
+            let stored = StoredProfile { profile: profile.unwrap(), secrets: BTreeMap::new(), next: BTreeMap::new() };
+            let changed = serde_json::from_value(
+                json!({ "generation": 1, "at": "2026-01-01T00:00:00Z", "by": "ann", "kind": "apply" }),
+            );
+            state
+                .profiles
+                .insert(name.clone(), ProfileState::new(Some(stored.clone()), Some(stored), changed.unwrap()));
+            profiles.push(name);
+        }
+        let lane = |company: &str, function: &str| Lane {
+            company: company.parse().unwrap(),
+            function: function.parse().unwrap(),
+        };
+        let lanes = vec![
+            lane("A", "default"),
+            lane("B", "all-reports"),
+            lane("A", "all-reports"),
+            lane("A", "electronic-signatures"),
+        ];
+        Self {
+            board: Board::new(Arc::new(Routes::new(Arc::new(state)))),
+            now: Timestamp::from_second(1_800_000_000).unwrap(),
+            instant: Instant::now() + Duration::from_secs(100_000),
+            waits: Vec::new(),
+            under_way: Vec::new(),
+            queued: Vec::new(),
+            lanes,
+            profiles,
+        }
+    }
+
+    fn claimed(&self, lane: &Lane) -> Claimed {
+        let message = serde_json::from_value(json!({
+            "id": uuid::Uuid::from_u128(1), "status": "queued", "company": lane.company, "function": lane.function,
+            "messageId": "<1@example.com>", "subject": "s", "size": 4,
+            "recipients": [{ "address": "a@example.org", "status": "waiting" }],
+            "by": "sender", "acceptedAt": self.now, "generation": 1, "profile": "p0",
+            "resolution": { "cell": { "company": lane.company, "function": lane.function }, "profile": "p0", "steps": [] },
+            "attempts": 0, "nextAttemptAt": self.now,
+        }));
+        Claimed { message: message.unwrap(), content: None, paused_before: 0 }
+    }
+
+    fn wait_in_store(&mut self, lane: Lane, due: i64) {
+        self.board.due(&lane, due);
+        self.waits.push((lane, due));
+    }
+
+    fn give_back(&mut self, claimed: Vec<Claimed>) {
+        let at = self.now.as_millisecond();
+        for Claimed { message, .. } in claimed {
+            self.wait_in_store(lane_of(&message), at);
+        }
+    }
+
+    /// One worker, until it sends, waits or ends. True if it sends.
+    fn work(&mut self, profile: ProfileName, ticket: u64) -> bool {
+        let minute = self.now.as_second() / 60;
+        match self.board.next(&profile, ticket, minute, self.instant) {
+            Step::Send(_, claimed) => {
+                self.under_way.push((profile, ticket, lane_of(&claimed.message)));
+                true
+            }
+            Step::Wait(_) => {
+                self.queued.push((profile, ticket));
+                false
+            }
+            Step::End => {
+                self.board.leave(ticket);
+                let line = self.board.lines.get_mut(&profile).unwrap();
+                line.workers -= 1;
+                let left = if line.workers == 0 { line.ready.drain(..).collect() } else { Vec::new() };
+                self.give_back(left);
+                false
+            }
+        }
+    }
+
+    /// Wakes those that wait for a connection.
+    fn free(&mut self) -> bool {
+        let mut any = false;
+        loop {
+            let queued = std::mem::take(&mut self.queued);
+            let sent = queued.into_iter().fold(false, |sent, (profile, ticket)| self.work(profile, ticket) || sent);
+            any |= sent;
+            if !sent {
+                return any;
+            }
+        }
+    }
+
+    /// One pass of the scheduler. Says how many transactions it cost, and whether anything began.
+    fn pass(&mut self) -> (usize, bool) {
+        let at = self.now.as_millisecond();
+        let (mut transactions, mut sent) = (0, false);
+        for Turn { profile, claims } in self.board.turns(self.now, self.instant) {
+            for (lane, limit) in claims {
+                transactions += 1;
+                self.board.forget_due(&lane);
+                let mut taken = Vec::new();
+                let mut next_due = None;
+                self.waits.sort_by_key(|(_, due)| *due);
+                let mut left = Vec::new();
+                for (own, due) in std::mem::take(&mut self.waits) {
+                    if own == lane && due <= at && taken.len() < limit {
+                        taken.push(own);
+                    } else {
+                        if own == lane {
+                            next_due = next_due.or(Some(due));
+                        }
+                        left.push((own, due));
+                    }
+                }
+                self.waits = left;
+                if let Some(due) = next_due {
+                    self.board.due(&lane, due);
+                }
+                let taken: Vec<Claimed> = taken.iter().map(|lane| self.claimed(lane)).collect();
+                self.board.line(&profile).unwrap().ready.extend(taken);
+            }
+            for _ in 0..self.board.workers_wanted(&profile) {
+                self.board.line(&profile).unwrap().workers += 1;
+                let ticket = self.board.ticket();
+                sent |= self.work(profile.clone(), ticket);
+            }
+        }
+        sent |= self.free();
+        (transactions, sent)
+    }
+
+    /// Passes until nothing is claimed any more.
+    fn settle(&mut self) {
+        let mut idle = 0;
+        loop {
+            let (transactions, sent) = self.pass();
+            if transactions == 0 {
+                break;
+            }
+            idle = if sent { 0 } else { idle + 1 };
+            assert!(idle < 4, "it claims, and nothing may begin: it would do so for ever");
+        }
+    }
+
+    /// Time passes. Says how often the scheduler woke for nothing.
+    fn wait(&mut self, time: Duration) -> usize {
+        let until = self.instant + time;
+        let mut idle = 0;
+        loop {
+            let wake = self.board.next_wake(self.now, self.instant);
+            let at = wake.min(until);
+            let passed = i64::try_from((at - self.instant).as_millis()).unwrap();
+            self.instant = at;
+            self.now = moved(self.now, passed);
+            let now = self.now;
+            self.board.holds.retain(|hold| hold.until.is_none_or(|until| until > now));
+            // What the engine does about suspended profiles: it tries the login, which is refused again.
+            for parked in self.board.parked.values_mut().filter(|line| !line.trial && line.parked.next_probe_at <= now)
+            {
+                parked.parked.next_probe_at = now + jiff::SignedDuration::from_secs(60);
+            }
+            if at == until {
+                return idle;
+            }
+            let before = self.under_way.len();
+            self.settle();
+            idle += usize::from(self.under_way.len() == before);
+            assert!(idle < 1000, "it wakes for nothing, again and again");
+        }
+    }
+
+    fn happen(&mut self, event: Event) {
+        let at = self.now.as_millisecond();
+        match event {
+            Event::Submit(lane, count) => {
+                let lane = self.lanes[lane].clone();
+                (0..count).for_each(|_| self.wait_in_store(lane.clone(), at));
+            }
+            Event::Hold(lane, seconds) => {
+                let Lane { company, function } = self.lanes[lane].clone();
+                let hold = json!({
+                    "id": "h", "company": company, "function": function, "reason": "r", "owner": "o",
+                    "since": self.now, "until": self.now + jiff::SignedDuration::from_secs(seconds),
+                });
+                self.board.holds.push(serde_json::from_value(hold).unwrap());
+                let back = self.board.take_back(None, self.now);
+                self.give_back(back);
+            }
+            Event::Suspend(profile, seconds) => {
+                let name = self.profiles[profile].clone();
+                let parked = json!({
+                    "profile": name, "of": Digest::of_bytes(b"of"), "since": self.now, "reason": "login refused",
+                    "nextProbeAt": self.now + jiff::SignedDuration::from_secs(seconds),
+                });
+                self.board.park(serde_json::from_value(parked).unwrap());
+                let back = self.board.lines.get_mut(&name).map(|line| line.ready.drain(..).collect());
+                self.give_back(back.unwrap_or_default());
+            }
+            Event::Trial(profile) => {
+                if let Some(line) = self.board.parked.get_mut(&self.profiles[profile]) {
+                    line.trial = true;
+                }
+            }
+            Event::End(which, outcome) => self.end(which, &outcome),
+            Event::Wait(seconds) => {
+                let idle = self.wait(Duration::from_secs(seconds));
+                // Each thing that the clock brings may wake it once; nothing may wake it all the time.
+                assert!(idle <= 30 + usize::try_from(seconds).unwrap(), "woke {idle} times for nothing in {seconds} s");
+            }
+        }
+        self.settle();
+    }
+
+    fn end(&mut self, which: usize, outcome: &Outcome) {
+        if self.under_way.is_empty() {
+            return;
+        }
+        let (profile, ticket, lane) = self.under_way.remove(which % self.under_way.len());
+        let mailbox = self.board.lines[&profile].sender.mailbox.clone();
+        let now = self.now;
+        match outcome {
+            Outcome::Delivered => {
+                self.board.up(&profile);
+                self.board.parked.remove(&profile);
+                let minute = now.as_second() / 60;
+                self.board.counters.get_mut(&mailbox).unwrap().count(minute, 1);
+            }
+            Outcome::Transient(seconds) => self.wait_in_store(lane, now.as_millisecond() + seconds * 1000),
+            Outcome::Throttled(seconds) => {
+                let counter = self.board.counters.get_mut(&mailbox).unwrap();
+                counter.paused_until = Some(self.instant + Duration::from_secs(*seconds));
+                counter.slow_down();
+                self.wait_in_store(lane, now.as_millisecond() + 1000);
+            }
+            Outcome::Down => {
+                let back = self.board.down(&profile, self.instant, 0.5);
+                self.give_back(back);
+                self.wait_in_store(lane, now.as_millisecond() + 1000);
+            }
+        }
+        let well = matches!(outcome, Outcome::Delivered);
+        self.board.counters.get_mut(&mailbox).unwrap().end(well, 1);
+        self.work(profile, ticket);
+        self.free();
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 400, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn nothing_is_claimed_that_cannot_begin_and_nothing_wakes_without_a_reason(
+        shared in any::<bool>(),
+        limits in [limits(), limits(), limits()],
+        events in prop::collection::vec(event(), 1..60),
+    ) {
+        let mut world = World::new(shared, limits);
+        for event in events {
+            world.happen(event);
+        }
+    }
+
+    /// Profiles that share a mailbox all get their turn, and nothing that may leave is forgotten.
+    #[test]
+    fn all_of_it_leaves_in_the_end(
+        shared in any::<bool>(),
+        at_once in 1..4_u16,
+        events in prop::collection::vec(event(), 1..40),
+    ) {
+        let limits = json!({ "concurrency": at_once });
+        let mut world = World::new(shared, [limits.clone(), limits.clone(), limits]);
+        for event in events {
+            world.happen(event);
+        }
+        world.board.holds.clear();
+        let profiles = world.profiles.clone();
+        for profile in &profiles {
+            world.board.parked.remove(profile);
+        }
+        for _ in 0..5000 {
+            world.settle();
+            if world.waits.is_empty() && world.under_way.is_empty() {
+                break;
+            }
+            if world.under_way.is_empty() {
+                world.wait(Duration::from_secs(2));
+            } else {
+                world.end(0, &Outcome::Delivered);
+            }
+        }
+        prop_assert!(world.waits.is_empty() && world.under_way.is_empty() && world.queued.is_empty(), "{:?}", world.waits);
+    }
+}
+
+#[test]
+fn a_server_that_failed_and_a_mailbox_that_must_wait_are_waited_for_together() {
+    let mut world = World::new(false, [json!({}), json!({}), json!({})]);
+    world.happen(Event::Submit(0, 1));
+    world.happen(Event::End(0, Outcome::Down));
+    world.happen(Event::Submit(0, 3));
+    world.wait(Duration::from_secs(2));
+    assert_eq!(world.under_way.len(), 1, "one goes first");
+    world.happen(Event::End(0, Outcome::Throttled(60)));
+    assert_eq!(world.pass(), (0, false));
+    assert!(world.wait(Duration::from_secs(59)) <= 10);
+    assert!(world.under_way.is_empty());
+    world.wait(Duration::from_secs(10));
+    assert_eq!(world.under_way.len(), 1);
+}

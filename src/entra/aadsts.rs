@@ -1,0 +1,174 @@
+//! AADSTS codes: the numbers by which Entra tells the causes of a refused sign-in apart.
+//!
+//! The table is data (`aadsts.json`): for each code its cause, its meaning, what to do, and the source. `verify`, delivery
+//! and `mailwright explain` read the same rows. The word under `error` is the OAuth word that the code comes with as a rule;
+//! Microsoft changes words and numbers without notice, so nothing here decides by the word alone where a number is known.
+//!
+//! [`find`] looks a code up; [`crate::entra::sign_in::Refusal::cause`] says what a whole refusal means. Nothing here knows a
+//! profile: remedies with real names are made by `verify`.
+
+use std::sync::LazyLock;
+
+use serde::{Deserialize, Serialize};
+
+/// One code of the table.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Entry {
+    /// The number after `AADSTS`.
+    pub code: u32,
+    /// The OAuth error word that comes with it as a rule.
+    pub error: String,
+    /// What kind of cause it tells of.
+    pub cause: Cause,
+    /// Microsoft's own name for it.
+    pub name: String,
+    /// What is wrong, in one sentence without a full stop.
+    pub meaning: String,
+    /// What to do.
+    pub remedy: String,
+    /// Where that is known from.
+    pub source: String,
+}
+
+/// The kinds of causes. Each has its own finding in `verify`, and one class in delivery.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Cause {
+    /// The client secret is another one.
+    SecretWrong,
+    /// The client secret has expired.
+    SecretExpired,
+    /// The credential is not accepted, whichever kind it is.
+    Proof,
+    /// No credential came with the request.
+    NoCredential,
+    /// The certificate is not one that the application knows, or is not usable.
+    Certificate,
+    /// The certificate is outside its time.
+    CertificateExpired,
+    /// An assertion is outside its time: a clock, or a token that was not renewed.
+    AssertionTime,
+    /// An assertion cannot be read, or is for something else.
+    Assertion,
+    /// No federated credential matches the token.
+    FederationMatch,
+    /// The subject differs from a federated credential's by case alone.
+    FederationCase,
+    /// Federation is not allowed for this token or this tenant.
+    FederationBlocked,
+    /// The application is not known in the tenant.
+    Client,
+    /// The application is known, and not installed in the tenant.
+    ServicePrincipal,
+    /// The application is disabled.
+    ClientDisabled,
+    /// The tenant is not known.
+    Tenant,
+    /// The tenant is in another cloud.
+    Cloud,
+    /// A restriction of tenants does not let this one through.
+    Restricted,
+    /// The resource is not known in the tenant.
+    Resource,
+    /// The resource is disabled in the tenant, or was never subscribed to.
+    ResourceDisabled,
+    /// An assignment is required, and there is none.
+    Assignment,
+    /// Nobody consented, or the registration does not request it.
+    Consent,
+    /// The request is not formed as it must be.
+    Request,
+    /// A policy of the tenant blocks the sign-in.
+    ConditionalAccess,
+    /// The sign-in service's own trouble, or its limits: it passes by itself.
+    Service,
+    /// The user's account is not one of the tenant.
+    UserAccount,
+    /// The user's password or account.
+    UserPassword,
+    /// The user must be present: multifactor authentication and the like.
+    UserInteraction,
+    /// The user's session or code has ended.
+    UserSession,
+    /// The redirect URI, or its platform.
+    Platform,
+    /// The address that was asked does not serve this application.
+    Endpoint,
+    /// A refusal of Entra whose number is not in the table.
+    Unknown,
+}
+
+impl Cause {
+    /// Returns true if it passes without anybody doing something.
+    pub fn is_transient(self) -> bool {
+        self == Self::Service
+    }
+}
+
+#[expect(clippy::expect_used, reason = "the table is part of the binary, and a test reads it")]
+static TABLE: LazyLock<Vec<Entry>> =
+    LazyLock::new(|| serde_json::from_str(include_str!("aadsts.json")).expect("aadsts.json is well formed"));
+
+/// Returns every code of the table, in numeric order.
+pub fn all() -> &'static [Entry] {
+    &TABLE
+}
+
+/// Returns the row of a code.
+pub fn find(code: u32) -> Option<&'static Entry> {
+    TABLE.binary_search_by_key(&code, |entry| entry.code).ok().map(|at| &TABLE[at])
+}
+
+/// Returns the address of Microsoft's own page about a code.
+pub fn page(code: u32) -> String {
+    format!("https://login.microsoftonline.com/error?code={code}")
+}
+
+/// Reads a code as people write it: `AADSTS7000215`, in any case, and what follows it in a copied message.
+pub fn parse(text: &str) -> Option<u32> {
+    let text = text.trim();
+    let prefix = text.get(..6).filter(|prefix| prefix.eq_ignore_ascii_case("AADSTS"))?;
+    let rest = text[prefix.len()..].trim_start();
+    let digits = rest.find(|c: char| !c.is_ascii_digit()).map_or(rest, |end| &rest[..end]);
+    digits.parse().ok()
+}
+
+/// Returns every code that a text names, in order.
+pub fn named_in(text: &str) -> Vec<u32> {
+    text.match_indices("AADSTS").filter_map(|(at, _)| parse(&text[at..])).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "a test ends there")]
+
+    use super::*;
+
+    #[test]
+    fn the_table_is_sorted_and_complete() {
+        assert!(TABLE.windows(2).all(|pair| pair[0].code < pair[1].code), "codes in numeric order, each once");
+        for entry in all() {
+            assert_eq!(find(entry.code).map(|found| found.code), Some(entry.code));
+            assert!(entry.cause != Cause::Unknown, "AADSTS{}", entry.code);
+            for text in [&entry.error, &entry.name, &entry.meaning, &entry.remedy, &entry.source] {
+                assert!(!text.trim().is_empty(), "AADSTS{}", entry.code);
+            }
+            assert!(entry.remedy.ends_with('.') && !entry.meaning.ends_with('.'), "AADSTS{}", entry.code);
+        }
+    }
+
+    #[test]
+    fn codes_are_read_as_people_write_them() {
+        for text in
+            ["AADSTS7000215", "aadsts7000215", " AADSTS7000215: Invalid client secret provided.", "AADSTS 7000215"]
+        {
+            assert_eq!(parse(text), Some(7_000_215), "{text}");
+        }
+        for text in ["", "AADSTS", "AADSTSx", "7000215", "MW0007", "AADSTS99999999999", "ÄÄDSTS1"] {
+            assert_eq!(parse(text), None, "{text}");
+        }
+        let both = "AADSTS70002: Error validating credentials. AADSTS50012: Invalid client secret is provided.";
+        assert_eq!(named_in(both), [70_002, 50_012]);
+    }
+}

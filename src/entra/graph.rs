@@ -1,0 +1,489 @@
+//! Reads of Microsoft Graph.
+//!
+//! [`Graph::get`] may be called as often as one likes: what is asked for at the same time travels in one `$batch` of
+//! up to twenty. A page that is throttled inside a batch is asked for again after the time that it names. Lists are
+//! followed page by page, on the same host and no further than a limit.
+//!
+//! Names of fields are those of Graph's published metadata (v1.0); a test compares.
+
+use std::{
+    sync::{Arc, Mutex},
+    time::Duration,
+};
+
+use reqwest::Url;
+use secrecy::SecretString;
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
+use serde_json::{Value, json};
+use tokio::sync::oneshot;
+
+use crate::entra::{
+    Endpoints, Http, HttpError,
+    http::{Answer, Request, retry_after},
+};
+
+/// How many requests one `$batch` holds (Microsoft's limit).
+const BATCH: usize = 20;
+/// How many pages of a list are followed.
+const PAGES: usize = 1000;
+/// How long a batch waits for more to come.
+const GATHER: Duration = Duration::from_millis(2);
+/// How often a throttled part of a batch is asked for again.
+const ROUNDS: usize = 5;
+/// How long a throttled part of a batch waits at most, whatever it asks for.
+const LONGEST_WAIT: Duration = Duration::from_secs(60);
+
+/// A registration: what an application asks for and how it signs in.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+#[expect(missing_docs, reason = "Graph's own names, described in its reference")]
+pub struct Application {
+    pub app_id: String,
+    pub display_name: Option<String>,
+    pub sign_in_audience: Option<String>,
+    pub is_fallback_public_client: Option<bool>,
+    pub disabled_by_microsoft_status: Option<String>,
+    /// Whether it was deactivated: it keeps what it has, and no new token is issued.
+    pub is_disabled: Option<bool>,
+    #[serde(deserialize_with = "or_default")]
+    pub required_resource_access: Vec<RequiredResourceAccess>,
+    #[serde(deserialize_with = "or_default")]
+    pub web: RedirectUris,
+    #[serde(deserialize_with = "or_default")]
+    pub spa: RedirectUris,
+    #[serde(deserialize_with = "or_default")]
+    pub public_client: RedirectUris,
+    #[serde(deserialize_with = "or_default")]
+    pub password_credentials: Vec<PasswordCredential>,
+    #[serde(deserialize_with = "or_default")]
+    pub key_credentials: Vec<KeyCredential>,
+}
+
+impl Application {
+    /// What is asked for of an application.
+    pub const SELECT: &str = "appId,displayName,signInAudience,isFallbackPublicClient,disabledByMicrosoftStatus,isDisabled,requiredResourceAccess,web,spa,publicClient,passwordCredentials,keyCredentials";
+}
+
+/// What a registration requests of one resource.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+#[expect(missing_docs, reason = "Graph's own names, described in its reference")]
+pub struct RequiredResourceAccess {
+    pub resource_app_id: String,
+    #[serde(deserialize_with = "or_default")]
+    pub resource_access: Vec<ResourceAccess>,
+}
+
+/// One permission that a registration requests.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+#[expect(missing_docs, reason = "Graph's own names, described in its reference")]
+pub struct ResourceAccess {
+    pub id: String,
+    /// `Role` (application) or `Scope` (delegated).
+    #[serde(rename = "type")]
+    pub kind: String,
+}
+
+/// The redirect URIs of one platform.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+#[expect(missing_docs, reason = "Graph's own names, described in its reference")]
+pub struct RedirectUris {
+    #[serde(deserialize_with = "or_default")]
+    pub redirect_uris: Vec<String>,
+}
+
+/// A client secret, without its value.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+#[expect(missing_docs, reason = "Graph's own names, described in its reference")]
+pub struct PasswordCredential {
+    pub key_id: Option<String>,
+    pub display_name: Option<String>,
+    /// The first three characters of the value.
+    pub hint: Option<String>,
+    #[serde(deserialize_with = "time")]
+    pub end_date_time: Option<jiff::Timestamp>,
+}
+
+/// A certificate, without its key.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+#[expect(missing_docs, reason = "Graph's own names, described in its reference")]
+pub struct KeyCredential {
+    pub key_id: Option<String>,
+    pub display_name: Option<String>,
+    /// SHA-1 of the certificate, in base64 or hexadecimal.
+    pub custom_key_identifier: Option<String>,
+    #[serde(deserialize_with = "time")]
+    pub end_date_time: Option<jiff::Timestamp>,
+}
+
+/// An application as one tenant has it.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+#[expect(missing_docs, reason = "Graph's own names, described in its reference")]
+pub struct ServicePrincipal {
+    pub id: String,
+    pub app_id: String,
+    pub account_enabled: Option<bool>,
+    pub app_role_assignment_required: Option<bool>,
+    pub disabled_by_microsoft_status: Option<String>,
+    /// Whether the application was deactivated, by its owner or by an administrator.
+    pub is_disabled: Option<bool>,
+    /// The tenant in which the application is registered.
+    pub app_owner_organization_id: Option<String>,
+    #[serde(deserialize_with = "or_default")]
+    pub app_roles: Vec<AppRole>,
+    #[serde(deserialize_with = "or_default")]
+    pub oauth2_permission_scopes: Vec<PermissionScope>,
+}
+
+impl ServicePrincipal {
+    /// What is asked for of a client's service principal.
+    pub const SELECT: &str =
+        "id,appId,accountEnabled,appRoleAssignmentRequired,disabledByMicrosoftStatus,isDisabled,appOwnerOrganizationId";
+    /// What is asked for of Graph's own.
+    pub const SELECT_PERMISSIONS: &str = "id,appId,appRoles,oauth2PermissionScopes";
+}
+
+/// A permission that a resource offers to applications.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+#[expect(missing_docs, reason = "Graph's own names, described in its reference")]
+pub struct AppRole {
+    pub id: String,
+    pub value: Option<String>,
+}
+
+/// A permission that a resource offers to signed-in users.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+#[expect(missing_docs, reason = "Graph's own names, described in its reference")]
+pub struct PermissionScope {
+    pub id: String,
+    pub value: Option<String>,
+}
+
+/// A granted application permission, or a user's assignment to an application.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+#[expect(missing_docs, reason = "Graph's own names, described in its reference")]
+pub struct AppRoleAssignment {
+    pub app_role_id: String,
+    pub principal_id: Option<String>,
+    pub principal_type: Option<String>,
+    pub resource_id: Option<String>,
+    pub resource_display_name: Option<String>,
+}
+
+/// Delegated permissions that are granted, for all users or for one.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+#[expect(missing_docs, reason = "Graph's own names, described in its reference")]
+pub struct OAuth2PermissionGrant {
+    pub client_id: String,
+    /// `AllPrincipals` or `Principal`.
+    pub consent_type: String,
+    pub principal_id: Option<String>,
+    pub resource_id: String,
+    /// Separated by spaces.
+    pub scope: Option<String>,
+}
+
+/// A user, as far as a sender needs one.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+#[expect(missing_docs, reason = "Graph's own names, described in its reference")]
+pub struct User {
+    pub id: String,
+    pub user_principal_name: Option<String>,
+    pub mail: Option<String>,
+    pub account_enabled: Option<bool>,
+    #[serde(deserialize_with = "or_default")]
+    pub proxy_addresses: Vec<String>,
+    /// Absent if the caller may not read it.
+    pub assigned_plans: Option<Vec<AssignedPlan>>,
+}
+
+impl User {
+    /// What is asked for of a sender.
+    pub const SELECT: &str = "id,userPrincipalName,mail,accountEnabled,proxyAddresses,assignedPlans";
+}
+
+/// A licensed service.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+#[expect(missing_docs, reason = "Graph's own names, described in its reference")]
+pub struct AssignedPlan {
+    pub capability_status: Option<String>,
+    pub service: Option<String>,
+    pub service_plan_id: Option<String>,
+}
+
+/// A tenant.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+#[expect(missing_docs, reason = "Graph's own names, described in its reference")]
+pub struct Organization {
+    pub id: String,
+    #[serde(deserialize_with = "or_default")]
+    pub verified_domains: Vec<VerifiedDomain>,
+}
+
+/// A domain that a tenant has proved to own.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+#[expect(missing_docs, reason = "Graph's own names, described in its reference")]
+pub struct VerifiedDomain {
+    pub name: Option<String>,
+}
+
+/// What a mailbox is: `user`, `shared`, `room`, ...
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+#[expect(missing_docs, reason = "Graph's own names, described in its reference")]
+pub struct UserPurpose {
+    pub value: Option<String>,
+}
+
+/// Null and absent are the same to a reader.
+fn or_default<'de, D: serde::Deserializer<'de>, T: Default + Deserialize<'de>>(deserializer: D) -> Result<T, D::Error> {
+    Option::<T>::deserialize(deserializer).map(Option::unwrap_or_default)
+}
+
+/// A time that cannot be read is one that is not known.
+fn time<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Option<jiff::Timestamp>, D::Error> {
+    Ok(Option::<String>::deserialize(deserializer)?.and_then(|text| text.parse().ok()))
+}
+
+/// Why Graph did not tell.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum GraphError {
+    /// Graph says no, or that there is no such thing.
+    #[error("Graph answered HTTP {status} {code}")]
+    Refused {
+        /// The HTTP status; 0 if nobody asked, for want of a token.
+        status: u16,
+        /// Graph's code; the innermost is the most telling, the outer one the most stable, so it is the outer.
+        code: String,
+        /// Graph's text, cut.
+        message: String,
+    },
+    /// There was no answer to speak of.
+    #[error(transparent)]
+    Http(#[from] HttpError),
+    /// The answer is JSON of another form than its type.
+    #[error("Graph answered in a form that is not known")]
+    Unknown,
+}
+
+impl GraphError {
+    fn of(status: u16, body: &Value) -> Self {
+        let text = |key: &str| {
+            let text = body["error"][key].as_str().unwrap_or_default();
+            text.chars().filter(|c| !c.is_control()).take(300).collect::<String>()
+        };
+        Self::Refused { status, code: text("code"), message: text("message") }
+    }
+
+    /// Whether the caller may not read it.
+    pub fn is_denied(&self) -> bool {
+        matches!(self, Self::Refused { status: 0 | 401 | 403, .. })
+    }
+
+    /// Returns true if there is no such thing. Graph names a code with it; a 404 without one is a gateway's, say.
+    pub fn is_absent(&self) -> bool {
+        matches!(self, Self::Refused { status: 404, code, .. } if !code.is_empty() && code != "UnknownError")
+    }
+
+    /// Returns true if Graph did not decide: it throttles, or has trouble of its own.
+    pub fn is_undecided(&self) -> bool {
+        matches!(self, Self::Refused { status: 408 | 429 | 500.., .. } | Self::Http(_) | Self::Unknown)
+    }
+
+    /// Graph's code.
+    pub fn code(&self) -> &str {
+        if let Self::Refused { code, .. } = self { code } else { "" }
+    }
+}
+
+type Asked = (String, oneshot::Sender<Result<Value, GraphError>>);
+
+/// Reads with one token. Cheap to clone; clones share their batches.
+#[derive(Clone, Debug)]
+pub struct Graph {
+    http: Http,
+    base: Url,
+    token: SecretString,
+    waiting: Arc<Mutex<Vec<Asked>>>,
+}
+
+impl Graph {
+    /// With a token, in one cloud.
+    pub fn new(http: Http, endpoints: &Endpoints, token: SecretString) -> Self {
+        let mut base = endpoints.graph.clone();
+        base.set_path("/v1.0/");
+        Self { http, base, token, waiting: Arc::default() }
+    }
+
+    /// Reads one thing. `path` is relative to `/v1.0` and begins with a slash.
+    pub async fn get<T: DeserializeOwned>(&self, path: impl Into<String>) -> Result<T, GraphError> {
+        let value = self.value(path.into()).await?;
+        T::deserialize(value).map_err(|_| GraphError::Unknown)
+    }
+
+    /// Reads a list to its end.
+    pub async fn list<T: DeserializeOwned>(&self, path: impl Into<String>) -> Result<Vec<T>, GraphError> {
+        let mut page = self.value(path.into()).await?;
+        let mut items = Vec::new();
+        for _ in 0..PAGES {
+            let Value::Array(values) = page["value"].take() else { return Err(GraphError::Unknown) };
+            for value in values {
+                items.push(T::deserialize(value).map_err(|_| GraphError::Unknown)?);
+            }
+            let Some(next) = page["@odata.nextLink"].as_str() else { return Ok(items) };
+            let next = Url::parse(next).map_err(|_| GraphError::Unknown)?;
+            if next.origin() != self.base.origin() {
+                let host = self.base.host_str().unwrap_or_default().to_owned();
+                let to = next.host_str().unwrap_or_default().to_owned();
+                return Err(HttpError::Redirect { host, to }.into());
+            }
+            let answer = self.http.send(Request::get(next).bearer(&self.token)).await?;
+            page = body(answer)?;
+        }
+        Err(GraphError::Unknown)
+    }
+
+    /// Posts, once: for what must not happen twice.
+    pub async fn post_once(&self, path: &str, document: &Value) -> Result<u16, GraphError> {
+        let url = self.base.join(path.trim_start_matches('/')).map_err(|_| GraphError::Unknown)?;
+        let answer = self.http.send(Request::post_json(url, document).bearer(&self.token).only_once()).await?;
+        let status = answer.status;
+        body(answer).map(|_| status)
+    }
+
+    /// Hands the question over. Whoever finds nobody gathering yet gathers, and sends what has come in meanwhile.
+    async fn value(&self, path: String) -> Result<Value, GraphError> {
+        let (answer, wait) = oneshot::channel();
+        let gathers = {
+            let mut waiting = self.waiting.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+            waiting.push((path, answer));
+            waiting.len() == 1
+        };
+        if gathers {
+            let this = self.clone();
+            tokio::spawn(async move { this.gather().await });
+        }
+        wait.await.unwrap_or(Err(GraphError::Unknown))
+    }
+
+    async fn gather(self) {
+        tokio::time::sleep(GATHER).await;
+        let asked = std::mem::take(&mut *self.waiting.lock().unwrap_or_else(std::sync::PoisonError::into_inner));
+        let mut asked = asked.into_iter();
+        let mut batches = tokio::task::JoinSet::new();
+        loop {
+            let part: Vec<Asked> = asked.by_ref().take(BATCH).collect();
+            if part.is_empty() {
+                break;
+            }
+            let this = self.clone();
+            batches.spawn(async move { this.batch(part).await });
+        }
+        while batches.join_next().await.is_some() {}
+    }
+
+    async fn batch(&self, asked: Vec<Asked>) {
+        if let [_] = asked.as_slice() {
+            for (path, answer) in asked {
+                drop(answer.send(self.alone(&path).await));
+            }
+            return;
+        }
+        let (paths, answers): (Vec<String>, Vec<_>) = asked.into_iter().unzip();
+        for (result, answer) in self.batched(&paths).await.into_iter().zip(answers) {
+            drop(answer.send(result));
+        }
+    }
+
+    async fn alone(&self, path: &str) -> Result<Value, GraphError> {
+        let url = self.base.join(path.trim_start_matches('/')).map_err(|_| GraphError::Unknown)?;
+        body(self.http.send(Request::get(url).bearer(&self.token)).await?)
+    }
+
+    async fn batched(&self, paths: &[String]) -> Vec<Result<Value, GraphError>> {
+        let mut results: Vec<Option<Result<Value, GraphError>>> = paths.iter().map(|_| None).collect();
+        for round in 0..ROUNDS {
+            let open: Vec<usize> = (0..paths.len()).filter(|index| results[*index].is_none()).collect();
+            if open.is_empty() {
+                break;
+            }
+            let requests: Vec<Value> = open
+                .iter()
+                .map(|index| json!({ "id": index.to_string(), "method": "GET", "url": paths[*index] }))
+                .collect();
+            let answer = match self.base.join("$batch") {
+                Ok(url) => {
+                    let request = Request::post_json(url, &json!({ "requests": requests })).bearer(&self.token);
+                    let answer = self.http.send(request).await.map_err(GraphError::from);
+                    answer.and_then(|answer| Ok((answer.date, body(answer)?)))
+                }
+                Err(_) => Err(GraphError::Unknown),
+            };
+            let (date, answer) = match answer {
+                Ok(answer) => answer,
+                Err(error) => {
+                    for index in open {
+                        results[index] = Some(Err(error.clone()));
+                    }
+                    break;
+                }
+            };
+            let mut wait = Duration::ZERO;
+            for response in answer["responses"].as_array().into_iter().flatten() {
+                let index = response["id"].as_str().and_then(|id| id.parse::<usize>().ok());
+                let Some(slot) = index.and_then(|index| results.get_mut(index)) else { continue };
+                let status = response["status"].as_u64().and_then(|status| u16::try_from(status).ok()).unwrap_or(0);
+                if matches!(status, 429 | 503 | 504) && round + 1 < ROUNDS {
+                    let asked = response["headers"]["Retry-After"].as_str().and_then(|text| retry_after(text, date));
+                    wait = wait.max(asked.unwrap_or(Duration::from_secs(1)).min(LONGEST_WAIT));
+                    continue;
+                }
+                *slot = Some(if (200..300).contains(&status) {
+                    Ok(response["body"].clone())
+                } else {
+                    Err(GraphError::of(status, &response["body"]))
+                });
+            }
+            if wait.is_zero() {
+                break;
+            }
+            tokio::time::sleep(wait).await;
+        }
+        results.into_iter().map(|result| result.unwrap_or(Err(GraphError::Unknown))).collect()
+    }
+}
+
+fn body(answer: Answer) -> Result<Value, GraphError> {
+    if answer.is_success() { Ok(answer.body) } else { Err(GraphError::of(answer.status, &answer.body)) }
+}
+
+/// A text as it stands inside the quotes of an `OData` address: quotes doubled, everything odd encoded.
+pub fn quoted(text: &str) -> String {
+    encoded(&text.replace('\'', "''"))
+}
+
+/// A text as it stands in an address.
+pub fn encoded(text: &str) -> String {
+    let mut out = String::new();
+    for byte in text.bytes() {
+        if byte.is_ascii_alphanumeric() || b"-._~@'".contains(&byte) {
+            out.push(char::from(byte));
+        } else {
+            out.push_str(&format!("%{byte:02X}"));
+        }
+    }
+    out
+}

@@ -1,0 +1,435 @@
+//! Requests that end: every answer is bounded in size, time and number of tries, and none is followed elsewhere.
+//!
+//! 429, 502, 503 and 504 are tried again as the answer asks (`Retry-After` in seconds or as a date) and no longer than
+//! the patience that the caller gave. At most as many requests run at once as there are connections allowed.
+
+use std::{
+    error::Error as _,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
+
+use jiff::Timestamp;
+use reqwest::{Method, Url, header};
+use secrecy::{ExposeSecret as _, SecretString};
+use serde::de::DeserializeOwned;
+use serde_json::Value;
+use tokio::sync::Semaphore;
+
+use crate::net::{
+    http_client::{HttpClient, describe_error},
+    tls::{CertificateFault, HandshakeFault, Trust},
+};
+
+/// How many bytes an answer may have. A page of a directory has a few hundred thousand.
+const ANSWER_LIMIT: usize = 8 * 1024 * 1024;
+/// How often a request is sent at most.
+const TRIES: u32 = 5;
+
+/// How requests are made.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// Certificate authorities (PEM) that are trusted beside the platform's.
+    pub authorities: Option<Vec<u8>>,
+    /// How many requests run at once.
+    pub connections: usize,
+    /// How long one try may take.
+    pub timeout: Duration,
+    /// How long a request may wait for its turn to be tried again, all waits together.
+    pub patience: Duration,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self { authorities: None, connections: 8, timeout: Duration::from_secs(20), patience: Duration::from_secs(60) }
+    }
+}
+
+/// Sends requests. Cheap to clone; clones share their connections and their count.
+#[derive(Clone, Debug)]
+pub struct Http {
+    client: HttpClient,
+    trust: Trust,
+    turns: Arc<Semaphore>,
+    sent: Arc<AtomicU64>,
+    timeout: Duration,
+    patience: Duration,
+}
+
+/// A request, ready to be sent more than once.
+#[derive(Debug)]
+pub struct Request {
+    method: Method,
+    url: Url,
+    bearer: Option<SecretString>,
+    body: Body,
+    headers: Vec<(&'static str, String)>,
+    again: bool,
+}
+
+#[derive(Debug)]
+enum Body {
+    Empty,
+    Json(Vec<u8>),
+    Text(bytes::Bytes),
+    Bytes(bytes::Bytes),
+    Form(SecretString),
+}
+
+/// An answer that is JSON, or empty, whatever its status.
+#[derive(Debug)]
+pub struct Answer {
+    /// The HTTP status.
+    pub status: u16,
+    /// The body; null if there was none.
+    pub body: Value,
+    /// What the answer's `Date` says.
+    pub date: Option<Timestamp>,
+    /// The id under which Microsoft's support finds the request.
+    pub request_id: Option<String>,
+    /// How long to wait before the next try.
+    pub retry_after: Option<Duration>,
+}
+
+/// Why there is no answer to speak of. Texts carry nothing that was sent.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum HttpError {
+    /// The name does not resolve.
+    #[error("the name `{host}` does not resolve")]
+    Name {
+        /// The host.
+        host: String,
+    },
+    /// Nobody answers, or a proxy does not let the request through.
+    #[error("`{host}` cannot be reached: {why}")]
+    Unreachable {
+        /// The host.
+        host: String,
+        /// What the connection ended with.
+        why: String,
+    },
+    /// TLS failed.
+    #[error("no secure connection to `{host}`: {fault}")]
+    Tls {
+        /// The host.
+        host: String,
+        /// The fault.
+        fault: HandshakeFault,
+    },
+    /// It took too long.
+    #[error("`{host}` did not answer within {seconds} s")]
+    Slow {
+        /// The host.
+        host: String,
+        /// The deadline.
+        seconds: u64,
+    },
+    /// The answer broke off.
+    #[error("the answer of `{host}` broke off")]
+    Broken {
+        /// The host.
+        host: String,
+    },
+    /// The answer is larger than any that is expected.
+    #[error("the answer of `{host}` is larger than {} MiB", ANSWER_LIMIT / 1024 / 1024)]
+    Huge {
+        /// The host.
+        host: String,
+    },
+    /// The answer leads elsewhere.
+    #[error("`{host}` redirects to `{to}`, where nothing is sent")]
+    Redirect {
+        /// The host.
+        host: String,
+        /// The host that it leads to.
+        to: String,
+    },
+    /// The answer is no JSON.
+    #[error("`{host}` answered HTTP {status} with {what} instead of JSON")]
+    NotJson {
+        /// The host.
+        host: String,
+        /// The status.
+        status: u16,
+        /// Its content type.
+        what: String,
+    },
+    /// It did not answer within the patience that there is.
+    #[error("{}", busy(host, *status, *asked, *tries))]
+    Busy {
+        /// The host.
+        host: String,
+        /// The status: 429 throttles, the others have trouble of their own.
+        status: u16,
+        /// How many seconds it asks to wait, if that is what is too long.
+        asked: Option<u64>,
+        /// How often it was asked.
+        tries: u32,
+    },
+}
+
+fn busy(host: &str, status: u16, asked: Option<u64>, tries: u32) -> String {
+    let what = if status == 429 { "is throttling" } else { "is busy or not available" };
+    let times = if tries == 1 { "once".to_owned() } else { format!("{tries} times") };
+    match asked {
+        Some(seconds) => format!("`{host}` {what} (HTTP {status}), and asks to wait {seconds} s"),
+        None => format!("`{host}` {what} (HTTP {status}); it was asked {times}"),
+    }
+}
+
+/// What to do about a fault of TLS with a host of Microsoft's. Its own certificates are good: another program answers, or
+/// this machine is at fault.
+pub fn tls_remedy(fault: &HandshakeFault) -> &'static str {
+    match fault {
+        HandshakeFault::Certificate(CertificateFault::Expired { .. } | CertificateFault::NotYetValid { .. }) => {
+            "Correct this machine's clock (timedatectl status), or renew the certificate of the proxy that answers."
+        }
+        HandshakeFault::Certificate(
+            CertificateFault::UnknownIssuer { .. } | CertificateFault::SelfSigned | CertificateFault::Authority,
+        ) => "Trust the proxy's certificate authority: `--outgoing-ca-file FILE`.",
+        HandshakeFault::Certificate(CertificateFault::NoAuthorities) => {
+            "Install the system's certificates (the package ca-certificates), or give `--outgoing-ca-file FILE`."
+        }
+        _ => {
+            "Check HTTPS_PROXY, NO_PROXY and the host: what answers is not Microsoft's server, or a proxy changes TLS."
+        }
+    }
+}
+
+impl Request {
+    fn new(method: Method, url: Url, body: Body) -> Self {
+        Self { method, url, bearer: None, body, headers: Vec::new(), again: true }
+    }
+
+    /// Reads.
+    pub fn get(url: Url) -> Self {
+        Self::new(Method::GET, url, Body::Empty)
+    }
+
+    /// Removes.
+    pub fn delete(url: Url) -> Self {
+        Self::new(Method::DELETE, url, Body::Empty)
+    }
+
+    /// Posts nothing.
+    pub fn post_empty(url: Url) -> Self {
+        Self::new(Method::POST, url, Body::Empty)
+    }
+
+    /// Posts a text.
+    pub fn post_text(url: Url, text: String) -> Self {
+        Self::new(Method::POST, url, Body::Text(text.into()))
+    }
+
+    /// Puts a piece of a file.
+    pub fn put_bytes(url: Url, bytes: bytes::Bytes) -> Self {
+        Self::new(Method::PUT, url, Body::Bytes(bytes))
+    }
+
+    /// Posts a JSON document. Tried again only where that is safe: see [`Request::only_once`].
+    pub fn post_json(url: Url, body: &Value) -> Self {
+        Self::new(Method::POST, url, Body::Json(body.to_string().into_bytes()))
+    }
+
+    /// Posts a form that is encoded already. It may hold secrets.
+    pub fn post_form(url: Url, form: SecretString) -> Self {
+        Self::new(Method::POST, url, Body::Form(form))
+    }
+
+    /// With a token.
+    #[must_use]
+    pub fn bearer(mut self, token: &SecretString) -> Self {
+        self.bearer = Some(token.clone());
+        self
+    }
+
+    /// With a header.
+    #[must_use]
+    pub fn header(mut self, name: &'static str, value: &str) -> Self {
+        self.headers.push((name, value.to_owned()));
+        self
+    }
+
+    /// Never sent a second time, for what must not happen twice.
+    #[must_use]
+    pub fn only_once(mut self) -> Self {
+        self.again = false;
+        self
+    }
+}
+
+impl Answer {
+    /// Whether the status says that it worked.
+    pub fn is_success(&self) -> bool {
+        (200..300).contains(&self.status)
+    }
+
+    /// The body as a type; fields that are unknown are ignored.
+    pub fn read<T: DeserializeOwned>(&self) -> Option<T> {
+        T::deserialize(&self.body).ok()
+    }
+}
+
+impl Http {
+    /// Fails if the certificate authorities cannot be read.
+    pub fn new(options: &Options) -> Result<Self, String> {
+        let trust = Trust::new(options.authorities.as_deref())?;
+        let tls = trust.client_config()?;
+        let (timeout, connections) = (options.timeout, options.connections);
+        let client = HttpClient::new(move |builder| {
+            builder
+                .tls_backend_preconfigured(tls.clone())
+                .connect_timeout(timeout.min(Duration::from_secs(10)))
+                .timeout(timeout)
+                .pool_max_idle_per_host(connections)
+        });
+        Ok(Self {
+            client,
+            trust,
+            turns: Arc::new(Semaphore::new(options.connections.max(1))),
+            sent: Arc::new(AtomicU64::new(0)),
+            timeout: options.timeout,
+            patience: options.patience,
+        })
+    }
+
+    /// Which servers are trusted.
+    pub(crate) fn trust(&self) -> &Trust {
+        &self.trust
+    }
+
+    /// How many requests were sent so far, tries counted one by one.
+    pub fn sent(&self) -> u64 {
+        self.sent.load(Ordering::Relaxed)
+    }
+
+    /// Sends, and tries again where that is asked for.
+    pub async fn send(&self, request: Request) -> Result<Answer, HttpError> {
+        let host = request.url.host_str().unwrap_or_default().to_owned();
+        let mut waited = Duration::ZERO;
+        let mut tries = 0;
+        loop {
+            tries += 1;
+            let (answer, retry_after) = {
+                let _turn = self.turns.acquire().await;
+                self.once(&request, &host).await?
+            };
+            if !is_worth_another_try(answer.status) || !request.again {
+                return Ok(answer);
+            }
+            // Without a word from the other side: 1, 2, 4, ... seconds.
+            let wait = retry_after.unwrap_or(Duration::from_secs(1 << tries.min(5) >> 1));
+            if tries >= TRIES || waited + wait > self.patience {
+                let asked = retry_after.filter(|_| tries < TRIES).map(|wait| wait.as_secs());
+                return Err(HttpError::Busy { host, status: answer.status, asked, tries });
+            }
+            waited += wait;
+            tokio::time::sleep(wait).await;
+        }
+    }
+
+    async fn once(&self, request: &Request, host: &str) -> Result<(Answer, Option<Duration>), HttpError> {
+        self.sent.fetch_add(1, Ordering::Relaxed);
+        let sending = self.client.request(request.method.clone(), request.url.clone());
+        let unprepared =
+            |_| HttpError::Unreachable { host: host.to_owned(), why: "TLS could not be prepared".to_owned() };
+        let mut sending = sending.map_err(unprepared)?.header(header::ACCEPT, "application/json");
+        if let Some(bearer) = &request.bearer {
+            sending = sending.bearer_auth(bearer.expose_secret());
+        }
+        for (name, value) in &request.headers {
+            sending = sending.header(*name, value);
+        }
+        sending = match &request.body {
+            // Microsoft's front ends refuse a POST that does not state its length.
+            Body::Empty if request.method == Method::POST => sending.header(header::CONTENT_LENGTH, 0),
+            Body::Empty => sending,
+            Body::Json(body) => sending.header(header::CONTENT_TYPE, "application/json").body(body.clone()),
+            Body::Text(text) => sending.header(header::CONTENT_TYPE, "text/plain").body(text.clone()),
+            Body::Bytes(bytes) => sending.header(header::CONTENT_TYPE, "application/octet-stream").body(bytes.clone()),
+            Body::Form(form) => sending
+                .header(header::CONTENT_TYPE, "application/x-www-form-urlencoded")
+                .body(form.expose_secret().to_owned()),
+        };
+        let mut response = sending.send().await.map_err(|error| self.failed(&error, host))?;
+        let status = response.status().as_u16();
+        let heading =
+            |name: &str| response.headers().get(name).and_then(|value| value.to_str().ok()).map(str::to_owned);
+        let date = heading("date").and_then(|text| http_date(&text));
+        let retry_after = heading("retry-after").and_then(|text| retry_after(&text, date));
+        let request_id = heading("request-id").or_else(|| heading("x-ms-request-id"));
+        let media_type = heading("content-type").unwrap_or_default();
+        if (300..400).contains(&status) {
+            let to = heading("location").and_then(|to| request.url.join(&to).ok());
+            let to = to.and_then(|to| to.host_str().map(str::to_owned)).unwrap_or_else(|| "nowhere".to_owned());
+            return Err(HttpError::Redirect { host: host.to_owned(), to });
+        }
+        let mut bytes = Vec::new();
+        while let Some(chunk) = response.chunk().await.map_err(|error| self.failed(&error, host))? {
+            if bytes.len() + chunk.len() > ANSWER_LIMIT {
+                return Err(HttpError::Huge { host: host.to_owned() });
+            }
+            bytes.extend_from_slice(&chunk);
+        }
+        let body = if bytes.is_empty() {
+            Value::Null
+        } else if let Ok(body) = serde_json::from_slice(&bytes) {
+            body
+        } else if is_worth_another_try(status) {
+            Value::Null
+        } else {
+            let what = media_type.split(';').next().unwrap_or_default().trim();
+            let what = if what.is_empty() { "something unnamed" } else { what };
+            let what = what.chars().filter(char::is_ascii_graphic).take(60).collect();
+            return Err(HttpError::NotJson { host: host.to_owned(), status, what });
+        };
+        Ok((Answer { status, body, date, request_id, retry_after }, retry_after))
+    }
+
+    fn failed(&self, error: &reqwest::Error, host: &str) -> HttpError {
+        let host = host.to_owned();
+        // A connection that never stood is another thing than an answer that never came.
+        if error.is_timeout() && !error.is_connect() {
+            return HttpError::Slow { host, seconds: self.timeout.as_secs() };
+        }
+        if let Some(fault) = HandshakeFault::find(error) {
+            return if fault.is_lasting() {
+                HttpError::Tls { host, fault }
+            } else {
+                HttpError::Unreachable { host, why: fault.to_string() }
+            };
+        }
+        let mut next = error.source();
+        while let Some(cause) = next {
+            let text = cause.to_string().to_lowercase();
+            if text.contains("dns error") || text.contains("lookup address") {
+                return HttpError::Name { host };
+            }
+            next = cause.source();
+        }
+        let why = describe_error(error);
+        if error.is_connect() { HttpError::Unreachable { host, why } } else { HttpError::Broken { host } }
+    }
+}
+
+fn is_worth_another_try(status: u16) -> bool {
+    matches!(status, 429 | 502 | 503 | 504)
+}
+
+/// `Retry-After`: seconds, or a date that is compared with the answer's own, so that no clock of ours is asked.
+pub(super) fn retry_after(text: &str, now: Option<Timestamp>) -> Option<Duration> {
+    if let Ok(seconds) = text.trim().parse::<u32>() {
+        return Some(Duration::from_secs(u64::from(seconds).max(1)));
+    }
+    let at = http_date(text)?;
+    let wait = at.as_second() - now?.as_second();
+    Some(Duration::from_secs(u64::try_from(wait).unwrap_or(0).max(1)))
+}
+
+/// A date as HTTP writes it (RFC 9110, section 5.6.7).
+fn http_date(text: &str) -> Option<Timestamp> {
+    jiff::fmt::rfc2822::parse(text).ok().map(|zoned| zoned.timestamp())
+}

@@ -1,0 +1,406 @@
+//! Signing in: what a tenant says of itself to anybody, and tokens.
+//!
+//! A refusal keeps Entra's codes (`AADSTS7000215`), since they, not the OAuth error word, tell the causes apart.
+//! Source: Microsoft's pages "OAuth 2.0 client credentials flow", "Device authorization grant", "Error codes".
+
+use std::{pin::Pin, time::Duration};
+
+use jiff::Timestamp;
+use oauth2::{
+    ClientId, ClientSecret, DeviceAuthorizationUrl, ErrorResponse, HttpRequest, HttpResponse, RequestTokenError, Scope,
+    StandardDeviceAuthorizationResponse, TokenResponse as _, TokenUrl, basic::BasicTokenType,
+};
+use reqwest::Url;
+use secrecy::{ExposeSecret as _, SecretString};
+use serde::{Deserialize, Deserializer, Serialize};
+use serde_json::Value;
+
+use crate::entra::{
+    Certificate, CertificateError, Endpoints, Http, HttpError,
+    aadsts::{self, Cause, Entry},
+    http::{Answer, Request},
+};
+
+/// What a tenant's `OpenID` configuration says, as far as it matters here.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(default)]
+pub struct Discovery {
+    /// Who issues the tenant's tokens; holds the tenant's id.
+    pub issuer: String,
+    /// Where tokens are asked for.
+    pub token_endpoint: String,
+    /// The host of the Graph that belongs to the tenant's cloud.
+    pub msgraph_host: String,
+    /// The host that signs in to the tenant's cloud.
+    pub cloud_instance_name: String,
+    /// The part of the world, and of the cloud, that the tenant is in.
+    pub tenant_region_scope: Option<String>,
+}
+
+impl Discovery {
+    /// The tenant's id, from the issuer.
+    pub fn tenant_id(&self) -> Option<uuid::Uuid> {
+        self.issuer.split('/').find_map(|part| part.parse().ok())
+    }
+}
+
+/// What an application proves itself with.
+#[derive(Debug)]
+pub enum Proof {
+    /// A client secret.
+    Secret(SecretString),
+    /// A certificate, by a signed assertion.
+    Certificate(Certificate),
+    /// A token of another issuer that the application trusts.
+    Federated(SecretString),
+}
+
+/// A token, fresh from the endpoint.
+#[derive(Debug)]
+pub struct Token {
+    /// The token.
+    pub value: SecretString,
+    /// How long it is good for.
+    pub expires_in: Option<Duration>,
+}
+
+/// Why there is no token or no configuration.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum SignInError {
+    /// Entra says no.
+    #[error(transparent)]
+    Refused(#[from] Refusal),
+    /// There was no answer to speak of.
+    #[error(transparent)]
+    Http(#[from] HttpError),
+    /// The certificate does not sign.
+    #[error(transparent)]
+    Certificate(#[from] CertificateError),
+    /// The answer is JSON, and says neither yes nor no.
+    #[error("the sign-in host answered HTTP {0} in a form that is not known")]
+    Unknown(u16),
+}
+
+/// Entra's no.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
+#[error("{error}: {error_description}")]
+pub struct Refusal {
+    /// The OAuth error word.
+    pub error: String,
+    /// The text, first line only. Holds nothing that was sent as proof.
+    #[serde(default, deserialize_with = "text_or_none")]
+    pub error_description: String,
+    /// The numbers of `AADSTS…`.
+    #[serde(default, deserialize_with = "codes")]
+    pub error_codes: Vec<u32>,
+    /// Under which Microsoft's support finds it.
+    #[serde(default)]
+    pub correlation_id: Option<String>,
+    /// The HTTP status that it came with; 0 where that is not known.
+    #[serde(skip)]
+    pub status: u16,
+}
+
+/// The OAuth error words that Entra is seen to use, those of RFC 6749 and RFC 8628 among them.
+const WORDS: [&str; 19] = [
+    "access_denied",
+    "authorization_declined",
+    "authorization_pending",
+    "bad_verification_code",
+    "consent_required",
+    "expired_token",
+    "interaction_required",
+    "invalid_client",
+    "invalid_grant",
+    "invalid_request",
+    "invalid_resource",
+    "invalid_scope",
+    "invalid_tenant",
+    "login_required",
+    "server_error",
+    "slow_down",
+    "temporarily_unavailable",
+    "unauthorized_client",
+    "unsupported_grant_type",
+];
+
+/// A text, or none where something else stands.
+fn text_or_none<'de, D: Deserializer<'de>>(deserializer: D) -> Result<String, D::Error> {
+    Ok(Value::deserialize(deserializer)?.as_str().unwrap_or_default().to_owned())
+}
+
+/// Numbers, written as numbers or as texts; what is neither is left out.
+fn codes<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<u32>, D::Error> {
+    let Value::Array(items) = Value::deserialize(deserializer)? else { return Ok(Vec::new()) };
+    let number = |item: &Value| match item {
+        Value::Number(number) => number.as_u64().and_then(|number| u32::try_from(number).ok()),
+        Value::String(text) => text.trim().parse().ok().or_else(|| aadsts::parse(text)),
+        _ => None,
+    };
+    Ok(items.iter().filter_map(number).take(20).collect())
+}
+
+impl ErrorResponse for Refusal {}
+
+impl Refusal {
+    /// Returns the row of the table that explains it best: of several codes the last is the most precise
+    /// (`AADSTS70002: … AADSTS50012: …`).
+    pub fn entry(&self) -> Option<&'static Entry> {
+        self.error_codes.iter().rev().find_map(|code| aadsts::find(*code))
+    }
+
+    /// Returns what kind of cause it tells of.
+    pub fn cause(&self) -> Cause {
+        // What the service says of itself goes before the number: numbers of that kind are many, and not all are known.
+        if self.status >= 500 || matches!(self.error.as_str(), "server_error" | "temporarily_unavailable") {
+            return Cause::Service;
+        }
+        if let Some(entry) = self.entry() {
+            return entry.cause;
+        }
+        // Entra numbers what Conditional Access answers in one family.
+        if self.error_codes.iter().any(|code| matches!(code, 53_000..=53_099 | 530_000..=530_999)) {
+            return Cause::ConditionalAccess;
+        }
+        match self.error.as_str() {
+            "invalid_tenant" => Cause::Tenant,
+            "consent_required" => Cause::Consent,
+            _ => Cause::Unknown,
+        }
+    }
+
+    /// Returns true if it is formed as Entra forms a refusal. A proxy's own JSON may have an `error` as well.
+    pub fn is_entras(&self) -> bool {
+        !self.error_codes.is_empty()
+            || self.error_description.contains("AADSTS")
+            || WORDS.contains(&self.error.as_str())
+    }
+
+    /// The text's first line, cut, and without the proof should a strange server have sent it back.
+    fn tidy(mut self, proof: Option<&SecretString>) -> Self {
+        let mut text = self.error_description.lines().next().unwrap_or_default().to_owned();
+        // What follows is for Microsoft's support, and another each time.
+        text.truncate(text.find(" Trace ID:").unwrap_or(text.len()));
+        // Codes may stand in the text alone.
+        if self.error_codes.is_empty() {
+            self.error_codes = aadsts::named_in(&text);
+        }
+        for secret in proof.iter().map(|proof| proof.expose_secret()).filter(|secret| secret.len() > 3) {
+            text = text.replace(secret, "…");
+        }
+        self.error_description = text.chars().filter(|c| !c.is_control()).take(400).collect();
+        self.error = self.error.chars().filter(|c| c.is_ascii_lowercase() || *c == '_').take(60).collect();
+        self
+    }
+}
+
+type Entra = oauth2::Client<
+    Refusal,
+    oauth2::StandardTokenResponse<oauth2::EmptyExtraTokenFields, BasicTokenType>,
+    oauth2::basic::BasicTokenIntrospectionResponse,
+    oauth2::StandardRevocableToken,
+    oauth2::basic::BasicRevocationErrorResponse,
+>;
+
+/// Signs in to one cloud.
+#[derive(Clone, Debug)]
+pub struct SignIn {
+    http: Http,
+    endpoints: Endpoints,
+}
+
+impl SignIn {
+    /// For one cloud.
+    pub fn new(http: Http, endpoints: Endpoints) -> Self {
+        Self { http, endpoints }
+    }
+
+    fn url(&self, tenant: &str, rest: &str) -> Option<Url> {
+        let mut url = self.endpoints.sign_in.clone();
+        url.path_segments_mut().ok()?.pop_if_empty().push(tenant).extend(rest.split('/'));
+        Some(url)
+    }
+
+    /// Asks what the tenant says of itself to anybody. The answer's date comes along, to compare clocks.
+    pub async fn discover(&self, tenant: &str) -> Result<(Discovery, Option<Timestamp>), SignInError> {
+        let url = self.url(tenant, "v2.0/.well-known/openid-configuration").ok_or(SignInError::Unknown(0))?;
+        let answer = self.http.send(Request::get(url)).await?;
+        if !answer.is_success() {
+            return Err(refused(&answer, None));
+        }
+        let discovery: Discovery = answer.read().ok_or(SignInError::Unknown(answer.status))?;
+        if discovery.issuer.is_empty() {
+            Err(SignInError::Unknown(answer.status))
+        } else {
+            Ok((discovery, answer.date))
+        }
+    }
+
+    /// A fresh token for the application itself.
+    pub async fn application_token(
+        &self,
+        tenant: &str,
+        client: &str,
+        proof: &Proof,
+        scope: &str,
+        now: Timestamp,
+    ) -> Result<Token, SignInError> {
+        let endpoint = self.url(tenant, "oauth2/v2.0/token").ok_or(SignInError::Unknown(0))?;
+        let mut entra =
+            Entra::new(ClientId::new(client.to_owned())).set_token_uri(TokenUrl::from_url(endpoint.clone()));
+        entra = entra.set_auth_type(oauth2::AuthType::RequestBody);
+        let assertion = match proof {
+            Proof::Secret(secret) => {
+                entra = entra.set_client_secret(ClientSecret::new(secret.expose_secret().to_owned()));
+                None
+            }
+            Proof::Certificate(certificate) => {
+                Some(certificate.assertion(client, endpoint.as_str(), now, uuid::Uuid::now_v7())?)
+            }
+            Proof::Federated(token) => Some(token.clone()),
+        };
+        let mut request = entra.exchange_client_credentials().add_scope(Scope::new(scope.to_owned()));
+        if let Some(assertion) = &assertion {
+            request = request
+                .add_extra_param("client_assertion_type", "urn:ietf:params:oauth:client-assertion-type:jwt-bearer")
+                .add_extra_param("client_assertion", assertion.expose_secret().to_owned());
+        }
+        let sent = match proof {
+            Proof::Secret(secret) => Some(secret),
+            _ => assertion.as_ref(),
+        };
+        let answer = request.request_async(self).await;
+        answer.map(|token| Self::token(&token)).map_err(|error| failed(error, sent))
+    }
+
+    /// Begins a sign-in by device code. The caller shows the user where to go, then waits with [`SignIn::device_token`].
+    pub async fn device_code(
+        &self,
+        tenant: &str,
+        client: &str,
+        scope: &str,
+    ) -> Result<StandardDeviceAuthorizationResponse, SignInError> {
+        let url = self.url(tenant, "oauth2/v2.0/devicecode").ok_or(SignInError::Unknown(0))?;
+        let entra = Entra::new(ClientId::new(client.to_owned()))
+            .set_device_authorization_url(DeviceAuthorizationUrl::from_url(url));
+        let request =
+            entra.exchange_device_code().add_scopes(scope.split(' ').map(|scope| Scope::new(scope.to_owned())));
+        request.request_async(self).await.map_err(|error| failed(error, None))
+    }
+
+    /// Waits until the user has signed in, or the code has expired.
+    pub async fn device_token(
+        &self,
+        tenant: &str,
+        client: &str,
+        begun: &StandardDeviceAuthorizationResponse,
+    ) -> Result<Token, SignInError> {
+        let url = self.url(tenant, "oauth2/v2.0/token").ok_or(SignInError::Unknown(0))?;
+        let entra = Entra::new(ClientId::new(client.to_owned())).set_token_uri(TokenUrl::from_url(url));
+        let wait = entra.exchange_device_access_token(begun).request_async(self, tokio::time::sleep, None).await;
+        wait.map(|token| Self::token(&token)).map_err(|error| match error {
+            RequestTokenError::ServerResponse(no) => {
+                let refusal = Refusal {
+                    error: no.error().to_string(),
+                    error_description: no.error_description().cloned().unwrap_or_default(),
+                    ..Refusal::default()
+                };
+                SignInError::Refused(refusal.tidy(None))
+            }
+            RequestTokenError::Request(Carried(error)) => tidied(error, None),
+            _ => SignInError::Unknown(200),
+        })
+    }
+
+    fn token(token: &oauth2::StandardTokenResponse<oauth2::EmptyExtraTokenFields, BasicTokenType>) -> Token {
+        Token { value: token.access_token().secret().clone().into(), expires_in: token.expires_in() }
+    }
+}
+
+/// Carries a request of the `oauth2` crate over our own client, with its limits.
+impl<'c> oauth2::AsyncHttpClient<'c> for SignIn {
+    type Error = Carried;
+    type Future = Pin<Box<dyn Future<Output = Result<HttpResponse, Carried>> + Send + 'c>>;
+
+    fn call(&'c self, request: HttpRequest) -> Self::Future {
+        Box::pin(async move {
+            let host = || self.endpoints.sign_in.host_str().unwrap_or_default().to_owned();
+            let url =
+                Url::parse(&request.uri().to_string()).map_err(|_| Carried(HttpError::Name { host: host() }.into()))?;
+            let form = String::from_utf8(request.into_body()).unwrap_or_default();
+            let waits_for_a_user = form.contains("device_code=");
+            let sent = self.http.send(Request::post_form(url, form.into())).await;
+            let mut answer = sent.map_err(|error| Carried(error.into()))?;
+            if !answer.is_success() {
+                let refusal = read_refusal(&answer).ok_or(Carried(SignInError::Unknown(answer.status)))?;
+                // The crate forgets the status. While it waits for a user, it decides by the word when to ask again.
+                if !waits_for_a_user {
+                    return Err(Carried(SignInError::Refused(refusal)));
+                }
+            }
+            for key in ["expires_in", "interval"] {
+                make_number(&mut answer.body, key);
+            }
+            let mut response = HttpResponse::new(answer.body.to_string().into_bytes());
+            if let Ok(status) = oauth2::http::StatusCode::from_u16(answer.status) {
+                *response.status_mut() = status;
+            }
+            Ok(response)
+        })
+    }
+}
+
+/// What our own client failed with, or an answer that is none of Entra's.
+#[derive(Debug, thiserror::Error)]
+#[error(transparent)]
+pub struct Carried(SignInError);
+
+/// Reads a refusal of Entra's; none if the answer is something else.
+fn read_refusal(answer: &Answer) -> Option<Refusal> {
+    let refusal = answer.read::<Refusal>().filter(Refusal::is_entras)?;
+    Some(Refusal { status: answer.status, ..refusal })
+}
+
+fn refused(answer: &Answer, proof: Option<&SecretString>) -> SignInError {
+    match read_refusal(answer) {
+        Some(refusal) => SignInError::Refused(refusal.tidy(proof)),
+        None => SignInError::Unknown(answer.status),
+    }
+}
+
+fn tidied(error: SignInError, proof: Option<&SecretString>) -> SignInError {
+    match error {
+        SignInError::Refused(refusal) => SignInError::Refused(refusal.tidy(proof)),
+        other => other,
+    }
+}
+
+/// Makes a number of one that is written as a text (`"3599"`), as the older endpoint and proxies write it. What is no
+/// number at all is left out: a token whose lifetime is not known is a token all the same.
+fn make_number(body: &mut Value, key: &str) {
+    let Some(value) = body.get_mut(key) else { return };
+    let seconds = match value {
+        Value::Number(number) => number.as_u64().or_else(|| whole(number.as_f64()?)),
+        Value::String(text) => text.trim().parse().ok().or_else(|| whole(text.trim().parse().ok()?)),
+        _ => None,
+    };
+    match (seconds, body.as_object_mut()) {
+        (Some(seconds), Some(map)) => drop(map.insert(key.to_owned(), seconds.into())),
+        (None, Some(map)) => drop(map.remove(key)),
+        _ => {}
+    }
+}
+
+/// A number of seconds without its fraction.
+fn whole(seconds: f64) -> Option<u64> {
+    let duration = Duration::try_from_secs_f64(seconds).ok()?;
+    Some(duration.as_secs())
+}
+
+fn failed(error: RequestTokenError<Carried, Refusal>, proof: Option<&SecretString>) -> SignInError {
+    match error {
+        RequestTokenError::ServerResponse(refusal) => SignInError::Refused(refusal.tidy(proof)),
+        RequestTokenError::Request(Carried(error)) => tidied(error, proof),
+        RequestTokenError::Parse(..) | RequestTokenError::Other(_) => SignInError::Unknown(200),
+    }
+}

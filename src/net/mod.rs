@@ -1,0 +1,8 @@
+//! Network access that several modules share: HTTP client, connection listener, host lookup and TLS trust.
+//!
+//! It knows no protocol above HTTP and no document of Mailwright.
+
+pub mod http_client;
+pub mod listener;
+pub mod resolve;
+pub mod tls;

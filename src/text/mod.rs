@@ -1,0 +1,254 @@
+//! Text from elsewhere: as other programs save it, and as it may be shown.
+//!
+//! * [`decoded`]: the text of a file, UTF-8 or UTF-16. What Mailwright's own files may be is stricter, and a matter of
+//!   `config`
+//! * [`printable`], [`printable_lines`], [`printable_paragraph`], [`printable_log_line`]: the same text without what a
+//!   terminal would act on or what would hide a part of it. The printer, the log and Markdown use them, so that no command needs to
+
+pub mod markdown;
+
+use std::borrow::Cow;
+
+/// The encoding of bytes that are not UTF-8, as far as they show it: by their byte order mark, or by the zeros that wide
+/// characters have.
+pub fn other_encoding(bytes: &[u8]) -> Option<&'static str> {
+    match bytes {
+        [0xff, 0xfe, 0, 0, ..] | [0, 0, 0xfe, 0xff, ..] => return Some("UTF-32"),
+        [0xff, 0xfe, ..] | [0xfe, 0xff, ..] => return Some("UTF-16"),
+        _ => {}
+    }
+    let head = bytes.get(..bytes.len().min(256)).unwrap_or_default();
+    let zeros = |parity: usize| head.iter().skip(parity).step_by(2).filter(|byte| **byte == 0).count();
+    let (even, odd, half) = (zeros(0), zeros(1), head.len() / 2);
+    let is_wide = half >= 2 && even.min(odd) == 0 && even.max(odd) * 2 >= half;
+    is_wide.then_some("UTF-16 without a byte order mark")
+}
+
+/// The text of a file as [`decoded`] has it, or what is wrong with its encoding, in words that follow "it is".
+pub fn decode(bytes: &[u8]) -> Result<String, String> {
+    match (decoded(bytes), other_encoding(bytes)) {
+        (Some(text), None | Some("UTF-16")) => Ok(text),
+        (_, Some(encoding)) => Err(encoding.to_owned()),
+        (None, None) => Err("neither UTF-8 nor UTF-16".to_owned()),
+    }
+}
+
+/// The text of a file that an editor, a spreadsheet, PowerShell or `az` saved: UTF-8 with or without its mark, or UTF-16
+/// with it. None if it is neither.
+pub fn decoded(bytes: &[u8]) -> Option<String> {
+    let wide = |rest: &[u8], unit: fn([u8; 2]) -> u16| {
+        let (pairs, left) = rest.as_chunks::<2>();
+        let units: Vec<u16> = pairs.iter().copied().map(unit).collect();
+        String::from_utf16(&units).ok().filter(|_| left.is_empty())
+    };
+    match bytes {
+        [0xff, 0xfe, rest @ ..] => wide(rest, u16::from_le_bytes),
+        [0xfe, 0xff, rest @ ..] => wide(rest, u16::from_be_bytes),
+        [0xef, 0xbb, 0xbf, rest @ ..] | rest => std::str::from_utf8(rest).ok().map(str::to_owned),
+    }
+}
+
+/// A text from elsewhere on one line, as a terminal, a log or a page may show it: what moves the cursor, turns the
+/// direction of writing or is invisible stands there as an escape, as JSON writes it.
+pub fn printable(text: &str) -> Cow<'_, str> {
+    escaped(text, |_| false, false)
+}
+
+/// A text of several lines. Line ends, tabs, and the colours that this program uses stay.
+pub fn printable_lines(text: &str) -> Cow<'_, str> {
+    escaped(text, |c| matches!(c, '\n' | '\t'), true)
+}
+
+/// A text of several lines that was put together from words of others: line ends and tabs stay, colours do not.
+pub fn printable_paragraph(text: &str) -> Cow<'_, str> {
+    escaped(text, |c| matches!(c, '\n' | '\t'), false)
+}
+
+/// A line of a log, with its colours and without its end.
+pub fn printable_log_line(text: &str) -> Cow<'_, str> {
+    escaped(text, |_| false, true)
+}
+
+/// Joins the first names of a list and counts the others: `a, b and 14 more`. Each name is cut at 100 characters.
+pub fn first_of<'a>(names: impl IntoIterator<Item = &'a str>, shown: usize, separator: &str) -> String {
+    let mut text = String::new();
+    let mut count = 0_usize;
+    for name in names {
+        count += 1;
+        if count > shown {
+            continue;
+        }
+        if count > 1 {
+            text.push_str(separator);
+        }
+        text.push_str(&shortened(name, 100));
+    }
+    if count > shown {
+        text.push_str(&format!(" and {} more", count - shown));
+    }
+    text
+}
+
+/// Cuts a text at that many characters, and marks the cut.
+pub fn shortened(text: &str, limit: usize) -> Cow<'_, str> {
+    match text.char_indices().nth(limit) {
+        None => Cow::Borrowed(text),
+        Some((end, _)) => Cow::Owned(format!("{}…", &text[..end])),
+    }
+}
+
+/// Returns true for what a reader does not see, or what changes how the text around it is seen: control characters,
+/// line and paragraph separators, bidirectional controls (Unicode TR 9), and characters that have no shape, fillers and
+/// variation selectors among them. The joiners U+200C and U+200D are part of how some scripts are written, and the
+/// selectors U+FE0E and U+FE0F of how emoji are: they are shown as they are.
+pub fn is_hidden(c: char) -> bool {
+    c.is_control()
+        || matches!(
+            c,
+            '\u{00ad}'
+                | '\u{034f}'
+                | '\u{061c}'
+                | '\u{115f}'..='\u{1160}'
+                | '\u{17b4}'..='\u{17b5}'
+                | '\u{180b}'..='\u{180f}'
+                | '\u{200b}'
+                | '\u{200e}'
+                | '\u{200f}'
+                | '\u{2028}'..='\u{202e}'
+                | '\u{2060}'..='\u{206f}'
+                | '\u{2800}'
+                | '\u{3164}'
+                | '\u{fe00}'..='\u{fe0d}'
+                | '\u{feff}'
+                | '\u{ffa0}'
+                | '\u{fff0}'..='\u{fffb}'
+                | '\u{1bca0}'..='\u{1bca3}'
+                | '\u{1d173}'..='\u{1d17a}'
+                | '\u{e0000}'..='\u{e0fff}'
+        )
+}
+
+fn escaped(text: &str, is_kept: impl Fn(char) -> bool, keeps_styles: bool) -> Cow<'_, str> {
+    if !text.chars().any(|c| is_hidden(c) && !is_kept(c)) {
+        return Cow::Borrowed(text);
+    }
+    let mut safe = String::with_capacity(text.len() + 16);
+    let mut rest = text;
+    while let Some(c) = rest.chars().next() {
+        if let Some(length) = style(rest).filter(|_| keeps_styles) {
+            safe.push_str(&rest[..length]);
+            rest = &rest[length..];
+            continue;
+        }
+        rest = &rest[c.len_utf8()..];
+        match c {
+            _ if !is_hidden(c) || is_kept(c) => safe.push(c),
+            '\n' => safe.push_str("\\n"),
+            '\r' => safe.push_str("\\r"),
+            '\t' => safe.push_str("\\t"),
+            _ => c.encode_utf16(&mut [0; 2]).iter().for_each(|unit| safe.push_str(&format!("\\u{unit:04x}"))),
+        }
+    }
+    Cow::Owned(safe)
+}
+
+/// The longest parameters of a style that are looked at, in bytes. Without a limit, a text of nothing but beginnings
+/// would be read to its end from each of them.
+const STYLE_LENGTH: usize = 16;
+
+/// The length of a sequence that only colours or weighs text, as this program writes them. One that hides text (8, or a
+/// background) is none of these.
+fn style(text: &str) -> Option<usize> {
+    let parameters = text.strip_prefix("\u{1b}[")?;
+    let end = parameters.bytes().take(STYLE_LENGTH).position(|byte| byte == b'm')?;
+    let is_ours = |part: &str| matches!(part.parse::<u8>(), Ok(0..=4 | 22..=24 | 30..=37 | 39 | 90..=97));
+    let parameters = &parameters[..end];
+    (parameters.is_empty() || parameters.split(';').all(is_ours)).then_some(end + 3)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_moves_turns_or_hides_text_is_written_as_an_escape() {
+        for (text, shown) in [
+            ("plain, ünïcödé, 日本, עברית", "plain, ünïcödé, 日本, עברית"),
+            ("a\u{1b}[2Jb", "a\\u001b[2Jb"),
+            ("a\u{1b}]0;title\u{7}", "a\\u001b]0;title\\u0007"),
+            ("a\u{9b}31m", "a\\u009b31m"),
+            ("invoice\u{202e}fdp.exe", "invoice\\u202efdp.exe"),
+            ("a\u{2066}b\u{2069}\u{200f}\u{061c}", "a\\u2066b\\u2069\\u200f\\u061c"),
+            ("one\r\ntwo\tthree", "one\\r\\ntwo\\tthree"),
+            ("a\u{2028}b\u{feff}\u{200b}", "a\\u2028b\\ufeff\\u200b"),
+            ("\u{e0041}", "\\udb40\\udc41"),
+            ("\u{7f}\u{0}", "\\u007f\\u0000"),
+            ("pay\u{ad}pal\u{34f}", "pay\\u00adpal\\u034f"),
+            ("\u{115f}\u{1160}\u{3164}\u{ffa0}", "\\u115f\\u1160\\u3164\\uffa0"),
+            ("a\u{2800}b\u{180b}\u{fe00}", "a\\u2800b\\u180b\\ufe00"),
+            ("\u{1d173}", "\\ud834\\udd73"),
+            ("\u{2764}\u{fe0f} \u{1f468}\u{200d}\u{1f469}", "\u{2764}\u{fe0f} \u{1f468}\u{200d}\u{1f469}"),
+        ] {
+            assert_eq!(printable(text), shown);
+        }
+        assert_eq!(printable("\u{1b}[31mred"), "\\u001b[31mred");
+        assert_eq!(
+            printable_lines("\u{1b}[1m\u{1b}[31mred\u{1b}[0m\n\tnext"),
+            "\u{1b}[1m\u{1b}[31mred\u{1b}[0m\n\tnext"
+        );
+        for hiding in ["\u{1b}[8m", "\u{1b}[7m", "\u{1b}[41m", "\u{1b}[38;5;0m", "\u{1b}[1A", "\u{1b}[1;8m", "\u{1b}c"]
+        {
+            assert!(!printable_lines(hiding).contains('\u{1b}'), "{hiding:?}");
+            assert!(!printable_log_line(hiding).contains('\u{1b}'), "{hiding:?}");
+        }
+        assert_eq!(printable_log_line("\u{1b}[2mone\n\u{1b}[2mtwo"), "\u{1b}[2mone\\n\u{1b}[2mtwo");
+    }
+
+    #[test]
+    fn beginnings_of_styles_without_an_end_take_linear_time() {
+        // Reading to the end from each of them would take hours.
+        let text = "\u{1b}[".repeat(2_000_000);
+        assert!(!printable_lines(&text).contains('\u{1b}'));
+        assert_eq!(printable_lines("\u{1b}[0;0;0;0;0;0;0;0;0m").matches('\u{1b}').count(), 0);
+    }
+
+    #[test]
+    fn words_of_others_keep_their_lines_and_lose_their_colours() {
+        assert_eq!(printable_paragraph("\u{1b}[30mone\n\ttwo\r"), "\\u001b[30mone\n\ttwo\\r");
+    }
+
+    #[test]
+    fn json_means_the_same_afterwards() {
+        let document = serde_json::json!({ "a\u{202e}": ["\u{1b}[2J", "\u{9b}\u{e0041}\u{7f}", "line\nend"] });
+        let text = format!("{document:#}");
+        let shown = printable_lines(&text);
+        assert!(!shown.contains(|c| is_hidden(c) && c != '\n'));
+        assert_eq!(serde_json::from_str::<serde_json::Value>(&shown).unwrap(), document);
+    }
+
+    #[test]
+    fn encodings_of_windows_are_read_or_named() {
+        let wide = |text: &str, mark: bool, unit: fn(u16) -> [u8; 2]| -> Vec<u8> {
+            let mark = mark.then_some(0xfeff_u16);
+            mark.into_iter().chain(text.encode_utf16()).flat_map(unit).collect()
+        };
+        let text = "a: 1\r\nb: \u{e9}\r\n";
+        for bytes in [
+            text.as_bytes().to_vec(),
+            format!("\u{feff}{text}").into_bytes(),
+            wide(text, true, u16::to_le_bytes),
+            wide(text, true, u16::to_be_bytes),
+        ] {
+            assert_eq!(decode(&bytes).as_deref(), Ok(text));
+        }
+        for unit in [u16::to_le_bytes, u16::to_be_bytes] {
+            assert_eq!(decode(&wide(text, false, unit)), Err("UTF-16 without a byte order mark".to_owned()));
+        }
+        let utf32: Vec<u8> = "\u{feff}a: 1".chars().flat_map(|c| u32::from(c).to_le_bytes()).collect();
+        assert_eq!(decode(&utf32), Err("UTF-32".to_owned()));
+        assert_eq!(decode(b"caf\xe9"), Err("neither UTF-8 nor UTF-16".to_owned()));
+        for plain in ["", "a", "ab", "a\0b", "\0"] {
+            assert_eq!(decode(plain.as_bytes()).as_deref(), Ok(plain), "a zero alone says nothing");
+        }
+    }
+}

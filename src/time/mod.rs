@@ -1,0 +1,7 @@
+//! Time: the [`Clock`] that everything else is given, and a [steady clock](steady_clock) that does not move when the
+//! system clock is set. No other module reads the system clock.
+
+mod clock;
+pub(crate) mod steady_clock;
+
+pub use clock::Clock;
