@@ -143,4 +143,18 @@ mod tests {
             assert!(!refusals.is_about_profile(Uuid::from_u128(id), &failure));
         }
     }
+
+    #[test]
+    fn the_same_unknown_words_five_times_in_a_row_concern_the_profile() {
+        for phase in ["rcpt", "dot"] {
+            let mut refusals = Refusals::default();
+            let reply = |id: u128| refused(phase, &format!("554 transaction {id}: no"), Class::Permanent);
+            for id in 1..IN_A_ROW as u128 {
+                assert!(!refusals.is_about_profile(Uuid::from_u128(id), &reply(id)), "{phase} {id}");
+            }
+            assert!(refusals.is_about_profile(Uuid::from_u128(99), &reply(99)), "{phase}");
+            refusals.accept(Uuid::from_u128(100));
+            assert!(!refusals.is_about_profile(Uuid::from_u128(99), &reply(99)), "{phase}: another message passed");
+        }
+    }
 }

@@ -95,3 +95,17 @@ fn a_server_that_wants_encryption_is_told_apart_from_one_that_wants_a_login() {
         assert!(remedy.contains("encryption: starttls"), "{reply}: {remedy}");
     }
 }
+
+#[test]
+fn a_refusal_of_the_contents_says_so_in_several_languages() {
+    for reply in [
+        "554 5.7.1 Message contains a virus",
+        "552 5.7.0 This message was blocked because its content presents a potential security issue",
+        "554 Der Anhang rechnung.exe ist nicht erlaubt",
+        "550 Pièce jointe refusée",
+        "554 Contenido no permitido",
+    ] {
+        let meaning = classify::smtp("dot", reply);
+        assert_eq!((meaning.class, meaning.about), (Class::Permanent, About::Contents), "{reply}");
+    }
+}
