@@ -27,7 +27,7 @@
 //! | 3 | [`git`] | revisions, comparisons and commit information; the only module that runs `git` |
 //! | 4 | [`reconcile`] | plans from desired, live and last applied state; guards; renderers; the changeset |
 //! | 4 | [`verify`] | pre-flight checks of registrations, permissions, redirect URIs and mail servers |
-//! | 4 | [`store`] | the `Store` and `Outbox` traits and the SQLite store |
+//! | 4 | [`store`] | the `Store` and `Outbox` traits and the `SQLite` store |
 //! | 4 | [`client`] | typed HTTP client of the service |
 //! | 5 | [`delivery`] | mail delivery: scheduling, SMTP and Graph transports, retries, suspension, webhooks |
 //! | 6 | [`service`] | the HTTP API: authentication, authorization, validation, audit, metrics |
