@@ -446,7 +446,7 @@ pub struct AuditPage {
 impl AuditEntry {
     /// Why the entry does not follow the one before, which had this number and hash; none if it does.
     pub fn broken(&self, before: u64, previous: &Digest) -> Option<String> {
-        if self.sequence != before + 1 {
+        if self.sequence != before.saturating_add(1) {
             Some(format!("entry {} comes after entry {before}", self.sequence))
         } else if self.previous != *previous {
             Some(format!("entry {} does not carry the hash of the one before", self.sequence))

@@ -458,7 +458,7 @@ async fn sqlite_is_migrated_from_an_older_version_and_refuses_a_newer_or_foreign
     assert!(matches!(other, Err(StoreError::OtherEnvironment { .. })), "{other:?}");
     raw(&path, "INSERT INTO schema_version VALUES (99, 'sha256:x')");
     let newer = SqliteStore::open(&path, &generated::environment()).map(drop);
-    assert!(matches!(newer, Err(StoreError::Newer { found: 99, known: 11 })), "{newer:?}");
+    assert!(matches!(newer, Err(StoreError::Newer { found: 99, known: 12 })), "{newer:?}");
     raw(
         &path,
         "DELETE FROM schema_version WHERE version = 99; UPDATE schema_version SET digest = 'sha256:y' WHERE version = 2",
@@ -510,6 +510,8 @@ fn stopped() -> (crate::support::trial::Trial, String) {
     trial.run(&["token", "create", "dev", "--name", "y", "--role", "viewer"]).code(0);
     trial.patch("relay", &json!({ "description": "x" }));
     trial.run(&["audit", "verify", "dev"]).code(0);
+    // `store.position` is written twice a second.
+    std::thread::sleep(std::time::Duration::from_secs(1));
     trial.kill();
     let data = trial.path(".data").to_str().unwrap().to_owned();
     (trial, data)
@@ -577,6 +579,127 @@ fn a_change_of_any_table_past_the_service_is_told() {
         }
         drop(before);
     }
+}
+
+/// A copy of the data folder of a stopped service, to be changed. Gives its folder and its database.
+fn copied(trial: &crate::support::trial::Trial, with_position: bool) -> (tempfile::TempDir, std::path::PathBuf) {
+    let copy = tempfile::tempdir().unwrap();
+    for file in ["store.sqlite", "store.sqlite-wal", "store.position"] {
+        if with_position || file != "store.position" {
+            drop(std::fs::copy(trial.path(&format!(".data/{file}")), copy.path().join(file)));
+        }
+    }
+    let store = copy.path().join("store.sqlite");
+    (copy, store)
+}
+
+/// Lowers the noted head to what is in the log.
+const HEAD_AS_IN_LOG: &str = "UPDATE store SET value = (SELECT json_object('sequence', sequence, 'hash', \
+     json_extract(entry, '$.hash')) FROM audit ORDER BY sequence DESC LIMIT 1) WHERE key = 'auditHead'";
+
+#[test]
+fn entries_generations_and_tokens_that_were_deleted_are_reported() {
+    let (trial, data) = stopped();
+    let verify = |data: &str| trial.run(&["audit", "verify", "dev", "--data", data]);
+    verify(&data).code(0);
+    let emptied = "DELETE FROM audit; DELETE FROM store WHERE key IN ('auditHead', 'statedBy')";
+    let rows = "DELETE FROM audit; DELETE FROM profile_history; DELETE FROM secret; DELETE FROM generation; \
+                DELETE FROM profile; DELETE FROM token";
+    let shorter = format!("DELETE FROM audit WHERE sequence > 3; {HEAD_AS_IN_LOG}");
+    // With `store.position` next to the database, and without it.
+    for (sql, with_position, without) in [
+        ("DELETE FROM audit", "entries 1 to 6 of the audit log are missing", "entries 1 to 6"),
+        ("DELETE FROM audit WHERE sequence = 6", "entry 6, the newest of the audit log, is missing", "entry 6"),
+        ("DELETE FROM audit WHERE sequence > 3", "entries 4 to 6 of the audit log are missing", "entries 4 to 6"),
+        ("DELETE FROM audit WHERE sequence = 4", "entry 5 comes after entry 3", "entry 5 comes after entry 3"),
+        ("DELETE FROM audit WHERE sequence < 6", "entry 6 comes after entry 0", "entry 6 comes after entry 0"),
+        (
+            emptied,
+            "entries 1 to 6 of the audit log are missing",
+            "records generation 1, 2; no entry of the audit log records token",
+        ),
+        (&shorter, "entries 4 to 6 of the audit log are missing", "records generation 2"),
+        (
+            "DELETE FROM store WHERE key = 'auditHead'",
+            "the newest entry of the audit log is missing",
+            "the newest entry",
+        ),
+        (rows, "entries 1 to 6 of the audit log are missing", "entries 1 to 6"),
+        (&format!("{rows}; DELETE FROM store WHERE key <> 'environment'"), "entries 1 to 6", ""),
+        ("DELETE FROM generation WHERE number = 2", "generation 2 is stated, and 1 is there", "generation 2 is stated"),
+        ("DELETE FROM generation WHERE number = 1", "generation 1 in the history", "generation 1 in the history"),
+        ("DELETE FROM generation", "generation 2 is stated, and 0 is there", "generation 2 is stated"),
+        ("DELETE FROM token", "the tokens are not those", "the tokens are not those"),
+        ("DELETE FROM token WHERE rowid = (SELECT max(rowid) FROM token)", "the tokens are not", "the tokens are not"),
+        ("DELETE FROM token WHERE document LIKE '%revokedAt%'", "the tokens are not", "the tokens are not"),
+    ] {
+        for (is_there, wanted) in [(true, with_position), (false, without)] {
+            let (folder, store) = copied(&trial, is_there);
+            raw(&store, &format!("PRAGMA foreign_keys = off; {sql}"));
+            let ran = verify(folder.path().to_str().unwrap());
+            if wanted.is_empty() {
+                // Nothing is left that an entry would have to record.
+                ran.code(0);
+                continue;
+            }
+            assert!(ran.code == 1 && ran.stderr.contains("MW0240"), "{sql}: {} {}", ran.stdout, ran.stderr);
+            assert!(ran.stderr.contains(wanted), "{sql}, {is_there}: {}", ran.stderr);
+        }
+    }
+}
+
+#[test]
+fn a_service_whose_log_was_shortened_says_so() {
+    let (mut trial, _) = stopped();
+    trial.serve();
+    let store = trial.path(".data/store.sqlite");
+    // While it runs: the next entry says so first, and its number leaves the gap.
+    raw(&store, "DELETE FROM audit");
+    trial.run(&["token", "create", "dev", "--name", "z", "--role", "viewer"]).code(0);
+    let listed = || trial.run(&["audit", "list", "dev", "--format", "json"]).code(0).json()["entries"].clone();
+    let found = listed();
+    assert_eq!((&found[0]["sequence"], &found[0]["action"]), (&json!(7), &json!("store.altered")), "{found}");
+    assert!(found[0]["detail"]["why"].as_str().unwrap().contains("entries 1 to 6"), "{found}");
+    assert_eq!(found[1]["action"], "token.create");
+    let ran = trial.run(&["audit", "verify", "dev"]).code(1);
+    assert!(ran.stderr.contains("entry 7 comes after entry 0"), "{}", ran.stderr);
+    for sql in ["DELETE FROM audit", "DELETE FROM audit; DELETE FROM store WHERE key IN ('auditHead', 'statedBy')"] {
+        // The file is written twice a second.
+        std::thread::sleep(std::time::Duration::from_secs(1));
+        trial.kill();
+        raw(&store, sql);
+        trial.serve();
+        let until = std::time::Instant::now() + std::time::Duration::from_secs(20);
+        let ready = || trial.http_as_anybody("GET", "/readyz", &[], b"").body;
+        while !ready().contains("differences") {
+            assert!(std::time::Instant::now() < until, "{sql}: {}", ready());
+            std::thread::sleep(std::time::Duration::from_millis(20));
+        }
+        assert!(trial.service.as_ref().unwrap().log.lock().unwrap().contains("of the audit log are missing"), "{sql}");
+        assert!(trial.run(&["audit", "list", "dev"]).code(0).stdout.contains("store.altered"), "{sql}");
+        trial.run(&["audit", "verify", "dev"]).code(1);
+    }
+}
+
+#[tokio::test]
+async fn a_position_of_an_older_version_is_taken_over() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("store.sqlite");
+    let open = || SqliteStore::open(&path, &generated::environment()).unwrap();
+    let store = open();
+    store.record(event("access")).await.unwrap();
+    store.close().await.unwrap();
+    drop(store);
+    let file = path.with_extension("position");
+    let text = std::fs::read_to_string(&file).unwrap();
+    let words: Vec<&str> = text.split_whitespace().collect();
+    let line = format!("mailwright 1 {} {}", words[2], words[3]);
+    let line = format!("{line} {}\n", Digest::of_bytes(line.as_bytes()));
+    std::fs::write(&file, format!("{line:160}{line:160}")).unwrap();
+    let store = open();
+    assert_eq!(store.settle_restore(at(1)).await.unwrap(), None);
+    assert!(std::fs::read_to_string(&file).unwrap().starts_with("mailwright 2 "));
+    assert!(store.check().await.unwrap().problems.is_empty());
 }
 
 #[test]

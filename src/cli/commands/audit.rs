@@ -22,7 +22,8 @@ use crate::{
     mailwright audit verify prod --data /var/lib/mailwright of a service or a copy of its store, read only\n\n\
     Every entry carries the hash of the one before, so none can be changed, removed or put in between unseen.\n\
     Changes of profiles, settings and tokens state the digest of all of them: `verify` compares the store with it.\n\
-    Keep the head that `verify` prints somewhere else: only that shows entries cut off at the end.")]
+    Number and hash of the newest entry are kept outside of the log too: cut off entries are found.\n\
+    Keep the head that `verify` prints somewhere else: only that shows a log that was rewritten as a whole.")]
 pub(crate) struct Audit {
     #[command(subcommand)]
     command: AuditCommand,

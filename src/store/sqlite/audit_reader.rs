@@ -1,11 +1,13 @@
 //! Reads the audit log of a store that nobody opens for it: of a copy, or beside a running service. Nothing is written,
 //! and no older version is brought up to date.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use rusqlite::{Connection, OpenFlags};
 
-use super::{StoreError, digests, document, failed, migrate, number, other_environment, value};
+use super::{
+    StoreError, digests, document, failed, migrate, number, other_environment, position, unreadable_position, value,
+};
 use crate::{
     api::{AuditEntry, integrity::StoreCheck},
     model::EnvironmentName,
@@ -13,6 +15,7 @@ use crate::{
 
 /// The audit log of a store, read only.
 pub struct AuditReader {
+    path: PathBuf,
     connection: Connection,
     /// Whether the store has the newest schema; of an older one the chain alone is checked.
     is_current: bool,
@@ -41,7 +44,7 @@ impl AuditReader {
         let is_current = migrate::is_current(&connection)?;
         match value::<EnvironmentName>(&connection, "environment")? {
             Some(found) if found != *environment => Err(other_environment(environment, &found)),
-            _ => Ok(Self { connection, is_current }),
+            _ => Ok(Self { path: path.to_owned(), connection, is_current }),
         }
     }
 
@@ -59,8 +62,10 @@ impl AuditReader {
 
     /// Compares the whole store with its audit log.
     pub fn check(&self) -> Result<StoreCheck, StoreError> {
+        // Before the snapshot: the file is never ahead of it then.
+        let noted = position::read(&self.path).map_err(|error| unreadable_position(&error))?;
         let transaction = self.connection.unchecked_transaction().map_err(failed)?;
-        digests::check(&transaction, self.is_current)
+        digests::check(&transaction, self.is_current, noted.as_ref())
     }
 }
 

@@ -7,14 +7,20 @@
 //!
 //! Messages, holds and results of the verifier are not covered: they change with every mail.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use rusqlite::{Connection, OptionalExtension as _};
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use sha2::{Digest as _, Sha256};
 
-use super::{AuditEvent, StoreError, append, document, failed, number, set_value, value};
+use super::{
+    AuditEvent, StoreError, append,
+    audit_log::{self, ALTERED, Head},
+    document, failed, number,
+    position::Position,
+    set_value, value,
+};
 use crate::{
     api::{
         AuditEntry, AuditOutcome, Token,
@@ -27,8 +33,8 @@ use crate::{
 const KEY: &str = "store";
 /// Where the sequence of the newest entry with a statement is kept.
 const NEWEST: &str = "statedBy";
-/// What an entry is called that records a change past the service.
-pub(super) const ALTERED: &str = "store.altered";
+/// The most generations or tokens that one problem names.
+const SHOWN: usize = 10;
 /// The settings, as the table `store` names them.
 const SETTINGS: [&str; 3] = ["settings", "appliedSettings", "settingsChanged"];
 
@@ -154,28 +160,25 @@ pub(super) fn append_with_statement(
     Ok(entry)
 }
 
-/// Records that the store is not as the newest statement says. To be called before a change, in its transaction.
+/// Records that the store is not as the newest statement says, or that the log lost entries. To be called before a change,
+/// in its transaction.
 pub(super) fn record_alteration(transaction: &Connection, at: jiff::Timestamp) -> Result<(), StoreError> {
-    let Some(stated) = newest_statement(transaction)? else { return Ok(()) };
-    let found = state_now(transaction, Trust::Columns)?;
-    let what = differences(&stated, &found);
+    let mut what: Vec<String> = audit_log::find_loss(transaction)?.into_iter().collect();
+    if let Some(stated) = newest_statement(transaction)? {
+        what.extend(differences(&stated, &state_now(transaction, Trust::Columns)?));
+    } else if is_stated(transaction)? {
+        what.push("the entry that states what the store holds is missing".to_owned());
+    }
     if what.is_empty() {
         return Ok(());
     }
     tracing::error!(what = what.join("; "), "the store was changed past the service");
-    let event = AuditEvent {
-        at,
-        actor: "(service)".to_owned(),
-        action: ALTERED,
-        outcome: AuditOutcome::Accepted,
-        detail: serde_json::json!({ "why": what.join("; ") }),
-    };
-    append(transaction, &event).map(drop)
+    append(transaction, &audit_log::alteration(at, &what.join("; "))).map(drop)
 }
 
-/// Whether any entry states what the store holds.
+/// Returns true if an entry was written that states what the store holds, also if it is missing now.
 pub(super) fn is_stated(connection: &Connection) -> Result<bool, StoreError> {
-    Ok(newest_statement(connection)?.is_some())
+    Ok(value::<u64>(connection, NEWEST)?.is_some())
 }
 
 fn newest_statement(connection: &Connection) -> Result<Option<Statement>, StoreError> {
@@ -308,58 +311,173 @@ fn history_digest(connection: &Connection, generation: u64) -> Result<Option<Dig
     Ok(Some(history.digest()))
 }
 
-/// Compares the whole store with its audit log: the chain, the state, the tokens, each generation.
-pub(super) fn check(connection: &Connection, is_current: bool) -> Result<StoreCheck, StoreError> {
-    let mut problems = Vec::new();
-    let mut check = StoreCheck {
-        entries: 0,
-        head: AuditEntry::genesis(),
-        stated_by: None,
-        problems: Vec::new(),
-        altered_before: Vec::new(),
-    };
-    let mut newest: Option<Statement> = None;
-    let mut revoked: BTreeMap<String, u64> = BTreeMap::new();
-    let mut statement = connection.prepare("SELECT entry FROM audit ORDER BY sequence").map_err(failed)?;
-    let mut rows = statement.query([]).map_err(failed)?;
-    while let Some(row) = rows.next().map_err(failed)? {
-        let entry: AuditEntry = document(&row.get::<_, String>(0).map_err(failed)?)?;
-        if let Some(broken) = entry.broken(check.entries, &check.head) {
-            problems.push(format!("the audit log is broken: {broken}"));
-            break;
+/// The audit log, as far as it was read.
+struct Log {
+    check: StoreCheck,
+    newest: Option<Statement>,
+    /// Tokens that were created, and those that were revoked, by id, with the entry.
+    created: BTreeSet<String>,
+    revoked: BTreeMap<String, u64>,
+    /// Generations that an entry records.
+    generations: BTreeSet<u64>,
+}
+
+impl Log {
+    fn new() -> Self {
+        let check = StoreCheck {
+            entries: 0,
+            head: AuditEntry::genesis(),
+            stated_by: None,
+            problems: Vec::new(),
+            altered_before: Vec::new(),
+        };
+        Self { check, newest: None, created: BTreeSet::new(), revoked: BTreeMap::new(), generations: BTreeSet::new() }
+    }
+
+    /// Reads all entries. Where the chain is broken, that is a problem, and the rest is read as it is.
+    fn read(connection: &Connection, is_current: bool, noted: Option<&Head>) -> Result<Self, StoreError> {
+        let mut log = Self::new();
+        let mut statement = connection.prepare("SELECT entry FROM audit ORDER BY sequence").map_err(failed)?;
+        let mut rows = statement.query([]).map_err(failed)?;
+        while let Some(row) = rows.next().map_err(failed)? {
+            let entry: AuditEntry = document(&row.get::<_, String>(0).map_err(failed)?)?;
+            log.add(connection, entry, is_current, noted)?;
+        }
+        Ok(log)
+    }
+
+    fn add(
+        &mut self,
+        connection: &Connection,
+        entry: AuditEntry,
+        is_current: bool,
+        noted: Option<&Head>,
+    ) -> Result<(), StoreError> {
+        if let Some(broken) = entry.broken(self.check.entries, &self.check.head) {
+            self.add_problem(format!("the audit log is broken: {broken}"));
+        }
+        if noted.is_some_and(|noted| noted.sequence == entry.sequence && noted.hash != entry.hash) {
+            self.add_problem(format!("entry {} is not the one that `store.position` notes", entry.sequence));
         }
         if entry.action == ALTERED {
-            check.altered_before.push(entry.sequence);
+            self.check.altered_before.push(entry.sequence);
         }
-        if entry.action == "token.revoke" && entry.outcome == AuditOutcome::Accepted {
-            revoked.extend(entry.detail["id"].as_str().map(|id| (id.to_owned(), entry.sequence)));
+        if entry.outcome == AuditOutcome::Accepted {
+            let id = || entry.detail["id"].as_str().map(str::to_owned);
+            match entry.action.as_str() {
+                "token.create" => self.created.extend(id()),
+                "token.revoke" => self.revoked.extend(id().map(|id| (id, entry.sequence))),
+                _ => self.generations.extend(entry.detail["generation"].as_u64()),
+            }
         }
         if let Some(stated) = statement_of(&entry) {
-            if is_current
-                && let Some(history) = &stated.history
-                && history_digest(connection, stated.generation)?.as_ref() != Some(history)
-            {
-                problems.push(format!(
-                    "generation {} in the history is not the one that entry {} states",
-                    stated.generation, entry.sequence
-                ));
+            if let Some(history) = &stated.history {
+                self.generations.insert(stated.generation);
+                if is_current && history_digest(connection, stated.generation)?.as_ref() != Some(history) {
+                    self.add_problem(format!(
+                        "generation {} in the history is not the one that entry {} states",
+                        stated.generation, entry.sequence
+                    ));
+                }
             }
-            check.stated_by = Some(entry.sequence);
-            newest = Some(stated);
+            self.check.stated_by = Some(entry.sequence);
+            self.newest = Some(stated);
         }
-        check.entries = entry.sequence;
-        check.head = entry.hash;
+        self.check.entries = entry.sequence;
+        self.check.head = entry.hash;
+        Ok(())
     }
-    drop(rows);
-    if let Some(stated) = newest.filter(|_| is_current) {
-        problems.extend(differences(&stated, &state_now(connection, Trust::Nothing)?));
-        problems.extend(altered_profiles(connection)?);
+
+    fn add_problem(&mut self, problem: String) {
+        if self.check.problems.len() < PROBLEM_LIMIT {
+            self.check.problems.push(problem);
+        }
     }
-    problems.extend(live_although_revoked(connection, &revoked)?);
+
+    /// The newest entry that was read.
+    fn end(&self) -> Option<Head> {
+        (self.check.entries > 0).then(|| Head { sequence: self.check.entries, hash: self.check.head.clone() })
+    }
+}
+
+/// Compares the whole store with its audit log: the chain and its head, the state, the tokens, each generation. `noted` is
+/// the position in the file next to the database, read before the snapshot that `connection` sees.
+pub(super) fn check(
+    connection: &Connection,
+    is_current: bool,
+    noted: Option<&Position>,
+) -> Result<StoreCheck, StoreError> {
+    let noted = match noted {
+        Some(noted) if is_current && is_of_this_database(connection, noted)? => noted.head.as_ref(),
+        _ => None,
+    };
+    let log = Log::read(connection, is_current, noted)?;
+    let mut problems = Vec::new();
+    if is_current {
+        let (end, head) = (log.end(), audit_log::read_head(connection)?);
+        let loss = audit_log::compare(end.as_ref(), head.as_ref());
+        let further = noted.filter(|noted| noted.sequence > log.check.entries);
+        let further = further.and_then(|noted| audit_log::compare(end.as_ref(), Some(noted)));
+        problems.extend(further.filter(|further| loss.as_ref() != Some(further)));
+        problems.extend(loss);
+        match &log.newest {
+            Some(stated) => {
+                problems.extend(differences(stated, &state_now(connection, Trust::Nothing)?));
+                problems.extend(altered_profiles(connection)?);
+            }
+            None if is_stated(connection)? => {
+                problems.push("the entry that states what the store holds is missing".to_owned());
+            }
+            None => {}
+        }
+    }
+    problems.extend(unrecorded(connection, &log)?);
+    problems.extend(live_although_revoked(connection, &log.revoked)?);
     problems.extend(unlike_the_history(connection)?);
-    problems.truncate(PROBLEM_LIMIT);
-    check.problems = problems;
+    let mut check = log.check;
+    check.problems.extend(problems);
+    check.problems.truncate(PROBLEM_LIMIT);
     Ok(check)
+}
+
+/// Returns true if the file belongs to the database and is not ahead of it. Otherwise one of the two was restored, which the
+/// next start notices.
+fn is_of_this_database(connection: &Connection, noted: &Position) -> Result<bool, StoreError> {
+    let known: Option<(String, i64)> = connection
+        .prepare_cached("SELECT incarnation, commits FROM position WHERE id = 1")
+        .and_then(|mut statement| statement.query_row([], |row| Ok((row.get(0)?, row.get(1)?))).optional())
+        .map_err(failed)?;
+    Ok(known.is_some_and(|(incarnation, commits)| {
+        incarnation == noted.incarnation && commits.unsigned_abs() >= noted.commits
+    }))
+}
+
+/// Generations and tokens that no entry records: each has one from the transaction that made it.
+fn unrecorded(connection: &Connection, log: &Log) -> Result<Vec<String>, StoreError> {
+    let mut statement = connection.prepare("SELECT number FROM generation ORDER BY number").map_err(failed)?;
+    let rows = statement.query_map([], |row| row.get::<_, i64>(0)).map_err(failed)?;
+    let mut generations = Vec::new();
+    for row in rows {
+        let number = row.map_err(failed)?.unsigned_abs();
+        if !log.generations.contains(&number) {
+            generations.push(number.to_string());
+        }
+    }
+    let mut statement = connection.prepare("SELECT id FROM token ORDER BY created_at, id").map_err(failed)?;
+    let rows = statement.query_map([], |row| row.get::<_, String>(0)).map_err(failed)?;
+    let mut tokens = Vec::new();
+    for row in rows {
+        let id = row.map_err(failed)?;
+        if !log.created.contains(&id) {
+            tokens.push(id);
+        }
+    }
+    let problem = |kind: &str, found: &[String]| {
+        let shown = found.iter().take(SHOWN).cloned().collect::<Vec<_>>().join(", ");
+        let more = if found.len() > SHOWN { format!(" and {} more", found.len() - SHOWN) } else { String::new() };
+        (!found.is_empty()).then(|| format!("no entry of the audit log records {kind} {shown}{more}"))
+    };
+    Ok([problem("generation", &generations), problem("token", &tokens)].into_iter().flatten().collect())
 }
 
 /// Profiles whose contents do not have the digest beside them. They are only named: the statement has decided.

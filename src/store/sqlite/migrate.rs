@@ -18,6 +18,7 @@ pub(super) const VERSIONS: &[&str] = &[
     include_str!("0009.sql"),
     include_str!("0010.sql"),
     include_str!("0011.sql"),
+    include_str!("0012.sql"),
 ];
 
 /// The version whose text `decoded.rs` completes.

@@ -1,5 +1,6 @@
 //! `SQLite`: one writer, a few readers, write-ahead log, `synchronous=FULL`, so that what was answered is on disk.
 
+mod audit_log;
 mod audit_reader;
 mod decoded;
 mod digests;
@@ -42,6 +43,7 @@ use crate::{
     verify::{self, Level, Verified},
 };
 
+use audit_log::append;
 pub use audit_reader::AuditReader;
 
 /// How many connections read what is short, beside the one that writes and the one that reads what takes long.
@@ -256,22 +258,41 @@ fn find_position(
     is_new: bool,
     restored: bool,
 ) -> Result<position::Position, StoreError> {
-    let io = |error: std::io::Error| StoreError::Database(format!("the store's position: {error}"));
+    let io = |error: std::io::Error| unreadable_position(&error);
     let file = position::read(path).map_err(io)?;
     let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate).map_err(failed)?;
     let known: Option<(String, i64)> = transaction
         .query_row("SELECT incarnation, commits FROM position WHERE id = 1", [], |row| Ok((row.get(0)?, row.get(1)?)))
         .optional()
         .map_err(failed)?;
-    let known = known.map(|(incarnation, commits)| position::Position { incarnation, commits: commits.unsigned_abs() });
-    // A new store beside an old position is no restore: it says itself that it is new.
+    let head = audit_log::read_head(&transaction)?;
+    let known = known.map(|(incarnation, commits)| position::Position {
+        incarnation,
+        commits: commits.unsigned_abs(),
+        head: head.clone(),
+    });
+    // A new store next to an old position is not a restore: its generation and its tokens show that it is new. One that
+    // has a position and does not know its environment is not new.
+    let is_new = is_new && known.is_none();
     let found = if is_new { None } else { position::compare(known.as_ref(), file.as_ref()) };
     let known = match known {
-        Some(known) if found.is_none() && !restored => return Ok(known),
+        Some(mut known) if found.is_none() && !restored => {
+            if let Some(noted) = file.as_ref().and_then(|file| file.head.as_ref()) {
+                audit_log::adopt_head(&transaction, noted)?;
+                known.head = audit_log::read_head(&transaction)?;
+            }
+            transaction.commit().map_err(failed)?;
+            // It is behind after a crash, and has no head if an older version wrote it.
+            if file.as_ref().is_none_or(|file| file.commits < known.commits || file.head.is_none()) {
+                position::create(path, &known).map_err(io)?;
+            }
+            return Ok(known);
+        }
         known => known,
     };
     let mut position = position::Position::new().map_err(StoreError::Database)?;
     position.commits = known.map_or(0, |known| known.commits);
+    position.head = head;
     if found.is_some() || (restored && !is_new) {
         restore::note(&transaction, found.as_ref())?;
         write_position(&transaction, &position)?;
@@ -284,6 +305,10 @@ fn find_position(
         transaction.commit().map_err(failed)?;
     }
     Ok(position)
+}
+
+fn unreadable_position(error: &std::io::Error) -> StoreError {
+    StoreError::Database(format!("the store's position: {error}"))
 }
 
 fn write_position(transaction: &Connection, position: &position::Position) -> Result<(), StoreError> {
@@ -491,6 +516,9 @@ impl Store for SqliteStore {
     }
 
     async fn create_token(&self, token: StoredToken, event: AuditEvent) -> Result<(), StoreError> {
+        let mut event = event;
+        // The entry that a token must have.
+        event.detail["id"] = serde_json::json!(token.token.id);
         self.write_plainly(move |transaction| {
             digests::record_alteration(transaction, event.at)?;
             refuse_taken_name(transaction, &token.token, event.at)?;
@@ -554,7 +582,10 @@ impl Store for SqliteStore {
     }
 
     async fn check(&self) -> Result<StoreCheck, StoreError> {
-        self.read(|transaction| digests::check(transaction, true)).await
+        let path = self.path.clone();
+        // Before the snapshot: the file is never ahead of it then.
+        let noted = blocking(move || position::read(&path).map_err(|error| unreadable_position(&error))).await?;
+        self.read(move |transaction| digests::check(transaction, true, noted.as_ref())).await
     }
 
     async fn state_contents(&self, at: Timestamp) -> Result<(), StoreError> {
@@ -930,36 +961,4 @@ fn write_profiles(
     }
     stated.rows = wrote_all.then_some(written);
     Ok(())
-}
-
-/// Adds an entry to the chain.
-fn append(transaction: &Connection, event: &AuditEvent) -> Result<AuditEntry, StoreError> {
-    let last: Option<String> = transaction
-        .prepare_cached("SELECT entry FROM audit ORDER BY sequence DESC LIMIT 1")
-        .and_then(|mut statement| statement.query_row([], |row| row.get(0)).optional())
-        .map_err(failed)?;
-    let (sequence, previous) = match last {
-        Some(last) => {
-            let last: AuditEntry = document(&last)?;
-            (last.sequence + 1, last.hash)
-        }
-        None => (1, AuditEntry::genesis()),
-    };
-    let mut entry = AuditEntry {
-        sequence,
-        at: event.at,
-        actor: event.actor.clone(),
-        action: event.action.to_owned(),
-        outcome: event.outcome,
-        detail: event.detail.clone(),
-        hash: previous.clone(),
-        previous,
-    };
-    entry.hash = entry.expected_hash();
-    let written = text(&entry)?;
-    transaction
-        .prepare_cached("INSERT INTO audit (sequence, entry) VALUES (?1, ?2)")
-        .and_then(|mut statement| statement.execute(params![number(sequence), written]))
-        .map_err(failed)?;
-    Ok(entry)
 }

@@ -6,6 +6,8 @@
 //! never ahead; it is written twice a second at most, so it costs next to nothing, and a backup that is younger than that
 //! and was followed by nothing else is not told from the database itself.
 //!
+//! The file also has the head of the audit log: a database from which entries were deleted is not behind its count.
+//!
 //! The file has two places that are written in turn, each with its own digest, so that a torn write costs the newer one
 //! alone. `store.revoked` beside it lists the tokens that were ever revoked: a restored database does not bring one back.
 //!
@@ -20,19 +22,33 @@ use std::{
     time::{Duration, Instant},
 };
 
+use super::audit_log::Head;
 use crate::model::Digest;
 
 /// How often the file is written.
 const EVERY: Duration = Duration::from_millis(500);
 /// Bytes of each of the two places.
-const PLACE: usize = 160;
+const PLACE: usize = 256;
+/// Bytes of each of them in a file of version 1, which had no head.
+const PLACE_1: usize = 160;
 
-/// An incarnation, and how many transactions it has seen.
+/// An incarnation, how many transactions it has seen, and the head of its audit log.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Position {
     /// 32 hexadecimal digits.
     pub(super) incarnation: String,
     pub(super) commits: u64,
+    /// None in a file of version 1, and in a database without entries.
+    pub(super) head: Option<Head>,
+}
+
+/// The extent of a database after a transaction.
+#[derive(Clone, Debug)]
+pub(super) struct Extent {
+    /// How many transactions it has seen.
+    pub(super) commits: u64,
+    /// The head of its audit log.
+    pub(super) head: Option<Head>,
 }
 
 /// How it was noticed that the database was put back.
@@ -66,11 +82,12 @@ impl Position {
     pub(super) fn new() -> Result<Self, String> {
         let mut bytes = [0; 16];
         getrandom::fill(&mut bytes).map_err(|error| error.to_string())?;
-        Ok(Self { incarnation: bytes.iter().map(|byte| format!("{byte:02x}")).collect(), commits: 0 })
+        Ok(Self { incarnation: bytes.iter().map(|byte| format!("{byte:02x}")).collect(), commits: 0, head: None })
     }
 
     fn to_place(&self) -> [u8; PLACE] {
-        let line = format!("mailwright 1 {} {:020}", self.incarnation, self.commits);
+        let Head { sequence, hash } = self.head.clone().unwrap_or_else(Head::genesis);
+        let line = format!("mailwright 2 {} {:020} {sequence:020} {hash}", self.incarnation, self.commits);
         let line = format!("{line} {}\n", Digest::of_bytes(line.as_bytes()));
         let mut place = [b' '; PLACE];
         for (to, from) in place.iter_mut().zip(line.bytes()) {
@@ -82,10 +99,18 @@ impl Position {
     fn from_place(place: &[u8]) -> Option<Self> {
         let text = std::str::from_utf8(place).ok()?.lines().next()?;
         let (line, digest) = text.rsplit_once(' ')?;
-        let mut words = line.strip_prefix("mailwright 1 ")?.split(' ');
-        let (incarnation, commits) = (words.next()?, words.next()?.parse().ok()?);
-        (Digest::of_bytes(line.as_bytes()).as_str() == digest)
-            .then(|| Self { incarnation: incarnation.to_owned(), commits })
+        if Digest::of_bytes(line.as_bytes()).as_str() != digest {
+            return None;
+        }
+        let (version, line) = line.strip_prefix("mailwright ")?.split_once(' ')?;
+        let mut words = line.split(' ');
+        let (incarnation, commits) = (words.next()?.to_owned(), words.next()?.parse().ok()?);
+        let head = match version {
+            "1" => None,
+            "2" => Some(Head { sequence: words.next()?.parse().ok()?, hash: words.next()?.parse().ok()? }),
+            _ => return None,
+        };
+        Some(Self { incarnation, commits, head })
     }
 }
 
@@ -107,7 +132,8 @@ pub(super) fn read(database: &Path) -> std::io::Result<Option<Position>> {
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
         Err(error) => return Err(error),
     };
-    Ok(bytes.chunks(PLACE).filter_map(Position::from_place).max_by_key(|position| position.commits))
+    let places = bytes.chunks(PLACE).chain(bytes.chunks(PLACE_1));
+    Ok(places.filter_map(Position::from_place).max_by_key(|position| position.commits))
 }
 
 /// Writes the file for an incarnation, whole or not at all.
@@ -164,9 +190,14 @@ impl Keeper {
         Self { file, position, place: 0, written, last: None }
     }
 
-    /// A transaction is durable; the database has counted so many.
-    pub(super) fn reached(&mut self, commits: u64) {
-        self.position.commits = self.position.commits.max(commits);
+    /// Takes note of a transaction that is durable. A head that is lower than the noted one is not taken over: the log
+    /// never becomes shorter through the service.
+    pub(super) fn reached(&mut self, extent: Extent) {
+        self.position.commits = self.position.commits.max(extent.commits);
+        let noted = self.position.head.as_ref().map_or(0, |head| head.sequence);
+        if let Some(head) = extent.head.filter(|head| head.sequence > noted) {
+            self.position.head = Some(head);
+        }
         if self.last.is_none_or(|last| last.elapsed() >= EVERY) {
             self.write();
         }
@@ -208,7 +239,8 @@ mod tests {
     use super::*;
 
     fn position(incarnation: u8, commits: u64) -> Position {
-        Position { incarnation: format!("{incarnation:032x}"), commits }
+        let head = Head { sequence: commits, hash: Digest::of_bytes(&commits.to_le_bytes()) };
+        Position { incarnation: format!("{incarnation:032x}"), commits, head: Some(head) }
     }
 
     #[test]
@@ -219,7 +251,7 @@ mod tests {
         create(&database, &position(1, 0)).unwrap();
         let mut keeper = Keeper::open(&database, position(1, 0));
         for commits in 1..=7 {
-            keeper.position.commits = commits;
+            keeper.position = position(1, commits);
             keeper.write();
             assert_eq!(read(&database).unwrap(), Some(position(1, commits)));
         }

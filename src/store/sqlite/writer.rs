@@ -10,10 +10,15 @@ use std::{
     time::{Duration, Instant},
 };
 
-use rusqlite::{Connection, ErrorCode, TransactionBehavior};
+use rusqlite::{Connection, ErrorCode, OptionalExtension as _, TransactionBehavior};
 use tokio::{runtime::Handle, sync::oneshot};
 
-use super::{StoreError, failed, position::Keeper};
+use super::{
+    StoreError,
+    audit_log::HEAD,
+    failed,
+    position::{Extent, Keeper},
+};
 use crate::telemetry::Behalf;
 
 /// How many jobs share a transaction.
@@ -25,8 +30,8 @@ const GATHER: Duration = Duration::from_millis(20);
 type Finish = Box<dyn FnOnce(Result<(), StoreError>) + Send>;
 /// A job, and the runtime of whoever waits for it.
 type Shared = (Box<dyn FnOnce(&Connection) -> Finish + Send>, Handle);
-/// A job that has a transaction to itself. Gives how many transactions the database has seen, if it changed something.
-type Lone = Box<dyn FnOnce(&mut Connection) -> Result<Option<u64>, rusqlite::Error> + Send>;
+/// A job that has a transaction to itself. Returns the extent of the database, if it changed something.
+type Lone = Box<dyn FnOnce(&mut Connection) -> Result<Option<Extent>, rusqlite::Error> + Send>;
 
 enum Job {
     /// Shares a transaction with others.
@@ -155,15 +160,21 @@ fn run_cached(connection: &Connection, statement: &str) -> Result<(), rusqlite::
     connection.prepare_cached(statement)?.execute([]).map(drop)
 }
 
-/// Counts the transaction if it changed something: one that changed nothing costs nothing durable. Gives the count.
-fn count(connection: &Connection, changes_before: u64) -> Result<Option<u64>, rusqlite::Error> {
+/// Counts the transaction if it changed something: one that changed nothing costs nothing durable. Returns the extent of
+/// the database then.
+fn count(connection: &Connection, changes_before: u64) -> Result<Option<Extent>, rusqlite::Error> {
     if connection.total_changes() == changes_before {
         return Ok(None);
     }
-    connection
+    let commits: i64 = connection
         .prepare_cached("UPDATE position SET commits = commits + 1 WHERE id = 1 RETURNING commits")?
-        .query_row([], |row| row.get::<_, i64>(0))
-        .map(|count| Some(count.unsigned_abs()))
+        .query_row([], |row| row.get(0))?;
+    let head: Option<String> = connection
+        .prepare_cached("SELECT value FROM store WHERE key = ?1")?
+        .query_row([HEAD], |row| row.get(0))
+        .optional()?;
+    let head = head.and_then(|head| serde_json::from_str(&head).ok());
+    Ok(Some(Extent { commits: commits.unsigned_abs(), head }))
 }
 
 /// The next job. Whenever the position is due meanwhile, it is written.
@@ -190,7 +201,7 @@ fn run(mut connection: Connection, queue: &mpsc::Receiver<Job>, broken: &AtomicB
         }
         match job {
             Job::Alone(work) => match work(&mut connection) {
-                Ok(Some(count)) => position.reached(count),
+                Ok(Some(extent)) => position.reached(extent),
                 Ok(None) => {}
                 Err(error) => judge(&error, broken),
             },
@@ -246,7 +257,7 @@ fn share(
         drop(connection.execute_batch("ROLLBACK"));
         failed(error)
     });
-    let reached = committed.as_ref().ok().copied().flatten();
+    let reached = committed.as_ref().ok().cloned().flatten();
     // Waking many costs more than one hand-over, and the disk is idle meanwhile.
     runtime.spawn(async move {
         for finish in finish {
@@ -256,8 +267,8 @@ fn share(
             });
         }
     });
-    if let Some(count) = reached {
-        position.reached(count);
+    if let Some(extent) = reached {
+        position.reached(extent);
     }
     other
 }

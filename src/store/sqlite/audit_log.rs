@@ -1,0 +1,139 @@
+//! The rows of the audit log, and its head: number and hash of the newest entry.
+//!
+//! The head is kept outside of the log as well: in the table `store`, in the transaction of the entry, and in the file
+//! `store.position`. So a log that lost its newest entries, or all of them, differs from its head ([`find_loss`]).
+//! [`append`] records that before it adds an entry, and goes on with the number after the head: the gap stays in the log,
+//! and no number is used twice.
+//!
+//! This module does not know what entries state about the store; `digests` does.
+
+use rusqlite::{Connection, OptionalExtension as _, params};
+use serde::{Deserialize, Serialize};
+
+use super::{AuditEvent, StoreError, document, failed, number, set_value, text, value};
+use crate::{
+    api::{AuditEntry, AuditOutcome},
+    model::Digest,
+};
+
+/// The key in the table `store` under which the head is kept.
+pub(super) const HEAD: &str = "auditHead";
+/// The action of an entry that records a change past the service.
+pub(super) const ALTERED: &str = "store.altered";
+
+/// Number and hash of an entry.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Head {
+    pub(super) sequence: u64,
+    pub(super) hash: Digest,
+}
+
+impl Head {
+    /// The head of a log without entries.
+    pub(super) fn genesis() -> Self {
+        Self { sequence: 0, hash: AuditEntry::genesis() }
+    }
+
+    fn of(entry: AuditEntry) -> Self {
+        Self { sequence: entry.sequence, hash: entry.hash }
+    }
+}
+
+/// Returns the head that the table `store` holds; none before the first entry.
+pub(super) fn read_head(connection: &Connection) -> Result<Option<Head>, StoreError> {
+    value(connection, HEAD)
+}
+
+fn newest_entry(connection: &Connection) -> Result<Option<Head>, StoreError> {
+    let last: Option<String> = connection
+        .prepare_cached("SELECT entry FROM audit ORDER BY sequence DESC LIMIT 1")
+        .and_then(|mut statement| statement.query_row([], |row| row.get(0)).optional())
+        .map_err(failed)?;
+    last.map(|last| document(&last).map(Head::of)).transpose()
+}
+
+/// Returns the difference between the newest entry of a log and its head; none if they agree.
+pub(super) fn compare(newest: Option<&Head>, head: Option<&Head>) -> Option<String> {
+    let last = newest.map_or(0, |newest| newest.sequence);
+    match (newest, head) {
+        (_, Some(head)) if last.saturating_add(1) == head.sequence => {
+            Some(format!("entry {}, the newest of the audit log, is missing", head.sequence))
+        }
+        (_, Some(head)) if last < head.sequence => {
+            Some(format!("entries {} to {} of the audit log are missing", last.saturating_add(1), head.sequence))
+        }
+        (Some(newest), Some(head)) if newest != head => Some(format!(
+            "entry {last} of the audit log is not the one that the service wrote last, entry {}",
+            head.sequence
+        )),
+        (Some(_), None) => Some("the note of the newest entry of the audit log is missing".to_owned()),
+        (_, Some(_)) | (None, None) => None,
+    }
+}
+
+/// Returns how the log differs from its head.
+pub(super) fn find_loss(connection: &Connection) -> Result<Option<String>, StoreError> {
+    Ok(compare(newest_entry(connection)?.as_ref(), read_head(connection)?.as_ref()))
+}
+
+/// Takes over a head that was noted outside of the database, if the log has no such entry: the next comparison finds what
+/// is missing, and the next entry records it.
+pub(super) fn adopt_head(transaction: &Connection, noted: &Head) -> Result<(), StoreError> {
+    if noted.sequence == 0 {
+        return Ok(());
+    }
+    let found: Option<String> = transaction
+        .prepare_cached("SELECT entry FROM audit WHERE sequence = ?1")
+        .and_then(|mut statement| statement.query_row([number(noted.sequence)], |row| row.get(0)).optional())
+        .map_err(failed)?;
+    let found = found.map(|entry| document(&entry).map(Head::of)).transpose()?;
+    let is_higher = read_head(transaction)?.is_some_and(|head| head.sequence > noted.sequence);
+    if found.as_ref() == Some(noted) || (found.is_none() && is_higher) {
+        return Ok(());
+    }
+    set_value(transaction, HEAD, noted)
+}
+
+/// Adds an entry to the chain. If the log lost entries before, an entry that says so comes first.
+pub(super) fn append(transaction: &Connection, event: &AuditEvent) -> Result<AuditEntry, StoreError> {
+    let (newest, head) = (newest_entry(transaction)?, read_head(transaction)?);
+    let loss = compare(newest.as_ref(), head.as_ref());
+    let mut last = [newest, head].into_iter().flatten().max_by_key(|head| head.sequence).unwrap_or_else(Head::genesis);
+    if let Some(why) = loss.filter(|_| event.action != ALTERED) {
+        tracing::error!(why, "the store was changed past the service");
+        last = Head::of(write(transaction, last, &alteration(event.at, &why))?);
+    }
+    write(transaction, last, event)
+}
+
+/// The event that records a change past the service.
+pub(super) fn alteration(at: jiff::Timestamp, why: &str) -> AuditEvent {
+    AuditEvent {
+        at,
+        actor: "(service)".to_owned(),
+        action: ALTERED,
+        outcome: AuditOutcome::Accepted,
+        detail: serde_json::json!({ "why": why }),
+    }
+}
+
+fn write(transaction: &Connection, last: Head, event: &AuditEvent) -> Result<AuditEntry, StoreError> {
+    let mut entry = AuditEntry {
+        sequence: last.sequence.saturating_add(1),
+        at: event.at,
+        actor: event.actor.clone(),
+        action: event.action.to_owned(),
+        outcome: event.outcome,
+        detail: event.detail.clone(),
+        hash: last.hash.clone(),
+        previous: last.hash,
+    };
+    entry.hash = entry.expected_hash();
+    let written = text(&entry)?;
+    transaction
+        .prepare_cached("INSERT INTO audit (sequence, entry) VALUES (?1, ?2)")
+        .and_then(|mut statement| statement.execute(params![number(entry.sequence), written]))
+        .map_err(failed)?;
+    set_value(transaction, HEAD, &Head { sequence: entry.sequence, hash: entry.hash.clone() })?;
+    Ok(entry)
+}
