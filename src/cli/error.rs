@@ -1,12 +1,12 @@
 //! What a command fails with: one clear message, its code, and what to do about it.
 
-use std::{fmt::Write as _, process::ExitCode};
+use std::fmt::Write as _;
 
 use anstyle::{AnsiColor, Style};
 use serde_json::{Value, json};
 
-use super::Printer;
 use crate::{
+    cli::ui::{format::ErrorFormat, printer::Printer},
     config::Diagnostic,
     model::{Code, code::Severity},
     text::{printable, printable_paragraph},
@@ -66,6 +66,19 @@ impl CliError {
         self
     }
 
+    /// Reports the error: as text to standard error, and in a command's JSON format to standard output as well.
+    pub(crate) fn report(&self, printer: &Printer, format: ErrorFormat) {
+        match format {
+            _ if self.in_json => {}
+            ErrorFormat::Text => {}
+            ErrorFormat::Json => printer.out(&format!("{:#}", self.to_json())),
+            ErrorFormat::JsonLine => printer.out(&self.to_json().to_string()),
+        }
+        if !self.silent {
+            printer.note(&self.render());
+        }
+    }
+
     /// For people. Ends without a line end.
     pub(crate) fn render(&self) -> String {
         if self.silent {
@@ -109,19 +122,6 @@ impl CliError {
     }
 }
 
-/// Ends after clap refused the command line, or answered `--help` and `--version`. A usage error is an ordinary
-/// error (exit code 1): 2 means "there are changes", and a misspelt flag must never look like that.
-pub(super) fn usage(printer: &Printer, error: &clap::Error) -> ExitCode {
-    let text = error.render().ansi().to_string();
-    if error.use_stderr() {
-        printer.note(&text);
-        ExitCode::FAILURE
-    } else {
-        printer.out(&text);
-        ExitCode::SUCCESS
-    }
-}
-
 impl From<crate::client::ClientError> for CliError {
     fn from(error: crate::client::ClientError) -> Self {
         // The words may be a service's own, and the files may have chosen the service: they stay on their line.
@@ -134,5 +134,19 @@ impl From<crate::client::ClientError> for CliError {
             shown = shown.detail(line(&format!("{place}: {} [{}]", violation.message, violation.code)));
         }
         if error.remedy.is_empty() { shown } else { shown.remedy(line(&error.remedy)) }
+    }
+}
+
+impl std::fmt::Display for CliError {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.message)
+    }
+}
+
+impl std::error::Error for CliError {}
+
+impl From<crate::git::GitError> for CliError {
+    fn from(error: crate::git::GitError) -> Self {
+        CliError::coded(error.code, error.message).remedy(error.remedy)
     }
 }

@@ -13,10 +13,10 @@ use std::{
 
 use serde_json::{Map, Value, json};
 
-use super::{CliError, Context, Exit, ServiceOptions, environment::Environment};
+use super::{CliError, Context, Exit, Format, ServiceOptions, environment::Environment};
 use crate::{
     cli::{
-        commands::{diff, plan::Format},
+        commands::diff,
         ui::{printer::Aside, progress::Board, table::table},
     },
     config::{Repository, Selection},

@@ -1,8 +1,8 @@
 //! The command line: one file a command, and the only place that prints.
 //!
-//! A command is a `clap::Args` struct with `fn run(self, &Context) -> Result<Exit, CliError>`. It reads files and
-//! asks the service through the library, and hands text to the `Printer`: data on standard output, talk on
-//! standard error. [`main`] turns the result into an exit code. Nothing outside `main.rs` calls this module.
+//! A command is a `clap::Args` struct that implements [`Runnable`]. It reads files and calls the service through the
+//! library, and gives text to the `Printer`: results go to standard output, messages to standard error. [`main`] turns
+//! the result into an exit code and reports errors. Nothing outside `main.rs` calls this module.
 //!
 //! Exit codes: 0 done or nothing to do; 1 an error, whatever its kind; 2 with `--detailed-exitcode` (or `drift`)
 //! when there is a difference; `--detailed-exitcode=causes` splits it into 2, 3 and 4; 3 with `verify` when it found
@@ -33,15 +33,29 @@ use commands::{
 };
 pub(crate) use context::Context;
 pub(crate) use error::CliError;
-pub(crate) use ui::printer::{Color, Printer};
+pub(crate) use ui::{
+    format::{ErrorFormat, Format},
+    printer::{Color, Printer},
+};
 
-/// How a command ended that did not fail.
+/// The exit of a command that did not fail.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Exit {
-    /// Done, or nothing to do.
+    /// Done, or nothing to do: exit code 0.
     Done,
-    /// It did its work, and found what its exit code is there to tell.
+    /// Another exit code that reports a result, such as "there are changes".
     Code(u8),
+}
+
+/// A command or subcommand with its parsed arguments.
+pub(crate) trait Runnable {
+    /// Returns the format in which standard output reports an error of this command.
+    fn error_format(&self) -> ErrorFormat {
+        ErrorFormat::Text
+    }
+
+    /// Runs the command.
+    fn run(&self, context: &Context) -> Result<Exit, CliError>;
 }
 
 /// Configuration as code for the e-mail profiles of an ERP's e-mail service
@@ -142,61 +156,77 @@ enum Command {
     Man(completions::Man),
 }
 
-/// Parses, runs, and says how it ended. Never panics on what the user wrote.
+impl Command {
+    fn runnable(&self) -> &dyn Runnable {
+        match self {
+            Self::New(command) => command,
+            Self::Validate(command) => command,
+            Self::Diff(command) => command,
+            Self::Render(command) => command,
+            Self::Plan(command) => command,
+            Self::Apply(command) => command,
+            Self::Approve(command) => command,
+            Self::Drift(command) => command,
+            Self::Status(command) => command,
+            Self::Show(command) => command,
+            Self::Verify(command) => command,
+            Self::Resolve(command) => command,
+            Self::Send(command) => command,
+            Self::Outbox(command) => command,
+            Self::History(command) => command,
+            Self::Blame(command) => command,
+            Self::Rollback(command) => command,
+            Self::Rollout(command) => command,
+            Self::Watch(command) => command,
+            Self::Import(command) => command,
+            Self::Comment(command) => command,
+            Self::Secrets(command) => command,
+            Self::Token(command) => command,
+            Self::Audit(command) => command,
+            Self::Serve(command) => command,
+            Self::Demo(command) => command,
+            Self::Sandbox(command) => command,
+            Self::Functions(command) => command,
+            Self::Explain(command) => command,
+            Self::Schema(command) => command,
+            Self::Completions(command) => command,
+            Self::Man(command) => command,
+        }
+    }
+}
+
+/// Parses the arguments, runs the command, and returns the exit code. Reports an error in the format that the command
+/// was asked for. Does not panic, whatever the arguments are.
 pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
-    let printer = Printer::new(Color::Auto);
     let cli = match Cli::try_parse_from(arguments) {
         Ok(cli) => cli,
-        Err(error) => return error::usage(&printer, &error),
+        Err(error) => return report_usage(&Printer::new(Color::Auto), &error),
     };
     let printer = Printer::new(cli.global.color);
+    let command = cli.command.runnable();
     let result = variables::check().and_then(|()| {
         let context = Context::new(cli.global.project, cli.global.threads, printer.clone())?;
-        run(cli.command, &context)
+        command.run(&context)
     });
     match result {
         Ok(Exit::Done) => ExitCode::SUCCESS,
         Ok(Exit::Code(code)) => ExitCode::from(code),
         Err(error) => {
-            printer.error(&error);
+            error.report(&printer, command.error_format());
             ExitCode::FAILURE
         }
     }
 }
 
-fn run(command: Command, context: &Context) -> Result<Exit, CliError> {
-    match command {
-        Command::New(command) => command.run(context),
-        Command::Validate(command) => command.run(context),
-        Command::Diff(command) => command.run(context),
-        Command::Render(command) => command.run(context),
-        Command::Plan(command) => command.run(context),
-        Command::Apply(command) => command.run(context),
-        Command::Approve(command) => command.run(context),
-        Command::Drift(command) => command.run(context),
-        Command::Status(command) => command.run(context),
-        Command::Show(command) => command.run(context),
-        Command::Verify(command) => command.run(context),
-        Command::Sandbox(command) => command.run(context),
-        Command::Resolve(command) => command.run(context),
-        Command::Send(command) => command.run(context),
-        Command::Outbox(command) => command.run(context),
-        Command::History(command) => command.run(context),
-        Command::Blame(command) => command.run(context),
-        Command::Rollback(command) => command.run(context),
-        Command::Rollout(command) => command.run(context),
-        Command::Watch(command) => command.run(context),
-        Command::Import(command) => command.run(context),
-        Command::Comment(command) => command.run(context),
-        Command::Secrets(command) => command.run(context),
-        Command::Token(command) => command.run(context),
-        Command::Audit(command) => command.run(context),
-        Command::Serve(command) => command.run(context),
-        Command::Demo(command) => command.run(context),
-        Command::Functions(command) => command.run(context),
-        Command::Explain(command) => command.run(context),
-        Command::Schema(command) => command.run(context),
-        Command::Completions(command) => command.run(context),
-        Command::Man(command) => command.run(context),
+/// Prints the message of an argument error, or the answer to `--help` and `--version`. An argument error is an ordinary
+/// error (exit code 1): 2 means "there are changes", and a misspelt flag must never look like that.
+fn report_usage(printer: &Printer, error: &clap::Error) -> ExitCode {
+    let text = error.render().ansi().to_string();
+    if error.use_stderr() {
+        printer.note(&text);
+        ExitCode::FAILURE
+    } else {
+        printer.out(&text);
+        ExitCode::SUCCESS
     }
 }

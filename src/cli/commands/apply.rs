@@ -12,10 +12,10 @@ use serde_json::{Value, json};
 use crate::{
     api::{ChangesetOutcome, ChangesetResult, Rollback},
     cli::{
-        CliError, Context, Exit, ServiceOptions,
+        CliError, Context, ErrorFormat, Exit, Format, Runnable, ServiceOptions,
         commands::{
             approve,
-            plan::{self, Format, PlanLimits, Planning},
+            plan::{self, PlanLimits, Planning},
         },
         environment::{self, Environment},
         fleet::{self, Choice, Ended, Fleet, Outcome, Sheet, Words},
@@ -92,61 +92,65 @@ struct Saved {
     rollback: Option<u64>,
 }
 
-impl Apply {
-    pub(crate) fn run(self, context: &Context) -> Result<Exit, CliError> {
-        plan::json_even_on_errors(context, self.format == Format::Json, || {
-            let (saved, patterns): (Vec<&String>, Vec<&String>) =
-                self.what.iter().partition(|what| plan_file(what).is_some());
-            if !saved.is_empty() && !self.limits.is_none() {
-                return Err(CliError::coded(
-                    Code::Usage,
-                    "a saved plan is applied as it is: `--only`, `--allow-deletes` and `--branch` belong to `plan`",
-                )
-                .remedy("Plan again with these options, and save that."));
-            }
-            let repository = Arc::new(context.repository()?);
-            let mut orders = Vec::new();
-            if let [what] = &saved[..]
-                && self.what.len() == 1
-                && !self.choice.is_given()
-            {
-                let (environment, order) = read_saved(&repository, Path::new(what))?;
-                return self.one(context, &environment, order);
-            }
-            if !patterns.is_empty() || self.choice.is_given() {
-                let patterns: Vec<String> = patterns.into_iter().cloned().collect();
-                match Fleet::find(context, &repository, &patterns, &self.choice, &self.service)? {
-                    Fleet::One(environment) if saved.is_empty() => {
-                        return self.one(context, &environment, Order::Files);
-                    }
-                    Fleet::One(environment) => orders.push((environment, Order::Files)),
-                    Fleet::Several(several) if saved.is_empty() && several.tell_nothing(context, self.format) => {
-                        return Ok(Exit::Done);
-                    }
-                    Fleet::Several(several) => {
-                        orders.extend(several.environments.into_iter().map(|environment| (environment, Order::Files)));
-                    }
-                }
-            }
-            for what in saved {
-                orders.push(read_saved(&repository, Path::new(what))?);
-            }
-            self.service.fit_for_several()?;
-            if orders.iter().any(|(_, order)| matches!(order, Order::Saved(saved) if saved.rollback.is_some())) {
-                return Err(CliError::coded(Code::Usage, "a saved rollback is applied alone")
-                    .remedy("Apply it by itself, and the others afterwards."));
-            }
-            orders.sort_by(|(a, _), (b, _)| a.name.cmp(&b.name));
-            if let Some([(twice, _), ..]) =
-                orders.windows(2).find(|two| matches!(two, [(a, _), (b, _)] if a.name == b.name))
-            {
-                return Err(CliError::coded(Code::Usage, format!("the environment `{}` is meant twice", twice.name))
-                    .remedy("Give it once, by name or by its saved plan."));
-            }
-            self.several(context, orders)
-        })
+impl Runnable for Apply {
+    fn error_format(&self) -> ErrorFormat {
+        self.format.into()
     }
 
+    fn run(&self, context: &Context) -> Result<Exit, CliError> {
+        let (saved, patterns): (Vec<&String>, Vec<&String>) =
+            self.what.iter().partition(|what| plan_file(what).is_some());
+        if !saved.is_empty() && !self.limits.is_none() {
+            return Err(CliError::coded(
+                Code::Usage,
+                "a saved plan is applied as it is: `--only`, `--allow-deletes` and `--branch` belong to `plan`",
+            )
+            .remedy("Plan again with these options, and save that."));
+        }
+        let repository = Arc::new(context.repository()?);
+        let mut orders = Vec::new();
+        if let [what] = &saved[..]
+            && self.what.len() == 1
+            && !self.choice.is_given()
+        {
+            let (environment, order) = read_saved(&repository, Path::new(what))?;
+            return self.one(context, &environment, order);
+        }
+        if !patterns.is_empty() || self.choice.is_given() {
+            let patterns: Vec<String> = patterns.into_iter().cloned().collect();
+            match Fleet::find(context, &repository, &patterns, &self.choice, &self.service)? {
+                Fleet::One(environment) if saved.is_empty() => {
+                    return self.one(context, &environment, Order::Files);
+                }
+                Fleet::One(environment) => orders.push((environment, Order::Files)),
+                Fleet::Several(several) if saved.is_empty() && several.tell_nothing(context, self.format) => {
+                    return Ok(Exit::Done);
+                }
+                Fleet::Several(several) => {
+                    orders.extend(several.environments.into_iter().map(|environment| (environment, Order::Files)));
+                }
+            }
+        }
+        for what in saved {
+            orders.push(read_saved(&repository, Path::new(what))?);
+        }
+        self.service.fit_for_several()?;
+        if orders.iter().any(|(_, order)| matches!(order, Order::Saved(saved) if saved.rollback.is_some())) {
+            return Err(CliError::coded(Code::Usage, "a saved rollback is applied alone")
+                .remedy("Apply it by itself, and the others afterwards."));
+        }
+        orders.sort_by(|(a, _), (b, _)| a.name.cmp(&b.name));
+        if let Some([(twice, _), ..]) =
+            orders.windows(2).find(|two| matches!(two, [(a, _), (b, _)] if a.name == b.name))
+        {
+            return Err(CliError::coded(Code::Usage, format!("the environment `{}` is meant twice", twice.name))
+                .remedy("Give it once, by name or by its saved plan."));
+        }
+        self.several(context, orders)
+    }
+}
+
+impl Apply {
     /// One environment: shows the plan, asks, sends.
     fn one(&self, context: &Context, environment: &Environment, order: Order) -> Result<Exit, CliError> {
         let mut ready = self.read(context, environment, order)?;

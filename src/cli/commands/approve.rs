@@ -18,11 +18,8 @@ use zeroize::Zeroizing;
 use crate::{
     approvals::{self, LONGEST, MESSAGE_LIMIT, MOST, Message, NAMESPACE, REASON_LIMIT, SIGNATURE_LIMIT},
     cli::{
-        CliError, Context, Exit, ServiceOptions,
-        commands::{
-            plan::{self, Format},
-            token::parse_time,
-        },
+        CliError, Context, ErrorFormat, Exit, Format, Runnable, ServiceOptions,
+        commands::token::parse_time,
         environment::{self, Environment},
         ui::confirm::confirm,
         variables,
@@ -79,12 +76,12 @@ pub(crate) struct Approve {
     service: ServiceOptions,
 }
 
-impl Approve {
-    pub(crate) fn run(self, context: &Context) -> Result<Exit, CliError> {
-        plan::json_even_on_errors(context, self.format == Format::Json, || self.approve(context))
+impl Runnable for Approve {
+    fn error_format(&self) -> ErrorFormat {
+        self.format.into()
     }
 
-    fn approve(&self, context: &Context) -> Result<Exit, CliError> {
+    fn run(&self, context: &Context) -> Result<Exit, CliError> {
         let saved = read_plan(&self.plan_file)?;
         if self.offline {
             context
@@ -141,7 +138,9 @@ impl Approve {
         self.report(context, signer, &files, Approval { message: text, signature });
         Ok(Exit::Done)
     }
+}
 
+impl Approve {
     /// The service's state says what the plan would do; that must be what the file shows.
     fn compare(&self, context: &Context, saved: &SavedPlan) -> Result<(), CliError> {
         let environment = Environment::find(context, saved.plan.environment.as_str())?;

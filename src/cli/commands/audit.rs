@@ -6,11 +6,7 @@ use serde_json::json;
 
 use crate::{
     api::{AuditEntry, AuditOutcome, integrity::StoreCheck},
-    cli::{
-        CliError, Context, Exit, ServiceOptions,
-        commands::plan::{self, Format},
-        environment::Environment,
-    },
+    cli::{CliError, Context, ErrorFormat, Exit, Format, Runnable, ServiceOptions, environment::Environment},
     model::{Code, Digest, EnvironmentName},
     store::AuditReader,
 };
@@ -62,24 +58,26 @@ enum AuditCommand {
     },
 }
 
-impl Audit {
-    pub(crate) fn run(self, context: &Context) -> Result<Exit, CliError> {
-        match self.command {
+impl Runnable for Audit {
+    fn error_format(&self) -> ErrorFormat {
+        match &self.command {
+            AuditCommand::List { format, .. } | AuditCommand::Verify { format, .. } => (*format).into(),
+        }
+    }
+
+    fn run(&self, context: &Context) -> Result<Exit, CliError> {
+        match &self.command {
             AuditCommand::List { environment, after, format, service } => {
-                plan::json_even_on_errors(context, format == Format::Json, || {
-                    list(context, &environment, after, format, &service)
-                })
+                list(context, environment, *after, *format, service)
             }
             AuditCommand::Verify { environment, expect_head, data, format, service } => {
-                plan::json_even_on_errors(context, format == Format::Json, || {
-                    let source = match data {
-                        Some(folder) => Source::open(&environment, &folder)?,
-                        None => Source::Service(Box::new(
-                            Environment::find(context, &environment)?.client(context, &service)?,
-                        )),
-                    };
-                    verify(context, &source, expect_head.as_ref(), format)
-                })
+                let source = match data {
+                    Some(folder) => Source::open(environment, folder)?,
+                    None => {
+                        Source::Service(Box::new(Environment::find(context, environment)?.client(context, service)?))
+                    }
+                };
+                verify(context, &source, expect_head.as_ref(), *format)
             }
         }
     }

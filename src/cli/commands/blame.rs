@@ -5,8 +5,7 @@ use serde_json::{Value, json};
 use crate::{
     api::GenerationDetail,
     cli::{
-        CliError, Context, Exit, ServiceOptions,
-        commands::plan::{self, Format},
+        CliError, Context, ErrorFormat, Exit, Format, Runnable, ServiceOptions,
         environment::{self, Environment},
     },
     client::Client,
@@ -41,12 +40,12 @@ pub(crate) struct Blame {
     service: ServiceOptions,
 }
 
-impl Blame {
-    pub(crate) fn run(self, context: &Context) -> Result<Exit, CliError> {
-        plan::json_even_on_errors(context, self.format == Format::Json, || self.blame(context))
+impl Runnable for Blame {
+    fn error_format(&self) -> ErrorFormat {
+        self.format.into()
     }
 
-    fn blame(&self, context: &Context) -> Result<Exit, CliError> {
+    fn run(&self, context: &Context) -> Result<Exit, CliError> {
         let environment = Environment::find(context, &self.environment)?;
         let name = environment::profile_name(&self.profile)?;
         let client = environment.client(context, &self.service)?;
@@ -79,7 +78,9 @@ impl Blame {
         }
         Ok(Exit::Done)
     }
+}
 
+impl Blame {
     /// Walks back until every field is explained. Gives the oldest generation that was looked at too.
     async fn walk(
         &self,

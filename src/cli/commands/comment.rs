@@ -6,7 +6,7 @@ use std::{
 };
 
 use crate::{
-    cli::{CliError, Context, Exit, variables},
+    cli::{CliError, Context, Exit, Runnable, variables},
     model::Code,
     pull_request::{ForgeError, Posted, PullRequest},
 };
@@ -38,8 +38,8 @@ fn name(text: &str) -> Result<String, String> {
     Err("a name has 1 to 40 letters, digits and dashes".to_owned())
 }
 
-impl Comment {
-    pub(crate) fn run(self, context: &Context) -> Result<Exit, CliError> {
+impl Runnable for Comment {
+    fn run(&self, context: &Context) -> Result<Exit, CliError> {
         let text = read(self.file.as_deref())?;
         if text.trim().is_empty() {
             return Err(CliError::coded(Code::EmptyFile, "there is nothing to write: the text is empty")

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::CommandFactory as _;
 
-use crate::cli::{Cli, CliError, Context, Exit};
+use crate::cli::{Cli, CliError, Context, Exit, Runnable};
 
 /// Print completions for a shell
 #[derive(Debug, clap::Args)]
@@ -18,8 +18,8 @@ pub(crate) struct Completions {
     shell: clap_complete::Shell,
 }
 
-impl Completions {
-    pub(crate) fn run(self, context: &Context) -> Result<Exit, CliError> {
+impl Runnable for Completions {
+    fn run(&self, context: &Context) -> Result<Exit, CliError> {
         let mut script = Vec::new();
         clap_complete::generate(self.shell, &mut Cli::command(), "mailwright", &mut script);
         context.printer.out(&String::from_utf8_lossy(&script));
@@ -34,8 +34,8 @@ pub(crate) struct Man {
     folder: PathBuf,
 }
 
-impl Man {
-    pub(crate) fn run(self, context: &Context) -> Result<Exit, CliError> {
+impl Runnable for Man {
+    fn run(&self, context: &Context) -> Result<Exit, CliError> {
         clap_mangen::generate_to(Cli::command(), &self.folder).map_err(|error| {
             CliError::new(format!("cannot write man pages into `{}`: {error}", self.folder.display()))
         })?;

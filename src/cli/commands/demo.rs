@@ -10,7 +10,7 @@ use std::{
 };
 
 use crate::{
-    cli::{CliError, Context, Exit, variables},
+    cli::{CliError, Context, Exit, Runnable, variables},
     model::Code,
     net::http_client::describe_error,
 };
@@ -39,15 +39,15 @@ pub(crate) struct Demo {
     smtp_port: u16,
 }
 
-impl Demo {
-    pub(crate) fn run(self, context: &Context) -> Result<Exit, CliError> {
+impl Runnable for Demo {
+    fn run(&self, context: &Context) -> Result<Exit, CliError> {
         let project = context.project()?;
         let folder = tempfile::Builder::new()
             .prefix("mailwright-demo-")
             .tempdir()
             .map_err(|error| CliError::new(format!("cannot make a temporary folder: {error}")))?;
-        let sandbox = Sandbox::start(context, &self, folder.path())?;
-        let demo = Running::start(context, &self, &sandbox, project, folder.path())?;
+        let sandbox = Sandbox::start(context, self, folder.path())?;
+        let demo = Running::start(context, self, &sandbox, project, folder.path())?;
         let environment = &self.environment;
         demo.step(context, "Check the files", &["validate"])?;
         demo.step(context, "What would change", &["plan", environment])?;
@@ -95,7 +95,9 @@ impl Demo {
         demo.leave_up(context, environment);
         Ok(Exit::Done)
     }
+}
 
+impl Demo {
     fn listen(&self) -> String {
         match self.listen {
             Some(address) => address.to_string(),

@@ -6,10 +6,7 @@ use rayon::prelude::*;
 use serde_json::json;
 
 use crate::{
-    cli::{
-        CliError, Context, Exit,
-        commands::plan::{self, Format},
-    },
+    cli::{CliError, Context, ErrorFormat, Exit, Format, Runnable},
     config::{Report, Repository, Selection},
     git::{self, Range, Side, Sides},
     model::{Digest, EnvironmentName},
@@ -46,12 +43,12 @@ pub(crate) struct Diff {
     detailed_exitcode: bool,
 }
 
-impl Diff {
-    pub(crate) fn run(self, context: &Context) -> Result<Exit, CliError> {
-        plan::json_even_on_errors(context, self.format == Format::Json, || self.diff(context))
+impl Runnable for Diff {
+    fn error_format(&self) -> ErrorFormat {
+        self.format.into()
     }
 
-    fn diff(&self, context: &Context) -> Result<Exit, CliError> {
+    fn run(&self, context: &Context) -> Result<Exit, CliError> {
         let root = context.project()?;
         let (range, patterns) = self.range(&root)?;
         let sides = Sides::open(&root, &range)?;
@@ -80,7 +77,9 @@ impl Diff {
         let differs = !differences.all.is_empty();
         Ok(if differs && self.detailed_exitcode { Exit::Code(2) } else { Exit::Done })
     }
+}
 
+impl Diff {
     /// The first word is the range, unless it is plainly an environment and nothing that Git knows.
     fn range<'a>(&'a self, root: &std::path::Path) -> Result<(Range, &'a [String]), CliError> {
         let Some((first, rest)) = self.what.split_first() else { return Ok((Range::parse(root, "HEAD")?, &[])) };
@@ -220,10 +219,4 @@ pub(crate) struct Since {
     pub(crate) gone: Vec<EnvironmentName>,
     /// Those whose files name another service than before.
     pub(crate) moved: BTreeMap<EnvironmentName, MovedService>,
-}
-
-impl From<git::GitError> for CliError {
-    fn from(error: git::GitError) -> Self {
-        CliError::coded(error.code, error.message).remedy(error.remedy)
-    }
 }

@@ -4,8 +4,7 @@ use serde_json::json;
 
 use crate::{
     cli::{
-        CliError, Context, Exit, ServiceOptions,
-        commands::plan::{self, Format},
+        CliError, Context, ErrorFormat, Exit, Format, Runnable, ServiceOptions,
         environment::{self, Environment},
         fleet::{Environments, Outcome, Words},
     },
@@ -31,15 +30,19 @@ pub(crate) struct Drift {
     service: ServiceOptions,
 }
 
-impl Drift {
-    pub(crate) fn run(self, context: &Context) -> Result<Exit, CliError> {
-        plan::json_even_on_errors(context, self.format == Format::Json, || {
-            let words = Words { some: ("drifted", "with drift"), none: ("clean", "without drift") };
-            let fleet = self.environments.find(context, &self.service)?;
-            fleet.tell(context, self.format, &words, |context, environment| self.drift(context, environment))
-        })
+impl Runnable for Drift {
+    fn error_format(&self) -> ErrorFormat {
+        self.format.into()
     }
 
+    fn run(&self, context: &Context) -> Result<Exit, CliError> {
+        let words = Words { some: ("drifted", "with drift"), none: ("clean", "without drift") };
+        let fleet = self.environments.find(context, &self.service)?;
+        fleet.tell(context, self.format, &words, |context, environment| self.drift(context, environment))
+    }
+}
+
+impl Drift {
     fn drift(&self, context: &Context, environment: &Environment) -> Result<Outcome, CliError> {
         let client = environment.client(context, &self.service)?;
         let state = context.runtime()?.block_on(environment::state(&client, &environment.name))?;

@@ -2,7 +2,7 @@
 //! length.
 
 use crate::{
-    cli::{CliError, Context, Exit},
+    cli::{CliError, Context, Exit, Runnable},
     config::suggest,
     delivery::classify::{self, About, Meaning},
     entra::aadsts::{self, Entry},
@@ -106,9 +106,9 @@ fn capitalised(text: &str) -> String {
     letters.next().map_or_else(String::new, |first| first.to_uppercase().chain(letters).collect())
 }
 
-impl Explain {
-    pub(crate) fn run(self, context: &Context) -> Result<Exit, CliError> {
-        let Some(text) = self.code else {
+impl Runnable for Explain {
+    fn run(&self, context: &Context) -> Result<Exit, CliError> {
+        let Some(text) = &self.code else {
             let codes = Code::ALL.iter().map(|code| vec![code.id().to_owned(), code.title().to_owned()]);
             let findings = Id::ALL.iter().map(|id| vec![id.id().to_owned(), id.title().to_owned()]);
             let rows = codes.chain(findings);
@@ -120,7 +120,7 @@ impl Explain {
             context.printer.out(&format!("{bold}{id}: {}{bold:#}\n\n{}", id.title(), id.explanation()));
             return Ok(Exit::Done);
         }
-        if let Some(number) = entras(&text) {
+        if let Some(number) = entras(text) {
             let entry = aadsts::find(number).ok_or_else(|| {
                 CliError::coded(
                     Code::Usage,
@@ -131,13 +131,13 @@ impl Explain {
             context.printer.out(&format!("{bold}AADSTS{number}: {}{bold:#}\n\n{}", entry.name, explained(entry)));
             return Ok(Exit::Done);
         }
-        if let Some(code) = classify::enhanced_code(&text) {
+        if let Some(code) = classify::enhanced_code(text) {
             let title = format!("{bold}{code}: a reply of a mail server{bold:#}");
-            context.printer.out(&format!("{title}\n\n{}", explained_reply(&code, &text)));
+            context.printer.out(&format!("{title}\n\n{}", explained_reply(&code, text)));
             return Ok(Exit::Done);
         }
-        let code: Code = in_full(&text).parse().map_err(|_| {
-            let text = shortened(&text, 60);
+        let code: Code = in_full(text).parse().map_err(|_| {
+            let text = shortened(text, 60);
             let error = CliError::coded(Code::Usage, format!("there is no code `{}`", text.escape_debug()));
             let known = Code::ALL.iter().map(|code| code.id()).chain(Id::ALL.iter().map(|id| id.id()));
             match suggest::nearest(&text, known) {

@@ -3,7 +3,7 @@
 use serde_json::json;
 
 use crate::{
-    cli::{CliError, Context, Exit},
+    cli::{CliError, Context, Exit, Runnable},
     model::Function,
 };
 
@@ -24,8 +24,8 @@ enum CatalogueFormat {
     Json,
 }
 
-impl Functions {
-    pub(crate) fn run(self, context: &Context) -> Result<Exit, CliError> {
+impl Runnable for Functions {
+    fn run(&self, context: &Context) -> Result<Exit, CliError> {
         match self.format {
             CatalogueFormat::Human => {
                 let rows = Function::all().map(|function| {

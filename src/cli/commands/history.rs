@@ -4,11 +4,7 @@ use serde_json::Value;
 
 use crate::{
     api::{ChangeSummary, Generation},
-    cli::{
-        CliError, Context, Exit, ServiceOptions,
-        commands::plan::{self, Format},
-        environment::Environment,
-    },
+    cli::{CliError, Context, ErrorFormat, Exit, Format, Runnable, ServiceOptions, environment::Environment},
     model::{
         Provenance,
         provenance::{Author, Signature},
@@ -35,12 +31,12 @@ pub(crate) struct History {
     service: ServiceOptions,
 }
 
-impl History {
-    pub(crate) fn run(self, context: &Context) -> Result<Exit, CliError> {
-        plan::json_even_on_errors(context, self.format == Format::Json, || self.history(context))
+impl Runnable for History {
+    fn error_format(&self) -> ErrorFormat {
+        self.format.into()
     }
 
-    fn history(&self, context: &Context) -> Result<Exit, CliError> {
+    fn run(&self, context: &Context) -> Result<Exit, CliError> {
         let environment = Environment::find(context, &self.environment)?;
         let client = environment.client(context, &self.service)?;
         let page = context.runtime()?.block_on(client.generations(self.before, self.limit))?;

@@ -11,8 +11,7 @@ use uuid::Uuid;
 use crate::{
     api::messages::{Action, ActionOptions, MessageDetail, NewHold, OutboxStatus, Resolved, ResolvedOutcome},
     cli::{
-        CliError, Context, Exit, ServiceOptions,
-        commands::plan::{self, Format},
+        CliError, Context, ErrorFormat, Exit, Format, Runnable, ServiceOptions,
         environment::{self, Environment},
         ui::{confirm::confirm, table::table},
     },
@@ -198,17 +197,19 @@ struct HoldOptions {
     lasting: Option<crate::model::Lapse>,
 }
 
-impl Outbox {
-    pub(crate) fn run(self, context: &Context) -> Result<Exit, CliError> {
-        plan::json_even_on_errors(context, self.format == Format::Json, || self.outbox(context))
+impl Runnable for Outbox {
+    fn error_format(&self) -> ErrorFormat {
+        self.format.into()
     }
 
-    fn outbox(&self, context: &Context) -> Result<Exit, CliError> {
+    fn run(&self, context: &Context) -> Result<Exit, CliError> {
         let environment = Environment::find(context, &self.environment)?;
         let client = environment.client(context, &self.service)?;
         context.runtime()?.block_on(self.with(context, &client))
     }
+}
 
+impl Outbox {
     async fn with(&self, context: &Context, client: &Client) -> Result<Exit, CliError> {
         match &self.command {
             OutboxCommand::Status => {

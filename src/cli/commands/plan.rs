@@ -11,7 +11,7 @@ use serde_json::Value;
 use crate::{
     api::Role,
     cli::{
-        CliError, Context, Exit, ServiceOptions,
+        CliError, Context, ErrorFormat, Exit, Format, Runnable, ServiceOptions,
         environment::{self, Environment},
         fleet::{Environments, Fleet, Outcome, Words},
     },
@@ -75,29 +75,18 @@ pub(crate) struct PlanLimits {
     branch: Option<String>,
 }
 
-/// How to print a plan.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
-pub(crate) enum Format {
-    /// For a terminal.
-    Human,
-    /// The plan's document; `mailwright schema plan` describes it.
-    Json,
-    /// For a comment on a pull request.
-    Markdown,
-}
-
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
 enum DetailedExitcode {
     Changes,
     Causes,
 }
 
-impl PlanCommand {
-    pub(crate) fn run(self, context: &Context) -> Result<Exit, CliError> {
-        json_even_on_errors(context, self.format == Format::Json, || self.plan(context))
+impl Runnable for PlanCommand {
+    fn error_format(&self) -> ErrorFormat {
+        self.format.into()
     }
 
-    fn plan(&self, context: &Context) -> Result<Exit, CliError> {
+    fn run(&self, context: &Context) -> Result<Exit, CliError> {
         let fleet = self.environments.find(context, &self.service)?;
         let several = matches!(fleet, Fleet::Several(_));
         if several && let Some(folder) = &self.out {
@@ -136,7 +125,9 @@ impl PlanCommand {
         }
         ended
     }
+}
 
+impl PlanCommand {
     fn code(&self, plan: &Plan) -> u8 {
         match (self.detailed_exitcode, plan.cause()) {
             (None, _) | (_, None) => 0,
@@ -335,17 +326,4 @@ pub(crate) fn line(plan: &Plan) -> String {
             }
         }
     }
-}
-
-/// With JSON asked for, a failure is JSON too. The text for people goes to standard error either way.
-pub(crate) fn json_even_on_errors(
-    context: &Context,
-    as_json: bool,
-    work: impl FnOnce() -> Result<Exit, CliError>,
-) -> Result<Exit, CliError> {
-    work().inspect_err(|error| {
-        if as_json && !error.in_json {
-            context.printer.out(&format!("{:#}", error.to_json()));
-        }
-    })
 }

@@ -6,8 +6,7 @@ use serde_json::{Map, Value, json};
 
 use crate::{
     cli::{
-        CliError, Context, Exit,
-        commands::plan,
+        CliError, Context, ErrorFormat, Exit, Runnable,
         environment::{self, Environment},
     },
     config::{Amounts, Place, Placed, suggest, write},
@@ -59,13 +58,12 @@ const ORDER: [&str; 13] = [
     "appliesTo",
 ];
 
-impl Render {
-    pub(crate) fn run(self, context: &Context) -> Result<Exit, CliError> {
-        let json = self.format == Format::Json;
-        plan::json_even_on_errors(context, json, || self.render(context))
+impl Runnable for Render {
+    fn error_format(&self) -> ErrorFormat {
+        ErrorFormat::json_if(self.format == Format::Json)
     }
 
-    fn render(&self, context: &Context) -> Result<Exit, CliError> {
+    fn run(&self, context: &Context) -> Result<Exit, CliError> {
         let environment = Environment::find(context, &self.environment)?;
         let repository = &environment.repository;
         let report = repository.check(std::slice::from_ref(&environment.name));

@@ -2,8 +2,7 @@
 
 use crate::{
     cli::{
-        CliError, Context, Exit, ServiceOptions,
-        commands::plan::{self, Format},
+        CliError, Context, ErrorFormat, Exit, Format, Runnable, ServiceOptions,
         environment::{self, Environment},
     },
     model::{
@@ -39,12 +38,12 @@ pub(crate) struct Resolve {
     service: ServiceOptions,
 }
 
-impl Resolve {
-    pub(crate) fn run(self, context: &Context) -> Result<Exit, CliError> {
-        plan::json_even_on_errors(context, self.format == Format::Json, || self.resolve(context))
+impl Runnable for Resolve {
+    fn error_format(&self) -> ErrorFormat {
+        self.format.into()
     }
 
-    fn resolve(&self, context: &Context) -> Result<Exit, CliError> {
+    fn run(&self, context: &Context) -> Result<Exit, CliError> {
         let company = environment::company(&self.company)?;
         let cell = Cell { company, function: environment::function(&self.function)?, client: self.client };
         let environment = Environment::find(context, &self.environment)?;

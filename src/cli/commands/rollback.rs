@@ -7,8 +7,8 @@ use serde_json::json;
 use crate::{
     api::{Changed, GenerationDetail, Rollback as Order},
     cli::{
-        CliError, Context, Exit, ServiceOptions,
-        commands::plan::{self, Format},
+        CliError, Context, ErrorFormat, Exit, Format, Runnable, ServiceOptions,
+        commands::plan,
         environment::{self, Environment},
         ui::confirm::confirm,
     },
@@ -53,12 +53,12 @@ pub(crate) struct Rollback {
     service: ServiceOptions,
 }
 
-impl Rollback {
-    pub(crate) fn run(self, context: &Context) -> Result<Exit, CliError> {
-        plan::json_even_on_errors(context, self.format == Format::Json, || self.roll_back(context))
+impl Runnable for Rollback {
+    fn error_format(&self) -> ErrorFormat {
+        self.format.into()
     }
 
-    fn roll_back(&self, context: &Context) -> Result<Exit, CliError> {
+    fn run(&self, context: &Context) -> Result<Exit, CliError> {
         let environment = Environment::find(context, &self.environment)?;
         let client = environment.client(context, &self.service)?;
         let runtime = context.runtime()?;

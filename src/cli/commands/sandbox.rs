@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use crate::{
-    cli::{CliError, Context, Exit},
+    cli::{CliError, Context, Exit, Runnable},
     config,
     sandbox::{Ports, Running, Scenario},
 };
@@ -52,8 +52,8 @@ pub(crate) struct Sandbox {
     stop_at_end_of_input: bool,
 }
 
-impl Sandbox {
-    pub(crate) fn run(self, context: &Context) -> Result<Exit, CliError> {
+impl Runnable for Sandbox {
+    fn run(&self, context: &Context) -> Result<Exit, CliError> {
         if self.example {
             context.printer.out(EXAMPLE);
             return Ok(Exit::Done);

@@ -1,7 +1,7 @@
 //! `mailwright schema`: the JSON Schemas of the files.
 
 use crate::{
-    cli::{CliError, Context, Exit},
+    cli::{CliError, Context, Exit, Runnable},
     config::{SCHEMAS, suggest},
     model::Code,
 };
@@ -18,19 +18,19 @@ pub(crate) struct Schema {
     name: Option<String>,
 }
 
-impl Schema {
-    pub(crate) fn run(self, context: &Context) -> Result<Exit, CliError> {
+impl Runnable for Schema {
+    fn run(&self, context: &Context) -> Result<Exit, CliError> {
         let names = || SCHEMAS.iter().map(|(name, _)| *name);
-        let Some(wanted) = self.name else {
+        let Some(wanted) = &self.name else {
             names().for_each(|name| context.printer.out(name));
             return Ok(Exit::Done);
         };
-        if let Some((_, text)) = SCHEMAS.iter().find(|(name, _)| *name == wanted) {
+        if let Some((_, text)) = SCHEMAS.iter().find(|(name, _)| name == wanted) {
             context.printer.out(text);
             Ok(Exit::Done)
         } else {
             let error = CliError::coded(Code::Usage, format!("there is no schema `{}`", wanted.escape_debug()));
-            Err(match suggest::nearest(&wanted, names()) {
+            Err(match suggest::nearest(wanted, names()) {
                 Some(meant) => error.remedy(format!("Did you mean `{meant}`?")),
                 None => error.remedy(format!("There are: {}.", names().collect::<Vec<_>>().join(", "))),
             })

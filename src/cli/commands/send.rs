@@ -11,11 +11,8 @@ use base64::{Engine as _, prelude::BASE64_STANDARD};
 use crate::{
     api::messages::{File, SUBMISSION_LIMIT, Submission},
     cli::{
-        CliError, Context, Exit, ServiceOptions,
-        commands::{
-            outbox,
-            plan::{self, Format},
-        },
+        CliError, Context, ErrorFormat, Exit, Format, Runnable, ServiceOptions,
+        commands::outbox,
         environment::{self, Environment},
     },
     client::Client,
@@ -106,12 +103,12 @@ fn document(text: &str) -> Result<Document, String> {
     Ok(Document { kind: kind.to_owned(), number: number.to_owned() })
 }
 
-impl Send {
-    pub(crate) fn run(self, context: &Context) -> Result<Exit, CliError> {
-        plan::json_even_on_errors(context, self.format == Format::Json, || self.send(context))
+impl Runnable for Send {
+    fn error_format(&self) -> ErrorFormat {
+        self.format.into()
     }
 
-    fn send(&self, context: &Context) -> Result<Exit, CliError> {
+    fn run(&self, context: &Context) -> Result<Exit, CliError> {
         let company = environment::company(&self.company)?;
         self.check_addresses()?;
         let environment = Environment::find(context, &self.environment)?;
@@ -154,7 +151,9 @@ impl Send {
             }
         }
     }
+}
 
+impl Send {
     /// Refuses what is not an address before anything is sent, with the option that it was given by.
     fn check_addresses(&self) -> Result<(), CliError> {
         let given = [("--to", &self.to), ("--cc", &self.cc), ("--bcc", &self.bcc), ("--reply-to", &self.reply_to)];

@@ -4,8 +4,7 @@ use serde_json::json;
 
 use crate::{
     cli::{
-        CliError, Context, Exit, ServiceOptions,
-        commands::plan::{self, Format},
+        CliError, Context, ErrorFormat, Exit, Format, Runnable, ServiceOptions,
         environment::{self, Environment},
     },
     config::suggest,
@@ -28,12 +27,12 @@ pub(crate) struct Show {
     service: ServiceOptions,
 }
 
-impl Show {
-    pub(crate) fn run(self, context: &Context) -> Result<Exit, CliError> {
-        plan::json_even_on_errors(context, self.format == Format::Json, || self.show(context))
+impl Runnable for Show {
+    fn error_format(&self) -> ErrorFormat {
+        self.format.into()
     }
 
-    fn show(&self, context: &Context) -> Result<Exit, CliError> {
+    fn run(&self, context: &Context) -> Result<Exit, CliError> {
         let environment = Environment::find(context, &self.environment)?;
         let desired = environment.desired(context)?;
         let client = environment.client(context, &self.service)?;

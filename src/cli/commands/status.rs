@@ -4,8 +4,7 @@ use serde_json::json;
 
 use crate::{
     cli::{
-        CliError, Context, Exit, ServiceOptions,
-        commands::plan::{self, Format},
+        CliError, Context, ErrorFormat, Exit, Format, Runnable, ServiceOptions,
         environment::{self, Environment},
         fleet::{Environments, Outcome, Words},
     },
@@ -32,15 +31,19 @@ pub(crate) struct Status {
     service: ServiceOptions,
 }
 
-impl Status {
-    pub(crate) fn run(self, context: &Context) -> Result<Exit, CliError> {
-        plan::json_even_on_errors(context, self.format == Format::Json, || {
-            let words = Words { some: ("answered", "answered"), none: ("silent", "without an answer") };
-            let fleet = self.environments.find(context, &self.service)?;
-            fleet.tell(context, self.format, &words, |context, environment| self.status(context, environment))
-        })
+impl Runnable for Status {
+    fn error_format(&self) -> ErrorFormat {
+        self.format.into()
     }
 
+    fn run(&self, context: &Context) -> Result<Exit, CliError> {
+        let words = Words { some: ("answered", "answered"), none: ("silent", "without an answer") };
+        let fleet = self.environments.find(context, &self.service)?;
+        fleet.tell(context, self.format, &words, |context, environment| self.status(context, environment))
+    }
+}
+
+impl Status {
     fn status(&self, context: &Context, environment: &Environment) -> Result<Outcome, CliError> {
         let client = environment.client(context, &self.service)?;
         let (info, state, outbox, last) = context.runtime()?.block_on(async {

@@ -7,8 +7,7 @@ use serde_json::json;
 use crate::{
     api::{NewToken, Role, Scope},
     cli::{
-        CliError, Context, Exit, ServiceOptions,
-        commands::plan::{self, Format},
+        CliError, Context, ErrorFormat, Exit, Format, Runnable, ServiceOptions,
         environment::{Environment, check_service},
     },
     model::{Code, CompanyId, Function},
@@ -95,9 +94,18 @@ enum TokenCommand {
     },
 }
 
-impl Token {
-    pub(crate) fn run(self, context: &Context) -> Result<Exit, CliError> {
-        match self.command {
+impl Runnable for Token {
+    fn error_format(&self) -> ErrorFormat {
+        match &self.command {
+            TokenCommand::Create { format, .. }
+            | TokenCommand::List { format, .. }
+            | TokenCommand::Confirm { format, .. }
+            | TokenCommand::Revoke { format, .. } => (*format).into(),
+        }
+    }
+
+    fn run(&self, context: &Context) -> Result<Exit, CliError> {
+        match &self.command {
             TokenCommand::Create {
                 environment,
                 name,
@@ -109,28 +117,24 @@ impl Token {
                 format,
                 service,
             } => {
-                let scope =
-                    Scope { companies: companies.into_iter().collect(), functions: functions.into_iter().collect() };
-                let expires_at = expires_in.map(|time| context.clock.now() + time);
-                let wanted = NewToken { name, role, scope, expires_at, replaces };
-                plan::json_even_on_errors(context, format == Format::Json, || {
-                    create(context, &environment, &wanted, format, &service)
-                })
+                let wanted = NewToken {
+                    name: name.clone(),
+                    role: *role,
+                    scope: Scope {
+                        companies: companies.iter().cloned().collect(),
+                        functions: functions.iter().copied().collect(),
+                    },
+                    expires_at: expires_in.map(|time| context.clock.now() + time),
+                    replaces: replaces.clone(),
+                };
+                create(context, environment, &wanted, *format, service)
             }
-            TokenCommand::List { environment, format, service } => {
-                plan::json_even_on_errors(context, format == Format::Json, || {
-                    list(context, &environment, format, &service)
-                })
-            }
+            TokenCommand::List { environment, format, service } => list(context, environment, *format, service),
             TokenCommand::Confirm { environment, ids, format, service } => {
-                plan::json_even_on_errors(context, format == Format::Json, || {
-                    confirm(context, &environment, &ids, format, &service)
-                })
+                confirm(context, environment, ids, *format, service)
             }
             TokenCommand::Revoke { environment, id, format, service } => {
-                plan::json_even_on_errors(context, format == Format::Json, || {
-                    revoke(context, &environment, &id, format, &service)
-                })
+                revoke(context, environment, id, *format, service)
             }
         }
     }
@@ -272,11 +276,3 @@ pub(crate) fn parse_time(text: &str) -> Result<Duration, CliError> {
     let hours = count.checked_mul(hours).filter(|hours| (1..=10 * 366 * 24).contains(hours)).ok_or_else(wrong)?;
     Ok(Duration::from_secs(hours * 3600))
 }
-
-impl std::fmt::Display for CliError {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str(&self.message)
-    }
-}
-
-impl std::error::Error for CliError {}

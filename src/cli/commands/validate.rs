@@ -1,7 +1,7 @@
 //! `mailwright validate`: checks the files, without any service.
 
 use crate::{
-    cli::{CliError, Context, Exit, fleet::Choice},
+    cli::{CliError, Context, ErrorFormat, Exit, Runnable, fleet::Choice},
     config::Selection,
 };
 
@@ -35,8 +35,12 @@ enum ReportFormat {
     Sarif,
 }
 
-impl Validate {
-    pub(crate) fn run(self, context: &Context) -> Result<Exit, CliError> {
+impl Runnable for Validate {
+    fn error_format(&self) -> ErrorFormat {
+        ErrorFormat::json_if(self.format == ReportFormat::Json)
+    }
+
+    fn run(&self, context: &Context) -> Result<Exit, CliError> {
         let repository = context.repository()?;
         let selection = Selection::parse(&self.environments, &self.choice.selector)?;
         let names = self.choice.names(context, &repository, &selection)?.names;
@@ -56,6 +60,6 @@ impl Validate {
             }
             ReportFormat::Sarif => context.printer.out(&report.sarif()),
         }
-        if report.has_errors() { Err(CliError::already_told()) } else { Ok(Exit::Done) }
+        if report.has_errors() { Err(CliError { in_json: true, ..CliError::already_told() }) } else { Ok(Exit::Done) }
     }
 }

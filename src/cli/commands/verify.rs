@@ -12,9 +12,9 @@ use secrecy::{ExposeSecret as _, SecretString};
 use crate::{
     api::{Unshown, VerifyRequest},
     cli::{
-        CliError, Context, Exit, ServiceOptions,
+        self, CliError, Context, ErrorFormat, Exit, Runnable, ServiceOptions,
         args::outbound::OutgoingOptions,
-        commands::{plan, secrets::IdentityOptions},
+        commands::secrets::IdentityOptions,
         environment::{self, Environment},
         fleet::{Choice, Ended, Fleet, Outcome, Several, Sheet, Words},
         variables,
@@ -154,12 +154,12 @@ impl FailOn {
     }
 }
 
-impl Verify {
-    pub(crate) fn run(self, context: &Context) -> Result<Exit, CliError> {
-        plan::json_even_on_errors(context, self.format == Format::Json, || self.verify(context))
+impl Runnable for Verify {
+    fn error_format(&self) -> ErrorFormat {
+        ErrorFormat::json_if(self.format == Format::Json)
     }
 
-    fn verify(&self, context: &Context) -> Result<Exit, CliError> {
+    fn run(&self, context: &Context) -> Result<Exit, CliError> {
         self.refuse_what_is_ignored()?;
         let repository = Arc::new(context.repository()?);
         let (environments, profiles) = self.sort_out(&repository)?;
@@ -179,7 +179,9 @@ impl Verify {
             Fleet::Several(several) => self.several(context, several, &profiles),
         }
     }
+}
 
+impl Verify {
     /// An option that would change nothing is told, and not passed over.
     fn refuse_what_is_ignored(&self) -> Result<(), CliError> {
         if self.local && self.manifest.is_empty() {
@@ -278,11 +280,11 @@ impl Verify {
     }
 
     /// How a sheet of several environments is printed.
-    fn sheet_format(&self) -> plan::Format {
+    fn sheet_format(&self) -> cli::Format {
         match self.format {
-            Format::Json => plan::Format::Json,
-            Format::Markdown => plan::Format::Markdown,
-            _ => plan::Format::Human,
+            Format::Json => cli::Format::Json,
+            Format::Markdown => cli::Format::Markdown,
+            _ => cli::Format::Human,
         }
     }
 

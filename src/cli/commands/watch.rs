@@ -11,12 +11,7 @@ use std::{
 use tokio::sync::watch;
 
 use crate::{
-    cli::{
-        CliError, Context, Exit, ServiceOptions,
-        args::outbound,
-        commands::{plan, serve},
-        variables,
-    },
+    cli::{CliError, Context, ErrorFormat, Exit, Runnable, ServiceOptions, args::outbound, commands::serve, variables},
     config::Selection,
     git::{Follower, GitError},
     model::{Code, Lapse},
@@ -114,12 +109,12 @@ enum Format {
     Json,
 }
 
-impl Watch {
-    pub(crate) fn run(self, context: &Context) -> Result<Exit, CliError> {
-        plan::json_even_on_errors(context, self.once && self.format == Format::Json, || self.watch(context))
+impl Runnable for Watch {
+    fn error_format(&self) -> ErrorFormat {
+        ErrorFormat::json_if(self.once && self.format == Format::Json)
     }
 
-    fn watch(&self, context: &Context) -> Result<Exit, CliError> {
+    fn run(&self, context: &Context) -> Result<Exit, CliError> {
         let selection = Selection::parse(&self.environments, &self.selector)?;
         if selection.single_name().is_none() {
             self.service.fit_for_several()?;
@@ -159,7 +154,9 @@ impl Watch {
             code => Exit::Code(code),
         })
     }
+}
 
+impl Watch {
     /// Refuses to begin where a token would be sent by the word of the files alone. A service on this machine is reached
     /// without an origin, and no other one is, whatever the files will say.
     fn require_origins(&self, context: &Context, selection: &Selection) -> Result<(), CliError> {

@@ -13,10 +13,7 @@ use std::{
 
 use anstream::{AutoStream, ColorChoice};
 
-use crate::{
-    cli::CliError,
-    text::{printable_lines, printable_log_line},
-};
+use crate::text::{printable_lines, printable_log_line};
 
 /// When to colour.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
@@ -124,13 +121,6 @@ impl Printer {
             let mut stream = std::io::stderr().lock();
             drop(stream.write_all(text.as_bytes()));
             drop(stream.flush());
-        }
-    }
-
-    /// An error, to standard error: what, why, and what to do.
-    pub(crate) fn error(&self, error: &CliError) {
-        if !error.silent {
-            self.note(&error.render());
         }
     }
 

@@ -7,11 +7,8 @@ use tokio::{sync::Semaphore, task::JoinSet};
 
 use crate::{
     cli::{
-        CliError, Context, Exit,
-        commands::{
-            import::{Import, tell_secrets, write_new, write_over},
-            plan::Format,
-        },
+        CliError, Context, Exit, Format,
+        commands::import::{Import, tell_secrets, write_new, write_over},
         environment::{self, Environment},
     },
     config::{Repository, Selection},

@@ -10,11 +10,8 @@ use serde_json::json;
 
 use crate::{
     cli::{
-        CliError, Context, Exit,
-        commands::{
-            import::{Import, tell_secrets, write_new},
-            plan::Format,
-        },
+        CliError, Context, Exit, Format,
+        commands::import::{Import, tell_secrets, write_new},
     },
     config::{
         Repository, suggest,

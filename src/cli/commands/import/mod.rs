@@ -11,8 +11,7 @@ use serde_json::json;
 
 use crate::{
     cli::{
-        CliError, Context, Exit, ServiceOptions,
-        commands::plan::{self, Format},
+        CliError, Context, ErrorFormat, Exit, Format, Runnable, ServiceOptions,
         environment::{self, Environment},
     },
     config::{Repository, write, write_atomically},
@@ -61,15 +60,21 @@ pub(crate) struct Import {
     service: ServiceOptions,
 }
 
-impl Import {
-    pub(crate) fn run(self, context: &Context) -> Result<Exit, CliError> {
-        plan::json_even_on_errors(context, self.format == Format::Json, || match (&self.layers, &self.from) {
+impl Runnable for Import {
+    fn error_format(&self) -> ErrorFormat {
+        self.format.into()
+    }
+
+    fn run(&self, context: &Context) -> Result<Exit, CliError> {
+        match (&self.layers, &self.from) {
             (Some(base), _) => self.import_layers(context, base),
             (None, Some(list)) => self.import_list(context, list),
             (None, None) => self.import(context),
-        })
+        }
     }
+}
 
+impl Import {
     /// The one environment that is named.
     fn one(&self) -> Result<&str, CliError> {
         match &self.environments[..] {

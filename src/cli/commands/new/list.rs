@@ -9,11 +9,10 @@ use serde_json::json;
 
 use crate::{
     cli::{
-        CliError, Context, Exit,
+        CliError, Context, Exit, Format,
         commands::{
             import::list,
             new::{Base, Given, NewEnvironment, free_name, is_own, missing_secrets, places},
-            plan::Format,
         },
     },
     config::{Diagnostic, Repository, write},

@@ -10,11 +10,7 @@ use std::{
 use serde_json::{Map, Value, json};
 
 use crate::{
-    cli::{
-        CliError, Context, Exit,
-        commands::plan::{self, Format},
-        environment,
-    },
+    cli::{CliError, Context, ErrorFormat, Exit, Format, Runnable, environment},
     config::{Report, Repository, suggest, write, write_atomically},
     model::{Code, EnvironmentName, InvalidName, SecretReference, code::Severity},
 };
@@ -113,13 +109,18 @@ fn pair(text: &str) -> Result<(String, String), String> {
     Ok((name.to_owned(), value.to_owned()))
 }
 
-impl New {
-    pub(crate) fn run(self, context: &Context) -> Result<Exit, CliError> {
-        let What::Environment(new) = self.what;
-        plan::json_even_on_errors(context, new.format == Format::Json, || match (&new.from_csv, &new.name) {
+impl Runnable for New {
+    fn error_format(&self) -> ErrorFormat {
+        let What::Environment(new) = &self.what;
+        new.format.into()
+    }
+
+    fn run(&self, context: &Context) -> Result<Exit, CliError> {
+        let What::Environment(new) = &self.what;
+        match (&new.from_csv, &new.name) {
             (Some(list), _) => new.make_all(context, list),
             (None, name) => new.make(context, name.as_deref().unwrap_or_default()),
-        })
+        }
     }
 }
 

@@ -13,7 +13,7 @@ mod work;
 use std::{path::PathBuf, sync::Arc};
 
 use crate::{
-    cli::{CliError, Context, Exit, ServiceOptions, commands::plan as planned, environment, variables},
+    cli::{self, CliError, Context, ErrorFormat, Exit, Runnable, ServiceOptions, environment, variables},
     config::{Repository, RolloutFile, suggest},
     git,
     model::{Code, InvalidName, RolloutName},
@@ -53,8 +53,8 @@ enum RolloutCommand {
         #[arg(long, default_value_t = 16, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=256))]
         parallel: u16,
         /// How to print it
-        #[arg(long, value_enum, default_value_t = planned::Format::Human, value_name = "FORMAT")]
-        format: planned::Format,
+        #[arg(long, value_enum, default_value_t = cli::Format::Human, value_name = "FORMAT")]
+        format: cli::Format,
         #[command(flatten)]
         services: Services,
     },
@@ -160,29 +160,32 @@ impl From<Problem> for CliError {
     }
 }
 
-impl Rollout {
-    pub(crate) fn run(self, context: &Context) -> Result<Exit, CliError> {
-        match self.command {
+impl Runnable for Rollout {
+    fn error_format(&self) -> ErrorFormat {
+        match &self.command {
+            RolloutCommand::Plan { format, .. } => (*format).into(),
+            RolloutCommand::Status { format, .. } => ErrorFormat::json_if(*format == Format::Json),
+            RolloutCommand::Start { work, .. }
+            | RolloutCommand::Resume { work, .. }
+            | RolloutCommand::Abort { work, .. } => work.error_format(),
+            RolloutCommand::Pause { .. } => ErrorFormat::Text,
+        }
+    }
+
+    fn run(&self, context: &Context) -> Result<Exit, CliError> {
+        match &self.command {
             RolloutCommand::Plan { name, parallel, format, services } => {
-                planned::json_even_on_errors(context, format == planned::Format::Json, || {
-                    plan::show(context, &name, parallel.into(), format, &services)
-                })
+                plan::show(context, name, (*parallel).into(), *format, services)
             }
-            RolloutCommand::Start { name, yes, work } => {
-                work.telling(context, || start::start(context, &name, yes, &work))
-            }
+            RolloutCommand::Start { name, yes, work } => start::start(context, name, *yes, work),
             RolloutCommand::Resume { name, accept_changes, work } => {
-                work.telling(context, || resume::resume(context, &name, accept_changes, &work))
+                resume::resume(context, name, *accept_changes, work)
             }
-            RolloutCommand::Status { name, format, state } => {
-                planned::json_even_on_errors(context, format == Format::Json, || {
-                    status::status(context, name.as_deref(), format, &state)
-                })
-            }
-            RolloutCommand::Pause { name, state } => pause::pause(context, &name, &state),
+            RolloutCommand::Status { name, format, state } => status::status(context, name.as_deref(), *format, state),
+            RolloutCommand::Pause { name, state } => pause::pause(context, name, state),
             RolloutCommand::Abort { name, take_back, to_nothing, yes, work } => {
-                let reach = if to_nothing { Reach::ToNothing } else { Reach::ToWhatWas };
-                work.telling(context, || abort::abort(context, &name, take_back.then_some(reach), yes, &work))
+                let reach = if *to_nothing { Reach::ToNothing } else { Reach::ToWhatWas };
+                abort::abort(context, name, take_back.then_some(reach), *yes, work)
             }
         }
     }

@@ -6,11 +6,8 @@ use tokio::runtime::Runtime;
 
 use crate::{
     cli::{
-        CliError, Context, Exit,
-        commands::{
-            plan::Format,
-            rollout::{Services, material, rollout_name},
-        },
+        CliError, Context, Exit, Format,
+        commands::rollout::{Services, material, rollout_name},
     },
     config::Repository,
     rollout::{

@@ -6,7 +6,7 @@ use tokio::{runtime::Runtime, sync::watch};
 
 use crate::{
     cli::{
-        CliError, Context, Exit, Printer,
+        CliError, Context, ErrorFormat, Exit, Printer,
         commands::rollout::{Format, Services, StateFolder, named},
     },
     model::Code,
@@ -35,17 +35,9 @@ pub(super) struct Work {
 }
 
 impl Work {
-    /// With JSON asked for, a failure is the last line.
-    pub(super) fn telling(
-        &self,
-        context: &Context,
-        work: impl FnOnce() -> Result<Exit, CliError>,
-    ) -> Result<Exit, CliError> {
-        work().inspect_err(|error| {
-            if self.format == Format::Json && !error.in_json && !error.silent {
-                context.printer.out(&error.to_json().to_string());
-            }
-        })
+    /// Returns the format of an error: with JSON, progress is one document per line, and an error is the last line.
+    pub(super) fn error_format(&self) -> ErrorFormat {
+        if self.format == Format::Json { ErrorFormat::JsonLine } else { ErrorFormat::Text }
     }
 }
 

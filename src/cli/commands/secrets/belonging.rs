@@ -6,7 +6,11 @@ use std::collections::BTreeMap;
 use rayon::prelude::*;
 
 use crate::{
-    cli::commands::secrets::{CliError, Environment, entries, files, read_age},
+    cli::{
+        CliError,
+        commands::secrets::{entries, files, read_age},
+        environment::Environment,
+    },
     config::Uses,
     model::{Code, EnvironmentName, SecretReference},
     secrets::{Header, Recipients},

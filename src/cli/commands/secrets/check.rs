@@ -6,9 +6,10 @@ use serde_json::json;
 use zeroize::Zeroizing;
 
 use crate::{
-    cli::commands::{
-        plan::{self, Format},
-        secrets::{CliError, Context, Environment, Exit, Files, files, is_open_to_all, read_age, recipients},
+    cli::{
+        CliError, Context, ErrorFormat, Exit, Format, Runnable,
+        commands::secrets::{Files, files, is_open_to_all, read_age, recipients},
+        environment::Environment,
     },
     config::Uses,
     model::{Code, Destination, EnvironmentName, code::Severity},
@@ -39,12 +40,12 @@ struct Found {
     remedy: String,
 }
 
-impl Check {
-    pub(super) fn run(self, context: &Context) -> Result<Exit, CliError> {
-        plan::json_even_on_errors(context, self.format == Format::Json, || self.check(context))
+impl Runnable for Check {
+    fn error_format(&self) -> ErrorFormat {
+        self.format.into()
     }
 
-    fn check(&self, context: &Context) -> Result<Exit, CliError> {
+    fn run(&self, context: &Context) -> Result<Exit, CliError> {
         let all = context.repository()?;
         let names: Vec<String> = if self.environments.is_empty() {
             let has_something = |name: &EnvironmentName| {

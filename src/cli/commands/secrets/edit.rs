@@ -11,17 +11,19 @@ use serde_json::json;
 use zeroize::Zeroizing;
 
 use crate::{
-    cli::commands::{
-        plan::{self, Format},
-        secrets::{
-            CliError, Context, Environment, Exit, IdentityOptions,
+    cli::{
+        CliError, Context, ErrorFormat, Exit, Format, Runnable,
+        commands::secrets::{
+            IdentityOptions,
             belonging::{Belonging, Everywhere},
             fresh_value_id, open_error, read_age, recipients, reference, refuse_public,
             scratch::Scratch,
             seal_error,
             set::sealed_for,
-            value, variables, write_age,
+            value, write_age,
         },
+        environment::Environment,
+        variables,
     },
     config::Repository,
     model::Code,
@@ -51,12 +53,12 @@ pub(super) struct Edit {
     identities: IdentityOptions,
 }
 
-impl Edit {
-    pub(super) fn run(self, context: &Context) -> Result<Exit, CliError> {
-        plan::json_even_on_errors(context, self.format == Format::Json, || self.edit(context))
+impl Runnable for Edit {
+    fn error_format(&self) -> ErrorFormat {
+        self.format.into()
     }
 
-    fn edit(&self, context: &Context) -> Result<Exit, CliError> {
+    fn run(&self, context: &Context) -> Result<Exit, CliError> {
         let environment = Environment::find(context, &self.environment)?;
         let reference = reference(&environment.name, &self.name)?;
         let root = environment.repository.root();
@@ -87,7 +89,9 @@ impl Edit {
         write_age(&environment, &path, &sealed)?;
         Ok(self.tell(context, Some((&path, &sealed_for(&destination, &environment.name)))))
     }
+}
 
+impl Edit {
     fn tell(&self, context: &Context, sealed: Option<(&Path, &str)>) -> Exit {
         context.printer.out(&match sealed {
             _ if self.format == Format::Json => format!("{:#}", json!({ "sealed": sealed.map(|(path, _)| path) })),

@@ -8,13 +8,12 @@ use serde_json::json;
 use crate::{
     api::LastVerified,
     cli::{
-        ServiceOptions,
+        CliError, Context, ErrorFormat, Exit, Format, Runnable, ServiceOptions,
         commands::{
             outbox,
-            plan::{self, Format},
-            secrets::{CliError, Context, Environment, Exit, Many, nothing_found},
+            secrets::{Many, nothing_found},
         },
-        environment,
+        environment::{self, Environment},
         ui::table::table,
     },
     model::{Lapse, ProfileName, State},
@@ -48,12 +47,12 @@ pub(super) struct Expiring {
     service: ServiceOptions,
 }
 
-impl Expiring {
-    pub(super) fn run(self, context: &Context) -> Result<Exit, CliError> {
-        plan::json_even_on_errors(context, self.format == Format::Json, || self.list(context))
+impl Runnable for Expiring {
+    fn error_format(&self) -> ErrorFormat {
+        self.format.into()
     }
 
-    fn list(&self, context: &Context) -> Result<Exit, CliError> {
+    fn run(&self, context: &Context) -> Result<Exit, CliError> {
         let now = context.clock.now();
         let mut rows = Vec::new();
         let mut unreachable = BTreeMap::new();
@@ -97,7 +96,9 @@ impl Expiring {
         }
         Ok(if self.detailed_exitcode && soon > 0 { Exit::Code(2) } else { Exit::Done })
     }
+}
 
+impl Expiring {
     fn tell(&self, context: &Context, now: Timestamp, rows: &[Row], unseen: usize, asked: (usize, usize)) {
         if rows.is_empty() {
             let nothing = match &self.within {

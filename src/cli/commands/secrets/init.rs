@@ -9,11 +9,9 @@ use serde_json::json;
 
 use crate::{
     cli::{
-        ServiceOptions,
-        commands::{
-            plan::{self, Format},
-            secrets::{CliError, Context, Environment, Exit, Prompt, recipients_path, refuse_public},
-        },
+        CliError, Context, ErrorFormat, Exit, Format, Runnable, ServiceOptions,
+        commands::secrets::{Prompt, recipients_path, refuse_public},
+        environment::Environment,
     },
     config::write_atomically,
     model::Code,
@@ -43,12 +41,12 @@ pub(super) struct Init {
     service: ServiceOptions,
 }
 
-impl Init {
-    pub(super) fn run(self, context: &Context) -> Result<Exit, CliError> {
-        plan::json_even_on_errors(context, self.format == Format::Json, || self.init(context))
+impl Runnable for Init {
+    fn error_format(&self) -> ErrorFormat {
+        self.format.into()
     }
 
-    fn init(&self, context: &Context) -> Result<Exit, CliError> {
+    fn run(&self, context: &Context) -> Result<Exit, CliError> {
         let environment = Environment::find(context, &self.environment)?;
         let path = recipients_path(&environment.name);
         let root = environment.repository.root();

@@ -6,10 +6,9 @@ use serde_json::json;
 
 use crate::{
     cli::{
-        commands::{
-            plan::{self, Format},
-            secrets::{CliError, Context, Environment, Exit, files, read_age, recipients},
-        },
+        CliError, Context, ErrorFormat, Exit, Format, Runnable,
+        commands::secrets::{files, read_age, recipients},
+        environment::Environment,
         ui::table::table,
     },
     secrets::{Header, fingerprint},
@@ -29,12 +28,12 @@ pub(super) struct List {
     format: Format,
 }
 
-impl List {
-    pub(super) fn run(self, context: &Context) -> Result<Exit, CliError> {
-        plan::json_even_on_errors(context, self.format == Format::Json, || self.list(context))
+impl Runnable for List {
+    fn error_format(&self) -> ErrorFormat {
+        self.format.into()
     }
 
-    fn list(&self, context: &Context) -> Result<Exit, CliError> {
+    fn run(&self, context: &Context) -> Result<Exit, CliError> {
         let environment = Environment::find(context, &self.environment)?;
         let root = environment.repository.root();
         let used = environment.repository.used_secrets(&environment.name);

@@ -23,7 +23,7 @@ use std::{
 use age::secrecy::SecretString;
 
 use crate::{
-    cli::{CliError, Context, Exit, environment::Environment, fleet, variables},
+    cli::{CliError, Context, ErrorFormat, Exit, Runnable, environment::Environment, fleet, variables},
     config::{NoDestination, Repository, Selection},
     model::{Code, Destination, EnvironmentName, InvalidName, SecretReference},
     secrets::{
@@ -62,19 +62,29 @@ enum SecretsCommand {
     Check(check::Check),
 }
 
-impl Secrets {
-    pub(crate) fn run(self, context: &Context) -> Result<Exit, CliError> {
-        match self.command {
-            SecretsCommand::Init(command) => command.run(context),
-            SecretsCommand::Set(command) => command.run(context),
-            SecretsCommand::Edit(command) => command.run(context),
-            SecretsCommand::List(command) => command.run(context),
-            SecretsCommand::Rekey(command) => command.run(context),
-            SecretsCommand::Rotate(command) => command.run(context),
-            SecretsCommand::Recipients(command) => command.run(context),
-            SecretsCommand::Expiring(command) => command.run(context),
-            SecretsCommand::Check(command) => command.run(context),
+impl SecretsCommand {
+    fn runnable(&self) -> &dyn Runnable {
+        match self {
+            Self::Init(command) => command,
+            Self::Set(command) => command,
+            Self::Edit(command) => command,
+            Self::List(command) => command,
+            Self::Rekey(command) => command,
+            Self::Rotate(command) => command,
+            Self::Recipients(command) => command,
+            Self::Expiring(command) => command,
+            Self::Check(command) => command,
         }
+    }
+}
+
+impl Runnable for Secrets {
+    fn error_format(&self) -> ErrorFormat {
+        self.command.runnable().error_format()
+    }
+
+    fn run(&self, context: &Context) -> Result<Exit, CliError> {
+        self.command.runnable().run(context)
     }
 }
 

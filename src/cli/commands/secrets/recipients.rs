@@ -12,19 +12,17 @@ use serde_json::json;
 
 use crate::{
     cli::{
-        ServiceOptions,
-        commands::{
-            plan::{self, Format},
-            secrets::{
-                CliError, Context, Environment, Exit, IdentityOptions, Many, Prompt,
-                belonging::{Belonging, Everywhere},
-                files,
-                list::short,
-                open_error, read_age, recipients_path, refuse_public,
-                rekey::is_addressed,
-                seal_error,
-            },
+        CliError, Context, ErrorFormat, Exit, Format, Runnable, ServiceOptions,
+        commands::secrets::{
+            IdentityOptions, Many, Prompt,
+            belonging::{Belonging, Everywhere},
+            files,
+            list::short,
+            open_error, read_age, recipients_path, refuse_public,
+            rekey::is_addressed,
+            seal_error,
         },
+        environment::Environment,
         ui::table::table,
     },
     config::{Repository, write_all},
@@ -105,18 +103,20 @@ struct Options {
     format: Format,
 }
 
-impl RecipientsCommand {
-    pub(super) fn run(self, context: &Context) -> Result<Exit, CliError> {
-        match self.command {
-            Command::List(list) => {
-                plan::json_even_on_errors(context, list.format == Format::Json, || list.run(context))
-            }
-            Command::Add(add) => {
-                plan::json_even_on_errors(context, add.options.format == Format::Json, || add.run(context))
-            }
-            Command::Remove(remove) => {
-                plan::json_even_on_errors(context, remove.options.format == Format::Json, || remove.run(context))
-            }
+impl Runnable for RecipientsCommand {
+    fn error_format(&self) -> ErrorFormat {
+        match &self.command {
+            Command::List(list) => list.format.into(),
+            Command::Add(add) => add.options.format.into(),
+            Command::Remove(remove) => remove.options.format.into(),
+        }
+    }
+
+    fn run(&self, context: &Context) -> Result<Exit, CliError> {
+        match &self.command {
+            Command::List(list) => list.run(context),
+            Command::Add(add) => add.run(context),
+            Command::Remove(remove) => remove.run(context),
         }
     }
 }

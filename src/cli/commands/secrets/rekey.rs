@@ -6,15 +6,16 @@ use std::path::PathBuf;
 use serde_json::json;
 
 use crate::{
-    cli::commands::{
-        plan::{self, Format},
-        secrets::{
-            CliError, Context, Environment, Exit, IdentityOptions,
+    cli::{
+        CliError, Context, ErrorFormat, Exit, Format, Runnable,
+        commands::secrets::{
+            IdentityOptions,
             belonging::{Belonging, Everywhere},
             destination, files, open_error, read_age, recipients, reference, refuse_public, seal_error,
             set::sealed_for,
             write_age,
         },
+        environment::Environment,
     },
     model::{Code, SecretReference},
     secrets::{Header, Recipients, rekey},
@@ -51,12 +52,12 @@ pub(super) struct Rekey {
     identities: IdentityOptions,
 }
 
-impl Rekey {
-    pub(super) fn run(self, context: &Context) -> Result<Exit, CliError> {
-        plan::json_even_on_errors(context, self.format == Format::Json, || self.rekey(context))
+impl Runnable for Rekey {
+    fn error_format(&self) -> ErrorFormat {
+        self.format.into()
     }
 
-    fn rekey(&self, context: &Context) -> Result<Exit, CliError> {
+    fn run(&self, context: &Context) -> Result<Exit, CliError> {
         let environment = Environment::find(context, &self.environment)?;
         let root = environment.repository.root();
         let recipients = recipients(root, &environment.name)?;

@@ -7,16 +7,13 @@ use serde_json::json;
 use crate::{
     api::messages::OutboxStatus,
     cli::{
-        ServiceOptions,
-        commands::{
-            plan::{self, Format},
-            secrets::{
-                CliError, Context, Environment, Exit, Many,
-                belonging::{Belonging, Everywhere},
-                files, nothing_found, read_age, recipients, reference, refuse_public, set, standing,
-            },
+        CliError, Context, ErrorFormat, Exit, Format, Runnable, ServiceOptions,
+        commands::secrets::{
+            Many,
+            belonging::{Belonging, Everywhere},
+            files, nothing_found, read_age, recipients, reference, refuse_public, set, standing,
         },
-        environment,
+        environment::{self, Environment},
         ui::table::table,
     },
     config::Repository,
@@ -65,10 +62,14 @@ pub(super) struct Rotate {
     service: ServiceOptions,
 }
 
-impl Rotate {
-    pub(super) fn run(self, context: &Context) -> Result<Exit, CliError> {
+impl Runnable for Rotate {
+    fn error_format(&self) -> ErrorFormat {
+        self.format.into()
+    }
+
+    fn run(&self, context: &Context) -> Result<Exit, CliError> {
         if self.status {
-            return plan::json_even_on_errors(context, self.format == Format::Json, || self.show(context));
+            return self.show(context);
         }
         let [environment, name] = &self.what.environments[..] else {
             return Err(CliError::coded(Code::Usage, "one environment and one secret are rotated at a time")
@@ -88,7 +89,9 @@ impl Rotate {
             self.stage(context, &environment, &reference)
         }
     }
+}
 
+impl Rotate {
     fn stage(
         &self,
         context: &Context,

@@ -5,12 +5,10 @@ use std::path::Path;
 use serde_json::json;
 
 use crate::{
-    cli::commands::{
-        plan::{self, Format},
-        secrets::{
-            CliError, Context, Environment, Exit, fresh_value_id, recipients, reference, refuse_public, seal_error,
-            value, write_age,
-        },
+    cli::{
+        CliError, Context, ErrorFormat, Exit, Format, Runnable,
+        commands::secrets::{fresh_value_id, recipients, reference, refuse_public, seal_error, value, write_age},
+        environment::Environment,
     },
     config::Repository,
     model::{Destination, EnvironmentName, SecretReference},
@@ -37,12 +35,12 @@ pub(super) struct Set {
     format: Format,
 }
 
-impl Set {
-    pub(super) fn run(self, context: &Context) -> Result<Exit, CliError> {
-        plan::json_even_on_errors(context, self.format == Format::Json, || self.set(context))
+impl Runnable for Set {
+    fn error_format(&self) -> ErrorFormat {
+        self.format.into()
     }
 
-    fn set(&self, context: &Context) -> Result<Exit, CliError> {
+    fn run(&self, context: &Context) -> Result<Exit, CliError> {
         let environment = Environment::find(context, &self.environment)?;
         let reference = reference(&environment.name, &self.name)?;
         let recipients = recipients(environment.repository.root(), &environment.name)?;

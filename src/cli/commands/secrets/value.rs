@@ -6,7 +6,7 @@ use secrecy::{ExposeSecret as _, SecretSlice};
 use zeroize::Zeroizing;
 
 use crate::{
-    cli::commands::secrets::{CliError, Context, Environment},
+    cli::{CliError, Context, environment::Environment},
     credential::{self, CredentialKind, Unfit},
     model::{Code, SecretReference},
     secrets::VALUE_LIMIT,

@@ -15,7 +15,7 @@ use data::{Opened, Residence, store_error};
 use first_token::FirstToken;
 
 use crate::{
-    cli::{CliError, Context, Exit, args::service::PLACEHOLDER, variables},
+    cli::{CliError, Context, Exit, Runnable, args::service::PLACEHOLDER, variables},
     model::{Code, EnvironmentName},
     net::listener::{self, ConnectionLimits, ListenError, OpenConnections, Tls},
     service::{Common, Hosting, Issuers, IssuersFile, OidcError, Resident, Server},
@@ -114,8 +114,8 @@ pub(super) enum LogFormat {
     Json,
 }
 
-impl Serve {
-    pub(crate) fn run(self, context: &Context) -> Result<Exit, CliError> {
+impl Runnable for Serve {
+    fn run(&self, context: &Context) -> Result<Exit, CliError> {
         let in_clear = self.tls_cert.is_none();
         if in_clear && !self.listen.ip().is_loopback() && !self.allow_clear_text {
             return Err(CliError::coded(
@@ -130,7 +130,9 @@ impl Serve {
         let connections = self.connection_limits(residence.count());
         context.runtime()?.block_on(self.serve(context, residence, connections))
     }
+}
 
+impl Serve {
     /// Which environments are meant, and where they are kept.
     fn residence(&self) -> Result<Residence, CliError> {
         let residence = match (&self.hosted, &self.data) {
@@ -150,7 +152,7 @@ impl Serve {
     }
 
     async fn serve(
-        self,
+        &self,
         context: &Context,
         residence: Residence,
         connections: ConnectionLimits,
