@@ -23,10 +23,10 @@ use mailwright::{
         Endpoints, Http, http,
         sign_in::{Proof, SignIn},
     },
-    model::{Cloud, provider::CustomCloud},
+    model::{Cloud, finding::Level, provider::CustomCloud},
     sandbox::scenario::Tenant,
     time::Clock,
-    verify::{Level, Opened, Options, Subject, Verifier},
+    verify::{Opened, Options, Subject, Verifier},
 };
 use secrecy::SecretString;
 use serde_json::json;

@@ -5,13 +5,12 @@
 //! change that it is handed. Which approvals a change needs is the matter of [`crate::model::approvals`].
 
 use jiff::{SignedDuration, Timestamp, tz::TimeZone};
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 use ssh_key::{HashAlg, LineEnding, PrivateKey, PublicKey, SshSig, public::KeyData};
-use utoipa::ToSchema;
 
 use crate::model::{
     Approval, ApprovalNeed, Approvals, Code, Digest, EnvironmentName,
-    approvals::{Deed, Signer},
+    approvals::{Approved, Deed, Signer},
 };
 
 /// What `ssh-keygen -Y sign -n` is given.
@@ -85,23 +84,6 @@ pub fn sign(key: &PrivateKey, text: &str) -> Result<String, ssh_key::Error> {
 /// The fingerprint of a key, as `ssh-keygen -l` prints it.
 pub fn fingerprint(key: &KeyData) -> String {
     key.fingerprint(HashAlg::Sha256).to_string()
-}
-
-/// An approval that counted, as the history keeps it.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
-#[serde(rename_all = "camelCase")]
-pub struct Approved {
-    /// The signer's name.
-    pub signer: String,
-    /// The fingerprint of the key.
-    pub key: String,
-    /// Why it was given.
-    pub reason: String,
-    /// When it would have ended.
-    #[schema(value_type = String, format = DateTime)]
-    pub expires: Timestamp,
-    /// What was signed, and the signature: `ssh-keygen -Y verify` still checks it.
-    pub approval: Approval,
 }
 
 /// An approval that does not count.

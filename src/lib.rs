@@ -21,12 +21,14 @@
 //! | 2 | [`telemetry`] | the environment that a task works for, in logs and metrics |
 //! | 2 | [`mime`] | header fields, address lists, transfer encodings, DKIM coverage |
 //! | 2 | [`smtp`] | SMTP client, tolerant of real servers; used by delivery and verify |
+//! | 2 | [`changes`] | drift, guards and reverts: pure rules about changes that the plan and the service share |
 //! | 2 | [`approvals`] | the text that an approver signs, and evaluation of signatures |
 //! | 3 | [`api`] | documents of the HTTP API: problem details, service information, tokens |
 //! | 3 | [`config`] | files to desired state: discovery, parsing with positions, layers, interpolation, validation |
 //! | 3 | [`git`] | revisions, comparisons and commit information; the only module that runs `git` |
 //! | 4 | [`reconcile`] | plans from desired, live and last applied state; guards; renderers; the changeset |
 //! | 4 | [`verify`] | pre-flight checks of registrations, permissions, redirect URIs and mail servers |
+//! | 3 | [`replies`] | meaning of replies of mail servers, sign-in and Graph: transient or permanent, and what they concern |
 //! | 4 | [`store`] | the `Store` and `Outbox` traits and the `SQLite` store |
 //! | 4 | [`client`] | typed HTTP client of the service |
 //! | 5 | [`delivery`] | mail delivery: scheduling, SMTP and Graph transports, retries, suspension, webhooks |
@@ -42,6 +44,7 @@
 
 pub mod api;
 pub mod approvals;
+pub mod changes;
 pub mod cli;
 pub mod client;
 pub mod config;
@@ -55,6 +58,7 @@ pub mod model;
 pub mod net;
 pub mod pull_request;
 pub mod reconcile;
+pub mod replies;
 pub mod rollout;
 pub mod sandbox;
 pub mod secrets;

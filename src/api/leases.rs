@@ -1,31 +1,11 @@
 //! The documents of leases: only one may do a thing at a time, on whichever machine it runs.
 
-use jiff::Timestamp;
+use crate::model::Lease;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 /// The longest time that a lease lasts without being renewed, in seconds.
 pub const LONGEST: u32 = 600;
-
-/// Somebody holds a name, until a time. Whoever holds it renews it before that.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
-#[serde(rename_all = "camelCase")]
-pub struct Lease {
-    /// What is held: `rollout:NAME`, ...
-    pub name: String,
-    /// Who holds it, in its own words.
-    pub holder: String,
-    /// The number of this holding. It grows with each holder, so a later one is told from an earlier one.
-    pub token: u64,
-    /// The name of the token that was used.
-    pub by: String,
-    /// Since when.
-    #[schema(value_type = String, format = DateTime)]
-    pub since: Timestamp,
-    /// Until when, unless it is renewed.
-    #[schema(value_type = String, format = DateTime)]
-    pub until: Timestamp,
-}
 
 /// `POST /v1/leases/{name}`: takes a lease, or renews one's own.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]

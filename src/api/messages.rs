@@ -6,13 +6,12 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use super::integrity::Restored;
-use crate::{
-    model::{
-        Attempt, Client, CompanyId, Function, Message, ProfileName, Status,
-        message::{Document, Notify},
-    },
-    store::outbox::{Hold, Parked, Rotation},
+use crate::model::{
+    Attempt, Client, CompanyId, Function, Hold, Message, ProfileName, Status,
+    integrity::Restored,
+    message::{Document, Notify},
+    rotation::Rotation,
+    suspension::Parked,
 };
 
 /// The largest submission that the service reads, in bytes: 35 MiB of mail in base64.

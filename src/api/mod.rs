@@ -3,29 +3,32 @@
 //! The service writes them, the client reads them; neither has a second description of them. Paths begin with
 //! [`PREFIX`]. Errors are RFC 9457 problem details: [`ProblemDetails`].
 
-pub mod integrity;
 pub mod leases;
 pub mod messages;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 use uuid::Uuid;
 
-use crate::approvals::Approved;
 use crate::model::{
-    Allowances, Approval, ApprovalNeed, ChangeKind, Code, CompanyId, Digest, EnvironmentName, Function, Profile,
-    ProfileName, Provenance, Reader, Settings, StoredProfile, rules::Violation,
+    Allowances, Approval, ApprovalNeed, AuditEntry, ChangeSummary, Code, Digest, EnvironmentName, Generation,
+    LastVerified, Profile, ProfileName, Reader, StoredProfile,
+    finding::{Finding, Verified},
+    rules::Violation,
+    token::{Role, Scope, Token},
 };
-use crate::verify::{self, Finding, Level, Verdict, Verified};
 
 /// Where the API lives.
 pub const PREFIX: &str = "/v1";
 
 /// The version of the API. A client and a service with different ones do not talk.
 pub const VERSION: u32 = 1;
+
+/// Response header with the version of the API.
+pub const VERSION_HEADER: &str = "mailwright-api-version";
 
 /// The largest body that the service reads, in bytes.
 pub const BODY_LIMIT: usize = 32 * 1024 * 1024;
@@ -120,62 +123,6 @@ pub enum ChangesetOutcome {
     DryRun,
 }
 
-/// How many profiles a generation made, changed, and so on.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
-#[serde(rename_all = "camelCase", default)]
-pub struct ChangeSummary {
-    /// Created.
-    pub added: u64,
-    /// Updated.
-    pub changed: u64,
-    /// Deleted.
-    pub destroyed: u64,
-    /// Renamed.
-    pub renamed: u64,
-    /// Adopted.
-    pub adopted: u64,
-    /// Forgotten.
-    pub forgotten: u64,
-    /// Whether the environment's settings changed.
-    pub settings: bool,
-}
-
-/// One generation, as `GET /v1/generations` lists it.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
-#[serde(rename_all = "camelCase")]
-pub struct Generation {
-    /// Its number.
-    pub number: u64,
-    /// When it was made.
-    #[schema(value_type = String, format = DateTime)]
-    pub at: Timestamp,
-    /// The name of the token that was used.
-    pub by: String,
-    /// How it came about.
-    pub kind: ChangeKind,
-    /// The changeset, for an apply.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schema(value_type = Option<String>, format = "uuid")]
-    pub changeset: Option<Uuid>,
-    /// The generation that was gone back to, for a rollback.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub rolled_back_to: Option<u64>,
-    /// Where it came from.
-    pub provenance: Provenance,
-    /// Guards that were lifted.
-    #[serde(default, skip_serializing_if = "Allowances::is_none")]
-    pub allowances: Allowances,
-    /// The approvals that counted.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub approvals: Vec<Approved>,
-    /// What it did.
-    pub summary: ChangeSummary,
-    /// The live profiles that were not in Git's care at it; the first 200 of them.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    #[schema(value_type = Vec<String>)]
-    pub unmanaged: Vec<ProfileName>,
-}
-
 /// `GET /v1/generations`: newest first.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
@@ -185,19 +132,6 @@ pub struct GenerationPage {
     /// Ask with `before` of this for older ones; none if there are no more.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub next_before: Option<u64>,
-}
-
-/// `GET /v1/generations/{number}`: one generation with everything that was live at it.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
-#[serde(rename_all = "camelCase")]
-pub struct GenerationDetail {
-    /// The generation.
-    pub generation: Generation,
-    /// The settings at it.
-    pub settings: Settings,
-    /// The profiles at it.
-    #[schema(value_type = std::collections::HashMap<String, StoredProfile>)]
-    pub profiles: BTreeMap<ProfileName, StoredProfile>,
 }
 
 /// `POST /v1/rollbacks`: back to an earlier generation, as a new one.
@@ -225,135 +159,6 @@ pub struct Changed {
     pub generation: u64,
     /// What changed.
     pub summary: ChangeSummary,
-}
-
-/// What a token may do. `viewer`, `planner`, `deployer` and `admin` each may do what those before may; `sender` submits
-/// mail and follows what it submitted, and an `admin` may as well.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, ToSchema)]
-#[serde(rename_all = "kebab-case")]
-pub enum Role {
-    /// Submits mail, for the companies and functions of its token, and follows that.
-    Sender,
-    /// Reads state, history and resolution.
-    Viewer,
-    /// And tries changesets (dry run).
-    Planner,
-    /// And applies changesets and rolls back.
-    Deployer,
-    /// And changes by hand, manages tokens and reads the audit log.
-    Admin,
-}
-
-impl Role {
-    /// Every role, the lowest first.
-    pub const ALL: &[Role] = &[Role::Sender, Role::Viewer, Role::Planner, Role::Deployer, Role::Admin];
-
-    /// Whether whoever has this role may do what needs another.
-    pub fn includes(self, needed: Role) -> bool {
-        let rank = |role: Role| match role {
-            Role::Sender => 0,
-            Role::Viewer => 1,
-            Role::Planner => 2,
-            Role::Deployer => 3,
-            Role::Admin => 4,
-        };
-        match (self, needed) {
-            (Role::Sender, _) | (_, Role::Sender) => self == needed || self == Role::Admin,
-            _ => rank(self) >= rank(needed),
-        }
-    }
-
-    /// As documents and command lines write it.
-    pub fn id(self) -> &'static str {
-        match self {
-            Role::Sender => "sender",
-            Role::Viewer => "viewer",
-            Role::Planner => "planner",
-            Role::Deployer => "deployer",
-            Role::Admin => "admin",
-        }
-    }
-}
-
-impl std::str::FromStr for Role {
-    type Err = String;
-    fn from_str(text: &str) -> Result<Self, String> {
-        Role::ALL
-            .iter()
-            .copied()
-            .find(|role| role.id() == text)
-            .ok_or_else(|| "a role is sender, viewer, planner, deployer or admin".to_owned())
-    }
-}
-
-/// The companies and functions that a sender's token is limited to.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
-#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
-pub struct Scope {
-    /// The companies; none named means all.
-    #[serde(skip_serializing_if = "BTreeSet::is_empty")]
-    pub companies: BTreeSet<CompanyId>,
-    /// The functions, each with what falls back to it, but for `default`, which is itself alone; none named means all.
-    #[serde(skip_serializing_if = "BTreeSet::is_empty")]
-    pub functions: BTreeSet<Function>,
-}
-
-impl Scope {
-    /// Whether nothing is left out.
-    pub fn is_everything(&self) -> bool {
-        self.companies.is_empty() && self.functions.is_empty()
-    }
-
-    /// Whether a company and a function are in it. A function covers what falls back to it, as it does for profiles:
-    /// `all-documents` covers every kind of document. `default` covers itself alone, since everything falls back to it.
-    pub fn covers(&self, company: &CompanyId, function: Function) -> bool {
-        let default = Function::default_function();
-        let mut with_parents = function.chain().filter(|one| *one == function || *one != default);
-        (self.companies.is_empty() || self.companies.contains(company))
-            && (self.functions.is_empty() || with_parents.any(|one| self.functions.contains(&one)))
-    }
-}
-
-/// A token, without anything that would let somebody use it.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
-#[serde(rename_all = "camelCase")]
-pub struct Token {
-    /// Its id; also the part of the token before the second underscore.
-    pub id: String,
-    /// Whose it is; the audit log and the drift report say this.
-    pub name: String,
-    /// What it may do.
-    pub role: Role,
-    /// For which companies and functions, for a sender.
-    #[serde(default, skip_serializing_if = "Scope::is_everything")]
-    pub scope: Scope,
-    /// When it was made.
-    #[schema(value_type = String, format = DateTime)]
-    pub created_at: Timestamp,
-    /// When it ends; none means never.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schema(value_type = Option<String>, format = DateTime)]
-    pub expires_at: Option<Timestamp>,
-    /// When it was revoked.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schema(value_type = Option<String>, format = DateTime)]
-    pub revoked_at: Option<Timestamp>,
-    /// Since when it waits for an administrator to confirm it: the store was restored from a backup, and the token may have
-    /// been revoked since.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schema(value_type = Option<String>, format = DateTime)]
-    pub suspended_at: Option<Timestamp>,
-    /// The id of the first token in a row of replacements; none if it replaces no other. Mail and idempotency keys belong
-    /// to it.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub succeeds: Option<String>,
-}
-
-impl Token {
-    /// To whom mail that it submits belongs, and its idempotency keys: the token itself, or the first that it replaces.
-    pub fn owner(&self) -> String {
-        format!("token:{}", self.succeeds.as_ref().unwrap_or(&self.id))
-    }
 }
 
 /// `POST /v1/tokens`.
@@ -397,41 +202,6 @@ pub struct TokenList {
     pub tokens: Vec<Token>,
 }
 
-/// One entry of the audit log. `hash` is SHA-256 over the canonical text of the entry without `hash`; `previous`
-/// is the hash of the entry before, so none can be changed, removed or put in between unseen.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
-#[serde(rename_all = "camelCase")]
-pub struct AuditEntry {
-    /// 1, 2, 3, ... without gaps.
-    pub sequence: u64,
-    /// When.
-    #[schema(value_type = String, format = DateTime)]
-    pub at: Timestamp,
-    /// The name of the token that was used; `(nobody)` where none was accepted.
-    pub actor: String,
-    /// What was asked for: `changeset`, `rollback`, `profile.update`, `token.create`, ...
-    pub action: String,
-    /// What became of it.
-    pub outcome: AuditOutcome,
-    /// More, by action. Never a secret.
-    #[schema(value_type = Object)]
-    pub detail: serde_json::Value,
-    /// Hash of the entry before; of the first one, the digest of nothing.
-    pub previous: Digest,
-    /// Hash of this entry.
-    pub hash: Digest,
-}
-
-/// What became of what was asked for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
-#[serde(rename_all = "kebab-case")]
-pub enum AuditOutcome {
-    /// It was done.
-    Accepted,
-    /// It was refused.
-    Refused,
-}
-
 /// `GET /v1/audit`: oldest first.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
@@ -441,39 +211,6 @@ pub struct AuditPage {
     /// Ask with `after` of this for newer ones; none if there are no more.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub next_after: Option<u64>,
-}
-
-impl AuditEntry {
-    /// Why the entry does not follow the one before, which had this number and hash; none if it does.
-    pub fn broken(&self, before: u64, previous: &Digest) -> Option<String> {
-        if self.sequence != before.saturating_add(1) {
-            Some(format!("entry {} comes after entry {before}", self.sequence))
-        } else if self.previous != *previous {
-            Some(format!("entry {} does not carry the hash of the one before", self.sequence))
-        } else if self.expected_hash() != self.hash {
-            Some(format!("entry {} does not have the hash of its contents", self.sequence))
-        } else {
-            None
-        }
-    }
-
-    /// The hash that the entry should have.
-    pub fn expected_hash(&self) -> Digest {
-        Digest::of_value(&serde_json::json!({
-            "sequence": self.sequence,
-            "at": self.at.to_string(),
-            "actor": self.actor,
-            "action": self.action,
-            "outcome": self.outcome,
-            "detail": self.detail,
-            "previous": self.previous,
-        }))
-    }
-
-    /// What stands as `previous` in the first entry.
-    pub fn genesis() -> Digest {
-        Digest::of_bytes(b"")
-    }
 }
 
 /// The body of `POST /v1/verify`: profiles as they are, or as they are wanted.
@@ -541,79 +278,6 @@ pub enum VerifyLine {
     Environment(Finding),
     /// The last line: how many requests went to sign-in hosts and Graph. An answer without it broke off.
     Requests(u64),
-}
-
-/// What the verifier last said of a profile, in short.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
-pub struct LastVerified {
-    /// The digest of the profile that was checked, without its description. Another one means that the result is old.
-    pub of: Digest,
-    /// When.
-    #[schema(value_type = String, format = DateTime)]
-    pub at: Timestamp,
-    /// How far the verifier got.
-    pub reached: Level,
-    /// How many things are wrong so that mail will not leave.
-    pub errors: u32,
-    /// How many things are wrong otherwise.
-    pub warnings: u32,
-    /// How many could not be seen.
-    pub unknown: u32,
-    /// How many are as they must be.
-    pub passed: u32,
-    /// When the credentials end that it saw: the current one first, then the next one of a rotation.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub credentials: Vec<CredentialEnd>,
-}
-
-/// When a credential ends.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
-pub struct CredentialEnd {
-    /// When.
-    #[schema(value_type = String, format = DateTime)]
-    pub ends: Timestamp,
-    /// Which one it is where it is registered: its name and id, or its thumbprint.
-    #[serde(default, skip_serializing_if = "String::is_empty")]
-    pub name: String,
-    /// Whether it is the next value of a rotation.
-    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
-    pub next: bool,
-}
-
-impl LastVerified {
-    /// The short form of a result.
-    pub fn new(of: Digest, verified: &Verified) -> Self {
-        let count = |wanted: &dyn Fn(&Finding) -> bool| {
-            u32::try_from(verified.findings.iter().filter(|finding| wanted(finding)).count()).unwrap_or(u32::MAX)
-        };
-        let failed = |severity: verify::Severity| {
-            count(&|finding| finding.verdict == Verdict::Fail && finding.severity == severity)
-        };
-        Self {
-            of,
-            at: verified.at,
-            reached: verified.reached,
-            errors: failed(verify::Severity::Error),
-            warnings: failed(verify::Severity::Warning),
-            unknown: count(&|finding| finding.verdict == Verdict::Unknown),
-            passed: count(&|finding| finding.verdict == Verdict::Pass),
-            credentials: credentials(verified),
-        }
-    }
-}
-
-/// The ends that findings tell of.
-fn credentials(verified: &Verified) -> Vec<CredentialEnd> {
-    let end = |finding: &Finding| {
-        // What was seen begins with the name; some add the end.
-        let name = finding.seen.split(", until ").next().unwrap_or_default().to_owned();
-        Some(CredentialEnd { ends: finding.ends?, name, next: finding.next })
-    };
-    let mut ends: Vec<CredentialEnd> = verified.findings.iter().filter_map(end).collect();
-    ends.sort_by_key(|end| (end.next, end.ends));
-    ends
 }
 
 /// `GET /v1/verify`.

@@ -9,8 +9,8 @@ use crate::{
     cli::commands::verify,
     client::Client,
     config::Desired,
-    model::{Changeset, Code, ProfileName},
-    verify::{Verdict, gate},
+    model::{Changeset, Code, ProfileName, finding::Verdict},
+    verify::gate,
 };
 
 /// What is accepted before an apply.

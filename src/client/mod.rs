@@ -15,27 +15,24 @@ use uuid::Uuid;
 
 use crate::{
     api::{
-        AuditPage, BODY_LIMIT, Changed, ChangesetResult, GenerationDetail, GenerationPage, LastVerifiedList, NewToken,
-        Rollback, ServiceInfo, Token, TokenCreated, TokenList, VerifyLine, VerifyRequest,
-        integrity::StoreCheck,
-        leases::{Lease, LeaseList, NewLease},
+        AuditPage, BODY_LIMIT, Changed, ChangesetResult, GenerationPage, LastVerifiedList, NewToken, Rollback,
+        ServiceInfo, TokenCreated, TokenList, VerifyLine, VerifyRequest,
+        leases::{LeaseList, NewLease},
         messages::{Action, ActionOptions, MessageDetail, MessagePage, NewHold, OutboxStatus, Resolved, Submission},
     },
     model::{
-        Changeset, Code, Message, State,
+        Changeset, Code, GenerationDetail, Hold, Lease, Message, State,
+        finding::{Finding, Verified},
+        integrity::StoreCheck,
         resolution::{Cell, Resolution},
+        token::Token,
     },
-    store::outbox::Hold,
-    verify::{Finding, Verified},
 };
 pub use error::ClientError;
 pub use origin::TokenOrigins;
 pub use progress::Progress;
 pub use transport::Connections;
 use transport::Transport;
-
-/// The answer's header that carries [`crate::api::VERSION`].
-pub const VERSION_HEADER: &str = "mailwright-api-version";
 
 /// Talks to one service.
 pub struct Client {

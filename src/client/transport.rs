@@ -12,9 +12,9 @@ use reqwest::{
 use secrecy::{ExposeSecret as _, SecretString};
 use serde::de::DeserializeOwned;
 
-use super::{ClientError, Options, Progress, VERSION_HEADER};
+use super::{ClientError, Options, Progress};
 use crate::{
-    api::{self, ProblemDetails},
+    api::{self, ProblemDetails, VERSION_HEADER},
     model::Code,
     net::{
         http_client::{HttpClient, describe_error, is_loopback_url},

@@ -1,13 +1,12 @@
 //! The desired state: what an environment's files amount to, with the place that each value comes from.
 
-use std::{collections::BTreeMap, fmt, path::PathBuf, sync::Arc};
-
-use serde::{Deserialize, Serialize};
+use std::{collections::BTreeMap, path::PathBuf, sync::Arc};
 
 use super::{node::Node, selection::Labels, sources::Sources};
 use crate::{
     model::{
-        Digest, EnvironmentName, ProfileName, SecretReference, Settings, StoredProfile, VerifySettings, WatchSettings,
+        Digest, EnvironmentName, Place, ProfileName, SecretReference, Settings, StoredProfile, VerifySettings,
+        WatchSettings,
     },
     secrets::ValueId,
 };
@@ -102,34 +101,5 @@ impl SecretFile {
     /// The id that the value is bound under.
     pub fn bound_id(&self) -> String {
         ValueId::bound(self.value_id.as_deref(), &self.digest).as_str().to_owned()
-    }
-}
-
-/// A place in a file, as editors count: lines and columns (in characters) from 1.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-pub struct Place {
-    /// The file, relative to the repository, with forward slashes.
-    pub file: String,
-    /// Line, from 1.
-    pub line: usize,
-    /// Column in characters, from 1.
-    pub column: usize,
-}
-
-impl Place {
-    /// The place of what no file says: an earlier generation, for a rollback.
-    pub fn nowhere() -> Self {
-        Self { file: String::new(), line: 1, column: 1 }
-    }
-
-    /// Whether it is a place in a file.
-    pub fn is_in_a_file(&self) -> bool {
-        !self.file.is_empty()
-    }
-}
-
-impl fmt::Display for Place {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}:{}:{}", self.file, self.line, self.column)
     }
 }

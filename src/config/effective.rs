@@ -8,14 +8,14 @@ use std::collections::BTreeMap;
 use serde_json::Value as Json;
 
 use super::{
-    Place, Repository,
+    Repository,
     environment::Loading,
     excerpt::is_word_for_secret,
     node::{Node, Value},
     schema::{self, Kind},
     variables::{self, Variables},
 };
-use crate::model::{EnvironmentName, ProfileName, SecretReference, secret_detection};
+use crate::model::{EnvironmentName, Place, ProfileName, SecretReference, secret_detection};
 
 /// What is written over a value.
 const MASK: &str = "*****";

@@ -10,7 +10,7 @@ use rayon::prelude::*;
 use serde_json::{Value as Json, json};
 
 use super::{
-    Desired, DesiredProfile, Diagnostic, Place, Places, SecretFile,
+    Desired, DesiredProfile, Diagnostic, Places, SecretFile,
     layer::{Layer, Reporter},
     node::{Entry, Node, Value, merge},
     parse::{PROBLEM_LIMIT, ParseError, more_problems},
@@ -22,8 +22,8 @@ use super::{
 use crate::{
     config::recovery::{Unsound, fill_profile, take_out},
     model::{
-        Code, Digest, EnvironmentName, GraphDirect, Profile, ProfileName, Provider, Reader, SecretReference, Settings,
-        StoredProfile, WatchSettings, rules, secret_detection,
+        Code, Digest, EnvironmentName, GraphDirect, Place, Profile, ProfileName, Provider, Reader, SecretReference,
+        Settings, StoredProfile, WatchSettings, rules, secret_detection,
     },
     secrets::{FILE_LIMIT as AGE_LIMIT, Header},
 };

@@ -30,7 +30,7 @@ pub mod suggest;
 mod variables;
 pub mod write;
 
-pub use desired::{Desired, DesiredProfile, Place, Places, SecretFile};
+pub use desired::{Desired, DesiredProfile, Places, SecretFile};
 pub use diagnostic::{Diagnostic, Excerpt, Report};
 pub use document::read_document;
 pub use effective::{Amounts, Placed};

@@ -9,7 +9,7 @@ use std::{
 use rayon::prelude::*;
 
 use super::{
-    Desired, Diagnostic, Place, Report,
+    Desired, Diagnostic, Report,
     environment::{Loaded, Loading, named_secrets, next_secret_path, provider_of, reader_of, secret_path},
     layer::{Layer, Reporter, is_ignored, unexpected},
     node::Entry,
@@ -19,7 +19,7 @@ use super::{
 };
 use crate::{
     credential::CredentialKind,
-    model::{Code, Destination, EnvironmentName, ProfileName, SecretReference, code::Severity},
+    model::{Code, Destination, EnvironmentName, Place, ProfileName, SecretReference, code::Severity},
     vfs::Tree,
 };
 

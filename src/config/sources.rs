@@ -9,9 +9,9 @@ use std::{
     sync::{Arc, OnceLock, PoisonError, RwLock},
 };
 
-use super::{Diagnostic, Place};
+use super::Diagnostic;
 use crate::{
-    model::Code,
+    model::{Code, Place},
     vfs::{BlobError, Found, Tree},
 };
 

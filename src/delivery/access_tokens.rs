@@ -9,13 +9,14 @@ use std::{
 use secrecy::SecretString;
 use tokio::sync::Mutex as Turn;
 
-use super::{classify, rotation::Which, smtp::Failure};
+use super::{rotation::Which, smtp::Failure};
 use crate::{
     entra::{
         Certificate, Endpoints, Http,
         sign_in::{Proof, SignIn, SignInError},
     },
     model::{Digest, message::Class, provider::Credential},
+    replies,
 };
 
 /// How long before its end a token is replaced, at most.
@@ -110,5 +111,5 @@ impl Tokens {
 /// The failure that a refused sign-in is to delivery.
 fn refused(error: &SignInError) -> Failure {
     let text: String = error.to_string().chars().take(300).collect();
-    Failure { is_servers: true, ..Failure::new("token", text, classify::sign_in(error)) }
+    Failure { is_servers: true, ..Failure::new("token", text, replies::sign_in(error)) }
 }

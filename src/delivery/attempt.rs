@@ -10,7 +10,6 @@ use secrecy::{ExposeSecret as _, SecretString};
 use tokio::sync::OwnedSemaphorePermit;
 
 use super::{
-    classify::About,
     content::{self, Outgoing},
     graph, refusals,
     rotation::Which,
@@ -30,6 +29,7 @@ use crate::{
         message::{Class, RecipientStatus},
         provider::{GraphDirect, Smtp},
     },
+    replies::About,
     secrets::Purpose,
     store::outbox::{Claimed, NewEvent, Settled},
 };

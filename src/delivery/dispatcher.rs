@@ -19,11 +19,11 @@ use crate::{
         scheduler::{Board, Step, Turn, lane_of, waiting},
     },
     entra::Http,
-    model::{Attempt, Message, ProfileName, State, message::Class},
+    model::{Attempt, Lane, Message, ProfileName, State, message::Class},
     secrets::ServiceIdentity,
     store::{
         Store, StoreError,
-        outbox::{Claimed, Event, Lane, Settled},
+        outbox::{Claimed, Event, Settled},
     },
     telemetry,
     time::{Clock, steady_clock::Steady},

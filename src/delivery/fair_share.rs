@@ -3,10 +3,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 
-use crate::{
-    model::{CompanyId, Function},
-    store::outbox::Lane,
-};
+use crate::model::{CompanyId, Function, Lane};
 
 /// Who came first last time, so that nobody always does.
 #[derive(Debug, Default)]

@@ -11,11 +11,12 @@ use reqwest::Url;
 use secrecy::SecretString;
 use serde_json::json;
 
-use super::{classify, smtp::Failure};
+use super::smtp::Failure;
 use crate::{
     delivery::graph_draft::{Attachment, Draft},
     entra::{Answer, Endpoints, Http, HttpError, claims::Claims, graph::encoded, http::Request},
     model::message::Class,
+    replies,
 };
 
 /// How large a message may be that goes in one request. Graph takes 4 MB, and base64 adds a third.
@@ -210,11 +211,11 @@ fn said_no(phase: &'static str, answer: &Answer, of_draft: bool) -> Failure {
     }
     let text: String =
         error["message"].as_str().unwrap_or_default().chars().filter(|c| !c.is_control()).take(200).collect();
-    let meaning = classify::graph(answer.status, &codes, &text);
+    let meaning = replies::graph(answer.status, &codes, &text);
     // The mailbox was there a moment ago. Where no code says otherwise, what is not found is the draft, or the address that
     // its pieces go to.
     let draft_is_gone =
-        of_draft && matches!(answer.status, 404 | 410) && meaning == classify::graph(answer.status, &[], "");
+        of_draft && matches!(answer.status, 404 | 410) && meaning == replies::graph(answer.status, &[], "");
     // A draft or a piece of one can be made again; only the request that sends leaves a doubt.
     let class = match meaning.class {
         _ if draft_is_gone => Class::Transient,

@@ -12,7 +12,6 @@
 //! | [`smtp`] and `graph` | the two ways to send |
 //! | [`graph_draft`] | a message as Graph's own document, where it is too large for MIME |
 //! | `tokens` | tokens for sending, fetched once |
-//! | [`classify`] | what a reply means; a table in data |
 //! | `refusals` | whether a refusal is about the profile or about a message, where the reply does not say |
 //! | `parking` | profiles that cannot send until somebody mends them |
 //! | `rotation` | which of a profile's two secrets is used while one is being rotated |
@@ -26,7 +25,6 @@
 
 mod access_tokens;
 mod attempt;
-pub mod classify;
 pub mod content;
 mod dispatcher;
 mod fair_share;
@@ -54,13 +52,13 @@ pub use webhooks::public_key;
 
 use crate::{
     entra::{FederatedFiles, Http, http},
-    model::{CompanyId, Function, ProfileName, Resolution, State, resolution::Cell},
+    model::{
+        CompanyId, Function, Hold, Lane, ProfileName, Resolution, State, resolution::Cell, rotation::Rotation,
+        suspension::Parked,
+    },
     secrets::ServiceIdentity,
     smtp::HelloName,
-    store::{
-        Store, StoreError,
-        outbox::{Event, Hold, Lane, Parked, Rotation},
-    },
+    store::{Store, StoreError, outbox::Event},
     time::Clock,
 };
 

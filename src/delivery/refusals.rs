@@ -11,8 +11,8 @@ use std::collections::{HashMap, HashSet};
 
 use uuid::Uuid;
 
-use super::{classify::About, smtp::Failure};
-use crate::model::message::Class;
+use super::smtp::Failure;
+use crate::{model::message::Class, replies::About};
 
 /// How many messages in a row are refused in the same words until the profile is suspended.
 const IN_A_ROW: usize = 5;

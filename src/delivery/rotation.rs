@@ -24,8 +24,9 @@ use crate::{
         delivery::EventKind,
         message::Class,
         provider::{GraphDirect, Smtp},
+        rotation::{Rotation, Standing},
     },
-    store::outbox::{NewEvent, Rotation, Standing},
+    store::outbox::NewEvent,
     telemetry,
 };
 

@@ -13,8 +13,11 @@ use tokio::sync::{Semaphore, futures::OwnedNotified};
 use super::{refusals::Refusals, smtp::Pool};
 use crate::{
     delivery::{fair_share::Shares, route_index::Routes, throttle::Counter},
-    model::{Digest, Function, ProfileName, Provider, StoredProfile, message::RecipientStatus},
-    store::outbox::{Claimed, Hold, Lane, LaneState, Parked, Rotation, Usage},
+    model::{
+        Digest, Function, Hold, Lane, ProfileName, Provider, StoredProfile, message::RecipientStatus,
+        rotation::Rotation, suspension::Parked,
+    },
+    store::outbox::{Claimed, LaneState, Usage},
     time::steady_clock::moved,
 };
 

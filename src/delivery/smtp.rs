@@ -13,10 +13,7 @@ use std::{
 
 use tokio::time::timeout;
 
-use super::{
-    classify::{self, About},
-    content,
-};
+use super::content;
 pub(super) use crate::smtp::login::Login;
 use crate::{
     model::{
@@ -25,6 +22,7 @@ use crate::{
         provider::Smtp,
     },
     net::{resolve::resolve, tls::Trust},
+    replies::{self, About},
     smtp::{
         HelloName,
         client::{DataDeadlines, DataError, PART, SmtpClient, SmtpError, TlsSettings},
@@ -534,7 +532,7 @@ fn server_failed(phase: &'static str, error: SmtpError) -> Failure {
 
 /// A reply, as the table reads it.
 fn judged(phase: &'static str, reply: String) -> Failure {
-    let meaning = classify::smtp(phase, &reply);
+    let meaning = replies::smtp(phase, &reply);
     Failure {
         retry_after: meaning.wait,
         about: meaning.about,

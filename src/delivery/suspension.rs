@@ -7,16 +7,22 @@ use std::{collections::HashSet, sync::Arc, time::Duration};
 
 use super::smtp::Failure;
 use crate::{
-    api::LastVerified,
     delivery::{
         dispatcher::Engine,
         scheduler::{Board, ParkedLine, Sending},
     },
     entra::Endpoints,
-    model::{Digest, ProfileName, Provider, delivery::EventKind, message::Class},
-    store::outbox::{NewEvent, Parked},
+    model::{
+        Digest, LastVerified, ProfileName, Provider,
+        delivery::EventKind,
+        finding::{Finding, Severity, Verdict},
+        finding_id::Id,
+        message::Class,
+        suspension::Parked,
+    },
+    store::outbox::NewEvent,
     telemetry,
-    verify::{Finding, Id, Needs, Opened, Options, Severity, Subject, Verdict, Verifier},
+    verify::{Needs, Opened, Options, Subject, Verifier},
 };
 
 /// The longest between two tries.

@@ -9,6 +9,7 @@ use std::{
     fmt,
 };
 
+use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use ssh_key::{
     HashAlg, PublicKey,
@@ -17,8 +18,8 @@ use ssh_key::{
 use utoipa::ToSchema;
 
 use super::{
-    AppliesTo, Code, CompanyId, Digest, EnvironmentName, Function, Profile, ProfileChange, ProfileName, Settings,
-    State, StoredProfile,
+    AppliesTo, Approval, Code, CompanyId, Digest, EnvironmentName, Function, Profile, ProfileChange, ProfileName,
+    Settings, State, StoredProfile,
     resolution::{Cell, Resolver},
     rules::Violation,
 };
@@ -430,4 +431,21 @@ pub(super) fn check(settings: &Settings, out: &mut Vec<Violation>) {
             );
         }
     }
+}
+
+/// An approval that counted, as the history keeps it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Approved {
+    /// The signer's name.
+    pub signer: String,
+    /// The fingerprint of the key.
+    pub key: String,
+    /// Why it was given.
+    pub reason: String,
+    /// When it would have ended.
+    #[schema(value_type = String, format = DateTime)]
+    pub expires: Timestamp,
+    /// What was signed, and the signature: `ssh-keygen -Y verify` still checks it.
+    pub approval: Approval,
 }

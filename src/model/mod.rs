@@ -8,6 +8,10 @@
 //! * [`function`]: the catalogue of functions, from `functions.json`
 //! * [`profile`] and [`provider`]: what a profile says
 //! * [`settings`] and [`delivery`]: what an environment says besides its profiles
+//! * [`generation`], [`audit`], [`token`], [`lease`], [`integrity`]: documents of the service that other sides read
+//! * [`hold`], [`suspension`], [`rotation`]: why mail of a profile waits, and which secret it uses
+//! * [`finding`], [`finding_id`], [`last_verified`]: results of `verify`
+//! * [`place`]: a line and column of a file
 //! * [`message`]: what somebody asked to be sent, and what became of it
 //! * [`secret`]: references, digests and destinations; never a value
 //! * [`verify_settings`]: how an environment wants to be judged by verify
@@ -24,36 +28,54 @@
 
 pub mod address;
 pub mod approvals;
+pub mod audit;
 pub mod canonical;
 pub mod changeset;
 pub mod code;
 pub mod delivery;
+pub mod finding;
+pub mod finding_id;
 pub mod function;
+pub mod generation;
+pub mod hold;
+pub mod integrity;
+pub mod last_verified;
+pub mod lease;
 pub mod message;
 pub mod name;
+pub mod place;
 pub mod profile;
 pub mod provenance;
 pub mod provider;
 pub mod resolution;
 pub mod rollout;
+pub mod rotation;
 pub mod rules;
 pub mod secret;
 pub mod secret_detection;
 pub mod settings;
 pub mod state;
 pub mod strings;
+pub mod suspension;
+pub mod token;
 pub mod verify_settings;
 pub mod watch_settings;
 
 pub use address::Address;
 pub use approvals::{ApprovalNeed, Approvals};
+pub use audit::{AuditEntry, AuditOutcome};
 pub use canonical::Digest;
 pub use changeset::{Allowances, Approval, Changeset, ProfileChange};
 pub use code::Code;
 pub use delivery::{Delivery, Lapse, Limits};
 pub use function::Function;
+pub use generation::{ChangeSummary, Generation, GenerationDetail};
+pub use hold::{Hold, Lane};
+pub use last_verified::{CredentialEnd, LastVerified};
+pub use lease::Lease;
 pub use message::{Attempt, Message, Status};
 pub use name::{CompanyId, EnvironmentName, InvalidName, ProfileName, RolloutName, SecretReference};
+pub use place::Place;
 pub use profile::{AppliesTo, Mailbox, Profile, StoredProfile};
 pub use provenance::Provenance;
 pub use provider::{Client, Cloud, Encryption, GraphDirect, Provider};

@@ -6,10 +6,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde::Serialize;
 use serde_json::Value;
 
-use super::fields::{self, Field, Fields};
 use crate::{
-    api::{Generation, GenerationDetail},
-    model::{Digest, ProfileName, StoredProfile},
+    changes::fields::{self, Field, Fields},
+    model::{Digest, Generation, GenerationDetail, ProfileName, StoredProfile},
 };
 
 /// A field, and the generation that set it.

@@ -2,11 +2,11 @@
 
 use std::collections::BTreeSet;
 
-use super::{
-    fields::{self, Fields},
-    render::shown,
+use super::render::shown;
+use crate::{
+    changes::fields::{self, Fields},
+    model::StoredProfile,
 };
-use crate::model::StoredProfile;
 
 /// One row of a profile's desired and live fields side by side.
 #[derive(Clone, Debug, PartialEq, Eq)]

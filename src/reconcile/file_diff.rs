@@ -9,13 +9,14 @@ use serde::Serialize;
 use serde_json::Value;
 
 use super::{
-    PlanError, Request, fields,
+    PlanError, Request,
     plan::{Cause, FieldChange, Hint, Plan, SettingsChange},
 };
 use crate::{
-    config::{Desired, Place, Report, SecretFile},
+    changes::fields,
+    config::{Desired, Report, SecretFile},
     model::{
-        Applied, ChangeKind, ChangeRecord, Destination, Digest, EnvironmentName, ProfileName, ProfileState,
+        Applied, ChangeKind, ChangeRecord, Destination, Digest, EnvironmentName, Place, ProfileName, ProfileState,
         SecretRecord, SecretReference, State, VerifySettings,
     },
     reconcile::planner::plan,

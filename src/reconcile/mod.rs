@@ -3,7 +3,6 @@
 //! * [`plan()`] compares three states and gives a [`Plan`] with its changeset. Pure.
 //! * [`file_diff`] does the same for two states of the files, without any service.
 //! * [`blame`] finds the generation that set each field.
-//! * [`guards`] says what nobody may do by accident; the service asks it too.
 //! * [`render`] turns a plan into what people read, from the plan alone.
 //! * [`saved`] keeps a plan in a file and takes it out again, unchanged or not at all.
 //! * [`recompute`] computes a saved plan anew, for whoever signs it.
@@ -14,21 +13,15 @@
 pub mod attachments;
 pub mod blame;
 mod comparison;
-mod drift;
-mod fields;
 pub mod file_diff;
-pub mod guards;
 pub mod plan;
 mod planner;
 pub mod recompute;
 pub mod render;
-mod revert;
 mod routing_changes;
 pub mod saved;
 mod secret_destinations;
 
 pub use comparison::{BesideRow, beside};
-pub use drift::drift;
 pub use plan::Plan;
 pub use planner::{PlanError, Planned, Request, plan};
-pub use revert::way_back;

@@ -7,13 +7,11 @@
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::guards::Guard;
 use crate::{
-    api::LastVerified,
-    config::Place,
+    changes::{drift::Drift, guards::Guard},
     model::{
-        ApprovalNeed, ChangeRecord, Destination, Digest, EnvironmentName, ProfileName, Provenance, SecretReference,
-        provenance::Breach, resolution::Cell,
+        ApprovalNeed, Destination, Digest, EnvironmentName, LastVerified, Place, ProfileName, Provenance,
+        SecretReference, provenance::Breach, resolution::Cell,
     },
     secrets::accepted_for_words,
 };
@@ -258,46 +256,6 @@ pub struct SettingsChange {
     pub place: Place,
     /// The fields that differ.
     pub fields: Vec<FieldChange>,
-}
-
-/// Something that was changed outside Git since the last apply.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub struct Drift {
-    /// The profile; none for the environment's settings.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub name: Option<ProfileName>,
-    /// What happened to it.
-    pub kind: DriftKind,
-    /// The fields that differ: `before` is what the last apply left, `after` what is live.
-    pub fields: Vec<DriftField>,
-    /// Who did it last, when, and how.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub by: Option<ChangeRecord>,
-}
-
-/// What happened outside Git.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum DriftKind {
-    /// It was changed.
-    Changed,
-    /// It was removed.
-    Removed,
-    /// A rollback brought it back, after an apply had removed it.
-    Restored,
-}
-
-/// One field that drifted.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub struct DriftField {
-    /// The field: keys joined by dots.
-    pub path: String,
-    /// What the last apply left.
-    pub applied: Value,
-    /// What is live.
-    pub live: Value,
 }
 
 /// A cell of the table of (company, function) whose sender changes.

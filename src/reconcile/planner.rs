@@ -8,21 +8,20 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use serde_json::Value;
 use uuid::Uuid;
 
-use super::{
-    drift,
-    fields::{self, Fields, NEXT},
-    guards,
-    plan::{
-        Action, Cause, FORMAT_VERSION, FieldChange, Hint, Plan, PlanApprovals, PlannedChange, SecretChange,
-        SecretChangeKind, SettingsChange, Summary, VerifiedBefore,
-    },
+use super::plan::{
+    Action, Cause, FORMAT_VERSION, FieldChange, Hint, Plan, PlanApprovals, PlannedChange, SecretChange,
+    SecretChangeKind, SettingsChange, Summary, VerifiedBefore,
 };
 use crate::{
-    api::LastVerified,
-    config::{Desired, DesiredProfile, Place, suggest},
+    changes::{
+        drift::{self},
+        fields::{self, Fields, NEXT},
+        guards,
+    },
+    config::{Desired, DesiredProfile, suggest},
     model::{
-        Allowances, ChangeKind, ChangeRecord, Changeset, Code, Digest, ProfileChange, ProfileName, ProfileState,
-        Provenance, State, StoredProfile,
+        Allowances, ChangeKind, ChangeRecord, Changeset, Code, Digest, LastVerified, Place, ProfileChange, ProfileName,
+        ProfileState, Provenance, State, StoredProfile,
         approvals::{self, Deed},
         settings::Prune,
     },

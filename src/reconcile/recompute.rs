@@ -14,9 +14,10 @@ use super::{
     saved::SavedPlan,
 };
 use crate::{
-    config::{Desired, DesiredProfile, Labels, Place, Places},
+    config::{Desired, DesiredProfile, Labels, Places},
     model::{
-        Changeset, Digest, ProfileChange, ProfileName, ProfileState, Settings, State, StoredProfile, VerifySettings,
+        Changeset, Digest, Place, ProfileChange, ProfileName, ProfileState, Settings, State, StoredProfile,
+        VerifySettings,
     },
 };
 

@@ -12,16 +12,17 @@ use super::{
     run::{Back, Became, EnvironmentRun, Intent},
 };
 use crate::{
-    api::{ChangesetOutcome, Generation, Rollback, VerifyRequest, messages::Submission},
+    api::{ChangesetOutcome, Rollback, VerifyRequest, messages::Submission},
     client::{Client, ClientError},
     config::Desired,
     model::{
-        Allowances, ChangeKind, Changeset, Code, EnvironmentName, Lapse, ProfileName, State, Status,
+        Allowances, ChangeKind, Changeset, Code, EnvironmentName, Generation, Lapse, ProfileName, State, Status,
+        finding::{Limit, Report},
         rollout::{Checks, FailedDeliveries, Probe},
     },
     reconcile::{self, Plan, Planned, Request, attachments},
     time::Clock,
-    verify::{Limit, Report, gate},
+    verify::gate,
 };
 
 /// The value; or the environment's failure, which is no failure of the journal.
@@ -451,7 +452,7 @@ pub(crate) async fn verified(
     let ask = async || {
         let mut profiles = Vec::new();
         let (findings, requests) = client.verify(request, |verified| profiles.push(verified)).await?;
-        profiles.sort_by(|a: &crate::verify::Verified, b| a.profile.cmp(&b.profile));
+        profiles.sort_by(|a: &crate::model::finding::Verified, b| a.profile.cmp(&b.profile));
         let environment = desired.environment.to_string();
         Ok(Report { format_version: Report::FORMAT_VERSION, environment, profiles, findings, requests })
     };
@@ -460,7 +461,9 @@ pub(crate) async fn verified(
     let Some(first) = failed.first() else { return Ok(()) };
     let why = report
         .open()
-        .find(|finding| finding.severity == crate::verify::Severity::Error && finding.profile.as_ref() == Some(first))
+        .find(|finding| {
+            finding.severity == crate::model::finding::Severity::Error && finding.profile.as_ref() == Some(first)
+        })
         .map(|finding| format!(": {} {}", finding.id.id(), finding.message))
         .unwrap_or_default();
     let names = failed.iter().take(5).map(ProfileName::as_str).collect::<Vec<_>>().join(", ");
@@ -531,7 +534,7 @@ pub(crate) fn blocked(plan: &Plan) -> Result<(), Problem> {
 }
 
 fn no_drift(state: &State) -> Result<(), Problem> {
-    let drift = reconcile::drift(state);
+    let drift = crate::changes::drift::drift(state);
     let Some(first) = drift.first() else { return Ok(()) };
     let what = first.name.as_ref().map_or("the environment's settings".to_owned(), |name| format!("`{name}`"));
     let by = first.by.as_ref().map(|by| format!(" by `{}` (generation {})", by.by, by.generation)).unwrap_or_default();

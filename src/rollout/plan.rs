@@ -15,11 +15,11 @@ use tokio::{sync::Semaphore, task::JoinSet};
 
 use super::{Material, Problem, environment::Target};
 use crate::{
+    changes::guards::Guard,
     config::Repository,
     model::{Digest, EnvironmentName, Lapse, ProfileName, RolloutName},
     reconcile::{
         Plan,
-        guards::Guard,
         plan::{Action, Cause, FieldChange, SecretChangeKind, Summary},
     },
     time::Clock,

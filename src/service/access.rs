@@ -18,8 +18,11 @@ use super::{
     problem::Problem,
 };
 use crate::{
-    api::{AuditOutcome, NewToken, Role, Scope, Token},
-    model::{Code, CompanyId, Function},
+    api::NewToken,
+    model::{
+        AuditOutcome, Code, CompanyId, Function,
+        token::{Role, Scope, Token},
+    },
     net::listener::Peer,
     store::{AuditEvent, StoredToken, outbox::NewEvent, token_hash},
 };

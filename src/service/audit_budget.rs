@@ -134,7 +134,7 @@ impl Service {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::api::AuditOutcome;
+    use crate::model::AuditOutcome;
 
     fn event(actor: &str, action: &'static str) -> AuditEvent {
         AuditEvent {

@@ -108,7 +108,7 @@ impl Queue {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::api::{Role, Scope};
+    use crate::model::token::{Role, Scope};
 
     fn caller(name: &str) -> Caller {
         Caller::of_test(name, Role::Sender, Scope::default())

@@ -17,18 +17,20 @@ use serde_json::json;
 
 use super::{Service, access::Caller, problem::Problem};
 use crate::{
-    api::{AuditOutcome, ChangeSummary, ChangesetOutcome, ChangesetResult, Generation, Role, Rollback},
+    api::{ChangesetOutcome, ChangesetResult, Rollback},
     approvals::{self, Judgement, REASON_LIMIT},
+    changes::{guards, revert::way_back},
     credential,
     entra::{FederatedFiles, federated},
     model::{
-        Allowances, Approval, ChangeKind, ChangeRecord, Changeset, Code, Destination, Digest, EnvironmentName,
-        ProfileChange, ProfileName, Provenance, SecretRecord, SecretReference, Settings, State,
+        Allowances, Approval, AuditOutcome, ChangeKind, ChangeRecord, ChangeSummary, Changeset, Code, Destination,
+        Digest, EnvironmentName, Generation, ProfileChange, ProfileName, Provenance, SecretRecord, SecretReference,
+        Settings, State,
         approvals::{self as needed, Deed},
         provenance::Breach,
         rules,
+        token::Role,
     },
-    reconcile::{guards, way_back},
     secrets::{FILE_LIMIT, Header, NotAge, OpenError, Purpose, Redirected, ServiceIdentity, accepted_for_words},
     store::{AuditEvent, Commit, CommitError, NewSecret},
 };

@@ -13,8 +13,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use super::{Oidc, OidcError, Service};
 use crate::{
-    api::AuditOutcome,
-    model::Digest,
+    model::{AuditOutcome, Digest},
     store::{AuditEvent, StoreError},
 };
 

@@ -26,8 +26,7 @@ use tower_http::{
 
 use super::{limits::Limits, problem::Problem};
 use crate::{
-    api::{BODY_LIMIT, ProblemDetails, VERSION},
-    client::VERSION_HEADER,
+    api::{BODY_LIMIT, ProblemDetails, VERSION, VERSION_HEADER},
     model::Code,
     telemetry::{self, Behalf},
 };

@@ -39,9 +39,8 @@ use std::sync::Arc;
 use jiff::Timestamp;
 
 use crate::{
-    api::{AuditOutcome, integrity::Restored},
     delivery::{Delivery, Outgoing, Setup},
-    model::State,
+    model::{AuditOutcome, State, integrity::Restored},
     net::listener::OpenConnections,
     secrets::ServiceIdentity,
     store::{AuditEvent, Store, StoreError, StoredToken},

@@ -28,10 +28,13 @@ use super::{
     problem::Problem,
 };
 use crate::{
-    api::{Role, Scope},
     config::{self, Report},
     entra::http::{Http, Options, Request},
-    model::{Code, EnvironmentName, rules::is_loopback},
+    model::{
+        Code, EnvironmentName,
+        rules::is_loopback,
+        token::{Role, Scope},
+    },
 };
 
 /// What stands for the name of the environment that is asked.

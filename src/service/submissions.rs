@@ -5,14 +5,11 @@ use uuid::Uuid;
 
 use super::{Service, access::Caller, problem::Problem};
 use crate::{
-    api::{
-        AuditOutcome,
-        messages::{Action, ActionOptions, File, KEY_LIMIT, MessageDetail, Resolved, ResolvedOutcome, Submission},
-    },
+    api::messages::{Action, ActionOptions, File, KEY_LIMIT, MessageDetail, Resolved, ResolvedOutcome, Submission},
     delivery::content::{self, Attached, Kept, Malformed, Parts},
     mime::base64,
     model::{
-        Address, Client, Code, CompanyId, Digest, Function, Message, Provider, Status,
+        Address, AuditOutcome, Client, Code, CompanyId, Digest, Function, Message, Provider, Status,
         delivery::EventKind,
         message::{Document, Notify, Recipient, RecipientStatus},
         resolution::Cell,

@@ -17,16 +17,16 @@ use tokio::sync::mpsc;
 
 use super::{Service, access::Caller, problem::Problem};
 use crate::{
-    api::{AuditOutcome, LastVerified, LastVerifiedList, Role, VerifyLine, VerifyRequest},
+    api::{LastVerifiedList, VerifyLine, VerifyRequest},
     model::{
-        Cloud, Code, Destination, Digest, ProfileName, Provider, Reader, SecretRecord, StoredProfile,
-        provider::Credential, rules,
+        AuditOutcome, Cloud, Code, Destination, Digest, LastVerified, ProfileName, Provider, Reader, SecretRecord,
+        StoredProfile, finding::Verified, provider::Credential, rotation::Standing, rules, token::Role,
     },
     secrets::{FILE_LIMIT, Header, OpenError, Purpose},
     service::upload::Room,
-    store::{AuditEvent, outbox::Standing},
+    store::AuditEvent,
     telemetry,
-    verify::{Needs, Opened, Options, ReaderApplication, Subject, Verified, Verifier},
+    verify::{Needs, Opened, Options, ReaderApplication, Subject, Verifier},
 };
 
 /// How many results are in memory before they go to the store.

@@ -19,14 +19,12 @@ use async_trait::async_trait;
 use jiff::Timestamp;
 use secrecy::SecretString;
 
-use crate::{
-    api::{
-        AuditEntry, AuditOutcome, Generation, GenerationDetail, LastVerified, Token,
-        integrity::{Restored, StoreCheck},
-        leases::Lease,
-    },
-    model::{Destination, Digest, EnvironmentName, ProfileName, SecretRecord, State},
-    verify::Verified,
+use crate::model::{
+    AuditEntry, AuditOutcome, Destination, Digest, EnvironmentName, Generation, GenerationDetail, LastVerified, Lease,
+    ProfileName, SecretRecord, State,
+    finding::Verified,
+    integrity::{Restored, StoreCheck},
+    token::Token,
 };
 
 pub use sqlite::{AuditReader, SqliteStore};

@@ -12,19 +12,10 @@ use utoipa::ToSchema;
 use uuid::Uuid;
 
 use super::StoreError;
-use crate::{
-    model::{Attempt, CompanyId, Digest, Function, Message, ProfileName, SecretReference, Status, delivery::EventKind},
-    verify::Finding,
+use crate::model::{
+    Attempt, CompanyId, Digest, Function, Hold, Lane, Message, ProfileName, Status, delivery::EventKind,
+    rotation::Rotation, suspension::Parked,
 };
-
-/// A company and a function: messages of one wait in one line.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Lane {
-    /// Whose mail.
-    pub company: CompanyId,
-    /// What kind of mail.
-    pub function: Function,
-}
 
 /// What is known of a lane.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -189,126 +180,6 @@ pub struct Event {
     /// What happened.
     #[serde(flatten)]
     pub event: NewEvent,
-}
-
-/// Somebody wants nothing to leave, for a while.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
-#[serde(rename_all = "camelCase")]
-pub struct Hold {
-    /// Its id.
-    pub id: String,
-    /// The profile that sends nothing; none means whichever.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schema(value_type = Option<String>)]
-    pub profile: Option<ProfileName>,
-    /// The company whose mail waits; none means every one.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub company: Option<CompanyId>,
-    /// The function whose mail waits; none means every one.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub function: Option<Function>,
-    /// Why.
-    pub reason: String,
-    /// Who wants it.
-    pub owner: String,
-    /// Since when.
-    #[schema(value_type = String, format = DateTime)]
-    pub since: Timestamp,
-    /// Until when; none means until it is removed.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schema(value_type = Option<String>, format = DateTime)]
-    pub until: Option<Timestamp>,
-}
-
-impl Hold {
-    /// Whether it holds this.
-    pub fn covers(&self, lane: &Lane, profile: Option<&ProfileName>, now: Timestamp) -> bool {
-        self.until.is_none_or(|until| until > now)
-            && self.company.as_ref().is_none_or(|own| *own == lane.company)
-            && self.function.is_none_or(|own| own == lane.function)
-            && self.profile.as_ref().is_none_or(|own| Some(own) == profile)
-    }
-}
-
-/// A profile that cannot send until somebody mends it.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
-#[serde(rename_all = "camelCase")]
-pub struct Parked {
-    /// The profile.
-    #[schema(value_type = String)]
-    pub profile: ProfileName,
-    /// The digest of the profile that failed, secrets included: another one is tried at once.
-    pub of: Digest,
-    /// Since when.
-    #[schema(value_type = String, format = DateTime)]
-    pub since: Timestamp,
-    /// What the server said.
-    pub reason: String,
-    /// What `verify` says of it: what is wrong, and the remedy.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub finding: Option<Finding>,
-    /// When it is tried again.
-    #[schema(value_type = String, format = DateTime)]
-    pub next_probe_at: Timestamp,
-}
-
-/// How the rotation of a profile's secret stands.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
-#[serde(rename_all = "camelCase")]
-pub struct Rotation {
-    /// The profile.
-    #[schema(value_type = String)]
-    pub profile: ProfileName,
-    /// The secret.
-    #[schema(value_type = String)]
-    pub secret: SecretReference,
-    /// The digest of the next value's age file.
-    pub next: Digest,
-    /// The digest of the login and the next value: what came of it holds for every profile that has the same, and says
-    /// nothing of any other.
-    pub of: Digest,
-    /// What came of it.
-    pub standing: Standing,
-    /// Since when.
-    #[schema(value_type = String, format = DateTime)]
-    pub since: Timestamp,
-    /// What the server said when it was refused.
-    #[serde(default, skip_serializing_if = "String::is_empty")]
-    pub reason: String,
-    /// Whether an alert went out for the refusal. None does while the current value is refused as well: then the
-    /// profile is parked.
-    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
-    pub told: bool,
-    /// How often it was refused.
-    #[serde(default)]
-    pub refusals: u32,
-    /// When it is tried again; none if it was accepted.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schema(value_type = Option<String>, format = DateTime)]
-    pub next_try_at: Option<Timestamp>,
-}
-
-/// What came of a next value.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
-#[serde(rename_all = "kebab-case")]
-pub enum Standing {
-    /// It has not been tried yet.
-    Staged,
-    /// It was refused; the current one is used.
-    Refused,
-    /// It was accepted; only it is used.
-    Promoted,
-}
-
-impl Standing {
-    /// As documents write it.
-    pub fn id(self) -> &'static str {
-        match self {
-            Standing::Staged => "staged",
-            Standing::Refused => "refused",
-            Standing::Promoted => "promoted",
-        }
-    }
 }
 
 /// What a mailbox sent in a minute.

@@ -17,8 +17,11 @@ use hickory_resolver::{
 };
 use tokio::sync::{Mutex, OnceCell};
 
-use super::{Finding, Id, Level};
-use crate::model::Mailbox;
+use crate::model::{
+    Mailbox,
+    finding::{Finding, Level},
+    finding_id::Id,
+};
 
 const POINTER: &str = "/from/address";
 

@@ -4,9 +4,9 @@ use std::collections::BTreeMap;
 
 use jiff::Timestamp;
 
-use crate::{
-    api::{CredentialEnd, LastVerified},
-    model::{EnvironmentName, ProfileName, Provider, SecretReference, State, StoredProfile, provider::Credential},
+use crate::model::{
+    CredentialEnd, EnvironmentName, LastVerified, ProfileName, Provider, SecretReference, State, StoredProfile,
+    provider::Credential,
 };
 
 /// One credential of one profile.

@@ -7,12 +7,13 @@ use std::{
 
 use base64::{Engine as _, prelude::BASE64_STANDARD};
 
-use super::{Limit, Report, client, waivers};
+use super::{client, waivers};
 use crate::{
     api::VerifyRequest,
     config::Desired,
     model::{
         Changeset, Digest, Profile, ProfileChange, ProfileName, Reader, SecretReference, StoredProfile, VerifySettings,
+        finding::{Limit, Report},
     },
 };
 

@@ -7,7 +7,10 @@
 
 use jiff::{SignedDuration, Timestamp};
 
-use super::{Finding, Id, Verdict, Verified};
+use crate::model::{
+    finding::{Finding, Verdict, Verified},
+    finding_id::Id,
+};
 
 /// How long what was proved counts where it is not seen again.
 pub const REMEMBERED: SignedDuration = SignedDuration::from_hours(7 * 24);
@@ -89,7 +92,7 @@ fn carry(finding: &Finding, earlier: &Verified) -> Finding {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::verify::Level;
+    use crate::model::finding::Level;
 
     fn at(hours: i64) -> Timestamp {
         Timestamp::UNIX_EPOCH + SignedDuration::from_hours(hours)

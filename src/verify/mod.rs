@@ -16,10 +16,8 @@
 //! The command line and the service both call this. It asks no store, opens no age file and prints nothing: a
 //! [`Subject`] comes with its secret open, or with the reason why it is not.
 
-mod catalogue;
 mod dns;
 pub mod expiry;
-mod finding;
 pub mod gate;
 pub mod graph;
 mod merge;
@@ -37,8 +35,6 @@ use std::{
     time::Duration,
 };
 
-pub use catalogue::Id;
-pub use finding::{Finding, Level, Limit, Report, Severity, Verdict, Verified};
 use jiff::Timestamp;
 pub use merge::REMEMBERED;
 pub use needs::{Needs, client};
@@ -58,7 +54,11 @@ use crate::{
         permissions::{GRAPH_APP_ID, Kind, Names},
         sign_in::{Discovery, SignIn, SignInError},
     },
-    model::{Destination, EnvironmentName, GraphDirect, Profile, ProfileName, Provider},
+    model::{
+        Destination, EnvironmentName, GraphDirect, Profile, ProfileName, Provider,
+        finding::{Finding, Level, Verdict, Verified},
+        finding_id::Id,
+    },
     smtp::HelloName,
     time::Clock,
 };

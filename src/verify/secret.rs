@@ -2,10 +2,13 @@
 
 use secrecy::{ExposeSecret as _, SecretString};
 
-use super::{Finding, Id, Severity};
 use crate::{
     credential::{self, CredentialKind, Unfit},
-    model::{EnvironmentName, SecretReference},
+    model::{
+        EnvironmentName, SecretReference,
+        finding::{Finding, Severity},
+        finding_id::Id,
+    },
 };
 
 /// A profile's secret.

@@ -1,7 +1,7 @@
 //! A mail server, up to the point where a mail would follow: name, connection, greeting, encryption, certificate,
 //! login, sender, and the sender as a recipient. Each step has a deadline of its own, so a silent server costs seconds.
 //! Nothing is sent, unless a probe was asked for. The conversation is the one that delivery has ([`crate::smtp`]), and a
-//! reply means what it means there ([`crate::delivery::classify`]).
+//! reply means what it means there ([`crate::replies`]).
 
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 
@@ -9,13 +9,14 @@ use jiff::Timestamp;
 use secrecy::{ExposeSecret as _, SecretString};
 use tokio::{net::TcpStream, time::timeout};
 
-use super::{Finding, Id, Level, Opened, Severity, Subject, Verifier, graph::Applicant, secret};
+use super::{Opened, Subject, Verifier, graph::Applicant, secret};
 use crate::{
     credential::CredentialKind,
-    delivery::classify::{self, About},
     entra::Endpoints,
     model::{
         Encryption,
+        finding::{Finding, Level, Severity},
+        finding_id::Id,
         message::Class,
         provider::{Oauth, Smtp},
     },
@@ -23,6 +24,7 @@ use crate::{
         resolve::resolve,
         tls::{CertificateFault, HandshakeFault},
     },
+    replies::{self, About},
     smtp::{
         Capabilities, Reply,
         client::{DataDeadlines, DataError, SmtpClient, SmtpError, TlsSettings},
@@ -514,7 +516,7 @@ impl Visit<'_> {
             Err(error) => error,
         };
         let meaning = match &error {
-            SmtpError::Refused(reply) => Some(classify::smtp("rcpt", &reply.to_string())),
+            SmtpError::Refused(reply) => Some(replies::smtp("rcpt", &reply.to_string())),
             _ => None,
         };
         let finding = if let Some(meaning) = meaning.filter(|meaning| meaning.class == Class::Auth) {
@@ -590,7 +592,7 @@ fn is_transient(error: &SmtpError) -> bool {
 /// What to do about a refusal, as the table of replies says.
 fn advice(phase: &str, error: &SmtpError) -> Option<String> {
     let SmtpError::Refused(reply) = error else { return None };
-    classify::smtp(phase, &reply.to_string()).remedy.map(|remedy| format!("{remedy}."))
+    replies::smtp(phase, &reply.to_string()).remedy.map(|remedy| format!("{remedy}."))
 }
 
 /// What was seen in the reply to EHLO; where the server refuses that, it offers nothing, and its reply says why.

@@ -3,10 +3,13 @@
 
 use jiff::{Timestamp, tz::TimeZone};
 
-use super::{Finding, Id, Report, Verdict};
 use crate::{
     config::{Desired, suggest},
-    model::{ProfileName, VerifySettings, Waiver},
+    model::{
+        ProfileName, VerifySettings, Waiver,
+        finding::{Finding, Report, Verdict},
+        finding_id::Id,
+    },
 };
 
 /// Marks what is waived, and adds what is wrong with the waivers. `whole` is the environment if every enabled profile

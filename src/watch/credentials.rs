@@ -12,9 +12,9 @@ use super::{
     environment::{Read, Watched},
 };
 use crate::{
-    api::{LastVerified, VerifyRequest},
+    api::VerifyRequest,
     client::Client,
-    model::{ProfileName, State, StoredProfile},
+    model::{LastVerified, ProfileName, State, StoredProfile},
     verify::{
         expiry::{self, Ending},
         gate,

@@ -13,13 +13,11 @@ use super::{
     reports::{Condition, Kind},
 };
 use crate::{
+    changes::drift::{Drift, DriftKind},
     client::Client,
     config::{Desired, Report},
     model::{Code, Digest, EnvironmentName, ProfileName, State, WatchSettings},
-    reconcile::{
-        self, Planned, Request,
-        plan::{Drift, DriftKind},
-    },
+    reconcile::{self, Planned, Request},
     rollout::{Problem, Purpose, lock::Lease},
     watch::checkout::{Snapshot, blocking, broken},
 };
@@ -320,7 +318,7 @@ impl Watched {
             return;
         }
         let mut conditions = Vec::new();
-        let drift = reconcile::drift(&found.state);
+        let drift = crate::changes::drift::drift(&found.state);
         if !drift.is_empty() {
             let digest = Digest::of_document(&drift).to_string();
             let remedy = format!(
@@ -393,7 +391,7 @@ impl Watched {
         shared.set(|status| {
             let Some(standing) = status.environments.get_mut(&self.name) else { return };
             standing.role = role;
-            let drift = reconcile::drift(&state);
+            let drift = crate::changes::drift::drift(&state);
             standing.drift = if is_unseen { Vec::new() } else { drift.iter().map(name_of).collect() };
             standing.expiring = expiring.unwrap_or_else(|| std::mem::take(&mut standing.expiring));
             standing.generation = state.generation;

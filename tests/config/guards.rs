@@ -4,11 +4,11 @@ use std::collections::BTreeMap;
 
 use crate::support::generated::{self, smtp, stored};
 use mailwright::{
+    changes::guards::{self, Guard},
     model::{
         Allowances, ChangeKind, ChangeRecord, ProfileChange, ProfileName, Settings, State, StoredProfile,
         settings::{DeleteLimit, Policy},
     },
-    reconcile::guards::{self, Guard},
 };
 
 fn names(count: usize) -> Vec<ProfileName> {

@@ -1,8 +1,8 @@
 //! The table of replies against replies of real servers: what each of them means for the message.
 
 use mailwright::{
-    delivery::classify::{self, About},
     model::message::Class,
+    replies::{self, About},
 };
 use serde::Deserialize;
 
@@ -26,10 +26,10 @@ fn each_reply_means_what_it_says() {
         .iter()
         .filter_map(|case| {
             let meaning = match (&case.phase, &case.reply, case.http) {
-                (Some(phase), Some(reply), None) => classify::smtp(phase, reply),
+                (Some(phase), Some(reply), None) => replies::smtp(phase, reply),
                 (None, None, Some(status)) => {
                     let codes: Vec<&str> = case.codes.iter().map(String::as_str).collect();
-                    classify::graph(status, &codes, &case.text)
+                    replies::graph(status, &codes, &case.text)
                 }
                 _ => return Some(format!("{}: neither one nor the other", case.from)),
             };
@@ -47,12 +47,12 @@ fn each_reply_means_what_it_says() {
 fn a_refusal_is_never_taken_for_a_delivery() {
     for phase in ["greeting", "tls", "login", "mail", "rcpt", "data", "dot"] {
         for code in 400..600 {
-            let class = classify::smtp(phase, &format!("{code} whatever it says")).class;
+            let class = replies::smtp(phase, &format!("{code} whatever it says")).class;
             assert!(class != Class::Delivered && class != Class::Unknown, "{phase} {code}: {class:?}");
         }
     }
     for status in (300..600).filter(|status| *status != 304) {
-        let class = classify::graph(status, &[], "").class;
+        let class = replies::graph(status, &[], "").class;
         assert!(class != Class::Delivered, "{status}: {class:?}");
     }
 }
@@ -65,7 +65,7 @@ fn what_a_recipient_is_called_decides_nothing() {
     {
         let address = format!("<{}@example.org>", name.replace(' ', "."));
         for (code, class) in [("550 5.1.1", Class::Permanent), ("450 4.2.1", Class::Transient)] {
-            let meaning = classify::smtp("rcpt", &format!("{code} {address}: User unknown"));
+            let meaning = replies::smtp("rcpt", &format!("{code} {address}: User unknown"));
             assert_eq!(meaning.class, class, "{address}: {}", meaning.why);
         }
     }
@@ -84,14 +84,14 @@ fn whom_a_refusal_is_about() {
         ("550 5.1.1 <a@example.org>: Recipient address rejected: User unknown", About::Recipient),
         ("550 5.1.0 <a@example.org>: Recipient address rejected: undeliverable address", About::Recipient),
     ] {
-        assert_eq!(classify::smtp("rcpt", reply).about, about, "{reply}");
+        assert_eq!(replies::smtp("rcpt", reply).about, about, "{reply}");
     }
 }
 
 #[test]
 fn a_server_that_wants_encryption_is_told_apart_from_one_that_wants_a_login() {
     for reply in ["530 5.7.0 Must issue a STARTTLS command first", "550 5.7.1 STARTTLS required"] {
-        let remedy = classify::smtp("mail", reply).remedy.unwrap();
+        let remedy = replies::smtp("mail", reply).remedy.unwrap();
         assert!(remedy.contains("encryption: starttls"), "{reply}: {remedy}");
     }
 }
@@ -105,7 +105,7 @@ fn a_refusal_of_the_contents_says_so_in_several_languages() {
         "550 Pièce jointe refusée",
         "554 Contenido no permitido",
     ] {
-        let meaning = classify::smtp("dot", reply);
+        let meaning = replies::smtp("dot", reply);
         assert_eq!((meaning.class, meaning.about), (Class::Permanent, About::Contents), "{reply}");
     }
 }

@@ -5,15 +5,16 @@ use std::{collections::BTreeMap, path::Path, sync::Arc};
 use crate::support::generated;
 use jiff::Timestamp;
 use mailwright::{
-    api::{AuditEntry, AuditOutcome, ChangeSummary, Generation, Role, Token},
     model::{
-        ChangeKind, ChangeRecord, Destination, Digest, Encryption, ProfileName, ProfileState, Provenance, SecretRecord,
-        Settings, State, Status, StoredProfile,
+        AuditEntry, AuditOutcome, ChangeKind, ChangeRecord, ChangeSummary, Destination, Digest, Encryption, Generation,
+        Lane, ProfileName, ProfileState, Provenance, SecretRecord, Settings, State, Status, StoredProfile,
+        rotation::{Rotation, Standing},
+        token::{Role, Token},
     },
     store::{
         AuditEvent, Commit, CommitError, LeaseTaken, NewSecret, SqliteStore, Store, StoreError, StoredToken,
         WantedLease,
-        outbox::{Accepted, IdempotencyKey, Lane, NewEvent, NewMessage, Rotation, Search, Settled, Standing},
+        outbox::{Accepted, IdempotencyKey, NewEvent, NewMessage, Search, Settled},
     },
 };
 use proptest::{prelude::*, strategy::ValueTree as _, test_runner::TestRunner};
@@ -87,7 +88,7 @@ fn token(id: &str, second: i64) -> StoredToken {
     let token = Token {
         id: id.to_owned(),
         name: format!("n{id}"),
-        scope: mailwright::api::Scope::default(),
+        scope: mailwright::model::token::Scope::default(),
         role: Role::Viewer,
         created_at: at(second),
         expires_at: None,

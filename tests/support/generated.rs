@@ -3,9 +3,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use mailwright::{
-    config::{Desired, DesiredProfile, Place, Places, SecretFile},
+    config::{Desired, DesiredProfile, Places, SecretFile},
     model::{
-        AppliesTo, CompanyId, Digest, EnvironmentName, Function, Mailbox, Profile, ProfileName, SecretReference,
+        AppliesTo, CompanyId, Digest, EnvironmentName, Function, Mailbox, Place, Profile, ProfileName, SecretReference,
         Settings, StoredProfile,
     },
 };

@@ -4,10 +4,13 @@ use std::{fmt::Write as _, net::SocketAddr, sync::Arc, time::Duration};
 
 use jiff::Timestamp;
 use mailwright::{
-    model::Profile,
+    model::{
+        Profile,
+        finding::{Finding, Verdict, Verified},
+    },
     sandbox::{Ports, Running, Scenario},
     time::Clock,
-    verify::{Finding, Opened, Options, Subject, Verdict, Verified, Verifier},
+    verify::{Opened, Options, Subject, Verifier},
 };
 use serde_json::{Value, json};
 

@@ -3,7 +3,7 @@
 use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
 use crate::support::sandboxed::{Case, DESKTOP, DIRECT, PASSWORD, SECRET, WEB, delegate, direct, good, smtp};
-use mailwright::verify::{Id, Verdict};
+use mailwright::model::{finding::Verdict, finding_id::Id};
 use serde_json::{Value, json};
 use tokio::{sync::Semaphore, task::JoinSet};
 
@@ -487,7 +487,7 @@ async fn every_check_passes_and_fails() {
 
 #[test]
 fn every_finding_has_a_page() {
-    let pages = include_str!("../../src/verify/findings.md");
+    let pages = include_str!("../../src/model/findings.md");
     let headings: Vec<&str> = pages.lines().filter_map(|line| line.strip_prefix("## ")).collect();
     assert_eq!(headings, Id::ALL.iter().map(|id| id.id()).collect::<Vec<_>>());
     for id in Id::ALL {

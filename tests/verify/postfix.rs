@@ -6,8 +6,12 @@ use std::sync::Arc;
 
 use crate::support::postfix::{PASSWORD, Postfix, USER};
 use mailwright::{
+    model::{
+        finding::{Level, Verdict, Verified},
+        finding_id::Id,
+    },
     time::Clock,
-    verify::{Id, Level, Opened, Options, Subject, Verdict, Verified, Verifier},
+    verify::{Opened, Options, Subject, Verifier},
 };
 use serde_json::json;
 

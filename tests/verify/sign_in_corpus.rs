@@ -5,13 +5,16 @@ use std::sync::Arc;
 
 use crate::support::sandboxed::{Case, direct};
 use mailwright::{
-    delivery::classify,
     entra::{
         aadsts::{self, Cause},
         sign_in::{Refusal, SignInError},
     },
-    model::message::Class,
-    verify::{Verdict, Verified, graph::reported_as},
+    model::{
+        finding::{Verdict, Verified},
+        message::Class,
+    },
+    replies,
+    verify::graph::reported_as,
 };
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -45,7 +48,7 @@ fn delivery_takes_each_reply_for_what_it_is() {
     let wrong: Vec<String> = replies()
         .iter()
         .filter_map(|reply| {
-            let class = classify::sign_in(&error_of(reply));
+            let class = replies::sign_in(&error_of(reply));
             (class != reply.class).then(|| format!("{} ({}): {class:?}", reply.body, reply.from))
         })
         .collect();
@@ -119,7 +122,7 @@ fn every_code_that_is_met_is_named_with_what_to_do() {
         assert!(!reported_as(entry.cause).is_empty(), "AADSTS{}", entry.code);
         let refusal = Refusal { error: entry.error.clone(), error_codes: vec![entry.code], ..Refusal::default() };
         assert_eq!(refusal.cause(), entry.cause, "AADSTS{} is told by its number as by its word", entry.code);
-        let class = classify::sign_in(&SignInError::Refused(refusal));
+        let class = replies::sign_in(&SignInError::Refused(refusal));
         assert_eq!(class == Class::Transient, entry.cause == Cause::Service, "AADSTS{}", entry.code);
     }
 }

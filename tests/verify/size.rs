@@ -9,10 +9,15 @@ use mailwright::{
         graph::{Application, Graph, OAuth2PermissionGrant},
         http,
     },
-    model::{Cloud, provider::CustomCloud},
+    model::{
+        Cloud,
+        finding::{Finding, Level},
+        finding_id::Id,
+        provider::CustomCloud,
+    },
     sandbox::scenario::Tenant,
     time::Clock,
-    verify::{Finding, Id, Level, Opened, Options, Subject, Verifier},
+    verify::{Opened, Options, Subject, Verifier},
 };
 use serde_json::json;
 

@@ -480,7 +480,7 @@ fn blocked(plan: &Plan, environment: &Environment) -> Result<(), CliError> {
     for guard in &plan.guards {
         error = error.detail(guard.message());
     }
-    let allow = plan.guards.iter().map(crate::reconcile::guards::Guard::allowance).collect::<Vec<_>>();
+    let allow = plan.guards.iter().map(crate::changes::guards::Guard::allowance).collect::<Vec<_>>();
     let number = allow.iter().find(|text| text.parse::<u32>().is_ok());
     let allow = number.cloned().unwrap_or_else(|| allow.join(","));
     Err(error.remedy(format!("If that is meant, for this plan only: --allow-deletes {allow}")))

@@ -5,9 +5,8 @@ use std::path::PathBuf;
 use serde_json::json;
 
 use crate::{
-    api::{AuditEntry, AuditOutcome, integrity::StoreCheck},
     cli::{CliError, Context, ErrorFormat, Exit, Format, Runnable, ServiceOptions, environment::Environment},
-    model::{Code, Digest, EnvironmentName},
+    model::{AuditEntry, AuditOutcome, Code, Digest, EnvironmentName, integrity::StoreCheck},
     store::AuditReader,
 };
 

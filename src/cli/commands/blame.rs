@@ -3,14 +3,13 @@
 use serde_json::{Value, json};
 
 use crate::{
-    api::GenerationDetail,
     cli::{
         CliError, Context, ErrorFormat, Exit, Format, Runnable, ServiceOptions,
         environment::{self, Environment},
     },
     client::Client,
     config::DesiredProfile,
-    model::{ChangeKind, Code, ProfileName},
+    model::{ChangeKind, Code, GenerationDetail, ProfileName},
     reconcile::{
         blame::{Blame as Walk, Blamed},
         render,

@@ -9,7 +9,7 @@ use crate::{
         fleet::{Environments, Outcome, Words},
     },
     model::ProfileName,
-    reconcile::{self, render},
+    reconcile::render,
 };
 
 /// Tell whether somebody changed the service outside Git
@@ -46,7 +46,7 @@ impl Drift {
     fn drift(&self, context: &Context, environment: &Environment) -> Result<Outcome, CliError> {
         let client = environment.client(context, &self.service)?;
         let state = context.runtime()?.block_on(environment::state(&client, &environment.name))?;
-        let drift = reconcile::drift(&state);
+        let drift = crate::changes::drift::drift(&state);
         let unmanaged: Vec<&ProfileName> = state
             .profiles
             .iter()

@@ -4,11 +4,11 @@
 use crate::{
     cli::{CliError, Context, Exit, Runnable},
     config::suggest,
-    delivery::classify::{self, About, Meaning},
     entra::aadsts::{self, Entry},
-    model::{Code, message::Class},
+    model::{Code, finding_id::Id, message::Class},
+    replies::{self, About, Meaning},
     text::shortened,
-    verify::{Id, graph::reported_as},
+    verify::graph::reported_as,
 };
 
 /// Explain a problem code, a finding, an AADSTS code or an SMTP reply
@@ -74,7 +74,7 @@ fn explained_reply(code: &str, text: &str) -> String {
     let reply = if has_reply_code { text.trim().to_owned() } else { format!("{digits} {}", text.trim()) };
     let mut meanings: Vec<(Vec<&str>, Meaning)> = Vec::new();
     for (step, name) in STEPS {
-        let meaning = classify::smtp(step, &reply);
+        let meaning = replies::smtp(step, &reply);
         match meanings.iter_mut().find(|(_, known)| *known == meaning) {
             Some((names, _)) => names.push(name),
             None => meanings.push((vec![name], meaning)),
@@ -131,7 +131,7 @@ impl Runnable for Explain {
             context.printer.out(&format!("{bold}AADSTS{number}: {}{bold:#}\n\n{}", entry.name, explained(entry)));
             return Ok(Exit::Done);
         }
-        if let Some(code) = classify::enhanced_code(text) {
+        if let Some(code) = replies::enhanced_code(text) {
             let title = format!("{bold}{code}: a reply of a mail server{bold:#}");
             context.printer.out(&format!("{title}\n\n{}", explained_reply(&code, text)));
             return Ok(Exit::Done);

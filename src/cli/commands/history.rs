@@ -3,10 +3,9 @@
 use serde_json::Value;
 
 use crate::{
-    api::{ChangeSummary, Generation},
     cli::{CliError, Context, ErrorFormat, Exit, Format, Runnable, ServiceOptions, environment::Environment},
     model::{
-        Provenance,
+        ChangeSummary, Generation, Provenance,
         provenance::{Author, Signature},
     },
     reconcile::render,

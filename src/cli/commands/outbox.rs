@@ -647,7 +647,7 @@ fn one(detail: &MessageDetail) -> String {
 }
 
 /// What is known of a restore that nobody has confirmed.
-fn restored_lines(restored: &crate::api::integrity::Restored, environment: &str) -> Vec<String> {
+fn restored_lines(restored: &crate::model::integrity::Restored, environment: &str) -> Vec<String> {
     let mut lines = vec![
         format!(
             "restored     the store was restored from a backup, noticed {}: {}",
@@ -708,7 +708,7 @@ pub(crate) fn standing(status: &OutboxStatus) -> String {
     lines.join("\n")
 }
 
-fn hold_table(holds: &[crate::store::outbox::Hold]) -> String {
+fn hold_table(holds: &[crate::model::Hold]) -> String {
     if holds.is_empty() {
         return "Nothing is held.".to_owned();
     }

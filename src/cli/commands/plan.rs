@@ -9,7 +9,6 @@ use std::{
 use serde_json::Value;
 
 use crate::{
-    api::Role,
     cli::{
         CliError, Context, ErrorFormat, Exit, Format, Runnable, ServiceOptions,
         environment::{self, Environment},
@@ -17,7 +16,7 @@ use crate::{
     },
     client::Client,
     config::{Desired, write_atomically},
-    model::{Allowances, Code, Digest, ProfileName, State},
+    model::{Allowances, Code, Digest, ProfileName, State, token::Role},
     reconcile::{
         self, Planned, Request, attachments,
         plan::{Cause, Plan},

@@ -9,8 +9,8 @@ use crate::{
         CliError, Context, ErrorFormat, Exit, Runnable,
         environment::{self, Environment},
     },
-    config::{Amounts, Place, Placed, suggest, write},
-    model::{Code, ProfileName},
+    config::{Amounts, Placed, suggest, write},
+    model::{Code, Place, ProfileName},
 };
 
 /// Print what the layers amount to, with the place that each value comes from

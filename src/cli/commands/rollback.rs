@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, path::PathBuf};
 use serde_json::json;
 
 use crate::{
-    api::{Changed, GenerationDetail, Rollback as Order},
+    api::{Changed, Rollback as Order},
     cli::{
         CliError, Context, ErrorFormat, Exit, Format, Runnable, ServiceOptions,
         commands::plan,
@@ -13,7 +13,7 @@ use crate::{
         ui::confirm::confirm,
     },
     model::{
-        Allowances, ProfileName, Settings, State, StoredProfile,
+        Allowances, GenerationDetail, ProfileName, Settings, State, StoredProfile,
         approvals::{Deed, digest},
     },
     reconcile::{self, Plan, Planned, Request, plan::Action, recompute, render, saved::SavedPlan},
@@ -136,7 +136,7 @@ fn difference(
     }
     // What is sent is only where to go; the changes are there to be shown, counted and signed.
     let changeset = &mut planned.changeset;
-    changeset.changes = reconcile::way_back(state, &target.profiles);
+    changeset.changes = crate::changes::revert::way_back(state, &target.profiles);
     changeset.settings = (target.settings != state.settings).then(|| target.settings.clone());
     if let Some(approvals) = &mut planned.plan.approvals {
         let deed = Deed::Rollback(number);

@@ -12,7 +12,6 @@ use crate::{
         Function,
         resolution::{Cell, Resolver},
     },
-    reconcile,
     text::printable,
 };
 
@@ -53,7 +52,7 @@ impl Status {
         let (info, state, outbox) = (info?, state?, outbox?);
         let last = last?.generations.into_iter().next();
 
-        let drift = reconcile::drift(&state).len();
+        let drift = crate::changes::drift::drift(&state).len();
         let live: Vec<_> = state.live().collect();
         let disabled = live.iter().filter(|(_, profile)| !profile.enabled).count();
         let unmanaged = state.profiles.values().filter(|p| p.live.is_some() && !p.is_managed()).count();

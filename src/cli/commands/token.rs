@@ -5,12 +5,15 @@ use std::time::Duration;
 use serde_json::json;
 
 use crate::{
-    api::{NewToken, Role, Scope},
+    api::NewToken,
     cli::{
         CliError, Context, ErrorFormat, Exit, Format, Runnable, ServiceOptions,
         environment::{Environment, check_service},
     },
-    model::{Code, CompanyId, Function},
+    model::{
+        Code, CompanyId, Function,
+        token::{Role, Scope},
+    },
     text::printable,
 };
 

@@ -28,13 +28,13 @@ use crate::{
         http::tls_remedy,
         sign_in::{SignIn, SignInError},
     },
-    model::{Code, Destination, Digest, EnvironmentName, ProfileName, Provider, SecretReference, StoredProfile},
+    model::{
+        Code, Destination, Digest, EnvironmentName, ProfileName, Provider, SecretReference, StoredProfile,
+        finding::{Limit, Report, Verified},
+    },
     secrets::{self, Header, Identities, OpenError, Purpose, ValueId},
     text,
-    verify::{
-        self, Joined, Limit, Needs, Opened, Options, ReaderApplication, Report, Subject, Verified, Verifier, gate,
-        waivers,
-    },
+    verify::{self, Joined, Needs, Opened, Options, ReaderApplication, Subject, Verifier, gate, waivers},
 };
 
 /// Check that the mail will leave: registrations, permissions, redirect URIs, credentials, mail servers

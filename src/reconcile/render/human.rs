@@ -8,9 +8,9 @@ use serde_json::Value;
 
 use super::{secret_words, sender_groups, sender_words, shown};
 use crate::{
+    changes::drift::{Drift, DriftKind},
     reconcile::plan::{
-        Action, Cause, Drift, DriftKind, FieldChange, Hint, Plan, PlannedChange, RedirectedSecret, SettingsChange,
-        VerifiedBefore,
+        Action, Cause, FieldChange, Hint, Plan, PlannedChange, RedirectedSecret, SettingsChange, VerifiedBefore,
     },
     text::printable,
 };
@@ -370,7 +370,7 @@ fn verified_words(before: &VerifiedBefore) -> (Style, String) {
 }
 
 /// When the line goes that renamed a profile: one that others inherit has work to do in each of them.
-fn line_can_go(plan: &Plan, place: &crate::config::Place) -> String {
+fn line_can_go(plan: &Plan, place: &crate::model::Place) -> String {
     if place.file.starts_with(&format!("environments/{}/", plan.environment)) {
         format!("the line at {place} can go")
     } else {

@@ -6,7 +6,8 @@ use serde_json::Value;
 
 use super::{secret_words, sender_groups, sender_words, shown};
 use crate::{
-    reconcile::plan::{Action, Cause, DriftKind, FieldChange, Hint, Plan, PlannedChange},
+    changes::drift::DriftKind,
+    reconcile::plan::{Action, Cause, FieldChange, Hint, Plan, PlannedChange},
     text::markdown::{code_span, inline},
 };
 

@@ -7,7 +7,8 @@ use serde::Deserialize;
 use utoipa::IntoParams;
 
 use crate::{
-    api::{AuditPage, integrity::StoreCheck},
+    api::AuditPage,
+    model::integrity::StoreCheck,
     service::{
         Service,
         access::{Admin, As},

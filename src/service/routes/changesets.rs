@@ -12,8 +12,8 @@ use serde::Deserialize;
 use utoipa::IntoParams;
 
 use crate::{
-    api::{ChangesetOutcome, ChangesetResult, Role},
-    model::Changeset,
+    api::{ChangesetOutcome, ChangesetResult},
+    model::{Changeset, token::Role},
     service::{
         Service,
         access::{self, As, Planner},

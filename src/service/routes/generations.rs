@@ -7,7 +7,8 @@ use serde::Deserialize;
 use utoipa::IntoParams;
 
 use crate::{
-    api::{Changed, GenerationDetail, GenerationPage, Rollback},
+    api::{Changed, GenerationPage, Rollback},
+    model::GenerationDetail,
     service::{
         Service,
         access::{As, Deployer, Viewer},

@@ -5,13 +5,12 @@ use std::sync::Arc;
 use axum::extract::State;
 
 use crate::{
-    model::Code,
+    model::{Code, rotation::Standing},
     service::{
         Service,
         access::{As, Viewer},
         problem::{AnyProblem, Problem},
     },
-    store::outbox::Standing,
 };
 
 /// Whether the process lives
@@ -78,7 +77,7 @@ pub(super) async fn metrics(_: As<Viewer>, State(service): State<Arc<Service>>) 
         metrics::counter!("mailwright_connections_refused_total").absolute(connections.refused);
         metrics::gauge!("mailwright_restore_unconfirmed").set(if service.restored().is_some() { 1.0 } else { 0.0 });
         metrics::gauge!("mailwright_store_differences").set(service.altered().len() as f64);
-        metrics::gauge!("mailwright_drifted_objects").set(crate::reconcile::drift(&state).len() as f64);
+        metrics::gauge!("mailwright_drifted_objects").set(crate::changes::drift::drift(&state).len() as f64);
     }
     service.behalf.metrics()
 }

@@ -8,11 +8,8 @@ use serde_json::json;
 use utoipa::IntoParams;
 
 use crate::{
-    api::{
-        AuditOutcome,
-        leases::{LONGEST, Lease, LeaseList, NewLease},
-    },
-    model::Code,
+    api::leases::{LONGEST, LeaseList, NewLease},
+    model::{AuditOutcome, Code, Lease},
     service::{
         Service,
         access::{As, Deployer, Viewer},

@@ -14,15 +14,13 @@ use utoipa::IntoParams;
 use uuid::Uuid;
 
 use crate::{
-    api::{
-        Role,
-        messages::{Action, ActionOptions, MessageDetail, MessagePage, Resolved, Submission},
-    },
+    api::messages::{Action, ActionOptions, MessageDetail, MessagePage, Resolved, Submission},
     delivery::content,
     mime::address_list,
     model::{
         Client, Code, CompanyId, Function, Message, Status, address,
         message::{Document, Notify},
+        token::Role,
     },
     service::{
         Service,

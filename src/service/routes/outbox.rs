@@ -18,22 +18,16 @@ use utoipa::IntoParams;
 use uuid::Uuid;
 
 use crate::{
-    api::{
-        AuditOutcome,
-        messages::{HoldList, NewHold, OutboxStatus},
-    },
+    api::messages::{HoldList, NewHold, OutboxStatus},
     delivery::Trouble,
-    model::Code,
+    model::{AuditOutcome, Code, Hold},
     service::{
         Service,
         access::{Admin, As, Caller, Deployer, Reader, Viewer},
         extract::{Body, Parameters, Segment},
         problem::{AnyProblem, Problem},
     },
-    store::{
-        AuditEvent,
-        outbox::{Event, Hold},
-    },
+    store::{AuditEvent, outbox::Event},
     telemetry,
 };
 

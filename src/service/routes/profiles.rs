@@ -107,7 +107,7 @@ pub(super) async fn delete(
     answer(service.change_by_hand(&caller, "profile.delete", &name, change).await)
 }
 
-fn answer(result: Result<(u64, crate::api::ChangeSummary), Problem>) -> Result<Json<Changed>, Problem> {
+fn answer(result: Result<(u64, crate::model::ChangeSummary), Problem>) -> Result<Json<Changed>, Problem> {
     result.map(|(generation, summary)| Json(Changed { generation, summary }))
 }
 

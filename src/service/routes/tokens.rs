@@ -13,8 +13,11 @@ use secrecy::ExposeSecret as _;
 use serde_json::json;
 
 use crate::{
-    api::{AuditOutcome, NewToken, Role, Token, TokenCreated, TokenList},
-    model::{Code, CompanyId},
+    api::{NewToken, TokenCreated, TokenList},
+    model::{
+        AuditOutcome, Code, CompanyId,
+        token::{Role, Token},
+    },
     service::{
         Service,
         access::{Admin, As, new_token},

@@ -18,14 +18,13 @@ use tokio::sync::mpsc;
 
 use crate::{
     api::{LastVerifiedList, VerifyLine, VerifyRequest},
-    model::ProfileName,
+    model::{ProfileName, finding::Verified},
     service::{
         Service,
         access::{As, Planner, Viewer},
         extract::{RunBody, Segment},
         problem::{AnyProblem, Problem},
     },
-    verify::Verified,
 };
 
 /// Check profiles

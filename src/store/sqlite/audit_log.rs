@@ -11,10 +11,7 @@ use rusqlite::{Connection, OptionalExtension as _, params};
 use serde::{Deserialize, Serialize};
 
 use super::{AuditEvent, StoreError, document, failed, number, set_value, text, value};
-use crate::{
-    api::{AuditEntry, AuditOutcome},
-    model::Digest,
-};
+use crate::model::{AuditEntry, AuditOutcome, Digest};
 
 /// The key in the table `store` under which the head is kept.
 pub(super) const HEAD: &str = "auditHead";

@@ -8,10 +8,7 @@ use rusqlite::{Connection, OpenFlags};
 use super::{
     StoreError, digests, document, failed, migrate, number, other_environment, position, unreadable_position, value,
 };
-use crate::{
-    api::{AuditEntry, integrity::StoreCheck},
-    model::EnvironmentName,
-};
+use crate::model::{AuditEntry, EnvironmentName, integrity::StoreCheck};
 
 /// The audit log of a store, read only.
 pub struct AuditReader {

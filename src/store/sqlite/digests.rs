@@ -21,12 +21,10 @@ use super::{
     position::Position,
     set_value, value,
 };
-use crate::{
-    api::{
-        AuditEntry, AuditOutcome, Token,
-        integrity::{PROBLEM_LIMIT, StoreCheck},
-    },
-    model::Digest,
+use crate::model::{
+    AuditEntry, AuditOutcome, Digest,
+    integrity::{PROBLEM_LIMIT, StoreCheck},
+    token::Token,
 };
 
 /// The key under which an entry's detail has its statement.

@@ -5,7 +5,7 @@ use rusqlite::{Connection, OptionalExtension as _, params};
 use serde_json::json;
 
 use super::{AuditEvent, LeaseTaken, StoreError, WantedLease, append, document, failed, set_value, text, value};
-use crate::{api::leases::Lease, store::LEASES};
+use crate::{model::Lease, store::LEASES};
 
 /// Where the number of the newest holding is kept. It only grows, whatever becomes of the rows.
 const NEWEST: &str = "leaseToken";

@@ -31,16 +31,14 @@ use serde_json::value::RawValue;
 
 use super::{AuditEvent, Commit, CommitError, LeaseTaken, Store, StoreError, StoredToken, WantedLease};
 use crate::{
-    api::{
-        AuditEntry, AuditOutcome, Generation, GenerationDetail, LastVerified, Token,
-        integrity::{Restored, StoreCheck},
-        leases::Lease,
-    },
     model::{
-        ChangeRecord, Destination, Digest, EnvironmentName, ProfileName, ProfileState, SecretRecord, Settings, State,
-        StoredProfile,
+        AuditEntry, AuditOutcome, ChangeRecord, Destination, Digest, EnvironmentName, Generation, GenerationDetail,
+        LastVerified, Lease, ProfileName, ProfileState, SecretRecord, Settings, State, StoredProfile,
+        finding::{Level, Verified},
+        integrity::{Restored, StoreCheck},
+        token::Token,
     },
-    verify::{self, Level, Verified},
+    verify::{self},
 };
 
 use audit_log::append;

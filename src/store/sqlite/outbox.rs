@@ -13,14 +13,16 @@ use uuid::Uuid;
 use super::{SqliteStore, append, document, failed, number, text};
 use crate::{
     model::{
-        Attempt, Digest, Message, ProfileName, Status,
+        Attempt, Digest, Hold, Lane, Message, ProfileName, Status,
         message::{Recipient, RecipientStatus},
+        rotation::Rotation,
+        suspension::Parked,
     },
     store::{
         AuditEvent, StoreError,
         outbox::{
-            Accepted, Claim, Claimed, Event, Hold, IdempotencyKey, Lane, LaneState, NewEvent, NewMessage, Outbox,
-            Parked, Rotation, Search, Settled, Usage,
+            Accepted, Claim, Claimed, Event, IdempotencyKey, LaneState, NewEvent, NewMessage, Outbox, Search, Settled,
+            Usage,
         },
     },
 };

@@ -14,8 +14,9 @@ use super::{
     AuditEvent, StoreError, digests, document, failed, leases, outbox, position::Restore, set_value, text, value,
 };
 use crate::{
-    api::{AuditOutcome, Token, integrity::Restored},
-    model::{Message, Status, delivery::EventKind, message::RecipientStatus},
+    model::{
+        AuditOutcome, Message, Status, delivery::EventKind, integrity::Restored, message::RecipientStatus, token::Token,
+    },
     store::outbox::{NewEvent, Settled},
 };
 

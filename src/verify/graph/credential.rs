@@ -12,8 +12,12 @@ use crate::{
         permissions,
         sign_in::{Proof, Refusal, SignInError},
     },
-    model::provider::Credential,
-    verify::{Finding, Id, Verdict, remedy::Remedies},
+    model::{
+        finding::{Finding, Verdict},
+        finding_id::Id,
+        provider::Credential,
+    },
+    verify::remedy::Remedies,
 };
 
 /// Which kind of proof a profile has.

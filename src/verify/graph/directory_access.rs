@@ -10,7 +10,11 @@ use crate::{
         graph::{Graph, GraphError, ServicePrincipal},
         http::tls_remedy,
     },
-    verify::{Finding, Id, Level, Severity, remedy::Remedies},
+    model::{
+        finding::{Finding, Level, Severity},
+        finding_id::Id,
+    },
+    verify::remedy::Remedies,
 };
 
 /// Why nobody reads for a profile beside its own application.

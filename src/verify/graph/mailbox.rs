@@ -5,7 +5,8 @@ use crate::{
         graph::{GraphError, Organization, User, UserPurpose},
         plans::{self, Mailbox},
     },
-    verify::{Finding, Id, graph::directory_access::reason},
+    model::{finding::Finding, finding_id::Id},
+    verify::graph::directory_access::reason,
 };
 
 const POINTER: &str = "/from/address";

@@ -26,7 +26,7 @@ use serde::de::DeserializeOwned;
 use sign_in::proof;
 
 pub(super) use self::sign_in::{Applicant, reader};
-use super::{Finding, Id, Level, Subject, Verifier, secret::Opened};
+use super::{Subject, Verifier, secret::Opened};
 pub(super) use crate::verify::graph::directory_access::Blind;
 use crate::{
     entra::{
@@ -42,6 +42,8 @@ use crate::{
     },
     model::{
         Cloud,
+        finding::{Finding, Level},
+        finding_id::Id,
         provider::{GraphDelegate, GraphDirect},
     },
     verify::remedy::Remedies,
@@ -251,11 +253,12 @@ impl Check<'_> {
             return;
         };
         let finding = probe(own, &from, &remedies).await;
-        if finding.verdict == super::Verdict::Pass {
+        if finding.verdict == crate::model::finding::Verdict::Pass {
             // What nobody could see is decided now.
             let decided = [Id::MailSend, Id::MailboxSeen];
-            self.findings
-                .retain(|finding| finding.verdict != super::Verdict::Unknown || !decided.contains(&finding.id));
+            self.findings.retain(|finding| {
+                finding.verdict != crate::model::finding::Verdict::Unknown || !decided.contains(&finding.id)
+            });
         }
         self.add(Level::Probe, [finding]);
     }

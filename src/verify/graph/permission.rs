@@ -7,9 +7,13 @@ use crate::{
         graph::{Application, OAuth2PermissionGrant},
         permissions::{self, GRAPH_APP_ID, Kind, Names},
     },
-    model::Cloud,
+    model::{
+        Cloud,
+        finding::{Finding, Verdict},
+        finding_id::Id,
+    },
     text::{first_of, shortened},
-    verify::{Finding, Id, Verdict, needs, remedy::Remedies},
+    verify::{needs, remedy::Remedies},
 };
 
 /// Permissions that a finding names. A registration may request hundreds, and the others are counted.

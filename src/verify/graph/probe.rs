@@ -2,7 +2,11 @@
 
 use crate::{
     entra::graph::{Graph, GraphError, quoted},
-    verify::{Finding, Id, Severity, graph::directory_access::reason, remedy::Remedies},
+    model::{
+        finding::{Finding, Severity},
+        finding_id::Id,
+    },
+    verify::{graph::directory_access::reason, remedy::Remedies},
 };
 
 /// A probe was asked for, and nothing was sent.

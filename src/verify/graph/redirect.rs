@@ -8,8 +8,8 @@ use reqwest::Url;
 
 use crate::{
     entra::graph::Application,
-    model::Client,
-    verify::{Finding, Id, remedy::Remedies},
+    model::{Client, finding::Finding, finding_id::Id},
+    verify::remedy::Remedies,
 };
 
 /// A platform of a registration.

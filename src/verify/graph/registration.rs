@@ -6,8 +6,8 @@ use serde_json::{Map, Value};
 
 use crate::{
     entra::graph::{Application, KeyCredential, PasswordCredential, RedirectUris, ServicePrincipal},
-    model::Client,
-    verify::{Finding, Id, remedy::Remedies},
+    model::{Client, finding::Finding, finding_id::Id},
+    verify::remedy::Remedies,
 };
 
 /// Reads an exported registration: what `az ad app show` and Graph print, or the portal's manifest in either form.

@@ -14,10 +14,12 @@ use crate::{
     },
     model::{
         Destination, Provider,
+        finding::{Finding, Level, Severity},
+        finding_id::Id,
         provider::{Credential, GraphDirect},
     },
     verify::{
-        Finding, Id, Level, ReaderApplication, Severity, Verifier,
+        ReaderApplication, Verifier,
         graph::directory_access::{Eyes, may_read_others},
         remedy::Remedies,
         secret::{self, Opened},

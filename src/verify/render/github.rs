@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 
 use super::Joined;
-use crate::verify::Severity;
+use crate::model::finding::Severity;
 
 pub(super) fn render(joined: &Joined<'_>) -> String {
     let data = |text: &str| text.replace('%', "%25").replace('\r', "%0D").replace('\n', "%0A");

@@ -6,8 +6,8 @@ use anstyle::{AnsiColor, Style};
 
 use super::word;
 use crate::{
+    model::finding::{Finding, Report, Severity, Verdict},
     text::printable,
-    verify::{Finding, Report, Severity, Verdict},
 };
 
 fn style(finding: &Finding) -> (Style, &'static str) {
@@ -110,9 +110,10 @@ fn table(report: &Report) -> String {
 
 #[cfg(test)]
 mod tests {
-    use crate::{
-        model::ProfileName,
-        verify::{Finding, Id, Report, Verified},
+    use crate::model::{
+        ProfileName,
+        finding::{Finding, Report, Verified},
+        finding_id::Id,
     };
 
     /// A finding has words of mail servers, of tenants, and of a service that may be another one than was meant.
@@ -128,7 +129,7 @@ mod tests {
         let verified = Verified {
             profile,
             provider: HOSTILE.to_owned(),
-            reached: crate::verify::Level::Offline,
+            reached: crate::model::finding::Level::Offline,
             findings: vec![finding],
             at: jiff::Timestamp::UNIX_EPOCH,
         };

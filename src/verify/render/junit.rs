@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 
 use super::Joined;
-use crate::verify::{Finding, Report, Severity, Verdict};
+use crate::model::finding::{Finding, Report, Severity, Verdict};
 
 /// A text as XML carries it; what XML cannot carry is left out.
 fn escaped(text: &str) -> String {

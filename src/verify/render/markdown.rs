@@ -4,8 +4,8 @@ use std::fmt::Write as _;
 
 use super::word;
 use crate::{
+    model::finding::{Finding, Report, Severity, Verdict},
     text::markdown::{code_span, fenced, inline},
-    verify::{Finding, Report, Severity, Verdict},
 };
 
 pub(super) fn render(report: &Report) -> String {

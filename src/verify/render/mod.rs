@@ -6,7 +6,7 @@ mod junit;
 mod markdown;
 mod sarif;
 
-use super::{Finding, Report, Severity, Verdict, Verified};
+use crate::model::finding::{Finding, Report, Severity, Verdict, Verified};
 
 /// The reports of several environments, for one document.
 #[derive(Debug, Default)]

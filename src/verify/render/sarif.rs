@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use serde_json::{Value, json};
 
 use super::Joined;
-use crate::verify::{Finding, Severity, Verdict};
+use crate::model::finding::{Finding, Severity, Verdict};
 
 pub(super) fn render(joined: &Joined<'_>) -> String {
     let found: Vec<(String, &Finding)> = joined

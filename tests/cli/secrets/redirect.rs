@@ -583,7 +583,7 @@ fn commit(state: &State, number: u64, stored: StoredProfile, record: SecretRecor
             at,
             actor: "ann".to_owned(),
             action: "changeset",
-            outcome: mailwright::api::AuditOutcome::Accepted,
+            outcome: mailwright::model::AuditOutcome::Accepted,
             detail: json!({}),
         },
     }

@@ -11,11 +11,14 @@ use std::{
 };
 
 use mailwright::{
-    api::{AuditOutcome, Generation, NewToken, Role, Scope},
+    api::NewToken,
     client::{Client, Connections, Options},
     config::Repository,
     delivery::Outgoing,
-    model::{ChangeKind, EnvironmentName, State},
+    model::{
+        AuditOutcome, ChangeKind, EnvironmentName, Generation, State,
+        token::{Role, Scope},
+    },
     net::listener::{ConnectionLimits, OpenConnections},
     reconcile::{self, Request},
     secrets::ServiceIdentity,

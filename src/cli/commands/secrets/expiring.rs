@@ -6,7 +6,6 @@ use jiff::{SignedDuration, Timestamp};
 use serde_json::json;
 
 use crate::{
-    api::LastVerified,
     cli::{
         CliError, Context, ErrorFormat, Exit, Format, Runnable, ServiceOptions,
         commands::{
@@ -16,7 +15,7 @@ use crate::{
         environment::{self, Environment},
         ui::table::table,
     },
-    model::{Lapse, ProfileName, State},
+    model::{Lapse, LastVerified, ProfileName, State},
     verify::expiry::{Ending as Row, of_environment},
 };
 

@@ -25,11 +25,13 @@ use age::secrecy::SecretString;
 use crate::{
     cli::{CliError, Context, ErrorFormat, Exit, Runnable, environment::Environment, fleet, variables},
     config::{NoDestination, Repository, Selection},
-    model::{Code, Destination, EnvironmentName, InvalidName, SecretReference},
+    model::{
+        Code, Destination, EnvironmentName, InvalidName, SecretReference,
+        rotation::{Rotation, Standing},
+    },
     secrets::{
         Header, Identities, OpenError, Recipients, RecipientsError, SealError, ServiceIdentity, ValueId, fingerprint,
     },
-    store::outbox::{Rotation, Standing},
     text::{printable, printable_lines},
 };
 

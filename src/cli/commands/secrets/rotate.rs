@@ -17,9 +17,11 @@ use crate::{
         ui::table::table,
     },
     config::Repository,
-    model::{Code, Digest, EnvironmentName, ProfileName, SecretReference, State},
+    model::{
+        Code, Digest, EnvironmentName, ProfileName, SecretReference, State,
+        rotation::{Rotation, Standing},
+    },
     secrets::Header,
-    store::outbox::{Rotation, Standing},
 };
 
 /// Rotate a secret: a next value beside the current one, tried first, used once it works

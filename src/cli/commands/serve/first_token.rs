@@ -6,7 +6,7 @@ use secrecy::{ExposeSecret as _, SecretString};
 use serde_json::json;
 
 use crate::{
-    api::{AuditOutcome, NewToken, Role, Scope, Token},
+    api::NewToken,
     cli::{
         args::service::of_environment,
         commands::serve::{
@@ -14,7 +14,10 @@ use crate::{
             data::{self, Opened, store_error},
         },
     },
-    model::{Code, EnvironmentName},
+    model::{
+        AuditOutcome, Code, EnvironmentName,
+        token::{Role, Scope, Token},
+    },
     service::new_token,
     store::{AuditEvent, SqliteStore, Store as _, StoredToken},
 };

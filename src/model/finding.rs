@@ -6,8 +6,8 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use super::Id;
-use crate::{config::Place, model::ProfileName};
+use super::finding_id::Id;
+use crate::model::{Place, ProfileName};
 
 /// What a check came to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, ToSchema)]
@@ -157,42 +157,42 @@ impl Finding {
     }
 
     /// It is as it must be.
-    pub(super) fn pass(id: Id, pointer: &str, message: impl Into<String>) -> Self {
+    pub(crate) fn pass(id: Id, pointer: &str, message: impl Into<String>) -> Self {
         Self::new(id, Verdict::Pass, Severity::Info, pointer, message)
     }
 
     /// It is not.
-    pub(super) fn fail(id: Id, pointer: &str, message: impl Into<String>) -> Self {
+    pub(crate) fn fail(id: Id, pointer: &str, message: impl Into<String>) -> Self {
         Self::new(id, Verdict::Fail, id.severity(), pointer, message)
     }
 
     /// It could not be seen.
-    pub(super) fn unknown(id: Id, pointer: &str, message: impl Into<String>) -> Self {
+    pub(crate) fn unknown(id: Id, pointer: &str, message: impl Into<String>) -> Self {
         Self::new(id, Verdict::Unknown, id.severity(), pointer, message)
     }
 
-    pub(super) fn seen(mut self, seen: impl Into<String>) -> Self {
+    pub(crate) fn seen(mut self, seen: impl Into<String>) -> Self {
         self.seen = seen.into();
         self
     }
 
-    pub(super) fn expected(mut self, expected: impl Into<String>) -> Self {
+    pub(crate) fn expected(mut self, expected: impl Into<String>) -> Self {
         self.expected = expected.into();
         self
     }
 
-    pub(super) fn remedy(mut self, remedy: impl IntoIterator<Item = impl Into<String>>) -> Self {
+    pub(crate) fn remedy(mut self, remedy: impl IntoIterator<Item = impl Into<String>>) -> Self {
         self.remedy.extend(remedy.into_iter().map(Into::into));
         self
     }
 
-    pub(super) fn ends(mut self, end: Timestamp) -> Self {
+    pub(crate) fn ends(mut self, end: Timestamp) -> Self {
         self.ends = Some(end);
         self
     }
 
     /// The same about the next value of a secret. Whatever is wrong with that, mail leaves with the current one.
-    pub(super) fn of_next(self) -> Self {
+    pub(crate) fn of_next(self) -> Self {
         Self {
             message: format!("the next value: {}", self.message),
             severity: self.severity.max(Severity::Warning),

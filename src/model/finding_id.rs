@@ -5,7 +5,7 @@ use std::{fmt, str::FromStr};
 
 use serde::{Deserialize, Serialize, Serializer, de};
 
-use super::Severity;
+use super::finding::Severity;
 
 macro_rules! findings {
     ($($id:literal $severity:ident $variant:ident $title:literal;)*) => {

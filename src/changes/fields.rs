@@ -12,20 +12,20 @@ use crate::model::{Digest, Settings, StoredProfile};
 
 /// One field's value.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Field {
-    pub(super) value: Value,
+pub(crate) struct Field {
+    pub(crate) value: Value,
     /// For a secret: the digest of its age file.
-    pub(super) digest: Option<Digest>,
+    pub(crate) digest: Option<Digest>,
 }
 
 /// What the path of a secret's next value ends in.
-pub(super) const NEXT: &str = ".next";
+pub(crate) const NEXT: &str = ".next";
 
 /// Path to value.
-pub(super) type Fields = BTreeMap<String, Field>;
+pub(crate) type Fields = BTreeMap<String, Field>;
 
 /// The fields of a profile.
-pub(super) fn of_profile(stored: &StoredProfile) -> Fields {
+pub(crate) fn of_profile(stored: &StoredProfile) -> Fields {
     let mut fields = of(&stored.profile);
     if let Some((reference, pointer)) = stored.profile.provider.secret() {
         let path = format!("provider{}", pointer.replace('/', "."));
@@ -39,7 +39,7 @@ pub(super) fn of_profile(stored: &StoredProfile) -> Fields {
 }
 
 /// The fields of an environment's settings. The reader's are where the files have them, below `verify`.
-pub(super) fn of_settings(settings: &Settings) -> Fields {
+pub(crate) fn of_settings(settings: &Settings) -> Fields {
     let mut fields = of(&Settings { reader: None, ..settings.clone() });
     let Some(reader) = &settings.reader else { return fields };
     flatten("verify.reader".to_owned(), serde_json::to_value(&reader.application).unwrap_or_default(), &mut fields);
@@ -56,7 +56,7 @@ pub(super) fn of_settings(settings: &Settings) -> Fields {
 }
 
 /// The fields of any document without secrets.
-pub(super) fn of(document: &impl Serialize) -> Fields {
+pub(crate) fn of(document: &impl Serialize) -> Fields {
     let mut fields = Fields::new();
     let document = serde_json::to_value(document).unwrap_or_default();
     flatten(String::new(), document, &mut fields);
@@ -81,7 +81,7 @@ fn flatten(path: String, value: Value, out: &mut Fields) {
 }
 
 /// The paths at which two tables differ, in order, and how many there are at which they do not.
-pub(super) fn differing<'a>(one: &'a Fields, other: &'a Fields) -> (Vec<&'a str>, usize) {
+pub(crate) fn differing<'a>(one: &'a Fields, other: &'a Fields) -> (Vec<&'a str>, usize) {
     let paths: BTreeSet<&str> = one.keys().chain(other.keys()).map(String::as_str).collect();
     let all = paths.len();
     let differing: Vec<&str> = paths.into_iter().filter(|path| one.get(*path) != other.get(*path)).collect();
@@ -90,6 +90,6 @@ pub(super) fn differing<'a>(one: &'a Fields, other: &'a Fields) -> (Vec<&'a str>
 }
 
 /// A field's value for a document; null if there is none.
-pub(super) fn value(fields: &Fields, path: &str) -> Value {
+pub(crate) fn value(fields: &Fields, path: &str) -> Value {
     fields.get(path).map_or(Value::Null, |field| field.value.clone())
 }

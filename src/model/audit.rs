@@ -1,0 +1,75 @@
+//! Entries of the audit log, and the chain of hashes that links them.
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+use crate::model::Digest;
+
+/// One entry of the audit log. `hash` is SHA-256 over the canonical text of the entry without `hash`; `previous`
+/// is the hash of the entry before, so none can be changed, removed or put in between unseen.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct AuditEntry {
+    /// 1, 2, 3, ... without gaps.
+    pub sequence: u64,
+    /// When.
+    #[schema(value_type = String, format = DateTime)]
+    pub at: Timestamp,
+    /// The name of the token that was used; `(nobody)` where none was accepted.
+    pub actor: String,
+    /// What was asked for: `changeset`, `rollback`, `profile.update`, `token.create`, ...
+    pub action: String,
+    /// What became of it.
+    pub outcome: AuditOutcome,
+    /// More, by action. Never a secret.
+    #[schema(value_type = Object)]
+    pub detail: serde_json::Value,
+    /// Hash of the entry before; of the first one, the digest of nothing.
+    pub previous: Digest,
+    /// Hash of this entry.
+    pub hash: Digest,
+}
+
+/// What became of what was asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum AuditOutcome {
+    /// It was done.
+    Accepted,
+    /// It was refused.
+    Refused,
+}
+
+impl AuditEntry {
+    /// Why the entry does not follow the one before, which had this number and hash; none if it does.
+    pub fn broken(&self, before: u64, previous: &Digest) -> Option<String> {
+        if self.sequence != before.saturating_add(1) {
+            Some(format!("entry {} comes after entry {before}", self.sequence))
+        } else if self.previous != *previous {
+            Some(format!("entry {} does not carry the hash of the one before", self.sequence))
+        } else if self.expected_hash() != self.hash {
+            Some(format!("entry {} does not have the hash of its contents", self.sequence))
+        } else {
+            None
+        }
+    }
+
+    /// The hash that the entry should have.
+    pub fn expected_hash(&self) -> Digest {
+        Digest::of_value(&serde_json::json!({
+            "sequence": self.sequence,
+            "at": self.at.to_string(),
+            "actor": self.actor,
+            "action": self.action,
+            "outcome": self.outcome,
+            "detail": self.detail,
+            "previous": self.previous,
+        }))
+    }
+
+    /// What stands as `previous` in the first entry.
+    pub fn genesis() -> Digest {
+        Digest::of_bytes(b"")
+    }
+}

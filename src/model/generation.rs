@@ -1,0 +1,79 @@
+//! Generations: the versions of what a service holds, each with its source and a summary of what it changed.
+
+use std::collections::BTreeMap;
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+use uuid::Uuid;
+
+use crate::model::{Allowances, ChangeKind, ProfileName, Provenance, Settings, StoredProfile, approvals::Approved};
+
+/// How many profiles a generation made, changed, and so on.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase", default)]
+pub struct ChangeSummary {
+    /// Created.
+    pub added: u64,
+    /// Updated.
+    pub changed: u64,
+    /// Deleted.
+    pub destroyed: u64,
+    /// Renamed.
+    pub renamed: u64,
+    /// Adopted.
+    pub adopted: u64,
+    /// Forgotten.
+    pub forgotten: u64,
+    /// Whether the environment's settings changed.
+    pub settings: bool,
+}
+
+/// One generation, as `GET /v1/generations` lists it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Generation {
+    /// Its number.
+    pub number: u64,
+    /// When it was made.
+    #[schema(value_type = String, format = DateTime)]
+    pub at: Timestamp,
+    /// The name of the token that was used.
+    pub by: String,
+    /// How it came about.
+    pub kind: ChangeKind,
+    /// The changeset, for an apply.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>, format = "uuid")]
+    pub changeset: Option<Uuid>,
+    /// The generation that was gone back to, for a rollback.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rolled_back_to: Option<u64>,
+    /// Where it came from.
+    pub provenance: Provenance,
+    /// Guards that were lifted.
+    #[serde(default, skip_serializing_if = "Allowances::is_none")]
+    pub allowances: Allowances,
+    /// The approvals that counted.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub approvals: Vec<Approved>,
+    /// What it did.
+    pub summary: ChangeSummary,
+    /// The live profiles that were not in Git's care at it; the first 200 of them.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schema(value_type = Vec<String>)]
+    pub unmanaged: Vec<ProfileName>,
+}
+
+/// `GET /v1/generations/{number}`: one generation with everything that was live at it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct GenerationDetail {
+    /// The generation.
+    pub generation: Generation,
+    /// The settings at it.
+    pub settings: Settings,
+    /// The profiles at it.
+    #[schema(value_type = std::collections::HashMap<String, StoredProfile>)]
+    pub profiles: BTreeMap<ProfileName, StoredProfile>,
+}

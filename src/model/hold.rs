@@ -1,0 +1,55 @@
+//! Holds: mail of a profile, a company or a function that waits until an operator releases it.
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+use crate::model::{CompanyId, Function, ProfileName};
+
+/// A company and a function: messages of one wait in one line.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Lane {
+    /// Whose mail.
+    pub company: CompanyId,
+    /// What kind of mail.
+    pub function: Function,
+}
+
+/// Somebody wants nothing to leave, for a while.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Hold {
+    /// Its id.
+    pub id: String,
+    /// The profile that sends nothing; none means whichever.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>)]
+    pub profile: Option<ProfileName>,
+    /// The company whose mail waits; none means every one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub company: Option<CompanyId>,
+    /// The function whose mail waits; none means every one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub function: Option<Function>,
+    /// Why.
+    pub reason: String,
+    /// Who wants it.
+    pub owner: String,
+    /// Since when.
+    #[schema(value_type = String, format = DateTime)]
+    pub since: Timestamp,
+    /// Until when; none means until it is removed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>, format = DateTime)]
+    pub until: Option<Timestamp>,
+}
+
+impl Hold {
+    /// Whether it holds this.
+    pub fn covers(&self, lane: &Lane, profile: Option<&ProfileName>, now: Timestamp) -> bool {
+        self.until.is_none_or(|until| until > now)
+            && self.company.as_ref().is_none_or(|own| *own == lane.company)
+            && self.function.is_none_or(|own| own == lane.function)
+            && self.profile.as_ref().is_none_or(|own| Some(own) == profile)
+    }
+}

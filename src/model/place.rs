@@ -1,0 +1,34 @@
+//! A place in a file, as findings and messages name it.
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+/// A place in a file, as editors count: lines and columns (in characters) from 1.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct Place {
+    /// The file, relative to the repository, with forward slashes.
+    pub file: String,
+    /// Line, from 1.
+    pub line: usize,
+    /// Column in characters, from 1.
+    pub column: usize,
+}
+
+impl Place {
+    /// The place of what no file says: an earlier generation, for a rollback.
+    pub fn nowhere() -> Self {
+        Self { file: String::new(), line: 1, column: 1 }
+    }
+
+    /// Whether it is a place in a file.
+    pub fn is_in_a_file(&self) -> bool {
+        !self.file.is_empty()
+    }
+}
+
+impl fmt::Display for Place {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}:{}:{}", self.file, self.line, self.column)
+    }
+}

@@ -1,0 +1,66 @@
+//! State of the rotation of a secret.
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+use crate::model::{Digest, ProfileName, SecretReference};
+
+/// How the rotation of a profile's secret stands.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Rotation {
+    /// The profile.
+    #[schema(value_type = String)]
+    pub profile: ProfileName,
+    /// The secret.
+    #[schema(value_type = String)]
+    pub secret: SecretReference,
+    /// The digest of the next value's age file.
+    pub next: Digest,
+    /// The digest of the login and the next value: what came of it holds for every profile that has the same, and says
+    /// nothing of any other.
+    pub of: Digest,
+    /// What came of it.
+    pub standing: Standing,
+    /// Since when.
+    #[schema(value_type = String, format = DateTime)]
+    pub since: Timestamp,
+    /// What the server said when it was refused.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub reason: String,
+    /// Whether an alert went out for the refusal. None does while the current value is refused as well: then the
+    /// profile is parked.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub told: bool,
+    /// How often it was refused.
+    #[serde(default)]
+    pub refusals: u32,
+    /// When it is tried again; none if it was accepted.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>, format = DateTime)]
+    pub next_try_at: Option<Timestamp>,
+}
+
+/// What came of a next value.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum Standing {
+    /// It has not been tried yet.
+    Staged,
+    /// It was refused; the current one is used.
+    Refused,
+    /// It was accepted; only it is used.
+    Promoted,
+}
+
+impl Standing {
+    /// As documents write it.
+    pub fn id(self) -> &'static str {
+        match self {
+            Standing::Staged => "staged",
+            Standing::Refused => "refused",
+            Standing::Promoted => "promoted",
+        }
+    }
+}
