@@ -30,8 +30,8 @@ use std::{
 use serde_json::json;
 use support::{
     postfix::{free_port, wait_for},
+    repository::TestRepository,
     tools,
-    trial::Trial,
 };
 
 /// As large as the messages of Postfix's own load generator in this run.
@@ -69,30 +69,30 @@ fn syncs_a_second(folder: &Path) -> f64 {
 }
 
 /// A service whose one profile sends to a port.
-fn service(port: u16, more: &str) -> Trial {
-    let mut trial = Trial::empty();
-    trial.write(
+fn service(port: u16, more: &str) -> TestRepository {
+    let mut repo = TestRepository::empty();
+    repo.write(
         "environments/dev/environment.yaml",
         "companies: [EDU1]\ndelivery:\n  retry: { first: 1s, longest: 2s }\n",
     );
-    trial.write(
+    repo.write(
         "environments/dev/profiles/relay.yaml",
         format!("provider: {{ smtp: {{ host: 127.0.0.1, port: {port}, encryption: none }} }}\nfrom: {{ address: erp@example.com }}\nfunctions: [default]\nappliesTo: system-wide\n{more}"),
     );
-    trial.quiet = true;
-    trial.serve_with(&["--demo", "--delivery-deadlines", "connect=2"]);
-    trial.run(&["apply", "dev", "--yes", "--skip-verify"]).code(0);
-    trial
+    repo.quiet = true;
+    repo.serve_with(&["--demo", "--delivery-deadlines", "connect=2"]);
+    repo.run(&["apply", "dev", "--yes", "--skip-verify"]).code(0);
+    repo
 }
 
-fn metric(trial: &Trial, name: &str) -> f64 {
-    let text = trial.http("GET", "/metrics", &[], b"").body;
+fn metric(repo: &TestRepository, name: &str) -> f64 {
+    let text = repo.http("GET", "/metrics", &[], b"").body;
     text.lines().find_map(|line| line.strip_prefix(name)?.trim().parse().ok()).unwrap_or_default()
 }
 
 /// Submits messages over connections that stay open. Gives the time that each took. By hand, so that the load costs as
 /// little as it can: it shares the machine with the service.
-fn submit(trial: &Trial, messages: usize, clients: usize, rate: Option<f64>) -> (Duration, Vec<Duration>) {
+fn submit(repo: &TestRepository, messages: usize, clients: usize, rate: Option<f64>) -> (Duration, Vec<Duration>) {
     let body = json!({
         "company": "EDU1", "function": "default", "to": ["customer@example.org"], "subject": "Invoice",
         "text": "0123456789 0123456789 0123456789 0123456789 0123456789 012345\n".repeat(SIZE / 64),
@@ -100,10 +100,10 @@ fn submit(trial: &Trial, messages: usize, clients: usize, rate: Option<f64>) -> 
     .to_string();
     let request = format!(
         "POST /v1/messages HTTP/1.1\r\nHost: service\r\nAuthorization: Bearer {}\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\r\n{body}",
-        trial.token(),
+        repo.token(),
         body.len()
     );
-    let address = trial.address().trim_start_matches("http://").to_owned();
+    let address = repo.address().trim_start_matches("http://").to_owned();
     let next = AtomicUsize::new(0);
     let times = Mutex::new(Vec::with_capacity(messages));
     let began = Instant::now();
@@ -159,16 +159,15 @@ fn accepted(stream: &mut TcpStream) {
 fn acceptance() {
     const MESSAGES: usize = 10_000;
     // Nobody listens there: what is accepted waits.
-    let trial = service(free_port(), "");
-    submit(&trial, 500, CLIENTS, None);
+    let repo = service(free_port(), "");
+    submit(&repo, 500, CLIENTS, None);
     let mut usual = 0.0;
     for clients in [1, 2, 4, 8, CLIENTS] {
-        let counts =
-            || ["transactions", "writes"].map(|what| metric(&trial, &format!("mailwright_store_{what}_total")));
+        let counts = || ["transactions", "writes"].map(|what| metric(&repo, &format!("mailwright_store_{what}_total")));
         // The disk is asked before and after: it may have others to serve.
-        let (syncs, before) = (syncs_a_second(trial.folder.path()), counts());
-        let (took, _) = submit(&trial, MESSAGES, clients, None);
-        let (after, syncs) = (counts(), f64::midpoint(syncs, syncs_a_second(trial.folder.path())));
+        let (syncs, before) = (syncs_a_second(repo.folder.path()), counts());
+        let (took, _) = submit(&repo, MESSAGES, clients, None);
+        let (after, syncs) = (counts(), f64::midpoint(syncs, syncs_a_second(repo.folder.path())));
         let batch = (after[1] - before[1]) / (after[0] - before[0]);
         usual = MESSAGES as f64 / took.as_secs_f64();
         row(
@@ -180,7 +179,7 @@ fn acceptance() {
             usual / (syncs * batch),
         );
     }
-    let (_, times) = submit(&trial, MESSAGES / 2, 64, Some(usual / 2.0));
+    let (_, times) = submit(&repo, MESSAGES / 2, 64, Some(usual / 2.0));
     let at = |share: f64| times[((times.len() - 1) as f64 * share) as usize].as_secs_f64() * 1000.0;
     row(
         "p99 of acceptance at half load",
@@ -211,12 +210,12 @@ fn against_postfix() {
     const MESSAGES: usize = 5000;
     let port = free_port();
     let mut end = sink(port, MESSAGES);
-    let trial = service(port, "limits: { concurrency: 20 }\n");
+    let repo = service(port, "limits: { concurrency: 20 }\n");
     let began = Instant::now();
-    submit(&trial, MESSAGES, 20, None);
+    submit(&repo, MESSAGES, 20, None);
     end.wait().unwrap();
     let ours = MESSAGES as f64 / began.elapsed().as_secs_f64();
-    drop(trial);
+    drop(repo);
 
     let port = free_port();
     let mut end = sink(port, MESSAGES);
@@ -257,9 +256,9 @@ fn against_postfix() {
 /// What a message costs with so many waiting, and how much memory they take.
 fn backlog(size: usize) {
     let port = free_port();
-    let trial = service(port, "limits: { concurrency: 20 }\n");
-    let (took, _) = submit(&trial, size, CLIENTS, None);
-    let pid = trial.service.as_ref().unwrap().child.id();
+    let repo = service(port, "limits: { concurrency: 20 }\n");
+    let (took, _) = submit(&repo, size, CLIENTS, None);
+    let pid = repo.service.as_ref().unwrap().child.id();
     let resident = || {
         let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
         let line = status.lines().find(|line| line.starts_with("VmHWM:")).unwrap().to_owned();
@@ -269,7 +268,7 @@ fn backlog(size: usize) {
     let mut end = sink(port, size);
     // A server that was away is tried again within a minute. What that takes is no cost of a message, so the clock starts
     // with the first arrival.
-    let arrived = || trial.http("GET", "/v1/outbox", &[], b"").json()["messages"]["delivered"].as_u64().unwrap_or(0);
+    let arrived = || repo.http("GET", "/v1/outbox", &[], b"").json()["messages"]["delivered"].as_u64().unwrap_or(0);
     let first = loop {
         match arrived() {
             0 => std::thread::sleep(Duration::from_millis(5)),

@@ -10,15 +10,15 @@
     reason = "a benchmark prints, ends where it fails, and shares its helpers with tests"
 )]
 
-#[path = "../tests/rollout_watch/rollout/fleet.rs"]
-mod fleet;
+#[path = "../tests/rollout_watch/rollout/fixture.rs"]
+mod fixture;
 mod shared;
 #[path = "../tests/support/mod.rs"]
 mod support;
 
 use std::{collections::BTreeMap, path::Path, process::Command, sync::Arc, time::Duration};
 
-use fleet::Fleet;
+use fixture::RolloutFixture;
 use mailwright::{
     client::Client,
     config::{Desired, Repository},
@@ -45,20 +45,20 @@ fn main() {
 
 /// Everything with so many environments. Gives the time of a plan of all.
 fn of(count: usize) -> Duration {
-    let fleet = Fleet::hosted(count, HOSTED);
+    let fleet = RolloutFixture::hosted(count, HOSTED);
     for function in functions().skip(1).take(9) {
-        fleet.trial.write(
+        fleet.repo.write(
             &format!("environments/base/profiles/{function}.yaml"),
             format!("provider:\n  smtp:\n    host: 'smtp.${{domain}}'\n    port: 587\nfrom:\n  address: '{function}@${{domain}}'\nfunctions: [{function}]\nappliesTo: system-wide\n"),
         );
     }
-    let root = fleet.trial.folder.path().to_owned();
-    fleet.trial.write(".gitignore", ".data\ntokens\n.mailwright\n");
+    let root = fleet.repo.folder.path().to_owned();
+    fleet.repo.write(".gitignore", ".data\ntokens\n.mailwright\n");
     git(&root, &["init", "--quiet"]);
     commit(&root);
     fleet.seed();
 
-    let files = fleet.trial.path("environments");
+    let files = fleet.repo.path("environments");
     let validate = best(3, || drop(fleet.run(&["validate"]).code(0)));
     row("validate", count, validate, "reading the files", best(3, || read_all(&files)));
     fleet.change_port(26);
@@ -99,7 +99,7 @@ fn read_all(folder: &Path) {
 
 /// Something with every service, so many at once.
 fn with_all<F: Future<Output = ()> + Send + 'static>(
-    fleet: &Fleet,
+    fleet: &RolloutFixture,
     work: impl Fn(Client, EnvironmentName) -> F,
 ) -> Duration {
     let clients: Vec<(Client, EnvironmentName)> =
@@ -123,7 +123,7 @@ fn with_all<F: Future<Output = ()> + Send + 'static>(
 }
 
 /// The questions that a plan asks, and nothing else.
-fn ask_all(fleet: &Fleet) -> Duration {
+fn ask_all(fleet: &RolloutFixture) -> Duration {
     with_all(fleet, |client, _| async move {
         client.state().await.unwrap();
         client.last_verified().await.unwrap();
@@ -131,8 +131,8 @@ fn ask_all(fleet: &Fleet) -> Duration {
 }
 
 /// The requests of a rollout, and nothing else: the state, and the changeset.
-fn apply_all(fleet: &Fleet) -> Duration {
-    let repository = Repository::open(fleet.trial.folder.path()).unwrap();
+fn apply_all(fleet: &RolloutFixture) -> Duration {
+    let repository = Repository::open(fleet.repo.folder.path()).unwrap();
     let of = |name: String| (name.parse().unwrap(), repository.load(&name.parse().unwrap()).unwrap());
     let desired: Arc<BTreeMap<EnvironmentName, Desired>> = Arc::new(fleet.names().into_iter().map(of).collect());
     with_all(fleet, |client, name| {

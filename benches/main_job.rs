@@ -27,7 +27,7 @@ use mailwright::{
 use shared::{best, head, optional_tool, row, written_out};
 use support::{
     functions,
-    trial::{PROGRAM, Trial},
+    repository::{PROGRAM, TestRepository},
 };
 
 fn main() {
@@ -60,19 +60,19 @@ fn profile(company: &str, function: &str, more: &str) -> String {
 
 /// Ten profiles in each of many environments, every one in files of its own.
 fn validate(environments: usize) {
-    let trial = Trial::empty();
+    let repo = TestRepository::empty();
     let mut files = Vec::new();
     for number in 0..environments {
         let folder = format!("environments/site-{number:04}");
-        trial.write(&format!("{folder}/environment.yaml"), format!("companies: [C{number:03}]\nvariables: {{ relay: smtp{number}.example.com }}\nunserved: [{{ reason: not in use }}]\n").replace("C1000", "C999"));
-        files.push(trial.path(&format!("{folder}/environment.yaml")));
+        repo.write(&format!("{folder}/environment.yaml"), format!("companies: [C{number:03}]\nvariables: {{ relay: smtp{number}.example.com }}\nunserved: [{{ reason: not in use }}]\n").replace("C1000", "C999"));
+        files.push(repo.path(&format!("{folder}/environment.yaml")));
         for function in functions().take(10) {
             let path = format!("{folder}/profiles/{function}.yaml");
-            trial.write(&path, profile(&format!("C{number:03}"), function, "\"${relay}\""));
-            files.push(trial.path(&path));
+            repo.write(&path, profile(&format!("C{number:03}"), function, "\"${relay}\""));
+            files.push(repo.path(&path));
         }
     }
-    let ours = best(5, || assert_eq!(trial.run(&["validate"]).code, 0));
+    let ours = best(5, || assert_eq!(repo.run(&["validate"]).code, 0));
     let plain = best(5, || {
         for path in &files {
             let text = std::fs::read_to_string(path).unwrap();
@@ -83,19 +83,19 @@ fn validate(environments: usize) {
     });
     let size = format!("{} profiles, {} files", environments * 10, files.len());
     row("validate", &size, ours, "reading and parsing the files, one thread", plain);
-    let alone = best(3, || assert_eq!(trial.run(&["validate", "--threads", "1"]).code, 0));
+    let alone = best(3, || assert_eq!(repo.run(&["validate", "--threads", "1"]).code, 0));
     row("validate, one thread", &size, alone, "reading and parsing the files, one thread", plain);
     if environments == 1000 {
-        check_jsonschema(&trial, ours / u32::try_from(files.len()).unwrap());
+        check_jsonschema(&repo, ours / u32::try_from(files.len()).unwrap());
     }
 }
 
-fn check_jsonschema(trial: &Trial, ours: Duration) {
+fn check_jsonschema(repo: &TestRepository, ours: Duration) {
     let Some(program) = optional_tool("check-jsonschema") else { return };
     let schema = Path::new(env!("CARGO_MANIFEST_DIR")).join("schema/profile.schema.json");
     let files: Vec<PathBuf> = (0..50)
         .flat_map(|number| functions().take(10).map(move |function| (number, function)))
-        .map(|(number, function)| trial.path(&format!("environments/site-{number:04}/profiles/{function}.yaml")))
+        .map(|(number, function)| repo.path(&format!("environments/site-{number:04}/profiles/{function}.yaml")))
         .collect();
     let theirs = best(2, || {
         let ended = Command::new(&program)
@@ -111,15 +111,15 @@ fn check_jsonschema(trial: &Trial, ours: Duration) {
 }
 
 fn plan_and_apply(profiles: usize) {
-    let mut trial = Trial::empty();
+    let mut repo = TestRepository::empty();
     let companies: Vec<String> = (0..profiles / 10).map(|number| format!("C{number:03}")).collect();
-    trial.write(
+    repo.write(
         "environments/dev/environment.yaml",
         format!("companies: [{}]\nunserved: [{{ reason: not in use }}]\n", companies.join(", ")),
     );
     for company in &companies {
         for function in functions().take(10) {
-            trial.write(
+            repo.write(
                 &format!("environments/dev/profiles/{company}-{function}.yaml"),
                 profile(company, function, "smtp.example.com"),
             );
@@ -128,19 +128,19 @@ fn plan_and_apply(profiles: usize) {
     // Each run needs an empty service of its own; the last one stays for the plan.
     let request = (0..3)
         .map(|_| {
-            trial.kill();
+            repo.kill();
             // The first time there is none yet.
-            drop(std::fs::remove_dir_all(trial.path(".data")));
-            drop(std::fs::remove_file(trial.path(".token")));
-            trial.serve_with(&["--demo"]);
-            apply(&trial)
+            drop(std::fs::remove_dir_all(repo.path(".data")));
+            drop(std::fs::remove_file(repo.path(".token")));
+            repo.serve_with(&["--demo"]);
+            apply(&repo)
         })
         .min()
         .unwrap_or_default();
     let size = format!("{profiles} profiles");
-    let rows = insert_the_same_rows(&trial);
+    let rows = insert_the_same_rows(&repo);
     row("apply, the request", &size, request, "the same rows into SQLite, one transaction", rows);
-    let ours = best(5, || assert_eq!(trial.run(&["plan", "dev", "--detailed-exitcode"]).code, 0));
+    let ours = best(5, || assert_eq!(repo.run(&["plan", "dev", "--detailed-exitcode"]).code, 0));
     row("plan without changes", &size, ours, "apply, the request", request);
     if profiles == 10_000 {
         octodns(ours);
@@ -149,23 +149,23 @@ fn plan_and_apply(profiles: usize) {
 }
 
 /// The time from the sending of the changeset to its answer.
-fn apply(trial: &Trial) -> Duration {
-    let repository = Repository::open(trial.folder.path()).unwrap();
+fn apply(repo: &TestRepository) -> Duration {
+    let repository = Repository::open(repo.folder.path()).unwrap();
     let desired = repository.load(&"dev".parse().unwrap()).unwrap_or_else(|report| panic!("{}", report.human()));
-    let client = Client::new(trial.address(), trial.token().to_owned().into(), &Options::default()).unwrap();
+    let client = Client::new(repo.address(), repo.token().to_owned().into(), &Options::default()).unwrap();
     let runtime = tokio::runtime::Runtime::new().unwrap();
     let state = runtime.block_on(client.state()).unwrap();
-    let mut planned = reconcile::plan(&Request::new(&desired, &state, trial.address())).unwrap();
+    let mut planned = reconcile::plan(&Request::new(&desired, &state, repo.address())).unwrap();
     let files = attachments::needed(&desired, &state, &planned.changeset);
-    attachments::attach(&mut planned.changeset, &files, trial.folder.path()).unwrap();
+    attachments::attach(&mut planned.changeset, &files, repo.folder.path()).unwrap();
     let started = Instant::now();
     runtime.block_on(client.apply(&planned.changeset, false)).unwrap();
     started.elapsed()
 }
 
-fn insert_the_same_rows(trial: &Trial) -> Duration {
+fn insert_the_same_rows(repo: &TestRepository) -> Duration {
     let read = rusqlite::Connection::open_with_flags(
-        trial.path(".data/store.sqlite"),
+        repo.path(".data/store.sqlite"),
         rusqlite::OpenFlags::SQLITE_OPEN_READ_ONLY,
     )
     .unwrap();
@@ -185,7 +185,7 @@ fn insert_the_same_rows(trial: &Trial) -> Duration {
         .collect();
     (0..3)
         .map(|round| {
-            let path = trial.path(&format!("baseline-{round}.sqlite"));
+            let path = repo.path(&format!("baseline-{round}.sqlite"));
             SqliteStore::make_old(&path, 2).unwrap();
             let mut connection = rusqlite::Connection::open(&path).unwrap();
             connection.pragma_update(None, "journal_mode", "wal").unwrap();
@@ -237,9 +237,9 @@ fn terraform(ours: Duration) {
         ("terraform plan, a resource from a YAML file", from_files.to_owned()),
         ("terraform plan, a resource written out", written_out(2000)),
     ] {
-        let files = |trial: &Trial| {
+        let files = |repo: &TestRepository| {
             for number in 0..2000 {
-                trial.write(&format!("profiles/p{number}.yaml"), profile("C001", "default", "smtp.example.com"));
+                repo.write(&format!("profiles/p{number}.yaml"), profile("C001", "default", "smtp.example.com"));
             }
         };
         if let Some(theirs) = shared::terraform(&main, files) {

@@ -30,7 +30,7 @@ use mailwright::{
 };
 use secrecy::SecretString;
 use serde_json::json;
-use support::trial::PROGRAM;
+use support::repository::PROGRAM;
 
 /// What every answer of the sandbox takes.
 const LATENCY: Duration = Duration::from_millis(20);

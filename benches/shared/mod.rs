@@ -7,7 +7,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use crate::support::trial::Trial;
+use crate::support::repository::TestRepository;
 
 pub(crate) fn head(size: &str) {
     println!("| what | {size} | ours | compared with | theirs | ratio |\n| --- | --- | --- | --- | --- | --- |");
@@ -43,7 +43,7 @@ pub(crate) fn optional_tool(name: &str) -> Option<PathBuf> {
 /// What `octodns-sync` takes for so many records in so many zones: YAML against YAML, nothing to do.
 pub(crate) fn octodns(zones: usize, records: usize, runs: u32) -> Option<Duration> {
     let program = optional_tool("octodns-sync")?;
-    let trial = Trial::empty();
+    let repo = TestRepository::empty();
     let mut config = "providers:\n  one: { class: octodns.provider.yaml.YamlProvider, directory: ./one, default_ttl: 300 }\n  two: { class: octodns.provider.yaml.YamlProvider, directory: ./two, default_ttl: 300 }\nzones:\n".to_owned();
     for zone in 0..zones {
         config.push_str(&format!("  zone{zone}.example.com.: {{ sources: [one], targets: [two] }}\n"));
@@ -51,11 +51,11 @@ pub(crate) fn octodns(zones: usize, records: usize, runs: u32) -> Option<Duratio
             .map(|record| format!("r{record:03}:\n  type: A\n  value: 192.0.2.{}\n", record % 250))
             .collect();
         for side in ["one", "two"] {
-            trial.write(&format!("{side}/zone{zone}.example.com.yaml"), &records);
+            repo.write(&format!("{side}/zone{zone}.example.com.yaml"), &records);
         }
     }
-    trial.write("config.yaml", config);
-    let sync = || run_quietly(&program, &["--config-file", "config.yaml", "--quiet"], trial.folder.path());
+    repo.write("config.yaml", config);
+    let sync = || run_quietly(&program, &["--config-file", "config.yaml", "--quiet"], repo.folder.path());
     Some(best(runs, sync))
 }
 
@@ -67,12 +67,12 @@ pub(crate) fn written_out(resources: usize) -> String {
 
 /// What `terraform plan` takes in a folder with this `main.tf`. Nothing is applied before: that takes minutes and changes
 /// the time of a plan little.
-pub(crate) fn terraform(main: &str, more: impl Fn(&Trial)) -> Option<Duration> {
+pub(crate) fn terraform(main: &str, more: impl Fn(&TestRepository)) -> Option<Duration> {
     Command::new("terraform").arg("version").stdout(Stdio::null()).stderr(Stdio::null()).status().ok()?;
-    let trial = Trial::empty();
-    trial.write("main.tf", main);
-    more(&trial);
-    let run = |arguments: &[&str]| run_quietly(Path::new("terraform"), arguments, trial.folder.path());
+    let repo = TestRepository::empty();
+    repo.write("main.tf", main);
+    more(&repo);
+    let run = |arguments: &[&str]| run_quietly(Path::new("terraform"), arguments, repo.folder.path());
     run(&["init", "-input=false"]);
     Some(timed(|| run(&["plan", "-input=false"])))
 }

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::support::{generated, trial::Trial};
+use crate::support::{generated, repository::TestRepository};
 use mailwright::{
     import::{Proof, Site, layers, prove},
     model::{ChangeKind, ChangeRecord, EnvironmentName, ProfileChange, ProfileName, Settings, State, StoredProfile},
@@ -136,71 +136,71 @@ proptest! {
 
 #[test]
 fn a_whole_service_is_imported_and_the_plan_is_empty() {
-    let mut trial = Trial::examples();
-    trial.serve();
-    trial.run(&["apply", "dev", "--yes", "--skip-verify"]).code(0);
-    let address = trial.address().to_owned();
-    trial.remove("rollouts/development-first.yaml");
+    let mut repo = TestRepository::examples();
+    repo.serve();
+    repo.run(&["apply", "dev", "--yes", "--skip-verify"]).code(0);
+    let address = repo.address().to_owned();
+    repo.remove("rollouts/development-first.yaml");
     for folder in ["base", "office", "prod", "dev"] {
-        std::fs::remove_dir_all(trial.path(&format!("environments/{folder}"))).unwrap();
+        std::fs::remove_dir_all(repo.path(&format!("environments/{folder}"))).unwrap();
     }
-    trial.write(
+    repo.write(
         "environments/dev/environment.yaml",
         format!("description: Here\nlabels: {{ region: emea }}\nservice: {{ address: '{address}' }}\n"),
     );
-    let dry = trial.run(&["import", "dev", "--layers", "shared", "--dry-run", "--format", "json"]).code(0).json();
-    assert!(!trial.path("environments/shared").exists());
+    let dry = repo.run(&["import", "dev", "--layers", "shared", "--dry-run", "--format", "json"]).code(0).json();
+    assert!(!repo.path("environments/shared").exists());
     assert_eq!(dry["secretsToSet"], json!([]), "the age files are still there");
-    let ran = trial.run(&["import", "dev", "--layers", "shared"]).code(0);
-    assert!(ran.stdout.contains("Proved: a plan of these files would change nothing"), "{}", ran.stdout);
-    assert!(trial.read("environments/dev/environment.yaml").contains("region: emea"));
-    trial.run(&["validate"]).code(0);
-    let plan = trial.run(&["plan", "dev", "--detailed-exitcode"]).code(0);
+    let output = repo.run(&["import", "dev", "--layers", "shared"]).code(0);
+    assert!(output.stdout.contains("Proved: a plan of these files would change nothing"), "{}", output.stdout);
+    assert!(repo.read("environments/dev/environment.yaml").contains("region: emea"));
+    repo.run(&["validate"]).code(0);
+    let plan = repo.run(&["plan", "dev", "--detailed-exitcode"]).code(0);
     assert!(plan.stdout.contains("No changes."), "{}", plan.stdout);
     // What has files already is not overwritten.
-    let again = trial.run(&["import", "dev", "--layers", "other"]).code(1);
+    let again = repo.run(&["import", "dev", "--layers", "other"]).code(1);
     assert!(again.stderr.contains("`dev` has layers or profiles already"), "{}", again.stderr);
-    let taken = trial.run(&["import", "dev", "--layers", "shared"]).code(1);
+    let taken = repo.run(&["import", "dev", "--layers", "shared"]).code(1);
     assert!(taken.stderr.contains("there is an environment `shared` already"), "{}", taken.stderr);
 }
 
 #[test]
 fn a_rotation_that_is_under_way_is_told_of_and_goes_on() {
-    let mut trial = Trial::examples();
-    trial.serve();
-    trial.pipe(&["secrets", "rotate", "dev", "relay/password"], b"the next one").code(0);
-    trial.run(&["apply", "dev", "--yes", "--skip-verify"]).code(0);
+    let mut repo = TestRepository::examples();
+    repo.serve();
+    repo.pipe(&["secrets", "rotate", "dev", "relay/password"], b"the next one").code(0);
+    repo.run(&["apply", "dev", "--yes", "--skip-verify"]).code(0);
     let next = "secrets/dev/relay/password.next.age";
-    let sealed = std::fs::read(trial.path(next)).unwrap();
+    let sealed = std::fs::read(repo.path(next)).unwrap();
     for folder in ["base", "office", "prod", "dev"] {
-        std::fs::remove_dir_all(trial.path(&format!("environments/{folder}"))).unwrap();
+        std::fs::remove_dir_all(repo.path(&format!("environments/{folder}"))).unwrap();
     }
-    trial.remove(next);
-    let own = format!("service: {{ address: '{}' }}\n", trial.address());
-    trial.write("environments/dev/environment.yaml", own);
-    let ran = trial.run(&["import", "dev", "--layers", "shared"]).code(0);
-    assert!(ran.stdout.contains("Proved: a plan of these files would change nothing"), "{}", ran.stdout);
-    assert!(ran.stderr.contains("mailwright secrets rotate dev relay/password"), "{}", ran.stderr);
-    assert!(!ran.stderr.contains("secrets set"), "{}", ran.stderr);
+    repo.remove(next);
+    let own = format!("service: {{ address: '{}' }}\n", repo.address());
+    repo.write("environments/dev/environment.yaml", own);
+    let output = repo.run(&["import", "dev", "--layers", "shared"]).code(0);
+    assert!(output.stdout.contains("Proved: a plan of these files would change nothing"), "{}", output.stdout);
+    assert!(output.stderr.contains("mailwright secrets rotate dev relay/password"), "{}", output.stderr);
+    assert!(!output.stderr.contains("secrets set"), "{}", output.stderr);
     // Without it, the plan says what would become of it; with it, nothing would.
-    let plan = trial.run(&["plan", "dev", "--detailed-exitcode"]).code(2);
+    let plan = repo.run(&["plan", "dev", "--detailed-exitcode"]).code(2);
     assert!(plan.stdout.contains("(next secret withdrawn)"), "{}", plan.stdout);
-    trial.write(next, sealed);
-    trial.run(&["plan", "dev", "--detailed-exitcode"]).code(0);
+    repo.write(next, sealed);
+    repo.run(&["plan", "dev", "--detailed-exitcode"]).code(0);
 }
 
 #[test]
 fn a_service_that_holds_what_files_may_not_say_is_not_imported() {
     // Somebody used the age file of another environment: it is there, and is not what the service has.
-    let mut foreign = Trial::examples();
+    let mut foreign = TestRepository::examples();
     foreign.serve();
     foreign.run(&["apply", "dev", "--yes", "--skip-verify"]).code(0);
     let before = std::fs::read_dir(foreign.path("environments")).unwrap().count();
     foreign.pipe(&["secrets", "set", "dev", "relay/password"], b"another").code(0);
     std::fs::remove_dir_all(foreign.path("environments/dev")).unwrap();
     foreign.write("environments/dev/environment.yaml", "description: Here\n");
-    let ran = foreign.run(&["import", "dev", "--layers", "shared"]).code(1);
-    assert!(ran.stderr.contains("error[MW0235]") && ran.stderr.contains("(secret rotated)"), "{}", ran.stderr);
+    let output = foreign.run(&["import", "dev", "--layers", "shared"]).code(1);
+    assert!(output.stderr.contains("error[MW0235]") && output.stderr.contains("(secret rotated)"), "{}", output.stderr);
     assert_eq!(std::fs::read_dir(foreign.path("environments")).unwrap().count(), before);
 }
 
@@ -212,38 +212,38 @@ invoices;Graph (application);;;;;invoices@example.com;;Documents Accounts Receiv
 old;SMTP;old.example.com;25;none;;old@example.com;;All Reports;*;no;;
 ";
 
-fn with_list(list: impl AsRef<[u8]>, name: &str) -> Trial {
-    let trial = Trial::empty();
-    trial.write("environments/dev/environment.yaml", "companies: [EDU1, '0123']\n");
-    trial.write(name, list);
-    trial
+fn with_list(list: impl AsRef<[u8]>, name: &str) -> TestRepository {
+    let repo = TestRepository::empty();
+    repo.write("environments/dev/environment.yaml", "companies: [EDU1, '0123']\n");
+    repo.write(name, list);
+    repo
 }
 
 #[test]
 fn a_spreadsheet_becomes_profiles() {
-    let trial = with_list(LIST, "list.csv");
-    trial.run(&["import", "dev", "--from", "list.csv", "--dry-run"]).code(0);
-    assert!(!trial.path("environments/dev/profiles").exists());
-    let ran = trial.run(&["import", "dev", "--from", "list.csv"]).code(0);
+    let repo = with_list(LIST, "list.csv");
+    repo.run(&["import", "dev", "--from", "list.csv", "--dry-run"]).code(0);
+    assert!(!repo.path("environments/dev/profiles").exists());
+    let output = repo.run(&["import", "dev", "--from", "list.csv"]).code(0);
     assert_eq!(
-        ran.stdout,
+        output.stdout,
         "wrote environments/dev/profiles/invoices.yaml\nwrote environments/dev/profiles/old.yaml\nwrote environments/dev/profiles/relay.yaml\n"
     );
     assert!(
-        ran.stderr.contains("mailwright secrets set dev invoices/client-secret")
-            && ran.stderr.contains("mailwright secrets set dev relay/password"),
+        output.stderr.contains("mailwright secrets set dev invoices/client-secret")
+            && output.stderr.contains("mailwright secrets set dev relay/password"),
         "{}",
-        ran.stderr
+        output.stderr
     );
     let files = ["invoices", "old", "relay"]
-        .map(|name| trial.read(&format!("environments/dev/profiles/{name}.yaml")))
+        .map(|name| repo.read(&format!("environments/dev/profiles/{name}.yaml")))
         .join("\n");
     insta::assert_snapshot!("list", files);
-    let report = trial.run(&["validate", "--format", "json"]).code(1).json();
+    let report = repo.run(&["validate", "--format", "json"]).code(1).json();
     let codes: std::collections::BTreeSet<_> =
         report["diagnostics"].as_array().unwrap().iter().map(|d| d["code"].as_str().unwrap()).collect();
     assert_eq!(codes, ["MW0031"].into(), "only the secrets are missing: {report:#}");
-    let again = trial.run(&["import", "dev", "--from", "list.csv"]).code(1);
+    let again = repo.run(&["import", "dev", "--from", "list.csv"]).code(1);
     assert!(
         again.stderr.contains("line 2: `dev` has a profile `relay` already; nothing was written"),
         "{}",
@@ -254,9 +254,9 @@ fn a_spreadsheet_becomes_profiles() {
 #[test]
 fn lists_come_in_many_encodings() {
     let read = |bytes: Vec<u8>, name: &str| {
-        let trial = with_list(bytes, name);
-        trial.run(&["import", "dev", "--from", name]).code(0);
-        trial.read("environments/dev/profiles/relay.yaml")
+        let repo = with_list(bytes, name);
+        repo.run(&["import", "dev", "--from", name]).code(0);
+        repo.read("environments/dev/profiles/relay.yaml")
     };
     let plain = read(LIST.into(), "list.csv");
     let utf16: Vec<u8> = [0xff, 0xfe].into_iter().chain(LIST.encode_utf16().flat_map(u16::to_le_bytes)).collect();
@@ -281,9 +281,9 @@ fn the_words_of_the_erps_own_screen_are_understood() {
          desk;;Delegate sender;;EDU1;No;User Interface;;;;;;{id};{id};https://localhost\n\
          plain;;SMTP;EDU1;;checked;All Reports;smtp.example.com;r@example.com;;587;Yes;;;\n"
     );
-    let trial = with_list(&list, "list.csv");
-    trial.run(&["import", "dev", "--from", "list.csv"]).code(0);
-    let read = |name: &str| trial.read(&format!("environments/dev/profiles/{name}.yaml"));
+    let repo = with_list(&list, "list.csv");
+    repo.run(&["import", "dev", "--from", "list.csv"]).code(0);
+    let read = |name: &str| repo.read(&format!("environments/dev/profiles/{name}.yaml"));
     for (name, parts) in [
         (
             "relay",
@@ -299,9 +299,13 @@ fn the_words_of_the_erps_own_screen_are_understood() {
     }
     // A password is refused with the reason, however the column is called.
     for column in ["Password", "Client Secret", "SMTP password", "Secret value"] {
-        let trial = with_list(format!("name,{column}\nrelay,hunter2\n"), "list.csv");
-        let ran = trial.run(&["import", "dev", "--from", "list.csv"]).code(1);
-        assert!(ran.stderr.contains("holds secrets") && !ran.stderr.contains("hunter2"), "{column}: {}", ran.stderr);
+        let repo = with_list(format!("name,{column}\nrelay,hunter2\n"), "list.csv");
+        let output = repo.run(&["import", "dev", "--from", "list.csv"]).code(1);
+        assert!(
+            output.stderr.contains("holds secrets") && !output.stderr.contains("hunter2"),
+            "{column}: {}",
+            output.stderr
+        );
     }
     // Two columns that say who a profile is for must agree.
     for (scope, companies, words) in [
@@ -312,9 +316,13 @@ fn the_words_of_the_erps_own_screen_are_understood() {
         let list = format!(
             "name,host,from,functions,Apply to,Select companies\nrelay,h,a@b.example,default,{scope},{companies}\n"
         );
-        let trial = with_list(list, "list.csv");
-        let ran = trial.run(&["import", "dev", "--from", "list.csv"]).code(1);
-        assert!(ran.stderr.contains("column `Apply to`") && ran.stderr.contains(words), "{scope}: {}", ran.stderr);
+        let repo = with_list(list, "list.csv");
+        let output = repo.run(&["import", "dev", "--from", "list.csv"]).code(1);
+        assert!(
+            output.stderr.contains("column `Apply to`") && output.stderr.contains(words),
+            "{scope}: {}",
+            output.stderr
+        );
     }
 }
 
@@ -346,31 +354,35 @@ fn what_a_list_says_wrongly_is_told_with_its_line_and_writes_nothing() {
         ("[1]", "this item is no object"),
         ("{", "this is not well-formed JSON"),
     ] {
-        let trial = with_list(list, "list.csv");
-        let ran = trial.run(&["import", "dev", "--from", "list.csv"]).code(1);
-        assert!(ran.stderr.contains("error[MW0236]") && ran.stderr.contains(expected), "{list}\n{}", ran.stderr);
-        assert!(!ran.stderr.contains("hunter2"), "{}", ran.stderr);
-        assert!(!trial.path("environments/dev/profiles").exists());
+        let repo = with_list(list, "list.csv");
+        let output = repo.run(&["import", "dev", "--from", "list.csv"]).code(1);
+        assert!(
+            output.stderr.contains("error[MW0236]") && output.stderr.contains(expected),
+            "{list}\n{}",
+            output.stderr
+        );
+        assert!(!output.stderr.contains("hunter2"), "{}", output.stderr);
+        assert!(!repo.path("environments/dev/profiles").exists());
     }
     // What only the rules can tell is told as of any file.
-    let trial = with_list("name,from,functions,host,companies\nrelay,a@b.example,default,h,EDU1 NOPE\n", "list.csv");
-    let ran = trial.run(&["import", "dev", "--from", "list.csv"]).code(1);
-    assert!(ran.stderr.contains("MW0105") && ran.stderr.contains("error[MW0235]"), "{}", ran.stderr);
-    assert!(!trial.path("environments/dev/profiles").exists());
+    let repo = with_list("name,from,functions,host,companies\nrelay,a@b.example,default,h,EDU1 NOPE\n", "list.csv");
+    let output = repo.run(&["import", "dev", "--from", "list.csv"]).code(1);
+    assert!(output.stderr.contains("MW0105") && output.stderr.contains("error[MW0235]"), "{}", output.stderr);
+    assert!(!repo.path("environments/dev/profiles").exists());
 }
 
 #[test]
 fn a_list_for_many_environments_names_them() {
-    let trial = with_list(
+    let repo = with_list(
         "environment,name,from,functions,host\ndev,relay,a@b.example,default,h\ntest,relay,t@b.example,default,h\n",
         "list.csv",
     );
-    let ran = trial.run(&["import", "--from", "list.csv"]).code(1);
-    assert!(ran.stderr.contains("line 3: there is no environment `test`"), "{}", ran.stderr);
-    trial.write("environments/test/environment.yaml", "companies: [EDU1]\n");
-    trial.run(&["import", "--from", "list.csv"]).code(0);
-    trial.run(&["validate"]).code(0);
-    std::fs::remove_dir_all(trial.path("environments/dev/profiles")).unwrap();
-    let other = trial.run(&["import", "dev", "--from", "list.csv"]).code(1);
+    let output = repo.run(&["import", "--from", "list.csv"]).code(1);
+    assert!(output.stderr.contains("line 3: there is no environment `test`"), "{}", output.stderr);
+    repo.write("environments/test/environment.yaml", "companies: [EDU1]\n");
+    repo.run(&["import", "--from", "list.csv"]).code(0);
+    repo.run(&["validate"]).code(0);
+    std::fs::remove_dir_all(repo.path("environments/dev/profiles")).unwrap();
+    let other = repo.run(&["import", "dev", "--from", "list.csv"]).code(1);
     assert!(other.stderr.contains("line 3 is for `test`, not for `dev`"), "{}", other.stderr);
 }

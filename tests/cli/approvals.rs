@@ -9,8 +9,8 @@ use std::{
 };
 
 use crate::support::{
+    repository::{CommandOutput, HttpResponse, TestRepository, run_command},
     tools,
-    trial::{Answer, Ran, Trial, finish},
 };
 use base64::Engine as _;
 use serde_json::{Value, json};
@@ -18,23 +18,23 @@ use serde_json::{Value, json};
 const NAMESPACE: &str = "approval@mailwright.dev";
 const TOMORROW: &str = "--expires-in=24h";
 
-fn keygen(trial: &Trial, arguments: &[&str]) -> Ran {
+fn keygen(repo: &TestRepository, arguments: &[&str]) -> CommandOutput {
     let mut command = Command::new(tools::tool("ssh-keygen"));
-    command.args(arguments).current_dir(trial.folder.path()).stdin(Stdio::null());
-    finish(command)
+    command.args(arguments).current_dir(repo.folder.path()).stdin(Stdio::null());
+    run_command(command)
 }
 
-fn new_key(trial: &Trial, name: &str, kind: &str) -> String {
-    keygen(trial, &["-q", "-t", kind, "-N", "", "-C", name, "-f", name]).code(0);
-    trial.read(&format!("{name}.pub")).trim().to_owned()
+fn new_key(repo: &TestRepository, name: &str, kind: &str) -> String {
+    keygen(repo, &["-q", "-t", kind, "-N", "", "-C", name, "-f", name]).code(0);
+    repo.read(&format!("{name}.pub")).trim().to_owned()
 }
 
 /// `dev`'s file with these signers and rules.
-fn environment(trial: &Trial, signers: &[(&str, &str)], rules: &str) -> String {
+fn environment(repo: &TestRepository, signers: &[(&str, &str)], rules: &str) -> String {
     let signers: String = signers
         .iter()
         .map(|(name, more)| {
-            let key = trial.read(&format!("{name}.pub"));
+            let key = repo.read(&format!("{name}.pub"));
             format!("      - {{ name: {name}, key: \"{}\"{more} }}\n", key.trim())
         })
         .collect();
@@ -44,47 +44,47 @@ fn environment(trial: &Trial, signers: &[(&str, &str)], rules: &str) -> String {
 const TWO: &str = "    rules:\n      - { count: 2 }\n";
 
 /// A service whose `dev` wants the approvals of two of alice, bob and carol, and a plan that is saved.
-fn trial() -> Trial {
-    let mut trial = Trial::small();
+fn create_repo() -> TestRepository {
+    let mut repo = TestRepository::small();
     for (name, kind) in [("alice", "ed25519"), ("bob", "ecdsa"), ("carol", "rsa"), ("mallory", "ed25519")] {
-        new_key(&trial, name, kind);
+        new_key(&repo, name, kind);
     }
-    trial.write(
+    repo.write(
         "environments/dev/environment.yaml",
-        environment(&trial, &[("alice", ""), ("bob", ""), ("carol", "")], TWO),
+        environment(&repo, &[("alice", ""), ("bob", ""), ("carol", "")], TWO),
     );
-    trial.serve();
-    trial.run(&["apply", "dev", "--yes", "--skip-verify"]).code(0);
-    change(&trial, "mx1.example.com");
-    trial
+    repo.serve();
+    repo.run(&["apply", "dev", "--yes", "--skip-verify"]).code(0);
+    change(&repo, "mx1.example.com");
+    repo
 }
 
 /// Another host, planned and saved as `dev.plan`; approvals of older plans go.
-fn change(trial: &Trial, host: &str) {
-    let profile = crate::support::trial::SMALL_PROFILE.replace("smtp.example.com", host);
-    trial.write("environments/dev/profiles/relay.yaml", profile);
-    trial.run(&["plan", "dev", "--out", "dev.plan"]).code(0);
-    drop(fs::remove_dir_all(trial.path("dev.plan.approvals")));
+fn change(repo: &TestRepository, host: &str) {
+    let profile = crate::support::repository::SMALL_PROFILE.replace("smtp.example.com", host);
+    repo.write("environments/dev/profiles/relay.yaml", profile);
+    repo.run(&["plan", "dev", "--out", "dev.plan"]).code(0);
+    drop(fs::remove_dir_all(repo.path("dev.plan.approvals")));
 }
 
-fn approve(trial: &Trial, name: &str) -> Ran {
-    with_keygen(trial, &["approve", "dev.plan", "--key", name, "--yes", "--reason", "seen", TOMORROW])
+fn approve(repo: &TestRepository, name: &str) -> CommandOutput {
+    with_keygen(repo, &["approve", "dev.plan", "--key", name, "--yes", "--reason", "seen", TOMORROW])
 }
 
 /// Runs ours with the real `ssh-keygen` on its path.
-fn with_keygen(trial: &Trial, arguments: &[&str]) -> Ran {
-    let mut command = trial.command(arguments);
+fn with_keygen(repo: &TestRepository, arguments: &[&str]) -> CommandOutput {
+    let mut command = repo.command(arguments);
     command.env("PATH", tools::folder().join("usr/bin"));
-    finish(command)
+    run_command(command)
 }
 
-fn apply(trial: &Trial) -> Ran {
-    trial.run(&["apply", "dev.plan", "--yes", "--skip-verify"])
+fn apply(repo: &TestRepository) -> CommandOutput {
+    repo.run(&["apply", "dev.plan", "--yes", "--skip-verify"])
 }
 
 /// What `name` would sign of `dev.plan`, with some lines replaced.
-fn text(trial: &Trial, replaced: &[(&str, &str)]) -> String {
-    let saved: Value = serde_json::from_str(&trial.read("dev.plan")).unwrap();
+fn text(repo: &TestRepository, replaced: &[(&str, &str)]) -> String {
+    let saved: Value = serde_json::from_str(&repo.read("dev.plan")).unwrap();
     let digest = saved["plan"]["approvals"]["digest"].as_str().unwrap();
     let now = mailwright::time::Clock::system().now();
     let expires = jiff::Timestamp::from_second(now.as_second() + 3600).unwrap();
@@ -100,81 +100,81 @@ fn text(trial: &Trial, replaced: &[(&str, &str)]) -> String {
 }
 
 /// Signs with the real `ssh-keygen`, as somebody who does not use ours would.
-fn sign_by_hand(trial: &Trial, name: &str, text: &str, namespace: &str) {
+fn sign_by_hand(repo: &TestRepository, name: &str, text: &str, namespace: &str) {
     let file = format!("dev.plan.approvals/{name}.txt");
-    trial.write(&file, text);
-    drop(fs::remove_file(trial.path(&format!("{file}.sig"))));
-    keygen(trial, &["-Y", "sign", "-n", namespace, "-f", name, &file]).code(0);
+    repo.write(&file, text);
+    drop(fs::remove_file(repo.path(&format!("{file}.sig"))));
+    keygen(repo, &["-Y", "sign", "-n", namespace, "-f", name, &file]).code(0);
 }
 
 /// Refused with this code, and nothing changed.
-fn refused(trial: &Trial, code: &str, words: &str) {
-    let before = trial.state();
-    let ran = apply(trial).code(1);
-    assert!(ran.stderr.contains(&format!("error[{code}]")), "{}", ran.stderr);
-    assert!(ran.stderr.contains(words) && ran.stderr.contains("nothing was changed"), "{}", ran.stderr);
-    assert_eq!(trial.state(), before);
+fn refused(repo: &TestRepository, code: &str, words: &str) {
+    let before = repo.state();
+    let output = apply(repo).code(1);
+    assert!(output.stderr.contains(&format!("error[{code}]")), "{}", output.stderr);
+    assert!(output.stderr.contains(words) && output.stderr.contains("nothing was changed"), "{}", output.stderr);
+    assert_eq!(repo.state(), before);
 }
 
 #[test]
 fn two_see_it_and_the_history_keeps_who_and_why() {
-    let trial = trial();
-    let planned = trial.run(&["plan", "dev", "--format", "json"]).code(0).json();
+    let repo = create_repo();
+    let planned = repo.run(&["plan", "dev", "--format", "json"]).code(0).json();
     let need = &planned["approvals"]["needs"][0];
     assert_eq!((&need["count"], need["signers"].as_array().unwrap().len()), (&json!(2), 3));
     assert_eq!(need["because"], json!(["updates `relay`"]));
-    refused(&trial, "MW0310", "2 approvals of alice, bob or carol");
-    approve(&trial, "alice").code(0);
-    refused(&trial, "MW0310", "(alice approved)");
+    refused(&repo, "MW0310", "2 approvals of alice, bob or carol");
+    approve(&repo, "alice").code(0);
+    refused(&repo, "MW0310", "(alice approved)");
     // The same signer again is still one.
-    let again = trial.read("dev.plan.approvals/alice.txt");
-    trial.write("dev.plan.approvals/second.txt", again);
-    trial.write("dev.plan.approvals/second.txt.sig", trial.read("dev.plan.approvals/alice.txt.sig"));
-    refused(&trial, "MW0310", "(alice approved)");
-    approve(&trial, "bob").code(0);
-    apply(&trial).code(0);
-    assert!(apply(&trial).code(0).stdout.contains("Already applied as generation 2"));
+    let again = repo.read("dev.plan.approvals/alice.txt");
+    repo.write("dev.plan.approvals/second.txt", again);
+    repo.write("dev.plan.approvals/second.txt.sig", repo.read("dev.plan.approvals/alice.txt.sig"));
+    refused(&repo, "MW0310", "(alice approved)");
+    approve(&repo, "bob").code(0);
+    apply(&repo).code(0);
+    assert!(apply(&repo).code(0).stdout.contains("Already applied as generation 2"));
 
-    let generation = trial.http("GET", "/v1/generations/2", &[], b"").json()["generation"].clone();
+    let generation = repo.http("GET", "/v1/generations/2", &[], b"").json()["generation"].clone();
     let signers: Vec<&str> =
         generation["approvals"].as_array().unwrap().iter().map(|a| a["signer"].as_str().unwrap()).collect();
     assert_eq!(signers, ["alice", "bob"]);
-    let audit = trial.http("GET", "/v1/audit?limit=100", &[], b"").json();
+    let audit = repo.http("GET", "/v1/audit?limit=100", &[], b"").json();
     let entry = audit["entries"].as_array().unwrap().last().unwrap().clone();
     assert_eq!(entry["detail"]["approvals"][0]["signer"], "alice");
     assert_eq!(entry["detail"]["approvals"][0]["reason"], "seen");
-    assert!(trial.run(&["audit", "list", "dev"]).code(0).stdout.contains("approved by alice (seen), bob (seen)"));
-    assert!(trial.run(&["history", "dev"]).code(0).stdout.contains("first-admin, approved by alice, bob"));
+    assert!(repo.run(&["audit", "list", "dev"]).code(0).stdout.contains("approved by alice (seen), bob (seen)"));
+    assert!(repo.run(&["history", "dev"]).code(0).stdout.contains("first-admin, approved by alice, bob"));
     // Years later, stock tools still tell that alice signed this.
     let approval = &generation["approvals"][0]["approval"];
-    trial.write("kept.txt", approval["message"].as_str().unwrap());
-    trial.write("kept.sig", approval["signature"].as_str().unwrap());
-    trial.write("allowed", format!("alice {}", trial.read("alice.pub")));
+    repo.write("kept.txt", approval["message"].as_str().unwrap());
+    repo.write("kept.sig", approval["signature"].as_str().unwrap());
+    repo.write("allowed", format!("alice {}", repo.read("alice.pub")));
     let verify = format!(
         "{} -Y verify -f allowed -I alice -n {NAMESPACE} -s kept.sig < kept.txt",
         tools::tool("ssh-keygen").display()
     );
     let mut command = Command::new("sh");
-    command.args(["-c", &verify]).current_dir(trial.folder.path());
-    assert!(finish(command).code(0).stdout.contains("Good"));
+    command.args(["-c", &verify]).current_dir(repo.folder.path());
+    assert!(run_command(command).code(0).stdout.contains("Good"));
 }
 
 #[test]
 fn signatures_work_with_ssh_keygen_in_both_directions() {
     for (name, other) in [("alice", "bob"), ("bob", "carol"), ("carol", "alice")] {
-        let trial = trial();
+        let repo = create_repo();
         // Ours signs (RSA by way of ssh-keygen), theirs verifies; theirs signs, ours verifies.
-        approve(&trial, name).code(0);
+        approve(&repo, name).code(0);
         let file = format!("dev.plan.approvals/{name}.txt");
         let check = format!(
             "{} -Y check-novalidate -n {NAMESPACE} -s {file}.sig < {file}",
             tools::tool("ssh-keygen").display()
         );
         let mut command = Command::new("sh");
-        command.args(["-c", &check]).current_dir(trial.folder.path());
-        finish(command).code(0);
-        sign_by_hand(&trial, other, &text(&trial, &[]), NAMESPACE);
-        apply(&trial).code(0);
+        command.args(["-c", &check]).current_dir(repo.folder.path());
+        run_command(command).code(0);
+        sign_by_hand(&repo, other, &text(&repo, &[]), NAMESPACE);
+        apply(&repo).code(0);
     }
 }
 
@@ -185,8 +185,8 @@ struct Agent {
 }
 
 impl Agent {
-    fn new(trial: &Trial) -> Self {
-        let socket = trial.path(".agent");
+    fn new(repo: &TestRepository) -> Self {
+        let socket = repo.path(".agent");
         let child = Command::new(tools::tool("ssh-agent"))
             .arg("-D")
             .arg("-a")
@@ -202,17 +202,17 @@ impl Agent {
         Self { child, socket }
     }
 
-    fn add(&self, trial: &Trial, arguments: &[&str]) {
+    fn add(&self, repo: &TestRepository, arguments: &[&str]) {
         let mut command = Command::new(tools::tool("ssh-add"));
-        command.args(arguments).current_dir(trial.folder.path()).env("SSH_AUTH_SOCK", &self.socket);
-        finish(command).code(0);
+        command.args(arguments).current_dir(repo.folder.path()).env("SSH_AUTH_SOCK", &self.socket);
+        run_command(command).code(0);
     }
 
-    fn approve(&self, trial: &Trial, name: &str) -> Ran {
+    fn approve(&self, repo: &TestRepository, name: &str) -> CommandOutput {
         let public = format!("{name}.pub");
-        let mut command = trial.command(&["approve", "dev.plan", "--key", &public, "--yes", "--reason", "seen"]);
+        let mut command = repo.command(&["approve", "dev.plan", "--key", &public, "--yes", "--reason", "seen"]);
         command.env("PATH", tools::folder().join("usr/bin")).env("SSH_AUTH_SOCK", &self.socket);
-        finish(command)
+        run_command(command)
     }
 }
 
@@ -226,48 +226,48 @@ impl Drop for Agent {
 #[test]
 fn an_agent_signs_with_keys_whose_files_are_gone() {
     for (one, other) in [("alice", "bob"), ("carol", "alice")] {
-        let trial = trial();
-        let agent = Agent::new(&trial);
+        let repo = create_repo();
+        let agent = Agent::new(&repo);
         for name in [one, other] {
-            agent.add(&trial, &["-q", name]);
-            trial.remove(name);
+            agent.add(&repo, &["-q", name]);
+            repo.remove(name);
         }
-        agent.approve(&trial, one).code(0);
-        refused(&trial, "MW0310", &format!("({one} approved)"));
+        agent.approve(&repo, one).code(0);
+        refused(&repo, "MW0310", &format!("({one} approved)"));
         // The agent has forgotten the other one.
-        agent.add(&trial, &["-q", "-d", &format!("{other}.pub")]);
-        let ran = agent.approve(&trial, other).code(1);
-        assert!(ran.stderr.contains("error[MW0319]") && ran.stderr.contains("ssh-add -l"), "{}", ran.stderr);
-        assert!(!trial.path(&format!("dev.plan.approvals/{other}.txt")).exists(), "nothing was left behind");
+        agent.add(&repo, &["-q", "-d", &format!("{other}.pub")]);
+        let output = agent.approve(&repo, other).code(1);
+        assert!(output.stderr.contains("error[MW0319]") && output.stderr.contains("ssh-add -l"), "{}", output.stderr);
+        assert!(!repo.path(&format!("dev.plan.approvals/{other}.txt")).exists(), "nothing was left behind");
         drop(agent);
-        let ran = trial.run(&["approve", "dev.plan", "--key", &format!("{one}.pub"), "--yes"]).code(1);
-        assert!(ran.stderr.contains("error[MW0319]"), "{}", ran.stderr);
-        refused(&trial, "MW0310", &format!("({one} approved)"));
+        let output = repo.run(&["approve", "dev.plan", "--key", &format!("{one}.pub"), "--yes"]).code(1);
+        assert!(output.stderr.contains("error[MW0319]"), "{}", output.stderr);
+        refused(&repo, "MW0310", &format!("({one} approved)"));
     }
 }
 
 #[test]
 fn an_agent_and_a_file_approve_together() {
-    let trial = trial();
-    let agent = Agent::new(&trial);
-    agent.add(&trial, &["-q", "alice"]);
-    trial.remove("alice");
-    agent.approve(&trial, "alice").code(0);
-    approve(&trial, "bob").code(0);
-    apply(&trial).code(0);
+    let repo = create_repo();
+    let agent = Agent::new(&repo);
+    agent.add(&repo, &["-q", "alice"]);
+    repo.remove("alice");
+    agent.approve(&repo, "alice").code(0);
+    approve(&repo, "bob").code(0);
+    apply(&repo).code(0);
 }
 
 #[test]
 fn a_signature_that_names_another_key_is_a_forgery() {
-    let trial = trial();
-    approve(&trial, "alice").code(0);
+    let repo = create_repo();
+    approve(&repo, "alice").code(0);
     // Mallory signs, and writes alice's key into the signature.
     let raw = |name: &str| {
-        let text = trial.read(&format!("{name}.pub"));
+        let text = repo.read(&format!("{name}.pub"));
         base64::prelude::BASE64_STANDARD.decode(text.split(' ').nth(1).unwrap()).unwrap()
     };
-    sign_by_hand(&trial, "mallory", &text(&trial, &[]), NAMESPACE);
-    let armoured = trial.read("dev.plan.approvals/mallory.txt.sig");
+    sign_by_hand(&repo, "mallory", &text(&repo, &[]), NAMESPACE);
+    let armoured = repo.read("dev.plan.approvals/mallory.txt.sig");
     let body: String = armoured.lines().filter(|line| !line.starts_with("-----")).collect();
     let signed = base64::prelude::BASE64_STANDARD.decode(body).unwrap();
     let (alice, mallory) = (raw("alice"), raw("mallory"));
@@ -279,89 +279,90 @@ fn a_signature_that_names_another_key_is_a_forgery() {
         "-----BEGIN SSH SIGNATURE-----\n{}\n-----END SSH SIGNATURE-----\n",
         lines.collect::<Vec<_>>().join("\n")
     );
-    trial.write("dev.plan.approvals/mallory.txt.sig", &forged);
-    refused(&trial, "MW0311", "alice has a signature that does not hold");
+    repo.write("dev.plan.approvals/mallory.txt.sig", &forged);
+    refused(&repo, "MW0311", "alice has a signature that does not hold");
 }
 
 #[test]
 fn an_approval_ends_while_the_plan_waits() {
-    let trial = trial();
-    approve(&trial, "alice").code(0);
+    let repo = create_repo();
+    approve(&repo, "alice").code(0);
     let soon = mailwright::time::Clock::system().now() + Duration::from_secs(2);
-    sign_by_hand(&trial, "bob", &text(&trial, &[("expires", &soon.to_string())]), NAMESPACE);
+    sign_by_hand(&repo, "bob", &text(&repo, &[("expires", &soon.to_string())]), NAMESPACE);
     std::thread::sleep(Duration::from_millis(2100));
-    refused(&trial, "MW0313", "bob approved until");
+    refused(&repo, "MW0313", "bob approved until");
 }
 
 #[test]
 fn a_text_is_written_to_be_signed_elsewhere() {
-    let trial = trial();
-    let ran = trial.run(&["approve", "dev.plan", "--key", "bob.pub", "--unsigned", "--reason", "Ticket 4711"]).code(0);
-    assert!(ran.stdout.contains(&format!("ssh-keygen -Y sign -n {NAMESPACE}")), "{}", ran.stdout);
+    let repo = create_repo();
+    let output =
+        repo.run(&["approve", "dev.plan", "--key", "bob.pub", "--unsigned", "--reason", "Ticket 4711"]).code(0);
+    assert!(output.stdout.contains(&format!("ssh-keygen -Y sign -n {NAMESPACE}")), "{}", output.stdout);
     // A text that nobody has signed is no approval, and no mistake.
-    refused(&trial, "MW0310", "none counts");
-    keygen(&trial, &["-Y", "sign", "-n", NAMESPACE, "-f", "bob", "dev.plan.approvals/bob.txt"]).code(0);
-    approve(&trial, "alice").code(0);
-    apply(&trial).code(0);
+    refused(&repo, "MW0310", "none counts");
+    keygen(&repo, &["-Y", "sign", "-n", NAMESPACE, "-f", "bob", "dev.plan.approvals/bob.txt"]).code(0);
+    approve(&repo, "alice").code(0);
+    apply(&repo).code(0);
 }
 
 #[test]
 fn what_does_not_count_is_told_and_changes_nothing() {
-    let trial = trial();
-    approve(&trial, "alice").code(0);
+    let repo = create_repo();
+    approve(&repo, "alice").code(0);
 
     // The text was edited after it was signed.
-    sign_by_hand(&trial, "bob", &text(&trial, &[]), NAMESPACE);
-    let edited = text(&trial, &[("reason", "something else")]);
-    trial.write("dev.plan.approvals/bob.txt", &edited);
-    refused(&trial, "MW0311", "bob has a signature that does not hold");
+    sign_by_hand(&repo, "bob", &text(&repo, &[]), NAMESPACE);
+    let edited = text(&repo, &[("reason", "something else")]);
+    repo.write("dev.plan.approvals/bob.txt", &edited);
+    refused(&repo, "MW0311", "bob has a signature that does not hold");
     // Signed for another purpose.
-    sign_by_hand(&trial, "bob", &text(&trial, &[]), "file");
-    refused(&trial, "MW0311", "another purpose");
+    sign_by_hand(&repo, "bob", &text(&repo, &[]), "file");
+    refused(&repo, "MW0311", "another purpose");
     // Of another environment, generation, deed or digest.
     let other = format!("sha256:{}", "0".repeat(64));
     for (field, value) in
         [("environment", "prod"), ("base generation", "7"), ("action", "rollback to generation 1"), ("digest", &other)]
     {
-        sign_by_hand(&trial, "bob", &text(&trial, &[(field, value)]), NAMESPACE);
-        refused(&trial, "MW0312", "bob approved another plan");
+        sign_by_hand(&repo, "bob", &text(&repo, &[(field, value)]), NAMESPACE);
+        refused(&repo, "MW0312", "bob approved another plan");
     }
-    sign_by_hand(&trial, "bob", &text(&trial, &[("expires", "2026-01-01T00:00:00Z")]), NAMESPACE);
-    refused(&trial, "MW0313", "bob approved until 2026-01-01T00:00:00Z");
-    sign_by_hand(&trial, "bob", &text(&trial, &[("expires", "2999-01-01T00:00:00Z")]), NAMESPACE);
-    refused(&trial, "MW0315", "30 days");
+    sign_by_hand(&repo, "bob", &text(&repo, &[("expires", "2026-01-01T00:00:00Z")]), NAMESPACE);
+    refused(&repo, "MW0313", "bob approved until 2026-01-01T00:00:00Z");
+    sign_by_hand(&repo, "bob", &text(&repo, &[("expires", "2999-01-01T00:00:00Z")]), NAMESPACE);
+    refused(&repo, "MW0315", "30 days");
     // Somebody whom nobody allowed, under another's name.
-    fs::remove_dir_all(trial.path("dev.plan.approvals")).unwrap();
-    approve(&trial, "alice").code(0);
-    sign_by_hand(&trial, "mallory", &text(&trial, &[]), NAMESPACE);
-    fs::rename(trial.path("dev.plan.approvals/mallory.txt"), trial.path("dev.plan.approvals/bob.txt")).unwrap();
-    fs::rename(trial.path("dev.plan.approvals/mallory.txt.sig"), trial.path("dev.plan.approvals/bob.txt.sig")).unwrap();
-    refused(&trial, "MW0314", "is the key of no allowed signer");
-    let ran = approve(&trial, "mallory").code(1);
-    assert!(ran.stderr.contains("MW0314") && ran.stderr.contains("nothing was signed"), "{}", ran.stderr);
+    fs::remove_dir_all(repo.path("dev.plan.approvals")).unwrap();
+    approve(&repo, "alice").code(0);
+    sign_by_hand(&repo, "mallory", &text(&repo, &[]), NAMESPACE);
+    fs::rename(repo.path("dev.plan.approvals/mallory.txt"), repo.path("dev.plan.approvals/bob.txt")).unwrap();
+    fs::rename(repo.path("dev.plan.approvals/mallory.txt.sig"), repo.path("dev.plan.approvals/bob.txt.sig")).unwrap();
+    refused(&repo, "MW0314", "is the key of no allowed signer");
+    let output = approve(&repo, "mallory").code(1);
+    assert!(output.stderr.contains("MW0314") && output.stderr.contains("nothing was signed"), "{}", output.stderr);
     // Every refusal is on record.
-    let audit = trial.http("GET", "/v1/audit?limit=100", &[], b"").json();
+    let audit = repo.http("GET", "/v1/audit?limit=100", &[], b"").json();
     for code in ["MW0311", "MW0312", "MW0313", "MW0314", "MW0315"] {
         assert!(audit["entries"].as_array().unwrap().iter().any(|entry| entry["detail"]["code"] == code), "{code}");
     }
 }
 
 /// The saved changeset, with approvals, past our client.
-fn send(trial: &Trial, approvals: &Value) -> Answer {
-    let saved: Value = serde_json::from_str(&trial.read("dev.plan")).unwrap();
+fn send(repo: &TestRepository, approvals: &Value) -> HttpResponse {
+    let saved: Value = serde_json::from_str(&repo.read("dev.plan")).unwrap();
     let mut changeset = saved["changeset"].clone();
     changeset["approvals"] = approvals.clone();
-    trial.http("POST", "/v1/changesets?dryRun=false", &[], changeset.to_string().as_bytes())
+    repo.http("POST", "/v1/changesets?dryRun=false", &[], changeset.to_string().as_bytes())
 }
 
 #[test]
 fn malformed_and_oversized_approvals_are_refused_whole() {
-    let trial = trial();
-    approve(&trial, "alice").code(0);
-    approve(&trial, "bob").code(0);
+    let repo = create_repo();
+    approve(&repo, "alice").code(0);
+    approve(&repo, "bob").code(0);
     let read = |name: &str| {
-        json!({ "message": trial.read(&format!("dev.plan.approvals/{name}.txt")),
-            "signature": trial.read(&format!("dev.plan.approvals/{name}.txt.sig")) })
+        json!({ "message": repo.read(&format!("dev.plan.approvals/{name}.txt")),
+            "signature": repo.read(&format!("dev.plan.approvals/{name}.txt.sig")) })
     };
     let (alice, bob) = (read("alice"), read("bob"));
     let with = |key: &str, value: &str| {
@@ -369,7 +370,7 @@ fn malformed_and_oversized_approvals_are_refused_whole() {
         approval[key] = json!(value);
         json!([alice, approval])
     };
-    let before = trial.state();
+    let before = repo.state();
     let message = bob["message"].as_str().unwrap();
     let wrong = [
         with("message", ""),
@@ -383,228 +384,228 @@ fn malformed_and_oversized_approvals_are_refused_whole() {
         json!(vec![alice.clone(); 21]),
     ];
     for approvals in wrong {
-        let answer = send(&trial, &approvals);
+        let answer = send(&repo, &approvals);
         assert_eq!((answer.status, answer.json()["code"].as_str()), (400, Some("MW0315")), "{}", answer.body);
     }
     // A dry run tells what is missing, and is no refusal.
-    let saved: Value = serde_json::from_str(&trial.read("dev.plan")).unwrap();
+    let saved: Value = serde_json::from_str(&repo.read("dev.plan")).unwrap();
     let mut changeset = saved["changeset"].clone();
     changeset["approvals"] = json!([alice]);
-    let answer = trial.http("POST", "/v1/changesets?dryRun=true", &[], changeset.to_string().as_bytes());
+    let answer = repo.http("POST", "/v1/changesets?dryRun=true", &[], changeset.to_string().as_bytes());
     assert_eq!((answer.status, &answer.json()["missingApprovals"][0]["count"]), (200, &json!(2)), "{}", answer.body);
     changeset["approvals"] = json!([alice, bob]);
-    let answer = trial.http("POST", "/v1/changesets?dryRun=true", &[], changeset.to_string().as_bytes());
+    let answer = repo.http("POST", "/v1/changesets?dryRun=true", &[], changeset.to_string().as_bytes());
     assert_eq!((answer.status, &answer.json()["missingApprovals"]), (200, &Value::Null));
-    assert_eq!(trial.state(), before);
-    assert_eq!(send(&trial, &json!([alice, bob])).status, 201);
+    assert_eq!(repo.state(), before);
+    assert_eq!(send(&repo, &json!([alice, bob])).status, 201);
 }
 
 #[test]
 fn an_approval_is_good_for_one_plan_from_one_generation() {
-    let trial = trial();
-    approve(&trial, "alice").code(0);
-    approve(&trial, "bob").code(0);
-    fs::copy(trial.path("dev.plan"), trial.path("first.plan")).unwrap();
-    copy_approvals(&trial, "dev.plan.approvals", "first.plan.approvals");
-    apply(&trial).code(0);
+    let repo = create_repo();
+    approve(&repo, "alice").code(0);
+    approve(&repo, "bob").code(0);
+    fs::copy(repo.path("dev.plan"), repo.path("first.plan")).unwrap();
+    copy_approvals(&repo, "dev.plan.approvals", "first.plan.approvals");
+    apply(&repo).code(0);
     // Back at the old host, and forward again to what was approved once.
-    change(&trial, "smtp.example.com");
-    approve(&trial, "alice").code(0);
-    approve(&trial, "carol").code(0);
-    apply(&trial).code(0);
-    change(&trial, "mx1.example.com");
-    copy_approvals(&trial, "first.plan.approvals", "dev.plan.approvals");
-    refused(&trial, "MW0312", "approved another plan");
+    change(&repo, "smtp.example.com");
+    approve(&repo, "alice").code(0);
+    approve(&repo, "carol").code(0);
+    apply(&repo).code(0);
+    change(&repo, "mx1.example.com");
+    copy_approvals(&repo, "first.plan.approvals", "dev.plan.approvals");
+    refused(&repo, "MW0312", "approved another plan");
     // The first plan itself was taken, and is not taken twice.
-    let state = trial.state();
-    assert!(trial.run(&["apply", "first.plan", "--yes", "--skip-verify"]).code(0).stdout.contains("Already applied"));
-    assert_eq!(trial.state(), state);
+    let state = repo.state();
+    assert!(repo.run(&["apply", "first.plan", "--yes", "--skip-verify"]).code(0).stdout.contains("Already applied"));
+    assert_eq!(repo.state(), state);
     // Approving a plan that the service has left behind is refused before anything is signed.
-    let ran = trial.run(&["approve", "first.plan", "--key", "alice", "--yes"]).code(1);
-    assert!(ran.stderr.contains("MW0231"), "{}", ran.stderr);
+    let output = repo.run(&["approve", "first.plan", "--key", "alice", "--yes"]).code(1);
+    assert!(output.stderr.contains("MW0231"), "{}", output.stderr);
 }
 
-fn copy_approvals(trial: &Trial, from: &str, to: &str) {
-    fs::create_dir_all(trial.path(to)).unwrap();
-    for entry in fs::read_dir(trial.path(from)).unwrap() {
+fn copy_approvals(repo: &TestRepository, from: &str, to: &str) {
+    fs::create_dir_all(repo.path(to)).unwrap();
+    for entry in fs::read_dir(repo.path(from)).unwrap() {
         let entry = entry.unwrap();
-        fs::copy(entry.path(), trial.path(to).join(entry.file_name())).unwrap();
+        fs::copy(entry.path(), repo.path(to).join(entry.file_name())).unwrap();
     }
 }
 
 #[test]
 fn the_rules_are_changed_by_the_signers_that_there_are() {
-    let trial = trial();
+    let repo = create_repo();
     // Who takes the rules away needs the approvals that they want; so does who adds himself.
     for environment in [
         "companies: [EDU1, EDU2]\n".to_owned(),
-        environment(&trial, &[("alice", ""), ("bob", ""), ("mallory", "")], "    rules:\n      - { count: 1 }\n"),
+        environment(&repo, &[("alice", ""), ("bob", ""), ("mallory", "")], "    rules:\n      - { count: 1 }\n"),
     ] {
-        trial.write("environments/dev/environment.yaml", environment);
-        change(&trial, "mx1.example.com");
-        refused(&trial, "MW0310", "changes the rules about approvals");
-        sign_by_hand(&trial, "mallory", &text(&trial, &[]), NAMESPACE);
-        refused(&trial, "MW0314", "no allowed signer");
+        repo.write("environments/dev/environment.yaml", environment);
+        change(&repo, "mx1.example.com");
+        refused(&repo, "MW0310", "changes the rules about approvals");
+        sign_by_hand(&repo, "mallory", &text(&repo, &[]), NAMESPACE);
+        refused(&repo, "MW0314", "no allowed signer");
     }
     // Bob leaves, and what he signs afterwards counts no more.
-    let left = environment(&trial, &[("alice", ""), ("carol", "")], TWO);
-    trial.write("environments/dev/environment.yaml", left);
-    change(&trial, "mx1.example.com");
-    approve(&trial, "alice").code(0);
-    approve(&trial, "bob").code(0);
-    apply(&trial).code(0);
-    change(&trial, "mx2.example.com");
-    approve(&trial, "alice").code(0);
-    sign_by_hand(&trial, "bob", &text(&trial, &[]), NAMESPACE);
-    refused(&trial, "MW0314", "no allowed signer");
-    approve(&trial, "carol").code(0);
-    apply(&trial).code(0);
+    let left = environment(&repo, &[("alice", ""), ("carol", "")], TWO);
+    repo.write("environments/dev/environment.yaml", left);
+    change(&repo, "mx1.example.com");
+    approve(&repo, "alice").code(0);
+    approve(&repo, "bob").code(0);
+    apply(&repo).code(0);
+    change(&repo, "mx2.example.com");
+    approve(&repo, "alice").code(0);
+    sign_by_hand(&repo, "bob", &text(&repo, &[]), NAMESPACE);
+    refused(&repo, "MW0314", "no allowed signer");
+    approve(&repo, "carol").code(0);
+    apply(&repo).code(0);
 }
 
 #[test]
 fn a_signer_counts_until_the_last_day() {
-    let mut trial = Trial::small();
-    new_key(&trial, "alice", "ed25519");
-    trial.write(
+    let mut repo = TestRepository::small();
+    new_key(&repo, "alice", "ed25519");
+    repo.write(
         "environments/dev/environment.yaml",
-        environment(&trial, &[("alice", ", until: \"2026-01-31\"")], "    rules:\n      - { count: 1 }\n"),
+        environment(&repo, &[("alice", ", until: \"2026-01-31\"")], "    rules:\n      - { count: 1 }\n"),
     );
-    trial.serve();
-    trial.run(&["apply", "dev", "--yes", "--skip-verify"]).code(0);
-    change(&trial, "mx1.example.com");
-    approve(&trial, "alice").code(0);
-    refused(&trial, "MW0314", "alice was an allowed signer until 2026-01-31");
+    repo.serve();
+    repo.run(&["apply", "dev", "--yes", "--skip-verify"]).code(0);
+    change(&repo, "mx1.example.com");
+    approve(&repo, "alice").code(0);
+    refused(&repo, "MW0314", "alice was an allowed signer until 2026-01-31");
 }
 
 #[test]
 fn who_applies_is_not_who_approves() {
-    let mut trial = Trial::small();
-    new_key(&trial, "alice", "ed25519");
+    let mut repo = TestRepository::small();
+    new_key(&repo, "alice", "ed25519");
     let one = "    rules:\n      - { count: 1 }\n";
-    trial.write("environments/dev/environment.yaml", environment(&trial, &[("alice", "")], one));
-    trial.serve();
-    trial.run(&["apply", "dev", "--yes", "--skip-verify"]).code(0);
-    let token = trial.run(&["token", "create", "dev", "--name", "Alice", "--role", "deployer"]).code(0).stdout;
+    repo.write("environments/dev/environment.yaml", environment(&repo, &[("alice", "")], one));
+    repo.serve();
+    repo.run(&["apply", "dev", "--yes", "--skip-verify"]).code(0);
+    let token = repo.run(&["token", "create", "dev", "--name", "Alice", "--role", "deployer"]).code(0).stdout;
     // Whatever the case of the letters, it is the same person.
-    let by_alice = |trial: &Trial| {
-        let mut command = trial.command(&["apply", "dev.plan", "--yes", "--skip-verify"]);
+    let by_alice = |repo: &TestRepository| {
+        let mut command = repo.command(&["apply", "dev.plan", "--yes", "--skip-verify"]);
         command.env("MAILWRIGHT_TOKEN", token.trim());
-        finish(command)
+        run_command(command)
     };
-    change(&trial, "mx1.example.com");
-    approve(&trial, "alice").code(0);
-    assert!(by_alice(&trial).code(1).stderr.contains("error[MW0317]"));
+    change(&repo, "mx1.example.com");
+    approve(&repo, "alice").code(0);
+    assert!(by_alice(&repo).code(1).stderr.contains("error[MW0317]"));
     // The environment may say that it is enough; from the next apply on.
-    let meant = environment(&trial, &[("alice", "")], &format!("{one}    selfApproval: true\n"));
-    trial.write("environments/dev/environment.yaml", meant);
-    change(&trial, "mx1.example.com");
-    approve(&trial, "alice").code(0);
-    assert!(by_alice(&trial).code(1).stderr.contains("error[MW0317]"));
-    apply(&trial).code(0);
-    change(&trial, "mx2.example.com");
-    approve(&trial, "alice").code(0);
-    by_alice(&trial).code(0);
+    let meant = environment(&repo, &[("alice", "")], &format!("{one}    selfApproval: true\n"));
+    repo.write("environments/dev/environment.yaml", meant);
+    change(&repo, "mx1.example.com");
+    approve(&repo, "alice").code(0);
+    assert!(by_alice(&repo).code(1).stderr.contains("error[MW0317]"));
+    apply(&repo).code(0);
+    change(&repo, "mx2.example.com");
+    approve(&repo, "alice").code(0);
+    by_alice(&repo).code(0);
 }
 
 #[test]
 fn rules_are_for_functions_companies_and_actions() {
-    let mut trial = Trial::small();
-    new_key(&trial, "alice", "ed25519");
-    new_key(&trial, "bob", "ed25519");
+    let mut repo = TestRepository::small();
+    new_key(&repo, "alice", "ed25519");
+    new_key(&repo, "bob", "ed25519");
     let rules = "    rules:\n      - { count: 2, companies: [EDU2], functions: [documents-remittance], actions: [create, update, delete, rename] }\n      - { count: 1, signers: [alice], actions: [settings], reasonRequired: true }\n";
-    let policy = environment(&trial, &[("alice", ""), ("bob", "")], rules);
-    trial.write("environments/dev/environment.yaml", &policy);
+    let policy = environment(&repo, &[("alice", ""), ("bob", "")], rules);
+    repo.write("environments/dev/environment.yaml", &policy);
     let of = |company: &str, function: &str, host: &str| {
         format!(
             "provider:\n  smtp:\n    host: {host}\nfrom:\n  address: erp@example.com\nfunctions: [{function}]\nappliesTo:\n  companies: [{company}]\n"
         )
     };
-    trial.write("environments/dev/profiles/quotes.yaml", of("EDU2", "document-quotations", "a.example.com"));
-    trial.write("environments/dev/profiles/one.yaml", of("EDU1", "documents-remittance", "a.example.com"));
-    trial.write("environments/dev/profiles/documents.yaml", of("EDU2", "all-documents", "a.example.com"));
-    trial.serve();
-    trial.run(&["apply", "dev", "--yes", "--skip-verify"]).code(0);
-    let needs = || trial.run(&["plan", "dev", "--format", "json"]).code(0).json()["approvals"]["needs"].clone();
+    repo.write("environments/dev/profiles/quotes.yaml", of("EDU2", "document-quotations", "a.example.com"));
+    repo.write("environments/dev/profiles/one.yaml", of("EDU1", "documents-remittance", "a.example.com"));
+    repo.write("environments/dev/profiles/documents.yaml", of("EDU2", "all-documents", "a.example.com"));
+    repo.serve();
+    repo.run(&["apply", "dev", "--yes", "--skip-verify"]).code(0);
+    let needs = || repo.run(&["plan", "dev", "--format", "json"]).code(0).json()["approvals"]["needs"].clone();
     // Another function, another company: nobody need look.
-    trial.write("environments/dev/profiles/quotes.yaml", of("EDU2", "document-quotations", "b.example.com"));
-    trial.write("environments/dev/profiles/one.yaml", of("EDU1", "documents-remittance", "b.example.com"));
+    repo.write("environments/dev/profiles/quotes.yaml", of("EDU2", "document-quotations", "b.example.com"));
+    repo.write("environments/dev/profiles/one.yaml", of("EDU1", "documents-remittance", "b.example.com"));
     assert_eq!(needs(), Value::Null);
-    trial.run(&["apply", "dev", "--yes", "--skip-verify"]).code(0);
+    repo.run(&["apply", "dev", "--yes", "--skip-verify"]).code(0);
     // Remittances of EDU2 fall back to `all-documents`, so that profile matters.
-    trial.write("environments/dev/profiles/documents.yaml", of("EDU2", "all-documents", "b.example.com"));
+    repo.write("environments/dev/profiles/documents.yaml", of("EDU2", "all-documents", "b.example.com"));
     assert_eq!(needs()[0]["because"], json!(["updates `documents`"]));
-    trial.write("environments/dev/profiles/documents.yaml", of("EDU2", "all-documents", "a.example.com"));
+    repo.write("environments/dev/profiles/documents.yaml", of("EDU2", "all-documents", "a.example.com"));
     // A new profile takes them over; it is made, and that is enough.
-    trial.write("environments/dev/profiles/pay.yaml", of("EDU2", "documents-remittance", "pay.example.com"));
+    repo.write("environments/dev/profiles/pay.yaml", of("EDU2", "documents-remittance", "pay.example.com"));
     assert_eq!(needs()[0]["because"], json!(["creates `pay`"]));
-    trial.remove("environments/dev/profiles/pay.yaml");
+    repo.remove("environments/dev/profiles/pay.yaml");
     // Settings are one signer's affair, who must say why.
-    trial.write("environments/dev/environment.yaml", format!("{policy}delivery:\n  keep:\n    failed: 30d\n"));
+    repo.write("environments/dev/environment.yaml", format!("{policy}delivery:\n  keep:\n    failed: 30d\n"));
     let needed = needs();
     assert_eq!((needed.as_array().unwrap().len(), &needed[0]["count"]), (1, &json!(1)));
     assert_eq!(needed[0]["signers"][0]["name"], "alice");
-    trial.run(&["plan", "dev", "--out", "dev.plan"]).code(0);
-    assert!(approve(&trial, "bob").code(1).stderr.contains("error[MW0314]"));
-    let ran = trial.run(&["approve", "dev.plan", "--key", "alice", "--yes"]).code(1);
-    assert!(ran.stderr.contains("error[MW0316]"), "{}", ran.stderr);
-    sign_by_hand(&trial, "alice", &text(&trial, &[]).replace("reason: by hand", "reason: "), NAMESPACE);
-    refused(&trial, "MW0316", "alice does not say why");
-    approve(&trial, "alice").code(0);
-    apply(&trial).code(0);
+    repo.run(&["plan", "dev", "--out", "dev.plan"]).code(0);
+    assert!(approve(&repo, "bob").code(1).stderr.contains("error[MW0314]"));
+    let output = repo.run(&["approve", "dev.plan", "--key", "alice", "--yes"]).code(1);
+    assert!(output.stderr.contains("error[MW0316]"), "{}", output.stderr);
+    sign_by_hand(&repo, "alice", &text(&repo, &[]).replace("reason: by hand", "reason: "), NAMESPACE);
+    refused(&repo, "MW0316", "alice does not say why");
+    approve(&repo, "alice").code(0);
+    apply(&repo).code(0);
 }
 
 #[test]
 fn neither_a_change_by_hand_nor_a_rollback_is_a_way_round() {
-    let trial = trial();
-    approve(&trial, "alice").code(0);
-    approve(&trial, "bob").code(0);
-    apply(&trial).code(0);
-    let before = trial.state();
-    let answer = trial.patch("relay", &json!({ "description": "x" }));
+    let repo = create_repo();
+    approve(&repo, "alice").code(0);
+    approve(&repo, "bob").code(0);
+    apply(&repo).code(0);
+    let before = repo.state();
+    let answer = repo.patch("relay", &json!({ "description": "x" }));
     assert_eq!((answer.status, answer.json()["code"].as_str()), (403, Some("MW0320")), "{}", answer.body);
-    let ran = trial.run(&["rollback", "dev", "--to", "1", "--yes"]).code(1);
-    assert!(ran.stderr.contains("error[MW0310]") && ran.stderr.contains("--out PLANFILE"), "{}", ran.stderr);
+    let output = repo.run(&["rollback", "dev", "--to", "1", "--yes"]).code(1);
+    assert!(output.stderr.contains("error[MW0310]") && output.stderr.contains("--out PLANFILE"), "{}", output.stderr);
     assert!(
-        trial.run(&["rollback", "dev", "--to", "1", "--yes", "--break-glass", "now"]).code(1).stderr.contains("MW0318")
+        repo.run(&["rollback", "dev", "--to", "1", "--yes", "--break-glass", "now"]).code(1).stderr.contains("MW0318")
     );
-    assert_eq!(trial.state(), before);
-    trial.run(&["rollback", "dev", "--to", "1", "--out", "dev.plan"]).code(0);
+    assert_eq!(repo.state(), before);
+    repo.run(&["rollback", "dev", "--to", "1", "--out", "dev.plan"]).code(0);
     // Approvals of the apply do not serve for the way back.
-    assert!(trial.run(&["apply", "dev.plan", "--yes"]).code(1).stderr.contains("error[MW0312]"));
-    approve(&trial, "carol").code(0);
-    approve(&trial, "bob").code(0);
-    fs::remove_file(trial.path("dev.plan.approvals/alice.txt")).unwrap();
-    assert!(trial.run(&["apply", "dev.plan", "--yes"]).code(0).stdout.contains("Rolled back to generation 1"));
-    let newest = trial.http("GET", "/v1/generations?limit=1", &[], b"").json()["generations"][0].clone();
+    assert!(repo.run(&["apply", "dev.plan", "--yes"]).code(1).stderr.contains("error[MW0312]"));
+    approve(&repo, "carol").code(0);
+    approve(&repo, "bob").code(0);
+    fs::remove_file(repo.path("dev.plan.approvals/alice.txt")).unwrap();
+    assert!(repo.run(&["apply", "dev.plan", "--yes"]).code(0).stdout.contains("Rolled back to generation 1"));
+    let newest = repo.http("GET", "/v1/generations?limit=1", &[], b"").json()["generations"][0].clone();
     assert_eq!((&newest["kind"], newest["approvals"].as_array().unwrap().len()), (&json!("rollback"), 2));
 }
 
 #[test]
 fn glass_is_broken_by_administrators_where_the_environment_allows_it() {
-    let mut trial = Trial::small();
-    new_key(&trial, "alice", "ed25519");
+    let mut repo = TestRepository::small();
+    new_key(&repo, "alice", "ed25519");
     let rules = "    rules:\n      - { count: 1 }\n    breakGlass: true\n";
-    trial.write("environments/dev/environment.yaml", environment(&trial, &[("alice", "")], rules));
-    trial.serve();
-    trial.run(&["apply", "dev", "--yes", "--skip-verify"]).code(0);
-    change(&trial, "mx1.example.com");
+    repo.write("environments/dev/environment.yaml", environment(&repo, &[("alice", "")], rules));
+    repo.serve();
+    repo.run(&["apply", "dev", "--yes", "--skip-verify"]).code(0);
+    change(&repo, "mx1.example.com");
     let break_glass = ["apply", "dev", "--yes", "--skip-verify", "--break-glass", "the relay burns"];
-    let token = trial.run(&["token", "create", "dev", "--name", "ci", "--role", "deployer"]).code(0).stdout;
-    let mut command = trial.command(&break_glass);
+    let token = repo.run(&["token", "create", "dev", "--name", "ci", "--role", "deployer"]).code(0).stdout;
+    let mut command = repo.command(&break_glass);
     command.env("MAILWRIGHT_TOKEN", token.trim());
-    assert!(finish(command).code(1).stderr.contains("error[MW0318]"));
-    trial.run(&break_glass).code(0);
-    assert!(trial.run(&["audit", "list", "dev"]).code(0).stdout.contains("without approvals: the relay burns"));
-    assert!(trial.run(&["history", "dev"]).code(0).stdout.contains("first-admin, without approvals"));
+    assert!(run_command(command).code(1).stderr.contains("error[MW0318]"));
+    repo.run(&break_glass).code(0);
+    assert!(repo.run(&["audit", "list", "dev"]).code(0).stdout.contains("without approvals: the relay burns"));
+    assert!(repo.run(&["history", "dev"]).code(0).stdout.contains("first-admin, without approvals"));
 }
 
 #[test]
 fn a_plan_that_does_something_else_than_it_shows_is_not_signed() {
-    let trial = trial();
+    let repo = create_repo();
     // Whoever writes the file can make every digest in it right, by planning something else and swapping the plans.
-    let shown: Value = serde_json::from_str(&trial.read("dev.plan")).unwrap();
-    change(&trial, "evil.example.net");
-    let mut saved: Value = serde_json::from_str(&trial.read("dev.plan")).unwrap();
+    let shown: Value = serde_json::from_str(&repo.read("dev.plan")).unwrap();
+    change(&repo, "evil.example.net");
+    let mut saved: Value = serde_json::from_str(&repo.read("dev.plan")).unwrap();
     let approvals = saved["plan"]["approvals"].clone();
     saved["plan"]["changes"] = shown["plan"]["changes"].clone();
     saved["plan"]["approvals"] = approvals;
@@ -613,65 +614,66 @@ fn a_plan_that_does_something_else_than_it_shows_is_not_signed() {
     changeset.provenance.plan = Some(typed.digest());
     let planned = mailwright::reconcile::Planned { plan: typed, changeset };
     let forged = mailwright::reconcile::saved::SavedPlan::new(&planned, std::collections::BTreeMap::new());
-    trial.write("dev.plan", forged.to_text());
-    let ran = approve(&trial, "alice").code(1);
+    repo.write("dev.plan", forged.to_text());
+    let output = approve(&repo, "alice").code(1);
     assert!(
-        ran.stderr.contains("error[MW0230]") && ran.stderr.contains("something else than it shows"),
+        output.stderr.contains("error[MW0230]") && output.stderr.contains("something else than it shows"),
         "{}",
-        ran.stderr
+        output.stderr
     );
-    assert!(!trial.path("dev.plan.approvals").exists());
+    assert!(!repo.path("dev.plan.approvals").exists());
 }
 
 #[test]
 fn approving_needs_a_yes_a_key_and_a_plan() {
-    let trial = trial();
-    let ran = trial.run(&["approve", "dev.plan", "--key", "alice"]).code(1);
-    assert!(ran.stderr.contains("error[MW0233]") && !trial.path("dev.plan.approvals").exists(), "{}", ran.stderr);
-    trial.write("broken", "-----BEGIN OPENSSH PRIVATE KEY-----\nAAAA\n-----END OPENSSH PRIVATE KEY-----\n");
+    let repo = create_repo();
+    let output = repo.run(&["approve", "dev.plan", "--key", "alice"]).code(1);
+    assert!(output.stderr.contains("error[MW0233]") && !repo.path("dev.plan.approvals").exists(), "{}", output.stderr);
+    repo.write("broken", "-----BEGIN OPENSSH PRIVATE KEY-----\nAAAA\n-----END OPENSSH PRIVATE KEY-----\n");
     for key in ["broken", "nowhere", "dev.plan"] {
-        let ran = trial.run(&["approve", "dev.plan", "--key", key, "--yes"]).code(1);
-        assert!(ran.stderr.contains("error[MW0319]") && !ran.stderr.contains("AAAA"), "{}", ran.stderr);
+        let output = repo.run(&["approve", "dev.plan", "--key", key, "--yes"]).code(1);
+        assert!(output.stderr.contains("error[MW0319]") && !output.stderr.contains("AAAA"), "{}", output.stderr);
     }
     // A key with a passphrase is asked for it, and nobody is there to answer.
-    keygen(&trial, &["-q", "-p", "-f", "alice", "-P", "", "-N", "correct horse"]).code(0);
-    assert!(approve(&trial, "alice").code(1).stderr.contains("has a passphrase"));
-    assert!(trial.run(&["approve", "environments/dev/environment.yaml", "--yes"]).code(1).stderr.contains("MW0230"));
-    let json = trial.run(&["approve", "dev.plan", "--key", "bob", "--yes", "--format", "json"]).code(0).json();
+    keygen(&repo, &["-q", "-p", "-f", "alice", "-P", "", "-N", "correct horse"]).code(0);
+    assert!(approve(&repo, "alice").code(1).stderr.contains("has a passphrase"));
+    assert!(repo.run(&["approve", "environments/dev/environment.yaml", "--yes"]).code(1).stderr.contains("MW0230"));
+    let json = repo.run(&["approve", "dev.plan", "--key", "bob", "--yes", "--format", "json"]).code(0).json();
     assert_eq!(json["signer"]["name"], "bob");
 }
 
 #[test]
 fn rules_that_make_no_sense_are_refused_at_their_place() {
-    let trial = Trial::small();
-    new_key(&trial, "alice", "ed25519");
-    new_key(&trial, "bob", "ed25519");
-    keygen(&trial, &["-q", "-t", "rsa", "-b", "1024", "-N", "", "-f", "weak"]).code(0);
+    let repo = TestRepository::small();
+    new_key(&repo, "alice", "ed25519");
+    new_key(&repo, "bob", "ed25519");
+    keygen(&repo, &["-q", "-t", "rsa", "-b", "1024", "-N", "", "-f", "weak"]).code(0);
     let cases = [
         (
-            environment(&trial, &[("alice", ""), ("bob", "")], "    rules:\n      - { count: 3 }\n"),
+            environment(&repo, &[("alice", ""), ("bob", "")], "    rules:\n      - { count: 3 }\n"),
             "wants 3 of 2 signers",
         ),
+        (environment(&repo, &[("alice", "")], "    rules:\n      - { count: 1, signers: [eve] }\n"), "no signer `eve`"),
         (
-            environment(&trial, &[("alice", "")], "    rules:\n      - { count: 1, signers: [eve] }\n"),
-            "no signer `eve`",
-        ),
-        (
-            environment(&trial, &[("alice", "")], "    rules:\n      - { count: 1, companies: [NONE] }\n"),
+            environment(&repo, &[("alice", "")], "    rules:\n      - { count: 1, companies: [NONE] }\n"),
             "`NONE` does not exist",
         ),
-        (environment(&trial, &[("alice", ""), ("alice", "")], TWO), "two signers are called `alice`"),
-        (environment(&trial, &[("weak", "")], "    rules:\n      - { count: 1 }\n"), "2048 to 4096 bits"),
-        (environment(&trial, &[("alice", ", until: \"2027-02-31\"")], ""), "there is no such day"),
+        (environment(&repo, &[("alice", ""), ("alice", "")], TWO), "two signers are called `alice`"),
+        (environment(&repo, &[("weak", "")], "    rules:\n      - { count: 1 }\n"), "2048 to 4096 bits"),
+        (environment(&repo, &[("alice", ", until: \"2027-02-31\"")], ""), "there is no such day"),
         (
             "companies: [EDU1]\npolicy:\n  approvals:\n    signers: [{ name: alice, key: ssh-ed25519 }]\n".to_owned(),
             "not a public SSH key",
         ),
     ];
     for (text, words) in cases {
-        trial.write("environments/dev/environment.yaml", text);
-        let ran = trial.run(&["validate", "dev"]).code(1);
-        assert!(ran.stdout.contains(words) && ran.stdout.contains("environment.yaml:"), "{words}\n{}", ran.stdout);
+        repo.write("environments/dev/environment.yaml", text);
+        let output = repo.run(&["validate", "dev"]).code(1);
+        assert!(
+            output.stdout.contains(words) && output.stdout.contains("environment.yaml:"),
+            "{words}\n{}",
+            output.stdout
+        );
     }
 }
 
@@ -704,27 +706,27 @@ fn security_key(flags: u8) -> (String, impl Fn(&str) -> String) {
 #[test]
 fn a_security_key_must_have_been_touched() {
     for (flags, code) in [(1, 0), (0, 1)] {
-        let mut trial = Trial::small();
+        let mut repo = TestRepository::small();
         let (public, sign) = security_key(flags);
-        trial.write("carol.pub", public);
-        let policy = environment(&trial, &[("carol", "")], "    rules:\n      - { count: 1 }\n");
-        trial.write("environments/dev/environment.yaml", policy);
-        trial.serve();
-        trial.run(&["apply", "dev", "--yes", "--skip-verify"]).code(0);
-        change(&trial, "mx1.example.com");
-        let text = text(&trial, &[]);
-        trial.write("dev.plan.approvals/carol.txt", &text);
-        trial.write("dev.plan.approvals/carol.txt.sig", sign(&text));
+        repo.write("carol.pub", public);
+        let policy = environment(&repo, &[("carol", "")], "    rules:\n      - { count: 1 }\n");
+        repo.write("environments/dev/environment.yaml", policy);
+        repo.serve();
+        repo.run(&["apply", "dev", "--yes", "--skip-verify"]).code(0);
+        change(&repo, "mx1.example.com");
+        let text = text(&repo, &[]);
+        repo.write("dev.plan.approvals/carol.txt", &text);
+        repo.write("dev.plan.approvals/carol.txt.sig", sign(&text));
         // The real program takes the signature for one of such a key, touched or not.
         let check = format!(
             "{} -Y check-novalidate -n {NAMESPACE} -s dev.plan.approvals/carol.txt.sig < dev.plan.approvals/carol.txt",
             tools::tool("ssh-keygen").display()
         );
         let mut command = Command::new("sh");
-        command.args(["-c", &check]).current_dir(trial.folder.path());
-        let theirs = finish(command);
+        command.args(["-c", &check]).current_dir(repo.folder.path());
+        let theirs = run_command(command);
         assert!(code == 1 || theirs.code == 0, "{theirs:?}");
-        let ran = apply(&trial).code(code);
-        assert!(code == 0 || ran.stderr.contains("error[MW0311]"), "{}", ran.stderr);
+        let output = apply(&repo).code(code);
+        assert!(code == 0 || output.stderr.contains("error[MW0311]"), "{}", output.stderr);
     }
 }

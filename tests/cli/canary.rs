@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use crate::support::trial::{Ran, Trial, finish};
+use crate::support::repository::{CommandOutput, TestRepository, run_command};
 use serde_json::json;
 
 const OLD: &str = "Canary-Old-b7Qx93Lm";
@@ -20,9 +20,9 @@ fn clean(bytes: &[u8], where_: &str) {
     }
 }
 
-fn check(ran: &Ran, what: &str) {
-    clean(ran.stdout.as_bytes(), what);
-    clean(ran.stderr.as_bytes(), what);
+fn check(output: &CommandOutput, what: &str) {
+    clean(output.stdout.as_bytes(), what);
+    clean(output.stderr.as_bytes(), what);
 }
 
 fn check_folder(folder: &Path) {
@@ -38,81 +38,80 @@ fn check_folder(folder: &Path) {
 
 #[test]
 fn a_secret_is_nowhere_but_in_its_age_file() {
-    let mut trial = Trial::examples();
-    check(&trial.pipe(&["secrets", "set", "dev", "relay/password"], OLD.as_bytes()).code(0), "secrets set");
-    check(&trial.pipe(&["secrets", "set", "dev", "documents/client-secret"], OLD.as_bytes()).code(0), "secrets set");
-    trial.serve();
-    check(&trial.run(&["apply", "--skip-verify", "dev", "--yes"]).code(0), "apply");
-    check(&trial.pipe(&["secrets", "set", "dev", "relay/password"], NEW.as_bytes()).code(0), "secrets set");
-    check(&trial.run(&["secrets", "rekey", "dev", "--all", "-i", "secrets/dev/demo-identity.txt"]).code(0), "rekey");
+    let mut repo = TestRepository::examples();
+    check(&repo.pipe(&["secrets", "set", "dev", "relay/password"], OLD.as_bytes()).code(0), "secrets set");
+    check(&repo.pipe(&["secrets", "set", "dev", "documents/client-secret"], OLD.as_bytes()).code(0), "secrets set");
+    repo.serve();
+    check(&repo.run(&["apply", "--skip-verify", "dev", "--yes"]).code(0), "apply");
+    check(&repo.pipe(&["secrets", "set", "dev", "relay/password"], NEW.as_bytes()).code(0), "secrets set");
+    check(&repo.run(&["secrets", "rekey", "dev", "--all", "-i", "secrets/dev/demo-identity.txt"]).code(0), "rekey");
 
     let formats = ["human", "json", "markdown"];
     for format in formats {
-        check(&trial.run(&["plan", "dev", "--format", format]).code(0), "plan");
-        check(&trial.run(&["drift", "dev", "--format", format]).code(0), "drift");
-        check(&trial.run(&["show", "dev", "relay", "--format", format]).code(0), "show");
-        check(&trial.run(&["status", "dev", "--format", format]).code(0), "status");
-        check(&trial.run(&["history", "dev", "--format", format]).code(0), "history");
-        check(&trial.run(&["blame", "dev", "relay", "--format", format]).code(0), "blame");
-        check(&trial.run(&["resolve", "dev", "EDU1", "default", "--format", format]).code(0), "resolve");
-        check(&trial.run(&["import", "dev", "--dry-run", "--format", format]).code(0), "import");
-        check(&trial.run(&["secrets", "list", "dev", "--format", format]).code(0), "secrets list");
-        check(&trial.run(&["secrets", "check", "dev", "--format", format]).code(0), "secrets check");
-        check(&trial.run(&["audit", "list", "dev", "--format", format]).code(0), "audit");
+        check(&repo.run(&["plan", "dev", "--format", format]).code(0), "plan");
+        check(&repo.run(&["drift", "dev", "--format", format]).code(0), "drift");
+        check(&repo.run(&["show", "dev", "relay", "--format", format]).code(0), "show");
+        check(&repo.run(&["status", "dev", "--format", format]).code(0), "status");
+        check(&repo.run(&["history", "dev", "--format", format]).code(0), "history");
+        check(&repo.run(&["blame", "dev", "relay", "--format", format]).code(0), "blame");
+        check(&repo.run(&["resolve", "dev", "EDU1", "default", "--format", format]).code(0), "resolve");
+        check(&repo.run(&["import", "dev", "--dry-run", "--format", format]).code(0), "import");
+        check(&repo.run(&["secrets", "list", "dev", "--format", format]).code(0), "secrets list");
+        check(&repo.run(&["secrets", "check", "dev", "--format", format]).code(0), "secrets check");
+        check(&repo.run(&["audit", "list", "dev", "--format", format]).code(0), "audit");
     }
     for format in ["human", "json", "github", "sarif"] {
-        check(&trial.run(&["validate", "--format", format]).code(0), "validate");
+        check(&repo.run(&["validate", "--format", format]).code(0), "validate");
     }
     for format in ["yaml", "json"] {
-        check(&trial.run(&["render", "dev", "--format", format]).code(0), "render");
+        check(&repo.run(&["render", "dev", "--format", format]).code(0), "render");
     }
     // With the value in an editor, and as it is.
-    let mut edit = trial.command(&["secrets", "edit", "dev", "relay/password", "-i", "secrets/dev/demo-identity.txt"]);
+    let mut edit = repo.command(&["secrets", "edit", "dev", "relay/password", "-i", "secrets/dev/demo-identity.txt"]);
     edit.env("EDITOR", format!("printf {OLD} >"));
-    check(&finish(edit).code(0), "secrets edit");
-    check(&trial.pipe(&["secrets", "set", "dev", "relay/password", "--format", "json"], NEW.as_bytes()).code(0), "set");
+    check(&run_command(edit).code(0), "secrets edit");
+    check(&repo.pipe(&["secrets", "set", "dev", "relay/password", "--format", "json"], NEW.as_bytes()).code(0), "set");
     let rekey = ["secrets", "rekey", "dev", "--all", "-i", "secrets/dev/demo-identity.txt", "--format", "json"];
-    check(&trial.run(&rekey).code(0), "rekey");
-    check(&trial.run(&["secrets", "init", "dev", "--from-service", "--format", "json"]).code(1), "secrets init");
+    check(&repo.run(&rekey).code(0), "rekey");
+    check(&repo.run(&["secrets", "init", "dev", "--from-service", "--format", "json"]).code(1), "secrets init");
 
-    check(&trial.run(&["plan", "dev", "--out", "canary.plan"]).code(0), "plan --out");
-    check(&trial.run(&["apply", "--skip-verify", "./canary.plan", "--yes"]).code(0), "apply FILE");
+    check(&repo.run(&["plan", "dev", "--out", "canary.plan"]).code(0), "plan --out");
+    check(&repo.run(&["apply", "--skip-verify", "./canary.plan", "--yes"]).code(0), "apply FILE");
     for format in formats {
-        check(&trial.run(&["rollback", "dev", "--to", "1", "--yes", "--format", format]).code(0), "rollback");
-        check(&trial.run(&["apply", "--skip-verify", "dev", "--yes", "--format", format]).code(0), "apply");
-        let made =
-            trial.run(&["token", "create", "dev", "--name", "x", "--role", "viewer", "--format", format]).code(0);
+        check(&repo.run(&["rollback", "dev", "--to", "1", "--yes", "--format", format]).code(0), "rollback");
+        check(&repo.run(&["apply", "--skip-verify", "dev", "--yes", "--format", format]).code(0), "apply");
+        let made = repo.run(&["token", "create", "dev", "--name", "x", "--role", "viewer", "--format", format]).code(0);
         check(&made, "token create");
-        check(&trial.run(&["token", "list", "dev", "--format", format]).code(0), "token list");
+        check(&repo.run(&["token", "list", "dev", "--format", format]).code(0), "token list");
         let id = made.stdout.split("mw_").nth(1).unwrap().split('_').next().unwrap().to_owned();
-        check(&trial.run(&["token", "revoke", "dev", &id, "--format", format]).code(0), "token revoke");
-        check(&trial.run(&["audit", "verify", "dev", "--format", format]).code(0), "audit verify");
+        check(&repo.run(&["token", "revoke", "dev", &id, "--format", format]).code(0), "token revoke");
+        check(&repo.run(&["audit", "verify", "dev", "--format", format]).code(0), "audit verify");
     }
     // By its own ways the service opens the secret: to prove that it can log in, and to send. Nothing listens there.
     for format in ["human", "json", "markdown", "sarif", "junit", "github"] {
-        check(&trial.run(&["verify", "dev", "--format", format, "--only", "relay"]), "verify");
+        check(&repo.run(&["verify", "dev", "--format", format, "--only", "relay"]), "verify");
     }
     let send =
         ["send", "dev", "--company", "EDU1", "--function", "default", "--to", "a@example.com", "--text", "hello"];
     for format in ["human", "json"] {
-        let sent = trial.run(&[&send[..], &["--format", format]].concat());
+        let sent = repo.run(&[&send[..], &["--format", format]].concat());
         check(&sent, "send");
-        let messages = trial.http("GET", "/v1/messages", &[], b"").json();
+        let messages = repo.http("GET", "/v1/messages", &[], b"").json();
         let id = messages["messages"][0]["id"].as_str().unwrap().to_owned();
         for what in [&["list"][..], &["status"], &["show", &id]] {
-            check(&trial.run(&[&["outbox", "dev"], what, &["--format", format]].concat()).code(0), "outbox");
+            check(&repo.run(&[&["outbox", "dev"], what, &["--format", format]].concat()).code(0), "outbox");
         }
     }
     // What was made by hand is written into files, its secret as a name.
-    let relay = trial.state()["profiles"]["relay"]["live"]["profile"].clone();
+    let relay = repo.state()["profiles"]["relay"]["live"]["profile"].clone();
     let mut by_hand = relay;
     by_hand["enabled"] = json!(false);
     let body = by_hand.to_string();
-    let put = trial.http("PUT", "/v1/profiles/by-hand", &[("If-None-Match", "*")], body.as_bytes());
+    let put = repo.http("PUT", "/v1/profiles/by-hand", &[("If-None-Match", "*")], body.as_bytes());
     assert_eq!(put.status, 200, "{}", put.body);
-    check(&trial.run(&["import", "dev", "--format", "json"]).code(0), "import");
-    assert!(trial.path("environments/dev/profiles/by-hand.yaml").exists());
-    trial.remove("environments/dev/profiles/by-hand.yaml");
+    check(&repo.run(&["import", "dev", "--format", "json"]).code(0), "import");
+    assert!(repo.path("environments/dev/profiles/by-hand.yaml").exists());
+    repo.remove("environments/dev/profiles/by-hand.yaml");
     for path in [
         "/v1/state",
         "/v1/service",
@@ -128,36 +127,36 @@ fn a_secret_is_nowhere_but_in_its_age_file() {
         "/openapi.json",
         "/v1/nothing",
     ] {
-        clean(trial.http("GET", path, &[], b"").body.as_bytes(), path);
+        clean(repo.http("GET", path, &[], b"").body.as_bytes(), path);
     }
     // Refusals: a redirected secret, a wrong recipient, a literal, a secret in a body.
-    trial.write("environments/dev/profiles/relay.yaml", "provider: { smtp: { encryption: none, host: 127.9.9.9 } }\n");
-    check(&trial.run(&["apply", "--skip-verify", "dev", "--yes"]).code(1), "redirected");
-    trial.write(
+    repo.write("environments/dev/profiles/relay.yaml", "provider: { smtp: { encryption: none, host: 127.9.9.9 } }\n");
+    check(&repo.run(&["apply", "--skip-verify", "dev", "--yes"]).code(1), "redirected");
+    repo.write(
         "environments/dev/profiles/relay.yaml",
         format!("provider: {{ smtp: {{ encryption: none, password: {NEW} }} }}\n"),
     );
-    check(&trial.run(&["apply", "--skip-verify", "dev", "--yes"]).code(1), "literal");
-    check(&trial.run(&["plan", "dev", "--format", "json"]).code(1), "literal");
-    let answer = trial.patch("relay", &json!({ "provider": { "smtp": { "password": NEW } } }));
+    check(&repo.run(&["apply", "--skip-verify", "dev", "--yes"]).code(1), "literal");
+    check(&repo.run(&["plan", "dev", "--format", "json"]).code(1), "literal");
+    let answer = repo.patch("relay", &json!({ "provider": { "smtp": { "password": NEW } } }));
     assert_eq!(answer.status, 400);
     clean(answer.body.as_bytes(), "a literal in a patch");
-    let answer = trial.http("POST", "/v1/changesets", &[], format!("{{\"id\": \"{NEW}\"}}").as_bytes());
+    let answer = repo.http("POST", "/v1/changesets", &[], format!("{{\"id\": \"{NEW}\"}}").as_bytes());
     clean(answer.body.as_bytes(), "a literal in a changeset");
-    trial.remove("environments/dev/profiles/relay.yaml");
+    repo.remove("environments/dev/profiles/relay.yaml");
 
     // A crash, and the log of everything above at its most talkative.
-    let log = trial.service.as_ref().unwrap().log.clone();
-    trial.kill();
+    let log = repo.service.as_ref().unwrap().log.clone();
+    repo.kill();
     std::thread::sleep(std::time::Duration::from_millis(100));
     let log = log.lock().unwrap().clone();
     assert!(log.contains("request"), "the log is empty");
     clean(log.as_bytes(), "the log");
     assert!(!log.contains("mw_"), "a token stands in the log");
-    check_folder(trial.folder.path());
+    check_folder(repo.folder.path());
     // The age files do hold it.
     let identity = mailwright::secrets::ServiceIdentity::demo().unwrap();
-    let file = std::fs::read(trial.path("secrets/dev/relay/password.age")).unwrap();
+    let file = std::fs::read(repo.path("secrets/dev/relay/password.age")).unwrap();
     assert_eq!(secrecy::ExposeSecret::expose_secret(&identity.open(&file).unwrap()), NEW.as_bytes());
 }
 
@@ -166,16 +165,16 @@ fn no_crash_leaves_a_secret_behind() {
     use std::os::unix::process::ExitStatusExt as _;
     // Both leave a core by default; Rust keeps SIGSEGV to itself, for the first time.
     for signal in ["-ABRT", "-QUIT"] {
-        let mut trial = Trial::examples();
-        trial.pipe(&["secrets", "set", "dev", "relay/password"], NEW.as_bytes()).code(0);
-        let folder = trial.path("").to_str().unwrap().to_owned();
+        let mut repo = TestRepository::examples();
+        repo.pipe(&["secrets", "set", "dev", "relay/password"], NEW.as_bytes()).code(0);
+        let folder = repo.path("").to_str().unwrap().to_owned();
         let unlimited = ["sh", "-c", "ulimit -c unlimited; cd \"$0\" && exec \"$@\"", &folder];
-        trial.serve_under(&unlimited, &["--demo"]);
-        trial.run(&["apply", "--skip-verify", "dev", "--yes"]).code(0);
+        repo.serve_under(&unlimited, &["--demo"]);
+        repo.run(&["apply", "--skip-verify", "dev", "--yes"]).code(0);
         // The secret is in use: it has just been opened for a login, where nobody listens.
-        trial.run(&["verify", "dev", "--only", "relay"]);
-        let log = trial.service.as_ref().unwrap().log.clone();
-        let child = &mut trial.service.as_mut().unwrap().child;
+        repo.run(&["verify", "dev", "--only", "relay"]);
+        let log = repo.service.as_ref().unwrap().log.clone();
+        let child = &mut repo.service.as_mut().unwrap().child;
         let pid = child.id().to_string();
         let limits = std::fs::read_to_string(format!("/proc/{pid}/limits")).unwrap();
         let cores = limits.lines().find(|line| line.starts_with("Max core file size")).unwrap();
@@ -185,7 +184,7 @@ fn no_crash_leaves_a_secret_behind() {
         assert!(ended.signal().is_some() && !ended.core_dumped(), "{signal}: {ended:?}");
         std::thread::sleep(std::time::Duration::from_millis(100));
         clean(log.lock().unwrap().as_bytes(), "the log");
-        check_folder(trial.folder.path());
+        check_folder(repo.folder.path());
     }
 }
 

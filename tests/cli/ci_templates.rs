@@ -12,9 +12,9 @@ use std::{
 use crate::support::{
     forge::Forge,
     issuer::{AUDIENCE, Issuer, Key, SUBJECT, claims, key, sign},
-    sandboxed::{SECRET, Sandbox, direct, good},
+    repository::{CommandOutput, PROGRAM, TestRepository, clear_environment, run_command},
+    sandbox::{SECRET, Sandbox, direct, good},
     tools::{self, tool},
-    trial::{PROGRAM, Ran, Trial, clean, finish},
 };
 use jsonwebtoken::Algorithm;
 use serde_json::{Value, json};
@@ -30,22 +30,22 @@ fn yaml(path: &str) -> Value {
         "import json, sys, ruamel.yaml\nprint(json.dumps(ruamel.yaml.YAML(typ='safe').load(open(sys.argv[1]))))";
     let mut command = Command::new(tool("python3"));
     command.args(["-c", script]).arg(root().join(path));
-    finish(command).code(0).json()
+    run_command(command).code(0).json()
 }
 
 fn git(folder: &Path, arguments: &[&str]) -> String {
     let mut command = Command::new("git");
-    clean(&mut command);
+    clear_environment(&mut command);
     command.current_dir(folder).env("GIT_CONFIG_GLOBAL", "/dev/null").env("GIT_CONFIG_NOSYSTEM", "1");
     command.args(["-c", "user.name=Ada Example", "-c", "user.email=ada@example.com", "-c", "init.defaultBranch=main"]);
     command.args(arguments);
-    finish(command).code(0).stdout.trim().to_owned()
+    run_command(command).code(0).stdout.trim().to_owned()
 }
 
 /// A repository with its origin, a service, what it sends through, and a forge.
-struct World {
+struct CiFixture {
     sandbox: Sandbox,
-    trial: Trial,
+    repo: TestRepository,
     /// The service's address, also when it is gone.
     address: String,
     forge: Forge,
@@ -56,18 +56,18 @@ struct World {
     issuer: Option<(Issuer, Key)>,
 }
 
-impl World {
+impl CiFixture {
     fn new() -> Self {
         Self::letting_in(None)
     }
 
     fn letting_in(issuer: Option<(Issuer, Key)>) -> Self {
         let sandbox = Sandbox::start(good());
-        let mut trial = Trial::empty();
-        trial.write("ca.pem", &sandbox.running.authority);
-        let (ca, dns) = (trial.path("ca.pem"), sandbox.running.dns.to_string());
+        let mut repo = TestRepository::empty();
+        repo.write("ca.pem", &sandbox.running.authority);
+        let (ca, dns) = (repo.path("ca.pem"), sandbox.running.dns.to_string());
         let mut options = vec!["--demo", "--outgoing-ca-file", ca.to_str().unwrap(), "--dns-server", &dns];
-        let file = trial.path("oidc.yaml");
+        let file = repo.path("oidc.yaml");
         if let Some((issuer, _)) = &issuer {
             let rule = |name: &str, role: &str, event: &str| {
                 format!("      - {{ name: {name}, role: {role}, claims: {{ sub: '{SUBJECT}', event: {event} }} }}\n")
@@ -82,39 +82,39 @@ impl World {
                 issuer.address,
                 rules.concat()
             );
-            trial.write("oidc.yaml", text);
+            repo.write("oidc.yaml", text);
             options.extend(["--oidc", file.to_str().unwrap()]);
         }
-        trial.serve_with(&options);
+        repo.serve_with(&options);
         let environment = format!(
             "service: {{ address: '{}' }}\ncompanies: [EDU1]\nunserved: [{{ reason: trial }}]\n",
-            trial.address()
+            repo.address()
         );
-        trial.write("environments/dev/environment.yaml", environment);
-        trial.write(
+        repo.write("environments/dev/environment.yaml", environment);
+        repo.write(
             "environments/dev/profiles/documents.json",
             direct().to_string().replace("HERE", &sandbox.running.address),
         );
-        trial.write("secrets/dev/recipients.txt", include_str!("../../secrets/dev/recipients.txt"));
-        trial.write("secrets/dev/demo-identity.txt", include_str!("../../secrets/dev/demo-identity.txt"));
-        trial.pipe(&["secrets", "set", "dev", "documents/secret"], SECRET.as_bytes()).code(0);
+        repo.write("secrets/dev/recipients.txt", include_str!("../../secrets/dev/recipients.txt"));
+        repo.write("secrets/dev/demo-identity.txt", include_str!("../../secrets/dev/demo-identity.txt"));
+        repo.pipe(&["secrets", "set", "dev", "documents/secret"], SECRET.as_bytes()).code(0);
         let token = |role: &str| {
-            let ran = trial.run(&["token", "create", "dev", "--name", role, "--role", role]).code(0);
-            ran.stdout.trim().to_owned()
+            let output = repo.run(&["token", "create", "dev", "--name", role, "--role", role]).code(0);
+            output.stdout.trim().to_owned()
         };
         let (planner, deployer) = (token("planner"), token("deployer"));
         let clones = tempfile::tempdir().unwrap();
         git(clones.path(), &["init", "--quiet", "--bare", "origin"]);
-        let address = trial.address().to_owned();
-        let world = Self { sandbox, trial, address, forge: Forge::start(None), planner, deployer, clones, issuer };
-        world.git(&["init", "--quiet"]);
-        world.git(&["remote", "add", "origin", world.clones.path().join("origin").to_str().unwrap()]);
-        world.commit("main");
-        world
+        let address = repo.address().to_owned();
+        let fixture = Self { sandbox, repo, address, forge: Forge::start(None), planner, deployer, clones, issuer };
+        fixture.git(&["init", "--quiet"]);
+        fixture.git(&["remote", "add", "origin", fixture.clones.path().join("origin").to_str().unwrap()]);
+        fixture.commit("main");
+        fixture
     }
 
     fn git(&self, arguments: &[&str]) -> String {
-        git(self.trial.folder.path(), arguments)
+        git(self.repo.folder.path(), arguments)
     }
 
     /// Commits the files and pushes them as a branch.
@@ -129,7 +129,7 @@ impl World {
     fn topic(&self, from: &str, to: &str) {
         self.git(&["checkout", "--quiet", "-B", "topic", "main"]);
         let path = "environments/dev/profiles/documents.json";
-        self.trial.write(path, self.trial.read(path).replace(from, to));
+        self.repo.write(path, self.repo.read(path).replace(from, to));
         self.commit("topic");
     }
 
@@ -236,7 +236,7 @@ impl World {
     }
 
     /// Runs the pipeline of an event as its CI system does. Gives the name and end of each script that ran, and the folder.
-    fn pipeline(&self, kind: &str, event: &str, before: &str) -> (Vec<(String, Ran)>, PathBuf) {
+    fn pipeline(&self, kind: &str, event: &str, before: &str) -> (Vec<(String, CommandOutput)>, PathBuf) {
         let folder = self.checkout(kind, event);
         let variables = self.variables(kind, event, before);
         let mut all = Vec::new();
@@ -253,25 +253,25 @@ impl World {
             let named = variables.iter().filter(|(name, _)| !name.contains(['.', '$']));
             command.env_clear().envs(named).envs(&script.env);
             command.env("PATH", path).env("HOME", self.clones.path()).env("GIT_CONFIG_NOSYSTEM", "1");
-            let ran = finish(command);
-            failed |= ran.code != 0;
-            all.push((script.name, ran));
+            let output = run_command(command);
+            failed |= output.code != 0;
+            all.push((script.name, output));
         }
         (all, folder)
     }
 
     fn generation(&self) -> u64 {
-        self.trial.state()["generation"].as_u64().unwrap()
+        self.repo.state()["generation"].as_u64().unwrap()
     }
 }
 
 /// How a script ended, if it ran.
-fn ended(all: &[(String, Ran)], name: &str) -> Option<i32> {
-    all.iter().find(|(own, _)| own == name).map(|(_, ran)| ran.code)
+fn ended(all: &[(String, CommandOutput)], name: &str) -> Option<i32> {
+    all.iter().find(|(own, _)| own == name).map(|(_, output)| output.code)
 }
 
 /// A script of a template, and how it is run.
-struct Script {
+struct CiScript {
     name: String,
     text: String,
     shell: &'static [&'static str],
@@ -281,12 +281,12 @@ struct Script {
 }
 
 /// The scripts of a template for an event, in order, without the one that installs the program.
-fn scripts(kind: &str, event: &str, variables: &Variables) -> Vec<Script> {
+fn scripts(kind: &str, event: &str, variables: &Variables) -> Vec<CiScript> {
     let job = if event == "push" { "apply" } else { "check" };
     let step = |step: &Value, key: &str, name: &str, shell, env| {
         let text = step[key].as_str().filter(|text| !text.starts_with("cargo install"))?;
         let name = step[name].as_str().unwrap().to_lowercase();
-        Some(Script { name, text: text.to_owned(), shell, env, needs: Vec::new(), needs_all: true })
+        Some(CiScript { name, text: text.to_owned(), shell, env, needs: Vec::new(), needs_all: true })
     };
     let list = |value: &Value| value.as_array().unwrap().clone();
     match kind {
@@ -315,7 +315,7 @@ fn scripts(kind: &str, event: &str, variables: &Variables) -> Vec<Script> {
                 if !job["extends"].to_string().contains(".service") {
                     env.insert("MAILWRIGHT_TOKEN".to_owned(), String::new());
                 }
-                Script {
+                CiScript {
                     name: (*name).to_owned(),
                     text: text.join("\n"),
                     shell: &["-eo", "pipefail"],
@@ -352,13 +352,15 @@ fn filled(env: &Value, variables: &Variables) -> Variables {
 }
 
 /// All that a pipeline printed, for a test that fails.
-fn told(all: &[(String, Ran)]) -> String {
-    all.iter().map(|(name, ran)| format!("== {name} {}\n{}{}\n", ran.code, ran.stdout, ran.stderr)).collect()
+fn told(all: &[(String, CommandOutput)]) -> String {
+    all.iter()
+        .map(|(name, output)| format!("== {name} {}\n{}{}\n", output.code, output.stdout, output.stderr))
+        .collect()
 }
 
 /// How each script ended.
-fn codes(all: &[(String, Ran)]) -> Vec<(&str, i32)> {
-    all.iter().map(|(name, ran)| (name.as_str(), ran.code)).collect()
+fn codes(all: &[(String, CommandOutput)]) -> Vec<(&str, i32)> {
+    all.iter().map(|(name, output)| (name.as_str(), output.code)).collect()
 }
 
 fn results(folder: &Path) -> Vec<Value> {
@@ -372,48 +374,48 @@ const ZEROS: &str = "0000000000000000000000000000000000000000";
 const GONE: &str = "deadbeefdeadbeefdeadbeefdeadbeefdeadbeef";
 
 fn the_whole_way(kind: &str) {
-    let mut world = World::new();
+    let mut fixture = CiFixture::new();
     let request = if kind == "gitlab" { "merge_request_event" } else { "pull_request" };
     // The first push of main: nothing was before.
-    let (all, _) = world.pipeline(kind, "push", ZEROS);
-    assert_eq!((codes(&all), world.generation()), (vec![("apply", 0)], 1), "{}", told(&all));
+    let (all, _) = fixture.pipeline(kind, "push", ZEROS);
+    assert_eq!((codes(&all), fixture.generation()), (vec![("apply", 0)], 1), "{}", told(&all));
 
-    world.topic("documents@contoso.example", "invoices@contoso.example");
-    let (all, folder) = world.pipeline(kind, request, ZEROS);
-    assert!(all.len() >= 3 && all.iter().all(|(_, ran)| ran.code == 0), "{}", told(&all));
+    fixture.topic("documents@contoso.example", "invoices@contoso.example");
+    let (all, folder) = fixture.pipeline(kind, request, ZEROS);
+    assert!(all.len() >= 3 && all.iter().all(|(_, output)| output.code == 0), "{}", told(&all));
     assert!(!results(&folder).is_empty());
     {
-        let comments = world.forge.comments.lock().unwrap();
+        let comments = fixture.forge.comments.lock().unwrap();
         assert!(comments.len() == 1 && comments[0].1.contains("invoices@contoso.example"), "{comments:?}");
     }
-    assert_eq!(world.generation(), 1, "a pull request changes nothing");
+    assert_eq!(fixture.generation(), 1, "a pull request changes nothing");
 
-    let before = world.git(&["rev-parse", "main"]);
-    world.merge();
+    let before = fixture.git(&["rev-parse", "main"]);
+    fixture.merge();
     for run in ["first", "second"] {
-        let (all, _) = world.pipeline(kind, "push", &before);
-        assert_eq!((codes(&all), world.generation()), (vec![("apply", 0)], 2), "{run}: {}", told(&all));
+        let (all, _) = fixture.pipeline(kind, "push", &before);
+        assert_eq!((codes(&all), fixture.generation()), (vec![("apply", 0)], 2), "{run}: {}", told(&all));
     }
 
     // After a forced push.
-    world.topic("invoices@contoso.example", "documents@contoso.example");
-    world.merge();
-    let (all, _) = world.pipeline(kind, "push", GONE);
-    assert_eq!((codes(&all), world.generation()), (vec![("apply", 0)], 3), "{}", told(&all));
+    fixture.topic("invoices@contoso.example", "documents@contoso.example");
+    fixture.merge();
+    let (all, _) = fixture.pipeline(kind, "push", GONE);
+    assert_eq!((codes(&all), fixture.generation()), (vec![("apply", 0)], 3), "{}", told(&all));
 
     // What verify finds fails the job, with its report.
     let mut scenario = good();
     scenario["tenants"][0]["applications"][0]["granted"] = json!([]);
-    world.sandbox.put(&scenario);
-    world.topic("documents@contoso.example", "invoices@contoso.example");
-    let (all, folder) = world.pipeline(kind, request, ZEROS);
+    fixture.sandbox.put(&scenario);
+    fixture.topic("documents@contoso.example", "invoices@contoso.example");
+    let (all, folder) = fixture.pipeline(kind, request, ZEROS);
     assert_eq!(codes(&all).last(), Some(&("verify", 3)), "{}", told(&all));
     assert!(results(&folder).iter().any(|result| result["ruleId"] == "GRAPH-CONSENT"));
-    assert_eq!(world.forge.comments.lock().unwrap().len(), 1);
+    assert_eq!(fixture.forge.comments.lock().unwrap().len(), 1);
 
     // What is wrong in the files stops it before anything else.
-    world.topic("all-documents", "all-documnets");
-    let (all, _) = world.pipeline(kind, request, ZEROS);
+    fixture.topic("all-documents", "all-documnets");
+    let (all, _) = fixture.pipeline(kind, request, ZEROS);
     assert_eq!(codes(&all), [("validate", 1)], "{}", told(&all));
     let place = if kind == "github" {
         "::error file=environments/dev/profiles/documents.json,line=1,"
@@ -423,10 +425,10 @@ fn the_whole_way(kind: &str) {
     assert!(all[0].1.stdout.contains(place), "{}", told(&all));
 
     // A service that does not answer is a failure, whatever follows.
-    world.topic("documents@contoso.example", "invoices@contoso.example");
-    world.trial.kill();
-    let (all, _) = world.pipeline(kind, request, ZEROS);
-    assert!(all.iter().all(|(name, ran)| (ran.code == 1) == (name != "validate")), "{}", told(&all));
+    fixture.topic("documents@contoso.example", "invoices@contoso.example");
+    fixture.repo.kill();
+    let (all, _) = fixture.pipeline(kind, request, ZEROS);
+    assert!(all.iter().all(|(name, output)| (output.code == 1) == (name != "validate")), "{}", told(&all));
 }
 
 #[test]
@@ -449,28 +451,28 @@ fn no_token_of_the_services_is_needed() {
     for (kind, request) in [("github", "pull_request"), ("gitlab", "merge_request_event")] {
         let (issuer, key) = (Issuer::start(), key("one", Algorithm::RS256));
         issuer.publish(&[&key]);
-        let world = World::letting_in(Some((issuer, key)));
-        let (all, _) = world.pipeline(kind, "push", ZEROS);
-        assert_eq!((codes(&all), world.generation()), (vec![("apply", 0)], 1), "{kind}: {}", told(&all));
-        let newest = world.trial.http("GET", "/v1/generations?limit=1", &[], b"").json()["generations"][0].clone();
+        let fixture = CiFixture::letting_in(Some((issuer, key)));
+        let (all, _) = fixture.pipeline(kind, "push", ZEROS);
+        assert_eq!((codes(&all), fixture.generation()), (vec![("apply", 0)], 1), "{kind}: {}", told(&all));
+        let newest = fixture.repo.http("GET", "/v1/generations?limit=1", &[], b"").json()["generations"][0].clone();
         assert_eq!(newest["by"], format!("merged ({SUBJECT})"), "{kind}");
 
-        world.topic("documents@contoso.example", "invoices@contoso.example");
-        let (all, folder) = world.pipeline(kind, request, ZEROS);
-        assert!(all.len() >= 3 && all.iter().all(|(_, ran)| ran.code == 0), "{kind}: {}", told(&all));
+        fixture.topic("documents@contoso.example", "invoices@contoso.example");
+        let (all, folder) = fixture.pipeline(kind, request, ZEROS);
+        assert!(all.len() >= 3 && all.iter().all(|(_, output)| output.code == 0), "{kind}: {}", told(&all));
         assert!(!results(&folder).is_empty());
-        assert!(world.forge.comments.lock().unwrap()[0].1.contains("invoices@contoso.example"), "{kind}");
+        assert!(fixture.forge.comments.lock().unwrap()[0].1.contains("invoices@contoso.example"), "{kind}");
         // Whoever only asks may not apply, though the script of a merge were run.
-        let before = world.git(&["rev-parse", "main"]);
-        world.merge();
-        let mut variables = world.variables(kind, request, &before);
+        let before = fixture.git(&["rev-parse", "main"]);
+        fixture.merge();
+        let mut variables = fixture.variables(kind, request, &before);
         variables.retain(|name, _| !name.contains(['.', '$']));
-        let mut command = world.trial.command(&["apply", "dev", "--yes"]);
+        let mut command = fixture.repo.command(&["apply", "dev", "--yes"]);
         command.env_remove("MAILWRIGHT_TOKEN").envs(variables).env("MAILWRIGHT_OIDC_AUDIENCE", AUDIENCE);
-        assert!(finish(command).code(1).stderr.contains("asked"), "{kind}");
-        assert_eq!(world.generation(), 1, "{kind}");
-        let (all, _) = world.pipeline(kind, "push", &before);
-        assert_eq!((codes(&all), world.generation()), (vec![("apply", 0)], 2), "{kind}: {}", told(&all));
+        assert!(run_command(command).code(1).stderr.contains("asked"), "{kind}");
+        assert_eq!(fixture.generation(), 1, "{kind}");
+        let (all, _) = fixture.pipeline(kind, "push", &before);
+        assert_eq!((codes(&all), fixture.generation()), (vec![("apply", 0)], 2), "{kind}: {}", told(&all));
     }
 }
 
@@ -478,11 +480,11 @@ fn no_token_of_the_services_is_needed() {
 fn chosen(folder: &Path, variables: &[&str]) -> Vec<String> {
     let program = tools::folder().join("clients/node_modules/gitlab-ci-local/dist/index.js");
     let mut command = Command::new(tool("node"));
-    clean(&mut command);
+    clear_environment(&mut command);
     command.arg(program).args(["--list-json", "--state-dir", ".git/jobs"]).current_dir(folder);
     command.args(variables.iter().flat_map(|variable| ["--variable", variable]));
     command.env("HOME", folder.join(".git")).env("GIT_CONFIG_GLOBAL", "/dev/null");
-    let listed = finish(command).code(0).stdout;
+    let listed = run_command(command).code(0).stdout;
     // What it has to say about the branch stands before the list.
     let at = if listed.starts_with('[') { 0 } else { listed.find("\n[").unwrap() };
     let listed: Value = serde_json::from_str(&listed[at..]).unwrap();
@@ -596,14 +598,14 @@ fn templates_are_as_their_schemas_say() {
     ] {
         let mut command = Command::new(tool("check-jsonschema"));
         command.args(["--builtin-schema", schema]).args(more).arg(root().join("templates").join(file));
-        finish(command).code(0);
+        run_command(command).code(0);
     }
     for (what, file) in
         [("validate-config", "templates/pre-commit-config.yaml"), ("validate-manifest", ".pre-commit-hooks.yaml")]
     {
         let mut command = Command::new(tool("pre-commit"));
         command.arg(what).arg(root().join(file));
-        finish(command).code(0);
+        run_command(command).code(0);
     }
 }
 
@@ -621,24 +623,23 @@ fn every_variable_of_ours_is_known() {
 
 #[test]
 fn pre_commit_stops_a_broken_file() {
-    let trial = Trial::small();
-    trial
-        .write(".pre-commit-config.yaml", fs::read_to_string(root().join("templates/pre-commit-config.yaml")).unwrap());
-    let folder = trial.folder.path();
+    let repo = TestRepository::small();
+    repo.write(".pre-commit-config.yaml", fs::read_to_string(root().join("templates/pre-commit-config.yaml")).unwrap());
+    let folder = repo.folder.path();
     git(folder, &["init", "--quiet"]);
     let run = || {
         git(folder, &["add", "--all", "environments", ".pre-commit-config.yaml"]);
         let mut command = Command::new(tool("pre-commit"));
-        clean(&mut command);
+        clear_environment(&mut command);
         let path = format!("{}:{}", Path::new(PROGRAM).parent().unwrap().display(), std::env::var("PATH").unwrap());
         command.args(["run", "--all-files"]).current_dir(folder).env("PATH", path);
-        command.env("PRE_COMMIT_HOME", trial.path(".cache")).env("HTTPS_PROXY", "http://127.0.0.1:1");
-        finish(command)
+        command.env("PRE_COMMIT_HOME", repo.path(".cache")).env("HTTPS_PROXY", "http://127.0.0.1:1");
+        run_command(command)
     };
     let passed = run().code(0);
     assert_eq!(passed.stdout.matches("Passed").count(), 2, "{}", passed.stdout);
-    trial.remove("environments/dev/profiles/relay.yaml");
-    trial.write("environments/dev/environment.yaml", "companies: [EDU1]\nno-such-key: 1\n");
+    repo.remove("environments/dev/profiles/relay.yaml");
+    repo.write("environments/dev/environment.yaml", "companies: [EDU1]\nno-such-key: 1\n");
     let failed = run().code(1);
     assert!(failed.stdout.contains("environments/dev/environment.yaml:2:"), "{}", failed.stdout);
 }
@@ -657,13 +658,13 @@ fn the_image_is_built_from_files_that_are_there() {
             fs::create_dir_all(to.parent().unwrap()).unwrap();
             let mut command = Command::new("cp");
             command.arg("-r").arg(root().join(from)).arg(to);
-            finish(command).code(0);
+            run_command(command).code(0);
             sources.push(*from);
         }
     }
     let mut command = Command::new(env!("CARGO"));
     command.args(["metadata", "--offline", "--locked", "--no-deps", "--format-version", "1"]);
-    let metadata = finish({
+    let metadata = run_command({
         command.current_dir(folder.path());
         command
     });

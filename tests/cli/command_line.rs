@@ -2,7 +2,7 @@
 
 use std::process::Command;
 
-use crate::support::trial::{PROGRAM, Trial, clean, finish};
+use crate::support::repository::{PROGRAM, TestRepository, clear_environment, run_command};
 
 const COMMANDS: &[&str] = &[
     "new",
@@ -34,20 +34,20 @@ const COMMANDS: &[&str] = &[
 
 #[test]
 fn every_command_has_help_with_examples_within_the_line() {
-    let trial = Trial::small();
-    let overview = trial.run(&["--help"]).code(0).stdout;
+    let repo = TestRepository::small();
+    let overview = repo.run(&["--help"]).code(0).stdout;
     for command in COMMANDS {
         assert!(overview.contains(&format!("  {command} ")), "{command}");
-        let help = trial.run(&[command, "--help"]).code(0).stdout;
+        let help = repo.run(&[command, "--help"]).code(0).stdout;
         assert!(help.contains("Examples:\n  mailwright "), "{command}:\n{help}");
     }
-    assert_eq!(trial.run(&["--version"]).code(0).stdout, format!("mailwright {}\n", env!("CARGO_PKG_VERSION")));
+    assert_eq!(repo.run(&["--version"]).code(0).stdout, format!("mailwright {}\n", env!("CARGO_PKG_VERSION")));
 }
 
 #[test]
 fn a_misspelt_flag_command_or_variable_of_ours_is_an_error_and_never_looks_like_changes() {
-    let mut trial = Trial::small();
-    trial.serve();
+    let mut repo = TestRepository::small();
+    repo.serve();
     for arguments in [
         &["apply", "--skip-verify", "dev", "--yse"][..],
         &["apply", "--skip-verify", "dev", "--dry-run"],
@@ -56,29 +56,33 @@ fn a_misspelt_flag_command_or_variable_of_ours_is_an_error_and_never_looks_like_
         &["plan"],
         &[],
     ] {
-        let ran = trial.run(arguments).code(1);
-        assert!(ran.stdout.is_empty(), "{}", ran.stdout);
+        let output = repo.run(arguments).code(1);
+        assert!(output.stdout.is_empty(), "{}", output.stdout);
     }
-    let mut command = trial.command(&["apply", "--skip-verify", "dev", "--yes"]);
+    let mut command = repo.command(&["apply", "--skip-verify", "dev", "--yes"]);
     command.env("MAILWRIGHT_TOKN", "x");
-    let ran = finish(command).code(1);
-    assert!(ran.stderr.contains("MW0250") && ran.stderr.contains("Did you mean `MAILWRIGHT_TOKEN`?"), "{}", ran.stderr);
-    assert_eq!(trial.state()["generation"], 0);
+    let output = run_command(command).code(1);
+    assert!(
+        output.stderr.contains("MW0250") && output.stderr.contains("Did you mean `MAILWRIGHT_TOKEN`?"),
+        "{}",
+        output.stderr
+    );
+    assert_eq!(repo.state()["generation"], 0);
 }
 
 #[test]
 fn each_way_of_not_reaching_the_service_is_told_apart() {
-    let mut trial = Trial::small();
-    trial.serve();
+    let mut repo = TestRepository::small();
+    repo.serve();
     let with = |variables: &[(&str, &str)], arguments: &[&str]| {
-        let mut command = trial.command(arguments);
+        let mut command = repo.command(arguments);
         for (name, value) in variables {
             command.env(name, value);
         }
-        let ran = finish(command).code(1);
-        ran.stderr.split(['[', ']']).nth(1).unwrap_or_default().to_owned()
+        let output = run_command(command).code(1);
+        output.stderr.split(['[', ']']).nth(1).unwrap_or_default().to_owned()
             + " "
-            + ran.stderr.lines().next().unwrap_or_default()
+            + output.stderr.lines().next().unwrap_or_default()
     };
     let plan = ["plan", "dev"];
     assert!(with(&[("MAILWRIGHT_SERVICE", "http://127.0.0.1:1")], &plan).starts_with("MW0200"));
@@ -90,9 +94,9 @@ fn each_way_of_not_reaching_the_service_is_told_apart() {
     assert!(with(&[("MAILWRIGHT_SERVICE", "ftp://x")], &plan).starts_with("MW0207"));
     assert!(with(&[("MAILWRIGHT_SERVICE", "http://user:pass@localhost")], &plan).starts_with("MW0207"));
     assert!(with(&[("MAILWRIGHT_SERVICE", "http://192.0.2.1")], &plan).starts_with("MW0253"));
-    let clear = trial.address().to_owned();
+    let clear = repo.address().to_owned();
     assert!(with(&[("MAILWRIGHT_SERVICE", &clear.replace("http:", "https:"))], &plan).starts_with("MW0203"));
-    let not_tls = trial.run(&["plan", "dev", "--service", &clear.replace("http:", "https:")]).code(1).stderr;
+    let not_tls = repo.run(&["plan", "dev", "--service", &clear.replace("http:", "https:")]).code(1).stderr;
     assert!(not_tls.contains("does not speak TLS") && not_tls.contains("begins with `http://`"), "{not_tls}");
     assert!(with(&[], &["plan", "dve"]).starts_with("MW0024"));
     // Strangers: a web server that is none of ours, and one of another version.
@@ -125,17 +129,17 @@ fn each_way_of_not_reaching_the_service_is_told_apart() {
 
 #[test]
 fn a_certificate_that_is_not_trusted_is_refused_and_one_that_is_given_is_taken() {
-    let mut trial = Trial::small();
+    let mut repo = TestRepository::small();
     let key = rcgen::generate_simple_self_signed(vec!["localhost".to_owned()]).unwrap();
-    trial.write("server.pem", key.cert.pem());
-    trial.write("server.key", key.signing_key.serialize_pem());
-    let (certificate, private) = (trial.path("server.pem"), trial.path("server.key"));
-    trial.serve_with(&["--demo", "--tls-cert", certificate.to_str().unwrap(), "--tls-key", private.to_str().unwrap()]);
-    let address = trial.address().replace("127.0.0.1", "localhost");
+    repo.write("server.pem", key.cert.pem());
+    repo.write("server.key", key.signing_key.serialize_pem());
+    let (certificate, private) = (repo.path("server.pem"), repo.path("server.key"));
+    repo.serve_with(&["--demo", "--tls-cert", certificate.to_str().unwrap(), "--tls-key", private.to_str().unwrap()]);
+    let address = repo.address().replace("127.0.0.1", "localhost");
     let plan = |more: &[&str], address: &str| {
         let mut arguments = vec!["plan", "dev", "--service", address];
         arguments.extend(more);
-        trial.run(&arguments)
+        repo.run(&arguments)
     };
     let untrusted = plan(&[], &address).code(1);
     assert!(untrusted.stderr.contains("MW0203") && untrusted.stderr.contains("--ca-file"), "{}", untrusted.stderr);
@@ -144,177 +148,189 @@ fn a_certificate_that_is_not_trusted_is_refused_and_one_that_is_given_is_taken()
     let misnamed = plan(&["--ca-file", "server.pem"], &address.replace("localhost", "127.0.0.1")).code(1);
     assert!(misnamed.stderr.contains("MW0203"), "{}", misnamed.stderr);
     assert!(misnamed.stderr.contains("is for other names: localhost"), "{}", misnamed.stderr);
-    trial.write("empty.pem", "nothing");
+    repo.write("empty.pem", "nothing");
     let empty = plan(&["--ca-file", "empty.pem"], &address).code(1);
     assert!(empty.stderr.contains("MW0203") && empty.stderr.contains("holds no certificate"), "{}", empty.stderr);
 }
 
 #[test]
 fn a_certificate_of_an_authority_is_pinned_and_a_service_that_speaks_tls_only_is_named() {
-    let mut trial = Trial::small();
+    let mut repo = TestRepository::small();
     let mut wanted = rcgen::CertificateParams::new(vec!["localhost".to_owned()]).unwrap();
     wanted.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
     let key = rcgen::KeyPair::generate().unwrap();
-    trial.write("server.pem", wanted.self_signed(&key).unwrap().pem());
-    trial.write("server.key", key.serialize_pem());
-    let (certificate, private) = (trial.path("server.pem"), trial.path("server.key"));
-    trial.serve_with(&["--demo", "--tls-cert", certificate.to_str().unwrap(), "--tls-key", private.to_str().unwrap()]);
-    let address = trial.address().replace("127.0.0.1", "localhost");
-    let untrusted = trial.run(&["plan", "dev", "--service", &address]).code(1).stderr;
+    repo.write("server.pem", wanted.self_signed(&key).unwrap().pem());
+    repo.write("server.key", key.serialize_pem());
+    let (certificate, private) = (repo.path("server.pem"), repo.path("server.key"));
+    repo.serve_with(&["--demo", "--tls-cert", certificate.to_str().unwrap(), "--tls-key", private.to_str().unwrap()]);
+    let address = repo.address().replace("127.0.0.1", "localhost");
+    let untrusted = repo.run(&["plan", "dev", "--service", &address]).code(1).stderr;
     assert!(untrusted.contains("MW0203") && untrusted.contains("signed by itself"), "{untrusted}");
-    trial.run(&["plan", "dev", "--service", &address, "--ca-file", "server.pem"]).code(0);
-    let clear = trial.run(&["plan", "dev", "--service", &address.replace("https:", "http:")]).code(1).stderr;
+    repo.run(&["plan", "dev", "--service", &address, "--ca-file", "server.pem"]).code(0);
+    let clear = repo.run(&["plan", "dev", "--service", &address.replace("https:", "http:")]).code(1).stderr;
     assert!(clear.contains("MW0204") && clear.contains("begins with `https://`"), "{clear}");
 }
 
 #[test]
 fn serve_refuses_what_would_be_unsafe() {
-    let trial = Trial::small();
-    let data = trial.path(".data");
+    let repo = TestRepository::small();
+    let data = repo.path(".data");
     let serve = |more: &[&str]| {
         let mut arguments = vec!["serve", "--environment", "dev", "--data", data.to_str().unwrap()];
         arguments.extend(more);
-        trial.run(&arguments).code(1).stderr
+        repo.run(&arguments).code(1).stderr
     };
     assert!(serve(&["--listen", "0.0.0.0:0"]).contains("MW0253"));
     assert!(serve(&["--tls-cert", "x.pem"]).contains("--tls-key"));
     // The public identity of the examples, outside a demo.
     std::fs::create_dir_all(&data).unwrap();
-    trial.write(".data/identity.txt", mailwright::secrets::DEMO_IDENTITY);
-    std::fs::set_permissions(trial.path(".data/identity.txt"), std::os::unix::fs::PermissionsExt::from_mode(0o644))
+    repo.write(".data/identity.txt", mailwright::secrets::DEMO_IDENTITY);
+    std::fs::set_permissions(repo.path(".data/identity.txt"), std::os::unix::fs::PermissionsExt::from_mode(0o644))
         .unwrap();
     assert!(serve(&["--listen", "127.0.0.1:0"]).contains("others may read it"));
-    std::fs::set_permissions(trial.path(".data/identity.txt"), std::os::unix::fs::PermissionsExt::from_mode(0o600))
+    std::fs::set_permissions(repo.path(".data/identity.txt"), std::os::unix::fs::PermissionsExt::from_mode(0o600))
         .unwrap();
     assert!(serve(&["--listen", "127.0.0.1:0"]).contains("MW0224"));
 }
 
 #[test]
 fn a_data_folder_belongs_to_one_service_and_one_environment() {
-    let mut trial = Trial::small();
-    trial.serve();
-    let data = trial.path(".data").to_str().unwrap().to_owned();
+    let mut repo = TestRepository::small();
+    repo.serve();
+    let data = repo.path(".data").to_str().unwrap().to_owned();
     let again =
-        trial.run(&["serve", "--demo", "--environment", "dev", "--data", &data, "--listen", "127.0.0.1:0"]).code(1);
+        repo.run(&["serve", "--demo", "--environment", "dev", "--data", &data, "--listen", "127.0.0.1:0"]).code(1);
     assert!(again.stderr.contains("another service uses the data folder"), "{}", again.stderr);
-    trial.kill();
+    repo.kill();
     let other =
-        trial.run(&["serve", "--demo", "--environment", "prod", "--data", &data, "--listen", "127.0.0.1:0"]).code(1);
+        repo.run(&["serve", "--demo", "--environment", "prod", "--data", &data, "--listen", "127.0.0.1:0"]).code(1);
     assert!(other.stderr.contains("MW0211"), "{}", other.stderr);
     let mode = std::os::unix::fs::PermissionsExt::mode(
-        &std::fs::metadata(trial.path(".data/identity.txt")).unwrap().permissions(),
+        &std::fs::metadata(repo.path(".data/identity.txt")).unwrap().permissions(),
     );
     assert_eq!(mode & 0o777, 0o600);
 }
 
 #[test]
 fn a_service_of_another_environment_is_not_planned_against() {
-    let mut trial = Trial::small();
-    trial.serve();
-    trial.write("environments/other/environment.yaml", "companies: [EDU1]\n");
-    trial.write("environments/other/profiles/relay.yaml", crate::support::trial::SMALL_PROFILE);
-    let ran = trial.run(&["plan", "other"]).code(1);
-    assert!(ran.stderr.contains("MW0211"), "{}", ran.stderr);
+    let mut repo = TestRepository::small();
+    repo.serve();
+    repo.write("environments/other/environment.yaml", "companies: [EDU1]\n");
+    repo.write("environments/other/profiles/relay.yaml", crate::support::repository::SMALL_PROFILE);
+    let output = repo.run(&["plan", "other"]).code(1);
+    assert!(output.stderr.contains("MW0211"), "{}", output.stderr);
 }
 
 #[test]
 fn what_cannot_be_found_is_named_with_what_to_do() {
-    let trial = Trial::small();
+    let repo = TestRepository::small();
     for missing in ["./p.plan", "p.plan", "plans/p"] {
-        let ran = trial.run(&["apply", missing, "--yes"]).code(1);
-        assert!(ran.stderr.contains(&format!("cannot read the saved plan `{missing}`")), "{}", ran.stderr);
-        assert!(ran.stderr.contains("plan ENV --out FILE"), "{}", ran.stderr);
+        let output = repo.run(&["apply", missing, "--yes"]).code(1);
+        assert!(output.stderr.contains(&format!("cannot read the saved plan `{missing}`")), "{}", output.stderr);
+        assert!(output.stderr.contains("plan ENV --out FILE"), "{}", output.stderr);
     }
-    let ran = trial.run(&["plan", "dev", "--service", "http://127.0.0.1:1", "--token-file", "none"]).code(1);
-    assert!(ran.stderr.contains("MW0206") && ran.stderr.contains("help: Correct `--token-file`"), "{}", ran.stderr);
-    let ran = trial.run(&["audit", "verify", "dev", "--data", "."]).code(1);
-    assert!(ran.stderr.contains("MW0214") && ran.stderr.contains("no store is in `.`"), "{}", ran.stderr);
+    let output = repo.run(&["plan", "dev", "--service", "http://127.0.0.1:1", "--token-file", "none"]).code(1);
+    assert!(
+        output.stderr.contains("MW0206") && output.stderr.contains("help: Correct `--token-file`"),
+        "{}",
+        output.stderr
+    );
+    let output = repo.run(&["audit", "verify", "dev", "--data", "."]).code(1);
+    assert!(output.stderr.contains("MW0214") && output.stderr.contains("no store is in `.`"), "{}", output.stderr);
     for code in ["MW0007", "mw0007", "mw7", "7"] {
-        assert!(trial.run(&["explain", code]).code(0).stdout.starts_with("MW0007: "), "{code}");
+        assert!(repo.run(&["explain", code]).code(0).stdout.starts_with("MW0007: "), "{code}");
     }
-    assert!(trial.run(&["explain", "MW9999"]).code(1).stderr.contains("MW0251"));
+    assert!(repo.run(&["explain", "MW9999"]).code(1).stderr.contains("MW0251"));
     let copied = "invalid_client: AADSTS7000215: Invalid client secret provided.";
     for code in ["AADSTS7000215", "aadsts7000215", "AADSTS7000215: Invalid client secret provided.", copied, "7000215"]
     {
-        let told = trial.run(&["explain", code]).code(0).stdout;
+        let told = repo.run(&["explain", code]).code(0).stdout;
         assert!(told.starts_with("AADSTS7000215: ") && told.contains("GRAPH-SECRET-WRONG"), "{code}: {told}");
     }
-    let busy = trial.run(&["explain", "AADSTS50196"]).code(0).stdout;
+    let busy = repo.run(&["explain", "AADSTS50196"]).code(0).stdout;
     assert!(busy.contains("GRAPH-ANSWER") && busy.contains("the profile is not suspended"), "{busy}");
     for (reply, expected) in [
         ("5.7.1", "At MAIL: the sender is not allowed for this login; the profile is suspended"),
         ("550 5.7.1 Relay access denied", "the server does not relay for this machine or login"),
         ("4.2.1", "the attempt is made again later"),
     ] {
-        let told = trial.run(&["explain", reply]).code(0).stdout;
+        let told = repo.run(&["explain", reply]).code(0).stdout;
         assert!(told.contains("a reply of a mail server") && told.contains(expected), "{reply}: {told}");
     }
-    let long = trial.run(&["explain", &"x".repeat(100_000)]).code(1).stderr;
+    let long = repo.run(&["explain", &"x".repeat(100_000)]).code(1).stderr;
     assert!(long.contains("MW0251") && long.len() < 1000, "{} bytes", long.len());
-    let unknown = trial.run(&["explain", "AADSTS987654"]).code(1).stderr;
+    let unknown = repo.run(&["explain", "AADSTS987654"]).code(1).stderr;
     assert!(unknown.contains("MW0251") && unknown.contains("error?code=987654"), "{unknown}");
     // Nothing to check is not the same as nothing wrong.
-    let empty = Trial::empty();
+    let empty = TestRepository::empty();
     for arguments in [&["validate"][..], &["validate", "--format", "json"]] {
-        let ran = empty.run(arguments).code(1);
-        assert!(ran.stdout.contains("MW0024") && ran.stdout.contains("there is no environment here"), "{}", ran.stdout);
+        let output = empty.run(arguments).code(1);
+        assert!(
+            output.stdout.contains("MW0024") && output.stdout.contains("there is no environment here"),
+            "{}",
+            output.stdout
+        );
     }
 }
 
 #[test]
 fn a_demo_whose_ports_are_taken_says_which_and_by_whom_to_ask() {
-    let trial = Trial::examples();
+    let repo = TestRepository::examples();
     let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let port = taken.local_addr().unwrap().port().to_string();
-    let ran = trial.run(&["demo", "--once", "--sandbox-port", &port]).code(1);
-    assert!(ran.stderr.contains("MW0331") && ran.stderr.contains(&format!("on port {port}")), "{}", ran.stderr);
-    assert!(!ran.stderr.contains("--port"), "{}", ran.stderr);
+    let output = repo.run(&["demo", "--once", "--sandbox-port", &port]).code(1);
+    assert!(
+        output.stderr.contains("MW0331") && output.stderr.contains(&format!("on port {port}")),
+        "{}",
+        output.stderr
+    );
+    assert!(!output.stderr.contains("--port"), "{}", output.stderr);
 }
 
 #[test]
 fn it_works_from_any_folder_below_the_repository_and_says_where_none_is() {
-    let trial = Trial::small();
-    let mut command = trial.command(&["validate"]);
-    command.current_dir(trial.path("environments/dev/profiles"));
-    finish(command).code(0);
+    let repo = TestRepository::small();
+    let mut command = repo.command(&["validate"]);
+    command.current_dir(repo.path("environments/dev/profiles"));
+    run_command(command).code(0);
     let elsewhere = tempfile::tempdir().unwrap();
     let mut command = Command::new(PROGRAM);
-    clean(&mut command);
-    let ran = finish({
+    clear_environment(&mut command);
+    let output = run_command({
         command.arg("validate").current_dir(elsewhere.path());
         command
     })
     .code(1);
-    assert!(ran.stderr.contains("--project DIR"), "{}", ran.stderr);
+    assert!(output.stderr.contains("--project DIR"), "{}", output.stderr);
     let mut command = Command::new(PROGRAM);
-    clean(&mut command);
-    command.args(["validate", "-C"]).arg(trial.folder.path()).current_dir(elsewhere.path());
-    finish(command).code(0);
+    clear_environment(&mut command);
+    command.args(["validate", "-C"]).arg(repo.folder.path()).current_dir(elsewhere.path());
+    run_command(command).code(0);
 }
 
 #[test]
 fn apply_never_asks_without_a_terminal() {
-    let mut trial = Trial::small();
-    trial.serve();
-    let ran = trial.run(&["apply", "--skip-verify", "dev"]).code(1);
-    assert!(ran.stderr.contains("MW0233") && ran.stderr.contains("--yes"), "{}", ran.stderr);
-    assert_eq!(trial.state()["generation"], 0);
+    let mut repo = TestRepository::small();
+    repo.serve();
+    let output = repo.run(&["apply", "--skip-verify", "dev"]).code(1);
+    assert!(output.stderr.contains("MW0233") && output.stderr.contains("--yes"), "{}", output.stderr);
+    assert_eq!(repo.state()["generation"], 0);
 }
 
 #[test]
 fn completions_and_man_pages_are_made() {
-    let trial = Trial::small();
+    let repo = TestRepository::small();
     for shell in ["bash", "zsh", "fish", "elvish", "powershell"] {
-        assert!(trial.run(&["completions", shell]).code(0).stdout.contains("mailwright"));
+        assert!(repo.run(&["completions", shell]).code(0).stdout.contains("mailwright"));
     }
-    trial.run(&["man", "."]).code(0);
-    assert!(trial.read("mailwright-plan.1").contains("detailed"));
+    repo.run(&["man", "."]).code(0);
+    assert!(repo.read("mailwright-plan.1").contains("detailed"));
 }
 
 #[test]
 fn colour_only_where_it_is_wanted() {
-    let mut trial = Trial::small();
-    trial.serve();
-    assert!(!trial.run(&["plan", "dev"]).code(0).stdout.contains('\u{1b}'));
-    assert!(trial.run(&["plan", "dev", "--color", "always"]).code(0).stdout.contains('\u{1b}'));
+    let mut repo = TestRepository::small();
+    repo.serve();
+    assert!(!repo.run(&["plan", "dev"]).code(0).stdout.contains('\u{1b}'));
+    assert!(repo.run(&["plan", "dev", "--color", "always"]).code(0).stdout.contains('\u{1b}'));
 }

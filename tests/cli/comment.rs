@@ -2,7 +2,7 @@
 
 use crate::support::{
     forge::Forge,
-    trial::{Ran, Trial},
+    repository::{CommandOutput, TestRepository},
 };
 use serde_json::json;
 
@@ -35,13 +35,13 @@ fn job(kind: &str, address: &str) -> Vec<(&'static str, String)> {
     }
 }
 
-fn comment(trial: &Trial, variables: &[(&str, String)], arguments: &[&str]) -> Ran {
-    let mut command = trial.command(&[&["comment"], arguments].concat());
+fn comment(repo: &TestRepository, variables: &[(&str, String)], arguments: &[&str]) -> CommandOutput {
+    let mut command = repo.command(&[&["comment"], arguments].concat());
     for name in ["GITHUB_ACTIONS", "GITLAB_CI", "TF_BUILD", "GITHUB_EVENT_PATH", "GITHUB_REF"] {
         command.env_remove(name);
     }
     command.envs(variables.iter().map(|(name, value)| (*name, value)));
-    crate::support::trial::finish(command)
+    crate::support::repository::run_command(command)
 }
 
 #[test]
@@ -63,15 +63,15 @@ fn there_is_one_comment_however_often_the_job_runs() {
         // More than a page of other people's.
         *forge.comments.lock().unwrap() =
             (0..153).map(|number| (number, format!("comment {number} of somebody"))).collect();
-        let trial = Trial::empty();
-        trial.write("plan.md", "### A plan\n");
+        let repo = TestRepository::empty();
+        repo.write("plan.md", "### A plan\n");
         let job = job(kind, &forge.address);
-        assert_eq!(comment(&trial, &job, &["plan.md"]).code(0).stderr, "The comment is written.\n", "{kind}");
+        assert_eq!(comment(&repo, &job, &["plan.md"]).code(0).stderr, "The comment is written.\n", "{kind}");
         assert_eq!(forge.asked().last().unwrap(), first);
-        trial.write("plan.md", "### Another plan\n");
-        assert_eq!(comment(&trial, &job, &["plan.md"]).code(0).stderr, "The comment is replaced.\n", "{kind}");
+        repo.write("plan.md", "### Another plan\n");
+        assert_eq!(comment(&repo, &job, &["plan.md"]).code(0).stderr, "The comment is replaced.\n", "{kind}");
         assert_eq!(forge.asked().last().unwrap(), again);
-        comment(&trial, &job, &["plan.md", "--name", "verify"]).code(0);
+        comment(&repo, &job, &["plan.md", "--name", "verify"]).code(0);
         let comments = forge.comments.lock().unwrap();
         assert_eq!(comments.len(), 155, "{kind}: one for each name");
         assert_eq!(comments[153].1, "<!-- mailwright comment plan -->\n### Another plan\n");
@@ -84,10 +84,10 @@ fn there_is_one_comment_however_often_the_job_runs() {
 #[test]
 fn a_long_text_is_cut_where_it_does_no_harm() {
     let forge = Forge::start(None);
-    let trial = Trial::empty();
+    let repo = TestRepository::empty();
     let text = format!("<details><summary>all</summary>\n\n```diff\n{}", "+ a line of some length\n".repeat(10_000));
-    trial.write("plan.md", text);
-    comment(&trial, &job("github", &forge.address), &["plan.md"]).code(0);
+    repo.write("plan.md", text);
+    comment(&repo, &job("github", &forge.address), &["plan.md"]).code(0);
     let comments = forge.comments.lock().unwrap();
     let text = &comments[0].1;
     assert!(text.len() <= 65_536, "{}", text.len());
@@ -100,19 +100,19 @@ fn a_long_text_is_cut_where_it_does_no_harm() {
 
 #[test]
 fn where_there_is_nothing_to_comment_on_it_says_so() {
-    let trial = Trial::empty();
-    trial.write("plan.md", "plan");
-    trial.write("empty.md", "\n");
-    assert!(comment(&trial, &[], &["plan.md"]).code(1).stderr.contains("this does not run in GitHub Actions"));
+    let repo = TestRepository::empty();
+    repo.write("plan.md", "plan");
+    repo.write("empty.md", "\n");
+    assert!(comment(&repo, &[], &["plan.md"]).code(1).stderr.contains("this does not run in GitHub Actions"));
     let mut push = job("github", "http://127.0.0.1:1");
     push.retain(|(name, _)| *name != "GITHUB_REF");
-    assert!(comment(&trial, &push, &["plan.md"]).code(0).stderr.contains("runs for no pull request"));
-    assert!(comment(&trial, &push, &["empty.md"]).code(1).stderr.contains("the text is empty"));
+    assert!(comment(&repo, &push, &["plan.md"]).code(0).stderr.contains("runs for no pull request"));
+    assert!(comment(&repo, &push, &["empty.md"]).code(1).stderr.contains("the text is empty"));
     let mut nameless = job("gitlab", "http://127.0.0.1:1");
     nameless.retain(|(name, _)| *name != "GITLAB_TOKEN");
-    assert!(comment(&trial, &nameless, &["plan.md"]).code(1).stderr.contains("the variable GITLAB_TOKEN is missing"));
+    assert!(comment(&repo, &nameless, &["plan.md"]).code(1).stderr.contains("the variable GITLAB_TOKEN is missing"));
     assert!(
-        comment(&trial, &job("azure", "http://127.0.0.1:1"), &["plan.md"])
+        comment(&repo, &job("azure", "http://127.0.0.1:1"), &["plan.md"])
             .code(1)
             .stderr
             .contains("Azure DevOps cannot be asked")
@@ -122,12 +122,12 @@ fn where_there_is_nothing_to_comment_on_it_says_so() {
 #[test]
 fn the_number_comes_from_githubs_event() {
     let forge = Forge::start(None);
-    let trial = Trial::empty();
-    trial.write("plan.md", "plan");
-    trial.write("event.json", json!({ "pull_request": { "number": 34 } }).to_string());
+    let repo = TestRepository::empty();
+    repo.write("plan.md", "plan");
+    repo.write("event.json", json!({ "pull_request": { "number": 34 } }).to_string());
     let mut job = job("github", &forge.address);
-    job.push(("GITHUB_EVENT_PATH", trial.path("event.json").display().to_string()));
-    comment(&trial, &job, &["plan.md"]).code(0);
+    job.push(("GITHUB_EVENT_PATH", repo.path("event.json").display().to_string()));
+    comment(&repo, &job, &["plan.md"]).code(0);
     assert_eq!(forge.asked().last().unwrap(), "POST /repos/example/mail/issues/34/comments");
 }
 
@@ -138,20 +138,20 @@ fn a_token_without_the_right_is_told_with_what_gives_it() {
     {
         for status in [401, 403, 404] {
             let forge = Forge::start(Some(status));
-            let trial = Trial::empty();
-            trial.write("plan.md", "plan");
-            let ran = comment(&trial, &job(kind, &forge.address), &["plan.md"]).code(1);
+            let repo = TestRepository::empty();
+            repo.write("plan.md", "plan");
+            let output = comment(&repo, &job(kind, &forge.address), &["plan.md"]).code(1);
             assert!(
-                ran.stderr.contains(&format!("(HTTP {status})")) && ran.stderr.contains(remedy),
+                output.stderr.contains(&format!("(HTTP {status})")) && output.stderr.contains(remedy),
                 "{kind} {}",
-                ran.stderr
+                output.stderr
             );
-            assert!(!ran.stderr.contains("the-token"));
+            assert!(!output.stderr.contains("the-token"));
         }
     }
     let forge = Forge::start(Some(500));
-    let trial = Trial::empty();
-    trial.write("plan.md", "plan");
-    let ran = comment(&trial, &job("github", &forge.address), &["plan.md"]).code(1);
-    assert!(ran.stderr.contains("GitHub cannot be asked: it answered HTTP 500"), "{}", ran.stderr);
+    let repo = TestRepository::empty();
+    repo.write("plan.md", "plan");
+    let output = comment(&repo, &job("github", &forge.address), &["plan.md"]).code(1);
+    assert!(output.stderr.contains("GitHub cannot be asked: it answered HTTP 500"), "{}", output.stderr);
 }

@@ -2,7 +2,7 @@
 
 use std::{fs, os::unix::fs::PermissionsExt as _, path::Path};
 
-use crate::support::trial::Trial;
+use crate::support::repository::TestRepository;
 
 fn mode(path: &Path) -> u32 {
     fs::metadata(path).unwrap().permissions().mode() & 0o777
@@ -13,126 +13,126 @@ fn set_mode(path: &Path, mode: u32) {
 }
 
 /// A start that fails: what it says.
-fn fails(trial: &Trial, more: &[&str]) -> String {
+fn fails(repo: &TestRepository, more: &[&str]) -> String {
     let mut arguments = vec!["serve", "--environment", "dev", "--data", ".data"];
     arguments.extend(more);
-    let ran = trial.run(&arguments).code(1);
-    assert!(!ran.stdout.contains("mw_"), "{}", ran.stdout);
-    ran.stderr
+    let output = repo.run(&arguments).code(1);
+    assert!(!output.stdout.contains("mw_"), "{}", output.stdout);
+    output.stderr
 }
 
 #[test]
 fn a_first_start_that_fails_is_the_first_again_the_next_time() {
-    let mut trial = Trial::small();
+    let mut repo = TestRepository::small();
     let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let taken = listener.local_addr().unwrap().to_string();
-    let refused = fails(&trial, &["--listen", "127.0.0.1:0", "--tls-cert", "none.pem", "--tls-key", "none.key"]);
+    let refused = fails(&repo, &["--listen", "127.0.0.1:0", "--tls-cert", "none.pem", "--tls-key", "none.key"]);
     assert!(refused.contains("MW0331"), "{refused}");
-    let refused = fails(&trial, &["--listen", "127.0.0.1:0", "--token-file", "nowhere/token"]);
+    let refused = fails(&repo, &["--listen", "127.0.0.1:0", "--token-file", "nowhere/token"]);
     assert!(refused.contains("MW0332") && refused.contains("`nowhere/token`"), "{refused}");
-    let refused = fails(&trial, &["--listen", &taken, "--token-file", ".token"]);
+    let refused = fails(&repo, &["--listen", &taken, "--token-file", ".token"]);
     assert!(refused.contains("MW0331") && refused.contains(&taken), "{refused}");
-    assert!(!trial.path(".token").exists());
+    assert!(!repo.path(".token").exists());
     drop(listener);
     // The token that this start hands out is one that the service knows.
-    trial.serve_with(&[]);
-    trial.run(&["status", "dev"]).code(0);
-    trial.run(&["token", "list", "dev"]).code(0);
+    repo.serve_with(&[]);
+    repo.run(&["status", "dev"]).code(0);
+    repo.run(&["token", "list", "dev"]).code(0);
 }
 
 #[test]
 fn a_lost_identity_is_not_replaced_beside_a_store() {
-    let mut trial = Trial::small();
-    trial.serve_with(&[]);
-    trial.kill();
-    let kept = trial.read(".data/identity.txt");
-    trial.remove(".data/identity.txt");
-    let refused = fails(&trial, &["--listen", "127.0.0.1:0"]);
+    let mut repo = TestRepository::small();
+    repo.serve_with(&[]);
+    repo.kill();
+    let kept = repo.read(".data/identity.txt");
+    repo.remove(".data/identity.txt");
+    let refused = fails(&repo, &["--listen", "127.0.0.1:0"]);
     assert!(refused.contains("MW0330") && refused.contains("Put the copy of `identity.txt` back"), "{refused}");
-    assert!(fails(&trial, &["--listen", "127.0.0.1:0", "--demo"]).contains("MW0330"));
-    assert!(!trial.path(".data/identity.txt").exists());
-    trial.write(".data/identity.txt", kept);
-    set_mode(&trial.path(".data/identity.txt"), 0o600);
-    trial.serve_with(&[]);
-    trial.run(&["status", "dev"]).code(0);
+    assert!(fails(&repo, &["--listen", "127.0.0.1:0", "--demo"]).contains("MW0330"));
+    assert!(!repo.path(".data/identity.txt").exists());
+    repo.write(".data/identity.txt", kept);
+    set_mode(&repo.path(".data/identity.txt"), 0o600);
+    repo.serve_with(&[]);
+    repo.run(&["status", "dev"]).code(0);
 }
 
 #[test]
 fn a_store_does_not_start_with_another_services_identity() {
-    let mut trial = Trial::small();
-    let mut other = Trial::small();
-    trial.serve_with(&[]);
+    let mut repo = TestRepository::small();
+    let mut other = TestRepository::small();
+    repo.serve_with(&[]);
     other.serve_with(&[]);
-    trial.kill();
+    repo.kill();
     other.kill();
-    let (own, theirs) = (trial.read(".data/identity.txt"), other.read(".data/identity.txt"));
+    let (own, theirs) = (repo.read(".data/identity.txt"), other.read(".data/identity.txt"));
     let recipient = own.lines().find_map(|line| line.strip_prefix("# public key: ")).unwrap().to_owned();
-    trial.write(".data/identity.txt", theirs);
-    let refused = fails(&trial, &["--listen", "127.0.0.1:0"]);
+    repo.write(".data/identity.txt", theirs);
+    let refused = fails(&repo, &["--listen", "127.0.0.1:0"]);
     assert!(refused.contains("MW0386") && refused.contains(&recipient), "{refused}");
     assert!(!refused.contains("AGE-SECRET-KEY"), "{refused}");
     // Its own one, as an editor of Windows saves it, is taken.
-    trial.write(".data/identity.txt", format!("\u{feff}{}", own.replace('\n', "\r\n")));
-    trial.serve_with(&[]);
-    trial.run(&["status", "dev"]).code(0);
+    repo.write(".data/identity.txt", format!("\u{feff}{}", own.replace('\n', "\r\n")));
+    repo.serve_with(&[]);
+    repo.run(&["status", "dev"]).code(0);
 }
 
 #[test]
 fn the_data_folder_is_private_if_the_service_makes_it_and_left_as_it_is_if_somebody_else_did() {
-    let mut trial = Trial::small();
-    trial.serve();
-    assert_eq!(mode(&trial.path(".data")), 0o700);
-    trial.kill();
+    let mut repo = TestRepository::small();
+    repo.serve();
+    assert_eq!(mode(&repo.path(".data")), 0o700);
+    repo.kill();
     // What is in it is private anyway, `SQLite`'s files beside the store included.
-    set_mode(&trial.path(".data"), 0o755);
-    set_mode(&trial.path(".data/store.sqlite"), 0o644);
-    trial.serve();
-    assert_eq!(mode(&trial.path(".data")), 0o755);
-    for entry in fs::read_dir(trial.path(".data")).unwrap() {
+    set_mode(&repo.path(".data"), 0o755);
+    set_mode(&repo.path(".data/store.sqlite"), 0o644);
+    repo.serve();
+    assert_eq!(mode(&repo.path(".data")), 0o755);
+    for entry in fs::read_dir(repo.path(".data")).unwrap() {
         let path = entry.unwrap().path();
         assert_eq!(mode(&path), 0o600, "{}", path.display());
     }
-    trial.kill();
+    repo.kill();
     // Where everybody may write, anybody could put a key of theirs.
-    set_mode(&trial.path(".data"), 0o1777);
-    let refused = fails(&trial, &["--demo", "--listen", "127.0.0.1:0"]);
+    set_mode(&repo.path(".data"), 0o1777);
+    let refused = fails(&repo, &["--demo", "--listen", "127.0.0.1:0"]);
     assert!(refused.contains("mode 1777") && refused.contains("chmod 700 .data"), "{refused}");
-    assert_eq!(mode(&trial.path(".data")), 0o777);
+    assert_eq!(mode(&repo.path(".data")), 0o777);
 }
 
 #[test]
 fn the_address_to_listen_at_may_be_a_name() {
-    let mut trial = Trial::small();
-    trial.serve_with(&["--demo"]);
-    trial.kill();
-    let wrong = fails(&trial, &["--demo", "--listen", "localhost"]);
+    let mut repo = TestRepository::small();
+    repo.serve_with(&["--demo"]);
+    repo.kill();
+    let wrong = fails(&repo, &["--demo", "--listen", "localhost"]);
     assert!(wrong.contains("HOST:PORT"), "{wrong}");
     let busy = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let port = busy.local_addr().unwrap().port();
-    let taken = fails(&trial, &["--demo", "--listen", &format!("localhost:{port}")]);
+    let taken = fails(&repo, &["--demo", "--listen", &format!("localhost:{port}")]);
     assert!(taken.contains("MW0331") && taken.contains(&format!("127.0.0.1:{port}")), "{taken}");
 }
 
 /// The files that README shows, as somebody would copy them.
-fn copy_from_readme(trial: &Trial) -> usize {
+fn copy_from_readme(repo: &TestRepository) -> usize {
     let readme = include_str!("../../README.md");
     let blocks = readme.split("```yaml\n").skip(1).filter_map(|rest| rest.split("```").next());
     let files = blocks.filter_map(|text| Some((text.strip_prefix("# ")?.lines().next()?, text)));
     let written = files.filter(|(path, _)| path.starts_with("environments/"));
-    written.map(|(path, text)| trial.write(&path.replace("/prod/", "/dev/"), text)).count()
+    written.map(|(path, text)| repo.write(&path.replace("/prod/", "/dev/"), text)).count()
 }
 
 #[test]
 fn what_readme_says_to_start_with_works_as_it_stands() {
-    let mut trial = Trial::empty();
-    assert_eq!(copy_from_readme(&trial), 2);
-    trial.serve_with(&[]);
+    let mut repo = TestRepository::empty();
+    assert_eq!(copy_from_readme(&repo), 2);
+    repo.serve_with(&[]);
     // Without an SSH key, `cat` leaves nothing between the quotes.
-    trial.run(&["secrets", "init", "dev", "--from-service", ""]).code(0);
-    trial.pipe(&["secrets", "set", "dev", "relay/password"], b"correct horse").code(0);
-    assert_eq!(trial.run(&["validate"]).code(0).stdout, "No problems in 1 environment, 3 files.\n");
-    assert!(trial.run(&["plan", "dev"]).code(0).stdout.contains("Plan: 1 to add, 1 to change, 0 to destroy."));
-    trial.run(&["apply", "dev", "--yes", "--skip-verify"]).code(0);
-    assert!(trial.run(&["plan", "dev"]).code(0).stdout.contains("No changes."));
-    trial.run(&["secrets", "check"]).code(0);
+    repo.run(&["secrets", "init", "dev", "--from-service", ""]).code(0);
+    repo.pipe(&["secrets", "set", "dev", "relay/password"], b"correct horse").code(0);
+    assert_eq!(repo.run(&["validate"]).code(0).stdout, "No problems in 1 environment, 3 files.\n");
+    assert!(repo.run(&["plan", "dev"]).code(0).stdout.contains("Plan: 1 to add, 1 to change, 0 to destroy."));
+    repo.run(&["apply", "dev", "--yes", "--skip-verify"]).code(0);
+    assert!(repo.run(&["plan", "dev"]).code(0).stdout.contains("No changes."));
+    repo.run(&["secrets", "check"]).code(0);
 }

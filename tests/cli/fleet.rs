@@ -4,7 +4,7 @@
 use crate::support::{
     fleet::Fleet,
     recorder::Recorder,
-    trial::{SMALL_PROFILE, Trial, finish},
+    repository::{SMALL_PROFILE, TestRepository, run_command},
 };
 use serde_json::{Value, json};
 
@@ -23,14 +23,14 @@ fn mixed() -> Fleet {
 fn a_plan_of_many_tells_each_in_the_order_of_names_and_hides_none() {
     let fleet = mixed();
     fleet.run(&["apply", "prod-1", "--yes", "--skip-verify"]).code(0);
-    let ran = fleet.run(&["plan", "*"]).code(1);
-    let at = |text: &str| ran.stdout.find(text).unwrap_or_else(|| panic!("{text}:\n{}", ran.stdout));
+    let output = fleet.run(&["plan", "*"]).code(1);
+    let at = |text: &str| output.stdout.find(text).unwrap_or_else(|| panic!("{text}:\n{}", output.stdout));
     // Without changes there is nothing to tell but the line.
-    assert!(!ran.stdout.contains("=== prod-1"), "{}", ran.stdout);
+    assert!(!output.stdout.contains("=== prod-1"), "{}", output.stdout);
     assert!(at("=== prod-2") < at("=== prod-3") && at("=== prod-3") < at("=== prod-4"));
     assert!(at("=== prod-4") < at("error[MW0200]") && at("error[MW0200]") < at("=== test-1"));
     assert!(at("environments/test-1/environment.yaml:2:13") > at("=== test-1"));
-    let table = &ran.stdout[at("ENVIRONMENT")..];
+    let table = &output.stdout[at("ENVIRONMENT")..];
     let lines: Vec<&str> = table.lines().map(|line| line.split(" at http").next().unwrap()).collect();
     assert_eq!(
         lines,
@@ -45,9 +45,9 @@ fn a_plan_of_many_tells_each_in_the_order_of_names_and_hides_none() {
             "5 environments: 2 with changes, 1 without changes, 2 failed.",
         ]
     );
-    assert!(ran.stderr.contains("error[MW0270]: 2 of 5 environments failed: prod-4, test-1"), "{}", ran.stderr);
+    assert!(output.stderr.contains("error[MW0270]: 2 of 5 environments failed: prod-4, test-1"), "{}", output.stderr);
     // Elsewhere than on a terminal: a plain line as each ends, and no more.
-    assert!(ran.stderr.contains("prod-1: no changes\n") && !ran.stderr.contains('\u{1b}'), "{}", ran.stderr);
+    assert!(output.stderr.contains("prod-1: no changes\n") && !output.stderr.contains('\u{1b}'), "{}", output.stderr);
 }
 
 #[test]
@@ -57,8 +57,8 @@ fn what_is_told_does_not_depend_on_how_many_are_at_work() {
         ["1", "2", "16"].iter().map(|n| fleet.run(&["plan", "*", "--parallel", n]).code(1).stdout).collect();
     assert_eq!(told[0], told[1]);
     assert_eq!(told[0], told[2]);
-    let ran = fleet.run(&["plan", "*", "--parallel", "0"]).code(1);
-    assert!(ran.stdout.is_empty());
+    let output = fleet.run(&["plan", "*", "--parallel", "0"]).code(1);
+    assert!(output.stdout.is_empty());
 }
 
 #[test]
@@ -138,9 +138,9 @@ fn each_service_has_its_own_token_and_none_goes_to_another() {
     // A token that says where it belongs is not even sent elsewhere.
     let other = Recorder::start();
     fleet.environment("c", &format!("service: {{ address: '{}' }}", other.address()));
-    fleet.trial.write("tokens/a", format!("{}\norigin: {}\n", fleet.services[0].token(), fleet.services[0].address()));
+    fleet.repo.write("tokens/a", format!("{}\norigin: {}\n", fleet.services[0].token(), fleet.services[0].address()));
     let status = ["status", "*", "--format", "json", "--token-file", "tokens/a"];
-    let document = finish(fleet.trial.command(&status)).code(1).json();
+    let document = run_command(fleet.repo.command(&status)).code(1).json();
     for name in ["b", "c"] {
         assert_eq!(document["environments"][name]["error"]["code"], "MW0047", "{document:#}");
     }
@@ -152,9 +152,9 @@ fn each_service_has_its_own_token_and_none_goes_to_another() {
         assert_eq!(document["environments"][name]["error"]["code"], if name == "b" { "MW0047" } else { "MW0206" });
     }
     assert_eq!(other.seen(), "");
-    std::fs::remove_dir_all(fleet.trial.path("environments/c")).unwrap();
-    fleet.trial.write("tokens/a", fleet.services[0].token());
-    std::fs::remove_file(fleet.trial.path("tokens/b")).unwrap();
+    std::fs::remove_dir_all(fleet.repo.path("environments/c")).unwrap();
+    fleet.repo.write("tokens/a", fleet.services[0].token());
+    std::fs::remove_file(fleet.repo.path("tokens/b")).unwrap();
     let document = fleet.run(&["status", "*", "--format", "json"]).code(1).json();
     assert_eq!(document["environments"]["b"]["error"]["code"], "MW0206");
     assert!(document["environments"]["b"]["error"]["message"].as_str().unwrap().contains("tokens/b"));
@@ -164,9 +164,10 @@ fn each_service_has_its_own_token_and_none_goes_to_another() {
     assert!(refused.stderr.contains("MW0251") && refused.stderr.contains("`--service`"), "{}", refused.stderr);
     let mut command = fleet.command(&["plan", "*"]);
     command.env("MAILWRIGHT_SERVICE", &address);
-    assert!(finish(command).code(1).stderr.contains("`MAILWRIGHT_SERVICE` names one service"));
-    let ran = fleet.run(&["status", "*", "--service", "http://localhost:1/{environment}", "--format", "json"]).code(1);
-    assert!(ran.stdout.contains("http://localhost:1/a"), "{}", ran.stdout);
+    assert!(run_command(command).code(1).stderr.contains("`MAILWRIGHT_SERVICE` names one service"));
+    let output =
+        fleet.run(&["status", "*", "--service", "http://localhost:1/{environment}", "--format", "json"]).code(1);
+    assert!(output.stdout.contains("http://localhost:1/a"), "{}", output.stdout);
 }
 
 #[test]
@@ -175,9 +176,9 @@ fn a_wrong_service_is_told_under_its_name() {
     fleet.served("a", "");
     let address = fleet.services[0].address().to_owned();
     fleet.environment("b", &format!("service: {{ address: {address} }}"));
-    fleet.trial.write("tokens/b", fleet.services[0].token());
+    fleet.repo.write("tokens/b", fleet.services[0].token());
     fleet.environment("c", "");
-    fleet.trial.write("tokens/c", "x");
+    fleet.repo.write("tokens/c", "x");
     let document = fleet.run(&["plan", "*", "--format", "json"]).code(1).json();
     assert_eq!(document["environments"]["a"]["summary"]["add"], 1);
     assert_eq!(document["environments"]["b"]["error"]["code"], "MW0211");
@@ -191,14 +192,14 @@ fn apply_shows_all_plans_and_applies_what_can_be() {
     let asked = fleet.run(&["apply", "prod-*", "--skip-verify"]).code(1);
     assert!(asked.stdout.contains("=== prod-1") && asked.stderr.contains("MW0233"), "{}", asked.stderr);
     assert!((0..3).all(|index| fleet.generation(index) == 0));
-    let ran = fleet.run(&["apply", "*", "--skip-verify", "--yes"]).code(1);
+    let output = fleet.run(&["apply", "*", "--skip-verify", "--yes"]).code(1);
     assert!((0..3).all(|index| fleet.generation(index) == 1));
-    let last = &ran.stdout[ran.stdout.rfind("ENVIRONMENT").unwrap()..];
+    let last = &output.stdout[output.stdout.rfind("ENVIRONMENT").unwrap()..];
     assert!(last.contains("prod-1       1 added, 1 changed, 0 destroyed. Generation 1\n"), "{last}");
     assert!(last.contains("test-1       the files have problems\n"), "{last}");
     assert!(last.ends_with("5 environments: 3 applied, 2 failed.\n"), "{last}");
     // What failed is told once.
-    assert_eq!(ran.stdout.matches("=== prod-4").count(), 1, "{}", ran.stdout);
+    assert_eq!(output.stdout.matches("=== prod-4").count(), 1, "{}", output.stdout);
     let again = fleet.run(&["apply", "prod-[123]", "--skip-verify", "--yes", "--format", "json"]).code(0).json();
     assert_eq!(again["environments"]["prod-2"]["result"], Value::Null);
     assert_eq!(
@@ -213,19 +214,19 @@ fn a_guard_in_one_environment_stops_that_one_alone() {
     fleet.served("a", "policy: { deletes: { percent: 0, atLeast: 0 } }");
     fleet.served("b", "");
     for name in ["a", "b"] {
-        fleet.trial.write(
+        fleet.repo.write(
             &format!("environments/{name}/profiles/reports.yaml"),
             SMALL_PROFILE.replace("default", "all-reports"),
         );
     }
     fleet.run(&["apply", "*", "--skip-verify", "--yes"]).code(0);
-    fleet.trial.remove("environments/a/profiles/reports.yaml");
-    fleet.trial.write(
+    fleet.repo.remove("environments/a/profiles/reports.yaml");
+    fleet.repo.write(
         "environments/b/profiles/reports.yaml",
         SMALL_PROFILE.replace("default", "all-reports").replace("smtp.example.com", "other.example.com"),
     );
-    let ran = fleet.run(&["apply", "*", "--skip-verify", "--yes", "--format", "json"]).code(1);
-    let document = ran.json();
+    let output = fleet.run(&["apply", "*", "--skip-verify", "--yes", "--format", "json"]).code(1);
+    let document = output.json();
     assert_eq!(document["environments"]["a"]["error"]["code"], "MW0218");
     assert_eq!(document["environments"]["a"]["plan"]["summary"]["destroy"], 1);
     assert_eq!(document["environments"]["b"]["result"]["generation"], 2);
@@ -237,7 +238,7 @@ fn saved_plans_of_several_are_a_file_each_and_applied_together() {
     let fleet = mixed();
     let saved = fleet.run(&["plan", "prod-*", "--out", "plans"]).code(1);
     assert!(saved.stderr.contains("mailwright apply plans/*.plan"), "{}", saved.stderr);
-    assert!(!fleet.trial.path("plans/prod-4.plan").exists());
+    assert!(!fleet.repo.path("plans/prod-4.plan").exists());
     let twice = fleet.run(&["apply", "plans/prod-1.plan", "prod-1", "--yes", "--skip-verify"]).code(1);
     assert!(twice.stderr.contains("`prod-1` is meant twice"), "{}", twice.stderr);
     let files = ["plans/prod-3.plan", "plans/prod-1.plan", "plans/prod-2.plan"];
@@ -258,11 +259,13 @@ fn a_failure_that_many_share_is_told_once() {
     for index in 0..60 {
         fleet.dead(&format!("prod-{index:02}"), "");
     }
-    fleet.trial.write("environments/base/profiles/relay.yaml", "provider: {}\n");
-    let ran = fleet.run(&["plan", "*"]).code(1);
-    assert_eq!(ran.stdout.matches("===").count(), 1, "{}", ran.stdout);
+    fleet.repo.write("environments/base/profiles/relay.yaml", "provider: {}\n");
+    let output = fleet.run(&["plan", "*"]).code(1);
+    assert_eq!(output.stdout.matches("===").count(), 1, "{}", output.stdout);
     assert!(
-        ran.stdout.contains("=== prod-00, prod-01, prod-02, prod-03, prod-04, prod-05, prod-06, prod-07 and 52 more")
+        output
+            .stdout
+            .contains("=== prod-00, prod-01, prod-02, prod-03, prod-04, prod-05, prod-06, prod-07 and 52 more")
     );
     let validated = fleet.run(&["validate", "prod-*", "--format", "json"]).code(1).json();
     assert_eq!((&validated["environments"], &validated["failed"][59]), (&json!(60), &json!("prod-59")));
@@ -271,10 +274,10 @@ fn a_failure_that_many_share_is_told_once() {
 #[test]
 fn validate_takes_patterns_and_selectors() {
     let fleet = mixed();
-    let ran = fleet.run(&["validate", "prod-*", "-l", "region=emea"]).code(0);
-    assert!(ran.stdout.starts_with("No problems in 2 environments"), "{}", ran.stdout);
-    let ran = fleet.run(&["validate", "--parallel", "1"]).code(1);
-    assert!(ran.stdout.contains("With errors: test-1\n"), "{}", ran.stdout);
+    let output = fleet.run(&["validate", "prod-*", "-l", "region=emea"]).code(0);
+    assert!(output.stdout.starts_with("No problems in 2 environments"), "{}", output.stdout);
+    let output = fleet.run(&["validate", "--parallel", "1"]).code(1);
+    assert!(output.stdout.contains("With errors: test-1\n"), "{}", output.stdout);
 }
 
 #[test]
@@ -336,11 +339,11 @@ fn verify_tells_profiles_from_environments() {
 
 #[test]
 fn a_single_environment_is_told_as_ever() {
-    let mut trial = Trial::small();
-    trial.serve();
-    let ran = trial.run(&["plan", "dev"]).code(0);
-    assert!(!ran.stdout.contains("===") && !ran.stdout.contains("ENVIRONMENT"), "{}", ran.stdout);
-    assert!(ran.stderr.is_empty(), "{}", ran.stderr);
+    let mut repo = TestRepository::small();
+    repo.serve();
+    let output = repo.run(&["plan", "dev"]).code(0);
+    assert!(!output.stdout.contains("===") && !output.stdout.contains("ENVIRONMENT"), "{}", output.stdout);
+    assert!(output.stderr.is_empty(), "{}", output.stderr);
 }
 
 /// Services that answer, with a refusal, only once all of them have been asked. Gives their addresses.
@@ -374,7 +377,7 @@ fn what_is_asked_of_secrets_is_asked_side_by_side() {
         let fleet = Fleet::new();
         for (index, address) in only_together(4).iter().enumerate() {
             fleet.environment(&format!("e{index}"), &format!("service: {{ address: {address} }}"));
-            fleet.trial.write(&format!("tokens/e{index}"), "mw_000000000000_x");
+            fleet.repo.write(&format!("tokens/e{index}"), "mw_000000000000_x");
         }
         // One after the other, none would ever be answered.
         let asked = fleet.run(arguments).code(1);
@@ -407,7 +410,7 @@ fn that_there_is_nothing_is_said_of_those_alone_that_were_asked() {
     assert_eq!(all(&fleet, 1), nothing.map(|nothing| format!("{nothing}{rest}")));
     // Drift and status say nothing of what did not answer, either.
     for command in ["drift", "status"] {
-        let ran = fleet.run(&[command, "*"]).code(1);
-        assert!(ran.stdout.contains("prod-3") && ran.stdout.contains("1 failed"), "{}", ran.stdout);
+        let output = fleet.run(&[command, "*"]).code(1);
+        assert!(output.stdout.contains("prod-3") && output.stdout.contains("1 failed"), "{}", output.stdout);
     }
 }

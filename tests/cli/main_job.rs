@@ -1,14 +1,14 @@
 //! The main job through the real program against the real service: plan, apply, look, drift, go back, import.
 
-use crate::support::trial::{Ran, SMALL_PROFILE, Trial};
+use crate::support::repository::{CommandOutput, SMALL_PROFILE, TestRepository};
 use serde_json::{Value, json};
 
-fn applied(trial: &Trial) -> Ran {
-    trial.run(&["apply", "--skip-verify", "dev", "--yes"]).code(0)
+fn applied(repo: &TestRepository) -> CommandOutput {
+    repo.run(&["apply", "--skip-verify", "dev", "--yes"]).code(0)
 }
 
-fn plan(trial: &Trial) -> Value {
-    trial.run(&["plan", "dev", "--format", "json"]).code(0).json()
+fn plan(repo: &TestRepository) -> Value {
+    repo.run(&["plan", "dev", "--format", "json"]).code(0).json()
 }
 
 fn actions(plan: &Value) -> Vec<String> {
@@ -22,10 +22,10 @@ fn actions(plan: &Value) -> Vec<String> {
 
 #[test]
 fn the_demo_goes_the_whole_way() {
-    let trial = Trial::examples();
-    let mut demo = trial.command(&["demo", "--once", "--listen", "127.0.0.1:0"]);
-    demo.args(free_ports(&trial));
-    let ran = crate::support::trial::finish(demo).code(0);
+    let repo = TestRepository::examples();
+    let mut demo = repo.command(&["demo", "--once", "--listen", "127.0.0.1:0"]);
+    demo.args(free_ports(&repo));
+    let output = crate::support::repository::run_command(demo).code(0);
     for step in [
         "$ mailwright validate",
         "Plan: 7 to add, 1 to change, 0 to destroy.",
@@ -35,20 +35,24 @@ fn the_demo_goes_the_whole_way() {
         " delivered (remittance)",
         "No changes. The service holds what the files say.",
     ] {
-        assert!(ran.stdout.contains(step), "{step}:\n{}{}", ran.stdout, ran.stderr);
+        assert!(output.stdout.contains(step), "{step}:\n{}{}", output.stdout, output.stderr);
     }
-    assert!(ran.stdout.find("Apply complete!") < ran.stdout.find("No changes."));
+    assert!(output.stdout.find("Apply complete!") < output.stdout.find("No changes."));
     // The first apply stops at what verify finds, and only at that.
-    assert!(ran.stderr.contains("error GRAPH-CONSENT: `Mail.Send` is requested"), "{}", ran.stderr);
-    assert!(ran.stderr.contains("[MW0234]: verify found errors in documents; nothing was changed"), "{}", ran.stderr);
+    assert!(output.stderr.contains("error GRAPH-CONSENT: `Mail.Send` is requested"), "{}", output.stderr);
+    assert!(
+        output.stderr.contains("[MW0234]: verify found errors in documents; nothing was changed"),
+        "{}",
+        output.stderr
+    );
 }
 
 /// Has the example's sandbox listen where nothing else does.
-fn free_ports(trial: &Trial) -> [String; 4] {
+fn free_ports(repo: &TestRepository) -> [String; 4] {
     let port = || std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port().to_string();
     let (https, smtp) = (port(), port());
-    let environment = trial.read("environments/dev/environment.yaml");
-    trial.write("environments/dev/environment.yaml", environment.replace("8471", &https).replace("8487", &smtp));
+    let environment = repo.read("environments/dev/environment.yaml");
+    repo.write("environments/dev/environment.yaml", environment.replace("8471", &https).replace("8487", &smtp));
     ["--sandbox-port".to_owned(), https, "--smtp-port".to_owned(), smtp]
 }
 
@@ -56,10 +60,10 @@ fn free_ports(trial: &Trial) -> [String; 4] {
 #[test]
 fn the_demos_service_ends_with_the_demo_however_it_ends() {
     use std::{io::Read as _, process::Stdio};
-    let trial = Trial::examples();
-    let mut demo = trial
+    let repo = TestRepository::examples();
+    let mut demo = repo
         .command(&["demo", "--listen", "127.0.0.1:0"])
-        .args(free_ports(&trial))
+        .args(free_ports(&repo))
         .stdout(Stdio::piped())
         .stderr(Stdio::null())
         .spawn()
@@ -87,38 +91,38 @@ fn the_demos_service_ends_with_the_demo_however_it_ends() {
 
 #[test]
 fn an_applied_environment_has_nothing_left_to_do_and_resolves_at_once() {
-    let mut trial = Trial::examples();
-    trial.serve();
-    let before = trial.run(&["plan", "dev", "--detailed-exitcode"]).code(2);
+    let mut repo = TestRepository::examples();
+    repo.serve();
+    let before = repo.run(&["plan", "dev", "--detailed-exitcode"]).code(2);
     assert!(before.stdout.contains("+ documents  environments/office/profiles/documents.yaml"), "{}", before.stdout);
-    applied(&trial);
-    trial.run(&["plan", "dev", "--detailed-exitcode"]).code(0);
-    trial.run(&["drift", "dev"]).code(0);
-    let resolution = trial.run(&["resolve", "dev", "EDU1", "documents-remittance", "--format", "json"]).code(0).json();
+    applied(&repo);
+    repo.run(&["plan", "dev", "--detailed-exitcode"]).code(0);
+    repo.run(&["drift", "dev"]).code(0);
+    let resolution = repo.run(&["resolve", "dev", "EDU1", "documents-remittance", "--format", "json"]).code(0).json();
     assert_eq!(resolution["profile"], "remittance");
-    let resolution = trial.run(&["resolve", "dev", "EDU2", "documents-remittance", "--format", "json"]).code(0).json();
+    let resolution = repo.run(&["resolve", "dev", "EDU2", "documents-remittance", "--format", "json"]).code(0).json();
     assert_eq!(resolution["profile"], "documents");
-    let desired = trial.run(&["resolve", "dev", "EDU2", "user-interface", "--client", "spa", "--desired"]).code(0);
+    let desired = repo.run(&["resolve", "dev", "EDU2", "user-interface", "--client", "spa", "--desired"]).code(0);
     assert!(desired.stdout.ends_with("=> web\n"), "{}", desired.stdout);
-    let status = trial.run(&["status", "dev", "--format", "json"]).code(0).json();
+    let status = repo.run(&["status", "dev", "--format", "json"]).code(0).json();
     assert_eq!((&status["profiles"], &status["drift"], &status["unmanaged"]), (&json!(7), &json!(0), &json!(0)));
 }
 
 #[test]
 fn a_plan_shows_each_field_with_its_place_and_secrets_by_kind() {
-    let mut trial = Trial::examples();
-    trial.serve();
-    applied(&trial);
-    let relay = trial.read("environments/dev/profiles/relay.yaml");
-    trial.write("environments/dev/profiles/relay.yaml", format!("{relay}provider:\n  smtp:\n    host: 127.0.0.2\n"));
-    trial.pipe(&["secrets", "set", "dev", "relay/password"], b"another value\n").code(0);
-    trial.pipe(&["secrets", "rekey", "dev", "--all", "-i", "secrets/dev/demo-identity.txt"], b"").code(0);
-    trial.pipe(&["secrets", "set", "dev", "relay/password"], b"yet another value\n").code(0);
-    let ran = trial.run(&["plan", "dev"]).code(0);
+    let mut repo = TestRepository::examples();
+    repo.serve();
+    applied(&repo);
+    let relay = repo.read("environments/dev/profiles/relay.yaml");
+    repo.write("environments/dev/profiles/relay.yaml", format!("{relay}provider:\n  smtp:\n    host: 127.0.0.2\n"));
+    repo.pipe(&["secrets", "set", "dev", "relay/password"], b"another value\n").code(0);
+    repo.pipe(&["secrets", "rekey", "dev", "--all", "-i", "secrets/dev/demo-identity.txt"], b"").code(0);
+    repo.pipe(&["secrets", "set", "dev", "relay/password"], b"yet another value\n").code(0);
+    let output = repo.run(&["plan", "dev"]).code(0);
     insta::with_settings!({ filters => vec![(r"http://127.0.0.1:\d+", "http://SERVICE")] }, {
-        insta::assert_snapshot!("plan_with_secrets", ran.stdout);
+        insta::assert_snapshot!("plan_with_secrets", output.stdout);
     });
-    let plan = plan(&trial);
+    let plan = plan(&repo);
     let kinds: Vec<&Value> = plan["changes"]
         .as_array()
         .unwrap()
@@ -131,53 +135,53 @@ fn a_plan_shows_each_field_with_its_place_and_secrets_by_kind() {
     // A file of another program has no value id, so nobody can tell what became of the value.
     let recipient =
         mailwright::secrets::ServiceIdentity::demo().unwrap().recipient().parse::<age::x25519::Recipient>().unwrap();
-    trial.write("secrets/dev/relay/password.age", age::encrypt(&recipient, b"made elsewhere").unwrap());
-    let ran = trial.run(&["plan", "dev"]).code(0);
-    assert!(ran.stdout.contains("relay/password (secret file changed)"), "{}", ran.stdout);
+    repo.write("secrets/dev/relay/password.age", age::encrypt(&recipient, b"made elsewhere").unwrap());
+    let output = repo.run(&["plan", "dev"]).code(0);
+    assert!(output.stdout.contains("relay/password (secret file changed)"), "{}", output.stdout);
 }
 
 #[test]
 fn the_json_plan_keeps_to_its_schema_in_every_case() {
     let schema: Value = serde_json::from_str(include_str!("../../schema/plan.schema.json")).unwrap();
     let validator = jsonschema::options().offline().build(&schema).unwrap();
-    let check = |ran: &Ran| {
+    let check = |output: &CommandOutput| {
         let errors: Vec<String> =
-            validator.iter_errors(&ran.json()).map(|error| format!("{}: {error}", error.instance_path())).collect();
-        assert!(errors.is_empty(), "{errors:?}\n{}", ran.stdout);
+            validator.iter_errors(&output.json()).map(|error| format!("{}: {error}", error.instance_path())).collect();
+        assert!(errors.is_empty(), "{errors:?}\n{}", output.stdout);
     };
-    let mut trial = Trial::examples();
-    check(&trial.run(&["plan", "nowhere", "--format", "json"]).code(1));
-    check(&trial.run(&["plan", "dev", "--format", "json"]).code(1));
-    trial.serve();
-    check(&trial.run(&["plan", "dev", "--format", "json"]).code(0));
-    applied(&trial);
-    check(&trial.run(&["plan", "dev", "--format", "json"]).code(0));
-    trial.patch("reports", &json!({ "description": "by hand", "functions": ["all-reports"] }));
-    trial.http("DELETE", "/v1/profiles/legacy", &[("If-Match", "*")], b"");
-    trial.remove("environments/office/profiles/remittance.yaml");
-    trial.remove("environments/dev/profiles/remittance.yaml");
-    check(&trial.run(&["plan", "dev", "--format", "json"]).code(0));
-    trial.write("environments/dev/profiles/relay.yaml", "provider: { smtp: { encryption: none, host: 127.0.0.9 } }\n");
-    check(&trial.run(&["plan", "dev", "--format", "json"]).code(1));
-    trial.write("environments/dev/profiles/relay.yaml", "provider: [");
-    check(&trial.run(&["plan", "dev", "--format", "json"]).code(1));
+    let mut repo = TestRepository::examples();
+    check(&repo.run(&["plan", "nowhere", "--format", "json"]).code(1));
+    check(&repo.run(&["plan", "dev", "--format", "json"]).code(1));
+    repo.serve();
+    check(&repo.run(&["plan", "dev", "--format", "json"]).code(0));
+    applied(&repo);
+    check(&repo.run(&["plan", "dev", "--format", "json"]).code(0));
+    repo.patch("reports", &json!({ "description": "by hand", "functions": ["all-reports"] }));
+    repo.http("DELETE", "/v1/profiles/legacy", &[("If-Match", "*")], b"");
+    repo.remove("environments/office/profiles/remittance.yaml");
+    repo.remove("environments/dev/profiles/remittance.yaml");
+    check(&repo.run(&["plan", "dev", "--format", "json"]).code(0));
+    repo.write("environments/dev/profiles/relay.yaml", "provider: { smtp: { encryption: none, host: 127.0.0.9 } }\n");
+    check(&repo.run(&["plan", "dev", "--format", "json"]).code(1));
+    repo.write("environments/dev/profiles/relay.yaml", "provider: [");
+    check(&repo.run(&["plan", "dev", "--format", "json"]).code(1));
 }
 
 #[test]
 fn drift_is_told_with_its_author_and_taken_back() {
-    let mut trial = Trial::examples();
-    trial.serve();
-    applied(&trial);
-    let answer = trial.patch("reports", &json!({ "provider": { "smtp": { "port": 2525 } } }));
+    let mut repo = TestRepository::examples();
+    repo.serve();
+    applied(&repo);
+    let answer = repo.patch("reports", &json!({ "provider": { "smtp": { "port": 2525 } } }));
     assert_eq!(answer.status, 200, "{}", answer.body);
-    let drift = trial.run(&["drift", "dev"]).code(2);
+    let drift = repo.run(&["drift", "dev"]).code(2);
     assert!(drift.stdout.contains("~ reports was changed by `first-admin`"), "{}", drift.stdout);
     assert!(drift.stdout.contains("provider.smtp.port: 8487 -> 2525"), "{}", drift.stdout);
     // Git did not change, so this is drift alone; then Git changes another field, so it is both.
-    trial.run(&["plan", "dev", "--detailed-exitcode=causes"]).code(3);
-    trial.write("environments/dev/profiles/reports.yaml", "provider: { smtp: { host: 127.0.0.7, port: 8487 } }\n");
-    trial.run(&["plan", "dev", "--detailed-exitcode=causes"]).code(4);
-    let planned = plan(&trial);
+    repo.run(&["plan", "dev", "--detailed-exitcode=causes"]).code(3);
+    repo.write("environments/dev/profiles/reports.yaml", "provider: { smtp: { host: 127.0.0.7, port: 8487 } }\n");
+    repo.run(&["plan", "dev", "--detailed-exitcode=causes"]).code(4);
+    let planned = plan(&repo);
     let causes: Vec<_> = planned["changes"][0]["fields"]
         .as_array()
         .unwrap()
@@ -185,182 +189,182 @@ fn drift_is_told_with_its_author_and_taken_back() {
         .map(|field| (field["path"].as_str().unwrap(), field["cause"].as_str().unwrap()))
         .collect();
     assert_eq!(causes, [("provider.smtp.host", "git"), ("provider.smtp.port", "drift")]);
-    applied(&trial);
-    trial.run(&["drift", "dev"]).code(0);
-    let live = trial.state()["profiles"]["reports"]["live"]["profile"]["provider"]["smtp"].clone();
+    applied(&repo);
+    repo.run(&["drift", "dev"]).code(0);
+    let live = repo.state()["profiles"]["reports"]["live"]["profile"]["provider"]["smtp"].clone();
     assert_eq!((&live["host"], &live["port"]), (&json!("127.0.0.7"), &json!(8487)));
 }
 
 #[test]
 fn a_change_by_hand_that_git_then_says_too_is_noted_and_changes_nothing() {
-    let mut trial = Trial::small();
-    trial.serve();
-    applied(&trial);
-    trial.patch("relay", &json!({ "description": "agreed" }));
-    trial.write("environments/dev/profiles/relay.yaml", format!("description: agreed\n{SMALL_PROFILE}"));
-    let planned = trial.run(&["plan", "dev", "--detailed-exitcode"]).code(0);
+    let mut repo = TestRepository::small();
+    repo.serve();
+    applied(&repo);
+    repo.patch("relay", &json!({ "description": "agreed" }));
+    repo.write("environments/dev/profiles/relay.yaml", format!("description: agreed\n{SMALL_PROFILE}"));
+    let planned = repo.run(&["plan", "dev", "--detailed-exitcode"]).code(0);
     assert!(planned.stdout.contains("No changes."), "{}", planned.stdout);
-    applied(&trial);
-    trial.run(&["drift", "dev"]).code(0);
+    applied(&repo);
+    repo.run(&["drift", "dev"]).code(0);
 }
 
 #[test]
 fn going_back_takes_secrets_along_and_shows_as_drift() {
-    let mut trial = Trial::examples();
-    trial.serve();
-    applied(&trial);
-    let digest = |trial: &Trial| trial.state()["profiles"]["relay"]["live"]["secrets"]["relay/password"].clone();
-    let first = digest(&trial);
-    trial.pipe(&["secrets", "set", "dev", "relay/password"], b"second value").code(0);
-    applied(&trial);
-    assert_ne!(digest(&trial), first);
-    let ran = trial.run(&["rollback", "dev", "--to", "1", "--yes"]).code(0);
-    assert!(ran.stdout.contains("This is generation 3."), "{}", ran.stdout);
-    assert_eq!(digest(&trial), first);
-    assert_eq!(trial.run(&["history", "dev", "--format", "json"]).code(0).json()["generations"][0]["rolledBackTo"], 1);
-    let drift = trial.run(&["drift", "dev"]).code(2);
+    let mut repo = TestRepository::examples();
+    repo.serve();
+    applied(&repo);
+    let digest = |repo: &TestRepository| repo.state()["profiles"]["relay"]["live"]["secrets"]["relay/password"].clone();
+    let first = digest(&repo);
+    repo.pipe(&["secrets", "set", "dev", "relay/password"], b"second value").code(0);
+    applied(&repo);
+    assert_ne!(digest(&repo), first);
+    let output = repo.run(&["rollback", "dev", "--to", "1", "--yes"]).code(0);
+    assert!(output.stdout.contains("This is generation 3."), "{}", output.stdout);
+    assert_eq!(digest(&repo), first);
+    assert_eq!(repo.run(&["history", "dev", "--format", "json"]).code(0).json()["generations"][0]["rolledBackTo"], 1);
+    let drift = repo.run(&["drift", "dev"]).code(2);
     assert!(drift.stdout.contains("rollback"), "{}", drift.stdout);
-    trial.run(&["rollback", "dev", "--to", "1", "--yes"]).code(0);
-    trial.run(&["rollback", "dev", "--to", "99", "--yes"]).code(1);
-    trial.run(&["rollback", "dev", "--to", "1"]).code(0);
-    trial.run(&["rollback", "dev", "--to", "2"]).code(1);
+    repo.run(&["rollback", "dev", "--to", "1", "--yes"]).code(0);
+    repo.run(&["rollback", "dev", "--to", "99", "--yes"]).code(1);
+    repo.run(&["rollback", "dev", "--to", "1"]).code(0);
+    repo.run(&["rollback", "dev", "--to", "2"]).code(1);
 }
 
 #[test]
 fn a_saved_plan_is_applied_exactly_and_only_while_it_fits() {
-    let mut trial = Trial::examples();
-    trial.serve();
-    trial.run(&["plan", "dev", "--out", "dev.plan"]).code(0);
-    let saved = trial.read("dev.plan");
+    let mut repo = TestRepository::examples();
+    repo.serve();
+    repo.run(&["plan", "dev", "--out", "dev.plan"]).code(0);
+    let saved = repo.read("dev.plan");
     assert!(!saved.contains("BEGIN AGE") && !saved.contains("AGE-SECRET"));
     // Somebody edits the files in between: the plan stands, not the files.
-    trial.write("environments/dev/profiles/extra.yaml", SMALL_PROFILE.replace("[default]", "[all-reports]"));
-    trial.run(&["apply", "--skip-verify", "./dev.plan"]).code(1);
-    trial.run(&["apply", "--skip-verify", "./dev.plan", "--yes"]).code(0);
-    assert_eq!(trial.state()["profiles"].as_object().unwrap().len(), 7);
+    repo.write("environments/dev/profiles/extra.yaml", SMALL_PROFILE.replace("[default]", "[all-reports]"));
+    repo.run(&["apply", "--skip-verify", "./dev.plan"]).code(1);
+    repo.run(&["apply", "--skip-verify", "./dev.plan", "--yes"]).code(0);
+    assert_eq!(repo.state()["profiles"].as_object().unwrap().len(), 7);
     // A second time it is what it was: taken before.
-    let again = trial.run(&["apply", "--skip-verify", "./dev.plan", "--yes"]).code(0);
+    let again = repo.run(&["apply", "--skip-verify", "./dev.plan", "--yes"]).code(0);
     assert!(again.stdout.contains("Already applied"), "{}", again.stdout);
-    trial.write("dev2.plan", saved.replace("\"Example Ltd\"", "\"Another Ltd\""));
-    assert!(trial.run(&["apply", "--skip-verify", "./dev2.plan", "--yes"]).code(1).stderr.contains("MW0230"));
-    trial.remove("environments/dev/profiles/extra.yaml");
+    repo.write("dev2.plan", saved.replace("\"Example Ltd\"", "\"Another Ltd\""));
+    assert!(repo.run(&["apply", "--skip-verify", "./dev2.plan", "--yes"]).code(1).stderr.contains("MW0230"));
+    repo.remove("environments/dev/profiles/extra.yaml");
     // A plan from before somebody else's change is refused.
-    trial.write("environments/dev/profiles/legacy.yaml", "description: A\n");
-    trial.run(&["plan", "dev", "--out", "late.plan"]).code(0);
-    trial.patch("reports", &json!({ "description": "somebody else" }));
-    let late = trial.run(&["apply", "--skip-verify", "./late.plan", "--yes"]).code(1);
+    repo.write("environments/dev/profiles/legacy.yaml", "description: A\n");
+    repo.run(&["plan", "dev", "--out", "late.plan"]).code(0);
+    repo.patch("reports", &json!({ "description": "somebody else" }));
+    let late = repo.run(&["apply", "--skip-verify", "./late.plan", "--yes"]).code(1);
     assert!(late.stderr.contains("MW0210"), "{}", late.stderr);
     // And one whose age file changed.
-    trial.pipe(&["secrets", "set", "dev", "relay/password"], b"planned").code(0);
-    trial.run(&["plan", "dev", "--out", "secret.plan"]).code(0);
-    trial.pipe(&["secrets", "set", "dev", "relay/password"], b"changed since").code(0);
-    assert!(trial.run(&["apply", "--skip-verify", "./secret.plan", "--yes"]).code(1).stderr.contains("MW0231"));
+    repo.pipe(&["secrets", "set", "dev", "relay/password"], b"planned").code(0);
+    repo.run(&["plan", "dev", "--out", "secret.plan"]).code(0);
+    repo.pipe(&["secrets", "set", "dev", "relay/password"], b"changed since").code(0);
+    assert!(repo.run(&["apply", "--skip-verify", "./secret.plan", "--yes"]).code(1).stderr.contains("MW0231"));
 }
 
 #[test]
 fn a_rename_keeps_the_profile_and_is_suggested_where_it_was_not_said() {
-    let mut trial = Trial::small();
-    trial.serve();
-    applied(&trial);
-    trial.remove("environments/dev/profiles/relay.yaml");
-    trial.write("environments/dev/profiles/mail.yaml", SMALL_PROFILE);
-    let planned = plan(&trial);
+    let mut repo = TestRepository::small();
+    repo.serve();
+    applied(&repo);
+    repo.remove("environments/dev/profiles/relay.yaml");
+    repo.write("environments/dev/profiles/mail.yaml", SMALL_PROFILE);
+    let planned = plan(&repo);
     assert_eq!(actions(&planned), ["create mail", "delete relay"]);
     assert_eq!(
         planned["hints"][0],
         json!({ "hint": "probably-rename", "from": "relay", "to": "mail", "file": "environments/dev/profiles/mail.yaml" })
     );
-    trial.write("environments/dev/profiles/mail.yaml", format!("renamedFrom: relay\n{SMALL_PROFILE}"));
-    let planned = plan(&trial);
+    repo.write("environments/dev/profiles/mail.yaml", format!("renamedFrom: relay\n{SMALL_PROFILE}"));
+    let planned = plan(&repo);
     assert_eq!((actions(&planned), &planned["senders"]), (vec!["rename mail".to_owned()], &json!([])));
-    applied(&trial);
-    let planned = plan(&trial);
+    applied(&repo);
+    let planned = plan(&repo);
     assert_eq!(actions(&planned), Vec::<String>::new());
     assert_eq!(planned["hints"][0]["hint"], "rename-done");
 }
 
 #[test]
 fn unmanaged_profiles_are_left_alone_imported_or_pruned() {
-    let mut trial = Trial::small();
-    trial.serve();
-    applied(&trial);
+    let mut repo = TestRepository::small();
+    repo.serve();
+    applied(&repo);
     let by_hand = json!({ "provider": { "smtp": { "host": "hand.example.com" } }, "from": { "address": "no@example.com", "name": "yes: \"no\" # ${x}" }, "functions": ["all-reports"], "appliesTo": { "companies": ["EDU1"] } });
-    let answer = trial.http("PUT", "/v1/profiles/by-hand", &[("If-None-Match", "*")], by_hand.to_string().as_bytes());
+    let answer = repo.http("PUT", "/v1/profiles/by-hand", &[("If-None-Match", "*")], by_hand.to_string().as_bytes());
     assert_eq!(answer.status, 200, "{}", answer.body);
-    let planned = plan(&trial);
+    let planned = plan(&repo);
     assert_eq!((actions(&planned), &planned["unmanaged"]), (vec![], &json!(["by-hand"])));
 
-    trial.write("environments/dev/environment.yaml", "companies: [EDU1]\npolicy: { prune: all }\n");
-    assert_eq!(actions(&plan(&trial)), ["delete by-hand"]);
+    repo.write("environments/dev/environment.yaml", "companies: [EDU1]\npolicy: { prune: all }\n");
+    assert_eq!(actions(&plan(&repo)), ["delete by-hand"]);
 
-    trial.write("environments/dev/environment.yaml", "companies: [EDU1]\n");
-    let dry = trial.run(&["import", "dev", "--dry-run"]).code(0);
+    repo.write("environments/dev/environment.yaml", "companies: [EDU1]\n");
+    let dry = repo.run(&["import", "dev", "--dry-run"]).code(0);
     assert_eq!(dry.stdout, "would write environments/dev/profiles/by-hand.yaml\n");
-    trial.run(&["import", "dev"]).code(0);
-    let planned = trial.run(&["plan", "dev", "--detailed-exitcode"]).code(0);
+    repo.run(&["import", "dev"]).code(0);
+    let planned = repo.run(&["plan", "dev", "--detailed-exitcode"]).code(0);
     assert!(planned.stdout.contains("No changes.") && planned.stdout.contains("note 1 more"), "{}", planned.stdout);
-    applied(&trial);
-    assert!(!trial.run(&["plan", "dev"]).code(0).stdout.contains("note"));
-    assert_eq!(trial.run(&["import", "dev"]).code(0).stdout, "Nothing to import: every live profile has its file.\n");
+    applied(&repo);
+    assert!(!repo.run(&["plan", "dev"]).code(0).stdout.contains("note"));
+    assert_eq!(repo.run(&["import", "dev"]).code(0).stdout, "Nothing to import: every live profile has its file.\n");
 }
 
 #[test]
 fn a_layer_renames_a_profile_for_every_environment_that_inherits_it() {
-    let mut trial = Trial::examples();
-    trial.serve();
-    applied(&trial);
-    let moved = |name: &str| trial.path(&format!("environments/base/profiles/{name}.yaml"));
+    let mut repo = TestRepository::examples();
+    repo.serve();
+    applied(&repo);
+    let moved = |name: &str| repo.path(&format!("environments/base/profiles/{name}.yaml"));
     std::fs::rename(moved("legacy"), moved("older")).unwrap();
-    let planned = trial.run(&["plan", "dev"]).code(0).stdout;
+    let planned = repo.run(&["plan", "dev"]).code(0).stdout;
     assert!(planned.contains("add to environments/base/profiles/older.yaml:\n\n    renamedFrom: legacy"), "{planned}");
-    let text = trial.read("environments/base/profiles/older.yaml");
-    trial.write("environments/base/profiles/older.yaml", format!("renamedFrom: legacy\n{text}"));
-    let planned = trial.run(&["plan", "dev"]).code(0).stdout;
+    let text = repo.read("environments/base/profiles/older.yaml");
+    repo.write("environments/base/profiles/older.yaml", format!("renamedFrom: legacy\n{text}"));
+    let planned = repo.run(&["plan", "dev"]).code(0).stdout;
     assert!(planned.contains("older is the new name of legacy") && planned.contains("0 to destroy"), "{planned}");
-    applied(&trial);
-    let planned = trial.run(&["plan", "dev"]).code(0).stdout;
+    applied(&repo);
+    let planned = repo.run(&["plan", "dev"]).code(0).stdout;
     assert!(
         planned.contains("No changes.") && planned.contains("when every environment that inherits it"),
         "{planned}"
     );
-    assert!(trial.state()["profiles"]["legacy"].is_null());
+    assert!(repo.state()["profiles"]["legacy"].is_null());
 }
 
 #[test]
 fn an_age_file_beside_another_destination_is_refused_by_the_plan_and_by_the_service() {
-    let mut trial = Trial::examples();
-    trial.serve();
-    applied(&trial);
-    trial.write("environments/dev/profiles/relay.yaml", "provider: { smtp: { encryption: none, host: 127.9.9.9 } }\n");
+    let mut repo = TestRepository::examples();
+    repo.serve();
+    applied(&repo);
+    repo.write("environments/dev/profiles/relay.yaml", "provider: { smtp: { encryption: none, host: 127.9.9.9 } }\n");
     // A plan that would be refused is no plan to rely on, whoever finds that out.
-    let planned = trial.run(&["plan", "dev", "--out", "dev.plan"]).code(1);
+    let planned = repo.run(&["plan", "dev", "--out", "dev.plan"]).code(1);
     assert!(planned.stdout.contains("this secret would go to a new place"), "{}", planned.stdout);
-    assert!(planned.stderr.contains("MW0217") && !trial.path("dev.plan").exists(), "{}", planned.stderr);
-    let planned = trial.run(&["plan", "dev", "--format", "json"]).code(1).json();
+    assert!(planned.stderr.contains("MW0217") && !repo.path("dev.plan").exists(), "{}", planned.stderr);
+    let planned = repo.run(&["plan", "dev", "--format", "json"]).code(1).json();
     assert_eq!((&planned["error"]["code"], planned["redirected"].as_array().unwrap().len()), (&json!("MW0217"), 1));
-    let refused = trial.run(&["apply", "--skip-verify", "dev", "--yes"]).code(1);
+    let refused = repo.run(&["apply", "--skip-verify", "dev", "--yes"]).code(1);
     assert!(refused.stderr.contains("MW0217") && refused.stderr.contains("127.9.9.9"), "{}", refused.stderr);
-    assert_eq!(trial.state()["generation"], 1);
+    assert_eq!(repo.state()["generation"], 1);
     // The service does not rely on the plan: a changeset by hand is refused too.
-    let stored = trial.state()["profiles"]["relay"]["live"].clone();
+    let stored = repo.state()["profiles"]["relay"]["live"].clone();
     let mut stolen = stored.clone();
     stolen["profile"]["provider"]["smtp"]["host"] = json!("127.9.9.9");
     let changeset = json!({ "id": "018f3a2e-0000-7000-8000-000000000001", "environment": "dev", "base": 1, "changes": [{ "action": "update", "name": "relay", "profile": stolen }] });
-    let answer = trial.http("POST", "/v1/changesets", &[], changeset.to_string().as_bytes());
+    let answer = repo.http("POST", "/v1/changesets", &[], changeset.to_string().as_bytes());
     assert_eq!((answer.status, &answer.json()["code"]), (422, &json!("MW0217")));
     assert_eq!(
-        trial.patch("relay", &json!({ "provider": { "smtp": { "host": "127.9.9.9" } } })).json()["code"],
+        repo.patch("relay", &json!({ "provider": { "smtp": { "host": "127.9.9.9" } } })).json()["code"],
         "MW0217"
     );
     // Sealed again by somebody who knows the value, it may go there.
-    trial.pipe(&["secrets", "set", "dev", "relay/password"], b"example-relay-dev").code(0);
-    applied(&trial);
-    assert_eq!(trial.state()["generation"], 2);
+    repo.pipe(&["secrets", "set", "dev", "relay/password"], b"example-relay-dev").code(0);
+    applied(&repo);
+    assert_eq!(repo.state()["generation"], 2);
 }
 
 #[test]
 fn deletions_beyond_the_limit_need_a_word_for_this_plan() {
-    let mut trial = Trial::small();
+    let mut repo = TestRepository::small();
     for index in 0..5 {
         let profile = SMALL_PROFILE.replace(
             "[default]",
@@ -370,25 +374,25 @@ fn deletions_beyond_the_limit_need_a_word_for_this_plan() {
                     [index]
             ),
         );
-        trial.write(&format!("environments/dev/profiles/p{index}.yaml"), profile);
+        repo.write(&format!("environments/dev/profiles/p{index}.yaml"), profile);
     }
-    trial.serve();
-    applied(&trial);
+    repo.serve();
+    applied(&repo);
     for index in 0..3 {
-        trial.remove(&format!("environments/dev/profiles/p{index}.yaml"));
+        repo.remove(&format!("environments/dev/profiles/p{index}.yaml"));
     }
-    let refused = trial.run(&["apply", "--skip-verify", "dev", "--yes"]).code(1);
+    let refused = repo.run(&["apply", "--skip-verify", "dev", "--yes"]).code(1);
     assert!(refused.stderr.contains("3 of 6 profiles would be deleted and 1 may be"), "{}", refused.stderr);
-    assert!(trial.run(&["plan", "dev"]).code(0).stdout.contains("--allow-deletes 3"));
-    trial.run(&["apply", "--skip-verify", "dev", "--yes", "--allow-deletes", "2"]).code(1);
-    trial.run(&["apply", "--skip-verify", "dev", "--yes", "--allow-deletes", "p0,p1"]).code(1);
+    assert!(repo.run(&["plan", "dev"]).code(0).stdout.contains("--allow-deletes 3"));
+    repo.run(&["apply", "--skip-verify", "dev", "--yes", "--allow-deletes", "2"]).code(1);
+    repo.run(&["apply", "--skip-verify", "dev", "--yes", "--allow-deletes", "p0,p1"]).code(1);
     // The service refuses by itself what no plan would send.
     let changes: Vec<_> = (0..3).map(|index| json!({ "action": "delete", "name": format!("p{index}") })).collect();
     let changeset =
         json!({ "id": "018f3a2e-0000-7000-8000-000000000002", "environment": "dev", "base": 1, "changes": changes });
-    assert_eq!(trial.http("POST", "/v1/changesets", &[], changeset.to_string().as_bytes()).json()["code"], "MW0218");
-    trial.run(&["apply", "--skip-verify", "dev", "--yes", "--allow-deletes", "3"]).code(0);
-    let audit = trial.run(&["audit", "list", "dev", "--format", "json"]).code(0).json();
+    assert_eq!(repo.http("POST", "/v1/changesets", &[], changeset.to_string().as_bytes()).json()["code"], "MW0218");
+    repo.run(&["apply", "--skip-verify", "dev", "--yes", "--allow-deletes", "3"]).code(0);
+    let audit = repo.run(&["audit", "list", "dev", "--format", "json"]).code(0).json();
     let last = audit["entries"].as_array().unwrap().last().unwrap().clone();
     assert_eq!(
         (&last["detail"]["allowances"]["deletes"], &last["detail"]["guardsLifted"][0]["guard"]),
@@ -398,38 +402,40 @@ fn deletions_beyond_the_limit_need_a_word_for_this_plan() {
 
 #[test]
 fn a_plan_limited_to_one_profile_touches_no_other() {
-    let mut trial = Trial::examples();
-    trial.serve();
-    let planned = trial.run(&["plan", "dev", "--only", "legacy", "--format", "json"]).code(0).json();
+    let mut repo = TestRepository::examples();
+    repo.serve();
+    let planned = repo.run(&["plan", "dev", "--only", "legacy", "--format", "json"]).code(0).json();
     assert_eq!((actions(&planned), &planned["settings"]), (vec!["create legacy".to_owned()], &Value::Null));
-    let wrong = trial.run(&["plan", "dev", "--only", "legcy"]).code(1);
+    let wrong = repo.run(&["plan", "dev", "--only", "legcy"]).code(1);
     assert!(wrong.stderr.contains("Did you mean `legacy`?"), "{}", wrong.stderr);
 }
 
 #[test]
 fn markdown_fits_a_comment_however_long_the_plan() {
-    let mut trial = Trial::small();
+    let mut repo = TestRepository::small();
     for index in 0..400 {
         let profile = SMALL_PROFILE.replace("functions: [default]", "functions: [all-reports]\nenabled: false\ndescription: A profile among many, so that the comment gets long");
-        trial.write(&format!("environments/dev/profiles/p{index}.yaml"), profile);
+        repo.write(&format!("environments/dev/profiles/p{index}.yaml"), profile);
     }
-    trial.serve();
-    let ran = trial.run(&["plan", "dev", "--format", "markdown"]).code(0);
+    repo.serve();
+    let output = repo.run(&["plan", "dev", "--format", "markdown"]).code(0);
     assert!(
-        ran.stdout.starts_with("<!-- mailwright plan dev -->\n### Mailwright plan: `dev`\n\n**Plan: 401 to add"),
+        output.stdout.starts_with("<!-- mailwright plan dev -->\n### Mailwright plan: `dev`\n\n**Plan: 401 to add"),
         "{}",
-        &ran.stdout[..200]
+        &output.stdout[..200]
     );
-    assert!(ran.stdout.len() < 65_536 && ran.stdout.contains("more changes; the plan as text or JSON has them all"));
-    assert_eq!(ran.stdout.matches("<details>").count(), ran.stdout.matches("</details>").count());
+    assert!(
+        output.stdout.len() < 65_536 && output.stdout.contains("more changes; the plan as text or JSON has them all")
+    );
+    assert_eq!(output.stdout.matches("<details>").count(), output.stdout.matches("</details>").count());
 }
 
 #[test]
 fn a_plan_of_files_that_have_problems_tells_programs_which() {
-    let mut trial = Trial::small();
-    trial.serve();
-    trial.write("environments/dev/profiles/relay.yaml", format!("{SMALL_PROFILE}enabeld: true\n"));
-    let error = trial.run(&["plan", "dev", "--format", "json"]).code(1).json()["error"].clone();
+    let mut repo = TestRepository::small();
+    repo.serve();
+    repo.write("environments/dev/profiles/relay.yaml", format!("{SMALL_PROFILE}enabeld: true\n"));
+    let error = repo.run(&["plan", "dev", "--format", "json"]).code(1).json()["error"].clone();
     assert_eq!(error["code"], "MW0008");
     let problem = &error["diagnostics"][0];
     assert_eq!((&problem["file"], &problem["line"]), (&json!("environments/dev/profiles/relay.yaml"), &json!(8)));
@@ -437,21 +443,21 @@ fn a_plan_of_files_that_have_problems_tells_programs_which() {
 
 #[test]
 fn a_large_apply_says_how_far_it_is() {
-    let mut trial = Trial::small();
+    let mut repo = TestRepository::small();
     for index in 0..1200 {
         let profile = SMALL_PROFILE.replace("functions: [default]", "functions: [all-reports]\nenabled: false");
-        trial.write(&format!("environments/dev/profiles/p{index}.yaml"), profile);
+        repo.write(&format!("environments/dev/profiles/p{index}.yaml"), profile);
     }
-    trial.serve();
+    repo.serve();
     let mut terminal = std::process::Command::new(crate::support::tools::tool("python"));
-    crate::support::trial::clean(&mut terminal);
+    crate::support::repository::clear_environment(&mut terminal);
     terminal.arg(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures/typist.py"));
     terminal
-        .args([crate::support::trial::PROGRAM, "apply", "dev", "--skip-verify", "--yes"])
+        .args([crate::support::repository::PROGRAM, "apply", "dev", "--skip-verify", "--yes"])
         .stdin(std::process::Stdio::null());
-    terminal.env("MAILWRIGHT_SERVICE", trial.address()).env("MAILWRIGHT_TOKEN", trial.token());
-    terminal.current_dir(trial.folder.path());
-    let shown = crate::support::trial::finish(terminal).code(0).stdout;
+    terminal.env("MAILWRIGHT_SERVICE", repo.address()).env("MAILWRIGHT_TOKEN", repo.token());
+    terminal.current_dir(repo.folder.path());
+    let shown = crate::support::repository::run_command(terminal).code(0).stdout;
     let moves: Vec<&str> = shown.split('\r').filter(|line| line.starts_with("\u{1b}[K")).collect();
     // How far it is when somebody looks is a matter of chance.
     let tells = |line: &&str| line.contains("1201 changes and") && line.contains("0 secrets");
@@ -461,73 +467,74 @@ fn a_large_apply_says_how_far_it_is() {
 
 #[test]
 fn the_order_of_a_plan_does_not_depend_on_threads() {
-    let mut trial = Trial::examples();
-    trial.serve();
-    let with = |threads: &str| trial.run(&["plan", "dev", "--format", "json", "--threads", threads]).code(0).stdout;
+    let mut repo = TestRepository::examples();
+    repo.serve();
+    let with = |threads: &str| repo.run(&["plan", "dev", "--format", "json", "--threads", threads]).code(0).stdout;
     assert_eq!(with("1"), with("16"));
 }
 
 /// A rollback sets what is live, and not what Git wants: until the files say the same, it shows, and is taken back.
 #[test]
 fn what_a_rollback_brings_back_is_drift_until_the_files_declare_it() {
-    let mut trial = Trial::small();
-    trial.serve();
-    let apply =
-        |trial: &Trial| drop(trial.run(&["apply", "dev", "--yes", "--skip-verify", "--allow-deletes", "9"]).code(0));
+    let mut repo = TestRepository::small();
+    repo.serve();
+    let apply = |repo: &TestRepository| {
+        drop(repo.run(&["apply", "dev", "--yes", "--skip-verify", "--allow-deletes", "9"]).code(0));
+    };
     let web = SMALL_PROFILE.replace("[default]", "[user-interface]");
-    trial.write("environments/dev/profiles/web.yaml", &web);
+    repo.write("environments/dev/profiles/web.yaml", &web);
     // Made by hand, and never in Git.
-    apply(&trial);
-    let live: Value = trial.state()["profiles"]["web"]["live"]["profile"].clone();
+    apply(&repo);
+    let live: Value = repo.state()["profiles"]["web"]["live"]["profile"].clone();
     let mut by_hand = live.clone();
     by_hand["functions"] = json!(["all-reports"]);
-    let put = |trial: &Trial, name: &str, profile: &Value| {
-        let precondition = if trial.state()["profiles"].get(name).is_some() { "If-Match" } else { "If-None-Match" };
+    let put = |repo: &TestRepository, name: &str, profile: &Value| {
+        let precondition = if repo.state()["profiles"].get(name).is_some() { "If-Match" } else { "If-None-Match" };
         let body = profile.to_string();
-        let answer = trial.http("PUT", &format!("/v1/profiles/{name}"), &[(precondition, "*")], body.as_bytes());
+        let answer = repo.http("PUT", &format!("/v1/profiles/{name}"), &[(precondition, "*")], body.as_bytes());
         assert!(answer.status < 300, "{answer:?}");
     };
-    put(&trial, "manual", &by_hand);
-    let target = trial.state()["generation"].clone();
+    put(&repo, "manual", &by_hand);
+    let target = repo.state()["generation"].clone();
     // Git removes one; somebody removes the other.
-    trial.remove("environments/dev/profiles/web.yaml");
-    apply(&trial);
-    let answer = trial.http("DELETE", "/v1/profiles/manual", &[("If-Match", "*")], b"");
+    repo.remove("environments/dev/profiles/web.yaml");
+    apply(&repo);
+    let answer = repo.http("DELETE", "/v1/profiles/manual", &[("If-Match", "*")], b"");
     assert!(answer.status < 300, "{answer:?}");
-    let ran = trial.run(&["rollback", "dev", "--to", &target.to_string(), "--yes"]).code(0);
-    assert!(!ran.stdout.contains("no file declares"), "{}", ran.stdout);
-    let state = trial.state();
+    let output = repo.run(&["rollback", "dev", "--to", &target.to_string(), "--yes"]).code(0);
+    assert!(!output.stdout.contains("no file declares"), "{}", output.stdout);
+    let state = repo.state();
     assert_eq!(state["profiles"]["web"]["applied"], "absent");
     assert_eq!(state["profiles"]["manual"]["applied"], "never", "it was not Git's then either");
     // Every command that compares says so.
-    let drift = trial.run(&["drift", "dev"]).code(2);
+    let drift = repo.run(&["drift", "dev"]).code(2);
     assert!(drift.stdout.contains("web") && drift.stdout.contains("brought back by"), "{}", drift.stdout);
     assert!(drift.stdout.contains("Not in Git, and made outside it: manual"), "{}", drift.stdout);
-    let plan = trial.run(&["plan", "dev", "--detailed-exitcode"]).code(2);
+    let plan = repo.run(&["plan", "dev", "--detailed-exitcode"]).code(2);
     let words = "no file declares it, and it was brought back by a rollback of";
     assert!(plan.stdout.contains(words) && plan.stdout.contains("1 to destroy"), "{}", plan.stdout);
-    let status = trial.run(&["status", "dev"]).code(0).stdout;
+    let status = repo.run(&["status", "dev"]).code(0).stdout;
     assert!(status.contains("1 not in Git") && status.contains("1 changed outside Git"), "{status}");
-    assert!(trial.run(&["show", "dev", "web"]).code(0).stdout.contains("the last apply had removed it"));
+    assert!(repo.run(&["show", "dev", "web"]).code(0).stdout.contains("the last apply had removed it"));
     // A change by hand does not take it out of Git's care.
     let mut other = live;
     other["description"] = json!("by hand");
-    put(&trial, "web", &other);
-    assert_eq!(trial.state()["profiles"]["web"]["applied"], "absent");
+    put(&repo, "web", &other);
+    assert_eq!(repo.state()["profiles"]["web"]["applied"], "absent");
     // The files declare it again: no deletion, and it is as it was before.
-    trial.write("environments/dev/profiles/web.yaml", &web);
-    let plan = trial.run(&["plan", "dev"]).code(0).stdout;
+    repo.write("environments/dev/profiles/web.yaml", &web);
+    let plan = repo.run(&["plan", "dev"]).code(0).stdout;
     assert!(plan.contains("from now on the files declare it again"), "{plan}");
-    trial.remove("environments/dev/profiles/web.yaml");
+    repo.remove("environments/dev/profiles/web.yaml");
     // Or they do not: the next apply removes it, and nothing is left to tell.
-    apply(&trial);
-    assert!(trial.state()["profiles"].get("web").is_none());
-    assert!(trial.run(&["drift", "dev"]).code(0).stdout.contains("manual"));
+    apply(&repo);
+    assert!(repo.state()["profiles"].get("web").is_none());
+    assert!(repo.run(&["drift", "dev"]).code(0).stdout.contains("manual"));
     // Back and forth it stays Git's.
-    trial.run(&["rollback", "dev", "--to", &target.to_string(), "--yes"]).code(0);
-    let ran = trial.run(&["rollback", "dev", "--to", "3", "--yes", "--allow-deletes", "9"]).code(0);
-    assert!(ran.stdout.contains("because generation 3 does not have it"), "{}", ran.stdout);
-    trial.run(&["rollback", "dev", "--to", &target.to_string(), "--yes"]).code(0);
-    assert_eq!(trial.state()["profiles"]["web"]["applied"], "absent");
-    trial.run(&["drift", "dev"]).code(2);
+    repo.run(&["rollback", "dev", "--to", &target.to_string(), "--yes"]).code(0);
+    let output = repo.run(&["rollback", "dev", "--to", "3", "--yes", "--allow-deletes", "9"]).code(0);
+    assert!(output.stdout.contains("because generation 3 does not have it"), "{}", output.stdout);
+    repo.run(&["rollback", "dev", "--to", &target.to_string(), "--yes"]).code(0);
+    assert_eq!(repo.state()["profiles"]["web"]["applied"], "absent");
+    repo.run(&["drift", "dev"]).code(2);
 }

@@ -1,26 +1,26 @@
 //! `new environment`: a short file that reads back as what was asked for, nothing overwritten, nothing wrong left behind.
 
-use crate::support::trial::Trial;
+use crate::support::repository::TestRepository;
 use serde_json::json;
 
 /// A base that takes variables and a secret.
-fn trial() -> Trial {
-    let trial = Trial::empty();
-    trial.write(
+fn create_repo() -> TestRepository {
+    let repo = TestRepository::empty();
+    repo.write(
         "environments/base/environment.yaml",
         "abstract: true\ncompanies: [EDU1]\nvariables: { domain: example.com, port: 587, code: \"0123\" }\n",
     );
-    trial.write(
+    repo.write(
         "environments/base/profiles/relay.yaml",
         "provider:\n  smtp:\n    host: ${host}\n    port: ${port}\n    username: erp\n    password: { secret: relay/password }\nfrom:\n  address: erp@${domain}\nfunctions: [default]\nappliesTo: system-wide\n",
     );
-    trial
+    repo
 }
 
 #[test]
 fn it_writes_a_short_file_and_says_what_is_missing() {
-    let trial = trial();
-    let ran = trial
+    let repo = create_repo();
+    let output = repo
         .run(&[
             "new",
             "environment",
@@ -45,42 +45,42 @@ fn it_writes_a_short_file_and_says_what_is_missing() {
             "https://mail.acme.example",
         ])
         .code(0);
-    assert_eq!(ran.stdout, "wrote environments/acme/environment.yaml\n");
+    assert_eq!(output.stdout, "wrote environments/acme/environment.yaml\n");
     assert_eq!(
-        trial.read("environments/acme/environment.yaml"),
+        repo.read("environments/acme/environment.yaml"),
         "# yaml-language-server: $schema=../../schema/environment.schema.json\n\
          extends: base\ncompanies: [\"ACME\", \"10\"]\n\n\
          service:\n  address: \"https://mail.acme.example\"\n\n\
          labels:\n  region: emea\n  wave: \"2\"\n\n\
          variables:\n  code: \"42\"\n  host: smtp.acme.example\n  port: 25\n"
     );
-    assert!(ran.stderr.contains("mailwright secrets init acme"), "{}", ran.stderr);
-    assert!(ran.stderr.contains("mailwright secrets set acme relay/password"), "{}", ran.stderr);
-    assert!(!ran.stderr.contains("warning") && !ran.stderr.contains("service:"), "{}", ran.stderr);
+    assert!(output.stderr.contains("mailwright secrets init acme"), "{}", output.stderr);
+    assert!(output.stderr.contains("mailwright secrets set acme relay/password"), "{}", output.stderr);
+    assert!(!output.stderr.contains("warning") && !output.stderr.contains("service:"), "{}", output.stderr);
     // As soon as the secret is there, the environment is whole.
     let recipient = age::x25519::Identity::generate().to_public().to_string();
-    trial.run(&["secrets", "init", "acme", &recipient]).code(0);
-    trial.pipe(&["secrets", "set", "acme", "relay/password"], b"pass").code(0);
-    trial.run(&["validate", "acme"]).code(0);
+    repo.run(&["secrets", "init", "acme", &recipient]).code(0);
+    repo.pipe(&["secrets", "set", "acme", "relay/password"], b"pass").code(0);
+    repo.run(&["validate", "acme"]).code(0);
 }
 
 #[test]
 fn nothing_is_overwritten() {
-    let trial = trial();
-    let before = trial.read("environments/base/environment.yaml");
+    let repo = create_repo();
+    let before = repo.read("environments/base/environment.yaml");
     for name in ["base", "Base"] {
-        let ran = trial.run(&["new", "environment", name, "--format", "json"]).code(1);
-        assert_eq!(ran.json()["error"]["code"], "MW0271");
+        let output = repo.run(&["new", "environment", name, "--format", "json"]).code(1);
+        assert_eq!(output.json()["error"]["code"], "MW0271");
     }
-    assert_eq!(trial.read("environments/base/environment.yaml"), before);
-    std::fs::create_dir(trial.path("environments/.x")).unwrap();
-    trial.write("environments/taken", "");
-    assert!(trial.run(&["new", "environment", "taken"]).code(1).stderr.contains("MW0271"));
+    assert_eq!(repo.read("environments/base/environment.yaml"), before);
+    std::fs::create_dir(repo.path("environments/.x")).unwrap();
+    repo.write("environments/taken", "");
+    assert!(repo.run(&["new", "environment", "taken"]).code(1).stderr.contains("MW0271"));
 }
 
 #[test]
 fn what_makes_no_sense_leaves_nothing_behind() {
-    let trial = trial();
+    let repo = create_repo();
     for (arguments, says) in [
         (&["../x"][..], "is not an environment's name"),
         (&["x", "--from", "bsae"], "Did you mean `base`?"),
@@ -95,29 +95,32 @@ fn what_makes_no_sense_leaves_nothing_behind() {
         (&["x", "--from", "base", "--service", "ftp://x"], "not the address of a service"),
     ] {
         let all: Vec<&str> = ["new", "environment"].into_iter().chain(arguments.iter().copied()).collect();
-        let ran = trial.run(&all).code(1);
-        assert!(ran.stderr.contains(says), "{arguments:?}: {}", ran.stderr);
-        assert!(!ran.stderr.contains("AKa9"), "{}", ran.stderr);
-        assert!(ran.stdout.is_empty() && !trial.path("environments/x").exists(), "{arguments:?}: {}", ran.stdout);
+        let output = repo.run(&all).code(1);
+        assert!(output.stderr.contains(says), "{arguments:?}: {}", output.stderr);
+        assert!(!output.stderr.contains("AKa9"), "{}", output.stderr);
+        assert!(output.stdout.is_empty() && !repo.path("environments/x").exists(), "{arguments:?}: {}", output.stdout);
     }
 }
 
 #[test]
 fn a_variable_that_nothing_takes_is_a_warning() {
-    let trial = trial();
-    let ran = trial.run(&["new", "environment", "a", "--from", "base", "--set", "hosst=a", "--set", "host=b"]).code(0);
-    assert!(ran.stderr.contains("warning[MW0272]: no layer has or takes the variable `hosst`. Did you mean `host`?"));
-    assert_eq!(ran.stderr.matches("warning").count(), 1, "{}", ran.stderr);
+    let repo = create_repo();
+    let output =
+        repo.run(&["new", "environment", "a", "--from", "base", "--set", "hosst=a", "--set", "host=b"]).code(0);
+    assert!(
+        output.stderr.contains("warning[MW0272]: no layer has or takes the variable `hosst`. Did you mean `host`?")
+    );
+    assert_eq!(output.stderr.matches("warning").count(), 1, "{}", output.stderr);
     // One that something takes and nobody sets is told as what is missing.
-    let ran = trial.run(&["new", "environment", "b", "--from", "base", "--format", "json"]).code(0);
-    let document = ran.json();
+    let output = repo.run(&["new", "environment", "b", "--from", "base", "--format", "json"]).code(0);
+    let document = output.json();
     assert_eq!(document["problems"][0]["code"], "MW0022");
     assert_eq!(document["missing"], json!({ "secrets": ["relay/password"], "service": true }));
 }
 
 #[test]
 fn texts_of_all_kinds_read_back_as_they_were() {
-    let trial = trial();
+    let repo = create_repo();
     let values = [
         "yes",
         "null",
@@ -147,23 +150,23 @@ fn texts_of_all_kinds_read_back_as_they_were() {
     for (index, value) in values.iter().enumerate() {
         let name = format!("e{index}");
         let set = format!("text={value}");
-        trial.run(&["new", "environment", &name, "--from", "base", "--set", &set, "--set", "host=h"]).code(0);
-        let rendered = trial.run(&["render", &name, "--format", "json"]).json();
+        repo.run(&["new", "environment", &name, "--from", "base", "--set", &set, "--set", "host=h"]).code(0);
+        let rendered = repo.run(&["render", &name, "--format", "json"]).json();
         assert_eq!(rendered["value"]["variables"]["text"], *value);
     }
     for (text, value) in [("5", json!(5)), ("true", json!(true)), ("1.5", json!(1.5))] {
         let name = format!("n{}", text.replace('.', "-"));
-        trial.run(&["new", "environment", &name, "--set", &format!("n={text}")]).code(0);
-        assert_eq!(trial.run(&["render", &name, "--format", "json"]).json()["value"]["variables"]["n"], value);
+        repo.run(&["new", "environment", &name, "--set", &format!("n={text}")]).code(0);
+        assert_eq!(repo.run(&["render", &name, "--format", "json"]).json()["value"]["variables"]["n"], value);
     }
 }
 
 #[test]
 fn a_dry_run_prints_the_file() {
-    let trial = trial();
-    let ran = trial.run(&["new", "environment", "a", "--from", "base", "--dry-run"]).code(0);
-    assert!(ran.stdout.ends_with("extends: base\n"), "{}", ran.stdout);
-    assert!(!trial.path("environments/a").exists());
+    let repo = create_repo();
+    let output = repo.run(&["new", "environment", "a", "--from", "base", "--dry-run"]).code(0);
+    assert!(output.stdout.ends_with("extends: base\n"), "{}", output.stdout);
+    assert!(!repo.path("environments/a").exists());
 }
 
 const CUSTOMERS: &str = "\u{feff}Name;companies;Service;host;port;label:region;set:motto;description\r\n\
@@ -174,22 +177,26 @@ const CUSTOMERS: &str = "\u{feff}Name;companies;Service;host;port;label:region;s
 
 #[test]
 fn a_list_makes_all_of_them() {
-    let trial = trial();
-    trial.write("customers.csv", CUSTOMERS);
+    let repo = create_repo();
+    repo.write("customers.csv", CUSTOMERS);
     let all = ["new", "environment", "--from", "base", "--from-csv", "customers.csv", "--label", "region=none"];
-    let dry = trial.run(&[&all[..], &["--dry-run"]].concat()).code(0);
+    let dry = repo.run(&[&all[..], &["--dry-run"]].concat()).code(0);
     assert!(dry.stdout.contains("# environments/bolt/environment.yaml\n# yaml-language-server"), "{}", dry.stdout);
-    assert!(!trial.path("environments/acme").exists());
-    let ran = trial.run(&all).code(0);
+    assert!(!repo.path("environments/acme").exists());
+    let output = repo.run(&all).code(0);
     assert_eq!(
-        ran.stdout,
+        output.stdout,
         "wrote environments/acme/environment.yaml\nwrote environments/bolt/environment.yaml\nwrote environments/cork/environment.yaml\n"
     );
-    assert_eq!(ran.stderr.matches("warning").count(), 1, "{}", ran.stderr);
-    assert!(ran.stderr.contains("secrets of acme, bolt, cork") && ran.stderr.contains("in bolt\n"), "{}", ran.stderr);
+    assert_eq!(output.stderr.matches("warning").count(), 1, "{}", output.stderr);
+    assert!(
+        output.stderr.contains("secrets of acme, bolt, cork") && output.stderr.contains("in bolt\n"),
+        "{}",
+        output.stderr
+    );
     // Just what a line by itself would have made.
     assert_eq!(
-        trial.read("environments/acme/environment.yaml"),
+        repo.read("environments/acme/environment.yaml"),
         "# yaml-language-server: $schema=../../schema/environment.schema.json\n\
          description: \"The first\"\nextends: base\ncompanies: [\"ACME\", \"10\"]\n\n\
          service:\n  address: \"https://mail.acme.example\"\n\n\
@@ -197,30 +204,30 @@ fn a_list_makes_all_of_them() {
          variables:\n  host: smtp.acme.example\n  motto: \"we; ship\"\n  port: 25\n"
     );
     assert_eq!(
-        trial.read("environments/bolt/environment.yaml"),
+        repo.read("environments/bolt/environment.yaml"),
         "# yaml-language-server: $schema=../../schema/environment.schema.json\n\
          extends: base\n\nlabels:\n  region: none\n\nvariables:\n  host: smtp.bolt.example\n"
     );
     // A list that has grown is refused as long as it has what is there.
-    let ran = trial.run(&[&all[..], &["--format", "json"]].concat()).code(1);
-    assert_eq!(ran.json()["error"]["code"], "MW0237");
-    trial.write("more.csv", "name,host,from\nduct,h.example,base\nedge,h.example,\n");
-    let ran = trial.run(&["new", "environment", "--from-csv", "more.csv", "--format", "json"]).code(0).json();
-    assert_eq!(ran["environments"][0]["missing"], json!({ "secrets": ["relay/password"], "service": true }));
-    assert_eq!((&ran["environments"][1]["line"], &ran["dryRun"]), (&json!(3), &json!(false)));
-    assert!(trial.read("environments/edge/environment.yaml").contains("description: \"The environment edge\""));
+    let output = repo.run(&[&all[..], &["--format", "json"]].concat()).code(1);
+    assert_eq!(output.json()["error"]["code"], "MW0237");
+    repo.write("more.csv", "name,host,from\nduct,h.example,base\nedge,h.example,\n");
+    let output = repo.run(&["new", "environment", "--from-csv", "more.csv", "--format", "json"]).code(0).json();
+    assert_eq!(output["environments"][0]["missing"], json!({ "secrets": ["relay/password"], "service": true }));
+    assert_eq!((&output["environments"][1]["line"], &output["dryRun"]), (&json!(3), &json!(false)));
+    assert!(repo.read("environments/edge/environment.yaml").contains("description: \"The environment edge\""));
 }
 
 #[test]
 fn all_of_a_list_or_none() {
-    let trial = trial();
+    let repo = create_repo();
     let refused = |text: &str| {
-        trial.write("list.csv", text);
-        let ran = trial.run(&["new", "environment", "--from", "base", "--from-csv", "list.csv"]).code(1);
-        assert!(ran.stderr.contains("error[MW0237]") && ran.stdout.is_empty(), "{}", ran.stderr);
-        let there = std::fs::read_dir(trial.path("environments")).unwrap();
+        repo.write("list.csv", text);
+        let output = repo.run(&["new", "environment", "--from", "base", "--from-csv", "list.csv"]).code(1);
+        assert!(output.stderr.contains("error[MW0237]") && output.stdout.is_empty(), "{}", output.stderr);
+        let there = std::fs::read_dir(repo.path("environments")).unwrap();
         assert_eq!(there.count(), 1, "only the base");
-        ran.stderr
+        output.stderr
     };
     // Every problem of every line in one run, each with the column that it comes from.
     let said = refused(
@@ -267,22 +274,22 @@ fn all_of_a_list_or_none() {
         assert!(said.contains(says), "{says}: {said}");
     }
     // One or the other.
-    assert_eq!(trial.run(&["new", "environment"]).code, 1);
-    assert_eq!(trial.run(&["new", "environment", "x", "--from-csv", "list.csv"]).code, 1);
-    assert!(trial.run(&["new", "environment", "--from-csv", "none.csv"]).code(1).stderr.contains("none.csv"));
+    assert_eq!(repo.run(&["new", "environment"]).code, 1);
+    assert_eq!(repo.run(&["new", "environment", "x", "--from-csv", "list.csv"]).code, 1);
+    assert!(repo.run(&["new", "environment", "--from-csv", "none.csv"]).code(1).stderr.contains("none.csv"));
 }
 
 #[test]
 fn hundreds_of_customers() {
-    let trial = trial();
+    let repo = create_repo();
     let lines: String = (0..400).map(|n| format!("cust-{n:03},smtp{n}.example.com\n")).collect();
-    trial.write("customers.csv", format!("name,host\n{lines}"));
-    let ran = trial.run(&["new", "environment", "--from", "base", "--from-csv", "customers.csv"]).code(0);
+    repo.write("customers.csv", format!("name,host\n{lines}"));
+    let output = repo.run(&["new", "environment", "--from", "base", "--from-csv", "customers.csv"]).code(0);
     assert!(
-        ran.stderr.contains("cust-004 and 395 more") && ran.stderr.contains("400 environments made"),
+        output.stderr.contains("cust-004 and 395 more") && output.stderr.contains("400 environments made"),
         "{}",
-        ran.stderr
+        output.stderr
     );
-    let rendered = trial.run(&["render", "cust-399", "relay", "--format", "json"]).json();
+    let rendered = repo.run(&["render", "cust-399", "relay", "--format", "json"]).json();
     assert_eq!(rendered["value"]["provider"]["smtp"]["host"], "smtp399.example.com", "{rendered:#}");
 }

@@ -3,7 +3,7 @@
 
 use crate::support::{
     recorder::Recorder,
-    trial::{Ran, Trial, finish},
+    repository::{CommandOutput, TestRepository, run_command},
 };
 use base64::{Engine as _, prelude::BASE64_URL_SAFE_NO_PAD};
 use serde_json::json;
@@ -11,24 +11,24 @@ use serde_json::json;
 const TOKEN: &str = "mw_0123456789ab_the-real-token";
 
 /// A repository whose files name this service.
-fn naming(address: &str) -> Trial {
-    let trial = Trial::small();
-    trial.write(
+fn naming(address: &str) -> TestRepository {
+    let repo = TestRepository::small();
+    repo.write(
         "environments/dev/environment.yaml",
         format!("companies: [EDU1]\nservice: {{ address: '{address}' }}\n"),
     );
-    trial
+    repo
 }
 
 /// Asks the service of the files, through a proxy if it is not on this machine.
-fn ask(trial: &Trial, proxy: &Recorder, arguments: &[&str], variables: &[(&str, &str)]) -> Ran {
-    let mut command = trial.command(arguments);
+fn ask(repo: &TestRepository, proxy: &Recorder, arguments: &[&str], variables: &[(&str, &str)]) -> CommandOutput {
+    let mut command = repo.command(arguments);
     for name in ["HTTP_PROXY", "http_proxy", "HTTPS_PROXY", "https_proxy", "ALL_PROXY", "all_proxy"] {
         command.env(name, proxy.address());
     }
     command.env_remove("NO_PROXY").env_remove("no_proxy").env("MAILWRIGHT_TOKEN", TOKEN);
     command.envs(variables.iter().copied());
-    finish(command)
+    run_command(command)
 }
 
 fn identity_token(audience: &serde_json::Value) -> String {
@@ -40,7 +40,7 @@ fn identity_token(audience: &serde_json::Value) -> String {
 #[test]
 fn the_files_alone_do_not_choose_where_a_token_goes() {
     let proxy = Recorder::start();
-    let trial = naming("http://mail.example.com");
+    let repo = naming("http://mail.example.com");
     for arguments in [
         &["status", "dev"][..],
         &["plan", "dev"],
@@ -51,14 +51,18 @@ fn the_files_alone_do_not_choose_where_a_token_goes() {
     ] {
         let reader = [("MAILWRIGHT_READER_TOKEN", "e30.e30.the-readers-token")];
         let clear = [arguments, &["--allow-clear-text"]].concat();
-        let ran = ask(&trial, &proxy, &clear, &reader).code(1);
-        assert!(ran.stderr.contains("MW0046") && ran.stderr.contains("http://mail.example.com"), "{}", ran.stderr);
-        assert!(ran.stderr.contains("export MAILWRIGHT_TOKEN_ORIGINS=http://mail.example.com"), "{}", ran.stderr);
+        let output = ask(&repo, &proxy, &clear, &reader).code(1);
+        assert!(
+            output.stderr.contains("MW0046") && output.stderr.contains("http://mail.example.com"),
+            "{}",
+            output.stderr
+        );
+        assert!(output.stderr.contains("export MAILWRIGHT_TOKEN_ORIGINS=http://mail.example.com"), "{}", output.stderr);
     }
     assert_eq!(proxy.seen(), "", "nothing is sent");
     // With the origin it goes there, by the proxy: this way the test would see it.
     let pinned = [("MAILWRIGHT_TOKEN_ORIGINS", "http://mail.example.com")];
-    ask(&trial, &proxy, &["status", "dev", "--allow-clear-text"], &pinned).code(1);
+    ask(&repo, &proxy, &["status", "dev", "--allow-clear-text"], &pinned).code(1);
     assert!(proxy.seen().contains(TOKEN), "{}", proxy.seen());
     let before = proxy.seen();
     for origins in [
@@ -66,44 +70,49 @@ fn the_files_alone_do_not_choose_where_a_token_goes() {
         "http://mail.example.com:8080",
         "test=http://mail.example.com http://*.mail.example.com",
     ] {
-        let ran =
-            ask(&trial, &proxy, &["status", "dev", "--allow-clear-text"], &[("MAILWRIGHT_TOKEN_ORIGINS", origins)])
+        let output =
+            ask(&repo, &proxy, &["status", "dev", "--allow-clear-text"], &[("MAILWRIGHT_TOKEN_ORIGINS", origins)])
                 .code(1);
-        assert!(ran.stderr.contains("MW0047"), "{}", ran.stderr);
+        assert!(output.stderr.contains("MW0047"), "{}", output.stderr);
         let option = ["status", "dev", "--allow-clear-text", "--token-origin", origins.split(' ').next().unwrap()];
-        assert!(ask(&trial, &proxy, &option, &pinned).code(1).stderr.contains("MW0047"));
+        assert!(ask(&repo, &proxy, &option, &pinned).code(1).stderr.contains("MW0047"));
     }
-    trial.write("tokens/dev", format!("\u{feff}{TOKEN}\r\n# our service\r\norigin: https://other.example.com\r\n"));
+    repo.write("tokens/dev", format!("\u{feff}{TOKEN}\r\n# our service\r\norigin: https://other.example.com\r\n"));
     let file = ["status", "dev", "--allow-clear-text", "--token-file", "tokens/{environment}"];
-    assert!(ask(&trial, &proxy, &file, &[]).code(1).stderr.contains("https://other.example.com"));
+    assert!(ask(&repo, &proxy, &file, &[]).code(1).stderr.contains("https://other.example.com"));
     assert_eq!(proxy.seen(), before, "nothing more is sent");
-    trial.write("tokens/dev", format!("{TOKEN}\norigin: http://mail.example.com\n"));
-    ask(&trial, &proxy, &file, &[]).code(1);
+    repo.write("tokens/dev", format!("{TOKEN}\norigin: http://mail.example.com\n"));
+    ask(&repo, &proxy, &file, &[]).code(1);
     assert_ne!(proxy.seen(), before);
     // Given outside of the files, the address needs no more.
     let before = proxy.seen();
     let given = [("MAILWRIGHT_SERVICE", "http://given.example.com")];
-    ask(&trial, &proxy, &["status", "dev", "--allow-clear-text"], &given).code(1);
+    ask(&repo, &proxy, &["status", "dev", "--allow-clear-text"], &given).code(1);
     assert!(proxy.seen().len() > before.len() && proxy.seen().contains("given.example.com"));
     // What is not an origin is said before anything else.
     for origins in ["mail.example.com", "https://*", "https://{environment}"] {
-        let ran = ask(&trial, &proxy, &["status", "dev"], &[("MAILWRIGHT_TOKEN_ORIGINS", origins)]).code(1);
-        assert!(ran.stderr.contains("MW0251") && ran.stderr.contains("is not an origin"), "{}", ran.stderr);
+        let output = ask(&repo, &proxy, &["status", "dev"], &[("MAILWRIGHT_TOKEN_ORIGINS", origins)]).code(1);
+        assert!(output.stderr.contains("MW0251") && output.stderr.contains("is not an origin"), "{}", output.stderr);
     }
 }
 
 #[test]
 fn an_identity_token_goes_to_its_audience_alone() {
     let proxy = Recorder::start();
-    let trial = naming("http://evil.example");
+    let repo = naming("http://evil.example");
     for audience in [json!("https://mail.example.com"), json!(["other", "https://mail.example.com/prod"])] {
         let token = identity_token(&audience);
-        let ran = ask(&trial, &proxy, &["plan", "dev", "--allow-clear-text"], &[("MAILWRIGHT_TOKEN", &token)]).code(1);
-        assert!(ran.stderr.contains("MW0047") && ran.stderr.contains("https://mail.example.com"), "{}", ran.stderr);
+        let output =
+            ask(&repo, &proxy, &["plan", "dev", "--allow-clear-text"], &[("MAILWRIGHT_TOKEN", &token)]).code(1);
+        assert!(
+            output.stderr.contains("MW0047") && output.stderr.contains("https://mail.example.com"),
+            "{}",
+            output.stderr
+        );
     }
     let token = identity_token(&json!("mailwright"));
-    let ran = ask(&trial, &proxy, &["plan", "dev", "--allow-clear-text"], &[("MAILWRIGHT_TOKEN", &token)]).code(1);
-    assert!(ran.stderr.contains("MW0046"), "{}", ran.stderr);
+    let output = ask(&repo, &proxy, &["plan", "dev", "--allow-clear-text"], &[("MAILWRIGHT_TOKEN", &token)]).code(1);
+    assert!(output.stderr.contains("MW0046"), "{}", output.stderr);
     // GitHub is not even asked for one.
     let github = Recorder::start();
     let url = format!("{}/token", github.address());
@@ -113,39 +122,39 @@ fn an_identity_token_goes_to_its_audience_alone() {
         ("ACTIONS_ID_TOKEN_REQUEST_URL", url.as_str()),
         ("ACTIONS_ID_TOKEN_REQUEST_TOKEN", "the-asking-token"),
     ];
-    assert!(ask(&trial, &proxy, &["plan", "dev", "--allow-clear-text"], &asking).code(1).stderr.contains("MW0047"));
+    assert!(ask(&repo, &proxy, &["plan", "dev", "--allow-clear-text"], &asking).code(1).stderr.contains("MW0047"));
     assert_eq!(github.seen(), "");
     // Nor does it go to another service of this machine.
     let here = Recorder::start();
-    let trial = naming(&here.address());
-    assert!(ask(&trial, &proxy, &["plan", "dev"], &asking).code(1).stderr.contains("MW0047"));
+    let repo = naming(&here.address());
+    assert!(ask(&repo, &proxy, &["plan", "dev"], &asking).code(1).stderr.contains("MW0047"));
     assert_eq!((here.seen(), github.seen(), proxy.seen()), <_>::default());
     // With the origin of its audience it is asked for, and not through the proxy.
     let given = [asking.as_slice(), &[("MAILWRIGHT_SERVICE", "http://mail.example.com")]].concat();
-    ask(&trial, &proxy, &["plan", "dev", "--allow-clear-text"], &given).code(1);
+    ask(&repo, &proxy, &["plan", "dev", "--allow-clear-text"], &given).code(1);
     assert!(github.seen().contains("the-asking-token") && !proxy.seen().contains("the-asking-token"));
 }
 
 #[test]
 fn a_service_on_this_machine_is_never_reached_through_a_proxy() {
-    let mut trial = Trial::small();
-    trial.serve();
-    let (address, token) = (trial.address().to_owned(), trial.token().to_owned());
+    let mut repo = TestRepository::small();
+    repo.serve();
+    let (address, token) = (repo.address().to_owned(), repo.token().to_owned());
     let port = address.rsplit(':').next().unwrap();
     let proxy = Recorder::start();
     for host in ["127.0.0.1", "127.1", "0x7f.1", "localhost", "LOCALHOST.", "mail.localhost", "[::ffff:127.0.0.1]"] {
         let address = format!("http://{host}:{port}");
         let variables = [("MAILWRIGHT_SERVICE", address.as_str()), ("MAILWRIGHT_TOKEN", token.as_str())];
-        let ran = ask(&trial, &proxy, &["status", "dev"], &variables).code(0);
-        assert!(ran.stdout.contains("generation"), "{host}: {}", ran.stdout);
+        let output = ask(&repo, &proxy, &["status", "dev"], &variables).code(0);
+        assert!(output.stdout.contains("generation"), "{host}: {}", output.stdout);
     }
     assert_eq!(proxy.seen(), "");
     // What only looks like it travels in clear to nobody.
     for host in ["127.0.0.1.example.com", "localhost.example.com", "0.0.0.0", "[::ffff:128.0.0.1]", "mylocalhost"] {
         let address = format!("http://{host}:{port}");
         let variables = [("MAILWRIGHT_SERVICE", address.as_str()), ("MAILWRIGHT_TOKEN", token.as_str())];
-        let ran = ask(&trial, &proxy, &["status", "dev"], &variables).code(1);
-        assert!(ran.stderr.contains("MW0253"), "{host}: {}", ran.stderr);
+        let output = ask(&repo, &proxy, &["status", "dev"], &variables).code(1);
+        assert!(output.stderr.contains("MW0253"), "{host}: {}", output.stderr);
     }
     assert_eq!(proxy.seen(), "");
 }
@@ -157,8 +166,8 @@ fn a_redirect_takes_the_token_nowhere() {
         let head =
             format!("HTTP/1.1 {status}\r\nMailwright-API-Version: 1\r\nContent-Length: 0\r\nConnection: close\r\n");
         let service = Recorder::answering(format!("{head}Location: {}/v1/service\r\n\r\n", elsewhere.address()));
-        let trial = naming(&service.address());
-        ask(&trial, &proxy, &["status", "dev"], &[]).code(1);
+        let repo = naming(&service.address());
+        ask(&repo, &proxy, &["status", "dev"], &[]).code(1);
         assert!(service.seen().contains(TOKEN));
     }
     assert_eq!((elsewhere.seen(), proxy.seen()), <_>::default());
@@ -167,15 +176,15 @@ fn a_redirect_takes_the_token_nowhere() {
 #[test]
 fn a_watch_begins_only_with_an_origin() {
     let proxy = Recorder::start();
-    let trial = naming("http://mail.example.com");
+    let repo = naming("http://mail.example.com");
     let watch = ["watch", "--once", "--allow-clear-text", "--data", "memory"];
-    let ran = ask(&trial, &proxy, &watch, &[]).code(1);
-    assert!(ran.stderr.contains("MW0046"), "{}", ran.stderr);
+    let output = ask(&repo, &proxy, &watch, &[]).code(1);
+    assert!(output.stderr.contains("MW0046"), "{}", output.stderr);
     assert_eq!(proxy.seen(), "");
-    let ran = ask(&trial, &proxy, &watch, &[("MAILWRIGHT_TOKEN_ORIGINS", "https://other.example.com")]).code(1);
-    assert!(ran.stdout.contains("MW0047"), "{}{}", ran.stdout, ran.stderr);
+    let output = ask(&repo, &proxy, &watch, &[("MAILWRIGHT_TOKEN_ORIGINS", "https://other.example.com")]).code(1);
+    assert!(output.stdout.contains("MW0047"), "{}{}", output.stdout, output.stderr);
     assert_eq!(proxy.seen(), "");
-    ask(&trial, &proxy, &watch, &[("MAILWRIGHT_TOKEN_ORIGINS", "http://mail.example.com")]).code(1);
+    ask(&repo, &proxy, &watch, &[("MAILWRIGHT_TOKEN_ORIGINS", "http://mail.example.com")]).code(1);
     assert!(proxy.seen().contains(TOKEN));
 }
 
@@ -189,7 +198,7 @@ fn what_a_service_says_acts_on_no_terminal() {
     .to_string();
     let head = "HTTP/1.1 422 Unprocessable Content\r\nMailwright-API-Version: 1\r\nContent-Type: application/problem+json\r\nConnection: close\r\n";
     let service = Recorder::answering(format!("{head}Content-Length: {}\r\n\r\n{problem}", problem.len()));
-    let trial = naming(&service.address());
+    let repo = naming(&service.address());
     let proxy = Recorder::start();
     for arguments in [
         &["plan", "dev"][..],
@@ -201,8 +210,8 @@ fn what_a_service_says_acts_on_no_terminal() {
         &["outbox", "dev", "status"],
         &["watch", "--once", "--data", "memory"],
     ] {
-        let ran = ask(&trial, &proxy, arguments, &[]);
-        let text = format!("{}{}", ran.stdout, ran.stderr);
+        let output = ask(&repo, &proxy, arguments, &[]);
+        let text = format!("{}{}", output.stdout, output.stderr);
         assert!(text.contains("\\u001b[2J") && text.contains("\\u202e"), "{arguments:?}: {text}");
         let hidden =
             |c: char| c.is_control() && c != '\n' || matches!(c, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
@@ -213,31 +222,31 @@ fn what_a_service_says_acts_on_no_terminal() {
 
 #[test]
 fn a_plan_says_that_the_files_name_another_service() {
-    let mut trial = Trial::small();
-    trial.serve();
-    let say = |trial: &Trial, address: &str| {
-        trial.write(
+    let mut repo = TestRepository::small();
+    repo.serve();
+    let say = |repo: &TestRepository, address: &str| {
+        repo.write(
             "environments/dev/environment.yaml",
             format!("companies: [EDU1]\nservice: {{ address: '{address}' }}\n"),
         );
     };
     let git = |arguments: &[&str]| {
         let mut command = std::process::Command::new("git");
-        command.current_dir(trial.folder.path()).args(["-c", "user.name=A", "-c", "user.email=a@example.com"]);
+        command.current_dir(repo.folder.path()).args(["-c", "user.name=A", "-c", "user.email=a@example.com"]);
         command.args(arguments).env("GIT_CONFIG_GLOBAL", "/dev/null").env("GIT_CONFIG_SYSTEM", "/dev/null");
-        finish(command).code(0);
+        run_command(command).code(0);
     };
-    say(&trial, "https://mail.example.com");
+    say(&repo, "https://mail.example.com");
     git(&["init", "--quiet", "."]);
     git(&["add", "environments"]);
     git(&["commit", "--quiet", "-m", "one"]);
-    let address = trial.address().to_owned();
+    let address = repo.address().to_owned();
     let plan = |more: &[&str]| {
         let arguments = [&["plan", "dev", "--since", "HEAD"], more].concat();
-        trial.run(&arguments).code(0).stdout
+        repo.run(&arguments).code(0).stdout
     };
     assert!(!plan(&[]).contains("another service"));
-    say(&trial, &address);
+    say(&repo, &address);
     let words = format!("`{address}` instead of `https://mail.example.com`");
     assert!(plan(&[]).contains(&words), "{}", plan(&[]));
     let markdown = plan(&["--format", "markdown"]);
@@ -253,8 +262,8 @@ fn a_plan_says_that_the_files_name_another_service() {
 
 #[test]
 fn a_pull_request_with_a_token_that_may_apply_is_warned_of() {
-    let mut trial = Trial::small();
-    trial.serve();
+    let mut repo = TestRepository::small();
+    repo.serve();
     for (role, variable, warned) in [
         ("deployer", Some(("GITHUB_EVENT_NAME", "pull_request")), true),
         ("admin", Some(("CI_MERGE_REQUEST_IID", "7")), true),
@@ -264,38 +273,38 @@ fn a_pull_request_with_a_token_that_may_apply_is_warned_of() {
         ("deployer", None, false),
     ] {
         let name = format!("{role}-{}", variable.map_or("none".to_owned(), |(name, value)| format!("{name}-{value}")));
-        let token = trial.run(&["token", "create", "dev", "--name", &name, "--role", role]).code(0).stdout;
-        let mut command = trial.command(&["plan", "dev"]);
+        let token = repo.run(&["token", "create", "dev", "--name", &name, "--role", role]).code(0).stdout;
+        let mut command = repo.command(&["plan", "dev"]);
         command.env("MAILWRIGHT_TOKEN", token.trim());
         for other in ["GITHUB_EVENT_NAME", "CI_MERGE_REQUEST_IID", "SYSTEM_PULLREQUEST_PULLREQUESTID"] {
             command.env_remove(other);
         }
         command.envs(variable);
-        let ran = finish(command).code(0);
-        assert_eq!(ran.stderr.contains("may apply"), warned, "{role} {variable:?}: {}", ran.stderr);
+        let output = run_command(command).code(0);
+        assert_eq!(output.stderr.contains("may apply"), warned, "{role} {variable:?}: {}", output.stderr);
     }
 }
 
 #[test]
 fn what_others_wrote_turns_no_line_around() {
     const TURNED: &str = "inv\u{202e}fdp.exe\u{2066}\u{feff}";
-    let mut trial = Trial::small();
-    trial.serve();
-    trial.run(&["apply", "dev", "--yes", "--skip-verify"]).code(0);
+    let mut repo = TestRepository::small();
+    repo.serve();
+    repo.run(&["apply", "dev", "--yes", "--skip-verify"]).code(0);
     let name = format!("@octocat|`{TURNED}");
-    let token = trial.run(&["token", "create", "dev", "--name", &name, "--role", "admin"]).code(0).stdout;
-    let mut trial = trial;
-    if let Some(service) = &mut trial.service {
+    let token = repo.run(&["token", "create", "dev", "--name", &name, "--role", "admin"]).code(0).stdout;
+    let mut repo = repo;
+    if let Some(service) = &mut repo.service {
         token.trim().clone_into(&mut service.token);
     }
     let message = json!({
         "company": "EDU1", "function": "default", "to": ["someone@example.com"], "subject": TURNED, "text": TURNED,
         "document": { "type": TURNED, "number": TURNED },
     });
-    let sent = trial.http("POST", "/v1/messages", &[], message.to_string().as_bytes());
+    let sent = repo.http("POST", "/v1/messages", &[], message.to_string().as_bytes());
     assert_eq!(sent.status, 202, "{}", sent.body);
     let id = sent.json()["id"].as_str().unwrap().to_owned();
-    assert_eq!(trial.patch("relay", &json!({ "description": "by hand" })).status, 200);
+    assert_eq!(repo.patch("relay", &json!({ "description": "by hand" })).status, 200);
     for arguments in [
         &["outbox", "dev", "list"][..],
         &["outbox", "dev", "list", "--format", "json"],
@@ -309,11 +318,11 @@ fn what_others_wrote_turns_no_line_around() {
         &["plan", "dev", "--format", "json"],
         &["status", "dev"],
     ] {
-        let ran = trial.run(arguments);
-        let text = format!("{}{}", ran.stdout, ran.stderr);
+        let output = repo.run(arguments);
+        let text = format!("{}{}", output.stdout, output.stderr);
         assert!(!text.contains(['\u{202e}', '\u{2066}', '\u{feff}']), "{arguments:?}: {text:?}");
         if arguments.contains(&"json") {
-            serde_json::from_str::<serde_json::Value>(&ran.stdout).unwrap();
+            serde_json::from_str::<serde_json::Value>(&output.stdout).unwrap();
         }
         if arguments.contains(&"markdown") {
             assert!(text.contains("`@octocat\\|'inv\\u202efdp.exe"), "{text}");

@@ -2,34 +2,34 @@
 
 use std::collections::BTreeMap;
 
-use crate::support::trial::{SMALL_PROFILE, Trial};
+use crate::support::repository::{SMALL_PROFILE, TestRepository};
 use mailwright::config::Repository;
 use serde_json::Value;
 
-fn layered() -> Trial {
-    let trial = Trial::empty();
-    trial.write(
+fn layered() -> TestRepository {
+    let repo = TestRepository::empty();
+    repo.write(
         "environments/base/environment.yaml",
         "abstract: true\ncompanies: [EDU1]\nvariables:\n  domain: example.com\n  port: 587\n",
     );
-    trial.write(
+    repo.write(
         "environments/base/profiles/relay.yaml",
         "provider:\n  smtp:\n    host: smtp.${domain}\n    port: ${port}\n    username: erp\n    password: { secret: relay/password }\nfrom:\n  address: erp@${domain}\nfunctions: [default, all-reports]\nappliesTo: system-wide\n",
     );
-    trial.write(
+    repo.write(
         "environments/prod/environment.yaml",
         "extends: base\nvariables: { domain: prod.example }\nlabels: { tier: \"1\" }\n",
     );
-    trial.write("environments/prod/profiles/relay.yaml", "description: Über alles\n");
-    trial
+    repo.write("environments/prod/profiles/relay.yaml", "description: Über alles\n");
+    repo
 }
 
 #[test]
 fn every_value_has_the_place_that_it_comes_from() {
-    let trial = layered();
-    let ran = trial.run(&["render", "prod"]);
-    insta::assert_snapshot!(ran.stdout);
-    let one = trial.run(&["render", "prod", "relay"]).stdout;
+    let repo = layered();
+    let output = repo.run(&["render", "prod"]);
+    insta::assert_snapshot!(output.stdout);
+    let one = repo.run(&["render", "prod", "relay"]).stdout;
     assert!(one.starts_with("# profile relay of prod, over base\ndescription: Über alles "), "{one}");
 }
 
@@ -52,14 +52,14 @@ fn lines(yaml: &str) -> BTreeMap<String, (String, String)> {
 
 #[test]
 fn the_places_are_those_where_the_values_stand() {
-    let trial = Trial::examples();
-    let document = trial.run(&["render", "dev", "--format", "json"]).code(0).json();
-    let yaml = lines(&trial.run(&["render", "dev"]).code(0).stdout);
+    let repo = TestRepository::examples();
+    let document = repo.run(&["render", "dev", "--format", "json"]).code(0).json();
+    let yaml = lines(&repo.run(&["render", "dev"]).code(0).stdout);
     let places = document["places"].as_object().unwrap();
     assert!(places.len() > 100, "{}", places.len());
     for (pointer, place) in places {
         let value = document.pointer(pointer).unwrap_or_else(|| panic!("{pointer}"));
-        let text = trial.read(place["file"].as_str().unwrap());
+        let text = repo.read(place["file"].as_str().unwrap());
         let line = text.lines().nth(usize::try_from(place["line"].as_u64().unwrap()).unwrap() - 1).unwrap();
         // What takes no variable stands there as it is.
         if place["variables"].is_null() {
@@ -76,7 +76,7 @@ fn the_places_are_those_where_the_values_stand() {
         }
     }
     // It is what the other commands work with.
-    let desired = Repository::open(trial.folder.path()).unwrap().load(&"dev".parse().unwrap()).unwrap();
+    let desired = Repository::open(repo.folder.path()).unwrap().load(&"dev".parse().unwrap()).unwrap();
     for (name, profile) in &desired.profiles {
         let mut profile = serde_json::to_value(&profile.stored.profile).unwrap();
         drop_defaults(&mut profile, &document["profiles"][name.as_str()]);
@@ -94,44 +94,44 @@ fn drop_defaults(value: &mut Value, written: &Value) {
 
 #[test]
 fn files_with_problems_are_rendered_as_far_as_they_can_be() {
-    let trial = layered();
-    trial.write("environments/prod/environment.yaml", "extends: bsae\nlabels: { tier: gold }\nfoo: 1\n");
-    let ran = trial.run(&["render", "prod"]).code(1);
+    let repo = layered();
+    repo.write("environments/prod/environment.yaml", "extends: bsae\nlabels: { tier: gold }\nfoo: 1\n");
+    let output = repo.run(&["render", "prod"]).code(1);
     assert!(
-        ran.stdout.contains("tier: gold") && ran.stderr.contains("Did you mean `base`?"),
+        output.stdout.contains("tier: gold") && output.stderr.contains("Did you mean `base`?"),
         "{}{}",
-        ran.stdout,
-        ran.stderr
+        output.stdout,
+        output.stderr
     );
-    trial.write("environments/prod/environment.yaml", "extends: base\nvariables: { domain: null }\n");
-    let ran = trial.run(&["render", "prod", "relay", "--format", "json"]).code(1);
-    assert_eq!(ran.json()["value"]["from"]["address"], "erp@${domain}");
-    assert!(ran.stderr.contains("no layer defines the variable `domain`"), "{}", ran.stderr);
+    repo.write("environments/prod/environment.yaml", "extends: base\nvariables: { domain: null }\n");
+    let output = repo.run(&["render", "prod", "relay", "--format", "json"]).code(1);
+    assert_eq!(output.json()["value"]["from"]["address"], "erp@${domain}");
+    assert!(output.stderr.contains("no layer defines the variable `domain`"), "{}", output.stderr);
     // An abstract layer need not be complete.
-    trial.run(&["render", "base"]).code(0);
-    assert!(trial.run(&["render", "prod", "rely"]).code(1).stderr.contains("Did you mean `relay`?"));
+    repo.run(&["render", "base"]).code(0);
+    assert!(repo.run(&["render", "prod", "rely"]).code(1).stderr.contains("Did you mean `relay`?"));
 }
 
 #[test]
 fn what_could_be_a_secret_is_never_printed() {
-    let trial = layered();
-    trial.write(
+    let repo = layered();
+    repo.write(
         "environments/prod/environment.yaml",
         "extends: base\nvariables: { relayPassword: canary-1, plain: canary-free }\npasswrd: canary-2\n",
     );
-    trial.write(
+    repo.write(
         "environments/prod/profiles/relay.yaml",
         "description: ${relayPassword}\nprovider:\n  smtp:\n    password: canary-3\n    passwort: { x: canary-4 }\nfrom:\n  name: AKa9Xq2LmZ8vBn4Rt6Yw1Cd3canary\n",
     );
     for format in ["yaml", "json"] {
-        let ran = trial.run(&["render", "prod", "--format", format]).code(1);
-        assert!(ran.stdout.contains("canary-free"), "{}", ran.stdout);
+        let output = repo.run(&["render", "prod", "--format", format]).code(1);
+        assert!(output.stdout.contains("canary-free"), "{}", output.stdout);
         for leaked in ["canary-1", "canary-2", "canary-3", "canary-4", "AKa9"] {
             assert!(
-                !ran.stdout.contains(leaked) && !ran.stderr.contains(leaked),
+                !output.stdout.contains(leaked) && !output.stderr.contains(leaked),
                 "{leaked}: {}{}",
-                ran.stdout,
-                ran.stderr
+                output.stdout,
+                output.stderr
             );
         }
     }

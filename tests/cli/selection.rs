@@ -1,12 +1,12 @@
 //! Which environments a pattern or a selector means.
 
-use crate::support::trial::Trial;
+use crate::support::repository::TestRepository;
 use mailwright::config::{Repository, Selection};
 
 /// An abstract layer, and five environments that extend it.
-fn trial() -> Trial {
-    let trial = Trial::empty();
-    trial.write(
+fn create_repo() -> TestRepository {
+    let repo = TestRepository::empty();
+    repo.write(
         "environments/base/environment.yaml",
         "abstract: true\nvariables: { area: emea }\nlabels: { region: '${area}' }\n",
     );
@@ -17,15 +17,15 @@ fn trial() -> Trial {
         ("test-1", "labels: { region: null }"),
         ("test-2", "labels: { wave: '2', frozen: 'yes' }"),
     ] {
-        trial.write(&format!("environments/{name}/environment.yaml"), format!("extends: base\n{rest}\n"));
+        repo.write(&format!("environments/{name}/environment.yaml"), format!("extends: base\n{rest}\n"));
     }
-    trial
+    repo
 }
 
 fn select(patterns: &[&str], selectors: &[&str]) -> Result<Vec<String>, String> {
     let owned = |texts: &[&str]| texts.iter().map(ToString::to_string).collect::<Vec<_>>();
-    let trial = trial();
-    let repository = Repository::open(trial.folder.path()).unwrap();
+    let repo = create_repo();
+    let repository = Repository::open(repo.folder.path()).unwrap();
     Selection::parse(&owned(patterns), &owned(selectors))
         .and_then(|selection| repository.select(&selection))
         .map(|names| names.iter().map(ToString::to_string).collect())
@@ -76,9 +76,9 @@ fn a_selection_that_selects_nothing_is_an_error() {
 
 #[test]
 fn labels_are_checked() {
-    let trial = trial();
-    trial.write("environments/prod-1/environment.yaml", "extends: base\nlabels: { wave: 1, 'a b': c, d: '-' }\n");
-    let report = trial.run(&["validate", "prod-1", "--format", "json"]).code(1).json();
+    let repo = create_repo();
+    repo.write("environments/prod-1/environment.yaml", "extends: base\nlabels: { wave: 1, 'a b': c, d: '-' }\n");
+    let report = repo.run(&["validate", "prod-1", "--format", "json"]).code(1).json();
     let mut places: Vec<_> =
         report["diagnostics"].as_array().unwrap().iter().map(|d| d["column"].as_u64().unwrap()).collect();
     places.sort_unstable();

@@ -2,7 +2,7 @@
 
 use crate::support::{
     generated,
-    trial::{SMALL_PROFILE, Trial},
+    repository::{SMALL_PROFILE, TestRepository},
 };
 use mailwright::{
     config::{Repository, write},
@@ -63,9 +63,9 @@ proptest! {
     #[test]
     fn no_file_makes_it_panic_and_every_place_lies_in_the_file(bytes in prop::collection::vec(any::<u8>(), 0..300), yaml in "[a-z:\\- \\[\\]{}\"'&*!|>%@`#,?\n\t0-9~]{0,200}") {
         for text in [bytes, yaml.into_bytes()] {
-            let trial = Trial::small();
-            trial.write("environments/dev/profiles/relay.yaml", &text);
-            let report = Repository::open(trial.folder.path()).unwrap().check(&[dev()]);
+            let repo = TestRepository::small();
+            repo.write("environments/dev/profiles/relay.yaml", &text);
+            let report = Repository::open(repo.folder.path()).unwrap().check(&[dev()]);
             prop_assert!(report.has_errors());
             for diagnostic in report.diagnostics {
                 let lines = String::from_utf8_lossy(&text).lines().count();
@@ -80,20 +80,20 @@ proptest! {
 
     #[test]
     fn layers_merge_as_rfc_7396_says(layers in prop::collection::vec(any_layer(), 1..4)) {
-        let trial = Trial::empty();
+        let repo = TestRepository::empty();
         let whole: Value = json!({ "provider": { "smtp": { "host": "z.example" } }, "from": { "address": "a@example.com" }, "functions": ["default"], "appliesTo": "system-wide" });
         let mut expected = whole.clone();
-        trial.write("environments/l0/environment.yaml", "abstract: true\ncompanies: [A]\nunserved: [{ reason: all }]\n");
-        trial.write("environments/l0/profiles/p.json", whole.to_string());
+        repo.write("environments/l0/environment.yaml", "abstract: true\ncompanies: [A]\nunserved: [{ reason: all }]\n");
+        repo.write("environments/l0/profiles/p.json", whole.to_string());
         for (index, layer) in layers.iter().enumerate() {
             let last = index + 1 == layers.len();
             let folder = if last { "dev".to_owned() } else { format!("l{}", index + 1) };
             let is_abstract = if last { "" } else { "abstract: true\n" };
-            trial.write(&format!("environments/{folder}/environment.yaml"), format!("extends: l{index}\n{is_abstract}"));
-            trial.write(&format!("environments/{folder}/profiles/p.yaml"), layer.to_string());
+            repo.write(&format!("environments/{folder}/environment.yaml"), format!("extends: l{index}\n{is_abstract}"));
+            repo.write(&format!("environments/{folder}/profiles/p.yaml"), layer.to_string());
             expected = merge_patch(expected, layer);
         }
-        let repository = Repository::open(trial.folder.path()).unwrap();
+        let repository = Repository::open(repo.folder.path()).unwrap();
         let expected: Result<mailwright::model::Profile, _> = serde_json::from_value(expected);
         match (repository.load(&dev()), expected) {
             (Ok(desired), Ok(expected)) => prop_assert_eq!(&desired.profiles.values().next().unwrap().stored.profile, &expected),
@@ -110,14 +110,14 @@ proptest! {
             from.name = name;
         }
         let text = write::profile(&profile);
-        let trial = Trial::empty();
-        trial.write("environments/dev/environment.yaml", "companies: [A, B, C1, D222]\nunserved: [{ reason: all }]\n");
-        trial.write("environments/dev/profiles/p.yaml", &text);
+        let repo = TestRepository::empty();
+        repo.write("environments/dev/environment.yaml", "companies: [A, B, C1, D222]\nunserved: [{ reason: all }]\n");
+        repo.write("environments/dev/profiles/p.yaml", &text);
         for secret in ["relay/password", "graph/client-secret"] {
             let example = std::fs::read(std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("secrets/dev/relay/password.age")).unwrap();
-            trial.write(&format!("secrets/dev/{secret}.age"), example);
+            repo.write(&format!("secrets/dev/{secret}.age"), example);
         }
-        match Repository::open(trial.folder.path()).unwrap().load(&dev()) {
+        match Repository::open(repo.folder.path()).unwrap().load(&dev()) {
             Ok(desired) => prop_assert_eq!(&desired.profiles.values().next().unwrap().stored.profile, &profile, "{}", text),
             // A generated profile may break a rule; it must not be misread.
             Err(report) => {
@@ -130,13 +130,13 @@ proptest! {
 
     #[test]
     fn variables_are_put_in_and_nothing_else_is(before in "[a-z {}]{0,8}", after in "[a-z {}$]{0,8}", value in "[a-zA-Z0-9 .]{1,10}") {
-        let trial = Trial::small();
+        let repo = TestRepository::small();
         let after = after.replace("${", "");
         prop_assume!(!after.ends_with('$') && !before.ends_with('$'));
         let written = format!("{before}${{thing}}{after}$${{thing}}");
-        trial.write("environments/dev/environment.yaml", json!({ "companies": ["EDU1"], "variables": { "thing": value } }).to_string());
-        trial.write("environments/dev/profiles/relay.yaml", format!("description: {}\n{SMALL_PROFILE}", json!(written)));
-        let desired = Repository::open(trial.folder.path()).unwrap().load(&dev());
+        repo.write("environments/dev/environment.yaml", json!({ "companies": ["EDU1"], "variables": { "thing": value } }).to_string());
+        repo.write("environments/dev/profiles/relay.yaml", format!("description: {}\n{SMALL_PROFILE}", json!(written)));
+        let desired = Repository::open(repo.folder.path()).unwrap().load(&dev());
         match desired {
             Ok(desired) => prop_assert_eq!(&desired.profiles.values().next().unwrap().stored.profile.description, &format!("{before}{value}{after}${{thing}}")),
             Err(report) => prop_assert!(report.diagnostics.iter().all(|d| ["MW0032", "MW0033"].contains(&d.code.id())), "{report:?}"),
@@ -154,10 +154,10 @@ fn generated_environments_apply_to_an_empty_plan_and_import_to_one() {
             break;
         }
         let profiles = generated::any_profiles().new_tree(&mut runner).unwrap().current();
-        let mut trial = Trial::empty();
-        trial.write("environments/dev/environment.yaml", "companies: [A, B, C1, D222]\nunserved: [{ reason: all }]\n");
-        trial.write("secrets/dev/recipients.txt", mailwright::secrets::ServiceIdentity::demo().unwrap().recipient());
-        trial.write("secrets/dev/demo-identity.txt", mailwright::secrets::DEMO_IDENTITY);
+        let mut repo = TestRepository::empty();
+        repo.write("environments/dev/environment.yaml", "companies: [A, B, C1, D222]\nunserved: [{ reason: all }]\n");
+        repo.write("secrets/dev/recipients.txt", mailwright::secrets::ServiceIdentity::demo().unwrap().recipient());
+        repo.write("secrets/dev/demo-identity.txt", mailwright::secrets::DEMO_IDENTITY);
         for (name, stored) in &profiles {
             let mut profile = stored.profile.clone();
             profile.from.get_or_insert(mailwright::model::Mailbox {
@@ -173,37 +173,37 @@ fn generated_environments_apply_to_an_empty_plan_and_import_to_one() {
             if text.contains("microsoft-graph-delegate") && !text.contains("  - user-interface\nappliesTo") {
                 continue;
             }
-            trial.write(&format!("environments/dev/profiles/{name}.yaml"), text);
+            repo.write(&format!("environments/dev/profiles/{name}.yaml"), text);
             for key in ["password", "secret"] {
-                if !trial.read(&format!("environments/dev/profiles/{name}.yaml")).contains(&format!("{name}/{key}")) {
+                if !repo.read(&format!("environments/dev/profiles/{name}.yaml")).contains(&format!("{name}/{key}")) {
                     continue;
                 }
-                trial.pipe(&["secrets", "set", "dev", &format!("{name}/{key}")], b"generated").code(0);
+                repo.pipe(&["secrets", "set", "dev", &format!("{name}/{key}")], b"generated").code(0);
             }
         }
-        let report = trial.run(&["validate", "--format", "json"]).json();
+        let report = repo.run(&["validate", "--format", "json"]).json();
         if report["errors"] != 0 {
             continue;
         }
         tried += 1;
-        trial.serve();
+        repo.serve();
         // However many threads read and compare, what they say is the same to the last byte.
         let under = |threads: &str, what: &[&str]| {
-            trial.run(&[what, &["--format", "json", "--threads", threads]].concat()).code(0).stdout
+            repo.run(&[what, &["--format", "json", "--threads", threads]].concat()).code(0).stdout
         };
         for what in [&["validate"][..], &["plan", "dev"]] {
             let one = under("1", what);
             (0..3).for_each(|_| assert_eq!(under("16", what), one));
         }
-        trial.run(&["apply", "--skip-verify", "dev", "--yes"]).code(0);
-        trial.run(&["plan", "dev", "--detailed-exitcode"]).code(0);
-        let folder = trial.path("environments/dev/profiles");
+        repo.run(&["apply", "--skip-verify", "dev", "--yes"]).code(0);
+        repo.run(&["plan", "dev", "--detailed-exitcode"]).code(0);
+        let folder = repo.path("environments/dev/profiles");
         if folder.exists() {
             std::fs::remove_dir_all(&folder).unwrap();
         }
-        trial.run(&["import", "dev"]).code(0);
-        let ran = trial.run(&["plan", "dev", "--detailed-exitcode"]).code(0);
-        assert!(ran.stdout.contains("No changes."), "{}", ran.stdout);
+        repo.run(&["import", "dev"]).code(0);
+        let output = repo.run(&["plan", "dev", "--detailed-exitcode"]).code(0);
+        assert!(output.stdout.contains("No changes."), "{}", output.stdout);
     }
     assert!(tried >= 4, "only {tried} generated environments were valid");
 }

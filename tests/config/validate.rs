@@ -1,11 +1,11 @@
 //! What `validate` says of files: every decided behaviour of the format, each as a small tree and what is said of it.
 
-use crate::support::trial::{SMALL_PROFILE, Trial};
+use crate::support::repository::{SMALL_PROFILE, TestRepository};
 
 /// `CODE place` of every problem.
-fn problems(trial: &Trial) -> Vec<String> {
-    let ran = trial.run(&["validate", "--format", "json"]);
-    let report = ran.json();
+fn problems(repo: &TestRepository) -> Vec<String> {
+    let output = repo.run(&["validate", "--format", "json"]);
+    let report = output.json();
     let found: Vec<String> = report["diagnostics"]
         .as_array()
         .unwrap()
@@ -15,21 +15,21 @@ fn problems(trial: &Trial) -> Vec<String> {
             format!("{} {file}:{}:{}", d["code"].as_str().unwrap(), d["line"], d["column"])
         })
         .collect();
-    assert_eq!(ran.code, i32::from(report["errors"] != 0), "{}", ran.stdout);
+    assert_eq!(output.code, i32::from(report["errors"] != 0), "{}", output.stdout);
     found
 }
 
 /// With this as the profile `relay`.
 fn profile(text: impl AsRef<[u8]>) -> Vec<String> {
-    let trial = Trial::small();
-    trial.write("environments/dev/profiles/relay.yaml", text);
-    problems(&trial)
+    let repo = TestRepository::small();
+    repo.write("environments/dev/profiles/relay.yaml", text);
+    problems(&repo)
 }
 
 fn environment(text: &str) -> Vec<String> {
-    let trial = Trial::small();
-    trial.write("environments/dev/environment.yaml", text);
-    problems(&trial)
+    let repo = TestRepository::small();
+    repo.write("environments/dev/environment.yaml", text);
+    problems(&repo)
 }
 
 fn with(line: &str) -> String {
@@ -38,8 +38,8 @@ fn with(line: &str) -> String {
 
 #[test]
 fn the_examples_have_no_problems() {
-    let ran = Trial::examples().run(&["validate"]).code(0);
-    assert_eq!(ran.stdout, "No problems in 4 environments, 27 files.\n");
+    let output = TestRepository::examples().run(&["validate"]).code(0);
+    assert_eq!(output.stdout, "No problems in 4 environments, 27 files.\n");
 }
 
 #[test]
@@ -56,10 +56,10 @@ fn ways_to_write_the_same() {
     ] {
         assert_eq!(profile(text), Vec::<String>::new(), "{text}");
     }
-    let trial = Trial::small();
-    trial.remove("environments/dev/profiles/relay.yaml");
-    trial.write("environments/dev/profiles/relay.json", json);
-    assert_eq!(problems(&trial), Vec::<String>::new());
+    let repo = TestRepository::small();
+    repo.remove("environments/dev/profiles/relay.yaml");
+    repo.write("environments/dev/profiles/relay.json", json);
+    assert_eq!(problems(&repo), Vec::<String>::new());
 }
 
 #[test]
@@ -98,16 +98,16 @@ fn files_that_are_not_text_or_not_files() {
         ["MW0002 profiles/relay.yaml:1:1"]
     );
     assert_eq!(profile("#".repeat(10 * 1024 * 1024)), ["MW0006 profiles/relay.yaml:1:1"]);
-    let trial = Trial::small();
-    trial.write("environments/dev/profiles/relay.yml", SMALL_PROFILE);
-    trial.write("environments/dev/profiles/old.yaml.bak", SMALL_PROFILE);
-    trial.write("environments/dev/profiles/README.md", "about");
-    trial.write("environments/dev/profiles/.hidden", "x");
-    trial.write("environments/dev/profiles/a b.yaml", SMALL_PROFILE);
-    trial.write("environments/dev/notes.txt", "x");
-    trial.write("environments/stray.yaml", "x: 1\n");
+    let repo = TestRepository::small();
+    repo.write("environments/dev/profiles/relay.yml", SMALL_PROFILE);
+    repo.write("environments/dev/profiles/old.yaml.bak", SMALL_PROFILE);
+    repo.write("environments/dev/profiles/README.md", "about");
+    repo.write("environments/dev/profiles/.hidden", "x");
+    repo.write("environments/dev/profiles/a b.yaml", SMALL_PROFILE);
+    repo.write("environments/dev/notes.txt", "x");
+    repo.write("environments/stray.yaml", "x: 1\n");
     assert_eq!(
-        problems(&trial),
+        problems(&repo),
         [
             "MW0014 notes.txt:1:1",
             "MW0106 profiles/a b.yaml:1:1",
@@ -116,34 +116,34 @@ fn files_that_are_not_text_or_not_files() {
             "MW0014 environments/stray.yaml:1:1"
         ]
     );
-    let trial = Trial::small();
-    trial.remove("environments/dev/environment.yaml");
-    assert_eq!(problems(&trial)[0], "MW0016 environment.yaml:1:1");
+    let repo = TestRepository::small();
+    repo.remove("environments/dev/environment.yaml");
+    assert_eq!(problems(&repo)[0], "MW0016 environment.yaml:1:1");
 }
 
 #[cfg(unix)]
 #[test]
 fn links_stay_in_the_repository() {
-    let trial = Trial::small();
+    let repo = TestRepository::small();
     let outside = tempfile::NamedTempFile::new().unwrap();
     std::fs::write(outside.path(), SMALL_PROFILE).unwrap();
-    std::os::unix::fs::symlink(outside.path(), trial.path("environments/dev/profiles/linked.yaml")).unwrap();
-    assert_eq!(problems(&trial), ["MW0015 profiles/linked.yaml:1:1"]);
-    trial.remove("environments/dev/profiles/linked.yaml");
+    std::os::unix::fs::symlink(outside.path(), repo.path("environments/dev/profiles/linked.yaml")).unwrap();
+    assert_eq!(problems(&repo), ["MW0015 profiles/linked.yaml:1:1"]);
+    repo.remove("environments/dev/profiles/linked.yaml");
     // A link inside is an ordinary file.
-    trial.remove("environments/dev/profiles/relay.yaml");
-    trial.write("shared.yaml", SMALL_PROFILE);
-    std::os::unix::fs::symlink("../../../shared.yaml", trial.path("environments/dev/profiles/relay.yaml")).unwrap();
-    assert_eq!(problems(&trial), Vec::<String>::new());
+    repo.remove("environments/dev/profiles/relay.yaml");
+    repo.write("shared.yaml", SMALL_PROFILE);
+    std::os::unix::fs::symlink("../../../shared.yaml", repo.path("environments/dev/profiles/relay.yaml")).unwrap();
+    assert_eq!(problems(&repo), Vec::<String>::new());
     // So is one that leads nowhere: refused. A pipe is never opened.
-    trial.remove("environments/dev/profiles/relay.yaml");
-    std::os::unix::fs::symlink("nowhere.yaml", trial.path("environments/dev/profiles/relay.yaml")).unwrap();
-    assert_eq!(problems(&trial)[0], "MW0015 profiles/relay.yaml:1:1");
-    trial.remove("environments/dev/profiles/relay.yaml");
+    repo.remove("environments/dev/profiles/relay.yaml");
+    std::os::unix::fs::symlink("nowhere.yaml", repo.path("environments/dev/profiles/relay.yaml")).unwrap();
+    assert_eq!(problems(&repo)[0], "MW0015 profiles/relay.yaml:1:1");
+    repo.remove("environments/dev/profiles/relay.yaml");
     let made =
-        std::process::Command::new("mkfifo").arg(trial.path("environments/dev/profiles/relay.yaml")).status().unwrap();
+        std::process::Command::new("mkfifo").arg(repo.path("environments/dev/profiles/relay.yaml")).status().unwrap();
     assert!(made.success());
-    assert_eq!(problems(&trial)[0], "MW0014 profiles/relay.yaml:1:1");
+    assert_eq!(problems(&repo)[0], "MW0014 profiles/relay.yaml:1:1");
 }
 
 #[test]
@@ -193,18 +193,18 @@ fn plain_words_that_are_read_differently() {
 
 #[test]
 fn keys_and_values_that_mean_nothing_are_told_with_what_was_meant() {
-    let trial = Trial::small();
-    trial.write(
+    let repo = TestRepository::small();
+    repo.write(
         "environments/dev/profiles/relay.yaml",
         "provider:\n  smtp:\n    hots: smtp.example.com\n    encryption: tsl\nfrom:\n  adress: erp@example.com\nfunctions: [default, documents-account-receivable, documents-remitance]\nappliesTo: systemwide\n",
     );
-    let ran = trial.run(&["validate", "--color", "never"]).code(1);
-    insta::assert_snapshot!("near_misses", ran.stdout);
+    let output = repo.run(&["validate", "--color", "never"]).code(1);
+    insta::assert_snapshot!("near_misses", output.stdout);
 }
 
 #[test]
 fn a_literal_in_a_secrets_place_is_told_and_never_shown() {
-    let trial = Trial::small();
+    let repo = TestRepository::small();
     let canary = "Correct-Horse-7-Battery";
     for literal in [
         format!("password: {canary}"),
@@ -220,19 +220,19 @@ fn a_literal_in_a_secrets_place_is_told_and_never_shown() {
         let text = format!(
             "provider:\n  smtp:\n    host: smtp.example.com\n    username: erp\n    {literal}\nfrom: {{ address: erp@example.com }}\nfunctions: [default]\nappliesTo: system-wide\n"
         );
-        trial.write("environments/dev/profiles/relay.yaml", text);
+        repo.write("environments/dev/profiles/relay.yaml", text);
         for format in ["human", "json", "github", "sarif"] {
-            let ran = trial.run(&["validate", "--format", format]).code(1);
+            let output = repo.run(&["validate", "--format", format]).code(1);
             assert!(
-                !ran.stdout.contains(canary) && !ran.stderr.contains(canary),
+                !output.stdout.contains(canary) && !output.stderr.contains(canary),
                 "{literal} as {format}:\n{}",
-                ran.stdout
+                output.stdout
             );
         }
     }
-    trial.write("environments/dev/profiles/relay.yaml", "provider: { smtp: { host: smtp.example.com, username: erp, password: hunter2 } }\nfrom: { address: erp@example.com }\nfunctions: [default]\nappliesTo: system-wide\n");
-    let ran = trial.run(&["validate", "--color", "never"]).code(1);
-    insta::assert_snapshot!("literal_secret", ran.stdout);
+    repo.write("environments/dev/profiles/relay.yaml", "provider: { smtp: { host: smtp.example.com, username: erp, password: hunter2 } }\nfrom: { address: erp@example.com }\nfunctions: [default]\nappliesTo: system-wide\n");
+    let output = repo.run(&["validate", "--color", "never"]).code(1);
+    insta::assert_snapshot!("literal_secret", output.stdout);
 }
 
 #[test]
@@ -253,10 +253,10 @@ fn one_problem_hides_no_other() {
     ];
     assert_eq!(profile(text), all);
     // In the environment's file too, and then what it does not say is not held against the profiles.
-    let trial = Trial::small();
-    trial.write("environments/dev/environment.yaml", "companies: [EDU1, NO]\nvariables: { a: [1] }\npolicey: {}\n");
-    trial.write("environments/dev/profiles/relay.yaml", text.replace("not a host", "${a}"));
-    let found = problems(&trial);
+    let repo = TestRepository::small();
+    repo.write("environments/dev/environment.yaml", "companies: [EDU1, NO]\nvariables: { a: [1] }\npolicey: {}\n");
+    repo.write("environments/dev/profiles/relay.yaml", text.replace("not a host", "${a}"));
+    let found = problems(&repo);
     let expected = [
         "MW0004 environment.yaml:1:19",
         "MW0010 environment.yaml:2:17",
@@ -270,10 +270,10 @@ fn one_problem_hides_no_other() {
         ["provider: [\n", "<<: {}\n", "extends: nowhere\n", "", "extends: no\n", "abstract: yes\n", "companies: 7\n"]
     {
         let file = if broken.starts_with(['p', '<']) { "profiles/other.yaml" } else { "environment.yaml" };
-        let trial = Trial::small();
-        trial.write(&format!("environments/dev/{file}"), broken);
-        trial.write("environments/dev/profiles/relay.yaml", with("enabeld: true"));
-        let found = problems(&trial);
+        let repo = TestRepository::small();
+        repo.write(&format!("environments/dev/{file}"), broken);
+        repo.write("environments/dev/profiles/relay.yaml", with("enabeld: true"));
+        let found = problems(&repo);
         assert_eq!(found.len(), 2, "{broken:?}: {found:?}");
         assert!(found.contains(&"MW0008 profiles/relay.yaml:8:1".to_owned()), "{broken:?}: {found:?}");
     }
@@ -315,24 +315,24 @@ fn one_problem_is_told_once_and_nothing_follows_from_it() {
 
 #[test]
 fn a_problem_that_a_variable_brings_says_where_the_variable_is_set() {
-    let trial = Trial::examples();
-    let text = trial.read("environments/dev/environment.yaml");
+    let repo = TestRepository::examples();
+    let text = repo.read("environments/dev/environment.yaml");
     let line = 1 + text.lines().position(|line| line.contains("relayPort:")).unwrap();
-    trial.write("environments/dev/environment.yaml", text.replace("relayPort: 8487", "relayPort: abc"));
-    let ran = trial.run(&["validate", "dev", "--color", "never"]).code(1);
+    repo.write("environments/dev/environment.yaml", text.replace("relayPort: 8487", "relayPort: abc"));
+    let output = repo.run(&["validate", "dev", "--color", "never"]).code(1);
     let told = format!("`relayPort` is set at environments/dev/environment.yaml:{line}:14.");
-    assert!(ran.stdout.contains(&told), "{}", ran.stdout);
+    assert!(output.stdout.contains(&told), "{}", output.stdout);
 }
 
 #[test]
 fn of_two_that_claim_the_same_the_one_that_was_laid_over_is_pointed_at() {
-    let trial = Trial::small();
-    trial.write("environments/base/environment.yaml", "abstract: true\n");
-    trial.write("environments/base/profiles/zebra.yaml", SMALL_PROFILE);
-    trial.remove("environments/dev/profiles/relay.yaml");
-    trial.write("environments/dev/profiles/ant.yaml", SMALL_PROFILE);
-    trial.write("environments/dev/environment.yaml", "extends: base\ncompanies: [EDU1]\n");
-    assert_eq!(problems(&trial), ["MW0104 profiles/ant.yaml:6:13"]);
+    let repo = TestRepository::small();
+    repo.write("environments/base/environment.yaml", "abstract: true\n");
+    repo.write("environments/base/profiles/zebra.yaml", SMALL_PROFILE);
+    repo.remove("environments/dev/profiles/relay.yaml");
+    repo.write("environments/dev/profiles/ant.yaml", SMALL_PROFILE);
+    repo.write("environments/dev/environment.yaml", "extends: base\ncompanies: [EDU1]\n");
+    assert_eq!(problems(&repo), ["MW0104 profiles/ant.yaml:6:13"]);
 }
 
 #[test]
@@ -365,9 +365,9 @@ fn keys_tokens_and_masks_in_ordinary_texts() {
 #[test]
 fn the_spot_is_underlined_where_it_is_and_only_secrets_are_masked() {
     let underlined = |text: &str| {
-        let trial = Trial::small();
-        trial.write("environments/dev/profiles/relay.yaml", text);
-        let report = trial.run(&["validate", "--format", "json"]).code(1).json();
+        let repo = TestRepository::small();
+        repo.write("environments/dev/profiles/relay.yaml", text);
+        let report = repo.run(&["validate", "--format", "json"]).code(1).json();
         let excerpt = &report["diagnostics"][0]["excerpt"];
         let line = excerpt["text"].as_str().unwrap().to_owned();
         let number = |key: &str| usize::try_from(excerpt[key].as_u64().unwrap()).unwrap();
@@ -394,34 +394,34 @@ fn the_spot_is_underlined_where_it_is_and_only_secrets_are_masked() {
 
 #[test]
 fn layers_and_variables() {
-    let trial = Trial::small();
+    let repo = TestRepository::small();
     let said = |environment: &str| {
-        trial.write("environments/dev/environment.yaml", environment);
-        problems(&trial)
+        repo.write("environments/dev/environment.yaml", environment);
+        problems(&repo)
     };
     assert_eq!(said("extends: bsae\ncompanies: [EDU1]\n"), ["MW0020 environment.yaml:1:10"]);
-    trial.write("environments/base/environment.yaml", "abstract: true\nextends: dev\n");
+    repo.write("environments/base/environment.yaml", "abstract: true\nextends: dev\n");
     assert_eq!(
         said("extends: base\ncompanies: [EDU1]\n"),
         ["MW0021 environments/base/environment.yaml:2:10", "MW0021 environment.yaml:1:10"]
     );
-    trial.write(
+    repo.write(
         "environments/base/environment.yaml",
         "abstract: true\nvariables: { host: smtp.example.com, port: 2525 }\n",
     );
-    trial.write(
+    repo.write(
         "environments/dev/profiles/relay.yaml",
         SMALL_PROFILE.replace("smtp.example.com", "\"${hots}.x$${y}\"\n    port: ${port}"),
     );
     assert_eq!(said("extends: base\ncompanies: [EDU1]\n"), ["MW0022 profiles/relay.yaml:3:11"]);
-    trial.write(
+    repo.write(
         "environments/dev/profiles/relay.yaml",
         SMALL_PROFILE
             .replace("smtp.example.com", "${host}\n    port: ${port}")
             .replace("[default]", "[default]\ndescription: \"costs $${5}, ${ port}\""),
     );
     assert_eq!(said("extends: base\ncompanies: [EDU1]\n"), ["MW0023 profiles/relay.yaml:8:14"]);
-    trial.write(
+    repo.write(
         "environments/dev/profiles/relay.yaml",
         SMALL_PROFILE
             .replace("smtp.example.com", "${host}\n    port: ${port}")
@@ -432,22 +432,22 @@ fn layers_and_variables() {
         said("extends: base\ncompanies: [EDU1]\nvariables: { host: \"x${port}\" }\n")[0],
         "MW0023 environment.yaml:3:20"
     );
-    let wrong = trial.run(&["plan", "base"]).code(1);
+    let wrong = repo.run(&["plan", "base"]).code(1);
     assert!(wrong.stderr.contains("MW0025"), "{}", wrong.stderr);
-    assert!(trial.run(&["validate", "deb"]).code(1).stderr.contains("Did you mean `dev`?"));
+    assert!(repo.run(&["validate", "deb"]).code(1).stderr.contains("Did you mean `dev`?"));
 }
 
 #[test]
 fn what_several_environments_inherit_is_told_once_and_partial_layers_may_lack_things() {
-    let trial = Trial::small();
-    trial.write("environments/base/environment.yaml", "abstract: true\n");
-    trial.write("environments/base/profiles/half.yaml", "provider: { smtp: { host: \"${later}\", prot: 25 } }\n");
-    trial.write(
+    let repo = TestRepository::small();
+    repo.write("environments/base/environment.yaml", "abstract: true\n");
+    repo.write("environments/base/profiles/half.yaml", "provider: { smtp: { host: \"${later}\", prot: 25 } }\n");
+    repo.write(
         "environments/dev/environment.yaml",
         "extends: base\ncompanies: [EDU1]\nvariables: { later: a.example }\n",
     );
-    trial.write("environments/two/environment.yaml", "extends: dev\n");
-    let found = problems(&trial);
+    repo.write("environments/two/environment.yaml", "extends: dev\n");
+    let found = problems(&repo);
     assert_eq!(found.iter().filter(|problem| problem.contains("half.yaml:1:39")).count(), 1, "{found:?}");
 }
 
@@ -476,21 +476,20 @@ fn rules_are_pointed_at_the_value_that_breaks_them() {
         ["MW0009 profiles/relay.yaml:1:1"]
     );
     assert_eq!(profile(with(&format!("description: {}", "x ".repeat(60)))), ["MW0017 profiles/relay.yaml:8:14"]);
-    let trial = Trial::small();
-    trial.write("environments/dev/profiles/second.yaml", SMALL_PROFILE);
-    assert_eq!(problems(&trial), ["MW0104 profiles/second.yaml:6:13"]);
-    trial
-        .write("environments/dev/profiles/second.yaml", format!("enabled: false\nrenamedFrom: relay\n{SMALL_PROFILE}"));
-    assert_eq!(problems(&trial), ["MW0113 profiles/second.yaml:2:14"]);
+    let repo = TestRepository::small();
+    repo.write("environments/dev/profiles/second.yaml", SMALL_PROFILE);
+    assert_eq!(problems(&repo), ["MW0104 profiles/second.yaml:6:13"]);
+    repo.write("environments/dev/profiles/second.yaml", format!("enabled: false\nrenamedFrom: relay\n{SMALL_PROFILE}"));
+    assert_eq!(problems(&repo), ["MW0113 profiles/second.yaml:2:14"]);
 }
 
 #[test]
 fn reports_for_machines() {
-    let trial = Trial::small();
-    trial.write("environments/dev/profiles/relay.yaml", SMALL_PROFILE.replace("[default]", "[defualt]"));
-    let github = trial.run(&["validate", "--format", "github"]).code(1).stdout;
+    let repo = TestRepository::small();
+    repo.write("environments/dev/profiles/relay.yaml", SMALL_PROFILE.replace("[default]", "[defualt]"));
+    let github = repo.run(&["validate", "--format", "github"]).code(1).stdout;
     assert!(github.starts_with("::error file=environments/dev/profiles/relay.yaml,line=6,col=13,endColumn=20,title=MW0007 a value that is not one of those allowed::there is no such function. Did you mean `default`?\n"), "{github}");
-    let sarif = trial.run(&["validate", "--format", "sarif"]).code(1).json();
+    let sarif = repo.run(&["validate", "--format", "sarif"]).code(1).json();
     assert_eq!(sarif["runs"][0]["results"][0]["locations"][0]["physicalLocation"]["region"]["startLine"], 6);
     assert_eq!(sarif["runs"][0]["tool"]["driver"]["rules"][0]["id"], "MW0007");
 }
@@ -503,30 +502,30 @@ fn names_that_windows_reserves_are_refused_wherever_a_name_is_that_of_a_file() {
     let rollout = |name: &str| ("rollout", format!("rollouts/{name}.yaml"), "waves: []\n");
     for name in ["CON", "nul", "Aux.old", "com1", "LPT9", "prn.tar.gz", "com0"] {
         for (kind, path, text) in [profile(name), environment(name), rollout(name)] {
-            let trial = Trial::small();
-            trial.write(&path, text);
-            let ran = trial.run(&["validate"]).code(1);
-            let shown = format!("{}{}", ran.stdout, ran.stderr);
+            let repo = TestRepository::small();
+            repo.write(&path, text);
+            let output = repo.run(&["validate"]).code(1);
+            let shown = format!("{}{}", output.stdout, output.stderr);
             assert!(shown.contains("MW0106") && shown.contains("Windows reserves"), "{kind} {name}: {shown}");
         }
-        let trial = Trial::small();
+        let repo = TestRepository::small();
         for reference in [format!("{name}/password"), format!("relay/{name}")] {
             let login = format!("host: smtp.example.com\n    username: erp\n    password: {{ secret: {reference} }}");
             let text = SMALL_PROFILE.replace("host: smtp.example.com", &login);
             assert!(text.contains(&reference), "{text}");
-            trial.write("environments/dev/profiles/relay.yaml", text);
-            let ran = trial.run(&["validate"]).code(1);
-            assert!(ran.stdout.contains("MW0106"), "{reference}: {}", ran.stdout);
-            let set = trial.pipe(&["secrets", "set", "dev", &reference], b"hunter2-hunter2").code(1);
+            repo.write("environments/dev/profiles/relay.yaml", text);
+            let output = repo.run(&["validate"]).code(1);
+            assert!(output.stdout.contains("MW0106"), "{reference}: {}", output.stdout);
+            let set = repo.pipe(&["secrets", "set", "dev", &reference], b"hunter2-hunter2").code(1);
             assert!(set.stderr.contains("MW0106"), "{reference}: {}", set.stderr);
         }
     }
     // What only looks like one.
-    let trial = Trial::small();
+    let repo = TestRepository::small();
     for name in ["console", "com10", "nul-1", "a.con"] {
-        trial.write(&format!("environments/dev/profiles/{name}.yaml"), "null\n");
+        repo.write(&format!("environments/dev/profiles/{name}.yaml"), "null\n");
     }
-    trial.run(&["validate"]).code(0);
+    repo.run(&["validate"]).code(0);
 }
 
 /// Files of 1 MB in which some work could grow with the square of a size. Nothing here measures time: with such work,
@@ -570,30 +569,30 @@ fn the_work_for_a_file_grows_with_its_size_and_no_faster() {
     ];
     for (name, text) in shapes {
         for place in ["environments/dev/profiles/relay.yaml", "environments/dev/environment.yaml"] {
-            let trial = Trial::small();
-            trial.write("environments/dev/environment.yaml", "companies: [EDU1]\nvariables: { domain: example.com }\n");
-            trial.write(place, &text);
-            let ran = trial.run(&["validate", "--format", "json"]);
-            assert!(matches!(ran.code, 0 | 1), "{name}: {}", ran.stderr);
-            let problems = ran.json()["diagnostics"].as_array().unwrap().len();
+            let repo = TestRepository::small();
+            repo.write("environments/dev/environment.yaml", "companies: [EDU1]\nvariables: { domain: example.com }\n");
+            repo.write(place, &text);
+            let output = repo.run(&["validate", "--format", "json"]);
+            assert!(matches!(output.code, 0 | 1), "{name}: {}", output.stderr);
+            let problems = output.json()["diagnostics"].as_array().unwrap().len();
             // Of each kind so many, and one that says that there are more.
             assert!(problems <= 4 * 101, "{name}: {problems} problems");
-            assert!(ran.stdout.len() < 400_000, "{name}: {} bytes", ran.stdout.len());
+            assert!(output.stdout.len() < 400_000, "{name}: {} bytes", output.stdout.len());
         }
     }
 }
 
 #[test]
 fn more_problems_than_are_listed_are_told_as_such() {
-    let trial = Trial::small();
+    let repo = TestRepository::small();
     let keys: String = (0..150).map(|n| format!("k{n}: 1\n")).collect();
-    trial.write("environments/dev/profiles/relay.yaml", format!("{SMALL_PROFILE}{keys}"));
-    let report = trial.run(&["validate", "--format", "json"]).code(1).json();
+    repo.write("environments/dev/profiles/relay.yaml", format!("{SMALL_PROFILE}{keys}"));
+    let report = repo.run(&["validate", "--format", "json"]).code(1).json();
     let count = |code: &str| report["diagnostics"].as_array().unwrap().iter().filter(|d| d["code"] == code).count();
     assert_eq!((count("MW0008"), count("MW0018")), (100, 1), "{report:#}");
     let ambiguous: String = (0..150).map(|n| format!("k{n}: yes\n")).collect();
-    trial.write("environments/dev/profiles/relay.yaml", ambiguous);
-    let text = trial.run(&["validate", "--format", "json"]).code(1).stdout;
+    repo.write("environments/dev/profiles/relay.yaml", ambiguous);
+    let text = repo.run(&["validate", "--format", "json"]).code(1).stdout;
     assert!(text.contains("MW0018") && text.matches("\"MW0004\"").count() <= 101, "{text}");
 }
 
@@ -611,50 +610,54 @@ fn encodings_of_windows_are_read_or_named_at_every_door() {
         ("environments/dev/profiles/relay.yaml", SMALL_PROFILE),
         ("rollouts/all.yaml", "description: all\nwaves: [{ name: one, environments: [dev] }]\n"),
     ] {
-        let trial = Trial::small();
+        let repo = TestRepository::small();
         for bytes in [crlf(text).into_bytes(), format!("\u{feff}{}", crlf(text)).into_bytes()] {
-            trial.write(path, bytes);
-            trial.run(&["validate"]).code(0);
+            repo.write(path, bytes);
+            repo.run(&["validate"]).code(0);
         }
         for (bytes, named) in [
             (wide(text, true), "the file is UTF-16\n"),
             (wide(text, false), "the file is UTF-16 without a byte order mark"),
             ([text.as_bytes(), b"# caf\xe9\n"].concat(), "Windows-1252"),
         ] {
-            trial.write(path, bytes);
-            let ran = trial.run(&["validate"]).code(1);
-            assert!(ran.stdout.contains("MW0005") || ran.stdout.contains(named.trim_end()), "{path}: {}", ran.stdout);
-            assert!(ran.stdout.contains(named.trim_end()), "{path}: {}", ran.stdout);
+            repo.write(path, bytes);
+            let output = repo.run(&["validate"]).code(1);
+            assert!(
+                output.stdout.contains("MW0005") || output.stdout.contains(named.trim_end()),
+                "{path}: {}",
+                output.stdout
+            );
+            assert!(output.stdout.contains(named.trim_end()), "{path}: {}", output.stdout);
         }
     }
     // Who secrets are sealed to.
-    let trial = Trial::small();
+    let repo = TestRepository::small();
     let login = "host: smtp.example.com\n    username: erp\n    password: { secret: relay/password }";
-    trial.write("environments/dev/profiles/relay.yaml", SMALL_PROFILE.replace("host: smtp.example.com", login));
+    repo.write("environments/dev/profiles/relay.yaml", SMALL_PROFILE.replace("host: smtp.example.com", login));
     let recipients = include_str!("../../secrets/dev/recipients.txt");
-    trial.write("secrets/dev/demo-identity.txt", include_str!("../../secrets/dev/demo-identity.txt"));
+    repo.write("secrets/dev/demo-identity.txt", include_str!("../../secrets/dev/demo-identity.txt"));
     for bytes in [crlf(recipients).into_bytes(), format!("\u{feff}{recipients}").into_bytes(), wide(recipients, true)] {
-        trial.write("secrets/dev/recipients.txt", bytes);
-        trial.pipe(&["secrets", "set", "dev", "relay/password"], b"a value of some length").code(0);
+        repo.write("secrets/dev/recipients.txt", bytes);
+        repo.pipe(&["secrets", "set", "dev", "relay/password"], b"a value of some length").code(0);
     }
-    trial.write("secrets/dev/recipients.txt", wide(recipients, false));
-    let ran = trial.pipe(&["secrets", "set", "dev", "relay/password"], b"a value of some length").code(1);
-    assert!(ran.stderr.contains("it is UTF-16 without a byte order mark"), "{}", ran.stderr);
+    repo.write("secrets/dev/recipients.txt", wide(recipients, false));
+    let output = repo.pipe(&["secrets", "set", "dev", "relay/password"], b"a value of some length").code(1);
+    assert!(output.stderr.contains("it is UTF-16 without a byte order mark"), "{}", output.stderr);
     // An age file that an editor saved.
-    let sealed = std::fs::read_to_string(trial.path("secrets/dev/relay/password.age")).unwrap();
+    let sealed = std::fs::read_to_string(repo.path("secrets/dev/relay/password.age")).unwrap();
     for (bytes, named) in [
         (wide(&sealed, true), "it was saved as UTF-16"),
         (format!("\u{feff}{sealed}").into_bytes(), "it was saved as UTF-8 with a byte order mark"),
     ] {
-        trial.write("secrets/dev/relay/password.age", bytes);
-        let ran = trial.run(&["validate"]).code(1);
-        assert!(ran.stdout.contains("MW0034") && ran.stdout.contains(named), "{}", ran.stdout);
+        repo.write("secrets/dev/relay/password.age", bytes);
+        let output = repo.run(&["validate"]).code(1);
+        assert!(output.stdout.contains("MW0034") && output.stdout.contains(named), "{}", output.stdout);
     }
     // A variable out of a file with such line ends.
-    let mut trial = Trial::small();
-    trial.serve();
-    let address = trial.service.as_ref().unwrap().address.clone();
-    let mut command = trial.command(&["status", "dev"]);
+    let mut repo = TestRepository::small();
+    repo.serve();
+    let address = repo.service.as_ref().unwrap().address.clone();
+    let mut command = repo.command(&["status", "dev"]);
     command.env("MAILWRIGHT_SERVICE", format!("{address}\r\n"));
-    crate::support::trial::finish(command).code(0);
+    crate::support::repository::run_command(command).code(0);
 }

@@ -5,21 +5,21 @@
 use std::time::{Duration, Instant};
 
 use crate::{
-    harness::{DEADLINES, Load, Post, QUICK, RealSink, count, knob},
+    mail_service::{DEADLINES, LoadGenerator, MailService, PostfixSink, QUICK, count, scale},
     support::postfix::free_port,
 };
 
 /// Resident memory of the service, in MiB.
-fn resident(post: &Post) -> u64 {
-    let pid = post.trial.service.as_ref().unwrap().child.id();
+fn resident(service: &MailService) -> u64 {
+    let pid = service.repo.service.as_ref().unwrap().child.id();
     let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
     let line = status.lines().find(|line| line.starts_with("VmRSS:")).unwrap();
     line.split_whitespace().nth(1).unwrap().parse::<u64>().unwrap() / 1024
 }
 
 /// The seconds of processor time that the service has used.
-fn processor_time(post: &Post) -> f64 {
-    let pid = post.trial.service.as_ref().unwrap().child.id();
+fn processor_time(service: &MailService) -> f64 {
+    let pid = service.repo.service.as_ref().unwrap().child.id();
     let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap();
     let fields: Vec<&str> = stat.rsplit_once(')').unwrap().1.split_whitespace().collect();
     // utime and stime, in hundredths of a second.
@@ -28,38 +28,38 @@ fn processor_time(post: &Post) -> f64 {
 
 #[test]
 fn much_that_waits_costs_no_memory_and_leaves_when_the_server_is_back() {
-    let wanted = knob("MAILWRIGHT_TEST_BACKLOG", 4000);
-    let away = Duration::from_secs(knob("MAILWRIGHT_TEST_AWAY", 5));
+    let wanted = scale("MAILWRIGHT_TEST_BACKLOG", 4000);
+    let away = Duration::from_secs(scale("MAILWRIGHT_TEST_AWAY", 5));
     let port = free_port();
-    let mut post = Post::unapplied(port, QUICK, "");
-    post.trial.serve_with(&[&["--demo"], &DEADLINES[..]].concat());
-    post.apply();
-    let load = Load::start(&post, 16, Duration::ZERO);
+    let mut service = MailService::unapplied(port, QUICK, "");
+    service.repo.serve_with(&[&["--demo"], &DEADLINES[..]].concat());
+    service.apply();
+    let load = LoadGenerator::start(&service, 16, Duration::ZERO);
     let until = Instant::now() + Duration::from_secs(120 + wanted / 20);
     while load.accepted() < usize::try_from(wanted).unwrap() {
         assert!(Instant::now() < until, "{} accepted", load.accepted());
         std::thread::sleep(Duration::from_millis(50));
     }
     let accepted = load.end();
-    let (since, used) = (Instant::now(), processor_time(&post));
+    let (since, used) = (Instant::now(), processor_time(&service));
     std::thread::sleep(away);
     // Whoever waits does nothing: a scan of all that waits, every now and then, would show here.
-    let used = processor_time(&post) - used;
+    let used = processor_time(&service) - used;
     assert!(used < since.elapsed().as_secs_f64() / 10.0 + 1.0, "{used} s of work while nothing could be done");
-    let memory = resident(&post);
+    let memory = resident(&service);
     assert!(memory < 256, "{memory} MiB with {} waiting", accepted.len());
-    let outbox = post.outbox();
+    let outbox = service.outbox();
     assert_eq!(outbox["down"][0], "relay", "{outbox:#}");
-    let sink = RealSink::start_at(port, &[]);
+    let sink = PostfixSink::start_at(port, &[]);
     let began = Instant::now();
-    let outbox = post.wait_empty_for(Duration::from_secs(180 + wanted / 50));
+    let outbox = service.wait_empty_for(Duration::from_secs(180 + wanted / 50));
     assert_eq!(count(&outbox, "delivered"), accepted.len() as u64, "{outbox:#}");
     println!(
         "{} left in {:?}; {} MiB resident before, {} after",
         accepted.len(),
         began.elapsed(),
         memory,
-        resident(&post)
+        resident(&service)
     );
     let arrived = sink.message_ids();
     assert!(accepted.keys().all(|id| arrived.get(id) == Some(&1)), "each arrived once");

@@ -9,19 +9,19 @@ use std::{
 use serde_json::json;
 
 use crate::{
-    harness::{DEADLINES, Post, QUICK},
+    mail_service::{DEADLINES, MailService, QUICK},
     sink::Sink,
 };
 
 #[test]
 fn idle_and_slow_connections_hold_up_nobody() {
     let sink = Sink::start();
-    let mut post = Post::unapplied(sink.port, QUICK, "");
+    let mut service = MailService::unapplied(sink.port, QUICK, "");
     // With so few descriptors, each connection that is not closed would be missed by delivery.
     let limited = ["sh", "-c", "ulimit -n 128 && exec \"$0\" \"$@\""];
-    post.trial.serve_under(&limited, &[&["--demo", "--idle-timeout", "2"], &DEADLINES[..]].concat());
-    post.apply();
-    let address = post.trial.address().trim_start_matches("http://").to_owned();
+    service.repo.serve_under(&limited, &[&["--demo", "--idle-timeout", "2"], &DEADLINES[..]].concat());
+    service.apply();
+    let address = service.repo.address().trim_start_matches("http://").to_owned();
     let begun = ["", "POST /v1/messages HTTP/1.1\r\nHost: te", "PRI * HT", "G"];
     let idle: Vec<TcpStream> = (0..500)
         .map(|index| {
@@ -32,11 +32,11 @@ fn idle_and_slow_connections_hold_up_nobody() {
         })
         .collect();
     for path in ["/healthz", "/readyz"] {
-        assert_eq!(post.trial.http_as_anybody("GET", path, &[], b"").status, 200, "{path}");
+        assert_eq!(service.repo.http_without_token("GET", path, &[], b"").status, 200, "{path}");
     }
-    let ids: Vec<String> = (0..20).map(|_| post.send(json!({}))).collect();
+    let ids: Vec<String> = (0..20).map(|_| service.send(json!({}))).collect();
     for id in &ids {
-        post.wait(id, "delivered");
+        service.wait(id, "delivered");
     }
     // Each of them is closed, those that nobody needed the place of as well.
     for mut stream in idle {
@@ -45,15 +45,15 @@ fn idle_and_slow_connections_hold_up_nobody() {
         let is_open = read.is_err_and(|error| error.kind() == std::io::ErrorKind::WouldBlock);
         assert!(!is_open, "a silent connection is still open");
     }
-    let log = post.trial.service.as_ref().unwrap().log.lock().unwrap().clone();
+    let log = service.repo.service.as_ref().unwrap().log.lock().unwrap().clone();
     assert!(!log.contains("Too many open files"), "{log}");
 }
 
 #[test]
 fn large_submissions_are_taken_or_refused_within_bounds() {
     let sink = Sink::start();
-    let post = Post::new(sink.port, QUICK, "");
-    let pid = post.trial.service.as_ref().unwrap().child.id();
+    let service = MailService::new(sink.port, QUICK, "");
+    let pid = service.repo.service.as_ref().unwrap().child.id();
     let peak = || {
         let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
         let line = status.lines().find(|line| line.starts_with("VmHWM:")).unwrap().to_owned();
@@ -61,41 +61,41 @@ fn large_submissions_are_taken_or_refused_within_bounds() {
     };
     // 50 MB in base64 are more than a route takes; 20 MB of file are not.
     let file = |bytes: usize| json!({ "attachments": [{ "name": "f.bin", "content": "QUJD".repeat(bytes / 3) }] });
-    let refused = post.submit(file(37_000_000));
+    let refused = service.submit(file(37_000_000));
     assert_eq!(refused.status, 413, "{}", refused.body);
     let ids: Vec<String> = std::thread::scope(|scope| {
-        let threads: Vec<_> = (0..6).map(|_| scope.spawn(|| post.send(file(20_000_000)))).collect();
+        let threads: Vec<_> = (0..6).map(|_| scope.spawn(|| service.send(file(20_000_000)))).collect();
         threads.into_iter().map(|thread| thread.join().unwrap()).collect()
     });
     for id in &ids {
-        post.wait(id, "delivered");
+        service.wait(id, "delivered");
     }
-    assert_eq!(sink.taken().len(), 6);
+    assert_eq!(sink.received().len(), 6);
     let peak = peak();
     // The program itself, the six bodies of 27 MB, and what `memory.rs` says of making and delivering messages.
     assert!(peak < 80 + 6 * 27 + 64 + 28 + 96 + 20, "{peak} MiB at the most");
     // A body that is promised and never comes ends with its deadline or its connection.
-    let mut stream = TcpStream::connect(post.trial.address().trim_start_matches("http://")).unwrap();
+    let mut stream = TcpStream::connect(service.repo.address().trim_start_matches("http://")).unwrap();
     let head = format!(
         "POST /v1/messages HTTP/1.1\r\nHost: t\r\nAuthorization: Bearer {}\r\nContent-Type: application/json\r\nContent-Length: 60000000\r\n\r\n",
-        post.trial.token()
+        service.repo.token()
     );
     stream.write_all(head.as_bytes()).unwrap();
     std::thread::sleep(Duration::from_millis(200));
     drop(stream);
-    let id = post.send(json!({}));
-    post.wait(&id, "delivered");
+    let id = service.send(json!({}));
+    service.wait(&id, "delivered");
 }
 
 #[test]
 fn bodies_that_never_come_hold_up_nobody_else() {
     let sink = Sink::start();
-    let post = Post::new(sink.port, QUICK, "");
+    let service = MailService::new(sink.port, QUICK, "");
     let [greedy, patient] = ["greedy", "patient"].map(|name| {
         let create = ["token", "create", "dev", "--name", name, "--role", "sender"];
-        post.trial.run(&create).code(0).stdout.trim().to_owned()
+        service.repo.run(&create).code(0).stdout.trim().to_owned()
     });
-    let address = post.trial.address().trim_start_matches("http://").to_owned();
+    let address = service.repo.address().trim_start_matches("http://").to_owned();
     let begin = |token: &str, length: &str| {
         let mut stream = TcpStream::connect(&address).unwrap();
         let head = format!(
@@ -110,12 +110,12 @@ fn bodies_that_never_come_hold_up_nobody_else() {
     let promised: Vec<TcpStream> = (0..300).map(|_| begin(&greedy, "Content-Length: 1000")).collect();
     std::thread::sleep(Duration::from_secs(1));
     for path in ["/healthz", "/readyz"] {
-        assert_eq!(post.trial.http_as_anybody("GET", path, &[], b"").status, 200, "{path}");
+        assert_eq!(service.repo.http_without_token("GET", path, &[], b"").status, 200, "{path}");
     }
     let began = Instant::now();
-    let id = post.send(json!({}));
-    post.send(json!({ "text": "x".repeat(1_000_000) }));
-    post.wait(&id, "delivered");
+    let id = service.send(json!({}));
+    service.send(json!({ "text": "x".repeat(1_000_000) }));
+    service.wait(&id, "delivered");
     println!("taken after {:?} beside {} bodies that do not come", began.elapsed(), endless.len() + promised.len());
     // Each is given up, and says why.
     let mut answers = String::new();
@@ -127,7 +127,7 @@ fn bodies_that_never_come_hold_up_nobody_else() {
     }
     assert_eq!(answers.matches("HTTP/1.1 408").count(), 6, "{answers}");
     // One that is slow and goes on is taken, be it ever so large.
-    let body = crate::harness::message(json!({ "text": "x".repeat(300_000) })).to_string();
+    let body = crate::mail_service::message(json!({ "text": "x".repeat(300_000) })).to_string();
     let mut stream = begin(&patient, &format!("Content-Length: {}", body.len()));
     for part in body.as_bytes().chunks(30_000) {
         stream.write_all(part).unwrap();

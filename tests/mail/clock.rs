@@ -3,23 +3,23 @@
 use serde_json::json;
 
 use crate::{
-    harness::{DEADLINES, Post, QUICK, count},
-    sink::{Act, Sink},
+    mail_service::{DEADLINES, MailService, QUICK, count},
+    sink::{Action, Sink},
     support::tools,
 };
 
 /// A service whose clock is as `offset` says, at each moment.
-fn post(sink: &Sink, delivery: &str, offset: &str) -> (Post, std::path::PathBuf) {
-    let post = Post::unapplied(sink.port, delivery, "");
-    let path = post.trial.path("offset");
+fn start_service(sink: &Sink, delivery: &str, offset: &str) -> (MailService, std::path::PathBuf) {
+    let service = MailService::unapplied(sink.port, delivery, "");
+    let path = service.repo.path("offset");
     std::fs::write(&path, offset).unwrap();
-    let mut post = post;
-    start(&mut post);
-    post.apply();
-    (post, path)
+    let mut service = service;
+    start(&mut service);
+    service.apply();
+    (service, path)
 }
 
-fn start(post: &mut Post) {
+fn start(service: &mut MailService) {
     let library = std::fs::read_dir(tools::folder().join("usr/lib"))
         .unwrap()
         .flatten()
@@ -27,20 +27,20 @@ fn start(post: &mut Post) {
         .find(|path| path.is_file())
         .unwrap_or_else(|| panic!("libfaketime is missing; run the tests with ./test"));
     let preload = format!("LD_PRELOAD={}", library.display());
-    let file = format!("FAKETIME_TIMESTAMP_FILE={}", post.trial.path("offset").display());
+    let file = format!("FAKETIME_TIMESTAMP_FILE={}", service.repo.path("offset").display());
     let before =
         ["env", &preload, &file, "FAKETIME_NO_CACHE=1", "FAKETIME_DONT_FAKE_MONOTONIC=1", "DONT_FAKE_MONOTONIC=1"];
-    post.trial.serve_under(&before, &[&["--demo"], &DEADLINES[..]].concat());
+    service.repo.serve_under(&before, &[&["--demo"], &DEADLINES[..]].concat());
 }
 
 #[test]
 fn a_clock_that_jumps_changes_nothing_about_what_waits() {
     let sink = Sink::start();
-    let (post, offset) = post(&sink, QUICK, "+0");
-    sink.at("rcpt", Act::Say("451 4.3.0 not now"));
-    let waits = post.send(json!({}));
-    post.wait_until(&waits, "an attempt", |message| message["attempts"].as_u64() >= Some(1));
-    let tries = || post.message(&waits)["attempts"].as_u64().unwrap();
+    let (service, offset) = start_service(&sink, QUICK, "+0");
+    sink.on("rcpt", Action::Reply("451 4.3.0 not now"));
+    let waits = service.send(json!({}));
+    service.wait_until(&waits, "an attempt", |message| message["attempts"].as_u64() >= Some(1));
+    let tries = || service.message(&waits)["attempts"].as_u64().unwrap();
     // Three days on: nobody's lifetime of two is over, and nothing is tried faster.
     std::fs::write(&offset, "+3d").unwrap();
     let (before, began) = (tries(), std::time::Instant::now());
@@ -49,61 +49,61 @@ fn a_clock_that_jumps_changes_nothing_about_what_waits() {
     // A second lies between two of them, however long the machine took for the three.
     let elapsed = began.elapsed();
     assert!(within <= elapsed.as_secs() + 1, "{within} attempts within {elapsed:?}");
-    assert_eq!(post.message(&waits)["status"], "queued");
+    assert_eq!(service.message(&waits)["status"], "queued");
     // A day back: what is due is still due, and what is new leaves at once.
     std::fs::write(&offset, "-1d").unwrap();
-    sink.at("rcpt", Act::Usual);
-    post.wait(&waits, "delivered");
-    let fresh = post.send(json!({}));
-    post.wait(&fresh, "delivered");
+    sink.on("rcpt", Action::Usual);
+    service.wait(&waits, "delivered");
+    let fresh = service.send(json!({}));
+    service.wait(&fresh, "delivered");
 }
 
 #[test]
 fn a_restart_under_an_earlier_clock_holds_up_nothing() {
     let sink = Sink::start();
-    sink.at("mail", Act::Say("451 4.3.0 not now"));
-    let (mut post, offset) = post(&sink, QUICK, "+2d");
-    let waits = post.send(json!({}));
-    post.wait_until(&waits, "an attempt", |message| message["attempts"].as_u64() >= Some(1));
+    sink.on("mail", Action::Reply("451 4.3.0 not now"));
+    let (mut service, offset) = start_service(&sink, QUICK, "+2d");
+    let waits = service.send(json!({}));
+    service.wait_until(&waits, "an attempt", |message| message["attempts"].as_u64() >= Some(1));
     // It was two days ahead: what is due then would wait for two days.
-    post.trial.kill();
+    service.repo.kill();
     std::fs::write(&offset, "+0").unwrap();
-    sink.at("mail", Act::Usual);
-    start(&mut post);
-    post.wait(&waits, "delivered");
+    sink.on("mail", Action::Usual);
+    start(&mut service);
+    service.wait(&waits, "delivered");
 }
 
 #[test]
 fn a_clock_that_was_set_for_good_is_followed_and_takes_along_what_waits() {
     let sink = Sink::start();
-    sink.at("rcpt", Act::Say("451 4.3.0 not now"));
+    sink.on("rcpt", Action::Reply("451 4.3.0 not now"));
     // Before NTP had its say, it was ten days behind.
     let lifetime = "  functions: { default: { lifetime: 2h } }\n";
-    let (post, offset) = post(&sink, &format!("{QUICK}{lifetime}"), "-10d");
-    let waits = post.send(json!({}));
-    post.wait_until(&waits, "an attempt", |message| message["attempts"].as_u64() >= Some(1));
+    let (service, offset) = start_service(&sink, &format!("{QUICK}{lifetime}"), "-10d");
+    let waits = service.send(json!({}));
+    service.wait_until(&waits, "an attempt", |message| message["attempts"].as_u64() >= Some(1));
     std::fs::write(&offset, "+0").unwrap();
     let off = || {
-        let id = post.send(json!({ "company": "EDU2" }));
-        let accepted = post.message(&id)["acceptedAt"].as_str().unwrap().parse::<jiff::Timestamp>().unwrap();
+        let id = service.send(json!({ "company": "EDU2" }));
+        let accepted = service.message(&id)["acceptedAt"].as_str().unwrap().parse::<jiff::Timestamp>().unwrap();
         jiff::Timestamp::now().duration_since(accepted).as_secs().abs()
     };
     assert!(off() > 86_400, "it may be set back at once");
     let until = std::time::Instant::now() + std::time::Duration::from_secs(60);
     while off() > 60 {
-        assert!(std::time::Instant::now() < until, "it was never followed: {}", post.log());
+        assert!(std::time::Instant::now() < until, "it was never followed: {}", service.log());
         std::thread::sleep(std::time::Duration::from_secs(1));
     }
     // Ten days are more than it lives, and it has not passed them; it is tried as before.
-    let tries = post.message(&waits)["attempts"].as_u64();
-    post.wait_until(&waits, "another attempt", |message| message["attempts"].as_u64() > tries);
-    assert_eq!(count(&post.outbox(), "failed"), 0);
+    let tries = service.message(&waits)["attempts"].as_u64();
+    service.wait_until(&waits, "another attempt", |message| message["attempts"].as_u64() > tries);
+    assert_eq!(count(&service.outbox(), "failed"), 0);
     // The same back again.
     std::fs::write(&offset, "-10d").unwrap();
     std::thread::sleep(std::time::Duration::from_secs(20));
-    let tries = post.message(&waits)["attempts"].as_u64();
-    post.wait_until(&waits, "another attempt", |message| message["attempts"].as_u64() > tries);
-    sink.at("rcpt", Act::Usual);
-    let outbox = post.wait_empty();
+    let tries = service.message(&waits)["attempts"].as_u64();
+    service.wait_until(&waits, "another attempt", |message| message["attempts"].as_u64() > tries);
+    sink.on("rcpt", Action::Usual);
+    let outbox = service.wait_empty();
     assert_eq!((count(&outbox, "failed"), count(&outbox, "unknown")), (0, 0), "{outbox:#}");
 }

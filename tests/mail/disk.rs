@@ -5,8 +5,8 @@ use std::{process::Command, time::Duration};
 use serde_json::json;
 
 use crate::{
-    harness::RealSink,
-    harness::{DEADLINES, Load, Post, QUICK, count, nothing_is_lost},
+    mail_service::PostfixSink,
+    mail_service::{DEADLINES, LoadGenerator, MailService, QUICK, assert_nothing_lost, count},
     sink::Sink,
     support::{postfix::wait_for, tools::tool},
 };
@@ -19,17 +19,17 @@ fn strace<'a>(program: &'a str, options: &[&'a str]) -> Vec<&'a str> {
 #[test]
 fn it_is_synced_before_it_is_accepted() {
     let sink = Sink::start();
-    let mut post = Post::unapplied(sink.port, QUICK, "");
+    let mut service = MailService::unapplied(sink.port, QUICK, "");
     let program = tool("strace");
-    let trace = post.trial.path("trace");
+    let trace = service.repo.path("trace");
     let options = ["-e", "trace=fsync,fdatasync,sendto,write,writev", "-s", "40", "-o", trace.to_str().unwrap()];
-    post.trial.serve_under(&strace(program.to_str().unwrap(), &options), &[&["--demo"], &DEADLINES[..]].concat());
-    post.apply();
+    service.repo.serve_under(&strace(program.to_str().unwrap(), &options), &[&["--demo"], &DEADLINES[..]].concat());
+    service.apply();
     // Held, so that nothing but the submissions writes.
-    post.trial.run(&["outbox", "dev", "hold", "--company", "EDU1", "--reason", "quiet"]).code(0);
+    service.repo.run(&["outbox", "dev", "hold", "--company", "EDU1", "--reason", "quiet"]).code(0);
     let before = std::fs::read_to_string(&trace).unwrap().lines().count();
     for _ in 0..20 {
-        post.send(json!({}));
+        service.send(json!({}));
     }
     let text = std::fs::read_to_string(&trace).unwrap();
     let (mut synced, mut accepted) = (false, 0);
@@ -50,17 +50,17 @@ fn it_is_synced_before_it_is_accepted() {
 #[test]
 fn a_disk_that_fails_takes_no_more_promises() {
     let sink = Sink::start();
-    let mut post = Post::unapplied(sink.port, QUICK, "");
+    let mut service = MailService::unapplied(sink.port, QUICK, "");
     let program = tool("strace");
-    let log = post.trial.path("trace");
+    let log = service.repo.path("trace");
     let options =
         ["-e", "trace=fsync,fdatasync", "-e", "inject=fsync,fdatasync:error=EIO:when=60+", "-o", log.to_str().unwrap()];
-    post.trial.serve_under(&strace(program.to_str().unwrap(), &options), &[&["--demo"], &DEADLINES[..]].concat());
-    post.apply();
+    service.repo.serve_under(&strace(program.to_str().unwrap(), &options), &[&["--demo"], &DEADLINES[..]].concat());
+    service.apply();
     let mut accepted = Vec::new();
     let mut refused = 0;
     for _ in 0..200 {
-        let answer = post.submit(json!({}));
+        let answer = service.submit(json!({}));
         match answer.status {
             202 => {
                 assert_eq!(refused, 0, "after a failure nothing is promised any more");
@@ -74,41 +74,41 @@ fn a_disk_that_fails_takes_no_more_promises() {
         }
     }
     assert!(refused > 5 && !accepted.is_empty(), "{} accepted, {refused} refused", accepted.len());
-    assert_eq!(post.trial.http_as_anybody("GET", "/readyz", &[], b"").status, 503);
+    assert_eq!(service.repo.http_without_token("GET", "/readyz", &[], b"").status, 503);
     // Started again on a sound disk, everything that was promised is there.
-    post.restart();
-    post.wait_empty();
+    service.restart();
+    service.wait_empty();
     for id in &accepted {
-        let message = post.message(id);
+        let message = service.message(id);
         assert!(["delivered", "unknown"].contains(&message["status"].as_str().unwrap()), "{message:#}");
     }
 }
 
 #[test]
 fn a_full_disk_refuses_holds_still_and_goes_on_when_there_is_room() {
-    let sink = RealSink::start(&[]);
-    let mut post = Post::unapplied(sink.port, QUICK, "");
-    let data = post.trial.path(".data");
+    let sink = PostfixSink::start(&[]);
+    let mut service = MailService::unapplied(sink.port, QUICK, "");
+    let data = service.repo.path(".data");
     std::fs::create_dir_all(&data).unwrap();
     let script = format!(
         "mount -t tmpfs -o size=10m none {0} && chmod 700 {0} && dd if=/dev/zero of={0}/ballast bs=1M count=6 status=none && exec \"$0\" \"$@\"",
         data.display()
     );
-    post.trial.serve_under(&["unshare", "-m", "sh", "-c", &script], &[&["--demo"], &DEADLINES[..]].concat());
-    post.apply();
-    let load = Load::start(&post, 3, Duration::from_millis(1));
+    service.repo.serve_under(&["unshare", "-m", "sh", "-c", &script], &[&["--demo"], &DEADLINES[..]].concat());
+    service.apply();
+    let load = LoadGenerator::start(&service, 3, Duration::from_millis(1));
     // 5 KB each: it is full soon.
     wait_for(|| load.refused() > 20, "the disk to be full");
-    assert_eq!(post.trial.http_as_anybody("GET", "/readyz", &[], b"").status, 503);
+    assert_eq!(service.repo.http_without_token("GET", "/readyz", &[], b"").status, 503);
     std::thread::sleep(Duration::from_secs(1));
-    let pid = post.trial.service.as_ref().unwrap().child.id();
+    let pid = service.repo.service.as_ref().unwrap().child.id();
     let ballast = format!("/proc/{pid}/root{}/ballast", data.display());
     assert!(Command::new("rm").arg(&ballast).status().unwrap().success());
     let before = load.accepted();
     wait_for(|| load.accepted() > before + 50, "mail to be accepted again");
     let accepted = load.end();
-    let outbox = post.wait_empty();
+    let outbox = service.wait_empty();
     assert_eq!(count(&outbox, "failed"), 0, "{outbox:#}");
-    let tally = nothing_is_lost(&post, &accepted, &sink.message_ids());
+    let tally = assert_nothing_lost(&service, &accepted, &sink.message_ids());
     assert_eq!((tally.unknown, tally.twice), (0, 0), "{tally:?}");
 }

@@ -6,16 +6,16 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use crate::{
-    harness::{Post, QUICK, message},
     login::{events, events_as},
-    sink::{Act, Sink},
+    mail_service::{MailService, QUICK, message},
+    sink::{Action, Sink},
 };
 
-fn submit(post: &Post, token: &str, more: Value) -> String {
+fn submit(service: &MailService, token: &str, more: Value) -> String {
     let authorization = format!("Bearer {token}");
     let body = message(more).to_string();
     let answer =
-        post.trial.http_as_anybody("POST", "/v1/messages", &[("Authorization", &authorization)], body.as_bytes());
+        service.repo.http_without_token("POST", "/v1/messages", &[("Authorization", &authorization)], body.as_bytes());
     assert_eq!(answer.status, 202, "{}", answer.body);
     answer.json()["id"].as_str().unwrap().to_owned()
 }
@@ -29,38 +29,38 @@ fn about(events: &[Value]) -> Vec<String> {
 #[test]
 fn a_sender_follows_its_own_messages_and_nothing_else() {
     let sink = Sink::start();
-    let post = Post::new(sink.port, QUICK, "");
+    let service = MailService::new(sink.port, QUICK, "");
     let token = |name: &str, more: &[&str]| {
         let arguments = [&["token", "create", "dev", "--name", name, "--role", "sender"], more].concat();
-        post.trial.run(&arguments).code(0).stdout.trim().to_owned()
+        service.repo.run(&arguments).code(0).stdout.trim().to_owned()
     };
     let (shop, other) = (token("shop", &[]), token("other", &[]));
     // For less than the others.
     let narrow = token("narrow", &["--companies", "EDU1", "--functions", "default"]);
-    let first = submit(&post, &shop, json!({}));
-    let second = submit(&post, &shop, json!({ "company": "EDU2" }));
-    let third = submit(&post, &shop, json!({ "function": "all-reports" }));
-    let theirs = submit(&post, &other, json!({}));
-    let limited = submit(&post, &narrow, json!({}));
+    let first = submit(&service, &shop, json!({}));
+    let second = submit(&service, &shop, json!({ "company": "EDU2" }));
+    let third = submit(&service, &shop, json!({ "function": "all-reports" }));
+    let theirs = submit(&service, &other, json!({}));
+    let limited = submit(&service, &narrow, json!({}));
     for id in [&first, &second, &third, &theirs, &limited] {
-        post.wait(id, "delivered");
+        service.wait(id, "delivered");
     }
     // The profile is parked and resumes: that is news of a profile, and for whoever may read.
-    sink.at("mail", Act::Say("530 5.7.0 Authentication required"));
-    let fourth = submit(&post, &shop, json!({}));
-    post.wait_outbox("the parked profile", |outbox| outbox["parked"][0]["profile"] == "relay");
-    sink.at("mail", Act::Usual);
-    post.wait(&fourth, "delivered");
+    sink.on("mail", Action::Reply("530 5.7.0 Authentication required"));
+    let fourth = submit(&service, &shop, json!({}));
+    service.wait_outbox("the parked profile", |outbox| outbox["parked"][0]["profile"] == "relay");
+    sink.on("mail", Action::Usual);
+    service.wait(&fourth, "delivered");
 
     let sorted = |mut ids: Vec<String>| {
         ids.sort();
         ids
     };
     let own = |ids: &[&String]| sorted(ids.iter().map(|id| (*id).clone()).collect());
-    assert_eq!(sorted(about(&events_as(&post, &shop))), own(&[&first, &second, &third, &fourth]));
-    assert_eq!(sorted(about(&events_as(&post, &narrow))), own(&[&limited]));
-    assert_eq!(about(&events_as(&post, &other)), std::slice::from_ref(&theirs));
-    let all = events(&post);
+    assert_eq!(sorted(about(&events_as(&service, &shop))), own(&[&first, &second, &third, &fourth]));
+    assert_eq!(sorted(about(&events_as(&service, &narrow))), own(&[&limited]));
+    assert_eq!(about(&events_as(&service, &other)), std::slice::from_ref(&theirs));
+    let all = events(&service);
     assert_eq!(about(&all).iter().filter(|about| *about == "profile").count(), 2, "parked and resumed: {all:#?}");
     assert_eq!(all.len(), 8, "{all:#?}");
     assert_eq!(all.iter().find(|event| event["message"]["id"] == json!(theirs)).unwrap()["message"]["by"], "other");
@@ -70,15 +70,15 @@ fn a_sender_follows_its_own_messages_and_nothing_else() {
 fn what_was_missed_is_told_without_anything_new() {
     use std::io::{BufRead as _, BufReader, Write as _};
     let sink = Sink::start();
-    let post = Post::new(sink.port, QUICK, "");
+    let service = MailService::new(sink.port, QUICK, "");
     // More than one page.
-    let ids: Vec<String> = (0..230).map(|_| post.send(json!({}))).collect();
+    let ids: Vec<String> = (0..230).map(|_| service.send(json!({}))).collect();
     for id in &ids {
-        post.wait(id, "delivered");
+        service.wait(id, "delivered");
     }
-    let mut stream = std::net::TcpStream::connect(post.trial.address().trim_start_matches("http://")).unwrap();
+    let mut stream = std::net::TcpStream::connect(service.repo.address().trim_start_matches("http://")).unwrap();
     stream.set_read_timeout(Some(Duration::from_secs(60))).unwrap();
-    let token = post.trial.token();
+    let token = service.repo.token();
     let request = format!("GET /v1/events?after=0 HTTP/1.1\r\nHost: test\r\nAuthorization: Bearer {token}\r\n\r\n");
     stream.write_all(request.as_bytes()).unwrap();
     let lines = BufReader::new(stream).lines().map_while(Result::ok);
@@ -90,19 +90,19 @@ fn what_was_missed_is_told_without_anything_new() {
 fn a_sender_hears_of_it_as_it_happens() {
     use std::io::{BufRead as _, BufReader, Write as _};
     let sink = Sink::start();
-    let post = Post::new(sink.port, QUICK, "");
+    let service = MailService::new(sink.port, QUICK, "");
     let create = ["token", "create", "dev", "--name", "shop", "--role", "sender"];
-    let shop = post.trial.run(&create).code(0).stdout.trim().to_owned();
-    let mut stream = std::net::TcpStream::connect(post.trial.address().trim_start_matches("http://")).unwrap();
+    let shop = service.repo.run(&create).code(0).stdout.trim().to_owned();
+    let mut stream = std::net::TcpStream::connect(service.repo.address().trim_start_matches("http://")).unwrap();
     stream.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
     let request = format!("GET /v1/events HTTP/1.1\r\nHost: test\r\nAuthorization: Bearer {shop}\r\n\r\n");
     stream.write_all(request.as_bytes()).unwrap();
     let mut lines = BufReader::new(stream).lines().map(Result::unwrap);
     assert_eq!(lines.next().unwrap(), "HTTP/1.1 200 OK");
     // Somebody else's comes first, and says nothing here.
-    let other = post.send(json!({}));
-    post.wait(&other, "delivered");
-    let own = submit(&post, &shop, json!({}));
+    let other = service.send(json!({}));
+    service.wait(&other, "delivered");
+    let own = submit(&service, &shop, json!({}));
     let data = lines.find_map(|line| line.strip_prefix("data: ").map(str::to_owned)).unwrap();
     let event: Value = serde_json::from_str(&data).unwrap();
     assert_eq!((&event["type"], &event["message"]["id"]), (&json!("delivered"), &json!(own)), "{event:#}");

@@ -7,10 +7,10 @@ use base64::{Engine as _, prelude::BASE64_URL_SAFE_NO_PAD};
 use serde_json::{Value, json};
 
 use crate::{
-    harness::{DEADLINES, Post, QUICK, environment},
+    mail_service::{DEADLINES, MailService, QUICK, environment},
     support::{
-        sandboxed::{DIRECT, Sandbox, TENANT, direct, good},
-        trial::Trial,
+        repository::TestRepository,
+        sandbox::{DIRECT, Sandbox, TENANT, direct, good},
     },
 };
 
@@ -24,24 +24,24 @@ fn trusting(subject: &str) -> Value {
 }
 
 /// Puts another token in the file's place, as those do who renew them: whole or not at all.
-fn renew(post: &Post, subject: &str) {
+fn renew(service: &MailService, subject: &str) {
     let part = |document: Value| BASE64_URL_SAFE_NO_PAD.encode(document.to_string());
     let claims =
         json!({ "iss": ISSUER, "sub": subject, "aud": ["api://AzureADTokenExchange"], "exp": 4_000_000_000_u64 });
     let token = format!("{}.{}.c2lnbmF0dXJl", part(json!({ "alg": "RS256", "typ": "JWT" })), part(claims));
-    post.trial.write("token.new", token);
-    std::fs::rename(post.trial.path("token.new"), file(post)).unwrap();
+    service.repo.write("token.new", token);
+    std::fs::rename(service.repo.path("token.new"), file(service)).unwrap();
 }
 
-fn file(post: &Post) -> PathBuf {
-    post.trial.path("token")
+fn file(service: &MailService) -> PathBuf {
+    service.repo.path("token")
 }
 
 /// A service whose one profile signs in with the file, which is for that profile.
-fn post(sandbox: &Sandbox) -> Post {
-    let post = started(sandbox, &[], |file| format!("{file}{}", bound(sandbox, "")));
-    post.apply();
-    post
+fn start_service(sandbox: &Sandbox) -> MailService {
+    let service = started(sandbox, &[], |file| format!("{file}{}", bound(sandbox, "")));
+    service.apply();
+    service
 }
 
 /// What the option says of a file that is for the profile of these scenarios.
@@ -50,33 +50,33 @@ fn bound(sandbox: &Sandbox, more: &str) -> String {
 }
 
 /// The same, with the option that `option` makes of the file, and nothing applied. Sandboxes beside it are trusted as well.
-fn started(sandbox: &Sandbox, beside: &[&Sandbox], option: impl Fn(&str) -> String) -> Post {
-    let trial = Trial::examples();
+fn started(sandbox: &Sandbox, beside: &[&Sandbox], option: impl Fn(&str) -> String) -> MailService {
+    let repo = TestRepository::examples();
     for old in ["environments", "secrets/prod", "secrets/dev/relay", "secrets/dev/documents"] {
-        drop(std::fs::remove_dir_all(trial.path(old)));
+        drop(std::fs::remove_dir_all(repo.path(old)));
     }
-    environment(&trial, QUICK);
-    let mut post = Post { trial };
+    environment(&repo, QUICK);
+    let mut service = MailService { repo };
     let mut profile = direct();
     profile["functions"] = json!(["default"]);
-    profile["provider"]["microsoft-graph-direct"]["credential"] = json!({ "federatedTokenFile": file(&post) });
+    profile["provider"]["microsoft-graph-direct"]["credential"] = json!({ "federatedTokenFile": file(&service) });
     let text = profile.to_string().replace("HERE", &sandbox.running.address);
-    post.trial.write("environments/dev/profiles/documents.json", text);
+    service.repo.write("environments/dev/profiles/documents.json", text);
     let trusted = beside.iter().fold(sandbox.running.authority.clone(), |all, other| all + &other.running.authority);
-    post.trial.write("ca.pem", trusted);
-    let (ca, token) = (post.trial.path("ca.pem"), option(file(&post).to_str().unwrap()));
+    service.repo.write("ca.pem", trusted);
+    let (ca, token) = (service.repo.path("ca.pem"), option(file(&service).to_str().unwrap()));
     let own = ["--demo", "--outgoing-ca-file", ca.to_str().unwrap(), "--federated-token-file", &token];
-    post.trial.serve_with(&[&own[..], &DEADLINES[..]].concat());
-    post
+    service.repo.serve_with(&[&own[..], &DEADLINES[..]].concat());
+    service
 }
 
 /// Changes the profile's provider.
-fn edit(post: &Post, change: impl FnOnce(&mut Value)) -> String {
+fn edit(service: &MailService, change: impl FnOnce(&mut Value)) -> String {
     const PATH: &str = "environments/dev/profiles/documents.json";
-    let before = post.trial.read(PATH);
+    let before = service.repo.read(PATH);
     let mut profile: Value = serde_json::from_str(&before).unwrap();
     change(&mut profile["provider"]);
-    post.trial.write(PATH, profile.to_string());
+    service.repo.write(PATH, profile.to_string());
     before
 }
 
@@ -88,29 +88,29 @@ fn by_smtp(provider: &Value, host: &str) -> Value {
 }
 
 /// An apply and a verify that the service refuses to use the token for.
-fn refused(post: &Post, sandbox: &Sandbox, why: &str) {
-    let (tokens, generation) = (requests(sandbox, "/oauth2/v2.0/token"), post.trial.state()["generation"].clone());
-    let apply = post.trial.run(&["apply", "dev", "--yes", "--skip-verify"]).code(1);
+fn refused(service: &MailService, sandbox: &Sandbox, why: &str) {
+    let (tokens, generation) = (requests(sandbox, "/oauth2/v2.0/token"), service.repo.state()["generation"].clone());
+    let apply = service.repo.run(&["apply", "dev", "--yes", "--skip-verify"]).code(1);
     assert!(apply.stderr.contains("MW0385") && apply.stderr.contains(why), "{}", apply.stderr);
-    let plan = post.trial.run(&["plan", "dev"]);
+    let plan = service.repo.run(&["plan", "dev"]);
     assert!(plan.stderr.contains("MW0385"), "{}", plan.stderr);
-    let verify = post.trial.run(&["verify", "dev", "--format", "json"]).json();
+    let verify = service.repo.run(&["verify", "dev", "--format", "json"]).json();
     let findings = verify["profiles"][0]["findings"].as_array().unwrap();
     let accepted = findings.iter().any(|finding| finding["id"] == "GRAPH-SIGN-IN" && finding["verdict"] == "pass");
     assert!(!accepted, "{findings:#?}");
     assert_eq!(requests(sandbox, "/oauth2/v2.0/token"), tokens, "no token is asked for");
-    assert_eq!(post.trial.state()["generation"], generation);
+    assert_eq!(service.repo.state()["generation"], generation);
 }
 
 #[test]
 fn a_file_in_use_goes_nowhere_else_that_a_merge_names() {
     type Change = Box<dyn FnOnce(&mut Value)>;
     let (sandbox, other) = (Sandbox::start(trusting("one")), Sandbox::start(trusting("one")));
-    let post = started(&sandbox, &[&other], |file| format!("{file}{}", bound(&sandbox, "")));
-    post.apply();
-    renew(&post, "one");
-    let id = post.send(json!({}));
-    post.wait(&id, "delivered");
+    let service = started(&sandbox, &[&other], |file| format!("{file}{}", bound(&sandbox, "")));
+    service.apply();
+    renew(&service, "one");
+    let id = service.send(json!({}));
+    service.wait(&id, "delivered");
     let (own, address) = (sandbox.running.address.clone(), other.running.address.clone());
     let direct = |key: &'static str, value: Value| -> Change {
         Box::new(move |provider| provider["microsoft-graph-direct"][key] = value)
@@ -131,15 +131,15 @@ fn a_file_in_use_goes_nowhere_else_that_a_merge_names() {
             provider["smtp"]["oauth"]["cloud"] = elsewhere;
         }),
     ] {
-        let before = edit(&post, change);
-        refused(&post, &sandbox, "the file is for client");
-        post.trial.write("environments/dev/profiles/documents.json", before);
+        let before = edit(&service, change);
+        refused(&service, &sandbox, "the file is for client");
+        service.repo.write("environments/dev/profiles/documents.json", before);
     }
     // Nor does a new profile beside it.
-    let beside = post.trial.read("environments/dev/profiles/documents.json");
+    let beside = service.repo.read("environments/dev/profiles/documents.json");
     let beside = beside.replace("\"default\"", "\"all-reports\"").replace(TENANT, "evil.example");
-    post.trial.write("environments/dev/profiles/beside.json", beside);
-    let apply = post.trial.run(&["apply", "dev", "--yes", "--skip-verify"]).code(1);
+    service.repo.write("environments/dev/profiles/beside.json", beside);
+    let apply = service.repo.run(&["apply", "dev", "--yes", "--skip-verify"]).code(1);
     assert!(apply.stderr.contains("MW0385") && apply.stderr.contains("profile `beside`"), "{}", apply.stderr);
     assert_eq!((requests(&other, "/token"), requests(&other, "/v1.0")), (0, 0), "the other host gets no token");
 }
@@ -147,18 +147,18 @@ fn a_file_in_use_goes_nowhere_else_that_a_merge_names() {
 #[test]
 fn a_reader_uses_a_file_only_where_the_option_says_so() {
     let (sandbox, other) = (Sandbox::start(trusting("one")), Sandbox::start(trusting("one")));
-    let post = started(&sandbox, &[&other], |file| format!("{file}{}", bound(&sandbox, "")));
-    post.apply();
-    renew(&post, "one");
+    let service = started(&sandbox, &[&other], |file| format!("{file}{}", bound(&sandbox, "")));
+    service.apply();
+    renew(&service, "one");
     let (own, address) = (sandbox.running.address.clone(), other.running.address.clone());
-    let file = file(&post).display().to_string();
-    let unnamed = post.trial.path("another").display().to_string();
+    let file = file(&service).display().to_string();
+    let unnamed = service.repo.path("another").display().to_string();
     let reader = |sign_in: &str, graph: &str, tenant: &str, file: &str| {
         let reader = json!({
             "cloud": { "custom": { "signIn": sign_in, "graph": graph } }, "tenant": tenant, "client": DIRECT,
             "credential": { "federatedTokenFile": file },
         });
-        environment(&post.trial, &format!("{QUICK}verify:\n  reader: {reader}\n"));
+        environment(&service.repo, &format!("{QUICK}verify:\n  reader: {reader}\n"));
     };
     for (sign_in, graph, tenant, file) in [
         (&address, &address, TENANT, &file),
@@ -167,21 +167,21 @@ fn a_reader_uses_a_file_only_where_the_option_says_so() {
         (&own, &own, TENANT, &unnamed),
     ] {
         reader(sign_in, graph, tenant, file);
-        let before = post.trial.state()["generation"].clone();
+        let before = service.repo.state()["generation"].clone();
         for command in [&["apply", "dev", "--yes", "--skip-verify"][..], &["plan", "dev"]] {
-            let said = post.trial.run(command).stderr;
+            let said = service.repo.run(command).stderr;
             assert!(said.contains("MW0385") && said.contains("`verify.reader`"), "{said}");
         }
-        post.trial.run(&["verify", "dev"]);
-        assert_eq!(post.trial.state()["generation"], before);
+        service.repo.run(&["verify", "dev"]);
+        assert_eq!(service.repo.state()["generation"], before);
     }
     assert_eq!((requests(&other, "/token"), requests(&other, "/v1.0")), (0, 0), "the other host gets no token");
-    let before = post.trial.state()["generation"].clone();
+    let before = service.repo.state()["generation"].clone();
     reader(&own, &own, TENANT, &file);
-    post.trial.run(&["apply", "dev", "--yes", "--skip-verify"]).code(0);
-    assert_ne!(post.trial.state()["generation"], before, "the reader is live");
+    service.repo.run(&["apply", "dev", "--yes", "--skip-verify"]).code(0);
+    assert_ne!(service.repo.state()["generation"], before, "the reader is live");
     let tokens = requests(&sandbox, "/oauth2/v2.0/token");
-    let verified = post.trial.run(&["verify", "dev", "--format", "json"]).stdout;
+    let verified = service.repo.run(&["verify", "dev", "--format", "json"]).stdout;
     assert!(!verified.contains("could not be read"), "{verified}");
     assert!(requests(&sandbox, "/oauth2/v2.0/token") >= tokens + 2, "the profile and the reader sign in");
 }
@@ -189,32 +189,32 @@ fn a_reader_uses_a_file_only_where_the_option_says_so() {
 #[test]
 fn an_option_says_for_whom_a_file_is() {
     let sandbox = Sandbox::start(trusting("one"));
-    let post = started(&sandbox, &[], |file| format!("{file}{}", bound(&sandbox, "")));
-    renew(&post, "one");
-    let before = edit(&post, |provider| provider["microsoft-graph-direct"]["tenant"] = json!("evil.example"));
-    refused(&post, &sandbox, "the file is for client");
-    post.trial.write("environments/dev/profiles/documents.json", before);
+    let service = started(&sandbox, &[], |file| format!("{file}{}", bound(&sandbox, "")));
+    renew(&service, "one");
+    let before = edit(&service, |provider| provider["microsoft-graph-direct"]["tenant"] = json!("evil.example"));
+    refused(&service, &sandbox, "the file is for client");
+    service.repo.write("environments/dev/profiles/documents.json", before);
     // The token of an application for Graph is not one that a mail server gets.
-    let before = edit(&post, |provider| *provider = by_smtp(provider, "evil.example"));
-    refused(&post, &sandbox, "the file is for client");
-    post.trial.write("environments/dev/profiles/documents.json", before);
-    post.apply();
-    let id = post.send(json!({}));
-    post.wait(&id, "delivered");
+    let before = edit(&service, |provider| *provider = by_smtp(provider, "evil.example"));
+    refused(&service, &sandbox, "the file is for client");
+    service.repo.write("environments/dev/profiles/documents.json", before);
+    service.apply();
+    let id = service.send(json!({}));
+    service.wait(&id, "delivered");
     assert_eq!(requests(&sandbox, "/oauth2/v2.0/token"), 1);
 }
 
 #[test]
 fn a_mail_server_gets_the_token_only_where_the_option_names_it() {
     let sandbox = Sandbox::start(trusting("one"));
-    let post = started(&sandbox, &[], |file| format!("{file}{}", bound(&sandbox, ",server=localhost")));
-    renew(&post, "one");
-    refused(&post, &sandbox, "the file is for client");
-    let before = edit(&post, |provider| *provider = by_smtp(provider, "mail.evil.example"));
-    refused(&post, &sandbox, "for the mail server localhost");
-    post.trial.write("environments/dev/profiles/documents.json", before);
-    edit(&post, |provider| *provider = by_smtp(provider, "localhost"));
-    post.apply();
+    let service = started(&sandbox, &[], |file| format!("{file}{}", bound(&sandbox, ",server=localhost")));
+    renew(&service, "one");
+    refused(&service, &sandbox, "the file is for client");
+    let before = edit(&service, |provider| *provider = by_smtp(provider, "mail.evil.example"));
+    refused(&service, &sandbox, "for the mail server localhost");
+    service.repo.write("environments/dev/profiles/documents.json", before);
+    edit(&service, |provider| *provider = by_smtp(provider, "localhost"));
+    service.apply();
 }
 
 fn requests(sandbox: &Sandbox, part: &str) -> usize {
@@ -225,47 +225,47 @@ fn requests(sandbox: &Sandbox, part: &str) -> usize {
 #[test]
 fn a_federated_token_sends_and_a_renewed_one_is_read_when_the_next_is_needed() {
     let sandbox = Sandbox::start(trusting("one"));
-    let post = post(&sandbox);
-    renew(&post, "one");
-    let id = post.send(json!({}));
-    post.wait(&id, "delivered");
+    let service = start_service(&sandbox);
+    renew(&service, "one");
+    let id = service.send(json!({}));
+    service.wait(&id, "delivered");
     assert_eq!(sandbox.get("mail").as_array().unwrap().len(), 1);
     // Another subject is trusted from now on, and the file holds its token; what was fetched is good for as long as it is.
     sandbox.put(&trusting("two"));
-    renew(&post, "two");
-    let id = post.send(json!({}));
-    assert_eq!(post.wait(&id, "delivered")["history"].as_array().unwrap().len(), 1);
+    renew(&service, "two");
+    let id = service.send(json!({}));
+    assert_eq!(service.wait(&id, "delivered")["history"].as_array().unwrap().len(), 1);
     assert_eq!(requests(&sandbox, "/oauth2/v2.0/token"), 1, "the token in use has not ended");
     // It is withdrawn: the next one is fetched with what the file holds now.
     sandbox.fault(&json!({ "at": "/sendMail", "status": 401, "code": "InvalidAuthenticationToken", "times": 1 }));
-    let id = post.send(json!({}));
-    let message = post.wait(&id, "delivered");
+    let id = service.send(json!({}));
+    let message = service.wait(&id, "delivered");
     assert_eq!(message["history"].as_array().unwrap().len(), 1, "within one attempt: {message:#}");
     assert_eq!(requests(&sandbox, "/oauth2/v2.0/token"), 2);
-    assert_eq!(post.outbox()["parked"], json!([]));
+    assert_eq!(service.outbox()["parked"], json!([]));
 }
 
 #[test]
 fn a_token_that_is_missing_or_not_trusted_parks_until_the_file_is_right() {
     let sandbox = Sandbox::start(trusting("one"));
-    let post = post(&sandbox);
-    let id = post.send(json!({}));
-    let outbox = post.wait_outbox("the parked profile", |outbox| outbox["parked"][0]["profile"] == "documents");
+    let service = start_service(&sandbox);
+    let id = service.send(json!({}));
+    let outbox = service.wait_outbox("the parked profile", |outbox| outbox["parked"][0]["profile"] == "documents");
     assert!(
         outbox["parked"][0]["reason"].as_str().unwrap().contains("the federated token: cannot be read"),
         "{outbox:#}"
     );
-    renew(&post, "somebody else");
-    let outbox = post.wait_outbox("the finding", |outbox| outbox["parked"][0]["finding"].is_object());
+    renew(&service, "somebody else");
+    let outbox = service.wait_outbox("the finding", |outbox| outbox["parked"][0]["finding"].is_object());
     assert!(outbox["parked"][0]["finding"]["id"].as_str().unwrap().starts_with("GRAPH-"), "{outbox:#}");
-    renew(&post, "one");
-    let message = post.wait(&id, "delivered");
+    renew(&service, "one");
+    let message = service.wait(&id, "delivered");
     assert_eq!(message["attempts"], 1, "{message:#}");
     let first = &message["history"][0];
     assert_eq!((&first["phase"], &first["class"]), (&json!("token"), &json!("auth")), "{message:#}");
-    let path = file(&post).display().to_string();
+    let path = file(&service).display().to_string();
     assert!(
-        !message.to_string().contains("c2lnbmF0dXJl") && !post.log().contains("c2lnbmF0dXJl"),
+        !message.to_string().contains("c2lnbmF0dXJl") && !service.log().contains("c2lnbmF0dXJl"),
         "{path} stays there"
     );
 }

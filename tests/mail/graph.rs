@@ -7,21 +7,21 @@ use base64::{Engine as _, prelude::BASE64_STANDARD};
 use serde_json::{Value, json};
 
 use crate::{
-    harness::{DEADLINES, Post, QUICK},
+    mail_service::{DEADLINES, MailService, QUICK},
     support::{
-        sandboxed::{SECRET, Sandbox, Signing, direct, good},
-        trial::Trial,
+        repository::TestRepository,
+        sandbox::{SECRET, Sandbox, SigningCertificate, direct, good},
     },
 };
 
 /// A service whose one profile sends by Graph of a sandbox.
-pub(crate) fn post(sandbox: &Sandbox, delivery: &str) -> Post {
+pub(crate) fn start_service(sandbox: &Sandbox, delivery: &str) -> MailService {
     let mut profile = direct();
     profile["functions"] = json!(["default"]);
     post_with(sandbox, delivery, &profile, "documents/secret", SECRET)
 }
 
-pub(crate) fn post_with(sandbox: &Sandbox, delivery: &str, profile: &Value, secret: &str, value: &str) -> Post {
+pub(crate) fn post_with(sandbox: &Sandbox, delivery: &str, profile: &Value, secret: &str, value: &str) -> MailService {
     post_trusting(sandbox, delivery, profile, secret, value, &sandbox.running.authority)
 }
 
@@ -33,29 +33,29 @@ pub(crate) fn post_trusting(
     secret: &str,
     value: &str,
     trusted: &str,
-) -> Post {
-    let trial = Trial::examples();
+) -> MailService {
+    let repo = TestRepository::examples();
     for old in ["environments", "secrets/prod", "secrets/dev/relay", "secrets/dev/documents"] {
-        drop(std::fs::remove_dir_all(trial.path(old)));
+        drop(std::fs::remove_dir_all(repo.path(old)));
     }
-    crate::harness::environment(&trial, delivery);
+    crate::mail_service::environment(&repo, delivery);
     let text = profile
         .to_string()
         .replace("HERE", &sandbox.running.address)
         .replace("\"SMTP\"", &sandbox.running.smtp.port().to_string());
-    trial.write("environments/dev/profiles/documents.json", text);
-    trial.write("ca.pem", trusted);
-    trial.pipe(&["secrets", "set", "dev", secret], value.as_bytes()).code(0);
-    let mut post = Post { trial };
-    start(&mut post);
-    post.apply();
-    post
+    repo.write("environments/dev/profiles/documents.json", text);
+    repo.write("ca.pem", trusted);
+    repo.pipe(&["secrets", "set", "dev", secret], value.as_bytes()).code(0);
+    let mut service = MailService { repo };
+    start(&mut service);
+    service.apply();
+    service
 }
 
-pub(crate) fn start(post: &mut Post) {
-    let ca = post.trial.path("ca.pem");
+pub(crate) fn start(service: &mut MailService) {
+    let ca = service.repo.path("ca.pem");
     let more = ["--demo", "--outgoing-ca-file", ca.to_str().unwrap()];
-    post.trial.serve_with(&[&more, &DEADLINES[..]].concat());
+    service.repo.serve_with(&[&more, &DEADLINES[..]].concat());
 }
 
 fn mails(sandbox: &Sandbox) -> Vec<Value> {
@@ -70,14 +70,14 @@ fn requests(sandbox: &Sandbox, part: &str) -> usize {
 #[test]
 fn a_message_arrives_as_it_was_and_one_token_serves_many() {
     let sandbox = Sandbox::start(good());
-    let post = post(&sandbox, QUICK);
+    let service = start_service(&sandbox, QUICK);
     let ids: Vec<String> = (0..20)
         .map(|number| {
-            post.send(json!({ "to": [format!("customer-{number}@example.org")], "bcc": ["quiet@example.org"] }))
+            service.send(json!({ "to": [format!("customer-{number}@example.org")], "bcc": ["quiet@example.org"] }))
         })
         .collect();
     for id in &ids {
-        let message = post.wait(id, "delivered");
+        let message = service.wait(id, "delivered");
         assert!(
             message["recipients"][0]["reply"].as_str().unwrap().starts_with("HTTP 202: Exchange has taken it"),
             "{message:#}"
@@ -119,18 +119,18 @@ fn what_graph_refuses_is_told_apart() {
         .map(|(name, (fault, class))| {
             std::thread::spawn(move || {
                 let sandbox = Sandbox::start(good());
-                let post = post(&sandbox, QUICK);
+                let service = start_service(&sandbox, QUICK);
                 sandbox.fault(&fault);
-                let id = post.send(json!({}));
+                let id = service.send(json!({}));
                 let began = std::time::Instant::now();
                 if class == "throttled" && name == "503" {
                     // Nothing is said about how long: a minute, which this test does not wait for.
-                    let message = post
+                    let message = service
                         .wait_until(&id, "an attempt", |message| !message["history"].as_array().unwrap().is_empty());
                     assert_eq!(message["history"][0]["class"], class, "{name}");
                     return;
                 }
-                let message = post.wait(&id, "delivered");
+                let message = service.wait(&id, "delivered");
                 assert_eq!(message["history"][0]["class"], class, "{name}: {:#}", message["history"]);
                 if class == "throttled" {
                     assert!(began.elapsed() >= Duration::from_millis(1900), "{name}: Retry-After is kept");
@@ -147,40 +147,40 @@ fn what_graph_refuses_is_told_apart() {
 #[test]
 fn what_is_for_ever_fails_and_what_is_the_profiles_fault_parks_it() {
     let sandbox = Sandbox::start(good());
-    let mut post = post(&sandbox, QUICK);
+    let mut service = start_service(&sandbox, QUICK);
     sandbox.fault(&json!({ "at": "/sendMail", "status": 400, "code": "ErrorInvalidRecipients", "times": 1 }));
-    let id = post.send(json!({}));
-    post.wait(&id, "failed");
+    let id = service.send(json!({}));
+    service.wait(&id, "failed");
     sandbox.fault(&json!({ "at": "/sendMail", "status": 413, "code": "ErrorMessageSizeExceeded", "times": 1 }));
-    let id = post.send(json!({}));
-    assert_eq!(post.wait(&id, "failed")["history"][0]["class"], "size");
+    let id = service.send(json!({}));
+    assert_eq!(service.wait(&id, "failed")["history"][0]["class"], "size");
 
     // Consent is withdrawn: the profile waits, and the finding is verify's.
     let mut scenario = good();
     scenario["tenants"][0]["applications"][0]["granted"] = json!([]);
     sandbox.put(&scenario);
     // A token outlives a consent; a fresh one tells.
-    post.trial.kill();
-    start(&mut post);
-    let ids: Vec<String> = (0..5).map(|_| post.send(json!({}))).collect();
+    service.repo.kill();
+    start(&mut service);
+    let ids: Vec<String> = (0..5).map(|_| service.send(json!({}))).collect();
     let outbox =
-        post.wait_outbox("the parked profile with its finding", |outbox| outbox["parked"][0]["finding"].is_object());
+        service.wait_outbox("the parked profile with its finding", |outbox| outbox["parked"][0]["finding"].is_object());
     assert_eq!(outbox["parked"][0]["finding"]["id"], "GRAPH-CONSENT", "{outbox:#}");
     sandbox.put(&good());
     for id in &ids {
-        let message = post.wait(id, "delivered");
+        let message = service.wait(id, "delivered");
         assert_eq!(message["attempts"], 1, "what was the profile's fault costs the message nothing: {message:#}");
         let history = message["history"].as_array().unwrap();
         let (last, before) = history.split_last().unwrap();
         assert_eq!(last["class"], "delivered", "{message:#}");
         assert!(before.iter().all(|attempt| attempt["class"] == "auth" && attempt["phase"] == "send"), "{message:#}");
     }
-    let told = |id: &String| post.message(id)["history"].as_array().unwrap().len() > 1;
+    let told = |id: &String| service.message(id)["history"].as_array().unwrap().len() > 1;
     assert!(ids.iter().any(told), "the attempts without the consent are told of");
     for id in &ids {
-        assert!(post.message(id)["history"].as_array().unwrap().iter().all(|attempt| attempt["at"].is_string()));
+        assert!(service.message(id)["history"].as_array().unwrap().iter().all(|attempt| attempt["at"].is_string()));
     }
-    assert_eq!(post.outbox()["parked"], json!([]));
+    assert_eq!(service.outbox()["parked"], json!([]));
 }
 
 #[test]
@@ -189,19 +189,19 @@ fn an_expired_secret_parks_and_a_new_one_resumes() {
     expired["tenants"][0]["applications"][0]["secrets"] =
         json!([{ "value": SECRET, "expires": "2026-01-01T00:00:00Z" }]);
     let sandbox = Sandbox::start(expired);
-    let post = post(&sandbox, QUICK);
-    let id = post.send(json!({}));
+    let service = start_service(&sandbox, QUICK);
+    let id = service.send(json!({}));
     let outbox =
-        post.wait_outbox("the parked profile with its finding", |outbox| outbox["parked"][0]["finding"].is_object());
+        service.wait_outbox("the parked profile with its finding", |outbox| outbox["parked"][0]["finding"].is_object());
     assert_eq!(outbox["parked"][0]["finding"]["id"], "GRAPH-CREDENTIAL-EXPIRED", "{outbox:#}");
     assert!(outbox["parked"][0]["reason"].as_str().unwrap().contains("AADSTS7000222"), "{outbox:#}");
     assert!(!outbox.to_string().contains(SECRET));
     let mut renewed = good();
     renewed["tenants"][0]["applications"][0]["secrets"] = json!([{ "value": "a-new-secret-value" }]);
     sandbox.put(&renewed);
-    post.trial.pipe(&["secrets", "set", "dev", "documents/secret"], b"a-new-secret-value").code(0);
-    post.apply();
-    let message = post.wait(&id, "delivered");
+    service.repo.pipe(&["secrets", "set", "dev", "documents/secret"], b"a-new-secret-value").code(0);
+    service.apply();
+    let message = service.wait(&id, "delivered");
     let first = &message["history"][0];
     assert_eq!((&first["phase"], &first["class"]), (&json!("token"), &json!("auth")), "{message:#}");
     assert!(first["reply"].as_str().unwrap().contains("AADSTS7000222"), "{message:#}");
@@ -213,15 +213,15 @@ fn what_another_profile_of_the_application_needs_is_not_too_much_for_a_parked_on
     let address_book = ["Mail.Send", "User.Read.All", "Group.Read.All", "OrgContact.Read.All"];
     scenario["tenants"][0]["applications"][0]["granted"] = json!(address_book);
     let sandbox = Sandbox::start(scenario);
-    let post = post(&sandbox, QUICK);
+    let service = start_service(&sandbox, QUICK);
     let excess = || {
         // Consent is missing for as long as it takes to be parked.
         sandbox.fault(&json!({ "at": "/sendMail", "status": 403, "code": "ErrorAccessDenied", "times": 1 }));
-        let id = post.send(json!({}));
-        let since = post.wait(&id, "delivered")["acceptedAt"].as_str().unwrap().parse::<jiff::Timestamp>().unwrap();
+        let id = service.send(json!({}));
+        let since = service.wait(&id, "delivered")["acceptedAt"].as_str().unwrap().parse::<jiff::Timestamp>().unwrap();
         let until = std::time::Instant::now() + Duration::from_secs(20);
         loop {
-            let last = post.trial.http("GET", "/v1/verify", &[], b"").json();
+            let last = service.repo.http("GET", "/v1/verify", &[], b"").json();
             let at = last["profiles"]["documents"]["at"].as_str().and_then(|at| at.parse::<jiff::Timestamp>().ok());
             if at.is_some_and(|at| at >= since) {
                 break;
@@ -229,15 +229,15 @@ fn what_another_profile_of_the_application_needs_is_not_too_much_for_a_parked_on
             assert!(std::time::Instant::now() < until, "{last:#}");
             std::thread::sleep(Duration::from_millis(50));
         }
-        post.trial.http("GET", "/v1/verify/documents", &[], b"").body.contains("GRAPH-PERMISSION-EXCESS")
+        service.repo.http("GET", "/v1/verify/documents", &[], b"").body.contains("GRAPH-PERMISSION-EXCESS")
     };
     assert!(excess(), "nobody reads the address book");
     let mut other = direct();
     other["functions"] = json!(["all-reports"]);
     other["provider"]["microsoft-graph-direct"]["addressBook"] = json!(true);
     let text = other.to_string().replace("HERE", &sandbox.running.address);
-    post.trial.write("environments/dev/profiles/reports.json", text);
-    post.apply();
+    service.repo.write("environments/dev/profiles/reports.json", text);
+    service.apply();
     assert!(!excess(), "the other profile does");
 }
 
@@ -247,13 +247,13 @@ fn a_parked_profile_carries_no_finding_that_has_nothing_to_do_with_it() {
     let mut scenario = good();
     scenario["tenants"][0]["applications"][0]["granted"] = json!(["Mail.Send", "Mail.ReadWrite"]);
     let sandbox = Sandbox::start(scenario);
-    let post = post(&sandbox, QUICK);
+    let service = start_service(&sandbox, QUICK);
     sandbox.fault(&json!({ "at": "/sendMail", "status": 403, "code": "ErrorAccessDenied" }));
-    post.send(json!({}));
-    post.wait_outbox("the parked profile", |outbox| outbox["parked"][0]["profile"] == "documents");
+    service.send(json!({}));
+    service.wait_outbox("the parked profile", |outbox| outbox["parked"][0]["profile"] == "documents");
     let until = std::time::Instant::now() + Duration::from_secs(40);
     loop {
-        let last = post.trial.http("GET", "/v1/verify", &[], b"").json();
+        let last = service.repo.http("GET", "/v1/verify", &[], b"").json();
         if last["profiles"]["documents"]["at"].is_string() {
             break;
         }
@@ -261,7 +261,7 @@ fn a_parked_profile_carries_no_finding_that_has_nothing_to_do_with_it() {
         std::thread::sleep(Duration::from_millis(50));
     }
     std::thread::sleep(Duration::from_millis(500));
-    let parked = post.outbox()["parked"][0].clone();
+    let parked = service.outbox()["parked"][0].clone();
     assert!(parked["finding"].is_null(), "{parked:#}");
     // The reply's own meaning, with the real names.
     let reason = parked["reason"].as_str().unwrap();
@@ -276,19 +276,19 @@ fn a_504_that_had_sent_is_looked_up_before_anything_is_sent_again() {
     scenario["tenants"][0]["applications"][0]["granted"] = json!(["Mail.Send", "Mail.ReadBasic.All"]);
     let sandbox = Sandbox::start(scenario);
     let look = format!("{QUICK}  functions: {{ default: {{ unknown: look }} }}\n");
-    let post = post(&sandbox, &look);
+    let service = start_service(&sandbox, &look);
     // It was sent, and the answer got lost.
     sandbox.fault(&json!({ "at": "/sendMail", "status": 504, "after": true, "times": 1 }));
-    let sent = post.send(json!({}));
-    let message = post.wait_until(&sent, "an attempt", |message| !message["history"].as_array().unwrap().is_empty());
+    let sent = service.send(json!({}));
+    let message = service.wait_until(&sent, "an attempt", |message| !message["history"].as_array().unwrap().is_empty());
     assert_eq!(message["history"][0]["class"], "unknown", "{:#}", message["history"]);
-    let message = post.wait(&sent, "delivered");
+    let message = service.wait(&sent, "delivered");
     assert!(message["reason"].as_str().unwrap().starts_with("found in Sent Items"), "{message:#}");
     assert_eq!(mails(&sandbox).len(), 1, "it was sent once");
     // It was not sent, and the answer said nothing either.
     sandbox.fault(&json!({ "at": "/sendMail", "reset": true, "times": 1 }));
-    let lost = post.send(json!({}));
-    let message = post.wait(&lost, "delivered");
+    let lost = service.send(json!({}));
+    let message = service.wait(&lost, "delivered");
     assert_eq!((&message["attempts"], &message["possibleDuplicate"]), (&json!(2), &json!(true)), "{message:#}");
     assert_eq!(mails(&sandbox).len(), 2);
 }
@@ -296,10 +296,10 @@ fn a_504_that_had_sent_is_looked_up_before_anything_is_sent_again() {
 #[test]
 fn where_nobody_may_look_it_waits_for_a_person() {
     let sandbox = Sandbox::start(good());
-    let post = post(&sandbox, &format!("{QUICK}  functions: {{ default: {{ unknown: look }} }}\n"));
+    let service = start_service(&sandbox, &format!("{QUICK}  functions: {{ default: {{ unknown: look }} }}\n"));
     sandbox.fault(&json!({ "at": "/sendMail", "status": 504, "after": true, "times": 1 }));
-    let id = post.send(json!({}));
-    let message = post.wait(&id, "unknown");
+    let id = service.send(json!({}));
+    let message = service.wait(&id, "unknown");
     assert!(message["reason"].as_str().unwrap().contains("Mail.ReadBasic.All"), "{message:#}");
     assert_eq!(mails(&sandbox).len(), 1);
 }
@@ -309,7 +309,7 @@ fn a_large_message_goes_up_in_pieces() {
     let mut scenario = good();
     scenario["tenants"][0]["applications"][0]["granted"] = json!(["Mail.Send", "Mail.ReadWrite"]);
     let sandbox = Sandbox::start(scenario);
-    let post = post(&sandbox, QUICK);
+    let service = start_service(&sandbox, QUICK);
     let large: Vec<u8> =
         (0..7_000_000_u32).map(|index| u8::try_from(index.wrapping_mul(2_654_435_761) >> 24).unwrap()).collect();
     let attachments = json!([
@@ -318,8 +318,8 @@ fn a_large_message_goes_up_in_pieces() {
     ]);
     // The first piece is lost on the way: a draft can be made again.
     sandbox.fault(&json!({ "at": "/upload/", "reset": true, "times": 1 }));
-    let id = post.send(json!({ "attachments": attachments, "bcc": ["quiet@example.org"], "text": "see there", "html": "<p>see there</p>" }));
-    let message = post.wait(&id, "delivered");
+    let id = service.send(json!({ "attachments": attachments, "bcc": ["quiet@example.org"], "text": "see there", "html": "<p>see there</p>" }));
+    let message = service.wait(&id, "delivered");
     assert_eq!(message["history"][0]["class"], "transient", "{:#}", message["history"]);
     let mails = mails(&sandbox);
     assert_eq!(mails.len(), 1);
@@ -340,37 +340,37 @@ fn an_upload_session_that_graph_refuses_for_the_size_is_about_the_size() {
     let mut scenario = good();
     scenario["tenants"][0]["applications"][0]["granted"] = json!(["Mail.Send", "Mail.ReadWrite"]);
     let sandbox = Sandbox::start(scenario);
-    let post = post(&sandbox, QUICK);
+    let service = start_service(&sandbox, QUICK);
     // Graph's limit of 3 MB has two readings: what is too small for a session goes in one request.
     let small = "ErrorAttachmentSizeShouldNotBeLessThanMinimumSize";
     sandbox.fault(&json!({ "at": "/createUploadSession", "status": 400, "code": small, "times": 1 }));
     let file = |size: usize| json!([{ "name": "file.bin", "content": BASE64_STANDARD.encode(vec![7; size]) }]);
-    let id = post.send(json!({ "attachments": file(3_000_000) }));
-    let message = post.wait(&id, "delivered");
+    let id = service.send(json!({ "attachments": file(3_000_000) }));
+    let message = service.wait(&id, "delivered");
     assert_eq!(message["history"].as_array().unwrap().len(), 1, "{message:#}");
     assert_eq!(mails(&sandbox)[0]["mail"]["attachments"][0]["name"], "file.bin");
     // What is too large fails alone.
     sandbox.fault(&json!({ "at": "/createUploadSession", "status": 413, "code": "RequestEntityTooLarge", "times": 1 }));
-    let id = post.send(json!({ "attachments": file(4_000_000) }));
-    assert_eq!(post.wait(&id, "failed")["history"][0]["class"], "size");
-    let id = post.send(json!({}));
-    post.wait(&id, "delivered");
-    assert_eq!(post.outbox()["parked"], json!([]));
+    let id = service.send(json!({ "attachments": file(4_000_000) }));
+    assert_eq!(service.wait(&id, "failed")["history"][0]["class"], "size");
+    let id = service.send(json!({}));
+    service.wait(&id, "delivered");
+    assert_eq!(service.outbox()["parked"], json!([]));
 }
 
 #[test]
 fn without_the_permission_for_drafts_a_large_message_fails_and_says_why() {
     let sandbox = Sandbox::start(good());
-    let post = post(&sandbox, QUICK);
-    let id = post.send(
+    let service = start_service(&sandbox, QUICK);
+    let id = service.send(
         json!({ "attachments": [{ "name": "large.bin", "content": BASE64_STANDARD.encode(vec![7; 4_000_000]) }] }),
     );
     // The mailbox is fine; this message needs Mail.ReadWrite, and says so. Others are not held up by it.
-    let message = post.wait(&id, "failed");
+    let message = service.wait(&id, "failed");
     assert!(message["reason"].as_str().unwrap().contains("Mail.ReadWrite"), "{message:#}");
-    let other = post.send(json!({}));
-    post.wait(&other, "delivered");
-    assert_eq!(post.outbox()["parked"], json!([]));
+    let other = service.send(json!({}));
+    service.wait(&other, "delivered");
+    assert_eq!(service.outbox()["parked"], json!([]));
 }
 
 #[test]
@@ -384,19 +384,19 @@ fn a_token_logs_in_to_a_mail_server() {
             "host": "localhost", "port": "SMTP", "encryption": "starttls", "username": "documents@contoso.example",
             "oauth": {
                 "cloud": { "custom": { "signIn": "HERE", "graph": "HERE" } },
-                "tenant": crate::support::sandboxed::TENANT, "client": crate::support::sandboxed::DIRECT,
+                "tenant": crate::support::sandbox::TENANT, "client": crate::support::sandbox::DIRECT,
                 "credential": { "clientSecret": { "secret": "documents/secret" } },
             },
         } },
         "from": { "address": "documents@contoso.example" }, "functions": ["default"], "appliesTo": "system-wide",
     });
-    let post = post_with(&sandbox, QUICK, &profile, "documents/secret", SECRET);
-    let id = post.send(json!({}));
-    post.wait(&id, "delivered");
+    let service = post_with(&sandbox, QUICK, &profile, "documents/secret", SECRET);
+    let id = service.send(json!({}));
+    service.wait(&id, "delivered");
     assert_eq!(mails(&sandbox)[0]["mail"]["user"], "documents@contoso.example");
-    let ca = post.trial.path("ca.pem");
-    let verified = post
-        .trial
+    let ca = service.repo.path("ca.pem");
+    let verified = service
+        .repo
         .run(&[
             "verify",
             "dev",
@@ -417,25 +417,25 @@ fn a_token_logs_in_to_a_mail_server() {
     without["tenants"][0]["applications"][3]["granted"] = json!(["SMTP.SendAsApp"]);
     without["smtp"]["requiresLogin"] = json!(true);
     sandbox.put(&without);
-    let profile = post
-        .trial
+    let profile = service
+        .repo
         .read("environments/dev/profiles/documents.json")
         .replace("\"system-wide\"", "\"system-wide\",\"description\":\"again\"");
-    post.trial.write("environments/dev/profiles/documents.json", profile);
-    post.apply();
-    post.send(json!({}));
+    service.repo.write("environments/dev/profiles/documents.json", profile);
+    service.apply();
+    service.send(json!({}));
     let outbox =
-        post.wait_outbox("the parked profile with its finding", |outbox| outbox["parked"][0]["finding"].is_object());
+        service.wait_outbox("the parked profile with its finding", |outbox| outbox["parked"][0]["finding"].is_object());
     assert_eq!(outbox["parked"][0]["finding"]["id"], "SMTP-LOGIN", "{outbox:#}");
 }
 
 #[test]
 fn a_token_that_is_not_accepted_is_fetched_anew_within_the_attempt() {
     let sandbox = Sandbox::start(good());
-    let post = post(&sandbox, QUICK);
+    let service = start_service(&sandbox, QUICK);
     sandbox.fault(&json!({ "at": "/sendMail", "status": 401, "code": "InvalidAuthenticationToken", "times": 1 }));
-    let id = post.send(json!({}));
-    let message = post.wait(&id, "delivered");
+    let id = service.send(json!({}));
+    let message = service.wait(&id, "delivered");
     assert_eq!(message["attempts"], 1, "{message:#}");
     assert_eq!((requests(&sandbox, "/oauth2/v2.0/token"), mails(&sandbox).len()), (2, 1));
 }
@@ -444,15 +444,15 @@ fn a_token_that_is_not_accepted_is_fetched_anew_within_the_attempt() {
 fn a_mailbox_that_is_not_there_or_may_not_be_used_parks_the_profile() {
     for (status, code) in [(404, "ErrorInvalidUser"), (403, "ErrorAccessDenied")] {
         let sandbox = Sandbox::start(good());
-        let post = post(&sandbox, QUICK);
+        let service = start_service(&sandbox, QUICK);
         sandbox.fault(&json!({ "at": "/sendMail", "status": status, "code": code, "times": 2 }));
-        let id = post.send(json!({}));
-        let outbox = post.wait_outbox("the parked profile", |outbox| outbox["parked"][0]["profile"] == "documents");
+        let id = service.send(json!({}));
+        let outbox = service.wait_outbox("the parked profile", |outbox| outbox["parked"][0]["profile"] == "documents");
         assert!(outbox["parked"][0]["reason"].as_str().unwrap().contains(code), "{outbox:#}");
         // It is tried again by itself, and then the message leaves as if nothing had been.
-        let message = post.wait(&id, "delivered");
+        let message = service.wait(&id, "delivered");
         assert_eq!((&message["attempts"], mails(&sandbox).len()), (&json!(1), 1), "{message:#}");
-        assert_eq!(post.outbox()["parked"], json!([]));
+        assert_eq!(service.outbox()["parked"], json!([]));
     }
 }
 
@@ -461,17 +461,17 @@ fn looking_into_sent_items_is_tried_again_where_it_does_not_succeed() {
     let mut scenario = good();
     scenario["tenants"][0]["applications"][0]["granted"] = json!(["Mail.Send", "Mail.ReadBasic.All"]);
     let sandbox = Sandbox::start(scenario);
-    let post = post(&sandbox, &format!("{QUICK}  functions: {{ default: {{ unknown: look }} }}\n"));
+    let service = start_service(&sandbox, &format!("{QUICK}  functions: {{ default: {{ unknown: look }} }}\n"));
     sandbox.fault(&json!({ "at": "/sendMail", "status": 504, "after": true, "times": 1 }));
     sandbox.fault(&json!({ "at": "/mailFolders/", "reset": true, "times": 1 }));
-    let id = post.send(json!({}));
-    let message = post.wait_until(&id, "a look", |message| message["history"][1].is_object());
+    let id = service.send(json!({}));
+    let message = service.wait_until(&id, "a look", |message| message["history"][1].is_object());
     assert_eq!(
         (&message["history"][1]["phase"], &message["history"][1]["class"]),
         (&json!("look"), &json!("transient")),
         "{message:#}"
     );
-    let message = post.wait(&id, "delivered");
+    let message = service.wait(&id, "delivered");
     assert!(message["reason"].as_str().unwrap().starts_with("found in Sent Items"), "{message:#}");
     assert_eq!(message["possibleDuplicate"], Value::Null, "it was sent once, and that is known");
     assert_eq!(mails(&sandbox).len(), 1);
@@ -482,7 +482,7 @@ fn a_draft_that_was_not_sent_is_removed_and_a_later_piece_may_be_lost() {
     let mut scenario = good();
     scenario["tenants"][0]["applications"][0]["granted"] = json!(["Mail.Send", "Mail.ReadWrite"]);
     let sandbox = Sandbox::start(scenario);
-    let post = post(&sandbox, QUICK);
+    let service = start_service(&sandbox, QUICK);
     let removed = || {
         let requests = sandbox.get("requests");
         requests.as_array().unwrap().iter().filter(|request| request["method"] == "DELETE").count()
@@ -492,21 +492,21 @@ fn a_draft_that_was_not_sent_is_removed_and_a_later_piece_may_be_lost() {
     // The first piece arrives, the second does not.
     sandbox.fault(&json!({ "at": "/upload/", "delay": 1, "times": 1 }));
     sandbox.fault(&json!({ "at": "/upload/", "reset": true, "times": 1 }));
-    let id = post.send(large());
-    let message = post.wait(&id, "delivered");
+    let id = service.send(large());
+    let message = service.wait(&id, "delivered");
     assert_eq!(message["history"][0]["phase"], "upload", "{:#}", message["history"]);
     assert_eq!((mails(&sandbox).len(), removed()), (1, 1));
     // All of it arrives, and sending is refused for now.
     sandbox.fault(&json!({ "at": "/send", "status": 429, "retryAfter": 2, "times": 1 }));
-    let id = post.send(large());
-    let message = post.wait(&id, "delivered");
+    let id = service.send(large());
+    let message = service.wait(&id, "delivered");
     assert_eq!(message["history"][0]["phase"], "send", "{:#}", message["history"]);
     assert_eq!((mails(&sandbox).len(), removed()), (2, 2));
 }
 
 #[test]
 fn a_certificate_sends_as_well_as_a_secret() {
-    let signing = Signing::new();
+    let signing = SigningCertificate::new();
     let (mut scenario, mut profile) = (good(), direct());
     scenario["tenants"][0]["applications"][0]["certificates"] = json!([{ "pem": signing.certificate }]);
     profile["functions"] = json!(["default"]);
@@ -514,37 +514,37 @@ fn a_certificate_sends_as_well_as_a_secret() {
         json!({ "certificate": { "secret": "documents/key" } });
     let sandbox = Sandbox::start(scenario);
     let both = format!("{}{}", signing.certificate, signing.key);
-    let post = post_with(&sandbox, QUICK, &profile, "documents/key", &both);
-    let id = post.send(json!({}));
-    post.wait(&id, "delivered");
+    let service = post_with(&sandbox, QUICK, &profile, "documents/key", &both);
+    let id = service.send(json!({}));
+    service.wait(&id, "delivered");
     assert_eq!(mails(&sandbox).len(), 1);
 }
 
 #[test]
 fn an_answer_other_than_202_leaves_open_whether_it_was_sent() {
     let sandbox = Sandbox::start(good());
-    let post = post(&sandbox, QUICK);
+    let service = start_service(&sandbox, QUICK);
     for status in [200, 201, 204] {
         sandbox.fault(&json!({ "at": "/sendMail", "status": status, "json": {}, "times": 1 }));
-        let id = post.send(json!({}));
-        let message = post.wait(&id, "unknown");
+        let id = service.send(json!({}));
+        let message = service.wait(&id, "unknown");
         assert_eq!(message["history"][0]["class"], "unknown", "{status}: {message:#}");
     }
     assert_eq!(mails(&sandbox).len(), 0, "nothing is sent again by itself");
-    assert_eq!(post.outbox()["parked"], json!([]));
+    assert_eq!(service.outbox()["parked"], json!([]));
 }
 
 #[test]
 fn a_gateways_page_about_the_size_is_about_the_size() {
     let sandbox = Sandbox::start(good());
-    let post = post(&sandbox, QUICK);
+    let service = start_service(&sandbox, QUICK);
     sandbox.fault(&json!({ "at": "/sendMail", "status": 413, "body": "html", "times": 1 }));
-    let id = post.send(json!({}));
-    assert_eq!(post.wait(&id, "failed")["history"][0]["class"], "size");
+    let id = service.send(json!({}));
+    assert_eq!(service.wait(&id, "failed")["history"][0]["class"], "size");
     // The next message is none the worse for it.
-    let id = post.send(json!({}));
-    post.wait(&id, "delivered");
-    assert_eq!(post.outbox()["parked"], json!([]));
+    let id = service.send(json!({}));
+    service.wait(&id, "delivered");
+    assert_eq!(service.outbox()["parked"], json!([]));
 }
 
 #[test]
@@ -552,7 +552,7 @@ fn a_draft_that_vanishes_is_made_again() {
     let mut scenario = good();
     scenario["tenants"][0]["applications"][0]["granted"] = json!(["Mail.Send", "Mail.ReadWrite"]);
     let sandbox = Sandbox::start(scenario);
-    let post = post(&sandbox, QUICK);
+    let service = start_service(&sandbox, QUICK);
     let file = BASE64_STANDARD.encode(vec![7; 7_000_000]);
     // Before its session, under a piece, and when it is sent; with Graph's code, and with none that is known.
     for (at, code) in [
@@ -562,10 +562,10 @@ fn a_draft_that_vanishes_is_made_again() {
         ("/send", "SomethingNew"),
     ] {
         sandbox.fault(&json!({ "at": at, "status": 404, "code": code, "times": 1 }));
-        let id = post.send(json!({ "attachments": [{ "name": "large.bin", "content": file }] }));
-        let message = post.wait(&id, "delivered");
+        let id = service.send(json!({ "attachments": [{ "name": "large.bin", "content": file }] }));
+        let message = service.wait(&id, "delivered");
         assert_eq!(message["history"][0]["class"], "transient", "{at} {code}: {:#}", message["history"]);
-        assert_eq!(post.outbox()["parked"], json!([]), "{at} {code}");
+        assert_eq!(service.outbox()["parked"], json!([]), "{at} {code}");
     }
     assert_eq!(mails(&sandbox).len(), 4);
 }
@@ -575,19 +575,19 @@ fn with_the_permission_for_drafts_a_refusal_is_about_the_mailbox() {
     let mut scenario = good();
     scenario["tenants"][0]["applications"][0]["granted"] = json!(["Mail.Send", "Mail.ReadWrite"]);
     let sandbox = Sandbox::start(scenario);
-    let post = post(&sandbox, QUICK);
+    let service = start_service(&sandbox, QUICK);
     sandbox.fault(&json!({ "at": "/messages", "status": 403, "code": "ErrorAccessDenied", "times": 1 }));
-    let id = post.send(
+    let id = service.send(
         json!({ "attachments": [{ "name": "large.bin", "content": BASE64_STANDARD.encode(vec![7; 4_000_000]) }] }),
     );
-    let message = post.wait(&id, "delivered");
+    let message = service.wait(&id, "delivered");
     assert_eq!((&message["history"][0]["class"], &message["attempts"]), (&json!("auth"), &json!(1)), "{message:#}");
 }
 
 #[test]
 fn what_is_said_of_the_sender_is_never_held_against_a_message() {
     let sandbox = Sandbox::start(good());
-    let post = post(&sandbox, QUICK);
+    let service = start_service(&sandbox, QUICK);
     for (status, code) in [
         (400, "MailboxNotHostedInExchangeOnline"),
         (400, "ErrorSendAsDenied"),
@@ -596,8 +596,8 @@ fn what_is_said_of_the_sender_is_never_held_against_a_message() {
         (400, "ErrorMessageSubmissionBlocked"),
     ] {
         sandbox.fault(&json!({ "at": "/sendMail", "status": status, "code": code, "times": 1 }));
-        let id = post.send(json!({}));
-        let message = post.wait(&id, "delivered");
+        let id = service.send(json!({}));
+        let message = service.wait(&id, "delivered");
         assert_eq!(
             (&message["history"][0]["class"], &message["attempts"]),
             (&json!("auth"), &json!(1)),
@@ -614,12 +614,12 @@ fn a_sign_in_host_that_does_not_decide_suspends_no_profile() {
         json!({ "error": "temporarily_unavailable", "error_description": "AADSTS987654: Later.", "error_codes": [987_654] }),
     ] {
         let sandbox = Sandbox::start(good());
-        let post = post(&sandbox, QUICK);
+        let service = start_service(&sandbox, QUICK);
         sandbox.fault(&json!({ "at": "/oauth2/v2.0/token", "status": 400, "json": body, "times": 1 }));
-        let id = post.send(json!({}));
-        let message = post.wait(&id, "delivered");
+        let id = service.send(json!({}));
+        let message = service.wait(&id, "delivered");
         assert_eq!(message["history"][0]["class"], "transient", "{message:#}");
-        assert_eq!(post.outbox()["parked"], json!([]));
+        assert_eq!(service.outbox()["parked"], json!([]));
     }
 }
 
@@ -633,24 +633,24 @@ fn addressed(sandbox: &Sandbox) -> Vec<String> {
     all.map(|one| one.address.unwrap_or_default().into_owned()).collect()
 }
 
-fn send_raw(post: &Post, raw: &str, query: &str) -> crate::support::trial::Answer {
+fn send_raw(service: &MailService, raw: &str, query: &str) -> crate::support::repository::HttpResponse {
     let path = format!("/v1/messages?company=EDU1&function=default{query}");
-    post.trial.http("POST", &path, &[("Content-Type", "message/rfc822")], raw.as_bytes())
+    service.repo.http("POST", &path, &[("Content-Type", "message/rfc822")], raw.as_bytes())
 }
 
 #[test]
 fn graph_is_told_of_the_recipients_and_of_nobody_else() {
     let sandbox = Sandbox::start(good());
-    let post = post(&sandbox, &format!("{QUICK}  recipients: {{ allow: [\"*@test.example\"] }}\n"));
+    let service = start_service(&sandbox, &format!("{QUICK}  recipients: {{ allow: [\"*@test.example\"] }}\n"));
     // An address that is part of another one's.
-    let id = post.send(json!({ "to": ["jim.bob@test.example"], "bcc": ["bob@test.example"] }));
-    post.wait(&id, "delivered");
+    let id = service.send(json!({ "to": ["jim.bob@test.example"], "bcc": ["bob@test.example"] }));
+    service.wait(&id, "delivered");
     assert_eq!(addressed(&sandbox), ["jim.bob@test.example", "bob@test.example"]);
     // The header names a customer, the envelope does not.
     let raw = "To: Customer <customer@real.example>\nCc: \"Probe, the\" <PROBE@test.example>\nSubject: x\n\nhi\n";
-    assert_eq!(send_raw(&post, raw, "").json()["code"], "MW0263");
-    let answer = send_raw(&post, raw, "&recipients=probe@test.example,second@test.example");
-    let message = post.wait(answer.json()["id"].as_str().unwrap(), "delivered");
+    assert_eq!(send_raw(&service, raw, "").json()["code"], "MW0263");
+    let answer = send_raw(&service, raw, "&recipients=probe@test.example,second@test.example");
+    let message = service.wait(answer.json()["id"].as_str().unwrap(), "delivered");
     assert_eq!(addressed(&sandbox), ["PROBE@test.example", "second@test.example"]);
     assert!(message["reason"].as_str().unwrap().contains("named only those"), "{message:#}");
     assert!(!mails(&sandbox)[1].to_string().contains("customer@"), "{:#}", mails(&sandbox)[1]);
@@ -659,45 +659,51 @@ fn graph_is_told_of_the_recipients_and_of_nobody_else() {
 #[test]
 fn a_guard_that_came_later_holds_for_graph_as_well() {
     let sandbox = Sandbox::start(good());
-    let post = post(&sandbox, QUICK);
-    let hold = post.trial.run(&["outbox", "dev", "hold", "--company", "EDU1", "--reason", "x", "--format", "json"]);
-    let id = post.send(json!({ "to": ["customer@real.example", "tester@test.example"] }));
-    let instead = post.send(json!({ "to": ["customer@real.example"], "cc": ["other@real.example"] }));
-    crate::harness::environment(&post.trial, &format!("{QUICK}  recipients: {{ allow: [\"*@test.example\"] }}\n"));
-    post.apply();
-    post.trial.run(&["outbox", "dev", "release", hold.code(0).json()["id"].as_str().unwrap()]).code(0);
-    let message = post.wait(&id, "failed");
+    let service = start_service(&sandbox, QUICK);
+    let hold = service.repo.run(&["outbox", "dev", "hold", "--company", "EDU1", "--reason", "x", "--format", "json"]);
+    let id = service.send(json!({ "to": ["customer@real.example", "tester@test.example"] }));
+    let instead = service.send(json!({ "to": ["customer@real.example"], "cc": ["other@real.example"] }));
+    crate::mail_service::environment(
+        &service.repo,
+        &format!("{QUICK}  recipients: {{ allow: [\"*@test.example\"] }}\n"),
+    );
+    service.apply();
+    service.repo.run(&["outbox", "dev", "release", hold.code(0).json()["id"].as_str().unwrap()]).code(0);
+    let message = service.wait(&id, "failed");
     assert_eq!(message["recipients"][0]["reply"], "the environment may not write to it");
     assert_eq!(message["recipients"][1]["status"], "delivered");
     assert_eq!(addressed(&sandbox), ["tester@test.example"]);
-    post.wait(&instead, "failed");
+    service.wait(&instead, "failed");
     assert_eq!(mails(&sandbox).len(), 1);
-    crate::harness::environment(&post.trial, &format!("{QUICK}  recipients: {{ rewriteTo: tester@test.example }}\n"));
-    post.apply();
-    let id = post.send(json!({ "to": ["customer@real.example"], "cc": ["other@real.example"] }));
-    post.wait(&id, "delivered");
+    crate::mail_service::environment(
+        &service.repo,
+        &format!("{QUICK}  recipients: {{ rewriteTo: tester@test.example }}\n"),
+    );
+    service.apply();
+    let id = service.send(json!({ "to": ["customer@real.example"], "cc": ["other@real.example"] }));
+    service.wait(&id, "delivered");
     assert_eq!(addressed(&sandbox), ["tester@test.example"]);
 }
 
 #[test]
 fn whoever_was_served_by_smtp_is_not_served_again_by_graph() {
     let sandbox = Sandbox::start(good());
-    let post = post(&sandbox, QUICK);
-    let path = post.trial.path("environments/dev/profiles/documents.json");
+    let service = start_service(&sandbox, QUICK);
+    let path = service.repo.path("environments/dev/profiles/documents.json");
     let by_graph = std::fs::read_to_string(&path).unwrap();
     std::fs::remove_file(&path).unwrap();
     let sink = crate::sink::Sink::start();
     let from = "from: { address: documents@contoso.example }\nfunctions: [default]\nappliesTo: system-wide\n";
-    crate::harness::relay(&post.trial, "documents", sink.port, "", from);
-    post.apply();
-    let id = post.send(json!({ "to": ["first@example.org", "450=second@example.org"] }));
-    post.wait_until(&id, "an attempt", |message| message["recipients"][0]["status"] == "delivered");
-    std::fs::remove_file(post.trial.path("environments/dev/profiles/documents.yaml")).unwrap();
+    crate::mail_service::relay(&service.repo, "documents", sink.port, "", from);
+    service.apply();
+    let id = service.send(json!({ "to": ["first@example.org", "450=second@example.org"] }));
+    service.wait_until(&id, "an attempt", |message| message["recipients"][0]["status"] == "delivered");
+    std::fs::remove_file(service.repo.path("environments/dev/profiles/documents.yaml")).unwrap();
     std::fs::write(&path, by_graph).unwrap();
-    post.apply();
-    post.wait(&id, "delivered");
+    service.apply();
+    service.wait(&id, "delivered");
     assert_eq!(addressed(&sandbox), ["450=second@example.org"]);
-    assert_eq!(sink.taken()[0].to, ["first@example.org"]);
+    assert_eq!(sink.received()[0].to, ["first@example.org"]);
 }
 
 #[test]
@@ -705,7 +711,7 @@ fn a_draft_names_the_recipients_and_loses_nothing() {
     let mut scenario = good();
     scenario["tenants"][0]["applications"][0]["granted"] = json!(["Mail.Send", "Mail.ReadWrite"]);
     let sandbox = Sandbox::start(scenario);
-    let post = post(&sandbox, QUICK);
+    let service = start_service(&sandbox, QUICK);
     let mut lines = String::new();
     for _ in 0..42_000 {
         lines.push_str(&BASE64_STANDARD.encode([7; 54]));
@@ -717,8 +723,8 @@ fn a_draft_names_the_recipients_and_loses_nothing() {
         )
     };
     let more = "Importance: high\nIn-Reply-To: <1@x>\nX-Run: 1\n";
-    let answer = send_raw(&post, &message("multipart/mixed", more), "&recipients=ann@example.org,joann@example.org");
-    post.wait(answer.json()["id"].as_str().unwrap(), "delivered");
+    let answer = send_raw(&service, &message("multipart/mixed", more), "&recipients=ann@example.org,joann@example.org");
+    service.wait(answer.json()["id"].as_str().unwrap(), "delivered");
     let mail = &mails(&sandbox)[0]["mail"];
     let addresses = |key: &str| {
         mail[key].as_array().unwrap().iter().map(|one| one["emailAddress"]["address"].clone()).collect::<Vec<_>>()
@@ -732,8 +738,8 @@ fn a_draft_names_the_recipients_and_loses_nothing() {
     for (kind, more, reason) in
         [("multipart/signed", "", "signed"), ("multipart/mixed", "Auto-Submitted: auto-generated\n", "Auto-Submitted")]
     {
-        let answer = send_raw(&post, &message(kind, more), "");
-        let message = post.wait(answer.json()["id"].as_str().unwrap(), "failed");
+        let answer = send_raw(&service, &message(kind, more), "");
+        let message = service.wait(answer.json()["id"].as_str().unwrap(), "failed");
         assert!(message["reason"].as_str().unwrap().contains(reason), "{message:#}");
         assert_eq!(message["history"][0]["class"], "size");
     }

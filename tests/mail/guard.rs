@@ -3,8 +3,8 @@
 use serde_json::json;
 
 use crate::{
-    harness::{Post, QUICK, environment},
-    sink::{Act, Sink},
+    mail_service::{MailService, QUICK, environment},
+    sink::{Action, Sink},
 };
 
 #[test]
@@ -12,63 +12,64 @@ fn nobody_else_is_written_to() {
     let sink = Sink::start();
     let delivery =
         format!("{QUICK}  recipients: {{ allow: [\"*@example.com\", tester@example.org], subjectTag: \"[TEST]\" }}\n");
-    let post = Post::new(sink.port, &delivery, "");
-    let refused = post.submit(json!({ "to": ["customer@example.org"] }));
+    let service = MailService::new(sink.port, &delivery, "");
+    let refused = service.submit(json!({ "to": ["customer@example.org"] }));
     assert_eq!((refused.status, refused.json()["code"].as_str().unwrap()), (422, "MW0263"));
     assert!(!refused.body.contains("customer@"), "no echo: {}", refused.body);
-    let id = post
+    let id = service
         .send(json!({ "to": ["Tester <TESTER@example.org>", "colleague@EXAMPLE.com"], "subject": "Rechnung für Sie" }));
-    post.wait(&id, "delivered");
-    let taken = sink.taken();
-    assert_eq!(taken[0].to, ["TESTER@example.org", "colleague@EXAMPLE.com"]);
-    assert_eq!(taken[0].header("subject").unwrap(), "[TEST] Rechnung =?utf-8?b?ZsO8cg==?= Sie");
+    service.wait(&id, "delivered");
+    let received = sink.received();
+    assert_eq!(received[0].to, ["TESTER@example.org", "colleague@EXAMPLE.com"]);
+    assert_eq!(received[0].header("subject").unwrap(), "[TEST] Rechnung =?utf-8?b?ZsO8cg==?= Sie");
 }
 
 #[test]
 fn what_was_accepted_before_is_guarded_as_well() {
     let sink = Sink::start();
-    sink.at("rcpt", Act::Say("451 4.3.0 not now"));
-    let post = Post::new(sink.port, QUICK, "");
-    let id = post.send(json!({ "to": ["customer@example.org", "tester@example.com"] }));
-    post.wait_until(&id, "an attempt", |message| message["attempts"].as_u64() >= Some(1));
-    environment(&post.trial, &format!("{QUICK}  recipients: {{ allow: [\"*@example.com\"] }}\n"));
-    post.apply();
-    sink.at("rcpt", Act::Usual);
-    let message = post.wait(&id, "failed");
+    sink.on("rcpt", Action::Reply("451 4.3.0 not now"));
+    let service = MailService::new(sink.port, QUICK, "");
+    let id = service.send(json!({ "to": ["customer@example.org", "tester@example.com"] }));
+    service.wait_until(&id, "an attempt", |message| message["attempts"].as_u64() >= Some(1));
+    environment(&service.repo, &format!("{QUICK}  recipients: {{ allow: [\"*@example.com\"] }}\n"));
+    service.apply();
+    sink.on("rcpt", Action::Usual);
+    let message = service.wait(&id, "failed");
     assert_eq!(message["recipients"][0]["reply"], "the environment may not write to it");
     assert_eq!(message["recipients"][1]["status"], "delivered");
-    assert_eq!(sink.taken()[0].to, ["tester@example.com"]);
+    assert_eq!(sink.received()[0].to, ["tester@example.com"]);
 }
 
 #[test]
 fn everything_can_go_to_one_address_instead() {
     let sink = Sink::start();
-    let post = Post::new(sink.port, &format!("{QUICK}  recipients: {{ rewriteTo: tests@example.com }}\n"), "");
-    let id = post
+    let service =
+        MailService::new(sink.port, &format!("{QUICK}  recipients: {{ rewriteTo: tests@example.com }}\n"), "");
+    let id = service
         .send(json!({ "to": ["customer@example.org"], "cc": ["other@example.org"], "bcc": ["hidden@example.org"] }));
-    let message = post.wait(&id, "delivered");
+    let message = service.wait(&id, "delivered");
     assert_eq!(message["recipients"].as_array().unwrap().len(), 3);
-    let taken = sink.taken();
-    assert_eq!((taken.len(), &taken[0].to), (1, &vec!["tests@example.com".to_owned()]));
-    assert_eq!(taken[0].header("to").unwrap(), "tests@example.com");
-    assert!(taken[0].header("cc").is_none(), "{}", taken[0].content);
-    assert!(taken[0].content.contains("X-Mailwright-Recipient: hidden@example.org\r\n"));
+    let received = sink.received();
+    assert_eq!((received.len(), &received[0].to), (1, &vec!["tests@example.com".to_owned()]));
+    assert_eq!(received[0].header("to").unwrap(), "tests@example.com");
+    assert!(received[0].header("cc").is_none(), "{}", received[0].content);
+    assert!(received[0].content.contains("X-Mailwright-Recipient: hidden@example.org\r\n"));
 }
 
 #[test]
 fn a_tag_that_is_not_ascii_keeps_its_distance() {
     let sink = Sink::start();
-    let post = Post::new(sink.port, &format!("{QUICK}  recipients: {{ subjectTag: \"[PRÜFUNG]\" }}\n"), "");
+    let service = MailService::new(sink.port, &format!("{QUICK}  recipients: {{ subjectTag: \"[PRÜFUNG]\" }}\n"), "");
     let ids: Vec<String> =
-        ["Rechnung", "Übersicht für Sie"].map(|subject| post.send(json!({ "subject": subject }))).into();
+        ["Rechnung", "Übersicht für Sie"].map(|subject| service.send(json!({ "subject": subject }))).into();
     for id in &ids {
-        post.wait(id, "delivered");
+        service.wait(id, "delivered");
     }
     let mut subjects: Vec<String> = sink
-        .taken()
+        .received()
         .iter()
-        .map(|taken| {
-            let message = mail_parser::MessageParser::default().parse(taken.content.as_bytes()).unwrap();
+        .map(|received| {
+            let message = mail_parser::MessageParser::default().parse(received.content.as_bytes()).unwrap();
             message.subject().unwrap().to_owned()
         })
         .collect();
@@ -79,10 +80,11 @@ fn a_tag_that_is_not_ascii_keeps_its_distance() {
 #[test]
 fn a_refusal_of_the_one_address_is_everybodys() {
     let sink = Sink::start();
-    let post = Post::new(sink.port, &format!("{QUICK}  recipients: {{ rewriteTo: 550=tests@example.com }}\n"), "");
-    let id = post.send(json!({ "to": ["customer@example.org"], "cc": ["other@example.org"] }));
-    let message = post.wait(&id, "failed");
+    let service =
+        MailService::new(sink.port, &format!("{QUICK}  recipients: {{ rewriteTo: 550=tests@example.com }}\n"), "");
+    let id = service.send(json!({ "to": ["customer@example.org"], "cc": ["other@example.org"] }));
+    let message = service.wait(&id, "failed");
     let recipients = message["recipients"].as_array().unwrap();
     assert!(recipients.len() == 2 && recipients.iter().all(|one| one["status"] == "failed"), "{message:#}");
-    assert!(sink.taken().is_empty());
+    assert!(sink.received().is_empty());
 }

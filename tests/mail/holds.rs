@@ -5,132 +5,136 @@ use std::time::Duration;
 use serde_json::json;
 
 use crate::{
-    harness::{Post, QUICK, count},
-    sink::{Act, Sink},
+    mail_service::{MailService, QUICK, count},
+    sink::{Action, Sink},
 };
 
 #[test]
 fn what_is_held_waits_and_what_is_not_leaves() {
     let sink = Sink::start();
-    let mut post = Post::new(sink.port, &format!("{QUICK}  functions: {{ default: {{ lifetime: 2s }} }}\n"), "");
-    let held = post
-        .trial
+    let mut service =
+        MailService::new(sink.port, &format!("{QUICK}  functions: {{ default: {{ lifetime: 2s }} }}\n"), "");
+    let held = service
+        .repo
         .run(&["outbox", "dev", "hold", "--company", "EDU1", "--reason", "wrong price list", "--format", "json"])
         .code(0)
         .json();
     assert_eq!((&held["owner"], &held["reason"]), (&json!("first-admin"), &json!("wrong price list")));
-    let waits = post.send(json!({}));
-    let leaves = post.send(json!({ "company": "EDU2" }));
-    post.wait(&leaves, "delivered");
+    let waits = service.send(json!({}));
+    let leaves = service.send(json!({ "company": "EDU2" }));
+    service.wait(&leaves, "delivered");
     // Longer than its lifetime, and over a restart.
-    post.restart();
+    service.restart();
     std::thread::sleep(Duration::from_millis(2500));
-    let message = post.message(&waits);
+    let message = service.message(&waits);
     assert_eq!((&message["status"], &message["attempts"]), (&json!("queued"), &json!(0)));
     assert_eq!(message["waitsFor"], "held by first-admin: wrong price list");
-    assert_eq!(sink.taken().len(), 1);
-    post.trial.run(&["outbox", "dev", "release", held["id"].as_str().unwrap()]).code(0);
-    post.wait(&waits, "delivered");
-    let audit = post.trial.run(&["audit", "list", "dev", "--format", "json"]).code(0).stdout;
+    assert_eq!(sink.received().len(), 1);
+    service.repo.run(&["outbox", "dev", "release", held["id"].as_str().unwrap()]).code(0);
+    service.wait(&waits, "delivered");
+    let audit = service.repo.run(&["audit", "list", "dev", "--format", "json"]).code(0).stdout;
     assert!(audit.contains("hold.create") && audit.contains("hold.remove") && audit.contains("wrong price list"));
 }
 
 #[test]
 fn a_hold_ends_by_itself() {
     let sink = Sink::start();
-    let post = Post::new(sink.port, QUICK, "");
-    post.trial.run(&["outbox", "dev", "hold", "--function", "default", "--reason", "a moment", "--for", "2s"]).code(0);
-    let id = post.send(json!({}));
+    let service = MailService::new(sink.port, QUICK, "");
+    service
+        .repo
+        .run(&["outbox", "dev", "hold", "--function", "default", "--reason", "a moment", "--for", "2s"])
+        .code(0);
+    let id = service.send(json!({}));
     std::thread::sleep(Duration::from_millis(700));
-    assert_eq!(post.message(&id)["status"], "queued");
-    post.wait(&id, "delivered");
-    assert_eq!(post.outbox()["holds"], json!([]));
+    assert_eq!(service.message(&id)["status"], "queued");
+    service.wait(&id, "delivered");
+    assert_eq!(service.outbox()["holds"], json!([]));
 }
 
 #[test]
 fn what_waits_can_be_called_back() {
     let sink = Sink::start();
-    let post = Post::new(sink.port, QUICK, "");
-    post.trial.run(&["outbox", "dev", "hold", "--profile", "relay", "--reason", "a moment"]).code(0);
-    let id = post.send(json!({}));
-    let shown = post.trial.run(&["outbox", "dev", "show", &id]).code(0).stdout;
+    let service = MailService::new(sink.port, QUICK, "");
+    service.repo.run(&["outbox", "dev", "hold", "--profile", "relay", "--reason", "a moment"]).code(0);
+    let id = service.send(json!({}));
+    let shown = service.repo.run(&["outbox", "dev", "show", &id]).code(0).stdout;
     assert!(shown.contains("waits      held by first-admin: a moment"), "{shown}");
-    post.trial.run(&["outbox", "dev", "cancel", &id]).code(0);
-    assert_eq!(post.message(&id)["status"], "cancelled");
-    let again = post.trial.run(&["outbox", "dev", "cancel", &id]).code(1);
+    service.repo.run(&["outbox", "dev", "cancel", &id]).code(0);
+    assert_eq!(service.message(&id)["status"], "cancelled");
+    let again = service.repo.run(&["outbox", "dev", "cancel", &id]).code(1);
     assert!(again.stderr.contains("MW0266"), "{}", again.stderr);
-    let holds = post.trial.run(&["outbox", "dev", "holds", "--format", "json"]).code(0).json();
-    post.trial.run(&["outbox", "dev", "release", holds[0]["id"].as_str().unwrap()]).code(0);
+    let holds = service.repo.run(&["outbox", "dev", "holds", "--format", "json"]).code(0).json();
+    service.repo.run(&["outbox", "dev", "release", holds[0]["id"].as_str().unwrap()]).code(0);
     std::thread::sleep(Duration::from_millis(500));
-    assert!(sink.taken().is_empty(), "what was called back never leaves");
+    assert!(sink.received().is_empty(), "what was called back never leaves");
 }
 
 /// A service with forty messages, of which two at a time are under way.
-fn under_way(sink: &Sink) -> (Post, Vec<String>) {
-    sink.at("dot", Act::Slowly(25));
-    let post = Post::new(sink.port, QUICK, "limits: { concurrency: 2 }\n");
-    let ids = (0..40).map(|_| post.send(json!({}))).collect();
-    sink.wait_taken(2);
-    (post, ids)
+fn under_way(sink: &Sink) -> (MailService, Vec<String>) {
+    sink.on("dot", Action::Slowly(25));
+    let service = MailService::new(sink.port, QUICK, "limits: { concurrency: 2 }\n");
+    let ids = (0..40).map(|_| service.send(json!({}))).collect();
+    sink.wait_received(2);
+    (service, ids)
 }
 
 #[test]
 fn a_hold_reaches_what_was_read_ahead() {
     let sink = Sink::start();
-    let (post, ids) = under_way(&sink);
-    let hold = post.trial.run(&["outbox", "dev", "hold", "--company", "EDU1", "--reason", "x", "--format", "json"]);
+    let (service, ids) = under_way(&sink);
+    let hold = service.repo.run(&["outbox", "dev", "hold", "--company", "EDU1", "--reason", "x", "--format", "json"]);
     let begun = sink.seen("mail");
     std::thread::sleep(Duration::from_secs(3));
     let since = sink.seen("mail") - begun;
     assert!(since <= 2, "{since} began after the hold was acknowledged");
-    assert!(count(&post.outbox(), "queued") >= 20, "{:#}", post.outbox());
+    assert!(count(&service.outbox(), "queued") >= 20, "{:#}", service.outbox());
     // Nobody works on what is held, so it can be called back.
     let waits = ids.iter().rev().take(10);
-    waits.for_each(|id| assert_eq!(post.act(id, "cancel").status, 200));
-    post.trial.run(&["outbox", "dev", "release", hold.code(0).json()["id"].as_str().unwrap()]).code(0);
-    let outbox = post.wait_empty();
+    waits.for_each(|id| assert_eq!(service.act(id, "cancel").status, 200));
+    service.repo.run(&["outbox", "dev", "release", hold.code(0).json()["id"].as_str().unwrap()]).code(0);
+    let outbox = service.wait_empty();
     assert_eq!((count(&outbox, "delivered"), count(&outbox, "cancelled")), (30, 10));
-    assert_eq!(sink.taken().len(), 30);
+    assert_eq!(sink.received().len(), 30);
 }
 
 #[test]
 fn what_was_read_ahead_can_be_called_back() {
     let sink = Sink::start();
-    let (post, ids) = under_way(&sink);
-    let status: Vec<u16> = ids.iter().map(|id| post.act(id, "cancel").status).collect();
-    let outbox = post.wait_empty();
+    let (service, ids) = under_way(&sink);
+    let status: Vec<u16> = ids.iter().map(|id| service.act(id, "cancel").status).collect();
+    let outbox = service.wait_empty();
     // What was delivered or under way by then is not called back.
     let refused = status.iter().filter(|status| **status == 409).count();
-    assert!(refused <= sink.taken().len() && status.iter().all(|status| [200, 409].contains(status)), "{status:?}");
+    assert!(refused <= sink.received().len() && status.iter().all(|status| [200, 409].contains(status)), "{status:?}");
     assert_eq!(count(&outbox, "cancelled"), 40 - refused as u64);
-    assert_eq!(sink.taken().len(), refused, "what was called back never leaves, and all else does");
+    assert_eq!(sink.received().len(), refused, "what was called back never leaves, and all else does");
 }
 
 #[test]
 fn nobody_holds_what_does_not_exist() {
     let sink = Sink::start();
-    let post = Post::new(sink.port, QUICK, "");
+    let service = MailService::new(sink.port, QUICK, "");
     for what in [["--company", "NOPE"], ["--profile", "nope"]] {
-        let refused = post.trial.run(&[&["outbox", "dev", "hold", "--reason", "x"], &what[..]].concat()).code(1);
+        let refused = service.repo.run(&[&["outbox", "dev", "hold", "--reason", "x"], &what[..]].concat()).code(1);
         assert!(refused.stderr.contains("MW0340") && refused.stderr.contains(what[1]), "{}", refused.stderr);
     }
-    assert_eq!(post.outbox()["holds"], json!([]));
+    assert_eq!(service.outbox()["holds"], json!([]));
 }
 
 #[test]
 fn what_is_sent_again_has_its_time_anew() {
     let sink = Sink::start();
-    let post = Post::new(sink.port, &format!("{QUICK}  functions: {{ default: {{ lifetime: 3s }} }}\n"), "");
-    let id = post.send(json!({ "to": ["550=x@example.org"] }));
-    post.wait(&id, "failed");
+    let service = MailService::new(sink.port, &format!("{QUICK}  functions: {{ default: {{ lifetime: 3s }} }}\n"), "");
+    let id = service.send(json!({ "to": ["550=x@example.org"] }));
+    service.wait(&id, "failed");
     // Its lane stands still for longer than it lives, before it is sent again.
-    let hold = post.trial.run(&["outbox", "dev", "hold", "--company", "EDU1", "--reason", "x", "--format", "json"]);
+    let hold = service.repo.run(&["outbox", "dev", "hold", "--company", "EDU1", "--reason", "x", "--format", "json"]);
     std::thread::sleep(Duration::from_secs(5));
-    post.trial.run(&["outbox", "dev", "release", hold.code(0).json()["id"].as_str().unwrap()]).code(0);
-    sink.at("mail", Act::Say("451 4.3.0 not now"));
-    assert_eq!(post.act(&id, "replay").status, 200);
+    service.repo.run(&["outbox", "dev", "release", hold.code(0).json()["id"].as_str().unwrap()]).code(0);
+    sink.on("mail", Action::Reply("451 4.3.0 not now"));
+    assert_eq!(service.act(&id, "replay").status, 200);
     let began = std::time::Instant::now();
-    let message = post.wait(&id, "failed");
+    let message = service.wait(&id, "failed");
     assert!(message["reason"].as_str().unwrap().contains("within 3s"), "{message:#}");
     assert!(began.elapsed() < Duration::from_secs(8), "what stood still before is no gift: {:?}", began.elapsed());
 }

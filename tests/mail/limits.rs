@@ -5,30 +5,30 @@ use std::time::{Duration, Instant};
 use serde_json::json;
 
 use crate::{
-    harness::{Post, QUICK, count},
-    sink::{Act, Sink},
+    mail_service::{MailService, QUICK, count},
+    sink::{Action, Sink},
     support::functions,
 };
 
 #[test]
 fn no_minute_has_more_than_its_share_whatever_is_restarted() {
     let sink = Sink::start();
-    let mut post = Post::new(sink.port, QUICK, "limits: { perMinute: 8, concurrency: 3 }\n");
+    let mut service = MailService::new(sink.port, QUICK, "limits: { perMinute: 8, concurrency: 3 }\n");
     for _ in 0..30 {
-        post.send(json!({}));
+        service.send(json!({}));
     }
-    sink.wait_taken(8);
+    sink.wait_received(8);
     let first = Instant::now();
-    post.restart();
+    service.restart();
     std::thread::sleep(Duration::from_secs(4));
-    assert_eq!(sink.taken().len(), 8, "a restart is no new minute");
+    assert_eq!(sink.received().len(), 8, "a restart is no new minute");
     // The window slides: the next ones leave a minute after the first ones, and no earlier.
-    while sink.taken().len() < 16 && first.elapsed() < Duration::from_secs(200) {
+    while sink.received().len() < 16 && first.elapsed() < Duration::from_secs(200) {
         std::thread::sleep(Duration::from_millis(200));
     }
-    let taken = sink.taken();
-    assert_eq!(taken.len(), 16, "{:?}", first.elapsed());
-    let times: Vec<Instant> = taken.iter().map(|taken| taken.at).collect();
+    let received = sink.received();
+    assert_eq!(received.len(), 16, "{:?}", first.elapsed());
+    let times: Vec<Instant> = received.iter().map(|received| received.at).collect();
     for window in times.windows(9) {
         let span = window[8].duration_since(window[0]);
         assert!(span >= Duration::from_millis(59_500), "nine within {span:?}");
@@ -38,14 +38,14 @@ fn no_minute_has_more_than_its_share_whatever_is_restarted() {
 #[test]
 fn no_more_at_once_than_stated() {
     let sink = Sink::start();
-    sink.at("dot", Act::Slowly(20));
-    let post = Post::new(sink.port, QUICK, "limits: { concurrency: 3 }\n");
+    sink.on("dot", Action::Slowly(20));
+    let service = MailService::new(sink.port, QUICK, "limits: { concurrency: 3 }\n");
     for _ in 0..20 {
-        post.send(json!({}));
+        service.send(json!({}));
     }
-    post.wait_empty();
+    service.wait_empty();
     assert_eq!(sink.most_open(), 3);
-    let used: std::collections::BTreeSet<usize> = sink.taken().iter().map(|taken| taken.connection).collect();
+    let used: std::collections::BTreeSet<usize> = sink.received().iter().map(|received| received.connection).collect();
     assert_eq!(used.len(), sink.connections(), "connections are used again");
     assert!(sink.connections() <= 6, "{}", sink.connections());
 }
@@ -53,41 +53,41 @@ fn no_more_at_once_than_stated() {
 #[test]
 fn recipients_of_a_day_are_counted_over_restarts() {
     let sink = Sink::start();
-    let mut post = Post::new(sink.port, QUICK, "limits: { recipientsPerDay: 5 }\n");
+    let mut service = MailService::new(sink.port, QUICK, "limits: { recipientsPerDay: 5 }\n");
     for _ in 0..4 {
-        post.send(json!({ "to": ["a@example.org", "b@example.org"] }));
+        service.send(json!({ "to": ["a@example.org", "b@example.org"] }));
     }
-    sink.wait_taken(3);
-    post.restart();
+    sink.wait_received(3);
+    service.restart();
     std::thread::sleep(Duration::from_secs(2));
-    assert_eq!(sink.taken().len(), 3, "the third filled the day");
-    assert_eq!(count(&post.outbox(), "queued"), 1);
+    assert_eq!(sink.received().len(), 3, "the third filled the day");
+    assert_eq!(count(&service.outbox(), "queued"), 1);
 }
 
 #[test]
 fn one_approval_is_not_held_up_by_a_thousand_statements() {
     let sink = Sink::start();
-    sink.at("dot", Act::Slowly(3));
-    let post = Post::new(sink.port, QUICK, "limits: { concurrency: 2 }\n");
+    sink.on("dot", Action::Slowly(3));
+    let service = MailService::new(sink.port, QUICK, "limits: { concurrency: 2 }\n");
     std::thread::scope(|scope| {
         for _ in 0..4 {
-            scope.spawn(|| (0..250).for_each(|_| drop(post.send(json!({ "function": "all-reports" })))));
+            scope.spawn(|| (0..250).for_each(|_| drop(service.send(json!({ "function": "all-reports" })))));
         }
     });
-    let urgent = post.send(json!({ "function": "electronic-signatures" }));
-    let other = post.send(json!({ "function": "all-reports", "company": "EDU2" }));
-    post.wait(&urgent, "delivered");
-    post.wait(&other, "delivered");
-    assert!(count(&post.outbox(), "queued") > 300, "the flood is still there: {:#}", post.outbox());
+    let urgent = service.send(json!({ "function": "electronic-signatures" }));
+    let other = service.send(json!({ "function": "all-reports", "company": "EDU2" }));
+    service.wait(&urgent, "delivered");
+    service.wait(&other, "delivered");
+    assert!(count(&service.outbox(), "queued") > 300, "the flood is still there: {:#}", service.outbox());
 }
 
 /// Lets so many messages of a company wait for each function, all before the first one leaves.
-fn flood(post: &Post, company: &str, functions: &[&str], each: usize) {
+fn flood(service: &MailService, company: &str, functions: &[&str], each: usize) {
     std::thread::scope(|scope| {
         for function in functions {
             scope.spawn(move || {
                 for _ in 0..each {
-                    post.send(json!({ "company": company, "function": function, "subject": company }));
+                    service.send(json!({ "company": company, "function": function, "subject": company }));
                 }
             });
         }
@@ -99,68 +99,73 @@ fn a_company_with_many_functions_has_no_more_than_one_with_one() {
     let many: Vec<&str> = functions().collect();
     assert_eq!(many.len(), 12);
     let sink = Sink::start();
-    let post = Post::new(sink.port, QUICK, "limits: { concurrency: 2 }\n");
-    let hold = post.trial.http("POST", "/v1/holds", &[], br#"{ "profile": "relay", "reason": "until all is there" }"#);
+    let service = MailService::new(sink.port, QUICK, "limits: { concurrency: 2 }\n");
+    let hold =
+        service.repo.http("POST", "/v1/holds", &[], br#"{ "profile": "relay", "reason": "until all is there" }"#);
     assert_eq!(hold.status, 201, "{}", hold.body);
-    flood(&post, "EDU1", &many, 20);
-    flood(&post, "EDU2", &["default"], 60);
+    flood(&service, "EDU1", &many, 20);
+    flood(&service, "EDU2", &["default"], 60);
     let id = hold.json()["id"].as_str().unwrap().to_owned();
-    assert_eq!(post.trial.http("DELETE", &format!("/v1/holds/{id}"), &[], b"").status, 204);
+    assert_eq!(service.repo.http("DELETE", &format!("/v1/holds/{id}"), &[], b"").status, 204);
     // While both have something to send, they take turns; and so do the functions of one.
     let first: Vec<String> =
-        sink.wait_taken(100).iter().take(100).map(|taken| taken.header("subject").unwrap()).collect();
+        sink.wait_received(100).iter().take(100).map(|received| received.header("subject").unwrap()).collect();
     let of_one = first.iter().filter(|company| *company == "EDU2").count();
     assert!((40..=60).contains(&of_one), "{of_one} of 100 for the company with one function");
-    let outbox = post.wait_empty();
+    let outbox = service.wait_empty();
     assert_eq!(count(&outbox, "delivered"), 300, "{outbox:#}");
 }
 
 #[test]
 fn a_server_that_asks_for_patience_gets_it() {
     let sink = Sink::start();
-    sink.at(
+    sink.on(
         "mail",
-        Act::SayTimes(1, "432 4.3.2 Concurrent connections limit exceeded. Visit https://aka.ms/concurrent_sending"),
+        Action::ReplyTimes(
+            1,
+            "432 4.3.2 Concurrent connections limit exceeded. Visit https://aka.ms/concurrent_sending",
+        ),
     );
-    let post = Post::new(sink.port, QUICK, "limits: { preset: exchange-online-smtp }\n");
-    let ids: Vec<String> = (0..5).map(|_| post.send(json!({}))).collect();
-    let message = post.wait_until(&ids[0], "an attempt", |message| !message["history"].as_array().unwrap().is_empty());
-    let throttled = ids.iter().any(|id| post.message(id)["history"][0]["class"] == "throttled");
+    let service = MailService::new(sink.port, QUICK, "limits: { preset: exchange-online-smtp }\n");
+    let ids: Vec<String> = (0..5).map(|_| service.send(json!({}))).collect();
+    let message =
+        service.wait_until(&ids[0], "an attempt", |message| !message["history"].as_array().unwrap().is_empty());
+    let throttled = ids.iter().any(|id| service.message(id)["history"][0]["class"] == "throttled");
     assert!(throttled, "{message:#}");
     std::thread::sleep(Duration::from_secs(2));
     // Those that were under way may have passed; nothing else is begun for a minute.
-    assert!(sink.taken().len() <= 3, "{}", sink.taken().len());
-    assert_eq!(post.outbox()["parked"], json!([]), "it is not the profile's fault");
+    assert!(sink.received().len() <= 3, "{}", sink.received().len());
+    assert_eq!(service.outbox()["parked"], json!([]), "it is not the profile's fault");
 }
 
 #[test]
 fn what_waits_for_its_mailbox_does_not_grow_old() {
     let sink = Sink::start();
     let lifetime = "  functions: { default: { lifetime: 3s } }\n";
-    let post = Post::new(sink.port, &format!("{QUICK}{lifetime}"), "limits: { perMinute: 2 }\n");
-    let ids: Vec<String> = (0..5).map(|_| post.send(json!({}))).collect();
-    sink.wait_taken(2);
+    let service = MailService::new(sink.port, &format!("{QUICK}{lifetime}"), "limits: { perMinute: 2 }\n");
+    let ids: Vec<String> = (0..5).map(|_| service.send(json!({}))).collect();
+    sink.wait_received(2);
     std::thread::sleep(Duration::from_secs(6));
-    let outbox = post.outbox();
+    let outbox = service.outbox();
     assert_eq!((count(&outbox, "failed"), count(&outbox, "queued")), (0, 3), "{outbox:#}");
-    let waits = post.message(ids.last().unwrap());
+    let waits = service.message(ids.last().unwrap());
     assert!(waits["waitsFor"].as_str().unwrap().contains("2 messages a minute"), "{waits:#}");
     // With more room they leave, twice as old as they may become.
-    crate::harness::relay(&post.trial, "relay", sink.port, "", "limits: { perMinute: 100 }\n");
-    post.apply();
-    let outbox = post.wait_empty();
+    crate::mail_service::relay(&service.repo, "relay", sink.port, "", "limits: { perMinute: 100 }\n");
+    service.apply();
+    let outbox = service.wait_empty();
     assert_eq!(count(&outbox, "delivered"), 5, "{outbox:#}");
 }
 
 #[test]
 fn a_quota_that_is_told_at_a_recipient_counts_for_the_mailbox() {
     let sink = Sink::start();
-    sink.at("rcpt", Act::Say("550 5.4.5 Daily sending quota exceeded"));
-    let post = Post::new(sink.port, QUICK, "limits: { concurrency: 2 }\n");
-    let ids: Vec<String> = (0..20).map(|_| post.send(json!({ "to": ["a@example.org", "b@example.org"] }))).collect();
+    sink.on("rcpt", Action::Reply("550 5.4.5 Daily sending quota exceeded"));
+    let service = MailService::new(sink.port, QUICK, "limits: { concurrency: 2 }\n");
+    let ids: Vec<String> = (0..20).map(|_| service.send(json!({ "to": ["a@example.org", "b@example.org"] }))).collect();
     let asked = ids.iter().find_map(|id| {
-        post.wait_until(&ids[0], "an attempt", |message| !message["history"].as_array().unwrap().is_empty());
-        Some(post.message(id)["history"][0].clone()).filter(serde_json::Value::is_object)
+        service.wait_until(&ids[0], "an attempt", |message| !message["history"].as_array().unwrap().is_empty());
+        Some(service.message(id)["history"][0].clone()).filter(serde_json::Value::is_object)
     });
     let asked = asked.unwrap();
     assert_eq!(asked["class"], "throttled", "{asked:#}");
@@ -168,5 +173,5 @@ fn a_quota_that_is_told_at_a_recipient_counts_for_the_mailbox() {
     assert!(time("nextAttemptAt").duration_since(time("at")).as_secs() >= 1700, "half an hour, as the table says");
     std::thread::sleep(Duration::from_secs(3));
     assert!(sink.seen("rcpt") <= 4, "{} recipients were asked for", sink.seen("rcpt"));
-    assert_eq!(count(&post.outbox(), "queued"), 20, "nobody is refused for it");
+    assert_eq!(count(&service.outbox(), "queued"), 20, "nobody is refused for it");
 }

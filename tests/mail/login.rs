@@ -7,26 +7,26 @@ use std::time::Duration;
 use serde_json::json;
 
 use crate::{
-    harness::{Post, QUICK, count, knob},
-    sink::{Act, Sink},
+    mail_service::{MailService, QUICK, count, scale},
+    sink::{Action, Sink},
 };
 
-fn post(sink: &Sink, delivery: &str) -> Post {
-    Post::guarded(sink.port, delivery, "none", true)
+fn start_service(sink: &Sink, delivery: &str) -> MailService {
+    MailService::guarded(sink.port, delivery, "none", true)
 }
 
 #[test]
 fn the_profile_is_parked_and_the_mail_waits() {
     let sink = Sink::start();
     sink.users(&[("mailer", "right-password")]);
-    sink.at("auth", Act::Say("535 5.7.8 authentication failed"));
+    sink.on("auth", Action::Reply("535 5.7.8 authentication failed"));
     // A lifetime that would be over long before the login works again.
-    let post = post(&sink, &format!("{QUICK}  functions: {{ default: {{ lifetime: 2s }} }}\n"));
-    let messages = knob("MAILWRIGHT_TEST_QUEUED", 300);
-    let refused = Duration::from_secs(knob("MAILWRIGHT_TEST_REFUSED", 4));
-    let ids: Vec<String> = (0..messages).map(|_| post.send(json!({}))).collect();
+    let service = start_service(&sink, &format!("{QUICK}  functions: {{ default: {{ lifetime: 2s }} }}\n"));
+    let messages = scale("MAILWRIGHT_TEST_QUEUED", 300);
+    let refused = Duration::from_secs(scale("MAILWRIGHT_TEST_REFUSED", 4));
+    let ids: Vec<String> = (0..messages).map(|_| service.send(json!({}))).collect();
     let outbox =
-        post.wait_outbox("the parked profile with its finding", |outbox| outbox["parked"][0]["finding"].is_object());
+        service.wait_outbox("the parked profile with its finding", |outbox| outbox["parked"][0]["finding"].is_object());
     let parked = &outbox["parked"][0];
     assert_eq!(parked["profile"], "relay");
     assert_eq!(parked["finding"]["id"], "SMTP-LOGIN", "{parked:#}");
@@ -38,7 +38,7 @@ fn the_profile_is_parked_and_the_mail_waits() {
             .any(|step| step.as_str().unwrap().contains("secrets set dev relay/login"))
     );
     // The same as verify gives.
-    let verified = post.trial.run(&["verify", "dev", "relay", "--format", "json"]).code(3).json();
+    let verified = service.repo.run(&["verify", "dev", "relay", "--format", "json"]).code(3).json();
     let finding = verified["profiles"][0]["findings"]
         .as_array()
         .unwrap()
@@ -49,28 +49,28 @@ fn the_profile_is_parked_and_the_mail_waits() {
     assert_eq!(parked["finding"]["message"], finding["message"]);
     assert_eq!(parked["finding"]["remedy"], finding["remedy"]);
     // Whoever looks is told.
-    let status = post.trial.run(&["status", "dev"]).code(0).stdout;
+    let status = service.repo.run(&["status", "dev"]).code(0).stdout;
     assert!(status.contains("parked       relay since ") && status.contains("SMTP-LOGIN"), "{status}");
-    assert!(post.trial.http_as_anybody("GET", "/readyz", &[], b"").body.contains("parked profiles: 1"));
-    let waits = post.message(&ids[0]);
+    assert!(service.repo.http_without_token("GET", "/readyz", &[], b"").body.contains("parked profiles: 1"));
+    let waits = service.message(&ids[0]);
     assert!(waits["waitsFor"].as_str().unwrap().starts_with("the profile `relay` is parked"), "{waits:#}");
 
     std::thread::sleep(refused);
-    let outbox = post.outbox();
+    let outbox = service.outbox();
     assert_eq!(count(&outbox, "queued"), messages, "no message has failed: {outbox:#}");
     let tries = sink.seen("auth");
     // Probes are a second apart at first, a quarter of an hour in the end.
     let seconds = usize::try_from(refused.as_secs()).unwrap();
     let allowed = 14 + seconds.checked_ilog2().unwrap_or_default() as usize + seconds / 500;
     assert!(tries <= allowed, "{tries} logins: those under way at first, verify's, and a few probes");
-    assert_eq!(post.message(&ids[200])["attempts"], 0);
+    assert_eq!(service.message(&ids[200])["attempts"], 0);
 
-    sink.at("auth", Act::Usual);
-    let outbox = post.wait_empty_for(Duration::from_secs(60) + refused / 2);
-    assert_eq!(count(&outbox, "delivered"), messages, "{outbox:#}\n{}", post.log());
+    sink.on("auth", Action::Usual);
+    let outbox = service.wait_empty_for(Duration::from_secs(60) + refused / 2);
+    assert_eq!(count(&outbox, "delivered"), messages, "{outbox:#}\n{}", service.log());
     assert_eq!(outbox["parked"], json!([]));
-    assert_eq!(sink.taken().len() as u64, messages);
-    let told: Vec<String> = events(&post)
+    assert_eq!(sink.received().len() as u64, messages);
+    let told: Vec<String> = events(&service)
         .iter()
         .filter_map(|event| event["type"].as_str().map(str::to_owned))
         .filter(|kind| kind != "delivered")
@@ -82,12 +82,12 @@ fn the_profile_is_parked_and_the_mail_waits() {
 fn a_new_password_is_tried_at_once() {
     let sink = Sink::start();
     sink.users(&[("mailer", "new-password")]);
-    let post = post(&sink, QUICK);
-    let id = post.send(json!({}));
-    post.wait_outbox("the parked profile", |outbox| outbox["parked"][0]["profile"] == "relay");
-    post.trial.pipe(&["secrets", "set", "dev", "relay/login"], b"new-password").code(0);
-    post.apply();
-    let message = post.wait(&id, "delivered");
+    let service = start_service(&sink, QUICK);
+    let id = service.send(json!({}));
+    service.wait_outbox("the parked profile", |outbox| outbox["parked"][0]["profile"] == "relay");
+    service.repo.pipe(&["secrets", "set", "dev", "relay/login"], b"new-password").code(0);
+    service.apply();
+    let message = service.wait(&id, "delivered");
     // The attempt that parked the profile is told of with all that there is to it, and costs the message nothing.
     assert_eq!(message["attempts"], 1);
     let history = message["history"].as_array().unwrap();
@@ -100,43 +100,43 @@ fn a_new_password_is_tried_at_once() {
     assert!(shown(0, "server").as_str().unwrap().contains("127.0.0.1"), "{message:#}");
     let time = |key: &str| shown(0, key).as_str().unwrap().parse::<jiff::Timestamp>().unwrap();
     assert!(time("nextAttemptAt") > time("at"), "when the profile is tried again: {message:#}");
-    let told = post.trial.run(&["outbox", "dev", "show", &id]).code(0).stdout;
+    let told = service.repo.run(&["outbox", "dev", "show", &id]).code(0).stdout;
     assert!(told.contains("login  auth") && told.contains("535 5.7.8"), "{told}");
-    assert_eq!(post.outbox()["parked"], json!([]));
+    assert_eq!(service.outbox()["parked"], json!([]));
 }
 
 #[test]
 fn nothing_is_sent_without_the_login_that_the_profile_states() {
     let sink = Sink::start();
-    let post = post(&sink, QUICK);
-    post.send(json!({}));
-    let outbox = post.wait_outbox("the parked profile", |outbox| outbox["parked"][0]["profile"] == "relay");
+    let service = start_service(&sink, QUICK);
+    service.send(json!({}));
+    let outbox = service.wait_outbox("the parked profile", |outbox| outbox["parked"][0]["profile"] == "relay");
     assert!(outbox["parked"][0]["reason"].as_str().unwrap().contains("does not offer AUTH"), "{outbox:#}");
-    assert!(sink.taken().is_empty());
+    assert!(sink.received().is_empty());
 }
 
 #[test]
 fn a_parked_profile_stays_parked_after_a_restart() {
     let sink = Sink::start();
     sink.users(&[("mailer", "another")]);
-    let mut post = post(&sink, QUICK);
-    let id = post.send(json!({}));
-    post.wait_outbox("the parked profile", |outbox| outbox["parked"][0]["profile"] == "relay");
-    post.restart();
-    assert_eq!(post.outbox()["parked"][0]["profile"], "relay");
+    let mut service = start_service(&sink, QUICK);
+    let id = service.send(json!({}));
+    service.wait_outbox("the parked profile", |outbox| outbox["parked"][0]["profile"] == "relay");
+    service.restart();
+    assert_eq!(service.outbox()["parked"][0]["profile"], "relay");
     sink.users(&[("mailer", "right-password")]);
-    post.wait(&id, "delivered");
+    service.wait(&id, "delivered");
 }
 
 /// What happened so far, as the stream of events tells it.
-pub(crate) fn events(post: &Post) -> Vec<serde_json::Value> {
-    events_as(post, post.trial.token())
+pub(crate) fn events(service: &MailService) -> Vec<serde_json::Value> {
+    events_as(service, service.repo.token())
 }
 
 /// The same, as it is told to somebody.
-pub(crate) fn events_as(post: &Post, token: &str) -> Vec<serde_json::Value> {
+pub(crate) fn events_as(service: &MailService, token: &str) -> Vec<serde_json::Value> {
     use std::io::{Read as _, Write as _};
-    let mut stream = std::net::TcpStream::connect(post.trial.address().trim_start_matches("http://")).unwrap();
+    let mut stream = std::net::TcpStream::connect(service.repo.address().trim_start_matches("http://")).unwrap();
     stream.set_read_timeout(Some(Duration::from_millis(700))).unwrap();
     let request = format!("GET /v1/events?after=0 HTTP/1.1\r\nHost: test\r\nAuthorization: Bearer {token}\r\n\r\n");
     stream.write_all(request.as_bytes()).unwrap();
@@ -153,13 +153,13 @@ pub(crate) fn events_as(post: &Post, token: &str) -> Vec<serde_json::Value> {
 fn a_login_that_is_wanted_at_the_recipient_parks_as_well() {
     let sink = Sink::start();
     sink.users(&[("mailer", "right-password")]);
-    sink.at("rcpt", Act::Say("530 5.7.0 Authentication required"));
-    let post = post(&sink, QUICK);
-    let ids: Vec<String> = (0..5).map(|_| post.send(json!({}))).collect();
-    post.wait_outbox("the parked profile", |outbox| outbox["parked"][0]["profile"] == "relay");
-    assert_eq!(count(&post.outbox(), "failed"), 0);
-    sink.at("rcpt", Act::Usual);
+    sink.on("rcpt", Action::Reply("530 5.7.0 Authentication required"));
+    let service = start_service(&sink, QUICK);
+    let ids: Vec<String> = (0..5).map(|_| service.send(json!({}))).collect();
+    service.wait_outbox("the parked profile", |outbox| outbox["parked"][0]["profile"] == "relay");
+    assert_eq!(count(&service.outbox(), "failed"), 0);
+    sink.on("rcpt", Action::Usual);
     for id in &ids {
-        assert_eq!(post.wait(id, "delivered")["attempts"], 1, "it costs the message nothing");
+        assert_eq!(service.wait(id, "delivered")["attempts"], 1, "it costs the message nothing");
     }
 }

@@ -8,7 +8,7 @@
 #[path = "../support/mod.rs"]
 mod support;
 
-mod harness;
+mod mail_service;
 mod sink;
 
 mod backlog;

@@ -10,9 +10,9 @@ use serde_json::{Value, json};
 
 use crate::{
     graph::post_with,
-    harness::{Post, QUICK, count},
+    mail_service::{MailService, QUICK, count},
     sink::Sink,
-    support::sandboxed::{SECRET, Sandbox, direct, good},
+    support::sandbox::{SECRET, Sandbox, direct, good},
 };
 
 /// How many come at once.
@@ -28,20 +28,20 @@ const SUBMITTED: u64 = 256 + 64 + 48 + 24;
 const DELIVERED: u64 = 96 + 40;
 
 /// Resident memory of the service, in MiB.
-fn resident(post: &Post) -> u64 {
-    let pid = post.trial.service.as_ref().unwrap().child.id();
+fn resident(service: &MailService) -> u64 {
+    let pid = service.repo.service.as_ref().unwrap().child.id();
     let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
     let line = status.lines().find(|line| line.starts_with("VmRSS:")).unwrap().to_owned();
     line.split_whitespace().nth(1).unwrap().parse::<u64>().unwrap() / 1024
 }
 
 /// The most that is resident while something is done: looked at every few milliseconds, and a large body lives longer.
-fn most_during(post: &Post, work: impl FnOnce()) -> u64 {
+fn most_during(service: &MailService, work: impl FnOnce()) -> u64 {
     let (done, most) = (AtomicBool::new(false), AtomicU64::new(0));
     std::thread::scope(|scope| {
         scope.spawn(|| {
             while !done.load(Ordering::Acquire) {
-                most.fetch_max(resident(post), Ordering::AcqRel);
+                most.fetch_max(resident(service), Ordering::AcqRel);
                 std::thread::sleep(Duration::from_millis(3));
             }
         });
@@ -66,35 +66,35 @@ fn whole() -> Vec<u8> {
     bytes
 }
 
-fn send_whole(post: &Post, whole: &[u8]) {
+fn send_whole(service: &MailService, whole: &[u8]) {
     let path = "/v1/messages?company=EDU1&function=default";
-    let answer = post.trial.http("POST", path, &[("Content-Type", "message/rfc822")], whole);
+    let answer = service.repo.http("POST", path, &[("Content-Type", "message/rfc822")], whole);
     assert_eq!(answer.status, 202, "{}", answer.body);
 }
 
 /// Submits so many at once while nothing may leave, then lets them leave.
-fn stays_within_bounds(post: &Post, submit: impl Fn(usize) + Sync) {
+fn stays_within_bounds(service: &MailService, submit: impl Fn(usize) + Sync) {
     let hold = br#"{ "function": "default", "reason": "until all is there" }"#;
-    let hold = post.trial.http("POST", "/v1/holds", &[], hold).json()["id"].as_str().unwrap().to_owned();
-    let before = resident(post);
+    let hold = service.repo.http("POST", "/v1/holds", &[], hold).json()["id"].as_str().unwrap().to_owned();
+    let before = resident(service);
     let number = AtomicUsize::new(0);
-    let submitted = most_during(post, || {
+    let submitted = most_during(service, || {
         std::thread::scope(|scope| {
             for _ in 0..AT_ONCE {
                 scope.spawn(|| submit(number.fetch_add(1, Ordering::Relaxed)));
             }
         });
     }) - before;
-    let delivered = most_during(post, || {
-        assert_eq!(post.trial.http("DELETE", &format!("/v1/holds/{hold}"), &[], b"").status, 204);
-        let outbox = post.wait_empty_for(Duration::from_secs(200));
+    let delivered = most_during(service, || {
+        assert_eq!(service.repo.http("DELETE", &format!("/v1/holds/{hold}"), &[], b"").status, 204);
+        let outbox = service.wait_empty_for(Duration::from_secs(200));
         assert_eq!(count(&outbox, "delivered"), AT_ONCE as u64, "{outbox:#}");
     }) - before;
     println!("beyond {before} MiB: {submitted} MiB to submit them, {delivered} MiB to deliver them");
     assert!(submitted <= SUBMITTED, "{submitted} MiB to submit them");
     assert!(delivered <= DELIVERED, "{delivered} MiB to deliver them");
     // What is large is given back, and not kept for the next time.
-    let after = resident(post);
+    let after = resident(service);
     assert!(after < before + 40, "{after} MiB afterwards, {before} before");
 }
 
@@ -102,11 +102,11 @@ fn stays_within_bounds(post: &Post, submit: impl Fn(usize) + Sync) {
 fn large_bodies_by_smtp_take_what_is_set_aside_for_them() {
     let sink = Sink::start();
     sink.extensions(&["8BITMIME", "SIZE 100000000"]);
-    let post = Post::new(sink.port, QUICK, "limits: { messageSize: 60000000 }\n");
+    let service = MailService::new(sink.port, QUICK, "limits: { messageSize: 60000000 }\n");
     let whole = whole();
-    stays_within_bounds(&post, |number| match number % 2 {
-        0 => drop(post.send(in_parts())),
-        _ => send_whole(&post, &whole),
+    stays_within_bounds(&service, |number| match number % 2 {
+        0 => drop(service.send(in_parts())),
+        _ => send_whole(&service, &whole),
     });
 }
 
@@ -118,9 +118,9 @@ fn large_bodies_by_graph_take_what_is_set_aside_for_them() {
     let mut profile = direct();
     profile["functions"] = json!(["default"]);
     profile["limits"] = json!({ "messageSize": 60_000_000 });
-    let post = post_with(&sandbox, QUICK, &profile, "documents/secret", SECRET);
+    let service = post_with(&sandbox, QUICK, &profile, "documents/secret", SECRET);
     let whole = whole();
-    stays_within_bounds(&post, |_| send_whole(&post, &whole));
+    stays_within_bounds(&service, |_| send_whole(&service, &whole));
     let uploads = sandbox.get("requests");
     let uploads =
         uploads.as_array().unwrap().iter().filter(|request| request["path"].as_str().unwrap().contains("/upload/"));

@@ -6,7 +6,7 @@ use base64::{Engine as _, prelude::BASE64_STANDARD};
 use serde_json::{Value, json};
 
 use crate::{
-    harness::{Post, QUICK},
+    mail_service::{MailService, QUICK},
     sink::Sink,
     support::tools::{folder, tool},
 };
@@ -54,7 +54,8 @@ fn parsed(program: &std::path::Path, script: &str, extension: &str, mail: &str) 
 #[test]
 fn python_and_node_read_what_was_asked_for() {
     let sink = Sink::start();
-    let post = Post::new(sink.port, QUICK, "from: { address: erp@example.com, name: \"Müller, Öl & Söhne\" }\n");
+    let service =
+        MailService::new(sink.port, QUICK, "from: { address: erp@example.com, name: \"Müller, Öl & Söhne\" }\n");
     let digest = |bytes: &[u8]| {
         use sha2::{Digest as _, Sha256};
         Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect::<String>()
@@ -73,18 +74,18 @@ fn python_and_node_read_what_was_asked_for() {
                 { "name": "logo.png", "mediaType": "image/png", "content": BASE64_STANDARD.encode(&data[..100]), "contentId": "logo" },
             ] }),
     ];
-    let ids: Vec<String> = cases.iter().map(|case| post.send(case.clone())).collect();
+    let ids: Vec<String> = cases.iter().map(|case| service.send(case.clone())).collect();
     for (case, id) in cases.iter().zip(&ids) {
-        let message = post.wait(id, "delivered");
-        let wanted = crate::harness::message(case.clone());
-        let taken = sink
-            .taken()
+        let message = service.wait(id, "delivered");
+        let wanted = crate::mail_service::message(case.clone());
+        let received = sink
+            .received()
             .into_iter()
-            .find(|taken| taken.header("message-id") == message["messageId"].as_str().map(str::to_owned))
+            .find(|received| received.header("message-id") == message["messageId"].as_str().map(str::to_owned))
             .unwrap();
-        assert!(taken.content.lines().all(|line| line.len() <= 998), "no line is longer than SMTP allows");
-        let node = parsed(std::path::Path::new(&tool("node")), NODE, "js", &taken.content);
-        let python = parsed(&tool("python3"), PYTHON, "py", &taken.content);
+        assert!(received.content.lines().all(|line| line.len() <= 998), "no line is longer than SMTP allows");
+        let node = parsed(std::path::Path::new(&tool("node")), NODE, "js", &received.content);
+        let python = parsed(&tool("python3"), PYTHON, "py", &received.content);
         for (parser, got) in [("python", python), ("node", node)] {
             assert_eq!(got["from"], json!([["Müller, Öl & Söhne", "erp@example.com"]]), "{parser}");
             assert_eq!(got["subject"], wanted["subject"], "{parser}");

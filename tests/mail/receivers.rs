@@ -9,20 +9,20 @@ use std::{
 use serde_json::json;
 
 use crate::{
-    harness::{Post, QUICK},
+    mail_service::{MailService, QUICK},
     support::{
         postfix::{free_port, wait_for},
         tools::folder,
     },
 };
 
-struct Receiver {
+struct MailReceiver {
     port: u16,
     child: Child,
     place: tempfile::TempDir,
 }
 
-impl Receiver {
+impl MailReceiver {
     /// `package` is where it was unpacked; `configuration` and `run` may name `{place}` and `{port}`.
     fn start(package: &str, configuration: &str, run: &str) -> Self {
         use std::os::unix::fs::PermissionsExt as _;
@@ -83,7 +83,7 @@ impl Receiver {
     }
 }
 
-impl Drop for Receiver {
+impl Drop for MailReceiver {
     fn drop(&mut self) {
         // They end their own children when they are asked to.
         drop(Command::new("kill").arg(self.child.id().to_string()).status());
@@ -91,21 +91,21 @@ impl Drop for Receiver {
     }
 }
 
-fn delivers(receiver: &Receiver) {
-    let post = Post::new(receiver.port, QUICK, "");
-    post.trial.run(&["verify", "dev", "--local", "--dns-server", "127.0.0.1:1"]).code(0);
+fn delivers(receiver: &MailReceiver) {
+    let service = MailService::new(receiver.port, QUICK, "");
+    service.repo.run(&["verify", "dev", "--local", "--dns-server", "127.0.0.1:1"]).code(0);
     let ids: Vec<String> = (0..10)
-        .map(|number| post.send(json!({ "to": [format!("customer-{number}@example.org")], "subject": format!("Rechnung {number} für Sie"), "text": format!("Zeile\n.\n..\nFrom here {number}\n") })))
+        .map(|number| service.send(json!({ "to": [format!("customer-{number}@example.org")], "subject": format!("Rechnung {number} für Sie"), "text": format!("Zeile\n.\n..\nFrom here {number}\n") })))
         .collect();
-    let refused = post.send(json!({ "to": ["customer@elsewhere.example", "customer-99@example.org"] }));
+    let refused = service.send(json!({ "to": ["customer@elsewhere.example", "customer-99@example.org"] }));
     for id in &ids {
-        post.wait(id, "delivered");
+        service.wait(id, "delivered");
     }
-    let message = post.wait(&refused, "failed");
+    let message = service.wait(&refused, "failed");
     assert_eq!(message["recipients"][0]["status"], "failed", "nobody relays for strangers: {message:#}");
     assert_eq!(message["recipients"][1]["status"], "delivered");
     for id in &ids {
-        let message_id = post.message(id)["messageId"].as_str().unwrap().to_owned();
+        let message_id = service.message(id)["messageId"].as_str().unwrap().to_owned();
         wait_for(|| receiver.stored().contains(&message_id), "the mail to be stored");
     }
     let stored = receiver.stored().replace("\r\n", "\n");
@@ -119,13 +119,13 @@ fn delivers(receiver: &Receiver) {
 #[test]
 fn exim_takes_what_is_sent() {
     let configuration = "primary_hostname = receiver.example.org\nspool_directory = {place}/spool\nlog_file_path = {place}/log/%slog\nexim_user = nobody\nexim_group = nogroup\nnever_users =\ndomainlist local_domains = example.org\nacl_smtp_rcpt = rcpt\nlocal_interfaces = 127.0.0.1\ndaemon_smtp_ports = {port}\ntls_advertise_hosts =\nbegin acl\nrcpt:\n  accept domains = +local_domains\n  deny message = relay not permitted\nbegin routers\nall:\n  driver = accept\n  transport = file\nbegin transports\nfile:\n  driver = appendfile\n  file = {place}/mail/inbox\n  user = nobody\n  group = nogroup\n  create_file = anywhere\nbegin retry\n* * F,1h,1m\n";
-    let receiver = Receiver::start("exim", configuration, "exim4 -C {place}/conf -bdf -q1m");
+    let receiver = MailReceiver::start("exim", configuration, "exim4 -C {place}/conf -bdf -q1m");
     delivers(&receiver);
 }
 
 #[test]
 fn opensmtpd_takes_what_is_sent() {
     let configuration = "listen on 127.0.0.1 port {port}\ntable users { \"@example.org\" = \"nobody\" }\naction \"keep\" maildir \"{place}/mail\" virtual <users>\nmatch from any for domain \"example.org\" action \"keep\"\n";
-    let receiver = Receiver::start("opensmtpd", configuration, "smtpd -d -f {place}/conf");
+    let receiver = MailReceiver::start("opensmtpd", configuration, "smtpd -d -f {place}/conf");
     delivers(&receiver);
 }

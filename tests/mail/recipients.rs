@@ -3,48 +3,48 @@
 use serde_json::json;
 
 use crate::{
-    harness::{Post, QUICK},
-    sink::{Act, Sink},
+    mail_service::{MailService, QUICK},
+    sink::{Action, Sink},
 };
 
 #[test]
 fn each_recipient_has_its_own_result() {
     let sink = Sink::start();
-    let post = Post::new(sink.port, QUICK, "");
-    let id = post.send(json!({ "to": ["one@example.org", "550=gone@example.org"], "bcc": ["two@example.org"] }));
-    let message = post.wait(&id, "failed");
+    let service = MailService::new(sink.port, QUICK, "");
+    let id = service.send(json!({ "to": ["one@example.org", "550=gone@example.org"], "bcc": ["two@example.org"] }));
+    let message = service.wait(&id, "failed");
     let status = |index: usize| message["recipients"][index]["status"].as_str().unwrap().to_owned();
     assert_eq!([status(0), status(1), status(2)], ["delivered", "failed", "delivered"]);
     assert!(message["reason"].as_str().unwrap().starts_with("550=gone@example.org: 550 "), "{}", message["reason"]);
-    let taken = sink.taken();
-    assert_eq!(taken.len(), 1);
-    assert_eq!(taken[0].to, ["one@example.org", "two@example.org"]);
-    assert!(!taken[0].content.contains("two@example.org"), "a blind copy stands in no header");
+    let received = sink.received();
+    assert_eq!(received.len(), 1);
+    assert_eq!(received[0].to, ["one@example.org", "two@example.org"]);
+    assert!(!received[0].content.contains("two@example.org"), "a blind copy stands in no header");
 
     // Sent again, it goes to the one that it did not reach.
-    assert_eq!(post.act(&id, "replay").status, 200);
-    post.wait_until(&id, "its second end", |message| message["attempts"] == 2 && message["status"] == "failed");
-    assert_eq!(sink.taken().len(), 1, "those who had it do not get it twice");
+    assert_eq!(service.act(&id, "replay").status, 200);
+    service.wait_until(&id, "its second end", |message| message["attempts"] == 2 && message["status"] == "failed");
+    assert_eq!(sink.received().len(), 1, "those who had it do not get it twice");
 }
 
 #[test]
 fn only_those_who_wait_are_tried_again() {
     let sink = Sink::start();
-    let post = Post::new(sink.port, QUICK, "");
-    let id = post.send(json!({ "to": ["one@example.org", "450=later@example.org"] }));
-    post.wait_until(&id, "a second attempt", |message| message["attempts"].as_u64() >= Some(2));
-    sink.at("rcpt", Act::Say("250 2.1.5 ok"));
-    let message = post.wait(&id, "delivered");
+    let service = MailService::new(sink.port, QUICK, "");
+    let id = service.send(json!({ "to": ["one@example.org", "450=later@example.org"] }));
+    service.wait_until(&id, "a second attempt", |message| message["attempts"].as_u64() >= Some(2));
+    sink.on("rcpt", Action::Reply("250 2.1.5 ok"));
+    let message = service.wait(&id, "delivered");
     assert_eq!(message["recipients"][0]["status"], "delivered");
-    let taken = sink.taken();
-    assert_eq!(taken.len(), 2, "one mail for each: {taken:#?}");
-    assert_eq!(taken[1].to, ["450=later@example.org"]);
-    assert_eq!(taken[0].header("message-id"), taken[1].header("message-id"));
+    let received = sink.received();
+    assert_eq!(received.len(), 2, "one mail for each: {received:#?}");
+    assert_eq!(received[1].to, ["450=later@example.org"]);
+    assert_eq!(received[0].header("message-id"), received[1].header("message-id"));
 }
 
 /// Holds what nobody can know, so that a person decides.
-fn held(sink: &Sink) -> Post {
-    Post::new(sink.port, &format!("{QUICK}  functions: {{ default: {{ unknown: hold }} }}\n"), "")
+fn held(sink: &Sink) -> MailService {
+    MailService::new(sink.port, &format!("{QUICK}  functions: {{ default: {{ unknown: hold }} }}\n"), "")
 }
 
 /// The status of each recipient, and the code of its reply.
@@ -62,36 +62,36 @@ fn to_three() -> serde_json::Value {
 #[test]
 fn what_is_unknown_of_one_is_known_of_those_who_were_refused() {
     let sink = Sink::start();
-    let post = held(&sink);
-    sink.at("dot", Act::HangUpTimes(1));
-    let id = post.send(to_three());
-    let message = post.wait_until(&id, "the later attempt", |message| {
+    let service = held(&sink);
+    sink.on("dot", Action::HangUpTimes(1));
+    let id = service.send(to_three());
+    let message = service.wait_until(&id, "the later attempt", |message| {
         message["attempts"].as_u64() >= Some(2) && message["status"] == "queued"
     });
     let states: Vec<String> = results(&message).into_iter().map(|(status, _)| status).collect();
     assert_eq!(states, ["unknown", "failed", "waiting"], "{message:#}");
     assert_eq!((&results(&message)[1].1[..], &results(&message)[2].1[..]), ("550", "450"));
-    sink.at("rcpt", Act::Say("250 2.1.5 ok"));
-    let message = post.wait(&id, "unknown");
+    sink.on("rcpt", Action::Reply("250 2.1.5 ok"));
+    let message = service.wait(&id, "unknown");
     let states: Vec<String> = results(&message).into_iter().map(|(status, _)| status).collect();
     assert_eq!(states, ["unknown", "failed", "delivered"], "{message:#}");
-    let taken = sink.taken();
-    assert_eq!(taken.len(), 2, "{taken:#?}");
+    let received = sink.received();
+    assert_eq!(received.len(), 2, "{received:#?}");
     assert_eq!(
-        (&taken[0].to[..], &taken[1].to[..]),
+        (&received[0].to[..], &received[1].to[..]),
         (&["one@example.org".to_owned()][..], &["450=later@example.org".to_owned()][..])
     );
 
     // A person finds out about the one, and about nobody else.
-    post.trial.run(&["outbox", "dev", "resolve", &id, "--delivered", "--reason", "in its log"]).code(0);
-    let message = post.message(&id);
+    service.repo.run(&["outbox", "dev", "resolve", &id, "--delivered", "--reason", "in its log"]).code(0);
+    let message = service.message(&id);
     let states: Vec<String> = results(&message).into_iter().map(|(status, _)| status).collect();
     assert_eq!(states, ["delivered", "failed", "delivered"], "{message:#}");
     assert_eq!((&message["status"], &results(&message)[1].1[..]), (&json!("failed"), "550"));
     // Sent again, it goes to the one that it did not reach.
-    assert_eq!(post.act(&id, "replay").status, 200);
-    post.wait(&id, "delivered");
-    assert_eq!(sink.taken().last().unwrap().to, ["550=gone@example.org"]);
+    assert_eq!(service.act(&id, "replay").status, 200);
+    service.wait(&id, "delivered");
+    assert_eq!(sink.received().last().unwrap().to, ["550=gone@example.org"]);
 }
 
 #[test]
@@ -102,31 +102,31 @@ fn a_refusal_of_the_contents_is_about_those_who_were_accepted() {
         ("dot", "552 5.3.4 too large", "552"),
     ] {
         let sink = Sink::start();
-        let post = held(&sink);
-        sink.at(place, Act::SayTimes(1, reply));
-        let id = post.send(to_three());
-        let message = post.wait_until(&id, "a later attempt", |message| {
+        let service = held(&sink);
+        sink.on(place, Action::ReplyTimes(1, reply));
+        let id = service.send(to_three());
+        let message = service.wait_until(&id, "a later attempt", |message| {
             message["attempts"].as_u64() >= Some(2) && message["status"] == "queued"
         });
         let wanted = [("failed", code), ("failed", "550"), ("waiting", "450")];
         assert_eq!(results(&message), wanted.map(|(status, code)| (status.to_owned(), code.to_owned())), "{place}");
-        sink.at("rcpt", Act::Say("250 2.1.5 ok"));
-        let message = post.wait(&id, "failed");
+        sink.on("rcpt", Action::Reply("250 2.1.5 ok"));
+        let message = service.wait(&id, "failed");
         assert_eq!(results(&message)[2].0, "delivered", "{place}: {message:#}");
         assert_eq!(results(&message)[0].1, code, "{place}");
-        let taken = sink.taken();
-        assert_eq!(taken.len(), 1, "{place}: {taken:#?}");
-        assert_eq!(taken[0].to, ["450=later@example.org"]);
+        let received = sink.received();
+        assert_eq!(received.len(), 1, "{place}: {received:#?}");
+        assert_eq!(received[0].to, ["450=later@example.org"]);
     }
 }
 
 #[test]
 fn a_refusal_for_now_leaves_what_is_refused_for_good() {
     let sink = Sink::start();
-    let post = held(&sink);
-    sink.at("dot", Act::SayTimes(2, "451 4.3.0 later"));
-    let id = post.send(json!({ "to": ["one@example.org", "550=gone@example.org"] }));
-    let message = post.wait(&id, "failed");
+    let service = held(&sink);
+    sink.on("dot", Action::ReplyTimes(2, "451 4.3.0 later"));
+    let id = service.send(json!({ "to": ["one@example.org", "550=gone@example.org"] }));
+    let message = service.wait(&id, "failed");
     let wanted = [("delivered", "250"), ("failed", "550")];
     assert_eq!(results(&message), wanted.map(|(status, code)| (status.to_owned(), code.to_owned())), "{message:#}");
     let asked = sink.commands().iter().filter(|line| line.contains("550=gone@example.org")).count();

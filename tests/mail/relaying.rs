@@ -4,8 +4,8 @@
 use serde_json::json;
 
 use crate::{
-    harness::{Post, QUICK, count},
-    sink::{Act, Sink},
+    mail_service::{MailService, QUICK, count},
+    sink::{Action, Sink},
 };
 
 #[test]
@@ -13,16 +13,16 @@ fn the_same_refusal_of_every_message_suspends_the_profile() {
     for (verb, reply) in [("rcpt", "550 go away"), ("rcpt", "554 5.7.1 policy 4711"), ("dot", "554 5.7.1 not from you")]
     {
         let sink = Sink::start();
-        sink.at(verb, Act::Say(reply));
-        let post = Post::new(sink.port, QUICK, "");
-        let ids: Vec<String> = (0..30).map(|n| post.send(json!({ "to": [format!("r{n}@example.org")] }))).collect();
-        let outbox = post.wait_outbox("the suspended profile", |outbox| outbox["parked"] != json!([]));
+        sink.on(verb, Action::Reply(reply));
+        let service = MailService::new(sink.port, QUICK, "");
+        let ids: Vec<String> = (0..30).map(|n| service.send(json!({ "to": [format!("r{n}@example.org")] }))).collect();
+        let outbox = service.wait_outbox("the suspended profile", |outbox| outbox["parked"] != json!([]));
         assert!(count(&outbox, "failed") <= 4, "{reply}: {outbox:#}");
         // It is tried now and then, and costs no more messages.
-        post.wait_outbox("another try", |_| sink.seen(verb) > 8);
-        assert!(count(&post.outbox(), "failed") <= 4, "{reply}: {:#}", post.outbox());
-        sink.at(verb, Act::Usual);
-        let outbox = post.wait_empty();
+        service.wait_outbox("another try", |_| sink.seen(verb) > 8);
+        assert!(count(&service.outbox(), "failed") <= 4, "{reply}: {:#}", service.outbox());
+        sink.on(verb, Action::Usual);
+        let outbox = service.wait_empty();
         let failed = count(&outbox, "failed");
         assert!(failed <= 4 && count(&outbox, "delivered") + failed == ids.len() as u64, "{reply}: {outbox:#}");
         assert_eq!(outbox["parked"], json!([]));
@@ -32,79 +32,80 @@ fn the_same_refusal_of_every_message_suspends_the_profile() {
 #[test]
 fn unknown_recipients_suspend_nothing() {
     let sink = Sink::start();
-    let post = Post::new(sink.port, QUICK, "");
-    let ids: Vec<String> = (0..20).map(|n| post.send(json!({ "to": [format!("550=r{n}@example.org")] }))).collect();
+    let service = MailService::new(sink.port, QUICK, "");
+    let ids: Vec<String> = (0..20).map(|n| service.send(json!({ "to": [format!("550=r{n}@example.org")] }))).collect();
     for id in &ids {
-        post.wait(id, "failed");
+        service.wait(id, "failed");
     }
-    assert_eq!(post.outbox()["parked"], json!([]));
+    assert_eq!(service.outbox()["parked"], json!([]));
 }
 
 #[test]
 fn addresses_that_the_server_cannot_take_suspend_nothing() {
     let sink = Sink::start();
     sink.extensions(&["8BITMIME"]);
-    let post = Post::new(sink.port, QUICK, "");
-    let ids: Vec<String> = (0..10).map(|n| post.send(json!({ "to": [format!("jörg{n}@example.org")] }))).collect();
+    let service = MailService::new(sink.port, QUICK, "");
+    let ids: Vec<String> = (0..10).map(|n| service.send(json!({ "to": [format!("jörg{n}@example.org")] }))).collect();
     for id in &ids {
-        assert!(post.wait(id, "failed")["reason"].as_str().unwrap().contains("SMTPUTF8"));
+        assert!(service.wait(id, "failed")["reason"].as_str().unwrap().contains("SMTPUTF8"));
     }
-    assert_eq!(post.outbox()["parked"], json!([]));
+    assert_eq!(service.outbox()["parked"], json!([]));
 }
 
 #[test]
 fn a_recipient_that_is_not_relayed_to_holds_up_no_other() {
     let sink = Sink::start();
-    let post = Post::new(sink.port, QUICK, "");
-    let outside: Vec<String> = (0..3).map(|n| post.send(json!({ "to": [format!("relay={n}@example.org")] }))).collect();
-    let inside: Vec<String> = (0..20).map(|n| post.send(json!({ "to": [format!("r{n}@example.com")] }))).collect();
+    let service = MailService::new(sink.port, QUICK, "");
+    let outside: Vec<String> =
+        (0..3).map(|n| service.send(json!({ "to": [format!("relay={n}@example.org")] }))).collect();
+    let inside: Vec<String> = (0..20).map(|n| service.send(json!({ "to": [format!("r{n}@example.com")] }))).collect();
     for id in &inside {
-        post.wait(id, "delivered");
+        service.wait(id, "delivered");
     }
     for id in &outside {
-        let message = post.wait(id, "failed");
+        let message = service.wait(id, "failed");
         assert!(message["recipients"][0]["reply"].as_str().unwrap().contains("Relay access denied"), "{message:#}");
     }
     // From now on that is known, and nothing is suspended for it.
-    let id = post.send(json!({ "to": ["relay=9@example.org"] }));
-    assert_eq!(post.wait(&id, "failed")["history"].as_array().unwrap().len(), 1);
-    assert_eq!(post.outbox()["parked"], json!([]));
+    let id = service.send(json!({ "to": ["relay=9@example.org"] }));
+    assert_eq!(service.wait(&id, "failed")["history"].as_array().unwrap().len(), 1);
+    assert_eq!(service.outbox()["parked"], json!([]));
 }
 
 #[test]
 fn a_recipient_that_is_not_relayed_to_costs_the_others_of_its_message_nothing() {
     let sink = Sink::start();
-    let post = Post::new(sink.port, QUICK, "");
-    let id = post.send(json!({ "to": ["relay=1@example.org", "a@example.com"] }));
-    let message = post.wait(&id, "failed");
+    let service = MailService::new(sink.port, QUICK, "");
+    let id = service.send(json!({ "to": ["relay=1@example.org", "a@example.com"] }));
+    let message = service.wait(&id, "failed");
     assert_eq!(message["recipients"][1]["status"], "delivered", "{message:#}");
-    assert_eq!(post.outbox()["parked"], json!([]));
+    assert_eq!(service.outbox()["parked"], json!([]));
 }
 
 #[test]
 fn refused_contents_hold_up_no_other_message() {
     let sink = Sink::start();
-    sink.at("dot", Act::Say("554 5.7.1 Message rejected, virus found"));
-    let post = Post::new(sink.port, QUICK, "");
-    let bad: Vec<String> = (0..12).map(|n| post.send(json!({ "to": [format!("b{n}@example.org")] }))).collect();
+    sink.on("dot", Action::Reply("554 5.7.1 Message rejected, virus found"));
+    let service = MailService::new(sink.port, QUICK, "");
+    let bad: Vec<String> = (0..12).map(|n| service.send(json!({ "to": [format!("b{n}@example.org")] }))).collect();
     for id in &bad {
-        post.wait(id, "failed");
+        service.wait(id, "failed");
     }
-    assert_eq!(post.outbox()["parked"], json!([]));
+    assert_eq!(service.outbox()["parked"], json!([]));
 }
 
 #[test]
 fn a_recipient_whose_server_refuses_the_sender_ends_and_holds_up_no_other() {
     let sink = Sink::start();
-    sink.at("rcpt", Act::Say("550 5.7.1 Sender rejected by this user"));
-    let post = Post::new(sink.port, QUICK, "");
-    let bad = post.send(json!({ "to": ["relay=1@example.org"] }));
-    post.wait_outbox("the suspended profile", |outbox| outbox["parked"] != json!([]));
-    sink.at("rcpt", Act::Usual);
-    let good: Vec<String> = (0..5).map(|n| post.send(json!({ "to": [format!("g{n}@example.com")] }))).collect();
+    sink.on("rcpt", Action::Reply("550 5.7.1 Sender rejected by this user"));
+    let service = MailService::new(sink.port, QUICK, "");
+    let bad = service.send(json!({ "to": ["relay=1@example.org"] }));
+    service.wait_outbox("the suspended profile", |outbox| outbox["parked"] != json!([]));
+    sink.on("rcpt", Action::Usual);
+    let good: Vec<String> = (0..5).map(|n| service.send(json!({ "to": [format!("g{n}@example.com")] }))).collect();
     for id in &good {
-        post.wait(id, "delivered");
+        service.wait(id, "delivered");
     }
-    post.wait(&bad, "failed");
-    assert_eq!(post.outbox()["parked"], json!([]));
+    service.wait(&bad, "failed");
+    assert_eq!(service.outbox()["parked"], json!([]));
 }

@@ -4,34 +4,34 @@
 use serde_json::{Value, json};
 
 use crate::{
-    harness::{Post, QUICK},
-    sink::{Act, Sink},
+    mail_service::{MailService, QUICK},
+    sink::{Action, Sink},
 };
 
 /// The audit entries of an action.
-fn audit(post: &Post, action: &str) -> Vec<Value> {
-    let entries = post.trial.run(&["audit", "list", "dev", "--format", "json"]).code(0).json()["entries"].clone();
+fn audit(service: &MailService, action: &str) -> Vec<Value> {
+    let entries = service.repo.run(&["audit", "list", "dev", "--format", "json"]).code(0).json()["entries"].clone();
     entries.as_array().unwrap().iter().filter(|entry| entry["action"] == action).cloned().collect()
 }
 
-fn replay(post: &Post, id: &str, body: &str) -> crate::support::trial::Answer {
-    post.trial.http("POST", &format!("/v1/messages/{id}/replay"), &[], body.as_bytes())
+fn replay(service: &MailService, id: &str, body: &str) -> crate::support::repository::HttpResponse {
+    service.repo.http("POST", &format!("/v1/messages/{id}/replay"), &[], body.as_bytes())
 }
 
 #[test]
 fn delivered_and_cancelled_mail_is_not_sent_again_without_saying_so() {
     let sink = Sink::start();
-    let post = Post::new(sink.port, QUICK, "");
-    let ids: Vec<String> = (0..3).map(|_| post.send(json!({}))).collect();
+    let service = MailService::new(sink.port, QUICK, "");
+    let ids: Vec<String> = (0..3).map(|_| service.send(json!({}))).collect();
     for id in &ids {
-        post.wait(id, "delivered");
+        service.wait(id, "delivered");
     }
-    let hold = post.trial.http("POST", "/v1/holds", &[], br#"{ "company": "EDU1", "reason": "r" }"#).json();
-    let cancelled = post.send(json!({}));
-    assert_eq!(post.act(&cancelled, "cancel").status, 200);
+    let hold = service.repo.http("POST", "/v1/holds", &[], br#"{ "company": "EDU1", "reason": "r" }"#).json();
+    let cancelled = service.send(json!({}));
+    assert_eq!(service.act(&cancelled, "cancel").status, 200);
     let path = format!("/v1/holds/{}", hold["id"].as_str().unwrap());
-    assert_eq!(post.trial.http("DELETE", &path, &[], b"").status, 204);
-    let accepted = post.message(&ids[0])["acceptedAt"].clone();
+    assert_eq!(service.repo.http("DELETE", &path, &[], b"").status, 204);
+    let accepted = service.message(&ids[0])["acceptedAt"].clone();
 
     for arguments in [
         &["replay", "--status", "delivered", "--yes"][..],
@@ -40,17 +40,17 @@ fn delivered_and_cancelled_mail_is_not_sent_again_without_saying_so() {
         &["replay", &ids[0], &cancelled, "--yes"],
         &["replay", "--status", "delivered", "--dry-run"],
     ] {
-        let ran = post.trial.run(&[&["outbox", "dev"], arguments].concat()).code(1);
-        assert!(ran.stderr.contains("MW0242") && ran.stderr.contains("--again"), "{}", ran.stderr);
+        let output = service.repo.run(&[&["outbox", "dev"], arguments].concat()).code(1);
+        assert!(output.stderr.contains("MW0242") && output.stderr.contains("--again"), "{}", output.stderr);
     }
     for (id, body) in [(&ids[0], "null"), (&ids[1], "{}"), (&ids[2], r#"{ "again": false }"#), (&cancelled, "")] {
-        let answer = replay(&post, id, body);
+        let answer = replay(&service, id, body);
         assert_eq!((answer.status, answer.json()["code"].as_str()), (409, Some("MW0242")), "{}", answer.body);
     }
-    assert_eq!(sink.taken().len(), 3, "nothing was sent again");
+    assert_eq!(sink.received().len(), 3, "nothing was sent again");
 
     // Nothing happens without a question, and a dry run says what would.
-    let again = |more: &[&str]| post.trial.run(&[&["outbox", "dev", "replay", &ids[0], "--again"], more].concat());
+    let again = |more: &[&str]| service.repo.run(&[&["outbox", "dev", "replay", &ids[0], "--again"], more].concat());
     assert!(again(&[]).code(1).stderr.contains("MW0233"));
     let dry = again(&["--dry-run", "--format", "json"]).code(0).json();
     let recipient = &dry["messages"][0]["recipients"][0];
@@ -58,99 +58,99 @@ fn delivered_and_cancelled_mail_is_not_sent_again_without_saying_so() {
     assert_eq!(recipient["sent"], true);
     let shown = again(&["--dry-run"]).code(0).stdout;
     assert!(shown.contains("customer@example.org") && shown.contains("1 had it before"), "{shown}");
-    assert_eq!(sink.taken().len(), 3);
+    assert_eq!(sink.received().len(), 3);
     again(&["--yes"]).code(0);
-    let message = post.wait_until(&ids[0], "it to be sent again", |message| message["attempts"] == 2);
-    assert_eq!(sink.wait_taken(4).len(), 4);
+    let message = service.wait_until(&ids[0], "it to be sent again", |message| message["attempts"] == 2);
+    assert_eq!(sink.wait_received(4).len(), 4);
     assert_eq!(message["acceptedAt"], accepted, "the time of acceptance stays");
     assert_eq!((&message["sentAgain"], &message["possibleDuplicate"]), (&json!(true), &Value::Null), "it is certain");
-    let entries = audit(&post, "message.replay");
+    let entries = audit(&service, "message.replay");
     assert_eq!(entries.len(), 1, "what was refused is no replay: {entries:#?}");
     assert_eq!((&entries[0]["detail"]["message"], &entries[0]["detail"]["recipients"]), (&json!(ids[0]), &json!(1)));
-    assert!(post.trial.run(&["audit", "list", "dev"]).code(0).stdout.contains(&format!("message {}", ids[0])));
-    assert_eq!(audit(&post, "message.cancel")[0]["detail"]["message"], json!(cancelled));
+    assert!(service.repo.run(&["audit", "list", "dev"]).code(0).stdout.contains(&format!("message {}", ids[0])));
+    assert_eq!(audit(&service, "message.cancel")[0]["detail"]["message"], json!(cancelled));
 
     // The same for what was called back.
-    assert_eq!(replay(&post, &cancelled, r#"{ "again": true }"#).status, 200);
-    let message = post.wait(&cancelled, "delivered");
+    assert_eq!(replay(&service, &cancelled, r#"{ "again": true }"#).status, 200);
+    let message = service.wait(&cancelled, "delivered");
     assert_eq!((&message["sentAgain"], &message["possibleDuplicate"]), (&Value::Null, &Value::Null), "nobody had it");
-    assert_eq!(replay(&post, &ids[1], r#"{ "everybody": true }"#).status, 400, "no field is guessed");
+    assert_eq!(replay(&service, &ids[1], r#"{ "everybody": true }"#).status, 400, "no field is guessed");
 }
 
 #[test]
 fn only_those_whom_it_did_not_reach_get_it() {
     let sink = Sink::start();
-    let post = Post::new(sink.port, QUICK, "");
-    let id = post.send(json!({ "to": ["one@example.org", "550=gone@example.org"] }));
-    let first = post.wait(&id, "failed");
-    sink.at("rcpt", Act::Say("250 2.1.5 ok"));
-    let dry = post.trial.run(&["outbox", "dev", "replay", "--status", "failed", "--dry-run"]).code(0).stdout;
+    let service = MailService::new(sink.port, QUICK, "");
+    let id = service.send(json!({ "to": ["one@example.org", "550=gone@example.org"] }));
+    let first = service.wait(&id, "failed");
+    sink.on("rcpt", Action::Reply("250 2.1.5 ok"));
+    let dry = service.repo.run(&["outbox", "dev", "replay", "--status", "failed", "--dry-run"]).code(0).stdout;
     assert!(dry.contains("1 message to 1 recipient: 0 had it before"), "{dry}");
-    post.trial.run(&["outbox", "dev", "replay", "--status", "failed", "--yes"]).code(0);
-    let message = post.wait(&id, "delivered");
+    service.repo.run(&["outbox", "dev", "replay", "--status", "failed", "--yes"]).code(0);
+    let message = service.wait(&id, "delivered");
     assert_eq!(message["acceptedAt"], first["acceptedAt"]);
     assert!(message["requeuedAt"].is_string());
-    let taken = sink.wait_taken(2);
-    assert_eq!(taken[1].to, ["550=gone@example.org"]);
+    let received = sink.wait_received(2);
+    assert_eq!(received[1].to, ["550=gone@example.org"]);
     assert_eq!((&message["sentAgain"], &message["possibleDuplicate"]), (&Value::Null, &Value::Null));
     // With `--again` everybody gets it.
-    post.trial.run(&["outbox", "dev", "replay", &id, "--again", "--yes"]).code(0);
-    assert_eq!(sink.wait_taken(3)[2].to.len(), 2);
+    service.repo.run(&["outbox", "dev", "replay", &id, "--again", "--yes"]).code(0);
+    assert_eq!(sink.wait_received(3)[2].to.len(), 2);
 }
 
 /// A message of which nobody can know whether it was taken.
-fn unknown(post: &Post, sink: &Sink, more: Value) -> String {
-    sink.at("dot", Act::HangUp);
-    let id = post.send(more);
-    post.wait(&id, "unknown");
-    sink.at("dot", Act::Usual);
+fn unknown(service: &MailService, sink: &Sink, more: Value) -> String {
+    sink.on("dot", Action::HangUp);
+    let id = service.send(more);
+    service.wait(&id, "unknown");
+    sink.on("dot", Action::Usual);
     id
 }
 
 #[test]
 fn what_nobody_can_know_is_settled_by_a_person() {
     let sink = Sink::start();
-    let post = Post::new(sink.port, &format!("{QUICK}  functions: {{ default: {{ unknown: hold }} }}\n"), "");
-    let (found, lost) = (unknown(&post, &sink, json!({})), unknown(&post, &sink, json!({})));
-    let resolve = |arguments: &[&str]| post.trial.run(&[&["outbox", "dev", "resolve"], arguments].concat());
+    let service = MailService::new(sink.port, &format!("{QUICK}  functions: {{ default: {{ unknown: hold }} }}\n"), "");
+    let (found, lost) = (unknown(&service, &sink, json!({})), unknown(&service, &sink, json!({})));
+    let resolve = |arguments: &[&str]| service.repo.run(&[&["outbox", "dev", "resolve"], arguments].concat());
     assert_ne!(resolve(&[&found, "--delivered"]).code, 0, "a reason is wanted");
     assert_ne!(resolve(&[&found, "--reason", "r"]).code, 0, "and the outcome");
     assert_ne!(resolve(&[&found, "--delivered", "--failed", "--reason", "r"]).code, 0, "and one of them");
     resolve(&[&found, "--delivered", "--reason", "in Sent Items"]).code(0);
-    let message = post.message(&found);
+    let message = service.message(&found);
     assert_eq!((&message["status"], &message["recipients"][0]["status"]), (&json!("delivered"), &json!("delivered")));
     assert!(message["reason"].as_str().unwrap().ends_with("in Sent Items"), "{message:#}");
     assert!(resolve(&[&found, "--failed", "--reason", "r"]).code(1).stderr.contains("MW0266"));
 
     assert!(resolve(&["--status", "unknown", "--failed", "--reason", "r"]).code(1).stderr.contains("MW0233"));
     resolve(&["--status", "unknown", "--failed", "--reason", "not in the log", "--yes"]).code(0);
-    assert_eq!(post.message(&lost)["status"], "failed");
-    let entries = audit(&post, "message.resolve");
+    assert_eq!(service.message(&lost)["status"], "failed");
+    let entries = audit(&service, "message.resolve");
     assert_eq!(entries.len(), 2);
     assert_eq!(entries[0]["detail"]["message"], json!(found));
     assert_eq!(
         (&entries[1]["detail"]["resolved"], &entries[1]["detail"]["reason"]),
         (&json!("failed"), &json!("not in the log"))
     );
-    let metrics = post.trial.http("GET", "/metrics", &[], b"").body;
+    let metrics = service.repo.http("GET", "/metrics", &[], b"").body;
     for kind in ["delivered", "failed"] {
         assert!(metrics.contains(&format!("mailwright_events_total{{type=\"{kind}\"}} 1")), "{metrics}");
     }
-    assert_eq!(sink.taken().len(), 2, "neither was sent again");
+    assert_eq!(sink.received().len(), 2, "neither was sent again");
     // The API says the same, and no sender resolves.
     let answer =
-        |body: &str| post.trial.http("POST", &format!("/v1/messages/{lost}/resolve"), &[], body.as_bytes()).status;
+        |body: &str| service.repo.http("POST", &format!("/v1/messages/{lost}/resolve"), &[], body.as_bytes()).status;
     assert_eq!(answer(r#"{ "outcome": "delivered", "reason": "r" }"#), 409);
     assert_eq!(answer(r#"{ "outcome": "delivered", "reason": "" }"#), 400);
     assert_eq!(answer(r#"{ "outcome": "lost", "reason": "r" }"#), 400);
 
     // One that another recipient was refused for stays failed, whoever else has it.
-    let mixed = post.send(json!({ "to": ["450=later@example.org", "550=gone@example.org"] }));
-    post.wait_until(&mixed, "an attempt", |message| message["attempts"].as_u64() >= Some(1));
-    sink.at("rcpt", Act::Say("250 2.1.5 ok"));
-    sink.at("dot", Act::HangUp);
-    post.wait(&mixed, "unknown");
+    let mixed = service.send(json!({ "to": ["450=later@example.org", "550=gone@example.org"] }));
+    service.wait_until(&mixed, "an attempt", |message| message["attempts"].as_u64() >= Some(1));
+    sink.on("rcpt", Action::Reply("250 2.1.5 ok"));
+    sink.on("dot", Action::HangUp);
+    service.wait(&mixed, "unknown");
     resolve(&[&mixed, "--delivered", "--reason", "the customer has it"]).code(0);
-    let message = post.message(&mixed);
+    let message = service.message(&mixed);
     assert_eq!((&message["status"], &message["recipients"][0]["status"]), (&json!("failed"), &json!("delivered")));
 }

@@ -4,8 +4,8 @@
 use serde_json::json;
 
 use crate::{
-    harness::{Post, QUICK, RealSink},
-    sink::{Act, Sink},
+    mail_service::{MailService, PostfixSink, QUICK},
+    sink::{Action, Sink},
 };
 
 #[test]
@@ -16,13 +16,13 @@ fn what_is_for_now_is_tried_again_at_each_verb() {
         .map(|verb| {
             std::thread::spawn(move || {
                 let sink = Sink::start();
-                sink.at(verb, Act::SayTimes(1, "451 4.3.0 not now"));
-                let post = Post::new(sink.port, QUICK, "");
-                let id = post.send(json!({}));
-                let message = post.wait(&id, "delivered");
+                sink.on(verb, Action::ReplyTimes(1, "451 4.3.0 not now"));
+                let service = MailService::new(sink.port, QUICK, "");
+                let id = service.send(json!({}));
+                let message = service.wait(&id, "delivered");
                 assert_eq!(message["attempts"], 2, "{verb}: {:#}", message["history"]);
                 assert_eq!(message["history"][0]["class"], "transient", "{verb}");
-                assert_eq!(sink.taken().len(), 1, "{verb}");
+                assert_eq!(sink.received().len(), 1, "{verb}");
             })
         })
         .collect();
@@ -36,16 +36,16 @@ fn what_is_for_ever_is_not_tried_again_and_can_be_replayed() {
     let verbs = ["rcpt", "data", "dot"];
     for verb in verbs {
         let sink = Sink::start();
-        sink.at(verb, Act::SayTimes(1, "550 5.1.1 no such user"));
-        let post = Post::new(sink.port, QUICK, "");
-        let id = post.send(json!({}));
-        let message = post.wait(&id, "failed");
+        sink.on(verb, Action::ReplyTimes(1, "550 5.1.1 no such user"));
+        let service = MailService::new(sink.port, QUICK, "");
+        let id = service.send(json!({}));
+        let message = service.wait(&id, "failed");
         assert_eq!(message["attempts"], 1, "{verb}");
         assert!(message["recipients"][0]["reply"].as_str().unwrap().contains("no such user"), "{message:#}");
-        assert!(sink.taken().is_empty(), "{verb}");
+        assert!(sink.received().is_empty(), "{verb}");
         // It is kept, and can be sent again once what was wrong is mended.
-        assert_eq!(post.act(&id, "replay").status, 200);
-        let message = post.wait(&id, "delivered");
+        assert_eq!(service.act(&id, "replay").status, 200);
+        let message = service.wait(&id, "delivered");
         assert_eq!(message["possibleDuplicate"], serde_json::Value::Null, "nobody had it before");
     }
 }
@@ -60,42 +60,43 @@ fn a_server_that_postfix_wrote_says_no() {
         (["-q", "MAIL"], "queued", "transient"),
         (["-q", "."], "unknown", "unknown"),
     ] {
-        let sink = RealSink::start(&options);
-        let post = Post::new(sink.port, QUICK, "");
-        let id = post.send(json!({}));
-        let message = post.wait_until(&id, "an attempt", |message| !message["history"].as_array().unwrap().is_empty());
+        let sink = PostfixSink::start(&options);
+        let service = MailService::new(sink.port, QUICK, "");
+        let id = service.send(json!({}));
+        let message =
+            service.wait_until(&id, "an attempt", |message| !message["history"].as_array().unwrap().is_empty());
         assert_eq!(message["history"][0]["class"], class, "{options:?}: {:#}", message["history"]);
-        post.wait(&id, status);
+        service.wait(&id, status);
     }
 }
 
 #[test]
 fn a_server_that_says_not_now_to_everybody_is_not_asked_by_each() {
     let sink = Sink::start();
-    sink.at("mail", Act::Say("451 4.3.0 not now"));
-    let post = Post::new(sink.port, QUICK, "limits: { concurrency: 4 }\n");
+    sink.on("mail", Action::Reply("451 4.3.0 not now"));
+    let service = MailService::new(sink.port, QUICK, "limits: { concurrency: 4 }\n");
     for _ in 0..100 {
-        post.send(json!({}));
+        service.send(json!({}));
     }
-    post.wait_outbox("the server to be left alone", |outbox| outbox["down"] == json!(["relay"]));
+    service.wait_outbox("the server to be left alone", |outbox| outbox["down"] == json!(["relay"]));
     std::thread::sleep(std::time::Duration::from_secs(3));
     assert!(sink.seen("mail") <= 14, "asked {} times", sink.seen("mail"));
-    sink.at("mail", Act::Usual);
-    assert_eq!(crate::harness::count(&post.wait_empty(), "delivered"), 100);
+    sink.on("mail", Action::Usual);
+    assert_eq!(crate::mail_service::count(&service.wait_empty(), "delivered"), 100);
 }
 
 /// A service that begins with STARTTLS or logs in, where the verb asks for it.
-fn post_for(verb: &str, sink: &Sink) -> Post {
+fn post_for(verb: &str, sink: &Sink) -> MailService {
     match verb {
         "starttls" => {
             sink.extensions(&["STARTTLS", "8BITMIME"]);
-            Post::guarded(sink.port, QUICK, "starttls", false)
+            MailService::guarded(sink.port, QUICK, "starttls", false)
         }
         "auth" => {
             sink.users(&[("mailer", "right-password")]);
-            Post::guarded(sink.port, QUICK, "none", true)
+            MailService::guarded(sink.port, QUICK, "none", true)
         }
-        _ => Post::new(sink.port, QUICK, ""),
+        _ => MailService::new(sink.port, QUICK, ""),
     }
 }
 
@@ -103,14 +104,15 @@ fn post_for(verb: &str, sink: &Sink) -> Post {
 fn not_now_at_the_login_and_at_starttls_is_tried_again() {
     for verb in ["auth", "starttls"] {
         let sink = Sink::start();
-        let post = post_for(verb, &sink);
-        sink.at(verb, Act::SayTimes(1, "454 4.7.0 not now"));
-        let id = post.send(json!({}));
-        let message = post.wait_until(&id, "an attempt", |message| !message["history"].as_array().unwrap().is_empty());
+        let service = post_for(verb, &sink);
+        sink.on(verb, Action::ReplyTimes(1, "454 4.7.0 not now"));
+        let id = service.send(json!({}));
+        let message =
+            service.wait_until(&id, "an attempt", |message| !message["history"].as_array().unwrap().is_empty());
         assert_eq!(message["history"][0]["class"], "transient", "{verb}: {:#}", message["history"]);
-        assert_eq!(post.outbox()["parked"], json!([]), "{verb}: nobody need mend anything");
+        assert_eq!(service.outbox()["parked"], json!([]), "{verb}: nobody need mend anything");
         if verb == "auth" {
-            post.wait(&id, "delivered");
+            service.wait(&id, "delivered");
         }
     }
 }
@@ -125,14 +127,14 @@ fn never_before_there_is_a_recipient_is_not_the_messages_fault() {
         ("mail", "550 5.7.1 no mail from you"),
     ] {
         let sink = Sink::start();
-        let post = post_for(verb, &sink);
-        sink.at(verb, Act::Say(reply));
-        let id = post.send(json!({}));
-        post.wait_outbox(&format!("the profile to be suspended for {verb}"), |outbox| outbox["parked"] != json!([]));
-        assert_eq!(post.message(&id)["status"], "queued", "{verb}");
+        let service = post_for(verb, &sink);
+        sink.on(verb, Action::Reply(reply));
+        let id = service.send(json!({}));
+        service.wait_outbox(&format!("the profile to be suspended for {verb}"), |outbox| outbox["parked"] != json!([]));
+        assert_eq!(service.message(&id)["status"], "queued", "{verb}");
         if verb != "starttls" {
-            sink.at(verb, Act::Usual);
-            post.wait(&id, "delivered");
+            sink.on(verb, Action::Usual);
+            service.wait(&id, "delivered");
         }
     }
 }

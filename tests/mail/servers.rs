@@ -4,12 +4,12 @@
 use serde_json::json;
 
 use crate::{
-    harness::{DEADLINES, Post, QUICK, count, environment, relay},
-    sink::{Act, Sink},
+    mail_service::{DEADLINES, MailService, QUICK, count, environment, relay},
+    sink::{Action, Sink},
 };
 
-fn first_attempt(post: &Post, id: &str) -> serde_json::Value {
-    post.wait_until(id, "an attempt", |message| !message["history"].as_array().unwrap().is_empty())
+fn first_attempt(service: &MailService, id: &str) -> serde_json::Value {
+    service.wait_until(id, "an attempt", |message| !message["history"].as_array().unwrap().is_empty())
 }
 
 #[test]
@@ -33,10 +33,10 @@ fn three_digits_decide_in_whatever_encoding_and_form() {
         ("dot", b"550-no\r\n250 ok\r\n", "unknown"),
     ] {
         let sink = Sink::start();
-        sink.at(verb, Act::Bytes(reply));
-        let post = Post::new(sink.port, QUICK, "");
-        let id = post.send(json!({}));
-        let message = post.wait(&id, status);
+        sink.on(verb, Action::Bytes(reply));
+        let service = MailService::new(sink.port, QUICK, "");
+        let id = service.send(json!({}));
+        let message = service.wait(&id, status);
         assert_eq!(message["attempts"], 1, "{verb} {:?}: {message:#}", String::from_utf8_lossy(reply));
     }
 }
@@ -44,66 +44,66 @@ fn three_digits_decide_in_whatever_encoding_and_form() {
 #[test]
 fn a_reply_before_its_time_is_not_taken_for_the_one_to_the_contents() {
     let sink = Sink::start();
-    sink.at("data", Act::Bytes(b"354 go ahead\r\n250 2.0.0 taken already\r\n"));
-    let post = Post::new(sink.port, QUICK, "");
-    let id = post.send(json!({}));
-    let message = first_attempt(&post, &id);
+    sink.on("data", Action::Bytes(b"354 go ahead\r\n250 2.0.0 taken already\r\n"));
+    let service = MailService::new(sink.port, QUICK, "");
+    let id = service.send(json!({}));
+    let message = first_attempt(&service, &id);
     assert_eq!(message["history"][0]["class"], "transient", "{message:#}");
-    assert!(sink.taken().is_empty());
-    sink.at("data", Act::Usual);
-    post.wait(&id, "delivered");
-    assert_eq!(sink.taken().len(), 1);
+    assert!(sink.received().is_empty());
+    sink.on("data", Action::Usual);
+    service.wait(&id, "delivered");
+    assert_eq!(sink.received().len(), 1);
 }
 
 #[test]
 fn offers_in_any_case_are_offers() {
     let sink = Sink::start();
     sink.extensions(&["8BitMime", "smtputf8", "size 20000", "dsn"]);
-    let post = Post::new(sink.port, QUICK, "");
-    let utf8 = post.send(json!({ "to": ["jörg@example.org"], "notify": { "success": true } }));
-    post.wait(&utf8, "delivered");
+    let service = MailService::new(sink.port, QUICK, "");
+    let utf8 = service.send(json!({ "to": ["jörg@example.org"], "notify": { "success": true } }));
+    service.wait(&utf8, "delivered");
     assert!(sink.commands().iter().any(|command| command.contains("SMTPUTF8") && command.contains("SIZE=")));
     assert!(sink.commands().iter().any(|command| command.contains("NOTIFY=SUCCESS")), "{:?}", sink.commands());
-    let large = post.send(json!({ "text": "x\n".repeat(20_000) }));
-    assert_eq!(post.wait(&large, "failed")["history"][0]["class"], "size");
+    let large = service.send(json!({ "text": "x\n".repeat(20_000) }));
+    assert_eq!(service.wait(&large, "failed")["history"][0]["class"], "size");
 }
 
 #[test]
 fn many_recipients_are_named_at_once_where_the_server_offers_that() {
     let sink = Sink::start();
     sink.extensions(&["pipelining", "8BITMIME"]);
-    let post = Post::new(sink.port, QUICK, "");
+    let service = MailService::new(sink.port, QUICK, "");
     let to: Vec<String> = (0..45)
         .map(|n| if n % 9 == 4 { format!("550=r{n}@example.org") } else { format!("r{n}@example.org") })
         .collect();
-    let id = post.send(json!({ "to": to }));
-    let message = post.wait(&id, "failed");
+    let id = service.send(json!({ "to": to }));
+    let message = service.wait(&id, "failed");
     for recipient in message["recipients"].as_array().unwrap() {
         let refused = recipient["address"].as_str().unwrap().starts_with("550=");
         assert_eq!(recipient["status"], if refused { "failed" } else { "delivered" }, "{recipient}");
     }
-    assert_eq!(sink.taken()[0].to.len(), 40);
+    assert_eq!(sink.received()[0].to.len(), 40);
 }
 
 #[test]
 fn a_server_that_knows_no_ehlo_gets_helo() {
     for refusal in [&b"500 what\r\n"[..], b"502 5.5.1 not implemented\r\n", b"550 no\r\n"] {
         let sink = Sink::start();
-        sink.at("ehlo", Act::Bytes(refusal));
-        sink.at("helo", Act::Usual);
-        let post = Post::new(sink.port, QUICK, "");
-        let id = post.send(json!({}));
-        post.wait(&id, "delivered");
+        sink.on("ehlo", Action::Bytes(refusal));
+        sink.on("helo", Action::Usual);
+        let service = MailService::new(sink.port, QUICK, "");
+        let id = service.send(json!({}));
+        service.wait(&id, "delivered");
         assert!(sink.commands().iter().any(|command| command.starts_with("HELO ")), "{:?}", sink.commands());
         assert!(sink.commands().iter().all(|command| !command.contains("SIZE=")), "nothing was offered");
     }
     // What needs an offer is not sent without it, and the reason names the refusal.
     let sink = Sink::start();
-    sink.at("ehlo", Act::Say("502 5.5.1 not implemented"));
-    sink.at("helo", Act::Usual);
-    let post = Post::guarded(sink.port, QUICK, "none", true);
-    post.send(json!({}));
-    let outbox = post.wait_outbox("the parked profile", |outbox| outbox["parked"][0]["finding"].is_object());
+    sink.on("ehlo", Action::Reply("502 5.5.1 not implemented"));
+    sink.on("helo", Action::Usual);
+    let service = MailService::guarded(sink.port, QUICK, "none", true);
+    service.send(json!({}));
+    let outbox = service.wait_outbox("the parked profile", |outbox| outbox["parked"][0]["finding"].is_object());
     let parked = &outbox["parked"][0];
     assert!(parked["reason"].as_str().unwrap().contains("refuses EHLO: 502 5.5.1"), "{parked:#}");
     assert_eq!(parked["finding"]["id"], "SMTP-AUTH", "{parked:#}");
@@ -124,11 +124,11 @@ fn challenges_are_answered_by_their_order() {
         sink.users(&[("mailer", "right-password")]);
         sink.auth(offer);
         sink.challenges(name, password);
-        let post = Post::guarded(sink.port, QUICK, "none", true);
-        let id = post.send(json!({}));
-        post.wait(&id, "delivered");
+        let service = MailService::guarded(sink.port, QUICK, "none", true);
+        let id = service.send(json!({}));
+        service.wait(&id, "delivered");
         assert_eq!(sink.logins(), [("right-password".to_owned(), true)], "{offer} {name}");
-        let verified = post.trial.run(&["verify", "dev", "relay", "--format", "json"]).json();
+        let verified = service.repo.run(&["verify", "dev", "relay", "--format", "json"]).json();
         let findings = verified["profiles"][0]["findings"].as_array().unwrap();
         let login = findings.iter().find(|finding| finding["id"] == "SMTP-LOGIN").unwrap();
         assert_eq!(login["verdict"], "pass", "{offer} {name}: {login:#}");
@@ -139,10 +139,10 @@ fn challenges_are_answered_by_their_order() {
 fn a_mechanism_that_is_offered_and_unknown_gives_way_to_the_next() {
     let sink = Sink::start();
     sink.users(&[("mailer", "right-password")]);
-    sink.at("auth", Act::SayTimes(1, "504 5.5.4 Unrecognized authentication type"));
-    let post = Post::guarded(sink.port, QUICK, "none", true);
-    let id = post.send(json!({}));
-    post.wait(&id, "delivered");
+    sink.on("auth", Action::ReplyTimes(1, "504 5.5.4 Unrecognized authentication type"));
+    let service = MailService::guarded(sink.port, QUICK, "none", true);
+    let id = service.send(json!({}));
+    service.wait(&id, "delivered");
     assert_eq!(sink.seen("auth"), 2, "PLAIN, then LOGIN");
 }
 
@@ -150,10 +150,10 @@ fn a_mechanism_that_is_offered_and_unknown_gives_way_to_the_next() {
 fn what_follows_starttls_in_clear_is_never_read() {
     let sink = Sink::start();
     sink.extensions(&["starttls", "8BITMIME"]);
-    sink.at("starttls", Act::Bytes(b"220 go ahead\r\n250-injected\r\n250 AUTH PLAIN\r\n"));
-    let post = Post::guarded(sink.port, QUICK, "starttls", true);
-    post.send(json!({}));
-    let outbox = post.wait_outbox("the parked profile", |outbox| outbox["parked"][0]["profile"] == "relay");
+    sink.on("starttls", Action::Bytes(b"220 go ahead\r\n250-injected\r\n250 AUTH PLAIN\r\n"));
+    let service = MailService::guarded(sink.port, QUICK, "starttls", true);
+    service.send(json!({}));
+    let outbox = service.wait_outbox("the parked profile", |outbox| outbox["parked"][0]["profile"] == "relay");
     assert!(outbox["parked"][0]["reason"].as_str().unwrap().contains("in clear"), "{outbox:#}");
     assert!(sink.commands().iter().all(|command| !command.starts_with("AUTH")), "{:?}", sink.commands());
 }
@@ -174,45 +174,45 @@ fn what_is_said_about_this_machine_costs_no_message() {
         ("ehlo", "501 5.5.4 Invalid domain name"),
     ] {
         let sink = Sink::start();
-        sink.at(verb, Act::Say(reply));
-        let post = Post::new(sink.port, QUICK, "");
-        let ids: Vec<String> = (0..8).map(|_| post.send(json!({}))).collect();
+        sink.on(verb, Action::Reply(reply));
+        let service = MailService::new(sink.port, QUICK, "");
+        let ids: Vec<String> = (0..8).map(|_| service.send(json!({}))).collect();
         let outbox =
-            post.wait_outbox(&format!("the parked profile for {reply}"), |outbox| outbox["parked"] != json!([]));
+            service.wait_outbox(&format!("the parked profile for {reply}"), |outbox| outbox["parked"] != json!([]));
         assert_eq!(count(&outbox, "failed"), 0, "{reply}: {outbox:#}");
-        sink.at(verb, Act::Usual);
+        sink.on(verb, Action::Usual);
         for id in &ids {
-            assert_eq!(post.wait(id, "delivered")["attempts"], 1, "{reply}: it costs the message nothing");
+            assert_eq!(service.wait(id, "delivered")["attempts"], 1, "{reply}: it costs the message nothing");
         }
-        assert_eq!(sink.taken().len(), 8, "{reply}");
+        assert_eq!(sink.received().len(), 8, "{reply}");
     }
 }
 
 #[test]
 fn a_message_that_was_refused_leaves_at_once_when_the_profile_changes() {
     let sink = Sink::start();
-    sink.at("rcpt", Act::Say("553 5.7.1 <erp@example.com>: Sender address rejected: not owned by user"));
-    let mut post = Post::unapplied(sink.port, QUICK, "");
+    sink.on("rcpt", Action::Reply("553 5.7.1 <erp@example.com>: Sender address rejected: not owned by user"));
+    let mut service = MailService::unapplied(sink.port, QUICK, "");
     // By itself the profile would be tried again after the end of the test.
     let options = ["--demo", "--probe-after", "3600", "--delivery-deadlines", "connect=2,command=2,data=2,dot=3"];
-    post.trial.serve_with(&options);
-    post.apply();
-    let id = post.send(json!({}));
-    let outbox = post.wait_outbox("the parked profile", |outbox| outbox["parked"][0]["finding"].is_object());
+    service.repo.serve_with(&options);
+    service.apply();
+    let id = service.send(json!({}));
+    let outbox = service.wait_outbox("the parked profile", |outbox| outbox["parked"][0]["finding"].is_object());
     assert_eq!(outbox["parked"][0]["finding"]["id"], "SMTP-RECIPIENT", "{outbox:#}");
-    sink.at("rcpt", Act::Usual);
+    sink.on("rcpt", Action::Usual);
     let path = "environments/dev/profiles/relay.yaml";
-    post.trial.write(path, post.trial.read(path).replace("erp@example.com", "mailer@example.com"));
-    post.apply();
-    post.wait(&id, "delivered");
+    service.repo.write(path, service.repo.read(path).replace("erp@example.com", "mailer@example.com"));
+    service.apply();
+    service.wait(&id, "delivered");
 }
 
 #[test]
 fn verify_names_the_sender_as_a_recipient_and_sends_nothing() {
     let sink = Sink::start();
-    let post = Post::new(sink.port, QUICK, "");
+    let service = MailService::new(sink.port, QUICK, "");
     let finding = || {
-        let verified = post.trial.run(&["verify", "dev", "relay", "--format", "json"]).json();
+        let verified = service.repo.run(&["verify", "dev", "relay", "--format", "json"]).json();
         let findings = verified["profiles"][0]["findings"].as_array().unwrap().clone();
         findings.into_iter().find(|finding| finding["id"] == "SMTP-RECIPIENT").unwrap()
     };
@@ -220,13 +220,13 @@ fn verify_names_the_sender_as_a_recipient_and_sends_nothing() {
     let commands = sink.commands();
     assert!(commands.contains(&"RCPT TO:<erp@example.com>".to_owned()), "{commands:?}");
     assert!(commands.contains(&"RSET".to_owned()) && !commands.contains(&"DATA".to_owned()), "{commands:?}");
-    sink.at("rcpt", Act::Say("504 5.5.2 <vm>: Helo command rejected: need fully-qualified hostname"));
+    sink.on("rcpt", Action::Reply("504 5.5.2 <vm>: Helo command rejected: need fully-qualified hostname"));
     let refused = finding();
     assert_eq!((&refused["verdict"], &refused["severity"]), (&json!("fail"), &json!("error")), "{refused:#}");
     assert!(refused["remedy"][0].as_str().unwrap().contains("--smtp-helo-name"), "{refused:#}");
-    post.trial.run(&["verify", "dev", "relay"]).code(3);
+    service.repo.run(&["verify", "dev", "relay"]).code(3);
     // A sender without a mailbox says nothing about other mail.
-    sink.at("rcpt", Act::Say("550 5.1.1 <erp@example.com>: Recipient address rejected: User unknown"));
+    sink.on("rcpt", Action::Reply("550 5.1.1 <erp@example.com>: Recipient address rejected: User unknown"));
     let unknown = finding();
     assert_eq!((&unknown["verdict"], &unknown["severity"]), (&json!("unknown"), &json!("info")), "{unknown:#}");
 }
@@ -234,17 +234,17 @@ fn verify_names_the_sender_as_a_recipient_and_sends_nothing() {
 #[test]
 fn the_name_to_greet_with_can_be_stated() {
     let sink = Sink::start();
-    let mut post = Post::unapplied(sink.port, QUICK, "");
+    let mut service = MailService::unapplied(sink.port, QUICK, "");
     let options = ["--demo", "--smtp-helo-name", "mail.example.com"];
-    post.trial.serve_with(&[&options[..], &DEADLINES[..]].concat());
-    post.apply();
-    let id = post.send(json!({}));
-    post.wait(&id, "delivered");
+    service.repo.serve_with(&[&options[..], &DEADLINES[..]].concat());
+    service.apply();
+    let id = service.send(json!({}));
+    service.wait(&id, "delivered");
     assert_eq!(sink.commands()[0], "EHLO mail.example.com");
     let sink = Sink::start();
-    let post = Post::new(sink.port, QUICK, "");
-    let id = post.send(json!({}));
-    post.wait(&id, "delivered");
+    let service = MailService::new(sink.port, QUICK, "");
+    let id = service.send(json!({}));
+    service.wait(&id, "delivered");
     let name = sink.commands()[0].clone();
     let name = name.strip_prefix("EHLO ").unwrap();
     assert!(name == "[127.0.0.1]" || name.contains('.'), "a full name or an address: {name}");
@@ -253,41 +253,42 @@ fn the_name_to_greet_with_can_be_stated() {
 #[test]
 fn one_bad_server_holds_up_nobody_else() {
     for (verb, act) in [
-        ("connect", Act::Silent),
-        ("connect", Act::HangUp),
-        ("ehlo", Act::Silent),
-        ("rcpt", Act::Bytes(b"550 Empf\xe4nger unbekannt\r\n")),
-        ("dot", Act::Silent),
+        ("connect", Action::Silent),
+        ("connect", Action::HangUp),
+        ("ehlo", Action::Silent),
+        ("rcpt", Action::Bytes(b"550 Empf\xe4nger unbekannt\r\n")),
+        ("dot", Action::Silent),
     ] {
         let (bad, good) = (Sink::start(), Sink::start());
-        bad.at(verb, act.clone());
-        let mut post = Post::unapplied(good.port, QUICK, "");
-        environment(&post.trial, QUICK);
-        relay(&post.trial, "bad", bad.port, "", "functions: [all-reports]\nappliesTo: system-wide\n");
+        bad.on(verb, act.clone());
+        let mut service = MailService::unapplied(good.port, QUICK, "");
+        environment(&service.repo, QUICK);
+        relay(&service.repo, "bad", bad.port, "", "functions: [all-reports]\nappliesTo: system-wide\n");
         // The bad server's deadlines are longer than the test: what arrives did not wait for it.
         let deadlines = ["--delivery-deadlines", "connect=600,command=600,data=600,dot=600"];
-        post.trial.serve_with(&[&["--demo"], &deadlines[..]].concat());
-        post.apply();
+        service.repo.serve_with(&[&["--demo"], &deadlines[..]].concat());
+        service.apply();
         for _ in 0..20 {
-            post.send(json!({ "function": "all-reports" }));
-            post.send(json!({}));
-            post.send(json!({}));
+            service.send(json!({ "function": "all-reports" }));
+            service.send(json!({}));
+            service.send(json!({}));
         }
-        assert_eq!(good.wait_taken(40).len(), 40, "{verb} {act:?}");
+        assert_eq!(good.wait_received(40).len(), 40, "{verb} {act:?}");
     }
 }
 
 #[test]
 fn a_server_that_answers_oddly_for_some_recipients_takes_the_others() {
     let sink = Sink::start();
-    let post = Post::new(sink.port, QUICK, "");
-    let odd: Vec<String> = (0..10).map(|n| post.send(json!({ "to": [format!("550=odd{n}@example.org")] }))).collect();
-    let others: Vec<String> = (0..40).map(|n| post.send(json!({ "to": [format!("r{n}@example.org")] }))).collect();
+    let service = MailService::new(sink.port, QUICK, "");
+    let odd: Vec<String> =
+        (0..10).map(|n| service.send(json!({ "to": [format!("550=odd{n}@example.org")] }))).collect();
+    let others: Vec<String> = (0..40).map(|n| service.send(json!({ "to": [format!("r{n}@example.org")] }))).collect();
     for id in &odd {
-        assert_eq!(post.wait(id, "failed")["attempts"], 1);
+        assert_eq!(service.wait(id, "failed")["attempts"], 1);
     }
     for id in &others {
-        assert_eq!(post.wait(id, "delivered")["attempts"], 1);
+        assert_eq!(service.wait(id, "delivered")["attempts"], 1);
     }
-    assert_eq!(post.outbox()["parked"], json!([]), "unknown recipients say nothing about the profile");
+    assert_eq!(service.outbox()["parked"], json!([]), "unknown recipients say nothing about the profile");
 }

@@ -6,18 +6,18 @@ use std::time::{Duration, Instant};
 use serde_json::json;
 
 use crate::{
-    harness::{Post, QUICK, count},
-    sink::{Act, Sink},
+    mail_service::{MailService, QUICK, count},
+    sink::{Action, Sink},
 };
 
 /// The first attempt's phase and class.
-fn first_attempt(verb: &'static str, act: Act) -> (String, String, String, Duration) {
+fn first_attempt(verb: &'static str, act: Action) -> (String, String, String, Duration) {
     let sink = Sink::start();
-    sink.at(verb, act);
-    let post = Post::new(sink.port, QUICK, "");
+    sink.on(verb, act);
+    let service = MailService::new(sink.port, QUICK, "");
     let began = Instant::now();
-    let id = post.send(json!({}));
-    let message = post.wait_until(&id, "an attempt", |message| !message["history"].as_array().unwrap().is_empty());
+    let id = service.send(json!({}));
+    let message = service.wait_until(&id, "an attempt", |message| !message["history"].as_array().unwrap().is_empty());
     let attempt = &message["history"][0];
     let text = |key: &str| attempt[key].as_str().unwrap().to_owned();
     (text("phase"), text("class"), text("reply"), began.elapsed())
@@ -30,7 +30,7 @@ fn silence_ends_at_the_deadline_of_its_phase() {
         .into_iter()
         .map(|(verb, phase)| {
             std::thread::spawn(move || {
-                let (at, class, reply, took) = first_attempt(verb, Act::Silent);
+                let (at, class, reply, took) = first_attempt(verb, Action::Silent);
                 assert_eq!((at.as_str(), class.as_str()), (phase, "transient"), "{verb}: {reply}");
                 assert!(took >= Duration::from_secs(2), "{verb}: {took:?}");
             })
@@ -43,7 +43,7 @@ fn silence_ends_at_the_deadline_of_its_phase() {
 
 #[test]
 fn silence_after_the_dot_leaves_a_doubt() {
-    let (phase, class, reply, took) = first_attempt("dot", Act::Silent);
+    let (phase, class, reply, took) = first_attempt("dot", Action::Silent);
     assert_eq!((phase.as_str(), class.as_str()), ("dot", "unknown"), "{reply}");
     assert!(took >= Duration::from_secs(3), "{took:?}");
 }
@@ -51,7 +51,7 @@ fn silence_after_the_dot_leaves_a_doubt() {
 #[test]
 fn a_byte_at_a_time_is_silence_too() {
     // 13 bytes at 400 ms each: the deadline is for the whole answer.
-    let (phase, class, reply, _) = first_attempt("mail", Act::Slowly(400));
+    let (phase, class, reply, _) = first_attempt("mail", Action::Slowly(400));
     assert_eq!((phase.as_str(), class.as_str()), ("mail", "transient"), "{reply}");
 }
 
@@ -59,45 +59,45 @@ fn a_byte_at_a_time_is_silence_too() {
 fn a_connection_cut_within_the_contents_leaves_no_doubt() {
     let sink = Sink::start();
     sink.cut_after(Some(20_000));
-    let post = Post::new(sink.port, QUICK, "");
-    let id = post.send(json!({ "text": "0123456789 ".repeat(400_000) }));
+    let service = MailService::new(sink.port, QUICK, "");
+    let id = service.send(json!({ "text": "0123456789 ".repeat(400_000) }));
     sink.wait_for("content", 1);
     sink.cut_after(None);
-    let message = post.wait(&id, "delivered");
+    let message = service.wait(&id, "delivered");
     assert_eq!(message["history"][0]["class"], "transient", "{:#}", message["history"]);
     assert_eq!(message["possibleDuplicate"], serde_json::Value::Null);
-    assert_eq!(sink.taken().len(), 1);
+    assert_eq!(sink.received().len(), 1);
 }
 
 #[test]
 fn a_connection_cut_after_the_dot_leaves_one() {
     let sink = Sink::start();
-    sink.at("dot", Act::HangUpTimes(1));
+    sink.on("dot", Action::HangUpTimes(1));
     let retry = "  functions: { default: { unknown: retry } }\n";
-    let post = Post::new(sink.port, &format!("{QUICK}{retry}"), "");
-    let id = post.send(json!({}));
-    let message = post.wait(&id, "delivered");
+    let service = MailService::new(sink.port, &format!("{QUICK}{retry}"), "");
+    let id = service.send(json!({}));
+    let message = service.wait(&id, "delivered");
     assert_eq!(message["history"][0]["class"], "unknown", "{:#}", message["history"]);
     assert_eq!(message["possibleDuplicate"], true);
-    assert_eq!(sink.taken().len(), 2, "the server had taken it the first time, too");
+    assert_eq!(sink.received().len(), 2, "the server had taken it the first time, too");
 }
 
 #[test]
 fn a_server_that_cuts_after_the_dot_takes_no_more_in_doubt_than_it_must() {
     let sink = Sink::start();
-    sink.at("dot", Act::HangUp);
-    let post = Post::new(sink.port, QUICK, "limits: { concurrency: 4 }\n");
-    let ids: Vec<String> = (0..80).map(|_| post.send(json!({}))).collect();
-    post.wait_outbox("the server to be left alone", |outbox| outbox["down"] == json!(["relay"]));
+    sink.on("dot", Action::HangUp);
+    let service = MailService::new(sink.port, QUICK, "limits: { concurrency: 4 }\n");
+    let ids: Vec<String> = (0..80).map(|_| service.send(json!({}))).collect();
+    service.wait_outbox("the server to be left alone", |outbox| outbox["down"] == json!(["relay"]));
     std::thread::sleep(Duration::from_secs(4));
-    let unknown = count(&post.outbox(), "unknown");
+    let unknown = count(&service.outbox(), "unknown");
     // Those that were under way at once, and one now and then.
     assert!((1..=12).contains(&unknown), "{unknown} of 80 are in doubt");
-    sink.at("dot", Act::Usual);
-    let outbox = post.wait_empty();
+    sink.on("dot", Action::Usual);
+    let outbox = service.wait_empty();
     let unknown = count(&outbox, "unknown");
     assert!(unknown <= 14 && count(&outbox, "delivered") + unknown == 80, "{outbox:#}");
-    assert_eq!(sink.taken().len(), ids.len(), "each was taken once");
+    assert_eq!(sink.received().len(), ids.len(), "each was taken once");
     assert_eq!(outbox["down"], json!([]));
 }
 
@@ -109,13 +109,14 @@ fn silence_at_the_login_and_within_tls_ends_as_well() {
         let sink = Sink::start();
         sink.extensions(&["STARTTLS", "8BITMIME"]);
         sink.users(&[("mailer", "right-password")]);
-        sink.at(verb, Act::Silent);
-        let post = Post::guarded(sink.port, QUICK, encryption, verb == "auth");
-        let id = post.send(json!({}));
-        let message = post.wait_until(&id, "an attempt", |message| !message["history"].as_array().unwrap().is_empty());
+        sink.on(verb, Action::Silent);
+        let service = MailService::guarded(sink.port, QUICK, encryption, verb == "auth");
+        let id = service.send(json!({}));
+        let message =
+            service.wait_until(&id, "an attempt", |message| !message["history"].as_array().unwrap().is_empty());
         let attempt = &message["history"][0];
         assert_eq!((&attempt["phase"], &attempt["class"]), (&json!(phase), &json!("transient")), "{verb}: {attempt:#}");
-        assert_eq!(post.outbox()["parked"], json!([]), "{verb}");
+        assert_eq!(service.outbox()["parked"], json!([]), "{verb}");
     }
 }
 
@@ -127,7 +128,7 @@ fn a_byte_at_a_time_is_silence_at_each_verb() {
         .map(|(verb, phase)| {
             std::thread::spawn(move || {
                 // One byte a second, for an answer of more than two bytes.
-                let (at, class, reply, _) = first_attempt(verb, Act::Slowly(1000));
+                let (at, class, reply, _) = first_attempt(verb, Action::Slowly(1000));
                 assert_eq!((at.as_str(), class.as_str()), (phase, "transient"), "{verb}: {reply}");
             })
         })
@@ -135,6 +136,6 @@ fn a_byte_at_a_time_is_silence_at_each_verb() {
     for thread in threads {
         thread.join().unwrap();
     }
-    let (phase, class, reply, _) = first_attempt("dot", Act::Slowly(1000));
+    let (phase, class, reply, _) = first_attempt("dot", Action::Slowly(1000));
     assert_eq!((phase.as_str(), class.as_str()), ("dot", "unknown"), "{reply}");
 }

@@ -11,15 +11,15 @@ use std::{
 
 /// What is done at a verb.
 #[derive(Clone, Debug, PartialEq)]
-pub(crate) enum Act {
+pub(crate) enum Action {
     /// The usual answer.
     Usual,
     /// This answer.
-    Say(&'static str),
+    Reply(&'static str),
     /// These bytes, as they are.
     Bytes(&'static [u8]),
     /// This answer, so many times; then the usual one.
-    SayTimes(u32, &'static str),
+    ReplyTimes(u32, &'static str),
     /// Nothing, for ever.
     Silent,
     /// Nothing until something else is to be done; then that.
@@ -34,7 +34,7 @@ pub(crate) enum Act {
 
 /// What was taken.
 #[derive(Clone, Debug)]
-pub(crate) struct Taken {
+pub(crate) struct ReceivedMail {
     pub(crate) from: String,
     pub(crate) to: Vec<String>,
     pub(crate) content: String,
@@ -43,7 +43,7 @@ pub(crate) struct Taken {
     pub(crate) connection: usize,
 }
 
-impl Taken {
+impl ReceivedMail {
     pub(crate) fn header(&self, name: &str) -> Option<String> {
         header(&self.content, name)
     }
@@ -60,7 +60,7 @@ pub(crate) fn header(content: &str, name: &str) -> Option<String> {
 
 #[derive(Default)]
 struct State {
-    acts: HashMap<&'static str, Act>,
+    actions: HashMap<&'static str, Action>,
     /// How many bytes of contents are read before it hangs up.
     cut_after: Option<usize>,
     /// How many are read before it reads no more.
@@ -68,7 +68,7 @@ struct State {
     /// Whether it then reads a byte a second instead.
     drips: bool,
     extensions: Vec<String>,
-    taken: Vec<Taken>,
+    received: Vec<ReceivedMail>,
     seen: HashMap<&'static str, usize>,
     users: Vec<(String, String)>,
     /// How logins are offered.
@@ -126,8 +126,8 @@ impl Sink {
     }
 
     /// What is done at a verb from now on: connect, ehlo, starttls, handshake, auth, mail, rcpt, data, dot.
-    pub(crate) fn at(&self, verb: &'static str, act: Act) {
-        self.with(|state| state.acts.insert(verb, act));
+    pub(crate) fn on(&self, verb: &'static str, action: Action) {
+        self.with(|state| state.actions.insert(verb, action));
     }
 
     pub(crate) fn cut_after(&self, bytes: Option<usize>) {
@@ -171,18 +171,18 @@ impl Sink {
     }
 
     /// The password that each letter came by.
-    pub(crate) fn came_by(&self) -> Vec<String> {
+    pub(crate) fn passwords_used(&self) -> Vec<String> {
         self.with(|state| {
             let password = |connection: usize| {
                 let own = state.logins.iter().rev().find(|(own, _, right)| *own == connection && *right);
                 own.map(|(_, password, _)| password.clone()).unwrap_or_default()
             };
-            state.taken.iter().map(|taken| password(taken.connection)).collect()
+            state.received.iter().map(|received| password(received.connection)).collect()
         })
     }
 
-    pub(crate) fn taken(&self) -> Vec<Taken> {
-        self.with(|state| state.taken.clone())
+    pub(crate) fn received(&self) -> Vec<ReceivedMail> {
+        self.with(|state| state.received.clone())
     }
 
     pub(crate) fn connections(&self) -> usize {
@@ -208,9 +208,9 @@ impl Sink {
     }
 
     /// Waits until so many mails were taken.
-    pub(crate) fn wait_taken(&self, count: usize) -> Vec<Taken> {
-        self.wait(&format!("{count} mails"), |state| state.taken.len() >= count);
-        self.taken()
+    pub(crate) fn wait_received(&self, count: usize) -> Vec<ReceivedMail> {
+        self.wait(&format!("{count} mails"), |state| state.received.len() >= count);
+        self.received()
     }
 
     fn wait(&self, what: &str, done: impl Fn(&State) -> bool) {
@@ -218,25 +218,25 @@ impl Sink {
         let mut state = self.state.0.lock().unwrap();
         while !done(&state) {
             let left = until.saturating_duration_since(Instant::now());
-            assert!(!left.is_zero(), "waited for {what}: {} taken, seen {:?}", state.taken.len(), state.seen);
+            assert!(!left.is_zero(), "waited for {what}: {} taken, seen {:?}", state.received.len(), state.seen);
             state = self.state.1.wait_timeout(state, left).unwrap().0;
         }
     }
 
     /// What is to be done now; counts it.
-    fn act(&self, verb: &'static str) -> Act {
+    fn act(&self, verb: &'static str) -> Action {
         self.with(|state| {
             *state.seen.entry(verb).or_default() += 1;
-            let act = state.acts.get_mut(verb);
+            let act = state.actions.get_mut(verb);
             match act {
-                None | Some(Act::SayTimes(0, _) | Act::HangUpTimes(0)) => Act::Usual,
-                Some(Act::SayTimes(left, text)) => {
+                None | Some(Action::ReplyTimes(0, _) | Action::HangUpTimes(0)) => Action::Usual,
+                Some(Action::ReplyTimes(left, text)) => {
                     *left -= 1;
-                    Act::Say(text)
+                    Action::Reply(text)
                 }
-                Some(Act::HangUpTimes(left)) => {
+                Some(Action::HangUpTimes(left)) => {
                     *left -= 1;
-                    Act::HangUp
+                    Action::HangUp
                 }
                 Some(act) => act.clone(),
             }
@@ -246,29 +246,29 @@ impl Sink {
     /// Answers at a verb. False if the conversation is over.
     fn answer(&self, stream: &mut TcpStream, verb: &'static str, usual: &str) -> std::io::Result<bool> {
         let mut act = self.act(verb);
-        if act == Act::Held {
-            self.wait(&format!("something to do at {verb}"), |state| state.acts.get(verb) != Some(&Act::Held));
-            act = self.with(|state| state.acts.get(verb).cloned()).unwrap_or(Act::Usual);
+        if act == Action::Held {
+            self.wait(&format!("something to do at {verb}"), |state| state.actions.get(verb) != Some(&Action::Held));
+            act = self.with(|state| state.actions.get(verb).cloned()).unwrap_or(Action::Usual);
         }
         match act {
-            Act::Held | Act::Usual | Act::SayTimes(..) | Act::HangUpTimes(_) => {
+            Action::Held | Action::Usual | Action::ReplyTimes(..) | Action::HangUpTimes(_) => {
                 stream.write_all(format!("{usual}\r\n").as_bytes())?;
                 Ok(usual.starts_with(['2', '3']))
             }
-            Act::Say(text) => {
+            Action::Reply(text) => {
                 stream.write_all(format!("{text}\r\n").as_bytes())?;
                 Ok(text.starts_with(['2', '3']))
             }
-            Act::Bytes(bytes) => {
+            Action::Bytes(bytes) => {
                 stream.write_all(bytes)?;
                 Ok(bytes.starts_with(b"2") || bytes.starts_with(b"3"))
             }
-            Act::Silent => {
+            Action::Silent => {
                 std::thread::sleep(Duration::from_secs(3600));
                 Ok(false)
             }
-            Act::HangUp => Err(std::io::ErrorKind::ConnectionAborted.into()),
-            Act::Slowly(pause) => {
+            Action::HangUp => Err(std::io::ErrorKind::ConnectionAborted.into()),
+            Action::Slowly(pause) => {
                 for byte in format!("{usual}\r\n").bytes() {
                     stream.write_all(&[byte])?;
                     std::thread::sleep(Duration::from_millis(pause));
@@ -307,7 +307,7 @@ impl Sink {
                         .enumerate()
                         .map(|(index, line)| format!("250{}{line}", if index == last { " " } else { "-" }))
                         .collect();
-                    let own = self.with(|state| state.acts.contains_key("helo"));
+                    let own = self.with(|state| state.actions.contains_key("helo"));
                     if verb == "HELO" && own {
                         self.answer(&mut stream, "helo", "250 sink")?;
                     } else {
@@ -369,7 +369,7 @@ impl Sink {
                         continue;
                     }
                     let Some(content) = self.content(&mut reader)? else { return Ok(()) };
-                    let taken = Taken {
+                    let received = ReceivedMail {
                         from: from.clone(),
                         to: std::mem::take(&mut to),
                         content,
@@ -377,11 +377,11 @@ impl Sink {
                         connection,
                     };
                     // It is taken before the answer is on its way: that is what makes `unknown` possible.
-                    let act = self.with(|state| state.acts.get("dot").cloned());
-                    let refuses = matches!(act, Some(Act::Say(_) | Act::SayTimes(1.., _)))
-                        || matches!(act, Some(Act::Bytes(bytes)) if !bytes.starts_with(b"2"));
+                    let act = self.with(|state| state.actions.get("dot").cloned());
+                    let refuses = matches!(act, Some(Action::Reply(_) | Action::ReplyTimes(1.., _)))
+                        || matches!(act, Some(Action::Bytes(bytes)) if !bytes.starts_with(b"2"));
                     if !refuses {
-                        self.with(|state| state.taken.push(taken));
+                        self.with(|state| state.received.push(received));
                     }
                     self.answer(&mut stream, "dot", "250 2.0.0 taken")?;
                 }
@@ -389,8 +389,8 @@ impl Sink {
                 "STARTTLS" => {
                     if self.answer(&mut stream, "starttls", "220 2.0.0 go ahead")? {
                         self.act("handshake");
-                        let act = self.with(|state| state.acts.get("handshake").cloned());
-                        if act == Some(Act::Silent) {
+                        let act = self.with(|state| state.actions.get("handshake").cloned());
+                        if act == Some(Action::Silent) {
                             std::thread::sleep(Duration::from_secs(3600));
                         }
                         return Ok(());

@@ -11,10 +11,10 @@ fn read(bytes: &[u8], piece: usize) -> (Vec<Reply>, bool) {
         let mut rest = piece;
         while !rest.is_empty() {
             match parser.push(rest) {
-                Ok((taken, reply)) => {
-                    assert!(taken > 0 && taken <= rest.len(), "{taken} of {}", rest.len());
+                Ok((received, reply)) => {
+                    assert!(received > 0 && received <= rest.len(), "{received} of {}", rest.len());
                     replies.extend(reply);
-                    rest = &rest[taken..];
+                    rest = &rest[received..];
                 }
                 Err(_) => return (replies, true),
             }

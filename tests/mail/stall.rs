@@ -6,7 +6,7 @@ use std::{collections::BTreeMap, time::Duration};
 use serde_json::{Value, json};
 
 use crate::{
-    harness::{Post, QUICK, nothing_is_lost, relay},
+    mail_service::{MailService, QUICK, assert_nothing_lost, relay},
     sink::Sink,
 };
 
@@ -18,14 +18,14 @@ const PART: Duration = Duration::from_secs(8);
 fn stalls(make: impl Fn(&Sink)) {
     let (sink, other) = (Sink::start(), Sink::start());
     make(&sink);
-    let post = Post::new(sink.port, QUICK, "limits: { concurrency: 4 }\n");
+    let service = MailService::new(sink.port, QUICK, "limits: { concurrency: 4 }\n");
     let elsewhere = "functions: [all-reports]\nappliesTo: system-wide\n";
-    relay(&post.trial, "reports", other.port, "", elsewhere);
-    post.apply();
+    relay(&service.repo, "reports", other.port, "", elsewhere);
+    service.apply();
 
     let mut accepted = BTreeMap::new();
     let mut send = |more: Value| {
-        let message = post.submit(more).json();
+        let message = service.submit(more).json();
         let text = |key: &str| message[key].as_str().unwrap().to_owned();
         accepted.insert(text("messageId"), text("id"));
         text("id")
@@ -36,11 +36,12 @@ fn stalls(make: impl Fn(&Sink)) {
     let beside: Vec<String> = (0..10).map(|_| send(json!({}))).collect();
     let reports: Vec<String> = (0..10).map(|_| send(json!({ "function": "all-reports" }))).collect();
     for id in beside.iter().chain(&reports) {
-        post.wait(id, "delivered");
+        service.wait(id, "delivered");
     }
-    assert_eq!(post.message(&large)["status"], "sending", "others did not wait for the one that hangs");
+    assert_eq!(service.message(&large)["status"], "sending", "others did not wait for the one that hangs");
 
-    let message = post.wait_until(&large, "an attempt", |message| !message["history"].as_array().unwrap().is_empty());
+    let message =
+        service.wait_until(&large, "an attempt", |message| !message["history"].as_array().unwrap().is_empty());
     let attempt = &message["history"][0];
     assert_eq!((&attempt["phase"], &attempt["class"]), (&json!("data"), &json!("transient")), "{attempt:#}");
     assert!(attempt["reply"].as_str().unwrap().starts_with("the server read no more: nothing for "), "{attempt:#}");
@@ -50,15 +51,15 @@ fn stalls(make: impl Fn(&Sink)) {
     assert!(took >= PART && took < PART * 10, "{took:?}");
 
     sink.stall_after(None);
-    let message = post.wait(&large, "delivered");
+    let message = service.wait(&large, "delivered");
     assert_eq!(message["possibleDuplicate"], Value::Null, "{message:#}");
     let mut arrived: BTreeMap<String, usize> = BTreeMap::new();
-    for taken in sink.taken().iter().chain(&other.taken()) {
-        *arrived.entry(taken.header("message-id").unwrap()).or_default() += 1;
+    for received in sink.received().iter().chain(&other.received()) {
+        *arrived.entry(received.header("message-id").unwrap()).or_default() += 1;
     }
-    let tally = nothing_is_lost(&post, &accepted, &arrived);
+    let tally = assert_nothing_lost(&service, &accepted, &arrived);
     assert_eq!((tally.delivered, tally.unknown, tally.twice), (21, 0, 0));
-    assert_eq!(post.outbox()["down"], json!([]));
+    assert_eq!(service.outbox()["down"], json!([]));
 }
 
 #[test]

@@ -5,7 +5,7 @@ use mail_parser::MimeHeaders as _;
 use serde_json::{Value, json};
 
 use crate::{
-    harness::{Post, QUICK, count},
+    mail_service::{MailService, QUICK, count},
     sink::Sink,
 };
 
@@ -13,7 +13,7 @@ use crate::{
 fn what_cannot_be_sent_is_refused_at_once() {
     let sink = Sink::start();
     let delivery = format!("{QUICK}  attachments: {{ forbidden: [exe, application/x-msdownload] }}\n");
-    let post = Post::new(sink.port, &delivery, "limits: { messageSize: 100000 }\n");
+    let service = MailService::new(sink.port, &delivery, "limits: { messageSize: 100000 }\n");
     let file = |name: &str, media_type: &str| json!({ "attachments": [{ "name": name, "mediaType": media_type, "content": "aGVsbG8=" }] });
     let cases: Vec<(Value, u16, &str)> = vec![
         (json!({ "company": "NONE" }), 422, "MW0105"),
@@ -34,12 +34,12 @@ fn what_cannot_be_sent_is_refused_at_once() {
         (json!({ "function": "no-such-function" }), 400, "MW0212"),
     ];
     for (case, status, code) in cases {
-        let answer = post.submit(case.clone());
+        let answer = service.submit(case.clone());
         assert_eq!((answer.status, answer.json()["code"].as_str().unwrap()), (status, code), "{case}: {}", answer.body);
         assert!(!answer.body.contains("virus") && !answer.body.contains("b@example.org"), "an echo: {}", answer.body);
     }
     let raw = |bytes: &str, query: &str| {
-        post.trial.http(
+        service.repo.http(
             "POST",
             &format!("/v1/messages?{query}"),
             &[("Content-Type", "message/rfc822")],
@@ -58,7 +58,7 @@ fn what_cannot_be_sent_is_refused_at_once() {
     ] {
         assert_eq!(raw(bytes, query).status, status, "{bytes:?}");
     }
-    assert_eq!(count(&post.outbox(), "queued") + count(&post.outbox(), "delivered"), 0);
+    assert_eq!(count(&service.outbox(), "queued") + count(&service.outbox(), "delivered"), 0);
 
     // What is good is taken, and leaves under the profile's address.
     let answer = raw(
@@ -66,41 +66,41 @@ fn what_cannot_be_sent_is_refused_at_once() {
         purpose,
     );
     assert_eq!(answer.status, 202, "{}", answer.body);
-    post.wait(answer.json()["id"].as_str().unwrap(), "delivered");
-    let taken = sink.taken();
+    service.wait(answer.json()["id"].as_str().unwrap(), "delivered");
+    let received = sink.received();
     // It is the profile's address in capitals: what the message says of its sender stays.
-    assert_eq!(taken[0].header("from").unwrap(), "Somebody <ERP@example.com>");
-    assert_eq!(taken[0].from, "erp@example.com");
-    assert_eq!(taken[0].to, ["a@example.org", "b@example.org"]);
+    assert_eq!(received[0].header("from").unwrap(), "Somebody <ERP@example.com>");
+    assert_eq!(received[0].from, "erp@example.com");
+    assert_eq!(received[0].to, ["a@example.org", "b@example.org"]);
     assert!(
-        taken[0].header("bcc").is_none() && taken[0].content.ends_with("\r\nhello\r\n.dot\r\n"),
+        received[0].header("bcc").is_none() && received[0].content.ends_with("\r\nhello\r\n.dot\r\n"),
         "{:?}",
-        taken[0].content
+        received[0].content
     );
-    assert!(taken[0].header("date").is_some() && taken[0].header("message-id").is_some());
+    assert!(received[0].header("date").is_some() && received[0].header("message-id").is_some());
 }
 
 #[test]
 fn a_sender_sends_for_its_companies_and_functions_and_sees_its_own() {
     let sink = Sink::start();
-    let post = Post::new(sink.port, QUICK, "");
+    let service = MailService::new(sink.port, QUICK, "");
     let token = |name: &str, more: &[&str]| {
         let arguments = [&["token", "create", "dev", "--name", name, "--role", "sender"], more].concat();
-        post.trial.run(&arguments).code(0).stdout.trim().to_owned()
+        service.repo.run(&arguments).code(0).stdout.trim().to_owned()
     };
     let (shop, other) = (token("shop", &["--companies", "EDU1", "--functions", "default"]), token("other", &[]));
-    let viewer = post.trial.run(&["token", "create", "dev", "--name", "desk", "--role", "viewer"]).code(0).stdout;
+    let viewer = service.repo.run(&["token", "create", "dev", "--name", "desk", "--role", "viewer"]).code(0).stdout;
     let viewer = viewer.trim();
     let ask = |token: &str, method: &str, path: &str, body: &Value| {
         let authorization = format!("Bearer {token}");
         let body = if body.is_null() { String::new() } else { body.to_string() };
-        post.trial.http_as_anybody(method, path, &[("Authorization", &authorization)], body.as_bytes())
+        service.repo.http_without_token(method, path, &[("Authorization", &authorization)], body.as_bytes())
     };
-    let message = crate::harness::message(json!({}));
+    let message = crate::mail_service::message(json!({}));
     let accepted = ask(&shop, "POST", "/v1/messages", &message);
     assert_eq!(accepted.status, 202, "{}", accepted.body);
     let id = accepted.json()["id"].as_str().unwrap().to_owned();
-    let beyond = ask(&shop, "POST", "/v1/messages", &crate::harness::message(json!({ "company": "EDU2" })));
+    let beyond = ask(&shop, "POST", "/v1/messages", &crate::mail_service::message(json!({ "company": "EDU2" })));
     assert_eq!((beyond.status, beyond.json()["code"].as_str().unwrap()), (403, "MW0260"));
     assert_eq!(ask(viewer, "POST", "/v1/messages", &message).status, 403, "whoever reads may not send");
     // Each sees its own; a viewer sees all; a sender sees nothing else of the service.
@@ -125,11 +125,11 @@ fn a_sender_sends_for_its_companies_and_functions_and_sees_its_own() {
 #[test]
 fn the_command_line_sends_parts_and_whole_messages() {
     let sink = Sink::start();
-    let post = Post::new(sink.port, QUICK, "");
-    post.trial.write("invoice.pdf", b"%PDF-1.4 not really");
+    let service = MailService::new(sink.port, QUICK, "");
+    service.repo.write("invoice.pdf", b"%PDF-1.4 not really");
     let base = ["send", "dev", "--company", "EDU1", "--function", "default"];
-    let sent = post
-        .trial
+    let sent = service
+        .repo
         .run(
             &[
                 &base[..],
@@ -149,31 +149,31 @@ fn the_command_line_sends_parts_and_whole_messages() {
         )
         .code(0);
     assert!(sent.stdout.contains(" delivered (relay)"), "{}", sent.stdout);
-    let taken = sink.taken();
+    let received = sink.received();
     assert!(
-        taken[0].content.contains("Content-Type: application/pdf")
-            && taken[0].content.contains(&BASE64_STANDARD.encode("%PDF-1.4 not really"))
+        received[0].content.contains("Content-Type: application/pdf")
+            && received[0].content.contains(&BASE64_STANDARD.encode("%PDF-1.4 not really"))
     );
     let whole = b"To: b@example.org\nSubject: whole\n\nhello\n";
-    post.trial.pipe(&[&base[..], &["--wait"]].concat(), whole).code(0);
-    assert_eq!(sink.taken()[1].to, ["b@example.org"]);
-    let nobody = post.trial.run(&[&base[..], &["--subject", "x"]].concat()).code(1);
+    service.repo.pipe(&[&base[..], &["--wait"]].concat(), whole).code(0);
+    assert_eq!(sink.received()[1].to, ["b@example.org"]);
+    let nobody = service.repo.run(&[&base[..], &["--subject", "x"]].concat()).code(1);
     assert!(nobody.stderr.contains("nobody to send it to"), "{}", nobody.stderr);
-    let failed = post.trial.run(&[&base[..], &["--to", "550=x@example.org", "--wait"]].concat()).code(1);
+    let failed = service.repo.run(&[&base[..], &["--to", "550=x@example.org", "--wait"]].concat()).code(1);
     assert!(failed.stderr.contains("it is failed: 550=x@example.org: 550 "), "{}", failed.stderr);
-    let list = post.trial.run(&["outbox", "dev", "list"]).code(0).stdout;
+    let list = service.repo.run(&["outbox", "dev", "list"]).code(0).stdout;
     assert!(list.contains("Rechnung für Sie") && list.contains("failed"), "{list}");
     let id =
-        post.trial.run(&["outbox", "dev", "list", "--status", "failed", "--format", "json"]).code(0).json()["messages"]
+        service.repo.run(&["outbox", "dev", "list", "--status", "failed", "--format", "json"]).code(0).json()["messages"]
             [0]["id"]
             .as_str()
             .unwrap()
             .to_owned();
-    let shown = post.trial.run(&["outbox", "dev", "show", &id]).code(0).stdout;
+    let shown = service.repo.run(&["outbox", "dev", "show", &id]).code(0).stdout;
     for part in ["because    default for EDU1: nobody; default system-wide: relay", "permanent", "127.0.0.1"] {
         assert!(shown.contains(part), "{part}:\n{shown}");
     }
-    let exported = post.trial.run(&["outbox", "dev", "export", &id]).code(0).stdout;
+    let exported = service.repo.run(&["outbox", "dev", "export", &id]).code(0).stdout;
     assert!(exported.contains("To: 550=x@example.org") && !exported.contains("From:"), "{exported}");
 }
 
@@ -181,7 +181,7 @@ fn the_command_line_sends_parts_and_whole_messages() {
 fn a_forbidden_file_is_found_whatever_it_is_called_and_wherever_it_is() {
     let sink = Sink::start();
     let delivery = format!("{QUICK}  attachments: {{ forbidden: [exe, application/x-msdownload] }}\n");
-    let post = Post::new(sink.port, &delivery, "");
+    let service = MailService::new(sink.port, &delivery, "");
     let file = |name: &str, media_type: &str, bytes: &[u8]| json!({ "attachments": [{ "name": name, "mediaType": media_type, "content": BASE64_STANDARD.encode(bytes) }] });
     let part = |headers: &str, body: &str| {
         format!("To: a@example.org\nContent-Type: multipart/mixed; boundary=b\n\n--b\n{headers}\n\n{body}\n--b--\n")
@@ -202,7 +202,7 @@ fn a_forbidden_file_is_found_whatever_it_is_called_and_wherever_it_is() {
         file("old.eml", "message/rfc822", within.as_bytes()),
         file("old.eml", "application/octet-stream", within.as_bytes()),
     ] {
-        let answer = post.submit(case.clone());
+        let answer = service.submit(case.clone());
         assert_eq!(
             (answer.status, answer.json()["code"].as_str().unwrap()),
             (422, "MW0261"),
@@ -212,7 +212,7 @@ fn a_forbidden_file_is_found_whatever_it_is_called_and_wherever_it_is() {
     }
     let raw = |bytes: &str| {
         let path = "/v1/messages?company=EDU1&function=default";
-        post.trial.http("POST", path, &[("Content-Type", "message/rfc822")], bytes.as_bytes())
+        service.repo.http("POST", path, &[("Content-Type", "message/rfc822")], bytes.as_bytes())
     };
     for case in [
         part("Content-Type: application/octet-stream; name=\"a.exe.\"", "x"),
@@ -233,7 +233,7 @@ fn a_forbidden_file_is_found_whatever_it_is_called_and_wherever_it_is() {
         assert!(answer.body.contains("forbids"), "{}", answer.body);
     }
     // What is no file of that kind is taken.
-    assert_eq!(post.submit(file("exe.txt", "text/plain", b"x")).status, 202);
+    assert_eq!(service.submit(file("exe.txt", "text/plain", b"x")).status, 202);
     assert_eq!(raw(&part("Content-Type: message/rfc822\n\nTo: b@example.org\n\nhello", "")).status, 202);
     // Neither a line that mail cannot carry nor a message within a message within a message does any harm.
     let long = raw(&format!("To: a@example.org\n\n{}\n", "x".repeat(999)));
@@ -243,21 +243,24 @@ fn a_forbidden_file_is_found_whatever_it_is_called_and_wherever_it_is() {
     assert!(deep.status == 422 && deep.body.contains("parts"), "{}", deep.body);
     let many = raw(&format!("To: a@example.org\n{}", "Content-Type: message/rfc822\n\n".repeat(990)));
     assert_eq!(many.status, 202, "{}", many.body);
-    post.wait_empty();
+    service.wait_empty();
 }
 
 #[test]
 fn a_token_for_all_documents_sends_every_kind_of_document() {
     let sink = Sink::start();
-    let post = Post::new(sink.port, QUICK, "");
+    let service = MailService::new(sink.port, QUICK, "");
     let token = |functions: &str| {
         let create = ["token", "create", "dev", "--name", functions, "--role", "sender", "--functions", functions];
-        post.trial.run(&create).code(0).stdout.trim().to_owned()
+        service.repo.run(&create).code(0).stdout.trim().to_owned()
     };
     let status = |token: &str, function: &str| {
         let authorization = format!("Bearer {token}");
-        let body = crate::harness::message(json!({ "function": function })).to_string();
-        post.trial.http_as_anybody("POST", "/v1/messages", &[("Authorization", &authorization)], body.as_bytes()).status
+        let body = crate::mail_service::message(json!({ "function": function })).to_string();
+        service
+            .repo
+            .http_without_token("POST", "/v1/messages", &[("Authorization", &authorization)], body.as_bytes())
+            .status
     };
     let documents = token("all-documents");
     for (function, expected) in [
@@ -279,20 +282,20 @@ fn a_token_for_all_documents_sends_every_kind_of_document() {
 #[test]
 fn what_is_piped_is_sent_or_refused_and_never_dropped() {
     let sink = Sink::start();
-    let post = Post::new(sink.port, QUICK, "");
+    let service = MailService::new(sink.port, QUICK, "");
     let base = ["send", "dev", "--company", "EDU1", "--function", "default", "--wait"];
-    let send = |more: &[&str], input: &[u8]| post.trial.pipe(&[&base[..], more].concat(), input);
+    let send = |more: &[&str], input: &[u8]| service.repo.pipe(&[&base[..], more].concat(), input);
     let whole = b"To: everybody@example.org\nSubject: whole\n\nthe report\n";
     // A whole message goes to those whom the envelope names.
     send(&["--to", "A Person <a@example.org>", "--bcc", "b@example.org"], whole).code(0);
-    let taken = sink.taken();
-    assert_eq!(taken[0].to, ["a@example.org", "b@example.org"]);
-    assert!(taken[0].content.contains("the report") && taken[0].header("to").unwrap() == "everybody@example.org");
+    let received = sink.received();
+    assert_eq!(received[0].to, ["a@example.org", "b@example.org"]);
+    assert!(received[0].content.contains("the report") && received[0].header("to").unwrap() == "everybody@example.org");
     // Text goes as text, if that is what is meant.
     send(&["--to", "a@example.org", "--subject", "disks", "--text", "-"], b"all full\n").code(0);
-    let taken = sink.taken();
-    assert_eq!(taken[1].header("subject").unwrap(), "disks");
-    assert!(taken[1].content.contains("all full"), "{}", taken[1].content);
+    let received = sink.received();
+    assert_eq!(received[1].header("subject").unwrap(), "disks");
+    assert!(received[1].content.contains("all full"), "{}", received[1].content);
     for (more, input) in [
         (&["--to", "a@example.org"][..], &b"just a text\n"[..]),
         (&["--to", "a@example.org"], b"Note: this is no header of mail\n"),
@@ -306,23 +309,23 @@ fn what_is_piped_is_sent_or_refused_and_never_dropped() {
             refused.stderr
         );
     }
-    assert_eq!(sink.taken().len(), 2);
+    assert_eq!(sink.received().len(), 2);
     // Whoever has waited for long enough hears that it is not over.
-    sink.at("mail", crate::sink::Act::Say("451 4.3.0 not now"));
+    sink.on("mail", crate::sink::Action::Reply("451 4.3.0 not now"));
     let waits = send(&["--to", "a@example.org", "--text", "x", "--timeout", "2"], b"").code(1);
     assert!(waits.stderr.contains("still queued after 2 s, and the service goes on trying"), "{}", waits.stderr);
     let id = waits.stdout.split(' ').next().unwrap().to_owned();
-    let shown = post.trial.run(&["outbox", "dev", "show", &id]).code(0).stdout;
+    let shown = service.repo.run(&["outbox", "dev", "show", &id]).code(0).stdout;
     assert!(shown.contains("NEXT TRY"), "{shown}");
 }
 
 #[test]
 fn line_ends_become_crlf_and_millions_of_them_cost_nothing() {
     let sink = Sink::start();
-    let post = Post::new(sink.port, QUICK, "");
+    let service = MailService::new(sink.port, QUICK, "");
     let kept = |text: &str| {
-        let id = post.send(json!({ "text": text }));
-        let content = post.trial.http("GET", &format!("/v1/messages/{id}/content"), &[], b"").body;
+        let id = service.send(json!({ "text": text }));
+        let content = service.repo.http("GET", &format!("/v1/messages/{id}/content"), &[], b"").body;
         content.split_once("\r\n\r\n").unwrap().1.to_owned()
     };
     for text in ["one\ntwo\n\nthree", "one\r\ntwo\r\n\r\nthree", "one\rtwo\r\rthree", "one\ntwo\r\n\rthree"] {
@@ -339,7 +342,7 @@ fn line_ends_become_crlf_and_millions_of_them_cost_nothing() {
 #[test]
 fn addresses_as_an_erp_keeps_them_are_taken_or_refused_with_what_to_write() {
     let sink = Sink::start();
-    let post = Post::new(sink.port, QUICK, "");
+    let service = MailService::new(sink.port, QUICK, "");
     for (to, reason, remedy) in [
         ("a@example.org;", "`;` stands behind the address (character 14)", "entry of its own"),
         ("a@example.org; b@example.org", "`;` separates it from a second address", "entry of its own"),
@@ -349,7 +352,7 @@ fn addresses_as_an_erp_keeps_them_are_taken_or_refused_with_what_to_write() {
         ("mailto:a@example.org", "`mailto:`", "name@example.com"),
         ("a b", "no `@`", "name@example.com"),
     ] {
-        let answer = post.submit(json!({ "to": [to] }));
+        let answer = service.submit(json!({ "to": [to] }));
         let body = answer.json();
         assert_eq!((answer.status, &body["code"]), (422, &json!("MW0261")), "{to}");
         assert!(body["detail"].as_str().unwrap().contains(reason), "{to}: {body}");
@@ -357,27 +360,30 @@ fn addresses_as_an_erp_keeps_them_are_taken_or_refused_with_what_to_write() {
         assert!(!answer.body.contains("b@example.org"), "an echo: {}", answer.body);
     }
     let to = ["a@example.org\u{a0}", "\u{feff}B <b@example.org>", "info@müller.example", "A@EXAMPLE.ORG"];
-    let id = post.send(json!({ "to": to, "bcc": ["c@example.org"] }));
-    post.wait(&id, "delivered");
-    assert_eq!(sink.taken()[0].to, ["a@example.org", "b@example.org", "info@xn--mller-kva.example", "c@example.org"]);
+    let id = service.send(json!({ "to": to, "bcc": ["c@example.org"] }));
+    service.wait(&id, "delivered");
+    assert_eq!(
+        sink.received()[0].to,
+        ["a@example.org", "b@example.org", "info@xn--mller-kva.example", "c@example.org"]
+    );
     assert!(sink.commands().iter().all(|command| !command.contains("SMTPUTF8")), "{:?}", sink.commands());
-    let found = post.trial.http("GET", "/v1/messages?recipient=info@m%C3%BCller.example", &[], b"").json();
+    let found = service.repo.http("GET", "/v1/messages?recipient=info@m%C3%BCller.example", &[], b"").json();
     assert_eq!(found["messages"].as_array().unwrap().len(), 1, "{found}");
     // Somebody may be written to whom nobody else sees.
-    let id = post.send(json!({ "to": [], "bcc": ["c@example.org"] }));
-    post.wait(&id, "delivered");
-    let taken = &sink.taken()[1];
-    assert!(taken.to == ["c@example.org"] && !taken.content.contains("c@example.org"), "{}", taken.content);
+    let id = service.send(json!({ "to": [], "bcc": ["c@example.org"] }));
+    service.wait(&id, "delivered");
+    let received = &sink.received()[1];
+    assert!(received.to == ["c@example.org"] && !received.content.contains("c@example.org"), "{}", received.content);
     let raw = |text: &str| {
         let path = "/v1/messages?company=EDU1&function=default";
-        post.trial.http("POST", path, &[("Content-Type", "message/rfc822")], text.as_bytes())
+        service.repo.http("POST", path, &[("Content-Type", "message/rfc822")], text.as_bytes())
     };
     let nameless = raw("To: good@example.org, Purchasing\n\nhi\n");
     assert!(nameless.status == 422 && nameless.body.contains("a name without an address"), "{}", nameless.body);
     // The command line names the option.
     let base = ["send", "dev", "--company", "EDU1", "--function", "default", "--text", "x"];
     for (option, text) in [("--to", "a b"), ("--cc", "a@example.org; b@example.org"), ("--reply-to", "a@")] {
-        let refused = post.trial.run(&[&base[..], &["--to", "a@example.org", option, text]].concat()).code(1);
+        let refused = service.repo.run(&[&base[..], &["--to", "a@example.org", option, text]].concat()).code(1);
         assert!(refused.stderr.contains(&format!("`{text}` ({option})")), "{}", refused.stderr);
         assert!(refused.stderr.contains("MW0110") && !refused.stderr.contains("openapi"), "{}", refused.stderr);
     }
@@ -386,7 +392,7 @@ fn addresses_as_an_erp_keeps_them_are_taken_or_refused_with_what_to_write() {
 #[test]
 fn an_invitation_arrives_as_one() {
     let sink = Sink::start();
-    let post = Post::new(sink.port, QUICK, "");
+    let service = MailService::new(sink.port, QUICK, "");
     let calendar = |method: &str| {
         format!("BEGIN:VCALENDAR\nVERSION:2.0\n{method}BEGIN:VEVENT\nSUMMARY:Prüfung\nEND:VEVENT\nEND:VCALENDAR\n")
     };
@@ -405,10 +411,11 @@ fn an_invitation_arrives_as_one() {
         (json!({ "attachments": file("text/calendar", &calendar("")) }), None, 1),
     ];
     for (case, method, files) in cases {
-        let id = post.send(case.clone());
-        let message_id = post.wait(&id, "delivered")["messageId"].as_str().unwrap().to_owned();
-        let taken = sink.taken().into_iter().find(|taken| taken.header("message-id").unwrap() == message_id).unwrap();
-        let message = mail_parser::MessageParser::default().parse(taken.content.as_bytes()).unwrap();
+        let id = service.send(case.clone());
+        let message_id = service.wait(&id, "delivered")["messageId"].as_str().unwrap().to_owned();
+        let received =
+            sink.received().into_iter().find(|received| received.header("message-id").unwrap() == message_id).unwrap();
+        let message = mail_parser::MessageParser::default().parse(received.content.as_bytes()).unwrap();
         let invitations: Vec<_> = message
             .parts
             .iter()
@@ -416,16 +423,20 @@ fn an_invitation_arrives_as_one() {
             .collect();
         let methods: Vec<_> =
             invitations.iter().map(|part| part.content_type().unwrap().attribute("method").unwrap()).collect();
-        assert_eq!(methods, Vec::from_iter(method), "{case}: {}", taken.content);
+        assert_eq!(methods, Vec::from_iter(method), "{case}: {}", received.content);
         let attached = message.parts.iter().filter(|part| part.attachment_name() == Some("invite.ics")).count();
-        assert_eq!(attached, files, "{case}: {}", taken.content);
+        assert_eq!(attached, files, "{case}: {}", received.content);
         if let Some(part) = invitations.first() {
-            assert!(std::str::from_utf8(part.contents()).unwrap().contains("SUMMARY:Prüfung\r\n"), "{}", taken.content);
+            assert!(
+                std::str::from_utf8(part.contents()).unwrap().contains("SUMMARY:Prüfung\r\n"),
+                "{}",
+                received.content
+            );
             // The last one of the alternatives is the one that a mail program takes.
-            let alternatives = taken.content.split("multipart/alternative").nth(1).unwrap();
+            let alternatives = received.content.split("multipart/alternative").nth(1).unwrap();
             let boundary = alternatives.split("boundary=\"").nth(1).unwrap().split('"').next().unwrap();
-            let last = taken.content.split(&format!("--{boundary}\r\n")).last().unwrap();
-            assert!(last.starts_with("Content-Type: text/calendar"), "{}", taken.content);
+            let last = received.content.split(&format!("--{boundary}\r\n")).last().unwrap();
+            assert!(last.starts_with("Content-Type: text/calendar"), "{}", received.content);
         }
     }
     for (case, reason) in [
@@ -437,7 +448,7 @@ fn an_invitation_arrives_as_one() {
             "one invitation",
         ),
     ] {
-        let answer = post.submit(case);
+        let answer = service.submit(case);
         assert!(answer.status == 422 && answer.body.contains(reason), "{reason}: {}", answer.body);
     }
 }
@@ -446,7 +457,7 @@ fn an_invitation_arrives_as_one() {
 fn composed_and_raw_messages_pass_the_same_check() {
     let sink = Sink::start();
     let delivery = format!("{QUICK}  attachments: {{ forbidden: [exe] }}\n");
-    let post = Post::new(sink.port, &delivery, "");
+    let service = MailService::new(sink.port, &delivery, "");
     let word = "w".repeat(1500);
     // Text may be encoded, so it is.
     for case in [
@@ -455,17 +466,17 @@ fn composed_and_raw_messages_pass_the_same_check() {
         json!({ "to": [format!("{} <a@example.org>", "n".repeat(900))] }),
         json!({ "attachments": [{ "name": format!("{}.pdf", "ä".repeat(120)), "content": "eA" }] }),
     ] {
-        let id = post.send(case.clone());
-        post.wait(&id, "delivered");
-        let taken = sink.taken().pop().unwrap();
+        let id = service.send(case.clone());
+        service.wait(&id, "delivered");
+        let received = sink.received().pop().unwrap();
         assert!(
-            taken.content.is_ascii() && taken.content.lines().all(|line| line.len() <= 200),
+            received.content.is_ascii() && received.content.lines().all(|line| line.len() <= 200),
             "{case}: {}",
-            taken.content
+            received.content
         );
     }
     let read = mail_parser::MessageParser::default()
-        .parse(sink.taken()[0].content.as_bytes())
+        .parse(sink.received()[0].content.as_bytes())
         .unwrap()
         .subject()
         .unwrap()
@@ -476,7 +487,7 @@ fn composed_and_raw_messages_pass_the_same_check() {
         ("References", format!("<{word}@x>")),
         ("In-Reply-To", "<grün@x>".to_owned()),
     ] {
-        let answer = post.submit(json!({ "headers": { name: value } }));
+        let answer = service.submit(json!({ "headers": { name: value } }));
         assert!(answer.status == 422 && answer.body.contains(name), "{}", answer.body);
     }
     let file = |name: &str, media_type: &str, content: &str| json!({ "attachments": [{ "name": name, "mediaType": media_type, "content": content }] });
@@ -488,7 +499,7 @@ fn composed_and_raw_messages_pass_the_same_check() {
         file("a.pdf", "application/pdf", "eA==.."),
         file("a.pdf", "pdf", "eA=="),
     ] {
-        let answer = post.submit(case.clone());
+        let answer = service.submit(case.clone());
         assert_eq!(
             (answer.status, answer.json()["code"].as_str().unwrap()),
             (422, "MW0261"),
@@ -496,48 +507,48 @@ fn composed_and_raw_messages_pass_the_same_check() {
             answer.body
         );
     }
-    let answer = post.submit(file("a.pdf", "application/pdf", "JVBERi0..."));
+    let answer = service.submit(file("a.pdf", "application/pdf", "JVBERi0..."));
     assert!(answer.body.contains("`attachments/0/content` is not base64: `.` at character 8"), "{}", answer.body);
-    let lines = post.submit(file("a.pdf", "application/pdf", "eHh4\r\neHh4\r\neA"));
+    let lines = service.submit(file("a.pdf", "application/pdf", "eHh4\r\neHh4\r\neA"));
     assert_eq!(lines.status, 202, "{}", lines.body);
 }
 
 #[test]
 fn a_raw_message_leaves_as_it_came_but_for_what_only_receivers_write() {
     let sink = Sink::start();
-    let post = Post::new(sink.port, QUICK, "");
+    let service = MailService::new(sink.port, QUICK, "");
     let submit = |raw: &str, query: &str| {
         let path = format!("/v1/messages?company=EDU1&function=default{query}");
-        post.trial.http("POST", &path, &[("Content-Type", "message/rfc822")], raw.as_bytes())
+        service.repo.http("POST", &path, &[("Content-Type", "message/rfc822")], raw.as_bytes())
     };
     let signed = "DKIM-Signature: v=1; a=rsa-sha256; d=example.com; s=k;\r\n\th=from:to:subject:date:message-id; bh=x; b=y\r\nFrom: \"The ERP\" <erp@example.com>\r\nTo: a@example.org,\r\n b@example.org\r\nSubject: as  it is\r\nDate: Thu, 26 Nov 2026 10:00:00 +0100\r\nMessage-ID: <raw-1@example.com>\r\nContent-Type: multipart/signed; protocol=\"application/pkcs7-signature\"; micalg=sha-256; boundary=b\r\n\r\n--b\r\nContent-Type: text/plain\r\n\r\n.signed \r\n--b\r\nContent-Type: application/pkcs7-signature\r\n\r\nx\r\n--b--\r\n";
     let forged = "Received: from nowhere\r\nAuthentication-Results: mx.example.org; dkim=pass\r\nARC-Seal: i=1\r\nReturn-Path: <x@example.org>\r\nResent-From: boss@example.org\r\nResent-Sender: boss@example.org\r\nSender: boss@example.org\r\n";
     let id = submit(&format!("{forged}{signed}"), "").json()["id"].as_str().unwrap().to_owned();
-    post.wait(&id, "delivered");
-    assert_eq!(sink.taken()[0].content, signed);
+    service.wait(&id, "delivered");
+    assert_eq!(sink.received()[0].content, signed);
     let resent = "From: erp@example.com\nTo: first@example.org\nResent-To: second@example.org\n\nhi\n";
     let refused = submit(resent, "");
     assert!(refused.status == 422 && refused.body.contains("Resent-To"), "{}", refused.body);
     let id = submit(resent, "&recipients=second@example.org").json()["id"].as_str().unwrap().to_owned();
-    post.wait(&id, "delivered");
-    assert_eq!(sink.taken()[1].to, ["second@example.org"]);
-    assert!(!sink.taken()[1].content.contains("Resent"), "{}", sink.taken()[1].content);
+    service.wait(&id, "delivered");
+    assert_eq!(sink.received()[1].to, ["second@example.org"]);
+    assert!(!sink.received()[1].content.contains("Resent"), "{}", sink.received()[1].content);
 }
 
 #[test]
 fn mail_of_the_user_interface_is_never_sent_by_somebody_else() {
     let sink = Sink::start();
-    let mut post = Post::unapplied(sink.port, QUICK, "");
+    let mut service = MailService::unapplied(sink.port, QUICK, "");
     let delegate = "provider:\n  microsoft-graph-delegate:\n    tenant: contoso.onmicrosoft.com\n    client: 11111111-2222-3333-4444-555555555555\n    platform: native\n    redirect: https://localhost\nfunctions: [user-interface]\nappliesTo: system-wide\n";
-    post.trial.write("environments/dev/profiles/desktop.yaml", delegate);
-    post.trial.serve_with(&["--demo"]);
-    post.apply();
+    service.repo.write("environments/dev/profiles/desktop.yaml", delegate);
+    service.repo.serve_with(&["--demo"]);
+    service.apply();
     let of = |more: Value| {
         let mut message = json!({ "function": "user-interface" });
         for (key, value) in more.as_object().unwrap() {
             message[key] = value.clone();
         }
-        post.submit(message)
+        service.submit(message)
     };
     let refused = of(json!({}));
     assert_eq!((refused.status, refused.json()["code"].as_str().unwrap()), (422, "MW0268"), "{}", refused.body);
@@ -549,7 +560,7 @@ fn mail_of_the_user_interface_is_never_sent_by_somebody_else() {
     assert_eq!(of(json!({ "client": "web" })).status, 400);
     let send = |more: &[&str], input: &str| {
         let base = ["send", "dev", "--company", "EDU1", "--function", "user-interface", "--to", "a@example.org"];
-        post.trial.pipe(&[&base[..], more].concat(), input.as_bytes())
+        service.repo.pipe(&[&base[..], more].concat(), input.as_bytes())
     };
     for input in ["", "To: a@example.org\nSubject: x\n\nhi\n"] {
         let text: &[&str] = if input.is_empty() { &["--text", "x"] } else { &[] };
@@ -559,16 +570,16 @@ fn mail_of_the_user_interface_is_never_sent_by_somebody_else() {
         assert!(refused.stderr.contains("MW0108"), "{}", refused.stderr);
         send(&[text, &["--client", "spa"]].concat(), input).code(0);
     }
-    assert_eq!(post.submit(json!({})).status, 202, "other functions are not concerned");
+    assert_eq!(service.submit(json!({})).status, 202, "other functions are not concerned");
 }
 
 #[test]
 fn an_envelope_without_recipients_is_not_the_header() {
     let sink = Sink::start();
-    let post = Post::new(sink.port, QUICK, "");
+    let service = MailService::new(sink.port, QUICK, "");
     let raw = |more: &str| {
         let path = format!("/v1/messages?company=EDU1&function=default{more}");
-        post.trial.http(
+        service.repo.http(
             "POST",
             &path,
             &[("Content-Type", "message/rfc822")],
@@ -585,22 +596,22 @@ fn an_envelope_without_recipients_is_not_the_header() {
     for submission in
         [json!({ "to": [] }), json!({ "to": [""] }), json!({ "to": [","] }), json!({ "to": [], "cc": [] })]
     {
-        assert_eq!(post.submit(submission.clone()).status, 422, "{submission}");
+        assert_eq!(service.submit(submission.clone()).status, 422, "{submission}");
     }
     for more in ["&notify=sucess", "&notify=success,never", "&notify=SUCCESS"] {
         assert_eq!(raw(more).status, 400, "{more}");
     }
-    assert_eq!(count(&post.outbox(), "queued") + count(&post.outbox(), "delivered"), 0);
+    assert_eq!(count(&service.outbox(), "queued") + count(&service.outbox(), "delivered"), 0);
     let answer = raw("&recipients=one@example.org&notify=success,%20delay");
     assert_eq!(answer.status, 202, "{}", answer.body);
-    post.wait(answer.json()["id"].as_str().unwrap(), "delivered");
-    assert_eq!(sink.taken()[0].to, ["one@example.org"]);
+    service.wait(answer.json()["id"].as_str().unwrap(), "delivered");
+    assert_eq!(sink.received()[0].to, ["one@example.org"]);
 }
 
 #[test]
 fn a_message_is_taken_in_the_encoding_in_which_programs_save_it() {
     let sink = Sink::start();
-    let post = Post::new(sink.port, QUICK, "");
+    let service = MailService::new(sink.port, QUICK, "");
     let message = "From: erp@example.com\r\nTo: a@example.org\r\nSubject: x\r\n\r\nhello\r\n";
     let wide = |text: &str, unit: fn(u16) -> [u8; 2]| {
         let mut bytes = unit(0xfeff).to_vec();
@@ -612,18 +623,18 @@ fn a_message_is_taken_in_the_encoding_in_which_programs_save_it() {
     let arguments = ["send", "dev", "--company", "EDU1", "--function", "default"];
     let raw = |bytes: &[u8]| {
         let path = "/v1/messages?company=EDU1&function=default";
-        post.trial.http("POST", path, &[("Content-Type", "message/rfc822")], bytes)
+        service.repo.http("POST", path, &[("Content-Type", "message/rfc822")], bytes)
     };
     let good = [marked, wide(message, u16::to_le_bytes), wide(message, u16::to_be_bytes)];
     for bytes in &good {
         let answer = raw(bytes);
         assert_eq!(answer.status, 202, "{}", answer.body);
-        post.wait(answer.json()["id"].as_str().unwrap(), "delivered");
-        post.trial.pipe(&[&arguments[..], &["--wait"]].concat(), bytes).code(0);
+        service.wait(answer.json()["id"].as_str().unwrap(), "delivered");
+        service.repo.pipe(&[&arguments[..], &["--wait"]].concat(), bytes).code(0);
     }
-    for taken in sink.wait_taken(2 * good.len()) {
-        assert!(taken.content.starts_with("From: erp@example.com\r\n"), "{}", taken.content);
-        assert!(taken.content.ends_with("\r\n\r\nhello\r\n"), "{}", taken.content);
+    for received in sink.wait_received(2 * good.len()) {
+        assert!(received.content.starts_with("From: erp@example.com\r\n"), "{}", received.content);
+        assert!(received.content.ends_with("\r\n\r\nhello\r\n"), "{}", received.content);
     }
     for (bytes, encoding) in [
         (wide(&beyond, u16::to_le_bytes), "UTF-16"),
@@ -632,19 +643,19 @@ fn a_message_is_taken_in_the_encoding_in_which_programs_save_it() {
     ] {
         let answer = raw(&bytes);
         assert!(answer.status == 422 && answer.body.contains(encoding), "{}", answer.body);
-        let refused = post.trial.pipe(&arguments, &bytes);
+        let refused = service.repo.pipe(&arguments, &bytes);
         assert!(refused.code != 0 && refused.stderr.contains(encoding), "{}", refused.stderr);
     }
     let answer = raw(message.replace("hello", "hel\0lo").as_bytes());
     assert!(answer.status == 422 && answer.body.contains("NUL"), "{}", answer.body);
 
     // Whom the command names are all who get it, which it says.
-    let named = post.trial.pipe(&[&arguments[..], &["--to", "b@example.org", "--wait"]].concat(), message.as_bytes());
+    let named = service.repo.pipe(&[&arguments[..], &["--to", "b@example.org", "--wait"]].concat(), message.as_bytes());
     assert!(named.code == 0 && named.stderr.contains("Only the addresses of `--to`"), "{}", named.stderr);
-    assert_eq!(sink.taken().last().unwrap().to, ["b@example.org"]);
+    assert_eq!(sink.received().last().unwrap().to, ["b@example.org"]);
     let invoice = [&arguments[..], &["--to", "a@example.org", "--text", "x", "--document", "invoice/1"]].concat();
-    assert_eq!(post.trial.pipe(&invoice, b"").code, 0);
-    let second = post.trial.pipe(&invoice, b"");
+    assert_eq!(service.repo.pipe(&invoice, b"").code, 0);
+    let second = service.repo.pipe(&invoice, b"");
     assert!(
         second.code != 0 && second.stderr.contains("MW0265") && second.stderr.contains("--again"),
         "{}",

@@ -5,30 +5,30 @@
 use serde_json::json;
 
 use crate::{
-    harness::{DEADLINES, Post, QUICK},
+    mail_service::{DEADLINES, MailService, QUICK},
     support::{
         postfix::{PASSWORD, Postfix, USER},
-        trial::Trial,
+        repository::TestRepository,
     },
 };
 
-fn post(postfix: &Postfix, port: u16, encryption: &str) -> Post {
-    let trial = Trial::examples();
+fn start_service(postfix: &Postfix, port: u16, encryption: &str) -> MailService {
+    let repo = TestRepository::examples();
     for old in ["environments", "secrets/prod", "secrets/dev/relay", "secrets/dev/documents"] {
-        drop(std::fs::remove_dir_all(trial.path(old)));
+        drop(std::fs::remove_dir_all(repo.path(old)));
     }
-    crate::harness::environment(&trial, QUICK);
-    trial.write(
+    crate::mail_service::environment(&repo, QUICK);
+    repo.write(
         "environments/dev/profiles/relay.yaml",
         format!("provider:\n  smtp:\n    host: localhost\n    port: {port}\n    encryption: {encryption}\n    username: {USER}\n    password: {{ secret: relay/login }}\nfrom: {{ address: erp@example.com }}\nfunctions: [default]\nappliesTo: system-wide\n"),
     );
-    trial.write("ca.pem", &postfix.authority);
-    trial.pipe(&["secrets", "set", "dev", "relay/login"], PASSWORD.as_bytes()).code(0);
-    let ca = trial.path("ca.pem");
-    let mut post = Post { trial };
-    post.trial.serve_with(&[&["--demo", "--outgoing-ca-file", ca.to_str().unwrap()], &DEADLINES[..]].concat());
-    post.apply();
-    post
+    repo.write("ca.pem", &postfix.authority);
+    repo.pipe(&["secrets", "set", "dev", "relay/login"], PASSWORD.as_bytes()).code(0);
+    let ca = repo.path("ca.pem");
+    let mut service = MailService { repo };
+    service.repo.serve_with(&[&["--demo", "--outgoing-ca-file", ca.to_str().unwrap()], &DEADLINES[..]].concat());
+    service.apply();
+    service
 }
 
 #[test]
@@ -39,41 +39,41 @@ fn what_is_not_trusted_gets_nothing_and_what_is_gets_the_mail() {
         (postfix.misnamed, "SMTP-CERTIFICATE-NAME"),
         (postfix.unknown, "SMTP-CERTIFICATE"),
     ] {
-        let post = post(&postfix, port, "starttls");
-        let id = post.send(json!({}));
-        let outbox = post
+        let service = start_service(&postfix, port, "starttls");
+        let id = service.send(json!({}));
+        let outbox = service
             .wait_outbox("the parked profile with its finding", |outbox| outbox["parked"][0]["finding"].is_object());
         assert_eq!(outbox["parked"][0]["finding"]["id"], finding, "{outbox:#}");
-        assert_eq!(post.message(&id)["attempts"], 0);
+        assert_eq!(service.message(&id)["attempts"], 0);
     }
     for (port, encryption) in [(postfix.starttls, "starttls"), (postfix.tls, "tls")] {
-        let post = post(&postfix, port, encryption);
-        let id = post.send(json!({ "to": ["mailer@localhost"] }));
-        let message = post.wait_until(&id, "an attempt that came to the recipients", |message| {
+        let service = start_service(&postfix, port, encryption);
+        let id = service.send(json!({ "to": ["mailer@localhost"] }));
+        let message = service.wait_until(&id, "an attempt that came to the recipients", |message| {
             !message["history"].as_array().unwrap().is_empty()
         });
         let phase = message["history"][0]["phase"].as_str().unwrap().to_owned();
         assert!(["rcpt", "dot"].contains(&phase.as_str()), "logged in, and the sender was accepted: {message:#}");
-        assert_eq!(post.outbox()["parked"], json!([]));
+        assert_eq!(service.outbox()["parked"], json!([]));
     }
 }
 
 #[test]
 fn starttls_that_was_taken_out_of_the_answer_sends_nothing() {
     let sink = crate::sink::Sink::start();
-    let post = Post::unapplied(sink.port, QUICK, "");
+    let service = MailService::unapplied(sink.port, QUICK, "");
     let text =
-        post.trial.read("environments/dev/profiles/relay.yaml").replace("encryption: none", "encryption: starttls");
-    post.trial.write("environments/dev/profiles/relay.yaml", text);
-    let mut post = post;
-    post.trial.serve_with(&[&["--demo"], &DEADLINES[..]].concat());
-    post.apply();
-    post.send(json!({}));
+        service.repo.read("environments/dev/profiles/relay.yaml").replace("encryption: none", "encryption: starttls");
+    service.repo.write("environments/dev/profiles/relay.yaml", text);
+    let mut service = service;
+    service.repo.serve_with(&[&["--demo"], &DEADLINES[..]].concat());
+    service.apply();
+    service.send(json!({}));
     let outbox =
-        post.wait_outbox("the parked profile with its finding", |outbox| outbox["parked"][0]["finding"].is_object());
+        service.wait_outbox("the parked profile with its finding", |outbox| outbox["parked"][0]["finding"].is_object());
     assert_eq!(outbox["parked"][0]["finding"]["id"], "SMTP-STARTTLS", "{outbox:#}");
     assert!(
-        sink.taken().is_empty() && sink.commands().iter().all(|command| !command.starts_with("MAIL")),
+        sink.received().is_empty() && sink.commands().iter().all(|command| !command.starts_with("MAIL")),
         "{:?}",
         sink.commands()
     );

@@ -7,11 +7,11 @@ use rustls::pki_types::ServerName;
 use serde_json::json;
 
 use crate::{
-    harness::QUICK,
+    mail_service::QUICK,
     support::{
         postfix::{free_port, wait_for},
+        repository::TestRepository,
         tools::tool,
-        trial::Trial,
     },
 };
 
@@ -209,22 +209,22 @@ fn every_fault_is_told_in_words_with_a_way_out() {
 #[test]
 fn verify_accepts_a_server_whose_own_certificate_is_in_the_file() {
     let folder = certificates();
-    let trial = Trial::empty();
-    crate::harness::environment(&trial, QUICK);
+    let repo = TestRepository::empty();
+    crate::mail_service::environment(&repo, QUICK);
     let server = Server::start(folder.path(), "authority", &[]);
-    trial.write(
+    repo.write(
         "environments/dev/profiles/relay.yaml",
         format!("provider:\n  smtp:\n    host: localhost\n    port: {}\n    encryption: tls\nfrom: {{ address: erp@example.com }}\nfunctions: [default]\nappliesTo: system-wide\n", server.port),
     );
     // Without it the finding says how to give it, in words.
-    let refused = trial.run(&["verify", "dev", "--local", "--format", "json"]).code(3).json();
+    let refused = repo.run(&["verify", "dev", "--local", "--format", "json"]).code(3).json();
     let findings = refused["profiles"][0]["findings"].as_array().unwrap();
     let finding = findings.iter().find(|finding| finding["id"] == "SMTP-CERTIFICATE").unwrap();
     assert!(finding["seen"].as_str().unwrap().contains("signed by itself"), "{finding:#}");
     assert!(finding["remedy"].to_string().contains("--outgoing-ca-file server.pem"), "{finding:#}");
     assert!(!finding.to_string().contains("OtherError"), "{finding:#}");
     let ca = folder.path().join("authority.pem");
-    let pinned = trial
+    let pinned = repo
         .run(&[
             "verify",
             "dev",

@@ -14,19 +14,19 @@ use base64::{Engine as _, prelude::BASE64_STANDARD};
 use serde_json::{Value, json};
 
 use crate::{
-    harness::{Post, QUICK},
+    mail_service::{MailService, QUICK},
     sink::Sink,
     support::postfix::wait_for,
 };
 
 /// A receiver of webhooks.
-struct Receiver {
+struct WebhookReceiver {
     port: u16,
     calls: Arc<Mutex<Vec<(String, String)>>>,
     refuses: Arc<AtomicBool>,
 }
 
-impl Receiver {
+impl WebhookReceiver {
     fn start() -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let receiver =
@@ -80,18 +80,18 @@ fn header(head: &str, name: &str) -> String {
 
 #[test]
 fn each_event_is_told_signed_and_in_order() {
-    let (sink, receiver) = (Sink::start(), Receiver::start());
+    let (sink, receiver) = (Sink::start(), WebhookReceiver::start());
     let delivery = format!(
         "{QUICK}  webhooks: [{{ url: \"http://127.0.0.1:{}/hook\", events: [delivered, failed] }}]\n",
         receiver.port
     );
-    let mut post = Post::new(sink.port, &delivery, "");
-    let key = post.trial.http("GET", "/v1/service", &[], b"").json()["webhookKey"].as_str().unwrap().to_owned();
+    let mut service = MailService::new(sink.port, &delivery, "");
+    let key = service.repo.http("GET", "/v1/service", &[], b"").json()["webhookKey"].as_str().unwrap().to_owned();
     let key = BASE64_STANDARD.decode(key.strip_prefix("whpk_").unwrap()).unwrap();
     // It listens a little later, so that it is known to the service by now.
     std::thread::sleep(std::time::Duration::from_millis(500));
-    let id = post.send(json!({ "document": { "type": "invoice", "number": "1" } }));
-    post.wait(&id, "delivered");
+    let id = service.send(json!({ "document": { "type": "invoice", "number": "1" } }));
+    service.wait(&id, "delivered");
     let calls = receiver.wait(1);
     let (head, body) = &calls[0];
     let signed = format!("{}.{}.{body}", header(head, "webhook-id"), header(head, "webhook-timestamp"));
@@ -108,11 +108,11 @@ fn each_event_is_told_signed_and_in_order() {
 
     // It does not listen for a while, and the service is killed meanwhile: nothing is missed, and the order is kept.
     receiver.refuses.store(true, Ordering::Relaxed);
-    let failed = post.send(json!({ "to": ["550=gone@example.org"] }));
-    post.wait(&failed, "failed");
-    let later = post.send(json!({}));
-    post.wait(&later, "delivered");
-    post.restart();
+    let failed = service.send(json!({ "to": ["550=gone@example.org"] }));
+    service.wait(&failed, "failed");
+    let later = service.send(json!({}));
+    service.wait(&later, "delivered");
+    service.restart();
     receiver.refuses.store(false, Ordering::Relaxed);
     let calls = receiver.wait(3);
     let ids: Vec<Value> =
@@ -122,7 +122,7 @@ fn each_event_is_told_signed_and_in_order() {
 
 #[test]
 fn one_that_does_not_answer_holds_up_no_other() {
-    let (sink, quick) = (Sink::start(), Receiver::start());
+    let (sink, quick) = (Sink::start(), WebhookReceiver::start());
     // It takes the call, and says nothing.
     let silent = TcpListener::bind("127.0.0.1:0").unwrap();
     let port = silent.local_addr().unwrap().port();
@@ -138,13 +138,13 @@ fn one_that_does_not_answer_holds_up_no_other() {
         "{QUICK}  webhooks: [{{ url: \"http://127.0.0.1:{port}/\" }}, {{ url: \"http://127.0.0.1:{}/\" }}]\n",
         quick.port
     );
-    let post = Post::new(sink.port, &delivery, "");
+    let service = MailService::new(sink.port, &delivery, "");
     std::thread::sleep(std::time::Duration::from_millis(500));
-    let first = post.send(json!({}));
-    post.wait(&first, "delivered");
+    let first = service.send(json!({}));
+    service.wait(&first, "delivered");
     wait_for(|| called.load(Ordering::Relaxed), "the silent one to be called");
-    let second = post.send(json!({}));
-    post.wait(&second, "delivered");
+    let second = service.send(json!({}));
+    service.wait(&second, "delivered");
     quick.wait(2);
     assert!(!given_up.load(Ordering::Relaxed), "the other one heard only after the silent one was given up");
 }

@@ -4,10 +4,10 @@ use serde_json::{Value, json};
 
 use crate::{
     graph::post_trusting,
-    harness::QUICK,
+    mail_service::QUICK,
     support::{
         postfix::{Introspection, Postfix},
-        sandboxed::{DIRECT, SECRET, Sandbox, TENANT, good},
+        sandbox::{DIRECT, SECRET, Sandbox, TENANT, good},
     },
 };
 
@@ -36,10 +36,10 @@ fn dovecot_lets_in_whoever_has_a_token_that_is_good() {
         "from": { "address": MAILBOX }, "functions": ["default"], "appliesTo": "system-wide",
     });
     let trusted = format!("{authority}\n{}", postfix.authority);
-    let post = post_trusting(&sandbox, QUICK, &profile, "documents/secret", SECRET, &trusted);
+    let service = post_trusting(&sandbox, QUICK, &profile, "documents/secret", SECRET, &trusted);
     // This server takes nothing from anybody who has not logged in.
-    let id = post.send(json!({ "to": ["mailer@localhost"] }));
-    let message = post.wait_until(&id, "an attempt", |message| !message["history"].as_array().unwrap().is_empty());
+    let id = service.send(json!({ "to": ["mailer@localhost"] }));
+    let message = service.wait_until(&id, "an attempt", |message| !message["history"].as_array().unwrap().is_empty());
     assert_eq!(message["status"], "delivered", "{message:#}\n{}", postfix.log());
     let logged_in = format!("sasl_method=XOAUTH2, sasl_username={MAILBOX}");
     assert!(postfix.log().contains(&logged_in), "{}", postfix.log());
@@ -47,19 +47,19 @@ fn dovecot_lets_in_whoever_has_a_token_that_is_good() {
     // The role is withdrawn: the next token is not good any more. The profile is parked, and its mail waits.
     sandbox.put(&scenario(&json!([])));
     let path = "environments/dev/profiles/documents.json";
-    let changed = post.trial.read(path).replace("\"system-wide\"", "\"system-wide\",\"description\":\"again\"");
-    post.trial.write(path, changed);
-    post.apply();
-    let waits = post.send(json!({ "to": ["mailer@localhost"] }));
+    let changed = service.repo.read(path).replace("\"system-wide\"", "\"system-wide\",\"description\":\"again\"");
+    service.repo.write(path, changed);
+    service.apply();
+    let waits = service.send(json!({ "to": ["mailer@localhost"] }));
     let outbox =
-        post.wait_outbox("the parked profile with its finding", |outbox| outbox["parked"][0]["finding"].is_object());
+        service.wait_outbox("the parked profile with its finding", |outbox| outbox["parked"][0]["finding"].is_object());
     assert_eq!(outbox["parked"][0]["finding"]["id"], "SMTP-LOGIN", "{outbox:#}\n{}", postfix.log());
-    assert_eq!(post.message(&waits)["attempts"], 0);
+    assert_eq!(service.message(&waits)["attempts"], 0);
 
     // It is granted again, and what waits leaves.
     sandbox.put(&scenario(&json!(["SMTP.SendAsApp"])));
-    assert_eq!(post.wait(&waits, "delivered")["attempts"], 1);
-    assert_eq!(post.outbox()["parked"], json!([]));
+    assert_eq!(service.wait(&waits, "delivered")["attempts"], 1);
+    assert_eq!(service.outbox()["parked"], json!([]));
 }
 
 #[test]
@@ -88,14 +88,14 @@ fn the_end_of_the_applications_secret_is_listed() {
             "from": { "address": MAILBOX }, "functions": ["default"], "appliesTo": "system-wide",
         });
         let authority = sandbox.running.authority.clone();
-        let post = post_trusting(&sandbox, QUICK, &profile, "documents/secret", SECRET, &authority);
+        let service = post_trusting(&sandbox, QUICK, &profile, "documents/secret", SECRET, &authority);
         let file = "environments/dev/environment.yaml";
-        post.trial.write(file, post.trial.read(file) + &reader.replace("HERE", &address));
+        service.repo.write(file, service.repo.read(file) + &reader.replace("HERE", &address));
         if !reader.is_empty() {
-            post.trial.pipe(&["secrets", "set", "dev", "reader/secret"], b"reader-secret").code(0);
+            service.repo.pipe(&["secrets", "set", "dev", "reader/secret"], b"reader-secret").code(0);
         }
-        let verified = post.trial.run(&["verify", "dev", "--format", "json"]).json();
-        let listed = post.trial.run(&["secrets", "expiring", "--format", "json"]).code(0).json();
+        let verified = service.repo.run(&["verify", "dev", "--format", "json"]).json();
+        let listed = service.repo.run(&["secrets", "expiring", "--format", "json"]).code(0).json();
         let credential = &listed["credentials"][0];
         assert_eq!(credential["ends"], ends, "{verified:#}");
         assert_eq!((&credential["profile"], &credential["kind"]), (&json!("documents"), &json!("client-secret")));

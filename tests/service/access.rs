@@ -1,25 +1,25 @@
 //! Who may do what: every address with every role, and tokens that are wrong, expired, revoked or missing.
 
-use crate::support::trial::Trial;
+use crate::support::repository::TestRepository;
 use serde_json::json;
 
 const ROLES: [&str; 4] = ["viewer", "planner", "deployer", "admin"];
 
-fn token(trial: &Trial, role: &str) -> String {
-    let ran = trial.run(&["token", "create", "dev", "--name", &format!("the {role}"), "--role", role]).code(0);
-    ran.stdout.trim().to_owned()
+fn token(repo: &TestRepository, role: &str) -> String {
+    let output = repo.run(&["token", "create", "dev", "--name", &format!("the {role}"), "--role", role]).code(0);
+    output.stdout.trim().to_owned()
 }
 
 #[test]
 fn every_address_asks_for_its_role_and_no_more() {
-    let mut trial = Trial::small();
-    trial.serve();
-    trial.run(&["apply", "--skip-verify", "dev", "--yes"]).code(0);
+    let mut repo = TestRepository::small();
+    repo.serve();
+    repo.run(&["apply", "--skip-verify", "dev", "--yes"]).code(0);
     let changeset =
         json!({ "id": "018f3a2e-0000-7000-8000-00000000000a", "environment": "dev", "base": 1, "changes": [] })
             .to_string();
     let rollback = json!({ "to": 1, "base": 1 }).to_string();
-    let profile = trial.state()["profiles"]["relay"]["live"]["profile"].to_string();
+    let profile = repo.state()["profiles"]["relay"]["live"]["profile"].to_string();
     let new_token = json!({ "name": "x", "role": "viewer" }).to_string();
     // The least role, and what an empty hand gets of it.
     let table: Vec<(&str, &str, &str, usize)> = vec![
@@ -57,12 +57,12 @@ fn every_address_asks_for_its_role_and_no_more() {
         ("POST", "/v1/leases/test", r#"{"holder":"h","seconds":5}"#, 2),
         ("DELETE", "/v1/leases/test?token=9", "", 2),
     ];
-    let tokens = ROLES.map(|role| token(&trial, role));
+    let tokens = ROLES.map(|role| token(&repo, role));
     for (method, path, body, least) in table {
         for (index, token) in tokens.iter().enumerate() {
             let authorization = format!("Bearer {token}");
             let headers = [("Authorization", authorization.as_str()), ("If-Match", "*")];
-            let answer = trial.http_as_anybody(method, path, &headers, body.as_bytes());
+            let answer = repo.http_without_token(method, path, &headers, body.as_bytes());
             let allowed = index >= least;
             assert_eq!(
                 answer.status != 403,
@@ -74,24 +74,24 @@ fn every_address_asks_for_its_role_and_no_more() {
             );
             assert!(allowed || answer.json()["code"] == "MW0202");
         }
-        let answer = trial.http_as_anybody(method, path, &[("If-Match", "*")], body.as_bytes());
+        let answer = repo.http_without_token(method, path, &[("If-Match", "*")], body.as_bytes());
         assert_eq!((answer.status, answer.header("www-authenticate")), (401, Some("Bearer")), "{method} {path}");
     }
     for path in ["/healthz", "/readyz", "/openapi.json"] {
-        assert_eq!(trial.http_as_anybody("GET", path, &[], b"").status, 200, "{path}");
+        assert_eq!(repo.http_without_token("GET", path, &[], b"").status, 200, "{path}");
     }
-    let audit = trial.run(&["audit", "list", "dev"]).code(0).stdout;
+    let audit = repo.run(&["audit", "list", "dev"]).code(0).stdout;
     assert!(audit.contains("the viewer") && audit.contains("refused"), "{audit}");
 }
 
 #[test]
 fn wrong_expired_and_revoked_tokens_open_nothing() {
-    let mut trial = Trial::small();
-    trial.serve();
+    let mut repo = TestRepository::small();
+    repo.serve();
     let status = |token: &str| {
-        trial.http_as_anybody("GET", "/v1/service", &[("Authorization", &format!("Bearer {token}"))], b"").status
+        repo.http_without_token("GET", "/v1/service", &[("Authorization", &format!("Bearer {token}"))], b"").status
     };
-    let good = trial.token().to_owned();
+    let good = repo.token().to_owned();
     assert_eq!(status(&good), 200);
     let mut other = good.clone();
     let last = if other.pop() == Some('A') { 'B' } else { 'A' };
@@ -109,7 +109,7 @@ fn wrong_expired_and_revoked_tokens_open_nothing() {
     ] {
         assert_eq!(status(wrong), 401, "{wrong}");
     }
-    let two = trial.http_as_anybody(
+    let two = repo.http_without_token(
         "GET",
         "/v1/service",
         &[("Authorization", &format!("Bearer {good}")), ("Authorization", "Bearer x")],
@@ -117,22 +117,26 @@ fn wrong_expired_and_revoked_tokens_open_nothing() {
     );
     assert_eq!(two.status, 401);
     assert_eq!(
-        trial.http_as_anybody("GET", "/v1/service", &[("Authorization", &format!("Basic {good}"))], b"").status,
+        repo.http_without_token("GET", "/v1/service", &[("Authorization", &format!("Basic {good}"))], b"").status,
         401
     );
 
     // The only administrator's token stays; another may go.
     let id = good.split('_').nth(1).unwrap();
-    let refused = trial.run(&["token", "revoke", "dev", id]).code(1);
+    let refused = repo.run(&["token", "revoke", "dev", id]).code(1);
     assert!(refused.stderr.contains("MW0333") && refused.stderr.contains("last administrator"), "{}", refused.stderr);
-    let second = token(&trial, "admin");
-    trial.run(&["token", "revoke", "dev", id]).code(0);
+    let second = token(&repo, "admin");
+    repo.run(&["token", "revoke", "dev", id]).code(0);
     assert_eq!((status(&good), status(&second)), (401, 200));
 
     let soon = mailwright::time::Clock::system().now() + std::time::Duration::from_millis(400);
     let body = json!({ "name": "short", "role": "viewer", "expiresAt": soon.to_string() }).to_string();
-    let answer =
-        trial.http_as_anybody("POST", "/v1/tokens", &[("Authorization", &format!("Bearer {second}"))], body.as_bytes());
+    let answer = repo.http_without_token(
+        "POST",
+        "/v1/tokens",
+        &[("Authorization", &format!("Bearer {second}"))],
+        body.as_bytes(),
+    );
     assert_eq!(answer.status, 201, "{}", answer.body);
     let short = answer.json()["secret"].as_str().unwrap().to_owned();
     assert_eq!(status(&short), 200);
@@ -142,12 +146,12 @@ fn wrong_expired_and_revoked_tokens_open_nothing() {
 
 #[test]
 fn the_first_token_is_kept_by_its_hash_only() {
-    let mut trial = Trial::small();
-    trial.serve();
-    let token = trial.token().to_owned();
-    trial.run(&["apply", "--skip-verify", "dev", "--yes"]).code(0);
-    trial.kill();
-    for file in std::fs::read_dir(trial.path(".data")).unwrap() {
+    let mut repo = TestRepository::small();
+    repo.serve();
+    let token = repo.token().to_owned();
+    repo.run(&["apply", "--skip-verify", "dev", "--yes"]).code(0);
+    repo.kill();
+    for file in std::fs::read_dir(repo.path(".data")).unwrap() {
         let bytes = std::fs::read(file.unwrap().path()).unwrap();
         assert!(!bytes.windows(token.len()).any(|window| window == token.as_bytes()));
     }
@@ -155,15 +159,15 @@ fn the_first_token_is_kept_by_its_hash_only() {
 
 #[test]
 fn a_name_is_that_of_one_token_at_a_time_and_mail_is_that_of_its_token() {
-    let mut trial = Trial::small();
-    trial.serve();
-    trial.run(&["apply", "--skip-verify", "dev", "--yes"]).code(0);
+    let mut repo = TestRepository::small();
+    repo.serve();
+    repo.run(&["apply", "--skip-verify", "dev", "--yes"]).code(0);
     let create = |name: &str, more: &[&str]| {
         let usual = ["token", "create", "dev", "--name", name, "--role", "sender", "--format", "json"];
-        trial.run(&[&usual[..], more].concat())
+        repo.run(&[&usual[..], more].concat())
     };
-    let made = |ran: crate::support::trial::Ran| {
-        let made = ran.code(0).json();
+    let made = |output: crate::support::repository::CommandOutput| {
+        let made = output.code(0).json();
         (made["id"].as_str().unwrap().to_owned(), made["secret"].as_str().unwrap().to_owned())
     };
     let (first, secret) = made(create("erp", &[]));
@@ -176,7 +180,7 @@ fn a_name_is_that_of_one_token_at_a_time_and_mail_is_that_of_its_token() {
         let authorization = format!("Bearer {token}");
         let mut headers = vec![("Authorization", authorization.as_str()), ("Content-Type", "application/json")];
         headers.extend(key.map(|key| ("Idempotency-Key", key)));
-        trial.http_as_anybody(method, path, &headers, body.as_bytes())
+        repo.http_without_token(method, path, &headers, body.as_bytes())
     };
     let mail =
         json!({ "company": "EDU1", "function": "default", "to": ["a@example.org"], "subject": "s", "text": "t" });
@@ -195,14 +199,14 @@ fn a_name_is_that_of_one_token_at_a_time_and_mail_is_that_of_its_token() {
     let (second, successor) = made(create("ERP", &["--replaces", &first]));
     assert_eq!((sees(&secret), sees(&successor)), ((200, 1), (200, 1)));
     assert_eq!(again(&successor).header("idempotency-replayed"), Some("true"));
-    trial.run(&["token", "revoke", "dev", &first]).code(0);
+    repo.run(&["token", "revoke", "dev", &first]).code(0);
     assert_eq!((sees(&secret).0, sees(&successor)), (401, (200, 1)));
     let (third, last) = made(create("erp", &["--replaces", &second]));
     assert_eq!(sees(&last), (200, 1), "and so on");
 
     // Another token of a name that is free again is another one.
     for id in [&second, &third] {
-        trial.run(&["token", "revoke", "dev", id]).code(0);
+        repo.run(&["token", "revoke", "dev", id]).code(0);
     }
     let (_, stranger) = made(create("erp", &[]));
     assert_eq!(sees(&stranger), (404, 0));

@@ -7,7 +7,7 @@ use std::{
     time::Duration,
 };
 
-use crate::support::trial::Trial;
+use crate::support::repository::TestRepository;
 use serde_json::{Value, json};
 
 /// How many times the service is killed.
@@ -55,11 +55,11 @@ impl Pause {
 }
 
 /// Sends without waiting for the answer.
-fn send(trial: &Trial, body: &str) -> TcpStream {
-    let mut stream = TcpStream::connect(trial.address().trim_start_matches("http://")).unwrap();
+fn send(repo: &TestRepository, body: &str) -> TcpStream {
+    let mut stream = TcpStream::connect(repo.address().trim_start_matches("http://")).unwrap();
     let head = format!(
         "POST /v1/changesets HTTP/1.1\r\nHost: x\r\nConnection: close\r\nAuthorization: Bearer {}\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\r\n{body}",
-        trial.token(),
+        repo.token(),
         body.len()
     );
     stream.write_all(head.as_bytes()).unwrap();
@@ -67,8 +67,8 @@ fn send(trial: &Trial, body: &str) -> TcpStream {
 }
 
 /// The generation and the round that all profiles are of.
-fn whole(trial: &Trial) -> (u64, Option<u32>) {
-    let state = trial.state();
+fn whole(repo: &TestRepository) -> (u64, Option<u32>) {
+    let state = repo.state();
     let generation = state["generation"].as_u64().unwrap();
     let mut rounds: Vec<&str> = state["profiles"]
         .as_object()
@@ -84,20 +84,20 @@ fn whole(trial: &Trial) -> (u64, Option<u32>) {
 
 #[test]
 fn a_killed_apply_was_taken_whole_or_not_at_all() {
-    let mut trial = Trial::small();
-    trial.serve();
+    let mut repo = TestRepository::small();
+    repo.serve();
     let (mut taken, mut lost, mut answered) = (0, 0, 0);
     let mut pause = Pause::new();
     for round in 1..=KILLS {
-        let (before, _) = whole(&trial);
+        let (before, _) = whole(&repo);
         let body = changeset(round, before);
-        let mut stream = send(&trial, &body);
+        let mut stream = send(&repo, &body);
         std::thread::sleep(pause.next(round));
-        trial.kill();
+        repo.kill();
         let mut answer = String::new();
         drop(stream.read_to_string(&mut answer));
-        trial.serve();
-        let (after, of) = whole(&trial);
+        repo.serve();
+        let (after, of) = whole(&repo);
         let was_answered = answer.starts_with("HTTP/1.1 201");
         answered += u32::from(was_answered);
         if after == before {
@@ -105,39 +105,39 @@ fn a_killed_apply_was_taken_whole_or_not_at_all() {
             lost += 1;
             pause.was_too_short();
             // The same changeset again is taken now, and once only.
-            let answer = trial.http("POST", "/v1/changesets", &[], body.as_bytes());
+            let answer = repo.http("POST", "/v1/changesets", &[], body.as_bytes());
             assert_eq!(answer.status, 201, "{}", answer.body);
         } else {
             assert_eq!((after, of), (before + 1, Some(round)));
             taken += 1;
             pause.was_too_long();
-            let answer = trial.http("POST", "/v1/changesets", &[], body.as_bytes());
+            let answer = repo.http("POST", "/v1/changesets", &[], body.as_bytes());
             assert_eq!((answer.status, &answer.json()["outcome"]), (200, &json!("already-applied")));
         }
         if round % 20 == 0 {
-            trial.run(&["audit", "verify", "dev"]).code(0);
+            repo.run(&["audit", "verify", "dev"]).code(0);
         }
     }
     assert!(taken > 10 && lost > 10, "the kills do not spread: {taken} taken ({answered} answered), {lost} lost");
-    let verified = trial.run(&["audit", "verify", "dev", "--format", "json"]).code(0).json();
+    let verified = repo.run(&["audit", "verify", "dev", "--format", "json"]).code(0).json();
     assert_eq!(verified["entries"], u64::from(KILLS) + 1);
 }
 
 /// A client that is killed closes its connection. What was taken then must be what is told, and what mail is sent by.
 #[test]
 fn a_client_that_goes_away_leaves_what_is_told_and_what_is_kept_alike() {
-    let mut trial = Trial::small();
-    trial.serve();
+    let mut repo = TestRepository::small();
+    repo.serve();
     let mut pause = Pause::new();
     let (mut taken, mut lost) = (0, 0);
     for round in 1..=100 {
-        let (before, _) = whole(&trial);
+        let (before, _) = whole(&repo);
         let body = changeset(round, before);
-        let stream = send(&trial, &body);
+        let stream = send(&repo, &body);
         std::thread::sleep(pause.next(round));
         drop(stream);
         // The same changeset again waits for the first one, if that is under way still, and says what came of it.
-        let again = trial.http("POST", "/v1/changesets", &[], body.as_bytes());
+        let again = repo.http("POST", "/v1/changesets", &[], body.as_bytes());
         match again.status {
             201 => {
                 lost += 1;
@@ -150,8 +150,8 @@ fn a_client_that_goes_away_leaves_what_is_told_and_what_is_kept_alike() {
             }
             _ => panic!("round {round}: {}", again.body),
         }
-        let kept = trial.http("GET", "/v1/generations?limit=1", &[], b"").json()["generations"][0]["number"].as_u64();
-        let (told, of) = whole(&trial);
+        let kept = repo.http("GET", "/v1/generations?limit=1", &[], b"").json()["generations"][0]["number"].as_u64();
+        let (told, of) = whole(&repo);
         assert_eq!((kept, told, of), (Some(told), before + 1, Some(round)), "round {round}");
     }
     println!("{taken} taken, {lost} lost");

@@ -2,13 +2,13 @@
 
 use std::process::Command;
 
-use crate::support::{tools::tool, trial::Trial};
+use crate::support::{repository::TestRepository, tools::tool};
 
 const EACH: &str = "examples,coverage,fuzzing";
 
 /// Fuzzes the addresses that `choice` names, each for itself or (`stateful`) with what others answered.
-fn fuzz(trial: &Trial, phases: &str, choice: [&str; 2]) {
-    let document = format!("{}/openapi.json", trial.address());
+fn fuzz(repo: &TestRepository, phases: &str, choice: [&str; 2]) {
+    let document = format!("{}/openapi.json", repo.address());
     let output = Command::new(tool("schemathesis"))
         .args([
             "run",
@@ -30,7 +30,7 @@ fn fuzz(trial: &Trial, phases: &str, choice: [&str; 2]) {
             "--checks",
             "not_a_server_error,status_code_conformance,content_type_conformance,response_schema_conformance",
         ])
-        .args(["-H", &format!("Authorization: Bearer {}", trial.token())])
+        .args(["-H", &format!("Authorization: Bearer {}", repo.token())])
         .args([
             "--request-timeout",
             "30",
@@ -41,7 +41,7 @@ fn fuzz(trial: &Trial, phases: &str, choice: [&str; 2]) {
             "none",
         ])
         .args(choice)
-        .current_dir(trial.folder.path())
+        .current_dir(repo.folder.path())
         .output()
         .unwrap();
     let told = format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
@@ -52,22 +52,22 @@ fn fuzz(trial: &Trial, phases: &str, choice: [&str; 2]) {
 
 #[test]
 fn schemathesis_finds_nothing_by_going_on_with_what_it_was_answered() {
-    let mut trial = Trial::examples();
-    trial.serve();
-    trial.run(&["apply", "--skip-verify", "dev", "--yes"]).code(0);
-    fuzz(&trial, "stateful", ["--exclude-path", "/v1/tokens/{id}"]);
-    assert_eq!(trial.http("GET", "/v1/service", &[], b"").status, 200);
-    trial.kill();
-    let data = trial.path(".data").to_str().unwrap().to_owned();
-    trial.run(&["audit", "verify", "dev", "--data", &data]).code(0);
+    let mut repo = TestRepository::examples();
+    repo.serve();
+    repo.run(&["apply", "--skip-verify", "dev", "--yes"]).code(0);
+    fuzz(&repo, "stateful", ["--exclude-path", "/v1/tokens/{id}"]);
+    assert_eq!(repo.http("GET", "/v1/service", &[], b"").status, 200);
+    repo.kill();
+    let data = repo.path(".data").to_str().unwrap().to_owned();
+    repo.run(&["audit", "verify", "dev", "--data", &data]).code(0);
 }
 
 /// The status and the content type of an answer that need not end.
-fn begins(trial: &Trial, query: &str, header: &str) -> (String, String) {
+fn begins(repo: &TestRepository, query: &str, header: &str) -> (String, String) {
     use std::io::{BufRead as _, BufReader, Write as _};
-    let mut stream = std::net::TcpStream::connect(trial.address().trim_start_matches("http://")).unwrap();
+    let mut stream = std::net::TcpStream::connect(repo.address().trim_start_matches("http://")).unwrap();
     stream.set_read_timeout(Some(std::time::Duration::from_secs(20))).unwrap();
-    let token = trial.token();
+    let token = repo.token();
     let request =
         format!("GET /v1/events{query} HTTP/1.1\r\nHost: test\r\nAuthorization: Bearer {token}\r\n{header}\r\n");
     stream.write_all(request.as_bytes()).unwrap();
@@ -79,9 +79,9 @@ fn begins(trial: &Trial, query: &str, header: &str) -> (String, String) {
 
 #[test]
 fn the_stream_of_events_answers_as_it_is_documented() {
-    let mut trial = Trial::small();
-    trial.serve();
-    let document = trial.http("GET", "/openapi.json", &[], b"").json();
+    let mut repo = TestRepository::small();
+    repo.serve();
+    let document = repo.http("GET", "/openapi.json", &[], b"").json();
     let documented = document["paths"]["/v1/events"]["get"]["responses"].clone();
     let long = "9".repeat(5000);
     let queries =
@@ -89,7 +89,7 @@ fn the_stream_of_events_answers_as_it_is_documented() {
     for value in queries {
         let query = if value.is_empty() { String::new() } else { format!("?after={value}") };
         for header in ["", "Last-Event-ID: 0\r\n", "Last-Event-ID: -1\r\n", "Last-Event-ID: \u{e9}\r\n"] {
-            let (status, media_type) = begins(&trial, &query, header);
+            let (status, media_type) = begins(&repo, &query, header);
             let known =
                 documented.get(&status).or_else(|| documented.get("default")).filter(|_| !status.starts_with('5'));
             let known = known.unwrap_or_else(|| panic!("{status} is not documented: {query:.40} {header}"));
@@ -98,19 +98,19 @@ fn the_stream_of_events_answers_as_it_is_documented() {
             assert_eq!(status == "200", is_number, "{query:.40} {header}");
         }
     }
-    assert_eq!(begins(&trial, "?before=1", "").0, "400");
+    assert_eq!(begins(&repo, "?before=1", "").0, "400");
 }
 
 #[test]
 fn schemathesis_finds_nothing() {
-    let mut trial = Trial::examples();
-    trial.serve();
-    trial.run(&["apply", "--skip-verify", "dev", "--yes"]).code(0);
+    let mut repo = TestRepository::examples();
+    repo.serve();
+    repo.run(&["apply", "--skip-verify", "dev", "--yes"]).code(0);
     // The fuzzer remembers ids that it was told. That it may revoke its own token comes last.
-    fuzz(&trial, EACH, ["--exclude-path", "/v1/tokens/{id}"]);
-    assert_eq!(trial.http("GET", "/v1/service", &[], b"").status, 200);
-    fuzz(&trial, EACH, ["--include-path", "/v1/tokens/{id}"]);
-    trial.kill();
-    let data = trial.path(".data").to_str().unwrap().to_owned();
-    trial.run(&["audit", "verify", "dev", "--data", &data]).code(0);
+    fuzz(&repo, EACH, ["--exclude-path", "/v1/tokens/{id}"]);
+    assert_eq!(repo.http("GET", "/v1/service", &[], b"").status, 200);
+    fuzz(&repo, EACH, ["--include-path", "/v1/tokens/{id}"]);
+    repo.kill();
+    let data = repo.path(".data").to_str().unwrap().to_owned();
+    repo.run(&["audit", "verify", "dev", "--data", &data]).code(0);
 }

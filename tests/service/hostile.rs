@@ -8,20 +8,20 @@ use std::{
 
 use crate::support::{
     functions,
-    trial::{SMALL_PROFILE, Trial},
+    repository::{SMALL_PROFILE, TestRepository},
 };
 use serde_json::{Value, json};
 
 /// Resident memory of the service, in MiB.
-fn resident(trial: &Trial) -> u64 {
-    let id = trial.service.as_ref().unwrap().child.id();
+fn resident(repo: &TestRepository) -> u64 {
+    let id = repo.service.as_ref().unwrap().child.id();
     let status = std::fs::read_to_string(format!("/proc/{id}/status")).unwrap();
     let line = status.lines().find(|line| line.starts_with("VmHWM:")).unwrap();
     line.split_whitespace().nth(1).unwrap().parse::<u64>().unwrap() / 1024
 }
 
-fn post(trial: &Trial, changeset: &Value) -> (u16, String) {
-    let answer = trial.http("POST", "/v1/changesets", &[], changeset.to_string().as_bytes());
+fn post(repo: &TestRepository, changeset: &Value) -> (u16, String) {
+    let answer = repo.http("POST", "/v1/changesets", &[], changeset.to_string().as_bytes());
     let code = if answer.status < 300 { String::new() } else { answer.json()["code"].as_str().unwrap().to_owned() };
     (answer.status, code)
 }
@@ -58,10 +58,10 @@ fn digest(bytes: &[u8]) -> String {
 
 #[test]
 fn keys_and_masks_in_ordinary_texts_are_refused_by_the_service_too_and_not_echoed() {
-    let mut trial = Trial::small();
-    trial.serve();
-    trial.run(&["apply", "--skip-verify", "dev", "--yes"]).code(0);
-    let before = trial.state();
+    let mut repo = TestRepository::small();
+    repo.serve();
+    repo.run(&["apply", "--skip-verify", "dev", "--yes"]).code(0);
+    let before = repo.state();
     let secret = "AGE-SECRET-KEY-1QQQQQQQQQQQQQQQQQQQQQQQQQ";
     for (patch, pointer, code) in [
         (json!({ "from": { "name": "*****" } }), "/from/name", "MW0032"),
@@ -73,7 +73,7 @@ fn keys_and_masks_in_ordinary_texts_are_refused_by_the_service_too_and_not_echoe
             "MW0033",
         ),
     ] {
-        let answer = trial.patch("relay", &patch);
+        let answer = repo.patch("relay", &patch);
         assert_eq!(answer.status, 422, "{patch}: {}", answer.body);
         assert!(!answer.body.contains(secret));
         let violations = answer.json()["violations"].clone();
@@ -90,23 +90,23 @@ fn keys_and_masks_in_ordinary_texts_are_refused_by_the_service_too_and_not_echoe
     };
     let plain = json!({ "companies": ["EDU1"] });
     let masked = json!({ "companies": ["EDU1"], "unserved": [{ "functions": ["default"], "reason": "[masked]" }] });
-    assert_eq!(post(&trial, &with(&plain, secret)), (422, "MW0219".to_owned()));
-    assert_eq!(post(&trial, &with(&masked, "fine")), (422, "MW0219".to_owned()));
-    assert_eq!(trial.state(), before);
-    assert!(!trial.http("GET", "/v1/audit", &[], b"").body.contains(secret));
+    assert_eq!(post(&repo, &with(&plain, secret)), (422, "MW0219".to_owned()));
+    assert_eq!(post(&repo, &with(&masked, "fine")), (422, "MW0219".to_owned()));
+    assert_eq!(repo.state(), before);
+    assert!(!repo.http("GET", "/v1/audit", &[], b"").body.contains(secret));
 }
 
 #[test]
 fn an_age_file_that_cannot_be_taken_is_named_and_changes_nothing() {
-    let mut trial = Trial::examples();
-    trial.serve();
-    let good = std::fs::read(trial.path("secrets/dev/relay/password.age")).unwrap();
-    let other = std::fs::read(trial.path("secrets/prod/relay/password.age")).unwrap();
+    let mut repo = TestRepository::examples();
+    repo.serve();
+    let good = std::fs::read(repo.path("secrets/dev/relay/password.age")).unwrap();
+    let other = std::fs::read(repo.path("secrets/prod/relay/password.age")).unwrap();
     let mut tampered = good.clone();
     let spot = good.len() * 6 / 10;
     tampered[spot] = if tampered[spot] == b'A' { b'B' } else { b'A' };
     let profile = smtp("relay/password");
-    let send = |number, digest: &str, file: Option<&str>| post(&trial, &changeset(number, &profile, digest, file));
+    let send = |number, digest: &str, file: Option<&str>| post(&repo, &changeset(number, &profile, digest, file));
     assert_eq!(send(1, &digest(&other), Some(&base64(&other))), (422, "MW0216".to_owned()));
     let (status, code) = send(2, &digest(&tampered), Some(&base64(&tampered)));
     assert!(status == 422 && (code == "MW0216" || code == "MW0034"), "{status} {code}");
@@ -116,40 +116,40 @@ fn an_age_file_that_cannot_be_taken_is_named_and_changes_nothing() {
     assert_eq!(send(6, &digest(&good), Some("not base64!")), (422, "MW0212".to_owned()));
     let large = vec![b'x'; 100_000];
     assert_eq!(send(7, &digest(&large), Some(&base64(&large))), (422, "MW0213".to_owned()));
-    let masked = trial.pipe(&["secrets", "set", "dev", "relay/password"], b"*****").code(1);
+    let masked = repo.pipe(&["secrets", "set", "dev", "relay/password"], b"*****").code(1);
     assert!(masked.stderr.contains("MW0032"), "{}", masked.stderr);
     // A mask that another program sealed is refused by the service.
     let recipient =
         mailwright::secrets::ServiceIdentity::demo().unwrap().recipient().parse::<age::x25519::Recipient>().unwrap();
     let masked = age::encrypt(&recipient, b"[masked]").unwrap();
     assert_eq!(send(8, &digest(&masked), Some(&base64(&masked))), (422, "MW0216".to_owned()));
-    assert_eq!(trial.state()["generation"], 0);
+    assert_eq!(repo.state()["generation"], 0);
     assert_eq!(send(9, &digest(&good), Some(&base64(&good))), (201, String::new()));
     // Each refusal stands in the audit log, with its code.
-    let audit = trial.run(&["audit", "list", "dev", "--format", "json"]).code(0).json();
+    let audit = repo.run(&["audit", "list", "dev", "--format", "json"]).code(0).json();
     let refused = audit["entries"].as_array().unwrap().iter().filter(|entry| entry["outcome"] == "refused").count();
     assert_eq!(refused, 8);
 }
 
 #[test]
 fn changesets_that_make_no_sense() {
-    let mut trial = Trial::small();
-    trial.serve();
-    trial.run(&["apply", "--skip-verify", "dev", "--yes"]).code(0);
-    let stored = trial.state()["profiles"]["relay"]["live"].clone();
+    let mut repo = TestRepository::small();
+    repo.serve();
+    repo.run(&["apply", "--skip-verify", "dev", "--yes"]).code(0);
+    let stored = repo.state()["profiles"]["relay"]["live"].clone();
     let base = json!({ "id": "018f3a2e-0000-7000-8000-0000000000ff", "environment": "dev", "base": 1, "changes": [] });
     let with = |key: &str, value: Value| {
         let mut changeset = base.clone();
         changeset[key] = value;
         changeset
     };
-    let changes = |changes: Value| post(&trial, &with("changes", changes));
-    assert_eq!(post(&trial, &with("environment", json!("prod"))), (409, "MW0211".to_owned()));
-    assert_eq!(post(&trial, &with("base", json!(0))), (409, "MW0210".to_owned()));
-    assert_eq!(post(&trial, &with("base", json!(-1))), (400, "MW0212".to_owned()));
-    assert_eq!(post(&trial, &with("base", json!(18_446_744_073_709_551_615_u64))), (409, "MW0210".to_owned()));
-    assert_eq!(post(&trial, &with("id", json!("x"))), (400, "MW0212".to_owned()));
-    assert_eq!(post(&trial, &with("dryrun", json!(true))), (400, "MW0212".to_owned()));
+    let changes = |changes: Value| post(&repo, &with("changes", changes));
+    assert_eq!(post(&repo, &with("environment", json!("prod"))), (409, "MW0211".to_owned()));
+    assert_eq!(post(&repo, &with("base", json!(0))), (409, "MW0210".to_owned()));
+    assert_eq!(post(&repo, &with("base", json!(-1))), (400, "MW0212".to_owned()));
+    assert_eq!(post(&repo, &with("base", json!(18_446_744_073_709_551_615_u64))), (409, "MW0210".to_owned()));
+    assert_eq!(post(&repo, &with("id", json!("x"))), (400, "MW0212".to_owned()));
+    assert_eq!(post(&repo, &with("dryrun", json!(true))), (400, "MW0212".to_owned()));
     assert_eq!(
         changes(json!([{ "action": "create", "name": "relay", "profile": stored }])),
         (409, "MW0210".to_owned())
@@ -172,40 +172,40 @@ fn changesets_that_make_no_sense() {
     let mut stray = stored.clone();
     stray["secrets"] = json!({ "a/b": digest(b"") });
     assert_eq!(changes(json!([{ "action": "update", "name": "relay", "profile": stray }])), (400, "MW0212".to_owned()));
-    assert_eq!(post(&trial, &with("secrets", json!({ digest(b"x"): base64(b"x") }))), (400, "MW0212".to_owned()));
-    assert_eq!(trial.state()["generation"], 1);
+    assert_eq!(post(&repo, &with("secrets", json!({ digest(b"x"): base64(b"x") }))), (400, "MW0212".to_owned()));
+    assert_eq!(repo.state()["generation"], 1);
 
     // The same id with other contents is not the same changeset; with the same contents it is, and changes nothing.
     let mut changed = stored.clone();
     changed["profile"]["description"] = json!("changed");
     let once = with("changes", json!([{ "action": "update", "name": "relay", "profile": changed }]));
-    assert_eq!(post(&trial, &once).0, 201);
-    assert_eq!(post(&trial, &once).0, 200);
-    assert_eq!(post(&trial, &base), (409, "MW0215".to_owned()));
-    assert_eq!(trial.state()["generation"], 2);
+    assert_eq!(post(&repo, &once).0, 201);
+    assert_eq!(post(&repo, &once).0, 200);
+    assert_eq!(post(&repo, &base), (409, "MW0215".to_owned()));
+    assert_eq!(repo.state()["generation"], 2);
 }
 
 #[test]
 fn bodies_that_break_off_lie_or_never_end() {
-    let mut trial = Trial::small();
-    trial.serve();
-    let before = resident(&trial);
+    let mut repo = TestRepository::small();
+    repo.serve();
+    let before = resident(&repo);
     let huge = format!("{{\"id\":\"{}\"}}", "x".repeat(50 * 1024 * 1024));
-    let answer = trial.http("POST", "/v1/changesets", &[], huge.as_bytes());
+    let answer = repo.http("POST", "/v1/changesets", &[], huge.as_bytes());
     assert_eq!((answer.status, &answer.json()["code"]), (413, &json!("MW0213")));
-    assert!(resident(&trial) < before + 100, "{} MiB", resident(&trial));
+    assert!(resident(&repo) < before + 100, "{} MiB", resident(&repo));
     for body in ["", "{", "[]", "null", "{\"id\":", "\u{0}", "{} {}"] {
-        let answer = trial.http("POST", "/v1/changesets", &[("Content-Type", "application/json")], body.as_bytes());
+        let answer = repo.http("POST", "/v1/changesets", &[("Content-Type", "application/json")], body.as_bytes());
         assert_eq!((answer.status, &answer.json()["code"]), (400, &json!("MW0212")), "{body:?}");
     }
     let deep = format!("{}1{}", "[".repeat(100_000), "]".repeat(100_000));
-    assert_eq!(trial.http("POST", "/v1/changesets", &[], deep.as_bytes()).status, 400);
-    assert_eq!(trial.http("POST", "/v1/changesets", &[("Content-Type", "text/plain")], b"{}").status, 415);
+    assert_eq!(repo.http("POST", "/v1/changesets", &[], deep.as_bytes()).status, 400);
+    assert_eq!(repo.http("POST", "/v1/changesets", &[("Content-Type", "text/plain")], b"{}").status, 415);
     // A body that is promised and does not come.
-    let mut stream = TcpStream::connect(trial.address().trim_start_matches("http://")).unwrap();
+    let mut stream = TcpStream::connect(repo.address().trim_start_matches("http://")).unwrap();
     let head = format!(
         "POST /v1/changesets HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {}\r\nContent-Type: application/json\r\nContent-Length: 1000\r\n\r\n{{\"id\":",
-        trial.token()
+        repo.token()
     );
     stream.write_all(head.as_bytes()).unwrap();
     stream.shutdown(std::net::Shutdown::Write).unwrap();
@@ -215,17 +215,17 @@ fn bodies_that_break_off_lie_or_never_end() {
     assert!(answer.is_empty() || answer.starts_with("HTTP/1.1 400"), "{answer}");
     // A secret in the wrong place is not echoed.
     let body = json!({ "provider": { "smtp": { "host": "a", "password": "Canary-In-A-Body" } } }).to_string();
-    let answer = trial.http("PUT", "/v1/profiles/relay", &[("If-Match", "*")], body.as_bytes());
+    let answer = repo.http("PUT", "/v1/profiles/relay", &[("If-Match", "*")], body.as_bytes());
     assert!(answer.status == 400 && !answer.body.contains("Canary"), "{}", answer.body);
-    assert_eq!(trial.state()["generation"], 0);
+    assert_eq!(repo.state()["generation"], 0);
 }
 
 #[test]
 fn headers_and_addresses_that_make_no_sense() {
-    let mut trial = Trial::small();
-    trial.serve();
+    let mut repo = TestRepository::small();
+    repo.serve();
     let raw = |head: &str| {
-        let mut stream = TcpStream::connect(trial.address().trim_start_matches("http://")).unwrap();
+        let mut stream = TcpStream::connect(repo.address().trim_start_matches("http://")).unwrap();
         stream.set_read_timeout(Some(Duration::from_secs(15))).unwrap();
         drop(stream.write_all(head.as_bytes()));
         let mut answer = String::new();
@@ -257,7 +257,7 @@ fn headers_and_addresses_that_make_no_sense() {
         ("/v1/resolve?company=edu1&function=default", 400),
         ("/v1/resolve?company=EDU9&function=default", 404),
     ] {
-        let answer = trial.http("GET", path, &[], b"");
+        let answer = repo.http("GET", path, &[], b"");
         assert_eq!(answer.status, status, "{path}: {}", answer.body);
         assert!(
             status == 200 || answer.header("content-type") == Some("application/problem+json"),
@@ -265,38 +265,42 @@ fn headers_and_addresses_that_make_no_sense() {
             answer.head
         );
     }
-    assert_eq!(trial.http("DELETE", "/v1/state", &[], b"").status, 405);
+    assert_eq!(repo.http("DELETE", "/v1/state", &[], b"").status, 405);
     // Preconditions of changes by hand.
-    assert_eq!(trial.http("DELETE", "/v1/profiles/relay", &[], b"").status, 428);
-    assert_eq!(trial.http("DELETE", "/v1/profiles/relay", &[("If-Match", "\"g7\"")], b"").status, 412);
+    assert_eq!(repo.http("DELETE", "/v1/profiles/relay", &[], b"").status, 428);
+    assert_eq!(repo.http("DELETE", "/v1/profiles/relay", &[("If-Match", "\"g7\"")], b"").status, 412);
 }
 
 #[test]
 fn ten_thousand_profiles_go_through_in_bounded_memory() {
-    let mut trial = Trial::empty();
+    let mut repo = TestRepository::empty();
     let companies: Vec<String> = (0..1000).map(|number| format!("C{number:03}")).collect();
-    trial.write("environments/dev/environment.yaml", format!("companies: [{}]\n", companies.join(", ")));
+    repo.write("environments/dev/environment.yaml", format!("companies: [{}]\n", companies.join(", ")));
     for company in &companies {
         for function in functions().take(10) {
             let text = SMALL_PROFILE
                 .replace("[default]", &format!("[{function}]"))
                 .replace("system-wide", &format!("{{ companies: [{company}] }}"));
-            trial.write(&format!("environments/dev/profiles/{company}-{function}.yaml"), text);
+            repo.write(&format!("environments/dev/profiles/{company}-{function}.yaml"), text);
         }
     }
-    trial.serve();
-    let ran = trial.run(&["apply", "--skip-verify", "dev", "--yes"]).code(0);
-    assert!(ran.stdout.contains("Apply complete! Resources: 10000 added"), "{}", &ran.stdout[ran.stdout.len() - 200..]);
-    assert!(trial.run(&["plan", "dev"]).code(0).stdout.contains("No changes."));
-    assert!(resident(&trial) < 400, "{} MiB", resident(&trial));
+    repo.serve();
+    let output = repo.run(&["apply", "--skip-verify", "dev", "--yes"]).code(0);
+    assert!(
+        output.stdout.contains("Apply complete! Resources: 10000 added"),
+        "{}",
+        &output.stdout[output.stdout.len() - 200..]
+    );
+    assert!(repo.run(&["plan", "dev"]).code(0).stdout.contains("No changes."));
+    assert!(resident(&repo) < 400, "{} MiB", resident(&repo));
 }
 
 #[test]
 fn two_applies_at_once_one_wins_and_the_other_is_told_to_plan_again() {
-    let mut trial = Trial::small();
-    trial.serve();
-    trial.run(&["apply", "--skip-verify", "dev", "--yes"]).code(0);
-    let stored = trial.state()["profiles"]["relay"]["live"].clone();
+    let mut repo = TestRepository::small();
+    repo.serve();
+    repo.run(&["apply", "--skip-verify", "dev", "--yes"]).code(0);
+    let stored = repo.state()["profiles"]["relay"]["live"].clone();
     for round in 1..=10_u32 {
         let change = |number: u32| {
             let mut changed = stored.clone();
@@ -307,8 +311,8 @@ fn two_applies_at_once_one_wins_and_the_other_is_told_to_plan_again() {
             let threads: Vec<_> = (0..4)
                 .map(|number| {
                     let changeset = change(number);
-                    let trial = &trial;
-                    scope.spawn(move || post(trial, &changeset))
+                    let repo = &repo;
+                    scope.spawn(move || post(repo, &changeset))
                 })
                 .collect();
             threads.into_iter().map(|thread| thread.join().unwrap()).collect()
@@ -316,5 +320,5 @@ fn two_applies_at_once_one_wins_and_the_other_is_told_to_plan_again() {
         assert_eq!(results.iter().filter(|result| result.0 == 201).count(), 1, "{results:?}");
         assert_eq!(results.iter().filter(|result| **result == (409, "MW0210".to_owned())).count(), 3, "{results:?}");
     }
-    trial.run(&["audit", "verify", "dev"]).code(0);
+    repo.run(&["audit", "verify", "dev"]).code(0);
 }

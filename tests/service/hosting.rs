@@ -8,42 +8,42 @@ use std::{
 };
 
 use crate::support::{
-    host::Host,
+    host_process::HostProcess,
+    repository::{CommandOutput, SMALL_PROFILE, TestRepository, run_command},
     tools::tool,
-    trial::{Ran, SMALL_PROFILE, Trial, finish},
 };
 use serde_json::{Value, json};
 
 /// A repository whose environments have one address in common, and the process that serves them.
-struct House {
-    trial: Trial,
-    host: Host,
+struct HostingFixture {
+    repo: TestRepository,
+    host: HostProcess,
 }
 
-impl House {
+impl HostingFixture {
     fn new(names: &[&str]) -> Self {
-        let trial = Trial::empty();
-        let mut host = Host::new(&trial, ".data", names.iter().map(ToString::to_string).collect());
+        let repo = TestRepository::empty();
+        let mut host = HostProcess::new(&repo, ".data", names.iter().map(ToString::to_string).collect());
         host.demo = false;
         host.start();
-        trial.write(
+        repo.write(
             "environments/base/environment.yaml",
             format!(
                 "abstract: true\ncompanies: [EDU1]\nservice: {{ address: '{}/environments/{{environment}}' }}\n",
                 host.root()
             ),
         );
-        trial.write("environments/base/profiles/relay.yaml", SMALL_PROFILE);
+        repo.write("environments/base/profiles/relay.yaml", SMALL_PROFILE);
         for name in names {
-            trial.write(&format!("environments/{name}/environment.yaml"), "extends: base\n");
+            repo.write(&format!("environments/{name}/environment.yaml"), "extends: base\n");
         }
-        Self { trial, host }
+        Self { repo, host }
     }
 
-    fn run(&self, arguments: &[&str]) -> Ran {
-        let mut command = self.trial.command(arguments);
+    fn run(&self, arguments: &[&str]) -> CommandOutput {
+        let mut command = self.repo.command(arguments);
         command.env("MAILWRIGHT_TOKEN_FILE", "tokens/{environment}");
-        finish(command)
+        run_command(command)
     }
 
     fn applied(&self) {
@@ -51,24 +51,24 @@ impl House {
     }
 
     fn generation(&self, name: &str) -> Value {
-        self.host.of(name, "GET", "/v1/state", b"").json()["generation"].clone()
+        self.host.request(name, "GET", "/v1/state", b"").json()["generation"].clone()
     }
 }
 
 /// A start that fails: what it says.
-fn fails(trial: &Trial, arguments: &[&str]) -> String {
+fn fails(repo: &TestRepository, arguments: &[&str]) -> String {
     let arguments = [&["serve", "--listen", "127.0.0.1:0"], arguments].concat();
-    let ran = trial.run(&arguments).code(1);
-    assert!(!ran.stdout.contains("mw_"), "{}", ran.stdout);
-    ran.stderr
+    let output = repo.run(&arguments).code(1);
+    assert!(!output.stdout.contains("mw_"), "{}", output.stdout);
+    output.stderr
 }
 
 #[test]
 fn nothing_crosses() {
-    let house = House::new(&["acme", "beta"]);
-    let host = &house.host;
-    house.run(&["apply", "acme", "--yes", "--skip-verify"]).code(0);
-    assert_eq!((house.generation("acme"), house.generation("beta")), (json!(1), json!(0)));
+    let fixture = HostingFixture::new(&["acme", "beta"]);
+    let host = &fixture.host;
+    fixture.run(&["apply", "acme", "--yes", "--skip-verify"]).code(0);
+    assert_eq!((fixture.generation("acme"), fixture.generation("beta")), (json!(1), json!(0)));
     // The token of one opens nothing of the other, and nothing of the process.
     let acme = format!("Bearer {}", host.token("acme"));
     let foreign = [("Authorization", acme.as_str())];
@@ -114,17 +114,17 @@ fn nothing_crosses() {
         assert_eq!(answer.status, 404, "{path}: {}", answer.body);
     }
     // What is counted, written down and kept of one is not the other's.
-    let metrics = host.of("acme", "GET", "/metrics", b"").body;
+    let metrics = host.request("acme", "GET", "/metrics", b"").body;
     assert!(metrics.contains("mailwright_generations_total{environment=\"acme\"} 1"), "{metrics}");
     assert!(
         metrics.contains("mailwright_store_writes_total{environment=\"acme\"}") && !metrics.contains("beta"),
         "{metrics}"
     );
-    let metrics = host.of("beta", "GET", "/metrics", b"").body;
+    let metrics = host.request("beta", "GET", "/metrics", b"").body;
     assert!(metrics.contains("mailwright_authentication_failures_total{environment=\"beta\"} 17"), "{metrics}");
     assert!(!metrics.contains("acme") && !metrics.contains("mailwright_generations_total"), "{metrics}");
-    assert!(!host.of("beta", "GET", "/v1/audit?limit=100", b"").body.contains("acme"));
-    let recipient = |name: &str| host.of(name, "GET", "/v1/service", b"").json()["recipient"].clone();
+    assert!(!host.request("beta", "GET", "/v1/audit?limit=100", b"").body.contains("acme"));
+    let recipient = |name: &str| host.request(name, "GET", "/v1/service", b"").json()["recipient"].clone();
     assert_ne!(recipient("acme"), recipient("beta"));
     // Each line of the log says whose it is.
     let log = host.log();
@@ -134,80 +134,80 @@ fn nothing_crosses() {
 
 #[test]
 fn answers_name_addresses_that_are_there() {
-    let house = House::new(&["acme", "beta"]);
-    house.applied();
+    let fixture = HostingFixture::new(&["acme", "beta"]);
+    fixture.applied();
     let message = json!({
         "company": "EDU1", "function": "default", "to": ["ann@example.com"], "subject": "x", "text": "y",
     });
-    let answer = house.host.of("acme", "POST", "/v1/messages", message.to_string().as_bytes());
+    let answer = fixture.host.request("acme", "POST", "/v1/messages", message.to_string().as_bytes());
     assert_eq!(answer.status, 202, "{}", answer.body);
     let location = answer.header("location").unwrap().to_owned();
     assert!(location.starts_with("/environments/acme/v1/messages/"), "{location}");
-    let of = |name: &str| format!("Bearer {}", house.host.token(name));
-    assert_eq!(house.host.http("GET", &location, &[("Authorization", &of("acme"))], b"").status, 200);
+    let of = |name: &str| format!("Bearer {}", fixture.host.token(name));
+    assert_eq!(fixture.host.http("GET", &location, &[("Authorization", &of("acme"))], b"").status, 200);
     let elsewhere = location.replace("acme", "beta");
-    assert_eq!(house.host.http("GET", &elsewhere, &[("Authorization", &of("beta"))], b"").status, 404);
-    let document = house.host.of("beta", "GET", "/openapi.json", b"").json();
+    assert_eq!(fixture.host.http("GET", &elsewhere, &[("Authorization", &of("beta"))], b"").status, 404);
+    let document = fixture.host.request("beta", "GET", "/openapi.json", b"").json();
     assert_eq!(document["servers"], json!([{ "url": "/environments/beta" }]));
 }
 
 #[test]
 fn health_is_asked_of_the_process_and_of_each() {
-    let house = House::new(&["acme", "beta"]);
-    let ask = |path: &str| house.host.http("GET", path, &[], b"");
+    let fixture = HostingFixture::new(&["acme", "beta"]);
+    let send_request = |path: &str| fixture.host.http("GET", path, &[], b"");
     for path in ["/healthz", "/environments/acme/healthz", "/environments/beta/readyz"] {
-        assert_eq!(ask(path).status, 200, "{path}");
+        assert_eq!(send_request(path).status, 200, "{path}");
     }
-    let ready = ask("/readyz");
+    let ready = send_request("/readyz");
     // Who is served here is nobody's business who has no token.
     assert_eq!((ready.status, ready.body.as_str()), (200, "ready\nenvironments: 2\n"));
 }
 
 #[test]
 fn what_is_worked_on_at_once_is_limited_for_all_together() {
-    let house = House::new(&["acme", "beta"]);
+    let fixture = HostingFixture::new(&["acme", "beta"]);
     // Bodies that never come, more than there are places.
     let hold = |token: &str| {
         let head = format!(
             "POST /environments/acme/v1/messages HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {token}\r\nContent-Type: application/json\r\nContent-Length: 100\r\n\r\n"
         );
         let begin = |_| {
-            let mut stream = TcpStream::connect(house.host.root().trim_start_matches("http://")).unwrap();
+            let mut stream = TcpStream::connect(fixture.host.root().trim_start_matches("http://")).unwrap();
             stream.write_all(head.as_bytes()).unwrap();
             stream
         };
         (0..150).map(begin).collect::<Vec<TcpStream>>()
     };
-    let ask = |path: &str| house.host.of("beta", "GET", path, b"");
+    let send_request = |path: &str| fixture.host.request("beta", "GET", path, b"");
     let tokens = ["one", "two", "three"].map(|name| {
         let body = json!({ "name": name, "role": "sender" }).to_string();
-        let made = house.host.of("acme", "POST", "/v1/tokens", body.as_bytes()).json();
+        let made = fixture.host.request("acme", "POST", "/v1/tokens", body.as_bytes()).json();
         made["secret"].as_str().unwrap().to_owned()
     });
     // One token cannot take all of them, however many it asks for.
     let mut held = hold(&tokens[0]);
-    assert_eq!(ask("/v1/state").status, 200);
+    assert_eq!(send_request("/v1/state").status, 200);
     held.extend(hold(&tokens[1]));
     held.extend(hold(&tokens[2]));
     let until = Instant::now() + Duration::from_secs(20);
-    while ask("/v1/state").status != 503 {
+    while send_request("/v1/state").status != 503 {
         assert!(Instant::now() < until, "there is always another place");
     }
-    assert_eq!(ask("/v1/state").json()["code"], "MW0222");
-    assert_eq!((ask("/readyz").status, house.host.http("GET", "/readyz", &[], b"").status), (200, 200));
+    assert_eq!(send_request("/v1/state").json()["code"], "MW0222");
+    assert_eq!((send_request("/readyz").status, fixture.host.http("GET", "/readyz", &[], b"").status), (200, 200));
     drop(held);
-    while ask("/v1/state").status != 200 {
+    while send_request("/v1/state").status != 200 {
         assert!(Instant::now() < until, "the places are never given back");
     }
 }
 
 #[test]
 fn a_store_that_fails_later_is_its_own_environments_trouble() {
-    let mut house = House::new(&["acme", "beta"]);
-    house.applied();
-    house.host.kill();
-    let (program, wal) = (tool("strace"), house.trial.path(".data/beta/store.sqlite-wal"));
-    let trace = house.trial.path("trace");
+    let mut fixture = HostingFixture::new(&["acme", "beta"]);
+    fixture.applied();
+    fixture.host.kill();
+    let (program, wal) = (tool("strace"), fixture.repo.path(".data/beta/store.sqlite-wal"));
+    let trace = fixture.repo.path("trace");
     let words = [
         program.to_str().unwrap(),
         "-D",
@@ -223,37 +223,37 @@ fn a_store_that_fails_later_is_its_own_environments_trouble() {
         trace.to_str().unwrap(),
         "--",
     ];
-    house.host.under = words.map(str::to_owned).to_vec();
-    house.host.start();
-    let ready = |path: &str| house.host.http("GET", path, &[], b"").status;
+    fixture.host.wrapper = words.map(str::to_owned).to_vec();
+    fixture.host.start();
+    let ready = |path: &str| fixture.host.http("GET", path, &[], b"").status;
     let mut tries = 0;
     while ready("/environments/beta/readyz") == 200 {
         tries += 1;
         assert!(tries < 200, "the disk never failed");
     }
     assert_eq!((ready("/environments/acme/readyz"), ready("/readyz"), ready("/healthz")), (200, 503, 200));
-    house.trial.write("environments/base/profiles/relay.yaml", SMALL_PROFILE.replace("erp@", "mail@"));
-    house.run(&["apply", "acme", "--yes", "--skip-verify"]).code(0);
-    assert_eq!(house.generation("acme"), 2);
-    let refused = house.run(&["apply", "beta", "--yes", "--skip-verify"]).code(1);
+    fixture.repo.write("environments/base/profiles/relay.yaml", SMALL_PROFILE.replace("erp@", "mail@"));
+    fixture.run(&["apply", "acme", "--yes", "--skip-verify"]).code(0);
+    assert_eq!(fixture.generation("acme"), 2);
+    let refused = fixture.run(&["apply", "beta", "--yes", "--skip-verify"]).code(1);
     assert!(refused.stderr.contains("MW0222"), "{}", refused.stderr);
     // On a sound disk again, nothing is half.
-    house.host.kill();
-    house.host.under.clear();
-    house.host.start();
-    assert_eq!((house.generation("acme"), house.generation("beta")), (json!(2), json!(1)));
+    fixture.host.kill();
+    fixture.host.wrapper.clear();
+    fixture.host.start();
+    assert_eq!((fixture.generation("acme"), fixture.generation("beta")), (json!(2), json!(1)));
 }
 
 #[test]
 fn every_command_works_through_a_path() {
-    let house = House::new(&["acme", "beta"]);
-    let run = |arguments: &[&str]| house.run(arguments).code(0).stdout;
+    let fixture = HostingFixture::new(&["acme", "beta"]);
+    let run = |arguments: &[&str]| fixture.run(arguments).code(0).stdout;
     run(&["secrets", "init", "acme", "--from-service", ""]);
     let set = |text: &[u8]| {
-        let ran = house.trial.pipe(&["secrets", "set", "acme", "relay/password"], text);
-        ran.code(0);
+        let output = fixture.repo.pipe(&["secrets", "set", "acme", "relay/password"], text);
+        output.code(0);
     };
-    house.trial.write(
+    fixture.repo.write(
         "environments/acme/profiles/relay.yaml",
         "provider:\n  smtp:\n    encryption: starttls\n    username: erp\n    password: { secret: relay/password }\n",
     );
@@ -271,7 +271,7 @@ fn every_command_works_through_a_path() {
     );
     run(&["show", "acme", "relay"]);
     run(&["resolve", "acme", "EDU1", "default"]);
-    let verified = house.run(&["verify", "acme", "--format", "json"]);
+    let verified = fixture.run(&["verify", "acme", "--format", "json"]);
     assert!(verified.json()["profiles"][0]["profile"] == "relay", "{}", verified.stdout);
     assert!(run(&["history", "acme"]).contains('1'));
     run(&["blame", "acme", "relay"]);
@@ -308,8 +308,8 @@ fn every_command_works_through_a_path() {
     run(&["rollback", "acme", "--to", "1", "--yes"]);
     run(&["secrets", "check"]);
     run(&["secrets", "expiring"]);
-    house
-        .trial
+    fixture
+        .repo
         .write("rollouts/all.yaml", "gate: false\ncoordinator: beta\nwaves: [{ name: all, environments: ['*'] }]\n");
     run(&["rollout", "plan", "all"]);
     run(&["rollout", "start", "all", "--yes"]);
@@ -317,115 +317,119 @@ fn every_command_works_through_a_path() {
     run(&["import", "acme", "--dry-run"]);
     run(&["watch", "--once"]);
     run(&["secrets", "rotate", "acme", "--status"]);
-    house.trial.write("environments/base/profiles/reports.yaml", SMALL_PROFILE.replace("default", "all-reports"));
+    fixture.repo.write("environments/base/profiles/reports.yaml", SMALL_PROFILE.replace("default", "all-reports"));
     run(&["plan", "*", "--out", "plans"]);
     run(&["apply", "plans/acme.plan", "plans/beta.plan", "--yes", "--skip-verify"]);
 }
 
 #[test]
 fn one_that_is_not_served_is_told_with_what_to_do() {
-    let house = House::new(&["acme"]);
+    let fixture = HostingFixture::new(&["acme"]);
     for (name, address) in [
-        ("gone", format!("{}/environments/gone", house.host.root())),
-        ("bare", house.host.root()),
-        ("twice", format!("{}/environments/acme", house.host.address("acme"))),
+        ("gone", format!("{}/environments/gone", fixture.host.root())),
+        ("bare", fixture.host.root()),
+        ("twice", format!("{}/environments/acme", fixture.host.address("acme"))),
     ] {
-        house.trial.write(
+        fixture.repo.write(
             &format!("environments/{name}/environment.yaml"),
             format!("extends: base\nservice: {{ address: '{address}' }}\n"),
         );
-        house.trial.write(&format!("tokens/{name}"), "mw_000000000000_x");
+        fixture.repo.write(&format!("tokens/{name}"), "mw_000000000000_x");
     }
     for (name, words, remedy) in [
         ("gone", "/environments/gone: no environment `gone` is served here", "add `--environment NAME`"),
         ("bare", "several environments are served here, and the address names none", "Put `/environments/NAME` behind"),
         ("twice", "one environment is served at this address", "Leave `/environments/NAME` out"),
     ] {
-        let ran = house.run(&["plan", name]).code(1);
-        assert!(ran.stderr.contains("error[MW0334]") && ran.stderr.contains(words), "{}", ran.stderr);
-        assert!(ran.stderr.contains(remedy), "{}", ran.stderr);
+        let output = fixture.run(&["plan", name]).code(1);
+        assert!(output.stderr.contains("error[MW0334]") && output.stderr.contains(words), "{}", output.stderr);
+        assert!(output.stderr.contains(remedy), "{}", output.stderr);
     }
     // One environment alone is at the root, as it ever was.
-    let mut alone = Trial::small();
+    let mut alone = TestRepository::small();
     alone.serve();
-    let ran = alone.run(&["plan", "dev", "--service", &format!("{}/environments/dev", alone.address())]).code(1);
-    assert!(ran.stderr.contains("error[MW0334]") && ran.stderr.contains("Leave"), "{}", ran.stderr);
+    let output = alone.run(&["plan", "dev", "--service", &format!("{}/environments/dev", alone.address())]).code(1);
+    assert!(output.stderr.contains("error[MW0334]") && output.stderr.contains("Leave"), "{}", output.stderr);
 }
 
 #[test]
 fn new_ones_join_those_that_are_there() {
-    let mut house = House::new(&["acme", "beta"]);
-    house.applied();
-    let before = (house.trial.read("tokens/acme"), house.trial.read("tokens/beta"));
-    assert_eq!(house.host.stop(), 0);
+    let mut fixture = HostingFixture::new(&["acme", "beta"]);
+    fixture.applied();
+    let before = (fixture.repo.read("tokens/acme"), fixture.repo.read("tokens/beta"));
+    assert_eq!(fixture.host.stop(), 0);
     // All that are there, whoever is named.
-    house.host.names = vec!["gamma".to_owned()];
-    house.host.start();
-    assert!(house.host.told().starts_with("mailwright serves 3 environments at http://"), "{}", house.host.told());
-    assert_eq!((house.trial.read("tokens/acme"), house.trial.read("tokens/beta")), before);
-    house.trial.write("environments/gamma/environment.yaml", "extends: base\n");
-    house.applied();
-    assert_eq!(["acme", "beta", "gamma"].map(|name| house.generation(name)), [json!(1), json!(1), json!(1)]);
+    fixture.host.names = vec!["gamma".to_owned()];
+    fixture.host.start();
+    assert!(
+        fixture.host.startup_line().starts_with("mailwright serves 3 environments at http://"),
+        "{}",
+        fixture.host.startup_line()
+    );
+    assert_eq!((fixture.repo.read("tokens/acme"), fixture.repo.read("tokens/beta")), before);
+    fixture.repo.write("environments/gamma/environment.yaml", "extends: base\n");
+    fixture.applied();
+    assert_eq!(["acme", "beta", "gamma"].map(|name| fixture.generation(name)), [json!(1), json!(1), json!(1)]);
     // Killed at any moment, all of them are there again.
-    house.host.kill();
-    house.host.names.clear();
-    house.host.start();
-    assert_eq!(house.generation("gamma"), 1);
-    assert!(house.run(&["plan", "*", "--detailed-exitcode"]).code(0).stdout.contains("3 without changes"));
+    fixture.host.kill();
+    fixture.host.names.clear();
+    fixture.host.start();
+    assert_eq!(fixture.generation("gamma"), 1);
+    assert!(fixture.run(&["plan", "*", "--detailed-exitcode"]).code(0).stdout.contains("3 without changes"));
     // Its folder is a data folder as any other: it can be served alone, and looked at.
-    house.host.stop();
-    house.run(&["audit", "verify", "gamma", "--data", ".data/gamma"]).code(0);
+    fixture.host.stop();
+    fixture.run(&["audit", "verify", "gamma", "--data", ".data/gamma"]).code(0);
 }
 
 #[test]
 fn first_tokens_of_many_go_to_a_file_each_or_are_shown_in_a_table() {
-    let trial = Trial::empty();
+    let repo = TestRepository::empty();
     let names: Vec<String> = (1..=21).map(|number| format!("customer-{number:02}")).collect();
-    let mut host = Host::new(&trial, ".data", names.clone());
+    let mut host = HostProcess::new(&repo, ".data", names.clone());
     host.start();
     for name in &names {
-        assert_eq!(host.of(name, "GET", "/v1/tokens", b"").status, 200, "{name}");
+        assert_eq!(host.request(name, "GET", "/v1/tokens", b"").status, 200, "{name}");
     }
     let mut arguments = vec!["--data", "other", "--token-file", "one.token"];
     for name in &names {
         arguments.extend(["--environment", name]);
     }
-    let refused = fails(&trial, &arguments);
+    let refused = fails(&repo, &arguments);
     assert!(refused.contains("MW0251") && refused.contains("'tokens/{environment}.token'"), "{refused}");
-    let refused = fails(&trial, &[&arguments[..3], &["nowhere/{environment}"], &arguments[4..]].concat());
+    let refused = fails(&repo, &[&arguments[..3], &["nowhere/{environment}"], &arguments[4..]].concat());
     assert!(refused.contains("MW0332") && refused.contains("`nowhere/customer-01`"), "{refused}");
     // What failed is the first start again the next time, and without files each is shown.
     let stopped =
         [&["serve", "--listen", "127.0.0.1:0", "--stop-at-end-of-input"], &arguments[..2], &arguments[4..]].concat();
-    let ran = trial.run(&stopped).code(0);
-    assert_eq!(ran.stdout.matches("mw_").count(), 21, "{}", ran.stdout);
-    assert_eq!(ran.stdout.matches("  age1").count(), 21, "{}", ran.stdout);
-    let again = trial.run(&["serve", "--listen", "127.0.0.1:0", "--stop-at-end-of-input", "--hosted", "other"]).code(0);
+    let output = repo.run(&stopped).code(0);
+    assert_eq!(output.stdout.matches("mw_").count(), 21, "{}", output.stdout);
+    assert_eq!(output.stdout.matches("  age1").count(), 21, "{}", output.stdout);
+    let again = repo.run(&["serve", "--listen", "127.0.0.1:0", "--stop-at-end-of-input", "--hosted", "other"]).code(0);
     assert!(!again.stdout.contains("mw_") && !again.stdout.contains("New"), "{}", again.stdout);
 }
 
 #[test]
 fn where_one_cannot_be_served_none_is_and_nothing_is_made() {
-    let mut house = House::new(&["acme", "beta"]);
-    house.applied();
-    house.host.kill();
-    let trial = &house.trial;
+    let mut fixture = HostingFixture::new(&["acme", "beta"]);
+    fixture.applied();
+    fixture.host.kill();
+    let repo = &fixture.repo;
     let hosted = ["--hosted", ".data", "--environment", "new"];
     let refused = |words: &[&str]| {
-        let said = fails(trial, &hosted);
+        let said = fails(repo, &hosted);
         for word in words {
             assert!(said.contains(word), "{word}: {said}");
         }
-        assert!(said.contains("none is served") && !trial.path(".data/new").exists(), "{said}");
+        assert!(said.contains("none is served") && !repo.path(".data/new").exists(), "{said}");
     };
-    let kept = trial.path("kept");
-    let beta = |file: &str| trial.path(&format!(".data/beta/{file}"));
+    let kept = repo.path("kept");
+    let beta = |file: &str| repo.path(&format!(".data/beta/{file}"));
     // A store of another environment, one of a newer version, none that can be read.
-    std::fs::rename(trial.path(".data/beta"), &kept).unwrap();
-    copy(&kept, &trial.path(".data/beta"));
-    copy(&trial.path(".data/acme"), &trial.path(".data/beta"));
+    std::fs::rename(repo.path(".data/beta"), &kept).unwrap();
+    copy(&kept, &repo.path(".data/beta"));
+    copy(&repo.path(".data/acme"), &repo.path(".data/beta"));
     refused(&["MW0211", "environment `beta`", "`acme`"]);
-    copy(&kept, &trial.path(".data/beta"));
+    copy(&kept, &repo.path(".data/beta"));
     let store = rusqlite::Connection::open(beta("store.sqlite")).unwrap();
     store.execute("INSERT INTO schema_version (version, digest) VALUES (9000, 'x')", []).unwrap();
     drop(store);
@@ -436,10 +440,10 @@ fn where_one_cannot_be_served_none_is_and_nothing_is_made() {
     std::fs::write(beta("store.sqlite"), vec![b'x'; 10_000]).unwrap();
     refused(&["environment `beta`"]);
     // No identity beside the store; one that others may read.
-    copy(&kept, &trial.path(".data/beta"));
+    copy(&kept, &repo.path(".data/beta"));
     std::fs::remove_file(beta("identity.txt")).unwrap();
     refused(&["MW0330", "environment `beta`"]);
-    copy(&kept, &trial.path(".data/beta"));
+    copy(&kept, &repo.path(".data/beta"));
     // Somebody else serves it.
     let lock = std::fs::File::options().write(true).open(beta("lock")).unwrap();
     lock.try_lock().unwrap();
@@ -448,52 +452,56 @@ fn where_one_cannot_be_served_none_is_and_nothing_is_made() {
     // The port is looked at first.
     let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let address = taken.local_addr().unwrap().to_string();
-    let ran = trial.run(&[&["serve", "--listen", &address], &hosted[..]].concat()).code(1);
-    assert!(ran.stderr.contains("MW0331") && !trial.path(".data/new").exists(), "{}", ran.stderr);
-    house.host.start();
-    assert_eq!((house.generation("acme"), house.generation("beta")), (json!(1), json!(1)));
+    let output = repo.run(&[&["serve", "--listen", &address], &hosted[..]].concat()).code(1);
+    assert!(output.stderr.contains("MW0331") && !repo.path(".data/new").exists(), "{}", output.stderr);
+    fixture.host.start();
+    assert_eq!((fixture.generation("acme"), fixture.generation("beta")), (json!(1), json!(1)));
 }
 
 #[test]
 fn a_folder_of_one_kind_is_not_taken_for_the_other() {
-    let mut trial = Trial::small();
-    trial.serve();
-    trial.kill();
+    let mut repo = TestRepository::small();
+    repo.serve();
+    repo.kill();
     for arguments in [
         &["--environment", "a", "--environment", "b", "--data", ".data"][..],
         &["--hosted", ".data"],
         &["--hosted", ".data", "--environment", "dev"],
     ] {
-        let refused = fails(&trial, arguments);
+        let refused = fails(&repo, arguments);
         assert!(refused.contains("MW0335") && refused.contains("mv OLD DIR/NAME"), "{refused}");
     }
-    assert!(!trial.path(".data/a").exists() && !trial.path(".data/dev").exists());
+    assert!(!repo.path(".data/a").exists() && !repo.path(".data/dev").exists());
     // What the remedy says works.
-    std::fs::create_dir(trial.path("many")).unwrap();
-    std::fs::rename(trial.path(".data"), trial.path("many/dev")).unwrap();
+    std::fs::create_dir(repo.path("many")).unwrap();
+    std::fs::rename(repo.path(".data"), repo.path("many/dev")).unwrap();
     let stopped = ["serve", "--listen", "127.0.0.1:0", "--stop-at-end-of-input", "--demo"];
-    let ran = trial.run(&[&stopped[..], &["--hosted", "many"]].concat()).code(0);
-    assert!(ran.stdout.contains("serves 1 environment at http://") && !ran.stdout.contains("New"), "{}", ran.stdout);
-    let refused = fails(&trial, &["--demo", "--environment", "dev", "--data", "many"]);
+    let output = repo.run(&[&stopped[..], &["--hosted", "many"]].concat()).code(0);
+    assert!(
+        output.stdout.contains("serves 1 environment at http://") && !output.stdout.contains("New"),
+        "{}",
+        output.stdout
+    );
+    let refused = fails(&repo, &["--demo", "--environment", "dev", "--data", "many"]);
     assert!(refused.contains("MW0335") && refused.contains("--data many/dev"), "{refused}");
-    assert!(!trial.path("many/store.sqlite").exists() && !trial.path("many/lock").exists());
-    let ran = trial.run(&[&stopped[..], &["--environment", "dev", "--data", "many/dev"]].concat()).code(0);
-    assert!(!ran.stdout.contains("environments") && !ran.stdout.contains("new service"), "{}", ran.stdout);
-    let refused = fails(&trial, &["--hosted", "nowhere"]);
+    assert!(!repo.path("many/store.sqlite").exists() && !repo.path("many/lock").exists());
+    let output = repo.run(&[&stopped[..], &["--environment", "dev", "--data", "many/dev"]].concat()).code(0);
+    assert!(!output.stdout.contains("environments") && !output.stdout.contains("new service"), "{}", output.stdout);
+    let refused = fails(&repo, &["--hosted", "nowhere"]);
     assert!(refused.contains("MW0251") && refused.contains("holds no environment"), "{refused}");
-    assert!(!trial.path("nowhere").exists());
+    assert!(!repo.path("nowhere").exists());
 }
 
 #[test]
 fn a_stop_ends_all_of_them_in_order() {
-    let mut house = House::new(&["acme", "beta"]);
-    house.applied();
+    let mut fixture = HostingFixture::new(&["acme", "beta"]);
+    fixture.applied();
     // Somebody listens to each, and would for ever.
     let follow = |name: &str| {
-        let (listen, token) = (house.host.root(), house.host.token(name));
+        let (listen, token) = (fixture.host.root(), fixture.host.token(name));
         let path = format!("/environments/{name}/v1/events");
         std::thread::spawn(move || {
-            crate::support::trial::ask(
+            crate::support::repository::send_request(
                 listen.trim_start_matches("http://"),
                 "GET",
                 &path,
@@ -504,8 +512,8 @@ fn a_stop_ends_all_of_them_in_order() {
     };
     let followers = ["acme", "beta"].map(follow);
     std::thread::sleep(Duration::from_millis(300));
-    assert_eq!(house.host.stop(), 0);
-    assert!(!house.host.log().contains("are given up"), "{}", house.host.log());
+    assert_eq!(fixture.host.stop(), 0);
+    assert!(!fixture.host.log().contains("are given up"), "{}", fixture.host.log());
     for follower in followers {
         assert_eq!(follower.join().unwrap().status, 200);
     }
@@ -524,17 +532,17 @@ fn copy(from: &Path, to: &Path) {
 
 #[test]
 fn a_federated_token_is_for_what_the_option_says_or_nothing_starts() {
-    let trial = Trial::empty();
-    let (file, data) = (trial.path("token"), trial.path(".data"));
+    let repo = TestRepository::empty();
+    let (file, data) = (repo.path("token"), repo.path(".data"));
     let alone = file.to_str().unwrap().to_owned();
     let several = ["--environment", "acme", "--environment", "beta", "--data", data.to_str().unwrap()];
     for environments in [&several[..], &["--environment", "acme", "--data", data.to_str().unwrap()]] {
-        let said = fails(&trial, &[environments, &["--federated-token-file", &alone]].concat());
+        let said = fails(&repo, &[environments, &["--federated-token-file", &alone]].concat());
         let written = format!("--federated-token-file '{alone}=ENV,tenant=TENANT,client=CLIENT'");
         assert!(said.contains(&written), "{said}");
     }
     for words in ["=acme", "=acme,tenant=a", "=acme,tenant=a,client=b,port=1"] {
-        let said = fails(&trial, &[&several[..], &["--federated-token-file", &format!("{alone}{words}")]].concat());
+        let said = fails(&repo, &[&several[..], &["--federated-token-file", &format!("{alone}{words}")]].concat());
         assert!(said.contains("--federated-token-file"), "{said}");
     }
     assert!(!data.exists(), "nothing is made");
@@ -543,16 +551,16 @@ fn a_federated_token_is_for_what_the_option_says_or_nothing_starts() {
 #[test]
 fn what_one_environment_signs_in_with_is_refused_to_the_others() {
     const CLIENT: &str = "0c0ffee0-0000-4000-8000-0000000000d1";
-    let trial = Trial::empty();
-    let file = trial.path("token");
+    let repo = TestRepository::empty();
+    let file = repo.path("token");
     std::fs::write(&file, "e30.e30.c2ln").unwrap();
     let file = file.to_str().unwrap();
-    let mut host = Host::new(&trial, ".data", vec!["acme".to_owned(), "beta".to_owned()]);
+    let mut host = HostProcess::new(&repo, ".data", vec!["acme".to_owned(), "beta".to_owned()]);
     host.demo = false;
-    host.more =
+    host.options =
         vec!["--federated-token-file".to_owned(), format!("{file}=acme,tenant=contoso.example,client={CLIENT}")];
     host.start();
-    trial.write(
+    repo.write(
         "environments/base/environment.yaml",
         format!(
             "abstract: true\ncompanies: [EDU1]\nservice: {{ address: '{}/environments/{{environment}}' }}\n",
@@ -565,13 +573,13 @@ fn what_one_environment_signs_in_with_is_refused_to_the_others() {
         } },
         "from": { "address": "erp@example.com" }, "functions": ["default"], "appliesTo": "system-wide",
     });
-    trial.write("environments/base/profiles/relay.json", profile.to_string());
+    repo.write("environments/base/profiles/relay.json", profile.to_string());
     for name in ["acme", "beta"] {
-        trial.write(&format!("environments/{name}/environment.yaml"), "extends: base\n");
+        repo.write(&format!("environments/{name}/environment.yaml"), "extends: base\n");
     }
-    let house = House { trial, host };
-    house.run(&["apply", "acme", "--yes", "--skip-verify"]).code(0);
-    let said = house.run(&["apply", "beta", "--yes", "--skip-verify"]).code(1).stderr;
+    let fixture = HostingFixture { repo, host };
+    fixture.run(&["apply", "acme", "--yes", "--skip-verify"]).code(0);
+    let said = fixture.run(&["apply", "beta", "--yes", "--skip-verify"]).code(1).stderr;
     assert!(said.contains("MW0385") && said.contains("in environment acme"), "{said}");
-    assert_eq!((house.generation("acme"), house.generation("beta")), (json!(1), json!(0)));
+    assert_eq!((fixture.generation("acme"), fixture.generation("beta")), (json!(1), json!(0)));
 }

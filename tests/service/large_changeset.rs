@@ -1,25 +1,25 @@
 //! A changeset that is larger than a request may be: refused before anything is sent, with the way out; and the way out
 //! leads out.
 
-use crate::support::trial::Trial;
+use crate::support::repository::TestRepository;
 use mailwright::secrets::{Recipients, ServiceIdentity, ValueId, seal};
 
 /// With a secret of 16 KiB each, which is 29 KiB in a request.
 const PROFILES: usize = 1140;
 
 /// A service, and files of more than 32 MiB.
-fn trial() -> Trial {
-    let trial = Trial::examples();
+fn create_repo() -> TestRepository {
+    let repo = TestRepository::examples();
     for old in ["environments", "secrets/prod", "secrets/dev/relay", "secrets/dev/documents"] {
-        drop(std::fs::remove_dir_all(trial.path(old)));
+        drop(std::fs::remove_dir_all(repo.path(old)));
     }
-    trial.write("environments/dev/environment.yaml", "companies: [EDU1]\n");
+    repo.write("environments/dev/environment.yaml", "companies: [EDU1]\n");
     let service = ServiceIdentity::demo().unwrap().recipient();
     let recipients = Recipients::parse(&service, &age::NoCallbacks).unwrap();
     for number in 0..PROFILES {
         let name = format!("{}-{number:04}", if number % 2 == 0 { "even" } else { "odd" });
         let enabled = number == 0;
-        trial.write(
+        repo.write(
             &format!("environments/dev/profiles/{name}.yaml"),
             format!(
                 "enabled: {enabled}\nprovider:\n  smtp:\n    host: mail.example.com\n    username: erp\n    password: {{ secret: {name}/password }}\n\
@@ -30,17 +30,17 @@ fn trial() -> Trial {
         let mut id = [0; 16];
         id[..8].copy_from_slice(&number.to_le_bytes());
         let file = seal(&value.into(), &recipients, &ValueId::from_random(id)).unwrap();
-        trial.write(&format!("secrets/dev/{name}/password.age"), file);
+        repo.write(&format!("secrets/dev/{name}/password.age"), file);
     }
-    trial
+    repo
 }
 
 #[test]
 fn what_is_too_large_for_one_request_goes_in_parts() {
-    let mut trial = trial();
-    trial.serve();
+    let mut repo = create_repo();
+    repo.serve();
     let apply = ["apply", "dev", "--skip-verify", "--yes"];
-    let refused = trial.run(&apply).code(1);
+    let refused = repo.run(&apply).code(1);
     for part in [
         "MW0213",
         "the 1140 changes and 1140 secrets have 3",
@@ -51,12 +51,12 @@ fn what_is_too_large_for_one_request_goes_in_parts() {
     ] {
         assert!(refused.stderr.contains(part), "{part}: {}", refused.stderr);
     }
-    assert_eq!(trial.state()["generation"], 0);
+    assert_eq!(repo.state()["generation"], 0);
     // As it says: in parts, by pattern, and the last time everything that is left.
-    let nobody = trial.run(&[&apply[..], &["--only", "none-*"]].concat()).code(1);
+    let nobody = repo.run(&[&apply[..], &["--only", "none-*"]].concat()).code(1);
     assert!(nobody.stderr.contains("`--only none-*`: no profile has such a name"), "{}", nobody.stderr);
-    let first = trial.run(&[&apply[..], &["--only", "even-*", "--with-settings"]].concat()).code(0);
+    let first = repo.run(&[&apply[..], &["--only", "even-*", "--with-settings"]].concat()).code(0);
     assert!(first.stdout.contains("570 added"), "{}", first.stdout);
-    let rest = trial.run(&apply).code(0);
+    let rest = repo.run(&apply).code(0);
     assert!(rest.stdout.contains("570 added"), "{}", rest.stdout);
 }

@@ -12,23 +12,23 @@ use std::{
     time::{Duration, Instant},
 };
 
-use crate::support::trial::{Answer, Trial};
+use crate::support::repository::{HttpResponse, TestRepository};
 use serde_json::{Value, json};
 
-fn connect(trial: &Trial) -> TcpStream {
-    let stream = TcpStream::connect(trial.address().trim_start_matches("http://")).unwrap();
+fn connect(repo: &TestRepository) -> TcpStream {
+    let stream = TcpStream::connect(repo.address().trim_start_matches("http://")).unwrap();
     stream.set_read_timeout(Some(Duration::from_secs(60))).unwrap();
     stream
 }
 
 /// Makes a token, and gives what goes into a header.
-fn token(trial: &Trial, name: &str, role: &str) -> String {
-    let made = trial.run(&["token", "create", "dev", "--name", name, "--role", role]).code(0).stdout;
+fn token(repo: &TestRepository, name: &str, role: &str) -> String {
+    let made = repo.run(&["token", "create", "dev", "--name", name, "--role", role]).code(0).stdout;
     format!("Bearer {}", made.trim())
 }
 
-fn ask_as(trial: &Trial, authorization: &str, method: &str, path: &str, body: &[u8]) -> Answer {
-    trial.http_as_anybody(method, path, &[("Authorization", authorization)], body)
+fn ask_as(repo: &TestRepository, authorization: &str, method: &str, path: &str, body: &[u8]) -> HttpResponse {
+    repo.http_without_token(method, path, &[("Authorization", authorization)], body)
 }
 
 /// Reads until the other side closes, and gives what came.
@@ -51,23 +51,23 @@ fn until(what: &str, mut holds: impl FnMut() -> bool) {
 }
 
 /// Peak memory of the service, in MiB.
-fn peak(trial: &Trial) -> u64 {
-    let id = trial.service.as_ref().unwrap().child.id();
+fn peak(repo: &TestRepository) -> u64 {
+    let id = repo.service.as_ref().unwrap().child.id();
     let status = std::fs::read_to_string(format!("/proc/{id}/status")).unwrap();
     let line = status.lines().find(|line| line.starts_with("VmHWM:")).unwrap();
     line.split_whitespace().nth(1).unwrap().parse::<u64>().unwrap() / 1024
 }
 
-fn metric(trial: &Trial, name: &str) -> f64 {
-    let metrics = trial.http("GET", "/metrics", &[], b"").body;
+fn metric(repo: &TestRepository, name: &str) -> f64 {
+    let metrics = repo.http("GET", "/metrics", &[], b"").body;
     let line = metrics.lines().find(|line| line.split_whitespace().next() == Some(name));
     line.unwrap_or_else(|| panic!("no {name} in {metrics}")).split_whitespace().last().unwrap().parse().unwrap()
 }
 
 #[test]
 fn a_connection_without_a_request_is_closed_however_it_is_silent() {
-    let mut trial = Trial::small();
-    trial.serve_with(&["--demo", "--idle-timeout", "1"]);
+    let mut repo = TestRepository::small();
+    repo.serve_with(&["--demo", "--idle-timeout", "1"]);
     let begun = [
         "",
         "G",
@@ -80,7 +80,7 @@ fn a_connection_without_a_request_is_closed_however_it_is_silent() {
     let silent: Vec<TcpStream> = begun
         .iter()
         .map(|begun| {
-            let mut stream = connect(&trial);
+            let mut stream = connect(&repo);
             stream.write_all(begun.as_bytes()).unwrap();
             stream
         })
@@ -89,7 +89,7 @@ fn a_connection_without_a_request_is_closed_however_it_is_silent() {
     let kept: Vec<TcpStream> = ["", "GET /healthz HTTP/1.1\r\nHo"]
         .iter()
         .map(|next| {
-            let mut stream = connect(&trial);
+            let mut stream = connect(&repo);
             stream.write_all(format!("GET /healthz HTTP/1.1\r\nHost: test\r\n\r\n{next}").as_bytes()).unwrap();
             stream
         })
@@ -100,26 +100,26 @@ fn a_connection_without_a_request_is_closed_however_it_is_silent() {
     for stream in kept {
         assert!(read_to_end(stream).starts_with("HTTP/1.1 200"));
     }
-    until("all to be closed", || metric(&trial, "mailwright_connections") <= 1.0);
+    until("all to be closed", || metric(&repo, "mailwright_connections") <= 1.0);
 }
 
 /// A certificate of `localhost` that signs itself, and its key, in files of the trial.
-fn certificate(trial: &Trial) -> (String, String) {
+fn certificate(repo: &TestRepository) -> (String, String) {
     let rcgen::CertifiedKey { cert, signing_key } =
         rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
-    trial.write("server.pem", cert.pem());
-    trial.write("server.key", signing_key.serialize_pem());
-    let path = |name: &str| trial.path(name).to_str().unwrap().to_owned();
+    repo.write("server.pem", cert.pem());
+    repo.write("server.key", signing_key.serialize_pem());
+    let path = |name: &str| repo.path(name).to_str().unwrap().to_owned();
     (path("server.pem"), path("server.key"))
 }
 
 #[test]
 fn a_connection_by_tls_is_closed_however_it_is_silent() {
     use std::sync::Arc;
-    let mut trial = Trial::small();
-    let (chain, key) = certificate(&trial);
-    trial.serve_with(&["--demo", "--idle-timeout", "1", "--tls-cert", &chain, "--tls-key", &key]);
-    let address = trial.address().trim_start_matches("https://").to_owned();
+    let mut repo = TestRepository::small();
+    let (chain, key) = certificate(&repo);
+    repo.serve_with(&["--demo", "--idle-timeout", "1", "--tls-cert", &chain, "--tls-key", &key]);
+    let address = repo.address().trim_start_matches("https://").to_owned();
     let open = || {
         let stream = TcpStream::connect(&address).unwrap();
         stream.set_read_timeout(Some(Duration::from_secs(60))).unwrap();
@@ -159,20 +159,20 @@ fn a_connection_by_tls_is_closed_however_it_is_silent() {
 
 #[test]
 fn silent_connections_leave_descriptors_for_the_service() {
-    let mut trial = Trial::small();
+    let mut repo = TestRepository::small();
     let limited = ["sh", "-c", "ulimit -n 128 && exec \"$0\" \"$@\""];
-    trial.serve_under(&limited, &["--demo", "--idle-timeout", "3600"]);
-    let silent: Vec<TcpStream> = (0..400).map(|_| connect(&trial)).collect();
+    repo.serve_under(&limited, &["--demo", "--idle-timeout", "3600"]);
+    let silent: Vec<TcpStream> = (0..400).map(|_| connect(&repo)).collect();
     for _ in 0..20 {
-        assert_eq!(trial.http_as_anybody("GET", "/healthz", &[], b"").status, 200);
+        assert_eq!(repo.http_without_token("GET", "/healthz", &[], b"").status, 200);
     }
-    assert_eq!(trial.http_as_anybody("GET", "/readyz", &[], b"").status, 200);
-    trial.run(&["apply", "--skip-verify", "dev", "--yes"]).code(0);
-    let limit = metric(&trial, "mailwright_connections_limit");
+    assert_eq!(repo.http_without_token("GET", "/readyz", &[], b"").status, 200);
+    repo.run(&["apply", "--skip-verify", "dev", "--yes"]).code(0);
+    let limit = metric(&repo, "mailwright_connections_limit");
     assert!((4.0..=50.0).contains(&limit), "{limit}");
-    assert!(metric(&trial, "mailwright_connections") <= limit);
-    assert!(metric(&trial, "mailwright_connections_evicted_total") >= 300.0);
-    let log = trial.service.as_ref().unwrap().log.lock().unwrap().clone();
+    assert!(metric(&repo, "mailwright_connections") <= limit);
+    assert!(metric(&repo, "mailwright_connections_evicted_total") >= 300.0);
+    let log = repo.service.as_ref().unwrap().log.lock().unwrap().clone();
     assert!(log.contains("the limit of connections is reached"), "{log}");
     assert!(log.contains("the limit of open files allows few connections"), "{log}");
     drop(silent);
@@ -180,26 +180,26 @@ fn silent_connections_leave_descriptors_for_the_service() {
 
 #[test]
 fn a_client_that_does_not_read_its_answer_does_not_keep_its_place() {
-    let mut trial = Trial::small();
-    trial.serve_with(&["--demo", "--max-connections", "4"]);
+    let mut repo = TestRepository::small();
+    repo.serve_with(&["--demo", "--max-connections", "4"]);
     // More than fits into the buffers of both sides would have to be asked for; the place is free when the rest is written.
     let unread: Vec<TcpStream> = (0..12)
         .map(|_| {
-            let mut stream = connect(&trial);
+            let mut stream = connect(&repo);
             stream.write_all(b"GET /openapi.json HTTP/1.1\r\nHost: test\r\n\r\n").unwrap();
             stream
         })
         .collect();
-    until("a free place", || trial.http_as_anybody("GET", "/healthz", &[], b"").status == 200);
+    until("a free place", || repo.http_without_token("GET", "/healthz", &[], b"").status == 200);
     drop(unread);
 }
 
 #[test]
 fn a_request_names_its_host_once() {
-    let mut trial = Trial::small();
-    trial.serve();
+    let mut repo = TestRepository::small();
+    repo.serve();
     let status = |head: &str| {
-        let mut stream = connect(&trial);
+        let mut stream = connect(&repo);
         stream.write_all(format!("{head}Connection: close\r\n\r\n").as_bytes()).unwrap();
         read_to_end(stream).split_whitespace().nth(1).unwrap_or("closed").to_owned()
     };
@@ -222,15 +222,15 @@ fn a_request_names_its_host_once() {
 
 #[test]
 fn a_failed_login_leaves_a_line_with_its_peer_and_never_the_token() {
-    let mut trial = Trial::small();
-    trial.serve();
-    let good = trial.token().to_owned();
+    let mut repo = TestRepository::small();
+    repo.serve();
+    let good = repo.token().to_owned();
     let (id, secret) = good.trim_start_matches("mw_").split_once('_').unwrap();
     let wrong = format!("mw_{id}_{}x", &secret[..secret.len() - 1]);
     for shown in [wrong.as_str(), "mw_Canary-Secret_x", "Canary-Secret", "mw_Canary-Secret-Alone"] {
-        assert_eq!(ask_as(&trial, &format!("Bearer {shown}"), "GET", "/v1/state", b"").status, 401);
+        assert_eq!(ask_as(&repo, &format!("Bearer {shown}"), "GET", "/v1/state", b"").status, 401);
     }
-    let log = || trial.service.as_ref().unwrap().log.lock().unwrap().clone();
+    let log = || repo.service.as_ref().unwrap().log.lock().unwrap().clone();
     until("four lines", || log().matches("a login failed").count() >= 4);
     let lines: Vec<Value> = log()
         .lines()
@@ -245,10 +245,10 @@ fn a_failed_login_leaves_a_line_with_its_peer_and_never_the_token() {
 
 #[test]
 fn many_large_bodies_at_once_take_bounded_memory() {
-    let mut trial = Trial::small();
-    trial.serve();
-    let planner = token(&trial, "pull-requests", "planner");
-    let before = peak(&trial);
+    let mut repo = TestRepository::small();
+    repo.serve();
+    let planner = token(&repo, "pull-requests", "planner");
+    let before = peak(&repo);
     let filler = "x".repeat(31 * 1024 * 1024);
     let changeset =
         json!({ "id": "018f3a2e-0000-7000-8000-000000000001", "environment": "dev", "base": 7, "changes": [],
@@ -257,32 +257,32 @@ fn many_large_bodies_at_once_take_bounded_memory() {
     let verify = json!({ "environment": "dev", "profiles": {}, "readerToken": filler }).to_string();
     std::thread::scope(|scope| {
         for number in 0..16 {
-            let (trial, planner) = (&trial, &planner);
+            let (repo, planner) = (&repo, &planner);
             let (path, body) =
                 if number % 2 == 0 { ("/v1/changesets?dryRun=true", &changeset) } else { ("/v1/verify", &verify) };
             scope.spawn(move || {
-                let answer = ask_as(trial, planner, "POST", path, body.as_bytes());
+                let answer = ask_as(repo, planner, "POST", path, body.as_bytes());
                 println!("{path}: {}", answer.status);
             });
         }
         // Others are served meanwhile.
         for _ in 0..10 {
-            assert_eq!(trial.http("GET", "/v1/state", &[], b"").status, 200);
-            assert_eq!(trial.patch("nobody", &json!({})).status, 412);
+            assert_eq!(repo.http("GET", "/v1/state", &[], b"").status, 200);
+            assert_eq!(repo.patch("nobody", &json!({})).status, 412);
         }
     });
     // One large body of each kind at a time, with what is made of it.
-    assert!(peak(&trial) < before + 200, "{} MiB, before {before}", peak(&trial));
+    assert!(peak(&repo) < before + 200, "{} MiB, before {before}", peak(&repo));
 }
 
 #[test]
 fn a_document_that_stops_arriving_is_given_up() {
-    let mut trial = Trial::small();
-    trial.serve();
-    let mut stream = connect(&trial);
+    let mut repo = TestRepository::small();
+    repo.serve();
+    let mut stream = connect(&repo);
     let head = format!(
         "POST /v1/changesets HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {}\r\nContent-Type: application/json\r\nContent-Length: 1000\r\n\r\n{{\"id\":",
-        trial.token()
+        repo.token()
     );
     stream.write_all(head.as_bytes()).unwrap();
     assert!(read_to_end(stream).starts_with("HTTP/1.1 408"));
@@ -290,29 +290,29 @@ fn a_document_that_stops_arriving_is_given_up() {
 
 #[test]
 fn refusals_of_a_token_are_summed_up() {
-    let mut trial = Trial::small();
-    trial.serve();
-    let sender = token(&trial, "erp", "sender");
+    let mut repo = TestRepository::small();
+    repo.serve();
+    let sender = token(&repo, "erp", "sender");
     for _ in 0..300 {
-        assert_eq!(ask_as(&trial, &sender, "POST", "/v1/changesets", b"{}").status, 403);
+        assert_eq!(ask_as(&repo, &sender, "POST", "/v1/changesets", b"{}").status, 403);
     }
-    let refused = |trial: &Trial| {
-        let audit = trial.http("GET", "/v1/audit?limit=1000", &[], b"").json();
+    let refused = |repo: &TestRepository| {
+        let audit = repo.http("GET", "/v1/audit?limit=1000", &[], b"").json();
         let entries = audit["entries"].as_array().unwrap().clone();
         entries.into_iter().filter(|entry| entry["actor"] == "erp").collect::<Vec<Value>>()
     };
-    assert!((20..=25).contains(&refused(&trial).len()), "{}", refused(&trial).len());
+    assert!((20..=25).contains(&refused(&repo).len()), "{}", refused(&repo).len());
     // Nothing is left out: what was not written yet is written when the service stops.
-    let id = trial.service.as_ref().unwrap().child.id().to_string();
+    let id = repo.service.as_ref().unwrap().child.id().to_string();
     assert!(std::process::Command::new("kill").args(["-TERM", &id]).status().unwrap().success());
-    trial.service.as_mut().unwrap().child.wait().unwrap();
-    trial.serve();
-    let entries = refused(&trial);
+    repo.service.as_mut().unwrap().child.wait().unwrap();
+    repo.serve();
+    let entries = refused(&repo);
     let times: u64 = entries.iter().map(|entry| entry["detail"]["times"].as_u64().unwrap_or(1)).sum();
     assert_eq!(times, 300, "{entries:?}");
     let sum = entries.iter().find(|entry| entry["detail"]["times"].is_u64()).unwrap();
     assert_eq!((&sum["outcome"], &sum["detail"]["last"]["path"]), (&json!("refused"), &json!("/v1/changesets")));
-    trial.run(&["audit", "verify", "dev"]).code(0);
+    repo.run(&["audit", "verify", "dev"]).code(0);
 }
 
 /// A mail server that accepts connections and says nothing; how many were opened and closed so far.
@@ -337,18 +337,18 @@ fn silent_server() -> (u16, Arc<[AtomicUsize; 2]>) {
 #[test]
 fn a_run_of_the_verifier_is_one_of_few_and_ends_with_its_client() {
     let (port, counts) = silent_server();
-    let mut trial = Trial::small();
+    let mut repo = TestRepository::small();
     let profile = format!(
         "provider:\n  smtp:\n    host: 127.0.0.1\n    port: {port}\n    encryption: none\nfrom:\n  address: erp@example.com\nfunctions: [default]\nappliesTo: system-wide\n"
     );
-    trial.write("environments/dev/profiles/relay.yaml", profile);
-    trial.serve_with(&["--demo", "--smtp-timeout", "300"]);
-    trial.run(&["apply", "--skip-verify", "dev", "--yes"]).code(0);
-    let planner = token(&trial, "pull-requests", "planner");
-    let stored = trial.state()["profiles"]["relay"]["live"].clone();
+    repo.write("environments/dev/profiles/relay.yaml", profile);
+    repo.serve_with(&["--demo", "--smtp-timeout", "300"]);
+    repo.run(&["apply", "--skip-verify", "dev", "--yes"]).code(0);
+    let planner = token(&repo, "pull-requests", "planner");
+    let stored = repo.state()["profiles"]["relay"]["live"].clone();
     let body = json!({ "environment": "dev", "profiles": { "relay": stored } }).to_string();
     let begin = || {
-        let mut stream = connect(&trial);
+        let mut stream = connect(&repo);
         let head = format!(
             "POST /v1/verify HTTP/1.1\r\nHost: x\r\nAuthorization: {planner}\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\r\n{body}",
             body.len()
@@ -364,12 +364,12 @@ fn a_run_of_the_verifier_is_one_of_few_and_ends_with_its_client() {
     };
     let mut running: Vec<TcpStream> = (0..4).map(|_| begin()).collect();
     are(8, 4);
-    let refused = ask_as(&trial, &planner, "POST", "/v1/verify", body.as_bytes());
+    let refused = ask_as(&repo, &planner, "POST", "/v1/verify", body.as_bytes());
     assert_eq!((refused.status, &refused.json()["code"]), (429, &json!("MW0227")), "{}", refused.body);
     // Another token has runs of its own, and a client that goes away leaves nothing running.
-    let other = token(&trial, "others", "planner");
+    let other = token(&repo, "others", "planner");
     let empty = json!({ "environment": "dev", "profiles": {} }).to_string();
-    assert_eq!(ask_as(&trial, &other, "POST", "/v1/verify", empty.as_bytes()).status, 200);
+    assert_eq!(ask_as(&repo, &other, "POST", "/v1/verify", empty.as_bytes()).status, 200);
     running.pop();
     are(8, 5);
     running.push(begin());
@@ -378,26 +378,26 @@ fn a_run_of_the_verifier_is_one_of_few_and_ends_with_its_client() {
 
 #[test]
 fn results_are_kept_of_live_profiles_only() {
-    let mut trial = Trial::small();
-    trial.serve();
-    trial.run(&["apply", "--skip-verify", "dev", "--yes"]).code(0);
-    let planner = token(&trial, "pull-requests", "planner");
-    let stored = trial.state()["profiles"]["relay"]["live"].clone();
+    let mut repo = TestRepository::small();
+    repo.serve();
+    repo.run(&["apply", "--skip-verify", "dev", "--yes"]).code(0);
+    let planner = token(&repo, "pull-requests", "planner");
+    let stored = repo.state()["profiles"]["relay"]["live"].clone();
     let mut profiles = json!({ "relay": stored });
     for number in 0..30 {
         profiles[format!("invented-{number}")] = stored.clone();
     }
     let body = json!({ "environment": "dev", "profiles": profiles }).to_string();
-    let answer = ask_as(&trial, &planner, "POST", "/v1/verify", body.as_bytes());
+    let answer = ask_as(&repo, &planner, "POST", "/v1/verify", body.as_bytes());
     assert_eq!(answer.status, 200, "{}", answer.body);
-    let kept = trial.http("GET", "/v1/verify", &[], b"").json();
+    let kept = repo.http("GET", "/v1/verify", &[], b"").json();
     let names: Vec<&String> = kept["profiles"].as_object().unwrap().keys().collect();
     assert_eq!(names, ["relay"]);
 }
 
 /// Begins to hear events, and reads the head.
-fn events(trial: &Trial, authorization: &str, query: &str) -> BufReader<TcpStream> {
-    let mut stream = connect(trial);
+fn events(repo: &TestRepository, authorization: &str, query: &str) -> BufReader<TcpStream> {
+    let mut stream = connect(repo);
     let head = format!("GET /v1/events{query} HTTP/1.1\r\nHost: x\r\nAuthorization: {authorization}\r\n\r\n");
     stream.write_all(head.as_bytes()).unwrap();
     let mut lines = BufReader::new(stream);
@@ -409,17 +409,17 @@ fn events(trial: &Trial, authorization: &str, query: &str) -> BufReader<TcpStrea
 
 #[test]
 fn a_stream_of_events_ends_with_its_token_and_one_token_hears_few() {
-    let mut trial = Trial::small();
-    trial.serve();
-    let viewer = token(&trial, "monitor", "viewer");
-    let mut streams: Vec<BufReader<TcpStream>> = (0..16).map(|_| events(&trial, &viewer, "")).collect();
-    let refused = ask_as(&trial, &viewer, "GET", "/v1/events", b"");
+    let mut repo = TestRepository::small();
+    repo.serve();
+    let viewer = token(&repo, "monitor", "viewer");
+    let mut streams: Vec<BufReader<TcpStream>> = (0..16).map(|_| events(&repo, &viewer, "")).collect();
+    let refused = ask_as(&repo, &viewer, "GET", "/v1/events", b"");
     assert_eq!((refused.status, &refused.json()["code"]), (429, &json!("MW0227")), "{}", refused.body);
-    drop(events(&trial, &token(&trial, "another", "viewer"), ""));
+    drop(events(&repo, &token(&repo, "another", "viewer"), ""));
     // A stream that ends makes room.
     drop(streams.pop());
     until("a free place", || {
-        let mut stream = connect(&trial);
+        let mut stream = connect(&repo);
         stream
             .write_all(format!("GET /v1/events HTTP/1.1\r\nHost: x\r\nAuthorization: {viewer}\r\n\r\n").as_bytes())
             .unwrap();
@@ -428,7 +428,7 @@ fn a_stream_of_events_ends_with_its_token_and_one_token_hears_few() {
         first.starts_with("HTTP/1.1 200")
     });
     let id = viewer.trim_start_matches("Bearer mw_").split('_').next().unwrap();
-    trial.run(&["token", "revoke", "dev", id]).code(0);
+    repo.run(&["token", "revoke", "dev", id]).code(0);
     for stream in streams {
         // The last chunk of the answer: it ends in good order.
         let rest: String = stream.lines().map_while(Result::ok).collect();

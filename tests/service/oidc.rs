@@ -4,19 +4,19 @@ use std::time::{Duration, Instant};
 
 use crate::support::{
     issuer::{AUDIENCE, Issuer, Key, SUBJECT, claims, key, now, sign},
-    trial::{Answer, Trial, finish},
+    repository::{HttpResponse, TestRepository, run_command},
 };
 use base64::{Engine as _, prelude::BASE64_URL_SAFE_NO_PAD};
 use jsonwebtoken::{Algorithm, EncodingKey, Header};
 use serde_json::{Value, json};
 
 /// A service that takes tokens of the issuer, and the same claims with something else in them.
-fn trial(issuer: &Issuer) -> Trial {
-    let mut trial = Trial::small();
-    trial.write("oidc.yaml", rules(issuer));
-    let path = trial.path("oidc.yaml");
-    trial.serve_with(&["--demo", "--oidc", path.to_str().unwrap()]);
-    trial
+fn create_repo(issuer: &Issuer) -> TestRepository {
+    let mut repo = TestRepository::small();
+    repo.write("oidc.yaml", rules(issuer));
+    let path = repo.path("oidc.yaml");
+    repo.serve_with(&["--demo", "--oidc", path.to_str().unwrap()]);
+    repo
 }
 
 fn rules(issuer: &Issuer) -> String {
@@ -26,12 +26,12 @@ fn rules(issuer: &Issuer) -> String {
     )
 }
 
-fn ask(trial: &Trial, token: &str) -> Answer {
-    trial.http_as_anybody("GET", "/v1/state", &[("Authorization", &format!("Bearer {token}"))], b"")
+fn ask(repo: &TestRepository, token: &str) -> HttpResponse {
+    repo.http_without_token("GET", "/v1/state", &[("Authorization", &format!("Bearer {token}"))], b"")
 }
 
-fn refused(trial: &Trial, token: &str, words: &str) {
-    let answer = ask(trial, token);
+fn refused(repo: &TestRepository, token: &str, words: &str) {
+    let answer = ask(repo, token);
     assert_eq!((answer.status, answer.json()["code"].as_str()), (401, Some("MW0321")), "{words}: {}", answer.body);
     assert!(answer.body.contains(words), "{words}: {}", answer.body);
 }
@@ -41,14 +41,14 @@ fn a_pipeline_applies_by_its_identity_token_alone() {
     let issuer = Issuer::start();
     let (rsa, ec) = (key("one", Algorithm::RS256), key("two", Algorithm::ES256));
     issuer.publish(&[&rsa, &ec]);
-    let trial = trial(&issuer);
+    let repo = create_repo(&issuer);
     let with = |token: &str, arguments: &[&str]| {
-        let mut command = trial.command(arguments);
+        let mut command = repo.command(arguments);
         command.env("MAILWRIGHT_TOKEN", token);
-        finish(command)
+        run_command(command)
     };
     with(&sign(&rsa, &claims(&issuer)), &["apply", "dev", "--yes", "--skip-verify"]).code(0);
-    let newest = trial.http("GET", "/v1/generations?limit=1", &[], b"").json();
+    let newest = repo.http("GET", "/v1/generations?limit=1", &[], b"").json();
     assert_eq!(newest["generations"][0]["by"], format!("ci ({SUBJECT})"));
     // A list of audiences, another algorithm, and another rule, whose role is no more than it says.
     let mut other = claims(&issuer);
@@ -56,10 +56,10 @@ fn a_pipeline_applies_by_its_identity_token_alone() {
     other["sub"] = json!("repo:example/mail:pull_request");
     let planner = sign(&ec, &other);
     with(&planner, &["plan", "dev"]).code(0);
-    trial.write("environments/dev/environment.yaml", "companies: [EDU1, EDU2]\n");
-    let ran = with(&planner, &["apply", "dev", "--yes", "--skip-verify"]).code(1);
-    assert!(ran.stderr.contains("error[MW0202]"), "{}", ran.stderr);
-    let audit = trial.http("GET", "/v1/audit?limit=100", &[], b"").json().to_string();
+    repo.write("environments/dev/environment.yaml", "companies: [EDU1, EDU2]\n");
+    let output = with(&planner, &["apply", "dev", "--yes", "--skip-verify"]).code(1);
+    assert!(output.stderr.contains("error[MW0202]"), "{}", output.stderr);
+    let audit = repo.http("GET", "/v1/audit?limit=100", &[], b"").json().to_string();
     assert!(audit.contains("pull-requests (repo:example/mail:pull_request)"), "{audit}");
     // The keys were fetched once for all of that.
     assert_eq!(issuer.asked(), 1);
@@ -70,18 +70,18 @@ fn a_claim_may_name_the_environment_that_is_asked() {
     let issuer = Issuer::start();
     let good = key("one", Algorithm::RS256);
     issuer.publish(&[&good]);
-    let mut trial = Trial::small();
-    trial.write("oidc.yaml", rules(&issuer).replace(SUBJECT, "repo:example/mail:environment:{environment}"));
-    let path = trial.path("oidc.yaml");
-    trial.serve_with(&["--demo", "--oidc", path.to_str().unwrap()]);
+    let mut repo = TestRepository::small();
+    repo.write("oidc.yaml", rules(&issuer).replace(SUBJECT, "repo:example/mail:environment:{environment}"));
+    let path = repo.path("oidc.yaml");
+    repo.serve_with(&["--demo", "--oidc", path.to_str().unwrap()]);
     let of = |name: &str| {
         let mut claims = claims(&issuer);
         claims["sub"] = json!(format!("repo:example/mail:environment:{name}"));
         sign(&good, &claims)
     };
-    assert_eq!(ask(&trial, &of("dev")).status, 200);
-    refused(&trial, &of("prod"), "no rule");
-    refused(&trial, &of("{environment}"), "no rule");
+    assert_eq!(ask(&repo, &of("dev")).status, 200);
+    refused(&repo, &of("prod"), "no rule");
+    refused(&repo, &of("{environment}"), "no rule");
 }
 
 #[test]
@@ -89,8 +89,8 @@ fn a_token_that_is_not_meant_for_here_opens_nothing() {
     let issuer = Issuer::start();
     let good = key("one", Algorithm::RS256);
     issuer.publish(&[&good]);
-    let trial = trial(&issuer);
-    assert_eq!(ask(&trial, &sign(&good, &claims(&issuer))).status, 200);
+    let repo = create_repo(&issuer);
+    assert_eq!(ask(&repo, &sign(&good, &claims(&issuer))).status, 200);
     let with = |claim: &str, value: Value| {
         let mut claims = claims(&issuer);
         claims[claim] = value;
@@ -125,16 +125,16 @@ fn a_token_that_is_not_meant_for_here_opens_nothing() {
         ("nbf", json!("now"), "not valid yet"),
     ];
     for (claim, value, words) in cases {
-        refused(&trial, &with(claim, value), words);
+        refused(&repo, &with(claim, value), words);
     }
     // The widest span that there is, and a pull request of any repository of the owner.
     let mut widest = claims(&issuer);
     (widest["iat"], widest["exp"]) = (json!(i64::MIN), json!(i64::MAX));
-    refused(&trial, &sign(&good, &widest), "for longer");
-    assert_eq!(ask(&trial, &with("sub", json!("repo:example/any:pull_request"))).status, 200);
+    refused(&repo, &sign(&good, &widest), "for longer");
+    assert_eq!(ask(&repo, &with("sub", json!("repo:example/any:pull_request"))).status, 200);
     // A clock that is a little off is no reason.
-    assert_eq!(ask(&trial, &with("exp", json!(now() - 20))).status, 200);
-    assert_eq!(ask(&trial, &with("nbf", json!(now() + 20))).status, 200);
+    assert_eq!(ask(&repo, &with("exp", json!(now() - 20))).status, 200);
+    assert_eq!(ask(&repo, &with("nbf", json!(now() + 20))).status, 200);
 }
 
 #[test]
@@ -145,62 +145,62 @@ fn a_signature_that_is_none_opens_nothing() {
     issuer.publish(&[&good]);
     let secret = BASE64_URL_SAFE_NO_PAD.encode(b"0123456789abcdef0123456789abcdef");
     issuer.answers.lock().unwrap().keys.push(json!({ "kty": "oct", "kid": "oct", "k": secret, "alg": "HS256" }));
-    let trial = trial(&issuer);
+    let repo = create_repo(&issuer);
     let encode = |value: &Value| BASE64_URL_SAFE_NO_PAD.encode(value.to_string());
     let body = encode(&claims(&issuer));
     // No signature at all.
     for name in ["none", "None", "NONE"] {
         let head = encode(&json!({ "alg": name, "typ": "JWT", "kid": "one" }));
-        refused(&trial, &format!("{head}.{body}."), "not accepted");
+        refused(&repo, &format!("{head}.{body}."), "not accepted");
     }
     // The public key taken for a shared secret.
     let mut header = Header::new(Algorithm::HS256);
     header.kid = Some("one".to_owned());
     for secret in [good.public_pem.as_bytes(), good.published["n"].as_str().unwrap().as_bytes()] {
         let token = jsonwebtoken::encode(&header, &claims(&issuer), &EncodingKey::from_secret(secret)).unwrap();
-        refused(&trial, &token, "RS256, PS256 or ES256");
+        refused(&repo, &token, "RS256, PS256 or ES256");
     }
     header.kid = Some("oct".to_owned());
     let key = EncodingKey::from_secret(b"0123456789abcdef0123456789abcdef");
-    refused(&trial, &jsonwebtoken::encode(&header, &claims(&issuer), &key).unwrap(), "RS256, PS256 or ES256");
+    refused(&repo, &jsonwebtoken::encode(&header, &claims(&issuer), &key).unwrap(), "RS256, PS256 or ES256");
     // Somebody else's key under the same name; claims exchanged behind the signature; a key that brings itself along.
-    refused(&trial, &sign(&stranger, &claims(&issuer)), "signature");
+    refused(&repo, &sign(&stranger, &claims(&issuer)), "signature");
     let token = sign(&good, &claims(&issuer));
     let parts: Vec<&str> = token.split('.').collect();
     let mut other = claims(&issuer);
     other["repository"] = json!("mallory/mail");
-    refused(&trial, &format!("{}.{}.{}", parts[0], encode(&other), parts[2]), "signature");
+    refused(&repo, &format!("{}.{}.{}", parts[0], encode(&other), parts[2]), "signature");
     let mut header = Header::new(Algorithm::RS256);
     header.jwk = Some(serde_json::from_value(stranger.published.clone()).unwrap());
     let token = jsonwebtoken::encode(&header, &claims(&issuer), &stranger.signing).unwrap();
-    refused(&trial, &token, "signature");
+    refused(&repo, &token, "signature");
     // Too large, and not one at all.
     let mut huge = claims(&issuer);
     huge["more"] = json!("x".repeat(9000));
-    assert_eq!(ask(&trial, &sign(&good, &huge)).status, 401);
-    assert_eq!(ask(&trial, "eyJ.e30.").status, 401);
-    assert_eq!(ask(&trial, &format!("{}.{}", parts[0], parts[1])).status, 401);
+    assert_eq!(ask(&repo, &sign(&good, &huge)).status, 401);
+    assert_eq!(ask(&repo, "eyJ.e30.").status, 401);
+    assert_eq!(ask(&repo, &format!("{}.{}", parts[0], parts[1])).status, 401);
 }
 
 /// A service whose clock is ahead by what the file says: `+61`, `+2h`.
-fn trial_with_a_clock(issuer: &Issuer) -> (Trial, std::path::PathBuf) {
-    let mut trial = Trial::small();
-    trial.write("oidc.yaml", rules(issuer));
+fn trial_with_a_clock(issuer: &Issuer) -> (TestRepository, std::path::PathBuf) {
+    let mut repo = TestRepository::small();
+    repo.write("oidc.yaml", rules(issuer));
     let library = std::fs::read_dir(crate::support::tools::folder().join("usr/lib"))
         .unwrap()
         .flatten()
         .map(|entry| entry.path().join("faketime/libfaketime.so.1"))
         .find(|path| path.is_file())
         .unwrap();
-    let offset = trial.path("offset");
+    let offset = repo.path("offset");
     std::fs::write(&offset, "+0").unwrap();
     let preload = format!("LD_PRELOAD={}", library.display());
     let file = format!("FAKETIME_TIMESTAMP_FILE={}", offset.display());
     let before =
         ["env", &preload, &file, "FAKETIME_NO_CACHE=1", "FAKETIME_DONT_FAKE_MONOTONIC=1", "DONT_FAKE_MONOTONIC=1"];
-    let path = trial.path("oidc.yaml");
-    trial.serve_under(&before, &["--demo", "--oidc", path.to_str().unwrap()]);
-    (trial, offset)
+    let path = repo.path("oidc.yaml");
+    repo.serve_under(&before, &["--demo", "--oidc", path.to_str().unwrap()]);
+    (repo, offset)
 }
 
 #[test]
@@ -208,7 +208,7 @@ fn keys_are_rotated_and_strangers_do_not_make_the_service_ask() {
     let issuer = Issuer::start();
     let (old, new) = (key("old", Algorithm::RS256), key("new", Algorithm::RS256));
     issuer.publish(&[&old]);
-    let (trial, offset) = trial_with_a_clock(&issuer);
+    let (repo, offset) = trial_with_a_clock(&issuer);
     let at = |key: &Key, ahead: i64| {
         let mut claims = claims(&issuer);
         for claim in ["iat", "nbf", "exp"] {
@@ -216,28 +216,28 @@ fn keys_are_rotated_and_strangers_do_not_make_the_service_ask() {
         }
         sign(key, &claims)
     };
-    assert_eq!(ask(&trial, &at(&old, 0)).status, 200);
+    assert_eq!(ask(&repo, &at(&old, 0)).status, 200);
     issuer.publish(&[&old, &new]);
     // Within a minute of the last time, an unknown key is not asked for, however often it is shown.
     for _ in 0..20 {
-        refused(&trial, &at(&new, 0), "does not publish");
+        refused(&repo, &at(&new, 0), "does not publish");
     }
     assert_eq!(issuer.asked(), 1);
     std::fs::write(&offset, "+61").unwrap();
-    assert_eq!(ask(&trial, &at(&new, 61)).status, 200);
-    assert_eq!(ask(&trial, &at(&old, 61)).status, 200);
+    assert_eq!(ask(&repo, &at(&new, 61)).status, 200);
+    assert_eq!(ask(&repo, &at(&old, 61)).status, 200);
     assert_eq!(issuer.asked(), 2);
     // A key that is not published any more is refused once the keys are an hour old.
     issuer.publish(&[&new]);
     std::fs::write(&offset, "+2h").unwrap();
-    refused(&trial, &at(&old, 7200), "does not publish");
-    assert_eq!(ask(&trial, &at(&new, 7200)).status, 200);
+    refused(&repo, &at(&old, 7200), "does not publish");
+    assert_eq!(ask(&repo, &at(&new, 7200)).status, 200);
     // The issuer is down: what is known is used for a day, and not longer.
     issuer.answers.lock().unwrap().down = true;
     std::fs::write(&offset, "+12h").unwrap();
-    assert_eq!(ask(&trial, &at(&new, 12 * 3600)).status, 200);
+    assert_eq!(ask(&repo, &at(&new, 12 * 3600)).status, 200);
     std::fs::write(&offset, "+27h").unwrap();
-    let answer = ask(&trial, &at(&new, 27 * 3600));
+    let answer = ask(&repo, &at(&new, 27 * 3600));
     assert_eq!((answer.status, answer.json()["code"].as_str()), (503, Some("MW0322")), "{}", answer.body);
 }
 
@@ -247,29 +247,29 @@ fn an_issuer_that_is_down_opens_no_door_and_closes_none() {
     let (known, unknown) = (key("known", Algorithm::RS256), key("unknown", Algorithm::RS256));
     issuer.publish(&[&known]);
     issuer.answers.lock().unwrap().down = true;
-    let mut trial = trial(&issuer);
-    let answer = ask(&trial, &sign(&known, &claims(&issuer)));
+    let mut repo = create_repo(&issuer);
+    let answer = ask(&repo, &sign(&known, &claims(&issuer)));
     assert_eq!((answer.status, answer.json()["code"].as_str()), (503, Some("MW0322")), "{}", answer.body);
     // The service's own tokens are not concerned.
-    assert_eq!(trial.http("GET", "/v1/state", &[], b"").status, 200);
+    assert_eq!(repo.http("GET", "/v1/state", &[], b"").status, 200);
     // An issuer that names itself otherwise is not believed.
-    trial.kill();
+    repo.kill();
     {
         let mut answers = issuer.answers.lock().unwrap();
         answers.down = false;
         answers.names = Some("https://elsewhere.example".to_owned());
     }
-    let path = trial.path("oidc.yaml");
-    trial.serve_with(&["--demo", "--oidc", path.to_str().unwrap()]);
-    assert_eq!(ask(&trial, &sign(&known, &claims(&issuer))).status, 503);
-    trial.kill();
+    let path = repo.path("oidc.yaml");
+    repo.serve_with(&["--demo", "--oidc", path.to_str().unwrap()]);
+    assert_eq!(ask(&repo, &sign(&known, &claims(&issuer))).status, 503);
+    repo.kill();
     issuer.answers.lock().unwrap().names = None;
-    trial.serve_with(&["--demo", "--oidc", path.to_str().unwrap()]);
-    assert_eq!(ask(&trial, &sign(&known, &claims(&issuer))).status, 200);
+    repo.serve_with(&["--demo", "--oidc", path.to_str().unwrap()]);
+    assert_eq!(ask(&repo, &sign(&known, &claims(&issuer))).status, 200);
     // Down again: whose key is known still gets in, and nobody else.
     issuer.answers.lock().unwrap().down = true;
-    assert_eq!(ask(&trial, &sign(&known, &claims(&issuer))).status, 200);
-    assert_ne!(ask(&trial, &sign(&unknown, &claims(&issuer))).status, 200);
+    assert_eq!(ask(&repo, &sign(&known, &claims(&issuer))).status, 200);
+    assert_ne!(ask(&repo, &sign(&unknown, &claims(&issuer))).status, 200);
 }
 
 #[test]
@@ -279,9 +279,9 @@ fn an_issuer_without_keys_takes_nothing_from_others() {
     let silent = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let mut issuer = Issuer::start();
     issuer.address = format!("http://{}", silent.local_addr().unwrap());
-    let trial = trial(&issuer);
+    let repo = create_repo(&issuer);
     let token = sign(&key("one", Algorithm::RS256), &claims(&issuer));
-    let address = trial.address().trim_start_matches("http://");
+    let address = repo.address().trim_start_matches("http://");
     let waiting: Vec<std::net::TcpStream> = (0..300)
         .map(|_| {
             let mut stream = std::net::TcpStream::connect(address).unwrap();
@@ -291,7 +291,7 @@ fn an_issuer_without_keys_takes_nothing_from_others() {
         })
         .collect();
     for _ in 0..20 {
-        assert_eq!(trial.http("GET", "/v1/state", &[], b"").status, 200);
+        assert_eq!(repo.http("GET", "/v1/state", &[], b"").status, 200);
     }
     // Each of them is told to come again: the issuer has not answered anybody.
     for mut stream in waiting {
@@ -309,15 +309,15 @@ fn github_hands_the_token_out_and_nothing_is_stored() {
     let good = key("one", Algorithm::RS256);
     issuer.publish(&[&good]);
     issuer.answers.lock().unwrap().token = sign(&good, &claims(&issuer));
-    let trial = trial(&issuer);
+    let repo = create_repo(&issuer);
     let ask = |url: &str, asking: &str| {
-        let mut command = trial.command(&["apply", "dev", "--yes", "--skip-verify"]);
+        let mut command = repo.command(&["apply", "dev", "--yes", "--skip-verify"]);
         command
             .env_remove("MAILWRIGHT_TOKEN")
             .env("MAILWRIGHT_OIDC_AUDIENCE", AUDIENCE)
             .env("ACTIONS_ID_TOKEN_REQUEST_URL", url)
             .env("ACTIONS_ID_TOKEN_REQUEST_TOKEN", asking);
-        finish(command)
+        run_command(command)
     };
     let url = format!("{}/token?api-version=2.0", issuer.address);
     ask(&url, "the-asking-token").code(0);
@@ -325,20 +325,24 @@ fn github_hands_the_token_out_and_nothing_is_stored() {
         issuer.answers.lock().unwrap().audiences.first().unwrap(),
         "api-version=2.0&audience=https%3A%2F%2Fmail.example.com"
     );
-    let ran = ask(&url, "another-token").code(1);
-    assert!(ran.stderr.contains("error[MW0323]") && !ran.stderr.contains("another-token"), "{}", ran.stderr);
+    let output = ask(&url, "another-token").code(1);
+    assert!(output.stderr.contains("error[MW0323]") && !output.stderr.contains("another-token"), "{}", output.stderr);
     for url in ["http://mail.example.com/token", "nonsense", ""] {
-        let ran = ask(url, "the-asking-token").code(1);
-        assert!(ran.stderr.contains("error[MW0323]") && !ran.stderr.contains("asking-token"), "{}", ran.stderr);
+        let output = ask(url, "the-asking-token").code(1);
+        assert!(
+            output.stderr.contains("error[MW0323]") && !output.stderr.contains("asking-token"),
+            "{}",
+            output.stderr
+        );
     }
-    let log = trial.service.as_ref().unwrap().log.lock().unwrap().clone();
+    let log = repo.service.as_ref().unwrap().log.lock().unwrap().clone();
     assert!(!log.contains(&issuer.answers.lock().unwrap().token), "the log holds a token");
 }
 
 #[test]
 fn a_file_that_lets_too_many_in_keeps_the_service_from_starting() {
     let issuer = Issuer::start();
-    let trial = Trial::small();
+    let repo = TestRepository::small();
     let good = rules(&issuer);
     let sub = format!("{{ sub: '{SUBJECT}', repository: example/mail }}");
     let cases = [
@@ -352,9 +356,9 @@ fn a_file_that_lets_too_many_in_keeps_the_service_from_starting() {
         ("issuers: 3\n".to_owned(), "oidc.yaml:1:"),
     ];
     for (text, words) in cases {
-        trial.write("oidc.yaml", text);
-        let data = trial.path(".data");
-        let ran = trial
+        repo.write("oidc.yaml", text);
+        let data = repo.path(".data");
+        let output = repo
             .run(&[
                 "serve",
                 "--environment",
@@ -368,27 +372,27 @@ fn a_file_that_lets_too_many_in_keeps_the_service_from_starting() {
                 "oidc.yaml",
             ])
             .code(1);
-        assert!(ran.stderr.contains(words), "{words}: {}", ran.stderr);
+        assert!(output.stderr.contains(words), "{words}: {}", output.stderr);
     }
     // A service that was not told of issuers takes no such token.
-    let mut trial = trial;
-    trial.serve();
-    refused(&trial, &sign(&key("one", Algorithm::RS256), &claims(&issuer)), "takes none");
+    let mut repo = repo;
+    repo.serve();
+    refused(&repo, &sign(&key("one", Algorithm::RS256), &claims(&issuer)), "takes none");
 }
 
 /// Asks until the answer has this status.
-fn becomes(trial: &Trial, token: &str, status: u16) {
+fn becomes(repo: &TestRepository, token: &str, status: u16) {
     let until = Instant::now() + Duration::from_secs(20);
-    let mut answer = ask(trial, token);
+    let mut answer = ask(repo, token);
     while answer.status != status && Instant::now() < until {
         std::thread::sleep(Duration::from_millis(50));
-        answer = ask(trial, token);
+        answer = ask(repo, token);
     }
     assert_eq!(answer.status, status, "{}", answer.body);
 }
 
-fn says(trial: &Trial, words: &str) {
-    let log = &trial.service.as_ref().unwrap().log;
+fn says(repo: &TestRepository, words: &str) {
+    let log = &repo.service.as_ref().unwrap().log;
     let until = Instant::now() + Duration::from_secs(20);
     while !log.lock().unwrap().contains(words) && Instant::now() < until {
         std::thread::sleep(Duration::from_millis(20));
@@ -396,8 +400,8 @@ fn says(trial: &Trial, words: &str) {
     assert!(log.lock().unwrap().contains(words), "{words}: {}", log.lock().unwrap());
 }
 
-fn hang_up(trial: &Trial) {
-    let id = trial.service.as_ref().unwrap().child.id().to_string();
+fn hang_up(repo: &TestRepository) {
+    let id = repo.service.as_ref().unwrap().child.id().to_string();
     assert!(std::process::Command::new("kill").args(["-HUP", &id]).status().unwrap().success());
 }
 
@@ -406,26 +410,26 @@ fn the_file_is_read_again_when_it_changes() {
     let issuer = Issuer::start();
     let rsa = key("one", Algorithm::RS256);
     issuer.publish(&[&rsa]);
-    let trial = trial(&issuer);
+    let repo = create_repo(&issuer);
     let main = sign(&rsa, &claims(&issuer));
     let mut other = claims(&issuer);
     other["sub"] = json!("repo:example/mail:ref:refs/heads/other");
     let other = sign(&rsa, &other);
-    assert_eq!((ask(&trial, &main).status, ask(&trial, &other).status), (200, 401));
+    assert_eq!((ask(&repo, &main).status, ask(&repo, &other).status), (200, 401));
     // Another branch gets in and the first one is out, with nobody's help.
-    trial.write("oidc.yaml", rules(&issuer).replace(SUBJECT, "repo:example/mail:ref:refs/heads/other"));
-    becomes(&trial, &other, 200);
-    refused(&trial, &main, "no rule of the service");
-    let audit = trial.http("GET", "/v1/audit?limit=100", &[], b"").json();
+    repo.write("oidc.yaml", rules(&issuer).replace(SUBJECT, "repo:example/mail:ref:refs/heads/other"));
+    becomes(&repo, &other, 200);
+    refused(&repo, &main, "no rule of the service");
+    let audit = repo.http("GET", "/v1/audit?limit=100", &[], b"").json();
     let entry = audit["entries"].as_array().unwrap().iter().find(|entry| entry["action"] == "issuers.reload").unwrap();
     assert_eq!((&entry["outcome"], &entry["detail"]["issuers"][0]), (&json!("accepted"), &json!(issuer.address)));
 
     // The issuer does not answer while the file is read again: its keys are known, and stay so.
     issuer.answers.lock().unwrap().down = true;
-    trial.write("oidc.yaml", rules(&issuer));
-    hang_up(&trial);
-    becomes(&trial, &main, 200);
-    refused(&trial, &other, "no rule of the service");
+    repo.write("oidc.yaml", rules(&issuer));
+    hang_up(&repo);
+    becomes(&repo, &main, 200);
+    refused(&repo, &other, "no rule of the service");
 }
 
 #[test]
@@ -433,13 +437,13 @@ fn a_file_that_makes_no_sense_keeps_the_old_one() {
     let issuer = Issuer::start();
     let rsa = key("one", Algorithm::RS256);
     issuer.publish(&[&rsa]);
-    let trial = trial(&issuer);
+    let repo = create_repo(&issuer);
     let token = sign(&rsa, &claims(&issuer));
-    assert_eq!(ask(&trial, &token).status, 200);
+    assert_eq!(ask(&repo, &token).status, 200);
     let refusals = |count: u32| {
         let line = format!("mailwright_issuers_reloads_total{{outcome=\"refused\"}} {count}");
         let until = Instant::now() + Duration::from_secs(20);
-        let metrics = || trial.http("GET", "/metrics", &[], b"").body;
+        let metrics = || repo.http("GET", "/metrics", &[], b"").body;
         while !metrics().contains(&line) && Instant::now() < until {
             std::thread::sleep(Duration::from_millis(50));
         }
@@ -457,21 +461,21 @@ fn a_file_that_makes_no_sense_keeps_the_old_one() {
     .into_iter()
     .enumerate()
     {
-        trial.write("oidc.yaml", text);
-        hang_up(&trial);
+        repo.write("oidc.yaml", text);
+        hang_up(&repo);
         refusals(u32::try_from(count).unwrap() + 1);
-        says(&trial, words);
-        assert_eq!(ask(&trial, &token).status, 200, "{words}");
+        says(&repo, words);
+        assert_eq!(ask(&repo, &token).status, 200, "{words}");
     }
-    trial.remove("oidc.yaml");
-    hang_up(&trial);
+    repo.remove("oidc.yaml");
+    hang_up(&repo);
     refusals(4);
-    assert_eq!(ask(&trial, &token).status, 200);
-    let audit = trial.http("GET", "/v1/audit?limit=100", &[], b"").body;
+    assert_eq!(ask(&repo, &token).status, 200);
+    let audit = repo.http("GET", "/v1/audit?limit=100", &[], b"").body;
     assert!(!audit.contains("issuers.reload"), "{audit}");
     // And when it makes sense again, it counts.
-    trial.write("oidc.yaml", rules(&issuer).replace("deployer", "viewer"));
-    hang_up(&trial);
-    says(&trial, "was read again, and counts from now on");
-    assert_eq!(ask(&trial, &token).status, 200);
+    repo.write("oidc.yaml", rules(&issuer).replace("deployer", "viewer"));
+    hang_up(&repo);
+    says(&repo, "was read again, and counts from now on");
+    assert_eq!(ask(&repo, &token).status, 200);
 }

@@ -469,24 +469,24 @@ async fn sqlite_is_migrated_from_an_older_version_and_refuses_a_newer_or_foreign
 
 #[tokio::test]
 async fn a_change_past_the_service_breaks_the_audit_chain() {
-    use crate::support::trial::Trial;
-    let mut trial = Trial::small();
-    trial.serve();
-    trial.run(&["apply", "--skip-verify", "dev", "--yes"]).code(0);
+    use crate::support::repository::TestRepository;
+    let mut repo = TestRepository::small();
+    repo.serve();
+    repo.run(&["apply", "--skip-verify", "dev", "--yes"]).code(0);
     let head =
-        trial.run(&["audit", "verify", "dev", "--format", "json"]).code(0).json()["head"].as_str().unwrap().to_owned();
-    trial.patch("relay", &json!({ "description": "x" }));
-    trial.run(&["audit", "verify", "dev", "--expect-head", &head]).code(0);
-    trial.kill();
-    let data = trial.path(".data").to_str().unwrap().to_owned();
-    trial.run(&["audit", "verify", "dev", "--data", &data, "--expect-head", &head]).code(0);
+        repo.run(&["audit", "verify", "dev", "--format", "json"]).code(0).json()["head"].as_str().unwrap().to_owned();
+    repo.patch("relay", &json!({ "description": "x" }));
+    repo.run(&["audit", "verify", "dev", "--expect-head", &head]).code(0);
+    repo.kill();
+    let data = repo.path(".data").to_str().unwrap().to_owned();
+    repo.run(&["audit", "verify", "dev", "--data", &data, "--expect-head", &head]).code(0);
     let verify = |sql: &str| {
-        raw(&trial.path(".data/store.sqlite"), sql);
-        let ran = trial.run(&["audit", "verify", "dev", "--data", &data, "--expect-head", &head]).code(1);
-        assert!(ran.stderr.contains("MW0240"), "{}", ran.stderr);
-        ran.stderr
+        raw(&repo.path(".data/store.sqlite"), sql);
+        let output = repo.run(&["audit", "verify", "dev", "--data", &data, "--expect-head", &head]).code(1);
+        assert!(output.stderr.contains("MW0240"), "{}", output.stderr);
+        output.stderr
     };
-    raw(&trial.path(".data/store.sqlite"), "CREATE TABLE kept AS SELECT * FROM audit");
+    raw(&repo.path(".data/store.sqlite"), "CREATE TABLE kept AS SELECT * FROM audit");
     assert!(verify("DELETE FROM audit WHERE sequence > 1").contains("cut off"));
     assert!(
         verify("DELETE FROM audit; INSERT INTO audit SELECT * FROM kept WHERE sequence <> 2")
@@ -501,21 +501,21 @@ async fn a_change_past_the_service_breaks_the_audit_chain() {
 }
 
 /// A service with a few generations, a revoked token and an approval rule, stopped; and the head of its log.
-fn stopped() -> (crate::support::trial::Trial, String) {
-    use crate::support::trial::Trial;
-    let mut trial = Trial::small();
-    trial.serve();
-    trial.run(&["apply", "--skip-verify", "dev", "--yes"]).code(0);
-    let made = trial.run(&["token", "create", "dev", "--name", "x", "--role", "viewer", "--format", "json"]).code(0);
-    trial.run(&["token", "revoke", "dev", made.json()["id"].as_str().unwrap()]).code(0);
-    trial.run(&["token", "create", "dev", "--name", "y", "--role", "viewer"]).code(0);
-    trial.patch("relay", &json!({ "description": "x" }));
-    trial.run(&["audit", "verify", "dev"]).code(0);
+fn stopped() -> (crate::support::repository::TestRepository, String) {
+    use crate::support::repository::TestRepository;
+    let mut repo = TestRepository::small();
+    repo.serve();
+    repo.run(&["apply", "--skip-verify", "dev", "--yes"]).code(0);
+    let made = repo.run(&["token", "create", "dev", "--name", "x", "--role", "viewer", "--format", "json"]).code(0);
+    repo.run(&["token", "revoke", "dev", made.json()["id"].as_str().unwrap()]).code(0);
+    repo.run(&["token", "create", "dev", "--name", "y", "--role", "viewer"]).code(0);
+    repo.patch("relay", &json!({ "description": "x" }));
+    repo.run(&["audit", "verify", "dev"]).code(0);
     // `store.position` is written twice a second.
     std::thread::sleep(std::time::Duration::from_secs(1));
-    trial.kill();
-    let data = trial.path(".data").to_str().unwrap().to_owned();
-    (trial, data)
+    repo.kill();
+    let data = repo.path(".data").to_str().unwrap().to_owned();
+    (repo, data)
 }
 
 #[test]
@@ -552,42 +552,45 @@ fn a_change_of_any_table_past_the_service_is_told() {
         ("UPDATE token SET document = json_remove(document, '$.revokedAt')", "was revoked by entry"),
         ("DELETE FROM token", "the tokens"),
     ] {
-        let (mut trial, data) = stopped();
-        let store = trial.path(".data/store.sqlite");
+        let (mut repo, data) = stopped();
+        let store = repo.path(".data/store.sqlite");
         raw(&store, "PRAGMA foreign_keys = off");
         let before = std::fs::read(&store).unwrap();
         raw(&store, sql);
-        let ran = trial.run(&["audit", "verify", "dev", "--data", &data]).code(1);
-        assert!(ran.stderr.contains("MW0240") && ran.stderr.contains(wanted), "{sql}: {}", ran.stderr);
+        let output = repo.run(&["audit", "verify", "dev", "--data", &data]).code(1);
+        assert!(output.stderr.contains("MW0240") && output.stderr.contains(wanted), "{sql}: {}", output.stderr);
         // The service says it as well: in its log, to monitors, in its audit log, and to whoever asks.
         if sql.contains("revokedAt") {
             // A token that was revoked stays revoked, whatever the table says.
-            trial.serve();
-            let list = trial.run(&["audit", "list", "dev"]).code(0).stdout;
+            repo.serve();
+            let list = repo.run(&["audit", "list", "dev"]).code(0).stdout;
             assert!(list.contains("store.altered") && list.matches("token.revoke").count() == 2, "{list}");
         }
         if sql.starts_with("UPDATE profile SET") {
-            trial.serve();
+            repo.serve();
             let until = std::time::Instant::now() + std::time::Duration::from_secs(20);
-            let ready = || trial.http_as_anybody("GET", "/readyz", &[], b"").body;
+            let ready = || repo.http_without_token("GET", "/readyz", &[], b"").body;
             while !ready().contains("differences") {
                 assert!(std::time::Instant::now() < until, "{sql}: {}", ready());
                 std::thread::sleep(std::time::Duration::from_millis(20));
             }
-            assert!(trial.service.as_ref().unwrap().log.lock().unwrap().contains("changed past the service"));
-            assert!(trial.run(&["audit", "list", "dev"]).code(0).stdout.contains("store.altered"));
-            assert!(trial.run(&["audit", "verify", "dev"]).code(1).stderr.contains(wanted), "{sql}");
+            assert!(repo.service.as_ref().unwrap().log.lock().unwrap().contains("changed past the service"));
+            assert!(repo.run(&["audit", "list", "dev"]).code(0).stdout.contains("store.altered"));
+            assert!(repo.run(&["audit", "verify", "dev"]).code(1).stderr.contains(wanted), "{sql}");
         }
         drop(before);
     }
 }
 
 /// A copy of the data folder of a stopped service, to be changed. Gives its folder and its database.
-fn copied(trial: &crate::support::trial::Trial, with_position: bool) -> (tempfile::TempDir, std::path::PathBuf) {
+fn copied(
+    repo: &crate::support::repository::TestRepository,
+    with_position: bool,
+) -> (tempfile::TempDir, std::path::PathBuf) {
     let copy = tempfile::tempdir().unwrap();
     for file in ["store.sqlite", "store.sqlite-wal", "store.position"] {
         if with_position || file != "store.position" {
-            drop(std::fs::copy(trial.path(&format!(".data/{file}")), copy.path().join(file)));
+            drop(std::fs::copy(repo.path(&format!(".data/{file}")), copy.path().join(file)));
         }
     }
     let store = copy.path().join("store.sqlite");
@@ -600,8 +603,8 @@ const HEAD_AS_IN_LOG: &str = "UPDATE store SET value = (SELECT json_object('sequ
 
 #[test]
 fn entries_generations_and_tokens_that_were_deleted_are_reported() {
-    let (trial, data) = stopped();
-    let verify = |data: &str| trial.run(&["audit", "verify", "dev", "--data", data]);
+    let (repo, data) = stopped();
+    let verify = |data: &str| repo.run(&["audit", "verify", "dev", "--data", data]);
     verify(&data).code(0);
     let emptied = "DELETE FROM audit; DELETE FROM store WHERE key IN ('auditHead', 'statedBy')";
     let rows = "DELETE FROM audit; DELETE FROM profile_history; DELETE FROM secret; DELETE FROM generation; \
@@ -635,50 +638,50 @@ fn entries_generations_and_tokens_that_were_deleted_are_reported() {
         ("DELETE FROM token WHERE document LIKE '%revokedAt%'", "the tokens are not", "the tokens are not"),
     ] {
         for (is_there, wanted) in [(true, with_position), (false, without)] {
-            let (folder, store) = copied(&trial, is_there);
+            let (folder, store) = copied(&repo, is_there);
             raw(&store, &format!("PRAGMA foreign_keys = off; {sql}"));
-            let ran = verify(folder.path().to_str().unwrap());
+            let output = verify(folder.path().to_str().unwrap());
             if wanted.is_empty() {
                 // Nothing is left that an entry would have to record.
-                ran.code(0);
+                output.code(0);
                 continue;
             }
-            assert!(ran.code == 1 && ran.stderr.contains("MW0240"), "{sql}: {} {}", ran.stdout, ran.stderr);
-            assert!(ran.stderr.contains(wanted), "{sql}, {is_there}: {}", ran.stderr);
+            assert!(output.code == 1 && output.stderr.contains("MW0240"), "{sql}: {} {}", output.stdout, output.stderr);
+            assert!(output.stderr.contains(wanted), "{sql}, {is_there}: {}", output.stderr);
         }
     }
 }
 
 #[test]
 fn a_service_whose_log_was_shortened_says_so() {
-    let (mut trial, _) = stopped();
-    trial.serve();
-    let store = trial.path(".data/store.sqlite");
+    let (mut repo, _) = stopped();
+    repo.serve();
+    let store = repo.path(".data/store.sqlite");
     // While it runs: the next entry says so first, and its number leaves the gap.
     raw(&store, "DELETE FROM audit");
-    trial.run(&["token", "create", "dev", "--name", "z", "--role", "viewer"]).code(0);
-    let listed = || trial.run(&["audit", "list", "dev", "--format", "json"]).code(0).json()["entries"].clone();
+    repo.run(&["token", "create", "dev", "--name", "z", "--role", "viewer"]).code(0);
+    let listed = || repo.run(&["audit", "list", "dev", "--format", "json"]).code(0).json()["entries"].clone();
     let found = listed();
     assert_eq!((&found[0]["sequence"], &found[0]["action"]), (&json!(7), &json!("store.altered")), "{found}");
     assert!(found[0]["detail"]["why"].as_str().unwrap().contains("entries 1 to 6"), "{found}");
     assert_eq!(found[1]["action"], "token.create");
-    let ran = trial.run(&["audit", "verify", "dev"]).code(1);
-    assert!(ran.stderr.contains("entry 7 comes after entry 0"), "{}", ran.stderr);
+    let output = repo.run(&["audit", "verify", "dev"]).code(1);
+    assert!(output.stderr.contains("entry 7 comes after entry 0"), "{}", output.stderr);
     for sql in ["DELETE FROM audit", "DELETE FROM audit; DELETE FROM store WHERE key IN ('auditHead', 'statedBy')"] {
         // The file is written twice a second.
         std::thread::sleep(std::time::Duration::from_secs(1));
-        trial.kill();
+        repo.kill();
         raw(&store, sql);
-        trial.serve();
+        repo.serve();
         let until = std::time::Instant::now() + std::time::Duration::from_secs(20);
-        let ready = || trial.http_as_anybody("GET", "/readyz", &[], b"").body;
+        let ready = || repo.http_without_token("GET", "/readyz", &[], b"").body;
         while !ready().contains("differences") {
             assert!(std::time::Instant::now() < until, "{sql}: {}", ready());
             std::thread::sleep(std::time::Duration::from_millis(20));
         }
-        assert!(trial.service.as_ref().unwrap().log.lock().unwrap().contains("of the audit log are missing"), "{sql}");
-        assert!(trial.run(&["audit", "list", "dev"]).code(0).stdout.contains("store.altered"), "{sql}");
-        trial.run(&["audit", "verify", "dev"]).code(1);
+        assert!(repo.service.as_ref().unwrap().log.lock().unwrap().contains("of the audit log are missing"), "{sql}");
+        assert!(repo.run(&["audit", "list", "dev"]).code(0).stdout.contains("store.altered"), "{sql}");
+        repo.run(&["audit", "verify", "dev"]).code(1);
     }
 }
 
@@ -705,26 +708,26 @@ async fn a_position_of_an_older_version_is_taken_over() {
 
 #[test]
 fn a_change_that_a_later_commit_covers_is_recorded() {
-    let (mut trial, data) = stopped();
-    trial.serve();
+    let (mut repo, data) = stopped();
+    repo.serve();
     // While the service runs, with a digest: the next change is made on it, and says so before it.
     raw(
-        &trial.path(".data/store.sqlite"),
+        &repo.path(".data/store.sqlite"),
         "UPDATE profile SET state = replace(state, 'smtp.example.com', 'evil.example.com'), digest = zeroblob(32)",
     );
-    trial.run(&["token", "create", "dev", "--name", "z", "--role", "viewer"]).code(0);
-    let listed = trial.run(&["audit", "list", "dev"]).code(0).stdout;
+    repo.run(&["token", "create", "dev", "--name", "z", "--role", "viewer"]).code(0);
+    let listed = repo.run(&["audit", "list", "dev"]).code(0).stdout;
     assert!(listed.contains("store.altered"), "{listed}");
-    trial.kill();
-    let ran = trial.run(&["audit", "verify", "dev", "--data", &data]).code(1);
-    assert!(ran.stderr.contains("live otherwise than the history says"), "{}", ran.stderr);
+    repo.kill();
+    let output = repo.run(&["audit", "verify", "dev", "--data", &data]).code(1);
+    assert!(output.stderr.contains("live otherwise than the history says"), "{}", output.stderr);
 }
 
 #[test]
 fn the_audit_log_is_read_without_a_trace() {
-    let (mut trial, data) = stopped();
-    let files = |trial: &crate::support::trial::Trial| {
-        let mut files: Vec<(String, Vec<u8>)> = std::fs::read_dir(trial.path(".data"))
+    let (mut repo, data) = stopped();
+    let files = |repo: &crate::support::repository::TestRepository| {
+        let mut files: Vec<(String, Vec<u8>)> = std::fs::read_dir(repo.path(".data"))
             .unwrap()
             .map(|entry| entry.unwrap())
             .map(|entry| (entry.file_name().to_string_lossy().into_owned(), std::fs::read(entry.path()).unwrap()))
@@ -733,23 +736,23 @@ fn the_audit_log_is_read_without_a_trace() {
         files
     };
     // What a killed service left in its log of changes counts; a copy without it is read as it is.
-    trial.run(&["audit", "verify", "dev", "--data", &data]).code(0);
-    raw(&trial.path(".data/store.sqlite"), "PRAGMA wal_checkpoint(TRUNCATE)");
-    let before = files(&trial);
-    trial.run(&["audit", "verify", "dev", "--data", &data]).code(0);
-    assert_eq!(files(&trial), before, "nothing was written, and no file was made");
+    repo.run(&["audit", "verify", "dev", "--data", &data]).code(0);
+    raw(&repo.path(".data/store.sqlite"), "PRAGMA wal_checkpoint(TRUNCATE)");
+    let before = files(&repo);
+    repo.run(&["audit", "verify", "dev", "--data", &data]).code(0);
+    assert_eq!(files(&repo), before, "nothing was written, and no file was made");
     // An older version is not brought up to date, and its chain is checked all the same.
     let old = tempfile::tempdir().unwrap();
     let path = old.path().join("store.sqlite");
     SqliteStore::make_old(&path, 8).unwrap();
     raw(&path, "INSERT INTO store VALUES ('environment', '\"dev\"'); PRAGMA wal_checkpoint(TRUNCATE)");
     let before = std::fs::read(&path).unwrap();
-    let ran = trial.run(&["audit", "verify", "dev", "--data", old.path().to_str().unwrap()]).code(0);
-    assert!(ran.stdout.contains("0 entries"), "{}", ran.stdout);
+    let output = repo.run(&["audit", "verify", "dev", "--data", old.path().to_str().unwrap()]).code(0);
+    assert!(output.stdout.contains("0 entries"), "{}", output.stdout);
     assert_eq!(std::fs::read(&path).unwrap(), before);
     // Beside a running service.
-    trial.serve();
-    trial.run(&["audit", "verify", "dev", "--data", &data]).code(0);
+    repo.serve();
+    repo.run(&["audit", "verify", "dev", "--data", &data]).code(0);
 }
 
 #[tokio::test]

@@ -3,24 +3,24 @@
 
 use std::os::unix::fs::PermissionsExt as _;
 
-use crate::support::trial::{Trial, finish};
+use crate::support::repository::{TestRepository, run_command};
 use serde_json::json;
 
-fn applied() -> Trial {
-    let mut trial = Trial::small();
-    trial.serve();
-    trial.run(&["apply", "--skip-verify", "dev", "--yes"]).code(0);
-    trial
+fn applied() -> TestRepository {
+    let mut repo = TestRepository::small();
+    repo.serve();
+    repo.run(&["apply", "--skip-verify", "dev", "--yes"]).code(0);
+    repo
 }
 
 const CREATE: [&str; 4] = ["token", "create", "dev", "--name"];
 
 #[test]
 fn a_list_shows_what_each_token_is_limited_to() {
-    let trial = applied();
+    let repo = applied();
     let limited = ["erp", "--role", "sender", "--companies", "EDU1", "--functions", "all-documents,default"];
-    trial.run(&[&CREATE[..], &limited].concat()).code(0);
-    let list = trial.run(&["token", "list", "dev"]).code(0).stdout;
+    repo.run(&[&CREATE[..], &limited].concat()).code(0);
+    let list = repo.run(&["token", "list", "dev"]).code(0).stdout;
     let line = |name: &str| list.lines().find(|line| line.contains(name)).unwrap().to_owned();
     assert!(list.contains("COMPANIES") && list.contains("FUNCTIONS"), "{list}");
     assert!(line("erp").contains("EDU1") && line("erp").contains("default, all-documents"), "{list}");
@@ -29,88 +29,88 @@ fn a_list_shows_what_each_token_is_limited_to() {
 
 #[test]
 fn a_company_that_is_unknown_is_refused_and_so_is_a_function() {
-    let mut trial = Trial::small();
-    trial.serve();
+    let mut repo = TestRepository::small();
+    repo.serve();
     let sender = |name: &'static str, company: &'static str| {
         [&CREATE[..], &[name, "--role", "sender", "--companies", company]].concat()
     };
     // Before the first apply, the service knows no company at all.
-    trial.run(&sender("early", "EDU7")).code(0);
-    trial.run(&["apply", "--skip-verify", "dev", "--yes"]).code(0);
-    trial.run(&sender("known", "EDU1")).code(0);
-    let refused = trial.run(&sender("unknown", "EDU9")).code(1);
+    repo.run(&sender("early", "EDU7")).code(0);
+    repo.run(&["apply", "--skip-verify", "dev", "--yes"]).code(0);
+    repo.run(&sender("known", "EDU1")).code(0);
+    let refused = repo.run(&sender("unknown", "EDU9")).code(1);
     assert!(refused.stderr.contains("MW0105") && refused.stderr.contains("EDU9"), "{}", refused.stderr);
-    let refused = trial.run(&[&CREATE[..], &["x", "--role", "sender", "--functions", "all-document"]].concat()).code(1);
+    let refused = repo.run(&[&CREATE[..], &["x", "--role", "sender", "--functions", "all-document"]].concat()).code(1);
     assert!(refused.stderr.contains("all-document"), "{}", refused.stderr);
     let body = json!({ "name": "x", "role": "sender", "scope": { "companies": ["EDU1", "EDU9"] } }).to_string();
-    assert_eq!(trial.http("POST", "/v1/tokens", &[], body.as_bytes()).status, 422);
+    assert_eq!(repo.http("POST", "/v1/tokens", &[], body.as_bytes()).status, 422);
 }
 
 #[test]
 fn two_tokens_in_effect_do_not_share_a_name() {
-    let trial = applied();
-    trial.run(&[&CREATE[..], &["pipeline", "--role", "deployer"]].concat()).code(0);
+    let repo = applied();
+    repo.run(&[&CREATE[..], &["pipeline", "--role", "deployer"]].concat()).code(0);
     for name in ["pipeline", "Pipeline"] {
-        let refused = trial.run(&[&CREATE[..], &[name, "--role", "viewer"]].concat()).code(1);
+        let refused = repo.run(&[&CREATE[..], &[name, "--role", "viewer"]].concat()).code(1);
         assert!(refused.stderr.contains("MW0228") && refused.stderr.contains("token revoke dev"), "{}", refused.stderr);
     }
-    let list = trial.run(&["token", "list", "dev", "--format", "json"]).code(0).json();
+    let list = repo.run(&["token", "list", "dev", "--format", "json"]).code(0).json();
     let tokens = list["tokens"].as_array().unwrap();
     let id = tokens.iter().find(|token| token["name"] == "pipeline").unwrap()["id"].as_str().unwrap();
     assert_eq!(tokens.len(), 2);
-    trial.run(&["token", "revoke", "dev", id]).code(0);
-    trial.run(&[&CREATE[..], &["pipeline", "--role", "viewer"]].concat()).code(0);
+    repo.run(&["token", "revoke", "dev", id]).code(0);
+    repo.run(&[&CREATE[..], &["pipeline", "--role", "viewer"]].concat()).code(0);
 }
 
 #[test]
 fn the_service_of_another_environment_is_refused() {
-    let trial = applied();
-    trial.write("environments/prod/environment.yaml", "companies: [EDU1]\n");
-    let address = trial.address().to_owned();
+    let repo = applied();
+    repo.write("environments/prod/environment.yaml", "companies: [EDU1]\n");
+    let address = repo.address().to_owned();
     for arguments in [
         &["token", "list", "prod"][..],
         &["token", "create", "prod", "--name", "x", "--role", "viewer"],
         &["token", "revoke", "prod", "000000000000"],
     ] {
-        let refused = trial.run(&[arguments, &["--service", &address]].concat()).code(1);
+        let refused = repo.run(&[arguments, &["--service", &address]].concat()).code(1);
         assert!(refused.stderr.contains("MW0211") && refused.stderr.contains("`dev`"), "{}", refused.stderr);
     }
     assert_eq!(
-        trial.run(&["token", "list", "dev", "--format", "json"]).code(0).json()["tokens"].as_array().unwrap().len(),
+        repo.run(&["token", "list", "dev", "--format", "json"]).code(0).json()["tokens"].as_array().unwrap().len(),
         1
     );
 }
 
 #[test]
 fn a_lost_token_of_an_administrator_has_a_way_back() {
-    let mut trial = applied();
-    let lost = trial.token().to_owned();
-    trial.kill();
-    trial.remove(".token");
-    trial.serve_with(&["--demo", "--new-admin-token"]);
-    let fresh = trial.token().to_owned();
+    let mut repo = applied();
+    let lost = repo.token().to_owned();
+    repo.kill();
+    repo.remove(".token");
+    repo.serve_with(&["--demo", "--new-admin-token"]);
+    let fresh = repo.token().to_owned();
     assert_ne!(fresh, lost);
-    let list = trial.run(&["token", "list", "dev", "--format", "json"]).code(0).json();
+    let list = repo.run(&["token", "list", "dev", "--format", "json"]).code(0).json();
     let admins = list["tokens"].as_array().unwrap().iter().filter(|token| token["role"] == "admin").count();
     assert_eq!(admins, 2);
     let id = lost.split('_').nth(1).unwrap();
-    trial.run(&["token", "revoke", "dev", id]).code(0);
-    assert!(trial.run(&["audit", "list", "dev"]).code(0).stdout.contains("--new-admin-token"));
+    repo.run(&["token", "revoke", "dev", id]).code(0);
+    assert!(repo.run(&["audit", "list", "dev"]).code(0).stdout.contains("--new-admin-token"));
     // Without the option, a start makes none.
-    trial.kill();
-    trial.serve();
-    assert_eq!(trial.token(), fresh);
+    repo.kill();
+    repo.serve();
+    assert_eq!(repo.token(), fresh);
 }
 
 #[test]
 fn a_token_file_that_others_can_read_is_warned_of() {
-    let trial = applied();
-    trial.write("token", trial.token());
+    let repo = applied();
+    repo.write("token", repo.token());
     let list = |mode: u32| {
-        std::fs::set_permissions(trial.path("token"), std::fs::Permissions::from_mode(mode)).unwrap();
-        let mut command = trial.command(&["token", "list", "dev", "--token-file", "token"]);
+        std::fs::set_permissions(repo.path("token"), std::fs::Permissions::from_mode(mode)).unwrap();
+        let mut command = repo.command(&["token", "list", "dev", "--token-file", "token"]);
         command.env_remove("MAILWRIGHT_TOKEN");
-        finish(command).code(0).stderr
+        run_command(command).code(0).stderr
     };
     for mode in [0o644, 0o640, 0o604, 0o620] {
         let stderr = list(mode);
@@ -124,7 +124,7 @@ fn a_token_file_that_others_can_read_is_warned_of() {
 
 #[test]
 fn what_kubernetes_puts_into_a_pod_is_no_setting() {
-    let trial = applied();
+    let repo = applied();
     let links = [
         ("MAILWRIGHT_SERVICE_HOST", "10.96.14.2"),
         ("MAILWRIGHT_SERVICE_PORT", "8470"),
@@ -137,15 +137,15 @@ fn what_kubernetes_puts_into_a_pod_is_no_setting() {
         ("MAILWRIGHT_BETA_SERVICE_HOST", "10.96.14.3"),
         ("MAILWRIGHT_BETA_PORT_8470_TCP", "tcp://10.96.14.3:8470"),
     ];
-    let mut command = trial.command(&["plan", "dev"]);
+    let mut command = repo.command(&["plan", "dev"]);
     command.envs(links);
-    assert!(finish(command).code(0).stdout.contains("No changes."));
+    assert!(run_command(command).code(0).stdout.contains("No changes."));
     for (name, value) in
         [("MAILWRIGHT_PORT", "8470"), ("MAILWRIGHT_SERVICE_HOST", "mail.example.com"), ("MAILWRIGHT_TOKNE", "x")]
     {
-        let mut command = trial.command(&["plan", "dev"]);
+        let mut command = repo.command(&["plan", "dev"]);
         command.envs(links).env(name, value);
-        let refused = finish(command).code(1);
+        let refused = run_command(command).code(1);
         assert!(refused.stderr.contains("MW0250") && refused.stderr.contains(name), "{}", refused.stderr);
     }
 }

@@ -15,7 +15,7 @@ pub(crate) const SUBJECT: &str = "repo:example/mail:ref:refs/heads/main";
 
 /// What the issuer answers, and how often it was asked.
 #[derive(Default)]
-pub(crate) struct Answers {
+pub(crate) struct IssuerState {
     pub(crate) keys: Vec<Value>,
     pub(crate) down: bool,
     pub(crate) names: Option<String>,
@@ -27,14 +27,14 @@ pub(crate) struct Answers {
 
 pub(crate) struct Issuer {
     pub(crate) address: String,
-    pub(crate) answers: Arc<Mutex<Answers>>,
+    pub(crate) answers: Arc<Mutex<IssuerState>>,
 }
 
 impl Issuer {
     pub(crate) fn start() -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = format!("http://{}", listener.local_addr().unwrap());
-        let answers = Arc::new(Mutex::new(Answers::default()));
+        let answers = Arc::new(Mutex::new(IssuerState::default()));
         let (own, shared) = (address.clone(), Arc::clone(&answers));
         std::thread::spawn(move || {
             for stream in listener.incoming() {
@@ -63,7 +63,7 @@ impl Issuer {
     }
 }
 
-fn answer(own: &str, request: &str, heads: &[String], answers: &mut Answers) -> (u16, Value) {
+fn answer(own: &str, request: &str, heads: &[String], answers: &mut IssuerState) -> (u16, Value) {
     let path = request.split_whitespace().nth(1).unwrap_or_default();
     if let Some(query) = path.strip_prefix("/token?") {
         let asks = heads.iter().any(|line| line.eq_ignore_ascii_case("authorization: bearer the-asking-token"));

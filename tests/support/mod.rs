@@ -4,14 +4,14 @@
 pub(crate) mod fleet;
 pub(crate) mod forge;
 pub(crate) mod generated;
-pub(crate) mod host;
+pub(crate) mod host_process;
 pub(crate) mod issuer;
 #[cfg(target_os = "linux")]
 pub(crate) mod postfix;
 pub(crate) mod recorder;
-pub(crate) mod sandboxed;
+pub(crate) mod repository;
+pub(crate) mod sandbox;
 pub(crate) mod tools;
-pub(crate) mod trial;
 
 /// The functions whose mail leaves without anybody signing in: all but one, in the catalogue's order.
 pub(crate) fn functions() -> impl Iterator<Item = &'static str> {

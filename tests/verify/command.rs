@@ -1,32 +1,32 @@
 //! `mailwright verify` and the gate before an apply, through the binary and the running service.
 
 use crate::support::{
-    sandboxed::{DESKTOP, DIRECT, READER, SECRET, Sandbox, WEB, delegate, direct, good},
-    trial::Trial,
+    repository::TestRepository,
+    sandbox::{DESKTOP, DIRECT, READER, SECRET, Sandbox, WEB, delegate, direct, good},
 };
 use serde_json::{Value, json};
 
 /// A repository with one direct profile, `documents`, whose tenant is the sandbox's.
-fn trial(sandbox: &Sandbox) -> Trial {
-    let trial = Trial::examples();
+fn create_repo(sandbox: &Sandbox) -> TestRepository {
+    let repo = TestRepository::examples();
     for old in ["environments", "secrets"] {
-        std::fs::remove_dir_all(trial.path(old)).unwrap();
+        std::fs::remove_dir_all(repo.path(old)).unwrap();
     }
-    trial.write("environments/dev/environment.yaml", "companies: [EDU1]\nunserved: [{ reason: trial }]\n");
-    write(&trial, sandbox, "documents", &direct());
-    trial.write("ca.pem", &sandbox.running.authority);
+    repo.write("environments/dev/environment.yaml", "companies: [EDU1]\nunserved: [{ reason: trial }]\n");
+    write(&repo, sandbox, "documents", &direct());
+    repo.write("ca.pem", &sandbox.running.authority);
     let demo = include_str!("../../secrets/dev/recipients.txt");
-    trial.write("secrets/dev/recipients.txt", demo);
+    repo.write("secrets/dev/recipients.txt", demo);
     let identity = include_str!("../../secrets/dev/demo-identity.txt");
-    trial.write("secrets/dev/demo-identity.txt", identity);
-    trial.write("key.txt", identity);
-    trial.pipe(&["secrets", "set", "dev", "documents/secret"], SECRET.as_bytes()).code(0);
-    trial
+    repo.write("secrets/dev/demo-identity.txt", identity);
+    repo.write("key.txt", identity);
+    repo.pipe(&["secrets", "set", "dev", "documents/secret"], SECRET.as_bytes()).code(0);
+    repo
 }
 
-fn write(trial: &Trial, sandbox: &Sandbox, name: &str, profile: &Value) {
+fn write(repo: &TestRepository, sandbox: &Sandbox, name: &str, profile: &Value) {
     let text = profile.to_string().replace("HERE", &sandbox.running.address);
-    trial.write(&format!("environments/dev/profiles/{name}.json"), text);
+    repo.write(&format!("environments/dev/profiles/{name}.json"), text);
 }
 
 fn local<'a>(more: &[&'a str], dns: &'a str) -> Vec<&'a str> {
@@ -42,9 +42,9 @@ fn without_consent() -> Value {
 #[test]
 fn the_exit_code_tells_what_was_found() {
     let sandbox = Sandbox::start(without_consent());
-    let trial = trial(&sandbox);
+    let repo = create_repo(&sandbox);
     let dns = sandbox.running.dns.to_string();
-    let run = |more: &[&str]| trial.run(&local(more, &dns));
+    let run = |more: &[&str]| repo.run(&local(more, &dns));
     let found = run(&[]).code(3);
     assert!(found.stdout.contains("at        environments/dev/profiles/documents.json:1:"), "{}", found.stdout);
     assert!(found.stdout.contains("mailwright verify dev documents --probe"), "{}", found.stdout);
@@ -66,19 +66,18 @@ fn the_exit_code_tells_what_was_found() {
     run(&["--fail-on", "warning"]).code(3);
     assert!(run(&["documnets"]).code(1).stderr.contains("Did you mean `documents`?"));
     // Without the key the rest is still checked, and the finding says what is missing.
-    let mut command =
-        trial.command(&["verify", "dev", "--local", "--outgoing-ca-file", "ca.pem", "--dns-server", &dns]);
-    command.env("HOME", trial.path("nobody"));
-    let keyless = crate::support::trial::finish(command).code(0);
+    let mut command = repo.command(&["verify", "dev", "--local", "--outgoing-ca-file", "ca.pem", "--dns-server", &dns]);
+    command.env("HOME", repo.path("nobody"));
+    let keyless = crate::support::repository::run_command(command).code(0);
     assert!(keyless.stdout.contains("unknown VERIFY-SECRET"), "{}", keyless.stdout);
 }
 
 #[test]
 fn every_format_says_the_same() {
     let sandbox = Sandbox::start(without_consent());
-    let trial = trial(&sandbox);
+    let repo = create_repo(&sandbox);
     let dns = sandbox.running.dns.to_string();
-    let run = |format: &str| trial.run(&local(&["--format", format], &dns)).code(3).stdout;
+    let run = |format: &str| repo.run(&local(&["--format", format], &dns)).code(3).stdout;
     let report: Value = serde_json::from_str(&run("json")).unwrap();
     let schema: Value = serde_json::from_str(include_str!("../../schema/verify-report.schema.json")).unwrap();
     let validator = jsonschema::options().build(&schema).unwrap();
@@ -115,23 +114,23 @@ fn a_reader_signs_in_by_device_code_and_a_token_goes_nowhere_else() {
     scenario["tenants"][0]["applications"][3]["publicFlows"] = json!(true);
     scenario["tenants"][0]["applications"][3]["consented"] = json!(["Application.Read.All", "Directory.Read.All"]);
     let (sandbox, other) = (Sandbox::start(scenario), Sandbox::start(good()));
-    let trial = trial(&sandbox);
-    write(&trial, &sandbox, "desktop", &delegate(DESKTOP));
+    let repo = create_repo(&sandbox);
+    write(&repo, &sandbox, "desktop", &delegate(DESKTOP));
     let dns = sandbox.running.dns.to_string();
-    let ran = trial.run(&local(&["--sign-in", READER], &dns)).code(0);
-    assert!(ran.stderr.contains("/sandbox/device and enter the code "), "{}", ran.stderr);
-    assert!(ran.stdout.contains(" 3 reader ") || ran.stdout.contains("3 reader"), "{}", ran.stdout);
+    let output = repo.run(&local(&["--sign-in", READER], &dns)).code(0);
+    assert!(output.stderr.contains("/sandbox/device and enter the code "), "{}", output.stderr);
+    assert!(output.stdout.contains(" 3 reader ") || output.stdout.contains("3 reader"), "{}", output.stdout);
 
     // A profile names another host: the token is for the first one's Graph, and the second one never sees it.
     let runtime = tokio::runtime::Runtime::new().unwrap();
-    let token = runtime.block_on(crate::support::sandboxed::reader_token(&sandbox.running));
-    write(&trial, &other, "web", &delegate(WEB));
+    let token = runtime.block_on(crate::support::sandbox::reader_token(&sandbox.running));
+    write(&repo, &other, "web", &delegate(WEB));
     let both = format!("{}{}", sandbox.running.authority, other.running.authority);
-    trial.write("ca.pem", both);
-    let mut command = trial.command(&local(&["web"], &dns));
+    repo.write("ca.pem", both);
+    let mut command = repo.command(&local(&["web"], &dns));
     command.env("MAILWRIGHT_READER_TOKEN", secrecy::ExposeSecret::expose_secret(&token));
-    let ran = crate::support::trial::finish(command).code(0);
-    assert!(ran.stdout.contains("seen      no token that may read it"), "{}", ran.stdout);
+    let output = crate::support::repository::run_command(command).code(0);
+    assert!(output.stdout.contains("seen      no token that may read it"), "{}", output.stdout);
     let asked = other.get("requests");
     assert!(asked.as_array().unwrap().iter().all(|request| !request["path"].as_str().unwrap().contains("v1.0/appl")));
 }
@@ -139,83 +138,83 @@ fn a_reader_signs_in_by_device_code_and_a_token_goes_nowhere_else() {
 #[test]
 fn the_environments_own_reader_reads_for_its_own_tenant() {
     let (sandbox, other) = (Sandbox::start(good()), Sandbox::start(good()));
-    let mut trial = trial(&sandbox);
-    let reader = |trial: &Trial, address: &str, tenant: &str| {
-        trial.write(
+    let mut repo = create_repo(&sandbox);
+    let reader = |repo: &TestRepository, address: &str, tenant: &str| {
+        repo.write(
             "environments/dev/environment.yaml",
             format!(
                 "companies: [EDU1]\nunserved: [{{ reason: trial }}]\nverify:\n  reader:\n    cloud: {{ custom: {{ signIn: {address}, graph: {address} }} }}\n    tenant: {tenant}\n    client: {READER}\n    credential: {{ clientSecret: {{ secret: reader/secret }} }}\n"
             ),
         );
     };
-    write(&trial, &sandbox, "desktop", &delegate(DESKTOP));
+    write(&repo, &sandbox, "desktop", &delegate(DESKTOP));
     let dns = sandbox.running.dns.to_string();
-    let run = |trial: &Trial, more: &[&str]| trial.run(&local(more, &dns));
+    let run = |repo: &TestRepository, more: &[&str]| repo.run(&local(more, &dns));
 
     // Its secret is missing, sealed, counted.
-    reader(&trial, &sandbox.running.address, "contoso.onmicrosoft.com");
-    let missing = trial.run(&["validate", "dev"]).code(1);
+    reader(&repo, &sandbox.running.address, "contoso.onmicrosoft.com");
+    let missing = repo.run(&["validate", "dev"]).code(1);
     assert!(missing.stdout.contains("environment.yaml:8:") && missing.stdout.contains("secrets/dev/reader/secret.age"));
-    trial.pipe(&["secrets", "set", "dev", "reader/secret"], b"reader-secret").code(0);
-    let listed = trial.run(&["secrets", "list", "dev"]).code(0).stdout;
+    repo.pipe(&["secrets", "set", "dev", "reader/secret"], b"reader-secret").code(0);
+    let listed = repo.run(&["secrets", "list", "dev"]).code(0).stdout;
     assert!(listed.contains("verify.reader"), "{listed}");
 
     // It reads for the tenant under whichever name.
-    let ran = run(&trial, &["desktop"]).code(0);
-    assert!(ran.stdout.contains(" 3 reader "), "{}", ran.stdout);
+    let output = run(&repo, &["desktop"]).code(0);
+    assert!(output.stdout.contains(" 3 reader "), "{}", output.stdout);
 
     // Through the service only for a token that may apply; nobody else has it used.
-    let ca = trial.path("ca.pem");
-    trial.write("ca.pem", format!("{}{}", sandbox.running.authority, other.running.authority));
-    trial.serve_with(&["--demo", "--outgoing-ca-file", ca.to_str().unwrap(), "--dns-server", &dns]);
+    let ca = repo.path("ca.pem");
+    repo.write("ca.pem", format!("{}{}", sandbox.running.authority, other.running.authority));
+    repo.serve_with(&["--demo", "--outgoing-ca-file", ca.to_str().unwrap(), "--dns-server", &dns]);
     // What is live is contacted for a planner as well.
-    trial.run(&["apply", "dev", "--yes", "--skip-verify"]).code(0);
-    let planner = trial.run(&["token", "create", "dev", "--name", "ci", "--role", "planner"]).code(0).stdout;
-    let ran = trial.run(&["verify", "dev", "desktop"]).code(0);
-    assert!(ran.stdout.contains(" 3 reader "), "{}", ran.stdout);
-    let mut command = trial.command(&["verify", "dev", "desktop"]);
+    repo.run(&["apply", "dev", "--yes", "--skip-verify"]).code(0);
+    let planner = repo.run(&["token", "create", "dev", "--name", "ci", "--role", "planner"]).code(0).stdout;
+    let output = repo.run(&["verify", "dev", "desktop"]).code(0);
+    assert!(output.stdout.contains(" 3 reader "), "{}", output.stdout);
+    let mut command = repo.command(&["verify", "dev", "desktop"]);
     command.env("MAILWRIGHT_TOKEN", planner.trim());
-    let ran = crate::support::trial::finish(command).code(0);
+    let output = crate::support::repository::run_command(command).code(0);
     // What the reader saw a moment ago still counts; that it could not be asked now is told.
-    assert!(ran.stdout.contains(" 3 reader "), "{}", ran.stdout);
-    assert!(ran.stdout.contains("VERIFY-SECRET: the environment's reader: "), "{}", ran.stdout);
-    assert!(ran.stdout.contains("only a token that may apply"), "{}", ran.stdout);
+    assert!(output.stdout.contains(" 3 reader "), "{}", output.stdout);
+    assert!(output.stdout.contains("VERIFY-SECRET: the environment's reader: "), "{}", output.stdout);
+    assert!(output.stdout.contains("only a token that may apply"), "{}", output.stdout);
 
     // Its secret goes to no other host, whatever the files say: the plan tells, and verify does not send it.
-    reader(&trial, &other.running.address, "contoso.onmicrosoft.com");
-    let plan = trial.run(&["plan", "dev"]).code(1);
+    reader(&repo, &other.running.address, "contoso.onmicrosoft.com");
+    let plan = repo.run(&["plan", "dev"]).code(1);
     assert!(plan.stdout.contains("verify.reader: this secret would go to a new place"), "{}", plan.stdout);
-    write(&trial, &other, "web", &delegate(WEB));
-    let ran = trial.run(&["verify", "dev", "web"]).code(0);
-    assert!(ran.stdout.contains("would travel to client"), "{}", ran.stdout);
-    let here = run(&trial, &["web"]).code(0);
+    write(&repo, &other, "web", &delegate(WEB));
+    let output = repo.run(&["verify", "dev", "web"]).code(0);
+    assert!(output.stdout.contains("would travel to client"), "{}", output.stdout);
+    let here = run(&repo, &["web"]).code(0);
     assert!(here.stdout.contains("would travel to client"), "{}", here.stdout);
     assert!(!other.get("requests").to_string().contains("/token"));
-    trial.remove("environments/dev/profiles/web.json");
-    reader(&trial, &sandbox.running.address, "contoso.onmicrosoft.com");
+    repo.remove("environments/dev/profiles/web.json");
+    reader(&repo, &sandbox.running.address, "contoso.onmicrosoft.com");
 
     // A secret that is not accepted is told as the environment's, and the rest is still checked.
-    trial.pipe(&["secrets", "set", "dev", "reader/secret"], b"another-secret").code(0);
-    let refused = run(&trial, &["desktop"]).code(0);
+    repo.pipe(&["secrets", "set", "dev", "reader/secret"], b"another-secret").code(0);
+    let refused = run(&repo, &["desktop"]).code(0);
     assert!(refused.stdout.contains("warning GRAPH-SECRET-WRONG: the environment's reader: "), "{}", refused.stdout);
     assert!(refused.stdout.contains("at        environments/dev/environment.yaml:8:"), "{}", refused.stdout);
     assert!(refused.stdout.contains("mailwright secrets set dev reader/secret"), "{}", refused.stdout);
 
     // A profile that names other hosts is not read for, and its host never hears of the reader.
-    trial.pipe(&["secrets", "set", "dev", "reader/secret"], b"reader-secret").code(0);
-    write(&trial, &other, "web", &delegate(WEB));
-    trial.write("ca.pem", format!("{}{}", sandbox.running.authority, other.running.authority));
-    let ran = run(&trial, &["web"]).code(0);
-    assert!(ran.stdout.contains("seen      no token that may read it"), "{}", ran.stdout);
+    repo.pipe(&["secrets", "set", "dev", "reader/secret"], b"reader-secret").code(0);
+    write(&repo, &other, "web", &delegate(WEB));
+    repo.write("ca.pem", format!("{}{}", sandbox.running.authority, other.running.authority));
+    let output = run(&repo, &["web"]).code(0);
+    assert!(output.stdout.contains("seen      no token that may read it"), "{}", output.stdout);
     let asked = other.get("requests").to_string();
     assert!(!asked.contains("/token") && !asked.contains("v1.0/appl"), "{asked}");
 
     // What is not whole is told with its place.
-    trial.write(
+    repo.write(
         "environments/dev/environment.yaml",
         "companies: [EDU1]\nunserved: [{ reason: trial }]\nverify:\n  reader: { tenant: common, client: x }\n",
     );
-    let wrong = trial.run(&["validate", "dev"]).code(1).stdout;
+    let wrong = repo.run(&["validate", "dev"]).code(1).stdout;
     assert!(wrong.contains("environment.yaml:4:") && wrong.contains("`credential` is missing"), "{wrong}");
 }
 
@@ -245,25 +244,25 @@ fn proxy(answer: &'static str) -> (u16, std::sync::Arc<std::sync::Mutex<Vec<Stri
 #[test]
 fn what_stands_between_may_be_a_proxy() {
     let sandbox = Sandbox::start(good());
-    let trial = trial(&sandbox);
+    let repo = create_repo(&sandbox);
     let dns = sandbox.running.dns.to_string();
     let through = |port: u16| {
-        let mut command = trial.command(&local(&[], &dns));
+        let mut command = repo.command(&local(&[], &dns));
         command.env("HTTPS_PROXY", format!("http://127.0.0.1:{port}")).env_remove("NO_PROXY").env_remove("no_proxy");
-        crate::support::trial::finish(command)
+        crate::support::repository::run_command(command)
     };
     // This machine is not reached through one.
     let (port, asked) = proxy("HTTP/1.1 407 Proxy Authentication Required\r\nContent-Length: 0\r\n\r\n");
-    let ran = through(port).code(0);
-    assert!(ran.stdout.contains(" 2 credential "), "{}", ran.stdout);
+    let output = through(port).code(0);
+    assert!(output.stdout.contains(" 2 credential "), "{}", output.stdout);
     assert_eq!(asked.lock().unwrap().len(), 0);
 
     let path = "environments/dev/profiles/documents.json";
-    trial.write(path, trial.read(path).replace("https://localhost:", "https://login.example.test:"));
+    repo.write(path, repo.read(path).replace("https://localhost:", "https://login.example.test:"));
     // The secret was sealed for another host, which is an error of its own.
-    let ran = through(port).code(3);
-    assert!(ran.stdout.contains("unknown GRAPH-REACHABLE"), "{}", ran.stdout);
-    assert!(ran.stdout.contains("HTTPS_PROXY"), "{}", ran.stdout);
+    let output = through(port).code(3);
+    assert!(output.stdout.contains("unknown GRAPH-REACHABLE"), "{}", output.stdout);
+    assert!(output.stdout.contains("HTTPS_PROXY"), "{}", output.stdout);
     let asked = asked.lock().unwrap().clone();
     assert!(!asked.is_empty() && asked.iter().all(|line| line.starts_with("CONNECT login.example.test:")), "{asked:?}");
 }
@@ -271,23 +270,23 @@ fn what_stands_between_may_be_a_proxy() {
 #[test]
 fn a_program_gets_json_even_where_nothing_could_be_checked() {
     let sandbox = Sandbox::start(good());
-    let trial = trial(&sandbox);
-    let ran = trial.run(&["verify", "dev", "nobody", "--local", "--format", "json"]).code(1);
-    let document: Value = serde_json::from_str(&ran.stdout).unwrap();
+    let repo = create_repo(&sandbox);
+    let output = repo.run(&["verify", "dev", "nobody", "--local", "--format", "json"]).code(1);
+    let document: Value = serde_json::from_str(&output.stdout).unwrap();
     assert!(document["error"]["message"].as_str().unwrap().contains("has no profile `nobody`"), "{document}");
 }
 
 #[test]
 fn waivers_count_until_their_day_and_none_outlives_its_reason() {
     let sandbox = Sandbox::start(without_consent());
-    let trial = trial(&sandbox);
+    let repo = create_repo(&sandbox);
     let dns = sandbox.running.dns.to_string();
     let with = |waivers: &str| {
-        trial.write(
+        repo.write(
             "environments/dev/environment.yaml",
             format!("companies: [EDU1]\nunserved: [{{ reason: trial }}]\nverify:\n  waivers:\n{waivers}"),
         );
-        trial.run(&local(&["--format", "json"], &dns))
+        repo.run(&local(&["--format", "json"], &dns))
     };
     let waived =
         with("    - { finding: GRAPH-CONSENT, profile: documents, reason: in a week, expires: \"2099-01-01\" }\n")
@@ -343,54 +342,53 @@ fn waivers_count_until_their_day_and_none_outlives_its_reason() {
 #[test]
 fn an_apply_passes_through_the_gate_and_the_audit_log_has_what_was_accepted() {
     let sandbox = Sandbox::start(without_consent());
-    let mut trial = trial(&sandbox);
-    let (ca, dns) = (trial.path("ca.pem"), sandbox.running.dns.to_string());
-    trial.serve_with(&["--demo", "--outgoing-ca-file", ca.to_str().unwrap(), "--dns-server", &dns]);
+    let mut repo = create_repo(&sandbox);
+    let (ca, dns) = (repo.path("ca.pem"), sandbox.running.dns.to_string());
+    repo.serve_with(&["--demo", "--outgoing-ca-file", ca.to_str().unwrap(), "--dns-server", &dns]);
 
-    let stopped = trial.run(&["apply", "dev", "--yes"]).code(1);
+    let stopped = repo.run(&["apply", "dev", "--yes"]).code(1);
     assert!(stopped.stderr.contains("MW0234") && stopped.stderr.contains("error GRAPH-CONSENT"), "{}", stopped.stderr);
-    assert_eq!(trial.state()["generation"], 0);
+    assert_eq!(repo.state()["generation"], 0);
     // The plan knows what was said of it.
-    let plan = trial.run(&["plan", "dev", "--format", "json"]).code(0).json();
+    let plan = repo.run(&["plan", "dev", "--format", "json"]).code(0).json();
     let before = plan["verified"].as_array().unwrap();
     assert_eq!((&before[0]["profile"], &before[0]["current"]), (&json!("documents"), &json!(true)));
     assert_eq!(before[0]["last"]["errors"], 1);
-    let shown = trial.run(&["plan", "dev"]).code(0).stdout;
+    let shown = repo.run(&["plan", "dev"]).code(0).stdout;
     assert!(shown.contains("Verify, last known:\n  documents: 1 error, "), "{shown}");
 
-    let stray = trial.run(&["apply", "dev", "--yes", "--allow-findings", "nobody"]).code(1);
+    let stray = repo.run(&["apply", "dev", "--yes", "--allow-findings", "nobody"]).code(1);
     assert!(stray.stderr.contains("the plan does not change `nobody`"), "{}", stray.stderr);
-    trial.run(&["apply", "dev", "--yes", "--allow-findings", "documents"]).code(0);
-    let audit = trial.run(&["audit", "list", "dev", "--format", "json"]).code(0).stdout;
+    repo.run(&["apply", "dev", "--yes", "--allow-findings", "documents"]).code(0);
+    let audit = repo.run(&["audit", "list", "dev", "--format", "json"]).code(0).stdout;
     assert!(audit.contains("\"findings\""), "{audit}");
 
     // Mended: the gate is open, and says so.
     sandbox.put(&good());
-    trial.write(
+    repo.write(
         "environments/dev/profiles/documents.json",
-        trial
-            .read("environments/dev/profiles/documents.json")
+        repo.read("environments/dev/profiles/documents.json")
             .replace("\"functions\"", "\"description\":\"changed\",\"functions\""),
     );
-    let done = trial.run(&["apply", "dev", "--yes"]).code(0);
+    let done = repo.run(&["apply", "dev", "--yes"]).code(0);
     assert!(done.stderr.contains("Verify: ") && done.stderr.contains("in 1 profile;"), "{}", done.stderr);
-    let last = trial.http("GET", "/v1/verify/documents", &[], b"");
+    let last = repo.http("GET", "/v1/verify/documents", &[], b"");
     assert_eq!(last.json()["reached"], "credential");
 
     // A saved plan goes the same way.
     sandbox.put(&without_consent());
-    trial.write(
+    repo.write(
         "environments/dev/profiles/documents.json",
-        trial.read("environments/dev/profiles/documents.json").replace("changed", "again"),
+        repo.read("environments/dev/profiles/documents.json").replace("changed", "again"),
     );
-    trial.run(&["plan", "dev", "--out", "./dev.plan"]).code(0);
-    let late = trial.run(&["apply", "./dev.plan", "--yes"]).code(1);
+    repo.run(&["plan", "dev", "--out", "./dev.plan"]).code(0);
+    let late = repo.run(&["apply", "./dev.plan", "--yes"]).code(1);
     assert!(late.stderr.contains("MW0234"), "{}", late.stderr);
-    trial.run(&["apply", "./dev.plan", "--yes", "--skip-verify"]).code(0);
-    let audit = trial.run(&["audit", "list", "dev", "--format", "json"]).code(0).stdout;
+    repo.run(&["apply", "./dev.plan", "--yes", "--skip-verify"]).code(0);
+    let audit = repo.run(&["audit", "list", "dev", "--format", "json"]).code(0).stdout;
     assert!(audit.contains("\"unverified\""), "{audit}");
 
-    let log = trial.service.as_ref().unwrap().log.lock().unwrap().clone();
+    let log = repo.service.as_ref().unwrap().log.lock().unwrap().clone();
     assert!(!log.contains(SECRET) && !log.contains("eyJ0"), "the log has a secret or a token");
 }
 
@@ -400,61 +398,61 @@ fn the_gate_remembers_what_was_proved_of_the_same_settings() {
     let mut scenario = good();
     scenario["tenants"][0]["applications"][1]["redirects"] = json!({ "web": ["https://localhost"] });
     let sandbox = Sandbox::start(scenario);
-    let mut trial = trial(&sandbox);
-    let (ca, dns) = (trial.path("ca.pem"), sandbox.running.dns.to_string());
-    trial.serve_with(&["--demo", "--outgoing-ca-file", ca.to_str().unwrap(), "--dns-server", &dns]);
-    write(&trial, &sandbox, "desktop", &delegate(DESKTOP));
-    let token = sandbox.runtime.block_on(crate::support::sandboxed::reader_token(&sandbox.running));
+    let mut repo = create_repo(&sandbox);
+    let (ca, dns) = (repo.path("ca.pem"), sandbox.running.dns.to_string());
+    repo.serve_with(&["--demo", "--outgoing-ca-file", ca.to_str().unwrap(), "--dns-server", &dns]);
+    write(&repo, &sandbox, "desktop", &delegate(DESKTOP));
+    let token = sandbox.runtime.block_on(crate::support::sandbox::reader_token(&sandbox.running));
     let by_reader = || {
-        let mut command = trial.command(&["verify", "dev", "desktop"]);
+        let mut command = repo.command(&["verify", "dev", "desktop"]);
         command.env("MAILWRIGHT_READER_TOKEN", secrecy::ExposeSecret::expose_secret(&token));
-        crate::support::trial::finish(command)
+        crate::support::repository::run_command(command)
     };
-    let last = || trial.http("GET", "/v1/verify", &[], b"").json()["profiles"]["desktop"].clone();
+    let last = || repo.http("GET", "/v1/verify", &[], b"").json()["profiles"]["desktop"].clone();
     let found = by_reader().code(3);
     assert!(found.stdout.contains("error GRAPH-REDIRECT-NATIVE"), "{}", found.stdout);
     // The gate asks without a reader, and a verify by hand does.
     for _ in 0..2 {
-        let stopped = trial.run(&["apply", "dev", "--yes"]).code(1);
+        let stopped = repo.run(&["apply", "dev", "--yes"]).code(1);
         assert!(stopped.stderr.contains("MW0234"), "{}", stopped.stderr);
         assert!(stopped.stderr.contains("error GRAPH-REDIRECT-NATIVE"), "{}", stopped.stderr);
         assert!(stopped.stderr.contains("when verify reached level `reader`"), "{}", stopped.stderr);
-        let again = trial.run(&["verify", "dev", "desktop", "--format", "json"]).code(3).json();
+        let again = repo.run(&["verify", "dev", "desktop", "--format", "json"]).code(3).json();
         let findings = again["profiles"][0]["findings"].as_array().unwrap();
         assert!(findings.iter().any(|f| f["id"] == "GRAPH-REDIRECT-NATIVE" && f["provedAt"].is_string()), "{again:#}");
         assert_eq!((&last()["reached"], &last()["errors"]), (&json!("reader"), &json!(1)));
     }
     // A description is nothing that a check reads: what was proved still counts.
-    let first = trial.read("environments/dev/profiles/desktop.json");
-    trial.write(
+    let first = repo.read("environments/dev/profiles/desktop.json");
+    repo.write(
         "environments/dev/profiles/desktop.json",
         first.replace("\"functions\"", "\"description\":\"x\",\"functions\""),
     );
-    trial.run(&["verify", "dev", "desktop"]).code(3);
-    trial.write("environments/dev/profiles/desktop.json", &first);
-    trial.run(&["verify", "dev", "desktop"]).code(3);
+    repo.run(&["verify", "dev", "desktop"]).code(3);
+    repo.write("environments/dev/profiles/desktop.json", &first);
+    repo.run(&["verify", "dev", "desktop"]).code(3);
     // Corrected, and seen as far: that decides.
     sandbox.put(&good());
-    trial.run(&["verify", "dev", "desktop"]).code(3);
+    repo.run(&["verify", "dev", "desktop"]).code(3);
     by_reader().code(0);
-    trial.run(&["apply", "dev", "--yes"]).code(0);
+    repo.run(&["apply", "dev", "--yes"]).code(0);
     assert_eq!((&last()["reached"], &last()["errors"]), (&json!("reader"), &json!(0)));
 }
 
 #[test]
 fn who_may_only_plan_has_nothing_sent_anywhere_new() {
     let (sandbox, other) = (Sandbox::start(good()), Sandbox::start(good()));
-    let mut trial = trial(&sandbox);
+    let mut repo = create_repo(&sandbox);
     let both = format!("{}{}", sandbox.running.authority, other.running.authority);
-    trial.write("ca.pem", both);
-    let (ca, dns) = (trial.path("ca.pem"), sandbox.running.dns.to_string());
-    trial.serve_with(&["--demo", "--outgoing-ca-file", ca.to_str().unwrap(), "--dns-server", &dns]);
-    let planner = trial.run(&["token", "create", "dev", "--name", "ci", "--role", "planner"]).code(0).stdout;
+    repo.write("ca.pem", both);
+    let (ca, dns) = (repo.path("ca.pem"), sandbox.running.dns.to_string());
+    repo.serve_with(&["--demo", "--outgoing-ca-file", ca.to_str().unwrap(), "--dns-server", &dns]);
+    let planner = repo.run(&["token", "create", "dev", "--name", "ci", "--role", "planner"]).code(0).stdout;
     let verify = |token: &str| {
-        let mut command = trial.command(&["verify", "dev", "--format", "json"]);
+        let mut command = repo.command(&["verify", "dev", "--format", "json"]);
         command.env("MAILWRIGHT_TOKEN", token.trim());
-        let ran = crate::support::trial::finish(command);
-        serde_json::from_str::<Value>(&ran.stdout).unwrap_or_else(|_| panic!("{}{}", ran.stdout, ran.stderr))
+        let output = crate::support::repository::run_command(command);
+        serde_json::from_str::<Value>(&output.stdout).unwrap_or_else(|_| panic!("{}{}", output.stdout, output.stderr))
     };
     let ids = |report: &Value| -> Vec<String> {
         let findings = report["profiles"][0]["findings"].as_array().unwrap();
@@ -465,12 +463,12 @@ fn who_may_only_plan_has_nothing_sent_anywhere_new() {
     assert_eq!(ids(&verify(&planner)), ["VERIFY-HOST"]);
     assert_eq!(sandbox.get("requests").as_array().unwrap().len(), before);
     // Whoever may apply has it checked with the secret that is in the files alone.
-    let admin = trial.token().to_owned();
+    let admin = repo.token().to_owned();
     assert!(ids(&verify(&admin)).contains(&"GRAPH-SIGN-IN".to_owned()));
-    trial.run(&["apply", "dev", "--yes"]).code(0);
+    repo.run(&["apply", "dev", "--yes"]).code(0);
     assert!(ids(&verify(&planner)).contains(&"GRAPH-SIGN-IN".to_owned()));
     // The secret is bound to its destination: under another host it is not even opened, for anybody.
-    write(&trial, &other, "documents", &direct());
+    write(&repo, &other, "documents", &direct());
     for token in [&planner, &admin] {
         let report = verify(token);
         assert!(!ids(&report).contains(&"GRAPH-SIGN-IN".to_owned()), "{report}");
@@ -481,26 +479,30 @@ fn who_may_only_plan_has_nothing_sent_anywhere_new() {
         "{asked}"
     );
     // A probe sends mail, which a planner may not.
-    let mut command = trial.command(&["verify", "dev", "--probe"]);
+    let mut command = repo.command(&["verify", "dev", "--probe"]);
     command.env("MAILWRIGHT_TOKEN", planner.trim());
-    assert!(crate::support::trial::finish(command).code(1).stderr.contains("a probe sends mail"));
+    assert!(crate::support::repository::run_command(command).code(1).stderr.contains("a probe sends mail"));
 }
 
 #[test]
 fn an_exported_registration_needs_no_network() {
     let sandbox = Sandbox::start(good());
-    let trial = trial(&sandbox);
-    write(&trial, &sandbox, "web", &delegate(WEB));
+    let repo = create_repo(&sandbox);
+    write(&repo, &sandbox, "web", &delegate(WEB));
     let export = json!({
         "appId": WEB, "signInAudience": "AzureADMyOrg", "web": { "redirectUris": ["https://erp.contoso.example/web"] },
         "requiredResourceAccess": [],
     });
-    trial.write("app.json", export.to_string());
-    let ran = trial.run(&["verify", "dev", "--manifest", "app.json"]).code(3);
-    assert!(ran.stdout.contains("error GRAPH-REDIRECT-SPA") && ran.stdout.contains("0 requests."), "{}", ran.stdout);
+    repo.write("app.json", export.to_string());
+    let output = repo.run(&["verify", "dev", "--manifest", "app.json"]).code(3);
+    assert!(
+        output.stdout.contains("error GRAPH-REDIRECT-SPA") && output.stdout.contains("0 requests."),
+        "{}",
+        output.stdout
+    );
     assert_eq!(sandbox.get("requests"), json!([]));
-    trial.write("app.json", json!({ "appId": DIRECT.replace('d', "f") }).to_string());
-    let other = trial.run(&["verify", "dev", "--manifest", "app.json"]).code(1);
+    repo.write("app.json", json!({ "appId": DIRECT.replace('d', "f") }).to_string());
+    let other = repo.run(&["verify", "dev", "--manifest", "app.json"]).code(1);
     assert!(other.stderr.contains("no profile's client is in what was exported"));
     // What else has an `appId` is refused as what it is.
     for (document, what) in [
@@ -518,8 +520,8 @@ fn an_exported_registration_needs_no_network() {
         ),
         (json!({ "appId": WEB, "displayName": "Web" }), "nothing of what a registration holds"),
     ] {
-        trial.write("app.json", document.to_string());
-        let refused = trial.run(&["verify", "dev", "web", "--manifest", "app.json"]).code(1).stderr;
+        repo.write("app.json", document.to_string());
+        let refused = repo.run(&["verify", "dev", "web", "--manifest", "app.json"]).code(1).stderr;
         assert!(refused.contains(what) && refused.contains(&format!("az ad app show --id {WEB}")), "{refused}");
         assert!(!refused.contains("canary"), "{refused}");
     }
@@ -528,8 +530,8 @@ fn an_exported_registration_needs_no_network() {
 #[test]
 fn a_registration_of_powershell_is_read_and_a_long_list_is_bounded() {
     let sandbox = Sandbox::start(good());
-    let trial = trial(&sandbox);
-    write(&trial, &sandbox, "web", &delegate(WEB));
+    let repo = create_repo(&sandbox);
+    write(&repo, &sandbox, "web", &delegate(WEB));
     let graph = "00000003-0000-0000-c000-000000000000";
     let permissions: Vec<Value> =
         (0..716).map(|id| json!({ "id": format!("00000000-0000-0000-0000-{id:012}"), "type": "Scope" })).collect();
@@ -539,8 +541,8 @@ fn a_registration_of_powershell_is_read_and_a_long_list_is_bounded() {
         "passwordCredentials": [{ "keyId": "k", "endDateTime": "2020-01-01T00:00:00Z" }],
         "keyCredentials": [{ "keyId": "c", "customKeyIdentifier": "AQL/" }],
     });
-    trial.write("app.json", camel.to_string());
-    let told = trial.run(&["verify", "dev", "web", "--manifest", "app.json"]).code(3).stdout;
+    repo.write("app.json", camel.to_string());
+    let told = repo.run(&["verify", "dev", "web", "--manifest", "app.json"]).code(3).stdout;
     assert!(told.contains("GRAPH-PERMISSION-EXCESS") && told.contains(" and 706 more"), "{told}");
     assert!(told.len() < 20_000, "{} bytes", told.len());
     let pascal: Vec<Value> =
@@ -551,8 +553,8 @@ fn a_registration_of_powershell_is_read_and_a_long_list_is_bounded() {
         "PasswordCredentials": [{ "KeyId": "k", "EndDateTime": "/Date(1577836800000)/" }],
         "KeyCredentials": [{ "KeyId": "c", "CustomKeyIdentifier": [1, 2, 255] }], "Spa": null,
     });
-    trial.write("powershell.json", powershell.to_string());
-    assert_eq!(trial.run(&["verify", "dev", "web", "--manifest", "powershell.json"]).code(3).stdout, told);
+    repo.write("powershell.json", powershell.to_string());
+    assert_eq!(repo.run(&["verify", "dev", "web", "--manifest", "powershell.json"]).code(3).stdout, told);
     for (document, what) in [
         (
             json!({ "AppId": WEB, "AppRoleAssignments": [], "Oauth2PermissionScopes": [], "SignInAudience": "AzureADMyOrg" }),
@@ -564,8 +566,8 @@ fn a_registration_of_powershell_is_read_and_a_long_list_is_bounded() {
             "ConvertTo-Json -Depth 10",
         ),
     ] {
-        trial.write("app.json", document.to_string());
-        let refused = trial.run(&["verify", "dev", "web", "--manifest", "app.json"]).code(1).stderr;
+        repo.write("app.json", document.to_string());
+        let refused = repo.run(&["verify", "dev", "web", "--manifest", "app.json"]).code(1).stderr;
         assert!(refused.contains(what), "{refused}");
     }
 }
@@ -573,17 +575,17 @@ fn a_registration_of_powershell_is_read_and_a_long_list_is_bounded() {
 #[test]
 fn what_is_named_is_checked_and_what_is_given_is_used() {
     let sandbox = Sandbox::start(good());
-    let trial = trial(&sandbox);
-    write(&trial, &sandbox, "web", &delegate(WEB));
+    let repo = create_repo(&sandbox);
+    write(&repo, &sandbox, "web", &delegate(WEB));
     let export = json!({
         "appId": WEB, "signInAudience": "AzureADMyOrg", "spa": { "redirectUris": ["https://erp.contoso.example/web"] },
         "displayName": "Bürö", "requiredResourceAccess": [],
     })
     .to_string();
-    trial.write("app.json", &export);
-    let named = trial.run(&["verify", "dev", "documents", "web", "--manifest", "app.json"]).code(1);
+    repo.write("app.json", &export);
+    let named = repo.run(&["verify", "dev", "documents", "web", "--manifest", "app.json"]).code(1);
     assert!(named.stderr.contains("MW0214") && named.stderr.contains("`documents` has the client"), "{}", named.stderr);
-    let all = trial.run(&["verify", "dev", "--manifest", "app.json"]);
+    let all = repo.run(&["verify", "dev", "--manifest", "app.json"]);
     assert!(all.stderr.contains("Not checked, since what was exported is not theirs: `documents`"), "{}", all.stderr);
 
     // As PowerShell writes files.
@@ -591,10 +593,10 @@ fn what_is_named_is_checked_and_what_is_given_is_used() {
         std::iter::once(0xFEFF).chain(export.encode_utf16()).flat_map(order).collect()
     };
     for bytes in [wide(u16::to_le_bytes), wide(u16::to_be_bytes), [b"\xEF\xBB\xBF", export.as_bytes()].concat()] {
-        trial.write("wide.json", bytes);
-        let ran = trial.run(&["verify", "dev", "web", "--manifest", "wide.json"]);
-        assert_eq!(ran.stdout, trial.run(&["verify", "dev", "web", "--manifest", "app.json"]).stdout);
-        assert!(ran.stdout.contains("GRAPH-PERMISSION"), "{}", ran.stdout);
+        repo.write("wide.json", bytes);
+        let output = repo.run(&["verify", "dev", "web", "--manifest", "wide.json"]);
+        assert_eq!(output.stdout, repo.run(&["verify", "dev", "web", "--manifest", "app.json"]).stdout);
+        assert!(output.stdout.contains("GRAPH-PERMISSION"), "{}", output.stdout);
     }
 
     for ignored in [
@@ -605,23 +607,23 @@ fn what_is_named_is_checked_and_what_is_given_is_used() {
         &["--smtp-timeout", "3"],
         &["--identity", "key.txt"],
     ] {
-        let ran = trial.run(&[&["verify", "dev"], ignored].concat()).code(1);
+        let output = repo.run(&[&["verify", "dev"], ignored].concat()).code(1);
         assert!(
-            ran.stderr.contains("MW0251") || ran.stderr.contains("cannot be used with"),
+            output.stderr.contains("MW0251") || output.stderr.contains("cannot be used with"),
             "{ignored:?}: {}",
-            ran.stderr
+            output.stderr
         );
     }
-    let help = trial.run(&["verify", "--help"]).code(0).stdout;
+    let help = repo.run(&["verify", "--help"]).code(0).stdout;
     assert!(
         help.contains("--smtp-timeout") && !help.contains("--delivery-deadlines") && !help.contains("--probe-after")
     );
-    let help = trial.run(&["serve", "--help"]).code(0).stdout;
+    let help = repo.run(&["serve", "--help"]).code(0).stdout;
     assert!(help.contains("--smtp-timeout") && help.contains("--delivery-deadlines") && help.contains("--probe-after"));
 
     // A delegate sends as whoever signs in, so there is nothing to probe with.
     let dns = sandbox.running.dns.to_string();
-    let probed = trial.run(&local(&["web", "--probe"], &dns)).code(0);
+    let probed = repo.run(&local(&["web", "--probe"], &dns)).code(0);
     assert!(
         probed.stdout.contains("unknown GRAPH-PROBE: no mail was sent as a probe: a delegate"),
         "{}",
@@ -634,10 +636,10 @@ fn a_reader_that_cannot_sign_in_is_told_why() {
     let mut scenario = good();
     scenario["tenants"][0]["applications"][3]["publicFlows"] = json!(false);
     let sandbox = Sandbox::start(scenario);
-    let trial = trial(&sandbox);
+    let repo = create_repo(&sandbox);
     let dns = sandbox.running.dns.to_string();
-    write(&trial, &sandbox, "desktop", &delegate(DESKTOP));
-    let failed = |arguments: &[&str]| trial.run(arguments).code(1).stderr;
+    write(&repo, &sandbox, "desktop", &delegate(DESKTOP));
+    let failed = |arguments: &[&str]| repo.run(arguments).code(1).stderr;
 
     let stranger = failed(&["verify", "dev", "desktop", "--local", "-i", "key.txt", "--sign-in", READER]);
     assert!(stranger.contains("MW0350") && stranger.contains("--outgoing-ca-file FILE"), "{stranger}");
@@ -674,7 +676,7 @@ fn a_reader_that_cannot_sign_in_is_told_why() {
     let mut elsewhere = delegate(DESKTOP);
     elsewhere["provider"]["microsoft-graph-delegate"]["tenant"] = json!("elsewhere.example");
     sandbox.put(&good());
-    write(&trial, &sandbox, "desktop", &elsewhere);
+    write(&repo, &sandbox, "desktop", &elsewhere);
     let nowhere = failed(&local(&["desktop", "--sign-in", READER], &dns));
     assert!(nowhere.contains("there is no elsewhere.example in this cloud"), "{nowhere}");
 
@@ -682,13 +684,13 @@ fn a_reader_that_cannot_sign_in_is_told_why() {
         "provider": { "smtp": { "host": "localhost", "port": 2525, "encryption": "none" } },
         "from": { "address": "documents@contoso.example" }, "functions": ["default"], "appliesTo": "system-wide",
     });
-    write(&trial, &sandbox, "relay", &relay);
+    write(&repo, &sandbox, "relay", &relay);
     let mail = failed(&local(&["relay", "--sign-in", READER], &dns));
     assert!(mail.contains("none of these profiles is at Microsoft"), "{mail}");
 
-    let mut command = trial.command(&local(&["documents"], &dns));
+    let mut command = repo.command(&local(&["documents"], &dns));
     command.env("MAILWRIGHT_READER_TOKEN", "an-opaque-token");
-    let opaque = crate::support::trial::finish(command).code(1).stderr;
+    let opaque = crate::support::repository::run_command(command).code(1).stderr;
     assert!(opaque.contains("MW0351") && opaque.contains("az account get-access-token"), "{opaque}");
     assert!(!opaque.contains("an-opaque-token"), "{opaque}");
 }
@@ -706,21 +708,21 @@ fn a_readers_token_reads_in_its_own_tenant_alone() {
     });
     scenario["tenants"].as_array_mut().unwrap().push(fabrikam);
     let sandbox = Sandbox::start(scenario);
-    let trial = trial(&sandbox);
+    let repo = create_repo(&sandbox);
     let dns = sandbox.running.dns.to_string();
-    write(&trial, &sandbox, "desktop", &delegate(DESKTOP));
+    write(&repo, &sandbox, "desktop", &delegate(DESKTOP));
     let mut theirs = delegate(WEB);
     theirs["provider"]["microsoft-graph-delegate"]["tenant"] = json!("fabrikam.example");
     theirs["provider"]["microsoft-graph-delegate"]["client"] = json!(FABRIKAM);
-    write(&trial, &sandbox, "theirs", &theirs);
-    let token = sandbox.runtime.block_on(crate::support::sandboxed::reader_token(&sandbox.running));
-    let mut command = trial.command(&local(&[], &dns));
+    write(&repo, &sandbox, "theirs", &theirs);
+    let token = sandbox.runtime.block_on(crate::support::sandbox::reader_token(&sandbox.running));
+    let mut command = repo.command(&local(&[], &dns));
     command.env("MAILWRIGHT_READER_TOKEN", secrecy::ExposeSecret::expose_secret(&token));
-    let ran = crate::support::trial::finish(command).code(0);
-    assert!(ran.stdout.contains("seen      the reader's token is of another tenant"), "{}", ran.stdout);
-    assert!(ran.stdout.contains("theirs (microsoft-graph-delegate), level 1 of 4: anonymous"), "{}", ran.stdout);
-    assert!(ran.stdout.contains("desktop    microsoft-graph-delegate  3 reader"), "{}", ran.stdout);
-    assert!(!ran.stdout.contains("does not exist"), "{}", ran.stdout);
+    let output = crate::support::repository::run_command(command).code(0);
+    assert!(output.stdout.contains("seen      the reader's token is of another tenant"), "{}", output.stdout);
+    assert!(output.stdout.contains("theirs (microsoft-graph-delegate), level 1 of 4: anonymous"), "{}", output.stdout);
+    assert!(output.stdout.contains("desktop    microsoft-graph-delegate  3 reader"), "{}", output.stdout);
+    assert!(!output.stdout.contains("does not exist"), "{}", output.stdout);
 }
 
 #[test]
@@ -731,28 +733,28 @@ fn what_another_profile_of_the_application_needs_is_not_too_much() {
     app["consented"].as_array_mut().unwrap().push(json!("Contacts.Read"));
     app["requests"]["delegated"].as_array_mut().unwrap().push(json!("Contacts.Read"));
     let sandbox = Sandbox::start(scenario);
-    let mut trial = trial(&sandbox);
+    let mut repo = create_repo(&sandbox);
     let dns = sandbox.running.dns.to_string();
     let mut desktop = delegate(DESKTOP);
     desktop["provider"]["microsoft-graph-delegate"]["addressBook"] = json!(true);
     let mut web = delegate(WEB);
     web["provider"]["microsoft-graph-delegate"]["client"] = json!(DESKTOP);
-    write(&trial, &sandbox, "desktop", &desktop);
-    write(&trial, &sandbox, "web", &web);
-    let ca = trial.path("ca.pem");
-    trial.serve_with(&["--demo", "--outgoing-ca-file", ca.to_str().unwrap(), "--dns-server", &dns]);
-    let token = sandbox.runtime.block_on(crate::support::sandboxed::reader_token(&sandbox.running));
+    write(&repo, &sandbox, "desktop", &desktop);
+    write(&repo, &sandbox, "web", &web);
+    let ca = repo.path("ca.pem");
+    repo.serve_with(&["--demo", "--outgoing-ca-file", ca.to_str().unwrap(), "--dns-server", &dns]);
+    let token = sandbox.runtime.block_on(crate::support::sandbox::reader_token(&sandbox.running));
     let run = |arguments: &[&str]| {
-        let mut command = trial.command(arguments);
+        let mut command = repo.command(arguments);
         command.env("MAILWRIGHT_READER_TOKEN", secrecy::ExposeSecret::expose_secret(&token));
-        crate::support::trial::finish(command).code(0).stdout
+        crate::support::repository::run_command(command).code(0).stdout
     };
     // Nothing is live yet, so the service knows the other profile from the request alone.
     for arguments in [&local(&["web"], &dns)[..], &["verify", "dev", "web"]] {
         let found = run(arguments);
         assert!(found.contains("3 reader") && !found.contains("GRAPH-PERMISSION-EXCESS"), "{found}");
     }
-    trial.remove("environments/dev/profiles/desktop.json");
+    repo.remove("environments/dev/profiles/desktop.json");
     let found = run(&["verify", "dev", "web"]);
     assert!(found.contains("more delegated permission than this profile needs"), "{found}");
 }
@@ -760,15 +762,15 @@ fn what_another_profile_of_the_application_needs_is_not_too_much() {
 #[test]
 fn one_domain_that_fails_says_nothing_about_another() {
     let sandbox = Sandbox::start(good());
-    let trial = trial(&sandbox);
+    let repo = create_repo(&sandbox);
     let dns = sandbox.running.dns.to_string();
     let mut bad = direct();
     bad["from"]["address"] = json!("bad@bad.example");
     bad["functions"] = json!(["document-quality"]);
-    write(&trial, &sandbox, "a-bad", &bad);
+    write(&repo, &sandbox, "a-bad", &bad);
     sandbox.fault(&json!({ "at": "dns/bad.example" }));
     sandbox.fault(&json!({ "at": "dns/_dmarc.bad.example" }));
-    let report = trial.run(&local(&["--format", "json"], &dns)).json();
+    let report = repo.run(&local(&["--format", "json"], &dns)).json();
     let verdicts = |index: usize| -> Vec<(String, String)> {
         let findings = report["profiles"][index]["findings"].as_array().unwrap();
         let dns = findings.iter().filter(|finding| finding["id"].as_str().unwrap().starts_with("DNS-"));
@@ -783,23 +785,23 @@ fn one_domain_that_fails_says_nothing_about_another() {
 #[test]
 fn nothing_seen_is_not_clean_where_that_is_asked_for() {
     let sandbox = Sandbox::start(good());
-    let mut trial = trial(&sandbox);
-    let (ca, dns) = (trial.path("ca.pem"), sandbox.running.dns.to_string());
-    trial.serve_with(&["--demo", "--outgoing-ca-file", ca.to_str().unwrap(), "--dns-server", &dns]);
+    let mut repo = create_repo(&sandbox);
+    let (ca, dns) = (repo.path("ca.pem"), sandbox.running.dns.to_string());
+    repo.serve_with(&["--demo", "--outgoing-ca-file", ca.to_str().unwrap(), "--dns-server", &dns]);
     sandbox.fault(&json!({ "at": "openid-configuration", "body": "html" }));
-    let seen = trial.run(&["verify", "dev"]).code(0).stdout;
+    let seen = repo.run(&["verify", "dev"]).code(0).stdout;
     assert!(seen.contains("1 unknown in 1 profile;"), "{seen}");
     assert!(seen.contains("What is unknown was not seen, and is not clean"), "{seen}");
-    trial.run(&["verify", "dev", "--fail-on", "unknown"]).code(3);
+    repo.run(&["verify", "dev", "--fail-on", "unknown"]).code(3);
 
-    let stopped = trial.run(&["apply", "dev", "--yes", "--fail-on", "unknown"]).code(1);
+    let stopped = repo.run(&["apply", "dev", "--yes", "--fail-on", "unknown"]).code(1);
     assert!(
         stopped.stderr.contains("MW0234") && stopped.stderr.contains("what is unknown in documents"),
         "{}",
         stopped.stderr
     );
-    assert_eq!(trial.state()["generation"], 0);
-    let done = trial.run(&["apply", "dev", "--yes"]).code(0);
+    assert_eq!(repo.state()["generation"], 0);
+    let done = repo.run(&["apply", "dev", "--yes"]).code(0);
     assert!(done.stderr.contains("Verify: 1 unknown in 1 profile;"), "{}", done.stderr);
     assert!(done.stderr.contains("`--fail-on unknown` stops there"), "{}", done.stderr);
 }
@@ -817,48 +819,48 @@ fn no_secret_and_no_token_is_in_anything_that_verify_says() {
     reader["consented"] = json!(["Application.Read.All", "Directory.Read.All"]);
     reader["secrets"] = json!([{ "value": "reader-secret" }, { "value": HIDDEN }]);
     let sandbox = Sandbox::start(scenario);
-    let mut trial = trial(&sandbox);
-    write(&trial, &sandbox, "desktop", &delegate(DESKTOP));
-    trial.write(
+    let mut repo = create_repo(&sandbox);
+    write(&repo, &sandbox, "desktop", &delegate(DESKTOP));
+    repo.write(
         "environments/dev/environment.yaml",
         format!(
             "companies: [EDU1]\nunserved: [{{ reason: trial }}]\nverify:\n  reader:\n    cloud: {{ custom: {{ signIn: {0}, graph: {0} }} }}\n    tenant: contoso.example\n    client: {READER}\n    credential: {{ clientSecret: {{ secret: reader/secret }} }}\n",
             sandbox.running.address
         ),
     );
-    trial.pipe(&["secrets", "set", "dev", "reader/secret"], HIDDEN.as_bytes()).code(0);
-    let (ca, dns) = (trial.path("ca.pem"), sandbox.running.dns.to_string());
-    trial.serve_with(&["--demo", "--outgoing-ca-file", ca.to_str().unwrap(), "--dns-server", &dns]);
-    let token = sandbox.runtime.block_on(crate::support::sandboxed::reader_token(&sandbox.running));
+    repo.pipe(&["secrets", "set", "dev", "reader/secret"], HIDDEN.as_bytes()).code(0);
+    let (ca, dns) = (repo.path("ca.pem"), sandbox.running.dns.to_string());
+    repo.serve_with(&["--demo", "--outgoing-ca-file", ca.to_str().unwrap(), "--dns-server", &dns]);
+    let token = sandbox.runtime.block_on(crate::support::sandbox::reader_token(&sandbox.running));
     let token = secrecy::ExposeSecret::expose_secret(&token);
 
     let mut said = String::new();
-    let mut hear = |ran: crate::support::trial::Ran| {
-        assert!(ran.code == 0 || ran.code == 3, "{}{}", ran.stdout, ran.stderr);
-        said.push_str(&ran.stdout);
-        said.push_str(&ran.stderr);
+    let mut hear = |output: crate::support::repository::CommandOutput| {
+        assert!(output.code == 0 || output.code == 3, "{}{}", output.stdout, output.stderr);
+        said.push_str(&output.stdout);
+        said.push_str(&output.stderr);
     };
     for format in ["human", "json", "sarif", "junit", "markdown", "github"] {
-        hear(trial.run(&["verify", "dev", "--probe", "--format", format]));
-        hear(trial.run(&local(&["--all", "--probe", "--format", format], &dns)));
+        hear(repo.run(&["verify", "dev", "--probe", "--format", format]));
+        hear(repo.run(&local(&["--all", "--probe", "--format", format], &dns)));
     }
-    hear(trial.run(&local(&["--sign-in", READER], &dns)));
-    hear(trial.run(&["verify", "dev", "--sign-in", READER, "--outgoing-ca-file", "ca.pem"]));
+    hear(repo.run(&local(&["--sign-in", READER], &dns)));
+    hear(repo.run(&["verify", "dev", "--sign-in", READER, "--outgoing-ca-file", "ca.pem"]));
     for arguments in [&local(&[], &dns)[..], &["verify", "dev"]] {
-        let mut command = trial.command(arguments);
+        let mut command = repo.command(arguments);
         command.env("MAILWRIGHT_READER_TOKEN", token);
-        hear(crate::support::trial::finish(command));
+        hear(crate::support::repository::run_command(command));
     }
     // Where signing in fails, the answer is told, and not what was sent.
     sandbox.fault(&json!({ "at": "/token", "aadsts": 7_000_215, "times": 4 }));
-    hear(trial.run(&local(&[], &dns)));
-    hear(trial.run(&["apply", "dev", "--yes", "--allow-findings", "documents"]));
+    hear(repo.run(&local(&[], &dns)));
+    hear(repo.run(&["apply", "dev", "--yes", "--allow-findings", "documents"]));
     for path in ["/v1/verify", "/v1/verify/documents", "/v1/verify/desktop", "/v1/audit"] {
-        let answer = trial.http("GET", path, &[], b"");
+        let answer = repo.http("GET", path, &[], b"");
         assert_eq!(answer.status, 200, "{path}");
         said.push_str(&answer.body);
     }
-    said.push_str(&trial.service.as_ref().unwrap().log.lock().unwrap());
+    said.push_str(&repo.service.as_ref().unwrap().log.lock().unwrap());
     assert!(said.contains("a mail from documents@contoso.example to itself was taken") && said.contains("3 reader"));
     assert!(sandbox.get("mail").as_array().unwrap().len() >= 12, "the probes were sent");
     for hidden in [SECRET, HIDDEN, token, "eyJ0eXAi", "eyJhbGci"] {
@@ -872,10 +874,8 @@ fn no_secret_and_no_token_is_in_anything_that_verify_says() {
 
 #[test]
 fn findings_are_explained() {
-    let trial = Trial::empty();
-    let ran = trial.run(&["explain", "GRAPH-REDIRECT-SPA"]).code(0);
-    assert!(ran.stdout.contains("AADSTS9002326"), "{}", ran.stdout);
-    assert!(
-        trial.run(&["explain", "GRAPH-REDIRECT-SAP"]).code(1).stderr.contains("Did you mean `GRAPH-REDIRECT-SPA`?")
-    );
+    let repo = TestRepository::empty();
+    let output = repo.run(&["explain", "GRAPH-REDIRECT-SPA"]).code(0);
+    assert!(output.stdout.contains("AADSTS9002326"), "{}", output.stdout);
+    assert!(repo.run(&["explain", "GRAPH-REDIRECT-SAP"]).code(1).stderr.contains("Did you mean `GRAPH-REDIRECT-SPA`?"));
 }

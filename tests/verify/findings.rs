@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
-use crate::support::sandboxed::{Case, DESKTOP, DIRECT, PASSWORD, SECRET, WEB, delegate, direct, good, smtp};
+use crate::support::sandbox::{DESKTOP, DIRECT, PASSWORD, SECRET, VerifyCase, WEB, delegate, direct, good, smtp};
 use mailwright::model::{finding::Verdict, finding_id::Id};
 use serde_json::{Value, json};
 use tokio::{sync::Semaphore, task::JoinSet};
@@ -10,7 +10,7 @@ use tokio::{sync::Semaphore, task::JoinSet};
 /// What other test files fail: certificates made with OpenSSL (`verify_postfix`), waivers (`verify_command`).
 const ELSEWHERE: [Id; 4] = [Id::SmtpCertificateExpired, Id::SmtpCertificateName, Id::WaiverExpired, Id::WaiverUnused];
 
-async fn run(name: &str, cases: Vec<Case>) -> BTreeSet<(Id, Verdict)> {
+async fn run(name: &str, cases: Vec<VerifyCase>) -> BTreeSet<(Id, Verdict)> {
     let mut running = JoinSet::new();
     // Each makes keys of its own; more at once would only wait for each other.
     let turns = Arc::new(Semaphore::new(6));
@@ -38,8 +38,8 @@ async fn run(name: &str, cases: Vec<Case>) -> BTreeSet<(Id, Verdict)> {
     seen
 }
 
-fn direct_cases() -> Vec<Case> {
-    let case = |name| Case::new(name, direct());
+fn direct_cases() -> Vec<VerifyCase> {
+    let case = |name| VerifyCase::new(name, direct());
     let credential = "/provider/microsoft-graph-direct/credential";
     vec![
         case("all well, seen by a reader").reader(),
@@ -182,8 +182,8 @@ fn unreadable_principal() -> Value {
     json!({ "at": "?$select=id,appId,accountEnabled", "status": 403, "code": "Authorization_RequestDenied" })
 }
 
-fn hostile_cases() -> Vec<Case> {
-    let case = |name| Case::new(name, direct());
+fn hostile_cases() -> Vec<VerifyCase> {
+    let case = |name| VerifyCase::new(name, direct());
     let discovery = "openid-configuration";
     vec![
         case("HTML").fault(json!({ "at": discovery, "body": "html" })),
@@ -224,9 +224,9 @@ fn hostile_cases() -> Vec<Case> {
     ]
 }
 
-fn delegate_cases() -> Vec<Case> {
-    let desktop = |name| Case::new(name, delegate(DESKTOP)).reader();
-    let web = |name| Case::new(name, delegate(WEB)).reader();
+fn delegate_cases() -> Vec<VerifyCase> {
+    let desktop = |name| VerifyCase::new(name, delegate(DESKTOP)).reader();
+    let web = |name| VerifyCase::new(name, delegate(WEB)).reader();
     let spa = |uri: &str| json!({ "spa": [uri] });
     let book = "/provider/microsoft-graph-delegate/addressBook";
     let all = ["Mail.ReadWrite", "Mail.Send", "User.Read", "User.ReadBasic.All"];
@@ -234,7 +234,7 @@ fn delegate_cases() -> Vec<Case> {
     vec![
         desktop("desktop, all well"),
         web("web, all well"),
-        Case::new("desktop, nobody may read", delegate(DESKTOP)),
+        VerifyCase::new("desktop, nobody may read", delegate(DESKTOP)),
         web("web, under Web").app("redirects", json!({ "web": ["https://erp.contoso.example/web"] })),
         web("web, under desktop").app("redirects", json!({ "publicClient": ["https://erp.contoso.example/web"] })),
         desktop("desktop, under Web").app("redirects", json!({ "web": ["https://localhost"] })),
@@ -300,7 +300,7 @@ fn delegate_cases() -> Vec<Case> {
     ]
 }
 
-fn manifest_cases() -> Vec<Case> {
+fn manifest_cases() -> Vec<VerifyCase> {
     let graph = json!({
         "appId": WEB, "signInAudience": "AzureADMyOrg", "web": { "redirectUris": ["https://erp.contoso.example/web"] },
         "spa": null, "passwordCredentials": [], "novelty": true,
@@ -324,7 +324,7 @@ fn manifest_cases() -> Vec<Case> {
         access.as_array_mut().unwrap().push(json!({ "id": id, "type": kind }));
     };
     let with = |name, profile, manifest: Value| {
-        let mut case = Case::new(name, profile);
+        let mut case = VerifyCase::new(name, profile);
         case.manifest = Some(manifest);
         case
     };
@@ -401,8 +401,8 @@ fn manifest_cases() -> Vec<Case> {
     ]
 }
 
-fn smtp_cases() -> Vec<Case> {
-    let case = |name| Case::new(name, smtp()).secret(PASSWORD);
+fn smtp_cases() -> Vec<VerifyCase> {
+    let case = |name| VerifyCase::new(name, smtp()).secret(PASSWORD);
     let tls =
         |name| case(name).with("/provider/smtp/encryption", json!("tls")).with("/provider/smtp/port", json!("SMTPS"));
     let in_clear = json!({ "host": "127.0.0.1", "port": "SMTP", "encryption": "none" });
@@ -443,8 +443,8 @@ fn smtp_cases() -> Vec<Case> {
     ]
 }
 
-fn dns_cases() -> Vec<Case> {
-    let case = |name| Case::new(name, smtp()).secret(PASSWORD).with("/from/dkimSelector", json!("selector1"));
+fn dns_cases() -> Vec<VerifyCase> {
+    let case = |name| VerifyCase::new(name, smtp()).secret(PASSWORD).with("/from/dkimSelector", json!("selector1"));
     let selector = "/dns/selector1._domainkey.contoso.example";
     vec![
         case("SPF, DKIM and DMARC"),

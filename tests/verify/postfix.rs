@@ -42,7 +42,7 @@ fn failed(verified: &Verified) -> Vec<(Id, &str)> {
 
 /// One finding with all that it says.
 fn whole(verified: &Verified, id: Id) -> String {
-    verified.findings.iter().find(|finding| finding.id == id).map(crate::support::sandboxed::whole).unwrap_or_default()
+    verified.findings.iter().find(|finding| finding.id == id).map(crate::support::sandbox::whole).unwrap_or_default()
 }
 
 fn passed(verified: &Verified, id: Id) -> bool {

@@ -4,7 +4,7 @@
 use std::{path::Path, process::Command};
 
 use crate::support::{
-    sandboxed::{DESKTOP, DIRECT, READER, SECRET, TENANT, good},
+    sandbox::{DESKTOP, DIRECT, READER, SECRET, TENANT, good},
     tools::{folder, tool},
 };
 use mailwright::sandbox::{Ports, Running};
@@ -58,15 +58,15 @@ fn run(program: &Path, arguments: &[&str]) -> String {
         "applications": applications,
     });
     std::fs::write(file("given.json"), given.to_string()).unwrap();
-    let ran = Command::new(program)
+    let output = Command::new(program)
         .args(arguments)
         .arg(file("given.json"))
         .env("NODE_EXTRA_CA_CERTS", file("ca.pem"))
         .env("NO_PROXY", "localhost")
         .output()
         .unwrap();
-    let stdout = String::from_utf8_lossy(&ran.stdout).into_owned();
-    assert!(ran.status.success(), "{stdout}{}", String::from_utf8_lossy(&ran.stderr));
+    let stdout = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert!(output.status.success(), "{stdout}{}", String::from_utf8_lossy(&output.stderr));
     stdout
 }
 

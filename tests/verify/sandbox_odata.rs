@@ -1,7 +1,7 @@
 //! What the sandbox's Graph makes of `$select`, `$filter` and `$orderby`: what it understands it answers, and to
 //! everything else it says no in Graph's own words, as whoever tries a query against it would hear from Graph.
 
-use crate::support::sandboxed::{DIRECT, Sandbox, good, reader_token};
+use crate::support::sandbox::{DIRECT, Sandbox, good, reader_token};
 use secrecy::ExposeSecret as _;
 use serde_json::{Value, json};
 

@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use crate::support::sandboxed::{Case, direct};
+use crate::support::sandbox::{VerifyCase, direct};
 use mailwright::{
     entra::{
         aadsts::{self, Cause},
@@ -62,7 +62,7 @@ async fn verify_finds_in_each_reply_what_it_tells() {
     for reply in replies() {
         let turn = Arc::clone(&turns).acquire_owned().await.unwrap();
         running.spawn(async move {
-            let case = Case::new("a reply", direct());
+            let case = VerifyCase::new("a reply", direct());
             let case = match reply.credential.as_str() {
                 "certificate" => case.certificate(true),
                 "federated" => case.federated("system:serviceaccount:mail:mailwright"),
@@ -132,7 +132,7 @@ async fn a_lifetime_that_is_written_as_a_text_or_not_at_all_is_no_reason_to_refu
     for lifetime in [json!("3599"), json!(" 3599 "), json!(3599.5), json!("soon"), json!(null), json!({})] {
         let body = json!({ "token_type": "Bearer", "expires_in": lifetime, "access_token": "EwBgA8l6BAAU-opaque" });
         let fault = json!({ "at": "/oauth2/v2.0/token", "json": body });
-        let (verified, shown) = Case::new("a lifetime", direct()).fault(fault).run().await;
+        let (verified, shown) = VerifyCase::new("a lifetime", direct()).fault(fault).run().await;
         let accepted =
             verified.findings.iter().any(|found| found.id.id() == "GRAPH-SIGN-IN" && found.verdict == Verdict::Pass);
         assert!(accepted, "{lifetime}: {shown}");

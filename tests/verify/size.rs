@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
-use crate::support::sandboxed::{Sandbox, WEB, delegate, good, reader_token};
+use crate::support::sandbox::{Sandbox, WEB, delegate, good, reader_token};
 use mailwright::{
     entra::{
         Endpoints, Http,

@@ -6,24 +6,24 @@ use super::{commit, edit, git, layered, provenance::applied};
 
 #[test]
 fn each_field_with_the_generation_that_set_it() {
-    let mut trial = layered();
-    trial.serve();
-    let first = git(&trial, &["rev-parse", "HEAD"]);
-    applied(&trial, &[]);
-    edit(&trial, "environments/base/profiles/reports.yaml", "smtp.example.com", "two.example.com");
-    let second = commit(&trial, "two");
-    applied(&trial, &[]);
-    trial.patch("reports", &json!({ "description": "by hand" }));
+    let mut repo = layered();
+    repo.serve();
+    let first = git(&repo, &["rev-parse", "HEAD"]);
+    applied(&repo, &[]);
+    edit(&repo, "environments/base/profiles/reports.yaml", "smtp.example.com", "two.example.com");
+    let second = commit(&repo, "two");
+    applied(&repo, &[]);
+    repo.patch("reports", &json!({ "description": "by hand" }));
     // There and back: the value is that of the first generation, and was set by the last.
-    edit(&trial, "environments/base/profiles/reports.yaml", "[all-reports]", "[all-documents]");
-    trial.write("environments/dev/profiles/reports.yaml", "description: by hand\n");
-    commit(&trial, "three");
-    applied(&trial, &[]);
-    edit(&trial, "environments/base/profiles/reports.yaml", "[all-documents]", "[all-reports]");
-    let fifth = commit(&trial, "four");
-    applied(&trial, &[]);
+    edit(&repo, "environments/base/profiles/reports.yaml", "[all-reports]", "[all-documents]");
+    repo.write("environments/dev/profiles/reports.yaml", "description: by hand\n");
+    commit(&repo, "three");
+    applied(&repo, &[]);
+    edit(&repo, "environments/base/profiles/reports.yaml", "[all-documents]", "[all-reports]");
+    let fifth = commit(&repo, "four");
+    applied(&repo, &[]);
 
-    let document = trial.run(&["blame", "dev", "reports", "--format", "json"]).code(0).json();
+    let document = repo.run(&["blame", "dev", "reports", "--format", "json"]).code(0).json();
     let field = |path: &str| {
         let fields = document["fields"].as_array().unwrap();
         fields.iter().find(|field| field["path"] == path).unwrap_or_else(|| panic!("{path}: {document:#}")).clone()
@@ -37,33 +37,38 @@ fn each_field_with_the_generation_that_set_it() {
     assert_eq!(field("provider.smtp.host")["place"], "environments/base/profiles/reports.yaml:3:11");
     assert_eq!(field("description")["place"], "environments/dev/profiles/reports.yaml:1:14");
 
-    let text = trial.run(&["blame", "dev", "reports"]).code(0).stdout;
+    let text = repo.run(&["blame", "dev", "reports"]).code(0).stdout;
     let line = text.lines().find(|line| line.starts_with("description")).unwrap();
     assert!(line.contains("3 (manual)"), "{text}");
     let line = text.lines().find(|line| line.starts_with("provider.smtp.host")).unwrap();
     assert!(line.contains(&second[..12]) && line.contains("Ada Example"), "{text}");
 
-    let ran = trial.run(&["blame", "dev", "reports", "--limit", "2"]).code(0);
-    assert!(ran.stdout.contains("before 4") && ran.stderr.contains("--limit 20"), "{}{}", ran.stdout, ran.stderr);
-    let ran = trial.run(&["blame", "dev", "report"]).code(1);
-    assert!(ran.stderr.contains("MW0214"), "{}", ran.stderr);
+    let output = repo.run(&["blame", "dev", "reports", "--limit", "2"]).code(0);
+    assert!(
+        output.stdout.contains("before 4") && output.stderr.contains("--limit 20"),
+        "{}{}",
+        output.stdout,
+        output.stderr
+    );
+    let output = repo.run(&["blame", "dev", "report"]).code(1);
+    assert!(output.stderr.contains("MW0214"), "{}", output.stderr);
 }
 
 #[test]
 fn through_a_rename() {
-    let mut trial = layered();
-    trial.serve();
-    applied(&trial, &[]);
-    let text = trial.read("environments/base/profiles/reports.yaml");
-    trial.remove("environments/base/profiles/reports.yaml");
-    trial.write("environments/base/profiles/reporting.yaml", text.replace("smtp.example.com", "two.example.com"));
-    trial.write("environments/dev/profiles/reporting.yaml", "renamedFrom: reports\n");
-    commit(&trial, "renamed");
-    applied(&trial, &[]);
-    let ran = trial.run(&["blame", "dev", "reporting", "--format", "json"]).code(0).json();
+    let mut repo = layered();
+    repo.serve();
+    applied(&repo, &[]);
+    let text = repo.read("environments/base/profiles/reports.yaml");
+    repo.remove("environments/base/profiles/reports.yaml");
+    repo.write("environments/base/profiles/reporting.yaml", text.replace("smtp.example.com", "two.example.com"));
+    repo.write("environments/dev/profiles/reporting.yaml", "renamedFrom: reports\n");
+    commit(&repo, "renamed");
+    applied(&repo, &[]);
+    let output = repo.run(&["blame", "dev", "reporting", "--format", "json"]).code(0).json();
     let numbers: Vec<_> =
-        ran["fields"].as_array().unwrap().iter().map(|f| (&f["path"], &f["generation"]["number"])).collect();
+        output["fields"].as_array().unwrap().iter().map(|f| (&f["path"], &f["generation"]["number"])).collect();
     assert!(numbers.contains(&(&json!("provider.smtp.host"), &json!(2))), "{numbers:?}");
     assert!(numbers.contains(&(&json!("from.address"), &json!(1))), "{numbers:?}");
-    assert_eq!(ran["renamed"], json!([{ "generation": 2, "from": "reports" }]));
+    assert_eq!(output["renamed"], json!([{ "generation": 2, "from": "reports" }]));
 }

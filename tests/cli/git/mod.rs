@@ -12,7 +12,7 @@ use std::{
     process::{Command, Stdio},
 };
 
-use crate::support::trial::{SMALL_PROFILE, Trial};
+use crate::support::repository::{SMALL_PROFILE, TestRepository};
 
 /// Runs `git` in a folder, with nothing of the machine's own configuration. Gives what it printed.
 pub(crate) fn git_in(folder: &Path, arguments: &[&str]) -> String {
@@ -32,50 +32,50 @@ pub(crate) fn git_in(folder: &Path, arguments: &[&str]) -> String {
     String::from_utf8_lossy(&output.stdout).trim().to_owned()
 }
 
-pub(crate) fn git(trial: &Trial, arguments: &[&str]) -> String {
-    git_in(trial.folder.path(), arguments)
+pub(crate) fn git(repo: &TestRepository, arguments: &[&str]) -> String {
+    git_in(repo.folder.path(), arguments)
 }
 
 /// Commits everything.
-pub(crate) fn commit(trial: &Trial, message: &str) -> String {
-    git(trial, &["add", "--all", "environments", "secrets", ".gitattributes"]);
-    git(trial, &["commit", "--quiet", "--allow-empty", "-m", message]);
-    git(trial, &["rev-parse", "HEAD"])
+pub(crate) fn commit(repo: &TestRepository, message: &str) -> String {
+    git(repo, &["add", "--all", "environments", "secrets", ".gitattributes"]);
+    git(repo, &["commit", "--quiet", "--allow-empty", "-m", message]);
+    git(repo, &["rev-parse", "HEAD"])
 }
 
 /// A repository of an abstract `base` with two profiles, and of `dev`, `prod` and `test`, which extend it; `test` has
 /// a host of its own.
-pub(crate) fn layered() -> Trial {
-    let trial = Trial::empty();
-    trial.write(".gitattributes", "*.age -text\n");
-    trial.write("secrets/README.md", "Sealed.\n");
-    trial.write("environments/base/environment.yaml", "abstract: true\nvariables: { domain: example.com }\n");
-    trial.write("environments/base/profiles/relay.yaml", SMALL_PROFILE);
-    trial.write(
+pub(crate) fn layered() -> TestRepository {
+    let repo = TestRepository::empty();
+    repo.write(".gitattributes", "*.age -text\n");
+    repo.write("secrets/README.md", "Sealed.\n");
+    repo.write("environments/base/environment.yaml", "abstract: true\nvariables: { domain: example.com }\n");
+    repo.write("environments/base/profiles/relay.yaml", SMALL_PROFILE);
+    repo.write(
         "environments/base/profiles/reports.yaml",
         SMALL_PROFILE.replace("[default]", "[all-reports]").replace("erp@example.com", "reports@${domain}"),
     );
     for (name, region) in [("dev", "emea"), ("prod", "emea"), ("test", "apac")] {
         let text = format!("extends: base\ncompanies: [EDU1]\nlabels: {{ region: {region} }}\n");
-        trial.write(&format!("environments/{name}/environment.yaml"), text);
+        repo.write(&format!("environments/{name}/environment.yaml"), text);
     }
-    trial.write("environments/test/profiles/relay.yaml", "provider: { smtp: { host: test.example.com } }\n");
-    git(&trial, &["init", "--quiet"]);
-    commit(&trial, "one");
-    trial
+    repo.write("environments/test/profiles/relay.yaml", "provider: { smtp: { host: test.example.com } }\n");
+    git(&repo, &["init", "--quiet"]);
+    commit(&repo, "one");
+    repo
 }
 
 /// Replaces a text in a file.
-pub(crate) fn edit(trial: &Trial, path: &str, from: &str, to: &str) {
-    let text = trial.read(path);
+pub(crate) fn edit(repo: &TestRepository, path: &str, from: &str, to: &str) {
+    let text = repo.read(path);
     assert!(text.contains(from), "{path} has no {from}");
-    trial.write(path, text.replace(from, to));
+    repo.write(path, text.replace(from, to));
 }
 
 /// The environments that `diff` tells of, with what it says of each.
-pub(crate) fn touched(trial: &Trial, arguments: &[&str]) -> String {
+pub(crate) fn touched(repo: &TestRepository, arguments: &[&str]) -> String {
     let arguments: Vec<&str> = ["diff", "--format", "json"].iter().chain(arguments).copied().collect();
-    let document = document(&trial.run(&arguments));
+    let document = document(&repo.run(&arguments));
     let environments = document["environments"].as_array().unwrap_or_else(|| panic!("{document:#}")).iter();
     let words = environments
         .map(|entry| format!("{} {}", entry["environment"].as_str().unwrap(), entry["status"].as_str().unwrap()));
@@ -83,7 +83,7 @@ pub(crate) fn touched(trial: &Trial, arguments: &[&str]) -> String {
 }
 
 /// What `diff` prints as JSON, which keeps to its schema.
-pub(crate) fn document(ran: &crate::support::trial::Ran) -> serde_json::Value {
+pub(crate) fn document(output: &crate::support::repository::CommandOutput) -> serde_json::Value {
     let schema = |text: &str| serde_json::from_str::<serde_json::Value>(text).unwrap();
     let diff = schema(include_str!("../../../schema/diff.schema.json"));
     let plan = schema(include_str!("../../../schema/plan.schema.json"));
@@ -93,7 +93,7 @@ pub(crate) fn document(ran: &crate::support::trial::Ran) -> serde_json::Value {
         .prepare()
         .unwrap();
     let validator = jsonschema::options().offline().with_registry(&registry).build(&diff).unwrap();
-    let document = ran.json();
+    let document = output.json();
     let errors: Vec<String> =
         validator.iter_errors(&document).map(|error| format!("{}: {error}", error.instance_path())).collect();
     assert!(errors.is_empty(), "{errors:#?}\n{document:#}");

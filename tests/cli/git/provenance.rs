@@ -9,24 +9,24 @@ use serde_json::{Value, json};
 
 use super::{edit, git, layered};
 use crate::support::{
+    repository::{TestRepository, run_command},
     tools::{folder, tool},
-    trial::{Trial, finish},
 };
 
 /// Applies, and gives what the service keeps of where it came from.
-pub(crate) fn applied(trial: &Trial, more: &[&str]) -> Value {
+pub(crate) fn applied(repo: &TestRepository, more: &[&str]) -> Value {
     let arguments = [&["apply", "dev", "--yes", "--skip-verify"][..], more].concat();
-    trial.run(&arguments).code(0);
-    trial.http("GET", "/v1/generations?limit=1", &[], b"").json()["generations"][0]["provenance"].clone()
+    repo.run(&arguments).code(0);
+    repo.http("GET", "/v1/generations?limit=1", &[], b"").json()["generations"][0]["provenance"].clone()
 }
 
 /// Makes a key, and has Git sign with it; `trusted` says whether Git knows whose it is.
-pub(crate) fn sign_with_ssh(trial: &Trial, trusted: bool) {
-    let key = trial.path(".key");
+pub(crate) fn sign_with_ssh(repo: &TestRepository, trusted: bool) {
+    let key = repo.path(".key");
     let made = Command::new(tool("ssh-keygen")).args(["-q", "-t", "ed25519", "-N", "", "-f"]).arg(&key).status();
     assert!(made.unwrap().success());
-    let public = trial.read(".key.pub");
-    let signers = trial.path(".signers");
+    let public = repo.read(".key.pub");
+    let signers = repo.path(".signers");
     std::fs::write(&signers, if trusted { format!("ada@example.com {public}") } else { String::new() }).unwrap();
     let program = tool("ssh-keygen");
     for (name, value) in [
@@ -35,14 +35,14 @@ pub(crate) fn sign_with_ssh(trial: &Trial, trusted: bool) {
         ("gpg.ssh.allowedSignersFile", signers.to_str().unwrap()),
         ("user.signingKey", key.to_str().unwrap()),
     ] {
-        git(trial, &["config", name, value]);
-        set_for_user(trial, name, value);
+        git(repo, &["config", name, value]);
+        set_for_user(repo, name, value);
     }
 }
 
 /// Sets a key of the user's own configuration, which is what Mailwright has Git check signatures by.
-pub(crate) fn set_for_user(trial: &Trial, name: &str, value: &str) {
-    git(trial, &["config", "--file", ".gitconfig", name, value]);
+pub(crate) fn set_for_user(repo: &TestRepository, name: &str, value: &str) {
+    git(repo, &["config", "--file", ".gitconfig", name, value]);
 }
 
 /// A `GnuPG` of the test's own, that Git signs and checks with: its home is in the trial's folder. Its agent ends when that
@@ -53,9 +53,9 @@ pub(crate) struct Gpg {
 }
 
 impl Gpg {
-    pub(crate) fn new(trial: &Trial) -> Self {
+    pub(crate) fn new(repo: &TestRepository) -> Self {
         use std::os::unix::fs::PermissionsExt as _;
-        let (home, program) = (trial.path(".gnupg"), trial.path(".gpg"));
+        let (home, program) = (repo.path(".gnupg"), repo.path(".gpg"));
         std::fs::create_dir(&home).unwrap();
         std::fs::set_permissions(&home, std::fs::Permissions::from_mode(0o700)).unwrap();
         let gpg = Self { program, home };
@@ -71,8 +71,8 @@ impl Gpg {
         std::fs::write(&gpg.program, script).unwrap();
         std::fs::set_permissions(&gpg.program, std::fs::Permissions::from_mode(0o755)).unwrap();
         for (name, value) in [("gpg.format", "openpgp"), ("gpg.program", gpg.program.to_str().unwrap())] {
-            git(trial, &["config", name, value]);
-            set_for_user(trial, name, value);
+            git(repo, &["config", name, value]);
+            set_for_user(repo, name, value);
         }
         gpg
     }
@@ -99,40 +99,40 @@ impl Gpg {
     }
 
     /// A key that Git signs with from now on; its maker trusts it. Gives its fingerprint.
-    pub(crate) fn key(&self, trial: &Trial, address: &str, lasts: &str) -> String {
+    pub(crate) fn key(&self, repo: &TestRepository, address: &str, lasts: &str) -> String {
         self.run(&["--passphrase", "", "--quick-generate-key", address, "ed25519", "sign", lasts], "");
         let listed = self.run(&["--with-colons", "--list-keys", &format!("<{address}>")], "");
         let print = listed.lines().find_map(|line| line.strip_prefix("fpr:::::::::")).unwrap();
         let print = print.trim_end_matches(':').to_owned();
-        git(trial, &["config", "user.signingKey", &print]);
+        git(repo, &["config", "user.signingKey", &print]);
         print
     }
 }
 
 #[test]
 fn commit_author_and_signature_go_with_each_generation() {
-    let mut trial = layered();
-    trial.serve();
-    let head = git(&trial, &["rev-parse", "HEAD"]);
-    let told = applied(&trial, &[]);
+    let mut repo = layered();
+    repo.serve();
+    let head = git(&repo, &["rev-parse", "HEAD"]);
+    let told = applied(&repo, &[]);
     assert_eq!(told["commit"], json!(head));
     assert_eq!(told["branch"], "main");
     assert_eq!(told["author"], json!({ "name": "Ada Example", "email": "ada@example.com" }));
     assert_eq!((&told["signature"], &told["dirty"]), (&json!("none"), &json!(false)));
 
-    sign_with_ssh(&trial, true);
-    edit(&trial, "environments/dev/environment.yaml", "[EDU1]", "[EDU1, EDU2]");
-    git(&trial, &["commit", "--quiet", "-aS", "-m", "signed"]);
-    let told = applied(&trial, &[]);
+    sign_with_ssh(&repo, true);
+    edit(&repo, "environments/dev/environment.yaml", "[EDU1]", "[EDU1, EDU2]");
+    git(&repo, &["commit", "--quiet", "-aS", "-m", "signed"]);
+    let told = applied(&repo, &[]);
     assert_eq!((&told["signature"], &told["signer"]), (&json!("good"), &json!("ada@example.com")));
 
     // A key that nobody vouches for, and something that is not committed.
-    std::fs::write(trial.path(".signers"), "").unwrap();
-    edit(&trial, "environments/dev/environment.yaml", "EDU2", "EDU3");
-    let told = applied(&trial, &[]);
+    std::fs::write(repo.path(".signers"), "").unwrap();
+    edit(&repo, "environments/dev/environment.yaml", "EDU2", "EDU3");
+    let told = applied(&repo, &[]);
     assert_eq!((&told["signature"], &told["dirty"]), (&json!("unknown-key"), &json!(true)));
 
-    let text = trial.run(&["history", "dev"]).code(0).stdout;
+    let text = repo.run(&["history", "dev"]).code(0).stdout;
     for shown in ["AUTHOR", "SIGNATURE", "BRANCH", "Ada Example", "good", "unknown-key", "main", &head[..12]] {
         assert!(text.contains(shown), "{shown}: {text}");
     }
@@ -141,30 +141,30 @@ fn commit_author_and_signature_go_with_each_generation() {
 
 #[test]
 fn the_repository_does_not_say_which_signatures_are_good() {
-    let mut trial = layered();
-    trial.serve();
-    sign_with_ssh(&trial, true);
-    git(&trial, &["commit", "--quiet", "--allow-empty", "-S", "-m", "signed"]);
-    assert_eq!(applied(&trial, &[])["signature"], "good");
+    let mut repo = layered();
+    repo.serve();
+    sign_with_ssh(&repo, true);
+    git(&repo, &["commit", "--quiet", "--allow-empty", "-S", "-m", "signed"]);
+    assert_eq!(applied(&repo, &[])["signature"], "good");
     // The repository vouches for a key, and the user does not.
-    std::fs::remove_file(trial.path(".gitconfig")).unwrap();
+    std::fs::remove_file(repo.path(".gitconfig")).unwrap();
     let program = tool("ssh-keygen");
-    set_for_user(&trial, "gpg.ssh.program", program.to_str().unwrap());
-    edit(&trial, "environments/dev/environment.yaml", "[EDU1]", "[EDU1, EDU2]");
-    assert_ne!(applied(&trial, &[])["signature"], "good");
-    assert_eq!(git(&trial, &["log", "-1", "--format=%G?"]), "G", "Git itself would believe it");
+    set_for_user(&repo, "gpg.ssh.program", program.to_str().unwrap());
+    edit(&repo, "environments/dev/environment.yaml", "[EDU1]", "[EDU1, EDU2]");
+    assert_ne!(applied(&repo, &[])["signature"], "good");
+    assert_eq!(git(&repo, &["log", "-1", "--format=%G?"]), "G", "Git itself would believe it");
 }
 
 #[test]
 fn the_branch_of_a_pipeline() {
-    let mut trial = layered();
-    trial.serve();
-    git(&trial, &["checkout", "--quiet", "--detach"]);
+    let mut repo = layered();
+    repo.serve();
+    git(&repo, &["checkout", "--quiet", "--detach"]);
     let branch = |variables: &[(&str, &str)], more: &[&str]| {
         let arguments = [&["plan", "dev", "--format", "json"][..], more].concat();
-        let mut command = trial.command(&arguments);
+        let mut command = repo.command(&arguments);
         command.envs(variables.iter().copied());
-        finish(command).code(0).json()["source"]["branch"].clone()
+        run_command(command).code(0).json()["source"]["branch"].clone()
     };
     assert_eq!(branch(&[], &[]), Value::Null);
     assert_eq!(branch(&[], &["--branch", "release/1"]), "release/1");
@@ -176,114 +176,118 @@ fn the_branch_of_a_pipeline() {
     assert_eq!(branch(&[("CI_COMMIT_REF_NAME", "v1"), ("CI_COMMIT_TAG", "v1")], &[]), Value::Null);
     assert_eq!(branch(&[("BUILD_SOURCEBRANCH", "refs/heads/release/2")], &[]), "release/2");
     assert_eq!(branch(&[("BUILD_SOURCEBRANCH", "refs/tags/v1")], &[]), Value::Null);
-    git(&trial, &["checkout", "--quiet", "main"]);
+    git(&repo, &["checkout", "--quiet", "main"]);
     assert_eq!(branch(&[("CI_COMMIT_BRANCH", "other")], &[]), "main", "what is checked out is nearer");
 }
 
 #[test]
 fn what_git_ignores_is_dirty_where_mailwright_reads_it() {
-    let mut trial = layered();
-    trial.serve();
-    let dirty = || trial.run(&["plan", "dev", "--format", "json"]).code(0).json()["source"]["dirty"].clone();
-    trial.write(".gitignore", "*.yaml\n.*\n");
+    let mut repo = layered();
+    repo.serve();
+    let dirty = || repo.run(&["plan", "dev", "--format", "json"]).code(0).json()["source"]["dirty"].clone();
+    repo.write(".gitignore", "*.yaml\n.*\n");
     assert_eq!(dirty(), false, "beside what is read");
-    trial.write("environments/dev/.cache", "x");
+    repo.write("environments/dev/.cache", "x");
     assert_eq!(dirty(), false, "dot files mean nothing");
-    trial.write("environments/dev/profiles/hidden.yaml", "null\n");
+    repo.write("environments/dev/profiles/hidden.yaml", "null\n");
     assert_eq!(dirty(), true);
 }
 
 #[test]
 fn dirty_is_what_differs_from_the_commit_whatever_the_index_was_told() {
-    let mut trial = layered();
-    trial.serve();
-    let dirty = || trial.run(&["plan", "dev", "--format", "json"]).code(0).json()["source"]["dirty"].clone();
+    let mut repo = layered();
+    repo.serve();
+    let dirty = || repo.run(&["plan", "dev", "--format", "json"]).code(0).json()["source"]["dirty"].clone();
     let file = "environments/dev/environment.yaml";
-    git(&trial, &["update-index", "--assume-unchanged", file]);
-    edit(&trial, file, "[EDU1]", "[EDU1, EDU2]");
-    assert_eq!(git(&trial, &["status", "--porcelain", "environments"]), "", "Git itself sees nothing");
+    git(&repo, &["update-index", "--assume-unchanged", file]);
+    edit(&repo, file, "[EDU1]", "[EDU1, EDU2]");
+    assert_eq!(git(&repo, &["status", "--porcelain", "environments"]), "", "Git itself sees nothing");
     assert_eq!(dirty(), true);
     // Nor does a replacement of the commit count, which Git would show in its place.
-    git(&trial, &["update-index", "--no-assume-unchanged", file]);
-    let one = git(&trial, &["rev-parse", "HEAD"]);
-    git(&trial, &["commit", "--quiet", "-am", "two"]);
-    git(&trial, &["replace", &one, "HEAD"]);
-    git(&trial, &["reset", "--quiet", "--soft", &one]);
-    assert_eq!(git(&trial, &["status", "--porcelain", "environments"]), "", "Git itself sees nothing");
+    git(&repo, &["update-index", "--no-assume-unchanged", file]);
+    let one = git(&repo, &["rev-parse", "HEAD"]);
+    git(&repo, &["commit", "--quiet", "-am", "two"]);
+    git(&repo, &["replace", &one, "HEAD"]);
+    git(&repo, &["reset", "--quiet", "--soft", &one]);
+    assert_eq!(git(&repo, &["status", "--porcelain", "environments"]), "", "Git itself sees nothing");
     assert_eq!(dirty(), true);
-    git(&trial, &["replace", "-d", &one]);
-    git(&trial, &["checkout", "--quiet", "--force", &one]);
+    git(&repo, &["replace", "-d", &one]);
+    git(&repo, &["checkout", "--quiet", "--force", &one]);
     assert_eq!(dirty(), false);
     // What a sparse checkout leaves out is not missing.
-    git(&trial, &["sparse-checkout", "set", "--no-cone", "/environments/dev/", "/environments/base/"]);
-    assert!(!trial.path("environments/prod").exists());
+    git(&repo, &["sparse-checkout", "set", "--no-cone", "/environments/dev/", "/environments/base/"]);
+    assert!(!repo.path("environments/prod").exists());
     assert_eq!(dirty(), false);
-    trial.remove(file);
-    trial.write("environments/dev/environment.json", r#"{ "extends": "base", "companies": ["EDU1"] }"#);
+    repo.remove(file);
+    repo.write("environments/dev/environment.json", r#"{ "extends": "base", "companies": ["EDU1"] }"#);
     assert_eq!(dirty(), true);
 }
 
 #[test]
 fn a_variable_of_a_hook_does_not_lead_to_another_repository() {
-    let mut trial = layered();
-    trial.serve();
+    let mut repo = layered();
+    repo.serve();
     let other = layered();
     edit(&other, "environments/dev/environment.yaml", "[EDU1]", "[EDU7]");
     let theirs = super::commit(&other, "another one");
-    let mut command = trial.command(&["plan", "dev", "--format", "json"]);
+    let mut command = repo.command(&["plan", "dev", "--format", "json"]);
     command.env("GIT_DIR", other.path(".git")).env("GIT_WORK_TREE", other.folder.path());
     command.env("GIT_INDEX_FILE", other.path(".git/index")).env("GIT_OBJECT_DIRECTORY", other.path(".git/objects"));
-    command.env("GIT_TRACE", trial.path(".traced"));
-    let source = finish(command).code(0).json()["source"].clone();
-    assert_eq!(source["commit"], json!(git(&trial, &["rev-parse", "HEAD"])));
+    command.env("GIT_TRACE", repo.path(".traced"));
+    let source = run_command(command).code(0).json()["source"].clone();
+    assert_eq!(source["commit"], json!(git(&repo, &["rev-parse", "HEAD"])));
     assert_ne!(source["commit"], json!(theirs));
     assert_eq!(source["dirty"], false);
-    assert!(!trial.path(".traced").exists());
+    assert!(!repo.path(".traced").exists());
 }
 
 #[test]
 fn a_repository_of_another_user_is_named_as_the_cause() {
     use std::os::unix::fs::PermissionsExt as _;
-    let mut trial = layered();
-    trial.serve();
-    trial.write(".bin/git", "#!/bin/sh\nGIT_TEST_ASSUME_DIFFERENT_OWNER=1 PATH=\"${PATH#*:}\" exec git \"$@\"\n");
-    std::fs::set_permissions(trial.path(".bin/git"), std::fs::Permissions::from_mode(0o755)).unwrap();
+    let mut repo = layered();
+    repo.serve();
+    repo.write(".bin/git", "#!/bin/sh\nGIT_TEST_ASSUME_DIFFERENT_OWNER=1 PATH=\"${PATH#*:}\" exec git \"$@\"\n");
+    std::fs::set_permissions(repo.path(".bin/git"), std::fs::Permissions::from_mode(0o755)).unwrap();
     let (_, path) = std::env::vars_os().find(|(name, _)| name == "PATH").unwrap();
-    let path = format!("{}:{}", trial.path(".bin").display(), path.display());
+    let path = format!("{}:{}", repo.path(".bin").display(), path.display());
     let run = |arguments: &[&str]| {
-        let mut command = trial.command(arguments);
+        let mut command = repo.command(arguments);
         command.env("PATH", &path);
-        finish(command)
+        run_command(command)
     };
-    let ran = run(&["apply", "dev", "--yes", "--skip-verify"]).code(0);
-    assert!(ran.stderr.contains("warning[MW0303]") && ran.stderr.contains("safe.directory '/"), "{}", ran.stderr);
+    let output = run(&["apply", "dev", "--yes", "--skip-verify"]).code(0);
+    assert!(
+        output.stderr.contains("warning[MW0303]") && output.stderr.contains("safe.directory '/"),
+        "{}",
+        output.stderr
+    );
     let file = "environments/dev/environment.yaml";
-    trial.write(file, format!("{}policy: {{ source: {{ branches: [main] }} }}\n", trial.read(file)));
-    let ran = run(&["apply", "dev", "--yes", "--skip-verify"]).code(1);
-    assert!(ran.stderr.contains("error[MW0303]") && !ran.stderr.contains("MW0305"), "{}", ran.stderr);
+    repo.write(file, format!("{}policy: {{ source: {{ branches: [main] }} }}\n", repo.read(file)));
+    let output = run(&["apply", "dev", "--yes", "--skip-verify"]).code(1);
+    assert!(output.stderr.contains("error[MW0303]") && !output.stderr.contains("MW0305"), "{}", output.stderr);
     assert!(run(&["diff"]).code(1).stderr.contains("MW0303"));
     // A submodule that is not checked out is no empty folder, whether Git says so or not.
-    trial.write(".gitmodules", "[submodule \"x\"]\n\tpath = environments/dev/profiles\n\turl = ../x\n");
-    std::fs::create_dir(trial.path("environments/dev/profiles")).unwrap();
+    repo.write(".gitmodules", "[submodule \"x\"]\n\tpath = environments/dev/profiles\n\turl = ../x\n");
+    std::fs::create_dir(repo.path("environments/dev/profiles")).unwrap();
     assert!(run(&["plan", "dev"]).code(1).stderr.contains("MW0300"));
 }
 
 #[test]
 fn what_is_told_is_bounded_and_cannot_move_a_cursor() {
-    let mut trial = layered();
-    trial.serve();
+    let mut repo = layered();
+    repo.serve();
     let name = format!("Eve \u{1b}[2J{}", "x".repeat(1000));
-    git(&trial, &["-c", &format!("user.name={name}"), "commit", "--quiet", "--allow-empty", "-m", "x"]);
-    let told = applied(&trial, &[]);
+    git(&repo, &["-c", &format!("user.name={name}"), "commit", "--quiet", "--allow-empty", "-m", "x"]);
+    let told = applied(&repo, &[]);
     let kept = told["author"]["name"].as_str().unwrap();
     assert!(kept.starts_with("Eve [2Jxxx") && kept.chars().count() == 250, "{kept}");
-    assert!(!trial.run(&["history", "dev"]).code(0).stdout.contains('\x1b'));
+    assert!(!repo.run(&["history", "dev"]).code(0).stdout.contains('\x1b'));
     // By hand nobody is bound to that.
     let changeset = json!({
         "id": "01890000-0000-8000-8000-000000000000", "environment": "dev", "base": 1,
         "provenance": { "branch": "x".repeat(251) },
     });
-    let answer = trial.http("POST", "/v1/changesets", &[], changeset.to_string().as_bytes());
+    let answer = repo.http("POST", "/v1/changesets", &[], changeset.to_string().as_bytes());
     assert_eq!((answer.status, &answer.json()["code"]), (400, &json!("MW0212")), "{answer:?}");
 }
 

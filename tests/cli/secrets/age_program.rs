@@ -6,8 +6,8 @@ use std::{
 };
 
 use crate::support::{
+    repository::{CommandOutput, TestRepository, run_command},
     tools,
-    trial::{Ran, Trial, finish},
 };
 use mailwright::secrets::{Header, Identities, OpenError, Recipients, ServiceIdentity, ValueId, open, rekey};
 use secrecy::ExposeSecret as _;
@@ -15,22 +15,22 @@ use secrecy::ExposeSecret as _;
 const VALUE: &str = "correct horse battery staple";
 
 /// A repository whose `dev` is addressed to a key of `age-keygen`, in `key.txt`, and to an SSH key.
-fn trial() -> (Trial, String) {
-    let trial = Trial::small();
-    trial.write(
+fn create_repo() -> (TestRepository, String) {
+    let repo = TestRepository::small();
+    repo.write(
         "environments/dev/profiles/relay.yaml",
         "provider:\n  smtp:\n    host: smtp.example.com\n    username: erp\n    password: { secret: relay/password }\n\
          from:\n  address: erp@example.com\nfunctions: [default]\nappliesTo: system-wide\n",
     );
-    finish({
+    run_command({
         let mut command = Command::new(tools::tool("age-keygen"));
-        command.arg("-o").arg(trial.path("key.txt"));
+        command.arg("-o").arg(repo.path("key.txt"));
         command
     })
     .code(0);
-    let recipient = finish({
+    let recipient = run_command({
         let mut command = Command::new(tools::tool("age-keygen"));
-        command.arg("-y").arg(trial.path("key.txt"));
+        command.arg("-y").arg(repo.path("key.txt"));
         command
     })
     .code(0)
@@ -38,96 +38,96 @@ fn trial() -> (Trial, String) {
     .trim()
     .to_owned();
     let ssh = include_str!("../../fixtures/ssh/ed25519.pub").trim();
-    trial.run(&["secrets", "init", "dev", &recipient, ssh]).code(0);
-    (trial, recipient)
+    repo.run(&["secrets", "init", "dev", &recipient, ssh]).code(0);
+    (repo, recipient)
 }
 
-fn age(trial: &Trial, arguments: &[&str]) -> Ran {
+fn age(repo: &TestRepository, arguments: &[&str]) -> CommandOutput {
     let mut command = Command::new(tools::tool("age"));
-    command.args(arguments).current_dir(trial.folder.path()).stdin(Stdio::null());
-    finish(command)
+    command.args(arguments).current_dir(repo.folder.path()).stdin(Stdio::null());
+    run_command(command)
 }
 
 #[test]
 fn age_opens_what_was_set() {
-    let (trial, _) = trial();
-    trial.pipe(&["secrets", "set", "dev", "relay/password"], VALUE.as_bytes()).code(0);
+    let (repo, _) = create_repo();
+    repo.pipe(&["secrets", "set", "dev", "relay/password"], VALUE.as_bytes()).code(0);
     let file = "secrets/dev/relay/password.age";
     let ssh = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures/ssh/ed25519");
     for key in ["key.txt", ssh] {
         if key == ssh {
             // SSH's own rule for private keys, which a checkout does not keep.
-            fs::copy(ssh, trial.path("ssh")).unwrap();
+            fs::copy(ssh, repo.path("ssh")).unwrap();
         }
         let key = if key == ssh { "ssh" } else { key };
-        assert_eq!(age(&trial, &["-d", "-i", key, file]).code(0).stdout, VALUE);
+        assert_eq!(age(&repo, &["-d", "-i", key, file]).code(0).stdout, VALUE);
     }
     // Also after a rekey, and not for somebody else.
-    trial.run(&["secrets", "rekey", "dev", "--all", "--identity", "key.txt"]).code(0);
-    assert_eq!(age(&trial, &["-d", "-i", "key.txt", file]).code(0).stdout, VALUE);
-    trial.write("stranger.txt", ServiceIdentity::generate().to_file().expose_secret());
-    assert!(age(&trial, &["-d", "-i", "stranger.txt", file]).code(1).stderr.contains("no identity matched"));
+    repo.run(&["secrets", "rekey", "dev", "--all", "--identity", "key.txt"]).code(0);
+    assert_eq!(age(&repo, &["-d", "-i", "key.txt", file]).code(0).stdout, VALUE);
+    repo.write("stranger.txt", ServiceIdentity::generate().to_file().expose_secret());
+    assert!(age(&repo, &["-d", "-i", "stranger.txt", file]).code(1).stderr.contains("no identity matched"));
 }
 
 #[test]
 fn what_age_sealed_opens_here_and_takes_part() {
-    let (trial, _) = trial();
+    let (repo, _) = create_repo();
     let profile = "environments/dev/profiles/relay.yaml";
-    trial.write(profile, trial.read(profile).replace("relay/password", "relay/armored"));
-    trial.write("value", VALUE);
-    fs::create_dir_all(trial.path("secrets/dev/relay")).unwrap();
+    repo.write(profile, repo.read(profile).replace("relay/password", "relay/armored"));
+    repo.write("value", VALUE);
+    fs::create_dir_all(repo.path("secrets/dev/relay")).unwrap();
     for (name, more) in [("armored", &["-a"][..]), ("binary", &[])] {
         let file = format!("secrets/dev/relay/{name}.age");
         // recipients.txt is a recipients file of age as it stands, comments and all.
         let arguments = [&["-R", "secrets/dev/recipients.txt", "-o", &file], more, &["value"]].concat();
-        age(&trial, &arguments).code(0);
-        let bytes = fs::read(trial.path(&file)).unwrap();
+        age(&repo, &arguments).code(0);
+        let bytes = fs::read(repo.path(&file)).unwrap();
         let mut keys = Identities::default();
-        keys.add_file(&trial.path("key.txt"), &age::NoCallbacks).unwrap();
+        keys.add_file(&repo.path("key.txt"), &age::NoCallbacks).unwrap();
         assert_eq!(open(&bytes, keys.iter()).unwrap().expose_secret(), VALUE.as_bytes());
 
         let header = Header::read(&bytes).unwrap();
         assert_eq!((header.value_id, header.recipients), (None, None));
         assert_eq!(header.kinds, ["X25519", "ssh-ed25519"]);
         // A rekey gives it what it lacks: the id that it was bound under.
-        let text = trial.read("secrets/dev/recipients.txt");
+        let text = repo.read("secrets/dev/recipients.txt");
         let recipients = Recipients::parse(&text, &age::NoCallbacks).unwrap();
         let again = rekey(&bytes, keys.iter(), &recipients, None).unwrap().unwrap();
         let id = ValueId::bound(None, &header.digest);
         assert_eq!(Header::read(&again).unwrap().value_id.as_deref(), Some(id.as_str()));
     }
-    let found = trial.run(&["secrets", "check", "dev", "--format", "json"]).code(0).json();
+    let found = repo.run(&["secrets", "check", "dev", "--format", "json"]).code(0).json();
     assert_eq!(found["files"], 2);
     // One recipient more: of such files only the number can be told, and it is.
-    let text = trial.read("secrets/dev/recipients.txt");
-    trial.write("secrets/dev/recipients.txt", format!("{text}{}\n", ServiceIdentity::generate().recipient()));
-    let found = trial.run(&["secrets", "check", "dev", "--format", "json"]).code(1).json();
+    let text = repo.read("secrets/dev/recipients.txt");
+    repo.write("secrets/dev/recipients.txt", format!("{text}{}\n", ServiceIdentity::generate().recipient()));
+    let found = repo.run(&["secrets", "check", "dev", "--format", "json"]).code(1).json();
     let codes: Vec<_> = found["findings"].as_array().unwrap().iter().map(|f| f["code"].as_str().unwrap()).collect();
     assert_eq!(codes.iter().filter(|code| **code == "MW0036").count(), 2, "{codes:?}");
 }
 
 #[test]
 fn age_refuses_what_was_tampered_with_as_we_do() {
-    let (trial, _) = trial();
-    trial.pipe(&["secrets", "set", "dev", "relay/password"], VALUE.as_bytes()).code(0);
-    let armored = fs::read(trial.path("secrets/dev/relay/password.age")).unwrap();
+    let (repo, _) = create_repo();
+    repo.pipe(&["secrets", "set", "dev", "relay/password"], VALUE.as_bytes()).code(0);
+    let armored = fs::read(repo.path("secrets/dev/relay/password.age")).unwrap();
     let mut binary = Vec::new();
     std::io::Read::read_to_end(&mut age::armor::ArmoredReader::new(&armored[..]), &mut binary).unwrap();
     let end = binary.windows(5).position(|bytes| bytes == b"\n--- ").unwrap() + 1;
     let added = [&binary[..end], b"-> added nobody\n\n", &binary[end..]].concat();
-    trial.write("added.age", &added);
-    assert!(age(&trial, &["-d", "-i", "key.txt", "added.age"]).code(1).stderr.contains("bad header MAC"));
+    repo.write("added.age", &added);
+    assert!(age(&repo, &["-d", "-i", "key.txt", "added.age"]).code(1).stderr.contains("bad header MAC"));
     let mut keys = Identities::default();
-    keys.add_file(&trial.path("key.txt"), &age::NoCallbacks).unwrap();
+    keys.add_file(&repo.path("key.txt"), &age::NoCallbacks).unwrap();
     assert_eq!(open(&added, keys.iter()).map(|_| ()), Err(OpenError::Tampered));
 }
 
 #[test]
 fn a_service_identity_is_an_identity_file_of_age() {
-    let trial = Trial::small();
+    let repo = TestRepository::small();
     let identity = ServiceIdentity::generate();
-    trial.write("identity.txt", identity.to_file().expose_secret());
+    repo.write("identity.txt", identity.to_file().expose_secret());
     let mut keygen = Command::new(tools::tool("age-keygen"));
-    keygen.arg("-y").arg(trial.path("identity.txt"));
-    assert_eq!(finish(keygen).code(0).stdout.trim(), identity.recipient());
+    keygen.arg("-y").arg(repo.path("identity.txt"));
+    assert_eq!(run_command(keygen).code(0).stdout.trim(), identity.recipient());
 }

@@ -10,7 +10,7 @@ use std::{
     sync::{Arc, Mutex},
 };
 
-use crate::support::{generated, trial::Trial};
+use crate::support::{generated, repository::TestRepository};
 use base64::{Engine as _, prelude::BASE64_STANDARD};
 use mailwright::{
     model::{
@@ -29,28 +29,28 @@ const FILE: &str = "secrets/dev/relay/password.age";
 const WAYS: [&str; 3] = ["v2", "v1", "age"];
 
 /// An environment whose profile `relay` logs in at a host, and whose secrets are sealed to the public identity.
-fn trial() -> Trial {
-    let trial = Trial::empty();
-    environment(&trial, "dev");
-    relay(&trial, "relay", "host: 127.0.0.1, port: 9, encryption: none", "relay/password");
-    trial
+fn create_repo() -> TestRepository {
+    let repo = TestRepository::empty();
+    environment(&repo, "dev");
+    relay(&repo, "relay", "host: 127.0.0.1, port: 9, encryption: none", "relay/password");
+    repo
 }
 
-fn environment(trial: &Trial, name: &str) {
-    trial.write(&format!("environments/{name}/environment.yaml"), "companies: [EDU1]\n");
+fn environment(repo: &TestRepository, name: &str) {
+    repo.write(&format!("environments/{name}/environment.yaml"), "companies: [EDU1]\n");
     for file in ["recipients.txt", "demo-identity.txt"] {
         let example = Path::new(env!("CARGO_MANIFEST_DIR")).join("secrets/dev").join(file);
-        trial.write(&format!("secrets/{name}/{file}"), fs::read(example).unwrap());
+        repo.write(&format!("secrets/{name}/{file}"), fs::read(example).unwrap());
     }
 }
 
-fn relay(trial: &Trial, name: &str, place: &str, secret: &str) {
-    relay_of(trial, "dev", name, place, secret);
+fn relay(repo: &TestRepository, name: &str, place: &str, secret: &str) {
+    relay_of(repo, "dev", name, place, secret);
 }
 
-fn relay_of(trial: &Trial, environment: &str, name: &str, place: &str, secret: &str) {
+fn relay_of(repo: &TestRepository, environment: &str, name: &str, place: &str, secret: &str) {
     let function = if name == "relay" { "default" } else { "all-documents" };
-    trial.write(
+    repo.write(
         &format!("environments/{environment}/profiles/{name}.yaml"),
         format!(
             "provider: {{ smtp: {{ {place}, username: mailer, password: {{ secret: {secret} }} }} }}\n\
@@ -60,38 +60,38 @@ fn relay_of(trial: &Trial, environment: &str, name: &str, place: &str, secret: &
 }
 
 /// The value, sealed to the public identity in one of the ways.
-fn sealed(trial: &Trial, way: &str) {
+fn sealed(repo: &TestRepository, way: &str) {
     match way {
-        "v2" => drop(trial.pipe(&["secrets", "set", "dev", "relay/password"], PASSWORD.as_bytes()).code(0)),
+        "v2" => drop(repo.pipe(&["secrets", "set", "dev", "relay/password"], PASSWORD.as_bytes()).code(0)),
         "v1" => {
-            let recipients = Recipients::parse(&trial.read("secrets/dev/recipients.txt"), &age::NoCallbacks).unwrap();
+            let recipients = Recipients::parse(&repo.read("secrets/dev/recipients.txt"), &age::NoCallbacks).unwrap();
             let value = SecretSlice::from(PASSWORD.as_bytes().to_vec());
             let id = ValueId::from_random([9; 16]);
-            trial.write(FILE, seal(&value, &recipients, &id).unwrap());
+            repo.write(FILE, seal(&value, &recipients, &id).unwrap());
         }
         _ => {
-            let text = trial.read("secrets/dev/recipients.txt");
+            let text = repo.read("secrets/dev/recipients.txt");
             let key = text.lines().find(|line| line.starts_with("age1")).unwrap();
             let key: age::x25519::Recipient = key.parse().unwrap();
-            trial.write(FILE, age::encrypt_and_armor(&key, PASSWORD.as_bytes()).unwrap());
+            repo.write(FILE, age::encrypt_and_armor(&key, PASSWORD.as_bytes()).unwrap());
         }
     }
 }
 
-fn apply(trial: &Trial) {
-    trial.run(&["apply", "dev", "--yes", "--skip-verify"]).code(0);
+fn apply(repo: &TestRepository) {
+    repo.run(&["apply", "dev", "--yes", "--skip-verify"]).code(0);
 }
 
 /// That neither the plan nor the service lets the secret go, and that nothing was changed.
-fn refused(trial: &Trial, what: &str) {
-    let generation = trial.state()["generation"].clone();
-    let plan = trial.run(&["plan", "dev"]);
+fn refused(repo: &TestRepository, what: &str) {
+    let generation = repo.state()["generation"].clone();
+    let plan = repo.run(&["plan", "dev"]);
     assert_eq!(plan.code, 1, "{what}: {}{}", plan.stdout, plan.stderr);
     assert!(plan.stdout.contains("this secret would go to a new place"), "{what}: {}", plan.stdout);
     assert!(plan.stderr.contains("MW0217"), "{what}: {}", plan.stderr);
-    let apply = trial.run(&["apply", "dev", "--yes", "--skip-verify"]);
+    let apply = repo.run(&["apply", "dev", "--yes", "--skip-verify"]);
     assert!(apply.code == 1 && apply.stderr.contains("MW0217"), "{what}: {}{}", apply.stdout, apply.stderr);
-    assert_eq!(trial.state()["generation"], generation, "{what}");
+    assert_eq!(repo.state()["generation"], generation, "{what}");
 }
 
 fn binary(file: &[u8]) -> Vec<u8> {
@@ -124,23 +124,23 @@ fn forms(file: &[u8]) -> Vec<(&'static str, Vec<u8>)> {
 #[test]
 fn a_file_written_in_another_way_is_the_same_secret() {
     for way in WAYS {
-        let mut trial = trial();
-        sealed(&trial, way);
-        trial.serve();
-        apply(&trial);
-        let original = fs::read(trial.path(FILE)).unwrap();
+        let mut repo = create_repo();
+        sealed(&repo, way);
+        repo.serve();
+        apply(&repo);
+        let original = fs::read(repo.path(FILE)).unwrap();
         for (what, form) in forms(&original) {
             // What is refused as an age file goes nowhere either.
             if Header::read(&form).is_err() {
                 continue;
             }
             let what = format!("{way}, {what}");
-            trial.write(FILE, &form);
-            let same = trial.run(&["plan", "dev"]).code(0);
+            repo.write(FILE, &form);
+            let same = repo.run(&["plan", "dev"]).code(0);
             assert!(same.stdout.contains("No changes."), "{what}: {}", same.stdout);
-            relay(&trial, "relay", "host: 127.9.9.9, port: 9, encryption: none", "relay/password");
-            refused(&trial, &what);
-            relay(&trial, "relay", "host: 127.0.0.1, port: 9, encryption: none", "relay/password");
+            relay(&repo, "relay", "host: 127.9.9.9, port: 9, encryption: none", "relay/password");
+            refused(&repo, &what);
+            relay(&repo, "relay", "host: 127.0.0.1, port: 9, encryption: none", "relay/password");
         }
     }
 }
@@ -148,103 +148,103 @@ fn a_file_written_in_another_way_is_the_same_secret() {
 #[test]
 fn sealing_again_for_others_launders_nothing() {
     for way in WAYS {
-        let mut trial = trial();
-        sealed(&trial, way);
-        trial.serve();
-        apply(&trial);
-        let before = Header::read(&fs::read(trial.path(FILE)).unwrap()).unwrap();
+        let mut repo = create_repo();
+        sealed(&repo, way);
+        repo.serve();
+        apply(&repo);
+        let before = Header::read(&fs::read(repo.path(FILE)).unwrap()).unwrap();
         let key = ["-i", "secrets/dev/demo-identity.txt"];
         let all = ["secrets", "rekey", "dev", "--all"];
-        let rekeyed = trial.run(&[&all[..], &key].concat());
+        let rekeyed = repo.run(&[&all[..], &key].concat());
         if way == "age" {
             // Nothing says that it belongs here, unless the operator does.
             assert!(rekeyed.code == 1 && rekeyed.stderr.contains("MW0042"), "{}", rekeyed.stderr);
             assert!(rekeyed.stderr.contains("mailwright secrets rekey dev relay/password"), "{}", rekeyed.stderr);
-            trial.run(&[&["secrets", "rekey", "dev", "relay/password"][..], &key].concat()).code(0);
+            repo.run(&[&["secrets", "rekey", "dev", "relay/password"][..], &key].concat()).code(0);
         } else {
             assert_eq!(rekeyed.code, 0, "{}", rekeyed.stderr);
         }
-        let after = Header::read(&fs::read(trial.path(FILE)).unwrap()).unwrap();
+        let after = Header::read(&fs::read(repo.path(FILE)).unwrap()).unwrap();
         assert_ne!(before.digest, after.digest);
         assert_eq!(before.bound_id(), after.bound_id(), "{way}");
-        let plan = trial.run(&["plan", "dev"]).code(0);
+        let plan = repo.run(&["plan", "dev"]).code(0);
         assert!(plan.stdout.contains("(secret resealed, same value)"), "{way}: {}", plan.stdout);
-        relay(&trial, "relay", "host: 127.9.9.9, port: 9, encryption: none", "relay/password");
-        refused(&trial, way);
+        relay(&repo, "relay", "host: 127.9.9.9, port: 9, encryption: none", "relay/password");
+        refused(&repo, way);
         // Nor when the operator is talked into naming it for the new place: the service knows the value.
-        let named = trial.run(&[&["secrets", "rekey", "dev", "relay/password"][..], &key].concat());
+        let named = repo.run(&[&["secrets", "rekey", "dev", "relay/password"][..], &key].concat());
         assert!(named.code == 0 || named.stderr.contains("MW0042"), "{}", named.stderr);
-        refused(&trial, way);
+        refused(&repo, way);
     }
 }
 
 #[test]
 fn a_copy_under_another_name_or_in_another_environment_goes_nowhere() {
     for way in WAYS {
-        let mut trial = trial();
-        sealed(&trial, way);
-        trial.serve();
-        apply(&trial);
+        let mut repo = create_repo();
+        sealed(&repo, way);
+        repo.serve();
+        apply(&repo);
         // Beside somebody's own server, in the same environment.
-        relay(&trial, "theirs", "host: 127.9.9.9, port: 9, encryption: none", "theirs/password");
-        trial.write("secrets/dev/theirs/password.age", fs::read(trial.path(FILE)).unwrap());
-        refused(&trial, way);
+        relay(&repo, "theirs", "host: 127.9.9.9, port: 9, encryption: none", "theirs/password");
+        repo.write("secrets/dev/theirs/password.age", fs::read(repo.path(FILE)).unwrap());
+        refused(&repo, way);
         let key = ["-i", "secrets/dev/demo-identity.txt"];
-        let rekey = trial.run(&[&["secrets", "rekey", "dev", "--all"][..], &key].concat()).code(1);
+        let rekey = repo.run(&[&["secrets", "rekey", "dev", "--all"][..], &key].concat()).code(1);
         assert!(rekey.stderr.contains("MW0042") && rekey.stderr.contains("theirs/password"), "{}", rekey.stderr);
         // Somebody comes: the environment is left as it is, and the copy is named.
         let new = age::x25519::Identity::generate().to_public().to_string();
-        let before = trial.read("secrets/dev/recipients.txt");
-        let add = trial.run(&[&["secrets", "recipients", "add", &new, "dev"][..], &key].concat()).code(1);
+        let before = repo.read("secrets/dev/recipients.txt");
+        let add = repo.run(&[&["secrets", "recipients", "add", &new, "dev"][..], &key].concat()).code(1);
         assert!(add.stderr.contains("MW0042") && add.stderr.contains("theirs/password"), "{}", add.stderr);
-        assert_eq!(trial.read("secrets/dev/recipients.txt"), before);
-        refused(&trial, way);
+        assert_eq!(repo.read("secrets/dev/recipients.txt"), before);
+        refused(&repo, way);
     }
 }
 
 #[test]
 fn a_file_of_another_environment_is_refused_though_it_opens() {
-    let mut trial = trial();
-    environment(&trial, "prod");
-    relay_of(&trial, "prod", "relay", "host: 127.0.0.1, port: 9, encryption: none", "relay/password");
-    trial.pipe(&["secrets", "set", "prod", "relay/password"], PASSWORD.as_bytes()).code(0);
-    trial.write(FILE, fs::read(trial.path("secrets/prod/relay/password.age")).unwrap());
-    trial.serve();
+    let mut repo = create_repo();
+    environment(&repo, "prod");
+    relay_of(&repo, "prod", "relay", "host: 127.0.0.1, port: 9, encryption: none", "relay/password");
+    repo.pipe(&["secrets", "set", "prod", "relay/password"], PASSWORD.as_bytes()).code(0);
+    repo.write(FILE, fs::read(repo.path("secrets/prod/relay/password.age")).unwrap());
+    repo.serve();
     // Nothing was ever accepted: the file alone says that it belongs elsewhere.
-    refused(&trial, "another environment");
-    let check = trial.run(&["secrets", "check", "dev"]).code(1);
+    refused(&repo, "another environment");
+    let check = repo.run(&["secrets", "check", "dev"]).code(1);
     assert!(check.stdout.contains("error[MW0217]"), "{}", check.stdout);
     let key = ["-i", "secrets/dev/demo-identity.txt"];
     for what in [&["secrets", "rekey", "dev", "--all"][..], &["secrets", "rekey", "dev", "relay/password"]] {
-        let rekey = trial.run(&[what, &key].concat()).code(1);
+        let rekey = repo.run(&[what, &key].concat()).code(1);
         assert!(rekey.stderr.contains("MW0042"), "{}", rekey.stderr);
     }
     // A value that is set here belongs here.
-    trial.pipe(&["secrets", "set", "dev", "relay/password"], PASSWORD.as_bytes()).code(0);
-    trial.run(&["secrets", "check", "dev"]).code(0);
-    apply(&trial);
+    repo.pipe(&["secrets", "set", "dev", "relay/password"], PASSWORD.as_bytes()).code(0);
+    repo.run(&["secrets", "check", "dev"]).code(0);
+    apply(&repo);
 }
 
 #[test]
 fn what_is_sealed_and_not_yet_applied_is_bound_already() {
-    let mut trial = trial();
-    sealed(&trial, "v2");
-    trial.serve();
+    let mut repo = create_repo();
+    sealed(&repo, "v2");
+    repo.serve();
     // Whoever merges first does not decide.
-    relay(&trial, "relay", "host: 127.9.9.9, port: 9, encryption: none", "relay/password");
-    refused(&trial, "another host");
-    relay(&trial, "relay", "host: 127.0.0.1, port: 9, encryption: none", "relay/password");
-    apply(&trial);
+    relay(&repo, "relay", "host: 127.9.9.9, port: 9, encryption: none", "relay/password");
+    refused(&repo, "another host");
+    relay(&repo, "relay", "host: 127.0.0.1, port: 9, encryption: none", "relay/password");
+    apply(&repo);
 }
 
 #[test]
 fn the_same_host_with_equal_or_stronger_encryption_needs_no_new_seal() {
     for way in WAYS {
-        let mut trial = trial();
-        relay(&trial, "relay", "host: localhost, port: 587, encryption: starttls", "relay/password");
-        sealed(&trial, way);
-        trial.serve();
-        apply(&trial);
+        let mut repo = create_repo();
+        relay(&repo, "relay", "host: localhost, port: 587, encryption: starttls", "relay/password");
+        sealed(&repo, way);
+        repo.serve();
+        apply(&repo);
         for (place, may) in [
             ("host: localhost, port: 465, encryption: tls", true),
             ("host: LOCALHOST, port: 2587, encryption: starttls", true),
@@ -252,11 +252,11 @@ fn the_same_host_with_equal_or_stronger_encryption_needs_no_new_seal() {
             ("host: 127.0.0.1, port: 587, encryption: starttls", false),
             ("host: localhost.evil.example, port: 587, encryption: starttls", false),
         ] {
-            relay(&trial, "relay", place, "relay/password");
+            relay(&repo, "relay", place, "relay/password");
             if may {
-                apply(&trial);
+                apply(&repo);
             } else {
-                refused(&trial, place);
+                refused(&repo, place);
             }
         }
     }
@@ -264,9 +264,9 @@ fn the_same_host_with_equal_or_stronger_encryption_needs_no_new_seal() {
 
 #[test]
 fn a_secret_of_one_kind_is_not_sent_as_another() {
-    let mut trial = trial();
-    let graph = |trial: &Trial, kind: &str| {
-        trial.write(
+    let mut repo = create_repo();
+    let graph = |repo: &TestRepository, kind: &str| {
+        repo.write(
             "environments/dev/profiles/relay.yaml",
             format!(
                 "provider:\n  microsoft-graph-direct:\n    tenant: contoso.example\n    client: 0c0ffee0-0000-4000-8000-0000000000aa\n    \
@@ -275,13 +275,13 @@ fn a_secret_of_one_kind_is_not_sent_as_another() {
             ),
         );
     };
-    graph(&trial, "clientSecret");
-    sealed(&trial, "v1");
-    trial.serve();
-    trial.run(&["apply", "dev", "--yes", "--skip-verify"]).code(0);
-    graph(&trial, "certificate");
-    refused(&trial, "another kind");
-    let answer = trial.run(&["plan", "dev"]).stdout;
+    graph(&repo, "clientSecret");
+    sealed(&repo, "v1");
+    repo.serve();
+    repo.run(&["apply", "dev", "--yes", "--skip-verify"]).code(0);
+    graph(&repo, "certificate");
+    refused(&repo, "another kind");
+    let answer = repo.run(&["plan", "dev"]).stdout;
     assert!(answer.contains("as a client secret") && answer.contains("as a certificate"), "{answer}");
 }
 
@@ -289,27 +289,27 @@ fn a_secret_of_one_kind_is_not_sent_as_another() {
 fn what_verify_is_given_first_is_bound_as_well() {
     for way in ["v1", "age"] {
         let (port, heard) = listener();
-        let mut trial = trial();
+        let mut repo = create_repo();
         let here = format!("host: 127.0.0.1, port: {port}, encryption: none");
-        relay(&trial, "relay", &here, "relay/password");
-        sealed(&trial, way);
-        trial.serve();
-        let verify = || trial.run(&["verify", "dev", "--format", "json"]).json().to_string();
+        relay(&repo, "relay", &here, "relay/password");
+        sealed(&repo, way);
+        repo.serve();
+        let verify = || repo.run(&["verify", "dev", "--format", "json"]).json().to_string();
         let first = verify();
         assert!(heard.lock().unwrap().contains("AUTH"), "{first}");
         heard.lock().unwrap().clear();
-        relay(&trial, "relay", &here.replace("127.0.0.1", "127.9.9.9"), "relay/password");
+        relay(&repo, "relay", &here.replace("127.0.0.1", "127.9.9.9"), "relay/password");
         let moved = verify();
         assert!(moved.contains(&format!("was accepted for 127.0.0.1:{port}")), "{moved}");
         let sent = heard.lock().unwrap().clone();
         assert!(sent.contains("EHLO") && !sent.contains("AUTH"), "{sent}");
-        let apply = trial.run(&["apply", "dev", "--yes", "--skip-verify"]).code(1);
+        let apply = repo.run(&["apply", "dev", "--yes", "--skip-verify"]).code(1);
         assert!(apply.stderr.contains("MW0217"), "{}", apply.stderr);
     }
 }
 
-fn reader(trial: &Trial, address: &str, secret: &str) {
-    trial.write(
+fn reader(repo: &TestRepository, address: &str, secret: &str) {
+    repo.write(
         "environments/dev/environment.yaml",
         format!(
             "companies: [EDU1]\nverify:\n  reader:\n    cloud: {{ custom: {{ signIn: {address}, graph: {address} }} }}\n    \
@@ -322,19 +322,19 @@ fn reader(trial: &Trial, address: &str, secret: &str) {
 #[test]
 fn the_reader_is_a_destination_like_any_other() {
     for way in WAYS {
-        let mut trial = trial();
-        sealed(&trial, way);
-        trial.serve();
-        apply(&trial);
+        let mut repo = create_repo();
+        sealed(&repo, way);
+        repo.serve();
+        apply(&repo);
         // The password of the relay, as the client secret of somebody's own application.
-        reader(&trial, "https://127.9.9.9:9", "relay/password");
-        refused(&trial, way);
-        let plan = trial.run(&["plan", "dev", "--format", "json"]).code(1).json();
+        reader(&repo, "https://127.9.9.9:9", "relay/password");
+        refused(&repo, way);
+        let plan = repo.run(&["plan", "dev", "--format", "json"]).code(1).json();
         let redirected = &plan["redirected"][0];
         assert!(redirected["profile"].is_null() && redirected["secret"] == "relay/password", "{redirected}");
         assert!(redirected["place"]["file"] == "environments/dev/environment.yaml", "{redirected}");
         // The service does not rely on the plan.
-        let digest = trial.state()["profiles"]["relay"]["live"]["secrets"]["relay/password"].clone();
+        let digest = repo.state()["profiles"]["relay"]["live"]["secrets"]["relay/password"].clone();
         let application = json!({
             "cloud": { "custom": { "signIn": "https://127.9.9.9:9", "graph": "https://127.9.9.9:9" } },
             "tenant": "contoso.example", "client": "0c0ffee0-0000-4000-8000-0000000000aa",
@@ -342,20 +342,20 @@ fn the_reader_is_a_destination_like_any_other() {
         });
         let settings = json!({ "companies": ["EDU1"], "reader": { "application": application, "secret": digest } });
         let changeset = json!({ "id": "018f3a2e-0000-7000-8000-000000000001", "environment": "dev", "base": 1, "settings": settings });
-        let answer = trial.http("POST", "/v1/changesets", &[], changeset.to_string().as_bytes());
+        let answer = repo.http("POST", "/v1/changesets", &[], changeset.to_string().as_bytes());
         assert_eq!((answer.status, &answer.json()["code"]), (422, &json!("MW0217")), "{}", answer.body);
     }
 }
 
 #[test]
 fn the_reader_is_planned_approved_and_bound() {
-    let mut trial = trial();
-    sealed(&trial, "v2");
-    trial.serve();
-    apply(&trial);
-    reader(&trial, "https://127.0.0.1:9", "reader/secret");
-    trial.pipe(&["secrets", "set", "dev", "reader/secret"], b"of the reader").code(0);
-    let plan = trial.run(&["plan", "dev"]).code(0).stdout;
+    let mut repo = create_repo();
+    sealed(&repo, "v2");
+    repo.serve();
+    apply(&repo);
+    reader(&repo, "https://127.0.0.1:9", "reader/secret");
+    repo.pipe(&["secrets", "set", "dev", "reader/secret"], b"of the reader").code(0);
+    let plan = repo.run(&["plan", "dev"]).code(0).stdout;
     for field in [
         "verify.reader.client",
         "verify.reader.cloud.custom.signIn",
@@ -368,20 +368,20 @@ fn the_reader_is_planned_approved_and_bound() {
     let policy = format!(
         "policy: {{ approvals: {{ signers: [{{ name: alice, key: '{signer}' }}], rules: [{{ count: 1, actions: [secrets] }}] }} }}\n"
     );
-    trial.write(file, trial.read(file) + &policy);
-    apply(&trial);
-    assert!(trial.run(&["plan", "dev"]).code(0).stdout.contains("No changes."));
+    repo.write(file, repo.read(file) + &policy);
+    apply(&repo);
+    assert!(repo.run(&["plan", "dev"]).code(0).stdout.contains("No changes."));
     // Another value of it is a secret's change, and another place is refused.
-    trial.pipe(&["secrets", "set", "dev", "reader/secret"], b"another of the reader").code(0);
-    let plan = trial.run(&["plan", "dev"]).code(0).stdout;
+    repo.pipe(&["secrets", "set", "dev", "reader/secret"], b"another of the reader").code(0);
+    let plan = repo.run(&["plan", "dev"]).code(0).stdout;
     assert!(plan.contains("verify.reader.credential.clientSecret = reader/secret (secret rotated)"), "{plan}");
     assert!(plan.contains("It needs 1 approval of alice"), "{plan}");
-    assert!(trial.run(&["apply", "dev", "--yes", "--skip-verify"]).code(1).stderr.contains("MW0310"));
-    trial.write(file, trial.read(file).replace("https://127.0.0.1:9", "https://127.9.9.9:9"));
-    refused(&trial, "another place");
+    assert!(repo.run(&["apply", "dev", "--yes", "--skip-verify"]).code(1).stderr.contains("MW0310"));
+    repo.write(file, repo.read(file).replace("https://127.0.0.1:9", "https://127.9.9.9:9"));
+    refused(&repo, "another place");
     // Back to a generation without it, and forth again: its file is still there.
-    trial.write(file, trial.read(file).replace("https://127.9.9.9:9", "https://127.0.0.1:9"));
-    let state = trial.state();
+    repo.write(file, repo.read(file).replace("https://127.9.9.9:9", "https://127.0.0.1:9"));
+    let state = repo.state();
     assert_eq!(state["settings"]["reader"]["application"]["tenant"], "contoso.example");
     assert_eq!(state["secrets"].as_object().unwrap().len(), 2);
 }
@@ -417,13 +417,13 @@ fn listener() -> (u16, Arc<Mutex<String>>) {
 
 #[test]
 fn a_redirected_secret_is_an_error_of_verify_even_if_its_server_is_silent() {
-    let mut trial = trial();
-    sealed(&trial, "v2");
-    trial.serve();
-    apply(&trial);
-    relay(&trial, "relay", "host: 127.9.9.9, port: 9, encryption: none", "relay/password");
+    let mut repo = create_repo();
+    sealed(&repo, "v2");
+    repo.serve();
+    apply(&repo);
+    relay(&repo, "relay", "host: 127.9.9.9, port: 9, encryption: none", "relay/password");
     for more in [&[][..], &["--local", "-i", "secrets/dev/demo-identity.txt"]] {
-        let report = trial.run(&[&["verify", "dev", "--format", "json"], more].concat()).code(3).json();
+        let report = repo.run(&[&["verify", "dev", "--format", "json"], more].concat()).code(3).json();
         let findings = report["profiles"][0]["findings"].as_array().unwrap();
         let found =
             findings.iter().find(|finding| finding["id"] == "VERIFY-SECRET").unwrap_or_else(|| panic!("{report}"));
@@ -436,32 +436,32 @@ fn a_check_from_this_machine_sends_a_secret_only_where_it_is_known_to_belong() {
     let login = BASE64_STANDARD.encode(format!("\0mailer\0{PASSWORD}"));
     for way in WAYS {
         let (port, heard) = listener();
-        let mut trial = trial();
+        let mut repo = create_repo();
         let here = format!("host: 127.0.0.1, port: {port}, encryption: none");
-        relay(&trial, "relay", &here, "relay/password");
-        sealed(&trial, way);
-        let local = |trial: &Trial, more: &[&str]| {
+        relay(&repo, "relay", &here, "relay/password");
+        sealed(&repo, way);
+        let local = |repo: &TestRepository, more: &[&str]| {
             let verify = ["verify", "dev", "--local", "-i", "secrets/dev/demo-identity.txt", "--format", "json"];
-            trial.run(&[&verify[..], more].concat()).json().to_string()
+            repo.run(&[&verify[..], more].concat()).json().to_string()
         };
         let was_sent = || std::mem::take(&mut *heard.lock().unwrap()).contains(&login);
         // Nobody can be asked.
-        let report = local(&trial, &[]);
+        let report = local(&repo, &[]);
         assert_eq!(was_sent(), way == "v2", "{way}: {report}");
         if way != "v2" {
             assert!(report.contains("--send-secret relay/password"), "{report}");
-            local(&trial, &["--send-secret", "relay/password"]);
+            local(&repo, &["--send-secret", "relay/password"]);
             assert!(was_sent(), "{way}");
         }
         // The service knows it.
-        trial.serve();
-        apply(&trial);
-        local(&trial, &[]);
+        repo.serve();
+        apply(&repo);
+        local(&repo, &[]);
         assert!(was_sent(), "{way}");
         // Another host: neither by the file, nor by what the service knows, nor because somebody insists.
-        relay(&trial, "relay", &here.replace("127.0.0.1", "127.0.0.2"), "relay/password");
+        relay(&repo, "relay", &here.replace("127.0.0.1", "127.0.0.2"), "relay/password");
         for more in [&[][..], &["--send-secret", "relay/password"]] {
-            let report = local(&trial, more);
+            let report = local(&repo, more);
             assert!(!was_sent() && report.contains("would travel to"), "{way}: {report}");
         }
     }
@@ -471,15 +471,15 @@ fn a_check_from_this_machine_sends_a_secret_only_where_it_is_known_to_belong() {
 #[tokio::test(flavor = "multi_thread")]
 async fn delivery_compares_before_it_sends() {
     let (port, heard) = listener();
-    let mut trial = trial();
+    let mut repo = create_repo();
     let here = format!("host: 127.0.0.1, port: {port}, encryption: none");
-    relay(&trial, "relay", &here, "relay/password");
-    sealed(&trial, "v2");
-    trial.serve();
-    apply(&trial);
-    trial.kill();
+    relay(&repo, "relay", &here, "relay/password");
+    sealed(&repo, "v2");
+    repo.serve();
+    apply(&repo);
+    repo.kill();
     heard.lock().unwrap().clear();
-    let store = SqliteStore::open(&trial.path(".data/store.sqlite"), &"dev".parse().unwrap()).unwrap();
+    let store = SqliteStore::open(&repo.path(".data/store.sqlite"), &"dev".parse().unwrap()).unwrap();
     let state = store.state().await.unwrap();
     let mut stored = state.live_stored().next().unwrap().1.clone();
     let mut record = state.secrets.values().next().unwrap().clone();
@@ -487,10 +487,10 @@ async fn delivery_compares_before_it_sends() {
     profile["provider"]["smtp"]["host"] = json!("127.9.9.9");
     stored.profile = serde_json::from_value(profile).unwrap();
     record.destination = stored.profile.provider.destination();
-    let file = fs::read(trial.path(FILE)).unwrap();
+    let file = fs::read(repo.path(FILE)).unwrap();
     store.commit(commit(&state, 2, stored, record, &file)).await.unwrap();
     drop(store);
-    let raw = rusqlite::Connection::open(trial.path(".data/store.sqlite")).unwrap();
+    let raw = rusqlite::Connection::open(repo.path(".data/store.sqlite")).unwrap();
     for sql in [
         "UPDATE secret SET record = replace(record, '127.0.0.1', '127.9.9.9')",
         "UPDATE secret_value SET destination = replace(destination, '127.0.0.1', '127.9.9.9')",
@@ -498,12 +498,12 @@ async fn delivery_compares_before_it_sends() {
         assert_eq!(raw.execute(sql, []).unwrap(), 1);
     }
     drop(raw);
-    trial.serve();
+    repo.serve();
     let send =
         ["send", "dev", "--company", "EDU1", "--function", "default", "--to", "a@example.com", "--text", "hello"];
-    trial.run(&send).code(0);
+    repo.run(&send).code(0);
     for _ in 0..600 {
-        let outbox = trial.http("GET", "/v1/outbox", &[], b"").body;
+        let outbox = repo.http("GET", "/v1/outbox", &[], b"").body;
         if outbox.contains("would travel to 127.9.9.9") {
             let told = heard.lock().unwrap().clone();
             assert!(!told.contains("AUTH") && !told.contains("MAIL"), "{told}");
@@ -511,7 +511,7 @@ async fn delivery_compares_before_it_sends() {
         }
         std::thread::sleep(std::time::Duration::from_millis(50));
     }
-    panic!("{}", trial.http("GET", "/v1/outbox", &[], b"").body);
+    panic!("{}", repo.http("GET", "/v1/outbox", &[], b"").body);
 }
 
 /// A store that was written before digests were those of the binary form.

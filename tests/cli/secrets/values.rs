@@ -3,16 +3,16 @@
 
 use std::io::Write as _;
 
-use crate::support::trial::Trial;
+use crate::support::repository::TestRepository;
 use serde_json::json;
 
 const RECIPIENTS: &str = include_str!("../../../secrets/dev/recipients.txt");
 const KEY: &str = "-----BEGIN PRIVATE KEY-----\nMIIE\n-----END PRIVATE KEY-----\n";
 
 /// A repository with a profile whose secret has this field.
-fn trial(field: &str) -> Trial {
-    let trial = Trial::empty();
-    trial.write("environments/dev/environment.yaml", "companies: [EDU1]\n");
+fn create_repo(field: &str) -> TestRepository {
+    let repo = TestRepository::empty();
+    repo.write("environments/dev/environment.yaml", "companies: [EDU1]\n");
     let provider = match field {
         "password" => json!({ "smtp": {
             "host": "127.0.0.1", "port": 9, "encryption": "none", "username": "erp", "password": { "secret": "mail/value" },
@@ -26,14 +26,14 @@ fn trial(field: &str) -> Trial {
     let profile = json!({
         "provider": provider, "from": { "address": "erp@example.com" }, "functions": ["default"], "appliesTo": "system-wide",
     });
-    trial.write("environments/dev/profiles/mail.json", profile.to_string());
-    trial.write("secrets/dev/recipients.txt", RECIPIENTS);
-    trial.write("secrets/dev/demo-identity.txt", include_str!("../../../secrets/dev/demo-identity.txt"));
-    trial
+    repo.write("environments/dev/profiles/mail.json", profile.to_string());
+    repo.write("secrets/dev/recipients.txt", RECIPIENTS);
+    repo.write("secrets/dev/demo-identity.txt", include_str!("../../../secrets/dev/demo-identity.txt"));
+    repo
 }
 
 /// Seals a value as the stock `age` program does, so that nothing of ours looks at it.
-fn seal(trial: &Trial, value: &[u8]) {
+fn seal(repo: &TestRepository, value: &[u8]) {
     let line = RECIPIENTS.lines().find(|line| line.starts_with("age1")).unwrap();
     let recipient: age::x25519::Recipient = line.split_whitespace().next().unwrap().parse().unwrap();
     let encryptor = age::Encryptor::with_recipients(std::iter::once(&recipient as &dyn age::Recipient)).unwrap();
@@ -41,7 +41,7 @@ fn seal(trial: &Trial, value: &[u8]) {
     let mut writer = encryptor.wrap_output(&mut file).unwrap();
     writer.write_all(value).unwrap();
     writer.finish().unwrap();
-    trial.write("secrets/dev/mail/value.age", file);
+    repo.write("secrets/dev/mail/value.age", file);
 }
 
 /// Values that the field cannot need, each with a word of the reason.
@@ -86,14 +86,14 @@ fn unfit(field: &str) -> Vec<(Vec<u8>, &'static str)> {
 #[test]
 fn a_value_that_cannot_work_is_refused_at_every_door() {
     for field in ["password", "clientSecret", "certificate"] {
-        let mut trial = trial(field);
-        trial.serve();
+        let mut repo = create_repo(field);
+        repo.serve();
         for (value, why) in unfit(field) {
-            let set = trial.pipe(&["secrets", "set", "dev", "mail/value"], &value).code(1);
+            let set = repo.pipe(&["secrets", "set", "dev", "mail/value"], &value).code(1);
             assert!(set.stderr.contains("MW0045") && set.stderr.contains(why), "{field}: {}", set.stderr);
             assert!(set.stderr.contains("help: "), "{}", set.stderr);
-            seal(&trial, &value);
-            let verify = trial.run(&["verify", "dev", "--format", "json"]);
+            seal(&repo, &value);
+            let verify = repo.run(&["verify", "dev", "--format", "json"]);
             assert_eq!(verify.code, 3, "{field} {why}: {}{}", verify.stdout, verify.stderr);
             let findings = verify.json()["profiles"][0]["findings"].as_array().unwrap().clone();
             let failed = findings.iter().find(|finding| {
@@ -102,42 +102,42 @@ fn a_value_that_cannot_work_is_refused_at_every_door() {
                     && finding["message"].as_str().unwrap().contains(why)
             });
             assert!(failed.is_some(), "{field} {why}: {findings:#?}");
-            let apply = trial.run(&["apply", "dev", "--yes", "--skip-verify"]).code(1);
+            let apply = repo.run(&["apply", "dev", "--yes", "--skip-verify"]).code(1);
             assert!(apply.stderr.contains("MW0045") && apply.stderr.contains(why), "{field}: {}", apply.stderr);
-            assert_eq!(trial.state()["generation"], 0);
+            assert_eq!(repo.state()["generation"], 0);
         }
     }
 }
 
 #[test]
 fn what_a_pipe_adds_around_a_value_is_left_out() {
-    let mut trial = trial("password");
-    trial.serve();
+    let mut repo = create_repo("password");
+    repo.serve();
     let mut digests = Vec::new();
     for value in [&b"\xef\xbb\xbfs3cret\r\n"[..], b"\xef\xbb\xbfs3cret", b"s3cret\n"] {
-        let set = trial.pipe(&["secrets", "set", "dev", "mail/value"], value).code(0);
+        let set = repo.pipe(&["secrets", "set", "dev", "mail/value"], value).code(0);
         assert_eq!(set.stderr.contains("byte order mark"), value.starts_with(b"\xef"), "{}", set.stderr);
         let service = mailwright::secrets::ServiceIdentity::demo().unwrap();
-        let opened = service.open(trial.read("secrets/dev/mail/value.age").as_bytes()).unwrap();
+        let opened = service.open(repo.read("secrets/dev/mail/value.age").as_bytes()).unwrap();
         digests.push(String::from_utf8(secrecy::ExposeSecret::expose_secret(&opened).to_vec()).unwrap());
     }
     assert_eq!(digests, ["s3cret"; 3]);
     // The same in a file of the stock program: it is taken, and means the value.
-    seal(&trial, b"\xef\xbb\xbfs3cret\r\n");
-    trial.run(&["apply", "dev", "--yes", "--skip-verify"]).code(0);
+    seal(&repo, b"\xef\xbb\xbfs3cret\r\n");
+    repo.run(&["apply", "dev", "--yes", "--skip-verify"]).code(0);
     // What nothing names yet has no destination to be sealed for.
-    let unnamed = trial.pipe(&["secrets", "set", "dev", "other/value"], KEY.as_bytes()).code(1);
+    let unnamed = repo.pipe(&["secrets", "set", "dev", "other/value"], KEY.as_bytes()).code(1);
     assert!(unnamed.stderr.contains("MW0040"), "{}", unnamed.stderr);
 }
 
 #[test]
 fn an_identity_file_may_be_saved_by_windows() {
-    let trial = trial("password");
-    trial.pipe(&["secrets", "set", "dev", "mail/value"], b"s3cret").code(0);
+    let repo = create_repo("password");
+    repo.pipe(&["secrets", "set", "dev", "mail/value"], b"s3cret").code(0);
     let text = include_str!("../../../secrets/dev/demo-identity.txt").replace('\n', "\r\n");
     let wide: Vec<u8> = format!("\u{feff}{text}").encode_utf16().flat_map(u16::to_le_bytes).collect();
     for bytes in [format!("\u{feff}{text}").into_bytes(), wide] {
-        trial.write("key.txt", bytes);
-        trial.run(&["secrets", "rekey", "dev", "--identity", "key.txt"]).code(0);
+        repo.write("key.txt", bytes);
+        repo.run(&["secrets", "rekey", "dev", "--identity", "key.txt"]).code(0);
     }
 }

@@ -1,25 +1,25 @@
 //! Somebody changes an environment before, during and after.
 
-use crate::rollout::fleet::{Fleet, end, is, kill};
+use crate::rollout::fixture::{RolloutFixture, end, is, kill};
 
 const ONE: &str = "gate: false\nparallel: 1\nfailures: { tolerate: 9 }\nwaves:\n  - { name: one, environments: ['c-0[12]'], soak: 3s, checks: { drift: none }, failures: { then: take-back } }\n  - { name: two, environments: ['*'] }\n";
 
 #[test]
 fn what_somebody_changed_since_is_not_taken_back() {
-    let fleet = Fleet::new(3);
+    let fleet = RolloutFixture::new(3);
     fleet.rollout("port", ONE);
     fleet.change_port(587);
     let child = fleet.spawn(&["rollout", "start", "port", "--yes"]);
     fleet.wait_for("port", is("soakBegun"));
     fleet.meddle("c-02", "by hand");
-    let ran = end(child).code(1);
+    let output = end(child).code(1);
     assert!(
-        ran.stdout.contains("c-02: a check does not hold: drift: `relay` was changed outside Git by `admin`"),
+        output.stdout.contains("c-02: a check does not hold: drift: `relay` was changed outside Git by `admin`"),
         "{}",
-        ran.stdout
+        output.stdout
     );
-    assert!(ran.stdout.contains("MW0290") && ran.stdout.contains("c-02 is not taken back"), "{}", ran.stdout);
-    assert!(ran.stdout.contains("`admin` changed it since (generation 3, manual)"), "{}", ran.stdout);
+    assert!(output.stdout.contains("MW0290") && output.stdout.contains("c-02 is not taken back"), "{}", output.stdout);
+    assert!(output.stdout.contains("`admin` changed it since (generation 3, manual)"), "{}", output.stdout);
     assert_eq!(fleet.ports(), [25, 587, 25]);
     let live = serde_json::to_value(fleet.state("c-02")).unwrap();
     assert_eq!(live["profiles"]["relay"]["live"]["profile"]["description"], "by hand", "the change is kept");
@@ -27,7 +27,7 @@ fn what_somebody_changed_since_is_not_taken_back() {
 
 #[test]
 fn a_change_while_the_process_is_dead_is_seen() {
-    let fleet = Fleet::new(3);
+    let fleet = RolloutFixture::new(3);
     fleet.rollout("port", ONE);
     fleet.change_port(587);
     let child = fleet.spawn(&["rollout", "start", "port", "--yes"]);

@@ -3,13 +3,13 @@
 use mailwright::{api::messages::Submission, model::Status};
 
 use crate::{
-    rollout::fleet::{Fleet, end, is},
-    sink::{Act, Sink},
+    rollout::fixture::{RolloutFixture, end, is},
+    sink::{Action, Sink},
 };
 
 /// The relay is a mail server on this machine.
-fn relay(fleet: &Fleet, port: u16) {
-    fleet.trial.write(
+fn relay(fleet: &RolloutFixture, port: u16) {
+    fleet.repo.write(
         "environments/base/profiles/relay.yaml",
         format!("provider:\n  smtp: {{ host: localhost, port: {port}, encryption: none }}\nfrom:\n  address: 'erp@${{domain}}'\nfunctions: [default]\nappliesTo: system-wide\n"),
     );
@@ -20,30 +20,34 @@ const CHECKED: &str = "gate: false\nwaves:\n  - { name: one, environments: [c-01
 #[test]
 fn a_probe_is_delivered_once_or_stops_it() {
     let sink = Sink::start();
-    let fleet = Fleet::new(3);
+    let fleet = RolloutFixture::new(3);
     fleet.rollout("relay", &CHECKED.replace("CHECKS", "{ probe: { to: probe@example.org, within: 20s } }"));
     relay(&fleet, sink.port);
     fleet.run(&["rollout", "start", "relay", "--yes"]).code(0);
-    let mut subjects: Vec<String> = sink.taken().iter().map(|taken| taken.header("Subject").unwrap()).collect();
+    let mut subjects: Vec<String> = sink.received().iter().map(|taken| taken.header("Subject").unwrap()).collect();
     subjects.sort();
     assert_eq!(subjects, ["Probe of c-01", "Probe of c-02"]);
 
     // A server that takes no mail.
     let refuses = Sink::start();
-    refuses.at("rcpt", Act::Say("550 5.7.1 no mail from you"));
+    refuses.on("rcpt", Action::Reply("550 5.7.1 no mail from you"));
     relay(&fleet, refuses.port);
-    let ran = fleet.run(&["rollout", "start", "relay", "--yes"]).code(1);
-    assert!(ran.stdout.contains("MW0290") && ran.stdout.contains("probe@example.org is failed"), "{}", ran.stdout);
+    let output = fleet.run(&["rollout", "start", "relay", "--yes"]).code(1);
+    assert!(
+        output.stdout.contains("MW0290") && output.stdout.contains("probe@example.org is failed"),
+        "{}",
+        output.stdout
+    );
     // Once it does, going on sends a new probe to those that failed.
-    refuses.at("rcpt", Act::Usual);
+    refuses.on("rcpt", Action::Usual);
     fleet.run(&["rollout", "resume", "relay"]).code(0);
-    assert_eq!(refuses.taken().len(), 2);
+    assert_eq!(refuses.received().len(), 2);
 }
 
 #[test]
 fn a_token_that_may_not_send_is_told_so() {
     let sink = Sink::start();
-    let fleet = Fleet::new(1);
+    let fleet = RolloutFixture::new(1);
     fleet.rollout(
         "relay",
         "gate: false\nwaves:\n  - { name: one, environments: [c-01], checks: { probe: { to: a@example.org } } }\n",
@@ -51,19 +55,24 @@ fn a_token_that_may_not_send_is_told_so() {
     relay(&fleet, sink.port);
     let wanted = serde_json::from_value(serde_json::json!({ "name": "pipeline", "role": "deployer" })).unwrap();
     let deployer = fleet.ask(fleet.client("c-01").create_token(&wanted)).unwrap().secret;
-    fleet.trial.write("deployer/c-01", deployer);
-    let ran = fleet.run(&["rollout", "start", "relay", "--yes", "--token-file", "deployer/{environment}"]).code(1);
-    assert!(ran.stderr.contains("MW0289") && ran.stdout.contains("MW0202"), "{}\n{}", ran.stdout, ran.stderr);
-    assert!(ran.stdout.contains("--probe-token-file"), "{}", ran.stdout);
+    fleet.repo.write("deployer/c-01", deployer);
+    let output = fleet.run(&["rollout", "start", "relay", "--yes", "--token-file", "deployer/{environment}"]).code(1);
+    assert!(
+        output.stderr.contains("MW0289") && output.stdout.contains("MW0202"),
+        "{}\n{}",
+        output.stdout,
+        output.stderr
+    );
+    assert!(output.stdout.contains("--probe-token-file"), "{}", output.stdout);
     let two = ["--token-file", "deployer/{environment}", "--probe-token-file", "tokens/{environment}"];
     fleet.run(&[&["rollout", "resume", "relay"], &two[..]].concat()).code(0);
-    assert_eq!(sink.taken().len(), 1);
+    assert_eq!(sink.received().len(), 1);
 }
 
 #[test]
 fn the_share_of_failed_deliveries_counts_from_the_change_on() {
     let sink = Sink::start();
-    let fleet = Fleet::empty(3);
+    let fleet = RolloutFixture::empty(3);
     relay(&fleet, sink.port);
     fleet.seed();
     let send = |name: &str, to: &str| {
@@ -81,48 +90,48 @@ fn the_share_of_failed_deliveries_counts_from_the_change_on() {
         })
     };
     // What failed before the change says nothing of it.
-    sink.at("rcpt", Act::Say("550 5.1.1 nobody"));
+    sink.on("rcpt", Action::Reply("550 5.1.1 nobody"));
     assert_eq!(send("c-01", "before@example.org"), Status::Failed);
-    sink.at("rcpt", Act::Usual);
+    sink.on("rcpt", Action::Usual);
     std::thread::sleep(std::time::Duration::from_millis(1100));
     let text =
         CHECKED.replace("checks: CHECKS }", "soak: 4s, checks: { failedDeliveries: { below: 40%, over: 15m } } }");
     fleet.rollout("relay", &text);
-    fleet.trial.write("environments/base/environment.yaml", "abstract: true\ncompanies: [EDU1, EDU2]\n");
+    fleet.repo.write("environments/base/environment.yaml", "abstract: true\ncompanies: [EDU1, EDU2]\n");
     let child = fleet.spawn(&["rollout", "start", "relay", "--yes"]);
     fleet.wait_for("relay", is("soakBegun"));
     for number in 0..3 {
         assert_eq!(send("c-01", &format!("{number}@example.org")), Status::Delivered);
     }
-    sink.at("rcpt", Act::Say("550 5.1.1 nobody"));
+    sink.on("rcpt", Action::Reply("550 5.1.1 nobody"));
     assert_eq!(send("c-02", "after@example.org"), Status::Failed);
-    let ran = end(child).code(1);
-    assert!(ran.stdout.contains("c-01: the checks hold"), "{}", ran.stdout);
-    assert!(ran.stdout.contains("failedDeliveries: 1 of 1 deliveries failed"), "{}", ran.stdout);
+    let output = end(child).code(1);
+    assert!(output.stdout.contains("c-01: the checks hold"), "{}", output.stdout);
+    assert!(output.stdout.contains("failedDeliveries: 1 of 1 deliveries failed"), "{}", output.stdout);
 }
 
 #[test]
 fn verify_stands_before_the_change_and_after_it() {
     let sink = Sink::start();
-    let fleet = Fleet::new(2);
+    let fleet = RolloutFixture::new(2);
     relay(&fleet, sink.port);
     let text = "waves:\n  - { name: all, environments: ['*'], parallel: 1, soak: 2s, checks: { verify: clean } }\n";
     fleet.rollout("relay", text);
     let child = fleet.spawn(&["rollout", "start", "relay", "--yes"]);
     fleet.wait_for("relay", is("soakBegun"));
-    sink.at("mail", Act::Say("550 5.7.1 not you"));
-    let ran = end(child).code(1);
+    sink.on("mail", Action::Reply("550 5.7.1 not you"));
+    let output = end(child).code(1);
     assert!(
-        ran.stdout.contains("MW0290") && ran.stdout.contains("verify: verify found errors in relay"),
+        output.stdout.contains("MW0290") && output.stdout.contains("verify: verify found errors in relay"),
         "{}",
-        ran.stdout
+        output.stdout
     );
     // The gate: nothing is applied where the server would take nothing.
     fleet.run(&["rollout", "abort", "relay", "--yes"]).code(0);
     let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
     relay(&fleet, port);
-    let ran = fleet.run(&["rollout", "start", "relay", "--yes"]).code(1);
-    assert!(ran.stdout.contains("MW0234") && ran.stdout.contains("c-01"), "{}{}", ran.stdout, ran.stderr);
+    let output = fleet.run(&["rollout", "start", "relay", "--yes"]).code(1);
+    assert!(output.stdout.contains("MW0234") && output.stdout.contains("c-01"), "{}{}", output.stdout, output.stderr);
     assert_eq!(fleet.generations("c-01").len(), 2, "the seed, and the first rollout");
     fleet.run(&["rollout", "abort", "relay", "--yes"]).code(0);
     fleet.rollout("relay", &format!("gate: false\n{}", text.replace(", checks: { verify: clean }", "")));

@@ -1,13 +1,13 @@
 //! A full disk for the journal: what cannot be written down is not begun.
 
-use crate::rollout::fleet::Fleet;
+use crate::rollout::fixture::RolloutFixture;
 
 #[test]
 fn what_cannot_be_journalled_is_not_begun() {
-    let fleet = Fleet::new(12);
+    let fleet = RolloutFixture::new(12);
     fleet.rollout("port", "gate: false\nparallel: 3\nwaves:\n  - { name: all, environments: ['*'] }\n");
     fleet.change_port(587);
-    let (small, kept) = (fleet.trial.path("small"), fleet.trial.path("kept"));
+    let (small, kept) = (fleet.repo.path("small"), fleet.repo.path("kept"));
     std::fs::create_dir_all(&small).unwrap();
     // Room for the beginning, and for some environments. What is there at the end is copied out.
     let script = format!(
@@ -20,23 +20,28 @@ fn what_cannot_be_journalled_is_not_begun() {
     let mut command = fleet.command(&[]);
     let mut under = std::process::Command::new("unshare");
     under.args(["-m", "sh", "-c", &script]).arg(program).args(arguments);
-    under.current_dir(fleet.trial.folder.path());
+    under.current_dir(fleet.repo.folder.path());
     for (name, value) in command.envs(std::iter::empty::<(&str, &str)>()).get_envs() {
         match value {
             Some(value) => under.env(name, value),
             None => under.env_remove(name),
         };
     }
-    let ran = crate::support::trial::finish(under).code(1);
-    assert!(ran.stderr.contains("MW0287") && ran.stderr.contains("resume port"), "{}\n{}", ran.stdout, ran.stderr);
+    let output = crate::support::repository::run_command(under).code(1);
+    assert!(
+        output.stderr.contains("MW0287") && output.stderr.contains("resume port"),
+        "{}\n{}",
+        output.stdout,
+        output.stderr
+    );
     let done = fleet.ports().iter().filter(|port| **port == 587).count();
-    assert!((1..12).contains(&done), "{done} are done:\n{}", ran.stdout);
+    assert!((1..12).contains(&done), "{done} are done:\n{}", output.stdout);
     assert!(fleet.ask(fleet.client("c-01").leases()).unwrap().leases.is_empty());
 
     // With room it goes on where it was.
     let kept = kept.to_str().unwrap();
-    let ran = fleet.run(&["rollout", "resume", "port", "--state", kept]).code(0);
-    assert_eq!(fleet.ports(), [587; 12], "{}", ran.stdout);
+    let output = fleet.run(&["rollout", "resume", "port", "--state", kept]).code(0);
+    assert_eq!(fleet.ports(), [587; 12], "{}", output.stdout);
     for name in fleet.names() {
         assert_eq!(fleet.changesets(&name).len(), 2, "{name}");
     }
@@ -44,7 +49,7 @@ fn what_cannot_be_journalled_is_not_begun() {
 
 #[test]
 fn a_journal_that_somebody_changed_is_refused() {
-    let fleet = Fleet::new(2);
+    let fleet = RolloutFixture::new(2);
     fleet.rollout("port", "gate: false\nwaves:\n  - { name: all, environments: ['*'] }\n");
     fleet.change_port(587);
     fleet.run(&["rollout", "start", "port", "--yes"]).code(0);

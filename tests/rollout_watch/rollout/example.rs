@@ -1,25 +1,25 @@
 //! This repository's own rollout, with its own environments.
 
-use crate::support::trial::{Trial, finish};
+use crate::support::repository::{TestRepository, run_command};
 
 #[test]
 fn it_is_planned_against_both_environments() {
-    let trial = Trial::examples();
-    let (mut dev, mut prod) = (Trial::of("dev"), Trial::of("prod"));
+    let repo = TestRepository::examples();
+    let (mut dev, mut prod) = (TestRepository::for_environment("dev"), TestRepository::for_environment("prod"));
     for (name, service, declared) in
         [("dev", &mut dev, "http://127.0.0.1:8470"), ("prod", &mut prod, "https://mail.example.com")]
     {
         service.serve();
         let file = format!("environments/{name}/environment.yaml");
-        let text = trial.read(&file);
+        let text = repo.read(&file);
         assert!(text.contains(declared), "{text}");
-        trial.write(&file, text.replace(declared, service.address()));
-        trial.write(&format!("tokens/{name}"), service.token());
+        repo.write(&file, text.replace(declared, service.address()));
+        repo.write(&format!("tokens/{name}"), service.token());
     }
-    trial.run(&["validate"]).code(0);
-    let mut command = trial.command(&["rollout", "plan", "development-first"]);
+    repo.run(&["validate"]).code(0);
+    let mut command = repo.command(&["rollout", "plan", "development-first"]);
     command.env("MAILWRIGHT_TOKEN_FILE", "tokens/{environment}");
-    let shown = finish(command).code(0).stdout;
+    let shown = run_command(command).code(0).stdout;
     for line in [
         "development-first: 2 environments in 2 waves",
         "development (1 environment, 8 at once, soaks 1h)",
@@ -28,6 +28,6 @@ fn it_is_planned_against_both_environments() {
     ] {
         assert!(shown.contains(line), "{line}: {shown}");
     }
-    let names: Vec<_> = std::fs::read_dir(trial.path("rollouts")).unwrap().collect();
+    let names: Vec<_> = std::fs::read_dir(repo.path("rollouts")).unwrap().collect();
     assert_eq!(names.len(), 1, "each example is planned here");
 }

@@ -1,17 +1,17 @@
 //! Failures: tolerated, too many, and what then.
 
-use crate::rollout::fleet::Fleet;
+use crate::rollout::fixture::RolloutFixture;
 
 /// An environment whose plan runs into a guard: its only profile goes.
-fn breaks(fleet: &Fleet, name: &str) {
-    fleet.trial.write(&format!("environments/{name}/profiles/relay.yaml"), "null\n");
+fn breaks(fleet: &RolloutFixture, name: &str) {
+    fleet.repo.write(&format!("environments/{name}/profiles/relay.yaml"), "null\n");
     let file = format!("environments/{name}/environment.yaml");
-    let text = fleet.trial.read(&file);
-    fleet.trial.write(&file, format!("{text}unserved: [{{ reason: nobody sends }}]\n"));
+    let text = fleet.repo.read(&file);
+    fleet.repo.write(&file, format!("{text}unserved: [{{ reason: nobody sends }}]\n"));
 }
 
-fn mends(fleet: &Fleet, name: &str) {
-    fleet.trial.remove(&format!("environments/{name}/profiles/relay.yaml"));
+fn mends(fleet: &RolloutFixture, name: &str) {
+    fleet.repo.remove(&format!("environments/{name}/profiles/relay.yaml"));
     fleet.declare(name, &fleet.address(name));
 }
 
@@ -23,25 +23,25 @@ fn rollout(failures: &str) -> String {
 
 #[test]
 fn what_is_tolerated_is_told_and_does_not_stop_it() {
-    let fleet = Fleet::new(5);
+    let fleet = RolloutFixture::new(5);
     fleet.rollout("port", &rollout("{ tolerate: 1 }"));
     fleet.change_port(587);
     breaks(&fleet, "c-02");
     let plan = fleet.run(&["rollout", "plan", "port"]).code(0).stdout;
     assert!(plan.contains("2 different changes, in 5 environments") && plan.contains("would be refused"), "{plan}");
-    let ran = fleet.run(&["rollout", "start", "port", "--yes"]).code(2);
-    assert!(ran.stdout.contains("c-02") && ran.stdout.contains("MW0218"), "{}", ran.stdout);
+    let output = fleet.run(&["rollout", "start", "port", "--yes"]).code(2);
+    assert!(output.stdout.contains("c-02") && output.stdout.contains("MW0218"), "{}", output.stdout);
     assert_eq!(fleet.ports(), [587, 25, 587, 587, 587]);
 }
 
 #[test]
 fn one_too_many_stops_it_and_going_on_tries_again() {
-    let fleet = Fleet::new(5);
+    let fleet = RolloutFixture::new(5);
     fleet.rollout("port", &rollout("{ tolerate: 0 }"));
     fleet.change_port(587);
     breaks(&fleet, "c-02");
-    let ran = fleet.run(&["rollout", "start", "port", "--yes"]).code(1);
-    assert!(ran.stderr.contains("MW0289") && ran.stderr.contains("c-02"), "{}", ran.stderr);
+    let output = fleet.run(&["rollout", "start", "port", "--yes"]).code(1);
+    assert!(output.stderr.contains("MW0289") && output.stderr.contains("c-02"), "{}", output.stderr);
     assert_eq!(fleet.ports(), [587, 25, 25, 25, 25], "nothing is begun after it");
     let refused = fleet.run(&["rollout", "start", "port", "--yes"]).code(1);
     assert!(refused.stderr.contains("MW0284"), "{}", refused.stderr);
@@ -57,12 +57,16 @@ fn one_too_many_stops_it_and_going_on_tries_again() {
 
 #[test]
 fn one_too_many_takes_the_wave_back() {
-    let fleet = Fleet::new(5);
+    let fleet = RolloutFixture::new(5);
     fleet.rollout("port", &rollout("{ then: take-back }"));
     fleet.change_port(587);
     breaks(&fleet, "c-03");
-    let ran = fleet.run(&["rollout", "start", "port", "--yes"]).code(1);
-    assert!(ran.stdout.contains("Taking wave one back") && ran.stdout.contains("c-01 is back"), "{}", ran.stdout);
+    let output = fleet.run(&["rollout", "start", "port", "--yes"]).code(1);
+    assert!(
+        output.stdout.contains("Taking wave one back") && output.stdout.contains("c-01 is back"),
+        "{}",
+        output.stdout
+    );
     assert_eq!(fleet.ports(), [25; 5]);
     let last = fleet.generations("c-01").pop().unwrap();
     assert_eq!((last.number, last.rolled_back_to), (3, Some(1)));
@@ -72,18 +76,18 @@ fn one_too_many_takes_the_wave_back() {
     fleet.run(&["rollout", "resume", "port", "--accept-changes"]).code(0);
     assert_eq!(fleet.ports(), [587; 5]);
     // And all of it can be taken back afterwards.
-    let ran = fleet.run(&["rollout", "abort", "port", "--take-back", "--yes"]).code(0);
-    assert_eq!(fleet.ports(), [25; 5], "{}", ran.stdout);
+    let output = fleet.run(&["rollout", "abort", "port", "--take-back", "--yes"]).code(0);
+    assert_eq!(fleet.ports(), [25; 5], "{}", output.stdout);
     assert!(fleet.run(&["rollout", "resume", "port"]).code(1).stderr.contains("MW0285"));
 }
 
 #[test]
 fn a_profile_that_the_rollout_made_goes_again() {
-    let fleet = Fleet::new(2);
+    let fleet = RolloutFixture::new(2);
     fleet.rollout("port", "gate: false\nwaves:\n  - { name: all, environments: ['*'] }\n");
-    fleet.trial.write(
+    fleet.repo.write(
         "environments/base/profiles/reports.yaml",
-        crate::support::trial::SMALL_PROFILE.replace("[default]", "[all-reports]"),
+        crate::support::repository::SMALL_PROFILE.replace("[default]", "[all-reports]"),
     );
     fleet.run(&["rollout", "start", "port", "--yes"]).code(0);
     assert_eq!(fleet.state("c-01").live().count(), 2);

@@ -2,24 +2,24 @@
 
 use serde_json::Value;
 
-use crate::rollout::fleet::Fleet;
+use crate::rollout::fixture::RolloutFixture;
 
-fn problems(fleet: &Fleet, text: &str) -> Vec<String> {
+fn problems(fleet: &RolloutFixture, text: &str) -> Vec<String> {
     fleet.rollout("port", text);
-    let ran = fleet.run(&["validate", "--format", "json"]);
-    let report = ran.json();
+    let output = fleet.run(&["validate", "--format", "json"]);
+    let report = output.json();
     let one = |problem: &Value| {
         let text = |key: &str| problem[key].as_str().unwrap_or_default().to_owned();
         format!("{}:{} {} {} {}", problem["line"], problem["column"], text("code"), text("message"), text("remedy"))
     };
     let found: Vec<String> = report["diagnostics"].as_array().unwrap().iter().map(one).collect();
-    assert_eq!(ran.code, i32::from(!found.is_empty()));
+    assert_eq!(output.code, i32::from(!found.is_empty()));
     found
 }
 
 #[test]
 fn problems_have_their_places() {
-    let fleet = Fleet::empty(3);
+    let fleet = RolloutFixture::empty(3);
     let wave = "waves:\n  - name: one\n    environments: [c-01]\n";
     assert_eq!(problems(&fleet, wave), Vec::<String>::new());
     for (text, expected) in [
@@ -51,17 +51,17 @@ fn problems_have_their_places() {
         let found = problems(&fleet, text);
         assert!(found.len() == 1 && found[0].starts_with(expected), "{expected}: {found:#?}");
     }
-    fleet.trial.write("rollouts/notes.txt", "x");
+    fleet.repo.write("rollouts/notes.txt", "x");
     fleet.rollout("port", wave);
-    let ran = fleet.run(&["validate"]).code(1);
-    assert!(ran.stdout.contains("rollouts/notes.txt") && ran.stdout.contains("MW0014"), "{}", ran.stdout);
-    fleet.trial.remove("rollouts/notes.txt");
-    let ran = fleet.run(&["rollout", "plan", "prot"]).code(1);
-    assert!(ran.stderr.contains("MW0281") && ran.stderr.contains("Did you mean `port`?"), "{}", ran.stderr);
+    let output = fleet.run(&["validate"]).code(1);
+    assert!(output.stdout.contains("rollouts/notes.txt") && output.stdout.contains("MW0014"), "{}", output.stdout);
+    fleet.repo.remove("rollouts/notes.txt");
+    let output = fleet.run(&["rollout", "plan", "prot"]).code(1);
+    assert!(output.stderr.contains("MW0281") && output.stderr.contains("Did you mean `port`?"), "{}", output.stderr);
     // Files with problems stop it before anything is asked.
-    fleet.trial.write("environments/c-01/profiles/relay.yaml", "functions: 1\n");
-    let ran = fleet.run(&["rollout", "start", "port", "--yes"]).code(1);
-    assert!(ran.stderr.contains("environments/c-01/profiles/relay.yaml:1:12"), "{}", ran.stderr);
+    fleet.repo.write("environments/c-01/profiles/relay.yaml", "functions: 1\n");
+    let output = fleet.run(&["rollout", "start", "port", "--yes"]).code(1);
+    assert!(output.stderr.contains("environments/c-01/profiles/relay.yaml:1:12"), "{}", output.stderr);
 }
 
 #[test]

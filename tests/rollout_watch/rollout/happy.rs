@@ -1,6 +1,6 @@
 //! From the plan to the end, and again: what is so already is skipped.
 
-use crate::rollout::fleet::{Fleet, is};
+use crate::rollout::fixture::{RolloutFixture, is};
 
 /// Three waves over six environments.
 pub(crate) const THREE: &str = "description: The relay moves to another port
@@ -15,7 +15,7 @@ waves:
 
 #[test]
 fn three_waves_with_a_soak() {
-    let fleet = Fleet::new(6);
+    let fleet = RolloutFixture::new(6);
     fleet.rollout("port", THREE);
     fleet.change_port(587);
     let plan = fleet.run(&["rollout", "plan", "port"]).code(0);
@@ -24,8 +24,8 @@ fn three_waves_with_a_soak() {
     assert!(refused.stderr.contains("MW0233") && refused.stderr.contains("25 -> 587"), "{}", refused.stderr);
     assert_eq!(fleet.ports(), [25; 6]);
 
-    let ran = fleet.run(&["rollout", "start", "port", "--yes"]).code(0);
-    assert_eq!(fleet.ports(), [587; 6], "{}", ran.stdout);
+    let output = fleet.run(&["rollout", "start", "port", "--yes"]).code(0);
+    assert_eq!(fleet.ports(), [587; 6], "{}", output.stdout);
     for name in fleet.names() {
         assert_eq!(fleet.changesets(&name).len(), 2, "the seed, and the rollout's");
     }
@@ -39,7 +39,7 @@ fn three_waves_with_a_soak() {
     assert_eq!(entries.iter().filter(|e| is("checked")(e)).count(), 6);
     assert_eq!(entries.last().unwrap()["event"], "finished");
     for text in ["Wave canary: 1 environment", "(3 of 3)", "1 changed", "Finished.", "rest: done; 3 applied"] {
-        assert!(ran.stdout.contains(text), "{text}:\n{}", ran.stdout);
+        assert!(output.stdout.contains(text), "{text}:\n{}", output.stdout);
     }
     let status = fleet.status("port");
     assert_eq!((&status["running"], &status["run"]["standing"]["is"]), (&false.into(), &"finished".into()));
@@ -47,9 +47,9 @@ fn three_waves_with_a_soak() {
 
     // Once more: nothing is sent, and the last run's journal is kept.
     fleet.run(&["rollout", "resume", "port"]).code(1);
-    let ran = fleet.run(&["rollout", "start", "port", "--yes", "--format", "json"]).code(0);
-    let lines: Vec<serde_json::Value> = ran.stdout.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
-    assert_eq!(lines.iter().filter(|line| line["outcome"]["became"] == "alreadySo").count(), 6, "{}", ran.stdout);
+    let output = fleet.run(&["rollout", "start", "port", "--yes", "--format", "json"]).code(0);
+    let lines: Vec<serde_json::Value> = output.stdout.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    assert_eq!(lines.iter().filter(|line| line["outcome"]["became"] == "alreadySo").count(), 6, "{}", output.stdout);
     assert!(!lines.iter().any(is("intended")) && !lines.iter().any(is("soakBegun")));
     assert_eq!(fleet.changesets("c-01").len(), 2);
     let folder = fleet.journal("port").parent().unwrap().to_owned();
@@ -57,5 +57,5 @@ fn three_waves_with_a_soak() {
         .unwrap()
         .filter(|entry| entry.as_ref().unwrap().file_name().to_string_lossy().starts_with("journal-"));
     assert_eq!(kept.count(), 1);
-    assert!(fleet.trial.read(".mailwright/.gitignore").starts_with('*'));
+    assert!(fleet.repo.read(".mailwright/.gitignore").starts_with('*'));
 }

@@ -5,7 +5,7 @@
 
 use std::time::{Duration, Instant};
 
-use crate::rollout::fleet::{Fleet, end, kill};
+use crate::rollout::fixture::{RolloutFixture, end, kill};
 
 const ENVIRONMENTS: usize = 12;
 
@@ -20,7 +20,7 @@ waves:
 #[test]
 fn nothing_is_applied_twice_and_nothing_is_left_out() {
     let kills: u32 = std::env::var("MAILWRIGHT_TEST_KILLS").ok().and_then(|text| text.parse().ok()).unwrap_or(10);
-    let fleet = Fleet::new(ENVIRONMENTS);
+    let fleet = RolloutFixture::new(ENVIRONMENTS);
     fleet.rollout("port", ROLLOUT);
     let mut whole = Duration::from_millis(600);
     let (mut killed, mut rounds, mut port) = (0, 0, 1000);
@@ -53,8 +53,8 @@ fn nothing_is_applied_twice_and_nothing_is_left_out() {
                 std::thread::sleep(Duration::from_micros(u64::from(random) * 8));
             }
             if let Ok(Some(status)) = child.try_wait() {
-                let ran = end(child);
-                assert!(status.success(), "{}\n{}", ran.stdout, ran.stderr);
+                let output = end(child);
+                assert!(status.success(), "{}\n{}", output.stdout, output.stderr);
                 break;
             }
             kill(child);
@@ -94,6 +94,6 @@ fn nothing_is_applied_twice_and_nothing_is_left_out() {
 }
 
 /// How many entries the journal has.
-fn lines(fleet: &Fleet) -> usize {
+fn lines(fleet: &RolloutFixture) -> usize {
     std::fs::read(fleet.journal("port")).map_or(0, |bytes| bytes.iter().filter(|byte| **byte == b'\n').count())
 }

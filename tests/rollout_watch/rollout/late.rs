@@ -9,26 +9,26 @@ use std::{
     time::{Duration, Instant},
 };
 
-use crate::rollout::fleet::{Fleet, end, is};
+use crate::rollout::fixture::{RolloutFixture, end, is};
 
 /// A way to a service that can be held up: the first request that begins so waits until it is let through.
-struct Gate {
+struct HoldingProxy {
     address: String,
-    shared: Arc<(Mutex<Held>, Condvar)>,
+    shared: Arc<(Mutex<HeldRequests>, Condvar)>,
 }
 
 #[derive(Default)]
-struct Held {
+struct HeldRequests {
     /// What is held up; none lets everything through.
     what: Option<&'static str>,
     waits: bool,
 }
 
-impl Gate {
+impl HoldingProxy {
     fn before(service: &str) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = format!("http://{}", listener.local_addr().unwrap());
-        let shared = Arc::<(Mutex<Held>, Condvar)>::default();
+        let shared = Arc::<(Mutex<HeldRequests>, Condvar)>::default();
         let (service, own) = (service.trim_start_matches("http://").to_owned(), Arc::clone(&shared));
         std::thread::spawn(move || {
             for client in listener.incoming() {
@@ -59,7 +59,7 @@ impl Gate {
     }
 }
 
-fn pass(mut client: TcpStream, service: &str, (held, opened): &(Mutex<Held>, Condvar)) {
+fn pass(mut client: TcpStream, service: &str, (held, opened): &(Mutex<HeldRequests>, Condvar)) {
     let mut server = TcpStream::connect(service).unwrap();
     let (mut from, mut to) = (server.try_clone().unwrap(), client.try_clone().unwrap());
     std::thread::spawn(move || drop(std::io::copy(&mut from, &mut to)));
@@ -84,9 +84,9 @@ fn signal(child: &Child, name: &str) {
 }
 
 /// Two environments; the way to the second one's service can be held up, and the first one keeps the lease.
-fn fleet() -> (Fleet, Gate) {
-    let fleet = Fleet::new(2);
-    let gate = Gate::before(&fleet.address("c-02"));
+fn fleet() -> (RolloutFixture, HoldingProxy) {
+    let fleet = RolloutFixture::new(2);
+    let gate = HoldingProxy::before(&fleet.address("c-02"));
     fleet.declare("c-02", &gate.address);
     fleet.rollout(
         "port",
@@ -112,8 +112,8 @@ fn a_changeset_that_arrives_late_is_refused_and_not_planned_anew() {
     gate.open();
     std::thread::sleep(Duration::from_millis(300));
     signal(&first, "-CONT");
-    let ran = end(first).code(1);
-    assert!(ran.stderr.contains("MW0293"), "{}", ran.stderr);
+    let output = end(first).code(1);
+    assert!(output.stderr.contains("MW0293"), "{}", output.stderr);
     assert_eq!(fleet.ports(), [2525, 2525], "what is newer stands");
     assert_eq!(fleet.generations("c-02").len(), 2);
     let audit = fleet.ask(fleet.client("c-02").audit(None, 100)).unwrap();
@@ -121,8 +121,8 @@ fn a_changeset_that_arrives_late_is_refused_and_not_planned_anew() {
         audit.entries.iter().find(|entry| entry.detail["code"] == "MW0210").unwrap_or_else(|| panic!("{audit:#?}"));
     assert_eq!(refused.action, "changeset");
     // Nobody knows what became of it but the service; whoever goes on asks, and finds it so.
-    let ran = fleet.run(&["rollout", "resume", "port", "--accept-changes"]).code(0);
-    assert!(ran.stdout.contains("c-02"), "{}", ran.stdout);
+    let output = fleet.run(&["rollout", "resume", "port", "--accept-changes"]).code(0);
+    assert!(output.stdout.contains("c-02"), "{}", output.stdout);
     assert_eq!(fleet.generations("c-02").len(), 2);
 }
 
@@ -142,15 +142,15 @@ fn whoever_wakes_without_the_lease_sends_nothing() {
     gate.open();
     std::thread::sleep(Duration::from_millis(300));
     signal(&first, "-CONT");
-    let ran = end(first).code(1);
-    assert!(ran.stderr.contains("MW0293"), "{}", ran.stderr);
+    let output = end(first).code(1);
+    assert!(output.stderr.contains("MW0293"), "{}", output.stderr);
     assert_eq!((fleet.port("c-02"), fleet.generations("c-02").len()), (25, 1));
 }
 
 #[test]
 fn a_pause_in_the_middle_of_taking_back() {
-    let fleet = Fleet::new(4);
-    let gate = Gate::before(&fleet.address("c-01"));
+    let fleet = RolloutFixture::new(4);
+    let gate = HoldingProxy::before(&fleet.address("c-01"));
     fleet.declare("c-01", &gate.address);
     // The third one cannot be reached, so the wave is taken back.
     fleet.declare("c-03", "http://127.0.0.1:1");
@@ -166,15 +166,15 @@ fn a_pause_in_the_middle_of_taking_back() {
     std::thread::sleep(Duration::from_millis(500));
     gate.open();
     // What is under way is brought to its end, and nothing else is begun.
-    let ran = end(child).code(3);
+    let output = end(child).code(3);
     end(asked).code(0);
-    assert!(ran.stdout.contains("c-01 is back"), "{}", ran.stdout);
+    assert!(output.stdout.contains("c-01 is back"), "{}", output.stdout);
     assert_eq!((fleet.port("c-01"), fleet.port("c-02")), (25, 587));
     let status = fleet.status("port");
     assert_eq!(status["run"]["takingBack"]["wave"], "all", "{status:#}");
     // Going on goes on taking back, and repeats nothing.
-    let ran = fleet.run(&["rollout", "resume", "port"]).code(1);
-    assert!(ran.stderr.contains("MW0289"), "{}", ran.stderr);
+    let output = fleet.run(&["rollout", "resume", "port"]).code(1);
+    assert!(output.stderr.contains("MW0289"), "{}", output.stderr);
     assert_eq!((fleet.port("c-01"), fleet.port("c-02")), (25, 25));
     assert_eq!((fleet.generations("c-01").len(), fleet.generations("c-02").len()), (3, 3));
     assert_eq!(fleet.entries("port").iter().filter(|entry| is("takenBack")(entry)).count(), 2);
@@ -182,15 +182,15 @@ fn a_pause_in_the_middle_of_taking_back() {
 
 #[test]
 fn back_to_nothing_only_where_that_is_said() {
-    let fleet = Fleet::empty(3);
+    let fleet = RolloutFixture::empty(3);
     fleet.rollout("port", "gate: false\nwaves:\n  - { name: all, environments: ['*'] }\n");
     fleet.run(&["rollout", "start", "port", "--yes"]).code(0);
     assert_eq!(fleet.ports(), [25; 3]);
     // Without the word it stays, and the way is told.
     let other = fleet.run(&["rollback", "c-01", "--to", "0", "--yes"]).code(1);
     assert!(other.stderr.contains("MW0218") && other.stderr.contains("--allow-deletes"), "{}", other.stderr);
-    let ran = fleet.run(&["rollout", "abort", "port", "--take-back", "--to-nothing", "--yes"]).code(0);
-    assert!(ran.stdout.contains("3 taken back"), "{}", ran.stdout);
+    let output = fleet.run(&["rollout", "abort", "port", "--take-back", "--to-nothing", "--yes"]).code(0);
+    assert!(output.stdout.contains("3 taken back"), "{}", output.stdout);
     for name in fleet.names() {
         let state = fleet.state(&name);
         assert_eq!((state.generation, state.live_stored().count()), (2, 0), "{name}");
@@ -201,11 +201,11 @@ fn back_to_nothing_only_where_that_is_said() {
     assert_eq!(fleet.ports(), [25; 3]);
 
     // The other way round: first without, then by hand.
-    let fleet = Fleet::empty(2);
+    let fleet = RolloutFixture::empty(2);
     fleet.rollout("port", "gate: false\nwaves:\n  - { name: all, environments: ['*'] }\n");
     fleet.run(&["rollout", "start", "port", "--yes"]).code(0);
-    let ran = fleet.run(&["rollout", "abort", "port", "--take-back", "--yes"]).code(1);
-    assert!(ran.stdout.contains("MW0294") && ran.stdout.contains("rollback c-01 --to 0"), "{}", ran.stdout);
+    let output = fleet.run(&["rollout", "abort", "port", "--take-back", "--yes"]).code(1);
+    assert!(output.stdout.contains("MW0294") && output.stdout.contains("rollback c-01 --to 0"), "{}", output.stdout);
     assert_eq!(fleet.ports(), [25; 2]);
     let back = fleet.run(&["rollback", "c-01", "--to", "0", "--allow-deletes", "relay", "--yes"]).code(0);
     assert!(back.stdout.contains("Rolled back to generation 0"), "{}", back.stdout);

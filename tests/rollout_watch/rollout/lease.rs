@@ -4,13 +4,13 @@ use std::time::Duration;
 
 use mailwright::api::leases::NewLease;
 
-use crate::rollout::fleet::{Fleet, end, is, kill};
+use crate::rollout::fixture::{RolloutFixture, end, is, kill};
 
 const SLOW: &str = "gate: false\nparallel: 1\nwaves:\n  - { name: one, environments: [c-01], soak: 1h }\n  - { name: two, environments: ['*'] }\n";
 
 #[test]
 fn only_one_is_at_it() {
-    let fleet = Fleet::new(3);
+    let fleet = RolloutFixture::new(3);
     fleet.rollout("port", SLOW);
     fleet.change_port(587);
     let first = fleet.spawn(&["rollout", "start", "port", "--yes"]);
@@ -43,14 +43,14 @@ fn only_one_is_at_it() {
 
 #[test]
 fn without_the_lease_nothing_new_is_begun() {
-    let mut fleet = Fleet::new(3);
+    let mut fleet = RolloutFixture::new(3);
     fleet.rollout("port", &SLOW.replace("1h", "4s").replace("gate: false", "gate: false\ncoordinator: c-03"));
     fleet.change_port(587);
     let child = fleet.spawn(&["rollout", "start", "port", "--yes", "--lease-seconds", "3"]);
     fleet.wait_for("port", is("soakBegun"));
     let address = fleet.stop("c-03");
-    let ran = end(child).code(1);
-    assert!(ran.stderr.contains("MW0293"), "{}", ran.stderr);
+    let output = end(child).code(1);
+    assert!(output.stderr.contains("MW0293"), "{}", output.stderr);
     assert_eq!(fleet.port("c-02"), 25);
     // Somebody else has taken it meanwhile.
     fleet.start_again("c-03", address);

@@ -3,7 +3,7 @@
 //! What holds in all of them: every environment has what the files say, or a clear word why not; every changeset was
 //! taken once; nothing is half.
 
-mod fleet;
+mod fixture;
 
 mod changed;
 mod checks;

@@ -2,13 +2,13 @@
 
 use std::time::{Duration, Instant};
 
-use crate::rollout::fleet::{Fleet, end, is};
+use crate::rollout::fixture::{RolloutFixture, end, is};
 
 const SOAKS: &str = "gate: false\nparallel: 1\nwaves:\n  - { name: one, environments: [c-01], soak: 6s }\n  - { name: two, environments: ['*'] }\n";
 
 #[test]
 fn paused_it_waits_and_the_soak_goes_on() {
-    let fleet = Fleet::new(3);
+    let fleet = RolloutFixture::new(3);
     fleet.rollout("port", SOAKS);
     fleet.change_port(587);
     assert!(fleet.run(&["rollout", "pause", "port"]).code(1).stderr.contains("MW0285"));
@@ -17,8 +17,8 @@ fn paused_it_waits_and_the_soak_goes_on() {
     let begun = Instant::now();
     let paused = fleet.run(&["rollout", "pause", "port"]).code(0);
     assert!(paused.stdout.contains("Paused: ann@") && paused.stdout.contains("resume port"), "{}", paused.stdout);
-    let ran = end(child).code(3);
-    assert!(ran.stdout.contains("Paused: ann@"), "{}", ran.stdout);
+    let output = end(child).code(3);
+    assert!(output.stdout.contains("Paused: ann@"), "{}", output.stdout);
     assert_eq!(fleet.ports(), [587, 25, 25]);
     std::thread::sleep(Duration::from_secs(3));
     fleet.run(&["rollout", "resume", "port"]).code(0);
@@ -30,14 +30,19 @@ fn paused_it_waits_and_the_soak_goes_on() {
 
 #[test]
 fn interrupted_it_pauses_and_gives_the_lease_back() {
-    let fleet = Fleet::new(2);
+    let fleet = RolloutFixture::new(2);
     fleet.rollout("port", SOAKS);
     fleet.change_port(587);
     let child = fleet.spawn(&["rollout", "start", "port", "--yes"]);
     fleet.wait_for("port", is("soakBegun"));
     assert!(std::process::Command::new("kill").args(["-INT", &child.id().to_string()]).status().unwrap().success());
-    let ran = end(child).code(3);
-    assert!(ran.stderr.contains("Pausing") && ran.stdout.contains("Paused: Ctrl-C"), "{}\n{}", ran.stdout, ran.stderr);
+    let output = end(child).code(3);
+    assert!(
+        output.stderr.contains("Pausing") && output.stdout.contains("Paused: Ctrl-C"),
+        "{}\n{}",
+        output.stdout,
+        output.stderr
+    );
     assert!(fleet.ask(fleet.client("c-01").leases()).unwrap().leases.is_empty());
     // Given up while nobody is at it; what is done stays.
     let refused = fleet.run(&["rollout", "abort", "port"]).code(1);
@@ -50,7 +55,7 @@ fn interrupted_it_pauses_and_gives_the_lease_back() {
 
 #[test]
 fn aborted_from_another_terminal_it_takes_everything_back() {
-    let fleet = Fleet::new(3);
+    let fleet = RolloutFixture::new(3);
     fleet.rollout("port", &SOAKS.replace("6s", "1h").replace("[c-01]", "[c-01, c-02]"));
     fleet.change_port(587);
     let child = fleet.spawn(&["rollout", "start", "port", "--yes"]);

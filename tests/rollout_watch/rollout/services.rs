@@ -6,7 +6,7 @@ use std::{
     time::Duration,
 };
 
-use crate::rollout::fleet::{Fleet, end};
+use crate::rollout::fixture::{RolloutFixture, end};
 
 /// Something that listens, and answers every connection in its way.
 fn listener(answer: impl Fn(std::net::TcpStream) + Send + Sync + 'static) -> String {
@@ -32,7 +32,7 @@ fn says(text: &'static str) -> String {
 
 #[test]
 fn each_is_told_by_a_word_of_its_own_and_the_others_go_on() {
-    let fleet = Fleet::new(7);
+    let fleet = RolloutFixture::new(7);
     let closed = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
     fleet.declare("c-02", &format!("http://{closed}"));
     fleet.declare(
@@ -47,8 +47,8 @@ fn each_is_told_by_a_word_of_its_own_and_the_others_go_on() {
         &says("HTTP/1.1 200 OK\r\nmailwright-api-version: 99\r\ncontent-length: 2\r\nconnection: close\r\n\r\n{}"),
     );
     fleet.declare("c-05", &fleet.address("c-06"));
-    let own_token = fleet.trial.read("tokens/c-05");
-    fleet.trial.write("tokens/c-05", fleet.trial.read("tokens/c-06"));
+    let own_token = fleet.repo.read("tokens/c-05");
+    fleet.repo.write("tokens/c-05", fleet.repo.read("tokens/c-06"));
     fleet.declare("c-07", &says("HTTP/1.1 200 OK\r\ncontent-length: 2\r\nconnection: close\r\n\r\nhi"));
     fleet.rollout(
         "port",
@@ -58,7 +58,7 @@ fn each_is_told_by_a_word_of_its_own_and_the_others_go_on() {
 
     let plan = fleet.run(&["rollout", "plan", "port"]).code(1).stdout;
     assert!(plan.contains("1 change, in 2 environments; 5 could not be planned."), "{plan}");
-    let ran = fleet.run(&["rollout", "start", "port", "--yes"]).code(2);
+    let output = fleet.run(&["rollout", "start", "port", "--yes"]).code(2);
     for (name, code, words) in [
         ("c-02", "MW0200", "asked again for 2s"),
         ("c-03", "MW0291", "took longer than 2s"),
@@ -66,7 +66,7 @@ fn each_is_told_by_a_word_of_its_own_and_the_others_go_on() {
         ("c-05", "MW0211", "belongs to environment `c-06`"),
         ("c-07", "MW0204", "not a Mailwright service"),
     ] {
-        let line = ran.stdout.lines().find(|line| line.contains(name) && line.contains("failed")).unwrap();
+        let line = output.stdout.lines().find(|line| line.contains(name) && line.contains("failed")).unwrap();
         assert!(line.contains(code) && line.contains(words), "{line}");
     }
     assert_eq!((fleet.port("c-01"), fleet.port("c-06")), (587, 587));
@@ -75,14 +75,14 @@ fn each_is_told_by_a_word_of_its_own_and_the_others_go_on() {
     for name in ["c-02", "c-03", "c-04", "c-05", "c-07"] {
         fleet.declare(name, &fleet.address(name));
     }
-    fleet.trial.write("tokens/c-05", own_token);
+    fleet.repo.write("tokens/c-05", own_token);
     fleet.run(&["rollout", "start", "port", "--yes"]).code(0);
     assert_eq!(fleet.ports(), [587; 7]);
 }
 
 #[test]
 fn one_that_is_being_started_again_is_waited_for() {
-    let mut fleet = Fleet::new(3);
+    let mut fleet = RolloutFixture::new(3);
     fleet.rollout("port", "gate: false\nparallel: 1\nwaves:\n  - { name: all, environments: ['*'] }\n");
     fleet.change_port(587);
     let address = fleet.stop("c-02");
@@ -95,12 +95,12 @@ fn one_that_is_being_started_again_is_waited_for() {
 
 #[test]
 fn without_its_coordinator_it_does_not_begin() {
-    let mut fleet = Fleet::new(2);
+    let mut fleet = RolloutFixture::new(2);
     fleet.rollout("port", "gate: false\ncoordinator: c-02\nwaves:\n  - { name: all, environments: [c-01] }\n");
     fleet.change_port(587);
     fleet.stop("c-02");
-    let ran = fleet.run(&["rollout", "start", "port", "--yes"]).code(1);
-    assert!(ran.stderr.contains("MW0200"), "{}", ran.stderr);
+    let output = fleet.run(&["rollout", "start", "port", "--yes"]).code(1);
+    assert!(output.stderr.contains("MW0200"), "{}", output.stderr);
     assert_eq!(fleet.port("c-01"), 25);
     assert!(fleet.run(&["rollout", "status", "port"]).code(1).stderr.contains("MW0285"));
 }

@@ -13,13 +13,13 @@ use std::{
 use serde_json::Value;
 
 use crate::{
-    rollout::fleet::{Fleet, end, is, kill},
-    support::host::Host,
+    rollout::fixture::{RolloutFixture, end, is, kill},
+    support::host_process::HostProcess,
 };
 
 /// What has befallen a process and all its environments.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-enum Lot {
+enum ServiceFate {
     Dead,
     Frozen,
     OtherVersion,
@@ -29,24 +29,24 @@ enum Lot {
 }
 
 /// One process in eight of each kind of trouble; the first is well, and the coordinator's.
-fn lot(process: usize) -> Lot {
+fn lot(process: usize) -> ServiceFate {
     match process % 8 {
-        1 => Lot::Dead,
-        2 => Lot::Frozen,
-        3 => Lot::OtherVersion,
-        4 => Lot::Restarted,
-        5 => Lot::Changed,
-        _ => Lot::Well,
+        1 => ServiceFate::Dead,
+        2 => ServiceFate::Frozen,
+        3 => ServiceFate::OtherVersion,
+        4 => ServiceFate::Restarted,
+        5 => ServiceFate::Changed,
+        _ => ServiceFate::Well,
     }
 }
 
-struct Storm {
-    fleet: Fleet,
+struct StormFixture {
+    fleet: RolloutFixture,
 }
 
-impl Storm {
+impl StormFixture {
     fn new(count: usize) -> Self {
-        let fleet = Fleet::hosted(count, count.div_ceil(8).min(20));
+        let fleet = RolloutFixture::hosted(count, count.div_ceil(8).min(20));
         let storm = Self { fleet };
         storm.files(25);
         storm.fleet.seed();
@@ -56,17 +56,17 @@ impl Storm {
     /// Two profiles that change together: an environment with one of both would be half.
     fn files(&self, port: u16) {
         self.fleet.change_port(port);
-        let relay = self.fleet.trial.read("environments/base/profiles/relay.yaml");
+        let relay = self.fleet.repo.read("environments/base/profiles/relay.yaml");
         let reports = relay.replace("[default]", "[all-reports]");
-        self.fleet.trial.write("environments/base/profiles/reports.yaml", reports);
+        self.fleet.repo.write("environments/base/profiles/reports.yaml", reports);
     }
 
-    fn of(&self, wanted: Lot) -> Vec<String> {
+    fn of(&self, wanted: ServiceFate) -> Vec<String> {
         let hosts = self.fleet.hosts.iter().enumerate();
         hosts.filter(|(process, _)| lot(*process) == wanted).flat_map(|(_, host)| host.names.clone()).collect()
     }
 
-    fn each(&mut self, wanted: Lot, mut work: impl FnMut(&mut Host)) {
+    fn each(&mut self, wanted: ServiceFate, mut work: impl FnMut(&mut HostProcess)) {
         let hosts = self.fleet.hosts.iter_mut().enumerate();
         hosts.filter(|(process, _)| lot(*process) == wanted).for_each(|(_, host)| work(host));
     }
@@ -108,7 +108,7 @@ fn in_the_end_everything_is_so_and_nothing_was_done_twice() {
     let count: usize = wanted.unwrap_or(40);
     let begun = Instant::now();
     let say = |text: &str| println!("{:6.1} s  {text}", begun.elapsed().as_secs_f64());
-    let mut storm = Storm::new(count);
+    let mut storm = StormFixture::new(count);
     say(&format!("{count} environments in {} processes, seeded", storm.fleet.hosts.len()));
     // Those that are well must have the time, with fifty processes on two cores, too.
     let deadline = if count > 100 { "10s" } else { "3s" };
@@ -121,20 +121,20 @@ fn in_the_end_everything_is_so_and_nothing_was_done_twice() {
     storm.files(587);
 
     // The trouble. What is frozen and what is started again gets into it while the rollout is at work.
-    storm.each(Lot::Dead, Host::kill);
+    storm.each(ServiceFate::Dead, HostProcess::kill);
     let elsewhere = another_version();
-    for name in storm.of(Lot::OtherVersion) {
+    for name in storm.of(ServiceFate::OtherVersion) {
         storm.fleet.declare(&name, &format!("{elsewhere}/environments/{name}"));
     }
     let plan = storm.fleet.run(&["plan", "*", "--format", "json"]).code(1).json();
-    let told = |lot: Lot, code: Value| {
+    let told = |lot: ServiceFate, code: Value| {
         for name in storm.of(lot) {
             assert_eq!(plan["environments"][&name]["error"]["code"], code, "{name}, {lot:?}");
         }
     };
-    told(Lot::Dead, "MW0200".into());
-    told(Lot::OtherVersion, "MW0205".into());
-    told(Lot::Well, Value::Null);
+    told(ServiceFate::Dead, "MW0200".into());
+    told(ServiceFate::OtherVersion, "MW0205".into());
+    told(ServiceFate::Well, Value::Null);
     say("planned, with some dead and some at another version");
 
     let mut by_hand: BTreeMap<String, usize> = BTreeMap::new();
@@ -143,13 +143,13 @@ fn in_the_end_everything_is_so_and_nothing_was_done_twice() {
         let child = storm.fleet.spawn(word);
         storm.fleet.wait_for("port", |entry| entry["event"] == "intended" || is("finished")(entry));
         // One after the other, each amid something else.
-        let frozen = storm.fleet.hosts.iter().enumerate().filter(|(process, _)| lot(*process) == Lot::Frozen);
+        let frozen = storm.fleet.hosts.iter().enumerate().filter(|(process, _)| lot(*process) == ServiceFate::Frozen);
         frozen.skip(round).step_by(3).for_each(|(_, host)| host.freeze());
-        storm.each(Lot::Restarted, |host| {
+        storm.each(ServiceFate::Restarted, |host| {
             host.kill();
             host.start();
         });
-        for name in storm.of(Lot::Changed) {
+        for name in storm.of(ServiceFate::Changed) {
             storm.fleet.meddle(&name, &format!("by hand {round}"));
             *by_hand.entry(name).or_default() += 1;
         }
@@ -162,42 +162,42 @@ fn in_the_end_everything_is_so_and_nothing_was_done_twice() {
     }
     say("killed and resumed, with some frozen, some started again and some changed by hand");
     let child = storm.fleet.spawn(word);
-    storm.each(Lot::Restarted, |host| {
+    storm.each(ServiceFate::Restarted, |host| {
         host.kill();
         host.start();
     });
-    let ran = end(child);
-    assert!([0, 1, 2].contains(&ran.code), "{}\n{}", ran.stdout, ran.stderr);
+    let output = end(child);
+    assert!([0, 1, 2].contains(&output.code), "{}\n{}", output.stdout, output.stderr);
     say("run to its end");
 
     // A clear word for each, and everything is the one or the other.
     let status = storm.fleet.status("port");
     assert_eq!(status["run"]["standing"]["is"], "finished", "{status:#}");
-    let mut words: BTreeMap<(Lot, String), usize> = BTreeMap::new();
+    let mut words: BTreeMap<(ServiceFate, String), usize> = BTreeMap::new();
     for (process, host) in storm.fleet.hosts.iter().enumerate() {
         for name in &host.names {
             let run = &status["run"]["environments"][name];
             let code = run["problem"]["code"].as_str().unwrap_or("done");
             let allowed: &[&str] = match lot(process) {
-                Lot::Dead => &["MW0200"],
-                Lot::Frozen => &["done", "MW0291"],
-                Lot::OtherVersion => &["MW0205"],
-                Lot::Restarted => &["done", "MW0200", "MW0208"],
-                Lot::Changed | Lot::Well => &["done"],
+                ServiceFate::Dead => &["MW0200"],
+                ServiceFate::Frozen => &["done", "MW0291"],
+                ServiceFate::OtherVersion => &["MW0205"],
+                ServiceFate::Restarted => &["done", "MW0200", "MW0208"],
+                ServiceFate::Changed | ServiceFate::Well => &["done"],
             };
             assert!(allowed.contains(&code), "{name}, {:?}: {run:#}", lot(process));
             *words.entry((lot(process), code.to_owned())).or_default() += 1;
         }
     }
     say(&format!("{words:?}"));
-    storm.each(Lot::Frozen, |host| host.thaw());
-    storm.each(Lot::Dead, Host::start);
-    for name in storm.of(Lot::OtherVersion) {
+    storm.each(ServiceFate::Frozen, |host| host.thaw());
+    storm.each(ServiceFate::Dead, HostProcess::start);
+    for name in storm.of(ServiceFate::OtherVersion) {
         storm.fleet.declare(&name, &storm.fleet.address(&name));
     }
     let ports = storm.ports();
-    let at = |lot: Lot, port: u64| storm.of(lot).iter().all(|name| ports[name] == port);
-    assert!(at(Lot::Dead, 25) && at(Lot::OtherVersion, 25) && at(Lot::Well, 587), "{ports:?}");
+    let at = |lot: ServiceFate, port: u64| storm.of(lot).iter().all(|name| ports[name] == port);
+    assert!(at(ServiceFate::Dead, 25) && at(ServiceFate::OtherVersion, 25) && at(ServiceFate::Well, 587), "{ports:?}");
     say("mended: each environment has all of the change or nothing of it");
 
     // Another run does what is left and no more.
@@ -216,6 +216,6 @@ fn in_the_end_everything_is_so_and_nothing_was_done_twice() {
     say("another run: all of them have it, once");
 }
 
-fn generations(fleet: &Fleet) -> BTreeMap<String, usize> {
+fn generations(fleet: &RolloutFixture) -> BTreeMap<String, usize> {
     fleet.names().into_iter().map(|name| (name.clone(), fleet.generations(&name).len())).collect()
 }

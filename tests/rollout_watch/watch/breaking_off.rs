@@ -3,65 +3,65 @@
 use serde_json::json;
 
 use crate::{
-    sink::{Act, Sink},
-    watch::scene::{Between, Receiver, Scene, Watching, eventually, program, silent},
+    sink::{Action, Sink},
+    watch::fixture::{HoldingProxy, WatchFixture, WatchProcess, WebhookReceiver, eventually, program, silent},
 };
 
 #[test]
 fn what_was_sent_is_brought_to_its_end() {
-    let receiver = Receiver::start();
-    let scene = Scene::new(&format!("watch: {{ apply: auto, {} }}", receiver.notify()));
-    let address = scene.fleet.services[0].address().to_owned();
-    let between = Between::start(&address);
-    scene.edit(&address, &format!("http://127.0.0.1:{}", between.port));
-    scene.push("by way of somebody who holds what is applied");
+    let receiver = WebhookReceiver::start();
+    let fixture = WatchFixture::new(&format!("watch: {{ apply: auto, {} }}", receiver.notify()));
+    let address = fixture.fleet.services[0].address().to_owned();
+    let between = HoldingProxy::start(&address);
+    fixture.edit(&address, &format!("http://127.0.0.1:{}", between.port));
+    fixture.push("by way of somebody who holds what is applied");
     between.hold(true);
-    let mut watch = scene.watch("data");
+    let mut watch = fixture.watch("data");
     eventually("the changeset is on its way", || between.sent() == 1);
     watch.terminate();
     assert_eq!(watch.wait(2), None, "its answer is waited for");
     between.hold(false);
     assert_eq!(watch.wait(20), Some(0), "{}", watch.log());
-    assert_eq!(scene.generation(), 1);
+    assert_eq!(fixture.generation(), 1);
     assert_eq!(receiver.count("apply-done"), 1, "what was done is told before the end");
-    assert!(scene.leases().is_empty(), "the lease is given back: {:?}", scene.leases());
+    assert!(fixture.leases().is_empty(), "the lease is given back: {:?}", fixture.leases());
     assert_eq!(between.sent(), 1);
 }
 
 #[test]
 fn what_was_not_sent_is_left() {
     let sink = Sink::start();
-    sink.at("connect", Act::Held);
-    let scene = Scene::sending(sink.port, "watch: { apply: auto }");
-    let mut watch = scene.watch("data");
+    sink.on("connect", Action::Held);
+    let fixture = WatchFixture::sending(sink.port, "watch: { apply: auto }");
+    let mut watch = fixture.watch("data");
     sink.wait_for("connect", 1);
-    assert_eq!(scene.leases().len(), 1);
+    assert_eq!(fixture.leases().len(), 1);
     watch.terminate();
     assert_eq!(watch.wait(5), Some(0), "{}", watch.log());
-    sink.at("connect", Act::Usual);
-    assert_eq!(scene.generation(), 0);
-    assert!(scene.leases().is_empty(), "{:?}", scene.leases());
-    scene.once("data").code(0);
-    assert_eq!(scene.generation(), 1);
+    sink.on("connect", Action::Usual);
+    assert_eq!(fixture.generation(), 0);
+    assert!(fixture.leases().is_empty(), "{:?}", fixture.leases());
+    fixture.once("data").code(0);
+    assert_eq!(fixture.generation(), 1);
 }
 
 #[test]
 fn a_lease_that_is_lost_before_anything_is_sent_stops_it() {
     let sink = Sink::start();
-    sink.at("connect", Act::Held);
-    let scene = Scene::sending(sink.port, "watch: { apply: auto }");
-    let watch = scene.watch("data");
+    sink.on("connect", Action::Held);
+    let fixture = WatchFixture::sending(sink.port, "watch: { apply: auto }");
+    let watch = fixture.watch("data");
     sink.wait_for("connect", 1);
     // Somebody takes the lease away, and another one takes it.
-    let service = &scene.fleet.services[0];
-    let token = &scene.leases()[0]["token"];
+    let service = &fixture.fleet.services[0];
+    let token = &fixture.leases()[0]["token"];
     assert_eq!(service.http("DELETE", &format!("/v1/leases/watch?token={token}"), &[], b"").status, 204);
     let other = json!({ "holder": "another watch", "seconds": 600 });
     assert_eq!(service.http("POST", "/v1/leases/watch", &[], other.to_string().as_bytes()).status, 200);
     eventually("it is said", || watch.one()["refused"]["code"] == "MW0293");
-    sink.at("connect", Act::Usual);
+    sink.on("connect", Action::Usual);
     eventually("it stands by", || watch.one()["role"] == "standby" && watch.one()["refused"].is_null());
-    assert_eq!(scene.generation(), 0);
+    assert_eq!(fixture.generation(), 0);
     assert!(watch.log().contains("the lease was lost; this watch acts no more"), "{}", watch.log());
 }
 
@@ -73,7 +73,7 @@ fn a_remote_that_keeps_silent_does_not_keep_the_watch() {
     let arguments = ["watch", "--listen", "127.0.0.1:0", "--repository", &remote, "--data", data.to_str().unwrap()];
     let mut command = program(&arguments);
     command.env("NO_PROXY", "127.0.0.1").current_dir(folder.path());
-    let mut watch = Watching::start(command);
+    let mut watch = WatchProcess::start(command);
     std::thread::sleep(std::time::Duration::from_secs(1));
     assert_eq!(watch.get("/readyz").0, 503, "nobody has seen the files");
     watch.terminate();

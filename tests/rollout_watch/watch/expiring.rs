@@ -6,15 +6,15 @@ use crate::{
     sink::Sink,
     support::{
         fleet::Fleet,
-        sandboxed::{SECRET, Sandbox, direct, good},
-        trial::Trial,
+        repository::TestRepository,
+        sandbox::{SECRET, Sandbox, direct, good},
     },
-    watch::scene::{Receiver, Scene, eventually, sending_by},
+    watch::fixture::{WatchFixture, WebhookReceiver, eventually, sending_by},
 };
 
 #[test]
 fn a_client_secret_that_ends_is_told_by_webhook_by_mail_and_by_a_metric() {
-    let (receiver, sink) = (Receiver::start(), Sink::start());
+    let (receiver, sink) = (WebhookReceiver::start(), Sink::start());
     let mut scenario = good();
     let ends = mailwright::time::Clock::system().now() + jiff::SignedDuration::from_hours(5 * 24 + 1);
     let application = &mut scenario["tenants"][0]["applications"][0];
@@ -22,37 +22,37 @@ fn a_client_secret_that_ends_is_told_by_webhook_by_mail_and_by_a_metric() {
     application["secrets"] = json!([{ "value": SECRET, "name": "mailwright", "expires": ends.to_string() }]);
     let sandbox = Sandbox::start(scenario);
 
-    let mut scene = Scene { fleet: Fleet::new() };
-    scene.by(sink.port);
-    let mut service = Trial::of("one");
+    let mut fixture = WatchFixture { fleet: Fleet::new() };
+    fixture.by(sink.port);
+    let mut service = TestRepository::for_environment("one");
     service.write("ca.pem", &sandbox.running.authority);
     let ca = service.path("ca.pem");
     service.serve_with(&["--demo", "--outgoing-ca-file", ca.to_str().unwrap()]);
     let mail = "mail: { company: EDU1, function: default, to: [ops@example.com] }";
     let notify = format!("notify: {{ webhooks: [{{ url: '{}' }}], {mail} }}", receiver.url);
-    scene.fleet.environment(
+    fixture.fleet.environment(
         "one",
         &format!("service: {{ address: {} }}\nwatch: {{ apply: auto, {notify} }}", service.address()),
     );
-    let trial = &scene.fleet.trial;
-    trial.write("tokens/one", service.token());
-    scene.fleet.services.push(service);
-    let trial = &scene.fleet.trial;
+    let repo = &fixture.fleet.repo;
+    repo.write("tokens/one", service.token());
+    fixture.fleet.services.push(service);
+    let repo = &fixture.fleet.repo;
     for file in ["recipients.txt", "demo-identity.txt"] {
         let example = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("secrets/dev").join(file);
-        trial.write(&format!("secrets/one/{file}"), std::fs::read(example).unwrap());
+        repo.write(&format!("secrets/one/{file}"), std::fs::read(example).unwrap());
     }
     let profile = direct().to_string().replace("HERE", &sandbox.running.address);
-    trial.write("environments/one/profiles/documents.json", profile);
-    trial.write("environments/base/profiles/relay.yaml", sending_by(sink.port));
-    trial.pipe(&["secrets", "set", "one", "documents/secret"], SECRET.as_bytes()).code(0);
-    scene.begin();
+    repo.write("environments/one/profiles/documents.json", profile);
+    repo.write("environments/base/profiles/relay.yaml", sending_by(sink.port));
+    repo.pipe(&["secrets", "set", "one", "documents/secret"], SECRET.as_bytes()).code(0);
+    fixture.begin();
 
     // Nobody has verified anything: the watch has it done, so that the date is seen.
-    scene.fleet.run(&["apply", "one", "--yes", "--skip-verify"]).code(0);
-    let seen = |trial: &Trial| trial.http("GET", "/v1/verify", &[], b"").json()["profiles"].clone();
-    assert_eq!(seen(&scene.fleet.services[0]), json!({}));
-    let mut watch = scene.watch("data");
+    fixture.fleet.run(&["apply", "one", "--yes", "--skip-verify"]).code(0);
+    let seen = |repo: &TestRepository| repo.http("GET", "/v1/verify", &[], b"").json()["profiles"].clone();
+    assert_eq!(seen(&fixture.fleet.services[0]), json!({}));
+    let mut watch = fixture.watch("data");
     eventually("the webhook is told", || receiver.count("credential-expiring") == 1);
     let told = receiver.of("credential-expiring")[0].clone();
     let day = ends.strftime("%Y-%m-%d");
@@ -61,18 +61,18 @@ fn a_client_secret_that_ends_is_told_by_webhook_by_mail_and_by_a_metric() {
     assert_eq!(told["remedy"], "Get a new one, and: mailwright secrets rotate one documents/secret");
     eventually("mail is sent", || {
         let subject = "[one] a credential ends soon";
-        sink.taken().iter().any(|taken| taken.header("Subject").as_deref() == Some(subject))
+        sink.received().iter().any(|taken| taken.header("Subject").as_deref() == Some(subject))
     });
     let metric = "mailwright_watch_credential_expires_days{environment=\"one\",profile=\"documents\",secret=\"documents/secret\"} 5";
     assert!(watch.get("/metrics").1.contains(metric), "{}", watch.get("/metrics").1);
     std::thread::sleep(std::time::Duration::from_secs(2));
     assert_eq!(receiver.count("credential-expiring"), 1, "told once");
-    let at = seen(&scene.fleet.services[0])["documents"]["at"].clone();
+    let at = seen(&fixture.fleet.services[0])["documents"]["at"].clone();
     assert!(at.is_string());
     watch.terminate();
     assert_eq!(watch.wait(20), Some(0));
-    assert_eq!(seen(&scene.fleet.services[0])["documents"]["at"], at, "it is not asked for every time");
+    assert_eq!(seen(&fixture.fleet.services[0])["documents"]["at"], at, "it is not asked for every time");
     // That it ends is no difference between the files and the service.
-    let once = scene.once("data").code(0).stdout;
+    let once = fixture.once("data").code(0).stdout;
     assert_eq!(once, format!("one: as the files say\none: {expected}\n"));
 }

@@ -2,37 +2,37 @@
 
 use crate::{
     sink::Sink,
-    watch::scene::{Scene, eventually},
+    watch::fixture::{WatchFixture, eventually},
 };
 
 #[test]
 fn a_server_that_answers_lets_it_by_and_one_that_does_not_stops_it_in_clear_words() {
     let sink = Sink::start();
-    let scene = Scene::sending(sink.port, "watch: { apply: auto }");
-    let applied = scene.once("data").code(0);
+    let fixture = WatchFixture::sending(sink.port, "watch: { apply: auto }");
+    let applied = fixture.once("data").code(0);
     assert_eq!(applied.stdout, "one: applied: 1 to add, 1 to change, 0 to destroy (generation 1)\n");
     assert!(sink.seen("ehlo") > 0, "verify has asked the server");
-    assert_eq!(scene.once("data").code(0).stdout, "one: as the files say\n");
+    assert_eq!(fixture.once("data").code(0).stdout, "one: as the files say\n");
 
-    scene.by(1);
-    scene.push("nobody listens there");
-    let refused = scene.once("data").code(1);
+    fixture.by(1);
+    fixture.push("nobody listens there");
+    let refused = fixture.once("data").code(1);
     let expected = "one: failed: [MW0234] nothing was applied, because verify found errors in relay: SMTP-CONNECT nobody takes connections at 127.0.0.1, port 1\n\
         one: help: `mailwright verify one` says how to mend it. It is tried again by itself; what is accepted for a time gets a waiver in environment.yaml.\n";
     assert_eq!(refused.stdout, expected);
     assert_eq!(refused.stderr, "", "what is printed is not logged as well");
-    assert_eq!(scene.generation(), 1);
-    let document = scene.once_with("data", &["--format", "json"]).code(1).json();
+    assert_eq!(fixture.generation(), 1);
+    let document = fixture.once_with("data", &["--format", "json"]).code(1).json();
     assert_eq!(document["environments"]["one"]["refused"]["code"], "MW0234");
     assert_eq!(document["exitCode"], 1);
 
     // Whoever watches sees it tried again, and it is applied when the server is there.
-    let watch = scene.watch("data");
+    let watch = fixture.watch("data");
     eventually("it is refused twice", || watch.one()["errors"].as_u64() >= Some(2));
     assert_eq!(watch.one()["changes"], 1);
     let another = Sink::start();
-    scene.by(another.port);
-    scene.push("somebody listens here");
-    eventually("it is applied", || scene.generation() == 2);
+    fixture.by(another.port);
+    fixture.push("somebody listens here");
+    eventually("it is applied", || fixture.generation() == 2);
     eventually("nothing is pending", || watch.one()["changes"] == 0 && watch.one()["refused"].is_null());
 }

@@ -1,7 +1,7 @@
 //! `mailwright watch`: the program, real services, a real bare repository as the remote, a mail server, receivers of
 //! webhooks. One topic a file.
 
-mod scene;
+mod fixture;
 
 mod breaking_off;
 mod expiring;

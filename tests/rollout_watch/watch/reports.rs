@@ -7,29 +7,29 @@ use serde_json::json;
 
 use crate::{
     sink::Sink,
-    watch::scene::{Receiver, Scene, eventually},
+    watch::fixture::{WatchFixture, WebhookReceiver, eventually},
 };
 
 const MAIL: &str = "notify: { mail: { company: EDU1, function: system-administration, to: [ops@example.com] } }";
 
-fn drift(scene: &Scene, address: &str) {
-    let answer = scene.fleet.services[0].patch("relay", &json!({ "from": { "address": address } }));
+fn drift(fixture: &WatchFixture, address: &str) {
+    let answer = fixture.fleet.services[0].patch("relay", &json!({ "from": { "address": address } }));
     assert_eq!(answer.status, 200, "{}", answer.body);
 }
 
 #[test]
 fn drift_is_told_by_mail_through_the_service_itself() {
     let sink = Sink::start();
-    let scene = Scene::sending(sink.port, &format!("watch: {{ apply: auto, {MAIL} }}"));
-    let (deployer, sender) = (scene.token("deployer"), scene.token("sender"));
+    let fixture = WatchFixture::sending(sink.port, &format!("watch: {{ apply: auto, {MAIL} }}"));
+    let (deployer, sender) = (fixture.token("deployer"), fixture.token("sender"));
     // Each token may do its own part and no more.
-    scene.fleet.trial.write("tokens/one", deployer);
-    scene.fleet.trial.write("tokens/mail-one", sender);
-    let mut watch = scene.watch_with("data", &["--mail-token-file", "tokens/mail-{environment}"]);
-    let applied = sink.wait_taken(1);
+    fixture.fleet.repo.write("tokens/one", deployer);
+    fixture.fleet.repo.write("tokens/mail-one", sender);
+    let mut watch = fixture.watch_with("data", &["--mail-token-file", "tokens/mail-{environment}"]);
+    let applied = sink.wait_received(1);
     assert_eq!(applied[0].header("Subject").as_deref(), Some("[one] applied"));
-    drift(&scene, "by-hand@example.com");
-    let taken = sink.wait_taken(2);
+    drift(&fixture, "by-hand@example.com");
+    let taken = sink.wait_received(2);
     assert_eq!(taken[1].to, ["ops@example.com"]);
     assert_eq!(taken[1].header("Subject").as_deref(), Some("[one] changed outside Git"));
     let text = taken[1].content.replace("=\r\n", "");
@@ -39,30 +39,30 @@ fn drift_is_told_by_mail_through_the_service_itself() {
     watch.terminate();
     assert_eq!(watch.wait(20), Some(0));
     // Nobody is told again after a start.
-    let watch = scene.watch_with("data", &["--mail-token-file", "tokens/mail-{environment}"]);
+    let watch = fixture.watch_with("data", &["--mail-token-file", "tokens/mail-{environment}"]);
     eventually("it has looked", || watch.one()["drift"] == json!(["relay"]));
     std::thread::sleep(Duration::from_secs(2));
-    assert_eq!(sink.taken().len(), 2);
+    assert_eq!(sink.received().len(), 2);
 }
 
 #[test]
 fn mail_without_a_token_that_may_send_says_what_to_give() {
     let sink = Sink::start();
-    let scene = Scene::sending(sink.port, &format!("watch: {{ apply: auto, {MAIL} }}"));
-    let token = scene.token("deployer");
-    scene.fleet.trial.write("tokens/one", token);
-    let watch = scene.watch("data");
+    let fixture = WatchFixture::sending(sink.port, &format!("watch: {{ apply: auto, {MAIL} }}"));
+    let token = fixture.token("deployer");
+    fixture.fleet.repo.write("tokens/one", token);
+    let watch = fixture.watch("data");
     eventually("it is said", || watch.log().contains("`--mail-token-file` names a token that may send"));
     assert!(watch.get("/metrics").1.contains("mailwright_watch_reports_waiting 1"));
 }
 
 #[test]
 fn what_lasts_is_told_now_and_then_and_not_every_time() {
-    let receiver = Receiver::start();
-    let scene = Scene::new(&format!("watch: {{ {} }}", receiver.notify()));
-    scene.fleet.run(&["apply", "one", "--yes", "--skip-verify"]).code(0);
-    drift(&scene, "by-hand@example.com");
-    let _watch = scene.watch_with("data", &["--remind", "4s"]);
+    let receiver = WebhookReceiver::start();
+    let fixture = WatchFixture::new(&format!("watch: {{ {} }}", receiver.notify()));
+    fixture.fleet.run(&["apply", "one", "--yes", "--skip-verify"]).code(0);
+    drift(&fixture, "by-hand@example.com");
+    let _watch = fixture.watch_with("data", &["--remind", "4s"]);
     eventually("it is told again", || receiver.count("drift-found") == 2);
     let (heard, told) = (receiver.heard(), receiver.of("drift-found"));
     let gap = heard[1].0.duration_since(heard[0].0);
@@ -70,7 +70,7 @@ fn what_lasts_is_told_now_and_then_and_not_every_time() {
     assert_eq!((&told[0]["reminder"], &told[1]["reminder"]), (&json!(false), &json!(true)));
     assert_ne!(told[0]["id"], told[1]["id"], "a reminder is a report of its own");
     // Another change is news, whenever it comes.
-    drift(&scene, "again@example.com");
+    drift(&fixture, "again@example.com");
     eventually("the other change is told", || {
         receiver.of("drift-found").iter().any(|told| told["message"].as_str().unwrap().contains("generation 3"))
     });
@@ -78,15 +78,15 @@ fn what_lasts_is_told_now_and_then_and_not_every_time() {
 
 #[test]
 fn what_is_not_taken_is_sent_later_and_later_in_order_and_given_up_at_last() {
-    let (deaf, hears) = (Receiver::start(), Receiver::start());
+    let (deaf, hears) = (WebhookReceiver::start(), WebhookReceiver::start());
     deaf.answer("503 Service Unavailable");
     let notify = format!("notify: {{ webhooks: [{{ url: '{}' }}, {{ url: '{}' }}] }}", deaf.url, hears.url);
-    let scene = Scene::new(&format!("watch: {{ apply: auto, drift: revert, {notify} }}"));
-    let watch = scene.watch_with("data", &["--report-tries", "4"]);
+    let fixture = WatchFixture::new(&format!("watch: {{ apply: auto, drift: revert, {notify} }}"));
+    let watch = fixture.watch_with("data", &["--report-tries", "4"]);
     eventually("who listens is told at once", || hears.count("apply-done") == 1);
     // Something else happens while the first report waits.
-    scene.from("second@example.com");
-    scene.push("another sender");
+    fixture.from("second@example.com");
+    fixture.push("another sender");
     eventually("who listens hears that too", || hears.count("apply-done") == 2);
     eventually("four tries", || deaf.heard().len() >= 4);
     let heard = deaf.heard();
@@ -105,21 +105,21 @@ fn what_is_not_taken_is_sent_later_and_later_in_order_and_given_up_at_last() {
 #[test]
 fn mail_of_a_service_that_was_away_tells_of_its_return_alone() {
     let sink = Sink::start();
-    let mut scene = Scene::sending(sink.port, &format!("watch: {{ {MAIL} }}"));
-    scene.fleet.run(&["apply", "one", "--yes"]).code(0);
-    let watch = scene.watch("data");
+    let mut fixture = WatchFixture::sending(sink.port, &format!("watch: {{ {MAIL} }}"));
+    fixture.fleet.run(&["apply", "one", "--yes"]).code(0);
+    let watch = fixture.watch("data");
     eventually("it is looked at", || watch.one()["role"] == "acting");
-    scene.fleet.services[0].kill();
+    fixture.fleet.services[0].kill();
     eventually("it is away", || watch.one()["problem"]["code"] == "MW0200");
     eventually("a mail waits", || watch.get("/metrics").1.contains("mailwright_watch_reports_waiting 1"));
-    let before = scene.fleet.services[0].serve().address.clone();
-    scene.fleet.environment("one", &format!("service: {{ address: {before} }}\nwatch: {{ {MAIL} }}"));
-    scene.push("the service's new place");
-    let taken = sink.wait_taken(1);
+    let before = fixture.fleet.services[0].serve().address.clone();
+    fixture.fleet.environment("one", &format!("service: {{ address: {before} }}\nwatch: {{ {MAIL} }}"));
+    fixture.push("the service's new place");
+    let taken = sink.wait_received(1);
     assert_eq!(taken[0].header("Subject").as_deref(), Some("[one] the service answers again"));
     assert!(taken[0].content.replace("=\r\n", "").contains("it was away since "), "{}", taken[0].content);
     std::thread::sleep(Duration::from_secs(2));
-    assert_eq!(sink.taken().len(), 1);
+    assert_eq!(sink.received().len(), 1);
 }
 
 #[test]
@@ -127,9 +127,9 @@ fn a_webhook_of_an_authority_of_ones_own_needs_its_certificate() {
     let key = rcgen::generate_simple_self_signed(vec!["localhost".to_owned()]).unwrap();
     let (port, heard) = over_tls(key.cert.pem(), key.signing_key.serialize_pem());
     let url = format!("https://localhost:{port}/hook");
-    let scene = Scene::new(&format!("watch: {{ apply: auto, notify: {{ webhooks: [{{ url: '{url}' }}] }} }}"));
-    scene.fleet.trial.write("authority.pem", key.cert.pem());
-    let mut watch = scene.watch("data");
+    let fixture = WatchFixture::new(&format!("watch: {{ apply: auto, notify: {{ webhooks: [{{ url: '{url}' }}] }} }}"));
+    fixture.fleet.repo.write("authority.pem", key.cert.pem());
+    let mut watch = fixture.watch("data");
     eventually("it is not trusted", || watch.log().contains("a report was not taken"));
     assert!(
         watch.log().contains("certificate is signed by itself") && !watch.log().contains("/hook"),
@@ -138,14 +138,14 @@ fn a_webhook_of_an_authority_of_ones_own_needs_its_certificate() {
     );
     watch.terminate();
     assert_eq!(watch.wait(20), Some(0));
-    let _trusting = scene.watch_with("data", &["--outgoing-ca-file", "authority.pem"]);
+    let _trusting = fixture.watch_with("data", &["--outgoing-ca-file", "authority.pem"]);
     // What was not taken before the end is sent after the next start.
     assert_eq!(heard.recv_timeout(Duration::from_secs(40)).unwrap(), "apply-done");
 
-    scene.fleet.trial.write("nothing.pem", "nothing");
-    let refused = scene.once_with("data-2", &["--outgoing-ca-file", "nothing.pem"]).code(1);
+    fixture.fleet.repo.write("nothing.pem", "nothing");
+    let refused = fixture.once_with("data-2", &["--outgoing-ca-file", "nothing.pem"]).code(1);
     assert!(refused.stderr.contains("the file of certificate authorities holds no certificate"), "{}", refused.stderr);
-    let refused = scene.once_with("data-2", &["--outgoing-ca-file", "absent.pem"]).code(1);
+    let refused = fixture.once_with("data-2", &["--outgoing-ca-file", "absent.pem"]).code(1);
     assert!(refused.stderr.contains("`absent.pem`"), "{}", refused.stderr);
 }
 

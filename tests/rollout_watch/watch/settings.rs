@@ -1,15 +1,15 @@
 //! What an environment's file may say about whom a watch tells.
 
-use crate::support::trial::Trial;
+use crate::support::repository::TestRepository;
 
 #[test]
 fn a_webhook_is_https_or_on_this_machine_and_mail_goes_to_addresses() {
-    let trial = Trial::small();
+    let repo = TestRepository::small();
     let validate = |notify: &str| {
         let text = format!("companies: [EDU1]\nwatch:\n  notify: {notify}\n");
-        trial.write("environments/dev/environment.yaml", text);
-        let ran = trial.run(&["validate", "dev"]);
-        (ran.code, format!("{}{}", ran.stdout, ran.stderr))
+        repo.write("environments/dev/environment.yaml", text);
+        let output = repo.run(&["validate", "dev"]);
+        (output.code, format!("{}{}", output.stdout, output.stderr))
     };
     for good in [
         "https://chat.example.com/hooks/mail?x=1",

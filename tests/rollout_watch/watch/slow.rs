@@ -1,26 +1,26 @@
 //! Environments whose services are dead or silent delay no other.
 
-use crate::watch::scene::{Receiver, Scene, eventually, silent};
+use crate::watch::fixture::{WatchFixture, WebhookReceiver, eventually, silent};
 
 #[test]
 fn a_dead_and_a_silent_service_delay_no_other() {
-    let receiver = Receiver::start();
-    let scene = Scene::new(&format!("watch: {{ apply: auto, {} }}", receiver.notify()));
+    let receiver = WebhookReceiver::start();
+    let fixture = WatchFixture::new(&format!("watch: {{ apply: auto, {} }}", receiver.notify()));
     let port = silent();
     let unserved = "unserved: [{ reason: nobody sends here }]";
-    scene.fleet.dead("dead", &format!("{unserved}\nwatch: {{ {} }}", receiver.notify()));
+    fixture.fleet.dead("dead", &format!("{unserved}\nwatch: {{ {} }}", receiver.notify()));
     for name in ["a-silent", "b-silent"] {
-        scene.fleet.environment(name, &format!("service: {{ address: 'http://127.0.0.1:{port}' }}\n{unserved}"));
-        scene.fleet.trial.write(&format!("tokens/{name}"), "mw_000000000000_x");
+        fixture.fleet.environment(name, &format!("service: {{ address: 'http://127.0.0.1:{port}' }}\n{unserved}"));
+        fixture.fleet.repo.write(&format!("tokens/{name}"), "mw_000000000000_x");
     }
-    scene.push("three more");
+    fixture.push("three more");
     // There is one place, and the silent ones are first: they give it up.
-    let watch = scene.watch_with("data", &["--parallel", "1"]);
-    eventually("the one that answers is applied", || scene.generation() == 1);
+    let watch = fixture.watch_with("data", &["--parallel", "1"]);
+    eventually("the one that answers is applied", || fixture.generation() == 1);
     assert!(watch.of("a-silent")["problem"].is_null(), "the silent ones are still waited for");
-    scene.from("second@example.com");
-    scene.push("another sender");
-    eventually("and goes on", || scene.sender() == "second@example.com");
+    fixture.from("second@example.com");
+    fixture.push("another sender");
+    eventually("and goes on", || fixture.sender() == "second@example.com");
     eventually("the dead one is told", || receiver.count("environment-unreachable") == 1);
     eventually("again, and later and later", || watch.of("dead")["errors"].as_u64() >= Some(2));
 }

@@ -6,15 +6,15 @@ use serde_json::json;
 use crate::{
     sink::Sink,
     support::fleet::Fleet,
-    watch::scene::{Receiver, Scene, eventually, sending_by},
+    watch::fixture::{WatchFixture, WebhookReceiver, eventually, sending_by},
 };
 
 const SIGNER: &str = include_str!("../../fixtures/ssh/ed25519.pub");
 
 /// Five environments, applied once from a branch that all allow; then a change that four of them stop.
-fn stopped(receiver: &Receiver, sink: &Sink) -> Scene {
-    let mut scene = Scene { fleet: Fleet::new() };
-    scene.by(sink.port);
+fn stopped(receiver: &WebhookReceiver, sink: &Sink) -> WatchFixture {
+    let mut fixture = WatchFixture { fleet: Fleet::new() };
+    fixture.by(sink.port);
     let watch = format!("watch: {{ apply: auto, {} }}\n", receiver.notify());
     let signer = format!("signers: [{{ name: alice, key: '{}' }}]", SIGNER.trim());
     for (name, policy) in [
@@ -24,47 +24,47 @@ fn stopped(receiver: &Receiver, sink: &Sink) -> Scene {
         ("secret", String::new()),
         ("source", "policy: { source: { branches: [release] } }\n".to_owned()),
     ] {
-        scene.fleet.served(name, &format!("{policy}{watch}"));
+        fixture.fleet.served(name, &format!("{policy}{watch}"));
     }
-    let trial = &scene.fleet.trial;
+    let repo = &fixture.fleet.repo;
     let reports = sending_by(sink.port).replace("[default]", "[all-reports]");
-    trial.write("environments/guard/profiles/reports.yaml", reports);
+    repo.write("environments/guard/profiles/reports.yaml", reports);
     for file in ["recipients.txt", "demo-identity.txt"] {
         let example = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("secrets/dev").join(file);
-        trial.write(&format!("secrets/secret/{file}"), std::fs::read(example).unwrap());
+        repo.write(&format!("secrets/secret/{file}"), std::fs::read(example).unwrap());
     }
     let login = "provider: { smtp: { username: mailer, password: { secret: relay/login } } }\n";
-    trial.write("environments/secret/profiles/relay.yaml", login);
-    trial.pipe(&["secrets", "set", "secret", "relay/login"], b"a-password-of-somebody").code(0);
-    scene.begin();
-    scene.git(&["checkout", "--quiet", "-b", "release"]);
-    scene.fleet.run(&["apply", "*", "--yes", "--skip-verify"]).code(0);
-    scene.git(&["checkout", "--quiet", "main"]);
+    repo.write("environments/secret/profiles/relay.yaml", login);
+    repo.pipe(&["secrets", "set", "secret", "relay/login"], b"a-password-of-somebody").code(0);
+    fixture.begin();
+    fixture.git(&["checkout", "--quiet", "-b", "release"]);
+    fixture.fleet.run(&["apply", "*", "--yes", "--skip-verify"]).code(0);
+    fixture.git(&["checkout", "--quiet", "main"]);
 
     let another = Sink::start();
-    let trial = &scene.fleet.trial;
-    trial.write("environments/base/profiles/relay.yaml", sending_by(sink.port).replace("erp@", "new@"));
-    trial.remove("environments/guard/profiles/reports.yaml");
+    let repo = &fixture.fleet.repo;
+    repo.write("environments/base/profiles/relay.yaml", sending_by(sink.port).replace("erp@", "new@"));
+    repo.remove("environments/guard/profiles/reports.yaml");
     let elsewhere = login.replace("username", &format!("host: 127.0.0.2, port: {}, username", another.port));
-    trial.write("environments/secret/profiles/relay.yaml", elsewhere);
-    scene.push("another sender for all");
-    scene
+    repo.write("environments/secret/profiles/relay.yaml", elsewhere);
+    fixture.push("another sender for all");
+    fixture
 }
 
 #[test]
 fn each_says_why_and_the_others_go_on() {
-    let (receiver, sink) = (Receiver::start(), Sink::start());
-    let scene = stopped(&receiver, &sink);
-    let generations = || (0..5).map(|index| scene.fleet.generation(index)).collect::<Vec<_>>();
+    let (receiver, sink) = (WebhookReceiver::start(), Sink::start());
+    let fixture = stopped(&receiver, &sink);
+    let generations = || (0..5).map(|index| fixture.fleet.generation(index)).collect::<Vec<_>>();
     assert_eq!(generations(), [1, 1, 1, 1, 1]);
-    let once = scene.once("data").code(2);
+    let once = fixture.once("data").code(2);
     insta::with_settings!({ filters => vec![(r"port \d+|:\d+|127.0.0.1, \d+", "PORT")] }, {
         insta::assert_snapshot!(once.stdout);
     });
     assert_eq!(generations(), [1, 2, 1, 1, 1]);
     assert_eq!(once.stderr, "");
 
-    let watch = scene.watch("data");
+    let watch = fixture.watch("data");
     for (name, code) in [("approval", "MW0310"), ("guard", "MW0218"), ("secret", "MW0217"), ("source", "MW0305")] {
         eventually(&format!("{name} waits"), || watch.of(name)["waiting"]["code"] == code);
         let told = receiver.of("apply-waiting");
@@ -87,38 +87,38 @@ fn each_says_why_and_the_others_go_on() {
     assert_eq!(generations(), [1, 2, 1, 1, 1]);
 
     // What a person does ends it.
-    scene.fleet.run(&["apply", "guard", "--yes", "--allow-deletes", "reports"]).code(0);
+    fixture.fleet.run(&["apply", "guard", "--yes", "--allow-deletes", "reports"]).code(0);
     eventually("the guard waits no more", || watch.of("guard")["waiting"].is_null());
 }
 
 #[test]
 fn what_git_and_somebody_else_changed_waits_whole() {
-    let receiver = Receiver::start();
-    let scene = Scene::new(&format!("watch: {{ apply: auto, {} }}", receiver.notify()));
+    let receiver = WebhookReceiver::start();
+    let fixture = WatchFixture::new(&format!("watch: {{ apply: auto, {} }}", receiver.notify()));
     let second = "enabled: false\nprovider: { smtp: { host: a.example.com } }\nfrom: { address: a@example.com }\nfunctions: [all-reports]\nappliesTo: system-wide\n";
-    scene.fleet.trial.write("environments/one/profiles/reports.yaml", second);
-    scene.push("two profiles");
-    scene.once("data").code(0);
-    let service = &scene.fleet.services[0];
+    fixture.fleet.repo.write("environments/one/profiles/reports.yaml", second);
+    fixture.push("two profiles");
+    fixture.once("data").code(0);
+    let service = &fixture.fleet.services[0];
     assert_eq!(service.patch("relay", &json!({ "description": "by hand" })).status, 200);
     // What only somebody else changed stays, and what only Git changed is applied beside it.
-    scene.fleet.trial.write("environments/one/profiles/reports.yaml", second.replace("a@", "b@"));
-    scene.push("another sender of reports");
-    let once = scene.once("data").code(2);
+    fixture.fleet.repo.write("environments/one/profiles/reports.yaml", second.replace("a@", "b@"));
+    fixture.push("another sender of reports");
+    let once = fixture.once("data").code(2);
     let expected =
         "one: applied: 0 to add, 1 to change, 0 to destroy (generation 3)\none: changed outside Git: relay\n";
     assert!(once.stdout.starts_with(expected), "{}", once.stdout);
-    assert_eq!(scene.state()["profiles"]["relay"]["live"]["profile"]["description"], "by hand");
+    assert_eq!(fixture.state()["profiles"]["relay"]["live"]["profile"]["description"], "by hand");
     // What both changed keeps all of the commit back: a commit is applied whole or not at all.
-    scene.from("git@example.com");
-    scene.fleet.trial.write("environments/one/profiles/reports.yaml", second.replace("a@", "c@"));
-    scene.push("both");
-    let once = scene.once("data").code(2);
+    fixture.from("git@example.com");
+    fixture.fleet.repo.write("environments/one/profiles/reports.yaml", second.replace("a@", "c@"));
+    fixture.push("both");
+    let once = fixture.once("data").code(2);
     insta::assert_snapshot!(once.stdout);
-    assert_eq!(scene.generation(), 3);
+    assert_eq!(fixture.generation(), 3);
     assert_eq!(receiver.of("apply-waiting")[0]["code"], "MW0372");
-    scene.edit("apply: auto", "apply: auto, drift: revert");
-    scene.push("Git is right");
-    scene.once("data").code(0);
-    assert_eq!(scene.sender(), "git@example.com");
+    fixture.edit("apply: auto", "apply: auto, drift: revert");
+    fixture.push("Git is right");
+    fixture.once("data").code(0);
+    assert_eq!(fixture.sender(), "git@example.com");
 }

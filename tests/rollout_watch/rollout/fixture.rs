@@ -31,17 +31,17 @@ use secrecy::ExposeSecret as _;
 use serde_json::{Value, json};
 
 use crate::support::{
-    host::Host,
-    trial::{PROGRAM, Ran, Trial, clean, finish},
+    host_process::HostProcess,
+    repository::{CommandOutput, PROGRAM, TestRepository, clear_environment, run_command},
 };
 
 /// Many environments, `c-01`, `c-02`, ..., that extend `base` and have a service each.
-pub(crate) struct Fleet {
-    pub(crate) trial: Trial,
+pub(crate) struct RolloutFixture {
+    pub(crate) repo: TestRepository,
     runtime: tokio::runtime::Runtime,
     services: BTreeMap<String, Running>,
     /// Processes that serve several environments each.
-    pub(crate) hosts: Vec<Host>,
+    pub(crate) hosts: Vec<HostProcess>,
     /// To prepare TLS for each client anew takes longer than to ask.
     connections: Connections,
 }
@@ -59,15 +59,15 @@ pub(crate) fn name(number: usize) -> String {
     format!("c-{number:02}")
 }
 
-impl Fleet {
+impl RolloutFixture {
     /// So many environments with running services that hold nothing yet.
     pub(crate) fn empty(count: usize) -> Self {
-        let trial = Trial::empty();
-        trial.write("environments/base/environment.yaml", "abstract: true\ncompanies: [EDU1]\n");
-        trial.write("environments/base/profiles/relay.yaml", RELAY);
+        let repo = TestRepository::empty();
+        repo.write("environments/base/environment.yaml", "abstract: true\ncompanies: [EDU1]\n");
+        repo.write("environments/base/profiles/relay.yaml", RELAY);
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
         let mut fleet =
-            Self { trial, runtime, services: BTreeMap::new(), hosts: Vec::new(), connections: Connections::default() };
+            Self { repo, runtime, services: BTreeMap::new(), hosts: Vec::new(), connections: Connections::default() };
         for number in 1..=count {
             let name = name(number);
             fleet.serve(&name, SocketAddr::from(([127, 0, 0, 1], 0)));
@@ -81,12 +81,12 @@ impl Fleet {
         let mut fleet = Self::empty(0);
         let names: Vec<String> = (1..=count).map(name).collect();
         for (number, names) in names.chunks(each).enumerate() {
-            fleet.hosts.push(Host::new(&fleet.trial, &format!(".data/host-{number}"), names.to_vec()));
+            fleet.hosts.push(HostProcess::new(&fleet.repo, &format!(".data/host-{number}"), names.to_vec()));
         }
         // As many at once as there are cores: what takes time is making the stores.
         for hosts in fleet.hosts.chunks_mut(2) {
-            hosts.iter_mut().for_each(Host::begin);
-            hosts.iter_mut().for_each(Host::await_it);
+            hosts.iter_mut().for_each(HostProcess::spawn);
+            hosts.iter_mut().for_each(HostProcess::wait_until_listening);
         }
         for name in fleet.names() {
             fleet.declare(&name, &fleet.address(&name));
@@ -95,7 +95,7 @@ impl Fleet {
     }
 
     /// The process that serves an environment.
-    pub(crate) fn host(&self, name: &str) -> &Host {
+    pub(crate) fn host(&self, name: &str) -> &HostProcess {
         self.hosts.iter().find(|host| host.names.iter().any(|own| own == name)).unwrap()
     }
 
@@ -109,7 +109,7 @@ impl Fleet {
     /// Writes an environment's file.
     pub(crate) fn declare(&self, name: &str, address: &str) {
         let ring = if name.ends_with('1') { "canary" } else { "rest" };
-        self.trial.write(
+        self.repo.write(
             &format!("environments/{name}/environment.yaml"),
             format!("extends: base\nlabels: {{ ring: {ring} }}\nvariables: {{ domain: {name}.example.com }}\nservice: {{ address: '{address}' }}\n"),
         );
@@ -117,8 +117,8 @@ impl Fleet {
 
     /// Starts (or starts again) a service. The token's file is beside it.
     fn serve(&mut self, name: &str, address: SocketAddr) {
-        let data = self.trial.path(&format!(".data/{name}"));
-        let token_file = self.trial.path(&format!("tokens/{name}"));
+        let data = self.repo.path(&format!(".data/{name}"));
+        let token_file = self.repo.path(&format!("tokens/{name}"));
         std::fs::create_dir_all(&data).unwrap();
         std::fs::create_dir_all(token_file.parent().unwrap()).unwrap();
         let environment: EnvironmentName = name.parse().unwrap();
@@ -179,7 +179,7 @@ impl Fleet {
     }
 
     pub(crate) fn client(&self, name: &str) -> Client {
-        let token = self.trial.read(&format!("tokens/{name}"));
+        let token = self.repo.read(&format!("tokens/{name}"));
         let options = Options { connections: Some(&self.connections), ..Options::default() };
         Client::new(&self.address(name), token.trim().to_owned().into(), &options).unwrap()
     }
@@ -191,7 +191,7 @@ impl Fleet {
 
     /// Brings every service to what the files say, without a rollout.
     pub(crate) fn seed(&self) {
-        let repository = Repository::open(self.trial.folder.path()).unwrap();
+        let repository = Repository::open(self.repo.folder.path()).unwrap();
         self.ask(async {
             for name in self.names() {
                 let (client, environment) = (self.client(&name), name.parse().unwrap());
@@ -205,7 +205,7 @@ impl Fleet {
 
     /// The change that is rolled out: the relay's port.
     pub(crate) fn change_port(&self, port: u16) {
-        self.trial.write("environments/base/profiles/relay.yaml", RELAY.replace("port: 25", &format!("port: {port}")));
+        self.repo.write("environments/base/profiles/relay.yaml", RELAY.replace("port: 25", &format!("port: {port}")));
     }
 
     pub(crate) fn state(&self, name: &str) -> State {
@@ -232,7 +232,7 @@ impl Fleet {
 
     /// Somebody changes a profile by hand.
     pub(crate) fn meddle(&self, name: &str, description: &str) {
-        let token = self.trial.read(&format!("tokens/{name}"));
+        let token = self.repo.read(&format!("tokens/{name}"));
         let status = self.ask(async {
             let http = reqwest::Client::builder().build().unwrap();
             let request = http
@@ -259,24 +259,24 @@ impl Fleet {
 
     /// Writes a rollout.
     pub(crate) fn rollout(&self, name: &str, text: &str) {
-        self.trial.write(&format!("rollouts/{name}.yaml"), text);
+        self.repo.write(&format!("rollouts/{name}.yaml"), text);
     }
 
     /// The program, ready to run with every service's own token.
     pub(crate) fn command(&self, arguments: &[&str]) -> Command {
         let mut command = Command::new(PROGRAM);
-        clean(&mut command);
+        clear_environment(&mut command);
         command
             .args(arguments)
-            .current_dir(self.trial.folder.path())
+            .current_dir(self.repo.folder.path())
             .stdin(Stdio::null())
-            .env("MAILWRIGHT_TOKEN_FILE", self.trial.path("tokens/{environment}"))
+            .env("MAILWRIGHT_TOKEN_FILE", self.repo.path("tokens/{environment}"))
             .env("USER", "ann");
         command
     }
 
-    pub(crate) fn run(&self, arguments: &[&str]) -> Ran {
-        finish(self.command(arguments))
+    pub(crate) fn run(&self, arguments: &[&str]) -> CommandOutput {
+        run_command(self.command(arguments))
     }
 
     /// Starts the program, and leaves it at work.
@@ -290,7 +290,7 @@ impl Fleet {
     }
 
     pub(crate) fn journal(&self, rollout: &str) -> PathBuf {
-        self.trial.path(&format!(".mailwright/rollouts/{rollout}/journal.jsonl"))
+        self.repo.path(&format!(".mailwright/rollouts/{rollout}/journal.jsonl"))
     }
 
     /// The journal's entries.
@@ -346,11 +346,6 @@ pub(crate) fn kill(mut child: Child) {
 }
 
 /// Waits for a child, and gives what it said.
-pub(crate) fn end(child: Child) -> Ran {
-    let output = child.wait_with_output().unwrap();
-    Ran {
-        code: output.status.code().unwrap_or(-1),
-        stdout: String::from_utf8_lossy(&output.stdout).into_owned(),
-        stderr: String::from_utf8_lossy(&output.stderr).into_owned(),
-    }
+pub(crate) fn end(child: Child) -> CommandOutput {
+    child.wait_with_output().unwrap().into()
 }

@@ -15,23 +15,23 @@ use serde_json::Value;
 pub(crate) const PROGRAM: &str = env!("CARGO_BIN_EXE_mailwright");
 
 /// A repository, and perhaps its service.
-pub(crate) struct Trial {
+pub(crate) struct TestRepository {
     pub(crate) folder: tempfile::TempDir,
-    pub(crate) service: Option<Service>,
+    pub(crate) service: Option<ServiceProcess>,
     environment: String,
     /// Whether the service logs as little as it does in use.
     pub(crate) quiet: bool,
 }
 
 /// A running service.
-pub(crate) struct Service {
+pub(crate) struct ServiceProcess {
     pub(crate) child: Child,
     pub(crate) address: String,
     pub(crate) token: String,
     pub(crate) log: std::sync::Arc<std::sync::Mutex<String>>,
 }
 
-impl Service {
+impl ServiceProcess {
     /// Ends it at once, and what it started: `strace` would leave the service running.
     fn end(&mut self) {
         let killed = Command::new("pkill").args(["-KILL", "-P", &self.child.id().to_string()]).status();
@@ -50,13 +50,13 @@ impl Service {
 
 /// How a command ended.
 #[derive(Debug)]
-pub(crate) struct Ran {
+pub(crate) struct CommandOutput {
     pub(crate) code: i32,
     pub(crate) stdout: String,
     pub(crate) stderr: String,
 }
 
-impl Ran {
+impl CommandOutput {
     /// Fails the test unless the command ended with this code.
     pub(crate) fn code(self, code: i32) -> Self {
         assert_eq!(self.code, code, "stdout:\n{}\nstderr:\n{}", self.stdout, self.stderr);
@@ -68,15 +68,25 @@ impl Ran {
     }
 }
 
-/// An answer of the service.
+impl From<std::process::Output> for CommandOutput {
+    fn from(output: std::process::Output) -> Self {
+        Self {
+            code: output.status.code().unwrap_or(-1),
+            stdout: String::from_utf8_lossy(&output.stdout).into_owned(),
+            stderr: String::from_utf8_lossy(&output.stderr).into_owned(),
+        }
+    }
+}
+
+/// An HTTP response of the service.
 #[derive(Debug)]
-pub(crate) struct Answer {
+pub(crate) struct HttpResponse {
     pub(crate) status: u16,
     pub(crate) head: String,
     pub(crate) body: String,
 }
 
-impl Answer {
+impl HttpResponse {
     pub(crate) fn json(&self) -> Value {
         serde_json::from_str(&self.body).unwrap_or_else(|error| panic!("{error}:\n{}\n{}", self.head, self.body))
     }
@@ -89,37 +99,37 @@ impl Answer {
     }
 }
 
-impl Trial {
+impl TestRepository {
     /// An empty repository.
     pub(crate) fn empty() -> Self {
-        let folder = tempfile::Builder::new().prefix("mailwright-trial-").tempdir().unwrap();
+        let folder = tempfile::Builder::new().prefix("mailwright-test-").tempdir().unwrap();
         fs::create_dir_all(folder.path().join("environments")).unwrap();
         Self { folder, service: None, environment: "dev".to_owned(), quiet: false }
     }
 
     /// An empty repository, whose service is that of another environment than `dev`.
-    pub(crate) fn of(environment: &str) -> Self {
-        let mut trial = Self::empty();
-        environment.clone_into(&mut trial.environment);
-        trial
+    pub(crate) fn for_environment(environment: &str) -> Self {
+        let mut repo = Self::empty();
+        environment.clone_into(&mut repo.environment);
+        repo
     }
 
     /// A copy of this repository's own examples.
     pub(crate) fn examples() -> Self {
-        let trial = Self::empty();
+        let repo = Self::empty();
         let root = Path::new(env!("CARGO_MANIFEST_DIR"));
         for part in ["environments", "secrets", "rollouts"] {
-            copy(&root.join(part), &trial.folder.path().join(part));
+            copy(&root.join(part), &repo.folder.path().join(part));
         }
-        trial
+        repo
     }
 
     /// A repository with one environment `dev` and one profile that serves everything, without secrets.
     pub(crate) fn small() -> Self {
-        let trial = Self::empty();
-        trial.write("environments/dev/environment.yaml", "companies: [EDU1]\n");
-        trial.write("environments/dev/profiles/relay.yaml", SMALL_PROFILE);
-        trial
+        let repo = Self::empty();
+        repo.write("environments/dev/environment.yaml", "companies: [EDU1]\n");
+        repo.write("environments/dev/profiles/relay.yaml", SMALL_PROFILE);
+        repo
     }
 
     pub(crate) fn path(&self, path: &str) -> PathBuf {
@@ -146,22 +156,22 @@ impl Trial {
     }
 
     /// Starts (or restarts) the service of environment `dev`, with the public identity of the examples.
-    pub(crate) fn serve(&mut self) -> &Service {
+    pub(crate) fn serve(&mut self) -> &ServiceProcess {
         self.serve_with(&["--demo"])
     }
 
-    pub(crate) fn serve_with(&mut self, more: &[&str]) -> &Service {
+    pub(crate) fn serve_with(&mut self, more: &[&str]) -> &ServiceProcess {
         self.serve_under(&[], more)
     }
 
     /// Starts the service by another program: `strace -f`, `faketime`, a shell that has changed the limits.
-    pub(crate) fn serve_under(&mut self, before: &[&str], more: &[&str]) -> &Service {
+    pub(crate) fn serve_under(&mut self, before: &[&str], more: &[&str]) -> &ServiceProcess {
         let data = self.path(".data");
         let token_file = self.path(".token");
         let mut words = before.iter().copied().chain([PROGRAM]);
         let mut command = Command::new(words.next().unwrap_or(PROGRAM));
         command.args(words);
-        clean(&mut command);
+        clear_environment(&mut command);
         let mut child = command
             .args(["serve", "--environment", &self.environment, "--listen", "127.0.0.1:0", "--log-format", "json"])
             .arg("--data")
@@ -196,7 +206,7 @@ impl Trial {
             std::thread::sleep(Duration::from_millis(2));
         }
         let token = fs::read_to_string(&token_file).unwrap().trim().to_owned();
-        self.service = Some(Service { child, address, token, log });
+        self.service = Some(ServiceProcess { child, address, token, log });
         self.service.as_ref().unwrap()
     }
 
@@ -218,7 +228,7 @@ impl Trial {
     /// The program, ready to run in this repository against this service.
     pub(crate) fn command(&self, arguments: &[&str]) -> Command {
         let mut command = Command::new(PROGRAM);
-        clean(&mut command);
+        clear_environment(&mut command);
         command.args(arguments).current_dir(self.folder.path()).stdin(Stdio::null());
         // The configuration of Git that a user of the trial has, and nothing of the machine's.
         command.env("GIT_CONFIG_GLOBAL", self.path(".gitconfig")).env("GIT_CONFIG_NOSYSTEM", "1");
@@ -228,29 +238,35 @@ impl Trial {
         command
     }
 
-    pub(crate) fn run(&self, arguments: &[&str]) -> Ran {
-        finish(self.command(arguments))
+    pub(crate) fn run(&self, arguments: &[&str]) -> CommandOutput {
+        run_command(self.command(arguments))
     }
 
     /// Runs with something on standard input.
-    pub(crate) fn pipe(&self, arguments: &[&str], input: &[u8]) -> Ran {
+    pub(crate) fn pipe(&self, arguments: &[&str], input: &[u8]) -> CommandOutput {
         let mut command = self.command(arguments);
         let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
         // A program that refuses early closes its end; that is its right.
         drop(child.stdin.take().unwrap().write_all(input));
-        ran(child.wait_with_output().unwrap())
+        child.wait_with_output().unwrap().into()
     }
 
     /// A request by hand, so that nothing of the client stands in between.
-    pub(crate) fn http(&self, method: &str, path: &str, headers: &[(&str, &str)], body: &[u8]) -> Answer {
+    pub(crate) fn http(&self, method: &str, path: &str, headers: &[(&str, &str)], body: &[u8]) -> HttpResponse {
         let authorization = format!("Bearer {}", self.token());
         let mut all = vec![("Authorization", authorization.as_str())];
         all.extend(headers);
-        self.http_as_anybody(method, path, &all, body)
+        self.http_without_token(method, path, &all, body)
     }
 
-    pub(crate) fn http_as_anybody(&self, method: &str, path: &str, headers: &[(&str, &str)], body: &[u8]) -> Answer {
-        ask(self.address().trim_start_matches("http://"), method, path, headers, body)
+    pub(crate) fn http_without_token(
+        &self,
+        method: &str,
+        path: &str,
+        headers: &[(&str, &str)],
+        body: &[u8],
+    ) -> HttpResponse {
+        send_request(self.address().trim_start_matches("http://"), method, path, headers, body)
     }
 
     /// The state, as the service tells it.
@@ -259,7 +275,7 @@ impl Trial {
     }
 
     /// Changes a profile by hand.
-    pub(crate) fn patch(&self, profile: &str, patch: &Value) -> Answer {
+    pub(crate) fn patch(&self, profile: &str, patch: &Value) -> HttpResponse {
         let path = format!("/v1/profiles/{profile}");
         self.http(
             "PATCH",
@@ -270,11 +286,17 @@ impl Trial {
     }
 }
 
-/// The profile of [`Trial::small`].
+/// The profile of [`TestRepository::small`].
 pub(crate) const SMALL_PROFILE: &str = "provider:\n  smtp:\n    host: smtp.example.com\nfrom:\n  address: erp@example.com\nfunctions: [default]\nappliesTo: system-wide\n";
 
 /// A request by hand to `host:port`.
-pub(crate) fn ask(address: &str, method: &str, path: &str, headers: &[(&str, &str)], body: &[u8]) -> Answer {
+pub(crate) fn send_request(
+    address: &str,
+    method: &str,
+    path: &str,
+    headers: &[(&str, &str)],
+    body: &[u8],
+) -> HttpResponse {
     let mut stream = TcpStream::connect(address).unwrap();
     stream.set_read_timeout(Some(Duration::from_secs(60))).unwrap();
     let mut head = format!("{method} {path} HTTP/1.1\r\nHost: test\r\nConnection: close\r\n");
@@ -293,10 +315,10 @@ pub(crate) fn ask(address: &str, method: &str, path: &str, headers: &[(&str, &st
     drop(stream.write_all(body));
     let mut answer = Vec::new();
     drop(stream.read_to_end(&mut answer));
-    parse_answer(&String::from_utf8_lossy(&answer))
+    parse_response(&String::from_utf8_lossy(&answer))
 }
 
-fn parse_answer(text: &str) -> Answer {
+fn parse_response(text: &str) -> HttpResponse {
     let (head, body) = text.split_once("\r\n\r\n").unwrap_or((text, ""));
     let status = head.split_whitespace().nth(1).and_then(|status| status.parse().ok()).unwrap_or(0);
     let body = if head.to_ascii_lowercase().contains("transfer-encoding: chunked") {
@@ -304,7 +326,7 @@ fn parse_answer(text: &str) -> Answer {
     } else {
         body.to_owned()
     };
-    Answer { status, head: head.to_owned(), body }
+    HttpResponse { status, head: head.to_owned(), body }
 }
 
 fn unchunked(body: &str) -> String {
@@ -319,7 +341,7 @@ fn unchunked(body: &str) -> String {
 }
 
 /// Nothing of the machine that runs the tests.
-pub(crate) fn clean(command: &mut Command) {
+pub(crate) fn clear_environment(command: &mut Command) {
     for (name, _) in std::env::vars_os() {
         if name.to_string_lossy().starts_with("MAILWRIGHT_") {
             command.env_remove(name);
@@ -331,16 +353,8 @@ pub(crate) fn clean(command: &mut Command) {
     command.env_remove("NO_COLOR").env("GIT_CEILING_DIRECTORIES", std::env::temp_dir());
 }
 
-pub(crate) fn finish(mut command: Command) -> Ran {
-    ran(command.output().unwrap())
-}
-
-fn ran(output: std::process::Output) -> Ran {
-    Ran {
-        code: output.status.code().unwrap_or(-1),
-        stdout: String::from_utf8_lossy(&output.stdout).into_owned(),
-        stderr: String::from_utf8_lossy(&output.stderr).into_owned(),
-    }
+pub(crate) fn run_command(mut command: Command) -> CommandOutput {
+    command.output().unwrap().into()
 }
 
 fn copy(from: &Path, to: &Path) {
@@ -356,7 +370,7 @@ fn copy(from: &Path, to: &Path) {
     }
 }
 
-impl Drop for Trial {
+impl Drop for TestRepository {
     fn drop(&mut self) {
         if let Some(mut service) = self.service.take() {
             service.end();

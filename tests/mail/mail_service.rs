@@ -14,8 +14,8 @@ use std::{
 use serde_json::{Value, json};
 
 use crate::support::{
+    repository::{HttpResponse, TestRepository},
     tools,
-    trial::{Answer, Trial},
 };
 
 /// Short waits, so that a test need not wait for long.
@@ -26,56 +26,55 @@ pub(crate) const DEADLINES: [&str; 4] =
     ["--delivery-deadlines", "connect=2,command=2,data=2,dot=3", "--probe-after", "1"];
 
 /// A service, and its repository.
-pub(crate) struct Post {
-    pub(crate) trial: Trial,
+pub(crate) struct MailService {
+    pub(crate) repo: TestRepository,
 }
 
-impl Post {
+impl MailService {
     /// A service whose profile `relay` sends everything to a port of this machine. `delivery` is what the environment says
     /// under that key; `profile` is added to the profile.
     pub(crate) fn new(port: u16, delivery: &str, profile: &str) -> Self {
-        let post = Self::unapplied(port, delivery, profile);
-        let mut post = post;
-        post.trial.serve_with(&[&["--demo"], &DEADLINES[..]].concat());
-        post.apply();
-        post
+        let mut service = Self::unapplied(port, delivery, profile);
+        service.repo.serve_with(&[&["--demo"], &DEADLINES[..]].concat());
+        service.apply();
+        service
     }
 
     pub(crate) fn unapplied(port: u16, delivery: &str, profile: &str) -> Self {
-        let trial = Trial::empty();
-        environment(&trial, delivery);
-        relay(&trial, "relay", port, "", profile);
-        Self { trial }
+        let repo = TestRepository::empty();
+        environment(&repo, delivery);
+        relay(&repo, "relay", port, "", profile);
+        Self { repo }
     }
 
     /// A service that logs in as `mailer`, or begins with STARTTLS, at a port of this machine.
     pub(crate) fn guarded(port: u16, delivery: &str, encryption: &str, logs_in: bool) -> Self {
-        let trial = Trial::examples();
+        let repo = TestRepository::examples();
         for old in ["environments", "secrets/prod", "secrets/dev/relay", "secrets/dev/documents"] {
-            drop(std::fs::remove_dir_all(trial.path(old)));
+            drop(std::fs::remove_dir_all(repo.path(old)));
         }
-        environment(&trial, delivery);
+        environment(&repo, delivery);
         let login = "    username: mailer\n    password: { secret: relay/login }\n";
-        relay(&trial, "relay", port, if logs_in { login } else { "" }, "");
+        relay(&repo, "relay", port, if logs_in { login } else { "" }, "");
         let path = "environments/dev/profiles/relay.yaml";
-        trial.write(path, trial.read(path).replace("encryption: none", &format!("encryption: {encryption}")));
+        repo.write(path, repo.read(path).replace("encryption: none", &format!("encryption: {encryption}")));
         if logs_in {
-            trial.pipe(&["secrets", "set", "dev", "relay/login"], b"right-password").code(0);
+            repo.pipe(&["secrets", "set", "dev", "relay/login"], b"right-password").code(0);
         }
-        let mut post = Self { trial };
-        post.trial.serve_with(&[&["--demo"], &DEADLINES[..]].concat());
-        post.apply();
-        post
+        let mut service = Self { repo };
+        service.repo.serve_with(&[&["--demo"], &DEADLINES[..]].concat());
+        service.apply();
+        service
     }
 
     pub(crate) fn apply(&self) {
-        self.trial.run(&["apply", "dev", "--yes", "--skip-verify"]).code(0);
+        self.repo.run(&["apply", "dev", "--yes", "--skip-verify"]).code(0);
     }
 
     /// Kills the service and starts it again on the same data.
     pub(crate) fn restart(&mut self) {
-        self.trial.kill();
-        self.trial.serve_with(&[&["--demo"], &DEADLINES[..]].concat());
+        self.repo.kill();
+        self.repo.serve_with(&[&["--demo"], &DEADLINES[..]].concat());
     }
 
     /// Submits a message, which must be accepted.
@@ -86,18 +85,18 @@ impl Post {
     }
 
     /// Submits a message.
-    pub(crate) fn submit(&self, more: Value) -> Answer {
+    pub(crate) fn submit(&self, more: Value) -> HttpResponse {
         self.submit_under(None, more)
     }
 
-    pub(crate) fn submit_under(&self, key: Option<&str>, more: Value) -> Answer {
+    pub(crate) fn submit_under(&self, key: Option<&str>, more: Value) -> HttpResponse {
         let headers: Vec<(&str, &str)> = key.map(|key| ("Idempotency-Key", key)).into_iter().collect();
-        self.trial.http("POST", "/v1/messages", &headers, message(more).to_string().as_bytes())
+        self.repo.http("POST", "/v1/messages", &headers, message(more).to_string().as_bytes())
     }
 
     /// A message as it is now.
     pub(crate) fn message(&self, id: &str) -> Value {
-        let answer = self.trial.http("GET", &format!("/v1/messages/{id}"), &[], b"");
+        let answer = self.repo.http("GET", &format!("/v1/messages/{id}"), &[], b"");
         assert_eq!(answer.status, 200, "{}", answer.body);
         answer.json()
     }
@@ -121,7 +120,7 @@ impl Post {
 
     /// How delivery stands.
     pub(crate) fn outbox(&self) -> Value {
-        self.trial.http("GET", "/v1/outbox", &[], b"").json()
+        self.repo.http("GET", "/v1/outbox", &[], b"").json()
     }
 
     /// Waits until delivery stands so.
@@ -151,20 +150,20 @@ impl Post {
         self.wait_outbox_for(patience, "an empty queue", is_empty)
     }
 
-    pub(crate) fn act(&self, id: &str, action: &str) -> Answer {
-        self.trial.http("POST", &format!("/v1/messages/{id}/{action}"), &[], b"null")
+    pub(crate) fn act(&self, id: &str, action: &str) -> HttpResponse {
+        self.repo.http("POST", &format!("/v1/messages/{id}/{action}"), &[], b"null")
     }
 
     /// The end of the service's log, for a test that failed.
     pub(crate) fn log(&self) -> String {
-        let log = self.trial.service.as_ref().map(|service| service.log.lock().unwrap().clone()).unwrap_or_default();
+        let log = self.repo.service.as_ref().map(|service| service.log.lock().unwrap().clone()).unwrap_or_default();
         let lines: Vec<&str> = log.lines().filter(|line| !line.contains("\"request\"")).collect();
         lines[lines.len().saturating_sub(30)..].join("\n")
     }
 }
 
 /// How large a scenario is: what its environment variable says, or its short form.
-pub(crate) fn knob(name: &str, short: u64) -> u64 {
+pub(crate) fn scale(name: &str, short: u64) -> u64 {
     std::env::var(name).ok().and_then(|text| text.parse().ok()).unwrap_or(short)
 }
 
@@ -173,13 +172,13 @@ pub(crate) fn count(outbox: &Value, status: &str) -> u64 {
     outbox["messages"][status].as_u64().unwrap_or_default()
 }
 
-pub(crate) fn environment(trial: &Trial, delivery: &str) {
+pub(crate) fn environment(repo: &TestRepository, delivery: &str) {
     let delivery = if delivery.is_empty() { String::new() } else { format!("delivery:\n{delivery}") };
-    trial.write("environments/dev/environment.yaml", format!("companies: [EDU1, EDU2]\n{delivery}"));
+    repo.write("environments/dev/environment.yaml", format!("companies: [EDU1, EDU2]\n{delivery}"));
 }
 
 /// A profile that sends to a port of this machine. `smtp` is added to the provider, `more` to the profile.
-pub(crate) fn relay(trial: &Trial, name: &str, port: u16, smtp: &str, more: &str) {
+pub(crate) fn relay(repo: &TestRepository, name: &str, port: u16, smtp: &str, more: &str) {
     let more = if more.contains("functions:") {
         more.to_owned()
     } else {
@@ -187,7 +186,7 @@ pub(crate) fn relay(trial: &Trial, name: &str, port: u16, smtp: &str, more: &str
     };
     let more =
         if more.contains("from:") { more } else { format!("from: {{ address: erp@example.com, name: ERP }}\n{more}") };
-    trial.write(
+    repo.write(
         &format!("environments/dev/profiles/{name}.yaml"),
         format!("provider:\n  smtp:\n    host: 127.0.0.1\n    port: {port}\n    encryption: none\n{smtp}{more}"),
     );
@@ -206,13 +205,13 @@ pub(crate) fn message(more: Value) -> Value {
 }
 
 /// Postfix's `smtp-sink`: it takes everything, and writes it into a file.
-pub(crate) struct RealSink {
+pub(crate) struct PostfixSink {
     pub(crate) port: u16,
     pub(crate) folder: tempfile::TempDir,
     child: Child,
 }
 
-impl RealSink {
+impl PostfixSink {
     /// `more`: its own options for faults and delays.
     pub(crate) fn start(more: &[&str]) -> Self {
         Self::start_at(crate::support::postfix::free_port(), more)
@@ -248,7 +247,7 @@ impl RealSink {
     }
 }
 
-impl Drop for RealSink {
+impl Drop for PostfixSink {
     fn drop(&mut self) {
         drop(self.child.kill());
         drop(self.child.wait());
@@ -256,7 +255,7 @@ impl Drop for RealSink {
 }
 
 /// Submits messages as fast as it is told, and remembers which were accepted. It goes on while the service is away.
-pub(crate) struct Load {
+pub(crate) struct LoadGenerator {
     stop: Arc<AtomicBool>,
     address: Arc<Mutex<(String, String)>>,
     accepted: Arc<Mutex<BTreeMap<String, String>>>,
@@ -264,10 +263,10 @@ pub(crate) struct Load {
     threads: Vec<std::thread::JoinHandle<()>>,
 }
 
-impl Load {
-    pub(crate) fn start(post: &Post, threads: usize, pause: Duration) -> Self {
+impl LoadGenerator {
+    pub(crate) fn start(service: &MailService, threads: usize, pause: Duration) -> Self {
         let stop = Arc::new(AtomicBool::new(false));
-        let address = Arc::new(Mutex::new((post.trial.address().to_owned(), post.trial.token().to_owned())));
+        let address = Arc::new(Mutex::new((service.repo.address().to_owned(), service.repo.token().to_owned())));
         let (accepted, refused) = (Arc::<Mutex<BTreeMap<String, String>>>::default(), Arc::<AtomicUsize>::default());
         let threads = (0..threads)
             .map(|thread| {
@@ -305,8 +304,8 @@ impl Load {
     }
 
     /// The service listens elsewhere by now.
-    pub(crate) fn moved(&self, post: &Post) {
-        *self.address.lock().unwrap() = (post.trial.address().to_owned(), post.trial.token().to_owned());
+    pub(crate) fn moved(&self, service: &MailService) {
+        *self.address.lock().unwrap() = (service.repo.address().to_owned(), service.repo.token().to_owned());
     }
 
     pub(crate) fn accepted(&self) -> usize {
@@ -328,14 +327,14 @@ impl Load {
 }
 
 /// What must hold at the end: nothing that was accepted is lost, and what arrived twice is marked.
-pub(crate) fn nothing_is_lost(
-    post: &Post,
+pub(crate) fn assert_nothing_lost(
+    service: &MailService,
     accepted: &BTreeMap<String, String>,
     arrived: &BTreeMap<String, usize>,
-) -> Tally {
-    let mut tally = Tally::default();
+) -> DeliveryCounts {
+    let mut tally = DeliveryCounts::default();
     for (message_id, id) in accepted {
-        let message = post.message(id);
+        let message = service.message(id);
         let copies = arrived.get(message_id).copied().unwrap_or_default();
         match message["status"].as_str().unwrap() {
             "delivered" => {
@@ -358,7 +357,7 @@ pub(crate) fn nothing_is_lost(
 
 /// How many messages came to which end.
 #[derive(Debug, Default)]
-pub(crate) struct Tally {
+pub(crate) struct DeliveryCounts {
     pub(crate) delivered: usize,
     pub(crate) unknown: usize,
     pub(crate) twice: usize,

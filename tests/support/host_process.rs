@@ -7,10 +7,10 @@ use std::{
     process::{Child, ChildStdout, Command, Stdio},
 };
 
-use super::trial::{Answer, PROGRAM, Trial, ask, clean};
+use super::repository::{HttpResponse, PROGRAM, TestRepository, clear_environment, send_request};
 
 /// One process, and the folder of its environments. It keeps its port over its ends.
-pub(crate) struct Host {
+pub(crate) struct HostProcess {
     pub(crate) names: Vec<String>,
     data: PathBuf,
     tokens: PathBuf,
@@ -18,18 +18,18 @@ pub(crate) struct Host {
     /// Whether its identities are the public one.
     pub(crate) demo: bool,
     /// The program that starts it, with its options: `strace -D`, say.
-    pub(crate) under: Vec<String>,
+    pub(crate) wrapper: Vec<String>,
     /// Further options of its own.
-    pub(crate) more: Vec<String>,
+    pub(crate) options: Vec<String>,
     child: Option<(Child, BufReader<ChildStdout>)>,
-    told: String,
+    startup_line: String,
 }
 
-impl Host {
+impl HostProcess {
     /// One that was never started. Tokens go to `tokens/NAME` of the trial.
-    pub(crate) fn new(trial: &Trial, folder: &str, names: Vec<String>) -> Self {
-        std::fs::create_dir_all(trial.path("tokens")).unwrap();
-        let (data, tokens) = (trial.path(folder), trial.path("tokens"));
+    pub(crate) fn new(repo: &TestRepository, folder: &str, names: Vec<String>) -> Self {
+        std::fs::create_dir_all(repo.path("tokens")).unwrap();
+        let (data, tokens) = (repo.path(folder), repo.path("tokens"));
         std::fs::create_dir_all(data.parent().unwrap()).unwrap();
         Self {
             names,
@@ -37,26 +37,26 @@ impl Host {
             tokens,
             listen: "127.0.0.1:0".to_owned(),
             demo: true,
-            under: Vec::new(),
-            more: Vec::new(),
+            wrapper: Vec::new(),
+            options: Vec::new(),
             child: None,
-            told: String::new(),
+            startup_line: String::new(),
         }
     }
 
     /// Starts it, and waits until it listens.
     pub(crate) fn start(&mut self) {
-        self.begin();
-        self.await_it();
+        self.spawn();
+        self.wait_until_listening();
     }
 
     /// Starts it, so that others can be started meanwhile.
-    pub(crate) fn begin(&mut self) {
+    pub(crate) fn spawn(&mut self) {
         let log = File::options().create(true).append(true).open(self.log_file()).unwrap();
-        let words = [&self.under[..], &[PROGRAM.to_owned()]].concat();
+        let words = [&self.wrapper[..], &[PROGRAM.to_owned()]].concat();
         let mut command = Command::new(&words[0]);
         command.args(&words[1..]);
-        clean(&mut command);
+        clear_environment(&mut command);
         command.args(["serve", "--log-format", "json", "--listen", &self.listen]).arg("--hosted").arg(&self.data);
         command.arg("--token-file").arg(self.tokens.join("{environment}"));
         if self.demo {
@@ -65,32 +65,32 @@ impl Host {
         for name in &self.names {
             command.args(["--environment", name]);
         }
-        command.args(&self.more);
+        command.args(&self.options);
         let mut child = command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(log).spawn().unwrap();
         let stdout = BufReader::new(child.stdout.take().unwrap());
         self.child = Some((child, stdout));
     }
 
     /// Waits until it listens, and has handed out its first tokens.
-    pub(crate) fn await_it(&mut self) {
+    pub(crate) fn wait_until_listening(&mut self) {
         let (_, stdout) = self.child.as_mut().unwrap();
         let mut line = String::new();
         stdout.read_line(&mut line).unwrap();
-        self.told.clone_from(&line);
+        self.startup_line.clone_from(&line);
         let address = line.split("http://").nth(1).and_then(|rest| rest.split('/').next());
         address.unwrap_or_else(|| panic!("it did not start: {line}{}", self.log())).clone_into(&mut self.listen);
         // First tokens count once they were handed out.
         for name in self.names.clone() {
             let until = std::time::Instant::now() + std::time::Duration::from_secs(10);
-            while self.of(&name, "GET", "/v1/service", b"").status == 401 && std::time::Instant::now() < until {
+            while self.request(&name, "GET", "/v1/service", b"").status == 401 && std::time::Instant::now() < until {
                 std::thread::sleep(std::time::Duration::from_millis(5));
             }
         }
     }
 
     /// What it says when it listens.
-    pub(crate) fn told(&self) -> &str {
-        &self.told
+    pub(crate) fn startup_line(&self) -> &str {
+        &self.startup_line
     }
 
     fn log_file(&self) -> PathBuf {
@@ -116,14 +116,14 @@ impl Host {
     }
 
     /// A request of somebody who has an environment's token.
-    pub(crate) fn of(&self, name: &str, method: &str, path: &str, body: &[u8]) -> Answer {
+    pub(crate) fn request(&self, name: &str, method: &str, path: &str, body: &[u8]) -> HttpResponse {
         let path = format!("/environments/{name}{path}");
         self.http(method, &path, &[("Authorization", &format!("Bearer {}", self.token(name)))], body)
     }
 
     /// A request of anybody.
-    pub(crate) fn http(&self, method: &str, path: &str, headers: &[(&str, &str)], body: &[u8]) -> Answer {
-        ask(&self.listen, method, path, headers, body)
+    pub(crate) fn http(&self, method: &str, path: &str, headers: &[(&str, &str)], body: &[u8]) -> HttpResponse {
+        send_request(&self.listen, method, path, headers, body)
     }
 
     pub(crate) fn id(&self) -> u32 {
@@ -160,7 +160,7 @@ impl Host {
     }
 }
 
-impl Drop for Host {
+impl Drop for HostProcess {
     fn drop(&mut self) {
         self.kill();
     }

@@ -147,7 +147,7 @@ pub(crate) fn smtp() -> Value {
 }
 
 /// One trial: a scenario, a profile, and how they are looked at.
-pub(crate) struct Case {
+pub(crate) struct VerifyCase {
     pub(crate) name: &'static str,
     pub(crate) scenario: Value,
     pub(crate) profile: Value,
@@ -167,7 +167,7 @@ pub(crate) struct Case {
     pub(crate) federated: Option<std::path::PathBuf>,
 }
 
-impl Case {
+impl VerifyCase {
     pub(crate) fn new(name: &'static str, profile: Value) -> Self {
         Self {
             name,
@@ -227,7 +227,7 @@ impl Case {
 
     /// Gives the application a certificate, and the profile the one that is `mine`.
     pub(crate) fn certificate(self, known: bool) -> Self {
-        let (mine, other) = (Signing::new(), Signing::new());
+        let (mine, other) = (SigningCertificate::new(), SigningCertificate::new());
         let registered = if known { &mine.certificate } else { &other.certificate };
         let mut case = self
             .app("certificates", json!([{ "pem": registered }]))
@@ -336,13 +336,13 @@ impl Case {
 }
 
 /// A certificate with its key.
-pub(crate) struct Signing {
+pub(crate) struct SigningCertificate {
     pub(crate) certificate: String,
     pub(crate) key: String,
     pub(crate) thumbprint: String,
 }
 
-impl Signing {
+impl SigningCertificate {
     pub(crate) fn new() -> Self {
         let key = rcgen::KeyPair::generate_rsa_for(&rcgen::PKCS_RSA_SHA256, rcgen::RsaKeySize::_2048).unwrap();
         let mut parameters = rcgen::CertificateParams::default();

@@ -12,50 +12,50 @@ use serde_json::Value;
 
 use crate::support::{
     fleet::Fleet,
-    trial::{PROGRAM, Ran, SMALL_PROFILE, finish},
+    repository::{CommandOutput, PROGRAM, SMALL_PROFILE, run_command},
 };
 
 /// A repository with a bare remote, and services.
-pub(crate) struct Scene {
+pub(crate) struct WatchFixture {
     pub(crate) fleet: Fleet,
 }
 
 /// A watch at work.
-pub(crate) struct Watching {
+pub(crate) struct WatchProcess {
     pub(crate) child: Child,
     address: String,
     log: Arc<Mutex<String>>,
 }
 
-impl Drop for Watching {
+impl Drop for WatchProcess {
     fn drop(&mut self) {
         drop(self.child.kill());
         drop(self.child.wait());
     }
 }
 
-impl Scene {
+impl WatchFixture {
     /// One environment `one` whose profile sends nothing, so that verify has nothing to ask of a mail server.
     pub(crate) fn new(rest: &str) -> Self {
-        let mut scene = Self { fleet: Fleet::new() };
-        scene.fleet.served("one", &format!("unserved: [{{ reason: nobody sends here }}]\n{rest}"));
-        scene.from("erp@example.com");
-        scene.begin();
-        scene
+        let mut fixture = Self { fleet: Fleet::new() };
+        fixture.fleet.served("one", &format!("unserved: [{{ reason: nobody sends here }}]\n{rest}"));
+        fixture.from("erp@example.com");
+        fixture.begin();
+        fixture
     }
 
     /// One environment `one` whose profile sends by a port of this machine.
     pub(crate) fn sending(port: u16, rest: &str) -> Self {
-        let mut scene = Self { fleet: Fleet::new() };
-        scene.fleet.served("one", rest);
-        scene.by(port);
-        scene.begin();
-        scene
+        let mut fixture = Self { fleet: Fleet::new() };
+        fixture.fleet.served("one", rest);
+        fixture.by(port);
+        fixture.begin();
+        fixture
     }
 
     /// Makes the repositories, and pushes what is there.
     pub(crate) fn begin(&self) {
-        self.fleet.trial.write(".gitignore", "tokens\nremote.git\n.token\n.data\ndata*\n*.pem\n");
+        self.fleet.repo.write(".gitignore", "tokens\nremote.git\n.token\n.data\ndata*\n*.pem\n");
         self.git(&["init", "--quiet", "--bare", "--initial-branch=main", "remote.git"]);
         self.git(&["init", "--quiet", "--initial-branch=main", "."]);
         self.push("first");
@@ -64,9 +64,9 @@ impl Scene {
     pub(crate) fn git(&self, arguments: &[&str]) {
         let mut command = Command::new("git");
         let user = ["-c", "user.name=A", "-c", "user.email=a@example.com"];
-        command.current_dir(self.fleet.trial.folder.path()).args(user);
+        command.current_dir(self.fleet.repo.folder.path()).args(user);
         command.args(arguments).env("GIT_CONFIG_GLOBAL", "/dev/null").env("GIT_CONFIG_SYSTEM", "/dev/null");
-        finish(command).code(0);
+        run_command(command).code(0);
     }
 
     pub(crate) fn push(&self, message: &str) {
@@ -78,20 +78,20 @@ impl Scene {
     /// The profile of all, switched off, from this address.
     pub(crate) fn from(&self, address: &str) {
         let text = SMALL_PROFILE.replace("erp@example.com", address);
-        self.fleet.trial.write("environments/base/profiles/relay.yaml", format!("enabled: false\n{text}"));
+        self.fleet.repo.write("environments/base/profiles/relay.yaml", format!("enabled: false\n{text}"));
     }
 
     /// The profile of all, sending by a port of this machine.
     pub(crate) fn by(&self, port: u16) {
-        self.fleet.trial.write("environments/base/profiles/relay.yaml", sending_by(port));
+        self.fleet.repo.write("environments/base/profiles/relay.yaml", sending_by(port));
     }
 
     /// Says something else in the file of `one`.
     pub(crate) fn edit(&self, from: &str, to: &str) {
         let path = "environments/one/environment.yaml";
-        let text = self.fleet.trial.read(path);
+        let text = self.fleet.repo.read(path);
         assert!(text.contains(from), "{text}");
-        self.fleet.trial.write(path, text.replace(from, to));
+        self.fleet.repo.write(path, text.replace(from, to));
     }
 
     pub(crate) fn command(&self, data: &str) -> Command {
@@ -102,24 +102,24 @@ impl Scene {
         command
     }
 
-    pub(crate) fn once(&self, data: &str) -> Ran {
+    pub(crate) fn once(&self, data: &str) -> CommandOutput {
         self.once_with(data, &[])
     }
 
-    pub(crate) fn once_with(&self, data: &str, more: &[&str]) -> Ran {
+    pub(crate) fn once_with(&self, data: &str, more: &[&str]) -> CommandOutput {
         let mut command = self.command(data);
         command.arg("--once").args(more);
-        finish(command)
+        run_command(command)
     }
 
-    pub(crate) fn watch(&self, data: &str) -> Watching {
+    pub(crate) fn watch(&self, data: &str) -> WatchProcess {
         self.watch_with(data, &[])
     }
 
-    pub(crate) fn watch_with(&self, data: &str, more: &[&str]) -> Watching {
+    pub(crate) fn watch_with(&self, data: &str, more: &[&str]) -> WatchProcess {
         let mut command = self.command(data);
         command.args(more);
-        Watching::start(command)
+        WatchProcess::start(command)
     }
 
     pub(crate) fn state(&self) -> Value {
@@ -150,7 +150,7 @@ pub(crate) fn sending_by(port: u16) -> String {
     SMALL_PROFILE.replace("host: smtp.example.com", &format!("host: 127.0.0.1\n    port: {port}\n    encryption: none"))
 }
 
-impl Watching {
+impl WatchProcess {
     pub(crate) fn start(mut command: Command) -> Self {
         let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
         let log = Arc::<Mutex<String>>::default();
@@ -221,13 +221,13 @@ pub(crate) fn eventually(what: &str, mut holds: impl FnMut() -> bool) {
 
 /// A receiver of webhooks that keeps what it hears, and when.
 #[derive(Clone)]
-pub(crate) struct Receiver {
+pub(crate) struct WebhookReceiver {
     pub(crate) url: String,
     heard: Arc<Mutex<Vec<(Instant, Value)>>>,
     answer: Arc<Mutex<&'static str>>,
 }
 
-impl Receiver {
+impl WebhookReceiver {
     pub(crate) fn start() -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let url = format!("http://{}/", listener.local_addr().unwrap());
@@ -284,13 +284,13 @@ impl Receiver {
 
 /// Stands between the watch and a service, and holds what is applied.
 #[derive(Clone)]
-pub(crate) struct Between {
+pub(crate) struct HoldingProxy {
     pub(crate) port: u16,
     /// Whether answers to changesets are held, and how many changesets went through.
     state: Arc<(Mutex<(bool, usize)>, Condvar)>,
 }
 
-impl Between {
+impl HoldingProxy {
     pub(crate) fn start(service: &str) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let between = Self { port: listener.local_addr().unwrap().port(), state: Arc::default() };
