@@ -1,0 +1,206 @@
+//! Merging of two verification results of the same settings.
+//!
+//! [`Verified::with_earlier`] merges check by check: the newer result decides what it saw at least as far as the earlier one
+//! did. Of the rest, proven findings of the earlier result are carried over, with the time of their proof, for
+//! [`REMEMBERED`]. So a run without directory access does not discard what an earlier run with access has seen. The caller
+//! compares the digests of both results: they must be of the same settings and secrets.
+
+use jiff::{SignedDuration, Timestamp};
+
+use crate::model::{
+    finding::{Finding, Verdict, Verified},
+    finding_id::Id,
+};
+
+/// The time for which a proven finding counts without being seen again.
+pub const REMEMBERED: SignedDuration = SignedDuration::from_hours(7 * 24);
+
+impl Verified {
+    /// This result, with what an earlier one of the same settings proved and this one could not see.
+    #[must_use]
+    pub fn with_earlier(mut self, earlier: &Verified) -> Self {
+        let carried: Vec<Finding> = earlier
+            .findings
+            .iter()
+            .filter(|finding| is_remembered(finding, earlier.at, self.at) && !self.decides(finding))
+            .map(|finding| carry(finding, earlier))
+            .collect();
+        if carried.is_empty() {
+            return self;
+        }
+        let is_replaced = |finding: &Finding| {
+            carried.iter().any(|carried| {
+                is_same_check(carried, finding)
+                    && match finding.verdict {
+                        Verdict::Unknown => !matches!(finding.id, Id::VerifySecret | Id::VerifyHost),
+                        // Seen less far, and so not the whole of it.
+                        Verdict::Pass => carried.verdict == Verdict::Fail,
+                        Verdict::Fail => false,
+                    }
+            })
+        };
+        self.findings.retain(|finding| !is_replaced(finding));
+        self.reached = carried.iter().map(|finding| finding.level).fold(self.reached, Ord::max);
+        self.findings.extend(carried);
+        self.findings
+            .sort_by(|a, b| (a.verdict, a.severity, a.id, &a.message).cmp(&(b.verdict, b.severity, b.id, &b.message)));
+        self
+    }
+
+    /// Returns true if this result says as much about a check as an earlier finding did, or more.
+    fn decides(&self, earlier: &Finding) -> bool {
+        let mut same = self.findings.iter().filter(|finding| is_same_check(finding, earlier)).peekable();
+        if same.peek().is_none() {
+            // What is told only where it is so, and is not so any more.
+            return self.reached >= earlier.level;
+        }
+        same.any(|finding| match finding.verdict {
+            Verdict::Unknown => false,
+            Verdict::Fail => true,
+            Verdict::Pass => finding.level >= earlier.level || earlier.verdict == Verdict::Pass,
+        })
+    }
+}
+
+fn is_remembered(finding: &Finding, at: Timestamp, now: Timestamp) -> bool {
+    let proved = finding.proved_at.unwrap_or(at);
+    finding.verdict != Verdict::Unknown
+        && now.duration_since(proved) <= REMEMBERED
+        && finding.ends.is_none_or(|ends| ends > now || finding.verdict == Verdict::Fail)
+}
+
+fn is_same_check(one: &Finding, other: &Finding) -> bool {
+    let check = |finding: &Finding| finding.id.check().unwrap_or(finding.id);
+    check(one) == check(other) && one.next == other.next
+}
+
+fn carry(finding: &Finding, earlier: &Verified) -> Finding {
+    let mut carried = finding.clone();
+    if carried.proved_at.is_none() {
+        carried.proved_at = Some(earlier.at);
+        if carried.verdict == Verdict::Fail {
+            carried.remedy.push(format!(
+                "This was proved at {}, when verify reached level `{}`, and the last run could not see it. When it is corrected, verify as far again.",
+                earlier.at.strftime("%Y-%m-%d %H:%M:%SZ"),
+                finding.level
+            ));
+        }
+    }
+    carried
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::finding::Level;
+
+    fn at(hours: i64) -> Timestamp {
+        Timestamp::UNIX_EPOCH + SignedDuration::from_hours(hours)
+    }
+
+    fn verified(hours: i64, reached: Level, findings: Vec<(Finding, Level)>) -> Verified {
+        let findings = findings.into_iter().map(|(finding, level)| Finding { level, ..finding }).collect();
+        Verified {
+            profile: "desktop".parse().unwrap(),
+            provider: "microsoft-graph-delegate".to_owned(),
+            reached,
+            findings,
+            at: at(hours),
+        }
+    }
+
+    fn fail(id: Id) -> Finding {
+        Finding::fail(id, "", "wrong")
+    }
+    fn pass(id: Id) -> Finding {
+        Finding::pass(id, "", "right")
+    }
+    fn unknown(id: Id) -> Finding {
+        Finding::unknown(id, "", "not seen")
+    }
+
+    fn told(verified: &Verified) -> Vec<(Id, Verdict)> {
+        verified.findings.iter().map(|finding| (finding.id, finding.verdict)).collect()
+    }
+
+    #[test]
+    fn what_a_reader_saw_outlives_a_run_without_one() {
+        let reader = verified(
+            0,
+            Level::Reader,
+            vec![
+                (fail(Id::RedirectNative), Level::Reader),
+                (fail(Id::Permission), Level::Reader),
+                (fail(Id::PermissionExcess), Level::Reader),
+                (pass(Id::Audience), Level::Reader),
+                (pass(Id::Tenant), Level::Anonymous),
+            ],
+        );
+        let anonymous = || {
+            vec![
+                (unknown(Id::Redirect), Level::Anonymous),
+                (unknown(Id::Permission), Level::Anonymous),
+                (unknown(Id::Registration), Level::Anonymous),
+                (pass(Id::Tenant), Level::Anonymous),
+            ]
+        };
+        let joined = verified(1, Level::Anonymous, anonymous()).with_earlier(&reader);
+        assert_eq!(joined.reached, Level::Reader);
+        assert_eq!(
+            told(&joined),
+            [
+                (Id::Permission, Verdict::Fail),
+                (Id::RedirectNative, Verdict::Fail),
+                (Id::PermissionExcess, Verdict::Fail),
+                (Id::Tenant, Verdict::Pass),
+                (Id::Audience, Verdict::Pass),
+            ]
+        );
+        assert!(joined.findings[0].remedy.last().unwrap().contains("1970-01-01 00:00:00Z"));
+        // The same again says the same; the time is that of the proof.
+        let again = verified(2, Level::Anonymous, anonymous()).with_earlier(&joined);
+        assert_eq!(told(&again), told(&joined));
+        assert_eq!(again.findings[0].proved_at, Some(at(0)));
+        assert_eq!(again.findings[0].remedy, joined.findings[0].remedy);
+        // And is forgotten in time.
+        let late = verified(8 * 24, Level::Anonymous, anonymous()).with_earlier(&again);
+        assert_eq!(late.reached, Level::Anonymous);
+        assert_eq!(late.count(Verdict::Fail), 0);
+    }
+
+    #[test]
+    fn who_sees_as_far_decides() {
+        let reader = verified(0, Level::Reader, vec![(fail(Id::RedirectNative), Level::Reader)]);
+        let mended = vec![(pass(Id::Redirect), Level::Reader)];
+        assert_eq!(told(&verified(1, Level::Reader, mended).with_earlier(&reader)), [(Id::Redirect, Verdict::Pass)]);
+        // Less far, and it passes: that is not the whole of it.
+        let less = verified(1, Level::Credential, vec![(pass(Id::Redirect), Level::Credential)]);
+        assert_eq!(told(&less.with_earlier(&reader)), [(Id::RedirectNative, Verdict::Fail)]);
+        // Less far, and it fails: that is new.
+        let good = verified(0, Level::Reader, vec![(pass(Id::SignIn), Level::Reader)]);
+        let failed = verified(1, Level::Credential, vec![(fail(Id::SecretWrong), Level::Credential)]);
+        assert_eq!(told(&failed.with_earlier(&good)), [(Id::SecretWrong, Verdict::Fail)]);
+        // What is told only where it is so is gone where as much was seen.
+        let excess = verified(0, Level::Reader, vec![(fail(Id::PermissionExcess), Level::Reader)]);
+        assert_eq!(told(&verified(1, Level::Reader, Vec::new()).with_earlier(&excess)), []);
+        assert_eq!(
+            told(&verified(1, Level::Anonymous, Vec::new()).with_earlier(&excess)),
+            [(Id::PermissionExcess, Verdict::Fail)]
+        );
+    }
+
+    #[test]
+    fn what_kept_a_run_from_looking_is_told_all_the_same() {
+        let good = verified(0, Level::Credential, vec![(pass(Id::SignIn), Level::Credential)]);
+        let blind = verified(1, Level::Anonymous, vec![(unknown(Id::VerifySecret), Level::Anonymous)]);
+        assert_eq!(
+            told(&blind.with_earlier(&good)),
+            [(Id::VerifySecret, Verdict::Unknown), (Id::SignIn, Verdict::Pass)]
+        );
+        // A credential that has ended since is no good one.
+        let ends = vec![(pass(Id::CredentialExpiry).ends(at(5)), Level::Credential)];
+        let expiring = verified(0, Level::Credential, ends);
+        let later = verified(6, Level::Anonymous, vec![(unknown(Id::CredentialExpiry), Level::Anonymous)]);
+        assert_eq!(told(&later.with_earlier(&expiring)), [(Id::CredentialExpiry, Verdict::Unknown)]);
+    }
+}
