@@ -6,6 +6,9 @@ use reqwest::Url;
 
 use crate::model::Cloud;
 
+/// The Graph host of the global cloud.
+pub const GLOBAL_GRAPH: &str = "https://graph.microsoft.com";
+
 /// Where a cloud signs in, and where its Graph is.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Endpoints {
@@ -28,12 +31,9 @@ impl Endpoints {
     /// The hosts of a cloud. Only what a file says of a custom one can be wrong.
     pub fn of(cloud: &Cloud) -> Result<Self, NoEndpoints> {
         let (sign_in, graph, portal, az_name) = match cloud {
-            Cloud::Global => (
-                "https://login.microsoftonline.com",
-                "https://graph.microsoft.com",
-                "https://entra.microsoft.com",
-                Some("AzureCloud"),
-            ),
+            Cloud::Global => {
+                ("https://login.microsoftonline.com", GLOBAL_GRAPH, "https://entra.microsoft.com", Some("AzureCloud"))
+            }
             Cloud::UsGovernmentL4 => (
                 "https://login.microsoftonline.us",
                 "https://graph.microsoft.us",

@@ -14,7 +14,7 @@ use crate::{
     import::{Layers, Site},
     model::{EnvironmentName, SecretReference},
     reconcile::{self, Plan, Request},
-    secrets::{Recipients, ServiceIdentity, ValueId, seal},
+    secrets::{NoCallbacks, Recipients, ServiceIdentity, ValueId, seal},
 };
 
 /// What came of it for one environment.
@@ -175,7 +175,7 @@ pub(super) fn copy(from: &Path, to: &Path, depth: usize) -> io::Result<()> {
 
 /// A sealed value that nobody can open.
 fn stand_in() -> Result<Vec<u8>, String> {
-    let recipients = Recipients::parse(&ServiceIdentity::generate().recipient(), &age::NoCallbacks);
+    let recipients = Recipients::parse(&ServiceIdentity::generate().recipient(), &NoCallbacks);
     let recipients = recipients.map_err(|error| error.to_string())?;
     let value = SecretSlice::from(b"stands in for a value".to_vec());
     seal(&value, &recipients, &ValueId::from_random([0; 16])).map_err(|error| error.to_string())

@@ -11,6 +11,7 @@
 //! * [`generation`], [`audit`], [`token`], [`lease`], [`integrity`]: documents of the service that other sides read
 //! * [`hold`], [`suspension`], [`rotation`]: why mail of a profile waits, and which secret it uses
 //! * [`finding`], [`finding_id`], [`last_verified`]: results of `verify`
+//! * [`verified_merge`]: merging of two verification results
 //! * [`place`]: a line and column of a file
 //! * [`message`]: what somebody asked to be sent, and what became of it
 //! * [`secret`]: references, digests and destinations; never a value
@@ -58,6 +59,7 @@ pub mod state;
 pub mod strings;
 pub mod suspension;
 pub mod token;
+pub mod verified_merge;
 pub mod verify_settings;
 pub mod watch_settings;
 

@@ -21,9 +21,10 @@ mod recipients;
 mod seal;
 mod service;
 
+pub use age::{Callbacks, NoCallbacks};
 pub use header::{Binding, Header, NotAge};
 pub use identities::{Identities, IdentityError};
-pub use recipients::{Recipients, RecipientsError, fingerprint};
+pub use recipients::{Recipients, RecipientsError, fingerprint, is_native_recipient};
 pub use seal::{
     OpenError, Purpose, Redirected, SealError, ValueId, accepted_for_words, open, open_for, rekey, seal, seal_for,
 };

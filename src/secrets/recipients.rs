@@ -22,6 +22,11 @@ struct Entry {
     recipient: Box<dyn age::Recipient + Send + Sync>,
 }
 
+/// Returns true if a text is a native age recipient (`age1...`), as every service has one.
+pub fn is_native_recipient(text: &str) -> bool {
+    text.parse::<age::x25519::Recipient>().is_ok()
+}
+
 /// Why a recipients file cannot be understood.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum RecipientsError {

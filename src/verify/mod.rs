@@ -20,7 +20,6 @@ mod dns;
 pub mod expiry;
 pub mod gate;
 pub mod graph;
-mod merge;
 mod needs;
 mod remedy;
 pub mod render;
@@ -36,7 +35,6 @@ use std::{
 };
 
 use jiff::Timestamp;
-pub use merge::REMEMBERED;
 pub use needs::{Needs, client};
 pub use render::Joined;
 use secrecy::SecretString;
@@ -49,6 +47,7 @@ use crate::{
     entra::{
         Endpoints, FederatedFiles, Http,
         claims::Claims,
+        cloud::GLOBAL_GRAPH,
         graph::{Application, Graph, ServicePrincipal, quoted},
         http,
         permissions::{GRAPH_APP_ID, Kind, Names},
@@ -420,8 +419,7 @@ impl Verifier {
         let (claims, token) = self.reader.as_ref().ok_or(graph::Blind::Nobody)?;
         let audience = claims.aud.trim_end_matches('/');
         let graph = endpoints.graph.as_str().trim_end_matches('/');
-        let is_for_it = audience.eq_ignore_ascii_case(graph)
-            || (audience == GRAPH_APP_ID && graph == "https://graph.microsoft.com");
+        let is_for_it = audience.eq_ignore_ascii_case(graph) || (audience == GRAPH_APP_ID && graph == GLOBAL_GRAPH);
         if !is_for_it {
             return Err(graph::Blind::Nobody);
         }

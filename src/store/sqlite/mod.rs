@@ -30,15 +30,12 @@ use serde::{Serialize, de::DeserializeOwned};
 use serde_json::value::RawValue;
 
 use super::{AuditEvent, Commit, CommitError, LeaseTaken, Store, StoreError, StoredToken, WantedLease};
-use crate::{
-    model::{
-        AuditEntry, AuditOutcome, ChangeRecord, Destination, Digest, EnvironmentName, Generation, GenerationDetail,
-        LastVerified, Lease, ProfileName, ProfileState, SecretRecord, Settings, State, StoredProfile,
-        finding::{Level, Verified},
-        integrity::{Restored, StoreCheck},
-        token::Token,
-    },
-    verify::{self},
+use crate::model::{
+    AuditEntry, AuditOutcome, ChangeRecord, Destination, Digest, EnvironmentName, Generation, GenerationDetail,
+    LastVerified, Lease, ProfileName, ProfileState, SecretRecord, Settings, State, StoredProfile,
+    finding::{Level, Verified},
+    integrity::{Restored, StoreCheck},
+    token::Token,
 };
 
 use audit_log::append;
@@ -740,7 +737,7 @@ fn keep_proof(transaction: &Connection, of: &Digest, verified: &Verified) -> Res
          )",
         &[&name, &PROOFS_OF_PROFILE],
     )?;
-    let forgotten = i64::try_from(verify::REMEMBERED.as_millis()).unwrap_or(i64::MAX);
+    let forgotten = i64::try_from(crate::model::verified_merge::REMEMBERED.as_millis()).unwrap_or(i64::MAX);
     run("DELETE FROM proof WHERE at < ?1", &[&(at - forgotten)])?;
     run(
         "DELETE FROM proof WHERE (name, of) IN (SELECT name, of FROM proof ORDER BY at DESC LIMIT -1 OFFSET ?1)",

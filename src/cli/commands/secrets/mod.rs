@@ -20,7 +20,7 @@ use std::{
     sync::Arc,
 };
 
-use age::secrecy::SecretString;
+use secrecy::SecretString;
 
 use crate::{
     cli::{CliError, Context, ErrorFormat, Exit, Runnable, environment::Environment, fleet, variables},
@@ -30,7 +30,8 @@ use crate::{
         rotation::{Rotation, Standing},
     },
     secrets::{
-        Header, Identities, OpenError, Recipients, RecipientsError, SealError, ServiceIdentity, ValueId, fingerprint,
+        Callbacks, Header, Identities, OpenError, Recipients, RecipientsError, SealError, ServiceIdentity, ValueId,
+        fingerprint,
     },
     text::{printable, printable_lines},
 };
@@ -173,7 +174,7 @@ impl Prompt {
     }
 }
 
-impl age::Callbacks for Prompt {
+impl Callbacks for Prompt {
     fn display_message(&self, message: &str) {
         Self::say(message);
     }

@@ -27,7 +27,7 @@ use crate::{
     },
     config::{Repository, write_all},
     model::{Code, EnvironmentName, SecretReference},
-    secrets::{Identities, Recipients, fingerprint, rekey},
+    secrets::{Identities, Recipients, fingerprint, is_native_recipient, rekey},
 };
 
 /// Who can open the secrets: list, add or remove a recipient over many environments at once
@@ -204,7 +204,7 @@ impl Remove {
                     .remedy("Add another recipient before."));
             }
             // A service's own recipient is always of this kind.
-            if !is_meant && recipient.parse::<age::x25519::Recipient>().is_ok() {
+            if !is_meant && is_native_recipient(recipient) {
                 let asked = environment
                     .client(context, &self.service)
                     .and_then(|client| Ok(context.runtime()?.block_on(client.service())?));
