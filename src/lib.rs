@@ -12,9 +12,11 @@
 //! | --- | --- | --- |
 //! | 0 | [`mod@text`] | decoding of files as other programs save them; output that is safe to print; Markdown escaping |
 //! | 0 | [`time`] | the clock and the steady clock |
+//! | 0 | [`fs`] | files written atomically |
 //! | 0 | [`vfs`] | files of a folder or of a Git revision behind one interface |
 //! | 0 | [`net`] | HTTP client, connection listener, host lookup, TLS trust |
 //! | 1 | [`model`] | profile, provider, function, company, state, changeset, and the rules that they must satisfy |
+//! | 2 | [`changes`] | guards, drift, the way back to an earlier generation: what a change of state means |
 //! | 2 | [`credential`] | checks that a value can be a password, a client secret or a certificate |
 //! | 2 | [`secrets`] | age encryption: recipients, identities, sealing, opening, re-encryption, headers |
 //! | 2 | [`entra`] | Microsoft sign-in and Graph: clouds, tokens, permission names, directory reads |
@@ -26,7 +28,7 @@
 //! | 3 | [`api`] | documents of the HTTP API: problem details, service information, tokens |
 //! | 3 | [`config`] | files to desired state: discovery, parsing with positions, layers, interpolation, validation |
 //! | 3 | [`git`] | revisions, comparisons and commit information; the only module that runs `git` |
-//! | 4 | [`reconcile`] | plans from desired, live and last applied state; guards; renderers; the changeset |
+//! | 4 | [`reconcile`] | plans from desired, live and last applied state; renderers; the changeset |
 //! | 4 | [`verify`] | pre-flight checks of registrations, permissions, redirect URIs and mail servers |
 //! | 3 | [`replies`] | meaning of replies of mail servers, sign-in and Graph: transient or permanent, and what they concern |
 //! | 4 | [`store`] | the `Store` and `Outbox` traits and the `SQLite` store |
@@ -51,6 +53,7 @@ pub mod config;
 pub mod credential;
 pub mod delivery;
 pub mod entra;
+pub mod fs;
 pub mod git;
 pub mod import;
 pub mod mime;

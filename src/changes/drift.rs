@@ -1,12 +1,12 @@
-//! What somebody changed outside Git: live against last applied. What the files say plays no part.
+//! Drift: changes that were made outside Git since the last apply.
+//!
+//! Compares the live state with the state that the last apply left. The files play no part.
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::{
-    changes::fields::{self, Fields},
-    model::{Applied, ChangeRecord, ProfileName, State},
-};
+use super::fields::{self, Fields};
+use crate::model::{Applied, ChangeRecord, ProfileName, State};
 
 /// Something that was changed outside Git since the last apply.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -15,24 +15,24 @@ pub struct Drift {
     /// The profile; none for the environment's settings.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub name: Option<ProfileName>,
-    /// What happened to it.
+    /// The kind of change.
     pub kind: DriftKind,
-    /// The fields that differ: `before` is what the last apply left, `after` what is live.
+    /// The fields that differ.
     pub fields: Vec<DriftField>,
-    /// Who did it last, when, and how.
+    /// The last change: author, time, kind.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub by: Option<ChangeRecord>,
 }
 
-/// What happened outside Git.
+/// A kind of change outside Git.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum DriftKind {
-    /// It was changed.
+    /// A profile or the settings were changed.
     Changed,
-    /// It was removed.
+    /// A profile was removed.
     Removed,
-    /// A rollback brought it back, after an apply had removed it.
+    /// A rollback restored a profile that an apply had removed.
     Restored,
 }
 
@@ -42,13 +42,13 @@ pub enum DriftKind {
 pub struct DriftField {
     /// The field: keys joined by dots.
     pub path: String,
-    /// What the last apply left.
+    /// The value that the last apply set.
     pub applied: Value,
-    /// What is live.
+    /// The live value.
     pub live: Value,
 }
 
-/// What somebody changed outside Git since the last apply.
+/// Returns the drift of a state: the settings first, then profiles by name.
 pub fn drift(state: &State) -> Vec<Drift> {
     let compare = |applied: &Fields, live: &Fields| {
         let (differing, _) = fields::differing(applied, live);

@@ -1,7 +1,7 @@
-//! A profile as a flat table of fields, which is what plans compare.
+//! A profile as a flat table of fields, the unit of comparison in plans, drift and blame.
 //!
-//! Keys are joined by dots. A list is one field (its items are a set, and sorted); a secret is one field, whose
-//! value is its name, and whose digest stands beside it; its next value is another, `next` below it.
+//! Keys are joined by dots. A list is one field (its items are a set, and sorted). A secret is one field: its value is the
+//! name, and its digest is stored next to it. The staged next value is another field, named `next`, below it.
 
 use std::collections::{BTreeMap, BTreeSet};
 

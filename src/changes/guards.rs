@@ -1,18 +1,21 @@
-//! What a plan must not do unless somebody says so for this plan: delete much, delete the default profile, or
-//! take the last sender of a company and function away.
+//! Guards: changes that need an explicit permission for this one plan.
 //!
-//! The plan shows what is guarded, the service enforces it, and both ask here. The limits are those that are live,
-//! not those that the changeset brings: no plan can lift the guard it would run into.
+//! Guarded are the deletion of many profiles, of the default profile, and of the last sender of a company and function. A
+//! plan shows its guards and the service enforces them, both by [`check`]. The limits are those of the live settings, not
+//! those that the changeset brings: a plan cannot raise the limit that it would exceed.
 
 use std::collections::BTreeSet;
 
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use crate::model::{
-    Allowances, Function, ProfileChange, ProfileName, Provenance, Settings, State,
-    provenance::Breach,
-    resolution::{Cell, Resolver},
+use crate::{
+    model::{
+        Allowances, Function, ProfileChange, ProfileName, Provenance, Settings, State,
+        provenance::Breach,
+        resolution::{Cell, Resolver},
+    },
+    text::enumerate,
 };
 
 /// A guard that a change runs into.
@@ -124,15 +127,13 @@ impl Guard {
     pub fn message(&self) -> String {
         match self {
             Guard::TooManyDeletes { deletes, allowed, live, names } => {
-                let shown = names.iter().take(10).map(|n| format!("`{n}`")).collect::<Vec<_>>().join(", ");
-                let more = if names.len() > 10 { format!(" and {} more", names.len() - 10) } else { String::new() };
-                format!("{deletes} of {live} profiles would be deleted and {allowed} may be: {shown}{more}")
+                let names = enumerate(names.iter().map(|name| format!("`{name}`")), 10);
+                format!("{deletes} of {live} profiles would be deleted and {allowed} may be: {names}")
             }
             Guard::DefaultProfile { name } => format!("`{name}` claims `default`, and would be deleted"),
             Guard::LastSender { name, cells } => {
-                let shown = cells.iter().take(5).map(ToString::to_string).collect::<Vec<_>>().join(", ");
-                let more = if cells.len() > 5 { format!(" and {} more", cells.len() - 5) } else { String::new() };
-                format!("`{name}` is the last that sends for {shown}{more}")
+                let cells = enumerate(cells.iter().map(ToString::to_string), 5);
+                format!("`{name}` is the last that sends for {cells}")
             }
         }
     }

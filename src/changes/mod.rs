@@ -1,7 +1,17 @@
-//! Rules about changes that the plan and the service share: field differences, drift, guards and reverts. Pure: no file,
-//! no network, no clock.
+//! Consequences of a change of state, computed from the states alone.
+//!
+//! Both sides use these: a plan shows them, the service enforces or records them.
+//!
+//! * [`guards`]: changes that need an explicit permission, such as deleting many profiles
+//! * [`mod@drift`]: differences between the live state and what the last apply set
+//! * [`revert_changes`]: the changes that lead back to an earlier generation
+//!
+//! Nothing here reads files, uses the network or knows of plans.
 
 pub mod drift;
-pub mod fields;
+pub(crate) mod fields;
 pub mod guards;
-pub mod revert;
+mod revert;
+
+pub use drift::{Drift, DriftField, DriftKind, drift};
+pub use revert::revert_changes;

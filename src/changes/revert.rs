@@ -1,11 +1,11 @@
-//! The way back to an earlier generation. The service takes it, and a saved rollback holds it; both compute it here.
+//! The way back to an earlier generation, used by the service for a rollback and by saved rollback plans.
 
 use std::collections::BTreeMap;
 
 use crate::model::{ProfileChange, ProfileName, State, StoredProfile};
 
-/// The changes that lead from what is live to what was live.
-pub fn way_back(state: &State, target: &BTreeMap<ProfileName, StoredProfile>) -> Vec<ProfileChange> {
+/// Returns the changes that lead from the live state to the profiles of an earlier generation.
+pub fn revert_changes(state: &State, target: &BTreeMap<ProfileName, StoredProfile>) -> Vec<ProfileChange> {
     let live: BTreeMap<&ProfileName, &StoredProfile> = state.live_stored().collect();
     let mut changes = Vec::new();
     for (name, profile) in target {

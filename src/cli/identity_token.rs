@@ -8,7 +8,7 @@ use secrecy::SecretString;
 use super::{CliError, Context, variables};
 use crate::{
     entra::http::{Http, Options, Request},
-    model::{Code, rules::is_loopback},
+    model::{Code, host::is_loopback},
 };
 
 /// Asks GitHub Actions for an identity token. The token to ask with goes to GitHub's address alone, and into no message.

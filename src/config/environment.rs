@@ -490,14 +490,10 @@ impl Loading<'_> {
     ) {
         let typed: BTreeMap<&ProfileName, &Profile> =
             profiles.iter().map(|(name, typed)| (name, &typed.profile)).collect();
-        // The files' own texts were looked at before anything was laid over them or filled in.
-        let mut violations = rules::check_all_but_texts(&settings.settings, &typed);
-        // Who claims what somebody else claims too is told of the one that was laid over the other.
-        let before = violations.len();
-        violations.retain(|violation| violation.code != Code::ClaimedTwice);
-        if violations.len() < before {
-            violations.extend(rules::claimed_twice(&typed, |name| self.declared_by(name)));
-        }
+        // The strings were searched where the files state them, before layers were merged and defaults filled in.
+        let check = rules::Check::new(&settings.settings, &typed).without_search();
+        // Of two profiles that claim the same, the one in the higher layer is reported.
+        let violations = check.rank_claims(|name| self.declared_by(name)).run();
         let companies_are_sound = !settings.unsound.touches("/companies");
         let mut told: BTreeMap<Option<ProfileName>, usize> = BTreeMap::new();
         for violation in violations {

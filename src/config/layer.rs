@@ -235,8 +235,8 @@ fn file_name(path: &Path) -> &str {
     path.file_name().and_then(|name| name.to_str()).unwrap_or_default()
 }
 
-/// What people and tools leave beside: dot files and read-me files.
-pub(super) fn is_ignored(name: &str) -> bool {
+/// Returns true for files that people and tools leave in a folder and that are not read: dot files and README files.
+pub fn is_ignored(name: &str) -> bool {
     name.starts_with('.') || name.eq_ignore_ascii_case("readme.md") || name.eq_ignore_ascii_case("readme")
 }
 

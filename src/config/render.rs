@@ -6,7 +6,7 @@ use annotate_snippets::{AnnotationKind, Level, Renderer, Snippet};
 use serde_json::json;
 
 use super::{Diagnostic, Report};
-use crate::model::code::Severity;
+use crate::{model::code::Severity, text::enumerate};
 
 /// How many problems people are shown.
 const SHOWN: usize = 100;
@@ -26,10 +26,7 @@ impl Report {
             let _ = writeln!(out, "... and {} more; `--format json` lists all.\n", self.diagnostics.len() - SHOWN);
         }
         if self.environments > 1 && !self.failed.is_empty() {
-            let first: Vec<&str> = self.failed.iter().take(8).map(String::as_str).collect();
-            let more = self.failed.len() - first.len();
-            let more = if more > 0 { format!(" and {more} more") } else { String::new() };
-            let _ = writeln!(out, "With errors: {}{more}", first.join(", "));
+            let _ = writeln!(out, "With errors: {}", enumerate(&self.failed, 8));
         }
         out.push_str(&self.summary());
         out

@@ -1,11 +1,6 @@
-//! A profile as the text of a file, and files written whole or not at all.
+//! Writes documents as YAML: profiles and environments as files that `validate` reads back unchanged.
 
-use std::{
-    fmt::Write as _,
-    fs::File,
-    io::Write as _,
-    path::{Path, PathBuf},
-};
+use std::fmt::Write as _;
 
 use serde_json::Value;
 
@@ -182,40 +177,4 @@ pub fn readable(value: &Value) -> String {
         && !text.ends_with([':', ' '])
         && !is_reserved(text);
     if plain { text.clone() } else { Value::from(text.as_str()).to_string() }
-}
-
-/// Writes a file whole or not at all: beside it first, to disk, then in its place.
-pub fn write_atomically(path: &Path, bytes: &[u8]) -> std::io::Result<()> {
-    beside(path, bytes)?.persist(path).map_err(|error| error.error)?;
-    File::open(folder(path))?.sync_all()
-}
-
-/// Writes files below a folder, in this order. All of them lie on disk, beside their places, before the first one is
-/// put in its place: what can go wrong (no room, no permission) goes wrong before anything is changed.
-pub fn write_all(root: &Path, files: &[(PathBuf, Vec<u8>)]) -> std::io::Result<()> {
-    let written = files.iter().map(|(path, bytes)| Ok((root.join(path), beside(&root.join(path), bytes)?)));
-    for (path, file) in written.collect::<std::io::Result<Vec<_>>>()? {
-        file.persist(&path).map_err(|error| error.error)?;
-        File::open(folder(&path))?.sync_all()?;
-    }
-    Ok(())
-}
-
-fn folder(path: &Path) -> &Path {
-    path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."))
-}
-
-fn beside(path: &Path, bytes: &[u8]) -> std::io::Result<tempfile::NamedTempFile> {
-    // As the user's umask has it for any new file; a replaced file keeps its own mode.
-    let mut builder = tempfile::Builder::new();
-    #[cfg(unix)]
-    {
-        use std::os::unix::fs::PermissionsExt as _;
-        let mode = std::fs::metadata(path).map_or(0o666, |metadata| metadata.permissions().mode() & 0o777);
-        builder.permissions(std::fs::Permissions::from_mode(mode));
-    }
-    let mut file = builder.prefix(".mailwright-").tempfile_in(folder(path))?;
-    file.write_all(bytes)?;
-    file.as_file().sync_all()?;
-    Ok(file)
 }

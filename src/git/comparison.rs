@@ -1,4 +1,4 @@
-//! Both sides of a comparison, opened: each as a repository of `config`, with what differs between them.
+//! Both sides of a comparison: the files of each, and the paths that differ.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -8,110 +8,84 @@ use std::{
 };
 
 use super::{
+    changed_paths::ChangedPaths,
     objects::Objects,
     range::{Range, Side},
     run::{Git, GitError},
     work_tree::{self, Found},
 };
-use crate::{
-    config::{Report, Repository},
-    git::affected::{Changed, touched},
-    model::EnvironmentName,
-    vfs::{Blobs as _, Kind, Tree},
-};
+use crate::vfs::{Blobs as _, Kind, Tree};
 
 /// The folders that are read.
 pub(super) const FOLDERS: [&str; 2] = ["environments", "secrets"];
-/// How often links may lead on to folders that were not listed yet.
+/// The maximum number of times that links may lead on to folders that were not listed yet.
 const ROUNDS: usize = 8;
-/// The most that is read of `.gitmodules`, in bytes.
+/// The maximum size of `.gitmodules` that is read, in bytes.
 const MODULES: u64 = 1024 * 1024;
-/// The longest target of a link.
+/// The maximum length of a link's target, in bytes.
 const TARGET: u64 = 4096;
 
-/// Path to what stands there: its kind, and the id of its contents.
+/// Path to entry: its kind, and the id of its contents.
 pub(super) type Listing = BTreeMap<String, (Kind, String)>;
 
 /// Both sides of a comparison.
-pub struct Sides {
-    /// What it was; or what is wrong with `environments/` as a whole.
-    pub old: Result<Repository, Report>,
-    /// What it becomes; or what is wrong with `environments/` as a whole.
-    pub new: Result<Repository, Report>,
-    /// What differs between them.
-    pub changed: Changed,
-    listings: [Listing; 2],
+pub struct TreeComparison {
+    /// The older side.
+    pub from: ListedTree,
+    /// The newer side.
+    pub to: ListedTree,
+    /// The paths that differ.
+    pub changed: ChangedPaths,
     objects: Arc<Objects>,
 }
 
-impl Sides {
-    /// Opens both sides. Reads no more than their lists of files and the `environment.yaml`s.
+/// One side of a comparison, listed. The work tree has no list: its files are read from the disk.
+pub struct ListedTree {
+    is_work_tree: bool,
+    listing: Listing,
+    objects: Arc<Objects>,
+}
+
+impl ListedTree {
+    /// Returns the files of the commit; none for the work tree.
+    pub fn tree(&self) -> Option<Tree> {
+        let entries = self.listing.iter().map(|(path, (kind, id))| (path.clone(), *kind, id.clone()));
+        (!self.is_work_tree).then(|| Tree::new(entries, Arc::clone(&self.objects) as _))
+    }
+
+    /// Reads the contents of the files that `is_wanted` selects, in few Git processes.
+    pub fn prefetch(&self, is_wanted: impl Fn(&str) -> bool) {
+        self.objects.fetch(ids(&self.listing, is_wanted));
+    }
+}
+
+impl TreeComparison {
+    /// Lists both sides. Reads no contents but those of links.
     pub fn open(root: &Path, range: &Range) -> Result<Self, GitError> {
         let git = Git::new(root);
         git.check_work_tree()?;
         let objects = Arc::new(Objects::new(git.clone()));
         let mut links = Vec::new();
-        let mut list = |side: &Side| match side {
-            Side::Commit { id, .. } => listing(&git, &objects, id, &mut links),
-            Side::WorkTree => Ok(Listing::new()),
-        };
-        let listings = [list(&range.from)?, list(&range.to)?];
-        let paths = match (range.from.commit(), range.to.commit()) {
-            (Some(from), None) => on_disk(&git, from, &listings[0], &mut links)?,
-            _ => differing(&listings[0], &listings[1]),
-        };
-        let changed = Changed::new(paths, &links);
-        let environments = |path: &str| {
-            let parts: Vec<&str> = path.split('/').collect();
-            matches!(parts[..], ["environments", _, name] if name.starts_with("environment."))
-        };
-        objects.fetch(listings.iter().flat_map(|listing| ids(listing, environments)));
-        let open = |side: &Side, listing: &Listing| match side {
-            Side::WorkTree => Repository::open(root),
-            Side::Commit { .. } => {
-                let entries = listing.iter().map(|(path, (kind, id))| (path.clone(), *kind, id.clone()));
-                Repository::open_tree(root, Tree::new(entries, Arc::clone(&objects) as _))
-            }
-        };
-        let old = open(&range.from, &listings[0]);
-        let mut new = open(&range.to, &listings[1]);
-        if let (Ok(old), Ok(new), Some(layers)) = (&old, &mut new, changed.layers()) {
-            new.share(old, |name| !layers.contains(name.as_str()));
-        }
-        Ok(Self { old, new, changed, listings, objects })
-    }
-
-    /// The environments that the difference touches; none if a side cannot be opened.
-    pub fn touched(&self) -> Option<BTreeSet<EnvironmentName>> {
-        let (Ok(old), Ok(new)) = (&self.old, &self.new) else { return None };
-        Some(touched(old, new, &self.changed))
-    }
-
-    /// Reads all that loading these environments takes, at once.
-    pub fn read_ahead(&self, names: &BTreeSet<EnvironmentName>) {
-        let (Ok(old), Ok(new)) = (&self.old, &self.new) else { return };
-        let all: Vec<EnvironmentName> = names.iter().cloned().collect();
-        let changed = self.changed.layers();
-        for (listing, side, is_new) in [(&self.listings[0], old, false), (&self.listings[1], new, true)] {
-            let chains: BTreeSet<EnvironmentName> = all.iter().flat_map(|name| side.chain(name)).collect();
-            let is_read = |path: &str| {
-                let mut parts = path.splitn(3, '/');
-                match (parts.next(), parts.next()) {
-                    // The new side reads what both share.
-                    (Some("environments"), Some(name)) => {
-                        (is_new || changed.as_ref().is_none_or(|changed| changed.contains(name)))
-                            && chains.iter().any(|layer| layer.as_str() == name)
-                    }
-                    (Some("secrets"), Some(name)) => {
-                        path.strip_suffix(".age").is_some() && names.iter().any(|own| own.as_str() == name)
-                    }
-                    _ => false,
-                }
+        let mut list = |side: &Side| {
+            let listing = match side {
+                Side::Commit { id, .. } => listing(&git, &objects, id, &mut links)?,
+                Side::WorkTree => Listing::new(),
             };
-            self.objects.fetch(ids(listing, is_read));
-        }
-        new.read_ahead(&all);
-        old.read_ahead(&all);
+            let is_work_tree = matches!(side, Side::WorkTree);
+            Ok::<_, GitError>(ListedTree { is_work_tree, listing, objects: Arc::clone(&objects) })
+        };
+        let (from, to) = (list(&range.from)?, list(&range.to)?);
+        let paths = match (range.from.commit(), range.to.commit()) {
+            (Some(commit), None) => on_disk(&git, commit, &from.listing, &mut links)?,
+            _ => differing(&from.listing, &to.listing),
+        };
+        Ok(Self { from, to, changed: ChangedPaths::new(paths, &links), objects })
+    }
+
+    /// Reads the contents of files of both sides at once.
+    pub fn prefetch(&self, is_wanted: impl Fn(&str) -> bool) {
+        let sides = [&self.from, &self.to];
+        self.objects.fetch(sides.into_iter().flat_map(|side| ids(&side.listing, &is_wanted)));
     }
 }
 

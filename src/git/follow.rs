@@ -100,7 +100,7 @@ impl Follower {
     fn write_attributes(&self) -> Result<(), GitError> {
         let folder = self.folder.join(".git/info");
         let written = std::fs::create_dir_all(&folder)
-            .and_then(|()| crate::config::write_atomically(&folder.join("attributes"), ATTRIBUTES.as_bytes()));
+            .and_then(|()| crate::fs::write_atomically(&folder.join("attributes"), ATTRIBUTES.as_bytes()));
         written.map_err(|error| self.unwritable(&error))
     }
 

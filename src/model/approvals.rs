@@ -18,10 +18,9 @@ use ssh_key::{
 use utoipa::ToSchema;
 
 use super::{
-    AppliesTo, Approval, Code, CompanyId, Digest, EnvironmentName, Function, Profile, ProfileChange, ProfileName,
-    Settings, State, StoredProfile,
+    AppliesTo, Approval, CompanyId, Digest, EnvironmentName, Function, Profile, ProfileChange, ProfileName, Settings,
+    State, StoredProfile,
     resolution::{Cell, Resolver},
-    rules::Violation,
 };
 
 /// How many reasons a need lists.
@@ -375,62 +374,6 @@ impl ApprovalRule {
 pub fn is_signer_name(text: &str) -> bool {
     let fit = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '@' | '-');
     (1..=64).contains(&text.len()) && text.starts_with(|c: char| c.is_ascii_alphanumeric()) && text.chars().all(fit)
-}
-
-/// What is wrong with the rules about approvals. Pointers are the environment's.
-pub(super) fn check(settings: &Settings, out: &mut Vec<Violation>) {
-    let approvals = &settings.policy.approvals;
-    let mut report = |pointer: String, code: Code, message: String, remedy: &str| {
-        let pointer = format!("/policy/approvals{pointer}");
-        out.push(Violation { profile: None, pointer, code, message, remedy: remedy.to_owned() });
-    };
-    let (mut names, mut keys) = (BTreeSet::new(), HashMap::new());
-    for (index, signer) in approvals.signers.iter().enumerate() {
-        let name = format!("/signers/{index}/name");
-        if !is_signer_name(&signer.name) {
-            let message = "this is not a signer's name".to_owned();
-            report(name, Code::InvalidName, message, "Write up to 64 letters, digits, `.`, `_`, `@` and `-`.");
-        } else if !names.insert(signer.name.to_ascii_lowercase()) {
-            let message = format!("two signers are called `{}`", signer.name);
-            report(name, Code::InvalidValue, message, "Who has two keys is named twice, differently.");
-        }
-        match signer.public_key() {
-            Err(why) => report(
-                format!("/signers/{index}/key"),
-                Code::InvalidValue,
-                why.to_owned(),
-                "Copy the line of a `.pub` file: ssh-ed25519, ecdsa-sha2-nistp256, ssh-rsa, or one of a security key (sk-).",
-            ),
-            Ok(key) => {
-                if let Some(first) = keys.insert(key.fingerprint(HashAlg::Sha256).to_string(), &signer.name) {
-                    let message = format!("`{first}` has this key already");
-                    report(format!("/signers/{index}/key"), Code::InvalidValue, message, "One key, one signer.");
-                }
-            }
-        }
-    }
-    for (index, rule) in approvals.rules.iter().enumerate() {
-        let pointer = format!("/rules/{index}");
-        for name in rule.signers.iter().filter(|name| !approvals.signers.iter().any(|signer| signer.name == **name)) {
-            let message = format!("there is no signer `{}`", name.escape_debug());
-            report(format!("{pointer}/signers"), Code::InvalidValue, message, "Add the signer, or correct the name.");
-        }
-        for company in rule.companies.iter().filter(|company| !settings.companies.contains(*company)) {
-            let message = format!("company `{company}` does not exist in the environment");
-            let remedy = "Add it to `companies`, or correct it here.";
-            report(format!("{pointer}/companies"), Code::UnknownCompany, message, remedy);
-        }
-        let signers = if rule.signers.is_empty() { approvals.signers.len() } else { rule.signers.len() };
-        if rule.count == 0 || usize::from(rule.count) > signers {
-            let message = format!("the rule wants {} of {signers} signers", rule.count);
-            report(
-                format!("{pointer}/count"),
-                Code::InvalidValue,
-                message,
-                "Want at least one, and no more than there are.",
-            );
-        }
-    }
 }
 
 /// An approval that counted, as the history keeps it.

@@ -39,6 +39,7 @@ pub mod finding_id;
 pub mod function;
 pub mod generation;
 pub mod hold;
+pub mod host;
 pub mod integrity;
 pub mod last_verified;
 pub mod lease;

@@ -19,7 +19,7 @@ use reqwest::{
 };
 
 use crate::{
-    model::rules::is_loopback,
+    model::host::is_loopback,
     net::{resolve::loopback, tls::HandshakeFault},
     text::is_hidden,
 };

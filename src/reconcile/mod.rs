@@ -6,6 +6,7 @@
 //! * [`render`] turns a plan into what people read, from the plan alone.
 //! * [`saved`] keeps a plan in a file and takes it out again, unchanged or not at all.
 //! * [`recompute`] computes a saved plan anew, for whoever signs it.
+//! * [`revisions`] opens two revisions of the files, and finds the environments that differ.
 //! * [`attachments`] adds the age files that a changeset needs.
 //!
 //! Nothing here talks to the network or prints.
@@ -18,6 +19,7 @@ pub mod plan;
 mod planner;
 pub mod recompute;
 pub mod render;
+pub mod revisions;
 mod routing_changes;
 pub mod saved;
 mod secret_destinations;

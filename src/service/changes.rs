@@ -19,7 +19,7 @@ use super::{Service, access::Caller, problem::Problem};
 use crate::{
     api::{ChangesetOutcome, ChangesetResult, Rollback},
     approvals::{self, Judgement, REASON_LIMIT},
-    changes::{guards, revert::way_back},
+    changes::{guards, revert_changes},
     credential,
     entra::{FederatedFiles, federated},
     model::{
@@ -215,7 +215,7 @@ impl Service {
                 .remedy("`mailwright history` lists them.");
             return self.refused(caller, "rollback", detail, problem, false).await;
         };
-        let changes = way_back(&state, &target);
+        let changes = revert_changes(&state, &target);
         let settings = state.settings.going_back_to(&target_settings);
         let settings = (settings != state.settings).then_some(settings);
         if changes.is_empty() && settings.is_none() {
@@ -404,7 +404,9 @@ fn check_all(
     check_federated(&state.environment, &change, federated)?;
 
     let touched: BTreeSet<ProfileName> = change.changes.iter().flat_map(ProfileChange::names).cloned().collect();
-    let mut violations = rules::check(&after.settings, &after.live().collect(), |name| touched.contains(name));
+    let profiles = after.live().collect();
+    let check = rules::Check::new(&after.settings, &profiles).search_only(|name| touched.contains(name));
+    let mut violations = check.run();
     if let Some(reader) = &after.settings.reader {
         violations.extend(rules::check_reader(&reader.application));
     }

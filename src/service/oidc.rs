@@ -32,7 +32,7 @@ use crate::{
     entra::http::{Http, Options, Request},
     model::{
         Code, EnvironmentName,
-        rules::is_loopback,
+        host::is_loopback,
         token::{Role, Scope},
     },
 };

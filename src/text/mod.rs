@@ -69,22 +69,22 @@ pub fn printable_log_line(text: &str) -> Cow<'_, str> {
     escaped(text, |_| false, true)
 }
 
-/// Joins the first names of a list and counts the others: `a, b and 14 more`. Each name is cut at 100 characters.
-pub fn first_of<'a>(names: impl IntoIterator<Item = &'a str>, shown: usize, separator: &str) -> String {
+/// Joins the first items of a list and counts the others: `a, b and 14 more`. Each item is cut at 100 characters.
+pub fn enumerate<T: AsRef<str>>(items: impl IntoIterator<Item = T>, max: usize) -> String {
     let mut text = String::new();
     let mut count = 0_usize;
-    for name in names {
+    for item in items {
         count += 1;
-        if count > shown {
+        if count > max {
             continue;
         }
         if count > 1 {
-            text.push_str(separator);
+            text.push_str(", ");
         }
-        text.push_str(&shortened(name, 100));
+        text.push_str(&shortened(item.as_ref(), 100));
     }
-    if count > shown {
-        text.push_str(&format!(" and {} more", count - shown));
+    if count > max {
+        text.push_str(&format!(" and {} more", count - max));
     }
     text
 }
@@ -224,6 +224,14 @@ mod tests {
         let shown = printable_lines(&text);
         assert!(!shown.contains(|c| is_hidden(c) && c != '\n'));
         assert_eq!(serde_json::from_str::<serde_json::Value>(&shown).unwrap(), document);
+    }
+
+    #[test]
+    fn a_long_list_is_cut_and_counted() {
+        assert_eq!(enumerate(["a", "b"], 2), "a, b");
+        assert_eq!(enumerate(["a", "b", "c", "d"].map(str::to_owned), 2), "a, b and 2 more");
+        assert_eq!(enumerate([] as [&str; 0], 2), "");
+        assert_eq!(enumerate(["x".repeat(200)], 2).chars().count(), 101);
     }
 
     #[test]

@@ -131,7 +131,7 @@ impl Visit<'_> {
                 return Err(self.tls_failed(error));
             }
         }
-        if self.smtp.encryption == Encryption::None && crate::model::rules::is_loopback(&self.smtp.host) {
+        if self.smtp.encryption == Encryption::None && crate::model::host::is_loopback(&self.smtp.host) {
             self.pass(Id::SmtpInClear, "/provider/smtp/encryption", "in clear, and on this machine alone".to_owned());
         } else if self.smtp.encryption == Encryption::None {
             self.findings.push(

@@ -110,7 +110,7 @@ proptest! {
         let all = after.iter().map(|(name, stored)| (name, &stored.profile)).collect();
         let work = || {
             let planned = plan(&desired, &state);
-            (serde_json::to_string(&planned.plan).unwrap(), planned.changeset, rules::check(&settings, &all, |_| true))
+            (serde_json::to_string(&planned.plan).unwrap(), planned.changeset, rules::Check::new(&settings, &all).run())
         };
         prop_assert_eq!(POOLS.0.install(work), POOLS.1.install(work));
     }

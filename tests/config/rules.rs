@@ -37,7 +37,8 @@ fn broken(profiles: &[(&str, Value)]) -> Vec<String> {
         .map(|(name, value)| (name.parse().unwrap(), serde_json::from_value(value.clone()).unwrap()))
         .collect();
     let profiles: BTreeMap<&ProfileName, &Profile> = profiles.iter().map(|(n, p)| (n, p)).collect();
-    rules::check(&settings, &profiles, |_| true)
+    rules::Check::new(&settings, &profiles)
+        .run()
         .into_iter()
         .map(|v| format!("{} {}{}", v.code, v.profile.map(|p| p.to_string()).unwrap_or_default(), v.pointer))
         .collect()
@@ -172,7 +173,7 @@ fn every_cell_has_a_sender_or_is_meant_to_have_none() {
     }))
     .unwrap();
     let (name, profile): (ProfileName, Profile) = ("a".parse().unwrap(), serde_json::from_value(reports).unwrap());
-    assert!(rules::check(&settings, &[(&name, &profile)].into(), |_| true).is_empty());
+    assert!(rules::Check::new(&settings, &[(&name, &profile)].into()).run().is_empty());
 }
 
 #[test]

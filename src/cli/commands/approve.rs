@@ -24,7 +24,7 @@ use crate::{
         ui::confirm::confirm,
         variables,
     },
-    config::write_atomically,
+    fs::write_atomically,
     model::{
         Approval, Code,
         approvals::{KnownSigner, is_signer_name},

@@ -8,12 +8,13 @@ use serde_json::json;
 use crate::{
     cli::{CliError, Context, ErrorFormat, Exit, Format, Runnable},
     config::{Report, Repository, Selection},
-    git::{self, Range, Side, Sides},
+    git::{self, Range, Side},
     model::{Digest, EnvironmentName},
     reconcile::{
         file_diff::{self, Difference, Said},
         plan::MovedService,
         render::Differences,
+        revisions::RevisionPair,
     },
 };
 
@@ -51,8 +52,8 @@ impl Runnable for Diff {
     fn run(&self, context: &Context) -> Result<Exit, CliError> {
         let root = context.project()?;
         let (range, patterns) = self.range(&root)?;
-        let sides = Sides::open(&root, &range)?;
-        let Some(mut touched) = sides.touched() else { return Err(unopened(context, &range, &sides)) };
+        let sides = RevisionPair::open(&root, &range)?;
+        let Some(mut touched) = sides.affected_environments() else { return Err(unopened(context, &range, &sides)) };
         let (Ok(old), Ok(new)) = (&sides.old, &sides.new) else { return Err(unopened(context, &range, &sides)) };
         if !patterns.is_empty() || !self.selector.is_empty() {
             let meant = meant(old, new, patterns, &self.selector)?;
@@ -128,7 +129,7 @@ fn meant(
 }
 
 /// What differs in these environments.
-fn differences(sides: &Sides, names: &BTreeSet<EnvironmentName>) -> Vec<Difference> {
+fn differences(sides: &RevisionPair, names: &BTreeSet<EnvironmentName>) -> Vec<Difference> {
     let (Ok(old), Ok(new)) = (&sides.old, &sides.new) else { return Vec::new() };
     sides.read_ahead(names);
     let compared: Vec<_> = names
@@ -160,7 +161,7 @@ fn said(side: &Repository, name: &EnvironmentName) -> Said {
 }
 
 /// A side whose `environments/` cannot be read as a whole.
-fn unopened(context: &Context, range: &Range, sides: &Sides) -> CliError {
+fn unopened(context: &Context, range: &Range, sides: &RevisionPair) -> CliError {
     let told = |side: &Side, opened: &Result<Repository, Report>| {
         if let Err(report) = opened {
             context.printer.note(&format!("In {}:\n\n{}", side.words(), report.human()));
@@ -182,10 +183,10 @@ pub(crate) fn since(context: &Context, revision: &str) -> Result<Since, CliError
         return Ok(Since { from: "nothing".to_owned(), names, gone: Vec::new(), moved: BTreeMap::new() });
     }
     let range = Range::since(&root, revision)?;
-    let sides = Sides::open(&root, &range)?;
+    let sides = RevisionPair::open(&root, &range)?;
     let Ok(new) = &sides.new else { return Err(unopened(context, &range, &sides)) };
     let from = range.from.words();
-    let (Some(touched), Ok(old)) = (sides.touched(), &sides.old) else {
+    let (Some(touched), Ok(old)) = (sides.affected_environments(), &sides.old) else {
         // What cannot be compared is planned: rather too much than too little.
         let names = new.environments().into_iter().filter(|name| !new.is_abstract(name)).collect();
         return Ok(Since { from, names, gone: Vec::new(), moved: BTreeMap::new() });

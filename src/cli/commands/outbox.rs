@@ -233,7 +233,7 @@ impl Outbox {
                 let failed =
                     |error: std::io::Error| CliError::coded(Code::Unwritable, format!("cannot write: {error}"));
                 match output {
-                    Some(path) => crate::config::write_atomically(path, &content).map_err(failed)?,
+                    Some(path) => crate::fs::write_atomically(path, &content).map_err(failed)?,
                     // What somebody mailed acts on no terminal; a pipe gets it as it is.
                     None if std::io::stdout().is_terminal() => context.printer.out(&String::from_utf8_lossy(&content)),
                     None => std::io::stdout().write_all(&content).map_err(failed)?,

@@ -15,7 +15,8 @@ use crate::{
         fleet::{Environments, Fleet, Outcome, Words},
     },
     client::Client,
-    config::{Desired, write_atomically},
+    config::Desired,
+    fs::write_atomically,
     model::{Allowances, Code, Digest, ProfileName, State, token::Role},
     reconcile::{
         self, Planned, Request, attachments,

@@ -136,7 +136,7 @@ fn difference(
     }
     // What is sent is only where to go; the changes are there to be shown, counted and signed.
     let changeset = &mut planned.changeset;
-    changeset.changes = crate::changes::revert::way_back(state, &target.profiles);
+    changeset.changes = crate::changes::revert_changes(state, &target.profiles);
     changeset.settings = (target.settings != state.settings).then(|| target.settings.clone());
     if let Some(approvals) = &mut planned.plan.approvals {
         let deed = Deed::Rollback(number);

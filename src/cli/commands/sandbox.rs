@@ -70,7 +70,7 @@ impl Runnable for Sandbox {
                     .remedy("Another port: `--port`, `--smtp-port`, `--smtps-port`, `--dns-port`; 0 takes a free one.")
             })?;
             if let Some(path) = &self.ca_file {
-                config::write_atomically(path, running.authority.as_bytes())
+                crate::fs::write_atomically(path, running.authority.as_bytes())
                     .map_err(|error| CliError::new(format!("cannot write `{}`: {error}", path.display())))?;
             }
             context.printer.out(&format!(

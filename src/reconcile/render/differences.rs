@@ -6,7 +6,7 @@ use std::fmt::Write as _;
 use anstyle::{AnsiColor, Style};
 use serde_json::json;
 
-use super::{human, listed, markdown};
+use super::{human, markdown};
 use crate::{
     config::Report,
     model::ProfileName,
@@ -14,7 +14,7 @@ use crate::{
         file_diff::{Difference, What},
         plan::Summary,
     },
-    text::{markdown::inline, printable},
+    text::{enumerate, markdown::inline, printable},
 };
 
 const GREEN: Style = AnsiColor::Green.on_default().bold();
@@ -204,7 +204,7 @@ fn without_name(text: &str, name: &str) -> String {
 }
 
 fn heading(group: &Group<'_>) -> String {
-    let names = listed(group.members.iter().map(|member| member.environment.to_string()), NAMED);
+    let names = enumerate(group.members.iter().map(|member| member.environment.to_string()), NAMED);
     let alike = match group.members.len() {
         1 => String::new(),
         count => format!(" {DIM}({count} environments alike){DIM:#}"),
@@ -220,7 +220,7 @@ fn heading(group: &Group<'_>) -> String {
 
 fn profile_words(profiles: &[ProfileName]) -> String {
     let s = if profiles.len() == 1 { "" } else { "s" };
-    let names = listed(profiles.iter().map(ToString::to_string), NAMED);
+    let names = enumerate(profiles.iter().map(ToString::to_string), NAMED);
     let colon = if names.is_empty() { "" } else { ": " };
     format!("{} profile{s}{colon}{names}", profiles.len())
 }

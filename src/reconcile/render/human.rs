@@ -333,7 +333,7 @@ fn unmanaged(out: &mut String, plan: &Plan) {
     if plan.unmanaged.is_empty() {
         return;
     }
-    let names = super::listed(plan.unmanaged.iter().map(ToString::to_string), 20);
+    let names = crate::text::enumerate(plan.unmanaged.iter().map(ToString::to_string), 20);
     let _ = writeln!(out, "{BOLD}Not in Git and left alone:{BOLD:#} {names}");
     let _ = writeln!(out, "  {DIM}`mailwright import {}` writes files for them.{DIM:#}\n", plan.environment);
 }

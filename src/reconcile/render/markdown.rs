@@ -228,7 +228,7 @@ fn diff_lines(out: &mut String, fields: &[FieldChange]) {
 fn tail(plan: &Plan) -> String {
     let mut tail = String::new();
     if !plan.unmanaged.is_empty() {
-        let names = super::listed(plan.unmanaged.iter().map(|name| format!("`{name}`")), 20);
+        let names = crate::text::enumerate(plan.unmanaged.iter().map(|name| format!("`{name}`")), 20);
         let _ = writeln!(tail, "Not in Git and left alone: {names}\n");
     }
     let commit =

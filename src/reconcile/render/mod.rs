@@ -13,7 +13,10 @@ pub use human::{drift_text, human};
 pub use markdown::markdown;
 
 use super::plan::{SecretChange, SecretChangeKind, Sender, SenderChange, VerifiedBefore};
-use crate::{model::CompanyId, text::printable};
+use crate::{
+    model::CompanyId,
+    text::{enumerate, printable},
+};
 
 /// A value on one line: as JSON, with everything that could move the cursor or hide text written as an escape.
 pub fn shown(value: &Value) -> String {
@@ -96,17 +99,10 @@ impl SenderGroup<'_> {
             }
         }
         let line = |(companies, words): &(BTreeSet<&CompanyId>, Vec<String>)| {
-            format!("{}: {}", listed(companies.iter().map(ToString::to_string), 8), words.join(", "))
+            format!("{}: {}", enumerate(companies.iter().map(ToString::to_string), 8), words.join(", "))
         };
         lines.iter().map(line).collect()
     }
-}
-
-/// The first few, and how many more there are.
-fn listed(items: impl Iterator<Item = String>, most: usize) -> String {
-    let items: Vec<String> = items.collect();
-    let shown = items.iter().take(most).map(String::as_str).collect::<Vec<_>>().join(", ");
-    if items.len() > most { format!("{shown} and {} more", items.len() - most) } else { shown }
 }
 
 /// What the verifier last said of a profile, in words.

@@ -12,7 +12,7 @@ use crate::{
         finding::{Finding, Verdict},
         finding_id::Id,
     },
-    text::{first_of, shortened},
+    text::{enumerate, shortened},
     verify::{needs, remedy::Remedies},
 };
 
@@ -169,7 +169,7 @@ impl Direct<'_> {
         let seen = if asked.is_empty() {
             "no permission on Microsoft Graph".to_owned()
         } else {
-            format!("requested: {}", first_of(asked.iter().map(String::as_str), SHOWN, ", "))
+            format!("requested: {}", enumerate(&asked, SHOWN))
         };
         let expected = format!("application permission {name}");
         let roles = named(self.requested, Kind::Application);
@@ -231,7 +231,7 @@ impl Direct<'_> {
         let seen = if granted.is_empty() {
             "a token without any application permission".to_owned()
         } else {
-            format!("granted: {}", first_of(granted.iter().map(String::as_str), SHOWN, ", "))
+            format!("granted: {}", enumerate(&granted, SHOWN))
         };
         let exchange = || if name == "Mail.Send" { self.remedies.ask_exchange(self.from) } else { Vec::new() };
         let expected = format!("application permission {name}");
@@ -445,7 +445,7 @@ impl Delegated<'_> {
                 let seen = if asked.is_empty() {
                     "no delegated permission on Microsoft Graph".to_owned()
                 } else {
-                    format!("requested: {}", first_of(asked.iter().map(String::as_str), SHOWN, ", "))
+                    format!("requested: {}", enumerate(&asked, SHOWN))
                 };
                 return Finding::fail(id, self.pointer, message).seen(seen).expected(expected).remedy(ask());
             }
@@ -516,5 +516,5 @@ fn named(requested: Option<&BTreeSet<(&'static str, String)>>, wanted: Kind) -> 
 }
 
 fn joined(a: &BTreeSet<String>, b: &BTreeSet<String>) -> String {
-    first_of(a.union(b).map(String::as_str), SHOWN, ", ")
+    enumerate(a.union(b), SHOWN)
 }

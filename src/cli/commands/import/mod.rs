@@ -14,7 +14,8 @@ use crate::{
         CliError, Context, ErrorFormat, Exit, Format, Runnable, ServiceOptions,
         environment::{self, Environment},
     },
-    config::{Repository, write, write_atomically},
+    config::{Repository, write},
+    fs::write_atomically,
     model::{Code, EnvironmentName, ProfileName, SecretReference, StoredProfile},
 };
 

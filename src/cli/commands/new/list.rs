@@ -15,7 +15,7 @@ use crate::{
             new::{Base, Given, NewEnvironment, free_name, is_own, missing_secrets, places},
         },
     },
-    config::{Diagnostic, Repository, write},
+    config::{Diagnostic, Repository},
     import::{
         self,
         environments::{self, List, Row},
@@ -228,7 +228,7 @@ fn write_all(root: &Path, all: &[New]) -> Result<(), CliError> {
     });
     let files: Vec<(PathBuf, Vec<u8>)> =
         all.iter().map(|new| (places(&new.name).1, new.text.clone().into_bytes())).collect();
-    result.and_then(|()| write::write_all(root, &files)).map_err(|error: std::io::Error| {
+    result.and_then(|()| crate::fs::write_all(root, &files)).map_err(|error: std::io::Error| {
         // The folders are new, so nothing of anybody else's is in them.
         for folder in made {
             drop(std::fs::remove_dir_all(folder));

@@ -11,7 +11,8 @@ use serde_json::{Map, Value, json};
 
 use crate::{
     cli::{CliError, Context, ErrorFormat, Exit, Format, Runnable, environment},
-    config::{Report, Repository, suggest, write, write_atomically},
+    config::{Report, Repository, suggest, write},
+    fs::write_atomically,
     model::{Code, EnvironmentName, InvalidName, SecretReference, code::Severity},
 };
 

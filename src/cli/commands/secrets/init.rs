@@ -13,7 +13,7 @@ use crate::{
         commands::secrets::{Prompt, recipients_path, refuse_public},
         environment::Environment,
     },
-    config::write_atomically,
+    fs::write_atomically,
     model::Code,
     secrets::Recipients,
 };

@@ -484,7 +484,7 @@ fn write_age(environment: &Environment, path: &Path, bytes: &[u8]) -> Result<(),
         std::fs::create_dir_all(folder).map_err(failed)?;
     }
     inside(environment.repository.root(), path)?;
-    crate::config::write_atomically(&target, bytes).map_err(failed)
+    crate::fs::write_atomically(&target, bytes).map_err(failed)
 }
 
 fn seal_error(reference: &SecretReference, error: &SealError) -> CliError {

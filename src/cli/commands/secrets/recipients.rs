@@ -25,7 +25,8 @@ use crate::{
         environment::Environment,
         ui::table::table,
     },
-    config::{Repository, write_all},
+    config::Repository,
+    fs::write_all,
     model::{Code, EnvironmentName, SecretReference},
     secrets::{Identities, Recipients, fingerprint, is_native_recipient, rekey},
 };
