@@ -25,6 +25,6 @@ pub fn read_document<T: DeserializeOwned>(path: &Path, remedy: &str) -> Result<T
         let pointer = format!("/{}", error.path().to_string().replace(['.', '['], "/").replace(']', ""));
         let (key_span, found) = node.nearest(&pointer);
         let at = if found.entries().is_empty() { found.span } else { key_span.unwrap_or(found.span) };
-        report(vec![reporter.at(at, Code::InvalidValue, error.inner().to_string(), remedy.to_owned(), false)])
+        report(vec![reporter.at(at, Code::InvalidValue, error.inner().to_string(), remedy.to_owned())])
     })
 }

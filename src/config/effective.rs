@@ -1,56 +1,55 @@
-//! What an environment's layers amount to, each value with the place that it comes from.
+//! The effective configuration of an environment: the merged and interpolated values, each with its place, for display.
 //!
-//! Works for files with problems too, as far as they can be read. What could be a secret is masked: a literal where a
-//! secret belongs, the value of a key that nobody knows, what looks like a key or a password.
+//! Works for files with problems too, as far as they can be read. Possible secrets are masked: a literal in a secret's
+//! field, the value of an unknown key, a string that looks like a key or a password.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, sync::Arc};
 
 use serde_json::Value as Json;
 
 use super::{
     Repository,
-    environment::Loading,
-    excerpt::is_word_for_secret,
+    excerpt::names_a_secret,
     node::{Node, Value},
     schema::{self, Kind},
     variables::{self, Variables},
 };
 use crate::model::{EnvironmentName, Place, ProfileName, SecretReference, secret_detection};
 
-/// What is written over a value.
+/// The text that replaces a possible secret.
 const MASK: &str = "*****";
 
-/// What the layers of an environment amount to.
+/// The effective configuration of an environment.
 #[derive(Clone, Debug)]
-pub struct Amounts {
+pub struct EffectiveEnvironment {
     /// The layers, the lowest first; the environment itself last.
     pub layers: Vec<EnvironmentName>,
-    /// What `environment.yaml` amounts to.
-    pub environment: Placed,
-    /// What each profile amounts to.
-    pub profiles: BTreeMap<ProfileName, Placed>,
+    /// The effective `environment.yaml`.
+    pub environment: Sourced,
+    /// The effective profiles.
+    pub profiles: BTreeMap<ProfileName, Sourced>,
 }
 
 /// A value with the places that it comes from.
 #[derive(Clone, Debug)]
-pub enum Placed {
-    /// A value that has no parts.
+pub enum Sourced {
+    /// A scalar.
     Leaf {
-        /// The value, variables put in.
+        /// The value, interpolated.
         value: Json,
-        /// Where it is written.
+        /// The place that states it.
         place: Place,
-        /// The variables in it, and where their values are written.
+        /// The variables in it, with the places that set them.
         variables: Vec<(String, Place)>,
     },
     /// A list.
-    List(Vec<Placed>),
+    List(Vec<Sourced>),
     /// A map.
-    Map(Vec<(String, Placed)>),
+    Map(Vec<(String, Sourced)>),
 }
 
-impl Placed {
-    /// The value alone.
+impl Sourced {
+    /// Returns the value without its places.
     pub fn to_json(&self) -> Json {
         match self {
             Self::Leaf { value, .. } => value.clone(),
@@ -61,120 +60,107 @@ impl Placed {
 }
 
 impl Repository {
-    /// What the layers of an environment amount to, as far as they can be read.
-    pub fn amounts(&self, name: &EnvironmentName) -> Option<Amounts> {
-        let loading = self.readable(name)?;
-        let environment = loading.merged_environment();
-        let variables = environment.as_deref().map(Loading::variables).unwrap_or_default();
-        let teller = |kind: Kind, document: &Json| Teller {
-            repository: self,
-            variables: &variables,
-            unknown: schema::unknown_keys(kind, document),
+    /// Returns the effective configuration of an environment, as far as its files can be read.
+    pub fn effective_environment(&self, name: &EnvironmentName) -> EffectiveEnvironment {
+        let documents = self.readable_documents(name);
+        let render = |kind: Kind, node: &Arc<Node>| {
+            let unknown = schema::unknown_keys(kind, &node.to_json());
+            Renderer { repository: self, variables: &documents.variables, unknown }.render(node, "", false)
         };
-        let shown = match &environment {
-            Some(node) => teller(Kind::Environment, &node.to_json()).tell(node, "", false),
-            None => Placed::Map(Vec::new()),
+        let environment = match &documents.environment {
+            Some(node) => render(Kind::Environment, node),
+            None => Sourced::Map(Vec::new()),
         };
-        let profiles = loading.merged_profiles().into_iter().map(|(name, node)| {
-            let shown = teller(Kind::PartialProfile, &node.to_json()).tell(&node, "", false);
-            (name, shown)
-        });
-        Some(Amounts { profiles: profiles.collect(), environment: shown, layers: self.layer_names(name) })
+        let profiles = documents.merged_profiles().into_iter();
+        let profiles = profiles.map(|(name, node)| (name, render(Kind::PartialProfile, &node))).collect();
+        EffectiveEnvironment { layers: self.layer_names(name), environment, profiles }
     }
 
-    /// The variables that an environment has, as far as its files say so, and those that something takes.
+    /// Returns the variables that an environment defines, and the names of those that its documents use.
     pub fn variables(&self, name: &EnvironmentName) -> (BTreeMap<String, Json>, Vec<String>) {
-        let Some(loading) = self.readable(name) else { return Default::default() };
-        let environment = loading.merged_environment();
-        let variables = environment.as_deref().map(Loading::variables).unwrap_or_default();
-        let mut taken = Vec::new();
-        let nodes = environment.iter().cloned().chain(loading.merged_profiles().into_values());
-        nodes.for_each(|node| collect_taken(&node, &mut taken));
-        taken.sort();
-        taken.dedup();
-        (variables.iter().map(|(name, node)| (name.to_string(), node.to_json())).collect(), taken)
+        let documents = self.readable_documents(name);
+        let mut used = Vec::new();
+        let nodes = documents.environment.iter().cloned().chain(documents.merged_profiles().into_values());
+        nodes.for_each(|node| collect_used(&node, &mut used));
+        used.sort();
+        used.dedup();
+        (documents.variables.iter().map(|(name, node)| (name.to_string(), node.to_json())).collect(), used)
     }
 }
 
-fn collect_taken(node: &Node, taken: &mut Vec<String>) {
+fn collect_used(node: &Node, used: &mut Vec<String>) {
     match &node.value {
-        Value::String(text) => taken.extend(variables::taken(text).into_iter().map(str::to_owned)),
-        Value::List(items) => items.iter().for_each(|item| collect_taken(item, taken)),
-        Value::Map(entries) => entries.iter().for_each(|entry| collect_taken(&entry.node, taken)),
-        Value::Null | Value::Bool(_) | Value::Number(_) | Value::Unsure => {}
+        Value::String(text) => used.extend(variables::used_in(text).into_iter().map(str::to_owned)),
+        Value::List(items) => items.iter().for_each(|item| collect_used(item, used)),
+        Value::Map(entries) => entries.iter().for_each(|entry| collect_used(&entry.node, used)),
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::Invalid => {}
     }
 }
 
-/// Walks a merged tree.
-struct Teller<'a> {
+/// Turns a merged tree into values with places.
+struct Renderer<'a> {
     repository: &'a Repository,
     variables: &'a Variables,
-    /// Pointers to keys that mean nothing.
+    /// Pointers to unknown keys.
     unknown: Vec<String>,
 }
 
-impl Teller<'_> {
-    fn tell(&self, node: &std::sync::Arc<Node>, pointer: &str, masked: bool) -> Placed {
-        let masked = masked || self.unknown.iter().any(|unknown| unknown == pointer);
+impl Renderer<'_> {
+    fn render(&self, node: &Arc<Node>, pointer: &str, is_masked: bool) -> Sourced {
+        let is_masked = is_masked || self.unknown.iter().any(|unknown| unknown == pointer);
         match &node.value {
-            Value::List(items) => Placed::List(
-                items
-                    .iter()
-                    .enumerate()
-                    .map(|(at, item)| self.tell(item, &format!("{pointer}/{at}"), masked))
-                    .collect(),
-            ),
-            Value::Map(entries) => Placed::Map(
-                entries
-                    .iter()
-                    .map(|entry| {
-                        let pointer = format!("{pointer}/{}", entry.key.replace('~', "~0").replace('/', "~1"));
-                        (entry.key.to_string(), self.tell(&entry.node, &pointer, masked))
-                    })
-                    .collect(),
-            ),
-            _ => self.leaf(node, pointer, masked),
+            Value::List(items) => {
+                let item = |(at, item): (usize, &Arc<Node>)| self.render(item, &format!("{pointer}/{at}"), is_masked);
+                Sourced::List(items.iter().enumerate().map(item).collect())
+            }
+            Value::Map(entries) => {
+                let entries = entries.iter().map(|entry| {
+                    let value = self.render(&entry.node, &schema::child(pointer, &entry.key), is_masked);
+                    (entry.key.to_string(), value)
+                });
+                Sourced::Map(entries.collect())
+            }
+            _ => self.leaf(node, pointer, is_masked),
         }
     }
 
-    fn leaf(&self, node: &std::sync::Arc<Node>, pointer: &str, masked: bool) -> Placed {
-        // Variables are not put into variables, nor into what decides about layers.
-        let takes = !pointer.starts_with("/variables/") && pointer != "/extends";
-        let text = node.as_str().filter(|_| takes);
-        let taken = text.map(variables::taken).unwrap_or_default();
-        let shown = match text {
-            // What takes a variable that nobody knows is shown as it is written.
-            Some(text) => match variables::put_in(node, self.variables, &mut Vec::new()) {
-                filled if matches!(filled.value, Value::Unsure) => Json::from(text),
-                filled => filled.to_json(),
+    fn leaf(&self, node: &Arc<Node>, pointer: &str, is_masked: bool) -> Sourced {
+        // Neither variables nor `extends` are interpolated.
+        let is_interpolated = !pointer.starts_with("/variables/") && pointer != "/extends";
+        let text = node.as_str().filter(|_| is_interpolated);
+        let used = text.map(variables::used_in).unwrap_or_default();
+        let value = match text {
+            // A string with an undefined variable is shown as the file has it.
+            Some(text) => match variables::interpolate(node, self.variables, &mut Vec::new()) {
+                interpolated if matches!(interpolated.value, Value::Invalid) => Json::from(text),
+                interpolated => interpolated.to_json(),
             },
             None => node.to_json(),
         };
-        let masked = masked
-            || is_masked(pointer, &shown)
-            || taken.iter().any(|name| is_word_for_secret(name) && self.variables.contains_key(*name));
-        let variables = taken.into_iter().filter_map(|name| {
+        let is_masked = is_masked
+            || may_be_secret(pointer, &value)
+            || used.iter().any(|name| names_a_secret(name) && self.variables.contains_key(*name));
+        let variables = used.into_iter().filter_map(|name| {
             let place = self.repository.place(self.variables.get(name)?.span);
             Some((name.to_owned(), place))
         });
-        Placed::Leaf {
-            value: if masked { Json::from(MASK) } else { shown },
+        Sourced::Leaf {
+            value: if is_masked { Json::from(MASK) } else { value },
             place: self.repository.place(node.span),
             variables: variables.collect(),
         }
     }
 }
 
-/// Whether a value could be a secret.
-fn is_masked(pointer: &str, value: &Json) -> bool {
+/// Returns true if a value may be a secret.
+fn may_be_secret(pointer: &str, value: &Json) -> bool {
     let text = value.as_str();
-    let names_one = || text.is_some_and(|text| text.parse::<SecretReference>().is_ok());
+    let is_reference = || text.is_some_and(|text| text.parse::<SecretReference>().is_ok());
     if schema::is_secret(pointer) {
-        return !(pointer.ends_with("/secret") && names_one());
+        return !(pointer.ends_with("/secret") && is_reference());
     }
     let variable = pointer.strip_prefix("/variables/");
     let key = pointer.rsplit('/').next().unwrap_or_default();
-    let is_name = matches!(key, "secret" | "functions" | "extends" | "renamedFrom");
-    variable.is_some_and(is_word_for_secret)
-        || !is_name && text.is_some_and(|text| secret_detection::alarm(text).is_some())
+    variable.is_some_and(names_a_secret)
+        || !secret_detection::is_name(key) && text.is_some_and(|text| secret_detection::detect(text).is_some())
 }

@@ -58,7 +58,7 @@ fn mask_after_keys(mut line: Vec<char>, mut from: usize, mut to: usize, mut done
         (from, to) = (if from < end { from.min(start) } else { moved(from) }, moved(to));
     }
     let text: String = line.iter().collect();
-    if secret_detection::alarm(&text).is_some() {
+    if secret_detection::detect(&text).is_some() {
         let keep = line.iter().take_while(|c| c.is_whitespace()).count();
         line.truncate(keep);
         line.extend(MASK.chars());
@@ -107,14 +107,14 @@ fn end_of_value(line: &[char], start: usize) -> usize {
 
 fn sounds_secret(written: &str) -> bool {
     // A key of ours that sounds a little like a secret's is spelt as it is meant.
-    is_word_for_secret(written) || !schema::is_key(written) && suggest::nearest(&plain(written), WORDS).is_some()
+    names_a_secret(written) || !schema::is_key(written) && suggest::nearest(&plain(written), WORDS).is_some()
 }
 
 const WORDS: [&str; 9] =
     ["password", "passwd", "pwd", "secret", "clientsecret", "certificate", "privatekey", "token", "apikey"];
 
 /// Whether a name says of itself that it stands for a secret.
-pub(super) fn is_word_for_secret(key: &str) -> bool {
+pub(super) fn names_a_secret(key: &str) -> bool {
     let key = plain(key);
     WORDS.iter().any(|word| key.contains(word))
 }

@@ -53,7 +53,26 @@ pub(super) struct Reporter {
 }
 
 impl Reporter {
-    pub(super) fn at(&self, span: Span, code: Code, message: String, remedy: String, conceal: bool) -> Diagnostic {
+    /// Describes a problem at a place.
+    pub(super) fn at(
+        &self,
+        span: Span,
+        code: Code,
+        message: impl Into<String>,
+        remedy: impl Into<String>,
+    ) -> Diagnostic {
+        self.diagnose(span, code, message, remedy, false)
+    }
+
+    /// Describes a problem at a place. With `conceal`, the value at the place is masked in the excerpt.
+    pub(super) fn diagnose(
+        &self,
+        span: Span,
+        code: Code,
+        message: impl Into<String>,
+        remedy: impl Into<String>,
+        conceal: bool,
+    ) -> Diagnostic {
         let place = self.sources.place(span);
         let excerpt = self.sources.get(span.file).and_then(|source| excerpt(&source, span, conceal));
         let end_column = if span.end_line == span.line { span.end_column as usize + 1 } else { place.column + 1 };
@@ -64,8 +83,8 @@ impl Reporter {
             end_column: end_column.max(place.column + 1),
             code,
             severity: code.severity(),
-            message,
-            remedy,
+            message: message.into(),
+            remedy: remedy.into(),
             environment: None,
             excerpt,
         }
@@ -150,7 +169,6 @@ impl Layer {
                 Code::WrongType,
                 "an environment is a map of keys and values".to_owned(),
                 "`mailwright schema environment` prints what belongs here.".to_owned(),
-                false,
             ));
             return;
         }
@@ -159,7 +177,7 @@ impl Layer {
         }
         // One that may be abstract is not asked for more than such a layer.
         self.is_abstract =
-            node.get("abstract").is_some_and(|entry| matches!(entry.node.value, Value::Bool(true) | Value::Unsure));
+            node.get("abstract").is_some_and(|entry| matches!(entry.node.value, Value::Bool(true) | Value::Invalid));
         self.environment = Some(node);
     }
 }
@@ -204,13 +222,12 @@ impl Profiles {
                     continue;
                 }
                 None => {}
-                Some(node) if matches!(node.value, Value::Unsure) => {}
+                Some(node) if matches!(node.value, Value::Invalid) => {}
                 Some(node) => self.problems.push(reporter.at(
                     node.span,
                     Code::WrongType,
                     "a profile is a map of keys and values".to_owned(),
                     "`mailwright schema profile` prints what belongs here.".to_owned(),
-                    false,
                 )),
             }
             self.unread.insert(name);
@@ -227,7 +244,7 @@ pub(super) fn read_file(files: &Files, path: &Path, reporter: &Reporter) -> (Opt
     let id = reporter.sources.add(shown(path), text);
     let Some(source) = reporter.sources.get(id) else { return (None, Vec::new()) };
     let Parsed { node, problems } = parse(id, &source.text);
-    let told = |error: ParseError| reporter.at(error.span, error.code, error.message, error.remedy, false);
+    let told = |error: ParseError| reporter.at(error.span, error.code, error.message, error.remedy);
     (node, problems.into_iter().map(told).collect())
 }
 

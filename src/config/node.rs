@@ -16,20 +16,20 @@ pub(super) struct Node {
     pub(super) span: Span,
     pub(super) value: Value,
     /// What is below it, so that most trees need not be walked.
-    pub(super) below: Below,
+    pub(super) subtree: Subtree,
 }
 
 /// What a value is or holds.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct Below {
+pub(super) struct Subtree {
     /// How many values, aliases written out.
     pub(super) size: u32,
     /// Whether a null is among them.
-    pub(super) null: bool,
+    pub(super) has_null: bool,
     /// Whether a string with a dollar sign and a brace is among them.
-    pub(super) variable: bool,
+    pub(super) has_variable: bool,
     /// Whether something that cannot be told is among them.
-    pub(super) unsure: bool,
+    pub(super) has_invalid: bool,
 }
 
 /// A value.
@@ -42,7 +42,7 @@ pub(super) enum Value {
     List(Vec<Arc<Node>>),
     Map(Vec<Entry>),
     /// Something was written that cannot be told for certain. That has been said, and nothing more is said about it.
-    Unsure,
+    Invalid,
 }
 
 /// A key and its value.
@@ -55,15 +55,15 @@ pub(super) struct Entry {
 
 impl Node {
     pub(super) fn new(span: Span, value: Value) -> Self {
-        let below = match &value {
-            Value::Null => Below { size: 1, null: true, ..Below::default() },
-            Value::Unsure => Below { size: 1, unsure: true, ..Below::default() },
-            Value::Bool(_) | Value::Number(_) => Below { size: 1, ..Below::default() },
-            Value::String(text) => Below { size: 1, variable: text.contains("${"), ..Below::default() },
-            Value::List(items) => Below::sum(items.iter().map(|item| item.below)),
-            Value::Map(entries) => Below::sum(entries.iter().map(|entry| entry.node.below)),
+        let subtree = match &value {
+            Value::Null => Subtree { size: 1, has_null: true, ..Subtree::default() },
+            Value::Invalid => Subtree { size: 1, has_invalid: true, ..Subtree::default() },
+            Value::Bool(_) | Value::Number(_) => Subtree { size: 1, ..Subtree::default() },
+            Value::String(text) => Subtree { size: 1, has_variable: text.contains("${"), ..Subtree::default() },
+            Value::List(items) => Subtree::sum(items.iter().map(|item| item.subtree)),
+            Value::Map(entries) => Subtree::sum(entries.iter().map(|entry| entry.node.subtree)),
         };
-        Self { span, value, below }
+        Self { span, value, subtree }
     }
 
     pub(super) fn entries(&self) -> &[Entry] {
@@ -86,7 +86,7 @@ impl Node {
 
     pub(super) fn to_json(&self) -> Json {
         match &self.value {
-            Value::Null | Value::Unsure => Json::Null,
+            Value::Null | Value::Invalid => Json::Null,
             Value::Bool(value) => Json::Bool(*value),
             Value::Number(number) => Json::Number(number.clone()),
             Value::String(text) => Json::String(text.to_string()),
@@ -102,19 +102,19 @@ impl Node {
     }
 
     /// Tells the JSON pointers of everything that cannot be told for certain.
-    pub(super) fn unsure(&self, pointer: &mut String, tell: &mut impl FnMut(&str)) {
-        if !self.below.unsure {
+    pub(super) fn visit_invalid(&self, pointer: &mut String, visit: &mut impl FnMut(&str)) {
+        if !self.subtree.has_invalid {
             return;
         }
         let mut below = |segment: &str, node: &Node| {
             let end = pointer.len();
             pointer.push('/');
             pointer.push_str(segment);
-            node.unsure(pointer, tell);
+            node.visit_invalid(pointer, visit);
             pointer.truncate(end);
         };
         match &self.value {
-            Value::Unsure => tell(pointer),
+            Value::Invalid => visit(pointer),
             Value::List(items) => {
                 items.iter().enumerate().for_each(|(index, item)| below(&index.to_string(), item));
             }
@@ -153,13 +153,13 @@ impl Node {
     }
 }
 
-impl Below {
-    fn sum(parts: impl Iterator<Item = Below>) -> Below {
-        parts.fold(Below { size: 1, ..Below::default() }, |sum, part| Below {
+impl Subtree {
+    fn sum(parts: impl Iterator<Item = Subtree>) -> Subtree {
+        parts.fold(Subtree { size: 1, ..Subtree::default() }, |sum, part| Subtree {
             size: sum.size.saturating_add(part.size),
-            null: sum.null || part.null,
-            variable: sum.variable || part.variable,
-            unsure: sum.unsure || part.unsure,
+            has_null: sum.has_null || part.has_null,
+            has_variable: sum.has_variable || part.has_variable,
+            has_invalid: sum.has_invalid || part.has_invalid,
         })
     }
 }
@@ -168,7 +168,7 @@ impl Below {
 pub(super) fn merge(base: Option<&Arc<Node>>, patch: &Arc<Node>) -> Arc<Node> {
     let Value::Map(changes) = &patch.value else { return Arc::clone(patch) };
     let kept: &[Entry] = base.map_or(&[], |base| base.entries());
-    if kept.is_empty() && !patch.below.null {
+    if kept.is_empty() && !patch.subtree.has_null {
         return Arc::clone(patch);
     }
     let mut merged: Vec<Entry> = Vec::with_capacity(kept.len() + changes.len());

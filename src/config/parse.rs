@@ -178,7 +178,7 @@ impl<'a> Builder<'a> {
             Event::Alias(id) => return self.alias(id, span),
             Event::Scalar(text, style, anchor, tag) => {
                 self.no_tag(tag.is_some(), span);
-                (anchor, if tag.is_some() { Value::Unsure } else { self.scalar(&text, style, span) })
+                (anchor, if tag.is_some() { Value::Invalid } else { self.scalar(&text, style, span) })
             }
             Event::SequenceStart(anchor, tag) => {
                 self.no_tag(tag.is_some(), span);
@@ -207,7 +207,7 @@ impl<'a> Builder<'a> {
                 "Write the value out.",
             ));
         };
-        self.count(node.below.size, span)?;
+        self.count(node.subtree.size, span)?;
         Ok(node)
     }
 
@@ -268,7 +268,7 @@ impl<'a> Builder<'a> {
             }
             let mut node = self.node(event, span, depth + 1)?;
             if is_empty {
-                node = Arc::new(Node::new(span, Value::Unsure));
+                node = Arc::new(Node::new(span, Value::Invalid));
             }
             if !is_sure {
                 continue;
@@ -336,7 +336,7 @@ impl<'a> Builder<'a> {
                 format!("`{}` is read differently by different versions of YAML", safe(text)),
                 &format!("Put it in quotes if it is text: \"{0}\". Otherwise write true, false, or the number in plain digits.", safe(text)),
             );
-            return Value::Unsure;
+            return Value::Invalid;
         }
         match plain(text) {
             Plain::Null => Value::Null,
@@ -362,13 +362,13 @@ impl<'a> Builder<'a> {
         if self.problems.len() < PROBLEM_LIMIT {
             self.problems.push(ParseError { code, span, message, remedy: remedy.to_owned() });
         } else if self.problems.len() == PROBLEM_LIMIT {
-            self.problems.push(more_problems(span));
+            self.problems.push(too_many_problems(span));
         }
     }
 }
 
 /// Says that a file has more problems than are told, from here on.
-pub(super) fn more_problems(span: Span) -> ParseError {
+pub(super) fn too_many_problems(span: Span) -> ParseError {
     stop(
         Code::TooManyProblems,
         span,

@@ -7,13 +7,13 @@ use crate::model::Code;
 
 /// The places in a document that cannot be judged, as JSON pointers.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Unsound {
+pub(super) struct Recovered {
     places: Vec<String>,
     /// Those whose value no type would take.
     unusable: Vec<String>,
 }
 
-impl Unsound {
+impl Recovered {
     pub(super) fn add(&mut self, pointer: impl Into<String>) {
         self.places.push(pointer.into());
     }
@@ -24,12 +24,12 @@ impl Unsound {
         self.unusable.push(pointer.to_owned());
     }
 
-    /// Whether something at a pointer, in it or around it is unsound.
-    pub(super) fn touches(&self, pointer: &str) -> bool {
-        self.places.iter().any(|unsound| is_within(unsound, pointer) || is_within(pointer, unsound))
+    /// Whether something at a pointer, in it or around it is recovered.
+    pub(super) fn overlaps(&self, pointer: &str) -> bool {
+        self.places.iter().any(|recovered| is_within(recovered, pointer) || is_within(pointer, recovered))
     }
 
-    /// Whether a broken rule may be so for no other reason than what is unsound.
+    /// Whether a broken rule may be so for no other reason than what is recovered.
     pub(super) fn explains(&self, code: Code, pointer: &str) -> bool {
         match code {
             _ if self.places.is_empty() => false,
@@ -39,10 +39,10 @@ impl Unsound {
             | Code::LoginIncomplete
             | Code::NativeRedirect
             | Code::SpaRedirect
-            | Code::DelegateFunction => self.touches("/provider"),
-            Code::FromMissing => self.touches("/from") || self.touches("/provider"),
+            | Code::DelegateFunction => self.overlaps("/provider"),
+            Code::FromMissing => self.overlaps("/from") || self.overlaps("/provider"),
             _ if pointer.is_empty() => false,
-            _ => self.touches(pointer),
+            _ => self.overlaps(pointer),
         }
     }
 }
@@ -52,8 +52,8 @@ fn is_within(pointer: &str, other: &str) -> bool {
 }
 
 /// Takes the values that cannot be used out of a document.
-pub(super) fn take_out(document: &mut Json, unsound: &Unsound) {
-    for pointer in &unsound.unusable {
+pub(super) fn remove_invalid(document: &mut Json, recovered: &Recovered) {
+    for pointer in &recovered.unusable {
         if let Some(value) = document.pointer_mut(pointer) {
             *value = Json::Null;
         }
@@ -77,83 +77,83 @@ fn prune(value: &mut Json) {
 }
 
 /// Puts something that breaks no rule in the place of all that a profile must have and has not.
-pub(super) fn fill_profile(document: &mut Json, unsound: &mut Unsound) {
+pub(super) fn fill_defaults(document: &mut Json, recovered: &mut Recovered) {
     let Json::Object(profile) = document else { return };
-    if unsound.touches("/enabled") {
+    if recovered.overlaps("/enabled") {
         // It may be meant to be off: then it claims nothing.
         profile.insert("enabled".to_owned(), json!(false));
     }
-    put(profile, "", "functions", json!([]), unsound);
-    put(profile, "", "appliesTo", json!({ "companies": [] }), unsound);
+    put(profile, "", "functions", json!([]), recovered);
+    put(profile, "", "appliesTo", json!({ "companies": [] }), recovered);
     if let Some(Json::Object(applies)) = profile.get_mut("appliesTo") {
-        put(applies, "/appliesTo", "companies", json!([]), unsound);
+        put(applies, "/appliesTo", "companies", json!([]), recovered);
     }
     if let Some(Json::Object(from)) = profile.get_mut("from") {
-        put(from, "/from", "address", json!("somebody@example.com"), unsound);
+        put(from, "/from", "address", json!("somebody@example.com"), recovered);
     }
     if profile.get("provider").and_then(Json::as_object).is_none_or(|provider| provider.len() != 1) {
         profile.insert("provider".to_owned(), json!({ "smtp": {} }));
-        unsound.add("/provider");
+        recovered.add("/provider");
     }
     let provider = profile.get_mut("provider").and_then(Json::as_object_mut);
     if let Some((kind, Json::Object(settings))) = provider.and_then(|provider| provider.iter_mut().next()) {
-        fill_provider(kind, settings, unsound);
+        fill_provider(kind, settings, recovered);
     }
 }
 
-fn fill_provider(kind: &str, settings: &mut Map<String, Json>, unsound: &mut Unsound) {
+fn fill_provider(kind: &str, settings: &mut Map<String, Json>, recovered: &mut Recovered) {
     let pointer = format!("/provider/{kind}");
     match kind {
         "smtp" => {
-            put(settings, &pointer, "host", json!("localhost"), unsound);
-            drop_unless(settings, &pointer, "password", "secret", unsound);
+            put(settings, &pointer, "host", json!("localhost"), recovered);
+            drop_unless(settings, &pointer, "password", "secret", recovered);
             if let Some(Json::Object(oauth)) = settings.get_mut("oauth") {
-                fill_registration(&format!("{pointer}/oauth"), oauth, true, unsound);
+                fill_registration(&format!("{pointer}/oauth"), oauth, true, recovered);
             }
         }
         "microsoft-graph-delegate" => {
-            fill_registration(&pointer, settings, false, unsound);
-            put(settings, &pointer, "platform", json!("native"), unsound);
-            put(settings, &pointer, "redirect", json!("https://localhost"), unsound);
+            fill_registration(&pointer, settings, false, recovered);
+            put(settings, &pointer, "platform", json!("native"), recovered);
+            put(settings, &pointer, "redirect", json!("https://localhost"), recovered);
         }
-        _ => fill_registration(&pointer, settings, true, unsound),
+        _ => fill_registration(&pointer, settings, true, recovered),
     }
 }
 
-fn fill_registration(pointer: &str, settings: &mut Map<String, Json>, credential: bool, unsound: &mut Unsound) {
-    put(settings, pointer, "tenant", json!("example.com"), unsound);
-    put(settings, pointer, "client", json!("00000000-0000-0000-0000-000000000000"), unsound);
+fn fill_registration(pointer: &str, settings: &mut Map<String, Json>, credential: bool, recovered: &mut Recovered) {
+    put(settings, pointer, "tenant", json!("example.com"), recovered);
+    put(settings, pointer, "client", json!("00000000-0000-0000-0000-000000000000"), recovered);
     let custom = settings.get("cloud").and_then(|cloud| cloud.get("custom"));
     let whole = custom.is_some_and(|custom| ["signIn", "graph"].iter().all(|key| custom.get(key).is_some()));
     if settings.get("cloud").is_some_and(Json::is_object) && !whole {
         settings.remove("cloud");
-        unsound.add(format!("{pointer}/cloud"));
+        recovered.add(format!("{pointer}/cloud"));
     }
     if !credential {
         return;
     }
     if let Some(Json::Object(credential)) = settings.get_mut("credential") {
         let pointer = format!("{pointer}/credential");
-        drop_unless(credential, &pointer, "clientSecret", "secret", unsound);
-        drop_unless(credential, &pointer, "certificate", "secret", unsound);
+        drop_unless(credential, &pointer, "clientSecret", "secret", recovered);
+        drop_unless(credential, &pointer, "certificate", "secret", recovered);
     }
     if settings.get("credential").and_then(Json::as_object).is_none_or(|credential| credential.len() != 1) {
         settings.insert("credential".to_owned(), json!({ "federatedTokenFile": "/token" }));
-        unsound.add(format!("{pointer}/credential"));
+        recovered.add(format!("{pointer}/credential"));
     }
 }
 
-fn put(map: &mut Map<String, Json>, pointer: &str, key: &str, value: Json, unsound: &mut Unsound) {
+fn put(map: &mut Map<String, Json>, pointer: &str, key: &str, value: Json, recovered: &mut Recovered) {
     if !map.contains_key(key) {
         map.insert(key.to_owned(), value);
-        unsound.add(format!("{pointer}/{key}"));
+        recovered.add(format!("{pointer}/{key}"));
     }
 }
 
 /// Drops a map that lacks the one key that makes sense of it.
-fn drop_unless(map: &mut Map<String, Json>, pointer: &str, key: &str, needed: &str, unsound: &mut Unsound) {
+fn drop_unless(map: &mut Map<String, Json>, pointer: &str, key: &str, needed: &str, recovered: &mut Recovered) {
     if map.get(key).is_some_and(|value| value.get(needed).is_none()) {
         map.remove(key);
-        unsound.add(format!("{pointer}/{key}"));
+        recovered.add(format!("{pointer}/{key}"));
     }
 }

@@ -163,7 +163,7 @@ impl Reading<'_> {
         let (key_span, found) = self.node.nearest(pointer);
         let key = key_span.or_else(|| found.entries().first().map(|entry| entry.key_span));
         let span = if at_key { key.unwrap_or(found.span) } else { found.span };
-        self.problems.push(self.repository.reporter.at(span, code, message, remedy, false));
+        self.problems.push(self.repository.reporter.at(span, code, message, remedy));
     }
 
     fn shape(&mut self, document: &serde_json::Value) {

@@ -397,7 +397,7 @@ pub(super) fn is_secret(pointer: &str) -> bool {
     pointer.split('/').any(|segment| matches!(segment, "password" | "clientSecret" | "certificate"))
 }
 
-fn child(pointer: &str, key: &str) -> String {
+pub(super) fn child(pointer: &str, key: &str) -> String {
     format!("{pointer}/{}", key.replace('~', "~0").replace('/', "~1"))
 }
 

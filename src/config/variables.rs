@@ -21,8 +21,8 @@ pub(super) type Variables = BTreeMap<Arc<str>, Arc<Node>>;
 
 /// The tree with every variable put in. A string that is one variable and nothing else takes its type too.
 /// Unknown variables are told, and what they stand in is not looked at any further.
-pub(super) fn put_in(node: &Arc<Node>, variables: &Variables, problems: &mut Vec<VariableError>) -> Arc<Node> {
-    if !node.below.variable {
+pub(super) fn interpolate(node: &Arc<Node>, variables: &Variables, problems: &mut Vec<VariableError>) -> Arc<Node> {
+    if !node.subtree.has_variable {
         return Arc::clone(node);
     }
     let value = match &node.value {
@@ -30,26 +30,26 @@ pub(super) fn put_in(node: &Arc<Node>, variables: &Variables, problems: &mut Vec
             Ok(value) => value,
             Err((code, message, remedy)) => {
                 problems.push(VariableError { span: node.span, code, message, remedy });
-                Value::Unsure
+                Value::Invalid
             }
         },
-        Value::List(items) => Value::List(items.iter().map(|item| put_in(item, variables, problems)).collect()),
+        Value::List(items) => Value::List(items.iter().map(|item| interpolate(item, variables, problems)).collect()),
         Value::Map(entries) => Value::Map(
             entries
                 .iter()
-                .map(|entry| Entry { node: put_in(&entry.node, variables, problems), ..entry.clone() })
+                .map(|entry| Entry { node: interpolate(&entry.node, variables, problems), ..entry.clone() })
                 .collect(),
         ),
         other => other.clone(),
     };
     let mut node = Node::new(node.span, value);
     // A literal `${` is none.
-    node.below.variable = false;
+    node.subtree.has_variable = false;
     Arc::new(node)
 }
 
 /// The variables that a text takes.
-pub(super) fn taken(text: &str) -> Vec<&str> {
+pub(super) fn used_in(text: &str) -> Vec<&str> {
     let mut names = Vec::new();
     let mut rest = text;
     while let Some(at) = rest.find("${") {
@@ -69,7 +69,7 @@ fn in_text(text: &str, variables: &Variables) -> Result<Value, Wrong> {
         && is_name(name)
     {
         return Ok(match &look_up(name, variables)?.value {
-            Value::Null | Value::List(_) | Value::Map(_) => Value::Unsure,
+            Value::Null | Value::List(_) | Value::Map(_) => Value::Invalid,
             plain => plain.clone(),
         });
     }
@@ -96,7 +96,7 @@ fn in_text(text: &str, variables: &Variables) -> Result<Value, Wrong> {
             Value::Bool(value) => out.push_str(&value.to_string()),
             Value::Number(value) => out.push_str(&value.to_string()),
             // The schema lets no other variable through, and says so where it is defined.
-            Value::Null | Value::List(_) | Value::Map(_) | Value::Unsure => return Ok(Value::Unsure),
+            Value::Null | Value::List(_) | Value::Map(_) | Value::Invalid => return Ok(Value::Invalid),
         }
         if out.len() > LONGEST {
             return Err((

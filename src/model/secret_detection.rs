@@ -3,7 +3,7 @@
 use super::Code;
 
 /// Why a text should not be here, and what to do about it; none if nothing is wrong with it.
-pub fn alarm(text: &str) -> Option<(Code, &'static str, &'static str)> {
+pub fn detect(text: &str) -> Option<(Code, &'static str, &'static str)> {
     const SEAL: &str = "Seal it with `mailwright secrets set`, and name it where a secret belongs. If it was ever committed, it is no secret any more: change it.";
     if text.contains("-----BEGIN ") {
         return Some((Code::LooksSecret, "this is a PEM block", SEAL));
@@ -32,7 +32,7 @@ pub fn is_name(key: &str) -> bool {
 
 /// Whether a text behind a key is one of ours that raises no alarm: a name, the path of a file, or a public SSH key, which
 /// is no secret and looks like one.
-pub fn is_ours(key: &str, text: &str) -> bool {
+pub fn is_exempt(key: &str, text: &str) -> bool {
     is_name(key)
         || key == "federatedTokenFile" && text.starts_with('/')
         || key == "key" && ssh_key::PublicKey::from_openssh(text.trim()).is_ok()

@@ -11,7 +11,7 @@ use serde_json::ser::{CharEscape, Formatter, Serializer};
 
 /// Calls `visit` with each text: its JSON pointer, the key that it stands behind (the nearest one, for an item of a
 /// list), and the text itself. The keys of maps are no texts.
-pub fn each(document: &impl Serialize, visit: impl FnMut(&str, &str, &str)) {
+pub fn visit_strings(document: &impl Serialize, visit: impl FnMut(&str, &str, &str)) {
     let texts = Texts {
         visit,
         pointer: String::new(),

@@ -49,7 +49,7 @@ impl RevisionPair {
             set.as_ref().is_none_or(|set| set.contains(name.as_str()))
         };
         let is_affected = |side: &Repository, name: &EnvironmentName| {
-            let chain = side.chain(name);
+            let chain = side.layer_names(name);
             !chain.is_empty()
                 && !side.is_abstract(name)
                 && (has(&secrets, name) || chain.iter().any(|layer| has(&layers, layer)))
@@ -63,7 +63,7 @@ impl RevisionPair {
         let all: Vec<EnvironmentName> = names.iter().cloned().collect();
         let changed = changed_layers(&self.files);
         for (listed, side, is_new) in [(&self.files.from, old, false), (&self.files.to, new, true)] {
-            let chains: BTreeSet<EnvironmentName> = all.iter().flat_map(|name| side.chain(name)).collect();
+            let chains: BTreeSet<EnvironmentName> = all.iter().flat_map(|name| side.layer_names(name)).collect();
             listed.prefetch(|path| {
                 let mut parts = path.splitn(3, '/');
                 match (parts.next(), parts.next()) {

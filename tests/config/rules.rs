@@ -214,7 +214,7 @@ fn each_text_comes_with_its_place() {
         "z": ["last"],
     });
     let mut found = Vec::new();
-    mailwright::model::strings::each(&document, |pointer, key, text| {
+    mailwright::model::strings::visit_strings(&document, |pointer, key, text| {
         assert_eq!(document.pointer(pointer).and_then(|value| value.as_str()), Some(text), "{pointer}");
         found.push(format!("{pointer} {key}"));
     });
@@ -224,8 +224,8 @@ fn each_text_comes_with_its_place() {
 #[test]
 fn the_path_of_a_file_is_no_key_however_it_looks() {
     let path = "/var/run/kT9xQ2vLr8Zm/Token4WbY7cHs1";
-    assert!(mailwright::model::secret_detection::alarm(path).is_some());
-    assert!(mailwright::model::secret_detection::is_ours("federatedTokenFile", path));
-    assert!(!mailwright::model::secret_detection::is_ours("federatedTokenFile", &path[1..]));
-    assert!(!mailwright::model::secret_detection::is_ours("description", path));
+    assert!(mailwright::model::secret_detection::detect(path).is_some());
+    assert!(mailwright::model::secret_detection::is_exempt("federatedTokenFile", path));
+    assert!(!mailwright::model::secret_detection::is_exempt("federatedTokenFile", &path[1..]));
+    assert!(!mailwright::model::secret_detection::is_exempt("description", path));
 }

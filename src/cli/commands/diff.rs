@@ -156,7 +156,7 @@ fn differences(sides: &RevisionPair, names: &BTreeSet<EnvironmentName>) -> Vec<D
 
 /// What a side says of an environment. An abstract layer is none.
 fn said(side: &Repository, name: &EnvironmentName) -> Said {
-    let is_there = !side.chain(name).is_empty() && !side.is_abstract(name);
+    let is_there = !side.layer_names(name).is_empty() && !side.is_abstract(name);
     is_there.then(|| side.load(name))
 }
 
@@ -192,7 +192,7 @@ pub(crate) fn since(context: &Context, revision: &str) -> Result<Since, CliError
         return Ok(Since { from, names, gone: Vec::new(), moved: BTreeMap::new() });
     };
     sides.read_ahead(&touched);
-    let there = |name: &EnvironmentName| !new.chain(name).is_empty() && !new.is_abstract(name);
+    let there = |name: &EnvironmentName| !new.layer_names(name).is_empty() && !new.is_abstract(name);
     let (touched, gone): (Vec<_>, Vec<_>) = touched.into_iter().partition(there);
     let names: Vec<EnvironmentName> = touched
         .into_par_iter()
@@ -203,7 +203,7 @@ pub(crate) fn since(context: &Context, revision: &str) -> Result<Since, CliError
         .collect();
     let moved = |name: &EnvironmentName| {
         let (before, now) = (old.service_address(name), new.service_address(name));
-        let is_known = !old.chain(name).is_empty() && before != now;
+        let is_known = !old.layer_names(name).is_empty() && before != now;
         is_known.then(|| (name.clone(), MovedService { from: before, to: now, since: from.clone() }))
     };
     let moved = names.iter().filter_map(moved).collect();

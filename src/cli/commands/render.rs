@@ -9,7 +9,7 @@ use crate::{
         CliError, Context, ErrorFormat, Exit, Runnable,
         environment::{self, Environment},
     },
-    config::{Amounts, Placed, suggest, write},
+    config::{EffectiveEnvironment, Sourced, suggest, write},
     model::{Code, Place, ProfileName},
 };
 
@@ -67,23 +67,22 @@ impl Runnable for Render {
         let environment = Environment::find(context, &self.environment)?;
         let repository = &environment.repository;
         let report = repository.check(std::slice::from_ref(&environment.name));
-        let amounts = repository.amounts(&environment.name);
-        let Some(amounts) = amounts else { return Err(environment::problems(context, &report)) };
-        let profile = self.profile.as_deref().map(|name| profile(&environment, &amounts, name)).transpose()?;
+        let effective = repository.effective_environment(&environment.name);
+        let profile = self.profile.as_deref().map(|name| profile(&environment, &effective, name)).transpose()?;
         let text = match (self.format, &profile) {
-            (Format::Yaml, None) => yaml(&amounts),
-            (Format::Yaml, Some((name, placed))) => {
-                let mut out = format!("# profile {name} of {}\n", layers(&amounts));
-                block(&mut out, placed, 0);
+            (Format::Yaml, None) => yaml(&effective),
+            (Format::Yaml, Some((name, sourced))) => {
+                let mut out = format!("# profile {name} of {}\n", layers(&effective));
+                block(&mut out, sourced, 0);
                 out
             }
-            (Format::Json, None) => document(&environment, &amounts),
-            (Format::Json, Some((name, placed))) => {
+            (Format::Json, None) => document(&environment, &effective),
+            (Format::Json, Some((name, sourced))) => {
                 let mut places = Map::new();
-                collect(placed, "/value", &mut places);
+                collect(sourced, "/value", &mut places);
                 let document = json!({
-                    "environment": environment.name, "layers": amounts.layers, "profile": name,
-                    "value": placed.to_json(), "places": places,
+                    "environment": environment.name, "layers": effective.layers, "profile": name,
+                    "value": sourced.to_json(), "places": places,
                 });
                 format!("{document:#}")
             }
@@ -100,16 +99,16 @@ impl Runnable for Render {
 
 fn profile<'a>(
     environment: &Environment,
-    amounts: &'a Amounts,
+    effective: &'a EffectiveEnvironment,
     name: &str,
-) -> Result<(&'a ProfileName, &'a Placed), CliError> {
-    let found = amounts.profiles.iter().find(|(known, _)| known.as_str() == name);
+) -> Result<(&'a ProfileName, &'a Sourced), CliError> {
+    let found = effective.profiles.iter().find(|(known, _)| known.as_str() == name);
     found.ok_or_else(|| {
         let error = CliError::coded(
             Code::NotFound,
             format!("the environment `{}` has no profile `{}`", environment.name, name.escape_debug()),
         );
-        match suggest::nearest(name, amounts.profiles.keys().map(ProfileName::as_str)) {
+        match suggest::nearest(name, effective.profiles.keys().map(ProfileName::as_str)) {
             Some(meant) => error.remedy(format!("Did you mean `{meant}`?")),
             None => error.remedy(format!("`mailwright render {}` shows all.", environment.name)),
         }
@@ -117,55 +116,55 @@ fn profile<'a>(
 }
 
 /// `prod, over office, over base`
-fn layers(amounts: &Amounts) -> String {
-    let names: Vec<String> = amounts.layers.iter().rev().map(ToString::to_string).collect();
+fn layers(effective: &EffectiveEnvironment) -> String {
+    let names: Vec<String> = effective.layers.iter().rev().map(ToString::to_string).collect();
     names.join(", over ")
 }
 
-fn yaml(amounts: &Amounts) -> String {
-    let mut out = format!("# {}\nenvironment:\n", layers(amounts));
-    block(&mut out, &amounts.environment, 1);
-    if amounts.profiles.is_empty() {
+fn yaml(effective: &EffectiveEnvironment) -> String {
+    let mut out = format!("# {}\nenvironment:\n", layers(effective));
+    block(&mut out, &effective.environment, 1);
+    if effective.profiles.is_empty() {
         let _ = writeln!(out, "profiles: {{}}");
         return out;
     }
     let _ = writeln!(out, "profiles:");
-    for (name, placed) in &amounts.profiles {
+    for (name, sourced) in &effective.profiles {
         let _ = writeln!(out, "  {}:", write::key(name.as_str()));
-        block(&mut out, placed, 2);
+        block(&mut out, sourced, 2);
     }
     out
 }
 
 /// A map's entries, or a list's items, each on its line.
-fn block(out: &mut String, placed: &Placed, depth: usize) {
+fn block(out: &mut String, sourced: &Sourced, depth: usize) {
     let indent = "  ".repeat(depth);
-    match placed {
-        Placed::Leaf { value, place, variables } => {
+    match sourced {
+        Sourced::Leaf { value, place, variables } => {
             line(out, &format!("{indent}{}", write::readable(value)), place, variables);
         }
-        Placed::Map(entries) => {
+        Sourced::Map(entries) => {
             // The order in which people read a file; what is not in it stays in the order of the files.
             let rank = |key: &str| ORDER.iter().position(|known| *known == key).unwrap_or(ORDER.len());
-            let mut entries: Vec<&(String, Placed)> = entries.iter().collect();
+            let mut entries: Vec<&(String, Sourced)> = entries.iter().collect();
             entries.sort_by_key(|(key, _)| rank(key));
             for (key, value) in entries {
                 below(out, &format!("{indent}{}:", write::key(key)), value, depth + 1);
             }
         }
-        Placed::List(items) => items.iter().for_each(|item| below(out, &format!("{indent}-"), item, depth + 1)),
+        Sourced::List(items) => items.iter().for_each(|item| below(out, &format!("{indent}-"), item, depth + 1)),
     }
 }
 
 /// What stands behind a key or a dash.
-fn below(out: &mut String, head: &str, value: &Placed, depth: usize) {
+fn below(out: &mut String, head: &str, value: &Sourced, depth: usize) {
     match value {
-        Placed::Leaf { value, place, variables } => {
+        Sourced::Leaf { value, place, variables } => {
             line(out, &format!("{head} {}", write::readable(value)), place, variables);
         }
-        Placed::Map(entries) if entries.is_empty() => out.push_str(&format!("{head} {{}}\n")),
-        Placed::List(items) if items.is_empty() => out.push_str(&format!("{head} []\n")),
-        Placed::Map(_) if head.ends_with('-') => {
+        Sourced::Map(entries) if entries.is_empty() => out.push_str(&format!("{head} {{}}\n")),
+        Sourced::List(items) if items.is_empty() => out.push_str(&format!("{head} []\n")),
+        Sourced::Map(_) if head.ends_with('-') => {
             // The first key stands beside the dash.
             let mut inner = String::new();
             block(&mut inner, value, depth);
@@ -189,25 +188,25 @@ fn line(out: &mut String, text: &str, place: &Place, variables: &[(String, Place
     let _ = writeln!(out, "{text}{pad}# {from}");
 }
 
-fn document(environment: &Environment, amounts: &Amounts) -> String {
+fn document(environment: &Environment, effective: &EffectiveEnvironment) -> String {
     let mut places = Map::new();
-    collect(&amounts.environment, "/value", &mut places);
+    collect(&effective.environment, "/value", &mut places);
     let profiles: Map<String, Value> =
-        amounts.profiles.iter().map(|(name, placed)| (name.to_string(), placed.to_json())).collect();
-    for (name, placed) in &amounts.profiles {
-        collect(placed, &format!("/profiles/{name}"), &mut places);
+        effective.profiles.iter().map(|(name, sourced)| (name.to_string(), sourced.to_json())).collect();
+    for (name, sourced) in &effective.profiles {
+        collect(sourced, &format!("/profiles/{name}"), &mut places);
     }
     let document = json!({
-        "environment": environment.name, "layers": amounts.layers, "value": amounts.environment.to_json(),
+        "environment": environment.name, "layers": effective.layers, "value": effective.environment.to_json(),
         "profiles": profiles, "places": places,
     });
     format!("{document:#}")
 }
 
 /// The places of all values, by the JSON pointer of the value in the document.
-fn collect(placed: &Placed, pointer: &str, places: &mut Map<String, Value>) {
-    match placed {
-        Placed::Leaf { place, variables, .. } => {
+fn collect(sourced: &Sourced, pointer: &str, places: &mut Map<String, Value>) {
+    match sourced {
+        Sourced::Leaf { place, variables, .. } => {
             let mut entry = json!(place);
             if !variables.is_empty() {
                 let variables: Vec<Value> =
@@ -216,10 +215,10 @@ fn collect(placed: &Placed, pointer: &str, places: &mut Map<String, Value>) {
             }
             places.insert(pointer.to_owned(), entry);
         }
-        Placed::List(items) => {
+        Sourced::List(items) => {
             items.iter().enumerate().for_each(|(at, item)| collect(item, &format!("{pointer}/{at}"), places));
         }
-        Placed::Map(entries) => {
+        Sourced::Map(entries) => {
             for (key, value) in entries {
                 let key = key.replace('~', "~0").replace('/', "~1");
                 collect(value, &format!("{pointer}/{key}"), places);

@@ -115,7 +115,7 @@ impl<'a> Check<'a> {
     }
 
     /// Returns all violations, ordered. Costs two passes over the profiles and one lookup per cell of the routing table.
-    pub fn run(&self) -> Vec<Violation> {
+    pub fn run(self) -> Vec<Violation> {
         let ((mut violations, of_each), of_strings) =
             rayon::join(|| rayon::join(|| self.check_together(), || self.check_each()), || self.search_strings());
         violations.extend(of_each);

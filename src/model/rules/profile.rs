@@ -7,8 +7,8 @@ use crate::model::{AppliesTo, Code, Profile, Provider, Settings, secret_detectio
 
 /// Searches every string of a document for keys, tokens and masked values.
 pub(super) fn search_strings(document: &impl Serialize, found: &mut Violations<'_>) {
-    strings::each(document, |pointer, key, text| {
-        let alarm = secret_detection::alarm(text).filter(|_| !secret_detection::is_ours(key, text));
+    strings::visit_strings(document, |pointer, key, text| {
+        let alarm = secret_detection::detect(text).filter(|_| !secret_detection::is_exempt(key, text));
         if let Some((code, message, remedy)) = alarm {
             found.add(pointer, code, message, remedy);
         }

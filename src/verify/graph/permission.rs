@@ -231,7 +231,7 @@ impl Direct<'_> {
         let seen = if granted.is_empty() {
             "a token without any application permission".to_owned()
         } else {
-            format!("granted: {}", enumerate(&granted, SHOWN))
+            format!("granted: {}", enumerate(granted, SHOWN))
         };
         let exchange = || if name == "Mail.Send" { self.remedies.ask_exchange(self.from) } else { Vec::new() };
         let expected = format!("application permission {name}");

@@ -11,7 +11,7 @@ use crate::{
         commands::secrets::{entries, files, read_age},
         environment::Environment,
     },
-    config::Uses,
+    config::SecretUsage,
     model::{Code, EnvironmentName, SecretReference},
     secrets::{Header, Recipients},
 };
@@ -21,7 +21,7 @@ pub(super) struct Belonging<'a> {
     environment: &'a Environment,
     /// The recipients as they stand in the repository, before any change.
     recipients: &'a Recipients,
-    used: BTreeMap<SecretReference, Uses>,
+    used: BTreeMap<SecretReference, SecretUsage>,
 }
 
 /// Every age file of the repository, by the id that its value is bound under.

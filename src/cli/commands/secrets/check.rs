@@ -11,7 +11,7 @@ use crate::{
         commands::secrets::{Files, files, is_open_to_all, read_age, recipients},
         environment::Environment,
     },
-    config::Uses,
+    config::SecretUsage,
     model::{Code, Destination, EnvironmentName, code::Severity},
     secrets::{Binding, Header, Recipients, ServiceIdentity, fingerprint},
 };
@@ -182,7 +182,7 @@ fn check_one(
 }
 
 /// What is wrong with the way in which a file is bound to its destination.
-fn misbound(environment: &EnvironmentName, header: &Header, uses: &Uses) -> Option<(Code, String)> {
+fn misbound(environment: &EnvironmentName, header: &Header, uses: &SecretUsage) -> Option<(Code, String)> {
     let Some(sealed_for) = &header.sealed_for else {
         let words = header.binding().words();
         return Some((
