@@ -40,11 +40,6 @@ impl<'a> EffectiveDocuments<'a> {
         Self { name, files, reporter, environment, variables, stack }
     }
 
-    /// Returns the names of the layers, the lowest first, the environment itself last.
-    pub(super) fn layer_names(&self) -> &[EnvironmentName] {
-        &self.stack.names
-    }
-
     /// Returns the environment's own folder.
     pub(super) fn own(&self) -> Option<&Layer> {
         self.stack.layers.last().map(AsRef::as_ref)

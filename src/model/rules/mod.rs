@@ -24,6 +24,7 @@ use super::{Address, Code, Profile, ProfileName, Settings, code::Severity, resol
 pub use graph::check_reader;
 pub use watch::check_watch;
 
+/// A broken rule with its place: a profile (or the settings) and a JSON pointer into it.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Violation {
