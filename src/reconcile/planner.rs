@@ -188,7 +188,7 @@ pub fn plan(request: &Request<'_>) -> Result<Planned, PlanError> {
         base: state.generation,
         source: source.clone(),
         only: only.to_vec(),
-        drift: drift(state),
+        drift: drift::drift(state),
         summary: summary(&changes, settings.as_ref().is_some_and(|settings| !settings.fields.is_empty())),
         unmanaged: comparison.unmanaged(&operations),
         senders: routing_changes::changes(state, &after, &operations),
