@@ -8,7 +8,7 @@ use std::{
 
 use crate::{
     client::Client,
-    config::{Desired, Report, Repository, SelectionError, suggest},
+    config::{Desired, Report, Repository, suggest},
     git,
     model::{
         Changeset, Code, CompanyId, Digest, EnvironmentName, Function, InvalidName, ProfileName, Provenance, State,
@@ -159,12 +159,6 @@ pub(crate) fn attach(
 ) -> Result<(), CliError> {
     reconcile::attachments::attach(changeset, files, environment.repository.root())
         .map_err(|error| CliError::coded(Code::PlanOutdated, error.to_string()).remedy("Plan again."))
-}
-
-impl From<SelectionError> for CliError {
-    fn from(error: SelectionError) -> Self {
-        CliError::coded(error.code, error.message).remedy(error.remedy)
-    }
 }
 
 impl From<reconcile::PlanError> for CliError {

@@ -8,8 +8,8 @@ use serde_json::{Value, json};
 use crate::{
     cli::ui::{format::ErrorFormat, printer::Printer},
     config::Diagnostic,
-    model::{Code, code::Severity},
-    text::{printable, printable_paragraph},
+    model::{Code, Problem, code::Severity},
+    text::printable_paragraph,
 };
 
 /// A failure, ready to be shown. Carries a code where `explain` has a page for it.
@@ -122,18 +122,10 @@ impl CliError {
     }
 }
 
-impl From<crate::client::ClientError> for CliError {
-    fn from(error: crate::client::ClientError) -> Self {
-        // The words may be a service's own, and the files may have chosen the service: they stay on their line.
-        let line = |text: &str| printable(text).into_owned();
-        let mut shown = CliError::coded(error.code, line(&error.message));
-        for violation in error.problem.iter().flat_map(|problem| &problem.violations) {
-            let whom =
-                violation.profile.as_ref().map_or("the environment".to_owned(), |name| format!("profile `{name}`"));
-            let place = format!("{whom}{}", violation.pointer);
-            shown = shown.detail(line(&format!("{place}: {} [{}]", violation.message, violation.code)));
-        }
-        if error.remedy.is_empty() { shown } else { shown.remedy(line(&error.remedy)) }
+impl From<Problem> for CliError {
+    fn from(problem: Problem) -> Self {
+        let Problem { code, message, details, remedy } = problem;
+        Self { details, remedy: Some(remedy).filter(|remedy| !remedy.is_empty()), ..Self::coded(code, message) }
     }
 }
 

@@ -1,10 +1,9 @@
 //! Typed HTTP client of the service's API.
 //!
-//! One method an endpoint. A failure is a [`ClientError`] that says which kind it is, so that "not running",
+//! One method an endpoint. The code of a [`Problem`] says which kind of failure it is, so that "not running",
 //! "wrong token", "wrong certificate" and "another version" are told apart. Redirects are not followed: a token
 //! goes where the user said and nowhere else. Nothing is retried here; a changeset may be sent again by its id.
 
-mod error;
 pub mod origin;
 mod progress;
 mod transport;
@@ -21,14 +20,13 @@ use crate::{
         messages::{Action, ActionOptions, MessageDetail, MessagePage, NewHold, OutboxStatus, Resolved, Submission},
     },
     model::{
-        Changeset, Code, GenerationDetail, Hold, Lease, Message, State,
+        Changeset, Code, GenerationDetail, Hold, Lease, Message, Problem, State,
         finding::{Finding, Verified},
         integrity::StoreCheck,
         resolution::{Cell, Resolution},
         token::Token,
     },
 };
-pub use error::ClientError;
 pub use origin::TokenOrigins;
 pub use progress::Progress;
 pub use transport::Connections;
@@ -52,7 +50,7 @@ pub struct Options<'a> {
 
 impl Client {
     /// A client for the service at `address` (`https://host[:port]`), with a bearer token.
-    pub fn new(address: &str, token: SecretString, options: &Options<'_>) -> Result<Self, ClientError> {
+    pub fn new(address: &str, token: SecretString, options: &Options<'_>) -> Result<Self, Problem> {
         Ok(Self { transport: Transport::new(address, token, options)? })
     }
 
@@ -62,87 +60,86 @@ impl Client {
     }
 
     /// `GET /v1/service`.
-    pub async fn service(&self) -> Result<ServiceInfo, ClientError> {
+    pub async fn service(&self) -> Result<ServiceInfo, Problem> {
         self.get("/v1/service").await
     }
 
     /// `GET /v1/state`.
-    pub async fn state(&self) -> Result<State, ClientError> {
+    pub async fn state(&self) -> Result<State, Problem> {
         self.get("/v1/state").await
     }
 
     /// `POST /v1/changesets`.
-    pub async fn apply(&self, changeset: &Changeset, dry_run: bool) -> Result<ChangesetResult, ClientError> {
+    pub async fn apply(&self, changeset: &Changeset, dry_run: bool) -> Result<ChangesetResult, Problem> {
         let body = written(changeset)?;
-        self.transport.send(reqwest::Method::POST, &format!("/v1/changesets?dryRun={dry_run}"), Some(body)).await
+        self.transport
+            .send(reqwest::Method::POST, &format!("/v1/changesets?dryRun={dry_run}"), Some(body))
+            .await
+            .map_err(unchanged)
     }
 
     /// `POST /v1/changesets`, and tells meanwhile how much of it has been sent.
-    pub async fn apply_watched(
-        &self,
-        changeset: &Changeset,
-        progress: &Progress,
-    ) -> Result<ChangesetResult, ClientError> {
+    pub async fn apply_watched(&self, changeset: &Changeset, progress: &Progress) -> Result<ChangesetResult, Problem> {
         let body = written(changeset)?;
-        self.transport.post_watched("/v1/changesets?dryRun=false", body, progress).await
+        self.transport.post_watched("/v1/changesets?dryRun=false", body, progress).await.map_err(unchanged)
     }
 
     /// `GET /v1/generations`: the newest `limit`, or those older than `before`.
-    pub async fn generations(&self, before: Option<u64>, limit: u32) -> Result<GenerationPage, ClientError> {
+    pub async fn generations(&self, before: Option<u64>, limit: u32) -> Result<GenerationPage, Problem> {
         let before = before.map(|number| format!("&before={number}")).unwrap_or_default();
         self.get(&format!("/v1/generations?limit={limit}{before}")).await
     }
 
     /// `GET /v1/generations/{number}`.
-    pub async fn generation(&self, number: u64) -> Result<GenerationDetail, ClientError> {
+    pub async fn generation(&self, number: u64) -> Result<GenerationDetail, Problem> {
         self.get(&format!("/v1/generations/{number}")).await
     }
 
     /// `POST /v1/rollbacks`.
-    pub async fn roll_back(&self, rollback: &Rollback) -> Result<Changed, ClientError> {
-        self.post("/v1/rollbacks", rollback).await
+    pub async fn roll_back(&self, rollback: &Rollback) -> Result<Changed, Problem> {
+        self.post("/v1/rollbacks", rollback).await.map_err(unchanged)
     }
 
     /// `GET /v1/resolve`.
-    pub async fn resolve(&self, cell: &Cell) -> Result<Resolution, ClientError> {
+    pub async fn resolve(&self, cell: &Cell) -> Result<Resolution, Problem> {
         let client = cell.client.map(|client| format!("&client={}", client.id())).unwrap_or_default();
         self.get(&format!("/v1/resolve?company={}&function={}{client}", cell.company, cell.function)).await
     }
 
     /// `GET /v1/tokens`.
-    pub async fn tokens(&self) -> Result<TokenList, ClientError> {
+    pub async fn tokens(&self) -> Result<TokenList, Problem> {
         self.get("/v1/tokens").await
     }
 
     /// `POST /v1/tokens`.
-    pub async fn create_token(&self, token: &NewToken) -> Result<TokenCreated, ClientError> {
+    pub async fn create_token(&self, token: &NewToken) -> Result<TokenCreated, Problem> {
         self.post("/v1/tokens", token).await
     }
 
     /// `DELETE /v1/tokens/{id}`.
-    pub async fn revoke_token(&self, id: &str) -> Result<Token, ClientError> {
+    pub async fn revoke_token(&self, id: &str) -> Result<Token, Problem> {
         let id: String = id.chars().filter(|c| c.is_ascii_alphanumeric() || *c == '-').collect();
         self.delete(&format!("/v1/tokens/{id}")).await
     }
 
     /// `POST /v1/tokens/{id}/confirm`.
-    pub async fn confirm_token(&self, id: &str) -> Result<Token, ClientError> {
+    pub async fn confirm_token(&self, id: &str) -> Result<Token, Problem> {
         let id: String = id.chars().filter(|c| c.is_ascii_alphanumeric() || *c == '-').collect();
         self.transport.send(reqwest::Method::POST, &format!("/v1/tokens/{id}/confirm"), None).await
     }
 
     /// `POST /v1/outbox/confirm-restore`.
-    pub async fn confirm_restore(&self) -> Result<(), ClientError> {
+    pub async fn confirm_restore(&self) -> Result<(), Problem> {
         self.transport.nothing(reqwest::Method::POST, "/v1/outbox/confirm-restore").await
     }
 
     /// `GET /v1/audit/check`.
-    pub async fn check_store(&self) -> Result<StoreCheck, ClientError> {
+    pub async fn check_store(&self) -> Result<StoreCheck, Problem> {
         self.get("/v1/audit/check").await
     }
 
     /// `GET /v1/audit`: the oldest `limit`, or those newer than `after`.
-    pub async fn audit(&self, after: Option<u64>, limit: u32) -> Result<AuditPage, ClientError> {
+    pub async fn audit(&self, after: Option<u64>, limit: u32) -> Result<AuditPage, Problem> {
         let after = after.map(|sequence| format!("&after={sequence}")).unwrap_or_default();
         self.get(&format!("/v1/audit?limit={limit}{after}")).await
     }
@@ -152,8 +149,8 @@ impl Client {
         &self,
         request: &VerifyRequest,
         mut each: impl FnMut(Verified),
-    ) -> Result<(Vec<Finding>, u64), ClientError> {
-        let body = serde_json::to_vec(request).map_err(|error| ClientError::unreadable(&error))?;
+    ) -> Result<(Vec<Finding>, u64), Problem> {
+        let body = serde_json::to_vec(request).map_err(|error| transport::unreadable(&error))?;
         let mut requests = None;
         let mut findings = Vec::new();
         self.transport
@@ -173,19 +170,19 @@ impl Client {
             })
             .await?;
         requests.map(|requests| (findings, requests)).ok_or_else(|| {
-            ClientError::new(Code::IncompleteAnswer, "the service's answer broke off before its last line")
+            Problem::new(Code::IncompleteAnswer, "the service's answer broke off before its last line")
                 .remedy("Verify again; the service's log tells why it stopped.")
         })
     }
 
     /// `GET /v1/verify`.
-    pub async fn last_verified(&self) -> Result<LastVerifiedList, ClientError> {
+    pub async fn last_verified(&self) -> Result<LastVerifiedList, Problem> {
         self.get("/v1/verify").await
     }
 
     /// `POST /v1/messages`, in parts.
-    pub async fn submit(&self, submission: &Submission, key: Option<&str>) -> Result<Message, ClientError> {
-        let body = serde_json::to_vec(submission).map_err(|error| ClientError::unreadable(&error))?;
+    pub async fn submit(&self, submission: &Submission, key: Option<&str>) -> Result<Message, Problem> {
+        let body = serde_json::to_vec(submission).map_err(|error| transport::unreadable(&error))?;
         self.transport.post_as("/v1/messages", "application/json", key, body).await
     }
 
@@ -195,90 +192,95 @@ impl Client {
         query: &[(&str, String)],
         bytes: Vec<u8>,
         key: Option<&str>,
-    ) -> Result<Message, ClientError> {
+    ) -> Result<Message, Problem> {
         let path = with_query("/v1/messages", query);
         self.transport.post_as(&path, "message/rfc822", key, bytes).await
     }
 
     /// `GET /v1/messages/{id}`.
-    pub async fn message(&self, id: Uuid) -> Result<MessageDetail, ClientError> {
+    pub async fn message(&self, id: Uuid) -> Result<MessageDetail, Problem> {
         self.get(&format!("/v1/messages/{id}")).await
     }
 
     /// `GET /v1/messages/{id}/content`.
-    pub async fn content(&self, id: Uuid) -> Result<Vec<u8>, ClientError> {
+    pub async fn content(&self, id: Uuid) -> Result<Vec<u8>, Problem> {
         self.transport.bytes(&format!("/v1/messages/{id}/content")).await
     }
 
     /// `GET /v1/messages`: newest first.
-    pub async fn messages(&self, query: &[(&str, String)]) -> Result<MessagePage, ClientError> {
+    pub async fn messages(&self, query: &[(&str, String)]) -> Result<MessagePage, Problem> {
         self.get(&with_query("/v1/messages", query)).await
     }
 
     /// `POST /v1/messages/{id}/{action}`.
-    pub async fn act(&self, id: Uuid, action: Action, options: ActionOptions) -> Result<Message, ClientError> {
+    pub async fn act(&self, id: Uuid, action: Action, options: ActionOptions) -> Result<Message, Problem> {
         self.post(&format!("/v1/messages/{id}/{}", action.id()), &options).await
     }
 
     /// `POST /v1/messages/{id}/resolve`.
-    pub async fn resolve_message(&self, id: Uuid, resolved: &Resolved) -> Result<Message, ClientError> {
+    pub async fn resolve_message(&self, id: Uuid, resolved: &Resolved) -> Result<Message, Problem> {
         self.post(&format!("/v1/messages/{id}/resolve"), resolved).await
     }
 
     /// `GET /v1/outbox`.
-    pub async fn outbox(&self) -> Result<OutboxStatus, ClientError> {
+    pub async fn outbox(&self) -> Result<OutboxStatus, Problem> {
         self.get("/v1/outbox").await
     }
 
     /// `GET /v1/outbox`, with what came to its end within so many seconds.
-    pub async fn outbox_over(&self, seconds: u32) -> Result<OutboxStatus, ClientError> {
+    pub async fn outbox_over(&self, seconds: u32) -> Result<OutboxStatus, Problem> {
         self.get(&format!("/v1/outbox?over={seconds}")).await
     }
 
     /// `POST /v1/leases/{name}`.
-    pub async fn take_lease(&self, name: &str, lease: &NewLease) -> Result<Lease, ClientError> {
+    pub async fn take_lease(&self, name: &str, lease: &NewLease) -> Result<Lease, Problem> {
         self.post(&format!("/v1/leases/{}", lease_name(name)), lease).await
     }
 
     /// `DELETE /v1/leases/{name}`.
-    pub async fn release_lease(&self, name: &str, token: u64) -> Result<(), ClientError> {
+    pub async fn release_lease(&self, name: &str, token: u64) -> Result<(), Problem> {
         let path = format!("/v1/leases/{}?token={token}", lease_name(name));
         self.transport.nothing(reqwest::Method::DELETE, &path).await
     }
 
     /// `GET /v1/leases`.
-    pub async fn leases(&self) -> Result<LeaseList, ClientError> {
+    pub async fn leases(&self) -> Result<LeaseList, Problem> {
         self.get("/v1/leases").await
     }
 
     /// `POST /v1/holds`.
-    pub async fn hold(&self, hold: &NewHold) -> Result<Hold, ClientError> {
+    pub async fn hold(&self, hold: &NewHold) -> Result<Hold, Problem> {
         self.post("/v1/holds", hold).await
     }
 
     /// `DELETE /v1/holds/{id}`.
-    pub async fn release(&self, id: &str) -> Result<(), ClientError> {
+    pub async fn release(&self, id: &str) -> Result<(), Problem> {
         let id: String = id.chars().filter(char::is_ascii_alphanumeric).collect();
         self.transport.nothing(reqwest::Method::DELETE, &format!("/v1/holds/{id}")).await
     }
 
-    async fn get<T: DeserializeOwned>(&self, path: &str) -> Result<T, ClientError> {
+    async fn get<T: DeserializeOwned>(&self, path: &str) -> Result<T, Problem> {
         self.transport.send(reqwest::Method::GET, path, None).await
     }
 
-    async fn post<B: Serialize + Sync, T: DeserializeOwned>(&self, path: &str, body: &B) -> Result<T, ClientError> {
-        let body = serde_json::to_vec(body).map_err(|error| ClientError::unreadable(&error))?;
+    async fn post<B: Serialize + Sync, T: DeserializeOwned>(&self, path: &str, body: &B) -> Result<T, Problem> {
+        let body = serde_json::to_vec(body).map_err(|error| transport::unreadable(&error))?;
         self.transport.send(reqwest::Method::POST, path, Some(body)).await
     }
 
-    async fn delete<T: DeserializeOwned>(&self, path: &str) -> Result<T, ClientError> {
+    async fn delete<T: DeserializeOwned>(&self, path: &str) -> Result<T, Problem> {
         self.transport.send(reqwest::Method::DELETE, path, None).await
     }
 }
 
+/// Adds to a refusal of a change that the service's state is as before.
+fn unchanged(problem: Problem) -> Problem {
+    if (400..500).contains(&problem.status()) { problem.detail("No changes were made.") } else { problem }
+}
+
 /// A changeset as it is sent. One that the service would not read is not sent.
-fn written(changeset: &Changeset) -> Result<Vec<u8>, ClientError> {
-    let body = serde_json::to_vec(changeset).map_err(|error| ClientError::unreadable(&error))?;
+fn written(changeset: &Changeset) -> Result<Vec<u8>, Problem> {
+    let body = serde_json::to_vec(changeset).map_err(|error| transport::unreadable(&error))?;
     if body.len() <= BODY_LIMIT {
         return Ok(body);
     }
@@ -286,7 +288,7 @@ fn written(changeset: &Changeset) -> Result<Vec<u8>, ClientError> {
     // Some room is left, since they are not all of one size.
     let fit = (BODY_LIMIT / 10 * 8 / (body.len() / changes.max(1)).max(1)).max(1);
     let mebibytes = |bytes: usize| format!("{}.{} MiB", bytes >> 20, ((bytes % (1 << 20)) * 10) >> 20);
-    Err(ClientError::new(
+    Err(Problem::new(
         Code::TooLarge,
         format!(
             "the {changes} changes and {} secrets have {} as one request, and a service takes {}; nothing was sent",

@@ -12,10 +12,10 @@ use reqwest::{
 use secrecy::{ExposeSecret as _, SecretString};
 use serde::de::DeserializeOwned;
 
-use super::{ClientError, Options, Progress};
+use super::{Options, Progress};
 use crate::{
     api::{self, ProblemDetails, VERSION_HEADER},
-    model::Code,
+    model::{Code, Problem},
     net::{
         http_client::{HttpClient, describe_error, is_loopback_url},
         tls::{CertificateFault, HandshakeFault, Trust},
@@ -41,7 +41,7 @@ struct Prepared {
 }
 
 impl Connections {
-    fn get(&self, authority: Option<&[u8]>) -> Result<HttpClient, ClientError> {
+    fn get(&self, authority: Option<&[u8]>) -> Result<HttpClient, Problem> {
         let mut prepared = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(found) = prepared.iter().find(|found| found.authority.as_deref() == authority) {
             return Ok(found.http.clone());
@@ -52,9 +52,9 @@ impl Connections {
     }
 }
 
-fn prepare(authority: Option<&[u8]>) -> Result<HttpClient, ClientError> {
+fn prepare(authority: Option<&[u8]>) -> Result<HttpClient, Problem> {
     let tls = Trust::new(authority).and_then(|trust| trust.client_config()).map_err(|why| {
-        ClientError::new(Code::TlsFailed, format!("cannot use the certificates for the service: {why}"))
+        Problem::new(Code::TlsFailed, format!("cannot use the certificates for the service: {why}"))
             .remedy("Give `--ca-file` or MAILWRIGHT_CA_FILE a file that begins with `-----BEGIN CERTIFICATE-----`.")
     })?;
     Ok(HttpClient::new(move |builder| {
@@ -77,7 +77,7 @@ pub(super) struct Transport {
 }
 
 impl Transport {
-    pub(super) fn new(address: &str, token: SecretString, options: &Options<'_>) -> Result<Self, ClientError> {
+    pub(super) fn new(address: &str, token: SecretString, options: &Options<'_>) -> Result<Self, Problem> {
         let base = parse_address(address, options.allow_clear_text)?;
         let http = match options.connections {
             Some(connections) => connections.get(options.authority)?,
@@ -86,11 +86,8 @@ impl Transport {
         http.prepare(&base).map_err(|error| unprepared(&error))?;
         // A token with a line end or other control character would break the header.
         if token.expose_secret().is_empty() || !token.expose_secret().bytes().all(|b| b.is_ascii_graphic()) {
-            return Err(ClientError::new(
-                Code::TokenMissing,
-                "the token is empty, or has characters that no token has",
-            )
-            .remedy("Give the token alone, as `mailwright token create` printed it."));
+            return Err(Problem::new(Code::TokenMissing, "the token is empty, or has characters that no token has")
+                .remedy("Give the token alone, as `mailwright token create` printed it."));
         }
         let authorization = SecretString::from(format!("Bearer {}", token.expose_secret()));
         Ok(Self { http, address: base.as_str().trim_end_matches('/').to_owned(), base, authorization })
@@ -100,18 +97,13 @@ impl Transport {
         &self.address
     }
 
-    fn request(
-        &self,
-        method: Method,
-        path: &str,
-        body: Option<Vec<u8>>,
-    ) -> Result<reqwest::RequestBuilder, ClientError> {
+    fn request(&self, method: Method, path: &str, body: Option<Vec<u8>>) -> Result<reqwest::RequestBuilder, Problem> {
         let url = self
             .base
             .join(path.trim_start_matches('/'))
-            .map_err(|error| ClientError::new(Code::AddressMissing, format!("`{path}` is no address: {error}")))?;
+            .map_err(|error| Problem::new(Code::AddressMissing, format!("`{path}` is no address: {error}")))?;
         let mut authorization = HeaderValue::from_str(self.authorization.expose_secret())
-            .map_err(|_| ClientError::new(Code::TokenMissing, "the token has characters that no token has"))?;
+            .map_err(|_| Problem::new(Code::TokenMissing, "the token has characters that no token has"))?;
         authorization.set_sensitive(true);
         let mut request =
             self.http.request(method, url).map_err(|error| unprepared(&error))?.header(AUTHORIZATION, authorization);
@@ -131,9 +123,9 @@ impl Transport {
         method: Method,
         path: &str,
         body: Option<Vec<u8>>,
-    ) -> Result<T, ClientError> {
+    ) -> Result<T, Problem> {
         let bytes = self.exchange(self.request(method, path, body)?).await?;
-        serde_json::from_slice(&bytes).map_err(|error| ClientError::unreadable(&error))
+        serde_json::from_slice(&bytes).map_err(|error| unreadable(&error))
     }
 
     /// Posts something that is not JSON, or that is safe to repeat under its key.
@@ -143,13 +135,13 @@ impl Transport {
         media_type: &'static str,
         key: Option<&str>,
         body: Vec<u8>,
-    ) -> Result<T, ClientError> {
+    ) -> Result<T, Problem> {
         let mut request = self.request(Method::POST, path, None)?.header(CONTENT_TYPE, media_type).body(body);
         if let Some(key) = key {
             request = request.header("idempotency-key", key);
         }
         let bytes = self.exchange(request).await?;
-        serde_json::from_slice(&bytes).map_err(|error| ClientError::unreadable(&error))
+        serde_json::from_slice(&bytes).map_err(|error| unreadable(&error))
     }
 
     /// Posts JSON, and tells meanwhile how much of it has been sent.
@@ -158,23 +150,23 @@ impl Transport {
         path: &str,
         body: Vec<u8>,
         progress: &Progress,
-    ) -> Result<T, ClientError> {
+    ) -> Result<T, Problem> {
         let request = self.request(Method::POST, path, None)?.header(CONTENT_TYPE, "application/json");
         let bytes = self.exchange(request.body(progress.watch(body))).await?;
-        serde_json::from_slice(&bytes).map_err(|error| ClientError::unreadable(&error))
+        serde_json::from_slice(&bytes).map_err(|error| unreadable(&error))
     }
 
     /// Reads an answer as it is.
-    pub(super) async fn bytes(&self, path: &str) -> Result<Vec<u8>, ClientError> {
+    pub(super) async fn bytes(&self, path: &str) -> Result<Vec<u8>, Problem> {
         self.exchange(self.request(Method::GET, path, None)?).await
     }
 
     /// Sends, and expects nothing but success.
-    pub(super) async fn nothing(&self, method: Method, path: &str) -> Result<(), ClientError> {
+    pub(super) async fn nothing(&self, method: Method, path: &str) -> Result<(), Problem> {
         self.exchange(self.request(method, path, None)?).await.map(drop)
     }
 
-    async fn exchange(&self, request: reqwest::RequestBuilder) -> Result<Vec<u8>, ClientError> {
+    async fn exchange(&self, request: reqwest::RequestBuilder) -> Result<Vec<u8>, Problem> {
         let response = request.send().await.map_err(|error| self.failed(&error))?;
         let status = response.status();
         self.check_version(&response)?;
@@ -188,7 +180,7 @@ impl Transport {
         path: &str,
         body: Vec<u8>,
         mut each: impl FnMut(&[u8]) -> Result<(), serde_json::Error>,
-    ) -> Result<(), ClientError> {
+    ) -> Result<(), Problem> {
         // A run of the verifier takes as long as the slowest mail server; the service bounds each step.
         let request = self.request(Method::POST, path, Some(body))?.timeout(LINES_DEADLINE);
         let mut response = request.send().await.map_err(|error| self.failed(&error))?;
@@ -203,10 +195,10 @@ impl Transport {
             rest.extend_from_slice(&chunk);
             while let Some(end) = rest.iter().position(|byte| *byte == b'\n') {
                 let line: Vec<u8> = rest.drain(..=end).collect();
-                each(&line).map_err(|error| ClientError::unreadable(&error))?;
+                each(&line).map_err(|error| unreadable(&error))?;
             }
             if rest.len() > ANSWER_LIMIT {
-                return Err(ClientError::new(
+                return Err(Problem::new(
                     Code::IncompleteAnswer,
                     "a line of the service's answer is larger than any can be",
                 ));
@@ -216,11 +208,11 @@ impl Transport {
     }
 
     /// Every answer of a service carries its API version, so a stranger and another version show at once.
-    fn check_version(&self, response: &Response) -> Result<(), ClientError> {
+    fn check_version(&self, response: &Response) -> Result<(), Problem> {
         let version = response.headers().get(VERSION_HEADER).and_then(|value| value.to_str().ok());
         match version {
             Some(version) if version == api::VERSION.to_string() => Ok(()),
-            Some(version) => Err(ClientError::new(
+            Some(version) => Err(Problem::new(
                 Code::VersionMismatch,
                 format!(
                     "the service at {} speaks version {version} of the API, this program version {}",
@@ -230,7 +222,7 @@ impl Transport {
             )
             .remedy("Use the `mailwright` of the service's version; `mailwright --version` tells this one's.")),
             // Behind a proxy, a service that is being started again looks like this.
-            None if matches!(response.status().as_u16(), 502..=504) => Err(ClientError::new(
+            None if matches!(response.status().as_u16(), 502..=504) => Err(Problem::new(
                 Code::ServiceUnreachable,
                 format!(
                     "what stands before {} says that no service answers (HTTP {})",
@@ -239,7 +231,7 @@ impl Transport {
                 ),
             )
             .remedy("Start the service, or wait until it is up again.")),
-            None => Err(ClientError::new(
+            None => Err(Problem::new(
                 Code::NotMailwright,
                 format!(
                     "what answers at {} is not a Mailwright service (HTTP {})",
@@ -251,11 +243,11 @@ impl Transport {
         }
     }
 
-    async fn read(&self, mut response: Response) -> Result<Vec<u8>, ClientError> {
+    async fn read(&self, mut response: Response) -> Result<Vec<u8>, Problem> {
         let mut bytes = Vec::new();
         while let Some(chunk) = response.chunk().await.map_err(|error| self.failed(&error))? {
             if bytes.len() + chunk.len() > ANSWER_LIMIT {
-                return Err(ClientError::new(
+                return Err(Problem::new(
                     Code::IncompleteAnswer,
                     "the service's answer is larger than any state can be",
                 ));
@@ -265,44 +257,45 @@ impl Transport {
         Ok(bytes)
     }
 
-    fn refused(&self, status: StatusCode, body: &[u8]) -> ClientError {
-        let Ok(problem) = serde_json::from_slice::<ProblemDetails>(body) else {
-            return ClientError::new(
+    fn refused(&self, status: StatusCode, body: &[u8]) -> Problem {
+        let Ok(document) = serde_json::from_slice::<ProblemDetails>(body) else {
+            return Problem::new(
                 Code::NotMailwright,
                 format!("the service at {} answered HTTP {} without saying why", self.address, status.as_u16()),
             );
         };
-        let remedy = match problem.code {
-            Code::TokenRefused if problem.remedy.is_empty() => {
+        let remedy = match document.code {
+            Code::TokenRefused if document.remedy.is_empty() => {
                 "Check which token is in MAILWRIGHT_TOKEN or its file; it may have expired or belong to another service.".to_owned()
             }
-            _ => problem.remedy.clone(),
+            _ => document.remedy,
         };
-        let message = match problem.code {
+        let message = match document.code {
             // It is the address that is wrong.
-            Code::NotHosted => format!("{}: {}", self.address, problem.detail),
-            _ => problem.detail.clone(),
+            Code::NotHosted => format!("{}: {}", self.address, document.detail),
+            _ => document.detail,
         };
-        ClientError { code: problem.code, message, remedy, problem: Some(Box::new(problem)) }
+        let problem = Problem::new(document.code, message).remedy(remedy);
+        document.violations.iter().fold(problem, |problem, violation| problem.detail(violation.to_string()))
     }
 
     /// Returns the kind of a failure.
-    fn failed(&self, error: &reqwest::Error) -> ClientError {
+    fn failed(&self, error: &reqwest::Error) -> Problem {
         let address = &self.address;
         if let Some(fault) = HandshakeFault::find(error).filter(HandshakeFault::is_lasting) {
-            return ClientError::new(Code::TlsFailed, format!("cannot connect to {address} by TLS: {fault}"))
+            return Problem::new(Code::TlsFailed, format!("cannot connect to {address} by TLS: {fault}"))
                 .remedy(self.tls_remedy(&fault));
         }
         let why = describe_error(error);
         if self.base.scheme() == "http" && why.to_lowercase().contains("invalid http version") {
-            return ClientError::new(Code::NotMailwright, format!("what answers at {address} does not speak HTTP in clear: {why}"))
+            return Problem::new(Code::NotMailwright, format!("what answers at {address} does not speak HTTP in clear: {why}"))
                 .remedy("If the service has a certificate (`--tls-cert`), its address begins with `https://`; otherwise correct the address.");
         }
         if error.is_connect() || error.is_timeout() && !error.is_body() {
-            return ClientError::new(Code::ServiceUnreachable, format!("no service answers at {address}: {why}"))
+            return Problem::new(Code::ServiceUnreachable, format!("no service answers at {address}: {why}"))
                 .remedy("Start it with `mailwright serve`, or correct the address (`--service URL`, MAILWRIGHT_SERVICE, `service.address`).");
         }
-        ClientError::new(Code::IncompleteAnswer, format!("the answer of {address} broke off: {why}"))
+        Problem::new(Code::IncompleteAnswer, format!("the answer of {address} broke off: {why}"))
             .remedy("Try again; a changeset that was already taken is not taken twice.")
     }
 
@@ -354,18 +347,18 @@ impl Transport {
     }
 }
 
-fn unprepared(error: &reqwest::Error) -> ClientError {
-    ClientError::new(Code::ServiceUnreachable, format!("cannot prepare requests: {}", describe_error(error)))
+fn unprepared(error: &reqwest::Error) -> Problem {
+    Problem::new(Code::ServiceUnreachable, format!("cannot prepare requests: {}", describe_error(error)))
 }
 
-fn parse_address(address: &str, allow_clear_text: bool) -> Result<Url, ClientError> {
+fn parse_address(address: &str, allow_clear_text: bool) -> Result<Url, Problem> {
     let wrong = |why: &str| {
-        ClientError::new(Code::AddressMissing, format!("`{address}` is not the address of a service: {why}"))
+        Problem::new(Code::AddressMissing, format!("`{address}` is not the address of a service: {why}"))
             .remedy("Write it as https://host or https://host:port.")
     };
     // An address with a password in it is not shown again.
     if address.contains('@') {
-        return Err(ClientError::new(Code::AddressMissing, "a service's address carries no user name or password")
+        return Err(Problem::new(Code::AddressMissing, "a service's address carries no user name or password")
             .remedy("Write it as https://host or https://host:port; the token goes into MAILWRIGHT_TOKEN."));
     }
     let mut url = Url::parse(address).map_err(|error| wrong(&error.to_string()))?;
@@ -374,7 +367,7 @@ fn parse_address(address: &str, allow_clear_text: bool) -> Result<Url, ClientErr
         "https" => {}
         "http" if allow_clear_text || is_loopback_url(&url) => {}
         "http" => {
-            return Err(ClientError::new(Code::ClearText, format!("the token would travel to `{host}` in clear"))
+            return Err(Problem::new(Code::ClearText, format!("the token would travel to `{host}` in clear"))
                 .remedy("Use https://, or `--allow-clear-text` where the network in between is trusted."));
         }
         _ => return Err(wrong("it begins with neither https:// nor http://")),
@@ -383,4 +376,19 @@ fn parse_address(address: &str, allow_clear_text: bool) -> Result<Url, ClientErr
         url.set_path(&format!("{}/", url.path()));
     }
     Ok(url)
+}
+
+/// The document in the answer, or the one to send, is not what it should be.
+pub(super) fn unreadable(error: &serde_json::Error) -> Problem {
+    // serde_json's message may quote a value; the place and the kind are enough.
+    Problem::new(
+        Code::IncompleteAnswer,
+        format!(
+            "the service's answer makes no sense: {:?} error at line {}, column {}",
+            error.classify(),
+            error.line(),
+            error.column()
+        ),
+    )
+    .remedy("Nothing was planned or changed by this program. Check that both are of the same version.")
 }

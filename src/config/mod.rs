@@ -42,4 +42,4 @@ pub use repository::Repository;
 pub use rollouts::{RolloutFile, RolloutWave};
 pub use schema::SCHEMAS;
 pub use secret_usage::{NoDestination, SecretUsage};
-pub use selection::{Labels, Selection, SelectionError, Selector};
+pub use selection::{Labels, Selection, Selector};

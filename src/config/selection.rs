@@ -10,7 +10,7 @@ use std::{collections::BTreeMap, fmt, str::FromStr};
 use globset::{GlobBuilder, GlobMatcher};
 
 use super::{Repository, suggest};
-use crate::model::{Code, EnvironmentName};
+use crate::model::{Code, EnvironmentName, Problem};
 
 /// Labels of an environment: what its files say under `labels`, layers merged and variables put in.
 pub type Labels = BTreeMap<String, String>;
@@ -50,21 +50,9 @@ enum Test {
     NotIn(Vec<String>),
 }
 
-/// Why a selection selects nothing.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{message}")]
-pub struct SelectionError {
-    /// Which kind of problem it is.
-    pub code: Code,
-    /// What is wrong.
-    pub message: String,
-    /// What to do about it.
-    pub remedy: String,
-}
-
 impl Selection {
     /// Understands patterns and selectors as they are typed.
-    pub fn parse(patterns: &[String], selectors: &[String]) -> Result<Self, SelectionError> {
+    pub fn parse(patterns: &[String], selectors: &[String]) -> Result<Self, Problem> {
         Ok(Self {
             patterns: patterns.iter().map(|text| Pattern::parse(text)).collect::<Result<_, _>>()?,
             selectors: selectors.iter().map(|text| text.parse()).collect::<Result<_, _>>()?,
@@ -86,15 +74,13 @@ impl Selection {
 }
 
 impl Pattern {
-    fn parse(text: &str) -> Result<Self, SelectionError> {
+    fn parse(text: &str) -> Result<Self, Problem> {
         if !text.contains(['*', '?', '[', '{']) {
             return Ok(Self::Name(text.to_owned()));
         }
-        let glob = GlobBuilder::new(text).build().map_err(|error| SelectionError {
-            code: Code::Usage,
-            message: format!("`{}` is not a pattern: {}", text.escape_debug(), error.kind()),
-            remedy: "Write a name, or a pattern such as `prod-*`, in quotes so that the shell leaves it alone."
-                .to_owned(),
+        let glob = GlobBuilder::new(text).build().map_err(|error| {
+            Problem::new(Code::Usage, format!("`{}` is not a pattern: {}", text.escape_debug(), error.kind()))
+                .remedy("Write a name, or a pattern such as `prod-*`, in quotes so that the shell leaves it alone.")
         })?;
         Ok(Self::Glob(text.to_owned(), glob.compile_matcher()))
     }
@@ -122,15 +108,13 @@ impl fmt::Display for Selector {
 }
 
 impl FromStr for Selector {
-    type Err = SelectionError;
+    type Err = Problem;
 
-    fn from_str(text: &str) -> Result<Self, SelectionError> {
-        let wrong = |part: &str| SelectionError {
-            code: Code::Usage,
-            message: format!("`{}` is not a label selector", part.trim().escape_debug()),
-            remedy: "Write `key=value`, `key!=value`, `key in (a, b)`, `key notin (a, b)`, `key` or `!key`, \
-                     separated by commas."
-                .to_owned(),
+    fn from_str(text: &str) -> Result<Self, Problem> {
+        let wrong = |part: &str| {
+            Problem::new(Code::Usage, format!("`{}` is not a label selector", part.trim().escape_debug())).remedy(
+                "Write `key=value`, `key!=value`, `key in (a, b)`, `key notin (a, b)`, `key` or `!key`, separated by commas.",
+            )
         };
         let requirements = split_outside_brackets(text)
             .map(|part| requirement(part).ok_or_else(|| wrong(part)))
@@ -192,7 +176,7 @@ fn is_label(text: &str) -> bool {
 impl Repository {
     /// The environments that are meant, by name. Abstract layers are among them only where they are named, or where
     /// nothing was asked for and all are meant.
-    pub fn select(&self, selection: &Selection) -> Result<Vec<EnvironmentName>, SelectionError> {
+    pub fn select(&self, selection: &Selection) -> Result<Vec<EnvironmentName>, Problem> {
         let known = self.environments();
         if selection.is_empty() {
             return Ok(known);
@@ -228,20 +212,17 @@ impl Repository {
         meant.dedup();
         if meant.is_empty() {
             let selectors = selection.selectors.iter().map(|s| format!("`{s}`")).collect::<Vec<_>>().join(" and ");
-            return Err(SelectionError {
-                code: Code::UnknownEnvironment,
-                message: format!("no environment has the labels {selectors}"),
-                remedy:
-                    "Labels stand in environment.yaml: `labels: { region: emea }`. `mailwright render ENV` shows them."
-                        .to_owned(),
-            });
+            return Err(Problem::new(Code::UnknownEnvironment, format!("no environment has the labels {selectors}"))
+                .remedy(
+                    "Set labels in environment.yaml: `labels: { region: emea }`. `mailwright render ENV` shows them.",
+                ));
         }
         Ok(meant)
     }
 }
 
 impl Pattern {
-    fn selects_nothing(&self, known: &[EnvironmentName]) -> SelectionError {
+    fn selects_nothing(&self, known: &[EnvironmentName]) -> Problem {
         let names = || known.iter().map(EnvironmentName::as_str);
         let there_are = || {
             let mut listed: Vec<&str> = names().take(20).collect();
@@ -257,6 +238,6 @@ impl Pattern {
             ),
             Pattern::Glob(text, _) => (format!("no environment's name matches `{}`", text.escape_debug()), there_are()),
         };
-        SelectionError { code: Code::UnknownEnvironment, message, remedy }
+        Problem::new(Code::UnknownEnvironment, message).remedy(remedy)
     }
 }

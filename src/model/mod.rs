@@ -24,7 +24,7 @@
 //! * [`state`] and [`changeset`]: what the service holds, and what changes it
 //! * [`provenance`]: where a change comes from, and which sources an environment allows
 //! * [`approvals`]: whose approval a change needs
-//! * [`code`]: the catalogue of problem codes that `explain` reads from
+//! * [`problem`] and [`code`]: why something failed, and the catalogue of problem codes that `explain` reads from
 //! * [`canonical`]: the one way to write a value so that equal values have equal digests
 
 pub mod address;
@@ -46,6 +46,7 @@ pub mod lease;
 pub mod message;
 pub mod name;
 pub mod place;
+pub mod problem;
 pub mod profile;
 pub mod provenance;
 pub mod provider;
@@ -79,6 +80,7 @@ pub use lease::Lease;
 pub use message::{Attempt, Message, Status};
 pub use name::{CompanyId, EnvironmentName, InvalidName, ProfileName, RolloutName, SecretReference};
 pub use place::Place;
+pub use problem::Problem;
 pub use profile::{AppliesTo, Mailbox, Profile, StoredProfile};
 pub use provenance::Provenance;
 pub use provider::{Client, Cloud, Encryption, GraphDirect, Provider};

@@ -13,7 +13,7 @@ use super::{
 };
 use crate::{
     api::{ChangesetOutcome, Rollback, VerifyRequest, messages::Submission},
-    client::{Client, ClientError},
+    client::Client,
     config::Desired,
     model::{
         Allowances, ChangeKind, Changeset, Code, EnvironmentName, Generation, Lapse, ProfileName, State, Status,
@@ -55,7 +55,7 @@ fn is_transient(code: Code) -> bool {
 
 /// Asks until there is an answer or a refusal; whoever calls sets the end. What was said last is kept for the case that
 /// time runs out.
-pub(crate) async fn patiently<T, F: Future<Output = Result<T, ClientError>>>(
+pub(crate) async fn patiently<T, F: Future<Output = Result<T, Problem>>>(
     last: &Last,
     ask: impl FnMut() -> F,
 ) -> Result<T, Problem> {
@@ -63,7 +63,7 @@ pub(crate) async fn patiently<T, F: Future<Output = Result<T, ClientError>>>(
 }
 
 /// The same, as long as it may be asked.
-async fn patiently_while<T, F: Future<Output = Result<T, ClientError>>>(
+async fn patiently_while<T, F: Future<Output = Result<T, Problem>>>(
     may: impl Fn() -> Result<(), Problem>,
     last: &Last,
     mut ask: impl FnMut() -> F,
@@ -74,11 +74,11 @@ async fn patiently_while<T, F: Future<Output = Result<T, ClientError>>>(
         match ask().await {
             Ok(answer) => return Ok(answer),
             Err(error) if is_transient(error.code) => {
-                last.set(Problem::from(error));
+                last.set(error.condensed());
                 tokio::time::sleep(pause).await;
                 pause = (pause * 2).min(LONGEST_PAUSE);
             }
-            Err(error) => return Err(Problem::from(error)),
+            Err(error) => return Err(error.condensed()),
         }
     }
 }

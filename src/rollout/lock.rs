@@ -257,7 +257,7 @@ impl Lease {
                 )
                 .remedy("Bring that service up to date first, or name another one as `coordinator`."));
             }
-            Ok(Err(error)) => return Err(Problem::from(error)),
+            Ok(Err(error)) => return Err(error.condensed()),
             Err(_) => {
                 return Err(Problem::new(
                     Code::ServiceUnreachable,

@@ -17,7 +17,6 @@ pub mod environment;
 pub mod journal;
 pub mod lock;
 pub mod plan;
-mod problem;
 pub mod render;
 pub mod run;
 
@@ -30,15 +29,15 @@ use std::{
 use rayon::prelude::*;
 
 use crate::{
-    client::{Client, ClientError},
+    client::Client,
     config::{Desired, Report, Repository, RolloutFile},
     model::Provenance,
     model::{Digest, EnvironmentName},
 };
 
+pub use crate::model::Problem;
 pub use engine::{Engine, Reach, Wish};
 pub use journal::{Entry, Event, Journal};
-pub use problem::Problem;
 pub use run::Run;
 
 /// Whose token a client carries.
@@ -122,16 +121,4 @@ fn digest(desired: &Desired) -> String {
     let whole = Digest::of_document(&(&desired.environment, &desired.settings, &desired.service_address, profiles));
     let hex = whole.as_str().trim_start_matches("sha256:");
     hex.get(..32).unwrap_or(hex).to_owned()
-}
-
-impl From<ClientError> for Problem {
-    fn from(error: ClientError) -> Self {
-        let mut message = error.message;
-        let violations = error.problem.iter().flat_map(|problem| &problem.violations);
-        for violation in violations.take(3) {
-            let whom = violation.profile.as_ref().map_or("the environment".to_owned(), |name| format!("`{name}`"));
-            message = format!("{message}; {whom}{}: {}", violation.pointer, violation.message);
-        }
-        Problem::new(error.code, message).remedy(error.remedy)
-    }
 }

@@ -5,7 +5,7 @@ use std::{marker::PhantomData, sync::Arc};
 
 use axum::{
     extract::FromRequestParts,
-    http::{Method, StatusCode, header, request::Parts},
+    http::{Method, header, request::Parts},
 };
 use base64::{Engine as _, prelude::BASE64_URL_SAFE_NO_PAD};
 use jiff::Timestamp;
@@ -15,7 +15,7 @@ use subtle::ConstantTimeEq as _;
 use super::{
     Service,
     oidc::{self, Oidc},
-    problem::Problem,
+    problem::HttpProblem,
 };
 use crate::{
     api::NewToken,
@@ -112,9 +112,9 @@ macro_rules! roles {
 roles!(Sender, Viewer, Planner, Deployer, Admin);
 
 impl<R: Least> FromRequestParts<Arc<Service>> for As<R> {
-    type Rejection = Problem;
+    type Rejection = HttpProblem;
 
-    async fn from_request_parts(parts: &mut Parts, service: &Arc<Service>) -> Result<Self, Problem> {
+    async fn from_request_parts(parts: &mut Parts, service: &Arc<Service>) -> Result<Self, HttpProblem> {
         let caller = authenticate(parts, service).await?;
         if caller.role.includes(R::ROLE) {
             return Ok(As(caller, PhantomData));
@@ -127,9 +127,9 @@ impl<R: Least> FromRequestParts<Arc<Service>> for As<R> {
 pub(super) struct Reader(pub(super) Caller);
 
 impl FromRequestParts<Arc<Service>> for Reader {
-    type Rejection = Problem;
+    type Rejection = HttpProblem;
 
-    async fn from_request_parts(parts: &mut Parts, service: &Arc<Service>) -> Result<Self, Problem> {
+    async fn from_request_parts(parts: &mut Parts, service: &Arc<Service>) -> Result<Self, HttpProblem> {
         let caller = authenticate(parts, service).await?;
         if caller.role == Role::Sender || caller.role.includes(Role::Viewer) {
             return Ok(Self(caller));
@@ -139,7 +139,13 @@ impl FromRequestParts<Arc<Service>> for Reader {
 }
 
 /// Refuses for want of a role. Whoever tried to change something is written down.
-pub(super) async fn refuse(service: &Service, caller: &Caller, least: Role, method: &Method, path: &str) -> Problem {
+pub(super) async fn refuse(
+    service: &Service,
+    caller: &Caller,
+    least: Role,
+    method: &Method,
+    path: &str,
+) -> HttpProblem {
     if *method != Method::GET && *method != Method::HEAD {
         let event = AuditEvent {
             at: service.clock.now(),
@@ -152,8 +158,7 @@ pub(super) async fn refuse(service: &Service, caller: &Caller, least: Role, meth
             return error.into();
         }
     }
-    Problem::new(
-        StatusCode::FORBIDDEN,
+    HttpProblem::new(
         Code::RoleTooLow,
         format!("the token `{}` has the role `{}`, and this needs `{}`", caller.name, caller.role.id(), least.id()),
     )
@@ -161,23 +166,23 @@ pub(super) async fn refuse(service: &Service, caller: &Caller, least: Role, meth
 }
 
 /// Finds out who is asking, for the handler and for what reads the body before it.
-async fn authenticate(parts: &mut Parts, service: &Service) -> Result<Caller, Problem> {
+async fn authenticate(parts: &mut Parts, service: &Service) -> Result<Caller, HttpProblem> {
     let caller = identify(parts, service).await.inspect_err(|problem| report_refusal(parts, problem))?;
     parts.extensions.insert(caller.clone());
     Ok(caller)
 }
 
 /// Logs a login that failed: from where, by which token, why. Never the token.
-fn report_refusal(parts: &Parts, problem: &Problem) {
+fn report_refusal(parts: &Parts, problem: &HttpProblem) {
     metrics::counter!("mailwright_authentication_failures_total").increment(1);
     let peer = parts.extensions.get::<Peer>().map(|Peer(address)| address.to_string()).unwrap_or_default();
     let shown = parts.headers.get(header::AUTHORIZATION).and_then(|value| value.to_str().ok());
     let token_id = shown.and_then(token_id).unwrap_or_default();
-    let code = problem.code;
+    let code = problem.code();
     if parts.headers.contains_key(header::AUTHORIZATION) {
-        tracing::warn!(peer, token_id, %code, why = problem.detail, "a login failed");
+        tracing::warn!(peer, token_id, %code, why = problem.message(), "a login failed");
     } else {
-        tracing::info!(peer, %code, why = problem.detail, "a login failed");
+        tracing::info!(peer, %code, why = problem.message(), "a login failed");
     }
 }
 
@@ -190,8 +195,8 @@ fn token_id(authorization: &str) -> Option<&str> {
     is_id.then_some(id)
 }
 
-async fn identify(parts: &Parts, service: &Service) -> Result<Caller, Problem> {
-    let refused = |detail: &str| Problem::new(StatusCode::UNAUTHORIZED, Code::TokenRefused, detail);
+async fn identify(parts: &Parts, service: &Service) -> Result<Caller, HttpProblem> {
+    let refused = |detail: &str| HttpProblem::new(Code::TokenRefused, detail);
     let mut headers = parts.headers.get_all(header::AUTHORIZATION).iter();
     let (Some(value), None) = (headers.next(), headers.next()) else {
         return Err(refused("the request has no bearer token"));
@@ -229,7 +234,7 @@ async fn identify(parts: &Parts, service: &Service) -> Result<Caller, Problem> {
         let environment = service.store.environment();
         let why =
             "the token is suspended: the store was restored from a backup, and the token may have been revoked since";
-        return Err(Problem::new(StatusCode::UNAUTHORIZED, Code::TokenSuspended, why)
+        return Err(HttpProblem::new(Code::TokenSuspended, why)
             .remedy(format!("An administrator confirms it: mailwright token confirm {environment} {}", token.id)));
     }
     let owner = token.owner();

@@ -8,10 +8,9 @@ use std::{
     sync::{Arc, Mutex, PoisonError},
 };
 
-use axum::http::StatusCode;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-use super::{access::Caller, problem::Problem};
+use super::{access::Caller, problem::HttpProblem};
 use crate::model::Code;
 
 /// At most so many of one kind at once, for each caller.
@@ -41,13 +40,12 @@ impl CallerLimit {
     }
 
     /// Counts one more of a caller, or refuses it.
-    pub(super) fn enter(self: &Arc<Self>, caller: &Caller) -> Result<Turn, Problem> {
+    pub(super) fn enter(self: &Arc<Self>, caller: &Caller) -> Result<Turn, HttpProblem> {
         let mut by_caller = self.by_caller.lock().unwrap_or_else(PoisonError::into_inner);
         let fresh = || Entry { count: 0, serial: Arc::new(Semaphore::new(1)) };
         let entry = by_caller.entry(caller.name.clone()).or_insert_with(fresh);
         if entry.count >= self.most {
-            return Err(Problem::new(
-                StatusCode::TOO_MANY_REQUESTS,
+            return Err(HttpProblem::new(
                 Code::TooManyAtOnce,
                 format!("the token `{}` has {} {} under way, and may not have more", caller.name, self.most, self.what),
             )
@@ -97,7 +95,7 @@ impl Queue {
     }
 
     /// Waits for a place. A caller with much to do stands in the queue once.
-    pub(super) async fn place(&self, caller: &Caller) -> Result<Place, Problem> {
+    pub(super) async fn place(&self, caller: &Caller) -> Result<Place, HttpProblem> {
         let turn = self.limit.enter(caller)?;
         let alone = turn.alone().await;
         let place = Arc::clone(&self.places).acquire_owned().await.ok();
@@ -119,7 +117,7 @@ mod tests {
         let limit = CallerLimit::new(2, "streams");
         let (first, _second) = (limit.enter(&caller("a")).unwrap(), limit.enter(&caller("a")).unwrap());
         let refused = limit.enter(&caller("a")).err().unwrap();
-        assert_eq!((refused.status, refused.code), (StatusCode::TOO_MANY_REQUESTS, Code::TooManyAtOnce));
+        assert_eq!(refused.code(), Code::TooManyAtOnce);
         assert!(limit.enter(&caller("b")).is_ok());
         drop(first);
         assert!(limit.enter(&caller("a")).is_ok());

@@ -9,13 +9,12 @@ use std::{
     sync::Arc,
 };
 
-use axum::http::StatusCode;
 use base64::{Engine as _, prelude::BASE64_STANDARD};
 use rayon::prelude::*;
 use secrecy::ExposeSecret as _;
 use serde_json::json;
 
-use super::{Service, access::Caller, problem::Problem};
+use super::{Service, access::Caller, problem::HttpProblem};
 use crate::{
     api::{ChangesetOutcome, ChangesetResult, Rollback},
     approvals::{self, Judgement, REASON_LIMIT},
@@ -24,8 +23,8 @@ use crate::{
     entra::{FederatedFiles, federated},
     model::{
         Allowances, Approval, AuditOutcome, ChangeKind, ChangeRecord, ChangeSummary, Changeset, Code, Destination,
-        Digest, EnvironmentName, Generation, ProfileChange, ProfileName, Provenance, SecretRecord, SecretReference,
-        Settings, State,
+        Digest, EnvironmentName, Generation, Problem, ProfileChange, ProfileName, Provenance, SecretRecord,
+        SecretReference, Settings, State,
         approvals::{self as needed, Deed},
         provenance::Breach,
         rules,
@@ -73,7 +72,7 @@ impl Service {
         caller: &Caller,
         changeset: Changeset,
         dry_run: bool,
-    ) -> Result<ChangesetResult, Problem> {
+    ) -> Result<ChangesetResult, HttpProblem> {
         let id = changeset.id;
         // What the changeset does, without what was lifted or sent along: the same change has the same digest.
         let changes = Digest::of_documents(&changeset.changes);
@@ -81,13 +80,9 @@ impl Service {
         let _one_at_a_time = self.changing.lock().await;
         if let Some((taken, generation)) = self.store.changeset(id).await? {
             if taken != digest {
-                let problem = Problem::new(
-                    StatusCode::CONFLICT,
+                let problem = HttpProblem::new(
                     Code::ChangesetReused,
-                    format!(
-                        "generation {} came from a changeset of this id with other contents; nothing was changed",
-                        generation.number
-                    ),
+                    format!("generation {} came from a changeset of this id with other contents", generation.number),
                 )
                 .remedy("Plan again.");
                 return self.refused(caller, "changeset", json!({ "changeset": id }), problem, dry_run).await;
@@ -102,11 +97,10 @@ impl Service {
             });
         }
         if changeset.environment != *self.store.environment() {
-            let problem = Problem::new(
-                StatusCode::CONFLICT,
+            let problem = HttpProblem::new(
                 Code::WrongEnvironment,
                 format!(
-                    "the changeset is for `{}`, and this service belongs to `{}`; nothing was changed",
+                    "the changeset is for `{}`, and this service belongs to `{}`",
                     changeset.environment,
                     self.store.environment()
                 ),
@@ -115,7 +109,7 @@ impl Service {
             return self.refused(caller, "changeset", json!({ "changeset": id }), problem, dry_run).await;
         }
         if let Some(what) = changeset.provenance.too_long() {
-            let problem = Problem::malformed(format!("`provenance.{what}` is too long; nothing was changed"));
+            let problem = HttpProblem::malformed(format!("`provenance.{what}` is too long"));
             return self.refused(caller, "changeset", json!({ "changeset": id }), problem, dry_run).await;
         }
         let change = Change {
@@ -157,8 +151,8 @@ impl Service {
         caller: &Caller,
         action: &'static str,
         name: &ProfileName,
-        change: impl FnOnce(&State) -> Result<Option<ProfileChange>, Problem>,
-    ) -> Result<(u64, ChangeSummary), Problem> {
+        change: impl FnOnce(&State) -> Result<Option<ProfileChange>, HttpProblem>,
+    ) -> Result<(u64, ChangeSummary), HttpProblem> {
         let _one_at_a_time = self.changing.lock().await;
         let state = self.state();
         let detail = json!({ "profile": name });
@@ -193,12 +187,12 @@ impl Service {
         self: &Arc<Self>,
         caller: &Caller,
         order: Rollback,
-    ) -> Result<(u64, ChangeSummary), Problem> {
+    ) -> Result<(u64, ChangeSummary), HttpProblem> {
         let _one_at_a_time = self.changing.lock().await;
         let state = self.state();
         let detail = json!({ "to": order.to });
         if order.base != state.generation {
-            let problem = Problem::stale(state.generation, order.base);
+            let problem = HttpProblem::stale(state.generation, order.base);
             return self.refused(caller, "rollback", detail, problem, false).await;
         }
         // Generation 0 is that of a store in which nothing was ever put.
@@ -211,7 +205,7 @@ impl Service {
                 .map(|found| (found.settings, found.profiles, found.generation.unmanaged)),
         };
         let Some((target_settings, target, unmanaged)) = target else {
-            let problem = Problem::not_found(format!("there is no generation {}; nothing was changed", order.to))
+            let problem = HttpProblem::not_found(format!("there is no generation {}", order.to))
                 .remedy("`mailwright history` lists them.");
             return self.refused(caller, "rollback", detail, problem, false).await;
         };
@@ -242,10 +236,10 @@ impl Service {
         }
     }
 
-    async fn check(self: &Arc<Self>, caller: &Caller, change: Change) -> Result<Checked, Problem> {
+    async fn check(self: &Arc<Self>, caller: &Caller, change: Change) -> Result<Checked, HttpProblem> {
         let state = self.state();
         if change.base != state.generation {
-            return Err(Problem::stale(state.generation, change.base));
+            return Err(HttpProblem::stale(state.generation, change.base));
         }
         let named: BTreeSet<Digest> = change
             .changes
@@ -268,16 +262,16 @@ impl Service {
             let sent = read_sent(&change.sent);
             (change, sent)
         };
-        let (change, sent) = tokio::task::spawn_blocking(read).await.map_err(Problem::internal)?;
+        let (change, sent) = tokio::task::spawn_blocking(read).await.map_err(HttpProblem::internal)?;
         let value_ids = sent.values().flatten().map(|sent| sent.header.bound_id().as_str().to_owned()).collect();
         let secrets = Secrets { records, sent, accepted: self.store.destinations(value_ids).await? };
         let (identity, caller) = (Arc::clone(&self.identity), caller.clone());
         let federated = self.outgoing.federated.clone();
         let work = move || check_all(&state, change, secrets, &record, (&identity, &federated), &caller);
-        tokio::task::spawn_blocking(work).await.unwrap_or_else(|error| Err(Problem::internal(error)))
+        tokio::task::spawn_blocking(work).await.unwrap_or_else(|error| Err(HttpProblem::internal(error)))
     }
 
-    async fn commit(&self, caller: &Caller, checked: Checked) -> Result<(u64, ChangeSummary), Problem> {
+    async fn commit(&self, caller: &Caller, checked: Checked) -> Result<(u64, ChangeSummary), HttpProblem> {
         let Checked { after, touched, new_secrets, lifted, change, judgement, .. } = checked;
         let before = self.state();
         let summary = summary(&change);
@@ -346,9 +340,9 @@ impl Service {
             Err(CommitError::Stale(generation)) => {
                 // Somebody else writes to the same store. What is in memory is brought up to date.
                 self.set_state(Arc::new(self.store.state().await?));
-                Err(Problem::stale(generation, before.generation))
+                Err(HttpProblem::stale(generation, before.generation))
             }
-            Err(CommitError::Taken { generation, .. }) => Err(Problem::stale(generation, before.generation)),
+            Err(CommitError::Taken { generation, .. }) => Err(HttpProblem::stale(generation, before.generation)),
             Err(CommitError::Store(error)) => Err(error.into()),
         }
     }
@@ -359,13 +353,13 @@ impl Service {
         caller: &Caller,
         action: &'static str,
         mut detail: serde_json::Value,
-        problem: Problem,
+        problem: HttpProblem,
         dry_run: bool,
-    ) -> Result<T, Problem> {
-        metrics::counter!("mailwright_changes_refused_total", "code" => problem.code.id()).increment(1);
+    ) -> Result<T, HttpProblem> {
+        metrics::counter!("mailwright_changes_refused_total", "code" => problem.code().id()).increment(1);
         if !dry_run {
-            detail["code"] = json!(problem.code);
-            detail["why"] = json!(problem.detail);
+            detail["code"] = json!(problem.code());
+            detail["why"] = json!(problem.message());
             let event = AuditEvent {
                 at: self.clock.now(),
                 actor: caller.name.clone(),
@@ -387,17 +381,12 @@ fn check_all(
     record: &ChangeRecord,
     (identity, federated): (&ServiceIdentity, &FederatedFiles),
     caller: &Caller,
-) -> Result<Checked, Problem> {
+) -> Result<Checked, HttpProblem> {
     let mut after = state.clone();
     after.change(change.settings.as_ref(), &change.changes, record).map_err(|conflict| {
-        let mut problem = Problem::new(
-            StatusCode::CONFLICT,
-            Code::StaleGeneration,
-            format!("the change does not fit the state: {conflict}; nothing was changed"),
-        )
-        .remedy("Plan again.");
-        problem.generation = Some(state.generation);
-        problem
+        HttpProblem::new(Code::StaleGeneration, format!("the change does not fit the state: {conflict}"))
+            .remedy("Plan again.")
+            .at_generation(state.generation)
     })?;
     after.leave_unmanaged(&change.unmanaged);
     let (known, new_secrets) = check_secrets(&state.environment, &change, secrets, identity)?;
@@ -410,9 +399,10 @@ fn check_all(
     if let Some(reader) = &after.settings.reader {
         violations.extend(rules::check_reader(&reader.application));
     }
-    let (errors, mut warnings): (Vec<_>, Vec<_>) = violations.into_iter().partition(rules::Violation::is_error);
+    let (errors, mut warnings): (Vec<_>, Vec<_>) =
+        violations.into_iter().partition(|violation| violation.problem.is_error());
     if !errors.is_empty() {
-        return Err(Problem::rules(errors));
+        return Err(HttpProblem::rules(errors));
     }
     let lifted = if change.kind == ChangeKind::Manual { Vec::new() } else { check_guards(state, &after, &change)? };
     warnings.splice(0..0, check_source(state, &change)?);
@@ -435,7 +425,7 @@ fn check_approvals(
     change: &Change,
     record: &ChangeRecord,
     caller: &Caller,
-) -> Result<Judgement, Problem> {
+) -> Result<Judgement, HttpProblem> {
     let rules = &state.settings.policy.approvals;
     let needs = needed::needs(state, after, &change.changes);
     // The usual case costs nothing: no rule matches, and nobody signed anything.
@@ -454,7 +444,7 @@ fn check_approvals(
         caller: &caller.name,
     };
     let judgement = asked.judge(&change.approvals).map_err(|error| {
-        Problem::new(StatusCode::BAD_REQUEST, Code::ApprovalMalformed, format!("{error}; nothing was changed"))
+        HttpProblem::new(Code::ApprovalMalformed, error.to_string())
             .remedy("Sign again with `mailwright approve PLANFILE`, and leave the files as they are.")
     })?;
     if let Some(reason) = &change.allowances.break_glass {
@@ -468,10 +458,9 @@ fn check_approvals(
 }
 
 /// An administrator does without approvals, where the environment says that one may.
-fn break_glass(allowed: bool, reason: &str, caller: &Caller) -> Result<(), Problem> {
+fn break_glass(allowed: bool, reason: &str, caller: &Caller) -> Result<(), HttpProblem> {
     let refused = |why: String, remedy: &str| {
-        let problem =
-            Problem::new(StatusCode::FORBIDDEN, Code::BreakGlassRefused, format!("{why}; nothing was changed"));
+        let problem = HttpProblem::new(Code::BreakGlassRefused, why);
         Err(problem.remedy(remedy))
     };
     if !allowed {
@@ -487,13 +476,13 @@ fn break_glass(allowed: bool, reason: &str, caller: &Caller) -> Result<(), Probl
         );
     }
     if !approvals::is_reason(reason) || reason.is_empty() {
-        return Err(Problem::malformed(format!("a reason is one line of 1 to {REASON_LIMIT} characters")));
+        return Err(HttpProblem::malformed(format!("a reason is one line of 1 to {REASON_LIMIT} characters")));
     }
     Ok(())
 }
 
 /// What is missing, what was passed over and why, and the way to get it.
-fn unapproved(change: &Change, judgement: &Judgement) -> Problem {
+fn unapproved(change: &Change, judgement: &Judgement) -> HttpProblem {
     let wanted = judgement.missing.iter().map(|(need, have)| {
         let so_far = if have.is_empty() { "none counts".to_owned() } else { format!("{} approved", have.join(", ")) };
         format!("the change needs {}, because it {} ({so_far})", need.words(), need.because.join(", "))
@@ -517,20 +506,16 @@ fn unapproved(change: &Change, judgement: &Judgement) -> Problem {
             "mailwright plan ENV --out PLANFILE, then each signer: mailwright approve PLANFILE, then: mailwright apply PLANFILE.",
         )
     };
-    Problem::new(StatusCode::FORBIDDEN, code, format!("{}; nothing was changed", parts.join("; "))).remedy(remedy)
+    HttpProblem::new(code, parts.join("; ")).remedy(remedy)
 }
 
 /// Guards that stand refuse; guards that were lifted are written down.
-fn check_guards(before: &State, after: &State, change: &Change) -> Result<Vec<guards::Guard>, Problem> {
+fn check_guards(before: &State, after: &State, change: &Change) -> Result<Vec<guards::Guard>, HttpProblem> {
     let standing = guards::check(before, after, &change.changes, &change.allowances);
     if let Some(first) = standing.first() {
         let all = standing.iter().map(guards::Guard::message).collect::<Vec<_>>().join("; ");
-        return Err(Problem::new(
-            StatusCode::UNPROCESSABLE_ENTITY,
-            Code::DeletionGuarded,
-            format!("{all}; nothing was changed"),
-        )
-        .remedy(format!("If that is meant, for this plan only: --allow-deletes {}", first.allowance())));
+        return Err(HttpProblem::new(Code::DeletionGuarded, all)
+            .remedy(format!("If that is meant, for this plan only: --allow-deletes {}", first.allowance())));
     }
     if change.allowances.is_none() {
         return Ok(Vec::new());
@@ -539,26 +524,19 @@ fn check_guards(before: &State, after: &State, change: &Change) -> Result<Vec<gu
 }
 
 /// Where a changeset comes from is what the policy allows. What was only asked about is warned of.
-fn check_source(before: &State, change: &Change) -> Result<Vec<rules::Violation>, Problem> {
+fn check_source(before: &State, change: &Change) -> Result<Vec<rules::Violation>, HttpProblem> {
     if change.kind != ChangeKind::Apply {
         return Ok(Vec::new());
     }
     let breaches = guards::source(&before.settings, change.settings.as_ref(), &change.provenance);
     if let (Some(first), false) = (breaches.first(), change.dry_run) {
         let all = breaches.iter().map(|breach| breach.message.as_str()).collect::<Vec<_>>().join("; ");
-        return Err(Problem::new(
-            StatusCode::UNPROCESSABLE_ENTITY,
-            Code::SourceRefused,
-            format!("{all}; nothing was changed"),
-        )
-        .remedy(first.remedy.clone()));
+        return Err(HttpProblem::new(Code::SourceRefused, all).remedy(first.remedy.clone()));
     }
     let warning = |breach: Breach| rules::Violation {
         profile: None,
         pointer: "/policy/source".to_owned(),
-        code: Code::SourceRefused,
-        message: breach.message,
-        remedy: breach.remedy,
+        problem: Problem::new(Code::SourceRefused, breach.message).remedy(breach.remedy),
     };
     Ok(breaches.into_iter().map(warning).collect())
 }
@@ -570,17 +548,14 @@ fn check_secrets(
     change: &Change,
     secrets: Secrets,
     identity: &ServiceIdentity,
-) -> Result<(HashMap<Digest, SecretRecord>, Vec<NewSecret>), Problem> {
+) -> Result<(HashMap<Digest, SecretRecord>, Vec<NewSecret>), HttpProblem> {
     let uses = uses(change)?;
     let mut first_use: BTreeMap<&Digest, &Use<'_>> = BTreeMap::new();
     for used in &uses {
         first_use.entry(used.digest).or_insert(used);
     }
     if let Some(stray) = change.sent.keys().find(|digest| !first_use.contains_key(*digest)) {
-        return Err(Problem::malformed(format!(
-            "an age file ({}) was sent that no profile names; nothing was changed",
-            stray.short()
-        )));
+        return Err(HttpProblem::malformed(format!("an age file ({}) was sent that no profile names", stray.short())));
     }
     let Secrets { records, sent, accepted } = secrets;
     let mut known: HashMap<Digest, SecretRecord> =
@@ -622,21 +597,15 @@ impl Use<'_> {
         self.profile.map_or_else(|| "`verify.reader`".to_owned(), |name| format!("profile `{name}`"))
     }
 
-    fn refuse(&self, code: Code, why: &str, remedy: String) -> Problem {
-        Problem::new(
-            StatusCode::UNPROCESSABLE_ENTITY,
-            code,
-            format!("the secret `{}` of {}: {why}; nothing was changed", self.secret, self.user()),
-        )
-        .remedy(remedy)
+    fn refuse(&self, code: Code, why: &str, remedy: String) -> HttpProblem {
+        HttpProblem::new(code, format!("the secret `{}` of {}: {why}", self.secret, self.user())).remedy(remedy)
     }
 
-    fn refuse_redirected(&self, redirected: &Redirected, environment: &EnvironmentName) -> Problem {
-        Problem::new(
-            StatusCode::UNPROCESSABLE_ENTITY,
+    fn refuse_redirected(&self, redirected: &Redirected, environment: &EnvironmentName) -> HttpProblem {
+        HttpProblem::new(
             Code::SecretRedirected,
             format!(
-                "the secret `{}` of {} {} and would travel to {}; nothing was changed",
+                "the secret `{}` of {} {} and would travel to {}",
                 self.secret,
                 self.user(),
                 accepted_for_words(redirected.accepted_for.as_deref()),
@@ -651,14 +620,14 @@ impl Use<'_> {
 }
 
 /// Every use of an age file by a change.
-fn uses(change: &Change) -> Result<Vec<Use<'_>>, Problem> {
+fn uses(change: &Change) -> Result<Vec<Use<'_>>, HttpProblem> {
     let mut uses = Vec::new();
     for profile_change in &change.changes {
         let Some(stored) = profile_change.profile() else { continue };
         let named = stored.profile.provider.secret().map(|(reference, _)| reference);
         if !stored.secrets.keys().eq(named) {
-            return Err(Problem::malformed(format!(
-                "the secrets of `{}` are not exactly those that its provider names; nothing was changed",
+            return Err(HttpProblem::malformed(format!(
+                "the secrets of `{}` are not exactly those that its provider names",
                 profile_change.name()
             )));
         }
@@ -666,8 +635,8 @@ fn uses(change: &Change) -> Result<Vec<Use<'_>>, Problem> {
             stored.secrets.get(reference).is_some_and(|own| own != next)
         };
         if !stored.next.iter().all(is_rotation) {
-            return Err(Problem::malformed(format!(
-                "the next secrets of `{}` are not others of those that it has; nothing was changed",
+            return Err(HttpProblem::malformed(format!(
+                "the next secrets of `{}` are not others of those that it has",
                 profile_change.name()
             )));
         }
@@ -680,7 +649,7 @@ fn uses(change: &Change) -> Result<Vec<Use<'_>>, Problem> {
     }
     if let Some(reader) = change.settings.as_ref().and_then(|settings| settings.reader.as_ref()) {
         if reader.application.credential.secret().is_some() != reader.secret.is_some() {
-            return Err(Problem::malformed("the secret of `reader` is not the one that it names; nothing was changed"));
+            return Err(HttpProblem::malformed("the secret of `reader` is not the one that it names"));
         }
         let destination = reader.application.destination();
         uses.extend(reader.age_file().map(|(secret, digest)| Use { profile: None, secret, digest, destination }));
@@ -765,7 +734,7 @@ fn open_sent(
     sent: Option<&Result<Sent, Unfit>>,
     meant: &Meant<'_>,
     identity: &ServiceIdentity,
-) -> Result<NewSecret, Problem> {
+) -> Result<NewSecret, HttpProblem> {
     let set = format!("mailwright secrets set {} {}", meant.environment, used.secret);
     let seal_again = format!("Take the file from Git again, or seal the value once more: {set}");
     let again = || "Plan and apply again.".to_owned();
@@ -823,7 +792,7 @@ fn open_sent(
 }
 
 /// A federated token goes where the service's option says, whether a profile or the environment's reader names its file.
-fn check_federated(environment: &EnvironmentName, change: &Change, files: &FederatedFiles) -> Result<(), Problem> {
+fn check_federated(environment: &EnvironmentName, change: &Change, files: &FederatedFiles) -> Result<(), HttpProblem> {
     let profiles = change.changes.iter().filter_map(|profile_change| {
         let provider = &profile_change.profile()?.profile.provider;
         let path = federated::file_of(provider)?;
@@ -836,10 +805,9 @@ fn check_federated(environment: &EnvironmentName, change: &Change, files: &Feder
     });
     for (place, path, destination) in profiles.chain(reader) {
         let Some(why) = files.refusal(path, environment, &destination) else { continue };
-        return Err(Problem::new(
-            StatusCode::UNPROCESSABLE_ENTITY,
+        return Err(HttpProblem::new(
             Code::FederatedElsewhere,
-            format!("the federated token of {place}, `{path}`: {why}; nothing was changed"),
+            format!("the federated token of {place}, `{path}`: {why}"),
         )
         .remedy(format!(
             "If that is meant, the service's operator says so, and starts it again: {}",

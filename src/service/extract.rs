@@ -4,23 +4,20 @@ use std::sync::Arc;
 
 use axum::{
     extract::{FromRequest, FromRequestParts, Path, Query, Request, rejection::PathRejection},
-    http::{HeaderMap, StatusCode, header, request::Parts},
+    http::{HeaderMap, header, request::Parts},
 };
 use serde::de::DeserializeOwned;
 
-use super::{Service, access::Caller, problem::Problem};
-use crate::{
-    model::Code,
-    service::upload::{Kind, Room},
-};
+use super::{Service, access::Caller, problem::HttpProblem};
+use crate::service::upload::{Kind, Room};
 
 /// A JSON body, and the room that it has in memory until that is dropped. Its caller must be known before it is read.
 pub(super) struct Body<T>(pub(super) T, pub(super) Room);
 
 impl<T: DeserializeOwned> FromRequest<Arc<Service>> for Body<T> {
-    type Rejection = Problem;
+    type Rejection = HttpProblem;
 
-    async fn from_request(request: Request, service: &Arc<Service>) -> Result<Self, Problem> {
+    async fn from_request(request: Request, service: &Arc<Service>) -> Result<Self, HttpProblem> {
         json(request, &service.bodies.documents).await.map(|(value, room)| Body(value, room))
     }
 }
@@ -29,23 +26,23 @@ impl<T: DeserializeOwned> FromRequest<Arc<Service>> for Body<T> {
 pub(super) struct RunBody<T>(pub(super) T, pub(super) Room);
 
 impl<T: DeserializeOwned> FromRequest<Arc<Service>> for RunBody<T> {
-    type Rejection = Problem;
+    type Rejection = HttpProblem;
 
-    async fn from_request(request: Request, service: &Arc<Service>) -> Result<Self, Problem> {
+    async fn from_request(request: Request, service: &Arc<Service>) -> Result<Self, HttpProblem> {
         json(request, &service.bodies.runs).await.map(|(value, room)| RunBody(value, room))
     }
 }
 
-async fn json<T: DeserializeOwned>(request: Request, kind: &Kind) -> Result<(T, Room), Problem> {
+async fn json<T: DeserializeOwned>(request: Request, kind: &Kind) -> Result<(T, Room), HttpProblem> {
     check_media_type(request.headers())?;
     let caller = request.extensions().get::<Caller>().cloned();
-    let caller = caller.ok_or_else(|| Problem::internal("a body is read before its caller is known"))?;
+    let caller = caller.ok_or_else(|| HttpProblem::internal("a body is read before its caller is known"))?;
     let stated = stated_length(request.headers());
     let (bytes, room) = kind.read(&caller, stated, request.into_body()).await?;
     parse(&bytes).map(|value| (value, room))
 }
 
-fn check_media_type(headers: &HeaderMap) -> Result<(), Problem> {
+fn check_media_type(headers: &HeaderMap) -> Result<(), HttpProblem> {
     let media_type = headers
         .get(header::CONTENT_TYPE)
         .and_then(|value| value.to_str().ok())
@@ -55,7 +52,7 @@ fn check_media_type(headers: &HeaderMap) -> Result<(), Problem> {
     if ["application/json", "application/merge-patch+json"].contains(&media_type.as_str()) {
         return Ok(());
     }
-    Err(Problem::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, Code::MalformedRequest, "the body is not declared as JSON")
+    Err(HttpProblem::unsupported_media_type("the body is not declared as JSON")
         .remedy("Send `Content-Type: application/json`."))
 }
 
@@ -65,14 +62,14 @@ pub(super) fn stated_length(headers: &HeaderMap) -> Option<usize> {
 }
 
 /// A JSON document in UTF-8, with or without the byte order mark that an editor or PowerShell writes.
-pub(super) fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Problem> {
+pub(super) fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, HttpProblem> {
     let bytes = bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(bytes);
     // Keeping track of the path costs half as much again, so it is done only where there is something to tell.
     if let Ok(value) = serde_json::from_slice(bytes) {
         return Ok(value);
     }
     if let Some(encoding) = crate::text::other_encoding(bytes) {
-        return Err(Problem::malformed(format!("the body is {encoding}")).remedy("Send the JSON as UTF-8."));
+        return Err(HttpProblem::malformed(format!("the body is {encoding}")).remedy("Send the JSON as UTF-8."));
     }
     let mut deserializer = serde_json::Deserializer::from_slice(bytes);
     let wrong = |path: &str, error: &serde_json::Error| {
@@ -83,7 +80,7 @@ pub(super) fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Problem> {
             "the JSON is not well formed"
         };
         let at = if path.is_empty() || path == "." { String::new() } else { format!(" at `{path}`") };
-        Problem::malformed(format!("the body{at}, line {}, column {}: {kind}", error.line(), error.column()))
+        HttpProblem::malformed(format!("the body{at}, line {}, column {}: {kind}", error.line(), error.column()))
     };
     let value = serde_path_to_error::deserialize(&mut deserializer)
         .map_err(|error| wrong(&safe(&error.path().to_string()), error.inner()))?;
@@ -100,9 +97,9 @@ fn safe(path: &str) -> String {
 pub(super) struct Parameters<T>(pub(super) T);
 
 impl<T: DeserializeOwned, S: Send + Sync> FromRequestParts<S> for Parameters<T> {
-    type Rejection = Problem;
+    type Rejection = HttpProblem;
 
-    async fn from_request_parts(parts: &mut Parts, _state: &S) -> Result<Self, Problem> {
+    async fn from_request_parts(parts: &mut Parts, _state: &S) -> Result<Self, HttpProblem> {
         Query::<T>::try_from_uri(&parts.uri)
             .map(|Query(parameters)| Parameters(parameters))
             .map_err(|_| bad_parameter())
@@ -110,26 +107,25 @@ impl<T: DeserializeOwned, S: Send + Sync> FromRequestParts<S> for Parameters<T> 
 }
 
 /// The query of an address that was taken apart already.
-pub(super) fn query<T: DeserializeOwned>(text: &str) -> Result<T, Problem> {
+pub(super) fn query<T: DeserializeOwned>(text: &str) -> Result<T, HttpProblem> {
     let uri: axum::http::Uri = format!("/?{text}").parse().map_err(|_| bad_parameter())?;
     Query::<T>::try_from_uri(&uri).map(|Query(parameters)| parameters).map_err(|_| bad_parameter())
 }
 
-fn bad_parameter() -> Problem {
-    Problem::malformed("a parameter of the address is missing, unknown or of the wrong type")
+fn bad_parameter() -> HttpProblem {
+    HttpProblem::malformed("a parameter of the address is missing, unknown or of the wrong type")
 }
 
 /// The variable part of an address's path.
 pub(super) struct Segment<T>(pub(super) T);
 
 impl<T: DeserializeOwned + Send, S: Send + Sync> FromRequestParts<S> for Segment<T> {
-    type Rejection = Problem;
+    type Rejection = HttpProblem;
 
-    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
-        Path::<T>::from_request_parts(parts, state)
-            .await
-            .map(|Path(segment)| Segment(segment))
-            .map_err(|_: PathRejection| Problem::malformed("the address names something in a form that does not exist"))
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, HttpProblem> {
+        Path::<T>::from_request_parts(parts, state).await.map(|Path(segment)| Segment(segment)).map_err(
+            |_: PathRejection| HttpProblem::malformed("the address names something in a form that does not exist"),
+        )
     }
 }
 

@@ -25,7 +25,7 @@ use super::{
     audit_budget::Due,
     issuers::{self, Issuers},
     limits::Limits,
-    problem::Problem,
+    problem::HttpProblem,
     routes,
 };
 use crate::{
@@ -225,7 +225,7 @@ fn root(services: Vec<Arc<Service>>) -> Router {
 }
 
 /// Names are not told: nobody is asked for a token here.
-async fn all_ready(State(services): State<Arc<Vec<Arc<Service>>>>) -> Result<String, Problem> {
+async fn all_ready(State(services): State<Arc<Vec<Arc<Service>>>>) -> Result<String, HttpProblem> {
     let mut asked = JoinSet::new();
     for service in services.iter() {
         let service = Arc::clone(service);
@@ -234,17 +234,17 @@ async fn all_ready(State(services): State<Arc<Vec<Arc<Service>>>>) -> Result<Str
     let ready = asked.join_all().await.into_iter().filter(|ready| *ready).count();
     let all = services.len();
     if ready < all {
-        return Err(Problem::not_ready(format!("{} of {all} environments cannot take mail", all - ready)));
+        return Err(HttpProblem::not_ready(format!("{} of {all} environments cannot take mail", all - ready)));
     }
     Ok(format!("ready\nenvironments: {all}\n"))
 }
 
-async fn nobody(uri: Uri) -> Problem {
+async fn nobody(uri: Uri) -> HttpProblem {
     let Some((name, _)) = split(&uri) else {
-        return Problem::not_hosted("several environments are served here, and the address names none of them")
+        return HttpProblem::not_hosted("several environments are served here, and the address names none of them")
             .remedy("Put `/environments/NAME` behind the address (`service.address`, MAILWRIGHT_SERVICE).");
     };
     let which = name.parse::<EnvironmentName>().map(|name| format!(" `{name}`")).unwrap_or_default();
-    Problem::not_hosted(format!("no environment{which} is served here"))
+    HttpProblem::not_hosted(format!("no environment{which} is served here"))
         .remedy("Correct the name behind `/environments/`, or add `--environment NAME` to the `mailwright serve` that listens there.")
 }

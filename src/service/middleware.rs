@@ -10,7 +10,7 @@ use axum::{
     Router,
     body::Body,
     extract::{DefaultBodyLimit, MatchedPath, Request},
-    http::{HeaderName, HeaderValue, Method, StatusCode, Version, header, uri::Authority},
+    http::{HeaderName, HeaderValue, Method, Version, header, uri::Authority},
     middleware::{self, Next},
     response::{IntoResponse, Response},
 };
@@ -24,7 +24,7 @@ use tower_http::{
     },
 };
 
-use super::{limits::Limits, problem::Problem};
+use super::{limits::Limits, problem::HttpProblem};
 use crate::{
     api::{BODY_LIMIT, ProblemDetails, VERSION, VERSION_HEADER},
     model::Code,
@@ -45,7 +45,7 @@ pub(super) fn envelope(router: Router, limits: &Limits, behalf: Option<Behalf>) 
     router
         .layer(DefaultBodyLimit::max(BODY_LIMIT))
         .layer(CatchPanicLayer::custom(|_: Box<dyn std::any::Any + Send>| {
-            Problem::internal("a handler panicked").into_response()
+            HttpProblem::internal("a handler panicked").into_response()
         }))
         .layer(middleware::from_fn(move |request: Request, next| {
             bounded(Arc::clone(limits.places(&request)), request, next)
@@ -70,7 +70,7 @@ pub(super) fn envelope(router: Router, limits: &Limits, behalf: Option<Behalf>) 
 /// what is in memory there must be no end. Whoever only reads is.
 async fn bounded(places: Arc<Semaphore>, request: Request, next: Next) -> Response {
     let Ok(place) = places.try_acquire_owned() else {
-        return Problem::new(StatusCode::SERVICE_UNAVAILABLE, Code::Busy, "the service has too much to do")
+        return HttpProblem::new(Code::Busy, "the service has too much to do")
             .remedy("Try again in a moment.")
             .into_response();
     };
@@ -83,11 +83,11 @@ async fn bounded(places: Arc<Semaphore>, request: Request, next: Next) -> Respon
         if only_reads {
             return work.await;
         }
-        telemetry::spawn(work).await.unwrap_or_else(|error| Problem::internal(error).into_response())
+        telemetry::spawn(work).await.unwrap_or_else(|error| HttpProblem::internal(error).into_response())
     };
     match tokio::time::timeout(REQUEST_DEADLINE, answered).await {
         Ok(response) => response,
-        Err(_) => Problem::new(StatusCode::REQUEST_TIMEOUT, Code::Busy, "the request took too long")
+        Err(_) => HttpProblem::timed_out("the request took too long")
             .remedy("Look at the state before trying again: a change may have been taken.")
             .into_response(),
     }
@@ -103,7 +103,7 @@ async fn with_one_host(request: Request, next: Next) -> Response {
         (Some(_), Some(_)) => false,
     };
     if !is_good {
-        return Problem::malformed("the request has not exactly one well-formed `Host`").into_response();
+        return HttpProblem::malformed("the request has not exactly one well-formed `Host`").into_response();
     }
     next.run(request).await
 }

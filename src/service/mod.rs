@@ -261,13 +261,13 @@ impl Service {
         self: &Arc<Self>,
         caller: &access::Caller,
         work: impl Future<Output = Result<T, StoreError>> + Send + 'static,
-    ) -> Result<T, problem::Problem> {
+    ) -> Result<T, problem::HttpProblem> {
         let place = self.searches.place(caller).await?;
         let done = telemetry::spawn(async move {
             let _place = place;
             work.await
         });
-        Ok(done.await.map_err(problem::Problem::internal)??)
+        Ok(done.await.map_err(problem::HttpProblem::internal)??)
     }
 
     /// The present state.

@@ -12,7 +12,6 @@ use std::{
     time::Duration,
 };
 
-use axum::http::StatusCode;
 use base64::{Engine as _, prelude::BASE64_URL_SAFE_NO_PAD};
 use jiff::{SignedDuration, Timestamp};
 use jsonwebtoken::{
@@ -25,7 +24,7 @@ use serde_json::Value;
 
 use super::{
     access::{Caller, Credential},
-    problem::Problem,
+    problem::HttpProblem,
 };
 use crate::{
     config::{self, Report},
@@ -196,7 +195,7 @@ impl Oidc {
     }
 
     /// The answer of a service that takes none.
-    pub(super) fn not_taken() -> Problem {
+    pub(super) fn not_taken() -> HttpProblem {
         refused("this service takes none; it was started without `--oidc`")
     }
 
@@ -206,7 +205,7 @@ impl Oidc {
         token: &str,
         environment: &EnvironmentName,
         now: Timestamp,
-    ) -> Result<Caller, Problem> {
+    ) -> Result<Caller, HttpProblem> {
         let header =
             jsonwebtoken::decode_header(token).map_err(|_| refused("it is no signed token of a kind that is taken"))?;
         if header.crit.is_some() {
@@ -241,7 +240,7 @@ impl Oidc {
         id: Option<&str>,
         algorithm: Algorithm,
         now: Timestamp,
-    ) -> Result<Jwk, Problem> {
+    ) -> Result<Jwk, HttpProblem> {
         let known = issuer.known();
         let found = known.find(id, algorithm);
         if let Some(key) = &found
@@ -270,13 +269,9 @@ impl Oidc {
 }
 
 /// The answer where the keys are not there, and may be soon.
-fn unreachable_issuer() -> Problem {
-    Problem::new(
-        StatusCode::SERVICE_UNAVAILABLE,
-        Code::IssuerUnreachable,
-        "the keys of the identity token's issuer cannot be fetched now",
-    )
-    .remedy("Try again in a minute; the service's log says what is wrong.")
+fn unreachable_issuer() -> HttpProblem {
+    HttpProblem::new(Code::IssuerUnreachable, "the keys of the identity token's issuer cannot be fetched now")
+        .remedy("Try again in a minute; the service's log says what is wrong.")
 }
 
 /// The claims of a token, unproven.
@@ -286,7 +281,7 @@ fn unproven(token: &str) -> Option<Value> {
 }
 
 /// The claims of a token whose signature holds.
-fn proven(token: &str, key: &Jwk, algorithm: Algorithm) -> Result<Value, Problem> {
+fn proven(token: &str, key: &Jwk, algorithm: Algorithm) -> Result<Value, HttpProblem> {
     let mut validation = Validation::new(algorithm);
     // Times are compared with our own clock, the rest is compared by the caller: the library asks the system's.
     validation.required_spec_claims.clear();
@@ -417,7 +412,7 @@ impl IssuerSettings {
     }
 
     /// Returns the end of a token, which says from when to when it is good, and that is not for long.
-    fn check_times(&self, claims: &Value, now: Timestamp) -> Result<Timestamp, Problem> {
+    fn check_times(&self, claims: &Value, now: Timestamp) -> Result<Timestamp, HttpProblem> {
         let second = |claim: &str| claims[claim].as_i64().or_else(|| whole(&claims[claim]));
         let now = now.as_second();
         let (Some(ends), Some(issued)) = (second("exp"), second("iat")) else {
@@ -439,7 +434,7 @@ impl IssuerSettings {
     }
 
     /// The caller's name, and the first rule that matches.
-    fn admit(&self, claims: &Value, environment: &EnvironmentName) -> Result<(String, &Rule), Problem> {
+    fn admit(&self, claims: &Value, environment: &EnvironmentName) -> Result<(String, &Rule), HttpProblem> {
         let subject = claims["sub"].as_str().ok_or_else(|| refused("it has no subject"))?;
         let shown: String = subject.chars().filter(|c| !c.is_control()).take(200).collect();
         let rule = self.rules.iter().find(|rule| rule.matches(claims, environment));
@@ -539,13 +534,9 @@ fn covers(pattern: &str, text: &str) -> bool {
     covered[text.len()]
 }
 
-fn refused(why: &str) -> Problem {
-    Problem::new(
-        StatusCode::UNAUTHORIZED,
-        Code::IdentityTokenRefused,
-        format!("the identity token is not accepted: {why}"),
-    )
-    .remedy("Compare its claims with the service's file of issuers (`mailwright serve --oidc`).")
+fn refused(why: &str) -> HttpProblem {
+    HttpProblem::new(Code::IdentityTokenRefused, format!("the identity token is not accepted: {why}"))
+        .remedy("Compare its claims with the service's file of issuers (`mailwright serve --oidc`).")
 }
 
 #[cfg(test)]

@@ -14,118 +14,139 @@ use utoipa::{
 
 use crate::{
     api::ProblemDetails,
-    model::{Code, rules::Violation},
+    model::{Code, Problem, rules::Violation},
     store::StoreError,
 };
 
 /// How many broken rules an answer lists.
 const VIOLATIONS: usize = 100;
 
-/// An answer that is not a success.
+/// A [`Problem`] as the API answers it.
 #[derive(Clone, Debug)]
-pub(super) struct Problem {
-    pub(super) status: StatusCode,
-    pub(super) code: Code,
-    pub(super) detail: String,
-    pub(super) remedy: String,
-    pub(super) generation: Option<u64>,
-    pub(super) violations: Vec<Violation>,
+pub(super) struct HttpProblem {
+    problem: Problem,
+    status: StatusCode,
+    generation: Option<u64>,
+    violations: Vec<Violation>,
 }
 
-impl Problem {
-    pub(super) fn new(status: StatusCode, code: Code, detail: impl Into<String>) -> Self {
-        Self { status, code, detail: detail.into(), remedy: String::new(), generation: None, violations: Vec::new() }
+impl HttpProblem {
+    pub(super) fn new(code: Code, message: impl Into<String>) -> Self {
+        Problem::new(code, message).into()
     }
 
     pub(super) fn remedy(mut self, remedy: impl Into<String>) -> Self {
-        self.remedy = remedy.into();
+        self.problem = self.problem.remedy(remedy);
         self
     }
 
-    pub(super) fn malformed(detail: impl Into<String>) -> Self {
-        Self::new(StatusCode::BAD_REQUEST, Code::MalformedRequest, detail)
-            .remedy("`/openapi.json` describes what each address takes.")
+    /// Adds the generation that the service is at.
+    pub(super) fn at_generation(mut self, generation: u64) -> Self {
+        self.generation = Some(generation);
+        self
     }
 
-    pub(super) fn not_found(detail: impl Into<String>) -> Self {
-        Self::new(StatusCode::NOT_FOUND, Code::NotFound, detail)
+    pub(super) fn code(&self) -> Code {
+        self.problem.code
     }
 
-    /// The environment that the address names, or does not name, is not served there.
-    pub(super) fn not_hosted(detail: impl Into<String>) -> Self {
-        Self::new(StatusCode::NOT_FOUND, Code::NotHosted, detail)
+    pub(super) fn message(&self) -> &str {
+        &self.problem.message
+    }
+
+    pub(super) fn malformed(message: impl Into<String>) -> Self {
+        Self::new(Code::MalformedRequest, message).remedy("`/openapi.json` describes the requests of each address.")
+    }
+
+    pub(super) fn not_found(message: impl Into<String>) -> Self {
+        Self::new(Code::NotFound, message)
+    }
+
+    /// The address names no environment, or one that is not served there.
+    pub(super) fn not_hosted(message: impl Into<String>) -> Self {
+        Self::new(Code::NotHosted, message)
+    }
+
+    /// A request that did not arrive or end in time: busy, but with the status 408.
+    pub(super) fn timed_out(message: impl Into<String>) -> Self {
+        Self { status: StatusCode::REQUEST_TIMEOUT, ..Self::new(Code::Busy, message) }
+    }
+
+    /// A body of another media type: malformed, but with the status 415.
+    pub(super) fn unsupported_media_type(message: impl Into<String>) -> Self {
+        Self { status: StatusCode::UNSUPPORTED_MEDIA_TYPE, ..Self::new(Code::MalformedRequest, message) }
+    }
+
+    /// A precondition (`If-Match`) that does not hold: stale, but with the status 412.
+    pub(super) fn precondition_failed(message: impl Into<String>) -> Self {
+        Self { status: StatusCode::PRECONDITION_FAILED, ..Self::new(Code::StaleGeneration, message) }
     }
 
     pub(super) fn stale(generation: u64, base: u64) -> Self {
-        let mut problem = Self::new(
-            StatusCode::CONFLICT,
+        Self::new(
             Code::StaleGeneration,
-            format!("the change was computed from generation {base}, and the service is at {generation}; nothing was changed"),
+            format!("the change was computed from generation {base}, and the service is at {generation}"),
         )
         .remedy(if base > generation {
             // A service never goes back by itself.
             "The service was at that generation before, so its store was restored from a backup: start it with `--restored` unless it has noticed that itself, and plan again."
         } else {
-            "Plan again: somebody else's change came first."
-        });
-        problem.generation = Some(generation);
-        problem
+            "Plan again: another change was applied first."
+        })
+        .at_generation(generation)
     }
 
     pub(super) fn rules(mut violations: Vec<Violation>) -> Self {
         let count = violations.len();
         violations.truncate(VIOLATIONS);
         let noun = if count == 1 { "rule" } else { "rules" };
-        let mut problem = Self::new(
-            StatusCode::UNPROCESSABLE_ENTITY,
-            Code::RulesBroken,
-            format!("the change would break {count} {noun}; nothing was changed"),
-        )
-        .remedy("`mailwright validate` finds these in the files.");
-        problem.violations = violations;
-        problem
+        let problem = Self::new(Code::RulesBroken, format!("the change would break {count} {noun}"));
+        Self { violations, ..problem.remedy("`mailwright validate` finds these in the files.") }
     }
 
-    /// Something cannot take work now.
-    pub(super) fn not_ready(detail: impl Into<String>) -> Self {
-        Self::new(StatusCode::SERVICE_UNAVAILABLE, Code::Busy, detail)
-            .remedy("Ask each at `/environments/NAME/readyz`; the service's log says why.")
+    /// The service cannot accept work now.
+    pub(super) fn not_ready(message: impl Into<String>) -> Self {
+        Self::new(Code::Busy, message).remedy("Ask each at `/environments/NAME/readyz`; the service's log says why.")
     }
 
     /// The service failed. The reason goes to the log, not to the client.
     pub(super) fn internal(reason: impl std::fmt::Display) -> Self {
         tracing::error!(reason = %reason, "a request failed inside the service");
-        Self::new(StatusCode::INTERNAL_SERVER_ERROR, Code::Internal, "the service failed; its log says why")
+        Self::new(Code::Internal, "the service failed; its log says why")
             .remedy("Look the request's id up in the service's log.")
     }
 }
 
-impl From<StoreError> for Problem {
+impl From<Problem> for HttpProblem {
+    fn from(problem: Problem) -> Self {
+        let status = StatusCode::from_u16(problem.status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+        Self { problem, status, generation: None, violations: Vec::new() }
+    }
+}
+
+impl From<StoreError> for HttpProblem {
     fn from(error: StoreError) -> Self {
         if let StoreError::TokenNameTaken(_) = &error {
-            return Self::new(StatusCode::CONFLICT, Code::TokenNameTaken, error.to_string()).remedy(
+            return Self::new(Code::TokenNameTaken, error.to_string()).remedy(
                 "Give another name, or the id of the token that it replaces: `mailwright token create ENV ... --replaces ID`.",
             );
         }
         tracing::error!(reason = %error, "the store failed");
-        Self::new(
-            StatusCode::SERVICE_UNAVAILABLE,
-            Code::Busy,
-            "the store cannot be used at the moment; nothing was changed",
-        )
-        .remedy("Try again; if it stays so, the service's log says why.")
+        Self::new(Code::Busy, "the store cannot be used at the moment")
+            .remedy("Try again. If the problem lasts, the service's log says why.")
     }
 }
 
-impl IntoResponse for Problem {
+impl IntoResponse for HttpProblem {
     fn into_response(self) -> Response {
+        let Problem { code, message, remedy, .. } = self.problem;
         let document = ProblemDetails {
-            kind: format!("https://mailwright.dev/problems/{}", self.code),
-            code: self.code,
-            title: self.code.title().to_owned(),
+            kind: format!("https://mailwright.dev/problems/{code}"),
+            code,
+            title: code.title().to_owned(),
             status: self.status.as_u16(),
-            detail: self.detail,
-            remedy: self.remedy,
+            detail: message,
+            remedy,
             generation: self.generation,
             violations: self.violations,
             request_id: None,

@@ -1,9 +1,8 @@
 //! Taking mail: everything that can be known at once is refused at once, and what is accepted is durable.
 
-use axum::http::StatusCode;
 use uuid::Uuid;
 
-use super::{Service, access::Caller, problem::Problem};
+use super::{Service, access::Caller, problem::HttpProblem};
 use crate::{
     api::messages::{Action, ActionOptions, File, KEY_LIMIT, MessageDetail, Resolved, ResolvedOutcome, Submission},
     delivery::content::{self, Attached, Kept, Malformed, Parts},
@@ -50,8 +49,8 @@ pub(super) struct Taken {
 }
 
 impl Taken {
-    fn before(message: &Message) -> Result<Self, Problem> {
-        let document = serde_json::to_string(message).map_err(Problem::internal)?;
+    fn before(message: &Message) -> Result<Self, HttpProblem> {
+        let document = serde_json::to_string(message).map_err(HttpProblem::internal)?;
         Ok(Self { id: message.id, document, before: true })
     }
 }
@@ -62,7 +61,7 @@ impl Service {
         &self,
         caller: &Caller,
         key: Option<&IdempotencyKey>,
-    ) -> Result<Option<Taken>, Problem> {
+    ) -> Result<Option<Taken>, HttpProblem> {
         let Some(key) = key else { return Ok(None) };
         match self.store.replayed(&caller.owner, key).await? {
             Some(Accepted::Before(message)) => Taken::before(&message).map(Some),
@@ -78,10 +77,9 @@ impl Service {
         purpose: Purpose,
         held: Held,
         key: Option<IdempotencyKey>,
-    ) -> Result<Taken, Problem> {
+    ) -> Result<Taken, HttpProblem> {
         if let Some(restored) = self.restored() {
-            return Err(Problem::new(
-                StatusCode::SERVICE_UNAVAILABLE,
+            return Err(HttpProblem::new(
                 Code::RestoreUnconfirmed,
                 format!("no mail is accepted: the store was restored from a backup ({}), and nobody has confirmed that", restored.why),
             )
@@ -92,8 +90,7 @@ impl Service {
         }
         let Purpose { company, function, client, document, again } = purpose;
         if !caller.scope.covers(&company, function) {
-            return Err(Problem::new(
-                StatusCode::FORBIDDEN,
+            return Err(HttpProblem::new(
                 Code::OutOfScope,
                 format!("the token `{}` may not send {} for {company}", caller.name, function.id()),
             )
@@ -103,29 +100,20 @@ impl Service {
         let (routes, resolution) = self.delivery.resolve(&cell);
         let settings = &routes.state().settings;
         if !settings.companies.contains(&company) {
-            return Err(Problem::new(
-                StatusCode::UNPROCESSABLE_ENTITY,
-                Code::UnknownCompany,
-                format!("the environment has no company `{company}`"),
-            )
-            .remedy("Correct `company`, or add it to the environment's file and apply."));
+            return Err(HttpProblem::new(Code::UnknownCompany, format!("the environment has no company `{company}`"))
+                .remedy("Correct `company`, or add it to the environment's file and apply."));
         }
         let Some((name, stored)) = resolution.profile.as_ref().and_then(|name| Some((name, routes.stored(name)?)))
         else {
-            return Err(Problem::new(
-                StatusCode::UNPROCESSABLE_ENTITY,
-                Code::NobodySends,
-                format!("nobody sends {} for {company}", function.id()),
-            )
-            .remedy(format!(
-                "`mailwright resolve {} {company} {}` shows what was tried.",
-                self.store.environment(),
-                function.id()
-            )));
+            return Err(HttpProblem::new(Code::NobodySends, format!("nobody sends {} for {company}", function.id()))
+                .remedy(format!(
+                    "`mailwright resolve {} {company} {}` shows what was tried.",
+                    self.store.environment(),
+                    function.id()
+                )));
         };
         if matches!(stored.profile.provider, Provider::MicrosoftGraphDelegate(_)) {
-            return Err(Problem::new(
-                StatusCode::UNPROCESSABLE_ENTITY,
+            return Err(HttpProblem::new(
                 Code::NobodySends,
                 format!("`{name}` sends as the user who is signed in, and the service cannot sign in as a user"),
             )
@@ -136,8 +124,7 @@ impl Service {
         // Without the client nobody knows whether the user's own mailbox should send, and another must not do so in its
         // place.
         if let Some(delegate) = resolution.delegate_without_client() {
-            return Err(Problem::new(
-                StatusCode::UNPROCESSABLE_ENTITY,
+            return Err(HttpProblem::new(
                 Code::ClientMissing,
                 format!("`{delegate}` sends {} as the user who is signed in, and no client is named", function.id()),
             )
@@ -171,8 +158,7 @@ impl Service {
         let limit = stored.profile.limits().message_size;
         let size = kept.content.len() as u64;
         if size > limit {
-            return Err(Problem::new(
-                StatusCode::PAYLOAD_TOO_LARGE,
+            return Err(HttpProblem::new(
                 Code::MessageTooLarge,
                 format!("the message has {size} bytes, and `{name}` sends up to {limit}"),
             )
@@ -182,8 +168,7 @@ impl Service {
         let refused =
             kept.recipients.iter().filter(|address| guard.rewrite_to.is_none() && !guard.allows(address)).count();
         if refused > 0 {
-            return Err(Problem::new(
-                StatusCode::UNPROCESSABLE_ENTITY,
+            return Err(HttpProblem::new(
                 Code::RecipientNotAllowed,
                 format!("the environment may not write to {refused} of the {} recipients", kept.recipients.len()),
             )
@@ -231,8 +216,7 @@ impl Service {
             }
             Accepted::Before(message) => Taken::before(&message),
             Accepted::KeyReused => Err(key_reused()),
-            Accepted::DocumentSent(before) => Err(Problem::new(
-                StatusCode::CONFLICT,
+            Accepted::DocumentSent(before) => Err(HttpProblem::new(
                 Code::DocumentSent,
                 format!("the document was sent before to one of the recipients, by message {before}"),
             )
@@ -243,7 +227,7 @@ impl Service {
     }
 
     /// A message that the caller may see, with its attempts.
-    pub(super) async fn follow(&self, caller: &Caller, id: Uuid) -> Result<MessageDetail, Problem> {
+    pub(super) async fn follow(&self, caller: &Caller, id: Uuid) -> Result<MessageDetail, HttpProblem> {
         let message = self.seen(caller, id).await?;
         let history = self.store.attempts(id).await?;
         let waits =
@@ -252,10 +236,10 @@ impl Service {
     }
 
     /// A message that the caller may see: a sender, what its own token submitted.
-    pub(super) async fn seen(&self, caller: &Caller, id: Uuid) -> Result<Message, Problem> {
+    pub(super) async fn seen(&self, caller: &Caller, id: Uuid) -> Result<Message, HttpProblem> {
         let message = self.store.message(id).await?;
         let own = |message: &Message| caller.may_see(&message.owner, &message.company, message.function);
-        message.filter(own).ok_or_else(|| Problem::not_found("there is no such message"))
+        message.filter(own).ok_or_else(|| HttpProblem::not_found("there is no such message"))
     }
 
     /// Retries, cancels or replays a message that nobody works on.
@@ -265,16 +249,16 @@ impl Service {
         id: Uuid,
         action: Action,
         options: ActionOptions,
-    ) -> Result<Message, Problem> {
+    ) -> Result<Message, HttpProblem> {
         let (now, by) = (self.delivery.now(), caller.name.clone());
         self.change(caller, id, move |message| acted(message, action, options, now, &by)).await
     }
 
     /// Settles a message that is `unknown` as a person found it.
-    pub(super) async fn resolve(&self, caller: &Caller, id: Uuid, resolved: Resolved) -> Result<Message, Problem> {
+    pub(super) async fn resolve(&self, caller: &Caller, id: Uuid, resolved: Resolved) -> Result<Message, HttpProblem> {
         let reason = resolved.reason.trim().to_owned();
         if reason.is_empty() || reason.chars().count() > 200 || reason.chars().any(char::is_control) {
-            return Err(Problem::malformed("`reason` has 1 to 200 characters and no control characters"));
+            return Err(HttpProblem::malformed("`reason` has 1 to 200 characters and no control characters"));
         }
         let (now, by) = (self.delivery.now(), caller.name.clone());
         self.change(caller, id, move |message| resolve(message, resolved.outcome, &reason, now, &by)).await
@@ -286,7 +270,7 @@ impl Service {
         caller: &Caller,
         id: Uuid,
         change: impl FnOnce(Message) -> Result<Acted, Refused> + Send + 'static,
-    ) -> Result<Message, Problem> {
+    ) -> Result<Message, HttpProblem> {
         let seen = self.seen(caller, id).await?;
         let moment = self.delivery.moment().await;
         let now = moment.now;
@@ -311,7 +295,7 @@ impl Service {
             self.delivery.submitted(seen.company, seen.function, now);
         }
         match changed? {
-            None => Err(Problem::not_found("there is no such message")),
+            None => Err(HttpProblem::not_found("there is no such message")),
             Some(Err(why)) => {
                 let code = *code.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
                 let environment = self.store.environment();
@@ -322,7 +306,7 @@ impl Service {
                 } else {
                     format!("`mailwright outbox {environment} show {id}` shows its status and every attempt.")
                 };
-                Err(Problem::new(StatusCode::CONFLICT, code, why).remedy(remedy))
+                Err(HttpProblem::new(code, why).remedy(remedy))
             }
             Some(Ok((message, events))) => {
                 self.delivery.tell(events);
@@ -340,7 +324,7 @@ impl Service {
         caller: &Caller,
         action: &'static str,
         message: &Message,
-    ) -> Result<(), Problem> {
+    ) -> Result<(), HttpProblem> {
         let event = AuditEvent {
             at: self.clock.now(),
             actor: caller.name.clone(),
@@ -353,21 +337,17 @@ impl Service {
     }
 }
 
-pub(super) fn malformed(error: Malformed) -> Problem {
+pub(super) fn malformed(error: Malformed) -> HttpProblem {
     let remedy = error.remedy.clone().unwrap_or_else(|| "Correct it, and submit the message again.".to_owned());
-    Problem::new(StatusCode::UNPROCESSABLE_ENTITY, Code::MessageMalformed, error.reason).remedy(remedy)
+    HttpProblem::new(Code::MessageMalformed, error.reason).remedy(remedy)
 }
 
-fn key_reused() -> Problem {
-    Problem::new(
-        StatusCode::UNPROCESSABLE_ENTITY,
-        Code::KeyReused,
-        "the idempotency key was used before, for another message",
-    )
-    .remedy("Use a new key for a new message; repeat a submission with exactly the same body.")
+fn key_reused() -> HttpProblem {
+    HttpProblem::new(Code::KeyReused, "the idempotency key was used before, for another message")
+        .remedy("Use a new key for a new message; repeat a submission with exactly the same body.")
 }
 
-fn parts(submission: Submission) -> Result<(Parts, Option<String>, Option<Notify>), Problem> {
+fn parts(submission: Submission) -> Result<(Parts, Option<String>, Option<Notify>), HttpProblem> {
     let mut attachments = Vec::new();
     for (index, file) in submission.attachments.into_iter().enumerate() {
         let File { name, media_type, content, content_id } = file;
@@ -393,7 +373,7 @@ fn parts(submission: Submission) -> Result<(Parts, Option<String>, Option<Notify
 }
 
 /// The name beside the sender of a raw message. Its address must be the profile's: nobody chooses another's.
-fn own_name(kept: &Kept, profile: &str) -> Result<Option<String>, Problem> {
+fn own_name(kept: &Kept, profile: &str) -> Result<Option<String>, HttpProblem> {
     let Some((address, name)) = &kept.from else { return Ok(None) };
     if Address::parse(profile).is_ok_and(|own| Address::parse(address).is_ok_and(|address| address == own)) {
         return Ok(name.clone());
@@ -533,7 +513,7 @@ pub(super) fn idempotency_key(
     key: Option<&axum::http::HeaderValue>,
     query: &str,
     body: &[u8],
-) -> Result<Option<IdempotencyKey>, Problem> {
+) -> Result<Option<IdempotencyKey>, HttpProblem> {
     let Some(key) = key else { return Ok(None) };
     let key = key
         .to_str()
@@ -541,7 +521,7 @@ pub(super) fn idempotency_key(
         .map(str::trim)
         .filter(|key| (1..=KEY_LIMIT).contains(&key.len()) && key.bytes().all(|b| b.is_ascii_graphic()));
     let Some(key) = key else {
-        return Err(Problem::malformed("`Idempotency-Key` has 1 to 200 printable characters without spaces"));
+        return Err(HttpProblem::malformed("`Idempotency-Key` has 1 to 200 printable characters without spaces"));
     };
     let digest = Digest::of_document(&(query, Digest::of_bytes(body)));
     Ok(Some(IdempotencyKey { key: key.to_owned(), digest }))

@@ -7,7 +7,7 @@
 
 use std::{pin::Pin, sync::Arc, time::Duration};
 
-use axum::{body::Body, http::StatusCode};
+use axum::body::Body;
 use futures_core::Stream as _;
 use tokio::{
     sync::{OwnedSemaphorePermit, Semaphore},
@@ -19,7 +19,7 @@ use super::{
     access::Caller,
     caller_limit::{CallerLimit, Turn},
     limits::Limits,
-    problem::Problem,
+    problem::HttpProblem,
 };
 use crate::{
     api::{BODY_LIMIT, messages::SUBMISSION_LIMIT},
@@ -62,7 +62,7 @@ pub(super) struct Kind {
     limit: usize,
     /// Whether large ones of one token wait for each other before they take room.
     one_by_one: bool,
-    too_large: fn() -> Problem,
+    too_large: fn() -> HttpProblem,
 }
 
 /// The bodies that a service reads.
@@ -81,8 +81,7 @@ impl Bodies {
             limit: BODY_LIMIT,
             one_by_one: true,
             too_large: || {
-                Problem::new(
-                    StatusCode::PAYLOAD_TOO_LARGE,
+                HttpProblem::new(
                     Code::TooLarge,
                     format!("the body has more than {} MiB", BODY_LIMIT / 1024 / 1024),
                 )
@@ -96,8 +95,7 @@ impl Bodies {
                 limit: SUBMISSION_LIMIT,
                 one_by_one: false,
                 too_large: || {
-                    Problem::new(
-                        StatusCode::PAYLOAD_TOO_LARGE,
+                    HttpProblem::new(
                         Code::MessageTooLarge,
                         format!("the submission has more than {} MiB", SUBMISSION_LIMIT / 1024 / 1024),
                     )
@@ -125,7 +123,7 @@ impl Service {
         caller: &Caller,
         stated: Option<usize>,
         body: Body,
-    ) -> Result<(Vec<u8>, Room), Problem> {
+    ) -> Result<(Vec<u8>, Room), HttpProblem> {
         let (bytes, room) = self.bodies.submissions.read(caller, stated, body).await?;
         // What is made of it takes no time worth limiting.
         Ok((bytes, Room { _turn: None, ..room }))
@@ -139,7 +137,7 @@ impl Kind {
         caller: &Caller,
         stated: Option<usize>,
         body: Body,
-    ) -> Result<(Vec<u8>, Room), Problem> {
+    ) -> Result<(Vec<u8>, Room), HttpProblem> {
         if stated.is_some_and(|stated| stated > self.limit) {
             return Err((self.too_large)());
         }
@@ -153,7 +151,7 @@ impl Kind {
             let part = match timeout_at(until, part).await {
                 Err(_) => return Err(too_slow()),
                 Ok(None) => break,
-                Ok(Some(Err(_))) => return Err(Problem::malformed("the body broke off")),
+                Ok(Some(Err(_))) => return Err(HttpProblem::malformed("the body broke off")),
                 Ok(Some(Ok(part))) => part,
             };
             if bytes.len() + part.len() > self.limit {
@@ -175,7 +173,7 @@ impl Kind {
             }
         }
         if stated.is_some_and(|stated| stated != bytes.len()) {
-            return Err(Problem::malformed("the body broke off"));
+            return Err(HttpProblem::malformed("the body broke off"));
         }
         let work = match &arriving {
             Some(_) => {
@@ -188,11 +186,7 @@ impl Kind {
     }
 }
 
-fn too_slow() -> Problem {
-    Problem::new(
-        StatusCode::REQUEST_TIMEOUT,
-        Code::Busy,
-        format!("the body stopped arriving: less than {} KiB in {} s", PART / 1024, IDLE.as_secs()),
-    )
-    .remedy("Nothing was accepted. Try again.")
+fn too_slow() -> HttpProblem {
+    HttpProblem::timed_out(format!("the body stopped arriving: less than {} KiB in {} s", PART / 1024, IDLE.as_secs()))
+        .remedy("Nothing was accepted. Try again.")
 }

@@ -10,12 +10,11 @@ use std::{
     time::Duration,
 };
 
-use axum::http::StatusCode;
 use base64::{Engine as _, prelude::BASE64_STANDARD};
 use secrecy::ExposeSecret as _;
 use tokio::sync::mpsc;
 
-use super::{Service, access::Caller, problem::Problem};
+use super::{Service, access::Caller, problem::HttpProblem};
 use crate::{
     api::{LastVerifiedList, VerifyLine, VerifyRequest},
     model::{
@@ -39,10 +38,9 @@ impl Service {
         caller: &Caller,
         request: VerifyRequest,
         room: Room,
-    ) -> Result<mpsc::Receiver<VerifyLine>, Problem> {
+    ) -> Result<mpsc::Receiver<VerifyLine>, HttpProblem> {
         if request.environment != *self.store.environment() {
-            return Err(Problem::new(
-                StatusCode::CONFLICT,
+            return Err(HttpProblem::new(
                 Code::WrongEnvironment,
                 format!(
                     "the request is for `{}`, and this service belongs to `{}`",
@@ -54,21 +52,13 @@ impl Service {
         }
         let may_apply = caller.role.includes(Role::Deployer);
         if request.probe && !may_apply {
-            return Err(Problem::new(
-                StatusCode::FORBIDDEN,
-                Code::RoleTooLow,
-                "a probe sends mail, and that needs the role `deployer`",
-            )
-            .remedy("Verify without `--probe`, or use a token of that role."));
+            return Err(HttpProblem::new(Code::RoleTooLow, "a probe sends mail, and that needs the role `deployer`")
+                .remedy("Verify without `--probe`, or use a token of that role."));
         }
         let turn = self.runs.enter(caller)?;
         let Ok(place) = Arc::clone(&self.limits.verifying).try_acquire_owned() else {
-            return Err(Problem::new(
-                StatusCode::SERVICE_UNAVAILABLE,
-                Code::Busy,
-                "the service has too many runs of the verifier under way",
-            )
-            .remedy("Try again in a moment."));
+            return Err(HttpProblem::new(Code::Busy, "the service has too many runs of the verifier under way")
+                .remedy("Try again in a moment."));
         };
         let event = AuditEvent {
             at: self.clock.now(),
@@ -99,7 +89,7 @@ impl Service {
         if let Some(reading) = request.reader {
             options.reader_application = Some(self.reader(reading, &request.secrets, may_apply).await?);
         }
-        let verifier = Arc::new(Verifier::new(options).map_err(Problem::malformed)?);
+        let verifier = Arc::new(Verifier::new(options).map_err(HttpProblem::malformed)?);
         let digests: BTreeMap<ProfileName, Digest> =
             request.profiles.iter().map(|(name, stored)| (name.clone(), stored.verified_digest())).collect();
         let subjects = self.subjects(request.profiles, &request.secrets, may_apply).await?;
@@ -164,14 +154,14 @@ impl Service {
     }
 
     /// What the verifier last said of each profile, in short.
-    pub(super) async fn last_verified(&self) -> Result<LastVerifiedList, Problem> {
+    pub(super) async fn last_verified(&self) -> Result<LastVerifiedList, HttpProblem> {
         Ok(LastVerifiedList { profiles: self.store.last_verified().await? })
     }
 
     /// What the verifier last said of a profile.
-    pub(super) async fn verified(&self, name: &ProfileName) -> Result<Verified, Problem> {
+    pub(super) async fn verified(&self, name: &ProfileName) -> Result<Verified, HttpProblem> {
         self.store.verified(name).await?.ok_or_else(|| {
-            Problem::not_found(format!("`{name}` was never verified")).remedy("mailwright verify ENV PROFILE")
+            HttpProblem::not_found(format!("`{name}` was never verified")).remedy("mailwright verify ENV PROFILE")
         })
     }
 
@@ -181,11 +171,14 @@ impl Service {
         reading: Reader,
         sent: &BTreeMap<Digest, String>,
         may_apply: bool,
-    ) -> Result<ReaderApplication, Problem> {
+    ) -> Result<ReaderApplication, HttpProblem> {
         let settings = reading.application;
         let violations = rules::check_reader(&settings);
         if let Some(violation) = violations.first() {
-            return Err(Problem::malformed(format!("`reader`{}: {}", violation.pointer, violation.message)));
+            return Err(HttpProblem::malformed(format!(
+                "`reader`{}: {}",
+                violation.pointer, violation.problem.message
+            )));
         }
         let secret = match &reading.secret {
             None => Opened::None,
@@ -200,8 +193,7 @@ impl Service {
         let secret = match (&settings.credential, may_apply) {
             // A token in a file is a secret as well.
             (Credential::FederatedTokenFile(_), false) => {
-                return Err(Problem::new(
-                    StatusCode::FORBIDDEN,
+                return Err(HttpProblem::new(
                     Code::RoleTooLow,
                     "the environment's reader signs in with a file of the service, and that needs the role `deployer`",
                 )
@@ -217,7 +209,7 @@ impl Service {
         profiles: BTreeMap<ProfileName, StoredProfile>,
         sent: &BTreeMap<Digest, String>,
         may_apply: bool,
-    ) -> Result<Vec<Subject>, Problem> {
+    ) -> Result<Vec<Subject>, HttpProblem> {
         let state = self.state();
         let named: BTreeSet<Digest> =
             profiles.values().flat_map(|stored| stored.age_files().map(|(_, digest)| digest.clone())).collect();
@@ -236,7 +228,7 @@ impl Service {
         for (name, stored) in profiles {
             let named = stored.profile.provider.secret().map(|(reference, _)| reference);
             if !stored.secrets.keys().eq(named) {
-                return Err(Problem::malformed(format!(
+                return Err(HttpProblem::malformed(format!(
                     "the secrets of `{name}` are not exactly those that its provider names"
                 )));
             }
@@ -270,7 +262,7 @@ impl Service {
         destination: &Destination,
         sent: &BTreeMap<Digest, String>,
         may_apply: bool,
-    ) -> Result<Opened, Problem> {
+    ) -> Result<Opened, HttpProblem> {
         let unavailable = |why: &str| Ok(Opened::Unavailable(why.to_owned()));
         let file = match record {
             Some(_) => self.store.age_file(digest).await?,
@@ -304,7 +296,7 @@ impl Service {
             let purpose = Purpose { environment: &environment, destination: &to, accepted_for: accepted.as_ref() };
             identity.open_for(&file, &purpose)
         };
-        let value = match tokio::task::spawn_blocking(open).await.map_err(Problem::internal)? {
+        let value = match tokio::task::spawn_blocking(open).await.map_err(HttpProblem::internal)? {
             Ok(value) => value,
             Err(OpenError::Redirected(redirected)) => return Ok(Opened::Redirected(redirected.to_string())),
             Err(error) => return Ok(Opened::Unavailable(error.to_string())),

@@ -112,7 +112,7 @@ fn refused(repo: &TestRepository, code: &str, words: &str) {
     let before = repo.state();
     let output = apply(repo).code(1);
     assert!(output.stderr.contains(&format!("error[{code}]")), "{}", output.stderr);
-    assert!(output.stderr.contains(words) && output.stderr.contains("nothing was changed"), "{}", output.stderr);
+    assert!(output.stderr.contains(words) && output.stderr.contains("No changes were made."), "{}", output.stderr);
     assert_eq!(repo.state(), before);
 }
 

@@ -40,7 +40,7 @@ fn broken(profiles: &[(&str, Value)]) -> Vec<String> {
     rules::Check::new(&settings, &profiles)
         .run()
         .into_iter()
-        .map(|v| format!("{} {}{}", v.code, v.profile.map(|p| p.to_string()).unwrap_or_default(), v.pointer))
+        .map(|v| format!("{} {}{}", v.problem.code, v.profile.map(|p| p.to_string()).unwrap_or_default(), v.pointer))
         .collect()
 }
 

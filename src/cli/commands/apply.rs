@@ -414,7 +414,7 @@ fn warnings(result: &ChangesetResult) -> Vec<String> {
     let mut lines = Vec::new();
     for warning in &result.warnings {
         let whom = warning.profile.as_ref().map_or("the environment".to_owned(), |name| format!("`{name}`"));
-        lines.push(format!("warning[{}]: {whom}: {}", warning.code, warning.message));
+        lines.push(format!("warning[{}]: {whom}: {}", warning.problem.code, warning.problem.message));
     }
     lines
 }

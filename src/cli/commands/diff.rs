@@ -109,7 +109,7 @@ fn meant(
     new: &Repository,
     patterns: &[String],
     selectors: &[String],
-) -> Result<BTreeSet<EnvironmentName>, crate::config::SelectionError> {
+) -> Result<BTreeSet<EnvironmentName>, crate::model::Problem> {
     let mut meant = BTreeSet::new();
     let mut one = |patterns: &[String]| {
         let selection = Selection::parse(patterns, selectors)?;

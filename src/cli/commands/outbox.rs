@@ -370,7 +370,7 @@ impl Outbox {
         context: &Context,
         ids: &[Uuid],
         what: &str,
-        act: impl AsyncFn(Uuid) -> Result<Message, crate::client::ClientError>,
+        act: impl AsyncFn(Uuid) -> Result<Message, crate::model::Problem>,
     ) -> Result<Exit, CliError> {
         let mut done = Vec::new();
         let mut failed = None;

@@ -50,7 +50,7 @@ impl Loader<'_> {
     }
 
     fn locate(&self, violation: Violation, node: &Node, checked: Option<&CheckedProfile>) -> Diagnostic {
-        let Violation { pointer, code, message, remedy, .. } = violation;
+        let Violation { pointer, problem: Problem { code, message, remedy, .. }, .. } = violation;
         let remedy = match checked {
             Some(CheckedProfile { raw, .. }) => {
                 self.add_variable_places(remedy, &pointer, &Origin { raw, variables: &self.documents.variables })
@@ -69,13 +69,13 @@ fn is_certain(
     is_complete: bool,
 ) -> bool {
     let companies_are_valid = !settings.recovered.overlaps("/companies");
-    let is_known = match violation.code {
+    let is_known = match violation.problem.code {
         Code::NobodySends => is_complete && companies_are_valid && !settings.recovered.overlaps("/unserved"),
         Code::UnknownCompany => companies_are_valid,
         _ => true,
     };
     let recovered = checked.map_or(&settings.recovered, |checked| &checked.recovered);
-    is_known && !recovered.explains(violation.code, &violation.pointer)
+    is_known && !recovered.explains(violation.problem.code, &violation.pointer)
 }
 
 /// Returns the span to underline for a pointer: the value, or the key of a map or list.

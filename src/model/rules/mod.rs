@@ -13,13 +13,13 @@ mod routing;
 mod smtp;
 mod watch;
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, fmt};
 
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use super::{Address, Code, Profile, ProfileName, Settings, code::Severity, resolution::Resolver};
+use super::{Address, Code, Problem, Profile, ProfileName, Settings, resolution::Resolver};
 
 pub use graph::check_reader;
 pub use watch::check_watch;
@@ -33,18 +33,18 @@ pub struct Violation {
     pub profile: Option<ProfileName>,
     /// The place in it, as a JSON pointer; an empty pointer is the whole document.
     pub pointer: String,
-    /// The rule.
-    pub code: Code,
-    /// The cause, in one sentence.
-    pub message: String,
-    /// How to fix it.
-    pub remedy: String,
+    /// The rule that is broken, and how to satisfy it.
+    #[serde(flatten)]
+    pub problem: Problem,
 }
 
-impl Violation {
-    /// Returns true if it prevents an apply.
-    pub fn is_error(&self) -> bool {
-        self.code.severity() == Severity::Error
+impl fmt::Display for Violation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.profile {
+            Some(name) => write!(f, "profile `{name}`")?,
+            None => write!(f, "the environment")?,
+        }
+        write!(f, "{}: {} [{}]", self.pointer, self.problem.message, self.problem.code)
     }
 }
 
@@ -69,9 +69,7 @@ impl<'a> Violations<'a> {
         self.found.push(Violation {
             profile: self.profile.cloned(),
             pointer: format!("{}{pointer}", self.base),
-            code,
-            message: message.into(),
-            remedy: remedy.into(),
+            problem: Problem::new(code, message).remedy(remedy),
         });
     }
 }

@@ -13,7 +13,7 @@ use crate::{
         Service,
         access::{Admin, As},
         extract::Parameters,
-        problem::{AnyProblem, Problem},
+        problem::{AnyProblem, HttpProblem},
     },
 };
 
@@ -46,9 +46,9 @@ pub(super) async fn list(
     As(caller, _): As<Admin>,
     State(service): State<Arc<Service>>,
     Parameters(page): Parameters<Page>,
-) -> Result<Json<AuditPage>, Problem> {
+) -> Result<Json<AuditPage>, HttpProblem> {
     if !(1..=1000).contains(&page.limit) {
-        return Err(Problem::malformed("`limit` is 1 to 1000"));
+        return Err(HttpProblem::malformed("`limit` is 1 to 1000"));
     }
     let store = Arc::clone(&service.store);
     let entries = service.search(&caller, async move { store.audit(page.after, page.limit).await }).await?;
@@ -62,6 +62,6 @@ pub(super) async fn list(
 /// state. Reads everything, which takes a while where there is much.
 #[utoipa::path(get, path = "/v1/audit/check", tag = "access",
     responses((status = 200, description = "What was found.", body = StoreCheck), AnyProblem))]
-pub(super) async fn check(_: As<Admin>, State(service): State<Arc<Service>>) -> Result<Json<StoreCheck>, Problem> {
+pub(super) async fn check(_: As<Admin>, State(service): State<Arc<Service>>) -> Result<Json<StoreCheck>, HttpProblem> {
     Ok(Json(service.store.check().await?))
 }

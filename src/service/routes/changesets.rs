@@ -18,7 +18,7 @@ use crate::{
         Service,
         access::{self, As, Planner},
         extract::{Body, Parameters},
-        problem::{AnyProblem, Problem},
+        problem::{AnyProblem, HttpProblem},
     },
 };
 
@@ -47,7 +47,7 @@ pub(super) async fn apply(
     State(service): State<Arc<Service>>,
     Parameters(how): Parameters<How>,
     Body(changeset, _room): Body<Changeset>,
-) -> Result<Response, Problem> {
+) -> Result<Response, HttpProblem> {
     if !how.dry_run && !caller.role.includes(Role::Deployer) {
         return Err(access::refuse(&service, &caller, Role::Deployer, &Method::POST, "/v1/changesets").await);
     }

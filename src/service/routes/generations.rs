@@ -13,7 +13,7 @@ use crate::{
         Service,
         access::{As, Deployer, Viewer},
         extract::{Body, Parameters, Segment},
-        problem::{AnyProblem, Problem},
+        problem::{AnyProblem, HttpProblem},
     },
 };
 
@@ -43,9 +43,9 @@ pub(super) async fn list(
     As(caller, _): As<Viewer>,
     State(service): State<Arc<Service>>,
     Parameters(page): Parameters<Page>,
-) -> Result<Json<GenerationPage>, Problem> {
+) -> Result<Json<GenerationPage>, HttpProblem> {
     if !(1..=1000).contains(&page.limit) {
-        return Err(Problem::malformed("`limit` is 1 to 1000"));
+        return Err(HttpProblem::malformed("`limit` is 1 to 1000"));
     }
     let store = Arc::clone(&service.store);
     let read = async move { store.generations(page.before, page.limit).await };
@@ -65,11 +65,11 @@ pub(super) async fn one(
     As(caller, _): As<Viewer>,
     State(service): State<Arc<Service>>,
     Segment(number): Segment<u64>,
-) -> Result<Json<GenerationDetail>, Problem> {
+) -> Result<Json<GenerationDetail>, HttpProblem> {
     let store = Arc::clone(&service.store);
     let found = service.search(&caller, async move { store.generation(number).await }).await?;
     found.map(Json).ok_or_else(|| {
-        Problem::not_found(format!("there is no generation {number}")).remedy("`mailwright history` lists them.")
+        HttpProblem::not_found(format!("there is no generation {number}")).remedy("`mailwright history` lists them.")
     })
 }
 
@@ -82,7 +82,7 @@ pub(super) async fn roll_back(
     As(caller, _): As<Deployer>,
     State(service): State<Arc<Service>>,
     Body(order, _room): Body<Rollback>,
-) -> Result<Json<Changed>, Problem> {
+) -> Result<Json<Changed>, HttpProblem> {
     let (generation, summary) = service.roll_back(&caller, order).await?;
     Ok(Json(Changed { generation, summary }))
 }

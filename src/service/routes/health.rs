@@ -9,7 +9,7 @@ use crate::{
     service::{
         Service,
         access::{As, Viewer},
-        problem::{AnyProblem, Problem},
+        problem::{AnyProblem, HttpProblem},
     },
 };
 
@@ -24,16 +24,15 @@ pub(in crate::service) async fn alive() -> &'static str {
 /// That is what being ready means: mail is taken. Whether it leaves is another thing, and the answer says how many
 /// profiles cannot send until somebody mends them.
 #[utoipa::path(get, path = "/readyz", tag = "health", security(()), responses((status = 200, description = "It can.", content_type = "text/plain", body = String), AnyProblem))]
-pub(super) async fn ready(State(service): State<Arc<Service>>) -> Result<String, Problem> {
+pub(super) async fn ready(State(service): State<Arc<Service>>) -> Result<String, HttpProblem> {
     readiness(&service).await
 }
 
 /// Whether something can be written durably now, and who cannot send.
-pub(in crate::service) async fn readiness(service: &Service) -> Result<String, Problem> {
+pub(in crate::service) async fn readiness(service: &Service) -> Result<String, HttpProblem> {
     service.store.probe().await?;
     if let Some(restored) = service.restored() {
-        return Err(Problem::new(
-            axum::http::StatusCode::SERVICE_UNAVAILABLE,
+        return Err(HttpProblem::new(
             Code::RestoreUnconfirmed,
             format!("the store was restored from a backup ({}), and nobody has confirmed that", restored.why),
         )

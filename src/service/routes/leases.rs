@@ -14,14 +14,14 @@ use crate::{
         Service,
         access::{As, Deployer, Viewer},
         extract::{Body, Parameters, Segment},
-        problem::{AnyProblem, Problem},
+        problem::{AnyProblem, HttpProblem},
     },
     store::{AuditEvent, LeaseTaken, WantedLease},
 };
 
 /// The leases that last, by name
 #[utoipa::path(get, path = "/v1/leases", tag = "access", responses((status = 200, description = "The leases.", body = LeaseList), AnyProblem))]
-pub(super) async fn list(_: As<Viewer>, State(service): State<Arc<Service>>) -> Result<Json<LeaseList>, Problem> {
+pub(super) async fn list(_: As<Viewer>, State(service): State<Arc<Service>>) -> Result<Json<LeaseList>, HttpProblem> {
     Ok(Json(LeaseList { leases: service.store.leases(service.clock.now()).await? }))
 }
 
@@ -38,14 +38,14 @@ pub(super) async fn take(
     State(service): State<Arc<Service>>,
     Segment(name): Segment<String>,
     Body(wanted, _room): Body<NewLease>,
-) -> Result<Json<Lease>, Problem> {
+) -> Result<Json<Lease>, HttpProblem> {
     check_name(&name)?;
     let length = wanted.holder.chars().count();
     if !(1..=200).contains(&length) || wanted.holder.chars().any(char::is_control) {
-        return Err(Problem::malformed("a holder has 1 to 200 characters, and no control characters"));
+        return Err(HttpProblem::malformed("a holder has 1 to 200 characters, and no control characters"));
     }
     if !(1..=LONGEST).contains(&wanted.seconds) {
-        return Err(Problem::malformed(format!("`seconds` is 1 to {LONGEST}")));
+        return Err(HttpProblem::malformed(format!("`seconds` is 1 to {LONGEST}")));
     }
     let now = service.clock.now();
     let until = now + Duration::from_secs(wanted.seconds.into());
@@ -59,8 +59,7 @@ pub(super) async fn take(
     let wanted = WantedLease { name, holder: wanted.holder, by: caller.name, token: wanted.token, now, until };
     match service.store.take_lease(wanted, event).await? {
         LeaseTaken::Held(lease) => Ok(Json(lease)),
-        LeaseTaken::HeldBySomebody(lease) => Err(Problem::new(
-            StatusCode::CONFLICT,
+        LeaseTaken::HeldBySomebody(lease) => Err(HttpProblem::new(
             Code::LeaseHeld,
             format!(
                 "`{}` is held by {} (token `{}`) until {}",
@@ -71,12 +70,8 @@ pub(super) async fn take(
             ),
         )
         .remedy("Wait for its end. It lapses by itself if whoever holds it is gone.")),
-        LeaseTaken::TooMany => Err(Problem::new(
-            StatusCode::SERVICE_UNAVAILABLE,
-            Code::Busy,
-            "more leases are held than the service keeps",
-        )
-        .remedy("Wait until some have lapsed.")),
+        LeaseTaken::TooMany => Err(HttpProblem::new(Code::Busy, "more leases are held than the service keeps")
+            .remedy("Wait until some have lapsed.")),
     }
 }
 
@@ -98,7 +93,7 @@ pub(super) async fn release(
     State(service): State<Arc<Service>>,
     Segment(name): Segment<String>,
     Parameters(holding): Parameters<Holding>,
-) -> Result<StatusCode, Problem> {
+) -> Result<StatusCode, HttpProblem> {
     check_name(&name)?;
     let event = AuditEvent {
         at: service.clock.now(),
@@ -110,18 +105,18 @@ pub(super) async fn release(
     if service.store.release_lease(&name, holding.token, event).await? {
         Ok(StatusCode::NO_CONTENT)
     } else {
-        Err(Problem::not_found("there is no such holding; it has lapsed, or another one took its place"))
+        Err(HttpProblem::not_found("there is no such holding; it has lapsed, or another one took its place"))
     }
 }
 
-fn check_name(name: &str) -> Result<(), Problem> {
+fn check_name(name: &str) -> Result<(), HttpProblem> {
     let good = (1..=120).contains(&name.len())
         && name.starts_with(|c: char| c.is_ascii_alphanumeric())
         && name.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'_' | b':' | b'-'));
     if good {
         return Ok(());
     }
-    Err(Problem::malformed(
+    Err(HttpProblem::malformed(
         "a lease's name has 1 to 120 characters out of A-Z a-z 0-9 . _ : - and begins with a letter or digit",
     ))
 }

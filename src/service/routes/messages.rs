@@ -26,7 +26,7 @@ use crate::{
         Service,
         access::{Admin, As, Deployer, Reader, Sender, refuse},
         extract::{self, Body, Parameters, Segment},
-        problem::{AnyProblem, Problem},
+        problem::{AnyProblem, HttpProblem},
         submissions::{Held, Purpose, Taken, idempotency_key, malformed},
     },
     store::outbox::Search,
@@ -74,7 +74,7 @@ pub(super) async fn submit(
     RawQuery(query): RawQuery,
     headers: HeaderMap,
     body: RequestBody,
-) -> Result<Response, Problem> {
+) -> Result<Response, HttpProblem> {
     let stated = extract::stated_length(&headers);
     let (bytes, _room) = service.read_submission(&caller, stated, body).await?;
     let query = query.unwrap_or_default();
@@ -99,12 +99,8 @@ pub(super) async fn submit(
         }
         "message/rfc822" => raw(&query, bytes)?,
         _ => {
-            return Err(Problem::new(
-                StatusCode::UNSUPPORTED_MEDIA_TYPE,
-                Code::MalformedRequest,
-                "the body is declared neither as JSON nor as a message",
-            )
-            .remedy("Send `Content-Type: application/json`, or `message/rfc822`."));
+            return Err(HttpProblem::unsupported_media_type("the body is declared neither as JSON nor as a message")
+                .remedy("Send `Content-Type: application/json`, or `message/rfc822`."));
         }
     };
     service.submit(&caller, purpose, held, key).await.map(|taken| accepted(&service.base, taken))
@@ -126,10 +122,8 @@ fn accepted(base: &str, taken: Taken) -> Response {
 
 /// The recipients of the envelope. None is not the same as not stated: then the header would decide, and everybody in it
 /// get the message.
-fn envelope(text: &str) -> Result<Vec<String>, Problem> {
-    let refused = |why: String, remedy: &str| {
-        Problem::new(StatusCode::UNPROCESSABLE_ENTITY, Code::MessageMalformed, why).remedy(remedy)
-    };
+fn envelope(text: &str) -> Result<Vec<String>, HttpProblem> {
+    let refused = |why: String, remedy: &str| HttpProblem::new(Code::MessageMalformed, why).remedy(remedy);
     let list = address_list::parse(text)
         .map_err(|error| refused(format!("`recipients` is not a list of e-mail addresses: {error}"), error.remedy))?;
     if list.entries.is_empty() {
@@ -140,7 +134,7 @@ fn envelope(text: &str) -> Result<Vec<String>, Problem> {
 }
 
 /// The notifications that are asked for.
-fn notify(text: &str) -> Result<Notify, Problem> {
+fn notify(text: &str) -> Result<Notify, HttpProblem> {
     let mut notify = Notify::default();
     for word in text.split(',').map(str::trim).filter(|word| !word.is_empty()) {
         match word {
@@ -150,7 +144,7 @@ fn notify(text: &str) -> Result<Notify, Problem> {
             "full" => notify.full = true,
             _ => {
                 let word: String = word.escape_debug().to_string().chars().take(70).collect();
-                return Err(Problem::malformed(format!(
+                return Err(HttpProblem::malformed(format!(
                     "`notify` has `{word}`; `success`, `failure`, `delay` and `full` are known"
                 )));
             }
@@ -159,18 +153,18 @@ fn notify(text: &str) -> Result<Notify, Problem> {
     Ok(notify)
 }
 
-fn raw(query: &str, bytes: Vec<u8>) -> Result<(Purpose, Held), Problem> {
+fn raw(query: &str, bytes: Vec<u8>) -> Result<(Purpose, Held), HttpProblem> {
     let parameters = extract::query::<RawPurpose>(query)?;
     let document = match (parameters.document_type, parameters.document_number) {
         (Some(kind), Some(number)) => Some(Document { kind, number }),
         (None, None) => None,
-        _ => return Err(Problem::malformed("a document has a type and a number")),
+        _ => return Err(HttpProblem::malformed("a document has a type and a number")),
     };
     let bytes = content::without_byte_order_mark(bytes).map_err(malformed)?;
     let recipients = parameters.recipients.map(|text| envelope(&text)).transpose()?.unwrap_or_default();
     let notify = parameters.notify.map(|wanted| notify(&wanted)).transpose()?;
     let (Some(company), Some(function)) = (parameters.company, parameters.function) else {
-        return Err(Problem::malformed(
+        return Err(HttpProblem::malformed(
             "a raw message says in the address whose it is and what kind: `company` and `function`",
         ));
     };
@@ -216,9 +210,9 @@ pub(super) async fn search(
     Reader(caller): Reader,
     State(service): State<Arc<Service>>,
     Parameters(wanted): Parameters<Wanted>,
-) -> Result<Json<MessagePage>, Problem> {
+) -> Result<Json<MessagePage>, HttpProblem> {
     if wanted.document_number.is_some() && wanted.document_type.is_none() {
-        return Err(Problem::malformed("`documentNumber` goes with `documentType`"));
+        return Err(HttpProblem::malformed("`documentNumber` goes with `documentType`"));
     }
     let limit = wanted.limit.unwrap_or(50).clamp(1, PAGE_LIMIT);
     let search = Search {
@@ -248,7 +242,7 @@ pub(super) async fn one(
     Reader(caller): Reader,
     State(service): State<Arc<Service>>,
     Segment(id): Segment<Uuid>,
-) -> Result<Json<MessageDetail>, Problem> {
+) -> Result<Json<MessageDetail>, HttpProblem> {
     service.follow(&caller, id).await.map(Json)
 }
 
@@ -261,10 +255,10 @@ pub(super) async fn content(
     As(caller, _): As<Admin>,
     State(service): State<Arc<Service>>,
     Segment(id): Segment<Uuid>,
-) -> Result<Response, Problem> {
+) -> Result<Response, HttpProblem> {
     let message = service.seen(&caller, id).await?;
     let content =
-        service.store.content(id).await?.ok_or_else(|| Problem::not_found("its contents are not kept any more"))?;
+        service.store.content(id).await?.ok_or_else(|| HttpProblem::not_found("its contents are not kept any more"))?;
     service.record_action(&caller, "message.export", &message).await?;
     Ok(([(header::CONTENT_TYPE, "message/rfc822")], content).into_response())
 }
@@ -284,7 +278,7 @@ pub(super) async fn act(
     Segment((id, action)): Segment<(Uuid, Action)>,
     Parameters(asked): Parameters<ActionOptions>,
     body: axum::body::Bytes,
-) -> Result<Json<Message>, Problem> {
+) -> Result<Json<Message>, HttpProblem> {
     let own_cancel = caller.role == Role::Sender && action == Action::Cancel;
     if !own_cancel && !caller.role.includes(Role::Deployer) {
         let method = axum::http::Method::POST;
@@ -309,6 +303,6 @@ pub(super) async fn resolve(
     State(service): State<Arc<Service>>,
     Segment(id): Segment<Uuid>,
     Body(resolved, _room): Body<Resolved>,
-) -> Result<Json<Message>, Problem> {
+) -> Result<Json<Message>, HttpProblem> {
     service.resolve(&caller, id, resolved).await.map(Json)
 }

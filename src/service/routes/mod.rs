@@ -27,7 +27,7 @@ use utoipa::{
 };
 use utoipa_axum::{router::OpenApiRouter, routes};
 
-use super::{Service, hosting, problem::Problem};
+use super::{Service, hosting, problem::HttpProblem};
 use crate::{
     api::{ProblemDetails, messages::Action},
     model::Code,
@@ -98,12 +98,12 @@ pub fn openapi() -> utoipa::openapi::OpenApi {
     described().split_for_parts().1
 }
 
-async fn nothing_here(uri: Uri) -> Problem {
+async fn nothing_here(uri: Uri) -> HttpProblem {
     if hosting::names_one(&uri) {
-        return Problem::not_hosted("one environment is served at this address, and it has no path of its own")
+        return HttpProblem::not_hosted("one environment is served at this address, and it has no path of its own")
             .remedy("Leave `/environments/NAME` out of the address (`service.address`, MAILWRIGHT_SERVICE).");
     }
-    Problem::not_found("there is nothing at this address").remedy("`/openapi.json` lists the addresses.")
+    HttpProblem::not_found("there is nothing at this address").remedy("`/openapi.json` lists the addresses.")
 }
 
 /// Every address with its handler.
@@ -121,11 +121,7 @@ pub(super) fn router(service: Arc<Service>) -> Router {
         )
         .fallback(nothing_here)
         .method_not_allowed_fallback(|| async {
-            Problem::new(
-                StatusCode::METHOD_NOT_ALLOWED,
-                Code::MethodNotAllowed,
-                "this address does not know the method",
-            )
+            HttpProblem::new(Code::MethodNotAllowed, "this address does not know the method")
         })
         .with_state(service)
 }

@@ -25,7 +25,7 @@ use crate::{
         Service,
         access::{Admin, As, Caller, Deployer, Reader, Viewer},
         extract::{Body, Parameters, Segment},
-        problem::{AnyProblem, Problem},
+        problem::{AnyProblem, HttpProblem},
     },
     store::{AuditEvent, outbox::Event},
     telemetry,
@@ -55,7 +55,7 @@ pub(super) async fn status(
     As(caller, _): As<Viewer>,
     State(service): State<Arc<Service>>,
     Parameters(lately): Parameters<Lately>,
-) -> Result<Json<OutboxStatus>, Problem> {
+) -> Result<Json<OutboxStatus>, HttpProblem> {
     let ended = match lately.over {
         None => None,
         Some(over @ 1..=2_592_000) => {
@@ -64,7 +64,7 @@ pub(super) async fn status(
             let counted = service.search(&caller, async move { store.ended_since(since).await }).await?;
             Some(counted.into_iter().collect())
         }
-        Some(_) => return Err(Problem::malformed("`over` is 1 to 2592000 seconds")),
+        Some(_) => return Err(HttpProblem::malformed("`over` is 1 to 2592000 seconds")),
     };
     let messages: BTreeMap<_, _> = service.store.counts().await?.into_iter().collect();
     let Trouble { parked, down, records, rotations } = service.delivery.trouble();
@@ -80,7 +80,7 @@ pub(super) async fn status(
 pub(super) async fn confirm_restore(
     As(caller, _): As<Admin>,
     State(service): State<Arc<Service>>,
-) -> Result<StatusCode, Problem> {
+) -> Result<StatusCode, HttpProblem> {
     let Some(restored) = service.restored() else { return Ok(StatusCode::NO_CONTENT) };
     let event = AuditEvent {
         at: service.clock.now(),
@@ -111,18 +111,18 @@ pub(super) async fn hold(
     As(caller, _): As<Deployer>,
     State(service): State<Arc<Service>>,
     Body(wanted, _room): Body<NewHold>,
-) -> Result<Response, Problem> {
+) -> Result<Response, HttpProblem> {
     let reason = wanted.reason.trim();
     if reason.is_empty() || reason.chars().count() > 200 || reason.chars().any(char::is_control) {
-        return Err(Problem::malformed("a hold has a reason of 1 to 200 characters"));
+        return Err(HttpProblem::malformed("a hold has a reason of 1 to 200 characters"));
     }
     let now = service.delivery.now();
     if wanted.until.is_some_and(|until| until <= now) {
-        return Err(Problem::malformed("`until` lies in the past"));
+        return Err(HttpProblem::malformed("`until` lies in the past"));
     }
     let state = service.state();
     let missing = |what: String| {
-        Problem::new(StatusCode::UNPROCESSABLE_ENTITY, Code::HoldsNothing, what).remedy(
+        HttpProblem::new(Code::HoldsNothing, what).remedy(
             "Nothing is held. Correct the name; `mailwright resolve ENV` shows companies, functions and profiles.",
         )
     };
@@ -162,7 +162,7 @@ pub(super) async fn release(
     As(caller, _): As<Deployer>,
     State(service): State<Arc<Service>>,
     Segment(id): Segment<String>,
-) -> Result<StatusCode, Problem> {
+) -> Result<StatusCode, HttpProblem> {
     let event = AuditEvent {
         at: service.clock.now(),
         actor: caller.name,
@@ -171,7 +171,7 @@ pub(super) async fn release(
         detail: json!({ "id": id }),
     };
     if !service.store.set_hold(id, None, event).await? {
-        return Err(Problem::not_found("there is no such hold").remedy("`mailwright outbox ENV holds` lists them."));
+        return Err(HttpProblem::not_found("there is no such hold").remedy("`mailwright outbox ENV holds` lists them."));
     }
     service.delivery.holds_changed().await?;
     Ok(StatusCode::NO_CONTENT)
@@ -197,7 +197,7 @@ pub(super) async fn events(
     State(service): State<Arc<Service>>,
     Parameters(since): Parameters<Since>,
     headers: HeaderMap,
-) -> Result<Response, Problem> {
+) -> Result<Response, HttpProblem> {
     let last = headers.get("last-event-id").and_then(|value| value.to_str().ok()?.parse::<u64>().ok());
     let after = match last.or(since.after) {
         Some(after) => after,

@@ -7,7 +7,7 @@ use std::{collections::BTreeMap, sync::Arc};
 use axum::{
     Json,
     extract::State as Shared,
-    http::{HeaderMap, StatusCode, header},
+    http::{HeaderMap, header},
     response::{IntoResponse, Response},
 };
 use serde_json::Value;
@@ -19,7 +19,7 @@ use crate::{
         Service,
         access::{Admin, As, Viewer},
         extract::{Body, Segment},
-        problem::{AnyProblem, Problem},
+        problem::{AnyProblem, HttpProblem},
     },
 };
 
@@ -30,7 +30,7 @@ pub(super) async fn read(
     _: As<Viewer>,
     Shared(service): Shared<Arc<Service>>,
     Segment(name): Segment<ProfileName>,
-) -> Result<Response, Problem> {
+) -> Result<Response, HttpProblem> {
     let state = service.state();
     let found = state.profiles.get(&name).ok_or_else(|| missing(&name))?;
     Ok(([(header::ETAG, tag(found))], Json(found)).into_response())
@@ -50,7 +50,7 @@ pub(super) async fn put(
     Segment(name): Segment<ProfileName>,
     headers: HeaderMap,
     Body(profile, _room): Body<Profile>,
-) -> Result<Json<Changed>, Problem> {
+) -> Result<Json<Changed>, HttpProblem> {
     let wanted = name.clone();
     let change = move |state: &State| {
         let live = precondition(&headers, state, &wanted)?;
@@ -73,14 +73,17 @@ pub(super) async fn patch(
     Segment(name): Segment<ProfileName>,
     headers: HeaderMap,
     Body(patch, _room): Body<Value>,
-) -> Result<Json<Changed>, Problem> {
+) -> Result<Json<Changed>, HttpProblem> {
     let wanted = name.clone();
     let change = move |state: &State| {
         let live = precondition(&headers, state, &wanted)?.ok_or_else(|| missing(&wanted))?;
-        let mut document = serde_json::to_value(&live.profile).map_err(Problem::internal)?;
+        let mut document = serde_json::to_value(&live.profile).map_err(HttpProblem::internal)?;
         merge(&mut document, patch);
-        let profile = serde_json::from_value(document)
-            .map_err(|_| Problem::malformed("with the patch, the profile would not be one: something is missing, unknown or of the wrong type; nothing was changed"))?;
+        let profile = serde_json::from_value(document).map_err(|_| {
+            HttpProblem::malformed(
+                "with the patch, the profile would not be one: something is missing, unknown or of the wrong type",
+            )
+        })?;
         replace(state, wanted, Some(live), profile)
     };
     answer(service.change_by_hand(&caller, "profile.patch", &name, change).await)
@@ -98,7 +101,7 @@ pub(super) async fn delete(
     Shared(service): Shared<Arc<Service>>,
     Segment(name): Segment<ProfileName>,
     headers: HeaderMap,
-) -> Result<Json<Changed>, Problem> {
+) -> Result<Json<Changed>, HttpProblem> {
     let wanted = name.clone();
     let change = move |state: &State| {
         precondition(&headers, state, &wanted)?.ok_or_else(|| missing(&wanted))?;
@@ -107,12 +110,12 @@ pub(super) async fn delete(
     answer(service.change_by_hand(&caller, "profile.delete", &name, change).await)
 }
 
-fn answer(result: Result<(u64, crate::model::ChangeSummary), Problem>) -> Result<Json<Changed>, Problem> {
+fn answer(result: Result<(u64, crate::model::ChangeSummary), HttpProblem>) -> Result<Json<Changed>, HttpProblem> {
     result.map(|(generation, summary)| Json(Changed { generation, summary }))
 }
 
-fn missing(name: &ProfileName) -> Problem {
-    Problem::not_found(format!("there is no profile `{name}`"))
+fn missing(name: &ProfileName) -> HttpProblem {
+    HttpProblem::not_found(format!("there is no profile `{name}`"))
 }
 
 fn tag(state: &ProfileState) -> String {
@@ -124,7 +127,7 @@ fn precondition<'a>(
     headers: &HeaderMap,
     state: &'a State,
     name: &ProfileName,
-) -> Result<Option<&'a StoredProfile>, Problem> {
+) -> Result<Option<&'a StoredProfile>, HttpProblem> {
     let text = |header| headers.get(header).map(|value: &header::HeaderValue| value.to_str().unwrap_or_default());
     let found = state.profiles.get(name).filter(|found| found.live.is_some());
     let holds = match (text(header::IF_MATCH), text(header::IF_NONE_MATCH)) {
@@ -132,22 +135,15 @@ fn precondition<'a>(
         (Some(wanted), None) => found.is_some_and(|found| wanted.split(',').any(|part| part.trim() == tag(found))),
         (None, Some("*")) => found.is_none(),
         _ => {
-            return Err(Problem::new(
-                StatusCode::PRECONDITION_REQUIRED,
-                Code::PreconditionMissing,
-                "a change by hand says which profile it changes; nothing was changed",
-            )
-            .remedy("Send `If-Match` with the profile's ETag (or `*`), or `If-None-Match: *` to make a new one."));
+            return Err(HttpProblem::new(Code::PreconditionMissing, "a change by hand says which profile it changes")
+                .remedy("Send `If-Match` with the profile's ETag (or `*`), or `If-None-Match: *` to make a new one."));
         }
     };
     if !holds {
         let what = if found.is_some() { "the profile is another by now" } else { "there is no such profile" };
-        return Err(Problem::new(
-            StatusCode::PRECONDITION_FAILED,
-            Code::StaleGeneration,
-            format!("{what}; nothing was changed"),
-        )
-        .remedy("Read the profile again, and change that."));
+        return Err(
+            HttpProblem::precondition_failed(format!("{what}")).remedy("Read the profile again, and change that.")
+        );
     }
     Ok(found.and_then(|found| found.live.as_ref()))
 }
@@ -158,16 +154,12 @@ fn replace(
     name: ProfileName,
     live: Option<&StoredProfile>,
     profile: Profile,
-) -> Result<Option<ProfileChange>, Problem> {
+) -> Result<Option<ProfileChange>, HttpProblem> {
     let (mut secrets, mut next) = (BTreeMap::new(), BTreeMap::new());
     if let Some((reference, _)) = profile.provider.secret() {
         let digest = digest_of(state, live, reference).ok_or_else(|| {
-            Problem::new(
-                StatusCode::UNPROCESSABLE_ENTITY,
-                Code::SecretNotSent,
-                format!("the service has no secret `{reference}`; nothing was changed"),
-            )
-            .remedy("A secret comes with an apply: `mailwright secrets set`, then `mailwright apply`.")
+            HttpProblem::new(Code::SecretNotSent, format!("the service has no secret `{reference}`"))
+                .remedy("A secret comes with an apply: `mailwright secrets set`, then `mailwright apply`.")
         })?;
         secrets.insert(reference.clone(), digest);
         // A rotation that is under way goes on.

@@ -15,7 +15,7 @@ use crate::{
         Service,
         access::{As, Viewer},
         extract::Parameters,
-        problem::{AnyProblem, Problem},
+        problem::{AnyProblem, HttpProblem},
     },
 };
 
@@ -41,10 +41,10 @@ pub(super) async fn resolve(
     _: As<Viewer>,
     State(service): State<Arc<Service>>,
     Parameters(Question { company, function, client }): Parameters<Question>,
-) -> Result<Json<Resolution>, Problem> {
+) -> Result<Json<Resolution>, HttpProblem> {
     let state = service.state();
     if !state.settings.companies.contains(&company) {
-        return Err(Problem::not_found(format!("the environment has no company `{company}`"))
+        return Err(HttpProblem::not_found(format!("the environment has no company `{company}`"))
             .remedy("`mailwright status` lists the companies."));
     }
     Ok(Json(Resolver::new(state.live()).explain(&Cell { company, function, client })))

@@ -15,7 +15,7 @@ use crate::{
     service::{
         Service,
         access::{As, Viewer},
-        problem::{AnyProblem, Problem},
+        problem::{AnyProblem, HttpProblem},
     },
 };
 
@@ -24,7 +24,7 @@ use crate::{
 pub(super) async fn service(
     As(caller, _): As<Viewer>,
     Shared(service): Shared<Arc<Service>>,
-) -> Result<Json<ServiceInfo>, Problem> {
+) -> Result<Json<ServiceInfo>, HttpProblem> {
     Ok(Json(ServiceInfo {
         product: "mailwright".to_owned(),
         version: env!("CARGO_PKG_VERSION").to_owned(),
@@ -33,7 +33,7 @@ pub(super) async fn service(
         role: Some(caller.role),
         recipient: service.identity.recipient(),
         generation: service.state().generation,
-        webhook_key: crate::delivery::public_key(&service.identity).map_err(Problem::internal)?,
+        webhook_key: crate::delivery::public_key(&service.identity).map_err(HttpProblem::internal)?,
         demo: service.demo,
         started_at: service.started_at,
     }))
@@ -50,7 +50,7 @@ pub(super) async fn state(
     _: As<Viewer>,
     Shared(service): Shared<Arc<Service>>,
     headers: HeaderMap,
-) -> Result<Response, Problem> {
+) -> Result<Response, HttpProblem> {
     let state = service.state();
     let tag = format!("\"g{}\"", state.generation);
     let has =
@@ -61,7 +61,7 @@ pub(super) async fn state(
     // Ten thousand profiles take a moment to write down; other requests need not wait for it.
     let body = tokio::task::spawn_blocking(move || serde_json::to_vec(state.as_ref()))
         .await
-        .map_err(Problem::internal)?
-        .map_err(Problem::internal)?;
+        .map_err(HttpProblem::internal)?
+        .map_err(HttpProblem::internal)?;
     Ok(([(header::ETAG, tag), (header::CONTENT_TYPE, "application/json".to_owned())], body).into_response())
 }

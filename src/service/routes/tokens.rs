@@ -22,14 +22,14 @@ use crate::{
         Service,
         access::{Admin, As, new_token},
         extract::{Body, Segment},
-        problem::{AnyProblem, Problem},
+        problem::{AnyProblem, HttpProblem},
     },
     store::{AuditEvent, StoredToken},
 };
 
 /// The tokens, oldest first
 #[utoipa::path(get, path = "/v1/tokens", tag = "access", responses((status = 200, description = "The tokens.", body = TokenList), AnyProblem))]
-pub(super) async fn list(_: As<Admin>, State(service): State<Arc<Service>>) -> Result<Json<TokenList>, Problem> {
+pub(super) async fn list(_: As<Admin>, State(service): State<Arc<Service>>) -> Result<Json<TokenList>, HttpProblem> {
     Ok(Json(TokenList { tokens: service.store.tokens().await? }))
 }
 
@@ -42,19 +42,19 @@ pub(super) async fn create(
     As(caller, _): As<Admin>,
     State(service): State<Arc<Service>>,
     Body(wanted, _room): Body<NewToken>,
-) -> Result<Response, Problem> {
+) -> Result<Response, HttpProblem> {
     let length = wanted.name.chars().count();
     if !(1..=80).contains(&length) || wanted.name.chars().any(char::is_control) || wanted.name.trim() != wanted.name {
-        return Err(Problem::malformed(
+        return Err(HttpProblem::malformed(
             "a token's name has 1 to 80 characters, no control characters, and no space at its ends",
         ));
     }
     if wanted.role != Role::Sender && !wanted.scope.is_everything() {
-        return Err(Problem::malformed("only a `sender` is limited to companies and functions"));
+        return Err(HttpProblem::malformed("only a `sender` is limited to companies and functions"));
     }
     let now = service.clock.now();
     if wanted.expires_at.is_some_and(|end| end <= now) {
-        return Err(Problem::malformed("`expiresAt` lies in the past"));
+        return Err(HttpProblem::malformed("`expiresAt` lies in the past"));
     }
     let succeeds = match &wanted.replaces {
         None => None,
@@ -64,8 +64,7 @@ pub(super) async fn create(
     // Before the first apply no company is known, and the names of those to come are taken as they are.
     let unknown = |company: &&CompanyId| state.generation > 0 && !state.settings.companies.contains(*company);
     if let Some(company) = wanted.scope.companies.iter().find(unknown) {
-        return Err(Problem::new(
-            StatusCode::UNPROCESSABLE_ENTITY,
+        return Err(HttpProblem::new(
             Code::UnknownCompany,
             format!("the environment has no company `{company}`; no token was made"),
         )
@@ -80,8 +79,7 @@ pub(super) async fn create(
             && token.succeeds.as_ref().or(Some(&token.id)) != succeeds.as_ref()
     };
     if let Some(other) = tokens.iter().find(is_taken) {
-        return Err(Problem::new(
-            StatusCode::CONFLICT,
+        return Err(HttpProblem::new(
             Code::TokenNameTaken,
             format!("the token {} has the name `{}` already; no token was made", other.id, other.name),
         )
@@ -92,7 +90,7 @@ pub(super) async fn create(
         )));
     }
     let random = |buffer: &mut [u8]| getrandom::fill(buffer).map_err(|error| error.to_string());
-    let (mut stored, bearer) = new_token(&wanted, now, random).map_err(Problem::internal)?;
+    let (mut stored, bearer) = new_token(&wanted, now, random).map_err(HttpProblem::internal)?;
     stored.token.succeeds = succeeds;
     let event = AuditEvent {
         at: now,
@@ -109,12 +107,12 @@ pub(super) async fn create(
 }
 
 /// The first of the tokens in whose place the new one is put.
-async fn replaced(service: &Service, wanted: &NewToken, id: &str) -> Result<String, Problem> {
+async fn replaced(service: &Service, wanted: &NewToken, id: &str) -> Result<String, HttpProblem> {
     let missing =
-        || Problem::not_found("there is no such token to replace").remedy("`mailwright token list` lists them.");
+        || HttpProblem::not_found("there is no such token to replace").remedy("`mailwright token list` lists them.");
     let StoredToken { token: old, .. } = service.store.token(id).await?.ok_or_else(missing)?;
     if old.name.to_lowercase() != wanted.name.to_lowercase() || old.role != wanted.role {
-        return Err(Problem::malformed("a token that replaces another has its name and its role"));
+        return Err(HttpProblem::malformed("a token that replaces another has its name and its role"));
     }
     Ok(old.succeeds.unwrap_or(old.id))
 }
@@ -128,7 +126,7 @@ pub(super) async fn confirm(
     As(caller, _): As<Admin>,
     State(service): State<Arc<Service>>,
     Segment(id): Segment<String>,
-) -> Result<Json<Token>, Problem> {
+) -> Result<Json<Token>, HttpProblem> {
     let event = AuditEvent {
         at: service.clock.now(),
         actor: caller.name,
@@ -138,7 +136,7 @@ pub(super) async fn confirm(
     };
     let confirmed = service.store.confirm_token(&id, event).await;
     service.tokens_changed();
-    let missing = || Problem::not_found("there is no such token").remedy("`mailwright token list` lists them.");
+    let missing = || HttpProblem::not_found("there is no such token").remedy("`mailwright token list` lists them.");
     confirmed?.map(Json).ok_or_else(missing)
 }
 
@@ -156,11 +154,11 @@ pub(super) async fn revoke(
     As(caller, _): As<Admin>,
     State(service): State<Arc<Service>>,
     Segment(id): Segment<String>,
-) -> Result<Json<Token>, Problem> {
+) -> Result<Json<Token>, HttpProblem> {
     // Two administrators must not revoke each other at once.
     let _one_at_a_time = service.changing.lock().await;
     let now = service.clock.now();
-    let missing = || Problem::not_found("there is no such token").remedy("`mailwright token list` lists them.");
+    let missing = || HttpProblem::not_found("there is no such token").remedy("`mailwright token list` lists them.");
     let tokens = service.store.tokens().await?;
     let lasting = |token: &&Token| token.role == Role::Admin && token.suspended_at.is_none() && is_lasting(token, now);
     let mut admins = tokens.iter().filter(lasting);
@@ -173,8 +171,7 @@ pub(super) async fn revoke(
         let event =
             AuditEvent { at: now, actor: caller.name, action: "token.revoke", outcome: AuditOutcome::Refused, detail };
         service.store.record(event).await?;
-        return Err(Problem::new(
-            StatusCode::CONFLICT,
+        return Err(HttpProblem::new(
             Code::LastAdministrator,
             "this is the last administrator's token that is left; nobody could make another",
         )

@@ -23,7 +23,7 @@ use crate::{
         Service,
         access::{As, Planner, Viewer},
         extract::{RunBody, Segment},
-        problem::{AnyProblem, Problem},
+        problem::{AnyProblem, HttpProblem},
     },
 };
 
@@ -38,7 +38,7 @@ pub(super) async fn run(
     As(caller, _): As<Planner>,
     State(service): State<Arc<Service>>,
     RunBody(request, room): RunBody<VerifyRequest>,
-) -> Result<Response, Problem> {
+) -> Result<Response, HttpProblem> {
     let lines = Lines(service.verify(&caller, request, room).await?);
     Ok(([(header::CONTENT_TYPE, "application/x-ndjson")], Answer::new(lines)).into_response())
 }
@@ -49,7 +49,7 @@ pub(super) async fn run(
 pub(super) async fn last(
     _: As<Viewer>,
     State(service): State<Arc<Service>>,
-) -> Result<Json<LastVerifiedList>, Problem> {
+) -> Result<Json<LastVerifiedList>, HttpProblem> {
     service.last_verified().await.map(Json)
 }
 
@@ -60,7 +60,7 @@ pub(super) async fn one(
     _: As<Viewer>,
     State(service): State<Arc<Service>>,
     Segment(name): Segment<ProfileName>,
-) -> Result<Json<Verified>, Problem> {
+) -> Result<Json<Verified>, HttpProblem> {
     service.verified(&name).await.map(Json)
 }
 

@@ -51,7 +51,6 @@ fn only_from_a_branch() {
         assert_eq!(answer.status, status, "{branch}: {answer:?}");
         if status == 422 {
             assert_eq!(answer.json()["code"], "MW0305");
-            assert!(answer.json()["detail"].as_str().unwrap().ends_with("nothing was changed"));
         }
     }
     let audit = repo.http("GET", "/v1/audit?limit=1000", &[], b"").body;

@@ -153,13 +153,6 @@ struct Services {
     allow_clear_text: bool,
 }
 
-impl From<Problem> for CliError {
-    fn from(problem: Problem) -> Self {
-        let error = CliError::coded(problem.code, problem.message);
-        if problem.remedy.is_empty() { error } else { error.remedy(problem.remedy) }
-    }
-}
-
 impl Runnable for Rollout {
     fn error_format(&self) -> ErrorFormat {
         match &self.command {
