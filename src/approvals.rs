@@ -185,7 +185,7 @@ impl Asked<'_> {
         let by = signer.map_or(print.as_str(), |signer| signer.name.as_str());
         let refuse = |code: Code, why: String| Err(PassedOver { by: by.to_owned(), code, why });
         let Some(signer) = signer else {
-            return refuse(Code::ApprovalByStranger, "is the key of no allowed signer".to_owned());
+            return refuse(Code::ApprovalByUnknownSigner, "is the key of no allowed signer".to_owned());
         };
         if signature.namespace() != NAMESPACE {
             return refuse(Code::ApprovalForged, format!("signed for another purpose than `{NAMESPACE}`"));
@@ -194,7 +194,7 @@ impl Asked<'_> {
             return refuse(Code::ApprovalForged, "has a signature that does not hold".to_owned());
         }
         if let Some(until) = ended(signer, self.now) {
-            return refuse(Code::ApprovalByStranger, format!("was an allowed signer until {until}"));
+            return refuse(Code::ApprovalByUnknownSigner, format!("was an allowed signer until {until}"));
         }
         let same = message.environment == *self.environment
             && message.base == self.base
@@ -202,7 +202,7 @@ impl Asked<'_> {
             && message.digest == self.digest;
         if !same {
             return refuse(
-                Code::ApprovalOfAnother,
+                Code::ApprovalForAnotherPlan,
                 format!(
                     "approved another plan ({} of `{}`, from generation {}, {})",
                     message.deed,
@@ -220,7 +220,7 @@ impl Asked<'_> {
         }
         // Names are compared without case everywhere: `Alice` is the one whom the rules call `alice`.
         if signer.name.to_lowercase() == self.caller.to_lowercase() && !self.rules.self_approval {
-            return refuse(Code::ApprovalOfOwn, "applies it, and somebody else is wanted".to_owned());
+            return refuse(Code::SelfApproval, "applies it, and somebody else is wanted".to_owned());
         }
         Ok(Approved {
             signer: signer.name.clone(),

@@ -495,7 +495,7 @@ impl Sheet {
             });
         }
         let message = format!("{} of {} environments failed: {}", failed.len(), self.rows.len(), few(&failed, ""));
-        Err(CliError { in_json, ..CliError::coded(Code::EnvironmentsFailed, message) })
+        Err(CliError { in_json, ..CliError::coded(Code::SomeEnvironmentsFailed, message) })
     }
 }
 

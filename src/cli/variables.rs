@@ -59,8 +59,10 @@ pub(crate) fn check() -> Result<(), CliError> {
         .collect();
     unknown.sort();
     let Some(name) = unknown.first() else { return Ok(()) };
-    let error =
-        CliError::coded(Code::UnknownVariableOfOurs, format!("the environment variable `{name}` is not one of ours"));
+    let error = CliError::coded(
+        Code::UnknownEnvironmentVariable,
+        format!("the environment variable `{name}` is not one of ours"),
+    );
     Err(match suggest::nearest(name, KNOWN.iter().copied()) {
         Some(meant) => error.remedy(format!("Did you mean `{meant}`? Otherwise unset it.")),
         None => error.remedy(format!("Unset it. Ours are: {}.", KNOWN.join(", "))),
@@ -196,7 +198,7 @@ mod tests {
 
     #[test]
     fn the_page_of_the_code_names_every_variable() {
-        let page = Code::UnknownVariableOfOurs.explanation();
+        let page = Code::UnknownEnvironmentVariable.explanation();
         for name in KNOWN {
             assert!(page.contains(name), "{name} is missing in `mailwright explain MW0250`");
         }

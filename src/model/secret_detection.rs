@@ -6,10 +6,10 @@ use super::Code;
 pub fn detect(text: &str) -> Option<(Code, &'static str, &'static str)> {
     const SEAL: &str = "Seal it with `mailwright secrets set`, and name it where a secret belongs. If it was ever committed, it is no secret any more: change it.";
     if text.contains("-----BEGIN ") {
-        return Some((Code::LooksSecret, "this is a PEM block", SEAL));
+        return Some((Code::LooksLikeSecret, "this is a PEM block", SEAL));
     }
     if text.as_bytes().windows(15).any(|part| part.eq_ignore_ascii_case(b"AGE-SECRET-KEY-")) {
-        return Some((Code::LooksSecret, "this is an age identity, the private half", SEAL));
+        return Some((Code::LooksLikeSecret, "this is an age identity, the private half", SEAL));
     }
     if is_masked(text) {
         return Some((
@@ -19,7 +19,7 @@ pub fn detect(text: &str) -> Option<(Code, &'static str, &'static str)> {
         ));
     }
     if text.split(|c: char| c.is_whitespace() || matches!(c, ',' | ';')).any(looks_random) {
-        return Some((Code::LooksSecret, "this looks like a key or a password", SEAL));
+        return Some((Code::LooksLikeSecret, "this looks like a key or a password", SEAL));
     }
     None
 }

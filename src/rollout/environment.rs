@@ -99,7 +99,7 @@ impl Last {
             Some(problem) => {
                 Problem { message: format!("{} (asked again for {deadline})", problem.message), ..problem }
             }
-            None => Problem::new(Code::TookTooLong, format!("the service took longer than {deadline}"))
+            None => Problem::new(Code::DeadlineExceeded, format!("the service took longer than {deadline}"))
                 .remedy("Look at why it is slow, or raise `deadline` in the rollout's file."),
         }
     }
@@ -412,7 +412,7 @@ impl Target<'_> {
                 "If that is meant: `mailwright rollout abort NAME --take-back --to-nothing`, or for this one: mailwright rollback {} --to 0",
                 self.name
             );
-            return Ok(Err(Problem::new(Code::NothingBefore, what).remedy(remedy)));
+            return Ok(Err(Problem::new(Code::NoPreviousGeneration, what).remedy(remedy)));
         }
         let state = or_fail!(self.state(&client, last).await);
         if state.generation != ours {
@@ -494,7 +494,7 @@ async fn already_back(client: &Client, ours: u64, before: u64, last: &Last) -> R
     match next {
         Some(next) if next.kind == ChangeKind::Rollback && next.rolled_back_to == Some(before) => Ok(Some(next.number)),
         Some(next) => Err(Problem::new(
-            Code::ChangedSince,
+            Code::ChangedMeanwhile,
             format!(
                 "`{}` changed it since (generation {}, {}), so it is not taken back",
                 next.by,
@@ -504,7 +504,7 @@ async fn already_back(client: &Client, ours: u64, before: u64, last: &Last) -> R
         )
         .remedy(format!("`mailwright rollback ENV --to {before}` goes back all the same."))),
         None => Err(Problem::new(
-            Code::ChangedSince,
+            Code::ChangedMeanwhile,
             format!("its service no longer has generation {ours}: its store is another one"),
         )),
     }

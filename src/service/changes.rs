@@ -492,7 +492,7 @@ fn unapproved(change: &Change, judgement: &Judgement) -> HttpProblem {
     let by_hand = change.kind == ChangeKind::Manual;
     let (code, remedy) = if by_hand {
         (
-            Code::ApprovalByHand,
+            Code::ManualChangeNeedsApproval,
             "Change the files instead: mailwright plan ENV --out PLANFILE, mailwright approve PLANFILE, mailwright apply PLANFILE.",
         )
     } else if change.kind == ChangeKind::Rollback {
@@ -806,7 +806,7 @@ fn check_federated(environment: &EnvironmentName, change: &Change, files: &Feder
     for (place, path, destination) in profiles.chain(reader) {
         let Some(why) = files.refusal(path, environment, &destination) else { continue };
         return Err(HttpProblem::new(
-            Code::FederatedElsewhere,
+            Code::FederatedTokenRedirected,
             format!("the federated token of {place}, `{path}`: {why}"),
         )
         .remedy(format!(

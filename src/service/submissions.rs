@@ -105,7 +105,7 @@ impl Service {
         }
         let Some((name, stored)) = resolution.profile.as_ref().and_then(|name| Some((name, routes.stored(name)?)))
         else {
-            return Err(HttpProblem::new(Code::NobodySends, format!("nobody sends {} for {company}", function.id()))
+            return Err(HttpProblem::new(Code::NoRoute, format!("nobody sends {} for {company}", function.id()))
                 .remedy(format!(
                     "`mailwright resolve {} {company} {}` shows what was tried.",
                     self.store.environment(),
@@ -114,7 +114,7 @@ impl Service {
         };
         if matches!(stored.profile.provider, Provider::MicrosoftGraphDelegate(_)) {
             return Err(HttpProblem::new(
-                Code::NobodySends,
+                Code::NoRoute,
                 format!("`{name}` sends as the user who is signed in, and the service cannot sign in as a user"),
             )
             .remedy(format!(
@@ -217,7 +217,7 @@ impl Service {
             Accepted::Before(message) => Taken::before(&message),
             Accepted::KeyReused => Err(key_reused()),
             Accepted::DocumentSent(before) => Err(HttpProblem::new(
-                Code::DocumentSent,
+                Code::DocumentAlreadySent,
                 format!("the document was sent before to one of the recipients, by message {before}"),
             )
             .remedy(
@@ -275,7 +275,7 @@ impl Service {
         let moment = self.delivery.moment().await;
         let now = moment.now;
         let (at, actor) = (self.clock.now(), caller.name.clone());
-        let code = std::sync::Arc::new(std::sync::Mutex::new(Code::NotInThisStatus));
+        let code = std::sync::Arc::new(std::sync::Mutex::new(Code::InvalidTransition));
         let refused_as = std::sync::Arc::clone(&code);
         // It may have been read ahead: that is no attempt yet.
         let taken_out = self.delivery.take_out(id);
@@ -299,7 +299,7 @@ impl Service {
             Some(Err(why)) => {
                 let code = *code.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
                 let environment = self.store.environment();
-                let remedy = if code == Code::SentBefore {
+                let remedy = if code == Code::MessageAlreadySent {
                     format!(
                         "To send it again to everybody: mailwright outbox {environment} replay {id} --again (API: `again: true`)."
                     )
@@ -343,7 +343,7 @@ pub(super) fn malformed(error: Malformed) -> HttpProblem {
 }
 
 fn key_reused() -> HttpProblem {
-    HttpProblem::new(Code::KeyReused, "the idempotency key was used before, for another message")
+    HttpProblem::new(Code::IdempotencyKeyReused, "the idempotency key was used before, for another message")
         .remedy("Use a new key for a new message; repeat a submission with exactly the same body.")
 }
 
@@ -431,7 +431,7 @@ fn acted(
         }
         (Action::Replay, Status::Delivered | Status::Cancelled) if !options.again => {
             return Err(Refused {
-                code: Code::SentBefore,
+                code: Code::MessageAlreadySent,
                 why: format!("the message is {}, and replay does not send such a message again", was.id()),
             });
         }
@@ -456,7 +456,7 @@ fn acted(
         }
         (action, status) => {
             return Err(Refused {
-                code: Code::NotInThisStatus,
+                code: Code::InvalidTransition,
                 why: format!("cannot {} a message that is {}", action.id(), status.id()),
             });
         }
@@ -480,7 +480,7 @@ fn resolve(
     let was = message.status;
     if was != Status::Unknown {
         let why = format!("cannot resolve a message that is {}; only one that is unknown", was.id());
-        return Err(Refused { code: Code::NotInThisStatus, why });
+        return Err(Refused { code: Code::InvalidTransition, why });
     }
     let found = match outcome {
         ResolvedOutcome::Delivered => RecipientStatus::Delivered,

@@ -61,7 +61,7 @@ impl Applied {
 
 /// Whether a person must do something before it can be applied.
 fn is_for_a_person(code: Code) -> bool {
-    matches!(code, Code::DeletionGuarded | Code::SecretRedirected | Code::ApprovalMissing | Code::DriftInTheWay)
+    matches!(code, Code::DeletionGuarded | Code::SecretRedirected | Code::ApprovalMissing | Code::DriftConflict)
         || code == SourcePolicy::code()
 }
 
@@ -168,7 +168,7 @@ impl Watched {
             "Write the outside change into the files, or let it be undone: mailwright apply {}; or for good: `watch: {{ drift: revert }}`.",
             self.name
         );
-        Some(Problem::new(Code::DriftInTheWay, message).remedy(remedy))
+        Some(Problem::new(Code::DriftConflict, message).remedy(remedy))
     }
 
     /// Verifies and sends.
@@ -223,7 +223,7 @@ impl Watched {
             },
             () = broken_off => {
                 let message = "the change was sent and not answered; it is taken whole or not at all";
-                Outcome::Failed(Problem::new(Code::TookTooLong, message).remedy("The next pass tells which."))
+                Outcome::Failed(Problem::new(Code::DeadlineExceeded, message).remedy("The next pass tells which."))
             }
         }
     }

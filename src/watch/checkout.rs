@@ -156,7 +156,7 @@ pub(super) fn broken(report: &Report) -> Problem {
         0 => String::new(),
         count => format!(" and {count} more"),
     };
-    Problem::new(Code::FilesBroken, format!("the files break the rules{first}{more}"))
+    Problem::new(Code::FilesInvalid, format!("the files break the rules{first}{more}"))
         .remedy("`mailwright validate` tells all of it. Nothing was changed.")
 }
 

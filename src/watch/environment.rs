@@ -160,7 +160,7 @@ impl Watched {
     /// that takes longer goes on by itself, its result is dropped, and it is not begun again before it has ended.
     async fn load(&self, snapshot: &Arc<Snapshot>) -> Result<Read, Problem> {
         let slow = || {
-            Problem::new(Code::TookTooLong, format!("the files of `{}` were not read within {LOAD:?}", self.name))
+            Problem::new(Code::DeadlineExceeded, format!("the files of `{}` were not read within {LOAD:?}", self.name))
                 .remedy(format!("Look for what takes so long: `mailwright validate {}`.", self.name))
         };
         if self.loading().as_ref().is_some_and(|task| !task.is_finished()) {

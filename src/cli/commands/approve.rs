@@ -228,7 +228,7 @@ pub(crate) fn read_plan(path: &Path) -> Result<SavedPlan, CliError> {
 fn stranger(key: &Key, saved: &SavedPlan) -> CliError {
     let needs = saved.plan.approvals.iter().flat_map(|wanted| &wanted.needs);
     let error = CliError::coded(
-        Code::ApprovalByStranger,
+        Code::ApprovalByUnknownSigner,
         format!(
             "the key {} ({}) is none that may approve this plan; nothing was signed",
             key.path.display(),

@@ -301,7 +301,7 @@ impl Outbox {
             let shown: Vec<String> = refused.iter().take(5).map(|message| message.id.to_string()).collect();
             let more = if refused.len() > shown.len() { ", ..." } else { "" };
             return Err(CliError::coded(
-                Code::SentBefore,
+                Code::MessageAlreadySent,
                 format!(
                     "cannot replay {} of {} messages: they were {} before ({}{more})",
                     refused.len(),

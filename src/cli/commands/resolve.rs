@@ -62,10 +62,9 @@ impl Runnable for Resolve {
         }
         match resolution.profile {
             Some(_) => Ok(Exit::Done),
-            None => Err(CliError {
-                in_json: true,
-                ..CliError::coded(Code::NobodySends, format!("nobody sends for {cell}"))
-            }),
+            None => {
+                Err(CliError { in_json: true, ..CliError::coded(Code::NoRoute, format!("nobody sends for {cell}")) })
+            }
         }
     }
 }

@@ -83,7 +83,7 @@ impl Loader<'_> {
         if reference.next_of().is_some() {
             return Err(self.documents.reporter.at(
                 span,
-                Code::NameOfNext,
+                Code::ReservedSecretName,
                 format!("no secret can be named `{reference}`: its file would be the next value of another"),
                 "Give the secret a name that does not end in `.next`.",
             ));
@@ -120,7 +120,7 @@ impl Loader<'_> {
         let has_crlf = bytes.starts_with(b"-----BEGIN") && bytes.windows(2).any(|pair| pair == b"\r\n");
         let warning = has_crlf.then(|| {
             let message = "the lines of this age file end in CRLF".to_owned();
-            Diagnostic::file(Code::LineEnds, &shown(&path), message, ONLY_BYTES)
+            Diagnostic::file(Code::LineEndings, &shown(&path), message, ONLY_BYTES)
         });
         let Header { digest, value_id, sealed_for, .. } = header;
         Ok((SecretFile { path, digest, value_id, sealed_for }, warning))

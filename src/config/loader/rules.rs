@@ -11,7 +11,7 @@ use crate::{
         sources::Span,
     },
     model::{
-        Code, Profile, ProfileName,
+        Code, Problem, Profile, ProfileName,
         rules::{self, Violation},
     },
 };
@@ -70,7 +70,7 @@ fn is_certain(
 ) -> bool {
     let companies_are_valid = !settings.recovered.overlaps("/companies");
     let is_known = match violation.problem.code {
-        Code::NobodySends => is_complete && companies_are_valid && !settings.recovered.overlaps("/unserved"),
+        Code::NoRoute => is_complete && companies_are_valid && !settings.recovered.overlaps("/unserved"),
         Code::UnknownCompany => companies_are_valid,
         _ => true,
     };

@@ -196,7 +196,13 @@ impl Loader<'_> {
         };
         for violation in rules::check_reader(&reader) {
             let (_, found) = environment.nearest(&violation.pointer);
-            self.report(problems, found.span, violation.problem.code, &violation.problem.message, &violation.problem.remedy);
+            self.report(
+                problems,
+                found.span,
+                violation.problem.code,
+                &violation.problem.message,
+                &violation.problem.remedy,
+            );
         }
     }
 
@@ -204,12 +210,19 @@ impl Loader<'_> {
     pub(super) fn check_watch(&self, settings: &CheckedSettings, problems: &mut Vec<Diagnostic>) {
         let watch = watch(&settings.node);
         for violation in rules::check_watch(&watch, &settings.settings.companies) {
-            let is_uncertain = violation.problem.code == Code::UnknownCompany && settings.recovered.overlaps("/companies");
+            let is_uncertain =
+                violation.problem.code == Code::UnknownCompany && settings.recovered.overlaps("/companies");
             if is_uncertain || settings.recovered.explains(violation.problem.code, &violation.pointer) {
                 continue;
             }
             let (_, found) = settings.node.nearest(&violation.pointer);
-            self.report(problems, found.span, violation.problem.code, &violation.problem.message, &violation.problem.remedy);
+            self.report(
+                problems,
+                found.span,
+                violation.problem.code,
+                &violation.problem.message,
+                &violation.problem.remedy,
+            );
         }
     }
 }

@@ -76,7 +76,7 @@ pub(super) fn check_cells(settings: &Settings, resolver: &Resolver<'_>, found: &
         let functions: Vec<String> = functions.iter().map(|function| format!("`{function}`")).collect();
         Violations::of_settings("", found).add(
             "/companies",
-            Code::NobodySends,
+            Code::NoRoute,
             format!("nobody sends {} for {}", enumerate(&functions, SHOWN), enumerate(&companies, SHOWN)),
             format!("Let an enabled profile claim {claim}; or say under `unserved` that it is meant."),
         );

@@ -122,7 +122,7 @@ pub(super) async fn hold(
     }
     let state = service.state();
     let missing = |what: String| {
-        HttpProblem::new(Code::HoldsNothing, what).remedy(
+        HttpProblem::new(Code::HoldTargetMissing, what).remedy(
             "Nothing is held. Correct the name; `mailwright resolve ENV` shows companies, functions and profiles.",
         )
     };

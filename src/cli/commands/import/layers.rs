@@ -157,7 +157,7 @@ fn prove(context: &Context, layers: &Layers, sites: &[Site], root: &Path) -> Res
         };
         let so_far = error.unwrap_or_else(|| {
             CliError::coded(
-                Code::ImportUnproved,
+                Code::ImportNotVerified,
                 "the proposed files are not what the services hold; nothing was written",
             )
             .remedy("Leave these environments out, or mend what stands above in the service first.")

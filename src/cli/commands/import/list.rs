@@ -49,7 +49,7 @@ impl Import {
         if report.has_errors() {
             context.printer.note(&report.human());
             return Err(CliError::coded(
-                Code::ImportUnproved,
+                Code::ImportNotVerified,
                 "the profiles of the list do not pass; nothing was written",
             )
             .remedy("The files above are those that would have been written. Correct the list."));

@@ -311,7 +311,7 @@ fn missing_secrets(repository: &Repository, name: &EnvironmentName) -> Vec<Secre
 /// Whether a problem is of what was given on the command line, and not of what is still to come.
 fn is_own(problem: &crate::config::Diagnostic, path: &Path) -> bool {
     let file: PathBuf = problem.file.split('/').collect();
-    let to_come = [Code::SecretMissing, Code::UnknownVariable, Code::MissingKey, Code::NobodySends];
+    let to_come = [Code::SecretMissing, Code::UnknownVariable, Code::MissingKey, Code::NoRoute];
     problem.severity == Severity::Error && file == path && !to_come.contains(&problem.code)
 }
 

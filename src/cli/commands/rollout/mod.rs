@@ -300,6 +300,6 @@ fn somebody() -> String {
 }
 
 fn not_begun(folder: &Folder, name: &RolloutName) -> CliError {
-    CliError::coded(Code::RolloutNotBegun, format!("there is no run of `{name}` in `{}`", folder.path().display()))
+    CliError::coded(Code::RolloutNotStarted, format!("there is no run of `{name}` in `{}`", folder.path().display()))
         .remedy(format!("`mailwright rollout start {name}` begins one. A run's journal lies where it was started."))
 }

@@ -20,7 +20,7 @@ pub(super) fn pause(context: &Context, name: &str, state: &StateFolder) -> Resul
     let folder = state.folder(context, &name)?;
     if !folder.is_locked() {
         return Err(CliError::coded(
-            Code::RolloutNotBegun,
+            Code::RolloutNotStarted,
             format!("no process on this machine is at work on `{name}`"),
         )
         .remedy(format!("`mailwright rollout status {name}` tells how it stands.")));

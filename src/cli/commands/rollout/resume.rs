@@ -70,7 +70,7 @@ pub(super) fn unfinished(locked: &Locked, name: &RolloutName) -> Result<(Content
     match Run::of(&contents.entries) {
         Some(run) if !run.standing.is_final() => Ok((contents, run)),
         Some(run) => Err(CliError::coded(
-            Code::RolloutNotBegun,
+            Code::RolloutNotStarted,
             format!("the last run of `{name}` ({}) came to its end at {}", run.id, run.last_at),
         )
         .remedy(format!("`mailwright rollout start {name}` begins another; what is so already is skipped."))),

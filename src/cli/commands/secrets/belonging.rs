@@ -131,7 +131,7 @@ impl<'a> Belonging<'a> {
 
     fn refuse(&self, reference: &SecretReference, why: &str) -> CliError {
         let name = &self.environment.name;
-        CliError::coded(Code::SecretForeign, format!("cannot use the file of `{reference}` in `{name}`: {why}"))
+        CliError::coded(Code::SecretFromElsewhere, format!("cannot use the file of `{reference}` in `{name}`: {why}"))
     }
 
     /// Returns true if two secrets are sent to the same place, so that it does not matter which of them a value is.

@@ -258,7 +258,7 @@ fn strangers(
         if holds_key && !is_public {
             found.push(Found {
                 file: path.display().to_string(),
-                code: Code::LooksSecret,
+                code: Code::LooksLikeSecret,
                 message: "there is a private key in it".to_owned(),
                 remedy: "Remove the file, take its recipient out of recipients.txt, and change every value that it could open.".to_owned(),
             });

@@ -268,7 +268,7 @@ fn reference(environment: &EnvironmentName, text: &str) -> Result<SecretReferenc
     match reference.next_of() {
         None => Ok(reference),
         Some(own) => Err(CliError::coded(
-            Code::NameOfNext,
+            Code::ReservedSecretName,
             format!("no secret can be named `{reference}`: its file would be the next value of `{own}`"),
         )
         .remedy(format!("For the next value: mailwright secrets rotate {environment} {own}. Otherwise give it a name that does not end in `.next`."))),

@@ -199,7 +199,7 @@ impl Remove {
             if !recipients.fingerprints().any(|own| own == gone) {
                 return Ok(text.to_owned());
             }
-            let keep = |why: String| CliError::coded(Code::RecipientKept, why);
+            let keep = |why: String| CliError::coded(Code::RecipientRequired, why);
             if recipients.fingerprints().count() == 1 {
                 return Err(keep("it is the only one; nobody could open the secrets any more".to_owned())
                     .remedy("Add another recipient before."));

@@ -130,7 +130,7 @@ impl Rotate {
         }
         let path = Repository::next_secret_path(name, reference);
         if !self.replace && root.join(&path).symlink_metadata().is_ok() {
-            return Err(CliError::coded(Code::NextPresent, format!("`{}` is there already", path.display())).remedy(
+            return Err(CliError::coded(Code::StagedSecretExists, format!("`{}` is there already", path.display())).remedy(
                 "Finish that rotation (`--finish`) or give it up (`--abandon`); `--replace` puts another value there.",
             ));
         }
@@ -192,7 +192,7 @@ impl Rotate {
     ) -> Result<(), CliError> {
         let name = &environment.name;
         let refuse = |why: String| {
-            CliError::coded(Code::NextNotPromoted, format!("`{reference}` of `{name}` was not finished: {why}"))
+            CliError::coded(Code::StagedSecretNotPromoted, format!("`{reference}` of `{name}` was not finished: {why}"))
                 .remedy(format!("mailwright secrets rotate {name} --status shows how it stands; if you know that the value works: --unconfirmed {reference}"))
         };
         let (state, outbox) = self.ask(context, environment).map_err(|error| CliError {
@@ -363,7 +363,7 @@ fn staged(environment: &Environment, reference: &SecretReference) -> Result<(Hea
     let (root, name) = (environment.repository.root(), &environment.name);
     let path = Repository::next_secret_path(name, reference);
     if root.join(&path).symlink_metadata().is_err() {
-        return Err(CliError::coded(Code::NextMissing, format!("`{reference}` of `{name}` has no next value"))
+        return Err(CliError::coded(Code::StagedSecretMissing, format!("`{reference}` of `{name}` has no next value"))
             .remedy(format!("Stage one: mailwright secrets rotate {name} {reference}")));
     }
     let file = read_age(root, &path)?;

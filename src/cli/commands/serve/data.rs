@@ -183,7 +183,7 @@ fn refuse_several(name: &EnvironmentName, folder: &Path) -> Result<(), CliError>
     let Some(other) = found(folder)?.into_iter().next() else { return Ok(()) };
     let shown = folder.display();
     Err(CliError::coded(
-        Code::OtherDataFolder,
+        Code::DataFolderMismatch,
         format!("`{shown}` holds a folder for each of several environments (`{other}`), and one alone is meant; nothing was made"),
     )
     .remedy(format!("`--hosted {shown}` serves all of them; `--environment {name} --data {shown}/{name}` that one alone, at the root.")))
@@ -196,7 +196,7 @@ fn refuse_alone(folder: &Path) -> Result<(), CliError> {
     }
     let shown = folder.display();
     Err(CliError::coded(
-        Code::OtherDataFolder,
+        Code::DataFolderMismatch,
         format!("`{shown}` is the data folder of one environment alone, and several are meant; nothing was made"),
     )
     .remedy(
@@ -315,7 +315,7 @@ pub(super) fn store_error(error: StoreError) -> CliError {
             (Code::WrongEnvironment, "Start it with the environment of the store, or with another `--data DIR`.")
         }
         StoreError::OtherIdentity { .. } => (
-            Code::OtherIdentity,
+            Code::IdentityMismatch,
             "Put the `identity.txt` of this store back, from its backup; or give the `--data DIR` that this identity belongs to.",
         ),
         StoreError::TokenNameTaken(_) => (Code::TokenNameTaken, "Revoke the other token first."),
