@@ -8,7 +8,7 @@ use super::{secret_words, sender_groups, sender_words, shown};
 use crate::{
     changes::drift::DriftKind,
     reconcile::plan::{Action, Cause, FieldChange, Hint, Plan, PlannedChange},
-    text::markdown::{code_span, inline},
+    text::markdown::{code_span, html_text, inline},
 };
 
 /// GitHub takes comments of up to 65,536 characters; this leaves room for what a workflow adds.
@@ -89,7 +89,8 @@ fn warnings(out: &mut String, plan: &Plan) {
         if let Hint::ProbablyRename { from, to, file } = hint {
             let _ = writeln!(
                 out,
-                "> [!TIP]\n> `{to}` has the contents of `{from}`. If it is the same profile, add `renamedFrom: {from}` to `{file}`.\n"
+                "> [!TIP]\n> `{to}` has the contents of `{from}`. If it is the same profile, add `renamedFrom: {from}` to {}.\n",
+                code_span(file)
             );
         }
     }
@@ -163,7 +164,8 @@ fn senders(out: &mut String, plan: &Plan) {
 /// One folded block a change, as long as there is room; then the rest is counted.
 fn details(out: &mut String, plan: &Plan, room: usize) {
     if let Some(settings) = &plan.settings {
-        let mut block = format!("<details><summary>~ environment settings ({})</summary>\n\n```diff\n", settings.place);
+        let place = html_text(&settings.place.to_string());
+        let mut block = format!("<details><summary>~ environment settings ({place})</summary>\n\n```diff\n");
         diff_lines(&mut block, &settings.fields);
         block.push_str("```\n\n</details>\n\n");
         out.push_str(&block);
@@ -194,7 +196,7 @@ fn change_block(change: &PlannedChange) -> String {
         Cause::Drift => ", drift",
         Cause::Both => ", Git and drift",
     };
-    let place = change.place.as_ref().map(|place| format!(", {}", inline(&place.file))).unwrap_or_default();
+    let place = change.place.as_ref().map(|place| format!(", {}", html_text(&place.file))).unwrap_or_default();
     let mut block =
         format!("<details><summary>{symbol} <b>{}</b> ({word}{from}{cause}{place})</summary>\n\n", change.name);
     if let Some(reason) = &change.reason {

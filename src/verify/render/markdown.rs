@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use super::word;
 use crate::{
     model::finding::{Finding, Report, Severity, Verdict},
-    text::markdown::{code_span, fenced, inline},
+    text::markdown::{code_span, fenced, html_text, inline},
 };
 
 pub(super) fn render(report: &Report) -> String {
@@ -32,12 +32,12 @@ pub(super) fn render(report: &Report) -> String {
             (_, Severity::Warning) => "warning",
             (_, Severity::Info) => "note",
         };
-        let whom = finding.profile.as_ref().map(|name| format!("`{name}`: ")).unwrap_or_default();
+        let whom = finding.profile.as_ref().map(|name| format!("<code>{name}</code>: ")).unwrap_or_default();
         let _ = write!(
             out,
             "\n<details><summary><b>{word}</b> {} {whom}{}</summary>\n\n",
             finding.id,
-            inline(&finding.message)
+            html_text(&finding.message)
         );
         for (label, text) in [("Seen", &finding.seen), ("Expected", &finding.expected)] {
             if !text.is_empty() {
