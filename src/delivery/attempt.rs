@@ -11,7 +11,8 @@ use tokio::sync::OwnedSemaphorePermit;
 
 use super::{
     content::{self, Outgoing},
-    graph, refusals,
+    graph,
+    refusals::{self, Attribution},
     rotation::Which,
     smtp::{Connection, Failure, Letter, Login, Reach},
 };
@@ -474,13 +475,14 @@ impl Engine {
             Ok(sent) => {
                 if let Some(line) = self.board().line(&sender.name) {
                     line.refusals.accept(message.id);
-                    sent.refused.iter().for_each(|(_, failure)| line.refusals.excuse(failure));
+                    let now = Instant::now();
+                    sent.refused.iter().for_each(|(_, failure)| line.refusals.excuse(failure, now));
                 }
                 Ok(sent)
             }
             // Replies of Graph say whom they are about.
             Err(failure) if matches!(failure.phase, "mail" | "data" | "dot") => {
-                Err(self.held_against(sender, &message, failure))
+                Err(self.attributed(sender, &message, failure).1)
             }
             Err(failure) => Err(failure),
         };
@@ -583,37 +585,43 @@ impl Engine {
     fn profiles_fault(&self, sender: &Sending, message: &Message, sent: &super::smtp::Sent) -> Option<Failure> {
         if let Some(index) = sent.everybodys() {
             let failure = sent.refused.get(index)?.1.clone();
-            let failure = self.held_against(sender, message, failure);
-            return matches!(failure.class, Class::Auth | Class::Throttled).then_some(failure);
+            let (attribution, failure) = self.attributed(sender, message, failure);
+            let is_messages = attribution == Attribution::Message && failure.class != Class::Throttled;
+            return (!is_messages).then_some(failure);
         }
         // The same to all of them, and not a word about any.
         let is_alike = |(_, failure): &(String, Failure)| {
             failure.class == Class::Permanent && failure.about == About::Unstated && !failure.is_servers
         };
         let (_, first) = sent.refused.first().filter(|_| sent.refused.iter().all(is_alike))?;
-        let failure = self.held_against(sender, message, first.clone());
-        (failure.class == Class::Auth).then_some(failure)
+        let (attribution, failure) = self.attributed(sender, message, first.clone());
+        (attribution == Attribution::Profile).then_some(failure)
     }
 
-    /// A refusal of a whole message, with the class that it has once the others are known: what is about the profile is
-    /// never held against the message.
-    fn held_against(&self, sender: &Sending, message: &Message, failure: Failure) -> Failure {
+    /// Returns the subject of a refusal of a whole message, and the refusal with the class that follows from it: a refusal
+    /// of the profile never counts against the message.
+    fn attributed(&self, sender: &Sending, message: &Message, failure: Failure) -> (Attribution, Failure) {
         let mut board = self.board();
-        let Some(line) = board.line(&sender.name) else { return failure };
-        let is_profiles = line.refusals.is_about_profile(message.id, &failure);
-        match failure.class {
-            Class::Auth if !is_profiles && failure.reply.starts_with('4') => {
+        let Some(line) = board.line(&sender.name) else {
+            let is_profiles = failure.class == Class::Auth;
+            return (if is_profiles { Attribution::Profile } else { Attribution::Message }, failure);
+        };
+        let attribution = line.refusals.attribute(message.id, &failure, Instant::now());
+        let failure = match (failure.class, attribution) {
+            (_, Attribution::Undecided) => Failure { class: Class::Transient, ..failure },
+            (Class::Auth, Attribution::Message) if failure.reply.starts_with('4') => {
                 Failure { class: Class::Transient, ..failure }
             }
-            Class::Auth if !is_profiles => Failure { class: Class::Permanent, ..failure },
-            Class::Permanent if is_profiles => Failure {
+            (Class::Auth, Attribution::Message) => Failure { class: Class::Permanent, ..failure },
+            (Class::Permanent, Attribution::Profile) => Failure {
                 class: Class::Auth,
                 about: About::Everyone,
                 reply: format!("{} (the same to several messages in a row)", failure.reply),
                 ..failure
             },
             _ => failure,
-        }
+        };
+        (attribution, failure)
     }
 
     /// The other side asked for patience: nothing else goes through the mailbox until then. Says how long that is.

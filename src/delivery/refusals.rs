@@ -1,13 +1,20 @@
-//! Refusals of one profile's messages: whether a reply is about the profile or about a message, where it does not say.
+//! Refusals of one profile's messages: decides if a reply is about the profile or about a message, where the text does
+//! not say so.
 //!
-//! A server that refuses all recipients of several messages in a row in the same words has nothing against these
-//! messages, but against whoever sends them: the profile is suspended before all that waits has failed. A server that
-//! does not relay, or does not accept the sender or this machine, says so for the profile, until another message passes:
-//! then it was about the recipients, whose own server it may quote.
+//! [`Refusals`] is kept in memory for each profile; its size does not depend on the backlog.
 //!
-//! Kept in memory, with the profile as it is; nothing here grows with the messages that wait.
+//! - A server that refuses all recipients of several messages in a row in the same words refuses the sender: the profile
+//!   is suspended before everything that waits has failed.
+//! - A server that does not relay, or does not accept the sender or this machine, says so about the profile, until another
+//!   message passes: then the reply was about the recipients, whose own server it may quote, and the same words are
+//!   excused for a time.
+//! - Excused words do not prove anything while no message passes. A message refused in such words waits until another one
+//!   passes, and is then refused; or until several messages in a row have got the same words, which suspends the profile.
 
-use std::collections::{HashMap, HashSet};
+use std::{
+    collections::HashMap,
+    time::{Duration, Instant},
+};
 
 use uuid::Uuid;
 
@@ -18,70 +25,103 @@ use crate::{model::message::Class, replies::About};
 const IN_A_ROW: usize = 5;
 /// How many messages and replies are remembered.
 const REMEMBERED: usize = 1000;
+/// How long a reply is excused after it came although other messages passed.
+const EXCUSED_FOR: Duration = Duration::from_secs(15 * 60);
 
-/// What the server of a profile has refused.
+/// The subject of a refusal.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Attribution {
+    /// The profile: its messages wait.
+    Profile,
+    /// The message: it counts against that alone.
+    Message,
+    /// Not known until another message passes: this one waits.
+    Undecided,
+}
+
+/// Refusals by the server of a profile.
 #[derive(Debug, Default)]
 pub(super) struct Refusals {
-    /// The words of the last refusal, and how many messages in a row got it.
-    streak: Option<(String, usize)>,
-    /// How many messages were accepted.
+    /// The words of the last refusal, and the messages in a row that got it.
+    streak: Option<(String, Vec<Uuid>)>,
+    /// Number of messages that were accepted.
     accepted: u64,
-    /// Messages that were refused as the profile's fault, and how many had been accepted then.
+    /// Messages that were refused as the profile's fault or wait for a decision, and how many had been accepted then.
     waiting: HashMap<Uuid, u64>,
-    /// Replies that came although other messages passed.
-    excused: HashSet<String>,
+    /// Replies that came although other messages passed, and when.
+    excused: HashMap<String, Instant>,
 }
 
 impl Refusals {
-    /// A message was accepted for one recipient at least.
+    /// Records that a message was accepted for one recipient at least.
     pub(super) fn accept(&mut self, message: Uuid) {
         self.accepted += 1;
         self.streak = None;
         self.waiting.remove(&message);
     }
 
-    /// A recipient was refused in a message that was accepted for another one: the profile can send.
-    pub(super) fn excuse(&mut self, failure: &Failure) {
-        if failure.class == Class::Auth && self.excused.len() < REMEMBERED {
-            self.excused.insert(words(&failure.reply));
+    /// Records that a recipient was refused in a message that was accepted for another one: the profile can send.
+    pub(super) fn excuse(&mut self, failure: &Failure, now: Instant) {
+        if failure.class == Class::Auth {
+            self.excuse_words(words(&failure.reply), now);
         }
     }
 
-    /// Counts a refusal of a whole message. Returns true if it is about the profile.
-    pub(super) fn is_about_profile(&mut self, message: Uuid, failure: &Failure) -> bool {
+    /// Records a refusal of a whole message, and returns its subject.
+    pub(super) fn attribute(&mut self, message: Uuid, failure: &Failure, now: Instant) -> Attribution {
         match (failure.class, failure.about) {
             (Class::Auth, _) if may_be_about_recipient(failure) => {
                 let words = words(&failure.reply);
-                if self.excused.contains(&words) {
-                    return self.counts(words);
-                }
                 if self.waiting.get(&message).is_some_and(|then| self.accepted > *then) {
                     // Others passed between its two tries.
                     self.waiting.remove(&message);
-                    if self.excused.len() < REMEMBERED {
-                        self.excused.insert(words);
-                    }
-                    return false;
+                    self.excuse_words(words, now);
+                    return Attribution::Message;
                 }
                 if self.waiting.len() < REMEMBERED {
                     self.waiting.entry(message).or_insert(self.accepted);
                 }
-                true
+                if !self.is_excused(&words, now) {
+                    return Attribution::Profile;
+                }
+                if self.is_streak(message, words.clone()) {
+                    self.excused.remove(&words);
+                    return Attribution::Profile;
+                }
+                Attribution::Undecided
             }
-            (Class::Auth, _) => true,
-            // What begins with no code was found here, and no server said it.
+            (Class::Auth, _) => Attribution::Profile,
+            // A reply without a code is an error of this machine, not of the server.
             (Class::Permanent, About::Unstated) if failure.reply.starts_with(|c: char| c.is_ascii_digit()) => {
-                self.counts(words(&failure.reply))
+                if self.is_streak(message, words(&failure.reply)) { Attribution::Profile } else { Attribution::Message }
             }
-            _ => false,
+            _ => Attribution::Message,
         }
     }
 
-    fn counts(&mut self, words: String) -> bool {
-        let before = self.streak.take().filter(|(last, _)| *last == words).map_or(0, |(_, count)| count);
-        let count = before.saturating_add(1);
-        self.streak = Some((words, count));
-        count >= IN_A_ROW
+    fn excuse_words(&mut self, words: String, now: Instant) {
+        if self.excused.len() >= REMEMBERED {
+            self.excused.retain(|_, since| now.duration_since(*since) < EXCUSED_FOR);
+        }
+        if self.excused.len() < REMEMBERED {
+            self.excused.insert(words, now);
+        }
+    }
+
+    fn is_excused(&self, words: &str, now: Instant) -> bool {
+        self.excused.get(words).is_some_and(|since| now.duration_since(*since) < EXCUSED_FOR)
+    }
+
+    /// Adds a message to those that were refused in the same words in a row. Returns true if they are enough.
+    fn is_streak(&mut self, message: Uuid, words: String) -> bool {
+        let mut messages =
+            self.streak.take().filter(|(last, _)| *last == words).map(|(_, messages)| messages).unwrap_or_default();
+        if messages.len() < IN_A_ROW && !messages.contains(&message) {
+            messages.push(message);
+        }
+        let is_enough = messages.len() >= IN_A_ROW;
+        self.streak = Some((words, messages));
+        is_enough
     }
 }
 
@@ -110,51 +150,94 @@ mod tests {
         Failure::new(phase, reply, class)
     }
 
+    const REPLY: &str = "550 5.7.1 Sender rejected by mx.example.org";
+
+    fn id(number: u128) -> Uuid {
+        Uuid::from_u128(number)
+    }
+
     #[test]
     fn a_fault_of_the_profile_from_rcpt_on_is_held_against_the_message_once_others_pass() {
+        let now = Instant::now();
         for phase in ["rcpt", "data", "dot"] {
             let mut refusals = Refusals::default();
-            let (bad, good) = (Uuid::from_u128(1), Uuid::from_u128(2));
-            let failure = refused(phase, "550 5.7.1 Sender rejected by mx.example.org", Class::Auth);
-            assert!(refusals.is_about_profile(bad, &failure));
-            assert!(refusals.is_about_profile(bad, &failure), "nothing passed in between");
-            refusals.accept(good);
-            assert!(!refusals.is_about_profile(bad, &failure), "{phase}: another message passed");
+            let failure = refused(phase, REPLY, Class::Auth);
+            assert_eq!(refusals.attribute(id(1), &failure, now), Attribution::Profile);
+            assert_eq!(refusals.attribute(id(1), &failure, now), Attribution::Profile, "nothing passed in between");
+            refusals.accept(id(2));
+            assert_eq!(refusals.attribute(id(1), &failure, now), Attribution::Message, "{phase}: another one passed");
             // The same words about another recipient, whose server has another name.
             let other = refused(phase, "550 5.7.1 Sender rejected by mail.example.net", Class::Auth);
-            assert!(!refusals.is_about_profile(Uuid::from_u128(3), &other));
+            assert_eq!(refusals.attribute(id(3), &other, now), Attribution::Undecided);
+            refusals.accept(id(4));
+            assert_eq!(refusals.attribute(id(3), &other, now), Attribution::Message, "{phase}");
         }
     }
 
     #[test]
+    fn an_excuse_fails_no_message_of_a_later_outage() {
+        let now = Instant::now();
+        let mut refusals = Refusals::default();
+        let failure = refused("rcpt", REPLY, Class::Auth);
+        refusals.excuse(&failure, now);
+        for number in 1..IN_A_ROW as u128 {
+            assert_eq!(refusals.attribute(id(number), &failure, now), Attribution::Undecided, "{number}");
+            assert_eq!(refusals.attribute(id(number), &failure, now), Attribution::Undecided, "tried again");
+        }
+        for number in [90, 1, 91] {
+            assert_eq!(refusals.attribute(id(number), &failure, now), Attribution::Profile, "{number}");
+        }
+    }
+
+    #[test]
+    fn an_excuse_is_forgotten_after_a_time() {
+        let now = Instant::now();
+        let mut refusals = Refusals::default();
+        let failure = refused("rcpt", REPLY, Class::Auth);
+        refusals.excuse(&failure, now);
+        assert_eq!(refusals.attribute(id(1), &failure, now), Attribution::Undecided);
+        assert_eq!(refusals.attribute(id(2), &failure, now + EXCUSED_FOR), Attribution::Profile);
+    }
+
+    #[test]
     fn a_fault_of_the_profile_at_mail_has_no_excuse() {
+        let now = Instant::now();
         let mut refusals = Refusals::default();
         let failure = refused("mail", "550 5.7.1 not your sender", Class::Auth);
-        assert!(refusals.is_about_profile(Uuid::from_u128(1), &failure));
-        refusals.accept(Uuid::from_u128(2));
-        assert!(refusals.is_about_profile(Uuid::from_u128(1), &failure));
+        assert_eq!(refusals.attribute(id(1), &failure, now), Attribution::Profile);
+        refusals.accept(id(2));
+        assert_eq!(refusals.attribute(id(1), &failure, now), Attribution::Profile);
     }
 
     #[test]
     fn refused_contents_are_never_the_profiles_fault() {
         let mut refusals = Refusals::default();
         let failure = Failure { about: About::Contents, ..refused("dot", "554 5.7.1 virus found", Class::Permanent) };
-        for id in 0..20 {
-            assert!(!refusals.is_about_profile(Uuid::from_u128(id), &failure));
+        for number in 0..20 {
+            assert_eq!(refusals.attribute(id(number), &failure, Instant::now()), Attribution::Message);
         }
     }
 
     #[test]
     fn the_same_unknown_words_five_times_in_a_row_concern_the_profile() {
+        let now = Instant::now();
         for phase in ["rcpt", "dot"] {
             let mut refusals = Refusals::default();
             let reply = |id: u128| refused(phase, &format!("554 transaction {id}: no"), Class::Permanent);
-            for id in 1..IN_A_ROW as u128 {
-                assert!(!refusals.is_about_profile(Uuid::from_u128(id), &reply(id)), "{phase} {id}");
+            for number in 1..IN_A_ROW as u128 {
+                assert_eq!(
+                    refusals.attribute(id(number), &reply(number), now),
+                    Attribution::Message,
+                    "{phase} {number}"
+                );
             }
-            assert!(refusals.is_about_profile(Uuid::from_u128(99), &reply(99)), "{phase}");
-            refusals.accept(Uuid::from_u128(100));
-            assert!(!refusals.is_about_profile(Uuid::from_u128(99), &reply(99)), "{phase}: another message passed");
+            assert_eq!(refusals.attribute(id(99), &reply(99), now), Attribution::Profile, "{phase}");
+            refusals.accept(id(100));
+            assert_eq!(
+                refusals.attribute(id(99), &reply(99), now),
+                Attribution::Message,
+                "{phase}: another one passed"
+            );
         }
     }
 }

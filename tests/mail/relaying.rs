@@ -66,9 +66,12 @@ fn a_recipient_that_is_not_relayed_to_holds_up_no_other() {
         let message = service.wait(id, "failed");
         assert!(message["recipients"][0]["reply"].as_str().unwrap().contains("Relay access denied"), "{message:#}");
     }
-    // From now on that is known, and nothing is suspended for it.
+    // From now on such a message waits until another one passes, and nothing is suspended for it.
     let id = service.send(json!({ "to": ["relay=9@example.org"] }));
-    assert_eq!(service.wait(&id, "failed")["history"].as_array().unwrap().len(), 1);
+    service.wait_until(&id, "a refusal", |message| message["attempts"].as_u64() > Some(0));
+    let other = service.send(json!({ "to": ["r@example.com"] }));
+    service.wait(&other, "delivered");
+    service.wait(&id, "failed");
     assert_eq!(service.outbox()["parked"], json!([]));
 }
 
@@ -108,4 +111,20 @@ fn a_recipient_whose_server_refuses_the_sender_ends_and_holds_up_no_other() {
     }
     service.wait(&bad, "failed");
     assert_eq!(service.outbox()["parked"], json!([]));
+}
+
+#[test]
+fn an_excused_reply_fails_no_message_of_a_later_outage() {
+    let sink = Sink::start();
+    let service = MailService::new(sink.port, QUICK, "");
+    let partial = service.send(json!({ "to": ["relay=1@example.org", "a@example.com"] }));
+    let message = service.wait(&partial, "failed");
+    let reply = message["recipients"][0]["reply"].as_str().unwrap().to_owned();
+    sink.on("rcpt", Action::Reply(String::leak(reply)));
+    let waiting: Vec<String> = (0..10).map(|n| service.send(json!({ "to": [format!("c{n}@example.com")] }))).collect();
+    service.wait_outbox("the suspended profile", |outbox| outbox["parked"] != json!([]));
+    sink.on("rcpt", Action::Usual);
+    for id in &waiting {
+        service.wait(id, "delivered");
+    }
 }
