@@ -183,7 +183,7 @@ impl Connection {
         };
         let mut last = unreachable(format!("the name {host} has no address"));
         for address in addresses {
-            match Self::greet(address, smtp, reach).await {
+            match Self::greet(address, smtp, login, reach).await {
                 Ok(mut connection) => {
                     connection.log_in(login).await?;
                     return Ok(connection);
@@ -196,7 +196,7 @@ impl Connection {
         Err(last)
     }
 
-    async fn greet(address: SocketAddr, smtp: &Smtp, reach: Reach<'_>) -> Result<Self, Failure> {
+    async fn greet(address: SocketAddr, smtp: &Smtp, login: &Login, reach: Reach<'_>) -> Result<Self, Failure> {
         let Reach { trust, hello, deadlines } = reach;
         let settings = || {
             let config = trust.client_config().map_err(|why| Failure::new("tls", why, Class::Auth).servers())?;
@@ -206,6 +206,10 @@ impl Connection {
         let mut client = SmtpClient::connect(address, implicit.as_ref(), deadlines.connect)
             .await
             .map_err(|error| server_failed("connect", error))?;
+        // The server knows it from an earlier connection, and can repeat it in its greeting.
+        if let Some(secret) = login.secret() {
+            client.hide_secret(secret);
+        }
         client.greet(hello, deadlines.command).await.map_err(|error| server_failed("greeting", error))?;
         if smtp.encryption == Encryption::Starttls {
             if !client.capabilities().offers("STARTTLS") {

@@ -139,6 +139,17 @@ impl SmtpClient {
         Ok(client)
     }
 
+    /// Replaces a secret wherever the server repeats it, in every later reply of the connection.
+    pub(crate) fn hide_secret(&mut self, secret: &str) {
+        self.parser.hide(secret);
+    }
+
+    /// Adds a line to a reply, without the secrets that are replaced.
+    pub(super) fn extend_reply(&self, reply: &mut Reply, line: &str) {
+        reply.push_line(line);
+        reply.redact(self.parser.redaction());
+    }
+
     /// Waits for the greeting, and greets with EHLO, or with HELO where the server does not know that.
     pub(crate) async fn greet(&mut self, hello: &HelloName, wait: Duration) -> Result<(), SmtpError> {
         let reply = self.reply(wait).await?;

@@ -60,6 +60,11 @@ impl Login {
         self.mechanisms().iter().filter(offers).copied().collect()
     }
 
+    /// The password or token.
+    pub(crate) fn secret(&self) -> Option<&str> {
+        self.parts().map(|(_, secret)| secret)
+    }
+
     fn parts(&self) -> Option<(&str, &str)> {
         match self {
             Self::Nobody => None,
@@ -72,7 +77,7 @@ impl Login {
 
 impl SmtpClient {
     /// Logs in by the first of the mechanisms. Another one is tried only if the server does not know it after all; a
-    /// login that was refused is not repeated. Nothing that was sent is in the reply.
+    /// login that was refused is not repeated. The secret is hidden in this and every later reply of the connection.
     pub(crate) async fn log_in(
         &mut self,
         login: &Login,
@@ -80,6 +85,7 @@ impl SmtpClient {
         wait: Duration,
     ) -> Result<(), SmtpError> {
         let Some((username, secret)) = login.parts() else { return Ok(()) };
+        self.hide_secret(secret);
         let mut last = None;
         for mechanism in mechanisms {
             let response = Zeroizing::new(match mechanism {
@@ -95,8 +101,6 @@ impl SmtpClient {
             if reply.is_success() {
                 return Ok(());
             }
-            // An odd server may send back what it was told.
-            let reply = reply.without(&response).without(secret);
             let is_unknown = matches!(reply.code(), 500 | 501 | 502 | 504);
             last = Some(reply);
             if !is_unknown || self.is_broken() {
@@ -140,9 +144,10 @@ impl SmtpClient {
         }
         // A server that does not accept a token says why in a challenge, and refuses when that is answered with nothing.
         let why = BASE64_STANDARD.decode(challenge(&reply)).unwrap_or_default();
-        let reply = self.command("", wait).await?;
-        let reply =
-            if reply.is_success() || why.is_empty() { reply } else { reply.with_line(&String::from_utf8_lossy(&why)) };
+        let mut reply = self.command("", wait).await?;
+        if !reply.is_success() && !why.is_empty() {
+            self.extend_reply(&mut reply, &String::from_utf8_lossy(&why));
+        }
         self.end(reply, wait).await
     }
 

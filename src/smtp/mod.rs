@@ -8,6 +8,7 @@
 //! | [`Reply`], [`ReplyParser`] | replies: three digits decide, the text is for people |
 //! | [`Capabilities`] | what a server offers in its reply to EHLO |
 //! | [`DataEncoder`] | contents as they are transmitted |
+//! | `redaction` | removal of a login's secret from replies |
 //! | [`HelloName`] | the name by which this machine greets |
 //!
 //! What a reply means for a message is decided by `delivery`; what it means for a profile also by `verify`. Messages are
@@ -18,6 +19,7 @@ pub(crate) mod client;
 mod data;
 mod hello_name;
 pub(crate) mod login;
+mod redaction;
 mod reply;
 
 pub use capabilities::Capabilities;

@@ -7,6 +7,7 @@
 
 use std::fmt;
 
+use super::redaction::Redaction;
 use crate::text::is_hidden;
 
 /// Bytes of one line that are kept; the rest of the line is dropped.
@@ -48,6 +49,7 @@ pub struct ReplyParser {
     /// Whether a line had a code of another class than the first.
     is_mixed: bool,
     total: usize,
+    redaction: Redaction,
 }
 
 /// What a line of a reply is.
@@ -96,25 +98,14 @@ impl Reply {
         self.is_mixed
     }
 
-    /// The same reply with a secret, in clear or otherwise encoded, taken out of its text.
-    #[must_use]
-    pub fn without(mut self, secret: &str) -> Self {
-        // What is this short stands in many texts by accident, and taking it out would tell what it is.
-        if secret.len() > 3 {
-            for line in &mut self.lines {
-                if line.contains(secret) {
-                    *line = line.replace(secret, "…");
-                }
-            }
-        }
-        self
+    /// Adds a line of text at the end.
+    pub(super) fn push_line(&mut self, line: &str) {
+        self.lines.push(printable(line.as_bytes()));
     }
 
-    /// Adds a line of text at the end.
-    #[must_use]
-    pub(super) fn with_line(mut self, line: &str) -> Self {
-        self.lines.push(printable(line.as_bytes()));
-        self
+    /// Replaces secrets in the text of all lines.
+    pub(super) fn redact(&mut self, redaction: &Redaction) {
+        redaction.apply(&mut self.lines);
     }
 }
 
@@ -128,6 +119,16 @@ impl fmt::Display for Reply {
 }
 
 impl ReplyParser {
+    /// Replaces a secret wherever a reply repeats it, from now on.
+    pub(super) fn hide(&mut self, secret: &str) {
+        self.redaction.add(secret);
+    }
+
+    /// The secrets that are replaced.
+    pub(super) fn redaction(&self) -> &Redaction {
+        &self.redaction
+    }
+
     /// Takes bytes up to the end of the reply. Returns how many were taken, and the reply once it is complete; what
     /// follows belongs to the next one.
     pub fn push(&mut self, bytes: &[u8]) -> Result<(usize, Option<Reply>), MalformedReply> {
@@ -166,7 +167,8 @@ impl ReplyParser {
         match read_line(&line) {
             Line::Last(code, text) => {
                 self.keep(text);
-                let lines = std::mem::take(&mut self.lines);
+                let mut lines = std::mem::take(&mut self.lines);
+                self.redaction.apply(&mut lines);
                 self.note(code);
                 let is_mixed = std::mem::take(&mut self.is_mixed);
                 (self.first_code, self.total) = (None, 0);
@@ -183,7 +185,9 @@ impl ReplyParser {
                 Ok(None)
             }
             Line::Bare(text) => {
-                let text: String = text.chars().take(60).collect();
+                let mut text = [text];
+                self.redaction.apply(&mut text);
+                let text: String = text.concat().chars().take(60).collect();
                 (self.lines, self.total) = (Vec::new(), 0);
                 Err(MalformedReply::NoCode(text))
             }

@@ -206,6 +206,9 @@ impl Visit<'_> {
         let tls = if self.smtp.encryption == Encryption::Tls { Some(self.tls()?) } else { None };
         let greeted = async {
             let mut client = SmtpClient::connect(address, tls.as_ref(), self.deadline()).await?;
+            if let (None, Opened::Value(password)) = (&self.smtp.oauth, self.secret) {
+                client.hide_secret(password.expose_secret());
+            }
             client.greet(&self.verifier.options.hello, self.deadline()).await?;
             Ok(client)
         };

@@ -147,6 +147,30 @@ fn a_mechanism_that_is_offered_and_unknown_gives_way_to_the_next() {
 }
 
 #[test]
+fn no_reply_discloses_the_password() {
+    const ENCODED: &str = "AG1haWxlcgByaWdodC1wYXNzd29yZA==";
+    let sink = Sink::start();
+    sink.users(&[("mailer", "right-password")]);
+    let service = MailService::guarded(sink.port, QUICK, "none", true);
+    let reply = "451-4.3.0 you said Right-\r\n451-password or\r\n451 4.3.0 AG1haWxlcgByaWdodC1wYXNzd29yZA==";
+    for verb in ["mail", "rcpt", "data", "dot"] {
+        sink.on(verb, Action::Reply(reply));
+        let id = service.send(json!({}));
+        let message =
+            service.wait_until(&id, "a reason", |message| message["reason"].as_str().is_some_and(|r| !r.is_empty()));
+        let verified = service.repo.run(&["verify", "dev", "relay", "--format", "json"]).stdout;
+        for shown in [message.to_string(), verified] {
+            let shown = shown.to_lowercase();
+            assert!(!shown.contains("right-password") && !shown.contains("said right-"), "{verb}: {shown}");
+            assert!(!shown.contains(&ENCODED.to_lowercase()), "{verb}: {shown}");
+        }
+        assert!(message["reason"].as_str().unwrap().contains("you said …"), "{verb}: {message:#}");
+        sink.on(verb, Action::Usual);
+        service.wait(&id, "delivered");
+    }
+}
+
+#[test]
 fn what_follows_starttls_in_clear_is_never_read() {
     let sink = Sink::start();
     sink.extensions(&["starttls", "8BITMIME"]);

@@ -82,12 +82,6 @@ fn long_lines_are_cut_and_still_say_what_they_say() {
 }
 
 #[test]
-fn a_secret_is_taken_out_of_a_reply() {
-    let reply = one(b"535 pass-word-1 is wrong\r\n").without("pass-word-1");
-    assert_eq!(reply.to_string(), "535 … is wrong");
-}
-
-#[test]
 fn offers_are_read_in_whatever_case() {
     let reply = one(
         b"250-mail.example.com at your service\r\n250-auth plain LOGIN\r\n250-AUTH=PLAIN Login XOAUTH2\r\n250-StartTLS\r\n250-size 20480000\r\n250-8BitMime\r\n250-smtputf8\r\n250 dsn  \r\n",
