@@ -16,7 +16,7 @@ use serde_json::{Map, Value, json};
 use super::{CliError, Context, Exit, Format, ServiceOptions, environment::Environment};
 use crate::{
     cli::{
-        commands::diff,
+        revisions,
         ui::{printer::Aside, progress::Board, table::table},
     },
     config::{Repository, Selection},
@@ -74,7 +74,7 @@ impl Choice {
     ) -> Result<Chosen, CliError> {
         let mut names = repository.select(selection)?;
         let Some(revision) = &self.since else { return Ok(Chosen { names, nothing: None, moved: BTreeMap::new() }) };
-        let since = diff::since(context, revision)?;
+        let since = revisions::since(context, revision)?;
         if selection.is_empty() {
             for name in &since.gone {
                 context.printer.note(&format!("{name} is gone since {}; its service is left alone.", since.from));

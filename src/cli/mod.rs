@@ -18,6 +18,10 @@ mod error;
 mod fleet;
 mod gate;
 mod identity_token;
+mod list_file;
+mod log;
+mod revisions;
+mod signals;
 mod ui;
 mod variables;
 

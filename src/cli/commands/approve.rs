@@ -19,7 +19,7 @@ use crate::{
     approvals::{self, LONGEST, MESSAGE_LIMIT, MOST, Message, NAMESPACE, REASON_LIMIT, SIGNATURE_LIMIT},
     cli::{
         CliError, Context, ErrorFormat, Exit, Format, Runnable, ServiceOptions,
-        commands::token::parse_time,
+        args::values::parse_duration,
         environment::{self, Environment},
         ui::confirm::confirm,
         variables,
@@ -58,7 +58,7 @@ pub(crate) struct Approve {
     #[arg(long, value_name = "TEXT")]
     reason: Option<String>,
     /// How long the approval is good: 4h, 3d; at most 30 days
-    #[arg(long, value_name = "TIME", default_value = "24h", value_parser = parse_time)]
+    #[arg(long, value_name = "TIME", default_value = "24h", value_parser = parse_duration)]
     expires_in: Duration,
     /// Write the text only, and say how to sign it with `ssh-keygen`
     #[arg(long)]

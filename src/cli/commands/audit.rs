@@ -5,9 +5,14 @@ use std::path::PathBuf;
 use serde_json::json;
 
 use crate::{
-    cli::{CliError, Context, ErrorFormat, Exit, Format, Runnable, ServiceOptions, environment::Environment},
+    cli::{
+        CliError, Context, ErrorFormat, Exit, Format, Runnable, ServiceOptions,
+        environment::Environment,
+        ui::{table::table, wording::format_time},
+    },
     model::{AuditEntry, AuditOutcome, Code, Digest, EnvironmentName, integrity::StoreCheck},
     store::AuditReader,
+    text::printable,
 };
 
 /// Read and verify the service's audit log
@@ -151,14 +156,14 @@ fn list(
         };
         vec![
             entry.sequence.to_string(),
-            entry.at.strftime("%Y-%m-%d %H:%M:%SZ").to_string(),
+            format_time(entry.at),
             entry.actor.clone(),
             entry.action.clone(),
             outcome.to_owned(),
             words(entry),
         ]
     });
-    context.printer.out(&crate::cli::ui::table::table(&["no", "at", "who", "what", "outcome", "detail"], rows));
+    context.printer.out(&table(&["no", "at", "who", "what", "outcome", "detail"], rows));
     Ok(Exit::Done)
 }
 
@@ -185,11 +190,7 @@ fn words(entry: &AuditEntry) -> String {
         text("code"),
         text("why"),
     ];
-    crate::reconcile::render::shown(&serde_json::Value::from(
-        parts.into_iter().flatten().collect::<Vec<_>>().join(", "),
-    ))
-    .trim_matches('"')
-    .to_owned()
+    printable(&parts.into_iter().flatten().collect::<Vec<_>>().join(", ")).into_owned()
 }
 
 /// Who approved it, with their reasons.
@@ -232,7 +233,7 @@ fn verify(context: &Context, source: &Source, expected: Option<&Digest>, format:
     }
     let check = runtime.block_on(source.check())?;
     if !check.problems.is_empty() {
-        let shown: Vec<String> = check.problems.iter().map(|problem| shown(problem)).collect();
+        let shown: Vec<String> = check.problems.iter().map(|problem| printable(problem).into_owned()).collect();
         return Err(CliError::coded(
             Code::AuditBroken,
             format!("the store is not what its audit log states: {}", shown.join("; ")),
@@ -260,9 +261,4 @@ fn verify(context: &Context, source: &Source, expected: Option<&Digest>, format:
     }
     context.printer.out(&format!("{text}\nhead {previous}"));
     Ok(Exit::Done)
-}
-
-/// A text from the store that is safe to print.
-fn shown(text: &str) -> String {
-    crate::reconcile::render::shown(&serde_json::Value::from(text)).trim_matches('"').to_owned()
 }

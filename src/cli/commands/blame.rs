@@ -6,6 +6,10 @@ use crate::{
     cli::{
         CliError, Context, ErrorFormat, Exit, Format, Runnable, ServiceOptions,
         environment::{self, Environment},
+        ui::{
+            table::table,
+            wording::{format_time, short_author, short_commit},
+        },
     },
     client::Client,
     config::DesiredProfile,
@@ -65,7 +69,7 @@ impl Runnable for Blame {
         }
         let head = ["field", "value", "generation", "at", "by", "commit", "author", "place"];
         let rows = fields.iter().map(|field| row(field, desired, oldest));
-        context.printer.out(&crate::cli::ui::table::table(&head, rows));
+        context.printer.out(&table(&head, rows));
         for (at, from) in walk.renamed() {
             context.printer.note(&format!("Generation {at} renamed it from {from}."));
         }
@@ -151,10 +155,10 @@ fn row(field: &Blamed, desired: Option<&DesiredProfile>, oldest: u64) -> Vec<Str
         field.path.clone(),
         value,
         format!("{}{how}", generation.number),
-        generation.at.strftime("%Y-%m-%d %H:%M:%SZ").to_string(),
+        format_time(generation.at),
         generation.by.clone(),
-        crate::cli::commands::history::commit(&generation.provenance),
-        crate::cli::commands::history::author(&generation.provenance),
+        short_commit(&generation.provenance),
+        short_author(&generation.provenance),
         place,
     ]
 }

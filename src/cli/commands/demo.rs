@@ -10,7 +10,7 @@ use std::{
 };
 
 use crate::{
-    cli::{CliError, Context, Exit, Runnable, variables},
+    cli::{CliError, Context, Exit, Runnable, args::values::parse_listen_address, variables},
     model::Code,
     net::http_client::describe_error,
 };
@@ -29,7 +29,7 @@ pub(crate) struct Demo {
     #[arg(long, default_value = "dev", value_name = "ENV")]
     environment: String,
     /// Where the service listens; port 0 takes a free one [default: 127.0.0.1:8470, or a free port if that is taken]
-    #[arg(long, value_name = "ADDRESS", value_parser = crate::cli::commands::serve::listen_address)]
+    #[arg(long, value_name = "ADDRESS", value_parser = parse_listen_address)]
     listen: Option<std::net::SocketAddr>,
     /// Port of the sandbox's Entra and Graph; the environment's files name it
     #[arg(long, default_value_t = 8471, value_name = "PORT", hide = true)]

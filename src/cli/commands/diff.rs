@@ -6,13 +6,15 @@ use rayon::prelude::*;
 use serde_json::json;
 
 use crate::{
-    cli::{CliError, Context, ErrorFormat, Exit, Format, Runnable},
-    config::{Report, Repository, Selection},
-    git::{self, Range, Side},
+    cli::{
+        CliError, Context, ErrorFormat, Exit, Format, Runnable,
+        revisions::{said, unopened},
+    },
+    config::{Repository, Selection},
+    git::Range,
     model::{Digest, EnvironmentName},
     reconcile::{
         file_diff::{self, Difference, Said},
-        plan::MovedService,
         render::Differences,
         revisions::RevisionPair,
     },
@@ -152,72 +154,4 @@ fn differences(sides: &RevisionPair, names: &BTreeSet<EnvironmentName>) -> Vec<D
     }
     file_diff::note_renames(&mut all, &gone, &come);
     all
-}
-
-/// What a side says of an environment. An abstract layer is none.
-fn said(side: &Repository, name: &EnvironmentName) -> Said {
-    let is_there = !side.layer_names(name).is_empty() && !side.is_abstract(name);
-    is_there.then(|| side.load(name))
-}
-
-/// A side whose `environments/` cannot be read as a whole.
-fn unopened(context: &Context, range: &Range, sides: &RevisionPair) -> CliError {
-    let told = |side: &Side, opened: &Result<Repository, Report>| {
-        if let Err(report) = opened {
-            context.printer.note(&format!("In {}:\n\n{}", side.words(), report.human()));
-        }
-    };
-    told(&range.from, &sides.old);
-    told(&range.to, &sides.new);
-    CliError::already_told()
-}
-
-/// The environments that a change touches and that say something else than before: what `--since` selects. Those that
-/// cannot be compared are among them; those that are gone are apart.
-pub(crate) fn since(context: &Context, revision: &str) -> Result<Since, CliError> {
-    let root = context.project()?;
-    if git::is_none(revision.trim_end_matches("...")) {
-        context.printer.note("Nothing was before the revision of zeros, so every environment is meant.");
-        let repository = context.repository()?;
-        let names = repository.environments().into_iter().filter(|name| !repository.is_abstract(name)).collect();
-        return Ok(Since { from: "nothing".to_owned(), names, gone: Vec::new(), moved: BTreeMap::new() });
-    }
-    let range = Range::since(&root, revision)?;
-    let sides = RevisionPair::open(&root, &range)?;
-    let Ok(new) = &sides.new else { return Err(unopened(context, &range, &sides)) };
-    let from = range.from.words();
-    let (Some(touched), Ok(old)) = (sides.affected_environments(), &sides.old) else {
-        // What cannot be compared is planned: rather too much than too little.
-        let names = new.environments().into_iter().filter(|name| !new.is_abstract(name)).collect();
-        return Ok(Since { from, names, gone: Vec::new(), moved: BTreeMap::new() });
-    };
-    sides.read_ahead(&touched);
-    let there = |name: &EnvironmentName| !new.layer_names(name).is_empty() && !new.is_abstract(name);
-    let (touched, gone): (Vec<_>, Vec<_>) = touched.into_iter().partition(there);
-    let names: Vec<EnvironmentName> = touched
-        .into_par_iter()
-        .filter(|name| match (said(old, name), said(new, name)) {
-            (Some(Ok(old)), Some(Ok(new))) => !file_diff::is_same(&old, &new),
-            _ => true,
-        })
-        .collect();
-    let moved = |name: &EnvironmentName| {
-        let (before, now) = (old.service_address(name), new.service_address(name));
-        let is_known = !old.layer_names(name).is_empty() && before != now;
-        is_known.then(|| (name.clone(), MovedService { from: before, to: now, since: from.clone() }))
-    };
-    let moved = names.iter().filter_map(moved).collect();
-    Ok(Since { from, names, gone, moved })
-}
-
-/// What `--since` selects.
-pub(crate) struct Since {
-    /// The revision, in words.
-    pub(crate) from: String,
-    /// The environments to plan.
-    pub(crate) names: Vec<EnvironmentName>,
-    /// Environments that are there no more.
-    pub(crate) gone: Vec<EnvironmentName>,
-    /// Those whose files name another service than before.
-    pub(crate) moved: BTreeMap<EnvironmentName, MovedService>,
 }

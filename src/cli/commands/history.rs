@@ -1,14 +1,16 @@
 //! `mailwright history`: the generations of the service's state.
 
-use serde_json::Value;
-
 use crate::{
-    cli::{CliError, Context, ErrorFormat, Exit, Format, Runnable, ServiceOptions, environment::Environment},
-    model::{
-        ChangeSummary, Generation, Provenance,
-        provenance::{Author, Signature},
+    cli::{
+        CliError, Context, ErrorFormat, Exit, Format, Runnable, ServiceOptions,
+        environment::Environment,
+        ui::{
+            table::table,
+            wording::{describe_changes, format_time, short_author, short_commit},
+        },
     },
-    reconcile::render,
+    model::{Generation, provenance::Signature},
+    text::printable,
 };
 
 /// The generations of the service's state, newest first
@@ -48,10 +50,9 @@ impl Runnable for History {
             return Ok(Exit::Done);
         }
         let rows = page.generations.iter().map(row);
-        context.printer.out(&crate::cli::ui::table::table(
-            &["generation", "at", "by", "how", "commit", "branch", "author", "signature", "what"],
-            rows,
-        ));
+        context
+            .printer
+            .out(&table(&["generation", "at", "by", "how", "commit", "branch", "author", "signature", "what"], rows));
         if let Some(next) = page.next_before {
             context.printer.note(&format!("Older ones: mailwright history {} --before {next}", environment.name));
         }
@@ -65,39 +66,18 @@ fn row(generation: &Generation) -> Vec<String> {
         None => generation.kind.id().to_owned(),
     };
     let provenance = &generation.provenance;
-    let branch = provenance.branch.as_deref().map_or("-".to_owned(), safe);
+    let branch = provenance.branch.as_deref().map_or("-".to_owned(), |branch| printable(branch).into_owned());
     vec![
         generation.number.to_string(),
-        generation.at.strftime("%Y-%m-%d %H:%M:%SZ").to_string(),
+        format_time(generation.at),
         by(generation),
         how,
-        commit(provenance),
+        short_commit(provenance),
         branch,
-        author(provenance),
+        short_author(provenance),
         provenance.signature.map_or("-", Signature::id).to_owned(),
-        words(&generation.summary),
+        describe_changes(&generation.summary),
     ]
-}
-
-/// The commit, in short; with a plus if something was not committed. All of it was told by whoever applied.
-pub(crate) fn commit(provenance: &Provenance) -> String {
-    let mut commit = provenance.commit.as_deref().map_or("-".to_owned(), |c| safe(c).chars().take(12).collect());
-    if provenance.dirty {
-        commit.push('+');
-    }
-    commit
-}
-
-/// Who wrote the commit.
-pub(crate) fn author(provenance: &Provenance) -> String {
-    let Some(Author { name, email }) = &provenance.author else { return "-".to_owned() };
-    let text = if name.is_empty() { safe(email) } else { safe(name) };
-    if text.chars().count() > 30 { text.chars().take(27).chain("...".chars()).collect() } else { text }
-}
-
-/// A text of somebody else on one line, with nothing in it that could move the cursor.
-fn safe(text: &str) -> String {
-    render::shown(&Value::from(text)).trim_matches('"').to_owned()
 }
 
 /// `pipeline, approved by alice, bob`.
@@ -106,22 +86,4 @@ fn by(generation: &Generation) -> String {
     let approved = if signers.is_empty() { String::new() } else { format!(", approved by {}", signers.join(", ")) };
     let alone = generation.allowances.break_glass.as_ref().map_or("", |_| ", without approvals");
     format!("{}{approved}{alone}", generation.by)
-}
-
-/// `2 added, 1 changed`.
-pub(crate) fn words(summary: &ChangeSummary) -> String {
-    let counted = [
-        (summary.added, "added"),
-        (summary.changed, "changed"),
-        (summary.destroyed, "destroyed"),
-        (summary.renamed, "renamed"),
-        (summary.adopted, "adopted"),
-        (summary.forgotten, "forgotten"),
-    ];
-    let mut words: Vec<String> =
-        counted.iter().filter(|(count, _)| *count > 0).map(|(count, word)| format!("{count} {word}")).collect();
-    if summary.settings {
-        words.push("settings".to_owned());
-    }
-    if words.is_empty() { "nothing".to_owned() } else { words.join(", ") }
 }

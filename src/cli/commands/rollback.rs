@@ -152,7 +152,7 @@ pub(crate) fn report(context: &Context, format: Format, shown: &Plan, to: u64, c
     if format == Format::Human {
         context.printer.out(&format!(
             "Rolled back to generation {to}: {}. This is generation {}.",
-            crate::cli::commands::history::words(&changed.summary),
+            crate::cli::ui::wording::describe_changes(&changed.summary),
             changed.generation
         ));
     } else {

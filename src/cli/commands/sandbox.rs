@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use crate::{
-    cli::{CliError, Context, Exit, Runnable},
+    cli::{CliError, Context, Exit, Runnable, signals::wait_for_stop},
     config,
     sandbox::{Ports, Running, Scenario},
 };
@@ -82,8 +82,7 @@ impl Runnable for Sandbox {
             }
             tokio::select! {
                 () = running.wait() => {}
-                () = stopped() => {}
-                () = end_of_input(), if self.stop_at_end_of_input => {}
+                () = wait_for_stop(self.stop_at_end_of_input) => {}
             }
             Ok(Exit::Done)
         })
@@ -98,24 +97,4 @@ fn example() -> Result<Scenario, CliError> {
     std::fs::write(&path, EXAMPLE)
         .map_err(|error| CliError::new(format!("cannot write `{}`: {error}", path.display())))?;
     config::read_document(&path, WHERE).map_err(|report| CliError::new(report.human()))
-}
-
-async fn stopped() {
-    let interrupted = async { drop(tokio::signal::ctrl_c().await) };
-    #[cfg(unix)]
-    {
-        let Ok(mut terminated) = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate()) else {
-            return interrupted.await;
-        };
-        tokio::select! {
-            () = interrupted => {}
-            _ = terminated.recv() => {}
-        }
-    }
-    #[cfg(not(unix))]
-    interrupted.await;
-}
-
-async fn end_of_input() {
-    drop(tokio::io::copy(&mut tokio::io::stdin(), &mut tokio::io::sink()).await);
 }

@@ -12,12 +12,12 @@ use crate::{
     api::messages::{File, SUBMISSION_LIMIT, Submission},
     cli::{
         CliError, Context, ErrorFormat, Exit, Format, Runnable, ServiceOptions,
-        commands::outbox,
         environment::{self, Environment},
     },
     client::Client,
     delivery::content,
     model::{self, Code, CompanyId, Message, Status, address::NamedAddress, message::Document},
+    text::printable,
 };
 
 /// Send a message through the service
@@ -134,7 +134,7 @@ impl Runnable for Send {
         match message.status {
             Status::Delivered => Ok(Exit::Done),
             status if !status.is_final() => {
-                let last = outbox::plain(&message.reason);
+                let last = printable(&message.reason);
                 let last = if last.is_empty() { String::new() } else { format!("; last: {last}") };
                 let why =
                     format!("still {} after {} s, and the service goes on trying{last}", status.id(), self.timeout);
@@ -143,7 +143,7 @@ impl Runnable for Send {
                 Err(CliError { in_json: self.format == Format::Json, ..error })
             }
             status => {
-                let said = outbox::plain(&message.reason);
+                let said = printable(&message.reason);
                 let said = if said.is_empty() { String::new() } else { format!(": {said}") };
                 let error = CliError::coded(Code::NotDelivered, format!("it is {}{said}", status.id()));
                 let again = format!("mailwright outbox {} show {}", self.environment, message.id);

@@ -6,6 +6,7 @@ use crate::{
     cli::{
         CliError, Context, ErrorFormat, Exit, Format, Runnable, ServiceOptions,
         environment::{self, Environment},
+        ui::{table::table, wording::format_time},
     },
     config::suggest,
     model::{Code, ProfileName},
@@ -74,7 +75,7 @@ impl Runnable for Show {
                 format!(
                     "service  {what} by `{}` at {} (generation {}, {}){managed}",
                     crate::text::printable(&changed.by),
-                    changed.at.strftime("%Y-%m-%d %H:%M:%SZ"),
+                    format_time(changed.at),
                     changed.generation,
                     changed.kind.id()
                 )
@@ -86,7 +87,7 @@ impl Runnable for Show {
             let mark = if row.differs { "~" } else { "" };
             vec![mark.to_owned(), row.path, row.desired, row.live]
         });
-        lines.push(crate::cli::ui::table::table(&["", "field", "desired", "live"], rows));
+        lines.push(table(&["", "field", "desired", "live"], rows));
         context.printer.out(&lines.join("\n"));
         Ok(Exit::Done)
     }

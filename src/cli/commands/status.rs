@@ -7,6 +7,7 @@ use crate::{
         CliError, Context, ErrorFormat, Exit, Format, Runnable, ServiceOptions,
         environment::{self, Environment},
         fleet::{Environments, Outcome, Words},
+        ui::{outbox::describe_outbox, table::table, wording::format_time},
     },
     model::{
         Function,
@@ -88,7 +89,7 @@ impl Status {
                     ", {} by `{}` at {}",
                     last.kind.id(),
                     printable(&last.by),
-                    last.at.strftime("%Y-%m-%d %H:%M:%SZ")
+                    format_time(last.at)
                 ))
                 .unwrap_or_default()
             ),
@@ -109,7 +110,7 @@ impl Status {
         if !unserved.is_empty() {
             lines.push(format!("nobody sends {} of {} cells of company and function", unserved.len(), cells.len()));
         }
-        lines.push(crate::cli::commands::outbox::standing(&outbox));
+        lines.push(describe_outbox(&outbox));
         if !live.is_empty() {
             lines.push(String::new());
             let rows = live.iter().map(|(name, profile)| {
@@ -128,7 +129,7 @@ impl Status {
                 vec![format!("{name}{enabled}"), profile.provider.id().to_owned(), companies, functions]
             });
             let shown = rows.take(50);
-            lines.push(crate::cli::ui::table::table(&["profile", "provider", "applies to", "functions"], shown));
+            lines.push(table(&["profile", "provider", "applies to", "functions"], shown));
             if live.len() > 50 {
                 lines.push(format!("... and {} more; `--format json` and the API have them all", live.len() - 50));
             }

@@ -8,10 +8,12 @@ use crate::{
     api::NewToken,
     cli::{
         CliError, Context, ErrorFormat, Exit, Format, Runnable, ServiceOptions,
+        args::values::parse_duration,
         environment::{Environment, check_service},
+        ui::{table::table, wording::format_time},
     },
     model::{
-        Code, CompanyId, Function,
+        CompanyId, Function,
         token::{Role, Scope},
     },
     text::printable,
@@ -49,7 +51,7 @@ enum TokenCommand {
         #[arg(long, value_name = "FUNCTIONS", value_delimiter = ',')]
         functions: Vec<Function>,
         /// When it ends: 12h, 90d, 4w [default: never]
-        #[arg(long, value_name = "TIME", value_parser = parse_time)]
+        #[arg(long, value_name = "TIME", value_parser = parse_duration)]
         expires_in: Option<Duration>,
         /// The id of the token that it replaces: it takes over its name, its mail and its idempotency keys
         #[arg(long, value_name = "ID")]
@@ -156,10 +158,8 @@ fn create(
         check_service(&client, &environment.name).await?;
         client.create_token(wanted).await.map_err(CliError::from)
     })?;
-    let until = created
-        .token
-        .expires_at
-        .map_or("It never ends.".to_owned(), |end| format!("It ends at {}.", end.strftime("%Y-%m-%d %H:%M:%SZ")));
+    let until =
+        created.token.expires_at.map_or("It never ends.".to_owned(), |end| format!("It ends at {}.", format_time(end)));
     context.printer.note(&format!(
         "Token {} of `{}`, role {}. {until} It cannot be shown again:",
         printable(&created.token.id),
@@ -248,14 +248,11 @@ fn list(context: &Context, environment: &str, format: Format, service: &ServiceO
             token.role.id().to_owned(),
             names(token.scope.companies.iter().map(CompanyId::as_str)),
             names(token.scope.functions.iter().map(|function| function.id())),
-            token.created_at.strftime("%Y-%m-%d %H:%M:%SZ").to_string(),
+            format_time(token.created_at),
             state,
         ]
     });
-    context.printer.out(&crate::cli::ui::table::table(
-        &["id", "name", "role", "companies", "functions", "created", "state"],
-        rows,
-    ));
+    context.printer.out(&table(&["id", "name", "role", "companies", "functions", "created", "state"], rows));
     Ok(Exit::Done)
 }
 
@@ -263,19 +260,4 @@ fn list(context: &Context, environment: &str, format: Format, service: &ServiceO
 fn names<'a>(limits: impl Iterator<Item = &'a str>) -> String {
     let names: Vec<&str> = limits.collect();
     if names.is_empty() { "all".to_owned() } else { names.join(", ") }
-}
-
-/// `12h`, `90d`, `4w`.
-pub(crate) fn parse_time(text: &str) -> Result<Duration, CliError> {
-    let wrong = || CliError::coded(Code::Usage, "write a number and h, d or w, such as 90d; at most ten years");
-    let (number, unit) = text.split_at_checked(text.len().saturating_sub(1)).ok_or_else(wrong)?;
-    let hours = match unit {
-        "h" => 1,
-        "d" => 24,
-        "w" => 24 * 7,
-        _ => return Err(wrong()),
-    };
-    let count: u64 = number.parse().map_err(|_| wrong())?;
-    let hours = count.checked_mul(hours).filter(|hours| (1..=10 * 366 * 24).contains(hours)).ok_or_else(wrong)?;
-    Ok(Duration::from_secs(hours * 3600))
 }

@@ -13,8 +13,8 @@ use crate::{
     api::{Unshown, VerifyRequest},
     cli::{
         self, CliError, Context, ErrorFormat, Exit, Runnable, ServiceOptions,
+        args::identity::IdentityOptions,
         args::outbound::OutgoingOptions,
-        commands::secrets::IdentityOptions,
         environment::{self, Environment},
         fleet::{Choice, Ended, Fleet, Outcome, Several, Sheet, Words},
         variables,

@@ -11,7 +11,13 @@ use std::{
 use tokio::sync::watch;
 
 use crate::{
-    cli::{CliError, Context, ErrorFormat, Exit, Runnable, ServiceOptions, args::outbound, commands::serve, variables},
+    cli::{
+        CliError, Context, ErrorFormat, Exit, Runnable, ServiceOptions,
+        args::{outbound, values::parse_listen_address},
+        log::{LogFormat, start_log},
+        signals::wait_for_stop,
+        variables,
+    },
     config::Selection,
     git::{Follower, GitError},
     model::{Code, Lapse},
@@ -67,7 +73,7 @@ pub(crate) struct Watch {
     #[arg(long, default_value = "30s", value_name = "TIME")]
     poll: Lapse,
     /// Where health, metrics and status are answered; port 0 takes a free one
-    #[arg(long, default_value = "127.0.0.1:9470", value_name = "ADDRESS", value_parser = serve::listen_address)]
+    #[arg(long, default_value = "127.0.0.1:9470", value_name = "ADDRESS", value_parser = parse_listen_address)]
     listen: SocketAddr,
     /// A name by which monitors reach it, besides addresses and `localhost` (can be repeated)
     #[arg(long, value_name = "NAME")]
@@ -86,7 +92,7 @@ pub(crate) struct Watch {
     format: Format,
     /// How to write the log [default: human on a terminal, json elsewhere]
     #[arg(long, value_enum, value_name = "FORMAT")]
-    log_format: Option<serve::LogFormat>,
+    log_format: Option<LogFormat>,
     /// How often what lasts is told again
     #[arg(long, default_value = "1d", value_name = "TIME", help_heading = "Reports")]
     remind: Lapse,
@@ -121,7 +127,7 @@ impl Runnable for Watch {
         }
         self.require_origins(context, &selection)?;
         // What one pass found is printed; of the log, only what is in no status is worth a line.
-        serve::start_log(self.log_format, if self.once { "error" } else { "info" })?;
+        start_log(self.log_format, if self.once { "error" } else { "info" })?;
         let data = match &self.data {
             Some(data) => data.clone(),
             None => context.project().unwrap_or_else(|_| PathBuf::from(".")).join(".mailwright/watch"),
@@ -197,7 +203,7 @@ impl Watch {
 
     async fn work(&self, context: &Context, watching: Watching, stop: watch::Sender<bool>) -> Result<Status, CliError> {
         let signals = tokio::spawn(async move {
-            serve::stop_signal(false).await;
+            wait_for_stop(false).await;
             stop.send_replace(true);
             std::future::pending::<()>().await;
         });

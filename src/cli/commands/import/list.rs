@@ -2,7 +2,6 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    io::Read as _,
     path::{Path, PathBuf},
 };
 
@@ -12,15 +11,13 @@ use crate::{
     cli::{
         CliError, Context, Exit, Format,
         commands::import::{Import, tell_secrets, write_new},
+        list_file::{list_error, read_list_file},
     },
     config::{
         Repository, suggest,
         write::{self, FileKind},
     },
-    import::{
-        spreadsheet::{SIZE_LIMIT, TableProblem},
-        table::{self, Row},
-    },
+    import::table::{self, Row},
     model::{Code, EnvironmentName, SecretReference},
 };
 
@@ -114,33 +111,7 @@ impl Import {
 }
 
 fn read(list: &Path) -> Result<Vec<Row>, CliError> {
-    table::read(&bytes(list)?).map_err(|problems| {
-        malformed(Code::ListMalformed, list, problems).remedy("`mailwright import --help` names the columns.")
+    table::read(&read_list_file(list)?).map_err(|problems| {
+        list_error(Code::ListMalformed, list, problems).remedy("`mailwright import --help` names the columns.")
     })
-}
-
-/// A list, as far as one may be long.
-pub(in crate::cli) fn bytes(list: &Path) -> Result<Vec<u8>, CliError> {
-    let mut bytes = Vec::new();
-    std::fs::File::open(list).and_then(|file| file.take(SIZE_LIMIT as u64 + 1).read_to_end(&mut bytes)).map_err(
-        |error| {
-            CliError::coded(Code::Unreadable, format!("cannot read `{}`: {error}", list.display()))
-                .remedy("Name a file.")
-        },
-    )?;
-    Ok(bytes)
-}
-
-/// Every problem of a list with its line, up to a number that somebody reads.
-pub(in crate::cli) fn malformed(code: Code, list: &Path, mut problems: Vec<TableProblem>) -> CliError {
-    problems.sort_by_key(|problem| problem.line);
-    let count = problems.len();
-    let plural = if count == 1 { "" } else { "s" };
-    let message = format!("`{}` has {count} problem{plural}; nothing was written", list.display());
-    let mut error = CliError::coded(code, message);
-    for problem in problems.into_iter().take(50) {
-        let column = if problem.column.is_empty() { String::new() } else { format!(", column `{}`", problem.column) };
-        error = error.detail(format!("line {}{column}: {}\n  {}", problem.line, problem.message, problem.remedy));
-    }
-    error
 }

@@ -3,7 +3,7 @@
 //! Files that are there are never overwritten, and nothing is written before all of it is known to be good.
 
 mod layers;
-pub(super) mod list;
+mod list;
 
 use std::path::{Path, PathBuf};
 

@@ -10,10 +10,8 @@ use serde_json::json;
 use crate::{
     cli::{
         CliError, Context, Exit, Format,
-        commands::{
-            import::list,
-            new::{Base, Given, NewEnvironment, free_name, is_own, missing_secrets, places},
-        },
+        commands::new::{Base, Given, NewEnvironment, free_name, is_own, missing_secrets, places},
+        list_file::{list_error, read_list_file},
     },
     config::{Diagnostic, Repository},
     import::{
@@ -36,12 +34,12 @@ impl NewEnvironment {
     pub(super) fn make_all(&self, context: &Context, file: &Path) -> Result<Exit, CliError> {
         let repository = context.repository()?;
         let refused = |problems| {
-            list::malformed(Code::EnvironmentListMalformed, file, problems)
+            list_error(Code::EnvironmentListMalformed, file, problems)
                 .remedy("`mailwright new environment --help` names the columns.")
         };
         let mut bases = Bases { repository: &repository, found: BTreeMap::new() };
         bases.find(self.given.from.as_deref())?;
-        let list = environments::read(&list::bytes(file)?, self.given.from.as_deref(), |base| bases.variables(base))
+        let list = environments::read(&read_list_file(file)?, self.given.from.as_deref(), |base| bases.variables(base))
             .map_err(refused)?;
         let new = self.prepare(&list, &mut bases).map_err(refused)?;
         let problems = try_all(&repository, &list, &new)?;

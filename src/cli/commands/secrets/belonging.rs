@@ -8,7 +8,7 @@ use rayon::prelude::*;
 use crate::{
     cli::{
         CliError,
-        commands::secrets::{entries, files, read_age},
+        commands::secrets::files::{file_names, list_files, read_age},
         environment::Environment,
     },
     config::SecretUsage,
@@ -44,10 +44,10 @@ impl Everywhere {
 fn index(environment: &Environment) -> Result<BTreeMap<String, Vec<(EnvironmentName, SecretReference)>>, CliError> {
     let root = environment.repository.root();
     let names: Vec<EnvironmentName> =
-        entries(root, std::path::Path::new("secrets"))?.iter().filter_map(|name| name.parse().ok()).collect();
+        file_names(root, std::path::Path::new("secrets"))?.iter().filter_map(|name| name.parse().ok()).collect();
     let read = |name: &EnvironmentName| -> Result<Vec<(String, EnvironmentName, SecretReference)>, CliError> {
         let mut found = Vec::new();
-        for (reference, path) in files(root, name)?.age_files() {
+        for (reference, path) in list_files(root, name)?.age_files() {
             // What cannot be read is reported where it is to be sealed again.
             if let Ok(header) = Header::read(&read_age(root, path)?) {
                 found.push((header.bound_id().as_str().to_owned(), name.clone(), reference.clone()));

@@ -8,7 +8,10 @@ use zeroize::Zeroizing;
 use crate::{
     cli::{
         CliError, Context, ErrorFormat, Exit, Format, Runnable,
-        commands::secrets::{Files, files, is_open_to_all, read_age, recipients},
+        commands::secrets::{
+            files::{SecretFiles, list_files, read_age},
+            recipients_file::{is_open_to_all, read_recipients, recipients_path},
+        },
         environment::Environment,
     },
     config::SecretUsage,
@@ -104,7 +107,7 @@ fn check_one(
     bindings: &mut BTreeMap<Binding, usize>,
 ) -> Result<usize, CliError> {
     let (root, name) = (environment.repository.root(), &environment.name);
-    let present = files(root, name)?;
+    let present = list_files(root, name)?;
     let used = environment.repository.used_secrets(name);
     for (reference, uses) in &used {
         if !present.secrets.iter().any(|(own, _)| own == reference) {
@@ -117,11 +120,11 @@ fn check_one(
             });
         }
     }
-    let recipients = match recipients(root, name) {
+    let recipients = match read_recipients(root, name) {
         Ok(recipients) => Some(recipients),
         Err(error) => {
             found.push(Found {
-                file: crate::cli::commands::secrets::recipients_path(name).display().to_string(),
+                file: recipients_path(name).display().to_string(),
                 code: Code::RecipientsInvalid,
                 message: error.message,
                 remedy: error.remedy.unwrap_or_default(),
@@ -235,7 +238,7 @@ fn misaddressed(header: &Header, recipients: &Recipients) -> Vec<String> {
 fn strangers(
     root: &Path,
     name: &EnvironmentName,
-    present: &Files,
+    present: &SecretFiles,
     recipients: Option<&Recipients>,
     found: &mut Vec<Found>,
 ) -> Result<(), CliError> {
@@ -266,7 +269,7 @@ fn strangers(
     }
     if recipients.is_some_and(|recipients| is_open_to_all(root, name, recipients)) {
         found.push(Found {
-            file: crate::cli::commands::secrets::recipients_path(name).display().to_string(),
+            file: recipients_path(name).display().to_string(),
             code: Code::PublicIdentity,
             message: "it names the public recipient of the examples: everybody can open what is sealed to it"
                 .to_owned(),

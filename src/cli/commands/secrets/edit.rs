@@ -13,14 +13,15 @@ use zeroize::Zeroizing;
 use crate::{
     cli::{
         CliError, Context, ErrorFormat, Exit, Format, Runnable,
+        args::identity::IdentityOptions,
         commands::secrets::{
-            IdentityOptions,
             belonging::{Belonging, Everywhere},
-            fresh_value_id, open_error, read_age, recipients, reference, refuse_public,
+            files::{read_age, write_age},
+            recipients_file::{read_recipients, refuse_public},
             scratch::Scratch,
-            seal_error,
+            sealing::{find_destination, fresh_value_id, open_error, parse_reference, seal_error},
             set::sealed_for,
-            value, write_age,
+            value,
         },
         environment::Environment,
         variables,
@@ -60,15 +61,15 @@ impl Runnable for Edit {
 
     fn run(&self, context: &Context) -> Result<Exit, CliError> {
         let environment = Environment::find(context, &self.environment)?;
-        let reference = reference(&environment.name, &self.name)?;
+        let reference = parse_reference(&environment.name, &self.name)?;
         let root = environment.repository.root();
-        let recipients = recipients(root, &environment.name)?;
+        let recipients = read_recipients(root, &environment.name)?;
         refuse_public(&environment, &recipients)?;
         let path = Repository::secret_path(&environment.name, &reference);
         let file = read_age(root, &path).map_err(|error| {
             error.remedy(format!("Seal a first value: mailwright secrets set {} {reference}", self.environment))
         })?;
-        let destination = crate::cli::commands::secrets::destination(&environment, &reference)?;
+        let destination = find_destination(&environment, &reference)?;
         // Before it is opened: the editor must not show a value that belongs elsewhere, nor its seal follow.
         let (belonging, mut everywhere) = (Belonging::new(&environment, &recipients), Everywhere::default());
         belonging.check(&reference, &file, true, &mut everywhere)?;

@@ -8,14 +8,12 @@ use serde_json::json;
 use crate::{
     cli::{
         CliError, Context, ErrorFormat, Exit, Format, Runnable, ServiceOptions,
-        commands::{
-            outbox,
-            secrets::{Many, nothing_found},
-        },
+        commands::secrets::environments::{Many, nothing_found},
         environment::{self, Environment},
         ui::table::table,
     },
     model::{Lapse, LastVerified, ProfileName, State},
+    text::printable,
     verify::expiry::{Ending as Row, of_environment},
 };
 
@@ -141,7 +139,7 @@ impl Row {
             }
         };
         let next = if self.end.as_ref().is_some_and(|end| end.next) { "next " } else { "" };
-        let name = self.end.as_ref().map(|end| outbox::plain(&end.name)).filter(|name| !name.is_empty());
+        let name = self.end.as_ref().map(|end| printable(&end.name).into_owned()).filter(|name| !name.is_empty());
         let what = format!("{next}{}{}", self.kind, name.map(|name| format!(" {name}")).unwrap_or_default());
         let seen = match self.seen {
             None => "never: mailwright verify".to_owned(),

@@ -10,8 +10,9 @@ use serde_json::json;
 use crate::{
     cli::{
         CliError, Context, ErrorFormat, Exit, Format, Runnable, ServiceOptions,
-        commands::secrets::{Prompt, recipients_path, refuse_public},
+        commands::secrets::recipients_file::{recipients_path, refuse_public},
         environment::Environment,
+        ui::age_prompt::AgePrompt,
     },
     fs::write_atomically,
     model::Code,
@@ -81,7 +82,7 @@ impl Runnable for Init {
         for recipient in &self.recipients {
             let _ = writeln!(text, "\n{}", recipient.trim());
         }
-        let recipients = Recipients::parse(&text, &Prompt).map_err(|error| {
+        let recipients = Recipients::parse(&text, &AgePrompt).map_err(|error| {
             CliError::coded(Code::RecipientsInvalid, format!("no file was written: {error}"))
                 .remedy("Name at least one recipient, or give `--from-service`. An identity (AGE-SECRET-KEY-...) is the private half and does not belong here.")
         })?;

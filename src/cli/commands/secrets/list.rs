@@ -7,7 +7,10 @@ use serde_json::json;
 use crate::{
     cli::{
         CliError, Context, ErrorFormat, Exit, Format, Runnable,
-        commands::secrets::{files, read_age, recipients},
+        commands::secrets::{
+            files::{list_files, read_age},
+            recipients_file::read_recipients,
+        },
         environment::Environment,
         ui::table::table,
     },
@@ -37,10 +40,10 @@ impl Runnable for List {
         let environment = Environment::find(context, &self.environment)?;
         let root = environment.repository.root();
         let used = environment.repository.used_secrets(&environment.name);
-        let found = files(root, &environment.name)?;
+        let found = list_files(root, &environment.name)?;
         let present: BTreeMap<_, _> = found.secrets.into_iter().collect();
         let staged: BTreeMap<_, _> = found.next.into_iter().collect();
-        let known: BTreeMap<String, String> = recipients(root, &environment.name)
+        let known: BTreeMap<String, String> = read_recipients(root, &environment.name)
             .map(|recipients| recipients.texts().map(|text| (fingerprint(text), text.to_owned())).collect())
             .unwrap_or_default();
         let names: BTreeSet<_> = used.keys().chain(present.keys()).chain(staged.keys()).collect();

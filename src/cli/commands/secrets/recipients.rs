@@ -13,16 +13,18 @@ use serde_json::json;
 use crate::{
     cli::{
         CliError, Context, ErrorFormat, Exit, Format, Runnable, ServiceOptions,
+        args::identity::IdentityOptions,
         commands::secrets::{
-            IdentityOptions, Many, Prompt,
             belonging::{Belonging, Everywhere},
-            files,
+            environments::Many,
+            files::{list_files, read_age},
             list::short,
-            open_error, read_age, recipients_path, refuse_public,
+            recipients_file::{read_recipients, recipients_path, refuse_public},
             rekey::is_addressed,
-            seal_error,
+            sealing::{open_error, seal_error},
         },
         environment::Environment,
+        ui::age_prompt::AgePrompt,
         ui::table::table,
     },
     config::Repository,
@@ -127,7 +129,7 @@ impl List {
         let repository = context.repository()?;
         let mut rows = Vec::new();
         for name in with_recipients(&repository, &self.environments)? {
-            let recipients = crate::cli::commands::secrets::recipients(repository.root(), &name)?;
+            let recipients = read_recipients(repository.root(), &name)?;
             rows.extend(recipients.texts().map(|text| (name.clone(), text.to_owned())));
         }
         if self.format == Format::Json {
@@ -291,7 +293,7 @@ impl Options {
         everywhere: &mut Everywhere,
     ) -> Result<Prepared, CliError> {
         let (root, name) = (environment.repository.root(), &environment.name);
-        let before = crate::cli::commands::secrets::recipients(root, name)?;
+        let before = read_recipients(root, name)?;
         let path = recipients_path(name);
         let bytes = std::fs::read(root.join(&path))
             .map_err(|error| CliError::coded(Code::Unreadable, format!("cannot read `{}`: {error}", path.display())))?;
@@ -300,7 +302,7 @@ impl Options {
             CliError::coded(Code::RecipientsInvalid, format!("{}: it is {encoding}", path.display()))
         })?;
         let changed = change(environment, &text, &before)?;
-        let recipients = Recipients::parse(&changed, &Prompt).map_err(|error| {
+        let recipients = Recipients::parse(&changed, &AgePrompt).map_err(|error| {
             CliError::coded(Code::RecipientsInvalid, format!("nothing was changed: {error}"))
                 .remedy("One recipient: age1..., or an SSH public key in quotes. An identity (AGE-SECRET-KEY-...) is the private half and does not belong here.")
         })?;
@@ -308,7 +310,7 @@ impl Options {
         let belonging = Belonging::new(environment, &before);
         let mut outdated: Vec<(SecretReference, PathBuf, Vec<u8>)> = Vec::new();
         let mut current = 0;
-        for (reference, path) in files(root, name)?.age_files() {
+        for (reference, path) in list_files(root, name)?.age_files() {
             let bytes = read_age(root, path)?;
             if is_addressed(&bytes, &recipients) {
                 current += 1;

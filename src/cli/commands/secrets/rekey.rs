@@ -8,12 +8,13 @@ use serde_json::json;
 use crate::{
     cli::{
         CliError, Context, ErrorFormat, Exit, Format, Runnable,
+        args::identity::IdentityOptions,
         commands::secrets::{
-            IdentityOptions,
             belonging::{Belonging, Everywhere},
-            destination, files, open_error, read_age, recipients, reference, refuse_public, seal_error,
+            files::{list_files, read_age, write_age},
+            recipients_file::{read_recipients, refuse_public},
+            sealing::{find_destination, open_error, parse_reference, seal_error},
             set::sealed_for,
-            write_age,
         },
         environment::Environment,
     },
@@ -60,11 +61,11 @@ impl Runnable for Rekey {
     fn run(&self, context: &Context) -> Result<Exit, CliError> {
         let environment = Environment::find(context, &self.environment)?;
         let root = environment.repository.root();
-        let recipients = recipients(root, &environment.name)?;
+        let recipients = read_recipients(root, &environment.name)?;
         refuse_public(&environment, &recipients)?;
         let named: Vec<SecretReference> =
-            self.names.iter().map(|text| reference(&environment.name, text)).collect::<Result<_, _>>()?;
-        let present = files(root, &environment.name)?;
+            self.names.iter().map(|text| parse_reference(&environment.name, text)).collect::<Result<_, _>>()?;
+        let present = list_files(root, &environment.name)?;
         if let Some(missing) = named.iter().find(|named| !present.secrets.iter().any(|(own, _)| own == *named)) {
             return Err(CliError::coded(
                 Code::SecretMissing,
@@ -110,7 +111,7 @@ impl Runnable for Rekey {
             let identities = self.identities.load(outdated.iter().map(|(_, _, bytes)| bytes.as_slice()))?;
             let total = outdated.len();
             for (index, (reference, path, bytes)) in outdated.iter().enumerate() {
-                let destination = if is_named { Some(destination(&environment, reference)?) } else { None };
+                let destination = if is_named { Some(find_destination(&environment, reference)?) } else { None };
                 let digest = destination.as_ref().map(|destination| destination.digest(&environment.name));
                 let sealed = rekey(bytes, identities.iter(), &recipients, digest.as_ref())
                     .map_err(|error| open_error(path, &error))

@@ -9,11 +9,15 @@ use crate::{
     cli::{
         CliError, Context, ErrorFormat, Exit, Format, Runnable, ServiceOptions,
         commands::secrets::{
-            Many,
             belonging::{Belonging, Everywhere},
-            files, nothing_found, read_age, recipients, reference, refuse_public, set, standing,
+            environments::{Many, nothing_found},
+            files::{check_inside, list_files, read_age},
+            recipients_file::{read_recipients, refuse_public},
+            sealing::parse_reference,
+            set,
         },
         environment::{self, Environment},
+        ui::outbox::describe_rotation,
         ui::table::table,
     },
     config::Repository,
@@ -22,6 +26,7 @@ use crate::{
         rotation::{Rotation, Standing},
     },
     secrets::Header,
+    text::printable,
 };
 
 /// Rotate a secret: a next value beside the current one, tried first, used once it works
@@ -82,7 +87,7 @@ impl Runnable for Rotate {
                 .remedy("A value is that of one environment: name it."));
         }
         let environment = Environment::find(context, environment)?;
-        let reference = reference(&environment.name, name)?;
+        let reference = parse_reference(&environment.name, name)?;
         if self.finish {
             self.move_over(context, &environment, &reference)
         } else if self.abandon {
@@ -134,7 +139,7 @@ impl Rotate {
                 "Finish that rotation (`--finish`) or give it up (`--abandon`); `--replace` puts another value there.",
             ));
         }
-        let recipients = recipients(root, name)?;
+        let recipients = read_recipients(root, name)?;
         refuse_public(environment, &recipients)?;
         let destination = set::seal_value(context, environment, reference, &path, &recipients)?;
         context.printer.out(&set::sealed(&path, recipients.texts().count(), &destination, name));
@@ -154,7 +159,7 @@ impl Rotate {
         let path = Repository::next_secret_path(name, reference);
         let (header, file) = staged(environment, reference)?;
         // Another file may have been copied there; whoever finishes it must not make it this secret.
-        let recipients = recipients(root, name)?;
+        let recipients = read_recipients(root, name)?;
         Belonging::new(environment, &recipients).check(reference, &file, true, &mut Everywhere::default()).map_err(
             |error| {
                 error.remedy(format!(
@@ -174,7 +179,7 @@ impl Rotate {
             None => self.confirm(context, environment, reference, &header)?,
         }
         let target = Repository::secret_path(name, reference);
-        crate::cli::commands::secrets::inside(root, &path)?;
+        check_inside(root, &path)?;
         std::fs::rename(root.join(&path), root.join(&target))
             .map_err(|error| CliError::coded(Code::Unreadable, format!("cannot move `{}`: {error}", path.display())))?;
         context.printer.out(&format!("moved {} over {}", path.display(), target.display()));
@@ -223,7 +228,7 @@ impl Rotate {
             match (next, rotation) {
                 (Some(next), Some(rotation)) if is_it(next) && rotation.next == *next => {
                     if rotation.standing != Standing::Promoted {
-                        lacking.push(standing(rotation));
+                        lacking.push(describe_rotation(rotation));
                     }
                 }
                 (Some(_), _) => lacking.push(format!("{profile}: the service has another next value; plan and apply")),
@@ -324,7 +329,7 @@ fn status_of(environment: &Environment, rotations: &[Rotation], was_asked: bool)
         note,
         rotation,
     };
-    let next = files(root, name)?.next;
+    let next = list_files(root, name)?.next;
     let mut rows = Vec::new();
     for rotation in rotations {
         let is_staged = next.iter().any(|(reference, _)| *reference == rotation.secret);
@@ -332,7 +337,7 @@ fn status_of(environment: &Environment, rotations: &[Rotation], was_asked: bool)
             _ if !is_staged => "its file is gone: plan and apply".to_owned(),
             Standing::Staged => "not tried yet".to_owned(),
             Standing::Promoted => format!("mailwright secrets rotate {name} {} --finish", rotation.secret),
-            Standing::Refused => crate::cli::commands::outbox::plain(&rotation.reason),
+            Standing::Refused => printable(&rotation.reason).into_owned(),
         };
         rows.push(row(
             &rotation.secret,
@@ -381,7 +386,7 @@ fn abandon(context: &Context, environment: &Environment, reference: &SecretRefer
         // A file that is there and is no age file can be taken away all the same.
         staged(environment, reference)?;
     }
-    crate::cli::commands::secrets::inside(root, &path)?;
+    check_inside(root, &path)?;
     std::fs::remove_file(root.join(&path))
         .map_err(|error| CliError::coded(Code::Unreadable, format!("cannot remove `{}`: {error}", path.display())))?;
     context.printer.out(&format!("removed {}", path.display()));

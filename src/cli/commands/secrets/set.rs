@@ -7,7 +7,12 @@ use serde_json::json;
 use crate::{
     cli::{
         CliError, Context, ErrorFormat, Exit, Format, Runnable,
-        commands::secrets::{fresh_value_id, recipients, reference, refuse_public, seal_error, value, write_age},
+        commands::secrets::{
+            files::write_age,
+            recipients_file::{read_recipients, refuse_public},
+            sealing::{find_destination, fresh_value_id, parse_reference, seal_error},
+            value,
+        },
         environment::Environment,
     },
     config::Repository,
@@ -42,8 +47,8 @@ impl Runnable for Set {
 
     fn run(&self, context: &Context) -> Result<Exit, CliError> {
         let environment = Environment::find(context, &self.environment)?;
-        let reference = reference(&environment.name, &self.name)?;
-        let recipients = recipients(environment.repository.root(), &environment.name)?;
+        let reference = parse_reference(&environment.name, &self.name)?;
+        let recipients = read_recipients(environment.repository.root(), &environment.name)?;
         refuse_public(&environment, &recipients)?;
         let path = Repository::secret_path(&environment.name, &reference);
         let destination = seal_value(context, &environment, &reference, &path, &recipients)?;
@@ -69,7 +74,7 @@ pub(super) fn seal_value(
     path: &Path,
     recipients: &Recipients,
 ) -> Result<Destination, CliError> {
-    let destination = crate::cli::commands::secrets::destination(environment, reference)?;
+    let destination = find_destination(environment, reference)?;
     let value = value::take(context, environment, reference)?;
     let sealed = seal_for(&value, recipients, &fresh_value_id()?, &destination.digest(&environment.name))
         .map_err(|error| seal_error(reference, &error))?;

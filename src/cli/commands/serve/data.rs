@@ -15,7 +15,7 @@ use std::{
 use secrecy::{ExposeSecret as _, SecretString};
 
 use crate::{
-    cli::commands::serve::CliError,
+    cli::CliError,
     model::{Code, EnvironmentName},
     secrets::ServiceIdentity,
     service::Resident,

@@ -8,11 +8,9 @@ use serde_json::json;
 use crate::{
     api::NewToken,
     cli::{
+        CliError, Context,
         args::service::of_environment,
-        commands::serve::{
-            CliError, Context,
-            data::{self, Opened, store_error},
-        },
+        commands::serve::data::{self, Opened, store_error},
     },
     model::{
         AuditOutcome, Code, EnvironmentName,

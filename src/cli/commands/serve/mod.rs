@@ -3,24 +3,22 @@
 mod data;
 mod first_token;
 
-use std::{
-    io::IsTerminal as _,
-    net::{SocketAddr, ToSocketAddrs as _},
-    path::PathBuf,
-    sync::Arc,
-    time::Duration,
-};
+use std::{net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
 
 use data::{Opened, Residence, store_error};
 use first_token::FirstToken;
 
 use crate::{
-    cli::{CliError, Context, Exit, Runnable, args::service::PLACEHOLDER, variables},
+    cli::{
+        CliError, Context, Exit, Runnable,
+        args::{outbound::DeliveryOptions, service::PLACEHOLDER, values::parse_listen_address},
+        log::{LogFormat, start_log},
+        signals::wait_for_stop,
+    },
     model::{Code, EnvironmentName},
     net::listener::{self, ConnectionLimits, ListenError, OpenConnections, Tls},
     service::{Common, Hosting, Issuers, IssuersFile, OidcError, Resident, Server},
     store::Store as _,
-    text::printable_log_line,
 };
 
 /// Run the e-mail service
@@ -46,7 +44,7 @@ pub(crate) struct Serve {
     #[arg(long, value_name = "DIR", conflicts_with = "data", value_hint = clap::ValueHint::DirPath)]
     hosted: Option<PathBuf>,
     /// Where to listen; port 0 takes a free one
-    #[arg(long, default_value = "127.0.0.1:8470", value_name = "ADDRESS", value_parser = listen_address)]
+    #[arg(long, default_value = "127.0.0.1:8470", value_name = "ADDRESS", value_parser = parse_listen_address)]
     listen: SocketAddr,
     /// Certificate chain, PEM
     #[arg(long, value_name = "FILE", requires = "tls_key", value_hint = clap::ValueHint::FilePath)]
@@ -81,37 +79,13 @@ pub(crate) struct Serve {
     #[arg(long, default_value_t = 75, value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(1..=3600))]
     idle_timeout: u64,
     #[command(flatten)]
-    outgoing: crate::cli::args::outbound::DeliveryOptions,
+    outgoing: DeliveryOptions,
     /// Stop when standard input ends: whoever started the service is gone then, however it went
     #[arg(long, hide = true)]
     stop_at_end_of_input: bool,
     /// How to write the log [default: human on a terminal, json elsewhere]
     #[arg(long, value_enum, value_name = "FORMAT")]
     log_format: Option<LogFormat>,
-}
-
-/// `host:port`, where the host may be a name of this machine.
-pub(super) fn listen_address(text: &str) -> Result<SocketAddr, String> {
-    if let Ok(address) = text.parse() {
-        return Ok(address);
-    }
-    let found: Vec<SocketAddr> = text
-        .to_socket_addrs()
-        .map_err(|_| "write it as HOST:PORT: 127.0.0.1:8470, localhost:8470, [::1]:8470".to_owned())?
-        .collect();
-    // A name with addresses of both kinds is most often meant as the one that everything understands.
-    found
-        .iter()
-        .find(|address| address.is_ipv4())
-        .or(found.first())
-        .copied()
-        .ok_or("the name has no address".to_owned())
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
-pub(super) enum LogFormat {
-    Human,
-    Json,
 }
 
 impl Runnable for Serve {
@@ -187,7 +161,7 @@ impl Serve {
         if self.demo {
             context.printer.note("DEMO: the service's key is public. Keep nothing here that matters.");
         }
-        let stop = stop_signal(self.stop_at_end_of_input);
+        let stop = wait_for_stop(self.stop_at_end_of_input);
         server.run(hosting, stop).await.map_err(|error| CliError::new(format!("the service stopped: {error}")))?;
         Ok(Exit::Done)
     }
@@ -303,65 +277,5 @@ fn keep_memory_private() {
     let limited = limited.and(rustix::process::set_dumpable_behavior(rustix::process::DumpableBehavior::NotDumpable));
     if let Err(error) = limited {
         tracing::warn!(%error, "a crash may leave a file with what is in memory");
-    }
-}
-
-/// Starts the log on standard error; `usual` is what it has where nobody says otherwise.
-pub(super) fn start_log(format: Option<LogFormat>, usual: &str) -> Result<(), CliError> {
-    let filter = variables::read(variables::LOG).unwrap_or_else(|| usual.to_owned());
-    let filter = tracing_subscriber::EnvFilter::try_new(&filter).map_err(|_| {
-        CliError::coded(Code::Usage, format!("{} is not a log filter", variables::LOG))
-            .remedy("Write for example `info` or `mailwright=debug`.")
-    })?;
-    let format = format.unwrap_or(if std::io::stderr().is_terminal() { LogFormat::Human } else { LogFormat::Json });
-    // A log that nobody reads any more must not take the service with it.
-    let builder =
-        tracing_subscriber::fmt().with_env_filter(filter).with_writer(|| LogWriter).log_internal_errors(false);
-    // Colours are for those who look; in a file they are noise.
-    let builder = if std::io::stderr().is_terminal() { builder } else { builder.with_ansi(false) };
-    match format {
-        LogFormat::Human => builder.with_target(false).init(),
-        LogFormat::Json => builder.json().flatten_event(true).with_span_list(false).with_target(false).init(),
-    }
-    Ok(())
-}
-
-/// Writes each event as one line to standard error: what peers said cannot begin another line, nor act on a terminal.
-struct LogWriter;
-
-impl std::io::Write for LogWriter {
-    fn write(&mut self, event: &[u8]) -> std::io::Result<usize> {
-        let text = String::from_utf8_lossy(event);
-        let (line, end) = text.strip_suffix('\n').map_or((&*text, ""), |line| (line, "\n"));
-        let written = format!("{}{end}", printable_log_line(line));
-        std::io::stderr().lock().write_all(written.as_bytes())?;
-        Ok(event.len())
-    }
-
-    fn flush(&mut self) -> std::io::Result<()> {
-        std::io::stderr().lock().flush()
-    }
-}
-
-/// Ends at Ctrl-C or SIGTERM, or at the end of standard input if that is wanted.
-pub(super) async fn stop_signal(at_end_of_input: bool) {
-    let terminated = async {
-        match tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate()) {
-            Ok(mut signal) => {
-                signal.recv().await;
-            }
-            Err(_) => std::future::pending().await,
-        }
-    };
-    let input_ended = async move {
-        if !at_end_of_input {
-            return std::future::pending().await;
-        }
-        drop(tokio::io::copy(&mut tokio::io::stdin(), &mut tokio::io::sink()).await);
-    };
-    tokio::select! {
-        _ = tokio::signal::ctrl_c() => {}
-        () = terminated => {}
-        () = input_ended => {}
     }
 }

@@ -1,0 +1,70 @@
+//! Age identities: `--identity`, its environment variable, and the usual places.
+
+use std::path::PathBuf;
+
+use crate::{
+    cli::{CliError, ui::age_prompt::AgePrompt, variables},
+    model::Code,
+    secrets::{Header, Identities},
+};
+
+/// The keys to open with.
+#[derive(Debug, clap::Args)]
+pub(crate) struct IdentityOptions {
+    /// A file with age identities or an SSH key; may be given several times
+    #[arg(long, short = 'i', value_name = "FILE", value_hint = clap::ValueHint::FilePath)]
+    identity: Vec<PathBuf>,
+}
+
+impl IdentityOptions {
+    /// Whether none was named on the command line.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.identity.is_empty()
+    }
+
+    /// The keys that are named, or else those at the usual places. If one of the files was sealed with a passphrase,
+    /// the passphrase is a key too.
+    pub(crate) fn load<'a>(&self, mut files: impl Iterator<Item = &'a [u8]>) -> Result<Identities, CliError> {
+        let mut identities = Identities::default();
+        let named: Vec<PathBuf> = if self.identity.is_empty() {
+            variables::read(variables::AGE_IDENTITY_FILE).map(PathBuf::from).into_iter().collect()
+        } else {
+            self.identity.clone()
+        };
+        for path in &named {
+            identities.add_file(path, &AgePrompt).map_err(|error| {
+                CliError::coded(Code::IdentityMissing, error.to_string()).remedy(
+                    "Name a file of age identities (AGE-SECRET-KEY-1... or a plugin's), one sealed with a passphrase, or an SSH key.",
+                )
+            })?;
+        }
+        if named.is_empty() {
+            for path in usual_places().into_iter().filter(|path| path.is_file()) {
+                // A key of another kind at a usual place is no reason to stop.
+                drop(identities.add_file(&path, &AgePrompt));
+            }
+        }
+        if files.any(|file| Header::read(file).is_ok_and(|header| header.kinds.iter().any(|kind| kind == "scrypt"))) {
+            identities.add_passphrase(&AgePrompt);
+        }
+        if identities.is_empty() {
+            return Err(CliError::coded(Code::IdentityMissing, "no age identity is at hand to open the secrets with").remedy(
+                "Give `--identity FILE`, set MAILWRIGHT_AGE_IDENTITY_FILE, or put one at ~/.config/age/keys.txt (`age-keygen -o ~/.config/age/keys.txt`).",
+            ));
+        }
+        Ok(identities)
+    }
+}
+
+/// Where age's own users and those of SOPS keep their identities, and SSH its keys.
+fn usual_places() -> Vec<PathBuf> {
+    let home = variables::home();
+    let config = variables::config_home().or_else(|| {
+        home.as_ref()
+            .map(|home| home.join(if cfg!(target_os = "macos") { "Library/Application Support" } else { ".config" }))
+    });
+    let mut places = Vec::new();
+    places.extend(config.iter().flat_map(|config| [config.join("age/keys.txt"), config.join("sops/age/keys.txt")]));
+    places.extend(home.iter().flat_map(|home| [home.join(".ssh/id_ed25519"), home.join(".ssh/id_rsa")]));
+    places
+}

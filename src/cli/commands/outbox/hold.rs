@@ -1,0 +1,45 @@
+//! `mailwright outbox hold`: the scope and the duration of a hold.
+
+use jiff::Timestamp;
+
+use crate::{
+    api::messages::NewHold,
+    cli::{CliError, environment},
+    model::{Code, Lapse},
+};
+
+/// The scope, the reason and the duration of a hold.
+#[derive(Debug, clap::Args)]
+pub(super) struct HoldArgs {
+    /// The profile that sends nothing
+    #[arg(long)]
+    profile: Option<String>,
+    /// The company whose mail waits
+    #[arg(long)]
+    company: Option<String>,
+    /// The function whose mail waits
+    #[arg(long)]
+    function: Option<String>,
+    /// Why
+    #[arg(long)]
+    reason: String,
+    /// For how long: 30m, 2h, 3d [default: until it is removed]
+    #[arg(long = "for", value_name = "TIME")]
+    lasting: Option<Lapse>,
+}
+
+impl HoldArgs {
+    pub(super) fn request(&self, now: Timestamp) -> Result<NewHold, CliError> {
+        if self.profile.is_none() && self.company.is_none() && self.function.is_none() {
+            return Err(CliError::coded(Code::Usage, "this would hold everything")
+                .remedy("Name what to hold: `--profile`, `--company` or `--function`."));
+        }
+        Ok(NewHold {
+            profile: self.profile.as_deref().map(environment::profile_name).transpose()?,
+            company: self.company.as_deref().map(environment::company).transpose()?,
+            function: self.function.as_deref().map(environment::function).transpose()?,
+            reason: self.reason.clone(),
+            until: self.lasting.map(|lasting| now + lasting.duration()),
+        })
+    }
+}

@@ -1,0 +1,231 @@
+//! `mailwright outbox`: what was accepted, what became of it, and what can be done about it.
+
+mod hold;
+mod list;
+mod replay;
+mod resolve;
+mod selection;
+mod show;
+
+use std::{
+    io::{IsTerminal as _, Write as _},
+    path::PathBuf,
+};
+
+use uuid::Uuid;
+
+use hold::HoldArgs;
+use list::{List, message_table};
+use replay::Replay;
+use resolve::Resolve;
+use selection::MessageSelection;
+use show::describe_message;
+
+use crate::{
+    api::messages::{Action, ActionOptions},
+    cli::{
+        CliError, Context, ErrorFormat, Exit, Format, Runnable, ServiceOptions,
+        environment::Environment,
+        ui::{
+            confirm::confirm,
+            outbox::{describe_outbox, hold_table, restored_lines},
+            wording::count_of,
+        },
+    },
+    client::Client,
+    model::{Code, Message},
+    text::printable,
+};
+
+/// Follow accepted mail, and try again, call back or hold it
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Examples:\n  mailwright outbox prod status\n  mailwright outbox prod list --status failed\n  \
+    mailwright outbox prod list --document invoice/4711\n  mailwright outbox prod show 01980c1e-...\n  \
+    mailwright outbox prod replay 01980c1e-...\n  \
+    mailwright outbox prod replay --status failed --dry-run\n  \
+    mailwright outbox prod resolve 01980c1e-... --delivered --reason 'in Sent Items, 14:02'\n  \
+    mailwright outbox prod hold --company EDU1 --reason 'wrong price list' --for 2h\n\n\
+    `delivered` means that the mail server, or Exchange, has taken it. What bounces later comes back to the sender's\n\
+    mailbox. `unknown` means that it may have been taken, and that nobody can know; `resolve` says what you found.")]
+pub(crate) struct Outbox {
+    /// The environment
+    environment: String,
+    #[command(subcommand)]
+    command: OutboxCommand,
+    /// How to print it
+    #[arg(long, global = true, value_enum, default_value_t = Format::Human, value_name = "FORMAT")]
+    format: Format,
+    #[command(flatten)]
+    service: ServiceOptions,
+}
+
+#[derive(Debug, clap::Subcommand)]
+enum OutboxCommand {
+    /// How delivery stands: counts, parked profiles, holds
+    Status,
+    /// List messages, newest first
+    List(List),
+    /// One message with every attempt
+    Show {
+        /// The message's id
+        id: Uuid,
+    },
+    /// Try messages that wait now
+    Retry(MessageSelection),
+    /// Call back messages that wait
+    Cancel(MessageSelection),
+    /// Send failed and unknown messages again, to those whom they did not reach
+    Replay(Replay),
+    /// Say what became of unknown messages: delivered or failed
+    Resolve(Resolve),
+    /// Write a message's contents to standard output, or into a file
+    Export {
+        /// The message's id
+        id: Uuid,
+        /// Where to write it
+        #[arg(long, short, value_name = "FILE", value_hint = clap::ValueHint::FilePath)]
+        output: Option<PathBuf>,
+    },
+    /// Hold mail of a profile, a company, a function
+    Hold(HoldArgs),
+    /// The holds that last
+    Holds,
+    /// Remove a hold
+    Release {
+        /// The hold's id
+        id: String,
+    },
+    /// Accept mail again after the store was restored from a backup
+    ConfirmRestore {
+        /// Skip the confirmation prompt
+        #[arg(long, short)]
+        yes: bool,
+    },
+}
+
+impl Runnable for Outbox {
+    fn error_format(&self) -> ErrorFormat {
+        self.format.into()
+    }
+
+    fn run(&self, context: &Context) -> Result<Exit, CliError> {
+        let environment = Environment::find(context, &self.environment)?;
+        let client = environment.client(context, &self.service)?;
+        context.runtime()?.block_on(self.run_with(context, &client))
+    }
+}
+
+impl Outbox {
+    async fn run_with(&self, context: &Context, client: &Client) -> Result<Exit, CliError> {
+        match &self.command {
+            OutboxCommand::Status => {
+                let status = client.outbox().await?;
+                self.print(context, &status, || describe_outbox(&status));
+            }
+            OutboxCommand::List(list) => {
+                let page = client.messages(&list.query()?).await?;
+                self.print(context, &page, || message_table(&page.messages, page.next_before));
+            }
+            OutboxCommand::Show { id } => {
+                let detail = client.message(*id).await?;
+                self.print(context, &detail, || describe_message(&detail));
+            }
+            OutboxCommand::Retry(selection) => return self.act(context, client, selection, Action::Retry).await,
+            OutboxCommand::Cancel(selection) => return self.act(context, client, selection, Action::Cancel).await,
+            OutboxCommand::Replay(replay) => return replay.run(self, context, client).await,
+            OutboxCommand::Resolve(resolve) => return resolve.run(self, context, client).await,
+            OutboxCommand::Export { id, output } => {
+                let content = client.content(*id).await?;
+                let failed =
+                    |error: std::io::Error| CliError::coded(Code::Unwritable, format!("cannot write: {error}"));
+                match output {
+                    Some(path) => crate::fs::write_atomically(path, &content).map_err(failed)?,
+                    // What somebody mailed acts on no terminal; a pipe gets it as it is.
+                    None if std::io::stdout().is_terminal() => context.printer.out(&String::from_utf8_lossy(&content)),
+                    None => std::io::stdout().write_all(&content).map_err(failed)?,
+                }
+            }
+            OutboxCommand::Hold(options) => {
+                let hold = client.hold(&options.request(context.clock.now())?).await?;
+                self.print(context, &hold, || {
+                    format!("Held. To let it go: mailwright outbox {} release {}", self.environment, hold.id)
+                });
+            }
+            OutboxCommand::Holds => {
+                let holds = client.outbox().await?.holds;
+                self.print(context, &holds, || hold_table(&holds));
+            }
+            OutboxCommand::ConfirmRestore { yes } => return self.confirm_restore(context, client, *yes).await,
+            OutboxCommand::Release { id } => {
+                client.release(id).await?;
+                context.printer.note("Released.");
+            }
+        }
+        Ok(Exit::Done)
+    }
+
+    fn print(&self, context: &Context, document: &impl serde::Serialize, text: impl FnOnce() -> String) {
+        let text = if self.format == Format::Json {
+            format!("{:#}", serde_json::to_value(document).unwrap_or_default())
+        } else {
+            text()
+        };
+        context.printer.out(&text);
+    }
+
+    async fn act(
+        &self,
+        context: &Context,
+        client: &Client,
+        selection: &MessageSelection,
+        action: Action,
+    ) -> Result<Exit, CliError> {
+        let ids = if selection.status.is_some() {
+            selection.fetch(client).await?.iter().map(|message| message.id).collect()
+        } else {
+            selection.ids.clone()
+        };
+        self.for_each(context, &ids, action.id(), async |id| client.act(id, action, ActionOptions::default()).await)
+            .await
+    }
+
+    async fn confirm_restore(&self, context: &Context, client: &Client, yes: bool) -> Result<Exit, CliError> {
+        let Some(restored) = client.outbox().await?.restored else {
+            context.printer.note("There is no restore to confirm.");
+            return Ok(Exit::Done);
+        };
+        context.printer.note(&format!(
+            "{}\nClients may repeat submissions that were answered after the backup; such a mail would be sent a second time.",
+            restored_lines(&restored, &self.environment).join("\n")
+        ));
+        let question = format!("Accept mail in {} again?", self.environment);
+        confirm(context, yes, &question, "Pass `--yes` to skip the prompt.")?;
+        client.confirm_restore().await?;
+        context.printer.note("Confirmed. Mail is accepted again.");
+        Ok(Exit::Done)
+    }
+
+    /// Does the same for each message, and continues if the service refuses one.
+    async fn for_each(
+        &self,
+        context: &Context,
+        ids: &[Uuid],
+        what: &str,
+        act: impl AsyncFn(Uuid) -> Result<Message, crate::model::Problem>,
+    ) -> Result<Exit, CliError> {
+        let mut done = Vec::new();
+        let mut failed = None;
+        for id in ids {
+            match act(*id).await {
+                Ok(message) => done.push(message),
+                Err(error) if ids.len() == 1 => return Err(error.into()),
+                Err(error) => {
+                    context.printer.note(&format!("{id}: {}", printable(&error.message)));
+                    failed = Some(error);
+                }
+            }
+        }
+        self.print(context, &done, || format!("{} of {}: {what}", done.len(), count_of(ids.len(), "message")));
+        failed.map_or(Ok(Exit::Done), |error| Err(error.into()))
+    }
+}

@@ -1,0 +1,172 @@
+//! `mailwright outbox replay`: sends failed and unknown messages again.
+
+use uuid::Uuid;
+
+use crate::{
+    api::messages::{Action, ActionOptions},
+    cli::{
+        CliError, Context, Exit, Format,
+        commands::outbox::{Outbox, selection::MessageSelection},
+        ui::{
+            confirm::confirm,
+            table::table,
+            wording::{count_of, cut},
+        },
+    },
+    client::Client,
+    model::{
+        Code, Message, Status,
+        message::{Recipient, RecipientStatus},
+    },
+};
+
+/// The number of messages that are shown before the question; a dry run shows all.
+const SHOWN: usize = 20;
+
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Examples:\n  mailwright outbox prod replay 01980c1e-...\n  \
+    mailwright outbox prod replay --status failed --company EDU1 --dry-run\n  \
+    mailwright outbox prod replay --status failed --yes\n  \
+    mailwright outbox prod replay 01980c1e-... --again\n\n\
+    It lists who would get which message, and asks. Messages that were delivered or cancelled\n\
+    are refused without --again.")]
+pub(super) struct Replay {
+    #[command(flatten)]
+    selection: MessageSelection,
+    /// Send to every recipient, also to those who had it, and messages that were delivered or cancelled
+    #[arg(long)]
+    again: bool,
+    /// Show what would be sent to whom, and change nothing
+    #[arg(long, conflicts_with = "yes")]
+    dry_run: bool,
+    /// Skip the confirmation prompt
+    #[arg(long, short)]
+    yes: bool,
+}
+
+impl Replay {
+    /// Shows the messages and their recipients, asks, and puts them back into the queue.
+    pub(super) async fn run(&self, outbox: &Outbox, context: &Context, client: &Client) -> Result<Exit, CliError> {
+        let Self { selection, again, dry_run, yes } = self;
+        let messages = selection.fetch(client).await?;
+        let is_refused = |message: &&Message| matches!(message.status, Status::Delivered | Status::Cancelled);
+        let refused: Vec<&Message> = messages.iter().filter(is_refused).collect();
+        if let Some(first) = refused.first().filter(|_| !again) {
+            let shown: Vec<String> = refused.iter().take(5).map(|message| message.id.to_string()).collect();
+            let more = if refused.len() > shown.len() { ", ..." } else { "" };
+            return Err(CliError::coded(
+                Code::MessageAlreadySent,
+                format!(
+                    "cannot replay {} of {} messages: they were {} before ({}{more})",
+                    refused.len(),
+                    messages.len(),
+                    if refused.iter().all(|message| message.status == first.status) {
+                        first.status.id()
+                    } else {
+                        "delivered or cancelled"
+                    },
+                    shown.join(", ")
+                ),
+            )
+            .remedy("Leave them out. To send them again to every recipient: add `--again`."));
+        }
+        let planned: Vec<PlannedReplay<'_>> =
+            messages.iter().map(|message| PlannedReplay::new(message, *again)).collect();
+        if *dry_run && outbox.format == Format::Json {
+            context.printer.out(&format!("{:#}", serde_json::json!({ "messages": planned })));
+            return Ok(Exit::Done);
+        }
+        if outbox.format != Format::Json {
+            context.printer.out(&replay_table(&planned, *dry_run));
+        }
+        if *dry_run || planned.is_empty() {
+            if planned.is_empty() && outbox.format == Format::Json {
+                context.printer.out("[]");
+            }
+            return Ok(Exit::Done);
+        }
+        let question = format!("Send {} again in {}?", count_of(planned.len(), "message"), outbox.environment);
+        confirm(
+            context,
+            *yes,
+            &question,
+            "Pass `--yes` to skip the prompt, or `--dry-run` to see what would be sent.",
+        )?;
+        let ids: Vec<Uuid> = messages.iter().map(|message| message.id).collect();
+        let options = ActionOptions { again: *again };
+        outbox
+            .for_each(context, &ids, "put back into the queue", async |id| {
+                client.act(id, Action::Replay, options).await
+            })
+            .await
+    }
+}
+
+/// A message that is to be sent again: who gets it, and what each got last time.
+#[derive(serde::Serialize)]
+#[serde(rename_all = "camelCase")]
+struct PlannedReplay<'a> {
+    id: Uuid,
+    status: Status,
+    subject: &'a str,
+    recipients: Vec<PlannedRecipient<'a>>,
+}
+
+/// A recipient of a message that is to be sent again.
+#[derive(serde::Serialize)]
+#[serde(rename_all = "camelCase")]
+struct PlannedRecipient<'a> {
+    #[serde(flatten)]
+    last: &'a Recipient,
+    /// Whether it is sent to this one.
+    sent: bool,
+}
+
+impl<'a> PlannedReplay<'a> {
+    fn new(message: &'a Message, again: bool) -> Self {
+        let recipients = message.recipients.iter().map(|last| {
+            let sent = again || last.status != RecipientStatus::Delivered;
+            PlannedRecipient { last, sent }
+        });
+        Self { id: message.id, status: message.status, subject: &message.subject, recipients: recipients.collect() }
+    }
+}
+
+fn replay_table(planned: &[PlannedReplay<'_>], all: bool) -> String {
+    if planned.is_empty() {
+        return "No messages.".to_owned();
+    }
+    let shown = if all { planned.len() } else { SHOWN };
+    let rows = planned.iter().take(shown).flat_map(|message| {
+        message.recipients.iter().enumerate().map(|(index, PlannedRecipient { last, sent })| {
+            let first = |text: String| if index == 0 { text } else { String::new() };
+            let status = serde_json::to_value(last.status).ok();
+            let status = status.and_then(|status| status.as_str().map(str::to_owned)).unwrap_or_default();
+            vec![
+                first(message.id.to_string()),
+                first(message.status.id().to_owned()),
+                cut(&last.address, 40),
+                if *sent { "yes" } else { "no" }.to_owned(),
+                status,
+                cut(&last.reply, 60),
+                first(cut(message.subject, 30)),
+            ]
+        })
+    });
+    let mut text = table(&["id", "status", "recipient", "sent", "last time", "reply", "subject"], rows);
+    if planned.len() > shown {
+        text.push_str(&format!("\n... and {} more; --dry-run shows all", planned.len() - shown));
+    }
+    let recipients = |wanted: &dyn Fn(&PlannedRecipient<'_>) -> bool| {
+        planned.iter().flat_map(|message| &message.recipients).filter(|recipient| wanted(recipient)).count()
+    };
+    let sent = recipients(&|recipient| recipient.sent);
+    let had = recipients(&|recipient| recipient.sent && recipient.last.status == RecipientStatus::Delivered);
+    let unknown = recipients(&|recipient| recipient.sent && recipient.last.status == RecipientStatus::Unknown);
+    text.push_str(&format!(
+        "\n{} to {}: {had} had it before, {unknown} may have had it.",
+        count_of(planned.len(), "message"),
+        count_of(sent, "recipient")
+    ));
+    text
+}

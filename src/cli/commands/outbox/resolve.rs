@@ -1,0 +1,61 @@
+//! `mailwright outbox resolve`: records the outcome of unknown messages.
+
+use uuid::Uuid;
+
+use crate::{
+    api::messages::{Resolved, ResolvedOutcome},
+    cli::{
+        CliError, Context, Exit, Format,
+        commands::outbox::{Outbox, list::message_table, selection::MessageSelection},
+        ui::{confirm::confirm, wording::count_of},
+    },
+    client::Client,
+};
+
+#[derive(Debug, clap::Args)]
+#[command(
+    after_help = "Examples:\n  mailwright outbox prod resolve 01980c1e-... --delivered --reason 'in Sent Items, 14:02'\n  \
+    mailwright outbox prod resolve --status unknown --company EDU1 --failed --reason 'not in the server log'\n\n\
+    `mailwright explain MW0267` says how to find out."
+)]
+#[command(group = clap::ArgGroup::new("outcome").required(true).args(["delivered", "failed"]))]
+pub(super) struct Resolve {
+    #[command(flatten)]
+    selection: MessageSelection,
+    /// The recipients have it
+    #[arg(long)]
+    delivered: bool,
+    /// The recipients do not have it
+    #[arg(long)]
+    failed: bool,
+    /// How that is known; 1 to 200 characters
+    #[arg(long, value_name = "TEXT")]
+    reason: String,
+    /// Skip the confirmation prompt
+    #[arg(long, short)]
+    yes: bool,
+}
+
+impl Resolve {
+    /// Records the outcome of the messages. Asks first if they were selected by their status.
+    pub(super) async fn run(&self, outbox: &Outbox, context: &Context, client: &Client) -> Result<Exit, CliError> {
+        let outcome = if self.delivered { ResolvedOutcome::Delivered } else { ResolvedOutcome::Failed };
+        let resolved = Resolved { outcome, reason: self.reason.clone() };
+        let ids: Vec<Uuid> = if self.selection.status.is_some() {
+            let messages = self.selection.fetch(client).await?;
+            if outbox.format != Format::Json {
+                context.printer.out(&message_table(&messages, None));
+            }
+            if messages.is_empty() {
+                return Ok(Exit::Done);
+            }
+            let question = format!("Resolve {} as {}?", count_of(messages.len(), "message"), outcome.id());
+            confirm(context, self.yes, &question, "Pass `--yes` to skip the prompt.")?;
+            messages.iter().map(|message| message.id).collect()
+        } else {
+            self.selection.ids.clone()
+        };
+        let done = format!("resolved as {}", outcome.id());
+        outbox.for_each(context, &ids, &done, async |id| client.resolve_message(id, &resolved).await).await
+    }
+}

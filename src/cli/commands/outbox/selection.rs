@@ -1,0 +1,55 @@
+//! The messages that an action is for: named by id, or all of a status.
+
+use uuid::Uuid;
+
+use crate::{
+    cli::{CliError, environment},
+    client::Client,
+    model::{Message, Status},
+};
+
+/// The messages that an action is for.
+#[derive(Debug, clap::Args)]
+pub(super) struct MessageSelection {
+    /// The messages' ids
+    #[arg(required_unless_present = "status")]
+    pub(super) ids: Vec<Uuid>,
+    /// All of this status instead
+    #[arg(long, conflicts_with = "ids")]
+    pub(super) status: Option<Status>,
+    /// With `--status`: of this company alone
+    #[arg(long, requires = "status")]
+    pub(super) company: Option<String>,
+    /// With `--status`: of this function alone
+    #[arg(long, requires = "status")]
+    pub(super) function: Option<String>,
+}
+
+impl MessageSelection {
+    /// The messages that are meant, as they are now.
+    pub(super) async fn fetch(&self, client: &Client) -> Result<Vec<Message>, CliError> {
+        let mut messages = Vec::new();
+        for id in &self.ids {
+            messages.push(client.message(*id).await?.message);
+        }
+        let Some(status) = self.status else { return Ok(messages) };
+        let mut query = vec![("status", status.id().to_owned()), ("limit", "500".to_owned())];
+        if let Some(company) = &self.company {
+            query.push(("company", environment::company(company)?.to_string()));
+        }
+        if let Some(function) = &self.function {
+            query.push(("function", environment::function(function)?.id().to_owned()));
+        }
+        let mut before = None;
+        loop {
+            let mut query = query.clone();
+            query.extend(before.map(|before: u64| ("before", before.to_string())));
+            let page = client.messages(&query).await?;
+            messages.extend(page.messages);
+            before = page.next_before;
+            if before.is_none() {
+                return Ok(messages);
+            }
+        }
+    }
+}

@@ -1,0 +1,75 @@
+//! `mailwright outbox show`: one message with its recipients and attempts.
+
+use crate::{
+    api::messages::MessageDetail,
+    cli::ui::{
+        table::table,
+        wording::{cut, format_time},
+    },
+    text::printable,
+};
+
+/// Returns everything that is known about a message as text.
+pub(super) fn describe_message(detail: &MessageDetail) -> String {
+    let message = &detail.message;
+    let mut lines = vec![
+        format!("message    {}", message.id),
+        format!(
+            "status     {}{}{}",
+            message.status.id(),
+            if message.possible_duplicate { ", possibly sent twice" } else { "" },
+            if message.sent_again { ", sent again on request" } else { "" }
+        ),
+        format!("for        {} {}", message.company, message.function),
+        format!("subject    {}", printable(&message.subject)),
+        format!("Message-ID {}", printable(&message.message_id)),
+        format!("size       {} bytes", message.size),
+        format!("accepted   {} from `{}`", format_time(message.accepted_at), printable(&message.by)),
+        format!("chosen     profile `{}` at generation {}", message.profile, message.generation),
+    ];
+    lines.extend(message.requeued_at.map(|requeued| format!("queued     again at {}", format_time(requeued))));
+    let steps = message.resolution.steps.iter().map(|step| {
+        let whom = step.company.as_ref().map_or("system-wide".to_owned(), |company| format!("for {company}"));
+        let found = step.found.as_ref().map_or("nobody".to_owned(), ToString::to_string);
+        format!("{} {whom}: {found}", step.function)
+    });
+    lines.push(format!("because    {}", steps.collect::<Vec<_>>().join("; ")));
+    if let Some(document) = &message.document {
+        lines.push(format!("document   {} {}", printable(&document.kind), printable(&document.number)));
+    }
+    if !message.reason.is_empty() {
+        lines.push(format!("last       {}", printable(&message.reason)));
+    }
+    if let Some(next) = message.next_attempt_at {
+        lines.push(format!("next       {}", format_time(next)));
+    }
+    if let Some(waits) = &detail.waits_for {
+        lines.push(format!("waits      {}", printable(waits)));
+    }
+    lines.push(String::new());
+    let rows = message.recipients.iter().map(|recipient| {
+        let status = serde_json::to_value(recipient.status).ok();
+        let status = status.and_then(|status| status.as_str().map(str::to_owned)).unwrap_or_default();
+        vec![printable(&recipient.address).into_owned(), status, cut(&recipient.reply, 80)]
+    });
+    lines.push(table(&["recipient", "status", "reply"], rows));
+    if !detail.history.is_empty() {
+        lines.push(String::new());
+        let rows = detail.history.iter().map(|attempt| {
+            let class = serde_json::to_value(attempt.class).ok();
+            vec![
+                attempt.number.to_string(),
+                format_time(attempt.at),
+                format!("{} ms", attempt.milliseconds),
+                attempt.profile.to_string(),
+                cut(&attempt.server, 40),
+                attempt.phase.clone(),
+                class.and_then(|class| class.as_str().map(str::to_owned)).unwrap_or_default(),
+                cut(&attempt.reply, 80),
+                attempt.next_attempt_at.map(format_time).unwrap_or_default(),
+            ]
+        });
+        lines.push(table(&["attempt", "at", "took", "profile", "server", "phase", "class", "reply", "next try"], rows));
+    }
+    lines.join("\n")
+}

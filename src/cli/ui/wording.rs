@@ -1,0 +1,84 @@
+//! Wording that several commands share: times, counts, commits, and summaries of changes.
+
+use jiff::Timestamp;
+
+use crate::{
+    model::{ChangeSummary, Provenance, provenance::Author},
+    text::{printable, shortened},
+};
+
+/// Returns a time as tables show it: `2026-11-26 14:02:00Z`.
+pub(crate) fn format_time(time: Timestamp) -> String {
+    time.strftime("%Y-%m-%d %H:%M:%SZ").to_string()
+}
+
+/// Returns a number with its noun: `1 message`, `2 messages`.
+pub(crate) fn count_of(count: usize, noun: &str) -> String {
+    if count == 1 { format!("1 {noun}") } else { format!("{count} {noun}s") }
+}
+
+/// Returns a text from elsewhere on one line without control characters, cut at a number of characters.
+pub(crate) fn cut(text: &str, length: usize) -> String {
+    shortened(&printable(text), length).into_owned()
+}
+
+/// Returns the first characters of a commit's hash, with a plus sign if there were uncommitted changes. The client that
+/// applied the generation sent it.
+pub(crate) fn short_commit(provenance: &Provenance) -> String {
+    let mut commit = provenance.commit.as_deref().map_or("-".to_owned(), |c| printable(c).chars().take(12).collect());
+    if provenance.dirty {
+        commit.push('+');
+    }
+    commit
+}
+
+/// Returns the author of the commit: the name, or else the address.
+pub(crate) fn short_author(provenance: &Provenance) -> String {
+    match &provenance.author {
+        None => "-".to_owned(),
+        Some(Author { name, email }) => cut(if name.is_empty() { email } else { name }, 30),
+    }
+}
+
+/// Returns the number of changes of each kind: `2 added, 1 changed`.
+pub(crate) fn describe_changes(summary: &ChangeSummary) -> String {
+    let counts = [
+        (summary.added, "added"),
+        (summary.changed, "changed"),
+        (summary.destroyed, "destroyed"),
+        (summary.renamed, "renamed"),
+        (summary.adopted, "adopted"),
+        (summary.forgotten, "forgotten"),
+    ];
+    let mut parts: Vec<String> =
+        counts.iter().filter(|(count, _)| *count > 0).map(|(count, verb)| format!("{count} {verb}")).collect();
+    if summary.settings {
+        parts.push("settings".to_owned());
+    }
+    if parts.is_empty() { "nothing".to_owned() } else { parts.join(", ") }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_summary_lists_the_kinds_that_occur() {
+        let summary = ChangeSummary { added: 2, changed: 1, settings: true, ..ChangeSummary::default() };
+        assert_eq!(describe_changes(&summary), "2 added, 1 changed, settings");
+        assert_eq!(describe_changes(&ChangeSummary::default()), "nothing");
+    }
+
+    #[test]
+    fn a_commit_is_short_and_marks_uncommitted_changes() {
+        let commit = Some("0123456789abcdef0123456789abcdef01234567".to_owned());
+        assert_eq!(short_commit(&Provenance { commit, dirty: true, ..Provenance::default() }), "0123456789ab+");
+        assert_eq!(short_commit(&Provenance::default()), "-");
+    }
+
+    #[test]
+    fn a_count_agrees_with_its_noun() {
+        assert_eq!(count_of(1, "message"), "1 message");
+        assert_eq!(count_of(0, "message"), "0 messages");
+    }
+}
