@@ -81,12 +81,15 @@ enum Searched<'a> {
     None,
 }
 
+/// Returns the rank of a profile, such as the index of the layer that declares it.
+type Rank<'a> = Box<dyn Fn(&ProfileName) -> Option<usize> + Sync + 'a>;
+
 /// A check of profiles and settings against all rules.
 pub struct Check<'a> {
     settings: &'a Settings,
     profiles: &'a BTreeMap<&'a ProfileName, &'a Profile>,
     searched: Searched<'a>,
-    rank: Box<dyn Fn(&ProfileName) -> Option<usize> + Sync + 'a>,
+    rank: Rank<'a>,
 }
 
 impl<'a> Check<'a> {

@@ -141,9 +141,7 @@ fn precondition<'a>(
     };
     if !holds {
         let what = if found.is_some() { "the profile is another by now" } else { "there is no such profile" };
-        return Err(
-            HttpProblem::precondition_failed(format!("{what}")).remedy("Read the profile again, and change that.")
-        );
+        return Err(HttpProblem::precondition_failed(what).remedy("Read the profile again, and change that."));
     }
     Ok(found.and_then(|found| found.live.as_ref()))
 }
