@@ -15,7 +15,7 @@ use subtle::ConstantTimeEq as _;
 use super::{
     Service,
     oidc::{self, Oidc},
-    problem::HttpProblem,
+    http::HttpProblem,
 };
 use crate::{
     api::NewToken,

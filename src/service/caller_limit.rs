@@ -10,7 +10,7 @@ use std::{
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-use super::{access::Caller, problem::HttpProblem};
+use super::{access::Caller, http::HttpProblem};
 use crate::model::Code;
 
 /// At most so many of one kind at once, for each caller.

@@ -25,7 +25,7 @@ use super::{
     audit_budget::Due,
     issuers::{self, Issuers},
     limits::Limits,
-    problem::HttpProblem,
+    http::HttpProblem,
     routes,
 };
 use crate::{
@@ -33,7 +33,7 @@ use crate::{
     model::EnvironmentName,
     net::listener::OpenConnections,
     secrets::ServiceIdentity,
-    service::middleware::envelope,
+    service::http::middleware::envelope,
     store::{Store, StoreError},
     telemetry::Behalf,
     time::Clock,

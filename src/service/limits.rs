@@ -5,7 +5,7 @@ use std::sync::Arc;
 use axum::extract::Request;
 use tokio::sync::Semaphore;
 
-use crate::service::upload::Rooms;
+use crate::service::http::upload::Rooms;
 
 /// Requests that are worked on at once; more are told to come back.
 const REQUESTS: usize = 256;

@@ -21,17 +21,13 @@ mod access;
 mod audit_budget;
 mod caller_limit;
 mod changes;
-mod extract;
 mod hosting;
-mod issuers;
+mod http;
 mod limits;
-mod middleware;
 mod oidc;
-mod problem;
 mod routes;
 mod server;
 mod submissions;
-mod upload;
 mod verification;
 
 use std::sync::Arc;
@@ -51,12 +47,11 @@ use crate::{
 use audit_budget::AuditBudget;
 use caller_limit::{CallerLimit, Queue};
 use limits::Limits;
-use upload::Bodies;
+use http::upload::Bodies;
 
 pub use access::new_token;
 pub use hosting::{Common, Hosting, Resident};
-pub use issuers::{Issuers, IssuersFile};
-pub use oidc::{Oidc, OidcError};
+pub use oidc::{Issuers, IssuersFile, Oidc, OidcError};
 pub use routes::openapi;
 pub use server::Server;
 
@@ -261,13 +256,13 @@ impl Service {
         self: &Arc<Self>,
         caller: &access::Caller,
         work: impl Future<Output = Result<T, StoreError>> + Send + 'static,
-    ) -> Result<T, problem::HttpProblem> {
+    ) -> Result<T, http::HttpProblem> {
         let place = self.searches.place(caller).await?;
         let done = telemetry::spawn(async move {
             let _place = place;
             work.await
         });
-        Ok(done.await.map_err(problem::HttpProblem::internal)??)
+        Ok(done.await.map_err(http::HttpProblem::internal)??)
     }
 
     /// The present state.

@@ -12,8 +12,8 @@ use crate::{
     service::{
         Service,
         access::{Admin, As},
-        extract::Parameters,
-        problem::{AnyProblem, HttpProblem},
+        http::extract::Parameters,
+        http::{AnyProblem, HttpProblem},
     },
 };
 

@@ -17,8 +17,8 @@ use crate::{
     service::{
         Service,
         access::{self, As, Planner},
-        extract::{Body, Parameters},
-        problem::{AnyProblem, HttpProblem},
+        http::extract::{Body, Parameters},
+        http::{AnyProblem, HttpProblem},
     },
 };
 

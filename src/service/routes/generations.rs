@@ -12,8 +12,8 @@ use crate::{
     service::{
         Service,
         access::{As, Deployer, Viewer},
-        extract::{Body, Parameters, Segment},
-        problem::{AnyProblem, HttpProblem},
+        http::extract::{Body, Parameters, Segment},
+        http::{AnyProblem, HttpProblem},
     },
 };
 

@@ -9,7 +9,7 @@ use crate::{
     service::{
         Service,
         access::{As, Viewer},
-        problem::{AnyProblem, HttpProblem},
+        http::{AnyProblem, HttpProblem},
     },
 };
 

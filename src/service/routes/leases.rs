@@ -13,8 +13,8 @@ use crate::{
     service::{
         Service,
         access::{As, Deployer, Viewer},
-        extract::{Body, Parameters, Segment},
-        problem::{AnyProblem, HttpProblem},
+        http::extract::{Body, Parameters, Segment},
+        http::{AnyProblem, HttpProblem},
     },
     store::{AuditEvent, LeaseTaken, WantedLease},
 };

@@ -25,8 +25,8 @@ use crate::{
     service::{
         Service,
         access::{Admin, As, Deployer, Reader, Sender, refuse},
-        extract::{self, Body, Parameters, Segment},
-        problem::{AnyProblem, HttpProblem},
+        http::extract::{self, Body, Parameters, Segment},
+        http::{AnyProblem, HttpProblem},
         submissions::{Held, Purpose, Taken, idempotency_key, malformed},
     },
     store::outbox::Search,

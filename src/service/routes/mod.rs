@@ -27,7 +27,7 @@ use utoipa::{
 };
 use utoipa_axum::{router::OpenApiRouter, routes};
 
-use super::{Service, hosting, problem::HttpProblem};
+use super::{Service, hosting, http::HttpProblem};
 use crate::{
     api::{ProblemDetails, messages::Action},
     model::Code,

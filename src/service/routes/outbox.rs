@@ -24,8 +24,8 @@ use crate::{
     service::{
         Service,
         access::{Admin, As, Caller, Deployer, Reader, Viewer},
-        extract::{Body, Parameters, Segment},
-        problem::{AnyProblem, HttpProblem},
+        http::extract::{Body, Parameters, Segment},
+        http::{AnyProblem, HttpProblem},
     },
     store::{AuditEvent, outbox::Event},
     telemetry,

@@ -18,8 +18,8 @@ use crate::{
     service::{
         Service,
         access::{Admin, As, Viewer},
-        extract::{Body, Segment},
-        problem::{AnyProblem, HttpProblem},
+        http::extract::{Body, Segment},
+        http::{AnyProblem, HttpProblem},
     },
 };
 

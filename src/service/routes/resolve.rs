@@ -14,8 +14,8 @@ use crate::{
     service::{
         Service,
         access::{As, Viewer},
-        extract::Parameters,
-        problem::{AnyProblem, HttpProblem},
+        http::extract::Parameters,
+        http::{AnyProblem, HttpProblem},
     },
 };
 

@@ -15,7 +15,7 @@ use crate::{
     service::{
         Service,
         access::{As, Viewer},
-        problem::{AnyProblem, HttpProblem},
+        http::{AnyProblem, HttpProblem},
     },
 };
 

@@ -21,8 +21,8 @@ use crate::{
     service::{
         Service,
         access::{Admin, As, new_token},
-        extract::{Body, Segment},
-        problem::{AnyProblem, HttpProblem},
+        http::extract::{Body, Segment},
+        http::{AnyProblem, HttpProblem},
     },
     store::{AuditEvent, StoredToken},
 };

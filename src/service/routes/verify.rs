@@ -22,8 +22,8 @@ use crate::{
     service::{
         Service,
         access::{As, Planner, Viewer},
-        extract::{RunBody, Segment},
-        problem::{AnyProblem, HttpProblem},
+        http::extract::{RunBody, Segment},
+        http::{AnyProblem, HttpProblem},
     },
 };
 

@@ -24,10 +24,11 @@ use tower_http::{
     },
 };
 
-use super::{limits::Limits, problem::HttpProblem};
+use super::HttpProblem;
 use crate::{
     api::{BODY_LIMIT, ProblemDetails, VERSION, VERSION_HEADER},
     model::Code,
+    service::limits::Limits,
     telemetry::{self, Behalf},
 };
 
@@ -35,7 +36,7 @@ use crate::{
 const REQUEST_DEADLINE: Duration = Duration::from_secs(120);
 
 /// What stands around every request, from the outside in.
-pub(super) fn envelope(router: Router, limits: &Limits, behalf: Option<Behalf>) -> Router {
+pub(in crate::service) fn envelope(router: Router, limits: &Limits, behalf: Option<Behalf>) -> Router {
     let limits = limits.clone();
     let compressed = SizeAbove::new(1024)
         .and(NotForContentType::new("text/plain"))

@@ -2,7 +2,7 @@
 
 use uuid::Uuid;
 
-use super::{Service, access::Caller, problem::HttpProblem};
+use super::{Service, access::Caller, http::HttpProblem};
 use crate::{
     api::messages::{Action, ActionOptions, File, KEY_LIMIT, MessageDetail, Resolved, ResolvedOutcome, Submission},
     delivery::content::{self, Attached, Kept, Malformed, Parts},

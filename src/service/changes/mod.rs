@@ -14,7 +14,7 @@ use rayon::prelude::*;
 use secrecy::ExposeSecret as _;
 use serde_json::json;
 
-use super::{Service, access::Caller, problem::HttpProblem};
+use super::{Service, access::Caller, http::HttpProblem};
 use crate::{
     api::{ChangesetOutcome, ChangesetResult, Rollback},
     approvals::{self, Judgement, REASON_LIMIT},

@@ -23,7 +23,7 @@ const VIOLATIONS: usize = 100;
 
 /// A [`Problem`] as the API answers it.
 #[derive(Clone, Debug)]
-pub(super) struct HttpProblem {
+pub(in crate::service) struct HttpProblem {
     problem: Problem,
     status: StatusCode,
     generation: Option<u64>,
@@ -31,58 +31,58 @@ pub(super) struct HttpProblem {
 }
 
 impl HttpProblem {
-    pub(super) fn new(code: Code, message: impl Into<String>) -> Self {
+    pub(in crate::service) fn new(code: Code, message: impl Into<String>) -> Self {
         Problem::new(code, message).into()
     }
 
-    pub(super) fn remedy(mut self, remedy: impl Into<String>) -> Self {
+    pub(in crate::service) fn remedy(mut self, remedy: impl Into<String>) -> Self {
         self.problem = self.problem.remedy(remedy);
         self
     }
 
     /// Adds the generation that the service is at.
-    pub(super) fn at_generation(mut self, generation: u64) -> Self {
+    pub(in crate::service) fn at_generation(mut self, generation: u64) -> Self {
         self.generation = Some(generation);
         self
     }
 
-    pub(super) fn code(&self) -> Code {
+    pub(in crate::service) fn code(&self) -> Code {
         self.problem.code
     }
 
-    pub(super) fn message(&self) -> &str {
+    pub(in crate::service) fn message(&self) -> &str {
         &self.problem.message
     }
 
-    pub(super) fn malformed(message: impl Into<String>) -> Self {
+    pub(in crate::service) fn malformed(message: impl Into<String>) -> Self {
         Self::new(Code::MalformedRequest, message).remedy("`/openapi.json` describes the requests of each address.")
     }
 
-    pub(super) fn not_found(message: impl Into<String>) -> Self {
+    pub(in crate::service) fn not_found(message: impl Into<String>) -> Self {
         Self::new(Code::NotFound, message)
     }
 
     /// The address names no environment, or one that is not served there.
-    pub(super) fn not_hosted(message: impl Into<String>) -> Self {
+    pub(in crate::service) fn not_hosted(message: impl Into<String>) -> Self {
         Self::new(Code::NotHosted, message)
     }
 
     /// A request that did not arrive or end in time: busy, but with the status 408.
-    pub(super) fn timed_out(message: impl Into<String>) -> Self {
+    pub(in crate::service) fn timed_out(message: impl Into<String>) -> Self {
         Self { status: StatusCode::REQUEST_TIMEOUT, ..Self::new(Code::Busy, message) }
     }
 
     /// A body of another media type: malformed, but with the status 415.
-    pub(super) fn unsupported_media_type(message: impl Into<String>) -> Self {
+    pub(in crate::service) fn unsupported_media_type(message: impl Into<String>) -> Self {
         Self { status: StatusCode::UNSUPPORTED_MEDIA_TYPE, ..Self::new(Code::MalformedRequest, message) }
     }
 
     /// A precondition (`If-Match`) that does not hold: stale, but with the status 412.
-    pub(super) fn precondition_failed(message: impl Into<String>) -> Self {
+    pub(in crate::service) fn precondition_failed(message: impl Into<String>) -> Self {
         Self { status: StatusCode::PRECONDITION_FAILED, ..Self::new(Code::StaleGeneration, message) }
     }
 
-    pub(super) fn stale(generation: u64, base: u64) -> Self {
+    pub(in crate::service) fn stale(generation: u64, base: u64) -> Self {
         Self::new(
             Code::StaleGeneration,
             format!("the change was computed from generation {base}, and the service is at {generation}"),
@@ -96,7 +96,7 @@ impl HttpProblem {
         .at_generation(generation)
     }
 
-    pub(super) fn rules(mut violations: Vec<Violation>) -> Self {
+    pub(in crate::service) fn rules(mut violations: Vec<Violation>) -> Self {
         let count = violations.len();
         violations.truncate(VIOLATIONS);
         let noun = if count == 1 { "rule" } else { "rules" };
@@ -105,12 +105,12 @@ impl HttpProblem {
     }
 
     /// The service cannot accept work now.
-    pub(super) fn not_ready(message: impl Into<String>) -> Self {
+    pub(in crate::service) fn not_ready(message: impl Into<String>) -> Self {
         Self::new(Code::Busy, message).remedy("Ask each at `/environments/NAME/readyz`; the service's log says why.")
     }
 
     /// The service failed. The reason goes to the log, not to the client.
-    pub(super) fn internal(reason: impl std::fmt::Display) -> Self {
+    pub(in crate::service) fn internal(reason: impl std::fmt::Display) -> Self {
         tracing::error!(reason = %reason, "a request failed inside the service");
         Self::new(Code::Internal, "the service failed; its log says why")
             .remedy("Look the request's id up in the service's log.")
@@ -164,7 +164,7 @@ impl IntoResponse for HttpProblem {
 }
 
 /// The problems that every address can answer with, for the `OpenAPI` document.
-pub(super) struct AnyProblem;
+pub(in crate::service) struct AnyProblem;
 
 impl IntoResponses for AnyProblem {
     fn responses() -> std::collections::BTreeMap<String, RefOr<utoipa::openapi::Response>> {

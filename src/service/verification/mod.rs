@@ -14,7 +14,7 @@ use base64::{Engine as _, prelude::BASE64_STANDARD};
 use secrecy::ExposeSecret as _;
 use tokio::sync::mpsc;
 
-use super::{Service, access::Caller, problem::HttpProblem};
+use super::{Service, access::Caller, http::HttpProblem};
 use crate::{
     api::{LastVerifiedList, VerifyLine, VerifyRequest},
     model::{
@@ -22,8 +22,8 @@ use crate::{
         StoredProfile, finding::Verified, provider::Credential, rotation::Standing, rules, token::Role,
     },
     secrets::{FILE_LIMIT, Header, OpenError, Purpose},
-    service::upload::Room,
-    store::AuditEvent,
+    service::http::upload::Room,
+    store::{AuditEvent, outbox::Standing},
     telemetry,
     verify::{Needs, Opened, Options, ReaderApplication, Subject, Verifier},
 };

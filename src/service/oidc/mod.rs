@@ -24,7 +24,7 @@ use serde_json::Value;
 
 use super::{
     access::{Caller, Credential},
-    problem::HttpProblem,
+    http::HttpProblem,
 };
 use crate::{
     config::{self, Report},

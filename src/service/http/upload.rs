@@ -14,16 +14,16 @@ use tokio::{
     time::{Instant, timeout_at},
 };
 
-use super::{
-    Service,
-    access::Caller,
-    caller_limit::{CallerLimit, Turn},
-    limits::Limits,
-    problem::HttpProblem,
-};
+use super::HttpProblem;
 use crate::{
     api::{BODY_LIMIT, messages::SUBMISSION_LIMIT},
     model::Code,
+    service::{
+        Service,
+        access::Caller,
+        caller_limit::{CallerLimit, Turn},
+        limits::Limits,
+    },
 };
 
 /// How much of a body needs no room.
@@ -39,7 +39,7 @@ const DOCUMENTS: usize = 32;
 
 /// Room in memory for bodies of one kind, in KiB.
 #[derive(Clone)]
-pub(super) struct Rooms {
+pub(in crate::service) struct Rooms {
     /// For those that arrive, beyond what each has for nothing.
     arriving: Arc<Semaphore>,
     /// For those of which something is made.
@@ -49,14 +49,14 @@ pub(super) struct Rooms {
 }
 
 impl Rooms {
-    pub(super) fn new(arriving: usize, work: usize) -> Self {
+    pub(in crate::service) fn new(arriving: usize, work: usize) -> Self {
         let places = |count| Arc::new(Semaphore::new(count));
         Self { arriving: places(arriving), work: places(work), work_limit: work }
     }
 }
 
 /// A kind of bodies, and how much of it a service reads at once.
-pub(super) struct Kind {
+pub(in crate::service) struct Kind {
     rooms: Rooms,
     of_one: Arc<CallerLimit>,
     limit: usize,
@@ -66,15 +66,15 @@ pub(super) struct Kind {
 }
 
 /// The bodies that a service reads.
-pub(super) struct Bodies {
-    pub(super) submissions: Kind,
-    pub(super) documents: Kind,
-    pub(super) runs: Kind,
+pub(in crate::service) struct Bodies {
+    pub(in crate::service) submissions: Kind,
+    pub(in crate::service) documents: Kind,
+    pub(in crate::service) runs: Kind,
 }
 
 impl Bodies {
     /// Limits for a process that keeps at most `connections` connections.
-    pub(super) fn new(limits: &Limits, connections: usize) -> Self {
+    pub(in crate::service) fn new(limits: &Limits, connections: usize) -> Self {
         let documents = |rooms: &Rooms, what| Kind {
             rooms: rooms.clone(),
             of_one: CallerLimit::new(DOCUMENTS, what),
@@ -109,7 +109,7 @@ impl Bodies {
 }
 
 /// The room that a body has taken, for as long as this lives; a small one needs none.
-pub(super) struct Room {
+pub(in crate::service) struct Room {
     _turn: Option<Turn>,
     _alone: Option<OwnedSemaphorePermit>,
     _arriving: Option<OwnedSemaphorePermit>,
@@ -118,7 +118,7 @@ pub(super) struct Room {
 
 impl Service {
     /// Reads a submission, and waits until something may be made of it.
-    pub(super) async fn read_submission(
+    pub(in crate::service) async fn read_submission(
         &self,
         caller: &Caller,
         stated: Option<usize>,
@@ -132,7 +132,7 @@ impl Service {
 
 impl Kind {
     /// Reads a body, and waits until something may be made of it.
-    pub(super) async fn read(
+    pub(in crate::service) async fn read(
         &self,
         caller: &Caller,
         stated: Option<usize>,

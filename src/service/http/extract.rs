@@ -8,11 +8,14 @@ use axum::{
 };
 use serde::de::DeserializeOwned;
 
-use super::{Service, access::Caller, problem::HttpProblem};
-use crate::service::upload::{Kind, Room};
+use super::{
+    HttpProblem,
+    upload::{Kind, Room},
+};
+use crate::service::{Service, access::Caller};
 
 /// A JSON body, and the room that it has in memory until that is dropped. Its caller must be known before it is read.
-pub(super) struct Body<T>(pub(super) T, pub(super) Room);
+pub(in crate::service) struct Body<T>(pub(in crate::service) T, pub(in crate::service) Room);
 
 impl<T: DeserializeOwned> FromRequest<Arc<Service>> for Body<T> {
     type Rejection = HttpProblem;
@@ -23,7 +26,7 @@ impl<T: DeserializeOwned> FromRequest<Arc<Service>> for Body<T> {
 }
 
 /// The same for a run of the verifier, which has room of its own.
-pub(super) struct RunBody<T>(pub(super) T, pub(super) Room);
+pub(in crate::service) struct RunBody<T>(pub(in crate::service) T, pub(in crate::service) Room);
 
 impl<T: DeserializeOwned> FromRequest<Arc<Service>> for RunBody<T> {
     type Rejection = HttpProblem;
@@ -57,12 +60,12 @@ fn check_media_type(headers: &HeaderMap) -> Result<(), HttpProblem> {
 }
 
 /// The length that a body says it has.
-pub(super) fn stated_length(headers: &HeaderMap) -> Option<usize> {
+pub(in crate::service) fn stated_length(headers: &HeaderMap) -> Option<usize> {
     headers.get(header::CONTENT_LENGTH)?.to_str().ok()?.parse().ok()
 }
 
 /// A JSON document in UTF-8, with or without the byte order mark that an editor or PowerShell writes.
-pub(super) fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, HttpProblem> {
+pub(in crate::service) fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, HttpProblem> {
     let bytes = bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(bytes);
     // Keeping track of the path costs half as much again, so it is done only where there is something to tell.
     if let Ok(value) = serde_json::from_slice(bytes) {
@@ -94,7 +97,7 @@ fn safe(path: &str) -> String {
 }
 
 /// The query of an address.
-pub(super) struct Parameters<T>(pub(super) T);
+pub(in crate::service) struct Parameters<T>(pub(in crate::service) T);
 
 impl<T: DeserializeOwned, S: Send + Sync> FromRequestParts<S> for Parameters<T> {
     type Rejection = HttpProblem;
@@ -107,7 +110,7 @@ impl<T: DeserializeOwned, S: Send + Sync> FromRequestParts<S> for Parameters<T> 
 }
 
 /// The query of an address that was taken apart already.
-pub(super) fn query<T: DeserializeOwned>(text: &str) -> Result<T, HttpProblem> {
+pub(in crate::service) fn query<T: DeserializeOwned>(text: &str) -> Result<T, HttpProblem> {
     let uri: axum::http::Uri = format!("/?{text}").parse().map_err(|_| bad_parameter())?;
     Query::<T>::try_from_uri(&uri).map(|Query(parameters)| parameters).map_err(|_| bad_parameter())
 }
@@ -117,7 +120,7 @@ fn bad_parameter() -> HttpProblem {
 }
 
 /// The variable part of an address's path.
-pub(super) struct Segment<T>(pub(super) T);
+pub(in crate::service) struct Segment<T>(pub(in crate::service) T);
 
 impl<T: DeserializeOwned + Send, S: Send + Sync> FromRequestParts<S> for Segment<T> {
     type Rejection = HttpProblem;

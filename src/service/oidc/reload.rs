@@ -11,9 +11,11 @@ use std::{
 use serde_json::json;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
-use super::{Oidc, OidcError, Service};
+use super::{Oidc, OidcError};
 use crate::{
-    model::{AuditOutcome, Digest},
+    api::AuditOutcome,
+    model::Digest,
+    service::Service,
     store::{AuditEvent, StoreError},
 };
 
@@ -66,7 +68,7 @@ impl Issuers {
     }
 
     /// Whose identity tokens are taken.
-    pub(super) fn present(&self) -> Arc<Oidc> {
+    pub(in crate::service) fn present(&self) -> Arc<Oidc> {
         Arc::clone(&self.present.read().unwrap_or_else(PoisonError::into_inner))
     }
 
@@ -79,7 +81,7 @@ impl Issuers {
 }
 
 /// Goes on taking identity tokens as the file says, when it says something else, for these environments.
-pub(super) async fn follow(issuers: Arc<Issuers>, services: Vec<Arc<Service>>) {
+pub(in crate::service) async fn follow(issuers: Arc<Issuers>, services: Vec<Arc<Service>>) {
     fetch_keys(&issuers, &services);
     let mut seen = issuers.first.clone();
     let mut hangup = signal(SignalKind::hangup()).ok();

@@ -1,0 +1,15 @@
+//! HTTP plumbing of the service: middleware, extractors, request bodies and problem responses.
+//!
+//! * [`middleware`] wraps every request: request id, deadlines, limits, compression, access log
+//! * [`extract`] reads bodies, queries and path segments without echoing them in errors
+//! * [`upload`] bounds the memory that request bodies use
+//! * [`HttpProblem`] is every answer that is not a success
+//!
+//! Nothing here knows profiles, messages or changes.
+
+pub(super) mod extract;
+pub(super) mod middleware;
+mod problem;
+pub(super) mod upload;
+
+pub(super) use problem::{AnyProblem, HttpProblem};
