@@ -1,8 +1,11 @@
-//! Approvals: the text that is signed, signing it, and whether what was signed counts.
+//! Approvals: the text that a signer signs, the signature, and the evaluation of signatures.
 //!
-//! A signature is an `sshsig` in the namespace [`NAMESPACE`], so `ssh-keygen -Y sign` and `-Y verify` make and check the
-//! same ones. The text is short and canonical: a reader sees what is signed, and the service can compute it from the
-//! change that it is handed. Which approvals a change needs is the matter of [`crate::model::approvals`].
+//! * [`ApprovalText`] is the signed text; [`sign`] signs it
+//! * [`ApprovalRequest::evaluate`] decides which of a change's approvals count, and which are missing
+//!
+//! A signature is an SSH signature in the namespace [`NAMESPACE`], compatible with `ssh-keygen -Y sign` and `-Y verify`. The text
+//! is short and canonical: a signer can read it, and the service computes it from the change. Which approvals a change needs is
+//! decided in [`crate::model::approvals`].
 
 use jiff::{SignedDuration, Timestamp, tz::TimeZone};
 use serde::Serialize;
@@ -10,247 +13,255 @@ use ssh_key::{HashAlg, LineEnding, PrivateKey, PublicKey, SshSig, public::KeyDat
 
 use crate::model::{
     Approval, ApprovalNeed, Approvals, Code, Digest, EnvironmentName,
-    approvals::{Approved, Deed, Signer},
+    approvals::{Approved, SignedAction, Signer},
 };
 
-/// What `ssh-keygen -Y sign -n` is given.
+/// The namespace of the signatures (`ssh-keygen -Y sign -n`).
 pub const NAMESPACE: &str = "approval@mailwright.dev";
-/// How many approvals a change may carry.
-pub const MOST: usize = 20;
-/// How many bytes a message may have.
-pub const MESSAGE_LIMIT: usize = 2048;
-/// How many bytes an armoured signature may have: one of RSA 4096 has 1500.
+/// Maximum number of approvals of a change.
+pub const APPROVALS_LIMIT: usize = 20;
+/// Maximum size of an approval's text, in bytes.
+pub const TEXT_LIMIT: usize = 2048;
+/// Maximum size of an armoured signature, in bytes. A signature of RSA 4096 has 1500.
 pub const SIGNATURE_LIMIT: usize = 8192;
-/// How many characters a reason may have.
+/// Maximum length of a reason, in characters.
 pub const REASON_LIMIT: usize = 400;
-/// How far ahead an approval may expire.
-pub const LONGEST: SignedDuration = SignedDuration::from_hours(30 * 24);
+/// Maximum validity of an approval.
+pub const VALIDITY_LIMIT: SignedDuration = SignedDuration::from_hours(30 * 24);
 
 const HEADING: &str = "mailwright-approval-v1";
 
-/// What is signed.
+/// The text that a signer signs.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Message {
+pub struct ApprovalText {
     /// The environment.
     pub environment: EnvironmentName,
-    /// What is done: `apply`, or `rollback to generation 41`.
-    pub deed: String,
+    /// The action: `apply`, or `rollback to generation 41`.
+    pub action: String,
     /// The generation that the change starts from.
     pub base: u64,
     /// The digest of the change; see [`crate::model::approvals::digest`].
     pub digest: Digest,
-    /// When the approval ends.
+    /// The end of the approval's validity.
     pub expires: Timestamp,
-    /// Why it is given; may be empty.
+    /// The reason; can be empty.
     pub reason: String,
 }
 
-impl Message {
-    /// The text, with a line end after each line.
+impl ApprovalText {
+    /// Returns the text, with a line end after each line.
     pub fn to_text(&self) -> String {
-        let Self { environment, deed, base, digest, expires, reason } = self;
+        let Self { environment, action, base, digest, expires, reason } = self;
         format!(
-            "{HEADING}\nenvironment: {environment}\naction: {deed}\nbase generation: {base}\ndigest: {digest}\nexpires: {expires}\nreason: {reason}\n"
+            "{HEADING}\nenvironment: {environment}\naction: {action}\nbase generation: {base}\ndigest: {digest}\nexpires: {expires}\nreason: {reason}\n"
         )
     }
 
-    /// Reads a text. Nothing but the canonical one is taken.
+    /// Parses a text. Only the canonical form is accepted.
     pub fn parse(text: &str) -> Option<Self> {
         let mut lines = text.lines();
         (lines.next() == Some(HEADING)).then_some(())?;
         let mut field = |name: &str| lines.next()?.strip_prefix(name)?.strip_prefix(": ");
-        let message = Self {
+        let parsed = Self {
             environment: field("environment")?.parse().ok()?,
-            deed: field("action")?.to_owned(),
+            action: field("action")?.to_owned(),
             base: field("base generation")?.parse().ok()?,
             digest: field("digest")?.parse().ok()?,
             expires: field("expires")?.parse().ok()?,
             reason: field("reason")?.to_owned(),
         };
-        (is_reason(&message.reason) && message.to_text() == text).then_some(message)
+        (is_reason(&parsed.reason) && parsed.to_text() == text).then_some(parsed)
     }
 }
 
-/// Whether a text can be a reason: one line, and not too long.
+/// Returns true if a text can be a reason: one line of bounded length.
 pub fn is_reason(text: &str) -> bool {
     text.chars().count() <= REASON_LIMIT && !text.chars().any(char::is_control) && text.trim() == text
 }
 
-/// Signs a text; gives the armoured signature.
+/// Signs a text and returns the armoured signature.
 pub fn sign(key: &PrivateKey, text: &str) -> Result<String, ssh_key::Error> {
     key.sign(NAMESPACE, HashAlg::Sha512, text.as_bytes())?.to_pem(LineEnding::LF)
 }
 
-/// The fingerprint of a key, as `ssh-keygen -l` prints it.
+/// Returns the fingerprint of a key, as `ssh-keygen -l` prints it.
 pub fn fingerprint(key: &KeyData) -> String {
     key.fingerprint(HashAlg::Sha256).to_string()
 }
 
 /// An approval that does not count.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct PassedOver {
-    /// The signer, or the key's fingerprint where nobody has it.
-    pub by: String,
-    /// Which problem it is.
+pub struct RejectedApproval {
+    /// The signer; the key's fingerprint if it belongs to no signer.
+    pub signer: String,
+    /// The kind of problem.
     pub code: Code,
-    /// Why, as the end of a sentence.
-    pub why: String,
+    /// The reason, worded to follow the signer's name: `approved another plan`.
+    pub reason: String,
 }
 
-/// What approvals are held against.
+/// A change that needs approvals.
 #[derive(Clone, Debug)]
-pub struct Asked<'a> {
-    /// The environment's rules, live.
+pub struct ApprovalRequest<'a> {
+    /// The live rules of the environment.
     pub rules: &'a Approvals,
-    /// What the change needs by them.
+    /// The approvals that the change needs by these rules.
     pub needs: &'a [ApprovalNeed],
     /// The environment.
     pub environment: &'a EnvironmentName,
     /// The generation that the change starts from.
     pub base: u64,
-    /// What is done with it.
-    pub deed: Deed,
-    /// Its digest.
+    /// The action.
+    pub action: SignedAction,
+    /// The digest of the change.
     pub digest: Digest,
-    /// When.
+    /// The time of the evaluation.
     pub now: Timestamp,
-    /// Who applies.
+    /// The name of the caller who applies the change.
     pub caller: &'a str,
 }
 
-/// What approvals come to.
+/// The result of an evaluation.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Judgement {
-    /// Those that hold; one a signer.
+pub struct Evaluation {
+    /// The approvals that count; one per signer.
     pub approved: Vec<Approved>,
-    /// Those that do not.
-    pub passed_over: Vec<PassedOver>,
-    /// The needs that are not met: what is needed, and who approved so far.
+    /// The approvals that do not count.
+    pub rejected: Vec<RejectedApproval>,
+    /// The needs that are not met, each with the signers who approved so far.
     pub missing: Vec<(ApprovalNeed, Vec<String>)>,
 }
 
-/// An approval that is no approval at all. Told without an echo.
+/// An approval that cannot be parsed. The message does not quote it.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]
 pub struct Malformed(pub String);
 
-impl Asked<'_> {
-    /// Holds approvals against what is needed.
-    pub fn judge(&self, approvals: &[Approval]) -> Result<Judgement, Malformed> {
-        if approvals.len() > MOST {
-            return Err(Malformed(format!("there are {} approvals, and {MOST} are the most", approvals.len())));
+impl ApprovalRequest<'_> {
+    /// Evaluates the approvals of the change.
+    pub fn evaluate(&self, approvals: &[Approval]) -> Result<Evaluation, Malformed> {
+        if approvals.len() > APPROVALS_LIMIT {
+            return Err(Malformed(format!(
+                "the change has {} approvals, and the maximum is {APPROVALS_LIMIT}",
+                approvals.len()
+            )));
         }
-        let mut judgement = Judgement::default();
+        let mut evaluation = Evaluation::default();
         for (index, approval) in approvals.iter().enumerate() {
-            let (message, signature) = read(approval)
-                .map_err(|why| Malformed(format!("approval {} of {}: {why}", index + 1, approvals.len())))?;
-            match self.hold(&message, &signature, approval) {
+            let (text, signature) = parse(approval)
+                .map_err(|reason| Malformed(format!("approval {} of {}: {reason}", index + 1, approvals.len())))?;
+            match self.verify(&text, &signature, approval) {
                 Ok(approved) => {
-                    let same = judgement.approved.iter_mut().find(|other| other.signer == approved.signer);
+                    let same = evaluation.approved.iter_mut().find(|other| other.signer == approved.signer);
                     match same {
-                        None => judgement.approved.push(approved),
-                        // Of several by one signer, one with a reason is worth more.
+                        None => evaluation.approved.push(approved),
+                        // Of several approvals by one signer, one with a reason is preferred.
                         Some(other) if other.reason.is_empty() => *other = approved,
                         Some(_) => {}
                     }
                 }
-                Err(passed_over) => judgement.passed_over.push(passed_over),
+                Err(rejected) => evaluation.rejected.push(rejected),
             }
         }
         for need in self.needs {
             let of_need = |approved: &&Approved| need.signers.iter().any(|signer| signer.name == approved.signer);
-            let (with, without): (Vec<&Approved>, Vec<&Approved>) = judgement
+            let (with, without): (Vec<&Approved>, Vec<&Approved>) = evaluation
                 .approved
                 .iter()
                 .filter(of_need)
                 .partition(|approved| !need.reason_required || !approved.reason.is_empty());
             if with.len() < usize::from(need.count) {
-                judgement.passed_over.extend(without.into_iter().map(|approved| PassedOver {
-                    by: approved.signer.clone(),
+                evaluation.rejected.extend(without.into_iter().map(|approved| RejectedApproval {
+                    signer: approved.signer.clone(),
                     code: Code::ApprovalWithoutReason,
-                    why: "does not say why, and a reason is wanted".to_owned(),
+                    reason: "gave no reason, and a reason is required".to_owned(),
                 }));
                 let have = with.into_iter().map(|approved| approved.signer.clone()).collect();
-                judgement.missing.push((need.clone(), have));
+                evaluation.missing.push((need.clone(), have));
             }
         }
-        Ok(judgement)
+        Ok(evaluation)
     }
 
-    /// Whether an approval holds. Nothing of its message is believed before the signature is.
-    fn hold(&self, message: &Message, signature: &SshSig, approval: &Approval) -> Result<Approved, PassedOver> {
+    /// Verifies an approval. The signature is checked before the text is used.
+    fn verify(
+        &self,
+        text: &ApprovalText,
+        signature: &SshSig,
+        approval: &Approval,
+    ) -> Result<Approved, RejectedApproval> {
         let key = signature.public_key();
-        let print = fingerprint(key);
+        let fingerprint_of_key = fingerprint(key);
         let signer = self.rules.signers.iter().find(|signer| signer.public_key().is_ok_and(|own| is_same(&own, key)));
-        let by = signer.map_or(print.as_str(), |signer| signer.name.as_str());
-        let refuse = |code: Code, why: String| Err(PassedOver { by: by.to_owned(), code, why });
+        let name = signer.map_or(fingerprint_of_key.as_str(), |signer| signer.name.as_str());
+        let reject = |code: Code, reason: String| Err(RejectedApproval { signer: name.to_owned(), code, reason });
         let Some(signer) = signer else {
-            return refuse(Code::ApprovalByUnknownSigner, "is the key of no allowed signer".to_owned());
+            return reject(Code::ApprovalByUnknownSigner, "is not the key of an allowed signer".to_owned());
         };
         if signature.namespace() != NAMESPACE {
-            return refuse(Code::ApprovalForged, format!("signed for another purpose than `{NAMESPACE}`"));
+            return reject(Code::ApprovalForged, format!("signed in another namespace than `{NAMESPACE}`"));
         }
-        if !verifies(signature, &approval.message) {
-            return refuse(Code::ApprovalForged, "has a signature that does not hold".to_owned());
+        if !is_valid_signature(signature, &approval.message) {
+            return reject(Code::ApprovalForged, "has an invalid signature".to_owned());
         }
-        if let Some(until) = ended(signer, self.now) {
-            return refuse(Code::ApprovalByUnknownSigner, format!("was an allowed signer until {until}"));
+        if let Some(until) = expired_on(signer, self.now) {
+            return reject(Code::ApprovalByUnknownSigner, format!("was an allowed signer until {until}"));
         }
-        let same = message.environment == *self.environment
-            && message.base == self.base
-            && message.deed == self.deed.to_string()
-            && message.digest == self.digest;
-        if !same {
-            return refuse(
+        let is_same_change = text.environment == *self.environment
+            && text.base == self.base
+            && text.action == self.action.to_string()
+            && text.digest == self.digest;
+        if !is_same_change {
+            return reject(
                 Code::ApprovalForAnotherPlan,
                 format!(
                     "approved another plan ({} of `{}`, from generation {}, {})",
-                    message.deed,
-                    message.environment,
-                    message.base,
-                    message.digest.short()
+                    text.action,
+                    text.environment,
+                    text.base,
+                    text.digest.short()
                 ),
             );
         }
-        if message.expires <= self.now {
-            return refuse(Code::ApprovalExpired, format!("approved until {}", message.expires));
+        if text.expires <= self.now {
+            return reject(Code::ApprovalExpired, format!("approved until {}", text.expires));
         }
-        if message.expires > self.now + LONGEST {
-            return refuse(Code::ApprovalMalformed, "approved for more than 30 days".to_owned());
+        if text.expires > self.now + VALIDITY_LIMIT {
+            return reject(Code::ApprovalMalformed, "approved for more than 30 days".to_owned());
         }
-        // Names are compared without case everywhere: `Alice` is the one whom the rules call `alice`.
+        // Names are compared without case: `Alice` is the signer `alice`.
         if signer.name.to_lowercase() == self.caller.to_lowercase() && !self.rules.self_approval {
-            return refuse(Code::SelfApproval, "applies it, and somebody else is wanted".to_owned());
+            return reject(Code::SelfApproval, "applies the change, and another signer must approve it".to_owned());
         }
         Ok(Approved {
             signer: signer.name.clone(),
-            key: print,
-            reason: message.reason.clone(),
-            expires: message.expires,
+            key: fingerprint_of_key,
+            reason: text.reason.clone(),
+            expires: text.expires,
             approval: approval.clone(),
         })
     }
 }
 
-fn read(approval: &Approval) -> Result<(Message, SshSig), &'static str> {
-    if approval.message.len() > MESSAGE_LIMIT || approval.signature.len() > SIGNATURE_LIMIT {
-        return Err("it is larger than any approval");
+fn parse(approval: &Approval) -> Result<(ApprovalText, SshSig), &'static str> {
+    if approval.message.len() > TEXT_LIMIT || approval.signature.len() > SIGNATURE_LIMIT {
+        return Err("it is too large");
     }
-    let message = Message::parse(&approval.message).ok_or("its text is not one of an approval")?;
-    let signature = SshSig::from_pem(&approval.signature).map_err(|_| "its signature is none of SSH's")?;
-    Ok((message, signature))
+    let text = ApprovalText::parse(&approval.message).ok_or("its text is not the text of an approval")?;
+    let signature = SshSig::from_pem(&approval.signature).map_err(|_| "its signature is not an SSH signature")?;
+    Ok((text, signature))
 }
 
-/// Whether two keys are one. An application name that a security key carries is part of it.
+/// Returns true if two keys are the same. The application name of a security key is part of it.
 fn is_same(one: &KeyData, other: &KeyData) -> bool {
     fingerprint(one) == fingerprint(other)
 }
 
-/// Whether the signature is one of the text, by the key that it names. A security key must have been touched.
-fn verifies(signature: &SshSig, text: &str) -> bool {
+/// Returns true if a signature of a text is valid for the key that it names. A security key must have been touched.
+fn is_valid_signature(signature: &SshSig, text: &str) -> bool {
     let key = signature.public_key();
     if matches!(key, KeyData::SkEd25519(_) | KeyData::SkEcdsaSha2NistP256(_)) {
-        // Flags and a counter of four bytes end such a signature; the lowest flag is the touch.
+        // Such a signature ends with a byte of flags and a counter of four bytes; the lowest flag is the touch.
         let bytes = signature.signature_bytes();
         let touched = bytes.len().checked_sub(5).and_then(|at| bytes.get(at)).is_some_and(|flags| flags & 1 == 1);
         if !touched {
@@ -260,7 +271,7 @@ fn verifies(signature: &SshSig, text: &str) -> bool {
     PublicKey::from(key.clone()).verify(NAMESPACE, text.as_bytes(), signature).is_ok()
 }
 
-/// The last day of a signer whose days are over.
-fn ended(signer: &Signer, now: Timestamp) -> Option<jiff::civil::Date> {
+/// Returns the last day of a signer who may not sign any more.
+fn expired_on(signer: &Signer, now: Timestamp) -> Option<jiff::civil::Date> {
     signer.until.filter(|until| now.to_zoned(TimeZone::UTC).date() > *until)
 }

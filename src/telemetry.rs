@@ -1,8 +1,9 @@
-//! On whose behalf work is done. Where one process hosts several environments, each line of the log says which one it is
-//! about, and each counts for itself.
+//! Telemetry of several environments in one process: each log line names its environment, and each environment has its own
+//! metrics.
 //!
-//! Work that is begun by [`spawn`] goes on for whomever it was begun for. `tokio::spawn` forgets that, and is for what
-//! neither logs nor counts.
+//! An [`EnvironmentContext`] carries the tracing span and the metrics recorder of an environment. [`EnvironmentContext::in_scope`]
+//! and [`EnvironmentContext::instrument`] run code in it, as the same functions of `tracing` do for a span. [`spawn`] starts a
+//! task in the context of its caller; `tokio::spawn` does not, and is only for tasks that neither log nor count.
 
 use std::{
     pin::Pin,
@@ -15,93 +16,93 @@ use tokio::task::JoinHandle;
 
 use crate::model::EnvironmentName;
 
-/// The edges of the histograms, in seconds.
+/// Bucket boundaries of the histograms, in seconds.
 const BUCKETS: [f64; 7] = [0.001, 0.005, 0.025, 0.1, 0.5, 2.5, 10.0];
 
 tokio::task_local! {
-    static OURS: Behalf;
+    static CURRENT: EnvironmentContext;
 }
 
-/// An environment, as the log and what is counted know it. Cheap to clone.
+/// The log span and the metrics of an environment. Cloning is cheap.
 #[derive(Clone)]
-pub struct Behalf(Arc<Ledger>);
+pub struct EnvironmentContext(Arc<Inner>);
 
-struct Ledger {
+struct Inner {
     span: tracing::Span,
-    counts: PrometheusRecorder,
-    shown: PrometheusHandle,
+    recorder: PrometheusRecorder,
+    handle: PrometheusHandle,
 }
 
-impl Behalf {
-    /// The only environment of a process, which need not be named.
-    pub fn alone() -> Self {
+impl EnvironmentContext {
+    /// Creates the context of the only environment of a process. Log lines and metrics do not name it.
+    pub fn single() -> Self {
         Self::new(tracing::Span::none(), PrometheusBuilder::new())
     }
 
-    /// One environment among several.
-    pub fn of(environment: &EnvironmentName) -> Self {
-        // However little is logged, this is in it.
+    /// Creates the context of one of several environments. Log lines and metrics name it.
+    pub fn hosted(environment: &EnvironmentName) -> Self {
+        // The span has the highest level, so that every log filter keeps it.
         let span = tracing::error_span!("hosted", %environment);
         Self::new(span, PrometheusBuilder::new().add_global_label("environment", environment.as_str()))
     }
 
     fn new(span: tracing::Span, builder: PrometheusBuilder) -> Self {
-        // Only no edges at all would be refused.
+        // Only an empty list of buckets is an error.
         let builder = builder.set_buckets(&BUCKETS).unwrap_or_else(|_| PrometheusBuilder::new());
-        let counts = builder.build_recorder();
-        Self(Arc::new(Ledger { span, shown: counts.handle(), counts }))
+        let recorder = builder.build_recorder();
+        Self(Arc::new(Inner { span, handle: recorder.handle(), recorder }))
     }
 
-    /// On whose behalf this is run.
+    /// Returns the context in which the calling code runs.
     pub fn current() -> Option<Self> {
-        OURS.try_with(Clone::clone).ok()
+        CURRENT.try_with(Clone::clone).ok()
     }
 
-    /// What was counted, as Prometheus reads it.
+    /// Returns the metrics in the Prometheus text format.
     pub fn metrics(&self) -> String {
-        self.0.shown.render()
+        self.0.handle.render()
     }
 
-    /// Tidies what was counted; without it, that would pile up for as long as nobody asks.
-    pub fn tidy(&self) {
-        self.0.shown.run_upkeep();
+    /// Compacts the histograms. Without this, their samples accumulate until the metrics are read.
+    pub fn run_upkeep(&self) {
+        self.0.handle.run_upkeep();
     }
 
-    /// Does work on its behalf.
-    pub fn call<T>(&self, work: impl FnOnce() -> T) -> T {
-        let _inside = self.0.span.enter();
-        metrics::with_local_recorder(&self.0.counts, || OURS.sync_scope(self.clone(), work))
+    /// Runs a closure in the context.
+    pub fn in_scope<T>(&self, work: impl FnOnce() -> T) -> T {
+        let _entered = self.0.span.enter();
+        metrics::with_local_recorder(&self.0.recorder, || CURRENT.sync_scope(self.clone(), work))
     }
 
-    /// The same for work that waits in between.
-    pub fn run<F: Future>(&self, work: F) -> On<F> {
-        On { behalf: self.clone(), work: Box::pin(work) }
+    /// Returns a future that runs in the context.
+    pub fn instrument<F: Future>(&self, work: F) -> InContext<F> {
+        InContext { context: self.clone(), work: Box::pin(work) }
     }
 }
 
-/// Work on somebody's behalf.
-pub struct On<F> {
-    behalf: Behalf,
+/// A future that runs in an [`EnvironmentContext`].
+pub struct InContext<F> {
+    context: EnvironmentContext,
     work: Pin<Box<F>>,
 }
 
-impl<F: Future> Future for On<F> {
+impl<F: Future> Future for InContext<F> {
     type Output = F::Output;
 
-    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<F::Output> {
-        let Self { behalf, work } = &mut *self;
-        behalf.call(|| work.as_mut().poll(context))
+    fn poll(mut self: Pin<&mut Self>, task: &mut Context<'_>) -> Poll<F::Output> {
+        let Self { context, work } = &mut *self;
+        context.in_scope(|| work.as_mut().poll(task))
     }
 }
 
-/// Begins work that goes on by itself, on the same behalf as what begins it.
+/// Spawns a task in the context of the caller.
 pub fn spawn<F>(work: F) -> JoinHandle<F::Output>
 where
     F: Future + Send + 'static,
     F::Output: Send + 'static,
 {
-    match Behalf::current() {
-        Some(behalf) => tokio::spawn(behalf.run(work)),
+    match EnvironmentContext::current() {
+        Some(context) => tokio::spawn(context.instrument(work)),
         None => tokio::spawn(work),
     }
 }

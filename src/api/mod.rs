@@ -27,8 +27,11 @@ pub const PREFIX: &str = "/v1";
 /// The version of the API. A client and a service with different ones do not talk.
 pub const VERSION: u32 = 1;
 
-/// Response header with the version of the API.
+/// The response header with [`VERSION`].
 pub const VERSION_HEADER: &str = "mailwright-api-version";
+
+/// The request header that makes a submission safe to repeat.
+pub const IDEMPOTENCY_KEY_HEADER: &str = "idempotency-key";
 
 /// The largest body that the service reads, in bytes.
 pub const BODY_LIMIT: usize = 32 * 1024 * 1024;

@@ -14,7 +14,7 @@ use serde::de::DeserializeOwned;
 
 use super::{Options, Progress};
 use crate::{
-    api::{self, ProblemDetails, VERSION_HEADER},
+    api::{self, IDEMPOTENCY_KEY_HEADER, ProblemDetails, VERSION_HEADER},
     model::{Code, Problem},
     net::{
         http_client::{HttpClient, describe_error, is_loopback_url},
@@ -138,7 +138,7 @@ impl Transport {
     ) -> Result<T, Problem> {
         let mut request = self.request(Method::POST, path, None)?.header(CONTENT_TYPE, media_type).body(body);
         if let Some(key) = key {
-            request = request.header("idempotency-key", key);
+            request = request.header(IDEMPOTENCY_KEY_HEADER, key);
         }
         let bytes = self.exchange(request).await?;
         serde_json::from_slice(&bytes).map_err(|error| unreadable(&error))

@@ -204,20 +204,20 @@ impl Approvals {
     }
 }
 
-/// What is done with a change: part of what is signed.
+/// The action that a signer approves; part of the signed text.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Deed {
-    /// It is applied.
+pub enum SignedAction {
+    /// The change is applied.
     Apply,
-    /// The state goes back to a generation.
+    /// The state is rolled back to a generation.
     Rollback(u64),
 }
 
-impl fmt::Display for Deed {
+impl fmt::Display for SignedAction {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Deed::Apply => f.write_str("apply"),
-            Deed::Rollback(to) => write!(f, "rollback to generation {to}"),
+            SignedAction::Apply => f.write_str("apply"),
+            SignedAction::Rollback(to) => write!(f, "rollback to generation {to}"),
         }
     }
 }
@@ -229,12 +229,12 @@ impl fmt::Display for Deed {
 pub fn digest(
     environment: &EnvironmentName,
     base: u64,
-    deed: Deed,
+    action: SignedAction,
     settings: Option<&Settings>,
     changes: &[ProfileChange],
 ) -> Digest {
     let changes = Digest::of_documents(changes);
-    Digest::of_document(&("mailwright-approval-v1", environment, base, deed.to_string(), settings, changes))
+    Digest::of_document(&("mailwright-approval-v1", environment, base, action.to_string(), settings, changes))
 }
 
 /// What one change does to one profile that is live.

@@ -22,7 +22,7 @@ use crate::{
     model::{
         Allowances, ChangeKind, ChangeRecord, Changeset, Code, Digest, LastVerified, Place, ProfileChange, ProfileName,
         ProfileState, Provenance, State, StoredProfile,
-        approvals::{self, Deed},
+        approvals::{self, SignedAction},
         settings::Prune,
     },
     reconcile::{routing_changes, secret_destinations},
@@ -175,7 +175,7 @@ pub fn plan(request: &Request<'_>) -> Result<Planned, PlanError> {
             digest: approvals::digest(
                 &state.environment,
                 state.generation,
-                Deed::Apply,
+                SignedAction::Apply,
                 settings.is_some().then_some(&desired.settings),
                 &operations,
             ),

@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use super::{Planned, plan::FORMAT_VERSION};
 use crate::model::{
     Changeset, Digest,
-    approvals::{self, Deed},
+    approvals::{self, SignedAction},
 };
 
 /// What a plan file holds.
@@ -66,14 +66,14 @@ impl SavedPlan {
     }
 
     /// What is done with it.
-    pub fn deed(&self) -> Deed {
-        self.rollback.map_or(Deed::Apply, Deed::Rollback)
+    pub fn signed_action(&self) -> SignedAction {
+        self.rollback.map_or(SignedAction::Apply, SignedAction::Rollback)
     }
 
     /// The digest that an approval is for, computed from what the plan does.
     pub fn approval_digest(&self) -> Digest {
         let Changeset { environment, base, settings, changes, .. } = &self.changeset;
-        approvals::digest(environment, *base, self.deed(), settings.as_ref(), changes)
+        approvals::digest(environment, *base, self.signed_action(), settings.as_ref(), changes)
     }
 
     /// Reads a plan file. Refuses one that is damaged or of another version.

@@ -1,8 +1,8 @@
-//! Audit budget: how many entries of the audit log one caller can cause without changing anything.
+//! Audit budget: limits the audit entries that one caller can cause without changing anything.
 //!
-//! The audit log is kept for ever, and a refusal costs its caller nothing. So a caller has a budget of entries, which fills up
-//! again over time. What goes beyond it is counted, and one entry per minute says how often it happened, since when, until
-//! when, and what the last one was. A crash loses the counts of the current minute, and nothing else.
+//! The audit log is never truncated, and a refusal costs its caller nothing. Therefore each caller has a budget of entries that
+//! refills over time. Events beyond it are counted, and one entry per minute states their number, the first and last time, and
+//! the details of the last one. A crash loses the counts of the current minute.
 
 use std::{
     collections::HashMap,
@@ -16,30 +16,30 @@ use serde_json::json;
 use super::Service;
 use crate::store::{AuditEvent, StoreError};
 
-/// Entries that a caller can cause at once.
+/// Entries that a caller can cause in a burst.
 const BURST: u32 = 20;
-/// Time in which a caller gets one more.
+/// Time after which a caller gets another entry.
 const REFILL: Duration = Duration::from_secs(60);
-/// How long is counted before the sum is written.
+/// Time for which events are counted before their sum is written.
 const SUM_EVERY: Duration = Duration::from_secs(60);
-/// Callers that are kept apart; others are summed up together.
+/// Maximum number of callers with a budget of their own; all others share one.
 const CALLERS: usize = 10_000;
-/// The name of the others.
+/// The actor of entries about the shared budget.
 const OTHERS: &str = "(others)";
 
-/// What callers have used of their budget.
+/// The budgets of all callers.
 #[derive(Default)]
 pub(super) struct AuditBudget {
-    callers: Mutex<HashMap<String, Spent>>,
+    callers: Mutex<HashMap<String, Budget>>,
 }
 
-struct Spent {
+struct Budget {
     left: u32,
     refilled: Instant,
     sums: Vec<Sum>,
 }
 
-/// Events of one kind that were not written one by one.
+/// Events of one kind that are written as one entry.
 struct Sum {
     begun: Instant,
     count: u64,
@@ -55,53 +55,53 @@ impl Sum {
     }
 }
 
-/// Which sums are written.
+/// The sums to write.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Due {
     /// Those that are old enough.
     Old,
-    /// All, because the service stops.
+    /// All of them, because the service stops.
     All,
 }
 
 impl AuditBudget {
-    /// Gives an event back that is to be written now; one beyond the budget is counted.
+    /// Returns the event if it must be written now. An event beyond the budget is counted.
     fn spend(&self, event: AuditEvent, now: Instant) -> Option<AuditEvent> {
         let mut callers = self.callers.lock().unwrap_or_else(PoisonError::into_inner);
         let has_room = callers.len() < CALLERS || callers.contains_key(&event.actor);
         let event = if has_room { event } else { AuditEvent { actor: OTHERS.to_owned(), ..event } };
-        let fresh = || Spent { left: BURST, refilled: now, sums: Vec::new() };
-        let spent = callers.entry(event.actor.clone()).or_insert_with(fresh);
-        spent.refill(now);
-        if spent.left > 0 {
-            spent.left -= 1;
+        let fresh = || Budget { left: BURST, refilled: now, sums: Vec::new() };
+        let budget = callers.entry(event.actor.clone()).or_insert_with(fresh);
+        budget.refill(now);
+        if budget.left > 0 {
+            budget.left -= 1;
             return Some(event);
         }
-        match spent.sums.iter_mut().find(|sum| sum.last.action == event.action && sum.last.outcome == event.outcome) {
+        match budget.sums.iter_mut().find(|sum| sum.last.action == event.action && sum.last.outcome == event.outcome) {
             Some(sum) => {
                 sum.count += 1;
                 sum.last = event;
             }
-            None => spent.sums.push(Sum { begun: now, count: 1, since: event.at, last: event }),
+            None => budget.sums.push(Sum { begun: now, count: 1, since: event.at, last: event }),
         }
         None
     }
 
-    /// Takes the sums that are to be written.
+    /// Removes and returns the sums to write.
     fn take(&self, due: Due, now: Instant) -> Vec<AuditEvent> {
         let mut callers = self.callers.lock().unwrap_or_else(PoisonError::into_inner);
         let mut events = Vec::new();
-        callers.retain(|_, spent| {
-            spent.refill(now);
+        callers.retain(|_, budget| {
+            budget.refill(now);
             let is_due = |sum: &mut Sum| due == Due::All || now.duration_since(sum.begun) >= SUM_EVERY;
-            events.extend(spent.sums.extract_if(.., is_due).map(Sum::event));
-            spent.left < BURST || !spent.sums.is_empty()
+            events.extend(budget.sums.extract_if(.., is_due).map(Sum::event));
+            budget.left < BURST || !budget.sums.is_empty()
         });
         events
     }
 }
 
-impl Spent {
+impl Budget {
     fn refill(&mut self, now: Instant) {
         let passed = now.duration_since(self.refilled).as_secs() / REFILL.as_secs();
         if passed > 0 {
@@ -112,7 +112,7 @@ impl Spent {
 }
 
 impl Service {
-    /// Writes an event that changed nothing into the audit log, within the budget of its caller.
+    /// Writes an event that changed nothing to the audit log, within the budget of its caller.
     pub(super) async fn record_bounded(&self, event: AuditEvent) -> Result<(), StoreError> {
         match self.audit_budget.spend(event, Instant::now()) {
             Some(event) => self.store.record(event).await.map(drop),
@@ -120,12 +120,12 @@ impl Service {
         }
     }
 
-    /// Writes the sums of what went beyond budgets.
+    /// Writes the sums of events beyond the budgets.
     pub(super) async fn record_sums(&self, due: Due) {
         for event in self.audit_budget.take(due, Instant::now()) {
             let (actor, action) = (event.actor.clone(), event.action);
             if let Err(error) = self.store.record(event).await {
-                tracing::error!(%error, actor, action, "the sum of refusals cannot be recorded");
+                tracing::error!(%error, actor, action, "cannot record the sum of refusals");
             }
         }
     }
@@ -147,7 +147,7 @@ mod tests {
     }
 
     #[test]
-    fn beyond_the_budget_one_entry_says_how_often() {
+    fn one_entry_counts_the_events_beyond_the_budget() {
         let (budget, start) = (AuditBudget::default(), Instant::now());
         let written = (0..4000).filter(|_| budget.spend(event("sender", "access"), start).is_some()).count();
         assert_eq!(written, 20);
@@ -167,7 +167,7 @@ mod tests {
     }
 
     #[test]
-    fn kinds_are_summed_up_apart_and_all_are_written_at_the_end() {
+    fn each_kind_has_its_sum_and_all_are_written_at_the_end() {
         let (budget, start) = (AuditBudget::default(), Instant::now());
         for _ in 0..30 {
             budget.spend(event("sender", "access"), start);

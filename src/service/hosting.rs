@@ -1,19 +1,17 @@
-//! What one process serves: one environment at its root, or several, each behind a path of its own, `/environments/NAME`.
+//! Hosting: the environments that one process serves.
 //!
-//! An environment has everything to itself: store, identity, tokens, mail, lines in the log, counts. What they share is the
-//! process: how much it works on at once, how it reaches the world, the clock, and the issuers that are believed.
+//! [`Hosting::single`] serves one environment at the root, [`Hosting::multiple`] serves several, each below
+//! `/environments/NAME`. Each environment has its own store, identity, tokens, mail, log context and metrics. They share the
+//! limits of the process, the outgoing connections, the clock and the trusted issuers.
 //!
-//! A request for an environment goes to its service without the path in front, so nothing behind this door knows of others.
+//! The prefix is removed before a request reaches its environment, so no handler knows about other environments.
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use axum::{
     Router,
     extract::{Request, State},
-    http::{
-        Uri,
-        uri::{Parts, PathAndQuery},
-    },
+    http::Uri,
     response::{IntoResponse as _, Response},
     routing::get,
 };
@@ -23,9 +21,10 @@ use tower::ServiceExt as _;
 use super::{
     Service,
     audit_budget::Due,
-    issuers::{self, Issuers},
+    environment_path,
+    http::{HttpProblem, middleware},
     limits::Limits,
-    http::HttpProblem,
+    oidc::{self, Issuers},
     routes,
 };
 use crate::{
@@ -33,41 +32,37 @@ use crate::{
     model::EnvironmentName,
     net::listener::OpenConnections,
     secrets::ServiceIdentity,
-    service::http::middleware::envelope,
     store::{Store, StoreError},
-    telemetry::Behalf,
+    telemetry::EnvironmentContext,
     time::Clock,
 };
 
-/// What stands before an environment's name in a path.
-const PREFIX: &str = "/environments/";
-
 /// What the environments of a process share.
 #[derive(Clone)]
-pub struct Common {
-    /// Whether the identities are public and guard nothing.
+pub struct SharedResources {
+    /// True if the identities are the public ones of the examples.
     pub demo: bool,
-    /// How to reach the world.
+    /// Outgoing connections: proxies, certificate authorities, timeouts.
     pub outgoing: Outgoing,
-    /// What time it is.
+    /// The clock.
     pub clock: Clock,
-    /// The issuers whose identity tokens are taken, beside each environment's own tokens.
+    /// The issuers whose identity tokens are accepted, in addition to each environment's own tokens.
     pub issuers: Option<Arc<Issuers>>,
     /// The connections of the process, with their limits.
     pub connections: OpenConnections,
 }
 
-/// What an environment has to itself.
-pub struct Resident {
-    /// Its store, which knows its name.
+/// What each environment has for itself.
+pub struct HostedEnvironment {
+    /// The store; it knows the environment's name.
     pub store: Arc<dyn Store>,
-    /// What opens its secrets.
+    /// The identity that opens the environment's secrets.
     pub identity: ServiceIdentity,
-    /// How the log and what is counted name it.
-    pub behalf: Behalf,
+    /// The environment's log span and metrics.
+    pub context: EnvironmentContext,
 }
 
-/// The environments that one process serves, at work.
+/// The running environments of a process.
 pub struct Hosting {
     services: Vec<Arc<Service>>,
     router: Router,
@@ -75,25 +70,28 @@ pub struct Hosting {
 }
 
 impl Hosting {
-    /// One environment, at the root.
-    pub async fn alone(common: &Common, resident: Resident) -> Result<Self, StoreError> {
+    /// Starts one environment at the root.
+    pub async fn single(shared: &SharedResources, environment: HostedEnvironment) -> Result<Self, StoreError> {
         let limits = Limits::default();
-        let service = Service::new(common, resident, String::new(), limits).await?;
-        let router = entrance(&service);
-        let hosting = Self { services: vec![service], router, connections: common.connections.clone() };
-        hosting.follow_issuers(common);
+        let service = Service::start(shared, environment, String::new(), limits).await?;
+        let router = with_middleware(&service);
+        let hosting = Self { services: vec![service], router, connections: shared.connections.clone() };
+        hosting.follow_issuers(shared);
         Ok(hosting)
     }
 
-    /// Several environments, or one that others may join. If one cannot be served none is, and the error says which.
-    pub async fn several(common: &Common, residents: Vec<Resident>) -> Result<Self, (EnvironmentName, StoreError)> {
+    /// Starts several environments. If one cannot be started none is, and the error names it.
+    pub async fn multiple(
+        shared: &SharedResources,
+        environments: Vec<HostedEnvironment>,
+    ) -> Result<Self, (EnvironmentName, StoreError)> {
         let limits = Limits::default();
-        let connections = common.connections.clone();
+        let connections = shared.connections.clone();
         let mut hosting = Self { services: Vec::new(), router: Router::new(), connections };
-        for resident in residents {
-            let name = resident.store.environment().clone();
-            let base = format!("{PREFIX}{name}");
-            match Service::new(common, resident, base, limits.clone()).await {
+        for environment in environments {
+            let name = environment.store.environment().clone();
+            let base = format!("{}{name}", environment_path::PREFIX);
+            match Service::start(shared, environment, base, limits.clone()).await {
                 Ok(service) => hosting.services.push(service),
                 Err(error) => {
                     hosting.stop(super::server::STOP_DEADLINE).await;
@@ -101,150 +99,130 @@ impl Hosting {
                 }
             }
         }
-        let named = |service: &Arc<Service>| (service.store.environment().to_string(), entrance(service));
-        let street = Street {
-            houses: hosting.services.iter().map(named).collect(),
-            root: envelope(root(hosting.services.clone()), &limits, None),
+        let by_name = |service: &Arc<Service>| (service.store.environment().to_string(), with_middleware(service));
+        let environments = EnvironmentRouter {
+            routers: hosting.services.iter().map(by_name).collect(),
+            root: middleware::layers(root(hosting.services.clone()), &limits, None),
         };
-        hosting.router = Router::new().fallback(Street::lead).with_state(Arc::new(street));
-        hosting.follow_issuers(common);
+        hosting.router = Router::new().fallback(EnvironmentRouter::dispatch).with_state(Arc::new(environments));
+        hosting.follow_issuers(shared);
         Ok(hosting)
     }
 
-    fn follow_issuers(&self, common: &Common) {
-        if let Some(issuers) = &common.issuers {
-            tokio::spawn(issuers::follow(Arc::clone(issuers), self.services.clone()));
+    fn follow_issuers(&self, shared: &SharedResources) {
+        if let Some(issuers) = &shared.issuers {
+            tokio::spawn(oidc::follow(Arc::clone(issuers), self.services.clone()));
         }
     }
 
-    /// Every address with its handler, and what stands around it.
+    /// Returns the routes of all environments.
     pub(super) fn router(&self) -> Router {
         self.router.clone()
     }
 
-    /// The connections that are answered.
+    /// Returns the connections of the process.
     pub(super) fn connections(&self) -> OpenConnections {
         self.connections.clone()
     }
 
-    /// Tidies what was counted, and writes down what was refused meanwhile.
-    pub(super) async fn tidy(&self) {
+    /// Compacts metrics, and writes the sums of refusals that are due.
+    pub(super) async fn run_upkeep(&self) {
         for service in &self.services {
-            service.behalf.tidy();
-            service.behalf.run(service.record_sums(Due::Old)).await;
+            service.context.run_upkeep();
+            service.context.instrument(service.record_sums(Due::Old)).await;
         }
     }
 
-    /// Tells whatever would go on for ever that it ends now.
+    /// Ends streams and other requests that would not end by themselves.
     pub(super) fn begin_to_stop(&self) {
         for service in &self.services {
             service.stopping.send_replace(true);
         }
     }
 
-    /// Begins no attempt any more, and waits for those under way, in all environments at once.
+    /// Starts no further delivery attempt, and waits for those in progress, in all environments at once.
     pub(super) async fn stop(&self, patience: Duration) {
-        let mut under_way = JoinSet::new();
+        let mut stopping = JoinSet::new();
         for service in &self.services {
             let service = Arc::clone(service);
-            under_way.spawn(async move {
-                let ended = async {
+            stopping.spawn(async move {
+                let stop = async {
                     service.delivery.stop(patience).await;
                     service.record_sums(Due::All).await;
                     if let Err(error) = service.store.close().await {
-                        tracing::warn!(%error, "the store cannot be closed");
+                        tracing::warn!(%error, "cannot close the store");
                     }
                 };
-                service.behalf.run(ended).await;
+                service.context.instrument(stop).await;
             });
         }
-        under_way.join_all().await;
+        stopping.join_all().await;
     }
 }
 
-/// A service's addresses, and what stands around them.
-fn entrance(service: &Arc<Service>) -> Router {
-    envelope(routes::router(Arc::clone(service)), &service.limits, Some(service.behalf.clone()))
+/// Returns the routes of an environment with the middleware around them.
+fn with_middleware(service: &Arc<Service>) -> Router {
+    middleware::layers(routes::router(Arc::clone(service)), &service.limits, Some(service.context.clone()))
 }
 
-/// The way to each environment, by its name in the path.
-struct Street {
-    houses: BTreeMap<String, Router>,
-    /// What belongs to none of them.
+/// Routes requests to one of several environments by the name in the path.
+struct EnvironmentRouter {
+    routers: BTreeMap<String, Router>,
+    /// Requests that name no environment of this process.
     root: Router,
 }
 
-impl Street {
-    /// Hands a request to the environment that its path names.
-    async fn lead(State(street): State<Arc<Self>>, request: Request) -> Response {
-        let (router, request) = match street.house(request.uri()) {
-            Some((house, uri)) => (house.clone(), readdressed(request, uri)),
-            None => (street.root.clone(), request),
+impl EnvironmentRouter {
+    /// Passes a request to the environment that its path names.
+    async fn dispatch(State(environments): State<Arc<Self>>, mut request: Request) -> Response {
+        let router = match environments.lookup(request.uri()) {
+            Some((router, uri)) => {
+                let router = router.clone();
+                *request.uri_mut() = uri;
+                router
+            }
+            None => environments.root.clone(),
         };
         router.oneshot(request).await.into_response()
     }
 
-    /// The environment that an address names, and the address as its own service knows it.
-    fn house(&self, uri: &Uri) -> Option<(&Router, Uri)> {
-        let (name, rest) = split(uri)?;
-        Some((self.houses.get(name)?, within(uri, rest)?))
+    /// Returns the routes of the environment that an address names, and the address within the environment.
+    fn lookup(&self, uri: &Uri) -> Option<(&Router, Uri)> {
+        let (name, path) = environment_path::split(uri)?;
+        Some((self.routers.get(name)?, environment_path::with_path(uri, path)?))
     }
 }
 
-fn readdressed(mut request: Request, uri: Uri) -> Request {
-    *request.uri_mut() = uri;
-    request
-}
-
-/// An environment's name in a path, and what follows it.
-fn split(uri: &Uri) -> Option<(&str, &str)> {
-    let rest = uri.path().strip_prefix(PREFIX)?;
-    Some(rest.find('/').map_or((rest, "/"), |at| rest.split_at(at)))
-}
-
-/// Whether an address has the form of one of several environments.
-pub(super) fn names_one(uri: &Uri) -> bool {
-    split(uri).is_some()
-}
-
-/// The address as the environment's own service knows it.
-fn within(uri: &Uri, path: &str) -> Option<Uri> {
-    let query = uri.query().map(|query| format!("?{query}")).unwrap_or_default();
-    let mut parts = Parts::from(uri.clone());
-    parts.path_and_query = Some(PathAndQuery::try_from(format!("{path}{query}")).ok()?);
-    Uri::from_parts(parts).ok()
-}
-
-/// What is asked of the process: whether it lives, and whether every environment can take work.
+/// The routes of the process itself: liveness, and readiness of all environments.
 fn root(services: Vec<Arc<Service>>) -> Router {
     Router::new()
-        .route("/healthz", get(routes::alive))
+        .route("/healthz", get(routes::healthz))
         .route("/readyz", get(all_ready))
-        .fallback(nobody)
+        .fallback(not_hosted)
         .with_state(Arc::new(services))
 }
 
-/// Names are not told: nobody is asked for a token here.
+/// Reports the readiness of all environments. It needs no token, so it does not name them.
 async fn all_ready(State(services): State<Arc<Vec<Arc<Service>>>>) -> Result<String, HttpProblem> {
-    let mut asked = JoinSet::new();
+    let mut checks = JoinSet::new();
     for service in services.iter() {
         let service = Arc::clone(service);
-        asked.spawn(async move { service.behalf.run(routes::readiness(&service)).await.is_ok() });
+        checks.spawn(async move { service.context.instrument(routes::readiness(&service)).await.is_ok() });
     }
-    let ready = asked.join_all().await.into_iter().filter(|ready| *ready).count();
+    let ready = checks.join_all().await.into_iter().filter(|ready| *ready).count();
     let all = services.len();
     if ready < all {
-        return Err(HttpProblem::not_ready(format!("{} of {all} environments cannot take mail", all - ready)));
+        return Err(HttpProblem::not_ready(format!("{} of {all} environments cannot accept mail", all - ready)));
     }
     Ok(format!("ready\nenvironments: {all}\n"))
 }
 
-async fn nobody(uri: Uri) -> HttpProblem {
-    let Some((name, _)) = split(&uri) else {
+async fn not_hosted(uri: Uri) -> HttpProblem {
+    let Some((name, _)) = environment_path::split(&uri) else {
         return HttpProblem::not_hosted("several environments are served here, and the address names none of them")
-            .remedy("Put `/environments/NAME` behind the address (`service.address`, MAILWRIGHT_SERVICE).");
+            .remedy("Append `/environments/NAME` to the address (`service.address`, MAILWRIGHT_SERVICE).");
     };
-    let which = name.parse::<EnvironmentName>().map(|name| format!(" `{name}`")).unwrap_or_default();
-    HttpProblem::not_hosted(format!("no environment{which} is served here"))
-        .remedy("Correct the name behind `/environments/`, or add `--environment NAME` to the `mailwright serve` that listens there.")
+    let name = name.parse::<EnvironmentName>().map(|name| format!(" `{name}`")).unwrap_or_default();
+    HttpProblem::not_hosted(format!("no environment{name} is served here"))
+        .remedy("Correct the name after `/environments/`, or add `--environment NAME` to the `mailwright serve` that listens there.")
 }

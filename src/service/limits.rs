@@ -1,61 +1,60 @@
-//! What one process works on at once, for all the environments that it serves together.
+//! Limits of a process on concurrent work, shared by all environments that it serves.
 
 use std::sync::Arc;
 
 use axum::extract::Request;
 use tokio::sync::Semaphore;
 
-use crate::service::http::upload::Rooms;
+use crate::service::http::upload::MemoryBudget;
 
-/// Requests that are worked on at once; more are told to come back.
+/// Maximum number of concurrent requests; further ones are answered with 503.
 const REQUESTS: usize = 256;
-/// Questions about the service's health that are answered at once. They have places of their own: whoever asks must not
-/// be told that the service is down because it is busy.
+/// Maximum number of concurrent health checks. They have a limit of their own, so that a busy service does not look like one
+/// that is down.
 const HEALTH: usize = 16;
-/// How many KiB of submissions are in memory at once, beyond what each has for nothing.
+/// Memory for submissions that arrive, in KiB, beyond what each request has without a permit.
 const SUBMISSIONS: usize = 256 * 1024;
-/// How many KiB of them are made into messages at once, where a whole one always may.
+/// Memory for submissions that are processed, in KiB; one submission of maximum size is always allowed.
 const SUBMISSION_WORK: usize = 64 * 1024;
-/// How many KiB of changesets and other documents are in memory at once: three of the largest.
+/// Memory for changesets and other documents that arrive, in KiB: three of maximum size.
 const DOCUMENTS: usize = 97 * 1024;
-/// How many KiB of them are worked on at once, where a whole one always may.
+/// Memory for documents that are processed, in KiB; one document of maximum size is always allowed.
 const DOCUMENT_WORK: usize = 32 * 1024;
-
-/// Runs of the verifier at once.
+/// Maximum number of concurrent verifier runs.
 const VERIFYING: usize = 32;
 
-/// The limits. Cheap to clone; clones share them.
+/// Limits of a process. Clones share them.
 #[derive(Clone)]
 pub(super) struct Limits {
     requests: Arc<Semaphore>,
     health: Arc<Semaphore>,
-    /// Room for submissions.
-    pub(super) submissions: Rooms,
-    /// Room for changesets and other documents.
-    pub(super) documents: Rooms,
-    /// Room for requests for runs of the verifier, for as long as the run lasts.
-    pub(super) runs: Rooms,
-    /// Runs of the verifier.
+    /// Memory for submissions.
+    pub(super) submissions: MemoryBudget,
+    /// Memory for changesets and other documents.
+    pub(super) documents: MemoryBudget,
+    /// Memory for requests for verifier runs, for as long as the run lasts.
+    pub(super) runs: MemoryBudget,
+    /// Concurrent verifier runs.
     pub(super) verifying: Arc<Semaphore>,
 }
 
 impl Default for Limits {
     fn default() -> Self {
-        let places = |count| Arc::new(Semaphore::new(count));
+        let permits = |count| Arc::new(Semaphore::new(count));
         Self {
-            requests: places(REQUESTS),
-            health: places(HEALTH),
-            submissions: Rooms::new(SUBMISSIONS, SUBMISSION_WORK),
-            documents: Rooms::new(DOCUMENTS, DOCUMENT_WORK),
-            runs: Rooms::new(DOCUMENTS, DOCUMENTS),
-            verifying: places(VERIFYING),
+            requests: permits(REQUESTS),
+            health: permits(HEALTH),
+            submissions: MemoryBudget::new(SUBMISSIONS, SUBMISSION_WORK),
+            documents: MemoryBudget::new(DOCUMENTS, DOCUMENT_WORK),
+            runs: MemoryBudget::new(DOCUMENTS, DOCUMENTS),
+            verifying: permits(VERIFYING),
         }
     }
 }
 
 impl Limits {
-    /// The places of which a request takes one.
-    pub(super) fn places(&self, request: &Request) -> &Arc<Semaphore> {
+    /// Returns the limit that applies to a request.
+    pub(super) fn request_permits(&self, request: &Request) -> &Arc<Semaphore> {
         if ["/healthz", "/readyz"].contains(&request.uri().path()) { &self.health } else { &self.requests }
     }
 }

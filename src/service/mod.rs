@@ -1,33 +1,33 @@
-//! The HTTP API: access, validation of what arrives, audit, metrics.
+//! The HTTP service of an environment: authentication, authorization, validation of requests, audit, metrics.
 //!
-//! * `server` listens
-//! * `hosting` is what one process serves: one environment, or several that share nothing but the process
-//! * `limits` is what a process works on at once
-//! * `envelope` puts around every request what all of them need
-//! * `access` knows tokens and roles
-//! * `oidc` knows the identity tokens of pipelines, `issuers` follows the file that says whose
-//! * `routes` has one file a topic; a handler authenticates, asks `Service`, and answers
-//! * `changes` decides whether a change is taken; it is the only place that commits
-//! * `body` reads what is sent, however slowly it comes
-//! * `caller_limit` bounds what one token has under way, `audit_budget` what it can have written into the audit log
-//! * `mail` takes what is submitted, and says why not
-//! * `verification` runs the verifier for callers who have no key, and decides whose secrets it may use
-//! * `problem` is every answer that is not a success
+//! * [`Server`] listens; [`Hosting`] has the environments of a process; `limits` bounds the concurrent work of a process
+//! * `http` has middleware, extractors, bounded request bodies and problem responses
+//! * `authentication` finds the caller of a request, `access` checks its role; `oidc` accepts identity tokens of pipelines
+//! * `routes` has the endpoints, one file per resource: a handler authorizes, calls [`Service`], and answers
+//! * `changes` decides whether a change is accepted; it is the only module that commits one
+//! * `submissions` accepts mail, `message_actions` changes accepted messages
+//! * `verification` runs the verifier for callers without keys, and decides which secrets it may use
+//! * `caller_limit` bounds concurrent requests per caller, `audit_budget` the audit entries of refused ones
 //!
-//! The service keeps the state in memory, so that reading never waits for the disk, and puts the next one in its
-//! place when the store has taken a commit. What is in memory is always what the store has.
+//! The service keeps the state in memory, so that reads never wait for the disk. The copy is replaced after each commit and
+//! always equals the state in the store. This module uses neither the files of a repository nor the client.
 
 mod access;
 mod audit_budget;
+mod authentication;
+mod caller;
 mod caller_limit;
 mod changes;
+mod environment_path;
 mod hosting;
 mod http;
 mod limits;
+mod message_actions;
 mod oidc;
 mod routes;
 mod server;
 mod submissions;
+mod token_cache;
 mod verification;
 
 use std::sync::Arc;
@@ -40,39 +40,33 @@ use crate::{
     net::listener::OpenConnections,
     secrets::ServiceIdentity,
     store::{AuditEvent, Store, StoreError, StoredToken},
-    telemetry::{self, Behalf},
+    telemetry::{self, EnvironmentContext},
     time::Clock,
 };
 
 use audit_budget::AuditBudget;
-use caller_limit::{CallerLimit, Queue};
+use caller_limit::{CallerLimit, FairQueue};
+use http::{HttpProblem, upload::BodyClasses};
 use limits::Limits;
-use http::upload::Bodies;
+use oidc::IssuerSet;
+use token_cache::TokenCache;
 
-pub use access::new_token;
-pub use hosting::{Common, Hosting, Resident};
-pub use oidc::{Issuers, IssuersFile, Oidc, OidcError};
+pub use authentication::new_token;
+pub use hosting::{HostedEnvironment, Hosting, SharedResources};
+pub use oidc::{Issuers, IssuersSource, OidcSettings};
 pub use routes::openapi;
 pub use server::Server;
 
-/// How many tokens are kept in mind.
-const KNOWN_TOKENS: usize = 10_000;
-
-/// How many runs of the verifier one token may have under way.
-const RUNS: usize = 4;
-/// How many streams of events one token may hear.
-const STREAMS: usize = 16;
-/// How many searches are made at once: the store has one connection for them.
+/// Maximum number of concurrent verifier runs of one caller.
+const RUNS_PER_CALLER: usize = 4;
+/// Maximum number of concurrent event streams of one caller.
+const STREAMS_PER_CALLER: usize = 16;
+/// Maximum number of concurrent searches: the store has one connection for them.
 const SEARCHES: usize = 1;
-/// How many searches of one token may wait.
-const SEARCHES_WAITING: usize = 16;
-
-/// Tokens in mind. All are forgotten whenever one changes.
-#[derive(Default)]
-struct KnownTokens {
-    changes: u64,
-    tokens: std::collections::HashMap<String, StoredToken>,
-}
+/// Maximum number of searches of one caller in the queue.
+const SEARCHES_PER_CALLER: usize = 16;
+/// Differences between the store and its audit log that are logged one by one.
+const DIFFERENCES_LOGGED: usize = 10;
 
 /// The service of one environment: everything that a request needs.
 struct Service {
@@ -84,48 +78,54 @@ struct Service {
     started_at: Timestamp,
     state: tokio::sync::watch::Sender<Arc<State>>,
     delivery: Delivery,
-    /// Tokens that were asked for, so that a submission need not read the store for its own.
-    known_tokens: std::sync::Mutex<KnownTokens>,
-    /// The issuers whose identity tokens are taken; none unless somebody said so.
+    tokens: TokenCache,
+    /// The issuers whose identity tokens are accepted, if the operator configured any.
     issuers: Option<Arc<Issuers>>,
-    /// True once the service stops: what would go on for ever ends then.
+    /// True when the service stops: streams end then.
     stopping: tokio::sync::watch::Sender<bool>,
-    /// The bodies that are being read.
-    bodies: Bodies,
-    /// Runs of the verifier.
-    runs: Arc<CallerLimit>,
-    /// Streams of events.
-    streams: Arc<CallerLimit>,
-    /// Reads that take long: searches, pages of the audit log, old generations.
-    searches: Queue,
+    bodies: BodyClasses,
+    verifier_runs: Arc<CallerLimit>,
+    event_streams: Arc<CallerLimit>,
+    /// Slow reads: searches, pages of the audit log, old generations.
+    searches: FairQueue,
     audit_budget: AuditBudget,
-    /// Told whenever a token is made or revoked.
+    /// Notified whenever a token is created, revoked or confirmed.
     token_changes: tokio::sync::watch::Sender<()>,
-    /// Held while a change is checked and committed, so that two changes are not checked against one state.
+    /// Held while a change is checked and committed, so that two changes are not checked against the same state.
     changing: tokio::sync::Mutex<()>,
-    /// A restore from a backup that no administrator has confirmed: no mail is accepted meanwhile.
+    /// A restore from a backup that no administrator has confirmed. No mail is accepted until then.
     restored: std::sync::Mutex<Option<Restored>>,
-    /// What of the store is not as its audit log states, as it was found at the start.
-    altered: std::sync::Mutex<Vec<String>>,
-    /// The path in front of every address; empty at the root.
+    /// Differences between the store and its audit log, as found at the start.
+    store_differences: std::sync::Mutex<Vec<String>>,
+    /// The path prefix of every endpoint; empty at the root.
     base: String,
     limits: Limits,
-    /// The connections of the process, of which metrics tell.
+    /// The connections of the process, for metrics.
     connections: OpenConnections,
-    behalf: Behalf,
+    context: EnvironmentContext,
 }
 
 impl Service {
-    /// A service on a store. Reads the whole state once, and begins to deliver.
-    async fn new(common: &Common, resident: Resident, base: String, limits: Limits) -> Result<Arc<Self>, StoreError> {
-        let behalf = resident.behalf.clone();
-        behalf.run(Self::begin(common.clone(), resident, base, limits)).await
+    /// Reads the state of an environment from its store, and starts to deliver its mail.
+    async fn start(
+        shared: &SharedResources,
+        environment: HostedEnvironment,
+        base: String,
+        limits: Limits,
+    ) -> Result<Arc<Self>, StoreError> {
+        let context = environment.context.clone();
+        context.instrument(Self::start_in_context(shared.clone(), environment, base, limits)).await
     }
 
-    async fn begin(common: Common, resident: Resident, base: String, limits: Limits) -> Result<Arc<Self>, StoreError> {
-        let Common { demo, outgoing, clock, issuers, connections } = common;
-        let Resident { store, identity, behalf } = resident;
-        // Before anything is sent: what waited may have been sent already.
+    async fn start_in_context(
+        shared: SharedResources,
+        environment: HostedEnvironment,
+        base: String,
+        limits: Limits,
+    ) -> Result<Arc<Self>, StoreError> {
+        let SharedResources { demo, outgoing, clock, issuers, connections } = shared;
+        let HostedEnvironment { store, identity, context } = environment;
+        // Before delivery starts: after a restore, queued messages may have been sent already.
         let restored = store.settle_restore(clock.now()).await?;
         store.state_contents(clock.now()).await?;
         let state = tokio::sync::watch::Sender::new(Arc::new(store.state().await?));
@@ -147,125 +147,106 @@ impl Service {
             clock,
             state,
             delivery,
-            known_tokens: std::sync::Mutex::default(),
+            tokens: TokenCache::default(),
             issuers,
             stopping: tokio::sync::watch::Sender::new(false),
-            bodies: Bodies::new(&limits, connections.counts().limit),
-            runs: CallerLimit::new(RUNS, "runs of the verifier"),
-            streams: CallerLimit::new(STREAMS, "streams of events"),
-            searches: Queue::new(SEARCHES, SEARCHES_WAITING, "searches"),
+            bodies: BodyClasses::new(&limits, connections.counts().limit),
+            verifier_runs: CallerLimit::new(RUNS_PER_CALLER, "verifier runs"),
+            event_streams: CallerLimit::new(STREAMS_PER_CALLER, "event streams"),
+            searches: FairQueue::new(SEARCHES, SEARCHES_PER_CALLER, "searches"),
             audit_budget: AuditBudget::default(),
             token_changes: tokio::sync::watch::Sender::new(()),
             changing: tokio::sync::Mutex::new(()),
             restored: std::sync::Mutex::new(restored),
-            altered: std::sync::Mutex::default(),
+            store_differences: std::sync::Mutex::default(),
             base,
             limits,
             connections,
-            behalf,
+            context,
         });
-        // Reading a long history takes a while; nobody waits for it.
+        // In the background: reading a long history takes a while.
         telemetry::spawn(Arc::clone(&service).check_store());
         Ok(service)
     }
 
-    /// Compares the store with its audit log, and reports what differs.
+    /// Compares the store with its audit log, and reports the differences.
     async fn check_store(self: Arc<Self>) {
-        let problems = match self.store.check().await {
+        let differences = match self.store.check().await {
             Ok(check) => check.problems,
             Err(error) => {
-                tracing::error!(%error, "the store cannot be compared with its audit log");
+                tracing::error!(%error, "cannot compare the store with its audit log");
                 vec![error.to_string()]
             }
         };
-        if problems.is_empty() {
+        if differences.is_empty() {
             return;
         }
-        for problem in problems.iter().take(10) {
-            tracing::error!(problem, "the store was changed past the service");
+        for difference in differences.iter().take(DIFFERENCES_LOGGED) {
+            tracing::error!(difference, "the store was changed by another program");
         }
         let event = AuditEvent {
             at: self.clock.now(),
             actor: "(service)".to_owned(),
             action: "store.altered",
             outcome: AuditOutcome::Accepted,
-            detail: serde_json::json!({ "why": problems.join("; ") }),
+            detail: serde_json::json!({ "why": differences.join("; ") }),
         };
         if let Err(error) = self.store.record(event).await {
-            tracing::error!(%error, "the audit log cannot be written");
+            tracing::error!(%error, "cannot write the audit log");
         }
-        *self.altered.lock().unwrap_or_else(std::sync::PoisonError::into_inner) = problems;
+        *self.store_differences.lock().unwrap_or_else(std::sync::PoisonError::into_inner) = differences;
     }
 
-    /// The restore from a backup that nobody has confirmed yet.
+    /// Returns the restore from a backup that no administrator has confirmed.
     fn restored(&self) -> Option<Restored> {
         self.restored.lock().unwrap_or_else(std::sync::PoisonError::into_inner).clone()
     }
 
-    /// What of the store is not as its audit log states.
-    fn altered(&self) -> Vec<String> {
-        self.altered.lock().unwrap_or_else(std::sync::PoisonError::into_inner).clone()
+    /// Returns the differences between the store and its audit log.
+    fn store_differences(&self) -> Vec<String> {
+        self.store_differences.lock().unwrap_or_else(std::sync::PoisonError::into_inner).clone()
     }
 
-    /// The issuers whose identity tokens are taken.
-    fn oidc(&self) -> Option<Arc<Oidc>> {
-        self.issuers.as_ref().map(|issuers| issuers.present())
+    /// Returns the issuers whose identity tokens are accepted.
+    fn trusted_issuers(&self) -> Option<Arc<IssuerSet>> {
+        self.issuers.as_ref().map(|issuers| issuers.current())
     }
 
-    /// The outbox at work.
-    fn delivery(&self) -> &Delivery {
-        &self.delivery
-    }
-
-    /// A token by its id.
-    async fn token(&self, id: &str) -> Result<Option<StoredToken>, StoreError> {
-        let known = || self.known_tokens.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-        let changes = {
-            let known = known();
-            if let Some(token) = known.tokens.get(id) {
-                return Ok(Some(token.clone()));
-            }
-            known.changes
+    /// Returns a token by its id.
+    async fn find_token(&self, id: &str) -> Result<Option<StoredToken>, StoreError> {
+        let version = match self.tokens.get(id) {
+            Ok(token) => return Ok(Some(token)),
+            Err(version) => version,
         };
         let token = self.store.token(id).await?;
         if let Some(token) = &token {
-            let mut known = known();
-            if known.tokens.len() >= KNOWN_TOKENS {
-                known.tokens.clear();
-            }
-            // What was read before a change is not kept: it may have been revoked meanwhile.
-            if known.changes == changes {
-                known.tokens.insert(id.to_owned(), token.clone());
-            }
+            self.tokens.insert(id, token, version);
         }
         Ok(token)
     }
 
-    /// A token was made or revoked.
+    /// Makes a change of a token visible to requests and streams.
     fn tokens_changed(&self) {
-        let mut known = self.known_tokens.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-        known.changes += 1;
-        known.tokens.clear();
-        drop(known);
+        self.tokens.invalidate();
         self.token_changes.send_replace(());
     }
 
-    /// Does what takes long in the store, when it is the caller's turn. It keeps its place until it is done, even if its
-    /// client has gone: the store works on.
+    /// Runs a slow read of the store when it is the caller's turn. The read keeps its place in the queue until it ends, even
+    /// if its client has disconnected, because the store goes on with it.
     async fn search<T: Send + 'static>(
         self: &Arc<Self>,
-        caller: &access::Caller,
-        work: impl Future<Output = Result<T, StoreError>> + Send + 'static,
-    ) -> Result<T, http::HttpProblem> {
-        let place = self.searches.place(caller).await?;
+        caller: &caller::Caller,
+        read: impl Future<Output = Result<T, StoreError>> + Send + 'static,
+    ) -> Result<T, HttpProblem> {
+        let permit = self.searches.acquire(caller).await?;
         let done = telemetry::spawn(async move {
-            let _place = place;
-            work.await
+            let _permit = permit;
+            read.await
         });
-        Ok(done.await.map_err(http::HttpProblem::internal)??)
+        Ok(done.await.map_err(HttpProblem::internal)??)
     }
 
-    /// The present state.
+    /// Returns the current state.
     fn state(&self) -> Arc<State> {
         Arc::clone(&self.state.borrow())
     }

@@ -1,32 +1,32 @@
-//! Server: a listener, the environments that it answers for, and how both end.
+//! Server: a listener together with the environments that it serves, and their graceful shutdown.
 
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use super::Hosting;
 use crate::net::listener::{ListenError, Listener, Tls};
 
-/// How long requests that are under way may take to end when the service stops.
+/// Time that requests in progress have to finish when the service stops.
 pub(super) const STOP_DEADLINE: Duration = Duration::from_secs(20);
-/// How often what was counted is tidied.
-const TIDY_EVERY: Duration = Duration::from_secs(5);
+/// Interval of upkeep: metrics and sums of refusals.
+const UPKEEP_EVERY: Duration = Duration::from_secs(5);
 
-/// A place where requests arrive.
+/// A listener for requests.
 pub struct Server {
     listener: Listener,
 }
 
 impl Server {
-    /// Begins to listen; nothing is answered before [`Server::run`].
+    /// Binds the address. Requests are answered from [`Server::run`] on.
     pub async fn bind(address: SocketAddr, tls: Option<Tls>) -> Result<Self, ListenError> {
         Ok(Self { listener: Listener::bind(address, tls).await? })
     }
 
-    /// Where it listens; with port 0 asked for, the port that it got.
+    /// Returns the address that is bound, with the assigned port if port 0 was requested.
     pub fn address(&self) -> String {
         self.listener.address()
     }
 
-    /// Answers requests until `stop`, then lets those under way end.
+    /// Answers requests until `stop`, then waits for those in progress.
     pub async fn run(
         self,
         hosting: Hosting,
@@ -36,21 +36,21 @@ impl Server {
         let hosting = Arc::new(hosting);
         let owner = Arc::clone(&hosting);
         let stop = async move {
-            let tidied = async {
+            let upkeep = async {
                 loop {
-                    tokio::time::sleep(TIDY_EVERY).await;
-                    owner.tidy().await;
+                    tokio::time::sleep(UPKEEP_EVERY).await;
+                    owner.run_upkeep().await;
                 }
             };
             tokio::select! {
                 () = stop => {}
-                () = tidied => {}
+                () = upkeep => {}
             }
             tracing::info!("stopping");
             owner.begin_to_stop();
         };
         let result = self.listener.serve(router, connections, stop, STOP_DEADLINE).await;
-        // What is being sent is brought to its end; what waits, waits.
+        // Attempts in progress finish; queued messages stay in the store.
         hosting.stop(STOP_DEADLINE).await;
         result
     }

@@ -16,7 +16,9 @@ use ssh_key::{PrivateKey, PublicKey};
 use zeroize::Zeroizing;
 
 use crate::{
-    approvals::{self, LONGEST, MESSAGE_LIMIT, MOST, Message, NAMESPACE, REASON_LIMIT, SIGNATURE_LIMIT},
+    approvals::{
+        self, APPROVALS_LIMIT, ApprovalText, NAMESPACE, REASON_LIMIT, SIGNATURE_LIMIT, TEXT_LIMIT, VALIDITY_LIMIT,
+    },
     cli::{
         CliError, Context, ErrorFormat, Exit, Format, Runnable, ServiceOptions,
         args::values::parse_duration,
@@ -112,9 +114,9 @@ impl Runnable for Approve {
             .needs
             .iter()
             .any(|need| need.reason_required && need.signers.iter().any(|other| other.name == signer.name));
-        let message = Message {
+        let message = ApprovalText {
             environment: saved.plan.environment.clone(),
-            deed: saved.deed().to_string(),
+            action: saved.signed_action().to_string(),
             base: saved.changeset.base,
             digest: saved.approval_digest(),
             expires: self.expires(context)?,
@@ -167,7 +169,7 @@ impl Approve {
     }
 
     fn expires(&self, context: &Context) -> Result<jiff::Timestamp, CliError> {
-        if self.expires_in > LONGEST.unsigned_abs() {
+        if self.expires_in > VALIDITY_LIMIT.unsigned_abs() {
             return Err(CliError::coded(Code::Usage, "an approval is good for 30 days at most")
                 .remedy("Write for example `--expires-in 24h`."));
         }
@@ -302,17 +304,17 @@ pub(crate) fn collect(plan_file: &Path) -> Result<Vec<Approval>, CliError> {
         }
     }
     texts.sort();
-    if texts.len() > MOST {
+    if texts.len() > APPROVALS_LIMIT {
         return Err(CliError::coded(
             Code::ApprovalMalformed,
-            format!("`{}` holds {} approvals, and {MOST} are the most", folder.display(), texts.len()),
+            format!("`{}` holds {} approvals, and {APPROVALS_LIMIT} are the most", folder.display(), texts.len()),
         )
         .remedy("Remove those that are not needed."));
     }
     texts
         .iter()
         .map(|path| {
-            let message = read_bounded(path, MESSAGE_LIMIT)?;
+            let message = read_bounded(path, TEXT_LIMIT)?;
             let signature = read_bounded(&beside(path), SIGNATURE_LIMIT)?;
             Ok(Approval { message, signature })
         })

@@ -14,7 +14,7 @@ use crate::{
     },
     model::{
         Allowances, GenerationDetail, ProfileName, Settings, State, StoredProfile,
-        approvals::{Deed, digest},
+        approvals::{SignedAction, digest},
     },
     reconcile::{self, Plan, Planned, Request, plan::Action, recompute, render, saved::SavedPlan},
 };
@@ -139,9 +139,9 @@ fn difference(
     changeset.changes = crate::changes::revert_changes(state, &target.profiles);
     changeset.settings = (target.settings != state.settings).then(|| target.settings.clone());
     if let Some(approvals) = &mut planned.plan.approvals {
-        let deed = Deed::Rollback(number);
+        let action = SignedAction::Rollback(number);
         approvals.digest =
-            digest(&state.environment, state.generation, deed, changeset.settings.as_ref(), &changeset.changes);
+            digest(&state.environment, state.generation, action, changeset.settings.as_ref(), &changeset.changes);
     }
     changeset.provenance.plan = Some(planned.plan.digest());
     Ok(planned)

@@ -1,5 +1,6 @@
-//! What stands around every request: its id, deadlines, limits, compression, a line in the log, and on whose behalf it is
-//! answered.
+//! Middleware applied to every request: request id, deadline, limits, compression, access log and telemetry context.
+//!
+//! [`layers`] wraps the routes of an environment or of the process.
 
 use std::{
     sync::Arc,
@@ -29,18 +30,18 @@ use crate::{
     api::{BODY_LIMIT, ProblemDetails, VERSION, VERSION_HEADER},
     model::Code,
     service::limits::Limits,
-    telemetry::{self, Behalf},
+    telemetry::{self, EnvironmentContext},
 };
 
-/// How long one request may take, the arrival of its body included.
+/// Maximum duration of a request, including the arrival of its body.
 const REQUEST_DEADLINE: Duration = Duration::from_secs(120);
 
-/// What stands around every request, from the outside in.
-pub(in crate::service) fn envelope(router: Router, limits: &Limits, behalf: Option<Behalf>) -> Router {
+/// Wraps routes in all layers; the last one listed is the outermost.
+pub(in crate::service) fn layers(router: Router, limits: &Limits, context: Option<EnvironmentContext>) -> Router {
     let limits = limits.clone();
     let compressed = SizeAbove::new(1024)
         .and(NotForContentType::new("text/plain"))
-        // Compression would hold lines back.
+        // Compression would delay the lines of a stream.
         .and(NotForContentType::const_new("application/x-ndjson"))
         .and(NotForContentType::SSE);
     router
@@ -49,35 +50,35 @@ pub(in crate::service) fn envelope(router: Router, limits: &Limits, behalf: Opti
             HttpProblem::internal("a handler panicked").into_response()
         }))
         .layer(middleware::from_fn(move |request: Request, next| {
-            bounded(Arc::clone(limits.places(&request)), request, next)
+            limit_concurrency(Arc::clone(limits.request_permits(&request)), request, next)
         }))
-        .layer(middleware::from_fn(with_one_host))
-        .layer(middleware::from_fn(identified))
+        .layer(middleware::from_fn(require_one_host))
+        .layer(middleware::from_fn(assign_request_id))
         .layer(CompressionLayer::new().gzip(true).quality(CompressionLevel::Fastest).compress_when(compressed))
         .layer(middleware::from_fn(move |request, next: Next| {
-            let behalf = behalf.clone();
+            let context = context.clone();
             async move {
-                match behalf {
-                    Some(behalf) => behalf.run(next.run(request)).await,
+                match context {
+                    Some(context) => context.instrument(next.run(request)).await,
                     None => next.run(request).await,
                 }
             }
         }))
 }
 
-/// A place and a deadline for each request.
+/// Limits the number of concurrent requests and the duration of each.
 ///
-/// What may change something is not given up when its client goes away, or when time is up: between what the store took and
-/// what is in memory there must be no end. Whoever only reads is.
-async fn bounded(places: Arc<Semaphore>, request: Request, next: Next) -> Response {
-    let Ok(place) = places.try_acquire_owned() else {
-        return HttpProblem::new(Code::Busy, "the service has too much to do")
+/// A request that can change something goes on when its client disconnects or its time is up: it must not end between the
+/// commit in the store and the update in memory. A request that only reads is cancelled.
+async fn limit_concurrency(permits: Arc<Semaphore>, request: Request, next: Next) -> Response {
+    let Ok(permit) = permits.try_acquire_owned() else {
+        return HttpProblem::new(Code::Busy, "the service is busy: too many requests are in progress")
             .remedy("Try again in a moment.")
             .into_response();
     };
     let only_reads = matches!(*request.method(), Method::GET | Method::HEAD);
     let work = async move {
-        let _place = place;
+        let _permit = permit;
         next.run(request).await
     };
     let answered = async move {
@@ -89,28 +90,30 @@ async fn bounded(places: Arc<Semaphore>, request: Request, next: Next) -> Respon
     match tokio::time::timeout(REQUEST_DEADLINE, answered).await {
         Ok(response) => response,
         Err(_) => HttpProblem::timed_out("the request took too long")
-            .remedy("Look at the state before trying again: a change may have been taken.")
+            .remedy("Read the state before you try again: a change may have been applied.")
             .into_response(),
     }
 }
 
-/// An HTTP/1.1 request names its host, once (RFC 9112, section 3.2). One that does not was made by hand, or means something
-/// else to a proxy than it does here.
-async fn with_one_host(request: Request, next: Next) -> Response {
+/// Refuses requests without exactly one `Host` (RFC 9112, section 3.2): a proxy and this service could understand them
+/// differently.
+async fn require_one_host(request: Request, next: Next) -> Response {
     let mut hosts = request.headers().get_all(header::HOST).iter();
-    let is_good = match (hosts.next(), hosts.next()) {
+    let is_valid = match (hosts.next(), hosts.next()) {
         (Some(host), None) => host.to_str().is_ok_and(|host| Authority::try_from(host).is_ok()),
         (None, _) => request.version() != Version::HTTP_11,
         (Some(_), Some(_)) => false,
     };
-    if !is_good {
-        return HttpProblem::malformed("the request has not exactly one well-formed `Host`").into_response();
+    if !is_valid {
+        return HttpProblem::malformed("the request does not have exactly one well-formed `Host` header")
+            .into_response();
     }
     next.run(request).await
 }
 
-/// An id for each request, in the answer, in a problem's document and in the log; never what was sent.
-async fn identified(request: Request, next: Next) -> Response {
+/// Assigns an id to each request and adds it to the response, to the problem details and to the access log. The log never has
+/// the contents of a request.
+async fn assign_request_id(request: Request, next: Next) -> Response {
     let id = uuid::Uuid::now_v7().to_string();
     let started = Instant::now();
     let method = request.method().clone();

@@ -1,7 +1,7 @@
-//! Every answer that is not a success: RFC 9457 problem details.
+//! Problem responses (RFC 9457): every answer that is not a success.
 //!
-//! A problem has one message for the client. What only the operator should know goes to the log, where the
-//! request's id finds it.
+//! [`HttpProblem`] adds to a [`Problem`] what an HTTP answer needs. The status comes from the catalogue of codes; the three
+//! exceptions are constructors here. Causes that only the operator should know go to the log, under the id of the request.
 
 use axum::{
     http::{HeaderValue, StatusCode, header},
@@ -18,10 +18,10 @@ use crate::{
     store::StoreError,
 };
 
-/// How many broken rules an answer lists.
+/// Maximum number of violations in an answer.
 const VIOLATIONS: usize = 100;
 
-/// A [`Problem`] as the API answers it.
+/// A [`Problem`] with its HTTP status and further members of the problem details.
 #[derive(Clone, Debug)]
 pub(in crate::service) struct HttpProblem {
     problem: Problem,
@@ -132,7 +132,7 @@ impl From<StoreError> for HttpProblem {
             );
         }
         tracing::error!(reason = %error, "the store failed");
-        Self::new(Code::Busy, "the store cannot be used at the moment")
+        Self::new(Code::Busy, "the store is not available")
             .remedy("Try again. If the problem lasts, the service's log says why.")
     }
 }
@@ -157,46 +157,45 @@ impl IntoResponse for HttpProblem {
         if self.status == StatusCode::UNAUTHORIZED {
             headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
         }
-        // The envelope puts the request's id in, and needs the document for that.
+        // The middleware adds the request id to the document.
         response.extensions_mut().insert(std::sync::Arc::new(document));
         response
     }
 }
 
-/// The problems that every address can answer with, for the `OpenAPI` document.
+/// The problem responses of every endpoint, for the `OpenAPI` document.
 pub(in crate::service) struct AnyProblem;
 
 impl IntoResponses for AnyProblem {
     fn responses() -> std::collections::BTreeMap<String, RefOr<utoipa::openapi::Response>> {
-        // Makes sure that the schema is what the reference below names.
+        // Fails to compile if the type of the reference below has no schema.
         drop(ProblemDetails::schema());
         let described = [
-            (400, "The request cannot be understood."),
+            (400, "The request is malformed."),
             (401, "The token is missing, or is not accepted."),
             (403, "The token's role does not allow this."),
-            (404, "There is no such thing."),
-            (405, "The address does not know the method."),
+            (404, "Not found."),
+            (405, "The endpoint does not support the method."),
             (408, "The request did not arrive in time."),
-            (409, "The service's state has moved on, or the change belongs elsewhere."),
+            (409, "The change conflicts with the state of the service, or is for another environment."),
             (412, "The precondition does not hold."),
             (413, "The body is too large."),
             (415, "The body is not JSON."),
-            (
-                422,
-                "The change is well formed and refused: it breaks a rule, runs into a guard, or has a secret that cannot be taken.",
-            ),
-            (428, "The request does not say which state it changes."),
+            (422, "The request is well formed, but a rule or a guard refuses it, or a secret cannot be accepted."),
+            (428, "The request has no precondition (`If-Match` or `If-None-Match`)."),
             (500, "The service failed."),
-            (503, "The service has too much to do, or cannot write."),
+            (503, "The service is busy, or cannot write to its store."),
         ];
         described
             .into_iter()
-            .map(|(status, words)| {
+            .map(|(status, description)| {
                 let content = ContentBuilder::new()
                     .schema(Some(RefOr::Ref(Ref::from_schema_name(ProblemDetails::name()))))
                     .build();
-                let response =
-                    ResponseBuilder::new().description(words).content("application/problem+json", content).build();
+                let response = ResponseBuilder::new()
+                    .description(description)
+                    .content("application/problem+json", content)
+                    .build();
                 (status.to_string(), RefOr::T(response))
             })
             .collect()

@@ -1,9 +1,11 @@
-//! Reading bodies: those that are large, slow or never end hold up no other, and all of them fit into memory together.
+//! Request bodies: bounded buffering.
 //!
-//! A body takes room when the first part of it has arrived, and not when it is announced; large ones wait for each other.
-//! While something is made of it there are two of it, and for that there is less room. One that stops arriving is given up,
-//! and one token cannot take every place. Submissions, documents (changesets, profiles) and requests for runs of the verifier
-//! have rooms of their own, so that none waits for the others.
+//! A body reserves memory when its first chunk has arrived, not when it is announced; large bodies queue for it. While a body is
+//! processed there are two copies of it, so processing has a budget of its own. Uploads that stall are aborted, and one caller
+//! cannot use the whole budget. Submissions, documents (changesets, profiles) and requests for verifier runs have separate
+//! budgets, so that none waits for the others.
+//!
+//! [`BodyClasses`] has the limits of a service; [`BodyClass::read`] reads a body and returns it with its [`BodyPermit`].
 
 use std::{pin::Pin, sync::Arc, time::Duration};
 
@@ -20,173 +22,182 @@ use crate::{
     model::Code,
     service::{
         Service,
-        access::Caller,
-        caller_limit::{CallerLimit, Turn},
+        caller::Caller,
+        caller_limit::{CallerLimit, CallerPermit},
         limits::Limits,
     },
 };
 
-/// How much of a body needs no room.
-const FREE: usize = 64 * 1024;
-/// How long a body may take to bring its next part.
-const IDLE: Duration = Duration::from_secs(10);
-/// How much that is at least, unless the body ends.
+/// Size up to which a body needs no permit, in bytes.
+const UNRESERVED: usize = 64 * 1024;
+/// Maximum time between two parts of a body.
+const STALL_TIMEOUT: Duration = Duration::from_secs(10);
+/// Minimum size of a part, in bytes, unless the body ends.
 const PART: usize = 16 * 1024;
-/// How many submissions of one token are read at once, at most; where there are few connections, a quarter of them.
-const SUBMISSIONS: usize = 128;
-/// How many documents of one token are read and worked on at once; of large ones, one.
-const DOCUMENTS: usize = 32;
+/// Maximum number of concurrent submissions of one caller; with few connections, a quarter of them.
+const SUBMISSIONS_PER_CALLER: usize = 128;
+/// Maximum number of concurrent documents of one caller; large ones are read one at a time.
+const DOCUMENTS_PER_CALLER: usize = 32;
 
-/// Room in memory for bodies of one kind, in KiB.
+/// Memory for bodies of one class, in KiB.
 #[derive(Clone)]
-pub(in crate::service) struct Rooms {
-    /// For those that arrive, beyond what each has for nothing.
+pub(in crate::service) struct MemoryBudget {
+    /// For bodies that arrive, beyond [`UNRESERVED`] each.
     arriving: Arc<Semaphore>,
-    /// For those of which something is made.
-    work: Arc<Semaphore>,
-    /// All of the latter: a body that is larger has all of it.
-    work_limit: usize,
+    /// For bodies that are processed.
+    processing: Arc<Semaphore>,
+    /// The total of `processing`: a larger body reserves all of it.
+    processing_limit: usize,
 }
 
-impl Rooms {
-    pub(in crate::service) fn new(arriving: usize, work: usize) -> Self {
-        let places = |count| Arc::new(Semaphore::new(count));
-        Self { arriving: places(arriving), work: places(work), work_limit: work }
+impl MemoryBudget {
+    pub(in crate::service) fn new(arriving: usize, processing: usize) -> Self {
+        let permits = |count| Arc::new(Semaphore::new(count));
+        Self { arriving: permits(arriving), processing: permits(processing), processing_limit: processing }
     }
 }
 
-/// A kind of bodies, and how much of it a service reads at once.
-pub(in crate::service) struct Kind {
-    rooms: Rooms,
-    of_one: Arc<CallerLimit>,
+/// A class of bodies with its limits.
+pub(in crate::service) struct BodyClass {
+    budget: MemoryBudget,
+    per_caller: Arc<CallerLimit>,
+    /// Maximum size of a body, in bytes.
     limit: usize,
-    /// Whether large ones of one token wait for each other before they take room.
-    one_by_one: bool,
+    /// True if large bodies of one caller wait for each other before they reserve memory.
+    is_serial: bool,
     too_large: fn() -> HttpProblem,
 }
 
-/// The bodies that a service reads.
-pub(in crate::service) struct Bodies {
-    pub(in crate::service) submissions: Kind,
-    pub(in crate::service) documents: Kind,
-    pub(in crate::service) runs: Kind,
+/// The classes of bodies that a service reads.
+pub(in crate::service) struct BodyClasses {
+    pub(in crate::service) submissions: BodyClass,
+    pub(in crate::service) documents: BodyClass,
+    pub(in crate::service) runs: BodyClass,
 }
 
-impl Bodies {
-    /// Limits for a process that keeps at most `connections` connections.
+impl BodyClasses {
+    /// Creates the limits of a process with at most `connections` connections.
     pub(in crate::service) fn new(limits: &Limits, connections: usize) -> Self {
-        let documents = |rooms: &Rooms, what| Kind {
-            rooms: rooms.clone(),
-            of_one: CallerLimit::new(DOCUMENTS, what),
+        let documents = |budget: &MemoryBudget, noun| BodyClass {
+            budget: budget.clone(),
+            per_caller: CallerLimit::new(DOCUMENTS_PER_CALLER, noun),
             limit: BODY_LIMIT,
-            one_by_one: true,
+            is_serial: true,
             too_large: || {
                 HttpProblem::new(
                     Code::TooLarge,
                     format!("the body has more than {} MiB", BODY_LIMIT / 1024 / 1024),
                 )
-                .remedy("Apply in parts: `mailwright apply ENV --only NAME`, where `--only` may be given many times and takes patterns.")
+                .remedy("Apply in parts: `mailwright apply ENV --only NAME`. `--only` can be repeated and accepts patterns.")
             },
         };
         Self {
-            submissions: Kind {
-                rooms: limits.submissions.clone(),
-                of_one: CallerLimit::new(SUBMISSIONS.min(connections / 4).max(1), "submissions"),
+            submissions: BodyClass {
+                budget: limits.submissions.clone(),
+                per_caller: CallerLimit::new(SUBMISSIONS_PER_CALLER.min(connections / 4).max(1), "submissions"),
                 limit: SUBMISSION_LIMIT,
-                one_by_one: false,
+                is_serial: false,
                 too_large: || {
                     HttpProblem::new(
                         Code::MessageTooLarge,
                         format!("the submission has more than {} MiB", SUBMISSION_LIMIT / 1024 / 1024),
                     )
-                    .remedy("Send less, or a link to it.")
+                    .remedy("Send smaller attachments, or links to them.")
                 },
             },
             documents: documents(&limits.documents, "documents"),
-            runs: documents(&limits.runs, "requests for runs of the verifier"),
+            runs: documents(&limits.runs, "requests for verifier runs"),
         }
     }
 }
 
-/// The room that a body has taken, for as long as this lives; a small one needs none.
-pub(in crate::service) struct Room {
-    _turn: Option<Turn>,
-    _alone: Option<OwnedSemaphorePermit>,
+/// The memory that a body has reserved, until it is dropped. A small body reserves none.
+pub(in crate::service) struct BodyPermit {
+    _caller: Option<CallerPermit>,
+    _exclusive: Option<OwnedSemaphorePermit>,
     _arriving: Option<OwnedSemaphorePermit>,
-    _work: Option<OwnedSemaphorePermit>,
+    _processing: Option<OwnedSemaphorePermit>,
 }
 
 impl Service {
-    /// Reads a submission, and waits until something may be made of it.
+    /// Reads a submission, and waits until it may be processed.
     pub(in crate::service) async fn read_submission(
         &self,
         caller: &Caller,
-        stated: Option<usize>,
+        length: Option<usize>,
         body: Body,
-    ) -> Result<(Vec<u8>, Room), HttpProblem> {
-        let (bytes, room) = self.bodies.submissions.read(caller, stated, body).await?;
-        // What is made of it takes no time worth limiting.
-        Ok((bytes, Room { _turn: None, ..room }))
+    ) -> Result<(Vec<u8>, BodyPermit), HttpProblem> {
+        let (bytes, permit) = self.bodies.submissions.read(caller, length, body).await?;
+        // Processing is short, so the limit per caller ends here.
+        Ok((bytes, BodyPermit { _caller: None, ..permit }))
     }
 }
 
-impl Kind {
-    /// Reads a body, and waits until something may be made of it.
+impl BodyClass {
+    /// Reads a body of the given `Content-Length`, and waits until it may be processed.
     pub(in crate::service) async fn read(
         &self,
         caller: &Caller,
-        stated: Option<usize>,
+        length: Option<usize>,
         body: Body,
-    ) -> Result<(Vec<u8>, Room), HttpProblem> {
-        if stated.is_some_and(|stated| stated > self.limit) {
+    ) -> Result<(Vec<u8>, BodyPermit), HttpProblem> {
+        if length.is_some_and(|length| length > self.limit) {
             return Err((self.too_large)());
         }
-        let turn = self.of_one.enter(caller)?;
+        let permit = self.per_caller.acquire(caller)?;
         let mut parts = body.into_data_stream();
-        let mut bytes = Vec::with_capacity(stated.unwrap_or_default().min(FREE));
-        let (mut alone, mut arriving) = (None, None);
-        let (mut until, mut at_last) = (Instant::now() + IDLE, 0);
+        let mut bytes = Vec::with_capacity(length.unwrap_or_default().min(UNRESERVED));
+        let (mut exclusive, mut arriving) = (None, None);
+        let (mut deadline, mut part_start) = (Instant::now() + STALL_TIMEOUT, 0);
         loop {
             let part = std::future::poll_fn(|context| Pin::new(&mut parts).poll_next(context));
-            let part = match timeout_at(until, part).await {
-                Err(_) => return Err(too_slow()),
+            let part = match timeout_at(deadline, part).await {
+                Err(_) => return Err(stalled()),
                 Ok(None) => break,
-                Ok(Some(Err(_))) => return Err(HttpProblem::malformed("the body broke off")),
+                Ok(Some(Err(_))) => return Err(HttpProblem::malformed("the body is incomplete")),
                 Ok(Some(Ok(part))) => part,
             };
             if bytes.len() + part.len() > self.limit {
                 return Err((self.too_large)());
             }
             bytes.extend_from_slice(&part);
-            if arriving.is_none() && bytes.len() > FREE {
-                if self.one_by_one {
-                    alone = turn.alone().await;
+            if arriving.is_none() && bytes.len() > UNRESERVED {
+                if self.is_serial {
+                    exclusive = permit.acquire_exclusive().await;
                 }
-                // All that it may become, at once: two that wait for each other in the middle would wait for ever.
-                let kibibytes = u32::try_from(stated.unwrap_or(self.limit) / 1024 + 1).unwrap_or(u32::MAX);
-                arriving = Arc::clone(&self.rooms.arriving).acquire_many_owned(kibibytes).await.ok();
-                bytes.reserve(stated.unwrap_or_default().saturating_sub(bytes.len()));
-                (until, at_last) = (Instant::now() + IDLE, bytes.len());
+                // The whole size at once: two bodies that each hold a part and wait for more would deadlock.
+                let kibibytes = u32::try_from(length.unwrap_or(self.limit) / 1024 + 1).unwrap_or(u32::MAX);
+                arriving = Arc::clone(&self.budget.arriving).acquire_many_owned(kibibytes).await.ok();
+                bytes.reserve(length.unwrap_or_default().saturating_sub(bytes.len()));
+                (deadline, part_start) = (Instant::now() + STALL_TIMEOUT, bytes.len());
             }
-            if bytes.len() - at_last >= PART {
-                (until, at_last) = (Instant::now() + IDLE, bytes.len());
+            if bytes.len() - part_start >= PART {
+                (deadline, part_start) = (Instant::now() + STALL_TIMEOUT, bytes.len());
             }
         }
-        if stated.is_some_and(|stated| stated != bytes.len()) {
-            return Err(HttpProblem::malformed("the body broke off"));
+        if length.is_some_and(|length| length != bytes.len()) {
+            return Err(HttpProblem::malformed("the body is incomplete"));
         }
-        let work = match &arriving {
+        let processing = match &arriving {
             Some(_) => {
-                let kibibytes = u32::try_from((bytes.len() / 1024 + 1).min(self.rooms.work_limit)).unwrap_or(u32::MAX);
-                Arc::clone(&self.rooms.work).acquire_many_owned(kibibytes).await.ok()
+                let kibibytes =
+                    u32::try_from((bytes.len() / 1024 + 1).min(self.budget.processing_limit)).unwrap_or(u32::MAX);
+                Arc::clone(&self.budget.processing).acquire_many_owned(kibibytes).await.ok()
             }
             None => None,
         };
-        Ok((bytes, Room { _turn: Some(turn), _alone: alone, _arriving: arriving, _work: work }))
+        Ok((
+            bytes,
+            BodyPermit { _caller: Some(permit), _exclusive: exclusive, _arriving: arriving, _processing: processing },
+        ))
     }
 }
 
-fn too_slow() -> HttpProblem {
-    HttpProblem::timed_out(format!("the body stopped arriving: less than {} KiB in {} s", PART / 1024, IDLE.as_secs()))
-        .remedy("Nothing was accepted. Try again.")
+fn stalled() -> HttpProblem {
+    HttpProblem::timed_out(format!(
+        "the body stopped arriving: less than {} KiB in {} s",
+        PART / 1024,
+        STALL_TIMEOUT.as_secs()
+    ))
+    .remedy("Try again.")
 }

@@ -1,9 +1,9 @@
-//! The file of issuers, read again while the service runs: on SIGHUP, and when its contents change. One that makes no
-//! sense changes nothing, and says so.
+//! Reload of the trusted issuers while the service runs: on SIGHUP, and when the settings change.
+//!
+//! [`Issuers`] holds the [`IssuerSet`] in effect; [`follow`] replaces it. Settings that are not valid change nothing and are
+//! reported in the log. A reload is recorded in every environment's audit log before it takes effect.
 
 use std::{
-    io::Read as _,
-    path::{Path, PathBuf},
     sync::{Arc, PoisonError, RwLock},
     time::Duration,
 };
@@ -11,146 +11,126 @@ use std::{
 use serde_json::json;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
-use super::{Oidc, OidcError};
+use super::{IssuerSet, OidcSettings};
 use crate::{
-    api::AuditOutcome,
-    model::Digest,
+    model::{AuditOutcome, Digest},
     service::Service,
     store::{AuditEvent, StoreError},
 };
 
-/// How often the file is looked at.
-const EVERY: Duration = Duration::from_secs(5);
-/// The largest that is looked at, in bytes; what is larger makes no sense anyhow.
-const LIMIT: u64 = 1024 * 1024;
+/// Interval at which the source is checked for changes.
+const CHECK_EVERY: Duration = Duration::from_secs(5);
 
-/// The file that says whose identity tokens are taken.
-#[derive(Clone, Debug)]
-pub struct IssuersFile {
-    /// Where it is.
-    pub path: PathBuf,
-    /// Certificate authorities that are trusted beside the platform's (PEM).
-    pub authorities: Option<Vec<u8>>,
+/// Source of the issuers' settings: a file that the caller of the service reads.
+pub trait IssuersSource: Send + Sync {
+    /// Returns the name of the source, for the log.
+    fn name(&self) -> String;
+    /// Returns a digest of the present contents; none if they cannot be read.
+    fn digest(&self) -> Option<Digest>;
+    /// Reads the settings. An error is one line that says what is wrong.
+    fn read(&self) -> Result<OidcSettings, String>;
 }
 
-impl IssuersFile {
-    fn read(&self) -> Result<Oidc, OidcError> {
-        Oidc::read(&self.path, self.authorities.clone())
-    }
-
-    /// Its contents, in short; none if it cannot be read.
-    fn digest(&self) -> Option<Digest> {
-        contents(&self.path).ok().map(|bytes| Digest::of_bytes(&bytes))
-    }
-}
-
-fn contents(path: &Path) -> std::io::Result<Vec<u8>> {
-    let mut bytes = Vec::new();
-    std::fs::File::open(path)?.take(LIMIT).read_to_end(&mut bytes)?;
-    Ok(bytes)
-}
-
-/// The issuers that are believed just now, by all environments of a process.
+/// The trusted issuers in effect, shared by all environments of a process.
 pub struct Issuers {
-    file: IssuersFile,
-    /// What the file had in it when it was first read.
+    source: Box<dyn IssuersSource>,
+    authorities: Option<Vec<u8>>,
+    /// The digest of the contents that were read first.
     first: Option<Digest>,
-    present: RwLock<Arc<Oidc>>,
+    current: RwLock<Arc<IssuerSet>>,
 }
 
 impl Issuers {
-    /// Reads the file for the first time.
-    pub fn read(file: IssuersFile) -> Result<Self, OidcError> {
-        // Before it is read: what is written in between is seen as a change.
-        let first = file.digest();
-        let present = RwLock::new(Arc::new(file.read()?));
-        Ok(Self { file, first, present })
+    /// Starts with settings that the caller read from `source` when it had the digest `first`. `authorities` (PEM) are
+    /// trusted in addition to the platform's certificate authorities. An error says which setting is wrong.
+    pub fn new(
+        source: Box<dyn IssuersSource>,
+        first: Option<Digest>,
+        settings: OidcSettings,
+        authorities: Option<Vec<u8>>,
+    ) -> Result<Self, String> {
+        let current = RwLock::new(Arc::new(IssuerSet::new(settings, authorities.clone())?));
+        Ok(Self { source, authorities, first, current })
     }
 
-    /// Whose identity tokens are taken.
-    pub(in crate::service) fn present(&self) -> Arc<Oidc> {
-        Arc::clone(&self.present.read().unwrap_or_else(PoisonError::into_inner))
+    /// Returns the issuers in effect.
+    pub(in crate::service) fn current(&self) -> Arc<IssuerSet> {
+        Arc::clone(&self.current.read().unwrap_or_else(PoisonError::into_inner))
     }
 
-    /// From now on, these count, and none that was said before.
-    fn accept(&self, mut oidc: Oidc) {
-        let mut present = self.present.write().unwrap_or_else(PoisonError::into_inner);
-        oidc.inherit(&present);
-        *present = Arc::new(oidc);
+    fn replace(&self, mut set: IssuerSet) {
+        let mut current = self.current.write().unwrap_or_else(PoisonError::into_inner);
+        set.inherit_keys(&current);
+        *current = Arc::new(set);
     }
 }
 
-/// Goes on taking identity tokens as the file says, when it says something else, for these environments.
+/// Reloads the issuers of these environments whenever the source changes or the process receives SIGHUP.
 pub(in crate::service) async fn follow(issuers: Arc<Issuers>, services: Vec<Arc<Service>>) {
-    fetch_keys(&issuers, &services);
+    fetch_missing_keys(&issuers, &services);
     let mut seen = issuers.first.clone();
     let mut hangup = signal(SignalKind::hangup()).ok();
     loop {
-        let asked = tokio::select! {
-            () = tokio::time::sleep(EVERY) => false,
+        let is_requested = tokio::select! {
+            () = tokio::time::sleep(CHECK_EVERY) => false,
             () = received(hangup.as_mut()) => true,
         };
-        let now = issuers.file.digest();
-        if asked || now != seen {
-            seen = now;
-            let outcome = read_again(&issuers, &services).await;
+        let digest = issuers.source.digest();
+        if is_requested || digest != seen {
+            seen = digest;
+            let outcome = if reload(&issuers, &services).await { "accepted" } else { "refused" };
             for service in &services {
                 let count = || metrics::counter!("mailwright_issuers_reloads_total", "outcome" => outcome).increment(1);
-                service.behalf.call(count);
+                service.context.in_scope(count);
             }
         }
     }
 }
 
-/// Begins to fetch the keys of issuers of whom none are known, so that no request has to wait for them.
-fn fetch_keys(issuers: &Issuers, services: &[Arc<Service>]) {
+/// Starts to fetch the keys of issuers without known keys, so that no request has to wait for them.
+fn fetch_missing_keys(issuers: &Issuers, services: &[Arc<Service>]) {
     if let Some(service) = services.first() {
-        issuers.present().fetch_keys(service.clock.now());
+        issuers.current().fetch_missing_keys(service.clock.now());
     }
 }
 
-async fn read_again(issuers: &Issuers, services: &[Arc<Service>]) -> &'static str {
-    let path = issuers.file.path.display();
-    let read = match issuers.file.read() {
-        Ok(read) => read,
-        Err(error) => {
-            let why = match error {
-                OidcError::Unreadable(report) => {
-                    let first = report.diagnostics.first();
-                    first.map_or_else(String::new, |first| format!("line {}: {}", first.line, first.message))
-                }
-                OidcError::Wrong(why) => why,
-            };
-            tracing::error!(file = %path, why, "the file of issuers makes no sense: what was read before counts");
-            return "refused";
+/// Reads the settings and puts them into effect; returns true if that succeeded.
+async fn reload(issuers: &Issuers, services: &[Arc<Service>]) -> bool {
+    let file = issuers.source.name();
+    let read = issuers.source.read().and_then(|settings| IssuerSet::new(settings, issuers.authorities.clone()));
+    let set = match read {
+        Ok(set) => set,
+        Err(reason) => {
+            tracing::error!(file, reason, "cannot use the issuers file; the settings read before stay in effect");
+            return false;
         }
     };
-    // What changes who gets in is written down before anybody does.
-    if let Err(error) = written_down(&read, services).await {
-        tracing::error!(file = %path, %error, "the file of issuers was read again, and that could not be written down: what was read before counts");
-        return "refused";
+    // The audit log has the change before it admits a caller.
+    if let Err(error) = record_reload(&set, services).await {
+        tracing::error!(file, %error, "cannot record the reload of the issuers file; the settings read before stay in effect");
+        return false;
     }
-    tracing::info!(file = %path, "the file of issuers was read again, and counts from now on");
-    issuers.accept(read);
-    fetch_keys(issuers, services);
-    "taken"
+    tracing::info!(file, "issuers file reloaded");
+    issuers.replace(set);
+    fetch_missing_keys(issuers, services);
+    true
 }
 
-async fn written_down(read: &Oidc, services: &[Arc<Service>]) -> Result<(), StoreError> {
+async fn record_reload(set: &IssuerSet, services: &[Arc<Service>]) -> Result<(), StoreError> {
     for service in services {
         let event = AuditEvent {
             at: service.clock.now(),
-            actor: "(file of issuers)".to_owned(),
+            actor: "(issuers file)".to_owned(),
             action: "issuers.reload",
             outcome: AuditOutcome::Accepted,
-            detail: json!({ "issuers": read.issuers() }),
+            detail: json!({ "issuers": set.names() }),
         };
-        service.behalf.run(service.store.record(event)).await?;
+        service.context.instrument(service.store.record(event)).await?;
     }
     Ok(())
 }
 
-/// Waits for a signal; for ever where none can come.
+/// Waits for a signal; forever if none can arrive.
 async fn received(hangup: Option<&mut Signal>) {
     if let Some(hangup) = hangup
         && hangup.recv().await.is_some()

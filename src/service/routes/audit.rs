@@ -1,4 +1,4 @@
-//! The audit log.
+//! Endpoints of the audit log.
 
 use std::sync::Arc;
 
@@ -11,21 +11,20 @@ use crate::{
     model::integrity::StoreCheck,
     service::{
         Service,
-        access::{Admin, As},
-        http::extract::Parameters,
-        http::{AnyProblem, HttpProblem},
+        access::{Admin, Authorized},
+        http::{AnyProblem, HttpProblem, extract::Parameters},
     },
 };
 
-/// Which entries.
+/// Paging parameters.
 #[derive(Deserialize, IntoParams)]
 #[into_params(parameter_in = Query)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Page {
-    /// Only those after this one.
+    /// Return entries after this sequence number.
     #[serde(default)]
     after: u64,
-    /// At most so many; 1 to 1000.
+    /// Maximum number of entries, from 1 to 1000.
     #[serde(default = "Page::default_limit")]
     #[param(minimum = 1, maximum = 1000, default = 100)]
     limit: u32,
@@ -37,18 +36,18 @@ impl Page {
     }
 }
 
-/// The audit log, oldest first
+/// List audit entries
 ///
-/// Each entry carries the hash of the one before; `mailwright audit verify` computes the chain again.
+/// Oldest first. Each entry has the hash of the one before; `mailwright audit verify` recomputes the chain.
 #[utoipa::path(get, path = "/v1/audit", tag = "access", params(Page),
-    responses((status = 200, description = "A page of entries.", body = AuditPage), AnyProblem))]
-pub(super) async fn list(
-    As(caller, _): As<Admin>,
+    responses((status = 200, description = "One page of audit entries.", body = AuditPage), AnyProblem))]
+pub(super) async fn list_audit_entries(
+    Authorized(caller, _): Authorized<Admin>,
     State(service): State<Arc<Service>>,
     Parameters(page): Parameters<Page>,
 ) -> Result<Json<AuditPage>, HttpProblem> {
     if !(1..=1000).contains(&page.limit) {
-        return Err(HttpProblem::malformed("`limit` is 1 to 1000"));
+        return Err(HttpProblem::malformed("`limit` must be from 1 to 1000"));
     }
     let store = Arc::clone(&service.store);
     let entries = service.search(&caller, async move { store.audit(page.after, page.limit).await }).await?;
@@ -56,12 +55,15 @@ pub(super) async fn list(
     Ok(Json(AuditPage { entries, next_after }))
 }
 
-/// The store, compared with its audit log
+/// Compare the store with its audit log
 ///
-/// Computes the chain of hashes again, and compares profiles, settings, tokens and every generation with what the entries
-/// state. Reads everything, which takes a while where there is much.
+/// Recomputes the chain of hashes, and compares profiles, settings, tokens and all generations with the audit entries. Reads
+/// the whole store, which can take a while.
 #[utoipa::path(get, path = "/v1/audit/check", tag = "access",
-    responses((status = 200, description = "What was found.", body = StoreCheck), AnyProblem))]
-pub(super) async fn check(_: As<Admin>, State(service): State<Arc<Service>>) -> Result<Json<StoreCheck>, HttpProblem> {
+    responses((status = 200, description = "The result of the comparison.", body = StoreCheck), AnyProblem))]
+pub(super) async fn check_store(
+    _: Authorized<Admin>,
+    State(service): State<Arc<Service>>,
+) -> Result<Json<StoreCheck>, HttpProblem> {
     Ok(Json(service.store.check().await?))
 }

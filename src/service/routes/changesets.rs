@@ -1,4 +1,4 @@
-//! A changeset: all of it is taken, or nothing.
+//! Endpoint that applies changesets.
 
 use std::sync::Arc;
 
@@ -16,42 +16,44 @@ use crate::{
     model::{Changeset, token::Role},
     service::{
         Service,
-        access::{self, As, Planner},
-        http::extract::{Body, Parameters},
-        http::{AnyProblem, HttpProblem},
+        access::{self, Authorized, Planner},
+        http::{
+            AnyProblem, HttpProblem,
+            extract::{Body, Parameters},
+        },
     },
 };
 
-/// How to take a changeset.
+/// Parameters of a changeset.
 #[derive(Deserialize, IntoParams)]
 #[into_params(parameter_in = Query)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
-pub(super) struct How {
-    /// Check everything, and change nothing.
+pub(super) struct ApplyParameters {
+    /// Run all checks without changing anything.
     #[serde(default)]
     dry_run: bool,
 }
 
 /// Apply a changeset
 ///
-/// One transaction. Refused if the service is not at the changeset's base generation. The same changeset again
-/// changes nothing and answers 200. A dry run needs the role `planner`, the real thing `deployer`.
-#[utoipa::path(post, path = "/v1/changesets", tag = "changes", params(How), request_body = Changeset,
+/// The changeset is applied in one transaction, or not at all. It is refused if the service is not at its base generation. Sending
+/// the same changeset again changes nothing and is answered with 200. A dry run needs the role `planner`, an apply `deployer`.
+#[utoipa::path(post, path = "/v1/changesets", tag = "changes", params(ApplyParameters), request_body = Changeset,
     responses(
-        (status = 201, description = "Taken.", body = ChangesetResult),
-        (status = 200, description = "It was taken before, or would be taken.", body = ChangesetResult),
+        (status = 201, description = "Applied.", body = ChangesetResult),
+        (status = 200, description = "It was applied before; or the result of a dry run.", body = ChangesetResult),
         AnyProblem,
     ))]
-pub(super) async fn apply(
-    As(caller, _): As<Planner>,
+pub(super) async fn apply_changeset(
+    Authorized(caller, _): Authorized<Planner>,
     State(service): State<Arc<Service>>,
-    Parameters(how): Parameters<How>,
-    Body(changeset, _room): Body<Changeset>,
+    Parameters(parameters): Parameters<ApplyParameters>,
+    Body(changeset, _permit): Body<Changeset>,
 ) -> Result<Response, HttpProblem> {
-    if !how.dry_run && !caller.role.includes(Role::Deployer) {
-        return Err(access::refuse(&service, &caller, Role::Deployer, &Method::POST, "/v1/changesets").await);
+    if !parameters.dry_run && !caller.role.includes(Role::Deployer) {
+        return Err(access::refuse_role(&service, &caller, Role::Deployer, &Method::POST, "/v1/changesets").await);
     }
-    let result = service.take_changeset(&caller, changeset, how.dry_run).await?;
+    let result = service.apply_changeset(&caller, changeset, parameters.dry_run).await?;
     let status = if result.outcome == ChangesetOutcome::Applied { StatusCode::CREATED } else { StatusCode::OK };
     Ok((status, Json(result)).into_response())
 }

@@ -1,4 +1,4 @@
-//! The generations of the state, and the way back to one.
+//! Endpoints of generations, and rollback.
 
 use std::sync::Arc;
 
@@ -11,20 +11,22 @@ use crate::{
     model::GenerationDetail,
     service::{
         Service,
-        access::{As, Deployer, Viewer},
-        http::extract::{Body, Parameters, Segment},
-        http::{AnyProblem, HttpProblem},
+        access::{Authorized, Deployer, Viewer},
+        http::{
+            AnyProblem, HttpProblem,
+            extract::{Body, Parameters, Segment},
+        },
     },
 };
 
-/// Which generations.
+/// Paging parameters.
 #[derive(Deserialize, IntoParams)]
 #[into_params(parameter_in = Query)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Page {
-    /// Only those older than this one.
+    /// Return generations older than this one.
     before: Option<u64>,
-    /// At most so many; 1 to 1000.
+    /// Maximum number of generations, from 1 to 1000.
     #[serde(default = "Page::default_limit")]
     #[param(minimum = 1, maximum = 1000, default = 50)]
     limit: u32,
@@ -36,16 +38,18 @@ impl Page {
     }
 }
 
-/// The generations, newest first
+/// List generations
+///
+/// Newest first.
 #[utoipa::path(get, path = "/v1/generations", tag = "generations", params(Page),
-    responses((status = 200, description = "A page of generations.", body = GenerationPage), AnyProblem))]
-pub(super) async fn list(
-    As(caller, _): As<Viewer>,
+    responses((status = 200, description = "One page of generations.", body = GenerationPage), AnyProblem))]
+pub(super) async fn list_generations(
+    Authorized(caller, _): Authorized<Viewer>,
     State(service): State<Arc<Service>>,
     Parameters(page): Parameters<Page>,
 ) -> Result<Json<GenerationPage>, HttpProblem> {
     if !(1..=1000).contains(&page.limit) {
-        return Err(HttpProblem::malformed("`limit` is 1 to 1000"));
+        return Err(HttpProblem::malformed("`limit` must be from 1 to 1000"));
     }
     let store = Arc::clone(&service.store);
     let read = async move { store.generations(page.before, page.limit).await };
@@ -57,32 +61,36 @@ pub(super) async fn list(
     Ok(Json(GenerationPage { generations, next_before }))
 }
 
-/// One generation, with everything that was live at it
+/// Get a generation
+///
+/// The settings and profiles that were live at it are part of the answer.
 #[utoipa::path(get, path = "/v1/generations/{number}", tag = "generations",
-    params(("number" = u64, Path, description = "The generation.")),
+    params(("number" = u64, Path, description = "The generation's number.")),
     responses((status = 200, description = "The generation.", body = GenerationDetail), AnyProblem))]
-pub(super) async fn one(
-    As(caller, _): As<Viewer>,
+pub(super) async fn get_generation(
+    Authorized(caller, _): Authorized<Viewer>,
     State(service): State<Arc<Service>>,
     Segment(number): Segment<u64>,
 ) -> Result<Json<GenerationDetail>, HttpProblem> {
     let store = Arc::clone(&service.store);
     let found = service.search(&caller, async move { store.generation(number).await }).await?;
     found.map(Json).ok_or_else(|| {
-        HttpProblem::not_found(format!("there is no generation {number}")).remedy("`mailwright history` lists them.")
+        HttpProblem::not_found(format!("generation {number} does not exist"))
+            .remedy("`mailwright history` lists the generations.")
     })
 }
 
-/// Go back to an earlier generation, as a new one
+/// Roll back to an earlier generation
 ///
-/// Profiles, settings and secrets go back. What the last apply left stays on record, so the way back shows as drift.
+/// Restores profiles, settings and secrets as a new generation. The record of the last apply is unchanged, so the rollback is shown
+/// as drift.
 #[utoipa::path(post, path = "/v1/rollbacks", tag = "generations", request_body = Rollback,
-    responses((status = 200, description = "Done, or nothing to do.", body = Changed), AnyProblem))]
+    responses((status = 200, description = "Rolled back, or the state was the same.", body = Changed), AnyProblem))]
 pub(super) async fn roll_back(
-    As(caller, _): As<Deployer>,
+    Authorized(caller, _): Authorized<Deployer>,
     State(service): State<Arc<Service>>,
-    Body(order, _room): Body<Rollback>,
+    Body(request, _permit): Body<Rollback>,
 ) -> Result<Json<Changed>, HttpProblem> {
-    let (generation, summary) = service.roll_back(&caller, order).await?;
+    let (generation, summary) = service.roll_back(&caller, request).await?;
     Ok(Json(Changed { generation, summary }))
 }

@@ -1,4 +1,4 @@
-//! Whether the service lives, whether it can take work, and what it has counted.
+//! Endpoints for monitoring: liveness, readiness, metrics.
 
 use std::sync::Arc;
 
@@ -8,63 +8,68 @@ use crate::{
     model::{Code, rotation::Standing},
     service::{
         Service,
-        access::{As, Viewer},
+        access::{Authorized, Viewer},
         http::{AnyProblem, HttpProblem},
     },
 };
 
-/// Whether the process lives
-#[utoipa::path(get, path = "/healthz", tag = "health", security(()), responses((status = 200, description = "It lives.", content_type = "text/plain", body = String), AnyProblem))]
-pub(in crate::service) async fn alive() -> &'static str {
+/// Liveness
+#[utoipa::path(get, path = "/healthz", tag = "health", security(()), responses((status = 200, description = "The process is running.", content_type = "text/plain", body = String), AnyProblem))]
+pub(in crate::service) async fn healthz() -> &'static str {
     "ok\n"
 }
 
-/// Whether something can be written durably now
+/// Readiness
 ///
-/// That is what being ready means: mail is taken. Whether it leaves is another thing, and the answer says how many
-/// profiles cannot send until somebody mends them.
-#[utoipa::path(get, path = "/readyz", tag = "health", security(()), responses((status = 200, description = "It can.", content_type = "text/plain", body = String), AnyProblem))]
-pub(super) async fn ready(State(service): State<Arc<Service>>) -> Result<String, HttpProblem> {
+/// The service is ready if it can write to its store, so that it accepts mail. The answer counts suspended profiles, which cannot send
+/// until an operator fixes them.
+#[utoipa::path(get, path = "/readyz", tag = "health", security(()), responses((status = 200, description = "The service accepts mail.", content_type = "text/plain", body = String), AnyProblem))]
+pub(super) async fn readyz(State(service): State<Arc<Service>>) -> Result<String, HttpProblem> {
     readiness(&service).await
 }
 
-/// Whether something can be written durably now, and who cannot send.
+/// Checks that the store can be written to, and counts the profiles that cannot send.
 pub(in crate::service) async fn readiness(service: &Service) -> Result<String, HttpProblem> {
     service.store.probe().await?;
     if let Some(restored) = service.restored() {
         return Err(HttpProblem::new(
             Code::RestoreUnconfirmed,
-            format!("the store was restored from a backup ({}), and nobody has confirmed that", restored.why),
+            format!("the store was restored from a backup ({}), and no administrator has confirmed that", restored.why),
         )
         .remedy(format!(
-            "Look at `mailwright outbox {0} list --status unknown`, then: mailwright outbox {0} confirm-restore",
+            "Check the messages of `mailwright outbox {0} list --status unknown`, then run: mailwright outbox {0} confirm-restore",
             service.store.environment()
         )));
     }
-    let trouble = service.delivery().trouble();
+    let trouble = service.delivery.trouble();
     if !trouble.records {
-        return Err(crate::store::StoreError::Database("delivery waits for the store".to_owned()).into());
+        return Err(crate::store::StoreError::Database(
+            "delivery is paused until the store can be written to".to_owned(),
+        )
+        .into());
     }
     let mut text = match (trouble.parked.len(), trouble.down.len()) {
         (0, 0) => "ready\n".to_owned(),
         (parked, down) => format!("ready\nparked profiles: {parked}\nprofiles whose server does not answer: {down}\n"),
     };
-    let altered = service.altered().len();
-    if altered > 0 {
-        text.push_str(&format!("differences between the store and its audit log: {altered}\n"));
+    let differences = service.store_differences().len();
+    if differences > 0 {
+        text.push_str(&format!("differences between the store and its audit log: {differences}\n"));
     }
     Ok(text)
 }
 
-/// Metrics, as Prometheus reads them
+/// Metrics
+///
+/// In the Prometheus text format.
 #[utoipa::path(get, path = "/metrics", tag = "health", responses((status = 200, description = "The metrics.", content_type = "text/plain", body = String), AnyProblem))]
-pub(super) async fn metrics(_: As<Viewer>, State(service): State<Arc<Service>>) -> String {
+pub(super) async fn get_metrics(_: Authorized<Viewer>, State(service): State<Arc<Service>>) -> String {
     let state = service.state();
     #[expect(clippy::cast_precision_loss, reason = "a gauge is a float")]
     {
         metrics::gauge!("mailwright_generation").set(state.generation as f64);
         metrics::gauge!("mailwright_profiles").set(state.live().count() as f64);
-        let trouble = service.delivery().trouble();
+        let trouble = service.delivery.trouble();
         metrics::gauge!("mailwright_profiles_parked").set(trouble.parked.len() as f64);
         metrics::gauge!("mailwright_profiles_down").set(trouble.down.len() as f64);
         let refused = trouble.rotations.iter().filter(|rotation| rotation.standing == Standing::Refused);
@@ -75,8 +80,8 @@ pub(super) async fn metrics(_: As<Viewer>, State(service): State<Arc<Service>>) 
         metrics::counter!("mailwright_connections_evicted_total").absolute(connections.evicted);
         metrics::counter!("mailwright_connections_refused_total").absolute(connections.refused);
         metrics::gauge!("mailwright_restore_unconfirmed").set(if service.restored().is_some() { 1.0 } else { 0.0 });
-        metrics::gauge!("mailwright_store_differences").set(service.altered().len() as f64);
+        metrics::gauge!("mailwright_store_differences").set(service.store_differences().len() as f64);
         metrics::gauge!("mailwright_drifted_objects").set(crate::changes::drift::drift(&state).len() as f64);
     }
-    service.behalf.metrics()
+    service.context.metrics()
 }

@@ -1,4 +1,4 @@
-//! Leases: only one may do a thing at a time, on whichever machine it runs.
+//! Endpoints of leases: locks with a time limit that clients on several machines share.
 
 use std::{sync::Arc, time::Duration};
 
@@ -12,40 +12,46 @@ use crate::{
     model::{AuditOutcome, Code, Lease},
     service::{
         Service,
-        access::{As, Deployer, Viewer},
-        http::extract::{Body, Parameters, Segment},
-        http::{AnyProblem, HttpProblem},
+        access::{Authorized, Deployer, Viewer},
+        http::{
+            AnyProblem, HttpProblem,
+            extract::{Body, Parameters, Segment},
+        },
     },
     store::{AuditEvent, LeaseTaken, WantedLease},
 };
 
-/// The leases that last, by name
+/// List leases
+///
+/// Active leases by name.
 #[utoipa::path(get, path = "/v1/leases", tag = "access", responses((status = 200, description = "The leases.", body = LeaseList), AnyProblem))]
-pub(super) async fn list(_: As<Viewer>, State(service): State<Arc<Service>>) -> Result<Json<LeaseList>, HttpProblem> {
+pub(super) async fn list_leases(
+    _: Authorized<Viewer>,
+    State(service): State<Arc<Service>>,
+) -> Result<Json<LeaseList>, HttpProblem> {
     Ok(Json(LeaseList { leases: service.store.leases(service.clock.now()).await? }))
 }
 
-/// Take a lease, or renew one's own
+/// Acquire or renew a lease
 ///
-/// With `token`, the holding of that number is renewed, and lasts from now on for so many seconds. Without it, a new
-/// holding is taken, also by the same holder, whose earlier holding ends. Either is refused with 409 while somebody else
-/// holds the name.
+/// With `token`, the lease with that fencing token is renewed for the given time from now on. Without it, a new lease is acquired; an
+/// earlier lease of the same holder ends. The request is refused with 409 while another client holds the lease.
 #[utoipa::path(post, path = "/v1/leases/{name}", tag = "access", request_body = NewLease,
-    params(("name" = String, Path, description = "What is held: 1 to 120 characters out of A-Z a-z 0-9 . _ : -")),
-    responses((status = 200, description = "It is held.", body = Lease), AnyProblem))]
-pub(super) async fn take(
-    As(caller, _): As<Deployer>,
+    params(("name" = String, Path, description = "The name: 1 to 120 characters out of A-Z a-z 0-9 . _ : -")),
+    responses((status = 200, description = "The lease.", body = Lease), AnyProblem))]
+pub(super) async fn acquire_lease(
+    Authorized(caller, _): Authorized<Deployer>,
     State(service): State<Arc<Service>>,
     Segment(name): Segment<String>,
-    Body(wanted, _room): Body<NewLease>,
+    Body(wanted, _permit): Body<NewLease>,
 ) -> Result<Json<Lease>, HttpProblem> {
     check_name(&name)?;
     let length = wanted.holder.chars().count();
     if !(1..=200).contains(&length) || wanted.holder.chars().any(char::is_control) {
-        return Err(HttpProblem::malformed("a holder has 1 to 200 characters, and no control characters"));
+        return Err(HttpProblem::malformed("`holder` must have 1 to 200 characters and no control characters"));
     }
     if !(1..=LONGEST).contains(&wanted.seconds) {
-        return Err(HttpProblem::malformed(format!("`seconds` is 1 to {LONGEST}")));
+        return Err(HttpProblem::malformed(format!("`seconds` must be from 1 to {LONGEST}")));
     }
     let now = service.clock.now();
     let until = now + Duration::from_secs(wanted.seconds.into());
@@ -69,30 +75,32 @@ pub(super) async fn take(
                 lease.until.strftime("%Y-%m-%d %H:%M:%SZ")
             ),
         )
-        .remedy("Wait for its end. It lapses by itself if whoever holds it is gone.")),
-        LeaseTaken::TooMany => Err(HttpProblem::new(Code::Busy, "more leases are held than the service keeps")
-            .remedy("Wait until some have lapsed.")),
+        .remedy("Wait for its end. The lease expires by itself if its holder does not renew it.")),
+        LeaseTaken::TooMany => {
+            Err(HttpProblem::new(Code::Busy, "the service has reached its maximum number of leases")
+                .remedy("Wait until some have expired."))
+        }
     }
 }
 
-/// Which holding.
+/// Parameters of a release.
 #[derive(Debug, Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
-pub(super) struct Holding {
-    /// Its number.
+pub(super) struct ReleaseParameters {
+    /// The fencing token of the lease.
     token: u64,
 }
 
-/// Give a lease back
+/// Release a lease
 #[utoipa::path(delete, path = "/v1/leases/{name}", tag = "access",
-    params(("name" = String, Path, description = "What is held."), Holding),
-    responses((status = 204, description = "It is free."), AnyProblem))]
-pub(super) async fn release(
-    As(caller, _): As<Deployer>,
+    params(("name" = String, Path, description = "The name of the lease."), ReleaseParameters),
+    responses((status = 204, description = "Released."), AnyProblem))]
+pub(super) async fn release_lease(
+    Authorized(caller, _): Authorized<Deployer>,
     State(service): State<Arc<Service>>,
     Segment(name): Segment<String>,
-    Parameters(holding): Parameters<Holding>,
+    Parameters(parameters): Parameters<ReleaseParameters>,
 ) -> Result<StatusCode, HttpProblem> {
     check_name(&name)?;
     let event = AuditEvent {
@@ -100,12 +108,12 @@ pub(super) async fn release(
         actor: caller.name,
         action: "lease.release",
         outcome: AuditOutcome::Accepted,
-        detail: json!({ "name": name, "token": holding.token }),
+        detail: json!({ "name": name, "token": parameters.token }),
     };
-    if service.store.release_lease(&name, holding.token, event).await? {
+    if service.store.release_lease(&name, parameters.token, event).await? {
         Ok(StatusCode::NO_CONTENT)
     } else {
-        Err(HttpProblem::not_found("there is no such holding; it has lapsed, or another one took its place"))
+        Err(HttpProblem::not_found("lease not found: it expired or was replaced"))
     }
 }
 
@@ -117,6 +125,6 @@ fn check_name(name: &str) -> Result<(), HttpProblem> {
         return Ok(());
     }
     Err(HttpProblem::malformed(
-        "a lease's name has 1 to 120 characters out of A-Z a-z 0-9 . _ : - and begins with a letter or digit",
+        "the name of a lease must have 1 to 120 characters out of A-Z a-z 0-9 . _ : - and begin with a letter or digit",
     ))
 }

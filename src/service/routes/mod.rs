@@ -1,9 +1,11 @@
-//! The addresses: one file a topic. A handler says who may call it, reads, asks the service, and answers.
+//! Endpoints, one file per resource. A handler states the role that it needs, reads the request, calls the service, and answers.
 
 mod audit;
 mod changesets;
+mod events;
 mod generations;
 mod health;
+mod holds;
 mod leases;
 mod messages;
 mod outbox;
@@ -27,18 +29,18 @@ use utoipa::{
 };
 use utoipa_axum::{router::OpenApiRouter, routes};
 
-use super::{Service, hosting, http::HttpProblem};
+use super::{Service, environment_path, http::HttpProblem};
 use crate::{
     api::{ProblemDetails, messages::Action},
     model::Code,
 };
-pub(super) use health::{alive, readiness};
+pub(super) use health::{healthz, readiness};
 
 #[derive(OpenApi)]
 #[openapi(
     info(
         title = "Mailwright",
-        description = "The e-mail service of an ERP: profiles as code, applied in one transaction. Errors are RFC 9457 problem details.",
+        description = "The e-mail service of an ERP: profiles as code, applied in one transaction. Errors are RFC 9457 problem details; a request that is answered with one has changed nothing, unless the description of its endpoint says otherwise.",
         license(name = "MIT OR Apache-2.0", identifier = "MIT OR Apache-2.0"),
     ),
     components(schemas(ProblemDetails, Action)),
@@ -53,75 +55,82 @@ impl Modify for Bearer {
     fn modify(&self, document: &mut utoipa::openapi::OpenApi) {
         let scheme = HttpBuilder::new()
             .scheme(HttpAuthScheme::Bearer)
-            .description(Some("A token that `mailwright token create` made."))
+            .description(Some(
+                "A token that `mailwright token create` created, or an identity token of a trusted issuer.",
+            ))
             .build();
         document.components.get_or_insert_default().add_security_scheme("bearer", SecurityScheme::Http(scheme));
     }
 }
 
-fn described() -> OpenApiRouter<Arc<Service>> {
+fn documented_routes() -> OpenApiRouter<Arc<Service>> {
     OpenApiRouter::with_openapi(Document::openapi())
-        .routes(routes!(health::alive))
-        .routes(routes!(health::ready))
-        .routes(routes!(health::metrics))
-        .routes(routes!(state::service))
-        .routes(routes!(state::state))
-        .routes(routes!(changesets::apply))
-        .routes(routes!(generations::list))
-        .routes(routes!(generations::one))
+        .routes(routes!(health::healthz))
+        .routes(routes!(health::readyz))
+        .routes(routes!(health::get_metrics))
+        .routes(routes!(state::get_service))
+        .routes(routes!(state::get_state))
+        .routes(routes!(changesets::apply_changeset))
+        .routes(routes!(generations::list_generations))
+        .routes(routes!(generations::get_generation))
         .routes(routes!(generations::roll_back))
-        .routes(routes!(profiles::read, profiles::put, profiles::patch, profiles::delete))
-        .routes(routes!(resolve::resolve))
-        .routes(routes!(tokens::list, tokens::create))
-        .routes(routes!(tokens::revoke))
-        .routes(routes!(tokens::confirm))
-        .routes(routes!(audit::list))
-        .routes(routes!(audit::check))
-        .routes(routes!(leases::list))
-        .routes(routes!(leases::take, leases::release))
-        .routes(routes!(verify::run, verify::last))
-        .routes(routes!(verify::one))
-        .routes(routes!(messages::submit, messages::search))
-        .routes(routes!(messages::one))
-        .routes(routes!(messages::content))
-        .routes(routes!(messages::act))
-        .routes(routes!(messages::resolve))
-        .routes(routes!(outbox::status))
+        .routes(routes!(
+            profiles::get_profile,
+            profiles::put_profile,
+            profiles::patch_profile,
+            profiles::delete_profile
+        ))
+        .routes(routes!(resolve::resolve_profile))
+        .routes(routes!(tokens::list_tokens, tokens::create_token))
+        .routes(routes!(tokens::revoke_token))
+        .routes(routes!(tokens::confirm_token))
+        .routes(routes!(audit::list_audit_entries))
+        .routes(routes!(audit::check_store))
+        .routes(routes!(leases::list_leases))
+        .routes(routes!(leases::acquire_lease, leases::release_lease))
+        .routes(routes!(verify::run_verification, verify::list_verified))
+        .routes(routes!(verify::get_verified))
+        .routes(routes!(messages::submit_message, messages::search_messages))
+        .routes(routes!(messages::get_message))
+        .routes(routes!(messages::get_message_content))
+        .routes(routes!(messages::apply_message_action))
+        .routes(routes!(messages::resolve_message))
+        .routes(routes!(outbox::get_outbox_status))
         .routes(routes!(outbox::confirm_restore))
-        .routes(routes!(outbox::holds, outbox::hold))
-        .routes(routes!(outbox::release))
-        .routes(routes!(outbox::events))
+        .routes(routes!(holds::list_holds, holds::create_hold))
+        .routes(routes!(holds::delete_hold))
+        .routes(routes!(events::stream_events))
 }
 
-/// The `OpenAPI` document of the service, as `/openapi.json` serves it.
+/// Returns the `OpenAPI` document of the service, which `/openapi.json` serves.
 pub fn openapi() -> utoipa::openapi::OpenApi {
-    described().split_for_parts().1
+    documented_routes().split_for_parts().1
 }
 
-async fn nothing_here(uri: Uri) -> HttpProblem {
-    if hosting::names_one(&uri) {
-        return HttpProblem::not_hosted("one environment is served at this address, and it has no path of its own")
-            .remedy("Leave `/environments/NAME` out of the address (`service.address`, MAILWRIGHT_SERVICE).");
+async fn unknown_endpoint(uri: Uri) -> HttpProblem {
+    if environment_path::split(&uri).is_some() {
+        return HttpProblem::not_hosted("one environment is served here, at the root")
+            .remedy("Remove `/environments/NAME` from the address (`service.address`, MAILWRIGHT_SERVICE).");
     }
-    HttpProblem::not_found("there is nothing at this address").remedy("`/openapi.json` lists the addresses.")
+    HttpProblem::not_found("this endpoint does not exist").remedy("`/openapi.json` lists the endpoints.")
 }
 
-/// Every address with its handler.
+/// Returns the routes of an environment.
 pub(super) fn router(service: Arc<Service>) -> Router {
-    let (router, mut document) = described().split_for_parts();
+    let (router, mut document) = documented_routes().split_for_parts();
     if !service.base.is_empty() {
         document.servers = Some(vec![utoipa::openapi::Server::new(&service.base)]);
     }
-    // Serialised once: building it takes 20 ms, and reading it takes no token.
+    // Serialised once: building it takes 20 ms, and anyone may request it.
     let document = serde_json::to_vec(&document).map(Bytes::from).map_err(|_| StatusCode::INTERNAL_SERVER_ERROR);
     router
         .route(
             "/openapi.json",
             get(|| async move { document.map(|document| ([(CONTENT_TYPE, "application/json")], document)) }),
         )
-        .fallback(nothing_here)
+        .fallback(unknown_endpoint)
         .method_not_allowed_fallback(|| async {
-            HttpProblem::new(Code::MethodNotAllowed, "this address does not know the method")
+            HttpProblem::new(Code::MethodNotAllowed, "this endpoint does not support the method")
         })
         .with_state(service)
 }

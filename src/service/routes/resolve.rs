@@ -1,4 +1,4 @@
-//! Which profile sends.
+//! Endpoint that resolves a company and a function to a profile.
 
 use std::sync::Arc;
 
@@ -13,9 +13,8 @@ use crate::{
     },
     service::{
         Service,
-        access::{As, Viewer},
-        http::extract::Parameters,
-        http::{AnyProblem, HttpProblem},
+        access::{Authorized, Viewer},
+        http::{AnyProblem, HttpProblem, extract::Parameters},
     },
 };
 
@@ -23,7 +22,7 @@ use crate::{
 #[derive(Deserialize, IntoParams)]
 #[into_params(parameter_in = Query)]
 #[serde(deny_unknown_fields)]
-pub(super) struct Question {
+pub(super) struct ResolveParameters {
     /// The company.
     #[param(value_type = CompanyId)]
     company: CompanyId,
@@ -34,13 +33,15 @@ pub(super) struct Question {
     client: Option<Client>,
 }
 
-/// Which profile sends for a company and a function, and why
-#[utoipa::path(get, path = "/v1/resolve", tag = "state", params(Question),
-    responses((status = 200, description = "The answer, step by step; without a profile, nobody sends.", body = Resolution), AnyProblem))]
-pub(super) async fn resolve(
-    _: As<Viewer>,
+/// Resolve a company and a function
+///
+/// The profile that sends, and the steps of the resolution.
+#[utoipa::path(get, path = "/v1/resolve", tag = "state", params(ResolveParameters),
+    responses((status = 200, description = "The resolution. Without a profile, mail is refused.", body = Resolution), AnyProblem))]
+pub(super) async fn resolve_profile(
+    _: Authorized<Viewer>,
     State(service): State<Arc<Service>>,
-    Parameters(Question { company, function, client }): Parameters<Question>,
+    Parameters(ResolveParameters { company, function, client }): Parameters<ResolveParameters>,
 ) -> Result<Json<Resolution>, HttpProblem> {
     let state = service.state();
     if !state.settings.companies.contains(&company) {

@@ -1,4 +1,4 @@
-//! Who is talking, and everything that it holds.
+//! Endpoints of the service itself and of its state.
 
 use std::sync::Arc;
 
@@ -14,15 +14,15 @@ use crate::{
     model::State,
     service::{
         Service,
-        access::{As, Viewer},
+        access::{Authorized, Viewer},
         http::{AnyProblem, HttpProblem},
     },
 };
 
-/// Who is talking
-#[utoipa::path(get, path = "/v1/service", tag = "state", responses((status = 200, description = "The service.", body = ServiceInfo), AnyProblem))]
-pub(super) async fn service(
-    As(caller, _): As<Viewer>,
+/// Get service information
+#[utoipa::path(get, path = "/v1/service", tag = "state", responses((status = 200, description = "Service information.", body = ServiceInfo), AnyProblem))]
+pub(super) async fn get_service(
+    Authorized(caller, _): Authorized<Viewer>,
     Shared(service): Shared<Arc<Service>>,
 ) -> Result<Json<ServiceInfo>, HttpProblem> {
     Ok(Json(ServiceInfo {
@@ -39,15 +39,15 @@ pub(super) async fn service(
     }))
 }
 
-/// Everything that the service holds
+/// Get the state
 ///
-/// The answer has an `ETag`; with `If-None-Match` it is sent only if it changed. It names secrets and their digests,
-/// and has no field for a value.
+/// The settings and all profiles. The answer has an `ETag`; with `If-None-Match` it is sent only if it changed. It has the names and
+/// digests of secrets, never a value.
 #[utoipa::path(get, path = "/v1/state", tag = "state",
-    params(("If-None-Match" = Option<String>, Header, description = "The `ETag` of the state that the client has.")),
-    responses((status = 200, description = "The state.", body = State), (status = 304, description = "The client has it."), AnyProblem))]
-pub(super) async fn state(
-    _: As<Viewer>,
+    params(("If-None-Match" = Option<String>, Header, description = "The `ETag` of the state that the client already has.")),
+    responses((status = 200, description = "The state.", body = State), (status = 304, description = "The state has not changed."), AnyProblem))]
+pub(super) async fn get_state(
+    _: Authorized<Viewer>,
     Shared(service): Shared<Arc<Service>>,
     headers: HeaderMap,
 ) -> Result<Response, HttpProblem> {
@@ -58,7 +58,7 @@ pub(super) async fn state(
     if headers.get(header::IF_NONE_MATCH).and_then(|value| value.to_str().ok()).is_some_and(has) {
         return Ok((StatusCode::NOT_MODIFIED, [(header::ETAG, tag)]).into_response());
     }
-    // Ten thousand profiles take a moment to write down; other requests need not wait for it.
+    // Not on the async runtime: serialising ten thousand profiles takes a while.
     let body = tokio::task::spawn_blocking(move || serde_json::to_vec(state.as_ref()))
         .await
         .map_err(HttpProblem::internal)?

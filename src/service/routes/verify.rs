@@ -1,4 +1,4 @@
-//! The verifier: a run, line by line, and what it last said.
+//! Endpoints of the verifier: runs, and the last results.
 
 use std::{
     pin::Pin,
@@ -21,50 +21,56 @@ use crate::{
     model::{ProfileName, finding::Verified},
     service::{
         Service,
-        access::{As, Planner, Viewer},
-        http::extract::{RunBody, Segment},
-        http::{AnyProblem, HttpProblem},
+        access::{Authorized, Planner, Viewer},
+        http::{
+            AnyProblem, HttpProblem,
+            extract::{RunBody, Segment},
+        },
     },
 };
 
-/// Check profiles
+/// Verify profiles
 ///
-/// Whether the mail will leave: registrations, permissions, credentials, mail servers. The answer is one JSON document
-/// a line, each as soon as it is known; the last one has the number of requests, and an answer without it broke off.
-/// What the service has not accepted yet, and hosts that no live profile names, need the role `deployer`.
+/// Checks registrations, permissions, credentials and mail servers. The answer has one JSON document per line, sent as soon as it is
+/// known. The last line has the number of requests; an answer without it is incomplete. Secrets that the service has not accepted yet,
+/// and hosts that no live profile names, need the role `deployer`.
 #[utoipa::path(post, path = "/v1/verify", tag = "verify", request_body = VerifyRequest,
-    responses((status = 200, description = "One document a line.", body = VerifyLine, content_type = "application/x-ndjson"), AnyProblem))]
-pub(super) async fn run(
-    As(caller, _): As<Planner>,
+    responses((status = 200, description = "One document per line.", body = VerifyLine, content_type = "application/x-ndjson"), AnyProblem))]
+pub(super) async fn run_verification(
+    Authorized(caller, _): Authorized<Planner>,
     State(service): State<Arc<Service>>,
-    RunBody(request, room): RunBody<VerifyRequest>,
+    RunBody(request, permit): RunBody<VerifyRequest>,
 ) -> Result<Response, HttpProblem> {
-    let lines = Lines(service.verify(&caller, request, room).await?);
+    let lines = Lines(service.verify(&caller, request, permit).await?);
     Ok(([(header::CONTENT_TYPE, "application/x-ndjson")], Answer::new(lines)).into_response())
 }
 
-/// What the verifier last said of each profile
+/// List verification results
+///
+/// The last result of each profile, in short form.
 #[utoipa::path(get, path = "/v1/verify", tag = "verify",
-    responses((status = 200, description = "By profile.", body = LastVerifiedList), AnyProblem))]
-pub(super) async fn last(
-    _: As<Viewer>,
+    responses((status = 200, description = "The results by profile.", body = LastVerifiedList), AnyProblem))]
+pub(super) async fn list_verified(
+    _: Authorized<Viewer>,
     State(service): State<Arc<Service>>,
 ) -> Result<Json<LastVerifiedList>, HttpProblem> {
     service.last_verified().await.map(Json)
 }
 
-/// What the verifier last said of a profile
+/// Get a verification result
+///
+/// The last result of a profile.
 #[utoipa::path(get, path = "/v1/verify/{name}", tag = "verify", params(("name" = ProfileName, Path, description = "The profile.")),
     responses((status = 200, description = "The findings.", body = Verified), AnyProblem))]
-pub(super) async fn one(
-    _: As<Viewer>,
+pub(super) async fn get_verified(
+    _: Authorized<Viewer>,
     State(service): State<Arc<Service>>,
     Segment(name): Segment<ProfileName>,
 ) -> Result<Json<Verified>, HttpProblem> {
     service.verified(&name).await.map(Json)
 }
 
-/// Lines as they come in.
+/// A response body of lines, sent as they arrive.
 struct Lines(mpsc::Receiver<VerifyLine>);
 
 impl http_body::Body for Lines {

@@ -19,7 +19,7 @@ use super::{
     failed,
     position::{Extent, Keeper},
 };
-use crate::telemetry::Behalf;
+use crate::telemetry::EnvironmentContext;
 
 /// How many jobs share a transaction.
 const TOGETHER: usize = 512;
@@ -56,11 +56,11 @@ impl Writer {
         let (jobs, queue) = mpsc::channel();
         let broken = Arc::new(AtomicBool::new(false));
         let flag = Arc::clone(&broken);
-        let behalf = Behalf::current();
+        let context = EnvironmentContext::current();
         std::thread::Builder::new()
             .name("store-writer".to_owned())
-            .spawn(move || match behalf {
-                Some(behalf) => behalf.call(|| run(connection, &queue, &flag, position)),
+            .spawn(move || match context {
+                Some(context) => context.in_scope(|| run(connection, &queue, &flag, position)),
                 None => run(connection, &queue, &flag, position),
             })
             .map_err(|error| StoreError::Database(format!("cannot start the writing thread: {error}")))?;

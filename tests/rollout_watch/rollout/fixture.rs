@@ -22,9 +22,9 @@ use mailwright::{
     net::listener::{ConnectionLimits, OpenConnections},
     reconcile::{self, Request},
     secrets::ServiceIdentity,
-    service::{Common, Hosting, Resident, Server, new_token},
+    service::{HostedEnvironment, Hosting, Server, SharedResources, new_token},
     store::{AuditEvent, SqliteStore, Store as _},
-    telemetry::Behalf,
+    telemetry::EnvironmentContext,
     time::Clock,
 };
 use secrecy::ExposeSecret as _;
@@ -139,9 +139,10 @@ impl RolloutFixture {
             };
             let identity = ServiceIdentity::demo().unwrap();
             let connections = OpenConnections::new(ConnectionLimits::default());
-            let common = Common { demo: true, outgoing, clock: Clock::system(), issuers: None, connections };
-            let resident = Resident { store: Arc::new(store), identity, behalf: Behalf::alone() };
-            let hosting = Hosting::alone(&common, resident).await.unwrap();
+            let shared = SharedResources { demo: true, outgoing, clock: Clock::system(), issuers: None, connections };
+            let environment =
+                HostedEnvironment { store: Arc::new(store), identity, context: EnvironmentContext::single() };
+            let hosting = Hosting::single(&shared, environment).await.unwrap();
             let server = Server::bind(address, None).await.unwrap();
             let address = server.address().trim_start_matches("http://").parse().unwrap();
             let (stop, stopped) = tokio::sync::oneshot::channel::<()>();

@@ -18,9 +18,9 @@ use crate::{
     cli::CliError,
     model::{Code, EnvironmentName},
     secrets::ServiceIdentity,
-    service::Resident,
+    service::HostedEnvironment,
     store::{SqliteStore, StoreError},
-    telemetry::Behalf,
+    telemetry::EnvironmentContext,
     text,
 };
 
@@ -43,16 +43,16 @@ pub(super) struct Opened {
     pub(super) name: EnvironmentName,
     pub(super) store: SqliteStore,
     pub(super) identity: ServiceIdentity,
-    pub(super) behalf: Behalf,
+    pub(super) context: EnvironmentContext,
     /// Locked for as long as this lives.
     folder: DataFolder,
 }
 
 impl Opened {
     /// What its service works with, and its folder's lock, which is held for as long as that runs.
-    pub(super) fn moved_in(self) -> (Resident, DataFolder) {
-        let Self { store, identity, behalf, folder, .. } = self;
-        (Resident { store: Arc::new(store), identity, behalf }, folder)
+    pub(super) fn moved_in(self) -> (HostedEnvironment, DataFolder) {
+        let Self { store, identity, context, folder, .. } = self;
+        (HostedEnvironment { store: Arc::new(store), identity, context }, folder)
     }
 }
 
@@ -98,11 +98,12 @@ impl Residence {
     /// Opens all of them, and makes those that are new. What is there is looked at first, and nothing is made or brought
     /// up to date unless all of it can be served.
     pub(super) fn open(&self, demo: bool, restored: bool) -> Result<Vec<Opened>, CliError> {
-        let rooms: Vec<(EnvironmentName, PathBuf, Behalf)> = match self {
-            Self::Alone(name, folder) => vec![(name.clone(), folder.clone(), Behalf::alone())],
-            Self::Several(names, folder) => {
-                names.iter().map(|name| (name.clone(), folder.join(name.as_str()), Behalf::of(name))).collect()
-            }
+        let rooms: Vec<(EnvironmentName, PathBuf, EnvironmentContext)> = match self {
+            Self::Alone(name, folder) => vec![(name.clone(), folder.clone(), EnvironmentContext::single())],
+            Self::Several(names, folder) => names
+                .iter()
+                .map(|name| (name.clone(), folder.join(name.as_str()), EnvironmentContext::hosted(name)))
+                .collect(),
         };
         let mut kept = Vec::new();
         for (name, path, _) in &rooms {
@@ -112,7 +113,7 @@ impl Residence {
             private_folder(folder)?;
         }
         let mut opened = Vec::new();
-        for ((name, path, behalf), kept) in rooms.into_iter().zip(kept) {
+        for ((name, path, context), kept) in rooms.into_iter().zip(kept) {
             let open = || {
                 let folder = match kept {
                     Some(folder) => folder,
@@ -120,12 +121,12 @@ impl Residence {
                 };
                 let identity = folder.identity(demo)?;
                 let open = if restored { SqliteStore::open_restored } else { SqliteStore::open };
-                let store = behalf.call(|| open(&folder.store(), &name)).map_err(store_error)?;
+                let store = context.in_scope(|| open(&folder.store(), &name)).map_err(store_error)?;
                 SqliteStore::bind(&folder.store(), &identity.recipient()).map_err(store_error)?;
                 Ok((folder, identity, store))
             };
             let (folder, identity, store) = self.told(&name, open())?;
-            opened.push(Opened { name, store, identity, behalf, folder });
+            opened.push(Opened { name, store, identity, context, folder });
         }
         Ok(opened)
     }

@@ -2,6 +2,7 @@
 
 mod data;
 mod first_token;
+mod issuers;
 
 use std::{net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
 
@@ -17,7 +18,7 @@ use crate::{
     },
     model::{Code, EnvironmentName},
     net::listener::{self, ConnectionLimits, ListenError, OpenConnections, Tls},
-    service::{Common, Hosting, Issuers, IssuersFile, OidcError, Resident, Server},
+    service::{HostedEnvironment, Hosting, Server, SharedResources},
     store::Store as _,
 };
 
@@ -133,7 +134,8 @@ impl Serve {
     ) -> Result<Exit, CliError> {
         // What may fail comes before anything is made, and all of it before the first token, which is shown once.
         let outgoing = self.outgoing.outgoing()?;
-        let issuers = self.issuers(context, outgoing.authorities.clone())?.map(Arc::new);
+        let load = |path: &PathBuf| issuers::load(context, path, outgoing.authorities.clone()).map(Arc::new);
+        let issuers = self.oidc.as_ref().map(load).transpose()?;
         let tls = match (&self.tls_cert, &self.tls_key) {
             (Some(certificate), Some(key)) => Some(Tls { certificate: certificate.clone(), key: key.clone() }),
             _ => None,
@@ -141,7 +143,7 @@ impl Serve {
         let server = Server::bind(self.listen, tls).await.map_err(not_listening)?;
         let opened = residence.open(self.demo, self.restored)?;
         let connections = OpenConnections::new(connections);
-        let common = Common { demo: self.demo, outgoing, clock: context.clock.clone(), issuers, connections };
+        let shared = SharedResources { demo: self.demo, outgoing, clock: context.clock.clone(), issuers, connections };
         let mut first = Vec::new();
         for one in &opened {
             let restored = one.store.settle_restore(context.clock.now()).await;
@@ -152,8 +154,8 @@ impl Serve {
             first.write()?;
         }
         // From here on mail leaves.
-        let (residents, _locks): (Vec<Resident>, Vec<_>) = opened.into_iter().map(Opened::moved_in).unzip();
-        let hosting = host(&common, &residence, residents).await?;
+        let (residents, _locks): (Vec<HostedEnvironment>, Vec<_>) = opened.into_iter().map(Opened::moved_in).unzip();
+        let hosting = host(&shared, &residence, residents).await?;
         self.introduce(context, &residence, &first, &server.address());
         for first in first {
             first.keep().await?;
@@ -205,28 +207,19 @@ impl Serve {
             }
         }
     }
-
-    /// The issuers whose identity tokens are taken. A file that makes no sense keeps the service from starting.
-    fn issuers(&self, context: &Context, authorities: Option<Vec<u8>>) -> Result<Option<Issuers>, CliError> {
-        let Some(path) = &self.oidc else { return Ok(None) };
-        match Issuers::read(IssuersFile { path: path.clone(), authorities }) {
-            Ok(issuers) => Ok(Some(issuers)),
-            Err(OidcError::Unreadable(report)) => Err(crate::cli::environment::problems(context, &report)),
-            Err(OidcError::Wrong(why)) => {
-                Err(CliError::coded(Code::InvalidValue, format!("`{}`: {why}", path.display()))
-                    .remedy("`mailwright schema oidc` prints what belongs here."))
-            }
-        }
-    }
 }
 
 /// Puts the environments to work.
-async fn host(common: &Common, residence: &Residence, mut residents: Vec<Resident>) -> Result<Hosting, CliError> {
+async fn host(
+    shared: &SharedResources,
+    residence: &Residence,
+    mut residents: Vec<HostedEnvironment>,
+) -> Result<Hosting, CliError> {
     match (residence, residents.pop()) {
-        (Residence::Alone(..), Some(alone)) => Hosting::alone(common, alone).await.map_err(store_error),
+        (Residence::Alone(..), Some(alone)) => Hosting::single(shared, alone).await.map_err(store_error),
         (_, last) => {
             residents.extend(last);
-            let hosted = Hosting::several(common, residents).await;
+            let hosted = Hosting::multiple(shared, residents).await;
             hosted.or_else(|(name, error)| residence.told(&name, Err(store_error(error))))
         }
     }

@@ -1,0 +1,53 @@
+//! The issuers file (`serve --oidc`): read at the start, and again whenever the service asks for it.
+
+use std::{
+    io::Read as _,
+    path::{Path, PathBuf},
+};
+
+use crate::{
+    cli::{CliError, Context},
+    config::{self, Report},
+    model::{Code, Digest},
+    service::{Issuers, IssuersSource, OidcSettings},
+};
+
+/// Maximum size of the file whose contents are compared, in bytes. A larger one is not valid anyway.
+const LIMIT: u64 = 1024 * 1024;
+const REMEDY: &str = "`mailwright schema oidc` prints the schema of the file.";
+
+struct IssuersFile(PathBuf);
+
+impl IssuersSource for IssuersFile {
+    fn name(&self) -> String {
+        self.0.display().to_string()
+    }
+
+    fn digest(&self) -> Option<Digest> {
+        let mut bytes = Vec::new();
+        std::fs::File::open(&self.0).and_then(|file| file.take(LIMIT).read_to_end(&mut bytes)).ok()?;
+        Some(Digest::of_bytes(&bytes))
+    }
+
+    fn read(&self) -> Result<OidcSettings, String> {
+        read(&self.0).map_err(|report| {
+            let first = report.diagnostics.first();
+            first.map_or_else(String::new, |first| format!("line {}: {}", first.line, first.message))
+        })
+    }
+}
+
+fn read(path: &Path) -> Result<OidcSettings, Report> {
+    config::read_document(path, REMEDY)
+}
+
+/// Reads the trusted issuers from a file. The service does not start if the file is not valid.
+pub(super) fn load(context: &Context, path: &Path, authorities: Option<Vec<u8>>) -> Result<Issuers, CliError> {
+    let file = IssuersFile(path.to_owned());
+    // Before the file is read, so that a change in between is noticed.
+    let digest = file.digest();
+    let settings = read(path).map_err(|report| crate::cli::environment::problems(context, &report))?;
+    Issuers::new(Box::new(file), digest, settings, authorities).map_err(|reason| {
+        CliError::coded(Code::InvalidValue, format!("cannot use `{}`: {reason}", path.display())).remedy(REMEDY)
+    })
+}

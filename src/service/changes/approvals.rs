@@ -1,0 +1,104 @@
+//! Approvals: whether a change has the signatures that the environment requires.
+
+use super::Change;
+use crate::{
+    approvals::{ApprovalRequest, Evaluation, REASON_LIMIT, is_reason},
+    model::{
+        ChangeKind, ChangeRecord, Code, State,
+        approvals::{self as rules, SignedAction},
+        token::Role,
+    },
+    service::{caller::Caller, http::HttpProblem},
+};
+
+/// Evaluates the approvals of a change by the live rules. A dry run reports missing approvals and is not refused.
+pub(super) fn check(
+    state: &State,
+    after: &State,
+    change: &Change,
+    record: &ChangeRecord,
+    caller: &Caller,
+) -> Result<Evaluation, HttpProblem> {
+    let policy = &state.settings.policy.approvals;
+    let needs = rules::needs(state, after, &change.changes);
+    // The usual case: no rule matches, and the change has no approvals.
+    if needs.is_empty() && change.approvals.is_empty() && change.allowances.break_glass.is_none() {
+        return Ok(Evaluation::default());
+    }
+    let action = change.rolled_back_to.map_or(SignedAction::Apply, SignedAction::Rollback);
+    let request = ApprovalRequest {
+        rules: policy,
+        needs: &needs,
+        environment: &state.environment,
+        base: change.base,
+        action,
+        digest: rules::digest(&state.environment, change.base, action, change.settings.as_ref(), &change.changes),
+        now: record.at,
+        caller: &caller.name,
+    };
+    let evaluation = request.evaluate(&change.approvals).map_err(|error| {
+        HttpProblem::new(Code::ApprovalMalformed, error.to_string())
+            .remedy("Sign again with `mailwright approve PLANFILE`, and do not edit the files.")
+    })?;
+    if let Some(reason) = &change.allowances.break_glass {
+        check_break_glass(policy.break_glass, reason, caller)?;
+        return Ok(evaluation);
+    }
+    if evaluation.missing.is_empty() || change.dry_run {
+        return Ok(evaluation);
+    }
+    Err(approvals_missing(change, &evaluation))
+}
+
+/// Checks that an administrator may apply a change without approvals.
+fn check_break_glass(allowed: bool, reason: &str, caller: &Caller) -> Result<(), HttpProblem> {
+    let refused = |why: String, remedy: &str| {
+        let problem = HttpProblem::new(Code::BreakGlassRefused, why);
+        Err(problem.remedy(remedy))
+    };
+    if !allowed {
+        return refused(
+            "the environment does not allow changes without approvals".to_owned(),
+            "Have the plan approved. `policy.approvals.breakGlass: true` allows such changes after the next apply, which needs approvals.",
+        );
+    }
+    if !caller.role.includes(Role::Admin) {
+        return refused(
+            format!("`{}` does not have the role `admin`", caller.name),
+            "Have the plan approved, or ask an administrator.",
+        );
+    }
+    if !is_reason(reason) || reason.is_empty() {
+        return Err(HttpProblem::malformed(format!("the reason must be one line of 1 to {REASON_LIMIT} characters")));
+    }
+    Ok(())
+}
+
+/// Describes the missing approvals, the rejected ones with their reasons, and how to get approvals.
+fn approvals_missing(change: &Change, evaluation: &Evaluation) -> HttpProblem {
+    let missing = evaluation.missing.iter().map(|(need, have)| {
+        let progress =
+            if have.is_empty() { "no approval so far".to_owned() } else { format!("approved by {}", have.join(", ")) };
+        format!("the change needs {}, because it {} ({progress})", need.words(), need.because.join(", "))
+    });
+    let mut parts: Vec<String> = missing.collect();
+    parts.extend(evaluation.rejected.iter().map(|rejected| format!("{} {}", rejected.signer, rejected.reason)));
+    let by_hand = change.kind == ChangeKind::Manual;
+    let (code, remedy) = if by_hand {
+        (
+            Code::ManualChangeNeedsApproval,
+            "Change the files instead: mailwright plan ENV --out PLANFILE, mailwright approve PLANFILE, mailwright apply PLANFILE.",
+        )
+    } else if change.kind == ChangeKind::Rollback {
+        (
+            evaluation.rejected.first().map_or(Code::ApprovalMissing, |rejected| rejected.code),
+            "mailwright rollback ENV --to N --out PLANFILE, then each signer: mailwright approve PLANFILE, then: mailwright apply PLANFILE.",
+        )
+    } else {
+        (
+            evaluation.rejected.first().map_or(Code::ApprovalMissing, |rejected| rejected.code),
+            "mailwright plan ENV --out PLANFILE, then each signer: mailwright approve PLANFILE, then: mailwright apply PLANFILE.",
+        )
+    };
+    HttpProblem::new(code, parts.join("; ")).remedy(remedy)
+}

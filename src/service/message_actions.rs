@@ -1,0 +1,264 @@
+//! Actions on accepted messages: retry, cancel, replay, and setting the outcome of an unknown one.
+//!
+//! The pure functions at the end decide what an action does; the methods of [`Service`] apply it and record it in the audit log.
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use jiff::Timestamp;
+use uuid::Uuid;
+
+use super::{Service, caller::Caller, http::HttpProblem};
+use crate::{
+    api::messages::{Action, ActionOptions, MessageDetail, Resolved, ResolvedOutcome},
+    model::{AuditOutcome, Code, Message, Status, delivery::EventKind, message::RecipientStatus},
+    store::{
+        AuditEvent,
+        outbox::{NewEvent, Settled},
+    },
+};
+
+impl Service {
+    /// Returns a message that the caller may see, with its attempts.
+    pub(super) async fn message_detail(&self, caller: &Caller, id: Uuid) -> Result<MessageDetail, HttpProblem> {
+        let message = self.visible_message(caller, id).await?;
+        let history = self.store.attempts(id).await?;
+        let waits =
+            (message.status == Status::Queued).then(|| self.delivery.blocked(&message.company, message.function));
+        Ok(MessageDetail { message, history, waits_for: waits.flatten() })
+    }
+
+    /// Returns a message that the caller may see. A sender sees the messages of its own token.
+    pub(super) async fn visible_message(&self, caller: &Caller, id: Uuid) -> Result<Message, HttpProblem> {
+        let message = self.store.message(id).await?;
+        let is_visible = |message: &Message| caller.may_see(&message.owner, &message.company, message.function);
+        message.filter(is_visible).ok_or_else(message_not_found)
+    }
+
+    /// Retries, cancels or replays a message that is not being sent.
+    pub(super) async fn apply_action(
+        &self,
+        caller: &Caller,
+        id: Uuid,
+        action: Action,
+        options: ActionOptions,
+    ) -> Result<Message, HttpProblem> {
+        let (now, by) = (self.delivery.now(), caller.name.clone());
+        self.change_message(caller, id, move |message| apply_action(message, action, options, now, &by)).await
+    }
+
+    /// Sets the outcome of a message that is `unknown`, as an operator found it.
+    pub(super) async fn resolve_message(
+        &self,
+        caller: &Caller,
+        id: Uuid,
+        resolved: Resolved,
+    ) -> Result<Message, HttpProblem> {
+        let reason = resolved.reason.trim().to_owned();
+        if reason.is_empty() || reason.chars().count() > 200 || reason.chars().any(char::is_control) {
+            return Err(HttpProblem::malformed("`reason` must have 1 to 200 characters and no control characters"));
+        }
+        let (now, by) = (self.delivery.now(), caller.name.clone());
+        self.change_message(caller, id, move |message| resolve(message, resolved.outcome, &reason, now, &by)).await
+    }
+
+    /// Changes a message that is not being sent, and records that in the audit log in the same transaction.
+    async fn change_message(
+        &self,
+        caller: &Caller,
+        id: Uuid,
+        change: impl FnOnce(Message) -> Result<MessageChange, RefusedAction> + Send + 'static,
+    ) -> Result<Message, HttpProblem> {
+        let visible = self.visible_message(caller, id).await?;
+        let moment = self.delivery.moment().await;
+        let now = moment.now;
+        let (at, actor) = (self.clock.now(), caller.name.clone());
+        let code = Arc::new(Mutex::new(Code::InvalidTransition));
+        let refused_as = Arc::clone(&code);
+        // The scheduler may have claimed it for a later attempt.
+        let taken_out = self.delivery.take_out(id);
+        let change = move |message: Message| match change(message) {
+            Ok(MessageChange { settled, action, detail }) => {
+                Ok((settled, AuditEvent { at, actor, action, outcome: AuditOutcome::Accepted, detail }))
+            }
+            Err(RefusedAction { code, reason }) => {
+                *refused_as.lock().unwrap_or_else(PoisonError::into_inner) = code;
+                Err(reason)
+            }
+        };
+        let changed = self.store.change(id, taken_out, Box::new(change)).await;
+        drop(moment);
+        if taken_out {
+            // Schedules it again if it is still queued.
+            self.delivery.submitted(visible.company, visible.function, now);
+        }
+        match changed? {
+            None => Err(message_not_found()),
+            Some(Err(reason)) => {
+                let code = *code.lock().unwrap_or_else(PoisonError::into_inner);
+                let environment = self.store.environment();
+                let remedy = if code == Code::MessageAlreadySent {
+                    format!(
+                        "To send it again to all recipients: mailwright outbox {environment} replay {id} --again (API: `again: true`)."
+                    )
+                } else {
+                    format!("`mailwright outbox {environment} show {id}` shows its status and every attempt.")
+                };
+                Err(HttpProblem::new(code, reason).remedy(remedy))
+            }
+            Some(Ok((message, events))) => {
+                self.delivery.tell(events);
+                if message.status == Status::Queued {
+                    self.delivery.submitted(message.company.clone(), message.function, now);
+                }
+                Ok(message)
+            }
+        }
+    }
+
+    /// Records an action on a message that does not change it.
+    pub(super) async fn record_action(
+        &self,
+        caller: &Caller,
+        action: &'static str,
+        message: &Message,
+    ) -> Result<(), HttpProblem> {
+        let event = AuditEvent {
+            at: self.clock.now(),
+            actor: caller.name.clone(),
+            action,
+            outcome: AuditOutcome::Accepted,
+            detail: serde_json::json!({ "message": message.id, "company": message.company, "function": message.function }),
+        };
+        self.store.record(event).await?;
+        Ok(())
+    }
+}
+
+fn message_not_found() -> HttpProblem {
+    HttpProblem::not_found("the message does not exist")
+}
+
+/// A changed message, and its audit entry.
+struct MessageChange {
+    settled: Settled,
+    action: &'static str,
+    detail: serde_json::Value,
+}
+
+/// The reason why an action is not possible.
+struct RefusedAction {
+    code: Code,
+    reason: String,
+}
+
+/// Returns the audit details of every action: the message, and its status before and after.
+fn audit_detail(message: &Message, was: Status) -> serde_json::Value {
+    serde_json::json!({
+        "message": message.id, "company": message.company, "function": message.function,
+        "document": message.document, "was": was, "becomes": message.status,
+    })
+}
+
+/// Applies an action to a message.
+fn apply_action(
+    mut message: Message,
+    action: Action,
+    options: ActionOptions,
+    now: Timestamp,
+    by: &str,
+) -> Result<MessageChange, RefusedAction> {
+    let was = message.status;
+    let mut events = Vec::new();
+    let mut requeued_recipients = 0;
+    let name = match (action, was) {
+        (Action::Retry, Status::Queued) => {
+            message.next_attempt_at = Some(now);
+            message.reason = format!("retried by {by}");
+            "message.retry"
+        }
+        (Action::Cancel, Status::Queued) => {
+            message.status = Status::Cancelled;
+            message.next_attempt_at = None;
+            message.finished_at = Some(now);
+            message.reason = format!("cancelled by {by}");
+            events.push(NewEvent::about(EventKind::Cancelled, &message, now));
+            "message.cancel"
+        }
+        (Action::Replay, Status::Delivered | Status::Cancelled) if !options.again => {
+            return Err(RefusedAction {
+                code: Code::MessageAlreadySent,
+                reason: format!("cannot replay the message: it is {}", was.id()),
+            });
+        }
+        (Action::Replay, Status::Failed | Status::Unknown | Status::Delivered | Status::Cancelled) => {
+            for recipient in &mut message.recipients {
+                match recipient.status {
+                    RecipientStatus::Delivered if !options.again => continue,
+                    RecipientStatus::Delivered => message.sent_again = true,
+                    RecipientStatus::Unknown => message.possible_duplicate = true,
+                    RecipientStatus::Waiting | RecipientStatus::Failed => {}
+                }
+                recipient.status = RecipientStatus::Waiting;
+                recipient.reply.clear();
+                requeued_recipients += 1;
+            }
+            message.status = Status::Queued;
+            message.requeued_at = Some(now);
+            message.next_attempt_at = Some(now);
+            message.finished_at = None;
+            message.reason = format!("queued again by {by}; it was {}", was.id());
+            "message.replay"
+        }
+        (action, status) => {
+            return Err(RefusedAction {
+                code: Code::InvalidTransition,
+                reason: format!("cannot {} the message: it is {}", action.id(), status.id()),
+            });
+        }
+    };
+    let mut detail = audit_detail(&message, was);
+    if action == Action::Replay {
+        detail["recipients"] = requeued_recipients.into();
+        detail["again"] = options.again.into();
+    }
+    Ok(MessageChange { settled: Settled { message, attempt: None, events }, action: name, detail })
+}
+
+/// Sets the outcome of a message that is `unknown`.
+fn resolve(
+    mut message: Message,
+    outcome: ResolvedOutcome,
+    reason: &str,
+    now: Timestamp,
+    by: &str,
+) -> Result<MessageChange, RefusedAction> {
+    let was = message.status;
+    if was != Status::Unknown {
+        let reason = format!("cannot resolve the message: it is {}, not unknown", was.id());
+        return Err(RefusedAction { code: Code::InvalidTransition, reason });
+    }
+    let found = match outcome {
+        ResolvedOutcome::Delivered => RecipientStatus::Delivered,
+        ResolvedOutcome::Failed => RecipientStatus::Failed,
+    };
+    let reply = format!("resolved as {} by {by}: {reason}", outcome.id());
+    let mut resolved = 0;
+    for recipient in message.recipients.iter_mut().filter(|recipient| recipient.status == RecipientStatus::Unknown) {
+        recipient.status = found;
+        recipient.reply.clone_from(&reply);
+        resolved += 1;
+    }
+    // Another recipient may have been refused before: then the message has failed, whatever the others' outcome.
+    let failed = message.recipients.iter().any(|recipient| recipient.status == RecipientStatus::Failed);
+    let (status, kind) =
+        if failed { (Status::Failed, EventKind::Failed) } else { (Status::Delivered, EventKind::Delivered) };
+    message.status = status;
+    message.reason = reply;
+    message.finished_at = Some(now);
+    let mut detail = audit_detail(&message, was);
+    detail["recipients"] = resolved.into();
+    detail["resolved"] = outcome.id().into();
+    detail["reason"] = reason.into();
+    let events = vec![NewEvent::about(kind, &message, now)];
+    Ok(MessageChange { settled: Settled { message, attempt: None, events }, action: "message.resolve", detail })
+}

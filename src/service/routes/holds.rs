@@ -1,0 +1,108 @@
+//! Endpoints of holds: an operator stops the mail of a profile, a company or a function for a while.
+
+use std::sync::Arc;
+
+use axum::{
+    Json,
+    extract::State,
+    http::StatusCode,
+    response::{IntoResponse, Response},
+};
+use serde_json::json;
+use uuid::Uuid;
+
+use crate::{
+    api::messages::{HoldList, NewHold},
+    model::{AuditOutcome, Code, Hold},
+    service::{
+        Service,
+        access::{Authorized, Deployer, Viewer},
+        http::{
+            AnyProblem, HttpProblem,
+            extract::{Body, Segment},
+        },
+    },
+    store::AuditEvent,
+};
+
+/// List holds
+#[utoipa::path(get, path = "/v1/holds", tag = "mail", responses((status = 200, description = "The holds.", body = HoldList), AnyProblem))]
+pub(super) async fn list_holds(_: Authorized<Viewer>, State(service): State<Arc<Service>>) -> Json<HoldList> {
+    Json(HoldList { holds: service.delivery.holds() })
+}
+
+/// Create a hold
+///
+/// No mail of the given profile, company and function is sent until the hold is removed or expires. The retry schedule of the mail is
+/// paused.
+#[utoipa::path(post, path = "/v1/holds", tag = "mail", request_body = NewHold,
+    responses((status = 201, description = "The hold.", body = Hold), AnyProblem))]
+pub(super) async fn create_hold(
+    Authorized(caller, _): Authorized<Deployer>,
+    State(service): State<Arc<Service>>,
+    Body(wanted, _permit): Body<NewHold>,
+) -> Result<Response, HttpProblem> {
+    let reason = wanted.reason.trim();
+    if reason.is_empty() || reason.chars().count() > 200 || reason.chars().any(char::is_control) {
+        return Err(HttpProblem::malformed("`reason` must have 1 to 200 characters and no control characters"));
+    }
+    let now = service.delivery.now();
+    if wanted.until.is_some_and(|until| until <= now) {
+        return Err(HttpProblem::malformed("`until` is in the past"));
+    }
+    let state = service.state();
+    let missing = |message: String| {
+        HttpProblem::new(Code::HoldTargetMissing, message)
+            .remedy("Correct the name. `mailwright resolve ENV` shows companies, functions and profiles.")
+    };
+    if let Some(company) = wanted.company.as_ref().filter(|company| !state.settings.companies.contains(*company)) {
+        return Err(missing(format!("the environment has no company `{company}`")));
+    }
+    if let Some(name) = wanted.profile.as_ref().filter(|name| state.live().all(|(own, _)| own != *name)) {
+        return Err(missing(format!("the environment has no profile `{name}`")));
+    }
+    let id = Uuid::now_v7().simple().to_string();
+    let hold = Hold {
+        id: id.chars().skip(20).collect(),
+        profile: wanted.profile,
+        company: wanted.company,
+        function: wanted.function,
+        reason: reason.to_owned(),
+        owner: caller.name.clone(),
+        since: now,
+        until: wanted.until,
+    };
+    let event = AuditEvent {
+        at: service.clock.now(),
+        actor: caller.name,
+        action: "hold.create",
+        outcome: AuditOutcome::Accepted,
+        detail: json!(hold),
+    };
+    service.store.set_hold(hold.id.clone(), Some(hold.clone()), event).await?;
+    service.delivery.holds_changed().await?;
+    Ok((StatusCode::CREATED, Json(hold)).into_response())
+}
+
+/// Delete a hold
+#[utoipa::path(delete, path = "/v1/holds/{id}", tag = "mail", params(("id" = String, Path, description = "The hold's id.")),
+    responses((status = 204, description = "Deleted."), AnyProblem))]
+pub(super) async fn delete_hold(
+    Authorized(caller, _): Authorized<Deployer>,
+    State(service): State<Arc<Service>>,
+    Segment(id): Segment<String>,
+) -> Result<StatusCode, HttpProblem> {
+    let event = AuditEvent {
+        at: service.clock.now(),
+        actor: caller.name,
+        action: "hold.remove",
+        outcome: AuditOutcome::Accepted,
+        detail: json!({ "id": id }),
+    };
+    if !service.store.set_hold(id, None, event).await? {
+        return Err(HttpProblem::not_found("the hold does not exist")
+            .remedy(format!("List the holds: mailwright outbox {} holds", service.store.environment())));
+    }
+    service.delivery.holds_changed().await?;
+    Ok(StatusCode::NO_CONTENT)
+}

@@ -1,0 +1,119 @@
+//! Admission: the checks that a submission must pass before it is accepted.
+
+use crate::{
+    delivery::route_index::Routes,
+    model::{
+        Code, CompanyId, EnvironmentName, Profile, ProfileName, Provider, Resolution, Settings, StoredProfile,
+        delivery::RecipientGuard, resolution::Cell,
+    },
+    service::{Service, caller::Caller, http::HttpProblem},
+};
+
+use super::Addressing;
+
+impl Service {
+    /// Refuses mail while a restore from a backup is not confirmed: messages may have been sent before it.
+    pub(super) fn check_accepts_mail(&self) -> Result<(), HttpProblem> {
+        let Some(restored) = self.restored() else { return Ok(()) };
+        Err(HttpProblem::new(
+            Code::RestoreUnconfirmed,
+            format!(
+                "no mail is accepted: the store was restored from a backup ({}), and no administrator has confirmed that",
+                restored.why
+            ),
+        )
+        .remedy(format!(
+            "Submit the message again later, with the same key. An administrator confirms the restore: mailwright outbox {} confirm-restore",
+            self.store.environment()
+        )))
+    }
+}
+
+/// Checks that the caller's token covers the company and the function.
+pub(super) fn check_scope(caller: &Caller, addressing: &Addressing) -> Result<(), HttpProblem> {
+    let Addressing { company, function, .. } = addressing;
+    if caller.scope.covers(company, *function) {
+        return Ok(());
+    }
+    Err(HttpProblem::new(
+        Code::OutOfScope,
+        format!("the token `{}` may not send {} for {company}", caller.name, function.id()),
+    )
+    .remedy("Use a token for that company and function. `mailwright token list` shows the scope of each."))
+}
+
+/// Checks that the environment has the company.
+pub(super) fn check_company(settings: &Settings, company: &CompanyId) -> Result<(), HttpProblem> {
+    if settings.companies.contains(company) {
+        return Ok(());
+    }
+    Err(HttpProblem::new(Code::UnknownCompany, format!("the environment has no company `{company}`"))
+        .remedy("Correct `company`, or add it to the environment's file and apply."))
+}
+
+/// Returns the profile that sends for a company and a function. The service cannot send for a delegate profile.
+pub(super) fn find_sender<'a>(
+    routes: &'a Routes,
+    resolution: &'a Resolution,
+    cell: &Cell,
+    environment: &EnvironmentName,
+) -> Result<(&'a ProfileName, &'a StoredProfile), HttpProblem> {
+    let Cell { company, function, .. } = cell;
+    let Some((name, stored)) = resolution.profile.as_ref().and_then(|name| Some((name, routes.stored(name)?))) else {
+        return Err(HttpProblem::new(Code::NoRoute, format!("no profile sends {} for {company}", function.id()))
+            .remedy(format!(
+                "`mailwright resolve {environment} {company} {}` shows which profiles were tried.",
+                function.id()
+            )));
+    };
+    if matches!(stored.profile.provider, Provider::MicrosoftGraphDelegate(_)) {
+        return Err(HttpProblem::new(
+            Code::NoRoute,
+            format!("`{name}` sends as the signed-in user, and the service cannot sign in as a user"),
+        )
+        .remedy(format!(
+            "Let the user's client send with `{name}`, or let a profile with `microsoft-graph-direct` or `smtp` serve the function."
+        )));
+    }
+    // Without the client it is unknown whether the user's own mailbox should send, and another must not send in its place.
+    if let Some(delegate) = resolution.delegate_without_client() {
+        return Err(HttpProblem::new(
+            Code::ClientMissing,
+            format!("`{delegate}` sends {} as the signed-in user, and the submission names no client", function.id()),
+        )
+        .remedy(
+            "Name the client that the user works in: `client` (`--client`), `native` or `spa`. Use another function for mail \
+             without a user.",
+        ));
+    }
+    Ok((name, stored))
+}
+
+/// Checks the size of a message against the limit of its profile, and returns it in bytes.
+pub(super) fn check_size(content: &[u8], name: &ProfileName, profile: &Profile) -> Result<u64, HttpProblem> {
+    let (size, limit) = (content.len() as u64, profile.limits().message_size);
+    if size <= limit {
+        return Ok(size);
+    }
+    Err(HttpProblem::new(
+        Code::MessageTooLarge,
+        format!("the message has {size} bytes, and `{name}` sends at most {limit}"),
+    )
+    .remedy("Send smaller attachments, or links to them. `limits.messageSize` of the profile is the limit."))
+}
+
+/// Checks that the environment may send to the recipients.
+pub(super) fn check_recipients(recipients: &[String], guard: &RecipientGuard) -> Result<(), HttpProblem> {
+    if guard.rewrite_to.is_some() {
+        return Ok(());
+    }
+    let refused = recipients.iter().filter(|address| !guard.allows(address)).count();
+    if refused == 0 {
+        return Ok(());
+    }
+    Err(HttpProblem::new(
+        Code::RecipientNotAllowed,
+        format!("the environment may not send to {refused} of the {} recipients", recipients.len()),
+    )
+    .remedy("`delivery.recipients` of the environment lists the allowed recipients."))
+}

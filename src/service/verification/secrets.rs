@@ -1,0 +1,180 @@
+//! Secrets for verifier runs: which of them a caller may use, and for which destination.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
+
+use base64::{Engine as _, prelude::BASE64_STANDARD};
+use secrecy::ExposeSecret as _;
+
+use crate::{
+    model::{
+        Cloud, Code, Destination, Digest, ProfileName, Provider, Reader, SecretRecord, StoredProfile,
+        provider::Credential, rotation::Standing, rules,
+    },
+    secrets::{FILE_LIMIT, Header, OpenError, Purpose},
+    service::{Service, http::HttpProblem},
+    verify::{Opened, ReaderApplication, Subject},
+};
+
+impl Service {
+    /// Returns the application that reads the directory, with its secret.
+    pub(super) async fn reader_application(
+        &self,
+        reader: Reader,
+        sent: &BTreeMap<Digest, String>,
+        may_apply: bool,
+    ) -> Result<ReaderApplication, HttpProblem> {
+        let settings = reader.application;
+        let violations = rules::check_reader(&settings);
+        if let Some(violation) = violations.first() {
+            return Err(HttpProblem::malformed(format!(
+                "`reader`{}: {}",
+                violation.pointer, violation.problem.message
+            )));
+        }
+        let secret = match &reader.secret {
+            None => Opened::None,
+            Some(_) if !may_apply => Opened::Unavailable(
+                "it reads the directory, and only a caller with the role `deployer` may use it".to_owned(),
+            ),
+            Some(digest) => {
+                let records = self.store.secrets(vec![digest.clone()]).await?;
+                self.open_secret(digest, records.first(), &settings.destination(), sent, may_apply).await?
+            }
+        };
+        let secret = match (&settings.credential, may_apply) {
+            // A token file is a secret as well.
+            (Credential::FederatedTokenFile(_), false) => {
+                return Err(HttpProblem::new(
+                    Code::RoleTooLow,
+                    "the environment's reader signs in with a token file of the service, which needs the role `deployer`",
+                )
+                .remedy("Verify with a token of that role, or set MAILWRIGHT_READER_TOKEN to a reader's token."));
+            }
+            _ => secret,
+        };
+        Ok(ReaderApplication { settings, secret })
+    }
+
+    /// Returns the profiles to verify, each with its opened secrets.
+    pub(super) async fn subjects(
+        &self,
+        profiles: BTreeMap<ProfileName, StoredProfile>,
+        sent: &BTreeMap<Digest, String>,
+        may_apply: bool,
+    ) -> Result<Vec<Subject>, HttpProblem> {
+        let state = self.state();
+        let named: BTreeSet<Digest> =
+            profiles.values().flat_map(|stored| stored.age_files().map(|(_, digest)| digest.clone())).collect();
+        let records: BTreeMap<Digest, SecretRecord> = self
+            .store
+            .secrets(named.into_iter().collect())
+            .await?
+            .into_iter()
+            .map(|record| (record.digest.clone(), record))
+            .collect();
+        let contacted: BTreeSet<Destination> =
+            state.live_stored().map(|(_, stored)| stored.profile.provider.destination().place()).collect();
+        let mut promoted = self.delivery.trouble().rotations;
+        promoted.retain(|rotation| rotation.standing == Standing::Promoted);
+        let mut subjects = Vec::new();
+        for (name, stored) in profiles {
+            let named = stored.profile.provider.secret().map(|(reference, _)| reference);
+            if !stored.secrets.keys().eq(named) {
+                return Err(HttpProblem::malformed(format!(
+                    "the secrets of `{name}` are not exactly those that its provider names"
+                )));
+            }
+            let destination = stored.profile.provider.destination();
+            let is_contacted = contacted.contains(&destination.place());
+            let may_contact = may_apply || is_contacted || is_microsoft_cloud(&stored.profile.provider);
+            let open = async |digest: Option<&Digest>| match digest {
+                None => Ok(Opened::None),
+                Some(digest) => self.open_secret(digest, records.get(digest), &destination, sent, may_apply).await,
+            };
+            let next = stored.next.values().next();
+            // A staged value that delivery already uses is the current one.
+            let (secret, next) = if promoted.iter().any(|own| own.profile == name && Some(&own.next) == next) {
+                (open(next).await?, Opened::None)
+            } else {
+                (open(stored.secrets.values().next()).await?, open(next).await?)
+            };
+            let refused = (!may_contact).then(|| {
+                "the service contacts only hosts of live profiles, unless the caller has the role `deployer`".to_owned()
+            });
+            subjects.push(Subject { name, profile: stored.profile, secret, next, refused });
+        }
+        Ok(subjects)
+    }
+
+    /// Opens a secret for a destination. A value without an accepted destination is bound to this one.
+    async fn open_secret(
+        &self,
+        digest: &Digest,
+        record: Option<&SecretRecord>,
+        destination: &Destination,
+        sent: &BTreeMap<Digest, String>,
+        may_apply: bool,
+    ) -> Result<Opened, HttpProblem> {
+        let unavailable = |reason: &str| Ok(Opened::Unavailable(reason.to_owned()));
+        let file = match record {
+            Some(_) => self.store.age_file(digest).await?,
+            None if !may_apply => {
+                return unavailable(
+                    "the service has not accepted it yet, and only a caller with the role `deployer` may use it",
+                );
+            }
+            None => match sent.get(digest) {
+                None => None,
+                Some(text) if text.len() > FILE_LIMIT * 4 / 3 + 4 => return unavailable("its age file is too large"),
+                Some(text) => BASE64_STANDARD.decode(text).ok(),
+            },
+        };
+        let Some(file) = file else {
+            return unavailable("the service does not have its age file, and it was not sent");
+        };
+        let header = match Header::read(&file) {
+            Ok(header) if header.digest == *digest => header,
+            Ok(_) => return unavailable("its age file does not have the digest in the request"),
+            Err(error) => return Ok(Opened::Unavailable(error.to_string())),
+        };
+        let value_id = header.bound_id().as_str().to_owned();
+        let accepted = match record {
+            Some(record) => Some(record.destination.clone()),
+            None => self.store.destinations(vec![value_id.clone()]).await?.remove(&value_id),
+        };
+        let (identity, environment) = (Arc::clone(&self.identity), self.store.environment().clone());
+        let (to, is_bound) = (destination.clone(), accepted.is_some());
+        let open = move || {
+            let purpose = Purpose { environment: &environment, destination: &to, accepted_for: accepted.as_ref() };
+            identity.open_for(&file, &purpose)
+        };
+        let value = match tokio::task::spawn_blocking(open).await.map_err(HttpProblem::internal)? {
+            Ok(value) => value,
+            Err(OpenError::Redirected(redirected)) => return Ok(Opened::Redirected(redirected.to_string())),
+            Err(error) => return Ok(Opened::Unavailable(error.to_string())),
+        };
+        if !is_bound {
+            // Not while a change is checked: both must bind the value to the same destination.
+            let _one_at_a_time = self.changing.lock().await;
+            let first = self.store.bind(value_id, destination.clone()).await?;
+            if !first.admits(destination) {
+                return Ok(Opened::Redirected(format!(
+                    "it was accepted for {first} and would travel to {destination}"
+                )));
+            }
+        }
+        Ok(Opened::from_bytes(value.expose_secret()))
+    }
+}
+
+/// Returns true if the provider's hosts belong to a Microsoft cloud, so that no profile can choose them.
+fn is_microsoft_cloud(provider: &Provider) -> bool {
+    match provider {
+        Provider::Smtp(_) => false,
+        Provider::MicrosoftGraphDelegate(delegate) => !matches!(delegate.cloud, Cloud::Custom(_)),
+        Provider::MicrosoftGraphDirect(direct) => !matches!(direct.cloud, Cloud::Custom(_)),
+    }
+}
