@@ -1,5 +1,7 @@
-//! The catalogue of problem codes. `mailwright explain MW0007` prints the page that stands in `codes.md`;
-//! a test holds the two together. A code is never reused and never changes its meaning.
+//! Catalogue of problem codes.
+//!
+//! A [`Code`] has an id (`MW0007`), a title, a [`Severity`] and an HTTP status. `mailwright explain MW0007` prints its page in
+//! `codes.md`; a test keeps the two consistent. A code is never reused and never changes its meaning.
 
 use std::{fmt, str::FromStr};
 
@@ -12,13 +14,13 @@ use utoipa::{
     },
 };
 
-/// How much a problem weighs.
+/// Severity of a problem.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Severity {
     /// Stops the command.
     Error,
-    /// Is shown, and stops nothing.
+    /// Is reported and does not stop the command.
     Warning,
 }
 
@@ -36,17 +38,17 @@ macro_rules! codes {
             /// Every code, in order.
             pub const ALL: &[Code] = &[$(Code::$variant),*];
 
-            /// The code as people write it: `MW0007`.
+            /// Returns the id: `MW0007`.
             pub fn id(self) -> &'static str {
                 match self { $(Code::$variant => concat!("MW", $number)),* }
             }
 
-            /// The problem in a few words.
+            /// Returns the title: the kind of problem in a few words.
             pub fn title(self) -> &'static str {
                 match self { $(Code::$variant => $title),* }
             }
 
-            /// Whether the problem stops the command.
+            /// Returns the severity.
             pub fn severity(self) -> Severity {
                 match self { $(Code::$variant => Severity::$severity),* }
             }
@@ -60,170 +62,170 @@ macro_rules! codes {
 }
 
 codes! {
-    "0001" Error Syntax "the file is not well-formed YAML or JSON";
+    "0001" Error Syntax "malformed YAML or JSON";
     "0002" Error Encoding "the file is not UTF-8";
-    "0003" Error DuplicateKey "a key stands twice in one map";
-    "0004" Error AmbiguousScalar "a plain value that YAML versions read differently";
+    "0003" Error DuplicateKey "duplicate key";
+    "0004" Error AmbiguousScalar "plain value that YAML versions read differently";
     "0005" Error EmptyFile "the file is empty";
-    "0006" Error FileTooLarge "the file is larger than any profile can be";
-    "0007" Error UnknownValue "a value that is not one of those allowed";
-    "0008" Error UnknownKey "a key that means nothing here";
-    "0009" Error MissingKey "a key that must be there is missing";
-    "0010" Error WrongType "a value of the wrong type";
-    "0011" Error InvalidValue "a value that is not allowed here";
-    "0012" Error TooDeep "nested too deeply, or aliases that expand to too much";
-    "0013" Error UnsupportedYaml "a YAML feature that is not supported here";
-    "0014" Error UnexpectedFile "a file or folder that means nothing here";
-    "0015" Error LinkOutside "a link that leaves the repository";
-    "0016" Error Unreadable "the file cannot be read";
-    "0017" Error TooLong "a name or a text is too long";
-    "0018" Error TooManyProblems "a file has more problems than are listed";
-    "0020" Error LayerMissing "`extends` names a folder that is not there";
-    "0021" Error LayerCycle "`extends` goes in a circle";
-    "0022" Error UnknownVariable "a variable that no layer defines";
-    "0023" Error MalformedVariable "`${` without a well-formed name";
-    "0024" Error UnknownEnvironment "there is no such environment";
-    "0025" Error AbstractEnvironment "an abstract layer cannot be planned or applied";
-    "0030" Error LiteralSecret "a literal where a secret belongs";
-    "0031" Error SecretMissing "the file of a secret is missing";
-    "0032" Error MaskedValue "a masked value instead of the real one";
-    "0033" Error LooksLikeSecret "a text that looks like a key or a password";
-    "0034" Error NotAgeFile(422) "the file of a secret is not an age file";
-    "0035" Error RecipientsInvalid "the recipients file is missing or cannot be understood";
-    "0036" Error RecipientMissing "a secret is not addressed to all recipients";
-    "0037" Warning SecretUnused "a secret that no profile names";
-    "0038" Error IdentityMissing "no identity at hand opens the file";
-    "0040" Error DestinationUnknown "a secret without a known destination";
-    "0041" Error DestinationsDiffer "profiles that send one secret to different destinations";
-    "0042" Error SecretFromElsewhere "a secret that belongs to another place";
-    "0043" Warning DestinationUnsealed "a secret that does not carry its destination";
-    "0045" Error SecretUnfit(422) "a value that its field cannot need";
-    "0046" Error TokenUnpinned "a token with no origin that it is known to be for";
-    "0047" Error TokenOfAnotherOrigin "a token that is for another origin";
-    "0100" Error DelegateFunction "a delegate profile claims more than `user-interface`";
-    "0101" Error NativeRedirect "a native delegate's redirect is not `https://localhost`";
-    "0102" Error SpaRedirect "a spa delegate's redirect is not an HTTPS address";
-    "0103" Error FromMissing "a profile without a From address";
-    "0104" Error ClaimedTwice "two enabled profiles claim the same";
-    "0105" Error UnknownCompany(422) "a company that the environment does not have";
-    "0106" Error InvalidName "a name that is not allowed";
-    "0107" Error PasswordInClear "a password over an unencrypted connection";
-    "0108" Error NoRoute(422) "a company and function that nobody sends for";
-    "0109" Error LoginIncomplete "a user name without a password, or the reverse";
-    "0110" Error InvalidAddress "not an e-mail address";
-    "0111" Warning UnusualPort "a port that rarely speaks this encryption";
-    "0112" Error NamesDifferInCase "two names that differ in case only";
-    "0113" Error RenameImpossible "a rename that cannot be";
-    "0200" Error ServiceUnreachable "the service does not answer";
-    "0201" Error TokenRefused(401) "the service does not accept the token";
-    "0202" Error RoleTooLow(403) "the token's role does not allow this";
-    "0203" Error TlsFailed "the service's certificate is not trusted";
-    "0204" Error NotMailwright "what answers is not a Mailwright service";
-    "0205" Error VersionMismatch "the service speaks another version of the API";
-    "0206" Error TokenMissing "no token is at hand";
-    "0207" Error AddressMissing "no service address is at hand";
-    "0208" Error IncompleteAnswer "the service's answer broke off or makes no sense";
-    "0210" Error StaleGeneration(409) "the service's state has moved on";
-    "0211" Error WrongEnvironment(409) "the service belongs to another environment";
-    "0212" Error MalformedRequest(400) "the request cannot be understood";
-    "0213" Error TooLarge(413) "the request is too large";
-    "0214" Error NotFound(404) "there is no such thing";
-    "0215" Error ChangesetReused(409) "a changeset id with other contents";
-    "0216" Error SecretNotOpenable(422) "the service cannot open a secret";
-    "0217" Error SecretRedirected(422) "a secret would travel to another destination";
-    "0218" Error DeletionGuarded(422) "a deletion that nobody has allowed";
-    "0219" Error RulesBroken(422) "the change would break the rules";
-    "0220" Error SecretNotSent(422) "a secret that the service does not have and was not sent";
-    "0221" Error PreconditionMissing(428) "the request does not say which state it changes";
-    "0222" Error Busy(503) "the service has too much to do";
-    "0223" Error Internal(500) "the service failed";
-    "0224" Error PublicIdentity "a public identity outside demo mode";
-    "0225" Error DigestMismatch(422) "an age file and its digest do not belong together";
-    "0226" Error MethodNotAllowed(405) "this address does not know the method";
-    "0227" Error TooManyAtOnce(429) "a token has too much under way at once";
-    "0228" Error TokenNameTaken(409) "the name of a token is taken";
-    "0230" Error PlanDamaged "the saved plan is damaged or from another version";
-    "0231" Error PlanOutdated "the saved plan no longer fits the files";
-    "0233" Error NotConfirmed "nobody has confirmed the plan";
-    "0234" Error VerifyFailed "verify found what keeps mail from leaving";
-    "0235" Error ImportNotVerified "what would be imported is not what is there";
-    "0236" Error ListMalformed "a list of profiles that is not understood";
-    "0237" Error EnvironmentListMalformed "a list of environments that is not understood";
-    "0240" Error AuditBroken "the audit log's chain is broken";
-    "0242" Error MessageAlreadySent(409) "the message was sent or cancelled before";
-    "0245" Error RestoreUnconfirmed(503) "a restore from a backup that nobody has confirmed";
-    "0246" Error TokenSuspended(401) "a token that is suspended after a restore";
-    "0250" Error UnknownEnvironmentVariable "an environment variable of ours that does not exist";
-    "0251" Error Usage "the command line makes no sense";
-    "0252" Error StoreNewer "the store was written by a newer version";
-    "0253" Error ClearText "listening in clear on an address that others can reach";
-    "0260" Error OutOfScope(403) "the token is not for this company and function";
-    "0261" Error MessageMalformed(422) "the message cannot be taken";
-    "0262" Error MessageTooLarge(413) "the message is too large";
-    "0263" Error RecipientNotAllowed(422) "the environment may not write to somebody";
-    "0264" Error IdempotencyKeyReused(422) "an idempotency key with another message";
-    "0265" Error DocumentAlreadySent(409) "the document was sent before";
-    "0266" Error InvalidTransition(409) "the message's status does not allow this";
-    "0267" Error NotDelivered "the message was not delivered";
-    "0268" Error ClientMissing(422) "mail of the user interface without its client";
-    "0270" Error SomeEnvironmentsFailed "some of the environments failed";
-    "0271" Error EnvironmentExists "the environment is there already";
-    "0272" Warning VariableUnused "a variable that nothing takes";
-    "0280" Error LeaseHeld(409) "somebody else is at it";
-    "0281" Error RolloutUnknown "there is no such rollout";
-    "0282" Error WaveEmpty "a wave that selects nothing";
-    "0283" Error RolloutRunning "the rollout is under way already";
-    "0284" Error RolloutUnfinished "an earlier run has not come to its end";
-    "0285" Error RolloutNotStarted "there is no run to go on with";
-    "0286" Error RolloutFilesChanged "the files changed since the rollout began";
-    "0287" Error JournalUnwritable "a step cannot be journalled";
-    "0288" Error JournalDamaged "the rollout's journal is damaged";
-    "0289" Error RolloutStopped "the rollout stopped before its end";
-    "0290" Error CheckFailed "a check between waves does not hold";
-    "0291" Error DeadlineExceeded "an environment took longer than it may";
-    "0292" Error ChangedMeanwhile "somebody changed the environment since";
-    "0293" Error LeaseLost "the lease is lost";
-    "0294" Error NoPreviousGeneration "there was nothing before";
-    "0300" Error Submodule "a Git submodule where files belong";
-    "0301" Error UnknownRevision "Git knows no such revision";
-    "0302" Error HistoryMissing "this clone does not have that part of the history";
-    "0303" Error GitFailed "Git cannot be asked";
-    "0304" Warning LineEndings "an age file with translated line ends";
-    "0305" Error SourceRefused(422) "the environment's policy does not let files of this source in";
-    "0310" Error ApprovalMissing(403) "approvals that the environment wants are missing";
-    "0311" Error ApprovalForged(403) "an approval's signature does not hold";
-    "0312" Error ApprovalForAnotherPlan(403) "an approval of another plan";
-    "0313" Error ApprovalExpired(403) "an approval that has expired";
-    "0314" Error ApprovalByUnknownSigner(403) "an approval by somebody who is no allowed signer";
-    "0315" Error ApprovalMalformed(400) "an approval that cannot be understood";
-    "0316" Error ApprovalWithoutReason(403) "an approval without a reason";
-    "0317" Error SelfApproval(403) "an approval by the one who applies";
-    "0318" Error BreakGlassRefused(403) "nobody may do without approvals here";
-    "0319" Error SigningKeyUnfit "no key at hand can sign";
-    "0320" Error ManualChangeNeedsApproval(403) "a change by hand of what needs approvals";
-    "0321" Error IdentityTokenRefused(401) "the identity token is not accepted";
-    "0322" Error IssuerUnreachable(503) "the issuer's keys cannot be fetched";
-    "0323" Error IdentityTokenMissing "the pipeline gave no identity token";
-    "0330" Error ServiceIdentityLost "a store without the service's identity";
-    "0331" Error CannotListen "the service cannot listen";
-    "0332" Error Unwritable "a file cannot be written";
-    "0333" Error LastAdministrator(409) "the last administrator's token";
-    "0334" Error NotHosted(404) "the environment is not served at this address";
-    "0335" Error DataFolderMismatch "the data folder is of another kind";
-    "0340" Error HoldTargetMissing(422) "a hold for what does not exist";
-    "0350" Error SignInFailed "the reader could not sign in";
-    "0351" Error ReaderTokenUnusable "the reader's token cannot be used";
-    "0360" Error ReservedSecretName "a secret's name that ends in `.next`";
-    "0361" Error StagedSecretMissing "no next value is staged";
-    "0362" Error StagedSecretExists "a next value is staged already";
-    "0363" Error StagedSecretNotPromoted "the next value has not been accepted yet";
-    "0364" Error RecipientRequired "a recipient that must stay";
-    "0370" Error WatchUnwritable "the watch's folder cannot be used";
-    "0371" Error FilesInvalid "the files of this commit break the rules";
-    "0372" Error DriftConflict "a change waits, because the same was changed outside Git";
-    "0373" Error RemoteRefused "this is not a repository that can be followed";
-    "0385" Error FederatedTokenRedirected(422) "a federated token would be used for another destination";
-    "0386" Error IdentityMismatch "a store of another service's identity";
+    "0006" Error FileTooLarge "file too large";
+    "0007" Error UnknownValue "unknown value";
+    "0008" Error UnknownKey "unknown key";
+    "0009" Error MissingKey "missing key";
+    "0010" Error WrongType "wrong type";
+    "0011" Error InvalidValue "invalid value";
+    "0012" Error TooDeep "nested too deeply, or too many aliases";
+    "0013" Error UnsupportedYaml "unsupported YAML feature";
+    "0014" Error UnexpectedFile "unexpected file";
+    "0015" Error LinkOutside "link outside the repository";
+    "0016" Error Unreadable "unreadable file";
+    "0017" Error TooLong "text too long";
+    "0018" Error TooManyProblems "more problems than are listed";
+    "0020" Error LayerMissing "`extends` names an unknown layer";
+    "0021" Error LayerCycle "circular `extends`";
+    "0022" Error UnknownVariable "undefined variable";
+    "0023" Error MalformedVariable "malformed variable reference";
+    "0024" Error UnknownEnvironment "unknown environment";
+    "0025" Error AbstractEnvironment "abstract layer";
+    "0030" Error LiteralSecret "literal value instead of a secret";
+    "0031" Error SecretMissing "missing secret file";
+    "0032" Error MaskedValue "masked value";
+    "0033" Error LooksLikeSecret "text that looks like a secret";
+    "0034" Error NotAgeFile(422) "invalid age file";
+    "0035" Error RecipientsInvalid "invalid recipients file";
+    "0036" Error RecipientMissing "secret not encrypted for all recipients";
+    "0037" Warning SecretUnused "unused secret";
+    "0038" Error IdentityMissing "no identity can decrypt the file";
+    "0040" Error DestinationUnknown "secret with an unknown destination";
+    "0041" Error DestinationsDiffer "one secret with several destinations";
+    "0042" Error SecretFromElsewhere "secret that belongs elsewhere";
+    "0043" Warning DestinationUnsealed "secret not bound to its destination";
+    "0045" Error SecretUnfit(422) "unsuitable secret value";
+    "0046" Error TokenUnpinned "token without an origin";
+    "0047" Error TokenOfAnotherOrigin "token for another origin";
+    "0100" Error DelegateFunction "delegate profile with other functions than `user-interface`";
+    "0101" Error NativeRedirect "redirect of a native delegate must be `https://localhost`";
+    "0102" Error SpaRedirect "redirect of a spa delegate must be an HTTPS address";
+    "0103" Error FromMissing "missing From address";
+    "0104" Error ClaimedTwice "two profiles claim the same function";
+    "0105" Error UnknownCompany(422) "unknown company";
+    "0106" Error InvalidName "invalid name";
+    "0107" Error PasswordInClear "password over an unencrypted connection";
+    "0108" Error NoRoute(422) "no profile serves this company and function";
+    "0109" Error LoginIncomplete "incomplete login";
+    "0110" Error InvalidAddress "invalid e-mail address";
+    "0111" Warning UnusualPort "unusual port";
+    "0112" Error NamesDifferInCase "names that differ only in case";
+    "0113" Error RenameImpossible "impossible rename";
+    "0200" Error ServiceUnreachable "service unreachable";
+    "0201" Error TokenRefused(401) "token not accepted";
+    "0202" Error RoleTooLow(403) "role does not allow the request";
+    "0203" Error TlsFailed "certificate of the service not trusted";
+    "0204" Error NotMailwright "not a Mailwright service";
+    "0205" Error VersionMismatch "API version mismatch";
+    "0206" Error TokenMissing "no token";
+    "0207" Error AddressMissing "no service address";
+    "0208" Error IncompleteAnswer "incomplete answer";
+    "0210" Error StaleGeneration(409) "stale generation";
+    "0211" Error WrongEnvironment(409) "service of another environment";
+    "0212" Error MalformedRequest(400) "malformed request";
+    "0213" Error TooLarge(413) "request too large";
+    "0214" Error NotFound(404) "not found";
+    "0215" Error ChangesetReused(409) "changeset id reused";
+    "0216" Error SecretNotOpenable(422) "secret cannot be decrypted";
+    "0217" Error SecretRedirected(422) "secret redirected";
+    "0218" Error DeletionGuarded(422) "deletion not allowed";
+    "0219" Error RulesBroken(422) "rules broken";
+    "0220" Error SecretNotSent(422) "secret not sent";
+    "0221" Error PreconditionMissing(428) "missing precondition";
+    "0222" Error Busy(503) "service busy";
+    "0223" Error Internal(500) "internal error";
+    "0224" Error PublicIdentity "public identity outside demo mode";
+    "0225" Error DigestMismatch(422) "age file and digest differ";
+    "0226" Error MethodNotAllowed(405) "method not allowed";
+    "0227" Error TooManyAtOnce(429) "too many concurrent requests of one token";
+    "0228" Error TokenNameTaken(409) "token name taken";
+    "0230" Error PlanDamaged "damaged saved plan";
+    "0231" Error PlanOutdated "outdated saved plan";
+    "0233" Error NotConfirmed "not confirmed";
+    "0234" Error VerifyFailed "verification failed";
+    "0235" Error ImportNotVerified "import not verified";
+    "0236" Error ListMalformed "invalid list of profiles";
+    "0237" Error EnvironmentListMalformed "invalid list of environments";
+    "0240" Error AuditBroken "audit log broken";
+    "0242" Error MessageAlreadySent(409) "message already sent or cancelled";
+    "0245" Error RestoreUnconfirmed(503) "unconfirmed restore";
+    "0246" Error TokenSuspended(401) "suspended token";
+    "0250" Error UnknownEnvironmentVariable "unknown MAILWRIGHT_ environment variable";
+    "0251" Error Usage "invalid command line";
+    "0252" Error StoreNewer "store of a newer version";
+    "0253" Error ClearText "unencrypted listener or connection";
+    "0260" Error OutOfScope(403) "company or function outside the token's scope";
+    "0261" Error MessageMalformed(422) "malformed message";
+    "0262" Error MessageTooLarge(413) "message too large";
+    "0263" Error RecipientNotAllowed(422) "recipient not allowed";
+    "0264" Error IdempotencyKeyReused(422) "idempotency key reused";
+    "0265" Error DocumentAlreadySent(409) "document already sent";
+    "0266" Error InvalidTransition(409) "action not possible in this status";
+    "0267" Error NotDelivered "message not delivered";
+    "0268" Error ClientMissing(422) "missing client";
+    "0270" Error SomeEnvironmentsFailed "some environments failed";
+    "0271" Error EnvironmentExists "environment exists";
+    "0272" Warning VariableUnused "unused variable";
+    "0280" Error LeaseHeld(409) "the lease is held by another client";
+    "0281" Error RolloutUnknown "unknown rollout";
+    "0282" Error WaveEmpty "empty wave";
+    "0283" Error RolloutRunning "rollout already running";
+    "0284" Error RolloutUnfinished "unfinished rollout";
+    "0285" Error RolloutNotStarted "no rollout to resume";
+    "0286" Error RolloutFilesChanged "files changed since the rollout started";
+    "0287" Error JournalUnwritable "journal not writable";
+    "0288" Error JournalDamaged "damaged journal";
+    "0289" Error RolloutStopped "rollout stopped";
+    "0290" Error CheckFailed "check failed";
+    "0291" Error DeadlineExceeded "deadline exceeded";
+    "0292" Error ChangedMeanwhile "environment changed since the rollout";
+    "0293" Error LeaseLost "lease lost";
+    "0294" Error NoPreviousGeneration "no earlier generation to return to";
+    "0300" Error Submodule "Git submodule";
+    "0301" Error UnknownRevision "unknown revision";
+    "0302" Error HistoryMissing "incomplete history";
+    "0303" Error GitFailed "Git failed";
+    "0304" Warning LineEndings "age file with translated line endings";
+    "0305" Error SourceRefused(422) "source refused by the policy";
+    "0310" Error ApprovalMissing(403) "missing approvals";
+    "0311" Error ApprovalForged(403) "invalid signature";
+    "0312" Error ApprovalForAnotherPlan(403) "approval of another plan";
+    "0313" Error ApprovalExpired(403) "expired approval";
+    "0314" Error ApprovalByUnknownSigner(403) "approval by an unknown signer";
+    "0315" Error ApprovalMalformed(400) "malformed approval";
+    "0316" Error ApprovalWithoutReason(403) "approval without a reason";
+    "0317" Error SelfApproval(403) "self-approval";
+    "0318" Error BreakGlassRefused(403) "changes without approvals not allowed";
+    "0319" Error SigningKeyUnfit "no usable signing key";
+    "0320" Error ManualChangeNeedsApproval(403) "manual change needs approvals";
+    "0321" Error IdentityTokenRefused(401) "identity token not accepted";
+    "0322" Error IssuerUnreachable(503) "keys of the issuer unavailable";
+    "0323" Error IdentityTokenMissing "no identity token";
+    "0330" Error ServiceIdentityLost "missing service identity";
+    "0331" Error CannotListen "cannot listen";
+    "0332" Error Unwritable "cannot write a file";
+    "0333" Error LastAdministrator(409) "last administrator token";
+    "0334" Error NotHosted(404) "environment not served at this address";
+    "0335" Error DataFolderMismatch "data folder of another kind";
+    "0340" Error HoldTargetMissing(422) "hold for an unknown profile or company";
+    "0350" Error SignInFailed "sign-in of the reader failed";
+    "0351" Error ReaderTokenUnusable "unusable reader token";
+    "0360" Error ReservedSecretName "reserved secret name";
+    "0361" Error StagedSecretMissing "no staged secret";
+    "0362" Error StagedSecretExists "secret already staged";
+    "0363" Error StagedSecretNotPromoted "staged secret not accepted yet";
+    "0364" Error RecipientRequired "required recipient";
+    "0370" Error WatchUnwritable "watch folder not usable";
+    "0371" Error FilesInvalid "invalid files in the commit";
+    "0372" Error DriftConflict "change conflicts with drift";
+    "0373" Error RemoteRefused "invalid repository address";
+    "0385" Error FederatedTokenRedirected(422) "federated token redirected";
+    "0386" Error IdentityMismatch "store of another service";
 }
 
 impl PartialSchema for Code {
@@ -234,13 +236,13 @@ impl PartialSchema for Code {
 
 impl ToSchema for Code {}
 
-/// There is no such code.
+/// The text is not the id of a code.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("there is no such code")]
+#[error("unknown problem code")]
 pub struct UnknownCode;
 
 impl Code {
-    /// What `explain` prints: the rule at length, as Markdown without its heading.
+    /// Returns the page that `explain` prints, as Markdown without its heading.
     pub fn explanation(self) -> &'static str {
         let heading = format!("## {} ", self.id());
         let pages = include_str!("codes.md");
