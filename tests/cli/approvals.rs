@@ -125,12 +125,12 @@ fn two_see_it_and_the_history_keeps_who_and_why() {
     assert_eq!(need["because"], json!(["updates `relay`"]));
     refused(&repo, "MW0310", "2 approvals of alice, bob or carol");
     approve(&repo, "alice").code(0);
-    refused(&repo, "MW0310", "(alice approved)");
+    refused(&repo, "MW0310", "(approved by alice)");
     // The same signer again is still one.
     let again = repo.read("dev.plan.approvals/alice.txt");
     repo.write("dev.plan.approvals/second.txt", again);
     repo.write("dev.plan.approvals/second.txt.sig", repo.read("dev.plan.approvals/alice.txt.sig"));
-    refused(&repo, "MW0310", "(alice approved)");
+    refused(&repo, "MW0310", "(approved by alice)");
     approve(&repo, "bob").code(0);
     apply(&repo).code(0);
     assert!(apply(&repo).code(0).stdout.contains("Already applied as generation 2"));
@@ -233,7 +233,7 @@ fn an_agent_signs_with_keys_whose_files_are_gone() {
             repo.remove(name);
         }
         agent.approve(&repo, one).code(0);
-        refused(&repo, "MW0310", &format!("({one} approved)"));
+        refused(&repo, "MW0310", &format!("(approved by {one})"));
         // The agent has forgotten the other one.
         agent.add(&repo, &["-q", "-d", &format!("{other}.pub")]);
         let output = agent.approve(&repo, other).code(1);
@@ -242,7 +242,7 @@ fn an_agent_signs_with_keys_whose_files_are_gone() {
         drop(agent);
         let output = repo.run(&["approve", "dev.plan", "--key", &format!("{one}.pub"), "--yes"]).code(1);
         assert!(output.stderr.contains("error[MW0319]"), "{}", output.stderr);
-        refused(&repo, "MW0310", &format!("({one} approved)"));
+        refused(&repo, "MW0310", &format!("(approved by {one})"));
     }
 }
 
@@ -280,7 +280,7 @@ fn a_signature_that_names_another_key_is_a_forgery() {
         lines.collect::<Vec<_>>().join("\n")
     );
     repo.write("dev.plan.approvals/mallory.txt.sig", &forged);
-    refused(&repo, "MW0311", "alice has a signature that does not hold");
+    refused(&repo, "MW0311", "alice has an invalid signature");
 }
 
 #[test]
@@ -300,7 +300,7 @@ fn a_text_is_written_to_be_signed_elsewhere() {
         repo.run(&["approve", "dev.plan", "--key", "bob.pub", "--unsigned", "--reason", "Ticket 4711"]).code(0);
     assert!(output.stdout.contains(&format!("ssh-keygen -Y sign -n {NAMESPACE}")), "{}", output.stdout);
     // A text that nobody has signed is no approval, and no mistake.
-    refused(&repo, "MW0310", "none counts");
+    refused(&repo, "MW0310", "no approval so far");
     keygen(&repo, &["-Y", "sign", "-n", NAMESPACE, "-f", "bob", "dev.plan.approvals/bob.txt"]).code(0);
     approve(&repo, "alice").code(0);
     apply(&repo).code(0);
@@ -315,10 +315,10 @@ fn what_does_not_count_is_told_and_changes_nothing() {
     sign_by_hand(&repo, "bob", &text(&repo, &[]), NAMESPACE);
     let edited = text(&repo, &[("reason", "something else")]);
     repo.write("dev.plan.approvals/bob.txt", &edited);
-    refused(&repo, "MW0311", "bob has a signature that does not hold");
+    refused(&repo, "MW0311", "bob has an invalid signature");
     // Signed for another purpose.
     sign_by_hand(&repo, "bob", &text(&repo, &[]), "file");
-    refused(&repo, "MW0311", "another purpose");
+    refused(&repo, "MW0311", "another namespace");
     // Of another environment, generation, deed or digest.
     let other = format!("sha256:{}", "0".repeat(64));
     for (field, value) in
@@ -337,7 +337,7 @@ fn what_does_not_count_is_told_and_changes_nothing() {
     sign_by_hand(&repo, "mallory", &text(&repo, &[]), NAMESPACE);
     fs::rename(repo.path("dev.plan.approvals/mallory.txt"), repo.path("dev.plan.approvals/bob.txt")).unwrap();
     fs::rename(repo.path("dev.plan.approvals/mallory.txt.sig"), repo.path("dev.plan.approvals/bob.txt.sig")).unwrap();
-    refused(&repo, "MW0314", "is the key of no allowed signer");
+    refused(&repo, "MW0314", "is not the key of an allowed signer");
     let output = approve(&repo, "mallory").code(1);
     assert!(output.stderr.contains("MW0314") && output.stderr.contains("nothing was signed"), "{}", output.stderr);
     // Every refusal is on record.
@@ -445,7 +445,7 @@ fn the_rules_are_changed_by_the_signers_that_there_are() {
         change(&repo, "mx1.example.com");
         refused(&repo, "MW0310", "changes the rules about approvals");
         sign_by_hand(&repo, "mallory", &text(&repo, &[]), NAMESPACE);
-        refused(&repo, "MW0314", "no allowed signer");
+        refused(&repo, "MW0314", "not the key of an allowed signer");
     }
     // Bob leaves, and what he signs afterwards counts no more.
     let left = environment(&repo, &[("alice", ""), ("carol", "")], TWO);
@@ -457,7 +457,7 @@ fn the_rules_are_changed_by_the_signers_that_there_are() {
     change(&repo, "mx2.example.com");
     approve(&repo, "alice").code(0);
     sign_by_hand(&repo, "bob", &text(&repo, &[]), NAMESPACE);
-    refused(&repo, "MW0314", "no allowed signer");
+    refused(&repo, "MW0314", "not the key of an allowed signer");
     approve(&repo, "carol").code(0);
     apply(&repo).code(0);
 }
@@ -549,7 +549,7 @@ fn rules_are_for_functions_companies_and_actions() {
     let output = repo.run(&["approve", "dev.plan", "--key", "alice", "--yes"]).code(1);
     assert!(output.stderr.contains("error[MW0316]"), "{}", output.stderr);
     sign_by_hand(&repo, "alice", &text(&repo, &[]).replace("reason: by hand", "reason: "), NAMESPACE);
-    refused(&repo, "MW0316", "alice does not say why");
+    refused(&repo, "MW0316", "alice gave no reason");
     approve(&repo, "alice").code(0);
     apply(&repo).code(0);
 }

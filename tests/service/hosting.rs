@@ -128,7 +128,7 @@ fn nothing_crosses() {
     assert_ne!(recipient("acme"), recipient("beta"));
     // Each line of the log says whose it is.
     let log = host.log();
-    let line = log.lines().find(|line| line.contains("a new generation is in effect")).unwrap();
+    let line = log.lines().find(|line| line.contains("generation applied")).unwrap();
     assert_eq!(serde_json::from_str::<Value>(line).unwrap()["span"]["environment"], "acme");
 }
 
@@ -338,8 +338,8 @@ fn one_that_is_not_served_is_told_with_what_to_do() {
     }
     for (name, words, remedy) in [
         ("gone", "/environments/gone: no environment `gone` is served here", "add `--environment NAME`"),
-        ("bare", "several environments are served here, and the address names none", "Put `/environments/NAME` behind"),
-        ("twice", "one environment is served at this address", "Leave `/environments/NAME` out"),
+        ("bare", "several environments are served here, and the address names none", "Append `/environments/NAME`"),
+        ("twice", "one environment is served here, at the root", "Remove `/environments/NAME`"),
     ] {
         let output = fixture.run(&["plan", name]).code(1);
         assert!(output.stderr.contains("error[MW0334]") && output.stderr.contains(words), "{}", output.stderr);
@@ -349,7 +349,7 @@ fn one_that_is_not_served_is_told_with_what_to_do() {
     let mut alone = TestRepository::small();
     alone.serve();
     let output = alone.run(&["plan", "dev", "--service", &format!("{}/environments/dev", alone.address())]).code(1);
-    assert!(output.stderr.contains("error[MW0334]") && output.stderr.contains("Leave"), "{}", output.stderr);
+    assert!(output.stderr.contains("error[MW0334]") && output.stderr.contains("Remove"), "{}", output.stderr);
 }
 
 #[test]

@@ -231,10 +231,10 @@ fn a_failed_login_leaves_a_line_with_its_peer_and_never_the_token() {
         assert_eq!(ask_as(&repo, &format!("Bearer {shown}"), "GET", "/v1/state", b"").status, 401);
     }
     let log = || repo.service.as_ref().unwrap().log.lock().unwrap().clone();
-    until("four lines", || log().matches("a login failed").count() >= 4);
+    until("four lines", || log().matches("authentication failed").count() >= 4);
     let lines: Vec<Value> = log()
         .lines()
-        .filter(|line| line.contains("a login failed"))
+        .filter(|line| line.contains("authentication failed"))
         .map(|line| serde_json::from_str(line).unwrap())
         .collect();
     assert_eq!(lines[0]["token_id"], id, "{lines:?}");

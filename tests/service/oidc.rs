@@ -107,19 +107,19 @@ fn a_token_that_is_not_meant_for_here_opens_nothing() {
         ("sub", json!("repo:examples/mail:pull_request_target"), "no rule"),
         ("sub", json!("repo:example/x:environment:evil:pull_request"), "no rule"),
         ("sub", json!("repo:example/x/y:pull_request"), "no rule"),
-        ("sub", Value::Null, "no subject"),
+        ("sub", Value::Null, "no `sub` claim"),
         ("repository", json!("mallory/mail"), "no rule"),
         ("repository", Value::Null, "no rule"),
         ("exp", json!(now() - 61), "has expired"),
-        ("exp", Value::Null, "does not say when"),
+        ("exp", Value::Null, "no `iat` or no `exp`"),
         ("exp", json!(now() + 7200), "for longer"),
-        ("exp", json!("soon"), "does not say when"),
+        ("exp", json!("soon"), "no `iat` or no `exp`"),
         ("exp", json!(i64::MAX), "for longer"),
         ("exp", json!(u64::MAX), "for longer"),
         ("exp", json!(1e300), "for longer"),
         ("iat", json!(i64::MIN), "for longer"),
         ("iat", json!(-1e300), "for longer"),
-        ("iat", Value::Null, "does not say when"),
+        ("iat", Value::Null, "no `iat` or no `exp`"),
         ("iat", json!(now() + 120), "not valid yet"),
         ("nbf", json!(now() + 120), "not valid yet"),
         ("nbf", json!("now"), "not valid yet"),
@@ -377,7 +377,7 @@ fn a_file_that_lets_too_many_in_keeps_the_service_from_starting() {
     // A service that was not told of issuers takes no such token.
     let mut repo = repo;
     repo.serve();
-    refused(&repo, &sign(&key("one", Algorithm::RS256), &claims(&issuer)), "takes none");
+    refused(&repo, &sign(&key("one", Algorithm::RS256), &claims(&issuer)), "accepts none");
 }
 
 /// Asks until the answer has this status.
@@ -450,12 +450,12 @@ fn a_file_that_makes_no_sense_keeps_the_old_one() {
         assert!(metrics().contains(&line), "{line}: {}", metrics());
     };
     for (count, (text, words)) in [
-        ("issuers: [", "the file of issuers makes no sense: what was read before counts"),
+        ("issuers: [", "cannot use the issuers file; the settings read before stay in effect"),
         (&rules(&issuer).replace("role: deployer", "role: king"), "line 6: "),
         // What would let everybody in is no better than what cannot be read.
         (
             &rules(&issuer).replace(SUBJECT, "*").replace(", repository: example/mail", ""),
-            "it would let every token of the issuer in",
+            "it would admit every token of the issuer",
         ),
     ]
     .into_iter()
@@ -476,6 +476,6 @@ fn a_file_that_makes_no_sense_keeps_the_old_one() {
     // And when it makes sense again, it counts.
     repo.write("oidc.yaml", rules(&issuer).replace("deployer", "viewer"));
     hang_up(&repo);
-    says(&repo, "was read again, and counts from now on");
+    says(&repo, "issuers file reloaded");
     assert_eq!(ask(&repo, &token).status, 200);
 }

@@ -178,7 +178,7 @@ fn the_environments_own_reader_reads_for_its_own_tenant() {
     // What the reader saw a moment ago still counts; that it could not be asked now is told.
     assert!(output.stdout.contains(" 3 reader "), "{}", output.stdout);
     assert!(output.stdout.contains("VERIFY-SECRET: the environment's reader: "), "{}", output.stdout);
-    assert!(output.stdout.contains("only a token that may apply"), "{}", output.stdout);
+    assert!(output.stdout.contains("only a caller with the role `deployer`"), "{}", output.stdout);
 
     // Its secret goes to no other host, whatever the files say: the plan tells, and verify does not send it.
     reader(&repo, &other.running.address, "contoso.onmicrosoft.com");
