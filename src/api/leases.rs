@@ -1,28 +1,28 @@
-//! The documents of leases: only one may do a thing at a time, on whichever machine it runs.
+//! Documents of leases: locks with a time limit that clients on several machines share.
 
 use crate::model::Lease;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-/// The longest time that a lease lasts without being renewed, in seconds.
-pub const LONGEST: u32 = 600;
+/// Maximum duration of a lease without renewal, in seconds.
+pub const DURATION_LIMIT: u32 = 600;
 
-/// `POST /v1/leases/{name}`: takes a lease, or renews one's own.
+/// `POST /v1/leases/{name}`: acquires or renews a lease.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct NewLease {
-    /// Who wants it; 1 to 200 characters. Two that must not get in each other's way have different ones.
+    /// The holder, 1 to 200 characters. Clients that exclude each other use different holders.
     #[schema(min_length = 1, max_length = 200)]
     pub holder: String,
-    /// For how long from now.
+    /// The duration from now on, in seconds.
     #[schema(minimum = 1, maximum = 600)]
     pub seconds: u32,
-    /// The number of the holding that is to be renewed; none takes a new one.
+    /// The fencing token of the lease to renew; none acquires a new lease.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub token: Option<u64>,
 }
 
-/// `GET /v1/leases`: those that last, by name.
+/// `GET /v1/leases`: the active leases, by name.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct LeaseList {

@@ -1,4 +1,4 @@
-//! The documents of submitting and following mail.
+//! Documents of mail: submission, messages, holds and the outbox.
 
 use std::collections::BTreeMap;
 
@@ -14,44 +14,43 @@ use crate::model::{
     suspension::Parked,
 };
 
-/// The largest submission that the service reads, in bytes: 35 MiB of mail in base64.
+/// Maximum size of a submission, in bytes: 35 MiB of mail in base64.
 pub const SUBMISSION_LIMIT: usize = 64 * 1024 * 1024;
 
-/// The longest idempotency key.
+/// Maximum length of an idempotency key.
 pub const KEY_LIMIT: usize = 200;
 
-/// `POST /v1/messages`: a message in parts. A raw one (RFC 5322) comes as `message/rfc822` with the same fields in the
-/// address.
+/// `POST /v1/messages`: a message in parts. A raw message (RFC 5322) is sent as `message/rfc822`, with the same fields in the query.
 #[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Submission {
-    /// Whose mail it is.
+    /// The company.
     pub company: CompanyId,
-    /// What kind of mail.
+    /// The function.
     pub function: Function,
     /// The client that the user works in. `user-interface` mail names it where a delegate profile serves the function.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub client: Option<Client>,
-    /// The document that the mail carries: it is found by it, and not sent twice.
+    /// The document that the mail carries. Messages can be searched by it, and it is not sent twice.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub document: Option<Document>,
-    /// Send the document although it was sent before.
+    /// Send the document even if it was sent before.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
-    pub again: bool,
-    /// Recipients: `a@example.com`, or `A Person <a@example.com>`; one address an entry. A name with a comma is in quotes:
+    pub allow_duplicate: bool,
+    /// Recipients: `a@example.com`, or `A Person <a@example.com>`; one address per entry. A name with a comma must be quoted:
     /// `"Doe, John" <john@example.com>`.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub to: Vec<String>,
     /// Recipients of a copy.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub cc: Vec<String>,
-    /// Recipients that nobody else sees.
+    /// Recipients of a blind copy.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub bcc: Vec<String>,
-    /// Where answers go.
+    /// Addresses for replies.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub reply_to: Vec<String>,
-    /// The name beside the sender's address; the profile's unless stated. The address is always the profile's.
+    /// The sender's display name; by default the profile's. The address is always the profile's.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(max_length = 100)]
     pub sender_name: Option<String>,
@@ -65,47 +64,47 @@ pub struct Submission {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub html: Option<String>,
     /// An invitation, its update or its cancellation: an iCalendar object (RFC 5545) with `METHOD:REQUEST` or `CANCEL`.
-    /// It becomes the last alternative of the text, as mail programs expect it.
+    /// It becomes the last alternative of the body, as mail programs expect it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub calendar: Option<String>,
-    /// Files.
+    /// Attachments.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub attachments: Vec<File>,
-    /// Other headers: `X-...` and a few that are known to do no harm.
+    /// Further header fields: `X-...` and a few others that are allowed.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub headers: BTreeMap<String, String>,
-    /// Which notifications are asked of the mail server.
+    /// The delivery status notifications to request.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub notify: Option<Notify>,
 }
 
-/// A file.
+/// An attachment.
 #[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct File {
     /// Its name.
     #[schema(min_length = 1, max_length = 255)]
     pub name: String,
-    /// Its media type. A `text/calendar` file whose method wants an answer (`method=REQUEST`) is an invitation as well.
+    /// Its media type. A `text/calendar` file with `method=REQUEST` is an invitation as well.
     #[serde(default = "File::unknown_type")]
     #[schema(default = "application/octet-stream")]
     pub media_type: String,
-    /// Its bytes, in base64. Line breaks and missing padding are no matter.
+    /// Its contents in base64. Line breaks and missing padding are accepted.
     pub content: String,
-    /// The id under which the HTML refers to it (`cid:...`); without it, it is a file beside the text.
+    /// The id that the HTML refers to (`cid:...`); without it, the file is an ordinary attachment.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub content_id: Option<String>,
 }
 
 impl Submission {
-    /// An empty one.
+    /// Creates an empty submission.
     pub fn new(company: CompanyId, function: Function) -> Self {
         Self {
             company,
             function,
             client: None,
             document: None,
-            again: false,
+            allow_duplicate: false,
             to: Vec::new(),
             cc: Vec::new(),
             bcc: Vec::new(),
@@ -128,77 +127,77 @@ impl File {
     }
 }
 
-/// `GET /v1/messages/{id}`: a message with every attempt.
+/// `GET /v1/messages/{id}`: a message with its attempts.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct MessageDetail {
     /// The message.
     #[serde(flatten)]
     pub message: Message,
-    /// What was tried, the first one first.
+    /// The attempts, oldest first.
     pub history: Vec<Attempt>,
-    /// Why nothing of its company and function may leave just now.
+    /// The reason why no mail of its company and function is sent at the moment.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub waits_for: Option<String>,
+    pub blocked_by: Option<String>,
 }
 
-/// `GET /v1/messages`: newest first.
+/// `GET /v1/messages`: one page of messages, newest first.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct MessagePage {
     /// The messages.
     pub messages: Vec<Message>,
-    /// Ask with `before` of this for older ones; none if there are no more.
+    /// The value of `before` for the next page; none on the last page.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub next_before: Option<u64>,
 }
 
-/// What is to happen to a message.
+/// An action on a message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Action {
-    /// One that waits is tried now.
+    /// Sends a queued message now.
     Retry,
-    /// One that waits is called back.
+    /// Cancels a queued message.
     Cancel,
-    /// One that failed, or that nobody can know of, is sent again to those that it did not reach. One that was delivered
-    /// or cancelled only with `again`, and then to all.
+    /// Sends a failed or unknown message again, to the recipients that it did not reach. A delivered or cancelled message is only
+    /// sent with `allRecipients`.
     Replay,
 }
 
-/// The body of `POST /v1/messages/{id}/{action}`; none is as good as an empty one.
+/// `POST /v1/messages/{id}/{action}`: options of an action. The body can be omitted.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 pub struct ActionOptions {
-    /// For `replay`: send it again to everybody, also to recipients who had it. Without it, a message that was delivered
-    /// or cancelled is refused, and others go to those whom they did not reach.
+    /// For `replay`: send the message to all recipients, also to those that received it. Without it, a delivered or cancelled
+    /// message is refused, and others are sent to the recipients that they did not reach.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
-    pub again: bool,
+    pub all_recipients: bool,
 }
 
-/// `POST /v1/messages/{id}/resolve`: what a person found out about a message that is `unknown`.
+/// `POST /v1/messages/{id}/resolve`: the outcome of an `unknown` message, as an operator found it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Resolved {
-    /// What became of it.
+    /// The outcome.
     pub outcome: ResolvedOutcome,
-    /// How that is known.
+    /// How the operator knows.
     #[schema(min_length = 1, max_length = 200)]
     pub reason: String,
 }
 
-/// What became of a message that was `unknown`.
+/// The outcome of a message that was `unknown`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum ResolvedOutcome {
     /// The recipients have it.
     Delivered,
-    /// They do not have it.
+    /// The recipients do not have it.
     Failed,
 }
 
 impl ResolvedOutcome {
-    /// As documents write it.
+    /// Returns the name in documents.
     pub fn id(self) -> &'static str {
         match self {
             ResolvedOutcome::Delivered => "delivered",
@@ -208,7 +207,7 @@ impl ResolvedOutcome {
 }
 
 impl Action {
-    /// As addresses and command lines write it.
+    /// Returns the name in paths and on command lines.
     pub fn id(self) -> &'static str {
         match self {
             Action::Retry => "retry",
@@ -218,61 +217,61 @@ impl Action {
     }
 }
 
-/// `POST /v1/holds`.
+/// `POST /v1/holds`: a hold to create.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct NewHold {
-    /// The profile that sends nothing.
+    /// The profile whose mail is held.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<String>)]
     pub profile: Option<ProfileName>,
-    /// The company whose mail waits.
+    /// The company whose mail is held.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub company: Option<CompanyId>,
-    /// The function whose mail waits.
+    /// The function whose mail is held.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub function: Option<Function>,
-    /// Why.
+    /// The reason.
     #[schema(min_length = 1, max_length = 200)]
     pub reason: String,
-    /// Until when; none means until it is removed.
+    /// The end of the hold; none means until it is deleted.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<String>, format = DateTime)]
     pub until: Option<Timestamp>,
 }
 
-/// `GET /v1/holds`.
+/// `GET /v1/holds`: the active holds.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct HoldList {
-    /// The holds that last.
+    /// The active holds.
     pub holds: Vec<Hold>,
 }
 
-/// `GET /v1/outbox`: how delivery stands.
+/// `GET /v1/outbox`: status of the outbox and of delivery.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct OutboxStatus {
-    /// How many messages there are of each status.
+    /// Number of messages by status.
     #[schema(value_type = std::collections::HashMap<String, u64>)]
     pub messages: BTreeMap<Status, u64>,
-    /// How many came to their end lately, by what became of them; only where `over` asks for it.
+    /// Number of messages that finished in the requested period, by status; only with `finishedWithin`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<std::collections::HashMap<String, u64>>)]
-    pub ended: Option<BTreeMap<Status, u64>>,
-    /// Profiles that cannot send until somebody mends them.
+    pub finished: Option<BTreeMap<Status, u64>>,
+    /// Suspended profiles, which cannot send until an operator fixes them.
     pub parked: Vec<Parked>,
-    /// Profiles whose server does not answer; they are tried again by themselves.
+    /// Profiles whose server does not answer. They are retried automatically.
     #[schema(value_type = Vec<String>)]
-    pub down: Vec<ProfileName>,
+    pub unreachable: Vec<ProfileName>,
     /// The restore from a backup that no administrator has confirmed; no mail is accepted meanwhile.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub restored: Option<Restored>,
-    /// What somebody holds.
+    /// The active holds.
     pub holds: Vec<Hold>,
-    /// Whether the store can record what happens; nothing is sent while it cannot.
-    pub records: bool,
-    /// How rotations of secrets stand.
+    /// True if the store can be written to. Nothing is sent while it cannot.
+    pub store_writable: bool,
+    /// The status of secret rotations.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub rotations: Vec<Rotation>,
 }

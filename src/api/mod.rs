@@ -1,7 +1,7 @@
-//! The documents of the HTTP API that are not nouns of their own.
+//! Documents of the HTTP API: requests, answers and pages. The nouns in them are in [`crate::model`].
 //!
-//! The service writes them, the client reads them; neither has a second description of them. Paths begin with
-//! [`PREFIX`]. Errors are RFC 9457 problem details: [`ProblemDetails`].
+//! Service and client use the same types, so there is one description of each document. Paths begin with [`PREFIX`]. An answer
+//! that is not a success is a [`ProblemDetails`] document (RFC 9457). Nothing here sends or receives.
 
 pub mod leases;
 pub mod messages;
@@ -21,10 +21,10 @@ use crate::model::{
     token::{Role, Scope, Token},
 };
 
-/// Where the API lives.
+/// Prefix of all paths of the API.
 pub const PREFIX: &str = "/v1";
 
-/// The version of the API. A client and a service with different ones do not talk.
+/// Version of the API. Client and service must have the same version.
 pub const VERSION: u32 = 1;
 
 /// The response header with [`VERSION`].
@@ -33,39 +33,39 @@ pub const VERSION_HEADER: &str = "mailwright-api-version";
 /// The request header that makes a submission safe to repeat.
 pub const IDEMPOTENCY_KEY_HEADER: &str = "idempotency-key";
 
-/// The largest body that the service reads, in bytes.
+/// Maximum size of a request body, in bytes.
 pub const BODY_LIMIT: usize = 32 * 1024 * 1024;
 
-/// RFC 9457 problem details: every answer that is not a success.
+/// Problem details (RFC 9457): every answer that is not a success.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct ProblemDetails {
-    /// `https://mailwright.dev/problems/MW0210`; identifies the kind of problem, and need not be fetched.
+    /// `https://mailwright.dev/problems/MW0210`; identifies the kind of problem; it is not an address to fetch.
     #[serde(rename = "type")]
     pub kind: String,
-    /// The code that `mailwright explain` knows.
+    /// The code; `mailwright explain CODE` prints its page.
     pub code: Code,
-    /// The problem in a few words; the same for every problem of the code.
+    /// The title of the code.
     pub title: String,
     /// The HTTP status.
     pub status: u16,
-    /// What happened this time.
+    /// The cause.
     pub detail: String,
-    /// How to mend it.
+    /// How to fix it.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub remedy: String,
-    /// The generation that the service is at, where the problem is that it moved on.
+    /// The current generation of the service, if the request was for another one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub generation: Option<u64>,
-    /// The broken rules, where the problem is that rules are broken; at most 100.
+    /// The broken rules, at most 100.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub violations: Vec<Violation>,
-    /// Finds the request in the service's log.
+    /// The id of the request in the service's log.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub request_id: Option<String>,
 }
 
-/// `GET /v1/service`: who is talking.
+/// `GET /v1/service`: information about the service.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct ServiceInfo {
@@ -75,129 +75,129 @@ pub struct ServiceInfo {
     pub version: String,
     /// Version of the API.
     pub api_version: u32,
-    /// The environment that the store belongs to.
+    /// The environment of the service.
     pub environment: EnvironmentName,
     /// The role of the caller.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub role: Option<Role>,
-    /// The service's age recipient: goes into `secrets/ENV/recipients.txt`.
+    /// The service's age recipient, for `secrets/ENV/recipients.txt`.
     pub recipient: String,
-    /// The present generation.
+    /// The current generation.
     pub generation: u64,
-    /// The public key that webhooks are signed with (Standard Webhooks, `v1a`).
+    /// The public key that verifies webhook signatures (Standard Webhooks, `v1a`).
     pub webhook_key: String,
-    /// Whether the service runs with the public identity of the examples.
+    /// True if the service uses the public identity of the examples.
     pub demo: bool,
-    /// When the process started.
+    /// Start time of the process.
     #[schema(value_type = String, format = DateTime)]
     pub started_at: Timestamp,
 }
 
-/// What became of a changeset.
+/// `POST /v1/changesets`: the result of a changeset.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct ChangesetResult {
-    /// The changeset's id.
+    /// The id of the changeset.
     #[schema(value_type = String, format = "uuid")]
     pub id: Uuid,
-    /// The generation that it made; in a dry run, the one that it would make.
+    /// The generation that the changeset created; in a dry run, the one that it would create.
     pub generation: u64,
-    /// What happened.
+    /// The outcome.
     pub outcome: ChangesetOutcome,
-    /// How many profiles were made, changed, and so on.
+    /// The number of changes by kind.
     pub summary: ChangeSummary,
-    /// Rules of severity warning that the new state breaks; at most 100.
+    /// Warnings about the new state, at most 100.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub warnings: Vec<Violation>,
-    /// Approvals that the environment wants and the changeset does not have; only a dry run gets this far without.
+    /// Missing approvals; only in a dry run.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub missing_approvals: Vec<ApprovalNeed>,
 }
 
-/// What happened to a changeset.
+/// Outcome of a changeset.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum ChangesetOutcome {
-    /// It was taken now.
+    /// It was applied.
     Applied,
-    /// It had been taken before; nothing changed now.
+    /// It was applied by an earlier request; nothing changed.
     AlreadyApplied,
-    /// It would be taken.
+    /// It would be applied.
     DryRun,
 }
 
-/// `GET /v1/generations`: newest first.
+/// `GET /v1/generations`: one page of generations, newest first.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct GenerationPage {
     /// The generations.
     pub generations: Vec<Generation>,
-    /// Ask with `before` of this for older ones; none if there are no more.
+    /// The value of `before` for the next page; none on the last page.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub next_before: Option<u64>,
 }
 
-/// `POST /v1/rollbacks`: back to an earlier generation, as a new one.
+/// `POST /v1/rollbacks`: a rollback to an earlier generation.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Rollback {
-    /// The generation to go back to.
+    /// The generation to return to.
     pub to: u64,
-    /// The generation that the service is believed to be at.
+    /// The current generation, as the client knows it.
     pub base: u64,
-    /// Guards that are lifted.
+    /// The guards that the rollback may lift.
     #[serde(default, skip_serializing_if = "Allowances::is_none")]
     pub allowances: Allowances,
-    /// Approvals of it; at most 20.
+    /// Approvals of the rollback, at most 20.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schema(max_items = 20)]
     pub approvals: Vec<Approval>,
 }
 
-/// What a change by hand or a rollback did.
+/// The result of a change by hand or a rollback.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Changed {
-    /// The generation that the service is at now; the old one if nothing changed.
+    /// The current generation; the earlier one if nothing changed.
     pub generation: u64,
-    /// What changed.
+    /// The number of changes by kind.
     pub summary: ChangeSummary,
 }
 
-/// `POST /v1/tokens`.
+/// `POST /v1/tokens`: a token to create.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct NewToken {
-    /// Whose it is; 1 to 80 characters.
+    /// The name, 1 to 80 characters.
     #[schema(min_length = 1, max_length = 80)]
     pub name: String,
-    /// What it may do.
+    /// The role.
     pub role: Role,
-    /// For which companies and functions, for a sender.
+    /// The companies and functions of a sender.
     #[serde(default, skip_serializing_if = "Scope::is_everything")]
     pub scope: Scope,
-    /// When it ends; none means never.
+    /// The end of its validity; none means unlimited.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<String>, format = DateTime)]
     pub expires_at: Option<Timestamp>,
-    /// The id of the token that it replaces: it has the same name, and takes over its mail and idempotency keys. The old one
-    /// opens the service until it is revoked.
+    /// The id of the token that it replaces: it has the same name and takes over the mail and the idempotency keys. The old token
+    /// stays valid until it is revoked.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub replaces: Option<String>,
 }
 
-/// The answer to [`NewToken`]: the only time that the token itself is told. It has no `Debug`.
+/// The answer to [`NewToken`], the only one with the bearer token. It does not implement `Debug`.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct TokenCreated {
-    /// What is known of it from now on.
+    /// The token without its secret.
     #[serde(flatten)]
     pub token: Token,
-    /// The bearer token. It cannot be told again.
+    /// The bearer token. It cannot be read again later.
     pub secret: String,
 }
 
-/// `GET /v1/tokens`.
+/// `GET /v1/tokens`: all tokens.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct TokenList {
@@ -205,48 +205,48 @@ pub struct TokenList {
     pub tokens: Vec<Token>,
 }
 
-/// `GET /v1/audit`: oldest first.
+/// `GET /v1/audit`: one page of audit entries, oldest first.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct AuditPage {
     /// The entries.
     pub entries: Vec<AuditEntry>,
-    /// Ask with `after` of this for newer ones; none if there are no more.
+    /// The value of `after` for the next page; none on the last page.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub next_after: Option<u64>,
 }
 
-/// The body of `POST /v1/verify`: profiles as they are, or as they are wanted.
+/// `POST /v1/verify`: profiles to verify, live or planned.
 #[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct VerifyRequest {
-    /// The environment that it is meant for; another one's service refuses it.
+    /// The environment; the service of another environment refuses the request.
     pub environment: EnvironmentName,
-    /// The profiles to check.
+    /// The profiles to verify.
     #[schema(value_type = std::collections::HashMap<String, StoredProfile>)]
     pub profiles: BTreeMap<ProfileName, StoredProfile>,
-    /// Age files that the profiles name and the service may not have: digest to the file's bytes in base64.
+    /// Age files that the profiles name and the service may not have: base64 by digest.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     #[schema(value_type = std::collections::HashMap<String, String>)]
     pub secrets: BTreeMap<Digest, String>,
-    /// Other profiles of the environment that share an application with these: what they need of it is not too much.
-    /// What is live counts in any case.
+    /// Other profiles of the environment that use the same applications: permissions that they need are not reported as excessive.
+    /// Live profiles are always taken into account.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub beside: Vec<Profile>,
-    /// A credential that expires within so many days is a warning.
+    pub siblings: Vec<Profile>,
+    /// Warn about credentials that expire within this number of days.
     #[serde(default = "VerifyRequest::default_days")]
     #[schema(minimum = 1, maximum = 730, default = 30)]
     pub credential_days: u16,
-    /// Whether a mail is sent from each profile's sender to itself.
+    /// Send a probe mail from each profile's sender to itself.
     #[serde(default)]
     pub probe: bool,
-    /// The environment's own application for reading the directory. Its secret is used for callers who may apply.
+    /// The environment's application for reading the directory. Its secret is only used for callers with the role `deployer`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reader: Option<Reader>,
-    /// A token of somebody who may read the directory. It is used for this request, and kept nowhere.
+    /// A token of a user who may read the directory. It is used for this request only and is not stored.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<String>, write_only)]
-    pub reader_token: Option<Unshown>,
+    pub reader_token: Option<Redacted>,
 }
 
 impl VerifyRequest {
@@ -255,39 +255,39 @@ impl VerifyRequest {
     }
 }
 
-/// A text that travels in a request and is never shown.
+/// A secret in a request. Its `Debug` output is redacted.
 #[derive(Clone, Debug)]
-pub struct Unshown(pub secrecy::SecretString);
+pub struct Redacted(pub secrecy::SecretString);
 
-impl Serialize for Unshown {
+impl Serialize for Redacted {
     fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.serialize_str(secrecy::ExposeSecret::expose_secret(&self.0))
     }
 }
 
-impl<'de> Deserialize<'de> for Unshown {
+impl<'de> Deserialize<'de> for Redacted {
     fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         String::deserialize(deserializer).map(|text| Self(text.into()))
     }
 }
 
-/// One line of the answer to `POST /v1/verify`.
+/// A line of the answer to `POST /v1/verify`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub enum VerifyLine {
-    /// What came of a profile, as soon as it was known.
+    /// The result of a profile.
     Verified(Verified),
-    /// Something that is wrong with the environment itself.
+    /// A finding about the environment itself.
     Environment(Finding),
-    /// The last line: how many requests went to sign-in hosts and Graph. An answer without it broke off.
+    /// The last line: the number of requests to sign-in hosts and Graph. An answer without it is incomplete.
     Requests(u64),
 }
 
-/// `GET /v1/verify`.
+/// `GET /v1/verify`: the last results.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct LastVerifiedList {
-    /// By profile.
+    /// The last results by profile.
     #[schema(value_type = std::collections::HashMap<String, LastVerified>)]
     pub profiles: BTreeMap<ProfileName, LastVerified>,
 }

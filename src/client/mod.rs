@@ -227,9 +227,9 @@ impl Client {
         self.get("/v1/outbox").await
     }
 
-    /// `GET /v1/outbox`, with what came to its end within so many seconds.
-    pub async fn outbox_over(&self, seconds: u32) -> Result<OutboxStatus, Problem> {
-        self.get(&format!("/v1/outbox?over={seconds}")).await
+    /// `GET /v1/outbox`, with the messages that finished within this number of seconds.
+    pub async fn outbox_finished_within(&self, seconds: u32) -> Result<OutboxStatus, Problem> {
+        self.get(&format!("/v1/outbox?finishedWithin={seconds}")).await
     }
 
     /// `POST /v1/leases/{name}`.

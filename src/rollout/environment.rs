@@ -302,7 +302,7 @@ impl Target<'_> {
             .collect();
         let request = VerifyRequest {
             environment: self.name.clone(),
-            beside: gate::beside(desired, &profiles),
+            siblings: gate::beside(desired, &profiles),
             profiles,
             // The service has the others: the change was taken.
             secrets: gate::reader_file(&self.material.root, desired).into_iter().collect(),
@@ -327,8 +327,8 @@ impl Target<'_> {
         let since = known.at.map_or(0, |at| self.clock.now().as_second().saturating_sub(at.as_second()));
         let over = u32::try_from(since.max(1)).unwrap_or(u32::MAX);
         let over = over.min(u32::try_from(wanted.over.duration().as_secs()).unwrap_or(u32::MAX)).clamp(1, 2_592_000);
-        let outbox = patiently(last, || client.outbox_over(over)).await?;
-        let ended = outbox.ended.unwrap_or_default();
+        let outbox = patiently(last, || client.outbox_finished_within(over)).await?;
+        let ended = outbox.finished.unwrap_or_default();
         let count = |status: Status| ended.get(&status).copied().unwrap_or_default();
         let bad = count(Status::Failed) + count(Status::Unknown);
         let whole = bad + count(Status::Delivered);

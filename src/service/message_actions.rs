@@ -24,7 +24,7 @@ impl Service {
         let history = self.store.attempts(id).await?;
         let waits =
             (message.status == Status::Queued).then(|| self.delivery.blocked(&message.company, message.function));
-        Ok(MessageDetail { message, history, waits_for: waits.flatten() })
+        Ok(MessageDetail { message, history, blocked_by: waits.flatten() })
     }
 
     /// Returns a message that the caller may see. A sender sees the messages of its own token.
@@ -98,7 +98,7 @@ impl Service {
                 let environment = self.store.environment();
                 let remedy = if code == Code::MessageAlreadySent {
                     format!(
-                        "To send it again to all recipients: mailwright outbox {environment} replay {id} --again (API: `again: true`)."
+                        "To send it again to all recipients: mailwright outbox {environment} replay {id} --all-recipients (API: `allRecipients: true`)."
                     )
                 } else {
                     format!("`mailwright outbox {environment} show {id}` shows its status and every attempt.")
@@ -184,7 +184,7 @@ fn apply_action(
             events.push(NewEvent::about(EventKind::Cancelled, &message, now));
             "message.cancel"
         }
-        (Action::Replay, Status::Delivered | Status::Cancelled) if !options.again => {
+        (Action::Replay, Status::Delivered | Status::Cancelled) if !options.all_recipients => {
             return Err(RefusedAction {
                 code: Code::MessageAlreadySent,
                 reason: format!("cannot replay the message: it is {}", was.id()),
@@ -193,7 +193,7 @@ fn apply_action(
         (Action::Replay, Status::Failed | Status::Unknown | Status::Delivered | Status::Cancelled) => {
             for recipient in &mut message.recipients {
                 match recipient.status {
-                    RecipientStatus::Delivered if !options.again => continue,
+                    RecipientStatus::Delivered if !options.all_recipients => continue,
                     RecipientStatus::Delivered => message.sent_again = true,
                     RecipientStatus::Unknown => message.possible_duplicate = true,
                     RecipientStatus::Waiting | RecipientStatus::Failed => {}
@@ -219,7 +219,7 @@ fn apply_action(
     let mut detail = audit_detail(&message, was);
     if action == Action::Replay {
         detail["recipients"] = requeued_recipients.into();
-        detail["again"] = options.again.into();
+        detail["allRecipients"] = options.all_recipients.into();
     }
     Ok(MessageChange { settled: Settled { message, attempt: None, events }, action: name, detail })
 }

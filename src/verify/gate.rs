@@ -36,7 +36,7 @@ pub fn request(changeset: &Changeset, files: Option<(&Path, &Desired)>) -> Optio
     let desired = files.map(|(_, desired)| desired);
     Some(VerifyRequest {
         environment: changeset.environment.clone(),
-        beside: desired.map(|desired| beside(desired, &profiles)).unwrap_or_default(),
+        siblings: desired.map(|desired| beside(desired, &profiles)).unwrap_or_default(),
         profiles,
         secrets,
         credential_days: desired

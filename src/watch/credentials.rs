@@ -87,7 +87,7 @@ impl Watched {
         };
         let request = VerifyRequest {
             environment: self.name.clone(),
-            beside: gate::beside(&read.desired, &profiles),
+            siblings: gate::beside(&read.desired, &profiles),
             profiles,
             // The service has the others: they are live.
             secrets: reader.into_iter().collect(),

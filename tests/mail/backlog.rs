@@ -49,7 +49,7 @@ fn much_that_waits_costs_no_memory_and_leaves_when_the_server_is_back() {
     let memory = resident(&service);
     assert!(memory < 256, "{memory} MiB with {} waiting", accepted.len());
     let outbox = service.outbox();
-    assert_eq!(outbox["down"][0], "relay", "{outbox:#}");
+    assert_eq!(outbox["unreachable"][0], "relay", "{outbox:#}");
     let sink = PostfixSink::start_at(port, &[]);
     let began = Instant::now();
     let outbox = service.wait_empty_for(Duration::from_secs(180 + wanted / 50));

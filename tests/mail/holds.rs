@@ -28,7 +28,7 @@ fn what_is_held_waits_and_what_is_not_leaves() {
     std::thread::sleep(Duration::from_millis(2500));
     let message = service.message(&waits);
     assert_eq!((&message["status"], &message["attempts"]), (&json!("queued"), &json!(0)));
-    assert_eq!(message["waitsFor"], "held by first-admin: wrong price list");
+    assert_eq!(message["blockedBy"], "held by first-admin: wrong price list");
     assert_eq!(sink.received().len(), 1);
     service.repo.run(&["outbox", "dev", "release", held["id"].as_str().unwrap()]).code(0);
     service.wait(&waits, "delivered");

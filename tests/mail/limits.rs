@@ -149,7 +149,7 @@ fn what_waits_for_its_mailbox_does_not_grow_old() {
     let outbox = service.outbox();
     assert_eq!((count(&outbox, "failed"), count(&outbox, "queued")), (0, 3), "{outbox:#}");
     let waits = service.message(ids.last().unwrap());
-    assert!(waits["waitsFor"].as_str().unwrap().contains("2 messages a minute"), "{waits:#}");
+    assert!(waits["blockedBy"].as_str().unwrap().contains("2 messages a minute"), "{waits:#}");
     // With more room they leave, twice as old as they may become.
     crate::mail_service::relay(&service.repo, "relay", sink.port, "", "limits: { perMinute: 100 }\n");
     service.apply();

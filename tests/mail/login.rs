@@ -53,7 +53,7 @@ fn the_profile_is_parked_and_the_mail_waits() {
     assert!(status.contains("parked       relay since ") && status.contains("SMTP-LOGIN"), "{status}");
     assert!(service.repo.http_without_token("GET", "/readyz", &[], b"").body.contains("parked profiles: 1"));
     let waits = service.message(&ids[0]);
-    assert!(waits["waitsFor"].as_str().unwrap().starts_with("the profile `relay` is parked"), "{waits:#}");
+    assert!(waits["blockedBy"].as_str().unwrap().starts_with("the profile `relay` is parked"), "{waits:#}");
 
     std::thread::sleep(refused);
     let outbox = service.outbox();

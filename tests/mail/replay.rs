@@ -41,16 +41,18 @@ fn delivered_and_cancelled_mail_is_not_sent_again_without_saying_so() {
         &["replay", "--status", "delivered", "--dry-run"],
     ] {
         let output = service.repo.run(&[&["outbox", "dev"], arguments].concat()).code(1);
-        assert!(output.stderr.contains("MW0242") && output.stderr.contains("--again"), "{}", output.stderr);
+        assert!(output.stderr.contains("MW0242") && output.stderr.contains("--all-recipients"), "{}", output.stderr);
     }
-    for (id, body) in [(&ids[0], "null"), (&ids[1], "{}"), (&ids[2], r#"{ "again": false }"#), (&cancelled, "")] {
+    for (id, body) in [(&ids[0], "null"), (&ids[1], "{}"), (&ids[2], r#"{ "allRecipients": false }"#), (&cancelled, "")]
+    {
         let answer = replay(&service, id, body);
         assert_eq!((answer.status, answer.json()["code"].as_str()), (409, Some("MW0242")), "{}", answer.body);
     }
     assert_eq!(sink.received().len(), 3, "nothing was sent again");
 
     // Nothing happens without a question, and a dry run says what would.
-    let again = |more: &[&str]| service.repo.run(&[&["outbox", "dev", "replay", &ids[0], "--again"], more].concat());
+    let again =
+        |more: &[&str]| service.repo.run(&[&["outbox", "dev", "replay", &ids[0], "--all-recipients"], more].concat());
     assert!(again(&[]).code(1).stderr.contains("MW0233"));
     let dry = again(&["--dry-run", "--format", "json"]).code(0).json();
     let recipient = &dry["messages"][0]["recipients"][0];
@@ -71,7 +73,7 @@ fn delivered_and_cancelled_mail_is_not_sent_again_without_saying_so() {
     assert_eq!(audit(&service, "message.cancel")[0]["detail"]["message"], json!(cancelled));
 
     // The same for what was called back.
-    assert_eq!(replay(&service, &cancelled, r#"{ "again": true }"#).status, 200);
+    assert_eq!(replay(&service, &cancelled, r#"{ "allRecipients": true }"#).status, 200);
     let message = service.wait(&cancelled, "delivered");
     assert_eq!((&message["sentAgain"], &message["possibleDuplicate"]), (&Value::Null, &Value::Null), "nobody had it");
     assert_eq!(replay(&service, &ids[1], r#"{ "everybody": true }"#).status, 400, "no field is guessed");
@@ -94,7 +96,7 @@ fn only_those_whom_it_did_not_reach_get_it() {
     assert_eq!(received[1].to, ["550=gone@example.org"]);
     assert_eq!((&message["sentAgain"], &message["possibleDuplicate"]), (&Value::Null, &Value::Null));
     // With `--again` everybody gets it.
-    service.repo.run(&["outbox", "dev", "replay", &id, "--again", "--yes"]).code(0);
+    service.repo.run(&["outbox", "dev", "replay", &id, "--all-recipients", "--yes"]).code(0);
     assert_eq!(sink.wait_received(3)[2].to.len(), 2);
 }
 

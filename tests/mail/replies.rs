@@ -78,7 +78,7 @@ fn a_server_that_says_not_now_to_everybody_is_not_asked_by_each() {
     for _ in 0..100 {
         service.send(json!({}));
     }
-    service.wait_outbox("the server to be left alone", |outbox| outbox["down"] == json!(["relay"]));
+    service.wait_outbox("the server to be left alone", |outbox| outbox["unreachable"] == json!(["relay"]));
     std::thread::sleep(std::time::Duration::from_secs(3));
     assert!(sink.seen("mail") <= 14, "asked {} times", sink.seen("mail"));
     sink.on("mail", Action::Usual);

@@ -64,7 +64,7 @@ fn a_document_does_not_go_out_twice_unless_somebody_says_so() {
     assert_eq!((second.status, second.json()["code"].as_str().unwrap()), (409, "MW0265"), "{}", second.body);
     assert_eq!(invoice(json!({ "company": "EDU2" })).status, 202, "another company has its own numbers");
     assert_eq!(invoice(json!({ "to": ["somebody-else@example.org"] })).status, 202, "somebody else did not have it");
-    assert_eq!(invoice(json!({ "again": true })).status, 202);
+    assert_eq!(invoice(json!({ "allowDuplicate": true })).status, 202);
     let found = service.repo.http("GET", "/v1/messages?documentType=invoice&documentNumber=4711", &[], b"").json();
     assert_eq!(found["messages"].as_array().unwrap().len(), 4);
 }

@@ -88,7 +88,7 @@ fn a_server_that_cuts_after_the_dot_takes_no_more_in_doubt_than_it_must() {
     sink.on("dot", Action::HangUp);
     let service = MailService::new(sink.port, QUICK, "limits: { concurrency: 4 }\n");
     let ids: Vec<String> = (0..80).map(|_| service.send(json!({}))).collect();
-    service.wait_outbox("the server to be left alone", |outbox| outbox["down"] == json!(["relay"]));
+    service.wait_outbox("the server to be left alone", |outbox| outbox["unreachable"] == json!(["relay"]));
     std::thread::sleep(Duration::from_secs(4));
     let unknown = count(&service.outbox(), "unknown");
     // Those that were under way at once, and one now and then.
@@ -98,7 +98,7 @@ fn a_server_that_cuts_after_the_dot_takes_no_more_in_doubt_than_it_must() {
     let unknown = count(&outbox, "unknown");
     assert!(unknown <= 14 && count(&outbox, "delivered") + unknown == 80, "{outbox:#}");
     assert_eq!(sink.received().len(), ids.len(), "each was taken once");
-    assert_eq!(outbox["down"], json!([]));
+    assert_eq!(outbox["unreachable"], json!([]));
 }
 
 #[test]

@@ -59,7 +59,7 @@ fn stalls(make: impl Fn(&Sink)) {
     }
     let tally = assert_nothing_lost(&service, &accepted, &arrived);
     assert_eq!((tally.delivered, tally.unknown, tally.twice), (21, 0, 0));
-    assert_eq!(service.outbox()["down"], json!([]));
+    assert_eq!(service.outbox()["unreachable"], json!([]));
 }
 
 #[test]

@@ -657,7 +657,7 @@ fn a_message_is_taken_in_the_encoding_in_which_programs_save_it() {
     assert_eq!(service.repo.pipe(&invoice, b"").code, 0);
     let second = service.repo.pipe(&invoice, b"");
     assert!(
-        second.code != 0 && second.stderr.contains("MW0265") && second.stderr.contains("--again"),
+        second.code != 0 && second.stderr.contains("MW0265") && second.stderr.contains("--allow-duplicate"),
         "{}",
         second.stderr
     );

@@ -124,7 +124,11 @@ fn wrong_expired_and_revoked_tokens_open_nothing() {
     // The only administrator's token stays; another may go.
     let id = good.split('_').nth(1).unwrap();
     let refused = repo.run(&["token", "revoke", "dev", id]).code(1);
-    assert!(refused.stderr.contains("MW0333") && refused.stderr.contains("last token with the role `admin`"), "{}", refused.stderr);
+    assert!(
+        refused.stderr.contains("MW0333") && refused.stderr.contains("last token with the role `admin`"),
+        "{}",
+        refused.stderr
+    );
     let second = token(&repo, "admin");
     repo.run(&["token", "revoke", "dev", id]).code(0);
     assert_eq!((status(&good), status(&second)), (401, 200));

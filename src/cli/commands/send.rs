@@ -75,7 +75,7 @@ pub(crate) struct Send {
     document: Option<Document>,
     /// Send the document although it was sent before
     #[arg(long)]
-    again: bool,
+    allow_duplicate: bool,
     /// Makes the submission safe to repeat [default: a new one each time]
     #[arg(long, value_name = "KEY")]
     idempotency_key: Option<String>,
@@ -173,7 +173,7 @@ impl Send {
         let mut submission = Submission::new(company, environment::function(&self.function)?);
         submission.client = self.client;
         submission.document.clone_from(&self.document);
-        submission.again = self.again;
+        submission.allow_duplicate = self.allow_duplicate;
         submission.to.clone_from(&self.to);
         submission.cc.clone_from(&self.cc);
         submission.bcc.clone_from(&self.bcc);
@@ -250,8 +250,8 @@ impl Send {
         if let Some(client) = self.client {
             query.push(("client", client.id().to_owned()));
         }
-        if self.again {
-            query.push(("again", "true".to_owned()));
+        if self.allow_duplicate {
+            query.push(("allowDuplicate", "true".to_owned()));
         }
         // Those of the envelope: the address alone counts.
         let named = self.to.iter().chain(&self.cc).chain(&self.bcc);

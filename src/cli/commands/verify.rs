@@ -10,7 +10,7 @@ use base64::{Engine as _, prelude::BASE64_STANDARD};
 use secrecy::{ExposeSecret as _, SecretString};
 
 use crate::{
-    api::{Unshown, VerifyRequest},
+    api::{Redacted, VerifyRequest},
     cli::{
         self, CliError, Context, ErrorFormat, Exit, Runnable, ServiceOptions,
         args::identity::IdentityOptions,
@@ -759,13 +759,13 @@ pub(crate) async fn ask_service(
         profiles.iter().map(|(name, profile)| ((*name).clone(), profile.stored.clone())).collect();
     let request = VerifyRequest {
         environment: ask.desired.environment.clone(),
-        beside: gate::beside(ask.desired, &profiles),
+        siblings: gate::beside(ask.desired, &profiles),
         profiles,
         secrets,
         credential_days: ask.desired.verify.credential_days,
         probe: ask.probe,
         reader: gate::reading(ask.desired),
-        reader_token: ask.reader.clone().map(Unshown),
+        reader_token: ask.reader.clone().map(Redacted),
     };
     crate::cli::commands::verify::ask(context, client, &request).await
 }

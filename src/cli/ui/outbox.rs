@@ -24,7 +24,7 @@ pub(crate) fn describe_outbox(status: &OutboxStatus) -> String {
         .collect();
     let counts = if counts.is_empty() { "empty".to_owned() } else { counts.join(", ") };
     let mut lines = vec![format!("outbox       {counts}")];
-    if !status.records {
+    if !status.store_writable {
         lines.push("store        cannot record what happens; nothing is sent until it can".to_owned());
     }
     if let Some(restored) = &status.restored {
@@ -46,7 +46,7 @@ pub(crate) fn describe_outbox(status: &OutboxStatus) -> String {
     for rotation in &status.rotations {
         lines.push(format!("rotation     {}", describe_rotation(rotation)));
     }
-    for profile in &status.down {
+    for profile in &status.unreachable {
         lines.push(format!(
             "down         {profile}: its server does not answer as it should; it is tried again by itself"
         ));

@@ -71,7 +71,7 @@ pub(super) async fn get_metrics(_: Authorized<Viewer>, State(service): State<Arc
         metrics::gauge!("mailwright_profiles").set(state.live().count() as f64);
         let trouble = service.delivery.trouble();
         metrics::gauge!("mailwright_profiles_parked").set(trouble.parked.len() as f64);
-        metrics::gauge!("mailwright_profiles_down").set(trouble.down.len() as f64);
+        metrics::gauge!("mailwright_profiles_unreachable").set(trouble.down.len() as f64);
         let refused = trouble.rotations.iter().filter(|rotation| rotation.standing == Standing::Refused);
         metrics::gauge!("mailwright_next_secrets_refused").set(refused.count() as f64);
         let connections = service.connections.counts();

@@ -8,7 +8,7 @@ use serde_json::json;
 use utoipa::IntoParams;
 
 use crate::{
-    api::leases::{LONGEST, LeaseList, NewLease},
+    api::leases::{DURATION_LIMIT, LeaseList, NewLease},
     model::{AuditOutcome, Code, Lease},
     service::{
         Service,
@@ -50,8 +50,8 @@ pub(super) async fn acquire_lease(
     if !(1..=200).contains(&length) || wanted.holder.chars().any(char::is_control) {
         return Err(HttpProblem::malformed("`holder` must have 1 to 200 characters and no control characters"));
     }
-    if !(1..=LONGEST).contains(&wanted.seconds) {
-        return Err(HttpProblem::malformed(format!("`seconds` must be from 1 to {LONGEST}")));
+    if !(1..=DURATION_LIMIT).contains(&wanted.seconds) {
+        return Err(HttpProblem::malformed(format!("`seconds` must be from 1 to {DURATION_LIMIT}")));
     }
     let now = service.clock.now();
     let until = now + Duration::from_secs(wanted.seconds.into());

@@ -59,7 +59,7 @@ pub(super) struct RawParameters {
     /// For a raw message: the number of the document.
     document_number: Option<String>,
     /// For a raw message: send the document even if it was sent before.
-    again: bool,
+    allow_duplicate: bool,
     /// For a raw message: the recipients of the envelope, separated by commas, if they are not those of the header.
     recipients: Option<String>,
     /// For a raw message: the delivery status notifications to request: `success`, `failure`, `delay`, `full`.
@@ -98,7 +98,7 @@ pub(super) async fn submit_message(
                 function: submission.function,
                 client: submission.client,
                 document: submission.document.take(),
-                again: submission.again,
+                allow_duplicate: submission.allow_duplicate,
             };
             (addressing, SubmissionBody::Parts(Box::new(submission)))
         }
@@ -170,7 +170,13 @@ fn read_raw(query: &str, bytes: Vec<u8>) -> Result<(Addressing, SubmissionBody),
     let (Some(company), Some(function)) = (parameters.company, parameters.function) else {
         return Err(HttpProblem::malformed("a raw message needs the query parameters `company` and `function`"));
     };
-    let addressing = Addressing { company, function, client: parameters.client, document, again: parameters.again };
+    let addressing = Addressing {
+        company,
+        function,
+        client: parameters.client,
+        document,
+        allow_duplicate: parameters.allow_duplicate,
+    };
     Ok((addressing, SubmissionBody::Raw { bytes, recipients, notify }))
 }
 
@@ -273,11 +279,11 @@ pub(super) async fn get_message_content(
 /// Retry, cancel or replay a message
 ///
 /// `retry` sends a queued message now. `cancel` cancels a queued message; a sender may cancel its own. `replay` sends a failed or
-/// unknown message to the recipients that it did not reach. A delivered or cancelled message is refused (409, MW0242) unless `again` is
-/// set; then it is sent to all recipients.
+/// unknown message to the recipients that it did not reach. A delivered or cancelled message is refused (409, MW0242) unless
+/// `allRecipients` is set; then it is sent to all recipients.
 #[utoipa::path(post, path = "/v1/messages/{id}/{action}", tag = "mail", request_body = Option<ActionOptions>,
     params(("id" = String, Path, description = "The message's id."), ("action" = Action, Path, description = "The action."),
-        ("again" = Option<bool>, Query, description = "The same as in the body.")),
+        ("allRecipients" = Option<bool>, Query, description = "The same as in the body.")),
     responses((status = 200, description = "Done.", body = Message), AnyProblem))]
 pub(super) async fn apply_message_action(
     MailReader(caller): MailReader,
@@ -294,7 +300,7 @@ pub(super) async fn apply_message_action(
     }
     let mut options =
         if body.is_empty() { None } else { extract::parse_json::<Option<ActionOptions>>(&body)? }.unwrap_or_default();
-    options.again |= parameters.again;
+    options.all_recipients |= parameters.all_recipients;
     service.apply_action(&caller, id, action, options).await.map(Json)
 }
 

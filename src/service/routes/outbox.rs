@@ -24,12 +24,12 @@ use crate::{
 
 /// Parameters of the outbox status.
 #[derive(Debug, Default, Deserialize, IntoParams)]
-#[serde(deny_unknown_fields, default)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 #[into_params(parameter_in = Query)]
 pub(super) struct StatusParameters {
     /// Also count messages that finished within this number of seconds, at most 30 days.
     #[param(minimum = 1, maximum = 2_592_000)]
-    over: Option<u32>,
+    finished_within: Option<u32>,
 }
 
 /// Get the outbox status
@@ -40,20 +40,29 @@ pub(super) async fn get_outbox_status(
     State(service): State<Arc<Service>>,
     Parameters(parameters): Parameters<StatusParameters>,
 ) -> Result<Json<OutboxStatus>, HttpProblem> {
-    let ended = match parameters.over {
+    let finished = match parameters.finished_within {
         None => None,
-        Some(over @ 1..=2_592_000) => {
-            let since = service.delivery.now().as_millisecond() - i64::from(over) * 1000;
+        Some(seconds @ 1..=2_592_000) => {
+            let since = service.delivery.now().as_millisecond() - i64::from(seconds) * 1000;
             let store = Arc::clone(&service.store);
             let counted = service.search(&caller, async move { store.ended_since(since).await }).await?;
             Some(counted.into_iter().collect())
         }
-        Some(_) => return Err(HttpProblem::malformed("`over` must be from 1 to 2592000 seconds")),
+        Some(_) => return Err(HttpProblem::malformed("`finishedWithin` must be from 1 to 2592000 seconds")),
     };
     let messages: BTreeMap<_, _> = service.store.counts().await?.into_iter().collect();
     let Trouble { parked, down, records, rotations } = service.delivery.trouble();
     let (restored, holds) = (service.restored(), service.delivery.holds());
-    Ok(Json(OutboxStatus { messages, ended, parked, down, restored, holds, records, rotations }))
+    Ok(Json(OutboxStatus {
+        messages,
+        finished,
+        parked,
+        unreachable: down,
+        restored,
+        holds,
+        store_writable: records,
+        rotations,
+    }))
 }
 
 /// Confirm a restore from a backup

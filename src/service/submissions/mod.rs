@@ -38,7 +38,7 @@ pub(super) struct Addressing {
     /// The document that the message carries.
     pub(super) document: Option<Document>,
     /// True if the document may be sent although it was sent before.
-    pub(super) again: bool,
+    pub(super) allow_duplicate: bool,
 }
 
 /// An accepted submission.
@@ -82,7 +82,7 @@ impl Service {
     ) -> Result<SubmissionReceipt, HttpProblem> {
         self.check_accepts_mail()?;
         admission::check_scope(caller, &addressing)?;
-        let Addressing { company, function, client, document, again } = addressing;
+        let Addressing { company, function, client, document, allow_duplicate } = addressing;
         let cell = Cell { company: company.clone(), function, client };
         let (routes, resolution) = self.delivery.resolve(&cell);
         let settings = &routes.state().settings;
@@ -125,7 +125,8 @@ impl Service {
             notify: composed.notify,
             sender_name: composed.sender_name,
         };
-        let accepted = self.store.accept(NewMessage { message, content: composed.content, key, again }).await;
+        let accepted =
+            self.store.accept(NewMessage { message, content: composed.content, key, again: allow_duplicate }).await;
         drop(moment);
         match accepted? {
             Accepted::Now(document) => {
@@ -151,7 +152,7 @@ fn document_already_sent(earlier: Uuid) -> HttpProblem {
         format!("the document was already sent to one of the recipients, by message {earlier}"),
     )
     .remedy(
-        "To send it again, set `again: true` (`mailwright send`: `--again`). To make a submission safe to repeat, use an `Idempotency-Key`.",
+        "To send it again, set `allowDuplicate: true` (`mailwright send`: `--allow-duplicate`). To make a submission safe to repeat, use an `Idempotency-Key`.",
     )
 }
 

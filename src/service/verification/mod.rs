@@ -145,7 +145,7 @@ impl Service {
         let state = self.state();
         let live = state.live_stored().map(|(_, stored)| &stored.profile);
         let requested = request.profiles.values().map(|stored| &stored.profile);
-        options.needs = Needs::of(live.chain(requested).chain(&request.beside));
+        options.needs = Needs::of(live.chain(requested).chain(&request.siblings));
         options
     }
 

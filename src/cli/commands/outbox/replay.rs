@@ -27,15 +27,15 @@ const SHOWN: usize = 20;
 #[command(after_help = "Examples:\n  mailwright outbox prod replay 01980c1e-...\n  \
     mailwright outbox prod replay --status failed --company EDU1 --dry-run\n  \
     mailwright outbox prod replay --status failed --yes\n  \
-    mailwright outbox prod replay 01980c1e-... --again\n\n\
+    mailwright outbox prod replay 01980c1e-... --all-recipients\n\n\
     It lists who would get which message, and asks. Messages that were delivered or cancelled\n\
-    are refused without --again.")]
+    are refused without --all-recipients.")]
 pub(super) struct Replay {
     #[command(flatten)]
     selection: MessageSelection,
     /// Send to every recipient, also to those who had it, and messages that were delivered or cancelled
     #[arg(long)]
-    again: bool,
+    all_recipients: bool,
     /// Show what would be sent to whom, and change nothing
     #[arg(long, conflicts_with = "yes")]
     dry_run: bool,
@@ -47,11 +47,11 @@ pub(super) struct Replay {
 impl Replay {
     /// Shows the messages and their recipients, asks, and puts them back into the queue.
     pub(super) async fn run(&self, outbox: &Outbox, context: &Context, client: &Client) -> Result<Exit, CliError> {
-        let Self { selection, again, dry_run, yes } = self;
+        let Self { selection, all_recipients, dry_run, yes } = self;
         let messages = selection.fetch(client).await?;
         let is_refused = |message: &&Message| matches!(message.status, Status::Delivered | Status::Cancelled);
         let refused: Vec<&Message> = messages.iter().filter(is_refused).collect();
-        if let Some(first) = refused.first().filter(|_| !again) {
+        if let Some(first) = refused.first().filter(|_| !all_recipients) {
             let shown: Vec<String> = refused.iter().take(5).map(|message| message.id.to_string()).collect();
             let more = if refused.len() > shown.len() { ", ..." } else { "" };
             return Err(CliError::coded(
@@ -68,10 +68,10 @@ impl Replay {
                     shown.join(", ")
                 ),
             )
-            .remedy("Leave them out. To send them again to every recipient: add `--again`."));
+            .remedy("Leave them out. To send them again to every recipient: add `--all-recipients`."));
         }
         let planned: Vec<PlannedReplay<'_>> =
-            messages.iter().map(|message| PlannedReplay::new(message, *again)).collect();
+            messages.iter().map(|message| PlannedReplay::new(message, *all_recipients)).collect();
         if *dry_run && outbox.format == Format::Json {
             context.printer.out(&format!("{:#}", serde_json::json!({ "messages": planned })));
             return Ok(Exit::Done);
@@ -93,7 +93,7 @@ impl Replay {
             "Pass `--yes` to skip the prompt, or `--dry-run` to see what would be sent.",
         )?;
         let ids: Vec<Uuid> = messages.iter().map(|message| message.id).collect();
-        let options = ActionOptions { again: *again };
+        let options = ActionOptions { all_recipients: *all_recipients };
         outbox
             .for_each(context, &ids, "put back into the queue", async |id| {
                 client.act(id, Action::Replay, options).await
@@ -123,9 +123,9 @@ struct PlannedRecipient<'a> {
 }
 
 impl<'a> PlannedReplay<'a> {
-    fn new(message: &'a Message, again: bool) -> Self {
+    fn new(message: &'a Message, all_recipients: bool) -> Self {
         let recipients = message.recipients.iter().map(|last| {
-            let sent = again || last.status != RecipientStatus::Delivered;
+            let sent = all_recipients || last.status != RecipientStatus::Delivered;
             PlannedRecipient { last, sent }
         });
         Self { id: message.id, status: message.status, subject: &message.subject, recipients: recipients.collect() }

@@ -43,7 +43,7 @@ pub(super) fn describe_message(detail: &MessageDetail) -> String {
     if let Some(next) = message.next_attempt_at {
         lines.push(format!("next       {}", format_time(next)));
     }
-    if let Some(waits) = &detail.waits_for {
+    if let Some(waits) = &detail.blocked_by {
         lines.push(format!("waits      {}", printable(waits)));
     }
     lines.push(String::new());
