@@ -1,11 +1,10 @@
-//! HTTP client of the program: follows no redirect, and never reaches this machine through a proxy.
+//! HTTP client that follows no redirects and never uses a proxy for this machine.
 //!
-//! [`HttpClient`] holds the connections and picks them by the address of each request. `HTTP_PROXY`, `HTTPS_PROXY`,
-//! `ALL_PROXY` and `NO_PROXY` count for other machines alone: a bearer token that is meant for a service on this machine
-//! would otherwise be handed to the proxy, in clear. A loopback name is not looked up in DNS, so that no name server can
-//! send such a request elsewhere.
+//! [`HttpClient`] has one pool of connections for loopback addresses and one for all others. `HTTP_PROXY`, `HTTPS_PROXY`,
+//! `ALL_PROXY` and `NO_PROXY` apply to other machines only: otherwise a bearer token for a service on this machine would be sent
+//! to the proxy unencrypted. A loopback name is not looked up in DNS, so that no name server can redirect such a request.
 //!
-//! It does not decide which addresses may be asked; callers do.
+//! Callers decide which addresses may be requested.
 
 use std::{
     error::Error as _,
@@ -24,35 +23,35 @@ use crate::{
     text::is_hidden,
 };
 
-/// Characters of an error that are shown.
+/// Maximum length of an error in a message.
 const ERROR_SHOWN: usize = 300;
 
 /// Applies the caller's settings: time limits, certificate authorities, pools.
 type Configure = dyn Fn(ClientBuilder) -> ClientBuilder + Send + Sync;
 
-/// An HTTP client. Cheap to clone; clones share their connections.
+/// An HTTP client. Clones share their connections.
 #[derive(Clone)]
 pub struct HttpClient(Arc<Inner>);
 
 struct Inner {
     configure: Box<Configure>,
-    /// Made when they are first needed: to prepare TLS takes longer than most requests.
+    /// Created when it is first needed: preparing TLS takes longer than most requests.
     loopback: OnceLock<reqwest::Client>,
     remote: OnceLock<reqwest::Client>,
 }
 
 impl HttpClient {
-    /// Prepares a client. `configure` is called once for loopback addresses and once for all others.
+    /// Creates a client. `configure` is called once for loopback addresses and once for all others.
     pub fn new(configure: impl Fn(ClientBuilder) -> ClientBuilder + Send + Sync + 'static) -> Self {
         Self(Arc::new(Inner { configure: Box::new(configure), loopback: OnceLock::new(), remote: OnceLock::new() }))
     }
 
-    /// Begins a request. Fails if TLS cannot be prepared.
+    /// Starts a request. Fails if TLS cannot be prepared.
     pub fn request(&self, method: Method, url: Url) -> reqwest::Result<RequestBuilder> {
         Ok(self.for_host(is_loopback_url(&url))?.request(method, url))
     }
 
-    /// Prepares the connections for an address now, so that a failure shows before anything is sent.
+    /// Prepares the connection pool for an address, so that a failure is reported before anything is sent.
     pub fn prepare(&self, url: &Url) -> reqwest::Result<()> {
         self.for_host(is_loopback_url(url)).map(drop)
     }

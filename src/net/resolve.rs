@@ -1,5 +1,5 @@
-//! Addresses of hosts. A name that can only be this machine (`localhost`, `mail.localhost`) has no others than this
-//! machine's: no name server can send what is meant for it elsewhere.
+//! Host lookup. [`resolve`] returns only loopback addresses for loopback names (`localhost`, `mail.localhost`), so that no name
+//! server can redirect connections to them.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
@@ -16,7 +16,7 @@ pub async fn resolve(host: &str, port: u16) -> std::io::Result<Vec<SocketAddr>> 
     Ok(if own.is_empty() { loopback(port).to_vec() } else { own })
 }
 
-/// Returns the addresses of this machine that no other machine reaches.
+/// Returns the loopback addresses with a port.
 pub fn loopback(port: u16) -> [SocketAddr; 2] {
     [IpAddr::from(Ipv4Addr::LOCALHOST), IpAddr::from(Ipv6Addr::LOCALHOST)].map(|address| SocketAddr::new(address, port))
 }
@@ -26,7 +26,7 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn a_loopback_name_is_this_machine_whatever_is_found() {
+    async fn a_loopback_name_has_loopback_addresses_only() {
         for host in ["localhost", "LocalHost.", "mail.localhost", "no.such.name.localhost"] {
             let found = resolve(host, 25).await.unwrap();
             assert!(!found.is_empty() && found.iter().all(|own| own.ip().is_loopback() && own.port() == 25), "{host}");

@@ -1,10 +1,10 @@
-//! Trust in the servers that outgoing connections meet, and what a failed TLS handshake means in words.
+//! TLS trust of outgoing connections, and explanations of failed handshakes.
 //!
-//! [`Trust`] is what the platform trusts, the authorities of `--outgoing-ca-file`, and the servers' own certificates in
-//! that file: such a certificate is pinned, which means that it is trusted as it is, for the names in it and until it
-//! expires, whoever issued it. [`HandshakeFault`] names what went wrong. SMTP and HTTP share both.
+//! [`Trust`] combines the platform's certificate authorities with the certificates of `--outgoing-ca-file`: further authorities,
+//! and server certificates, which are pinned. A pinned certificate is trusted for the names in it until it expires, regardless of
+//! its issuer. [`HandshakeFault`] describes a failed handshake. SMTP and HTTP use both.
 //!
-//! Nothing here connects, and nothing lets a certificate pass for another name or past its end.
+//! Nothing here connects. No certificate is accepted for another name or after its end.
 
 use std::{
     error::Error,
@@ -28,12 +28,12 @@ use x509_parser::{certificate::X509Certificate, extensions::GeneralName, x509::X
 
 use crate::text::{decoded, is_hidden};
 
-/// Names of a certificate that are shown.
+/// Maximum number of names of a certificate in a message.
 const NAMES_SHOWN: usize = 10;
-/// Characters of a text from a certificate that are shown.
+/// Maximum length of a text from a certificate in a message.
 const TEXT_SHOWN: usize = 120;
 
-/// What is trusted. Cheap to clone.
+/// The trusted certificates. Cloning is cheap.
 #[derive(Clone, Debug)]
 pub struct Trust {
     provider: Arc<CryptoProvider>,
@@ -41,8 +41,8 @@ pub struct Trust {
 }
 
 impl Trust {
-    /// The platform's authorities, and the certificates of a PEM file next to them. Fails if the file holds none, or one
-    /// that cannot be read.
+    /// Combines the platform's authorities with the certificates of a PEM file. Fails if the file has no certificate, or one that
+    /// cannot be parsed.
     pub fn new(certificates: Option<&[u8]>) -> Result<Self, String> {
         let provider = Arc::new(aws_lc_rs::default_provider());
         let mut given = Vec::new();
@@ -176,7 +176,7 @@ impl ServerCertVerifier for ServerVerifier {
     }
 }
 
-/// What is wrong with a server's certificate.
+/// A fault of a server's certificate.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum CertificateFault {
     /// It has expired.
@@ -184,7 +184,7 @@ pub enum CertificateFault {
         /// Its end.
         until: Option<Timestamp>,
     },
-    /// Its time has not come.
+    /// It is not valid yet.
     NotYetValid {
         /// Its beginning.
         from: Option<Timestamp>,
@@ -194,41 +194,41 @@ pub enum CertificateFault {
         /// The names in it.
         names: Vec<String>,
     },
-    /// It has no subject alternative name; the common name counts no more (RFC 9525).
+    /// It has no subject alternative name; the common name is not used (RFC 9525).
     NoName {
         /// The common name.
         common_name: String,
     },
     /// No trusted authority issued it.
     UnknownIssuer {
-        /// Who issued it, as it says.
+        /// The issuer in the certificate.
         issuer: String,
     },
-    /// It was issued by itself, and is not trusted.
+    /// It is self-signed and not trusted.
     SelfSigned,
-    /// It is an authority's own (CA:TRUE) and not a server's.
+    /// It is the certificate of an authority (CA:TRUE), not of a server.
     Authority,
-    /// It is of version 1 or 2, which have no names for servers.
+    /// It has version 1 or 2, which have no subject alternative names.
     Version {
         /// The version.
         version: u32,
     },
-    /// It is signed in a way that is no longer safe.
+    /// Its signature algorithm is insecure.
     WeakSignature {
         /// The algorithm.
         algorithm: String,
     },
-    /// It is for another purpose than a server.
+    /// It is not for servers.
     Purpose,
     /// It was revoked.
     Revoked,
-    /// It cannot be read.
+    /// It cannot be parsed.
     Malformed,
     /// This machine trusts no authority at all.
     NoAuthorities,
     /// Another reason.
     Other {
-        /// In words.
+        /// The reason.
         why: String,
     },
 }
@@ -250,7 +250,7 @@ impl CertificateFault {
                 }
                 Self::Name { names }
             }
-            // What the certificate itself says explains more than that nobody knows it.
+            // The version explains more than the unknown issuer.
             _ if certificate.version() != X509Version::V3 => Self::Version { version: certificate.version().0 + 1 },
             CertificateError::UnknownIssuer if certificate.issuer() == certificate.subject() => Self::SelfSigned,
             CertificateError::UnknownIssuer => Self::UnknownIssuer { issuer: shown(&certificate.issuer().to_string()) },
@@ -318,35 +318,35 @@ impl fmt::Display for CertificateFault {
     }
 }
 
-/// Why a TLS handshake failed.
+/// The reason of a failed TLS handshake.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum HandshakeFault {
     /// The certificate is not accepted.
     Certificate(CertificateFault),
     /// The server has neither TLS 1.2 nor 1.3.
     Version,
-    /// No cipher, key exchange or signature that both sides have.
+    /// Client and server have no cipher, key exchange or signature algorithm in common.
     Cipher,
-    /// What answers is not TLS.
+    /// The server does not speak TLS.
     NotTls,
-    /// The server wants a certificate of the client.
+    /// The server requires a client certificate.
     ClientCertificate,
     /// The server ended the handshake.
     Alert {
         /// The alert in words.
         alert: String,
-        /// Whether it is the same every time.
+        /// True if another attempt would fail in the same way.
         is_lasting: bool,
     },
     /// Another reason.
     Other {
-        /// In words.
+        /// The reason.
         why: String,
     },
 }
 
 impl HandshakeFault {
-    /// Names an error of TLS.
+    /// Classifies a TLS error.
     pub fn new(error: &TlsError) -> Self {
         match error {
             TlsError::InvalidCertificate(CertificateError::Other(OtherError(inner))) => {
@@ -359,7 +359,7 @@ impl HandshakeFault {
                 Self::Certificate(CertificateFault::Other { why: spaced(&format!("{error:?}")) })
             }
             TlsError::NoCertificatesPresented => {
-                Self::Certificate(CertificateFault::Other { why: "the server shows none".to_owned() })
+                Self::Certificate(CertificateFault::Other { why: "the server sends none".to_owned() })
             }
             TlsError::AlertReceived(AlertDescription::ProtocolVersion)
             | TlsError::PeerIncompatible(
@@ -383,7 +383,7 @@ impl HandshakeFault {
         }
     }
 
-    /// Finds an error of TLS among an error and its causes.
+    /// Finds a TLS error in an error and its causes.
     pub fn find(error: &(dyn Error + 'static)) -> Option<Self> {
         let mut next = Some(error);
         while let Some(cause) = next {
@@ -409,28 +409,28 @@ impl HandshakeFault {
         }
     }
 
-    /// What to do about it. `look` shows the server's side: an `openssl s_client` command without its redirections.
-    pub fn remedy(&self, host: &str, look: &str) -> Vec<String> {
+    /// Returns the remedies. `probe` is an `openssl s_client` command, without redirections, that shows the server's side.
+    pub fn remedy(&self, host: &str, probe: &str) -> Vec<String> {
         let host = host.trim_matches(['[', ']']);
         let pin = format!(
-            "If it is the server meant: {look} </dev/null | openssl x509 -outform PEM > server.pem, compare its fingerprint with the server's administrator (openssl x509 -in server.pem -noout -fingerprint -sha256), then give it with --outgoing-ca-file server.pem."
+            "If this is the intended server: {probe} </dev/null | openssl x509 -outform PEM > server.pem, compare its fingerprint with the server's administrator (openssl x509 -in server.pem -noout -fingerprint -sha256), then give it with --outgoing-ca-file server.pem."
         );
         let kind = if host.parse::<std::net::IpAddr>().is_ok() { "IP" } else { "DNS" };
         let make = format!(
-            "A good one of its own: openssl req -x509 -newkey rsa:2048 -sha256 -nodes -days 730 -keyout server.key -out server.pem -subj /CN={host} -addext subjectAltName={kind}:{host}; give server.pem with --outgoing-ca-file."
+            "Or create a valid self-signed one: openssl req -x509 -newkey rsa:2048 -sha256 -nodes -days 730 -keyout server.key -out server.pem -subj /CN={host} -addext subjectAltName={kind}:{host}; give server.pem with --outgoing-ca-file."
         );
-        let see = format!("{look} </dev/null");
+        let see = format!("{probe} </dev/null");
         match self {
             Self::Certificate(fault) => match fault {
                 CertificateFault::Expired { .. } => vec!["Have the server's administrator renew it.".to_owned(), see],
                 CertificateFault::NotYetValid { .. } => vec![see, "timedatectl status".to_owned()],
                 CertificateFault::Name { .. } => vec![
-                    "Write `host` as one of these names if that is the server meant; otherwise have the certificate replaced.".to_owned(),
+                    "Write `host` as one of these names if this is the intended server; otherwise have the certificate replaced.".to_owned(),
                     see,
                 ],
                 CertificateFault::UnknownIssuer { .. } => vec![
                     "The server must send its intermediate certificates.".to_owned(),
-                    "An authority of your own: `--outgoing-ca-file FILE`, for `mailwright serve` or with `--local`.".to_owned(),
+                    "For a private authority: `--outgoing-ca-file FILE`, for `mailwright serve` or with `--local`.".to_owned(),
                     see,
                 ],
                 CertificateFault::SelfSigned | CertificateFault::Authority => vec![pin, make],
@@ -439,7 +439,7 @@ impl HandshakeFault {
                 | CertificateFault::WeakSignature { .. }
                 | CertificateFault::Purpose => vec!["Have the server's administrator replace the certificate.".to_owned(), make],
                 CertificateFault::NoAuthorities => vec![
-                    "Install the system's certificates (the package ca-certificates), or give `--outgoing-ca-file FILE`.".to_owned(),
+                    "Install the system's certificates (the package ca-certificates), or pass `--outgoing-ca-file FILE`.".to_owned(),
                 ],
                 CertificateFault::Revoked | CertificateFault::Malformed | CertificateFault::Other { .. } => {
                     vec!["Have the server's administrator replace the certificate.".to_owned(), see]
@@ -448,11 +448,11 @@ impl HandshakeFault {
             Self::Version => vec!["Have the server's administrator enable TLS 1.2 or 1.3.".to_owned(), see],
             Self::Cipher => vec![
                 "Have the server's administrator enable ECDHE with AES-GCM or ChaCha20-Poly1305, and a key of RSA 2048 or more, P-256 or Ed25519.".to_owned(),
-                format!("{look} -tls1_2 -cipher ECDHE+AESGCM </dev/null"),
+                format!("{probe} -tls1_2 -cipher ECDHE+AESGCM </dev/null"),
             ],
             Self::NotTls => vec!["`tls` is for port 465, `starttls` for 587: check both.".to_owned(), see],
             Self::ClientCertificate => vec![
-                "Certificates of clients are not used here: have the server's administrator accept a password or a token.".to_owned(),
+                "Client certificates are not supported: have the server's administrator accept a password or a token.".to_owned(),
             ],
             Self::Alert { .. } | Self::Other { .. } => vec![see],
         }
@@ -463,10 +463,10 @@ impl fmt::Display for HandshakeFault {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Certificate(fault) => fault.fmt(f),
-            Self::Version => f.write_str("the server offers only versions of TLS that are no longer safe"),
+            Self::Version => f.write_str("the server offers only insecure versions of TLS"),
             Self::Cipher => f.write_str("the server and this program have no cipher in common"),
-            Self::NotTls => f.write_str("what answers does not speak TLS"),
-            Self::ClientCertificate => f.write_str("the server wants a certificate of its clients"),
+            Self::NotTls => f.write_str("the server does not speak TLS"),
+            Self::ClientCertificate => f.write_str("the server requires a client certificate"),
             Self::Alert { alert, .. } => write!(f, "the server ended the TLS handshake with the alert `{alert}`"),
             Self::Other { why } => write!(f, "the TLS handshake failed: {why}"),
         }
@@ -477,7 +477,7 @@ fn at(seconds: i64) -> Option<Timestamp> {
     Timestamp::from_second(seconds).ok()
 }
 
-/// The names of servers in a certificate.
+/// Returns the server names in a certificate.
 fn names(certificate: &X509Certificate<'_>) -> Vec<String> {
     let Ok(Some(extension)) = certificate.subject_alternative_name() else { return Vec::new() };
     let names = extension.value.general_names.iter().filter_map(|name| match name {
@@ -496,7 +496,7 @@ fn common_name(certificate: &X509Certificate<'_>) -> String {
     shown(name.unwrap_or_default())
 }
 
-/// The name of the algorithm that a certificate is signed with.
+/// Returns the name of the signature algorithm of a certificate.
 fn algorithm(certificate: &X509Certificate<'_>) -> String {
     let oid = certificate.signature_algorithm.algorithm.to_id_string();
     match oid.as_str() {
@@ -506,12 +506,12 @@ fn algorithm(certificate: &X509Certificate<'_>) -> String {
     }
 }
 
-/// A text from a certificate, printable and cut.
+/// Returns a text from a certificate, printable and of bounded length.
 fn shown(text: &str) -> String {
     text.chars().filter(|c| !is_hidden(*c)).take(TEXT_SHOWN).collect()
 }
 
-/// `UnknownIssuer` as words: `unknown issuer`.
+/// Splits a name in camel case into words: `UnknownIssuer` becomes `unknown issuer`.
 fn spaced(name: &str) -> String {
     let mut words = String::new();
     let mut last = ' ';
