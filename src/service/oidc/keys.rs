@@ -1,4 +1,4 @@
-//! Signing keys of an issuer: fetched through its OpenID configuration, cached, and selected for a token.
+//! Signing keys of an issuer: fetched through its `OpenID` configuration, cached, and selected for a token.
 //!
 //! [`IssuerKeys::refresh`] fetches, one request at a time; [`KeySet`] is a copy of the known keys. An issuer that does not
 //! answer does not invalidate keys that are known: they stay usable for a day.
@@ -130,7 +130,7 @@ fn can_verify(key: &Jwk, algorithm: Algorithm) -> bool {
     has_type && is_for_signatures && has_algorithm
 }
 
-/// Fetches the keys that an issuer publishes: its OpenID configuration names their address.
+/// Fetches the keys that an issuer publishes: its `OpenID` configuration names their address.
 async fn fetch(http: &Http, issuer: &str) -> Result<Vec<Jwk>, String> {
     let configuration =
         get(http, &format!("{}/.well-known/openid-configuration", issuer.trim_end_matches('/'))).await?;

@@ -1,4 +1,4 @@
-//! OpenID Connect: authenticates pipelines by the identity tokens of issuers that the operator trusts.
+//! `OpenID` Connect: authenticates pipelines by the identity tokens of issuers that the operator trusts.
 //!
 //! * [`OidcSettings`] is the issuers file (`serve --oidc`): issuers, audiences, and the role that a token with certain claims
 //!   gets. Every token that it does not name is refused.
