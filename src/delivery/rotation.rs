@@ -68,7 +68,7 @@ impl Next {
             standing,
             since,
             reason: String::new(),
-            told: false,
+            alerted: false,
             refusals: 0,
             next_try_at: None,
         }
@@ -263,14 +263,14 @@ impl Engine {
         }
         let (now, reference) = (self.time.now(), next.reference.clone());
         let refusals = known.as_ref().map_or(0, |known| known.refusals) + 1;
-        let was_told = known.as_ref().is_some_and(|known| known.told);
+        let was_alerted = known.as_ref().is_some_and(|known| known.alerted);
         let since = known.filter(|known| known.standing == Standing::Refused).map_or(now, |known| known.since);
         let reason = format!("{}: {}", failure.phase, failure.reply);
-        let is_news = current_works && !was_told;
+        let is_news = current_works && !was_alerted;
         let alert = format!("the next value of {reference} is refused, and the current one is used ({reason})");
         let rotation = Rotation {
             reason,
-            told: was_told || current_works,
+            alerted: was_alerted || current_works,
             refusals,
             next_try_at: Some(now + self.until_next_trial(refusals)),
             ..next.rotation(&sender.name, Standing::Refused, since)

@@ -5,8 +5,8 @@
 //! what is wrong at which character, and what to write instead. Nothing here quotes an address in an error, and nothing
 //! reads headers: folding, comments and groups are `mime::address_list`'s.
 //!
-//! Two addresses are the same if their domains and their local parts differ in case at most. RFC 5321 lets a server tell
-//! local parts apart by case; no known one does, Exchange does not, and a guard or a second copy that depended on it would
+//! Two addresses are the same if their domains and their local parts differ in case at most. RFC 5321 lets a server
+//! distinguish local parts by case; no known server does, and a guard or a second copy that depended on it would
 //! fail on the first capital letter.
 
 use std::{borrow::Cow, fmt, net::IpAddr, str::FromStr};
@@ -37,7 +37,7 @@ pub struct AddressError {
     pub position: Option<usize>,
     /// The reason.
     pub reason: String,
-    /// What to write instead.
+    /// The remedy.
     pub remedy: &'static str,
 }
 
@@ -205,7 +205,7 @@ fn without_at(text: &str) -> AddressError {
 
 fn check_local_part(local: &str) -> Result<(), AddressError> {
     if local.is_empty() {
-        return Err(AddressError::at(0, "nothing stands before the `@`", PLAIN));
+        return Err(AddressError::at(0, "the part before the `@` is empty", PLAIN));
     }
     let mut before = '.';
     for (position, c) in local.chars().enumerate() {
@@ -234,7 +234,7 @@ fn check_local_part(local: &str) -> Result<(), AddressError> {
     }
     if before == '.' {
         let remedy = "Remove the dot, or put the part before the `@` in quotes.";
-        return Err(AddressError::at(local.chars().count() - 1, "a dot stands before the `@`", remedy));
+        return Err(AddressError::at(local.chars().count() - 1, "there is a dot before the `@`", remedy));
     }
     Ok(())
 }
@@ -248,7 +248,7 @@ fn quoted_local_part(text: &str) -> Result<(String, usize), AddressError> {
         match c {
             '"' if !is_escaped => {
                 if content.is_empty() {
-                    return Err(AddressError::at(position, "nothing stands between the quotes", PLAIN));
+                    return Err(AddressError::at(position, "the quotes are empty", PLAIN));
                 }
                 let is_dot_atom = content.split('.').all(|atom| !atom.is_empty() && atom.chars().all(is_atext));
                 let local = if is_dot_atom { content } else { quoted(&content) };
@@ -296,7 +296,7 @@ fn parse_domain(domain: &str) -> Result<Cow<'_, str>, AddressError> {
                 let reason = if rest {
                     format!("{} separates it from a second address", describe(c))
                 } else {
-                    format!("{} stands behind the address", describe(c))
+                    format!("{} follows the address", describe(c))
                 };
                 return Err(AddressError::at(position, reason, EACH));
             }
@@ -310,7 +310,7 @@ fn parse_domain(domain: &str) -> Result<Cow<'_, str>, AddressError> {
         return Err(AddressError::at(position, reason, if c.is_ascii() { PLAIN } else { RETYPE }));
     }
     if domain.is_empty() {
-        return Err(AddressError::whole("nothing stands behind the `@`", PLAIN));
+        return Err(AddressError::whole("the part after the `@` is empty", PLAIN));
     }
     if domain.parse::<IpAddr>().is_ok() {
         return Err(AddressError::at(0, "an IP address without brackets", BRACKETS));
@@ -337,7 +337,7 @@ fn parse_domain(domain: &str) -> Result<Cow<'_, str>, AddressError> {
     Ok(ascii)
 }
 
-/// Returns a domain in A-labels (`xn--...`). One that is ASCII stays as it is; none if there is no such form.
+/// Returns a domain in A-labels (`xn--...`). One that is ASCII stays as it is; none if it has no such form.
 fn ascii_domain(domain: &str) -> Option<Cow<'_, str>> {
     if domain.is_ascii() {
         return Some(Cow::Borrowed(domain));
@@ -347,7 +347,7 @@ fn ascii_domain(domain: &str) -> Option<Cow<'_, str>> {
 
 /// Parses an address literal (RFC 5321, 4.1.3) behind its opening bracket.
 fn parse_literal(literal: &str) -> Result<String, AddressError> {
-    let wrong = || AddressError::at(0, "what stands in brackets is not an IP address", BRACKETS);
+    let wrong = || AddressError::at(0, "the text in brackets is not an IP address", BRACKETS);
     let content = literal.strip_suffix(']').ok_or_else(wrong)?;
     let six = content.get(..5).filter(|tag| tag.eq_ignore_ascii_case("ipv6:")).and(content.get(5..));
     match (six, content.parse::<IpAddr>()) {
@@ -398,9 +398,9 @@ impl NamedAddress {
             let position = position + behind.chars().take_while(|c| c.is_whitespace()).count();
             let is_last = behind.trim().chars().count() == 1;
             let reason = match found {
-                ';' | ',' if is_last => format!("{} stands behind the address", describe(found)),
+                ';' | ',' if is_last => format!("{} follows the address", describe(found)),
                 ';' | ',' => format!("{} separates it from a second address", describe(found)),
-                _ => "a text stands behind the address".to_owned(),
+                _ => "a text follows the address".to_owned(),
             };
             let remedy = if matches!(found, ';' | ',') { EACH } else { PLAIN };
             return Err(AddressError::at(position, reason, remedy));
@@ -410,7 +410,7 @@ impl NamedAddress {
     }
 }
 
-/// Explains a text without `<` in which more than one address stands; none if it is not one.
+/// Explains a text without `<` that holds more than one address; none if it holds one.
 fn explain_list(text: &str) -> Option<AddressError> {
     let separator = [';', ','].into_iter().find_map(|c| Some((find_outside_quotes(text, c)?, c)));
     let (index, c) = separator?;
@@ -418,7 +418,7 @@ fn explain_list(text: &str) -> Option<AddressError> {
     let (before, behind) = (text[..index].trim(), text[index + 1..].trim());
     let reason = match (before.contains('@'), behind.contains('@'), behind.is_empty()) {
         (true, true, _) => format!("{} separates it from a second address", describe(c)),
-        (true, false, true) => format!("{} stands behind the address", describe(c)),
+        (true, false, true) => format!("{} follows the address", describe(c)),
         _ => return None,
     };
     Some(AddressError::at(position, reason, EACH))
@@ -439,7 +439,7 @@ fn find_outside_quotes(text: &str, wanted: char) -> Option<usize> {
     None
 }
 
-/// Reads what stands before `<`.
+/// Reads the display name before `<`.
 fn display_name(text: &str) -> Result<Option<String>, AddressError> {
     let (skipped, name) = trim(text);
     if name.is_empty() {
@@ -459,7 +459,7 @@ fn display_name(text: &str) -> Result<Option<String>, AddressError> {
                 }
                 '"' => {
                     let position = skipped + 2 + content[..index].chars().count();
-                    return Err(AddressError::at(position, "a text stands behind the quoted name", QUOTE));
+                    return Err(AddressError::at(position, "a text follows the quoted name", QUOTE));
                 }
                 c => unquoted.push(c),
             }
@@ -474,7 +474,7 @@ fn display_name(text: &str) -> Result<Option<String>, AddressError> {
             }
             ',' | ';' | ':' => format!("{} separates addresses, unless the name is in quotes", describe(c)),
             '(' | ')' => {
-                let reason = "what stands in parentheses is a comment, and not shown as part of the name";
+                let reason = "text in parentheses is a comment and not part of the name";
                 let remedy = "Put the name in quotes: \"John (Sales)\" <john@example.com>.";
                 return Err(AddressError::at(skipped + position, reason, remedy));
             }

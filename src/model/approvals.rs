@@ -33,18 +33,18 @@ pub struct Approvals {
     /// Who may approve.
     #[schema(max_items = 100)]
     pub signers: Vec<Signer>,
-    /// What needs an approval. A change must satisfy every rule that it matches.
+    /// Rules for approvals. A change must satisfy every rule that it matches.
     #[schema(max_items = 50)]
     pub rules: Vec<ApprovalRule>,
-    /// Whether the approval of whoever applies counts: the signer has the name of the token.
+    /// True if the approval of the person who applies counts: the signer has the name of the token.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub self_approval: bool,
-    /// Whether an administrator may do without, in an emergency; the audit log says so.
+    /// True if an administrator may apply without approvals in an emergency. The audit log records it.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub break_glass: bool,
 }
 
-/// Somebody who may approve.
+/// A person who may approve.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields, rename_all = "camelCase")]
 pub struct Signer {
@@ -60,7 +60,7 @@ pub struct Signer {
     pub until: Option<jiff::civil::Date>,
 }
 
-/// What needs approvals, and how many. What is not named is not looked at: a rule without conditions is for everything.
+/// A rule: which changes need approvals, and how many. A condition that is not set matches everything.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields, rename_all = "camelCase")]
 pub struct ApprovalRule {
@@ -79,18 +79,18 @@ pub struct ApprovalRule {
     /// For these actions; none named means all.
     #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
     pub actions: BTreeSet<ApprovedAction>,
-    /// Whether an approval must say why.
+    /// True if an approval must say why.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub reason_required: bool,
 }
 
-/// What a rule about approvals distinguishes.
+/// Kinds of changes that a rule distinguishes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum ApprovedAction {
     /// A profile is made.
     Create,
-    /// What a profile says changes.
+    /// A profile is changed.
     Update,
     /// A profile goes.
     Delete,
@@ -123,10 +123,10 @@ pub struct ApprovalNeed {
     pub count: u8,
     /// Whose approvals count.
     pub signers: Vec<KnownSigner>,
-    /// Whether each must say why.
+    /// True if each must say why.
     #[serde(default)]
     pub reason_required: bool,
-    /// What makes the rule match; at most ten.
+    /// Reasons why the rule matches; at most ten.
     pub because: Vec<String>,
 }
 
@@ -144,8 +144,8 @@ impl ApprovalNeed {
     /// `2 approvals of alice, bob or carol`.
     pub fn words(&self) -> String {
         let names: Vec<&str> = self.signers.iter().map(|signer| signer.name.as_str()).collect();
-        let whom = match names.as_slice() {
-            [] => "nobody".to_owned(),
+        let signers = match names.as_slice() {
+            [] => "no signer".to_owned(),
             [one] => (*one).to_owned(),
             [front @ .., last] => format!(
                 "{} {} {last}",
@@ -155,7 +155,7 @@ impl ApprovalNeed {
         };
         let noun = if self.count == 1 { "approval" } else { "approvals" };
         let why = if self.reason_required { ", each with a reason" } else { "" };
-        format!("{} {noun} of {whom}{why}", self.count)
+        format!("{} {noun} of {signers}{why}", self.count)
     }
 }
 
@@ -188,7 +188,7 @@ impl Signer {
 }
 
 impl Approvals {
-    /// Whether nothing is said.
+    /// Returns true if no rule and no signer is set.
     pub fn is_empty(&self) -> bool {
         *self == Self::default()
     }
@@ -237,14 +237,14 @@ pub fn digest(
     Digest::of_document(&("mailwright-approval-v1", environment, base, action.to_string(), settings, changes))
 }
 
-/// What one change does to one profile that is live.
+/// The effect of one change on one live profile.
 struct Effect<'a> {
     actions: BTreeSet<ApprovedAction>,
     before: Option<(&'a ProfileName, &'a StoredProfile)>,
     after: Option<(&'a ProfileName, &'a StoredProfile)>,
 }
 
-/// What the step from `before` to `after` needs by the rules that are live before it. One need a rule that matches.
+/// Returns the approvals that a change from `before` to `after` needs by the rules that are live before it: one need for each rule that matches.
 pub fn needs(before: &State, after: &State, changes: &[ProfileChange]) -> Vec<ApprovalNeed> {
     let approvals = &before.settings.policy.approvals;
     if approvals.rules.is_empty() {
@@ -253,7 +253,7 @@ pub fn needs(before: &State, after: &State, changes: &[ProfileChange]) -> Vec<Ap
     let settings = before.settings != after.settings;
     let secret = |state: &State| state.settings.reader.as_ref().and_then(|reader| reader.secret.clone());
     let reader = secret(after).is_some_and(|new| secret(before) != Some(new));
-    // Whoever could change the rules alone would need nobody's approval for anything.
+    // A person who could change the rules alone could avoid every approval.
     let rules = *approvals != after.settings.policy.approvals;
     let effects: Vec<Effect<'_>> = changes.iter().filter_map(|change| effect(before, change)).collect();
     let narrow = |rule: &ApprovalRule| !rule.functions.is_empty() || !rule.companies.is_empty();
@@ -283,7 +283,7 @@ pub fn needs(before: &State, after: &State, changes: &[ProfileChange]) -> Vec<Ap
     needs
 }
 
-/// What a change does to what is live; none if it only notes something.
+/// Returns the effect of a change on live profiles; none if it only records something.
 fn effect<'a>(state: &'a State, change: &'a ProfileChange) -> Option<Effect<'a>> {
     let live = |name: &ProfileName| {
         let (name, found) = state.profiles.get_key_value(name)?;
@@ -346,7 +346,7 @@ impl ApprovalRule {
             && (self.functions.is_empty() || self.functions.contains(&function))
     }
 
-    /// Whether the profile, as it was or as it becomes, claims what the rule is about, or sends for it by fallback.
+    /// Returns true if the profile, as it was or as it becomes, claims what the rule is about, or sends for it by fallback.
     fn concerns(&self, effect: &Effect<'_>, old: &Serving<'_>, new: &Serving<'_>) -> bool {
         if self.functions.is_empty() && self.companies.is_empty() {
             return true;
@@ -370,7 +370,7 @@ impl ApprovalRule {
     }
 }
 
-/// Whether a text is good as a signer's name: it is part of file names, too.
+/// Returns true if a text is good as a signer's name: it is part of file names, too.
 pub fn is_signer_name(text: &str) -> bool {
     let fit = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '@' | '-');
     (1..=64).contains(&text.len()) && text.starts_with(|c: char| c.is_ascii_alphanumeric()) && text.chars().all(fit)
@@ -389,6 +389,6 @@ pub struct Approved {
     /// When it would have ended.
     #[schema(value_type = String, format = DateTime)]
     pub expires: Timestamp,
-    /// What was signed, and the signature: `ssh-keygen -Y verify` still checks it.
+    /// The signed text and the signature, for `ssh-keygen -Y verify`.
     pub approval: Approval,
 }

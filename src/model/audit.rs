@@ -7,7 +7,7 @@ use utoipa::ToSchema;
 use crate::model::Digest;
 
 /// One entry of the audit log. `hash` is SHA-256 over the canonical text of the entry without `hash`; `previous`
-/// is the hash of the entry before, so none can be changed, removed or put in between unseen.
+/// is the hash of the entry before, so that a changed, removed or inserted entry is detected.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct AuditEntry {
@@ -16,11 +16,11 @@ pub struct AuditEntry {
     /// When.
     #[schema(value_type = String, format = DateTime)]
     pub at: Timestamp,
-    /// The name of the token that was used; `(nobody)` where none was accepted.
+    /// The name of the token that was used; `(none)` where none was accepted.
     pub actor: String,
-    /// What was asked for: `changeset`, `rollback`, `profile.update`, `token.create`, ...
+    /// The requested action: `changeset`, `rollback`, `profile.update`, `token.create`, ...
     pub action: String,
-    /// What became of it.
+    /// The outcome.
     pub outcome: AuditOutcome,
     /// More, by action. Never a secret.
     #[schema(value_type = Object)]
@@ -31,7 +31,7 @@ pub struct AuditEntry {
     pub hash: Digest,
 }
 
-/// What became of what was asked for.
+/// The outcome of a requested action.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum AuditOutcome {
@@ -68,7 +68,7 @@ impl AuditEntry {
         }))
     }
 
-    /// What stands as `previous` in the first entry.
+    /// Returns the value of `previous` in the first entry.
     pub fn genesis() -> Digest {
         Digest::of_bytes(b"")
     }

@@ -15,7 +15,7 @@ pub struct Changeset {
     /// Made once per plan. Sending the same changeset again changes nothing and answers the same.
     #[schema(value_type = String, format = "uuid")]
     pub id: Uuid,
-    /// The environment that it is meant for; another one's service refuses it.
+    /// The environment that it is for. The service of another environment refuses it.
     pub environment: EnvironmentName,
     /// The generation that it was computed from.
     pub base: u64,
@@ -49,14 +49,14 @@ pub enum ProfileChange {
     Create {
         /// Its name.
         name: ProfileName,
-        /// What it becomes.
+        /// The new value.
         profile: StoredProfile,
     },
     /// Changes a profile that is there.
     Update {
         /// Its name.
         name: ProfileName,
-        /// What it becomes.
+        /// The new value.
         profile: StoredProfile,
     },
     /// Gives a profile another name, and perhaps other contents.
@@ -65,14 +65,14 @@ pub enum ProfileChange {
         from: ProfileName,
         /// The name it gets.
         name: ProfileName,
-        /// What it becomes.
+        /// The new value.
         profile: StoredProfile,
     },
     /// Takes a profile that is live into Git's care, or records that Git now says what is live.
     Adopt {
         /// Its name.
         name: ProfileName,
-        /// What it becomes.
+        /// The new value.
         profile: StoredProfile,
     },
     /// Removes a profile.
@@ -149,7 +149,7 @@ impl ProfileChange {
         std::iter::once(self.name()).chain(from)
     }
 
-    /// What the profile becomes, unless it goes.
+    /// Returns the new profile; none if it is deleted.
     pub fn profile(&self) -> Option<&StoredProfile> {
         match self {
             ProfileChange::Create { profile, .. }
@@ -161,17 +161,17 @@ impl ProfileChange {
     }
 }
 
-/// Guards that somebody lifted, for one plan only.
+/// Guards that are lifted for this plan only.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Allowances {
-    /// That many deletions are meant.
+    /// The number of deletions that is allowed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub deletes: Option<u32>,
-    /// The loss of these profiles is meant.
+    /// Profiles whose loss is allowed.
     #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
     pub names: BTreeSet<ProfileName>,
-    /// What `verify` found in these profiles is accepted.
+    /// Profiles whose findings are accepted.
     #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
     pub findings: BTreeSet<ProfileName>,
     /// `verify` was not asked at all.
@@ -184,13 +184,13 @@ pub struct Allowances {
 }
 
 impl Allowances {
-    /// Whether nothing was lifted.
+    /// Returns true if no guard is lifted.
     pub fn is_none(&self) -> bool {
         *self == Self::default()
     }
 }
 
-/// Somebody's approval: what was signed, and the signature (sshsig, as `ssh-keygen -Y sign` makes it).
+/// An approval: the signed text and the signature (sshsig, as `ssh-keygen -Y sign` makes it).
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Approval {

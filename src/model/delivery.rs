@@ -1,5 +1,5 @@
-//! How an environment delivers: how long it tries, what it does where nobody can know, whom it may write to, whom it
-//! tells. The service holds it with the rest of the settings, and looks at it anew for every attempt.
+//! Delivery settings of an environment: retries, handling of unknown outcomes, allowed recipients, webhooks. The service
+//! keeps them with the other settings and reads them for every attempt.
 
 use std::{collections::BTreeMap, fmt, str::FromStr, time::Duration};
 
@@ -11,27 +11,27 @@ use super::{
     address::{self, Address},
 };
 
-/// What an environment says under `delivery`.
+/// The section `delivery` of an environment.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields, rename_all = "camelCase", default)]
 pub struct Delivery {
     /// How long to wait between attempts.
     #[serde(skip_serializing_if = "is_default")]
     pub retry: Retry,
-    /// What is particular to a function.
+    /// Settings of single functions.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     #[schema(value_type = std::collections::HashMap<String, FunctionDelivery>)]
     pub functions: BTreeMap<Function, FunctionDelivery>,
-    /// Whom this environment may write to.
+    /// Recipients that this environment may write to.
     #[serde(skip_serializing_if = "is_default")]
     pub recipients: RecipientGuard,
-    /// What may not be attached.
+    /// Attachments that are forbidden.
     #[serde(skip_serializing_if = "is_default")]
     pub attachments: Attachments,
     /// How long messages that are done with are kept.
     #[serde(skip_serializing_if = "is_default_keep")]
     pub keep: Keep,
-    /// Whom to tell.
+    /// Receivers of events.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub webhooks: Vec<Webhook>,
 }
@@ -50,7 +50,7 @@ fn is_default_keep(value: &Keep) -> bool {
 pub struct Lapse(u64);
 
 impl Lapse {
-    /// What a length of time looks like.
+    /// The form of a duration, in words.
     pub const RULE: &str = "a length of time is a number and s, m, h or d: 30s, 5m, 2h, 3d";
     const UNITS: [(char, u64); 4] = [('d', 86_400), ('h', 3600), ('m', 60), ('s', 1)];
 
@@ -120,7 +120,7 @@ impl Default for Retry {
     }
 }
 
-/// What is particular to a function.
+/// Settings of single functions.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields, rename_all = "camelCase", default)]
 pub struct FunctionDelivery {
@@ -128,43 +128,43 @@ pub struct FunctionDelivery {
     /// not count.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub lifetime: Option<Lapse>,
-    /// What happens where nobody can know whether a mail was taken.
+    /// Handling of attempts with an unknown outcome.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub unknown: Option<Unknown>,
 }
 
-/// What happens where nobody can know whether a mail was taken: a time-out after its last byte, a reset, a crash.
+/// Handling of attempts with an unknown outcome: a time-out after its last byte, a reset, a crash.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Unknown {
-    /// It waits for a person.
+    /// It waits for an operator.
     #[default]
     Hold,
     /// It is sent again, marked as a possible duplicate.
     Retry,
-    /// Where the provider can tell (Microsoft Graph, with `Mail.ReadBasic.All`), Sent Items are searched for its
-    /// Message-ID: found is delivered, not found is sent again. Elsewhere it waits for a person.
+    /// Where the provider can look it up (Microsoft Graph, with `Mail.ReadBasic.All`), Sent Items are searched for its
+    /// Message-ID: found is delivered, not found is sent again. Elsewhere it waits for an operator.
     Look,
 }
 
-/// Whom an environment may write to, so that a copy of production cannot write to customers.
+/// Recipients that an environment may write to, so that a copy of production cannot write to customers.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields, rename_all = "camelCase", default)]
 pub struct RecipientGuard {
-    /// Addresses, or `*@domain`. Nobody else gets mail. Empty means everybody.
+    /// Addresses, or `*@domain`. No other recipient gets mail. Empty allows every recipient.
     #[serde(skip_serializing_if = "Vec::is_empty", deserialize_with = "address::deserialize_patterns")]
     pub allow: Vec<String>,
     /// Everything goes to this address instead.
     #[serde(skip_serializing_if = "Option::is_none", deserialize_with = "address::deserialize_option")]
     pub rewrite_to: Option<String>,
-    /// What every subject begins with.
+    /// A prefix of every subject.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub subject_tag: Option<String>,
 }
 
 impl RecipientGuard {
-    /// Returns true if somebody may be written to. Addresses are compared as [`Address`] compares them; a text that is
-    /// none is allowed only where everybody is.
+    /// Returns true if a recipient is allowed. Addresses are compared as [`Address`] compares them; a text that is
+    /// not an address is allowed only where every recipient is.
     pub fn allows(&self, address: &str) -> bool {
         if self.allow.is_empty() {
             return true;
@@ -177,7 +177,7 @@ impl RecipientGuard {
     }
 }
 
-/// What may not be attached.
+/// Attachments that are forbidden.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields, rename_all = "camelCase", default)]
 pub struct Attachments {
@@ -188,7 +188,7 @@ pub struct Attachments {
 
 impl Attachments {
     /// Returns the rule that forbids a file of this name and media type. The name counts as the system that stores it would
-    /// read it: without what nobody sees, without a folder before it, without dots and blanks at the end, and with the
+    /// read it: without invisible characters, without a folder before it, without dots and blanks at the end, and with the
     /// part before a colon as well (a stream of NTFS). A media type counts without its parameters.
     pub fn rule_against(&self, name: &str, media_type: &str) -> Option<&str> {
         if self.forbidden.is_empty() {
@@ -265,8 +265,7 @@ impl Default for Keep {
     }
 }
 
-/// Where to tell what happens. Each call is signed (`webhook-signature`, Ed25519) with a key that `GET /v1/service`
-/// publishes the public half of.
+/// A receiver of events. Each call is signed (`webhook-signature`, Ed25519); `GET /v1/service` has the public key.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields, rename_all = "camelCase")]
 pub struct Webhook {
@@ -278,7 +277,7 @@ pub struct Webhook {
     pub events: Vec<EventKind>,
 }
 
-/// What can happen.
+/// Kinds of events.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum EventKind {
@@ -286,11 +285,11 @@ pub enum EventKind {
     Delivered,
     /// A message failed for good.
     Failed,
-    /// Nobody can know whether a message was taken.
+    /// The outcome of a message is unknown.
     Unknown,
     /// A message was cancelled.
     Cancelled,
-    /// A profile cannot send until somebody mends it.
+    /// A profile was suspended.
     Parked,
     /// A profile sends again.
     Resumed,
@@ -326,7 +325,7 @@ impl Delivery {
         own.unwrap_or(Lapse::seconds(2 * 86_400))
     }
 
-    /// What happens where nobody can know.
+    /// Returns the handling of unknown outcomes.
     pub fn unknown(&self, function: Function) -> Unknown {
         self.functions.get(&function).and_then(|own| own.unknown).unwrap_or_default()
     }
@@ -336,7 +335,7 @@ impl Delivery {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields, rename_all = "camelCase", default)]
 pub struct Limits {
-    /// What the rest begins with; unless stated, what the provider's host calls for.
+    /// The preset of limits that are not set; by default that of the provider's host.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub preset: Option<Preset>,
     /// Messages in any 60 seconds.

@@ -1,4 +1,4 @@
-//! What the verifier found: findings, and the report of a run.
+//! Results of the verifier: findings, and the report of a run.
 
 use std::fmt;
 
@@ -9,15 +9,15 @@ use utoipa::ToSchema;
 use super::finding_id::Id;
 use crate::model::{Place, ProfileName};
 
-/// What a check came to.
+/// The result of a check.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Verdict {
-    /// It is not as it must be.
+    /// The requirement is not met.
     Fail,
     /// It could not be seen. The finding says what would decide it.
     Unknown,
-    /// It is as it must be.
+    /// The requirement is met.
     Pass,
 }
 
@@ -51,11 +51,11 @@ pub enum Level {
     /// The files, and an exported registration.
     #[default]
     Offline,
-    /// What anybody may ask.
+    /// Requests without a credential.
     Anonymous,
     /// With the profile's own credential.
     Credential,
-    /// With the token of somebody who may read the directory.
+    /// Requests with a token that may read the directory.
     Reader,
     /// A mail was sent.
     Probe,
@@ -85,14 +85,14 @@ impl fmt::Display for Level {
     }
 }
 
-/// One result of a check: what, where, what was seen, and how to mend it. Never holds a secret or a token.
+/// One result of a check: subject, place, observation and remedy. Never holds a secret or a token.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Finding {
     /// The check, or the way in which it failed. Never reused.
     #[schema(value_type = String, example = "GRAPH-REDIRECT-SPA")]
     pub id: Id,
-    /// What the check came to.
+    /// The result of the check.
     pub verdict: Verdict,
     /// How much it weighs.
     pub severity: Severity,
@@ -102,28 +102,28 @@ pub struct Finding {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<String>)]
     pub profile: Option<ProfileName>,
-    /// What in the profile it is about, as a JSON pointer; the empty one is the whole.
+    /// The part of the profile that is concerned, as a JSON pointer; the empty pointer is the whole profile.
     pub pointer: String,
     /// The place in the files that the pointer comes from.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<Object>)]
     pub place: Option<Place>,
-    /// What is so, in one sentence without a full stop.
+    /// The result in one sentence, without a full stop.
     pub message: String,
-    /// What was seen.
+    /// The observed value.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub seen: String,
-    /// What was expected.
+    /// The expected value.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub expected: String,
-    /// How to mend it, a step a line, each ready to be pasted. Where the verdict is unknown: what would decide it.
+    /// The remedy: one step per line, ready to be pasted. Where the verdict is unknown: steps that would decide it.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub remedy: Vec<String>,
     /// When the credential that it is about ends.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<String>, format = DateTime)]
     pub ends: Option<Timestamp>,
-    /// Whether it is about the next value of a secret that is being rotated.
+    /// True if it is about the next value of a secret that is being rotated.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub next: bool,
     /// Why it is accepted, if the environment waives it.
@@ -156,7 +156,7 @@ impl Finding {
         }
     }
 
-    /// It is as it must be.
+    /// The requirement is met.
     pub(crate) fn pass(id: Id, pointer: &str, message: impl Into<String>) -> Self {
         Self::new(id, Verdict::Pass, Severity::Info, pointer, message)
     }
@@ -201,13 +201,13 @@ impl Finding {
         }
     }
 
-    /// Whether it tells of something that somebody might act on.
+    /// Returns true if an operator might act on it.
     pub fn is_open(&self) -> bool {
         self.verdict != Verdict::Pass && self.waived.is_none()
     }
 }
 
-/// What came of one profile.
+/// The results of one profile.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Verified {
@@ -237,7 +237,7 @@ impl Verified {
     }
 }
 
-/// What a run must not have to count as clean.
+/// The limit above which a run fails.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Limit {
     /// Errors.
@@ -250,7 +250,7 @@ pub enum Limit {
 }
 
 impl Limit {
-    /// Whether a finding goes beyond it. What could not be seen weighs as much as its check would.
+    /// Returns true if a finding is above the limit. An unknown result counts with the severity of its check.
     pub fn is_passed_by(self, finding: &Finding) -> bool {
         finding.is_open()
             && match self {
@@ -269,7 +269,7 @@ pub struct Report {
     pub format_version: u32,
     /// The environment.
     pub environment: String,
-    /// What came of each profile, by name.
+    /// The results of each profile, by name.
     pub profiles: Vec<Verified>,
     /// Findings of the environment itself: waivers that expired or match nothing.
     pub findings: Vec<Finding>,
@@ -286,7 +286,7 @@ impl Report {
         self.profiles.iter().flat_map(|verified| &verified.findings).chain(&self.findings)
     }
 
-    /// Findings that somebody might act on.
+    /// Returns the findings that an operator might act on.
     pub fn open(&self) -> impl Iterator<Item = &Finding> {
         self.all().filter(|finding| finding.is_open())
     }
@@ -296,7 +296,7 @@ impl Report {
         self.open().filter(|finding| finding.severity == severity).count()
     }
 
-    /// Whether something is open that goes beyond a limit.
+    /// Returns true if something is open that goes beyond a limit.
     pub fn fails_on(&self, limit: Limit) -> bool {
         self.all().any(|finding| limit.is_passed_by(finding))
     }

@@ -1,4 +1,4 @@
-//! The catalogue of findings. `mailwright explain GRAPH-REDIRECT-SPA` prints the page that stands in `findings.md`;
+//! The catalogue of findings. `mailwright explain GRAPH-REDIRECT-SPA` prints the page in `findings.md`;
 //! a test holds the two together. An id is never reused and never changes its meaning.
 
 use std::{fmt, str::FromStr};
@@ -38,11 +38,11 @@ macro_rules! findings {
 }
 
 findings! {
-    "VERIFY-SECRET" Warning VerifySecret "the secret is not at hand, so nothing behind it was checked";
+    "VERIFY-SECRET" Warning VerifySecret "the secret is not available, so checks that need it were skipped";
     "VERIFY-HOST" Warning VerifyHost "the profile's hosts were not asked";
     "VERIFY-WAIVER-EXPIRED" Warning WaiverExpired "a waiver has expired";
     "VERIFY-WAIVER-UNUSED" Warning WaiverUnused "a waiver matches no finding";
-    "GRAPH-CLOUD-HOSTS" Error CloudHosts "the hosts of the cloud are no addresses";
+    "GRAPH-CLOUD-HOSTS" Error CloudHosts "the hosts of the cloud are not valid addresses";
     "GRAPH-REACHABLE" Warning Reachable "Microsoft's hosts can be reached";
     "GRAPH-ANSWER" Warning Answer "Microsoft's hosts answer as documented";
     "GRAPH-TENANT" Error Tenant "the tenant exists in the stated cloud";
@@ -86,7 +86,7 @@ findings! {
     "GRAPH-PUBLIC-FLOWS" Info PublicFlows "public client flows";
     "GRAPH-PUBLIC-CREDENTIAL" Warning PublicCredential "a public client has a credential";
     "GRAPH-ASSIGNMENT" Error Assignment "users are assigned, where that is required";
-    "GRAPH-SHARED-SENDER" Error SharedSender "a signed-in user may send as somebody else";
+    "GRAPH-SHARED-SENDER" Error SharedSender "a signed-in user may send as another mailbox";
     "GRAPH-PROBE" Error GraphProbe "a mail to the sender itself is taken";
     "SMTP-NAME" Error SmtpName "the server's name resolves";
     "SMTP-CONNECT" Error SmtpConnect "the server can be connected to";
@@ -113,7 +113,7 @@ findings! {
 
 impl Id {
     /// The check whose pass says that this is not so. Most ids are checks of their own; some are only a way in which one
-    /// fails, or what kept it from being seen. None for what is told only where it is so.
+    /// fails, or what kept it from being seen. None for results that are reported only if they apply.
     pub fn check(self) -> Option<Id> {
         Some(match self {
             Id::WaiverExpired
@@ -145,7 +145,7 @@ impl Id {
         })
     }
 
-    /// The page that tells more: what is checked, why it matters, what to do.
+    /// Returns the page with details: the check, its reason, the remedy.
     pub fn explanation(self) -> &'static str {
         let pages = include_str!("findings.md");
         let heading = format!("## {}\n", self.id());
@@ -165,7 +165,7 @@ impl FromStr for Id {
     type Err = String;
     fn from_str(text: &str) -> Result<Self, String> {
         let found = Self::ALL.iter().find(|id| id.id().eq_ignore_ascii_case(text));
-        found.copied().ok_or_else(|| format!("there is no finding `{}`", text.escape_debug()))
+        found.copied().ok_or_else(|| format!("unknown finding `{}`", text.escape_debug()))
     }
 }
 

@@ -81,9 +81,9 @@ impl Function {
     }
 }
 
-/// There is no such function.
+/// The function is unknown.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("there is no such function; `mailwright functions` lists them")]
+#[error("unknown function; `mailwright functions` lists them")]
 pub struct UnknownFunction;
 
 impl FromStr for Function {

@@ -25,7 +25,7 @@ pub struct ChangeSummary {
     pub adopted: u64,
     /// Forgotten.
     pub forgotten: u64,
-    /// Whether the environment's settings changed.
+    /// True if the environment's settings changed.
     pub settings: bool,
 }
 
@@ -57,7 +57,7 @@ pub struct Generation {
     /// The approvals that counted.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub approvals: Vec<Approved>,
-    /// What it did.
+    /// A summary of its changes.
     pub summary: ChangeSummary,
     /// The live profiles that were not in Git's care at it; the first 200 of them.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]

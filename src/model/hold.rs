@@ -11,11 +11,11 @@ use crate::model::{CompanyId, Function, ProfileName};
 pub struct Lane {
     /// Whose mail.
     pub company: CompanyId,
-    /// What kind of mail.
+    /// The function.
     pub function: Function,
 }
 
-/// Somebody wants nothing to leave, for a while.
+/// An order that matching mail waits.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Hold {
@@ -45,7 +45,7 @@ pub struct Hold {
 }
 
 impl Hold {
-    /// Whether it holds this.
+    /// Returns true if mail of this lane and profile waits.
     pub fn covers(&self, lane: &Lane, profile: Option<&ProfileName>, now: Timestamp) -> bool {
         self.until.is_none_or(|until| until > now)
             && self.company.as_ref().is_none_or(|own| *own == lane.company)

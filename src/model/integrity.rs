@@ -20,7 +20,7 @@ pub struct StoreCheck {
     /// The newest entry that states what the store holds; none in a store of an older version, before its next change.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub stated_by: Option<u64>,
-    /// What is not as the audit log states, at most 100.
+    /// Differences from the statements of the audit log, at most 100.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub problems: Vec<String>,
     /// Entries that record that the store had been changed past the service before them.

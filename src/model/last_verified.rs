@@ -9,7 +9,7 @@ use crate::model::{
     finding::{Finding, Level, Severity, Verdict, Verified},
 };
 
-/// What the verifier last said of a profile, in short.
+/// A short form of the last verification of a profile.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct LastVerified {
@@ -43,7 +43,7 @@ pub struct CredentialEnd {
     /// Which one it is where it is registered: its name and id, or its thumbprint.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub name: String,
-    /// Whether it is the next value of a rotation.
+    /// True if it is the next value of a rotation.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub next: bool,
 }
@@ -69,7 +69,7 @@ impl LastVerified {
     }
 }
 
-/// The ends that findings tell of.
+/// Returns the ends of credentials that findings report.
 fn credentials(verified: &Verified) -> Vec<CredentialEnd> {
     let end = |finding: &Finding| {
         // What was seen begins with the name; some add the end.

@@ -4,15 +4,15 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-/// Somebody holds a name, until a time. Whoever holds it renews it before that.
+/// A lease: a client holds a name until a time, and renews it before.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Lease {
-    /// What is held: `rollout:NAME`, ...
+    /// The name: `rollout:NAME`, ...
     pub name: String,
     /// Who holds it, in its own words.
     pub holder: String,
-    /// The number of this holding. It grows with each holder, so a later one is told from an earlier one.
+    /// The number of this holding. It grows with each holder, so a later holding is distinguished from an earlier one.
     pub token: u64,
     /// The name of the token that was used.
     pub by: String,

@@ -1,4 +1,4 @@
-//! A message: what somebody asked to be sent, and what became of it. Its contents are elsewhere.
+//! A message: its submission, recipients, attempts and status. Its contents are stored elsewhere.
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -7,22 +7,22 @@ use uuid::Uuid;
 
 use super::{CompanyId, Function, ProfileName, Resolution};
 
-/// What became of a message. From the moment that it was accepted it is exactly one of these; lost is none of them.
+/// Delivery status. An accepted message is always in exactly one of these states.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Status {
     /// It waits for its next attempt.
     Queued,
-    /// An attempt is under way, and may have come so far that nobody could call it back.
+    /// An attempt is under way, possibly past the point at which it can be cancelled.
     Sending,
-    /// The mail server, or Exchange, has taken it for every recipient. What they do with it is theirs: a mail that
+    /// The mail server, or Exchange, has accepted it for every recipient. What they do with it is theirs: a mail that
     /// bounces later comes back to the sender's mailbox.
     Delivered,
-    /// It failed for good for at least one recipient; the message says for whom. It is kept, and can be sent again.
+    /// It failed for good for at least one recipient; the message names the recipients. It is kept, and can be sent again.
     Failed,
-    /// The other side may have taken it, and nobody can know.
+    /// The server may have accepted it; the outcome cannot be known.
     Unknown,
-    /// Somebody called it back before it was sent.
+    /// It was cancelled before it was sent.
     Cancelled,
 }
 
@@ -43,7 +43,7 @@ impl Status {
         }
     }
 
-    /// Whether nothing more happens by itself.
+    /// Returns true if the status is final.
     pub fn is_final(self) -> bool {
         !matches!(self, Status::Queued | Status::Sending)
     }
@@ -67,11 +67,11 @@ pub struct Message {
     /// Its id.
     #[schema(value_type = String, format = "uuid")]
     pub id: Uuid,
-    /// What became of it.
+    /// The status.
     pub status: Status,
     /// Whose mail it is.
     pub company: CompanyId,
-    /// What kind of mail.
+    /// The function.
     pub function: Function,
     /// Its `Message-ID`, the same in every attempt.
     pub message_id: String,
@@ -79,21 +79,21 @@ pub struct Message {
     pub subject: String,
     /// Bytes, as it was accepted.
     pub size: u64,
-    /// Whom it is for, each with what became of it.
+    /// The recipients, each with its status.
     pub recipients: Vec<Recipient>,
     /// The document that it carries.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub document: Option<Document>,
     /// The name of the token that submitted it.
     pub by: String,
-    /// To whom it belongs: `token:ID` of the token that submitted it, or `oidc:NAME` of a pipeline. A name may be given to
+    /// The owner: `token:ID` of the token that submitted it, or `oidc:NAME` of a pipeline. A name may be given to
     /// another token later.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub owner: String,
     /// When it was accepted.
     #[schema(value_type = String, format = DateTime)]
     pub accepted_at: Timestamp,
-    /// When somebody last put it back into the queue; its lifetime counts from then.
+    /// The time at which it was last put back into the queue; its lifetime counts from then.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<String>, format = DateTime)]
     pub requeued_at: Option<Timestamp>,
@@ -104,7 +104,7 @@ pub struct Message {
     pub profile: ProfileName,
     /// Why that one.
     pub resolution: Resolution,
-    /// How many attempts were made; one that parked its profile is told of and does not count.
+    /// How many attempts were made; one that suspended its profile is listed and does not count.
     pub attempts: u32,
     /// When the next one is due.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -114,22 +114,22 @@ pub struct Message {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<String>, format = DateTime)]
     pub finished_at: Option<Timestamp>,
-    /// Whether it was sent again after nobody could know.
+    /// True if it was sent again after an unknown outcome.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub possible_duplicate: bool,
-    /// Whether somebody asked to send it again to a recipient who had it.
+    /// True if it was sent again by order to a recipient that had it.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub sent_again: bool,
-    /// Whether Sent Items are searched before it is sent again.
+    /// True if Sent Items are searched before it is sent again.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub look_first: bool,
-    /// What was said last: a server's reply, a reason.
+    /// The last reply or reason.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub reason: String,
     /// Options for delivery status notifications (RFC 3461).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub notify: Option<Notify>,
-    /// The name beside the sender's address, where it is not the profile's.
+    /// The display name of the sender's address, where it is not the profile's.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub sender_name: Option<String>,
 }
@@ -141,30 +141,30 @@ impl Message {
     }
 }
 
-/// Somebody whom a message is for.
+/// A recipient of a message.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Recipient {
     /// The address.
     pub address: String,
-    /// What became of it.
+    /// The status.
     pub status: RecipientStatus,
-    /// What the server said about it last.
+    /// The server's last reply about it.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub reply: String,
 }
 
-/// What became of a message for one recipient.
+/// Status of one recipient.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum RecipientStatus {
     /// Not yet decided.
     Waiting,
-    /// Taken.
+    /// Accepted.
     Delivered,
     /// Refused for good.
     Failed,
-    /// Nobody can know.
+    /// The outcome cannot be known.
     Unknown,
 }
 
@@ -191,7 +191,7 @@ pub struct Notify {
     pub failure: bool,
     /// When it takes long.
     pub delay: bool,
-    /// Whether the whole message comes back, and not its headers alone.
+    /// True if the whole message is returned, not only its headers.
     pub full: bool,
 }
 
@@ -215,21 +215,21 @@ pub struct Attempt {
     pub server: String,
     /// How far it came: `connect`, `tls`, `login`, `mail`, `rcpt`, `data`, `dot`, `token`, `send`, `upload`.
     pub phase: String,
-    /// What was said: the reply, or what the connection ended with.
+    /// The reply, or the error that ended the connection.
     pub reply: String,
-    /// What that was taken for.
+    /// The meaning of the reply.
     pub class: Class,
-    /// When the next attempt is due; after one that parked its profile, when that is tried again.
+    /// When the next attempt is due; after one that suspended its profile, when the profile is tried again.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<String>, format = DateTime)]
     pub next_attempt_at: Option<Timestamp>,
 }
 
-/// What a reply means for the message.
+/// The meaning of a reply for the message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Class {
-    /// Taken.
+    /// Accepted.
     Delivered,
     /// Not now; perhaps later.
     Transient,

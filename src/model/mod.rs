@@ -7,20 +7,20 @@
 //! * [`name`]: names that were checked when they were made
 //! * [`function`]: the catalogue of functions, from `functions.json`
 //! * [`profile`] and [`provider`]: what a profile says
-//! * [`settings`] and [`delivery`]: what an environment says besides its profiles
+//! * [`settings`] and [`delivery`]: settings of an environment
 //! * [`generation`], [`audit`], [`token`], [`lease`], [`integrity`]: documents of the service that other sides read
 //! * [`hold`], [`suspension`], [`rotation`]: why mail of a profile waits, and which secret it uses
 //! * [`finding`], [`finding_id`], [`last_verified`]: results of `verify`
 //! * [`verified_merge`]: merging of two verification results
 //! * [`place`]: a line and column of a file
-//! * [`message`]: what somebody asked to be sent, and what became of it
+//! * [`message`]: messages, recipients and attempts
 //! * [`secret`]: references, digests and destinations; never a value
 //! * [`verify_settings`]: how an environment wants to be judged by verify
 //! * [`resolution`]: which profile sends for a company and a function, and why
 //! * [`rollout`]: in which order environments get a change, and what must hold in between
 //! * [`rules`]: everything that must hold between profiles and settings
-//! * [`strings`]: every text of a document, and where it stands
-//! * [`secret_detection`]: what must not stand in an ordinary text: keys, tokens, masks
+//! * [`strings`]: every string of a document, with its position
+//! * [`secret_detection`]: detection of keys, tokens and masks in plain text
 //! * [`state`] and [`changeset`]: what the service holds, and what changes it
 //! * [`provenance`]: where a change comes from, and which sources an environment allows
 //! * [`approvals`]: whose approval a change needs

@@ -1,4 +1,4 @@
-//! Names that were checked when they were made: whoever holds one need not check it again.
+//! Names that are checked when they are created.
 
 use std::{fmt, str::FromStr};
 
@@ -13,7 +13,7 @@ pub struct InvalidName(pub(crate) &'static str);
 /// Why a name of the right form is refused all the same.
 const RESERVED: &str = "Windows reserves the names CON, PRN, AUX, NUL, COM0 to COM9 and LPT0 to LPT9, with any ending and in any case, so the repository could not be checked out there";
 
-/// What is wrong with a name.
+/// The fault of a name.
 enum Flaw {
     /// Its characters or its length.
     Form,
@@ -37,7 +37,7 @@ macro_rules! name {
         pub struct $name(String);
 
         impl $name {
-            /// What such a name looks like, in words.
+            /// The form of such a name, in words.
             pub const RULE: &'static str = $rule;
 
             /// The name as text.
@@ -178,7 +178,7 @@ impl SecretReference {
         self.0.split_once('/').unwrap_or((&self.0, ""))
     }
 
-    /// What the file of its next value is called: `relay/password.next` for `relay/password`.
+    /// Returns the name of the file of its next value: `relay/password.next` for `relay/password`.
     #[must_use]
     pub fn next(&self) -> Self {
         Self(format!("{}.next", self.0))

@@ -22,7 +22,7 @@ const CONDENSED_DETAILS: usize = 3;
 pub struct Problem {
     /// The kind of problem.
     pub code: Code,
-    /// What happened, in one sentence.
+    /// The message, in one sentence.
     pub message: String,
     /// Further facts, one per line: places and causes.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]

@@ -10,11 +10,11 @@ use super::{
     delivery::{Effective, Preset},
 };
 
-/// A profile as it takes effect: layers merged, variables put in, defaults filled. Its name stands beside it.
+/// A profile as it takes effect: layers merged, variables interpolated, defaults filled. Its name is the key under which it is stored.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields, rename_all = "camelCase")]
 pub struct Profile {
-    /// What it is for; at most 100 characters.
+    /// Its purpose; at most 100 characters.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     #[schema(max_length = 100)]
     pub description: String,
@@ -70,7 +70,7 @@ pub struct Mailbox {
     #[serde(deserialize_with = "super::address::deserialize")]
     #[schema(min_length = 3, max_length = 320)]
     pub address: String,
-    /// The name shown beside it.
+    /// The display name.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(max_length = 100)]
     pub name: Option<String>,
@@ -100,7 +100,7 @@ pub struct StoredProfile {
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     #[schema(value_type = std::collections::HashMap<String, String>)]
     pub secrets: BTreeMap<SecretReference, Digest>,
-    /// The next values, where a rotation is under way: secret name to the digest of the age file that lies beside the
+    /// The next values, where a rotation is under way: secret name to the digest of the age file that lies next to the
     /// current one. It is tried first.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     #[schema(value_type = std::collections::HashMap<String, String>)]

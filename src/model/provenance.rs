@@ -1,14 +1,13 @@
-//! Where a changeset comes from, and what an environment's policy wants of it.
+//! The source of a changeset, and the source policy of an environment.
 //!
-//! All of it is told by the sender: a note, not a proof. What a policy of the source is worth is said in
-//! `docs/git.md`.
+//! All of it is stated by the sender: a note, not a proof. `docs/git.md` explains the limits of a source policy.
 
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use super::{Code, Digest};
 
-/// Where a changeset comes from. Told by the sender, so it is a note, not a proof.
+/// The source of a changeset, as the sender states it: a note, not a proof.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Provenance {
@@ -23,14 +22,14 @@ pub struct Provenance {
     /// Who wrote the commit, by its own words.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub author: Option<Author>,
-    /// What Git says of the commit's signature; absent if nobody asked.
+    /// Git's verdict on the commit's signature; absent if it was not checked.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub signature: Option<Signature>,
     /// Who signed it, as Git names them.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(max_length = 250)]
     pub signer: Option<String>,
-    /// Whether the work tree had changes that were not committed.
+    /// True if the work tree had changes that were not committed.
     #[serde(default)]
     pub dirty: bool,
     /// The digest of the plan that was shown.
@@ -59,7 +58,7 @@ impl Author {
     pub const LONGEST: usize = 250;
 }
 
-/// What Git says of a commit's signature.
+/// Git's verdict on a commit's signature.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Signature {
@@ -73,14 +72,14 @@ pub enum Signature {
     Revoked,
     /// It does not fit the commit.
     Bad,
-    /// It cannot be checked: the key is not at hand.
+    /// It cannot be checked: the key is not available.
     Unchecked,
     /// There is none.
     None,
 }
 
 impl Signature {
-    /// What `%G?` of `git log` says.
+    /// Reads the letter of `%G?` of `git log`.
     pub fn from_git(letter: &str) -> Option<Self> {
         match letter {
             "G" => Some(Signature::Good),
@@ -109,7 +108,7 @@ impl Signature {
 }
 
 impl Provenance {
-    /// What is longer than anybody needs; none if nothing is.
+    /// Returns the name of a field that is too long, if any.
     pub fn too_long(&self) -> Option<&'static str> {
         let longer = |text: &Option<String>, most: usize| text.as_ref().is_some_and(|text| text.chars().count() > most);
         let author = self.author.as_ref().map(|author| [Some(author.name.clone()), Some(author.email.clone())]);
@@ -133,7 +132,7 @@ impl Provenance {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields, rename_all = "camelCase", default)]
 pub struct SourcePolicy {
-    /// Only from these branches; `*` stands for anything without a slash, `**` for anything.
+    /// Only from these branches; `*` matches anything without a slash, `**` anything.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub branches: Vec<String>,
     /// Only if everything is committed.
@@ -144,23 +143,23 @@ pub struct SourcePolicy {
     pub signed: bool,
 }
 
-/// What a policy does not allow.
+/// A breach of a source policy.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Breach {
-    /// What is wrong, in one sentence.
+    /// The fault, in one sentence.
     pub message: String,
-    /// What to do about it.
+    /// The remedy.
     pub remedy: String,
 }
 
 impl SourcePolicy {
-    /// Whether it asks for nothing.
+    /// Returns true if it allows every source.
     pub fn is_open(&self) -> bool {
         *self == Self::default()
     }
 
-    /// What is wrong with a source; empty if it is allowed.
+    /// Returns the breaches of a source; empty if it is allowed.
     pub fn breaches(&self, source: &Provenance) -> Vec<Breach> {
         let mut breaches = Vec::new();
         let mut breach = |message: String, remedy: &str| breaches.push(Breach { message, remedy: remedy.to_owned() });
@@ -188,7 +187,7 @@ impl SourcePolicy {
             };
             breach(
                 format!("{what}, and only signed commits may be applied"),
-                "Sign it (`git commit --amend -S`), and let Git know the key: `git log -1 --show-signature` tells more.",
+                "Sign it (`git commit --amend -S`), and let Git know the key: `git log -1 --show-signature` shows details.",
             );
         }
         breaches
@@ -200,7 +199,7 @@ impl SourcePolicy {
     }
 }
 
-/// Whether a branch's name fits a pattern: `*` stands for anything without a slash, `**` for anything.
+/// Returns true if a branch's name fits a pattern: `*` matches anything without a slash, `**` anything.
 fn matches(pattern: &str, name: &str) -> bool {
     let Some(at) = pattern.find('*') else { return pattern == name };
     let Some(rest) = name.strip_prefix(&pattern[..at]) else { return false };

@@ -19,7 +19,7 @@ pub enum Provider {
     MicrosoftGraphDirect(GraphDirect),
 }
 
-/// A secret, named in place: `{ secret: NAME/KEY }`. There is no field for a value.
+/// A secret, named in place: `{ secret: NAME/KEY }`. It has no field for a value.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct NamedSecret {
@@ -66,7 +66,7 @@ pub struct Oauth {
     /// Application (client) id, a GUID.
     #[schema(min_length = 36, max_length = 36)]
     pub client: String,
-    /// What the application proves itself with.
+    /// The credential of the application.
     pub credential: Credential,
 }
 
@@ -76,7 +76,7 @@ impl Smtp {
     /// Source: Exchange Team, "Updated Exchange Online SMTP AUTH Basic Authentication Deprecation Timeline", 2026-01-27.
     const EXCHANGE_ONLINE: [&str; 3] = ["smtp.office365.com", "smtp-legacy.office365.com", "outlook.office365.com"];
 
-    /// Whether the host is Exchange Online's.
+    /// Returns true if the host is Exchange Online's.
     pub fn is_exchange_online(&self) -> bool {
         Self::EXCHANGE_ONLINE.iter().any(|host| host.eq_ignore_ascii_case(&self.host))
     }
@@ -112,7 +112,7 @@ pub enum Cloud {
     UsGovernmentL5,
     /// Operated by 21Vianet.
     China,
-    /// Hosts of one's own: `cloud: { custom: { signIn: ..., graph: ... } }`. They stand in the profile, not beside it,
+    /// Hosts of one's own: `cloud: { custom: { signIn: ..., graph: ... } }`. They are part of the profile,
     /// so that a secret stays bound to them.
     Custom(CustomCloud),
 }
@@ -160,7 +160,7 @@ pub struct GraphDelegate {
     /// The redirect URI that the registration has for the platform.
     #[schema(min_length = 1, max_length = 256)]
     pub redirect: String,
-    /// Whether users look up recipients in their contacts.
+    /// True if users look up recipients in their contacts.
     #[serde(default, skip_serializing_if = "is_false")]
     pub address_book: bool,
 }
@@ -214,14 +214,14 @@ pub struct GraphDirect {
     /// Application (client) id, a GUID.
     #[schema(min_length = 36, max_length = 36)]
     pub client: String,
-    /// What the application proves itself with.
+    /// The credential of the application.
     pub credential: Credential,
-    /// Whether recipients are looked up in the tenant's address book.
+    /// True if recipients are looked up in the tenant's address book.
     #[serde(default, skip_serializing_if = "is_false")]
     pub address_book: bool,
 }
 
-/// What an application proves itself with.
+/// The credential of an application.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub enum Credential {

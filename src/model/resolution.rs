@@ -52,9 +52,9 @@ impl std::fmt::Display for Cell {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Resolution {
-    /// What was asked.
+    /// The request.
     pub cell: Cell,
-    /// The profile that sends; none if nobody does.
+    /// The profile that sends; none if no profile does.
     pub profile: Option<ProfileName>,
     /// The steps, in order; the last one found the profile, or nothing was left to try.
     pub steps: Vec<Step>,

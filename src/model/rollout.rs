@@ -10,16 +10,16 @@ use super::{CompanyId, Function, Lapse};
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Rollout {
-    /// What is rolled out, and why.
+    /// Description: the change and its reason.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub description: String,
     /// The environment whose service keeps the lease.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub coordinator: Option<String>,
-    /// Whether each service verifies what changes before it takes it.
+    /// True if each service verifies the changed profiles before it accepts them.
     #[serde(default = "yes")]
     pub gate: bool,
-    /// What holds for waves that say nothing else.
+    /// Defaults of waves.
     #[serde(flatten)]
     pub defaults: Terms,
     /// The waves, the first one first.
@@ -34,15 +34,15 @@ fn yes() -> bool {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Wave {
-    /// What it is called.
+    /// The name.
     pub name: String,
     /// Names, and patterns over names.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub environments: Vec<String>,
-    /// What the labels must be.
+    /// The labels that it selects.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub selector: Option<String>,
-    /// What holds for it.
+    /// The settings of the wave.
     #[serde(flatten)]
     pub terms: Terms,
 }
@@ -60,7 +60,7 @@ pub struct Terms {
     /// How long to wait before the checks.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub soak: Option<Lapse>,
-    /// What must hold before the next wave.
+    /// Checks before the next wave.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub checks: Option<Checks>,
     /// How many may fail, and what then.
@@ -103,29 +103,29 @@ impl Terms {
 pub struct Failures {
     /// So many may.
     pub tolerate: u32,
-    /// What happens where more do.
+    /// Reaction to more failures.
     pub then: Then,
 }
 
-/// What happens where more environments fail than may.
+/// Reaction to more failures than are tolerated.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Then {
-    /// What is done stays, and nothing else is begun.
+    /// Finished environments stay as they are; no other one is started.
     #[default]
     Stop,
     /// Each environment of the wave goes back to the generation that it had.
     TakeBack,
 }
 
-/// What must hold in each environment of a wave before the next one begins.
+/// Checks in each environment of a wave before the next wave begins.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 pub struct Checks {
     /// Verify finds no error.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub verify: Option<Clean>,
-    /// Nobody changed anything by hand.
+    /// No change was made outside Git.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub drift: Option<NoDrift>,
     /// A mail is delivered.
@@ -137,7 +137,7 @@ pub struct Checks {
 }
 
 impl Checks {
-    /// Whether nothing is checked.
+    /// Returns true if no check is set.
     pub fn is_empty(&self) -> bool {
         *self == Self::default()
     }
@@ -163,13 +163,13 @@ pub enum NoDrift {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Probe {
-    /// Whom it goes to.
+    /// The recipient.
     #[serde(deserialize_with = "super::address::deserialize")]
     pub to: String,
     /// Whose mail it is; the environment's first company unless stated.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub company: Option<CompanyId>,
-    /// What kind of mail.
+    /// The function.
     #[serde(default = "Function::default_function")]
     pub function: Function,
     /// How long it may take.
@@ -205,10 +205,10 @@ impl FailedDeliveries {
 pub struct Share(u32);
 
 impl Share {
-    /// What a share looks like.
+    /// The form of a share, in words.
     pub const RULE: &str = "a share is a number from 0 to 100 and %: 2%, 0.5%";
 
-    /// Whether `part` of `whole` is less than this. Of nothing, nothing failed.
+    /// Returns true if `part` of `whole` is less than this. Of nothing, nothing failed.
     pub fn is_above(self, part: u64, whole: u64) -> bool {
         whole == 0 || u128::from(part) * 10_000 < u128::from(self.0) * u128::from(whole)
     }

@@ -6,7 +6,7 @@ use utoipa::ToSchema;
 
 use crate::model::{Digest, ProfileName, SecretReference};
 
-/// How the rotation of a profile's secret stands.
+/// State of the rotation of a profile's secret.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Rotation {
@@ -18,21 +18,21 @@ pub struct Rotation {
     pub secret: SecretReference,
     /// The digest of the next value's age file.
     pub next: Digest,
-    /// The digest of the login and the next value: what came of it holds for every profile that has the same, and says
-    /// nothing of any other.
+    /// The digest of the login and the next value: the outcome holds for every profile that has the same,
+    /// and for no other.
     pub of: Digest,
-    /// What came of it.
+    /// The outcome.
     pub standing: Standing,
     /// Since when.
     #[schema(value_type = String, format = DateTime)]
     pub since: Timestamp,
-    /// What the server said when it was refused.
+    /// The server's reply when it was refused.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub reason: String,
-    /// Whether an alert went out for the refusal. None does while the current value is refused as well: then the
-    /// profile is parked.
-    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
-    pub told: bool,
+    /// True if an alert was sent for the refusal. None is sent while the current value is refused as well: then the
+    /// profile is suspended.
+    #[serde(default, alias = "told", skip_serializing_if = "std::ops::Not::not")]
+    pub alerted: bool,
     /// How often it was refused.
     #[serde(default)]
     pub refusals: u32,
@@ -42,7 +42,7 @@ pub struct Rotation {
     pub next_try_at: Option<Timestamp>,
 }
 
-/// What came of a next value.
+/// The outcome of a staged value.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Standing {

@@ -1,8 +1,8 @@
-//! What is known of a secret without its value: the digest of its age file, the id of its value, and its destination.
+//! Data about a secret without its value: the digest of its age file, the id of its value, and its destination.
 //!
 //! * [`Destination`]: the place that a secret may be sent to, and as which kind of credential. A sealed file carries
 //!   [`Destination::digest`]; everything that opens a secret compares it before the value is used.
-//! * [`SecretRecord`]: what the service tells of an age file that it holds.
+//! * [`SecretRecord`]: what the service reports about an age file that it holds.
 //!
 //! # Canonical form of a destination
 //!
@@ -65,7 +65,7 @@ impl CredentialKind {
     }
 }
 
-/// The place that a secret may be sent to. A secret is accepted for one, and refused for any other: whoever may merge a
+/// The place that a secret may be sent to. A secret is accepted for one, and refused for any other: a person who may merge a
 /// profile must not be able to redirect a password.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
@@ -93,7 +93,7 @@ pub enum Destination {
         tenant: String,
         /// Client id, in lower case.
         client: String,
-        /// What the application proves itself with; none if no secret is sent.
+        /// The credential of the application; none if no secret is sent.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         kind: Option<CredentialKind>,
     },
@@ -105,7 +105,7 @@ pub enum Destination {
         tenant: String,
         /// Client id, in lower case.
         client: String,
-        /// What the application proves itself with; none if no secret is sent.
+        /// The credential of the application; none if no secret is sent.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         kind: Option<CredentialKind>,
     },
@@ -255,7 +255,7 @@ impl fmt::Display for Destination {
     }
 }
 
-/// What the service tells of an age file that it holds. There is no field for a value, sealed or not.
+/// The service's record of an age file that it holds. It has no field for a value, encrypted or not.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct SecretRecord {

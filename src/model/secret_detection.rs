@@ -1,10 +1,10 @@
-//! What must not stand in an ordinary text: keys, tokens, masks.
+//! Detection of secrets in plain text: keys, tokens, masks.
 
 use super::Code;
 
 /// Why a text should not be here, and what to do about it; none if nothing is wrong with it.
 pub fn detect(text: &str) -> Option<(Code, &'static str, &'static str)> {
-    const SEAL: &str = "Seal it with `mailwright secrets set`, and name it where a secret belongs. If it was ever committed, it is no secret any more: change it.";
+    const SEAL: &str = "Seal it with `mailwright secrets set`, and name it where a secret belongs. If it was ever committed, it is not secret any more: change it.";
     if text.contains("-----BEGIN ") {
         return Some((Code::LooksLikeSecret, "this is a PEM block", SEAL));
     }
@@ -24,21 +24,21 @@ pub fn detect(text: &str) -> Option<(Code, &'static str, &'static str)> {
     None
 }
 
-/// Whether what stands behind a key is a name: of a secret, of a function, of something else of ours. Names are no
+/// Returns true if the value of a key is a name: of a secret, of a function or of another object. Names are not
 /// texts, and raise no alarm.
 pub fn is_name(key: &str) -> bool {
     matches!(key, "secret" | "functions" | "extends" | "renamedFrom")
 }
 
-/// Whether a text behind a key is one of ours that raises no alarm: a name, the path of a file, or a public SSH key, which
-/// is no secret and looks like one.
+/// Returns true if a text behind a key is one of ours that raises no alarm: a name, the path of a file, or a public SSH key, which
+/// is not a secret and looks like one.
 pub fn is_exempt(key: &str, text: &str) -> bool {
     is_name(key)
         || key == "federatedTokenFile" && text.starts_with('/')
         || key == "key" && ssh_key::PublicKey::from_openssh(text.trim()).is_ok()
 }
 
-/// Whether a value is a mask that some screen or export put in the place of a secret: stars, bullets, `[masked]`,
+/// Returns true if a value is a mask that a screen or an export shows in place of a secret: stars, bullets, `[masked]`,
 /// `(sensitive value)`, `***redacted***`. A value that merely contains such a thing is none.
 pub fn is_masked(value: &str) -> bool {
     const WORDS: &[&str] = &["masked", "redacted", "hidden", "sensitive", "sensitive value", "secret value"];

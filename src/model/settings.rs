@@ -1,4 +1,4 @@
-//! What an environment says besides its profiles, as far as the running service must know it.
+//! Settings of an environment that the running service needs.
 
 use std::collections::BTreeSet;
 
@@ -14,7 +14,7 @@ pub struct Settings {
     /// The companies that exist.
     #[serde(default)]
     pub companies: BTreeSet<CompanyId>,
-    /// Cells that are meant to have no sender.
+    /// Cells without a sender on purpose.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub unserved: Vec<Unserved>,
     /// Limits that an apply must keep.
@@ -33,7 +33,7 @@ pub struct Settings {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields, rename_all = "camelCase")]
 pub struct Reader {
-    /// What the environment says of it.
+    /// The description of the environment.
     pub application: GraphDirect,
     /// The digest of its age file; none if it names no secret.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -51,11 +51,11 @@ fn is_usual(delivery: &Delivery) -> bool {
     *delivery == Delivery::default()
 }
 
-/// Cells that are meant to have no sender. Without companies: all of them; without functions: all of them.
+/// Cells without a sender on purpose. Without companies: all of them; without functions: all of them.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields, rename_all = "camelCase")]
 pub struct Unserved {
-    /// Why nobody sends these.
+    /// The reason.
     #[schema(min_length = 1, max_length = 200)]
     pub reason: String,
     /// The companies; none named means all.
@@ -67,7 +67,7 @@ pub struct Unserved {
 }
 
 impl Settings {
-    /// What a rollback to `target` makes of these settings: everything goes back, except from which source changes
+    /// Returns these settings after a rollback to `target`: everything goes back, except from which source changes
     /// are let in. Otherwise going back would be the way around it.
     #[must_use]
     pub fn going_back_to(&self, target: &Settings) -> Settings {
@@ -76,7 +76,7 @@ impl Settings {
         settings
     }
 
-    /// Whether the environment says that nobody is meant to send this.
+    /// Returns true if the cell is listed as unserved.
     pub fn is_meant_unserved(&self, company: &CompanyId, function: Function) -> bool {
         self.unserved.iter().any(|entry| {
             (entry.companies.is_empty() || entry.companies.contains(company))
@@ -89,10 +89,10 @@ impl Settings {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields, rename_all = "camelCase")]
 pub struct Policy {
-    /// How much one plan may delete without being told so.
+    /// The number of deletions that a plan may have without an allowance.
     #[serde(default)]
     pub deletes: DeleteLimit,
-    /// What happens to profiles that the reconciler did not make.
+    /// Handling of profiles that the reconciler did not create.
     #[serde(default)]
     pub prune: Prune,
     /// Which source it may be applied from.
@@ -121,7 +121,7 @@ impl Default for DeleteLimit {
     }
 }
 
-/// What happens to profiles that the reconciler did not make.
+/// Handling of profiles that the reconciler did not create.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Prune {

@@ -1,4 +1,4 @@
-//! What the service holds: settings and profiles, each live and as the last apply left it.
+//! The state of the service: settings and profiles, each live and as the last apply left it.
 
 use std::collections::BTreeMap;
 
@@ -29,7 +29,7 @@ pub struct State {
     /// Who changed the settings last.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub settings_changed: Option<ChangeRecord>,
-    /// Every profile that is live, or that the last apply left and somebody removed since.
+    /// Every profile that is live, or that the last apply left and that was removed since.
     #[schema(value_type = std::collections::HashMap<String, ProfileState>)]
     pub profiles: BTreeMap<ProfileName, ProfileState>,
     /// Every secret that a live or last applied profile names, or the reader, by digest.
@@ -41,10 +41,10 @@ pub struct State {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct ProfileState {
-    /// What the service holds now; none if it was removed outside Git.
+    /// The live profile; none if it was removed outside Git.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub live: Option<StoredProfile>,
-    /// What the last apply left.
+    /// The profile that the last apply left.
     pub applied: Applied,
     /// Who changed the live profile last.
     pub changed: ChangeRecord,
@@ -104,7 +104,7 @@ impl ChangeKind {
 }
 
 impl ProfileState {
-    /// What the last apply left, if any did.
+    /// Returns the state that the last apply left, if any.
     pub fn applied(&self) -> Option<&StoredProfile> {
         match &self.applied {
             Applied::Never | Applied::Absent => None,
@@ -141,7 +141,7 @@ pub enum ChangeConflict {
     #[error("profile `{0}` exists already")]
     Exists(ProfileName),
     /// A profile is to be changed that is not there.
-    #[error("there is no profile `{0}`")]
+    #[error("unknown profile `{0}`")]
     Missing(ProfileName),
     /// A profile is to be forgotten that is live or was never applied.
     #[error("profile `{0}` is live or was never applied, so there is nothing to forget")]
@@ -251,7 +251,7 @@ impl State {
             ProfileState { live, applied: Applied::Same, changed }
         } else {
             match self.profiles.get(name) {
-                // Whoever goes back takes up what Git once had; who makes a profile by hand does not.
+                // A rollback restores what Git once declared; a profile made by hand was never declared.
                 None if record.kind == ChangeKind::Rollback => ProfileState { live, applied: Applied::Absent, changed },
                 Some(ProfileState { applied: Applied::Absent, .. }) => {
                     ProfileState { live, applied: Applied::Absent, changed }

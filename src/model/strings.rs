@@ -1,4 +1,4 @@
-//! Every text of a document, and where it stands: what the rules about texts go by, so that they hold for whatever fields
+//! Visits every string of a document with its position. Rules about strings use it, so that they hold for all fields that
 //! there will be.
 //!
 //! A document is looked at as `serde_json` writes it, text by text, and nothing of it is kept: ten thousand profiles are
@@ -9,8 +9,8 @@ use std::io::{self, Write};
 use serde::Serialize;
 use serde_json::ser::{CharEscape, Formatter, Serializer};
 
-/// Calls `visit` with each text: its JSON pointer, the key that it stands behind (the nearest one, for an item of a
-/// list), and the text itself. The keys of maps are no texts.
+/// Calls `visit` with each text: its JSON pointer, the key that it belongs to (the nearest one, for an item of a
+/// list), and the text itself. Keys of maps are not visited.
 pub fn visit_strings(document: &impl Serialize, visit: impl FnMut(&str, &str, &str)) {
     let texts = Texts {
         visit,
@@ -34,7 +34,7 @@ struct Texts<F> {
     is_key: bool,
 }
 
-/// A step down: how long the pointer was before it, and where in it the nearest key stands.
+/// A step down: how long the pointer was before it, and the position of the nearest key in it.
 struct Step {
     before: usize,
     key: std::ops::Range<usize>,

@@ -6,7 +6,7 @@ use utoipa::ToSchema;
 
 use crate::model::{Digest, ProfileName, finding::Finding};
 
-/// A profile that cannot send until somebody mends it.
+/// A suspended profile: it cannot send until its cause is removed.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Parked {
@@ -18,9 +18,9 @@ pub struct Parked {
     /// Since when.
     #[schema(value_type = String, format = DateTime)]
     pub since: Timestamp,
-    /// What the server said.
+    /// The server's reply.
     pub reason: String,
-    /// What `verify` says of it: what is wrong, and the remedy.
+    /// The finding of `verify` with the cause and the remedy.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub finding: Option<Finding>,
     /// When it is tried again.

@@ -29,7 +29,7 @@ impl Role {
     /// Every role, the lowest first.
     pub const ALL: &[Role] = &[Role::Sender, Role::Viewer, Role::Planner, Role::Deployer, Role::Admin];
 
-    /// Whether whoever has this role may do what needs another.
+    /// Returns true if this role includes another.
     pub fn includes(self, needed: Role) -> bool {
         let rank = |role: Role| match role {
             Role::Sender => 0,
@@ -80,12 +80,12 @@ pub struct Scope {
 }
 
 impl Scope {
-    /// Whether nothing is left out.
+    /// Returns true if it restricts nothing.
     pub fn is_everything(&self) -> bool {
         self.companies.is_empty() && self.functions.is_empty()
     }
 
-    /// Whether a company and a function are in it. A function covers what falls back to it, as it does for profiles:
+    /// Returns true if a company and a function are in it. A function covers what falls back to it, as it does for profiles:
     /// `all-documents` covers every kind of document. `default` covers itself alone, since everything falls back to it.
     pub fn covers(&self, company: &CompanyId, function: Function) -> bool {
         let default = Function::default_function();
@@ -95,7 +95,7 @@ impl Scope {
     }
 }
 
-/// A token, without anything that would let somebody use it.
+/// A token without its secret.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Token {
@@ -103,7 +103,7 @@ pub struct Token {
     pub id: String,
     /// Whose it is; the audit log and the drift report say this.
     pub name: String,
-    /// What it may do.
+    /// The role.
     pub role: Role,
     /// For which companies and functions, for a sender.
     #[serde(default, skip_serializing_if = "Scope::is_everything")]
@@ -131,7 +131,7 @@ pub struct Token {
 }
 
 impl Token {
-    /// To whom mail that it submits belongs, and its idempotency keys: the token itself, or the first that it replaces.
+    /// The owner of mail that it submits and of its idempotency keys: the token itself, or the first that it replaces.
     pub fn owner(&self) -> String {
         format!("token:{}", self.succeeds.as_ref().unwrap_or(&self.id))
     }

@@ -51,7 +51,7 @@ impl Verified {
     fn decides(&self, earlier: &Finding) -> bool {
         let mut same = self.findings.iter().filter(|finding| is_same_check(finding, earlier)).peekable();
         if same.peek().is_none() {
-            // What is told only where it is so, and is not so any more.
+            // A result that is reported only if it applies, and does not apply any more.
             return self.reached >= earlier.level;
         }
         same.any(|finding| match finding.verdict {
@@ -119,7 +119,7 @@ mod tests {
         Finding::unknown(id, "", "not seen")
     }
 
-    fn told(verified: &Verified) -> Vec<(Id, Verdict)> {
+    fn verdicts(verified: &Verified) -> Vec<(Id, Verdict)> {
         verified.findings.iter().map(|finding| (finding.id, finding.verdict)).collect()
     }
 
@@ -147,7 +147,7 @@ mod tests {
         let joined = verified(1, Level::Anonymous, anonymous()).with_earlier(&reader);
         assert_eq!(joined.reached, Level::Reader);
         assert_eq!(
-            told(&joined),
+            verdicts(&joined),
             [
                 (Id::Permission, Verdict::Fail),
                 (Id::RedirectNative, Verdict::Fail),
@@ -159,7 +159,7 @@ mod tests {
         assert!(joined.findings[0].remedy.last().unwrap().contains("1970-01-01 00:00:00Z"));
         // The same again says the same; the time is that of the proof.
         let again = verified(2, Level::Anonymous, anonymous()).with_earlier(&joined);
-        assert_eq!(told(&again), told(&joined));
+        assert_eq!(verdicts(&again), verdicts(&joined));
         assert_eq!(again.findings[0].proved_at, Some(at(0)));
         assert_eq!(again.findings[0].remedy, joined.findings[0].remedy);
         // And is forgotten in time.
@@ -171,20 +171,20 @@ mod tests {
     #[test]
     fn who_sees_as_far_decides() {
         let reader = verified(0, Level::Reader, vec![(fail(Id::RedirectNative), Level::Reader)]);
-        let mended = vec![(pass(Id::Redirect), Level::Reader)];
-        assert_eq!(told(&verified(1, Level::Reader, mended).with_earlier(&reader)), [(Id::Redirect, Verdict::Pass)]);
+        let fixed = vec![(pass(Id::Redirect), Level::Reader)];
+        assert_eq!(verdicts(&verified(1, Level::Reader, fixed).with_earlier(&reader)), [(Id::Redirect, Verdict::Pass)]);
         // Less far, and it passes: that is not the whole of it.
         let less = verified(1, Level::Credential, vec![(pass(Id::Redirect), Level::Credential)]);
-        assert_eq!(told(&less.with_earlier(&reader)), [(Id::RedirectNative, Verdict::Fail)]);
+        assert_eq!(verdicts(&less.with_earlier(&reader)), [(Id::RedirectNative, Verdict::Fail)]);
         // Less far, and it fails: that is new.
         let good = verified(0, Level::Reader, vec![(pass(Id::SignIn), Level::Reader)]);
         let failed = verified(1, Level::Credential, vec![(fail(Id::SecretWrong), Level::Credential)]);
-        assert_eq!(told(&failed.with_earlier(&good)), [(Id::SecretWrong, Verdict::Fail)]);
-        // What is told only where it is so is gone where as much was seen.
+        assert_eq!(verdicts(&failed.with_earlier(&good)), [(Id::SecretWrong, Verdict::Fail)]);
+        // A result that is reported only if it applies is gone where as much was seen.
         let excess = verified(0, Level::Reader, vec![(fail(Id::PermissionExcess), Level::Reader)]);
-        assert_eq!(told(&verified(1, Level::Reader, Vec::new()).with_earlier(&excess)), []);
+        assert_eq!(verdicts(&verified(1, Level::Reader, Vec::new()).with_earlier(&excess)), []);
         assert_eq!(
-            told(&verified(1, Level::Anonymous, Vec::new()).with_earlier(&excess)),
+            verdicts(&verified(1, Level::Anonymous, Vec::new()).with_earlier(&excess)),
             [(Id::PermissionExcess, Verdict::Fail)]
         );
     }
@@ -194,13 +194,13 @@ mod tests {
         let good = verified(0, Level::Credential, vec![(pass(Id::SignIn), Level::Credential)]);
         let blind = verified(1, Level::Anonymous, vec![(unknown(Id::VerifySecret), Level::Anonymous)]);
         assert_eq!(
-            told(&blind.with_earlier(&good)),
+            verdicts(&blind.with_earlier(&good)),
             [(Id::VerifySecret, Verdict::Unknown), (Id::SignIn, Verdict::Pass)]
         );
-        // A credential that has ended since is no good one.
+        // A credential that has ended since does not count as good.
         let ends = vec![(pass(Id::CredentialExpiry).ends(at(5)), Level::Credential)];
         let expiring = verified(0, Level::Credential, ends);
         let later = verified(6, Level::Anonymous, vec![(unknown(Id::CredentialExpiry), Level::Anonymous)]);
-        assert_eq!(told(&later.with_earlier(&expiring)), [(Id::CredentialExpiry, Verdict::Unknown)]);
+        assert_eq!(verdicts(&later.with_earlier(&expiring)), [(Id::CredentialExpiry, Verdict::Unknown)]);
     }
 }

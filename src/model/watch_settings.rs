@@ -1,4 +1,4 @@
-//! What `mailwright watch` may do in an environment, and whom it tells.
+//! Permissions and receivers of `mailwright watch` in an environment.
 
 use serde::{Deserialize, Serialize};
 
@@ -8,37 +8,37 @@ use super::{CompanyId, Function};
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "camelCase", default)]
 pub struct WatchSettings {
-    /// Whether changes of the files are applied.
+    /// How changes of the files are handled.
     pub apply: ApplyMode,
-    /// What happens to changes outside Git.
+    /// Handling of changes outside Git.
     pub drift: DriftMode,
-    /// Who is told.
+    /// Receivers of reports.
     pub notify: Notify,
 }
 
-/// Whether changes of the files are applied.
+/// How changes of the files are handled.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum ApplyMode {
-    /// Somebody applies them.
+    /// An operator applies them.
     #[default]
     Manual,
     /// The watch does.
     Auto,
 }
 
-/// What happens to changes outside Git.
+/// Handling of changes outside Git.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum DriftMode {
-    /// They are told, and stay.
+    /// They are reported and stay.
     #[default]
     Report,
-    /// They are told, and undone.
+    /// They are reported and reverted.
     Revert,
 }
 
-/// Who is told.
+/// Receivers of reports.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "camelCase", default)]
 pub struct Notify {
@@ -48,7 +48,7 @@ pub struct Notify {
     pub mail: Option<NotifyMail>,
 }
 
-/// A program that is told.
+/// A webhook that receives reports.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "camelCase")]
 pub struct NotifyWebhook {
@@ -56,7 +56,7 @@ pub struct NotifyWebhook {
     pub url: String,
 }
 
-/// People who are told.
+/// People who receive reports by mail.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "camelCase")]
 pub struct NotifyMail {

@@ -38,7 +38,7 @@ pub struct NewMessage {
     pub content: Vec<u8>,
     /// The key that makes the submission safe to repeat.
     pub key: Option<IdempotencyKey>,
-    /// Whether a document may be sent although it was sent before.
+    /// True if a document may be sent although it was sent before.
     pub again: bool,
 }
 
@@ -163,10 +163,10 @@ pub struct EventMessage {
     /// To whom it belongs.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub owner: String,
-    /// Whether it was sent again after nobody could know.
+    /// True if it was sent again after nobody could know.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub possible_duplicate: bool,
-    /// Whether somebody asked to send it again to a recipient who had it.
+    /// True if somebody asked to send it again to a recipient who had it.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub sent_again: bool,
 }

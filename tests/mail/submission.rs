@@ -344,7 +344,7 @@ fn addresses_as_an_erp_keeps_them_are_taken_or_refused_with_what_to_write() {
     let sink = Sink::start();
     let service = MailService::new(sink.port, QUICK, "");
     for (to, reason, remedy) in [
-        ("a@example.org;", "`;` stands behind the address (character 14)", "entry of its own"),
+        ("a@example.org;", "`;` follows the address (character 14)", "entry of its own"),
         ("a@example.org; b@example.org", "`;` separates it from a second address", "entry of its own"),
         ("a@example.org, b@example.org", "`,` separates it from a second address", "entry of its own"),
         ("Doe, John <j@example.org>", "`,` separates addresses", "\"Doe, John\" <"),

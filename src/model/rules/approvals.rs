@@ -39,7 +39,7 @@ pub(super) fn check(settings: &Settings, found: &mut Vec<Violation>) {
     for (index, rule) in approvals.rules.iter().enumerate() {
         let pointer = format!("/rules/{index}");
         for name in rule.signers.iter().filter(|name| !approvals.signers.iter().any(|signer| signer.name == **name)) {
-            let message = format!("there is no signer `{}`", name.escape_debug());
+            let message = format!("unknown signer `{}`", name.escape_debug());
             found.add(
                 &format!("{pointer}/signers"),
                 Code::InvalidValue,

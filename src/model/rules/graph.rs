@@ -43,7 +43,7 @@ pub(super) fn check_delegate(delegate: &GraphDelegate, profile: &Profile, found:
         found.add(
             &format!("/functions/{function}"),
             Code::DelegateFunction,
-            format!("a delegate profile is interactive and cannot serve `{function}`: nobody is there to sign in"),
+            format!("a delegate profile is interactive and cannot serve `{function}`: it needs a user who signs in"),
             "Claim `user-interface` alone here; serve the other function by `microsoft-graph-direct` or `smtp`.",
         );
     }

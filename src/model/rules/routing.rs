@@ -77,8 +77,8 @@ pub(super) fn check_cells(settings: &Settings, resolver: &Resolver<'_>, found: &
         Violations::of_settings("", found).add(
             "/companies",
             Code::NoRoute,
-            format!("nobody sends {} for {}", enumerate(&functions, SHOWN), enumerate(&companies, SHOWN)),
-            format!("Let an enabled profile claim {claim}; or say under `unserved` that it is meant."),
+            format!("no profile sends {} for {}", enumerate(&functions, SHOWN), enumerate(&companies, SHOWN)),
+            format!("Let an enabled profile claim {claim}; or list it under `unserved`."),
         );
     }
 }

@@ -14,7 +14,7 @@ use crate::model::{AuditEntry, EnvironmentName, integrity::StoreCheck};
 pub struct AuditReader {
     path: PathBuf,
     connection: Connection,
-    /// Whether the store has the newest schema; of an older one the chain alone is checked.
+    /// True if the store has the newest schema; of an older one the chain alone is checked.
     is_current: bool,
 }
 

@@ -207,7 +207,7 @@ fn differences(stated: &Statement, found: &Statement) -> Vec<String> {
     what
 }
 
-/// Whether the digest beside a row is believed, or its contents are read.
+/// True if the digest beside a row is believed, or its contents are read.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Trust {
     Columns,

@@ -33,7 +33,7 @@ pub(super) fn look(connection: &Connection) -> Result<(), StoreError> {
     if found > known { Err(StoreError::Newer { found, known }) } else { Ok(()) }
 }
 
-/// Whether the database has the newest version.
+/// Returns true if the database has the newest version.
 pub(super) fn is_current(connection: &Connection) -> Result<bool, StoreError> {
     let count: u32 =
         connection.query_row("SELECT count(*) FROM schema_version", [], |row| row.get(0)).map_err(failed)?;

@@ -660,7 +660,7 @@ fn sent_before(connection: &Connection, message: &Message) -> Result<Option<Uuid
     Ok(None)
 }
 
-/// Whether a recipient has the message's document, or is to get it. Each counts for itself: who got it, got it, whatever
+/// Returns true if a recipient has the message's document, or is to get it. Each counts for itself: who got it, got it, whatever
 /// became of the message for the others.
 fn has_document(message: &Message, recipient: &Recipient) -> bool {
     match recipient.status {

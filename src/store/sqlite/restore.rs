@@ -32,7 +32,7 @@ pub(super) const GAP: u64 = 1 << 32;
 #[serde(rename_all = "camelCase")]
 struct Noted {
     why: String,
-    /// Whether the list of revoked tokens is known to be complete, so that no token need be suspended.
+    /// True if the list of revoked tokens is known to be complete, so that no token need be suspended.
     knows_revoked: bool,
     noticed_at: Option<Timestamp>,
     messages: u64,
