@@ -11,8 +11,9 @@ use rayon::prelude::*;
 use super::{
     Diagnostic,
     excerpt::excerpt,
+    located::LocatedProblem,
     node::{Node, Value},
-    parse::{ParseError, Parsed, parse},
+    parse::{Parsed, parse},
     sources::{Files, Sources, Span, shown},
 };
 use crate::model::{Code, EnvironmentName, ProfileName};
@@ -244,7 +245,7 @@ pub(super) fn read_file(files: &Files, path: &Path, reporter: &Reporter) -> (Opt
     let id = reporter.sources.add(shown(path), text);
     let Some(source) = reporter.sources.get(id) else { return (None, Vec::new()) };
     let Parsed { node, problems } = parse(id, &source.text);
-    let told = |error: ParseError| reporter.at(error.span, error.code, error.message, error.remedy);
+    let told = |LocatedProblem { span, problem }| reporter.at(span, problem.code, problem.message, problem.remedy);
     (node, problems.into_iter().map(told).collect())
 }
 

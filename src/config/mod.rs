@@ -19,6 +19,7 @@ mod excerpt;
 mod layer;
 mod layers;
 mod loader;
+mod located;
 mod node;
 mod parse;
 mod recovery;

@@ -7,6 +7,7 @@ use saphyr_parser::{Event, Parser, ScalarStyle, ScanError, Span as YamlSpan};
 use serde_json::Number;
 
 use super::{
+    located::LocatedProblem,
     node::{Entry, Node, Value},
     sources::{FileId, Span},
 };
@@ -24,20 +25,11 @@ pub(super) const PROBLEM_LIMIT: usize = 100;
 /// How many keys a map has before they are looked up by a table.
 const FEW_KEYS: usize = 16;
 
-/// Why a file cannot be read; the place, and never a value.
-#[derive(Clone, Debug, PartialEq)]
-pub(super) struct ParseError {
-    pub(super) code: Code,
-    pub(super) span: Span,
-    pub(super) message: String,
-    pub(super) remedy: String,
-}
-
 /// A file as far as it can be understood.
 pub(super) struct Parsed {
     /// The tree; none if its shape is not known. A value that cannot be told for certain is unsure in it.
     pub(super) node: Option<Arc<Node>>,
-    pub(super) problems: Vec<ParseError>,
+    pub(super) problems: Vec<LocatedProblem>,
 }
 
 /// The text as a tree, and all problems that can be told apart.
@@ -64,7 +56,7 @@ pub(super) fn parse(file: FileId, text: &str) -> Parsed {
 }
 
 /// Where more brackets are open than any file of ours has, if there is such a place. Costs one pass.
-fn too_many_open(file: FileId, text: &str) -> Option<ParseError> {
+fn too_many_open(file: FileId, text: &str) -> Option<LocatedProblem> {
     let (mut open, mut line, mut line_start) = (0_usize, 1, 0);
     for (at, byte) in text.bytes().enumerate() {
         match byte {
@@ -91,14 +83,14 @@ struct Builder<'a> {
     file: FileId,
     events: Parser<'a, saphyr_parser::StrInput<'a>>,
     anchors: HashMap<usize, Arc<Node>>,
-    problems: Vec<ParseError>,
+    problems: Vec<LocatedProblem>,
     size: u32,
     /// Whether the tree has all that the file says, as far as anybody can tell.
     is_whole: bool,
 }
 
 /// A problem after which nothing more can be read.
-type Stop = ParseError;
+type Stop = LocatedProblem;
 
 impl<'a> Builder<'a> {
     fn whole_document(&mut self) -> Result<Arc<Node>, Stop> {
@@ -360,7 +352,7 @@ impl<'a> Builder<'a> {
     fn problem(&mut self, code: Code, span: Span, message: String, remedy: &str) {
         // A file with a hundred problems has one that matters.
         if self.problems.len() < PROBLEM_LIMIT {
-            self.problems.push(ParseError { code, span, message, remedy: remedy.to_owned() });
+            self.problems.push(LocatedProblem::new(span, code, message, remedy));
         } else if self.problems.len() == PROBLEM_LIMIT {
             self.problems.push(too_many_problems(span));
         }
@@ -368,7 +360,7 @@ impl<'a> Builder<'a> {
 }
 
 /// Says that a file has more problems than are told, from here on.
-pub(super) fn too_many_problems(span: Span) -> ParseError {
+pub(super) fn too_many_problems(span: Span) -> LocatedProblem {
     stop(
         Code::TooManyProblems,
         span,
@@ -378,7 +370,7 @@ pub(super) fn too_many_problems(span: Span) -> ParseError {
 }
 
 fn stop(code: Code, span: Span, message: &str, remedy: &str) -> Stop {
-    ParseError { code, span, message: message.to_owned(), remedy: remedy.to_owned() }
+    LocatedProblem::new(span, code, message, remedy)
 }
 
 fn narrow(number: usize) -> u32 {

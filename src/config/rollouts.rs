@@ -173,8 +173,14 @@ impl Reading<'_> {
             return self.tell("", false, Code::WrongType, message, remedy);
         }
         for mismatch in schema::check(Kind::Rollout, document).into_iter().take(PROBLEM_LIMIT) {
-            let at_key = mismatch.at_key || mismatch.code == Code::MissingKey;
-            self.tell(&mismatch.pointer, at_key, mismatch.code, mismatch.message, mismatch.remedy);
+            let at_key = mismatch.at_key || mismatch.problem.code == Code::MissingKey;
+            self.tell(
+                &mismatch.pointer,
+                at_key,
+                mismatch.problem.code,
+                mismatch.problem.message,
+                mismatch.problem.remedy,
+            );
         }
     }
 

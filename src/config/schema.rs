@@ -11,7 +11,9 @@ use jsonschema::{
 use serde_json::{Value as Json, json};
 
 use super::{parse::PROBLEM_LIMIT, suggest};
-use crate::model::{Code, CompanyId, InvalidName, Lapse, ProfileName, RolloutName, SecretReference, rollout::Share};
+use crate::model::{
+    Code, CompanyId, InvalidName, Lapse, Problem, ProfileName, RolloutName, SecretReference, rollout::Share,
+};
 
 /// The schemas by name, as `mailwright schema` prints them.
 pub const SCHEMAS: &[(&str, &str)] = &[
@@ -44,9 +46,7 @@ pub(super) struct Mismatch {
     pub(super) pointer: String,
     /// Whether the key is meant and not the value.
     pub(super) at_key: bool,
-    pub(super) code: Code,
-    pub(super) message: String,
-    pub(super) remedy: String,
+    pub(super) problem: Problem,
 }
 
 #[expect(clippy::expect_used, reason = "the schemas are part of the binary, and a test compiles them")]
@@ -90,8 +90,8 @@ pub(super) fn check(kind: Kind, document: &Json) -> Vec<Mismatch> {
             let same = |other: &Mismatch| {
                 other.pointer == mismatch.pointer
                     && other.at_key == mismatch.at_key
-                    && other.code == mismatch.code
-                    && (other.code != Code::MissingKey || other.message == mismatch.message)
+                    && other.problem.code == mismatch.problem.code
+                    && (other.problem.code != Code::MissingKey || other.problem.message == mismatch.problem.message)
             };
             if !found.iter().any(same) {
                 found.push(mismatch);
@@ -110,7 +110,7 @@ pub(super) fn unknown_keys(kind: Kind, document: &Json) -> Vec<String> {
 fn told(error: &ValidationError<'_>, document: &Json, kind: Kind) -> Vec<Mismatch> {
     let pointer = error.instance_path().to_string();
     let here = |code: Code, message: String, remedy: String| {
-        vec![Mismatch { pointer: pointer.clone(), at_key: false, code, message, remedy }]
+        vec![Mismatch { pointer: pointer.clone(), at_key: false, problem: Problem::new(code, message).remedy(remedy) }]
     };
     if is_secret(&pointer) {
         match error.kind() {
@@ -128,9 +128,9 @@ fn told(error: &ValidationError<'_>, document: &Json, kind: Kind) -> Vec<Mismatc
                     .map(|key| Mismatch {
                         pointer: child(&pointer, key),
                         at_key: true,
-                        code: Code::LiteralSecret,
-                        message: "a secret is named by `secret: NAME/KEY` and nothing else".to_owned(),
-                        remedy: "Write `{ secret: NAME/KEY }`, and seal the value with `mailwright secrets set ENV NAME/KEY`.".to_owned(),
+                        problem: Problem::new(Code::LiteralSecret, "a secret is named by `secret: NAME/KEY` and nothing else").remedy(
+                            "Write `{ secret: NAME/KEY }`, and seal the value with `mailwright secrets set ENV NAME/KEY`.",
+                        ),
                     })
                     .collect();
             }
@@ -253,9 +253,8 @@ fn type_mismatch(pointer: &str, kind: &TypeKind, document: &Json) -> Vec<Mismatc
     vec![Mismatch {
         pointer: pointer.to_owned(),
         at_key: false,
-        code: Code::WrongType,
-        message: format!("this is {is}, and {} belongs here", words.join(" or ")),
-        remedy,
+        problem: Problem::new(Code::WrongType, format!("this is {is}, and {} belongs here", words.join(" or ")))
+            .remedy(remedy),
     }]
 }
 
@@ -269,9 +268,7 @@ fn unknown_key(pointer: &str, key: &str, allowed: &[String]) -> Mismatch {
     Mismatch {
         pointer: child(pointer, key),
         at_key: true,
-        code: Code::UnknownKey,
-        message: format!("the key `{shown}` means nothing here"),
-        remedy,
+        problem: Problem::new(Code::UnknownKey, format!("the key `{shown}` means nothing here")).remedy(remedy),
     }
 }
 

@@ -2,16 +2,11 @@
 
 use std::{collections::BTreeMap, sync::Arc};
 
-use super::node::{Entry, Node, Value};
-use crate::model::Code;
-
-/// A problem with a variable, at the value that it stands in.
-pub(super) struct VariableError {
-    pub(super) span: super::sources::Span,
-    pub(super) code: Code,
-    pub(super) message: String,
-    pub(super) remedy: String,
-}
+use super::{
+    located::LocatedProblem,
+    node::{Entry, Node, Value},
+};
+use crate::model::{Code, Problem};
 
 /// The longest text that variables make, in bytes.
 const LONGEST: usize = 64 * 1024;
@@ -21,15 +16,15 @@ pub(super) type Variables = BTreeMap<Arc<str>, Arc<Node>>;
 
 /// The tree with every variable put in. A string that is one variable and nothing else takes its type too.
 /// Unknown variables are told, and what they stand in is not looked at any further.
-pub(super) fn interpolate(node: &Arc<Node>, variables: &Variables, problems: &mut Vec<VariableError>) -> Arc<Node> {
+pub(super) fn interpolate(node: &Arc<Node>, variables: &Variables, problems: &mut Vec<LocatedProblem>) -> Arc<Node> {
     if !node.subtree.has_variable {
         return Arc::clone(node);
     }
     let value = match &node.value {
         Value::String(text) => match in_text(text, variables) {
             Ok(value) => value,
-            Err((code, message, remedy)) => {
-                problems.push(VariableError { span: node.span, code, message, remedy });
+            Err(problem) => {
+                problems.push(LocatedProblem { span: node.span, problem });
                 Value::Invalid
             }
         },
@@ -62,9 +57,7 @@ pub(super) fn used_in(text: &str) -> Vec<&str> {
     names
 }
 
-type Wrong = (Code, String, String);
-
-fn in_text(text: &str, variables: &Variables) -> Result<Value, Wrong> {
+fn in_text(text: &str, variables: &Variables) -> Result<Value, Problem> {
     if let Some(name) = text.strip_prefix("${").and_then(|rest| rest.strip_suffix('}'))
         && is_name(name)
     {
@@ -85,11 +78,8 @@ fn in_text(text: &str, variables: &Variables) -> Result<Value, Wrong> {
         out.push_str(&rest[..at]);
         let inside = &rest[at + 2..];
         let name = name_at_start(inside).ok_or_else(|| {
-            (
-                Code::MalformedVariable,
-                "`${` begins a variable, and no well-formed name follows".to_owned(),
-                "Write `${name}` with letters, digits and dashes; or `$${` for a literal `${`.".to_owned(),
-            )
+            Problem::new(Code::MalformedVariable, "`${` begins a variable, and no well-formed name follows")
+                .remedy("Write `${name}` with letters, digits and dashes; or `$${` for a literal `${`.")
         })?;
         match &look_up(name, variables)?.value {
             Value::String(value) => out.push_str(value),
@@ -99,11 +89,8 @@ fn in_text(text: &str, variables: &Variables) -> Result<Value, Wrong> {
             Value::Null | Value::List(_) | Value::Map(_) | Value::Invalid => return Ok(Value::Invalid),
         }
         if out.len() > LONGEST {
-            return Err((
-                Code::TooLong,
-                format!("with its variables put in, the text has more than {LONGEST} characters"),
-                "No value of a profile is that long; shorten the variable, or use it less often.".to_owned(),
-            ));
+            let message = format!("with its variables replaced, the text has more than {LONGEST} characters");
+            return Err(Problem::new(Code::TooLong, message).remedy("Shorten the variable, or use it less often."));
         }
         rest = &inside[name.len() + 1..];
     }
@@ -111,7 +98,7 @@ fn in_text(text: &str, variables: &Variables) -> Result<Value, Wrong> {
     Ok(Value::String(Arc::from(out)))
 }
 
-fn look_up<'a>(name: &str, variables: &'a Variables) -> Result<&'a Node, Wrong> {
+fn look_up<'a>(name: &str, variables: &'a Variables) -> Result<&'a Node, Problem> {
     variables.get(name).map(AsRef::as_ref).ok_or_else(|| {
         let meant = super::suggest::nearest(name, variables.keys().map(AsRef::as_ref));
         let remedy = match meant {
@@ -120,7 +107,7 @@ fn look_up<'a>(name: &str, variables: &'a Variables) -> Result<&'a Node, Wrong> 
             }
             None => "Define it under `variables` in environment.yaml, here or in a layer that it extends.".to_owned(),
         };
-        (Code::UnknownVariable, format!("no layer defines the variable `{name}`"), remedy)
+        Problem::new(Code::UnknownVariable, format!("no layer defines the variable `{name}`")).remedy(remedy)
     })
 }
 

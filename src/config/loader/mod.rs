@@ -20,8 +20,9 @@ use serde_json::Value as Json;
 use super::{
     Desired, Diagnostic,
     documents::EffectiveDocuments,
+    located::LocatedProblem,
     node::{Node, Value},
-    parse::{PROBLEM_LIMIT, ParseError, too_many_problems},
+    parse::{PROBLEM_LIMIT, too_many_problems},
     recovery::Recovered,
     schema::{self, Kind},
     sources::Span,
@@ -118,20 +119,17 @@ impl<'a> Loader<'a> {
         let mut errors = Vec::new();
         let node = variables::interpolate(node, &self.documents.variables, &mut errors);
         let more = errors.get(PROBLEM_LIMIT).map(|error| self.too_many(error.span));
-        problems.extend(
-            errors
-                .into_iter()
-                .take(PROBLEM_LIMIT)
-                .map(|error| self.documents.reporter.at(error.span, error.code, error.message, error.remedy)),
-        );
+        problems.extend(errors.into_iter().take(PROBLEM_LIMIT).map(|LocatedProblem { span, problem }| {
+            self.documents.reporter.at(span, problem.code, problem.message, problem.remedy)
+        }));
         problems.extend(more);
         node
     }
 
     /// Reports that a document has more problems of a kind than are listed.
     fn too_many(&self, span: Span) -> Diagnostic {
-        let ParseError { code, span, message, remedy } = too_many_problems(span);
-        self.documents.reporter.at(span, code, message, remedy)
+        let LocatedProblem { span, problem } = too_many_problems(span);
+        self.documents.reporter.at(span, problem.code, problem.message, problem.remedy)
     }
 
     /// Validates a document against its schema. Returns it as JSON, with the places that recovery has to treat.
@@ -152,20 +150,27 @@ impl<'a> Loader<'a> {
             }
             let (key_span, found) = node.nearest(&mismatch.pointer);
             // An invalid value was reported by the parser; so was a list or map that does not match because of it.
-            let is_independent = mismatch.at_key || mismatch.code == Code::MissingKey;
+            let is_independent = mismatch.at_key || mismatch.problem.code == Code::MissingKey;
             if matches!(found.value, Value::Invalid) || found.subtree.has_invalid && !is_independent {
                 continue;
             }
-            let span = match mismatch.code {
+            let span = match mismatch.problem.code {
                 // A missing key is reported at the key of its parent.
                 Code::MissingKey => key_span.unwrap_or_else(|| first_key(found)),
                 _ if mismatch.at_key => key_span.unwrap_or(found.span),
                 _ => found.span,
             };
-            let conceal = schema::is_secret(&mismatch.pointer) && !mismatch.at_key && mismatch.code != Code::MissingKey;
-            let remedy = self.add_variable_places(mismatch.remedy, &mismatch.pointer, origin);
-            problems.push(self.documents.reporter.diagnose(span, mismatch.code, mismatch.message, remedy, conceal));
-            match mismatch.code {
+            let conceal =
+                schema::is_secret(&mismatch.pointer) && !mismatch.at_key && mismatch.problem.code != Code::MissingKey;
+            let remedy = self.add_variable_places(mismatch.problem.remedy, &mismatch.pointer, origin);
+            problems.push(self.documents.reporter.diagnose(
+                span,
+                mismatch.problem.code,
+                mismatch.problem.message,
+                remedy,
+                conceal,
+            ));
+            match mismatch.problem.code {
                 // Recovery fills it in.
                 Code::MissingKey => {}
                 // A list with a duplicate or without items, and a string that is too long, can still be used.

@@ -1,0 +1,17 @@
+//! A problem at its place in a file, as the parser and the interpolation of variables report it.
+
+use super::sources::Span;
+use crate::model::{Code, Problem};
+
+/// A [`Problem`] with its place. The message never has a value of the file.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct LocatedProblem {
+    pub(super) span: Span,
+    pub(super) problem: Problem,
+}
+
+impl LocatedProblem {
+    pub(super) fn new(span: Span, code: Code, message: impl Into<String>, remedy: impl Into<String>) -> Self {
+        Self { span, problem: Problem::new(code, message).remedy(remedy) }
+    }
+}
