@@ -37,7 +37,7 @@ use crate::{
     time::Clock,
 };
 
-/// What the environments of a process share.
+/// Resources that the environments of a process share.
 #[derive(Clone)]
 pub struct SharedResources {
     /// True if the identities are the public ones of the examples.
@@ -52,7 +52,7 @@ pub struct SharedResources {
     pub connections: OpenConnections,
 }
 
-/// What each environment has for itself.
+/// Resources of one environment.
 pub struct HostedEnvironment {
     /// The store; it knows the environment's name.
     pub store: Arc<dyn Store>,
