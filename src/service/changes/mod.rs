@@ -1,6 +1,6 @@
 //! Changes: the only module that commits one.
 //!
-//! A changeset, a change by hand and a rollback take the same way. The model computes the new state; the age files that were sent
+//! A changeset, a change by hand and a rollback follow the same path. The model computes the new state; the age files that were sent
 //! are opened in memory and wiped; destinations, rules, guards, source policy and approvals are checked; the store commits
 //! everything in one transaction. A refused change leaves an entry in the audit log and nothing else.
 //!

@@ -18,7 +18,7 @@ use crate::{
     },
 };
 
-/// Who is asked about.
+/// Parameters of a resolution.
 #[derive(Deserialize, IntoParams)]
 #[into_params(parameter_in = Query)]
 #[serde(deny_unknown_fields)]
