@@ -275,3 +275,42 @@ fn is_valid_signature(signature: &SshSig, text: &str) -> bool {
 fn expired_on(signer: &Signer, now: Timestamp) -> Option<jiff::civil::Date> {
     signer.until.filter(|until| now.to_zoned(TimeZone::UTC).date() > *until)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn text() -> ApprovalText {
+        ApprovalText {
+            environment: "prod".parse().unwrap(),
+            action: SignedAction::Rollback(41).to_string(),
+            base: 42,
+            digest: Digest::of_bytes(b"change"),
+            expires: Timestamp::from_second(1_800_000_000).unwrap(),
+            reason: "The relay is down".to_owned(),
+        }
+    }
+
+    #[test]
+    fn only_the_canonical_form_of_a_text_is_accepted() {
+        let canonical = text().to_text();
+        assert_eq!(ApprovalText::parse(&canonical), Some(text()));
+        for other in [
+            canonical.trim_end().to_owned(),
+            canonical.replace('\n', "\r\n"),
+            format!("{canonical}more\n"),
+            canonical.replace("base generation: 42", "base generation: 042"),
+            canonical.replace("reason: ", "reason:  "),
+        ] {
+            assert_eq!(ApprovalText::parse(&other), None, "{other:?}");
+        }
+    }
+
+    #[test]
+    fn a_reason_is_one_bounded_line() {
+        assert!(is_reason("") && is_reason(&"x".repeat(REASON_LIMIT)));
+        for other in ["two\nlines", " space", "space ", &"x".repeat(REASON_LIMIT + 1)] {
+            assert!(!is_reason(other), "{other:?}");
+        }
+    }
+}

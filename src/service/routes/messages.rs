@@ -319,3 +319,21 @@ pub(super) async fn resolve_message(
 ) -> Result<Json<Message>, HttpProblem> {
     service.resolve_message(&caller, id, resolved).await.map(Json)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::{parse_envelope, parse_notify};
+
+    #[test]
+    fn an_envelope_needs_an_address() {
+        assert_eq!(parse_envelope("a@example.com, b@example.com").ok().map(|list| list.len()), Some(2));
+        assert!(parse_envelope("").is_err() && parse_envelope("not an address").is_err());
+    }
+
+    #[test]
+    fn notifications_are_named_in_a_list() {
+        let notify = parse_notify("success, delay").unwrap();
+        assert!(notify.success && notify.delay && !notify.failure && !notify.full);
+        assert!(parse_notify("never").is_err());
+    }
+}
