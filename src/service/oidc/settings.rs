@@ -45,7 +45,7 @@ pub(super) struct IssuerSettings {
     pub(super) audience: String,
     /// Maximum lifetime of a token. Tokens that are valid for longer are refused.
     #[serde(default = "an_hour")]
-    longest_minutes: u16,
+    max_lifetime_minutes: u16,
     /// The rules that admit tokens; the first that matches applies.
     rules: Vec<AdmissionRule>,
 }
@@ -91,8 +91,8 @@ impl IssuerSettings {
         if self.audience.is_empty() {
             return Err("the audience is empty".to_owned());
         }
-        if !(1..=24 * 60).contains(&self.longest_minutes) {
-            return Err("`longestMinutes` must be from 1 to 1440".to_owned());
+        if !(1..=24 * 60).contains(&self.max_lifetime_minutes) {
+            return Err("`maxLifetimeMinutes` must be from 1 to 1440".to_owned());
         }
         if self.rules.is_empty() {
             return Err("it has no rule, so no token is accepted".to_owned());
@@ -118,7 +118,8 @@ impl IssuerSettings {
             return Err(refused("it is not valid yet"));
         }
         // The issuer may sign any number; a difference that does not fit is longer than any that is allowed.
-        let lifetime = expires.checked_sub(issued).filter(|lifetime| *lifetime <= i64::from(self.longest_minutes) * 60);
+        let lifetime =
+            expires.checked_sub(issued).filter(|lifetime| *lifetime <= i64::from(self.max_lifetime_minutes) * 60);
         match (lifetime, Timestamp::from_second(expires)) {
             (Some(_), Ok(expires)) => Ok(expires),
             _ => Err(refused("it is valid for longer than the service allows")),
@@ -237,8 +238,10 @@ mod tests {
     use serde_json::json;
 
     fn issuer() -> IssuerSettings {
-        serde_json::from_value(json!({ "issuer": "https://issuer.example", "audience": "here", "longestMinutes": 60,
-            "rules": [{ "name": "ci", "role": "planner", "claims": { "sub": "x" } }] }))
+        serde_json::from_value(
+            json!({ "issuer": "https://issuer.example", "audience": "here", "maxLifetimeMinutes": 60,
+            "rules": [{ "name": "ci", "role": "planner", "claims": { "sub": "x" } }] }),
+        )
         .unwrap()
     }
 
