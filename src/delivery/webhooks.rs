@@ -106,11 +106,11 @@ impl Receiver {
     /// How far it was told. A new one hears what happens from now on.
     async fn begin(&self) -> u64 {
         loop {
-            match self.engine.store.told(&self.webhook.url).await {
+            match self.engine.store.webhook_cursor(&self.webhook.url).await {
                 Ok(Some(told)) => return told,
                 Ok(None) => {
                     if let Ok(newest) = self.engine.store.newest_event().await
-                        && self.engine.store.set_told(&self.webhook.url, newest).await.is_ok()
+                        && self.engine.store.set_webhook_cursor(&self.webhook.url, newest).await.is_ok()
                     {
                         return newest;
                     }
@@ -137,7 +137,7 @@ impl Receiver {
             *told = event.number;
         }
         if *told != before
-            && let Err(error) = self.engine.store.set_told(&self.webhook.url, *told).await
+            && let Err(error) = self.engine.store.set_webhook_cursor(&self.webhook.url, *told).await
         {
             tracing::warn!(%error, "how far a webhook was told could not be kept");
         }

@@ -5,7 +5,14 @@
 //! it is handed. What it does guarantee is that a [`Commit`] is taken as a whole or not at all, that it is taken
 //! only on the generation that it was computed from, that a changeset is taken once, and that the audit log is a
 //! chain without gaps. `tests/service/store_conformance.rs` holds every store to that.
-//! What delivery needs besides is in [`outbox`].
+//! [`outbox`] has the repositories that delivery needs.
+//!
+//! # Adding a repository
+//!
+//! 1. One trait per entity, with the methods that its callers need and no others. Times are `Timestamp`s.
+//! 2. A method is one transaction. It is durable when it returns, unless its documentation says otherwise.
+//! 3. Add the trait to the list of [`Store`] or [`outbox::Outbox`], and implement it in a file of its own.
+//! 4. Add its rules to `tests/service/store_conformance.rs`, which every store has to pass.
 
 pub mod outbox;
 mod sqlite;
@@ -44,14 +51,14 @@ pub struct Commit {
     pub touched: BTreeSet<ProfileName>,
     /// Age files that the store did not have.
     pub secrets: Vec<NewSecret>,
-    /// What the audit log says of it.
+    /// The audit entry.
     pub event: AuditEvent,
 }
 
 /// An age file that the store did not have.
 #[derive(Clone, PartialEq, Eq)]
 pub struct NewSecret {
-    /// What may be told of it.
+    /// The record that may be shown.
     pub record: SecretRecord,
     /// The file, as it is.
     pub age_file: Vec<u8>,
@@ -63,16 +70,16 @@ impl std::fmt::Debug for NewSecret {
     }
 }
 
-/// What the audit log is told; the store adds sequence and hashes.
+/// An entry for the audit log; the store adds sequence and hashes.
 #[derive(Clone, Debug, PartialEq)]
 pub struct AuditEvent {
     /// When.
     pub at: Timestamp,
     /// Who.
     pub actor: String,
-    /// What was asked for.
+    /// The requested action.
     pub action: &'static str,
-    /// What became of it.
+    /// The outcome.
     pub outcome: AuditOutcome,
     /// More, by action. Never a secret.
     pub detail: serde_json::Value,
@@ -81,7 +88,7 @@ pub struct AuditEvent {
 /// A token with what it takes to recognise it.
 #[derive(Clone)]
 pub struct StoredToken {
-    /// What may be told of it.
+    /// The record that may be shown.
     pub token: Token,
     /// SHA-256 of the bearer token.
     pub hash: Digest,
@@ -139,7 +146,7 @@ pub enum StoreError {
     /// It holds something that this program did not write.
     #[error("the store holds something that makes no sense: {0}")]
     Corrupt(String),
-    /// The disk failed, and nobody knows what it has.
+    /// The disk failed; its contents are not known.
     #[error("the disk failed while something was written; start the service again once it is sound")]
     Broken,
     /// The database failed.
@@ -147,10 +154,10 @@ pub enum StoreError {
     Database(String),
 }
 
-/// A lease that somebody wants, or wants to keep.
+/// A request for a lease, or for its renewal.
 #[derive(Clone, Debug)]
 pub struct WantedLease {
-    /// What is to be held.
+    /// The name.
     pub name: String,
     /// Who wants it.
     pub holder: String,
@@ -164,12 +171,12 @@ pub struct WantedLease {
     pub until: Timestamp,
 }
 
-/// What became of a wish for a lease.
+/// The outcome of a request for a lease.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum LeaseTaken {
-    /// Whoever asked holds it.
+    /// The caller holds it.
     Held(Lease),
-    /// Somebody else does.
+    /// Another client holds it.
     HeldBySomebody(Lease),
     /// More are held than are kept.
     TooMany,
@@ -178,19 +185,16 @@ pub enum LeaseTaken {
 /// How many leases last at once.
 pub const LEASES: usize = 1000;
 
-/// What the service needs of a store.
+/// Generations of the configuration, and the live state.
 #[async_trait]
-pub trait Store: outbox::Outbox {
-    /// The environment that it belongs to.
-    fn environment(&self) -> &EnvironmentName;
-
+pub trait Generations: Send + Sync {
     /// Everything that is live now.
     async fn state(&self) -> Result<State, StoreError>;
 
     /// Takes a commit as a whole, or not at all.
     async fn commit(&self, commit: Commit) -> Result<(), CommitError>;
 
-    /// What became of a changeset: its digest and its generation, if it was ever taken.
+    /// Returns the digest and the generation of a changeset, if it was applied.
     async fn changeset(&self, id: uuid::Uuid) -> Result<Option<(Digest, Generation)>, StoreError>;
 
     /// The newest generations older than `before`, newest first.
@@ -198,7 +202,11 @@ pub trait Store: outbox::Outbox {
 
     /// A generation with everything that was live at it.
     async fn generation(&self, number: u64) -> Result<Option<GenerationDetail>, StoreError>;
+}
 
+/// Age files, and the destinations that their values are bound to.
+#[async_trait]
+pub trait Secrets: Send + Sync {
     /// What is known of these age files; those that were never accepted are left out.
     async fn secrets(&self, digests: Vec<Digest>) -> Result<Vec<SecretRecord>, StoreError>;
 
@@ -211,13 +219,21 @@ pub trait Store: outbox::Outbox {
 
     /// An age file, as it is.
     async fn age_file(&self, digest: &Digest) -> Result<Option<Vec<u8>>, StoreError>;
+}
 
+/// The audit log.
+#[async_trait]
+pub trait AuditLog: Send + Sync {
     /// Adds to the audit log.
     async fn record(&self, event: AuditEvent) -> Result<AuditEntry, StoreError>;
 
     /// The oldest entries of the audit log after `after`.
     async fn audit(&self, after: u64, limit: u32) -> Result<Vec<AuditEntry>, StoreError>;
+}
 
+/// API tokens.
+#[async_trait]
+pub trait Tokens: Send + Sync {
     /// Keeps a token. Its name is that of no other token that is in use, whatever the case of its letters, but of those
     /// that it replaces.
     async fn create_token(&self, token: StoredToken, event: AuditEvent) -> Result<(), StoreError>;
@@ -233,7 +249,11 @@ pub trait Store: outbox::Outbox {
 
     /// Confirms a token that is suspended; none if there is none.
     async fn confirm_token(&self, id: &str, event: AuditEvent) -> Result<Option<Token>, StoreError>;
+}
 
+/// Comparison with the audit log, and the consequences of a restore.
+#[async_trait]
+pub trait Integrity: Send + Sync {
     /// Compares everything with what the audit log states. Reads all of it.
     async fn check(&self) -> Result<StoreCheck, StoreError>;
 
@@ -241,14 +261,18 @@ pub trait Store: outbox::Outbox {
     async fn state_contents(&self, at: Timestamp) -> Result<(), StoreError>;
 
     /// Draws the consequences if the store was restored since it was last used: messages that waited are `unknown`, tokens
-    /// that may have been revoked are suspended. To be called before anything is sent. Gives the restore that nobody has
-    /// confirmed yet.
+    /// that may have been revoked are suspended. To be called before anything is sent. Returns the restore that is not confirmed
+    /// yet.
     async fn settle_restore(&self, now: Timestamp) -> Result<Option<Restored>, StoreError>;
 
     /// An administrator confirms that the store was restored. False if there is nothing to confirm.
     async fn confirm_restore(&self, event: AuditEvent) -> Result<bool, StoreError>;
+}
 
-    /// What was proved of profiles with exactly these settings and secrets, by the digest of each, in the last days.
+/// Results of the verifier.
+#[async_trait]
+pub trait Verifications: Send + Sync {
+    /// Returns what was proved of profiles with exactly these settings and secrets, by the digest of each, in the last days.
     async fn proofs(&self, of: BTreeMap<ProfileName, Digest>) -> Result<BTreeMap<ProfileName, Verified>, StoreError>;
 
     /// Keeps what the verifier said of profiles, in the place of what it said before; joined with what was proved of the
@@ -260,7 +284,11 @@ pub trait Store: outbox::Outbox {
 
     /// What the verifier last said of a profile.
     async fn verified(&self, name: &ProfileName) -> Result<Option<Verified>, StoreError>;
+}
 
+/// Leases.
+#[async_trait]
+pub trait Leases: Send + Sync {
     /// Takes a lease or renews it, as one step. A new holding is written into the audit log, with its number; a renewal
     /// is not.
     async fn take_lease(&self, wanted: WantedLease, event: AuditEvent) -> Result<LeaseTaken, StoreError>;
@@ -270,6 +298,15 @@ pub trait Store: outbox::Outbox {
 
     /// The leases that last at a moment, by name.
     async fn leases(&self, now: Timestamp) -> Result<Vec<Lease>, StoreError>;
+}
+
+/// The store of a service.
+#[async_trait]
+pub trait Store:
+    outbox::Outbox + Generations + Secrets + AuditLog + Tokens + Integrity + Verifications + Leases
+{
+    /// The environment that it belongs to.
+    fn environment(&self) -> &EnvironmentName;
 
     /// Puts the store in order before the process ends. A store that was not closed is whole as well; it lies in more files.
     async fn close(&self) -> Result<(), StoreError>;

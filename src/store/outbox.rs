@@ -1,9 +1,9 @@
-//! What delivery needs of a store: messages, whose turn it is, what became of each attempt.
+//! Repositories of delivery: messages, queues, attempts, holds, suspensions, rotations, usage and events.
 //!
-//! A message is [`accept`](Outbox::accept)ed with its idempotency key in one transaction, [`claim`](Outbox::claim)ed by
-//! one worker, marked by [`begin`](Outbox::begin) before its last byte leaves, and [`settle`](Outbox::settle)d. Each of
+//! A message is [`accept`](Messages::accept)ed with its idempotency key in one transaction, [`claim`](Queues::claim)ed by
+//! one worker, marked by [`begin`](Queues::begin) before its last byte leaves, and [`settle`](Queues::settle)d. Each of
 //! these is durable when it returns; `claim` alone need not be. What was begun and never settled is
-//! [`Outbox::interrupted`]: nobody can know what became of it.
+//! [`interrupted`](Queues::interrupted): its outcome is unknown.
 
 use async_trait::async_trait;
 use jiff::Timestamp;
@@ -17,16 +17,16 @@ use crate::model::{
     rotation::Rotation, suspension::Parked,
 };
 
-/// What is known of a lane.
+/// State of a lane.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LaneState {
-    /// Which one.
+    /// The lane.
     pub lane: Lane,
     /// When the next message is due, in milliseconds since 1970; none if nothing waits.
     pub next_due: Option<i64>,
-    /// Since when its clock stands still.
+    /// The time since which its clock is paused.
     pub paused_since: Option<i64>,
-    /// How long it stood still before, in milliseconds.
+    /// Earlier pauses in total, in milliseconds.
     pub paused_total: i64,
 }
 
@@ -34,7 +34,7 @@ pub struct LaneState {
 pub struct NewMessage {
     /// The message.
     pub message: Message,
-    /// What is sent, without what is only known when it is sent.
+    /// The contents, without fields that are set when it is sent.
     pub content: Vec<u8>,
     /// The key that makes the submission safe to repeat.
     pub key: Option<IdempotencyKey>,
@@ -51,12 +51,12 @@ pub struct IdempotencyKey {
     pub digest: Digest,
 }
 
-/// What became of a submission.
+/// The outcome of a submission.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Accepted {
-    /// It was taken now. The message in JSON, as it was written: whoever answers with it need not write it again.
+    /// It was accepted. The message in JSON, as it was stored, so that the answer need not serialize it again.
     Now(String),
-    /// The same was taken before, as this message.
+    /// The same was accepted before, as this message.
     Before(Box<Message>),
     /// The key was used before for something else.
     KeyReused,
@@ -64,18 +64,18 @@ pub enum Accepted {
     DocumentSent(Uuid),
 }
 
-/// A message that nobody else works on.
+/// A message that this worker has claimed.
 #[derive(Clone, Debug)]
 pub struct Claimed {
     /// The message.
     pub message: Message,
     /// Its contents, unless they are large.
     pub content: Option<Vec<u8>>,
-    /// How long its lane had stood still when it was accepted, in milliseconds.
+    /// Pauses of its lane before its acceptance, in milliseconds.
     pub paused_before: i64,
 }
 
-/// What the answer to a claim tells besides.
+/// The result of a claim.
 #[derive(Clone, Debug, Default)]
 pub struct Claim {
     /// The messages.
@@ -91,7 +91,7 @@ pub struct Settled {
     pub message: Message,
     /// The attempt, if one was made.
     pub attempt: Option<Attempt>,
-    /// What is to be told.
+    /// Events to record.
     pub events: Vec<NewEvent>,
 }
 
@@ -99,7 +99,7 @@ pub struct Settled {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct NewEvent {
-    /// What.
+    /// The kind.
     #[serde(rename = "type")]
     pub kind: EventKind,
     /// When.
@@ -141,7 +141,7 @@ impl NewEvent {
     }
 }
 
-/// What an event tells of its message.
+/// The message of an event.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct EventMessage {
@@ -152,7 +152,7 @@ pub struct EventMessage {
     pub message_id: String,
     /// Whose mail it is.
     pub company: CompanyId,
-    /// What kind of mail.
+    /// The function.
     pub function: Function,
     /// The document that it carries.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -160,13 +160,13 @@ pub struct EventMessage {
     /// The name of the token that submitted it.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub by: String,
-    /// To whom it belongs.
+    /// The owner.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub owner: String,
-    /// True if it was sent again after nobody could know.
+    /// True if it was sent again after an unknown outcome.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub possible_duplicate: bool,
-    /// True if somebody asked to send it again to a recipient who had it.
+    /// True if it was sent again by order to a recipient that had it.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub sent_again: bool,
 }
@@ -177,12 +177,12 @@ pub struct EventMessage {
 pub struct Event {
     /// 1, 2, 3, ...
     pub number: u64,
-    /// What happened.
+    /// The event.
     #[serde(flatten)]
     pub event: NewEvent,
 }
 
-/// What a mailbox sent in a minute.
+/// Use of a mailbox in one minute.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Usage {
     /// Which mailbox.
@@ -195,57 +195,38 @@ pub struct Usage {
     pub recipients: u64,
 }
 
-/// What to look for among messages. What is none is not looked at.
+/// Conditions of a search for messages. A condition that is not set matches everything.
 #[derive(Clone, Debug, Default)]
 pub struct Search {
-    /// What became of them.
+    /// The status.
     pub status: Option<Status>,
     /// Whose mail.
     pub company: Option<CompanyId>,
-    /// What kind of mail.
+    /// The function.
     pub function: Option<Function>,
     /// The `Message-ID`.
     pub message_id: Option<String>,
     /// The document's type and number.
     pub document: Option<(String, Option<String>)>,
-    /// Somebody whom it is for.
+    /// A recipient.
     pub recipient: Option<String>,
-    /// To whom it belongs.
+    /// The owner.
     pub owner: Option<String>,
     /// Older than this one, by the order of acceptance.
     pub before: Option<u64>,
 }
 
-/// What delivery needs of a store.
+/// Accepted messages with their attempts and contents.
 #[async_trait]
-pub trait Outbox: Send + Sync {
+pub trait Messages: Send + Sync {
     /// Takes a message. With a key that was used before, it is the message of then or a refusal.
     async fn accept(&self, new: NewMessage) -> Result<Accepted, StoreError>;
 
-    /// What was taken under a key before.
+    /// Returns the earlier acceptance under a key.
     async fn replayed(&self, sender: &str, key: &IdempotencyKey) -> Result<Option<Accepted>, StoreError>;
 
-    /// Every lane that ever had a message.
-    async fn lanes(&self) -> Result<Vec<LaneState>, StoreError>;
-
-    /// Messages of a lane that are due and that nobody works on; from now on somebody does.
-    async fn claim(&self, lane: &Lane, now: i64, limit: usize) -> Result<Claim, StoreError>;
-
-    /// Gives claimed messages back. They can be claimed again when this returns, and not before.
-    async fn release(&self, messages: &[Uuid]) -> Result<(), StoreError>;
-
-    /// Marks a message before its last byte leaves, and counts its recipients for the mailbox.
-    async fn begin(&self, message: &Message, mailbox: &str, recipients: u32, at: Timestamp) -> Result<(), StoreError>;
-
-    /// Writes what became of a claimed message, which is given back.
-    async fn settle(&self, settled: Settled) -> Result<Vec<Event>, StoreError>;
-
-    /// Messages that were begun and never settled, because the process ended.
-    async fn interrupted(&self) -> Result<Vec<Message>, StoreError>;
-
-    /// Changes a message that nobody works on, or that the caller has claimed; it is given back. `change` says what it is to
-    /// be, and what the audit log says of that, or why not; it is asked inside the transaction. None if there is no such
-    /// message.
+    /// Changes a message that is not claimed, or that the caller has claimed, and releases it. `change` runs inside the
+    /// transaction and returns the new message and the audit entry, or a refusal. None if the message does not exist.
     async fn change(
         &self,
         id: Uuid,
@@ -268,8 +249,33 @@ pub trait Outbox: Send + Sync {
     /// How many messages there are of each status.
     async fn counts(&self) -> Result<Vec<(Status, u64)>, StoreError>;
 
-    /// How many messages came to their end since a moment, in milliseconds since 1970, by what became of them.
+    /// How many messages came to their end since a moment, in milliseconds since 1970, by status.
     async fn ended_since(&self, since: i64) -> Result<Vec<(Status, u64)>, StoreError>;
+
+    /// Removes what is older than it need be; a few at a time. Says how much went; nothing means that nothing is left.
+    async fn purge(&self, delivered_before: i64, failed_before: i64, keys_before: i64) -> Result<usize, StoreError>;
+}
+
+/// Lanes, and the work on their messages.
+#[async_trait]
+pub trait Queues: Send + Sync {
+    /// Every lane that ever had a message.
+    async fn lanes(&self) -> Result<Vec<LaneState>, StoreError>;
+
+    /// Claims messages of a lane that are due and not claimed.
+    async fn claim(&self, lane: &Lane, now: i64, limit: usize) -> Result<Claim, StoreError>;
+
+    /// Gives claimed messages back. They can be claimed again when this returns, and not before.
+    async fn release(&self, messages: &[Uuid]) -> Result<(), StoreError>;
+
+    /// Marks a message before its last byte leaves, and counts its recipients for the mailbox.
+    async fn begin(&self, message: &Message, mailbox: &str, recipients: u32, at: Timestamp) -> Result<(), StoreError>;
+
+    /// Records the outcome of a claimed message and releases it.
+    async fn settle(&self, settled: Settled) -> Result<Vec<Event>, StoreError>;
+
+    /// Messages that were begun and never settled, because the process ended.
+    async fn interrupted(&self) -> Result<Vec<Message>, StoreError>;
 
     /// Stops or starts the clocks of lanes.
     async fn pause(&self, lanes: Vec<LaneState>) -> Result<(), StoreError>;
@@ -277,13 +283,21 @@ pub trait Outbox: Send + Sync {
     /// The clock was set by so many milliseconds: what waits moves with it, to `latest` at the latest, and the clocks of
     /// lanes do not take it for time that passed.
     async fn retime(&self, by: i64, latest: i64) -> Result<(), StoreError>;
+}
 
+/// Holds of operators.
+#[async_trait]
+pub trait Holds: Send + Sync {
     /// The holds.
     async fn holds(&self) -> Result<Vec<Hold>, StoreError>;
 
     /// Keeps a hold, or removes it.
     async fn set_hold(&self, id: String, hold: Option<Hold>, event: super::AuditEvent) -> Result<bool, StoreError>;
+}
 
+/// Suspended profiles.
+#[async_trait]
+pub trait Suspensions: Send + Sync {
     /// Profiles that are parked.
     async fn parked(&self) -> Result<Vec<Parked>, StoreError>;
 
@@ -294,33 +308,47 @@ pub trait Outbox: Send + Sync {
         parked: Option<Parked>,
         event: Option<NewEvent>,
     ) -> Result<Vec<Event>, StoreError>;
+}
 
+/// States of rotations.
+#[async_trait]
+pub trait Rotations: Send + Sync {
     /// How rotations stand.
     async fn rotations(&self) -> Result<Vec<Rotation>, StoreError>;
 
-    /// Writes how a rotation stands, or forgets it. `of` is what it is about.
+    /// Records the state of a rotation, or removes it. `of` identifies it.
     async fn set_rotation(
         &self,
         of: Digest,
         rotation: Option<Rotation>,
         event: Option<NewEvent>,
     ) -> Result<Vec<Event>, StoreError>;
+}
 
+/// Use of mailboxes, for their limits.
+#[async_trait]
+pub trait MailboxUsage: Send + Sync {
     /// How much each mailbox sent, by minute, since a minute.
     async fn usage(&self, since_minute: i64) -> Result<Vec<Usage>, StoreError>;
+}
 
+/// Events, and how far webhooks have received them.
+#[async_trait]
+pub trait Events: Send + Sync {
     /// The oldest events after a number.
     async fn events(&self, after: u64, limit: u32) -> Result<Vec<Event>, StoreError>;
 
     /// The number of the newest event.
     async fn newest_event(&self) -> Result<u64, StoreError>;
 
-    /// How far a webhook was told; none if it is new.
-    async fn told(&self, url: &str) -> Result<Option<u64>, StoreError>;
+    /// Returns the newest event that a webhook has received; none if it is new.
+    async fn webhook_cursor(&self, url: &str) -> Result<Option<u64>, StoreError>;
 
-    /// Remembers how far a webhook was told.
-    async fn set_told(&self, url: &str, event: u64) -> Result<(), StoreError>;
-
-    /// Removes what is older than it need be; a few at a time. Says how much went; nothing means that nothing is left.
-    async fn purge(&self, delivered_before: i64, failed_before: i64, keys_before: i64) -> Result<usize, StoreError>;
+    /// Records the newest event that a webhook has received.
+    async fn set_webhook_cursor(&self, url: &str, event: u64) -> Result<(), StoreError>;
 }
+
+/// All repositories of delivery.
+pub trait Outbox: Messages + Queues + Holds + Suspensions + Rotations + MailboxUsage + Events {}
+
+impl<T: Messages + Queues + Holds + Suspensions + Rotations + MailboxUsage + Events> Outbox for T {}

@@ -1,5 +1,5 @@
-//! Reads the audit log of a store that nobody opens for it: of a copy, or beside a running service. Nothing is written,
-//! and no older version is brought up to date.
+//! Reads the audit log of a store without opening the store: of a copy, or next to a running service. It writes nothing
+//! and does not migrate older versions.
 
 use std::path::{Path, PathBuf};
 
@@ -21,16 +21,16 @@ pub struct AuditReader {
 impl AuditReader {
     /// Opens the store of an environment.
     pub fn open(path: &Path, environment: &EnvironmentName) -> Result<Self, StoreError> {
-        let beside = |suffix: &str| {
+        let next_to = |suffix: &str| {
             let mut name = path.as_os_str().to_owned();
             name.push(suffix);
             std::fs::metadata(name).is_ok_and(|found| found.len() > 0)
         };
         let read_only = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-        let connection = if beside("-wal") || beside("-shm") {
+        let connection = if next_to("-wal") || next_to("-shm") {
             Connection::open_with_flags(path, read_only)
         } else {
-            // Nobody has it open, and everything is in the one file: not even a file beside it need be made.
+            // No process has it open, and everything is in one file: no other file need be created.
             Connection::open_with_flags(immutable(path), read_only | OpenFlags::SQLITE_OPEN_URI)
         }
         .map_err(failed)?;

@@ -1,9 +1,9 @@
 //! Digests of what the store holds, stated in its audit log: every entry that changes the state, or a token, states the
 //! digest of the whole state and of all tokens after it, and an entry of a commit that of what its generation left in
-//! the history. So a change past the service is told from one that went through it ([`check`]).
+//! the history. So a change past the service is distinguished from one that went through it ([`check`]).
 //!
 //! Stating must not cost what a store with many profiles costs to read: a profile's row has the digest of its contents
-//! beside it, and only the digests are read again. Checking trusts no such column and reads everything.
+//! next to it, and only the digests are read again. Checking trusts no such column and reads everything.
 //!
 //! Messages, holds and results of the verifier are not covered: they change with every mail.
 
@@ -43,7 +43,7 @@ struct Statement {
     generation: u64,
     state: Digest,
     tokens: Digest,
-    /// What the generation left in the history, in the entry of its commit.
+    /// The digest of the generation's rows in the history, in the entry of its commit.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     history: Option<Digest>,
 }
@@ -207,7 +207,7 @@ fn differences(stated: &Statement, found: &Statement) -> Vec<String> {
     what
 }
 
-/// True if the digest beside a row is believed, or its contents are read.
+/// The trust in stored digests.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Trust {
     Columns,
@@ -478,7 +478,7 @@ fn unrecorded(connection: &Connection, log: &Log) -> Result<Vec<String>, StoreEr
     Ok([problem("generation", &generations), problem("token", &tokens)].into_iter().flatten().collect())
 }
 
-/// Profiles whose contents do not have the digest beside them. They are only named: the statement has decided.
+/// Profiles whose contents do not match the stored digest. They are only named: the statement has decided.
 fn altered_profiles(connection: &Connection) -> Result<Vec<String>, StoreError> {
     let mut statement = connection
         .prepare("SELECT name, state, digest FROM profile WHERE digest IS NOT NULL ORDER BY name")

@@ -7,7 +7,7 @@ use serde_json::json;
 use super::{AuditEvent, LeaseTaken, StoreError, WantedLease, append, document, failed, set_value, text, value};
 use crate::{model::Lease, store::LEASES};
 
-/// Where the number of the newest holding is kept. It only grows, whatever becomes of the rows.
+/// The key of the number of the newest holding. It only grows, also if rows are removed.
 const NEWEST: &str = "leaseToken";
 
 pub(super) fn take(
@@ -25,7 +25,7 @@ pub(super) fn take(
         Some(held) if wanted.token.is_some() || held.holder != wanted.holder => {
             return Ok(LeaseTaken::HeldBySomebody(held));
         }
-        // Nor is a holding renewed that lapsed: somebody else may have come and gone.
+        // A holding that expired is not renewed: another client may have held the name since.
         _ => {
             let count: i64 =
                 transaction.query_row("SELECT count(*) FROM lease", [], |row| row.get(0)).map_err(failed)?;

@@ -29,7 +29,10 @@ use rusqlite::{Connection, OpenFlags, OptionalExtension as _, TransactionBehavio
 use serde::{Serialize, de::DeserializeOwned};
 use serde_json::value::RawValue;
 
-use super::{AuditEvent, Commit, CommitError, LeaseTaken, Store, StoreError, StoredToken, WantedLease};
+use super::{
+    AuditEvent, AuditLog, Commit, CommitError, Generations, Integrity, LeaseTaken, Leases, Secrets, Store, StoreError,
+    StoredToken, Tokens, Verifications, WantedLease,
+};
 use crate::model::{
     AuditEntry, AuditOutcome, ChangeRecord, Destination, Digest, EnvironmentName, Generation, GenerationDetail,
     LastVerified, Lease, ProfileName, ProfileState, SecretRecord, Settings, State, StoredProfile,
@@ -41,7 +44,7 @@ use crate::model::{
 use audit_log::append;
 pub use audit_reader::AuditReader;
 
-/// How many connections read what is short, beside the one that writes and the one that reads what takes long.
+/// How many connections read what is short, in addition to the writer and the reader of long queries.
 const READERS: usize = 3;
 
 /// How many settings of one profile have a proof kept: those that are live, and those of plans.
@@ -60,7 +63,7 @@ pub struct SqliteStore {
     /// Reads what takes long: a search goes through every message, and must not hold up a submission.
     searcher: Arc<Mutex<Connection>>,
     next_reader: Arc<AtomicUsize>,
-    /// Messages that somebody works on. One process has the store, so this need not be on disk.
+    /// Messages that are claimed. One process has the store, so this need not be on disk.
     claimed: Arc<Mutex<HashSet<i64>>>,
 }
 
@@ -146,7 +149,7 @@ impl SqliteStore {
         &self,
         work: impl FnOnce(&Connection) -> Result<T, CommitError> + Send + 'static,
     ) -> Result<T, CommitError> {
-        self.writer.alone(work).await
+        self.writer.write_single(work).await
     }
 
     /// Writes something small, in a transaction that it may share.
@@ -154,7 +157,7 @@ impl SqliteStore {
         &self,
         work: impl FnOnce(&Connection) -> Result<T, StoreError> + Send + 'static,
     ) -> Result<T, StoreError> {
-        self.writer.together(work).await
+        self.writer.write_grouped(work).await
     }
 
     /// Reads what may take long from one consistent snapshot, one such read after the other.
@@ -234,10 +237,10 @@ fn connect(path: &Path, read_only: bool) -> Result<Connection, StoreError> {
     Ok(connection)
 }
 
-/// The database is its owner's alone, whatever the folder allows; `SQLite` gives the files beside it the same mode.
+/// The database is its owner's alone, whatever the folder allows; `SQLite` gives its other files the same mode.
 fn keep_private(path: &Path) -> std::io::Result<()> {
     if let Ok(found) = std::fs::metadata(path) {
-        // A copy that somebody else owns may be read all the same.
+        // A copy that another user owns may still be read.
         if found.permissions().mode() & 0o077 != 0 {
             drop(std::fs::set_permissions(path, Permissions::from_mode(0o600)));
         }
@@ -246,7 +249,7 @@ fn keep_private(path: &Path) -> std::io::Result<()> {
     OpenOptions::new().create(true).truncate(false).write(true).mode(0o600).open(path).map(drop)
 }
 
-/// Compares the database with the position beside it, and notes if it was put back. Gives the position from here on.
+/// Compares the database with the stored position, and notes if it was restored. Returns the position from here on.
 fn find_position(
     connection: &mut Connection,
     path: &Path,
@@ -400,11 +403,7 @@ fn newest(transaction: &Connection) -> Result<u64, StoreError> {
 }
 
 #[async_trait]
-impl Store for SqliteStore {
-    fn environment(&self) -> &EnvironmentName {
-        &self.environment
-    }
-
+impl Generations for SqliteStore {
     async fn state(&self) -> Result<State, StoreError> {
         let environment = self.environment.clone();
         self.read(move |transaction| read_state(transaction, environment)).await
@@ -459,7 +458,10 @@ impl Store for SqliteStore {
         })
         .await
     }
+}
 
+#[async_trait]
+impl Secrets for SqliteStore {
     async fn secrets(&self, digests: Vec<Digest>) -> Result<Vec<SecretRecord>, StoreError> {
         self.read(move |transaction| {
             digests.iter().filter_map(|digest| secret(transaction, digest).transpose()).collect()
@@ -493,7 +495,10 @@ impl Store for SqliteStore {
         })
         .await
     }
+}
 
+#[async_trait]
+impl AuditLog for SqliteStore {
     async fn record(&self, event: AuditEvent) -> Result<AuditEntry, StoreError> {
         self.write_plainly(move |transaction| append(transaction, &event)).await
     }
@@ -509,7 +514,10 @@ impl Store for SqliteStore {
         })
         .await
     }
+}
 
+#[async_trait]
+impl Tokens for SqliteStore {
     async fn create_token(&self, token: StoredToken, event: AuditEvent) -> Result<(), StoreError> {
         let mut event = event;
         // The entry that a token must have.
@@ -575,7 +583,10 @@ impl Store for SqliteStore {
     async fn confirm_token(&self, id: &str, event: AuditEvent) -> Result<Option<Token>, StoreError> {
         self.change_token(id, event, |token| Ok(token.suspended_at.take().is_some())).await
     }
+}
 
+#[async_trait]
+impl Integrity for SqliteStore {
     async fn check(&self) -> Result<StoreCheck, StoreError> {
         let path = self.path.clone();
         // Before the snapshot: the file is never ahead of it then.
@@ -616,6 +627,21 @@ impl Store for SqliteStore {
     async fn confirm_restore(&self, event: AuditEvent) -> Result<bool, StoreError> {
         self.write_plainly(move |transaction| restore::confirm(transaction, &event)).await
     }
+}
+
+#[async_trait]
+impl Verifications for SqliteStore {
+    async fn proofs(&self, of: BTreeMap<ProfileName, Digest>) -> Result<BTreeMap<ProfileName, Verified>, StoreError> {
+        self.read(move |transaction| {
+            let mut found = BTreeMap::new();
+            for (name, of) in of {
+                let proof = proof(transaction, &name, &of)?;
+                found.extend(proof.map(|proof| (name, proof)));
+            }
+            Ok(found)
+        })
+        .await
+    }
 
     async fn record_verified(&self, results: Vec<(LastVerified, Verified)>) -> Result<(), StoreError> {
         self.write_plainly(move |transaction| {
@@ -636,18 +662,6 @@ impl Store for SqliteStore {
                 keep_proof(transaction, &of, &verified)?;
             }
             Ok(())
-        })
-        .await
-    }
-
-    async fn proofs(&self, of: BTreeMap<ProfileName, Digest>) -> Result<BTreeMap<ProfileName, Verified>, StoreError> {
-        self.read(move |transaction| {
-            let mut found = BTreeMap::new();
-            for (name, of) in of {
-                let proof = proof(transaction, &name, &of)?;
-                found.extend(proof.map(|proof| (name, proof)));
-            }
-            Ok(found)
         })
         .await
     }
@@ -678,7 +692,10 @@ impl Store for SqliteStore {
         })
         .await
     }
+}
 
+#[async_trait]
+impl Leases for SqliteStore {
     async fn take_lease(&self, wanted: WantedLease, event: AuditEvent) -> Result<LeaseTaken, StoreError> {
         self.write_plainly(move |transaction| leases::take(transaction, wanted, event)).await
     }
@@ -690,6 +707,13 @@ impl Store for SqliteStore {
 
     async fn leases(&self, now: Timestamp) -> Result<Vec<Lease>, StoreError> {
         self.read(move |transaction| leases::lasting(transaction, now)).await
+    }
+}
+
+#[async_trait]
+impl Store for SqliteStore {
+    fn environment(&self) -> &EnvironmentName {
+        &self.environment
     }
 
     async fn close(&self) -> Result<(), StoreError> {
@@ -749,7 +773,7 @@ fn profile_name(text: &str) -> Result<ProfileName, StoreError> {
     text.parse().map_err(|_| StoreError::Corrupt("a profile's name".to_owned()))
 }
 
-/// A name stands for one token at a time, or for one and those that it replaces.
+/// A name belongs to one token at a time, or to one and those that it replaces.
 fn refuse_taken_name(transaction: &Connection, token: &Token, now: Timestamp) -> Result<(), StoreError> {
     let mut statement = transaction.prepare_cached("SELECT document FROM token").map_err(failed)?;
     let rows = statement.query_map([], |row| row.get::<_, String>(0)).map_err(failed)?;

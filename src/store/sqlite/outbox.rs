@@ -21,8 +21,8 @@ use crate::{
     store::{
         AuditEvent, StoreError,
         outbox::{
-            Accepted, Claim, Claimed, Event, IdempotencyKey, LaneState, NewEvent, NewMessage, Outbox, Search, Settled,
-            Usage,
+            Accepted, Claim, Claimed, Event, Events, Holds, IdempotencyKey, LaneState, MailboxUsage, Messages,
+            NewEvent, NewMessage, Queues, Rotations, Search, Settled, Suspensions, Usage,
         },
     },
 };
@@ -39,7 +39,7 @@ impl SqliteStore {
 }
 
 #[async_trait]
-impl Outbox for SqliteStore {
+impl Messages for SqliteStore {
     async fn accept(&self, new: NewMessage) -> Result<Accepted, StoreError> {
         // Written out before the writer's turn: others wait for that.
         let record = text(&new.message)?;
@@ -51,114 +51,6 @@ impl Outbox for SqliteStore {
         self.read(move |connection| replayed(connection, &sender, &key)).await
     }
 
-    async fn lanes(&self) -> Result<Vec<LaneState>, StoreError> {
-        self.read(|connection| {
-            let mut statement = connection
-                .prepare_cached(
-                    "SELECT company, function, paused_since, paused_total,
-                        (SELECT min(due) FROM message WHERE lane = l.id AND due IS NOT NULL)
-                     FROM lane AS l",
-                )
-                .map_err(failed)?;
-            let rows = statement
-                .query_map([], |row| {
-                    Ok((row.get::<_, String>(0)?, row.get::<_, String>(1)?, row.get(2)?, row.get(3)?, row.get(4)?))
-                })
-                .map_err(failed)?;
-            rows.map(|row| {
-                let (company, function, paused_since, paused_total, next_due) = row.map_err(failed)?;
-                let wrong = || StoreError::Corrupt("a lane".to_owned());
-                let lane = Lane {
-                    company: company.parse().map_err(|_| wrong())?,
-                    function: function.parse().map_err(|_| wrong())?,
-                };
-                Ok(LaneState { lane, next_due, paused_since, paused_total })
-            })
-            .collect()
-        })
-        .await
-    }
-
-    async fn claim(&self, lane: &Lane, now: i64, limit: usize) -> Result<Claim, StoreError> {
-        let (lane, store) = (lane.clone(), self.clone());
-        let mine = Arc::new(Mutex::new(Vec::new()));
-        let taken = Arc::clone(&mine);
-        // The writer reads: a reader's snapshot could be older than the end of somebody's work.
-        let claim = self
-            .write_plainly(move |connection| {
-                let taken = &taken;
-                claim(connection, &lane, now, limit, |number| {
-                    let is_free = store.with_claimed(|claimed| claimed.insert(number));
-                    if is_free {
-                        taken.lock().unwrap_or_else(PoisonError::into_inner).push(number);
-                    }
-                    is_free
-                })
-            })
-            .await;
-        if claim.is_err() {
-            let mine = mine.lock().unwrap_or_else(PoisonError::into_inner);
-            self.with_claimed(|claimed| claimed.retain(|number| !mine.contains(number)));
-        }
-        claim
-    }
-
-    async fn release(&self, messages: &[Uuid]) -> Result<(), StoreError> {
-        let store = self.clone();
-        let ids: Vec<String> = messages.iter().map(ToString::to_string).collect();
-        // Done by the writer, so that it comes after everything that was written about them.
-        self.write_plainly(move |connection| {
-            for id in &ids {
-                if let Some((message, ..)) = find(connection, id)? {
-                    store.with_claimed(|claimed| claimed.remove(&message));
-                }
-            }
-            Ok(())
-        })
-        .await
-    }
-
-    async fn begin(&self, message: &Message, mailbox: &str, recipients: u32, at: Timestamp) -> Result<(), StoreError> {
-        let (message, mailbox) = (message.clone(), mailbox.to_owned());
-        self.write_plainly(move |connection| {
-            let record = text(&message)?;
-            connection
-                .prepare_cached("UPDATE message SET status = ?2, record = ?3, due = NULL WHERE id = ?1")
-                .and_then(|mut statement| {
-                    statement.execute(params![message.id.to_string(), message.status.id(), record])
-                })
-                .map_err(failed)?;
-            connection
-                .prepare_cached(
-                    "INSERT INTO mailbox_usage (mailbox, minute, messages, recipients) VALUES (?1, ?2, 1, ?3)
-                     ON CONFLICT (mailbox, minute)
-                     DO UPDATE SET messages = messages + 1, recipients = recipients + excluded.recipients",
-                )
-                .and_then(|mut statement| statement.execute(params![mailbox, at.as_second() / 60, recipients]))
-                .map_err(failed)?;
-            Ok(())
-        })
-        .await
-    }
-
-    async fn settle(&self, settled: Settled) -> Result<Vec<Event>, StoreError> {
-        let store = self.clone();
-        let (events, message) = self.write_plainly(move |connection| settle(connection, &settled)).await?;
-        store.with_claimed(|claimed| claimed.remove(&message));
-        Ok(events)
-    }
-
-    async fn interrupted(&self) -> Result<Vec<Message>, StoreError> {
-        self.read(|connection| {
-            let mut statement = connection
-                .prepare_cached("SELECT record FROM message WHERE status = 'sending' ORDER BY number")
-                .map_err(failed)?;
-            let rows = statement.query_map([], |row| row.get::<_, String>(0)).map_err(failed)?;
-            rows.map(|row| document(&row.map_err(failed)?)).collect()
-        })
-        .await
-    }
-
     async fn change(
         &self,
         id: Uuid,
@@ -168,7 +60,7 @@ impl Outbox for SqliteStore {
         let store = self.clone();
         self.write_plainly(move |connection| {
             let Some((number, message)) = find(connection, &id.to_string())? else { return Ok(None) };
-            // Nobody begins to work on it from here on, until this is decided.
+            // No worker claims it from here on, until this is decided.
             if !store.with_claimed(|claimed| claimed.insert(number)) && !mine {
                 return Ok(Some(Err("an attempt is under way".to_owned())));
             }
@@ -176,7 +68,7 @@ impl Outbox for SqliteStore {
             let result = match change(message) {
                 Err(why) => Ok(Some(Err(why))),
                 Ok((settled, event)) => settle(connection, &settled).and_then(|(events, number)| {
-                    // Its time begins again: how long its lane stood still before counts no more.
+                    // Its lifetime begins again: earlier pauses of its lane do not count.
                     if settled.message.queued_since() != queued_since {
                         set_paused_before(connection, number, &settled.message)?;
                     }
@@ -262,194 +154,12 @@ impl Outbox for SqliteStore {
         .await
     }
 
-    async fn pause(&self, lanes: Vec<LaneState>) -> Result<(), StoreError> {
-        self.write_plainly(move |connection| {
-            let mut update = connection
-                .prepare_cached(
-                    "UPDATE lane SET paused_since = ?3, paused_total = ?4 WHERE company = ?1 AND function = ?2",
-                )
-                .map_err(failed)?;
-            for state in &lanes {
-                let LaneState { lane, paused_since, paused_total, .. } = state;
-                update
-                    .execute(params![lane.company.as_str(), lane.function.id(), paused_since, paused_total])
-                    .map_err(failed)?;
-            }
-            Ok(())
-        })
-        .await
-    }
-
-    async fn retime(&self, by: i64, latest: i64) -> Result<(), StoreError> {
-        self.write_plainly(move |connection| {
-            if by == 0 {
-                let late = "UPDATE message SET due = ?1 WHERE due IS NOT NULL AND due > ?1";
-                return connection.execute(late, [latest]).map_err(failed).map(drop);
-            }
-            connection
-                .execute("UPDATE message SET due = min(due + ?1, ?2) WHERE due IS NOT NULL", [by, latest])
-                .map_err(failed)?;
-            connection
-                .execute("UPDATE lane SET paused_since = paused_since + ?1, paused_total = paused_total + ?1", [by])
-                .map_err(failed)
-                .map(drop)
-        })
-        .await
-    }
-
-    async fn holds(&self) -> Result<Vec<Hold>, StoreError> {
-        self.read(|connection| records(connection, "SELECT record FROM hold ORDER BY id")).await
-    }
-
-    async fn set_hold(&self, id: String, hold: Option<Hold>, event: AuditEvent) -> Result<bool, StoreError> {
-        self.write_plainly(move |connection| {
-            let changed = match &hold {
-                Some(hold) => connection.execute(
-                    "INSERT INTO hold (id, record) VALUES (?1, ?2) ON CONFLICT (id) DO UPDATE SET record = excluded.record",
-                    params![id, text(hold)?],
-                ),
-                None => connection.execute("DELETE FROM hold WHERE id = ?1", [&id]),
-            }
-            .map_err(failed)?;
-            if changed > 0 {
-                append(connection, &event)?;
-            }
-            Ok(changed > 0)
-        })
-        .await
-    }
-
-    async fn parked(&self) -> Result<Vec<Parked>, StoreError> {
-        self.read(|connection| records(connection, "SELECT record FROM parked ORDER BY profile")).await
-    }
-
-    async fn set_parked(
-        &self,
-        profile: ProfileName,
-        parked: Option<Parked>,
-        event: Option<NewEvent>,
-    ) -> Result<Vec<Event>, StoreError> {
-        self.write_plainly(move |connection| {
-            match &parked {
-                Some(parked) => connection.execute(
-                    "INSERT INTO parked (profile, record) VALUES (?1, ?2)
-                     ON CONFLICT (profile) DO UPDATE SET record = excluded.record",
-                    params![profile.as_str(), text(parked)?],
-                ),
-                None => connection.execute("DELETE FROM parked WHERE profile = ?1", [profile.as_str()]),
-            }
-            .map_err(failed)?;
-            event.into_iter().map(|event| tell(connection, &event)).collect()
-        })
-        .await
-    }
-
-    async fn rotations(&self) -> Result<Vec<Rotation>, StoreError> {
-        self.read(|connection| records(connection, "SELECT record FROM rotation ORDER BY of")).await
-    }
-
-    async fn set_rotation(
-        &self,
-        of: Digest,
-        rotation: Option<Rotation>,
-        event: Option<NewEvent>,
-    ) -> Result<Vec<Event>, StoreError> {
-        self.write_plainly(move |connection| {
-            match &rotation {
-                Some(rotation) => connection.execute(
-                    "INSERT INTO rotation (of, record) VALUES (?1, ?2)
-                     ON CONFLICT (of) DO UPDATE SET record = excluded.record",
-                    params![of.as_str(), text(rotation)?],
-                ),
-                None => connection.execute("DELETE FROM rotation WHERE of = ?1", [of.as_str()]),
-            }
-            .map_err(failed)?;
-            event.into_iter().map(|event| tell(connection, &event)).collect()
-        })
-        .await
-    }
-
-    async fn usage(&self, since_minute: i64) -> Result<Vec<Usage>, StoreError> {
-        self.read(move |connection| {
-            let mut statement = connection
-                .prepare_cached(
-                    "SELECT mailbox, minute, messages, recipients FROM mailbox_usage WHERE minute >= ?1 ORDER BY minute",
-                )
-                .map_err(failed)?;
-            let rows = statement
-                .query_map([since_minute], |row| {
-                    Ok(Usage {
-                        mailbox: row.get(0)?,
-                        minute: row.get(1)?,
-                        messages: row.get::<_, i64>(2)?.unsigned_abs(),
-                        recipients: row.get::<_, i64>(3)?.unsigned_abs(),
-                    })
-                })
-                .map_err(failed)?;
-            rows.map(|row| row.map_err(failed)).collect()
-        })
-        .await
-    }
-
-    async fn events(&self, after: u64, limit: u32) -> Result<Vec<Event>, StoreError> {
-        self.read(move |connection| {
-            let mut statement = connection
-                .prepare_cached("SELECT number, record FROM event WHERE number > ?1 ORDER BY number LIMIT ?2")
-                .map_err(failed)?;
-            let rows = statement
-                .query_map(params![number(after), limit], |row| Ok((row.get::<_, i64>(0)?, row.get::<_, String>(1)?)))
-                .map_err(failed)?;
-            rows.map(|row| {
-                let (number, record) = row.map_err(failed)?;
-                Ok(Event { number: number.unsigned_abs(), event: document(&record)? })
-            })
-            .collect()
-        })
-        .await
-    }
-
-    async fn newest_event(&self) -> Result<u64, StoreError> {
-        self.read(|connection| {
-            connection
-                .query_row("SELECT coalesce(max(number), 0) FROM event", [], |row| row.get::<_, i64>(0))
-                .map(i64::unsigned_abs)
-                .map_err(failed)
-        })
-        .await
-    }
-
-    async fn told(&self, url: &str) -> Result<Option<u64>, StoreError> {
-        let url = url.to_owned();
-        self.read(move |connection| {
-            connection
-                .query_row("SELECT event FROM webhook WHERE url = ?1", [url], |row| row.get::<_, i64>(0))
-                .optional()
-                .map(|found| found.map(i64::unsigned_abs))
-                .map_err(failed)
-        })
-        .await
-    }
-
-    async fn set_told(&self, url: &str, event: u64) -> Result<(), StoreError> {
-        let url = url.to_owned();
-        self.write_plainly(move |connection| {
-            connection
-                .execute(
-                    "INSERT INTO webhook (url, event) VALUES (?1, ?2) ON CONFLICT (url) DO UPDATE SET event = excluded.event",
-                    params![url, number(event)],
-                )
-                .map_err(failed)
-                .map(drop)
-        })
-        .await
-    }
-
     async fn purge(&self, delivered_before: i64, failed_before: i64, keys_before: i64) -> Result<usize, StoreError> {
         self.write_plainly(move |connection| {
             let mut removed = 0;
             let groups = [("delivered", delivered_before), ("cancelled", delivered_before), ("failed", failed_before), ("unknown", failed_before)];
             for (status, before) in groups {
-                // Keys live on, and with them what is answered to whoever uses one again.
+                // Keys are kept, and with them the answer to a repeated submission.
                 connection
                     .prepare_cached(
                         "UPDATE idempotency SET answer = (SELECT record FROM message WHERE id = idempotency.message)
@@ -485,6 +195,314 @@ impl Outbox for SqliteStore {
                 .execute("DELETE FROM mailbox_usage WHERE minute < ?1", [keys_before / 60_000])
                 .map_err(failed)?;
             Ok(removed)
+        })
+        .await
+    }
+}
+
+#[async_trait]
+impl Queues for SqliteStore {
+    async fn lanes(&self) -> Result<Vec<LaneState>, StoreError> {
+        self.read(|connection| {
+            let mut statement = connection
+                .prepare_cached(
+                    "SELECT company, function, paused_since, paused_total,
+                        (SELECT min(due) FROM message WHERE lane = l.id AND due IS NOT NULL)
+                     FROM lane AS l",
+                )
+                .map_err(failed)?;
+            let rows = statement
+                .query_map([], |row| {
+                    Ok((row.get::<_, String>(0)?, row.get::<_, String>(1)?, row.get(2)?, row.get(3)?, row.get(4)?))
+                })
+                .map_err(failed)?;
+            rows.map(|row| {
+                let (company, function, paused_since, paused_total, next_due) = row.map_err(failed)?;
+                let wrong = || StoreError::Corrupt("a lane".to_owned());
+                let lane = Lane {
+                    company: company.parse().map_err(|_| wrong())?,
+                    function: function.parse().map_err(|_| wrong())?,
+                };
+                Ok(LaneState { lane, next_due, paused_since, paused_total })
+            })
+            .collect()
+        })
+        .await
+    }
+
+    async fn claim(&self, lane: &Lane, now: i64, limit: usize) -> Result<Claim, StoreError> {
+        let (lane, store) = (lane.clone(), self.clone());
+        let mine = Arc::new(Mutex::new(Vec::new()));
+        let taken = Arc::clone(&mine);
+        // The writer reads: a reader's snapshot could be older than the end of a worker's attempt.
+        let claim = self
+            .write_plainly(move |connection| {
+                let taken = &taken;
+                claim(connection, &lane, now, limit, |number| {
+                    let is_free = store.with_claimed(|claimed| claimed.insert(number));
+                    if is_free {
+                        taken.lock().unwrap_or_else(PoisonError::into_inner).push(number);
+                    }
+                    is_free
+                })
+            })
+            .await;
+        if claim.is_err() {
+            let mine = mine.lock().unwrap_or_else(PoisonError::into_inner);
+            self.with_claimed(|claimed| claimed.retain(|number| !mine.contains(number)));
+        }
+        claim
+    }
+
+    async fn release(&self, messages: &[Uuid]) -> Result<(), StoreError> {
+        let store = self.clone();
+        let ids: Vec<String> = messages.iter().map(ToString::to_string).collect();
+        // Done by the writer, so that it comes after everything that was written about them.
+        self.write_plainly(move |connection| {
+            for id in &ids {
+                if let Some((message, ..)) = find(connection, id)? {
+                    store.with_claimed(|claimed| claimed.remove(&message));
+                }
+            }
+            Ok(())
+        })
+        .await
+    }
+
+    async fn begin(&self, message: &Message, mailbox: &str, recipients: u32, at: Timestamp) -> Result<(), StoreError> {
+        let (message, mailbox) = (message.clone(), mailbox.to_owned());
+        self.write_plainly(move |connection| {
+            let record = text(&message)?;
+            connection
+                .prepare_cached("UPDATE message SET status = ?2, record = ?3, due = NULL WHERE id = ?1")
+                .and_then(|mut statement| {
+                    statement.execute(params![message.id.to_string(), message.status.id(), record])
+                })
+                .map_err(failed)?;
+            connection
+                .prepare_cached(
+                    "INSERT INTO mailbox_usage (mailbox, minute, messages, recipients) VALUES (?1, ?2, 1, ?3)
+                     ON CONFLICT (mailbox, minute)
+                     DO UPDATE SET messages = messages + 1, recipients = recipients + excluded.recipients",
+                )
+                .and_then(|mut statement| statement.execute(params![mailbox, at.as_second() / 60, recipients]))
+                .map_err(failed)?;
+            Ok(())
+        })
+        .await
+    }
+
+    async fn settle(&self, settled: Settled) -> Result<Vec<Event>, StoreError> {
+        let store = self.clone();
+        let (events, message) = self.write_plainly(move |connection| settle(connection, &settled)).await?;
+        store.with_claimed(|claimed| claimed.remove(&message));
+        Ok(events)
+    }
+
+    async fn interrupted(&self) -> Result<Vec<Message>, StoreError> {
+        self.read(|connection| {
+            let mut statement = connection
+                .prepare_cached("SELECT record FROM message WHERE status = 'sending' ORDER BY number")
+                .map_err(failed)?;
+            let rows = statement.query_map([], |row| row.get::<_, String>(0)).map_err(failed)?;
+            rows.map(|row| document(&row.map_err(failed)?)).collect()
+        })
+        .await
+    }
+
+    async fn pause(&self, lanes: Vec<LaneState>) -> Result<(), StoreError> {
+        self.write_plainly(move |connection| {
+            let mut update = connection
+                .prepare_cached(
+                    "UPDATE lane SET paused_since = ?3, paused_total = ?4 WHERE company = ?1 AND function = ?2",
+                )
+                .map_err(failed)?;
+            for state in &lanes {
+                let LaneState { lane, paused_since, paused_total, .. } = state;
+                update
+                    .execute(params![lane.company.as_str(), lane.function.id(), paused_since, paused_total])
+                    .map_err(failed)?;
+            }
+            Ok(())
+        })
+        .await
+    }
+
+    async fn retime(&self, by: i64, latest: i64) -> Result<(), StoreError> {
+        self.write_plainly(move |connection| {
+            if by == 0 {
+                let late = "UPDATE message SET due = ?1 WHERE due IS NOT NULL AND due > ?1";
+                return connection.execute(late, [latest]).map_err(failed).map(drop);
+            }
+            connection
+                .execute("UPDATE message SET due = min(due + ?1, ?2) WHERE due IS NOT NULL", [by, latest])
+                .map_err(failed)?;
+            connection
+                .execute("UPDATE lane SET paused_since = paused_since + ?1, paused_total = paused_total + ?1", [by])
+                .map_err(failed)
+                .map(drop)
+        })
+        .await
+    }
+}
+
+#[async_trait]
+impl Holds for SqliteStore {
+    async fn holds(&self) -> Result<Vec<Hold>, StoreError> {
+        self.read(|connection| records(connection, "SELECT record FROM hold ORDER BY id")).await
+    }
+
+    async fn set_hold(&self, id: String, hold: Option<Hold>, event: AuditEvent) -> Result<bool, StoreError> {
+        self.write_plainly(move |connection| {
+            let changed = match &hold {
+                Some(hold) => connection.execute(
+                    "INSERT INTO hold (id, record) VALUES (?1, ?2) ON CONFLICT (id) DO UPDATE SET record = excluded.record",
+                    params![id, text(hold)?],
+                ),
+                None => connection.execute("DELETE FROM hold WHERE id = ?1", [&id]),
+            }
+            .map_err(failed)?;
+            if changed > 0 {
+                append(connection, &event)?;
+            }
+            Ok(changed > 0)
+        })
+        .await
+    }
+}
+
+#[async_trait]
+impl Suspensions for SqliteStore {
+    async fn parked(&self) -> Result<Vec<Parked>, StoreError> {
+        self.read(|connection| records(connection, "SELECT record FROM parked ORDER BY profile")).await
+    }
+
+    async fn set_parked(
+        &self,
+        profile: ProfileName,
+        parked: Option<Parked>,
+        event: Option<NewEvent>,
+    ) -> Result<Vec<Event>, StoreError> {
+        self.write_plainly(move |connection| {
+            match &parked {
+                Some(parked) => connection.execute(
+                    "INSERT INTO parked (profile, record) VALUES (?1, ?2)
+                     ON CONFLICT (profile) DO UPDATE SET record = excluded.record",
+                    params![profile.as_str(), text(parked)?],
+                ),
+                None => connection.execute("DELETE FROM parked WHERE profile = ?1", [profile.as_str()]),
+            }
+            .map_err(failed)?;
+            event.into_iter().map(|event| insert_event(connection, &event)).collect()
+        })
+        .await
+    }
+}
+
+#[async_trait]
+impl Rotations for SqliteStore {
+    async fn rotations(&self) -> Result<Vec<Rotation>, StoreError> {
+        self.read(|connection| records(connection, "SELECT record FROM rotation ORDER BY of")).await
+    }
+
+    async fn set_rotation(
+        &self,
+        of: Digest,
+        rotation: Option<Rotation>,
+        event: Option<NewEvent>,
+    ) -> Result<Vec<Event>, StoreError> {
+        self.write_plainly(move |connection| {
+            match &rotation {
+                Some(rotation) => connection.execute(
+                    "INSERT INTO rotation (of, record) VALUES (?1, ?2)
+                     ON CONFLICT (of) DO UPDATE SET record = excluded.record",
+                    params![of.as_str(), text(rotation)?],
+                ),
+                None => connection.execute("DELETE FROM rotation WHERE of = ?1", [of.as_str()]),
+            }
+            .map_err(failed)?;
+            event.into_iter().map(|event| insert_event(connection, &event)).collect()
+        })
+        .await
+    }
+}
+
+#[async_trait]
+impl MailboxUsage for SqliteStore {
+    async fn usage(&self, since_minute: i64) -> Result<Vec<Usage>, StoreError> {
+        self.read(move |connection| {
+            let mut statement = connection
+                .prepare_cached(
+                    "SELECT mailbox, minute, messages, recipients FROM mailbox_usage WHERE minute >= ?1 ORDER BY minute",
+                )
+                .map_err(failed)?;
+            let rows = statement
+                .query_map([since_minute], |row| {
+                    Ok(Usage {
+                        mailbox: row.get(0)?,
+                        minute: row.get(1)?,
+                        messages: row.get::<_, i64>(2)?.unsigned_abs(),
+                        recipients: row.get::<_, i64>(3)?.unsigned_abs(),
+                    })
+                })
+                .map_err(failed)?;
+            rows.map(|row| row.map_err(failed)).collect()
+        })
+        .await
+    }
+}
+
+#[async_trait]
+impl Events for SqliteStore {
+    async fn events(&self, after: u64, limit: u32) -> Result<Vec<Event>, StoreError> {
+        self.read(move |connection| {
+            let mut statement = connection
+                .prepare_cached("SELECT number, record FROM event WHERE number > ?1 ORDER BY number LIMIT ?2")
+                .map_err(failed)?;
+            let rows = statement
+                .query_map(params![number(after), limit], |row| Ok((row.get::<_, i64>(0)?, row.get::<_, String>(1)?)))
+                .map_err(failed)?;
+            rows.map(|row| {
+                let (number, record) = row.map_err(failed)?;
+                Ok(Event { number: number.unsigned_abs(), event: document(&record)? })
+            })
+            .collect()
+        })
+        .await
+    }
+
+    async fn newest_event(&self) -> Result<u64, StoreError> {
+        self.read(|connection| {
+            connection
+                .query_row("SELECT coalesce(max(number), 0) FROM event", [], |row| row.get::<_, i64>(0))
+                .map(i64::unsigned_abs)
+                .map_err(failed)
+        })
+        .await
+    }
+
+    async fn webhook_cursor(&self, url: &str) -> Result<Option<u64>, StoreError> {
+        let url = url.to_owned();
+        self.read(move |connection| {
+            connection
+                .query_row("SELECT event FROM webhook WHERE url = ?1", [url], |row| row.get::<_, i64>(0))
+                .optional()
+                .map(|found| found.map(i64::unsigned_abs))
+                .map_err(failed)
+        })
+        .await
+    }
+
+    async fn set_webhook_cursor(&self, url: &str, event: u64) -> Result<(), StoreError> {
+        let url = url.to_owned();
+        self.write_plainly(move |connection| {
+            connection
+                .execute(
+                    "INSERT INTO webhook (url, event) VALUES (?1, ?2) ON CONFLICT (url) DO UPDATE SET event = excluded.event",
+                    params![url, number(event)],
+                )
+                .map_err(failed)
+                .map(drop)
         })
         .await
     }
@@ -539,11 +557,11 @@ fn find(connection: &Connection, id: &str) -> Result<Option<(i64, Message)>, Sto
     found.map(|(number, record)| Ok((number, document(&record)?))).transpose()
 }
 
-/// Since when a lane's clock stands still, and how long it did before.
-type StoodStill = (Option<i64>, i64);
+/// The time since which a lane's clock is paused, and earlier pauses in total.
+type PausedTime = (Option<i64>, i64);
 
-/// The lane's number, and how its clock stands.
-fn find_lane(connection: &Connection, lane: &Lane) -> Result<Option<(i64, StoodStill)>, StoreError> {
+/// The lane's number, and the state of its clock.
+fn find_lane(connection: &Connection, lane: &Lane) -> Result<Option<(i64, PausedTime)>, StoreError> {
     connection
         .prepare_cached("SELECT id, paused_since, paused_total FROM lane WHERE company = ?1 AND function = ?2")
         .and_then(|mut statement| {
@@ -636,7 +654,7 @@ fn accept(connection: &Connection, new: &NewMessage, record: String) -> Result<A
     Ok(Accepted::Now(record))
 }
 
-/// A message that carries the same document of the same company to somebody whom this one is for, too. Each recipient costs
+/// Returns a message that carries the same document of the same company to one of the same recipients. Each recipient costs
 /// one look-up, however many messages carry the document.
 fn sent_before(connection: &Connection, message: &Message) -> Result<Option<Uuid>, StoreError> {
     let Some(document) = &message.document else { return Ok(None) };
@@ -660,8 +678,8 @@ fn sent_before(connection: &Connection, message: &Message) -> Result<Option<Uuid
     Ok(None)
 }
 
-/// Returns true if a recipient has the message's document, or is to get it. Each counts for itself: who got it, got it, whatever
-/// became of the message for the others.
+/// Returns true if a recipient has the message's document, or is to get it. Recipients count separately, whatever the outcome
+/// for the others.
 fn has_document(message: &Message, recipient: &Recipient) -> bool {
     match recipient.status {
         RecipientStatus::Delivered | RecipientStatus::Unknown => true,
@@ -670,7 +688,7 @@ fn has_document(message: &Message, recipient: &Recipient) -> bool {
     }
 }
 
-/// Writes down to whom the message's document went, or is to go.
+/// Records the recipients of the message's document.
 fn keep_document(connection: &Connection, number: i64, message: &Message) -> Result<(), StoreError> {
     let Some(document) = &message.document else { return Ok(()) };
     let mut insert = connection
@@ -693,7 +711,7 @@ fn keep_document(connection: &Connection, number: i64, message: &Message) -> Res
     Ok(())
 }
 
-/// How long the message's lane had stood still when its time began, as it is now.
+/// Records the pauses of the message's lane before its lifetime began.
 fn set_paused_before(connection: &Connection, number: i64, message: &Message) -> Result<(), StoreError> {
     connection
         .execute(
@@ -733,12 +751,12 @@ pub(super) fn settle(connection: &Connection, settled: &Settled) -> Result<(Vec<
             .and_then(|mut statement| statement.execute(params![number, place, record]))
             .map_err(failed)?;
     }
-    let events = settled.events.iter().map(|event| tell(connection, event)).collect::<Result<_, _>>()?;
+    let events = settled.events.iter().map(|event| insert_event(connection, event)).collect::<Result<_, _>>()?;
     Ok((events, number))
 }
 
 /// Tells an event with a number that lies so far after the newest one.
-pub(super) fn tell_after(connection: &Connection, event: &NewEvent, gap: u64) -> Result<(), StoreError> {
+pub(super) fn insert_event_after(connection: &Connection, event: &NewEvent, gap: u64) -> Result<(), StoreError> {
     connection
         .execute(
             "INSERT INTO event (number, at, record)
@@ -749,7 +767,7 @@ pub(super) fn tell_after(connection: &Connection, event: &NewEvent, gap: u64) ->
         .map(drop)
 }
 
-fn tell(connection: &Connection, event: &NewEvent) -> Result<Event, StoreError> {
+fn insert_event(connection: &Connection, event: &NewEvent) -> Result<Event, StoreError> {
     let record = text(event)?;
     connection
         .prepare_cached("INSERT INTO event (at, record) VALUES (?1, ?2)")

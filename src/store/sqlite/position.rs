@@ -4,12 +4,12 @@
 //! of the database and a count of transactions that is on disk. A database that is behind the count, or is another
 //! incarnation, was restored ([`compare`]). The count is written after a transaction is durable, so after a crash it is
 //! never ahead; it is written twice a second at most, so it costs next to nothing, and a backup that is younger than that
-//! and was followed by nothing else is not told from the database itself.
+//! and was followed by nothing else cannot be distinguished from the database itself.
 //!
 //! The file also has the head of the audit log: a database from which entries were deleted is not behind its count.
 //!
 //! The file has two places that are written in turn, each with its own digest, so that a torn write costs the newer one
-//! alone. `store.revoked` beside it lists the tokens that were ever revoked: a restored database does not bring one back.
+//! alone. `store.revoked` lists the tokens that were ever revoked: a restored database does not bring one back.
 //!
 //! This module knows files and counts. It does not know messages or tokens.
 
@@ -66,7 +66,7 @@ pub(super) enum Restore {
 /// one of an older version.
 pub(super) fn compare(database: Option<&Position>, file: Option<&Position>) -> Option<Restore> {
     match (database, file) {
-        // Made, and ended before the database knew of it; otherwise an old database was put in the place of a newer one.
+        // Made, and ended before the database knew of it; otherwise an old database replaced a newer one.
         (None, Some(file)) => (file.commits > 0).then_some(Restore::Behind { had: file.commits, has: 0 }),
         (Some(_), None) => Some(Restore::FileMissing),
         (Some(database), Some(file)) if database.incarnation != file.incarnation => Some(Restore::Other),
@@ -114,17 +114,17 @@ impl Position {
     }
 }
 
-/// The file beside a database.
+/// Returns the position file of a database.
 fn path_of(database: &Path) -> PathBuf {
     database.with_extension("position")
 }
 
-/// The list of revoked tokens beside a database.
+/// Returns the path of the list of revoked tokens.
 fn revoked_path(database: &Path) -> PathBuf {
     database.with_extension("revoked")
 }
 
-/// The position that the file has; none if there is no file, or nothing in it can be read.
+/// The position that the file has; none if the file does not exist or cannot be read.
 pub(super) fn read(database: &Path) -> std::io::Result<Option<Position>> {
     let mut bytes = Vec::new();
     match File::open(path_of(database)) {

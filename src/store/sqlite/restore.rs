@@ -1,4 +1,4 @@
-//! What follows from a restore. The database is as it was when the backup was made, and what happened since is unknown to
+//! Consequences of a restore. The database is as it was when the backup was made, and what happened since is unknown to
 //! it: which of the messages that waited were sent, which submissions were answered, which tokens were revoked.
 //!
 //! `note` writes down that the database was put back, as soon as that is noticed; [`settle_messages`] and [`finish`] draw
@@ -20,14 +20,14 @@ use crate::{
     store::outbox::{NewEvent, Settled},
 };
 
-/// Where the restore is kept that nobody has confirmed yet.
+/// The key of a restore that is not confirmed yet.
 const KEY: &str = "restore";
 /// How many messages become `unknown` in one transaction.
 const AT_ONCE: u32 = 500;
 /// How far numbers move on: whatever was numbered since the backup is not numbered again.
 pub(super) const GAP: u64 = 1 << 32;
 
-/// A restore that nobody has confirmed yet.
+/// A restore that is not confirmed yet.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct Noted {
@@ -99,17 +99,17 @@ fn doubted(mut message: Message, now: Timestamp) -> Settled {
     Settled { message, attempt: None, events }
 }
 
-/// Suspends tokens where it is not known which were revoked, moves numbers on, and writes the audit entry. Gives the
-/// restore that nobody has confirmed yet.
+/// Suspends tokens where it is not known which were revoked, moves numbers on, and writes the audit entry. Returns the
+/// restore that is not confirmed yet.
 pub(super) fn finish(transaction: &Connection, now: Timestamp) -> Result<Option<Restored>, StoreError> {
     if let Some(mut noted) = unsettled(transaction)? {
         if !noted.knows_revoked {
             noted.suspended_tokens += suspend_tokens(transaction, now)?;
         }
         leases::skip(transaction, GAP)?;
-        let told =
+        let event =
             NewEvent { kind: EventKind::Restored, at: now, message: None, profile: None, reason: noted.why.clone() };
-        outbox::tell_after(transaction, &told, GAP)?;
+        outbox::insert_event_after(transaction, &event, GAP)?;
         (noted.is_settled, noted.noticed_at) = (true, Some(now));
         set_value(transaction, KEY, &noted)?;
         let event = AuditEvent {

@@ -26,18 +26,18 @@ const TOGETHER: usize = 512;
 /// How long a transaction is added to.
 const GATHER: Duration = Duration::from_millis(20);
 
-/// Tells whoever waits what became of the transaction.
+/// Sends the outcome of the transaction to the caller.
 type Finish = Box<dyn FnOnce(Result<(), StoreError>) + Send>;
-/// A job, and the runtime of whoever waits for it.
+/// A job, and the runtime of its caller.
 type Shared = (Box<dyn FnOnce(&Connection) -> Finish + Send>, Handle);
 /// A job that has a transaction to itself. Returns the extent of the database, if it changed something.
 type Lone = Box<dyn FnOnce(&mut Connection) -> Result<Option<Extent>, rusqlite::Error> + Send>;
 
 enum Job {
     /// Shares a transaction with others.
-    Together(Shared),
+    Grouped(Shared),
     /// Has one to itself: it is large.
-    Alone(Lone),
+    Single(Lone),
     /// The store is about to be closed.
     Settle(oneshot::Sender<Result<(), StoreError>>),
 }
@@ -51,7 +51,7 @@ pub(super) struct Writer {
 }
 
 impl Writer {
-    /// Starts the thread. `position` is told what is durable.
+    /// Starts the thread. `position` records what is durable.
     pub(super) fn start(connection: Connection, position: Keeper) -> Result<Self, StoreError> {
         let (jobs, queue) = mpsc::channel();
         let broken = Arc::new(AtomicBool::new(false));
@@ -68,16 +68,16 @@ impl Writer {
     }
 
     /// Runs a small job in a transaction that it may share. What it answers is durable when it arrives.
-    pub(super) async fn together<T: Send + 'static, E: From<StoreError> + Send + 'static>(
+    pub(super) async fn write_grouped<T: Send + 'static, E: From<StoreError> + Send + 'static>(
         &self,
         work: impl FnOnce(&Connection) -> Result<T, E> + Send + 'static,
     ) -> Result<T, E> {
-        let (tell, told) = oneshot::channel();
+        let (sender, receiver) = oneshot::channel();
         let work = Box::new(move |connection: &Connection| {
             let result = undoable(connection, work);
             let finish: Finish = Box::new(move |committed| {
-                // Nobody may be waiting any more.
-                drop(tell.send(match (committed, result) {
+                // The caller may have gone.
+                drop(sender.send(match (committed, result) {
                     (Ok(()), result) => result,
                     (Err(_), Err(error)) => Err(error),
                     (Err(error), Ok(_)) => Err(error.into()),
@@ -85,16 +85,16 @@ impl Writer {
             });
             finish
         });
-        self.hand_over(Job::Together((work, Handle::current())), told).await
+        self.hand_over(Job::Grouped((work, Handle::current())), receiver).await
     }
 
     /// Runs a large job in a transaction of its own.
-    pub(super) async fn alone<T: Send + 'static, E: From<StoreError> + Send + 'static>(
+    pub(super) async fn write_single<T: Send + 'static, E: From<StoreError> + Send + 'static>(
         &self,
         work: impl FnOnce(&Connection) -> Result<T, E> + Send + 'static,
     ) -> Result<T, E> {
-        let (tell, told) = oneshot::channel();
-        let job = Job::Alone(Box::new(move |connection| {
+        let (sender, receiver) = oneshot::channel();
+        let job = Job::Single(Box::new(move |connection| {
             let before = connection.total_changes();
             let begun = connection.transaction_with_behavior(TransactionBehavior::Immediate);
             let (answer, ended) = match begun {
@@ -111,25 +111,29 @@ impl Writer {
                 },
             };
             metrics::counter!("mailwright_store_transactions_total").increment(1);
-            drop(tell.send(answer));
+            drop(sender.send(answer));
             ended
         }));
-        self.hand_over(job, told).await
+        self.hand_over(job, receiver).await
     }
 
     /// Puts everything into the one file, and writes down how far that is.
     pub(super) async fn settle(&self) -> Result<(), StoreError> {
-        let (tell, told) = oneshot::channel();
-        self.hand_over(Job::Settle(tell), told).await
+        let (sender, receiver) = oneshot::channel();
+        self.hand_over(Job::Settle(sender), receiver).await
     }
 
-    async fn hand_over<T, E: From<StoreError>>(&self, job: Job, told: oneshot::Receiver<Result<T, E>>) -> Result<T, E> {
+    async fn hand_over<T, E: From<StoreError>>(
+        &self,
+        job: Job,
+        receiver: oneshot::Receiver<Result<T, E>>,
+    ) -> Result<T, E> {
         if self.broken.load(Ordering::Acquire) {
             return Err(broken().into());
         }
         let gone = || StoreError::Database("the writing thread has ended".to_owned());
         self.jobs.send(job).map_err(|_| gone())?;
-        match told.await {
+        match receiver.await {
             Ok(answer) => answer,
             Err(_) if self.broken.load(Ordering::Acquire) => Err(broken().into()),
             Err(_) => Err(gone().into()),
@@ -195,22 +199,22 @@ fn receive(queue: &mpsc::Receiver<Job>, position: &mut Keeper, broken: &AtomicBo
 fn run(mut connection: Connection, queue: &mpsc::Receiver<Job>, broken: &AtomicBool, mut position: Keeper) {
     let mut next = receive(queue, &mut position, broken);
     while let Some(job) = next.take() {
-        // Whoever waits in the queue learns that its job was dropped.
+        // Callers in the queue learn that their job was dropped.
         if broken.load(Ordering::Acquire) {
             return;
         }
         match job {
-            Job::Alone(work) => match work(&mut connection) {
+            Job::Single(work) => match work(&mut connection) {
                 Ok(Some(extent)) => position.reached(extent),
                 Ok(None) => {}
-                Err(error) => judge(&error, broken),
+                Err(error) => note_failure(&error, broken),
             },
-            Job::Together(first) => next = share(&connection, queue, first, broken, &mut position),
-            Job::Settle(tell) => {
+            Job::Grouped(first) => next = share(&connection, queue, first, broken, &mut position),
+            Job::Settle(sender) => {
                 position.write();
-                // Somebody may still read: then the log of changes stays, and is as good.
+                // Another connection may still read: then the write-ahead log stays, which is as good.
                 let done = connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()));
-                drop(tell.send(done.map_err(failed)));
+                drop(sender.send(done.map_err(failed)));
             }
         }
         if next.is_none() {
@@ -230,8 +234,8 @@ fn share(
     let (first, runtime) = first;
     let before = connection.total_changes();
     if let Err(error) = run_cached(connection, "BEGIN IMMEDIATE") {
-        judge(&error, broken);
-        // It fails inside in the same way, and says so to whoever asked.
+        note_failure(&error, broken);
+        // It fails inside in the same way, and reports that to its caller.
         first(connection)(Err(failed(error)));
         return None;
     }
@@ -240,7 +244,7 @@ fn share(
     let mut other = None;
     while finish.len() < TOGETHER && begun.elapsed() < GATHER {
         match queue.try_recv() {
-            Ok(Job::Together((work, _))) => finish.push(work(connection)),
+            Ok(Job::Grouped((work, _))) => finish.push(work(connection)),
             Ok(alone) => {
                 other = Some(alone);
                 break;
@@ -252,7 +256,7 @@ fn share(
     metrics::counter!("mailwright_store_writes_total").increment(finish.len() as u64);
     let counted = count(connection, before).and_then(|count| run_cached(connection, "COMMIT").map(|()| count));
     let committed = counted.map_err(|error| {
-        judge(&error, broken);
+        note_failure(&error, broken);
         // A commit that failed may leave the transaction open.
         drop(connection.execute_batch("ROLLBACK"));
         failed(error)
@@ -273,9 +277,9 @@ fn share(
     other
 }
 
-/// After a write or an `fsync` that failed nobody knows what the disk has: the kernel may have dropped the pages. A
-/// full disk is no such failure.
-fn judge(error: &rusqlite::Error, broken: &AtomicBool) {
+/// After a failed write or `fsync` the contents of the disk are unknown: the kernel may have dropped the pages. A
+/// full disk is not such a failure.
+fn note_failure(error: &rusqlite::Error, broken: &AtomicBool) {
     let code = error.sqlite_error_code();
     if matches!(code, Some(ErrorCode::SystemIoFailure | ErrorCode::DatabaseCorrupt)) {
         broken.store(true, Ordering::Release);

@@ -17,7 +17,7 @@ use mailwright::{
         ChangeKind, ChangeRecord, Destination, Digest, Encryption, ProfileState, SecretRecord, State, StoredProfile,
     },
     secrets::{Header, Recipients, ValueId, seal},
-    store::{AuditEvent, Commit, NewSecret, SqliteStore, Store},
+    store::{AuditEvent, Commit, Generations as _, NewSecret, Secrets as _, SqliteStore},
 };
 use secrecy::SecretSlice;
 use serde_json::json;

@@ -23,7 +23,7 @@ use mailwright::{
     reconcile::{self, Request},
     secrets::ServiceIdentity,
     service::{HostedEnvironment, Hosting, Server, SharedResources, new_token},
-    store::{AuditEvent, SqliteStore, Store as _},
+    store::{AuditEvent, SqliteStore, Tokens as _},
     telemetry::EnvironmentContext,
     time::Clock,
 };

@@ -17,7 +17,7 @@ use crate::{
         token::{Role, Scope, Token},
     },
     service::new_token,
-    store::{AuditEvent, SqliteStore, Store as _, StoredToken},
+    store::{AuditEvent, SqliteStore, StoredToken, Tokens as _},
 };
 
 /// An administrator's token that the store does not have yet: it counts when somebody has it, so that a start that fails

@@ -19,7 +19,7 @@ use crate::{
     model::{Code, EnvironmentName},
     net::listener::{self, ConnectionLimits, ListenError, OpenConnections, Tls},
     service::{HostedEnvironment, Hosting, Server, SharedResources},
-    store::Store as _,
+    store::Integrity as _,
 };
 
 /// Run the e-mail service
