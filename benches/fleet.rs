@@ -23,7 +23,7 @@ use mailwright::{
     client::Client,
     config::{Desired, Repository},
     model::EnvironmentName,
-    reconcile::{self, Request},
+    reconcile::{self, PlanRequest},
 };
 use shared::{best, head, row, timed, written_out};
 use support::functions;
@@ -140,7 +140,7 @@ fn apply_all(fleet: &RolloutFixture) -> Duration {
         async move {
             let desired = &desired[&name];
             let state = client.state().await.unwrap();
-            let planned = reconcile::plan(&Request::new(desired, &state, client.address())).unwrap();
+            let planned = reconcile::plan(&PlanRequest::new(desired, &state, client.address())).unwrap();
             client.apply(&planned.changeset, false).await.unwrap();
         }
     })

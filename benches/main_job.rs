@@ -21,7 +21,7 @@ use std::{
 use mailwright::{
     client::{Client, Options},
     config::Repository,
-    reconcile::{self, Request, attachments},
+    reconcile::{self, PlanRequest, attachments},
     store::SqliteStore,
 };
 use shared::{best, head, optional_tool, row, written_out};
@@ -155,8 +155,8 @@ fn apply(repo: &TestRepository) -> Duration {
     let client = Client::new(repo.address(), repo.token().to_owned().into(), &Options::default()).unwrap();
     let runtime = tokio::runtime::Runtime::new().unwrap();
     let state = runtime.block_on(client.state()).unwrap();
-    let mut planned = reconcile::plan(&Request::new(&desired, &state, repo.address())).unwrap();
-    let files = attachments::needed(&desired, &state, &planned.changeset);
+    let mut planned = reconcile::plan(&PlanRequest::new(&desired, &state, repo.address())).unwrap();
+    let files = attachments::required_age_files(&desired, &state, &planned.changeset);
     attachments::attach(&mut planned.changeset, &files, repo.folder.path()).unwrap();
     let started = Instant::now();
     runtime.block_on(client.apply(&planned.changeset, false)).unwrap();

@@ -16,7 +16,6 @@
 //! | 0 | [`vfs`] | files of a folder or of a Git revision behind one interface |
 //! | 0 | [`net`] | HTTP client, connection listener, host lookup, TLS trust |
 //! | 1 | [`model`] | profile, provider, function, company, state, changeset, and the rules that they must satisfy |
-//! | 2 | [`changes`] | guards, drift, the way back to an earlier generation: what a change of state means |
 //! | 2 | [`credential`] | checks that a value can be a password, a client secret or a certificate |
 //! | 2 | [`secrets`] | age encryption: recipients, identities, sealing, opening, re-encryption, headers |
 //! | 2 | [`entra`] | Microsoft sign-in and Graph: clouds, tokens, permission names, directory reads |

@@ -1,7 +1,7 @@
-//! Files that are not on the disk: the tree of a revision, held in memory. Which program it came from is not known here.
+//! Virtual file system: the files of a revision in memory, independent of the program that they come from.
 //!
-//! Links are followed as the disk would follow them, and only as long as they stay inside. What has no contents (a
-//! submodule, a blob that this clone lacks) is told as what it is, never as an empty folder.
+//! [`Tree`] follows links as a file system does, and only inside the tree. An entry without contents (a submodule, a blob that
+//! the clone lacks) is reported as such, never as an empty folder.
 
 use std::{
     collections::BTreeMap,
@@ -10,39 +10,39 @@ use std::{
     sync::Arc,
 };
 
-/// How many links one path may lead over.
+/// The maximum number of links on one path.
 const LINKS: usize = 40;
-/// The longest target of a link.
+/// The maximum length of a link's target, in bytes.
 const TARGET: u64 = 4096;
 
-/// Where the contents of a tree come from.
-pub trait Blobs: Send + Sync {
-    /// The contents by their id, if they have no more than `limit` bytes.
+/// The source of a tree's contents.
+pub trait BlobStore: Send + Sync {
+    /// Returns the contents by their id, if they have at most `limit` bytes.
     fn blob(&self, id: &str, limit: u64) -> Result<Arc<[u8]>, BlobError>;
 }
 
-/// Why there are no contents.
+/// The reason why contents are not available.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum BlobError {
-    /// There are too many.
+    /// The contents are too large.
     #[error("it is too large")]
     TooLarge,
-    /// They are not in this clone.
+    /// The contents are not in this clone.
     #[error("its contents are not in this clone")]
     Missing,
-    /// They cannot be read.
+    /// The contents cannot be read.
     #[error("{0}")]
     Unreadable(String),
 }
 
-/// What stands at a path of a tree.
+/// The kind of an entry of a tree.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Kind {
+pub enum EntryKind {
     /// A file.
     File,
-    /// A link; its contents are where it leads.
+    /// A link; its contents are its target.
     Link,
-    /// Another repository's commit. Its files are not in this one.
+    /// A commit of another repository, whose files are not in this one.
     Submodule,
 }
 
@@ -50,7 +50,7 @@ pub enum Kind {
 #[derive(Clone)]
 pub struct Tree {
     root: Folder,
-    blobs: Arc<dyn Blobs>,
+    blobs: Arc<dyn BlobStore>,
 }
 
 #[derive(Clone, Debug, Default)]
@@ -59,22 +59,22 @@ struct Folder(BTreeMap<String, Entry>);
 #[derive(Clone, Debug)]
 enum Entry {
     Folder(Folder),
-    Leaf(Kind, String),
+    Leaf(EntryKind, String),
 }
 
-/// What a path leads to.
-pub(crate) enum Found<'a> {
+/// The result of looking up a path.
+pub(crate) enum Lookup<'a> {
     /// A folder, with the names in it, sorted.
     Folder(Vec<&'a str>),
     /// A file, with the id of its contents.
     File(&'a str),
-    /// A submodule; the path that it stands at.
+    /// A submodule, with its path.
     Submodule(String),
-    /// Nothing.
+    /// The path does not exist.
     Nothing,
-    /// A link that leads out of the tree, or nowhere.
+    /// A link that leads out of the tree, or that is broken.
     Outside,
-    /// A link whose own contents cannot be had.
+    /// A link whose target is not available.
     Unreadable(BlobError),
 }
 
@@ -85,8 +85,8 @@ impl fmt::Debug for Tree {
 }
 
 impl Tree {
-    /// Puts paths (with forward slashes), kinds and ids of contents together.
-    pub fn new(entries: impl IntoIterator<Item = (String, Kind, String)>, blobs: Arc<dyn Blobs>) -> Self {
+    /// Builds a tree of paths (with forward slashes), kinds and ids of contents.
+    pub fn new(entries: impl IntoIterator<Item = (String, EntryKind, String)>, blobs: Arc<dyn BlobStore>) -> Self {
         let mut root = Folder::default();
         for (path, kind, id) in entries {
             root.insert(&path, kind, id);
@@ -94,14 +94,14 @@ impl Tree {
         Self { root, blobs }
     }
 
-    /// What a path leads to, links followed.
-    pub(crate) fn find(&self, path: &Path) -> Found<'_> {
+    /// Looks up a path and follows links.
+    pub(crate) fn find(&self, path: &Path) -> Lookup<'_> {
         let mut ahead: Vec<String> = Vec::new();
         for part in path.components().rev() {
             match part {
                 Component::Normal(part) => ahead.push(part.to_string_lossy().into_owned()),
                 Component::CurDir => {}
-                _ => return Found::Outside,
+                _ => return Lookup::Outside,
             }
         }
         let (mut folders, mut names, mut links) = (vec![&self.root], Vec::<String>::new(), 0);
@@ -110,51 +110,51 @@ impl Tree {
                 folders.pop();
                 names.pop();
                 if folders.is_empty() {
-                    return Found::Outside;
+                    return Lookup::Outside;
                 }
                 continue;
             }
-            let nothing = || if links > 0 { Found::Outside } else { Found::Nothing };
-            let Some(folder) = folders.last() else { return Found::Outside };
+            let nothing = || if links > 0 { Lookup::Outside } else { Lookup::Nothing };
+            let Some(folder) = folders.last() else { return Lookup::Outside };
             match folder.0.get(&name) {
                 None => return nothing(),
                 Some(Entry::Folder(below)) => {
                     folders.push(below);
                     names.push(name);
                 }
-                Some(Entry::Leaf(Kind::File, id)) => {
-                    return if ahead.is_empty() { Found::File(id) } else { nothing() };
+                Some(Entry::Leaf(EntryKind::File, id)) => {
+                    return if ahead.is_empty() { Lookup::File(id) } else { nothing() };
                 }
-                Some(Entry::Leaf(Kind::Submodule, _)) => {
+                Some(Entry::Leaf(EntryKind::Submodule, _)) => {
                     names.push(name);
-                    return Found::Submodule(names.join("/"));
+                    return Lookup::Submodule(names.join("/"));
                 }
-                Some(Entry::Leaf(Kind::Link, id)) => {
+                Some(Entry::Leaf(EntryKind::Link, id)) => {
                     links += 1;
                     let target = match self.blobs.blob(id, TARGET) {
                         Ok(target) => String::from_utf8_lossy(&target).into_owned(),
-                        Err(BlobError::TooLarge) => return Found::Outside,
-                        Err(error) => return Found::Unreadable(error),
+                        Err(BlobError::TooLarge) => return Lookup::Outside,
+                        Err(error) => return Lookup::Unreadable(error),
                     };
                     if links > LINKS || target.starts_with('/') || target.is_empty() {
-                        return Found::Outside;
+                        return Lookup::Outside;
                     }
                     let parts = target.split('/').rev().filter(|part| !part.is_empty() && *part != ".");
                     ahead.extend(parts.map(str::to_owned));
                 }
             }
         }
-        folders.last().map_or(Found::Outside, |folder| Found::Folder(folder.0.keys().map(String::as_str).collect()))
+        folders.last().map_or(Lookup::Outside, |folder| Lookup::Folder(folder.0.keys().map(String::as_str).collect()))
     }
 
-    /// Whether anything stands at a path, without following a link at its end.
+    /// Returns true if a path exists, without following a link at its end.
     pub(crate) fn exists(&self, path: &Path) -> bool {
         let (Some(parent), Some(name)) = (path.parent(), path.file_name()) else { return true };
         match self.find(parent) {
-            Found::Folder(names) => names.contains(&name.to_string_lossy().as_ref()),
-            // What cannot be looked into is told by whoever reads it.
-            Found::Submodule(_) | Found::Unreadable(_) | Found::Outside => true,
-            Found::File(_) | Found::Nothing => false,
+            Lookup::Folder(names) => names.contains(&name.to_string_lossy().as_ref()),
+            // The read reports why the folder is not available.
+            Lookup::Submodule(_) | Lookup::Unreadable(_) | Lookup::Outside => true,
+            Lookup::File(_) | Lookup::Nothing => false,
         }
     }
 
@@ -164,7 +164,7 @@ impl Tree {
 }
 
 impl Folder {
-    fn insert(&mut self, path: &str, kind: Kind, id: String) {
+    fn insert(&mut self, path: &str, kind: EntryKind, id: String) {
         match path.split_once('/') {
             None => drop(self.0.insert(path.to_owned(), Entry::Leaf(kind, id))),
             Some((first, rest)) => {

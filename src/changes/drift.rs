@@ -51,9 +51,9 @@ pub struct DriftField {
 /// Returns the drift of a state: the settings first, then profiles by name.
 pub fn drift(state: &State) -> Vec<Drift> {
     let compare = |applied: &Fields, live: &Fields| {
-        let (differing, _) = fields::differing(applied, live);
+        let (differing, _) = fields::differing_paths(applied, live);
         let shown = |fields: &Fields, path: &str| match fields.get(path) {
-            // Two secrets of one name differ in their digest only.
+            // Two files of one secret differ in their digest only.
             Some(field) => match &field.digest {
                 Some(digest) => {
                     serde_json::json!(format!("{} ({})", field.value.as_str().unwrap_or_default(), digest.short()))
@@ -74,7 +74,7 @@ pub fn drift(state: &State) -> Vec<Drift> {
         drift.push(Drift {
             name: None,
             kind: DriftKind::Changed,
-            fields: compare(&fields::of_settings(applied), &fields::of_settings(&state.settings)),
+            fields: compare(&fields::settings_fields(applied), &fields::settings_fields(&state.settings)),
             by: state.settings_changed.clone(),
         });
     }
@@ -86,7 +86,9 @@ pub fn drift(state: &State) -> Vec<Drift> {
         }
         let Applied::Different(applied) = &profile.applied else { continue };
         let (kind, fields) = match &profile.live {
-            Some(live) => (DriftKind::Changed, compare(&fields::of_profile(applied), &fields::of_profile(live))),
+            Some(live) => {
+                (DriftKind::Changed, compare(&fields::profile_fields(applied), &fields::profile_fields(live)))
+            }
             None => (DriftKind::Removed, Vec::new()),
         };
         drift.push(Drift { name: Some(name.clone()), kind, fields, by: Some(profile.changed.clone()) });

@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 
 use crate::model::{Digest, Settings, StoredProfile};
 
-/// One field's value.
+/// The value of a field.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Field {
     pub(crate) value: Value,
@@ -18,15 +18,15 @@ pub(crate) struct Field {
     pub(crate) digest: Option<Digest>,
 }
 
-/// What the path of a secret's next value ends in.
+/// The suffix of the path of a secret's next value.
 pub(crate) const NEXT: &str = ".next";
 
-/// Path to value.
+/// Fields by path.
 pub(crate) type Fields = BTreeMap<String, Field>;
 
-/// The fields of a profile.
-pub(crate) fn of_profile(stored: &StoredProfile) -> Fields {
-    let mut fields = of(&stored.profile);
+/// Returns the fields of a profile.
+pub(crate) fn profile_fields(stored: &StoredProfile) -> Fields {
+    let mut fields = document_fields(&stored.profile);
     if let Some((reference, pointer)) = stored.profile.provider.secret() {
         let path = format!("provider{}", pointer.replace('/', "."));
         let digest = stored.secrets.get(reference).cloned();
@@ -38,9 +38,9 @@ pub(crate) fn of_profile(stored: &StoredProfile) -> Fields {
     fields
 }
 
-/// The fields of an environment's settings. The reader's are where the files have them, below `verify`.
-pub(crate) fn of_settings(settings: &Settings) -> Fields {
-    let mut fields = of(&Settings { reader: None, ..settings.clone() });
+/// Returns the fields of an environment's settings. Those of the reader are below `verify`, as in the files.
+pub(crate) fn settings_fields(settings: &Settings) -> Fields {
+    let mut fields = document_fields(&Settings { reader: None, ..settings.clone() });
     let Some(reader) = &settings.reader else { return fields };
     flatten("verify.reader".to_owned(), serde_json::to_value(&reader.application).unwrap_or_default(), &mut fields);
     if let Some((reference, digest)) = reader.age_file() {
@@ -55,8 +55,8 @@ pub(crate) fn of_settings(settings: &Settings) -> Fields {
     fields
 }
 
-/// The fields of any document without secrets.
-pub(crate) fn of(document: &impl Serialize) -> Fields {
+/// Returns the fields of a document without secrets.
+pub(crate) fn document_fields(document: &impl Serialize) -> Fields {
     let mut fields = Fields::new();
     let document = serde_json::to_value(document).unwrap_or_default();
     flatten(String::new(), document, &mut fields);
@@ -80,8 +80,8 @@ fn flatten(path: String, value: Value, out: &mut Fields) {
     }
 }
 
-/// The paths at which two tables differ, in order, and how many there are at which they do not.
-pub(crate) fn differing<'a>(one: &'a Fields, other: &'a Fields) -> (Vec<&'a str>, usize) {
+/// Returns the paths at which two tables differ, in order, and the number of equal fields.
+pub(crate) fn differing_paths<'a>(one: &'a Fields, other: &'a Fields) -> (Vec<&'a str>, usize) {
     let paths: BTreeSet<&str> = one.keys().chain(other.keys()).map(String::as_str).collect();
     let all = paths.len();
     let differing: Vec<&str> = paths.into_iter().filter(|path| one.get(*path) != other.get(*path)).collect();
@@ -89,7 +89,7 @@ pub(crate) fn differing<'a>(one: &'a Fields, other: &'a Fields) -> (Vec<&'a str>
     (differing, equal)
 }
 
-/// A field's value for a document; null if there is none.
-pub(crate) fn value(fields: &Fields, path: &str) -> Value {
+/// Returns the value of a field for a document; null if there is no such field.
+pub(crate) fn value_at(fields: &Fields, path: &str) -> Value {
     fields.get(path).map_or(Value::Null, |field| field.value.clone())
 }

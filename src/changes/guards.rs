@@ -18,27 +18,27 @@ use crate::{
     text::enumerate,
 };
 
-/// A guard that a change runs into.
+/// A guard that a change violates.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "kebab-case", tag = "guard")]
 pub enum Guard {
     /// More deletions than the environment's limit.
     TooManyDeletes {
-        /// How many there are.
+        /// The number of deletions.
         deletes: u64,
-        /// How many are allowed.
+        /// The number that is allowed.
         allowed: u64,
-        /// How many profiles are live.
+        /// The number of live profiles.
         live: u64,
-        /// Which would go.
+        /// The profiles that would be deleted.
         names: Vec<ProfileName>,
     },
     /// A profile that claims `default` would be deleted.
     DefaultProfile {
-        /// Which.
+        /// The profile.
         name: ProfileName,
     },
-    /// Nobody would send for cells that had a sender.
+    /// Cells would lose their sender.
     LastSender {
         /// The profile that sends for them now.
         name: ProfileName,
@@ -47,7 +47,7 @@ pub enum Guard {
     },
 }
 
-/// The guards that the step from `before` to `after` runs into and `allowances` do not lift. Ordered.
+/// Returns the guards that the step from `before` to `after` violates and that `allowances` do not lift, in order.
 pub fn check(before: &State, after: &State, changes: &[ProfileChange], allowances: &Allowances) -> Vec<Guard> {
     let deleted: BTreeSet<&ProfileName> = changes
         .iter()
@@ -79,13 +79,13 @@ pub fn check(before: &State, after: &State, changes: &[ProfileChange], allowance
             guards.push(Guard::DefaultProfile { name: name.clone() });
         }
     }
-    guards.extend(lost_senders(before, after, allowances));
+    guards.extend(find_lost_senders(before, after, allowances));
     guards
 }
 
-/// Why the policy does not let a change of this source in: neither the one that is live nor the one that the change
-/// brings may be broken, so that no branch can lift what it would run into. Each reason once.
-pub fn source(live: &Settings, brought: Option<&Settings>, source: &Provenance) -> Vec<Breach> {
+/// Returns the breaches of the source policy. A change must satisfy both the live policy and the one that it brings, so that a
+/// branch cannot remove the rule that it breaks. Each breach is returned once.
+pub fn check_source(live: &Settings, brought: Option<&Settings>, source: &Provenance) -> Vec<Breach> {
     let mut breaches = live.policy.source.breaches(source);
     for breach in brought.into_iter().flat_map(|settings| settings.policy.source.breaches(source)) {
         if !breaches.contains(&breach) {
@@ -95,20 +95,21 @@ pub fn source(live: &Settings, brought: Option<&Settings>, source: &Provenance) 
     breaches
 }
 
-/// The share in whole profiles, at least the floor, and never all of them.
+/// Returns the number of profiles that may be deleted: the share of the policy in whole profiles, at least its floor, and never
+/// all of them.
 fn allowed_deletes(before: &State, live: u64) -> u64 {
     let limit = before.settings.policy.deletes;
     let share = live * u64::from(limit.percent) / 100;
     share.max(u64::from(limit.at_least)).min(live.saturating_sub(1))
 }
 
-fn lost_senders(before: &State, after: &State, allowances: &Allowances) -> Vec<Guard> {
-    // Where nobody sent, nobody is lost.
+fn find_lost_senders(before: &State, after: &State, allowances: &Allowances) -> Vec<Guard> {
+    // Without a live profile, no cell has a sender to lose.
     if before.live().next().is_none() {
         return Vec::new();
     }
     let (old, new) = (Resolver::new(before.live()), Resolver::new(after.live()));
-    // A company that goes takes its cells along; those are not lost.
+    // The cells of a removed company are not lost.
     let kept = before.settings.companies.intersection(&after.settings.companies);
     let mut lost: std::collections::BTreeMap<&ProfileName, Vec<Cell>> = std::collections::BTreeMap::new();
     for cell in Cell::all(kept) {
@@ -123,7 +124,7 @@ fn lost_senders(before: &State, after: &State, allowances: &Allowances) -> Vec<G
 }
 
 impl Guard {
-    /// What is guarded, in one sentence.
+    /// Describes the violation in one sentence.
     pub fn message(&self) -> String {
         match self {
             Guard::TooManyDeletes { deletes, allowed, live, names } => {
@@ -133,12 +134,12 @@ impl Guard {
             Guard::DefaultProfile { name } => format!("`{name}` claims `default`, and would be deleted"),
             Guard::LastSender { name, cells } => {
                 let cells = enumerate(cells.iter().map(ToString::to_string), 5);
-                format!("`{name}` is the last that sends for {cells}")
+                format!("`{name}` is the last sender for {cells}")
             }
         }
     }
 
-    /// The profile's name to allow, or the number of deletions.
+    /// Returns the argument of `--allow-deletes` that lifts the guard: a profile's name, or a number of deletions.
     pub fn allowance(&self) -> String {
         match self {
             Guard::TooManyDeletes { deletes, .. } => deletes.to_string(),

@@ -63,7 +63,7 @@ impl Context {
     /// The repository's files.
     pub(crate) fn repository(&self) -> Result<crate::config::Repository, CliError> {
         let root = self.project()?;
-        if let Some(path) = crate::git::empty_submodule(&root) {
+        if let Some(path) = crate::git::find_empty_submodule(&root) {
             let what = format!("`{}` is a Git submodule whose files are not checked out", path.escape_debug());
             return Err(CliError::coded(Code::Submodule, what).remedy("git submodule update --init"));
         }

@@ -25,7 +25,7 @@ pub(crate) struct Environment {
     pub(crate) repository: Arc<Repository>,
     /// That its files name another service than before, where that is known.
     pub(crate) moved: Option<MovedService>,
-    source: Arc<OnceLock<git::Source>>,
+    source: Arc<OnceLock<git::WorkTreeProvenance>>,
 }
 
 impl Environment {
@@ -46,7 +46,7 @@ impl Environment {
         if let Some(known) = names.iter().find(|known| known.as_str() == name) {
             Ok(Self::new(known.clone(), Arc::new(repository)))
         } else {
-            let error = CliError::coded(Code::UnknownEnvironment, format!("there is no environment `{name}`"));
+            let error = CliError::coded(Code::UnknownEnvironment, format!("unknown environment `{name}`"));
             let known = names.iter().map(EnvironmentName::as_str);
             Err(match suggest::nearest(name, known.clone()) {
                 Some(meant) => error.remedy(format!("Did you mean `{meant}`?")),
@@ -70,7 +70,7 @@ impl Environment {
     /// system says. Where Git refuses to tell, a warning says so.
     pub(crate) fn source(&self, context: &Context, branch: Option<&str>) -> Provenance {
         let asked = || {
-            let mut source = git::source(self.repository.root(), branch.map(str::to_owned));
+            let mut source = git::read_provenance(self.repository.root(), branch.map(str::to_owned));
             source.provenance.branch = source.provenance.branch.or_else(super::variables::branch);
             // Once for all environments of a repository.
             if let Some(refusal) = &source.refusal {
@@ -135,7 +135,7 @@ pub(crate) fn company(text: &str) -> Result<CompanyId, CliError> {
 /// A function, by its id; a near one is suggested.
 pub(crate) fn function(id: &str) -> Result<Function, CliError> {
     id.parse().map_err(|_| {
-        let error = CliError::coded(Code::UnknownValue, format!("there is no function `{id}`"));
+        let error = CliError::coded(Code::UnknownValue, format!("unknown function `{id}`"));
         match suggest::nearest(id, Function::all().map(Function::id)) {
             Some(meant) => error.remedy(format!("Did you mean `{meant}`?")),
             None => error.remedy("`mailwright functions` lists them."),

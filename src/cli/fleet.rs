@@ -23,7 +23,7 @@ use crate::{
     model::{Code, EnvironmentName},
     reconcile::plan::MovedService,
     text::{
-        markdown::{fenced, inline},
+        markdown::{code_block, escape_inline},
         printable,
     },
 };
@@ -424,7 +424,7 @@ impl Sheet {
         let mut out = format!("### Summary\n\n**{}**\n\n| environment | result |\n| --- | --- |\n", self.count(words));
         let (listed, left) = self.listed();
         for row in listed {
-            out.push_str(&format!("| `{}` | {} |\n", row.name, inline(&row.line)));
+            out.push_str(&format!("| `{}` | {} |\n", row.name, escape_inline(&row.line)));
         }
         if left > 0 {
             out.push_str(&format!("\n... and {left} more with nothing to tell\n"));
@@ -433,7 +433,7 @@ impl Sheet {
             let failed = self.rows.iter().any(|row| row.failed && names.first() == Some(&row.name.as_str()));
             let part = anstream::adapter::strip_str(part.trim_matches('\n')).to_string();
             if failed || !part.starts_with("<!--") && !part.starts_with('#') {
-                out.push_str(&format!("\n### {}\n\n{}", few(&names, "`"), fenced(&part)));
+                out.push_str(&format!("\n### {}\n\n{}", few(&names, "`"), code_block(&part)));
             } else {
                 out.push_str(&format!("\n{part}\n"));
             }

@@ -10,14 +10,14 @@ use crate::{
     git::{self, Range, Side},
     model::EnvironmentName,
     reconcile::{
-        file_diff::{self, Said},
+        file_diff::{self, LoadedSide},
         plan::MovedService,
         revisions::RevisionPair,
     },
 };
 
 /// What a side says of an environment. An abstract layer is none.
-pub(super) fn said(side: &Repository, name: &EnvironmentName) -> Said {
+pub(super) fn said(side: &Repository, name: &EnvironmentName) -> LoadedSide {
     let is_there = !side.layer_names(name).is_empty() && !side.is_abstract(name);
     is_there.then(|| side.load(name))
 }
@@ -26,7 +26,7 @@ pub(super) fn said(side: &Repository, name: &EnvironmentName) -> Said {
 pub(super) fn unopened(context: &Context, range: &Range, sides: &RevisionPair) -> CliError {
     let told = |side: &Side, opened: &Result<Repository, Report>| {
         if let Err(report) = opened {
-            context.printer.note(&format!("In {}:\n\n{}", side.words(), report.human()));
+            context.printer.note(&format!("In {}:\n\n{}", side.describe(), report.human()));
         }
     };
     told(&range.from, &sides.old);
@@ -38,7 +38,7 @@ pub(super) fn unopened(context: &Context, range: &Range, sides: &RevisionPair) -
 /// cannot be compared are among them; those that are gone are apart.
 pub(super) fn since(context: &Context, revision: &str) -> Result<Since, CliError> {
     let root = context.project()?;
-    if git::is_none(revision.trim_end_matches("...")) {
+    if git::is_null_revision(revision.trim_end_matches("...")) {
         context.printer.note("Nothing was before the revision of zeros, so every environment is meant.");
         let repository = context.repository()?;
         let names = repository.environments().into_iter().filter(|name| !repository.is_abstract(name)).collect();
@@ -47,7 +47,7 @@ pub(super) fn since(context: &Context, revision: &str) -> Result<Since, CliError
     let range = Range::since(&root, revision)?;
     let sides = RevisionPair::open(&root, &range)?;
     let Ok(new) = &sides.new else { return Err(unopened(context, &range, &sides)) };
-    let from = range.from.words();
+    let from = range.from.describe();
     let (Some(touched), Ok(old)) = (sides.affected_environments(), &sides.old) else {
         // What cannot be compared is planned: rather too much than too little.
         let names = new.environments().into_iter().filter(|name| !new.is_abstract(name)).collect();

@@ -1,4 +1,4 @@
-//! The desired state: what an environment's files amount to, with the place that each value comes from.
+//! The desired state of an environment, with the place of each value.
 
 use std::{collections::BTreeMap, path::PathBuf, sync::Arc};
 
@@ -11,61 +11,61 @@ use crate::{
     secrets::ValueId,
 };
 
-/// What an environment's files amount to. Exists only if they passed every rule.
+/// The desired state of an environment. Exists only if its files passed every rule.
 #[derive(Clone, Debug)]
 pub struct Desired {
     /// The environment.
     pub environment: EnvironmentName,
-    /// Where its service is, if the files say so.
+    /// The address of its service, if the files state one.
     pub service_address: Option<String>,
     /// Its labels.
     pub labels: Labels,
     /// The settings that the service must know.
     pub settings: Settings,
-    /// Where the settings are declared: the environment's own `environment.yaml`.
+    /// The place of the settings: the environment's own `environment.yaml`.
     pub settings_place: Place,
-    /// How `verify` judges.
+    /// The settings of `verify`.
     pub verify: VerifySettings,
-    /// What `watch` may do, and whom it tells.
+    /// The settings of `watch`: permissions, and receivers of notifications.
     pub watch: WatchSettings,
-    /// Where each value of the environment file comes from.
+    /// The place of each value of the effective `environment.yaml`.
     pub environment_places: Places,
     /// The profiles.
     pub profiles: BTreeMap<ProfileName, DesiredProfile>,
-    /// Every secret that a profile names.
+    /// The age files of all secrets that a profile or the reader names.
     pub secrets: BTreeMap<SecretReference, SecretFile>,
-    /// The next value of every such secret that is being rotated.
+    /// The age files of the staged next values of those secrets.
     pub next: BTreeMap<SecretReference, SecretFile>,
 }
 
-/// A profile as the files want it.
+/// A profile that the files declare.
 #[derive(Clone, Debug)]
 pub struct DesiredProfile {
-    /// What the service should hold: layers merged, variables put in, defaults filled, secrets by digest.
+    /// The profile as the service stores it: layers merged, variables interpolated, defaults filled in, secrets by digest.
     pub stored: StoredProfile,
-    /// The name that it had, if the file says so.
+    /// The previous name, if the file states `renamedFrom`.
     pub renamed_from: Option<ProfileName>,
-    /// Where the profile is declared: the lowest layer's file that says something of it.
+    /// The place of the profile's first key.
     pub place: Place,
-    /// Where each value comes from.
+    /// The place of each value.
     pub places: Places,
 }
 
 impl Desired {
-    /// Every age file, the next ones too, with the name of its secret.
+    /// Returns all age files, those of next values included, with the names of their secrets.
     pub fn age_files(&self) -> impl Iterator<Item = (&SecretReference, &SecretFile)> {
         self.secrets.iter().chain(&self.next)
     }
 }
 
 impl DesiredProfile {
-    /// Where the value at a JSON pointer comes from; the nearest one above it, if no file states it.
+    /// Returns the place of the value at a JSON pointer, or of the nearest value above it that a file states.
     pub fn place_of(&self, pointer: &str) -> Place {
         self.places.of(pointer).unwrap_or_else(|| self.place.clone())
     }
 }
 
-/// Where each value of a profile comes from. Computed when asked: most plans ask for few.
+/// The place of each value of a document. Computed on request, because most plans need few.
 #[derive(Clone, Debug, Default)]
 pub struct Places(Option<(Arc<Node>, Arc<Sources>)>);
 
@@ -74,31 +74,31 @@ impl Places {
         Self(Some((node, sources)))
     }
 
-    /// The place of the value at a JSON pointer.
+    /// Returns the place of the value at a JSON pointer.
     pub fn of(&self, pointer: &str) -> Option<Place> {
         let (node, sources) = self.0.as_ref()?;
         let (key_span, found) = node.nearest(pointer);
-        // A map or list is best pointed at by its key.
+        // A map or list is located by its key.
         let span = if found.entries().is_empty() { found.span } else { key_span.unwrap_or(found.span) };
         Some(sources.place(span))
     }
 }
 
-/// The file of a secret, as far as it tells anything without a key.
+/// The age file of a secret, as far as it can be read without a key.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SecretFile {
-    /// Where it is, relative to the repository.
+    /// The path, relative to the repository.
     pub path: PathBuf,
     /// SHA-256 of its binary form.
     pub digest: Digest,
-    /// The id of its value, if `mailwright secrets set` made the file.
+    /// The id of the value, if `mailwright secrets set` wrote the file.
     pub value_id: Option<String>,
-    /// The digest of the destination that it was sealed for, if it carries one.
+    /// The digest of the destination that the file was sealed for, if it states one.
     pub sealed_for: Option<Digest>,
 }
 
 impl SecretFile {
-    /// The id that the value is bound under.
+    /// Returns the id that identifies the value, whichever file holds it.
     pub fn bound_id(&self) -> String {
         ValueId::bound(self.value_id.as_deref(), &self.digest).as_str().to_owned()
     }

@@ -1,4 +1,4 @@
-//! A problem with a place, and all problems of a run.
+//! A problem with its place, and the report of a run.
 
 use std::collections::BTreeSet;
 
@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::model::{Code, code::Severity};
 
-/// A problem with a place: what is wrong, where, and how to mend it.
+/// A problem with its place, its cause and a remedy.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Diagnostic {
@@ -16,29 +16,29 @@ pub struct Diagnostic {
     pub line: usize,
     /// Column in characters, from 1.
     pub column: usize,
-    /// The column after the last one that is meant, on the same line.
+    /// The column after the last one that is underlined, on the same line.
     pub end_column: usize,
-    /// Which kind of problem.
+    /// The problem's code.
     pub code: Code,
-    /// How much it weighs.
+    /// The severity, which follows from the code.
     pub severity: Severity,
-    /// What is wrong, in one sentence. Never quotes a value that could be a secret.
+    /// The cause, in one sentence. Never quotes a value that may be a secret.
     pub message: String,
-    /// How to mend it.
+    /// The remedy.
     pub remedy: String,
-    /// The environment that it shows up in, where that is not the file's own layer.
+    /// The environment that inherits the problem, if the file belongs to another layer.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub environment: Option<String>,
-    /// The line, fit to be shown: values that could be secrets are masked. None where there is no line to show.
+    /// The line, with possible secrets masked; none if the problem is not about one line.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub excerpt: Option<Excerpt>,
 }
 
-/// A line of a file, fit to be shown.
+/// A line of a file for display.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Excerpt {
-    /// The text; long lines are cut.
+    /// The text; a long line is cut.
     pub text: String,
     /// The first character that is underlined, from 0.
     pub from: usize,
@@ -47,7 +47,7 @@ pub struct Excerpt {
 }
 
 impl Diagnostic {
-    /// A problem of a file as a whole.
+    /// Describes a problem of a file as a whole.
     pub(super) fn file(code: Code, file: &str, message: String, remedy: &str) -> Self {
         Self {
             file: file.to_owned(),
@@ -64,22 +64,22 @@ impl Diagnostic {
     }
 }
 
-/// All problems of a run, ordered by place; and how much was looked at.
+/// All problems of a run, ordered by place, with the number of environments and files checked.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Report {
     /// The problems.
     pub diagnostics: Vec<Diagnostic>,
-    /// How many environments were checked.
+    /// The number of environments that were checked.
     pub environments: usize,
-    /// How many files were read.
+    /// The number of files that were read.
     pub files: usize,
     /// The environments that have errors, if several were checked.
     pub failed: Vec<String>,
 }
 
 impl Report {
-    /// Orders the problems. What several environments inherit is told once.
+    /// Orders the problems, and drops duplicates: several environments may inherit the same one.
     pub(super) fn new(diagnostics: impl IntoIterator<Item = Diagnostic>, environments: usize, files: usize) -> Self {
         let mut seen = BTreeSet::new();
         let mut kept: Vec<Diagnostic> = Vec::new();
@@ -100,9 +100,9 @@ impl Report {
         Self { diagnostics: kept, environments, files, failed: Vec::new() }
     }
 
-    /// The two together.
+    /// Combines two reports.
     #[must_use]
-    pub fn and(self, other: Report) -> Self {
+    pub fn merge(self, other: Report) -> Self {
         let Self { diagnostics, environments, files, mut failed } = self;
         failed.extend(other.failed);
         let both = Self::new(
@@ -113,12 +113,12 @@ impl Report {
         Self { failed, ..both }
     }
 
-    /// Whether anything in it stops a command.
+    /// Returns true if a problem is an error.
     pub fn has_errors(&self) -> bool {
         self.diagnostics.iter().any(|diagnostic| diagnostic.severity == Severity::Error)
     }
 
-    /// How many problems of a severity there are.
+    /// Returns the number of problems of a severity.
     pub fn count(&self, severity: Severity) -> usize {
         self.diagnostics.iter().filter(|diagnostic| diagnostic.severity == severity).count()
     }

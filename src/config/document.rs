@@ -1,4 +1,4 @@
-//! A document that stands for itself: no layers, no variables, read with the same strictness and the same complaints.
+//! Single documents without layers and variables, read with the same strict parser and the same messages.
 
 use std::{path::Path, sync::Arc};
 
@@ -8,17 +8,17 @@ use serde_json::Value as Json;
 use super::{
     Diagnostic, Report,
     layer::{Reporter, read_file},
-    sources::{Files, Sources},
+    sources::{FileSource, Sources},
 };
 use crate::model::Code;
 
-/// Reads a YAML or JSON file as a type. A problem names file, line and column, and where to read what belongs there.
+/// Reads a YAML or JSON file as a type. A problem names file, line and column; `remedy` names the documentation of the format.
 pub fn read_document<T: DeserializeOwned>(path: &Path, remedy: &str) -> Result<T, Report> {
     let reporter = Reporter { sources: Arc::new(Sources::default()) };
     let report = |problems: Vec<Diagnostic>| Report::new(problems, 0, 1);
     let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
     let name = path.file_name().map_or(path, Path::new);
-    let (node, problems) = read_file(&Files::Disk(folder.to_owned()), name, &reporter);
+    let (node, problems) = read_file(&FileSource::Disk(folder.to_owned()), name, &reporter);
     let node = node.filter(|_| problems.is_empty()).ok_or_else(|| report(problems))?;
     let document: Json = node.to_json();
     serde_path_to_error::deserialize(document).map_err(|error| {

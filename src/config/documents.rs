@@ -11,7 +11,7 @@ use super::{
     layers::LayerStack,
     node::{Entry, Node, Value, merge},
     selection::Labels,
-    sources::Files,
+    sources::FileSource,
     variables::{self, Variables},
 };
 use crate::model::{EnvironmentName, ProfileName};
@@ -23,7 +23,7 @@ const NOT_INHERITED: [&str; 3] = ["extends", "abstract", "description"];
 /// than `environment.yaml`.
 pub(super) struct EffectiveDocuments<'a> {
     pub(super) name: &'a EnvironmentName,
-    pub(super) files: &'a Files,
+    pub(super) files: &'a FileSource,
     pub(super) reporter: &'a Reporter,
     /// The merged `environment.yaml`, before interpolation; none if no layer has a readable one.
     pub(super) environment: Option<Arc<Node>>,
@@ -34,7 +34,12 @@ pub(super) struct EffectiveDocuments<'a> {
 
 impl<'a> EffectiveDocuments<'a> {
     /// Merges `environment.yaml` of all layers.
-    pub(super) fn new(name: &'a EnvironmentName, stack: LayerStack, files: &'a Files, reporter: &'a Reporter) -> Self {
+    pub(super) fn new(
+        name: &'a EnvironmentName,
+        stack: LayerStack,
+        files: &'a FileSource,
+        reporter: &'a Reporter,
+    ) -> Self {
         let environment = merge_environments(&stack.layers);
         let variables = environment.as_deref().map(variables_of).unwrap_or_default();
         Self { name, files, reporter, environment, variables, stack }

@@ -11,7 +11,7 @@ use super::{
     Repository,
     excerpt::names_a_secret,
     node::{Node, Value},
-    schema::{self, Kind},
+    schema::{self, DocumentKind},
     variables::{self, Variables},
 };
 use crate::model::{EnvironmentName, Place, ProfileName, SecretReference, secret_detection};
@@ -63,16 +63,16 @@ impl Repository {
     /// Returns the effective configuration of an environment, as far as its files can be read.
     pub fn effective_environment(&self, name: &EnvironmentName) -> EffectiveEnvironment {
         let documents = self.readable_documents(name);
-        let render = |kind: Kind, node: &Arc<Node>| {
+        let render = |kind: DocumentKind, node: &Arc<Node>| {
             let unknown = schema::unknown_keys(kind, &node.to_json());
             Renderer { repository: self, variables: &documents.variables, unknown }.render(node, "", false)
         };
         let environment = match &documents.environment {
-            Some(node) => render(Kind::Environment, node),
+            Some(node) => render(DocumentKind::Environment, node),
             None => Sourced::Map(Vec::new()),
         };
         let profiles = documents.merged_profiles().into_iter();
-        let profiles = profiles.map(|(name, node)| (name, render(Kind::PartialProfile, &node))).collect();
+        let profiles = profiles.map(|(name, node)| (name, render(DocumentKind::PartialProfile, &node))).collect();
         EffectiveEnvironment { layers: self.layer_names(name), environment, profiles }
     }
 
@@ -115,7 +115,7 @@ impl Renderer<'_> {
             }
             Value::Map(entries) => {
                 let entries = entries.iter().map(|entry| {
-                    let value = self.render(&entry.node, &schema::child(pointer, &entry.key), is_masked);
+                    let value = self.render(&entry.node, &schema::child_pointer(pointer, &entry.key), is_masked);
                     (entry.key.to_string(), value)
                 });
                 Sourced::Map(entries.collect())

@@ -1,4 +1,4 @@
-//! One folder under `environments/`: its files, parsed, not yet laid over anything.
+//! A layer: one folder under `environments/`, with its files parsed and not yet merged.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -10,44 +10,44 @@ use rayon::prelude::*;
 
 use super::{
     Diagnostic,
-    excerpt::excerpt,
+    excerpt::render_excerpt,
     located::LocatedProblem,
     node::{Node, Value},
     parse::{Parsed, parse},
-    sources::{Files, Sources, Span, shown},
+    sources::{FileSource, Sources, Span, display_path},
 };
 use crate::model::{Code, EnvironmentName, ProfileName};
 
-/// One folder, parsed.
+/// A layer.
 #[derive(Debug)]
 pub(super) struct Layer {
-    /// `environment.yaml`; none if it is missing or cannot be read.
+    /// `environment.yaml`; none if it is missing or unreadable.
     pub(super) environment: Option<Arc<Node>>,
-    /// The folder that it extends, and where it says so.
+    /// The value of `extends`, and its place.
     pub(super) extends: Option<(String, Span)>,
     pub(super) is_abstract: bool,
-    /// What is wrong with the folder by itself, its profiles apart.
+    /// The problems of the folder itself, without those of its profiles.
     pub(super) problems: Vec<Diagnostic>,
     files: usize,
-    /// The folder with the profiles, if there is one.
+    /// The path of the `profiles` folder, if there is one.
     folder: Option<PathBuf>,
-    /// Read when somebody asks: many commands need no more than the service's address.
-    profiles: OnceLock<Profiles>,
+    /// Read on first use: many commands need no more than the service's address.
+    profiles: OnceLock<LayerProfiles>,
 }
 
-/// The profiles of a folder, parsed.
+/// The parsed profiles of a layer.
 #[derive(Debug, Default)]
-pub(super) struct Profiles {
-    /// The files by profile; a null removes an inherited profile.
+pub(super) struct LayerProfiles {
+    /// The documents by profile. A null removes an inherited profile.
     pub(super) nodes: BTreeMap<ProfileName, Arc<Node>>,
-    /// What is wrong with them by themselves.
+    /// The problems of the files by themselves.
     pub(super) problems: Vec<Diagnostic>,
-    /// The profiles whose file could not be understood as a whole.
+    /// The profiles whose file could not be read as a whole.
     pub(super) unread: BTreeSet<ProfileName>,
     pub(super) files: usize,
 }
 
-/// Makes diagnostics with the line that they are about.
+/// Creates diagnostics with an excerpt of their line.
 #[derive(Clone, Debug)]
 pub(super) struct Reporter {
     pub(super) sources: Arc<Sources>,
@@ -75,7 +75,7 @@ impl Reporter {
         conceal: bool,
     ) -> Diagnostic {
         let place = self.sources.place(span);
-        let excerpt = self.sources.get(span.file).and_then(|source| excerpt(&source, span, conceal));
+        let excerpt = self.sources.get(span.file).and_then(|source| render_excerpt(&source, span, conceal));
         let end_column = if span.end_line == span.line { span.end_column as usize + 1 } else { place.column + 1 };
         Diagnostic {
             file: place.file,
@@ -93,10 +93,10 @@ impl Reporter {
 }
 
 impl Layer {
-    /// The profiles of the folder. Everything that is wrong with them is among their problems.
-    pub(super) fn profiles(&self, files: &Files, reporter: &Reporter) -> &Profiles {
+    /// Returns the profiles of the layer, with their problems. Reads them on the first call.
+    pub(super) fn profiles(&self, files: &FileSource, reporter: &Reporter) -> &LayerProfiles {
         self.profiles.get_or_init(|| {
-            let mut profiles = Profiles::default();
+            let mut profiles = LayerProfiles::default();
             if let Some(folder) = &self.folder {
                 profiles.read(files, folder, reporter);
             }
@@ -104,20 +104,20 @@ impl Layer {
         })
     }
 
-    /// Whether it is known what the folder says of itself, and what it extends.
+    /// Returns true if `environment.yaml` could be read, and its `extends` key too.
     pub(super) fn is_whole(&self) -> bool {
         self.environment
             .as_ref()
             .is_some_and(|node| node.get("extends").is_none_or(|entry| entry.node.as_str().is_some()))
     }
 
-    /// How many files were read.
+    /// Returns the number of files that were read so far.
     pub(super) fn files(&self) -> usize {
         self.files + self.profiles.get().map_or(0, |profiles| profiles.files)
     }
 
-    /// Reads a folder's own file. Everything that is wrong with the folder is among its problems.
-    pub(super) fn read(files: &Files, name: &EnvironmentName, reporter: &Reporter) -> Self {
+    /// Reads the `environment.yaml` of a folder, and collects the folder's problems.
+    pub(super) fn read(files: &FileSource, name: &EnvironmentName, reporter: &Reporter) -> Self {
         let folder = Path::new("environments").join(name.as_str());
         let mut layer = Self {
             environment: None,
@@ -129,28 +129,30 @@ impl Layer {
             profiles: OnceLock::new(),
         };
         match files.list(&folder) {
-            Ok(entries) => layer.sort_out(files, &folder, entries, reporter),
+            Ok(entries) => layer.read_folder(files, &folder, entries, reporter),
             Err(problem) => layer.problems.push(problem),
         }
         layer
     }
 
-    fn sort_out(&mut self, files: &Files, folder: &Path, entries: Vec<PathBuf>, reporter: &Reporter) {
+    fn read_folder(&mut self, files: &FileSource, folder: &Path, entries: Vec<PathBuf>, reporter: &Reporter) {
         let mut environments = Vec::new();
         for path in entries {
             match file_name(&path) {
                 "environment.yaml" | "environment.yml" | "environment.json" => environments.push(path),
                 "profiles" => self.folder = Some(path),
                 name if is_ignored(name) => {}
-                _ => self.problems.push(unexpected(&path, "environment.yaml and the folder `profiles` belong here")),
+                _ => {
+                    self.problems.push(unexpected_file(&path, "environment.yaml and the folder `profiles` belong here"))
+                }
             }
         }
         if let Some(second) = environments.get(1) {
-            self.problems.push(unexpected(second, "the environment is declared in another file already"));
+            self.problems.push(unexpected_file(second, "the environment is declared in another file already"));
         }
         let Some(path) = environments.first() else {
-            let file = shown(&folder.join("environment.yaml"));
-            let remedy = "Make it; `description: ...` is enough for a beginning.";
+            let file = display_path(&folder.join("environment.yaml"));
+            let remedy = "Create it; `description: ...` is enough to begin with.";
             self.problems.push(Diagnostic::file(Code::Unreadable, &file, "the file is missing".to_owned(), remedy));
             return;
         };
@@ -158,33 +160,33 @@ impl Layer {
         let (node, problems) = read_file(files, path, reporter);
         self.problems.extend(problems);
         if let Some(node) = node {
-            self.take_environment(node, reporter);
+            self.set_environment(node, reporter);
         }
     }
 
-    /// `extends` and `abstract` are needed before anything is merged; the schema looks at them again later.
-    fn take_environment(&mut self, node: Arc<Node>, reporter: &Reporter) {
+    /// Reads `extends` and `abstract`, which are needed before layers are merged. The schema checks them again later.
+    fn set_environment(&mut self, node: Arc<Node>, reporter: &Reporter) {
         if !matches!(node.value, Value::Map(_)) {
             self.problems.push(reporter.at(
                 node.span,
                 Code::WrongType,
                 "an environment is a map of keys and values".to_owned(),
-                "`mailwright schema environment` prints what belongs here.".to_owned(),
+                "`mailwright schema environment` prints the format.".to_owned(),
             ));
             return;
         }
         if let Some(entry) = node.get("extends") {
             self.extends = entry.node.as_str().map(|name| (name.to_owned(), entry.node.span));
         }
-        // One that may be abstract is not asked for more than such a layer.
+        // An unreadable `abstract` counts as true, so that missing keys are not reported.
         self.is_abstract =
             node.get("abstract").is_some_and(|entry| matches!(entry.node.value, Value::Bool(true) | Value::Invalid));
         self.environment = Some(node);
     }
 }
 
-impl Profiles {
-    fn read(&mut self, from: &Files, folder: &Path, reporter: &Reporter) {
+impl LayerProfiles {
+    fn read(&mut self, from: &FileSource, folder: &Path, reporter: &Reporter) {
         let entries = match from.list(folder) {
             Ok(entries) => entries,
             Err(problem) => return self.problems.push(problem),
@@ -197,17 +199,19 @@ impl Profiles {
             }
             let stem = [".yaml", ".yml", ".json"].iter().find_map(|ending| name.strip_suffix(ending));
             match stem.map(str::parse::<ProfileName>) {
-                None => self.problems.push(unexpected(&path, "profiles are files that end in .yaml, .yml or .json")),
+                None => {
+                    self.problems.push(unexpected_file(&path, "profiles are files that end in .yaml, .yml or .json"))
+                }
                 Some(Err(rule)) => self.problems.push(Diagnostic::file(
                     Code::InvalidName,
-                    &shown(&path),
+                    &display_path(&path),
                     "the file's name is not the name of a profile".to_owned(),
                     &format!("Rename the file: {rule}."),
                 )),
                 Some(Ok(name)) => match files.iter().find(|(other, _)| *other == name) {
                     Some((_, first)) => {
-                        let why = format!("the profile is declared in {} already", shown(first));
-                        self.problems.push(unexpected(&path, &why));
+                        let why = format!("the profile is declared in {} already", display_path(first));
+                        self.problems.push(unexpected_file(&path, &why));
                     }
                     None => files.push((name, path)),
                 },
@@ -228,7 +232,7 @@ impl Profiles {
                     node.span,
                     Code::WrongType,
                     "a profile is a map of keys and values".to_owned(),
-                    "`mailwright schema profile` prints what belongs here.".to_owned(),
+                    "`mailwright schema profile` prints the format.".to_owned(),
                 )),
             }
             self.unread.insert(name);
@@ -236,17 +240,17 @@ impl Profiles {
     }
 }
 
-/// A file as far as it can be understood, and everything that is wrong with it by itself.
-pub(super) fn read_file(files: &Files, path: &Path, reporter: &Reporter) -> (Option<Arc<Node>>, Vec<Diagnostic>) {
+/// Reads and parses a file, and returns its problems.
+pub(super) fn read_file(files: &FileSource, path: &Path, reporter: &Reporter) -> (Option<Arc<Node>>, Vec<Diagnostic>) {
     let text = match files.read_text(path) {
         Ok(text) => text,
         Err(problem) => return (None, vec![problem]),
     };
-    let id = reporter.sources.add(shown(path), text);
+    let id = reporter.sources.add(display_path(path), text);
     let Some(source) = reporter.sources.get(id) else { return (None, Vec::new()) };
     let Parsed { node, problems } = parse(id, &source.text);
-    let told = |LocatedProblem { span, problem }| reporter.at(span, problem.code, problem.message, problem.remedy);
-    (node, problems.into_iter().map(told).collect())
+    let report = |LocatedProblem { span, problem }| reporter.at(span, problem.code, problem.message, problem.remedy);
+    (node, problems.into_iter().map(report).collect())
 }
 
 fn file_name(path: &Path) -> &str {
@@ -258,11 +262,11 @@ pub fn is_ignored(name: &str) -> bool {
     name.starts_with('.') || name.eq_ignore_ascii_case("readme.md") || name.eq_ignore_ascii_case("readme")
 }
 
-pub(super) fn unexpected(path: &Path, why: &str) -> Diagnostic {
+pub(super) fn unexpected_file(path: &Path, why: &str) -> Diagnostic {
     Diagnostic::file(
         Code::UnexpectedFile,
-        &shown(path),
-        format!("this file or folder means nothing here: {why}"),
-        "Remove it, or give it the name that was meant.",
+        &display_path(path),
+        format!("unexpected file or folder: {why}"),
+        "Remove it, or rename it.",
     )
 }

@@ -64,8 +64,8 @@ impl Repository {
 
     fn layer_cycle(&self, names: &[EnvironmentName], again: &EnvironmentName, span: Span) -> Diagnostic {
         let circle: Vec<String> = names.iter().chain([again]).map(|name| format!("`{name}`")).collect();
-        let message = format!("`extends` goes in a circle: {}", circle.join(" extends "));
-        self.reporter.at(span, Code::LayerCycle, message, "Take one of these out.")
+        let message = format!("`extends` forms a cycle: {}", circle.join(" extends "));
+        self.reporter.at(span, Code::LayerCycle, message, "Remove one of these keys.")
     }
 
     fn missing_layer(&self, wanted: &str, span: Span) -> Diagnostic {
@@ -73,7 +73,7 @@ impl Repository {
             Some(meant) => format!("Did you mean `{meant}`?"),
             None => "Name a folder under `environments/`.".to_owned(),
         };
-        let message = format!("there is no folder `environments/{}`", wanted.escape_debug());
+        let message = format!("the folder `environments/{}` does not exist", wanted.escape_debug());
         self.reporter.at(span, Code::LayerMissing, message, remedy)
     }
 }

@@ -1,9 +1,9 @@
-//! A problem at its place in a file, as the parser and the interpolation of variables report it.
+//! A problem with its place in a file, as the parser and the interpolation of variables report it.
 
 use super::sources::Span;
 use crate::model::{Code, Problem};
 
-/// A [`Problem`] with its place. The message never has a value of the file.
+/// A [`Problem`] with its place. The message never contains a value of the file.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct LocatedProblem {
     pub(super) span: Span,

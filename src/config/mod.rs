@@ -1,14 +1,14 @@
-//! Files to desired state: discover, parse with positions, layer, interpolate, validate; problems with a place.
+//! FileSource to desired state: discovery, parsing with positions, layers, interpolation, validation.
 //!
 //! ```text
-//! sources ──parse──▶ node ──merge──▶ node ──variables──▶ node ──schema, tripwire──▶ sound ──▶ model ──rules──▶ Desired
+//! sources ──parse──▶ nodes ──merge──▶ nodes ──interpolate──▶ nodes ──schema──▶ recovery ──▶ model ──rules──▶ Desired
 //! ```
 //!
-//! Everything keeps its place on the way, so every complaint is `file:line:column` with the spot underlined.
+//! Every value keeps its place on the way, so that a problem is reported as `file:line:column` with the value underlined.
 //!
-//! [`Repository`] is the door: `load` gives an environment's [`Desired`] state or a [`Report`], `check` gives the
-//! report of many environments. A read that fails, even in part, is a problem and never an emptier desired state.
-//! Nothing here talks to a service, opens a secret or prints.
+//! [`Repository`] is the entry point: [`Repository::load`] returns an environment's [`Desired`] state or a [`Report`] of its
+//! problems, [`Repository::check`] reports on many environments. A read that fails, even in part, is a problem and never a
+//! desired state with less in it. Nothing here talks to a service, opens a secret or prints.
 
 mod desired;
 mod diagnostic;

@@ -1,5 +1,5 @@
-//! The positioned tree that files are parsed into. Every value knows its place, and keeps it through layers and
-//! variables. Subtrees are shared, so a layer that a thousand environments inherit is held once.
+//! Nodes: the tree that files are parsed into. Every node keeps its place when layers are merged and variables
+//! interpolated. Subtrees are shared, so that a layer is held once however many environments inherit it.
 
 use std::{
     collections::{HashMap, HashSet},
@@ -15,20 +15,20 @@ use super::sources::Span;
 pub(super) struct Node {
     pub(super) span: Span,
     pub(super) value: Value,
-    /// What is below it, so that most trees need not be walked.
+    /// Properties of the subtree, so that most trees need not be walked.
     pub(super) subtree: Subtree,
 }
 
-/// What a value is or holds.
+/// Properties of a node and everything below it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Subtree {
-    /// How many values, aliases written out.
+    /// The number of values, with aliases expanded.
     pub(super) size: u32,
-    /// Whether a null is among them.
+    /// True if a null is among them.
     pub(super) has_null: bool,
-    /// Whether a string with a dollar sign and a brace is among them.
+    /// True if a string with `${` is among them.
     pub(super) has_variable: bool,
-    /// Whether something that cannot be told is among them.
+    /// True if an invalid value is among them.
     pub(super) has_invalid: bool,
 }
 
@@ -41,7 +41,7 @@ pub(super) enum Value {
     String(Arc<str>),
     List(Vec<Arc<Node>>),
     Map(Vec<Entry>),
-    /// Something was written that cannot be told for certain. That has been said, and nothing more is said about it.
+    /// A value that the parser or the interpolation rejected and reported. No further problem is reported for it.
     Invalid,
 }
 
@@ -101,7 +101,7 @@ impl Node {
         }
     }
 
-    /// Tells the JSON pointers of everything that cannot be told for certain.
+    /// Calls `visit` with the JSON pointer of every invalid value.
     pub(super) fn visit_invalid(&self, pointer: &mut String, visit: &mut impl FnMut(&str)) {
         if !self.subtree.has_invalid {
             return;
@@ -127,8 +127,8 @@ impl Node {
         }
     }
 
-    /// The value at a JSON pointer, with the place of its key. Items of lists go by index, or by their value, since
-    /// many lists are sets. The nearest one above it if there is none.
+    /// Returns the node at a JSON pointer, or the nearest one above it, with the place of its key. A list item is found by its
+    /// index or by its value, because many lists are sets.
     pub(super) fn nearest(&self, pointer: &str) -> (Option<Span>, &Node) {
         let (mut key_span, mut node) = (None, self);
         for segment in pointer.split('/').skip(1) {
@@ -164,7 +164,7 @@ impl Subtree {
     }
 }
 
-/// RFC 7396: the patch laid over the base. Shares everything that neither changes.
+/// Merges a patch into a base (RFC 7396). The result shares all unchanged nodes.
 pub(super) fn merge(base: Option<&Arc<Node>>, patch: &Arc<Node>) -> Arc<Node> {
     let Value::Map(changes) = &patch.value else { return Arc::clone(patch) };
     let kept: &[Entry] = base.map_or(&[], |base| base.entries());
@@ -188,4 +188,35 @@ pub(super) fn merge(base: Option<&Arc<Node>>, patch: &Arc<Node>) -> Arc<Node> {
         }
     }
     Arc::new(Node::new(patch.span, Value::Map(merged)))
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::config::{parse::parse, sources::Sources};
+
+    fn parsed(text: &str) -> Arc<Node> {
+        let file = Sources::default().add("a.yaml".to_owned(), text.to_owned());
+        parse(file, text).node.unwrap()
+    }
+
+    #[test]
+    fn a_merge_follows_rfc_7396() {
+        let base = parsed("a: 1\nb: { c: 2 }\n");
+        let merged = merge(Some(&base), &parsed("b: { c: null, d: 3 }\na: [x]\n"));
+        assert_eq!(merged.to_json(), json!({ "a": ["x"], "b": { "d": 3 } }));
+        assert_eq!(merge(None, &parsed("a: { b: null }")).to_json(), json!({ "a": {} }));
+        assert!(Arc::ptr_eq(&merge(Some(&base), &parsed("e: 5")).entries()[0].node, &base.entries()[0].node));
+    }
+
+    #[test]
+    fn a_pointer_finds_items_by_index_and_by_value() {
+        let root = parsed("list: [a, b]\nmap: { x: 1 }\n");
+        assert_eq!(root.nearest("/list/1").1.as_str(), Some("b"));
+        assert_eq!(root.nearest("/list/b").1.as_str(), Some("b"));
+        assert_eq!(root.nearest("/map/x/y").1.to_json(), json!(1), "the nearest one above");
+        assert_eq!(root.nearest("/none").1.entries().len(), 2);
+    }
 }

@@ -1,5 +1,6 @@
-//! YAML (and JSON, which is a part of it) to the positioned tree. Stricter than YAML: what two readers could
-//! understand differently is refused, with what to write instead.
+//! Parses YAML, and JSON as a subset of it, into nodes with places.
+//!
+//! Stricter than YAML: a construct that YAML versions or people read differently is rejected, with the text to write instead.
 
 use std::{collections::HashMap, sync::Arc};
 
@@ -11,30 +12,33 @@ use super::{
     node::{Entry, Node, Value},
     sources::{FileId, Span},
 };
-use crate::model::Code;
+use crate::{
+    model::Code,
+    text::{printable, shortened},
+};
 
-/// How deep a file may nest.
+/// The maximum nesting depth of a file.
 const DEPTH_LIMIT: usize = 32;
-/// How many values a file may hold, aliases written out.
+/// The maximum number of values in a file, with aliases expanded.
 const SIZE_LIMIT: u32 = 20_000;
-/// How many brackets may be open at once, in texts and comments too. The parser looks ahead to the end of the outermost
-/// bracket, and for each word at every open one.
-const OPEN_LIMIT: usize = 2 * DEPTH_LIMIT;
-/// How many problems of a file are told.
+/// The maximum number of open brackets, those in strings and comments included. The parser looks ahead to the end of the
+/// outermost bracket, and examines every open bracket for each word.
+const BRACKET_LIMIT: usize = 2 * DEPTH_LIMIT;
+/// The maximum number of problems that are reported per file.
 pub(super) const PROBLEM_LIMIT: usize = 100;
-/// How many keys a map has before they are looked up by a table.
-const FEW_KEYS: usize = 16;
+/// The number of keys from which a map is searched by a hash table.
+const LINEAR_SEARCH_LIMIT: usize = 16;
 
-/// A file as far as it can be understood.
+/// The result of parsing a file.
 pub(super) struct Parsed {
-    /// The tree; none if its shape is not known. A value that cannot be told for certain is unsure in it.
+    /// The tree; none if its structure is unknown. A rejected value is [`Value::Invalid`] in it.
     pub(super) node: Option<Arc<Node>>,
     pub(super) problems: Vec<LocatedProblem>,
 }
 
-/// The text as a tree, and all problems that can be told apart.
+/// Parses a file, and goes on after a problem as far as possible.
 pub(super) fn parse(file: FileId, text: &str) -> Parsed {
-    if let Some(problem) = too_many_open(file, text) {
+    if let Some(problem) = find_deep_nesting(file, text) {
         return Parsed { node: None, problems: vec![problem] };
     }
     let mut builder = Builder {
@@ -45,7 +49,7 @@ pub(super) fn parse(file: FileId, text: &str) -> Parsed {
         size: 0,
         is_whole: true,
     };
-    let node = match builder.whole_document() {
+    let node = match builder.parse_document() {
         Ok(node) => Some(node).filter(|_| builder.is_whole),
         Err(stopped) => {
             builder.problems.push(stopped);
@@ -55,8 +59,8 @@ pub(super) fn parse(file: FileId, text: &str) -> Parsed {
     Parsed { node, problems: builder.problems }
 }
 
-/// Where more brackets are open than any file of ours has, if there is such a place. Costs one pass.
-fn too_many_open(file: FileId, text: &str) -> Option<LocatedProblem> {
+/// Returns a problem at the first place with more open brackets than any valid file has. Costs one pass.
+fn find_deep_nesting(file: FileId, text: &str) -> Option<LocatedProblem> {
     let (mut open, mut line, mut line_start) = (0_usize, 1, 0);
     for (at, byte) in text.bytes().enumerate() {
         match byte {
@@ -65,13 +69,13 @@ fn too_many_open(file: FileId, text: &str) -> Option<LocatedProblem> {
             b']' | b'}' => open = open.saturating_sub(1),
             _ => {}
         }
-        if open > OPEN_LIMIT {
-            let column = narrow(text.get(line_start..at).map_or(0, |before| before.chars().count()));
-            let line = narrow(line);
-            return Some(stop(
+        if open > BRACKET_LIMIT {
+            let column = to_u32(text.get(line_start..at).map_or(0, |before| before.chars().count()));
+            let line = to_u32(line);
+            return Some(failure(
                 Code::TooDeep,
                 Span { file, line, column, end_line: line, end_column: column + 1 },
-                &format!("more than {OPEN_LIMIT} brackets are open here"),
+                &format!("more than {BRACKET_LIMIT} brackets are open here"),
                 "No profile needs that; is this the right file?",
             ));
         }
@@ -85,81 +89,81 @@ struct Builder<'a> {
     anchors: HashMap<usize, Arc<Node>>,
     problems: Vec<LocatedProblem>,
     size: u32,
-    /// Whether the tree has all that the file says, as far as anybody can tell.
+    /// False if a part of the file is not in the tree, such as a merge key.
     is_whole: bool,
 }
 
-/// A problem after which nothing more can be read.
-type Stop = LocatedProblem;
+/// A problem that ends parsing.
+type FatalError = LocatedProblem;
 
 impl<'a> Builder<'a> {
-    fn whole_document(&mut self) -> Result<Arc<Node>, Stop> {
+    fn parse_document(&mut self) -> Result<Arc<Node>, FatalError> {
         let empty = |span| {
-            stop(
+            failure(
                 Code::EmptyFile,
                 span,
                 "the file is empty",
-                "Remove the file; or write `null` into it, if an inherited profile is meant to go.",
+                "Remove the file, or write `null` into it to remove an inherited profile.",
             )
         };
-        self.next()?;
-        let (event, span) = self.next()?;
+        self.next_event()?;
+        let (event, span) = self.next_event()?;
         if !matches!(event, Event::DocumentStart(_)) {
             return Err(empty(span));
         }
-        let (event, span) = self.next()?;
+        let (event, span) = self.next_event()?;
         if matches!(&event, Event::Scalar(text, ScalarStyle::Plain, 0, None) if text.is_empty()) {
             return Err(empty(span));
         }
-        let root = self.node(event, span, 0)?;
-        self.next()?;
-        let (event, span) = self.next()?;
+        let root = self.parse_node(event, span, 0)?;
+        self.next_event()?;
+        let (event, span) = self.next_event()?;
         if !matches!(event, Event::StreamEnd) {
-            return Err(stop(
+            return Err(failure(
                 Code::UnsupportedYaml,
                 span,
                 "a second document begins here",
-                "Put it into a file of its own.",
+                "Move it to another file.",
             ));
         }
         Ok(root)
     }
 
-    fn next(&mut self) -> Result<(Event<'a>, Span), Stop> {
+    fn next_event(&mut self) -> Result<(Event<'a>, Span), FatalError> {
         match self.events.next() {
             Some(Ok((event, span))) => Ok((event, self.span(span))),
-            Some(Err(error)) => Err(self.syntax(&error)),
+            Some(Err(error)) => Err(self.syntax_error(&error)),
             None => Ok((Event::StreamEnd, Span { file: self.file, line: 1, column: 0, end_line: 1, end_column: 0 })),
         }
     }
 
-    fn syntax(&self, error: &ScanError) -> Stop {
+    fn syntax_error(&self, error: &ScanError) -> FatalError {
         let mark = error.marker();
-        let (line, column) = (narrow(mark.line()), narrow(mark.col()));
+        let (line, column) = (to_u32(mark.line()), to_u32(mark.col()));
         let span = Span { file: self.file, line, column, end_line: line, end_column: column + 1 };
-        // The parser's own words name the construct; quotes of the text are left out.
+        // The parser's message names the construct, and does not quote the file.
         let info: String = error.info().chars().filter(|c| !c.is_control()).take(120).collect();
         let remedy = if info.contains("tab") {
             "Indent with spaces: YAML does not allow tabs there."
         } else {
-            "Look at the indentation, and at quotes and brackets that are not closed."
+            "Check the indentation, and quotes and brackets that are not closed."
         };
-        stop(Code::Syntax, span, &format!("this is not well-formed: {info}"), remedy)
+        failure(Code::Syntax, span, &format!("this is not well-formed: {info}"), remedy)
     }
 
     fn span(&self, span: YamlSpan) -> Span {
         Span {
             file: self.file,
-            line: narrow(span.start.line()),
-            column: narrow(span.start.col()),
-            end_line: narrow(span.end.line()),
-            end_column: narrow(span.end.col()),
+            line: to_u32(span.start.line()),
+            column: to_u32(span.start.col()),
+            end_line: to_u32(span.end.line()),
+            end_column: to_u32(span.end.col()),
         }
     }
 
-    fn node(&mut self, event: Event<'a>, span: Span, depth: usize) -> Result<Arc<Node>, Stop> {
+    fn parse_node(&mut self, event: Event<'a>, span: Span, depth: usize) -> Result<Arc<Node>, FatalError> {
         if depth > DEPTH_LIMIT {
-            return Err(stop(
+            return Err(failure(
                 Code::TooDeep,
                 span,
                 &format!("this is nested deeper than {DEPTH_LIMIT} levels"),
@@ -167,22 +171,22 @@ impl<'a> Builder<'a> {
             ));
         }
         let (anchor, value) = match event {
-            Event::Alias(id) => return self.alias(id, span),
+            Event::Alias(id) => return self.resolve_alias(id, span),
             Event::Scalar(text, style, anchor, tag) => {
-                self.no_tag(tag.is_some(), span);
-                (anchor, if tag.is_some() { Value::Invalid } else { self.scalar(&text, style, span) })
+                self.reject_tag(tag.is_some(), span);
+                (anchor, if tag.is_some() { Value::Invalid } else { self.parse_scalar(&text, style, span) })
             }
             Event::SequenceStart(anchor, tag) => {
-                self.no_tag(tag.is_some(), span);
-                (anchor, self.list(depth)?)
+                self.reject_tag(tag.is_some(), span);
+                (anchor, self.parse_list(depth)?)
             }
             Event::MappingStart(anchor, tag) => {
-                self.no_tag(tag.is_some(), span);
-                (anchor, self.map(depth)?)
+                self.reject_tag(tag.is_some(), span);
+                (anchor, self.parse_map(depth)?)
             }
-            _ => return Err(stop(Code::Syntax, span, "something is missing here", "Look at the lines above.")),
+            _ => return Err(failure(Code::Syntax, span, "something is missing here", "Look at the lines above.")),
         };
-        self.count(1, span)?;
+        self.count_values(1, span)?;
         let node = Arc::new(Node::new(span, value));
         if anchor > 0 {
             self.anchors.insert(anchor, Arc::clone(&node));
@@ -190,23 +194,18 @@ impl<'a> Builder<'a> {
         Ok(node)
     }
 
-    fn alias(&mut self, id: usize, span: Span) -> Result<Arc<Node>, Stop> {
+    fn resolve_alias(&mut self, id: usize, span: Span) -> Result<Arc<Node>, FatalError> {
         let Some(node) = self.anchors.get(&id).cloned() else {
-            return Err(stop(
-                Code::UnsupportedYaml,
-                span,
-                "this alias is inside of what it stands for",
-                "Write the value out.",
-            ));
+            return Err(failure(Code::UnsupportedYaml, span, "recursive alias", "Write the value out."));
         };
-        self.count(node.subtree.size, span)?;
+        self.count_values(node.subtree.size, span)?;
         Ok(node)
     }
 
-    fn count(&mut self, more: u32, span: Span) -> Result<(), Stop> {
+    fn count_values(&mut self, more: u32, span: Span) -> Result<(), FatalError> {
         self.size = self.size.saturating_add(more);
         if self.size > SIZE_LIMIT {
-            return Err(stop(
+            return Err(failure(
                 Code::TooDeep,
                 span,
                 &format!("the file holds more than {SIZE_LIMIT} values, aliases written out"),
@@ -216,30 +215,30 @@ impl<'a> Builder<'a> {
         Ok(())
     }
 
-    fn list(&mut self, depth: usize) -> Result<Value, Stop> {
+    fn parse_list(&mut self, depth: usize) -> Result<Value, FatalError> {
         let mut items = Vec::new();
         loop {
-            let (event, span) = self.next()?;
+            let (event, span) = self.next_event()?;
             if matches!(event, Event::SequenceEnd) {
                 return Ok(Value::List(items));
             }
-            items.push(self.node(event, span, depth + 1)?);
+            items.push(self.parse_node(event, span, depth + 1)?);
         }
     }
 
-    fn map(&mut self, depth: usize) -> Result<Value, Stop> {
+    fn parse_map(&mut self, depth: usize) -> Result<Value, FatalError> {
         let mut entries: Vec<Entry> = Vec::new();
         let mut places: HashMap<Arc<str>, usize> = HashMap::new();
         loop {
-            let (event, key_span) = self.next()?;
+            let (event, key_span) = self.next_event()?;
             let (key, is_sure): (Arc<str>, bool) = match event {
                 Event::MappingEnd => return Ok(Value::Map(entries)),
                 Event::Scalar(text, style, _, tag) => {
-                    self.no_tag(tag.is_some(), key_span);
-                    (Arc::from(text.as_ref()), self.key(&text, style, key_span))
+                    self.reject_tag(tag.is_some(), key_span);
+                    (Arc::from(text.as_ref()), self.check_key(&text, style, key_span))
                 }
                 _ => {
-                    return Err(stop(
+                    return Err(failure(
                         Code::UnsupportedYaml,
                         key_span,
                         "a key is a single word here",
@@ -247,25 +246,25 @@ impl<'a> Builder<'a> {
                     ));
                 }
             };
-            let (event, mut span) = self.next()?;
+            let (event, mut span) = self.next_event()?;
             let is_empty = matches!(&event, Event::Scalar(text, ScalarStyle::Plain, 0, None) if text.is_empty());
             if is_empty {
                 span = key_span;
-                self.problem(
+                self.report(
                     Code::AmbiguousScalar,
                     key_span,
-                    format!("nothing is written after `{}`", safe(&key)),
-                    "Write the value; or `null`, if an inherited one is meant to go.",
+                    format!("`{}` has no value", safe(&key)),
+                    "Write the value, or `null` to remove an inherited one.",
                 );
             }
-            let mut node = self.node(event, span, depth + 1)?;
+            let mut node = self.parse_node(event, span, depth + 1)?;
             if is_empty {
                 node = Arc::new(Node::new(span, Value::Invalid));
             }
             if !is_sure {
                 continue;
             }
-            let first = if entries.len() < FEW_KEYS {
+            let first = if entries.len() < LINEAR_SEARCH_LIMIT {
                 entries.iter().find(|entry| entry.key == key)
             } else {
                 if places.is_empty() {
@@ -275,10 +274,10 @@ impl<'a> Builder<'a> {
             };
             if let Some(first) = first {
                 let line = first.key_span.line;
-                self.problem(
+                self.report(
                     Code::DuplicateKey,
                     key_span,
-                    format!("the key `{}` stands here for the second time; the first is on line {line}", safe(&key)),
+                    format!("duplicate key `{}`; first defined on line {line}", safe(&key)),
                     "Remove one of them.",
                 );
             } else {
@@ -290,25 +289,25 @@ impl<'a> Builder<'a> {
         }
     }
 
-    /// Says what is wrong with a key, and whether it is known what it is.
-    fn key(&mut self, text: &str, style: ScalarStyle, span: Span) -> bool {
+    /// Reports an unsupported or ambiguous key. Returns true if the key is usable.
+    fn check_key(&mut self, text: &str, style: ScalarStyle, span: Span) -> bool {
         if style != ScalarStyle::Plain {
             return true;
         }
         if text == "<<" {
-            // What would be merged in is not known.
+            // The contents of the merge are unknown.
             self.is_whole = false;
-            self.problem(
+            self.report(
                 Code::UnsupportedYaml,
                 span,
                 "merge keys are not supported".to_owned(),
                 "Use `extends` in environment.yaml, or write the values out.",
             );
-        } else if ambiguous(text) || !matches!(plain(text), Plain::String) {
-            self.problem(
+        } else if is_ambiguous(text) || !matches!(parse_plain(text), PlainScalar::String) {
+            self.report(
                 Code::AmbiguousScalar,
                 span,
-                format!("as a key, `{}` is read as text by some and as something else by others", safe(text)),
+                format!("the key `{}` is ambiguous: YAML parsers read it as text or as another type", safe(text)),
                 &format!("Put it in quotes: \"{}\".", safe(text)),
             );
         } else {
@@ -317,12 +316,12 @@ impl<'a> Builder<'a> {
         false
     }
 
-    fn scalar(&mut self, text: &str, style: ScalarStyle, span: Span) -> Value {
+    fn parse_scalar(&mut self, text: &str, style: ScalarStyle, span: Span) -> Value {
         if style != ScalarStyle::Plain {
             return Value::String(Arc::from(text));
         }
-        if ambiguous(text) {
-            self.problem(
+        if is_ambiguous(text) {
+            self.report(
                 Code::AmbiguousScalar,
                 span,
                 format!("`{}` is read differently by different versions of YAML", safe(text)),
@@ -330,17 +329,17 @@ impl<'a> Builder<'a> {
             );
             return Value::Invalid;
         }
-        match plain(text) {
-            Plain::Null => Value::Null,
-            Plain::Bool(value) => Value::Bool(value),
-            Plain::Number(number) => Value::Number(number),
-            Plain::String => Value::String(Arc::from(text)),
+        match parse_plain(text) {
+            PlainScalar::Null => Value::Null,
+            PlainScalar::Bool(value) => Value::Bool(value),
+            PlainScalar::Number(number) => Value::Number(number),
+            PlainScalar::String => Value::String(Arc::from(text)),
         }
     }
 
-    fn no_tag(&mut self, has_tag: bool, span: Span) {
+    fn reject_tag(&mut self, has_tag: bool, span: Span) {
         if has_tag {
-            self.problem(
+            self.report(
                 Code::UnsupportedYaml,
                 span,
                 "tags are not supported".to_owned(),
@@ -349,8 +348,8 @@ impl<'a> Builder<'a> {
         }
     }
 
-    fn problem(&mut self, code: Code, span: Span, message: String, remedy: &str) {
-        // A file with a hundred problems has one that matters.
+    fn report(&mut self, code: Code, span: Span, message: String, remedy: &str) {
+        // Of hundreds of problems in one file, most have the same cause.
         if self.problems.len() < PROBLEM_LIMIT {
             self.problems.push(LocatedProblem::new(span, code, message, remedy));
         } else if self.problems.len() == PROBLEM_LIMIT {
@@ -359,9 +358,9 @@ impl<'a> Builder<'a> {
     }
 }
 
-/// Says that a file has more problems than are told, from here on.
+/// Returns the problem that a file has more problems than are listed.
 pub(super) fn too_many_problems(span: Span) -> LocatedProblem {
-    stop(
+    failure(
         Code::TooManyProblems,
         span,
         &format!("the file has more problems of this kind than the {PROBLEM_LIMIT} that are listed"),
@@ -369,39 +368,38 @@ pub(super) fn too_many_problems(span: Span) -> LocatedProblem {
     )
 }
 
-fn stop(code: Code, span: Span, message: &str, remedy: &str) -> Stop {
+fn failure(code: Code, span: Span, message: &str, remedy: &str) -> FatalError {
     LocatedProblem::new(span, code, message, remedy)
 }
 
-fn narrow(number: usize) -> u32 {
+fn to_u32(number: usize) -> u32 {
     u32::try_from(number).unwrap_or(u32::MAX)
 }
 
-/// A short word of a file in a message.
+/// Returns a word of the file for a message: escaped and bounded.
 fn safe(text: &str) -> String {
-    let cut: String = text.chars().take(40).collect();
-    cut.escape_debug().to_string()
+    printable(&shortened(text, 40)).into_owned()
 }
 
-/// What a plain scalar is in YAML 1.2's core schema.
-enum Plain {
+/// The type of a plain scalar in the core schema of YAML 1.2.
+enum PlainScalar {
     Null,
     Bool(bool),
     Number(Number),
     String,
 }
 
-fn plain(text: &str) -> Plain {
+fn parse_plain(text: &str) -> PlainScalar {
     match text {
-        "" | "~" | "null" | "Null" | "NULL" => Plain::Null,
-        "true" | "True" | "TRUE" => Plain::Bool(true),
-        "false" | "False" | "FALSE" => Plain::Bool(false),
-        _ => number(text).map_or(Plain::String, Plain::Number),
+        "" | "~" | "null" | "Null" | "NULL" => PlainScalar::Null,
+        "true" | "True" | "TRUE" => PlainScalar::Bool(true),
+        "false" | "False" | "FALSE" => PlainScalar::Bool(false),
+        _ => parse_number(text).map_or(PlainScalar::String, PlainScalar::Number),
     }
 }
 
-/// Decimal integers and fractions, as JSON has them; what else YAML calls a number is ambiguous.
-fn number(text: &str) -> Option<Number> {
+/// Parses decimal integers and fractions, as JSON has them. Other forms of numbers are ambiguous.
+fn parse_number(text: &str) -> Option<Number> {
     let digits = text.strip_prefix('-').unwrap_or(text);
     if !digits.starts_with(|c: char| c.is_ascii_digit()) || !digits.bytes().all(|b| b.is_ascii_digit() || b == b'.') {
         return None;
@@ -419,8 +417,8 @@ fn number(text: &str) -> Option<Number> {
     text.parse::<f64>().ok().and_then(Number::from_f64)
 }
 
-/// Whether YAML 1.1 and 1.2 read a plain scalar differently, or people and YAML do.
-fn ambiguous(text: &str) -> bool {
+/// Returns true if YAML 1.1 and 1.2 read a plain scalar differently, or if people and YAML do.
+fn is_ambiguous(text: &str) -> bool {
     let lower = text.to_ascii_lowercase();
     if matches!(lower.as_str(), "y" | "n" | "yes" | "no" | "on" | "off" | ".inf" | "+.inf" | "-.inf" | ".nan" | "=") {
         return true;
@@ -448,7 +446,7 @@ fn ambiguous(text: &str) -> bool {
     leading_zero || signed || based || underscored || exponent || half || sexagesimal || too_long || is_date(bare)
 }
 
-/// `2026-11-23`, with or without a time behind it.
+/// Returns true for a date such as `2026-11-23`, with or without a time.
 fn is_date(text: &str) -> bool {
     let date = text.split(['T', 't', ' ']).next().unwrap_or_default();
     let parts: Vec<&str> = date.split('-').collect();

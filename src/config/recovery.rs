@@ -1,15 +1,16 @@
-//! What is sound in a document that the schema does not take: what is wrong is taken out and what is missing is put
-//! in, so that one run can judge the rest too. What was done is remembered, and nothing is said about it twice.
+//! Error recovery: removes invalid values from a document and fills in missing ones, so that later checks run on the rest.
+//!
+//! [`Recovered`] records what was changed, so that no check reports a consequence of a problem that was reported already.
 
 use serde_json::{Map, Value as Json, json};
 
 use crate::model::Code;
 
-/// The places in a document that cannot be judged, as JSON pointers.
+/// The JSON pointers that recovery changed, or whose values are invalid.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Recovered {
     places: Vec<String>,
-    /// Those whose value no type would take.
+    /// The pointers whose values no type accepts.
     unusable: Vec<String>,
 }
 
@@ -18,18 +19,18 @@ impl Recovered {
         self.places.push(pointer.into());
     }
 
-    /// A place whose value has to be taken out before anything can be made of the document.
+    /// Records a value that has to be removed before the document can be deserialized.
     pub(super) fn add_unusable(&mut self, pointer: &str) {
         self.add(pointer);
         self.unusable.push(pointer.to_owned());
     }
 
-    /// Whether something at a pointer, in it or around it is recovered.
+    /// Returns true if a value at a pointer, below it or above it is recovered.
     pub(super) fn overlaps(&self, pointer: &str) -> bool {
         self.places.iter().any(|recovered| is_within(recovered, pointer) || is_within(pointer, recovered))
     }
 
-    /// Whether a broken rule may be so for no other reason than what is recovered.
+    /// Returns true if a rule may be broken only because of what is recovered.
     pub(super) fn explains(&self, code: Code, pointer: &str) -> bool {
         match code {
             _ if self.places.is_empty() => false,
@@ -51,7 +52,7 @@ fn is_within(pointer: &str, other: &str) -> bool {
     pointer.strip_prefix(other).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
 }
 
-/// Takes the values that cannot be used out of a document.
+/// Removes the unusable values from a document.
 pub(super) fn remove_invalid(document: &mut Json, recovered: &Recovered) {
     for pointer in &recovered.unusable {
         if let Some(value) = document.pointer_mut(pointer) {
@@ -61,7 +62,7 @@ pub(super) fn remove_invalid(document: &mut Json, recovered: &Recovered) {
     prune(document);
 }
 
-/// Merged documents have no nulls of their own.
+/// Removes all nulls. A merged document has none of its own.
 fn prune(value: &mut Json) {
     match value {
         Json::Object(map) => {
@@ -76,20 +77,20 @@ fn prune(value: &mut Json) {
     }
 }
 
-/// Puts something that breaks no rule in the place of all that a profile must have and has not.
+/// Fills in every required value that a profile lacks, with one that breaks no rule.
 pub(super) fn fill_defaults(document: &mut Json, recovered: &mut Recovered) {
     let Json::Object(profile) = document else { return };
     if recovered.overlaps("/enabled") {
-        // It may be meant to be off: then it claims nothing.
+        // The profile may be intended to be disabled, and then claims nothing.
         profile.insert("enabled".to_owned(), json!(false));
     }
-    put(profile, "", "functions", json!([]), recovered);
-    put(profile, "", "appliesTo", json!({ "companies": [] }), recovered);
+    insert_default(profile, "", "functions", json!([]), recovered);
+    insert_default(profile, "", "appliesTo", json!({ "companies": [] }), recovered);
     if let Some(Json::Object(applies)) = profile.get_mut("appliesTo") {
-        put(applies, "/appliesTo", "companies", json!([]), recovered);
+        insert_default(applies, "/appliesTo", "companies", json!([]), recovered);
     }
     if let Some(Json::Object(from)) = profile.get_mut("from") {
-        put(from, "/from", "address", json!("somebody@example.com"), recovered);
+        insert_default(from, "/from", "address", json!("user@example.com"), recovered);
     }
     if profile.get("provider").and_then(Json::as_object).is_none_or(|provider| provider.len() != 1) {
         profile.insert("provider".to_owned(), json!({ "smtp": {} }));
@@ -105,24 +106,24 @@ fn fill_provider(kind: &str, settings: &mut Map<String, Json>, recovered: &mut R
     let pointer = format!("/provider/{kind}");
     match kind {
         "smtp" => {
-            put(settings, &pointer, "host", json!("localhost"), recovered);
-            drop_unless(settings, &pointer, "password", "secret", recovered);
+            insert_default(settings, &pointer, "host", json!("localhost"), recovered);
+            remove_unless(settings, &pointer, "password", "secret", recovered);
             if let Some(Json::Object(oauth)) = settings.get_mut("oauth") {
                 fill_registration(&format!("{pointer}/oauth"), oauth, true, recovered);
             }
         }
         "microsoft-graph-delegate" => {
             fill_registration(&pointer, settings, false, recovered);
-            put(settings, &pointer, "platform", json!("native"), recovered);
-            put(settings, &pointer, "redirect", json!("https://localhost"), recovered);
+            insert_default(settings, &pointer, "platform", json!("native"), recovered);
+            insert_default(settings, &pointer, "redirect", json!("https://localhost"), recovered);
         }
         _ => fill_registration(&pointer, settings, true, recovered),
     }
 }
 
 fn fill_registration(pointer: &str, settings: &mut Map<String, Json>, credential: bool, recovered: &mut Recovered) {
-    put(settings, pointer, "tenant", json!("example.com"), recovered);
-    put(settings, pointer, "client", json!("00000000-0000-0000-0000-000000000000"), recovered);
+    insert_default(settings, pointer, "tenant", json!("example.com"), recovered);
+    insert_default(settings, pointer, "client", json!("00000000-0000-0000-0000-000000000000"), recovered);
     let custom = settings.get("cloud").and_then(|cloud| cloud.get("custom"));
     let whole = custom.is_some_and(|custom| ["signIn", "graph"].iter().all(|key| custom.get(key).is_some()));
     if settings.get("cloud").is_some_and(Json::is_object) && !whole {
@@ -134,8 +135,8 @@ fn fill_registration(pointer: &str, settings: &mut Map<String, Json>, credential
     }
     if let Some(Json::Object(credential)) = settings.get_mut("credential") {
         let pointer = format!("{pointer}/credential");
-        drop_unless(credential, &pointer, "clientSecret", "secret", recovered);
-        drop_unless(credential, &pointer, "certificate", "secret", recovered);
+        remove_unless(credential, &pointer, "clientSecret", "secret", recovered);
+        remove_unless(credential, &pointer, "certificate", "secret", recovered);
     }
     if settings.get("credential").and_then(Json::as_object).is_none_or(|credential| credential.len() != 1) {
         settings.insert("credential".to_owned(), json!({ "federatedTokenFile": "/token" }));
@@ -143,15 +144,15 @@ fn fill_registration(pointer: &str, settings: &mut Map<String, Json>, credential
     }
 }
 
-fn put(map: &mut Map<String, Json>, pointer: &str, key: &str, value: Json, recovered: &mut Recovered) {
+fn insert_default(map: &mut Map<String, Json>, pointer: &str, key: &str, value: Json, recovered: &mut Recovered) {
     if !map.contains_key(key) {
         map.insert(key.to_owned(), value);
         recovered.add(format!("{pointer}/{key}"));
     }
 }
 
-/// Drops a map that lacks the one key that makes sense of it.
-fn drop_unless(map: &mut Map<String, Json>, pointer: &str, key: &str, needed: &str, recovered: &mut Recovered) {
+/// Removes a map that lacks its one required key.
+fn remove_unless(map: &mut Map<String, Json>, pointer: &str, key: &str, needed: &str, recovered: &mut Recovered) {
     if map.get(key).is_some_and(|value| value.get(needed).is_none()) {
         map.remove(key);
         recovered.add(format!("{pointer}/{key}"));

@@ -1,4 +1,4 @@
-//! A report as people and programs read it.
+//! Renders a report: for terminals, as JSON, as GitHub annotations, as SARIF.
 
 use std::{collections::BTreeSet, fmt::Write as _};
 
@@ -8,17 +8,17 @@ use serde_json::json;
 use super::{Diagnostic, Report};
 use crate::{model::code::Severity, text::enumerate};
 
-/// How many problems people are shown.
+/// The maximum number of problems in text output.
 const SHOWN: usize = 100;
 
 impl Report {
-    /// For people: each problem with its line, the spot underlined, and a remedy. Coloured with ANSI sequences;
-    /// whoever prints takes them out where they are not wanted.
+    /// Renders for a terminal: each problem with its line, the value underlined, and a remedy. Colours are ANSI sequences,
+    /// which the printer strips where they are not supported.
     pub fn human(&self) -> String {
         let renderer = Renderer::styled();
         let mut out = String::new();
         for diagnostic in self.diagnostics.iter().take(SHOWN) {
-            out.push_str(&one(&renderer, diagnostic));
+            out.push_str(&render_diagnostic(&renderer, diagnostic));
             out.push_str("\n\n");
         }
         if self.diagnostics.len() > SHOWN {
@@ -32,7 +32,7 @@ impl Report {
         out
     }
 
-    /// `2 errors and 1 warning in 3 environments, 14 files.`
+    /// Returns one line such as `2 errors and 1 warning in 3 environments, 14 files.`
     pub fn summary(&self) -> String {
         let counted =
             |count: usize, noun: &str| if count == 1 { format!("1 {noun}") } else { format!("{count} {noun}s") };
@@ -46,7 +46,7 @@ impl Report {
         format!("{problems} in {}, {}.", counted(self.environments, "environment"), counted(self.files, "file"))
     }
 
-    /// For programs: one document.
+    /// Renders as one JSON document.
     pub fn json(&self) -> String {
         let document = json!({
             "formatVersion": 1,
@@ -60,7 +60,7 @@ impl Report {
         format!("{document:#}")
     }
 
-    /// For GitHub: one workflow command a problem, which shows at its line in a pull request.
+    /// Renders as GitHub workflow commands, one per problem, which GitHub shows at the line in a pull request.
     pub fn github(&self) -> String {
         let data = |text: &str| text.replace('%', "%25").replace('\r', "%0D").replace('\n', "%0A");
         let property = |text: &str| data(text).replace(':', "%3A").replace(',', "%2C");
@@ -84,7 +84,7 @@ impl Report {
         out
     }
 
-    /// SARIF 2.1.0, for code scanning.
+    /// Renders as SARIF 2.1.0, for code scanning.
     pub fn sarif(&self) -> String {
         let codes: BTreeSet<_> = self.diagnostics.iter().map(|diagnostic| diagnostic.code).collect();
         let rules: Vec<_> = codes
@@ -137,7 +137,7 @@ impl Report {
     }
 }
 
-fn one(renderer: &Renderer, diagnostic: &Diagnostic) -> String {
+fn render_diagnostic(renderer: &Renderer, diagnostic: &Diagnostic) -> String {
     let level = match diagnostic.severity {
         Severity::Error => Level::ERROR,
         Severity::Warning => Level::WARNING,
@@ -161,7 +161,7 @@ fn one(renderer: &Renderer, diagnostic: &Diagnostic) -> String {
         .line_start(diagnostic.line)
         .annotation(AnnotationKind::Primary.span(from..to.max(from)));
     let is_whole = excerpt.from + 1 == diagnostic.column;
-    // A line that was cut has other columns than the file, so the place is said in words.
+    // The columns of a cut line differ from those of the file, so the place is stated as text.
     let path = format!("{}:{}:{}", diagnostic.file, diagnostic.line, diagnostic.column);
     let mut group = if is_whole {
         title.element(snippet.path(diagnostic.file.as_str()))

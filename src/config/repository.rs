@@ -11,10 +11,10 @@ use rayon::prelude::*;
 use super::{
     Desired, Diagnostic, Report,
     documents::{EffectiveDocuments, labels_in},
-    layer::{Layer, Reporter, is_ignored, unexpected},
+    layer::{Layer, Reporter, is_ignored, unexpected_file},
     loader::{Loaded, Loader},
     selection::Labels,
-    sources::{Files, Sources, Span, shown},
+    sources::{FileSource, Sources, Span, display_path},
 };
 use crate::{
     model::{Code, EnvironmentName, Place, ProfileName, code::Severity},
@@ -24,7 +24,7 @@ use crate::{
 /// A repository of environments, on disk or in a Git revision.
 pub struct Repository {
     root: PathBuf,
-    pub(super) files: Files,
+    pub(super) files: FileSource,
     layers: BTreeMap<EnvironmentName, Arc<OnceLock<Arc<Layer>>>>,
     pub(super) reporter: Reporter,
     /// The problems of `environments/` itself.
@@ -34,15 +34,15 @@ pub struct Repository {
 impl Repository {
     /// Finds the environments below `root`. Reads no file yet.
     pub fn open(root: &Path) -> Result<Self, Report> {
-        Self::open_files(root, Files::Disk(root.to_owned()))
+        Self::open_files(root, FileSource::Disk(root.to_owned()))
     }
 
     /// Finds the environments in the tree of a revision. `root` is the repository's folder on disk.
     pub fn open_tree(root: &Path, tree: Tree) -> Result<Self, Report> {
-        Self::open_files(root, Files::Tree(tree))
+        Self::open_files(root, FileSource::Tree(tree))
     }
 
-    fn open_files(root: &Path, files: Files) -> Result<Self, Report> {
+    fn open_files(root: &Path, files: FileSource) -> Result<Self, Report> {
         let entries = files.list(Path::new("environments")).map_err(|problem| Report::new([problem], 0, 0))?;
         let mut layers = BTreeMap::new();
         let mut problems = Vec::new();
@@ -57,19 +57,19 @@ impl Repository {
                 }
                 (true, Err(rule)) => problems.push(Diagnostic::file(
                     Code::InvalidName,
-                    &shown(&path),
+                    &display_path(&path),
                     "the folder's name is not the name of an environment".to_owned(),
                     &format!("Rename it: {rule}."),
                 )),
-                (false, _) => problems.push(unexpected(&path, "each environment is a folder")),
+                (false, _) => problems.push(unexpected_file(&path, "each environment is a folder")),
             }
         }
         if layers.is_empty() {
             problems.push(Diagnostic::file(
                 Code::UnknownEnvironment,
                 "environments",
-                "there is no environment here".to_owned(),
-                "Make a folder for each, with an environment.yaml: environments/prod/environment.yaml.",
+                "no environment found".to_owned(),
+                "Create a folder with an environment.yaml for each: environments/prod/environment.yaml.",
             ));
         }
         let reporter = Reporter { sources: Arc::new(Sources::default()) };
@@ -78,7 +78,7 @@ impl Repository {
 
     /// Takes over the layers of `other` that `is_same` says are equal in both, so that they are read and parsed once. Must
     /// be called before anything of this repository is read.
-    pub fn share(&mut self, other: &Repository, is_same: impl Fn(&EnvironmentName) -> bool) {
+    pub fn share_layers(&mut self, other: &Repository, is_same: impl Fn(&EnvironmentName) -> bool) {
         self.reporter = other.reporter.clone();
         for (name, layer) in &mut self.layers {
             if let Some(theirs) = other.layers.get(name).filter(|_| is_same(name)) {

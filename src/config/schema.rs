@@ -1,6 +1,6 @@
-//! JSON Schema 2020-12 on merged documents, with what it finds told in our words and at our places.
+//! Validates documents by JSON Schema 2020-12, and describes mismatches with messages and remedies of Mailwright.
 //!
-//! The schemas are part of the binary. Values are never quoted: what stands in the wrong place may be a secret.
+//! The schemas are part of the binary. No message quotes a value: a value in the wrong place may be a secret.
 
 use std::{collections::HashSet, sync::LazyLock};
 
@@ -11,8 +11,9 @@ use jsonschema::{
 use serde_json::{Value as Json, json};
 
 use super::{parse::PROBLEM_LIMIT, suggest};
-use crate::model::{
-    Code, CompanyId, InvalidName, Lapse, Problem, ProfileName, RolloutName, SecretReference, rollout::Share,
+use crate::{
+    model::{Code, CompanyId, InvalidName, Lapse, Problem, ProfileName, RolloutName, SecretReference, rollout::Share},
+    text::{printable, shortened},
 };
 
 /// The schemas by name, as `mailwright schema` prints them.
@@ -26,25 +27,25 @@ pub const SCHEMAS: &[(&str, &str)] = &[
     ("verify-report", include_str!("../../schema/verify-report.schema.json")),
 ];
 
-/// Which document is checked.
+/// A kind of document.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Kind {
+pub(super) enum DocumentKind {
     /// `environment.yaml`, merged.
     Environment,
-    /// A profile of an abstract layer: nothing need be there yet.
+    /// A profile of an abstract layer: required keys may be missing.
     PartialProfile,
-    /// A profile, merged, with its variables put in.
+    /// A profile, merged and interpolated.
     Profile,
     /// A rollout.
     Rollout,
 }
 
-/// Something that a schema does not allow.
+/// A place that a schema rejects.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Mismatch {
-    /// Where, as a JSON pointer.
+    /// The place, as a JSON pointer.
     pub(super) pointer: String,
-    /// Whether the key is meant and not the value.
+    /// True if the key is rejected and not the value.
     pub(super) at_key: bool,
     pub(super) problem: Problem,
 }
@@ -69,13 +70,14 @@ static PROFILE: LazyLock<Validator> = LazyLock::new(|| {
     compile(&schema)
 });
 
-/// What the schema does not allow; ordered, without repetitions. Of more than [`PROBLEM_LIMIT`] only so many, and some.
-pub(super) fn check(kind: Kind, document: &Json) -> Vec<Mismatch> {
+/// Validates a document. Returns mismatches in order, without duplicates; more than [`PROBLEM_LIMIT`] only to show that there
+/// are more.
+pub(super) fn check(kind: DocumentKind, document: &Json) -> Vec<Mismatch> {
     let validator = match kind {
-        Kind::Environment => &ENVIRONMENT,
-        Kind::PartialProfile => &PARTIAL_PROFILE,
-        Kind::Profile => &PROFILE,
-        Kind::Rollout => &ROLLOUT,
+        DocumentKind::Environment => &ENVIRONMENT,
+        DocumentKind::PartialProfile => &PARTIAL_PROFILE,
+        DocumentKind::Profile => &PROFILE,
+        DocumentKind::Rollout => &ROLLOUT,
     };
     if validator.is_valid(document) {
         return Vec::new();
@@ -85,8 +87,8 @@ pub(super) fn check(kind: Kind, document: &Json) -> Vec<Mismatch> {
         if found.len() > PROBLEM_LIMIT {
             break;
         }
-        for mismatch in told(&error, document, kind) {
-            // Of one map several keys may be missing; of one value, whatever is wrong is told once.
+        for mismatch in describe(&error, document, kind) {
+            // A map may lack several keys; any other mismatch of a value is reported once.
             let same = |other: &Mismatch| {
                 other.pointer == mismatch.pointer
                     && other.at_key == mismatch.at_key
@@ -101,127 +103,124 @@ pub(super) fn check(kind: Kind, document: &Json) -> Vec<Mismatch> {
     found
 }
 
-/// The keys that mean nothing, as JSON pointers.
-pub(super) fn unknown_keys(kind: Kind, document: &Json) -> Vec<String> {
+/// Returns the JSON pointers of unknown keys.
+pub(super) fn unknown_keys(kind: DocumentKind, document: &Json) -> Vec<String> {
     let unknown = |mismatch: &Mismatch| mismatch.at_key;
     check(kind, document).into_iter().filter(unknown).map(|mismatch| mismatch.pointer).collect()
 }
 
-fn told(error: &ValidationError<'_>, document: &Json, kind: Kind) -> Vec<Mismatch> {
+/// Describes a validation error. An object with several unknown keys yields one mismatch per key.
+fn describe(error: &ValidationError<'_>, document: &Json, kind: DocumentKind) -> Vec<Mismatch> {
     let pointer = error.instance_path().to_string();
-    let here = |code: Code, message: String, remedy: String| {
-        vec![Mismatch { pointer: pointer.clone(), at_key: false, problem: Problem::new(code, message).remedy(remedy) }]
-    };
-    if is_secret(&pointer) {
-        match error.kind() {
-            ValidationErrorKind::Type { .. } => {
-                return here(
-                    Code::LiteralSecret,
-                    "a secret is named here, never written".to_owned(),
-                    "Write `{ secret: NAME/KEY }`, and seal the value with `mailwright secrets set ENV NAME/KEY`. If this was ever committed, the value is no secret any more: change it.".to_owned(),
-                );
-            }
-            ValidationErrorKind::AdditionalProperties { unexpected } => {
-                return unexpected
-                    .iter()
-                    .take(PROBLEM_LIMIT + 1)
-                    .map(|key| Mismatch {
-                        pointer: child(&pointer, key),
-                        at_key: true,
-                        problem: Problem::new(Code::LiteralSecret, "a secret is named by `secret: NAME/KEY` and nothing else").remedy(
-                            "Write `{ secret: NAME/KEY }`, and seal the value with `mailwright secrets set ENV NAME/KEY`.",
-                        ),
-                    })
-                    .collect();
-            }
-            _ => {}
-        }
+    if is_secret(&pointer)
+        && let Some(mismatches) = describe_literal_secret(&pointer, error.kind())
+    {
+        return mismatches;
     }
-    match error.kind() {
-        ValidationErrorKind::AdditionalProperties { unexpected } => {
-            let allowed = allowed_keys(&pointer, kind);
-            // One more than are told, so that it shows that there are more.
-            unexpected.iter().take(PROBLEM_LIMIT + 1).map(|key| unknown_key(&pointer, key, &allowed)).collect()
-        }
+    if let ValidationErrorKind::AdditionalProperties { unexpected } = error.kind() {
+        let allowed = allowed_keys(&pointer, kind);
+        // One more than are reported, to show that there are more.
+        let unexpected = unexpected.iter().take(PROBLEM_LIMIT + 1);
+        return unexpected.map(|key| describe_unknown_key(&pointer, key, &allowed)).collect();
+    }
+    let (code, message, remedy) = match error.kind() {
         ValidationErrorKind::Required { property } => {
             let key = property.as_str().unwrap_or_default();
-            here(Code::MissingKey, format!("`{key}` is missing"), required_remedy(&pointer, key))
+            (Code::MissingKey, format!("`{key}` is missing"), required_remedy(&pointer, key))
         }
-        ValidationErrorKind::Enum { options } => {
-            let options: Vec<&str> = options.as_array().into_iter().flatten().filter_map(Json::as_str).collect();
-            let written = document.pointer(&pointer).and_then(Json::as_str).unwrap_or_default();
-            let remedy = match suggest::nearest(written, options.iter().copied()) {
-                Some(meant) => format!("Did you mean `{meant}`?"),
-                None => format!("Allowed are: {}.", options.join(", ")),
-            };
-            let what = if options.contains(&"document-quality") {
-                "there is no such function"
-            } else {
-                "this is not one of the allowed values"
-            };
-            here(Code::UnknownValue, what.to_owned(), remedy)
-        }
-        ValidationErrorKind::Type { kind } => type_mismatch(&pointer, kind, document),
-        ValidationErrorKind::Pattern { .. } => {
-            let (message, remedy) = pattern_words(&pointer);
-            let written = document.pointer(&pointer).and_then(Json::as_str).unwrap_or_default();
-            match reserved_name(&pointer, written) {
-                Some(rule) => here(Code::InvalidName, message, format!("{rule}.")),
-                None => here(Code::InvalidValue, message, remedy),
-            }
-        }
-        ValidationErrorKind::PropertyNames { .. } => here(
-            Code::InvalidName,
-            format!("the name of a {} is not allowed", if last(&pointer) == "labels" { "label" } else { "variable" }),
-            match last(&pointer) {
-                "labels" => LABEL_RULE.to_owned(),
-                _ => {
-                    "Names begin with a letter and have letters, digits, dashes and underscores, 64 at most.".to_owned()
-                }
-            },
-        ),
-        ValidationErrorKind::MaxLength { limit } => {
-            here(Code::TooLong, format!("this has more than {limit} characters"), "Shorten it.".to_owned())
-        }
-        ValidationErrorKind::MinLength { .. } => {
-            here(Code::InvalidValue, "this is empty".to_owned(), "Write the value, or remove the key.".to_owned())
-        }
-        ValidationErrorKind::MinItems { .. } => {
-            here(Code::InvalidValue, "the list is empty".to_owned(), "Name at least one, or remove the key.".to_owned())
-        }
-        ValidationErrorKind::UniqueItems => {
-            here(Code::InvalidValue, "the list has an item twice".to_owned(), "Remove one of them.".to_owned())
-        }
-        ValidationErrorKind::Minimum { limit } => {
-            here(Code::InvalidValue, format!("this is less than {limit}"), "Correct the number.".to_owned())
-        }
-        ValidationErrorKind::Maximum { limit } => {
-            here(Code::InvalidValue, format!("this is more than {limit}"), "Correct the number.".to_owned())
-        }
-        ValidationErrorKind::MaxProperties { .. } => here(
-            Code::InvalidValue,
-            format!("there is more than one `{}`", last(&pointer)),
-            "Keep one. Where a lower layer says the other, write `null` for that one here.".to_owned(),
-        ),
-        ValidationErrorKind::MinProperties { .. } => here(
+        ValidationErrorKind::MinProperties { .. } => (
             Code::MissingKey,
-            format!("`{}` says nothing", last(&pointer)),
+            format!("`{}` is empty", last_key(&pointer)),
             format!("Allowed are: {}.", allowed_keys(&pointer, kind).join(", ")),
         ),
-        other => here(
-            Code::InvalidValue,
-            format!("this is not allowed here ({})", other.keyword()),
-            "`mailwright schema` prints what is.".to_owned(),
-        ),
+        ValidationErrorKind::Enum { options } => describe_enum(options, string_at(document, &pointer)),
+        ValidationErrorKind::Type { kind } => describe_type(kind, document.pointer(&pointer)),
+        ValidationErrorKind::Pattern { .. } => describe_pattern(&pointer, string_at(document, &pointer)),
+        ValidationErrorKind::PropertyNames { .. } => describe_name(&pointer),
+        other => describe_limit(&pointer, other),
+    };
+    vec![Mismatch { pointer, at_key: false, problem: Problem::new(code, message).remedy(remedy) }]
+}
+
+/// Describes a literal value, or keys other than `secret`, in the field of a secret.
+fn describe_literal_secret(pointer: &str, kind: &ValidationErrorKind) -> Option<Vec<Mismatch>> {
+    let literal = |pointer: String, at_key: bool, message: &str, remedy: &str| Mismatch {
+        pointer,
+        at_key,
+        problem: Problem::new(Code::LiteralSecret, message).remedy(remedy),
+    };
+    match kind {
+        ValidationErrorKind::Type { .. } => Some(vec![literal(
+            pointer.to_owned(),
+            false,
+            "a literal secret is not allowed here",
+            "Write `{ secret: NAME/KEY }`, and seal the value with `mailwright secrets set ENV NAME/KEY`. If the value was ever committed, change it.",
+        )]),
+        ValidationErrorKind::AdditionalProperties { unexpected } => {
+            let of_key = |key: &String| {
+                literal(
+                    child_pointer(pointer, key),
+                    true,
+                    "a reference to a secret has only the key `secret`",
+                    "Write `{ secret: NAME/KEY }`, and seal the value with `mailwright secrets set ENV NAME/KEY`.",
+                )
+            };
+            Some(unexpected.iter().take(PROBLEM_LIMIT + 1).map(of_key).collect())
+        }
+        _ => None,
     }
 }
 
-fn type_mismatch(pointer: &str, kind: &TypeKind, document: &Json) -> Vec<Mismatch> {
+/// The code, message and remedy of a mismatch.
+type Description = (Code, String, String);
+
+fn describe_enum(options: &Json, written: &str) -> Description {
+    let options: Vec<&str> = options.as_array().into_iter().flatten().filter_map(Json::as_str).collect();
+    let remedy = match suggest::nearest(written, options.iter().copied()) {
+        Some(meant) => format!("Did you mean `{meant}`?"),
+        None => format!("Allowed are: {}.", options.join(", ")),
+    };
+    let is_function = options.contains(&"document-quality");
+    let message = if is_function { "unknown function" } else { "this is not one of the allowed values" };
+    (Code::UnknownValue, message.to_owned(), remedy)
+}
+
+fn describe_name(pointer: &str) -> Description {
+    let (noun, rule) = match last_key(pointer) {
+        "labels" => ("label", LABEL_RULE),
+        _ => ("variable", "Names begin with a letter and have letters, digits, dashes and underscores, 64 at most."),
+    };
+    (Code::InvalidName, format!("the name of a {noun} is not allowed"), rule.to_owned())
+}
+
+/// Describes a value that exceeds a limit of length, number or range.
+fn describe_limit(pointer: &str, kind: &ValidationErrorKind) -> Description {
+    let invalid = |message: &str, remedy: &str| (Code::InvalidValue, message.to_owned(), remedy.to_owned());
+    match kind {
+        ValidationErrorKind::MaxLength { limit } => {
+            (Code::TooLong, format!("this has more than {limit} characters"), "Shorten it.".to_owned())
+        }
+        ValidationErrorKind::MinLength { .. } => invalid("this is empty", "Write the value, or remove the key."),
+        ValidationErrorKind::MinItems { .. } => invalid("the list is empty", "Name at least one, or remove the key."),
+        ValidationErrorKind::UniqueItems => invalid("the list has an item twice", "Remove one of them."),
+        ValidationErrorKind::Minimum { limit } => invalid(&format!("this is less than {limit}"), "Correct the number."),
+        ValidationErrorKind::Maximum { limit } => invalid(&format!("this is more than {limit}"), "Correct the number."),
+        ValidationErrorKind::MaxProperties { .. } => invalid(
+            &format!("there is more than one `{}`", last_key(pointer)),
+            "Keep one. If a lower layer sets the other, write `null` for it here.",
+        ),
+        other => {
+            invalid(&format!("this is not allowed here ({})", other.keyword()), "`mailwright schema` prints what is.")
+        }
+    }
+}
+
+fn describe_type(kind: &TypeKind, found: Option<&Json>) -> Description {
     let wanted: Vec<String> = match kind {
         TypeKind::Single(wanted) => vec![wanted.to_string()],
         TypeKind::Multiple(wanted) => wanted.iter().map(|wanted| wanted.to_string()).collect(),
     };
-    let words: Vec<&str> = wanted
+    let wanted: Vec<&str> = wanted
         .iter()
         .filter(|name| *name != "null")
         .map(|name| match name.as_str() {
@@ -233,7 +232,6 @@ fn type_mismatch(pointer: &str, kind: &TypeKind, document: &Json) -> Vec<Mismatc
             _ => "a map of keys and values",
         })
         .collect();
-    let found = document.pointer(pointer);
     let is = match found {
         Some(Json::Null) | None => "nothing",
         Some(Json::Bool(_)) => "true or false",
@@ -243,41 +241,38 @@ fn type_mismatch(pointer: &str, kind: &TypeKind, document: &Json) -> Vec<Mismatc
         Some(Json::Object(_)) => "a map",
     };
     let remedy = match found {
-        Some(Json::Number(_) | Json::Bool(_)) if words.contains(&"text") => {
-            "Put it in quotes if it is meant as text.".to_owned()
-        }
-        Some(Json::String(_)) if words == ["a list"] => "Write it as a list: [ ... ].".to_owned(),
-        Some(Json::String(_)) => "Remove the quotes, if there are any.".to_owned(),
-        _ => "`mailwright schema` prints what belongs here.".to_owned(),
+        Some(Json::Number(_) | Json::Bool(_)) if wanted.contains(&"text") => "Put it in quotes if it is text.",
+        Some(Json::String(_)) if wanted == ["a list"] => "Write it as a list: [ ... ].",
+        Some(Json::String(_)) => "Remove the quotes, if there are any.",
+        _ => "`mailwright schema` prints the format.",
     };
-    vec![Mismatch {
-        pointer: pointer.to_owned(),
-        at_key: false,
-        problem: Problem::new(Code::WrongType, format!("this is {is}, and {} belongs here", words.join(" or ")))
-            .remedy(remedy),
-    }]
+    (Code::WrongType, format!("expected {}, found {is}", wanted.join(" or ")), remedy.to_owned())
 }
 
-fn unknown_key(pointer: &str, key: &str, allowed: &[String]) -> Mismatch {
-    let shown: String = key.chars().take(40).collect::<String>().escape_debug().to_string();
+fn describe_unknown_key(pointer: &str, key: &str, allowed: &[String]) -> Mismatch {
+    let shown = printable(&shortened(key, 40)).into_owned();
     let remedy = match suggest::nearest(key, allowed.iter().map(String::as_str)) {
         Some(meant) => format!("Did you mean `{meant}`?"),
         None if allowed.is_empty() => "Remove it.".to_owned(),
         None => format!("Allowed are: {}.", allowed.join(", ")),
     };
     Mismatch {
-        pointer: child(pointer, key),
+        pointer: child_pointer(pointer, key),
         at_key: true,
-        problem: Problem::new(Code::UnknownKey, format!("the key `{shown}` means nothing here")).remedy(remedy),
+        problem: Problem::new(Code::UnknownKey, format!("unknown key `{shown}`")).remedy(remedy),
     }
 }
 
-/// The keys that the schema has at a pointer, found by walking its `properties`.
-fn allowed_keys(pointer: &str, kind: Kind) -> Vec<String> {
+fn string_at<'a>(document: &'a Json, pointer: &str) -> &'a str {
+    document.pointer(pointer).and_then(Json::as_str).unwrap_or_default()
+}
+
+/// Returns the keys that the schema allows at a pointer, found by walking its `properties`.
+fn allowed_keys(pointer: &str, kind: DocumentKind) -> Vec<String> {
     let document = schema(match kind {
-        Kind::Environment => "environment",
-        Kind::PartialProfile | Kind::Profile => "profile",
-        Kind::Rollout => "rollout",
+        DocumentKind::Environment => "environment",
+        DocumentKind::PartialProfile | DocumentKind::Profile => "profile",
+        DocumentKind::Rollout => "rollout",
     });
     let resolve = |mut node: Json| {
         for _ in 0..8 {
@@ -313,12 +308,12 @@ fn required_remedy(pointer: &str, key: &str) -> String {
     }
 }
 
-/// What a label's name and its value look like.
+/// The rule for the name and the value of a label.
 const LABEL_RULE: &str = "1 to 63 letters, digits, dots, dashes and underscores, with a letter or digit at both ends; in quotes if it looks like a number.";
 
-/// Why Windows does not let a name be that of a file, if that is all that is wrong with it.
+/// Returns the rule that Windows reserves a file name, if a name breaks no other rule.
 fn reserved_name(pointer: &str, written: &str) -> Option<InvalidName> {
-    let error = match last(pointer) {
+    let error = match last_key(pointer) {
         "secret" => written.parse::<SecretReference>().err(),
         "renamedFrom" | "profile" => written.parse::<ProfileName>().err(),
         _ => None,
@@ -326,21 +321,27 @@ fn reserved_name(pointer: &str, written: &str) -> Option<InvalidName> {
     error.filter(InvalidName::is_reserved)
 }
 
-fn pattern_words(pointer: &str) -> (String, String) {
+fn describe_pattern(pointer: &str, written: &str) -> Description {
+    let (message, remedy) = pattern_rule(pointer);
+    match reserved_name(pointer, written) {
+        Some(rule) => (Code::InvalidName, message, format!("{rule}.")),
+        None => (Code::InvalidValue, message, remedy),
+    }
+}
+
+fn pattern_rule(pointer: &str) -> (String, String) {
     if pointer.starts_with("/labels/") {
         return ("this is not a label's value".to_owned(), LABEL_RULE.to_owned());
     }
-    match last(pointer) {
+    match last_key(pointer) {
         "secret" => ("this is not the name of a secret".to_owned(), format!("{}.", SecretReference::RULE)),
         "renamedFrom" | "profile" => ("this is not a profile's name".to_owned(), format!("{}.", ProfileName::RULE)),
         "extends" => (
             "this is not the name of a folder under `environments/`".to_owned(),
             "Write the folder's name alone, without a path.".to_owned(),
         ),
-        "soak" | "deadline" | "within" | "over" => {
-            ("this is no length of time".to_owned(), format!("{}.", Lapse::RULE))
-        }
-        "below" => ("this is no share".to_owned(), format!("{}.", Share::RULE)),
+        "soak" | "deadline" | "within" | "over" => ("this is not a duration".to_owned(), format!("{}.", Lapse::RULE)),
+        "below" => ("this is not a share".to_owned(), format!("{}.", Share::RULE)),
         "name" => (
             "this is not the name of a wave".to_owned(),
             format!("{}.", RolloutName::RULE.replace("a rollout's", "a wave's")),
@@ -356,16 +357,16 @@ fn pattern_words(pointer: &str) -> (String, String) {
             "Write the selector alone, the first label of its name: selector1.".to_owned(),
         ),
         "first" | "longest" | "lifetime" | "delivered" | "failed" => {
-            ("this is not a length of time".to_owned(), "Write a whole number and a unit: 30s, 5m, 2h, 3d.".to_owned())
+            ("this is not a duration".to_owned(), "Write a whole number and a unit: 30s, 5m, 2h, 3d.".to_owned())
         }
         _ => (
-            "this is not in the form that belongs here".to_owned(),
-            "`mailwright schema` prints the form, with examples.".to_owned(),
+            "this does not have the required format".to_owned(),
+            "`mailwright schema` prints the format, with examples.".to_owned(),
         ),
     }
 }
 
-/// Whether a word is a key of some document.
+/// Returns true if a word is a key of some document.
 pub(super) fn is_key(word: &str) -> bool {
     static KEYS: LazyLock<HashSet<String>> = LazyLock::new(|| {
         let mut keys = HashSet::new();
@@ -389,16 +390,16 @@ fn collect_keys(schema: &Json, keys: &mut HashSet<String>) {
     }
 }
 
-/// Whether a pointer leads to, or into, the place of a secret.
+/// Returns true if a pointer leads to the field of a secret, or into it.
 pub(super) fn is_secret(pointer: &str) -> bool {
     pointer.split('/').any(|segment| matches!(segment, "password" | "clientSecret" | "certificate"))
 }
 
-pub(super) fn child(pointer: &str, key: &str) -> String {
+pub(super) fn child_pointer(pointer: &str, key: &str) -> String {
     format!("{pointer}/{}", key.replace('~', "~0").replace('/', "~1"))
 }
 
-fn last(pointer: &str) -> &str {
+fn last_key(pointer: &str) -> &str {
     let mut segments = pointer.rsplit('/').skip_while(|segment| segment.parse::<usize>().is_ok());
     segments.next().unwrap_or_default()
 }

@@ -41,7 +41,7 @@ pub enum NoDestination {
 
 impl SecretUsage {
     fn add(&mut self, user: String, key: &str, destination: Option<Destination>) {
-        let kind = CredentialKind::of_field(key).filter(|kind| !self.kinds.contains(kind));
+        let kind = CredentialKind::from_field(key).filter(|kind| !self.kinds.contains(kind));
         self.kinds.extend(kind);
         self.destinations.insert(user, destination);
     }
@@ -78,7 +78,7 @@ impl Repository {
         let Some(documents) = self.documents(name) else { return used };
         if let Some(verify) = documents.section("verify") {
             for (key, reference) in named_secrets(&verify) {
-                let destination = reader_in(&verify)
+                let destination = parse_verify_reader(&verify)
                     .filter(|reader| reader.credential.secret() == Some(&reference))
                     .map(|reader| reader.destination());
                 let usage = used.entry(reference).or_default();
@@ -88,7 +88,7 @@ impl Repository {
         }
         for (profile, node) in documents.profiles() {
             for (key, reference) in named_secrets(&node) {
-                let destination = provider_in(&node)
+                let destination = parse_provider(&node)
                     .filter(|provider| provider.secret().is_some_and(|(own, _)| *own == reference))
                     .map(|provider| provider.destination());
                 let usage = used.entry(reference).or_default();
@@ -112,12 +112,12 @@ impl Repository {
 }
 
 /// Returns the application that reads the directory, from an interpolated `verify` section; none if it is incomplete.
-pub(super) fn reader_in(verify: &Node) -> Option<GraphDirect> {
+pub(super) fn parse_verify_reader(verify: &Node) -> Option<GraphDirect> {
     serde_json::from_value(verify.get("reader")?.node.to_json()).ok()
 }
 
 /// Returns the provider of an interpolated profile; none if it is incomplete.
-fn provider_in(profile: &Node) -> Option<Provider> {
+fn parse_provider(profile: &Node) -> Option<Provider> {
     serde_json::from_value(profile.get("provider")?.node.to_json()).ok()
 }
 
@@ -125,11 +125,11 @@ fn provider_in(profile: &Node) -> Option<Provider> {
 fn named_secrets(node: &Node) -> Vec<(String, SecretReference)> {
     let document = json!({ "": node.to_json() });
     let mut found = Vec::new();
-    collect("", &document, &mut found);
+    collect_secrets("", &document, &mut found);
     found
 }
 
-fn collect(key: &str, document: &Json, found: &mut Vec<(String, SecretReference)>) {
+fn collect_secrets(key: &str, document: &Json, found: &mut Vec<(String, SecretReference)>) {
     match document {
         Json::Object(map) => {
             if let (1, Some(Json::String(name))) = (map.len(), map.get("secret"))
@@ -137,9 +137,9 @@ fn collect(key: &str, document: &Json, found: &mut Vec<(String, SecretReference)
             {
                 found.push((key.to_owned(), reference));
             }
-            map.iter().for_each(|(key, value)| collect(key, value, found));
+            map.iter().for_each(|(key, value)| collect_secrets(key, value, found));
         }
-        Json::Array(items) => items.iter().for_each(|item| collect(key, item, found)),
+        Json::Array(items) => items.iter().for_each(|item| collect_secrets(key, item, found)),
         _ => {}
     }
 }

@@ -1,9 +1,9 @@
-//! Which environments are meant: by name, by pattern, by labels.
+//! Selection of environments by name, pattern and labels.
 //!
 //! Patterns are globs over names (`prod-*`); selectors are those of Kubernetes over the labels of `environment.yaml`
-//! (`region=emea,tier!=test`, `wave in (1, 2)`, `canary`, `!frozen`). Both given, both must hold. Abstract layers are
-//! never selected by a pattern or a selector, and a selection that selects nothing is an error: a misspelt pattern must
-//! not look like an environment without changes.
+//! (`region=emea,tier!=test`, `wave in (1, 2)`, `canary`, `!frozen`). Where both are given, an environment must match both.
+//! Abstract layers are never selected by a pattern or a selector. A selection without a match is an error: a misspelt
+//! pattern must not look like an environment without changes.
 
 use std::{collections::BTreeMap, fmt, str::FromStr};
 
@@ -12,10 +12,10 @@ use globset::{GlobBuilder, GlobMatcher};
 use super::{Repository, suggest};
 use crate::model::{Code, EnvironmentName, Problem};
 
-/// Labels of an environment: what its files say under `labels`, layers merged and variables put in.
+/// Labels of an environment: the effective `labels` section of its files.
 pub type Labels = BTreeMap<String, String>;
 
-/// Which environments are meant.
+/// A selection of environments.
 #[derive(Clone, Debug, Default)]
 pub struct Selection {
     patterns: Vec<Pattern>,
@@ -39,11 +39,11 @@ pub struct Selector {
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Requirement {
     key: String,
-    test: Test,
+    operator: Operator,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
-enum Test {
+enum Operator {
     Exists,
     Missing,
     In(Vec<String>),
@@ -51,7 +51,7 @@ enum Test {
 }
 
 impl Selection {
-    /// Understands patterns and selectors as they are typed.
+    /// Parses patterns and selectors.
     pub fn parse(patterns: &[String], selectors: &[String]) -> Result<Self, Problem> {
         Ok(Self {
             patterns: patterns.iter().map(|text| Pattern::parse(text)).collect::<Result<_, _>>()?,
@@ -59,12 +59,12 @@ impl Selection {
         })
     }
 
-    /// Whether nothing was asked for, so that a command may take its own default.
+    /// Returns true if there is neither a pattern nor a selector, so that a command uses its default.
     pub fn is_empty(&self) -> bool {
         self.patterns.is_empty() && self.selectors.is_empty()
     }
 
-    /// Whether one environment is named and nothing else is asked for: the caller may answer for it alone.
+    /// Returns the name if the selection is a single name without a selector.
     pub fn single_name(&self) -> Option<&str> {
         match (&self.patterns[..], &self.selectors[..]) {
             ([Pattern::Name(name)], []) => Some(name),
@@ -80,22 +80,22 @@ impl Pattern {
         }
         let glob = GlobBuilder::new(text).build().map_err(|error| {
             Problem::new(Code::Usage, format!("`{}` is not a pattern: {}", text.escape_debug(), error.kind()))
-                .remedy("Write a name, or a pattern such as `prod-*`, in quotes so that the shell leaves it alone.")
+                .remedy("Write a name, or a pattern such as `prod-*`, in quotes so that the shell does not expand it.")
         })?;
         Ok(Self::Glob(text.to_owned(), glob.compile_matcher()))
     }
 }
 
 impl Selector {
-    /// Whether labels are what is asked for. As in Kubernetes, a label that is not there differs from every value.
+    /// Returns true if labels satisfy all requirements. As in Kubernetes, a label that is not set differs from every value.
     pub fn matches(&self, labels: &Labels) -> bool {
         self.requirements.iter().all(|requirement| {
             let value = labels.get(&requirement.key);
-            match &requirement.test {
-                Test::Exists => value.is_some(),
-                Test::Missing => value.is_none(),
-                Test::In(values) => value.is_some_and(|value| values.contains(value)),
-                Test::NotIn(values) => value.is_none_or(|value| !values.contains(value)),
+            match &requirement.operator {
+                Operator::Exists => value.is_some(),
+                Operator::Missing => value.is_none(),
+                Operator::In(values) => value.is_some_and(|value| values.contains(value)),
+                Operator::NotIn(values) => value.is_none_or(|value| !values.contains(value)),
             }
         })
     }
@@ -117,13 +117,13 @@ impl FromStr for Selector {
             )
         };
         let requirements = split_outside_brackets(text)
-            .map(|part| requirement(part).ok_or_else(|| wrong(part)))
+            .map(|part| parse_requirement(part).ok_or_else(|| wrong(part)))
             .collect::<Result<_, _>>()?;
         Ok(Self { text: text.to_owned(), requirements })
     }
 }
 
-/// Splits at the commas that do not separate the values of a set.
+/// Splits at the commas outside of sets.
 fn split_outside_brackets(text: &str) -> impl Iterator<Item = &str> {
     let mut depth = 0_u32;
     text.split(move |c| {
@@ -136,37 +136,37 @@ fn split_outside_brackets(text: &str) -> impl Iterator<Item = &str> {
     })
 }
 
-fn requirement(text: &str) -> Option<Requirement> {
+fn parse_requirement(text: &str) -> Option<Requirement> {
     let text = text.trim();
     let set = |word: &str| {
         let (key, rest) = text.split_once(word)?;
         let values = rest.trim().strip_prefix('(')?.strip_suffix(')')?;
-        let values: Option<Vec<String>> = values.split(',').map(str::trim).map(value).collect();
+        let values: Option<Vec<String>> = values.split(',').map(str::trim).map(parse_value).collect();
         Some((key, values?))
     };
-    let (key, test) = if let Some((key, values)) = set(" notin ") {
-        (key, Test::NotIn(values))
+    let (key, operator) = if let Some((key, values)) = set(" notin ") {
+        (key, Operator::NotIn(values))
     } else if let Some((key, values)) = set(" in ") {
-        (key, Test::In(values))
+        (key, Operator::In(values))
     } else if let Some((key, wanted)) = text.split_once("!=") {
-        (key, Test::NotIn(vec![value(wanted.trim())?]))
+        (key, Operator::NotIn(vec![parse_value(wanted.trim())?]))
     } else if let Some((key, wanted)) = text.split_once('=') {
         // `==` is `=`, as elsewhere.
-        (key, Test::In(vec![value(wanted.strip_prefix('=').unwrap_or(wanted).trim())?]))
+        (key, Operator::In(vec![parse_value(wanted.strip_prefix('=').unwrap_or(wanted).trim())?]))
     } else if let Some(key) = text.strip_prefix('!') {
-        (key, Test::Missing)
+        (key, Operator::Missing)
     } else {
-        (text, Test::Exists)
+        (text, Operator::Exists)
     };
     let key = key.trim();
-    is_label(key).then(|| Requirement { key: key.to_owned(), test })
+    is_label(key).then(|| Requirement { key: key.to_owned(), operator })
 }
 
-fn value(text: &str) -> Option<String> {
+fn parse_value(text: &str) -> Option<String> {
     is_label(text).then(|| text.to_owned())
 }
 
-/// A key or a value of a label: 1 to 63 characters out of A-Z a-z 0-9 . _ -, a letter or digit at both ends.
+/// Returns true for a key or a value of a label: 1 to 63 characters of A-Z a-z 0-9 . _ -, with a letter or digit at both ends.
 fn is_label(text: &str) -> bool {
     let is_inner = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'_' | b'-');
     let ends = |b: Option<&u8>| b.is_some_and(u8::is_ascii_alphanumeric);
@@ -174,8 +174,8 @@ fn is_label(text: &str) -> bool {
 }
 
 impl Repository {
-    /// The environments that are meant, by name. Abstract layers are among them only where they are named, or where
-    /// nothing was asked for and all are meant.
+    /// Returns the selected environments by name. Abstract layers are among them only if they are named, or if the selection is
+    /// empty.
     pub fn select(&self, selection: &Selection) -> Result<Vec<EnvironmentName>, Problem> {
         let known = self.environments();
         if selection.is_empty() {
@@ -195,7 +195,7 @@ impl Repository {
                 }
             };
             if found.is_empty() {
-                return Err(pattern.selects_nothing(&known));
+                return Err(pattern.no_match(&known));
             }
             meant.extend(found.into_iter().cloned());
         }
@@ -222,7 +222,7 @@ impl Repository {
 }
 
 impl Pattern {
-    fn selects_nothing(&self, known: &[EnvironmentName]) -> Problem {
+    fn no_match(&self, known: &[EnvironmentName]) -> Problem {
         let names = || known.iter().map(EnvironmentName::as_str);
         let there_are = || {
             let mut listed: Vec<&str> = names().take(20).collect();
@@ -233,11 +233,36 @@ impl Pattern {
         };
         let (message, remedy) = match self {
             Pattern::Name(name) => (
-                format!("there is no environment `{}`", name.escape_debug()),
+                format!("unknown environment `{}`", name.escape_debug()),
                 suggest::nearest(name, names()).map_or_else(there_are, |meant| format!("Did you mean `{meant}`?")),
             ),
             Pattern::Glob(text, _) => (format!("no environment's name matches `{}`", text.escape_debug()), there_are()),
         };
         Problem::new(Code::UnknownEnvironment, message).remedy(remedy)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn selectors_are_those_of_kubernetes() {
+        let labels: Labels =
+            [("region", "emea"), ("wave", "1")].map(|(key, value)| (key.to_owned(), value.to_owned())).into();
+        for (selector, matches) in [
+            ("region=emea", true),
+            ("region==emea,!wave", false),
+            ("region!=emea", false),
+            ("tier!=test", true),
+            ("wave in (1, 2)", true),
+            ("wave notin (1,2)", false),
+            ("wave,!frozen", true),
+        ] {
+            assert_eq!(selector.parse::<Selector>().unwrap().matches(&labels), matches, "{selector}");
+        }
+        for selector in ["", "=a", "a b", "wave in 1", "a=-b"] {
+            assert!(selector.parse::<Selector>().is_err(), "{selector}");
+        }
     }
 }

@@ -1,6 +1,7 @@
-//! The files that were read: bounded, inside the repository, and kept so that a problem can show its line.
+//! Reads files of a repository, with limits and inside the repository only, and keeps them so that a problem can show its
+//! line.
 //!
-//! They are on the disk, or in the tree of a revision. Nobody else in `config` knows the difference.
+//! The files are on disk or in a Git revision. The rest of `config` does not know the difference.
 
 use std::{
     fs,
@@ -12,118 +13,118 @@ use std::{
 use super::Diagnostic;
 use crate::{
     model::{Code, Place},
-    vfs::{BlobError, Found, Tree},
+    vfs::{BlobError, Lookup, Tree},
 };
 
-/// The largest file of a layer, in bytes. A profile has less than a thousandth of it.
+/// The maximum size of a layer's file, in bytes. A profile has less than a thousandth of it.
 pub(super) const FILE_LIMIT: u64 = 1024 * 1024;
 
-/// Where files are read from.
+/// The source of files.
 #[derive(Clone, Debug)]
-pub(super) enum Files {
+pub(super) enum FileSource {
     /// A folder of the disk.
     Disk(PathBuf),
     /// The tree of a revision.
     Tree(Tree),
 }
 
-impl Files {
-    /// Reads a file as bytes. Refuses what is too large without reading it, what is no ordinary file without opening
-    /// it, and a link that leads out of the repository.
+impl FileSource {
+    /// Reads a file as bytes. Rejects a large file without reading it, a special file without opening it, and a link that leads
+    /// out of the repository.
     pub(super) fn read_bytes(&self, relative: &Path, limit: u64) -> Result<Vec<u8>, Diagnostic> {
         match self {
-            Files::Disk(root) => read_bytes(root, relative, limit),
-            Files::Tree(tree) => read_blob(tree, relative, limit),
+            FileSource::Disk(root) => read_bytes(root, relative, limit),
+            FileSource::Tree(tree) => read_blob(tree, relative, limit),
         }
     }
 
     /// Reads a file of a listed folder as text. A byte order mark of UTF-8 is skipped.
     pub(super) fn read_text(&self, relative: &Path) -> Result<String, Diagnostic> {
         let bytes = match self {
-            Files::Disk(root) => read_listed(root, relative, FILE_LIMIT)?,
-            Files::Tree(tree) => read_blob(tree, relative, FILE_LIMIT)?,
+            FileSource::Disk(root) => read_listed(root, relative, FILE_LIMIT)?,
+            FileSource::Tree(tree) => read_blob(tree, relative, FILE_LIMIT)?,
         };
-        text(bytes, relative)
+        decode(bytes, relative)
     }
 
-    /// What is in a folder, sorted by name. A folder that is not there is empty; one that cannot be read is an error.
+    /// Lists a folder, sorted by name. A folder that does not exist is empty; an unreadable one is an error.
     pub(super) fn list(&self, relative: &Path) -> Result<Vec<PathBuf>, Diagnostic> {
         match self {
-            Files::Disk(root) => list(root, relative),
-            Files::Tree(tree) => list_tree(tree, relative),
+            FileSource::Disk(root) => list(root, relative),
+            FileSource::Tree(tree) => list_tree(tree, relative),
         }
     }
 
-    /// Whether a path leads to a folder, or to what was meant to be one.
+    /// Returns true if a path leads to a folder, or to a submodule in place of one.
     pub(super) fn is_folder(&self, relative: &Path) -> bool {
         match self {
-            Files::Disk(root) => root.join(relative).is_dir(),
-            Files::Tree(tree) => matches!(tree.find(relative), Found::Folder(_) | Found::Submodule(_)),
+            FileSource::Disk(root) => root.join(relative).is_dir(),
+            FileSource::Tree(tree) => matches!(tree.find(relative), Lookup::Folder(_) | Lookup::Submodule(_)),
         }
     }
 
-    /// Whether anything stands at a path, a link that leads nowhere among it.
+    /// Returns true if something exists at a path, a broken link included.
     pub(super) fn exists(&self, relative: &Path) -> bool {
         match self {
-            Files::Disk(root) => root.join(relative).symlink_metadata().is_ok(),
-            Files::Tree(tree) => tree.exists(relative),
+            FileSource::Disk(root) => root.join(relative).symlink_metadata().is_ok(),
+            FileSource::Tree(tree) => tree.exists(relative),
         }
     }
 }
 
 fn read_blob(tree: &Tree, relative: &Path, limit: u64) -> Result<Vec<u8>, Diagnostic> {
     match tree.find(relative) {
-        Found::File(id) => match tree.blob(id, limit) {
+        Lookup::File(id) => match tree.blob(id, limit) {
             Ok(bytes) => Ok(bytes.to_vec()),
             Err(BlobError::TooLarge) => Err(too_large(relative, limit)),
-            Err(error) => Err(no_contents(relative, &error)),
+            Err(error) => Err(unreadable_blob(relative, &error)),
         },
-        Found::Folder(_) => Err(not_ordinary(relative)),
-        Found::Submodule(path) => Err(submodule(&path)),
-        Found::Outside => Err(leads_outside(relative)),
-        Found::Unreadable(error) => Err(no_contents(relative, &error)),
-        Found::Nothing => Err(no_contents(relative, &BlobError::Unreadable("there is no such file".to_owned()))),
+        Lookup::Folder(_) => Err(not_ordinary(relative)),
+        Lookup::Submodule(path) => Err(submodule(&path)),
+        Lookup::Outside => Err(leads_outside(relative)),
+        Lookup::Unreadable(error) => Err(unreadable_blob(relative, &error)),
+        Lookup::Nothing => Err(unreadable_blob(relative, &BlobError::Unreadable("there is no such file".to_owned()))),
     }
 }
 
 fn list_tree(tree: &Tree, relative: &Path) -> Result<Vec<PathBuf>, Diagnostic> {
     match tree.find(relative) {
-        Found::Folder(names) => Ok(names.into_iter().map(|name| relative.join(name)).collect()),
-        Found::Nothing => Ok(Vec::new()),
-        Found::File(_) => Err(Diagnostic::file(
+        Lookup::Folder(names) => Ok(names.into_iter().map(|name| relative.join(name)).collect()),
+        Lookup::Nothing => Ok(Vec::new()),
+        Lookup::File(_) => Err(Diagnostic::file(
             Code::Unreadable,
-            &shown(relative),
-            "the folder cannot be read: it is a file".to_owned(),
+            &display_path(relative),
+            "cannot read the folder: it is a file".to_owned(),
             "Put a folder in its place.",
         )),
-        Found::Submodule(path) => Err(submodule(&path)),
-        Found::Outside => Err(leads_outside(relative)),
-        Found::Unreadable(error) => Err(no_contents(relative, &error)),
+        Lookup::Submodule(path) => Err(submodule(&path)),
+        Lookup::Outside => Err(leads_outside(relative)),
+        Lookup::Unreadable(error) => Err(unreadable_blob(relative, &error)),
     }
 }
 
-fn no_contents(relative: &Path, error: &BlobError) -> Diagnostic {
+fn unreadable_blob(relative: &Path, error: &BlobError) -> Diagnostic {
     if *error == BlobError::Missing {
         return Diagnostic::file(
             Code::HistoryMissing,
-            &shown(relative),
-            "Git knows this file, and this clone does not have its contents".to_owned(),
+            &display_path(relative),
+            "this clone does not have the contents of the file".to_owned(),
             "This is a partial clone. Let Git fetch them (`git archive REVISION > /dev/null` does), or clone without \
              `--filter`.",
         );
     }
     Diagnostic::file(
         Code::Unreadable,
-        &shown(relative),
-        format!("the file cannot be read: {error}"),
-        "Look at the repository: `git fsck`.",
+        &display_path(relative),
+        format!("cannot read the file: {error}"),
+        "Check the repository with `git fsck`.",
     )
 }
 
 fn submodule(path: &str) -> Diagnostic {
     Diagnostic::file(
         Code::Submodule,
-        &shown(Path::new(path)),
+        &display_path(Path::new(path)),
         "this is a Git submodule: its files are in another repository".to_owned(),
         "Keep the files in this repository, or work in the other one: `mailwright --project` names it.",
     )
@@ -132,16 +133,16 @@ fn submodule(path: &str) -> Diagnostic {
 fn leads_outside(relative: &Path) -> Diagnostic {
     Diagnostic::file(
         Code::LinkOutside,
-        &shown(relative),
+        &display_path(relative),
         "this is a link that leads out of the repository, or nowhere".to_owned(),
-        "Put the file itself here: what is outside is not reviewed and not there on other machines.",
+        "Replace the link by the file: files outside of the repository are not reviewed, and missing on other machines.",
     )
 }
 
 fn not_ordinary(relative: &Path) -> Diagnostic {
     Diagnostic::file(
         Code::UnexpectedFile,
-        &shown(relative),
+        &display_path(relative),
         "this is not an ordinary file".to_owned(),
         "Remove it, or put a file in its place.",
     )
@@ -150,28 +151,28 @@ fn not_ordinary(relative: &Path) -> Diagnostic {
 fn too_large(relative: &Path, limit: u64) -> Diagnostic {
     Diagnostic::file(
         Code::FileTooLarge,
-        &shown(relative),
+        &display_path(relative),
         format!("the file has more than {} KiB", limit / 1024),
         "A profile fits into one: is this the right file?",
     )
 }
 
-/// Names a file that was read.
+/// Identifies a file that was read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(super) struct FileId(u32);
 
 /// A file that was read.
 #[derive(Debug)]
-pub(super) struct Source {
+pub(super) struct SourceFile {
     /// Relative to the repository, with forward slashes.
     pub(super) path: String,
     pub(super) text: String,
-    /// Where each line begins. Known once the first problem is shown.
+    /// The start of each line. Computed when the first problem is shown.
     lines: OnceLock<Vec<usize>>,
 }
 
-impl Source {
-    /// A line, from 1, without its end.
+impl SourceFile {
+    /// Returns a line by its number, from 1, without its line end.
     pub(super) fn line(&self, number: usize) -> Option<&str> {
         let starts = self.lines.get_or_init(|| {
             let ends = self.text.bytes().enumerate().filter(|(_, byte)| *byte == b'\n');
@@ -187,7 +188,7 @@ impl Source {
     }
 }
 
-/// A stretch of a file: line and column (in characters, from 0) where it begins, and where it ends.
+/// A part of a file: line and column (in characters, from 0) of its start and of its end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Span {
     pub(super) file: FileId,
@@ -197,24 +198,24 @@ pub(super) struct Span {
     pub(super) end_column: u32,
 }
 
-/// The files that were read. Shared between threads; ids say nothing about order.
+/// The files that were read. Shared between threads; the order of the ids has no meaning.
 #[derive(Debug, Default)]
 pub(super) struct Sources {
-    files: RwLock<Vec<Arc<Source>>>,
+    files: RwLock<Vec<Arc<SourceFile>>>,
 }
 
 impl Sources {
     pub(super) fn add(&self, path: String, text: String) -> FileId {
         let mut files = self.files.write().unwrap_or_else(PoisonError::into_inner);
-        files.push(Arc::new(Source { path, text, lines: OnceLock::new() }));
+        files.push(Arc::new(SourceFile { path, text, lines: OnceLock::new() }));
         FileId(u32::try_from(files.len() - 1).unwrap_or(u32::MAX))
     }
 
-    pub(super) fn get(&self, id: FileId) -> Option<Arc<Source>> {
+    pub(super) fn get(&self, id: FileId) -> Option<Arc<SourceFile>> {
         self.files.read().unwrap_or_else(PoisonError::into_inner).get(id.0 as usize).cloned()
     }
 
-    /// The place where a stretch begins.
+    /// Returns the place where a span begins.
     pub(super) fn place(&self, span: Span) -> Place {
         let file = self.get(span.file).map(|source| source.path.clone()).unwrap_or_default();
         Place { file, line: span.line as usize, column: span.column as usize + 1 }
@@ -222,24 +223,24 @@ impl Sources {
 }
 
 fn read_bytes(root: &Path, relative: &Path, limit: u64) -> Result<Vec<u8>, Diagnostic> {
-    stays_inside(root, relative)?;
+    check_inside(root, relative)?;
     read_listed(root, relative, limit)
 }
 
-/// The same for a file whose folder was listed, and so is known to be inside: only the file itself can be a link.
+/// Reads a file whose folder was listed before and so is known to be inside: only the file itself can be a link.
 fn read_listed(root: &Path, relative: &Path, limit: u64) -> Result<Vec<u8>, Diagnostic> {
     let path = root.join(relative);
     let unreadable = |error: &std::io::Error| {
         Diagnostic::file(
             Code::Unreadable,
-            &shown(relative),
-            format!("the file cannot be read: {error}"),
-            "Look at its permissions, and whether it is still there.",
+            &display_path(relative),
+            format!("cannot read the file: {error}"),
+            "Check that it exists and is readable.",
         )
     };
     let mut metadata = fs::symlink_metadata(&path).map_err(|error| unreadable(&error))?;
     if metadata.file_type().is_symlink() {
-        stays_inside(root, relative)?;
+        check_inside(root, relative)?;
         metadata = fs::metadata(&path).map_err(|error| unreadable(&error))?;
     }
     if !metadata.is_file() {
@@ -255,9 +256,9 @@ fn read_listed(root: &Path, relative: &Path, limit: u64) -> Result<Vec<u8>, Diag
     if bytes.len() as u64 > limit { Err(too_large(relative, limit)) } else { Ok(bytes) }
 }
 
-/// Refuses a path on which a link leads out of the repository. Links inside it are fine. Costs one look at each
-/// part of the path, and more only where there is a link.
-fn stays_inside(root: &Path, relative: &Path) -> Result<(), Diagnostic> {
+/// Rejects a path with a link that leads out of the repository. Links inside it are accepted. Costs one system call per part
+/// of the path, and more only for links.
+fn check_inside(root: &Path, relative: &Path) -> Result<(), Diagnostic> {
     let mut path = root.to_path_buf();
     for part in relative.components() {
         let Component::Normal(part) = part else { continue };
@@ -276,15 +277,15 @@ fn stays_inside(root: &Path, relative: &Path) -> Result<(), Diagnostic> {
     Ok(())
 }
 
-/// Bytes as text. A byte order mark of UTF-8 is skipped.
-fn text(bytes: Vec<u8>, relative: &Path) -> Result<String, Diagnostic> {
-    let shown = shown(relative);
+/// Decodes a file. A UTF-8 byte order mark is skipped.
+fn decode(bytes: Vec<u8>, relative: &Path) -> Result<String, Diagnostic> {
+    let path = display_path(relative);
     let encoding = |message: String, line: usize, column: usize| Diagnostic {
         line,
         column,
-        ..Diagnostic::file(Code::Encoding, &shown, message, "Save it as UTF-8.")
+        ..Diagnostic::file(Code::Encoding, &path, message, "Save it as UTF-8.")
     };
-    if let Some(found) = crate::text::other_encoding(&bytes) {
+    if let Some(found) = crate::text::detect_encoding(&bytes) {
         return Err(encoding(format!("the file is {found}"), 1, 1));
     }
     match String::from_utf8(bytes) {
@@ -303,21 +304,21 @@ fn text(bytes: Vec<u8>, relative: &Path) -> Result<String, Diagnostic> {
     }
 }
 
-/// A path for people and documents: forward slashes, nothing that could forge a line.
-pub(super) fn shown(path: &Path) -> String {
+/// Renders a path for messages and documents: with forward slashes, and with control characters escaped.
+pub(super) fn display_path(path: &Path) -> String {
     let parts: Vec<String> =
         path.components().map(|part| part.as_os_str().to_string_lossy().escape_debug().to_string()).collect();
     parts.join("/")
 }
 
 fn list(root: &Path, relative: &Path) -> Result<Vec<PathBuf>, Diagnostic> {
-    stays_inside(root, relative)?;
+    check_inside(root, relative)?;
     let failed = |error: &std::io::Error| {
         Diagnostic::file(
             Code::Unreadable,
-            &shown(relative),
-            format!("the folder cannot be read: {error}"),
-            "Look at its permissions.",
+            &display_path(relative),
+            format!("cannot read the folder: {error}"),
+            "Check its permissions.",
         )
     };
     let entries = match fs::read_dir(root.join(relative)) {

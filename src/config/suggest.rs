@@ -1,12 +1,12 @@
-//! "Did you mean": the nearest of the allowed words.
+//! Suggestions for misspelt words: "Did you mean `host`?"
 
-/// How alike two words must be: the share of their characters that they have in common, in order.
+/// The minimum similarity of two words: the share of their characters that they have in common, in order.
 const NEAR_ENOUGH: f32 = 0.65;
-/// The longest word that is compared, in bytes. None of ours is nearly as long, and comparing costs the product of both
-/// lengths.
+/// The maximum length of a word that is compared, in bytes. Comparing costs the product of both lengths, and no allowed word
+/// is nearly as long.
 const LONGEST: usize = 256;
 
-/// The allowed word that is nearest to what was written, if one is near enough to be what was meant.
+/// Returns the allowed word that is most similar to a misspelt one, if one is similar enough.
 pub fn nearest<'a>(written: &str, allowed: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     if written.len() > LONGEST {
         return None;
@@ -49,7 +49,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_what_is_not_near_is_ruled_out_before_it_is_compared() {
+    fn the_quick_check_rules_out_only_words_that_are_not_similar() {
         for (one, other) in [("hots", "host"), ("prt", "port"), ("encryptoin", "encryption"), ("functions", "function")]
         {
             assert_eq!(nearest(one, ["port", other]), Some(other));

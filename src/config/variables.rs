@@ -1,4 +1,4 @@
-//! `${name}` in strings: takes a variable of the environment. `$${` is a literal `${`. There is nothing else.
+//! Interpolation: `${name}` in a string is replaced by a variable of the environment, `$${` by a literal `${`.
 
 use std::{collections::BTreeMap, sync::Arc};
 
@@ -8,20 +8,20 @@ use super::{
 };
 use crate::model::{Code, Problem};
 
-/// The longest text that variables make, in bytes.
+/// The maximum length of an interpolated string, in bytes.
 const LONGEST: usize = 64 * 1024;
 
-/// Name to value.
+/// Variables by name.
 pub(super) type Variables = BTreeMap<Arc<str>, Arc<Node>>;
 
-/// The tree with every variable put in. A string that is one variable and nothing else takes its type too.
-/// Unknown variables are told, and what they stand in is not looked at any further.
+/// Replaces every variable in a tree. A string that consists of one variable takes the variable's type. A string with an
+/// undefined variable is reported and becomes invalid.
 pub(super) fn interpolate(node: &Arc<Node>, variables: &Variables, problems: &mut Vec<LocatedProblem>) -> Arc<Node> {
     if !node.subtree.has_variable {
         return Arc::clone(node);
     }
     let value = match &node.value {
-        Value::String(text) => match in_text(text, variables) {
+        Value::String(text) => match interpolate_text(text, variables) {
             Ok(value) => value,
             Err(problem) => {
                 problems.push(LocatedProblem { span: node.span, problem });
@@ -38,12 +38,12 @@ pub(super) fn interpolate(node: &Arc<Node>, variables: &Variables, problems: &mu
         other => other.clone(),
     };
     let mut node = Node::new(node.span, value);
-    // A literal `${` is none.
+    // A literal `${` is not a variable.
     node.subtree.has_variable = false;
     Arc::new(node)
 }
 
-/// The variables that a text takes.
+/// Returns the names of the variables in a string. An escaped `$${` is not one.
 pub(super) fn used_in(text: &str) -> Vec<&str> {
     let mut names = Vec::new();
     let mut rest = text;
@@ -57,7 +57,7 @@ pub(super) fn used_in(text: &str) -> Vec<&str> {
     names
 }
 
-fn in_text(text: &str, variables: &Variables) -> Result<Value, Problem> {
+fn interpolate_text(text: &str, variables: &Variables) -> Result<Value, Problem> {
     if let Some(name) = text.strip_prefix("${").and_then(|rest| rest.strip_suffix('}'))
         && is_name(name)
     {
@@ -78,18 +78,18 @@ fn in_text(text: &str, variables: &Variables) -> Result<Value, Problem> {
         out.push_str(&rest[..at]);
         let inside = &rest[at + 2..];
         let name = name_at_start(inside).ok_or_else(|| {
-            Problem::new(Code::MalformedVariable, "`${` begins a variable, and no well-formed name follows")
+            Problem::new(Code::MalformedVariable, "malformed variable: no valid name follows `${`")
                 .remedy("Write `${name}` with letters, digits and dashes; or `$${` for a literal `${`.")
         })?;
         match &look_up(name, variables)?.value {
             Value::String(value) => out.push_str(value),
             Value::Bool(value) => out.push_str(&value.to_string()),
             Value::Number(value) => out.push_str(&value.to_string()),
-            // The schema lets no other variable through, and says so where it is defined.
+            // The schema rejects any other variable where it is defined.
             Value::Null | Value::List(_) | Value::Map(_) | Value::Invalid => return Ok(Value::Invalid),
         }
         if out.len() > LONGEST {
-            let message = format!("with its variables replaced, the text has more than {LONGEST} characters");
+            let message = format!("the interpolated text has more than {LONGEST} characters");
             return Err(Problem::new(Code::TooLong, message).remedy("Shorten the variable, or use it less often."));
         }
         rest = &inside[name.len() + 1..];
@@ -107,28 +107,64 @@ fn look_up<'a>(name: &str, variables: &'a Variables) -> Result<&'a Node, Problem
             }
             None => "Define it under `variables` in environment.yaml, here or in a layer that it extends.".to_owned(),
         };
-        Problem::new(Code::UnknownVariable, format!("no layer defines the variable `{name}`")).remedy(remedy)
+        Problem::new(Code::UnknownVariable, format!("undefined variable `{name}`")).remedy(remedy)
     })
 }
 
-/// The names of the variables that stand in a text.
-pub(super) fn names(text: &str) -> impl Iterator<Item = &str> {
+/// Returns the names of the variables in a string, escaped ones included.
+pub(super) fn names_in(text: &str) -> impl Iterator<Item = &str> {
     let parts = text.split("${").skip(1);
     parts.filter_map(|part| part.split_once('}').map(|(name, _)| name)).filter(|name| is_name(name))
 }
 
-/// The name of a variable that a text begins with, behind `${`. Looks no further than a name goes.
+/// Returns the name of a variable that a text after `${` begins with. Reads no more than the maximum length of a name.
 fn name_at_start(text: &str) -> Option<&str> {
     let end = text.bytes().take(NAME_LIMIT + 1).position(|byte| byte == b'}')?;
     text.get(..end).filter(|name| is_name(name))
 }
 
-/// How long a variable's name may be.
+/// The maximum length of a variable's name.
 const NAME_LIMIT: usize = 64;
 
-/// A variable's name: a letter, then letters, digits, dashes and underscores, 64 at most.
+/// Returns true for a variable's name: a letter, then letters, digits, dashes and underscores, at most 64 characters.
 pub(super) fn is_name(name: &str) -> bool {
     name.len() <= NAME_LIMIT
         && name.starts_with(|c: char| c.is_ascii_alphabetic())
         && name.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_'))
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::config::sources::{Sources, Span};
+
+    fn node(value: Value) -> Arc<Node> {
+        let file = Sources::default().add("a.yaml".to_owned(), String::new());
+        Arc::new(Node::new(Span { file, line: 1, column: 0, end_line: 1, end_column: 1 }, value))
+    }
+
+    fn string(text: &str) -> Arc<Node> {
+        node(Value::String(Arc::from(text)))
+    }
+
+    fn interpolated(template: &str) -> Result<serde_json::Value, Code> {
+        let mut variables = Variables::new();
+        variables.insert(Arc::from("host"), string("a.example"));
+        variables.insert(Arc::from("port"), node(Value::Number(25.into())));
+        let mut errors = Vec::new();
+        let result = interpolate(&string(template), &variables, &mut errors);
+        errors.first().map_or_else(|| Ok(result.to_json()), |error| Err(error.problem.code))
+    }
+
+    #[test]
+    fn a_variable_alone_keeps_its_type_and_becomes_text_among_text() {
+        assert_eq!(interpolated("${port}"), Ok(json!(25)));
+        assert_eq!(interpolated("smtp.${host}:${port}"), Ok(json!("smtp.a.example:25")));
+        assert_eq!(interpolated("$${host}"), Ok(json!("${host}")));
+        assert_eq!(interpolated("${hots}"), Err(Code::UnknownVariable));
+        assert_eq!(interpolated("${1}"), Err(Code::MalformedVariable));
+        assert_eq!(interpolated("${host"), Err(Code::MalformedVariable));
+    }
 }

@@ -6,7 +6,7 @@ use serde_json::Value;
 
 use crate::model::Profile;
 
-/// Which file a document becomes.
+/// A kind of file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum FileKind {
     /// `environments/ENV/environment.yaml`.
@@ -16,7 +16,7 @@ pub enum FileKind {
 }
 
 impl FileKind {
-    /// Tells editors which schema the file has.
+    /// Returns the comment that names the schema to editors.
     fn modeline(self) -> &'static str {
         match self {
             FileKind::Environment => "# yaml-language-server: $schema=../../schema/environment.schema.json\n",
@@ -24,7 +24,7 @@ impl FileKind {
         }
     }
 
-    /// The order in which people read it. What is not named comes last.
+    /// Returns the usual order of keys. Other keys come last.
     fn order(self) -> &'static [&'static str] {
         match self {
             FileKind::Environment => &[
@@ -46,13 +46,13 @@ impl FileKind {
     }
 }
 
-/// The text of a profile's file, which `validate` reads back as the same profile. What could be read as anything
-/// but text is put in quotes; what is a default is left out.
-pub fn profile(profile: &Profile) -> String {
-    file(FileKind::Profile, &literal(profile_document(profile)))
+/// Renders the file of a profile, which `validate` reads back as the same profile. Strings that could be read as another type
+/// are quoted; defaults are left out.
+pub fn render_profile(profile: &Profile) -> String {
+    render_file(FileKind::Profile, &escape_variables(profile_document(profile)))
 }
 
-/// A profile as its file has it: without what is a default.
+/// Returns a profile as its file states it: without defaults.
 pub fn profile_document(profile: &Profile) -> Value {
     let mut document = serde_json::to_value(profile).unwrap_or_default();
     if let Value::Object(map) = &mut document {
@@ -61,113 +61,113 @@ pub fn profile_document(profile: &Profile) -> Value {
     document
 }
 
-/// The document with every text meant as it stands: a `${` in it begins no variable.
+/// Escapes every `${` in a document, so that it does not begin a variable.
 #[must_use]
-pub fn literal(document: Value) -> Value {
+pub fn escape_variables(document: Value) -> Value {
     match document {
         Value::String(text) => Value::String(text.replace("${", "$${")),
-        Value::Array(items) => items.into_iter().map(literal).collect(),
-        Value::Object(map) => map.into_iter().map(|(key, value)| (key, literal(value))).collect(),
+        Value::Array(items) => items.into_iter().map(escape_variables).collect(),
+        Value::Object(map) => map.into_iter().map(|(key, value)| (key, escape_variables(value))).collect(),
         other => other,
     }
 }
 
-/// The text of a layer's file. Texts are written as they are: `${name}` takes a variable, see [`literal`].
-pub fn file(kind: FileKind, document: &Value) -> String {
+/// Renders the file of a layer. Strings are not escaped: `${name}` is a variable, see [`escape_variables`].
+pub fn render_file(kind: FileKind, document: &Value) -> String {
     let mut out = kind.modeline().to_owned();
     let Value::Object(map) = document else {
-        out.push_str(&inline(document));
+        out.push_str(&render_inline(document));
         out.push('\n');
         return out;
     };
     let known = kind.order().iter().filter_map(|key| map.get_key_value(*key));
     let others = map.iter().filter(|(key, _)| !kind.order().contains(&key.as_str()));
     for (key, value) in known.chain(others) {
-        entry(key, value, 0, &mut out);
+        write_entry(key, value, 0, &mut out);
     }
     out
 }
 
-fn entry(key: &str, value: &Value, depth: usize, out: &mut String) {
+fn write_entry(key: &str, value: &Value, depth: usize, out: &mut String) {
     let indent = "  ".repeat(depth);
-    let key = self::key(key);
+    let key = self::quote_key(key);
     match value {
         Value::Object(map) if !map.is_empty() && !map.keys().eq(["secret"]) => {
             // Writing to a String cannot fail.
             let _ = writeln!(out, "{indent}{key}:");
             for (key, value) in map {
-                entry(key, value, depth + 1, out);
+                write_entry(key, value, depth + 1, out);
             }
         }
         Value::Array(items) if !items.is_empty() => {
             let _ = writeln!(out, "{indent}{key}:");
             for item in items {
-                let _ = writeln!(out, "{indent}  - {}", inline(item));
+                let _ = writeln!(out, "{indent}  - {}", render_inline(item));
             }
         }
         other => {
-            let _ = writeln!(out, "{indent}{key}: {}", inline(other));
+            let _ = writeln!(out, "{indent}{key}: {}", render_inline(other));
         }
     }
 }
 
-/// A value in one line.
-fn inline(value: &Value) -> String {
+/// Renders a value on one line.
+fn render_inline(value: &Value) -> String {
     match value {
-        Value::Array(items) => format!("[{}]", items.iter().map(inline).collect::<Vec<_>>().join(", ")),
+        Value::Array(items) => format!("[{}]", items.iter().map(render_inline).collect::<Vec<_>>().join(", ")),
         Value::Object(map) if map.is_empty() => "{}".to_owned(),
         Value::Object(map) => {
-            let entries = map.iter().map(|(name, value)| format!("{}: {}", key(name), inline(value)));
+            let entries = map.iter().map(|(name, value)| format!("{}: {}", quote_key(name), render_inline(value)));
             format!("{{ {} }}", entries.collect::<Vec<_>>().join(", "))
         }
-        scalar => plain(scalar),
+        scalar => quote_scalar(scalar),
     }
 }
 
-/// The text of an environment's file. Its keys stand in the order in which they are given; variables in it are taken.
-pub fn environment(entries: &[(&str, Value)]) -> String {
+/// Renders an environment's file with keys in the given order. Strings are not escaped: `${name}` is a variable.
+pub fn render_environment(entries: &[(&str, Value)]) -> String {
     let mut out = FileKind::Environment.modeline().to_owned();
     for (name, value) in entries {
         match value {
             Value::Object(map) => {
                 let _ = writeln!(out, "\n{name}:");
                 for (name, value) in map {
-                    let _ = writeln!(out, "  {}: {}", key(name), inline(value));
+                    let _ = writeln!(out, "  {}: {}", quote_key(name), render_inline(value));
                 }
             }
             other => {
-                let _ = writeln!(out, "{name}: {}", inline(other));
+                let _ = writeln!(out, "{name}: {}", render_inline(other));
             }
         }
     }
     out
 }
 
-/// A key, in quotes where it needs them.
-pub fn key(name: &str) -> String {
+/// Renders a key, quoted where YAML needs it.
+pub fn quote_key(name: &str) -> String {
     let is_word = name.starts_with(|c: char| c.is_ascii_alphabetic())
         && name.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.' | b'/'));
-    if is_word && !is_reserved(name) { name.to_owned() } else { Value::from(name).to_string() }
+    if is_word && !is_reserved_word(name) { name.to_owned() } else { Value::from(name).to_string() }
 }
 
-/// Whether YAML, or somebody's idea of it, reads a word as anything else.
-fn is_reserved(text: &str) -> bool {
+/// Returns true for a word that some version of YAML reads as another type.
+fn is_reserved_word(text: &str) -> bool {
     let reserved = ["true", "false", "null", "yes", "no", "on", "off", "y", "n"];
     reserved.contains(&text.to_ascii_lowercase().as_str())
 }
 
-/// A scalar in one line, as it is. Text stands plain only if it is a word of small letters that nothing reads as anything
-/// else.
-pub fn plain(value: &Value) -> String {
+/// Renders a scalar on one line. A string is quoted unless it is a word of lower-case letters that every YAML parser reads as a
+/// string.
+pub fn quote_scalar(value: &Value) -> String {
     let Value::String(text) = value else { return value.to_string() };
     let plain = text.starts_with(|c: char| c.is_ascii_lowercase())
         && text.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || matches!(b, b'-' | b'.' | b'/' | b'@'))
-        && !is_reserved(text);
+        && !is_reserved_word(text);
     if plain { text.clone() } else { Value::from(text.as_str()).to_string() }
 }
 
-/// A scalar in one line for people: plain wherever YAML reads it as the same text.
-pub fn readable(value: &Value) -> String {
+/// Renders a scalar on one line for display: unquoted wherever YAML reads it as the same string.
+pub fn display_scalar(value: &Value) -> String {
     let Value::String(text) = value else { return value.to_string() };
     let is_safe =
         |c: char| c.is_alphanumeric() || matches!(c, '-' | '.' | '/' | '@' | '_' | ' ' | ':' | ',' | '\'' | '=' | '+');
@@ -175,6 +175,6 @@ pub fn readable(value: &Value) -> String {
         && text.chars().all(is_safe)
         && !text.contains(": ")
         && !text.ends_with([':', ' '])
-        && !is_reserved(text);
+        && !is_reserved_word(text);
     if plain { text.clone() } else { Value::from(text.as_str()).to_string() }
 }

@@ -1,6 +1,6 @@
-//! A certificate with its private key, as PEM files hold them: found whatever the order, and told what is wrong.
+//! A certificate with its private key in a PEM file, found in any order.
 //!
-//! Entra takes RSA keys for certificates of applications (Microsoft, "Certificate credentials": PS256 or RS256).
+//! Entra accepts RSA keys for certificates of applications (Microsoft, "Certificate credentials": PS256 or RS256).
 
 use aws_lc_rs::signature::{KeyPair as _, RsaKeyPair};
 use base64::{Engine as _, prelude::BASE64_STANDARD};
@@ -22,13 +22,13 @@ pub struct CertificateWithKey {
     pub key: SecretString,
 }
 
-/// Why a certificate cannot be used. Never quotes the file.
+/// The reason why a certificate cannot be used. Never quotes the file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum CertificateError {
     /// There is no certificate in the PEM file.
     #[error("the file holds no certificate in PEM form")]
     NoCertificate,
-    /// There is a request for one instead.
+    /// There is a certificate request instead.
     #[error("the file holds a request for a certificate, and not the certificate itself")]
     Request,
     /// There is no private key.
@@ -38,13 +38,13 @@ pub enum CertificateError {
     #[error("the file is damaged: a block of it is cut off, or not what its first line says")]
     Damaged,
     /// The key is protected by a passphrase.
-    #[error("the private key is encrypted with a passphrase, which nobody is there to type")]
+    #[error("the private key is encrypted with a passphrase, which the service cannot enter")]
     EncryptedKey,
     /// The key is an elliptic-curve key.
-    #[error("the private key is an elliptic-curve key, and Entra takes RSA keys alone")]
+    #[error("the private key is an elliptic-curve key, and Entra accepts RSA keys only")]
     EllipticKey,
     /// The key is neither RSA nor of an elliptic curve.
-    #[error("the private key is not an RSA key, and Entra takes RSA keys alone")]
+    #[error("the private key is not an RSA key, and Entra accepts RSA keys only")]
     OtherKey,
     /// The key is in the form that OpenSSH writes.
     #[error("the private key is in OpenSSH's form, and PEM form is needed")]
@@ -61,7 +61,7 @@ pub enum CertificateError {
 }
 
 impl CertificateError {
-    /// The way to a file that can be used.
+    /// Returns the way to a usable file.
     pub fn remedy(self) -> &'static str {
         match self {
             Self::NoCertificate | Self::NoKey => {
@@ -71,10 +71,10 @@ impl CertificateError {
                 "Seal the certificate that the authority made of the request, with the key that the request was made with."
             }
             Self::Damaged | Self::UnusableKey => {
-                "Look at it with `openssl x509 -in FILE -noout -text` and `openssl rsa -in FILE -check -noout`; then seal a whole file."
+                "Check it with `openssl x509 -in FILE -noout -text` and `openssl rsa -in FILE -check -noout`; then seal a whole file."
             }
             Self::EncryptedKey => {
-                "Take the passphrase off, which sealing replaces: openssl pkey -in FILE -out key.pem; cat certificate.pem key.pem > both.pem; then seal both.pem."
+                "Remove the passphrase, which sealing replaces: openssl pkey -in FILE -out key.pem; cat certificate.pem key.pem > both.pem; then seal both.pem."
             }
             Self::EllipticKey | Self::OtherKey => {
                 "Make a certificate with an RSA key: openssl req -x509 -newkey rsa:2048 -nodes -days 365 -subj /CN=mail -keyout key.pem -out certificate.pem; upload certificate.pem to the registration, and seal both."
@@ -98,9 +98,9 @@ struct Block<'a> {
 }
 
 impl CertificateWithKey {
-    /// Finds the certificate and the key that belong together, whatever their order and whatever else is in the file.
+    /// Finds the certificate and the key that belong together, in any order and among other blocks.
     pub fn parse(pem: &str) -> Result<Self, CertificateError> {
-        let blocks = blocks(pem)?;
+        let blocks = parse_blocks(pem)?;
         let certificates: Vec<&Block<'_>> =
             blocks.iter().filter(|block| matches!(block.label, "CERTIFICATE" | "X509 CERTIFICATE")).collect();
         let keys: Vec<&Block<'_>> = blocks.iter().filter(|block| block.label.ends_with("PRIVATE KEY")).collect();
@@ -128,10 +128,10 @@ impl CertificateWithKey {
                     continue;
                 }
             };
-            // Of a certificate and its renewal with the same key, the one that lasts.
+            // Of a certificate and its renewal with the same key, the one that expires later.
             let own = known.iter().filter(|(other, _, _)| *other == public).max_by_key(|(_, end, _)| *end);
             if let Some((_, _, certificate)) = own {
-                return Ok(Self { der: certificate.der.to_vec(), key: written(key) });
+                return Ok(Self { der: certificate.der.to_vec(), key: to_pem(key) });
             }
             worst = Some(CertificateError::KeyOfAnother);
         }
@@ -140,26 +140,26 @@ impl CertificateWithKey {
 }
 
 /// Returns true if a PKCS#8 key names this algorithm, which it does at its beginning.
-fn begins_with(key: &Block<'_>, algorithm: &[u8]) -> bool {
+fn names_algorithm(key: &Block<'_>, algorithm: &[u8]) -> bool {
     key.der.windows(algorithm.len()).take(40).any(|window| window == algorithm)
 }
 
-/// The public half of a private key, as certificates carry it.
+/// Returns the public half of a private key, in the form that certificates contain.
 fn public_key(key: &Block<'_>) -> Result<Vec<u8>, CertificateError> {
     let pair = match key.label {
         _ if key.is_encrypted => return Err(CertificateError::EncryptedKey),
         "OPENSSH PRIVATE KEY" => return Err(CertificateError::OpenSshKey),
         "RSA PRIVATE KEY" => RsaKeyPair::from_der(&key.der),
-        "PRIVATE KEY" if begins_with(key, RSA) => RsaKeyPair::from_pkcs8(&key.der),
+        "PRIVATE KEY" if names_algorithm(key, RSA) => RsaKeyPair::from_pkcs8(&key.der),
         "EC PRIVATE KEY" => return Err(CertificateError::EllipticKey),
-        _ if begins_with(key, ELLIPTIC) => return Err(CertificateError::EllipticKey),
+        _ if names_algorithm(key, ELLIPTIC) => return Err(CertificateError::EllipticKey),
         _ => return Err(CertificateError::OtherKey),
     };
     pair.map(|pair| pair.public_key().as_ref().to_vec()).map_err(|_| CertificateError::UnusableKey)
 }
 
-/// A block as everybody reads it: without indents, headers and other line ends.
-fn written(key: &Block<'_>) -> SecretString {
+/// Renders a block in the standard form: without indents and headers, and with LF.
+fn to_pem(key: &Block<'_>) -> SecretString {
     let body = Zeroizing::new(BASE64_STANDARD.encode(&key.der));
     let mut text = Zeroizing::new(String::with_capacity(body.len() + body.len() / 64 + 100));
     text.push_str(&format!("-----BEGIN {}-----\n", key.label));
@@ -174,8 +174,8 @@ fn written(key: &Block<'_>) -> SecretString {
     SecretString::from(text.as_str())
 }
 
-/// The blocks of a PEM file, in their order. Text around them is passed over.
-fn blocks(pem: &str) -> Result<Vec<Block<'_>>, CertificateError> {
+/// Returns the blocks of a PEM file in order. Text around them is ignored.
+fn parse_blocks(pem: &str) -> Result<Vec<Block<'_>>, CertificateError> {
     const BEGIN: &str = "-----BEGIN ";
     let mut found = Vec::new();
     let mut rest = pem;
@@ -189,7 +189,7 @@ fn blocks(pem: &str) -> Result<Vec<Block<'_>>, CertificateError> {
         let is_encrypted = label == "ENCRYPTED PRIVATE KEY"
             || headers().any(|line| line.contains("Proc-Type") && line.contains("ENCRYPTED"));
         let mut packed = Zeroizing::new(String::with_capacity(body.len()));
-        // The lines that go on a header have no colon of their own, and stand before the empty line.
+        // Continuation lines of a header have no colon, and precede the empty line.
         let lines = match headers().next() {
             Some(_) => body.split_once("\n\n").or_else(|| body.split_once("\r\n\r\n")).map_or(body, |(_, rest)| rest),
             None => body,
@@ -198,7 +198,7 @@ fn blocks(pem: &str) -> Result<Vec<Block<'_>>, CertificateError> {
         let der = BASE64_STANDARD.decode(packed.as_bytes()).map(Zeroizing::new);
         match der {
             Ok(der) => found.push(Block { label, der, is_encrypted }),
-            // Of what is passed over anyway nothing is wanted.
+            // A damaged block of another kind is ignored.
             Err(_) if label.ends_with("PRIVATE KEY") || label.ends_with("CERTIFICATE") => {
                 return Err(CertificateError::Damaged);
             }
@@ -227,7 +227,7 @@ mod tests {
     }
 
     #[test]
-    fn the_certificate_that_fits_the_key_is_taken_whatever_the_order() {
+    fn the_certificate_of_the_key_is_found_in_any_order() {
         let (own, key) = pair(&PKCS_RSA_SHA256);
         let (other, other_key) = pair(&PKCS_RSA_SHA256);
         let (elliptic, elliptic_key) = pair(&PKCS_ECDSA_P256_SHA256);
@@ -257,7 +257,7 @@ mod tests {
     }
 
     #[test]
-    fn each_fault_of_a_file_is_told_apart() {
+    fn each_fault_of_a_file_is_distinguished() {
         let (own, key) = pair(&PKCS_RSA_SHA256);
         let cut: String = key.lines().take(5).map(|line| format!("{line}\n")).collect();
         let relabelled = |label: &str| key.replace("PRIVATE KEY", label);

@@ -1,9 +1,9 @@
-//! Values of credentials: whether a value can be what its field needs. Pure; asked when a value is sealed, when it is
-//! applied, when it is verified and before it is sent.
+//! Checks that a value can be the credential that its field needs. Pure; runs when a value is sealed, applied, verified and
+//! sent.
 //!
 //! * [`CredentialKind`]: password, client secret or certificate; a profile's field decides
-//! * [`text`]: the value as text, or the reason why it is [`Unfit`]
-//! * [`trim`]: what a pipe or an editor added around a value
+//! * [`parse_value`]: the value as text, or the reason why it is unsuitable, a [`CredentialError`]
+//! * [`trim`]: removes what a pipe or an editor added to a value
 //! * [`Certificate`](certificate::CertificateWithKey): the certificate and the key of a PEM file that belong together
 //!
 //! No message quotes a value.
@@ -18,24 +18,24 @@ use crate::model::provider::{Credential, Provider};
 pub use certificate::{CertificateError, CertificateWithKey};
 
 /// UTF-8's byte order mark.
-const MARK: &[u8] = b"\xef\xbb\xbf";
+const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
 
 impl CredentialKind {
-    /// The kind of a profile's secret; none if it names none.
-    pub fn of(provider: &Provider) -> Option<Self> {
+    /// Returns the kind of a profile's secret; none if the profile has no secret.
+    pub fn from_provider(provider: &Provider) -> Option<Self> {
         match provider {
             Provider::Smtp(smtp) => match (&smtp.password, &smtp.oauth) {
                 (Some(_), _) => Some(Self::Password),
-                (None, Some(oauth)) => Self::of_credential(&oauth.credential),
+                (None, Some(oauth)) => Self::from_credential(&oauth.credential),
                 (None, None) => None,
             },
-            Provider::MicrosoftGraphDirect(direct) => Self::of_credential(&direct.credential),
+            Provider::MicrosoftGraphDirect(direct) => Self::from_credential(&direct.credential),
             Provider::MicrosoftGraphDelegate(_) => None,
         }
     }
 
-    /// The kind of an application's credential; none for a federated token.
-    pub fn of_credential(credential: &Credential) -> Option<Self> {
+    /// Returns the kind of an application's credential; none for a federated token.
+    pub fn from_credential(credential: &Credential) -> Option<Self> {
         match credential {
             Credential::ClientSecret(_) => Some(Self::ClientSecret),
             Credential::Certificate(_) => Some(Self::Certificate),
@@ -43,8 +43,8 @@ impl CredentialKind {
         }
     }
 
-    /// The kind that a field of a profile needs, by its key.
-    pub fn of_field(key: &str) -> Option<Self> {
+    /// Returns the kind that a field of a profile needs, by its key.
+    pub fn from_field(key: &str) -> Option<Self> {
         match key {
             "password" => Some(Self::Password),
             "clientSecret" => Some(Self::ClientSecret),
@@ -53,7 +53,7 @@ impl CredentialKind {
         }
     }
 
-    fn words(self) -> &'static str {
+    fn describe(self) -> &'static str {
         match self {
             Self::Password => "a password",
             Self::ClientSecret => "a client secret",
@@ -62,70 +62,70 @@ impl CredentialKind {
     }
 }
 
-/// Why a value cannot be what its field needs. Never quotes the value.
+/// The reason why a value is unsuitable for its field. Never quotes the value.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum Unfit {
-    /// There is nothing in it.
+pub enum CredentialError {
+    /// The value is empty.
     #[error("it is empty")]
     Empty,
-    /// It is UTF-16, as Windows PowerShell writes files.
+    /// The value is UTF-16, as Windows PowerShell writes files.
     #[error("it is UTF-16 text, as Windows PowerShell writes files, and a secret is UTF-8")]
     Utf16,
-    /// It is a PKCS#12 file.
+    /// The value is a PKCS#12 file.
     #[error("it is a PFX (PKCS#12) file, and a certificate is needed in PEM form")]
     Pkcs12,
-    /// It is a Java keystore.
+    /// The value is a Java keystore.
     #[error("it is a Java keystore, and a certificate is needed in PEM form")]
     Keystore,
-    /// It is DER.
+    /// The value is DER.
     #[error("it is a certificate or key in DER form, and PEM form is needed")]
     Der,
-    /// It is PKCS#12 or DER in base64 or hexadecimal, without PEM's lines around it.
+    /// The value is PKCS#12 or DER in base64 or hexadecimal, without PEM's lines around it.
     #[error("it is a PFX or DER file in base64 or hexadecimal, and a certificate is needed in PEM form")]
     Base64,
-    /// It is a PEM file in base64.
+    /// The value is a PEM file in base64.
     #[error("it is a PEM file in base64, and the file itself is needed")]
     PemInBase64,
-    /// It is a JSON Web Key (RFC 7517).
+    /// The value is a JSON Web Key (RFC 7517).
     #[error("it is a JSON Web Key, and a certificate is needed in PEM form")]
     WebKey,
-    /// It is encrypted by another program.
+    /// The value is encrypted by another program.
     #[error("it is encrypted by {0}, and the value itself is needed")]
     Encrypted(&'static str),
-    /// It is a manifest of Kubernetes.
+    /// The value is a manifest of Kubernetes.
     #[error("it is a Kubernetes secret, and one value of it is needed")]
     KubernetesSecret,
-    /// It is an assignment, as files of environment variables have them.
+    /// The value is an assignment, as files of environment variables have them.
     #[error("it is an assignment to a variable, and the value alone is needed")]
     Assignment,
-    /// It has a byte order mark inside.
+    /// The value has a byte order mark inside.
     #[error("it has a byte order mark inside it, which is invisible and belongs to no value")]
     InnerMark,
-    /// It is neither of these, and not text.
+    /// The value is not text, and none of the above.
     #[error("it is not text")]
     NotText,
-    /// It has control characters.
+    /// The value has control characters.
     #[error("it has a control character in it")]
     Control,
-    /// It is an age file.
+    /// The value is an age file.
     #[error("it is an age file: it would be sealed twice")]
     AgeFile,
-    /// It has the markers of a merge that was not resolved.
+    /// The value has the markers of a merge that was not resolved.
     #[error("it has merge conflict markers in it")]
     MergeMarkers,
-    /// It is a pointer of Git LFS or git-annex.
+    /// The value is a pointer of Git LFS or git-annex.
     #[error("it is a pointer of Git LFS or git-annex, and not the file that it stands for")]
     Pointer,
-    /// It is a key or certificate where a password or client secret belongs.
+    /// The value is a key or certificate where a password or client secret belongs.
     #[error("it is a private key or certificate, and {0} is needed")]
     Pem(&'static str),
-    /// It has more than one line.
+    /// The value has more than one line.
     #[error("it has line breaks, and {0} is one line")]
     LineBreaks(&'static str),
-    /// It is the id of a client secret.
+    /// The value is the id of a client secret.
     #[error("it is a GUID: the id of a client secret, not its value")]
     SecretId,
-    /// It is the answer of a command that made a client secret.
+    /// The value is the answer of a command that made a client secret.
     #[error("it is a JSON document, and only the client secret's value is needed")]
     Json,
     /// The certificate or its key cannot be used.
@@ -133,8 +133,8 @@ pub enum Unfit {
     Certificate(#[from] CertificateError),
 }
 
-impl Unfit {
-    /// The way to a value that fits.
+impl CredentialError {
+    /// Returns the way to a suitable value.
     pub fn remedy(&self) -> String {
         match self {
             Self::Empty => "Seal the real value.".to_owned(),
@@ -144,7 +144,7 @@ impl Unfit {
             Self::WebKey => "Seal the certificate with its private key as PEM; the program that wrote the key converts it.".to_owned(),
             Self::Encrypted(_) => "Decrypt it with that program first, and seal the result.".to_owned(),
             Self::KubernetesSecret => "kubectl get secret NAME --output jsonpath='{.data.KEY}' | base64 --decode; then seal that.".to_owned(),
-            Self::Assignment => "Seal what is behind the equals sign, without quotation marks.".to_owned(),
+            Self::Assignment => "Seal the text after the equals sign, without quotation marks.".to_owned(),
             Self::InnerMark => "Type the value again, or save the file as UTF-8 without a byte order mark.".to_owned(),
             Self::Keystore => "keytool -importkeystore -srckeystore FILE.jks -destkeystore FILE.pfx -deststoretype PKCS12; openssl pkcs12 -in FILE.pfx -nodes -out certificate.pem; then seal certificate.pem.".to_owned(),
             Self::Der => "openssl x509 -inform DER -in FILE.cer > certificate.pem; openssl pkey -inform DER -in FILE.key >> certificate.pem; then seal certificate.pem.".to_owned(),
@@ -154,101 +154,101 @@ impl Unfit {
             Self::Pointer => "Fetch the file first (git lfs pull, git annex get), and seal that.".to_owned(),
             Self::Pem(_) => "Seal the password or client secret; a certificate belongs into a credential `certificate: { secret: ... }`.".to_owned(),
             Self::LineBreaks(_) => "Seal the value alone, on one line.".to_owned(),
-            Self::SecretId => "Seal the value, which the portal shows once, beside its id; if it is lost, make a new client secret.".to_owned(),
+            Self::SecretId => "Seal the value, which the portal shows once, next to its id; if it is lost, make a new client secret.".to_owned(),
             Self::Json => "Seal the field `password` of it alone: ... --query password --output tsv.".to_owned(),
             Self::Certificate(error) => error.remedy().to_owned(),
         }
     }
 
-    /// Returns true if it is the receiver that does not take such a value today, and the value itself is sound.
+    /// Returns true if the value is valid and only the receiver does not accept its kind today.
     pub fn depends_on_receiver(&self) -> bool {
         matches!(self, Self::Certificate(CertificateError::EllipticKey | CertificateError::OtherKey))
     }
 }
 
-/// A value without what a pipe or an editor added.
+/// A value without a byte order mark and a final line end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Trimmed<'a> {
     /// The value.
     pub value: &'a [u8],
-    /// Whether there was a byte order mark before it.
+    /// True if a byte order mark was removed.
     pub had_mark: bool,
-    /// Whether there was a line end behind it.
+    /// True if a line end was removed.
     pub had_line_end: bool,
 }
 
-/// Takes off a UTF-8 byte order mark at the beginning and one line end at the end, which most programs add.
+/// Removes a UTF-8 byte order mark at the beginning and one line end at the end, which many programs add.
 pub fn trim(value: &[u8]) -> Trimmed<'_> {
-    let unmarked = value.strip_prefix(MARK);
+    let unmarked = value.strip_prefix(BYTE_ORDER_MARK);
     let rest = unmarked.unwrap_or(value);
     let ended = rest.strip_suffix(b"\r\n").or_else(|| rest.strip_suffix(b"\n"));
     Trimmed { value: ended.unwrap_or(rest), had_mark: unmarked.is_some(), had_line_end: ended.is_some() }
 }
 
-/// The value as its field needs it. Without a kind, only what no field can need is refused.
-pub fn text(kind: Option<CredentialKind>, value: &[u8]) -> Result<&str, Unfit> {
+/// Returns the value as text, if it is suitable for its field. Without a kind, only values that no field accepts are rejected.
+pub fn parse_value(kind: Option<CredentialKind>, value: &[u8]) -> Result<&str, CredentialError> {
     let value = trim(value).value;
     if value.is_empty() {
-        return Err(Unfit::Empty);
+        return Err(CredentialError::Empty);
     }
     if is_utf16(value) {
-        return Err(Unfit::Utf16);
+        return Err(CredentialError::Utf16);
     }
-    if let Some(unfit) = binary(value) {
-        return Err(unfit);
+    if let Some(error) = detect_binary(value) {
+        return Err(error);
     }
-    let text = std::str::from_utf8(value).map_err(|_| Unfit::NotText)?;
+    let text = std::str::from_utf8(value).map_err(|_| CredentialError::NotText)?;
     if text.starts_with("age-encryption.org/") || text.trim_start().starts_with("-----BEGIN AGE ENCRYPTED FILE-----") {
-        return Err(Unfit::AgeFile);
+        return Err(CredentialError::AgeFile);
     }
     let is_marker = |line: &str| line.starts_with("<<<<<<< ") || line.starts_with(">>>>>>> ");
     if text.lines().any(is_marker) {
-        return Err(Unfit::MergeMarkers);
+        return Err(CredentialError::MergeMarkers);
     }
     if text.starts_with("version https://git-lfs.github.com/spec/") || text.starts_with("/annex/objects/") {
-        return Err(Unfit::Pointer);
+        return Err(CredentialError::Pointer);
     }
     if text.chars().any(|c| c.is_control() && !matches!(c, '\t' | '\r' | '\n')) {
-        return Err(Unfit::Control);
+        return Err(CredentialError::Control);
     }
-    if let Some(unfit) = other_document(text) {
-        return Err(unfit);
+    if let Some(error) = detect_document(text) {
+        return Err(error);
     }
     let Some(kind) = kind else { return Ok(text) };
     if !text.contains("-----BEGIN ") && is_text_of_binary(text) {
-        return Err(Unfit::Base64);
+        return Err(CredentialError::Base64);
     }
     match kind {
         CredentialKind::Certificate => {
             CertificateWithKey::parse(text)?;
         }
-        CredentialKind::Password | CredentialKind::ClientSecret => one_line(kind, text)?,
+        CredentialKind::Password | CredentialKind::ClientSecret => check_one_line(kind, text)?,
     }
     Ok(text)
 }
 
 /// Recognises documents of other programs that hold a secret, or hold it encrypted.
-fn other_document(text: &str) -> Option<Unfit> {
+fn detect_document(text: &str) -> Option<CredentialError> {
     if text.contains('\u{feff}') {
-        return Some(Unfit::InnerMark);
+        return Some(CredentialError::InnerMark);
     }
     let start = text.trim_start();
     if start.starts_with("$ANSIBLE_VAULT;") {
-        return Some(Unfit::Encrypted("Ansible Vault"));
+        return Some(CredentialError::Encrypted("Ansible Vault"));
     }
     if text.contains("ENC[AES256_GCM,data:") {
-        return Some(Unfit::Encrypted("SOPS"));
+        return Some(CredentialError::Encrypted("SOPS"));
     }
     if start.starts_with("-----BEGIN PGP MESSAGE-----") {
-        return Some(Unfit::Encrypted("PGP"));
+        return Some(CredentialError::Encrypted("PGP"));
     }
     // `-----BEGIN` in base64.
     if start.starts_with("LS0tLS1CRUdJTi") {
-        return Some(Unfit::PemInBase64);
+        return Some(CredentialError::PemInBase64);
     }
     let has_line = |wanted: &[&str]| text.lines().any(|line| wanted.contains(&line.trim_end()));
     if text.lines().any(|line| line.starts_with("apiVersion:")) && has_line(&["kind: Secret", "kind: SealedSecret"]) {
-        return Some(Unfit::KubernetesSecret);
+        return Some(CredentialError::KubernetesSecret);
     }
     if start.starts_with('{')
         && let Ok(document) = serde_json::from_str::<serde_json::Map<String, serde_json::Value>>(start)
@@ -258,18 +258,18 @@ fn other_document(text: &str) -> Option<Unfit> {
         if document.get("kty").is_some_and(serde_json::Value::is_string)
             || keys.is_some_and(|keys| keys.iter().any(has_key_type))
         {
-            return Some(Unfit::WebKey);
+            return Some(CredentialError::WebKey);
         }
         if document.contains_key("apiVersion")
             && document.get("kind").is_some_and(|kind| kind == "Secret" || kind == "SealedSecret")
         {
-            return Some(Unfit::KubernetesSecret);
+            return Some(CredentialError::KubernetesSecret);
         }
     }
     None
 }
 
-/// Returns true for `SMTP_PASSWORD=...`: a name in capitals that says it is a secret, and something behind the sign.
+/// Returns true for `SMTP_PASSWORD=...`: a name in capitals that names a secret, and a value.
 fn is_assignment(line: &str) -> bool {
     let line = line.strip_prefix("export ").unwrap_or(line);
     let Some((name, value)) = line.split_once('=') else { return false };
@@ -278,29 +278,29 @@ fn is_assignment(line: &str) -> bool {
     is_name && is_secret && !value.trim_matches('=').is_empty()
 }
 
-fn one_line(kind: CredentialKind, text: &str) -> Result<(), Unfit> {
+fn check_one_line(kind: CredentialKind, text: &str) -> Result<(), CredentialError> {
     let is_key =
         text.contains("-----BEGIN ") || text.starts_with("AGE-SECRET-KEY-") || text.starts_with("PuTTY-User-Key");
     if is_key {
-        return Err(Unfit::Pem(kind.words()));
+        return Err(CredentialError::Pem(kind.describe()));
     }
     if kind == CredentialKind::ClientSecret {
         if text.trim_start().starts_with('{')
             && serde_json::from_str::<serde_json::Map<String, serde_json::Value>>(text).is_ok()
         {
-            return Err(Unfit::Json);
+            return Err(CredentialError::Json);
         }
         if uuid::Uuid::try_parse(text.trim()).is_ok() {
-            return Err(Unfit::SecretId);
+            return Err(CredentialError::SecretId);
         }
     }
     if text.contains(['\r', '\n']) {
-        return Err(Unfit::LineBreaks(kind.words()));
+        return Err(CredentialError::LineBreaks(kind.describe()));
     }
-    if is_assignment(text) { Err(Unfit::Assignment) } else { Ok(()) }
+    if is_assignment(text) { Err(CredentialError::Assignment) } else { Ok(()) }
 }
 
-/// With its mark, or as text of the Latin alphabet without one.
+/// Returns true for UTF-16 with a byte order mark, or for text of the Latin alphabet without one.
 fn is_utf16(value: &[u8]) -> bool {
     if value.starts_with(b"\xff\xfe") || value.starts_with(b"\xfe\xff") {
         return true;
@@ -310,18 +310,18 @@ fn is_utf16(value: &[u8]) -> bool {
 }
 
 /// Recognises binary files that hold certificates and keys.
-fn binary(value: &[u8]) -> Option<Unfit> {
+fn detect_binary(value: &[u8]) -> Option<CredentialError> {
     if value.starts_with(b"\xfe\xed\xfe\xed") || value.starts_with(b"\xce\xce\xce\xce") {
-        return Some(Unfit::Keystore);
+        return Some(CredentialError::Keystore);
     }
-    // An ASN.1 SEQUENCE with a long or open length: nothing that somebody types begins so.
+    // An ASN.1 SEQUENCE with a long or open length: no typed text begins with it.
     let [0x30, length @ 0x80..=0x84, rest @ ..] = value else { return None };
     let contents = rest.get(usize::from(length & 0x7f)..).unwrap_or_default();
     // A PFX begins with its version, 3 (RFC 7292).
-    Some(if contents.starts_with(&[0x02, 0x01, 0x03]) { Unfit::Pkcs12 } else { Unfit::Der })
+    Some(if contents.starts_with(&[0x02, 0x01, 0x03]) { CredentialError::Pkcs12 } else { CredentialError::Der })
 }
 
-/// Returns true for the bytes of [`binary`] written as base64, as base64url, or in hexadecimal.
+/// Returns true for the bytes of [`detect_binary`] written as base64, as base64url, or in hexadecimal.
 fn is_text_of_binary(text: &str) -> bool {
     // Longer than any password.
     if text.len() < 200 {
@@ -338,7 +338,7 @@ fn is_text_of_binary(text: &str) -> bool {
         };
         let packed = text.chars().filter(|c| !c.is_whitespace() && *c != '=').map(standard);
         let bytes = BASE64_STANDARD_NO_PAD.decode(Zeroizing::new(packed.collect::<String>()).as_bytes());
-        return bytes.is_ok_and(|bytes| binary(&Zeroizing::new(bytes)).is_some());
+        return bytes.is_ok_and(|bytes| detect_binary(&Zeroizing::new(bytes)).is_some());
     }
     let digits = text.trim_start_matches("0x").chars().filter(|c| !c.is_whitespace() && *c != ':');
     let digits = Zeroizing::new(digits.collect::<String>());
@@ -353,7 +353,7 @@ fn has_own_length(bytes: &[u8]) -> bool {
     let [0x30, length @ 0x80..=0x84, rest @ ..] = bytes else { return false };
     let count = usize::from(length & 0x7f);
     let stated = rest.iter().take(count).fold(0_usize, |sum, byte| sum << 8 | usize::from(*byte));
-    binary(bytes) == Some(Unfit::Pkcs12) || rest.len().checked_sub(count) == Some(stated)
+    detect_binary(bytes) == Some(CredentialError::Pkcs12) || rest.len().checked_sub(count) == Some(stated)
 }
 
 #[cfg(test)]
@@ -372,7 +372,7 @@ mod tests {
     }
 
     #[test]
-    fn a_mark_and_one_line_end_are_taken_off() {
+    fn a_byte_order_mark_and_one_line_end_are_removed() {
         for (value, rest, mark, end) in [
             (&b"value"[..], &b"value"[..], false, false),
             (b"value\r\n", b"value", false, true),
@@ -384,66 +384,69 @@ mod tests {
             assert_eq!(trim(value), Trimmed { value: rest, had_mark: mark, had_line_end: end }, "{value:?}");
         }
         for kind in [None, Some(Password), Some(ClientSecret)] {
-            assert_eq!(text(kind, b"\xef\xbb\xbfs3cret, \xc3\xbc\r\n"), Ok("s3cret, \u{fc}"));
+            assert_eq!(parse_value(kind, b"\xef\xbb\xbfs3cret, \xc3\xbc\r\n"), Ok("s3cret, \u{fc}"));
         }
     }
 
     #[test]
-    fn what_no_field_needs_is_refused_whatever_the_field() {
+    fn values_that_no_field_accepts_are_rejected_for_every_field() {
         let long_pfx = [&[0x30, 0x82, 0x0a, 0x3f, 0x02, 0x01, 0x03, 0x30][..], &[0x11; 60]].concat();
         let open_pfx = [&[0x30, 0x80, 0x02, 0x01, 0x03, 0x30][..], &[0x11; 60]].concat();
         let der = [&[0x30, 0x82, 0x03, 0x0f, 0x30, 0x82][..], &[0x11; 60]].concat();
         let cases = [
-            (b"".to_vec(), Unfit::Empty),
-            (b"\xef\xbb\xbf\n".to_vec(), Unfit::Empty),
-            (utf16("s3cret\r\n", false, true), Unfit::Utf16),
-            (utf16("s3cret", true, true), Unfit::Utf16),
-            (utf16("s3cret", false, false), Unfit::Utf16),
-            (utf16("s3cret", true, false), Unfit::Utf16),
-            (utf16("-----BEGIN CERTIFICATE-----\r\n", false, true), Unfit::Utf16),
-            (long_pfx, Unfit::Pkcs12),
-            (open_pfx, Unfit::Pkcs12),
-            (der, Unfit::Der),
-            (b"\xfe\xed\xfe\xed\x00\x00\x00\x02".to_vec(), Unfit::Keystore),
-            (b"caf\xe9".to_vec(), Unfit::NotText),
-            (b"s3\x00cret".to_vec(), Unfit::Control),
-            (b"s3\x1bcret".to_vec(), Unfit::Control),
-            (b"age-encryption.org/v1\n-> X25519 x\n".to_vec(), Unfit::AgeFile),
-            (b"-----BEGIN AGE ENCRYPTED FILE-----\nx\n".to_vec(), Unfit::AgeFile),
-            (b"<<<<<<< HEAD\na\n=======\nb\n>>>>>>> topic\n".to_vec(), Unfit::MergeMarkers),
-            (b"b\n>>>>>>> topic\n".to_vec(), Unfit::MergeMarkers),
-            (b"version https://git-lfs.github.com/spec/v1\noid sha256:4d7a\nsize 12\n".to_vec(), Unfit::Pointer),
-            (b"/annex/objects/SHA256E-s12--4d7a\n".to_vec(), Unfit::Pointer),
+            (b"".to_vec(), CredentialError::Empty),
+            (b"\xef\xbb\xbf\n".to_vec(), CredentialError::Empty),
+            (utf16("s3cret\r\n", false, true), CredentialError::Utf16),
+            (utf16("s3cret", true, true), CredentialError::Utf16),
+            (utf16("s3cret", false, false), CredentialError::Utf16),
+            (utf16("s3cret", true, false), CredentialError::Utf16),
+            (utf16("-----BEGIN CERTIFICATE-----\r\n", false, true), CredentialError::Utf16),
+            (long_pfx, CredentialError::Pkcs12),
+            (open_pfx, CredentialError::Pkcs12),
+            (der, CredentialError::Der),
+            (b"\xfe\xed\xfe\xed\x00\x00\x00\x02".to_vec(), CredentialError::Keystore),
+            (b"caf\xe9".to_vec(), CredentialError::NotText),
+            (b"s3\x00cret".to_vec(), CredentialError::Control),
+            (b"s3\x1bcret".to_vec(), CredentialError::Control),
+            (b"age-encryption.org/v1\n-> X25519 x\n".to_vec(), CredentialError::AgeFile),
+            (b"-----BEGIN AGE ENCRYPTED FILE-----\nx\n".to_vec(), CredentialError::AgeFile),
+            (b"<<<<<<< HEAD\na\n=======\nb\n>>>>>>> topic\n".to_vec(), CredentialError::MergeMarkers),
+            (b"b\n>>>>>>> topic\n".to_vec(), CredentialError::MergeMarkers),
+            (
+                b"version https://git-lfs.github.com/spec/v1\noid sha256:4d7a\nsize 12\n".to_vec(),
+                CredentialError::Pointer,
+            ),
+            (b"/annex/objects/SHA256E-s12--4d7a\n".to_vec(), CredentialError::Pointer),
         ];
         for (value, why) in cases {
             for kind in [None, Some(Password), Some(ClientSecret), Some(Certificate)] {
-                assert_eq!(text(kind, &value), Err(why.clone()), "{kind:?} {value:?}");
+                assert_eq!(parse_value(kind, &value), Err(why.clone()), "{kind:?} {value:?}");
             }
             assert!(!why.remedy().is_empty());
         }
     }
 
     #[test]
-    fn a_document_of_another_program_is_refused_whatever_the_field() {
+    fn documents_of_other_programs_are_rejected_for_every_field() {
         let cases = [
-            ("$ANSIBLE_VAULT;1.1;AES256\n6131\n", Unfit::Encrypted("Ansible Vault")),
-            ("ENC[AES256_GCM,data:p673w==,iv:YY=,tag:cQ==,type:str]", Unfit::Encrypted("SOPS")),
+            ("$ANSIBLE_VAULT;1.1;AES256\n6131\n", CredentialError::Encrypted("Ansible Vault")),
+            ("ENC[AES256_GCM,data:p673w==,iv:YY=,tag:cQ==,type:str]", CredentialError::Encrypted("SOPS")),
             (
                 "password: ENC[AES256_GCM,data:p673w==,iv:YY=,tag:cQ==,type:str]\nsops:\n  mac: x\n",
-                Unfit::Encrypted("SOPS"),
+                CredentialError::Encrypted("SOPS"),
             ),
-            ("-----BEGIN PGP MESSAGE-----\n\nhQE\n-----END PGP MESSAGE-----", Unfit::Encrypted("PGP")),
-            ("LS0tLS1CRUdJTiBDRVJUSUZJQ0FURS0tLS0tCk1JSUI=", Unfit::PemInBase64),
-            ("apiVersion: v1\nkind: Secret\ndata:\n  password: czNjcmV0\n", Unfit::KubernetesSecret),
-            ("{\"apiVersion\": \"v1\", \"kind\": \"Secret\", \"data\": {}}", Unfit::KubernetesSecret),
-            ("{\"kty\": \"RSA\", \"n\": \"AQAB\"}", Unfit::WebKey),
-            ("{\"keys\": [{\"kty\": \"EC\"}]}", Unfit::WebKey),
-            ("s3\u{feff}cret", Unfit::InnerMark),
-            ("\u{feff}\u{feff}s3cret", Unfit::InnerMark),
+            ("-----BEGIN PGP MESSAGE-----\n\nhQE\n-----END PGP MESSAGE-----", CredentialError::Encrypted("PGP")),
+            ("LS0tLS1CRUdJTiBDRVJUSUZJQ0FURS0tLS0tCk1JSUI=", CredentialError::PemInBase64),
+            ("apiVersion: v1\nkind: Secret\ndata:\n  password: czNjcmV0\n", CredentialError::KubernetesSecret),
+            ("{\"apiVersion\": \"v1\", \"kind\": \"Secret\", \"data\": {}}", CredentialError::KubernetesSecret),
+            ("{\"kty\": \"RSA\", \"n\": \"AQAB\"}", CredentialError::WebKey),
+            ("{\"keys\": [{\"kty\": \"EC\"}]}", CredentialError::WebKey),
+            ("s3\u{feff}cret", CredentialError::InnerMark),
+            ("\u{feff}\u{feff}s3cret", CredentialError::InnerMark),
         ];
         for (value, why) in cases {
             for kind in [None, Some(Password), Some(ClientSecret), Some(Certificate)] {
-                assert_eq!(text(kind, value.as_bytes()), Err(why.clone()), "{kind:?} {value}");
+                assert_eq!(parse_value(kind, value.as_bytes()), Err(why.clone()), "{kind:?} {value}");
             }
             assert!(why.remedy().ends_with('.'));
         }
@@ -465,23 +468,27 @@ mod tests {
                 format!("0x{}", hexadecimal.concat()),
             ] {
                 for kind in [Password, ClientSecret, Certificate] {
-                    assert_eq!(text(Some(kind), value.as_bytes()), Err(Unfit::Base64), "{kind:?} {value}");
+                    assert_eq!(
+                        parse_value(Some(kind), value.as_bytes()),
+                        Err(CredentialError::Base64),
+                        "{kind:?} {value}"
+                    );
                 }
             }
         }
         // A long random number is a password.
         let random = "3082ffff".repeat(32);
-        assert_eq!(text(Some(Password), random.as_bytes()), Ok(random.as_str()));
+        assert_eq!(parse_value(Some(Password), random.as_bytes()), Ok(random.as_str()));
     }
 
     #[test]
     fn an_assignment_is_refused_and_what_resembles_one_is_not() {
         for kind in [Password, ClientSecret] {
             for value in ["PASSWORD=s3cret", "export SMTP_PASSWORD=\"s3cret\"", "AZURE_CLIENT_SECRET=abc~Q8"] {
-                assert_eq!(text(Some(kind), value.as_bytes()), Err(Unfit::Assignment), "{value}");
+                assert_eq!(parse_value(Some(kind), value.as_bytes()), Err(CredentialError::Assignment), "{value}");
             }
             for value in ["password=x", "PASSWORD=", "SECRET==", "A=b", "my PASSWORD=x", "cGFzc3dvcmQ="] {
-                assert_eq!(text(Some(kind), value.as_bytes()), Ok(value));
+                assert_eq!(parse_value(Some(kind), value.as_bytes()), Ok(value));
             }
         }
     }
@@ -496,24 +503,32 @@ mod tests {
                 "Bag Attributes\n-----BEGIN CERTIFICATE-----\nMIIE\n-----END CERTIFICATE-----",
                 "AGE-SECRET-KEY-1QQQQ",
             ] {
-                assert_eq!(text(Some(kind), value.as_bytes()), Err(Unfit::Pem(kind.words())), "{value}");
+                assert_eq!(
+                    parse_value(Some(kind), value.as_bytes()),
+                    Err(CredentialError::Pem(kind.describe())),
+                    "{value}"
+                );
             }
             for value in ["one\ntwo", "one\r\ntwo\r\n", "value\n\n", "value\r"] {
-                assert_eq!(text(Some(kind), value.as_bytes()), Err(Unfit::LineBreaks(kind.words())), "{value:?}");
+                assert_eq!(
+                    parse_value(Some(kind), value.as_bytes()),
+                    Err(CredentialError::LineBreaks(kind.describe())),
+                    "{value:?}"
+                );
             }
             let binary = [&[0x30, 0x82, 0x0a, 0x3f, 0x02, 0x01, 0x03][..], &[0x11; 400]].concat();
             let base64 = BASE64_STANDARD.encode(binary);
-            assert_eq!(text(Some(kind), base64.as_bytes()), Err(Unfit::Base64));
+            assert_eq!(parse_value(Some(kind), base64.as_bytes()), Err(CredentialError::Base64));
             for value in ["=======", "<<<<<<<", "{", "{\"a", "a b\tc", "MIIabc", "---", "\u{1f511}"] {
-                assert_eq!(text(Some(kind), value.as_bytes()), Ok(value));
+                assert_eq!(parse_value(Some(kind), value.as_bytes()), Ok(value));
             }
         }
         let id = "6f9619ff-8b86-d011-b42d-00c04fc964ff";
-        assert_eq!(text(Some(Password), id.as_bytes()), Ok(id));
+        assert_eq!(parse_value(Some(Password), id.as_bytes()), Ok(id));
         for id in [id, "6F9619FF-8B86-D011-B42D-00C04FC964FF\r\n", " 6f9619ff8b86d011b42d00c04fc964ff "] {
-            assert_eq!(text(Some(ClientSecret), id.as_bytes()), Err(Unfit::SecretId), "{id:?}");
+            assert_eq!(parse_value(Some(ClientSecret), id.as_bytes()), Err(CredentialError::SecretId), "{id:?}");
         }
         let answer = "{\n  \"appId\": \"x\",\n  \"password\": \"y\"\n}\n";
-        assert_eq!(text(Some(ClientSecret), answer.as_bytes()), Err(Unfit::Json));
+        assert_eq!(parse_value(Some(ClientSecret), answer.as_bytes()), Err(CredentialError::Json));
     }
 }

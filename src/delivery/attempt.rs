@@ -408,8 +408,8 @@ impl Engine {
         let opened = tokio::task::spawn_blocking(open).await;
         let opened = opened.map_err(|_| failed(Class::Transient, "the secret could not be opened".to_owned()))?;
         let value = opened.map_err(|error| failed(Class::Auth, error.to_string()))?;
-        let kind = CredentialKind::of(&sender.stored.profile.provider);
-        credential::text(kind, value.expose_secret())
+        let kind = CredentialKind::from_provider(&sender.stored.profile.provider);
+        credential::parse_value(kind, value.expose_secret())
             .map(SecretString::from)
             .map_err(|unfit| failed(Class::Auth, format!("the secret cannot work: {unfit}")))
     }

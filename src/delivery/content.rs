@@ -553,7 +553,7 @@ pub fn without_byte_order_mark(mut bytes: Vec<u8>) -> Result<Vec<u8>, Malformed>
         bytes.drain(..3);
         return Ok(bytes);
     }
-    let Some(encoding) = text::other_encoding(&bytes) else { return Ok(bytes) };
+    let Some(encoding) = text::detect_encoding(&bytes) else { return Ok(bytes) };
     match text::decode(&bytes) {
         Ok(text) if text.is_ascii() => Ok(text.into_bytes()),
         _ => Err(malformed(format!("the message is {encoding}"))

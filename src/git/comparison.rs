@@ -12,9 +12,9 @@ use super::{
     objects::Objects,
     range::{Range, Side},
     run::{Git, GitError},
-    work_tree::{self, Found},
+    work_tree::{self, WorkTreeEntry},
 };
-use crate::vfs::{Blobs as _, Kind, Tree};
+use crate::vfs::{BlobStore as _, EntryKind, Tree};
 
 /// The folders that are read.
 pub(super) const FOLDERS: [&str; 2] = ["environments", "secrets"];
@@ -26,7 +26,7 @@ const MODULES: u64 = 1024 * 1024;
 const TARGET: u64 = 4096;
 
 /// Path to entry: its kind, and the id of its contents.
-pub(super) type Listing = BTreeMap<String, (Kind, String)>;
+pub(super) type Listing = BTreeMap<String, (EntryKind, String)>;
 
 /// Both sides of a comparison.
 pub struct TreeComparison {
@@ -68,7 +68,7 @@ impl TreeComparison {
         let mut links = Vec::new();
         let mut list = |side: &Side| {
             let listing = match side {
-                Side::Commit { id, .. } => listing(&git, &objects, id, &mut links)?,
+                Side::Commit { id, .. } => list_with_links(&git, &objects, id, &mut links)?,
                 Side::WorkTree => Listing::new(),
             };
             let is_work_tree = matches!(side, Side::WorkTree);
@@ -76,8 +76,8 @@ impl TreeComparison {
         };
         let (from, to) = (list(&range.from)?, list(&range.to)?);
         let paths = match (range.from.commit(), range.to.commit()) {
-            (Some(commit), None) => on_disk(&git, commit, &from.listing, &mut links)?,
-            _ => differing(&from.listing, &to.listing),
+            (Some(commit), None) => compare_work_tree(&git, commit, &from.listing, &mut links)?,
+            _ => changed_between(&from.listing, &to.listing),
         };
         Ok(Self { from, to, changed: ChangedPaths::new(paths, &links), objects })
     }
@@ -89,9 +89,9 @@ impl TreeComparison {
     }
 }
 
-/// A submodule that was not checked out, where files belong: an empty folder that must not be taken for one without
-/// files. Git is asked only where there is an empty folder.
-pub fn empty_submodule(root: &Path) -> Option<String> {
+/// Returns the path of a submodule that is not checked out and takes the place of a folder that is read: an empty folder must
+/// not be read as one without files. Runs Git only if there is an empty folder.
+pub fn find_empty_submodule(root: &Path) -> Option<String> {
     let is_empty = |path: &String| root.join(path).read_dir().is_ok_and(|mut entries| entries.next().is_none());
     let below = |folder: &str| {
         let entries = root.join(folder).read_dir().into_iter().flatten().flatten();
@@ -107,15 +107,15 @@ pub fn empty_submodule(root: &Path) -> Option<String> {
         return None;
     }
     let Ok(committed) = list_commit(&Git::new(root), "HEAD", &FOLDERS.map(str::to_owned).into()) else {
-        // Git may refuse to read a repository of another user; an empty folder is no less empty for it.
+        // Git may refuse to read a repository of another user; the folder is empty all the same.
         let named = named_submodules(root);
         return empty.into_iter().find(|path| named.contains(path));
     };
-    let is_submodule = |path: &String| committed.get(path).is_some_and(|(kind, _)| *kind == Kind::Submodule);
+    let is_submodule = |path: &String| committed.get(path).is_some_and(|(kind, _)| *kind == EntryKind::Submodule);
     empty.into_iter().find(is_submodule)
 }
 
-/// The paths that `.gitmodules` names, relative to `root`, without asking Git.
+/// Returns the paths in `.gitmodules`, relative to `root`, without running Git.
 fn named_submodules(root: &Path) -> BTreeSet<String> {
     let here = std::fs::canonicalize(root).unwrap_or_else(|_| root.to_owned());
     let Some(top) = here.ancestors().find(|folder| folder.join(".git").exists()) else { return BTreeSet::new() };
@@ -136,23 +136,28 @@ fn named_submodules(root: &Path) -> BTreeSet<String> {
 fn ids<'a>(listing: &'a Listing, wanted: impl Fn(&str) -> bool + 'a) -> impl Iterator<Item = &'a str> {
     listing
         .iter()
-        .filter(move |(path, (kind, _))| *kind != Kind::Submodule && wanted(path))
+        .filter(move |(path, (kind, _))| *kind != EntryKind::Submodule && wanted(path))
         .map(|(_, (_, id))| id.as_str())
 }
 
-/// The files of a commit, with those that links lead to, wherever in the repository they are.
-fn listing(git: &Git, objects: &Objects, commit: &str, links: &mut Vec<(String, String)>) -> Result<Listing, GitError> {
+/// Lists the files of a commit, with those that links lead to, anywhere in the repository.
+fn list_with_links(
+    git: &Git,
+    objects: &Objects,
+    commit: &str,
+    links: &mut Vec<(String, String)>,
+) -> Result<Listing, GitError> {
     let mut listing = Listing::new();
     let mut folders: BTreeSet<String> = FOLDERS.map(str::to_owned).into();
     let mut listed: BTreeSet<String> = BTreeSet::new();
     for _ in 0..ROUNDS {
         let found = list_commit(git, commit, &folders)?;
-        let is_link = |(_, (kind, _)): &(&String, &(Kind, String))| *kind == Kind::Link;
+        let is_link = |(_, (kind, _)): &(&String, &(EntryKind, String))| *kind == EntryKind::Link;
         objects.fetch(found.iter().filter(is_link).map(|(_, (_, id))| id.as_str()));
         let mut ahead = BTreeSet::new();
         for (path, (_, id)) in found.iter().filter(is_link) {
             let Ok(target) = objects.blob(id, TARGET) else { continue };
-            let Some(target) = leads_to(path, &String::from_utf8_lossy(&target)) else { continue };
+            let Some(target) = resolve_link(path, &String::from_utf8_lossy(&target)) else { continue };
             ahead.extend(first_part(&target));
             links.push((path.clone(), target));
         }
@@ -166,31 +171,31 @@ fn listing(git: &Git, objects: &Objects, commit: &str, links: &mut Vec<(String, 
     Ok(listing)
 }
 
-/// The files of a commit below some folders, all of them if none is named.
+/// Lists the files of a commit below some folders, or all files if none is named.
 pub(super) fn list_commit(git: &Git, commit: &str, folders: &BTreeSet<String>) -> Result<Listing, GitError> {
     let mut arguments = vec!["ls-tree", "-r", "-z", commit, "--"];
     arguments.extend(folders.iter().map(String::as_str));
     let answer = git.run(&arguments)?;
-    Ok(answer.split(|byte| *byte == 0).filter_map(entry).collect())
+    Ok(answer.split(|byte| *byte == 0).filter_map(parse_entry).collect())
 }
 
-/// `MODE TYPE ID<tab>PATH`. A path need not be UTF-8; one that is not cannot mean anything to `config`, which says so.
-fn entry(line: &[u8]) -> Option<(String, (Kind, String))> {
+/// Parses `MODE TYPE ID<tab>PATH`. A path that is not UTF-8 is not a valid name for `config`, which reports it.
+fn parse_entry(line: &[u8]) -> Option<(String, (EntryKind, String))> {
     let tab = line.iter().position(|byte| *byte == b'\t')?;
     let (head, path) = line.split_at(tab);
     let head = std::str::from_utf8(head).ok()?;
     let mut words = head.split(' ');
     let (mode, _, id) = (words.next()?, words.next()?, words.next()?);
     let kind = match mode {
-        "120000" => Kind::Link,
-        "160000" => Kind::Submodule,
-        _ => Kind::File,
+        "120000" => EntryKind::Link,
+        "160000" => EntryKind::Submodule,
+        _ => EntryKind::File,
     };
     Some((String::from_utf8_lossy(path.get(1..)?).into_owned(), (kind, id.to_owned())))
 }
 
-/// Where a link leads, by its words alone; none if it leaves the repository.
-fn leads_to(link: &str, target: &str) -> Option<String> {
+/// Returns the path that a link leads to, by its text alone; none if it leaves the repository.
+fn resolve_link(link: &str, target: &str) -> Option<String> {
     if target.starts_with('/') {
         return None;
     }
@@ -206,16 +211,16 @@ fn leads_to(link: &str, target: &str) -> Option<String> {
     Some(parts.join("/"))
 }
 
-/// The paths that two commits have different things at.
-fn differing(old: &Listing, new: &Listing) -> BTreeSet<String> {
+/// Returns the paths that differ between two commits.
+fn changed_between(old: &Listing, new: &Listing) -> BTreeSet<String> {
     let gone = old.iter().filter(|(path, entry)| new.get(*path) != Some(entry));
     let come = new.iter().filter(|(path, _)| !old.contains_key(*path));
     gone.chain(come).map(|(path, _)| path.clone()).collect()
 }
 
-/// The paths at which the work tree has something else than a commit: what Git tracks, what it does not, and what it
-/// was told to ignore, since Mailwright reads that too. What links lead to counts as well, wherever it is.
-fn on_disk(
+/// Returns the paths that differ between a commit and the work tree. Untracked and ignored files count, because Mailwright
+/// reads them; so do the targets of links, anywhere in the repository.
+fn compare_work_tree(
     git: &Git,
     commit: &str,
     committed: &Listing,
@@ -233,8 +238,8 @@ fn on_disk(
         let here = work_tree::list(git.root(), &ahead)?;
         listed.extend(ahead);
         for (path, entry) in &here {
-            let Found::Link(target) = entry else { continue };
-            let Some(target) = leads_to(path, &target.replace('\\', "/")) else { continue };
+            let WorkTreeEntry::Link(target) = entry else { continue };
+            let Some(target) = resolve_link(path, &target.replace('\\', "/")) else { continue };
             folders.extend(first_part(&target));
             links.push((path.clone(), target));
         }
@@ -245,10 +250,10 @@ fn on_disk(
     if !more.is_empty() {
         committed.extend(list_commit(git, commit, &more)?);
     }
-    Ok(work_tree::differing(git, &committed, &found))
+    Ok(work_tree::changed_paths(git, &committed, &found))
 }
 
-/// The folder of the repository that a link leads into.
+/// Returns the top-level folder that a link leads into.
 fn first_part(target: &str) -> Option<String> {
     let first = target.split('/').next().unwrap_or_default();
     (!first.is_empty() && first != ".git").then(|| first.to_owned())

@@ -1,45 +1,45 @@
-//! A clone that follows a branch of somebody else's repository. It is nobody's to work in: what lies there is what the
-//! branch says, and nothing else.
+//! A clone that follows a branch of a remote repository. Its files are always those of the branch: local changes are
+//! discarded.
 
 use std::path::{Path, PathBuf};
 
 use super::{
-    range::is_id,
-    run::{Git, GitError, Stop},
+    range::is_object_id,
+    run::{Cancellation, Git, GitError},
 };
 use crate::model::Code;
 
-/// The branch in the clone.
-const HERE: &str = "refs/remotes/watch/branch";
-/// What may be fetched over. Everything else stays off.
+/// The reference in the clone that tracks the branch.
+const TRACKING_REF: &str = "refs/remotes/watch/branch";
+/// The transports that are allowed to fetch.
 const PROTOCOLS: &str = "https:http:ssh:file";
-/// What `.git/info/attributes` says, which comes before any `.gitattributes` of the branch: files are checked out as
-/// their bytes are in the commit, and no filter of the user's or the machine's configuration runs.
+/// The contents of `.git/info/attributes`, which override every `.gitattributes` of the branch: files are checked out byte for
+/// byte, and no filter of the user's or the system's configuration runs.
 const ATTRIBUTES: &str = "* -text -ident -filter -working-tree-encoding\n";
 
-/// Follows a branch.
+/// A clone that follows a branch.
 #[derive(Clone, Debug)]
 pub struct Follower {
     folder: PathBuf,
     remote: String,
     branch: String,
-    stop: Stop,
+    cancellation: Cancellation,
 }
 
-/// Where the branch is.
+/// The result of a fetch.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Step {
-    /// Its commit.
+pub struct FollowStep {
+    /// The commit of the branch.
     pub commit: String,
-    /// Whether the commit that lies there is none of its forebears: the history was rewritten.
+    /// True if the commit that is checked out is not an ancestor: the history was rewritten.
     pub is_rewritten: bool,
 }
 
 impl Follower {
-    /// Follows `branch` of `remote` by a clone in `folder`. Nobody else may be at work there.
+    /// Opens or creates a clone in `folder` that follows `branch` of `remote`. No other process may use the folder.
     pub fn open(folder: PathBuf, remote: String, branch: String) -> Result<Self, GitError> {
         let refused = |message: String| {
-            let remedy = "`mailwright explain MW0373` tells what can be followed.".to_owned();
+            let remedy = "`mailwright explain MW0373` lists what can be followed.".to_owned();
             Err(GitError { code: Code::RemoteRefused, message, remedy })
         };
         let authority = remote.split_once("://").and_then(|(_, rest)| rest.split('/').next());
@@ -61,21 +61,21 @@ impl Follower {
         }
         std::fs::create_dir_all(&folder).map_err(|error| GitError {
             code: Code::WatchUnwritable,
-            message: format!("cannot make the clone in `{}`: {error}", folder.display()),
-            remedy: "Look at the folder's permissions and free space, or give another `--data DIR`.".to_owned(),
+            message: format!("cannot create the clone in `{}`: {error}", folder.display()),
+            remedy: "Check the folder's permissions and free space, or give another `--data DIR`.".to_owned(),
         })?;
-        // A path is meant from here, and Git runs in the clone.
+        // A relative path is relative to the working directory, and Git runs in the clone.
         let remote = std::fs::canonicalize(&remote).map_or(remote, |path| path.to_string_lossy().into_owned());
-        let follower = Self { folder, remote, branch, stop: Stop::default() };
+        let follower = Self { folder, remote, branch, cancellation: Cancellation::default() };
         follower.remove_locks();
-        follower.forget_configuration()?;
+        follower.remove_configuration()?;
         follower.git().run(&["init", "--quiet", "--template=", "."])?;
         follower.write_attributes()?;
         Ok(follower)
     }
 
-    /// Removes what an earlier run, or somebody else, left as the clone's configuration: Git writes it again.
-    fn forget_configuration(&self) -> Result<(), GitError> {
+    /// Removes the clone's configuration, which an earlier run or another program may have changed. Git writes it again.
+    fn remove_configuration(&self) -> Result<(), GitError> {
         let git = self.folder.join(".git");
         match std::fs::symlink_metadata(&git) {
             Err(_) => return Ok(()),
@@ -108,28 +108,28 @@ impl Follower {
         GitError {
             code: Code::WatchUnwritable,
             message: format!("cannot write to the clone in `{}`: {error}", self.folder.display()),
-            remedy: "Look at the folder's permissions and free space, or give another `--data DIR`.".to_owned(),
+            remedy: "Check the folder's permissions and free space, or give another `--data DIR`.".to_owned(),
         }
     }
 
-    /// Where the clone is.
+    /// Returns the folder of the clone.
     pub fn folder(&self) -> &Path {
         &self.folder
     }
 
-    /// The branch that is followed.
+    /// Returns the branch that is followed.
     pub fn branch(&self) -> &str {
         &self.branch
     }
 
-    /// What ends a [`Follower::fetch`] that waits for the remote.
-    pub fn stop(&self) -> Stop {
-        self.stop.clone()
+    /// Returns a handle that cancels a [`Follower::fetch`].
+    pub fn cancellation(&self) -> Cancellation {
+        self.cancellation.clone()
     }
 
-    /// Asks the remote. What lies in the folder stays as it is.
-    pub fn fetch(&self) -> Result<Step, GitError> {
-        let refspec = format!("+refs/heads/{}:{HERE}", self.branch);
+    /// Fetches the branch. The checked-out files do not change.
+    pub fn fetch(&self) -> Result<FollowStep, GitError> {
+        let refspec = format!("+refs/heads/{}:{TRACKING_REF}", self.branch);
         let arguments = [
             "-c",
             "gc.autoDetach=false",
@@ -146,22 +146,22 @@ impl Follower {
             &self.remote,
             &refspec,
         ];
-        let git = Git::stoppable(&self.folder, self.stop.clone());
+        let git = Git::cancellable(&self.folder, self.cancellation.clone());
         let mut command = git.command(&arguments);
         command.env("GIT_ALLOW_PROTOCOL", PROTOCOLS);
-        git.run_by(command)?;
-        let answer = self.git().run(&["rev-parse", "--verify", HERE])?;
+        git.run_command(command)?;
+        let answer = self.git().run(&["rev-parse", "--verify", TRACKING_REF])?;
         let commit = String::from_utf8_lossy(&answer).trim().to_owned();
-        if !is_id(&commit) {
-            return Err(self.git().refused("the branch is no commit"));
+        if !is_object_id(&commit) {
+            return Err(self.git().failure("the branch is not a commit"));
         }
-        let here = self.git().ask(&["rev-parse", "--verify", "--quiet", "HEAD"]).filter(|id| is_id(id));
-        let is_forebear = |old: &str| self.git().ask(&["merge-base", "--is-ancestor", old, &commit]).is_some();
-        let is_rewritten = here.is_some_and(|old| !is_forebear(&old));
-        Ok(Step { commit, is_rewritten })
+        let here = self.git().query(&["rev-parse", "--verify", "--quiet", "HEAD"]).filter(|id| is_object_id(id));
+        let is_ancestor = |old: &str| self.git().query(&["merge-base", "--is-ancestor", old, &commit]).is_some();
+        let is_rewritten = here.is_some_and(|old| !is_ancestor(&old));
+        Ok(FollowStep { commit, is_rewritten })
     }
 
-    /// Makes the folder what a commit says.
+    /// Checks out a commit and removes all other files.
     pub fn check_out(&self, commit: &str) -> Result<(), GitError> {
         let bytes = ["-c", "core.autocrlf=false", "checkout", "--quiet", "--force", "--detach", commit, "--"];
         self.git().run(&bytes)?;
@@ -172,7 +172,7 @@ impl Follower {
         Git::new(&self.folder)
     }
 
-    /// What a Git leaves that was killed. Nobody else works here.
+    /// Removes lock files that a killed Git left behind. No other process uses the clone.
     fn remove_locks(&self) {
         for folder in [".git", ".git/refs/remotes/watch"] {
             for entry in std::fs::read_dir(self.folder.join(folder)).into_iter().flatten().flatten() {

@@ -1,16 +1,16 @@
-//! What Git says of the files: revisions, what changed between two of them, and where a work tree comes from.
+//! Git: revisions, comparisons of two revisions, provenance of a work tree, clones that follow a branch.
 //!
-//! The one place that runs `git`.
+//! Only this module runs `git`.
 //!
-//! * [`source()`]: commit, branch, author, signature, and whether everything is committed
-//! * [`Range`]: two sides to compare, as people write them: `main..topic`, `main...topic`, `HEAD`
-//! * [`Follower`]: a clone that follows a branch of somebody else's repository
+//! * [`read_provenance`]: commit, branch, author, signature, and uncommitted changes
+//! * [`Range`]: two sides to compare, as the command line accepts them: `main..topic`, `main...topic`, `HEAD`
+//! * [`Follower`]: a clone that follows a branch of a remote repository
 //! * [`TreeComparison`]: both sides listed, with the paths that differ
 //!
-//! What a repository holds is somebody else's: names may be anything but empty, a link may lead anywhere, an object may
-//! be missing, and its configuration may name programs. Git is run so that it starts nothing (but what the operator's own
-//! configuration has check a signature), asks nobody and writes nothing (`run`), and what it answers is read by its `-z`
-//! forms and within bounds.
+//! The contents of a repository are untrusted: file names may contain any character, a link may lead anywhere, an object may
+//! be missing, and the configuration may name programs. `run` starts Git so that it runs no other program (but the one that
+//! the operator's own configuration names to check signatures), never prompts and never writes. Its output is read in the
+//! `-z` formats and within limits.
 
 mod changed_paths;
 mod comparison;
@@ -23,8 +23,8 @@ mod source;
 mod work_tree;
 
 pub use changed_paths::ChangedPaths;
-pub use comparison::{ListedTree, TreeComparison, empty_submodule};
-pub use follow::{Follower, Step};
-pub use range::{Range, Side, is_none};
-pub use run::{GitError, Stop};
-pub use source::{Source, source};
+pub use comparison::{ListedTree, TreeComparison, find_empty_submodule};
+pub use follow::{FollowStep, Follower};
+pub use range::{Range, Side, is_null_revision};
+pub use run::{Cancellation, GitError};
+pub use source::{WorkTreeProvenance, read_provenance};

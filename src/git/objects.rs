@@ -1,4 +1,4 @@
-//! Contents of files, from `git cat-file --batch`. What two revisions share is read once.
+//! Contents of files, read by `git cat-file --batch`. A blob that two revisions share is read once.
 
 use std::{
     collections::{BTreeSet, HashMap},
@@ -8,19 +8,19 @@ use std::{
 
 use rayon::prelude::*;
 
-use super::run::{Git, GitError, Running};
-use crate::vfs::{BlobError, Blobs};
+use super::run::{Git, GitError, GitProcess};
+use crate::vfs::{BlobError, BlobStore};
 
-/// The largest blob that is read, in bytes: what `config` takes of any file.
+/// The maximum size of a blob that is read, in bytes: the limit of `config` for a file.
 const LARGEST: u64 = 1024 * 1024;
-/// All that is read together, in bytes.
-const TOGETHER: u64 = 512 * 1024 * 1024;
-/// So many are worth another process.
-const CHUNK: usize = 4000;
+/// The maximum total size of all blobs, in bytes.
+const TOTAL_LIMIT: u64 = 512 * 1024 * 1024;
+/// The number of blobs per process.
+const BATCH_SIZE: usize = 4000;
 
 type Contents = Result<Arc<[u8]>, BlobError>;
 
-/// The blobs of a repository, as far as somebody asked for them.
+/// The blobs of a repository that were requested so far.
 pub(super) struct Objects {
     git: Git,
     known: RwLock<HashMap<String, Contents>>,
@@ -32,14 +32,14 @@ impl Objects {
         Self { git, known: RwLock::default(), read: Mutex::default() }
     }
 
-    /// Reads many at once. What cannot be read is remembered as such.
+    /// Reads many blobs at once. Failures are remembered too.
     pub(super) fn fetch<'a>(&self, ids: impl IntoIterator<Item = &'a str>) {
         let wanted: BTreeSet<&str> = {
             let known = self.known.read().unwrap_or_else(PoisonError::into_inner);
             ids.into_iter().filter(|id| !known.contains_key(*id)).collect()
         };
         let wanted: Vec<&str> = wanted.into_iter().collect();
-        let found: Vec<Vec<(String, Contents)>> = wanted.par_chunks(CHUNK).map(|ids| self.batch(ids)).collect();
+        let found: Vec<Vec<(String, Contents)>> = wanted.par_chunks(BATCH_SIZE).map(|ids| self.batch(ids)).collect();
         self.known.write().unwrap_or_else(PoisonError::into_inner).extend(found.into_iter().flatten());
     }
 
@@ -47,7 +47,7 @@ impl Objects {
         let mut found = Vec::with_capacity(ids.len());
         while found.len() < ids.len() {
             let before = found.len();
-            let stopped = self.one_process(&ids[before..], &mut found);
+            let stopped = self.run_batch(&ids[before..], &mut found);
             if let Err(error) = stopped
                 && let Some(id) = ids.get(found.len())
             {
@@ -57,35 +57,36 @@ impl Objects {
         found
     }
 
-    /// Reads until the end, or until something is in the way: a blob that is too large ends the process, and the
-    /// next one begins behind it.
-    fn one_process(&self, ids: &[&str], found: &mut Vec<(String, Contents)>) -> Result<(), String> {
+    /// Reads blobs until the end or the first failure. A blob that is too large ends the process; the next process continues
+    /// after it.
+    fn run_batch(&self, ids: &[&str], found: &mut Vec<(String, Contents)>) -> Result<(), String> {
         let input: Vec<u8> = ids.iter().flat_map(|id| id.bytes().chain([b'\n'])).collect();
         let command = self.git.command(&["cat-file", "--batch"]);
-        let mut running = Running::feed(command, Some(input)).map_err(|error: GitError| error.message)?;
+        let mut running =
+            GitProcess::spawn_with_input(command, Some(input)).map_err(|error: GitError| error.message)?;
         for id in ids {
-            let Some(contents) = self.next(&mut running) else {
-                let (_, complaint) = running.end();
+            let Some(contents) = self.read_object(&mut running) else {
+                let (_, stderr_text) = running.wait();
                 // A promised object that must not be fetched ends Git.
-                if complaint.contains("lazy fetch") || complaint.contains("could not fetch") {
+                if stderr_text.contains("lazy fetch") || stderr_text.contains("could not fetch") {
                     found.push(((*id).to_owned(), Err(BlobError::Missing)));
                     return Ok(());
                 }
-                return Err(self.git.refused(&complaint).message);
+                return Err(self.git.failure(&stderr_text).message);
             };
             let is_too_large = contents == Err(BlobError::TooLarge);
             found.push(((*id).to_owned(), contents));
             if is_too_large {
-                running.stop();
+                running.kill();
                 return Ok(());
             }
         }
-        drop(running.end());
+        drop(running.wait());
         Ok(())
     }
 
-    /// One answer: `ID blob SIZE`, the contents and a line end; or `ID missing`. None if Git has ended.
-    fn next(&self, running: &mut Running) -> Option<Contents> {
+    /// Reads one response: `ID blob SIZE`, the contents and a line end; or `ID missing`. None if Git has exited.
+    fn read_object(&self, running: &mut GitProcess) -> Option<Contents> {
         let mut head = Vec::new();
         let read = running.stdout.by_ref().take(300).read_until(b'\n', &mut head).ok()?;
         if read == 0 {
@@ -97,7 +98,7 @@ impl Objects {
         let size: u64 = size.parse().ok()?;
         {
             let mut all = self.read.lock().unwrap_or_else(PoisonError::into_inner);
-            if size > LARGEST || *all + size > TOGETHER {
+            if size > LARGEST || *all + size > TOTAL_LIMIT {
                 return Some(Err(BlobError::TooLarge));
             }
             *all += size;
@@ -109,7 +110,7 @@ impl Objects {
     }
 }
 
-impl Blobs for Objects {
+impl BlobStore for Objects {
     fn blob(&self, id: &str, limit: u64) -> Result<Arc<[u8]>, BlobError> {
         let look_up = || self.known.read().unwrap_or_else(PoisonError::into_inner).get(id).cloned();
         let contents = look_up().unwrap_or_else(|| {

@@ -1,9 +1,9 @@
-//! Who wrote a commit, and what Git says of its signature.
+//! Author and signature of a commit.
 //!
-//! To check a signature, Git starts a program that its configuration names, with keys that its configuration names.
-//! Neither may come from the repository: whoever can write to `.git/config` would have a program of their own run, or
-//! vouch for a key of their own. So Git looks at the commit from an empty repository that borrows the objects: only the
-//! configuration of the machine and of the user is left.
+//! To check a signature, Git starts a program with keys, both of which its configuration names. Neither may come from the
+//! repository: an attacker who can write to `.git/config` could run a program, or declare a key as trusted. So Git reads the
+//! commit from an empty repository that uses the objects of the original: only the configuration of the system and of the
+//! user applies.
 
 use std::{
     io,
@@ -13,39 +13,39 @@ use std::{
 
 use super::run::Git;
 
-/// An empty repository in a temporary folder, which goes with it.
-struct Borrower {
+/// An empty repository in a temporary folder, which is removed with it.
+struct EmptyRepository {
     folder: tempfile::TempDir,
     objects: PathBuf,
 }
 
-/// `format` (as `git log` has it) filled for a commit of a repository; none if Git cannot.
+/// `format` (as `git log` has it) filled in for a commit of a repository; none if Git fails.
 pub(super) fn describe_commit(git: &Git, commit: &str, format: &str) -> Option<String> {
-    let borrower = Borrower::new(git)?;
+    let repository = EmptyRepository::new(git)?;
     let format = format!("--format={format}");
     // Without its parents: a shallow clone does not have them.
     let mut command = git.command(&["log", "--no-walk=unsorted", "-1", "--no-color", &format, commit, "--"]);
-    command.env("GIT_DIR", borrower.folder.path()).env("GIT_OBJECT_DIRECTORY", &borrower.objects);
-    git.ask_by(command)
+    command.env("GIT_DIR", repository.folder.path()).env("GIT_OBJECT_DIRECTORY", &repository.objects);
+    git.query_command(command)
 }
 
-impl Borrower {
+impl EmptyRepository {
     fn new(git: &Git) -> Option<Self> {
-        let objects = git.root().join(git.ask(&["rev-parse", "--git-path", "objects"])?);
+        let objects = git.root().join(git.query(&["rev-parse", "--git-path", "objects"])?);
         let objects = std::fs::canonicalize(objects).ok()?;
-        let algorithm = git.ask(&["rev-parse", "--show-object-format"])?;
+        let algorithm = git.query(&["rev-parse", "--show-object-format"])?;
         let folder = tempfile::Builder::new()
             .prefix("mailwright-git-")
             .permissions(std::fs::Permissions::from_mode(0o700))
             .tempdir()
             .ok()?;
-        fill(folder.path(), &algorithm).ok()?;
+        write_repository(folder.path(), &algorithm).ok()?;
         Some(Self { folder, objects })
     }
 }
 
-/// What makes a folder a repository to Git.
-fn fill(folder: &Path, algorithm: &str) -> io::Result<()> {
+/// Writes the files that make a folder a repository.
+fn write_repository(folder: &Path, algorithm: &str) -> io::Result<()> {
     std::fs::write(folder.join("HEAD"), "ref: refs/heads/none\n")?;
     std::fs::create_dir(folder.join("refs"))?;
     std::fs::create_dir(folder.join("objects"))?;

@@ -1,9 +1,9 @@
-//! Where the files of a work tree come from: commit, branch, author, signature, and whether everything is committed.
+//! Provenance of a work tree: commit, branch, author, signature, and uncommitted changes.
 
 use std::{collections::BTreeSet, path::Path};
 
 use super::{
-    range::is_id,
+    range::is_object_id,
     run::{Git, GitError},
     signature::describe_commit,
     work_tree,
@@ -16,60 +16,60 @@ use crate::{
     },
 };
 
-/// What Git says of a work tree.
+/// The provenance of a work tree.
 #[derive(Clone, Debug, Default)]
-pub struct Source {
-    /// Where the files come from.
+pub struct WorkTreeProvenance {
+    /// Commit, branch, author and signature, as far as they are known.
     pub provenance: Provenance,
-    /// Why Git does not say it, where there is a repository.
+    /// The reason why Git did not return it, if there is a repository.
     pub refusal: Option<GitError>,
 }
 
-/// Where the files in `root` come from. A folder that is no work tree is no error: there is just nothing to tell.
-/// `branch` is its name where no branch is checked out, as in a pipeline.
-pub fn source(root: &Path, branch: Option<String>) -> Source {
+/// Returns the provenance of the files in `root`. A folder outside of a work tree is not an error; its provenance is empty.
+/// `branch` names the branch where none is checked out, as in a pipeline.
+pub fn read_provenance(root: &Path, branch: Option<String>) -> WorkTreeProvenance {
     let git = Git::new(root);
     let nothing = |branch: Option<String>| Provenance { branch, ..Provenance::default() };
     let here = std::fs::canonicalize(root).unwrap_or_else(|_| root.to_owned());
     let has_repository = here.ancestors().any(|folder| folder.join(".git").exists());
     let commit = match git.head() {
-        Ok(Some(commit)) if is_id(&commit) => commit,
-        Ok(_) => return Source { provenance: nothing(branch), refusal: None },
+        Ok(Some(commit)) if is_object_id(&commit) => commit,
+        Ok(_) => return WorkTreeProvenance { provenance: nothing(branch), refusal: None },
         Err(error) => {
-            return Source { provenance: nothing(branch), refusal: Some(error).filter(|_| has_repository) };
+            return WorkTreeProvenance { provenance: nothing(branch), refusal: Some(error).filter(|_| has_repository) };
         }
     };
     if let Err(error) = git.check_work_tree() {
-        return Source { provenance: nothing(branch), refusal: Some(error) };
+        return WorkTreeProvenance { provenance: nothing(branch), refusal: Some(error) };
     }
-    let checked_out = || git.ask(&["symbolic-ref", "--quiet", "--short", "HEAD"]);
+    let checked_out = || git.query(&["symbolic-ref", "--quiet", "--short", "HEAD"]);
     let branch = branch.or_else(checked_out);
-    let mut source = Provenance { branch, dirty: is_dirty(&git, &commit), ..Provenance::default() };
-    if let Some(told) = describe_commit(&git, &commit, "%G?%x00%GS%x00%an%x00%ae") {
-        let mut parts = told.split('\0').map(bounded);
+    let mut provenance = Provenance { branch, dirty: is_dirty(&git, &commit), ..Provenance::default() };
+    if let Some(described) = describe_commit(&git, &commit, "%G?%x00%GS%x00%an%x00%ae") {
+        let mut parts = described.split('\0').map(bounded);
         let (mut next, text) =
             (|| parts.next().unwrap_or_default(), |text: String| Some(text).filter(|t| !t.is_empty()));
-        source.signature = Signature::from_git(&next());
-        source.signer = text(next());
+        provenance.signature = Signature::from_git(&next());
+        provenance.signer = text(next());
         let (name, email) = (next(), next());
-        source.author = (!name.is_empty() || !email.is_empty()).then_some(Author { name, email });
+        provenance.author = (!name.is_empty() || !email.is_empty()).then_some(Author { name, email });
     }
-    source.commit = Some(commit);
-    Source { provenance: source, refusal: None }
+    provenance.commit = Some(commit);
+    WorkTreeProvenance { provenance, refusal: None }
 }
 
-/// Whether anything that Mailwright reads is not committed. What Git was told to ignore is read too, and so counts.
+/// Returns true if a file that Mailwright reads has uncommitted changes. Ignored files are read too, and so count.
 fn is_dirty(git: &Git, commit: &str) -> bool {
     let folders: BTreeSet<String> = FOLDERS.into_iter().chain(["rollouts"]).map(str::to_owned).collect();
     let Ok(committed) = list_commit(git, commit, &folders) else { return true };
     let Ok(found) = work_tree::list(git.root(), &folders) else { return true };
-    // Dot files mean nothing to Mailwright, and are what is ignored most.
+    // Mailwright does not read dot files, which are ignored most often.
     let means_nothing =
         |path: &String| !committed.contains_key(path) && path.split('/').any(|part| part.starts_with('.'));
-    work_tree::differing(git, &committed, &found).iter().any(|path| !means_nothing(path))
+    work_tree::changed_paths(git, &committed, &found).iter().any(|path| !means_nothing(path))
 }
 
-/// What somebody wrote into a commit, no longer than the service takes, and nothing that could move a cursor.
+/// Returns a text of a commit without control characters, cut at the length that the service accepts.
 fn bounded(text: &str) -> String {
     text.chars().filter(|c| !c.is_control()).take(Author::LONGEST).collect()
 }

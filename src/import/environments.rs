@@ -1,8 +1,7 @@
-//! New environments as a partner lists its customers: a spreadsheet saved as CSV, one a row.
+//! Lists of new environments: a spreadsheet saved as CSV, one environment per row.
 //!
-//! The first line names the columns. A few are known by the words that people use; `label:NAME` is a label and
-//! `set:NAME` a variable. Any other column is a variable that a layer has or takes, by its exact name; what is neither
-//! is a problem, never a guess.
+//! The first line names the columns. Some have well-known names; `label:NAME` is a label and `set:NAME` a variable. Any other
+//! column is a variable that a layer defines or uses, by its exact name. An unknown column is a problem, never a guess.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -11,7 +10,7 @@ use crate::{
     import::spreadsheet::{self, Sheet, TableProblem},
 };
 
-/// What a column holds.
+/// The meaning of a column.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Column {
     Name,
@@ -23,7 +22,7 @@ enum Column {
     Variable(String),
 }
 
-/// Every word for a column, in small letters and without anything between them; the usual one first.
+/// The names of each column in lower case and without separators; the usual one first.
 const COLUMNS: &[(Column, &[&str])] = &[
     (Column::Name, &["name", "environment", "env", "customer"]),
     (Column::Base, &["from", "extends", "base", "layer"]),
@@ -31,20 +30,20 @@ const COLUMNS: &[(Column, &[&str])] = &[
     (Column::Service, &["service", "serviceaddress", "serviceurl"]),
     (Column::Companies, &["companies", "company", "companyid", "companyids"]),
 ];
-/// What must not stand in a list.
+/// Columns that a list must not contain.
 const SECRETS: &[&str] =
     &["password", "pwd", "secret", "clientsecret", "smtppassword", "passphrase", "apppassword", "token", "apikey"];
 
-/// An environment of a list; what has no cell is none.
+/// An environment of a list. An empty cell is none.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Row {
+pub struct EnvironmentRow {
     /// Its line, from 1.
     pub line: usize,
-    /// Its name. Whether it is one is not known here, nor of anything else.
+    /// Its name. Values are not validated here.
     pub name: String,
-    /// What it extends.
+    /// The layer that it extends.
     pub base: Option<String>,
-    /// What it is.
+    /// Its description.
     pub description: Option<String>,
     /// The address of its service.
     pub service: Option<String>,
@@ -58,14 +57,14 @@ pub struct Row {
 
 /// A list of environments.
 #[derive(Clone, Debug)]
-pub struct List {
+pub struct EnvironmentList {
     /// The environments, in order.
-    pub rows: Vec<Row>,
+    pub rows: Vec<EnvironmentRow>,
     columns: Vec<(Column, String)>,
 }
 
-impl List {
-    /// The column that a key of an environment's file came from, as the list calls it: `labels`, `region`.
+impl EnvironmentList {
+    /// Returns the name that the list has for the column of a section and key, such as `labels`, `region`.
     pub fn column(&self, section: &str, key: &str) -> Option<&str> {
         let wanted = match section {
             "labels" => Column::Label(key.to_owned()),
@@ -76,69 +75,69 @@ impl List {
             "extends" => Column::Base,
             _ => return None,
         };
-        self.named(&wanted)
+        self.find_column(&wanted)
     }
 
-    /// What the list calls the column with the names.
+    /// Returns the name that the list has for the column of names.
     pub fn name_column(&self) -> &str {
-        self.named(&Column::Name).unwrap_or("name")
+        self.find_column(&Column::Name).unwrap_or("name")
     }
 
-    fn named(&self, wanted: &Column) -> Option<&str> {
+    fn find_column(&self, wanted: &Column) -> Option<&str> {
         self.columns.iter().find(|(column, _)| column == wanted).map(|(_, name)| name.as_str())
     }
 }
 
-/// Reads a list. `default` is what a row extends that does not say; `variables` are those that a layer has or takes.
-pub fn read(
+/// Reads a list. `default` is the layer of rows without one; `variables` returns those that a layer defines or uses.
+pub fn read_environments(
     bytes: &[u8],
     default: Option<&str>,
     mut variables: impl FnMut(&str) -> Vec<String>,
-) -> Result<List, Vec<TableProblem>> {
-    let text = spreadsheet::text(bytes)?;
+) -> Result<EnvironmentList, Vec<TableProblem>> {
+    let text = spreadsheet::decode(bytes)?;
     let sheet = Sheet::read(&text)?;
-    let bases = sheet.names.iter().position(|name| word(name) == Some(Column::Base));
+    let bases = sheet.names.iter().position(|name| known_column(name) == Some(Column::Base));
     let own = sheet.rows.iter().filter_map(|(_, row)| row.get(bases?).filter(|base| !base.is_empty()));
     let bases: BTreeSet<&str> = own.map(String::as_str).chain(default).collect();
     let known: BTreeSet<String> = bases.into_iter().flat_map(&mut variables).collect();
-    let columns = columns(&sheet.names, &known)?;
+    let columns = parse_columns(&sheet.names, &known)?;
 
-    let rows: Vec<Row> = sheet.rows.iter().map(|(line, cells)| row(*line, &columns, cells)).collect();
+    let rows: Vec<EnvironmentRow> = sheet.rows.iter().map(|(line, cells)| parse_row(*line, &columns, cells)).collect();
     let mut problems = Vec::new();
     let mut seen: BTreeMap<String, usize> = BTreeMap::new();
-    let list = List { rows, columns };
+    let list = EnvironmentList { rows, columns };
     for row in &list.rows {
         let mut problem = |message: String, remedy: &str| {
             let column = list.name_column().to_owned();
             problems.push(TableProblem { line: row.line, column, message, remedy: remedy.to_owned() });
         };
         if row.name.is_empty() {
-            problem("the environment has no name".to_owned(), "Give it one; it becomes the folder's.");
+            problem("the environment has no name".to_owned(), "Give it a name, which is also the name of its folder.");
         } else if let Some(first) = seen.insert(row.name.to_ascii_lowercase(), row.line) {
             problem(
-                format!("the environment `{}` stands in line {first} already", row.name.escape_debug()),
-                "Take one of the lines out, or give it another name.",
+                format!("the environment `{}` is already in line {first}", row.name.escape_debug()),
+                "Remove one of the lines, or rename one.",
             );
         }
     }
     if list.rows.is_empty() {
-        let remedy = "Its first line names the columns; each other one is an environment.";
-        problems.push(TableProblem::whole("the list has no environments", remedy));
+        let remedy = "The first line names the columns; every other line is an environment.";
+        problems.push(TableProblem::of_list("the list has no environments", remedy));
     }
     if problems.is_empty() { Ok(list) } else { Err(problems) }
 }
 
-fn plain(name: &str) -> String {
+fn normalize(name: &str) -> String {
     name.chars().filter(char::is_ascii_alphanumeric).collect::<String>().to_ascii_lowercase()
 }
 
-/// What a word that is known stands for.
-fn word(name: &str) -> Option<Column> {
-    let plain = plain(name);
+/// Returns the meaning of a well-known column name.
+fn known_column(name: &str) -> Option<Column> {
+    let plain = normalize(name);
     COLUMNS.iter().find(|(_, words)| words.contains(&plain.as_str())).map(|(column, _)| column.clone())
 }
 
-fn columns(names: &[String], known: &BTreeSet<String>) -> Result<Vec<(Column, String)>, Vec<TableProblem>> {
+fn parse_columns(names: &[String], known: &BTreeSet<String>) -> Result<Vec<(Column, String)>, Vec<TableProblem>> {
     let mut columns: Vec<(Column, String)> = Vec::new();
     let mut problems = Vec::new();
     for name in names {
@@ -148,21 +147,22 @@ fn columns(names: &[String], known: &BTreeSet<String>) -> Result<Vec<(Column, St
         let shown = name.escape_debug();
         let prefixed = |prefix: &str| name.strip_prefix(prefix).map(|rest| rest.trim().to_owned());
         let own = prefixed("set:").or_else(|| known.contains(name).then(|| name.clone()));
-        if SECRETS.contains(&plain(own.as_ref().unwrap_or(name)).as_str()) {
+        if SECRETS.contains(&normalize(own.as_ref().unwrap_or(name)).as_str()) {
             problem(
                 format!("the column `{shown}` holds secrets"),
-                "Take it out of the list, and seal each value with `mailwright secrets set`.".to_owned(),
+                "Remove it from the list, and seal each value with `mailwright secrets set`.".to_owned(),
             );
             continue;
         }
-        let column = prefixed("label:").map(Column::Label).or_else(|| word(name)).or_else(|| own.map(Column::Variable));
+        let column =
+            prefixed("label:").map(Column::Label).or_else(|| known_column(name)).or_else(|| own.map(Column::Variable));
         match column {
             Some(Column::Label(inner) | Column::Variable(inner)) if inner.is_empty() => problem(
                 format!("the column `{shown}` has no name after the colon"),
                 "Write label:NAME or set:NAME.".to_owned(),
             ),
             Some(column) if columns.iter().any(|(other, _)| *other == column) => {
-                problem(format!("the column `{shown}` says the same as another one"), "Keep one of them.".to_owned());
+                problem(format!("the column `{shown}` duplicates another one"), "Keep one of them.".to_owned());
             }
             Some(column) => columns.push((column, name.clone())),
             None => {
@@ -170,20 +170,20 @@ fn columns(names: &[String], known: &BTreeSet<String>) -> Result<Vec<(Column, St
                 let meant = suggest::nearest(name, words.chain(known.iter().map(String::as_str)));
                 let meant = meant.map(|meant| format!("Did you mean `{meant}`? ")).unwrap_or_default();
                 problem(
-                    format!("no layer has or takes a variable `{shown}`"),
+                    format!("no layer defines or uses a variable `{shown}`"),
                     format!("{meant}Write label:{shown} for a label, set:{shown} for a variable all the same."),
                 );
             }
         }
     }
     if problems.is_empty() && !columns.iter().any(|(column, _)| *column == Column::Name) {
-        problems.push(TableProblem::whole("no column has the environments' names", "Call it `name`."));
+        problems.push(TableProblem::of_list("no column has the environments' names", "Call it `name`."));
     }
     if problems.is_empty() { Ok(columns) } else { Err(problems) }
 }
 
-fn row(line: usize, columns: &[(Column, String)], cells: &[String]) -> Row {
-    let mut row = Row { line, ..Row::default() };
+fn parse_row(line: usize, columns: &[(Column, String)], cells: &[String]) -> EnvironmentRow {
+    let mut row = EnvironmentRow { line, ..EnvironmentRow::default() };
     for ((column, _), value) in columns.iter().zip(cells).filter(|(_, value)| !value.is_empty()) {
         let value = value.clone();
         match column {

@@ -1,9 +1,9 @@
-//! What live environments have in common, as layers: one abstract base, and a short folder for each.
+//! Proposes layers for live environments: one abstract base, and a short folder for each environment.
 //!
-//! The proposal is a heuristic, and may be: whatever it is, it is proved before it is written. A value that most
-//! environments share stands in the base; those that differ state their own. Where nearly every environment has a value
-//! of its own, the base takes a variable, for the whole value or for the part of the text that differs, and values that
-//! differ in step share one variable. What few have is left to them.
+//! The proposal is a heuristic, which is proved before it is written. A value that most environments share is part of the base;
+//! the others override it. Where nearly every environment has a value of its own, the base uses a variable, for the whole value
+//! or for the part of the string that differs, and values that differ in the same way share one variable. A value that few
+//! environments have is left to them.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -17,46 +17,46 @@ use crate::{
     model::{EnvironmentName, ProfileName, Settings, State},
 };
 
-/// A live environment, and what its own file says that no service knows.
+/// A live environment, with the parts of its file that no service stores.
 #[derive(Clone, Debug)]
-pub struct Site {
+pub struct LiveEnvironment {
     /// The environment.
     pub name: EnvironmentName,
-    /// What its service holds.
+    /// The state of its service.
     pub state: State,
-    /// What the new `environment.yaml` keeps: its service's address, labels, a description.
+    /// The keys that the new `environment.yaml` keeps: the service's address, labels, a description.
     pub kept: Map<String, Value>,
 }
 
-/// Files that amount to what the services hold.
+/// Proposed files, whose effective contents equal the state of the services.
 #[derive(Clone, Debug, Default)]
-pub struct Layers {
-    /// Path below the repository to text.
+pub struct ProposedLayers {
+    /// The text by path, relative to the repository.
     pub files: BTreeMap<PathBuf, String>,
-    /// How many values the base states for all, of how many there are in all environments together.
+    /// The number of values that the base states for all, and the number of all values.
     pub shared: (usize, usize),
-    /// The variables, with how many environments give them a value.
+    /// The variables, with the number of environments that set them.
     pub variables: BTreeMap<String, usize>,
 }
 
-/// What differs from environment to environment and moves together: a value for each, where it has one.
+/// A variable, with its value in each environment that sets it.
 struct Variable {
     name: String,
     values: Vec<Option<Value>>,
 }
 
-/// Collects variables while documents are laid over each other.
+/// The variables found so far.
 struct Variables(Vec<Variable>);
 
 /// Proposes layers for environments. `base` is the name of the folder that they will extend.
-pub fn layers(sites: &[Site], base: &EnvironmentName) -> Layers {
+pub fn propose_layers(sites: &[LiveEnvironment], base: &EnvironmentName) -> ProposedLayers {
     let mut variables = Variables(Vec::new());
     let settings: Vec<Option<Value>> = sites.iter().map(|site| Some(settings_document(&site.state.settings))).collect();
     let names: BTreeSet<&ProfileName> = sites.iter().flat_map(|site| site.state.live().map(|(name, _)| name)).collect();
     let profiles: BTreeMap<&ProfileName, Vec<Option<Value>>> = names
         .into_iter()
         .map(|name| {
-            let of = |site: &Site| {
+            let of = |site: &LiveEnvironment| {
                 let live = site.state.profiles.get(name).and_then(|state| state.live.as_ref());
                 live.map(|stored| write::profile_document(&stored.profile))
             };
@@ -64,16 +64,16 @@ pub fn layers(sites: &[Site], base: &EnvironmentName) -> Layers {
         })
         .collect();
 
-    let base_settings = common("", "settings", &settings, &mut variables);
+    let base_settings = find_common("", "settings", &settings, &mut variables);
     let base_profiles: BTreeMap<&ProfileName, Option<Value>> = profiles
         .iter()
-        .map(|(name, documents)| (*name, common(name.as_str(), "", documents, &mut variables)))
+        .map(|(name, documents)| (*name, find_common(name.as_str(), "", documents, &mut variables)))
         .collect();
 
-    let mut out = Layers::default();
+    let mut out = ProposedLayers::default();
     out.write_base(base, base_settings.as_ref(), &base_profiles, sites.len());
     for (index, site) in sites.iter().enumerate() {
-        out.write_site(site, base, &variables.of(index), base_settings.as_ref(), settings.get(index), |file| {
+        out.write_site(site, base, &variables.values_of(index), base_settings.as_ref(), settings.get(index), |file| {
             for (name, documents) in &profiles {
                 file(
                     name,
@@ -87,7 +87,7 @@ pub fn layers(sites: &[Site], base: &EnvironmentName) -> Layers {
     out
 }
 
-impl Layers {
+impl ProposedLayers {
     fn write_base(
         &mut self,
         base: &EnvironmentName,
@@ -96,7 +96,7 @@ impl Layers {
         count: usize,
     ) {
         let mut own = settings.and_then(Value::as_object).cloned().unwrap_or_default();
-        own.insert("description".to_owned(), json!(format!("What {count} environments share")));
+        own.insert("description".to_owned(), json!(format!("Shared by {count} environments")));
         own.insert("abstract".to_owned(), json!(true));
         self.put(base, None, &Value::Object(own));
         for (name, document) in profiles {
@@ -108,7 +108,7 @@ impl Layers {
 
     fn write_site(
         &mut self,
-        site: &Site,
+        site: &LiveEnvironment,
         base: &EnvironmentName,
         variables: &Map<String, Value>,
         base_settings: Option<&Value>,
@@ -121,20 +121,20 @@ impl Layers {
             own.insert("variables".to_owned(), Value::Object(variables.clone()));
         }
         if let Some(Some(settings)) = settings {
-            self.count(base_settings, settings, variables);
-            let patch = patch(base_settings.map(|base| filled(base, variables)).as_ref(), settings);
+            self.add_counts(base_settings, settings, variables);
+            let patch = merge_patch(base_settings.map(|base| interpolate(base, variables)).as_ref(), settings);
             own.extend(patch.as_ref().and_then(Value::as_object).cloned().unwrap_or_default());
         }
         self.put(&site.name, None, &Value::Object(own));
         profiles(&mut |name, base, wanted| {
-            let filled = base.map(|base| filled(base, variables));
+            let filled = base.map(|base| interpolate(base, variables));
             match (wanted, &filled) {
                 (None, None) => {}
-                // A null takes an inherited profile away.
+                // A null removes an inherited profile.
                 (None, Some(_)) => self.put(&site.name, Some(name), &Value::Null),
                 (Some(wanted), _) => {
-                    self.count(base, wanted, variables);
-                    if let Some(patch) = patch(filled.as_ref(), wanted) {
+                    self.add_counts(base, wanted, variables);
+                    if let Some(patch) = merge_patch(filled.as_ref(), wanted) {
                         self.put(&site.name, Some(name), &patch);
                     }
                 }
@@ -142,10 +142,10 @@ impl Layers {
         });
     }
 
-    fn count(&mut self, base: Option<&Value>, wanted: &Value, variables: &Map<String, Value>) {
-        let filled = base.map(|base| filled(base, variables));
-        let own = patch(filled.as_ref(), wanted).as_ref().map_or(0, leaves);
-        let all = leaves(wanted);
+    fn add_counts(&mut self, base: Option<&Value>, wanted: &Value, variables: &Map<String, Value>) {
+        let filled = base.map(|base| interpolate(base, variables));
+        let own = merge_patch(filled.as_ref(), wanted).as_ref().map_or(0, count_values);
+        let all = count_values(wanted);
         self.shared.0 += all.saturating_sub(own);
         self.shared.1 += all;
     }
@@ -156,14 +156,14 @@ impl Layers {
             Some(name) => (folder.join("profiles").join(format!("{name}.yaml")), FileKind::Profile),
             None => (folder.join("environment.yaml"), FileKind::Environment),
         };
-        self.files.insert(path, write::file(kind, document));
+        self.files.insert(path, write::render_file(kind, document));
     }
 }
 
-/// The settings as an environment file has them: without what is a default.
+/// Returns the settings as an environment's file states them: without defaults.
 fn settings_document(settings: &Settings) -> Value {
     let mut all = serde_json::to_value(settings).unwrap_or_default();
-    // What the service keeps of the reader stands below `verify` in the files, without the digest.
+    // The files state the reader below `verify`, without the digest.
     if let Some(all) = all.as_object_mut() {
         all.remove("reader");
         if let Some(reader) = &settings.reader {
@@ -172,11 +172,11 @@ fn settings_document(settings: &Settings) -> Value {
     }
     let usual = serde_json::to_value(Settings::default()).unwrap_or_default();
     // The companies are stated even where there are none: an environment without the key has none either.
-    patch(Some(&usual), &all).unwrap_or_else(|| json!({}))
+    merge_patch(Some(&usual), &all).unwrap_or_else(|| json!({}))
 }
 
-/// What the base says where environments have these values; none if it says nothing there.
-fn common(profile: &str, key: &str, values: &[Option<Value>], variables: &mut Variables) -> Option<Value> {
+/// Returns the value of the base where environments have these values; none if the base has none.
+fn find_common(profile: &str, key: &str, values: &[Option<Value>], variables: &mut Variables) -> Option<Value> {
     let present: Vec<&Value> = values.iter().flatten().collect();
     if present.is_empty() || present.len() * 2 < values.len() {
         return None;
@@ -190,14 +190,14 @@ fn common(profile: &str, key: &str, values: &[Option<Value>], variables: &mut Va
             .filter_map(|key| {
                 let below: Vec<Option<Value>> =
                     values.iter().map(|value| value.as_ref()?.as_object()?.get(key).cloned()).collect();
-                Some((key.clone(), common(profile, key, &below, variables)?))
+                Some((key.clone(), find_common(profile, key, &below, variables)?))
             })
             .collect();
         return (!merged.is_empty()).then_some(Value::Object(merged));
     }
     let (most, count) = most_frequent(&present)?;
     if count * 2 > present.len() || present.len() == 1 {
-        return Some(write::literal(most.clone()));
+        return Some(write::escape_variables(most.clone()));
     }
     variables.template(profile, key, values)
 }
@@ -210,21 +210,21 @@ fn most_frequent<'a>(values: &[&'a Value]) -> Option<(&'a Value, usize)> {
             None => counts.push((value, 1)),
         }
     }
-    // The first of equals, so that the proposal does not depend on chance.
+    // The first of equal counts, so that the proposal is deterministic.
     counts.into_iter().rev().max_by_key(|(_, count)| *count)
 }
 
 impl Variables {
-    /// The variables of one environment.
-    fn of(&self, index: usize) -> Map<String, Value> {
+    /// Returns the variables of one environment.
+    fn values_of(&self, index: usize) -> Map<String, Value> {
         let value = |variable: &Variable| Some((variable.name.clone(), variable.values.get(index)?.clone()?));
         self.0.iter().filter_map(value).collect()
     }
 
-    /// A text with a variable that gives each environment its value.
+    /// Returns a string with a variable that yields each environment's value.
     fn template(&mut self, profile: &str, key: &str, values: &[Option<Value>]) -> Option<Value> {
         let takes = |value: &Value| match value {
-            // Variables take no variables.
+            // Variables cannot contain variables.
             Value::String(text) => !text.contains("${"),
             Value::Number(_) | Value::Bool(_) => true,
             _ => false,
@@ -232,7 +232,7 @@ impl Variables {
         if !values.iter().flatten().all(takes) {
             return None;
         }
-        if let Some(known) = self.0.iter().find_map(|variable| written_with(variable, values)) {
+        if let Some(known) = self.0.iter().find_map(|variable| reuse_variable(variable, values)) {
             return Some(Value::String(known));
         }
         let (front, back) = shared_ends(values);
@@ -262,8 +262,8 @@ impl Variables {
     }
 }
 
-/// The values written with a variable that is there already; none if they do not move in step with it.
-fn written_with(variable: &Variable, values: &[Option<Value>]) -> Option<String> {
+/// Returns a string with an existing variable that yields the values; none if there is no such string.
+fn reuse_variable(variable: &Variable, values: &[Option<Value>]) -> Option<String> {
     let mut ends: Option<(&str, &str)> = None;
     for (own, value) in variable.values.iter().zip(values) {
         let Some(value) = value else { continue };
@@ -282,8 +282,8 @@ fn written_with(variable: &Variable, values: &[Option<Value>]) -> Option<String>
     Some(format!("{}${{{}}}{}", front.replace("${", "$${"), variable.name, back.replace("${", "$${")))
 }
 
-/// What all texts begin and end with, cut where an address or a name is cut: a domain and a GUID stay whole. Nothing
-/// where they are no texts.
+/// Returns the common prefix and suffix of strings, cut at the separators of addresses and names, so that a domain and a GUID
+/// stay whole. Empty if a value is not a string.
 fn shared_ends(values: &[Option<Value>]) -> (String, String) {
     let texts: Option<Vec<&str>> = values.iter().flatten().map(Value::as_str).collect();
     let Some((first, others)) = texts.as_deref().and_then(<[&str]>::split_first) else { return Default::default() };
@@ -297,22 +297,22 @@ fn shared_ends(values: &[Option<Value>]) -> (String, String) {
     }
     let front = front.rfind(['@', '/', ':', '.', ' ']).map_or("", |at| &front[..=at]);
     let back = back.find(['@', '/', ':', ' ']).map_or("", |at| &back[at..]);
-    // Something must be left for the variable.
+    // A part must remain for the variable.
     let shortest = values.iter().flatten().filter_map(Value::as_str).map(str::len).min().unwrap_or(0);
     if front.len() + back.len() < shortest { (front.to_owned(), back.to_owned()) } else { Default::default() }
 }
 
-/// A layer's document with an environment's variables put in, as it will be read.
-fn filled(document: &Value, variables: &Map<String, Value>) -> Value {
+/// Interpolates a layer's document with an environment's variables, as `config` will.
+fn interpolate(document: &Value, variables: &Map<String, Value>) -> Value {
     match document {
-        Value::String(text) => filled_text(text, variables),
-        Value::Array(items) => items.iter().map(|item| filled(item, variables)).collect(),
-        Value::Object(map) => map.iter().map(|(key, value)| (key.clone(), filled(value, variables))).collect(),
+        Value::String(text) => interpolate_text(text, variables),
+        Value::Array(items) => items.iter().map(|item| interpolate(item, variables)).collect(),
+        Value::Object(map) => map.iter().map(|(key, value)| (key.clone(), interpolate(value, variables))).collect(),
         other => other.clone(),
     }
 }
 
-fn filled_text(text: &str, variables: &Map<String, Value>) -> Value {
+fn interpolate_text(text: &str, variables: &Map<String, Value>) -> Value {
     if let Some(value) = text.strip_prefix("${").and_then(|rest| rest.strip_suffix('}')).and_then(|n| variables.get(n))
     {
         return value.clone();
@@ -325,29 +325,29 @@ fn filled_text(text: &str, variables: &Map<String, Value>) -> Value {
     Value::String(out.replace('\u{0}', "${"))
 }
 
-/// The RFC 7396 merge patch from one document to another, its texts meant literally; none if they are equal.
-fn patch(from: Option<&Value>, to: &Value) -> Option<Value> {
+/// Returns the merge patch (RFC 7396) from one document to another, with `${` escaped in strings; none if they are equal.
+fn merge_patch(from: Option<&Value>, to: &Value) -> Option<Value> {
     if from == Some(to) {
         return None;
     }
-    let Value::Object(wanted) = to else { return Some(write::literal(to.clone())) };
-    let Some(Value::Object(old)) = from else { return Some(write::literal(to.clone())) };
+    let Value::Object(wanted) = to else { return Some(write::escape_variables(to.clone())) };
+    let Some(Value::Object(old)) = from else { return Some(write::escape_variables(to.clone())) };
     let mut changes = Map::new();
     for key in old.keys().filter(|key| !wanted.contains_key(*key)) {
         changes.insert(key.clone(), Value::Null);
     }
     for (key, value) in wanted {
-        if let Some(change) = patch(old.get(key), value) {
+        if let Some(change) = merge_patch(old.get(key), value) {
             changes.insert(key.clone(), change);
         }
     }
     Some(Value::Object(changes))
 }
 
-/// How many values a document states.
-fn leaves(document: &Value) -> usize {
+/// Returns the number of values in a document.
+fn count_values(document: &Value) -> usize {
     match document {
-        Value::Object(map) => map.values().map(leaves).sum(),
+        Value::Object(map) => map.values().map(count_values).sum(),
         Value::Array(_) | Value::String(_) | Value::Number(_) | Value::Bool(_) | Value::Null => 1,
     }
 }

@@ -1,12 +1,12 @@
-//! From what is there to files: the way into Git for those who begin with a running service or a spreadsheet.
+//! Import: files for existing profiles, from running services or from lists.
 //!
-//! * [`mod@layers`] looks at many live environments and proposes what they share: a base, variables, and what is left
-//!   to each. [`prove`] then reads the proposal as any other files and plans it: nothing may change.
-//! * [`table`] reads profiles as administrators list them, in CSV or JSON; [`check`] reads the files that they become
-//!   among the others before they are written.
-//! * [`environments`] reads new environments from such a list: a row is one.
+//! * [`mod@layers`] compares many live environments and proposes files with a shared base layer and variables. [`prove`] loads
+//!   the proposal and plans it: the plan must be empty.
+//! * [`table`] reads lists of profiles in CSV or JSON; [`check_files`] validates the resulting files together with those of the
+//!   repository before they are written.
+//! * [`environments`] reads lists of new environments, one per row.
 //!
-//! They give documents; `cli` writes them. Nothing here asks a service or changes a file of the repository.
+//! The results are documents, which `cli` writes. Nothing here talks to a service or changes a file of the repository.
 
 pub mod environments;
 pub mod layers;
@@ -14,5 +14,5 @@ mod proof;
 pub mod spreadsheet;
 pub mod table;
 
-pub use layers::{Layers, Site, layers};
-pub use proof::{Proof, check, prove};
+pub use layers::{LiveEnvironment, ProposedLayers, propose_layers};
+pub use proof::{Proof, check_files, prove};

@@ -1,4 +1,4 @@
-//! Whether proposed files amount to what services hold: they are read as any others, and planned.
+//! Proves that proposed files describe the state of services: loads them, and plans them against the services.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -11,58 +11,59 @@ use tempfile::TempDir;
 
 use crate::{
     config::{Report, Repository},
-    import::{Layers, Site},
+    import::{LiveEnvironment, ProposedLayers},
     model::{EnvironmentName, SecretReference},
-    reconcile::{self, Plan, Request},
+    reconcile::{self, Plan, PlanRequest},
     secrets::{NoCallbacks, Recipients, ServiceIdentity, ValueId, seal},
 };
 
-/// What came of it for one environment.
+/// The outcome for one environment.
 #[derive(Debug)]
 pub enum Proof {
     /// A plan would change nothing.
     Holds,
-    /// The files do not pass `validate`.
+    /// The files are invalid.
     Invalid(Report),
     /// A plan would change something.
     Differs(Box<Plan>),
-    /// It could not be tried.
+    /// The files could not be written or planned.
     Failed(String),
 }
 
-/// Reads the proposed files in a folder of their own, and plans each environment against what its service holds.
-/// Secrets cannot be read back: where `root`, the repository, has no file of one, it is taken to be what the service
-/// has.
-pub fn prove(layers: &Layers, sites: &[Site], root: &Path) -> BTreeMap<EnvironmentName, Proof> {
+/// Loads the proposed files from a temporary folder, and plans each environment against the state of its service. Secrets cannot
+/// be read back: a secret without a file in `root`, the repository, is assumed to be the one of the service.
+pub fn prove(layers: &ProposedLayers, sites: &[LiveEnvironment], root: &Path) -> BTreeMap<EnvironmentName, Proof> {
     let all = |proof: &dyn Fn() -> Proof| sites.iter().map(|site| (site.name.clone(), proof())).collect();
-    let trial = match Trial::new(root, sites.iter().map(|site| &site.name), &layers.files) {
-        Ok(trial) => trial,
+    let scratch = match ScratchCopy::new(root, sites.iter().map(|site| &site.name), &layers.files) {
+        Ok(scratch) => scratch,
         Err(error) => return all(&|| Proof::Failed(error.to_string())),
     };
-    let stood_in = sites.iter().try_for_each(|site| {
+    let added = sites.iter().try_for_each(|site| {
         let named = site.state.live_stored().flat_map(|(_, stored)| stored.secrets.keys());
-        named.into_iter().try_for_each(|reference| trial.stand_in(&site.name, reference))
+        named.into_iter().try_for_each(|reference| scratch.add_placeholder(&site.name, reference))
     });
-    if let Err(error) = stood_in {
+    if let Err(error) = added {
         return all(&|| Proof::Failed(error.to_string()));
     }
-    match Repository::open(trial.folder.path()) {
-        Ok(repository) => sites.iter().map(|site| (site.name.clone(), one(&repository, root, site))).collect(),
+    match Repository::open(scratch.folder.path()) {
+        Ok(repository) => {
+            sites.iter().map(|site| (site.name.clone(), prove_environment(&repository, root, site))).collect()
+        }
         Err(report) => all(&|| Proof::Invalid(report.clone())),
     }
 }
 
-/// Reads files among those of the repository before they are written there. Gives what is wrong with these
-/// environments then, and the secrets that have no file yet.
-pub fn check(
+/// Validates files together with those of the repository before they are written there. Returns the problems of these
+/// environments, and the secrets without a file.
+pub fn check_files(
     root: &Path,
     environments: &BTreeSet<EnvironmentName>,
     files: &BTreeMap<PathBuf, String>,
 ) -> io::Result<(Report, BTreeSet<(EnvironmentName, SecretReference)>)> {
-    let trial = Trial::new(root, environments, &BTreeMap::new())?;
-    copy(&root.join("environments"), &trial.folder.path().join("environments"), 4)?;
+    let scratch = ScratchCopy::new(root, environments, &BTreeMap::new())?;
+    copy(&root.join("environments"), &scratch.folder.path().join("environments"), 4)?;
     for (path, text) in files {
-        write(&trial.folder.path().join(path), text.as_bytes())?;
+        write(&scratch.folder.path().join(path), text.as_bytes())?;
     }
     let missing = |repository: &Repository| -> BTreeSet<(EnvironmentName, SecretReference)> {
         let used = environments
@@ -70,20 +71,20 @@ pub fn check(
             .flat_map(|name| repository.used_secrets(name).into_keys().map(|reference| (name.clone(), reference)));
         used.filter(|(name, reference)| !root.join(Repository::secret_path(name, reference)).exists()).collect()
     };
-    let open = || Repository::open(trial.folder.path());
+    let open = || Repository::open(scratch.folder.path());
     let missing = match open() {
         Ok(repository) => missing(&repository),
         Err(report) => return Ok((report, BTreeSet::new())),
     };
     for (name, reference) in &missing {
-        trial.stand_in(name, reference)?;
+        scratch.add_placeholder(name, reference)?;
     }
     let names: Vec<EnvironmentName> = environments.iter().cloned().collect();
     let report = open().map_or_else(|report| report, |repository| repository.check(&names));
     Ok((report, missing))
 }
 
-fn one(repository: &Repository, root: &Path, site: &Site) -> Proof {
+fn prove_environment(repository: &Repository, root: &Path, site: &LiveEnvironment) -> Proof {
     let mut desired = match repository.load(&site.name) {
         Ok(desired) => desired,
         Err(report) => return Proof::Invalid(report),
@@ -110,21 +111,21 @@ fn one(repository: &Repository, root: &Path, site: &Site) -> Proof {
     {
         reader.secret.clone_from(&live.secret);
     }
-    match reconcile::plan(&Request::new(&desired, &site.state, "")) {
+    match reconcile::plan(&PlanRequest::new(&desired, &site.state, "")) {
         Ok(planned) if planned.plan.is_empty() => Proof::Holds,
         Ok(planned) => Proof::Differs(Box::new(planned.plan)),
         Err(error) => Proof::Failed(error.to_string()),
     }
 }
 
-/// Files that are tried before they are written: a copy of what they lie among, in a folder that goes away.
-pub(super) struct Trial {
+/// A temporary copy of a repository, in which files are tried before they are written.
+pub(super) struct ScratchCopy {
     pub(super) folder: TempDir,
-    stand_in: Vec<u8>,
+    placeholder: Vec<u8>,
 }
 
-impl Trial {
-    /// The new files, and the secrets of these environments.
+impl ScratchCopy {
+    /// Writes the new files, and copies the secrets of these environments.
     pub(super) fn new<'a>(
         root: &Path,
         environments: impl IntoIterator<Item = &'a EnvironmentName>,
@@ -138,13 +139,13 @@ impl Trial {
         for (path, text) in files {
             write(&folder.path().join(path), text.as_bytes())?;
         }
-        Ok(Self { folder, stand_in: stand_in().map_err(io::Error::other)? })
+        Ok(Self { folder, placeholder: seal_placeholder().map_err(io::Error::other)? })
     }
 
-    /// An age file for a secret that has none yet. It holds nothing.
-    pub(super) fn stand_in(&self, environment: &EnvironmentName, reference: &SecretReference) -> io::Result<()> {
+    /// Adds an age file for a secret that has none.
+    pub(super) fn add_placeholder(&self, environment: &EnvironmentName, reference: &SecretReference) -> io::Result<()> {
         let path = self.folder.path().join(Repository::secret_path(environment, reference));
-        if path.exists() { Ok(()) } else { write(&path, &self.stand_in) }
+        if path.exists() { Ok(()) } else { write(&path, &self.placeholder) }
     }
 }
 
@@ -155,7 +156,7 @@ fn write(path: &Path, bytes: &[u8]) -> io::Result<()> {
     fs::write(path, bytes)
 }
 
-/// Copies ordinary files, so many folders deep. What is no file is not followed.
+/// Copies regular files up to a depth of folders. Links and special files are left out.
 pub(super) fn copy(from: &Path, to: &Path, depth: usize) -> io::Result<()> {
     if depth == 0 || !from.is_dir() {
         return Ok(());
@@ -173,8 +174,8 @@ pub(super) fn copy(from: &Path, to: &Path, depth: usize) -> io::Result<()> {
     Ok(())
 }
 
-/// A sealed value that nobody can open.
-fn stand_in() -> Result<Vec<u8>, String> {
+/// Returns an age file that is sealed to a discarded key.
+fn seal_placeholder() -> Result<Vec<u8>, String> {
     let recipients = Recipients::parse(&ServiceIdentity::generate().recipient(), &NoCallbacks);
     let recipients = recipients.map_err(|error| error.to_string())?;
     let value = SecretSlice::from(b"stands in for a value".to_vec());

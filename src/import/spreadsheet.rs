@@ -1,48 +1,48 @@
-//! A spreadsheet saved as CSV: its text, its columns' names, its rows with their lines. What they mean is known elsewhere.
+//! Spreadsheets saved as CSV: decoding, column names, rows with their line numbers. The caller interprets them.
 
-/// The largest list, in bytes.
+/// The maximum size of a list, in bytes.
 pub const SIZE_LIMIT: usize = 16 * 1024 * 1024;
-/// The most rows.
+/// The maximum number of rows.
 pub(super) const ROW_LIMIT: usize = 100_000;
-/// The most columns.
+/// The maximum number of columns.
 const COLUMN_LIMIT: usize = 200;
 
-/// Something in a list that is not understood.
+/// A problem in a list.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("line {line}: {message}")]
 pub struct TableProblem {
     /// The line, from 1.
     pub line: usize,
-    /// The column, if it is about one.
+    /// The column; empty if the problem concerns the whole line.
     pub column: String,
-    /// What is wrong. Never a value that may be a secret.
+    /// The cause. Never quotes a value that may be a secret.
     pub message: String,
-    /// What to do about it.
+    /// The remedy.
     pub remedy: String,
 }
 
 impl TableProblem {
-    /// One of the list as a whole.
-    pub(super) fn whole(message: &str, remedy: &str) -> Self {
+    /// Describes a problem of the whole list.
+    pub(super) fn of_list(message: &str, remedy: &str) -> Self {
         Self::of_line(1, message.to_owned(), remedy)
     }
 
-    /// One of a line as a whole.
+    /// Describes a problem of a whole line.
     pub(super) fn of_line(line: usize, message: String, remedy: &str) -> Self {
         Self { line, column: String::new(), message, remedy: remedy.to_owned() }
     }
 }
 
-/// The text of a list, however its program encoded it.
-pub(super) fn text(bytes: &[u8]) -> Result<String, Vec<TableProblem>> {
+/// Decodes a list in any of the usual encodings.
+pub(super) fn decode(bytes: &[u8]) -> Result<String, Vec<TableProblem>> {
     if bytes.len() > SIZE_LIMIT {
-        return Err(vec![TableProblem::whole("the list is larger than 16 MiB", "Split it.")]);
+        return Err(vec![TableProblem::of_list("the list is larger than 16 MiB", "Split it.")]);
     }
     crate::text::decode(bytes)
-        .map_err(|encoding| vec![TableProblem::whole(&format!("the list is {encoding}"), "Save it as `CSV UTF-8`.")])
+        .map_err(|encoding| vec![TableProblem::of_list(&format!("the list is {encoding}"), "Save it as `CSV UTF-8`.")])
 }
 
-/// The separator that Excel states in a line of its own before the others (`sep=;`), and what follows that line.
+/// Returns the separator that Excel states in a first line `sep=;`, and the text after that line.
 fn stated_separator(text: &str) -> Option<(u8, &str)> {
     let (line, rest) = text.split_once('\n')?;
     let line = line.strip_suffix('\r').unwrap_or(line);
@@ -54,17 +54,17 @@ fn stated_separator(text: &str) -> Option<(u8, &str)> {
     }
 }
 
-/// The first line and the others. No row has more cells than there are names; empty ones are left out.
+/// The first line and the rows. No row has more cells than there are names; empty rows are left out.
 pub(super) struct Sheet {
     /// The first line.
     pub(super) names: Vec<String>,
-    /// The others, each with its line, from 1.
+    /// The rows, each with its line number from 1.
     pub(super) rows: Vec<(usize, Vec<String>)>,
 }
 
 impl Sheet {
-    /// Reads it; values are separated by what a line `sep=` before the names states, or else by commas, semicolons or
-    /// tabs, whichever the first line has most of.
+    /// Reads a list. The separator is the one that a first line `sep=` states, or else comma, semicolon or tab, whichever is most
+    /// frequent in the first line.
     pub(super) fn read(text: &str) -> Result<Self, Vec<TableProblem>> {
         let stated = stated_separator(text);
         let (text, skipped) = stated.map_or((text, 0), |(_, rest)| (rest, 1));
@@ -75,12 +75,12 @@ impl Sheet {
         let mut builder = csv::ReaderBuilder::new();
         let mut reader = builder.delimiter(delimiter).trim(csv::Trim::All).flexible(true).from_reader(text.as_bytes());
         let malformed = |line: usize| {
-            let remedy = "A value with a separator or a quote stands in quotes.";
+            let remedy = "Put a value with a separator or a quote into quotes.";
             vec![TableProblem::of_line(line, "this is not well-formed CSV".to_owned(), remedy)]
         };
         let line = |position: Option<&csv::Position>| {
             let Some(position) = position else { return skipped + 1 };
-            // The reader takes a record to begin between the CR and the LF before it.
+            // The reader reports a record as beginning between the CR and the LF before it.
             let at = usize::try_from(position.byte()).unwrap_or_default();
             let is_between = at > 0 && text.as_bytes().get(at - 1..=at) == Some(b"\r\n");
             skipped + usize::from(is_between) + usize::try_from(position.line()).unwrap_or(1)
@@ -115,7 +115,7 @@ impl Sheet {
 
 #[cfg(test)]
 mod tests {
-    use super::{COLUMN_LIMIT, Sheet, text};
+    use super::{COLUMN_LIMIT, Sheet, decode};
 
     #[test]
     fn the_separator_that_excel_states_is_no_row_and_lines_stay_those_of_the_file() {
@@ -137,8 +137,8 @@ mod tests {
     #[test]
     fn another_encoding_is_named() {
         let wide: Vec<u8> = "name,from\n".encode_utf16().flat_map(u16::to_le_bytes).collect();
-        let problems = text(&wide).err().unwrap_or_default();
+        let problems = decode(&wide).err().unwrap_or_default();
         assert!(problems[0].message.contains("UTF-16 without a byte order mark"), "{problems:?}");
-        assert_eq!(text(&[b"\xff\xfe", &wide[..]].concat()).as_deref(), Ok("name,from\n"));
+        assert_eq!(decode(&[b"\xff\xfe", &wide[..]].concat()).as_deref(), Ok("name,from\n"));
     }
 }

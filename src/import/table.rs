@@ -1,8 +1,8 @@
-//! Profiles as administrators list them: a spreadsheet saved as CSV, or a JSON list.
+//! Lists of profiles: a spreadsheet saved as CSV, or a JSON list.
 //!
-//! A row is a profile; the first line names the columns, in any order, in the words that people use ("SMTP server",
-//! "From address"). What is not understood is a problem with its line and column, never a guess. A column with passwords
-//! is refused: what stood in a spreadsheet is sealed with `mailwright secrets set` instead.
+//! A row is a profile. The first line names the columns, in any order and in the usual terms of administrators ("SMTP server",
+//! "From address"). An unknown column or value is a problem with its line and column, never a guess. A column with passwords is
+//! rejected: secrets are sealed with `mailwright secrets set` instead.
 
 use std::{borrow::Cow, collections::BTreeMap};
 
@@ -16,18 +16,18 @@ use crate::{
 
 /// A profile of a list.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Row {
-    /// The environment, where the list has a column for it.
+pub struct ProfileRow {
+    /// The environment, if the list has a column for it.
     pub environment: Option<EnvironmentName>,
     /// The profile.
     pub name: ProfileName,
-    /// What its file says; texts are meant literally.
+    /// The document of its file. Strings are literal, not interpolated.
     pub document: Value,
     /// The line in the list, from 1; for JSON, the number of the item.
     pub line: usize,
 }
 
-/// What a column holds.
+/// The meaning of a column.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Column {
     Name,
@@ -42,7 +42,7 @@ enum Column {
     From,
     FromName,
     Functions,
-    /// Whether the profile is for all companies or for some; or which ones.
+    /// System-wide, selected companies, or a list of companies.
     Scope,
     Companies,
     Cloud,
@@ -52,11 +52,11 @@ enum Column {
     Platform,
     Redirect,
     AddressBook,
-    /// Must not be there.
+    /// A secret, which a list must not contain.
     Secret,
 }
 
-/// Every word for a column, in small letters and without anything between them; the usual one first.
+/// The names of each column in lower case and without separators; the usual one first.
 const COLUMNS: &[(Column, &[&str])] = &[
     (Column::Name, &["name", "profile", "profilename"]),
     (Column::Environment, &["environment", "env", "site", "customer"]),
@@ -136,16 +136,16 @@ const COLUMNS: &[(Column, &[&str])] = &[
     ),
 ];
 
-/// The values of one row by column, as text.
-struct Values<'a> {
+/// Parses one row: its cells by column, and the problems found so far.
+struct RowParser<'a> {
     line: usize,
     cells: BTreeMap<Column, (&'a str, Cow<'a, str>)>,
     problems: Vec<TableProblem>,
 }
 
 /// Reads a list. JSON begins with a bracket; everything else is CSV, with commas, semicolons or tabs.
-pub fn read(bytes: &[u8]) -> Result<Vec<Row>, Vec<TableProblem>> {
-    let text = spreadsheet::text(bytes)?;
+pub fn read_profiles(bytes: &[u8]) -> Result<Vec<ProfileRow>, Vec<TableProblem>> {
+    let text = spreadsheet::decode(bytes)?;
     let rows = if text.trim_start().starts_with(['[', '{']) { from_json(&text) } else { from_csv(&text) }?;
     let mut seen: BTreeMap<(Option<EnvironmentName>, String), usize> = BTreeMap::new();
     let mut problems = Vec::new();
@@ -155,34 +155,34 @@ pub fn read(bytes: &[u8]) -> Result<Vec<Row>, Vec<TableProblem>> {
             problems.push(TableProblem {
                 line: row.line,
                 column: "name".to_owned(),
-                message: format!("the profile `{}` stands in line {first} already", row.name),
+                message: format!("the profile `{}` is already in line {first}", row.name),
                 remedy: "Give one of them another name, or put their functions into one row.".to_owned(),
             });
         }
     }
     match (rows.is_empty(), problems.is_empty()) {
-        (true, _) => Err(vec![TableProblem::whole(
+        (true, _) => Err(vec![TableProblem::of_list(
             "the list has no profiles",
-            "Its first line names the columns; each other one is a profile.",
+            "The first line names the columns; every other line is a profile.",
         )]),
         (_, true) => Ok(rows),
         (_, false) => Err(problems),
     }
 }
 
-fn from_csv(text: &str) -> Result<Vec<Row>, Vec<TableProblem>> {
+fn from_csv(text: &str) -> Result<Vec<ProfileRow>, Vec<TableProblem>> {
     let sheet = Sheet::read(text)?;
-    let columns = columns(sheet.names.iter().map(String::as_str))?;
+    let columns = parse_columns(sheet.names.iter().map(String::as_str))?;
     let (mut rows, mut problems) = (Vec::new(), Vec::new());
     for (line, row) in &sheet.rows {
         let cells = columns.iter().zip(&sheet.names).zip(row).filter(|(_, value)| !value.is_empty());
         let cells = cells.map(|((column, name), value)| (*column, (name.as_str(), Cow::Borrowed(value.as_str()))));
-        Values { line: *line, cells: cells.collect(), problems: Vec::new() }.row(&mut rows, &mut problems);
+        RowParser { line: *line, cells: cells.collect(), problems: Vec::new() }.finish(&mut rows, &mut problems);
     }
     if problems.is_empty() { Ok(rows) } else { Err(problems) }
 }
 
-fn from_json(text: &str) -> Result<Vec<Row>, Vec<TableProblem>> {
+fn from_json(text: &str) -> Result<Vec<ProfileRow>, Vec<TableProblem>> {
     let at = |line: usize, message: String, remedy: &str| TableProblem {
         line,
         column: String::new(),
@@ -190,28 +190,28 @@ fn from_json(text: &str) -> Result<Vec<Row>, Vec<TableProblem>> {
         remedy: remedy.to_owned(),
     };
     let document: Value = serde_json::from_str(text).map_err(|error| {
-        vec![at(error.line(), "this is not well-formed JSON".to_owned(), "It is a list of objects, one a profile.")]
+        vec![at(error.line(), "this is not well-formed JSON".to_owned(), "Write a list of objects, one per profile.")]
     })?;
     let items = match &document {
         Value::Array(items) => items,
         Value::Object(map) if map.get("profiles").is_some_and(Value::is_array) => {
             map["profiles"].as_array().ok_or_else(Vec::new)?
         }
-        _ => return Err(vec![at(1, "this is not a list".to_owned(), "It is a list of objects, one a profile.")]),
+        _ => return Err(vec![at(1, "this is not a list".to_owned(), "Write a list of objects, one per profile.")]),
     };
     let (mut rows, mut problems) = (Vec::new(), Vec::new());
     for (index, item) in items.iter().enumerate().take(ROW_LIMIT) {
         let line = index + 1;
         let Value::Object(map) = item else {
-            problems.push(at(line, "this item is no object".to_owned(), "Each profile is an object."));
+            problems.push(at(line, "this item is not an object".to_owned(), "Each profile is an object."));
             continue;
         };
         if map.get("provider").is_some_and(Value::is_object) {
-            // A profile as its file has it, with its name.
-            whole_profile(line, map, &mut rows, &mut problems);
+            // A profile in the format of its file, with its name.
+            read_whole_profile(line, map, &mut rows, &mut problems);
             continue;
         }
-        match columns(map.keys().map(String::as_str)) {
+        match parse_columns(map.keys().map(String::as_str)) {
             Err(found) => problems.extend(found.into_iter().map(|problem| TableProblem { line, ..problem })),
             Ok(columns) => {
                 let cells = columns.into_iter().zip(map).filter_map(|(column, (name, value))| {
@@ -225,51 +225,56 @@ fn from_json(text: &str) -> Result<Vec<Row>, Vec<TableProblem>> {
                     };
                     (!text.is_empty()).then_some((column, (name.as_str(), text)))
                 });
-                Values { line, cells: cells.collect(), problems: Vec::new() }.row(&mut rows, &mut problems);
+                RowParser { line, cells: cells.collect(), problems: Vec::new() }.finish(&mut rows, &mut problems);
             }
         }
     }
     if problems.is_empty() { Ok(rows) } else { Err(problems) }
 }
 
-fn whole_profile(line: usize, map: &Map<String, Value>, rows: &mut Vec<Row>, problems: &mut Vec<TableProblem>) {
+fn read_whole_profile(
+    line: usize,
+    map: &Map<String, Value>,
+    rows: &mut Vec<ProfileRow>,
+    problems: &mut Vec<TableProblem>,
+) {
     let mut document = map.clone();
     let mut text = |key: &str| document.remove(key).and_then(|value| value.as_str().map(str::to_owned));
-    let mut values = Values { line, cells: BTreeMap::new(), problems: Vec::new() };
+    let mut values = RowParser { line, cells: BTreeMap::new(), problems: Vec::new() };
     let (name, environment) = (text("name"), text("environment"));
     values.cells.extend(name.as_deref().map(|name| (Column::Name, ("name", Cow::Borrowed(name)))));
     values.cells.extend(environment.as_deref().map(|name| (Column::Environment, ("environment", Cow::Borrowed(name)))));
-    let (environment, name) = (values.environment(), values.name());
+    let (environment, name) = (values.parse_environment(), values.parse_name());
     if let Some(name) = name {
-        rows.push(Row { environment, name, document: Value::Object(document), line });
+        rows.push(ProfileRow { environment, name, document: Value::Object(document), line });
     }
     problems.extend(values.problems);
 }
 
-/// What each column holds. An unknown one, one that is there twice, and one with secrets are problems.
-fn columns<'a>(names: impl Iterator<Item = &'a str>) -> Result<Vec<Column>, Vec<TableProblem>> {
+/// Returns the meaning of each column. Unknown and duplicate columns, and those with secrets, are problems.
+fn parse_columns<'a>(names: impl Iterator<Item = &'a str>) -> Result<Vec<Column>, Vec<TableProblem>> {
     let mut columns = Vec::new();
     let mut problems = Vec::new();
     for name in names {
-        let mut problem = |message: String, remedy: String| {
+        let mut report = |message: String, remedy: String| {
             problems.push(TableProblem { line: 1, column: name.to_owned(), message, remedy });
         };
         let plain: String = name.chars().filter(char::is_ascii_alphanumeric).collect::<String>().to_ascii_lowercase();
         match COLUMNS.iter().find(|(_, words)| words.contains(&plain.as_str())) {
-            Some((Column::Secret, _)) => problem(
+            Some((Column::Secret, _)) => report(
                 format!("the column `{}` holds secrets", name.escape_debug()),
-                "Take the column out of the list, and seal each value with `mailwright secrets set`.".to_owned(),
+                "Remove the column from the list, and seal each value with `mailwright secrets set`.".to_owned(),
             ),
-            Some((column, _)) if columns.contains(column) => problem(
-                format!("the column `{}` says the same as another one", name.escape_debug()),
+            Some((column, _)) if columns.contains(column) => report(
+                format!("the column `{}` duplicates another one", name.escape_debug()),
                 "Keep one of them.".to_owned(),
             ),
             Some((column, _)) => columns.push(*column),
             None => {
                 let usual = COLUMNS.iter().filter(|(column, _)| *column != Column::Secret).map(|(_, words)| words[0]);
                 let known = COLUMNS.iter().flat_map(|(_, words)| words.iter().copied());
-                problem(
-                    format!("the column `{}` means nothing here", name.escape_debug()),
+                report(
+                    format!("unknown column `{}`", name.escape_debug()),
                     match suggest::nearest(&plain, known) {
                         Some(meant) => format!("Did you mean `{meant}`?"),
                         None => format!("There are: {}.", usual.collect::<Vec<_>>().join(", ")),
@@ -281,12 +286,12 @@ fn columns<'a>(names: impl Iterator<Item = &'a str>) -> Result<Vec<Column>, Vec<
     if problems.is_empty() { Ok(columns) } else { Err(problems) }
 }
 
-impl Values<'_> {
-    fn row(mut self, rows: &mut Vec<Row>, problems: &mut Vec<TableProblem>) {
-        let (environment, name) = (self.environment(), self.name());
-        let document = name.as_ref().map(|name| self.document(name));
+impl RowParser<'_> {
+    fn finish(mut self, rows: &mut Vec<ProfileRow>, problems: &mut Vec<TableProblem>) {
+        let (environment, name) = (self.parse_environment(), self.parse_name());
+        let document = name.as_ref().map(|name| self.build_document(name));
         if let (Some(name), Some(document), true) = (name, document, self.problems.is_empty()) {
-            rows.push(Row { environment, name, document, line: self.line });
+            rows.push(ProfileRow { environment, name, document, line: self.line });
         }
         problems.extend(self.problems);
     }
@@ -295,13 +300,13 @@ impl Values<'_> {
         self.cells.get(&column).map(|(_, value)| value.to_string())
     }
 
-    fn problem(&mut self, column: Column, message: String, remedy: impl Into<String>) {
+    fn report(&mut self, column: Column, message: String, remedy: impl Into<String>) {
         let usual = COLUMNS.iter().find(|(known, _)| *known == column).map_or("", |(_, words)| words[0]);
         let name = self.cells.get(&column).map_or(usual, |(name, _)| name).to_owned();
         self.problems.push(TableProblem { line: self.line, column: name, message, remedy: remedy.into() });
     }
 
-    fn name(&mut self) -> Option<ProfileName> {
+    fn parse_name(&mut self) -> Option<ProfileName> {
         let text = self.text(Column::Name).unwrap_or_default();
         let name: Result<ProfileName, InvalidName> = text.parse();
         if let Err(rule) = &name {
@@ -311,16 +316,16 @@ impl Values<'_> {
             } else {
                 format!("`{shown}` is not a profile's name")
             };
-            self.problem(Column::Name, message, format!("{rule}."));
+            self.report(Column::Name, message, format!("{rule}."));
         }
         name.ok()
     }
 
-    fn environment(&mut self) -> Option<EnvironmentName> {
+    fn parse_environment(&mut self) -> Option<EnvironmentName> {
         let text = self.text(Column::Environment)?;
         let name = text.parse().ok();
         if name.is_none() {
-            self.problem(
+            self.report(
                 Column::Environment,
                 format!("`{}` is not an environment's name", text.escape_debug()),
                 "Name a folder under `environments/`.",
@@ -329,50 +334,46 @@ impl Values<'_> {
         name
     }
 
-    /// One of some words. Gives what it stands for.
-    fn word(&mut self, column: Column, known: &[(&[&str], &'static str)]) -> Option<&'static str> {
+    /// Parses a cell as one of some words, and returns its meaning.
+    fn parse_word(&mut self, column: Column, known: &[(&[&str], &'static str)]) -> Option<&'static str> {
         let text = self.text(column)?;
         let plain: String = text.chars().filter(char::is_ascii_alphanumeric).collect::<String>().to_ascii_lowercase();
         let found = known.iter().find(|(words, _)| words.contains(&plain.as_str())).map(|(_, meant)| *meant);
         if found.is_none() {
             let all = known.iter().map(|(_, meant)| *meant).collect::<Vec<_>>().join(", ");
-            self.problem(
-                column,
-                "this is none of the words that stand here".to_owned(),
-                format!("Write one of: {all}."),
-            );
+            self.report(column, "this is not one of the allowed words".to_owned(), format!("Write one of: {all}."));
         }
         found
     }
 
-    fn flag(&mut self, column: Column) -> Option<bool> {
+    fn parse_flag(&mut self, column: Column) -> Option<bool> {
         let words: &[(&[&str], &'static str)] = &[
             (&["yes", "true", "1", "y", "x", "on", "enabled", "checked"], "yes"),
             (&["no", "false", "0", "n", "off", "disabled", "unchecked"], "no"),
         ];
-        self.word(column, words).map(|word| word == "yes")
+        self.parse_word(column, words).map(|word| word == "yes")
     }
 
-    fn document(&mut self, name: &ProfileName) -> Value {
+    fn build_document(&mut self, name: &ProfileName) -> Value {
         let mut document = Map::new();
         if let Some(description) = self.text(Column::Description) {
             document.insert("description".to_owned(), json!(description));
         }
-        if self.flag(Column::Enabled) == Some(false) {
+        if self.parse_flag(Column::Enabled) == Some(false) {
             document.insert("enabled".to_owned(), json!(false));
         }
-        document.insert("provider".to_owned(), self.provider(name));
+        document.insert("provider".to_owned(), self.build_provider(name));
         if let Some(address) = self.text(Column::From) {
             let mut from = Map::from_iter([("address".to_owned(), json!(address))]);
             from.extend(self.text(Column::FromName).map(|name| ("name".to_owned(), json!(name))));
             document.insert("from".to_owned(), Value::Object(from));
         }
-        document.insert("functions".to_owned(), json!(self.functions()));
-        document.insert("appliesTo".to_owned(), self.companies());
+        document.insert("functions".to_owned(), json!(self.parse_functions()));
+        document.insert("appliesTo".to_owned(), self.parse_companies());
         Value::Object(document)
     }
 
-    fn provider(&mut self, name: &ProfileName) -> Value {
+    fn build_provider(&mut self, name: &ProfileName) -> Value {
         let words: &[(&[&str], &'static str)] = &[
             (&["smtp", "smtpserver"], "smtp"),
             (
@@ -409,95 +410,95 @@ impl Values<'_> {
             ),
         ];
         let stated = self.cells.contains_key(&Column::Provider);
-        let provider = self.word(Column::Provider, words);
+        let provider = self.parse_word(Column::Provider, words);
         if !stated && !self.cells.contains_key(&Column::Host) {
-            self.problem(
+            self.report(
                 Column::Provider,
                 "the profile has no provider".to_owned(),
                 "Write smtp, microsoft-graph-direct or microsoft-graph-delegate.",
             );
         }
         let provider = provider.unwrap_or("smtp");
-        let settings = if provider == "smtp" { self.smtp(name) } else { self.graph(name, provider) };
+        let settings = if provider == "smtp" { self.build_smtp(name) } else { self.build_graph(name, provider) };
         json!({ provider: settings })
     }
 
-    fn put(&self, settings: &mut Map<String, Value>, key: &str, column: Column) {
+    fn copy_text(&self, settings: &mut Map<String, Value>, key: &str, column: Column) {
         settings.extend(self.text(column).map(|text| (key.to_owned(), json!(text))));
     }
 
-    fn smtp(&mut self, name: &ProfileName) -> Value {
+    fn build_smtp(&mut self, name: &ProfileName) -> Value {
         let mut settings = Map::new();
         let is_465 = self.text(Column::Port).as_deref() == Some("465");
-        self.put(&mut settings, "host", Column::Host);
+        self.copy_text(&mut settings, "host", Column::Host);
         if let Some(port) = self.text(Column::Port) {
             match port.parse::<u16>() {
                 Ok(port) => settings.extend([("port".to_owned(), json!(port))]),
                 Err(_) => {
-                    self.problem(Column::Port, "this is not a port".to_owned(), "Write a number from 1 to 65535.");
+                    self.report(Column::Port, "this is not a port".to_owned(), "Write a number from 1 to 65535.");
                 }
             }
         }
         let words: &[(&[&str], &'static str)] = &[
             (&["starttls", "auto"], "starttls"),
-            // Which of the two it is, the port says.
+            // The port decides between the two.
             (&["yes", "true", "y", "x", "1", "on", "enabled", "checked"], if is_465 { "tls" } else { "starttls" }),
             (&["tls", "ssl", "ssltls", "tlsssl", "implicit", "smtps"], "tls"),
             (&["none", "no", "false", "off", "clear", "n", "0", "disabled", "unchecked"], "none"),
         ];
-        if let Some(encryption) = self.word(Column::Encryption, words) {
+        if let Some(encryption) = self.parse_word(Column::Encryption, words) {
             settings.insert("encryption".to_owned(), json!(encryption));
         }
         if self.cells.contains_key(&Column::Username) {
-            self.put(&mut settings, "username", Column::Username);
+            self.copy_text(&mut settings, "username", Column::Username);
             settings.insert("password".to_owned(), json!({ "secret": format!("{name}/password") }));
         }
         Value::Object(settings)
     }
 
-    fn graph(&mut self, name: &ProfileName, provider: &str) -> Value {
+    fn build_graph(&mut self, name: &ProfileName, provider: &str) -> Value {
         let mut settings = Map::new();
-        self.put(&mut settings, "cloud", Column::Cloud);
-        self.put(&mut settings, "tenant", Column::Tenant);
-        self.put(&mut settings, "client", Column::Client);
+        self.copy_text(&mut settings, "cloud", Column::Cloud);
+        self.copy_text(&mut settings, "tenant", Column::Tenant);
+        self.copy_text(&mut settings, "client", Column::Client);
         if provider == "microsoft-graph-delegate" {
             let words: &[(&[&str], &'static str)] = &[
                 (&["native", "desktop", "publicclient"], "native"),
                 (&["spa", "web", "singlepageapplication"], "spa"),
             ];
-            // Where no column says it, the address that users are sent back to does.
+            // Without a column for the platform, the redirect decides.
             let redirect = self.text(Column::Redirect);
             let by_redirect = || {
                 redirect.map(|text| if text.trim_end_matches('/') == "https://localhost" { "native" } else { "spa" })
             };
             let platform = if self.cells.contains_key(&Column::Platform) {
-                self.word(Column::Platform, words)
+                self.parse_word(Column::Platform, words)
             } else {
                 by_redirect()
             };
             if let Some(platform) = platform {
                 settings.insert("platform".to_owned(), json!(platform));
             }
-            self.put(&mut settings, "redirect", Column::Redirect);
+            self.copy_text(&mut settings, "redirect", Column::Redirect);
         } else {
             let words: &[(&[&str], &'static str)] =
                 &[(&["clientsecret", "secret"], "clientSecret"), (&["certificate", "cert"], "certificate")];
-            let (kind, key) = match self.word(Column::Credential, words) {
+            let (kind, key) = match self.parse_word(Column::Credential, words) {
                 Some("certificate") => ("certificate", "certificate"),
                 _ => ("clientSecret", "client-secret"),
             };
             settings.insert("credential".to_owned(), json!({ kind: { "secret": format!("{name}/{key}") } }));
         }
-        if self.flag(Column::AddressBook) == Some(true) {
+        if self.parse_flag(Column::AddressBook) == Some(true) {
             settings.insert("addressBook".to_owned(), json!(true));
         }
         Value::Object(settings)
     }
 
-    /// Ids, or the names that the ERP shows; `all` is all.
-    fn functions(&mut self) -> Vec<&'static str> {
+    /// Parses functions by id or by the name that the ERP shows; `all` means all.
+    fn parse_functions(&mut self) -> Vec<&'static str> {
         let Some(text) = self.text(Column::Functions) else {
-            self.problem(
+            self.report(
                 Column::Functions,
                 "the profile serves no function".to_owned(),
                 "`mailwright functions` lists them.",
@@ -520,50 +521,50 @@ impl Values<'_> {
                         Some(meant) => format!("Did you mean `{meant}`?"),
                         None => "`mailwright functions` lists them.".to_owned(),
                     };
-                    self.problem(Column::Functions, format!("there is no function `{}`", word.escape_debug()), remedy);
+                    self.report(Column::Functions, format!("unknown function `{}`", word.escape_debug()), remedy);
                 }
             }
         }
         functions
     }
 
-    /// `Apply to` says all or some, and `Select companies` says which; either may do without the other.
-    fn companies(&mut self) -> Value {
+    /// Parses companies: `Apply to` selects all or some, `Select companies` lists them. Either column may be missing.
+    fn parse_companies(&mut self) -> Value {
         let scope = self.text(Column::Scope).unwrap_or_default();
         let companies = self.text(Column::Companies).unwrap_or_default();
-        match (Scope::of(&scope), Scope::of(&companies)) {
-            (Scope::Some | Scope::Unsaid, Scope::Listed) => listed(&companies),
-            (Scope::Listed, Scope::Unsaid) => listed(&scope),
+        match (Scope::parse(&scope), Scope::parse(&companies)) {
+            (Scope::Some | Scope::Unsaid, Scope::Listed) => companies_in(&companies),
+            (Scope::Listed, Scope::Unsaid) => companies_in(&scope),
             (Scope::All | Scope::Unsaid, Scope::All | Scope::Unsaid) => json!("system-wide"),
             (Scope::Some, Scope::Unsaid | Scope::Some) | (Scope::Unsaid, Scope::Some) => {
                 let remedy = "Name them in the column `companies`, separated by semicolons; or write system-wide.";
-                self.problem(Column::Scope, "the profile is for some companies, and none is named".to_owned(), remedy);
+                self.report(Column::Scope, "the profile is for some companies, and none is named".to_owned(), remedy);
                 json!("system-wide")
             }
             _ => {
                 let message = "this and the column of companies contradict each other".to_owned();
-                self.problem(Column::Scope, message, "Keep one of them: system-wide, or the companies.");
+                self.report(Column::Scope, message, "Keep one of them: system-wide, or the companies.");
                 json!("system-wide")
             }
         }
     }
 }
 
-/// For whom a profile is, as a cell says it.
+/// The scope that a cell states.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Scope {
     /// The cell is empty.
     Unsaid,
     /// Every company.
     All,
-    /// Some, which stand elsewhere.
+    /// Some companies, which another cell lists.
     Some,
-    /// Those that the cell names.
+    /// The companies that the cell lists.
     Listed,
 }
 
 impl Scope {
-    fn of(text: &str) -> Self {
+    fn parse(text: &str) -> Self {
         let plain: String = text.chars().filter(char::is_ascii_alphanumeric).collect::<String>().to_ascii_lowercase();
         match plain.as_str() {
             "" if text != "*" => Scope::Unsaid,
@@ -575,8 +576,8 @@ impl Scope {
     }
 }
 
-/// The companies of a list that has any of the usual separators.
-fn listed(text: &str) -> Value {
+/// Parses a list of companies with any of the usual separators.
+fn companies_in(text: &str) -> Value {
     let companies = text.split([';', ',', '|', ' ', '\n']).map(str::trim).filter(|word| !word.is_empty());
     json!({ "companies": companies.collect::<Vec<_>>() })
 }

@@ -1,8 +1,7 @@
-//! Whose approval a change needs: the signers of an environment, the rules, and what a change needs by them.
+//! Approval policy: the signers of an environment, the rules, and the approvals that a change needs by them.
 //!
-//! The plan shows what is needed, the service enforces it, and both ask here. The rules are those that are live, not
-//! those that the changeset brings: no change can weaken the rules that it is judged by. What a signature says, and
-//! whether it holds, is the matter of [`crate::approvals`].
+//! The plan shows the needs and the service enforces them, both by [`find_needs`]. The rules are those of the live settings,
+//! not those of the changeset: a change cannot weaken the rules that apply to it. Signatures are the topic of [`crate::approvals`].
 
 use std::{
     collections::{BTreeSet, HashMap},
@@ -23,14 +22,14 @@ use super::{
     resolution::{Cell, Resolver},
 };
 
-/// How many reasons a need lists.
+/// The maximum number of reasons that a need lists.
 const REASONS: usize = 10;
 
-/// Which changes need whose approval.
+/// The approval policy of an environment.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields, rename_all = "camelCase", default)]
 pub struct Approvals {
-    /// Who may approve.
+    /// The signers who may approve.
     #[schema(max_items = 100)]
     pub signers: Vec<Signer>,
     /// Rules for approvals. A change must satisfy every rule that it matches.
@@ -48,10 +47,10 @@ pub struct Approvals {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields, rename_all = "camelCase")]
 pub struct Signer {
-    /// Who it is; plans, the history and the audit log say this.
+    /// The name, as plans, the history and the audit log show it.
     #[schema(min_length = 1, max_length = 64)]
     pub name: String,
-    /// The public key, as a `.pub` file has it.
+    /// The public key, as in a `.pub` file.
     #[schema(max_length = 2000)]
     pub key: String,
     /// The last day (UTC) on which the approvals count; without it, they always do.
@@ -64,19 +63,19 @@ pub struct Signer {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields, rename_all = "camelCase")]
 pub struct ApprovalRule {
-    /// How many different signers.
+    /// The number of different signers.
     #[schema(minimum = 1, maximum = 20)]
     pub count: u8,
-    /// The signers that count; none named means all.
+    /// The signers that count; empty means all.
     #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
     pub signers: BTreeSet<String>,
-    /// For these functions; none named means all.
+    /// The functions; empty means all.
     #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
     pub functions: BTreeSet<Function>,
-    /// For these companies; none named means all.
+    /// The companies; empty means all.
     #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
     pub companies: BTreeSet<CompanyId>,
-    /// For these actions; none named means all.
+    /// The actions; empty means all.
     #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
     pub actions: BTreeSet<ApprovedAction>,
     /// True if an approval must say why.
@@ -88,15 +87,15 @@ pub struct ApprovalRule {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum ApprovedAction {
-    /// A profile is made.
+    /// A profile is created.
     Create,
     /// A profile is changed.
     Update,
-    /// A profile goes.
+    /// A profile is deleted.
     Delete,
-    /// A profile gets another name.
+    /// A profile is renamed.
     Rename,
-    /// The environment's settings change. They concern every function and company.
+    /// The environment's settings change, which concern every function and company.
     Settings,
     /// A profile gets an age file that it did not have.
     Secrets,
@@ -115,13 +114,13 @@ impl ApprovedAction {
     }
 }
 
-/// Approvals that a change needs by one rule.
+/// The approvals that a change needs by one rule.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields, rename_all = "camelCase")]
 pub struct ApprovalNeed {
-    /// How many different signers.
+    /// The number of different signers.
     pub count: u8,
-    /// Whose approvals count.
+    /// The signers whose approvals count.
     pub signers: Vec<KnownSigner>,
     /// True if each must say why.
     #[serde(default)]
@@ -141,8 +140,8 @@ pub struct KnownSigner {
 }
 
 impl ApprovalNeed {
-    /// `2 approvals of alice, bob or carol`.
-    pub fn words(&self) -> String {
+    /// Returns a phrase such as `2 approvals of alice, bob or carol`.
+    pub fn describe(&self) -> String {
         let names: Vec<&str> = self.signers.iter().map(|signer| signer.name.as_str()).collect();
         let signers = match names.as_slice() {
             [] => "no signer".to_owned(),
@@ -160,7 +159,7 @@ impl ApprovalNeed {
 }
 
 impl Signer {
-    /// The key, if it is one that can approve.
+    /// Returns the key, or the reason why it cannot approve.
     pub fn public_key(&self) -> Result<KeyData, &'static str> {
         const UNFIT: &str = "this is not a public SSH key of a kind that can approve";
         let key = PublicKey::from_openssh(self.key.trim()).map_err(|_| UNFIT)?;
@@ -180,8 +179,8 @@ impl Signer {
         Ok(key.key_data().clone())
     }
 
-    /// Name and fingerprint. A key that is none has no fingerprint.
-    pub fn known(&self) -> KnownSigner {
+    /// Returns name and fingerprint. An invalid key has no fingerprint.
+    pub fn identify(&self) -> KnownSigner {
         let key = self.public_key().map(|key| key.fingerprint(HashAlg::Sha256).to_string()).unwrap_or_default();
         KnownSigner { name: self.name.clone(), key }
     }
@@ -193,11 +192,11 @@ impl Approvals {
         *self == Self::default()
     }
 
-    fn need(&self, rule: &ApprovalRule, because: Vec<String>) -> ApprovalNeed {
+    fn describe_need(&self, rule: &ApprovalRule, because: Vec<String>) -> ApprovalNeed {
         let counts = |signer: &&Signer| rule.signers.is_empty() || rule.signers.contains(&signer.name);
         ApprovalNeed {
             count: rule.count,
-            signers: self.signers.iter().filter(counts).map(Signer::known).collect(),
+            signers: self.signers.iter().filter(counts).map(Signer::identify).collect(),
             reason_required: rule.reason_required,
             because,
         }
@@ -222,10 +221,10 @@ impl fmt::Display for SignedAction {
     }
 }
 
-/// The digest that an approval is for: what is changed, of which environment, starting from which generation.
+/// Computes the digest that an approval signs: the changes, the environment, and the generation that they start from.
 ///
-/// Plan and service compute it from the changes themselves, age files by their digests. Neither who sends them nor
-/// what was lifted for them is in it.
+/// Plan and service compute it from the changes themselves, with age files by their digests. It contains neither the sender nor
+/// the allowances.
 pub fn digest(
     environment: &EnvironmentName,
     base: u64,
@@ -245,7 +244,7 @@ struct Effect<'a> {
 }
 
 /// Returns the approvals that a change from `before` to `after` needs by the rules that are live before it: one need for each rule that matches.
-pub fn needs(before: &State, after: &State, changes: &[ProfileChange]) -> Vec<ApprovalNeed> {
+pub fn find_needs(before: &State, after: &State, changes: &[ProfileChange]) -> Vec<ApprovalNeed> {
     let approvals = &before.settings.policy.approvals;
     if approvals.rules.is_empty() {
         return Vec::new();
@@ -255,9 +254,9 @@ pub fn needs(before: &State, after: &State, changes: &[ProfileChange]) -> Vec<Ap
     let reader = secret(after).is_some_and(|new| secret(before) != Some(new));
     // A person who could change the rules alone could avoid every approval.
     let rules = *approvals != after.settings.policy.approvals;
-    let effects: Vec<Effect<'_>> = changes.iter().filter_map(|change| effect(before, change)).collect();
+    let effects: Vec<Effect<'_>> = changes.iter().filter_map(|change| find_effect(before, change)).collect();
     let narrow = |rule: &ApprovalRule| !rule.functions.is_empty() || !rule.companies.is_empty();
-    let serving = approvals.rules.iter().any(narrow).then(|| (Serving::of(before), Serving::of(after)));
+    let serving = approvals.rules.iter().any(narrow).then(|| (Serving::new(before), Serving::new(after)));
     let mut needs = Vec::new();
     for rule in &approvals.rules {
         let mut because = Vec::new();
@@ -277,14 +276,14 @@ pub fn needs(before: &State, after: &State, changes: &[ProfileChange]) -> Vec<Ap
             }
         }
         if !because.is_empty() {
-            needs.push(approvals.need(rule, because));
+            needs.push(approvals.describe_need(rule, because));
         }
     }
     needs
 }
 
 /// Returns the effect of a change on live profiles; none if it only records something.
-fn effect<'a>(state: &'a State, change: &'a ProfileChange) -> Option<Effect<'a>> {
+fn find_effect<'a>(state: &'a State, change: &'a ProfileChange) -> Option<Effect<'a>> {
     let live = |name: &ProfileName| {
         let (name, found) = state.profiles.get_key_value(name)?;
         Some((name, found.live.as_ref()?))
@@ -320,11 +319,11 @@ fn effect<'a>(state: &'a State, change: &'a ProfileChange) -> Option<Effect<'a>>
     (!actions.is_empty()).then_some(Effect { actions, before, after })
 }
 
-/// Which cells a profile sends for.
+/// The cells that each profile sends for.
 struct Serving<'a>(HashMap<&'a ProfileName, Vec<Cell>>);
 
 impl<'a> Serving<'a> {
-    fn of(state: &'a State) -> Self {
+    fn new(state: &'a State) -> Self {
         let resolver = Resolver::new(state.live());
         let mut cells: HashMap<&ProfileName, Vec<Cell>> = HashMap::new();
         for cell in Cell::all(&state.settings.companies) {

@@ -1,10 +1,10 @@
-//! Detection of secrets in plain text: keys, tokens, masks.
+//! Secret detection: keys, tokens and masked values in ordinary strings.
 
 use super::Code;
 
-/// Why a text should not be here, and what to do about it; none if nothing is wrong with it.
+/// Returns the code, message and remedy for a string that looks like a secret or a masked value; none for any other.
 pub fn detect(text: &str) -> Option<(Code, &'static str, &'static str)> {
-    const SEAL: &str = "Seal it with `mailwright secrets set`, and name it where a secret belongs. If it was ever committed, it is not secret any more: change it.";
+    const SEAL: &str = "Seal it with `mailwright secrets set`, and refer to it with `{ secret: NAME/KEY }`. If it was ever committed, change it.";
     if text.contains("-----BEGIN ") {
         return Some((Code::LooksLikeSecret, "this is a PEM block", SEAL));
     }
@@ -15,7 +15,7 @@ pub fn detect(text: &str) -> Option<(Code, &'static str, &'static str)> {
         return Some((
             Code::MaskedValue,
             "this is a mask, copied from a screen or an export",
-            "Write the real value; a secret is named with `{ secret: NAME/KEY }`.",
+            "Write the real value; refer to a secret with `{ secret: NAME/KEY }`.",
         ));
     }
     if text.split(|c: char| c.is_whitespace() || matches!(c, ',' | ';')).any(looks_random) {
@@ -24,22 +24,20 @@ pub fn detect(text: &str) -> Option<(Code, &'static str, &'static str)> {
     None
 }
 
-/// Returns true if the value of a key is a name: of a secret, of a function or of another object. Names are not
-/// texts, and raise no alarm.
+/// Returns true for keys whose values are names, of a secret, a function, a layer or a profile. Names are not searched.
 pub fn is_name(key: &str) -> bool {
     matches!(key, "secret" | "functions" | "extends" | "renamedFrom")
 }
 
-/// Returns true if a text behind a key is one of ours that raises no alarm: a name, the path of a file, or a public SSH key, which
-/// is not a secret and looks like one.
+/// Returns true for a string that is not searched: a name, the path of a file, or a public SSH key, which resembles a secret.
 pub fn is_exempt(key: &str, text: &str) -> bool {
     is_name(key)
         || key == "federatedTokenFile" && text.starts_with('/')
         || key == "key" && ssh_key::PublicKey::from_openssh(text.trim()).is_ok()
 }
 
-/// Returns true if a value is a mask that a screen or an export shows in place of a secret: stars, bullets, `[masked]`,
-/// `(sensitive value)`, `***redacted***`. A value that merely contains such a thing is none.
+/// Returns true for a mask that a screen or an export shows in place of a secret: stars, bullets, `[masked]`,
+/// `(sensitive value)`, `***redacted***`. A value that merely contains one is not a mask.
 pub fn is_masked(value: &str) -> bool {
     const WORDS: &[&str] = &["masked", "redacted", "hidden", "sensitive", "sensitive value", "secret value"];
     let dot = |c: char| matches!(c, '*' | '•' | '●' | '∙' | '·' | '⁎' | '∗' | '○' | '◦' | '■' | '█' | '▪' | '⬤');
@@ -54,7 +52,7 @@ pub fn is_masked(value: &str) -> bool {
     inner.len() < value.len() && WORDS.iter().any(|word| inner.trim().eq_ignore_ascii_case(word))
 }
 
-/// A long word with capitals, small letters and digits in no order: what keys look like and names do not.
+/// Returns true for a long word of mixed capitals, small letters and digits, which is typical of keys and not of names.
 fn looks_random(word: &str) -> bool {
     if word.len() < 24 || !word.is_ascii() || word.contains("://") || word.contains('@') {
         return false;
@@ -67,7 +65,7 @@ fn looks_random(word: &str) -> bool {
     (mixed && entropy(word) > 3.8) || long_hex
 }
 
-/// Shannon entropy of the characters, in bits each.
+/// Returns the Shannon entropy, in bits per character.
 fn entropy(word: &str) -> f64 {
     let mut counts = [0_u32; 128];
     for byte in word.bytes() {

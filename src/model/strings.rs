@@ -1,58 +1,57 @@
-//! Visits every string of a document with its position. Rules about strings use it, so that they hold for all fields that
-//! there will be.
+//! Visits every string of a document with its JSON pointer, so that rules about strings apply to all fields, later ones
+//! included.
 //!
-//! A document is looked at as `serde_json` writes it, text by text, and nothing of it is kept: ten thousand profiles are
-//! looked at with every change.
+//! The document is serialized into a visitor and nothing of it is kept, because every change searches all new profiles.
 
 use std::io::{self, Write};
 
 use serde::Serialize;
 use serde_json::ser::{CharEscape, Formatter, Serializer};
 
-/// Calls `visit` with each text: its JSON pointer, the key that it belongs to (the nearest one, for an item of a
-/// list), and the text itself. Keys of maps are not visited.
+/// Calls `visit` with each string: its JSON pointer, its key (of the nearest map, for an item of a list), and the string. Keys
+/// of maps are not visited.
 pub fn visit_strings(document: &impl Serialize, visit: impl FnMut(&str, &str, &str)) {
-    let texts = Texts {
+    let visitor = StringVisitor {
         visit,
         pointer: String::new(),
-        steps: Vec::new(),
+        segments: Vec::new(),
         items: Vec::new(),
         text: String::new(),
         is_key: false,
     };
-    // What cannot be written is not there to be read, and nothing is written anywhere.
-    drop(document.serialize(&mut Serializer::with_formatter(io::sink(), texts)));
+    // The sink accepts everything; a value that cannot be serialized has no strings.
+    drop(document.serialize(&mut Serializer::with_formatter(io::sink(), visitor)));
 }
 
-struct Texts<F> {
+struct StringVisitor<F> {
     visit: F,
     pointer: String,
-    steps: Vec<Step>,
-    /// How many items each open list has had.
+    segments: Vec<PathSegment>,
+    /// The number of items that each open list has had.
     items: Vec<usize>,
     text: String,
     is_key: bool,
 }
 
-/// A step down: how long the pointer was before it, and the position of the nearest key in it.
-struct Step {
+/// A segment of the pointer: the length of the pointer before it, and the range of the nearest key in it.
+struct PathSegment {
     before: usize,
     key: std::ops::Range<usize>,
 }
 
-impl<F> Texts<F> {
+impl<F> StringVisitor<F> {
     fn key(&self) -> std::ops::Range<usize> {
-        self.steps.last().map_or(0..0, |step| step.key.clone())
+        self.segments.last().map_or(0..0, |segment| segment.key.clone())
     }
 
-    fn up(&mut self) {
-        if let Some(step) = self.steps.pop() {
-            self.pointer.truncate(step.before);
+    fn pop(&mut self) {
+        if let Some(segment) = self.segments.pop() {
+            self.pointer.truncate(segment.before);
         }
     }
 }
 
-impl<F: FnMut(&str, &str, &str)> Formatter for Texts<F> {
+impl<F: FnMut(&str, &str, &str)> Formatter for StringVisitor<F> {
     fn begin_object_key<W: ?Sized + Write>(&mut self, _: &mut W, _first: bool) -> io::Result<()> {
         self.is_key = true;
         Ok(())
@@ -67,12 +66,12 @@ impl<F: FnMut(&str, &str, &str)> Formatter for Texts<F> {
         } else {
             self.pointer.push_str(&self.text);
         }
-        self.steps.push(Step { before, key: before + 1..self.pointer.len() });
+        self.segments.push(PathSegment { before, key: before + 1..self.pointer.len() });
         Ok(())
     }
 
     fn end_object_value<W: ?Sized + Write>(&mut self, _: &mut W) -> io::Result<()> {
-        self.up();
+        self.pop();
         Ok(())
     }
 
@@ -88,12 +87,12 @@ impl<F: FnMut(&str, &str, &str)> Formatter for Texts<F> {
             self.pointer.push_str(&index.to_string());
             *index += 1;
         }
-        self.steps.push(Step { before, key });
+        self.segments.push(PathSegment { before, key });
         Ok(())
     }
 
     fn end_array_value<W: ?Sized + Write>(&mut self, _: &mut W) -> io::Result<()> {
-        self.up();
+        self.pop();
         Ok(())
     }
 

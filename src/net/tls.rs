@@ -26,7 +26,7 @@ use rustls::{
 };
 use x509_parser::{certificate::X509Certificate, extensions::GeneralName, x509::X509Version};
 
-use crate::text::{decoded, is_hidden};
+use crate::text::{is_hidden, try_decode};
 
 /// Maximum number of names of a certificate in a message.
 const NAMES_SHOWN: usize = 10;
@@ -48,7 +48,7 @@ impl Trust {
         let mut given = Vec::new();
         let bytes = certificates.unwrap_or_default();
         // Comments between certificates may be in any encoding.
-        let text = decoded(bytes).unwrap_or_else(|| String::from_utf8_lossy(bytes).into_owned());
+        let text = try_decode(bytes).unwrap_or_else(|| String::from_utf8_lossy(bytes).into_owned());
         for (index, certificate) in CertificateDer::pem_slice_iter(text.as_bytes()).enumerate() {
             let certificate = certificate
                 .map_err(|_| format!("the certificate authorities are not in PEM form (certificate {})", index + 1))?;

@@ -1,4 +1,4 @@
-//! The age files that a changeset needs, read from the repository as they are.
+//! Attachments: the age files that a changeset needs, read from the repository unchanged.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -14,21 +14,21 @@ use crate::{
     secrets::Header,
 };
 
-/// More than any age file of a secret can have, in bytes; what is larger was not read by `validate` either.
+/// The maximum size of an age file, in bytes; `validate` rejects a larger one.
 const LIMIT: u64 = 64 * 1024;
 
-/// Why an age file cannot be added.
+/// The reason why an age file cannot be attached.
 #[derive(Debug, thiserror::Error)]
-pub enum SealedError {
-    /// It cannot be read.
+pub enum AttachmentError {
+    /// The file cannot be read.
     #[error("cannot read {}: {source}", path.display())]
     Unreadable {
         /// The file.
         path: PathBuf,
-        /// Why not.
+        /// The cause.
         source: std::io::Error,
     },
-    /// It is not the one that was planned with.
+    /// The file changed since the plan was made.
     #[error("{} changed since the plan was made", path.display())]
     Changed {
         /// The file.
@@ -36,8 +36,8 @@ pub enum SealedError {
     },
 }
 
-/// Where the age files lie that the changeset names and the state does not have.
-pub fn needed(desired: &Desired, state: &State, changeset: &Changeset) -> BTreeMap<Digest, PathBuf> {
+/// Returns the paths of the age files that the changeset names and the state does not have.
+pub fn required_age_files(desired: &Desired, state: &State, changeset: &Changeset) -> BTreeMap<Digest, PathBuf> {
     let named: BTreeSet<&Digest> = changeset
         .changes
         .iter()
@@ -53,15 +53,19 @@ pub fn needed(desired: &Desired, state: &State, changeset: &Changeset) -> BTreeM
         .collect()
 }
 
-/// Puts the age files into the changeset. `root` is the repository. All of them, or the first that fails is told.
-pub fn attach(changeset: &mut Changeset, files: &BTreeMap<Digest, PathBuf>, root: &Path) -> Result<(), SealedError> {
+/// Adds the age files to the changeset, or returns the first failure. `root` is the repository.
+pub fn attach(
+    changeset: &mut Changeset,
+    files: &BTreeMap<Digest, PathBuf>,
+    root: &Path,
+) -> Result<(), AttachmentError> {
     for (digest, path) in files {
         let mut bytes = Vec::new();
         std::fs::File::open(root.join(path))
             .and_then(|file| file.take(LIMIT + 1).read_to_end(&mut bytes))
-            .map_err(|source| SealedError::Unreadable { path: path.clone(), source })?;
+            .map_err(|source| AttachmentError::Unreadable { path: path.clone(), source })?;
         if !Header::read(&bytes).is_ok_and(|header| header.digest == *digest) {
-            return Err(SealedError::Changed { path: path.clone() });
+            return Err(AttachmentError::Changed { path: path.clone() });
         }
         changeset.secrets.insert(digest.clone(), BASE64_STANDARD.encode(&bytes));
     }

@@ -1,41 +1,41 @@
-//! One profile as the files want it, beside what is live.
+//! Comparison of one profile: desired fields next to live fields, for display.
 
 use std::collections::BTreeSet;
 
-use super::render::shown;
+use super::render::display_value;
 use crate::{
     changes::fields::{self, Fields},
     model::StoredProfile,
 };
 
-/// One row of a profile's desired and live fields side by side.
+/// The desired and the live value of one field.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct BesideRow {
+pub struct FieldComparison {
     /// The field: keys joined by dots.
     pub path: String,
-    /// What the files say, fit to print; empty if nothing.
+    /// The desired value for display; empty if there is none.
     pub desired: String,
-    /// What is live, fit to print; empty if nothing.
+    /// The live value for display; empty if there is none.
     pub live: String,
-    /// Whether the two differ.
+    /// True if the two differ.
     pub differs: bool,
 }
 
-/// A profile's fields, desired beside live. Of a secret: its name and the beginning of its digest.
-pub fn beside(desired: Option<&StoredProfile>, live: Option<&StoredProfile>) -> Vec<BesideRow> {
+/// Compares all fields of a profile. A secret is shown by its name and the beginning of its digest.
+pub fn compare_profile(desired: Option<&StoredProfile>, live: Option<&StoredProfile>) -> Vec<FieldComparison> {
     let (desired, live) =
-        (desired.map(fields::of_profile).unwrap_or_default(), live.map(fields::of_profile).unwrap_or_default());
+        (desired.map(fields::profile_fields).unwrap_or_default(), live.map(fields::profile_fields).unwrap_or_default());
     let fit = |fields: &Fields, path: &str| match fields.get(path) {
         None => String::new(),
         Some(field) => match &field.digest {
             Some(digest) => format!("{} (secret, {})", field.value.as_str().unwrap_or_default(), digest.short()),
-            None => shown(&field.value),
+            None => display_value(&field.value),
         },
     };
     let paths: BTreeSet<&String> = desired.keys().chain(live.keys()).collect();
     paths
         .into_iter()
-        .map(|path| BesideRow {
+        .map(|path| FieldComparison {
             path: path.clone(),
             desired: fit(&desired, path),
             live: fit(&live, path),

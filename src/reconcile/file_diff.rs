@@ -1,7 +1,6 @@
-//! Desired against desired: what a change of files would do to an environment, without any service.
+//! File diff: the effect of a change of files on an environment, without a service.
 //!
-//! What the files said is taken as if it had been applied, so that the plan's own comparison does the work and nothing
-//! counts as drift.
+//! The older revision is treated as applied, so that the planner compares the two and nothing counts as drift.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -9,7 +8,7 @@ use serde::Serialize;
 use serde_json::Value;
 
 use super::{
-    PlanError, Request,
+    PlanError, PlanRequest,
     plan::{Cause, FieldChange, Hint, Plan, SettingsChange},
 };
 use crate::{
@@ -22,108 +21,108 @@ use crate::{
     reconcile::planner::plan,
 };
 
-/// What differs in one environment.
+/// The difference in one environment.
 #[derive(Clone, Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Difference {
     /// The environment.
     pub environment: EnvironmentName,
-    /// What differs.
+    /// The kind of difference.
     #[serde(flatten)]
-    pub what: What,
+    pub kind: DiffKind,
 }
 
-/// What differs in an environment.
+/// A kind of difference.
 #[derive(Clone, Debug, Serialize)]
 #[serde(rename_all = "kebab-case", tag = "status")]
-pub enum What {
-    /// It is there on both sides, and says something else.
+pub enum DiffKind {
+    /// The environment exists in both revisions, with different contents.
     #[serde(rename_all = "camelCase")]
     Changed {
-        /// What an apply of the one side over the other would do.
+        /// The plan that leads from the older revision to the newer one.
         plan: Box<Plan>,
     },
-    /// It is there on the new side only.
+    /// The environment exists in the newer revision only.
     #[serde(rename_all = "camelCase")]
     Added {
-        /// The profiles that it brings.
+        /// Its profiles.
         profiles: Vec<ProfileName>,
-        /// An environment that goes and says the same: its folder was probably renamed.
+        /// A removed environment with the same contents: its folder was probably renamed.
         #[serde(skip_serializing_if = "Option::is_none")]
         contents_of: Option<EnvironmentName>,
     },
-    /// It is there on the old side only.
+    /// The environment exists in the older revision only.
     #[serde(rename_all = "camelCase")]
     Removed {
-        /// The profiles that it had.
+        /// Its profiles.
         profiles: Vec<ProfileName>,
     },
-    /// What one side, or both, says is wrong, so nothing can be compared.
+    /// One or both revisions are invalid, or cannot be compared.
     #[serde(rename_all = "camelCase")]
     Invalid {
-        /// What is wrong with the old side.
+        /// The problems of the older revision.
         #[serde(skip_serializing_if = "Option::is_none")]
         old: Option<Box<Report>>,
-        /// What is wrong with the new side.
+        /// The problems of the newer revision.
         #[serde(skip_serializing_if = "Option::is_none")]
         new: Option<Box<Report>>,
-        /// What keeps two good sides from being compared.
+        /// The reason why two valid revisions cannot be compared.
         #[serde(skip_serializing_if = "Option::is_none")]
         why: Option<String>,
     },
 }
 
-/// What one side says of an environment: nothing if it is not there.
-pub type Said = Option<Result<Desired, Report>>;
+/// An environment in one revision: none if it does not exist there.
+pub type LoadedSide = Option<Result<Desired, Report>>;
 
-/// Compares what two sides say of an environment. Nothing if they say the same.
-pub fn compare(environment: &EnvironmentName, old: Said, new: Said) -> Option<Difference> {
-    let invalid = |old, new, why| What::Invalid { old, new, why };
+/// Compares an environment in two revisions. None if there is no difference.
+pub fn compare_environment(environment: &EnvironmentName, old: LoadedSide, new: LoadedSide) -> Option<Difference> {
+    let invalid = |old, new, why| DiffKind::Invalid { old, new, why };
     let names = |desired: &Desired| desired.profiles.keys().cloned().collect();
-    let what = match (old, new) {
+    let kind = match (old, new) {
         (None, None) => return None,
         (Some(Err(old)), Some(Err(new))) => invalid(Some(Box::new(old)), Some(Box::new(new)), None),
         (Some(Err(old)), _) => invalid(Some(Box::new(old)), None, None),
         (_, Some(Err(new))) => invalid(None, Some(Box::new(new)), None),
-        (None, Some(Ok(new))) => What::Added { profiles: names(&new), contents_of: None },
-        (Some(Ok(old)), None) => What::Removed { profiles: names(&old) },
-        (Some(Ok(old)), Some(Ok(new))) => match both(&old, &new) {
+        (None, Some(Ok(new))) => DiffKind::Added { profiles: names(&new), contents_of: None },
+        (Some(Ok(old)), None) => DiffKind::Removed { profiles: names(&old) },
+        (Some(Ok(old)), Some(Ok(new))) => match plan_difference(&old, &new) {
             Ok(plan) if plan.is_empty() => return None,
-            Ok(plan) => What::Changed { plan: Box::new(plan) },
+            Ok(plan) => DiffKind::Changed { plan: Box::new(plan) },
             Err(error) => invalid(None, None, Some(error.to_string())),
         },
     };
-    Some(Difference { environment: environment.clone(), what })
+    Some(Difference { environment: environment.clone(), kind })
 }
 
-/// Whether two sides say the same, so that no plan can differ.
+/// Returns true if two revisions have the same contents, so that plans from both are equal.
 pub fn is_same(old: &Desired, new: &Desired) -> bool {
     let same_profiles = old.profiles.len() == new.profiles.len()
         && old.profiles.iter().zip(&new.profiles).all(|((name, one), (other_name, other))| {
             name == other_name && one.stored == other.stored && one.renamed_from == other.renamed_from
         });
-    same_profiles && old.settings == new.settings && of_files(old) == of_files(new)
+    same_profiles && old.settings == new.settings && file_only_fields(old) == file_only_fields(new)
 }
 
-/// A digest of all that an environment says, its name apart: equal ones were probably renamed.
-pub fn contents(desired: &Desired) -> Digest {
+/// Computes the digest of an environment's contents without its name. An equal digest suggests a rename.
+pub fn contents_digest(desired: &Desired) -> Digest {
     let profiles: Vec<_> = desired.profiles.iter().map(|(name, profile)| (name, &profile.stored.profile)).collect();
     Digest::of_document(&(profiles, &desired.settings))
 }
 
-fn both(old: &Desired, new: &Desired) -> Result<Plan, PlanError> {
+fn plan_difference(old: &Desired, new: &Desired) -> Result<Plan, PlanError> {
     let state = as_applied(old);
-    let mut plan = plan(&Request::new(new, &state, ""))?.plan;
+    let mut plan = plan(&PlanRequest::new(new, &state, ""))?.plan;
     plan.verified.clear();
     plan.policy.clear();
-    // Whether a rename has done its work only a service can tell.
+    // Only a service knows whether a rename was applied.
     plan.hints.retain(|hint| matches!(hint, Hint::ProbablyRename { .. }));
-    add_what_only_files_say(&mut plan, old, new);
+    add_file_only_fields(&mut plan, old, new);
     add_places(&mut plan, old, new);
     Ok(plan)
 }
 
-/// The state of a service that was applied to from these files, and that nobody touched since.
+/// Returns the state of a service to which these files were applied and that was not changed since.
 fn as_applied(desired: &Desired) -> State {
     let record =
         ChangeRecord { generation: 0, at: jiff::Timestamp::UNIX_EPOCH, by: String::new(), kind: ChangeKind::Apply };
@@ -157,9 +156,9 @@ fn as_applied(desired: &Desired) -> State {
     state
 }
 
-/// What an environment says and no service holds: its address, and how verify judges.
-fn of_files(desired: &Desired) -> fields::Fields {
-    fields::of(&serde_json::json!({
+/// Returns the fields that no service stores: address, labels, settings of verify.
+fn file_only_fields(desired: &Desired) -> fields::Fields {
+    fields::document_fields(&serde_json::json!({
         "service": { "address": desired.service_address },
         "labels": desired.labels,
         // The reader is among the settings.
@@ -167,9 +166,9 @@ fn of_files(desired: &Desired) -> fields::Fields {
     }))
 }
 
-fn add_what_only_files_say(plan: &mut Plan, old: &Desired, new: &Desired) {
-    let (before, after) = (of_files(old), of_files(new));
-    let (differing, _) = fields::differing(&before, &after);
+fn add_file_only_fields(plan: &mut Plan, old: &Desired, new: &Desired) {
+    let (before, after) = (file_only_fields(old), file_only_fields(new));
+    let (differing, _) = fields::differing_paths(&before, &after);
     if differing.is_empty() {
         return;
     }
@@ -179,8 +178,8 @@ fn add_what_only_files_say(plan: &mut Plan, old: &Desired, new: &Desired) {
     });
     settings.fields.extend(differing.into_iter().map(|path| FieldChange {
         path: path.to_owned(),
-        before: fields::value(&before, path),
-        after: fields::value(&after, path),
+        before: fields::value_at(&before, path),
+        after: fields::value_at(&after, path),
         cause: Cause::Git,
         place: None,
         before_place: None,
@@ -189,7 +188,7 @@ fn add_what_only_files_say(plan: &mut Plan, old: &Desired, new: &Desired) {
     settings.fields.sort_by(|one, other| one.path.cmp(&other.path));
 }
 
-/// Where each side says it.
+/// Adds the places in both revisions.
 fn add_places(plan: &mut Plan, old: &Desired, new: &Desired) {
     let pointer = |path: &str| format!("/{}", path.replace('.', "/"));
     for field in plan.settings.iter_mut().flat_map(|settings| &mut settings.fields) {
@@ -211,15 +210,15 @@ fn add_places(plan: &mut Plan, old: &Desired, new: &Desired) {
     }
 }
 
-/// Says of environments that come which one that goes had the same contents.
-pub fn note_renames(
+/// Marks added environments that have the contents of a removed one.
+pub fn mark_renames(
     differences: &mut [Difference],
     gone: &BTreeMap<Digest, EnvironmentName>,
     come: &BTreeMap<EnvironmentName, Digest>,
 ) {
     let mut taken = BTreeSet::new();
     for difference in differences {
-        if let What::Added { contents_of, .. } = &mut difference.what
+        if let DiffKind::Added { contents_of, .. } = &mut difference.kind
             && let Some(from) = come.get(&difference.environment).and_then(|digest| gone.get(digest))
             && taken.insert(from.clone())
         {

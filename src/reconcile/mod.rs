@@ -1,11 +1,11 @@
-//! Desired, live and last applied to a plan; guards; the plan as text; the changeset that carries it out.
+//! Reconciliation: compares desired, live and last applied state, and makes a plan with the changeset that carries it out.
 //!
-//! * [`plan()`] compares three states and gives a [`Plan`] with its changeset. Pure.
-//! * [`file_diff`] does the same for two states of the files, without any service.
+//! * [`plan()`] compares three states and returns a [`Plan`] with its changeset. Pure.
+//! * [`file_diff`] compares two revisions of the files, without a service.
 //! * [`blame`] finds the generation that set each field.
-//! * [`render`] turns a plan into what people read, from the plan alone.
-//! * [`saved`] keeps a plan in a file and takes it out again, unchanged or not at all.
-//! * [`recompute`] computes a saved plan anew, for whoever signs it.
+//! * [`render`] renders a plan as text or Markdown, from the plan alone.
+//! * [`saved`] writes a plan to a file and reads it again, and rejects a file that was changed.
+//! * [`recompute`] checks that a saved plan shows the effect of its changeset, before it is signed.
 //! * [`revisions`] opens two revisions of the files, and finds the environments that differ.
 //! * [`attachments`] adds the age files that a changeset needs.
 //!
@@ -24,6 +24,6 @@ mod routing_changes;
 pub mod saved;
 mod secret_destinations;
 
-pub use comparison::{BesideRow, beside};
+pub use comparison::{FieldComparison, compare_profile};
 pub use plan::Plan;
-pub use planner::{PlanError, Planned, Request, plan};
+pub use planner::{PlanError, PlanRequest, Planned, plan};

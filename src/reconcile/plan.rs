@@ -1,7 +1,7 @@
-//! The plan: what would change, why, and what it does to mail. A value, and a document.
+//! The plan: the changes, their causes, and their effect on mail.
 //!
-//! The JSON document is the plan; what people read is rendered from it, so the two cannot disagree. It has no
-//! field that could hold a secret: of a secret it knows the name, the digests and what kind of change it is.
+//! The plan is a JSON document; text and Markdown are rendered from it, so that they cannot differ from it. It has no field
+//! that could contain a secret: of a secret it states the name, the digests and the kind of change.
 //! `schema/plan.schema.json` describes the document.
 
 use serde::{Deserialize, Serialize};
@@ -13,81 +13,81 @@ use crate::{
         ApprovalNeed, Destination, Digest, EnvironmentName, LastVerified, Place, ProfileName, Provenance,
         SecretReference, provenance::Breach, resolution::Cell,
     },
-    secrets::accepted_for_words,
+    secrets::describe_acceptance,
 };
 
 /// The version of the document; a saved plan of another one is refused.
 pub const FORMAT_VERSION: u32 = 1;
 
-/// What would change, why, and what it does to mail.
+/// A plan.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Plan {
     /// [`FORMAT_VERSION`].
     pub format_version: u32,
-    /// Version of the program that made it.
+    /// The version of the program that made it.
     pub mailwright: String,
     /// The environment.
     pub environment: EnvironmentName,
     /// The service's address.
     pub service: String,
-    /// That the files name another service than before, where it is known what they named.
+    /// Set if the files name another service than before, where the earlier address is known.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub moved: Option<MovedService>,
-    /// The generation that it starts from.
+    /// The generation that the plan starts from.
     pub base: u64,
-    /// Where the files come from.
+    /// The provenance of the files.
     pub source: Provenance,
-    /// The profiles that it was limited to; empty means all.
+    /// The profiles that the plan is limited to; empty means all.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub only: Vec<ProfileName>,
-    /// What somebody changed outside Git since the last apply.
+    /// Changes that were made outside Git since the last apply.
     pub drift: Vec<Drift>,
-    /// What the plan would change of the environment's settings.
+    /// The changes of the environment's settings.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub settings: Option<SettingsChange>,
-    /// What the plan would change, by name.
+    /// The changes of profiles, by name.
     pub changes: Vec<PlannedChange>,
-    /// Profiles that the service has and Git never had; they are left alone.
+    /// Live profiles that the files never declared; they are not changed.
     pub unmanaged: Vec<ProfileName>,
-    /// Who sends what differently afterwards.
-    pub senders: Vec<SenderChange>,
-    /// Secrets that would travel to a place they were not accepted for. The service refuses such a plan.
+    /// Changes of the routing table.
+    pub senders: Vec<RoutingChange>,
+    /// Secrets that would be sent to a destination they were not accepted for. The service rejects such a plan.
     pub redirected: Vec<RedirectedSecret>,
-    /// The approvals that it needs; none if nobody need approve.
+    /// The approvals that the plan needs; none if it needs none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub approvals: Option<PlanApprovals>,
-    /// Guards that it runs into and nobody has lifted.
+    /// Guards that the plan violates and that were not lifted.
     pub guards: Vec<Guard>,
-    /// Why an apply from this source would be refused.
+    /// The reasons why the service would reject an apply from this source.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub policy: Vec<Breach>,
-    /// What the verifier last said of the profiles that it sets.
+    /// The last results of `verify` for the profiles that the plan sets.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub verified: Vec<VerifiedBefore>,
-    /// Worth knowing before it is applied.
+    pub verified: Vec<PreviousVerification>,
+    /// Hints for the operator.
     pub hints: Vec<Hint>,
-    /// How much it changes.
+    /// The number of changes by kind.
     pub summary: Summary,
 }
 
-/// That the files name another service than before: whoever plans or applies sends a token there.
+/// A change of the service's address: planning and applying send a token to the new address.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct MovedService {
-    /// The address before; none if there was none.
+    /// The earlier address; none if there was none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub from: Option<String>,
-    /// The address now.
+    /// The new address.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub to: Option<String>,
-    /// The revision that it is compared with, in words.
+    /// The revision that the files are compared with.
     pub since: String,
 }
 
 impl MovedService {
-    /// In one sentence.
-    pub fn words(&self) -> String {
+    /// Describes the change in one sentence.
+    pub fn describe(&self) -> String {
         let shown =
             |address: &Option<String>| address.as_ref().map_or("no address".to_owned(), |own| format!("`{own}`"));
         let Self { from, to, since } = self;
@@ -95,48 +95,48 @@ impl MovedService {
     }
 }
 
-/// The approvals that a plan needs, by the rules that are live.
+/// The approvals that a plan needs by the live rules.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct PlanApprovals {
-    /// What is signed: the digest of what the plan does.
+    /// The digest that is signed.
     pub digest: Digest,
-    /// One entry a rule that it matches.
+    /// One entry per rule that matches.
     pub needs: Vec<ApprovalNeed>,
 }
 
-/// What the verifier last said of a profile.
+/// The last result of `verify` for a profile.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
-pub struct VerifiedBefore {
+pub struct PreviousVerification {
     /// The profile.
     pub profile: ProfileName,
-    /// Whether it was said of just these settings and secrets.
+    /// True if the result is for the same settings and secrets.
     pub current: bool,
-    /// What was said; none if it was never asked.
+    /// The result; none if the profile was never verified.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last: Option<LastVerified>,
 }
 
-/// What happens to a profile.
+/// An action on a profile.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Action {
-    /// It is made.
+    /// The profile is created.
     Create,
-    /// It is changed.
+    /// The profile is updated.
     Update,
-    /// It gets another name.
+    /// The profile is renamed.
     Rename,
-    /// It is live already, and from now on in Git's care.
+    /// The profile is live already, and is managed by the files from now on.
     Adopt,
-    /// It is removed.
+    /// The profile is deleted.
     Delete,
-    /// It was removed outside Git and is gone from Git: the memory of it goes too.
+    /// The profile was deleted both outside Git and in the files: its record is removed.
     Forget,
 }
 
-/// Where a difference comes from.
+/// The cause of a difference.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Cause {
@@ -144,189 +144,189 @@ pub enum Cause {
     Git,
     /// The service was changed since the last apply.
     Drift,
-    /// Both were.
+    /// Both changed.
     Both,
 }
 
 impl Cause {
-    /// The cause of two things together.
+    /// Combines the causes of two differences.
     #[must_use]
     pub fn and(self, other: Cause) -> Cause {
         if self == other { self } else { Cause::Both }
     }
 }
 
-/// One change of one profile.
+/// A change of a profile.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct PlannedChange {
-    /// The profile's name afterwards (or before, if it goes).
+    /// The profile's name after the change, or before it if the profile is deleted.
     pub name: ProfileName,
-    /// What happens to it.
+    /// The action.
     pub action: Action,
-    /// The name before, for a rename.
+    /// The previous name, for a rename.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub previous_name: Option<ProfileName>,
-    /// Where the difference comes from.
+    /// The cause of the difference.
     pub cause: Cause,
-    /// Why, where it is not plain from the fields.
+    /// The reason, where the fields do not show it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
-    /// Where the files declare it.
+    /// The place in the files that declares it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub place: Option<Place>,
     /// The fields that differ.
     pub fields: Vec<FieldChange>,
-    /// How many fields stay as they are.
+    /// The number of unchanged fields.
     pub unchanged: usize,
 }
 
-/// One field that differs.
+/// A field that differs.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct FieldChange {
     /// The field: keys joined by dots.
     pub path: String,
-    /// What is live; null if nothing is.
+    /// The live value; null if there is none.
     pub before: Value,
-    /// What it becomes; null if it goes.
+    /// The new value; null if the field is removed.
     pub after: Value,
-    /// Where the difference comes from.
+    /// The cause of the difference.
     pub cause: Cause,
-    /// The place in the files that says so.
+    /// The place in the files that states it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub place: Option<Place>,
-    /// The place in the files that said what was before; only where two revisions are compared.
+    /// The place of the earlier value; only where two revisions are compared.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub before_place: Option<Place>,
-    /// For a secret: what kind of change it is. `before` and `after` hold its name.
+    /// The kind of change, for a secret. `before` and `after` contain its name.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub secret: Option<SecretChange>,
 }
 
-/// What is known of a secret's change.
+/// The change of a secret.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct SecretChange {
-    /// What kind of change.
+    /// The kind of change.
     pub kind: SecretChangeKind,
-    /// Digest of the live age file.
+    /// The digest of the live age file.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub before: Option<Digest>,
-    /// Digest of the age file in the repository.
+    /// The digest of the age file in the repository.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub after: Option<Digest>,
 }
 
-/// What kind of change a secret's is.
+/// A kind of change of a secret.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum SecretChangeKind {
-    /// There was none.
+    /// The secret is new.
     New,
-    /// Another value.
+    /// The value changed.
     Rotated,
-    /// The same value, sealed anew.
+    /// The same value was sealed again.
     Resealed,
-    /// The file changed, and was not made by `mailwright secrets`, so nobody can tell.
+    /// The file changed. It was not written by `mailwright secrets`, so it is unknown whether the value did.
     FileChanged,
-    /// The same file under another name.
+    /// The same file has another name.
     Renamed,
-    /// It is not used any more.
+    /// The secret is no longer used.
     Removed,
-    /// The next value is the current one from now on.
+    /// The next value becomes the current one.
     RotationFinished,
-    /// A next value, to be tried first.
+    /// A next value is staged, and is tried first.
     NextStaged,
-    /// Another next value.
+    /// The next value changed.
     NextReplaced,
-    /// The same next value, sealed anew.
+    /// The same next value was sealed again.
     NextResealed,
-    /// The next value is not tried any more.
+    /// The next value is withdrawn.
     NextWithdrawn,
 }
 
-/// What the plan would change of the environment's settings.
+/// The changes of the environment's settings.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct SettingsChange {
-    /// Where the difference comes from.
+    /// The cause of the difference.
     pub cause: Cause,
-    /// Where the files declare them.
+    /// The place in the files that declares them.
     pub place: Place,
     /// The fields that differ.
     pub fields: Vec<FieldChange>,
 }
 
-/// A cell of the table of (company, function) whose sender changes.
+/// A cell of the routing table of (company, function) whose sender changes.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
-pub struct SenderChange {
+pub struct RoutingChange {
     /// The cell.
     #[serde(flatten)]
     pub cell: Cell,
-    /// Who sends now.
+    /// The current sender.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub before: Option<Sender>,
-    /// Who sends afterwards; none if the cell loses its sender.
+    pub before: Option<CellSender>,
+    /// The sender after the change; none if the cell loses its sender.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub after: Option<Sender>,
+    pub after: Option<CellSender>,
 }
 
-/// Who sends for a cell.
+/// The sender of a cell.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
-pub struct Sender {
+pub struct CellSender {
     /// The profile.
     pub profile: ProfileName,
-    /// Its From address; none for a delegate, which sends as the user who signed in.
+    /// The From address; none for a delegate, which sends as the signed-in user.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub from: Option<String>,
 }
 
-/// A secret that would travel to a place it was not accepted for.
+/// A secret that would be sent to a destination it was not accepted for.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct RedirectedSecret {
     /// The profile that would use it; none if it is the application that reads the directory, `verify.reader`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub profile: Option<ProfileName>,
-    /// Its name.
+    /// The name of the secret.
     pub secret: SecretReference,
-    /// Its digest.
+    /// The digest of its age file.
     pub digest: Digest,
-    /// Where it was accepted for; none where its file names another destination, which only a digest tells.
+    /// The destination that it was accepted for; none if its file states another destination, which is known by digest only.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub accepted_for: Option<Destination>,
-    /// Where it would travel to.
+    /// The destination that it would be sent to.
     pub would_go_to: Destination,
-    /// The place in the files that says so.
+    /// The place in the files that states it.
     pub place: Place,
 }
 
-/// Worth knowing before a plan is applied.
+/// A hint for the operator.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case", tag = "hint")]
 pub enum Hint {
-    /// A create and a delete have equal contents: probably a rename.
+    /// A created and a deleted profile have equal contents, probably a rename.
     ProbablyRename {
-        /// The profile that would go.
+        /// The profile that would be deleted.
         from: ProfileName,
-        /// The profile that would be made.
+        /// The profile that would be created.
         to: ProfileName,
         /// The file to add `renamedFrom:` to.
         file: String,
     },
-    /// A `renamedFrom` that has done its work.
+    /// A `renamedFrom` that was applied.
     RenameDone {
         /// The profile.
         name: ProfileName,
-        /// The line that can go.
+        /// The line that can be removed.
         place: Place,
     },
 }
 
-/// How much a plan changes.
+/// The number of changes of a plan by kind.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Summary {
@@ -345,19 +345,19 @@ pub struct Summary {
 }
 
 impl RedirectedSecret {
-    /// What would use it.
+    /// Returns the name of the user of the secret.
     pub fn user(&self) -> &str {
         self.profile.as_ref().map_or("verify.reader", ProfileName::as_str)
     }
 
-    /// The destination that it was meant for, in words: `was accepted for ...`.
-    pub fn accepted_for_words(&self) -> String {
-        accepted_for_words(self.accepted_for.as_ref())
+    /// Describes the destination that it was accepted for: `was accepted for ...`.
+    pub fn describe_acceptance(&self) -> String {
+        describe_acceptance(self.accepted_for.as_ref())
     }
 }
 
 impl PlannedChange {
-    /// Whether it only notes what is so already: nothing that is live would change.
+    /// Returns true if the change only updates the record of what was applied, and nothing live.
     pub fn is_note(&self) -> bool {
         match self.action {
             Action::Adopt => self.fields.is_empty(),
@@ -368,34 +368,34 @@ impl PlannedChange {
 }
 
 impl Plan {
-    /// Whether what is live is what the files say. There may still be something to note; see [`Plan::notes`].
+    /// Returns true if the live state equals the files. The record of what was applied may still change; see [`Plan::notes`].
     pub fn is_empty(&self) -> bool {
         self.changes.iter().all(PlannedChange::is_note) && self.settings.as_ref().is_none_or(|s| s.fields.is_empty())
     }
 
-    /// How many profiles an apply would note as being in Git's care, or not any more, without changing them.
+    /// Returns the number of profiles that an apply would record as managed, or as no longer managed, without changing them.
     pub fn notes(&self) -> usize {
         self.changes.iter().filter(|change| change.is_note()).count()
     }
 
-    /// Whether there is nothing to send at all.
+    /// Returns true if there is nothing to send.
     pub fn has_nothing_to_send(&self) -> bool {
         self.changes.is_empty() && self.settings.is_none()
     }
 
-    /// Where its differences come from; none if it is empty.
+    /// Returns the combined cause of all differences; none if the plan is empty.
     pub fn cause(&self) -> Option<Cause> {
         let settings = self.settings.iter().filter(|s| !s.fields.is_empty()).map(|settings| settings.cause);
         let changes = self.changes.iter().filter(|change| !change.is_note()).map(|change| change.cause);
         changes.chain(settings).reduce(Cause::and)
     }
 
-    /// The digest of the document.
+    /// Returns the digest of the document.
     pub fn digest(&self) -> Digest {
         Digest::of_document(self)
     }
 
-    /// The line that ends what people read: `Plan: 2 to add, 1 to change, 0 to destroy.`
+    /// Returns the last line of the text: `Plan: 2 to add, 1 to change, 0 to destroy.`
     pub fn summary_line(&self) -> String {
         let Summary { add, change, destroy, rename, adopt, forget } = self.summary;
         let front = if adopt > 0 { format!("{adopt} to adopt, ") } else { String::new() };

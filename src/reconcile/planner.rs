@@ -1,7 +1,7 @@
-//! Three states to a plan: desired, live, last applied, compared field by field. Pure; the order of the result
-//! depends on names alone.
+//! The planner: compares desired, live and last applied state field by field. Pure; the order of the result depends on names
+//! alone.
 //!
-//! The cost is one comparison a profile; fields are taken apart only where two profiles differ.
+//! Costs one comparison per profile; fields are compared only where two profiles differ.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
@@ -9,8 +9,8 @@ use serde_json::Value;
 use uuid::Uuid;
 
 use super::plan::{
-    Action, Cause, FORMAT_VERSION, FieldChange, Hint, Plan, PlanApprovals, PlannedChange, SecretChange,
-    SecretChangeKind, SettingsChange, Summary, VerifiedBefore,
+    Action, Cause, FORMAT_VERSION, FieldChange, Hint, Plan, PlanApprovals, PlannedChange, PreviousVerification,
+    SecretChange, SecretChangeKind, SettingsChange, Summary,
 };
 use crate::{
     changes::{
@@ -28,29 +28,28 @@ use crate::{
     reconcile::{routing_changes, secret_destinations},
 };
 
-/// What a plan is made of.
-pub struct Request<'a> {
-    /// What the files say.
+/// The input of a plan.
+pub struct PlanRequest<'a> {
+    /// The desired state.
     pub desired: &'a Desired,
-    /// What the service holds, and what the last apply left there.
+    /// The live state, with the last applied one.
     pub state: &'a State,
     /// The service's address, for the document.
     pub service: &'a str,
-    /// Where the files come from.
+    /// The provenance of the files.
     pub source: Provenance,
-    /// Limits the plan to these profiles; empty means everything.
+    /// The profiles that the plan is limited to; empty means all.
     pub only: &'a [ProfileName],
-    /// Whether a plan that is limited brings the environment's settings all the same.
+    /// True if a limited plan includes the environment's settings.
     pub with_settings: bool,
-    /// Guards that are lifted.
+    /// The guards that are lifted.
     pub allowances: Allowances,
-    /// What the verifier last said of profiles.
+    /// The last results of `verify`.
     pub verified: &'a BTreeMap<ProfileName, LastVerified>,
 }
 
-impl<'a> Request<'a> {
-    /// Everything that the files say, from nowhere in particular, with every guard in place and nothing known of the
-    /// verifier.
+impl<'a> PlanRequest<'a> {
+    /// Plans everything, with no provenance, every guard in place, and no results of `verify`.
     pub fn new(desired: &'a Desired, state: &'a State, service: &'a str) -> Self {
         static NEVER_VERIFIED: BTreeMap<ProfileName, LastVerified> = BTreeMap::new();
         Self {
@@ -66,7 +65,7 @@ impl<'a> Request<'a> {
     }
 }
 
-/// A plan, and the changeset that carries it out. The age files are not in it yet.
+/// A plan with the changeset that carries it out. The age files are not attached yet.
 #[derive(Clone, Debug)]
 pub struct Planned {
     /// The plan.
@@ -75,7 +74,7 @@ pub struct Planned {
     pub changeset: Changeset,
 }
 
-/// Why there is no plan.
+/// The reason why there is no plan.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum PlanError {
     /// The service belongs to another environment.
@@ -88,33 +87,33 @@ pub enum PlanError {
         /// The environment of the service.
         theirs: String,
     },
-    /// `--only` names a profile that nobody knows.
+    /// `--only` names an unknown profile.
     #[error("no profile `{name}` in the files or in the service")]
     UnknownProfile {
         /// The name.
         name: String,
-        /// A near one.
+        /// A similar name.
         meant: Option<String>,
     },
-    /// A rename that cannot be.
+    /// An impossible rename.
     #[error("{place}: `{name}` cannot be renamed from `{from}`: {why}")]
     Rename {
         /// The new name.
         name: ProfileName,
         /// The old name.
         from: ProfileName,
-        /// Where the file says so.
+        /// The place in the file.
         place: String,
-        /// Why not.
+        /// The cause.
         why: &'static str,
     },
-    /// The changes do not fit the state that they were computed from: a bug, told plainly.
+    /// The changes do not fit the state that they were computed from, which is a bug.
     #[error("the plan does not fit the state it was made from: {0}")]
     Inconsistent(String),
 }
 
 impl PlanError {
-    /// The code that `explain` knows.
+    /// Returns the problem's code.
     pub fn code(&self) -> Code {
         match self {
             PlanError::WrongEnvironment { .. } => Code::WrongEnvironment,
@@ -124,7 +123,7 @@ impl PlanError {
         }
     }
 
-    /// What to do about it.
+    /// Returns the remedy.
     pub fn remedy(&self) -> String {
         match self {
             PlanError::WrongEnvironment { theirs, .. } => {
@@ -134,7 +133,7 @@ impl PlanError {
             PlanError::UnknownProfile { meant: None, .. } => "`mailwright status` lists the live ones.".to_owned(),
             PlanError::Rename { from, .. } => {
                 format!(
-                    "Remove `renamedFrom`, or first remove one of the two; `mailwright show ENV {from}` tells more."
+                    "Remove `renamedFrom`, or first remove one of the two; `mailwright show ENV {from}` shows more."
                 )
             }
             PlanError::Inconsistent(_) => "Nothing was changed. Please report this.".to_owned(),
@@ -143,8 +142,8 @@ impl PlanError {
 }
 
 /// Computes the plan.
-pub fn plan(request: &Request<'_>) -> Result<Planned, PlanError> {
-    let Request { desired, state, service, source, only, with_settings, allowances, verified } = request;
+pub fn plan(request: &PlanRequest<'_>) -> Result<Planned, PlanError> {
+    let PlanRequest { desired, state, service, source, only, with_settings, allowances, verified } = request;
     if state.environment != desired.environment {
         return Err(PlanError::WrongEnvironment {
             service: (*service).to_owned(),
@@ -153,23 +152,23 @@ pub fn plan(request: &Request<'_>) -> Result<Planned, PlanError> {
         });
     }
     check_only(desired, state, only)?;
-    let comparison = Comparison { desired, state };
+    let comparison = StateComparison { desired, state };
     let mut hints = Vec::new();
-    let mut pairs = comparison.profiles(&mut hints)?;
+    let mut pairs = comparison.plan_profiles(&mut hints)?;
     if !only.is_empty() {
         pairs.retain(|(planned, change)| {
             only.contains(&planned.name) || change.names().any(|touched| only.contains(touched))
         });
     }
-    comparison.suggest_renames(&pairs, &mut hints);
-    let settings = if only.is_empty() || *with_settings { settings_change(&comparison) } else { None };
+    comparison.hint_renames(&pairs, &mut hints);
+    let settings = if only.is_empty() || *with_settings { plan_settings(&comparison) } else { None };
     let (changes, operations): (Vec<PlannedChange>, Vec<ProfileChange>) = pairs.into_iter().unzip();
 
-    let after = after(state, settings.is_some().then_some(&desired.settings), &operations)?;
+    let after = state_after(state, settings.is_some().then_some(&desired.settings), &operations)?;
     let provenance = Provenance { mailwright: Some(env!("CARGO_PKG_VERSION").to_owned()), ..source.clone() };
     let brought = settings.is_some().then_some(&desired.settings);
     let is_nothing = changes.is_empty() && settings.is_none();
-    let needs = approvals::needs(state, &after, &operations);
+    let needs = approvals::find_needs(state, &after, &operations);
     let plan = Plan {
         approvals: (!needs.is_empty()).then(|| PlanApprovals {
             digest: approvals::digest(
@@ -189,13 +188,13 @@ pub fn plan(request: &Request<'_>) -> Result<Planned, PlanError> {
         source: source.clone(),
         only: only.to_vec(),
         drift: drift::drift(state),
-        summary: summary(&changes, settings.as_ref().is_some_and(|settings| !settings.fields.is_empty())),
-        unmanaged: comparison.unmanaged(&operations),
-        senders: routing_changes::changes(state, &after, &operations),
-        redirected: secret_destinations::secrets(desired, state, brought, &operations),
+        summary: summarize(&changes, settings.as_ref().is_some_and(|settings| !settings.fields.is_empty())),
+        unmanaged: comparison.find_unmanaged(&operations),
+        senders: routing_changes::find_routing_changes(state, &after, &operations),
+        redirected: secret_destinations::find_redirected(desired, state, brought, &operations),
         guards: guards::check(state, &after, &operations, allowances),
-        policy: if is_nothing { Vec::new() } else { guards::source(&state.settings, brought, &provenance) },
-        verified: last_verified(&operations, verified),
+        policy: if is_nothing { Vec::new() } else { guards::check_source(&state.settings, brought, &provenance) },
+        verified: previous_verifications(&operations, verified),
         hints,
         moved: None,
         settings,
@@ -216,8 +215,8 @@ pub fn plan(request: &Request<'_>) -> Result<Planned, PlanError> {
     Ok(Planned { plan, changeset })
 }
 
-/// An id that follows from what the changeset does: whoever computes the same plan from the same generation
-/// again sends the same id, so a killed job that is run again cannot apply twice.
+/// Derives the changeset's id from its contents: the same plan from the same generation has the same id, so that a job that is
+/// killed and run again cannot apply twice.
 fn content_id(changeset: &Changeset) -> Uuid {
     let digest = Digest::of_document(changeset);
     let mut bytes = [0; 16];
@@ -239,7 +238,7 @@ fn check_only(desired: &Desired, state: &State, only: &[ProfileName]) -> Result<
     Ok(())
 }
 
-fn after(
+fn state_after(
     state: &State,
     settings: Option<&crate::model::Settings>,
     operations: &[ProfileChange],
@@ -255,16 +254,16 @@ fn after(
     Ok(after)
 }
 
-/// Desired against live and last applied.
-struct Comparison<'a> {
+/// The comparison of desired, live and last applied state.
+struct StateComparison<'a> {
     desired: &'a Desired,
     state: &'a State,
 }
 
-impl<'a> Comparison<'a> {
-    /// Every profile that differs, by name, with the operation that mends it.
-    fn profiles(&self, hints: &mut Vec<Hint>) -> Result<Vec<(PlannedChange, ProfileChange)>, PlanError> {
-        let renames = self.renames(hints)?;
+impl<'a> StateComparison<'a> {
+    /// Returns every profile that differs, by name, with the operation that reconciles it.
+    fn plan_profiles(&self, hints: &mut Vec<Hint>) -> Result<Vec<(PlannedChange, ProfileChange)>, PlanError> {
+        let renames = self.find_renames(hints)?;
         let renamed: BTreeSet<&ProfileName> = renames.values().copied().collect();
         let names: BTreeSet<&ProfileName> = self.desired.profiles.keys().chain(self.state.profiles.keys()).collect();
         let mut pairs = Vec::new();
@@ -272,10 +271,10 @@ impl<'a> Comparison<'a> {
             let wanted = self.desired.profiles.get(name);
             let found = self.state.profiles.get(name);
             let pair = match (wanted, found) {
-                (Some(wanted), _) if renames.contains_key(name) => Some(self.rename(renames[name], name, wanted)),
-                (Some(wanted), found) => self.keep(name, wanted, found),
+                (Some(wanted), _) if renames.contains_key(name) => Some(self.plan_rename(renames[name], name, wanted)),
+                (Some(wanted), found) => self.plan_declared(name, wanted, found),
                 (None, Some(_)) if renamed.contains(name) => None,
-                (None, Some(found)) => self.drop(name, found),
+                (None, Some(found)) => self.plan_undeclared(name, found),
                 (None, None) => None,
             };
             pairs.extend(pair);
@@ -283,8 +282,8 @@ impl<'a> Comparison<'a> {
         Ok(pairs)
     }
 
-    /// New name to old name, for the renames that are still to be made.
-    fn renames(&self, hints: &mut Vec<Hint>) -> Result<BTreeMap<&'a ProfileName, &'a ProfileName>, PlanError> {
+    /// Returns the renames that are not applied yet, old name by new name.
+    fn find_renames(&self, hints: &mut Vec<Hint>) -> Result<BTreeMap<&'a ProfileName, &'a ProfileName>, PlanError> {
         let is_live = |name: &ProfileName| self.state.profiles.get(name).is_some_and(|state| state.live.is_some());
         let mut renames: BTreeMap<&'a ProfileName, &'a ProfileName> = BTreeMap::new();
         for (name, profile) in &self.desired.profiles {
@@ -313,7 +312,7 @@ impl<'a> Comparison<'a> {
         Ok(renames)
     }
 
-    fn rename(
+    fn plan_rename(
         &self,
         from: &ProfileName,
         name: &ProfileName,
@@ -321,7 +320,7 @@ impl<'a> Comparison<'a> {
     ) -> (PlannedChange, ProfileChange) {
         let found = self.state.profiles.get(from);
         let live = found.and_then(|state| state.live.as_ref());
-        let (fields, unchanged) = self.field_changes(wanted, live, found.and_then(ProfileState::applied));
+        let (fields, unchanged) = self.compare_fields(wanted, live, found.and_then(ProfileState::applied));
         let cause = fields.iter().map(|field| field.cause).fold(Cause::Git, Cause::and);
         let planned = PlannedChange {
             name: name.clone(),
@@ -336,7 +335,7 @@ impl<'a> Comparison<'a> {
         (planned, ProfileChange::Rename { from: from.clone(), name: name.clone(), profile: wanted.stored.clone() })
     }
 
-    fn keep(
+    fn plan_declared(
         &self,
         name: &ProfileName,
         wanted: &DesiredProfile,
@@ -347,27 +346,27 @@ impl<'a> Comparison<'a> {
         let (action, cause, reason) = match (live, applied) {
             (Some(live), Some(applied)) if *live == wanted.stored && *applied == wanted.stored => return None,
             (Some(live), Some(_)) if *live == wanted.stored => {
-                let reason = "somebody made the same change outside Git; from now on it counts as applied";
+                let reason = "the same change was made outside Git; from now on it counts as applied";
                 (Action::Adopt, Cause::Both, Some(reason.to_owned()))
             }
             (Some(_), Some(_)) => (Action::Update, Cause::Git, None),
             (Some(_), None) if found.is_some_and(ProfileState::is_restored) => {
-                let by = found.map(|state| outside_git(&state.changed)).unwrap_or_default();
+                let by = found.map(|state| describe_change(&state.changed)).unwrap_or_default();
                 let reason = format!("it was brought back {by}; from now on the files declare it again");
                 (Action::Adopt, Cause::Both, Some(reason))
             }
             (Some(_), None) => {
-                let reason = "it was made outside Git; from now on it is in Git's care";
+                let reason = "it was created outside Git; from now on the files manage it";
                 (Action::Adopt, Cause::Git, Some(reason.to_owned()))
             }
             (None, Some(applied)) => {
                 let cause = if *applied == wanted.stored { Cause::Drift } else { Cause::Both };
-                let by = found.map(|state| outside_git(&state.changed)).unwrap_or_default();
+                let by = found.map(|state| describe_change(&state.changed)).unwrap_or_default();
                 (Action::Create, cause, Some(format!("it was removed {by}")))
             }
             (None, None) => (Action::Create, Cause::Git, None),
         };
-        let (fields, unchanged) = self.field_changes(wanted, live, applied);
+        let (fields, unchanged) = self.compare_fields(wanted, live, applied);
         let cause = match action {
             Action::Update => fields.iter().map(|field| field.cause).reduce(Cause::and).unwrap_or(Cause::Git),
             _ => cause,
@@ -392,15 +391,15 @@ impl<'a> Comparison<'a> {
         Some((planned, change))
     }
 
-    /// A profile that no file declares.
-    fn drop(&self, name: &ProfileName, found: &ProfileState) -> Option<(PlannedChange, ProfileChange)> {
+    /// Plans a live profile that no file declares.
+    fn plan_undeclared(&self, name: &ProfileName, found: &ProfileState) -> Option<(PlannedChange, ProfileChange)> {
         let (action, cause, reason) = match (&found.live, found.applied()) {
             (Some(live), Some(applied)) => {
                 let cause = if live == applied { Cause::Git } else { Cause::Both };
                 (Action::Delete, cause, "because no file declares it any more".to_owned())
             }
             (Some(_), None) if found.is_restored() => {
-                let by = outside_git(&found.changed);
+                let by = describe_change(&found.changed);
                 (Action::Delete, Cause::Drift, format!("because no file declares it, and it was brought back {by}"))
             }
             (Some(_), None) if self.desired.settings.policy.prune == Prune::All => (
@@ -410,11 +409,11 @@ impl<'a> Comparison<'a> {
             ),
             (Some(_), None) => return None,
             (None, _) => {
-                let by = outside_git(&found.changed);
+                let by = describe_change(&found.changed);
                 (Action::Forget, Cause::Both, format!("it was removed {by}, and no file declares it any more"))
             }
         };
-        let fields = found.live.as_ref().map(fields::of_profile).unwrap_or_default();
+        let fields = found.live.as_ref().map(fields::profile_fields).unwrap_or_default();
         let planned = PlannedChange {
             name: name.clone(),
             action,
@@ -452,35 +451,36 @@ impl<'a> Comparison<'a> {
         Some((planned, change))
     }
 
-    fn field_changes(
+    fn compare_fields(
         &self,
         wanted: &DesiredProfile,
         live: Option<&StoredProfile>,
         applied: Option<&StoredProfile>,
     ) -> (Vec<FieldChange>, usize) {
-        let after = fields::of_profile(&wanted.stored);
-        let before = live.map(fields::of_profile).unwrap_or_default();
-        let applied = applied.map(fields::of_profile);
-        let (differing, unchanged) = fields::differing(&before, &after);
-        // That the next value goes is the other half of a rotation that is finished, and needs no line of its own.
-        let is_half = |path: &&str| path.strip_suffix(NEXT).is_some_and(|own| self.is_finished(own, &before, &after));
+        let after = fields::profile_fields(&wanted.stored);
+        let before = live.map(fields::profile_fields).unwrap_or_default();
+        let applied = applied.map(fields::profile_fields);
+        let (differing, unchanged) = fields::differing_paths(&before, &after);
+        // The removal of the next value belongs to a finished rotation, and is not listed separately.
+        let is_half =
+            |path: &&str| path.strip_suffix(NEXT).is_some_and(|own| self.is_rotation_finished(own, &before, &after));
         let changes = differing
             .into_iter()
             .filter(|path| !is_half(path))
             .map(|path| FieldChange {
                 path: path.to_owned(),
-                before: fields::value(&before, path),
-                after: fields::value(&after, path),
+                before: fields::value_at(&before, path),
+                after: fields::value_at(&after, path),
                 cause: field_cause(path, &after, &before, applied.as_ref()),
                 place: after.contains_key(path).then(|| wanted.place_of(&pointer(path))).filter(Place::is_in_a_file),
                 before_place: None,
-                secret: self.secret_change(path, &before, &after),
+                secret: self.describe_secret_change(path, &before, &after),
             })
             .collect();
         (changes, unchanged)
     }
 
-    fn secret_change(&self, path: &str, before: &Fields, after: &Fields) -> Option<SecretChange> {
+    fn describe_secret_change(&self, path: &str, before: &Fields, after: &Fields) -> Option<SecretChange> {
         let digest = |fields: &Fields| fields.get(path).and_then(|field| field.digest.clone());
         let (old, new) = (digest(before), digest(after));
         let kind = match (path.strip_suffix(NEXT), &old, &new) {
@@ -492,8 +492,10 @@ impl<'a> Comparison<'a> {
             (None, None, Some(_)) => SecretChangeKind::New,
             (None, Some(_), None) => SecretChangeKind::Removed,
             (None, Some(old), Some(new)) if old == new => SecretChangeKind::Renamed,
-            (None, Some(_), Some(_)) if self.is_finished(path, before, after) => SecretChangeKind::RotationFinished,
-            (None, Some(old), Some(new)) => match self.value_ids(old, new) {
+            (None, Some(_), Some(_)) if self.is_rotation_finished(path, before, after) => {
+                SecretChangeKind::RotationFinished
+            }
+            (None, Some(old), Some(new)) => match self.find_value_ids(old, new) {
                 (Some(old), Some(new)) if old == new => SecretChangeKind::Resealed,
                 (Some(_), Some(_)) => SecretChangeKind::Rotated,
                 _ => SecretChangeKind::FileChanged,
@@ -502,19 +504,19 @@ impl<'a> Comparison<'a> {
         Some(SecretChange { kind, before: old, after: new })
     }
 
-    /// The ids of the values of a live age file and of one in the files.
-    fn value_ids(&self, live: &Digest, wanted: &Digest) -> (Option<&String>, Option<&String>) {
+    /// Returns the value ids of a live age file and of one in the files.
+    fn find_value_ids(&self, live: &Digest, wanted: &Digest) -> (Option<&String>, Option<&String>) {
         let live = self.state.secrets.get(live).and_then(|record| record.value_id.as_ref());
         let file = self.desired.age_files().map(|(_, file)| file).find(|file| file.digest == *wanted);
         (live, file.and_then(|file| file.value_id.as_ref()))
     }
 
     fn is_resealed(&self, live: &Digest, wanted: &Digest) -> bool {
-        matches!(self.value_ids(live, wanted), (Some(live), Some(wanted)) if live == wanted)
+        matches!(self.find_value_ids(live, wanted), (Some(live), Some(wanted)) if live == wanted)
     }
 
-    /// Whether what was the next value of the secret at a path is the current one now, sealed anew or not.
-    fn is_finished(&self, path: &str, before: &Fields, after: &Fields) -> bool {
+    /// Returns true if the next value of the secret at a path becomes the current one, sealed again or not.
+    fn is_rotation_finished(&self, path: &str, before: &Fields, after: &Fields) -> bool {
         let next = format!("{path}{NEXT}");
         let staged = before.get(&next).and_then(|field| field.digest.as_ref());
         let current = after.get(path).and_then(|field| field.digest.as_ref());
@@ -522,7 +524,7 @@ impl<'a> Comparison<'a> {
         !after.contains_key(&next) && (staged == current || self.is_resealed(staged, current))
     }
 
-    fn unmanaged(&self, operations: &[ProfileChange]) -> Vec<ProfileName> {
+    fn find_unmanaged(&self, operations: &[ProfileChange]) -> Vec<ProfileName> {
         let touched: BTreeSet<&ProfileName> = operations.iter().flat_map(ProfileChange::names).collect();
         self.state
             .profiles
@@ -537,7 +539,7 @@ impl<'a> Comparison<'a> {
             .collect()
     }
 
-    fn suggest_renames(&self, pairs: &[(PlannedChange, ProfileChange)], hints: &mut Vec<Hint>) {
+    fn hint_renames(&self, pairs: &[(PlannedChange, ProfileChange)], hints: &mut Vec<Hint>) {
         let mut gone: HashMap<Digest, &ProfileName> = HashMap::new();
         let key = |stored: &StoredProfile| Digest::of_document(stored);
         for (_, change) in pairs {
@@ -560,8 +562,8 @@ impl<'a> Comparison<'a> {
     }
 }
 
-/// Who did something that no apply did, and in which generation.
-fn outside_git(record: &ChangeRecord) -> String {
+/// Describes the author and the generation of a change that was not an apply.
+fn describe_change(record: &ChangeRecord) -> String {
     let how = match record.kind {
         ChangeKind::Rollback => "by a rollback of",
         ChangeKind::Manual | ChangeKind::Apply => "outside Git by",
@@ -573,7 +575,8 @@ fn pointer(path: &str) -> String {
     format!("/{}", path.replace('.', "/"))
 }
 
-/// A difference between desired and live comes from Git if live is what was applied, from drift if desired is.
+/// Returns the cause of a difference between desired and live: Git if the live value is the applied one, drift if the desired
+/// value is.
 fn field_cause(path: &str, after: &Fields, before: &Fields, applied: Option<&Fields>) -> Cause {
     let Some(applied) = applied else { return Cause::Git };
     if before.get(path) == applied.get(path) {
@@ -585,32 +588,32 @@ fn field_cause(path: &str, after: &Fields, before: &Fields, applied: Option<&Fie
     }
 }
 
-fn settings_change(comparison: &Comparison<'_>) -> Option<SettingsChange> {
-    let Comparison { desired, state } = comparison;
-    // Never applied, and nothing to say: still worth an apply, so that the next one has something to compare with.
+fn plan_settings(comparison: &StateComparison<'_>) -> Option<SettingsChange> {
+    let StateComparison { desired, state } = comparison;
+    // Settings that were never applied are recorded even if they are equal, so that the next plan can compare with them.
     if desired.settings == state.settings && state.applied_settings.as_ref() == Some(&desired.settings) {
         return None;
     }
-    let (after, before) = (fields::of_settings(&desired.settings), fields::of_settings(&state.settings));
-    let applied = state.applied_settings.as_ref().map(fields::of_settings);
-    let (differing, _) = fields::differing(&before, &after);
+    let (after, before) = (fields::settings_fields(&desired.settings), fields::settings_fields(&state.settings));
+    let applied = state.applied_settings.as_ref().map(fields::settings_fields);
+    let (differing, _) = fields::differing_paths(&before, &after);
     let fields: Vec<FieldChange> = differing
         .into_iter()
         .map(|path| FieldChange {
             path: path.to_owned(),
-            before: fields::value(&before, path),
-            after: fields::value(&after, path),
+            before: fields::value_at(&before, path),
+            after: fields::value_at(&after, path),
             cause: field_cause(path, &after, &before, applied.as_ref()),
             place: None,
             before_place: None,
-            secret: comparison.secret_change(path, &before, &after),
+            secret: comparison.describe_secret_change(path, &before, &after),
         })
         .collect();
     let cause = fields.iter().map(|field| field.cause).reduce(Cause::and).unwrap_or(Cause::Git);
     Some(SettingsChange { cause, place: desired.settings_place.clone(), fields })
 }
 
-fn summary(changes: &[PlannedChange], settings: bool) -> Summary {
+fn summarize(changes: &[PlannedChange], settings: bool) -> Summary {
     let mut summary = Summary { change: usize::from(settings), ..Summary::default() };
     for change in changes {
         match change.action {
@@ -625,13 +628,16 @@ fn summary(changes: &[PlannedChange], settings: bool) -> Summary {
     summary
 }
 
-/// What the verifier last said of the profiles that the plan sets.
-fn last_verified(operations: &[ProfileChange], known: &BTreeMap<ProfileName, LastVerified>) -> Vec<VerifiedBefore> {
+/// Returns the last results of `verify` for the profiles that the plan sets.
+fn previous_verifications(
+    operations: &[ProfileChange],
+    known: &BTreeMap<ProfileName, LastVerified>,
+) -> Vec<PreviousVerification> {
     let set = operations.iter().filter_map(|change| Some((change.name(), change.profile()?)));
     set.filter(|(_, stored)| stored.profile.enabled)
         .map(|(name, stored)| {
             let last = known.get(name);
-            VerifiedBefore {
+            PreviousVerification {
                 profile: name.clone(),
                 current: last.is_some_and(|last| last.of == stored.verified_digest()),
                 last: last.cloned(),

@@ -1,15 +1,14 @@
-//! A saved plan computed anew from its changeset, so that nobody signs something else than what is shown.
+//! Recomputes a saved plan from its changeset, so that a signer cannot be shown one plan and sign another.
 //!
-//! The digest of a plan file tells of damage, not of malice: whoever writes the file can write a plan that shows one
-//! thing and a changeset that does another. What is signed is the changeset, so its effect on the live state must be
-//! what the plan shows.
+//! The digest of a plan file detects damage, not forgery: an attacker who writes the file can combine a harmless plan with
+//! another changeset. The changeset is what is signed, so its effect on the live state must be what the plan shows.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::Value;
 
 use super::{
-    PlanError, Request,
+    PlanError, PlanRequest,
     plan::{Action, FieldChange, Plan, PlannedChange},
     saved::SavedPlan,
 };
@@ -21,37 +20,38 @@ use crate::{
     },
 };
 
-/// Whether the plan shows what its changeset does to `state`, which is at its base, and says rightly what it needs.
-pub fn is_true(saved: &SavedPlan, state: &State) -> Result<bool, PlanError> {
+/// Returns true if the plan shows the effect of its changeset on `state`, which is at its base, and the approvals that it needs.
+pub fn matches_changeset(saved: &SavedPlan, state: &State) -> Result<bool, PlanError> {
     let mut live = state.clone();
     if saved.rollback.is_some() {
-        live = as_applied(state);
+        live = assume_applied(state);
     }
-    let desired = desired(&saved.changeset, &live);
-    let anew = super::plan(&Request {
+    let desired = desired_after(&saved.changeset, &live);
+    let recomputed = super::plan(&PlanRequest {
         allowances: saved.changeset.allowances.clone(),
-        ..Request::new(&desired, &live, &saved.plan.service)
+        ..PlanRequest::new(&desired, &live, &saved.plan.service)
     })?;
     let touched: BTreeSet<&ProfileName> = saved.changeset.changes.iter().map(ProfileChange::name).collect();
     let changes = |plan: &Plan| -> Vec<(ProfileName, Action, Option<ProfileName>, Vec<Shown>)> {
-        let told = |change: &PlannedChange| {
-            (change.name.clone(), change.action, change.previous_name.clone(), fields(&change.fields))
+        let shown = |change: &PlannedChange| {
+            (change.name.clone(), change.action, change.previous_name.clone(), shown_fields(&change.fields))
         };
-        plan.changes.iter().filter(|change| touched.contains(&change.name)).map(told).collect()
+        plan.changes.iter().filter(|change| touched.contains(&change.name)).map(shown).collect()
     };
-    let settings = |plan: &Plan| plan.settings.as_ref().map(|settings| fields(&settings.fields)).unwrap_or_default();
+    let settings =
+        |plan: &Plan| plan.settings.as_ref().map(|settings| shown_fields(&settings.fields)).unwrap_or_default();
     let needs = |plan: &Plan| plan.approvals.as_ref().map(|approvals| approvals.needs.clone()).unwrap_or_default();
     Ok(saved.plan.changes.len() == touched.len()
-        && changes(&saved.plan) == changes(&anew.plan)
-        && settings(&saved.plan) == settings(&anew.plan)
-        && saved.plan.senders == anew.plan.senders
-        && needs(&saved.plan) == needs(&anew.plan))
+        && changes(&saved.plan) == changes(&recomputed.plan)
+        && settings(&saved.plan) == settings(&recomputed.plan)
+        && saved.plan.senders == recomputed.plan.senders
+        && needs(&saved.plan) == needs(&recomputed.plan))
 }
 
-/// A field's change as far as it is shown: path, before, after, and the digests of a secret.
+/// The displayed part of a field's change: path, before, after, and the digests of a secret.
 type Shown = (String, Value, Value, Option<Digest>, Option<Digest>);
 
-fn fields(changes: &[FieldChange]) -> Vec<Shown> {
+fn shown_fields(changes: &[FieldChange]) -> Vec<Shown> {
     let shown = |field: &FieldChange| {
         let digest =
             |of: fn(&super::plan::SecretChange) -> &Option<Digest>| field.secret.as_ref().and_then(|s| of(s).clone());
@@ -61,10 +61,10 @@ fn fields(changes: &[FieldChange]) -> Vec<Shown> {
     changes.iter().map(shown).collect()
 }
 
-/// What the files would have to say for the changeset to come about.
-fn desired(changeset: &Changeset, state: &State) -> Desired {
+/// Returns the desired state that leads to the changeset.
+fn desired_after(changeset: &Changeset, state: &State) -> Desired {
     let mut profiles: BTreeMap<ProfileName, DesiredProfile> =
-        state.live_stored().map(|(name, stored)| (name.clone(), declared(stored, None))).collect();
+        state.live_stored().map(|(name, stored)| (name.clone(), declare_profile(stored, None))).collect();
     for change in &changeset.changes {
         let from = match change {
             ProfileChange::Rename { from, .. } => Some(from),
@@ -74,14 +74,18 @@ fn desired(changeset: &Changeset, state: &State) -> Desired {
             profiles.remove(name);
         }
         if let Some(stored) = change.profile() {
-            profiles.insert(change.name().clone(), declared(stored, from));
+            profiles.insert(change.name().clone(), declare_profile(stored, from));
         }
     }
-    nowhere(state, changeset.settings.clone().unwrap_or_else(|| state.settings.clone()), profiles)
+    desired_from_state(state, changeset.settings.clone().unwrap_or_else(|| state.settings.clone()), profiles)
 }
 
-/// A state as what the files say, for plans that are made without files.
-pub fn nowhere(state: &State, settings: Settings, profiles: BTreeMap<ProfileName, DesiredProfile>) -> Desired {
+/// Returns a state as desired state, for plans that are made without files.
+pub fn desired_from_state(
+    state: &State,
+    settings: Settings,
+    profiles: BTreeMap<ProfileName, DesiredProfile>,
+) -> Desired {
     Desired {
         labels: Labels::new(),
         environment: state.environment.clone(),
@@ -97,8 +101,8 @@ pub fn nowhere(state: &State, settings: Settings, profiles: BTreeMap<ProfileName
     }
 }
 
-/// A profile as a file would declare it, without a place.
-pub fn declared(stored: &StoredProfile, from: Option<&ProfileName>) -> DesiredProfile {
+/// Returns a profile as if a file declared it, without a place.
+pub fn declare_profile(stored: &StoredProfile, from: Option<&ProfileName>) -> DesiredProfile {
     DesiredProfile {
         stored: stored.clone(),
         renamed_from: from.cloned(),
@@ -107,9 +111,9 @@ pub fn declared(stored: &StoredProfile, from: Option<&ProfileName>) -> DesiredPr
     }
 }
 
-/// The state as if an apply had left all that is live: nothing counts as drift then.
+/// Returns the state as if an apply had set all of the live state, so that nothing counts as drift.
 #[must_use]
-pub fn as_applied(state: &State) -> State {
+pub fn assume_applied(state: &State) -> State {
     let mut live = state.clone();
     live.applied_settings = Some(live.settings.clone());
     live.profiles = state

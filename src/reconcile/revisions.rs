@@ -33,7 +33,7 @@ impl RevisionPair {
         };
         let (old, mut new) = (open(&files.from), open(&files.to));
         if let (Ok(old), Ok(new), Some(layers)) = (&old, &mut new, changed_layers(&files)) {
-            new.share(old, |name| !layers.contains(name.as_str()));
+            new.share_layers(old, |name| !layers.contains(name.as_str()));
         }
         Ok(Self { old, new, files })
     }

@@ -1,15 +1,15 @@
-//! What a change does to mail: the cells of the table of (company, function) whose sender differs afterwards.
+//! Routing changes: the cells of the table of (company, function) whose sender differs after a change.
 
 use std::collections::{BTreeSet, HashMap};
 
-use super::plan::{Sender, SenderChange};
+use super::plan::{CellSender, RoutingChange};
 use crate::model::{
     ProfileChange, ProfileName, State,
     resolution::{Cell, Resolver},
 };
 
-/// The cells whose sending profile or From address differs, in order. A mere rename is no difference.
-pub(super) fn changes(before: &State, after: &State, operations: &[ProfileChange]) -> Vec<SenderChange> {
+/// Returns the cells whose sending profile or From address differs, in order. A rename alone is not a difference.
+pub(super) fn find_routing_changes(before: &State, after: &State, operations: &[ProfileChange]) -> Vec<RoutingChange> {
     if operations.is_empty() && before.settings.companies == after.settings.companies {
         return Vec::new();
     }
@@ -34,18 +34,18 @@ pub(super) fn changes(before: &State, after: &State, operations: &[ProfileChange
             _ => false,
         };
         if !same {
-            changes.push(SenderChange { cell, before: one, after: other });
+            changes.push(RoutingChange { cell, before: one, after: other });
         }
     }
     changes
 }
 
-/// A company that the environment does not have has no sender.
-fn sender(resolver: &Resolver<'_>, cell: &Cell, companies: &BTreeSet<crate::model::CompanyId>) -> Option<Sender> {
+/// Returns the sender of a cell; none for a company that is not in the environment.
+fn sender(resolver: &Resolver<'_>, cell: &Cell, companies: &BTreeSet<crate::model::CompanyId>) -> Option<CellSender> {
     if !companies.contains(&cell.company) {
         return None;
     }
     resolver
         .sender(cell)
-        .map(|(name, profile)| Sender { profile: name.clone(), from: profile.from_address().map(str::to_owned) })
+        .map(|(name, profile)| CellSender { profile: name.clone(), from: profile.from_address().map(str::to_owned) })
 }

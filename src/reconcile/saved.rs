@@ -1,7 +1,7 @@
-//! A plan in a file: what was shown is what is applied, or nothing is.
+//! Saved plans: a plan in a file, which is applied exactly as it was shown or not at all.
 //!
-//! The file holds the plan and its changeset. It holds no age file, only where each lies and its digest, so it
-//! may travel through a CI system's artifacts; an age file that changed in between makes it outdated.
+//! The file contains the plan and its changeset. Of age files it contains only paths and digests, so that it can be stored as an
+//! artifact of a CI system; an age file that changed since then makes the plan outdated.
 
 use std::{collections::BTreeMap, path::PathBuf};
 
@@ -13,39 +13,39 @@ use crate::model::{
     approvals::{self, SignedAction},
 };
 
-/// What a plan file holds.
+/// The contents of a plan file.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct SavedPlan {
     /// The plan that was shown.
     pub plan: super::Plan,
-    /// What carries it out.
+    /// The changeset that carries it out.
     pub changeset: Changeset,
-    /// Where the age files lie that the service needs, relative to the repository.
+    /// The paths of the age files that the service needs, relative to the repository.
     pub secret_files: BTreeMap<Digest, PathBuf>,
-    /// For a rollback: the generation that it goes back to.
+    /// The target generation, for a rollback.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rollback: Option<u64>,
     /// The digest of all the above.
     pub digest: Digest,
 }
 
-/// Why a saved plan cannot be used.
+/// The reason why a saved plan cannot be used.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum SavedPlanError {
-    /// It is not a plan file.
+    /// The file is not a plan file.
     #[error("it is not a saved plan: {0}")]
     NotAPlan(String),
-    /// It was made by another version.
+    /// The file was written by another version.
     #[error("it has format version {0}, and this program reads version {FORMAT_VERSION}")]
     Version(u64),
     /// Its contents do not match its digest.
-    #[error("its contents do not match its digest: somebody changed it")]
+    #[error("its contents do not match its digest: the file was changed")]
     Damaged,
 }
 
 impl SavedPlan {
-    /// The plan with what it takes to carry it out.
+    /// Combines a plan with its changeset and the paths of its age files.
     pub fn new(planned: &Planned, secret_files: BTreeMap<Digest, PathBuf>) -> Self {
         let mut saved = Self {
             plan: planned.plan.clone(),
@@ -58,25 +58,25 @@ impl SavedPlan {
         saved
     }
 
-    /// The way back to a generation, with what it takes to go it. The service has its age files.
+    /// Combines a rollback to a generation with its changeset. The service has its age files.
     pub fn rollback(planned: &Planned, to: u64) -> Self {
         let mut saved = Self { rollback: Some(to), ..Self::new(planned, BTreeMap::new()) };
         saved.digest = saved.expected_digest();
         saved
     }
 
-    /// What is done with it.
+    /// Returns the action that is signed.
     pub fn signed_action(&self) -> SignedAction {
         self.rollback.map_or(SignedAction::Apply, SignedAction::Rollback)
     }
 
-    /// The digest that an approval is for, computed from what the plan does.
+    /// Computes the digest that an approval signs, from the changes of the plan.
     pub fn approval_digest(&self) -> Digest {
         let Changeset { environment, base, settings, changes, .. } = &self.changeset;
         approvals::digest(environment, *base, self.signed_action(), settings.as_ref(), changes)
     }
 
-    /// Reads a plan file. Refuses one that is damaged or of another version.
+    /// Reads a plan file. Rejects one that is damaged or of another version.
     pub fn read(text: &[u8]) -> Result<Self, SavedPlanError> {
         let document: serde_json::Value = serde_json::from_slice(text)
             .map_err(|error| SavedPlanError::NotAPlan(format!("line {}, column {}", error.line(), error.column())))?;
@@ -96,7 +96,7 @@ impl SavedPlan {
         if consistent { Ok(saved) } else { Err(SavedPlanError::Damaged) }
     }
 
-    /// The file's text.
+    /// Returns the file's text.
     pub fn to_text(&self) -> String {
         let mut text = serde_json::to_string_pretty(self).unwrap_or_default();
         text.push('\n');

@@ -1,5 +1,5 @@
-//! Secrets that would travel to a place that they were not meant for. The service refuses them; the plan says so before
-//! anything is sent.
+//! Secret destinations: finds secrets that would be sent to another destination than the one they were sealed or accepted for.
+//! The service rejects them; the plan reports them before anything is sent.
 
 use std::collections::HashMap;
 
@@ -10,9 +10,9 @@ use crate::{
     secrets::{Purpose, ValueId},
 };
 
-/// Secrets that were sealed or accepted for one destination and would travel to another. A value is known by its id,
-/// whatever file it is in. `settings` are those that the plan brings.
-pub(super) fn secrets(
+/// Returns the secrets that were sealed or accepted for one destination and would be sent to another. A value is identified by
+/// its id, whichever file it is in. `settings` are those that the plan brings.
+pub(super) fn find_redirected(
     desired: &Desired,
     state: &State,
     settings: Option<&Settings>,
@@ -26,7 +26,7 @@ pub(super) fn secrets(
     }
     let mut here: HashMap<String, Destination> = HashMap::new();
     let mut redirected = Vec::new();
-    for Use { profile, secret, digest, destination, pointer } in uses(settings, operations) {
+    for AgeFileUse { profile, secret, digest, destination, pointer } in collect_uses(settings, operations) {
         let (id, sealed_for) = match (state.secrets.get(digest), files.get(digest)) {
             (Some(record), _) => {
                 (ValueId::bound(record.value_id.as_deref(), digest).as_str().to_owned(), &record.sealed_for)
@@ -63,30 +63,30 @@ pub(super) fn secrets(
 }
 
 /// One use of an age file.
-struct Use<'a> {
+struct AgeFileUse<'a> {
     /// The profile; none for the reader.
     profile: Option<&'a ProfileName>,
     secret: &'a SecretReference,
     digest: &'a Digest,
     destination: Destination,
-    /// Where the files name it.
+    /// The pointer to the field that names it.
     pointer: String,
 }
 
-fn uses<'a>(settings: Option<&'a Settings>, operations: &'a [ProfileChange]) -> Vec<Use<'a>> {
+fn collect_uses<'a>(settings: Option<&'a Settings>, operations: &'a [ProfileChange]) -> Vec<AgeFileUse<'a>> {
     let mut uses = Vec::new();
     if let Some(reader) = settings.and_then(|settings| settings.reader.as_ref())
         && let Some((secret, digest)) = reader.age_file()
     {
         let (destination, pointer) = (reader.application.destination(), "/verify/reader/credential".to_owned());
-        uses.push(Use { profile: None, secret, digest, destination, pointer });
+        uses.push(AgeFileUse { profile: None, secret, digest, destination, pointer });
     }
     for change in operations {
         let Some(stored) = change.profile() else { continue };
         let Some((secret, pointer)) = stored.profile.provider.secret() else { continue };
         for digest in [&stored.secrets, &stored.next].into_iter().filter_map(|digests| digests.get(secret)) {
             let destination = stored.profile.provider.destination();
-            uses.push(Use {
+            uses.push(AgeFileUse {
                 profile: Some(change.name()),
                 secret,
                 digest,

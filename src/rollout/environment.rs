@@ -20,7 +20,7 @@ use crate::{
         finding::{Limit, Report},
         rollout::{Checks, FailedDeliveries, Probe},
     },
-    reconcile::{self, Plan, Planned, Request, attachments},
+    reconcile::{self, Plan, PlanRequest, Planned, attachments},
     time::Clock,
     verify::gate,
 };
@@ -145,9 +145,9 @@ impl Target<'_> {
 
     fn plan(&self, state: &State, client: &Client) -> Result<Planned, Problem> {
         // What the verifier said before plays no part; without it, equal plans have equal changesets.
-        reconcile::plan(&Request {
+        reconcile::plan(&PlanRequest {
             source: self.material.source.clone(),
-            ..Request::new(self.desired()?, state, client.address())
+            ..PlanRequest::new(self.desired()?, state, client.address())
         })
         .map_err(|error| Problem::new(error.code(), error.to_string()).remedy(error.remedy()))
     }
@@ -238,7 +238,7 @@ impl Target<'_> {
     }
 
     fn attach(&self, planned: &mut Planned, state: &State) -> Result<(), Problem> {
-        let files = attachments::needed(self.desired()?, state, &planned.changeset);
+        let files = attachments::required_age_files(self.desired()?, state, &planned.changeset);
         attachments::attach(&mut planned.changeset, &files, &self.material.root).map_err(|error| {
             Problem::new(Code::PlanOutdated, error.to_string()).remedy("Put the file back, and resume.")
         })
@@ -520,7 +520,7 @@ pub(crate) fn blocked(plan: &Plan) -> Result<(), Problem> {
                 secret.secret,
                 secret.user(),
                 secret.would_go_to,
-                secret.accepted_for_words()
+                secret.describe_acceptance()
             ),
         )
         .remedy(format!("If the new place is meant: mailwright secrets set {} {}", plan.environment, secret.secret)));

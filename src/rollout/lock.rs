@@ -87,7 +87,7 @@ impl Folder {
                 Code::JournalUnwritable,
                 format!("cannot work in `{}`: {error}; nothing was begun", self.path.display()),
             )
-            .remedy("Look at the folder's permissions and free space, or give another one with `--state DIR`.")
+            .remedy("Check the folder's permissions and free space, or give another one with `--state DIR`.")
         };
         std::fs::create_dir_all(&self.path).map_err(failed)?;
         let file = self.path.join("lock");

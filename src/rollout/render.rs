@@ -16,7 +16,7 @@ use crate::{
     model::EnvironmentName,
     reconcile::{
         plan::{Action, Cause, Summary},
-        render::{secret_kind_words, shown},
+        render::{describe_secret_change_kind, display_value},
     },
 };
 
@@ -197,13 +197,13 @@ fn fields(out: &mut String, fields: &[Field], with_before: bool) {
             Some(kind) => {
                 let name = if field.after.is_null() { &field.before } else { &field.after };
                 let name = name.as_str().unwrap_or_default();
-                let _ = write!(out, " = {name} {}", secret_kind_words(kind));
+                let _ = write!(out, " = {name} {}", describe_secret_change_kind(kind));
             }
             None if with_before => {
-                let _ = write!(out, ": {} -> {}", shown(&field.before), shown(&field.after));
+                let _ = write!(out, ": {} -> {}", display_value(&field.before), display_value(&field.after));
             }
             None => {
-                let _ = write!(out, " = {}", shown(&field.after));
+                let _ = write!(out, " = {}", display_value(&field.after));
             }
         }
         let _ = writeln!(out, "{}", cause_words(field.cause));

@@ -1,9 +1,9 @@
-//! What an age file tells without a key: its stanzas, and what `seal` wrote into one of its own.
+//! The header of an age file: its stanzas, and the stanza that `seal` adds. It can be read without a key.
 //!
-//! Whoever can write the file can write any header: that the id, the destination and the fingerprints are those that the
-//! sealer wrote is known only to somebody who opened the file.
+//! Anyone who can write the file can write any header. Only after the file was opened are the id, the destination and the
+//! fingerprints known to be those of the sealer.
 //!
-//! A file is known by its binary form. Armor, line ends and blanks around it are ways to write it down, and mean nothing.
+//! A file is identified by its binary form. Armor, line ends and surrounding white space have no meaning.
 
 use std::{io::Read as _, sync::Mutex};
 
@@ -19,14 +19,14 @@ pub(super) const VALUE_TAG: &str = "mailwright-v1";
 /// The tag of the stanza with a value's id, the digest of its destination, and the fingerprints of the recipients.
 pub(super) const DESTINATION_TAG: &str = "mailwright-v2";
 
-/// What the tags of all our stanzas begin with.
-const OUR_TAGS: &str = "mailwright-";
+/// The prefix of the tags of all stanzas of Mailwright.
+const TAG_PREFIX: &str = "mailwright-";
 
-/// The longest header that is read, in lines: room for a hundred recipients with large SSH keys. The parser begins
-/// anew with every line, so its cost grows with the square of their number.
+/// The maximum length of a header, in lines: enough for a hundred recipients with large SSH keys. The parser starts again with
+/// every line, so its cost grows with the square of their number.
 const LINE_LIMIT: usize = 2000;
 
-/// What an age file tells without a key.
+/// The parts of an age file that can be read without a key.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Header {
     /// SHA-256 of the binary form of the whole file.
@@ -49,23 +49,23 @@ pub struct NotAge(pub String);
 impl Header {
     /// Reads the header of an age file, armored or binary.
     pub fn read(bytes: &[u8]) -> Result<Self, NotAge> {
-        let binary = binary(bytes)?;
-        // An identity that opens nothing and writes down what it is shown.
-        let witness = Witness::default();
-        match decryptor(&binary)?.decrypt(std::iter::once(&witness as &dyn age::Identity)).err() {
+        let binary = strip_armor(bytes)?;
+        // An identity that opens nothing and records the stanzas.
+        let recorder = StanzaRecorder::default();
+        match parse_header(&binary)?.decrypt(std::iter::once(&recorder as &dyn age::Identity)).err() {
             Some(DecryptError::NoMatchingKeys) => {}
             _ => return Err(NotAge("its header cannot be read".to_owned())),
         }
-        let seen = witness.stanzas.into_inner().unwrap_or_default();
-        let mut ours = seen.iter().filter(|stanza| stanza.tag.starts_with(OUR_TAGS));
+        let seen = recorder.stanzas.into_inner().unwrap_or_default();
+        let mut ours = seen.iter().filter(|stanza| stanza.tag.starts_with(TAG_PREFIX));
         let mark = match (ours.next(), ours.next()) {
-            (_, Some(_)) => return Err(NotAge("its header has two stanzas of ours".to_owned())),
+            (_, Some(_)) => return Err(NotAge("its header has two stanzas of Mailwright".to_owned())),
             (None, None) => None,
-            // What stands there ends up in plans and in the store, so nothing but what `seal` writes is taken.
-            (Some(stanza), None) => Some(stanza.mark()?),
+            // The contents appear in plans and in the store, so nothing but the format that `seal` writes is accepted.
+            (Some(stanza), None) => Some(stanza.parse_seal_info()?),
         };
         let (value_id, sealed_for, recipients) = match mark {
-            Some(Mark { value_id, sealed_for, recipients }) => (Some(value_id), sealed_for, Some(recipients)),
+            Some(SealInfo { value_id, sealed_for, recipients }) => (Some(value_id), sealed_for, Some(recipients)),
             None => (None, None, None),
         };
         Ok(Self {
@@ -75,18 +75,18 @@ impl Header {
             recipients,
             kinds: seen
                 .iter()
-                .filter(|stanza| !stanza.tag.starts_with(OUR_TAGS) && !stanza.tag.ends_with("-grease"))
+                .filter(|stanza| !stanza.tag.starts_with(TAG_PREFIX) && !stanza.tag.ends_with("-grease"))
                 .map(|stanza| stanza.tag.clone())
                 .collect(),
         })
     }
 
-    /// The id that the value is bound under.
+    /// Returns the id that identifies the value, whichever file holds it.
     pub fn bound_id(&self) -> ValueId {
         ValueId::bound(self.value_id.as_deref(), &self.digest)
     }
 
-    /// What binds the value to its destination.
+    /// Returns the kind of binding between the value and its destination.
     pub fn binding(&self) -> Binding {
         match (&self.sealed_for, &self.value_id) {
             (Some(_), _) => Binding::Destination,
@@ -96,19 +96,19 @@ impl Header {
     }
 }
 
-/// What binds the value in a file to its destination.
+/// A binding between the value in a file and its destination.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Binding {
-    /// The file itself says what it was sealed for.
+    /// The file states the destination that it was sealed for.
     Destination,
-    /// The service remembers where the value's id was first accepted for.
+    /// The service stores the destination that the value's id was first accepted for.
     ValueId,
-    /// The service remembers where the file, made by another program, was first accepted for.
+    /// The service stores the destination that the file, written by another program, was first accepted for.
     File,
 }
 
 impl Binding {
-    /// As documents write it.
+    /// Returns the identifier in documents.
     pub fn id(self) -> &'static str {
         match self {
             Binding::Destination => "destination",
@@ -117,8 +117,8 @@ impl Binding {
         }
     }
 
-    /// In words, after "by".
-    pub fn words(self) -> &'static str {
+    /// Returns a phrase that follows "by".
+    pub fn describe(self) -> &'static str {
         match self {
             Binding::Destination => "what they were sealed for",
             Binding::ValueId => "the id of the value",
@@ -127,15 +127,15 @@ impl Binding {
     }
 }
 
-/// What a stanza of ours says.
-struct Mark {
+/// The contents of a stanza of Mailwright.
+struct SealInfo {
     value_id: String,
     sealed_for: Option<Digest>,
     recipients: Vec<String>,
 }
 
-/// The file without its armor, if it has one. The size is bounded.
-pub(super) fn binary(bytes: &[u8]) -> Result<Vec<u8>, NotAge> {
+/// Removes the armor, if there is one. Rejects a file that is too large.
+pub(super) fn strip_armor(bytes: &[u8]) -> Result<Vec<u8>, NotAge> {
     if bytes.len() > FILE_LIMIT {
         return Err(NotAge(format!("it has {} bytes, and a secret's file has at most {FILE_LIMIT}", bytes.len())));
     }
@@ -148,9 +148,9 @@ pub(super) fn binary(bytes: &[u8]) -> Result<Vec<u8>, NotAge> {
 }
 
 /// Reads the header of the binary form. Its length is bounded before it is parsed.
-pub(super) fn decryptor(binary: &[u8]) -> Result<Decryptor<&[u8]>, NotAge> {
+pub(super) fn parse_header(binary: &[u8]) -> Result<Decryptor<&[u8]>, NotAge> {
     if !binary.starts_with(b"age-encryption.org/") {
-        return Err(NotAge("it does not begin as one".to_owned()));
+        return Err(NotAge("its first line is not that of an age file".to_owned()));
     }
     let header = binary.split(|&byte| byte == b'\n').take_while(|line| !line.starts_with(b"---"));
     if header.take(LINE_LIMIT + 1).count() > LINE_LIMIT {
@@ -166,18 +166,18 @@ pub(super) fn decryptor(binary: &[u8]) -> Result<Decryptor<&[u8]>, NotAge> {
 }
 
 #[derive(Default)]
-struct Witness {
-    stanzas: Mutex<Vec<Seen>>,
+struct StanzaRecorder {
+    stanzas: Mutex<Vec<RecordedStanza>>,
 }
 
-struct Seen {
+struct RecordedStanza {
     tag: String,
     args: Vec<String>,
 }
 
-impl Seen {
-    fn mark(&self) -> Result<Mark, NotAge> {
-        let malformed = || NotAge("the stanza of ours in its header is malformed".to_owned());
+impl RecordedStanza {
+    fn parse_seal_info(&self) -> Result<SealInfo, NotAge> {
+        let malformed = || NotAge("the stanza of Mailwright in its header is malformed".to_owned());
         let (value_id, rest) = self.args.split_first().ok_or_else(malformed)?;
         let (sealed_for, recipients) = match self.tag.as_str() {
             VALUE_TAG => (None, rest),
@@ -190,14 +190,14 @@ impl Seen {
         if ValueId::parse(value_id).is_none() || !recipients.iter().all(|print| is_fingerprint(print)) {
             return Err(malformed());
         }
-        Ok(Mark { value_id: value_id.clone(), sealed_for, recipients: recipients.to_vec() })
+        Ok(SealInfo { value_id: value_id.clone(), sealed_for, recipients: recipients.to_vec() })
     }
 }
 
-impl age::Identity for Witness {
+impl age::Identity for StanzaRecorder {
     fn unwrap_stanza(&self, stanza: &Stanza) -> Option<Result<FileKey, DecryptError>> {
         if let Ok(mut stanzas) = self.stanzas.lock() {
-            stanzas.push(Seen { tag: stanza.tag.clone(), args: stanza.args.clone() });
+            stanzas.push(RecordedStanza { tag: stanza.tag.clone(), args: stanza.args.clone() });
         }
         None
     }

@@ -17,7 +17,7 @@ use zeroize::Zeroizing;
 
 use super::seal::MAX_WORK_FACTOR;
 
-/// The largest identity file, in bytes: room for a thousand identities.
+/// The maximum size of an identity file, in bytes: enough for a thousand identities.
 const IDENTITY_FILE_LIMIT: usize = 128 * 1024;
 
 /// The keys of an operator.
@@ -26,32 +26,31 @@ pub struct Identities {
     keys: Vec<Box<dyn age::Identity>>,
 }
 
-/// Why an identity file cannot be used. Never echoes the file.
+/// The reason why an identity file cannot be used. Never quotes the file.
 #[derive(Debug, thiserror::Error)]
 pub enum IdentityError {
-    /// It cannot be read.
+    /// The file cannot be read.
     #[error("cannot read the identity file `{}`: {source}", path.display())]
     Unreadable {
         /// The file.
         path: PathBuf,
-        /// Why not.
+        /// The cause.
         source: std::io::Error,
     },
-    /// It is no identity file.
+    /// The file is not an identity file.
     #[error("`{}` is not an identity file: {why}", path.display())]
     NotAnIdentity {
         /// The file.
         path: PathBuf,
-        /// Why not.
+        /// The cause.
         why: String,
     },
 }
 
 impl Identities {
-    /// Adds the identities of a file. `callbacks` ask the user for a passphrase where one is needed, and not before
-    /// a file turns up that the key could open.
+    /// Adds the identities of a file. `callbacks` prompt for a passphrase only when a file is opened that the key may decrypt.
     pub fn add_file(&mut self, path: &Path, callbacks: &impl Callbacks) -> Result<(), IdentityError> {
-        let bytes = read(path).map_err(|source| IdentityError::Unreadable { path: path.to_owned(), source })?;
+        let bytes = read_file(path).map_err(|source| IdentityError::Unreadable { path: path.to_owned(), source })?;
         let wrong = |why: &str| IdentityError::NotAnIdentity { path: path.to_owned(), why: why.to_owned() };
         let name = path.display().to_string();
         if bytes.starts_with(b"age-encryption.org/") || bytes.starts_with(b"-----BEGIN AGE ENCRYPTED FILE-----") {
@@ -81,24 +80,24 @@ impl Identities {
         Ok(())
     }
 
-    /// Adds a passphrase, for files that were sealed with one (`age -p`). It is asked for when such a file turns up.
+    /// Adds a passphrase for files that were sealed with one (`age -p`). The prompt appears when such a file is opened.
     pub fn add_passphrase(&mut self, callbacks: &impl Callbacks) {
         self.keys.push(Box::new(Passphrase { callbacks: callbacks.clone() }));
     }
 
-    /// Whether there is none.
+    /// Returns true if there are no identities.
     pub fn is_empty(&self) -> bool {
         self.keys.is_empty()
     }
 
-    /// The keys, as age wants them.
+    /// Returns the identities.
     pub fn iter(&self) -> impl Iterator<Item = &dyn age::Identity> {
         self.keys.iter().map(|key| key.as_ref() as &dyn age::Identity)
     }
 }
 
 /// Reads an identity file, bounded, into memory that is wiped.
-fn read(path: &Path) -> std::io::Result<Zeroizing<Vec<u8>>> {
+fn read_file(path: &Path) -> std::io::Result<Zeroizing<Vec<u8>>> {
     let mut bytes = Zeroizing::new(Vec::with_capacity(IDENTITY_FILE_LIMIT + 1));
     std::fs::File::open(path)?.take(IDENTITY_FILE_LIMIT as u64 + 1).read_to_end(&mut bytes)?;
     if bytes.len() > IDENTITY_FILE_LIMIT {
@@ -106,16 +105,17 @@ fn read(path: &Path) -> std::io::Result<Zeroizing<Vec<u8>>> {
     }
     // PowerShell saves text as UTF-16, and editors of Windows put a mark before it.
     if [&b"\xef\xbb\xbf"[..], b"\xff\xfe", b"\xfe\xff"].iter().any(|mark| bytes.starts_with(mark)) {
-        let text = crate::text::decoded(&bytes).ok_or_else(|| std::io::Error::other("it is not whole UTF-16 text"))?;
+        let text =
+            crate::text::try_decode(&bytes).ok_or_else(|| std::io::Error::other("it is not whole UTF-16 text"))?;
         return Ok(Zeroizing::new(text.into_bytes()));
     }
     Ok(bytes)
 }
 
-/// An SSH key. A protected one asks for its passphrase once, and only for a file that is addressed to it; left to
-/// itself, age would ask for every stanza of every file.
+/// An SSH key. The passphrase of a protected key is prompted for once, and only for a file that is addressed to it; age itself
+/// would prompt for every stanza of every file.
 struct SshKey<C: Callbacks> {
-    /// The beginning of the stanzas that are for this key: their tag, and the key's short hash.
+    /// The tag and the short hash that begin the stanzas for this key.
     stanza: (&'static str, String),
     filename: String,
     key: RefCell<ssh::Identity>,
@@ -134,7 +134,7 @@ impl<C: Callbacks> SshKey<C> {
         Ok(Self { stanza, filename, key: RefCell::new(key), callbacks })
     }
 
-    fn unlocked(&self) -> Result<ssh::Identity, DecryptError> {
+    fn unlock(&self) -> Result<ssh::Identity, DecryptError> {
         let locked = match &*self.key.borrow() {
             ssh::Identity::Encrypted(key) => key.clone(),
             other => return Ok(other.clone()),
@@ -154,14 +154,14 @@ impl<C: Callbacks> age::Identity for SshKey<C> {
         if stanza.tag != self.stanza.0 || stanza.args.first() != Some(&self.stanza.1) {
             return None;
         }
-        match self.unlocked() {
+        match self.unlock() {
             Ok(key) => key.unwrap_stanza(stanza),
             Err(error) => Some(Err(error)),
         }
     }
 }
 
-/// A passphrase that a file itself was sealed with.
+/// A passphrase that a file was sealed with.
 struct Passphrase<C: Callbacks> {
     callbacks: C,
 }

@@ -1,15 +1,14 @@
-//! age: recipients, identities, seal, open, rekey, and what a header tells without a key.
+//! Secrets as age files: recipients, identities, sealing, opening, re-encryption, headers.
 //!
-//! A secret is a plain age file that the stock `age -d` opens. `seal_for` adds one stanza of its own to the header: a
-//! random id of the value, the digest of the destination that it is meant for, and the fingerprints of the recipients. The
-//! header is authenticated, so whoever opens the file knows that nobody put the stanza there afterwards; whoever cannot
-//! open it reads it all the same, which is how `check` tells who a file is addressed to and how a plan tells "rotated"
-//! from "resealed".
+//! A secret is a standard age file, which `age -d` opens. `seal_for` adds one stanza to the header: a random id of the value,
+//! the digest of the destination, and the fingerprints of the recipients. The header is authenticated: after opening the file,
+//! the stanza is known to be the sealer's. Without a key the stanza can be read but not verified; `secrets check` uses it to list
+//! recipients, and a plan to distinguish "rotated" from "resealed".
 //!
-//! * [`Header`][]: what a file tells without a key
+//! * [`Header`][]: the parts of a file that can be read without a key
 //! * [`Recipients`][]: `recipients.txt`
-//! * [`seal_for()`], [`rekey()`], [`open()`]: the three things done to a file
-//! * [`Purpose`], [`open_for()`]: the one check of a secret's destination, and the way to open a secret that is sent
+//! * [`seal_for()`], [`rekey()`], [`open()`]: encrypt, re-encrypt and decrypt a file
+//! * [`Purpose`], [`open_for()`]: the check of a secret's destination, and opening a secret in order to send it
 //! * [`Identities`][]: the keys of an operator
 //! * [`ServiceIdentity`][]: the key of the service
 //!
@@ -26,7 +25,7 @@ pub use header::{Binding, Header, NotAge};
 pub use identities::{Identities, IdentityError};
 pub use recipients::{Recipients, RecipientsError, fingerprint, is_native_recipient};
 pub use seal::{
-    OpenError, Purpose, Redirected, SealError, ValueId, accepted_for_words, open, open_for, rekey, seal, seal_for,
+    OpenError, Purpose, Redirected, SealError, ValueId, describe_acceptance, open, open_for, rekey, seal, seal_for,
 };
 pub use service::{DEMO_IDENTITY, ServiceIdentity};
 

@@ -1,4 +1,4 @@
-//! `recipients.txt`: who the secrets of an environment are sealed to. One recipient a line, as `age -R` reads it.
+//! `recipients.txt`: the recipients of an environment's secrets, one per line, in the format of `age -R`.
 
 use std::collections::HashSet;
 
@@ -27,17 +27,17 @@ pub fn is_native_recipient(text: &str) -> bool {
     text.parse::<age::x25519::Recipient>().is_ok()
 }
 
-/// Why a recipients file cannot be understood.
+/// The reason why a recipients file is invalid.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum RecipientsError {
-    /// A line is no recipient.
+    /// A line is not a recipient.
     #[error("line {line} is not a recipient: {why}")]
     Line {
         /// The line, from 1.
         line: usize,
         /// The column that the line's text begins in, from 1.
         column: usize,
-        /// Why not.
+        /// The cause.
         why: String,
     },
     /// There is no recipient in it.
@@ -45,7 +45,7 @@ pub enum RecipientsError {
     Empty,
 }
 
-/// The fingerprint of a recipient: the first 16 hexadecimal digits of the SHA-256 of its text, without a comment.
+/// Returns the fingerprint of a recipient: the first 16 hexadecimal digits of the SHA-256 of its text, without a comment.
 /// Age recipients may be written in upper case (for a QR code) and are the same.
 pub fn fingerprint(recipient: &str) -> String {
     let mut words = recipient.split_whitespace();
@@ -58,14 +58,14 @@ pub fn fingerprint(recipient: &str) -> String {
     Digest::of_bytes(bare.as_bytes()).as_str().chars().skip(7).take(16).collect()
 }
 
-/// Whether a text could be a fingerprint.
+/// Returns true for a text in the form of a fingerprint.
 pub(super) fn is_fingerprint(text: &str) -> bool {
     text.len() == 16 && text.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'))
 }
 
 impl Recipients {
-    /// Reads a recipients file. Empty lines and lines that begin with `#` mean nothing; a recipient that stands
-    /// there twice counts once. `callbacks` talk to the user for plugins.
+    /// Parses a recipients file. Empty lines and lines that begin with `#` are ignored; a duplicate counts once. Plugins prompt the
+    /// user by `callbacks`.
     pub fn parse(text: &str, callbacks: &impl age::Callbacks) -> Result<Self, RecipientsError> {
         let mut entries: Vec<Entry> = Vec::new();
         let text = text.strip_prefix('\u{feff}').unwrap_or(text);
@@ -76,7 +76,7 @@ impl Recipients {
                 continue;
             }
             let wrong = |why| RecipientsError::Line { line: index + 1, column, why };
-            let recipient = parse_one(line, callbacks).map_err(wrong)?;
+            let recipient = parse_recipient(line, callbacks).map_err(wrong)?;
             let fingerprint = fingerprint(line);
             if !entries.iter().any(|entry| entry.fingerprint == fingerprint) {
                 entries.push(Entry { text: line.to_owned(), fingerprint, recipient });
@@ -85,25 +85,28 @@ impl Recipients {
         if entries.is_empty() { Err(RecipientsError::Empty) } else { Ok(Self { entries }) }
     }
 
-    /// The recipients' texts, as the file has them.
+    /// Returns the recipients as the file states them.
     pub fn texts(&self) -> impl Iterator<Item = &str> {
         self.entries.iter().map(|entry| entry.text.as_str())
     }
 
-    /// The recipients' fingerprints, in the file's order.
+    /// Returns the recipients' fingerprints, in the file's order.
     pub fn fingerprints(&self) -> impl Iterator<Item = &str> {
         self.entries.iter().map(|entry| entry.fingerprint.as_str())
     }
 }
 
-/// Tries the kinds of recipients one after the other. A line that is a private key is told apart without an echo.
-fn parse_one(line: &str, callbacks: &impl age::Callbacks) -> Result<Box<dyn age::Recipient + Send + Sync>, String> {
+/// Parses a line as each kind of recipient in turn. A private key is reported without quoting it.
+fn parse_recipient(
+    line: &str,
+    callbacks: &impl age::Callbacks,
+) -> Result<Box<dyn age::Recipient + Send + Sync>, String> {
     if line.to_ascii_uppercase().contains("AGE-SECRET-KEY-")
         || line.contains("PRIVATE KEY")
         || line.starts_with("AGE-PLUGIN-")
     {
         return Err(
-            "it is an identity, the private half; take it out of the repository and do not use it again".to_owned()
+            "it is an identity, the private half; remove it from the repository and do not use it again".to_owned()
         );
     }
     if line.chars().any(char::is_control) {
@@ -135,8 +138,8 @@ fn parse_one(line: &str, callbacks: &impl age::Callbacks) -> Result<Box<dyn age:
     Err("write an age recipient (`age1...`), an SSH public key, or a plugin's recipient".to_owned())
 }
 
-/// A plugin's recipient. The plugin is looked for when something is sealed: whoever only reads the file, such as
-/// `check`, does not need it. `age1pq1...` is such a recipient too, of the plugin `pq` that comes with age 1.3.
+/// A plugin's recipient. The plugin is started only to seal a value: a command that only reads the file, such as `check`, does
+/// not need it. `age1pq1...` is such a recipient too, of the plugin `pq` that comes with age 1.3.
 struct Plugin<C: age::Callbacks> {
     recipient: age::plugin::Recipient,
     callbacks: C,
@@ -151,14 +154,14 @@ impl<C: age::Callbacks> age::Recipient for Plugin<C> {
     }
 }
 
-/// All recipients of a file as one, with the stanza that names the value, its destination and the recipients.
-pub(super) struct Marked<'a> {
+/// All recipients of a file, with the stanza that states the value's id, its destination and the recipients.
+pub(super) struct MarkedRecipients<'a> {
     pub(super) recipients: &'a Recipients,
     pub(super) value_id: &'a ValueId,
     pub(super) sealed_for: Option<&'a Digest>,
 }
 
-impl age::Recipient for Marked<'_> {
+impl age::Recipient for MarkedRecipients<'_> {
     fn wrap_file_key(&self, file_key: &FileKey) -> Result<(Vec<Stanza>, HashSet<String>), age::EncryptError> {
         let mut stanzas = Vec::new();
         let mut labels: Option<HashSet<String>> = None;

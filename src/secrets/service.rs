@@ -1,4 +1,4 @@
-//! The service's own identity: made at its first start, readable by its user alone.
+//! The service's identity: generated at the first start, readable by the service's user only.
 
 use age::secrecy::{ExposeSecret as _, SecretSlice, SecretString};
 
@@ -6,19 +6,19 @@ use zeroize::Zeroizing;
 
 use super::{OpenError, Purpose, open, open_for};
 
-/// The identity file of the examples. It is public and guards nothing.
+/// The identity file of the examples. It is public and protects nothing.
 pub const DEMO_IDENTITY: &str = include_str!("../../secrets/dev/demo-identity.txt");
 
 /// The service's own identity.
 pub struct ServiceIdentity(age::x25519::Identity);
 
 impl ServiceIdentity {
-    /// Makes a new one.
+    /// Generates a new identity.
     pub fn generate() -> Self {
         Self(age::x25519::Identity::generate())
     }
 
-    /// Reads an identity file (`AGE-SECRET-KEY-1...`; comments allowed). An error never echoes the file.
+    /// Reads an identity file (`AGE-SECRET-KEY-1...`; comments allowed). An error never quotes the file.
     pub fn parse(text: &SecretString) -> Result<Self, String> {
         let lines = text.expose_secret().lines().map(str::trim);
         let mut keys = lines.filter(|line| !line.is_empty() && !line.starts_with('#'));
@@ -28,15 +28,15 @@ impl ServiceIdentity {
         key.parse().map(Self).map_err(|_| "it holds something that is not an X25519 age identity".to_owned())
     }
 
-    /// The public identity of the examples.
+    /// Returns the public identity of the examples.
     pub fn demo() -> Result<Self, String> {
         Self::parse(&SecretString::from(DEMO_IDENTITY.to_owned()))
     }
 
-    /// The identity file's text, with comments that say what it is.
+    /// Returns the text of the identity file, with explanatory comments.
     pub fn to_file(&self) -> SecretString {
         let key = self.0.to_string();
-        // Room for all at once: a string that grows would leave copies of the key behind.
+        // Allocated at once: a growing string would leave copies of the key in memory.
         let mut text = Zeroizing::new(String::with_capacity(512));
         text.push_str(
             "# The identity of a Mailwright service. It opens every secret that is sealed to the recipient below.\n",
@@ -49,28 +49,28 @@ impl ServiceIdentity {
         SecretString::from(text.as_str())
     }
 
-    /// What other keys of the service are derived from; wiped when it is dropped.
+    /// Returns the seed that other keys of the service are derived from. It is wiped when dropped.
     pub fn seed(&self) -> Zeroizing<Vec<u8>> {
         Zeroizing::new(self.0.to_string().expose_secret().as_bytes().to_vec())
     }
 
-    /// The recipient that goes into `recipients.txt`.
+    /// Returns the recipient for `recipients.txt`.
     pub fn recipient(&self) -> String {
         self.0.to_public().to_string()
     }
 
-    /// Whether this is the public identity of the examples, which guards nothing.
+    /// Returns true for the public identity of the examples, which protects nothing.
     pub fn is_public(&self) -> bool {
         Self::demo().is_ok_and(|demo| demo.recipient() == self.recipient())
     }
 
-    /// Opens an age file in order to send the value to a destination, and refuses if it was meant for another. Everything in
-    /// the service that sends a secret opens it here.
+    /// Opens an age file in order to send the value to a destination, and rejects one for another destination. All code of the
+    /// service that sends a secret opens it here.
     pub fn open_for(&self, age_file: &[u8], purpose: &Purpose<'_>) -> Result<SecretSlice<u8>, OpenError> {
         open_for(age_file, std::iter::once(&self.0 as &dyn age::Identity), purpose)
     }
 
-    /// Opens an age file, for whoever does not send the value. The plaintext is wiped when the result is dropped.
+    /// Opens an age file for a caller that does not send the value. The plaintext is wiped when the result is dropped.
     pub fn open(&self, age_file: &[u8]) -> Result<SecretSlice<u8>, OpenError> {
         open(age_file, std::iter::once(&self.0 as &dyn age::Identity))
     }

@@ -4,9 +4,9 @@
 //! | function | for |
 //! | --- | --- |
 //! | [`code_span`] | a name or value |
-//! | [`inline`] | a sentence, in which pairs of single backticks keep their meaning as code spans |
+//! | [`escape_inline`] | a sentence, in which pairs of single backticks keep their meaning as code spans |
 //! | [`html_text`] | a sentence within an HTML block, where Markdown is not read |
-//! | [`fenced`] | several lines |
+//! | [`code_block`] | several lines |
 
 use crate::text::{is_hidden, printable};
 
@@ -20,7 +20,7 @@ pub fn code_span(text: &str) -> String {
 ///
 /// Text between two single backticks stays a code span. Words that a renderer would turn into a link or a mention become
 /// code spans. Everything else is plain text.
-pub fn inline(text: &str) -> String {
+pub fn escape_inline(text: &str) -> String {
     let mut out = String::with_capacity(text.len() + 16);
     for segment in segments(text) {
         match segment {
@@ -173,7 +173,7 @@ fn escape(out: &mut String, text: &str) {
 }
 
 /// Returns several lines as a block of code.
-pub fn fenced(text: &str) -> String {
+pub fn code_block(text: &str) -> String {
     let text: String =
         text.chars()
             .map(|c| {
@@ -230,7 +230,7 @@ mod tests {
             ("[!NOTE]", "\\[!NOTE]"),
             ("one\ntwo", "one two"),
         ] {
-            assert_eq!(inline(text), shown);
+            assert_eq!(escape_inline(text), shown);
         }
     }
 
@@ -328,7 +328,7 @@ mod tests {
 
         #[test]
         fn a_renderer_finds_only_text_and_code_spans(text in hostile_text()) {
-            let shown = inline(&text);
+            let shown = escape_inline(&text);
             for (document, containers) in [
                 (format!("{shown}\n"), &["Root", "Paragraph"][..]),
                 (format!("Seen: {shown}\n"), &["Root", "Paragraph"]),
@@ -355,6 +355,6 @@ mod tests {
 
     #[test]
     fn a_block_stays_a_block() {
-        assert_eq!(fenced("one\n```\n@x\u{1b}"), "```text\none\n'''\n@x\\u001b\n```\n");
+        assert_eq!(code_block("one\n```\n@x\u{1b}"), "```text\none\n'''\n@x\\u001b\n```\n");
     }
 }

@@ -1,17 +1,16 @@
-//! Text from elsewhere: as other programs save it, and as it may be shown.
+//! Text from other programs: decoding, and escaping for display.
 //!
-//! * [`decoded`]: the text of a file, UTF-8 or UTF-16. What Mailwright's own files may be is stricter, and a matter of
-//!   `config`
-//! * [`printable`], [`printable_lines`], [`printable_paragraph`], [`printable_log_line`]: the same text without what a
-//!   terminal would act on or what would hide a part of it. The printer, the log and Markdown use them, so that no command needs to
+//! * [`decode`], [`try_decode`]: the text of a file in UTF-8 or UTF-16. `config` is stricter with Mailwright's own files
+//! * [`printable`], [`printable_lines`], [`printable_paragraph`], [`printable_log_line`]: text with terminal control characters
+//!   and invisible characters escaped. The printer, the log and Markdown use them, so that no command needs to
+//! * [`enumerate`], [`shortened`]: bounded lists and texts for messages
 
 pub mod markdown;
 
 use std::borrow::Cow;
 
-/// The encoding of bytes that are not UTF-8, as far as they show it: by their byte order mark, or by the zeros that wide
-/// characters have.
-pub fn other_encoding(bytes: &[u8]) -> Option<&'static str> {
+/// Returns the name of an encoding other than UTF-8, recognised by its byte order mark or by the zero bytes of wide characters.
+pub fn detect_encoding(bytes: &[u8]) -> Option<&'static str> {
     match bytes {
         [0xff, 0xfe, 0, 0, ..] | [0, 0, 0xfe, 0xff, ..] => return Some("UTF-32"),
         [0xff, 0xfe, ..] | [0xfe, 0xff, ..] => return Some("UTF-16"),
@@ -24,18 +23,18 @@ pub fn other_encoding(bytes: &[u8]) -> Option<&'static str> {
     is_wide.then_some("UTF-16 without a byte order mark")
 }
 
-/// The text of a file as [`decoded`] has it, or what is wrong with its encoding, in words that follow "it is".
+/// The text of a file as [`try_decode`] returns it, or the problem with its encoding, as words that follow "it is".
 pub fn decode(bytes: &[u8]) -> Result<String, String> {
-    match (decoded(bytes), other_encoding(bytes)) {
+    match (try_decode(bytes), detect_encoding(bytes)) {
         (Some(text), None | Some("UTF-16")) => Ok(text),
         (_, Some(encoding)) => Err(encoding.to_owned()),
         (None, None) => Err("neither UTF-8 nor UTF-16".to_owned()),
     }
 }
 
-/// The text of a file that an editor, a spreadsheet, PowerShell or `az` saved: UTF-8 with or without its mark, or UTF-16
-/// with it. None if it is neither.
-pub fn decoded(bytes: &[u8]) -> Option<String> {
+/// Returns the text of a file that an editor, a spreadsheet, PowerShell or `az` saved: UTF-8 with or without a byte order mark,
+/// or UTF-16 with one. None if it is neither.
+pub fn try_decode(bytes: &[u8]) -> Option<String> {
     let wide = |rest: &[u8], unit: fn([u8; 2]) -> u16| {
         let (pairs, left) = rest.as_chunks::<2>();
         let units: Vec<u16> = pairs.iter().copied().map(unit).collect();
@@ -48,25 +47,25 @@ pub fn decoded(bytes: &[u8]) -> Option<String> {
     }
 }
 
-/// A text from elsewhere on one line, as a terminal, a log or a page may show it: what moves the cursor, turns the
-/// direction of writing or is invisible stands there as an escape, as JSON writes it.
+/// Returns a text on one line, safe for a terminal, a log or a page: characters that move the cursor, change the direction of
+/// writing or are invisible are escaped as in JSON.
 pub fn printable(text: &str) -> Cow<'_, str> {
-    escaped(text, |_| false, false)
+    escape(text, |_| false, false)
 }
 
-/// A text of several lines. Line ends, tabs, and the colours that this program uses stay.
+/// Returns a text of several lines. Line ends, tabs, and the colours that this program uses are kept.
 pub fn printable_lines(text: &str) -> Cow<'_, str> {
-    escaped(text, |c| matches!(c, '\n' | '\t'), true)
+    escape(text, |c| matches!(c, '\n' | '\t'), true)
 }
 
-/// A text of several lines that was put together from words of others: line ends and tabs stay, colours do not.
+/// Returns a text of several lines that contains text of other programs: line ends and tabs are kept, colours are not.
 pub fn printable_paragraph(text: &str) -> Cow<'_, str> {
-    escaped(text, |c| matches!(c, '\n' | '\t'), false)
+    escape(text, |c| matches!(c, '\n' | '\t'), false)
 }
 
-/// A line of a log, with its colours and without its end.
+/// Returns a line of a log, with its colours and without its end.
 pub fn printable_log_line(text: &str) -> Cow<'_, str> {
-    escaped(text, |_| false, true)
+    escape(text, |_| false, true)
 }
 
 /// Joins the first items of a list and counts the others: `a, b and 14 more`. Each item is cut at 100 characters.
@@ -97,7 +96,7 @@ pub fn shortened(text: &str, limit: usize) -> Cow<'_, str> {
     }
 }
 
-/// Returns true for what a reader does not see, or what changes how the text around it is seen: control characters,
+/// Returns true for a character that is invisible or that changes the display of the text around it: control characters,
 /// line and paragraph separators, bidirectional controls (Unicode TR 9), and characters that have no shape, fillers and
 /// variation selectors among them. The joiners U+200C and U+200D are part of how some scripts are written, and the
 /// selectors U+FE0E and U+FE0F of how emoji are: they are shown as they are.
@@ -128,14 +127,14 @@ pub fn is_hidden(c: char) -> bool {
         )
 }
 
-fn escaped(text: &str, is_kept: impl Fn(char) -> bool, keeps_styles: bool) -> Cow<'_, str> {
+fn escape(text: &str, is_kept: impl Fn(char) -> bool, keeps_styles: bool) -> Cow<'_, str> {
     if !text.chars().any(|c| is_hidden(c) && !is_kept(c)) {
         return Cow::Borrowed(text);
     }
     let mut safe = String::with_capacity(text.len() + 16);
     let mut rest = text;
     while let Some(c) = rest.chars().next() {
-        if let Some(length) = style(rest).filter(|_| keeps_styles) {
+        if let Some(length) = style_length(rest).filter(|_| keeps_styles) {
             safe.push_str(&rest[..length]);
             rest = &rest[length..];
             continue;
@@ -152,13 +151,13 @@ fn escaped(text: &str, is_kept: impl Fn(char) -> bool, keeps_styles: bool) -> Co
     Cow::Owned(safe)
 }
 
-/// The longest parameters of a style that are looked at, in bytes. Without a limit, a text of nothing but beginnings
-/// would be read to its end from each of them.
+/// The maximum length of a style's parameters, in bytes. Without a limit, a text of unfinished sequences would be read to its
+/// end from each of them.
 const STYLE_LENGTH: usize = 16;
 
-/// The length of a sequence that only colours or weighs text, as this program writes them. One that hides text (8, or a
-/// background) is none of these.
-fn style(text: &str) -> Option<usize> {
+/// Returns the length of a sequence that sets a foreground colour or a weight, as this program writes them. A sequence that
+/// hides text (8, or a background) is not one.
+fn style_length(text: &str) -> Option<usize> {
     let parameters = text.strip_prefix("\u{1b}[")?;
     let end = parameters.bytes().take(STYLE_LENGTH).position(|byte| byte == b'm')?;
     let is_ours = |part: &str| matches!(part.parse::<u8>(), Ok(0..=4 | 22..=24 | 30..=37 | 39 | 90..=97));
@@ -171,7 +170,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_moves_turns_or_hides_text_is_written_as_an_escape() {
+    fn characters_that_move_turn_or_hide_text_are_escaped() {
         for (text, shown) in [
             ("plain, ünïcödé, 日本, עברית", "plain, ünïcödé, 日本, עברית"),
             ("a\u{1b}[2Jb", "a\\u001b[2Jb"),
@@ -205,7 +204,7 @@ mod tests {
     }
 
     #[test]
-    fn beginnings_of_styles_without_an_end_take_linear_time() {
+    fn unfinished_sequences_take_linear_time() {
         // Reading to the end from each of them would take hours.
         let text = "\u{1b}[".repeat(2_000_000);
         assert!(!printable_lines(&text).contains('\u{1b}'));
@@ -213,7 +212,7 @@ mod tests {
     }
 
     #[test]
-    fn words_of_others_keep_their_lines_and_lose_their_colours() {
+    fn text_of_other_programs_keeps_its_lines_and_loses_its_colours() {
         assert_eq!(printable_paragraph("\u{1b}[30mone\n\ttwo\r"), "\\u001b[30mone\n\ttwo\\r");
     }
 

@@ -436,7 +436,7 @@ impl Verifier {
     /// That a secret was opened and cannot work, where nobody got as far as using it.
     fn unfit(&self, subject: &Subject, opened: &Opened, is_next: bool, known: &[Finding]) -> Option<Finding> {
         let provider = &subject.profile.provider;
-        let (kind, (reference, pointer)) = CredentialKind::of(provider).zip(provider.secret())?;
+        let (kind, (reference, pointer)) = CredentialKind::from_provider(provider).zip(provider.secret())?;
         let seal = secret::seal(self.environment(), reference, is_next);
         let finding = opened.fitting(kind, &format!("/provider{pointer}"), &seal).err()?;
         let is_known = known.iter().any(|other| other.id == finding.id && other.verdict == finding.verdict);

@@ -3,7 +3,7 @@
 use secrecy::{ExposeSecret as _, SecretString};
 
 use crate::{
-    credential::{self, CredentialKind, Unfit},
+    credential::{self, CredentialError, CredentialKind},
     model::{
         EnvironmentName, SecretReference,
         finding::{Finding, Severity},
@@ -23,15 +23,15 @@ pub enum Opened {
     /// It was meant for another destination, and for which. It is not sent.
     Redirected(String),
     /// It was opened, and no field can need such a value.
-    Unfit(Unfit),
+    CredentialError(CredentialError),
 }
 
 impl Opened {
     /// A value that was opened. What the field needs is looked at where it is used.
     pub fn from_bytes(value: &[u8]) -> Self {
-        match credential::text(None, value) {
+        match credential::parse_value(None, value) {
             Ok(text) => Self::Value(SecretString::from(text)),
-            Err(unfit) => Self::Unfit(unfit),
+            Err(unfit) => Self::CredentialError(unfit),
         }
     }
 
@@ -46,8 +46,8 @@ impl Opened {
             Self::None => Ok(None),
             Self::Unavailable(why) => Err(Box::new(unavailable(why, pointer))),
             Self::Redirected(why) => Err(Box::new(redirected(why, pointer, seal))),
-            Self::Unfit(unfit) => Err(Box::new(unusable(unfit, pointer, seal))),
-            Self::Value(value) => match credential::text(Some(kind), value.expose_secret().as_bytes()) {
+            Self::CredentialError(unfit) => Err(Box::new(unusable(unfit, pointer, seal))),
+            Self::Value(value) => match credential::parse_value(Some(kind), value.expose_secret().as_bytes()) {
                 Ok(_) => Ok(Some(value)),
                 Err(unfit) => Err(Box::new(unusable(&unfit, pointer, seal))),
             },
@@ -76,10 +76,10 @@ pub(super) fn unavailable(why: &str, pointer: &str) -> Finding {
 }
 
 /// The finding for a secret that was opened and cannot work.
-fn unusable(unfit: &Unfit, pointer: &str, seal: &str) -> Finding {
+fn unusable(unfit: &CredentialError, pointer: &str, seal: &str) -> Finding {
     let (id, expected) = match unfit {
-        Unfit::SecretId => (Id::SecretId, "the value, which the portal shows once"),
-        Unfit::Certificate(_) => (Id::Certificate, "a PEM file with a certificate and its RSA private key"),
+        CredentialError::SecretId => (Id::SecretId, "the value, which the portal shows once"),
+        CredentialError::Certificate(_) => (Id::Certificate, "a PEM file with a certificate and its RSA private key"),
         _ => (Id::VerifySecret, "a value that the field can need"),
     };
     Finding {

@@ -128,7 +128,7 @@ impl Watched {
             return Err(Problem::new(SourcePolicy::code(), breach.message.clone()).remedy(breach.remedy.clone()));
         }
         if let Some(approvals) = &planned.plan.approvals {
-            let needs: Vec<String> = approvals.needs.iter().map(ApprovalNeed::words).collect();
+            let needs: Vec<String> = approvals.needs.iter().map(ApprovalNeed::describe).collect();
             let message = format!("it needs {} before it is applied", needs.join(", and "));
             let remedy = format!(
                 "mailwright plan {0} --out {0}.plan, have it approved (`mailwright approve {0}.plan`), and: mailwright apply {0}.plan",
@@ -255,7 +255,7 @@ async fn arm(
 ) -> Result<Option<VerifyRequest>, Problem> {
     let _lying = shared.files.read().await;
     let root = read.snapshot.repository.root();
-    let files = attachments::needed(&read.desired, state, &planned.changeset);
+    let files = attachments::required_age_files(&read.desired, state, &planned.changeset);
     attachments::attach(&mut planned.changeset, &files, root)
         .map_err(|error| Problem::new(Code::PlanOutdated, error.to_string()).remedy("It is planned again."))?;
     Ok(gate::request(&planned.changeset, Some((root, &read.desired))))

@@ -9,7 +9,7 @@ use std::{
 use super::Shared;
 use crate::{
     config::{Report, Repository, Selection},
-    git::{self, Follower, GitError, Source, Stop},
+    git::{self, Cancellation, Follower, GitError, WorkTreeProvenance},
     model::Provenance,
     model::{Code, EnvironmentName, code::Severity},
     rollout::Problem,
@@ -49,10 +49,10 @@ impl Files {
     }
 
     /// What ends a look that waits for a remote.
-    pub(super) fn stop(&self) -> Stop {
+    pub(super) fn stop(&self) -> Cancellation {
         match &self.from {
-            From::Folder(_) => Stop::default(),
-            From::Branch(follower) => follower.stop(),
+            From::Folder(_) => Cancellation::default(),
+            From::Branch(follower) => follower.cancellation(),
         }
     }
 
@@ -63,7 +63,7 @@ impl Files {
         let seen = match &self.from {
             From::Folder(path) => {
                 let asked = path.clone();
-                let source = blocking(move || git::source(&asked, None)).await?;
+                let source = blocking(move || git::read_provenance(&asked, None)).await?;
                 let provenance = &source.provenance;
                 if !again && known.as_ref() == Some(&(provenance.commit.clone(), provenance.dirty)) {
                     return Ok(None);
@@ -92,7 +92,7 @@ impl Files {
                     if !is_there {
                         follower.check_out(&step.commit)?;
                     }
-                    let source = git::source(follower.folder(), Some(follower.branch().to_owned()));
+                    let source = git::read_provenance(follower.folder(), Some(follower.branch().to_owned()));
                     open(follower.folder(), source)
                 };
                 lay(shared, work).await?
@@ -131,9 +131,9 @@ async fn lay(
     found
 }
 
-fn open(root: &Path, source: Source) -> Result<Snapshot, Problem> {
+fn open(root: &Path, source: WorkTreeProvenance) -> Result<Snapshot, Problem> {
     let repository = Repository::open(root).map_err(|report| broken(&report))?;
-    let Source { provenance: source, refusal: source_refusal } = source;
+    let WorkTreeProvenance { provenance: source, refusal: source_refusal } = source;
     Ok(Snapshot { repository: Arc::new(repository), source, source_refusal })
 }
 

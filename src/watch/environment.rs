@@ -17,7 +17,7 @@ use crate::{
     client::Client,
     config::{Desired, Report},
     model::{Code, Digest, EnvironmentName, ProfileName, State, WatchSettings},
-    reconcile::{self, Planned, Request},
+    reconcile::{self, PlanRequest, Planned},
     rollout::{Problem, Purpose, lock::Lease},
     watch::checkout::{Snapshot, blocking, broken},
 };
@@ -419,8 +419,11 @@ impl Watched {
 
 /// What brings the service to what the files say; with names, only these profiles.
 pub(super) fn plan(read: &Read, state: &State, client: &Client, only: &[ProfileName]) -> Result<Planned, Problem> {
-    let request =
-        Request { source: read.snapshot.source.clone(), only, ..Request::new(&read.desired, state, client.address()) };
+    let request = PlanRequest {
+        source: read.snapshot.source.clone(),
+        only,
+        ..PlanRequest::new(&read.desired, state, client.address())
+    };
     reconcile::plan(&request).map_err(|error| Problem::new(error.code(), error.to_string()).remedy(error.remedy()))
 }
 

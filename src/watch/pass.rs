@@ -14,7 +14,7 @@ use super::{
     environment::{Came, Watched},
 };
 use crate::{
-    git::Stop,
+    git::Cancellation,
     model::EnvironmentName,
     rollout::Problem,
     watch::checkout::{Files, Seen},
@@ -46,7 +46,7 @@ pub(super) struct Round {
     once: bool,
     /// None while they are looked at.
     files: Option<Files>,
-    stop: Stop,
+    stop: Cancellation,
     look_at: Instant,
     timer_at: Instant,
     /// What was seen last.
@@ -240,7 +240,7 @@ impl Round {
     /// Waits for what is under way, and gives the leases back.
     async fn end(mut self) {
         tracing::info!("ending what is under way");
-        self.stop.stop();
+        self.stop.cancel();
         drop(tokio::time::timeout(LEAVING, self.looking.join_next()).await);
         while let Some(ended) = self.passes.join_next().await {
             if let Ok((name, watched, _)) = ended {

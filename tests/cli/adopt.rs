@@ -4,14 +4,14 @@ use std::collections::BTreeMap;
 
 use crate::support::{generated, repository::TestRepository};
 use mailwright::{
-    import::{Proof, Site, layers, prove},
+    import::{LiveEnvironment, Proof, propose_layers, prove},
     model::{ChangeKind, ChangeRecord, EnvironmentName, ProfileChange, ProfileName, Settings, State, StoredProfile},
 };
 use proptest::prelude::*;
 use serde_json::{Map, json};
 
 /// A live environment with these profiles.
-fn site(name: &str, settings: &Settings, profiles: BTreeMap<ProfileName, StoredProfile>) -> Site {
+fn site(name: &str, settings: &Settings, profiles: BTreeMap<ProfileName, StoredProfile>) -> LiveEnvironment {
     let name: EnvironmentName = name.parse().unwrap();
     let mut state = State::empty(name.clone());
     let changes: Vec<ProfileChange> =
@@ -23,7 +23,7 @@ fn site(name: &str, settings: &Settings, profiles: BTreeMap<ProfileName, StoredP
         kind: ChangeKind::Manual,
     };
     state.change(Some(settings), &changes, &record).unwrap();
-    Site { name, state, kept: Map::new() }
+    LiveEnvironment { name, state, kept: Map::new() }
 }
 
 fn profile(document: serde_json::Value) -> StoredProfile {
@@ -31,7 +31,7 @@ fn profile(document: serde_json::Value) -> StoredProfile {
 }
 
 /// A customer as a partner runs hundreds: the same set-up, another tenant, domain and company.
-fn customer(number: usize) -> Site {
+fn customer(number: usize) -> LiveEnvironment {
     let domain = ["acme.example", "globex.example", "initech.example", "umbrella.example"][number];
     let tenant = format!("{number}0000000-2222-3333-4444-555555555555");
     let port = if number == 2 { 25 } else { 587 };
@@ -64,10 +64,10 @@ fn customer(number: usize) -> Site {
         json!({ "companies": [format!("C{number}")], "delivery": { "retry": { "first": "2m", "longest": "1h" } } });
     let site = site(&format!("customer-{number}"), &serde_json::from_value(settings).unwrap(), profiles);
     let kept = json!({ "service": { "address": format!("https://mail.{domain}") } });
-    Site { kept: kept.as_object().unwrap().clone(), ..site }
+    LiveEnvironment { kept: kept.as_object().unwrap().clone(), ..site }
 }
 
-fn assert_proved(sites: &[Site], base: &str) -> mailwright::import::Layers {
+fn assert_proved(sites: &[LiveEnvironment], base: &str) -> mailwright::import::ProposedLayers {
     let layers = layers(sites, &base.parse().unwrap());
     let nowhere = tempfile::tempdir().unwrap();
     for (name, proof) in prove(&layers, sites, nowhere.path()) {
@@ -78,7 +78,7 @@ fn assert_proved(sites: &[Site], base: &str) -> mailwright::import::Layers {
 
 #[test]
 fn what_customers_share_becomes_a_base_with_variables() {
-    let sites: Vec<Site> = (0..4).map(customer).collect();
+    let sites: Vec<LiveEnvironment> = (0..4).map(customer).collect();
     let layers = assert_proved(&sites, "customers");
     let text: String = layers.files.iter().map(|(path, text)| format!("=== {}\n{text}\n", path.display())).collect();
     insta::assert_snapshot!("layers", text);
@@ -114,12 +114,12 @@ proptest! {
     /// Whatever is live: what is proposed amounts to it, or says why it cannot.
     #[test]
     fn the_proposal_always_amounts_to_what_is_live(states in prop::collection::vec((generated::any_settings(), generated::any_profiles()), 1..5)) {
-        let sites: Vec<Site> = states.into_iter().enumerate().map(|(number, (settings, profiles))| {
+        let sites: Vec<LiveEnvironment> = states.into_iter().enumerate().map(|(number, (settings, profiles))| {
             // Disabled ones may overlap, and keep the rules out of the way.
             let profiles = profiles.into_iter().map(|(name, mut stored)| { stored.profile.enabled = false; (name, stored) }).collect();
             site(&format!("site-{number}"), &Settings { unserved: vec![mailwright::model::settings::Unserved { reason: "all".to_owned(), ..Default::default() }], ..settings }, profiles)
         }).collect();
-        let layers = layers(&sites, &"base".parse().unwrap());
+        let layers = propose_layers(&sites, &"base".parse().unwrap());
         let nowhere = tempfile::tempdir().unwrap();
         for (name, proof) in prove(&layers, &sites, nowhere.path()) {
             match proof {
@@ -334,10 +334,10 @@ fn what_a_list_says_wrongly_is_told_with_its_line_and_writes_nothing() {
             "line 1, column `Password`: the column `Password` holds secrets",
         ),
         ("name,from,functions,hots\n", "Did you mean `host`?"),
-        ("name,from,sender\n", "says the same as another one"),
+        ("name,from,sender\n", "duplicates another one"),
         (
             "name,from,functions,host\nrelay,a@b.example,Defualt,h\n",
-            "line 2, column `functions`: there is no function `Defualt`",
+            "line 2, column `functions`: unknown function `Defualt`",
         ),
         ("name,from,functions,host\n,a@b.example,default,h\n", "line 2, column `name`: the profile has no name"),
         (
@@ -346,12 +346,12 @@ fn what_a_list_says_wrongly_is_told_with_its_line_and_writes_nothing() {
         ),
         (
             "name,from,functions,host\nrelay,a@b.example,default,h\nRelay,a@b.example,all-reports,h\n",
-            "line 3, column `name`: the profile `Relay` stands in line 2 already",
+            "line 3, column `name`: the profile `Relay` is already in line 2",
         ),
         ("name,from,functions\nrelay,a@b.example,default\n", "the profile has no provider"),
         ("name,functions,host\na,b,c,d,e\n", "the line has 5 values, and there are 3 columns"),
         ("name,from\n", "the list has no profiles"),
-        ("[1]", "this item is no object"),
+        ("[1]", "this item is not an object"),
         ("{", "this is not well-formed JSON"),
     ] {
         let repo = with_list(list, "list.csv");
@@ -378,7 +378,7 @@ fn a_list_for_many_environments_names_them() {
         "list.csv",
     );
     let output = repo.run(&["import", "--from", "list.csv"]).code(1);
-    assert!(output.stderr.contains("line 3: there is no environment `test`"), "{}", output.stderr);
+    assert!(output.stderr.contains("line 3: unknown environment `test`"), "{}", output.stderr);
     repo.write("environments/test/environment.yaml", "companies: [EDU1]\n");
     repo.run(&["import", "--from", "list.csv"]).code(0);
     repo.run(&["validate"]).code(0);

@@ -660,7 +660,7 @@ fn rules_that_make_no_sense_are_refused_at_their_place() {
         ),
         (environment(&repo, &[("alice", ""), ("alice", "")], TWO), "two signers are called `alice`"),
         (environment(&repo, &[("weak", "")], "    rules:\n      - { count: 1 }\n"), "2048 to 4096 bits"),
-        (environment(&repo, &[("alice", ", until: \"2027-02-31\"")], ""), "there is no such day"),
+        (environment(&repo, &[("alice", ", until: \"2027-02-31\"")], ""), "this day does not exist"),
         (
             "companies: [EDU1]\npolicy:\n  approvals:\n    signers: [{ name: alice, key: ssh-ed25519 }]\n".to_owned(),
             "not a public SSH key",

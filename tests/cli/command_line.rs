@@ -266,7 +266,7 @@ fn what_cannot_be_found_is_named_with_what_to_do() {
     for arguments in [&["validate"][..], &["validate", "--format", "json"]] {
         let output = empty.run(arguments).code(1);
         assert!(
-            output.stdout.contains("MW0024") && output.stdout.contains("there is no environment here"),
+            output.stdout.contains("MW0024") && output.stdout.contains("no environment found"),
             "{}",
             output.stdout
         );

@@ -108,7 +108,7 @@ fn a_variable_that_nothing_takes_is_a_warning() {
     let output =
         repo.run(&["new", "environment", "a", "--from", "base", "--set", "hosst=a", "--set", "host=b"]).code(0);
     assert!(
-        output.stderr.contains("warning[MW0272]: no layer has or takes the variable `hosst`. Did you mean `host`?")
+        output.stderr.contains("warning[MW0272]: no layer defines or uses the variable `hosst`. Did you mean `host`?")
     );
     assert_eq!(output.stderr.matches("warning").count(), 1, "{}", output.stderr);
     // One that something takes and nobody sets is told as what is missing.
@@ -257,17 +257,17 @@ fn all_of_a_list_or_none() {
     }
     assert!(!said.contains("AKa9"), "{said}");
     for (text, says) in [
-        ("name,hosst\na,b\n", "line 1, column `hosst`: no layer has or takes a variable `hosst`"),
+        ("name,hosst\na,b\n", "line 1, column `hosst`: no layer defines or uses a variable `hosst`"),
         ("name,hosst\na,b\n", "Did you mean `host`? Write label:hosst"),
         ("name,smtp password\na,b\n", "holds secrets"),
         ("name,set:password\na,b\n", "holds secrets"),
         ("name,label:\na,b\n", "no name after the colon"),
-        ("name,customer\na,b\n", "says the same as another one"),
+        ("name,customer\na,b\n", "duplicates another one"),
         ("host\nb\n", "no column has the environments' names"),
-        ("name,host\na,b\nA,c\n", "line 3, column `name`: the environment `A` stands in line 2 already"),
+        ("name,host\na,b\nA,c\n", "line 3, column `name`: the environment `A` is already in line 2"),
         ("name,host\n,b\n", "has no name"),
         ("name,host\na,b,c\n", "line 2: the line has 3 values"),
-        ("name,from,host\na,bsae,b\n", "line 2, column `from`: there is no folder `environments/bsae`"),
+        ("name,from,host\na,bsae,b\n", "line 2, column `from`: the folder `environments/bsae` does not exist"),
         ("name,host\n", "the list has no environments"),
     ] {
         let said = refused(text);

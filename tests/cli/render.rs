@@ -106,7 +106,7 @@ fn files_with_problems_are_rendered_as_far_as_they_can_be() {
     repo.write("environments/prod/environment.yaml", "extends: base\nvariables: { domain: null }\n");
     let output = repo.run(&["render", "prod", "relay", "--format", "json"]).code(1);
     assert_eq!(output.json()["value"]["from"]["address"], "erp@${domain}");
-    assert!(output.stderr.contains("no layer defines the variable `domain`"), "{}", output.stderr);
+    assert!(output.stderr.contains("undefined variable `domain`"), "{}", output.stderr);
     // An abstract layer need not be complete.
     repo.run(&["render", "base"]).code(0);
     assert!(repo.run(&["render", "prod", "rely"]).code(1).stderr.contains("Did you mean `relay`?"));

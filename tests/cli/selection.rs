@@ -58,7 +58,7 @@ fn labels() {
 #[test]
 fn a_selection_that_selects_nothing_is_an_error() {
     let error = |patterns: &[&str], selectors: &[&str]| select(patterns, selectors).unwrap_err();
-    assert_eq!(error(&["prod1"], &[]), "MW0024 there is no environment `prod1`. Did you mean `prod-1`?");
+    assert_eq!(error(&["prod1"], &[]), "MW0024 unknown environment `prod1`. Did you mean `prod-1`?");
     assert_eq!(
         error(&["prod-1", "qa-*"], &[]),
         "MW0024 no environment's name matches `qa-*`. There are: base, prod-1, prod-2, prod-3, test-1, test-2."

@@ -7,7 +7,7 @@ use crate::support::generated;
 use mailwright::{
     config::Desired,
     model::{ChangeKind, ChangeRecord, ProfileChange, ProfileName, Settings, State, StoredProfile, rules},
-    reconcile::{self, Planned, Request, plan::Cause},
+    reconcile::{self, PlanRequest, Planned, plan::Cause},
 };
 use proptest::prelude::*;
 
@@ -23,7 +23,7 @@ fn record(state: &State, kind: ChangeKind) -> ChangeRecord {
 }
 
 fn plan(desired: &Desired, state: &State) -> Planned {
-    reconcile::plan(&Request::new(desired, state, "http://127.0.0.1:1")).unwrap()
+    reconcile::plan(&PlanRequest::new(desired, state, "http://127.0.0.1:1")).unwrap()
 }
 
 fn apply(state: &State, planned: &Planned) -> State {

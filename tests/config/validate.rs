@@ -488,7 +488,7 @@ fn reports_for_machines() {
     let repo = TestRepository::small();
     repo.write("environments/dev/profiles/relay.yaml", SMALL_PROFILE.replace("[default]", "[defualt]"));
     let github = repo.run(&["validate", "--format", "github"]).code(1).stdout;
-    assert!(github.starts_with("::error file=environments/dev/profiles/relay.yaml,line=6,col=13,endColumn=20,title=MW0007 unknown value::there is no such function. Did you mean `default`?\n"), "{github}");
+    assert!(github.starts_with("::error file=environments/dev/profiles/relay.yaml,line=6,col=13,endColumn=20,title=MW0007 unknown value::unknown function. Did you mean `default`?\n"), "{github}");
     let sarif = repo.run(&["validate", "--format", "sarif"]).code(1).json();
     assert_eq!(sarif["runs"][0]["results"][0]["locations"][0]["physicalLocation"]["region"]["startLine"], 6);
     assert_eq!(sarif["runs"][0]["tool"]["driver"]["rules"][0]["id"], "MW0007");

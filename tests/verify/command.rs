@@ -336,7 +336,7 @@ fn waivers_count_until_their_day_and_none_outlives_its_reason() {
     );
 
     let day = with("    - { finding: GRAPH-CONSENT, reason: known, expires: \"2026-02-30\" }\n").code(1);
-    assert!(day.stderr.contains("there is no such day"), "{}", day.stderr);
+    assert!(day.stderr.contains("this day does not exist"), "{}", day.stderr);
 }
 
 #[test]

@@ -119,5 +119,5 @@ pub(crate) fn authorities(path: &Path) -> Result<Vec<u8>, CliError> {
         .remedy("Correct `--outgoing-ca-file`; it is a PEM file.")
     })?;
     // PEM is text, and editors of Windows put a mark before it.
-    Ok(crate::text::decoded(&bytes).map_or(bytes, String::into_bytes))
+    Ok(crate::text::try_decode(&bytes).map_or(bytes, String::into_bytes))
 }

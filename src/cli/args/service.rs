@@ -179,7 +179,7 @@ impl ServiceOptions {
                     .remedy("Correct `--ca-file` or MAILWRIGHT_CA_FILE; it is a PEM file.")
                 })?;
                 // PEM is text, and editors of Windows put a mark before it.
-                Some(crate::text::decoded(&bytes).map_or(bytes, String::into_bytes))
+                Some(crate::text::try_decode(&bytes).map_or(bytes, String::into_bytes))
             }
         };
         let options = Options {
@@ -282,7 +282,7 @@ fn read_token(path: &Path) -> Result<Token, CliError> {
     if bytes.len() as u64 > TOKEN_FILE_LIMIT {
         return Err(wrong("it is larger than the file of any token".to_owned()));
     }
-    let decoded = text::decoded(&bytes).map(zeroize::Zeroizing::new);
+    let decoded = text::try_decode(&bytes).map(zeroize::Zeroizing::new);
     let decoded = decoded.ok_or_else(|| wrong("it is neither UTF-8 nor UTF-16 text".to_owned()))?;
     let mut lines = decoded.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with('#'));
     let token = lines.next().unwrap_or_default();

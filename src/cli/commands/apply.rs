@@ -155,7 +155,7 @@ impl Apply {
     fn one(&self, context: &Context, environment: &Environment, order: Order) -> Result<Exit, CliError> {
         let mut ready = self.read(context, environment, order)?;
         if self.format == Format::Human {
-            context.printer.out(&render::human(&ready.plan));
+            context.printer.out(&render::render_human(&ready.plan));
         }
         blocked(&ready.plan, &ready.environment)?;
         if ready.plan.has_nothing_to_send() {
@@ -183,7 +183,7 @@ impl Apply {
         let Some(wanted) = plan.approvals.as_ref().filter(|_| self.break_glass.is_none()) else { return Ok(()) };
         let error = CliError::coded(Code::ApprovalMissing, "the plan needs approvals; nothing was changed");
         let environment = &plan.environment;
-        Err(wanted.needs.iter().fold(error, |error, need| error.detail(format!("it needs {}", need.words()))).remedy(
+        Err(wanted.needs.iter().fold(error, |error, need| error.detail(format!("it needs {}", need.describe()))).remedy(
             format!("mailwright plan {environment} --out {environment}.plan, then each signer: mailwright approve {environment}.plan, then: mailwright apply {environment}.plan"),
         ))
     }
@@ -327,7 +327,7 @@ impl Apply {
             return;
         }
         if self.format == Format::Markdown {
-            context.printer.out(&render::markdown(plan));
+            context.printer.out(&render::render_markdown(plan));
         }
         let Some(result) = result else { return };
         for warning in warnings(result) {
@@ -341,7 +341,7 @@ impl Apply {
         let mut text = result.map(|result| warnings(result).join("\n")).unwrap_or_default();
         let mut telling = !text.is_empty();
         if self.format == Format::Markdown {
-            text = format!("{}\n{text}\n{}", render::markdown(plan), result.map(complete).unwrap_or_default());
+            text = format!("{}\n{text}\n{}", render::render_markdown(plan), result.map(complete).unwrap_or_default());
             telling = result.is_some();
         }
         Outcome {
@@ -450,7 +450,7 @@ pub(crate) fn redirected(plan: &Plan) -> Option<CliError> {
             secret.secret,
             secret.user(),
             secret.would_go_to,
-            secret.accepted_for_words()
+            secret.describe_acceptance()
         ),
     );
     Some(error.detail(format!("declared at {}", secret.place)).remedy(format!(
@@ -483,7 +483,7 @@ fn blocked(plan: &Plan, environment: &Environment) -> Result<(), CliError> {
     let allow = plan.guards.iter().map(crate::changes::guards::Guard::allowance).collect::<Vec<_>>();
     let number = allow.iter().find(|text| text.parse::<u32>().is_ok());
     let allow = number.cloned().unwrap_or_else(|| allow.join(","));
-    Err(error.remedy(format!("If that is meant, for this plan only: --allow-deletes {allow}")))
+    Err(error.remedy(format!("If this is intended, for this plan only: --allow-deletes {allow}")))
 }
 
 /// Sends the changeset, and says how far it is where that takes long.

@@ -94,9 +94,9 @@ impl Runnable for Approve {
         }
         // Whoever signs sees what; with another format, standard output is for the approval.
         if self.format == Format::Human {
-            context.printer.out(&render::human(&saved.plan));
+            context.printer.out(&render::render_human(&saved.plan));
         } else {
-            context.printer.note(&render::human(&saved.plan));
+            context.printer.note(&render::render_human(&saved.plan));
         }
         let Some(wanted) = &saved.plan.approvals else {
             context.printer.note("The plan needs nobody's approval, so there is nothing to sign.");
@@ -158,7 +158,7 @@ impl Approve {
             )
             .remedy("Plan again."));
         }
-        if recompute::is_true(saved, &state)? {
+        if recompute::matches_changeset(saved, &state)? {
             return Ok(());
         }
         Err(CliError::coded(
@@ -238,7 +238,7 @@ fn stranger(key: &Key, saved: &SavedPlan) -> CliError {
         ),
     );
     needs
-        .fold(error, |error, need| error.detail(format!("it needs {}", need.words())))
+        .fold(error, |error, need| error.detail(format!("it needs {}", need.describe())))
         .remedy("Name the right key with `--key FILE`. Signers are in `policy.approvals.signers` of environment.yaml.")
 }
 

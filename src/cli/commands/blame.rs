@@ -15,7 +15,7 @@ use crate::{
     config::DesiredProfile,
     model::{ChangeKind, Code, GenerationDetail, ProfileName},
     reconcile::{
-        blame::{Blame as Walk, Blamed},
+        blame::{Blame as Walk, BlamedField},
         render,
     },
 };
@@ -107,7 +107,7 @@ impl Blame {
                 0 | 1 => None,
                 _ => Some(client.generation(number - 1).await?),
             };
-            walk.step(&after.generation.clone(), before.as_ref(), &after);
+            walk.visit_generation(&after.generation.clone(), before.as_ref(), &after);
             match before {
                 Some(before) if !walk.is_done() => (number, after) = (number - 1, before),
                 _ => break,
@@ -118,7 +118,7 @@ impl Blame {
 }
 
 /// Where the files at hand say the same value.
-fn place(field: &Blamed, desired: Option<&DesiredProfile>) -> Option<String> {
+fn place(field: &BlamedField, desired: Option<&DesiredProfile>) -> Option<String> {
     let pointer = format!("/{}", field.path.replace('.', "/"));
     let desired = desired?;
     let document = serde_json::to_value(&desired.stored.profile).ok()?;
@@ -127,16 +127,16 @@ fn place(field: &Blamed, desired: Option<&DesiredProfile>) -> Option<String> {
     Some(desired.place_of(&pointer)).filter(|place| same && place.is_in_a_file()).map(|place| place.to_string())
 }
 
-fn with_place(field: &Blamed, desired: Option<&DesiredProfile>) -> Value {
+fn with_place(field: &BlamedField, desired: Option<&DesiredProfile>) -> Value {
     let mut document = serde_json::to_value(field).unwrap_or_default();
     document["place"] = json!(place(field, desired));
     document
 }
 
-fn row(field: &Blamed, desired: Option<&DesiredProfile>, oldest: u64) -> Vec<String> {
+fn row(field: &BlamedField, desired: Option<&DesiredProfile>, oldest: u64) -> Vec<String> {
     let value = match &field.digest {
         Some(digest) => format!("{} ({})", field.value.as_str().unwrap_or_default(), digest.short()),
-        None => render::shown(&field.value),
+        None => render::display_value(&field.value),
     };
     let value = if value.chars().count() > 60 { value.chars().take(57).chain("...".chars()).collect() } else { value };
     let place = place(field, desired).unwrap_or_default();

@@ -14,7 +14,7 @@ use crate::{
     git::Range,
     model::{Digest, EnvironmentName},
     reconcile::{
-        file_diff::{self, Difference, Said},
+        file_diff::{self, Difference, LoadedSide},
         render::Differences,
         revisions::RevisionPair,
     },
@@ -62,14 +62,14 @@ impl Runnable for Diff {
             touched.retain(|name| meant.contains(name));
         }
         let all = differences(&sides, &touched);
-        let differences = Differences { from: range.from.words(), to: range.to.words(), all };
+        let differences = Differences { from: range.from.describe(), to: range.to.describe(), all };
         context.printer.out(&match self.format {
-            Format::Human => differences.human(),
-            Format::Markdown => differences.markdown(),
+            Format::Human => differences.to_human(),
+            Format::Markdown => differences.to_markdown(),
             Format::Json => {
-                let mut document = differences.json();
+                let mut document = differences.to_json();
                 for (key, side) in [("from", &range.from), ("to", &range.to)] {
-                    document[key] = json!({ "named": side.words(), "commit": side.commit() });
+                    document[key] = json!({ "named": side.describe(), "commit": side.commit() });
                 }
                 format!("{document:#}")
             }
@@ -138,9 +138,10 @@ fn differences(sides: &RevisionPair, names: &BTreeSet<EnvironmentName>) -> Vec<D
         .par_iter()
         .map(|name| {
             let (before, after) = (said(old, name), said(new, name));
-            let contents = |said: &Said| said.as_ref().and_then(|said| said.as_ref().ok()).map(file_diff::contents);
+            let contents =
+                |said: &LoadedSide| said.as_ref().and_then(|said| said.as_ref().ok()).map(file_diff::contents_digest);
             let moved = (before.is_none() != after.is_none()).then(|| (contents(&before), contents(&after)));
-            (file_diff::compare(name, before, after), name.clone(), moved)
+            (file_diff::compare_environment(name, before, after), name.clone(), moved)
         })
         .collect();
     let mut gone: BTreeMap<Digest, EnvironmentName> = BTreeMap::new();
@@ -152,6 +153,6 @@ fn differences(sides: &RevisionPair, names: &BTreeSet<EnvironmentName>) -> Vec<D
         come.extend(after.map(|digest| (name, digest)));
         all.extend(difference);
     }
-    file_diff::note_renames(&mut all, &gone, &come);
+    file_diff::mark_renames(&mut all, &gone, &come);
     all
 }

@@ -53,7 +53,7 @@ impl Drift {
             .filter(|(_, profile)| profile.live.is_some() && !profile.is_managed())
             .map(|(name, _)| name)
             .collect();
-        let mut text = render::drift_text(&drift);
+        let mut text = render::render_drift(&drift);
         if !unmanaged.is_empty() {
             let names = unmanaged.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
             text = format!("{text}Not in Git, and made outside it: {names}\n\n");

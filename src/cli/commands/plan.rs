@@ -19,7 +19,7 @@ use crate::{
     fs::write_atomically,
     model::{Allowances, Code, Digest, ProfileName, State, token::Role},
     reconcile::{
-        self, Planned, Request, attachments,
+        self, PlanRequest, Planned, attachments,
         plan::{Cause, Plan},
         render,
         saved::SavedPlan,
@@ -176,7 +176,7 @@ impl Planning {
         };
         warn_of_role(context, &client)?;
         let only = limits.only(desired.profiles.keys().chain(state.profiles.keys()))?;
-        let planned = reconcile::plan(&Request {
+        let planned = reconcile::plan(&PlanRequest {
             desired: &desired,
             state: &state,
             service: client.address(),
@@ -214,7 +214,7 @@ impl Planning {
 
     /// The age files that the changeset needs.
     pub(crate) fn files(&self) -> BTreeMap<Digest, PathBuf> {
-        attachments::needed(&self.desired, &self.state, &self.planned.changeset)
+        attachments::required_age_files(&self.desired, &self.state, &self.planned.changeset)
     }
 
     fn save(&self, path: &Path) -> Result<(), CliError> {
@@ -294,9 +294,9 @@ pub(crate) const WORDS: Words = Words { some: ("changed", "with changes"), none:
 pub(crate) fn outcome(format: Format, plan: &Plan, refusal: Option<CliError>) -> Outcome {
     let (mut text, mut document) = (String::new(), Value::Null);
     match format {
-        Format::Human => text = render::human(plan),
+        Format::Human => text = render::render_human(plan),
         Format::Markdown => {
-            text = render::markdown(plan);
+            text = render::render_markdown(plan);
             if let Some(refusal) = &refusal {
                 text = format!("{text}\n> [!CAUTION]\n> The service would refuse this plan: {}\n", refusal.message);
             }

@@ -130,7 +130,7 @@ fn yaml(effective: &EffectiveEnvironment) -> String {
     }
     let _ = writeln!(out, "profiles:");
     for (name, sourced) in &effective.profiles {
-        let _ = writeln!(out, "  {}:", write::key(name.as_str()));
+        let _ = writeln!(out, "  {}:", write::quote_key(name.as_str()));
         block(&mut out, sourced, 2);
     }
     out
@@ -141,7 +141,7 @@ fn block(out: &mut String, sourced: &Sourced, depth: usize) {
     let indent = "  ".repeat(depth);
     match sourced {
         Sourced::Leaf { value, place, variables } => {
-            line(out, &format!("{indent}{}", write::readable(value)), place, variables);
+            line(out, &format!("{indent}{}", write::display_scalar(value)), place, variables);
         }
         Sourced::Map(entries) => {
             // The order in which people read a file; what is not in it stays in the order of the files.
@@ -149,7 +149,7 @@ fn block(out: &mut String, sourced: &Sourced, depth: usize) {
             let mut entries: Vec<&(String, Sourced)> = entries.iter().collect();
             entries.sort_by_key(|(key, _)| rank(key));
             for (key, value) in entries {
-                below(out, &format!("{indent}{}:", write::key(key)), value, depth + 1);
+                below(out, &format!("{indent}{}:", write::quote_key(key)), value, depth + 1);
             }
         }
         Sourced::List(items) => items.iter().for_each(|item| below(out, &format!("{indent}-"), item, depth + 1)),
@@ -160,7 +160,7 @@ fn block(out: &mut String, sourced: &Sourced, depth: usize) {
 fn below(out: &mut String, head: &str, value: &Sourced, depth: usize) {
     match value {
         Sourced::Leaf { value, place, variables } => {
-            line(out, &format!("{head} {}", write::readable(value)), place, variables);
+            line(out, &format!("{head} {}", write::display_scalar(value)), place, variables);
         }
         Sourced::Map(entries) if entries.is_empty() => out.push_str(&format!("{head} {{}}\n")),
         Sourced::List(items) if items.is_empty() => out.push_str(&format!("{head} []\n")),

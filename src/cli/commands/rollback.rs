@@ -16,7 +16,7 @@ use crate::{
         Allowances, GenerationDetail, ProfileName, Settings, State, StoredProfile,
         approvals::{SignedAction, digest},
     },
-    reconcile::{self, Plan, Planned, Request, plan::Action, recompute, render, saved::SavedPlan},
+    reconcile::{self, Plan, PlanRequest, Planned, plan::Action, recompute, render, saved::SavedPlan},
 };
 
 /// Go back to an earlier generation, as a new one
@@ -72,7 +72,7 @@ impl Runnable for Rollback {
         let planned = difference(&state, self.to, &target, client.address(), allowances.clone())?;
         let shown = &planned.plan;
         if self.format == Format::Human {
-            context.printer.out(&format!("Back to generation {}:\n\n{}", self.to, render::human(shown)));
+            context.printer.out(&format!("Back to generation {}:\n\n{}", self.to, render::render_human(shown)));
         }
         if shown.is_empty() {
             if self.format != Format::Human {
@@ -120,11 +120,12 @@ fn difference(
     service: &str,
     allowances: Allowances,
 ) -> Result<Planned, CliError> {
-    let profiles = target.profiles.iter().map(|(name, stored)| (name.clone(), recompute::declared(stored, None)));
+    let profiles =
+        target.profiles.iter().map(|(name, stored)| (name.clone(), recompute::declare_profile(stored, None)));
     let settings = state.settings.going_back_to(&target.settings);
-    let desired = recompute::nowhere(state, settings, profiles.collect());
-    let live = recompute::as_applied(state);
-    let request = Request { allowances, ..Request::new(&desired, &live, service) };
+    let desired = recompute::desired_from_state(state, settings, profiles.collect());
+    let live = recompute::assume_applied(state);
+    let request = PlanRequest { allowances, ..PlanRequest::new(&desired, &live, service) };
     let mut planned = reconcile::plan(&request)?;
     for change in &mut planned.plan.changes {
         if change.action == Action::Delete {

@@ -83,7 +83,7 @@ impl Runnable for Show {
             None => "service  not there".to_owned(),
         });
         lines.push(String::new());
-        let rows = reconcile::beside(wanted.map(|wanted| &wanted.stored), live).into_iter().map(|row| {
+        let rows = reconcile::compare_profile(wanted.map(|wanted| &wanted.stored), live).into_iter().map(|row| {
             let mark = if row.differs { "~" } else { "" };
             vec![mark.to_owned(), row.path, row.desired, row.live]
         });

@@ -50,7 +50,7 @@ impl Runnable for Validate {
             None => repository.check(&names),
         };
         if self.environments.is_empty() && !self.choice.is_given() {
-            report = report.and(repository.check_rollouts());
+            report = report.merge(repository.check_rollouts());
         }
         match self.format {
             ReportFormat::Human => context.printer.out(&report.human()),

@@ -326,7 +326,7 @@ impl Verify {
         for path in &self.manifest {
             let failed = |why: String| CliError::coded(Code::Unreadable, format!("`{}`: {why}", path.display()));
             let bytes = std::fs::read(path).map_err(|error| failed(error.to_string()))?;
-            let text = text::decoded(&bytes).ok_or_else(|| failed("this is neither UTF-8 nor UTF-16".to_owned()))?;
+            let text = text::try_decode(&bytes).ok_or_else(|| failed("this is neither UTF-8 nor UTF-16".to_owned()))?;
             let document: serde_json::Value = serde_json::from_str(&text).map_err(|error| {
                 failed(format!("this is not JSON: {error}"))
                     .remedy("az ad app show --id CLIENT > app.json, or the manifest that the portal downloads.")

@@ -4,12 +4,12 @@ use std::{collections::BTreeMap, path::PathBuf};
 
 use rayon::prelude::*;
 
-use super::{Loader, first_key, profile::CheckedProfile, settings::reader};
+use super::{Loader, first_key, profile::CheckedProfile, settings::parse_reader};
 use crate::{
     config::{
         Diagnostic, Repository, SecretFile,
         node::Node,
-        sources::{FILE_LIMIT, Span, shown},
+        sources::{FILE_LIMIT, Span, display_path},
     },
     model::{Code, ProfileName, SecretReference},
     secrets::{FILE_LIMIT as AGE_LIMIT, Header},
@@ -39,7 +39,7 @@ impl Loader<'_> {
         profiles: &BTreeMap<ProfileName, CheckedProfile>,
         problems: &mut Vec<Diagnostic>,
     ) -> AgeFiles {
-        let reader = reader(environment);
+        let reader = parse_reader(environment);
         let mut first_use: BTreeMap<&SecretReference, Span> = BTreeMap::new();
         for checked in profiles.values() {
             if let Some((reference, pointer)) = checked.profile.provider.secret() {
@@ -84,7 +84,7 @@ impl Loader<'_> {
             return Err(self.documents.reporter.at(
                 span,
                 Code::ReservedSecretName,
-                format!("no secret can be named `{reference}`: its file would be the next value of another"),
+                format!("`{reference}` is a reserved name: its file would be the next value of another secret"),
                 "Give the secret a name that does not end in `.next`.",
             ));
         }
@@ -92,7 +92,7 @@ impl Loader<'_> {
             return Err(self.documents.reporter.at(
                 span,
                 Code::SecretMissing,
-                format!("the file {} is missing", shown(&path)),
+                format!("the file {} is missing", display_path(&path)),
                 format!("Seal the value: {set}"),
             ));
         }
@@ -104,23 +104,23 @@ impl Loader<'_> {
         let header = Header::read(&bytes).map_err(|error| {
             if bytes.starts_with(b"age-encryption.org/v1\r\n") {
                 let message = "not an age file any more: Git has translated its line ends to CRLF".to_owned();
-                return Diagnostic::file(Code::NotAgeFile, &shown(&path), message, ONLY_BYTES);
+                return Diagnostic::file(Code::NotAgeFile, &display_path(&path), message, ONLY_BYTES);
             }
-            let encoding = crate::text::other_encoding(&bytes)
+            let encoding = crate::text::detect_encoding(&bytes)
                 .or(bytes.starts_with(b"\xef\xbb\xbf").then_some("UTF-8 with a byte order mark"));
             let (message, remedy) = match encoding {
                 Some(encoding) => (
                     format!("not an age file any more: it was saved as {encoding}"),
-                    format!("Take it from Git again, or seal the value: {seal}"),
+                    format!("Restore it from Git, or seal the value: {seal}"),
                 ),
                 None => (error.to_string(), format!("Seal the value again: {seal}")),
             };
-            Diagnostic::file(Code::NotAgeFile, &shown(&path), message, &remedy)
+            Diagnostic::file(Code::NotAgeFile, &display_path(&path), message, &remedy)
         })?;
         let has_crlf = bytes.starts_with(b"-----BEGIN") && bytes.windows(2).any(|pair| pair == b"\r\n");
         let warning = has_crlf.then(|| {
             let message = "the lines of this age file end in CRLF".to_owned();
-            Diagnostic::file(Code::LineEndings, &shown(&path), message, ONLY_BYTES)
+            Diagnostic::file(Code::LineEndings, &display_path(&path), message, ONLY_BYTES)
         });
         let Header { digest, value_id, sealed_for, .. } = header;
         Ok((SecretFile { path, digest, value_id, sealed_for }, warning))

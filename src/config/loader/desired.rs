@@ -7,7 +7,7 @@ use super::{
     age_files::AgeFiles,
     first_key,
     profile::CheckedProfile,
-    settings::{CheckedSettings, reader, watch},
+    settings::{CheckedSettings, parse_reader, parse_watch},
 };
 use crate::{
     config::{Desired, DesiredProfile, Places, documents::labels_in},
@@ -23,7 +23,7 @@ impl Loader<'_> {
     ) -> Desired {
         let CheckedSettings { node: environment, settings, .. } = settings;
         let sources = &self.documents.reporter.sources;
-        let reader = reader(&environment).map(|application| {
+        let reader = parse_reader(&environment).map(|application| {
             let file = application.credential.secret().and_then(|reference| secrets.get(reference));
             Reader { secret: file.map(|file| file.digest.clone()), application }
         });
@@ -60,7 +60,7 @@ impl Loader<'_> {
             verify: section("verify")
                 .and_then(|verify| serde_json::from_value(verify.to_json()).ok())
                 .unwrap_or_default(),
-            watch: watch(&environment),
+            watch: parse_watch(&environment),
             environment_places: Places::new(Arc::clone(&environment), Arc::clone(sources)),
             profiles,
             secrets,

@@ -24,7 +24,7 @@ use super::{
     node::{Node, Value},
     parse::{PROBLEM_LIMIT, too_many_problems},
     recovery::Recovered,
-    schema::{self, Kind},
+    schema::{self, DocumentKind},
     sources::Span,
     variables::{self, Variables},
 };
@@ -102,7 +102,7 @@ impl<'a> Loader<'a> {
             .map(|(name, node)| {
                 // Of a profile with an unreadable file, missing keys are not reported.
                 let is_partial = is_partial || unread.contains(&name);
-                let kind = if is_partial { Kind::PartialProfile } else { Kind::Profile };
+                let kind = if is_partial { DocumentKind::PartialProfile } else { DocumentKind::Profile };
                 let (checked, found) = self.check_profile(kind, &node);
                 (name, checked, found)
             })
@@ -135,7 +135,7 @@ impl<'a> Loader<'a> {
     /// Validates a document against its schema. Returns it as JSON, with the places that recovery has to treat.
     fn check_schema(
         &self,
-        kind: Kind,
+        kind: DocumentKind,
         node: &Node,
         origin: &Origin<'_>,
         problems: &mut Vec<Diagnostic>,
@@ -189,7 +189,7 @@ impl<'a> Loader<'a> {
             let place = self.documents.reporter.sources.place(origin.variables.get(name)?.span);
             Some(format!("`{name}` is set at {place}."))
         };
-        let names: BTreeSet<&str> = variables::names(text).take(SHOWN_VARIABLES).collect();
+        let names: BTreeSet<&str> = variables::names_in(text).take(SHOWN_VARIABLES).collect();
         names.into_iter().filter_map(set).fold(remedy, |remedy, set| format!("{remedy} {set}"))
     }
 }

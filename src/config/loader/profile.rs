@@ -9,7 +9,7 @@ use crate::{
         node::{Node, Value},
         parse::PROBLEM_LIMIT,
         recovery::{Recovered, fill_defaults, remove_invalid},
-        schema::Kind,
+        schema::DocumentKind,
     },
     model::{Code, Profile, ProfileName, secret_detection},
 };
@@ -35,16 +35,20 @@ impl CheckedProfile {
 
 impl Loader<'_> {
     /// Checks a merged profile. A partial one is checked and not returned.
-    pub(super) fn check_profile(&self, kind: Kind, merged: &Arc<Node>) -> (Option<CheckedProfile>, Vec<Diagnostic>) {
+    pub(super) fn check_profile(
+        &self,
+        kind: DocumentKind,
+        merged: &Arc<Node>,
+    ) -> (Option<CheckedProfile>, Vec<Diagnostic>) {
         let mut problems = Vec::new();
         let node = match kind {
-            Kind::Profile => self.interpolate(merged, &mut problems),
+            DocumentKind::Profile => self.interpolate(merged, &mut problems),
             _ => Arc::clone(merged),
         };
         let origin = Origin { raw: merged, variables: &self.documents.variables };
         let (mut document, mut recovered) = self.check_schema(kind, &node, &origin, &mut problems);
         self.search_for_secrets(&node, &mut problems);
-        if kind != Kind::Profile {
+        if kind != DocumentKind::Profile {
             return (None, problems);
         }
         let is_valid = problems.is_empty() && !node.subtree.has_invalid;
@@ -64,8 +68,8 @@ impl Loader<'_> {
                 &mut problems,
                 node.span,
                 Code::InvalidValue,
-                "the profile makes no sense as a whole",
-                "`mailwright schema profile` prints what belongs here.",
+                "the profile is invalid",
+                "`mailwright schema profile` prints the format.",
             );
         }
         (None, problems)

@@ -10,8 +10,8 @@ use crate::{
         Diagnostic,
         node::{Entry, Node, Value},
         recovery::{Recovered, remove_invalid},
-        schema::Kind,
-        secret_usage::reader_in,
+        schema::DocumentKind,
+        secret_usage::parse_verify_reader,
     },
     model::{Code, GraphDirect, Settings, WatchSettings, rules},
 };
@@ -39,7 +39,7 @@ impl Loader<'_> {
         self.check_variables(problems);
         let node = if is_partial { Arc::clone(merged) } else { self.interpolate_sections(merged, problems) };
         let origin = Origin { raw: merged, variables: &self.documents.variables };
-        let (mut document, mut recovered) = self.check_schema(Kind::Environment, &node, &origin, problems);
+        let (mut document, mut recovered) = self.check_schema(DocumentKind::Environment, &node, &origin, problems);
         self.search_for_secrets(&node, problems);
         self.check_service_address(&node, is_partial, problems);
         self.check_waivers(&node, problems);
@@ -77,8 +77,8 @@ impl Loader<'_> {
                     problems,
                     node.nearest(&pointer).1.span,
                     Code::InvalidValue,
-                    "the settings make no sense together",
-                    "`mailwright schema environment` prints what belongs here.",
+                    "the settings are invalid",
+                    "`mailwright schema environment` prints the format.",
                 );
             }
             recovered.add(pointer);
@@ -93,8 +93,8 @@ impl Loader<'_> {
                     problems,
                     node.span,
                     Code::MalformedVariable,
-                    &format!("the variable `{name}` takes another variable"),
-                    "Variables are plain values. Write it out, or put the two together where they are used.",
+                    &format!("the variable `{name}` contains another variable"),
+                    "Variables are plain values. Write the value out, or combine the two where they are used.",
                 );
             }
         }
@@ -155,7 +155,7 @@ impl Loader<'_> {
                 problems,
                 entry.node.span,
                 Code::InvalidValue,
-                "there is no such day",
+                "this day does not exist",
                 "Write the last day as year, month and day: 2027-03-31.",
             );
         }
@@ -184,12 +184,12 @@ impl Loader<'_> {
         if !missing.is_empty() || recovered.overlaps("/verify/reader") {
             return;
         }
-        let Some(reader) = reader(environment) else {
+        let Some(reader) = parse_reader(environment) else {
             self.report(
                 problems,
                 entry.key_span,
                 Code::InvalidValue,
-                "the reader has not exactly one credential",
+                "the reader must have exactly one credential",
                 "Write `credential: { clientSecret: { secret: NAME/KEY } }`, or a certificate.",
             );
             return;
@@ -208,7 +208,7 @@ impl Loader<'_> {
 
     /// Checks the receivers of a watch's notifications. The service does not store them, so they are checked here only.
     pub(super) fn check_watch(&self, settings: &CheckedSettings, problems: &mut Vec<Diagnostic>) {
-        let watch = watch(&settings.node);
+        let watch = parse_watch(&settings.node);
         for violation in rules::check_watch(&watch, &settings.settings.companies) {
             let is_uncertain =
                 violation.problem.code == Code::UnknownCompany && settings.recovered.overlaps("/companies");
@@ -228,12 +228,12 @@ impl Loader<'_> {
 }
 
 /// Returns the settings of `watch` in an interpolated `environment.yaml`.
-pub(super) fn watch(environment: &Node) -> WatchSettings {
+pub(super) fn parse_watch(environment: &Node) -> WatchSettings {
     let watch = environment.get("watch").and_then(|entry| serde_json::from_value(entry.node.to_json()).ok());
     watch.unwrap_or_default()
 }
 
 /// Returns the application that reads the directory; none if `environment.yaml` names none or an incomplete one.
-pub(super) fn reader(environment: &Node) -> Option<GraphDirect> {
-    reader_in(&environment.get("verify")?.node)
+pub(super) fn parse_reader(environment: &Node) -> Option<GraphDirect> {
+    parse_verify_reader(&environment.get("verify")?.node)
 }

@@ -19,7 +19,7 @@ pub(super) fn check(settings: &Settings, found: &mut Vec<Violation>) {
             found.add(&name, Code::InvalidName, message, "Write up to 64 letters, digits, `.`, `_`, `@` and `-`.");
         } else if !names.insert(signer.name.to_ascii_lowercase()) {
             let message = format!("two signers are called `{}`", signer.name);
-            found.add(&name, Code::InvalidValue, message, "Who has two keys is named twice, differently.");
+            found.add(&name, Code::InvalidValue, message, "Give each key of a person a different name.");
         }
         match signer.public_key() {
             Err(why) => found.add(
@@ -31,7 +31,7 @@ pub(super) fn check(settings: &Settings, found: &mut Vec<Violation>) {
             Ok(key) => {
                 if let Some(first) = keys.insert(key.fingerprint(HashAlg::Sha256).to_string(), &signer.name) {
                     let message = format!("`{first}` has this key already");
-                    found.add(&format!("/signers/{index}/key"), Code::InvalidValue, message, "One key, one signer.");
+                    found.add(&format!("/signers/{index}/key"), Code::InvalidValue, message, "Use each key for one signer only.");
                 }
             }
         }
@@ -54,12 +54,12 @@ pub(super) fn check(settings: &Settings, found: &mut Vec<Violation>) {
         }
         let signers = if rule.signers.is_empty() { approvals.signers.len() } else { rule.signers.len() };
         if rule.count == 0 || usize::from(rule.count) > signers {
-            let message = format!("the rule wants {} of {signers} signers", rule.count);
+            let message = format!("the rule requires {} of {signers} signers", rule.count);
             found.add(
                 &format!("{pointer}/count"),
                 Code::InvalidValue,
                 message,
-                "Want at least one, and no more than there are.",
+                "Require at least one, and no more than there are.",
             );
         }
     }

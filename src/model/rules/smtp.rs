@@ -84,7 +84,7 @@ pub(super) fn check(smtp: &Smtp, found: &mut Violations<'_>) {
         found.add(
             "/provider/smtp/port",
             Code::UnusualPort,
-            format!("port {} rarely speaks what `encryption` says", smtp.port),
+            format!("port {} is unusual for this `encryption`", smtp.port),
             "Submission is `starttls` on 587 (RFC 6409) or `tls` on 465 (RFC 8314).",
         );
     }

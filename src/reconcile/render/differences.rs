@@ -1,5 +1,5 @@
-//! What differs between two sides, as people read it. Environments in which the same changes stand together: a change
-//! of a layer that a thousand extend is read once.
+//! Renders the differences between two revisions. Environments with the same changes are grouped, so that a change of a shared
+//! layer is shown once.
 
 use std::fmt::Write as _;
 
@@ -11,10 +11,10 @@ use crate::{
     config::Report,
     model::ProfileName,
     reconcile::{
-        file_diff::{Difference, What},
+        file_diff::{DiffKind, Difference},
         plan::Summary,
     },
-    text::{enumerate, markdown::inline, printable},
+    text::{enumerate, markdown::escape_inline, printable},
 };
 
 const GREEN: Style = AnsiColor::Green.on_default().bold();
@@ -22,54 +22,54 @@ const RED: Style = AnsiColor::Red.on_default().bold();
 const BOLD: Style = Style::new().bold();
 const DIM: Style = Style::new().dimmed();
 
-/// How many groups people are shown.
+/// The maximum number of groups in text output.
 const GROUPS: usize = 50;
-/// How many environments of a group are named.
+/// The maximum number of environments of a group that are named.
 const NAMED: usize = 12;
-/// GitHub takes comments of up to 65,536 characters; this leaves room for what a workflow adds.
+/// The maximum length of Markdown output. GitHub accepts comments of up to 65,536 characters; the rest is for the workflow.
 const LIMIT: usize = 60_000;
 
-/// What differs, with the words that name the two sides.
+/// The differences between two revisions.
 pub struct Differences {
-    /// The old side.
+    /// The older revision, described.
     pub from: String,
-    /// The new side.
+    /// The newer revision, described.
     pub to: String,
-    /// By environment.
+    /// The differences by environment.
     pub all: Vec<Difference>,
 }
 
-/// Environments that are alike.
+/// Environments with the same difference.
 struct Group<'a> {
     members: Vec<&'a Difference>,
     text: String,
 }
 
 impl Differences {
-    /// `Diff: 3 environments changed, 1 new, 0 gone.`
+    /// Returns one line such as `Diff: 3 environments changed, 1 new, 0 gone.`
     pub fn summary(&self) -> String {
-        let count = |is: fn(&What) -> bool| self.all.iter().filter(|difference| is(&difference.what)).count();
-        let changed = count(|what| matches!(what, What::Changed { .. }));
-        let added = count(|what| matches!(what, What::Added { .. }));
-        let removed = count(|what| matches!(what, What::Removed { .. }));
-        let invalid = count(|what| matches!(what, What::Invalid { .. }));
+        let count = |is: fn(&DiffKind) -> bool| self.all.iter().filter(|difference| is(&difference.kind)).count();
+        let changed = count(|what| matches!(what, DiffKind::Changed { .. }));
+        let added = count(|what| matches!(what, DiffKind::Added { .. }));
+        let removed = count(|what| matches!(what, DiffKind::Removed { .. }));
+        let invalid = count(|what| matches!(what, DiffKind::Invalid { .. }));
         let s = if changed == 1 { "" } else { "s" };
         let wrong = if invalid > 0 { format!(", {invalid} with problems") } else { String::new() };
         format!("Diff: {changed} environment{s} changed, {added} new, {removed} gone{wrong}.")
     }
 
-    /// Whether a side of an environment has problems.
+    /// Returns true if an environment is invalid in a revision.
     pub fn has_problems(&self) -> bool {
-        self.all.iter().any(|difference| matches!(difference.what, What::Invalid { .. }))
+        self.all.iter().any(|difference| matches!(difference.kind, DiffKind::Invalid { .. }))
     }
 
-    /// For a terminal.
-    pub fn human(&self) -> String {
+    /// Renders for a terminal.
+    pub fn to_human(&self) -> String {
         let mut out = String::new();
         // Writing to a String cannot fail, so the results of `write!` are dropped throughout.
         let _ = writeln!(out, "{BOLD}From {} to {}{BOLD:#}\n", self.from, self.to);
         if self.all.is_empty() {
-            let _ = writeln!(out, "{GREEN}No differences.{GREEN:#} Every environment says the same on both sides.");
+            let _ = writeln!(out, "{GREEN}No differences.{GREEN:#} Every environment is the same on both sides.");
             return out;
         }
         let groups = self.groups(|difference| self.human_body(difference));
@@ -80,7 +80,7 @@ impl Differences {
             let more: usize = groups.iter().skip(GROUPS).map(|group| group.members.len()).sum();
             let _ = writeln!(
                 out,
-                "{DIM}... and {more} more environments in {} groups; name some, or take `--format json`{DIM:#}\n",
+                "{DIM}... and {more} more environments in {} groups; name some, or use `--format json`{DIM:#}\n",
                 groups.len() - GROUPS
             );
         }
@@ -89,24 +89,24 @@ impl Differences {
     }
 
     fn human_body(&self, difference: &Difference) -> String {
-        match &difference.what {
-            What::Changed { plan } => {
-                let mut text = human::changes(plan);
-                let _ = writeln!(text, "  {}", counted(&plan.summary));
+        match &difference.kind {
+            DiffKind::Changed { plan } => {
+                let mut text = human::render_changes(plan);
+                let _ = writeln!(text, "  {}", summarize_counts(&plan.summary));
                 text
             }
-            What::Added { profiles, contents_of } => {
-                let mut text = format!("  {GREEN}+{GREEN:#} {}\n", profile_words(profiles));
+            DiffKind::Added { profiles, contents_of } => {
+                let mut text = format!("  {GREEN}+{GREEN:#} {}\n", describe_profiles(profiles));
                 if let Some(from) = contents_of {
-                    let _ = writeln!(text, "    {}", renamed_words(from));
+                    let _ = writeln!(text, "    {}", describe_rename(from));
                 }
                 text
             }
-            What::Removed { profiles } => {
-                let words = "Its service is not touched, and keeps what it holds.";
-                format!("  {RED}-{RED:#} {}\n    {words}\n", profile_words(profiles))
+            DiffKind::Removed { profiles } => {
+                let words = "Its service is not changed.";
+                format!("  {RED}-{RED:#} {}\n    {words}\n", describe_profiles(profiles))
             }
-            What::Invalid { old, new, why } => {
+            DiffKind::Invalid { old, new, why } => {
                 let mut text = String::new();
                 for (report, side) in [(old, &self.from), (new, &self.to)] {
                     if let Some(report) = report {
@@ -121,14 +121,14 @@ impl Differences {
         }
     }
 
-    /// Those with the same text stand together, in the order of the first.
+    /// Groups environments with the same text, in the order of the first.
     fn groups<'a>(&'a self, text: impl Fn(&'a Difference) -> String) -> Vec<Group<'a>> {
         let mut index = std::collections::HashMap::new();
         let mut groups: Vec<Group<'a>> = Vec::new();
         for difference in &self.all {
             let text = text(difference);
             let key = without_name(&text, difference.environment.as_str());
-            let kind = std::mem::discriminant(&difference.what);
+            let kind = std::mem::discriminant(&difference.kind);
             let at = *index.entry((kind, key)).or_insert_with(|| {
                 groups.push(Group { members: Vec::new(), text });
                 groups.len() - 1
@@ -143,15 +143,15 @@ impl Differences {
         groups
     }
 
-    /// For a comment on a pull request.
-    pub fn markdown(&self) -> String {
+    /// Renders as Markdown for a comment on a pull request.
+    pub fn to_markdown(&self) -> String {
         let mut out = String::from("<!-- mailwright diff -->\n### Mailwright diff\n\n");
         let result = if self.all.is_empty() { "No differences.".to_owned() } else { self.summary() };
-        let _ = writeln!(out, "**{result}**\n\nFrom {} to {}.\n", inline(&self.from), inline(&self.to));
+        let _ = writeln!(out, "**{result}**\n\nFrom {} to {}.\n", escape_inline(&self.from), escape_inline(&self.to));
         let groups = self.groups(|difference| self.markdown_body(difference));
         for (index, group) in groups.iter().enumerate() {
             let title = anstream::adapter::strip_str(&heading(group)).to_string();
-            let block = format!("#### {}\n\n{}\n\n", inline(&title), group.text.trim_end());
+            let block = format!("#### {}\n\n{}\n\n", escape_inline(&title), group.text.trim_end());
             if out.len() + block.len() + 200 > LIMIT {
                 let more: usize = groups.iter().skip(index).map(|group| group.members.len()).sum();
                 let _ = writeln!(out, "_... and {more} more environments; the diff as text or JSON has more of them._");
@@ -163,30 +163,30 @@ impl Differences {
     }
 
     fn markdown_body(&self, difference: &Difference) -> String {
-        match &difference.what {
-            What::Changed { plan } => markdown::changes(plan, LIMIT / 2),
-            What::Added { profiles, contents_of } => {
-                let from = contents_of.as_ref().map(|from| format!("\n{}\n", renamed_words(from)));
-                format!("{}\n{}", profile_words(profiles), from.unwrap_or_default())
+        match &difference.kind {
+            DiffKind::Changed { plan } => markdown::render_changes(plan, LIMIT / 2),
+            DiffKind::Added { profiles, contents_of } => {
+                let from = contents_of.as_ref().map(|from| format!("\n{}\n", describe_rename(from)));
+                format!("{}\n{}", describe_profiles(profiles), from.unwrap_or_default())
             }
-            What::Removed { profiles } => format!("{}\n", profile_words(profiles)),
-            What::Invalid { old, new, why } => {
+            DiffKind::Removed { profiles } => format!("{}\n", describe_profiles(profiles)),
+            DiffKind::Invalid { old, new, why } => {
                 let mut text = String::new();
                 for (report, side) in [(old, &self.from), (new, &self.to)] {
                     if let Some(report) = report {
-                        let _ = writeln!(text, "In {}:\n\n{}", inline(side), problem_list(report));
+                        let _ = writeln!(text, "In {}:\n\n{}", escape_inline(side), problem_list(report));
                     }
                 }
                 if let Some(why) = why {
-                    let _ = writeln!(text, "> [!CAUTION]\n> {}\n", inline(why));
+                    let _ = writeln!(text, "> [!CAUTION]\n> {}\n", escape_inline(why));
                 }
                 text
             }
         }
     }
 
-    /// For programs.
-    pub fn json(&self) -> serde_json::Value {
+    /// Renders as a JSON document.
+    pub fn to_json(&self) -> serde_json::Value {
         json!({
             "formatVersion": 1,
             "mailwright": env!("CARGO_PKG_VERSION"),
@@ -198,7 +198,7 @@ impl Differences {
     }
 }
 
-/// A text without the environment's own folders, which is all that makes two that are alike differ.
+/// Replaces the environment's name in paths, so that equal differences have equal texts.
 fn without_name(text: &str, name: &str) -> String {
     text.replace(&format!("environments/{name}/"), "environments/*/").replace(&format!("secrets/{name}/"), "secrets/*/")
 }
@@ -209,28 +209,28 @@ fn heading(group: &Group<'_>) -> String {
         1 => String::new(),
         count => format!(" {DIM}({count} environments alike){DIM:#}"),
     };
-    let what = match group.members.first().map(|member| &member.what) {
-        Some(What::Added { .. }) => format!(" {GREEN}(new){GREEN:#}"),
-        Some(What::Removed { .. }) => format!(" {RED}(gone){RED:#}"),
-        Some(What::Invalid { .. }) => format!(" {RED}cannot be compared{RED:#}"),
+    let what = match group.members.first().map(|member| &member.kind) {
+        Some(DiffKind::Added { .. }) => format!(" {GREEN}(new){GREEN:#}"),
+        Some(DiffKind::Removed { .. }) => format!(" {RED}(gone){RED:#}"),
+        Some(DiffKind::Invalid { .. }) => format!(" {RED}cannot be compared{RED:#}"),
         _ => String::new(),
     };
     format!("{BOLD}{names}{BOLD:#}{what}{alike}")
 }
 
-fn profile_words(profiles: &[ProfileName]) -> String {
+fn describe_profiles(profiles: &[ProfileName]) -> String {
     let s = if profiles.len() == 1 { "" } else { "s" };
     let names = enumerate(profiles.iter().map(ToString::to_string), NAMED);
     let colon = if names.is_empty() { "" } else { ": " };
     format!("{} profile{s}{colon}{names}", profiles.len())
 }
 
-fn renamed_words(from: &crate::model::EnvironmentName) -> String {
+fn describe_rename(from: &crate::model::EnvironmentName) -> String {
     format!("The contents are those of `{from}`, which is gone. A service belongs to one environment, by its name.")
 }
 
-/// `1 to add, 1 to change, 0 to destroy`, as a plan says it.
-fn counted(summary: &Summary) -> String {
+/// Returns the counts of a plan, such as `1 to add, 1 to change, 0 to destroy`.
+fn summarize_counts(summary: &Summary) -> String {
     let Summary { add, change, destroy, rename, .. } = summary;
     let rename = if *rename > 0 { format!(", {rename} to rename") } else { String::new() };
     format!("{add} to add, {change} to change, {destroy} to destroy{rename}")
@@ -246,7 +246,7 @@ fn problem_list(report: &Report) -> String {
             problem.line,
             problem.column,
             problem.code,
-            inline(&problem.message)
+            escape_inline(&problem.message)
         );
     }
     if report.diagnostics.len() > 20 {

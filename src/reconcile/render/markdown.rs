@@ -1,51 +1,51 @@
-//! A plan as a comment on a pull request: the result first, details folded, and short enough to be posted.
+//! Renders a plan as Markdown for a comment on a pull request: the result first, details folded, within the size limit.
 
 use std::fmt::Write as _;
 
 use serde_json::Value;
 
-use super::{secret_words, sender_groups, sender_words, shown};
+use super::{describe_secret_change, describe_sender, display_value, sender_groups};
 use crate::{
     changes::drift::DriftKind,
     reconcile::plan::{Action, Cause, FieldChange, Hint, Plan, PlannedChange},
-    text::markdown::{code_span, html_text, inline},
+    text::markdown::{code_span, escape_inline, html_text},
 };
 
-/// GitHub takes comments of up to 65,536 characters; this leaves room for what a workflow adds.
+/// The maximum length of the output. GitHub accepts comments of up to 65,536 characters; the rest is for the workflow.
 const LIMIT: usize = 60_000;
 
-/// The whole plan. Begins with a hidden marker, so that a workflow can replace its comment instead of adding one.
-pub fn markdown(plan: &Plan) -> String {
+/// Renders the whole plan. It begins with a hidden marker, so that a workflow can replace its comment instead of adding one.
+pub fn render_markdown(plan: &Plan) -> String {
     // Writing to a String cannot fail, so the results of `write!` are dropped throughout.
     let mut out = String::new();
     let _ = writeln!(out, "<!-- mailwright plan {} -->", plan.environment);
     let _ = writeln!(out, "### Mailwright plan: `{}`\n", plan.environment);
     let result = if plan.is_empty() { "No changes.".to_owned() } else { plan.summary_line() };
     let _ = writeln!(out, "**{result}**\n");
-    warnings(&mut out, plan);
-    drift(&mut out, plan);
-    senders(&mut out, plan);
-    let tail = tail(plan);
-    details(&mut out, plan, LIMIT.saturating_sub(tail.len()));
+    write_warnings(&mut out, plan);
+    write_drift(&mut out, plan);
+    write_senders(&mut out, plan);
+    let tail = render_tail(plan);
+    write_details(&mut out, plan, LIMIT.saturating_sub(tail.len()));
     out.push_str(&tail);
     out
 }
 
-/// What a plan changes, by itself: without where it is from, and without what only a service can tell.
-pub(super) fn changes(plan: &Plan, room: usize) -> String {
+/// Renders the changes of a plan alone, without its provenance and without what only a service knows.
+pub(super) fn render_changes(plan: &Plan, room: usize) -> String {
     let mut out = String::new();
-    warnings(&mut out, plan);
-    senders(&mut out, plan);
-    details(&mut out, plan, room);
+    write_warnings(&mut out, plan);
+    write_senders(&mut out, plan);
+    write_details(&mut out, plan, room);
     out
 }
 
-fn warnings(out: &mut String, plan: &Plan) {
+fn write_warnings(out: &mut String, plan: &Plan) {
     if let Some(moved) = &plan.moved {
         let _ = writeln!(
             out,
-            "> [!CAUTION]\n> {}. Tokens of this environment are sent there; see that it is meant.\n",
-            inline(&moved.words())
+            "> [!CAUTION]\n> {}. Tokens of this environment are sent there; check that this is intended.\n",
+            escape_inline(&moved.describe())
         );
     }
     for secret in &plan.redirected {
@@ -54,27 +54,31 @@ fn warnings(out: &mut String, plan: &Plan) {
             "> [!CAUTION]\n> `{}`: the secret `{}` would go to a new place, {}. It {}. The service refuses this; seal the value again.\n",
             secret.user(),
             secret.secret,
-            inline(&secret.would_go_to.to_string()),
-            inline(&secret.accepted_for_words())
+            escape_inline(&secret.would_go_to.to_string()),
+            escape_inline(&secret.describe_acceptance())
         );
     }
     for guard in &plan.guards {
         let _ = writeln!(
             out,
-            "> [!WARNING]\n> {}. If that is meant: `--allow-deletes {}`\n",
-            inline(&guard.message()),
+            "> [!WARNING]\n> {}. If this is intended: `--allow-deletes {}`\n",
+            escape_inline(&guard.message()),
             guard.allowance()
         );
     }
     for breach in &plan.policy {
-        let _ = writeln!(out, "> [!NOTE]\n> An apply from here would be refused: {}.\n", inline(&breach.message));
+        let _ = writeln!(
+            out,
+            "> [!NOTE]\n> The service would reject an apply from this source: {}.\n",
+            escape_inline(&breach.message)
+        );
     }
     for need in plan.approvals.iter().flat_map(|approvals| &approvals.needs) {
         let _ = writeln!(
             out,
             "> [!IMPORTANT]\n> It needs {}, because it {}.\n",
-            inline(&need.words()),
-            inline(&need.because.join(", "))
+            escape_inline(&need.describe()),
+            escape_inline(&need.because.join(", "))
         );
     }
     for before in plan.verified.iter().filter(|before| before.last.as_ref().is_some_and(|last| last.errors > 0)) {
@@ -82,7 +86,7 @@ fn warnings(out: &mut String, plan: &Plan) {
             out,
             "> [!WARNING]\n> Verify, last known, of `{}`: {}\n",
             before.profile,
-            super::verified_words(before)
+            super::describe_verification(before)
         );
     }
     for hint in &plan.hints {
@@ -96,7 +100,7 @@ fn warnings(out: &mut String, plan: &Plan) {
     }
 }
 
-fn drift(out: &mut String, plan: &Plan) {
+fn write_drift(out: &mut String, plan: &Plan) {
     if plan.drift.is_empty() {
         return;
     }
@@ -122,8 +126,8 @@ fn drift(out: &mut String, plan: &Plan) {
                 out,
                 "| {name} | {} | {} | {} | {by} |",
                 code_span(&field.path),
-                code(&field.applied),
-                code(&field.live)
+                value_span(&field.applied),
+                value_span(&field.live)
             );
         }
     }
@@ -133,26 +137,22 @@ fn drift(out: &mut String, plan: &Plan) {
     out.push('\n');
 }
 
-fn senders(out: &mut String, plan: &Plan) {
+fn write_senders(out: &mut String, plan: &Plan) {
     if plan.senders.is_empty() {
         return;
     }
     let groups = sender_groups(&plan.senders);
     let lost = plan.senders.iter().filter(|change| change.after.is_none()).count();
     let lost = if lost > 0 { format!(", **{lost} lose theirs**") } else { String::new() };
-    let _ = writeln!(
-        out,
-        "<details><summary>Who sends differently afterwards ({} cells{lost})</summary>\n",
-        plan.senders.len()
-    );
+    let _ = writeln!(out, "<details><summary>Routing changes ({} cells{lost})</summary>\n", plan.senders.len());
     let _ = writeln!(out, "| Company: function | Now | Afterwards |\n| --- | --- | --- |");
     for group in groups.iter().take(50) {
         let _ = writeln!(
             out,
             "| {} | {} | {} |",
             group.lines().join("<br>"),
-            inline(&sender_words(group.before)),
-            inline(&sender_words(group.after))
+            escape_inline(&describe_sender(group.before)),
+            escape_inline(&describe_sender(group.after))
         );
     }
     if groups.len() > 50 {
@@ -161,17 +161,17 @@ fn senders(out: &mut String, plan: &Plan) {
     out.push_str("\n</details>\n\n");
 }
 
-/// One folded block a change, as long as there is room; then the rest is counted.
-fn details(out: &mut String, plan: &Plan, room: usize) {
+/// Renders one folded block per change up to the size limit, and counts the rest.
+fn write_details(out: &mut String, plan: &Plan, room: usize) {
     if let Some(settings) = &plan.settings {
         let place = html_text(&settings.place.to_string());
         let mut block = format!("<details><summary>~ environment settings ({place})</summary>\n\n```diff\n");
-        diff_lines(&mut block, &settings.fields);
+        write_diff_lines(&mut block, &settings.fields);
         block.push_str("```\n\n</details>\n\n");
         out.push_str(&block);
     }
     for (index, change) in plan.changes.iter().enumerate() {
-        let block = change_block(change);
+        let block = render_change(change);
         if out.len() + block.len() + 200 > room {
             let left = plan.changes.len() - index;
             let _ = writeln!(out, "_... and {left} more changes; the plan as text or JSON has them all._\n");
@@ -181,7 +181,7 @@ fn details(out: &mut String, plan: &Plan, room: usize) {
     }
 }
 
-fn change_block(change: &PlannedChange) -> String {
+fn render_change(change: &PlannedChange) -> String {
     let (symbol, word) = match change.action {
         Action::Create => ("+", "create"),
         Action::Update => ("~", "update"),
@@ -200,38 +200,38 @@ fn change_block(change: &PlannedChange) -> String {
     let mut block =
         format!("<details><summary>{symbol} <b>{}</b> ({word}{from}{cause}{place})</summary>\n\n", change.name);
     if let Some(reason) = &change.reason {
-        let _ = writeln!(block, "{}.\n", inline(reason));
+        let _ = writeln!(block, "{}.\n", escape_inline(reason));
     }
     if !change.fields.is_empty() && change.action != Action::Delete {
         block.push_str("```diff\n");
-        diff_lines(&mut block, &change.fields);
+        write_diff_lines(&mut block, &change.fields);
         block.push_str("```\n");
     }
     block.push_str("\n</details>\n\n");
     block
 }
 
-fn diff_lines(out: &mut String, fields: &[FieldChange]) {
+fn write_diff_lines(out: &mut String, fields: &[FieldChange]) {
     for field in fields {
         if let Some(secret) = &field.secret {
             let name = field.after.as_str().or(field.before.as_str()).unwrap_or_default();
-            let _ = writeln!(out, "! {} = {name} {}", field.path, secret_words(secret));
+            let _ = writeln!(out, "! {} = {name} {}", field.path, describe_secret_change(secret));
             continue;
         }
         if !field.before.is_null() {
-            let _ = writeln!(out, "- {} = {}", field.path, shown(&field.before));
+            let _ = writeln!(out, "- {} = {}", field.path, display_value(&field.before));
         }
         if !field.after.is_null() {
-            let _ = writeln!(out, "+ {} = {}", field.path, shown(&field.after));
+            let _ = writeln!(out, "+ {} = {}", field.path, display_value(&field.after));
         }
     }
 }
 
-fn tail(plan: &Plan) -> String {
+fn render_tail(plan: &Plan) -> String {
     let mut tail = String::new();
     if !plan.unmanaged.is_empty() {
         let names = crate::text::enumerate(plan.unmanaged.iter().map(|name| format!("`{name}`")), 20);
-        let _ = writeln!(tail, "Not in Git and left alone: {names}\n");
+        let _ = writeln!(tail, "Not in Git and not changed: {names}\n");
     }
     let commit =
         plan.source.commit.as_deref().map(|c| format!(", commit `{}`", c.get(..12).unwrap_or(c))).unwrap_or_default();
@@ -244,7 +244,7 @@ fn tail(plan: &Plan) -> String {
     tail
 }
 
-/// A value in a table's cell.
-fn code(value: &Value) -> String {
-    if value.is_null() { String::new() } else { code_span(&shown(value)) }
+/// Renders a value in a cell of a table.
+fn value_span(value: &Value) -> String {
+    if value.is_null() { String::new() } else { code_span(&display_value(value)) }
 }

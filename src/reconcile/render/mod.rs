@@ -1,4 +1,4 @@
-//! A plan as people read it. Made from the plan alone, so that text and document cannot disagree.
+//! Renders plans and differences as text and Markdown, from the plan alone, so that the text cannot differ from the document.
 
 mod differences;
 mod human;
@@ -9,31 +9,31 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde_json::Value;
 
 pub use differences::Differences;
-pub use human::{drift_text, human};
-pub use markdown::markdown;
+pub use human::{render_drift, render_human};
+pub use markdown::render_markdown;
 
-use super::plan::{SecretChange, SecretChangeKind, Sender, SenderChange, VerifiedBefore};
+use super::plan::{CellSender, PreviousVerification, RoutingChange, SecretChange, SecretChangeKind};
 use crate::{
     model::CompanyId,
     text::{enumerate, printable},
 };
 
-/// A value on one line: as JSON, with everything that could move the cursor or hide text written as an escape.
-pub fn shown(value: &Value) -> String {
+/// Renders a value on one line: as JSON, with control characters and invisible characters escaped.
+pub fn display_value(value: &Value) -> String {
     let text = match value {
-        Value::Array(items) => format!("[{}]", items.iter().map(shown).collect::<Vec<_>>().join(", ")),
+        Value::Array(items) => format!("[{}]", items.iter().map(display_value).collect::<Vec<_>>().join(", ")),
         other => other.to_string(),
     };
     printable(&text).into_owned()
 }
 
-/// What is said of a secret's change: a fixed word, never a length.
-fn secret_words(change: &SecretChange) -> &'static str {
-    secret_kind_words(change.kind)
+/// Describes the change of a secret by a fixed phrase.
+fn describe_secret_change(change: &SecretChange) -> &'static str {
+    describe_secret_change_kind(change.kind)
 }
 
-/// What is said of a kind of change of a secret.
-pub fn secret_kind_words(kind: SecretChangeKind) -> &'static str {
+/// Describes a kind of change of a secret.
+pub fn describe_secret_change_kind(kind: SecretChangeKind) -> &'static str {
     match kind {
         SecretChangeKind::New => "(new secret)",
         SecretChangeKind::Rotated => "(secret rotated)",
@@ -49,25 +49,25 @@ pub fn secret_kind_words(kind: SecretChangeKind) -> &'static str {
     }
 }
 
-fn sender_words(sender: Option<&Sender>) -> String {
+fn describe_sender(sender: Option<&CellSender>) -> String {
     match sender {
-        None => "nobody".to_owned(),
-        Some(Sender { profile, from: Some(from) }) => {
-            format!("{profile} <{}>", shown(&Value::from(from.as_str())).trim_matches('"'))
+        None => "no sender".to_owned(),
+        Some(CellSender { profile, from: Some(from) }) => {
+            format!("{profile} <{}>", display_value(&Value::from(from.as_str())).trim_matches('"'))
         }
-        Some(Sender { profile, from: None }) => format!("{profile} (the signed-in user)"),
+        Some(CellSender { profile, from: None }) => format!("{profile} (the signed-in user)"),
     }
 }
 
-/// Cells with the same step from one sender to another, together: what people can take in.
+/// Cells with the same change from one sender to another.
 struct SenderGroup<'a> {
-    before: Option<&'a Sender>,
-    after: Option<&'a Sender>,
-    cells: Vec<&'a SenderChange>,
+    before: Option<&'a CellSender>,
+    after: Option<&'a CellSender>,
+    cells: Vec<&'a RoutingChange>,
 }
 
-/// Groups in the order of their first cell; those that lose their sender come first.
-fn sender_groups(senders: &[SenderChange]) -> Vec<SenderGroup<'_>> {
+/// Groups cells, in the order of their first cell; those that lose their sender come first.
+fn sender_groups(senders: &[RoutingChange]) -> Vec<SenderGroup<'_>> {
     let mut index = std::collections::HashMap::new();
     let mut groups: Vec<SenderGroup<'_>> = Vec::new();
     for change in senders {
@@ -83,7 +83,7 @@ fn sender_groups(senders: &[SenderChange]) -> Vec<SenderGroup<'_>> {
 }
 
 impl SenderGroup<'_> {
-    /// `EDU1, EDU2: all-documents, document-quality`: functions with the same companies on one line.
+    /// Returns lines such as `EDU1, EDU2: all-documents, document-quality`, with one line per set of companies.
     fn lines(&self) -> Vec<String> {
         let mut companies: BTreeMap<_, BTreeSet<&CompanyId>> = BTreeMap::new();
         for change in &self.cells {
@@ -105,8 +105,8 @@ impl SenderGroup<'_> {
     }
 }
 
-/// What the verifier last said of a profile, in words.
-fn verified_words(before: &VerifiedBefore) -> String {
+/// Describes the last result of `verify` for a profile.
+fn describe_verification(before: &PreviousVerification) -> String {
     let Some(last) = &before.last else { return "never verified".to_owned() };
     let mut parts = Vec::new();
     for (count, noun) in [(last.errors, "error"), (last.warnings, "warning")] {

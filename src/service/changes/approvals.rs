@@ -20,7 +20,7 @@ pub(super) fn check(
     caller: &Caller,
 ) -> Result<Evaluation, HttpProblem> {
     let policy = &state.settings.policy.approvals;
-    let needs = rules::needs(state, after, &change.changes);
+    let needs = rules::find_needs(state, after, &change.changes);
     // The usual case: no rule matches, and the change has no approvals.
     if needs.is_empty() && change.approvals.is_empty() && change.allowances.break_glass.is_none() {
         return Ok(Evaluation::default());
@@ -79,7 +79,7 @@ fn approvals_missing(change: &Change, evaluation: &Evaluation) -> HttpProblem {
     let missing = evaluation.missing.iter().map(|(need, have)| {
         let progress =
             if have.is_empty() { "no approval so far".to_owned() } else { format!("approved by {}", have.join(", ")) };
-        format!("the change needs {}, because it {} ({progress})", need.words(), need.because.join(", "))
+        format!("the change needs {}, because it {} ({progress})", need.describe(), need.because.join(", "))
     });
     let mut parts: Vec<String> = missing.collect();
     parts.extend(evaluation.rejected.iter().map(|rejected| format!("{} {}", rejected.signer, rejected.reason)));

@@ -26,7 +26,7 @@ pub(super) fn check_source(before: &State, change: &Change) -> Result<Vec<Violat
     if change.kind != ChangeKind::Apply {
         return Ok(Vec::new());
     }
-    let breaches = guards::source(&before.settings, change.settings.as_ref(), &change.provenance);
+    let breaches = guards::check_source(&before.settings, change.settings.as_ref(), &change.provenance);
     if let (Some(first), false) = (breaches.first(), change.dry_run) {
         let all = breaches.iter().map(|breach| breach.message.as_str()).collect::<Vec<_>>().join("; ");
         return Err(HttpProblem::new(Code::SourceRefused, all).remedy(first.remedy.clone()));

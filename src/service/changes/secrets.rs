@@ -10,7 +10,7 @@ use super::Change;
 use crate::{
     credential,
     model::{Code, Destination, Digest, EnvironmentName, ProfileName, SecretRecord, SecretReference},
-    secrets::{FILE_LIMIT, Header, NotAge, OpenError, Purpose, Redirected, ServiceIdentity, accepted_for_words},
+    secrets::{FILE_LIMIT, Header, NotAge, OpenError, Purpose, Redirected, ServiceIdentity, describe_acceptance},
     service::http::HttpProblem,
     store::NewSecret,
 };
@@ -85,7 +85,7 @@ impl Use<'_> {
                 "the secret `{}` of {} {} and would travel to {}",
                 self.secret,
                 self.owner(),
-                accepted_for_words(redirected.accepted_for.as_deref()),
+                describe_acceptance(redirected.accepted_for.as_deref()),
                 redirected.destination
             ),
         )
@@ -259,7 +259,7 @@ fn open_sent(
         };
         used.refuse(Code::SecretNotOpenable, &error.to_string(), remedy)
     })?;
-    credential::text(used.destination.kind(), value.expose_secret()).map_err(|unfit| {
+    credential::parse_value(used.destination.kind(), value.expose_secret()).map_err(|unfit| {
         used.refuse(Code::SecretUnfit, &unfit.to_string(), format!("{} Seal it with: {set}", unfit.remedy()))
     })?;
     drop(value);

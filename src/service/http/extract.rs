@@ -74,7 +74,7 @@ pub(in crate::service) fn parse_json<T: DeserializeOwned>(bytes: &[u8]) -> Resul
     if let Ok(value) = serde_json::from_slice(bytes) {
         return Ok(value);
     }
-    if let Some(encoding) = crate::text::other_encoding(bytes) {
+    if let Some(encoding) = crate::text::detect_encoding(bytes) {
         return Err(HttpProblem::malformed(format!("the body is {encoding}")).remedy("Send the JSON as UTF-8."));
     }
     let mut deserializer = serde_json::Deserializer::from_slice(bytes);

@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use super::word;
 use crate::{
     model::finding::{Finding, Report, Severity, Verdict},
-    text::markdown::{code_span, fenced, html_text, inline},
+    text::markdown::{code_block, code_span, escape_inline, html_text},
 };
 
 pub(super) fn render(report: &Report) -> String {
@@ -17,7 +17,7 @@ pub(super) fn render(report: &Report) -> String {
             out,
             "| `{}` | {} | {} {} | {} |",
             verified.profile,
-            inline(&verified.provider),
+            escape_inline(&verified.provider),
             verified.reached.number(),
             verified.reached,
             word(verified)
@@ -41,14 +41,14 @@ pub(super) fn render(report: &Report) -> String {
         );
         for (label, text) in [("Seen", &finding.seen), ("Expected", &finding.expected)] {
             if !text.is_empty() {
-                let _ = writeln!(out, "{label}: {}\n", inline(text));
+                let _ = writeln!(out, "{label}: {}\n", escape_inline(text));
             }
         }
         if let Some(place) = &finding.place {
             let _ = writeln!(out, "At: {}\n", code_span(&place.to_string()));
         }
         if !finding.remedy.is_empty() {
-            let _ = writeln!(out, "{}", fenced(&finding.remedy.join("\n")));
+            let _ = writeln!(out, "{}", code_block(&finding.remedy.join("\n")));
         }
         out.push_str("</details>\n");
     }

@@ -90,7 +90,7 @@ fn exit_codes_and_what_cannot_be_understood() {
         assert_eq!(output.stdout, "");
         output.stderr
     };
-    assert!(error(&["nowhere"]).contains("MW0301]: Git knows no revision `nowhere`"));
+    assert!(error(&["nowhere"]).contains("MW0301]: unknown revision `nowhere`"));
     assert!(error(&["main..nowhere"]).contains("MW0301"));
     assert!(error(&[&"0".repeat(40)]).contains("origin/main..."), "a pipeline's word for no earlier commit");
     assert!(error(&["HEAD", "pord"]).contains("Did you mean `prod`?"));

@@ -41,7 +41,10 @@ fn only_from_a_branch() {
     commit(&repo, "two");
     // A plan is for looking: it says so, and is no error.
     let plan = repo.run(&["plan", "dev"]).code(0).stdout;
-    assert!(plan.contains("! An apply from here would be refused: the files are from `topic`"), "{plan}");
+    assert!(
+        plan.contains("! The service would reject an apply from this source: the files are from `topic`"),
+        "{plan}"
+    );
     let plan = repo.run(&["plan", "dev", "--format", "json"]).code(0).json();
     assert_eq!(plan["policy"].as_array().unwrap().len(), 1);
     let refused = repo.run(&["apply", "dev", "--yes", "--skip-verify"]).code(1);

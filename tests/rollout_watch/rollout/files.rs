@@ -24,19 +24,19 @@ fn problems_have_their_places() {
     assert_eq!(problems(&fleet, wave), Vec::<String>::new());
     for (text, expected) in [
         ("gate: false\n", "1:1 MW0009 `waves` is missing"),
-        (&format!("soka: 1h\n{wave}"), "1:1 MW0008 the key `soka` means nothing here Did you mean `soak`?"),
-        (&format!("soak: 1x\n{wave}"), "1:7 MW0011 this is no length of time"),
-        (&format!("checks: {{ failedDeliveries: {{ below: lots }} }}\n{wave}"), "1:38 MW0011 this is no share"),
+        (&format!("soka: 1h\n{wave}"), "1:1 MW0008 unknown key `soka` Did you mean `soak`?"),
+        (&format!("soak: 1x\n{wave}"), "1:7 MW0011 this is not a duration"),
+        (&format!("checks: {{ failedDeliveries: {{ below: lots }} }}\n{wave}"), "1:38 MW0011 this is not a share"),
         (
             &format!("checks: {{ probe: {{ to: nobody }} }}\n{wave}"),
             "1:24 MW0110 this is not an e-mail address: it has no `@`",
         ),
         (
             &format!("checks: {{ probe: {{ to: a@b.example, function: defualt }} }}\n{wave}"),
-            "1:47 MW0007 there is no such function Did you mean `default`?",
+            "1:47 MW0007 unknown function Did you mean `default`?",
         ),
         (&format!("coordinator: base\n{wave}"), "1:14 MW0025 `base` is abstract"),
-        (&format!("coordinator: c01\n{wave}"), "1:14 MW0024 there is no environment `c01` Did you mean `c-01`?"),
+        (&format!("coordinator: c01\n{wave}"), "1:14 MW0024 unknown environment `c01` Did you mean `c-01`?"),
         (&wave.replace("c-01", "c-9*"), "3:20 MW0024 no environment's name matches `c-9*`"),
         (&wave.replace("c-01", "base"), "3:20 MW0025 `base` is abstract"),
         (&wave.replace("environments: [c-01]", "selector: ring=none"), "3:15 MW0282 the wave `one` selects nothing"),
@@ -46,7 +46,7 @@ fn problems_have_their_places() {
             "4:11 MW0282 nothing is left for the wave `two`",
         ),
         (&format!("{wave}  - name: one\n    environments: ['*']\n"), "4:11 MW0011 there is a wave `one` already"),
-        (&format!("{wave}  - name: two\n"), "4:11 MW0009 the wave `two` says neither"),
+        (&format!("{wave}  - name: two\n"), "4:11 MW0009 the wave `two` has neither"),
     ] {
         let found = problems(&fleet, text);
         assert!(found.len() == 1 && found[0].starts_with(expected), "{expected}: {found:#?}");

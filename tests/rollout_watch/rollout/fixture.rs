@@ -20,7 +20,7 @@ use mailwright::{
         token::{Role, Scope},
     },
     net::listener::{ConnectionLimits, OpenConnections},
-    reconcile::{self, Request},
+    reconcile::{self, PlanRequest},
     secrets::ServiceIdentity,
     service::{HostedEnvironment, Hosting, Server, SharedResources, new_token},
     store::{AuditEvent, SqliteStore, Tokens as _},
@@ -198,7 +198,7 @@ impl RolloutFixture {
                 let (client, environment) = (self.client(&name), name.parse().unwrap());
                 let desired = repository.load(&environment).unwrap();
                 let state = client.state().await.unwrap();
-                let planned = reconcile::plan(&Request::new(&desired, &state, client.address())).unwrap();
+                let planned = reconcile::plan(&PlanRequest::new(&desired, &state, client.address())).unwrap();
                 client.apply(&planned.changeset, false).await.unwrap();
             }
         });

@@ -12,7 +12,7 @@ use crate::{
         environment::{self, Environment},
     },
     config::{Repository, Selection},
-    import::{self, Layers, Proof, Site},
+    import::{self, LiveEnvironment, Proof, ProposedLayers},
     model::{Code, EnvironmentName, SecretReference, State},
     reconcile::render,
 };
@@ -30,12 +30,12 @@ impl Import {
         }
         let names = self.bare(&repository)?;
         let states = context.runtime()?.block_on(self.states(context, &names))?;
-        let sites: Vec<Site> = names
+        let sites: Vec<LiveEnvironment> = names
             .into_iter()
             .zip(states)
-            .map(|(name, state)| Site { kept: kept(&repository, &name), name, state })
+            .map(|(name, state)| LiveEnvironment { kept: kept(&repository, &name), name, state })
             .collect();
-        let layers = import::layers(&sites, base);
+        let layers = import::propose_layers(&sites, base);
         prove(context, &layers, &sites, &root)?;
         if !self.dry_run {
             // The environments' own files come last: until then they are what they were.
@@ -94,7 +94,14 @@ impl Import {
         Ok(states.into_iter().map(|(_, state)| state).collect())
     }
 
-    fn report(&self, context: &Context, base: &EnvironmentName, layers: &Layers, sites: &[Site], root: &Path) {
+    fn report(
+        &self,
+        context: &Context,
+        base: &EnvironmentName,
+        layers: &ProposedLayers,
+        sites: &[LiveEnvironment],
+        root: &Path,
+    ) {
         let missing: BTreeSet<(EnvironmentName, SecretReference)> = sites
             .iter()
             .flat_map(|site| {
@@ -140,7 +147,7 @@ fn kept(repository: &Repository, name: &EnvironmentName) -> Map<String, serde_js
 }
 
 /// Nothing is written that would change anything.
-fn prove(context: &Context, layers: &Layers, sites: &[Site], root: &Path) -> Result<(), CliError> {
+fn prove(context: &Context, layers: &ProposedLayers, sites: &[LiveEnvironment], root: &Path) -> Result<(), CliError> {
     let mut error: Option<CliError> = None;
     for (name, proof) in import::prove(layers, sites, root) {
         let detail = match proof {
@@ -150,7 +157,7 @@ fn prove(context: &Context, layers: &Layers, sites: &[Site], root: &Path) -> Res
                 format!("`{name}`: what its service holds does not pass `validate`")
             }
             Proof::Differs(plan) => {
-                context.printer.note(&render::human(&plan));
+                context.printer.note(&render::render_human(&plan));
                 format!("`{name}`: a plan would change something")
             }
             Proof::Failed(why) => format!("`{name}`: {why}"),

@@ -17,7 +17,7 @@ use crate::{
         Repository, suggest,
         write::{self, FileKind},
     },
-    import::table::{self, Row},
+    import::table::{self, ProfileRow},
     model::{Code, EnvironmentName, SecretReference},
 };
 
@@ -38,10 +38,10 @@ impl Import {
                 )
                 .remedy("Take the line out of the list, or rename the profile."));
             }
-            files.insert(path, write::file(FileKind::Profile, &write::literal(row.document)));
+            files.insert(path, write::render_file(FileKind::Profile, &write::escape_variables(row.document)));
             environments.insert(name);
         }
-        let (report, missing) = crate::import::check(repository.root(), &environments, &files)
+        let (report, missing) = crate::import::check_files(repository.root(), &environments, &files)
             .map_err(|error| CliError::coded(Code::Unreadable, format!("cannot try the files: {error}")))?;
         if report.has_errors() {
             context.printer.note(&report.human());
@@ -58,7 +58,7 @@ impl Import {
         Ok(Exit::Done)
     }
 
-    fn environment_of(&self, repository: &Repository, row: &Row) -> Result<EnvironmentName, CliError> {
+    fn environment_of(&self, repository: &Repository, row: &ProfileRow) -> Result<EnvironmentName, CliError> {
         let known = repository.environments();
         let name = match (&row.environment, &self.environments[..]) {
             (Some(name), []) => name.to_string(),
@@ -76,7 +76,7 @@ impl Import {
         known.iter().find(|known| known.as_str() == name).cloned().ok_or_else(|| {
             let error = CliError::coded(
                 Code::UnknownEnvironment,
-                format!("line {}: there is no environment `{}`", row.line, name.escape_debug()),
+                format!("line {}: unknown environment `{}`", row.line, name.escape_debug()),
             );
             match suggest::nearest(&name, known.iter().map(EnvironmentName::as_str)) {
                 Some(meant) => error.remedy(format!("Did you mean `{meant}`?")),
@@ -110,8 +110,8 @@ impl Import {
     }
 }
 
-fn read(list: &Path) -> Result<Vec<Row>, CliError> {
-    table::read(&read_list_file(list)?).map_err(|problems| {
+fn read(list: &Path) -> Result<Vec<ProfileRow>, CliError> {
+    table::read_profiles(&read_list_file(list)?).map_err(|problems| {
         list_error(Code::ListMalformed, list, problems).remedy("`mailwright import --help` names the columns.")
     })
 }

@@ -106,7 +106,7 @@ impl Import {
         for (name, stored) in missing {
             let path = folder.join(format!("{name}.yaml"));
             if !self.dry_run {
-                write_new(environment.repository.root(), &path, &write::profile(&stored.profile))?;
+                write_new(environment.repository.root(), &path, &write::render_profile(&stored.profile))?;
             }
             written.push(path.display().to_string());
             for reference in stored.file_names() {

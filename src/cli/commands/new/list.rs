@@ -16,7 +16,7 @@ use crate::{
     config::{Diagnostic, Repository},
     import::{
         self,
-        environments::{self, List, Row},
+        environments::{self, EnvironmentList, EnvironmentRow},
         spreadsheet::TableProblem,
     },
     model::{Code, EnvironmentName},
@@ -39,8 +39,10 @@ impl NewEnvironment {
         };
         let mut bases = Bases { repository: &repository, found: BTreeMap::new() };
         bases.find(self.given.from.as_deref())?;
-        let list = environments::read(&read_list_file(file)?, self.given.from.as_deref(), |base| bases.variables(base))
-            .map_err(refused)?;
+        let list = environments::read_environments(&read_list_file(file)?, self.given.from.as_deref(), |base| {
+            bases.variables(base)
+        })
+        .map_err(refused)?;
         let new = self.prepare(&list, &mut bases).map_err(refused)?;
         let problems = try_all(&repository, &list, &new)?;
         if !problems.is_empty() {
@@ -63,7 +65,7 @@ impl NewEnvironment {
     }
 
     /// What each line amounts to, or everything that is wrong with them.
-    fn prepare(&self, list: &List, bases: &mut Bases) -> Result<Vec<New>, Vec<TableProblem>> {
+    fn prepare(&self, list: &EnvironmentList, bases: &mut Bases) -> Result<Vec<New>, Vec<TableProblem>> {
         let (mut all, mut problems) = (Vec::new(), Vec::new());
         for row in &list.rows {
             match self.one(row, bases) {
@@ -80,7 +82,7 @@ impl NewEnvironment {
     }
 
     /// What one line amounts to; or what is wrong, and with which part of the file.
-    fn one(&self, row: &Row, bases: &mut Bases) -> Result<New, (&'static str, CliError)> {
+    fn one(&self, row: &EnvironmentRow, bases: &mut Bases) -> Result<New, (&'static str, CliError)> {
         let name = free_name(bases.repository, &row.name).map_err(|error| ("", error))?;
         let given = self.given.with(row);
         let base = bases.find(given.from.as_deref()).map_err(|error| ("extends", error))?;
@@ -136,7 +138,7 @@ impl NewEnvironment {
 
 impl Given {
     /// What a line says, and what was given for all where it does not.
-    fn with(&self, row: &Row) -> Self {
+    fn with(&self, row: &EnvironmentRow) -> Self {
         let over = |given: &[(String, String)], own: &BTreeMap<String, String>| {
             let rest = given.iter().filter(|(name, _)| !own.contains_key(name)).cloned();
             rest.chain(own.iter().map(|(name, value)| (name.clone(), value.clone()))).collect()
@@ -176,10 +178,10 @@ impl Bases<'_> {
 }
 
 /// Reads all of them among the files that are there, before one is written.
-fn try_all(repository: &Repository, list: &List, all: &[New]) -> Result<Vec<TableProblem>, CliError> {
+fn try_all(repository: &Repository, list: &EnvironmentList, all: &[New]) -> Result<Vec<TableProblem>, CliError> {
     let names: BTreeSet<EnvironmentName> = all.iter().map(|new| new.name.clone()).collect();
     let files: BTreeMap<PathBuf, String> = all.iter().map(|new| (places(&new.name).1, new.text.clone())).collect();
-    let (report, _) = import::check(repository.root(), &names, &files)
+    let (report, _) = import::check_files(repository.root(), &names, &files)
         .map_err(|error| CliError::coded(Code::Unreadable, format!("cannot try the files: {error}")))?;
     let by_path: BTreeMap<PathBuf, &New> = all.iter().map(|new| (places(&new.name).1, new)).collect();
     let problems = report.diagnostics.iter().filter_map(|problem| {
@@ -196,7 +198,7 @@ fn try_all(repository: &Repository, list: &List, all: &[New]) -> Result<Vec<Tabl
 }
 
 /// The column that a problem of the file is about; the one with the names, if it is about none in particular.
-fn column<'a>(list: &'a List, text: &str, problem: &Diagnostic) -> &'a str {
+fn column<'a>(list: &'a EnvironmentList, text: &str, problem: &Diagnostic) -> &'a str {
     let mut section = "";
     for (index, line) in text.lines().enumerate() {
         let key = line.split(':').next().unwrap_or_default();

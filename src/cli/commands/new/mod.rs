@@ -212,8 +212,10 @@ impl Base {
             let (known, taken) = repository.variables(found);
             return Ok(Self { name: Some(found.clone()), known, taken });
         }
-        let error =
-            CliError::coded(Code::LayerMissing, format!("there is no folder `environments/{}`", wanted.escape_debug()));
+        let error = CliError::coded(
+            Code::LayerMissing,
+            format!("the folder `environments/{}` does not exist", wanted.escape_debug()),
+        );
         let names = || known.iter().map(EnvironmentName::as_str);
         Err(match suggest::nearest(wanted, names()) {
             Some(meant) => error.remedy(format!("Did you mean `{meant}`?")),
@@ -252,7 +254,7 @@ impl Given {
             });
             entries.push(("variables", Value::Object(variables.collect())));
         }
-        Ok(write::environment(&entries))
+        Ok(write::render_environment(&entries))
     }
 
     /// Variables that nothing takes. Without a base nothing is known of that.
@@ -264,7 +266,7 @@ impl Given {
             let names = known.keys().chain(taken).map(String::as_str);
             let meant =
                 suggest::nearest(name, names).map(|meant| format!(" Did you mean `{meant}`?")).unwrap_or_default();
-            format!("warning[{}]: no layer has or takes the variable `{name}`.{meant}", Code::VariableUnused)
+            format!("warning[{}]: no layer defines or uses the variable `{name}`.{meant}", Code::VariableUnused)
         };
         unused.map(line).collect()
     }

@@ -252,11 +252,11 @@ fn rollout_name(text: &str) -> Result<RolloutName, CliError> {
 
 /// The rollout's file, if it passes every rule. Otherwise the problems are printed.
 fn file(context: &Context, repository: &Repository, name: &RolloutName) -> Result<RolloutFile, CliError> {
-    match repository.rollout(name) {
+    match repository.load_rollout(name) {
         Some(Ok(file)) => Ok(file),
         Some(Err(report)) => Err(environment::problems(context, &report)),
         None => {
-            let known = repository.rollouts();
+            let known = repository.rollout_names();
             let error = CliError::coded(Code::RolloutUnknown, format!("there is no file `rollouts/{name}.yaml`"));
             Err(match suggest::nearest(name.as_str(), known.iter().map(RolloutName::as_str)) {
                 Some(meant) => error.remedy(format!("Did you mean `{meant}`?")),
@@ -279,7 +279,7 @@ fn material(
     services: &Services,
 ) -> Result<Material, CliError> {
     let file = file(context, repository, name)?;
-    let git::Source { provenance: mut source, refusal } = git::source(repository.root(), None);
+    let git::WorkTreeProvenance { provenance: mut source, refusal } = git::read_provenance(repository.root(), None);
     if let Some(refusal) = refusal {
         environment::warn_of_source(context, &refusal);
     }

@@ -92,7 +92,7 @@ impl Runnable for Check {
                 s(found.len() - errors)
             ));
             let bound = bindings.iter().filter(|(_, count)| **count > 0);
-            let bound: Vec<String> = bound.map(|(kind, count)| format!("{count} by {}", kind.words())).collect();
+            let bound: Vec<String> = bound.map(|(kind, count)| format!("{count} by {}", kind.describe())).collect();
             if !bound.is_empty() {
                 context.printer.out(&format!("Bound to their destination: {}.", bound.join(", ")));
             }
@@ -187,7 +187,7 @@ fn check_one(
 /// What is wrong with the way in which a file is bound to its destination.
 fn misbound(environment: &EnvironmentName, header: &Header, uses: &SecretUsage) -> Option<(Code, String)> {
     let Some(sealed_for) = &header.sealed_for else {
-        let words = header.binding().words();
+        let words = header.binding().describe();
         return Some((
             Code::DestinationUnsealed,
             format!("it does not carry its destination: the service binds it by {words} when it first accepts it"),

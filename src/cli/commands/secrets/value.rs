@@ -7,7 +7,7 @@ use zeroize::Zeroizing;
 
 use crate::{
     cli::{CliError, Context, environment::Environment},
-    credential::{self, CredentialKind, Unfit},
+    credential::{self, CredentialError, CredentialKind},
     model::{Code, SecretReference},
     secrets::VALUE_LIMIT,
 };
@@ -45,7 +45,7 @@ pub(super) fn fitting(
     }
     for kind in kinds.into_iter().filter(|_| is_sized) {
         // The check leaves out one line end itself: what was given is checked, so that a second one is found.
-        match credential::text(kind, given) {
+        match credential::parse_value(kind, given) {
             Ok(_) => {}
             Err(unfit) if unfit.depends_on_receiver() => {
                 context.printer.note(&format!(
@@ -59,7 +59,7 @@ pub(super) fn fitting(
     Ok(SecretSlice::from(trimmed.value.to_vec()))
 }
 
-fn refused(reference: &SecretReference, unfit: &Unfit) -> CliError {
+fn refused(reference: &SecretReference, unfit: &CredentialError) -> CliError {
     CliError::coded(Code::SecretUnfit, format!("`{reference}` was not sealed: {unfit}")).remedy(unfit.remedy())
 }
 

@@ -264,7 +264,8 @@ impl DataFolder {
                     .remedy(format!("chmod 600 {}", path.display())));
             }
             let bytes = zeroize::Zeroizing::new(std::fs::read(&path).map_err(|error| wrong(error.to_string()))?);
-            let text = text::decoded(&bytes).ok_or_else(|| wrong("it is neither UTF-8 nor UTF-16 text".to_owned()))?;
+            let text =
+                text::try_decode(&bytes).ok_or_else(|| wrong("it is neither UTF-8 nor UTF-16 text".to_owned()))?;
             let text = SecretString::from(text);
             ServiceIdentity::parse(&text).map_err(wrong)?
         } else if self.store().exists() {
@@ -322,7 +323,7 @@ pub(super) fn store_error(error: StoreError) -> CliError {
         StoreError::TokenNameTaken(_) => (Code::TokenNameTaken, "Revoke the other token first."),
         StoreError::Corrupt(_) | StoreError::Database(_) | StoreError::Broken => (
             Code::Internal,
-            "Nothing was changed. Look at the folder's permissions and free space; a copy of the store can be put in its place.",
+            "Nothing was changed. Check the folder's permissions and free space; a copy of the store can be put in its place.",
         ),
     };
     CliError::coded(code, error.to_string()).remedy(remedy)
