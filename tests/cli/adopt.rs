@@ -19,7 +19,7 @@ fn site(name: &str, settings: &Settings, profiles: BTreeMap<ProfileName, StoredP
     let record = ChangeRecord {
         generation: 1,
         at: "2026-01-01T00:00:00Z".parse().unwrap(),
-        by: "somebody".to_owned(),
+        by: "operator".to_owned(),
         kind: ChangeKind::Manual,
     };
     state.change(Some(settings), &changes, &record).unwrap();
@@ -165,7 +165,7 @@ fn a_whole_service_is_imported_and_the_plan_is_empty() {
 }
 
 #[test]
-fn a_rotation_that_is_under_way_is_told_of_and_goes_on() {
+fn a_rotation_in_progress_is_reported_and_goes_on() {
     let mut repo = TestRepository::examples();
     repo.serve();
     repo.pipe(&["secrets", "rotate", "dev", "relay/password"], b"the next one").code(0);
@@ -182,7 +182,7 @@ fn a_rotation_that_is_under_way_is_told_of_and_goes_on() {
     assert!(output.stdout.contains("Proved: a plan of these files would change nothing"), "{}", output.stdout);
     assert!(output.stderr.contains("mailwright secrets rotate dev relay/password"), "{}", output.stderr);
     assert!(!output.stderr.contains("secrets set"), "{}", output.stderr);
-    // Without it, the plan says what would become of it; with it, nothing would.
+    // Without the file, the plan lists a change of the rotation; with it, the plan is empty.
     let plan = repo.run(&["plan", "dev", "--detailed-exitcode"]).code(2);
     assert!(plan.stdout.contains("(next secret withdrawn)"), "{}", plan.stdout);
     repo.write(next, sealed);
@@ -191,7 +191,7 @@ fn a_rotation_that_is_under_way_is_told_of_and_goes_on() {
 
 #[test]
 fn a_service_that_holds_what_files_may_not_say_is_not_imported() {
-    // Somebody used the age file of another environment: it is there, and is not what the service has.
+    // The age file was replaced: it exists, but holds another value than the one that the service has.
     let mut foreign = TestRepository::examples();
     foreign.serve();
     foreign.run(&["apply", "dev", "--yes", "--skip-verify"]).code(0);
@@ -327,7 +327,7 @@ fn the_words_of_the_erps_own_screen_are_understood() {
 }
 
 #[test]
-fn what_a_list_says_wrongly_is_told_with_its_line_and_writes_nothing() {
+fn errors_of_a_list_are_reported_with_their_lines_and_write_nothing() {
     for (list, expected) in [
         (
             "name,from,functions,host,Password\nrelay,a@b.example,default,h,hunter2\n",
@@ -364,7 +364,7 @@ fn what_a_list_says_wrongly_is_told_with_its_line_and_writes_nothing() {
         assert!(!output.stderr.contains("hunter2"), "{}", output.stderr);
         assert!(!repo.path("environments/dev/profiles").exists());
     }
-    // What only the rules can tell is told as of any file.
+    // Violations of rules between profiles are reported as for any file.
     let repo = with_list("name,from,functions,host,companies\nrelay,a@b.example,default,h,EDU1 NOPE\n", "list.csv");
     let output = repo.run(&["import", "dev", "--from", "list.csv"]).code(1);
     assert!(output.stderr.contains("MW0105") && output.stderr.contains("error[MW0235]"), "{}", output.stderr);

@@ -82,7 +82,7 @@ fn apply(repo: &TestRepository) -> CommandOutput {
     repo.run(&["apply", "dev.plan", "--yes", "--skip-verify"])
 }
 
-/// What `name` would sign of `dev.plan`, with some lines replaced.
+/// Returns the text that a signer of `dev.plan` signs, with some lines replaced.
 fn text(repo: &TestRepository, replaced: &[(&str, &str)]) -> String {
     let saved: Value = serde_json::from_str(&repo.read("dev.plan")).unwrap();
     let digest = saved["plan"]["approvals"]["digest"].as_str().unwrap();
@@ -99,7 +99,7 @@ fn text(repo: &TestRepository, replaced: &[(&str, &str)]) -> String {
     text
 }
 
-/// Signs with the real `ssh-keygen`, as somebody who does not use ours would.
+/// Signs with the real `ssh-keygen`, as a signer without Mailwright would.
 fn sign_by_hand(repo: &TestRepository, name: &str, text: &str, namespace: &str) {
     let file = format!("dev.plan.approvals/{name}.txt");
     repo.write(&file, text);
@@ -145,7 +145,7 @@ fn two_see_it_and_the_history_keeps_who_and_why() {
     assert_eq!(entry["detail"]["approvals"][0]["reason"], "seen");
     assert!(repo.run(&["audit", "list", "dev"]).code(0).stdout.contains("approved by alice (seen), bob (seen)"));
     assert!(repo.run(&["history", "dev"]).code(0).stdout.contains("first-admin, approved by alice, bob"));
-    // Years later, stock tools still tell that alice signed this.
+    // Years later, stock tools still confirm that alice signed this.
     let approval = &generation["approvals"][0]["approval"];
     repo.write("kept.txt", approval["message"].as_str().unwrap());
     repo.write("kept.sig", approval["signature"].as_str().unwrap());
@@ -299,7 +299,7 @@ fn a_text_is_written_to_be_signed_elsewhere() {
     let output =
         repo.run(&["approve", "dev.plan", "--key", "bob.pub", "--unsigned", "--reason", "Ticket 4711"]).code(0);
     assert!(output.stdout.contains(&format!("ssh-keygen -Y sign -n {NAMESPACE}")), "{}", output.stdout);
-    // A text that nobody has signed is no approval, and no mistake.
+    // A text without a signature does not count as an approval, and is not an error.
     refused(&repo, "MW0310", "no approval so far");
     keygen(&repo, &["-Y", "sign", "-n", NAMESPACE, "-f", "bob", "dev.plan.approvals/bob.txt"]).code(0);
     approve(&repo, "alice").code(0);
@@ -307,7 +307,7 @@ fn a_text_is_written_to_be_signed_elsewhere() {
 }
 
 #[test]
-fn what_does_not_count_is_told_and_changes_nothing() {
+fn an_invalid_approval_is_reported_and_changes_nothing() {
     let repo = create_repo();
     approve(&repo, "alice").code(0);
 
@@ -331,7 +331,7 @@ fn what_does_not_count_is_told_and_changes_nothing() {
     refused(&repo, "MW0313", "bob approved until 2026-01-01T00:00:00Z");
     sign_by_hand(&repo, "bob", &text(&repo, &[("expires", "2999-01-01T00:00:00Z")]), NAMESPACE);
     refused(&repo, "MW0315", "30 days");
-    // Somebody whom nobody allowed, under another's name.
+    // A key that the environment does not list, under the name of a listed signer.
     fs::remove_dir_all(repo.path("dev.plan.approvals")).unwrap();
     approve(&repo, "alice").code(0);
     sign_by_hand(&repo, "mallory", &text(&repo, &[]), NAMESPACE);
@@ -387,7 +387,7 @@ fn malformed_and_oversized_approvals_are_refused_whole() {
         let answer = send(&repo, &approvals);
         assert_eq!((answer.status, answer.json()["code"].as_str()), (400, Some("MW0315")), "{}", answer.body);
     }
-    // A dry run tells what is missing, and is no refusal.
+    // A dry run lists the missing approvals and does not refuse.
     let saved: Value = serde_json::from_str(&repo.read("dev.plan")).unwrap();
     let mut changeset = saved["changeset"].clone();
     changeset["approvals"] = json!([alice]);
@@ -478,7 +478,7 @@ fn a_signer_counts_until_the_last_day() {
 }
 
 #[test]
-fn who_applies_is_not_who_approves() {
+fn the_applier_does_not_count_as_approver() {
     let mut repo = TestRepository::small();
     new_key(&repo, "alice", "ed25519");
     let one = "    rules:\n      - { count: 1 }\n";
@@ -526,7 +526,7 @@ fn rules_are_for_functions_companies_and_actions() {
     repo.serve();
     repo.run(&["apply", "dev", "--yes", "--skip-verify"]).code(0);
     let needs = || repo.run(&["plan", "dev", "--format", "json"]).code(0).json()["approvals"]["needs"].clone();
-    // Another function, another company: nobody need look.
+    // Another function, another company: no approval is required.
     repo.write("environments/dev/profiles/quotes.yaml", of("EDU2", "document-quotations", "b.example.com"));
     repo.write("environments/dev/profiles/one.yaml", of("EDU1", "documents-remittance", "b.example.com"));
     assert_eq!(needs(), Value::Null);
@@ -602,7 +602,7 @@ fn glass_is_broken_by_administrators_where_the_environment_allows_it() {
 #[test]
 fn a_plan_that_does_something_else_than_it_shows_is_not_signed() {
     let repo = create_repo();
-    // Whoever writes the file can make every digest in it right, by planning something else and swapping the plans.
+    // A writer of the file can make each of its digests valid, by planning another change and swapping the plans.
     let shown: Value = serde_json::from_str(&repo.read("dev.plan")).unwrap();
     change(&repo, "evil.example.net");
     let mut saved: Value = serde_json::from_str(&repo.read("dev.plan")).unwrap();
@@ -634,7 +634,7 @@ fn approving_needs_a_yes_a_key_and_a_plan() {
         let output = repo.run(&["approve", "dev.plan", "--key", key, "--yes"]).code(1);
         assert!(output.stderr.contains("error[MW0319]") && !output.stderr.contains("AAAA"), "{}", output.stderr);
     }
-    // A key with a passphrase is asked for it, and nobody is there to answer.
+    // A key with a passphrase needs a terminal, and standard input is not one.
     keygen(&repo, &["-q", "-p", "-f", "alice", "-P", "", "-N", "correct horse"]).code(0);
     assert!(approve(&repo, "alice").code(1).stderr.contains("has a passphrase"));
     assert!(repo.run(&["approve", "environments/dev/environment.yaml", "--yes"]).code(1).stderr.contains("MW0230"));
@@ -677,7 +677,7 @@ fn rules_that_make_no_sense_are_refused_at_their_place() {
     }
 }
 
-/// A signature as a security key makes it: over the application, flags and a counter too. A flag tells of the touch.
+/// A signature as a security key makes it: over the application, flags and a counter too. One flag records the touch.
 fn security_key(flags: u8) -> (String, impl Fn(&str) -> String) {
     use aws_lc_rs::signature::{Ed25519KeyPair, KeyPair as _};
     use sha2::{Digest as _, Sha256};

@@ -8,14 +8,14 @@ use serde_json::json;
 const OLD: &str = "Canary-Old-b7Qx93Lm";
 const NEW: &str = "Canary-New-k2Rv58Tz";
 
-/// Fails if any form of a canary stands in the bytes: plain, base64, hexadecimal.
+/// Fails if the bytes contain any form of a canary: plain, base64, hexadecimal.
 fn clean(bytes: &[u8], where_: &str) {
     use base64::Engine as _;
     for canary in [OLD, NEW] {
         let hex: String = canary.bytes().map(|byte| format!("{byte:02x}")).collect();
         let encoded = base64::prelude::BASE64_STANDARD_NO_PAD.encode(canary);
         for form in [canary, &hex, &encoded[..encoded.len() - 2]] {
-            assert!(!bytes.windows(form.len()).any(|window| window == form.as_bytes()), "{form} stands in {where_}");
+            assert!(!bytes.windows(form.len()).any(|window| window == form.as_bytes()), "{form} is in {where_}");
         }
     }
 }
@@ -152,7 +152,7 @@ fn a_secret_is_nowhere_but_in_its_age_file() {
     let log = log.lock().unwrap().clone();
     assert!(log.contains("request"), "the log is empty");
     clean(log.as_bytes(), "the log");
-    assert!(!log.contains("mw_"), "a token stands in the log");
+    assert!(!log.contains("mw_"), "a token is in the log");
     check_folder(repo.folder.path());
     // The age files do hold it.
     let identity = mailwright::secrets::ServiceIdentity::demo().unwrap();
@@ -171,7 +171,7 @@ fn no_crash_leaves_a_secret_behind() {
         let unlimited = ["sh", "-c", "ulimit -c unlimited; cd \"$0\" && exec \"$@\"", &folder];
         repo.serve_under(&unlimited, &["--demo"]);
         repo.run(&["apply", "--skip-verify", "dev", "--yes"]).code(0);
-        // The secret is in use: it has just been opened for a login, where nobody listens.
+        // The secret is in use: it has just been opened for a login at a port without a listener.
         repo.run(&["verify", "dev", "--only", "relay"]);
         let log = repo.service.as_ref().unwrap().log.clone();
         let child = &mut repo.service.as_mut().unwrap().child;
@@ -189,7 +189,7 @@ fn no_crash_leaves_a_secret_behind() {
 }
 
 #[test]
-fn no_debug_print_tells_a_secret() {
+fn no_debug_output_contains_a_secret() {
     let identity = mailwright::secrets::ServiceIdentity::demo().unwrap();
     let file = std::fs::read(Path::new(env!("CARGO_MANIFEST_DIR")).join("secrets/dev/relay/password.age")).unwrap();
     let opened = identity.open(&file).unwrap();

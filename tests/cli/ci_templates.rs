@@ -1,5 +1,5 @@
-//! The templates for CI systems: their YAML against the published schemas, and their scripts as they stand, in real clones,
-//! against a real service. The comment goes to a stand-in of the forge.
+//! The templates for CI systems: their YAML against the published schemas, and their scripts as they stand, in real
+//! clones, against a real service. The comment goes to a stand-in of the forge.
 #![allow(clippy::disallowed_methods, reason = "a job finds its programs by PATH")]
 
 use std::{
@@ -140,7 +140,8 @@ impl CiFixture {
         self.git(&["push", "--quiet", "origin", "main"]);
     }
 
-    /// What a job has checked out. Of a pull request it is the merge on GitHub and Azure, the topic on GitLab.
+    /// The commit that a job has checked out. For a pull request this is the merge on GitHub and Azure, the topic on
+    /// GitLab.
     fn checkout(&self, kind: &str, event: &str) -> PathBuf {
         let folder = self.clones.path().join("clone");
         drop(fs::remove_dir_all(&folder));
@@ -235,7 +236,8 @@ impl CiFixture {
         all
     }
 
-    /// Runs the pipeline of an event as its CI system does. Gives the name and end of each script that ran, and the folder.
+    /// Runs the pipeline of an event as its CI system does. Gives the name and end of each script that ran, and the
+    /// folder.
     fn pipeline(&self, kind: &str, event: &str, before: &str) -> (Vec<(String, CommandOutput)>, PathBuf) {
         let folder = self.checkout(kind, event);
         let variables = self.variables(kind, event, before);
@@ -340,7 +342,7 @@ fn scripts(kind: &str, event: &str, variables: &Variables) -> Vec<CiScript> {
     }
 }
 
-/// The variables of a template, with expressions filled in. One that nobody knows fails the test.
+/// The variables of a template, with expressions filled in. An unknown expression fails the test.
 fn filled(env: &Value, variables: &Variables) -> Variables {
     let of = |value: &str| {
         let inner = value.strip_prefix("${{ ").and_then(|rest| rest.strip_suffix(" }}"));
@@ -352,7 +354,7 @@ fn filled(env: &Value, variables: &Variables) -> Variables {
 }
 
 /// All that a pipeline printed, for a test that fails.
-fn told(all: &[(String, CommandOutput)]) -> String {
+fn transcript(all: &[(String, CommandOutput)]) -> String {
     all.iter()
         .map(|(name, output)| format!("== {name} {}\n{}{}\n", output.code, output.stdout, output.stderr))
         .collect()
@@ -370,7 +372,7 @@ fn results(folder: &Path) -> Vec<Value> {
 }
 
 const ZEROS: &str = "0000000000000000000000000000000000000000";
-/// A commit that nobody has, as after a forced push.
+/// A commit that no clone has, as after a forced push.
 const GONE: &str = "deadbeefdeadbeefdeadbeefdeadbeefdeadbeef";
 
 fn the_whole_way(kind: &str) {
@@ -378,11 +380,11 @@ fn the_whole_way(kind: &str) {
     let request = if kind == "gitlab" { "merge_request_event" } else { "pull_request" };
     // The first push of main: nothing was before.
     let (all, _) = fixture.pipeline(kind, "push", ZEROS);
-    assert_eq!((codes(&all), fixture.generation()), (vec![("apply", 0)], 1), "{}", told(&all));
+    assert_eq!((codes(&all), fixture.generation()), (vec![("apply", 0)], 1), "{}", transcript(&all));
 
     fixture.topic("documents@contoso.example", "invoices@contoso.example");
     let (all, folder) = fixture.pipeline(kind, request, ZEROS);
-    assert!(all.len() >= 3 && all.iter().all(|(_, output)| output.code == 0), "{}", told(&all));
+    assert!(all.len() >= 3 && all.iter().all(|(_, output)| output.code == 0), "{}", transcript(&all));
     assert!(!results(&folder).is_empty());
     {
         let comments = fixture.forge.comments.lock().unwrap();
@@ -394,14 +396,14 @@ fn the_whole_way(kind: &str) {
     fixture.merge();
     for run in ["first", "second"] {
         let (all, _) = fixture.pipeline(kind, "push", &before);
-        assert_eq!((codes(&all), fixture.generation()), (vec![("apply", 0)], 2), "{run}: {}", told(&all));
+        assert_eq!((codes(&all), fixture.generation()), (vec![("apply", 0)], 2), "{run}: {}", transcript(&all));
     }
 
     // After a forced push.
     fixture.topic("invoices@contoso.example", "documents@contoso.example");
     fixture.merge();
     let (all, _) = fixture.pipeline(kind, "push", GONE);
-    assert_eq!((codes(&all), fixture.generation()), (vec![("apply", 0)], 3), "{}", told(&all));
+    assert_eq!((codes(&all), fixture.generation()), (vec![("apply", 0)], 3), "{}", transcript(&all));
 
     // What verify finds fails the job, with its report.
     let mut scenario = good();
@@ -409,26 +411,26 @@ fn the_whole_way(kind: &str) {
     fixture.sandbox.put(&scenario);
     fixture.topic("documents@contoso.example", "invoices@contoso.example");
     let (all, folder) = fixture.pipeline(kind, request, ZEROS);
-    assert_eq!(codes(&all).last(), Some(&("verify", 3)), "{}", told(&all));
+    assert_eq!(codes(&all).last(), Some(&("verify", 3)), "{}", transcript(&all));
     assert!(results(&folder).iter().any(|result| result["ruleId"] == "GRAPH-CONSENT"));
     assert_eq!(fixture.forge.comments.lock().unwrap().len(), 1);
 
     // What is wrong in the files stops it before anything else.
     fixture.topic("all-documents", "all-documnets");
     let (all, _) = fixture.pipeline(kind, request, ZEROS);
-    assert_eq!(codes(&all), [("validate", 1)], "{}", told(&all));
+    assert_eq!(codes(&all), [("validate", 1)], "{}", transcript(&all));
     let place = if kind == "github" {
         "::error file=environments/dev/profiles/documents.json,line=1,"
     } else {
         "environments/dev/profiles/documents.json:1:"
     };
-    assert!(all[0].1.stdout.contains(place), "{}", told(&all));
+    assert!(all[0].1.stdout.contains(place), "{}", transcript(&all));
 
     // A service that does not answer is a failure, whatever follows.
     fixture.topic("documents@contoso.example", "invoices@contoso.example");
     fixture.repo.kill();
     let (all, _) = fixture.pipeline(kind, request, ZEROS);
-    assert!(all.iter().all(|(name, output)| (output.code == 1) == (name != "validate")), "{}", told(&all));
+    assert!(all.iter().all(|(name, output)| (output.code == 1) == (name != "validate")), "{}", transcript(&all));
 }
 
 #[test]
@@ -453,16 +455,16 @@ fn no_token_of_the_services_is_needed() {
         issuer.publish(&[&key]);
         let fixture = CiFixture::letting_in(Some((issuer, key)));
         let (all, _) = fixture.pipeline(kind, "push", ZEROS);
-        assert_eq!((codes(&all), fixture.generation()), (vec![("apply", 0)], 1), "{kind}: {}", told(&all));
+        assert_eq!((codes(&all), fixture.generation()), (vec![("apply", 0)], 1), "{kind}: {}", transcript(&all));
         let newest = fixture.repo.http("GET", "/v1/generations?limit=1", &[], b"").json()["generations"][0].clone();
         assert_eq!(newest["by"], format!("merged ({SUBJECT})"), "{kind}");
 
         fixture.topic("documents@contoso.example", "invoices@contoso.example");
         let (all, folder) = fixture.pipeline(kind, request, ZEROS);
-        assert!(all.len() >= 3 && all.iter().all(|(_, output)| output.code == 0), "{kind}: {}", told(&all));
+        assert!(all.len() >= 3 && all.iter().all(|(_, output)| output.code == 0), "{kind}: {}", transcript(&all));
         assert!(!results(&folder).is_empty());
         assert!(fixture.forge.comments.lock().unwrap()[0].1.contains("invoices@contoso.example"), "{kind}");
-        // Whoever only asks may not apply, though the script of a merge were run.
+        // A job of a pull request may not apply, even if it runs the script of a merge.
         let before = fixture.git(&["rev-parse", "main"]);
         fixture.merge();
         let mut variables = fixture.variables(kind, request, &before);
@@ -472,7 +474,7 @@ fn no_token_of_the_services_is_needed() {
         assert!(run_command(command).code(1).stderr.contains("asked"), "{kind}");
         assert_eq!(fixture.generation(), 1, "{kind}");
         let (all, _) = fixture.pipeline(kind, "push", &before);
-        assert_eq!((codes(&all), fixture.generation()), (vec![("apply", 0)], 2), "{kind}: {}", told(&all));
+        assert_eq!((codes(&all), fixture.generation()), (vec![("apply", 0)], 2), "{kind}: {}", transcript(&all));
     }
 }
 
@@ -485,7 +487,7 @@ fn chosen(folder: &Path, variables: &[&str]) -> Vec<String> {
     command.args(variables.iter().flat_map(|variable| ["--variable", variable]));
     command.env("HOME", folder.join(".git")).env("GIT_CONFIG_GLOBAL", "/dev/null");
     let listed = run_command(command).code(0).stdout;
-    // What it has to say about the branch stands before the list.
+    // The message about the branch precedes the list.
     let at = if listed.starts_with('[') { 0 } else { listed.find("\n[").unwrap() };
     let listed: Value = serde_json::from_str(&listed[at..]).unwrap();
     let jobs = listed.as_array().unwrap().iter().filter(|job| job["when"] != "never");
@@ -493,7 +495,7 @@ fn chosen(folder: &Path, variables: &[&str]) -> Vec<String> {
 }
 
 #[test]
-fn gitlabs_rules_choose_the_jobs_that_are_meant() {
+fn gitlabs_rules_choose_the_right_jobs() {
     let folder = tempfile::tempdir().unwrap();
     let origin = folder.path().join("origin");
     git(folder.path(), &["init", "--quiet", "--bare", "origin"]);
@@ -532,7 +534,7 @@ fn gitlabs_rules_choose_the_jobs_that_are_meant() {
     assert_eq!(chosen(&clone, &[push]), [""; 0]);
 }
 
-/// What a condition of Azure Pipelines comes to: only the functions that the template uses.
+/// Evaluates a condition of Azure Pipelines; supports only the functions that the template uses.
 fn holds(condition: &str, variables: &Variables) -> bool {
     fn value(text: &str, variables: &Variables) -> String {
         let text = text.trim();
@@ -563,7 +565,7 @@ fn holds(condition: &str, variables: &Variables) -> bool {
 }
 
 #[test]
-fn azures_conditions_choose_the_stages_that_are_meant() {
+fn azures_conditions_choose_the_right_stages() {
     let template = yaml("templates/azure-pipelines.yml");
     let stages = |reason: &str, branch: &str| -> Vec<String> {
         let variables = [("Build.Reason", reason), ("Build.SourceBranch", branch)];

@@ -71,7 +71,7 @@ fn a_misspelt_flag_command_or_variable_of_ours_is_an_error_and_never_looks_like_
 }
 
 #[test]
-fn each_way_of_not_reaching_the_service_is_told_apart() {
+fn each_way_of_not_reaching_the_service_has_its_own_error() {
     let mut repo = TestRepository::small();
     repo.serve();
     let with = |variables: &[(&str, &str)], arguments: &[&str]| {
@@ -244,8 +244,8 @@ fn what_cannot_be_found_is_named_with_what_to_do() {
     let copied = "invalid_client: AADSTS7000215: Invalid client secret provided.";
     for code in ["AADSTS7000215", "aadsts7000215", "AADSTS7000215: Invalid client secret provided.", copied, "7000215"]
     {
-        let told = repo.run(&["explain", code]).code(0).stdout;
-        assert!(told.starts_with("AADSTS7000215: ") && told.contains("GRAPH-SECRET-WRONG"), "{code}: {told}");
+        let page = repo.run(&["explain", code]).code(0).stdout;
+        assert!(page.starts_with("AADSTS7000215: ") && page.contains("GRAPH-SECRET-WRONG"), "{code}: {page}");
     }
     let busy = repo.run(&["explain", "AADSTS50196"]).code(0).stdout;
     assert!(busy.contains("GRAPH-ANSWER") && busy.contains("the profile is not suspended"), "{busy}");
@@ -254,8 +254,8 @@ fn what_cannot_be_found_is_named_with_what_to_do() {
         ("550 5.7.1 Relay access denied", "the server does not relay for this machine or login"),
         ("4.2.1", "the attempt is made again later"),
     ] {
-        let told = repo.run(&["explain", reply]).code(0).stdout;
-        assert!(told.contains("a reply of a mail server") && told.contains(expected), "{reply}: {told}");
+        let page = repo.run(&["explain", reply]).code(0).stdout;
+        assert!(page.contains("a reply of a mail server") && page.contains(expected), "{reply}: {page}");
     }
     let long = repo.run(&["explain", &"x".repeat(100_000)]).code(1).stderr;
     assert!(long.contains("MW0251") && long.len() < 1000, "{} bytes", long.len());
@@ -274,7 +274,7 @@ fn what_cannot_be_found_is_named_with_what_to_do() {
 }
 
 #[test]
-fn a_demo_whose_ports_are_taken_says_which_and_by_whom_to_ask() {
+fn a_demo_with_used_ports_names_them_and_the_way_to_find_the_owner() {
     let repo = TestRepository::examples();
     let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let port = taken.local_addr().unwrap().port().to_string();

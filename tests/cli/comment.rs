@@ -62,7 +62,7 @@ fn there_is_one_comment_however_often_the_job_runs() {
         let forge = Forge::start(None);
         // More than a page of other people's.
         *forge.comments.lock().unwrap() =
-            (0..153).map(|number| (number, format!("comment {number} of somebody"))).collect();
+            (0..153).map(|number| (number, format!("comment {number} of another author"))).collect();
         let repo = TestRepository::empty();
         repo.write("plan.md", "### A plan\n");
         let job = job(kind, &forge.address);
@@ -132,7 +132,7 @@ fn the_number_comes_from_githubs_event() {
 }
 
 #[test]
-fn a_token_without_the_right_is_told_with_what_gives_it() {
+fn a_token_without_the_permission_is_reported_with_the_permission() {
     for (kind, remedy) in
         [("github", "pull-requests: write"), ("gitlab", "scope `api`"), ("azure", "contribute to pull requests")]
     {

@@ -41,7 +41,7 @@ fn a_first_start_that_fails_is_the_first_again_the_next_time() {
 }
 
 #[test]
-fn a_lost_identity_is_not_replaced_beside_a_store() {
+fn a_lost_identity_is_not_replaced_for_an_existing_store() {
     let mut repo = TestRepository::small();
     repo.serve_with(&[]);
     repo.kill();
@@ -78,12 +78,12 @@ fn a_store_does_not_start_with_another_services_identity() {
 }
 
 #[test]
-fn the_data_folder_is_private_if_the_service_makes_it_and_left_as_it_is_if_somebody_else_did() {
+fn the_data_folder_is_private_if_the_service_creates_it_and_unchanged_otherwise() {
     let mut repo = TestRepository::small();
     repo.serve();
     assert_eq!(mode(&repo.path(".data")), 0o700);
     repo.kill();
-    // What is in it is private anyway, `SQLite`'s files beside the store included.
+    // Its files are private in any case, those that `SQLite` adds next to the store included.
     set_mode(&repo.path(".data"), 0o755);
     set_mode(&repo.path(".data/store.sqlite"), 0o644);
     repo.serve();
@@ -113,7 +113,7 @@ fn the_address_to_listen_at_may_be_a_name() {
     assert!(taken.contains("MW0331") && taken.contains(&format!("127.0.0.1:{port}")), "{taken}");
 }
 
-/// The files that README shows, as somebody would copy them.
+/// The files that README shows, as a reader would copy them.
 fn copy_from_readme(repo: &TestRepository) -> usize {
     let readme = include_str!("../../README.md");
     let blocks = readme.split("```yaml\n").skip(1).filter_map(|rest| rest.split("```").next());
@@ -123,7 +123,7 @@ fn copy_from_readme(repo: &TestRepository) -> usize {
 }
 
 #[test]
-fn what_readme_says_to_start_with_works_as_it_stands() {
+fn the_first_steps_of_readme_work() {
     let mut repo = TestRepository::empty();
     assert_eq!(copy_from_readme(&repo), 2);
     repo.serve_with(&[]);

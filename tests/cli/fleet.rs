@@ -1,5 +1,5 @@
-//! Many environments at once, against real services, dead and wrong ones among them: one that fails hides none of the
-//! others, the exit code tells, and nothing depends on which answers first.
+//! Many environments at once, against real services, dead and wrong ones among them: a failure of one hides no result of
+//! the others, the exit code covers all of them, and nothing depends on the order of responses.
 
 use crate::support::{
     fleet::Fleet,
@@ -8,7 +8,7 @@ use crate::support::{
 };
 use serde_json::{Value, json};
 
-/// Three that are served, one of them with what is there already; one that nobody runs; one whose files are wrong.
+/// Three environments with services, one of them applied already; one without a service; one with invalid files.
 fn mixed() -> Fleet {
     let mut fleet = Fleet::new();
     fleet.served("prod-1", "labels: { region: emea }");
@@ -20,12 +20,12 @@ fn mixed() -> Fleet {
 }
 
 #[test]
-fn a_plan_of_many_tells_each_in_the_order_of_names_and_hides_none() {
+fn a_plan_of_many_lists_each_in_the_order_of_names() {
     let fleet = mixed();
     fleet.run(&["apply", "prod-1", "--yes", "--skip-verify"]).code(0);
     let output = fleet.run(&["plan", "*"]).code(1);
     let at = |text: &str| output.stdout.find(text).unwrap_or_else(|| panic!("{text}:\n{}", output.stdout));
-    // Without changes there is nothing to tell but the line.
+    // Without changes, one line is the whole output.
     assert!(!output.stdout.contains("=== prod-1"), "{}", output.stdout);
     assert!(at("=== prod-2") < at("=== prod-3") && at("=== prod-3") < at("=== prod-4"));
     assert!(at("=== prod-4") < at("error[MW0200]") && at("error[MW0200]") < at("=== test-1"));
@@ -51,12 +51,12 @@ fn a_plan_of_many_tells_each_in_the_order_of_names_and_hides_none() {
 }
 
 #[test]
-fn what_is_told_does_not_depend_on_how_many_are_at_work() {
+fn the_output_does_not_depend_on_the_concurrency() {
     let fleet = mixed();
-    let told: Vec<String> =
+    let outputs: Vec<String> =
         ["1", "2", "16"].iter().map(|n| fleet.run(&["plan", "*", "--parallel", n]).code(1).stdout).collect();
-    assert_eq!(told[0], told[1]);
-    assert_eq!(told[0], told[2]);
+    assert_eq!(outputs[0], outputs[1]);
+    assert_eq!(outputs[0], outputs[2]);
     let output = fleet.run(&["plan", "*", "--parallel", "0"]).code(1);
     assert!(output.stdout.is_empty());
 }
@@ -94,13 +94,13 @@ fn selectors_choose_and_a_selection_of_nothing_is_an_error() {
     let nothing = fleet.run(&["plan", "stage-*", "--format", "json"]).code(1);
     assert_eq!(nothing.json()["error"]["code"], "MW0024");
     assert!(fleet.run(&["plan", "prod-1", "prdo-2"]).code(1).stderr.contains("Did you mean `prod-2`?"));
-    // An abstract layer that is named is told like any other failure.
+    // An abstract layer that is named is reported like any other failure.
     let named = fleet.run(&["plan", "base", "prod-1"]).code(1);
     assert!(named.stdout.contains("=== base") && named.stdout.contains("MW0025"), "{}", named.stdout);
 }
 
 #[test]
-fn the_exit_code_tells_what_they_have_together() {
+fn the_exit_code_covers_all_environments() {
     let mut fleet = Fleet::new();
     fleet.served("a", "");
     fleet.served("b", "");
@@ -171,7 +171,7 @@ fn each_service_has_its_own_token_and_none_goes_to_another() {
 }
 
 #[test]
-fn a_wrong_service_is_told_under_its_name() {
+fn a_wrong_service_is_reported_under_its_name() {
     let mut fleet = Fleet::new();
     fleet.served("a", "");
     let address = fleet.services[0].address().to_owned();
@@ -188,7 +188,7 @@ fn a_wrong_service_is_told_under_its_name() {
 #[test]
 fn apply_shows_all_plans_and_applies_what_can_be() {
     let fleet = mixed();
-    // Nobody is there to say yes: the plans are shown, and nothing is changed.
+    // Without a terminal to confirm at: the plans are shown, and nothing is changed.
     let asked = fleet.run(&["apply", "prod-*", "--skip-verify"]).code(1);
     assert!(asked.stdout.contains("=== prod-1") && asked.stderr.contains("MW0233"), "{}", asked.stderr);
     assert!((0..3).all(|index| fleet.generation(index) == 0));
@@ -198,7 +198,7 @@ fn apply_shows_all_plans_and_applies_what_can_be() {
     assert!(last.contains("prod-1       1 added, 1 changed, 0 destroyed. Generation 1\n"), "{last}");
     assert!(last.contains("test-1       the files have problems\n"), "{last}");
     assert!(last.ends_with("5 environments: 3 applied, 2 failed.\n"), "{last}");
-    // What failed is told once.
+    // Each failure is reported once.
     assert_eq!(output.stdout.matches("=== prod-4").count(), 1, "{}", output.stdout);
     let again = fleet.run(&["apply", "prod-[123]", "--skip-verify", "--yes", "--format", "json"]).code(0).json();
     assert_eq!(again["environments"]["prod-2"]["result"], Value::Null);
@@ -254,7 +254,7 @@ fn saved_plans_of_several_are_a_file_each_and_applied_together() {
 }
 
 #[test]
-fn a_failure_that_many_share_is_told_once() {
+fn a_shared_failure_is_reported_once() {
     let fleet = Fleet::new();
     for index in 0..60 {
         fleet.dead(&format!("prod-{index:02}"), "");
@@ -317,13 +317,13 @@ fn verify_of_many_joins_its_reports_in_every_format() {
     assert!(junit.contains("<testsuite name=\"prod-2/relay\"") && junit.contains("errors=\"1\""), "{junit}");
     let github = verify("github").stdout;
     assert!(github.starts_with("::error title=prod-4 could not be checked::error[MW0200]"), "{github}");
-    // Only the files' own checks: the host that nobody has is a finding, and the code is verify's own.
+    // Only the files' own checks: the host that does not exist is a finding, and the code is verify's own.
     let found = fleet.run(&["verify", "prod-1", "prod-2", "--fail-on", "warning"]);
     assert_eq!(found.code, 3, "{}{}", found.stdout, found.stderr);
 }
 
 #[test]
-fn verify_tells_profiles_from_environments() {
+fn verify_distinguishes_profiles_from_environments() {
     let mut fleet = Fleet::new();
     fleet.served("a", "");
     fleet.served("relay", "");
@@ -333,12 +333,12 @@ fn verify_tells_profiles_from_environments() {
     assert_eq!(alone["profiles"][0]["profile"], "relay");
     let both = fleet.run(&["verify", "relay", "a", "--format", "json"]).json();
     assert_eq!(both["environments"].as_object().unwrap().len(), 2);
-    let nobody = fleet.run(&["verify", "a", "rely"]).code(1);
-    assert!(nobody.stderr.contains("Did you mean `relay`?"), "{}", nobody.stderr);
+    let unknown = fleet.run(&["verify", "a", "rely"]).code(1);
+    assert!(unknown.stderr.contains("Did you mean `relay`?"), "{}", unknown.stderr);
 }
 
 #[test]
-fn a_single_environment_is_told_as_ever() {
+fn the_output_for_a_single_environment_is_unchanged() {
     let mut repo = TestRepository::small();
     repo.serve();
     let output = repo.run(&["plan", "dev"]).code(0);

@@ -68,18 +68,18 @@ fn the_demos_service_ends_with_the_demo_however_it_ends() {
         .stderr(Stdio::null())
         .spawn()
         .unwrap();
-    let mut told = String::new();
+    let mut banner = String::new();
     let mut output = demo.stdout.take().unwrap();
     let mut buffer = [0; 4096];
-    while !told.contains("stays up until Ctrl-C") {
+    while !banner.contains("stays up until Ctrl-C") {
         let read = output.read(&mut buffer).unwrap();
-        assert!(read > 0, "{told}");
-        told.push_str(&String::from_utf8_lossy(&buffer[..read]));
+        assert!(read > 0, "{banner}");
+        banner.push_str(&String::from_utf8_lossy(&buffer[..read]));
     }
-    let address = told.split("It listens at http://").nth(1).unwrap().split(". ").next().unwrap();
+    let address = banner.split("It listens at http://").nth(1).unwrap().split(". ").next().unwrap();
     let address = address.lines().next().unwrap().trim_end_matches('.').to_owned();
     assert!(std::net::TcpStream::connect(&address).is_ok());
-    // Nobody reads its log any more, and nobody tells it to stop.
+    // Its log is not read any more, and it gets no signal to stop.
     demo.kill().unwrap();
     demo.wait().unwrap();
     let deadline = std::time::Instant::now() + std::time::Duration::from_secs(10);
@@ -132,7 +132,7 @@ fn a_plan_shows_each_field_with_its_place_and_secrets_by_kind() {
         .filter(|kind| !kind.is_null())
         .collect();
     assert_eq!(kinds, ["resealed", "rotated", "resealed"]);
-    // A file of another program has no value id, so nobody can tell what became of the value.
+    // A file of another program has no value id, so a change of the value cannot be determined.
     let recipient =
         mailwright::secrets::ServiceIdentity::demo().unwrap().recipient().parse::<age::x25519::Recipient>().unwrap();
     repo.write("secrets/dev/relay/password.age", age::encrypt(&recipient, b"made elsewhere").unwrap());
@@ -168,7 +168,7 @@ fn the_json_plan_keeps_to_its_schema_in_every_case() {
 }
 
 #[test]
-fn drift_is_told_with_its_author_and_taken_back() {
+fn drift_is_reported_with_its_author_and_reverted() {
     let mut repo = TestRepository::examples();
     repo.serve();
     applied(&repo);
@@ -237,7 +237,7 @@ fn a_saved_plan_is_applied_exactly_and_only_while_it_fits() {
     repo.run(&["plan", "dev", "--out", "dev.plan"]).code(0);
     let saved = repo.read("dev.plan");
     assert!(!saved.contains("BEGIN AGE") && !saved.contains("AGE-SECRET"));
-    // Somebody edits the files in between: the plan stands, not the files.
+    // The files are edited in between: the saved plan is applied, not the files.
     repo.write("environments/dev/profiles/extra.yaml", SMALL_PROFILE.replace("[default]", "[all-reports]"));
     repo.run(&["apply", "--skip-verify", "./dev.plan"]).code(1);
     repo.run(&["apply", "--skip-verify", "./dev.plan", "--yes"]).code(0);
@@ -248,10 +248,10 @@ fn a_saved_plan_is_applied_exactly_and_only_while_it_fits() {
     repo.write("dev2.plan", saved.replace("\"Example Ltd\"", "\"Another Ltd\""));
     assert!(repo.run(&["apply", "--skip-verify", "./dev2.plan", "--yes"]).code(1).stderr.contains("MW0230"));
     repo.remove("environments/dev/profiles/extra.yaml");
-    // A plan from before somebody else's change is refused.
+    // A plan from before another client's change is refused.
     repo.write("environments/dev/profiles/legacy.yaml", "description: A\n");
     repo.run(&["plan", "dev", "--out", "late.plan"]).code(0);
-    repo.patch("reports", &json!({ "description": "somebody else" }));
+    repo.patch("reports", &json!({ "description": "another client" }));
     let late = repo.run(&["apply", "--skip-verify", "./late.plan", "--yes"]).code(1);
     assert!(late.stderr.contains("MW0210"), "{}", late.stderr);
     // And one whose age file changed.
@@ -331,12 +331,12 @@ fn a_layer_renames_a_profile_for_every_environment_that_inherits_it() {
 }
 
 #[test]
-fn an_age_file_beside_another_destination_is_refused_by_the_plan_and_by_the_service() {
+fn an_age_file_for_another_destination_is_refused_by_the_plan_and_by_the_service() {
     let mut repo = TestRepository::examples();
     repo.serve();
     applied(&repo);
     repo.write("environments/dev/profiles/relay.yaml", "provider: { smtp: { encryption: none, host: 127.9.9.9 } }\n");
-    // A plan that would be refused is no plan to rely on, whoever finds that out.
+    // A plan that the service would refuse fails early, whether the client or the service finds out.
     let planned = repo.run(&["plan", "dev", "--out", "dev.plan"]).code(1);
     assert!(planned.stdout.contains("this secret would go to a new place"), "{}", planned.stdout);
     assert!(planned.stderr.contains("MW0217") && !repo.path("dev.plan").exists(), "{}", planned.stderr);
@@ -356,7 +356,7 @@ fn an_age_file_beside_another_destination_is_refused_by_the_plan_and_by_the_serv
         repo.patch("relay", &json!({ "provider": { "smtp": { "host": "127.9.9.9" } } })).json()["code"],
         "MW0217"
     );
-    // Sealed again by somebody who knows the value, it may go there.
+    // Sealed again by an operator who knows the value, it may go there.
     repo.pipe(&["secrets", "set", "dev", "relay/password"], b"example-relay-dev").code(0);
     applied(&repo);
     assert_eq!(repo.state()["generation"], 2);
@@ -431,7 +431,7 @@ fn markdown_fits_a_comment_however_long_the_plan() {
 }
 
 #[test]
-fn a_plan_of_files_that_have_problems_tells_programs_which() {
+fn a_plan_of_invalid_files_lists_the_problems_as_json() {
     let mut repo = TestRepository::small();
     repo.serve();
     repo.write("environments/dev/profiles/relay.yaml", format!("{SMALL_PROFILE}enabeld: true\n"));
@@ -459,9 +459,9 @@ fn a_large_apply_says_how_far_it_is() {
     terminal.current_dir(repo.folder.path());
     let shown = crate::support::repository::run_command(terminal).code(0).stdout;
     let moves: Vec<&str> = shown.split('\r').filter(|line| line.starts_with("\u{1b}[K")).collect();
-    // How far it is when somebody looks is a matter of chance.
-    let tells = |line: &&str| line.contains("1201 changes and") && line.contains("0 secrets");
-    assert!(moves.iter().any(tells), "{moves:?}");
+    // The progress at the moment of each reading is a matter of chance.
+    let is_final = |line: &&str| line.contains("1201 changes and") && line.contains("0 secrets");
+    assert!(moves.iter().any(is_final), "{moves:?}");
     assert!(moves.last().unwrap().contains("Apply complete!"), "{moves:?}");
 }
 
@@ -496,7 +496,7 @@ fn what_a_rollback_brings_back_is_drift_until_the_files_declare_it() {
     };
     put(&repo, "manual", &by_hand);
     let target = repo.state()["generation"].clone();
-    // Git removes one; somebody removes the other.
+    // Git removes one; an administrator removes the other.
     repo.remove("environments/dev/profiles/web.yaml");
     apply(&repo);
     let answer = repo.http("DELETE", "/v1/profiles/manual", &[("If-Match", "*")], b"");
@@ -526,7 +526,7 @@ fn what_a_rollback_brings_back_is_drift_until_the_files_declare_it() {
     let plan = repo.run(&["plan", "dev"]).code(0).stdout;
     assert!(plan.contains("from now on the files declare it again"), "{plan}");
     repo.remove("environments/dev/profiles/web.yaml");
-    // Or they do not: the next apply removes it, and nothing is left to tell.
+    // Or they do not: the next apply removes it, and nothing is left to report.
     apply(&repo);
     assert!(repo.state()["profiles"].get("web").is_none());
     assert!(repo.run(&["drift", "dev"]).code(0).stdout.contains("manual"));

@@ -111,7 +111,7 @@ fn a_variable_that_nothing_takes_is_a_warning() {
         output.stderr.contains("warning[MW0272]: no layer defines or uses the variable `hosst`. Did you mean `host`?")
     );
     assert_eq!(output.stderr.matches("warning").count(), 1, "{}", output.stderr);
-    // One that something takes and nobody sets is told as what is missing.
+    // A variable that is used but not set is reported as missing.
     let output = repo.run(&["new", "environment", "b", "--from", "base", "--format", "json"]).code(0);
     let document = output.json();
     assert_eq!(document["problems"][0]["code"], "MW0022");

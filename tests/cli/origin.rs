@@ -149,7 +149,7 @@ fn a_service_on_this_machine_is_never_reached_through_a_proxy() {
         assert!(output.stdout.contains("generation"), "{host}: {}", output.stdout);
     }
     assert_eq!(proxy.seen(), "");
-    // What only looks like it travels in clear to nobody.
+    // A value that only looks like a loopback address gets no token in clear text.
     for host in ["127.0.0.1.example.com", "localhost.example.com", "0.0.0.0", "[::ffff:128.0.0.1]", "mylocalhost"] {
         let address = format!("http://{host}:{port}");
         let variables = [("MAILWRIGHT_SERVICE", address.as_str()), ("MAILWRIGHT_TOKEN", token.as_str())];

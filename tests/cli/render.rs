@@ -61,7 +61,7 @@ fn the_places_are_those_where_the_values_stand() {
         let value = document.pointer(pointer).unwrap_or_else(|| panic!("{pointer}"));
         let text = repo.read(place["file"].as_str().unwrap());
         let line = text.lines().nth(usize::try_from(place["line"].as_u64().unwrap()).unwrap() - 1).unwrap();
-        // What takes no variable stands there as it is.
+        // A text without a variable is printed unchanged.
         if place["variables"].is_null() {
             let written = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
             assert!(line.contains(&written), "{pointer}: {written} in {line}");
@@ -70,9 +70,9 @@ fn the_places_are_those_where_the_values_stand() {
         }
         // Both forms say the same.
         let key = pointer.trim_start_matches('/').replacen("value/", "environment/", 1);
-        if let Some((_, told)) = yaml.get(&key) {
+        if let Some((_, location)) = yaml.get(&key) {
             let expected = format!("{}:{}", place["file"].as_str().unwrap(), place["line"]);
-            assert!(told.starts_with(&expected), "{key}: {told}");
+            assert!(location.starts_with(&expected), "{key}: {location}");
         }
     }
     // It is what the other commands work with.

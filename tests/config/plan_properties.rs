@@ -1,5 +1,5 @@
-//! What must hold of every plan, whatever the states: applied it is empty, it is the same each time, it touches
-//! nothing that nobody asked for, and it says where each difference comes from.
+//! Properties of every plan, whatever the states: after an apply it is empty, it is deterministic, it changes only what
+//! the files ask for, and it says where each difference comes from.
 
 use std::{collections::BTreeMap, sync::LazyLock};
 
@@ -33,7 +33,7 @@ fn apply(state: &State, planned: &Planned) -> State {
     after
 }
 
-/// Somebody makes the live profiles these, by hand.
+/// Changes the live profiles to these, as an administrator does by hand.
 fn by_hand(state: &State, profiles: &BTreeMap<ProfileName, StoredProfile>) -> State {
     let live: BTreeMap<_, _> = state.live_stored().map(|(name, stored)| (name.clone(), stored.clone())).collect();
     let mut changes = Vec::new();
@@ -116,7 +116,7 @@ proptest! {
     }
 
     #[test]
-    fn the_cause_is_git_where_nobody_touched_the_service_and_drift_where_nobody_touched_the_files(
+    fn the_cause_is_git_if_the_service_is_unchanged_and_drift_if_the_files_are_unchanged(
         settings in generated::any_settings(),
         before in generated::any_profiles(),
         other in generated::any_profiles(),

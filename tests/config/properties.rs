@@ -1,4 +1,4 @@
-//! What must hold of parser, layers and writer, whatever the files say.
+//! Properties of the parser, the layers and the writer that hold for all files.
 
 use crate::support::{
     generated,

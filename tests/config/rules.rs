@@ -44,8 +44,8 @@ fn broken(profiles: &[(&str, Value)]) -> Vec<String> {
         .collect()
 }
 
-/// With a profile beside it that serves everything.
-fn broken_beside_default(value: Value) -> Vec<String> {
+/// The same with a further profile that serves everything.
+fn violations_with_default(value: Value) -> Vec<String> {
     broken(&[("a", value), ("z", base())])
 }
 
@@ -68,7 +68,7 @@ fn a_good_state_breaks_nothing() {
 fn a_delegate_serves_the_user_interface_alone() {
     let native = delegate(&json!({ "platform": "native", "redirect": "https://localhost" }));
     let more = changed(native, "/functions", json!(["user-interface", "all-reports"]));
-    assert_eq!(broken_beside_default(more), ["MW0100 a/functions/all-reports"]);
+    assert_eq!(violations_with_default(more), ["MW0100 a/functions/all-reports"]);
 }
 
 #[test]
@@ -82,7 +82,7 @@ fn a_delegates_redirect_fits_its_platform() {
         "https://erp.example.com",
     ] {
         assert_eq!(
-            broken_beside_default(delegate(&json!({ "platform": "native", "redirect": wrong }))),
+            violations_with_default(delegate(&json!({ "platform": "native", "redirect": wrong }))),
             [redirect],
             "{wrong}"
         );
@@ -98,14 +98,14 @@ fn a_delegates_redirect_fits_its_platform() {
         "https://erp .example.com",
     ] {
         assert_eq!(
-            broken_beside_default(delegate(&json!({ "platform": "spa", "redirect": wrong }))),
+            violations_with_default(delegate(&json!({ "platform": "spa", "redirect": wrong }))),
             [redirect],
             "{wrong}"
         );
     }
     for right in ["https://erp.example.com", "https://erp.example.com:8443/web/", "https://erp/web?x=1"] {
         assert!(
-            broken_beside_default(delegate(&json!({ "platform": "spa", "redirect": right }))).is_empty(),
+            violations_with_default(delegate(&json!({ "platform": "spa", "redirect": right }))).is_empty(),
             "{right}"
         );
     }
@@ -115,7 +115,7 @@ fn a_delegates_redirect_fits_its_platform() {
 fn a_profile_that_sends_by_itself_needs_a_from_address() {
     let mut without = changed(base(), "/functions", json!(["all-reports"]));
     without.as_object_mut().unwrap().remove("from");
-    assert_eq!(broken_beside_default(without), ["MW0103 a"]);
+    assert_eq!(violations_with_default(without), ["MW0103 a"]);
     for wrong in [
         "mail",
         "mail@",
@@ -125,7 +125,7 @@ fn a_profile_that_sends_by_itself_needs_a_from_address() {
         "mail@example.com\r\nBcc: x@example.com",
     ] {
         let wrong = changed(changed(base(), "/functions", json!(["all-reports"])), "/from/address", json!(wrong));
-        assert_eq!(broken_beside_default(wrong), ["MW0110 a/from/address"]);
+        assert_eq!(violations_with_default(wrong), ["MW0110 a/from/address"]);
     }
 }
 
@@ -145,7 +145,7 @@ fn two_enabled_profiles_never_claim_the_same() {
 #[test]
 fn companies_exist_and_names_differ_by_more_than_case() {
     let of = changed(base(), "/appliesTo", json!({ "companies": ["EDU1", "EDU9"] }));
-    assert_eq!(broken_beside_default(of), ["MW0105 a/appliesTo/companies/EDU9"]);
+    assert_eq!(violations_with_default(of), ["MW0105 a/appliesTo/companies/EDU9"]);
     let other = changed(base(), "/functions", json!(["all-reports"]));
     assert_eq!(broken(&[("A", other), ("a", base())]), ["MW0112 a"]);
 }
@@ -156,15 +156,15 @@ fn no_password_travels_in_clear_except_to_this_machine() {
         let value = changed(base(), "/functions", json!(["all-reports"]));
         changed(changed(value, "/provider/smtp/encryption", json!("none")), "/provider/smtp/host", json!(host))
     };
-    assert_eq!(broken_beside_default(clear("mail.example.com")), ["MW0107 a/provider/smtp/encryption"]);
-    assert_eq!(broken_beside_default(clear("127.0.0.1.example.com")), ["MW0107 a/provider/smtp/encryption"]);
+    assert_eq!(violations_with_default(clear("mail.example.com")), ["MW0107 a/provider/smtp/encryption"]);
+    assert_eq!(violations_with_default(clear("127.0.0.1.example.com")), ["MW0107 a/provider/smtp/encryption"]);
     for here in ["localhost", "127.0.0.1", "127.9.9.9", "::1"] {
-        assert!(broken_beside_default(clear(here)).is_empty(), "{here}");
+        assert!(violations_with_default(clear(here)).is_empty(), "{here}");
     }
 }
 
 #[test]
-fn every_cell_has_a_sender_or_is_meant_to_have_none() {
+fn every_cell_has_a_sender_or_is_marked_unserved() {
     let reports = changed(base(), "/functions", json!(["all-reports"]));
     assert_eq!(broken(&[("a", reports.clone())]), ["MW0108 /companies"]);
     let settings: Settings = serde_json::from_value(json!({
@@ -180,12 +180,12 @@ fn every_cell_has_a_sender_or_is_meant_to_have_none() {
 fn a_login_has_both_halves_and_a_usual_port() {
     let mut half = changed(base(), "/functions", json!(["all-reports"]));
     half.pointer_mut("/provider/smtp").unwrap().as_object_mut().unwrap().remove("password");
-    assert_eq!(broken_beside_default(half), ["MW0109 a/provider/smtp/username"]);
+    assert_eq!(violations_with_default(half), ["MW0109 a/provider/smtp/username"]);
     let mut half = changed(base(), "/functions", json!(["all-reports"]));
     half.pointer_mut("/provider/smtp").unwrap().as_object_mut().unwrap().remove("username");
-    assert_eq!(broken_beside_default(half), ["MW0109 a/provider/smtp/password"]);
+    assert_eq!(violations_with_default(half), ["MW0109 a/provider/smtp/password"]);
     let port = changed(changed(base(), "/functions", json!(["all-reports"])), "/provider/smtp/port", json!(465));
-    assert_eq!(broken_beside_default(port), ["MW0111 a/provider/smtp/port"]);
+    assert_eq!(violations_with_default(port), ["MW0111 a/provider/smtp/port"]);
 }
 
 #[test]
@@ -193,7 +193,7 @@ fn ids_and_hosts_are_what_they_say() {
     let direct = json!({ "credential": { "clientSecret": { "secret": "g/s" } } });
     let direct = changed(graph("microsoft-graph-direct", &direct), "/functions", json!(["all-documents"]));
     let at = |key: &str, to: &str| {
-        broken_beside_default(changed(direct.clone(), &format!("/provider/microsoft-graph-direct/{key}"), json!(to)))
+        violations_with_default(changed(direct.clone(), &format!("/provider/microsoft-graph-direct/{key}"), json!(to)))
     };
     assert_eq!(at("tenant", "common"), ["MW0011 a/provider/microsoft-graph-direct/tenant"]);
     assert_eq!(at("tenant", "not a tenant"), ["MW0011 a/provider/microsoft-graph-direct/tenant"]);
@@ -201,7 +201,7 @@ fn ids_and_hosts_are_what_they_say() {
     assert!(at("tenant", "11111111-2222-3333-4444-555555555555").is_empty());
     for wrong in ["https://mail.example.com", "mail.example.com:25", "mail example", "", "-a.example"] {
         let value = changed(changed(base(), "/functions", json!(["all-reports"])), "/provider/smtp/host", json!(wrong));
-        assert_eq!(broken_beside_default(value), ["MW0011 a/provider/smtp/host"], "{wrong}");
+        assert_eq!(violations_with_default(value), ["MW0011 a/provider/smtp/host"], "{wrong}");
     }
 }
 
@@ -222,7 +222,7 @@ fn each_text_comes_with_its_place() {
 }
 
 #[test]
-fn the_path_of_a_file_is_no_key_however_it_looks() {
+fn the_path_of_a_file_is_not_taken_for_a_key() {
     let path = "/var/run/kT9xQ2vLr8Zm/Token4WbY7cHs1";
     assert!(mailwright::model::secret_detection::detect(path).is_some());
     assert!(mailwright::model::secret_detection::is_exempt("federatedTokenFile", path));

@@ -44,7 +44,7 @@ fn oauth(host: &str, encryption: &str, tenant: &str, kind: &str) -> Destination 
     destination(json!({ "smtp": { "host": host, "encryption": encryption, "username": "erp", "oauth": oauth } }))
 }
 
-/// Whoever seals elsewhere (a browser, a script) computes the same digest from this text.
+/// Another implementation (a browser, a script) computes the same digest from this text.
 #[test]
 fn the_digest_is_that_of_the_canonical_form() {
     let custom = json!({ "custom": { "signIn": "https://Login.example/", "graph": "https://graph.example" } });
@@ -174,7 +174,7 @@ fn binary(armored: &[u8]) -> Vec<u8> {
 }
 
 proptest! {
-    /// What a record admits and what a sealed digest matches are one rule.
+    /// A record admits exactly the destinations that a sealed digest matches.
     #[test]
     fn records_and_digests_agree(from in any_destination(), to in any_destination()) {
         let prod = environment("prod");

@@ -1,5 +1,5 @@
-//! What must hold of age files: whoever is addressed opens them, nobody changes them unseen, and what the header
-//! says without a key is what was put there.
+//! Properties of age files: each recipient can open them, no change goes unnoticed, and the header says without a key
+//! what was written into it.
 
 use std::{
     path::Path,
@@ -58,7 +58,7 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 48, ..ProptestConfig::default() })]
 
     #[test]
-    fn what_is_sealed_opens_for_those_addressed_and_for_nobody_else(
+    fn a_sealed_value_opens_for_its_recipients_only(
         bytes in proptest::collection::vec(any::<u8>(), 1..2000), random in any::<[u8; 16]>()
     ) {
         prop_assume!(!std::str::from_utf8(&bytes).is_ok_and(is_masked));
@@ -142,14 +142,14 @@ fn a_flipped_bit_anywhere_is_refused() {
 }
 
 #[test]
-fn tampering_is_told_from_damage_and_from_the_wrong_address() {
+fn tampering_damage_and_a_wrong_recipient_are_different_errors() {
     let service = ServiceIdentity::generate();
     let file = binary(&sealed(b"correct horse", &service));
     let text = String::from_utf8_lossy(&file).into_owned();
     let end = text.find("\n--- ").expect("the end of the header");
     let with = |stanza: &str| [&file[..=end], stanza.as_bytes(), &file[end + 1..]].concat();
 
-    assert_eq!(why(&service, &with("-> added nobody\n\n")), OpenError::Tampered, "a stanza was added");
+    assert_eq!(why(&service, &with("-> added stanza\n\n")), OpenError::Tampered, "a stanza was added");
     let mark = text.find("-> mailwright-v1 ").expect("our stanza") + 17;
     let mut other_id = file.clone();
     other_id[mark] = if other_id[mark] == b'A' { b'B' } else { b'A' };
@@ -211,14 +211,14 @@ fn size_and_length_are_bounded() {
     assert!(many.len() < FILE_LIMIT);
     let error = Header::read(many.as_bytes()).expect_err("it is too long");
     assert!(error.to_string().contains("more than 2000 lines"), "{error}");
-    // And more recipients than fit are refused when they are sealed to, not when somebody reads.
+    // And more recipients than fit are refused when sealing, not when reading.
     let crowd: Vec<String> = (0..900).map(|_| ServiceIdentity::generate().recipient()).collect();
     let crowd = recipients(&crowd.iter().map(String::as_str).collect::<Vec<_>>());
     assert!(matches!(seal(&value(b"x1"), &crowd, &id(1)), Err(SealError::Age(_))));
 }
 
 #[test]
-fn masks_are_told_from_values() {
+fn masks_are_distinguished_from_values() {
     for mask in [
         "***",
         "*****",
@@ -246,7 +246,7 @@ fn masks_are_told_from_values() {
 #[test]
 fn recipients_files_say_where_they_are_wrong() {
     let error = |text: &str| Recipients::parse(text, &NoCallbacks).map(|_| ()).expect_err("refused").to_string();
-    insta::assert_snapshot!(error("# nobody\n\n"), @"it names no recipient");
+    insta::assert_snapshot!(error("# empty\n\n"), @"it names no recipient");
     insta::assert_snapshot!(error("# one\nage1nonsense\n"), @"line 2 is not a recipient: write an age recipient (`age1...`), an SSH public key, or a plugin's recipient");
     insta::assert_snapshot!(error(&public_half("ecdsa")), @"line 1 is not a recipient: only whole ssh-ed25519 keys, and ssh-rsa keys of 2048 to 16384 bits, can be recipients");
     let key = public_half("ed25519");
@@ -254,29 +254,29 @@ fn recipients_files_say_where_they_are_wrong() {
     insta::assert_snapshot!(error(&format!("ssh-ed25519 {key}é")), @"line 1 is not a recipient: the SSH key is followed by something that does not belong to it");
     insta::assert_snapshot!(error(&format!("ssh-ed25519 {key} \u{1b}[2Jname")), @"line 1 is not a recipient: there are control characters in it");
 
-    // A private key in the wrong file is told apart, and not repeated.
+    // A private key in the wrong file has its own message, which does not repeat the key.
     let private = ServiceIdentity::generate().to_file();
     let private = private.expose_secret().lines().last().expect("the key").to_owned();
-    let told = error(&format!("\n  {private}"));
-    assert!(told.contains("line 2") && told.contains("private half"), "{told}");
-    assert!(!told.contains(&private[20..40]), "the key was repeated");
+    let message = error(&format!("\n  {private}"));
+    assert!(message.contains("line 2") && message.contains("private half"), "{message}");
+    assert!(!message.contains(&private[20..40]), "the key was repeated");
 }
 
 #[test]
 fn every_kind_of_recipient_is_understood_and_the_same_one_counts_once() {
     let service = ServiceIdentity::generate().recipient();
     let (ed25519, rsa) = (public_half("ed25519"), public_half("rsa"));
-    // The plugin is not installed: that matters to whoever seals, and to nobody else.
+    // The plugin is not installed: that matters only for sealing.
     let plugin = "age1mwtest1qqqsyqcyq5rqwqcxcmr";
     let text = format!("\u{feff}# a comment\r\n{service}\r\n{}\n{ed25519}{rsa}\n{TAG}\n", service.to_ascii_uppercase());
     let all = Recipients::parse(&text, &NoCallbacks).expect("recipients");
     assert_eq!(all.texts().count(), 4);
     let file = seal(&value(b"hunter2"), &all, &id(3)).expect("sealed");
     assert_eq!(Header::read(&file).expect("a header").kinds, ["X25519", "ssh-ed25519", "ssh-rsa", "p256tag"]);
-    let Err(SealError::Age(told)) = seal(&value(b"hunter2"), &recipients(&[plugin]), &id(3)) else {
+    let Err(SealError::Age(message)) = seal(&value(b"hunter2"), &recipients(&[plugin]), &id(3)) else {
         panic!("no plugin, no file")
     };
-    assert!(told.contains("age-plugin-mwtest"), "{told}");
+    assert!(message.contains("age-plugin-mwtest"), "{message}");
 }
 
 /// Gives a passphrase, and counts how often it is asked.
@@ -327,7 +327,7 @@ fn ssh_keys_open_and_ask_once_and_only_for_files_that_are_theirs() {
     let file = seal(&value(b"hunter2"), &both, &id(3)).expect("sealed");
     assert_eq!(open(&file, keys.iter()).expect("opens").expose_secret(), b"hunter2");
 
-    let unfit = keys.add_file(&fixture("ecdsa"), &NoCallbacks).expect_err("ECDSA is no age identity");
+    let unfit = keys.add_file(&fixture("ecdsa"), &NoCallbacks).expect_err("age has no ECDSA identities");
     assert!(unfit.to_string().contains("ssh-ed25519 and ssh-rsa can"), "{unfit}");
 }
 
@@ -371,12 +371,12 @@ fn identity_files_may_be_protected_and_files_may_be_sealed_with_a_passphrase() {
     let error = open(hostile.as_bytes(), keys.iter()).map(|_| ()).expect_err("too much work");
     assert!(error.to_string().contains("work factor of 40"), "{error}");
 
-    for (text, told) in
+    for (text, message) in
         [("# nothing\n", "no identity"), ("AGE-SECRET-KEY-1CANARY\n", "line 1"), ("-----BEGIN X", "SSH key")]
     {
         std::fs::write(&path, text).expect("written");
         let error = Identities::default().add_file(&path, &NoCallbacks).expect_err("no identity").to_string();
-        assert!(error.contains(told) && !error.contains("CANARY"), "{error}");
+        assert!(error.contains(message) && !error.contains("CANARY"), "{error}");
     }
 }
 

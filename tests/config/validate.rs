@@ -1,4 +1,4 @@
-//! What `validate` says of files: every decided behaviour of the format, each as a small tree and what is said of it.
+//! Diagnostics of `validate`: each documented behaviour of the format, as a small tree of files and its diagnostics.
 
 use crate::support::repository::{SMALL_PROFILE, TestRepository};
 
@@ -192,7 +192,7 @@ fn plain_words_that_are_read_differently() {
 }
 
 #[test]
-fn keys_and_values_that_mean_nothing_are_told_with_what_was_meant() {
+fn unknown_keys_and_values_are_reported_with_suggestions() {
     let repo = TestRepository::small();
     repo.write(
         "environments/dev/profiles/relay.yaml",
@@ -203,7 +203,7 @@ fn keys_and_values_that_mean_nothing_are_told_with_what_was_meant() {
 }
 
 #[test]
-fn a_literal_in_a_secrets_place_is_told_and_never_shown() {
+fn a_literal_in_place_of_a_secret_is_reported_and_never_shown() {
     let repo = TestRepository::small();
     let canary = "Correct-Horse-7-Battery";
     for literal in [
@@ -237,7 +237,7 @@ fn a_literal_in_a_secrets_place_is_told_and_never_shown() {
 
 #[test]
 fn one_problem_hides_no_other() {
-    // In one file: a plain value that cannot be told, an unknown key, a wrong word, a function, an address, a host, a
+    // In one file: an ambiguous plain value, an unknown key, a wrong word, a function, an address, a host, a
     // company, a secret that is not there.
     let text = "provider:\n  smtp:\n    host: not a host\n    port: 1e3\n    hots: x\n    username: erp\n    password: { secret: relay/password }\n    encryption: tsl\nfrom:\n  address: not-an-address\nfunctions: [all-reprots, all-documents]\nappliesTo: { companies: [NOPE, EDU1] }\nlimits: { perMinute: 0 }\n";
     let all = [
@@ -280,7 +280,7 @@ fn one_problem_hides_no_other() {
 }
 
 #[test]
-fn one_problem_is_told_once_and_nothing_follows_from_it() {
+fn one_problem_is_reported_once_and_without_consequences() {
     for (line, instead, code) in [
         ("host: smtp.example.com", "host: smtp.example.com\n    encryption: tsl\n    port: 465", "MW0007"),
         ("host: smtp.example.com", "host: 0x1F", "MW0004"),
@@ -320,8 +320,8 @@ fn a_problem_that_a_variable_brings_says_where_the_variable_is_set() {
     let line = 1 + text.lines().position(|line| line.contains("relayPort:")).unwrap();
     repo.write("environments/dev/environment.yaml", text.replace("relayPort: 8487", "relayPort: abc"));
     let output = repo.run(&["validate", "dev", "--color", "never"]).code(1);
-    let told = format!("`relayPort` is set at environments/dev/environment.yaml:{line}:14.");
-    assert!(output.stdout.contains(&told), "{}", output.stdout);
+    let note = format!("`relayPort` is set at environments/dev/environment.yaml:{line}:14.");
+    assert!(output.stdout.contains(&note), "{}", output.stdout);
 }
 
 #[test]
@@ -438,7 +438,7 @@ fn layers_and_variables() {
 }
 
 #[test]
-fn what_several_environments_inherit_is_told_once_and_partial_layers_may_lack_things() {
+fn an_inherited_problem_is_reported_once_and_partial_layers_may_be_incomplete() {
     let repo = TestRepository::small();
     repo.write("environments/base/environment.yaml", "abstract: true\n");
     repo.write("environments/base/profiles/half.yaml", "provider: { smtp: { host: \"${later}\", prot: 25 } }\n");
@@ -453,7 +453,7 @@ fn what_several_environments_inherit_is_told_once_and_partial_layers_may_lack_th
 
 #[test]
 fn rules_are_pointed_at_the_value_that_breaks_them() {
-    assert_eq!(profile(SMALL_PROFILE.replace("erp@example.com", "nobody")), ["MW0110 profiles/relay.yaml:5:12"]);
+    assert_eq!(profile(SMALL_PROFILE.replace("erp@example.com", "no-address")), ["MW0110 profiles/relay.yaml:5:12"]);
     assert_eq!(
         profile(SMALL_PROFILE.replace("system-wide", "{ companies: [EDU1, EDU7] }")),
         ["MW0105 profiles/relay.yaml:7:32"]
@@ -583,7 +583,7 @@ fn the_work_for_a_file_grows_with_its_size_and_no_faster() {
 }
 
 #[test]
-fn more_problems_than_are_listed_are_told_as_such() {
+fn problems_beyond_the_limit_are_counted() {
     let repo = TestRepository::small();
     let keys: String = (0..150).map(|n| format!("k{n}: 1\n")).collect();
     repo.write("environments/dev/profiles/relay.yaml", format!("{SMALL_PROFILE}{keys}"));

@@ -1,6 +1,6 @@
-//! A server that is away while much waits: memory stays bounded, nothing slows down, everything leaves when it is back. The
-//! long form (`MAILWRIGHT_TEST_BACKLOG=200000 MAILWRIGHT_TEST_AWAY=7200`) is what the figures of the documentation come from.
-//! That no statement's cost grows with what waits, `tests/service/query_plans.rs` holds.
+//! A server that is away while much waits: memory stays bounded, nothing slows down, everything leaves when it is back.
+//! The long form (`MAILWRIGHT_TEST_BACKLOG=200000 MAILWRIGHT_TEST_AWAY=7200`) is what the figures of the documentation
+//! come from. That no statement's cost grows with what waits, `tests/service/query_plans.rs` holds.
 
 use std::time::{Duration, Instant};
 
@@ -43,7 +43,7 @@ fn much_that_waits_costs_no_memory_and_leaves_when_the_server_is_back() {
     let accepted = load.end();
     let (since, used) = (Instant::now(), processor_time(&service));
     std::thread::sleep(away);
-    // Whoever waits does nothing: a scan of all that waits, every now and then, would show here.
+    // Waiting costs nothing: a periodic scan of the whole queue would show here.
     let used = processor_time(&service) - used;
     assert!(used < since.elapsed().as_secs_f64() / 10.0 + 1.0, "{used} s of work while nothing could be done");
     let memory = resident(&service);

@@ -1,4 +1,4 @@
-//! Clients that are slow, idle or greedy hold up nobody else, and cost bounded memory.
+//! Clients that are slow, idle or greedy delay no other client, and cost bounded memory.
 
 use std::{
     io::{Read as _, Write as _},
@@ -14,7 +14,7 @@ use crate::{
 };
 
 #[test]
-fn idle_and_slow_connections_hold_up_nobody() {
+fn idle_and_slow_connections_do_not_delay_others() {
     let sink = Sink::start();
     let mut service = MailService::unapplied(sink.port, QUICK, "");
     // With so few descriptors, each connection that is not closed would be missed by delivery.
@@ -38,7 +38,7 @@ fn idle_and_slow_connections_hold_up_nobody() {
     for id in &ids {
         service.wait(id, "delivered");
     }
-    // Each of them is closed, those that nobody needed the place of as well.
+    // Each of them is closed, also without other clients that need the slot.
     for mut stream in idle {
         stream.set_read_timeout(Some(Duration::from_secs(60))).unwrap();
         let read = stream.read(&mut [0; 1024]);
@@ -88,7 +88,7 @@ fn large_submissions_are_taken_or_refused_within_bounds() {
 }
 
 #[test]
-fn bodies_that_never_come_hold_up_nobody_else() {
+fn bodies_that_never_come_do_not_delay_others() {
     let sink = Sink::start();
     let service = MailService::new(sink.port, QUICK, "");
     let [greedy, patient] = ["greedy", "patient"].map(|name| {
@@ -116,7 +116,7 @@ fn bodies_that_never_come_hold_up_nobody_else() {
     let id = service.send(json!({}));
     service.send(json!({ "text": "x".repeat(1_000_000) }));
     service.wait(&id, "delivered");
-    println!("taken after {:?} beside {} bodies that do not come", began.elapsed(), endless.len() + promised.len());
+    println!("accepted after {:?} next to {} bodies that do not come", began.elapsed(), endless.len() + promised.len());
     // Each is given up, and says why.
     let mut answers = String::new();
     for mut stream in endless {

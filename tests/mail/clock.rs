@@ -41,7 +41,7 @@ fn a_clock_that_jumps_changes_nothing_about_what_waits() {
     let waits = service.send(json!({}));
     service.wait_until(&waits, "an attempt", |message| message["attempts"].as_u64() >= Some(1));
     let tries = || service.message(&waits)["attempts"].as_u64().unwrap();
-    // Three days on: nobody's lifetime of two is over, and nothing is tried faster.
+    // Three days on: no message's lifetime of two days is over, and nothing is tried faster.
     std::fs::write(&offset, "+3d").unwrap();
     let (before, began) = (tries(), std::time::Instant::now());
     std::thread::sleep(std::time::Duration::from_secs(3));

@@ -42,7 +42,7 @@ fn connections_of_the_old_configuration_are_closed() {
 }
 
 #[test]
-fn messages_of_a_deleted_profile_are_resolved_anew_or_wait() {
+fn messages_of_a_deleted_profile_are_resolved_again_or_wait() {
     let sink = Sink::start();
     let service = MailService::unapplied(sink.port, QUICK, "");
     let own = "functions: [default]\nappliesTo: { companies: [EDU1] }\nfrom: { address: edu1@example.com }\n";
@@ -64,7 +64,7 @@ fn messages_of_a_deleted_profile_are_resolved_anew_or_wait() {
     assert_eq!(sink.received()[0].from, "erp@example.com");
     assert!(sink.received()[0].header("from").unwrap().contains("erp@example.com"));
 
-    // With nobody left, it waits and says why; nobody else's profile takes it.
+    // Without a profile it waits and says why; another company's profile does not send it.
     sink.on("rcpt", Action::Reply("451 4.3.0 not now"));
     let second = service.send(json!({ "company": "EDU1" }));
     service.wait_until(&second, "an attempt", |message| message["attempts"].as_u64() >= Some(1));

@@ -1,5 +1,5 @@
-//! The stream of events: a sender follows what its own token submitted, within its companies and functions, and hears of
-//! nothing else; whoever may read hears of all.
+//! The stream of events: a sender follows what its own token submitted, within its companies and functions, and gets
+//! no other events; a token that may read gets all of them.
 
 use std::time::Duration;
 
@@ -20,7 +20,7 @@ fn submit(service: &MailService, token: &str, more: Value) -> String {
     answer.json()["id"].as_str().unwrap().to_owned()
 }
 
-/// The messages that events are about; `profile` stands for one that is about none.
+/// The messages that events are about; `profile` marks an event without a message.
 fn about(events: &[Value]) -> Vec<String> {
     let id = |event: &Value| event["message"]["id"].as_str().unwrap_or("profile").to_owned();
     events.iter().map(id).collect()
@@ -45,7 +45,7 @@ fn a_sender_follows_its_own_messages_and_nothing_else() {
     for id in [&first, &second, &third, &theirs, &limited] {
         service.wait(id, "delivered");
     }
-    // The profile is parked and resumes: that is news of a profile, and for whoever may read.
+    // The profile is parked and resumes: those are events of a profile, for tokens that may read.
     sink.on("mail", Action::Reply("530 5.7.0 Authentication required"));
     let fourth = submit(&service, &shop, json!({}));
     service.wait_outbox("the parked profile", |outbox| outbox["parked"][0]["profile"] == "relay");
@@ -67,7 +67,7 @@ fn a_sender_follows_its_own_messages_and_nothing_else() {
 }
 
 #[test]
-fn what_was_missed_is_told_without_anything_new() {
+fn missed_events_arrive_without_a_new_one() {
     use std::io::{BufRead as _, BufReader, Write as _};
     let sink = Sink::start();
     let service = MailService::new(sink.port, QUICK, "");
@@ -99,7 +99,7 @@ fn a_sender_hears_of_it_as_it_happens() {
     stream.write_all(request.as_bytes()).unwrap();
     let mut lines = BufReader::new(stream).lines().map(Result::unwrap);
     assert_eq!(lines.next().unwrap(), "HTTP/1.1 200 OK");
-    // Somebody else's comes first, and says nothing here.
+    // Another sender's message comes first, and has no event here.
     let other = service.send(json!({}));
     service.wait(&other, "delivered");
     let own = submit(&service, &shop, json!({}));

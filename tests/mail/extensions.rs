@@ -1,4 +1,4 @@
-//! What a mail server offers is used, and what it lacks is not assumed: SIZE, 8BITMIME, SMTPUTF8, DSN.
+//! SMTP extensions: an extension is used if the server offers it, and not otherwise: SIZE, 8BITMIME, SMTPUTF8, DSN.
 
 use serde_json::json;
 
@@ -75,7 +75,7 @@ fn what_is_not_offered_is_not_assumed() {
     assert!(
         service.wait(answer.json()["id"].as_str().unwrap(), "failed")["reason"].as_str().unwrap().contains("8BITMIME")
     );
-    // Asking for notifications of a server that has none keeps nobody from sending.
+    // A request for notifications does not prevent delivery by a server that has none.
     let plain = service.send(json!({ "notify": { "success": true } }));
     service.wait(&plain, "delivered");
     assert!(

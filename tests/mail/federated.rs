@@ -1,4 +1,4 @@
-//! Sending by Graph without a secret: a token of another issuer, in a file of the service's machine that somebody else
+//! Sending by Graph without a secret: a token of another issuer, in a file of the service's machine that another program
 //! renews. It is read whenever a token is fetched, so that a renewed one needs no restart and no change.
 
 use std::path::PathBuf;
@@ -44,13 +44,13 @@ fn start_service(sandbox: &Sandbox) -> MailService {
     service
 }
 
-/// What the option says of a file that is for the profile of these scenarios.
+/// The value of the option for a file that belongs to the profile of these scenarios.
 fn bound(sandbox: &Sandbox, more: &str) -> String {
     format!("=dev,tenant={TENANT},client={DIRECT},sign-in={}{more}", sandbox.running.address)
 }
 
-/// The same, with the option that `option` makes of the file, and nothing applied. Sandboxes beside it are trusted as well.
-fn started(sandbox: &Sandbox, beside: &[&Sandbox], option: impl Fn(&str) -> String) -> MailService {
+/// The same, with the option that `option` makes of the file, and nothing applied. The `others` are trusted as well.
+fn started(sandbox: &Sandbox, others: &[&Sandbox], option: impl Fn(&str) -> String) -> MailService {
     let repo = TestRepository::examples();
     for old in ["environments", "secrets/prod", "secrets/dev/relay", "secrets/dev/documents"] {
         drop(std::fs::remove_dir_all(repo.path(old)));
@@ -62,7 +62,7 @@ fn started(sandbox: &Sandbox, beside: &[&Sandbox], option: impl Fn(&str) -> Stri
     profile["provider"]["microsoft-graph-direct"]["credential"] = json!({ "federatedTokenFile": file(&service) });
     let text = profile.to_string().replace("HERE", &sandbox.running.address);
     service.repo.write("environments/dev/profiles/documents.json", text);
-    let trusted = beside.iter().fold(sandbox.running.authority.clone(), |all, other| all + &other.running.authority);
+    let trusted = others.iter().fold(sandbox.running.authority.clone(), |all, other| all + &other.running.authority);
     service.repo.write("ca.pem", trusted);
     let (ca, token) = (service.repo.path("ca.pem"), option(file(&service).to_str().unwrap()));
     let own = ["--demo", "--outgoing-ca-file", ca.to_str().unwrap(), "--federated-token-file", &token];
@@ -135,12 +135,12 @@ fn a_file_in_use_goes_nowhere_else_that_a_merge_names() {
         refused(&service, &sandbox, "the file is for client");
         service.repo.write("environments/dev/profiles/documents.json", before);
     }
-    // Nor does a new profile beside it.
-    let beside = service.repo.read("environments/dev/profiles/documents.json");
-    let beside = beside.replace("\"default\"", "\"all-reports\"").replace(TENANT, "evil.example");
-    service.repo.write("environments/dev/profiles/beside.json", beside);
+    // Nor does another profile.
+    let profile = service.repo.read("environments/dev/profiles/documents.json");
+    let profile = profile.replace("\"default\"", "\"all-reports\"").replace(TENANT, "evil.example");
+    service.repo.write("environments/dev/profiles/other.json", profile);
     let apply = service.repo.run(&["apply", "dev", "--yes", "--skip-verify"]).code(1);
-    assert!(apply.stderr.contains("MW0385") && apply.stderr.contains("profile `beside`"), "{}", apply.stderr);
+    assert!(apply.stderr.contains("MW0385") && apply.stderr.contains("profile `other`"), "{}", apply.stderr);
     assert_eq!((requests(&other, "/token"), requests(&other, "/v1.0")), (0, 0), "the other host gets no token");
 }
 
@@ -187,7 +187,7 @@ fn a_reader_uses_a_file_only_where_the_option_says_so() {
 }
 
 #[test]
-fn an_option_says_for_whom_a_file_is() {
+fn an_option_names_the_profile_that_a_file_belongs_to() {
     let sandbox = Sandbox::start(trusting("one"));
     let service = started(&sandbox, &[], |file| format!("{file}{}", bound(&sandbox, "")));
     renew(&service, "one");
@@ -230,7 +230,8 @@ fn a_federated_token_sends_and_a_renewed_one_is_read_when_the_next_is_needed() {
     let id = service.send(json!({}));
     service.wait(&id, "delivered");
     assert_eq!(sandbox.get("mail").as_array().unwrap().len(), 1);
-    // Another subject is trusted from now on, and the file holds its token; what was fetched is good for as long as it is.
+    // Another subject is trusted from now on, and the file holds its token; what was fetched is good for as long as it
+    // is.
     sandbox.put(&trusting("two"));
     renew(&service, "two");
     let id = service.send(json!({}));
@@ -255,7 +256,7 @@ fn a_token_that_is_missing_or_not_trusted_parks_until_the_file_is_right() {
         outbox["parked"][0]["reason"].as_str().unwrap().contains("the federated token: cannot be read"),
         "{outbox:#}"
     );
-    renew(&service, "somebody else");
+    renew(&service, "another subject");
     let outbox = service.wait_outbox("the finding", |outbox| outbox["parked"][0]["finding"].is_object());
     assert!(outbox["parked"][0]["finding"]["id"].as_str().unwrap().starts_with("GRAPH-"), "{outbox:#}");
     renew(&service, "one");

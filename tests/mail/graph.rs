@@ -1,5 +1,5 @@
-//! Delivery by Microsoft Graph: what is sent arrives as it was, what Graph refuses is told apart, a 504 that had sent is
-//! not sent again behind anybody's back.
+//! Delivery by Microsoft Graph: what is sent arrives as it was, each refusal of Graph has its own class, and a message
+//! whose 504 came after sending is not sent again without a decision.
 
 use std::{collections::BTreeMap, time::Duration};
 
@@ -94,7 +94,7 @@ fn a_message_arrives_as_it_was_and_one_token_serves_many() {
 }
 
 #[test]
-fn what_graph_refuses_is_told_apart() {
+fn refusals_of_graph_have_their_own_classes() {
     let fault = |status: u16, code: &str| json!({ "at": "/sendMail", "status": status, "code": code, "times": 1 });
     // The class of the first attempt, and whether it is delivered afterwards.
     let cases: BTreeMap<&str, (Value, &str)> = [
@@ -159,7 +159,7 @@ fn what_is_for_ever_fails_and_what_is_the_profiles_fault_parks_it() {
     let mut scenario = good();
     scenario["tenants"][0]["applications"][0]["granted"] = json!([]);
     sandbox.put(&scenario);
-    // A token outlives a consent; a fresh one tells.
+    // A token outlives a consent; a fresh one shows the change.
     service.repo.kill();
     start(&mut service);
     let ids: Vec<String> = (0..5).map(|_| service.send(json!({}))).collect();
@@ -175,8 +175,8 @@ fn what_is_for_ever_fails_and_what_is_the_profiles_fault_parks_it() {
         assert_eq!(last["class"], "delivered", "{message:#}");
         assert!(before.iter().all(|attempt| attempt["class"] == "auth" && attempt["phase"] == "send"), "{message:#}");
     }
-    let told = |id: &String| service.message(id)["history"].as_array().unwrap().len() > 1;
-    assert!(ids.iter().any(told), "the attempts without the consent are told of");
+    let has_history = |id: &String| service.message(id)["history"].as_array().unwrap().len() > 1;
+    assert!(ids.iter().any(has_history), "the attempts without the consent are in the history");
     for id in &ids {
         assert!(service.message(id)["history"].as_array().unwrap().iter().all(|attempt| attempt["at"].is_string()));
     }
@@ -231,7 +231,7 @@ fn what_another_profile_of_the_application_needs_is_not_too_much_for_a_parked_on
         }
         service.repo.http("GET", "/v1/verify/documents", &[], b"").body.contains("GRAPH-PERMISSION-EXCESS")
     };
-    assert!(excess(), "nobody reads the address book");
+    assert!(excess(), "the address book is not read");
     let mut other = direct();
     other["functions"] = json!(["all-reports"]);
     other["provider"]["microsoft-graph-direct"]["addressBook"] = json!(true);
@@ -294,7 +294,7 @@ fn a_504_that_had_sent_is_looked_up_before_anything_is_sent_again() {
 }
 
 #[test]
-fn where_nobody_may_look_it_waits_for_a_person() {
+fn without_permission_to_search_it_waits_for_an_operator() {
     let sandbox = Sandbox::start(good());
     let service = start_service(&sandbox, &format!("{QUICK}  functions: {{ default: {{ unknown: look }} }}\n"));
     sandbox.fault(&json!({ "at": "/sendMail", "status": 504, "after": true, "times": 1 }));
@@ -413,7 +413,7 @@ fn a_token_logs_in_to_a_mail_server() {
     // The role is withdrawn: parked, with what verify says.
     let mut without = good();
     without["tenants"][0]["applications"][0]["granted"] = json!([]);
-    // Somebody else may still log in by token, so the server offers it.
+    // Another account may still log in by token, so the server offers it.
     without["tenants"][0]["applications"][3]["granted"] = json!(["SMTP.SendAsApp"]);
     without["smtp"]["requiresLogin"] = json!(true);
     sandbox.put(&without);
@@ -430,7 +430,7 @@ fn a_token_logs_in_to_a_mail_server() {
 }
 
 #[test]
-fn a_token_that_is_not_accepted_is_fetched_anew_within_the_attempt() {
+fn a_rejected_token_is_fetched_again_within_the_attempt() {
     let sandbox = Sandbox::start(good());
     let service = start_service(&sandbox, QUICK);
     sandbox.fault(&json!({ "at": "/sendMail", "status": 401, "code": "InvalidAuthenticationToken", "times": 1 }));
@@ -639,7 +639,7 @@ fn send_raw(service: &MailService, raw: &str, query: &str) -> crate::support::re
 }
 
 #[test]
-fn graph_is_told_of_the_recipients_and_of_nobody_else() {
+fn graph_gets_exactly_the_recipients() {
     let sandbox = Sandbox::start(good());
     let service = start_service(&sandbox, &format!("{QUICK}  recipients: {{ allow: [\"*@test.example\"] }}\n"));
     // An address that is part of another one's.
@@ -686,7 +686,7 @@ fn a_guard_that_came_later_holds_for_graph_as_well() {
 }
 
 #[test]
-fn whoever_was_served_by_smtp_is_not_served_again_by_graph() {
+fn a_recipient_that_smtp_served_is_not_served_again_by_graph() {
     let sandbox = Sandbox::start(good());
     let service = start_service(&sandbox, QUICK);
     let path = service.repo.path("environments/dev/profiles/documents.json");

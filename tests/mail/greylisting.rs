@@ -1,4 +1,4 @@
-//! A server that says "not now" to whom it does not know: the next attempt delivers, once.
+//! A server that defers unknown senders: the next attempt delivers, once.
 
 use serde_json::json;
 

@@ -8,7 +8,7 @@ use crate::{
 };
 
 #[test]
-fn nobody_else_is_written_to() {
+fn only_allowed_recipients_get_mail() {
     let sink = Sink::start();
     let delivery =
         format!("{QUICK}  recipients: {{ allow: [\"*@example.com\", tester@example.org], subjectTag: \"[TEST]\" }}\n");

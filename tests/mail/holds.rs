@@ -1,4 +1,4 @@
-//! Holds: nothing leaves of what is held, its clock stands still, and it leaves when the hold ends.
+//! Holds: a held message does not leave, its lifetime is paused, and it leaves when the hold ends.
 
 use std::time::Duration;
 
@@ -88,7 +88,7 @@ fn a_hold_reaches_what_was_read_ahead() {
     let since = sink.seen("mail") - begun;
     assert!(since <= 2, "{since} began after the hold was acknowledged");
     assert!(count(&service.outbox(), "queued") >= 20, "{:#}", service.outbox());
-    // Nobody works on what is held, so it can be called back.
+    // A held message is not being sent, so it can be called back.
     let waits = ids.iter().rev().take(10);
     waits.for_each(|id| assert_eq!(service.act(id, "cancel").status, 200));
     service.repo.run(&["outbox", "dev", "release", hold.code(0).json()["id"].as_str().unwrap()]).code(0);
@@ -111,7 +111,7 @@ fn what_was_read_ahead_can_be_called_back() {
 }
 
 #[test]
-fn nobody_holds_what_does_not_exist() {
+fn a_hold_needs_an_existing_object() {
     let sink = Sink::start();
     let service = MailService::new(sink.port, QUICK, "");
     for what in [["--company", "NOPE"], ["--profile", "nope"]] {
@@ -122,12 +122,12 @@ fn nobody_holds_what_does_not_exist() {
 }
 
 #[test]
-fn what_is_sent_again_has_its_time_anew() {
+fn a_message_that_is_sent_again_gets_a_new_lifetime() {
     let sink = Sink::start();
     let service = MailService::new(sink.port, &format!("{QUICK}  functions: {{ default: {{ lifetime: 3s }} }}\n"), "");
     let id = service.send(json!({ "to": ["550=x@example.org"] }));
     service.wait(&id, "failed");
-    // Its lane stands still for longer than it lives, before it is sent again.
+    // Its profile is suspended for longer than its lifetime, before it is sent again.
     let hold = service.repo.run(&["outbox", "dev", "hold", "--company", "EDU1", "--reason", "x", "--format", "json"]);
     std::thread::sleep(Duration::from_secs(5));
     service.repo.run(&["outbox", "dev", "release", hold.code(0).json()["id"].as_str().unwrap()]).code(0);
@@ -136,5 +136,9 @@ fn what_is_sent_again_has_its_time_anew() {
     let began = std::time::Instant::now();
     let message = service.wait(&id, "failed");
     assert!(message["reason"].as_str().unwrap().contains("within 3s"), "{message:#}");
-    assert!(began.elapsed() < Duration::from_secs(8), "what stood still before is no gift: {:?}", began.elapsed());
+    assert!(
+        began.elapsed() < Duration::from_secs(8),
+        "an earlier pause does not extend the lifetime: {:?}",
+        began.elapsed()
+    );
 }

@@ -1,5 +1,5 @@
-//! `kill -9` under load, at random points. The long form (`MAILWRIGHT_TEST_KILLS=200`, some minutes) is what the figures of
-//! the documentation come from.
+//! `kill -9` under load, at random points. The long form (`MAILWRIGHT_TEST_KILLS=200`, some minutes) is what the figures
+//! of the documentation come from.
 
 use std::time::Duration;
 
@@ -25,5 +25,5 @@ fn a_service_that_is_killed_again_and_again_loses_nothing() {
     let tally = assert_nothing_lost(&service, &accepted, &sink.message_ids());
     println!("{kills} kills: {count} accepted, {refused} refused, {tally:?}");
     assert!(accepted.len() > 50, "there was no load to speak of: {} accepted", accepted.len());
-    assert_eq!(tally.delivered, accepted.len(), "what nobody could know of was sent again");
+    assert_eq!(tally.delivered, accepted.len(), "the unknown ones were sent again");
 }

@@ -1,4 +1,4 @@
-//! `kill -9` at named points: the mail server tells how far a message has come, and the service dies exactly there.
+//! `kill -9` at named points: the mail server reports the progress of a message, and the service is killed exactly there.
 
 use std::time::Duration;
 
@@ -53,8 +53,8 @@ fn after_the_dot_and_before_the_answer() {
     let message = service.wait(&id, "unknown");
     assert_eq!(message["recipients"][0]["status"], "unknown");
     std::thread::sleep(Duration::from_millis(1500));
-    assert_eq!(sink.received().len(), 1, "what nobody can know of is not sent again by itself");
-    // Somebody decides, and it is marked.
+    assert_eq!(sink.received().len(), 1, "an unknown message is not sent again without a decision");
+    // An operator decides, and it is marked.
     assert_eq!(service.act(&id, "replay").status, 200);
     let message = service.wait(&id, "delivered");
     assert_eq!(message["possibleDuplicate"], true);
@@ -78,7 +78,7 @@ fn after_it_was_marked_and_before_the_dot() {
     // It cannot have been taken, and the service cannot know how far it had come.
     let message = service.wait(&id, "unknown");
     assert_eq!((&message["attempts"], message["history"].as_array().unwrap().len()), (&json!(1), 1));
-    assert_eq!(message["history"][0]["class"], "unknown", "the attempt is told of: {message:#}");
+    assert_eq!(message["history"][0]["class"], "unknown", "the attempt is in the history: {message:#}");
     assert!(sink.received().is_empty());
     assert_eq!(service.act(&id, "replay").status, 200);
     assert_eq!(service.wait(&id, "delivered")["attempts"], 2);

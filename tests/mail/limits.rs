@@ -1,4 +1,4 @@
-//! What a mailbox may send is kept across workers and restarts, and a flood of one kind does not hold up another.
+//! Limits of a mailbox hold across workers and restarts, and a flood of one function does not delay the others.
 
 use std::time::{Duration, Instant};
 
@@ -21,7 +21,7 @@ fn no_minute_has_more_than_its_share_whatever_is_restarted() {
     let first = Instant::now();
     service.restart();
     std::thread::sleep(Duration::from_secs(4));
-    assert_eq!(sink.received().len(), 8, "a restart is no new minute");
+    assert_eq!(sink.received().len(), 8, "a restart does not begin a new minute");
     // The window slides: the next ones leave a minute after the first ones, and no earlier.
     while sink.received().len() < 16 && first.elapsed() < Duration::from_secs(200) {
         std::thread::sleep(Duration::from_millis(200));
@@ -158,7 +158,7 @@ fn what_waits_for_its_mailbox_does_not_grow_old() {
 }
 
 #[test]
-fn a_quota_that_is_told_at_a_recipient_counts_for_the_mailbox() {
+fn a_quota_reply_to_a_recipient_counts_for_the_mailbox() {
     let sink = Sink::start();
     sink.on("rcpt", Action::Reply("550 5.4.5 Daily sending quota exceeded"));
     let service = MailService::new(sink.port, QUICK, "limits: { concurrency: 2 }\n");
@@ -173,5 +173,5 @@ fn a_quota_that_is_told_at_a_recipient_counts_for_the_mailbox() {
     assert!(time("nextAttemptAt").duration_since(time("at")).as_secs() >= 1700, "half an hour, as the table says");
     std::thread::sleep(Duration::from_secs(3));
     assert!(sink.seen("rcpt") <= 4, "{} recipients were asked for", sink.seen("rcpt"));
-    assert_eq!(count(&service.outbox(), "queued"), 20, "nobody is refused for it");
+    assert_eq!(count(&service.outbox(), "queued"), 20, "no message is refused for it");
 }

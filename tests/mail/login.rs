@@ -48,7 +48,7 @@ fn the_profile_is_parked_and_the_mail_waits() {
         .clone();
     assert_eq!(parked["finding"]["message"], finding["message"]);
     assert_eq!(parked["finding"]["remedy"], finding["remedy"]);
-    // Whoever looks is told.
+    // The outbox shows the suspension.
     let status = service.repo.run(&["status", "dev"]).code(0).stdout;
     assert!(status.contains("parked       relay since ") && status.contains("SMTP-LOGIN"), "{status}");
     assert!(service.repo.http_without_token("GET", "/readyz", &[], b"").body.contains("parked profiles: 1"));
@@ -70,12 +70,12 @@ fn the_profile_is_parked_and_the_mail_waits() {
     assert_eq!(count(&outbox, "delivered"), messages, "{outbox:#}\n{}", service.log());
     assert_eq!(outbox["parked"], json!([]));
     assert_eq!(sink.received().len() as u64, messages);
-    let told: Vec<String> = events(&service)
+    let kinds: Vec<String> = events(&service)
         .iter()
         .filter_map(|event| event["type"].as_str().map(str::to_owned))
         .filter(|kind| kind != "delivered")
         .collect();
-    assert_eq!(told, ["parked", "resumed"], "one alert, and one all-clear");
+    assert_eq!(kinds, ["parked", "resumed"], "one alert, and one all-clear");
 }
 
 #[test]
@@ -88,7 +88,7 @@ fn a_new_password_is_tried_at_once() {
     service.repo.pipe(&["secrets", "set", "dev", "relay/login"], b"new-password").code(0);
     service.apply();
     let message = service.wait(&id, "delivered");
-    // The attempt that parked the profile is told of with all that there is to it, and costs the message nothing.
+    // The attempt that suspended the profile is in the history with all details, and does not count against the message.
     assert_eq!(message["attempts"], 1);
     let history = message["history"].as_array().unwrap();
     let shown = |index: usize, key: &str| history[index][key].clone();
@@ -100,8 +100,8 @@ fn a_new_password_is_tried_at_once() {
     assert!(shown(0, "server").as_str().unwrap().contains("127.0.0.1"), "{message:#}");
     let time = |key: &str| shown(0, key).as_str().unwrap().parse::<jiff::Timestamp>().unwrap();
     assert!(time("nextAttemptAt") > time("at"), "when the profile is tried again: {message:#}");
-    let told = service.repo.run(&["outbox", "dev", "show", &id]).code(0).stdout;
-    assert!(told.contains("login  auth") && told.contains("535 5.7.8"), "{told}");
+    let text = service.repo.run(&["outbox", "dev", "show", &id]).code(0).stdout;
+    assert!(text.contains("login  auth") && text.contains("535 5.7.8"), "{text}");
     assert_eq!(service.outbox()["parked"], json!([]));
 }
 
@@ -128,12 +128,12 @@ fn a_parked_profile_stays_parked_after_a_restart() {
     service.wait(&id, "delivered");
 }
 
-/// What happened so far, as the stream of events tells it.
+/// Returns the events so far, from the stream.
 pub(crate) fn events(service: &MailService) -> Vec<serde_json::Value> {
     events_as(service, service.repo.token())
 }
 
-/// The same, as it is told to somebody.
+/// The same, for another token.
 pub(crate) fn events_as(service: &MailService, token: &str) -> Vec<serde_json::Value> {
     use std::io::{Read as _, Write as _};
     let mut stream = std::net::TcpStream::connect(service.repo.address().trim_start_matches("http://")).unwrap();

@@ -31,8 +31,8 @@ pub(crate) struct MailService {
 }
 
 impl MailService {
-    /// A service whose profile `relay` sends everything to a port of this machine. `delivery` is what the environment says
-    /// under that key; `profile` is added to the profile.
+    /// A service whose profile `relay` sends everything to a port of this machine. `delivery` is what the environment
+    /// says under that key; `profile` is added to the profile.
     pub(crate) fn new(port: u16, delivery: &str, profile: &str) -> Self {
         let mut service = Self::unapplied(port, delivery, profile);
         service.repo.serve_with(&[&["--demo"], &DEADLINES[..]].concat());
@@ -118,12 +118,12 @@ impl MailService {
         }
     }
 
-    /// How delivery stands.
+    /// Returns the state of the outbox.
     pub(crate) fn outbox(&self) -> Value {
         self.repo.http("GET", "/v1/outbox", &[], b"").json()
     }
 
-    /// Waits until delivery stands so.
+    /// Waits until the outbox meets a condition.
     pub(crate) fn wait_outbox(&self, what: &str, done: impl Fn(&Value) -> bool) -> Value {
         self.wait_outbox_for(Duration::from_secs(60), what, done)
     }
@@ -192,7 +192,7 @@ pub(crate) fn relay(repo: &TestRepository, name: &str, port: u16, smtp: &str, mo
     );
 }
 
-/// A message with the usual parts; what is given stands in their place.
+/// A message with the usual parts; `more` replaces or adds parts.
 pub(crate) fn message(more: Value) -> Value {
     let mut message = json!({
         "company": "EDU1", "function": "default", "to": ["customer@example.org"],
@@ -254,7 +254,7 @@ impl Drop for PostfixSink {
     }
 }
 
-/// Submits messages as fast as it is told, and remembers which were accepted. It goes on while the service is away.
+/// Submits messages at a given pace and records which were accepted. It continues while the service is away.
 pub(crate) struct LoadGenerator {
     stop: Arc<AtomicBool>,
     address: Arc<Mutex<(String, String)>>,
@@ -326,7 +326,7 @@ impl LoadGenerator {
     }
 }
 
-/// What must hold at the end: nothing that was accepted is lost, and what arrived twice is marked.
+/// Asserts at the end that no accepted message is lost, and that each one that arrived twice is marked.
 pub(crate) fn assert_nothing_lost(
     service: &MailService,
     accepted: &BTreeMap<String, String>,

@@ -1,7 +1,7 @@
-//! Delivery, through the binary and real processes. One file a scenario.
+//! Delivery, through the binary and real processes. Each file is one scenario.
 //!
-//! What holds in all of them: every message that was answered with 202 is in the end delivered, failed, waiting or
-//! unknown, and never lost; a duplicate is possible only for one that was unknown, and is marked.
+//! In all of them, every message that was answered with 202 is in the end delivered, failed, waiting or unknown, and
+//! never lost; a duplicate is possible only for one that was unknown, and is marked.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails where it panics")]
 #![allow(clippy::print_stdout, clippy::disallowed_methods, reason = "long forms are asked for and report")]
 

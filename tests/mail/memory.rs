@@ -17,14 +17,15 @@ use crate::{
 
 /// How many come at once.
 const AT_ONCE: usize = 8;
-/// What is submitted, in bytes.
+/// The size of a submission, in bytes.
 const BODY: usize = 50_000_000;
 
-/// What submissions may take, in MiB: `ROOM` of `src/service/upload.rs` for what is read (here five bodies; three wait), `WORK`
-/// for what is being made of one of them, what the store copies of one when it writes it, and some for everything else.
+/// The memory that submissions may use, in MiB: `ROOM` of `src/service/upload.rs` for what is read (here five bodies;
+/// three wait), `WORK` for what is being made of one of them, what the store copies of one when it writes it, and some
+/// for everything else.
 const SUBMITTED: u64 = 256 + 64 + 48 + 24;
-/// What deliveries may take, in MiB: `LARGE_AT_ONCE` of `src/delivery/dispatcher.rs`, which is one of these and a second copy while
-/// it is read or taken apart, and some for everything else.
+/// The memory that deliveries may use, in MiB: `LARGE_AT_ONCE` of `src/delivery/dispatcher.rs`, which is one of these and
+/// a second copy while it is read or taken apart, and some for everything else.
 const DELIVERED: u64 = 96 + 40;
 
 /// Resident memory of the service, in MiB.

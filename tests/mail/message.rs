@@ -1,4 +1,4 @@
-//! What a message is made of, without a service: addresses, headers, recipients of a transport, signatures, encodings.
+//! Composition of messages, without a service: addresses, headers, recipients of a transport, signatures, encodings.
 
 use std::collections::BTreeSet;
 
@@ -89,7 +89,7 @@ fn what_is_not_an_address_is_refused_with_the_reason_and_the_place() {
 }
 
 #[test]
-fn a_name_beside_an_address_is_read_in_one_way_or_refused() {
+fn a_name_next_to_an_address_is_unambiguous_or_refused() {
     let read = |text: &str| NamedAddress::parse(text).map(|named| (named.name, named.address.to_string()));
     for (text, name, address) in [
         ("John Doe <j@example.com>", Some("John Doe"), "j@example.com"),
@@ -211,7 +211,7 @@ fn addressed_by_draft(message: &[u8]) -> Vec<String> {
 /// Local parts of which some are part of others, and domains likewise.
 const LOCALS: [&str; 7] = ["ann", "joann", "ANN", "a.b", "jim.bob", "bob", "o'neil+x"];
 const DOMAINS: [&str; 4] = ["example.com", "Example.COM", "my-example.com", "example.com.test"];
-/// How an address stands in a header.
+/// Formats an address as it appears in a header.
 const FORMS: [&str; 9] = [
     "@@",
     "<@@>",
@@ -236,10 +236,10 @@ fn header_list() -> impl Strategy<Value = Vec<String>> {
 proptest! {
     #![proptest_config(ProptestConfig { cases: 600, failure_persistence: None, ..ProptestConfig::default() })]
 
-    /// Whatever the header names, whoever is in the envelope, whatever the guard says and whoever was served before: what a
-    /// transport that reads the header addresses is exactly whoever still waits, each once.
+    /// For every header, envelope, recipient guard and set of recipients that were served before: a transport that reads
+    /// the header addresses exactly the recipients that still wait, each once.
     #[test]
-    fn a_transport_without_an_envelope_addresses_exactly_whoever_waits(
+    fn a_transport_without_an_envelope_addresses_exactly_the_waiting_recipients(
         to in header_list(), cc in header_list(), folded in any::<bool>(), is_twice in any::<bool>(),
         envelope in prop::collection::vec(address(), 0..5), served in prop::collection::vec(any::<bool>(), 40),
         rewrites in any::<bool>(),
@@ -378,13 +378,13 @@ fn a_signature_stays_where_nothing_that_it_covers_was_changed() {
     let other = Sender { address: "other@example.com", name: None, guard: &plain, header_is_envelope: false };
     let moved = leaves(&other, &whole, &both);
     assert!(moved.starts_with("From: other@example.com\r\n") && !moved.contains("DKIM-Signature"), "{moved}");
-    // It says that there is no further `Subject`, and none may be added.
+    // It says that no further `Subject` follows, and none may be added.
     let oversigned = message("from:from:subject:subject:resent-from", "Resent-From: other@example.org\r\n");
     assert!(!leaves(&smtp, &oversigned, &both).contains("DKIM-Signature"));
 }
 
 #[test]
-fn a_message_that_was_resent_says_to_whom() {
+fn a_resent_message_names_its_recipients() {
     let message = "From: erp@example.com\r\nTo: first@example.org\r\nResent-To: second@example.org\r\n\r\nhello\r\n";
     let refused = raw(message, &[]).unwrap_err();
     assert!(refused.reason.contains("Resent-To") && refused.remedy.unwrap().contains("--to"));

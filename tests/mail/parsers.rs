@@ -1,4 +1,4 @@
-//! What leaves is read by parsers that nobody here wrote, and compared with what was asked for.
+//! Delivered messages are read by third-party parsers and compared with the submissions.
 
 use std::process::Command;
 

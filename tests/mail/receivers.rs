@@ -1,4 +1,4 @@
-//! Receivers that nobody here wrote: Exim and `OpenSMTPD` beside Postfix. Each runs from where `./test` unpacked it, in a
+//! Third-party receivers: Exim and `OpenSMTPD`, in addition to Postfix. Each runs from where `./test` unpacked it, in a
 //! mount namespace that has the users and folders that it insists on; nothing of the machine is changed.
 
 use std::{
@@ -102,7 +102,7 @@ fn delivers(receiver: &MailReceiver) {
         service.wait(id, "delivered");
     }
     let message = service.wait(&refused, "failed");
-    assert_eq!(message["recipients"][0]["status"], "failed", "nobody relays for strangers: {message:#}");
+    assert_eq!(message["recipients"][0]["status"], "failed", "relaying is denied: {message:#}");
     assert_eq!(message["recipients"][1]["status"], "delivered");
     for id in &ids {
         let message_id = service.message(id)["messageId"].as_str().unwrap().to_owned();

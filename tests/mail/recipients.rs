@@ -19,7 +19,7 @@ fn each_recipient_has_its_own_result() {
     let received = sink.received();
     assert_eq!(received.len(), 1);
     assert_eq!(received[0].to, ["one@example.org", "two@example.org"]);
-    assert!(!received[0].content.contains("two@example.org"), "a blind copy stands in no header");
+    assert!(!received[0].content.contains("two@example.org"), "a blind copy is in no header");
 
     // Sent again, it goes to the one that it did not reach.
     assert_eq!(service.act(&id, "replay").status, 200);
@@ -42,7 +42,7 @@ fn only_those_who_wait_are_tried_again() {
     assert_eq!(received[0].header("message-id"), received[1].header("message-id"));
 }
 
-/// Holds what nobody can know, so that a person decides.
+/// Holds messages with unknown outcome, so that an operator decides.
 fn held(sink: &Sink) -> MailService {
     MailService::new(sink.port, &format!("{QUICK}  functions: {{ default: {{ unknown: hold }} }}\n"), "")
 }
@@ -82,7 +82,7 @@ fn what_is_unknown_of_one_is_known_of_those_who_were_refused() {
         (&["one@example.org".to_owned()][..], &["450=later@example.org".to_owned()][..])
     );
 
-    // A person finds out about the one, and about nobody else.
+    // An operator decides for the one recipient alone.
     service.repo.run(&["outbox", "dev", "resolve", &id, "--delivered", "--reason", "in its log"]).code(0);
     let message = service.message(&id);
     let states: Vec<String> = results(&message).into_iter().map(|(status, _)| status).collect();

@@ -1,5 +1,5 @@
-//! Refusals that do not say whom they are about. The same one to every message suspends the profile before everything has
-//! failed; one that others do not get is held against the message.
+//! Refusals that do not name the party that they are about. The same one to every message suspends the profile before
+//! everything has failed; one that others do not get is held against the message.
 
 use serde_json::json;
 

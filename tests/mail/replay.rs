@@ -1,5 +1,5 @@
-//! What was delivered is not sent again by a slip: not by a filter, not by an id, not by the API. What nobody can know
-//! about is settled by a person.
+//! A delivered message is not sent again by mistake: not by a filter, not by an id, not by the API. An unknown outcome is
+//! decided by an operator.
 
 use serde_json::{Value, json};
 
@@ -67,7 +67,7 @@ fn delivered_and_cancelled_mail_is_not_sent_again_without_saying_so() {
     assert_eq!(message["acceptedAt"], accepted, "the time of acceptance stays");
     assert_eq!((&message["sentAgain"], &message["possibleDuplicate"]), (&json!(true), &Value::Null), "it is certain");
     let entries = audit(&service, "message.replay");
-    assert_eq!(entries.len(), 1, "what was refused is no replay: {entries:#?}");
+    assert_eq!(entries.len(), 1, "a refusal does not count as a replay: {entries:#?}");
     assert_eq!((&entries[0]["detail"]["message"], &entries[0]["detail"]["recipients"]), (&json!(ids[0]), &json!(1)));
     assert!(service.repo.run(&["audit", "list", "dev"]).code(0).stdout.contains(&format!("message {}", ids[0])));
     assert_eq!(audit(&service, "message.cancel")[0]["detail"]["message"], json!(cancelled));
@@ -75,12 +75,16 @@ fn delivered_and_cancelled_mail_is_not_sent_again_without_saying_so() {
     // The same for what was called back.
     assert_eq!(replay(&service, &cancelled, r#"{ "allRecipients": true }"#).status, 200);
     let message = service.wait(&cancelled, "delivered");
-    assert_eq!((&message["sentAgain"], &message["possibleDuplicate"]), (&Value::Null, &Value::Null), "nobody had it");
+    assert_eq!(
+        (&message["sentAgain"], &message["possibleDuplicate"]),
+        (&Value::Null, &Value::Null),
+        "it had not arrived"
+    );
     assert_eq!(replay(&service, &ids[1], r#"{ "everybody": true }"#).status, 400, "no field is guessed");
 }
 
 #[test]
-fn only_those_whom_it_did_not_reach_get_it() {
+fn only_recipients_without_a_copy_get_it() {
     let sink = Sink::start();
     let service = MailService::new(sink.port, QUICK, "");
     let id = service.send(json!({ "to": ["one@example.org", "550=gone@example.org"] }));
@@ -100,7 +104,7 @@ fn only_those_whom_it_did_not_reach_get_it() {
     assert_eq!(sink.wait_received(3)[2].to.len(), 2);
 }
 
-/// A message of which nobody can know whether it was taken.
+/// A message of which the service cannot know whether the server accepted it.
 fn unknown(service: &MailService, sink: &Sink, more: Value) -> String {
     sink.on("dot", Action::HangUp);
     let id = service.send(more);
@@ -110,7 +114,7 @@ fn unknown(service: &MailService, sink: &Sink, more: Value) -> String {
 }
 
 #[test]
-fn what_nobody_can_know_is_settled_by_a_person() {
+fn an_unknown_outcome_is_decided_by_an_operator() {
     let sink = Sink::start();
     let service = MailService::new(sink.port, &format!("{QUICK}  functions: {{ default: {{ unknown: hold }} }}\n"), "");
     let (found, lost) = (unknown(&service, &sink, json!({})), unknown(&service, &sink, json!({})));
@@ -146,7 +150,7 @@ fn what_nobody_can_know_is_settled_by_a_person() {
     assert_eq!(answer(r#"{ "outcome": "delivered", "reason": "" }"#), 400);
     assert_eq!(answer(r#"{ "outcome": "lost", "reason": "r" }"#), 400);
 
-    // One that another recipient was refused for stays failed, whoever else has it.
+    // One that another recipient was refused for stays failed, even if others got it.
     let mixed = service.send(json!({ "to": ["450=later@example.org", "550=gone@example.org"] }));
     service.wait_until(&mixed, "an attempt", |message| message["attempts"].as_u64() >= Some(1));
     sink.on("rcpt", Action::Reply("250 2.1.5 ok"));

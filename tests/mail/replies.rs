@@ -43,10 +43,10 @@ fn what_is_for_ever_is_not_tried_again_and_can_be_replayed() {
         assert_eq!(message["attempts"], 1, "{verb}");
         assert!(message["recipients"][0]["reply"].as_str().unwrap().contains("no such user"), "{message:#}");
         assert!(sink.received().is_empty(), "{verb}");
-        // It is kept, and can be sent again once what was wrong is mended.
+        // It is kept, and can be sent again once the cause is fixed.
         assert_eq!(service.act(&id, "replay").status, 200);
         let message = service.wait(&id, "delivered");
-        assert_eq!(message["possibleDuplicate"], serde_json::Value::Null, "nobody had it before");
+        assert_eq!(message["possibleDuplicate"], serde_json::Value::Null, "it had not arrived before");
     }
 }
 
@@ -110,7 +110,7 @@ fn not_now_at_the_login_and_at_starttls_is_tried_again() {
         let message =
             service.wait_until(&id, "an attempt", |message| !message["history"].as_array().unwrap().is_empty());
         assert_eq!(message["history"][0]["class"], "transient", "{verb}: {:#}", message["history"]);
-        assert_eq!(service.outbox()["parked"], json!([]), "{verb}: nobody need mend anything");
+        assert_eq!(service.outbox()["parked"], json!([]), "{verb}: nothing needs fixing");
         if verb == "auth" {
             service.wait(&id, "delivered");
         }

@@ -72,7 +72,7 @@ fn what_a_recipient_is_called_decides_nothing() {
 }
 
 #[test]
-fn whom_a_refusal_is_about() {
+fn the_party_that_a_refusal_is_about() {
     for (reply, about) in [
         ("550 5.1.1 User unknown", About::Recipient),
         ("550 no such user here", About::Recipient),
@@ -89,7 +89,7 @@ fn whom_a_refusal_is_about() {
 }
 
 #[test]
-fn a_server_that_wants_encryption_is_told_apart_from_one_that_wants_a_login() {
+fn a_server_that_wants_encryption_differs_from_one_that_wants_a_login() {
     for reply in ["530 5.7.0 Must issue a STARTTLS command first", "550 5.7.1 STARTTLS required"] {
         let remedy = replies::smtp("mail", reply).remedy.unwrap();
         assert!(remedy.contains("encryption: starttls"), "{reply}: {remedy}");

@@ -1,5 +1,5 @@
 //! A store that was put back from a backup is noticed: what waited is not sent again, no revoked token opens the service,
-//! no answered submission is taken a second time. A crash is no restore.
+//! no answered submission is taken a second time. A crash does not count as a restore.
 
 use std::path::Path;
 
@@ -84,7 +84,7 @@ fn what_waited_in_the_backup_is_not_sent_again_by_itself() {
         service.repo.http("POST", "/v1/leases/test", &[], body.as_bytes()).json()["token"].as_u64().unwrap()
     };
     back_up(&service, "backup.sqlite");
-    let number = lease(&service, "somebody");
+    let number = lease(&service, "another-client");
     release(&service, &held);
     for id in &ids {
         service.wait(id, "delivered");
@@ -110,7 +110,7 @@ fn what_waited_in_the_backup_is_not_sent_again_by_itself() {
     assert_eq!(ask_as(&service, &revoked, "/v1/state").status, 401, "a revoked token stays revoked");
     assert!(lease(&service, "another") > number, "a number that was given out is not given out again");
 
-    // A submission that was answered is not taken a second time, nor is any other until somebody confirms.
+    // A submission that was answered is not taken a second time, nor is any other until an operator confirms.
     let again = service.submit_under(Some("answered"), json!({ "subject": "answered" }));
     assert_eq!((again.status, again.json()["code"].as_str()), (503, Some("MW0245")));
     release(&service, &held);
@@ -174,7 +174,7 @@ fn a_folder_that_was_put_back_is_said_to_be_and_tokens_wait_to_be_confirmed() {
     service.repo.run(&["audit", "verify", "dev"]).code(0);
     assert_eq!(sink.received().len(), 1);
 
-    // A store in another folder, with its key alone: nobody knows what was revoked either.
+    // A store in another folder, with its key alone: revocations are unknown as well.
     stop(&mut service);
     std::fs::remove_file(service.repo.path(".data/store.position")).unwrap();
     serve(&mut service, &[]);
@@ -184,7 +184,7 @@ fn a_folder_that_was_put_back_is_said_to_be_and_tokens_wait_to_be_confirmed() {
 }
 
 #[test]
-fn a_crash_is_no_restore() {
+fn a_crash_does_not_count_as_a_restore() {
     let sink = Sink::start();
     sink.on("dot", Action::Slowly(2));
     let mut service = MailService::new(sink.port, QUICK, "limits: { concurrency: 8 }\n");

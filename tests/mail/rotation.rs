@@ -45,12 +45,12 @@ fn finish(service: &MailService) -> crate::support::repository::CommandOutput {
     service.repo.run(&["secrets", "rotate", "dev", "relay/login", "--finish"])
 }
 
-fn stands(outbox: &Value, standing: &str) -> bool {
+fn has_state(outbox: &Value, standing: &str) -> bool {
     outbox["rotations"][0]["standing"] == standing
 }
 
-/// What was told, but for deliveries.
-fn told(service: &MailService) -> Vec<String> {
+/// Returns the types of events, without deliveries.
+fn rotation_events(service: &MailService) -> Vec<String> {
     let all = events(service);
     let kinds = all.iter().filter_map(|event| event["type"].as_str()).filter(|kind| *kind != "delivered");
     kinds.map(str::to_owned).collect()
@@ -65,13 +65,13 @@ fn send_all(service: &MailService, count: usize) {
     }
 }
 
-/// No value stands in what the service says or writes down.
+/// Asserts that no value is in the responses, the log or the events.
 fn nothing_leaks(service: &MailService) {
     let log = service.repo.service.as_ref().unwrap().log.lock().unwrap().clone();
     let answers = ["/v1/state", "/v1/outbox", "/v1/verify", "/v1/audit"]
         .map(|path| service.repo.http("GET", path, &[], b"").body);
-    let told = format!("{:?}", events(service));
-    for text in answers.iter().chain([&log, &told]) {
+    let recorded = format!("{:?}", events(service));
+    for text in answers.iter().chain([&log, &recorded]) {
         assert!(!text.contains(OLD) && !text.contains(NEW), "{text}");
     }
     let store = std::fs::read_dir(service.repo.path(".data")).unwrap();
@@ -89,11 +89,11 @@ fn the_next_value_is_used_once_it_is_accepted() {
     let mut service = start_service(&sink);
     send_all(&service, 1);
     stage(&service, NEW);
-    // Nobody has to send anything for that.
-    service.wait_outbox("the promotion", |outbox| stands(outbox, "promoted"));
+    // No message is needed for that.
+    service.wait_outbox("the promotion", |outbox| has_state(outbox, "promoted"));
     send_all(&service, 5);
     assert_eq!(sink.passwords_used()[1..], [NEW; 5], "from then on only it is used");
-    assert_eq!(told(&service), ["rotated"]);
+    assert_eq!(rotation_events(&service), ["rotated"]);
     let status = service.repo.run(&["secrets", "rotate", "--status"]).code(0).stdout;
     assert!(status.contains("promoted") && status.contains("rotate dev relay/login --finish"), "{status}");
     assert!(service.repo.run(&["status", "dev"]).code(0).stdout.contains("is in use since"));
@@ -103,11 +103,11 @@ fn the_next_value_is_used_once_it_is_accepted() {
     // Also after kill -9.
     let before = sink.logins().len();
     service.restart();
-    assert!(stands(&service.outbox(), "promoted"));
+    assert!(has_state(&service.outbox(), "promoted"));
     send_all(&service, 2);
     assert!(sink.logins()[before..].iter().all(|(password, _)| password == NEW), "{:?}", &sink.logins()[before..]);
 
-    // A change that has nothing to do with it does not begin anew.
+    // A change that has nothing to do with it does not start it again.
     relay(
         &service.repo,
         "relay",
@@ -117,7 +117,7 @@ fn the_next_value_is_used_once_it_is_accepted() {
     );
     service.apply();
     send_all(&service, 1);
-    assert_eq!(told(&service), ["rotated"]);
+    assert_eq!(rotation_events(&service), ["rotated"]);
 
     // The file moves, and the service has it already.
     finish(&service).code(0);
@@ -136,7 +136,7 @@ fn the_next_value_is_used_once_it_is_accepted() {
     service.repo.run(&["drift", "dev"]).code(0);
     // And the way back: to when both were there.
     service.repo.run(&["rollback", "dev", "--to", "3", "--yes"]).code(0);
-    service.wait_outbox("the promotion", |outbox| stands(outbox, "promoted"));
+    service.wait_outbox("the promotion", |outbox| has_state(outbox, "promoted"));
     send_all(&service, 1);
 }
 
@@ -147,14 +147,14 @@ fn while_the_next_value_is_refused_the_current_one_is_used() {
     let service = start_service(&sink);
     stage(&service, NEW);
     send_all(&service, 30);
-    let outbox = service.wait_outbox("the refusal", |outbox| stands(outbox, "refused"));
+    let outbox = service.wait_outbox("the refusal", |outbox| has_state(outbox, "refused"));
     assert_eq!(outbox["parked"], json!([]));
     assert!(outbox["rotations"][0]["reason"].as_str().unwrap().contains("535"), "{outbox:#}");
     std::thread::sleep(Duration::from_secs(4));
     send_all(&service, 30);
     let refused = sink.logins().iter().filter(|(password, _)| password == NEW).count();
     assert!((2..=5).contains(&refused), "{refused} tries: now and then, and not with every message");
-    assert_eq!(told(&service), ["next-refused"], "one alert");
+    assert_eq!(rotation_events(&service), ["next-refused"], "one alert");
     let status = service.repo.run(&["outbox", "dev", "status"]).code(0).stdout;
     assert!(status.contains("rotation     relay: the next value of relay/login is refused since"), "{status}");
     let metrics = service.repo.http("GET", "/metrics", &[], b"").body;
@@ -170,7 +170,7 @@ fn while_the_next_value_is_refused_the_current_one_is_used() {
     assert_eq!(next["severity"], "warning");
     assert!(next["remedy"].to_string().contains("secrets rotate dev relay/login --replace"), "{next:#}");
     assert!(findings.iter().any(|finding| finding["id"] == "SMTP-LOGIN" && finding["verdict"] == "pass"));
-    // It is not finished for that, unless somebody insists by name.
+    // That does not finish it, unless the operator insists by name.
     let no = finish(&service).code(1);
     assert!(no.stderr.contains("MW0363") && no.stderr.contains("is refused since"), "{}", no.stderr);
     assert!(service.repo.path("secrets/dev/relay/login.next.age").exists());
@@ -180,10 +180,10 @@ fn while_the_next_value_is_refused_the_current_one_is_used() {
     sink.users(&[("mailer", NEW)]);
     sink.on("mail", Action::Reply("421 4.3.2 closing")); // Every connection is a new one.
     let id = service.send(json!({}));
-    service.wait_outbox("the promotion", |outbox| stands(outbox, "promoted"));
+    service.wait_outbox("the promotion", |outbox| has_state(outbox, "promoted"));
     sink.on("mail", Action::Usual);
     service.wait(&id, "delivered");
-    assert_eq!(told(&service), ["next-refused", "rotated"]);
+    assert_eq!(rotation_events(&service), ["next-refused", "rotated"]);
     finish(&service).code(0);
     service.apply();
     send_all(&service, 3);
@@ -196,12 +196,12 @@ fn a_password_that_is_changed_at_the_server_costs_no_message() {
     sink.users(&[("mailer", OLD)]);
     let service = start_service(&sink);
     stage(&service, NEW);
-    service.wait_outbox("the refusal", |outbox| stands(outbox, "refused"));
+    service.wait_outbox("the refusal", |outbox| has_state(outbox, "refused"));
     // No connection is open, and the next trial is not due for a second: the message itself finds out.
     sink.users(&[("mailer", NEW)]);
     send_all(&service, 1);
-    assert!(stands(&service.outbox(), "promoted"));
-    assert_eq!(told(&service), ["next-refused", "rotated"], "it was never parked");
+    assert!(has_state(&service.outbox(), "promoted"));
+    assert_eq!(rotation_events(&service), ["next-refused", "rotated"], "it was never parked");
 }
 
 #[test]
@@ -217,14 +217,14 @@ fn with_both_refused_the_profile_is_parked() {
     let outbox = service.wait_outbox("both to be tried", |outbox| {
         outbox["parked"][0]["reason"].as_str().is_some_and(|reason| reason.contains("the next secret: 535"))
     });
-    assert!(stands(&outbox, "refused"), "{outbox:#}");
+    assert!(has_state(&outbox, "refused"), "{outbox:#}");
     assert_eq!(service.message(&id)["attempts"], 0);
     sink.users(&[("mailer", NEW)]);
     let message = service.wait(&id, "delivered");
     assert_eq!(message["attempts"], 1);
     assert_eq!(sink.passwords_used(), [NEW]);
-    let told = told(&service);
-    assert!(told.ends_with(&["rotated".to_owned(), "resumed".to_owned()]), "{told:?}");
+    let recorded = rotation_events(&service);
+    assert!(recorded.ends_with(&["rotated".to_owned(), "resumed".to_owned()]), "{recorded:?}");
 }
 
 #[test]
@@ -236,7 +236,7 @@ fn killed_between_the_promotion_and_its_use() {
     stage(&service, NEW);
     let id = service.send(json!({}));
     sink.wait_for("rcpt", 1);
-    service.wait_outbox("the promotion", |outbox| stands(outbox, "promoted"));
+    service.wait_outbox("the promotion", |outbox| has_state(outbox, "promoted"));
     sink.on("rcpt", Action::Usual);
     let before = sink.logins().len();
     service.restart();
@@ -244,11 +244,11 @@ fn killed_between_the_promotion_and_its_use() {
     assert!(message["possibleDuplicate"].is_null());
     assert_eq!(sink.passwords_used(), [NEW], "once, by the next value");
     assert!(sink.logins()[before..].iter().all(|(password, _)| password == NEW));
-    assert_eq!(told(&service), ["rotated"]);
+    assert_eq!(rotation_events(&service), ["rotated"]);
 }
 
 #[test]
-fn profiles_with_one_login_share_what_came_of_it() {
+fn profiles_with_one_login_share_its_state() {
     let sink = Sink::start();
     sink.users(&[("mailer", OLD)]);
     let service = start_service(&sink);
@@ -270,7 +270,7 @@ fn profiles_with_one_login_share_what_came_of_it() {
     assert!(["edu1:", "edu2:", "relay:"].iter().all(|name| no.contains(name)), "{no}");
     sink.users(&[("mailer", OLD), ("mailer", NEW)]);
     service.wait_outbox("the promotion", |outbox| all(outbox, "promoted"));
-    assert_eq!(told(&service), ["next-refused", "rotated"]);
+    assert_eq!(rotation_events(&service), ["next-refused", "rotated"]);
     finish(&service).code(0);
 }
 
@@ -280,7 +280,7 @@ fn a_rotation_is_abandoned() {
     sink.users(&[("mailer", OLD)]);
     let service = start_service(&sink);
     stage(&service, NEW);
-    service.wait_outbox("the refusal", |outbox| stands(outbox, "refused"));
+    service.wait_outbox("the refusal", |outbox| has_state(outbox, "refused"));
     let twice = service.repo.pipe(&["secrets", "rotate", "dev", "relay/login"], b"a-third-value").code(1);
     assert!(twice.stderr.contains("MW0362"), "{}", twice.stderr);
     service.repo.run(&["secrets", "rotate", "dev", "relay/login", "--abandon"]).code(0);
@@ -316,7 +316,7 @@ fn an_applications_secret_is_rotated_and_its_end_is_listed() {
 
     service.repo.pipe(&["secrets", "rotate", "dev", "documents/secret"], NEXT.as_bytes()).code(0);
     service.apply();
-    service.wait_outbox("the promotion", |outbox| stands(outbox, "promoted"));
+    service.wait_outbox("the promotion", |outbox| has_state(outbox, "promoted"));
     send_all(&service, 2);
     // What verify sees counts for the value that is in use.
     service.repo.run(&["verify", "dev"]);
@@ -388,14 +388,14 @@ fn a_next_certificate_is_tried_first_and_used_from_then_on() {
     let (old, new) = (SigningCertificate::new(), SigningCertificate::new());
     let (sandbox, mut service) = by_certificate(&[&old, &new], &old);
     stage_certificate(&service, &pem(&new), &[]);
-    service.wait_outbox("the promotion", |outbox| stands(outbox, "promoted"));
-    assert_eq!(told(&service), ["rotated"]);
+    service.wait_outbox("the promotion", |outbox| has_state(outbox, "promoted"));
+    assert_eq!(rotation_events(&service), ["rotated"]);
     // The registration forgets the old one. Nothing but the new one can sign in now, also after a restart.
     sandbox.put(&registered(&[&new]));
     service.repo.kill();
     graph::start(&mut service);
     send_all(&service, 2);
-    assert_eq!(told(&service), ["rotated"]);
+    assert_eq!(rotation_events(&service), ["rotated"]);
     service.repo.run(&["verify", "dev"]);
     let listed = service.repo.run(&["secrets", "expiring"]).code(0).stdout;
     assert!(listed.contains(&format!("certificate thumbprint {}", new.thumbprint)), "{listed}");
@@ -412,12 +412,12 @@ fn a_next_certificate_is_tried_first_and_used_from_then_on() {
 fn while_a_next_certificate_is_refused_the_current_one_signs() {
     let (old, new) = (SigningCertificate::new(), SigningCertificate::new());
     let (sandbox, service) = by_certificate(&[&old], &old);
-    // Nobody has uploaded it yet.
+    // It has not been uploaded yet.
     stage_certificate(&service, &pem(&new), &[]);
-    let outbox = service.wait_outbox("the refusal", |outbox| stands(outbox, "refused"));
+    let outbox = service.wait_outbox("the refusal", |outbox| has_state(outbox, "refused"));
     assert!(outbox["rotations"][0]["reason"].as_str().unwrap().contains("700027"), "{outbox:#}");
     send_all(&service, 10);
-    assert_eq!((&service.outbox()["parked"], told(&service)), (&json!([]), vec!["next-refused".to_owned()]));
+    assert_eq!((&service.outbox()["parked"], rotation_events(&service)), (&json!([]), vec!["next-refused".to_owned()]));
     let verified = service.repo.run(&["verify", "dev", "documents", "--format", "json"]).json();
     let findings = verified["profiles"][0]["findings"].as_array().unwrap();
     let next = findings.iter().find(|finding| finding["next"] == true).unwrap();
@@ -429,10 +429,10 @@ fn while_a_next_certificate_is_refused_the_current_one_signs() {
 
     // It is uploaded: from then on it signs, and no message has paid for any of it.
     sandbox.put(&registered(&[&old, &new]));
-    service.wait_outbox("the promotion", |outbox| stands(outbox, "promoted"));
+    service.wait_outbox("the promotion", |outbox| has_state(outbox, "promoted"));
     sandbox.put(&registered(&[&new]));
     send_all(&service, 2);
-    assert_eq!(told(&service), ["next-refused", "rotated"]);
+    assert_eq!(rotation_events(&service), ["next-refused", "rotated"]);
     let log = service.repo.service.as_ref().unwrap().log.lock().unwrap().clone();
     let secret = |signing: &SigningCertificate| signing.key.lines().nth(3).unwrap().to_owned();
     assert!(!log.contains(&secret(&old)) && !log.contains(&secret(&new)));
@@ -450,8 +450,8 @@ fn a_next_certificate_without_its_key_harms_nothing() {
     );
     assert!(service.repo.run(&["plan", "dev"]).code(0).stdout.contains("No changes."));
     send_all(&service, 2);
-    assert_eq!((&service.outbox()["parked"], told(&service)), (&json!([]), Vec::new()));
+    assert_eq!((&service.outbox()["parked"], rotation_events(&service)), (&json!([]), Vec::new()));
     stage_certificate(&service, &pem(&new), &[]);
-    service.wait_outbox("the promotion", |outbox| stands(outbox, "promoted"));
+    service.wait_outbox("the promotion", |outbox| has_state(outbox, "promoted"));
     send_all(&service, 1);
 }

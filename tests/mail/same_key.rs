@@ -1,4 +1,4 @@
-//! Submissions under one key: one message, whoever asks how often, also after a crash.
+//! Submissions under one key: one message, however often it is submitted, also after a crash.
 
 use serde_json::json;
 
@@ -44,12 +44,12 @@ fn a_hundred_at_once_are_one_message() {
     service.restart();
     let again = service.submit_under(Some("invoice-4711"), json!({}));
     assert_eq!((again.status, again.json()["id"].as_str().unwrap()), (202, id.as_str()));
-    assert_eq!(again.json()["status"], "delivered", "the answer tells how it stands now");
+    assert_eq!(again.json()["status"], "delivered", "the response has the current status");
     assert_eq!(sink.received().len(), 2);
 }
 
 #[test]
-fn a_document_does_not_go_out_twice_unless_somebody_says_so() {
+fn a_document_is_not_sent_twice_without_a_confirmation() {
     let sink = Sink::start();
     let service = MailService::new(sink.port, QUICK, "");
     let invoice = |more: serde_json::Value| {
@@ -63,14 +63,18 @@ fn a_document_does_not_go_out_twice_unless_somebody_says_so() {
     let second = invoice(json!({}));
     assert_eq!((second.status, second.json()["code"].as_str().unwrap()), (409, "MW0265"), "{}", second.body);
     assert_eq!(invoice(json!({ "company": "EDU2" })).status, 202, "another company has its own numbers");
-    assert_eq!(invoice(json!({ "to": ["somebody-else@example.org"] })).status, 202, "somebody else did not have it");
+    assert_eq!(
+        invoice(json!({ "to": ["other-recipient@example.org"] })).status,
+        202,
+        "another recipient did not get it before"
+    );
     assert_eq!(invoice(json!({ "allowDuplicate": true })).status, 202);
     let found = service.repo.http("GET", "/v1/messages?documentType=invoice&documentNumber=4711", &[], b"").json();
     assert_eq!(found["messages"].as_array().unwrap().len(), 4);
 }
 
 #[test]
-fn who_had_a_document_does_not_get_it_again_although_it_failed_for_another() {
+fn a_recipient_with_a_copy_gets_no_other_when_another_recipient_failed() {
     let sink = Sink::start();
     let service = MailService::new(sink.port, QUICK, "");
     let invoice =
@@ -122,7 +126,7 @@ fn a_crash_amid_a_hundred_leaves_one_message() {
         threads.into_iter().map(|thread| thread.join().unwrap()).sum()
     });
     service.restart();
-    // Whoever got no answer asks again, and gets the one that the others got.
+    // A client without a response asks again, and gets the same one as the others.
     submit(&service).unwrap();
     let ids = ids.lock().unwrap().clone();
     println!("{answered} of 100 were answered before the crash");

@@ -275,7 +275,7 @@ fn the_name_to_greet_with_can_be_stated() {
 }
 
 #[test]
-fn one_bad_server_holds_up_nobody_else() {
+fn one_bad_server_does_not_delay_others() {
     for (verb, act) in [
         ("connect", Action::Silent),
         ("connect", Action::HangUp),

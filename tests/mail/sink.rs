@@ -1,5 +1,5 @@
-//! A mail server that does as it is told: says no at a verb, keeps silent, hangs up, answers byte by byte. It keeps what it
-//! took and tells when something arrives, so that a test can act at exactly that moment.
+//! A mail server with scripted replies: it refuses a command, keeps silent, hangs up, answers byte by byte. It records
+//! the mail that it accepted, and a test can wait for a command and act at exactly that moment.
 
 use std::{
     collections::HashMap,
@@ -9,7 +9,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// What is done at a verb.
+/// The reaction to a command.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) enum Action {
     /// The usual answer.
@@ -32,7 +32,7 @@ pub(crate) enum Action {
     Slowly(u64),
 }
 
-/// What was taken.
+/// A mail that the server accepted.
 #[derive(Clone, Debug)]
 pub(crate) struct ReceivedMail {
     pub(crate) from: String,
@@ -65,7 +65,7 @@ struct State {
     cut_after: Option<usize>,
     /// How many are read before it reads no more.
     stall_after: Option<usize>,
-    /// Whether it then reads a byte a second instead.
+    /// If set, it then reads one byte per second instead.
     drips: bool,
     extensions: Vec<String>,
     received: Vec<ReceivedMail>,
@@ -73,7 +73,7 @@ struct State {
     users: Vec<(String, String)>,
     /// How logins are offered.
     auth: Option<&'static str>,
-    /// What is asked for a name and for a password (LOGIN), or for both (PLAIN).
+    /// The challenges for a name and for a password (LOGIN), or for both (PLAIN).
     challenges: Option<(&'static str, &'static str)>,
     /// Every login that was tried: the connection, the password, whether it was right.
     logins: Vec<(usize, String, bool)>,
@@ -125,7 +125,7 @@ impl Sink {
         result
     }
 
-    /// What is done at a verb from now on: connect, ehlo, starttls, handshake, auth, mail, rcpt, data, dot.
+    /// Sets the reaction to a command from now on: connect, ehlo, starttls, handshake, auth, mail, rcpt, data, dot.
     pub(crate) fn on(&self, verb: &'static str, action: Action) {
         self.with(|state| state.actions.insert(verb, action));
     }
@@ -148,7 +148,7 @@ impl Sink {
         self.with(|state| state.extensions = lines.iter().map(|line| (*line).to_owned()).collect());
     }
 
-    /// Who may log in. Nobody named means that no login is offered.
+    /// The accounts that may log in. Without any, no login is offered.
     pub(crate) fn users(&self, users: &[(&str, &str)]) {
         self.with(|state| {
             state.users = users.iter().map(|(user, password)| ((*user).to_owned(), (*password).to_owned())).collect();
@@ -160,7 +160,8 @@ impl Sink {
         self.with(|state| state.auth = Some(line));
     }
 
-    /// What is asked for a name and for a password; PLAIN is asked with the first instead of read with the command.
+    /// Sets the challenges for a name and for a password; PLAIN gets the first one instead of being read with the
+    /// command.
     pub(crate) fn challenges(&self, name: &'static str, password: &'static str) {
         self.with(|state| state.challenges = Some((name, password)));
     }
@@ -218,12 +219,12 @@ impl Sink {
         let mut state = self.state.0.lock().unwrap();
         while !done(&state) {
             let left = until.saturating_duration_since(Instant::now());
-            assert!(!left.is_zero(), "waited for {what}: {} taken, seen {:?}", state.received.len(), state.seen);
+            assert!(!left.is_zero(), "waited for {what}: {} received, seen {:?}", state.received.len(), state.seen);
             state = self.state.1.wait_timeout(state, left).unwrap().0;
         }
     }
 
-    /// What is to be done now; counts it.
+    /// Returns the reaction to a command, and counts the command.
     fn act(&self, verb: &'static str) -> Action {
         self.with(|state| {
             *state.seen.entry(verb).or_default() += 1;
@@ -355,12 +356,12 @@ impl Sink {
                 }
                 "RCPT" => {
                     let recipient = address(&line);
-                    // A recipient can say what is to be said about it: 550=a@... is refused with 550.
-                    let told = recipient.split_once('=').map(|(code, _)| match code {
+                    // A recipient can contain the reply to it: 550=a@... is refused with 550.
+                    let requested = recipient.split_once('=').map(|(code, _)| match code {
                         "relay" => format!("554 5.7.1 <{recipient}>: Relay access denied"),
                         code => format!("{code} {}.1.1 about this one", &code[..1]),
                     });
-                    if self.answer(&mut stream, "rcpt", told.as_deref().unwrap_or("250 2.1.5 ok"))? {
+                    if self.answer(&mut stream, "rcpt", requested.as_deref().unwrap_or("250 2.1.5 ok"))? {
                         to.push(recipient);
                     }
                 }
@@ -385,7 +386,7 @@ impl Sink {
                     }
                     self.answer(&mut stream, "dot", "250 2.0.0 taken")?;
                 }
-                // Whoever offers it goes no further than its own part: there is no certificate here.
+                // STARTTLS ends after its reply: this server has no certificate.
                 "STARTTLS" => {
                     if self.answer(&mut stream, "starttls", "220 2.0.0 go ahead")? {
                         self.act("handshake");
@@ -407,7 +408,7 @@ impl Sink {
     }
 
     fn content(&self, reader: &mut BufReader<TcpStream>) -> std::io::Result<Option<String>> {
-        // In one step: whoever waits for the contents may change what is done about the next ones.
+        // In one step: a test that waits for the contents may change the reaction to the next ones.
         let (cut, stall, drips) = self.with(|state| {
             *state.seen.entry("content").or_default() += 1;
             (state.cut_after, state.stall_after, state.drips)

@@ -57,7 +57,7 @@ fn three_digits_decide_whatever_follows() {
 }
 
 #[test]
-fn what_is_no_reply_is_an_error() {
+fn a_malformed_reply_is_an_error() {
     for bytes in [&b"hello\r\n"[..], b"25 ok\r\n", b"2500 ok\r\n", b"150 ok\r\n", b"650 ok\r\n", b"\r\n", b"-50 no\r\n"]
     {
         assert!(read(bytes, bytes.len()).1, "{:?}", String::from_utf8_lossy(bytes));
@@ -100,7 +100,7 @@ fn offers_are_read_in_whatever_case() {
         [Some(0), Some(0), Some(5), Some(0)]
     );
     assert_eq!(size("8BITMIME"), None);
-    // The server's own name is no offer.
+    // The server's own name does not count as an extension.
     assert!(!Capabilities::from_reply(&one(b"250 STARTTLS\r\n")).offers("STARTTLS"));
 }
 
@@ -136,7 +136,7 @@ fn encoded(contents: &[u8], piece: usize) -> Vec<u8> {
     out
 }
 
-/// What a server reads: up to the first line with a dot alone, and what is left after it.
+/// Reads contents as a server does: up to the first line with only a dot, and the rest after it.
 fn decoded(bytes: &[u8]) -> (Vec<u8>, Vec<u8>) {
     let mut contents = Vec::new();
     let mut rest = bytes;

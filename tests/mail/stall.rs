@@ -33,9 +33,9 @@ fn stalls(make: impl Fn(&Sink)) {
     let large = send(json!({ "text": "0123456789 ".repeat(LARGE / 11) }));
     sink.wait_for("stalled", 1);
     // The same server by its other connections, and another server.
-    let beside: Vec<String> = (0..10).map(|_| send(json!({}))).collect();
+    let others: Vec<String> = (0..10).map(|_| send(json!({}))).collect();
     let reports: Vec<String> = (0..10).map(|_| send(json!({ "function": "all-reports" }))).collect();
-    for id in beside.iter().chain(&reports) {
+    for id in others.iter().chain(&reports) {
         service.wait(id, "delivered");
     }
     assert_eq!(service.message(&large)["status"], "sending", "others did not wait for the one that hangs");

@@ -1,4 +1,4 @@
-//! What can be known at once is refused at once, and changes nothing.
+//! Submissions: errors that are known at once are refused at once, and change nothing.
 
 use base64::{Engine as _, prelude::BASE64_STANDARD};
 use mail_parser::MimeHeaders as _;
@@ -62,14 +62,14 @@ fn what_cannot_be_sent_is_refused_at_once() {
 
     // What is good is taken, and leaves under the profile's address.
     let answer = raw(
-        "From: Somebody <ERP@example.com>\nTo: a@example.org\nBcc: b@example.org\nSubject: raw\n\nhello\n.dot\n",
+        "From: Sender <ERP@example.com>\nTo: a@example.org\nBcc: b@example.org\nSubject: raw\n\nhello\n.dot\n",
         purpose,
     );
     assert_eq!(answer.status, 202, "{}", answer.body);
     service.wait(answer.json()["id"].as_str().unwrap(), "delivered");
     let received = sink.received();
     // It is the profile's address in capitals: what the message says of its sender stays.
-    assert_eq!(received[0].header("from").unwrap(), "Somebody <ERP@example.com>");
+    assert_eq!(received[0].header("from").unwrap(), "Sender <ERP@example.com>");
     assert_eq!(received[0].from, "erp@example.com");
     assert_eq!(received[0].to, ["a@example.org", "b@example.org"]);
     assert!(
@@ -102,7 +102,7 @@ fn a_sender_sends_for_its_companies_and_functions_and_sees_its_own() {
     let id = accepted.json()["id"].as_str().unwrap().to_owned();
     let beyond = ask(&shop, "POST", "/v1/messages", &crate::mail_service::message(json!({ "company": "EDU2" })));
     assert_eq!((beyond.status, beyond.json()["code"].as_str().unwrap()), (403, "MW0260"));
-    assert_eq!(ask(viewer, "POST", "/v1/messages", &message).status, 403, "whoever reads may not send");
+    assert_eq!(ask(viewer, "POST", "/v1/messages", &message).status, 403, "a viewer may not send");
     // Each sees its own; a viewer sees all; a sender sees nothing else of the service.
     let path = format!("/v1/messages/{id}");
     assert_eq!(ask(&shop, "GET", &path, &Value::Null).status, 200);
@@ -157,8 +157,8 @@ fn the_command_line_sends_parts_and_whole_messages() {
     let whole = b"To: b@example.org\nSubject: whole\n\nhello\n";
     service.repo.pipe(&[&base[..], &["--wait"]].concat(), whole).code(0);
     assert_eq!(sink.received()[1].to, ["b@example.org"]);
-    let nobody = service.repo.run(&[&base[..], &["--subject", "x"]].concat()).code(1);
-    assert!(nobody.stderr.contains("nobody to send it to"), "{}", nobody.stderr);
+    let no_recipient = service.repo.run(&[&base[..], &["--subject", "x"]].concat()).code(1);
+    assert!(no_recipient.stderr.contains("nobody to send it to"), "{}", no_recipient.stderr);
     let failed = service.repo.run(&[&base[..], &["--to", "550=x@example.org", "--wait"]].concat()).code(1);
     assert!(failed.stderr.contains("it is failed: 550=x@example.org: 550 "), "{}", failed.stderr);
     let list = service.repo.run(&["outbox", "dev", "list"]).code(0).stdout;
@@ -232,7 +232,7 @@ fn a_forbidden_file_is_found_whatever_it_is_called_and_wherever_it_is() {
         );
         assert!(answer.body.contains("forbids"), "{}", answer.body);
     }
-    // What is no file of that kind is taken.
+    // Files of other kinds are accepted.
     assert_eq!(service.submit(file("exe.txt", "text/plain", b"x")).status, 202);
     assert_eq!(raw(&part("Content-Type: message/rfc822\n\nTo: b@example.org\n\nhello", "")).status, 202);
     // Neither a line that mail cannot carry nor a message within a message within a message does any harm.
@@ -286,19 +286,19 @@ fn what_is_piped_is_sent_or_refused_and_never_dropped() {
     let base = ["send", "dev", "--company", "EDU1", "--function", "default", "--wait"];
     let send = |more: &[&str], input: &[u8]| service.repo.pipe(&[&base[..], more].concat(), input);
     let whole = b"To: everybody@example.org\nSubject: whole\n\nthe report\n";
-    // A whole message goes to those whom the envelope names.
+    // A complete message goes to the recipients of the envelope.
     send(&["--to", "A Person <a@example.org>", "--bcc", "b@example.org"], whole).code(0);
     let received = sink.received();
     assert_eq!(received[0].to, ["a@example.org", "b@example.org"]);
     assert!(received[0].content.contains("the report") && received[0].header("to").unwrap() == "everybody@example.org");
-    // Text goes as text, if that is what is meant.
+    // Text is sent as text, if the option says so.
     send(&["--to", "a@example.org", "--subject", "disks", "--text", "-"], b"all full\n").code(0);
     let received = sink.received();
     assert_eq!(received[1].header("subject").unwrap(), "disks");
     assert!(received[1].content.contains("all full"), "{}", received[1].content);
     for (more, input) in [
         (&["--to", "a@example.org"][..], &b"just a text\n"[..]),
-        (&["--to", "a@example.org"], b"Note: this is no header of mail\n"),
+        (&["--to", "a@example.org"], b"Note: not a header of mail\n"),
         (&["--to", "a@example.org", "--subject", "x"], whole),
         (&["--reply-to", "c@example.org"], whole),
     ] {
@@ -310,7 +310,7 @@ fn what_is_piped_is_sent_or_refused_and_never_dropped() {
         );
     }
     assert_eq!(sink.received().len(), 2);
-    // Whoever has waited for long enough hears that it is not over.
+    // A client that has waited long enough gets the current status.
     sink.on("mail", crate::sink::Action::Reply("451 4.3.0 not now"));
     let waits = send(&["--to", "a@example.org", "--text", "x", "--timeout", "2"], b"").code(1);
     assert!(waits.stderr.contains("still queued after 2 s, and the service goes on trying"), "{}", waits.stderr);
@@ -369,7 +369,7 @@ fn addresses_as_an_erp_keeps_them_are_taken_or_refused_with_what_to_write() {
     assert!(sink.commands().iter().all(|command| !command.contains("SMTPUTF8")), "{:?}", sink.commands());
     let found = service.repo.http("GET", "/v1/messages?recipient=info@m%C3%BCller.example", &[], b"").json();
     assert_eq!(found["messages"].as_array().unwrap().len(), 1, "{found}");
-    // Somebody may be written to whom nobody else sees.
+    // A blind copy is allowed, and invisible to the others.
     let id = service.send(json!({ "to": [], "bcc": ["c@example.org"] }));
     service.wait(&id, "delivered");
     let received = &sink.received()[1];
@@ -536,7 +536,7 @@ fn a_raw_message_leaves_as_it_came_but_for_what_only_receivers_write() {
 }
 
 #[test]
-fn mail_of_the_user_interface_is_never_sent_by_somebody_else() {
+fn mail_of_the_user_interface_is_never_sent_by_another_profile() {
     let sink = Sink::start();
     let mut service = MailService::unapplied(sink.port, QUICK, "");
     let delegate = "provider:\n  microsoft-graph-delegate:\n    tenant: contoso.onmicrosoft.com\n    client: 11111111-2222-3333-4444-555555555555\n    platform: native\n    redirect: https://localhost\nfunctions: [user-interface]\nappliesTo: system-wide\n";
@@ -555,7 +555,7 @@ fn mail_of_the_user_interface_is_never_sent_by_somebody_else() {
     assert!(refused.body.contains("`desktop`") && refused.json()["remedy"].as_str().unwrap().contains("--client"));
     let by_user = of(json!({ "client": "native" }));
     assert_eq!((by_user.status, by_user.json()["code"].as_str().unwrap()), (422, "MW0108"), "{}", by_user.body);
-    // Of the web client nobody is a delegate, so its mail falls back as `resolve` says.
+    // The web client has no delegate, so its mail falls back as `resolve` says.
     assert_eq!(of(json!({ "client": "spa" })).status, 202);
     assert_eq!(of(json!({ "client": "web" })).status, 400);
     let send = |more: &[&str], input: &str| {
@@ -649,7 +649,7 @@ fn a_message_is_taken_in_the_encoding_in_which_programs_save_it() {
     let answer = raw(message.replace("hello", "hel\0lo").as_bytes());
     assert!(answer.status == 422 && answer.body.contains("NUL"), "{}", answer.body);
 
-    // Whom the command names are all who get it, which it says.
+    // The recipients of the command replace those of the header, and the command says so.
     let named = service.repo.pipe(&[&arguments[..], &["--to", "b@example.org", "--wait"]].concat(), message.as_bytes());
     assert!(named.code == 0 && named.stderr.contains("Only the addresses of `--to`"), "{}", named.stderr);
     assert_eq!(sink.received().last().unwrap().to, ["b@example.org"]);

@@ -1,5 +1,5 @@
-//! Certificates that have expired, are for another name, or from nobody known; STARTTLS taken out of the answer. Nothing is
-//! ever sent in clear or to a stranger: the profile is parked, with verify's finding. And where all is well, it is delivered
+//! Certificates that have expired, are for another name, or from an unknown authority; STARTTLS stripped. Nothing is ever
+//! sent in clear or to a stranger: the profile is parked, with verify's finding. And where all is well, it is delivered
 //! through real Postfix and Dovecot.
 
 use serde_json::json;

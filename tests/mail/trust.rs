@@ -37,7 +37,7 @@ impl Server {
         Self { port, child }
     }
 
-    /// What comes of a handshake.
+    /// The outcome of a handshake.
     fn shake_hands(&self, trust: &Trust) -> Result<(), HandshakeFault> {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         runtime.block_on(async {
@@ -101,7 +101,7 @@ fn a_certificate_in_the_file_is_trusted_for_its_name_and_no_other() {
         let pem: Vec<u8> = names.iter().flat_map(|name| read(name)).collect();
         Trust::new(Some(&pem)).unwrap()
     };
-    // OpenSSL shows a certificate that is signed with SHA-1 only if it is told to.
+    // OpenSSL shows a certificate that is signed with SHA-1 only if asked to.
     let lenient = ["-cipher", "DEFAULT:@SECLEVEL=0"];
     let meet = |name: &str, trusted: &[&str]| Server::start(folder.path(), name, &lenient).shake_hands(&trust(trusted));
     let certificate = HandshakeFault::Certificate;
@@ -129,7 +129,7 @@ fn a_certificate_in_the_file_is_trusted_for_its_name_and_no_other() {
 }
 
 #[test]
-fn a_handshake_without_anything_in_common_is_no_lack_of_tls() {
+fn a_handshake_without_a_common_cipher_is_not_a_lack_of_tls() {
     let folder = certificates();
     let trust = Trust::new(Some(&std::fs::read(folder.path().join("authority.pem")).unwrap())).unwrap();
     let meet = |more: &[&str]| Server::start(folder.path(), "authority", more).shake_hands(&trust);
@@ -155,7 +155,7 @@ fn a_handshake_without_anything_in_common_is_no_lack_of_tls() {
 }
 
 #[test]
-fn every_fault_is_told_in_words_with_a_way_out() {
+fn every_fault_is_reported_with_a_remedy() {
     let at = "2020-01-01T00:00:00Z".parse().ok();
     let text = || "x".to_owned();
     let certificates = [
@@ -241,5 +241,5 @@ fn verify_accepts_a_server_whose_own_certificate_is_in_the_file() {
     let failed: Vec<_> =
         findings.iter().filter(|finding| finding["verdict"] == "fail").map(|finding| &finding["id"]).collect();
     assert!(!failed.contains(&&json!("SMTP-CERTIFICATE")) && !failed.contains(&&json!("SMTP-TLS")), "{findings:#?}");
-    assert!(failed.contains(&&json!("SMTP-GREETING")), "the handshake is done, and nobody greets: {findings:#?}");
+    assert!(failed.contains(&&json!("SMTP-GREETING")), "the handshake is done, and no greeting follows: {findings:#?}");
 }

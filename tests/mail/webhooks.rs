@@ -1,4 +1,5 @@
-//! Webhooks: signed so that a receiver needs a public key alone, told again until they listen, in order, over restarts.
+//! Webhooks: signed so that a receiver needs only a public key, repeated until the receiver accepts them, in order,
+//! across restarts.
 
 use std::{
     io::{BufRead as _, BufReader, Read as _, Write as _},
@@ -79,7 +80,7 @@ fn header(head: &str, name: &str) -> String {
 }
 
 #[test]
-fn each_event_is_told_signed_and_in_order() {
+fn each_event_arrives_signed_and_in_order() {
     let (sink, receiver) = (Sink::start(), WebhookReceiver::start());
     let delivery = format!(
         "{QUICK}  webhooks: [{{ url: \"http://127.0.0.1:{}/hook\", events: [delivered, failed] }}]\n",
@@ -127,12 +128,12 @@ fn one_that_does_not_answer_holds_up_no_other() {
     let silent = TcpListener::bind("127.0.0.1:0").unwrap();
     let port = silent.local_addr().unwrap().port();
     let (called, given_up) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicBool::new(false)));
-    let told = (Arc::clone(&called), Arc::clone(&given_up));
+    let flags = (Arc::clone(&called), Arc::clone(&given_up));
     std::thread::spawn(move || {
         let (mut stream, _) = silent.accept().unwrap();
-        told.0.store(true, Ordering::Relaxed);
+        flags.0.store(true, Ordering::Relaxed);
         while stream.read(&mut [0; 4096]).is_ok_and(|read| read > 0) {}
-        told.1.store(true, Ordering::Relaxed);
+        flags.1.store(true, Ordering::Relaxed);
     });
     let delivery = format!(
         "{QUICK}  webhooks: [{{ url: \"http://127.0.0.1:{port}/\" }}, {{ url: \"http://127.0.0.1:{}/\" }}]\n",

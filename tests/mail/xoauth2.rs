@@ -1,4 +1,4 @@
-//! XOAUTH2 at servers that nobody here wrote: Postfix asks Dovecot, and Dovecot asks the sandbox whether the token is good.
+//! XOAUTH2 at third-party servers: Postfix asks Dovecot, and Dovecot asks the sandbox whether the token is valid.
 
 use serde_json::{Value, json};
 
@@ -20,7 +20,7 @@ fn scenario(granted: &Value) -> Value {
 }
 
 #[test]
-fn dovecot_lets_in_whoever_has_a_token_that_is_good() {
+fn dovecot_accepts_a_valid_token() {
     let sandbox = Sandbox::start(scenario(&json!(["SMTP.SendAsApp"])));
     let authority = sandbox.running.authority.clone();
     let url = format!("{}/sandbox/introspect", sandbox.running.address);
@@ -72,7 +72,7 @@ fn the_end_of_the_applications_secret_is_listed() {
             "verify: { reader: { tenant: contoso.example, client: 0c0ffee0-0000-4000-8000-0000000000aa, cloud: { custom: { signIn: HERE, graph: HERE } }, credential: { clientSecret: { secret: reader/secret } } } }\n",
             json!("2027-11-23T12:00:00Z"),
         ),
-        // Nobody may read it, and mail leaves all the same.
+        // The file is unreadable, and mail leaves all the same.
         (&json!(["SMTP.SendAsApp"]), "", Value::Null),
     ] {
         let sandbox = Sandbox::start(scenario(granted));

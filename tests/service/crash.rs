@@ -123,9 +123,10 @@ fn a_killed_apply_was_taken_whole_or_not_at_all() {
     assert_eq!(verified["entries"], u64::from(KILLS) + 1);
 }
 
-/// A client that is killed closes its connection. What was taken then must be what is told, and what mail is sent by.
+/// A client that is killed closes its connection. The state that was committed must then be the one that is reported, and
+/// the one that mail is sent by.
 #[test]
-fn a_client_that_goes_away_leaves_what_is_told_and_what_is_kept_alike() {
+fn after_a_client_goes_away_the_reported_and_the_stored_state_agree() {
     let mut repo = TestRepository::small();
     repo.serve();
     let mut pause = Pause::new();
@@ -136,7 +137,7 @@ fn a_client_that_goes_away_leaves_what_is_told_and_what_is_kept_alike() {
         let stream = send(&repo, &body);
         std::thread::sleep(pause.next(round));
         drop(stream);
-        // The same changeset again waits for the first one, if that is under way still, and says what came of it.
+        // The same changeset again waits for the first one, if that is under way still, and returns its outcome.
         let again = repo.http("POST", "/v1/changesets", &[], body.as_bytes());
         match again.status {
             201 => {
@@ -151,8 +152,8 @@ fn a_client_that_goes_away_leaves_what_is_told_and_what_is_kept_alike() {
             _ => panic!("round {round}: {}", again.body),
         }
         let kept = repo.http("GET", "/v1/generations?limit=1", &[], b"").json()["generations"][0]["number"].as_u64();
-        let (told, of) = whole(&repo);
-        assert_eq!((kept, told, of), (Some(told), before + 1, Some(round)), "round {round}");
+        let (reported, of) = whole(&repo);
+        assert_eq!((kept, reported, of), (Some(reported), before + 1, Some(round)), "round {round}");
     }
     println!("{taken} taken, {lost} lost");
     assert!(taken > 10, "{taken} taken, {lost} lost");

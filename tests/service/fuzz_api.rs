@@ -44,10 +44,10 @@ fn fuzz(repo: &TestRepository, phases: &str, choice: [&str; 2]) {
         .current_dir(repo.folder.path())
         .output()
         .unwrap();
-    let told = format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
-    let told: String = told.chars().take(10_000).collect();
-    assert!(output.status.success(), "{told}");
-    assert!(told.contains("passed"), "{told}");
+    let text = format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    let text: String = text.chars().take(10_000).collect();
+    assert!(output.status.success(), "{text}");
+    assert!(text.contains("passed"), "{text}");
 }
 
 #[test]
@@ -106,7 +106,7 @@ fn schemathesis_finds_nothing() {
     let mut repo = TestRepository::examples();
     repo.serve();
     repo.run(&["apply", "--skip-verify", "dev", "--yes"]).code(0);
-    // The fuzzer remembers ids that it was told. That it may revoke its own token comes last.
+    // The fuzzer reuses ids from responses. Revoking its own token comes last.
     fuzz(&repo, EACH, ["--exclude-path", "/v1/tokens/{id}"]);
     assert_eq!(repo.http("GET", "/v1/service", &[], b"").status, 200);
     fuzz(&repo, EACH, ["--include-path", "/v1/tokens/{id}"]);

@@ -1,4 +1,4 @@
-//! What arrives broken, forged or huge: each is told apart, changes nothing, and costs bounded memory.
+//! Broken, forged or huge requests: each has its own error, changes nothing, and costs bounded memory.
 
 use std::{
     io::{Read as _, Write as _},
@@ -77,8 +77,8 @@ fn keys_and_masks_in_ordinary_texts_are_refused_by_the_service_too_and_not_echoe
         assert_eq!(answer.status, 422, "{patch}: {}", answer.body);
         assert!(!answer.body.contains(secret));
         let violations = answer.json()["violations"].clone();
-        let told = violations.as_array().unwrap().iter().any(|v| v["pointer"] == pointer && v["code"] == code);
-        assert!(told, "{violations}");
+        let found = violations.as_array().unwrap().iter().any(|v| v["pointer"] == pointer && v["code"] == code);
+        assert!(found, "{violations}");
     }
     // A changeset goes the same way, its settings with it.
     let profile = json!({ "profile": before["profiles"]["relay"]["live"]["profile"] });
@@ -125,7 +125,7 @@ fn an_age_file_that_cannot_be_taken_is_named_and_changes_nothing() {
     assert_eq!(send(8, &digest(&masked), Some(&base64(&masked))), (422, "MW0216".to_owned()));
     assert_eq!(repo.state()["generation"], 0);
     assert_eq!(send(9, &digest(&good), Some(&base64(&good))), (201, String::new()));
-    // Each refusal stands in the audit log, with its code.
+    // Each refusal is in the audit log, with its code.
     let audit = repo.run(&["audit", "list", "dev", "--format", "json"]).code(0).json();
     let refused = audit["entries"].as_array().unwrap().iter().filter(|entry| entry["outcome"] == "refused").count();
     assert_eq!(refused, 8);
@@ -154,7 +154,7 @@ fn changesets_that_make_no_sense() {
         changes(json!([{ "action": "create", "name": "relay", "profile": stored }])),
         (409, "MW0210".to_owned())
     );
-    assert_eq!(changes(json!([{ "action": "delete", "name": "nobody" }])), (409, "MW0210".to_owned()));
+    assert_eq!(changes(json!([{ "action": "delete", "name": "absent" }])), (409, "MW0210".to_owned()));
     assert_eq!(
         changes(
             json!([{ "action": "update", "name": "relay", "profile": stored }, { "action": "delete", "name": "relay" }])
@@ -296,7 +296,7 @@ fn ten_thousand_profiles_go_through_in_bounded_memory() {
 }
 
 #[test]
-fn two_applies_at_once_one_wins_and_the_other_is_told_to_plan_again() {
+fn of_two_simultaneous_applies_one_is_refused_and_asked_to_plan_again() {
     let mut repo = TestRepository::small();
     repo.serve();
     repo.run(&["apply", "--skip-verify", "dev", "--yes"]).code(0);

@@ -1,4 +1,5 @@
-//! Several environments in one process: each behind a path of its own, with everything of its own, and nothing that crosses.
+//! Several environments in one process: each behind a path of its own, with everything of its own, and nothing that
+//! crosses.
 
 use std::{
     io::Write as _,
@@ -159,7 +160,7 @@ fn health_is_asked_of_the_process_and_of_each() {
         assert_eq!(send_request(path).status, 200, "{path}");
     }
     let ready = send_request("/readyz");
-    // Who is served here is nobody's business who has no token.
+    // The list of environments is not disclosed without a token.
     assert_eq!((ready.status, ready.body.as_str()), (200, "ready\nenvironments: 2\n"));
 }
 
@@ -323,7 +324,7 @@ fn every_command_works_through_a_path() {
 }
 
 #[test]
-fn one_that_is_not_served_is_told_with_what_to_do() {
+fn an_unknown_environment_is_reported_with_a_remedy() {
     let fixture = HostingFixture::new(&["acme"]);
     for (name, address) in [
         ("gone", format!("{}/environments/gone", fixture.host.root())),
@@ -358,7 +359,7 @@ fn new_ones_join_those_that_are_there() {
     fixture.applied();
     let before = (fixture.repo.read("tokens/acme"), fixture.repo.read("tokens/beta"));
     assert_eq!(fixture.host.stop(), 0);
-    // All that are there, whoever is named.
+    // All environments of the folder, whichever are named.
     fixture.host.names = vec!["gamma".to_owned()];
     fixture.host.start();
     assert!(
@@ -439,12 +440,12 @@ fn where_one_cannot_be_served_none_is_and_nothing_is_made() {
     }
     std::fs::write(beta("store.sqlite"), vec![b'x'; 10_000]).unwrap();
     refused(&["environment `beta`"]);
-    // No identity beside the store; one that others may read.
+    // No identity next to the store; one that others may read.
     copy(&kept, &repo.path(".data/beta"));
     std::fs::remove_file(beta("identity.txt")).unwrap();
     refused(&["MW0330", "environment `beta`"]);
     copy(&kept, &repo.path(".data/beta"));
-    // Somebody else serves it.
+    // Another process serves it.
     let lock = std::fs::File::options().write(true).open(beta("lock")).unwrap();
     lock.try_lock().unwrap();
     refused(&["MW0222", "environment `beta`", "another service uses"]);
@@ -496,7 +497,7 @@ fn a_folder_of_one_kind_is_not_taken_for_the_other() {
 fn a_stop_ends_all_of_them_in_order() {
     let mut fixture = HostingFixture::new(&["acme", "beta"]);
     fixture.applied();
-    // Somebody listens to each, and would for ever.
+    // Each has a client on the stream of events, which never ends.
     let follow = |name: &str| {
         let (listen, token) = (fixture.host.root(), fixture.host.token(name));
         let path = format!("/environments/{name}/v1/events");

@@ -53,8 +53,8 @@ fn what_is_too_large_for_one_request_goes_in_parts() {
     }
     assert_eq!(repo.state()["generation"], 0);
     // As it says: in parts, by pattern, and the last time everything that is left.
-    let nobody = repo.run(&[&apply[..], &["--only", "none-*"]].concat()).code(1);
-    assert!(nobody.stderr.contains("`--only none-*`: no profile has such a name"), "{}", nobody.stderr);
+    let unmatched = repo.run(&[&apply[..], &["--only", "none-*"]].concat()).code(1);
+    assert!(unmatched.stderr.contains("`--only none-*`: no profile has such a name"), "{}", unmatched.stderr);
     let first = repo.run(&[&apply[..], &["--only", "even-*", "--with-settings"]].concat()).code(0);
     assert!(first.stdout.contains("570 added"), "{}", first.stdout);
     let rest = repo.run(&apply).code(0);

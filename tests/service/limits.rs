@@ -1,5 +1,5 @@
-//! What one token, or a client without any, can take from others: connections, memory, the audit log, runs of the verifier,
-//! streams of events. Each is bounded, and the rest of the service goes on.
+//! The share that one token, or a client without any, can use up: connections, memory, the audit log, runs of the
+//! verifier, streams of events. Each is bounded, and the rest of the service goes on.
 #![allow(clippy::print_stdout, reason = "a test says how it went")]
 
 use std::{
@@ -125,7 +125,7 @@ fn a_connection_by_tls_is_closed_however_it_is_silent() {
         stream.set_read_timeout(Some(Duration::from_secs(60))).unwrap();
         stream
     };
-    // Nothing; the beginning of a handshake; what is no handshake.
+    // Nothing; the beginning of a handshake; bytes that are not a handshake.
     for begun in [&b""[..], b"\x16\x03\x01\x02\x00\x01", b"GET / HTTP/1.1\r\n"] {
         let mut stream = open();
         stream.write_all(begun).unwrap();
@@ -182,7 +182,8 @@ fn silent_connections_leave_descriptors_for_the_service() {
 fn a_client_that_does_not_read_its_answer_does_not_keep_its_place() {
     let mut repo = TestRepository::small();
     repo.serve_with(&["--demo", "--max-connections", "4"]);
-    // More than fits into the buffers of both sides would have to be asked for; the place is free when the rest is written.
+    // More than fits into the buffers of both sides would have to be asked for; the place is free when the rest is
+    // written.
     let unread: Vec<TcpStream> = (0..12)
         .map(|_| {
             let mut stream = connect(&repo);
@@ -268,7 +269,7 @@ fn many_large_bodies_at_once_take_bounded_memory() {
         // Others are served meanwhile.
         for _ in 0..10 {
             assert_eq!(repo.http("GET", "/v1/state", &[], b"").status, 200);
-            assert_eq!(repo.patch("nobody", &json!({})).status, 412);
+            assert_eq!(repo.patch("absent", &json!({})).status, 412);
         }
     });
     // One large body of each kind at a time, with what is made of it.

@@ -1,4 +1,5 @@
-//! Identity tokens of pipelines: an issuer of the test's own, tokens that are good, and everything that must open nothing.
+//! Identity tokens of pipelines: an issuer of the test's own, tokens that are good, and everything that must open
+//! nothing.
 
 use std::time::{Duration, Instant};
 
@@ -50,7 +51,7 @@ fn a_pipeline_applies_by_its_identity_token_alone() {
     with(&sign(&rsa, &claims(&issuer)), &["apply", "dev", "--yes", "--skip-verify"]).code(0);
     let newest = repo.http("GET", "/v1/generations?limit=1", &[], b"").json();
     assert_eq!(newest["generations"][0]["by"], format!("ci ({SUBJECT})"));
-    // A list of audiences, another algorithm, and another rule, whose role is no more than it says.
+    // A list of audiences, another algorithm, and another rule, which grants its own role and not more.
     let mut other = claims(&issuer);
     other["aud"] = json!(["https://elsewhere.example", AUDIENCE]);
     other["sub"] = json!("repo:example/mail:pull_request");
@@ -85,7 +86,7 @@ fn a_claim_may_name_the_environment_that_is_asked() {
 }
 
 #[test]
-fn a_token_that_is_not_meant_for_here_opens_nothing() {
+fn a_token_for_another_audience_opens_nothing() {
     let issuer = Issuer::start();
     let good = key("one", Algorithm::RS256);
     issuer.publish(&[&good]);
@@ -132,7 +133,7 @@ fn a_token_that_is_not_meant_for_here_opens_nothing() {
     (widest["iat"], widest["exp"]) = (json!(i64::MIN), json!(i64::MAX));
     refused(&repo, &sign(&good, &widest), "for longer");
     assert_eq!(ask(&repo, &with("sub", json!("repo:example/any:pull_request"))).status, 200);
-    // A clock that is a little off is no reason.
+    // A small clock difference is tolerated.
     assert_eq!(ask(&repo, &with("exp", json!(now() - 20))).status, 200);
     assert_eq!(ask(&repo, &with("nbf", json!(now() + 20))).status, 200);
 }
@@ -163,7 +164,7 @@ fn a_signature_that_is_none_opens_nothing() {
     header.kid = Some("oct".to_owned());
     let key = EncodingKey::from_secret(b"0123456789abcdef0123456789abcdef");
     refused(&repo, &jsonwebtoken::encode(&header, &claims(&issuer), &key).unwrap(), "RS256, PS256 or ES256");
-    // Somebody else's key under the same name; claims exchanged behind the signature; a key that brings itself along.
+    // Another issuer's key under the same name; claims exchanged behind the signature; a key that brings itself along.
     refused(&repo, &sign(&stranger, &claims(&issuer)), "signature");
     let token = sign(&good, &claims(&issuer));
     let parts: Vec<&str> = token.split('.').collect();
@@ -266,7 +267,7 @@ fn an_issuer_that_is_down_opens_no_door_and_closes_none() {
     issuer.answers.lock().unwrap().names = None;
     repo.serve_with(&["--demo", "--oidc", path.to_str().unwrap()]);
     assert_eq!(ask(&repo, &sign(&known, &claims(&issuer))).status, 200);
-    // Down again: whose key is known still gets in, and nobody else.
+    // Down again: only tokens with a known key are accepted.
     issuer.answers.lock().unwrap().down = true;
     assert_eq!(ask(&repo, &sign(&known, &claims(&issuer))).status, 200);
     assert_ne!(ask(&repo, &sign(&unknown, &claims(&issuer))).status, 200);
@@ -293,7 +294,7 @@ fn an_issuer_without_keys_takes_nothing_from_others() {
     for _ in 0..20 {
         assert_eq!(repo.http("GET", "/v1/state", &[], b"").status, 200);
     }
-    // Each of them is told to come again: the issuer has not answered anybody.
+    // Each of them is asked to retry: the issuer has not answered at all.
     for mut stream in waiting {
         stream.set_read_timeout(Some(Duration::from_secs(60))).unwrap();
         let mut answer = [0; 12];
@@ -374,7 +375,7 @@ fn a_file_that_lets_too_many_in_keeps_the_service_from_starting() {
             .code(1);
         assert!(output.stderr.contains(words), "{words}: {}", output.stderr);
     }
-    // A service that was not told of issuers takes no such token.
+    // A service without configured issuers accepts no such token.
     let mut repo = repo;
     repo.serve();
     refused(&repo, &sign(&key("one", Algorithm::RS256), &claims(&issuer)), "accepts none");
@@ -416,7 +417,7 @@ fn the_file_is_read_again_when_it_changes() {
     other["sub"] = json!("repo:example/mail:ref:refs/heads/other");
     let other = sign(&rsa, &other);
     assert_eq!((ask(&repo, &main).status, ask(&repo, &other).status), (200, 401));
-    // Another branch gets in and the first one is out, with nobody's help.
+    // Another branch gets in and the first one is out, without a restart.
     repo.write("oidc.yaml", rules(&issuer).replace(SUBJECT, "repo:example/mail:ref:refs/heads/other"));
     becomes(&repo, &other, 200);
     refused(&repo, &main, "no rule of the service");
@@ -452,7 +453,7 @@ fn a_file_that_makes_no_sense_keeps_the_old_one() {
     for (count, (text, words)) in [
         ("issuers: [", "cannot use the issuers file; the settings read before stay in effect"),
         (&rules(&issuer).replace("role: deployer", "role: king"), "line 6: "),
-        // What would let everybody in is no better than what cannot be read.
+        // A rule that accepts every token is refused like an unreadable file.
         (
             &rules(&issuer).replace(SUBJECT, "*").replace(", repository: example/mail", ""),
             "it would admit every token of the issuer",

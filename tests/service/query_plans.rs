@@ -1,5 +1,5 @@
-//! What is asked for often costs as much with 200,000 messages as with one: no statement of the outbox goes through a table
-//! that grows, but for those that are meant to.
+//! Frequent statements cost as much with 200,000 messages as with one: no statement of the outbox scans a table that
+//! grows, except for those that are listed.
 
 use std::path::Path;
 
@@ -53,7 +53,7 @@ fn no_statement_goes_through_what_grows() {
             .collect();
         let scans = steps.iter().filter(|step| {
             let mut words = step.split(' ');
-            // Removing what stands before a row goes through all that does, whatever it is called.
+            // Removing all rows before a given one scans them, whatever the statement is called.
             let walks = statement.starts_with("DELETE ") && step.ends_with("(rowid<?)");
             (words.next() == Some("SCAN") || walks)
                 && words.next().is_some_and(|table| GROW.contains(&table) || table == "m")

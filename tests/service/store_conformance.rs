@@ -1,4 +1,4 @@
-//! What every store must do. Written against the trait; a new store adds one line at the end.
+//! Conformance tests for every store, written against the traits. A new store adds one line at the end.
 
 use std::{collections::BTreeMap, path::Path, sync::Arc};
 
@@ -180,7 +180,7 @@ async fn conforms(open: impl Fn() -> Box<dyn Store>) {
     assert_eq!(store.bind(id.clone(), second.clone()).await.unwrap(), record.destination);
     assert_eq!(store.bind("another".to_owned(), second.clone()).await.unwrap(), second);
     assert_eq!(store.bind("another".to_owned(), record.destination.clone()).await.unwrap(), second);
-    let known = open().destinations(vec![id.clone(), "another".to_owned(), "nobody's".to_owned()]).await.unwrap();
+    let known = open().destinations(vec![id.clone(), "another".to_owned(), "unknown".to_owned()]).await.unwrap();
     assert_eq!(known, [(id, record.destination), ("another".to_owned(), second)].into());
 
     // Tokens.
@@ -241,10 +241,10 @@ async fn leases(open: impl Fn() -> Box<dyn Store>) {
     assert_eq!((lease.since, lease.until), (at(0), at(10)));
     assert_eq!(lines(&*store).await, 1);
 
-    // Whoever holds it renews it, by its number and nothing else; a renewal leaves no line in the audit log.
+    // The holder renews it, by its number alone; a renewal leaves no line in the audit log.
     let renewed = held(take(&*store, wanted("a", &lease.holder, Some(lease.token), 5)).await);
     assert_eq!((renewed.token, renewed.since, renewed.until), (lease.token, at(0), at(15)));
-    for (holder, token) in [("somebody", None), ("somebody", Some(lease.token)), (&lease.holder, Some(99))] {
+    for (holder, token) in [("another", None), ("another", Some(lease.token)), (&lease.holder, Some(99))] {
         assert_eq!(take(&*store, wanted("a", holder, token, 6)).await, LeaseTaken::HeldBySomebody(renewed.clone()));
     }
     assert_eq!(lines(&*store).await, 1);
@@ -316,7 +316,7 @@ async fn delivers(open: impl Fn() -> Box<dyn Store>) {
     let other = NewMessage { key: Some(key("k", "b")), ..message(2, "a@example.org") };
     assert_eq!(store.accept(other).await.unwrap(), Accepted::KeyReused);
     assert_eq!(store.replayed("sender", &key("k", "b")).await.unwrap(), Some(Accepted::KeyReused));
-    assert_eq!(store.replayed("somebody else", &key("k", "a")).await.unwrap(), None);
+    assert_eq!(store.replayed("another client", &key("k", "a")).await.unwrap(), None);
     let same = |again| NewMessage {
         again,
         message: mailwright::model::Message { id: uuid::Uuid::from_u128(3), ..message(1, "A@example.org").message },
@@ -325,7 +325,7 @@ async fn delivers(open: impl Fn() -> Box<dyn Store>) {
     assert_eq!(store.accept(same(false)).await.unwrap(), Accepted::DocumentSent(uuid::Uuid::from_u128(1)));
     assert!(matches!(store.accept(same(true)).await.unwrap(), Accepted::Now(_)));
 
-    // What somebody works on is handed out once; what is given back, again.
+    // A claimed message is handed out once; a released one, again.
     let claim = store.claim(&lane(), now, 10).await.unwrap();
     assert_eq!(claim.messages.len(), 2);
     assert_eq!(claim.messages[0].content.as_deref(), Some(&b"body"[..]));
@@ -336,14 +336,14 @@ async fn delivers(open: impl Fn() -> Box<dyn Store>) {
     again.extend(store.claim(&lane(), now, 1).await.unwrap().messages);
     assert_eq!(again.iter().map(|claimed| claimed.message.id).collect::<Vec<_>>(), ids, "in order");
 
-    // Nobody changes what somebody works on.
+    // A claimed message cannot be changed.
     let unchanged = |message: mailwright::model::Message| {
         Ok((Settled { message, attempt: None, events: Vec::new() }, event("message.retry")))
     };
     assert!(matches!(store.change(ids[0], false, Box::new(unchanged)).await.unwrap(), Some(Err(_))));
     assert!(store.change(uuid::Uuid::from_u128(99), false, Box::new(unchanged)).await.unwrap().is_none());
 
-    // Begun, and then the process ends: that is what is told after the next start.
+    // Begun, and then the process ends: the next start reports exactly that.
     let mut begun = again[0].message.clone();
     begun.status = Status::Sending;
     begun.next_attempt_at = None;
@@ -395,7 +395,7 @@ async fn delivers(open: impl Fn() -> Box<dyn Store>) {
 
     assert_eq!(store.ended_since(at(130).as_millisecond()).await.unwrap(), [(Status::Delivered, 1)]);
     assert_eq!(store.ended_since(at(131).as_millisecond()).await.unwrap(), []);
-    // How a rotation stands is kept until it is forgotten, with what is told of it.
+    // The state of a rotation is kept until it is removed, with its events.
     let rotation = |standing| Rotation {
         profile: "relay".parse().unwrap(),
         secret: "relay/password".parse().unwrap(),
@@ -417,8 +417,8 @@ async fn delivers(open: impl Fn() -> Box<dyn Store>) {
         profile: Some("relay".parse().unwrap()),
         reason: "accepted".to_owned(),
     };
-    let told = store.set_rotation(of.clone(), Some(rotation(Standing::Promoted)), Some(rotated)).await.unwrap();
-    assert_eq!(told.iter().map(|event| event.number).collect::<Vec<_>>(), [2]);
+    let events = store.set_rotation(of.clone(), Some(rotation(Standing::Promoted)), Some(rotated)).await.unwrap();
+    assert_eq!(events.iter().map(|event| event.number).collect::<Vec<_>>(), [2]);
     drop(store);
     let store = open();
     assert_eq!(store.rotations().await.unwrap(), [rotation(Standing::Promoted)]);
@@ -494,7 +494,7 @@ async fn a_change_past_the_service_breaks_the_audit_chain() {
     );
     assert!(
         verify(
-            "DELETE FROM audit; INSERT INTO audit SELECT sequence, replace(entry, 'first-admin', 'somebody') FROM kept"
+            "DELETE FROM audit; INSERT INTO audit SELECT sequence, replace(entry, 'first-admin', 'mallory') FROM kept"
         )
         .contains("does not have the hash")
     );
@@ -519,7 +519,7 @@ fn stopped() -> (crate::support::repository::TestRepository, String) {
 }
 
 #[test]
-fn a_change_of_any_table_past_the_service_is_told() {
+fn a_change_of_any_table_past_the_service_is_reported() {
     for (sql, wanted) in [
         ("UPDATE profile SET state = replace(state, 'smtp.example.com', 'evil.example.com')", "profile `relay`"),
         (
@@ -538,7 +538,7 @@ fn a_change_of_any_table_past_the_service_is_told() {
         ),
         ("DELETE FROM profile_history WHERE generation = 1", "generation 1"),
         (
-            "UPDATE generation SET document = replace(document, 'first-admin', 'somebody') WHERE number = 1",
+            "UPDATE generation SET document = replace(document, 'first-admin', 'mallory') WHERE number = 1",
             "generation 1",
         ),
         ("UPDATE generation SET settings = replace(settings, 'EDU1', 'EDU2') WHERE number = 2", "generation 2"),
@@ -559,7 +559,7 @@ fn a_change_of_any_table_past_the_service_is_told() {
         raw(&store, sql);
         let output = repo.run(&["audit", "verify", "dev", "--data", &data]).code(1);
         assert!(output.stderr.contains("MW0240") && output.stderr.contains(wanted), "{sql}: {}", output.stderr);
-        // The service says it as well: in its log, to monitors, in its audit log, and to whoever asks.
+        // The service says it as well: in its log, to monitors, in its audit log, and to clients.
         if sql.contains("revokedAt") {
             // A token that was revoked stays revoked, whatever the table says.
             repo.serve();
@@ -776,7 +776,7 @@ async fn a_document_with_many_messages_costs_one_look_a_recipient() {
     }
     let refused = store.accept(of_one(900, "C17@example.org", false)).await.unwrap();
     assert_eq!(refused, Accepted::DocumentSent(Uuid::from_u128(17)));
-    // One that failed for the recipient is no reason; sent again, it is one once more.
+    // A message that failed for the recipient does not count; sent again, it counts once more.
     let change = |status: Status, recipient: &'static str| {
         let change = move |mut message: mailwright::model::Message| {
             message.status = status;
@@ -801,7 +801,7 @@ async fn a_document_with_many_messages_costs_one_look_a_recipient() {
 }
 
 #[tokio::test]
-async fn a_store_of_an_older_version_is_no_restored_one() {
+async fn a_store_of_an_older_version_is_not_a_restored_one() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("store.sqlite");
     SqliteStore::make_old(&path, 8).unwrap();
@@ -817,8 +817,8 @@ async fn a_store_of_an_older_version_is_no_restored_one() {
     store.record(event("access")).await.unwrap();
     drop(store);
     std::thread::sleep(std::time::Duration::from_millis(700));
-    for beside in ["", "-wal", "-shm"] {
-        drop(std::fs::remove_file(folder.path().join(format!("store.sqlite{beside}"))));
+    for suffix in ["", "-wal", "-shm"] {
+        drop(std::fs::remove_file(folder.path().join(format!("store.sqlite{suffix}"))));
     }
     SqliteStore::make_old(&path, 8).unwrap();
     raw(&path, &format!("INSERT INTO store VALUES ('environment', '{name}')"));

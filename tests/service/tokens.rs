@@ -1,5 +1,5 @@
 //! Tokens from the command line: whose they are, what they are limited to, where they are kept, and the way back for an
-//! administrator who has lost theirs. Variables of the environment that are nobody's setting.
+//! administrator who has lost theirs. Environment variables that are not settings of Mailwright.
 
 use std::os::unix::fs::PermissionsExt as _;
 
@@ -123,7 +123,7 @@ fn a_token_file_that_others_can_read_is_warned_of() {
 }
 
 #[test]
-fn what_kubernetes_puts_into_a_pod_is_no_setting() {
+fn variables_of_kubernetes_are_not_settings() {
     let repo = applied();
     let links = [
         ("MAILWRIGHT_SERVICE_HOST", "10.96.14.2"),

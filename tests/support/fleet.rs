@@ -4,7 +4,7 @@ use std::process::Command;
 
 use super::repository::{CommandOutput, SMALL_PROFILE, TestRepository, run_command};
 
-/// A repository, and services beside it.
+/// A repository, and services for its environments.
 pub(crate) struct Fleet {
     pub(crate) repo: TestRepository,
     /// A service each, in a folder of its own.
@@ -24,7 +24,7 @@ impl Fleet {
         Self { repo, services: Vec::new() }
     }
 
-    /// An environment; `rest` is what its file says besides `extends`.
+    /// An environment; `rest` follows `extends` in its file.
     pub(crate) fn environment(&self, name: &str, rest: &str) {
         self.repo.write(&format!("environments/{name}/environment.yaml"), format!("extends: base\n{rest}\n"));
     }
@@ -38,7 +38,7 @@ impl Fleet {
         self.services.push(service);
     }
 
-    /// An environment whose service nobody runs.
+    /// An environment whose service does not run.
     pub(crate) fn dead(&self, name: &str, rest: &str) {
         self.environment(name, &format!("service: {{ address: 'http://127.0.0.1:1' }}\n{rest}"));
         self.repo.write(&format!("tokens/{name}"), "mw_000000000000_x");

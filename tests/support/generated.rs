@@ -17,7 +17,7 @@ pub(crate) fn environment() -> EnvironmentName {
     "generated".parse().unwrap()
 }
 
-/// A place that stands for a file.
+/// A place in a file that need not exist.
 pub(crate) fn place(file: &str) -> Place {
     Place { file: file.to_owned(), line: 1, column: 1 }
 }
@@ -54,7 +54,7 @@ pub(crate) fn stored(profile: Profile, value: &str) -> StoredProfile {
     StoredProfile { profile, secrets, next }
 }
 
-/// What the files of these profiles would amount to.
+/// Returns the desired state that the files of these profiles would have.
 pub(crate) fn desired(settings: Settings, profiles: BTreeMap<ProfileName, StoredProfile>) -> Desired {
     let secrets: BTreeMap<SecretReference, SecretFile> = profiles
         .values()

@@ -15,7 +15,7 @@ pub(crate) struct HostProcess {
     data: PathBuf,
     tokens: PathBuf,
     listen: String,
-    /// Whether its identities are the public one.
+    /// True if its identities are the public one of the examples.
     pub(crate) demo: bool,
     /// The program that starts it, with its options: `strace -D`, say.
     pub(crate) wrapper: Vec<String>,
@@ -88,7 +88,7 @@ impl HostProcess {
         }
     }
 
-    /// What it says when it listens.
+    /// Returns the line that it prints when it listens.
     pub(crate) fn startup_line(&self) -> &str {
         &self.startup_line
     }
@@ -97,7 +97,7 @@ impl HostProcess {
         self.data.with_extension("log")
     }
 
-    /// What it has logged, over all its starts.
+    /// Returns its log, over all its starts.
     pub(crate) fn log(&self) -> String {
         std::fs::read_to_string(self.log_file()).unwrap_or_default()
     }
@@ -115,13 +115,13 @@ impl HostProcess {
         std::fs::read_to_string(self.tokens.join(name)).unwrap().trim().to_owned()
     }
 
-    /// A request of somebody who has an environment's token.
+    /// Sends a request with an environment's token.
     pub(crate) fn request(&self, name: &str, method: &str, path: &str, body: &[u8]) -> HttpResponse {
         let path = format!("/environments/{name}{path}");
         self.http(method, &path, &[("Authorization", &format!("Bearer {}", self.token(name)))], body)
     }
 
-    /// A request of anybody.
+    /// Sends a request without a token.
     pub(crate) fn http(&self, method: &str, path: &str, headers: &[(&str, &str)], body: &[u8]) -> HttpResponse {
         send_request(&self.listen, method, path, headers, body)
     }

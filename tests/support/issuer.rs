@@ -13,14 +13,14 @@ use serde_json::{Value, json};
 pub(crate) const AUDIENCE: &str = "https://mail.example.com";
 pub(crate) const SUBJECT: &str = "repo:example/mail:ref:refs/heads/main";
 
-/// What the issuer answers, and how often it was asked.
+/// The responses of the issuer, and the number of requests.
 #[derive(Default)]
 pub(crate) struct IssuerState {
     pub(crate) keys: Vec<Value>,
     pub(crate) down: bool,
     pub(crate) names: Option<String>,
     pub(crate) asked: u32,
-    /// What GitHub's address for tokens hands out.
+    /// The token that GitHub's address for tokens returns.
     pub(crate) token: String,
     pub(crate) audiences: Vec<String>,
 }

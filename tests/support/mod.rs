@@ -1,4 +1,4 @@
-//! What several tests need. Each test file names the parts that it uses.
+//! Fixtures that several test binaries share. Each test file imports the parts that it uses.
 #![allow(dead_code, reason = "every test file uses another part")]
 
 pub(crate) mod fleet;

@@ -32,7 +32,7 @@ pub(crate) struct Postfix {
     folder: tempfile::TempDir,
 }
 
-/// Who tells whether a token is good.
+/// The server that validates tokens.
 pub(crate) struct Introspection {
     pub(crate) url: String,
     /// The authority of its certificate, in PEM form.
@@ -44,7 +44,7 @@ impl Postfix {
         Self::start_with(None)
     }
 
-    /// With somebody who tells about tokens, they log in as well (`XOAUTH2`).
+    /// With a server that validates tokens, they are accepted as logins as well (`XOAUTH2`).
     pub(crate) fn start_with(introspection: Option<&Introspection>) -> Self {
         use std::os::unix::fs::PermissionsExt as _;
         let folder = tempfile::Builder::new().prefix("mailwright-postfix-").tempdir().unwrap();
@@ -78,7 +78,7 @@ impl Postfix {
         self.folder.path()
     }
 
-    /// What the servers wrote down.
+    /// Returns the logs of the servers.
     pub(crate) fn log(&self) -> String {
         let logs = ["mail.log", "dovecot.log"].map(|name| std::fs::read(self.root().join(name)).unwrap_or_default());
         String::from_utf8_lossy(&logs.concat()).into_owned()
@@ -116,7 +116,7 @@ impl Postfix {
         let path = self.root().join("dovecot.conf");
         std::fs::write(&path, text).unwrap();
         // The program would run its reader of configurations from where it is installed, so that one is run instead.
-        // Its TLS is a module that it looks for where Debian has it: what was unpacked is laid over that.
+        // Its TLS is a module that it looks for where Debian has it: an overlay mount puts the unpacked files there.
         let overlay = format!("mount -t overlay overlay -o lowerdir={}/usr:/usr /usr && exec \"$@\"", tools.display());
         let child = Command::new("unshare")
             .args(["-m", "sh", "-c", &overlay, "sh"])

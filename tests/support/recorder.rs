@@ -37,7 +37,7 @@ impl Recorder {
                             _ => break,
                         }
                     }
-                    // Before the answer: whoever has it has been written down.
+                    // Before the response: a client that has it is recorded.
                     kept.lock().unwrap().push(String::from_utf8_lossy(&request).into_owned());
                     drop(stream.write_all(answer.as_bytes()));
                 });

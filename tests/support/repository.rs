@@ -1,4 +1,4 @@
-//! A repository in a temporary folder, and a real service beside it. Both go when the trial is dropped.
+//! A repository in a temporary folder, and a real service for it. Both are removed when the value is dropped.
 
 use std::{
     fs,
@@ -19,7 +19,7 @@ pub(crate) struct TestRepository {
     pub(crate) folder: tempfile::TempDir,
     pub(crate) service: Option<ServiceProcess>,
     environment: String,
-    /// Whether the service logs as little as it does in use.
+    /// If set, the service logs warnings only, as in production.
     pub(crate) quiet: bool,
 }
 
@@ -251,7 +251,7 @@ impl TestRepository {
         child.wait_with_output().unwrap().into()
     }
 
-    /// A request by hand, so that nothing of the client stands in between.
+    /// Sends a request without the client, so that each byte of it is known.
     pub(crate) fn http(&self, method: &str, path: &str, headers: &[(&str, &str)], body: &[u8]) -> HttpResponse {
         let authorization = format!("Bearer {}", self.token());
         let mut all = vec![("Authorization", authorization.as_str())];
@@ -269,7 +269,7 @@ impl TestRepository {
         send_request(self.address().trim_start_matches("http://"), method, path, headers, body)
     }
 
-    /// The state, as the service tells it.
+    /// Returns the state, as the service reports it.
     pub(crate) fn state(&self) -> Value {
         self.http("GET", "/v1/state", &[], b"").json()
     }

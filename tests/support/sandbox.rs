@@ -14,7 +14,7 @@ use mailwright::{
 };
 use serde_json::{Value, json};
 
-/// What the clocks of these tests begin with, so that days left are always the same.
+/// The initial time of the clocks of these tests, so that days left are always the same.
 pub(crate) const NOW: &str = "2026-11-23T12:00:00Z";
 
 pub(crate) const TENANT: &str = "contoso.example";
@@ -27,7 +27,7 @@ pub(crate) const PASSWORD: &str = "canary-of-the-password";
 
 const DELEGATED: [&str; 4] = ["Mail.ReadWrite", "Mail.Send", "User.Read", "User.ReadBasic.All"];
 
-/// A sandbox beside the test.
+/// A sandbox in the process of the test.
 pub(crate) struct Sandbox {
     pub(crate) runtime: tokio::runtime::Runtime,
     pub(crate) running: Running,
@@ -159,7 +159,7 @@ pub(crate) struct VerifyCase {
     pub(crate) unavailable: bool,
     pub(crate) refused: bool,
     pub(crate) dns: bool,
-    /// What differs from run to run, and what is shown instead.
+    /// Texts that differ from run to run, and their replacements.
     pub(crate) hidden: Vec<(String, &'static str)>,
     /// Files that the profile names; removed when the case is over.
     pub(crate) files: Option<tempfile::TempDir>,
@@ -187,7 +187,7 @@ impl VerifyCase {
         }
     }
 
-    /// Changes the scenario: a JSON pointer, and what stands there instead.
+    /// Changes the scenario: a JSON pointer, and the value to set.
     pub(crate) fn set(mut self, pointer: &str, value: Value) -> Self {
         put(&mut self.scenario, pointer, value);
         self
@@ -367,7 +367,7 @@ fn put(document: &mut Value, pointer: &str, value: Value) {
     }
 }
 
-/// A token of somebody who may read the directory.
+/// Returns a token that may read the directory.
 pub(crate) async fn reader_token(running: &Running) -> secrecy::SecretString {
     use mailwright::{
         entra::{

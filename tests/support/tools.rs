@@ -1,4 +1,4 @@
-//! Programs that nobody here wrote. `./test` unpacks them into `target/tools`.
+//! Third-party programs. `./test` unpacks them into `target/tools`.
 
 use std::path::PathBuf;
 

@@ -40,7 +40,7 @@ fn without_consent() -> Value {
 }
 
 #[test]
-fn the_exit_code_tells_what_was_found() {
+fn the_exit_code_reflects_the_findings() {
     let sandbox = Sandbox::start(without_consent());
     let repo = create_repo(&sandbox);
     let dns = sandbox.running.dns.to_string();
@@ -67,7 +67,7 @@ fn the_exit_code_tells_what_was_found() {
     assert!(run(&["documnets"]).code(1).stderr.contains("Did you mean `documents`?"));
     // Without the key the rest is still checked, and the finding says what is missing.
     let mut command = repo.command(&["verify", "dev", "--local", "--outgoing-ca-file", "ca.pem", "--dns-server", &dns]);
-    command.env("HOME", repo.path("nobody"));
+    command.env("HOME", repo.path("empty-home"));
     let keyless = crate::support::repository::run_command(command).code(0);
     assert!(keyless.stdout.contains("unknown VERIFY-SECRET"), "{}", keyless.stdout);
 }
@@ -163,7 +163,7 @@ fn the_environments_own_reader_reads_for_its_own_tenant() {
     let output = run(&repo, &["desktop"]).code(0);
     assert!(output.stdout.contains(" 3 reader "), "{}", output.stdout);
 
-    // Through the service only for a token that may apply; nobody else has it used.
+    // Through the service only for a token that may apply; other tokens cannot make the service use it.
     let ca = repo.path("ca.pem");
     repo.write("ca.pem", format!("{}{}", sandbox.running.authority, other.running.authority));
     repo.serve_with(&["--demo", "--outgoing-ca-file", ca.to_str().unwrap(), "--dns-server", &dns]);
@@ -175,12 +175,12 @@ fn the_environments_own_reader_reads_for_its_own_tenant() {
     let mut command = repo.command(&["verify", "dev", "desktop"]);
     command.env("MAILWRIGHT_TOKEN", planner.trim());
     let output = crate::support::repository::run_command(command).code(0);
-    // What the reader saw a moment ago still counts; that it could not be asked now is told.
+    // What the reader saw a moment ago still counts; the report says that it could not be asked now.
     assert!(output.stdout.contains(" 3 reader "), "{}", output.stdout);
     assert!(output.stdout.contains("VERIFY-SECRET: the environment's reader: "), "{}", output.stdout);
     assert!(output.stdout.contains("only a caller with the role `deployer`"), "{}", output.stdout);
 
-    // Its secret goes to no other host, whatever the files say: the plan tells, and verify does not send it.
+    // Its secret goes to no other host, whatever the files say: the plan reports it, and verify does not send it.
     reader(&repo, &other.running.address, "contoso.onmicrosoft.com");
     let plan = repo.run(&["plan", "dev"]).code(1);
     assert!(plan.stdout.contains("verify.reader: this secret would go to a new place"), "{}", plan.stdout);
@@ -193,7 +193,7 @@ fn the_environments_own_reader_reads_for_its_own_tenant() {
     repo.remove("environments/dev/profiles/web.json");
     reader(&repo, &sandbox.running.address, "contoso.onmicrosoft.com");
 
-    // A secret that is not accepted is told as the environment's, and the rest is still checked.
+    // A rejected secret of the reader is reported for the environment, and the rest is still checked.
     repo.pipe(&["secrets", "set", "dev", "reader/secret"], b"another-secret").code(0);
     let refused = run(&repo, &["desktop"]).code(0);
     assert!(refused.stdout.contains("warning GRAPH-SECRET-WRONG: the environment's reader: "), "{}", refused.stdout);
@@ -209,7 +209,7 @@ fn the_environments_own_reader_reads_for_its_own_tenant() {
     let asked = other.get("requests").to_string();
     assert!(!asked.contains("/token") && !asked.contains("v1.0/appl"), "{asked}");
 
-    // What is not whole is told with its place.
+    // An incomplete setting is reported with its place.
     repo.write(
         "environments/dev/environment.yaml",
         "companies: [EDU1]\nunserved: [{ reason: trial }]\nverify:\n  reader: { tenant: common, client: x }\n",
@@ -242,7 +242,7 @@ fn proxy(answer: &'static str) -> (u16, std::sync::Arc<std::sync::Mutex<Vec<Stri
 }
 
 #[test]
-fn what_stands_between_may_be_a_proxy() {
+fn the_connection_may_use_a_proxy() {
     let sandbox = Sandbox::start(good());
     let repo = create_repo(&sandbox);
     let dns = sandbox.running.dns.to_string();
@@ -271,9 +271,9 @@ fn what_stands_between_may_be_a_proxy() {
 fn a_program_gets_json_even_where_nothing_could_be_checked() {
     let sandbox = Sandbox::start(good());
     let repo = create_repo(&sandbox);
-    let output = repo.run(&["verify", "dev", "nobody", "--local", "--format", "json"]).code(1);
+    let output = repo.run(&["verify", "dev", "absent", "--local", "--format", "json"]).code(1);
     let document: Value = serde_json::from_str(&output.stdout).unwrap();
-    assert!(document["error"]["message"].as_str().unwrap().contains("has no profile `nobody`"), "{document}");
+    assert!(document["error"]["message"].as_str().unwrap().contains("has no profile `absent`"), "{document}");
 }
 
 #[test]
@@ -325,10 +325,14 @@ fn waivers_count_until_their_day_and_none_outlives_its_reason() {
     assert_eq!(unused["findings"][0]["id"], "VERIFY-WAIVER-UNUSED");
     assert_eq!(unused["findings"][0]["place"]["line"], 6);
 
-    let nobody = with("    - { finding: GRAPH-CONSENT, profile: documnets, reason: known, expires: \"2099-01-01\" }\n")
-        .code(3)
-        .json();
-    assert_eq!(nobody["findings"][0]["remedy"], json!(["There is no profile `documnets`. Did you mean `documents`?"]));
+    let unmatched =
+        with("    - { finding: GRAPH-CONSENT, profile: documnets, reason: known, expires: \"2099-01-01\" }\n")
+            .code(3)
+            .json();
+    assert_eq!(
+        unmatched["findings"][0]["remedy"],
+        json!(["There is no profile `documnets`. Did you mean `documents`?"])
+    );
     let case = with("    - { finding: graph-consent, reason: known, expires: \"2099-01-01\" }\n").code(1);
     assert!(
         case.stdout.contains("this is not the id of a finding")
@@ -357,8 +361,8 @@ fn an_apply_passes_through_the_gate_and_the_audit_log_has_what_was_accepted() {
     let shown = repo.run(&["plan", "dev"]).code(0).stdout;
     assert!(shown.contains("Verify, last known:\n  documents: 1 error, "), "{shown}");
 
-    let stray = repo.run(&["apply", "dev", "--yes", "--allow-findings", "nobody"]).code(1);
-    assert!(stray.stderr.contains("the plan does not change `nobody`"), "{}", stray.stderr);
+    let stray = repo.run(&["apply", "dev", "--yes", "--allow-findings", "absent"]).code(1);
+    assert!(stray.stderr.contains("the plan does not change `absent`"), "{}", stray.stderr);
     repo.run(&["apply", "dev", "--yes", "--allow-findings", "documents"]).code(0);
     let audit = repo.run(&["audit", "list", "dev", "--format", "json"]).code(0).stdout;
     assert!(audit.contains("\"findings\""), "{audit}");
@@ -392,7 +396,8 @@ fn an_apply_passes_through_the_gate_and_the_audit_log_has_what_was_accepted() {
     assert!(!log.contains(SECRET) && !log.contains("eyJ0"), "the log has a secret or a token");
 }
 
-/// What a reader proved counts until it is proved otherwise, or the settings change: a run that sees less forgets nothing.
+/// Results of a reader remain valid until a later reader contradicts them or the settings change: a run with fewer
+/// permissions discards nothing.
 #[test]
 fn the_gate_remembers_what_was_proved_of_the_same_settings() {
     let mut scenario = good();
@@ -458,11 +463,11 @@ fn who_may_only_plan_has_nothing_sent_anywhere_new() {
         let findings = report["profiles"][0]["findings"].as_array().unwrap();
         findings.iter().map(|finding| finding["id"].as_str().unwrap().to_owned()).collect()
     };
-    // Nothing is live yet: the planner's request contacts nobody.
+    // Nothing is live yet: the planner's request contacts no server.
     let before = sandbox.get("requests").as_array().unwrap().len();
     assert_eq!(ids(&verify(&planner)), ["VERIFY-HOST"]);
     assert_eq!(sandbox.get("requests").as_array().unwrap().len(), before);
-    // Whoever may apply has it checked with the secret that is in the files alone.
+    // A token that may apply has it checked with the secret that is only in the files.
     let admin = repo.token().to_owned();
     assert!(ids(&verify(&admin)).contains(&"GRAPH-SIGN-IN".to_owned()));
     repo.run(&["apply", "dev", "--yes"]).code(0);
@@ -542,9 +547,9 @@ fn a_registration_of_powershell_is_read_and_a_long_list_is_bounded() {
         "keyCredentials": [{ "keyId": "c", "customKeyIdentifier": "AQL/" }],
     });
     repo.write("app.json", camel.to_string());
-    let told = repo.run(&["verify", "dev", "web", "--manifest", "app.json"]).code(3).stdout;
-    assert!(told.contains("GRAPH-PERMISSION-EXCESS") && told.contains(" and 706 more"), "{told}");
-    assert!(told.len() < 20_000, "{} bytes", told.len());
+    let text = repo.run(&["verify", "dev", "web", "--manifest", "app.json"]).code(3).stdout;
+    assert!(text.contains("GRAPH-PERMISSION-EXCESS") && text.contains(" and 706 more"), "{text}");
+    assert!(text.len() < 20_000, "{} bytes", text.len());
     let pascal: Vec<Value> =
         (0..716).map(|id| json!({ "Id": format!("00000000-0000-0000-0000-{id:012}"), "Type": "Scope" })).collect();
     let powershell = json!({
@@ -554,7 +559,7 @@ fn a_registration_of_powershell_is_read_and_a_long_list_is_bounded() {
         "KeyCredentials": [{ "KeyId": "c", "CustomKeyIdentifier": [1, 2, 255] }], "Spa": null,
     });
     repo.write("powershell.json", powershell.to_string());
-    assert_eq!(repo.run(&["verify", "dev", "web", "--manifest", "powershell.json"]).code(3).stdout, told);
+    assert_eq!(repo.run(&["verify", "dev", "web", "--manifest", "powershell.json"]).code(3).stdout, text);
     for (document, what) in [
         (
             json!({ "AppId": WEB, "AppRoleAssignments": [], "Oauth2PermissionScopes": [], "SignInAudience": "AzureADMyOrg" }),
@@ -621,7 +626,7 @@ fn what_is_named_is_checked_and_what_is_given_is_used() {
     let help = repo.run(&["serve", "--help"]).code(0).stdout;
     assert!(help.contains("--smtp-timeout") && help.contains("--delivery-deadlines") && help.contains("--probe-after"));
 
-    // A delegate sends as whoever signs in, so there is nothing to probe with.
+    // A delegate sends as the signed-in user, so a probe is not possible.
     let dns = sandbox.running.dns.to_string();
     let probed = repo.run(&local(&["web", "--probe"], &dns)).code(0);
     assert!(
@@ -632,7 +637,7 @@ fn what_is_named_is_checked_and_what_is_given_is_used() {
 }
 
 #[test]
-fn a_reader_that_cannot_sign_in_is_told_why() {
+fn a_reader_that_cannot_sign_in_gets_the_reason() {
     let mut scenario = good();
     scenario["tenants"][0]["applications"][3]["publicFlows"] = json!(false);
     let sandbox = Sandbox::start(scenario);
@@ -651,7 +656,7 @@ fn a_reader_that_cannot_sign_in_is_told_why() {
     let trouble = failed(&local(&["desktop", "--sign-in", READER], &dns));
     assert!(trouble.contains("HTTP 500") && trouble.contains("trouble of its own"), "{trouble}");
 
-    // Policies, guests and a busy host: each is told what helps.
+    // Policies, guests and a busy host: each message names the remedy.
     let refused = |code: u32, word: &str| {
         json!({ "at": "/devicecode", "times": 1, "status": 400, "json": {
             "error": word, "error_description": format!("AADSTS{code}: Something."), "error_codes": [code],
@@ -851,7 +856,7 @@ fn no_secret_and_no_token_is_in_anything_that_verify_says() {
         command.env("MAILWRIGHT_READER_TOKEN", token);
         hear(crate::support::repository::run_command(command));
     }
-    // Where signing in fails, the answer is told, and not what was sent.
+    // If signing in fails, the response is shown, and not the request.
     sandbox.fault(&json!({ "at": "/token", "aadsts": 7_000_215, "times": 4 }));
     hear(repo.run(&local(&[], &dns)));
     hear(repo.run(&["apply", "dev", "--yes", "--allow-findings", "documents"]));
@@ -867,7 +872,7 @@ fn no_secret_and_no_token_is_in_anything_that_verify_says() {
         let hex = hidden.bytes().map(|byte| format!("{byte:02x}")).collect::<String>();
         let encoded = base64::prelude::BASE64_STANDARD_NO_PAD.encode(hidden);
         for form in [hidden, &hex, &encoded[..encoded.len() - 2]] {
-            assert!(!said.contains(form), "{form} was told");
+            assert!(!said.contains(form), "{form} was shown");
         }
     }
 }

@@ -7,7 +7,7 @@ use mailwright::model::{finding::Verdict, finding_id::Id};
 use serde_json::{Value, json};
 use tokio::{sync::Semaphore, task::JoinSet};
 
-/// What other test files fail: certificates made with OpenSSL (`verify_postfix`), waivers (`verify_command`).
+/// Findings that other modules cover: certificates made with OpenSSL (`postfix`), waivers (`command`).
 const ELSEWHERE: [Id; 4] = [Id::SmtpCertificateExpired, Id::SmtpCertificateName, Id::WaiverExpired, Id::WaiverUnused];
 
 async fn run(name: &str, cases: Vec<VerifyCase>) -> BTreeSet<(Id, Verdict)> {
@@ -61,7 +61,7 @@ fn direct_cases() -> Vec<VerifyCase> {
             .app("secrets", json!([{ "value": SECRET, "name": "mailwright", "expires": "2026-12-06T12:00:00Z" }])),
         case("a registration without any secret").reader().app("secrets", json!([])),
         {
-            let mut case = case("a secret that is not at hand, and all have expired").reader().app(
+            let mut case = case("a secret that is not available, and all have expired").reader().app(
                 "secrets",
                 json!([
                     { "value": "one", "name": "one", "expires": "2025-01-01T00:00:00Z" },
@@ -71,7 +71,7 @@ fn direct_cases() -> Vec<VerifyCase> {
             case.unavailable = true;
             case
         },
-        case("which of several cannot be told").app(
+        case("which of several is ambiguous").app(
             "secrets",
             json!([
                 { "value": SECRET, "name": "one", "expires": "2027-01-01T00:00:00Z" },
@@ -95,14 +95,14 @@ fn direct_cases() -> Vec<VerifyCase> {
             .fault(json!({ "at": "isDisabled", "status": 400, "code": "BadRequest" })),
         case("no such tenant").with("/provider/microsoft-graph-direct/tenant", json!("elsewhere.example")),
         case("another cloud").set("/tenants/0/graphHost", json!("graph.microsoft.us")),
-        case("hosts that are no addresses")
+        case("hosts that are not addresses")
             .with("/provider/microsoft-graph-direct/cloud/custom/graph", json!("http://graph.example/x")),
         case("Conditional Access").fault(json!({ "at": "/token", "aadsts": 53003 })),
         case("a code without a finding of its own").fault(json!({ "at": "/token", "aadsts": 135_099 })),
         case("a code of a user's, which the table explains").fault(json!({ "at": "/token", "aadsts": 50126 })),
         case("personal accounts only").app("audience", json!("PersonalMicrosoftAccount")),
-        case("a token that is no JWT").fault(json!({ "at": "/token", "body": "opaque-token" })),
-        case("no such mailbox").reader().with("/from/address", json!("nobody@contoso.example")),
+        case("a token that is not a JWT").fault(json!({ "at": "/token", "body": "opaque-token" })),
+        case("no such mailbox").reader().with("/from/address", json!("absent@contoso.example")),
         case("an alias").reader().with("/from/address", json!("invoices@contoso.example")),
         case("no mailbox").reader().with("/from/address", json!("guest@contoso.example")),
         case("licences of Exchange without a mailbox").reader().set(
@@ -142,7 +142,7 @@ fn direct_cases() -> Vec<VerifyCase> {
             .with("/from/address", json!("shared@contoso.example")),
         case("another domain").reader().with("/from/address", json!("documents@other.example")),
         {
-            let mut case = case("a secret that is not at hand");
+            let mut case = case("a secret that is not available");
             case.unavailable = true;
             case
         },
@@ -161,7 +161,7 @@ fn direct_cases() -> Vec<VerifyCase> {
             .options(|options| options.probe = true)
             .fault(json!({ "at": "/sendMail", "status": 503, "code": "ResourceUnhealthy" })),
         case("a 404 that is not Graph's").reader().fault(json!({ "at": "$batch/applications", "status": 404, "code": "" })),
-        case("a probe that nobody allows")
+        case("a probe that is not allowed")
             .options(|options| options.probe = true)
             .app("granted", json!([]))
             .app("requests", json!({})),
@@ -170,7 +170,7 @@ fn direct_cases() -> Vec<VerifyCase> {
         case("a certificate, seen by a reader").certificate(true).reader(),
         case("a certificate that the application does not know").certificate(false).reader(),
         case("a federated token").federated("system:serviceaccount:mail:mailwright"),
-        case("a federated token for somebody else").federated("system:serviceaccount:mail:another"),
+        case("a federated token for another subject").federated("system:serviceaccount:mail:another"),
         case("a certificate without a key")
             .with(credential, json!({ "certificate": { "secret": "documents/secret" } }))
             .secret("-----BEGIN CERTIFICATE-----\nMIIB\n-----END CERTIFICATE-----\n"),
@@ -215,11 +215,11 @@ fn hostile_cases() -> Vec<VerifyCase> {
             options.credential_days = 1;
         }),
         {
-            let mut case = case("an authority that nobody trusts");
+            let mut case = case("an untrusted authority");
             case.trusting = false;
             case
         },
-        case("nobody listens")
+        case("no listener")
             .with("/provider/microsoft-graph-direct/cloud/custom/signIn", json!("https://localhost:1")),
     ]
 }
@@ -234,7 +234,7 @@ fn delegate_cases() -> Vec<VerifyCase> {
     vec![
         desktop("desktop, all well"),
         web("web, all well"),
-        VerifyCase::new("desktop, nobody may read", delegate(DESKTOP)),
+        VerifyCase::new("desktop, no reader", delegate(DESKTOP)),
         web("web, under Web").app("redirects", json!({ "web": ["https://erp.contoso.example/web"] })),
         web("web, under desktop").app("redirects", json!({ "publicClient": ["https://erp.contoso.example/web"] })),
         desktop("desktop, under Web").app("redirects", json!({ "web": ["https://localhost"] })),
@@ -251,7 +251,7 @@ fn delegate_cases() -> Vec<VerifyCase> {
         web("web, http").app("redirects", spa("http://erp.contoso.example/web")),
         web("web, path").app("redirects", spa("https://erp.contoso.example/app")),
         web("web, query").app("redirects", spa("https://erp.contoso.example/web?x=1")),
-        web("web, somebody else's beside").app(
+        web("web, one more of another owner").app(
             "redirects",
             json!({ "spa": ["https://erp.contoso.example/other", "https://erp.contoso.example/portal"] }),
         ),
@@ -259,7 +259,7 @@ fn delegate_cases() -> Vec<VerifyCase> {
             .app("redirects", json!({ "web": ["https://erp.contoso.example/Web"] })),
         web("web, another host").app("redirects", spa("https://other.contoso.example/web")),
         web("web, none at all").app("redirects", json!({})),
-        web("web, a wildcard beside").app(
+        web("web, one more with a wildcard").app(
             "redirects",
             json!({ "spa": ["https://erp.contoso.example/web"], "web": ["https://*.contoso.example/x"] }),
         ),
@@ -274,7 +274,7 @@ fn delegate_cases() -> Vec<VerifyCase> {
         web("web, consent on Exchange alone")
             .app("consented", json!([]))
             .app("consentedOn", json!({ "00000002-0000-0ff1-ce00-000000000000": all })),
-        web("web, consent on SharePoint beside")
+        web("web, consent on SharePoint as well")
             .app("consentedOn", json!({ "00000003-0000-0ff1-ce00-000000000000": ["Sites.FullControl.All"] })),
         web("web, the names of permissions cannot be read").fault(json!({
             "at": "?$select=id,appId,appRoles", "status": 403, "code": "Authorization_RequestDenied",
@@ -287,15 +287,15 @@ fn delegate_cases() -> Vec<VerifyCase> {
             .with("/from", json!({ "address": "documents@contoso.example" }))
             .app("requests", json!({ "delegated": shared }))
             .app("consented", json!(shared)),
-        web("web, nobody assigned").app("assignmentRequired", json!(true)),
-        web("web, somebody assigned")
+        web("web, no user assigned").app("assignmentRequired", json!(true)),
+        web("web, a user assigned")
             .app("assignmentRequired", json!(true))
             .app("assigned", json!(["alice@contoso.example"])),
         web("web, not installed").app("notInstalled", json!(true)),
         web("web, a partner's registration").app("registeredElsewhere", json!(true)),
         web("web, deactivated").app("deactivated", json!(true)),
         web("web, no such client").app("client", json!("0c0ffee0-0000-4000-8000-0000000000ff")),
-        web("web, a credential").app("secrets", json!([{ "value": "for-nobody" }])),
+        web("web, a credential").app("secrets", json!([{ "value": "for-no-one" }])),
         desktop("desktop, flows off").app("publicFlows", json!(false)),
     ]
 }
@@ -414,12 +414,12 @@ fn smtp_cases() -> Vec<VerifyCase> {
             .with("/provider/smtp", json!({ "host": "0.0.0.0", "port": "SMTP", "encryption": "none" })),
         case("no such name").with("/provider/smtp/host", json!("mail.invalid")),
         case("Exchange Online with a password").with("/provider/smtp/host", json!("smtp.office365.com")),
-        case("nobody listens").with("/provider/smtp/port", json!(1)),
+        case("no listener").with("/provider/smtp/port", json!(1)),
         case("silent").set("/smtp/silent", json!(true)),
         case("no STARTTLS").set("/smtp/noStarttls", json!(true)),
         case("TLS where there is none").with("/provider/smtp/encryption", json!("tls")),
         {
-            let mut case = case("an authority that nobody trusts");
+            let mut case = case("an untrusted authority");
             case.trusting = false;
             case
         },
@@ -428,7 +428,7 @@ fn smtp_cases() -> Vec<VerifyCase> {
         case("wrong password").secret("another-password"),
         case("sender refused").set("/smtp/refusedSenders", json!(["documents@contoso.example"])),
         {
-            let mut case = case("a password that is not at hand");
+            let mut case = case("a password that is not available");
             case.unavailable = true;
             case
         },
@@ -458,7 +458,7 @@ fn dns_cases() -> Vec<VerifyCase> {
         case("the name server fails for SPF").fault(json!({ "at": "dns/contoso.example" })),
         case("the name server fails for DKIM").fault(json!({ "at": "dns/selector1" })),
         {
-            let mut case = case("nobody answers");
+            let mut case = case("no response");
             case.dns = false;
             case
         },

@@ -1,4 +1,4 @@
-//! Every name that we use in a request to Graph, or read from an answer, stands in what Microsoft publishes.
+//! Every name that we use in a request to Graph, or read from a response, is in Microsoft's published metadata.
 //!
 //! The metadata itself (CSDL) is in no package of a registry. What is read here is Microsoft's own rendering of it: the
 //! types of `@microsoft/microsoft-graph-types`, generated from the CSDL of v1.0, a property for a property. Names and ids
@@ -53,7 +53,7 @@ impl Published {
     fn has(&self, name: &str, property: &str) -> bool {
         let mut next = Some(name.to_owned());
         while let Some(name) = &next {
-            let (base, properties) = self.0.get(name).unwrap_or_else(|| panic!("there is no type {name}"));
+            let (base, properties) = self.0.get(name).unwrap_or_else(|| panic!("the type {name} is missing"));
             if properties.contains(property) {
                 return true;
             }
@@ -70,7 +70,7 @@ impl Published {
     }
 }
 
-/// What the CSDL of v1.0 has (`microsoftgraph/msgraph-metadata` f54f11b, 2026-08-20) and the package does not have yet.
+/// Names of the CSDL of v1.0 (`microsoftgraph/msgraph-metadata` f54f11b, 2026-08-20) that the package does not have yet.
 fn is_newer(name: &str, property: &str) -> bool {
     matches!((name, property), ("Application" | "ServicePrincipal", "isDisabled"))
 }

@@ -1,5 +1,5 @@
-//! The checks of a mail server against servers that nobody here wrote: Postfix, with Dovecot's SASL, and certificates
-//! made with OpenSSL.
+//! The checks of a mail server against third-party servers: Postfix, with Dovecot's SASL, and certificates made with
+//! OpenSSL.
 #![cfg(target_os = "linux")]
 
 use std::sync::Arc;
@@ -34,7 +34,7 @@ async fn verify(verifier: &Arc<Verifier>, port: u16, encryption: &str, from: &st
     verifier.verify(&subject).await
 }
 
-/// What failed: ids with what was seen.
+/// Returns the failed checks: ids with the observed values.
 fn failed(verified: &Verified) -> Vec<(Id, &str)> {
     let failed = verified.findings.iter().filter(|finding| finding.verdict == Verdict::Fail);
     failed.map(|finding| (finding.id, finding.seen.as_str())).collect()
@@ -54,7 +54,7 @@ async fn postfix_and_dovecot_agree_with_the_verifier() {
     let postfix = tokio::task::spawn_blocking(Postfix::start).await.unwrap();
     let mut options = Options::new("dev".parse().unwrap(), Clock::system().now());
     options.http.authorities = Some(postfix.authority.clone().into_bytes());
-    // Nobody answers there, and that is said and nothing else.
+    // No server answers there, and that is the only finding.
     options.dns_server = Some("127.0.0.1:1".parse().unwrap());
     let verifier = Arc::new(Verifier::new(options).unwrap());
     let sender = "documents@contoso.example";
@@ -134,7 +134,7 @@ async fn postfix_and_dovecot_agree_with_the_verifier() {
         assert!(!passed(refused, Id::SmtpLogin));
     }
 
-    let odd = verify(&verifier, postfix.starttls, "starttls", "somebody@nowhere", Some(PASSWORD)).await;
+    let odd = verify(&verifier, postfix.starttls, "starttls", "sender@nowhere", Some(PASSWORD)).await;
     let [(Id::SmtpSender, seen)] = failed(&odd)[..] else { panic!("{:?}", failed(&odd)) };
     assert!(seen.starts_with("504 5.5.2"), "{seen}");
     let stranger = verify(&verifier, postfix.strict, "starttls", sender, None).await;

@@ -79,7 +79,7 @@ fn msal_for_python_obtains_tokens_by_every_flow() {
 
 #[test]
 fn msal_for_node_and_the_graph_client_read_and_send() {
-    // The script stands beside its modules, which is where Node looks for them.
+    // The script is next to its modules, which is where Node looks for them.
     let script = folder().join("clients/msal_node.mjs");
     std::fs::copy(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/clients/msal_node.mjs"), &script).unwrap();
     let printed = run(&tool("node"), &[script.to_str().unwrap()]);

@@ -1,5 +1,5 @@
-//! What the sandbox's Graph makes of `$select`, `$filter` and `$orderby`: what it understands it answers, and to
-//! everything else it says no in Graph's own words, as whoever tries a query against it would hear from Graph.
+//! `$select`, `$filter` and `$orderby` of the sandbox's Graph: it answers the supported queries, and refuses all others
+//! with Graph's own errors, as Graph itself would.
 
 use crate::support::sandbox::{DIRECT, Sandbox, good, reader_token};
 use secrecy::ExposeSecret as _;
@@ -17,7 +17,7 @@ fn asker(sandbox: &Sandbox) -> impl Fn(&str) -> (u16, Value) {
 }
 
 #[test]
-fn what_it_understands_it_answers() {
+fn supported_queries_are_answered() {
     let sandbox = Sandbox::start(good());
     let ask = asker(&sandbox);
     let names = |path: &str| -> Vec<String> {
@@ -40,7 +40,7 @@ fn what_it_understands_it_answers() {
 }
 
 #[test]
-fn to_what_it_does_not_understand_it_says_no_as_graph_does() {
+fn unsupported_queries_are_refused_as_by_graph() {
     let sandbox = Sandbox::start(good());
     let ask = asker(&sandbox);
     let user = "Could not find a property named 'nope' on type 'microsoft.graph.user'.";

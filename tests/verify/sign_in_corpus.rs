@@ -35,7 +35,7 @@ fn replies() -> Vec<Reply> {
     serde_json::from_str(include_str!("../fixtures/sign-ins.json")).unwrap()
 }
 
-/// What delivery gets to see of a reply.
+/// The part of a reply that delivery sees.
 fn error_of(reply: &Reply) -> SignInError {
     match serde_json::from_value::<Refusal>(reply.body.clone()) {
         Ok(refusal) if refusal.is_entras() => SignInError::Refused(Refusal { status: reply.status, ..refusal }),
@@ -56,7 +56,7 @@ fn delivery_takes_each_reply_for_what_it_is() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
-async fn verify_finds_in_each_reply_what_it_tells() {
+async fn verify_reports_the_cause_of_each_reply() {
     let turns = Arc::new(Semaphore::new(6));
     let mut running = JoinSet::new();
     for reply in replies() {
@@ -80,7 +80,7 @@ async fn verify_finds_in_each_reply_what_it_tells() {
             verified.findings.iter().any(|found| found.id.id() == reply.finding && found.verdict == reply.verdict)
         };
         let found = verified.findings.iter().find(|found| found.id.id() == reply.finding);
-        // Who has no certificate is not told to upload one, and who has no secret is not told to seal one.
+        // A profile without a certificate gets no advice to upload one, and one without a secret none to seal one.
         let remedies = found.map(|found| found.remedy.join("\n")).unwrap_or_default();
         let astray = match reply.credential.as_str() {
             "federated" => remedies.contains("certificate.pem") || remedies.contains("secrets set"),
@@ -121,14 +121,14 @@ fn every_code_that_is_met_is_named_with_what_to_do() {
     for entry in aadsts::all() {
         assert!(!reported_as(entry.cause).is_empty(), "AADSTS{}", entry.code);
         let refusal = Refusal { error: entry.error.clone(), error_codes: vec![entry.code], ..Refusal::default() };
-        assert_eq!(refusal.cause(), entry.cause, "AADSTS{} is told by its number as by its word", entry.code);
+        assert_eq!(refusal.cause(), entry.cause, "AADSTS{} is classified by its number as by its name", entry.code);
         let class = replies::sign_in(&SignInError::Refused(refusal));
         assert_eq!(class == Class::Transient, entry.cause == Cause::Service, "AADSTS{}", entry.code);
     }
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_lifetime_that_is_written_as_a_text_or_not_at_all_is_no_reason_to_refuse_a_token() {
+async fn a_token_with_a_lifetime_as_text_or_without_one_is_accepted() {
     for lifetime in [json!("3599"), json!(" 3599 "), json!(3599.5), json!("soon"), json!(null), json!({})] {
         let body = json!({ "token_type": "Bearer", "expires_in": lifetime, "access_token": "EwBgA8l6BAAU-opaque" });
         let fault = json!({ "at": "/oauth2/v2.0/token", "json": body });

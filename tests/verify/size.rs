@@ -1,4 +1,4 @@
-//! A large tenant: every page is read, no more is asked than there is, and what nobody takes is not made.
+//! A large tenant: every page is read, no more is asked than there is, and results without a reader are not computed.
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
@@ -120,13 +120,13 @@ fn a_list_is_one_request_a_page() {
 }
 
 #[test]
-fn what_nobody_takes_is_not_made() {
+fn results_without_a_reader_are_not_computed() {
     let sandbox = large();
     let verifier = verifier(&sandbox);
     sandbox.runtime.block_on(async {
         let mut results = Arc::clone(&verifier).run(subjects(&sandbox));
         let mut asked = 0;
-        // Nobody takes a result, so that requests come to an end long before the profiles do.
+        // No result is read, so that requests end long before the profiles do.
         loop {
             tokio::time::sleep(Duration::from_millis(700)).await;
             let now = verifier.requests();

@@ -72,7 +72,7 @@ fn every_way_to_name_two_sides() {
     repo.write("environments/test/profiles/two.yaml", SMALL_PROFILE.replace("[default]", "[all-documents]"));
     edit(&repo, "environments/dev/environment.yaml", "[EDU1]", "[EDU4]");
     assert_eq!(touched(&repo, &[]), "dev changed, test changed");
-    assert_eq!(touched(&repo, &["dev"]), "dev changed", "an environment is no revision");
+    assert_eq!(touched(&repo, &["dev"]), "dev changed", "an environment is not a revision");
     assert_eq!(touched(&repo, &["HEAD", "t*"]), "test changed");
     assert_eq!(touched(&repo, &["-l", "region=emea"]), "dev changed");
     assert_eq!(touched(&repo, &["topic", "-l", "region=emea", "p*"]), "prod changed");
@@ -156,7 +156,7 @@ fn secrets_by_their_digests() {
 }
 
 #[test]
-fn a_renamed_folder_is_told_as_such() {
+fn a_renamed_folder_is_reported_as_renamed() {
     let repo = layered();
     git(&repo, &["mv", "environments/prod", "environments/live"]);
     let text = repo.run(&["diff"]).code(0).stdout;

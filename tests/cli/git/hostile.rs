@@ -181,7 +181,7 @@ fn translated_line_ends_change_nothing_but_age_files() {
     assert!(clone.read("environments/prod/environment.yaml").contains("\r\n"));
     edit(&clone, "environments/prod/environment.yaml", "\r\n", "\r\n\r\n");
     let text = clone.run(&["diff", "HEAD", "prod"]).stdout;
-    assert!(!text.contains("environments/prod"), "lines ends are no difference: {text}");
+    assert!(!text.contains("environments/prod"), "line ends do not count as a difference: {text}");
     git(&clone, &["checkout", "--quiet", "."]);
     // An armored age file still opens, and is another file.
     let age = "secrets/dev/relay/password.age";
@@ -208,8 +208,8 @@ fn translated_line_ends_change_nothing_but_age_files() {
     assert_eq!(touched(&clone, &["HEAD"]), "");
 }
 
-/// Keys of a repository's configuration that name a program. The marker stands for the path of a program that leaves a
-/// trace when it is started.
+/// Keys of a repository's configuration that name a program. The marker is replaced by the path of a program that leaves
+/// a trace when it is started.
 const PROGRAMS: &[(&str, &str)] = &[
     ("core.fsmonitor", "@"),
     ("core.pager", "@"),
@@ -380,8 +380,8 @@ fn nothing_that_a_repository_configures_is_started() {
         }
         ask_git_everything(&repo);
         assert_eq!(canaries.started(), BTreeSet::new(), "{kind}");
-        let told = repo.run(&["plan", "dev", "--format", "json"]).json()["source"].clone();
-        assert!(told["commit"].is_string() && told["dirty"] == true && told["author"].is_object(), "{told}");
+        let source = repo.run(&["plan", "dev", "--format", "json"]).json()["source"].clone();
+        assert!(source["commit"].is_string() && source["dirty"] == true && source["author"].is_object(), "{source}");
         assert_eq!(canaries.started(), BTreeSet::new(), "{kind}");
         // They would be, by a Git that is asked without care.
         for arguments in [&["status"][..], &["log", "-1", "--format=%G?"]] {

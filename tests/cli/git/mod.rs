@@ -1,4 +1,4 @@
-//! What Git knows, with a real `git` in temporary folders.
+//! Commits, branches, signatures and differences, with a real `git` in temporary folders.
 
 mod blame;
 mod diff;
@@ -72,7 +72,7 @@ pub(crate) fn edit(repo: &TestRepository, path: &str, from: &str, to: &str) {
     repo.write(path, text.replace(from, to));
 }
 
-/// The environments that `diff` tells of, with what it says of each.
+/// Returns the environments that `diff` lists, each with its status.
 pub(crate) fn touched(repo: &TestRepository, arguments: &[&str]) -> String {
     let arguments: Vec<&str> = ["diff", "--format", "json"].iter().chain(arguments).copied().collect();
     let document = document(&repo.run(&arguments));
@@ -82,7 +82,7 @@ pub(crate) fn touched(repo: &TestRepository, arguments: &[&str]) -> String {
     words.collect::<Vec<_>>().join(", ")
 }
 
-/// What `diff` prints as JSON, which keeps to its schema.
+/// Parses the JSON of `diff` and validates it against its schema.
 pub(crate) fn document(output: &crate::support::repository::CommandOutput) -> serde_json::Value {
     let schema = |text: &str| serde_json::from_str::<serde_json::Value>(text).unwrap();
     let diff = schema(include_str!("../../../schema/diff.schema.json"));

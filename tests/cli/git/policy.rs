@@ -1,4 +1,4 @@
-//! `policy.source`: from which branch, committed, signed. The service holds to it, whoever asks.
+//! `policy.source`: from which branch, committed, signed. The service enforces it for each client.
 
 use serde_json::{Value, json};
 
@@ -20,7 +20,7 @@ fn under(policy: &str) -> TestRepository {
     repo
 }
 
-/// A changeset by hand: the client stands not in between, and may claim anything.
+/// Sends a changeset without the client, which may claim anything.
 fn by_hand(repo: &TestRepository, provenance: &Value, settings: Option<Value>, dry_run: bool) -> HttpResponse {
     let mut changeset = json!({
         "id": "01890000-0000-8000-8000-000000000000", "environment": "dev",
@@ -39,7 +39,7 @@ fn only_from_a_branch() {
     git(&repo, &["checkout", "--quiet", "-b", "topic"]);
     edit(&repo, FILE, "[EDU1]", "[EDU1, EDU2]");
     commit(&repo, "two");
-    // A plan is for looking: it says so, and is no error.
+    // A plan only reports the violation; it does not fail.
     let plan = repo.run(&["plan", "dev"]).code(0).stdout;
     assert!(
         plan.contains("! The service would reject an apply from this source: the files are from `topic`"),
@@ -116,7 +116,7 @@ fn only_signed_commits() {
     assert!(refused.stderr.contains("the commit is not signed"), "{}", refused.stderr);
     git(&repo, &["commit", "--quiet", "--amend", "-S", "-m", "signed"]);
     applied(&repo, &[]);
-    // Signed by a key that nobody vouches for.
+    // Signed by a key that is not a trusted one.
     std::fs::write(repo.path(".signers"), "").unwrap();
     edit(&repo, FILE, "[EDU1]", "[EDU1, EDU2]");
     git(&repo, &["commit", "--quiet", "-aS", "-m", "two"]);
@@ -146,8 +146,8 @@ fn only_commits_that_gnupg_finds_good() {
     };
     refused(&repo, "the commit is not signed");
     git(&repo, &["commit", "--quiet", "--amend", "-S", "-m", "signed"]);
-    let told = applied(&repo, &[]);
-    assert_eq!((&told["signature"], &told["signer"]), (&json!("good"), &json!("ada@example.com")));
+    let recorded = applied(&repo, &[]);
+    assert_eq!((&recorded["signature"], &recorded["signer"]), (&json!("good"), &json!("ada@example.com")));
 
     // The same commit in other words, under the signature of the first.
     edit(&repo, FILE, "[EDU1]", "[EDU1, EDU2]");
@@ -159,7 +159,7 @@ fn only_commits_that_gnupg_finds_good() {
     refused(&repo, "not good (bad)");
     git(&repo, &["reset", "--quiet", "--soft", "ORIG_HEAD"]);
 
-    // A key that nobody vouches for, one that was revoked, and one that is not there.
+    // A key that is not trusted, one that was revoked, and one that is missing.
     gpg.run(&["--import-ownertrust"], &format!("{key}:2:\n"));
     refused(&repo, "not good (unknown-key)");
     gpg.run(&["--import-ownertrust"], &format!("{key}:6:\n"));

@@ -45,8 +45,8 @@ pub(crate) fn set_for_user(repo: &TestRepository, name: &str, value: &str) {
     git(repo, &["config", "--file", ".gitconfig", name, value]);
 }
 
-/// A `GnuPG` of the test's own, that Git signs and checks with: its home is in the trial's folder. Its agent ends when that
-/// folder goes.
+/// A `GnuPG` of the test's own, that Git signs and checks with: its home is in the trial's folder. Its agent ends when
+/// that folder goes.
 pub(crate) struct Gpg {
     program: std::path::PathBuf,
     home: std::path::PathBuf,
@@ -114,23 +114,23 @@ fn commit_author_and_signature_go_with_each_generation() {
     let mut repo = layered();
     repo.serve();
     let head = git(&repo, &["rev-parse", "HEAD"]);
-    let told = applied(&repo, &[]);
-    assert_eq!(told["commit"], json!(head));
-    assert_eq!(told["branch"], "main");
-    assert_eq!(told["author"], json!({ "name": "Ada Example", "email": "ada@example.com" }));
-    assert_eq!((&told["signature"], &told["dirty"]), (&json!("none"), &json!(false)));
+    let recorded = applied(&repo, &[]);
+    assert_eq!(recorded["commit"], json!(head));
+    assert_eq!(recorded["branch"], "main");
+    assert_eq!(recorded["author"], json!({ "name": "Ada Example", "email": "ada@example.com" }));
+    assert_eq!((&recorded["signature"], &recorded["dirty"]), (&json!("none"), &json!(false)));
 
     sign_with_ssh(&repo, true);
     edit(&repo, "environments/dev/environment.yaml", "[EDU1]", "[EDU1, EDU2]");
     git(&repo, &["commit", "--quiet", "-aS", "-m", "signed"]);
-    let told = applied(&repo, &[]);
-    assert_eq!((&told["signature"], &told["signer"]), (&json!("good"), &json!("ada@example.com")));
+    let recorded = applied(&repo, &[]);
+    assert_eq!((&recorded["signature"], &recorded["signer"]), (&json!("good"), &json!("ada@example.com")));
 
-    // A key that nobody vouches for, and something that is not committed.
+    // A key that is not trusted, and an uncommitted change.
     std::fs::write(repo.path(".signers"), "").unwrap();
     edit(&repo, "environments/dev/environment.yaml", "EDU2", "EDU3");
-    let told = applied(&repo, &[]);
-    assert_eq!((&told["signature"], &told["dirty"]), (&json!("unknown-key"), &json!(true)));
+    let recorded = applied(&repo, &[]);
+    assert_eq!((&recorded["signature"], &recorded["dirty"]), (&json!("unknown-key"), &json!(true)));
 
     let text = repo.run(&["history", "dev"]).code(0).stdout;
     for shown in ["AUTHOR", "SIGNATURE", "BRANCH", "Ada Example", "good", "unknown-key", "main", &head[..12]] {
@@ -186,7 +186,7 @@ fn what_git_ignores_is_dirty_where_mailwright_reads_it() {
     repo.serve();
     let dirty = || repo.run(&["plan", "dev", "--format", "json"]).code(0).json()["source"]["dirty"].clone();
     repo.write(".gitignore", "*.yaml\n.*\n");
-    assert_eq!(dirty(), false, "beside what is read");
+    assert_eq!(dirty(), false, "outside of what is read");
     repo.write("environments/dev/.cache", "x");
     assert_eq!(dirty(), false, "dot files mean nothing");
     repo.write("environments/dev/profiles/hidden.yaml", "null\n");
@@ -194,7 +194,7 @@ fn what_git_ignores_is_dirty_where_mailwright_reads_it() {
 }
 
 #[test]
-fn dirty_is_what_differs_from_the_commit_whatever_the_index_was_told() {
+fn dirty_means_different_from_the_commit_whatever_the_index_says() {
     let mut repo = layered();
     repo.serve();
     let dirty = || repo.run(&["plan", "dev", "--format", "json"]).code(0).json()["source"]["dirty"].clone();
@@ -266,23 +266,23 @@ fn a_repository_of_another_user_is_named_as_the_cause() {
     let output = run(&["apply", "dev", "--yes", "--skip-verify"]).code(1);
     assert!(output.stderr.contains("error[MW0303]") && !output.stderr.contains("MW0305"), "{}", output.stderr);
     assert!(run(&["diff"]).code(1).stderr.contains("MW0303"));
-    // A submodule that is not checked out is no empty folder, whether Git says so or not.
+    // A submodule that is not checked out does not count as an empty folder, whether Git says so or not.
     repo.write(".gitmodules", "[submodule \"x\"]\n\tpath = environments/dev/profiles\n\turl = ../x\n");
     std::fs::create_dir(repo.path("environments/dev/profiles")).unwrap();
     assert!(run(&["plan", "dev"]).code(1).stderr.contains("MW0300"));
 }
 
 #[test]
-fn what_is_told_is_bounded_and_cannot_move_a_cursor() {
+fn the_output_is_bounded_and_cannot_move_a_cursor() {
     let mut repo = layered();
     repo.serve();
     let name = format!("Eve \u{1b}[2J{}", "x".repeat(1000));
     git(&repo, &["-c", &format!("user.name={name}"), "commit", "--quiet", "--allow-empty", "-m", "x"]);
-    let told = applied(&repo, &[]);
-    let kept = told["author"]["name"].as_str().unwrap();
+    let recorded = applied(&repo, &[]);
+    let kept = recorded["author"]["name"].as_str().unwrap();
     assert!(kept.starts_with("Eve [2Jxxx") && kept.chars().count() == 250, "{kept}");
     assert!(!repo.run(&["history", "dev"]).code(0).stdout.contains('\x1b'));
-    // By hand nobody is bound to that.
+    // A changeset that is sent by hand need not keep to that.
     let changeset = json!({
         "id": "01890000-0000-8000-8000-000000000000", "environment": "dev", "base": 1,
         "provenance": { "branch": "x".repeat(251) },

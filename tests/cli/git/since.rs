@@ -28,7 +28,7 @@ fn through_layers_variables_and_secrets() {
     // The layer changes: what the old one said counts as much as what the new one says.
     repo.write("environments/other/environment.yaml", "abstract: true\n");
     repo.write("environments/prod/environment.yaml", "extends: other\ncompanies: [EDU1]\n");
-    assert_eq!(touched(&repo, &["HEAD"]), "prod invalid", "nobody sends there");
+    assert_eq!(touched(&repo, &["HEAD"]), "prod invalid", "it has no sender");
 }
 
 /// A repository whose environment `dev` has a running service; `prod` and `test` have none.

@@ -62,7 +62,7 @@ fn age_opens_what_was_set() {
         let key = if key == ssh { "ssh" } else { key };
         assert_eq!(age(&repo, &["-d", "-i", key, file]).code(0).stdout, VALUE);
     }
-    // Also after a rekey, and not for somebody else.
+    // Also after a rekey, and not for another key.
     repo.run(&["secrets", "rekey", "dev", "--all", "--identity", "key.txt"]).code(0);
     assert_eq!(age(&repo, &["-d", "-i", "key.txt", file]).code(0).stdout, VALUE);
     repo.write("stranger.txt", ServiceIdentity::generate().to_file().expose_secret());
@@ -78,7 +78,7 @@ fn what_age_sealed_opens_here_and_takes_part() {
     fs::create_dir_all(repo.path("secrets/dev/relay")).unwrap();
     for (name, more) in [("armored", &["-a"][..]), ("binary", &[])] {
         let file = format!("secrets/dev/relay/{name}.age");
-        // recipients.txt is a recipients file of age as it stands, comments and all.
+        // recipients.txt is a valid recipients file of age, comments included.
         let arguments = [&["-R", "secrets/dev/recipients.txt", "-o", &file], more, &["value"]].concat();
         age(&repo, &arguments).code(0);
         let bytes = fs::read(repo.path(&file)).unwrap();
@@ -98,7 +98,7 @@ fn what_age_sealed_opens_here_and_takes_part() {
     }
     let found = repo.run(&["secrets", "check", "dev", "--format", "json"]).code(0).json();
     assert_eq!(found["files"], 2);
-    // One recipient more: of such files only the number can be told, and it is.
+    // One recipient more: for such files only the number is known, and it is reported.
     let text = repo.read("secrets/dev/recipients.txt");
     repo.write("secrets/dev/recipients.txt", format!("{text}{}\n", ServiceIdentity::generate().recipient()));
     let found = repo.run(&["secrets", "check", "dev", "--format", "json"]).code(1).json();
@@ -114,7 +114,7 @@ fn age_refuses_what_was_tampered_with_as_we_do() {
     let mut binary = Vec::new();
     std::io::Read::read_to_end(&mut age::armor::ArmoredReader::new(&armored[..]), &mut binary).unwrap();
     let end = binary.windows(5).position(|bytes| bytes == b"\n--- ").unwrap() + 1;
-    let added = [&binary[..end], b"-> added nobody\n\n", &binary[end..]].concat();
+    let added = [&binary[..end], b"-> added stanza\n\n", &binary[end..]].concat();
     repo.write("added.age", &added);
     assert!(age(&repo, &["-d", "-i", "key.txt", "added.age"]).code(1).stderr.contains("bad header MAC"));
     let mut keys = Identities::default();

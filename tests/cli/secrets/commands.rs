@@ -103,7 +103,7 @@ impl Operator {
         }))
     }
 
-    /// What `check` finds: the codes and the files.
+    /// Returns the codes and files of the findings of `check`.
     fn findings(&self, code: i32) -> Vec<(String, String)> {
         let document = self.run(&["check", "dev", "--format", "json"]).code(code).json();
         let text = |value: &Value| value.as_str().unwrap().to_owned();
@@ -140,7 +140,7 @@ fn set_seals_what_is_piped_without_its_line_end() {
     }
     // Only one line end is left out, and a password has no other.
     assert!(operator.set("relay/password", format!("{CANARY}\n\n").as_bytes()).code(1).stderr.contains("MW0045"));
-    // It is a file of the repository like any other, and nothing is left beside it.
+    // It is a file of the repository like any other, and nothing is left next to it.
     let mode = |path: &str| fs::metadata(operator.repo.path(path)).unwrap().permissions().mode() & 0o777;
     assert_eq!(mode(FILE), mode("key.txt"));
     assert_eq!(fs::read_dir(operator.repo.path("secrets/dev/relay")).unwrap().count(), 1);
@@ -208,7 +208,7 @@ fn what_is_typed_is_hidden_and_asked_for_twice() {
 }
 
 #[test]
-fn what_was_done_is_told_to_programs_too() {
+fn results_are_available_as_json() {
     let operator = Operator::new();
     let path = "secrets/dev/relay/password.age";
     let set = operator.repo.pipe(&["secrets", "set", "dev", "relay/password", "--format", "json"], CANARY.as_bytes());
@@ -255,7 +255,7 @@ fn a_file_of_another_destination_is_neither_edited_nor_made_the_current_one() {
     );
     assert!(!operator.repo.path("opened").exists(), "the editor saw it");
     assert_eq!(fs::read(operator.repo.path(theirs)).unwrap(), foreign);
-    // One that names no destination, as `age` makes it, is told by its copy.
+    // A file without a destination, as `age` makes it, is recognised by its copy.
     let key: age::x25519::Recipient = operator.identity.recipient().parse().unwrap();
     let unbound = age::encrypt(&key, CANARY.as_bytes()).unwrap();
     for path in [FILE, theirs] {
@@ -282,7 +282,7 @@ fn a_file_of_another_destination_is_neither_edited_nor_made_the_current_one() {
 }
 
 #[test]
-fn init_keeps_git_from_translating_age_files_unless_somebody_does_so_already() {
+fn init_keeps_git_from_translating_age_files_unless_the_attributes_exist() {
     let operator = Operator::new();
     let attributes = "secrets/.gitattributes";
     assert!(operator.repo.read(attributes).contains("\n*.age -text\n"));
@@ -295,7 +295,7 @@ fn init_keeps_git_from_translating_age_files_unless_somebody_does_so_already() {
 }
 
 #[test]
-fn init_writes_whom_to_seal_for_and_touches_nothing_that_is_there() {
+fn init_writes_the_recipients_and_changes_no_existing_file() {
     let operator = Operator::new();
     let path = "secrets/dev/recipients.txt";
     let before = operator.repo.read(path);
@@ -422,7 +422,7 @@ fn rekey_takes_in_and_leaves_out_without_a_new_value() {
     assert_eq!(other.open(&bytes).unwrap().expose_secret(), CANARY.as_bytes());
     assert_eq!(operator.value(), CANARY.as_bytes());
 
-    // Out again: whoever is left out no longer opens it, and until then `check` says that they do.
+    // Removed again: a removed recipient no longer opens it, and until then `check` reports that they do.
     operator.repo.write("secrets/dev/recipients.txt", &one);
     assert!(operator.findings(1).iter().any(|(code, _)| code == "MW0036"));
     // One file that does not open stops neither the others nor the exit code.
@@ -436,7 +436,7 @@ fn rekey_takes_in_and_leaves_out_without_a_new_value() {
     assert!(output.stderr.contains("2 sealed again"), "{}", output.stderr);
     assert!(other.open(&fs::read(operator.repo.path(FILE)).unwrap()).is_err());
     operator.repo.remove("secrets/dev/broken/key.age");
-    // Somebody else's key opens nothing, and nothing is changed.
+    // A key that is not a recipient opens nothing, and nothing is changed.
     operator.repo.write("key.txt", other.to_file().expose_secret());
     let file = operator.repo.read(FILE);
     assert!(rekey(&["--all"]).code(1).stderr.contains("MW0038"));
@@ -512,7 +512,7 @@ fn plugins_seal_and_open() {
 }
 
 #[test]
-fn list_tells_who_and_what_for_and_never_a_value() {
+fn list_shows_recipients_and_uses_and_never_a_value() {
     let operator = Operator::new();
     let document = operator.run(&["list", "dev", "--format", "json"]).code(0).json();
     assert_eq!(document["secrets"][0]["state"], "missing");
@@ -549,7 +549,7 @@ fn check_finds_what_is_wrong_and_what_should_not_lie_there() {
     operator.repo.write("secrets/dev/README.md", "What is here.");
     assert_eq!(operator.findings(0), []);
 
-    // The public recipient of the examples, with nothing beside it that says so: nothing is sealed to it.
+    // The public recipient of the examples, without the file that marks it as public: nothing is sealed to it.
     let recipients = operator.repo.read("secrets/dev/recipients.txt");
     let demo = ServiceIdentity::demo().unwrap();
     operator.repo.write("secrets/dev/recipients.txt", format!("{recipients}{}\n", demo.recipient()));
@@ -580,7 +580,7 @@ fn a_link_out_of_the_repository_is_neither_written_nor_read_through() {
 }
 
 #[test]
-fn the_readers_secret_is_not_rotated_and_the_way_is_told() {
+fn the_readers_secret_is_not_rotated_and_the_remedy_is_named() {
     let operator = Operator::new();
     operator.repo.write(
         "environments/dev/environment.yaml",

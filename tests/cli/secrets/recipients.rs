@@ -12,7 +12,7 @@ use secrecy::ExposeSecret as _;
 const ENVIRONMENTS: [&str; 3] = ["prod-1", "prod-2", "test-1"];
 const FILES: [&str; 3] = ["relay/password.age", "relay/password.next.age", "documents/secret.age"];
 
-/// Three environments with secrets, all of them open to `key.txt`; and somebody new, `new.txt`.
+/// Three environments with secrets, all of them open to `key.txt`; and a new recipient, `new.txt`.
 struct RecipientsFixture {
     repo: TestRepository,
     operator: ServiceIdentity,
@@ -91,7 +91,7 @@ fn collect(folder: &Path, found: &mut BTreeMap<String, Vec<u8>>) {
 }
 
 #[test]
-fn somebody_comes_and_goes_everywhere_at_once() {
+fn a_recipient_is_added_and_removed_everywhere_at_once() {
     let fleet = RecipientsFixture::new();
     let (new, before) = (fleet.new.recipient(), fleet.files());
     let ids: Vec<_> = FILES.map(|file| fleet.header("prod-1", file).value_id).to_vec();
@@ -122,7 +122,7 @@ fn somebody_comes_and_goes_everywhere_at_once() {
     };
     assert_eq!(age("new.txt").code(0).stdout, "a next password");
 
-    // Out of some of them; nobody is asked for what cannot be the service's.
+    // Removed from some of them; no confirmation is needed for a key that cannot be the service's.
     let removed =
         fleet.run(&["remove", &new, "-l", "region=emea", "-i", "key.txt", "--even-the-service", &new]).code(0);
     assert!(removed.stderr.contains("8 files changed in 2 environments"), "{}", removed.stderr);
@@ -144,7 +144,7 @@ fn an_environment_that_fails_is_left_as_it_was_and_keeps_no_other_back() {
     // A file that the operator cannot open.
     let stranger = ServiceIdentity::generate();
     fleet.repo.write("stranger.txt", stranger.to_file().expose_secret());
-    fleet.repo.write("value", "sealed by somebody else");
+    fleet.repo.write("value", "sealed by another operator");
     let mut command = std::process::Command::new(tools::tool("age"));
     let file = "secrets/prod-2/relay/password.age";
     command.args(["-a", "-r", &stranger.recipient(), "-o", file, "value"]).current_dir(fleet.repo.folder.path());
@@ -165,7 +165,7 @@ fn an_environment_that_fails_is_left_as_it_was_and_keeps_no_other_back() {
 fn the_services_own_recipient_and_the_last_one_stay() {
     let fleet = RecipientsFixture::new();
     let before = fleet.files();
-    // Nobody can be asked, so it might be the service's.
+    // Without a terminal to ask at, the key might be the service's.
     let output = fleet.run(&["remove", &fleet.service.recipient(), "-i", "key.txt"]).code(1);
     assert!(output.stderr.contains("MW0364") && output.stderr.contains("could not be asked"), "{}", output.stderr);
     assert_eq!(fleet.files(), before);
@@ -199,7 +199,7 @@ fn the_service_is_asked_whether_it_is_its_own() {
 }
 
 #[test]
-fn a_name_that_ends_in_next_is_no_secrets() {
+fn a_name_that_ends_in_next_is_not_a_secret() {
     let fleet = RecipientsFixture::new();
     let set = fleet.repo.pipe(&["secrets", "set", "prod-1", "relay/password.next"], b"value").code(1);
     assert!(set.stderr.contains("MW0360") && set.stderr.contains("rotate prod-1 relay/password"), "{}", set.stderr);

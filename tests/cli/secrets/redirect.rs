@@ -1,5 +1,5 @@
 //! No secret can be redirected: whatever is done to its file, to the profile or to the folder that it lies in, it goes to
-//! the destination that it was meant for, or nowhere.
+//! the destination that it was sealed for, or nowhere.
 
 use std::{
     collections::BTreeMap,
@@ -185,14 +185,14 @@ fn a_copy_under_another_name_or_in_another_environment_goes_nowhere() {
         sealed(&repo, way);
         repo.serve();
         apply(&repo);
-        // Beside somebody's own server, in the same environment.
+        // Next to an attacker's own server, in the same environment.
         relay(&repo, "theirs", "host: 127.9.9.9, port: 9, encryption: none", "theirs/password");
         repo.write("secrets/dev/theirs/password.age", fs::read(repo.path(FILE)).unwrap());
         refused(&repo, way);
         let key = ["-i", "secrets/dev/demo-identity.txt"];
         let rekey = repo.run(&[&["secrets", "rekey", "dev", "--all"][..], &key].concat()).code(1);
         assert!(rekey.stderr.contains("MW0042") && rekey.stderr.contains("theirs/password"), "{}", rekey.stderr);
-        // Somebody comes: the environment is left as it is, and the copy is named.
+        // A recipient is added: the environment is left as it is, and the copy is named.
         let new = age::x25519::Identity::generate().to_public().to_string();
         let before = repo.read("secrets/dev/recipients.txt");
         let add = repo.run(&[&["secrets", "recipients", "add", &new, "dev"][..], &key].concat()).code(1);
@@ -230,7 +230,7 @@ fn what_is_sealed_and_not_yet_applied_is_bound_already() {
     let mut repo = create_repo();
     sealed(&repo, "v2");
     repo.serve();
-    // Whoever merges first does not decide.
+    // The order of merges does not matter.
     relay(&repo, "relay", "host: 127.9.9.9, port: 9, encryption: none", "relay/password");
     refused(&repo, "another host");
     relay(&repo, "relay", "host: 127.0.0.1, port: 9, encryption: none", "relay/password");
@@ -326,7 +326,7 @@ fn the_reader_is_a_destination_like_any_other() {
         sealed(&repo, way);
         repo.serve();
         apply(&repo);
-        // The password of the relay, as the client secret of somebody's own application.
+        // The password of the relay, as the client secret of an attacker's own application.
         reader(&repo, "https://127.9.9.9:9", "relay/password");
         refused(&repo, way);
         let plan = repo.run(&["plan", "dev", "--format", "json"]).code(1).json();
@@ -386,7 +386,7 @@ fn the_reader_is_planned_approved_and_bound() {
     assert_eq!(state["secrets"].as_object().unwrap().len(), 2);
 }
 
-/// A mail server that takes a login, and remembers all that it is told.
+/// A mail server that accepts a login and records all commands.
 fn listener() -> (u16, Arc<Mutex<String>>) {
     let listener = TcpListener::bind("0.0.0.0:0").unwrap();
     let port = listener.local_addr().unwrap().port();
@@ -445,7 +445,7 @@ fn a_check_from_this_machine_sends_a_secret_only_where_it_is_known_to_belong() {
             repo.run(&[&verify[..], more].concat()).json().to_string()
         };
         let was_sent = || std::mem::take(&mut *heard.lock().unwrap()).contains(&login);
-        // Nobody can be asked.
+        // Without a terminal it cannot be confirmed.
         let report = local(&repo, &[]);
         assert_eq!(was_sent(), way == "v2", "{way}: {report}");
         if way != "v2" {
@@ -458,7 +458,7 @@ fn a_check_from_this_machine_sends_a_secret_only_where_it_is_known_to_belong() {
         apply(&repo);
         local(&repo, &[]);
         assert!(was_sent(), "{way}");
-        // Another host: neither by the file, nor by what the service knows, nor because somebody insists.
+        // Another host: neither by the file, nor by what the service knows, nor because the operator insists.
         relay(&repo, "relay", &here.replace("127.0.0.1", "127.0.0.2"), "relay/password");
         for more in [&[][..], &["--send-secret", "relay/password"]] {
             let report = local(&repo, more);
@@ -467,7 +467,7 @@ fn a_check_from_this_machine_sends_a_secret_only_where_it_is_known_to_belong() {
     }
 }
 
-/// What is in the store is not believed either: the file itself says where it may go.
+/// The store is not trusted either: the file itself says where it may go.
 #[tokio::test(flavor = "multi_thread")]
 async fn delivery_compares_before_it_sends() {
     let (port, heard) = listener();
@@ -505,8 +505,8 @@ async fn delivery_compares_before_it_sends() {
     for _ in 0..600 {
         let outbox = repo.http("GET", "/v1/outbox", &[], b"").body;
         if outbox.contains("would travel to 127.9.9.9") {
-            let told = heard.lock().unwrap().clone();
-            assert!(!told.contains("AUTH") && !told.contains("MAIL"), "{told}");
+            let commands = heard.lock().unwrap().clone();
+            assert!(!commands.contains("AUTH") && !commands.contains("MAIL"), "{commands}");
             return;
         }
         std::thread::sleep(std::time::Duration::from_millis(50));

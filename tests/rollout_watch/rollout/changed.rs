@@ -1,11 +1,11 @@
-//! Somebody changes an environment before, during and after.
+//! An environment is changed by hand before, during and after a rollout.
 
 use crate::rollout::fixture::{RolloutFixture, end, is, kill};
 
 const ONE: &str = "gate: false\nparallel: 1\nfailures: { tolerate: 9 }\nwaves:\n  - { name: one, environments: ['c-0[12]'], soak: 3s, checks: { drift: none }, failures: { then: take-back } }\n  - { name: two, environments: ['*'] }\n";
 
 #[test]
-fn what_somebody_changed_since_is_not_taken_back() {
+fn a_later_change_is_not_rolled_back() {
     let fleet = RolloutFixture::new(3);
     fleet.rollout("port", ONE);
     fleet.change_port(587);

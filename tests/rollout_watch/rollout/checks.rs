@@ -45,7 +45,7 @@ fn a_probe_is_delivered_once_or_stops_it() {
 }
 
 #[test]
-fn a_token_that_may_not_send_is_told_so() {
+fn a_token_that_may_not_send_is_reported() {
     let sink = Sink::start();
     let fleet = RolloutFixture::new(1);
     fleet.rollout(
@@ -90,7 +90,7 @@ fn the_share_of_failed_deliveries_counts_from_the_change_on() {
         })
     };
     // What failed before the change says nothing of it.
-    sink.on("rcpt", Action::Reply("550 5.1.1 nobody"));
+    sink.on("rcpt", Action::Reply("550 5.1.1 no such user"));
     assert_eq!(send("c-01", "before@example.org"), Status::Failed);
     sink.on("rcpt", Action::Usual);
     std::thread::sleep(std::time::Duration::from_millis(1100));
@@ -103,7 +103,7 @@ fn the_share_of_failed_deliveries_counts_from_the_change_on() {
     for number in 0..3 {
         assert_eq!(send("c-01", &format!("{number}@example.org")), Status::Delivered);
     }
-    sink.on("rcpt", Action::Reply("550 5.1.1 nobody"));
+    sink.on("rcpt", Action::Reply("550 5.1.1 no such user"));
     assert_eq!(send("c-02", "after@example.org"), Status::Failed);
     let output = end(child).code(1);
     assert!(output.stdout.contains("c-01: the checks hold"), "{}", output.stdout);
@@ -111,7 +111,7 @@ fn the_share_of_failed_deliveries_counts_from_the_change_on() {
 }
 
 #[test]
-fn verify_stands_before_the_change_and_after_it() {
+fn verify_runs_before_and_after_the_change() {
     let sink = Sink::start();
     let fleet = RolloutFixture::new(2);
     relay(&fleet, sink.port);
@@ -137,5 +137,5 @@ fn verify_stands_before_the_change_and_after_it() {
     fleet.rollout("relay", &format!("gate: false\n{}", text.replace(", checks: { verify: clean }", "")));
     fleet.run(&["rollout", "start", "relay", "--yes"]).code(0);
     let last = fleet.generations("c-01").pop().unwrap();
-    assert!(last.allowances.unverified, "the audit log says that nobody verified");
+    assert!(last.allowances.unverified, "the audit log says that it was not verified");
 }

@@ -48,7 +48,7 @@ fn what_cannot_be_journalled_is_not_begun() {
 }
 
 #[test]
-fn a_journal_that_somebody_changed_is_refused() {
+fn a_changed_journal_is_refused() {
     let fleet = RolloutFixture::new(2);
     fleet.rollout("port", "gate: false\nwaves:\n  - { name: all, environments: ['*'] }\n");
     fleet.change_port(587);

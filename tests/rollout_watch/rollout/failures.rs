@@ -7,10 +7,10 @@ fn breaks(fleet: &RolloutFixture, name: &str) {
     fleet.repo.write(&format!("environments/{name}/profiles/relay.yaml"), "null\n");
     let file = format!("environments/{name}/environment.yaml");
     let text = fleet.repo.read(&file);
-    fleet.repo.write(&file, format!("{text}unserved: [{{ reason: nobody sends }}]\n"));
+    fleet.repo.write(&file, format!("{text}unserved: [{{ reason: not in use }}]\n"));
 }
 
-fn mends(fleet: &RolloutFixture, name: &str) {
+fn repair(fleet: &RolloutFixture, name: &str) {
     fleet.repo.remove(&format!("environments/{name}/profiles/relay.yaml"));
     fleet.declare(name, &fleet.address(name));
 }
@@ -22,7 +22,7 @@ fn rollout(failures: &str) -> String {
 }
 
 #[test]
-fn what_is_tolerated_is_told_and_does_not_stop_it() {
+fn a_tolerated_failure_is_reported_and_does_not_stop_the_rollout() {
     let fleet = RolloutFixture::new(5);
     fleet.rollout("port", &rollout("{ tolerate: 1 }"));
     fleet.change_port(587);
@@ -47,7 +47,7 @@ fn one_too_many_stops_it_and_going_on_tries_again() {
     assert!(refused.stderr.contains("MW0284"), "{}", refused.stderr);
 
     // Mending it changes its files, which has to be accepted.
-    mends(&fleet, "c-02");
+    repair(&fleet, "c-02");
     let refused = fleet.run(&["rollout", "resume", "port"]).code(1);
     assert!(refused.stderr.contains("MW0286") && refused.stderr.contains("`c-02`"), "{}", refused.stderr);
     fleet.run(&["rollout", "resume", "port", "--accept-changes"]).code(0);
@@ -71,8 +71,8 @@ fn one_too_many_takes_the_wave_back() {
     let last = fleet.generations("c-01").pop().unwrap();
     assert_eq!((last.number, last.rolled_back_to), (3, Some(1)));
 
-    // Once mended, the wave is done from its beginning.
-    mends(&fleet, "c-03");
+    // Once fixed, the wave is done from its beginning.
+    repair(&fleet, "c-03");
     fleet.run(&["rollout", "resume", "port", "--accept-changes"]).code(0);
     assert_eq!(fleet.ports(), [587; 5]);
     // And all of it can be taken back afterwards.

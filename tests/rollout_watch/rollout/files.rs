@@ -28,7 +28,7 @@ fn problems_have_their_places() {
         (&format!("soak: 1x\n{wave}"), "1:7 MW0011 this is not a duration"),
         (&format!("checks: {{ failedDeliveries: {{ below: lots }} }}\n{wave}"), "1:38 MW0011 this is not a share"),
         (
-            &format!("checks: {{ probe: {{ to: nobody }} }}\n{wave}"),
+            &format!("checks: {{ probe: {{ to: no-address }} }}\n{wave}"),
             "1:24 MW0110 this is not an e-mail address: it has no `@`",
         ),
         (

@@ -42,7 +42,7 @@ pub(crate) struct RolloutFixture {
     services: BTreeMap<String, Running>,
     /// Processes that serve several environments each.
     pub(crate) hosts: Vec<HostProcess>,
-    /// To prepare TLS for each client anew takes longer than to ask.
+    /// Shared by all clients: preparing TLS takes longer than a request.
     connections: Connections,
 }
 
@@ -115,7 +115,7 @@ impl RolloutFixture {
         );
     }
 
-    /// Starts (or starts again) a service. The token's file is beside it.
+    /// Starts (or starts again) a service. The token's file is next to its data.
     fn serve(&mut self, name: &str, address: SocketAddr) {
         let data = self.repo.path(&format!(".data/{name}"));
         let token_file = self.repo.path(&format!("tokens/{name}"));
@@ -231,7 +231,7 @@ impl RolloutFixture {
         page
     }
 
-    /// Somebody changes a profile by hand.
+    /// Changes a profile by hand, outside of the rollout.
     pub(crate) fn meddle(&self, name: &str, description: &str) {
         let token = self.repo.read(&format!("tokens/{name}"));
         let status = self.ask(async {
@@ -285,7 +285,7 @@ impl RolloutFixture {
         self.command(arguments).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap()
     }
 
-    /// The run as `status` tells it.
+    /// Returns the run as `status` reports it.
     pub(crate) fn status(&self, rollout: &str) -> Value {
         self.run(&["rollout", "status", rollout, "--format", "json"]).code(0).json()
     }
@@ -335,7 +335,7 @@ async fn first_token(store: &SqliteStore) -> String {
     bearer.expose_secret().to_owned()
 }
 
-/// Whether an entry is of this kind.
+/// Returns a predicate for entries of this kind.
 pub(crate) fn is(event: &'static str) -> impl Fn(&Value) -> bool {
     move |entry| entry["event"] == event
 }

@@ -1,7 +1,7 @@
 //! `kill -9` of the rollout at random points. The long form is `MAILWRIGHT_TEST_KILLS=100`.
 //!
-//! In each round everything gets another port. The process is killed again and again, and gone on with, until the round is
-//! finished. Then every environment has the port, by one changeset that was taken once.
+//! In each round everything gets another port. The process is killed again and again, and gone on with, until the round
+//! is finished. Then every environment has the port, by one changeset that was taken once.
 
 use std::time::{Duration, Instant};
 
@@ -66,7 +66,7 @@ fn nothing_is_applied_twice_and_nothing_is_left_out() {
             };
             let open = entries.iter().any(|entry| entry["event"] == "intended" && !ended(&entry["environment"]));
             between += u32::from(open);
-            // Before its first entry nothing has begun, so it is started anew.
+            // Before its first entry nothing has begun, so it is started from the beginning.
             let finished = entries.last().is_none_or(|entry| entry["event"] == "finished");
             before += u32::from(finished && !of_this_round);
             if finished && fleet.ports().iter().all(|live| *live == u64::from(port)) {

@@ -1,5 +1,5 @@
-//! Requests that arrive late: from a run that was stopped for so long that its lease lapsed, while somebody else was at
-//! it; and a pause in the middle of taking back.
+//! Requests that arrive late: from a run that was stopped for so long that its lease expired and another client got it;
+//! and a pause in the middle of a rollback.
 
 use std::{
     io::{Read as _, Write as _},
@@ -19,7 +19,7 @@ struct HoldingProxy {
 
 #[derive(Default)]
 struct HeldRequests {
-    /// What is held up; none lets everything through.
+    /// The requests to hold; without any, everything passes.
     what: Option<&'static str>,
     waits: bool,
 }
@@ -43,16 +43,16 @@ impl HoldingProxy {
         self.shared.0.lock().unwrap().what = Some(what);
     }
 
-    /// Waits until somebody waits.
+    /// Waits until a request is held.
     fn wait(&self) {
         let until = Instant::now() + Duration::from_secs(30);
         while !self.shared.0.lock().unwrap().waits {
-            assert!(Instant::now() < until, "nobody asked");
+            assert!(Instant::now() < until, "no request came");
             std::thread::sleep(Duration::from_millis(10));
         }
     }
 
-    /// Lets whoever waits through.
+    /// Releases the held requests.
     fn open(&self) {
         self.shared.0.lock().unwrap().waits = false;
         self.shared.1.notify_all();
@@ -67,7 +67,7 @@ fn pass(mut client: TcpStream, service: &str, (held, opened): &(Mutex<HeldReques
     while let Ok(read @ 1..) = client.read(&mut buffer) {
         let mut state = held.lock().unwrap();
         if state.what.is_some_and(|what| buffer[..read].starts_with(what.as_bytes())) {
-            // Only one is held up; whoever comes after it passes.
+            // Only one is held; later requests pass.
             (state.what, state.waits) = (None, true);
             drop(opened.wait_while(state, |state| state.waits).unwrap());
         } else {
@@ -96,13 +96,13 @@ fn fleet() -> (RolloutFixture, HoldingProxy) {
 }
 
 #[test]
-fn a_changeset_that_arrives_late_is_refused_and_not_planned_anew() {
+fn a_late_changeset_is_refused_and_not_planned_again() {
     let (fleet, gate) = fleet();
     fleet.change_port(587);
     gate.hold("POST /v1/changesets");
     let first = fleet.spawn(&["rollout", "start", "port", "--yes", "--lease-seconds", "3"]);
     gate.wait();
-    // The first process sleeps over the end of its lease, and somebody else brings something newer.
+    // The first process sleeps past the end of its lease, and another client applies a newer state.
     signal(&first, "-STOP");
     std::thread::sleep(Duration::from_millis(3200));
     fleet.change_port(2525);
@@ -114,20 +114,20 @@ fn a_changeset_that_arrives_late_is_refused_and_not_planned_anew() {
     signal(&first, "-CONT");
     let output = end(first).code(1);
     assert!(output.stderr.contains("MW0293"), "{}", output.stderr);
-    assert_eq!(fleet.ports(), [2525, 2525], "what is newer stands");
+    assert_eq!(fleet.ports(), [2525, 2525], "the newer state remains");
     assert_eq!(fleet.generations("c-02").len(), 2);
     let audit = fleet.ask(fleet.client("c-02").audit(None, 100)).unwrap();
     let refused =
         audit.entries.iter().find(|entry| entry.detail["code"] == "MW0210").unwrap_or_else(|| panic!("{audit:#?}"));
     assert_eq!(refused.action, "changeset");
-    // Nobody knows what became of it but the service; whoever goes on asks, and finds it so.
+    // Only the service knows the outcome; the next run asks for it and finds the change applied.
     let output = fleet.run(&["rollout", "resume", "port", "--accept-changes"]).code(0);
     assert!(output.stdout.contains("c-02"), "{}", output.stdout);
     assert_eq!(fleet.generations("c-02").len(), 2);
 }
 
 #[test]
-fn whoever_wakes_without_the_lease_sends_nothing() {
+fn a_run_without_the_lease_sends_nothing() {
     let (fleet, gate) = fleet();
     fleet.change_port(587);
     gate.hold("GET /v1/state");
@@ -135,7 +135,7 @@ fn whoever_wakes_without_the_lease_sends_nothing() {
     gate.wait();
     signal(&first, "-STOP");
     std::thread::sleep(Duration::from_millis(3200));
-    // Whoever comes next says that nothing shall change, and finds it so: the generation stays what it was.
+    // The next run plans no change: the generation stays the same.
     fleet.change_port(25);
     fleet.run(&["rollout", "start", "port", "--yes", "--state", "elsewhere"]).code(0);
     assert_eq!((fleet.port("c-02"), fleet.generations("c-02").len()), (25, 1));
@@ -186,7 +186,7 @@ fn back_to_nothing_only_where_that_is_said() {
     fleet.rollout("port", "gate: false\nwaves:\n  - { name: all, environments: ['*'] }\n");
     fleet.run(&["rollout", "start", "port", "--yes"]).code(0);
     assert_eq!(fleet.ports(), [25; 3]);
-    // Without the word it stays, and the way is told.
+    // Without the confirmation the state remains, and the message names the option.
     let other = fleet.run(&["rollback", "c-01", "--to", "0", "--yes"]).code(1);
     assert!(other.stderr.contains("MW0218") && other.stderr.contains("--allow-deletes"), "{}", other.stderr);
     let output = fleet.run(&["rollout", "abort", "port", "--take-back", "--to-nothing", "--yes"]).code(0);

@@ -52,7 +52,7 @@ fn without_the_lease_nothing_new_is_begun() {
     let output = end(child).code(1);
     assert!(output.stderr.contains("MW0293"), "{}", output.stderr);
     assert_eq!(fleet.port("c-02"), 25);
-    // Somebody else has taken it meanwhile.
+    // Another client has acquired it in the meantime.
     fleet.start_again("c-03", address);
     std::thread::sleep(Duration::from_secs(3));
     let client = fleet.client("c-03");

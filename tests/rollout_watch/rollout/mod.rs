@@ -1,7 +1,7 @@
-//! Rollouts, through the binary and real services. One file a scenario.
+//! Rollouts, through the binary and real services. Each file is one scenario.
 //!
-//! What holds in all of them: every environment has what the files say, or a clear word why not; every changeset was
-//! taken once; nothing is half.
+//! In all of them, every environment has the state of the files, or a clear reason why not; every changeset was accepted
+//! once; nothing is half applied.
 
 mod fixture;
 

@@ -44,7 +44,7 @@ fn interrupted_it_pauses_and_gives_the_lease_back() {
         output.stderr
     );
     assert!(fleet.ask(fleet.client("c-01").leases()).unwrap().leases.is_empty());
-    // Given up while nobody is at it; what is done stays.
+    // Aborted while no run is active; applied changes remain.
     let refused = fleet.run(&["rollout", "abort", "port"]).code(1);
     assert!(refused.stderr.contains("MW0233"), "{}", refused.stderr);
     fleet.run(&["rollout", "abort", "port", "--yes"]).code(0);

@@ -3,7 +3,7 @@
 use crate::rollout::fixture::RolloutFixture;
 
 #[test]
-fn equal_changes_are_told_once() {
+fn equal_changes_are_listed_once() {
     let fleet = RolloutFixture::new(6);
     fleet.rollout(
         "port",

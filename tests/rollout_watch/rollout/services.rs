@@ -1,4 +1,4 @@
-//! Services that are dead, slow, of another version, somebody else's, or being started again.
+//! Services that are dead, slow, of another version, of another environment, or being restarted.
 
 use std::{
     io::{Read as _, Write as _},
@@ -31,7 +31,7 @@ fn says(text: &'static str) -> String {
 }
 
 #[test]
-fn each_is_told_by_a_word_of_its_own_and_the_others_go_on() {
+fn each_fault_has_its_own_report_and_the_others_go_on() {
     let fleet = RolloutFixture::new(7);
     let closed = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
     fleet.declare("c-02", &format!("http://{closed}"));
@@ -71,7 +71,7 @@ fn each_is_told_by_a_word_of_its_own_and_the_others_go_on() {
     }
     assert_eq!((fleet.port("c-01"), fleet.port("c-06")), (587, 587));
 
-    // All are mended. A run that finished has nothing to go on with; another skips what is so.
+    // All are fixed. A finished run cannot be continued; another run skips the environments that are up to date.
     for name in ["c-02", "c-03", "c-04", "c-05", "c-07"] {
         fleet.declare(name, &fleet.address(name));
     }

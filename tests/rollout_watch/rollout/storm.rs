@@ -17,7 +17,7 @@ use crate::{
     support::host_process::HostProcess,
 };
 
-/// What has befallen a process and all its environments.
+/// The fault of a process and all its environments.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum ServiceFate {
     Dead,
@@ -127,14 +127,14 @@ fn in_the_end_everything_is_so_and_nothing_was_done_twice() {
         storm.fleet.declare(&name, &format!("{elsewhere}/environments/{name}"));
     }
     let plan = storm.fleet.run(&["plan", "*", "--format", "json"]).code(1).json();
-    let told = |lot: ServiceFate, code: Value| {
+    let assert_code = |lot: ServiceFate, code: Value| {
         for name in storm.of(lot) {
             assert_eq!(plan["environments"][&name]["error"]["code"], code, "{name}, {lot:?}");
         }
     };
-    told(ServiceFate::Dead, "MW0200".into());
-    told(ServiceFate::OtherVersion, "MW0205".into());
-    told(ServiceFate::Well, Value::Null);
+    assert_code(ServiceFate::Dead, "MW0200".into());
+    assert_code(ServiceFate::OtherVersion, "MW0205".into());
+    assert_code(ServiceFate::Well, Value::Null);
     say("planned, with some dead and some at another version");
 
     let mut by_hand: BTreeMap<String, usize> = BTreeMap::new();
@@ -198,7 +198,7 @@ fn in_the_end_everything_is_so_and_nothing_was_done_twice() {
     let ports = storm.ports();
     let at = |lot: ServiceFate, port: u64| storm.of(lot).iter().all(|name| ports[name] == port);
     assert!(at(ServiceFate::Dead, 25) && at(ServiceFate::OtherVersion, 25) && at(ServiceFate::Well, 587), "{ports:?}");
-    say("mended: each environment has all of the change or nothing of it");
+    say("fixed: each environment has all of the change or nothing of it");
 
     // Another run does what is left and no more.
     let before: BTreeMap<String, usize> = generations(&storm.fleet);
@@ -207,7 +207,7 @@ fn in_the_end_everything_is_so_and_nothing_was_done_twice() {
     for (name, after) in generations(&storm.fleet) {
         let changesets = storm.fleet.changesets(&name).len();
         let meddled = by_hand.get(&name).copied().unwrap_or_default();
-        // The seed and the change; and once more for each time that somebody put another one on top.
+        // The seed and the change; and once more for each change that was made by hand.
         assert!((2..=2 + meddled).contains(&changesets), "{name}: {changesets}, {meddled} by hand");
         assert_eq!(after, changesets + meddled, "{name}");
         assert!(after - before[&name] <= 1, "{name}");

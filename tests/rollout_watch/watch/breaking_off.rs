@@ -14,7 +14,7 @@ fn what_was_sent_is_brought_to_its_end() {
     let address = fixture.fleet.services[0].address().to_owned();
     let between = HoldingProxy::start(&address);
     fixture.edit(&address, &format!("http://127.0.0.1:{}", between.port));
-    fixture.push("by way of somebody who holds what is applied");
+    fixture.push("through a proxy that holds the apply");
     between.hold(true);
     let mut watch = fixture.watch("data");
     eventually("the changeset is on its way", || between.sent() == 1);
@@ -23,7 +23,7 @@ fn what_was_sent_is_brought_to_its_end() {
     between.hold(false);
     assert_eq!(watch.wait(20), Some(0), "{}", watch.log());
     assert_eq!(fixture.generation(), 1);
-    assert_eq!(receiver.count("apply-done"), 1, "what was done is told before the end");
+    assert_eq!(receiver.count("apply-done"), 1, "the apply is reported before the end");
     assert!(fixture.leases().is_empty(), "the lease is given back: {:?}", fixture.leases());
     assert_eq!(between.sent(), 1);
 }
@@ -52,7 +52,7 @@ fn a_lease_that_is_lost_before_anything_is_sent_stops_it() {
     let fixture = WatchFixture::sending(sink.port, "watch: { apply: auto }");
     let watch = fixture.watch("data");
     sink.wait_for("connect", 1);
-    // Somebody takes the lease away, and another one takes it.
+    // The lease is revoked, and another client acquires it.
     let service = &fixture.fleet.services[0];
     let token = &fixture.leases()[0]["token"];
     assert_eq!(service.http("DELETE", &format!("/v1/leases/watch?token={token}"), &[], b"").status, 204);
@@ -60,7 +60,7 @@ fn a_lease_that_is_lost_before_anything_is_sent_stops_it() {
     assert_eq!(service.http("POST", "/v1/leases/watch", &[], other.to_string().as_bytes()).status, 200);
     eventually("it is said", || watch.one()["refused"]["code"] == "MW0293");
     sink.on("connect", Action::Usual);
-    eventually("it stands by", || watch.one()["role"] == "standby" && watch.one()["refused"].is_null());
+    eventually("it is on standby", || watch.one()["role"] == "standby" && watch.one()["refused"].is_null());
     assert_eq!(fixture.generation(), 0);
     assert!(watch.log().contains("the lease was lost; this watch acts no more"), "{}", watch.log());
 }
@@ -75,7 +75,7 @@ fn a_remote_that_keeps_silent_does_not_keep_the_watch() {
     command.env("NO_PROXY", "127.0.0.1").current_dir(folder.path());
     let mut watch = WatchProcess::start(command);
     std::thread::sleep(std::time::Duration::from_secs(1));
-    assert_eq!(watch.get("/readyz").0, 503, "nobody has seen the files");
+    assert_eq!(watch.get("/readyz").0, 503, "the files have not been read");
     watch.terminate();
     assert_eq!(watch.wait(8), Some(0), "{}", watch.log());
 }

@@ -1,4 +1,5 @@
-//! Credentials that end: told by webhook, by mail and by a metric, from what `verify` saw, which the watch sees to.
+//! Credentials that expire: reported by webhook, by mail and by a metric, from the results of `verify`, which the watch
+//! runs.
 
 use serde_json::json;
 
@@ -13,7 +14,7 @@ use crate::{
 };
 
 #[test]
-fn a_client_secret_that_ends_is_told_by_webhook_by_mail_and_by_a_metric() {
+fn an_expiring_client_secret_is_reported_by_webhook_mail_and_metric() {
     let (receiver, sink) = (WebhookReceiver::start(), Sink::start());
     let mut scenario = good();
     let ends = mailwright::time::Clock::system().now() + jiff::SignedDuration::from_hours(5 * 24 + 1);
@@ -48,17 +49,17 @@ fn a_client_secret_that_ends_is_told_by_webhook_by_mail_and_by_a_metric() {
     repo.pipe(&["secrets", "set", "one", "documents/secret"], SECRET.as_bytes()).code(0);
     fixture.begin();
 
-    // Nobody has verified anything: the watch has it done, so that the date is seen.
+    // Nothing has been verified yet: the watch runs `verify`, which finds the date.
     fixture.fleet.run(&["apply", "one", "--yes", "--skip-verify"]).code(0);
     let seen = |repo: &TestRepository| repo.http("GET", "/v1/verify", &[], b"").json()["profiles"].clone();
     assert_eq!(seen(&fixture.fleet.services[0]), json!({}));
     let mut watch = fixture.watch("data");
-    eventually("the webhook is told", || receiver.count("credential-expiring") == 1);
-    let told = receiver.of("credential-expiring")[0].clone();
+    eventually("the webhook is called", || receiver.count("credential-expiring") == 1);
+    let report = receiver.of("credential-expiring")[0].clone();
     let day = ends.strftime("%Y-%m-%d");
     let expected = format!("the client secret `documents/secret` of `documents` ends on {day}, in 5 days");
-    assert_eq!(told["message"], expected.as_str());
-    assert_eq!(told["remedy"], "Get a new one, and: mailwright secrets rotate one documents/secret");
+    assert_eq!(report["message"], expected.as_str());
+    assert_eq!(report["remedy"], "Get a new one, and: mailwright secrets rotate one documents/secret");
     eventually("mail is sent", || {
         let subject = "[one] a credential ends soon";
         sink.received().iter().any(|taken| taken.header("Subject").as_deref() == Some(subject))
@@ -66,13 +67,13 @@ fn a_client_secret_that_ends_is_told_by_webhook_by_mail_and_by_a_metric() {
     let metric = "mailwright_watch_credential_expires_days{environment=\"one\",profile=\"documents\",secret=\"documents/secret\"} 5";
     assert!(watch.get("/metrics").1.contains(metric), "{}", watch.get("/metrics").1);
     std::thread::sleep(std::time::Duration::from_secs(2));
-    assert_eq!(receiver.count("credential-expiring"), 1, "told once");
+    assert_eq!(receiver.count("credential-expiring"), 1, "reported once");
     let at = seen(&fixture.fleet.services[0])["documents"]["at"].clone();
     assert!(at.is_string());
     watch.terminate();
     assert_eq!(watch.wait(20), Some(0));
     assert_eq!(seen(&fixture.fleet.services[0])["documents"]["at"], at, "it is not asked for every time");
-    // That it ends is no difference between the files and the service.
+    // The expiry does not count as a difference between the files and the service.
     let once = fixture.once("data").code(0).stdout;
     assert_eq!(once, format!("one: as the files say\none: {expected}\n"));
 }

@@ -38,7 +38,7 @@ impl WatchFixture {
     /// One environment `one` whose profile sends nothing, so that verify has nothing to ask of a mail server.
     pub(crate) fn new(rest: &str) -> Self {
         let mut fixture = Self { fleet: Fleet::new() };
-        fixture.fleet.served("one", &format!("unserved: [{{ reason: nobody sends here }}]\n{rest}"));
+        fixture.fleet.served("one", &format!("unserved: [{{ reason: not in use }}]\n{rest}"));
         fixture.from("erp@example.com");
         fixture.begin();
         fixture
@@ -258,12 +258,12 @@ impl WebhookReceiver {
         write!(stream.get_mut(), "HTTP/1.1 {answer}\r\nContent-Length: 0\r\nConnection: close\r\n\r\n")
     }
 
-    /// What it answers from now on.
+    /// Sets the response from now on.
     pub(crate) fn answer(&self, answer: &'static str) {
         *self.answer.lock().unwrap() = answer;
     }
 
-    /// What an environment's file says to tell it.
+    /// Returns the setting that sends reports here.
     pub(crate) fn notify(&self) -> String {
         format!("notify: {{ webhooks: [{{ url: '{}' }}] }}", self.url)
     }
@@ -272,7 +272,7 @@ impl WebhookReceiver {
         self.heard.lock().unwrap().clone()
     }
 
-    /// What it heard of one event.
+    /// Returns the reports of one type of event.
     pub(crate) fn of(&self, event: &str) -> Vec<Value> {
         self.heard().into_iter().map(|(_, report)| report).filter(|report| report["event"] == event).collect()
     }
@@ -286,7 +286,7 @@ impl WebhookReceiver {
 #[derive(Clone)]
 pub(crate) struct HoldingProxy {
     pub(crate) port: u16,
-    /// Whether answers to changesets are held, and how many changesets went through.
+    /// True if responses to changesets are held, and the number of changesets that went through.
     state: Arc<(Mutex<(bool, usize)>, Condvar)>,
 }
 

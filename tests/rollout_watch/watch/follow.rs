@@ -16,11 +16,11 @@ fn a_push_is_applied_with_auto_and_a_broken_or_rewritten_history_harms_nothing()
     fixture.from("new@example.com");
     fixture.push("another sender");
     eventually("the push", || fixture.sender() == "new@example.com");
-    eventually("both applies are told", || receiver.count("apply-done") == 2);
+    eventually("both applies are reported", || receiver.count("apply-done") == 2);
     let generation = fixture.state()["generation"].clone();
     fixture.fleet.repo.write("environments/base/profiles/relay.yaml", "nonsense: 1\n");
     fixture.push("broken");
-    eventually("the broken commit is told", || receiver.count("apply-refused") == 1);
+    eventually("the broken commit is reported", || receiver.count("apply-refused") == 1);
     assert_eq!(receiver.of("apply-refused")[0]["code"], "MW0371");
     eventually("it is shown", || watch.one()["problem"]["code"] == "MW0371");
     assert_eq!(fixture.state()["generation"], generation);
@@ -40,7 +40,7 @@ fn a_push_is_applied_with_auto_and_a_broken_or_rewritten_history_harms_nothing()
 }
 
 #[test]
-fn drift_is_told_once_and_undone_only_when_told() {
+fn drift_is_reported_once_and_reverted_only_on_request() {
     let receiver = WebhookReceiver::start();
     let fixture = WatchFixture::new(&format!("watch: {{ {} }}", receiver.notify()));
     let service = &fixture.fleet.services[0];
@@ -51,18 +51,18 @@ fn drift_is_told_once_and_undone_only_when_told() {
     assert_eq!(fixture.once("data-b").code(0).stdout, "one: as the files say\n");
     assert_eq!(service.patch("relay", &json!({ "from": { "address": "by-hand@example.com" } })).status, 200);
     let watch = fixture.watch("data-b");
-    eventually("the drift is told", || receiver.count("drift-found") == 1);
-    let told = receiver.of("drift-found")[0].clone();
-    assert_eq!(told["message"], "`relay` was changed outside Git by `first-admin` (generation 2)");
+    eventually("the drift is reported", || receiver.count("drift-found") == 1);
+    let report = receiver.of("drift-found")[0].clone();
+    assert_eq!(report["message"], "`relay` was changed outside Git by `first-admin` (generation 2)");
     std::thread::sleep(std::time::Duration::from_secs(3));
-    assert_eq!(receiver.count("drift-found"), 1, "told once");
+    assert_eq!(receiver.count("drift-found"), 1, "reported once");
     assert_eq!(fixture.sender(), "by-hand@example.com");
     assert_eq!(watch.one()["drift"], json!(["relay"]));
     assert!(watch.get("/metrics").1.contains("mailwright_watch_drift{environment=\"one\"} 1"));
     fixture.edit("watch: {", "watch: { drift: revert,");
     fixture.push("undo it");
     eventually("it is undone", || fixture.sender() == "erp@example.com");
-    eventually("that is told", || receiver.count("drift-gone") == 1);
+    eventually("its end is reported", || receiver.count("drift-gone") == 1);
 }
 
 #[test]
@@ -71,7 +71,7 @@ fn one_of_two_acts_and_the_other_takes_over() {
     let mut first = fixture.watch("data-c");
     eventually("the first acts", || first.one()["role"] == "acting");
     let second = fixture.watch("data-d");
-    eventually("the second stands by", || second.one()["role"] == "standby");
+    eventually("the second is on standby", || second.one()["role"] == "standby");
     let looked = fixture.once("data-e").code(0).stdout;
     assert!(looked.contains("one: another watch acts here; this one only looked"), "{looked}");
     first.child.kill().unwrap();
@@ -82,7 +82,7 @@ fn one_of_two_acts_and_the_other_takes_over() {
 }
 
 #[test]
-fn a_service_that_goes_and_comes_back_is_told_and_two_cannot_share_a_folder() {
+fn an_outage_and_its_end_are_reported_and_two_watches_cannot_share_a_folder() {
     let receiver = WebhookReceiver::start();
     let notify = receiver.notify();
     let mut fixture = WatchFixture::new(&format!("watch: {{ {notify} }}"));
@@ -92,11 +92,10 @@ fn a_service_that_goes_and_comes_back_is_told_and_two_cannot_share_a_folder() {
     assert!(refused.stderr.contains("MW0370"), "{}", refused.stderr);
     fixture.fleet.services[0].kill();
     eventually("not ready", || watch.get("/readyz").0 == 503);
-    eventually("told", || receiver.count("environment-unreachable") == 1);
+    eventually("the outage is reported", || receiver.count("environment-unreachable") == 1);
     let address = fixture.fleet.services[0].serve().address.clone();
-    let rest = format!(
-        "service: {{ address: {address} }}\nunserved: [{{ reason: nobody sends here }}]\nwatch: {{ {notify} }}"
-    );
+    let rest =
+        format!("service: {{ address: {address} }}\nunserved: [{{ reason: not in use }}]\nwatch: {{ {notify} }}");
     fixture.fleet.environment("one", &rest);
     fixture.push("the service's new place");
     eventually("back", || receiver.count("environment-back") == 1);

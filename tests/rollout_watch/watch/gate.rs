@@ -15,7 +15,7 @@ fn a_server_that_answers_lets_it_by_and_one_that_does_not_stops_it_in_clear_word
     assert_eq!(fixture.once("data").code(0).stdout, "one: as the files say\n");
 
     fixture.by(1);
-    fixture.push("nobody listens there");
+    fixture.push("a port without a listener");
     let refused = fixture.once("data").code(1);
     let expected = "one: failed: [MW0234] nothing was applied, because verify found errors in relay: SMTP-CONNECT nobody takes connections at 127.0.0.1, port 1\n\
         one: help: `mailwright verify one` says how to mend it. It is tried again by itself; what is accepted for a time gets a waiver in environment.yaml.\n";
@@ -26,13 +26,13 @@ fn a_server_that_answers_lets_it_by_and_one_that_does_not_stops_it_in_clear_word
     assert_eq!(document["environments"]["one"]["refused"]["code"], "MW0234");
     assert_eq!(document["exitCode"], 1);
 
-    // Whoever watches sees it tried again, and it is applied when the server is there.
+    // The watch tries again, and applies when the server is available.
     let watch = fixture.watch("data");
     eventually("it is refused twice", || watch.one()["errors"].as_u64() >= Some(2));
     assert_eq!(watch.one()["changes"], 1);
     let another = Sink::start();
     fixture.by(another.port);
-    fixture.push("somebody listens here");
+    fixture.push("a port with a listener");
     eventually("it is applied", || fixture.generation() == 2);
     eventually("nothing is pending", || watch.one()["changes"] == 0 && watch.one()["refused"].is_null());
 }

@@ -1,5 +1,5 @@
-//! Reports: by mail through the service itself, now and then while something lasts, again and later until somebody
-//! listens, in order, and over TLS.
+//! Reports: by mail through the service itself, with reminders while a state lasts, with retries until the receiver
+//! accepts, in order, and over TLS.
 
 use std::{sync::mpsc, time::Duration};
 
@@ -18,7 +18,7 @@ fn drift(fixture: &WatchFixture, address: &str) {
 }
 
 #[test]
-fn drift_is_told_by_mail_through_the_service_itself() {
+fn drift_is_reported_by_mail_through_the_service_itself() {
     let sink = Sink::start();
     let fixture = WatchFixture::sending(sink.port, &format!("watch: {{ apply: auto, {MAIL} }}"));
     let (deployer, sender) = (fixture.token("deployer"), fixture.token("sender"));
@@ -38,7 +38,7 @@ fn drift_is_told_by_mail_through_the_service_itself() {
     assert!(watch.log().contains("\"event\":\"drift-found\""), "{}", watch.log());
     watch.terminate();
     assert_eq!(watch.wait(20), Some(0));
-    // Nobody is told again after a start.
+    // A restart does not repeat the report.
     let watch = fixture.watch_with("data", &["--mail-token-file", "tokens/mail-{environment}"]);
     eventually("it has looked", || watch.one()["drift"] == json!(["relay"]));
     std::thread::sleep(Duration::from_secs(2));
@@ -57,22 +57,22 @@ fn mail_without_a_token_that_may_send_says_what_to_give() {
 }
 
 #[test]
-fn what_lasts_is_told_now_and_then_and_not_every_time() {
+fn a_lasting_state_is_reported_at_intervals() {
     let receiver = WebhookReceiver::start();
     let fixture = WatchFixture::new(&format!("watch: {{ {} }}", receiver.notify()));
     fixture.fleet.run(&["apply", "one", "--yes", "--skip-verify"]).code(0);
     drift(&fixture, "by-hand@example.com");
     let _watch = fixture.watch_with("data", &["--remind", "4s"]);
-    eventually("it is told again", || receiver.count("drift-found") == 2);
-    let (heard, told) = (receiver.heard(), receiver.of("drift-found"));
+    eventually("a reminder is sent", || receiver.count("drift-found") == 2);
+    let (heard, reports) = (receiver.heard(), receiver.of("drift-found"));
     let gap = heard[1].0.duration_since(heard[0].0);
     assert!(gap >= Duration::from_secs(3), "{gap:?}");
-    assert_eq!((&told[0]["reminder"], &told[1]["reminder"]), (&json!(false), &json!(true)));
-    assert_ne!(told[0]["id"], told[1]["id"], "a reminder is a report of its own");
+    assert_eq!((&reports[0]["reminder"], &reports[1]["reminder"]), (&json!(false), &json!(true)));
+    assert_ne!(reports[0]["id"], reports[1]["id"], "a reminder is a report of its own");
     // Another change is news, whenever it comes.
     drift(&fixture, "again@example.com");
-    eventually("the other change is told", || {
-        receiver.of("drift-found").iter().any(|told| told["message"].as_str().unwrap().contains("generation 3"))
+    eventually("the other change is reported", || {
+        receiver.of("drift-found").iter().any(|report| report["message"].as_str().unwrap().contains("generation 3"))
     });
 }
 
@@ -83,7 +83,7 @@ fn what_is_not_taken_is_sent_later_and_later_in_order_and_given_up_at_last() {
     let notify = format!("notify: {{ webhooks: [{{ url: '{}' }}, {{ url: '{}' }}] }}", deaf.url, hears.url);
     let fixture = WatchFixture::new(&format!("watch: {{ apply: auto, drift: revert, {notify} }}"));
     let watch = fixture.watch_with("data", &["--report-tries", "4"]);
-    eventually("who listens is told at once", || hears.count("apply-done") == 1);
+    eventually("a reachable receiver gets it at once", || hears.count("apply-done") == 1);
     // Something else happens while the first report waits.
     fixture.from("second@example.com");
     fixture.push("another sender");
@@ -99,11 +99,11 @@ fn what_is_not_taken_is_sent_later_and_later_in_order_and_given_up_at_last() {
     deaf.answer("204 No Content");
     eventually("the next one is taken", || deaf.heard().last().is_some_and(|(_, report)| report["id"] != ids[0]));
     eventually("nothing waits", || watch.get("/metrics").1.contains("mailwright_watch_reports_waiting 0"));
-    assert_eq!(hears.count("apply-done"), 2, "nobody hears twice what was taken");
+    assert_eq!(hears.count("apply-done"), 2, "an accepted report is not repeated");
 }
 
 #[test]
-fn mail_of_a_service_that_was_away_tells_of_its_return_alone() {
+fn mail_of_a_service_that_was_away_reports_only_its_return() {
     let sink = Sink::start();
     let mut fixture = WatchFixture::sending(sink.port, &format!("watch: {{ {MAIL} }}"));
     fixture.fleet.run(&["apply", "one", "--yes"]).code(0);

@@ -1,4 +1,4 @@
-//! What an environment's file may say about whom a watch tells.
+//! The settings of reports in an environment's file.
 
 use crate::support::repository::TestRepository;
 

@@ -7,7 +7,7 @@ fn a_dead_and_a_silent_service_delay_no_other() {
     let receiver = WebhookReceiver::start();
     let fixture = WatchFixture::new(&format!("watch: {{ apply: auto, {} }}", receiver.notify()));
     let port = silent();
-    let unserved = "unserved: [{ reason: nobody sends here }]";
+    let unserved = "unserved: [{ reason: not in use }]";
     fixture.fleet.dead("dead", &format!("{unserved}\nwatch: {{ {} }}", receiver.notify()));
     for name in ["a-silent", "b-silent"] {
         fixture.fleet.environment(name, &format!("service: {{ address: 'http://127.0.0.1:{port}' }}\n{unserved}"));
@@ -21,6 +21,6 @@ fn a_dead_and_a_silent_service_delay_no_other() {
     fixture.from("second@example.com");
     fixture.push("another sender");
     eventually("and goes on", || fixture.sender() == "second@example.com");
-    eventually("the dead one is told", || receiver.count("environment-unreachable") == 1);
+    eventually("the dead one is reported", || receiver.count("environment-unreachable") == 1);
     eventually("again, and later and later", || watch.of("dead")["errors"].as_u64() >= Some(2));
 }

@@ -1,5 +1,5 @@
-//! What stops an apply stops a watch: each in a clear word, with nothing applied, and the others go on. That something
-//! waits for a person is no failure of the watch.
+//! Each reason to refuse an apply stops a watch too: with a clear message, nothing is applied, and the other environments
+//! go on. An environment that waits for a person is not a failure of the watch.
 
 use serde_json::json;
 
@@ -35,7 +35,7 @@ fn stopped(receiver: &WebhookReceiver, sink: &Sink) -> WatchFixture {
     }
     let login = "provider: { smtp: { username: mailer, password: { secret: relay/login } } }\n";
     repo.write("environments/secret/profiles/relay.yaml", login);
-    repo.pipe(&["secrets", "set", "secret", "relay/login"], b"a-password-of-somebody").code(0);
+    repo.pipe(&["secrets", "set", "secret", "relay/login"], b"a-password-of-another").code(0);
     fixture.begin();
     fixture.git(&["checkout", "--quiet", "-b", "release"]);
     fixture.fleet.run(&["apply", "*", "--yes", "--skip-verify"]).code(0);
@@ -67,15 +67,15 @@ fn each_says_why_and_the_others_go_on() {
     let watch = fixture.watch("data");
     for (name, code) in [("approval", "MW0310"), ("guard", "MW0218"), ("secret", "MW0217"), ("source", "MW0305")] {
         eventually(&format!("{name} waits"), || watch.of(name)["waiting"]["code"] == code);
-        let told = receiver.of("apply-waiting");
-        let told: Vec<_> = told.iter().filter(|report| report["environment"] == name).collect();
-        assert_eq!(told.len(), 1, "{name} is told once, by `--once`, and not again after a start: {told:?}");
-        assert_eq!(told[0]["code"], code);
-        assert!(!told[0]["remedy"].as_str().unwrap().is_empty(), "{told:?}");
+        let reports = receiver.of("apply-waiting");
+        let reports: Vec<_> = reports.iter().filter(|report| report["environment"] == name).collect();
+        assert_eq!(reports.len(), 1, "{name} is reported once, by `--once`, and not again after a start: {reports:?}");
+        assert_eq!(reports[0]["code"], code);
+        assert!(!reports[0]["remedy"].as_str().unwrap().is_empty(), "{reports:?}");
     }
     let planned = watch.of("guard")["plannedAt"].clone();
     eventually("it is looked at again", || watch.of("guard")["plannedAt"] != planned);
-    // To wait for a person is no failure: nothing is left alone for longer, and nothing is counted as an error.
+    // Waiting for a person is not a failure: the interval stays the same, and no error is counted.
     for name in ["approval", "guard", "secret", "source"] {
         assert_eq!(watch.of(name)["errors"], json!(0), "{name}");
     }
@@ -92,7 +92,7 @@ fn each_says_why_and_the_others_go_on() {
 }
 
 #[test]
-fn what_git_and_somebody_else_changed_waits_whole() {
+fn a_change_in_git_and_by_hand_waits_whole() {
     let receiver = WebhookReceiver::start();
     let fixture = WatchFixture::new(&format!("watch: {{ apply: auto, {} }}", receiver.notify()));
     let second = "enabled: false\nprovider: { smtp: { host: a.example.com } }\nfrom: { address: a@example.com }\nfunctions: [all-reports]\nappliesTo: system-wide\n";
@@ -101,7 +101,7 @@ fn what_git_and_somebody_else_changed_waits_whole() {
     fixture.once("data").code(0);
     let service = &fixture.fleet.services[0];
     assert_eq!(service.patch("relay", &json!({ "description": "by hand" })).status, 200);
-    // What only somebody else changed stays, and what only Git changed is applied beside it.
+    // A profile that was only changed by hand stays, and one that was only changed in Git is applied.
     fixture.fleet.repo.write("environments/one/profiles/reports.yaml", second.replace("a@", "b@"));
     fixture.push("another sender of reports");
     let once = fixture.once("data").code(2);
