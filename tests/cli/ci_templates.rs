@@ -267,7 +267,7 @@ impl CiFixture {
     }
 }
 
-/// How a script ended, if it ran.
+/// Returns the outcome of a script, if it ran.
 fn ended(all: &[(String, CommandOutput)], name: &str) -> Option<i32> {
     all.iter().find(|(own, _)| own == name).map(|(_, output)| output.code)
 }
@@ -360,7 +360,7 @@ fn transcript(all: &[(String, CommandOutput)]) -> String {
         .collect()
 }
 
-/// How each script ended.
+/// Returns the exit code of each script.
 fn codes(all: &[(String, CommandOutput)]) -> Vec<(&str, i32)> {
     all.iter().map(|(name, output)| (name.as_str(), output.code)).collect()
 }

@@ -1,4 +1,5 @@
-//! The command line, through the binary: plan, apply, import, approvals, secrets, Git, CI. Each file covers one command or topic.
+//! The command line, through the binary: plan, apply, import, approvals, secrets, Git, CI. Each file covers one command or
+//! topic.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails where it panics")]
 
 #[path = "../support/mod.rs"]

@@ -1,5 +1,5 @@
-//! Where a token goes: only to an origin that something outside of the files names, and to this machine never through a
-//! proxy. What comes back acts on no terminal.
+//! Origins of tokens: a token goes only to an origin that is named outside of the files, and to this machine never through
+//! a proxy. What comes back acts on no terminal.
 
 use crate::support::{
     recorder::Recorder,

@@ -1,4 +1,4 @@
-//! Which environments a pattern or a selector means.
+//! Selection of environments by pattern or selector.
 
 use crate::support::repository::TestRepository;
 use mailwright::config::{Repository, Selection};

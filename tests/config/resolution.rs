@@ -1,4 +1,4 @@
-//! Which profile sends: the total order, checked against a plain reading of the rule, and the cases people ask about.
+//! Resolution of a profile: the total order, checked against a naive implementation of the rule, and frequent cases.
 
 use std::collections::BTreeMap;
 

@@ -9,7 +9,7 @@ use crate::{
     sink::{Action, Sink},
 };
 
-/// How many transactions the store has seen.
+/// Returns the number of transactions of the store.
 fn transactions(service: &MailService) -> u64 {
     let metrics = service.repo.http("GET", "/metrics", &[], b"").body;
     let line = metrics.lines().find_map(|line| line.strip_prefix("mailwright_store_transactions_total"));

@@ -162,12 +162,12 @@ impl MailService {
     }
 }
 
-/// How large a scenario is: what its environment variable says, or its short form.
+/// Returns the size of a scenario: the value of its environment variable, or its short form.
 pub(crate) fn scale(name: &str, short: u64) -> u64 {
     std::env::var(name).ok().and_then(|text| text.parse().ok()).unwrap_or(short)
 }
 
-/// How many messages have a status.
+/// Returns the number of messages with a status.
 pub(crate) fn count(outbox: &Value, status: &str) -> u64 {
     outbox["messages"][status].as_u64().unwrap_or_default()
 }
@@ -233,7 +233,7 @@ impl PostfixSink {
         Self { port, folder, child }
     }
 
-    /// How often each Message-ID was taken.
+    /// Returns the number of accepted mails per Message-ID.
     pub(crate) fn message_ids(&self) -> BTreeMap<String, usize> {
         let path: PathBuf = self.folder.path().join("mail");
         let text = String::from_utf8_lossy(&std::fs::read(path).unwrap_or_default()).into_owned();
@@ -355,7 +355,7 @@ pub(crate) fn assert_nothing_lost(
     tally
 }
 
-/// How many messages came to which end.
+/// The number of messages per outcome.
 #[derive(Debug, Default)]
 pub(crate) struct DeliveryCounts {
     pub(crate) delivered: usize,

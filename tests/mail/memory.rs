@@ -15,7 +15,7 @@ use crate::{
     support::sandbox::{SECRET, Sandbox, direct, good},
 };
 
-/// How many come at once.
+/// The number of submissions at once.
 const AT_ONCE: usize = 8;
 /// The size of a submission, in bytes.
 const BODY: usize = 50_000_000;

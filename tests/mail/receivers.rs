@@ -66,7 +66,7 @@ impl MailReceiver {
         Self { port, child, place }
     }
 
-    /// Everything that it has stored.
+    /// Returns everything that it has stored.
     fn stored(&self) -> String {
         fn read(path: &Path, all: &mut String) {
             for entry in std::fs::read_dir(path).into_iter().flatten().flatten() {

@@ -197,7 +197,7 @@ fn a_password_that_is_changed_at_the_server_costs_no_message() {
     let service = start_service(&sink);
     stage(&service, NEW);
     service.wait_outbox("the refusal", |outbox| has_state(outbox, "refused"));
-    // No connection is open, and the next trial is not due for a second: the message itself finds out.
+    // No connection is open, and the next attempt is not due for a second: the message itself finds out.
     sink.users(&[("mailer", NEW)]);
     send_all(&service, 1);
     assert!(has_state(&service.outbox(), "promoted"));
@@ -265,7 +265,7 @@ fn profiles_with_one_login_share_its_state() {
     };
     let outbox = service.wait_outbox("the refusal", |outbox| all(outbox, "refused"));
     assert_eq!(outbox["rotations"][0]["profile"], "edu1");
-    assert_eq!(sink.logins().iter().filter(|(password, _)| password == NEW).count(), 1, "one trial for all of them");
+    assert_eq!(sink.logins().iter().filter(|(password, _)| password == NEW).count(), 1, "one attempt for all of them");
     let no = finish(&service).code(1).stderr;
     assert!(["edu1:", "edu2:", "relay:"].iter().all(|name| no.contains(name)), "{no}");
     sink.users(&[("mailer", OLD), ("mailer", NEW)]);

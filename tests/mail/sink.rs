@@ -61,9 +61,9 @@ pub(crate) fn header(content: &str, name: &str) -> Option<String> {
 #[derive(Default)]
 struct State {
     actions: HashMap<&'static str, Action>,
-    /// How many bytes of contents are read before it hangs up.
+    /// The number of bytes of contents that are read before it hangs up.
     cut_after: Option<usize>,
-    /// How many are read before it reads no more.
+    /// The number of bytes that are read before it stops reading.
     stall_after: Option<usize>,
     /// If set, it then reads one byte per second instead.
     drips: bool,
@@ -71,7 +71,7 @@ struct State {
     received: Vec<ReceivedMail>,
     seen: HashMap<&'static str, usize>,
     users: Vec<(String, String)>,
-    /// How logins are offered.
+    /// The line of the reply to EHLO that offers logins.
     auth: Option<&'static str>,
     /// The challenges for a name and for a password (LOGIN), or for both (PLAIN).
     challenges: Option<(&'static str, &'static str)>,
@@ -155,7 +155,7 @@ impl Sink {
         });
     }
 
-    /// How logins are offered: a line of the reply to EHLO.
+    /// Sets the line of the reply to EHLO that offers logins.
     pub(crate) fn auth(&self, line: &'static str) {
         self.with(|state| state.auth = Some(line));
     }
@@ -198,7 +198,7 @@ impl Sink {
         self.with(|state| state.commands.clone())
     }
 
-    /// How often something was seen: a verb, or `content` for the first byte of one.
+    /// Returns how often a command was seen, or `content` for the first byte of contents.
     pub(crate) fn seen(&self, what: &'static str) -> usize {
         self.with(|state| state.seen.get(what).copied().unwrap_or_default())
     }

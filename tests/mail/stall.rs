@@ -12,7 +12,7 @@ use crate::{
 
 /// More than fits between the two: what a system keeps for a connection on its own machine is at most 10 MB.
 const LARGE: usize = 14_000_000;
-/// How long a part may take with the deadlines of these tests: 2 s, and 6 s for its 64 KiB.
+/// The time that a part may take with the deadlines of these tests: 2 s, and 6 s for its 64 KiB.
 const PART: Duration = Duration::from_secs(8);
 
 fn stalls(make: impl Fn(&Sink)) {

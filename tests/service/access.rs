@@ -1,4 +1,4 @@
-//! Who may do what: every address with every role, and tokens that are wrong, expired, revoked or missing.
+//! Access: every address with every role, and tokens that are wrong, expired, revoked or missing.
 
 use crate::support::repository::TestRepository;
 use serde_json::json;

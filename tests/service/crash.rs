@@ -10,7 +10,7 @@ use std::{
 use crate::support::repository::TestRepository;
 use serde_json::{Value, json};
 
-/// How many times the service is killed.
+/// The number of times that the service is killed.
 const KILLS: u32 = 200;
 /// Profiles that every apply changes.
 const PROFILES: u32 = 40;
@@ -31,7 +31,7 @@ fn changeset(round: u32, base: u64) -> String {
     json!({ "id": format!("018f3a2e-0000-7000-8000-{round:012}"), "environment": "dev", "base": base, "settings": { "companies": ["EDU1"] }, "changes": changes }).to_string()
 }
 
-/// How long to wait before the end: around the time that an apply takes here and now, whatever else the machine does. It
+/// The time before the kill: around the time that an apply takes here and now, whatever else the machine does. It
 /// is found by what happened, and not measured.
 struct Pause(Duration);
 

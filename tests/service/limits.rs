@@ -103,7 +103,7 @@ fn a_connection_without_a_request_is_closed_however_it_is_silent() {
     until("all to be closed", || metric(&repo, "mailwright_connections") <= 1.0);
 }
 
-/// A certificate of `localhost` that signs itself, and its key, in files of the trial.
+/// A certificate of `localhost` that signs itself, and its key, in files of the repository.
 fn certificate(repo: &TestRepository) -> (String, String) {
     let rcgen::CertifiedKey { cert, signing_key } =
         rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();

@@ -26,7 +26,7 @@ pub(crate) struct HostProcess {
 }
 
 impl HostProcess {
-    /// One that was never started. Tokens go to `tokens/NAME` of the trial.
+    /// Creates a process that is not started yet. Tokens go to `tokens/NAME` of the repository.
     pub(crate) fn new(repo: &TestRepository, folder: &str, names: Vec<String>) -> Self {
         std::fs::create_dir_all(repo.path("tokens")).unwrap();
         let (data, tokens) = (repo.path(folder), repo.path("tokens"));

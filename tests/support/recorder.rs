@@ -14,12 +14,12 @@ pub(crate) struct Recorder {
 }
 
 impl Recorder {
-    /// One that refuses.
+    /// Starts a server that refuses.
     pub(crate) fn start() -> Self {
         Self::answering("HTTP/1.1 403 Forbidden\r\nContent-Length: 0\r\nConnection: close\r\n\r\n".to_owned())
     }
 
-    /// One that answers so.
+    /// Starts a server with this response.
     pub(crate) fn answering(answer: String) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let port = listener.local_addr().unwrap().port();
@@ -50,7 +50,7 @@ impl Recorder {
         format!("http://127.0.0.1:{}", self.port)
     }
 
-    /// Everything that it was sent so far.
+    /// Returns everything that it was sent so far.
     pub(crate) fn seen(&self) -> String {
         self.seen.lock().unwrap().join("\n")
     }

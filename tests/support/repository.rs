@@ -14,7 +14,7 @@ use serde_json::Value;
 /// The program under test.
 pub(crate) const PROGRAM: &str = env!("CARGO_BIN_EXE_mailwright");
 
-/// A repository, and perhaps its service.
+/// A repository, and its service if it was started.
 pub(crate) struct TestRepository {
     pub(crate) folder: tempfile::TempDir,
     pub(crate) service: Option<ServiceProcess>,
@@ -48,7 +48,7 @@ impl ServiceProcess {
     }
 }
 
-/// How a command ended.
+/// The exit code and output of a command.
 #[derive(Debug)]
 pub(crate) struct CommandOutput {
     pub(crate) code: i32,
@@ -230,7 +230,7 @@ impl TestRepository {
         let mut command = Command::new(PROGRAM);
         clear_environment(&mut command);
         command.args(arguments).current_dir(self.folder.path()).stdin(Stdio::null());
-        // The configuration of Git that a user of the trial has, and nothing of the machine's.
+        // The Git configuration of this repository's user, and nothing of the machine's.
         command.env("GIT_CONFIG_GLOBAL", self.path(".gitconfig")).env("GIT_CONFIG_NOSYSTEM", "1");
         if let Some(service) = &self.service {
             command.env("MAILWRIGHT_SERVICE", &service.address).env("MAILWRIGHT_TOKEN", &service.token);

@@ -1,4 +1,4 @@
-//! A sandbox in this process, a profile, and what the verifier makes of them.
+//! A sandbox in this process, and cases for the verifier: a profile and its expected findings.
 
 use std::{fmt::Write as _, net::SocketAddr, sync::Arc, time::Duration};
 
@@ -146,7 +146,7 @@ pub(crate) fn smtp() -> Value {
     })
 }
 
-/// One trial: a scenario, a profile, and how they are looked at.
+/// A case for the verifier: a scenario, a profile and the options of the run.
 pub(crate) struct VerifyCase {
     pub(crate) name: &'static str,
     pub(crate) scenario: Value,

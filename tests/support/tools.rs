@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-/// Where `./test` unpacks.
+/// Returns the folder that `./test` unpacks into.
 pub(crate) fn folder() -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("target/tools")
 }

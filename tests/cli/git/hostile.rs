@@ -12,7 +12,7 @@ use std::{
 use super::{commit, edit, git, git_in, layered, touched};
 use crate::support::repository::{SMALL_PROFILE, TestRepository, run_command};
 
-/// A clone of a trial's repository, made with more options.
+/// Clones a test repository, with further options.
 fn cloned(repo: &TestRepository, options: &[&str]) -> TestRepository {
     let clone = TestRepository::empty();
     std::fs::remove_dir(clone.path("environments")).unwrap();

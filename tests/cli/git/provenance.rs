@@ -1,4 +1,4 @@
-//! Where a generation comes from: commit, branch, author, signature, dirty.
+//! Provenance of a generation: commit, branch, author, signature, uncommitted changes.
 
 use std::{
     io::Write as _,
@@ -45,8 +45,8 @@ pub(crate) fn set_for_user(repo: &TestRepository, name: &str, value: &str) {
     git(repo, &["config", "--file", ".gitconfig", name, value]);
 }
 
-/// A `GnuPG` of the test's own, that Git signs and checks with: its home is in the trial's folder. Its agent ends when
-/// that folder goes.
+/// A `GnuPG` of the test's own, that Git signs and checks with: its home is in the folder of the repository. Its agent ends
+/// when that folder is removed.
 pub(crate) struct Gpg {
     program: std::path::PathBuf,
     home: std::path::PathBuf,

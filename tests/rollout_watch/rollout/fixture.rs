@@ -60,7 +60,7 @@ pub(crate) fn name(number: usize) -> String {
 }
 
 impl RolloutFixture {
-    /// So many environments with running services that hold nothing yet.
+    /// Creates `count` environments with running services that have no state yet.
     pub(crate) fn empty(count: usize) -> Self {
         let repo = TestRepository::empty();
         repo.write("environments/base/environment.yaml", "abstract: true\ncompanies: [EDU1]\n");
@@ -76,7 +76,7 @@ impl RolloutFixture {
         fleet
     }
 
-    /// So many environments that hold nothing yet, in processes that serve so many each.
+    /// Creates `count` environments without state, in processes that serve `each` of them.
     pub(crate) fn hosted(count: usize, each: usize) -> Self {
         let mut fleet = Self::empty(0);
         let names: Vec<String> = (1..=count).map(name).collect();
@@ -246,7 +246,7 @@ impl RolloutFixture {
         assert!(status.is_success(), "{status}");
     }
 
-    /// How often each changeset was taken, over all environments; and that the newest state is whole.
+    /// Returns the changesets that an environment accepted; fails if one of them was accepted twice.
     pub(crate) fn changesets(&self, name: &str) -> Vec<uuid::Uuid> {
         let all = self.generations(name);
         let applied = all.iter().filter(|generation| generation.kind == ChangeKind::Apply);

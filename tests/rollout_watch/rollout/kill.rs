@@ -93,7 +93,7 @@ fn nothing_is_applied_twice_and_nothing_is_left_out() {
     assert!(kills < 50 || between > 10, "the kills do not spread: {before}, {between}");
 }
 
-/// How many entries the journal has.
+/// Returns the number of entries of the journal.
 fn lines(fleet: &RolloutFixture) -> usize {
     std::fs::read(fleet.journal("port")).map_or(0, |bytes| bytes.iter().filter(|byte| **byte == b'\n').count())
 }

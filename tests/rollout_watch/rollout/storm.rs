@@ -1,4 +1,4 @@
-//! Everything at once, over many environments in processes that serve several each: some are dead, some frozen, some at
+//! Many faults at once, over many environments in processes that serve several each: some are dead, some frozen, some at
 //! another version, some being started again, some changed by others in between; and the rollout itself is killed.
 //!
 //! The long form is `MAILWRIGHT_TEST_ENVIRONMENTS=1000`: 1,000 environments in 50 processes. See `tests/README.md`.
@@ -29,7 +29,7 @@ enum ServiceFate {
 }
 
 /// One process in eight of each kind of trouble; the first is well, and the coordinator's.
-fn lot(process: usize) -> ServiceFate {
+fn fate(process: usize) -> ServiceFate {
     match process % 8 {
         1 => ServiceFate::Dead,
         2 => ServiceFate::Frozen,
@@ -63,12 +63,12 @@ impl StormFixture {
 
     fn of(&self, wanted: ServiceFate) -> Vec<String> {
         let hosts = self.fleet.hosts.iter().enumerate();
-        hosts.filter(|(process, _)| lot(*process) == wanted).flat_map(|(_, host)| host.names.clone()).collect()
+        hosts.filter(|(process, _)| fate(*process) == wanted).flat_map(|(_, host)| host.names.clone()).collect()
     }
 
     fn each(&mut self, wanted: ServiceFate, mut work: impl FnMut(&mut HostProcess)) {
         let hosts = self.fleet.hosts.iter_mut().enumerate();
-        hosts.filter(|(process, _)| lot(*process) == wanted).for_each(|(_, host)| work(host));
+        hosts.filter(|(process, _)| fate(*process) == wanted).for_each(|(_, host)| work(host));
     }
 
     /// The ports of both profiles in each environment; they are the same everywhere.
@@ -127,9 +127,9 @@ fn in_the_end_everything_is_so_and_nothing_was_done_twice() {
         storm.fleet.declare(&name, &format!("{elsewhere}/environments/{name}"));
     }
     let plan = storm.fleet.run(&["plan", "*", "--format", "json"]).code(1).json();
-    let assert_code = |lot: ServiceFate, code: Value| {
-        for name in storm.of(lot) {
-            assert_eq!(plan["environments"][&name]["error"]["code"], code, "{name}, {lot:?}");
+    let assert_code = |fate: ServiceFate, code: Value| {
+        for name in storm.of(fate) {
+            assert_eq!(plan["environments"][&name]["error"]["code"], code, "{name}, {fate:?}");
         }
     };
     assert_code(ServiceFate::Dead, "MW0200".into());
@@ -143,7 +143,7 @@ fn in_the_end_everything_is_so_and_nothing_was_done_twice() {
         let child = storm.fleet.spawn(word);
         storm.fleet.wait_for("port", |entry| entry["event"] == "intended" || is("finished")(entry));
         // One after the other, each amid something else.
-        let frozen = storm.fleet.hosts.iter().enumerate().filter(|(process, _)| lot(*process) == ServiceFate::Frozen);
+        let frozen = storm.fleet.hosts.iter().enumerate().filter(|(process, _)| fate(*process) == ServiceFate::Frozen);
         frozen.skip(round).step_by(3).for_each(|(_, host)| host.freeze());
         storm.each(ServiceFate::Restarted, |host| {
             host.kill();
@@ -178,15 +178,15 @@ fn in_the_end_everything_is_so_and_nothing_was_done_twice() {
         for name in &host.names {
             let run = &status["run"]["environments"][name];
             let code = run["problem"]["code"].as_str().unwrap_or("done");
-            let allowed: &[&str] = match lot(process) {
+            let allowed: &[&str] = match fate(process) {
                 ServiceFate::Dead => &["MW0200"],
                 ServiceFate::Frozen => &["done", "MW0291"],
                 ServiceFate::OtherVersion => &["MW0205"],
                 ServiceFate::Restarted => &["done", "MW0200", "MW0208"],
                 ServiceFate::Changed | ServiceFate::Well => &["done"],
             };
-            assert!(allowed.contains(&code), "{name}, {:?}: {run:#}", lot(process));
-            *words.entry((lot(process), code.to_owned())).or_default() += 1;
+            assert!(allowed.contains(&code), "{name}, {:?}: {run:#}", fate(process));
+            *words.entry((fate(process), code.to_owned())).or_default() += 1;
         }
     }
     say(&format!("{words:?}"));
@@ -196,7 +196,7 @@ fn in_the_end_everything_is_so_and_nothing_was_done_twice() {
         storm.fleet.declare(&name, &storm.fleet.address(&name));
     }
     let ports = storm.ports();
-    let at = |lot: ServiceFate, port: u64| storm.of(lot).iter().all(|name| ports[name] == port);
+    let at = |fate: ServiceFate, port: u64| storm.of(fate).iter().all(|name| ports[name] == port);
     assert!(at(ServiceFate::Dead, 25) && at(ServiceFate::OtherVersion, 25) && at(ServiceFate::Well, 587), "{ports:?}");
     say("fixed: each environment has all of the change or nothing of it");
 

@@ -342,7 +342,7 @@ impl HoldingProxy {
         self.state.1.notify_all();
     }
 
-    /// How many changesets were sent.
+    /// Returns the number of changesets that were sent.
     pub(crate) fn sent(&self) -> usize {
         self.state.0.lock().unwrap().1
     }
@@ -361,7 +361,7 @@ pub(crate) fn silent() -> u16 {
     port
 }
 
-/// The program itself, for what needs no scene.
+/// Returns the program as a command, for tests without a fixture.
 pub(crate) fn program(arguments: &[&str]) -> Command {
     let mut command = Command::new(PROGRAM);
     command.args(arguments);
