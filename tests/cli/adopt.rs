@@ -77,7 +77,7 @@ fn assert_proved(sites: &[LiveEnvironment], base: &str) -> mailwright::import::P
 }
 
 #[test]
-fn what_customers_share_becomes_a_base_with_variables() {
+fn common_settings_become_a_base_with_variables() {
     let sites: Vec<LiveEnvironment> = (0..4).map(customer).collect();
     let layers = assert_proved(&sites, "customers");
     let text: String = layers.files.iter().map(|(path, text)| format!("=== {}\n{text}\n", path.display())).collect();

@@ -222,7 +222,7 @@ fn a_service_of_another_environment_is_not_planned_against() {
 }
 
 #[test]
-fn what_cannot_be_found_is_named_with_what_to_do() {
+fn missing_files_are_named_with_a_remedy() {
     let repo = TestRepository::small();
     for missing in ["./p.plan", "p.plan", "plans/p"] {
         let output = repo.run(&["apply", missing, "--yes"]).code(1);

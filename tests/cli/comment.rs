@@ -99,7 +99,7 @@ fn a_long_text_is_cut_where_it_does_no_harm() {
 }
 
 #[test]
-fn where_there_is_nothing_to_comment_on_it_says_so() {
+fn without_a_pull_request_it_says_so() {
     let repo = TestRepository::empty();
     repo.write("plan.md", "plan");
     repo.write("empty.md", "\n");

@@ -372,7 +372,7 @@ fn only_together(count: usize) -> Vec<String> {
 }
 
 #[test]
-fn what_is_asked_of_secrets_is_asked_side_by_side() {
+fn commands_for_secrets_ask_environments_in_parallel() {
     for arguments in [&["secrets", "expiring"][..], &["secrets", "rotate", "--status"]] {
         let fleet = Fleet::new();
         for (index, address) in only_together(4).iter().enumerate() {

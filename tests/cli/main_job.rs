@@ -475,7 +475,7 @@ fn the_order_of_a_plan_does_not_depend_on_threads() {
 
 /// A rollback sets what is live, and not what Git wants: until the files say the same, it shows, and is taken back.
 #[test]
-fn what_a_rollback_brings_back_is_drift_until_the_files_declare_it() {
+fn a_rollback_is_drift_until_the_files_declare_it() {
     let mut repo = TestRepository::small();
     repo.serve();
     let apply = |repo: &TestRepository| {

@@ -79,7 +79,7 @@ fn nothing_is_overwritten() {
 }
 
 #[test]
-fn what_makes_no_sense_leaves_nothing_behind() {
+fn an_invalid_request_leaves_no_files() {
     let repo = create_repo();
     for (arguments, says) in [
         (&["../x"][..], "is not an environment's name"),

@@ -189,7 +189,7 @@ fn a_watch_begins_only_with_an_origin() {
 }
 
 #[test]
-fn what_a_service_says_acts_on_no_terminal() {
+fn text_of_a_service_cannot_control_the_terminal() {
     const HOSTILE: &str = "one\u{1b}[2J\u{1b}]0;title\u{7}\u{9b}31m\u{202e}two\u{2066}\nNo changes. The service holds what the files say.\r\u{1b}[8m";
     let problem = json!({
         "type": "about:blank", "title": HOSTILE, "status": 422, "detail": HOSTILE, "code": "MW0219", "remedy": HOSTILE,
@@ -286,7 +286,7 @@ fn a_pull_request_with_a_token_that_may_apply_is_warned_of() {
 }
 
 #[test]
-fn what_others_wrote_turns_no_line_around() {
+fn text_of_others_cannot_reverse_a_line() {
     const TURNED: &str = "inv\u{202e}fdp.exe\u{2066}\u{feff}";
     let mut repo = TestRepository::small();
     repo.serve();

@@ -113,7 +113,7 @@ fn files_with_problems_are_rendered_as_far_as_they_can_be() {
 }
 
 #[test]
-fn what_could_be_a_secret_is_never_printed() {
+fn possible_secrets_are_never_printed() {
     let repo = layered();
     repo.write(
         "environments/prod/environment.yaml",

@@ -103,7 +103,7 @@ proptest! {
     }
 
     #[test]
-    fn what_is_written_is_read_back(stored in generated::any_stored(), description in "\\PC{0,60}", name in prop::option::of("\\PC{1,40}")) {
+    fn written_profiles_are_read_back(stored in generated::any_stored(), description in "\\PC{0,60}", name in prop::option::of("\\PC{1,40}")) {
         let mut profile = stored.profile;
         profile.description = description;
         if let Some(from) = &mut profile.from {

@@ -82,7 +82,7 @@ fn messages_of_a_deleted_profile_are_resolved_again_or_wait() {
 }
 
 #[test]
-fn what_was_read_ahead_goes_by_the_new_profile() {
+fn prefetched_messages_use_the_new_profile() {
     let (old, new) = (Sink::start(), Sink::start());
     old.on("dot", Action::Slowly(25));
     let service = MailService::new(old.port, QUICK, "limits: { concurrency: 2 }\n");

@@ -8,7 +8,7 @@ use crate::{
 };
 
 #[test]
-fn what_is_offered_is_used() {
+fn offered_extensions_are_used() {
     let sink = Sink::start();
     sink.extensions(&["8BITMIME", "SMTPUTF8", "SIZE 36700160", "DSN"]);
     let service = MailService::new(sink.port, QUICK, "");
@@ -37,7 +37,7 @@ fn what_is_offered_is_used() {
 }
 
 #[test]
-fn what_is_not_offered_is_not_assumed() {
+fn missing_extensions_are_not_assumed() {
     let sink = Sink::start();
     sink.extensions(&["SIZE 20000"]);
     let service = MailService::new(sink.port, QUICK, "");

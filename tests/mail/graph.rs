@@ -145,7 +145,7 @@ fn refusals_of_graph_have_their_own_classes() {
 }
 
 #[test]
-fn what_is_for_ever_fails_and_what_is_the_profiles_fault_parks_it() {
+fn permanent_errors_fail_and_errors_of_the_profile_suspend_it() {
     let sandbox = Sandbox::start(good());
     let mut service = start_service(&sandbox, QUICK);
     sandbox.fault(&json!({ "at": "/sendMail", "status": 400, "code": "ErrorInvalidRecipients", "times": 1 }));
@@ -208,7 +208,7 @@ fn an_expired_secret_parks_and_a_new_one_resumes() {
 }
 
 #[test]
-fn what_another_profile_of_the_application_needs_is_not_too_much_for_a_parked_one() {
+fn permissions_of_another_profile_are_no_excess_for_a_suspended_one() {
     let mut scenario = good();
     let address_book = ["Mail.Send", "User.Read.All", "Group.Read.All", "OrgContact.Read.All"];
     scenario["tenants"][0]["applications"][0]["granted"] = json!(address_book);
@@ -585,7 +585,7 @@ fn with_the_permission_for_drafts_a_refusal_is_about_the_mailbox() {
 }
 
 #[test]
-fn what_is_said_of_the_sender_is_never_held_against_a_message() {
+fn replies_about_the_sender_never_fail_a_message() {
     let sandbox = Sandbox::start(good());
     let service = start_service(&sandbox, QUICK);
     for (status, code) in [

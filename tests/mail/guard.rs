@@ -25,7 +25,7 @@ fn only_allowed_recipients_get_mail() {
 }
 
 #[test]
-fn what_was_accepted_before_is_guarded_as_well() {
+fn messages_accepted_earlier_are_guarded_as_well() {
     let sink = Sink::start();
     sink.on("rcpt", Action::Reply("451 4.3.0 not now"));
     let service = MailService::new(sink.port, QUICK, "");

@@ -10,7 +10,7 @@ use crate::{
 };
 
 #[test]
-fn what_is_held_waits_and_what_is_not_leaves() {
+fn held_messages_wait_and_others_leave() {
     let sink = Sink::start();
     let mut service =
         MailService::new(sink.port, &format!("{QUICK}  functions: {{ default: {{ lifetime: 2s }} }}\n"), "");
@@ -52,7 +52,7 @@ fn a_hold_ends_by_itself() {
 }
 
 #[test]
-fn what_waits_can_be_called_back() {
+fn queued_messages_can_be_cancelled() {
     let sink = Sink::start();
     let service = MailService::new(sink.port, QUICK, "");
     service.repo.run(&["outbox", "dev", "hold", "--profile", "relay", "--reason", "a moment"]).code(0);
@@ -98,7 +98,7 @@ fn a_hold_reaches_what_was_read_ahead() {
 }
 
 #[test]
-fn what_was_read_ahead_can_be_called_back() {
+fn prefetched_messages_can_be_cancelled() {
     let sink = Sink::start();
     let (service, ids) = under_way(&sink);
     let status: Vec<u16> = ids.iter().map(|id| service.act(id, "cancel").status).collect();

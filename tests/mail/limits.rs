@@ -139,7 +139,7 @@ fn a_server_that_asks_for_patience_gets_it() {
 }
 
 #[test]
-fn what_waits_for_its_mailbox_does_not_grow_old() {
+fn waiting_for_a_mailbox_does_not_use_up_the_lifetime() {
     let sink = Sink::start();
     let lifetime = "  functions: { default: { lifetime: 3s } }\n";
     let service = MailService::new(sink.port, &format!("{QUICK}{lifetime}"), "limits: { perMinute: 2 }\n");

@@ -53,7 +53,7 @@ fn addresses_are_read_and_written_in_the_form_in_which_they_are_transmitted() {
 }
 
 #[test]
-fn what_is_not_an_address_is_refused_with_the_reason_and_the_place() {
+fn invalid_addresses_are_refused_with_reason_and_place() {
     for (text, reason, position) in [
         ("", "it is empty", None),
         ("a b", "no `@`", None),
@@ -463,7 +463,7 @@ fn a_draft_shows_what_the_message_shows() {
 
 proptest! {
     #[test]
-    fn what_is_composed_is_in_the_draft(
+    fn the_draft_contains_the_composed_parts(
         text in proptest::option::of("[a-zäß€ <&.=\n]{0,200}"),
         html in proptest::option::of("<p>[a-zäß€ .=\n]{0,200}</p>"),
         files in prop::collection::vec((prop::collection::vec(any::<u8>(), 0..200), 0..4_usize, any::<bool>()), 0..4),

@@ -60,7 +60,7 @@ fn to_three() -> serde_json::Value {
 }
 
 #[test]
-fn what_is_unknown_of_one_is_known_of_those_who_were_refused() {
+fn an_unknown_outcome_leaves_refused_recipients_refused() {
     let sink = Sink::start();
     let service = held(&sink);
     sink.on("dot", Action::HangUpTimes(1));

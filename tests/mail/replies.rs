@@ -9,7 +9,7 @@ use crate::{
 };
 
 #[test]
-fn what_is_for_now_is_tried_again_at_each_verb() {
+fn transient_replies_are_retried_at_each_command() {
     let verbs = ["connect", "ehlo", "mail", "rcpt", "data", "dot"];
     let threads: Vec<_> = verbs
         .into_iter()
@@ -32,7 +32,7 @@ fn what_is_for_now_is_tried_again_at_each_verb() {
 }
 
 #[test]
-fn what_is_for_ever_is_not_tried_again_and_can_be_replayed() {
+fn permanent_replies_are_not_retried_and_can_be_replayed() {
     let verbs = ["rcpt", "data", "dot"];
     for verb in verbs {
         let sink = Sink::start();

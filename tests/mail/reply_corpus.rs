@@ -58,7 +58,7 @@ fn a_refusal_is_never_taken_for_a_delivery() {
 }
 
 #[test]
-fn what_a_recipient_is_called_decides_nothing() {
+fn the_name_of_a_recipient_does_not_matter() {
     // Replies quote addresses, and anybody may be called anything.
     for name in
         ["relay denied", "helo", "spf", "greylisted", "too many messages", "authentication required", "SendAsDenied"]

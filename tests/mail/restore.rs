@@ -72,7 +72,7 @@ fn audit(service: &MailService, action: &str) -> Vec<Value> {
 }
 
 #[test]
-fn what_waited_in_the_backup_is_not_sent_again_by_itself() {
+fn queued_messages_of_a_backup_are_not_sent_automatically() {
     let sink = Sink::start();
     let mut service =
         MailService::new(sink.port, &format!("{QUICK}  functions: {{ default: {{ unknown: retry }} }}\n"), "");

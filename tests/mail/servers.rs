@@ -171,7 +171,7 @@ fn no_reply_discloses_the_password() {
 }
 
 #[test]
-fn what_follows_starttls_in_clear_is_never_read() {
+fn clear_text_after_starttls_is_never_read() {
     let sink = Sink::start();
     sink.extensions(&["starttls", "8BITMIME"]);
     sink.on("starttls", Action::Bytes(b"220 go ahead\r\n250-injected\r\n250 AUTH PLAIN\r\n"));
@@ -183,7 +183,7 @@ fn what_follows_starttls_in_clear_is_never_read() {
 }
 
 #[test]
-fn what_is_said_about_this_machine_costs_no_message() {
+fn replies_about_this_machine_fail_no_message() {
     for (verb, reply) in [
         ("rcpt", "504 5.5.2 <vm>: Helo command rejected: need fully-qualified hostname"),
         ("rcpt", "450 4.7.1 <vm>: Helo command rejected: Host not found"),

@@ -5,7 +5,7 @@ use std::time::Duration;
 use crate::mail_service::{LoadGenerator, MailService, PostfixSink, QUICK, assert_nothing_lost};
 
 #[test]
-fn what_is_under_way_ends() {
+fn deliveries_in_progress_are_finished() {
     let sink = PostfixSink::start(&["-w", "1"]);
     let mut service = MailService::new(sink.port, QUICK, "limits: { concurrency: 4 }\n");
     let load = LoadGenerator::start(&service, 2, Duration::from_millis(60));

@@ -10,7 +10,7 @@ use crate::{
 };
 
 #[test]
-fn what_cannot_be_sent_is_refused_at_once() {
+fn unsendable_messages_are_refused_at_once() {
     let sink = Sink::start();
     let delivery = format!("{QUICK}  attachments: {{ forbidden: [exe, application/x-msdownload] }}\n");
     let service = MailService::new(sink.port, &delivery, "limits: { messageSize: 100000 }\n");
@@ -280,7 +280,7 @@ fn a_token_for_all_documents_sends_every_kind_of_document() {
 }
 
 #[test]
-fn what_is_piped_is_sent_or_refused_and_never_dropped() {
+fn piped_messages_are_sent_or_refused_and_never_dropped() {
     let sink = Sink::start();
     let service = MailService::new(sink.port, QUICK, "");
     let base = ["send", "dev", "--company", "EDU1", "--function", "default", "--wait"];

@@ -32,7 +32,7 @@ fn start_service(postfix: &Postfix, port: u16, encryption: &str) -> MailService 
 }
 
 #[test]
-fn what_is_not_trusted_gets_nothing_and_what_is_gets_the_mail() {
+fn only_trusted_servers_get_mail() {
     let postfix = Postfix::start();
     for (port, finding) in [
         (postfix.expired, "SMTP-CERTIFICATE-EXPIRED"),

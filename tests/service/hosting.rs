@@ -165,7 +165,7 @@ fn health_is_asked_of_the_process_and_of_each() {
 }
 
 #[test]
-fn what_is_worked_on_at_once_is_limited_for_all_together() {
+fn the_number_of_concurrent_requests_is_limited_for_all_clients() {
     let fixture = HostingFixture::new(&["acme", "beta"]);
     // Bodies that never come, more than there are places.
     let hold = |token: &str| {
@@ -410,7 +410,7 @@ fn first_tokens_of_many_go_to_a_file_each_or_are_shown_in_a_table() {
 }
 
 #[test]
-fn where_one_cannot_be_served_none_is_and_nothing_is_made() {
+fn if_one_environment_cannot_be_served_none_is_and_nothing_is_created() {
     let mut fixture = HostingFixture::new(&["acme", "beta"]);
     fixture.applied();
     fixture.host.kill();
@@ -550,7 +550,7 @@ fn a_federated_token_is_for_what_the_option_says_or_nothing_starts() {
 }
 
 #[test]
-fn what_one_environment_signs_in_with_is_refused_to_the_others() {
+fn a_federated_token_of_one_environment_is_refused_to_the_others() {
     const CLIENT: &str = "0c0ffee0-0000-4000-8000-0000000000d1";
     let repo = TestRepository::empty();
     let file = repo.path("token");

@@ -36,7 +36,7 @@ fn create_repo() -> TestRepository {
 }
 
 #[test]
-fn what_is_too_large_for_one_request_goes_in_parts() {
+fn a_large_changeset_goes_in_parts() {
     let mut repo = create_repo();
     repo.serve();
     let apply = ["apply", "dev", "--skip-verify", "--yes"];

@@ -445,7 +445,7 @@ fn the_gate_remembers_what_was_proved_of_the_same_settings() {
 }
 
 #[test]
-fn who_may_only_plan_has_nothing_sent_anywhere_new() {
+fn a_planner_cannot_make_the_service_send_to_new_destinations() {
     let (sandbox, other) = (Sandbox::start(good()), Sandbox::start(good()));
     let mut repo = create_repo(&sandbox);
     let both = format!("{}{}", sandbox.running.authority, other.running.authority);
@@ -578,7 +578,7 @@ fn a_registration_of_powershell_is_read_and_a_long_list_is_bounded() {
 }
 
 #[test]
-fn what_is_named_is_checked_and_what_is_given_is_used() {
+fn named_profiles_are_checked_and_given_values_are_used() {
     let sandbox = Sandbox::start(good());
     let repo = create_repo(&sandbox);
     write(&repo, &sandbox, "web", &delegate(WEB));
@@ -731,7 +731,7 @@ fn a_readers_token_reads_in_its_own_tenant_alone() {
 }
 
 #[test]
-fn what_another_profile_of_the_application_needs_is_not_too_much() {
+fn permissions_of_another_profile_are_no_excess() {
     let mut scenario = good();
     let app = &mut scenario["tenants"][0]["applications"][1];
     app["redirects"]["spa"] = json!(["https://erp.contoso.example/web"]);

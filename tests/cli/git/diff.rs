@@ -124,7 +124,7 @@ fn a_side_with_problems_is_named_and_the_others_show() {
 }
 
 #[test]
-fn what_a_layer_changes_in_many_is_read_once() {
+fn a_change_of_a_layer_is_shown_once() {
     let repo = layered();
     for number in 0..40 {
         repo.write(&format!("environments/site-{number:02}/environment.yaml"), "extends: base\ncompanies: [EDU1]\n");

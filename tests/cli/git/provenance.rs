@@ -181,7 +181,7 @@ fn the_branch_of_a_pipeline() {
 }
 
 #[test]
-fn what_git_ignores_is_dirty_where_mailwright_reads_it() {
+fn ignored_files_count_as_dirty_if_mailwright_reads_them() {
     let mut repo = layered();
     repo.serve();
     let dirty = || repo.run(&["plan", "dev", "--format", "json"]).code(0).json()["source"]["dirty"].clone();

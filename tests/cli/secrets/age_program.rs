@@ -70,7 +70,7 @@ fn age_opens_what_was_set() {
 }
 
 #[test]
-fn what_age_sealed_opens_here_and_takes_part() {
+fn files_of_the_age_program_open_and_can_be_rekeyed() {
     let (repo, _) = create_repo();
     let profile = "environments/dev/profiles/relay.yaml";
     repo.write(profile, repo.read(profile).replace("relay/password", "relay/armored"));

@@ -185,7 +185,7 @@ fn set_refuses_what_cannot_be_a_value_and_changes_nothing() {
 }
 
 #[test]
-fn what_is_typed_is_hidden_and_asked_for_twice() {
+fn typed_values_are_hidden_and_asked_for_twice() {
     let operator = Operator::new();
     let typed = |lines: &str| {
         operator.repo.write("typed", lines);

@@ -226,7 +226,7 @@ fn a_file_of_another_environment_is_refused_though_it_opens() {
 }
 
 #[test]
-fn what_is_sealed_and_not_yet_applied_is_bound_already() {
+fn a_sealed_value_is_bound_before_it_is_applied() {
     let mut repo = create_repo();
     sealed(&repo, "v2");
     repo.serve();
@@ -286,7 +286,7 @@ fn a_secret_of_one_kind_is_not_sent_as_another() {
 }
 
 #[test]
-fn what_verify_is_given_first_is_bound_as_well() {
+fn a_value_that_verify_gets_first_is_bound_as_well() {
     for way in ["v1", "age"] {
         let (port, heard) = listener();
         let mut repo = create_repo();

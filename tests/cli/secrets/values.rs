@@ -110,7 +110,7 @@ fn a_value_that_cannot_work_is_refused_at_every_door() {
 }
 
 #[test]
-fn what_a_pipe_adds_around_a_value_is_left_out() {
+fn whitespace_around_a_piped_value_is_removed() {
     let mut repo = create_repo("password");
     repo.serve();
     let mut digests = Vec::new();

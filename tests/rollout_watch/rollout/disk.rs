@@ -3,7 +3,7 @@
 use crate::rollout::fixture::RolloutFixture;
 
 #[test]
-fn what_cannot_be_journalled_is_not_begun() {
+fn a_step_that_cannot_be_journalled_is_not_begun() {
     let fleet = RolloutFixture::new(12);
     fleet.rollout("port", "gate: false\nparallel: 3\nwaves:\n  - { name: all, environments: ['*'] }\n");
     fleet.change_port(587);

@@ -8,7 +8,7 @@ use crate::{
 };
 
 #[test]
-fn what_was_sent_is_brought_to_its_end() {
+fn a_sent_changeset_is_brought_to_its_end() {
     let receiver = WebhookReceiver::start();
     let fixture = WatchFixture::new(&format!("watch: {{ apply: auto, {} }}", receiver.notify()));
     let address = fixture.fleet.services[0].address().to_owned();
@@ -29,7 +29,7 @@ fn what_was_sent_is_brought_to_its_end() {
 }
 
 #[test]
-fn what_was_not_sent_is_left() {
+fn an_unsent_changeset_is_left() {
     let sink = Sink::start();
     sink.on("connect", Action::Held);
     let fixture = WatchFixture::sending(sink.port, "watch: { apply: auto }");

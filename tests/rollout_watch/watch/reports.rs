@@ -77,7 +77,7 @@ fn a_lasting_state_is_reported_at_intervals() {
 }
 
 #[test]
-fn what_is_not_taken_is_sent_later_and_later_in_order_and_given_up_at_last() {
+fn rejected_reports_are_retried_with_back_off_in_order_and_given_up() {
     let (deaf, hears) = (WebhookReceiver::start(), WebhookReceiver::start());
     deaf.answer("503 Service Unavailable");
     let notify = format!("notify: {{ webhooks: [{{ url: '{}' }}, {{ url: '{}' }}] }}", deaf.url, hears.url);
