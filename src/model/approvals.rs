@@ -383,9 +383,9 @@ pub struct Approved {
     pub signer: String,
     /// The fingerprint of the key.
     pub key: String,
-    /// Why it was given.
+    /// The reason of the approval.
     pub reason: String,
-    /// When it would have ended.
+    /// The time at which the approval would have expired.
     #[schema(value_type = String, format = DateTime)]
     pub expires: Timestamp,
     /// The signed text and the signature, for `ssh-keygen -Y verify`.
