@@ -10,16 +10,16 @@ use utoipa::ToSchema;
 pub struct Lease {
     /// The name: `rollout:NAME`, ...
     pub name: String,
-    /// Who holds it, in its own words.
+    /// The holder, as the client names itself.
     pub holder: String,
-    /// The number of this holding. It grows with each holder, so a later holding is distinguished from an earlier one.
+    /// The fencing token: the number of this lease. Each new lease gets a higher number.
     pub token: u64,
     /// The name of the token that was used.
     pub by: String,
-    /// Since when.
+    /// The time when it was acquired.
     #[schema(value_type = String, format = DateTime)]
     pub since: Timestamp,
-    /// Until when, unless it is renewed.
+    /// Its end, unless it is renewed.
     #[schema(value_type = String, format = DateTime)]
     pub until: Timestamp,
 }
