@@ -86,7 +86,7 @@ async fn postfix_and_dovecot_agree_with_the_verifier() {
         whole(&oldest, Id::SmtpTls),
         format!(
             "fail error SMTP-TLS at /provider/smtp/host (level 1)\n  \
-             the server offers only versions of TLS that are no longer safe\n  \
+             the server offers only insecure versions of TLS\n  \
              seen: neither TLS 1.2 nor TLS 1.3\n  expected: TLS 1.2 or 1.3\n  \
              > Have the server's administrator enable TLS 1.2 or 1.3.\n  > {}\n",
             s_client(postfix.oldest)
@@ -117,7 +117,7 @@ async fn postfix_and_dovecot_agree_with_the_verifier() {
         format!(
             "fail error SMTP-CERTIFICATE-NAME at /provider/smtp/host (level 1)\n  \
              the server's certificate is not for localhost\n  seen: {seen}\n  expected: localhost\n  \
-             > Write `host` as one of these names if that is the server meant; otherwise have the certificate replaced.\n  > {}\n",
+             > Write `host` as one of these names if this is the intended server; otherwise have the certificate replaced.\n  > {}\n",
             s_client(postfix.misnamed)
         )
     );
