@@ -19,7 +19,7 @@
 //! | 2 | [`credential`] | checks that a value can be a password, a client secret or a certificate |
 //! | 2 | [`secrets`] | age encryption: recipients, identities, sealing, opening, re-encryption, headers |
 //! | 2 | [`entra`] | Microsoft sign-in and Graph: clouds, tokens, permission names, directory reads |
-//! | 2 | [`telemetry`] | the environment that a task works for, in logs and metrics |
+//! | 2 | [`telemetry`] | log span and metrics of each environment in a process |
 //! | 2 | [`mime`] | header fields, address lists, transfer encodings, DKIM coverage |
 //! | 2 | [`smtp`] | SMTP client, tolerant of real servers; used by delivery and verify |
 //! | 2 | [`changes`] | drift, guards and reverts: pure rules about changes that the plan and the service share |
