@@ -143,7 +143,7 @@ impl Layer {
                 "profiles" => self.folder = Some(path),
                 name if is_ignored(name) => {}
                 _ => {
-                    self.problems.push(unexpected_file(&path, "environment.yaml and the folder `profiles` belong here"))
+                    self.problems.push(unexpected_file(&path, "expected `environment.yaml` or the folder `profiles`"));
                 }
             }
         }
@@ -200,7 +200,7 @@ impl LayerProfiles {
             let stem = [".yaml", ".yml", ".json"].iter().find_map(|ending| name.strip_suffix(ending));
             match stem.map(str::parse::<ProfileName>) {
                 None => {
-                    self.problems.push(unexpected_file(&path, "profiles are files that end in .yaml, .yml or .json"))
+                    self.problems.push(unexpected_file(&path, "profiles are files that end in .yaml, .yml or .json"));
                 }
                 Some(Err(rule)) => self.problems.push(Diagnostic::file(
                     Code::InvalidName,

@@ -1,4 +1,4 @@
-//! FileSource to desired state: discovery, parsing with positions, layers, interpolation, validation.
+//! Files to desired state: discovery, parsing with positions, layers, interpolation, validation.
 //!
 //! ```text
 //! sources ──parse──▶ nodes ──merge──▶ nodes ──interpolate──▶ nodes ──schema──▶ recovery ──▶ model ──rules──▶ Desired
