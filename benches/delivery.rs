@@ -1,5 +1,5 @@
-//! Delivery against the disk's own speed, and against stock Postfix. `benches/README.md` tells how to run it and what it
-//! printed.
+//! Delivery compared with the disk's own speed, and with stock Postfix. `benches/README.md` describes how to run it and
+//! its results.
 #![allow(
     clippy::unwrap_used,
     clippy::print_stdout,
@@ -55,7 +55,7 @@ fn row(what: &str, messages: usize, ours: &str, with: &str, theirs: &str, ratio:
     println!("| {what} | {messages} | {ours} | {with} | {theirs} | {ratio:.2} |");
 }
 
-/// How often a second the disk under the temporary folder can be synced, a page at a time.
+/// Returns how often per second the disk under the temporary folder can be synced, one page at a time.
 fn syncs_a_second(folder: &Path) -> f64 {
     let mut file = std::fs::File::create(folder.join("sync-probe")).unwrap();
     let page = [7; 4096];
@@ -90,8 +90,8 @@ fn metric(repo: &TestRepository, name: &str) -> f64 {
     text.lines().find_map(|line| line.strip_prefix(name)?.trim().parse().ok()).unwrap_or_default()
 }
 
-/// Submits messages over connections that stay open. Gives the time that each took. By hand, so that the load costs as
-/// little as it can: it shares the machine with the service.
+/// Submits messages over connections that stay open. Returns the time of each. Without an HTTP library, so that the
+/// load costs as little as it can: it shares the machine with the service.
 fn submit(repo: &TestRepository, messages: usize, clients: usize, rate: Option<f64>) -> (Duration, Vec<Duration>) {
     let body = json!({
         "company": "EDU1", "function": "default", "to": ["customer@example.org"], "subject": "Invoice",
@@ -154,11 +154,11 @@ fn accepted(stream: &mut TcpStream) {
     }
 }
 
-/// How fast messages are taken durably, with nothing else going on. Few clients find the disk at its limit, many the
+/// Measures how fast messages are accepted durably on an idle service. Few clients are limited by the disk, many by the
 /// processor, which the load shares with the service.
 fn acceptance() {
     const MESSAGES: usize = 10_000;
-    // Nobody listens there: what is accepted waits.
+    // No server listens there: accepted messages wait.
     let repo = service(free_port(), "");
     submit(&repo, 500, CLIENTS, None);
     let mut usual = 0.0;
@@ -191,7 +191,7 @@ fn acceptance() {
     );
 }
 
-/// `smtp-sink` that ends after so many messages.
+/// Starts `smtp-sink`, which ends after a number of messages.
 fn sink(port: u16, messages: usize) -> Child {
     let tools = tools::folder();
     let child = Command::new(tools.join("usr/sbin/smtp-sink"))
@@ -205,7 +205,7 @@ fn sink(port: u16, messages: usize) -> Child {
     child
 }
 
-/// From the first submission until the sink has everything.
+/// Measures the time from the first submission until the sink has every message.
 fn against_postfix() {
     const MESSAGES: usize = 5000;
     let port = free_port();
@@ -253,7 +253,7 @@ fn against_postfix() {
     );
 }
 
-/// What a message costs with so many waiting, and how much memory they take.
+/// Measures the cost of a message with a backlog, and the memory of the backlog.
 fn backlog(size: usize) {
     let port = free_port();
     let repo = service(port, "limits: { concurrency: 20 }\n");
@@ -266,8 +266,8 @@ fn backlog(size: usize) {
     };
     let waiting = resident();
     let mut end = sink(port, size);
-    // A server that was away is tried again within a minute. What that takes is no cost of a message, so the clock starts
-    // with the first arrival.
+    // A server that was away is tried again within a minute. What that takes is no cost of a message, so the clock
+    // starts with the first arrival.
     let arrived = || repo.http("GET", "/v1/outbox", &[], b"").json()["messages"]["delivered"].as_u64().unwrap_or(0);
     let first = loop {
         match arrived() {
@@ -292,7 +292,7 @@ fn backlog(size: usize) {
     );
 }
 
-/// Postfix as Debian ships it, but for where it keeps its files and where it relays to.
+/// Starts Postfix with Debian's settings, except for its folders and its relay host.
 struct Postfix {
     port: u16,
     child: Child,

@@ -1,5 +1,6 @@
 //! A thousand environments of ten profiles: files, Git, plans against running services, and a rollout over them. The
-//! services are fifty processes of twenty environments each, on the same two cores as the program that asks them. `benches/README.md` tells how to run it and what it printed.
+//! services are fifty processes of twenty environments each, on the same two cores as the program that asks them.
+//! `benches/README.md` describes how to run it and its results.
 #![allow(
     clippy::unwrap_used,
     clippy::print_stdout,
@@ -28,9 +29,9 @@ use mailwright::{
 use shared::{best, head, row, timed, written_out};
 use support::functions;
 
-/// How many environments a process serves.
+/// The number of environments of a process.
 const HOSTED: usize = 20;
-/// How many services are worked on at once, by us and by what we are compared with.
+/// The number of services processed concurrently, by Mailwright and by the compared programs.
 const AT_ONCE: usize = 16;
 
 fn main() {
@@ -43,7 +44,7 @@ fn main() {
     others(plan, largest);
 }
 
-/// Everything with so many environments. Gives the time of a plan of all.
+/// Runs everything with a number of environments. Returns the time of a plan of all.
 fn of(count: usize) -> Duration {
     let fleet = RolloutFixture::hosted(count, HOSTED);
     for function in functions().skip(1).take(9) {
@@ -97,7 +98,7 @@ fn read_all(folder: &Path) {
     }
 }
 
-/// Something with every service, so many at once.
+/// Runs a request for every service, a limited number concurrently.
 fn with_all<F: Future<Output = ()> + Send + 'static>(
     fleet: &RolloutFixture,
     work: impl Fn(Client, EnvironmentName) -> F,
@@ -122,7 +123,7 @@ fn with_all<F: Future<Output = ()> + Send + 'static>(
     })
 }
 
-/// The questions that a plan asks, and nothing else.
+/// Sends the requests of a plan, and does nothing else.
 fn ask_all(fleet: &RolloutFixture) -> Duration {
     with_all(fleet, |client, _| async move {
         client.state().await.unwrap();
@@ -130,7 +131,7 @@ fn ask_all(fleet: &RolloutFixture) -> Duration {
     })
 }
 
-/// The requests of a rollout, and nothing else: the state, and the changeset.
+/// Sends the requests of a rollout, and does nothing else: the state, and the changeset.
 fn apply_all(fleet: &RolloutFixture) -> Duration {
     let repository = Repository::open(fleet.repo.folder.path()).unwrap();
     let of = |name: String| (name.parse().unwrap(), repository.load(&name.parse().unwrap()).unwrap());
@@ -146,7 +147,7 @@ fn apply_all(fleet: &RolloutFixture) -> Duration {
     })
 }
 
-/// `octodns-sync` and `terraform plan` over as many objects.
+/// Runs `octodns-sync` and `terraform plan` over the same number of objects.
 fn others(plan: Duration, environments: usize) {
     let objects = environments * 10;
     if let Some(theirs) = shared::octodns(environments, 10, 1) {

@@ -1,5 +1,5 @@
 //! The main job at size, against what others and what the machine itself need for the same. Every figure is a ratio
-//! within one run. `benches/README.md` tells how to run it and what it printed.
+//! within one run. `benches/README.md` describes how to run it and its results.
 #![allow(
     clippy::unwrap_used,
     clippy::print_stdout,
@@ -58,7 +58,7 @@ fn profile(company: &str, function: &str, more: &str) -> String {
     )
 }
 
-/// Ten profiles in each of many environments, every one in files of its own.
+/// Writes ten profiles in each of many environments, every one in files of its own.
 fn validate(environments: usize) {
     let repo = TestRepository::empty();
     let mut files = Vec::new();
@@ -125,11 +125,11 @@ fn plan_and_apply(profiles: usize) {
             );
         }
     }
-    // Each run needs an empty service of its own; the last one stays for the plan.
+    // Each run needs an empty service of its own; the last one is kept for the plan.
     let request = (0..3)
         .map(|_| {
             repo.kill();
-            // The first time there is none yet.
+            // The first run has no predecessor.
             drop(std::fs::remove_dir_all(repo.path(".data")));
             drop(std::fs::remove_file(repo.path(".token")));
             repo.serve_with(&["--demo"]);
@@ -148,7 +148,7 @@ fn plan_and_apply(profiles: usize) {
     }
 }
 
-/// The time from the sending of the changeset to its answer.
+/// Returns the time from sending the changeset to its reply.
 fn apply(repo: &TestRepository) -> Duration {
     let repository = Repository::open(repo.folder.path()).unwrap();
     let desired = repository.load(&"dev".parse().unwrap()).unwrap_or_else(|report| panic!("{}", report.human()));
@@ -220,8 +220,8 @@ fn octodns(ours: Duration) {
     }
 }
 
-/// 2,000 resources, nothing to do; compared by the resource. As somebody keeps profiles with Terraform: a YAML file each,
-/// read by `for_each`; and written out one by one, which it plans faster.
+/// Measures 2,000 resources without changes, per resource. As an administrator keeps profiles with Terraform: a YAML
+/// file each, read by `for_each`; and written out one by one, which it plans faster.
 fn terraform(ours: Duration) {
     let from_files = r#"
         locals {

@@ -1,5 +1,5 @@
-//! The verifier at size, against the least time that its requests can take. `benches/README.md` tells how to run it and
-//! what it printed.
+//! The verifier with many profiles, compared with the least time that its requests can take. `benches/README.md`
+//! describes how to run it and its results.
 #![allow(
     clippy::unwrap_used,
     clippy::print_stdout,
@@ -21,18 +21,18 @@ use std::{
 use mailwright::{
     entra::{
         Endpoints, Http, http,
-        sign_in::{Proof, SignIn},
+        sign_in::{ClientAuthentication, SignIn},
     },
     model::{Cloud, finding::Level, provider::CustomCloud},
     sandbox::scenario::Tenant,
     time::Clock,
-    verify::{Opened, Options, Subject, Verifier},
+    verify::{Subject, SubjectSecret, Verifier, VerifyOptions},
 };
 use secrecy::SecretString;
 use serde_json::json;
 use support::repository::PROGRAM;
 
-/// What every answer of the sandbox takes.
+/// The delay of every reply of the sandbox.
 const LATENCY: Duration = Duration::from_millis(20);
 const CONNECTIONS: u32 = 8;
 const TENANT: &str = "contoso.example";
@@ -51,7 +51,7 @@ fn main() {
     }
 }
 
-/// In a process of its own, so that its memory is not counted.
+/// Runs in a process of its own, so that its memory is not counted.
 struct Sandbox {
     child: Child,
     address: String,
@@ -98,15 +98,15 @@ impl Sandbox {
         Self { child, address, authority: std::fs::read(&ca).unwrap(), _folder: folder }
     }
 
-    fn http(&self) -> http::Options {
-        http::Options { authorities: Some(self.authority.clone()), ..http::Options::default() }
+    fn http(&self) -> http::HttpOptions {
+        http::HttpOptions { authorities: Some(self.authority.clone()), ..http::HttpOptions::default() }
     }
 
     async fn reader(&self) -> SecretString {
         let custom = CustomCloud { sign_in: self.address.clone(), graph: self.address.clone() };
-        let endpoints = Endpoints::of(&Cloud::Custom(custom)).unwrap();
+        let endpoints = Endpoints::for_cloud(&Cloud::Custom(custom)).unwrap();
         let sign_in = SignIn::new(Http::new(&self.http()).unwrap(), endpoints.clone());
-        let proof = Proof::Secret("reader-secret".to_owned().into());
+        let proof = ClientAuthentication::Secret("reader-secret".to_owned().into());
         sign_in
             .application_token(TENANT, READER, &proof, &endpoints.graph_scope(), Clock::system().now())
             .await
@@ -135,7 +135,7 @@ async fn run(what: &str, sandbox: &Sandbox, profiles: u32, delegates: bool) {
                     "functions": ["user-interface"], "appliesTo": "system-wide",
                 })
             } else {
-                // Without a From there is nothing to look up in DNS, which is not what is measured here.
+                // Without a From there are no DNS queries, which are not measured here.
                 json!({
                     "provider": { "microsoft-graph-direct": {
                         "cloud": cloud, "tenant": TENANT, "client": client,
@@ -145,23 +145,23 @@ async fn run(what: &str, sandbox: &Sandbox, profiles: u32, delegates: bool) {
                 })
             };
             let secret =
-                if delegates { Opened::None } else { Opened::Value(format!("secret-of-{number}").into()) };
+                if delegates { SubjectSecret::None } else { SubjectSecret::Value(format!("secret-of-{number}").into()) };
             Subject {
                 name: format!("p{number}").parse().unwrap(),
                 profile: serde_json::from_value(profile).unwrap(),
                 secret,
-                next: Opened::None,
+                next: SubjectSecret::None,
                 refused: None,
             }
         })
         .collect();
-    let mut options = Options::new("dev".parse().unwrap(), Clock::system().now());
+    let mut options = VerifyOptions::new("dev".parse().unwrap(), Clock::system().now());
     options.http = sandbox.http();
     options.reader = if delegates { Some(sandbox.reader().await) } else { None };
     let wanted = if delegates { Level::Reader } else { Level::Credential };
     let verifier = Arc::new(Verifier::new(options).unwrap());
     let before = memory("VmRSS:");
-    // From here on the peak counts anew.
+    // Reset the peak.
     std::fs::write("/proc/self/clear_refs", "5").unwrap();
     let started = Instant::now();
     let mut results = Arc::clone(&verifier).run(subjects);
@@ -184,7 +184,7 @@ async fn run(what: &str, sandbox: &Sandbox, profiles: u32, delegates: bool) {
     );
 }
 
-/// The memory that this process holds (`VmRSS:`), or the most that it held (`VmHWM:`), in KiB.
+/// Returns the memory of this process (`VmRSS:`), or its peak (`VmHWM:`), in KiB.
 fn memory(which: &str) -> u64 {
     let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
     let line = status.lines().find_map(|line| line.strip_prefix(which)).unwrap_or_default();

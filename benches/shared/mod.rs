@@ -1,4 +1,5 @@
-//! What benchmarks share: a row of the table, the best of some runs, and the programs that ours is compared with.
+//! Set-up shared by the benchmarks: a row of the table, the best of some runs, and the programs that Mailwright is
+//! compared with.
 
 use std::{
     fmt::Display,
@@ -29,18 +30,18 @@ pub(crate) fn timed(work: impl FnOnce()) -> Duration {
     started.elapsed()
 }
 
-/// The best of some runs: what the machine can do when nothing else disturbs it.
+/// Returns the best time of some runs, which is the least disturbed one.
 pub(crate) fn best(runs: u32, mut work: impl FnMut()) -> Duration {
     (0..runs).map(|_| timed(&mut work)).min().unwrap()
 }
 
-/// A program that `benches/run` puts into `target/tools`.
+/// Returns the path of a program that `benches/run` installs in `target/tools`.
 pub(crate) fn optional_tool(name: &str) -> Option<PathBuf> {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("target/tools/python-benches/bin").join(name);
     path.is_file().then_some(path)
 }
 
-/// What `octodns-sync` takes for so many records in so many zones: YAML against YAML, nothing to do.
+/// Measures `octodns-sync` for a number of records in a number of zones: YAML compared with YAML, without changes.
 pub(crate) fn octodns(zones: usize, records: usize, runs: u32) -> Option<Duration> {
     let program = optional_tool("octodns-sync")?;
     let repo = TestRepository::empty();
@@ -59,13 +60,13 @@ pub(crate) fn octodns(zones: usize, records: usize, runs: u32) -> Option<Duratio
     Some(best(runs, sync))
 }
 
-/// Resources that need no provider, written out one by one.
+/// Returns resources that need no provider, written out one by one.
 pub(crate) fn written_out(resources: usize) -> String {
     let one = |number| format!("resource \"terraform_data\" \"r{number}\" {{\n  input = \"profile {number}\"\n}}\n");
     (0..resources).map(one).collect()
 }
 
-/// What `terraform plan` takes in a folder with this `main.tf`. Nothing is applied before: that takes minutes and changes
+/// Measures `terraform plan` in a folder with this `main.tf`. Nothing is applied before: that takes minutes and changes
 /// the time of a plan little.
 pub(crate) fn terraform(main: &str, more: impl Fn(&TestRepository)) -> Option<Duration> {
     Command::new("terraform").arg("version").stdout(Stdio::null()).stderr(Stdio::null()).status().ok()?;

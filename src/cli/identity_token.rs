@@ -7,7 +7,7 @@ use secrecy::SecretString;
 
 use super::{CliError, Context, variables};
 use crate::{
-    entra::http::{Http, Options, Request},
+    entra::http::{Http, HttpOptions, Request},
     model::{Code, host::is_loopback},
 };
 
@@ -26,11 +26,11 @@ pub(super) fn from_github(context: &Context, audience: &str) -> Result<SecretStr
         return Err(missing("ACTIONS_ID_TOKEN_REQUEST_URL is not an https:// address"));
     }
     url.query_pairs_mut().append_pair("audience", audience);
-    let options = Options {
+    let options = HttpOptions {
         connections: 1,
         timeout: Duration::from_secs(15),
         patience: Duration::from_secs(30),
-        ..Options::default()
+        ..HttpOptions::default()
     };
     let http = Http::new(&options).map_err(CliError::new)?;
     let runtime = context.runtime()?;

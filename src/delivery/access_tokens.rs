@@ -13,7 +13,7 @@ use super::{rotation::Which, smtp::Failure};
 use crate::{
     entra::{
         Certificate, Endpoints, Http,
-        sign_in::{Proof, SignIn, SignInError},
+        sign_in::{ClientAuthentication, SignIn, SignInError},
     },
     model::{Digest, message::Class, provider::Credential},
     replies,
@@ -85,13 +85,15 @@ impl Tokens {
         }
         let auth = |why: String| Failure { is_servers: true, ..Failure::new("token", why, Class::Auth) };
         let proof = match applicant.credential {
-            Credential::FederatedTokenFile(path) => {
-                Proof::Federated(federated(path).map_err(|why| auth(format!("the federated token: {why}")))?)
-            }
-            Credential::ClientSecret(_) => Proof::Secret(secret().await?),
+            Credential::FederatedTokenFile(path) => ClientAuthentication::Federated(
+                federated(path).map_err(|why| auth(format!("the federated token: {why}")))?,
+            ),
+            Credential::ClientSecret(_) => ClientAuthentication::Secret(secret().await?),
             Credential::Certificate(_) => {
                 let certificate = Certificate::from_pem(secret().await?);
-                Proof::Certificate(certificate.map_err(|error| auth(format!("the certificate cannot sign: {error}")))?)
+                ClientAuthentication::Certificate(
+                    certificate.map_err(|error| auth(format!("the certificate cannot sign: {error}")))?,
+                )
             }
         };
         let sign_in = SignIn::new(http.clone(), applicant.endpoints.clone());

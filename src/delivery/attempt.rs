@@ -259,7 +259,7 @@ impl Engine {
         let username = smtp.username.clone().unwrap_or_default();
         let login = match (&smtp.oauth, &smtp.password) {
             (Some(oauth), _) => {
-                let endpoints = Endpoints::of(&oauth.cloud)
+                let endpoints = Endpoints::for_cloud(&oauth.cloud)
                     .map_err(|error| Failure::new("token", error.to_string(), Class::Auth))?;
                 let applicant = Applicant {
                     of: &sender.of,
@@ -273,7 +273,7 @@ impl Engine {
                 Login::Token { username, token: self.token(sender, &applicant).await?.value }
             }
             (None, Some(_)) => Login::Password { username, password: self.secret(sender, which).await? },
-            (None, None) => Login::Nobody,
+            (None, None) => Login::None,
         };
         let reach = Reach { trust: self.http.trust(), hello: &self.outgoing.hello, deadlines: self.outgoing.deadlines };
         let opened = Connection::open(smtp, &login, reach).await;
@@ -285,7 +285,7 @@ impl Engine {
     }
 
     async fn by_graph(&self, sender: &Sending, direct: &GraphDirect, message: &Message, outgoing: &Outgoing) -> Answer {
-        let endpoints = match Endpoints::of(&direct.cloud) {
+        let endpoints = match Endpoints::for_cloud(&direct.cloud) {
             Ok(endpoints) => endpoints,
             Err(error) => {
                 let failure = Failure::new("token", error.to_string(), Class::Auth);
@@ -419,8 +419,8 @@ impl Engine {
         let Provider::MicrosoftGraphDirect(direct) = &sender.stored.profile.provider else {
             return Ok(Err(format!("`{}` has no Sent Items to look into", sender.name)));
         };
-        let endpoints =
-            Endpoints::of(&direct.cloud).map_err(|error| Failure::new("token", error.to_string(), Class::Auth))?;
+        let endpoints = Endpoints::for_cloud(&direct.cloud)
+            .map_err(|error| Failure::new("token", error.to_string(), Class::Auth))?;
         let token = self.graph_token(sender, direct, &endpoints).await?;
         let graph = graph::Sender {
             http: &self.http,

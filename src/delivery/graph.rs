@@ -14,7 +14,7 @@ use serde_json::json;
 use super::smtp::Failure;
 use crate::{
     delivery::graph_draft::{Attachment, Draft},
-    entra::{Answer, Endpoints, Http, HttpError, claims::Claims, graph::encoded, http::Request},
+    entra::{Endpoints, Http, HttpError, HttpReply, claims::Claims, graph::encoded, http::Request},
     model::message::Class,
     replies,
 };
@@ -175,19 +175,19 @@ impl Sender<'_> {
         found.ok_or_else(|| Failure::new("look", "Graph's answer names no messages", Class::Transient))
     }
 
-    async fn ask(&self, phase: &'static str, request: Request) -> Result<Answer, Failure> {
+    async fn ask(&self, phase: &'static str, request: Request) -> Result<HttpReply, Failure> {
         let answer = self.http.send(request.bearer(self.token)).await.map_err(|error| lost(phase, &error, false))?;
         if answer.is_success() { Ok(answer) } else { Err(said_no(phase, &answer, false)) }
     }
 
     /// Asks for something that belongs to a draft of this attempt.
-    async fn ask_of_draft(&self, request: Request) -> Result<Answer, Failure> {
+    async fn ask_of_draft(&self, request: Request) -> Result<HttpReply, Failure> {
         let answer = self.http.send(request.bearer(self.token)).await.map_err(|error| lost("upload", &error, false))?;
         if answer.is_success() { Ok(answer) } else { Err(said_no("upload", &answer, true)) }
     }
 
     /// Sends: once, whatever comes of it. `of_draft`: what is sent is a draft of this attempt.
-    async fn ask_once(&self, request: Request, of_draft: bool) -> Result<Answer, Failure> {
+    async fn ask_once(&self, request: Request, of_draft: bool) -> Result<HttpReply, Failure> {
         let request = request.bearer(self.token).only_once();
         let answer = self.http.send(request).await.map_err(|error| lost("send", &error, true))?;
         // Graph documents 202 alone; 200 was seen where nothing was sent.
@@ -195,13 +195,13 @@ impl Sender<'_> {
     }
 }
 
-fn words(answer: &Answer) -> String {
+fn words(answer: &HttpReply) -> String {
     let id = answer.request_id.as_deref().map_or(String::new(), |id| format!(", request {id}"));
     format!("HTTP {}: Exchange has taken it{id}", answer.status)
 }
 
 /// What Graph answered instead of doing it. `of_draft`: it was about a draft that this attempt has made.
-fn said_no(phase: &'static str, answer: &Answer, of_draft: bool) -> Failure {
+fn said_no(phase: &'static str, answer: &HttpReply, of_draft: bool) -> Failure {
     let error = &answer.body["error"];
     let mut codes: Vec<&str> = error["code"].as_str().into_iter().collect();
     let mut inner = &error["innerError"];

@@ -124,7 +124,7 @@ pub struct Trouble {
 impl Delivery {
     /// Reads what waits, decides what a crash left behind, and begins to send.
     pub async fn start(setup: Setup) -> Result<Self, StoreError> {
-        let options = http::Options {
+        let options = http::HttpOptions {
             authorities: setup.outgoing.authorities.clone(),
             connections: 64,
             timeout: Duration::from_secs(100),

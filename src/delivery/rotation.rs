@@ -376,7 +376,7 @@ impl Engine {
                 }
                 Err(failure) => Err(failure),
             },
-            Provider::MicrosoftGraphDirect(direct) => match Endpoints::of(&direct.cloud) {
+            Provider::MicrosoftGraphDirect(direct) => match Endpoints::for_cloud(&direct.cloud) {
                 Ok(endpoints) => self.graph_token_with(sender, direct, &endpoints, Which::Next).await.map(drop),
                 Err(error) => Err(Failure::new("token", error.to_string(), Class::Auth)),
             },

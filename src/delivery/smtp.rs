@@ -226,7 +226,7 @@ impl Connection {
     }
 
     async fn log_in(&mut self, login: &Login) -> Result<(), Failure> {
-        if matches!(login, Login::Nobody) {
+        if matches!(login, Login::None) {
             return Ok(());
         }
         let mechanisms = login.offered(self.client.capabilities());

@@ -16,13 +16,13 @@ use crate::{
         Digest, LastVerified, ProfileName, Provider,
         delivery::EventKind,
         finding::{Finding, Severity, Verdict},
-        finding_id::Id,
+        finding_id::FindingId,
         message::Class,
         suspension::Parked,
     },
     store::outbox::NewEvent,
     telemetry,
-    verify::{Needs, Opened, Options, Subject, Verifier},
+    verify::{NeededPermissions, Subject, SubjectSecret, Verifier, VerifyOptions},
 };
 
 /// The longest between two tries.
@@ -104,24 +104,26 @@ impl Engine {
 
     /// Verifies a profile that was parked, and keeps the finding that explains why: one of the phase that failed, or none.
     async fn explain(self: &Arc<Self>, sender: &Arc<Sending>, phase: &'static str) {
-        let mut options = Options::new(self.store.environment().clone(), self.clock.now());
+        let mut options = VerifyOptions::new(self.store.environment().clone(), self.clock.now());
         options.http.authorities.clone_from(&self.outgoing.authorities);
         options.federated.clone_from(&self.outgoing.federated);
         options.smtp_timeout = self.outgoing.smtp_timeout;
         options.hello.clone_from(&self.outgoing.hello);
         options.dns_server = self.outgoing.dns_server;
         let routes = Arc::clone(&self.board().routes);
-        options.needs = Needs::of(routes.state().live_stored().map(|(_, stored)| &stored.profile));
+        options.needs =
+            NeededPermissions::from_profiles(routes.state().live_stored().map(|(_, stored)| &stored.profile));
         let Ok(verifier) = Verifier::new(options) else { return };
         let secret = match sender.stored.secrets.values().next() {
-            None => Opened::None,
+            None => SubjectSecret::None,
             Some(_) => match self.opened(sender).await {
-                Ok(secret) => Opened::Value(secret),
-                Err(failure) => Opened::Unavailable(failure.reply),
+                Ok(secret) => SubjectSecret::Value(secret),
+                Err(failure) => SubjectSecret::Unavailable(failure.reply),
             },
         };
         let (name, profile) = (sender.name.clone(), sender.stored.profile.clone());
-        let verified = verifier.verify(&Subject { name, profile, secret, next: Opened::None, refused: None }).await;
+        let verified =
+            verifier.verify(&Subject { name, profile, secret, next: SubjectSecret::None, refused: None }).await;
         let finding = verified.findings.iter().find(|finding| explains(phase, finding)).cloned();
         let last = LastVerified::new(sender.stored.verified_digest(), &verified);
         if let Err(error) = self.store.record_verified(vec![(last, verified)]).await {
@@ -198,7 +200,7 @@ impl Engine {
                 Ok(())
             }
             Provider::MicrosoftGraphDirect(direct) => {
-                let endpoints = Endpoints::of(&direct.cloud)
+                let endpoints = Endpoints::for_cloud(&direct.cloud)
                     .map_err(|error| Failure::new("token", error.to_string(), Class::Auth))?;
                 self.graph_token(sender, direct, &endpoints).await.map(drop)
             }
@@ -279,48 +281,55 @@ fn reason(sender: &Sending, failure: &Failure) -> String {
 /// it, and its remedy would lead astray.
 fn explains(phase: &str, finding: &Finding) -> bool {
     // Where a secret cannot be opened nothing behind it is checked, and the finding says why.
-    if finding.id == Id::VerifySecret {
+    if finding.id == FindingId::VerifySecret {
         return matches!(phase, "login" | "token") && finding.is_open();
     }
     let is_of_phase = match phase {
-        "connect" => matches!(finding.id, Id::SmtpName | Id::SmtpConnect),
-        "greeting" => matches!(finding.id, Id::SmtpGreeting),
+        "connect" => matches!(finding.id, FindingId::SmtpName | FindingId::SmtpConnect),
+        "greeting" => matches!(finding.id, FindingId::SmtpGreeting),
         "tls" => matches!(
             finding.id,
-            Id::SmtpTls | Id::SmtpStarttls | Id::SmtpCertificate | Id::SmtpCertificateExpired | Id::SmtpCertificateName
+            FindingId::SmtpTls
+                | FindingId::SmtpStarttls
+                | FindingId::SmtpCertificate
+                | FindingId::SmtpCertificateExpired
+                | FindingId::SmtpCertificateName
         ),
-        "login" => matches!(finding.id, Id::SmtpAuth | Id::SmtpLogin),
+        "login" => matches!(finding.id, FindingId::SmtpAuth | FindingId::SmtpLogin),
         "mail" | "rcpt" | "data" | "dot" => {
-            matches!(finding.id, Id::SmtpSender | Id::SmtpRecipient | Id::SmtpAuth | Id::SmtpLogin)
+            matches!(
+                finding.id,
+                FindingId::SmtpSender | FindingId::SmtpRecipient | FindingId::SmtpAuth | FindingId::SmtpLogin
+            )
         }
         "token" => matches!(
             finding.id.check(),
             Some(
-                Id::SignIn
-                    | Id::CredentialExpiry
-                    | Id::Tenant
-                    | Id::Cloud
-                    | Id::ServicePrincipal
-                    | Id::Audience
-                    | Id::Assignment
+                FindingId::SignIn
+                    | FindingId::CredentialExpiry
+                    | FindingId::Tenant
+                    | FindingId::Cloud
+                    | FindingId::ServicePrincipal
+                    | FindingId::Audience
+                    | FindingId::Assignment
             )
         ),
         "send" | "draft" | "upload" | "look" => matches!(
             finding.id.check(),
             Some(
-                Id::Permission
-                    | Id::MailSend
-                    | Id::Mailbox
-                    | Id::MailboxLicence
-                    | Id::Domain
-                    | Id::SignIn
-                    | Id::ServicePrincipal
+                FindingId::Permission
+                    | FindingId::MailSend
+                    | FindingId::Mailbox
+                    | FindingId::MailboxLicence
+                    | FindingId::Domain
+                    | FindingId::SignIn
+                    | FindingId::ServicePrincipal
             )
         ),
         _ => false,
     };
     // That a server does not relay is no error before mail is refused for it.
-    let weighs = finding.severity == Severity::Error || finding.id == Id::SmtpRecipient;
+    let weighs = finding.severity == Severity::Error || finding.id == FindingId::SmtpRecipient;
     is_of_phase && weighs && finding.verdict == Verdict::Fail && !finding.next
 }
 

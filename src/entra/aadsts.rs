@@ -1,10 +1,11 @@
-//! AADSTS codes: the numbers by which Entra tells the causes of a refused sign-in apart.
+//! AADSTS codes: the numbers that Entra gives the causes of a refused sign-in.
 //!
-//! The table is data (`aadsts.json`): for each code its cause, its meaning, what to do, and the source. `verify`, delivery
-//! and `mailwright explain` read the same rows. The word under `error` is the OAuth word that the code comes with as a rule;
-//! Microsoft changes words and numbers without notice, so nothing here decides by the word alone where a number is known.
+//! The table is data (`aadsts.json`): for each code its cause, its meaning, a remedy, and the source. `verify`,
+//! delivery and `mailwright explain` read the same rows. The field `error` is the OAuth error that the code usually
+//! comes with; Microsoft changes errors and codes without notice, so nothing here decides by the error alone if the
+//! code is known.
 //!
-//! [`find`] looks a code up; [`crate::entra::sign_in::Refusal::cause`] says what a whole refusal means. Nothing here knows a
+//! [`find`] looks a code up; [`crate::entra::sign_in::Refusal::cause`] interprets a whole refusal. Nothing here knows a
 //! profile: remedies with real names are made by `verify`.
 
 use std::sync::LazyLock;
@@ -14,20 +15,20 @@ use serde::{Deserialize, Serialize};
 /// One code of the table.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Entry {
+pub struct AadstsCode {
     /// The number after `AADSTS`.
     pub code: u32,
-    /// The OAuth error word that comes with it as a rule.
+    /// The OAuth error that it usually comes with.
     pub error: String,
-    /// What kind of cause it tells of.
+    /// The kind of cause.
     pub cause: Cause,
     /// Microsoft's own name for it.
     pub name: String,
-    /// What is wrong, in one sentence without a full stop.
+    /// The meaning, in one sentence without a full stop.
     pub meaning: String,
-    /// What to do.
+    /// The remedy.
     pub remedy: String,
-    /// Where that is known from.
+    /// The source of this row.
     pub source: String,
 }
 
@@ -35,7 +36,7 @@ pub struct Entry {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Cause {
-    /// The client secret is another one.
+    /// The client secret is wrong.
     SecretWrong,
     /// The client secret has expired.
     SecretExpired,
@@ -45,11 +46,11 @@ pub enum Cause {
     NoCredential,
     /// The certificate is not one that the application knows, or is not usable.
     Certificate,
-    /// The certificate is outside its time.
+    /// The certificate has expired or is not valid yet.
     CertificateExpired,
-    /// An assertion is outside its time: a clock, or a token that was not renewed.
+    /// An assertion has expired or is not valid yet: a wrong clock, or a token that was not renewed.
     AssertionTime,
-    /// An assertion cannot be read, or is for something else.
+    /// An assertion cannot be read, or has another audience.
     Assertion,
     /// No federated credential matches the token.
     FederationMatch,
@@ -75,19 +76,19 @@ pub enum Cause {
     ResourceDisabled,
     /// An assignment is required, and there is none.
     Assignment,
-    /// Nobody consented, or the registration does not request it.
+    /// Consent is missing, or the registration does not request the permission.
     Consent,
-    /// The request is not formed as it must be.
+    /// The request is malformed.
     Request,
     /// A policy of the tenant blocks the sign-in.
     ConditionalAccess,
-    /// The sign-in service's own trouble, or its limits: it passes by itself.
+    /// A failure or a limit of the sign-in service, which ends by itself.
     Service,
     /// The user's account is not one of the tenant.
     UserAccount,
     /// The user's password or account.
     UserPassword,
-    /// The user must be present: multifactor authentication and the like.
+    /// The user must be present, for example for multifactor authentication.
     UserInteraction,
     /// The user's session or code has ended.
     UserSession,
@@ -95,28 +96,28 @@ pub enum Cause {
     Platform,
     /// The address that was asked does not serve this application.
     Endpoint,
-    /// A refusal of Entra whose number is not in the table.
+    /// A refusal of Entra whose code is not in the table.
     Unknown,
 }
 
 impl Cause {
-    /// Returns true if it passes without anybody doing something.
+    /// Returns true if the cause ends without a change by an administrator.
     pub fn is_transient(self) -> bool {
         self == Self::Service
     }
 }
 
 #[expect(clippy::expect_used, reason = "the table is part of the binary, and a test reads it")]
-static TABLE: LazyLock<Vec<Entry>> =
+static TABLE: LazyLock<Vec<AadstsCode>> =
     LazyLock::new(|| serde_json::from_str(include_str!("aadsts.json")).expect("aadsts.json is well formed"));
 
 /// Returns every code of the table, in numeric order.
-pub fn all() -> &'static [Entry] {
+pub fn all() -> &'static [AadstsCode] {
     &TABLE
 }
 
 /// Returns the row of a code.
-pub fn find(code: u32) -> Option<&'static Entry> {
+pub fn find(code: u32) -> Option<&'static AadstsCode> {
     TABLE.binary_search_by_key(&code, |entry| entry.code).ok().map(|at| &TABLE[at])
 }
 
@@ -125,7 +126,7 @@ pub fn page(code: u32) -> String {
     format!("https://login.microsoftonline.com/error?code={code}")
 }
 
-/// Reads a code as people write it: `AADSTS7000215`, in any case, and what follows it in a copied message.
+/// Parses a code as people write it: `AADSTS7000215` in any case, followed by the rest of a copied message.
 pub fn parse(text: &str) -> Option<u32> {
     let text = text.trim();
     let prefix = text.get(..6).filter(|prefix| prefix.eq_ignore_ascii_case("AADSTS"))?;

@@ -34,28 +34,28 @@ impl Certificate {
         CertificateWithKey::parse(pem.expose_secret()).map(Self)
     }
 
-    /// The certificate in DER form.
+    /// Returns the certificate in DER form.
     pub fn der(&self) -> &[u8] {
         &self.0.der
     }
 
-    /// SHA-256 of the certificate, as `x5t#S256` writes it.
+    /// Returns the SHA-256 of the certificate, in the form of `x5t#S256`.
     pub fn thumbprint(&self) -> String {
         BASE64_URL_SAFE_NO_PAD.encode(Sha256::digest(&self.0.der))
     }
 
-    /// SHA-1 of the certificate, as Graph names registered ones.
+    /// Returns the SHA-1 of the certificate, by which Graph names registered ones.
     pub fn sha1_thumbprint(&self) -> Vec<u8> {
         digest::digest(&digest::SHA1_FOR_LEGACY_USE_ONLY, &self.0.der).as_ref().to_vec()
     }
 
-    /// Until when the certificate is good; none if it cannot be told.
+    /// Returns the end of the certificate; none if it cannot be read.
     pub fn not_after(&self) -> Option<Timestamp> {
         let (_, certificate) = x509_parser::parse_x509_certificate(&self.0.der).ok()?;
         Timestamp::from_second(certificate.validity().not_after.timestamp()).ok()
     }
 
-    /// An assertion for a token endpoint, good for ten minutes.
+    /// Returns an assertion for a token endpoint, valid for ten minutes.
     pub(super) fn assertion(
         &self,
         client: &str,

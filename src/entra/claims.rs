@@ -1,4 +1,4 @@
-//! What a token says of itself. For diagnosis only: the resource that a token is for is the one to trust it, and
+//! Claims of an access token, for diagnosis only: the resource that a token is for decides if it trusts the token, and
 //! Microsoft asks others to treat it as opaque. So nothing here checks a signature, and a token that cannot be read
 //! is "unknown", not wrong.
 
@@ -10,7 +10,7 @@ use serde::Deserialize;
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(default)]
 pub struct Claims {
-    /// Whom the token is for.
+    /// The resource that the token is for.
     pub aud: String,
     /// The tenant's id.
     pub tid: String,
@@ -24,12 +24,12 @@ pub struct Claims {
     pub roles: Vec<String>,
     /// Delegated permissions, separated by spaces.
     pub scp: String,
-    /// Who signed in, in delegated tokens.
+    /// The user who signed in, in delegated tokens.
     pub upn: String,
 }
 
 impl Claims {
-    /// Reads a token's claims; none if it is no JWT.
+    /// Reads a token's claims; none if it is not a JWT.
     pub fn read(token: &SecretString) -> Option<Self> {
         let mut parts = token.expose_secret().split('.');
         let (_, payload, _) = (parts.next()?, parts.next()?, parts.next()?);
@@ -39,17 +39,17 @@ impl Claims {
         serde_json::from_slice(&BASE64_URL_SAFE_NO_PAD.decode(payload.trim_end_matches('=')).ok()?).ok()
     }
 
-    /// The application that the token was made for.
+    /// Returns the application that the token was issued to.
     pub fn application(&self) -> &str {
         if self.appid.is_empty() { &self.azp } else { &self.appid }
     }
 
-    /// Whether a user signed in.
+    /// Returns true if a user signed in.
     pub fn is_delegated(&self) -> bool {
         !self.scp.is_empty()
     }
 
-    /// Every permission that the token carries, of either kind.
+    /// Returns every permission of the token, of both kinds.
     pub fn permissions(&self) -> impl Iterator<Item = &str> {
         self.roles.iter().map(String::as_str).chain(self.scp.split_whitespace())
     }

@@ -9,7 +9,7 @@ use crate::model::Cloud;
 /// The Graph host of the global cloud.
 pub const GLOBAL_GRAPH: &str = "https://graph.microsoft.com";
 
-/// Where a cloud signs in, and where its Graph is.
+/// The hosts of a cloud.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Endpoints {
     /// The sign-in host, `https://login.microsoftonline.com/`.
@@ -18,18 +18,18 @@ pub struct Endpoints {
     pub graph: Url,
     /// The administrators' portal, without a slash at the end.
     pub portal: &'static str,
-    /// What `az cloud set --name` calls the cloud; none where it has no name.
+    /// The name of the cloud for `az cloud set --name`; none if it has no name.
     pub az_name: Option<&'static str>,
 }
 
-/// Why a profile's cloud has no hosts.
+/// An invalid address of a custom cloud.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("`{0}` is not an https:// address without a path")]
 pub struct NoEndpoints(String);
 
 impl Endpoints {
-    /// The hosts of a cloud. Only what a file says of a custom one can be wrong.
-    pub fn of(cloud: &Cloud) -> Result<Self, NoEndpoints> {
+    /// Returns the hosts of a cloud. Fails for a custom cloud only, if an address is invalid.
+    pub fn for_cloud(cloud: &Cloud) -> Result<Self, NoEndpoints> {
         let (sign_in, graph, portal, az_name) = match cloud {
             Cloud::Global => {
                 ("https://login.microsoftonline.com", GLOBAL_GRAPH, "https://entra.microsoft.com", Some("AzureCloud"))
@@ -59,13 +59,13 @@ impl Endpoints {
         Ok(Self { sign_in: host(sign_in)?, graph: host(graph)?, portal, az_name })
     }
 
-    /// The scope that asks for every application permission granted on Graph.
+    /// Returns the scope that asks for every application permission granted on Graph.
     pub fn graph_scope(&self) -> String {
         format!("{}/.default", self.graph.as_str().trim_end_matches('/'))
     }
 
-    /// The scope that asks for every application permission granted on Exchange Online: the token logs in to its mail
-    /// server.
+    /// Returns the scope that asks for every application permission granted on Exchange Online: the token logs in to
+    /// its mail server.
     ///
     /// Source: Microsoft, "Authenticate an IMAP, POP or SMTP connection using OAuth"; hosts of the other clouds from
     /// "Office 365 URLs and IP address ranges" of each.
@@ -77,7 +77,7 @@ impl Endpoints {
         }
     }
 
-    /// The cloud whose Graph a discovery document names, as files write it; none if no cloud has it.
+    /// Returns the cloud whose Graph a discovery document names, as files write it; none if no cloud has it.
     pub fn cloud_of_graph(host: &str) -> Option<&'static str> {
         match host {
             "graph.microsoft.com" => Some("global"),
@@ -89,11 +89,11 @@ impl Endpoints {
     }
 }
 
-/// The address of a host: `https://`, without user, path, query and fragment.
+/// Parses the address of a host: `https://`, without user, path, query and fragment.
 pub(super) fn host(address: &str) -> Result<Url, NoEndpoints> {
     let wrong = || NoEndpoints(address.escape_debug().to_string());
     let url = Url::parse(address).map_err(|_| wrong())?;
     let bare = url.path() == "/" && url.query().is_none() && url.fragment().is_none();
-    let nobody = url.username().is_empty() && url.password().is_none();
-    if url.scheme() == "https" && url.has_host() && bare && nobody { Ok(url) } else { Err(wrong()) }
+    let is_without_user = url.username().is_empty() && url.password().is_none();
+    if url.scheme() == "https" && url.has_host() && bare && is_without_user { Ok(url) } else { Err(wrong()) }
 }

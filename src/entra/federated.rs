@@ -1,11 +1,11 @@
-//! Federated tokens: files on this machine with tokens of another issuer, and for whom each of them is.
+//! Federated tokens: files on this machine with tokens of another issuer, and the destination of each.
 //!
-//! A profile names the file, and whoever may merge a profile must not be able to have the token sent elsewhere. So the
-//! program is told with the file for which environment, sign-in host, Graph host, tenant, client and mail server it is:
-//! `/run/token=prod,tenant=contoso.example,client=GUID`. A file alone is refused: what is applied first is also chosen by
-//! whoever merges it.
+//! A profile names the file, and permission to merge a profile must not be enough to have the token sent elsewhere. So
+//! the option names the environment, sign-in host, Graph host, tenant, client and mail server with the file:
+//! `/run/token=prod,tenant=contoso.example,client=GUID`. A file alone is refused: the first destination that is applied
+//! is also chosen by the author of a profile.
 //!
-//! [`FederatedFiles::read`] is the only way to a token.
+//! [`FederatedFiles::read`] is the only function that returns a token.
 
 use std::{io::Read as _, path::PathBuf, str::FromStr};
 
@@ -28,23 +28,23 @@ const NAMED_CLOUDS: [Cloud; 4] = [Cloud::Global, Cloud::UsGovernmentL4, Cloud::U
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct FederatedFiles(Vec<FederatedFile>);
 
-/// A file with a federated token, and for whom it is.
+/// A file with a federated token, and its destination.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct FederatedFile {
     path: PathBuf,
     bound: Bound,
 }
 
-/// For whom a federated token is.
+/// The destination of a federated token.
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Bound {
     environment: EnvironmentName,
     sign_in: Url,
-    /// The Graph host; none: one that belongs to the sign-in host ([`belongs`]).
+    /// The Graph host; none means the one that belongs to the sign-in host ([`belongs`]).
     graph: Option<Url>,
     tenant: String,
     client: String,
-    /// The mail server that the token's access token logs in to; none: it is for Graph alone.
+    /// The mail server that the token's access token logs in to; none means that it is for Graph only.
     server: Option<String>,
 }
 
@@ -62,7 +62,7 @@ impl FromStr for FederatedFile {
             ));
         };
         let (mut environment, mut tenant, mut client, mut graph, mut server) = (None, None, None, None, None);
-        let mut sign_in = Endpoints::of(&Cloud::Global).map_err(|error| error.to_string())?.sign_in;
+        let mut sign_in = Endpoints::for_cloud(&Cloud::Global).map_err(|error| error.to_string())?.sign_in;
         for (index, word) in words.split(',').enumerate() {
             let (key, value) = match word.split_once('=') {
                 Some(pair) => pair,
@@ -99,20 +99,20 @@ impl FromStr for FederatedFile {
     }
 }
 
-/// The address of a host, as an option names it: `login.example`, or `https://login.example:8443`.
+/// Parses the address of a host in an option: `login.example`, or `https://login.example:8443`.
 fn host(text: &str) -> Result<Url, String> {
     let address = if text.contains("://") { text.to_owned() } else { format!("https://{text}") };
     cloud::host(&address).map_err(|error| error.to_string())
 }
 
-/// Returns true if a Graph host needs no word of its own beside a sign-in host: it is the sign-in host itself, or the
+/// Returns true if the option need not name a Graph host next to a sign-in host: it is the sign-in host itself, or the
 /// Graph of a named cloud that signs in there.
 fn belongs(graph: &Url, sign_in: &Url) -> bool {
     let is_same = |one: &Url, other: &Url| one.origin() == other.origin();
     is_same(graph, sign_in)
         || NAMED_CLOUDS
             .iter()
-            .filter_map(|cloud| Endpoints::of(cloud).ok())
+            .filter_map(|cloud| Endpoints::for_cloud(cloud).ok())
             .any(|own| is_same(&own.sign_in, sign_in) && is_same(&own.graph, graph))
 }
 
@@ -123,7 +123,7 @@ impl Bound {
             Destination::SmtpOauth { host, cloud, tenant, client, .. } => (cloud, tenant, client, Some(host)),
             Destination::Smtp { .. } => return false,
         };
-        let are_hosts = Endpoints::of(cloud).is_ok_and(|endpoints| {
+        let are_hosts = Endpoints::for_cloud(cloud).is_ok_and(|endpoints| {
             endpoints.sign_in.origin() == self.sign_in.origin()
                 && match &self.graph {
                     Some(graph) => endpoints.graph.origin() == graph.origin(),
@@ -153,12 +153,12 @@ impl std::fmt::Display for Bound {
 }
 
 impl FederatedFiles {
-    /// Files as the command line names them.
+    /// Creates the table from the options of the command line.
     pub fn new(files: Vec<FederatedFile>) -> Self {
         Self(files)
     }
 
-    /// Says why the token of a file may not be used for a destination; nothing if it may.
+    /// Returns the reason why the token of a file may not be used for a destination; none if it may.
     pub fn refusal(&self, path: &str, environment: &EnvironmentName, destination: &Destination) -> Option<String> {
         let named: Vec<&FederatedFile> = self.0.iter().filter(|file| file.path.as_os_str() == path).collect();
         let Some(first) = named.first() else {
@@ -174,8 +174,8 @@ impl FederatedFiles {
         ))
     }
 
-    /// Reads a token for a destination. What is not a JWT is not sent anywhere: a profile names the path, and must not be
-    /// able to name any other file.
+    /// Reads a token for a destination. A file that is not a JWT is refused: a profile names the path, and must not be
+    /// able to have any other file sent.
     pub fn read(
         &self,
         path: &str,
@@ -201,20 +201,20 @@ impl FederatedFiles {
     }
 }
 
-/// The option that says that a file is for a destination.
+/// Returns the option that allows a file for a destination.
 pub fn option(path: &str, environment: &EnvironmentName, destination: &Destination) -> String {
     let (cloud, tenant, client, server) = match destination {
         Destination::MicrosoftGraph { cloud, tenant, client, .. } => (cloud, tenant, client, String::new()),
         Destination::SmtpOauth { host, cloud, tenant, client, .. } => {
             (cloud, tenant, client, format!(",server={host}"))
         }
-        // A password is not a token: no option would have a file used there.
+        // A password is not a token, so no option applies.
         Destination::Smtp { .. } => {
             return format!("--federated-token-file '{path}={environment},tenant=...,client=...'");
         }
     };
     let mut hosts = String::new();
-    if let (false, Ok(endpoints)) = (*cloud == Cloud::Global, Endpoints::of(cloud)) {
+    if let (false, Ok(endpoints)) = (*cloud == Cloud::Global, Endpoints::for_cloud(cloud)) {
         hosts = format!(",sign-in={}", endpoints.sign_in.origin().ascii_serialization());
         if !belongs(&endpoints.graph, &endpoints.sign_in) {
             hosts.push_str(&format!(",graph={}", endpoints.graph.origin().ascii_serialization()));
@@ -223,7 +223,7 @@ pub fn option(path: &str, environment: &EnvironmentName, destination: &Destinati
     format!("--federated-token-file '{path}={environment},tenant={tenant},client={client}{hosts}{server}'")
 }
 
-/// The hosts of a custom cloud, which a destination is not shown with otherwise.
+/// Returns the hosts of a custom cloud, which the text of a destination does not contain.
 fn hosts_of(destination: &Destination) -> Option<String> {
     let (Destination::MicrosoftGraph { cloud, .. } | Destination::SmtpOauth { cloud, .. }) = destination else {
         return None;
@@ -232,7 +232,7 @@ fn hosts_of(destination: &Destination) -> Option<String> {
     Some(format!("{} with Graph at {}", custom.sign_in.escape_debug(), custom.graph.escape_debug()))
 }
 
-/// The file that a provider signs in with, if it signs in with one.
+/// Returns the file that a provider signs in with, if it does.
 pub fn file_of(provider: &Provider) -> Option<&str> {
     let credential = match provider {
         Provider::Smtp(smtp) => &smtp.oauth.as_ref()?.credential,
@@ -336,7 +336,7 @@ mod tests {
         }
         let said = own(at).refusal("/t", &dev, &to("https://login.test", evil)).unwrap();
         assert!(said.contains("with Graph at https://graph.test:8443") && said.contains(evil), "{said}");
-        // What a message tells to write is what is needed.
+        // The option in the message is the one that is needed.
         for to in
             [to("https://login.test", "https://graph.test:8443"), to(login, evil), graph(Cloud::China, "a", CLIENT)]
         {

@@ -1,7 +1,7 @@
 //! Reads of Microsoft Graph.
 //!
-//! [`Graph::get`] may be called as often as one likes: what is asked for at the same time travels in one `$batch` of
-//! up to twenty. A page that is throttled inside a batch is asked for again after the time that it names. Lists are
+//! [`Graph::get`] may be called any number of times: requests made at the same time are sent in one `$batch` of
+//! up to twenty. A request that is throttled inside a batch is repeated after the time that it names. Lists are
 //! followed page by page, on the same host and no further than a limit.
 //!
 //! Names of fields are those of Graph's published metadata (v1.0); a test compares.
@@ -19,18 +19,18 @@ use tokio::sync::oneshot;
 
 use crate::entra::{
     Endpoints, Http, HttpError,
-    http::{Answer, Request, retry_after},
+    http::{HttpReply, Request, retry_after},
 };
 
-/// How many requests one `$batch` holds (Microsoft's limit).
+/// The number of requests in a `$batch` (Microsoft's limit).
 const BATCH: usize = 20;
-/// How many pages of a list are followed.
+/// The number of pages of a list that are read.
 const PAGES: usize = 1000;
-/// How long a batch waits for more to come.
+/// How long a batch waits for further requests.
 const GATHER: Duration = Duration::from_millis(2);
-/// How often a throttled part of a batch is asked for again.
+/// How often a throttled part of a batch is repeated.
 const ROUNDS: usize = 5;
-/// How long a throttled part of a batch waits at most, whatever it asks for.
+/// The longest wait of a throttled part of a batch, regardless of the time that it names.
 const LONGEST_WAIT: Duration = Duration::from_secs(60);
 
 /// A registration: what an application asks for and how it signs in.
@@ -43,7 +43,7 @@ pub struct Application {
     pub sign_in_audience: Option<String>,
     pub is_fallback_public_client: Option<bool>,
     pub disabled_by_microsoft_status: Option<String>,
-    /// Whether it was deactivated: it keeps what it has, and no new token is issued.
+    /// True if it was deactivated: existing tokens stay valid, and no new one is issued.
     pub is_disabled: Option<bool>,
     #[serde(deserialize_with = "or_default")]
     pub required_resource_access: Vec<RequiredResourceAccess>,
@@ -60,11 +60,11 @@ pub struct Application {
 }
 
 impl Application {
-    /// What is asked for of an application.
+    /// The properties of an application that are read.
     pub const SELECT: &str = "appId,displayName,signInAudience,isFallbackPublicClient,disabledByMicrosoftStatus,isDisabled,requiredResourceAccess,web,spa,publicClient,passwordCredentials,keyCredentials";
 }
 
-/// What a registration requests of one resource.
+/// Permissions that a registration requests of one resource.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 #[expect(missing_docs, reason = "Graph's own names, described in its reference")]
@@ -130,7 +130,7 @@ pub struct ServicePrincipal {
     pub account_enabled: Option<bool>,
     pub app_role_assignment_required: Option<bool>,
     pub disabled_by_microsoft_status: Option<String>,
-    /// Whether the application was deactivated, by its owner or by an administrator.
+    /// True if the application was deactivated, by its owner or by an administrator.
     pub is_disabled: Option<bool>,
     /// The tenant in which the application is registered.
     pub app_owner_organization_id: Option<String>,
@@ -141,10 +141,10 @@ pub struct ServicePrincipal {
 }
 
 impl ServicePrincipal {
-    /// What is asked for of a client's service principal.
+    /// The properties of a client's service principal that are read.
     pub const SELECT: &str =
         "id,appId,accountEnabled,appRoleAssignmentRequired,disabledByMicrosoftStatus,isDisabled,appOwnerOrganizationId";
-    /// What is asked for of Graph's own.
+    /// The properties of Graph's own service principal that are read.
     pub const SELECT_PERMISSIONS: &str = "id,appId,appRoles,oauth2PermissionScopes";
 }
 
@@ -192,7 +192,7 @@ pub struct OAuth2PermissionGrant {
     pub scope: Option<String>,
 }
 
-/// A user, as far as a sender needs one.
+/// The properties of a user that matter for a sender.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 #[expect(missing_docs, reason = "Graph's own names, described in its reference")]
@@ -208,7 +208,7 @@ pub struct User {
 }
 
 impl User {
-    /// What is asked for of a sender.
+    /// The properties of a sender that are read.
     pub const SELECT: &str = "id,userPrincipalName,mail,accountEnabled,proxyAddresses,assignedPlans";
 }
 
@@ -240,7 +240,7 @@ pub struct VerifiedDomain {
     pub name: Option<String>,
 }
 
-/// What a mailbox is: `user`, `shared`, `room`, ...
+/// The purpose of a mailbox: `user`, `shared`, `room`, ...
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 #[expect(missing_docs, reason = "Graph's own names, described in its reference")]
@@ -248,33 +248,33 @@ pub struct UserPurpose {
     pub value: Option<String>,
 }
 
-/// Null and absent are the same to a reader.
+/// Reads null like an absent field.
 fn or_default<'de, D: serde::Deserializer<'de>, T: Default + Deserialize<'de>>(deserializer: D) -> Result<T, D::Error> {
     Option::<T>::deserialize(deserializer).map(Option::unwrap_or_default)
 }
 
-/// A time that cannot be read is one that is not known.
+/// Reads a time; none if it cannot be read.
 fn time<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Option<jiff::Timestamp>, D::Error> {
     Ok(Option::<String>::deserialize(deserializer)?.and_then(|text| text.parse().ok()))
 }
 
-/// Why Graph did not tell.
+/// The reason why a request to Graph failed.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum GraphError {
-    /// Graph says no, or that there is no such thing.
+    /// Graph refused the request, or the object does not exist.
     #[error("Graph answered HTTP {status} {code}")]
     Refused {
-        /// The HTTP status; 0 if nobody asked, for want of a token.
+        /// The HTTP status; 0 if no request was sent, because there was no token.
         status: u16,
-        /// Graph's code; the innermost is the most telling, the outer one the most stable, so it is the outer.
+        /// Graph's outer code, which is more stable than the inner ones.
         code: String,
-        /// Graph's text, cut.
+        /// Graph's text, truncated.
         message: String,
     },
-    /// There was no answer to speak of.
+    /// There was no usable reply.
     #[error(transparent)]
     Http(#[from] HttpError),
-    /// The answer is JSON of another form than its type.
+    /// The reply is JSON of another form than expected.
     #[error("Graph answered in a form that is not known")]
     Unknown,
 }
@@ -288,22 +288,22 @@ impl GraphError {
         Self::Refused { status, code: text("code"), message: text("message") }
     }
 
-    /// Whether the caller may not read it.
+    /// Returns true if the caller may not read the object.
     pub fn is_denied(&self) -> bool {
         matches!(self, Self::Refused { status: 0 | 401 | 403, .. })
     }
 
-    /// Returns true if there is no such thing. Graph names a code with it; a 404 without one is a gateway's, say.
+    /// Returns true if the object does not exist. Graph sends a code with it; a 404 without one is from a gateway.
     pub fn is_absent(&self) -> bool {
         matches!(self, Self::Refused { status: 404, code, .. } if !code.is_empty() && code != "UnknownError")
     }
 
-    /// Returns true if Graph did not decide: it throttles, or has trouble of its own.
+    /// Returns true if Graph did not decide: it throttles or fails.
     pub fn is_undecided(&self) -> bool {
         matches!(self, Self::Refused { status: 408 | 429 | 500.., .. } | Self::Http(_) | Self::Unknown)
     }
 
-    /// Graph's code.
+    /// Returns Graph's code.
     pub fn code(&self) -> &str {
         if let Self::Refused { code, .. } = self { code } else { "" }
     }
@@ -311,7 +311,7 @@ impl GraphError {
 
 type Asked = (String, oneshot::Sender<Result<Value, GraphError>>);
 
-/// Reads with one token. Cheap to clone; clones share their batches.
+/// A client of Graph with one token. Cheap to clone; clones share their batches.
 #[derive(Clone, Debug)]
 pub struct Graph {
     http: Http,
@@ -321,14 +321,14 @@ pub struct Graph {
 }
 
 impl Graph {
-    /// With a token, in one cloud.
+    /// Creates a client with a token, in one cloud.
     pub fn new(http: Http, endpoints: &Endpoints, token: SecretString) -> Self {
         let mut base = endpoints.graph.clone();
         base.set_path("/v1.0/");
         Self { http, base, token, waiting: Arc::default() }
     }
 
-    /// Reads one thing. `path` is relative to `/v1.0` and begins with a slash.
+    /// Reads one object. `path` is relative to `/v1.0` and begins with a slash.
     pub async fn get<T: DeserializeOwned>(&self, path: impl Into<String>) -> Result<T, GraphError> {
         let value = self.value(path.into()).await?;
         T::deserialize(value).map_err(|_| GraphError::Unknown)
@@ -356,7 +356,7 @@ impl Graph {
         Err(GraphError::Unknown)
     }
 
-    /// Posts, once: for what must not happen twice.
+    /// Posts a document without repeating the request, for effects that must not occur twice.
     pub async fn post_once(&self, path: &str, document: &Value) -> Result<u16, GraphError> {
         let url = self.base.join(path.trim_start_matches('/')).map_err(|_| GraphError::Unknown)?;
         let answer = self.http.send(Request::post_json(url, document).bearer(&self.token).only_once()).await?;
@@ -364,7 +364,7 @@ impl Graph {
         body(answer).map(|_| status)
     }
 
-    /// Hands the question over. Whoever finds nobody gathering yet gathers, and sends what has come in meanwhile.
+    /// Adds a request to the next batch. The first caller waits a moment, and sends the requests that have been added.
     async fn value(&self, path: String) -> Result<Value, GraphError> {
         let (answer, wait) = oneshot::channel();
         let gathers = {
@@ -466,16 +466,16 @@ impl Graph {
     }
 }
 
-fn body(answer: Answer) -> Result<Value, GraphError> {
+fn body(answer: HttpReply) -> Result<Value, GraphError> {
     if answer.is_success() { Ok(answer.body) } else { Err(GraphError::of(answer.status, &answer.body)) }
 }
 
-/// A text as it stands inside the quotes of an `OData` address: quotes doubled, everything odd encoded.
+/// Encodes a text for the inside of quotes in an `OData` address: quotes are doubled, reserved characters encoded.
 pub fn quoted(text: &str) -> String {
     encoded(&text.replace('\'', "''"))
 }
 
-/// A text as it stands in an address.
+/// Encodes a text for an address.
 pub fn encoded(text: &str) -> String {
     let mut out = String::new();
     for byte in text.bytes() {

@@ -1,7 +1,8 @@
-//! Requests that end: every answer is bounded in size, time and number of tries, and none is followed elsewhere.
+//! HTTP requests with limits: every reply is bounded in size, time and number of attempts, and redirects are not
+//! followed.
 //!
-//! 429, 502, 503 and 504 are tried again as the answer asks (`Retry-After` in seconds or as a date) and no longer than
-//! the patience that the caller gave. At most as many requests run at once as there are connections allowed.
+//! 429, 502, 503 and 504 are repeated after the time that the reply names (`Retry-After` in seconds or as a date),
+//! within the time that the caller allows. The number of concurrent requests is limited.
 
 use std::{
     error::Error as _,
@@ -24,31 +25,31 @@ use crate::net::{
     tls::{CertificateFault, HandshakeFault, Trust},
 };
 
-/// How many bytes an answer may have. A page of a directory has a few hundred thousand.
+/// The largest reply, in bytes. A page of a directory has a few hundred thousand.
 const ANSWER_LIMIT: usize = 8 * 1024 * 1024;
-/// How often a request is sent at most.
+/// The largest number of attempts of a request.
 const TRIES: u32 = 5;
 
-/// How requests are made.
+/// Settings of the client.
 #[derive(Clone, Debug)]
-pub struct Options {
-    /// Certificate authorities (PEM) that are trusted beside the platform's.
+pub struct HttpOptions {
+    /// Certificate authorities (PEM) that are trusted in addition to the platform's.
     pub authorities: Option<Vec<u8>>,
-    /// How many requests run at once.
+    /// The largest number of concurrent requests.
     pub connections: usize,
-    /// How long one try may take.
+    /// The deadline of one attempt.
     pub timeout: Duration,
-    /// How long a request may wait for its turn to be tried again, all waits together.
+    /// The longest time that a request may wait between its attempts, all together.
     pub patience: Duration,
 }
 
-impl Default for Options {
+impl Default for HttpOptions {
     fn default() -> Self {
         Self { authorities: None, connections: 8, timeout: Duration::from_secs(20), patience: Duration::from_secs(60) }
     }
 }
 
-/// Sends requests. Cheap to clone; clones share their connections and their count.
+/// An HTTP client. Cheap to clone; clones share their connections and their count of requests.
 #[derive(Clone, Debug)]
 pub struct Http {
     client: HttpClient,
@@ -59,7 +60,7 @@ pub struct Http {
     patience: Duration,
 }
 
-/// A request, ready to be sent more than once.
+/// A request that can be sent more than once.
 #[derive(Debug)]
 pub struct Request {
     method: Method,
@@ -79,22 +80,22 @@ enum Body {
     Form(SecretString),
 }
 
-/// An answer that is JSON, or empty, whatever its status.
+/// A reply that is JSON or empty, with any status.
 #[derive(Debug)]
-pub struct Answer {
+pub struct HttpReply {
     /// The HTTP status.
     pub status: u16,
     /// The body; null if there was none.
     pub body: Value,
-    /// What the answer's `Date` says.
+    /// The time in the header `Date`.
     pub date: Option<Timestamp>,
     /// The id under which Microsoft's support finds the request.
     pub request_id: Option<String>,
-    /// How long to wait before the next try.
+    /// The time to wait before the next attempt.
     pub retry_after: Option<Duration>,
 }
 
-/// Why there is no answer to speak of. Texts carry nothing that was sent.
+/// An error without a usable reply. Texts contain nothing that was sent.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum HttpError {
     /// The name does not resolve.
@@ -103,12 +104,12 @@ pub enum HttpError {
         /// The host.
         host: String,
     },
-    /// Nobody answers, or a proxy does not let the request through.
+    /// The connection failed, or a proxy refused the request.
     #[error("`{host}` cannot be reached: {why}")]
     Unreachable {
         /// The host.
         host: String,
-        /// What the connection ended with.
+        /// The error of the connection.
         why: String,
     },
     /// TLS failed.
@@ -119,7 +120,7 @@ pub enum HttpError {
         /// The fault.
         fault: HandshakeFault,
     },
-    /// It took too long.
+    /// The deadline passed.
     #[error("`{host}` did not answer within {seconds} s")]
     Slow {
         /// The host.
@@ -127,27 +128,27 @@ pub enum HttpError {
         /// The deadline.
         seconds: u64,
     },
-    /// The answer broke off.
-    #[error("the answer of `{host}` broke off")]
+    /// The reply is incomplete.
+    #[error("the reply of `{host}` is incomplete")]
     Broken {
         /// The host.
         host: String,
     },
-    /// The answer is larger than any that is expected.
-    #[error("the answer of `{host}` is larger than {} MiB", ANSWER_LIMIT / 1024 / 1024)]
+    /// The reply exceeds the size limit.
+    #[error("the reply of `{host}` is larger than {} MiB", ANSWER_LIMIT / 1024 / 1024)]
     Huge {
         /// The host.
         host: String,
     },
-    /// The answer leads elsewhere.
-    #[error("`{host}` redirects to `{to}`, where nothing is sent")]
+    /// The reply is a redirect.
+    #[error("`{host}` redirects to `{to}`; redirects are not followed")]
     Redirect {
         /// The host.
         host: String,
-        /// The host that it leads to.
+        /// The host of the redirect.
         to: String,
     },
-    /// The answer is no JSON.
+    /// The reply is not JSON.
     #[error("`{host}` answered HTTP {status} with {what} instead of JSON")]
     NotJson {
         /// The host.
@@ -157,16 +158,16 @@ pub enum HttpError {
         /// Its content type.
         what: String,
     },
-    /// It did not answer within the patience that there is.
+    /// The host stayed busy for longer than the caller allows.
     #[error("{}", busy(host, *status, *asked, *tries))]
     Busy {
         /// The host.
         host: String,
-        /// The status: 429 throttles, the others have trouble of their own.
+        /// The status: 429 means throttling, the others mean a failure of the host.
         status: u16,
-        /// How many seconds it asks to wait, if that is what is too long.
+        /// The number of seconds that the host asks to wait, if that is too long.
         asked: Option<u64>,
-        /// How often it was asked.
+        /// The number of attempts.
         tries: u32,
     },
 }
@@ -180,8 +181,8 @@ fn busy(host: &str, status: u16, asked: Option<u64>, tries: u32) -> String {
     }
 }
 
-/// What to do about a fault of TLS with a host of Microsoft's. Its own certificates are good: another program answers, or
-/// this machine is at fault.
+/// Returns the remedy for a fault of TLS with a host of Microsoft. Its own certificates are good: another program
+/// answers, or this machine is at fault.
 pub fn tls_remedy(fault: &HandshakeFault) -> &'static str {
     match fault {
         HandshakeFault::Certificate(CertificateFault::Expired { .. } | CertificateFault::NotYetValid { .. }) => {
@@ -193,9 +194,7 @@ pub fn tls_remedy(fault: &HandshakeFault) -> &'static str {
         HandshakeFault::Certificate(CertificateFault::NoAuthorities) => {
             "Install the system's certificates (the package ca-certificates), or give `--outgoing-ca-file FILE`."
         }
-        _ => {
-            "Check HTTPS_PROXY, NO_PROXY and the host: what answers is not Microsoft's server, or a proxy changes TLS."
-        }
+        _ => "Check HTTPS_PROXY, NO_PROXY and the host: the peer is not Microsoft's server, or a proxy intercepts TLS.",
     }
 }
 
@@ -204,56 +203,56 @@ impl Request {
         Self { method, url, bearer: None, body, headers: Vec::new(), again: true }
     }
 
-    /// Reads.
+    /// Creates a GET request.
     pub fn get(url: Url) -> Self {
         Self::new(Method::GET, url, Body::Empty)
     }
 
-    /// Removes.
+    /// Creates a DELETE request.
     pub fn delete(url: Url) -> Self {
         Self::new(Method::DELETE, url, Body::Empty)
     }
 
-    /// Posts nothing.
+    /// Creates a POST request without a body.
     pub fn post_empty(url: Url) -> Self {
         Self::new(Method::POST, url, Body::Empty)
     }
 
-    /// Posts a text.
+    /// Creates a POST request with a text.
     pub fn post_text(url: Url, text: String) -> Self {
         Self::new(Method::POST, url, Body::Text(text.into()))
     }
 
-    /// Puts a piece of a file.
+    /// Creates a PUT request with a part of a file.
     pub fn put_bytes(url: Url, bytes: bytes::Bytes) -> Self {
         Self::new(Method::PUT, url, Body::Bytes(bytes))
     }
 
-    /// Posts a JSON document. Tried again only where that is safe: see [`Request::only_once`].
+    /// Creates a POST request with a JSON document. It is repeated only where that is safe: see [`Request::only_once`].
     pub fn post_json(url: Url, body: &Value) -> Self {
         Self::new(Method::POST, url, Body::Json(body.to_string().into_bytes()))
     }
 
-    /// Posts a form that is encoded already. It may hold secrets.
+    /// Creates a POST request with an encoded form, which may contain secrets.
     pub fn post_form(url: Url, form: SecretString) -> Self {
         Self::new(Method::POST, url, Body::Form(form))
     }
 
-    /// With a token.
+    /// Adds a bearer token.
     #[must_use]
     pub fn bearer(mut self, token: &SecretString) -> Self {
         self.bearer = Some(token.clone());
         self
     }
 
-    /// With a header.
+    /// Adds a header.
     #[must_use]
     pub fn header(mut self, name: &'static str, value: &str) -> Self {
         self.headers.push((name, value.to_owned()));
         self
     }
 
-    /// Never sent a second time, for what must not happen twice.
+    /// Forbids to repeat the request, for effects that must not occur twice.
     #[must_use]
     pub fn only_once(mut self) -> Self {
         self.again = false;
@@ -261,21 +260,21 @@ impl Request {
     }
 }
 
-impl Answer {
-    /// Whether the status says that it worked.
+impl HttpReply {
+    /// Returns true if the status is a success.
     pub fn is_success(&self) -> bool {
         (200..300).contains(&self.status)
     }
 
-    /// The body as a type; fields that are unknown are ignored.
+    /// Deserializes the body; unknown fields are ignored.
     pub fn read<T: DeserializeOwned>(&self) -> Option<T> {
         T::deserialize(&self.body).ok()
     }
 }
 
 impl Http {
-    /// Fails if the certificate authorities cannot be read.
-    pub fn new(options: &Options) -> Result<Self, String> {
+    /// Creates a client. Fails if the certificate authorities cannot be read.
+    pub fn new(options: &HttpOptions) -> Result<Self, String> {
         let trust = Trust::new(options.authorities.as_deref())?;
         let tls = trust.client_config()?;
         let (timeout, connections) = (options.timeout, options.connections);
@@ -296,18 +295,18 @@ impl Http {
         })
     }
 
-    /// Which servers are trusted.
+    /// Returns the trust in servers.
     pub(crate) fn trust(&self) -> &Trust {
         &self.trust
     }
 
-    /// How many requests were sent so far, tries counted one by one.
+    /// Returns the number of requests that were sent; each attempt counts.
     pub fn sent(&self) -> u64 {
         self.sent.load(Ordering::Relaxed)
     }
 
-    /// Sends, and tries again where that is asked for.
-    pub async fn send(&self, request: Request) -> Result<Answer, HttpError> {
+    /// Sends a request, and repeats it if the reply asks for that.
+    pub async fn send(&self, request: Request) -> Result<HttpReply, HttpError> {
         let host = request.url.host_str().unwrap_or_default().to_owned();
         let mut waited = Duration::ZERO;
         let mut tries = 0;
@@ -320,7 +319,7 @@ impl Http {
             if !is_worth_another_try(answer.status) || !request.again {
                 return Ok(answer);
             }
-            // Without a word from the other side: 1, 2, 4, ... seconds.
+            // If the reply names no time: 1, 2, 4, ... seconds.
             let wait = retry_after.unwrap_or(Duration::from_secs(1 << tries.min(5) >> 1));
             if tries >= TRIES || waited + wait > self.patience {
                 let asked = retry_after.filter(|_| tries < TRIES).map(|wait| wait.as_secs());
@@ -331,7 +330,7 @@ impl Http {
         }
     }
 
-    async fn once(&self, request: &Request, host: &str) -> Result<(Answer, Option<Duration>), HttpError> {
+    async fn once(&self, request: &Request, host: &str) -> Result<(HttpReply, Option<Duration>), HttpError> {
         self.sent.fetch_add(1, Ordering::Relaxed);
         let sending = self.client.request(request.method.clone(), request.url.clone());
         let unprepared =
@@ -386,12 +385,12 @@ impl Http {
             let what = what.chars().filter(char::is_ascii_graphic).take(60).collect();
             return Err(HttpError::NotJson { host: host.to_owned(), status, what });
         };
-        Ok((Answer { status, body, date, request_id, retry_after }, retry_after))
+        Ok((HttpReply { status, body, date, request_id, retry_after }, retry_after))
     }
 
     fn failed(&self, error: &reqwest::Error, host: &str) -> HttpError {
         let host = host.to_owned();
-        // A connection that never stood is another thing than an answer that never came.
+        // A connection that was not established is another fault than a missing reply.
         if error.is_timeout() && !error.is_connect() {
             return HttpError::Slow { host, seconds: self.timeout.as_secs() };
         }
@@ -419,7 +418,8 @@ fn is_worth_another_try(status: u16) -> bool {
     matches!(status, 429 | 502 | 503 | 504)
 }
 
-/// `Retry-After`: seconds, or a date that is compared with the answer's own, so that no clock of ours is asked.
+/// Parses `Retry-After`: seconds, or a date that is compared with the reply's own date, independent of this machine's
+/// clock.
 pub(super) fn retry_after(text: &str, now: Option<Timestamp>) -> Option<Duration> {
     if let Ok(seconds) = text.trim().parse::<u32>() {
         return Some(Duration::from_secs(u64::from(seconds).max(1)));
@@ -429,7 +429,7 @@ pub(super) fn retry_after(text: &str, now: Option<Timestamp>) -> Option<Duration
     Some(Duration::from_secs(u64::try_from(wait).unwrap_or(0).max(1)))
 }
 
-/// A date as HTTP writes it (RFC 9110, section 5.6.7).
+/// Parses a date of HTTP (RFC 9110, section 5.6.7).
 fn http_date(text: &str) -> Option<Timestamp> {
     jiff::fmt::rfc2822::parse(text).ok().map(|zoned| zoned.timestamp())
 }

@@ -1,19 +1,19 @@
-//! What speaks to Microsoft's identity platform (Entra) and to Microsoft Graph.
+//! Client of Microsoft's identity platform (Entra) and of Microsoft Graph.
 //!
-//! | part | what it does |
+//! | part | contents |
 //! | --- | --- |
-//! | [`cloud`] | which hosts a cloud has |
-//! | [`http`] | requests with limits: size, time, redirects, and patience with 429 and 503 |
+//! | [`cloud`] | the hosts of each cloud |
+//! | [`http`] | requests with limits: size, time, redirects, and waits for 429 and 503 |
 //! | [`sign_in`] | discovery and tokens; a refusal keeps Entra's codes |
-//! | [`aadsts`] | what those codes mean, and what to do |
+//! | [`aadsts`] | the meanings of those codes, and remedies |
 //! | [`graph`] | reads of the directory, many in one `$batch` |
-//! | [`federated`] | files with tokens of another issuer, and for whom each of them is |
-//! | [`claims`] | what a token says of itself, for diagnosis only |
+//! | [`federated`] | files with tokens of another issuer, and the destination of each |
+//! | [`claims`] | claims of a token, for diagnosis only |
 //! | [`permissions`] | names and ids of Graph's permissions |
-//! | [`plans`] | which licences hold a mailbox |
+//! | [`plans`] | licences that hold a mailbox |
 //!
-//! Nothing here knows a sandbox: the cloud `custom` of a profile names hosts, as the national clouds have theirs.
-//! Nothing here prints, decides what is right, or keeps a token longer than its caller.
+//! Nothing here depends on the sandbox, which a profile reaches by the hosts of the cloud `custom`.
+//! Nothing here prints, evaluates settings, or keeps a token longer than its caller.
 
 pub mod aadsts;
 pub mod claims;
@@ -30,4 +30,4 @@ mod assertion;
 pub use assertion::{Certificate, CertificateError};
 pub use cloud::Endpoints;
 pub use federated::FederatedFiles;
-pub use http::{Answer, Http, HttpError};
+pub use http::{Http, HttpError, HttpReply};

@@ -1,7 +1,7 @@
-//! Microsoft Graph's permissions: names, ids, and which of them covers which.
+//! Permissions of Microsoft Graph: names, ids, and which of them includes which.
 //!
-//! The table is data from `microsoftgraph/microsoft-graph-devx-content` (MIT), and the fallback: what a tenant's own
-//! service principal of Graph says comes first, since ids of national clouds are not published.
+//! The built-in table is data from `microsoftgraph/microsoft-graph-devx-content` (MIT). The permissions that a tenant's
+//! own service principal of Graph lists take precedence, because ids of national clouds are not published.
 
 use std::{
     collections::{BTreeMap, HashMap},
@@ -17,29 +17,29 @@ pub const GRAPH_APP_ID: &str = "00000003-0000-0000-c000-000000000000";
 /// The application id of Exchange Online, in every tenant.
 pub const EXCHANGE_APP_ID: &str = "00000002-0000-0ff1-ce00-000000000000";
 
-/// Whether the application itself or a signed-in user has a permission.
+/// The holder of a permission: the application itself or a signed-in user.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Kind {
+pub enum PermissionKind {
     /// Of the application: an app role, `Role` in a registration.
     Application,
     /// Of a signed-in user: a scope, `Scope` in a registration.
     Delegated,
 }
 
-impl Kind {
-    /// As a registration writes it.
+impl PermissionKind {
+    /// Returns the id of the kind in a registration.
     pub fn id(self) -> &'static str {
         match self {
-            Kind::Application => "Role",
-            Kind::Delegated => "Scope",
+            PermissionKind::Application => "Role",
+            PermissionKind::Delegated => "Scope",
         }
     }
 
-    /// As people say it.
-    pub fn word(self) -> &'static str {
+    /// Returns the kind as an adjective.
+    pub fn adjective(self) -> &'static str {
         match self {
-            Kind::Application => "application",
-            Kind::Delegated => "delegated",
+            PermissionKind::Application => "application",
+            PermissionKind::Delegated => "delegated",
         }
     }
 }
@@ -49,8 +49,8 @@ impl Kind {
 struct Entry {
     delegated: Option<String>,
     application: Option<String>,
-    /// Whether a user may consent to the delegated permission, as far as the permission itself says. A tenant's policy may
-    /// want an administrator all the same.
+    /// True if a user may consent to the delegated permission, according to the permission itself. A tenant's policy
+    /// may still require an administrator.
     #[serde(default)]
     user_consent: bool,
 }
@@ -70,70 +70,70 @@ static TABLE: LazyLock<BTreeMap<String, Entry>> = LazyLock::new(|| {
 });
 
 /// Names by kind and id.
-static BY_ID: LazyLock<HashMap<(Kind, &'static str), &'static str>> =
+static BY_ID: LazyLock<HashMap<(PermissionKind, &'static str), &'static str>> =
     LazyLock::new(|| all().map(|(kind, name, id)| ((kind, id), name)).collect());
 
-/// The id of a permission in the built-in table.
-pub fn id(kind: Kind, name: &str) -> Option<&'static str> {
+/// Returns the id of a permission in the built-in table.
+pub fn id(kind: PermissionKind, name: &str) -> Option<&'static str> {
     let entry = TABLE.get(name)?;
     match kind {
-        Kind::Application => entry.application.as_deref(),
-        Kind::Delegated => entry.delegated.as_deref(),
+        PermissionKind::Application => entry.application.as_deref(),
+        PermissionKind::Delegated => entry.delegated.as_deref(),
     }
 }
 
-/// Returns true if a user may consent to a delegated permission, unless the tenant's policy wants an administrator.
+/// Returns true if a user may consent to a delegated permission, unless the tenant's policy requires an administrator.
 pub fn may_users_consent(name: &str) -> bool {
     TABLE.get(name).is_some_and(|entry| entry.user_consent)
 }
 
-/// Every permission of the built-in table.
-pub fn all() -> impl Iterator<Item = (Kind, &'static str, &'static str)> {
+/// Returns every permission of the built-in table.
+pub fn all() -> impl Iterator<Item = (PermissionKind, &'static str, &'static str)> {
     TABLE.iter().flat_map(|(name, entry)| {
-        let role = entry.application.iter().map(|id| (Kind::Application, name.as_str(), id.as_str()));
-        let scope = entry.delegated.iter().map(|id| (Kind::Delegated, name.as_str(), id.as_str()));
+        let role = entry.application.iter().map(|id| (PermissionKind::Application, name.as_str(), id.as_str()));
+        let scope = entry.delegated.iter().map(|id| (PermissionKind::Delegated, name.as_str(), id.as_str()));
         role.chain(scope)
     })
 }
 
-/// Ids to names: a tenant's own where they could be read, else the built-in table.
+/// A map of ids to names: a tenant's own if they could be read, else the built-in table.
 #[derive(Clone, Debug, Default)]
-pub struct Names {
-    /// What the tenant says.
-    own: HashMap<(Kind, String), String>,
-    /// The object id of Graph's service principal in the tenant; none where it could not be read.
+pub struct PermissionNames {
+    /// Names that the tenant lists and the table does not.
+    own: HashMap<(PermissionKind, String), String>,
+    /// The object id of Graph's service principal in the tenant; none if it could not be read.
     graph: Option<String>,
 }
 
-impl Names {
-    /// The built-in table.
+impl PermissionNames {
+    /// Creates the map of the built-in table.
     pub fn built_in() -> Self {
         Self::default()
     }
 
-    /// The built-in table, and over it what a tenant's service principal of Graph says.
-    pub fn of(graph: &ServicePrincipal) -> Self {
+    /// Creates the map of a tenant, from its service principal of Graph and the built-in table.
+    pub fn from_service_principal(graph: &ServicePrincipal) -> Self {
         let mut names = Self::built_in();
         names.graph = Some(graph.id.clone()).filter(|id| !id.is_empty());
         let mut add = |kind, id: &str, value: &Option<String>| {
             let Some(value) = value else { return };
             let id = id.to_lowercase();
-            // What the table knows already needs no room of its own.
+            // Names that equal the table's take no memory.
             if BY_ID.get(&(kind, id.as_str())) != Some(&value.as_str()) {
                 names.own.insert((kind, id), value.clone());
             }
         };
         for role in &graph.app_roles {
-            add(Kind::Application, &role.id, &role.value);
+            add(PermissionKind::Application, &role.id, &role.value);
         }
         for scope in &graph.oauth2_permission_scopes {
-            add(Kind::Delegated, &scope.id, &scope.value);
+            add(PermissionKind::Delegated, &scope.id, &scope.value);
         }
         names
     }
 
-    /// The name of an id; the id itself if nobody knows it.
-    pub fn name<'a>(&'a self, kind: Kind, id: &'a str) -> &'a str {
+    /// Returns the name of an id; the id itself if it is not known.
+    pub fn name<'a>(&'a self, kind: PermissionKind, id: &'a str) -> &'a str {
         let lower = id.to_lowercase();
         let built_in = BY_ID.get(&(kind, lower.as_str())).copied();
         self.own.get(&(kind, lower)).map(String::as_str).or(built_in).unwrap_or(id)
@@ -144,14 +144,14 @@ impl Names {
         self.graph.is_some()
     }
 
-    /// Whether a grant on this object of the tenant is one on Graph: Exchange has permissions of the same names. None
-    /// where it could not be read which object Graph is.
+    /// Returns true if an object of the tenant is Graph's service principal: Exchange has permissions of the same
+    /// names. None if Graph's service principal could not be read.
     pub fn is_graph(&self, resource_id: &str) -> Option<bool> {
         self.graph.as_deref().map(|graph| graph.eq_ignore_ascii_case(resource_id))
     }
 }
 
-/// The permissions of which any one includes `name`, besides itself.
+/// Returns the other permissions that include `name`.
 ///
 /// Source: the alternatives that Microsoft lists for the requests that `name` is for.
 pub fn broader(name: &str) -> &'static [&'static str] {
@@ -173,7 +173,7 @@ pub fn broader(name: &str) -> &'static [&'static str] {
     }
 }
 
-/// What somebody who holds the permission could do, for those that a mail profile has no use for.
+/// Returns what the holder of a permission can do, for permissions that a mail profile does not need.
 pub fn reach(name: &str) -> &'static str {
     match name {
         "Mail.ReadWrite" => {
@@ -185,7 +185,7 @@ pub fn reach(name: &str) -> &'static str {
         | "AppRoleAssignment.ReadWrite.All"
         | "RoleManagement.ReadWrite.Directory"
         | "RoleManagement.ReadWrite.Exchange"
-        | "RoleManagement.ReadWrite.All" => "whoever has it can give itself any other permission",
+        | "RoleManagement.ReadWrite.All" => "its holder can give itself any other permission",
         "User.ReadWrite.All" => "it changes every user",
         "Group.ReadWrite.All" => "it changes every group, and reads what is in it",
         "Files.ReadWrite.All" | "Sites.ReadWrite.All" | "Sites.FullControl.All" => "it changes every file",

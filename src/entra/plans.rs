@@ -1,9 +1,9 @@
 //! Service plans: which of a user's licences hold a mailbox in Exchange Online.
 //!
-//! `assignedPlans` names a service beside each plan, and `exchange` is said of many that hold no mailbox: Bookings, `MyAnalytics`,
-//! data classification, and the foundation that comes with Power BI or Entra ID P1. So the plan's id decides. The table is
-//! data (`plans.json`, from Microsoft's page "Product names and service plan identifiers for licensing"); an id that is in
-//! neither list is not known, and nothing is concluded from it.
+//! `assignedPlans` names a service for each plan, and `exchange` also for many that hold no mailbox: Bookings,
+//! `MyAnalytics`, data classification, and the foundation that comes with Power BI or Entra ID P1. So the plan's id
+//! decides. The table is data (`plans.json`, from Microsoft's page "Product names and service plan identifiers for
+//! licensing"); an id that is in neither list is *unknown*.
 
 use std::{collections::BTreeMap, sync::LazyLock};
 
@@ -24,7 +24,7 @@ struct Table {
 static TABLE: LazyLock<Table> =
     LazyLock::new(|| serde_json::from_str(include_str!("plans.json")).expect("plans.json is well formed"));
 
-/// What a user's plans say about a mailbox.
+/// The mailbox licence of a user, according to the plans.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Mailbox {
     /// A plan with a mailbox is usable.

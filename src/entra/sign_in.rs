@@ -1,6 +1,6 @@
-//! Signing in: what a tenant says of itself to anybody, and tokens.
+//! Sign-in: the public configuration of a tenant, and tokens.
 //!
-//! A refusal keeps Entra's codes (`AADSTS7000215`), since they, not the OAuth error word, tell the causes apart.
+//! A refusal keeps Entra's codes (`AADSTS7000215`), because they distinguish the causes, and the OAuth errors do not.
 //! Source: Microsoft's pages "OAuth 2.0 client credentials flow", "Device authorization grant", "Error codes".
 
 use std::{pin::Pin, time::Duration};
@@ -17,17 +17,17 @@ use serde_json::Value;
 
 use crate::entra::{
     Certificate, CertificateError, Endpoints, Http, HttpError,
-    aadsts::{self, Cause, Entry},
-    http::{Answer, Request},
+    aadsts::{self, AadstsCode, Cause},
+    http::{HttpReply, Request},
 };
 
-/// What a tenant's `OpenID` configuration says, as far as it matters here.
+/// The parts of a tenant's `OpenID` configuration that matter here.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(default)]
 pub struct Discovery {
-    /// Who issues the tenant's tokens; holds the tenant's id.
+    /// The issuer of the tenant's tokens, which contains the tenant's id.
     pub issuer: String,
-    /// Where tokens are asked for.
+    /// The address of the token endpoint.
     pub token_endpoint: String,
     /// The host of the Graph that belongs to the tenant's cloud.
     pub msgraph_host: String,
@@ -38,15 +38,15 @@ pub struct Discovery {
 }
 
 impl Discovery {
-    /// The tenant's id, from the issuer.
+    /// Returns the tenant's id, from the issuer.
     pub fn tenant_id(&self) -> Option<uuid::Uuid> {
         self.issuer.split('/').find_map(|part| part.parse().ok())
     }
 }
 
-/// What an application proves itself with.
+/// The credential that an application presents.
 #[derive(Debug)]
-pub enum Proof {
+pub enum ClientAuthentication {
     /// A client secret.
     Secret(SecretString),
     /// A certificate, by a signed assertion.
@@ -55,48 +55,48 @@ pub enum Proof {
     Federated(SecretString),
 }
 
-/// A token, fresh from the endpoint.
+/// A token that was just issued.
 #[derive(Debug)]
 pub struct Token {
     /// The token.
     pub value: SecretString,
-    /// How long it is good for.
+    /// Its lifetime.
     pub expires_in: Option<Duration>,
 }
 
-/// Why there is no token or no configuration.
+/// The reason why a token or a configuration is missing.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum SignInError {
-    /// Entra says no.
+    /// Entra refused the request.
     #[error(transparent)]
     Refused(#[from] Refusal),
-    /// There was no answer to speak of.
+    /// There was no usable reply.
     #[error(transparent)]
     Http(#[from] HttpError),
-    /// The certificate does not sign.
+    /// The certificate cannot sign.
     #[error(transparent)]
     Certificate(#[from] CertificateError),
-    /// The answer is JSON, and says neither yes nor no.
+    /// The reply is JSON of an unknown form.
     #[error("the sign-in host answered HTTP {0} in a form that is not known")]
     Unknown(u16),
 }
 
-/// Entra's no.
+/// A refusal of Entra.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
 #[error("{error}: {error_description}")]
 pub struct Refusal {
-    /// The OAuth error word.
+    /// The OAuth error.
     pub error: String,
-    /// The text, first line only. Holds nothing that was sent as proof.
+    /// The first line of the text. It contains nothing of the credential.
     #[serde(default, deserialize_with = "text_or_none")]
     pub error_description: String,
     /// The numbers of `AADSTS…`.
     #[serde(default, deserialize_with = "codes")]
     pub error_codes: Vec<u32>,
-    /// Under which Microsoft's support finds it.
+    /// The id by which Microsoft's support finds the request.
     #[serde(default)]
     pub correlation_id: Option<String>,
-    /// The HTTP status that it came with; 0 where that is not known.
+    /// The HTTP status; 0 if it is not known.
     #[serde(skip)]
     pub status: u16,
 }
@@ -124,7 +124,7 @@ const WORDS: [&str; 19] = [
     "unsupported_grant_type",
 ];
 
-/// A text, or none where something else stands.
+/// Reads a text; none if the value is not one.
 fn text_or_none<'de, D: Deserializer<'de>>(deserializer: D) -> Result<String, D::Error> {
     Ok(Value::deserialize(deserializer)?.as_str().unwrap_or_default().to_owned())
 }
@@ -145,11 +145,11 @@ impl ErrorResponse for Refusal {}
 impl Refusal {
     /// Returns the row of the table that explains it best: of several codes the last is the most precise
     /// (`AADSTS70002: … AADSTS50012: …`).
-    pub fn entry(&self) -> Option<&'static Entry> {
+    pub fn entry(&self) -> Option<&'static AadstsCode> {
         self.error_codes.iter().rev().find_map(|code| aadsts::find(*code))
     }
 
-    /// Returns what kind of cause it tells of.
+    /// Returns the kind of cause.
     pub fn cause(&self) -> Cause {
         // What the service says of itself goes before the number: numbers of that kind are many, and not all are known.
         if self.status >= 500 || matches!(self.error.as_str(), "server_error" | "temporarily_unavailable") {
@@ -181,7 +181,7 @@ impl Refusal {
         let mut text = self.error_description.lines().next().unwrap_or_default().to_owned();
         // What follows is for Microsoft's support, and another each time.
         text.truncate(text.find(" Trace ID:").unwrap_or(text.len()));
-        // Codes may stand in the text alone.
+        // Some refusals have codes in the text only.
         if self.error_codes.is_empty() {
             self.error_codes = aadsts::named_in(&text);
         }
@@ -221,7 +221,7 @@ impl SignIn {
         Some(url)
     }
 
-    /// Asks what the tenant says of itself to anybody. The answer's date comes along, to compare clocks.
+    /// Reads the public configuration of a tenant. Also returns the date of the reply, to compare clocks.
     pub async fn discover(&self, tenant: &str) -> Result<(Discovery, Option<Timestamp>), SignInError> {
         let url = self.url(tenant, "v2.0/.well-known/openid-configuration").ok_or(SignInError::Unknown(0))?;
         let answer = self.http.send(Request::get(url)).await?;
@@ -236,12 +236,12 @@ impl SignIn {
         }
     }
 
-    /// A fresh token for the application itself.
+    /// Requests a token for the application itself.
     pub async fn application_token(
         &self,
         tenant: &str,
         client: &str,
-        proof: &Proof,
+        proof: &ClientAuthentication,
         scope: &str,
         now: Timestamp,
     ) -> Result<Token, SignInError> {
@@ -250,14 +250,14 @@ impl SignIn {
             Entra::new(ClientId::new(client.to_owned())).set_token_uri(TokenUrl::from_url(endpoint.clone()));
         entra = entra.set_auth_type(oauth2::AuthType::RequestBody);
         let assertion = match proof {
-            Proof::Secret(secret) => {
+            ClientAuthentication::Secret(secret) => {
                 entra = entra.set_client_secret(ClientSecret::new(secret.expose_secret().to_owned()));
                 None
             }
-            Proof::Certificate(certificate) => {
+            ClientAuthentication::Certificate(certificate) => {
                 Some(certificate.assertion(client, endpoint.as_str(), now, uuid::Uuid::now_v7())?)
             }
-            Proof::Federated(token) => Some(token.clone()),
+            ClientAuthentication::Federated(token) => Some(token.clone()),
         };
         let mut request = entra.exchange_client_credentials().add_scope(Scope::new(scope.to_owned()));
         if let Some(assertion) = &assertion {
@@ -266,14 +266,15 @@ impl SignIn {
                 .add_extra_param("client_assertion", assertion.expose_secret().to_owned());
         }
         let sent = match proof {
-            Proof::Secret(secret) => Some(secret),
+            ClientAuthentication::Secret(secret) => Some(secret),
             _ => assertion.as_ref(),
         };
         let answer = request.request_async(self).await;
         answer.map(|token| Self::token(&token)).map_err(|error| failed(error, sent))
     }
 
-    /// Begins a sign-in by device code. The caller shows the user where to go, then waits with [`SignIn::device_token`].
+    /// Begins a sign-in by device code. The caller shows the user where to go, then waits with
+    /// [`SignIn::device_token`].
     pub async fn device_code(
         &self,
         tenant: &str,
@@ -356,12 +357,12 @@ impl<'c> oauth2::AsyncHttpClient<'c> for SignIn {
 pub struct Carried(SignInError);
 
 /// Reads a refusal of Entra's; none if the answer is something else.
-fn read_refusal(answer: &Answer) -> Option<Refusal> {
+fn read_refusal(answer: &HttpReply) -> Option<Refusal> {
     let refusal = answer.read::<Refusal>().filter(Refusal::is_entras)?;
     Some(Refusal { status: answer.status, ..refusal })
 }
 
-fn refused(answer: &Answer, proof: Option<&SecretString>) -> SignInError {
+fn refused(answer: &HttpReply, proof: Option<&SecretString>) -> SignInError {
     match read_refusal(answer) {
         Some(refusal) => SignInError::Refused(refusal.tidy(proof)),
         None => SignInError::Unknown(answer.status),

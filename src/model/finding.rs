@@ -6,7 +6,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use super::finding_id::Id;
+use super::finding_id::FindingId;
 use crate::model::{Place, ProfileName};
 
 /// The result of a check.
@@ -15,21 +15,21 @@ use crate::model::{Place, ProfileName};
 pub enum Verdict {
     /// The requirement is not met.
     Fail,
-    /// It could not be seen. The finding says what would decide it.
+    /// The check could not be completed. The remedy names what would decide it.
     Unknown,
     /// The requirement is met.
     Pass,
 }
 
-/// How much a finding weighs.
+/// The severity of a finding.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Severity {
-    /// Mail will not leave, or not as it must.
+    /// Mail will not leave, or not as configured.
     Error,
     /// Mail leaves today.
     Warning,
-    /// Worth knowing.
+    /// For information.
     Info,
 }
 
@@ -44,7 +44,7 @@ impl Severity {
     }
 }
 
-/// How far the verifier got with a profile. Each step needs more than the one before, and sees more.
+/// The access that the verifier had to a profile. Each level requires more access than the one before, and sees more.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Level {
@@ -62,7 +62,7 @@ pub enum Level {
 }
 
 impl Level {
-    /// Its number, 0 to 4.
+    /// Returns its number, 0 to 4.
     pub fn number(self) -> u8 {
         self as u8
     }
@@ -89,14 +89,14 @@ impl fmt::Display for Level {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Finding {
-    /// The check, or the way in which it failed. Never reused.
+    /// The id of the check, or of the way in which it failed. Never reused.
     #[schema(value_type = String, example = "GRAPH-REDIRECT-SPA")]
-    pub id: Id,
+    pub id: FindingId,
     /// The result of the check.
     pub verdict: Verdict,
-    /// How much it weighs.
+    /// Its severity.
     pub severity: Severity,
-    /// The step at which it was seen.
+    /// The level at which it was seen.
     pub level: Level,
     /// The profile; none for the environment.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -119,24 +119,24 @@ pub struct Finding {
     /// The remedy: one step per line, ready to be pasted. Where the verdict is unknown: steps that would decide it.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub remedy: Vec<String>,
-    /// When the credential that it is about ends.
+    /// The end of the credential that it is about.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<String>, format = DateTime)]
     pub ends: Option<Timestamp>,
     /// True if it is about the next value of a secret that is being rotated.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub next: bool,
-    /// Why it is accepted, if the environment waives it.
+    /// The reason of the waiver, if the environment waives it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub waived: Option<String>,
-    /// When it was proved, where that was an earlier run and the last one could not see it.
+    /// The time of the proof, if an earlier run proved it and the last one could not see it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<String>, format = DateTime)]
     pub proved_at: Option<Timestamp>,
 }
 
 impl Finding {
-    fn new(id: Id, verdict: Verdict, severity: Severity, pointer: &str, message: impl Into<String>) -> Self {
+    fn new(id: FindingId, verdict: Verdict, severity: Severity, pointer: &str, message: impl Into<String>) -> Self {
         Self {
             id,
             verdict,
@@ -157,17 +157,17 @@ impl Finding {
     }
 
     /// The requirement is met.
-    pub(crate) fn pass(id: Id, pointer: &str, message: impl Into<String>) -> Self {
+    pub(crate) fn pass(id: FindingId, pointer: &str, message: impl Into<String>) -> Self {
         Self::new(id, Verdict::Pass, Severity::Info, pointer, message)
     }
 
-    /// It is not.
-    pub(crate) fn fail(id: Id, pointer: &str, message: impl Into<String>) -> Self {
+    /// Creates a finding for a check that failed.
+    pub(crate) fn fail(id: FindingId, pointer: &str, message: impl Into<String>) -> Self {
         Self::new(id, Verdict::Fail, id.severity(), pointer, message)
     }
 
-    /// It could not be seen.
-    pub(crate) fn unknown(id: Id, pointer: &str, message: impl Into<String>) -> Self {
+    /// Creates a finding for a check that could not be completed.
+    pub(crate) fn unknown(id: FindingId, pointer: &str, message: impl Into<String>) -> Self {
         Self::new(id, Verdict::Unknown, id.severity(), pointer, message)
     }
 
@@ -191,8 +191,9 @@ impl Finding {
         self
     }
 
-    /// The same about the next value of a secret. Whatever is wrong with that, mail leaves with the current one.
-    pub(crate) fn of_next(self) -> Self {
+    /// Converts it to a finding about the staged value of a secret. It is at most a warning, because mail leaves with
+    /// the current value.
+    pub(crate) fn for_next_secret(self) -> Self {
         Self {
             message: format!("the next value: {}", self.message),
             severity: self.severity.max(Severity::Warning),
@@ -216,22 +217,22 @@ pub struct Verified {
     pub profile: ProfileName,
     /// Its provider's id.
     pub provider: String,
-    /// How far the verifier got.
+    /// The highest level that was reached.
     pub reached: Level,
-    /// Everything that was looked at, what failed first.
+    /// Every finding, failures first.
     pub findings: Vec<Finding>,
-    /// When.
+    /// The time of the run.
     #[schema(value_type = String, format = DateTime)]
     pub at: Timestamp,
 }
 
 impl Verified {
-    /// How many findings of a verdict are not waived.
+    /// Returns the number of findings with a verdict that are not waived.
     pub fn count(&self, verdict: Verdict) -> usize {
         self.findings.iter().filter(|finding| finding.verdict == verdict && finding.waived.is_none()).count()
     }
 
-    /// The worst of what is open: an error, a warning, something unknown.
+    /// Returns the worst open finding: an error, a warning, or unknown.
     pub fn worst(&self) -> Option<Severity> {
         self.findings.iter().filter(|finding| finding.is_open()).map(|finding| finding.severity).min()
     }
@@ -245,7 +246,7 @@ pub enum Limit {
     Error,
     /// Errors and warnings.
     Warning,
-    /// Errors, warnings, and anything that could not be seen.
+    /// Errors, warnings, and unknown findings.
     Unknown,
 }
 
@@ -261,19 +262,19 @@ impl Limit {
     }
 }
 
-/// A whole run.
+/// The report of a run.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Report {
-    /// Of this document; grows when a reader would misunderstand.
+    /// The version of the document, which increases with incompatible changes.
     pub format_version: u32,
     /// The environment.
     pub environment: String,
     /// The results of each profile, by name.
     pub profiles: Vec<Verified>,
-    /// Findings of the environment itself: waivers that expired or match nothing.
+    /// Findings about the environment itself: waivers that expired or match nothing.
     pub findings: Vec<Finding>,
-    /// How many requests went to sign-in hosts and Graph.
+    /// The number of requests to sign-in hosts and Graph.
     pub requests: u64,
 }
 
@@ -281,7 +282,7 @@ impl Report {
     /// The version of this document.
     pub const FORMAT_VERSION: u32 = 1;
 
-    /// Every finding.
+    /// Returns every finding.
     pub fn all(&self) -> impl Iterator<Item = &Finding> {
         self.profiles.iter().flat_map(|verified| &verified.findings).chain(&self.findings)
     }
@@ -291,7 +292,7 @@ impl Report {
         self.all().filter(|finding| finding.is_open())
     }
 
-    /// How many are open at a severity, unknown or not.
+    /// Returns the number of open findings with a severity, unknown ones included.
     pub fn count(&self, severity: Severity) -> usize {
         self.open().filter(|finding| finding.severity == severity).count()
     }

@@ -9,29 +9,29 @@ use super::finding::Severity;
 
 macro_rules! findings {
     ($($id:literal $severity:ident $variant:ident $title:literal;)*) => {
-        /// Which check, or which way to fail it.
+        /// The id of a check, or of one way to fail it.
         #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-        pub enum Id {
+        pub enum FindingId {
             $(#[doc = $title] $variant,)*
         }
 
-        impl Id {
+        impl FindingId {
             /// Every id, in order.
-            pub const ALL: &[Id] = &[$(Id::$variant),*];
+            pub const ALL: &[FindingId] = &[$(FindingId::$variant),*];
 
-            /// As people write it.
+            /// Returns the id as people write it.
             pub fn id(self) -> &'static str {
-                match self { $(Id::$variant => $id),* }
+                match self { $(FindingId::$variant => $id),* }
             }
 
-            /// In a few words.
+            /// Returns the finding in a few words.
             pub fn title(self) -> &'static str {
-                match self { $(Id::$variant => $title),* }
+                match self { $(FindingId::$variant => $title),* }
             }
 
-            /// How much it weighs when it fails, or when it cannot be seen.
+            /// Returns the severity of a failed or unknown check.
             pub fn severity(self) -> Severity {
-                match self { $(Id::$variant => Severity::$severity),* }
+                match self { $(FindingId::$variant => Severity::$severity),* }
             }
         }
     };
@@ -39,7 +39,7 @@ macro_rules! findings {
 
 findings! {
     "VERIFY-SECRET" Warning VerifySecret "the secret is not available, so checks that need it were skipped";
-    "VERIFY-HOST" Warning VerifyHost "the profile's hosts were not asked";
+    "VERIFY-HOST" Warning VerifyHost "the profile's hosts were not contacted";
     "VERIFY-WAIVER-EXPIRED" Warning WaiverExpired "a waiver has expired";
     "VERIFY-WAIVER-UNUSED" Warning WaiverUnused "a waiver matches no finding";
     "GRAPH-CLOUD-HOSTS" Error CloudHosts "the hosts of the cloud are not valid addresses";
@@ -55,11 +55,11 @@ findings! {
     "GRAPH-SECRET-ID" Error SecretId "the client secret is its id, not its value";
     "GRAPH-CREDENTIAL-EXPIRED" Error CredentialExpired "the credential has expired";
     "GRAPH-CREDENTIAL-EXPIRES" Warning CredentialExpires "the credential expires soon";
-    "GRAPH-CREDENTIAL-EXPIRY" Info CredentialExpiry "which credential is in use, and until when";
+    "GRAPH-CREDENTIAL-EXPIRY" Info CredentialExpiry "the end of the credential in use";
     "GRAPH-CERTIFICATE" Error Certificate "the certificate can sign and is accepted";
     "GRAPH-FEDERATION" Error Federation "the federated token is accepted";
     "GRAPH-CONDITIONAL-ACCESS" Error ConditionalAccess "Conditional Access lets the application sign in";
-    "GRAPH-TOKEN" Warning Token "the token says what it carries";
+    "GRAPH-TOKEN" Warning Token "the token can be read";
     "GRAPH-REGISTRATION" Warning Registration "the registration can be read";
     "GRAPH-SERVICE-PRINCIPAL" Error ServicePrincipal "the application is installed in the tenant";
     "GRAPH-AUDIENCE" Error Audience "accounts of the tenant may sign in";
@@ -69,7 +69,7 @@ findings! {
     "GRAPH-CONSENT" Error Consent "an administrator has consented";
     "GRAPH-CONSENT-SOME" Warning ConsentSome "only some users have consented";
     "GRAPH-CONSENT-FIRST" Warning ConsentFirst "the first sign-in must be approved by an administrator";
-    "GRAPH-PERMISSION-EXCESS" Warning PermissionExcess "more permission than needed";
+    "GRAPH-PERMISSION-EXCESS" Warning PermissionExcess "the application has more permissions than needed";
     "GRAPH-MAIL-SEND-UNSCOPED" Info MailSendUnscoped "the application may send as everybody in the tenant";
     "GRAPH-MAILBOX" Error Mailbox "the sender's mailbox exists";
     "GRAPH-MAILBOX-LICENCE" Error MailboxLicence "the sender has a mailbox in Exchange Online";
@@ -78,18 +78,18 @@ findings! {
     "GRAPH-REDIRECT" Error Redirect "the redirect URI is registered";
     "GRAPH-REDIRECT-SPA" Error RedirectSpa "the redirect URI is on the single-page-application platform";
     "GRAPH-REDIRECT-NATIVE" Error RedirectNative "the redirect URI is on the platform of public clients";
-    "GRAPH-REDIRECT-DIFFERS" Error RedirectDiffers "a redirect URI is registered that is nearly the right one";
+    "GRAPH-REDIRECT-DIFFERS" Error RedirectDiffers "a similar redirect URI is registered";
     "GRAPH-REDIRECT-SLASH" Warning RedirectSlash "the redirect URI differs by the slash after the host";
     "GRAPH-REDIRECT-WILDCARD" Warning RedirectWildcard "a redirect URI has a wildcard";
     "GRAPH-REDIRECT-HTTP" Warning RedirectHttp "a redirect URI is plain http";
-    "GRAPH-REDIRECT-TWICE" Warning RedirectTwice "two redirect URIs differ by their port alone";
+    "GRAPH-REDIRECT-TWICE" Warning RedirectTwice "two redirect URIs differ by their port only";
     "GRAPH-PUBLIC-FLOWS" Info PublicFlows "public client flows";
     "GRAPH-PUBLIC-CREDENTIAL" Warning PublicCredential "a public client has a credential";
-    "GRAPH-ASSIGNMENT" Error Assignment "users are assigned, where that is required";
+    "GRAPH-ASSIGNMENT" Error Assignment "users are assigned, if that is required";
     "GRAPH-SHARED-SENDER" Error SharedSender "a signed-in user may send as another mailbox";
-    "GRAPH-PROBE" Error GraphProbe "a mail to the sender itself is taken";
+    "GRAPH-PROBE" Error GraphProbe "a mail to the sender itself is accepted";
     "SMTP-NAME" Error SmtpName "the server's name resolves";
-    "SMTP-CONNECT" Error SmtpConnect "the server can be connected to";
+    "SMTP-CONNECT" Error SmtpConnect "the server accepts connections";
     "SMTP-GREETING" Error SmtpGreeting "the server greets as a mail server";
     "SMTP-STARTTLS" Error SmtpStarttls "the server offers STARTTLS";
     "SMTP-TLS" Error SmtpTls "the connection is encrypted as declared";
@@ -101,46 +101,57 @@ findings! {
     "SMTP-LOGIN" Error SmtpLogin "the login is accepted";
     "SMTP-SENDER" Error SmtpSender "the sender is accepted";
     "SMTP-RECIPIENT" Error SmtpRecipient "the server accepts mail from this machine";
-    "SMTP-SIZE" Info SmtpSize "how large a mail may be";
+    "SMTP-SIZE" Info SmtpSize "the server states the largest size of a mail";
     "SMTP-IN-CLEAR" Warning SmtpInClear "mail travels in clear";
     "SMTP-BASIC-AUTH" Warning SmtpBasicAuth "Exchange Online stops accepting passwords";
-    "SMTP-PROBE" Error SmtpProbe "a mail to the sender itself is taken";
+    "SMTP-PROBE" Error SmtpProbe "a mail to the sender itself is accepted";
     "DNS-RESOLVER" Info DnsResolver "DNS could be asked";
     "DNS-SPF" Warning DnsSpf "the sender's domain has an SPF record";
     "DNS-DKIM" Warning DnsDkim "the DKIM key is published";
     "DNS-DMARC" Warning DnsDmarc "the sender's domain has a DMARC record";
 }
 
-impl Id {
+impl FindingId {
     /// The check whose pass says that this is not so. Most ids are checks of their own; some are only a way in which one
     /// fails, or what kept it from being seen. None for results that are reported only if they apply.
-    pub fn check(self) -> Option<Id> {
+    pub fn check(self) -> Option<FindingId> {
         Some(match self {
-            Id::WaiverExpired
-            | Id::WaiverUnused
-            | Id::PermissionExcess
-            | Id::MailSendUnscoped
-            | Id::RedirectWildcard
-            | Id::RedirectHttp
-            | Id::RedirectTwice
-            | Id::SmtpBasicAuth => return None,
-            Id::VerifyHost | Id::CloudHosts | Id::Reachable | Id::Answer | Id::Clock => Id::Tenant,
-            Id::VerifySecret
-            | Id::Client
-            | Id::SecretWrong
-            | Id::SecretId
-            | Id::Certificate
-            | Id::Federation
-            | Id::ConditionalAccess => Id::SignIn,
-            Id::CredentialExpired | Id::CredentialExpires => Id::CredentialExpiry,
-            Id::ClientDisabled => Id::ServicePrincipal,
-            Id::Registration => Id::Audience,
-            Id::Token => Id::MailSend,
-            Id::PermissionKind | Id::Consent | Id::ConsentSome | Id::ConsentFirst => Id::Permission,
-            Id::MailboxSeen => Id::Mailbox,
-            Id::RedirectSpa | Id::RedirectNative | Id::RedirectDiffers | Id::RedirectSlash => Id::Redirect,
-            Id::SmtpCertificateExpired | Id::SmtpCertificateName | Id::SmtpCertificateExpires => Id::SmtpCertificate,
-            Id::DnsResolver => Id::DnsSpf,
+            FindingId::WaiverExpired
+            | FindingId::WaiverUnused
+            | FindingId::PermissionExcess
+            | FindingId::MailSendUnscoped
+            | FindingId::RedirectWildcard
+            | FindingId::RedirectHttp
+            | FindingId::RedirectTwice
+            | FindingId::SmtpBasicAuth => return None,
+            FindingId::VerifyHost
+            | FindingId::CloudHosts
+            | FindingId::Reachable
+            | FindingId::Answer
+            | FindingId::Clock => FindingId::Tenant,
+            FindingId::VerifySecret
+            | FindingId::Client
+            | FindingId::SecretWrong
+            | FindingId::SecretId
+            | FindingId::Certificate
+            | FindingId::Federation
+            | FindingId::ConditionalAccess => FindingId::SignIn,
+            FindingId::CredentialExpired | FindingId::CredentialExpires => FindingId::CredentialExpiry,
+            FindingId::ClientDisabled => FindingId::ServicePrincipal,
+            FindingId::Registration => FindingId::Audience,
+            FindingId::Token => FindingId::MailSend,
+            FindingId::PermissionKind | FindingId::Consent | FindingId::ConsentSome | FindingId::ConsentFirst => {
+                FindingId::Permission
+            }
+            FindingId::MailboxSeen => FindingId::Mailbox,
+            FindingId::RedirectSpa
+            | FindingId::RedirectNative
+            | FindingId::RedirectDiffers
+            | FindingId::RedirectSlash => FindingId::Redirect,
+            FindingId::SmtpCertificateExpired | FindingId::SmtpCertificateName | FindingId::SmtpCertificateExpires => {
+                FindingId::SmtpCertificate
+            }
+            FindingId::DnsResolver => FindingId::DnsSpf,
             other => other,
         })
     }
@@ -155,13 +166,13 @@ impl Id {
     }
 }
 
-impl fmt::Display for Id {
+impl fmt::Display for FindingId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.pad(self.id())
     }
 }
 
-impl FromStr for Id {
+impl FromStr for FindingId {
     type Err = String;
     fn from_str(text: &str) -> Result<Self, String> {
         let found = Self::ALL.iter().find(|id| id.id().eq_ignore_ascii_case(text));
@@ -169,13 +180,13 @@ impl FromStr for Id {
     }
 }
 
-impl Serialize for Id {
+impl Serialize for FindingId {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.serialize_str(self.id())
     }
 }
 
-impl<'de> Deserialize<'de> for Id {
+impl<'de> Deserialize<'de> for FindingId {
     fn deserialize<D: de::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         String::deserialize(deserializer)?.parse().map_err(de::Error::custom)
     }

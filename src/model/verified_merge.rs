@@ -9,7 +9,7 @@ use jiff::{SignedDuration, Timestamp};
 
 use crate::model::{
     finding::{Finding, Verdict, Verified},
-    finding_id::Id,
+    finding_id::FindingId,
 };
 
 /// The time for which a proven finding counts without being seen again.
@@ -32,7 +32,7 @@ impl Verified {
             carried.iter().any(|carried| {
                 is_same_check(carried, finding)
                     && match finding.verdict {
-                        Verdict::Unknown => !matches!(finding.id, Id::VerifySecret | Id::VerifyHost),
+                        Verdict::Unknown => !matches!(finding.id, FindingId::VerifySecret | FindingId::VerifyHost),
                         // Seen less far, and so not the whole of it.
                         Verdict::Pass => carried.verdict == Verdict::Fail,
                         Verdict::Fail => false,
@@ -109,17 +109,17 @@ mod tests {
         }
     }
 
-    fn fail(id: Id) -> Finding {
+    fn fail(id: FindingId) -> Finding {
         Finding::fail(id, "", "wrong")
     }
-    fn pass(id: Id) -> Finding {
+    fn pass(id: FindingId) -> Finding {
         Finding::pass(id, "", "right")
     }
-    fn unknown(id: Id) -> Finding {
+    fn unknown(id: FindingId) -> Finding {
         Finding::unknown(id, "", "not seen")
     }
 
-    fn verdicts(verified: &Verified) -> Vec<(Id, Verdict)> {
+    fn verdicts(verified: &Verified) -> Vec<(FindingId, Verdict)> {
         verified.findings.iter().map(|finding| (finding.id, finding.verdict)).collect()
     }
 
@@ -129,19 +129,19 @@ mod tests {
             0,
             Level::Reader,
             vec![
-                (fail(Id::RedirectNative), Level::Reader),
-                (fail(Id::Permission), Level::Reader),
-                (fail(Id::PermissionExcess), Level::Reader),
-                (pass(Id::Audience), Level::Reader),
-                (pass(Id::Tenant), Level::Anonymous),
+                (fail(FindingId::RedirectNative), Level::Reader),
+                (fail(FindingId::Permission), Level::Reader),
+                (fail(FindingId::PermissionExcess), Level::Reader),
+                (pass(FindingId::Audience), Level::Reader),
+                (pass(FindingId::Tenant), Level::Anonymous),
             ],
         );
         let anonymous = || {
             vec![
-                (unknown(Id::Redirect), Level::Anonymous),
-                (unknown(Id::Permission), Level::Anonymous),
-                (unknown(Id::Registration), Level::Anonymous),
-                (pass(Id::Tenant), Level::Anonymous),
+                (unknown(FindingId::Redirect), Level::Anonymous),
+                (unknown(FindingId::Permission), Level::Anonymous),
+                (unknown(FindingId::Registration), Level::Anonymous),
+                (pass(FindingId::Tenant), Level::Anonymous),
             ]
         };
         let joined = verified(1, Level::Anonymous, anonymous()).with_earlier(&reader);
@@ -149,11 +149,11 @@ mod tests {
         assert_eq!(
             verdicts(&joined),
             [
-                (Id::Permission, Verdict::Fail),
-                (Id::RedirectNative, Verdict::Fail),
-                (Id::PermissionExcess, Verdict::Fail),
-                (Id::Tenant, Verdict::Pass),
-                (Id::Audience, Verdict::Pass),
+                (FindingId::Permission, Verdict::Fail),
+                (FindingId::RedirectNative, Verdict::Fail),
+                (FindingId::PermissionExcess, Verdict::Fail),
+                (FindingId::Tenant, Verdict::Pass),
+                (FindingId::Audience, Verdict::Pass),
             ]
         );
         assert!(joined.findings[0].remedy.last().unwrap().contains("1970-01-01 00:00:00Z"));
@@ -170,37 +170,40 @@ mod tests {
 
     #[test]
     fn who_sees_as_far_decides() {
-        let reader = verified(0, Level::Reader, vec![(fail(Id::RedirectNative), Level::Reader)]);
-        let fixed = vec![(pass(Id::Redirect), Level::Reader)];
-        assert_eq!(verdicts(&verified(1, Level::Reader, fixed).with_earlier(&reader)), [(Id::Redirect, Verdict::Pass)]);
+        let reader = verified(0, Level::Reader, vec![(fail(FindingId::RedirectNative), Level::Reader)]);
+        let fixed = vec![(pass(FindingId::Redirect), Level::Reader)];
+        assert_eq!(
+            verdicts(&verified(1, Level::Reader, fixed).with_earlier(&reader)),
+            [(FindingId::Redirect, Verdict::Pass)]
+        );
         // Less far, and it passes: that is not the whole of it.
-        let less = verified(1, Level::Credential, vec![(pass(Id::Redirect), Level::Credential)]);
-        assert_eq!(verdicts(&less.with_earlier(&reader)), [(Id::RedirectNative, Verdict::Fail)]);
+        let less = verified(1, Level::Credential, vec![(pass(FindingId::Redirect), Level::Credential)]);
+        assert_eq!(verdicts(&less.with_earlier(&reader)), [(FindingId::RedirectNative, Verdict::Fail)]);
         // Less far, and it fails: that is new.
-        let good = verified(0, Level::Reader, vec![(pass(Id::SignIn), Level::Reader)]);
-        let failed = verified(1, Level::Credential, vec![(fail(Id::SecretWrong), Level::Credential)]);
-        assert_eq!(verdicts(&failed.with_earlier(&good)), [(Id::SecretWrong, Verdict::Fail)]);
+        let good = verified(0, Level::Reader, vec![(pass(FindingId::SignIn), Level::Reader)]);
+        let failed = verified(1, Level::Credential, vec![(fail(FindingId::SecretWrong), Level::Credential)]);
+        assert_eq!(verdicts(&failed.with_earlier(&good)), [(FindingId::SecretWrong, Verdict::Fail)]);
         // A result that is reported only if it applies is gone where as much was seen.
-        let excess = verified(0, Level::Reader, vec![(fail(Id::PermissionExcess), Level::Reader)]);
+        let excess = verified(0, Level::Reader, vec![(fail(FindingId::PermissionExcess), Level::Reader)]);
         assert_eq!(verdicts(&verified(1, Level::Reader, Vec::new()).with_earlier(&excess)), []);
         assert_eq!(
             verdicts(&verified(1, Level::Anonymous, Vec::new()).with_earlier(&excess)),
-            [(Id::PermissionExcess, Verdict::Fail)]
+            [(FindingId::PermissionExcess, Verdict::Fail)]
         );
     }
 
     #[test]
     fn what_kept_a_run_from_looking_is_told_all_the_same() {
-        let good = verified(0, Level::Credential, vec![(pass(Id::SignIn), Level::Credential)]);
-        let blind = verified(1, Level::Anonymous, vec![(unknown(Id::VerifySecret), Level::Anonymous)]);
+        let good = verified(0, Level::Credential, vec![(pass(FindingId::SignIn), Level::Credential)]);
+        let blind = verified(1, Level::Anonymous, vec![(unknown(FindingId::VerifySecret), Level::Anonymous)]);
         assert_eq!(
             verdicts(&blind.with_earlier(&good)),
-            [(Id::VerifySecret, Verdict::Unknown), (Id::SignIn, Verdict::Pass)]
+            [(FindingId::VerifySecret, Verdict::Unknown), (FindingId::SignIn, Verdict::Pass)]
         );
         // A credential that has ended since does not count as good.
-        let ends = vec![(pass(Id::CredentialExpiry).ends(at(5)), Level::Credential)];
+        let ends = vec![(pass(FindingId::CredentialExpiry).ends(at(5)), Level::Credential)];
         let expiring = verified(0, Level::Credential, ends);
-        let later = verified(6, Level::Anonymous, vec![(unknown(Id::CredentialExpiry), Level::Anonymous)]);
-        assert_eq!(verdicts(&later.with_earlier(&expiring)), [(Id::CredentialExpiry, Verdict::Unknown)]);
+        let later = verified(6, Level::Anonymous, vec![(unknown(FindingId::CredentialExpiry), Level::Anonymous)]);
+        assert_eq!(verdicts(&later.with_earlier(&expiring)), [(FindingId::CredentialExpiry, Verdict::Unknown)]);
     }
 }

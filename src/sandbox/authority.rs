@@ -1,4 +1,4 @@
-//! The sandbox's own certificate authority. It is made anew at each start, and its key is never written.
+//! The sandbox's own certificate authority. It is created at each start, and its key is never written.
 
 use rcgen::{
     BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair, KeyUsagePurpose,
@@ -7,9 +7,9 @@ use rustls::pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
 
 /// A certificate authority and a server's certificate that it signed.
 pub(super) struct Authority {
-    /// The authority's certificate, to be trusted by whoever talks to the sandbox.
+    /// The authority's certificate, which clients of the sandbox must trust.
     pub(super) pem: String,
-    /// What servers present.
+    /// The configuration of servers.
     pub(super) tls: rustls::ServerConfig,
 }
 

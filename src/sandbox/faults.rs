@@ -1,18 +1,18 @@
-//! Faults to order: what goes wrong, where, and how often.
+//! Faults that a scenario injects into replies.
 
 use std::time::Duration;
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-/// Something that goes wrong.
+/// A fault.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 pub struct Fault {
-    /// Where: a part of the path of the request, `/oauth2/v2.0/token` or `/v1.0/users/`; `$batch/users` inside a batch;
-    /// `dns/NAME` for the name server, which then fails (SERVFAIL) whatever else is said here.
+    /// A part of the path of the request, `/oauth2/v2.0/token` or `/v1.0/users/`; `$batch/users` inside a batch;
+    /// `dns/NAME` for the name server, which then fails (SERVFAIL) regardless of the other fields.
     pub at: String,
-    /// How often; none means always.
+    /// The number of requests that fail; none means all.
     pub times: Option<u32>,
     /// An HTTP status: 429, 503, ...
     pub status: Option<u16>,
@@ -20,37 +20,37 @@ pub struct Fault {
     pub retry_after: Option<u32>,
     /// `Retry-After` as a date instead of seconds.
     pub as_date: bool,
-    /// A code of Entra's (`7000222`), answered by the token endpoint.
+    /// A code of Entra (`7000222`), in a reply of the token endpoint.
     pub aadsts: Option<u32>,
-    /// A code of Graph's, with `status`.
+    /// A code of Graph, with `status`.
     pub code: Option<String>,
-    /// The request is carried out first: the answer is wrong, and not what was done.
+    /// The request is carried out first, and only its reply is wrong.
     pub after: bool,
-    /// How long the answer takes, in milliseconds.
+    /// The delay of the reply, in milliseconds.
     pub delay: u64,
-    /// The connection ends without an answer.
+    /// The connection ends without a reply.
     pub reset: bool,
-    /// The answer has another body.
+    /// The reply has another body.
     pub body: Option<Body>,
-    /// The answer is this document, with `status` (200 where none is named).
+    /// The reply is this document, with `status` (200 by default).
     pub json: Option<serde_json::Value>,
-    /// The answer leads to this address.
+    /// The reply is a redirect to this address.
     pub redirect: Option<String>,
 }
 
-/// What stands in the place of the answer.
+/// A body that replaces the usual one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Body {
     /// A page, as a proxy or a captive portal shows one.
     Html,
-    /// JSON that breaks off.
+    /// Incomplete JSON.
     Truncated,
-    /// More than anybody wants.
+    /// 20 MiB.
     Huge,
-    /// JSON with fields that nobody knows.
+    /// JSON with unknown fields.
     Strange,
-    /// A token that is no JWT.
+    /// A token that is not a JWT.
     OpaqueToken,
     /// Nothing.
     Empty,
@@ -61,7 +61,7 @@ impl Fault {
         Duration::from_millis(self.delay)
     }
 
-    /// What `Retry-After` says, if it is sent.
+    /// Returns the value of `Retry-After`, if it is sent.
     pub(super) fn retry_after_text(&self, now: Timestamp) -> Option<String> {
         let seconds = self.retry_after?;
         Some(if self.as_date {
@@ -72,9 +72,9 @@ impl Fault {
         })
     }
 
-    /// Whether it is for this path; counts down where it is for a number of times.
-    pub(super) fn takes(&mut self, path: &str) -> bool {
-        // What is meant for every answer of Entra and Graph is not meant for the name server.
+    /// Returns true if the fault applies to a path, and counts it.
+    pub(super) fn applies_to(&mut self, path: &str) -> bool {
+        // A fault of every reply of Entra and Graph does not apply to the name server.
         let is_meant = path.contains(&self.at) && path.starts_with("dns/") == self.at.starts_with("dns/");
         if !is_meant || self.times == Some(0) {
             return false;

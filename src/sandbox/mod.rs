@@ -1,19 +1,18 @@
-//! Local stand-ins for Entra, Microsoft Graph, a mail server and a name server, for trials and tests.
+//! Local stand-ins for Entra, Microsoft Graph, a mail server and a name server, for experiments and tests.
 //!
-//! [`Running::start`] plays a [`Scenario`]. Nothing else in the house knows this module but `cli`: a profile reaches
-//! the sandbox by the cloud `custom` or by a host name, as it would reach the real thing. What it answers follows what
-//! Microsoft documents, errors included; it keeps nothing on disk, and no secret in it guards anything.
+//! [`SandboxServer::start`] serves a [`Scenario`]. Only `cli` uses this module: a profile reaches
+//! the sandbox by the cloud `custom` or by a host name, like the real services. Replies follow
+//! Microsoft's documentation, errors included. The sandbox writes nothing to disk, and its secrets protect nothing.
 //!
-//! | part | what it plays |
+//! | part | contents |
 //! | --- | --- |
 //! | `entra` | discovery, authorize, device code, tokens |
 //! | `graph` | the directory, mailboxes, `sendMail`, upload sessions, `$batch` |
-//! | `odata` | `$select`, `$filter`, paging, and Graph's no to what it does not understand |
 //! | `smtp`, `dns` | a mail server and text records |
-//! | [`faults`] | what goes wrong, to order |
-//! | `authority` | its certificate authority, made anew at each start |
+//! | [`faults`] | faults that a scenario injects |
+//! | `authority` | its certificate authority, created at each start |
 //!
-//! Under `/sandbox` it can be looked into and changed while it runs: `GET /sandbox/mail`, `GET /sandbox/requests`,
+//! Under `/sandbox` it can be inspected and changed while it runs: `GET /sandbox/mail`, `GET /sandbox/requests`,
 //! `PUT /sandbox/scenario`, `POST /sandbox/faults`, `POST /sandbox/device`.
 
 mod authority;
@@ -21,7 +20,6 @@ mod dns;
 mod entra;
 pub mod faults;
 mod graph;
-mod odata;
 pub mod scenario;
 mod smtp;
 mod tokens;
@@ -54,10 +52,10 @@ use tokio::{
 
 use crate::time::Clock;
 
-/// How many mails and requests are remembered.
+/// The number of mails and requests that are kept.
 const REMEMBERED: usize = 10_000;
 
-/// Where the sandbox listens. Port 0 takes a free one.
+/// Ports of the sandbox. Port 0 means any free one.
 #[derive(Clone, Copy, Debug)]
 pub struct Ports {
     /// Entra and Graph, over HTTPS.
@@ -70,17 +68,17 @@ pub struct Ports {
     pub dns: u16,
 }
 
-/// A mail that the sandbox took.
+/// A mail that the sandbox accepted.
 #[derive(Clone, Debug, Serialize)]
-pub(crate) struct Sent {
+pub(crate) struct SentMail {
     by: String,
     from: String,
     mail: Value,
 }
 
-/// A request that came in: what, and what it was answered with.
+/// A request that was received, and the status of its reply.
 #[derive(Clone, Debug, Serialize)]
-struct Journal {
+struct RequestRecord {
     method: String,
     path: String,
     status: u16,
@@ -92,13 +90,13 @@ pub(crate) struct Sandbox {
     clock: Clock,
     scenario: RwLock<Arc<Scenario>>,
     tokens: tokens::Tokens,
-    agreements: Mutex<HashMap<String, entra::Agreement>>,
-    refresh_tokens: Mutex<HashMap<String, entra::Agreement>>,
-    devices: Mutex<HashMap<String, entra::Device>>,
+    agreements: Mutex<HashMap<String, entra::UserConsent>>,
+    refresh_tokens: Mutex<HashMap<String, entra::UserConsent>>,
+    devices: Mutex<HashMap<String, entra::DeviceSignIn>>,
     drafts: Mutex<HashMap<String, (String, Value)>>,
     uploads: Mutex<HashMap<String, graph::Upload>>,
-    mail: Mutex<VecDeque<Sent>>,
-    journal: Mutex<VecDeque<Journal>>,
+    mail: Mutex<VecDeque<SentMail>>,
+    requests: Mutex<VecDeque<RequestRecord>>,
 }
 
 impl Sandbox {
@@ -115,27 +113,29 @@ impl Sandbox {
         change(Arc::make_mut(&mut scenario));
     }
 
-    /// The time of the sandbox: the clock's, and as far ahead as the scenario says.
+    /// Returns the time of the sandbox: the clock's, plus the offset of the scenario.
     fn now(&self) -> Timestamp {
         let now = self.clock.now();
         Timestamp::from_second(now.as_second() + self.scenario().clock).unwrap_or(now)
     }
 
-    /// The fault that is ordered for a path, if one is; counted down.
+    /// Returns the fault for a path, if the scenario has one, and counts it.
     fn take_fault(&self, path: &str) -> Option<Fault> {
         if self.scenario().faults.is_empty() {
             return None;
         }
         let mut found = None;
         self.change(|scenario| {
-            if let Some(fault) = scenario.faults.iter_mut().find_map(|fault| fault.takes(path).then(|| fault.clone())) {
+            if let Some(fault) =
+                scenario.faults.iter_mut().find_map(|fault| fault.applies_to(path).then(|| fault.clone()))
+            {
                 found = Some(fault);
             }
         });
         found
     }
 
-    async fn sent(&self, sent: Sent) {
+    async fn sent(&self, sent: SentMail) {
         let mut mail = self.mail.lock().await;
         if mail.len() >= REMEMBERED {
             mail.pop_front();
@@ -145,7 +145,7 @@ impl Sandbox {
 }
 
 /// A sandbox that runs until it is dropped.
-pub struct Running {
+pub struct SandboxServer {
     /// Entra and Graph: `https://localhost:PORT`.
     pub address: String,
     /// The mail server with STARTTLS.
@@ -159,7 +159,7 @@ pub struct Running {
     tasks: JoinSet<()>,
 }
 
-impl Running {
+impl SandboxServer {
     /// Starts everything on 127.0.0.1.
     pub async fn start(scenario: Scenario, ports: Ports) -> Result<Self, String> {
         let authority = authority::Authority::new(&["localhost".to_owned(), "127.0.0.1".to_owned()])?;
@@ -185,7 +185,7 @@ impl Running {
             drafts: Mutex::default(),
             uploads: Mutex::default(),
             mail: Mutex::default(),
-            journal: Mutex::default(),
+            requests: Mutex::default(),
         });
         let mut running = Self {
             address,
@@ -210,7 +210,7 @@ impl Running {
         Ok(running)
     }
 
-    /// Runs until something ends it: a signal of the caller's, as a rule.
+    /// Waits for the end of all servers. The caller usually stops at a signal instead.
     pub async fn wait(mut self) {
         while self.tasks.join_next().await.is_some() {}
     }
@@ -233,13 +233,13 @@ fn routes(sandbox: Arc<Sandbox>) -> Router {
         .route("/sandbox/scenario", put(set_scenario).get(scenario))
         .route("/sandbox/faults", post(add_fault))
         .route("/sandbox/device", get(device_page).post(approve))
-        .layer(middleware::from_fn_with_state(Arc::clone(&sandbox), misbehave))
+        .layer(middleware::from_fn_with_state(Arc::clone(&sandbox), inject_faults))
         .layer(DefaultBodyLimit::max(64 * 1024 * 1024))
         .with_state(sandbox)
 }
 
-/// Everything that is late, wrong or missing; and the journal.
-async fn misbehave(State(sandbox): State<Arc<Sandbox>>, request: Request, next: Next) -> Response {
+/// Delays replies, injects faults, and records requests.
+async fn inject_faults(State(sandbox): State<Arc<Sandbox>>, request: Request, next: Next) -> Response {
     let (method, path) = (request.method().to_string(), request.uri().path().to_owned());
     if path.starts_with("/sandbox/") {
         return next.run(request).await;
@@ -249,43 +249,43 @@ async fn misbehave(State(sandbox): State<Arc<Sandbox>>, request: Request, next: 
         tokio::time::sleep(std::time::Duration::from_millis(latency)).await;
     }
     let mut response = match sandbox.take_fault(&path) {
-        Some(fault) => faulty(&sandbox, &fault, request, next).await,
+        Some(fault) => apply_fault(&sandbox, &fault, request, next).await,
         None => next.run(request).await,
     };
     let date = sandbox.now().strftime("%a, %d %b %Y %H:%M:%S GMT").to_string();
     if let Ok(date) = HeaderValue::from_str(&date) {
         response.headers_mut().insert(header::DATE, date);
     }
-    let mut journal = sandbox.journal.lock().await;
-    if journal.len() >= REMEMBERED {
-        journal.pop_front();
+    let mut requests = sandbox.requests.lock().await;
+    if requests.len() >= REMEMBERED {
+        requests.pop_front();
     }
-    journal.push_back(Journal { method, path, status: response.status().as_u16() });
+    requests.push_back(RequestRecord { method, path, status: response.status().as_u16() });
     response
 }
 
-async fn faulty(sandbox: &Sandbox, fault: &Fault, request: Request, next: Next) -> Response {
+async fn apply_fault(sandbox: &Sandbox, fault: &Fault, request: Request, next: Next) -> Response {
     if fault.after {
         let carried_out = next.clone().run(request).await;
         tokio::time::sleep(fault.delay()).await;
-        return wrong_answer(sandbox, fault).unwrap_or(carried_out);
+        return replacement(sandbox, fault).unwrap_or(carried_out);
     }
     tokio::time::sleep(fault.delay()).await;
-    if let Some(response) = wrong_answer(sandbox, fault) {
+    if let Some(response) = replacement(sandbox, fault) {
         return response;
     }
-    other_body(fault, request, next).await
+    replace_body(fault, request, next).await
 }
 
-/// What stands in the place of the answer, whatever it would have been.
-fn wrong_answer(sandbox: &Sandbox, fault: &Fault) -> Option<Response> {
+/// Returns the reply that a fault replaces the usual one with.
+fn replacement(sandbox: &Sandbox, fault: &Fault) -> Option<Response> {
     if fault.reset {
         // A body that fails before its first byte ends the connection.
-        let broken = futures_error();
+        let broken = broken_body();
         return Some(Response::builder().header(header::CONTENT_LENGTH, 100).body(broken).unwrap_or_default());
     }
     if let Some(code) = fault.aadsts {
-        return Some(entra::No::of(code).answer(sandbox));
+        return Some(entra::OAuthError::from_code(code).into_response(sandbox));
     }
     if let Some(to) = &fault.redirect {
         return Some((StatusCode::FOUND, [(header::LOCATION, to.clone())]).into_response());
@@ -315,7 +315,7 @@ fn wrong_answer(sandbox: &Sandbox, fault: &Fault) -> Option<Response> {
     None
 }
 
-async fn other_body(fault: &Fault, request: Request, next: Next) -> Response {
+async fn replace_body(fault: &Fault, request: Request, next: Next) -> Response {
     let json_type = [(header::CONTENT_TYPE, "application/json")];
     match fault.body {
         None => next.run(request).await,
@@ -343,12 +343,12 @@ async fn other_body(fault: &Fault, request: Request, next: Next) -> Response {
     }
 }
 
-/// A page as a proxy, a gateway or a captive portal shows one.
+/// Returns a page like that of a proxy, a gateway or a captive portal.
 fn page() -> axum::response::Html<&'static str> {
     axum::response::Html("<!DOCTYPE html><title>Sign in to the network</title><p>Accept the terms of use.</p>")
 }
 
-fn futures_error() -> Body {
+fn broken_body() -> Body {
     struct Broken;
     impl http_body::Body for Broken {
         type Data = axum::body::Bytes;
@@ -368,7 +368,7 @@ async fn mail(State(sandbox): State<Arc<Sandbox>>) -> Json<Value> {
 }
 
 async fn requests(State(sandbox): State<Arc<Sandbox>>) -> Json<Value> {
-    Json(json!(sandbox.journal.lock().await.iter().collect::<Vec<_>>()))
+    Json(json!(sandbox.requests.lock().await.iter().collect::<Vec<_>>()))
 }
 
 async fn scenario(State(sandbox): State<Arc<Sandbox>>) -> Json<Value> {

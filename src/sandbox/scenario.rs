@@ -1,7 +1,7 @@
-//! What the sandbox plays: tenants with their registrations and users, a mail server, DNS records, faults to order.
+//! Scenarios of the sandbox: tenants with their registrations and users, a mail server, DNS records, and faults.
 //!
-//! A scenario file is YAML or JSON; `mailwright sandbox --example` prints one with every key. Values that guard
-//! nothing stand in it in clear, since nothing in it is real.
+//! A scenario file is YAML or JSON; `mailwright sandbox --example` prints one with every key. Its secrets
+//! are in clear, because they protect nothing.
 
 use std::collections::BTreeMap;
 
@@ -21,11 +21,11 @@ pub struct Scenario {
     pub smtp: Smtp,
     /// Text records by name, for SPF, DKIM and DMARC.
     pub dns: BTreeMap<String, Vec<String>>,
-    /// What goes wrong.
+    /// Faults.
     pub faults: Vec<Fault>,
-    /// How long every answer takes, in milliseconds.
+    /// The delay of every reply, in milliseconds.
     pub latency: u64,
-    /// How far the sandbox's clock is ahead, in seconds.
+    /// The offset of the sandbox's clock, in seconds.
     pub clock: i64,
 }
 
@@ -43,9 +43,9 @@ pub struct Tenant {
     pub users: Vec<User>,
     /// The applications that it knows.
     pub applications: Vec<Application>,
-    /// The user who approves device codes by itself, on the second poll.
+    /// The user whose device codes are approved automatically, on the second poll.
     pub approves_device_codes: Option<String>,
-    /// So many more registrations, each with ten grants, for trials of size.
+    /// The number of additional registrations, each with ten grants, for tests of large tenants.
     pub more_registrations: u32,
 }
 
@@ -58,16 +58,16 @@ pub struct User {
     /// Further addresses.
     #[serde(default)]
     pub aliases: Vec<String>,
-    /// Whether it may sign in.
+    /// True if the account is enabled.
     #[serde(default = "yes")]
     pub enabled: bool,
     /// `user`, `shared`, `room` or `none`.
     #[serde(default)]
     pub mailbox: Mailbox,
-    /// The primary address, where it is not the name.
+    /// The primary address, if it is not the name.
     #[serde(default)]
     pub mail: Option<String>,
-    /// The service plans that are assigned, where they are not those that the mailbox has.
+    /// The service plans that are assigned, if they are not the usual ones of the mailbox.
     #[serde(default)]
     pub plans: Option<Vec<Plan>>,
 }
@@ -87,7 +87,7 @@ fn enabled() -> String {
     "Enabled".to_owned()
 }
 
-/// What a user has in Exchange.
+/// The mailbox of a user.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Mailbox {
@@ -110,13 +110,13 @@ pub struct Application {
     pub client: Uuid,
     /// Its name.
     pub name: String,
-    /// Who may sign in: `AzureADMyOrg` where nothing is said.
+    /// The accounts that may sign in; `AzureADMyOrg` by default.
     pub audience: Option<String>,
     /// Redirect URIs, by platform.
     pub redirects: Redirects,
-    /// Whether device code and the like are allowed.
+    /// True if public client flows, such as device code, are allowed.
     pub public_flows: bool,
-    /// What the registration requests of Graph.
+    /// Permissions on Graph that the registration requests.
     pub requests: Requests,
     /// Client secrets.
     pub secrets: Vec<Secret>,
@@ -124,17 +124,17 @@ pub struct Application {
     pub certificates: Vec<Certificate>,
     /// Issuers that are trusted.
     pub federated: Vec<Federated>,
-    /// Whether the tenant has no service principal of it.
+    /// True if the tenant has no service principal of it.
     pub not_installed: bool,
-    /// Whether the service principal is disabled.
+    /// True if the service principal is disabled.
     pub disabled: bool,
-    /// Whether the registration is deactivated.
+    /// True if the registration is deactivated.
     pub deactivated: bool,
-    /// Whether it is registered in another tenant, so that this one has its service principal alone.
+    /// True if it is registered in another tenant, so that this one has its service principal only.
     pub registered_elsewhere: bool,
-    /// Whether users must be assigned.
+    /// True if users must be assigned.
     pub assignment_required: bool,
-    /// Users who are.
+    /// Users who are assigned.
     pub assigned: Vec<String>,
     /// Application permissions that are granted.
     pub granted: Vec<String>,
@@ -173,12 +173,12 @@ pub struct Requests {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Secret {
-    /// Its value. It guards nothing.
+    /// Its value, which protects nothing.
     pub value: String,
-    /// What the portal calls its description.
+    /// Its description in the portal.
     #[serde(default)]
     pub name: String,
-    /// Until when; none means for years.
+    /// Its end; none means in three years.
     #[serde(default)]
     pub expires: Option<Timestamp>,
 }
@@ -205,19 +205,19 @@ pub struct Federated {
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 pub struct Smtp {
-    /// User names and passwords. They guard nothing.
+    /// User names and passwords, which protect nothing.
     pub users: BTreeMap<String, String>,
-    /// Whether it takes mail from nobody who has not logged in.
+    /// True if it requires a login.
     pub requires_login: bool,
     /// Senders that it refuses.
     pub refused_senders: Vec<String>,
     /// Recipients that it refuses.
     pub refused_recipients: Vec<String>,
-    /// Whether STARTTLS is left out of the answer to EHLO.
+    /// True if STARTTLS is not offered.
     pub no_starttls: bool,
-    /// How large a mail may be.
+    /// The largest mail, in bytes.
     pub size: Option<u64>,
-    /// Whether it takes connections and says nothing.
+    /// True if it accepts connections and sends nothing.
     pub silent: bool,
 }
 
@@ -226,14 +226,14 @@ fn yes() -> bool {
 }
 
 impl Scenario {
-    /// The tenant by id or domain.
+    /// Returns a tenant by id or domain.
     pub(super) fn tenant(&self, name: &str) -> Option<&Tenant> {
         self.tenants.iter().find(|tenant| tenant.is_called(name))
     }
 }
 
 impl Tenant {
-    /// Whether this is its id, or one of its domains.
+    /// Returns true for its id and for each of its domains.
     pub(super) fn is_called(&self, name: &str) -> bool {
         name.parse().is_ok_and(|id: Uuid| id == self.id)
             || self.domains.iter().any(|domain| domain.eq_ignore_ascii_case(name))
@@ -245,12 +245,12 @@ impl Tenant {
             .iter()
             .find(|application| application.client == client)
             .cloned()
-            .or_else(|| self.made_up(client))
+            .or_else(|| self.additional_application(client))
     }
 
-    /// One of the many that only differ in their number.
-    fn made_up(&self, client: Uuid) -> Option<Application> {
-        let number = client.as_u128().checked_sub(MADE_UP)?;
+    /// Returns one of the additional registrations.
+    fn additional_application(&self, client: Uuid) -> Option<Application> {
+        let number = client.as_u128().checked_sub(FIRST_ADDITIONAL_ID)?;
         (number < u128::from(self.more_registrations)).then(|| Application {
             client,
             name: format!("Registration {number}"),
@@ -264,16 +264,16 @@ impl Tenant {
         })
     }
 
-    /// Every registration.
+    /// Returns every registration.
     pub(super) fn all_applications(&self) -> Vec<Application> {
-        let more =
-            (0..self.more_registrations).filter_map(|number| self.application(&Self::made_up_id(number).to_string()));
+        let more = (0..self.more_registrations)
+            .filter_map(|number| self.application(&Self::additional_client_id(number).to_string()));
         self.applications.iter().cloned().chain(more).collect()
     }
 
-    /// The client id of the registration with a number, of those that `moreRegistrations` makes.
-    pub fn made_up_id(number: u32) -> Uuid {
-        Uuid::from_u128(MADE_UP + u128::from(number))
+    /// Returns the client id of an additional registration.
+    pub fn additional_client_id(number: u32) -> Uuid {
+        Uuid::from_u128(FIRST_ADDITIONAL_ID + u128::from(number))
     }
 
     pub(super) fn user(&self, name: &str) -> Option<&User> {
@@ -282,7 +282,7 @@ impl Tenant {
             .find(|user| user.name.eq_ignore_ascii_case(name) || self.object_id(&user.name).to_string() == name)
     }
 
-    /// The object id of a thing in this tenant: always the same for the same name.
+    /// Returns the object id of an object of this tenant, which is derived from its name.
     pub(super) fn object_id(&self, name: &str) -> Uuid {
         use sha2::Digest as _;
         let hash = sha2::Sha256::digest(format!("{}/{}", self.id, name.to_lowercase()).as_bytes());
@@ -292,5 +292,5 @@ impl Tenant {
     }
 }
 
-/// The first of the client ids that are made up.
-const MADE_UP: u128 = 0x0000_0000_5a9d_4b00_8000_0000_0000_0000;
+/// The first client id of the additional registrations.
+const FIRST_ADDITIONAL_ID: u128 = 0x0000_0000_5a9d_4b00_8000_0000_0000_0000;

@@ -1,5 +1,5 @@
-//! The stand-in for a mail server: STARTTLS or TLS, AUTH PLAIN and LOGIN, one mail after the other. What it takes is
-//! kept in memory and goes nowhere.
+//! The stand-in for a mail server: STARTTLS or TLS, AUTH PLAIN and LOGIN, one mail after the other. Accepted mail is
+//! kept in memory and not forwarded.
 
 use std::sync::Arc;
 
@@ -11,14 +11,14 @@ use tokio::{
 };
 use tokio_rustls::TlsAcceptor;
 
-use super::{Sandbox, Sent};
+use super::{Sandbox, SentMail};
 
-/// How long a line may be.
+/// The longest line, in bytes.
 const LINE_LIMIT: usize = 64 * 1024;
-/// How large a mail may be.
+/// The largest mail, in bytes.
 const MAIL_LIMIT: usize = 40 * 1024 * 1024;
 
-/// Takes connections until the sandbox ends. `implicit`: TLS from the first byte.
+/// Accepts connections until the sandbox ends. `implicit`: TLS from the first byte.
 pub(super) async fn serve(sandbox: Arc<Sandbox>, listener: TcpListener, tls: TlsAcceptor, implicit: bool) {
     while let Ok((stream, _)) = listener.accept().await {
         let (sandbox, tls) = (Arc::clone(&sandbox), tls.clone());
@@ -60,7 +60,7 @@ impl<'a> Session<'a> {
         Self { sandbox, encrypted, user: None, from: None, to: Vec::new() }
     }
 
-    /// Talks until the end, or until TLS begins: then the stream comes back.
+    /// Serves a connection until its end, or until STARTTLS: then the stream is returned.
     async fn talk<S: AsyncRead + AsyncWrite + Unpin>(
         &mut self,
         mut stream: BufReader<S>,
@@ -138,7 +138,7 @@ impl<'a> Session<'a> {
                     let Some(mail) = read_mail(&mut stream).await? else { return Ok(None) };
                     let mail = json!({ "mime": mail, "to": std::mem::take(&mut self.to), "user": self.user });
                     let from = self.from.take().unwrap_or_default();
-                    self.sandbox.sent(Sent { by: "smtp".to_owned(), from, mail }).await;
+                    self.sandbox.sent(SentMail { by: "smtp".to_owned(), from, mail }).await;
                     reply(&mut stream, "250 2.6.0 Queued mail for delivery").await?;
                 }
                 "RSET" => {
@@ -227,7 +227,7 @@ impl Session<'_> {
             self.user = user.map(str::to_owned);
             reply(stream, "235 2.7.0 Authentication successful").await
         } else {
-            // RFC 7628 has the server say more first; the client answers with nothing.
+            // RFC 7628: the server sends the reason first, and the client answers with an empty response.
             reply(stream, "535 5.7.3 Authentication unsuccessful").await
         }
     }

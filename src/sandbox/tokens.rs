@@ -32,7 +32,7 @@ impl Tokens {
         Ok(Self { signing, reading, published })
     }
 
-    /// The keys, as `jwks_uri` answers them.
+    /// Returns the keys in the form of `jwks_uri`.
     pub(super) fn published(&self) -> Value {
         self.published.clone()
     }
@@ -43,7 +43,7 @@ impl Tokens {
         jsonwebtoken::encode(&header, claims, &self.signing).unwrap_or_default()
     }
 
-    /// The claims of a token of ours that is still good.
+    /// Returns the claims of a token that the sandbox signed.
     pub(super) fn read(&self, token: &str) -> Option<Value> {
         let mut validation = Validation::new(Algorithm::RS256);
         validation.validate_aud = false;

@@ -1,4 +1,5 @@
-//! What a mail server offers in its reply to EHLO (RFC 5321, section 4.1.1.1). Keywords are read in whatever case.
+//! Extensions that a mail server offers in its reply to EHLO (RFC 5321, section 4.1.1.1). Keywords are read in any
+//! case.
 
 use super::reply::Reply;
 
@@ -7,7 +8,7 @@ use super::reply::Reply;
 pub struct Capabilities {
     /// The name by which the server calls itself.
     domain: String,
-    /// Keywords in upper case, with their parameters as they came.
+    /// Keywords in upper case, with their parameters.
     keywords: Vec<(String, Vec<String>)>,
     /// Login mechanisms in upper case, each once.
     mechanisms: Vec<String>,
@@ -16,13 +17,13 @@ pub struct Capabilities {
 }
 
 impl Capabilities {
-    /// Reads the reply to EHLO.
+    /// Parses the reply to EHLO.
     pub fn from_reply(reply: &Reply) -> Self {
         let mut lines = reply.lines();
         let domain = lines.next().and_then(|line| line.split_whitespace().next()).unwrap_or_default().to_owned();
         let mut found = Self { domain, ..Self::default() };
         for line in lines {
-            // `AUTH=PLAIN LOGIN` is how servers wrote it before RFC 2554; some write others likewise.
+            // Servers wrote `AUTH=PLAIN LOGIN` before RFC 2554; some write other keywords in the same way.
             let (keyword, first) = match line.split_once(|c: char| c.is_whitespace() || c == '=') {
                 Some((keyword, rest)) => (keyword, rest),
                 None => (line, ""),
@@ -44,7 +45,7 @@ impl Capabilities {
         found
     }
 
-    /// Those of a server that accepts HELO and refuses EHLO: none.
+    /// Returns the extensions of a server that accepts HELO and refuses EHLO: none.
     pub(super) fn from_helo(reply: &Reply, refused: Reply) -> Self {
         Self {
             refused: Some(refused),
@@ -52,7 +53,7 @@ impl Capabilities {
         }
     }
 
-    /// The name by which the server calls itself.
+    /// Returns the name by which the server calls itself.
     pub fn domain(&self) -> &str {
         &self.domain
     }
@@ -62,19 +63,19 @@ impl Capabilities {
         self.keywords.iter().any(|(own, _)| own == keyword)
     }
 
-    /// The login mechanisms, in upper case.
+    /// Returns the login mechanisms, in upper case.
     pub fn mechanisms(&self) -> &[String] {
         &self.mechanisms
     }
 
-    /// The size of a message that the server accepts, as it states it: `Some(0)` for no limit, none if it says nothing.
+    /// Returns the size of a message that the server accepts: `Some(0)` for no limit, none if it does not say.
     pub fn size(&self) -> Option<u64> {
         let (_, parameters) = self.keywords.iter().find(|(own, _)| own == "SIZE")?;
-        // A number that does not fit is no limit.
+        // A number that does not fit means no limit.
         Some(parameters.first().and_then(|size| size.parse().ok()).unwrap_or(0))
     }
 
-    /// The reply to EHLO, where the server accepted HELO alone and so offers nothing.
+    /// Returns the reply to EHLO if the server accepted only HELO, and so offers nothing.
     pub fn refused(&self) -> Option<&Reply> {
         self.refused.as_ref()
     }

@@ -1,7 +1,7 @@
 //! One connection to a mail server: commands and replies, each with a deadline of its own.
 //!
-//! [`SmtpClient`] connects, encrypts, greets and sends contents. What a reply means is the caller's; here it is only read.
-//! After an error that is not a refusal the connection is of no use any more, and [`SmtpClient::is_broken`] says so.
+//! [`SmtpClient`] connects, encrypts, greets and sends contents. It reads replies and does not interpret them.
+//! After an error that is not a refusal the connection cannot be used any more ([`SmtpClient::is_broken`]).
 
 use std::{
     fmt,
@@ -24,15 +24,15 @@ use crate::net::tls::HandshakeFault;
 /// Bytes of contents that are written at once.
 pub(crate) const PART: usize = 64 * 1024;
 /// Bytes that are read at once.
-const READ: usize = 8 * 1024;
-/// How long a server that stops reading has to say why.
-const LAST_WORD: Duration = Duration::from_secs(2);
+const READ_SIZE: usize = 8 * 1024;
+/// How long a server that stops reading has to send a reply.
+const FINAL_REPLY_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// A connection to a mail server.
 #[derive(Debug)]
 pub(crate) struct SmtpClient {
     stream: Stream,
-    /// What arrived and belongs to no reply yet.
+    /// Bytes that arrived and belong to no reply yet.
     unread: Vec<u8>,
     parser: ReplyParser,
     capabilities: Capabilities,
@@ -43,11 +43,11 @@ pub(crate) struct SmtpClient {
 enum Stream {
     Plain(TcpStream),
     Encrypted(Box<TlsStream<TcpStream>>),
-    /// While TLS is being set up, and for good where that failed.
+    /// During the TLS handshake, and after it failed.
     Gone,
 }
 
-/// How a server is to be known over TLS.
+/// Settings for TLS with one server.
 #[derive(Clone, Debug)]
 pub(crate) struct TlsSettings {
     pub(crate) config: Arc<ClientConfig>,
@@ -55,45 +55,45 @@ pub(crate) struct TlsSettings {
     pub(crate) host: String,
 }
 
-/// Why a step with a server failed.
+/// The reason why a step with a server failed.
 #[derive(Clone, Debug)]
 pub(crate) enum SmtpError {
     /// The server refused, or its reply does not fit the command.
     Refused(Reply),
     /// No reply within the deadline.
-    Silent(Duration),
+    Timeout(Duration),
     /// The connection ended or broke.
-    Lost(String),
-    /// What answers does not speak SMTP.
+    ConnectionLost(String),
+    /// The peer does not speak SMTP.
     Malformed(MalformedReply),
     /// The TLS handshake failed.
     Tls(HandshakeFault),
-    /// The server sent something before encryption began that nobody asked for.
+    /// The server sent bytes in clear after its reply to STARTTLS.
     Injected,
     /// A command that cannot be sent.
-    Unsendable,
+    InvalidCommand,
 }
 
 impl fmt::Display for SmtpError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Refused(reply) => reply.fmt(f),
-            Self::Silent(after) => write!(f, "nothing for {} s", after.as_secs().max(1)),
-            Self::Lost(why) => f.write_str(why),
+            Self::Timeout(after) => write!(f, "nothing for {} s", after.as_secs().max(1)),
+            Self::ConnectionLost(why) => f.write_str(why),
             Self::Malformed(malformed) => malformed.fmt(f),
             Self::Tls(fault) => fault.fmt(f),
             Self::Injected => f.write_str(
                 "the server sent more than its reply to STARTTLS in clear: another machine may be in between",
             ),
-            Self::Unsendable => f.write_str("the address cannot be part of an SMTP command"),
+            Self::InvalidCommand => f.write_str("the address cannot be part of an SMTP command"),
         }
     }
 }
 
-/// How long the transmission of contents may take.
+/// Deadlines for the transmission of contents.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct DataDeadlines {
-    /// For all of the contents.
+    /// For the whole contents.
     pub(crate) whole: Duration,
     /// For each part of them.
     pub(crate) part: Duration,
@@ -101,7 +101,7 @@ pub(crate) struct DataDeadlines {
     pub(crate) dot: Duration,
 }
 
-/// Why contents have no reply.
+/// The reason why contents have no reply.
 #[derive(Debug)]
 pub(crate) enum DataError {
     /// The final dot was not sent, so the server cannot have accepted the message.
@@ -120,8 +120,8 @@ impl SmtpClient {
         let until = Instant::now() + wait;
         let stream = match timeout_at(until, TcpStream::connect(address)).await {
             Ok(Ok(stream)) => stream,
-            Ok(Err(error)) => return Err(SmtpError::Lost(format!("{address}: {error}"))),
-            Err(_) => return Err(SmtpError::Silent(wait)),
+            Ok(Err(error)) => return Err(SmtpError::ConnectionLost(format!("{address}: {error}"))),
+            Err(_) => return Err(SmtpError::Timeout(wait)),
         };
         // The final dot is a packet of its own: without this it would wait until the contents are acknowledged, which
         // some systems do only after 40 ms.
@@ -182,7 +182,7 @@ impl SmtpClient {
         }
     }
 
-    /// Encrypts the connection by STARTTLS, and greets again: what was offered in clear counts no more (RFC 3207).
+    /// Encrypts the connection by STARTTLS, and greets again: extensions offered in clear are discarded (RFC 3207).
     pub(crate) async fn start_tls(
         &mut self,
         tls: &TlsSettings,
@@ -193,7 +193,7 @@ impl SmtpClient {
         if !reply.is_success() {
             return Err(SmtpError::Refused(reply));
         }
-        // Whatever follows the reply in clear would be taken for the server's encrypted words (CVE-2011-0411).
+        // Bytes that follow the reply in clear would be read as if they had been encrypted (CVE-2011-0411).
         if !self.unread.is_empty() {
             self.is_broken = true;
             return Err(SmtpError::Injected);
@@ -207,14 +207,14 @@ impl SmtpClient {
         let host = tls.host.trim_matches(['[', ']']).to_owned();
         self.is_broken = true;
         let Ok(name) = ServerName::try_from(host) else {
-            return Err(SmtpError::Lost("the host is not a name that a certificate could be for".to_owned()));
+            return Err(SmtpError::ConnectionLost("the host is not a name that a certificate could be for".to_owned()));
         };
         let Stream::Plain(stream) = std::mem::replace(&mut self.stream, Stream::Gone) else {
-            return Err(SmtpError::Lost("the connection is encrypted already".to_owned()));
+            return Err(SmtpError::ConnectionLost("the connection is encrypted already".to_owned()));
         };
         let connecting = TlsConnector::from(Arc::clone(&tls.config)).connect(name, stream);
         match timeout(wait, connecting).await {
-            Err(_) => Err(SmtpError::Silent(wait)),
+            Err(_) => Err(SmtpError::Timeout(wait)),
             Ok(Ok(stream)) => {
                 self.stream = Stream::Encrypted(Box::new(stream));
                 self.is_broken = false;
@@ -222,22 +222,22 @@ impl SmtpClient {
             }
             Ok(Err(error)) => Err(match HandshakeFault::find(&error) {
                 Some(fault) => SmtpError::Tls(fault),
-                None => SmtpError::Lost(format!("the connection ended within the TLS handshake: {error}")),
+                None => SmtpError::ConnectionLost(format!("the connection ended within the TLS handshake: {error}")),
             }),
         }
     }
 
-    /// What the server offers.
+    /// Returns the extensions that the server offers.
     pub(crate) fn capabilities(&self) -> &Capabilities {
         &self.capabilities
     }
 
-    /// Returns true once the connection is of no use any more.
+    /// Returns true if the connection cannot be used any more.
     pub(crate) fn is_broken(&self) -> bool {
         self.is_broken
     }
 
-    /// The version of TLS in words; none in clear.
+    /// Returns the name of the TLS version; none in clear.
     pub(crate) fn tls_version(&self) -> Option<&'static str> {
         let Stream::Encrypted(stream) = &self.stream else { return None };
         Some(match stream.get_ref().1.protocol_version() {
@@ -247,7 +247,7 @@ impl SmtpClient {
         })
     }
 
-    /// The server's certificate (DER); none in clear.
+    /// Returns the server's certificate (DER); none in clear.
     pub(crate) fn certificate(&self) -> Option<&[u8]> {
         let Stream::Encrypted(stream) = &self.stream else { return None };
         stream.get_ref().1.peer_certificates()?.first().map(AsRef::as_ref)
@@ -262,17 +262,17 @@ impl SmtpClient {
         stream.local_addr().ok().map(|address| address.ip())
     }
 
-    /// Sends a command and waits for its reply, whatever that says.
+    /// Sends a command and returns its reply, positive or negative.
     pub(crate) async fn command(&mut self, command: &str, wait: Duration) -> Result<Reply, SmtpError> {
         self.send_commands(&[command], wait).await?;
         self.reply(wait).await
     }
 
-    /// Sends commands at once, which takes a server that offers PIPELINING (RFC 2920). Each has a reply of its own.
+    /// Sends several commands at once, to a server that offers PIPELINING (RFC 2920). Each has a reply of its own.
     pub(crate) async fn send_commands(&mut self, commands: &[&str], wait: Duration) -> Result<(), SmtpError> {
         // A line end within a command would make two of it.
         if commands.iter().any(|command| command.contains(char::is_control)) {
-            return Err(SmtpError::Unsendable);
+            return Err(SmtpError::InvalidCommand);
         }
         let mut bytes = zeroize::Zeroizing::new(Vec::with_capacity(commands.iter().map(|c| c.len() + 2).sum()));
         for command in commands {
@@ -295,7 +295,8 @@ impl SmtpClient {
                 Ok((taken, reply)) => {
                     self.unread = unread.get(taken..).unwrap_or_default().to_vec();
                     if let Some(reply) = reply {
-                        // 421 announces the end of the connection, and after a part of a reply the rest would follow.
+                        // 421 announces the end of the connection. After an incomplete reply, its rest would be read as
+                        // the next one.
                         self.is_broken |= reply.is_cut() || reply.code() == 421;
                         return Ok(reply);
                     }
@@ -305,7 +306,7 @@ impl SmtpClient {
                     return Err(SmtpError::Malformed(malformed));
                 }
             }
-            let mut buffer = vec![0; READ];
+            let mut buffer = vec![0; READ_SIZE];
             let read = match &mut self.stream {
                 Stream::Plain(stream) => timeout_at(until, stream.read(&mut buffer)).await,
                 Stream::Encrypted(stream) => timeout_at(until, stream.read(&mut buffer)).await,
@@ -314,7 +315,7 @@ impl SmtpClient {
             match read {
                 Err(_) => {
                     self.is_broken = true;
-                    return Err(SmtpError::Silent(wait));
+                    return Err(SmtpError::Timeout(wait));
                 }
                 Ok(Ok(count @ 1..)) => {
                     buffer.truncate(count);
@@ -325,7 +326,7 @@ impl SmtpClient {
                     if let Some(reply) = self.parser.finish() {
                         return Ok(reply);
                     }
-                    return Err(SmtpError::Lost(match ended {
+                    return Err(SmtpError::ConnectionLost(match ended {
                         Ok(Err(error)) if error.kind() != std::io::ErrorKind::UnexpectedEof => error.to_string(),
                         _ => "the server closed the connection".to_owned(),
                     }));
@@ -334,13 +335,13 @@ impl SmtpClient {
         }
     }
 
-    /// Sends contents, which the server has said it waits for, and the final dot; returns the reply to that.
+    /// Sends contents after the server accepted DATA, and the final dot. Returns the reply to the dot.
     pub(crate) async fn send_data(&mut self, bytes: &[u8], deadlines: DataDeadlines) -> Result<Reply, DataError> {
-        // A reply that is here already cannot be the one to the dot.
+        // A reply that has already arrived cannot be the one to the dot.
         if !self.unread.is_empty() {
             self.is_broken = true;
             let early = "the server replied to the contents before they were sent";
-            return Err(DataError::Incomplete(SmtpError::Lost(early.to_owned())));
+            return Err(DataError::Incomplete(SmtpError::ConnectionLost(early.to_owned())));
         }
         let DataDeadlines { whole, part, dot } = deadlines;
         let end = Instant::now() + whole;
@@ -352,15 +353,15 @@ impl SmtpClient {
             let until = end.min(Instant::now() + part);
             match self.write(&encoded, until, part).await {
                 Ok(()) => {}
-                Err(SmtpError::Silent(after)) => {
-                    return Err(DataError::Incomplete(SmtpError::Lost(format!(
-                        "the server read no more: {}",
-                        SmtpError::Silent(after)
+                Err(SmtpError::Timeout(after)) => {
+                    return Err(DataError::Incomplete(SmtpError::ConnectionLost(format!(
+                        "the server stopped reading: {}",
+                        SmtpError::Timeout(after)
                     ))));
                 }
-                // A server that has enough of it says so before it hangs up.
+                // A server that aborts the transmission sends a reply before it closes the connection.
                 Err(error) => {
-                    let said = self.reply(LAST_WORD).await;
+                    let said = self.reply(FINAL_REPLY_TIMEOUT).await;
                     self.is_broken = true;
                     return Err(DataError::Incomplete(match said {
                         Ok(reply) if !reply.is_success() && !reply.is_intermediate() => SmtpError::Refused(reply),
@@ -376,7 +377,7 @@ impl SmtpClient {
         self.reply_until(until, dot).await.map_err(DataError::InDoubt)
     }
 
-    /// Says good-bye, and does not wait for long.
+    /// Sends QUIT, and waits for at most two seconds.
     pub(crate) async fn quit(mut self) {
         if !self.is_broken {
             drop(self.command("QUIT", Duration::from_secs(2)).await);
@@ -393,11 +394,11 @@ impl SmtpClient {
             Ok(Ok(())) => Ok(()),
             Ok(Err(error)) => {
                 self.is_broken = true;
-                Err(SmtpError::Lost(error.to_string()))
+                Err(SmtpError::ConnectionLost(error.to_string()))
             }
             Err(_) => {
                 self.is_broken = true;
-                Err(SmtpError::Silent(wait))
+                Err(SmtpError::Timeout(wait))
             }
         }
     }

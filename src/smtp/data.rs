@@ -1,11 +1,11 @@
-//! Contents of a message as they are transmitted: transparency for lines that begin with a dot (RFC 5321, section
-//! 4.5.2), and no line end but CRLF, so that no server can take a part of the contents for their end.
+//! Encoding of contents for transmission: transparency for lines that begin with a dot (RFC 5321, section
+//! 4.5.2), and no line end but CRLF, so that no server can interpret a part of the contents as their end.
 
 /// Encodes contents part by part.
 #[derive(Debug)]
 pub struct DataEncoder {
     at_line_start: bool,
-    /// Whether the last byte was a CR whose LF may follow in the next part.
+    /// True if the last byte was a CR whose LF may follow in the next part.
     after_cr: bool,
 }
 

@@ -7,8 +7,8 @@ use std::{fmt, net::IpAddr, str::FromStr};
 pub struct HelloName(Option<String>);
 
 impl HelloName {
-    /// The full name of this machine if it has one; otherwise the address of each connection.
-    pub fn of_machine() -> Self {
+    /// Uses the full name of this machine if it has one; otherwise the address of each connection.
+    pub fn from_machine() -> Self {
         let read = |path| std::fs::read_to_string(path).ok();
         let name = read("/proc/sys/kernel/hostname").or_else(|| read("/etc/hostname")).unwrap_or_default();
         let name = name.trim().trim_end_matches('.').to_ascii_lowercase();
@@ -17,7 +17,7 @@ impl HelloName {
         Self(is_full.then_some(name))
     }
 
-    /// The argument for a connection from a local address.
+    /// Returns the argument for a connection from a local address.
     pub(crate) fn for_connection(&self, local: Option<IpAddr>) -> String {
         if let Some(name) = &self.0 {
             return name.clone();

@@ -1,6 +1,7 @@
-//! Logins: AUTH PLAIN (RFC 4616), LOGIN (draft-murchison-sasl-login) and XOAUTH2 (Microsoft's and Google's), over RFC 4954.
+//! Logins: AUTH PLAIN (RFC 4616), LOGIN (draft-murchison-sasl-login) and XOAUTH2 (Microsoft's and Google's), over RFC
+//! 4954.
 //!
-//! LOGIN is answered by the order of the challenges, whatever they say: servers word them as they like, and the draft asks
+//! LOGIN is answered by the order of the challenges. Servers use different texts for them, and the draft asks
 //! clients not to read them.
 
 use std::time::Duration;
@@ -14,11 +15,11 @@ use super::{
     client::{SmtpClient, SmtpError},
 };
 
-/// What proves who sends.
+/// Credentials for a mail server.
 #[derive(Debug)]
 pub(crate) enum Login {
     /// No login.
-    Nobody,
+    None,
     /// A user name and a password.
     Password { username: String, password: SecretString },
     /// A user name and an access token.
@@ -34,7 +35,7 @@ pub(crate) enum Mechanism {
 }
 
 impl Mechanism {
-    /// As servers name it.
+    /// Returns the name that servers use.
     pub(crate) fn name(self) -> &'static str {
         match self {
             Self::Plain => "PLAIN",
@@ -45,29 +46,29 @@ impl Mechanism {
 }
 
 impl Login {
-    /// The mechanisms that carry it, the preferred one first.
+    /// Returns the mechanisms for these credentials, the preferred one first.
     pub(crate) fn mechanisms(&self) -> &'static [Mechanism] {
         match self {
-            Self::Nobody => &[],
+            Self::None => &[],
             Self::Password { .. } => &[Mechanism::Plain, Mechanism::Login],
             Self::Token { .. } => &[Mechanism::Xoauth2],
         }
     }
 
-    /// The mechanisms that carry it and that a server offers.
+    /// Returns the mechanisms for these credentials that a server offers.
     pub(crate) fn offered(&self, capabilities: &Capabilities) -> Vec<Mechanism> {
         let offers = |mechanism: &&Mechanism| capabilities.mechanisms().iter().any(|own| own == mechanism.name());
         self.mechanisms().iter().filter(offers).copied().collect()
     }
 
-    /// The password or token.
+    /// Returns the password or token.
     pub(crate) fn secret(&self) -> Option<&str> {
         self.parts().map(|(_, secret)| secret)
     }
 
     fn parts(&self) -> Option<(&str, &str)> {
         match self {
-            Self::Nobody => None,
+            Self::None => None,
             Self::Password { username, password: secret } | Self::Token { username, token: secret } => {
                 Some((username, secret.expose_secret()))
             }
@@ -76,7 +77,7 @@ impl Login {
 }
 
 impl SmtpClient {
-    /// Logs in by the first of the mechanisms. Another one is tried only if the server does not know it after all; a
+    /// Logs in by the first mechanism. The next one is tried only if the server does not implement the one before; a
     /// login that was refused is not repeated. The secret is hidden in this and every later reply of the connection.
     pub(crate) async fn log_in(
         &mut self,
@@ -94,9 +95,9 @@ impl SmtpClient {
                 Mechanism::Xoauth2 => encoded(&format!("user={username}\u{1}auth=Bearer {secret}\u{1}\u{1}")),
             });
             let reply = match mechanism {
-                Mechanism::Plain => self.plain(&response, wait).await,
-                Mechanism::Login => self.login(username, &response, wait).await,
-                Mechanism::Xoauth2 => self.xoauth2(&response, wait).await,
+                Mechanism::Plain => self.auth_plain(&response, wait).await,
+                Mechanism::Login => self.auth_login(username, &response, wait).await,
+                Mechanism::Xoauth2 => self.auth_xoauth2(&response, wait).await,
             }?;
             if reply.is_success() {
                 return Ok(());
@@ -113,17 +114,17 @@ impl SmtpClient {
         }
     }
 
-    async fn plain(&mut self, response: &str, wait: Duration) -> Result<Reply, SmtpError> {
+    async fn auth_plain(&mut self, response: &str, wait: Duration) -> Result<Reply, SmtpError> {
         let reply = self.command(&Zeroizing::new(format!("AUTH PLAIN {response}")), wait).await?;
         if reply.code() != 334 {
             return Ok(reply);
         }
-        // The server does not take it with the command, and asks for it.
+        // The server does not accept an initial response, and asks for it.
         let reply = self.command(response, wait).await?;
-        self.end(reply, wait).await
+        self.cancel_if_pending(reply, wait).await
     }
 
-    async fn login(&mut self, username: &str, response: &str, wait: Duration) -> Result<Reply, SmtpError> {
+    async fn auth_login(&mut self, username: &str, response: &str, wait: Duration) -> Result<Reply, SmtpError> {
         let mut reply = self.command("AUTH LOGIN", wait).await?;
         for answer in [&encoded(username), response] {
             if reply.code() != 334 {
@@ -131,10 +132,10 @@ impl SmtpClient {
             }
             reply = self.command(answer, wait).await?;
         }
-        self.end(reply, wait).await
+        self.cancel_if_pending(reply, wait).await
     }
 
-    async fn xoauth2(&mut self, response: &str, wait: Duration) -> Result<Reply, SmtpError> {
+    async fn auth_xoauth2(&mut self, response: &str, wait: Duration) -> Result<Reply, SmtpError> {
         let mut reply = self.command(&Zeroizing::new(format!("AUTH XOAUTH2 {response}")), wait).await?;
         if reply.code() == 334 && challenge(&reply).is_empty() {
             reply = self.command(response, wait).await?;
@@ -142,17 +143,17 @@ impl SmtpClient {
         if reply.code() != 334 {
             return Ok(reply);
         }
-        // A server that does not accept a token says why in a challenge, and refuses when that is answered with nothing.
+        // A server that does not accept a token sends the reason in a challenge, and refuses after an empty response.
         let why = BASE64_STANDARD.decode(challenge(&reply)).unwrap_or_default();
         let mut reply = self.command("", wait).await?;
         if !reply.is_success() && !why.is_empty() {
             self.extend_reply(&mut reply, &String::from_utf8_lossy(&why));
         }
-        self.end(reply, wait).await
+        self.cancel_if_pending(reply, wait).await
     }
 
-    /// A server that asks for more than there is: the login is called off, and its answer to that is the answer.
-    async fn end(&mut self, reply: Reply, wait: Duration) -> Result<Reply, SmtpError> {
+    /// Cancels the login if the server asks for more than the mechanism has. The reply to that is the result.
+    async fn cancel_if_pending(&mut self, reply: Reply, wait: Duration) -> Result<Reply, SmtpError> {
         if reply.code() == 334 { self.command("*", wait).await } else { Ok(reply) }
     }
 }

@@ -1,17 +1,17 @@
-//! An SMTP client for mail servers as they are: it reads replies as bytes, keywords in whatever case, and challenges by
-//! their order. The verifier and delivery use the same one, so that they cannot disagree about a server.
+//! An SMTP client that tolerates deviations of real servers: it reads replies as bytes, keywords in any case, and
+//! challenges by their order. The verifier and delivery both use it, so that they cannot disagree about a server.
 //!
-//! | part | what it does |
+//! | part | contents |
 //! | --- | --- |
 //! | `client` | `SmtpClient`: one connection, a deadline for each step |
 //! | `login` | AUTH PLAIN, LOGIN and XOAUTH2 |
-//! | [`Reply`], [`ReplyParser`] | replies: three digits decide, the text is for people |
-//! | [`Capabilities`] | what a server offers in its reply to EHLO |
-//! | [`DataEncoder`] | contents as they are transmitted |
+//! | [`Reply`], [`ReplyParser`] | replies: a code of three digits, and a text for people |
+//! | [`Capabilities`] | extensions that a server offers in its reply to EHLO |
+//! | [`DataEncoder`] | encoding of contents |
 //! | `redaction` | removal of a login's secret from replies |
 //! | [`HelloName`] | the name by which this machine greets |
 //!
-//! What a reply means for a message is decided by `delivery`; what it means for a profile also by `verify`. Messages are
+//! `delivery` and `verify` interpret replies (see `replies`). Messages are
 //! composed elsewhere. Nothing here retries, logs or prints.
 
 mod capabilities;

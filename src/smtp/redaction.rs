@@ -1,8 +1,8 @@
 //! Removal of a login's secret from the replies of a mail server.
 //!
 //! [`Redaction`] is created from the secret and applied to every reply of a connection, before its text reaches a log,
-//! a finding or a message. It finds the secret in clear and in base64, alone or as a part of longer data, in any case, and
-//! broken over several lines. It does not find parts of the secret, or other encodings.
+//! a finding or a message. It finds the secret in clear and in base64, alone or as a part of longer data, in any case,
+//! and broken over several lines. It does not find parts of the secret, or other encodings.
 
 use std::fmt;
 
@@ -11,8 +11,8 @@ use zeroize::Zeroizing;
 
 use crate::text::is_hidden;
 
-/// The shortest secret that is removed, in characters. Shorter ones occur in many texts by chance, and their removal would
-/// disclose them.
+/// The shortest secret that is removed, in characters. Shorter ones occur in many texts by chance, and their removal
+/// would disclose them.
 const SHORTEST: usize = 4;
 /// Replaces a secret.
 const REPLACEMENT: char = '…';

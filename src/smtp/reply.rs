@@ -1,9 +1,9 @@
 //! Replies of a mail server (RFC 5321, section 4.2), read as bytes.
 //!
-//! [`ReplyParser`] is fed with what arrives and says when a [`Reply`] is complete. Three digits decide what a reply
-//! means; its text is for people, in whatever encoding, and is made printable. Lines end with CRLF or LF.
+//! [`ReplyParser`] receives bytes and returns a [`Reply`] when it is complete. Its code decides what a reply
+//! means; its text is for people, in any encoding, and is made printable. Lines end with CRLF or LF.
 //!
-//! Nothing here connects, waits or decides what a reply means for a message.
+//! Nothing here connects, waits or interprets a reply.
 
 use std::fmt;
 
@@ -32,27 +32,27 @@ pub struct Reply {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum MalformedReply {
     /// The line does not begin with three digits.
-    #[error("what answers is not a mail server: `{0}`")]
+    #[error("the peer is not a mail server: `{0}`")]
     NoCode(String),
-    /// The reply does not end.
+    /// The reply exceeds the size limit.
     #[error("a reply of more than {} KiB", REPLY_LIMIT / 1024)]
     Endless,
 }
 
-/// Reads one reply after the other.
+/// Parses replies from a stream of bytes.
 #[derive(Debug, Default)]
 pub struct ReplyParser {
     line: Vec<u8>,
     lines: Vec<String>,
     /// The code of the first line that had one.
     first_code: Option<u16>,
-    /// Whether a line had a code of another class than the first.
+    /// True if a line had a code of another class than the first.
     is_mixed: bool,
     total: usize,
     redaction: Redaction,
 }
 
-/// What a line of a reply is.
+/// A line of a reply.
 enum Line {
     /// The last one, with the code.
     Last(u16, String),
@@ -63,12 +63,12 @@ enum Line {
 }
 
 impl Reply {
-    /// The three digits.
+    /// Returns the three digits as a number.
     pub fn code(&self) -> u16 {
         self.code
     }
 
-    /// The text of each line, without codes. The first line is there even if it is empty.
+    /// Returns the text of each line, without codes. There is at least one line.
     pub fn lines(&self) -> impl Iterator<Item = &str> {
         self.lines.iter().map(String::as_str)
     }
@@ -93,7 +93,7 @@ impl Reply {
         self.is_cut
     }
 
-    /// Returns true if its lines say different things: `550-no`, then `250 ok`.
+    /// Returns true if its lines have codes of different classes: `550-no`, then `250 ok`.
     pub fn is_mixed(&self) -> bool {
         self.is_mixed
     }
@@ -109,7 +109,7 @@ impl Reply {
     }
 }
 
-/// The code and the text on one line, cut.
+/// Writes the code and the text on one line, truncated.
 impl fmt::Display for Reply {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let text = self.lines.join(" ");
@@ -124,12 +124,12 @@ impl ReplyParser {
         self.redaction.add(secret);
     }
 
-    /// The secrets that are replaced.
+    /// Returns the secrets that are replaced.
     pub(super) fn redaction(&self) -> &Redaction {
         &self.redaction
     }
 
-    /// Takes bytes up to the end of the reply. Returns how many were taken, and the reply once it is complete; what
+    /// Reads bytes up to the end of the reply. Returns how many were read, and the reply if it is complete; what
     /// follows belongs to the next one.
     pub fn push(&mut self, bytes: &[u8]) -> Result<(usize, Option<Reply>), MalformedReply> {
         for (at, byte) in bytes.iter().enumerate() {
@@ -142,7 +142,7 @@ impl ReplyParser {
                 self.line.push(*byte);
             }
             if self.total >= REPLY_LIMIT {
-                // A last line without an end still says what it says.
+                // A last line without an end still has a code.
                 if let Some(reply) = self.end_line(true).ok().flatten() {
                     return Ok((at + 1, Some(reply)));
                 }
@@ -152,7 +152,7 @@ impl ReplyParser {
         Ok((bytes.len(), None))
     }
 
-    /// The connection has ended. Returns the reply whose line end is missing, if it had come as far as its code.
+    /// Returns the last reply after the end of the connection, if only its line end is missing.
     pub fn finish(&mut self) -> Option<Reply> {
         if self.line.is_empty() { None } else { self.end_line(true).ok().flatten() }
     }
@@ -179,7 +179,7 @@ impl ReplyParser {
                 self.keep(text);
                 Ok(None)
             }
-            // A long text that somebody broke by hand.
+            // Some servers break long texts without repeating the code.
             Line::Bare(text) if self.first_code.is_some() => {
                 self.keep(text);
                 Ok(None)
@@ -206,7 +206,7 @@ impl ReplyParser {
     }
 }
 
-/// Reads a line without its LF.
+/// Parses a line without its LF.
 fn read_line(line: &[u8]) -> Line {
     let line = line.strip_suffix(b"\r").unwrap_or(line);
     let (digits, rest) = line.split_at(line.len().min(3));
@@ -214,7 +214,7 @@ fn read_line(line: &[u8]) -> Line {
         digits.iter().try_fold(0_u16, |code, byte| byte.is_ascii_digit().then(|| code * 10 + u16::from(byte - b'0')));
     match (code, rest.first()) {
         (Some(code @ 200..=599), Some(b'-')) if digits.len() == 3 => Line::Continued(code, printable(&rest[1..])),
-        // The text may be missing, and so may the blank before it; a fourth digit makes it another number.
+        // The text may be missing, and so may the space before it; with a fourth digit it is not a code.
         (Some(code @ 200..=599), next) if digits.len() == 3 && !next.is_some_and(u8::is_ascii_digit) => {
             Line::Last(code, printable(rest))
         }
@@ -222,7 +222,7 @@ fn read_line(line: &[u8]) -> Line {
     }
 }
 
-/// Text of unknown encoding as it can be shown: UTF-8 where it is, else the replacement character.
+/// Decodes text of unknown encoding as UTF-8, with replacement characters, and makes it printable.
 fn printable(bytes: &[u8]) -> String {
     let text = String::from_utf8_lossy(bytes);
     let text: String = text.chars().map(|c| if is_hidden(c) { ' ' } else { c }).collect();

@@ -1,5 +1,5 @@
-//! Escaping of text from other systems for Markdown, so that the result contains no link, mention, HTML, image, table cell
-//! or other markup of theirs.
+//! Escaping of text from other systems for Markdown, so that the result contains no link, mention, HTML, image, table
+//! cell or other markup of theirs.
 //!
 //! | function | for |
 //! | --- | --- |
@@ -116,8 +116,8 @@ fn split_at_single_backticks(line: &str) -> Vec<String> {
     parts
 }
 
-/// Returns true if a renderer makes a link of a word, or notifies a person or an issue because of it: an address, a URL,
-/// `@name`, `#1`, `!1`, `GH-1`.
+/// Returns true if a renderer makes a link of a word, or notifies a person or an issue because of it: an address, a
+/// URL, `@name`, `#1`, `!1`, `GH-1`.
 fn is_linked(word: &str) -> bool {
     let lower = word.to_ascii_lowercase();
     if lower.contains("://") || lower.contains("www.") {
@@ -139,8 +139,8 @@ fn is_linked(word: &str) -> bool {
     false
 }
 
-/// Escapes the content of a code span. A cell of a table ends at a pipe even there, and before a pipe renderers disagree
-/// about the meaning of two backslashes.
+/// Escapes the content of a code span. A cell of a table ends at a pipe even there, and before a pipe renderers
+/// disagree about the meaning of two backslashes.
 fn span_content(text: &str) -> String {
     text.replace("\\|", "\\¦").replace('|', "\\|")
 }

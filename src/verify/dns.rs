@@ -1,4 +1,4 @@
-//! SPF, DKIM and DMARC of a sender's domain, from DNS. Where there is no resolver, that is said and nothing else.
+//! The checks of SPF, DKIM and DMARC of a sender's domain. Without a resolver there is one finding, and no conclusion.
 //!
 //! Sources: RFC 7208 (SPF), RFC 6376 (DKIM), RFC 9989 and its predecessor RFC 7489 (DMARC).
 
@@ -20,28 +20,28 @@ use tokio::sync::{Mutex, OnceCell};
 use crate::model::{
     Mailbox,
     finding::{Finding, Level},
-    finding_id::Id,
+    finding_id::FindingId,
 };
 
 const POINTER: &str = "/from/address";
 
-/// Texts under a name; none if there is no such name.
+/// Text records of a name; empty if the name does not exist.
 type Texts = Result<Vec<String>, NoTexts>;
 
-/// Why it is not known what stands under a name.
+/// The reason why the records of a name are not known.
 #[derive(Clone, Debug)]
 enum NoTexts {
-    /// Nobody could be asked at all.
-    Nobody(String),
-    /// The name server has an answer for others, and none for this name.
+    /// No name server could be asked.
+    NoResolver(String),
+    /// The name server failed for this name, although it answers for others.
     Refused(String),
 }
 
-/// Asks for text records; each name once a run.
+/// Reads text records; each name once per run.
 #[derive(Debug)]
 pub(super) struct Resolver {
     system: Result<TokioResolver, String>,
-    /// Why nobody answers, once that is known: the next name need not wait for it again.
+    /// The reason why no name server answers, so that the next name need not wait for it again.
     silent: OnceLock<String>,
     known: Mutex<HashMap<String, Arc<OnceCell<Texts>>>>,
 }
@@ -66,15 +66,15 @@ impl Resolver {
         Self { system: resolver.map_err(|error| error.to_string()), silent: OnceLock::new(), known: Mutex::default() }
     }
 
-    async fn texts(&self, name: &str) -> Texts {
+    async fn read_texts(&self, name: &str) -> Texts {
         let cell = Arc::clone(self.known.lock().await.entry(name.to_owned()).or_default());
         cell.get_or_init(|| self.ask(name)).await.clone()
     }
 
     async fn ask(&self, name: &str) -> Texts {
-        let resolver = self.system.as_ref().map_err(|why| NoTexts::Nobody(why.clone()))?;
+        let resolver = self.system.as_ref().map_err(|why| NoTexts::NoResolver(why.clone()))?;
         if let Some(why) = self.silent.get() {
-            return Err(NoTexts::Nobody(why.clone()));
+            return Err(NoTexts::NoResolver(why.clone()));
         }
         match resolver.txt_lookup(format!("{name}.")).await {
             Ok(lookup) => Ok(lookup
@@ -91,9 +91,9 @@ impl Resolver {
             Err(error) if is_absent(&error) => Ok(Vec::new()),
             Err(error) => {
                 let why: String = error.to_string().chars().take(200).collect();
-                // An answer about one name says nothing about the next; no answer at all does.
+                // A failure for one name does not concern the next; silence does.
                 Err(if matches!(error, NetError::Timeout | NetError::NoConnections | NetError::Io(_)) {
-                    NoTexts::Nobody(self.silent.get_or_init(|| why).clone())
+                    NoTexts::NoResolver(self.silent.get_or_init(|| why).clone())
                 } else {
                     NoTexts::Refused(why)
                 })
@@ -101,40 +101,40 @@ impl Resolver {
         }
     }
 
-    /// Every check of a sender's domain.
+    /// Runs every check of a sender's domain.
     pub(super) async fn check(&self, from: &Mailbox) -> Vec<Finding> {
         let domain = from.address.rsplit_once('@').map_or("", |(_, domain)| domain).to_ascii_lowercase();
         let dkim_at = from.dkim_selector.as_ref().map(|selector| format!("{selector}._domainkey.{domain}"));
         let dkim = async {
             match &dkim_at {
-                Some(name) => Some(self.texts(name).await.map(|keys| judge_dkim(name, &keys))),
+                Some(name) => Some(self.read_texts(name).await.map(|keys| evaluate_dkim(name, &keys))),
                 None => None,
             }
         };
-        let (spf, dmarc, dkim) = tokio::join!(self.texts(&domain), self.dmarc(&domain), dkim);
-        let judged = [
-            Some((Id::DnsSpf, POINTER, domain.clone(), spf.map(|texts| judge_spf(&domain, &texts)))),
+        let (spf, dmarc, dkim) = tokio::join!(self.read_texts(&domain), self.dmarc(&domain), dkim);
+        let results = [
+            Some((FindingId::DnsSpf, POINTER, domain.clone(), spf.map(|texts| evaluate_spf(&domain, &texts)))),
             Some((
-                Id::DnsDmarc,
+                FindingId::DnsDmarc,
                 POINTER,
                 format!("_dmarc.{domain}"),
-                dmarc.map(|(at, texts)| judge_dmarc(&domain, &at, &texts)),
+                dmarc.map(|(at, texts)| evaluate_dmarc(&domain, &at, &texts)),
             )),
-            dkim.map(|judged| (Id::DnsDkim, "/from/dkimSelector", dkim_at.clone().unwrap_or_default(), judged)),
+            dkim.map(|result| (FindingId::DnsDkim, "/from/dkimSelector", dkim_at.clone().unwrap_or_default(), result)),
         ];
         let mut findings = Vec::new();
-        let mut unasked = None;
-        for (id, pointer, name, judged) in judged.into_iter().flatten() {
-            match judged {
+        let mut no_resolver = None;
+        for (id, pointer, name, result) in results.into_iter().flatten() {
+            match result {
                 Ok(finding) => findings.push(finding),
-                Err(NoTexts::Nobody(why)) => unasked = Some(why),
-                Err(NoTexts::Refused(why)) => findings.push(unanswered(id, pointer, &name, why)),
+                Err(NoTexts::NoResolver(why)) => no_resolver = Some(why),
+                Err(NoTexts::Refused(why)) => findings.push(not_readable(id, pointer, &name, why)),
             }
         }
-        if let Some(why) = unasked {
+        if let Some(why) = no_resolver {
             findings.push(
                 Finding::unknown(
-                    Id::DnsResolver,
+                    FindingId::DnsResolver,
                     POINTER,
                     format!("SPF, DKIM and DMARC of {domain} were not checked: DNS could not be asked"),
                 )
@@ -146,12 +146,12 @@ impl Resolver {
         findings.into_iter().map(|finding| Finding { level: Level::Anonymous, ..finding }).collect()
     }
 
-    /// The policy of the domain, or of the organisation above it (one label less at a time, down to two).
+    /// Returns the policy of the domain, or of a domain above it (one label less at a time, down to two).
     async fn dmarc(&self, domain: &str) -> Result<(String, Vec<String>), NoTexts> {
         let mut at = domain;
         loop {
-            let texts = self.texts(&format!("_dmarc.{at}")).await?;
-            let found: Vec<String> = texts.into_iter().filter(|text| tagged(text, "v=DMARC1")).collect();
+            let texts = self.read_texts(&format!("_dmarc.{at}")).await?;
+            let found: Vec<String> = texts.into_iter().filter(|text| has_version(text, "v=DMARC1")).collect();
             match at.split_once('.') {
                 Some((_, parent)) if found.is_empty() && parent.contains('.') => at = parent,
                 _ => return Ok((at.to_owned(), found)),
@@ -160,9 +160,9 @@ impl Resolver {
     }
 }
 
-/// The name server does not say what stands under a name.
-fn unanswered(id: Id, pointer: &str, name: &str, why: String) -> Finding {
-    Finding::unknown(id, pointer, format!("what is published at {name} could not be seen: the name server fails"))
+/// Returns the finding for a name whose records the name server does not return.
+fn not_readable(id: FindingId, pointer: &str, name: &str, why: String) -> Finding {
+    Finding::unknown(id, pointer, format!("the records of {name} could not be read: the name server fails"))
         .seen(why)
         .expected("a text record, or that there is none")
         .remedy([
@@ -176,7 +176,7 @@ fn is_absent(error: &NetError) -> bool {
     error.is_no_records_found() || error.is_nx_domain()
 }
 
-fn tagged(text: &str, version: &str) -> bool {
+fn has_version(text: &str, version: &str) -> bool {
     let head = text.trim_start().get(..version.len()).unwrap_or_default();
     head.eq_ignore_ascii_case(version)
         && text.trim_start()[version.len()..].chars().next().is_none_or(|c| c == ' ' || c == ';')
@@ -190,20 +190,20 @@ fn shown(texts: &[String]) -> String {
         .join(" | ")
 }
 
-fn judge_spf(domain: &str, texts: &[String]) -> Finding {
-    let records: Vec<String> = texts.iter().filter(|text| tagged(text, "v=spf1")).cloned().collect();
+fn evaluate_spf(domain: &str, texts: &[String]) -> Finding {
+    let records: Vec<String> = texts.iter().filter(|text| has_version(text, "v=spf1")).cloned().collect();
     match records.as_slice() {
         [record] if record.split_whitespace().any(|term| matches!(term, "+all" | "all")) => {
-            Finding::fail(Id::DnsSpf, POINTER, format!("the SPF record of {domain} lets everybody send as it"))
+            Finding::fail(FindingId::DnsSpf, POINTER, format!("the SPF record of {domain} lets everybody send as it"))
                 .seen(shown(&records))
                 .expected("a record that ends with -all or ~all")
                 .remedy(["Have it end with -all (or ~all while trying)."])
         }
-        [_] => Finding::pass(Id::DnsSpf, POINTER, format!("{domain} has an SPF record")).seen(shown(&records)),
+        [_] => Finding::pass(FindingId::DnsSpf, POINTER, format!("{domain} has an SPF record")).seen(shown(&records)),
         [] => Finding::fail(
-            Id::DnsSpf,
+            FindingId::DnsSpf,
             POINTER,
-            format!("{domain} has no SPF record: receivers cannot tell who may send as it"),
+            format!("{domain} has no SPF record: receivers do not know who may send as it"),
         )
         .seen("no text record with v=spf1")
         .expected("one")
@@ -212,7 +212,7 @@ fn judge_spf(domain: &str, texts: &[String]) -> Finding {
             format!("For Microsoft 365: {domain}. TXT \"v=spf1 include:spf.protection.outlook.com -all\""),
         ]),
         _ => Finding::fail(
-            Id::DnsSpf,
+            FindingId::DnsSpf,
             POINTER,
             format!("{domain} has {} SPF records, which counts as an error (RFC 7208, 4.5)", records.len()),
         )
@@ -222,16 +222,16 @@ fn judge_spf(domain: &str, texts: &[String]) -> Finding {
     }
 }
 
-fn judge_dmarc(domain: &str, at: &str, records: &[String]) -> Finding {
+fn evaluate_dmarc(domain: &str, at: &str, records: &[String]) -> Finding {
     match records {
         [record] => {
             let policy = record.split(';').filter_map(|part| part.split_once('=')).find(|(tag, _)| tag.trim() == "p");
             let policy = policy.map_or("none", |(_, value)| value.trim());
-            Finding::pass(Id::DnsDmarc, POINTER, format!("{domain} has a DMARC policy ({policy})"))
+            Finding::pass(FindingId::DnsDmarc, POINTER, format!("{domain} has a DMARC policy ({policy})"))
                 .seen(if at == domain { shown(records) } else { format!("{} (of {at})", shown(records)) })
         }
         [] => Finding::fail(
-            Id::DnsDmarc,
+            FindingId::DnsDmarc,
             POINTER,
             format!("{domain} has no DMARC record; large receivers refuse bulk mail without one"),
         )
@@ -239,7 +239,7 @@ fn judge_dmarc(domain: &str, at: &str, records: &[String]) -> Finding {
         .expected("one")
         .remedy([format!("_dmarc.{domain}. TXT \"v=DMARC1; p=none; rua=mailto:dmarc@{domain}\"")]),
         _ => Finding::fail(
-            Id::DnsDmarc,
+            FindingId::DnsDmarc,
             POINTER,
             format!("{at} has {} DMARC records, which counts as none", records.len()),
         )
@@ -249,19 +249,21 @@ fn judge_dmarc(domain: &str, at: &str, records: &[String]) -> Finding {
     }
 }
 
-fn judge_dkim(name: &str, keys: &[String]) -> Finding {
+fn evaluate_dkim(name: &str, keys: &[String]) -> Finding {
     let key = keys
         .iter()
         .find_map(|text| text.split(';').filter_map(|part| part.split_once('=')).find(|(tag, _)| tag.trim() == "p"));
     match key {
         Some((_, key)) if !key.trim().is_empty() => {
-            Finding::pass(Id::DnsDkim, "/from/dkimSelector", format!("a DKIM key is published at {name}"))
+            Finding::pass(FindingId::DnsDkim, "/from/dkimSelector", format!("a DKIM key is published at {name}"))
         }
-        Some(_) => Finding::fail(Id::DnsDkim, "/from/dkimSelector", format!("the DKIM key at {name} is revoked"))
-            .seen("p= without a key")
-            .expected("a public key")
-            .remedy(["Publish the key, or state another selector."]),
-        None => Finding::fail(Id::DnsDkim, "/from/dkimSelector", format!("no DKIM key is published at {name}"))
+        Some(_) => {
+            Finding::fail(FindingId::DnsDkim, "/from/dkimSelector", format!("the DKIM key at {name} is revoked"))
+                .seen("p= without a key")
+                .expected("a public key")
+                .remedy(["Publish the key, or state another selector."])
+        }
+        None => Finding::fail(FindingId::DnsDkim, "/from/dkimSelector", format!("no DKIM key is published at {name}"))
             .seen("no text record with p=")
             .expected("a public key")
             .remedy([

@@ -1,4 +1,4 @@
-//! When client secrets and certificates end, as far as `verify` has seen it.
+//! The expiry of client secrets and certificates, as the last runs of `verify` saw it.
 
 use std::collections::BTreeMap;
 
@@ -9,33 +9,33 @@ use crate::model::{
     provider::Credential,
 };
 
-/// One credential of one profile.
+/// The expiry of one credential of one profile.
 #[derive(Clone, Debug)]
-pub struct Ending {
+pub struct CredentialExpiry {
     /// The environment.
     pub environment: EnvironmentName,
     /// The profile.
     pub profile: ProfileName,
     /// Its secret.
     pub secret: SecretReference,
-    /// What it is.
+    /// Its kind.
     pub kind: &'static str,
-    /// None if nobody has seen it yet.
+    /// Its end; none if it was not seen yet.
     pub end: Option<CredentialEnd>,
-    /// When it was seen.
+    /// The time at which it was seen.
     pub seen: Option<Timestamp>,
-    /// Whether the profile or its secret changed after it was seen.
+    /// True if the profile or its secret changed since then.
     pub is_old: bool,
 }
 
-/// The credentials of an environment's live profiles.
-pub fn of_environment(state: &State, last: &BTreeMap<ProfileName, LastVerified>) -> Vec<Ending> {
+/// Returns the credentials of an environment's live profiles.
+pub fn live_credentials(state: &State, last: &BTreeMap<ProfileName, LastVerified>) -> Vec<CredentialExpiry> {
     let mut rows = Vec::new();
     for (name, stored) in state.live_stored() {
         let Some((secret, kind)) = credential(stored) else { continue };
         let last = last.get(name);
         let is_old = last.is_some_and(|last| last.of != stored.verified_digest());
-        let row = |end: Option<CredentialEnd>| Ending {
+        let row = |end: Option<CredentialEnd>| CredentialExpiry {
             environment: state.environment.clone(),
             profile: name.clone(),
             secret: secret.clone(),
@@ -52,7 +52,7 @@ pub fn of_environment(state: &State, last: &BTreeMap<ProfileName, LastVerified>)
     rows
 }
 
-/// The secret of a profile that ends some day, and what it is.
+/// Returns the secret of a profile that expires, and its kind.
 fn credential(stored: &StoredProfile) -> Option<(&SecretReference, &'static str)> {
     let credential = match &stored.profile.provider {
         Provider::MicrosoftGraphDirect(direct) => &direct.credential,

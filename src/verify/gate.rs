@@ -1,4 +1,4 @@
-//! What stands before an apply: what the service is asked to verify, and what of its answer stops the apply.
+//! Pre-apply verification: the request to the service, and the results that block the apply.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -7,7 +7,7 @@ use std::{
 
 use base64::{Engine as _, prelude::BASE64_STANDARD};
 
-use super::{client, waivers};
+use super::{client_id, waivers};
 use crate::{
     api::VerifyRequest,
     config::Desired,
@@ -17,13 +17,13 @@ use crate::{
     },
 };
 
-/// What the service is asked before a changeset is sent: the enabled profiles that it sets. None if there are none.
-/// `files` tells how the environment wants to be judged, where its files are at hand.
+/// Returns the verification request for a changeset: the enabled profiles that it sets. None if it sets none.
+/// `files` contains the settings of the environment, if its files are available.
 pub fn request(changeset: &Changeset, files: Option<(&Path, &Desired)>) -> Option<VerifyRequest> {
     let profiles: BTreeMap<ProfileName, StoredProfile> = changeset
         .changes
         .iter()
-        // What is adopted is live already, and an apply changes nothing about it.
+        // An adopted profile is live already, and an apply does not change it.
         .filter(|change| !matches!(change, ProfileChange::Adopt { .. }))
         .filter_map(|change| Some((change.name().clone(), change.profile()?.clone())))
         .filter(|(_, stored)| stored.profile.enabled)
@@ -47,7 +47,7 @@ pub fn request(changeset: &Changeset, files: Option<(&Path, &Desired)>) -> Optio
     })
 }
 
-/// Lays the environment's waivers over the answer, and gives the profiles in which something stands that stops.
+/// Applies the environment's waivers to the results, and returns the profiles that block the apply.
 pub fn judge(
     report: &mut Report,
     desired: Option<&Desired>,
@@ -62,33 +62,33 @@ pub fn judge(
     report.all().filter(|finding| limit.is_passed_by(finding)).filter_map(|finding| finding.profile.clone()).collect()
 }
 
-/// The environment's own application for reading the directory, as a request names it.
+/// Returns the environment's own application for reading the directory, for a request.
 pub fn reading(desired: &Desired) -> Option<Reader> {
     desired.settings.reader.clone()
 }
 
-/// The other profiles of the environment that share an application with some.
+/// Returns the other profiles of the environment that share an application with the given ones.
 pub fn beside(desired: &Desired, asked: &BTreeMap<ProfileName, StoredProfile>) -> Vec<Profile> {
-    let client = |profile: &Profile| client(&profile.provider).map(str::to_ascii_lowercase);
+    let client = |profile: &Profile| client_id(&profile.provider).map(str::to_ascii_lowercase);
     let shared: BTreeSet<String> = asked.values().filter_map(|stored| client(&stored.profile)).collect();
     let others = desired.profiles.iter().filter(|(name, _)| !asked.contains_key(*name));
     let others = others.map(|(_, profile)| &profile.stored.profile);
     others.filter(|profile| client(profile).is_some_and(|client| shared.contains(&client))).cloned().collect()
 }
 
-/// The age file of that application's secret.
+/// Returns the age file of that application's secret.
 pub fn reader_file(root: &Path, desired: &Desired) -> Option<(Digest, String)> {
     let file = desired.secrets.get(reader_secret(desired)?)?;
     let bytes = std::fs::read(root.join(&file.path)).ok()?;
     Some((file.digest.clone(), BASE64_STANDARD.encode(bytes)))
 }
 
-/// The digest of that application's secret.
+/// Returns the digest of that application's secret.
 pub fn reader_digest(desired: &Desired) -> Option<&Digest> {
     desired.secrets.get(reader_secret(desired)?).map(|file| &file.digest)
 }
 
-/// The name of that application's secret.
+/// Returns the name of that application's secret.
 pub fn reader_secret(desired: &Desired) -> Option<&SecretReference> {
     desired.verify.reader.as_ref()?.credential.secret()
 }

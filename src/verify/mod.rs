@@ -1,20 +1,20 @@
-//! The verifier: will the mail leave? Checks of registrations, permissions, redirect URIs, credentials, mail servers
-//! and DNS, before anything is applied.
+//! Verifier: pre-flight checks of registrations, permissions, redirect URIs, credentials, mail servers
+//! and DNS.
 //!
-//! [`Verifier::run`] checks profiles, many at once, and hands over what came of each as it is done. It reports what it
-//! finds and never fails: what could not be seen is a finding with the verdict `unknown`, which says what would
-//! decide it. How far it got with a profile is its [`Level`].
+//! [`Verifier::run`] checks many profiles concurrently, and returns each result when it is complete. It reports
+//! findings and never fails: a check without the necessary access has the verdict `unknown`, and its remedy names what
+//! would decide it. The access that it had to a profile is a [`Level`].
 //!
-//! | part | what it checks |
+//! | part | contents |
 //! | --- | --- |
 //! | [`graph`] | the two providers of Microsoft Graph |
 //! | `smtp` | a mail server, up to the point where a mail would follow |
 //! | `dns` | SPF, DKIM and DMARC of the sender's domain |
-//! | [`waivers`] | what the environment knows and accepts |
+//! | [`waivers`] | findings that the environment accepts for a time |
 //! | [`render`] | the report for people and for programs |
 //!
-//! The command line and the service both call this. It asks no store, opens no age file and prints nothing: a
-//! [`Subject`] comes with its secret open, or with the reason why it is not.
+//! The command line and the service both use it. It reads no store, opens no age file and prints nothing: a
+//! [`Subject`] contains its decrypted secret, or the reason why there is none.
 
 mod dns;
 pub mod expiry;
@@ -35,10 +35,10 @@ use std::{
 };
 
 use jiff::Timestamp;
-pub use needs::{Needs, client};
-pub use render::Joined;
+pub use needs::{NeededPermissions, client_id};
+pub use render::ReportSet;
 use secrecy::SecretString;
-pub use secret::Opened;
+pub use secret::SubjectSecret;
 use serde_json::Value;
 use tokio::sync::{OnceCell, Semaphore, mpsc};
 
@@ -50,98 +50,98 @@ use crate::{
         cloud::GLOBAL_GRAPH,
         graph::{Application, Graph, ServicePrincipal, quoted},
         http,
-        permissions::{GRAPH_APP_ID, Kind, Names},
+        permissions::{GRAPH_APP_ID, PermissionKind, PermissionNames},
         sign_in::{Discovery, SignIn, SignInError},
     },
     model::{
         Destination, EnvironmentName, GraphDirect, Profile, ProfileName, Provider,
         finding::{Finding, Level, Verdict, Verified},
-        finding_id::Id,
+        finding_id::FindingId,
     },
     smtp::HelloName,
     time::Clock,
 };
 
-/// How many profiles are checked at once. Requests have a narrower limit of their own.
+/// The number of profiles that are checked concurrently. Requests have a narrower limit of their own.
 const AT_ONCE: usize = 64;
-/// How far clocks may differ, in seconds, before it is told.
+/// The difference of clocks, in seconds, above which there is a finding.
 const CLOCK_TOLERANCE: i64 = 120;
 
-/// How a run is made.
+/// Settings of a run.
 #[derive(Debug)]
-pub struct Options {
-    /// The environment; its name stands in remedies.
+pub struct VerifyOptions {
+    /// The environment; remedies contain its name.
     pub environment: EnvironmentName,
-    /// What time it is for everything that expires.
+    /// The time that expiry is compared with.
     pub now: Timestamp,
     /// This machine's clock, which is compared with the sign-in host's.
     pub clock: Clock,
-    /// How requests to Microsoft's hosts are made.
-    pub http: http::Options,
+    /// Settings of requests to Microsoft's hosts.
+    pub http: http::HttpOptions,
     /// A credential that expires within so many days is a warning.
     pub credential_days: u16,
-    /// A token of somebody who may read the directory. It is sent to the Graph that it is for and nowhere else.
+    /// A token of a reader of the directory. It is sent to the Graph that it is for and nowhere else.
     pub reader: Option<SecretString>,
-    /// An application that may read the directory of its own tenant. A token comes before it.
+    /// An application that may read the directory of its own tenant. A token takes precedence.
     pub reader_application: Option<ReaderApplication>,
     /// Exported registrations. Profiles of these clients are checked against them, without any network.
     pub manifests: Vec<Value>,
-    /// What all profiles of the environment need of the applications that they share.
-    pub needs: Needs,
-    /// Whether a mail is sent to the sender itself.
+    /// Permissions that all profiles of the environment need of the applications that they share.
+    pub needs: NeededPermissions,
+    /// True if a mail is sent to the sender itself.
     pub probe: bool,
-    /// The files that may be read as federated tokens, and for whom each of them is.
+    /// The files that may be read as federated tokens, and the destination of each.
     pub federated: FederatedFiles,
-    /// How long one step with a mail server may take.
+    /// The deadline of one step with a mail server.
     pub smtp_timeout: Duration,
     /// The name by which mail servers are greeted.
     pub hello: HelloName,
-    /// Whom to ask for DNS records; none means the system's resolver.
+    /// The name server for DNS records; none means the system's resolver.
     pub dns_server: Option<SocketAddr>,
 }
 
-impl Options {
-    /// The usual ones.
+impl VerifyOptions {
+    /// Creates the default settings.
     pub fn new(environment: EnvironmentName, now: Timestamp) -> Self {
         Self {
             environment,
             now,
             clock: Clock::system(),
-            http: http::Options::default(),
+            http: http::HttpOptions::default(),
             credential_days: 30,
             reader: None,
             reader_application: None,
             manifests: Vec::new(),
-            needs: Needs::default(),
+            needs: NeededPermissions::default(),
             probe: false,
             federated: FederatedFiles::default(),
             smtp_timeout: Duration::from_secs(10),
-            hello: HelloName::of_machine(),
+            hello: HelloName::from_machine(),
             dns_server: None,
         }
     }
 }
 
-/// The checks that are about a secret, and so are made of the next one too.
-const OF_A_SECRET: &[Id] = &[
-    Id::VerifySecret,
-    Id::SignIn,
-    Id::SecretWrong,
-    Id::SecretId,
-    Id::CredentialExpired,
-    Id::CredentialExpires,
-    Id::CredentialExpiry,
-    Id::Certificate,
-    Id::SmtpLogin,
+/// The checks of a secret, which are also run for the next one during a rotation.
+const SECRET_CHECKS: &[FindingId] = &[
+    FindingId::VerifySecret,
+    FindingId::SignIn,
+    FindingId::SecretWrong,
+    FindingId::SecretId,
+    FindingId::CredentialExpired,
+    FindingId::CredentialExpires,
+    FindingId::CredentialExpiry,
+    FindingId::Certificate,
+    FindingId::SmtpLogin,
 ];
 
 /// The environment's own application for reading the directory, with its secret.
 #[derive(Debug)]
 pub struct ReaderApplication {
-    /// What the environment says of it.
+    /// Its settings.
     pub settings: GraphDirect,
     /// Its secret.
-    pub secret: Opened,
+    pub secret: SubjectSecret,
 }
 
 /// A profile to be checked.
@@ -149,39 +149,39 @@ pub struct ReaderApplication {
 pub struct Subject {
     /// Its name.
     pub name: ProfileName,
-    /// What it says.
+    /// Its settings.
     pub profile: Profile,
     /// Its secret.
-    pub secret: Opened,
-    /// Its next secret, if it is being rotated. Of that only the login is checked, and nothing weighs more than a
+    pub secret: SubjectSecret,
+    /// The staged secret of a rotation. Only the login with it is checked, and its findings are at most a
     /// warning.
-    pub next: Opened,
-    /// Why nobody is to be contacted for it, if so. What needs no network is still checked.
+    pub next: SubjectSecret,
+    /// The reason why no host may be contacted for it, if there is one. Checks without network are still run.
     pub refused: Option<String>,
 }
 
-/// What anybody may know of a tenant.
+/// The public configuration of a tenant.
 #[derive(Debug)]
 struct Tenant {
     discovery: Discovery,
-    /// How many seconds this machine's clock is ahead, if it is off.
+    /// The number of seconds by which this machine's clock is ahead, if it is off.
     clock_off: Option<i64>,
 }
 
 type Cell<T> = Arc<OnceCell<Arc<T>>>;
 type Cache<T> = Mutex<HashMap<(String, String), Cell<T>>>;
 
-/// Checks profiles. What several of them share is asked for once.
+/// Checks profiles. Documents that several of them share are read once.
 #[derive(Debug)]
 pub struct Verifier {
-    options: Options,
+    options: VerifyOptions,
     http: Http,
     manifests: HashMap<String, Application>,
     reader: Option<(Claims, SecretString)>,
     readers: Mutex<HashMap<String, Graph>>,
     reader_application: OnceCell<Result<Graph, Finding>>,
     tenants: Cache<Result<Tenant, SignInError>>,
-    names: Cache<Names>,
+    names: Cache<PermissionNames>,
     dns: dns::Resolver,
 }
 
@@ -191,8 +191,8 @@ fn cell<T>(cache: &Cache<T>, key: (String, String)) -> Cell<T> {
 }
 
 impl Verifier {
-    /// Fails if the options make no sense: certificate authorities that are none, a reader's token that is no JWT.
-    pub fn new(mut options: Options) -> Result<Self, String> {
+    /// Creates a verifier. Fails if a certificate authority or the reader's token cannot be read.
+    pub fn new(mut options: VerifyOptions) -> Result<Self, String> {
         if let Some(reader) = &options.reader_application {
             options.needs.add_reader(&reader.settings);
         }
@@ -200,7 +200,7 @@ impl Verifier {
         let reader = match &options.reader {
             Some(token) => {
                 let claims = Claims::read(token).ok_or(
-                    "the reader's token is no JWT, so it cannot be told which Graph it is for; it is not used",
+                    "the reader's token is not a JWT, so the Graph that it is for is not known; it is not used",
                 )?;
                 Some((claims, token.clone()))
             }
@@ -220,17 +220,17 @@ impl Verifier {
         })
     }
 
-    /// Takes an exported registration for a client.
+    /// Adds an exported registration of a client.
     pub fn add_manifest(&mut self, client: &str, application: Application) {
         self.manifests.insert(client.to_ascii_lowercase(), application);
     }
 
-    /// How many requests went to sign-in hosts and Graph so far.
+    /// Returns the number of requests to sign-in hosts and Graph.
     pub fn requests(&self) -> u64 {
         self.http.sent()
     }
 
-    /// Checks profiles, many at once, and hands over each as it is done.
+    /// Checks many profiles concurrently, and returns each result when it is complete.
     pub fn run(self: Arc<Self>, subjects: Vec<Subject>) -> mpsc::Receiver<Verified> {
         let (done, receiver) = mpsc::channel(AT_ONCE);
         tokio::spawn(async move {
@@ -242,12 +242,12 @@ impl Verifier {
                 let Ok(turn) = Arc::clone(&turns).acquire_owned().await else { break };
                 let (this, done) = (Arc::clone(&self), done.clone());
                 tokio::spawn(async move {
-                    // Once the results are not wanted any more, what is under way is given up.
+                    // When the receiver is dropped, running checks are cancelled.
                     let verified = tokio::select! {
                         verified = this.verify(&subject) => verified,
                         () = done.closed() => return,
                     };
-                    // Until somebody takes it, the next one does not begin.
+                    // The next check starts only after the result was received.
                     drop(done.send(verified).await);
                     drop(turn);
                 });
@@ -278,15 +278,15 @@ impl Verifier {
         };
         let next = async {
             match &subject.next {
-                Opened::None => Vec::new(),
+                SubjectSecret::None => Vec::new(),
                 next => Box::pin(self.provider(subject, next, true)).await.0,
             }
         };
         let ((mut findings, reached), next, sender) =
             tokio::join!(self.provider(subject, &subject.secret, false), next, sender);
-        findings.extend(self.unfit(subject, &subject.secret, false, &findings));
-        let next = self.unfit(subject, &subject.next, true, &next).into_iter().chain(next);
-        findings.extend(next.filter(|finding| OF_A_SECRET.contains(&finding.id)).map(Finding::of_next));
+        findings.extend(self.unfit_secret(subject, &subject.secret, false, &findings));
+        let next = self.unfit_secret(subject, &subject.next, true, &next).into_iter().chain(next);
+        findings.extend(next.filter(|finding| SECRET_CHECKS.contains(&finding.id)).map(Finding::for_next_secret));
         findings.extend(sender);
         for finding in &mut findings {
             finding.profile = Some(subject.name.clone());
@@ -303,11 +303,17 @@ impl Verifier {
         }
     }
 
-    /// The checks of the provider, with one of the profile's secrets.
-    async fn provider(&self, subject: &Subject, secret: &Opened, is_next: bool) -> (Vec<Finding>, Level) {
+    /// Runs the checks of the provider, with one of the profile's secrets.
+    async fn provider(&self, subject: &Subject, secret: &SubjectSecret, is_next: bool) -> (Vec<Finding>, Level) {
         let offline = !self.options.manifests.is_empty();
-        let mut check =
-            graph::Check { verifier: self, subject, secret, is_next, findings: Vec::new(), reached: Level::Offline };
+        let mut check = graph::GraphCheck {
+            verifier: self,
+            subject,
+            secret,
+            is_next,
+            findings: Vec::new(),
+            reached: Level::Offline,
+        };
         match &subject.profile.provider {
             Provider::Smtp(_) if offline => {}
             Provider::Smtp(smtp) => return smtp::check(self, subject, smtp, (secret, is_next)).await,
@@ -329,7 +335,7 @@ impl Verifier {
         self.options.now
     }
 
-    /// What an assertion is dated with: a long run is not to outlive it.
+    /// Returns the time for assertions. It advances during a run, so that assertions of a long run are not expired.
     fn clock_now(&self) -> Timestamp {
         self.options.clock.now()
     }
@@ -338,8 +344,8 @@ impl Verifier {
         self.options.credential_days
     }
 
-    fn needs(&self, kind: Kind, client: &str) -> Option<&BTreeSet<&'static str>> {
-        self.options.needs.of_client(kind, client)
+    fn needs(&self, kind: PermissionKind, client: &str) -> Option<&BTreeSet<&'static str>> {
+        self.options.needs.for_client(kind, client)
     }
 
     fn probes(&self) -> bool {
@@ -350,13 +356,13 @@ impl Verifier {
         self.manifests.get(&client.to_ascii_lowercase())
     }
 
-    /// What a tenant says of itself; asked once.
+    /// Reads the public configuration of a tenant, once per run.
     async fn tenant(&self, endpoints: &Endpoints, tenant: &str) -> Arc<Result<Tenant, SignInError>> {
         let cell = cell(&self.tenants, (endpoints.sign_in.to_string(), tenant.to_ascii_lowercase()));
         let ask = || async {
             let sign_in = SignIn::new(self.http.clone(), endpoints.clone());
             Arc::new(sign_in.discover(tenant).await.map(|(discovery, date)| {
-                // The clock is read now and not when the run began; what passed meanwhile is not its fault.
+                // The clock is read now, because time has passed since the run began.
                 let off = date.map(|date| self.options.clock.now().as_second() - date.as_second());
                 Tenant { discovery, clock_off: off.filter(|off| off.abs() > CLOCK_TOLERANCE) }
             }))
@@ -364,9 +370,9 @@ impl Verifier {
         Arc::clone(cell.get_or_init(ask).await)
     }
 
-    /// The tenant's own names of Graph's permissions; asked once a tenant, the built-in table where nobody tells.
-    async fn names(&self, graph: Option<&Graph>, tenant: &str) -> Names {
-        let Some(graph) = graph else { return Names::built_in() };
+    /// Reads the tenant's own names of Graph's permissions, once per run; the built-in table without access.
+    async fn names(&self, graph: Option<&Graph>, tenant: &str) -> PermissionNames {
+        let Some(graph) = graph else { return PermissionNames::built_in() };
         let cell = cell(&self.names, (String::new(), tenant.to_ascii_lowercase()));
         let ask = || async {
             let path = format!(
@@ -375,25 +381,28 @@ impl Verifier {
                 ServicePrincipal::SELECT_PERMISSIONS
             );
             let principal = graph.get::<ServicePrincipal>(path).await;
-            Arc::new(principal.map_or_else(|_| Names::built_in(), |principal| Names::of(&principal)))
+            Arc::new(principal.map_or_else(
+                |_| PermissionNames::built_in(),
+                |principal| PermissionNames::from_service_principal(&principal),
+            ))
         };
         cell.get_or_init(ask).await.as_ref().clone()
     }
 
-    /// Reads as the holder of the reader's token, if the token is for this Graph: a profile names hosts, and must not
-    /// decide where somebody else's token goes.
-    async fn reader(&self, endpoints: &Endpoints, tenant: &str) -> Result<Graph, graph::Blind> {
+    /// Returns access as a reader. The token is used only for the Graph that it was issued for: a profile names hosts,
+    /// and must not decide where the token of another person is sent.
+    async fn reader(&self, endpoints: &Endpoints, tenant: &str) -> Result<Graph, graph::NoAccess> {
         match self.reader_by_token(endpoints, tenant).await {
             Ok(graph) => Ok(graph),
             Err(why) => self.reader_by_application(endpoints, tenant).await.ok_or(why),
         }
     }
 
-    /// Reads as the environment's own application, if the profile is in that application's tenant.
+    /// Returns access as the environment's own application, if the profile is in that application's tenant.
     async fn reader_by_application(&self, endpoints: &Endpoints, tenant: &str) -> Option<Graph> {
         let application = self.options.reader_application.as_ref()?;
         let settings = &application.settings;
-        let own = Endpoints::of(&settings.cloud).ok()?;
+        let own = Endpoints::for_cloud(&settings.cloud).ok()?;
         if own.sign_in != endpoints.sign_in || own.graph != endpoints.graph {
             return None;
         }
@@ -405,45 +414,52 @@ impl Verifier {
                 _ => return None,
             }
         }
-        let signed_in = self.reader_application.get_or_init(|| graph::reader(self, application, &own)).await;
+        let signed_in = self.reader_application.get_or_init(|| graph::sign_in_reader(self, application, &own)).await;
         signed_in.as_ref().ok().cloned()
     }
 
-    /// What is wrong with the environment's own application for reading, once it was needed.
+    /// Returns the finding about the environment's own application for reading, if it was needed and failed.
     pub fn reader_finding(&self) -> Option<Finding> {
         self.reader_application.get()?.as_ref().err().cloned()
     }
 
-    /// The token is of one tenant, and in another one Graph would answer that nothing is there.
-    async fn reader_by_token(&self, endpoints: &Endpoints, tenant: &str) -> Result<Graph, graph::Blind> {
-        let (claims, token) = self.reader.as_ref().ok_or(graph::Blind::Nobody)?;
+    /// Returns access by the reader's token, for its own tenant only: of another one, Graph would reply that objects do
+    /// not exist.
+    async fn reader_by_token(&self, endpoints: &Endpoints, tenant: &str) -> Result<Graph, graph::NoAccess> {
+        let (claims, token) = self.reader.as_ref().ok_or(graph::NoAccess::NoToken)?;
         let audience = claims.aud.trim_end_matches('/');
         let graph = endpoints.graph.as_str().trim_end_matches('/');
         let is_for_it = audience.eq_ignore_ascii_case(graph) || (audience == GRAPH_APP_ID && graph == GLOBAL_GRAPH);
         if !is_for_it {
-            return Err(graph::Blind::Nobody);
+            return Err(graph::NoAccess::NoToken);
         }
         let theirs = self.tenant(endpoints, tenant).await;
         let theirs = theirs.as_ref().as_ref().ok().and_then(|tenant| tenant.discovery.tenant_id());
         if theirs.is_none() || claims.tid.parse().ok() != theirs {
-            return Err(graph::Blind::OtherTenant);
+            return Err(graph::NoAccess::OtherTenant);
         }
         let mut readers = self.readers.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
         let new = || Graph::new(self.http.clone(), endpoints, token.clone());
         Ok(readers.entry(graph.to_owned()).or_insert_with(new).clone())
     }
 
-    /// That a secret was opened and cannot work, where nobody got as far as using it.
-    fn unfit(&self, subject: &Subject, opened: &Opened, is_next: bool, known: &[Finding]) -> Option<Finding> {
+    /// Returns the finding for a secret that was decrypted and cannot work, if no check has used it.
+    fn unfit_secret(
+        &self,
+        subject: &Subject,
+        opened: &SubjectSecret,
+        is_next: bool,
+        known: &[Finding],
+    ) -> Option<Finding> {
         let provider = &subject.profile.provider;
         let (kind, (reference, pointer)) = CredentialKind::from_provider(provider).zip(provider.secret())?;
-        let seal = secret::seal(self.environment(), reference, is_next);
-        let finding = opened.fitting(kind, &format!("/provider{pointer}"), &seal).err()?;
+        let seal_command = secret::seal_command(self.environment(), reference, is_next);
+        let finding = opened.fitting(kind, &format!("/provider{pointer}"), &seal_command).err()?;
         let is_known = known.iter().any(|other| other.id == finding.id && other.verdict == finding.verdict);
         (finding.verdict == Verdict::Fail && !is_known).then_some(*finding)
     }
 
-    /// Reads a federated token for a destination that it is for.
+    /// Reads a federated token for a destination.
     fn federated_token(&self, path: &str, destination: &Destination) -> Result<SecretString, String> {
         self.options.federated.read(path, &self.options.environment, destination)
     }

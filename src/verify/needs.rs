@@ -1,29 +1,29 @@
-//! What the profiles of an environment need of each application, all together. Several may share one, and what another
-//! profile needs is not too much.
+//! Permissions that the profiles of an environment need of each application. Several profiles may share one
+//! application; a permission that another profile needs is not excessive.
 
 use std::collections::{BTreeSet, HashMap};
 
 use crate::{
-    entra::permissions::Kind,
+    entra::permissions::PermissionKind,
     model::{GraphDirect, Profile, Provider},
 };
 
 /// Permissions of Graph, by application and kind.
 #[derive(Clone, Debug, Default)]
-pub struct Needs(HashMap<(Kind, String), BTreeSet<&'static str>>);
+pub struct NeededPermissions(HashMap<(PermissionKind, String), BTreeSet<&'static str>>);
 
-impl Needs {
-    /// Of profiles.
-    pub fn of<'p>(profiles: impl IntoIterator<Item = &'p Profile>) -> Self {
+impl NeededPermissions {
+    /// Collects the permissions of profiles.
+    pub fn from_profiles<'p>(profiles: impl IntoIterator<Item = &'p Profile>) -> Self {
         let mut needs = Self::default();
         for profile in profiles {
             match &profile.provider {
                 Provider::MicrosoftGraphDirect(direct) => {
-                    needs.add(Kind::Application, &direct.client, of_direct(direct.address_book));
+                    needs.add(PermissionKind::Application, &direct.client, direct_permissions(direct.address_book));
                 }
                 Provider::MicrosoftGraphDelegate(delegate) => {
-                    let scopes = of_delegate(delegate.address_book, profile.from_address().is_some());
-                    needs.add(Kind::Delegated, &delegate.client, scopes);
+                    let scopes = delegate_permissions(delegate.address_book, profile.from_address().is_some());
+                    needs.add(PermissionKind::Delegated, &delegate.client, scopes);
                 }
                 Provider::Smtp(_) => {}
             }
@@ -31,23 +31,23 @@ impl Needs {
         needs
     }
 
-    fn add(&mut self, kind: Kind, client: &str, names: Vec<&'static str>) {
+    fn add(&mut self, kind: PermissionKind, client: &str, names: Vec<&'static str>) {
         self.0.entry((kind, client.to_ascii_lowercase())).or_default().extend(names);
     }
 
-    /// The environment's own application for reading the directory needs what it reads with.
+    /// Adds the permissions of the environment's own application for reading the directory.
     pub(super) fn add_reader(&mut self, reader: &GraphDirect) {
-        self.add(Kind::Application, &reader.client, vec!["Application.Read.All", "Directory.Read.All"]);
+        self.add(PermissionKind::Application, &reader.client, vec!["Application.Read.All", "Directory.Read.All"]);
     }
 
-    /// What all profiles of an application need of one kind.
-    pub(super) fn of_client(&self, kind: Kind, client: &str) -> Option<&BTreeSet<&'static str>> {
+    /// Returns the permissions of one kind that all profiles of an application need.
+    pub(super) fn for_client(&self, kind: PermissionKind, client: &str) -> Option<&BTreeSet<&'static str>> {
         self.0.get(&(kind, client.to_ascii_lowercase()))
     }
 }
 
-/// The application of a profile at Microsoft.
-pub fn client(provider: &Provider) -> Option<&str> {
+/// Returns the client id of a profile's application.
+pub fn client_id(provider: &Provider) -> Option<&str> {
     match provider {
         Provider::MicrosoftGraphDelegate(delegate) => Some(&delegate.client),
         Provider::MicrosoftGraphDirect(direct) => Some(&direct.client),
@@ -55,8 +55,8 @@ pub fn client(provider: &Provider) -> Option<&str> {
     }
 }
 
-/// What a direct sender needs.
-pub(super) fn of_direct(address_book: bool) -> Vec<&'static str> {
+/// Returns the application permissions of a direct profile.
+pub(super) fn direct_permissions(address_book: bool) -> Vec<&'static str> {
     let mut needed = vec!["Mail.Send"];
     if address_book {
         needed.extend(["User.Read.All", "Group.Read.All", "OrgContact.Read.All"]);
@@ -64,8 +64,9 @@ pub(super) fn of_direct(address_book: bool) -> Vec<&'static str> {
     needed
 }
 
-/// What a delegate needs; `shared_sender` is whether the profile states a From, so that users send as somebody else.
-pub(super) fn of_delegate(address_book: bool, shared_sender: bool) -> Vec<&'static str> {
+/// Returns the delegated permissions of a delegate profile. `shared_sender` is true if the profile states a From, so
+/// that users send as another mailbox.
+pub(super) fn delegate_permissions(address_book: bool, shared_sender: bool) -> Vec<&'static str> {
     let mut needed = vec!["Mail.ReadWrite", "Mail.Send", "User.Read", "User.ReadBasic.All"];
     if address_book {
         needed.push("Contacts.Read");

@@ -1,8 +1,11 @@
-//! What to paste: portal paths, `az` commands, consent addresses, and the PowerShell that asks Exchange.
+//! Remedies for findings at Microsoft: portal paths, `az` commands, consent addresses, and PowerShell for Exchange,
+//! with
+
+//! real names filled in.
 
 use crate::entra::{
     Endpoints,
-    permissions::{self, GRAPH_APP_ID, Kind},
+    permissions::{self, GRAPH_APP_ID, PermissionKind},
 };
 
 /// The longest list of redirect URIs that is written into a command.
@@ -11,14 +14,14 @@ const LISTED: usize = 20;
 /// Remedies for one application in one tenant.
 pub(super) struct Remedies<'a> {
     /// `mailwright verify ENV PROFILE`.
-    pub(super) again: &'a str,
+    pub(super) verify_command: &'a str,
     pub(super) endpoints: &'a Endpoints,
     pub(super) tenant: &'a str,
     pub(super) client: &'a str,
 }
 
 impl Remedies<'_> {
-    /// A page of the registration in the administrators' portal.
+    /// Returns a page of the registration in the administrators' portal.
     fn portal(&self, words: &str, blade: &str) -> String {
         let Self { endpoints, client, .. } = self;
         format!(
@@ -27,7 +30,7 @@ impl Remedies<'_> {
         )
     }
 
-    /// Where an administrator consents to everything that the registration requests.
+    /// Returns the address where an administrator consents to everything that the registration requests.
     pub(super) fn consent(&self, redirect: Option<&str>) -> String {
         let Self { endpoints, tenant, client, .. } = self;
         let sign_in = endpoints.sign_in.as_str().trim_end_matches('/');
@@ -46,7 +49,7 @@ impl Remedies<'_> {
         format!("A Privileged Role Administrator consents at: {address}")
     }
 
-    /// How an administrator consents, every way.
+    /// Returns every way for an administrator to consent.
     pub(super) fn consent_steps(&self, redirect: Option<&str>) -> Vec<String> {
         vec![
             self.consent(redirect),
@@ -56,14 +59,14 @@ impl Remedies<'_> {
         ]
     }
 
-    /// How a permission is requested, before it is consented to.
-    pub(super) fn request_permission(&self, kind: Kind, name: &str) -> Vec<String> {
+    /// Returns the steps that request a permission, before consent.
+    pub(super) fn request_permission(&self, kind: PermissionKind, name: &str) -> Vec<String> {
         let mut steps = vec![self.portal(
             &format!(
                 "API permissions > Add a permission > Microsoft Graph > {} permissions > {name}",
                 match kind {
-                    Kind::Application => "Application",
-                    Kind::Delegated => "Delegated",
+                    PermissionKind::Application => "Application",
+                    PermissionKind::Delegated => "Delegated",
                 }
             ),
             "CallAnAPI",
@@ -78,8 +81,8 @@ impl Remedies<'_> {
         steps
     }
 
-    /// How a permission that nobody needs goes away.
-    pub(super) fn remove_permission(&self, kind: Kind, name: &str) -> Vec<String> {
+    /// Returns the steps that remove a permission.
+    pub(super) fn remove_permission(&self, kind: PermissionKind, name: &str) -> Vec<String> {
         let mut steps = vec![self.portal(&format!("API permissions > {name} > Remove, then Revoke"), "CallAnAPI")];
         if let Some(id) = permissions::id(kind, name) {
             steps.push(format!(
@@ -90,7 +93,7 @@ impl Remedies<'_> {
         steps
     }
 
-    /// How a new secret comes in. Only whoever sees its value can seal it.
+    /// Returns the steps that create a client secret and seal its value.
     pub(super) fn new_secret(&self, seal: &str) -> Vec<String> {
         vec![
             self.portal(
@@ -102,7 +105,7 @@ impl Remedies<'_> {
         ]
     }
 
-    /// Where certificates are uploaded.
+    /// Returns the steps that upload a certificate and seal it.
     pub(super) fn new_certificate(&self, seal: &str) -> Vec<String> {
         vec![
             self.portal("Certificates & secrets > Certificates > Upload certificate", "Credentials"),
@@ -111,7 +114,7 @@ impl Remedies<'_> {
         ]
     }
 
-    /// Where federated credentials stand.
+    /// Returns the steps that show the federated credentials.
     pub(super) fn federation(&self) -> Vec<String> {
         vec![
             self.portal("Certificates & secrets > Federated credentials", "Credentials"),
@@ -121,7 +124,7 @@ impl Remedies<'_> {
         ]
     }
 
-    /// The pages with the redirect URIs. `all` is the whole list as it should be: `az` replaces what is there.
+    /// Returns the steps that set redirect URIs. `all` is the complete new list: `az` replaces the registered one.
     pub(super) fn redirects(&self, platform: &str, all: &[String]) -> Vec<String> {
         let portal = self.portal("Authentication > Redirect URI configuration", "Authentication");
         if all.len() > LISTED {
@@ -140,7 +143,7 @@ impl Remedies<'_> {
         ]
     }
 
-    /// How the application is enabled again.
+    /// Returns the steps that enable the application.
     pub(super) fn enable(&self) -> Vec<String> {
         vec![
             "Portal: Enterprise applications > the application > Properties > Enabled for users to sign-in: Yes"
@@ -149,7 +152,7 @@ impl Remedies<'_> {
         ]
     }
 
-    /// How a registration that was deactivated is activated again, by whoever owns it.
+    /// Returns the step by which the owner of a deactivated registration activates it.
     pub(super) fn activate(&self) -> Vec<String> {
         let graph = self.endpoints.graph.as_str().trim_end_matches('/');
         vec![
@@ -161,12 +164,12 @@ impl Remedies<'_> {
         ]
     }
 
-    /// How the application gets into the tenant.
+    /// Returns the steps that install the application in the tenant.
     pub(super) fn install(&self) -> Vec<String> {
         vec![self.consent(None), format!("az ad sp create --id {}", self.client)]
     }
 
-    /// Where users are assigned.
+    /// Returns the step that assigns users.
     pub(super) fn assign(&self) -> Vec<String> {
         vec![
             "Portal: Enterprise applications > the application > Users and groups > Add user/group".to_owned(),
@@ -177,17 +180,17 @@ impl Remedies<'_> {
         ]
     }
 
-    /// What decides whether Exchange lets the application send: Graph cannot see that.
+    /// Returns the commands that show if Exchange lets the application send, which Graph cannot see.
     pub(super) fn ask_exchange(&self, from: &str) -> Vec<String> {
         vec![
             "What decides it, in PowerShell (Connect-ExchangeOnline first):".to_owned(),
             format!("Test-ServicePrincipalAuthorization -Identity {} -Resource {from}", self.client),
             format!("Test-ApplicationAccessPolicy -AppId {} -Identity {from}", self.client),
-            format!("Or send a mail to the sender itself: {} --probe", self.again),
+            format!("Or send a mail to the sender itself: {} --probe", self.verify_command),
         ]
     }
 
-    /// How sending is limited to one mailbox (RBAC for Applications).
+    /// Returns the commands that limit sending to one mailbox (RBAC for Applications).
     pub(super) fn scope_in_exchange(&self, from: &str, object_id: &str) -> Vec<String> {
         let Self { client, .. } = self;
         vec![
@@ -207,7 +210,7 @@ impl Remedies<'_> {
     }
 }
 
-/// A query, encoded.
+/// Encodes a query.
 fn serde_urlencoded(pairs: &[(&str, &str)]) -> String {
     let mut url = reqwest::Url::parse("https://query.invalid/").ok();
     if let Some(url) = &mut url {

@@ -1,4 +1,4 @@
-//! Waivers: what the environment knows and accepts, until a day. One that has expired, or that nothing matches any
+//! Waivers: findings that the environment accepts until a date. One that has expired, or that matches no finding any
 //! more, is itself a finding, so that none outlives its reason.
 
 use jiff::{Timestamp, tz::TimeZone};
@@ -8,12 +8,12 @@ use crate::{
     model::{
         ProfileName, VerifySettings, Waiver,
         finding::{Finding, Report, Verdict},
-        finding_id::Id,
+        finding_id::FindingId,
     },
 };
 
-/// Marks what is waived, and adds what is wrong with the waivers. `whole` is the environment if every enabled profile
-/// of it was checked: only then can it be said that a waiver matches nothing.
+/// Marks the findings that are waived, and adds findings about the waivers. `whole` is the environment if every enabled
+/// profile of it was checked: only then can it be said that a waiver matches nothing.
 pub fn apply(report: &mut Report, settings: &VerifySettings, now: Timestamp, whole: Option<&Desired>) {
     let today = now.to_zoned(TimeZone::UTC).date();
     for (index, waiver) in settings.waivers.iter().enumerate() {
@@ -28,24 +28,24 @@ pub fn apply(report: &mut Report, settings: &VerifySettings, now: Timestamp, who
                 }
             }
         }
-        let whom = waiver.profile.as_ref().map_or(String::new(), |name| format!(" of `{name}`"));
+        let of_profile = waiver.profile.as_ref().map_or(String::new(), |name| format!(" of `{name}`"));
         if expired {
             report.findings.push(
                 Finding::fail(
-                    Id::WaiverExpired,
+                    FindingId::WaiverExpired,
                     &pointer,
-                    format!("the waiver for {}{whom} expired on {}", waiver.finding, waiver.expires),
+                    format!("the waiver for {}{of_profile} expired on {}", waiver.finding, waiver.expires),
                 )
                 .seen(format!("expires: {}", waiver.expires))
                 .expected(format!("{today} or later"))
-                .remedy(["Mend what it waives, or look at the reason again and set a new day."]),
+                .remedy(["Correct the finding that it waives, or review the reason and set a new date."]),
             );
         } else if !matched && let Some(remedy) = idle(waiver, whole) {
             report.findings.push(
                 Finding::fail(
-                    Id::WaiverUnused,
+                    FindingId::WaiverUnused,
                     &pointer,
-                    format!("the waiver for {}{whom} matches no finding", waiver.finding),
+                    format!("the waiver for {}{of_profile} matches no finding", waiver.finding),
                 )
                 .seen(waiver.finding.clone())
                 .expected("a finding that it waives")
@@ -55,21 +55,23 @@ pub fn apply(report: &mut Report, settings: &VerifySettings, now: Timestamp, who
     }
 }
 
-/// What to do about a waiver that matched nothing; none if that is not known.
+/// Returns the remedy for a waiver that matched nothing; none if that is not known.
 fn idle(waiver: &Waiver, whole: Option<&Desired>) -> Option<String> {
-    if waiver.finding.parse::<Id>().is_err() {
-        return Some("There is no such finding; `mailwright explain` lists them.".to_owned());
+    if waiver.finding.parse::<FindingId>().is_err() {
+        return Some("The id does not exist; `mailwright explain` lists all of them.".to_owned());
     }
     let desired = whole?;
-    let Some(name) = &waiver.profile else { return Some("Remove it: what it waived is mended.".to_owned()) };
+    let Some(name) = &waiver.profile else {
+        return Some("Remove it: the finding that it waived is corrected.".to_owned());
+    };
     match desired.profiles.get(name) {
         None => Some(match suggest::nearest(name.as_str(), desired.profiles.keys().map(ProfileName::as_str)) {
-            Some(meant) => format!("There is no profile `{name}`. Did you mean `{meant}`?"),
-            None => format!("There is no profile `{name}`: correct the name, or remove the waiver."),
+            Some(similar) => format!("The profile `{name}` does not exist. Did you mean `{similar}`?"),
+            None => format!("The profile `{name}` does not exist: correct the name, or remove the waiver."),
         }),
-        // What is disabled was not checked.
+        // A disabled profile was not checked.
         Some(profile) if !profile.stored.profile.enabled => None,
-        Some(_) => Some("Remove it: what it waived is mended.".to_owned()),
+        Some(_) => Some("Remove it: the finding that it waived is corrected.".to_owned()),
     }
 }
 
@@ -78,7 +80,7 @@ fn matches(waiver: &Waiver, finding: &Finding) -> bool {
         && waiver.profile.as_ref().is_none_or(|name| finding.profile.as_ref() == Some(name))
 }
 
-/// Puts the places of the files to what the verifier pointed at.
+/// Adds the places in the files to findings.
 pub fn place(report: &mut Report, desired: &Desired) {
     for finding in report.profiles.iter_mut().flat_map(|verified| &mut verified.findings) {
         let profile = finding.profile.as_ref().and_then(|name: &ProfileName| desired.profiles.get(name));

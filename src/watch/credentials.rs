@@ -16,7 +16,7 @@ use crate::{
     client::Client,
     model::{LastVerified, ProfileName, State, StoredProfile},
     verify::{
-        expiry::{self, Ending},
+        expiry::{self, CredentialExpiry},
         gate,
     },
 };
@@ -45,7 +45,7 @@ impl Watched {
         }
         let now = shared.options.clock.now();
         let limit = SignedDuration::from_hours(24 * i64::from(read.desired.verify.credential_days));
-        let soon = expiry::of_environment(state, &last).into_iter().filter_map(|credential| {
+        let soon = expiry::live_credentials(state, &last).into_iter().filter_map(|credential| {
             let end = credential.end.filter(|end| end.ends.duration_since(now) <= limit)?;
             let days = (end.ends.as_second() - now.as_second()).div_euclid(86_400);
             Some(Expiring {
@@ -69,9 +69,9 @@ impl Watched {
         last: &BTreeMap<ProfileName, LastVerified>,
     ) -> bool {
         let now = shared.options.clock.now();
-        let is_due = |row: &Ending| row.is_old || row.seen.is_none_or(|seen| now.duration_since(seen) >= OLD);
+        let is_due = |row: &CredentialExpiry| row.is_old || row.seen.is_none_or(|seen| now.duration_since(seen) >= OLD);
         let due: Vec<ProfileName> =
-            expiry::of_environment(state, last).into_iter().filter(is_due).map(|row| row.profile).collect();
+            expiry::live_credentials(state, last).into_iter().filter(is_due).map(|row| row.profile).collect();
         let profiles: BTreeMap<ProfileName, StoredProfile> = state
             .live_stored()
             .filter(|(name, stored)| stored.profile.enabled && due.contains(name))

@@ -44,7 +44,7 @@ fn stalls(make: impl Fn(&Sink)) {
         service.wait_until(&large, "an attempt", |message| !message["history"].as_array().unwrap().is_empty());
     let attempt = &message["history"][0];
     assert_eq!((&attempt["phase"], &attempt["class"]), (&json!("data"), &json!("transient")), "{attempt:#}");
-    assert!(attempt["reply"].as_str().unwrap().starts_with("the server read no more: nothing for "), "{attempt:#}");
+    assert!(attempt["reply"].as_str().unwrap().starts_with("the server stopped reading: nothing for "), "{attempt:#}");
     assert!(attempt["nextAttemptAt"].is_string(), "{attempt:#}");
     // For the whole it would have been twenty minutes.
     let took = Duration::from_millis(attempt["milliseconds"].as_u64().unwrap());

@@ -8,9 +8,9 @@ use mailwright::{
         Profile,
         finding::{Finding, Verdict, Verified},
     },
-    sandbox::{Ports, Running, Scenario},
+    sandbox::{Ports, SandboxServer, Scenario},
     time::Clock,
-    verify::{Opened, Options, Subject, Verifier},
+    verify::{Subject, SubjectSecret, Verifier, VerifyOptions},
 };
 use serde_json::{Value, json};
 
@@ -30,7 +30,7 @@ const DELEGATED: [&str; 4] = ["Mail.ReadWrite", "Mail.Send", "User.Read", "User.
 /// A sandbox in the process of the test.
 pub(crate) struct Sandbox {
     pub(crate) runtime: tokio::runtime::Runtime,
-    pub(crate) running: Running,
+    pub(crate) running: SandboxServer,
     pub(crate) http: reqwest::Client,
 }
 
@@ -38,7 +38,7 @@ impl Sandbox {
     pub(crate) fn start(scenario: Value) -> Self {
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
         let ports = Ports { https: 0, smtp: 0, smtps: 0, dns: 0 };
-        let running = runtime.block_on(Running::start(serde_json::from_value(scenario).unwrap(), ports)).unwrap();
+        let running = runtime.block_on(SandboxServer::start(serde_json::from_value(scenario).unwrap(), ports)).unwrap();
         let authority = reqwest::Certificate::from_pem(running.authority.as_bytes()).unwrap();
         let http = reqwest::Client::builder().add_root_certificate(authority).build().unwrap();
         Self { runtime, running, http }
@@ -154,7 +154,7 @@ pub(crate) struct VerifyCase {
     pub(crate) secret: Option<String>,
     pub(crate) with_reader: bool,
     pub(crate) trusting: bool,
-    pub(crate) options: Box<dyn FnOnce(&mut Options) + Send>,
+    pub(crate) options: Box<dyn FnOnce(&mut VerifyOptions) + Send>,
     pub(crate) manifest: Option<Value>,
     pub(crate) unavailable: bool,
     pub(crate) refused: bool,
@@ -220,7 +220,7 @@ impl VerifyCase {
         self
     }
 
-    pub(crate) fn options(mut self, change: impl FnOnce(&mut Options) + Send + 'static) -> Self {
+    pub(crate) fn options(mut self, change: impl FnOnce(&mut VerifyOptions) + Send + 'static) -> Self {
         self.options = Box::new(change);
         self
     }
@@ -264,7 +264,7 @@ impl VerifyCase {
     pub(crate) async fn run(self) -> (Verified, String) {
         let scenario: Scenario = serde_json::from_value(self.scenario).unwrap();
         let ports = Ports { https: 0, smtp: 0, smtps: 0, dns: 0 };
-        let running = Running::start(scenario, ports).await.unwrap();
+        let running = SandboxServer::start(scenario, ports).await.unwrap();
         let text = self
             .profile
             .to_string()
@@ -272,7 +272,7 @@ impl VerifyCase {
             .replace("\"SMTP\"", &running.smtp.port().to_string())
             .replace("\"SMTPS\"", &running.smtps.port().to_string());
         let profile: Profile = serde_json::from_str(&text).unwrap();
-        let mut options = Options::new("dev".parse().unwrap(), NOW.parse::<Timestamp>().unwrap());
+        let mut options = VerifyOptions::new("dev".parse().unwrap(), NOW.parse::<Timestamp>().unwrap());
         options.http.authorities = self.trusting.then(|| running.authority.clone().into_bytes());
         options.http.timeout = Duration::from_secs(20);
         options.http.patience = Duration::from_secs(5);
@@ -306,12 +306,12 @@ impl VerifyCase {
         }
         let names_secret = profile.provider.secret().is_some();
         let secret = match self.secret {
-            _ if self.unavailable => Opened::Unavailable("no identity opens it".to_owned()),
-            Some(secret) if names_secret => Opened::Value(secret.into()),
-            _ => Opened::None,
+            _ if self.unavailable => SubjectSecret::Unavailable("no identity opens it".to_owned()),
+            Some(secret) if names_secret => SubjectSecret::Value(secret.into()),
+            _ => SubjectSecret::None,
         };
         let refused = self.refused.then(|| "the token may not apply".to_owned());
-        let subject = Subject { name: "trial".parse().unwrap(), profile, secret, next: Opened::None, refused };
+        let subject = Subject { name: "trial".parse().unwrap(), profile, secret, next: SubjectSecret::None, refused };
         let verified = Arc::new(verifier).verify(&subject).await;
         let places = [
             (running.address.clone(), "https://SANDBOX"),
@@ -368,20 +368,20 @@ fn put(document: &mut Value, pointer: &str, value: Value) {
 }
 
 /// Returns a token that may read the directory.
-pub(crate) async fn reader_token(running: &Running) -> secrecy::SecretString {
+pub(crate) async fn reader_token(running: &SandboxServer) -> secrecy::SecretString {
     use mailwright::{
         entra::{
             Endpoints, Http, http,
-            sign_in::{Proof, SignIn},
+            sign_in::{ClientAuthentication, SignIn},
         },
         model::{Cloud, provider::CustomCloud},
     };
     let custom = CustomCloud { sign_in: running.address.clone(), graph: running.address.clone() };
-    let endpoints = Endpoints::of(&Cloud::Custom(custom)).unwrap();
+    let endpoints = Endpoints::for_cloud(&Cloud::Custom(custom)).unwrap();
     let options =
-        http::Options { authorities: Some(running.authority.clone().into_bytes()), ..http::Options::default() };
+        http::HttpOptions { authorities: Some(running.authority.clone().into_bytes()), ..http::HttpOptions::default() };
     let sign_in = SignIn::new(Http::new(&options).unwrap(), endpoints.clone());
-    let proof = Proof::Secret("reader-secret".to_owned().into());
+    let proof = ClientAuthentication::Secret("reader-secret".to_owned().into());
     let scope = endpoints.graph_scope();
     sign_in.application_token(TENANT, READER, &proof, &scope, Clock::system().now()).await.unwrap().value
 }

@@ -313,7 +313,7 @@ fn waivers_count_until_their_day_and_none_outlives_its_reason() {
             "place": { "file": "environments/dev/environment.yaml", "line": 5, "column": finding["place"]["column"] },
             "message": "the waiver for GRAPH-CONSENT expired on 2025-01-01",
             "seen": "expires: 2025-01-01", "expected": null,
-            "remedy": ["Mend what it waives, or look at the reason again and set a new day."],
+            "remedy": ["Correct the finding that it waives, or review the reason and set a new date."],
         })
     );
 
@@ -331,7 +331,7 @@ fn waivers_count_until_their_day_and_none_outlives_its_reason() {
             .json();
     assert_eq!(
         unmatched["findings"][0]["remedy"],
-        json!(["There is no profile `documnets`. Did you mean `documents`?"])
+        json!(["The profile `documnets` does not exist. Did you mean `documents`?"])
     );
     let case = with("    - { finding: graph-consent, reason: known, expires: \"2099-01-01\" }\n").code(1);
     assert!(
@@ -866,7 +866,7 @@ fn no_secret_and_no_token_is_in_anything_that_verify_says() {
         said.push_str(&answer.body);
     }
     said.push_str(&repo.service.as_ref().unwrap().log.lock().unwrap());
-    assert!(said.contains("a mail from documents@contoso.example to itself was taken") && said.contains("3 reader"));
+    assert!(said.contains("a mail from documents@contoso.example to itself was accepted") && said.contains("3 reader"));
     assert!(sandbox.get("mail").as_array().unwrap().len() >= 12, "the probes were sent");
     for hidden in [SECRET, HIDDEN, token, "eyJ0eXAi", "eyJhbGci"] {
         let hex = hidden.bytes().map(|byte| format!("{byte:02x}")).collect::<String>();

@@ -3,14 +3,19 @@
 use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
 use crate::support::sandbox::{DESKTOP, DIRECT, PASSWORD, SECRET, VerifyCase, WEB, delegate, direct, good, smtp};
-use mailwright::model::{finding::Verdict, finding_id::Id};
+use mailwright::model::{finding::Verdict, finding_id::FindingId};
 use serde_json::{Value, json};
 use tokio::{sync::Semaphore, task::JoinSet};
 
 /// Findings that other modules cover: certificates made with OpenSSL (`postfix`), waivers (`command`).
-const ELSEWHERE: [Id; 4] = [Id::SmtpCertificateExpired, Id::SmtpCertificateName, Id::WaiverExpired, Id::WaiverUnused];
+const ELSEWHERE: [FindingId; 4] = [
+    FindingId::SmtpCertificateExpired,
+    FindingId::SmtpCertificateName,
+    FindingId::WaiverExpired,
+    FindingId::WaiverUnused,
+];
 
-async fn run(name: &str, cases: Vec<VerifyCase>) -> BTreeSet<(Id, Verdict)> {
+async fn run(name: &str, cases: Vec<VerifyCase>) -> BTreeSet<(FindingId, Verdict)> {
     let mut running = JoinSet::new();
     // Each makes keys of its own; more at once would only wait for each other.
     let turns = Arc::new(Semaphore::new(6));
@@ -474,7 +479,7 @@ async fn every_check_passes_and_fails() {
     seen.extend(run("smtp", smtp_cases()).await);
     seen.extend(run("dns", dns_cases()).await);
     seen.extend(run("hostile", hostile_cases()).await);
-    for id in Id::ALL {
+    for id in FindingId::ALL {
         let failed = seen.iter().any(|(found, verdict)| found == id && *verdict != Verdict::Pass);
         assert!(failed || ELSEWHERE.contains(id), "{id} was never found");
         if let Some(check) = id.check() {
@@ -489,8 +494,8 @@ async fn every_check_passes_and_fails() {
 fn every_finding_has_a_page() {
     let pages = include_str!("../../src/model/findings.md");
     let headings: Vec<&str> = pages.lines().filter_map(|line| line.strip_prefix("## ")).collect();
-    assert_eq!(headings, Id::ALL.iter().map(|id| id.id()).collect::<Vec<_>>());
-    for id in Id::ALL {
+    assert_eq!(headings, FindingId::ALL.iter().map(|id| id.id()).collect::<Vec<_>>());
+    for id in FindingId::ALL {
         assert!(id.explanation().len() > 60, "{id} says too little");
     }
 }

@@ -1,7 +1,7 @@
 //! Every name that we use in a request to Graph, or read from a response, is in Microsoft's published metadata.
 //!
 //! The metadata itself (CSDL) is in no package of a registry. What is read here is Microsoft's own rendering of it: the
-//! types of `@microsoft/microsoft-graph-types`, generated from the CSDL of v1.0, a property for a property. Names and ids
+//! types of `@microsoft/microsoft-graph-types`, generated from the CSDL of v1.0, a property for a property. PermissionNames and ids
 //! of permissions are those of `fixtures/graph-permissions.json`, taken from the repository and commit that it names.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -13,7 +13,7 @@ use mailwright::entra::{
         PasswordCredential, PermissionScope, RedirectUris, RequiredResourceAccess, ResourceAccess, ServicePrincipal,
         User, UserPurpose, VerifiedDomain,
     },
-    permissions::{self, Kind, Names},
+    permissions::{self, PermissionKind, PermissionNames},
 };
 use serde::Serialize;
 
@@ -146,9 +146,9 @@ fn the_permissions_are_distinct_and_well_formed() {
     let mut ids = BTreeSet::new();
     for (kind, name, id) in permissions::all() {
         assert!(id.parse::<uuid::Uuid>().is_ok(), "{name}: {id}");
-        assert!(ids.insert((kind.word(), id)), "{name} ({}) has the id of another", kind.word());
+        assert!(ids.insert((kind.adjective(), id)), "{name} ({}) has the id of another", kind.adjective());
         assert_eq!(permissions::id(kind, name), Some(id));
-        assert_eq!(Names::built_in().name(kind, &id.to_uppercase()), name);
+        assert_eq!(PermissionNames::built_in().name(kind, &id.to_uppercase()), name);
     }
     assert_eq!(ids.len(), 1132, "598 delegated and 534 of applications");
 }
@@ -160,12 +160,12 @@ fn the_permissions_are_those_that_are_published() {
     let mut theirs = BTreeSet::new();
     for permission in published["permissions"].as_array().unwrap() {
         let name = permission["value"].as_str().unwrap();
-        for kind in [Kind::Application, Kind::Delegated] {
-            if let Some(id) = permission[kind.word()].as_str() {
-                theirs.insert((kind.word(), name, id));
+        for kind in [PermissionKind::Application, PermissionKind::Delegated] {
+            if let Some(id) = permission[kind.adjective()].as_str() {
+                theirs.insert((kind.adjective(), name, id));
             }
         }
     }
-    let ours: BTreeSet<_> = permissions::all().map(|(kind, name, id)| (kind.word(), name, id)).collect();
+    let ours: BTreeSet<_> = permissions::all().map(|(kind, name, id)| (kind.adjective(), name, id)).collect();
     assert_eq!(theirs.difference(&ours).collect::<Vec<_>>(), Vec::<&(&str, &str, &str)>::new());
 }

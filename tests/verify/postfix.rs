@@ -8,10 +8,10 @@ use crate::support::postfix::{PASSWORD, Postfix, USER};
 use mailwright::{
     model::{
         finding::{Level, Verdict, Verified},
-        finding_id::Id,
+        finding_id::FindingId,
     },
     time::Clock,
-    verify::{Opened, Options, Subject, Verifier},
+    verify::{Subject, SubjectSecret, Verifier, VerifyOptions},
 };
 use serde_json::json;
 
@@ -27,32 +27,32 @@ async fn verify(verifier: &Arc<Verifier>, port: u16, encryption: &str, from: &st
     let subject = Subject {
         name: "relay".parse().unwrap(),
         profile: serde_json::from_value(profile).unwrap(),
-        secret: password.map_or(Opened::None, |password| Opened::Value(password.to_owned().into())),
-        next: Opened::None,
+        secret: password.map_or(SubjectSecret::None, |password| SubjectSecret::Value(password.to_owned().into())),
+        next: SubjectSecret::None,
         refused: None,
     };
     verifier.verify(&subject).await
 }
 
 /// Returns the failed checks: ids with the observed values.
-fn failed(verified: &Verified) -> Vec<(Id, &str)> {
+fn failed(verified: &Verified) -> Vec<(FindingId, &str)> {
     let failed = verified.findings.iter().filter(|finding| finding.verdict == Verdict::Fail);
     failed.map(|finding| (finding.id, finding.seen.as_str())).collect()
 }
 
 /// One finding with all that it says.
-fn whole(verified: &Verified, id: Id) -> String {
+fn whole(verified: &Verified, id: FindingId) -> String {
     verified.findings.iter().find(|finding| finding.id == id).map(crate::support::sandbox::whole).unwrap_or_default()
 }
 
-fn passed(verified: &Verified, id: Id) -> bool {
+fn passed(verified: &Verified, id: FindingId) -> bool {
     verified.findings.iter().any(|finding| finding.id == id && finding.verdict == Verdict::Pass)
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn postfix_and_dovecot_agree_with_the_verifier() {
     let postfix = tokio::task::spawn_blocking(Postfix::start).await.unwrap();
-    let mut options = Options::new("dev".parse().unwrap(), Clock::system().now());
+    let mut options = VerifyOptions::new("dev".parse().unwrap(), Clock::system().now());
     options.http.authorities = Some(postfix.authority.clone().into_bytes());
     // No server answers there, and that is the only finding.
     options.dns_server = Some("127.0.0.1:1".parse().unwrap());
@@ -63,17 +63,24 @@ async fn postfix_and_dovecot_agree_with_the_verifier() {
         let good = verify(&verifier, port, encryption, sender, Some(PASSWORD)).await;
         assert_eq!(failed(&good), [], "{encryption}");
         assert_eq!(good.reached, Level::Credential);
-        for id in [Id::SmtpGreeting, Id::SmtpCertificate, Id::SmtpAuth, Id::SmtpLogin, Id::SmtpSender, Id::SmtpSize] {
+        for id in [
+            FindingId::SmtpGreeting,
+            FindingId::SmtpCertificate,
+            FindingId::SmtpAuth,
+            FindingId::SmtpLogin,
+            FindingId::SmtpSender,
+            FindingId::SmtpSize,
+        ] {
             assert!(passed(&good, id), "{encryption}: {id}");
         }
-        let version = good.findings.iter().find(|finding| finding.id == Id::SmtpTls).unwrap();
+        let version = good.findings.iter().find(|finding| finding.id == FindingId::SmtpTls).unwrap();
         assert_eq!(version.message, "the connection is encrypted with TLS 1.3");
-        let size = good.findings.iter().find(|finding| finding.id == Id::SmtpSize).unwrap();
-        assert_eq!(size.message, "mail of up to 20 MB is taken");
+        let size = good.findings.iter().find(|finding| finding.id == FindingId::SmtpSize).unwrap();
+        assert_eq!(size.message, "mail of up to 20 MB is accepted");
     }
 
     let older = verify(&verifier, postfix.older, "starttls", sender, Some(PASSWORD)).await;
-    let version = older.findings.iter().find(|finding| finding.id == Id::SmtpTls).unwrap();
+    let version = older.findings.iter().find(|finding| finding.id == FindingId::SmtpTls).unwrap();
     assert_eq!(
         (version.verdict, version.message.as_str()),
         (Verdict::Pass, "the connection is encrypted with TLS 1.2")
@@ -83,7 +90,7 @@ async fn postfix_and_dovecot_agree_with_the_verifier() {
         format!("openssl s_client -connect localhost:{port} -servername localhost -starttls smtp </dev/null")
     };
     assert_eq!(
-        whole(&oldest, Id::SmtpTls),
+        whole(&oldest, FindingId::SmtpTls),
         format!(
             "fail error SMTP-TLS at /provider/smtp/host (level 1)\n  \
              the server offers only insecure versions of TLS\n  \
@@ -95,13 +102,13 @@ async fn postfix_and_dovecot_agree_with_the_verifier() {
     assert_eq!(oldest.reached, Level::Anonymous);
 
     let wrong = verify(&verifier, postfix.starttls, "starttls", sender, Some("another-password")).await;
-    let [(Id::SmtpLogin, seen)] = failed(&wrong)[..] else { panic!("{:?}", failed(&wrong)) };
+    let [(FindingId::SmtpLogin, seen)] = failed(&wrong)[..] else { panic!("{:?}", failed(&wrong)) };
     assert!(seen.starts_with("535 5.7.8 Error: authentication failed"), "{seen}");
 
     let expired = verify(&verifier, postfix.expired, "starttls", sender, Some(PASSWORD)).await;
-    assert_eq!(failed(&expired), [(Id::SmtpCertificateExpired, "valid until 2021-01-01T00:00:00Z")]);
+    assert_eq!(failed(&expired), [(FindingId::SmtpCertificateExpired, "valid until 2021-01-01T00:00:00Z")]);
     assert_eq!(
-        whole(&expired, Id::SmtpCertificateExpired),
+        whole(&expired, FindingId::SmtpCertificateExpired),
         format!(
             "fail error SMTP-CERTIFICATE-EXPIRED at /provider/smtp/host (level 1)\n  \
              the server's certificate has expired\n  seen: valid until 2021-01-01T00:00:00Z\n  \
@@ -110,10 +117,10 @@ async fn postfix_and_dovecot_agree_with_the_verifier() {
         )
     );
     let misnamed = verify(&verifier, postfix.misnamed, "starttls", sender, Some(PASSWORD)).await;
-    let [(Id::SmtpCertificateName, seen)] = failed(&misnamed)[..] else { panic!("{:?}", failed(&misnamed)) };
+    let [(FindingId::SmtpCertificateName, seen)] = failed(&misnamed)[..] else { panic!("{:?}", failed(&misnamed)) };
     assert!(seen.contains("mail.elsewhere.example"), "{seen}");
     assert_eq!(
-        whole(&misnamed, Id::SmtpCertificateName),
+        whole(&misnamed, FindingId::SmtpCertificateName),
         format!(
             "fail error SMTP-CERTIFICATE-NAME at /provider/smtp/host (level 1)\n  \
              the server's certificate is not for localhost\n  seen: {seen}\n  expected: localhost\n  \
@@ -125,23 +132,23 @@ async fn postfix_and_dovecot_agree_with_the_verifier() {
     assert_eq!(
         failed(&unknown),
         [(
-            Id::SmtpCertificate,
+            FindingId::SmtpCertificate,
             "no authority that is trusted here issued the server's certificate; its issuer is `CN=other`"
         )]
     );
     for refused in [&expired, &misnamed, &unknown] {
         assert_eq!(refused.reached, Level::Anonymous, "no password goes to a server that is not trusted");
-        assert!(!passed(refused, Id::SmtpLogin));
+        assert!(!passed(refused, FindingId::SmtpLogin));
     }
 
     let odd = verify(&verifier, postfix.starttls, "starttls", "sender@nowhere", Some(PASSWORD)).await;
-    let [(Id::SmtpSender, seen)] = failed(&odd)[..] else { panic!("{:?}", failed(&odd)) };
+    let [(FindingId::SmtpSender, seen)] = failed(&odd)[..] else { panic!("{:?}", failed(&odd)) };
     assert!(seen.starts_with("504 5.5.2"), "{seen}");
     let stranger = verify(&verifier, postfix.strict, "starttls", sender, None).await;
-    let [(Id::SmtpSender, seen)] = failed(&stranger)[..] else { panic!("{:?}", failed(&stranger)) };
+    let [(FindingId::SmtpSender, seen)] = failed(&stranger)[..] else { panic!("{:?}", failed(&stranger)) };
     assert!(seen.starts_with("554 5.7.1"), "{seen}");
 
     let swapped = verify(&verifier, postfix.starttls, "tls", sender, Some(PASSWORD)).await;
-    assert_eq!(failed(&swapped).iter().map(|(id, _)| *id).collect::<Vec<_>>(), [Id::SmtpTls]);
+    assert_eq!(failed(&swapped).iter().map(|(id, _)| *id).collect::<Vec<_>>(), [FindingId::SmtpTls]);
     tokio::task::spawn_blocking(move || drop(postfix)).await.unwrap();
 }

@@ -7,7 +7,7 @@ use crate::support::{
     sandbox::{DESKTOP, DIRECT, READER, SECRET, TENANT, good},
     tools::{folder, tool},
 };
-use mailwright::sandbox::{Ports, Running};
+use mailwright::sandbox::{Ports, SandboxServer};
 use serde_json::{Value, json};
 
 const WRITER: &str = "0c0ffee0-0000-4000-8000-0000000000cc";
@@ -46,7 +46,7 @@ fn run(program: &Path, arguments: &[&str]) -> String {
     let scenario = scenario(&certificate(place.path()));
     let applications = scenario["tenants"][0]["applications"].as_array().unwrap().len();
     let ports = Ports { https: 0, smtp: 0, smtps: 0, dns: 0 };
-    let running = runtime.block_on(Running::start(serde_json::from_value(scenario).unwrap(), ports)).unwrap();
+    let running = runtime.block_on(SandboxServer::start(serde_json::from_value(scenario).unwrap(), ports)).unwrap();
     let file = |name: &str| place.path().join(name).display().to_string();
     std::fs::write(file("ca.pem"), &running.authority).unwrap();
     let given = json!({

@@ -12,12 +12,12 @@ use mailwright::{
     model::{
         Cloud,
         finding::{Finding, Level},
-        finding_id::Id,
+        finding_id::FindingId,
         provider::CustomCloud,
     },
     sandbox::scenario::Tenant,
     time::Clock,
-    verify::{Opened, Options, Subject, Verifier},
+    verify::{Subject, SubjectSecret, Verifier, VerifyOptions},
 };
 use serde_json::json;
 
@@ -38,8 +38,11 @@ fn large() -> Sandbox {
     Sandbox::start(scenario)
 }
 
-fn options(sandbox: &Sandbox) -> http::Options {
-    http::Options { authorities: Some(sandbox.running.authority.clone().into_bytes()), ..http::Options::default() }
+fn options(sandbox: &Sandbox) -> http::HttpOptions {
+    http::HttpOptions {
+        authorities: Some(sandbox.running.authority.clone().into_bytes()),
+        ..http::HttpOptions::default()
+    }
 }
 
 fn subjects(sandbox: &Sandbox) -> Vec<Subject> {
@@ -53,16 +56,16 @@ fn subjects(sandbox: &Sandbox) -> Vec<Subject> {
             Subject {
                 name: format!("p{index}").parse().unwrap(),
                 profile: serde_json::from_str(&text).unwrap(),
-                secret: Opened::None,
+                secret: SubjectSecret::None,
                 refused: None,
-                next: Opened::None,
+                next: SubjectSecret::None,
             }
         })
         .collect()
 }
 
 fn verifier(sandbox: &Sandbox) -> Arc<Verifier> {
-    let mut verifying = Options::new("dev".parse().unwrap(), Clock::system().now());
+    let mut verifying = VerifyOptions::new("dev".parse().unwrap(), Clock::system().now());
     verifying.http = options(sandbox);
     verifying.reader = Some(sandbox.runtime.block_on(reader_token(&sandbox.running)));
     Arc::new(Verifier::new(verifying).unwrap())
@@ -83,7 +86,7 @@ fn a_thousand_registrations_and_ten_thousand_grants_are_read_to_the_end() {
                 verified
                     .findings
                     .into_iter()
-                    .find(|finding| finding.id == Id::ConsentSome && finding.seen.contains(&USERS.to_string()))
+                    .find(|finding| finding.id == FindingId::ConsentSome && finding.seen.contains(&USERS.to_string()))
             });
         }
     });
@@ -103,7 +106,7 @@ fn a_list_is_one_request_a_page() {
     let sandbox = large();
     let token = sandbox.runtime.block_on(reader_token(&sandbox.running));
     let custom = CustomCloud { sign_in: sandbox.running.address.clone(), graph: sandbox.running.address.clone() };
-    let endpoints = Endpoints::of(&Cloud::Custom(custom)).unwrap();
+    let endpoints = Endpoints::for_cloud(&Cloud::Custom(custom)).unwrap();
     let http = Http::new(&options(&sandbox)).unwrap();
     let graph = Graph::new(http.clone(), &endpoints, token);
     let (applications, grants) = sandbox.runtime.block_on(async {

@@ -102,7 +102,7 @@ impl OutgoingOptions {
             federated: FederatedFiles::new(self.federated_token_file.clone()),
             dns_server: self.dns_server,
             smtp_timeout: Duration::from_secs(self.smtp_timeout.unwrap_or(10)),
-            hello: self.smtp_helo_name.clone().unwrap_or_else(HelloName::of_machine),
+            hello: self.smtp_helo_name.clone().unwrap_or_else(HelloName::from_machine),
             deadlines: Deadlines::default(),
             probe_after: Duration::from_secs(60),
         })

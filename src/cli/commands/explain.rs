@@ -4,8 +4,8 @@
 use crate::{
     cli::{CliError, Context, Exit, Runnable},
     config::suggest,
-    entra::aadsts::{self, Entry},
-    model::{Code, finding_id::Id, message::Class},
+    entra::aadsts::{self, AadstsCode},
+    model::{Code, finding_id::FindingId, message::Class},
     replies::{self, About, Meaning},
     text::shortened,
     verify::graph::reported_as,
@@ -34,7 +34,7 @@ fn entras(text: &str) -> Option<u32> {
 }
 
 /// What is known of an AADSTS code.
-fn explained(entry: &Entry) -> String {
+fn explained(entry: &AadstsCode) -> String {
     let findings: Vec<&str> = reported_as(entry.cause).iter().map(|id| id.id()).collect();
     let delivery = if entry.cause.is_transient() {
         "the attempt is made again later; the profile is not suspended"
@@ -110,13 +110,13 @@ impl Runnable for Explain {
     fn run(&self, context: &Context) -> Result<Exit, CliError> {
         let Some(text) = &self.code else {
             let codes = Code::ALL.iter().map(|code| vec![code.id().to_owned(), code.title().to_owned()]);
-            let findings = Id::ALL.iter().map(|id| vec![id.id().to_owned(), id.title().to_owned()]);
+            let findings = FindingId::ALL.iter().map(|id| vec![id.id().to_owned(), id.title().to_owned()]);
             let rows = codes.chain(findings);
             context.printer.out(&crate::cli::ui::table::table(&["code", "problem"], rows));
             return Ok(Exit::Done);
         };
         let bold = anstyle::Style::new().bold();
-        if let Ok(id) = text.parse::<Id>() {
+        if let Ok(id) = text.parse::<FindingId>() {
             context.printer.out(&format!("{bold}{id}: {}{bold:#}\n\n{}", id.title(), id.explanation()));
             return Ok(Exit::Done);
         }
@@ -139,7 +139,7 @@ impl Runnable for Explain {
         let code: Code = in_full(text).parse().map_err(|_| {
             let text = shortened(text, 60);
             let error = CliError::coded(Code::Usage, format!("there is no code `{}`", text.escape_debug()));
-            let known = Code::ALL.iter().map(|code| code.id()).chain(Id::ALL.iter().map(|id| id.id()));
+            let known = Code::ALL.iter().map(|code| code.id()).chain(FindingId::ALL.iter().map(|id| id.id()));
             match suggest::nearest(&text, known) {
                 Some(meant) => error.remedy(format!("Did you mean `{meant}`?")),
                 None => error.remedy("`mailwright explain` lists them."),

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use crate::{
     cli::{CliError, Context, Exit, Runnable, signals::wait_for_stop},
     config,
-    sandbox::{Ports, Running, Scenario},
+    sandbox::{Ports, SandboxServer, Scenario},
 };
 
 /// The scenario that is played where none is named, and that `--example` prints.
@@ -65,7 +65,7 @@ impl Runnable for Sandbox {
         };
         let ports = Ports { https: self.port, smtp: self.smtp_port, smtps: self.smtps_port, dns: self.dns_port };
         context.runtime()?.block_on(async {
-            let running = Running::start(scenario, ports).await.map_err(|error| {
+            let running = SandboxServer::start(scenario, ports).await.map_err(|error| {
                 CliError::new(error)
                     .remedy("Another port: `--port`, `--smtp-port`, `--smtps-port`, `--dns-port`; 0 takes a free one.")
             })?;

@@ -34,7 +34,10 @@ use crate::{
     },
     secrets::{self, Header, Identities, OpenError, Purpose, ValueId},
     text,
-    verify::{self, Joined, Needs, Opened, Options, ReaderApplication, Subject, Verifier, gate, waivers},
+    verify::{
+        self, NeededPermissions, ReaderApplication, ReportSet, Subject, SubjectSecret, Verifier, VerifyOptions, gate,
+        waivers,
+    },
 };
 
 /// Check that the mail will leave: registrations, permissions, redirect URIs, credentials, mail servers
@@ -301,8 +304,8 @@ impl Verify {
         }
     }
 
-    fn options(&self, context: &Context, desired: &Desired) -> Result<Options, CliError> {
-        let mut options = Options::new(desired.environment.clone(), context.clock.now());
+    fn options(&self, context: &Context, desired: &Desired) -> Result<VerifyOptions, CliError> {
+        let mut options = VerifyOptions::new(desired.environment.clone(), context.clock.now());
         options.credential_days = desired.verify.credential_days;
         let outgoing = self.outgoing.outgoing()?;
         options.http.authorities = outgoing.authorities;
@@ -311,7 +314,8 @@ impl Verify {
         options.smtp_timeout = outgoing.smtp_timeout;
         options.hello = outgoing.hello;
         options.probe = self.probe;
-        options.needs = Needs::of(desired.profiles.values().map(|profile| &profile.stored.profile));
+        options.needs =
+            NeededPermissions::from_profiles(desired.profiles.values().map(|profile| &profile.stored.profile));
         Ok(options)
     }
 
@@ -340,7 +344,7 @@ impl Verify {
         let mut why = None;
         let mut others = Vec::new();
         for (name, profile) in profiles {
-            let Some(client) = verify::client(&profile.stored.profile.provider) else {
+            let Some(client) = verify::client_id(&profile.stored.profile.provider) else {
                 others.push(format!("`{name}` has no registration"));
                 continue;
             };
@@ -353,12 +357,12 @@ impl Verify {
             }
             if let Some(application) = found {
                 verifier.add_manifest(client, application);
-                let secret = Opened::None;
+                let secret = SubjectSecret::None;
                 subjects.push(Subject {
                     name: (*name).clone(),
                     profile: profile.stored.profile.clone(),
                     secret,
-                    next: Opened::None,
+                    next: SubjectSecret::None,
                     refused: None,
                 });
             } else {
@@ -421,23 +425,23 @@ impl Verify {
         }
         let known = self.known_destinations(context, environment, files.values());
         let open = |secret: Option<(&SecretReference, &Digest)>, destination: &Destination| {
-            let Some((reference, digest)) = secret else { return Opened::None };
+            let Some((reference, digest)) = secret else { return SubjectSecret::None };
             let Some(file) = files.get(digest) else {
-                return Opened::Unavailable("its age file cannot be read".to_owned());
+                return SubjectSecret::Unavailable("its age file cannot be read".to_owned());
             };
             let identities = match &identities {
-                Err(error) => return Opened::Unavailable(error.message.clone()),
+                Err(error) => return SubjectSecret::Unavailable(error.message.clone()),
                 Ok(identities) => identities,
             };
             let accepted_for = match self.accepted_for(reference, file, destination, &known) {
-                Err(why) => return Opened::Unavailable(why),
+                Err(why) => return SubjectSecret::Unavailable(why),
                 Ok(accepted_for) => accepted_for,
             };
             let purpose = Purpose { environment: &desired.environment, destination, accepted_for };
             match secrets::open_for(file, identities.iter(), &purpose) {
-                Ok(value) => Opened::from_bytes(value.expose_secret()),
-                Err(OpenError::Redirected(redirected)) => Opened::Redirected(redirected.to_string()),
-                Err(error) => Opened::Unavailable(error.to_string()),
+                Ok(value) => SubjectSecret::from_bytes(value.expose_secret()),
+                Err(OpenError::Redirected(redirected)) => SubjectSecret::Redirected(redirected.to_string()),
+                Err(error) => SubjectSecret::Unavailable(error.to_string()),
             }
         };
         let subjects: Vec<Subject> = profiles
@@ -521,7 +525,7 @@ impl Verify {
         &self,
         context: &Context,
         profiles: &BTreeMap<&ProfileName, &DesiredProfile>,
-        options: &Options,
+        options: &VerifyOptions,
     ) -> Result<Option<SecretString>, CliError> {
         let Some(client) = &self.reader.sign_in else {
             let token = variables::read(variables::READER_TOKEN).map(SecretString::from);
@@ -559,7 +563,7 @@ impl Verify {
             };
             return Err(CliError::coded(Code::Usage, why).remedy(remedy));
         };
-        let endpoints = Endpoints::of(cloud).map_err(|error| CliError::new(error.to_string()))?;
+        let endpoints = Endpoints::for_cloud(cloud).map_err(|error| CliError::new(error.to_string()))?;
         let graph = endpoints.graph.as_str().trim_end_matches('/').to_owned();
         let http = Http::new(&options.http).map_err(CliError::new)?;
         let sign_in = SignIn::new(http, endpoints);
@@ -656,8 +660,8 @@ fn collect(
 }
 
 /// The reports of several environments, and what kept the others from having one.
-fn joined(ended: &[Ended<Report>]) -> Joined<'_> {
-    let mut joined = Joined::default();
+fn joined(ended: &[Ended<Report>]) -> ReportSet<'_> {
+    let mut joined = ReportSet::default();
     for Ended { name, result, .. } in ended {
         match result {
             Ok(report) => joined.reports.push(report),
@@ -728,7 +732,7 @@ fn sign_in_remedy(error: &SignInError, client: &str, tenant: &str) -> String {
     }
 }
 
-const BUSY: &str = "The sign-in host is busy, or has trouble of its own: sign in again in some minutes.";
+const BUSY: &str = "The sign-in host is overloaded, or fails: sign in again in some minutes.";
 
 /// What the service is asked to check with.
 pub(crate) struct Ask<'a> {

@@ -1,5 +1,5 @@
-//! Users who sign in and consent, administrators who consent for all, and device codes. Nobody sees a page: whoever is
-//! meant does what a person would.
+//! Sign-in and consent of users, consent of administrators for all, and device codes. It shows no pages: the user whom
+//! the request names signs in and consents at once.
 
 use std::sync::Arc;
 
@@ -11,12 +11,12 @@ use axum::{
 use serde_json::json;
 use uuid::Uuid;
 
-use super::{Fields, No};
-use crate::sandbox::{Sandbox, entra::error::no, scenario::Application};
+use super::{Fields, OAuthError};
+use crate::sandbox::{Sandbox, entra::error::oauth_error, scenario::Application};
 
-/// What was agreed on with a user, until it is redeemed.
+/// The consent of a user, until it is redeemed.
 #[derive(Clone, Debug)]
-pub(in crate::sandbox) struct Agreement {
+pub(in crate::sandbox) struct UserConsent {
     pub(super) tenant: Uuid,
     pub(super) client: Uuid,
     pub(super) user: String,
@@ -26,14 +26,14 @@ pub(in crate::sandbox) struct Agreement {
     pub(super) nonce: Option<String>,
 }
 
-/// `GET /{tenant}/oauth2/v2.0/authorize`: signs in whom `login_hint` names, or the first user, without a page.
+/// `GET /{tenant}/oauth2/v2.0/authorize`: signs in the user of `login_hint`, or the first user, without a page.
 pub(in crate::sandbox) async fn authorize(
     State(sandbox): State<Arc<Sandbox>>,
     Path(name): Path<String>,
     Query(query): Query<Fields>,
 ) -> Response {
     let field = |key: &str| query.get(key).map_or("", String::as_str);
-    // What Entra says here it says on a page, not to the application.
+    // Entra shows these errors on a page, and does not send them to the application.
     let page = |code: u32, text: &str| {
         Html(format!("<!DOCTYPE html><title>Sign in to your account</title><p>AADSTS{code}: {text}</p>"))
             .into_response()
@@ -46,7 +46,7 @@ pub(in crate::sandbox) async fn authorize(
     let redirect = field("redirect_uri");
     let all = [&application.redirects.web, &application.redirects.spa, &application.redirects.public_client];
     if all.iter().all(|uris| uris.is_empty()) {
-        return page(900_971, "No reply address provided.");
+        return page(900_971, "OAuthError reply address provided.");
     }
     if !all.iter().any(|uris| uris.iter().any(|uri| same_redirect(uri, redirect))) {
         return page(
@@ -97,7 +97,7 @@ pub(in crate::sandbox) async fn authorize(
     let code = format!("0.{}", Uuid::now_v7().simple());
     sandbox.agreements.lock().await.insert(
         code.clone(),
-        Agreement {
+        UserConsent {
             tenant: tenant.id,
             client: application.client,
             user: user.name.clone(),
@@ -110,7 +110,7 @@ pub(in crate::sandbox) async fn authorize(
     back(&[("code", &code), ("session_state", "sandbox")])
 }
 
-/// The port of localhost is not compared; everything else is, to the letter.
+/// Compares redirect URIs by exact match, except for the port of localhost.
 pub(super) fn same_redirect(registered: &str, asked: &str) -> bool {
     let local = |text: &str| {
         let url = reqwest::Url::parse(text).ok()?;
@@ -120,13 +120,13 @@ pub(super) fn same_redirect(registered: &str, asked: &str) -> bool {
     registered == asked || local(registered).is_some() && local(registered) == local(asked)
 }
 
-/// The scopes of Graph that are asked for, if they are consented to.
+/// Returns the requested scopes of Graph, if there is consent to them.
 pub(super) fn consented(
     sandbox: &Sandbox,
     application: &Application,
     user: &str,
     asked: &str,
-) -> Result<Vec<String>, No> {
+) -> Result<Vec<String>, OAuthError> {
     let resource = format!("{}/", sandbox.address());
     let by_user = application
         .consented_by
@@ -147,7 +147,7 @@ pub(super) fn consented(
         {
             granted.push(scope.to_owned());
         } else {
-            return Err(no(
+            return Err(oauth_error(
                 400,
                 "invalid_grant",
                 65_001,
@@ -161,8 +161,8 @@ pub(super) fn consented(
     Ok(granted)
 }
 
-/// `GET /{tenant}/adminconsent` and `GET /{tenant}/v2.0/adminconsent`: an administrator consents to what the registration
-/// requests, without a page.
+/// `GET /{tenant}/adminconsent` and `GET /{tenant}/v2.0/adminconsent`: an administrator consents to what the
+/// registration requests, without a page.
 pub(in crate::sandbox) async fn admin_consent(
     State(sandbox): State<Arc<Sandbox>>,
     Path(name): Path<String>,
@@ -210,13 +210,15 @@ pub(in crate::sandbox) async fn device_code(
 ) -> Response {
     let field = |key: &str| form.get(key).map_or("", String::as_str);
     let scenario = sandbox.scenario();
-    let Some(tenant) = scenario.tenant(&name) else { return No::of(90_002).answer(&sandbox) };
-    let Some(application) = tenant.application(field("client_id")) else { return No::of(700_016).answer(&sandbox) };
+    let Some(tenant) = scenario.tenant(&name) else { return OAuthError::from_code(90_002).into_response(&sandbox) };
+    let Some(application) = tenant.application(field("client_id")) else {
+        return OAuthError::from_code(700_016).into_response(&sandbox);
+    };
     let (device, user_code) =
         (format!("DAQ{}", Uuid::now_v7().simple()), Uuid::now_v7().simple().to_string()[20..28].to_uppercase());
     sandbox.devices.lock().await.insert(
         device.clone(),
-        Device {
+        DeviceSignIn {
             user_code: user_code.clone(),
             client: application.client,
             tenant: tenant.id,
@@ -239,7 +241,7 @@ pub(in crate::sandbox) async fn device_code(
 
 /// A sign-in by device code that has begun.
 #[derive(Debug)]
-pub(in crate::sandbox) struct Device {
+pub(in crate::sandbox) struct DeviceSignIn {
     pub(in crate::sandbox) user_code: String,
     pub(super) client: Uuid,
     pub(super) tenant: Uuid,

@@ -1,4 +1,4 @@
-//! A no, in Entra's own shape.
+//! Errors as Entra replies with them: OAuth 2.0 errors with a code (AADSTS) and a text.
 
 use axum::{
     Json,
@@ -10,23 +10,23 @@ use uuid::Uuid;
 
 use crate::sandbox::Sandbox;
 
-/// A no, in Entra's own shape.
+/// An error reply of the token endpoint.
 #[derive(Debug)]
-pub(in crate::sandbox) struct No {
+pub(in crate::sandbox) struct OAuthError {
     status: u16,
     error: &'static str,
     code: u32,
     text: String,
 }
 
-/// A no with words of its own.
-pub(super) fn no(status: u16, error: &'static str, code: u32, text: impl Into<String>) -> No {
-    No { status, error, code, text: text.into() }
+/// Returns an error with a status, an error name of OAuth 2.0, a code and a text.
+pub(super) fn oauth_error(status: u16, error: &'static str, code: u32, text: impl Into<String>) -> OAuthError {
+    OAuthError { status, error, code, text: text.into() }
 }
 
-impl No {
-    /// The no for a code alone, as a fault orders it.
-    pub(in crate::sandbox) fn of(code: u32) -> Self {
+impl OAuthError {
+    /// Returns the usual error for a code, as a fault orders it.
+    pub(in crate::sandbox) fn from_code(code: u32) -> Self {
         let (status, error, text) = match code {
             7_000_215 => (
                 401,
@@ -56,10 +56,11 @@ impl No {
             500_011 => (400, "invalid_resource", "The resource principal was not found in the tenant."),
             _ => (400, "invalid_request", "The request is refused."),
         };
-        no(status, error, code, text)
+        oauth_error(status, error, code, text)
     }
 
-    pub(in crate::sandbox) fn answer(self, sandbox: &Sandbox) -> Response {
+    /// Returns the response.
+    pub(in crate::sandbox) fn into_response(self, sandbox: &Sandbox) -> Response {
         let (trace, correlation) = (Uuid::now_v7(), Uuid::now_v7());
         let now = sandbox.now().strftime("%Y-%m-%d %H:%M:%SZ").to_string();
         let mut body = json!({
@@ -72,7 +73,7 @@ impl No {
             "trace_id": trace,
             "correlation_id": correlation,
         });
-        // The address of the page about the error stands there only for codes that have a page.
+        // Only codes with a page of their own have an address.
         if !matches!(self.code, 700_038 | 70_003) {
             body["error_uri"] = json!(format!("{}/error?code={}", sandbox.address(), self.code));
         }

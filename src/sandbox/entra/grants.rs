@@ -1,4 +1,4 @@
-//! Tokens by every grant, and what is asked about them.
+//! Tokens by every grant, and introspection of tokens.
 
 use std::sync::Arc;
 
@@ -14,13 +14,13 @@ use sha2::{Digest as _, Sha256};
 use uuid::Uuid;
 
 use super::{
-    Agreement, Fields, No,
+    Fields, OAuthError, UserConsent,
     authorize::{consented, same_redirect},
     proof::{Proved, basic, prove},
 };
 use crate::sandbox::{
     Sandbox,
-    entra::error::no,
+    entra::error::oauth_error,
     scenario::{Application, Tenant},
 };
 
@@ -33,16 +33,16 @@ pub(in crate::sandbox) async fn token(
 ) -> Response {
     match issue(&sandbox, &name, &headers, &form).await {
         Ok(token) => ([(header::CACHE_CONTROL, "no-store, no-cache")], Json(token)).into_response(),
-        Err(no) => no.answer(&sandbox),
+        Err(error) => error.into_response(&sandbox),
     }
 }
 
-async fn issue(sandbox: &Sandbox, name: &str, headers: &HeaderMap, form: &Fields) -> Result<Value, No> {
+async fn issue(sandbox: &Sandbox, name: &str, headers: &HeaderMap, form: &Fields) -> Result<Value, OAuthError> {
     let scenario = sandbox.scenario();
     let field = |key: &str| form.get(key).map_or("", String::as_str);
     let grant = field("grant_type");
     if grant.is_empty() {
-        return Err(no(
+        return Err(oauth_error(
             400,
             "invalid_request",
             900_144,
@@ -51,10 +51,10 @@ async fn issue(sandbox: &Sandbox, name: &str, headers: &HeaderMap, form: &Fields
     }
     let tenant = scenario
         .tenant(name)
-        .ok_or_else(|| no(400, "invalid_request", 90_002, format!("Tenant '{name}' not found. Check to make sure you have the correct tenant ID and are signing into the correct cloud.")))?;
+        .ok_or_else(|| oauth_error(400, "invalid_request", 90_002, format!("Tenant '{name}' not found. Check to make sure you have the correct tenant ID and are signing into the correct cloud.")))?;
     let (client, basic_secret) = basic(headers).unwrap_or_else(|| (field("client_id").to_owned(), None));
     if client.is_empty() {
-        return Err(no(
+        return Err(oauth_error(
             400,
             "invalid_request",
             900_144,
@@ -62,7 +62,7 @@ async fn issue(sandbox: &Sandbox, name: &str, headers: &HeaderMap, form: &Fields
         ));
     }
     if client.parse::<Uuid>().map_or(true, |id| id.is_nil()) {
-        return Err(no(
+        return Err(oauth_error(
             400,
             "unauthorized_client",
             700_038,
@@ -70,10 +70,10 @@ async fn issue(sandbox: &Sandbox, name: &str, headers: &HeaderMap, form: &Fields
         ));
     }
     let application = tenant.application(&client).filter(|application| !application.not_installed).ok_or_else(|| {
-        no(400, "unauthorized_client", 700_016, format!("Application with identifier '{client}' was not found in the directory '{name}'. This can happen if the application has not been installed by the administrator of the tenant or consented to by any user in the tenant. You may have sent your authentication request to the wrong tenant."))
+        oauth_error(400, "unauthorized_client", 700_016, format!("Application with identifier '{client}' was not found in the directory '{name}'. This can happen if the application has not been installed by the administrator of the tenant or consented to by any user in the tenant. You may have sent your authentication request to the wrong tenant."))
     })?;
     if application.disabled || application.deactivated {
-        return Err(no(
+        return Err(oauth_error(
             401,
             "invalid_client",
             7_000_112,
@@ -89,7 +89,7 @@ async fn issue(sandbox: &Sandbox, name: &str, headers: &HeaderMap, form: &Fields
         "urn:ietf:params:oauth:grant-type:device_code" | "device_code" => {
             device(sandbox, tenant, &application, form).await
         }
-        other => Err(no(
+        other => Err(oauth_error(
             400,
             "unsupported_grant_type",
             70_003,
@@ -104,9 +104,9 @@ fn client_credentials(
     application: &Application,
     proved: Proved,
     scope: &str,
-) -> Result<Value, No> {
+) -> Result<Value, OAuthError> {
     if proved == Proved::Nothing {
-        return Err(no(
+        return Err(oauth_error(
             401,
             "invalid_client",
             7_000_216,
@@ -114,7 +114,7 @@ fn client_credentials(
         ));
     }
     if scope.is_empty() {
-        return Err(no(
+        return Err(oauth_error(
             400,
             "invalid_request",
             900_144,
@@ -122,7 +122,7 @@ fn client_credentials(
         ));
     }
     let Some(resource) = scope.strip_suffix("/.default").filter(|_| !scope.contains(' ')) else {
-        return Err(no(
+        return Err(oauth_error(
             400,
             "invalid_scope",
             1_002_012,
@@ -134,7 +134,7 @@ fn client_credentials(
     let resource = resource.trim_end_matches('/');
     let exchange = resource == EXCHANGE;
     if resource != sandbox.address() && resource != "https://graph.microsoft.com" && !exchange {
-        return Err(no(
+        return Err(oauth_error(
             400,
             "invalid_resource",
             500_011,
@@ -156,10 +156,10 @@ fn client_credentials(
         "oid": tenant.object_id(&format!("sp/{}", application.client)),
         "tid": tenant.id,
         "ver": "1.0",
-        // A token says whether it is from a proof that still holds; the sandbox counts, to tell tokens apart.
+        // The real service refers to the credential here. The sandbox counts, so that tokens differ.
         "uti": Uuid::now_v7().simple().to_string(),
     });
-    // Nothing granted: the token is issued all the same, without the claim.
+    // Without any grant the token is still issued, without the claim.
     let of_exchange = |role: &&String| role.ends_with(".SendAsApp");
     let granted: Vec<&String> = application.granted.iter().filter(|role| of_exchange(role) == exchange).collect();
     if !granted.is_empty() {
@@ -170,9 +170,9 @@ fn client_credentials(
     )
 }
 
-/// `POST /sandbox/introspect`: whether a token is good for logging in to a mail server, as RFC 7662 has it. Entra has no
-/// such thing; mail servers that are not Exchange ask in this way. A token of an application is for its tenant and not for
-/// one mailbox, so what matters of `username` is the domain.
+/// `POST /sandbox/introspect`: informs a mail server if a token is valid for a login (RFC 7662). Entra has no such
+/// endpoint; mail servers other than Exchange ask in this way. A token of an application is for its tenant and not for
+/// one mailbox, so only the domain of `username` matters.
 pub(in crate::sandbox) async fn introspect(
     State(sandbox): State<Arc<Sandbox>>,
     Form(form): Form<Fields>,
@@ -203,14 +203,14 @@ async fn authorization_code(
     proved: Proved,
     headers: &HeaderMap,
     form: &Fields,
-) -> Result<Value, No> {
+) -> Result<Value, OAuthError> {
     let field = |key: &str| form.get(key).map_or("", String::as_str);
     let agreement = sandbox.agreements.lock().await.remove(field("code"));
     let agreement = agreement
         .filter(|agreement| agreement.client == application.client && agreement.tenant == tenant.id)
-        .ok_or_else(|| no(400, "invalid_grant", 54_005, "OAuth2 Authorization code was already redeemed, please retry with a new valid code or use an existing refresh token."))?;
+        .ok_or_else(|| oauth_error(400, "invalid_grant", 54_005, "OAuth2 Authorization code was already redeemed, please retry with a new valid code or use an existing refresh token."))?;
     if agreement.redirect != field("redirect_uri") {
-        return Err(no(
+        return Err(oauth_error(
             400,
             "invalid_client",
             500_112,
@@ -221,7 +221,7 @@ async fn authorization_code(
     let cross_origin = headers.contains_key(header::ORIGIN);
     if on(&application.redirects.spa) {
         if !cross_origin {
-            return Err(no(
+            return Err(oauth_error(
                 400,
                 "invalid_request",
                 9_002_327,
@@ -229,7 +229,7 @@ async fn authorization_code(
             ));
         }
     } else if cross_origin {
-        return Err(no(
+        return Err(oauth_error(
             400,
             "invalid_request",
             9_002_326,
@@ -237,7 +237,7 @@ async fn authorization_code(
         ));
     } else if on(&application.redirects.public_client) {
         if proved != Proved::Nothing {
-            return Err(no(
+            return Err(oauth_error(
                 401,
                 "invalid_client",
                 700_025,
@@ -245,7 +245,7 @@ async fn authorization_code(
             ));
         }
     } else if proved == Proved::Nothing {
-        return Err(no(
+        return Err(oauth_error(
             401,
             "invalid_client",
             7_000_218,
@@ -255,7 +255,7 @@ async fn authorization_code(
     if let Some(challenge) = &agreement.challenge {
         let answer = BASE64_URL_SAFE_NO_PAD.encode(Sha256::digest(field("code_verifier").as_bytes()));
         if *challenge != answer {
-            return Err(no(
+            return Err(oauth_error(
                 400,
                 "invalid_grant",
                 501_481,
@@ -272,15 +272,15 @@ async fn refresh(
     application: &Application,
     proved: Proved,
     form: &Fields,
-) -> Result<Value, No> {
+) -> Result<Value, OAuthError> {
     let known = sandbox.refresh_tokens.lock().await.get(form.get("refresh_token").map_or("", String::as_str)).cloned();
     let agreement =
-        known
-            .filter(|agreement| agreement.client == application.client && agreement.tenant == tenant.id)
-            .ok_or_else(|| no(400, "invalid_grant", 9_002_313, "Invalid request. Request is malformed or invalid."))?;
+        known.filter(|agreement| agreement.client == application.client && agreement.tenant == tenant.id).ok_or_else(
+            || oauth_error(400, "invalid_grant", 9_002_313, "Invalid request. Request is malformed or invalid."),
+        )?;
     let is_web = application.redirects.web.iter().any(|uri| same_redirect(uri, &agreement.redirect));
     if is_web && proved == Proved::Nothing {
-        return Err(no(
+        return Err(oauth_error(
             401,
             "invalid_client",
             7_000_218,
@@ -290,9 +290,14 @@ async fn refresh(
     Ok(delegated(sandbox, tenant, application, &agreement).await)
 }
 
-async fn device(sandbox: &Sandbox, tenant: &Tenant, application: &Application, form: &Fields) -> Result<Value, No> {
+async fn device(
+    sandbox: &Sandbox,
+    tenant: &Tenant,
+    application: &Application,
+    form: &Fields,
+) -> Result<Value, OAuthError> {
     if !application.public_flows && application.redirects.public_client.is_empty() {
-        return Err(no(
+        return Err(oauth_error(
             401,
             "invalid_client",
             7_000_218,
@@ -306,7 +311,7 @@ async fn device(sandbox: &Sandbox, tenant: &Tenant, application: &Application, f
             .get_mut(code)
             .filter(|device| device.client == application.client && device.tenant == tenant.id)
             .ok_or_else(|| {
-                no(
+                oauth_error(
                     400,
                     "bad_verification_code",
                     70_018,
@@ -318,7 +323,7 @@ async fn device(sandbox: &Sandbox, tenant: &Tenant, application: &Application, f
             device.approved.clone_from(&tenant.approves_device_codes);
         }
         let user = device.approved.clone().ok_or_else(|| {
-            no(
+            oauth_error(
                 400,
                 "authorization_pending",
                 70_016,
@@ -330,7 +335,7 @@ async fn device(sandbox: &Sandbox, tenant: &Tenant, application: &Application, f
         found
     };
     let scopes = consented(sandbox, application, &user, &scope)?;
-    let agreement = Agreement {
+    let agreement = UserConsent {
         tenant: tenant.id,
         client: application.client,
         user,
@@ -342,7 +347,7 @@ async fn device(sandbox: &Sandbox, tenant: &Tenant, application: &Application, f
     Ok(delegated(sandbox, tenant, application, &agreement).await)
 }
 
-async fn delegated(sandbox: &Sandbox, tenant: &Tenant, application: &Application, agreement: &Agreement) -> Value {
+async fn delegated(sandbox: &Sandbox, tenant: &Tenant, application: &Application, agreement: &UserConsent) -> Value {
     let now = sandbox.now().as_second();
     let graph: Vec<&str> =
         agreement.scopes.iter().map(String::as_str).filter(|scope| *scope != "offline_access").collect();

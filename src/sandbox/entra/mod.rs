@@ -1,14 +1,14 @@
-//! The stand-in for Entra: discovery, authorize, device code, tokens by every grant; errors in Entra's own shape.
+//! The stand-in for Entra: discovery, authorize, device code, tokens by every grant; errors in Entra's form.
 //!
-//! | part | what it plays |
+//! | part | contents |
 //! | --- | --- |
 //! | here | discovery |
-//! | `authorize` | users who sign in and consent, administrators who do, device codes |
-//! | `proof` | how an application proves itself: secret, certificate, federated token |
-//! | `grants` | tokens by every grant, and what is asked about them |
-//! | `no` | a no in Entra's own shape |
+//! | `authorize` | sign-in and consent of users, consent of administrators, device codes |
+//! | `proof` | credentials of an application: secret, certificate, federated token |
+//! | `grants` | tokens by every grant, introspection |
+//! | `error` | errors in the form of Entra |
 //!
-//! Which code goes with which HTTP status and error word follows answers that were captured from the real service, and
+//! The HTTP status and the error name of each code follow replies that were captured from the real service, and
 //! Microsoft's list of error codes.
 
 mod authorize;
@@ -26,12 +26,12 @@ use axum::{
 use serde_json::{Value, json};
 
 pub(super) use self::{
-    authorize::{Agreement, Device, admin_consent, authorize, device_code},
+    authorize::{DeviceSignIn, UserConsent, admin_consent, authorize, device_code},
     grants::{EXCHANGE, introspect, token},
 };
 use super::Sandbox;
-pub(super) use crate::sandbox::entra::error::No;
-use crate::sandbox::entra::error::no;
+pub(super) use crate::sandbox::entra::error::OAuthError;
+use crate::sandbox::entra::error::oauth_error;
 
 type Fields = HashMap<String, String>;
 
@@ -44,8 +44,8 @@ pub(super) async fn discovery(State(sandbox): State<Arc<Sandbox>>, Path(name): P
         Some(tenant) => (tenant.id.to_string(), tenant.graph_host.clone()),
         None if shared => ("{tenantid}".to_owned(), None),
         None => {
-            return no(400, "invalid_tenant", 90_002, format!("Tenant '{name}' not found. Check to make sure you have the correct tenant ID and are signing into the correct cloud. Check with your subscription administrator, this may happen if there are no active subscriptions for the tenant."))
-                .answer(&sandbox);
+            return oauth_error(400, "invalid_tenant", 90_002, format!("Tenant '{name}' not found. Check to make sure you have the correct tenant ID and are signing into the correct cloud. Check with your subscription administrator, this may happen if there are no active subscriptions for the tenant."))
+                .into_response(&sandbox);
         }
     };
     let host = base.trim_start_matches("https://");
@@ -77,7 +77,7 @@ pub(super) async fn keys(State(sandbox): State<Arc<Sandbox>>) -> Json<Value> {
     Json(sandbox.tokens.published())
 }
 
-/// `GET /common/discovery/instance`: Microsoft's libraries ask which hosts are one cloud.
+/// `GET /common/discovery/instance`: Microsoft's libraries ask for the hosts of a cloud.
 pub(super) async fn instance(State(sandbox): State<Arc<Sandbox>>, Query(query): Query<Fields>) -> Json<Value> {
     let base = sandbox.address();
     let host = base.trim_start_matches("https://");

@@ -1,4 +1,4 @@
-//! How an application proves itself: by a secret, a certificate, a token of another issuer, or not at all.
+//! Credentials of an application: a secret, a certificate, a token of another issuer, or none.
 
 use axum::http::{HeaderMap, header};
 use base64::{Engine as _, prelude::BASE64_URL_SAFE_NO_PAD};
@@ -7,14 +7,14 @@ use rustls::pki_types::{CertificateDer, pem::PemObject as _};
 use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
 
-use super::{Fields, No};
+use super::{Fields, OAuthError};
 use crate::sandbox::{
     Sandbox,
-    entra::error::no,
+    entra::error::oauth_error,
     scenario::{Application, Tenant},
 };
 
-/// Who it is by its header, and the secret.
+/// Returns the client id and the secret of the header `Authorization`.
 pub(super) fn basic(headers: &HeaderMap) -> Option<(String, Option<String>)> {
     let text = headers.get(header::AUTHORIZATION)?.to_str().ok()?.strip_prefix("Basic ")?;
     let text = String::from_utf8(base64::prelude::BASE64_STANDARD.decode(text).ok()?).ok()?;
@@ -22,7 +22,7 @@ pub(super) fn basic(headers: &HeaderMap) -> Option<(String, Option<String>)> {
     Some((client.to_owned(), Some(secret.to_owned())))
 }
 
-/// How the application proved itself, as `appidacr` tells it.
+/// The kind of credential, as the claim `appidacr` has it.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum Proved {
     Nothing,
@@ -30,20 +30,20 @@ pub(super) enum Proved {
     Assertion,
 }
 
-/// Proves that the application is who it says, or says why not.
+/// Checks the credential of an application.
 pub(super) fn prove(
     sandbox: &Sandbox,
     tenant: &Tenant,
     application: &Application,
     secret: Option<&str>,
     form: &Fields,
-) -> Result<Proved, No> {
+) -> Result<Proved, OAuthError> {
     if let Some(secret) = secret {
         let now = sandbox.now();
         let known = application.secrets.iter().find(|known| known.value == secret);
         return match known {
             Some(known) if known.expires.is_none_or(|expires| expires > now) => Ok(Proved::Secret),
-            Some(_) => Err(no(
+            Some(_) => Err(oauth_error(
                 401,
                 "invalid_client",
                 7_000_222,
@@ -52,7 +52,7 @@ pub(super) fn prove(
                     application.client
                 ),
             )),
-            None => Err(no(
+            None => Err(oauth_error(
                 401,
                 "invalid_client",
                 7_000_215,
@@ -67,7 +67,7 @@ pub(super) fn prove(
     if form.get("client_assertion_type").map(String::as_str)
         != Some("urn:ietf:params:oauth:client-assertion-type:jwt-bearer")
     {
-        return Err(no(
+        return Err(oauth_error(
             400,
             "invalid_request",
             900_144,
@@ -75,7 +75,7 @@ pub(super) fn prove(
         ));
     }
     let header = jsonwebtoken::decode_header(assertion)
-        .map_err(|_| no(401, "invalid_client", 50_027, "JWT token is invalid or malformed."))?;
+        .map_err(|_| oauth_error(401, "invalid_client", 50_027, "JWT token is invalid or malformed."))?;
     let certificate = application
         .certificates
         .iter()
@@ -89,7 +89,7 @@ pub(super) fn prove(
         });
     match certificate {
         Some(der) => by_certificate(sandbox, tenant, application, assertion, header.alg, der.as_ref()),
-        None if header.x5t_s256.is_some() || header.x5t.is_some() => Err(no(
+        None if header.x5t_s256.is_some() || header.x5t.is_some() => Err(oauth_error(
             401,
             "invalid_client",
             700_027,
@@ -109,15 +109,15 @@ fn by_certificate(
     assertion: &str,
     algorithm: Algorithm,
     der: &[u8],
-) -> Result<Proved, No> {
+) -> Result<Proved, OAuthError> {
     let wrong = |text: &str| {
-        no(401, "invalid_client", 700_027, format!("Client assertion failed signature validation. {text}"))
+        oauth_error(401, "invalid_client", 700_027, format!("Client assertion failed signature validation. {text}"))
     };
     let (_, certificate) =
         x509_parser::parse_x509_certificate(der).map_err(|_| wrong("The certificate cannot be read."))?;
     let key = DecodingKey::from_rsa_der(&certificate.public_key().subject_public_key.data);
     if !matches!(algorithm, Algorithm::PS256 | Algorithm::RS256) {
-        return Err(no(
+        return Err(oauth_error(
             401,
             "invalid_client",
             5_002_723,
@@ -132,7 +132,7 @@ fn by_certificate(
     let claims = data.claims;
     let client = application.client.to_string();
     if claims["iss"] != json!(client) || claims["sub"] != json!(client) {
-        return Err(no(
+        return Err(oauth_error(
             401,
             "invalid_client",
             700_021,
@@ -145,14 +145,19 @@ fn by_certificate(
             || audience == format!("{}/{name}/v2.0", sandbox.address())
     });
     if !good {
-        return Err(no(401, "invalid_client", 700_023, "Client assertion audience claim does not match Realm issuer."));
+        return Err(oauth_error(
+            401,
+            "invalid_client",
+            700_023,
+            "Client assertion audience claim does not match Realm issuer.",
+        ));
     }
     let now = sandbox.now().as_second();
     // Some libraries write times with a fraction.
     #[expect(clippy::cast_possible_truncation, reason = "a time in seconds fits")]
     let time = |key: &str| claims[key].as_f64().map(|seconds| seconds as i64);
     if time("nbf").is_some_and(|nbf| nbf > now + 300) || time("exp").is_none_or(|exp| exp < now - 300) {
-        return Err(no(
+        return Err(oauth_error(
             401,
             "invalid_client",
             700_024,
@@ -166,8 +171,8 @@ fn by_certificate(
     Ok(Proved::Assertion)
 }
 
-fn by_federation(application: &Application, assertion: &str) -> Result<Proved, No> {
-    // The real service fetches the issuer's keys. The sandbox has no network, and takes the claims as they are.
+fn by_federation(application: &Application, assertion: &str) -> Result<Proved, OAuthError> {
+    // The real service fetches the issuer's keys. The sandbox has no network, and accepts the claims unverified.
     let payload = assertion.split('.').nth(1).and_then(|part| BASE64_URL_SAFE_NO_PAD.decode(part).ok());
     let claims: Value = payload.and_then(|bytes| serde_json::from_slice(&bytes).ok()).unwrap_or_default();
     let (issuer, subject) = (claims["iss"].as_str().unwrap_or_default(), claims["sub"].as_str().unwrap_or_default());
@@ -176,38 +181,40 @@ fn by_federation(application: &Application, assertion: &str) -> Result<Proved, N
         other => other.as_str().unwrap_or_default().to_owned(),
     };
     if application.federated.is_empty() {
-        return Err(no(
+        return Err(oauth_error(
             401,
             "invalid_client",
             70_021,
             format!(
-                "No matching federated identity record found for presented assertion. Assertion Issuer: '{issuer}'. Assertion Subject: '{subject}'. Assertion Audience: '{audience}'."
+                "OAuthError matching federated identity record found for presented assertion. Assertion Issuer: '{issuer}'. Assertion Subject: '{subject}'. Assertion Audience: '{audience}'."
             ),
         ));
     }
     if audience != "api://AzureADTokenExchange" {
-        return Err(no(
+        return Err(oauth_error(
             401,
             "invalid_client",
             700_212,
-            format!("No matching federated identity record found for presented assertion audience '{audience}'."),
+            format!(
+                "OAuthError matching federated identity record found for presented assertion audience '{audience}'."
+            ),
         ));
     }
     if !application.federated.iter().any(|known| known.issuer == issuer) {
-        return Err(no(
+        return Err(oauth_error(
             401,
             "invalid_client",
             700_211,
-            format!("No matching federated identity record found for presented assertion issuer '{issuer}'."),
+            format!("OAuthError matching federated identity record found for presented assertion issuer '{issuer}'."),
         ));
     }
     if !application.federated.iter().any(|known| known.issuer == issuer && known.subject == subject) {
-        return Err(no(
+        return Err(oauth_error(
             401,
             "invalid_client",
             700_213,
             format!(
-                "No matching federated identity record found for presented assertion subject '{subject}'. Check your federated identity credential Subject, Audience and Issuer against the presented assertion."
+                "OAuthError matching federated identity record found for presented assertion subject '{subject}'. Check your federated identity credential Subject, Audience and Issuer against the presented assertion."
             ),
         ));
     }

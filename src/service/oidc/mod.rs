@@ -25,7 +25,7 @@ use super::{
     http::HttpProblem,
 };
 use crate::{
-    entra::http::{Http, Options},
+    entra::http::{Http, HttpOptions},
     model::{Code, EnvironmentName, host::is_loopback},
 };
 use keys::{FRESH, IssuerKeys, USABLE};
@@ -66,7 +66,7 @@ impl IssuerSet {
     /// Creates the set. `authorities` (PEM) are trusted in addition to the platform's certificate authorities.
     fn new(settings: OidcSettings, authorities: Option<Vec<u8>>) -> Result<Self, String> {
         settings.check()?;
-        let options = Options { authorities, connections: 4, timeout: TIMEOUT, patience: Duration::ZERO };
+        let options = HttpOptions { authorities, connections: 4, timeout: TIMEOUT, patience: Duration::ZERO };
         let http = Http::new(&options)?;
         let issuer = |settings| Arc::new(Issuer { settings, keys: IssuerKeys::default() });
         let issuers = settings.issuers.into_iter().map(issuer).collect();

@@ -18,7 +18,7 @@ use crate::{
     service::http::upload::BodyPermit,
     store::AuditEvent,
     telemetry,
-    verify::{Needs, Options, Verifier},
+    verify::{NeededPermissions, Verifier, VerifyOptions},
 };
 
 /// Number of results that are written to the store together.
@@ -131,8 +131,8 @@ impl Service {
     }
 
     /// Returns the options of a run, without the application that reads the directory.
-    fn verify_options(&self, request: &VerifyRequest) -> Options {
-        let mut options = Options::new(request.environment.clone(), self.clock.now());
+    fn verify_options(&self, request: &VerifyRequest) -> VerifyOptions {
+        let mut options = VerifyOptions::new(request.environment.clone(), self.clock.now());
         options.http.authorities.clone_from(&self.outgoing.authorities);
         options.http.patience = PATIENCE;
         options.credential_days = request.credential_days.clamp(1, 730);
@@ -145,7 +145,7 @@ impl Service {
         let state = self.state();
         let live = state.live_stored().map(|(_, stored)| &stored.profile);
         let requested = request.profiles.values().map(|stored| &stored.profile);
-        options.needs = Needs::of(live.chain(requested).chain(&request.siblings));
+        options.needs = NeededPermissions::from_profiles(live.chain(requested).chain(&request.siblings));
         options
     }
 

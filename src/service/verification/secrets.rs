@@ -15,7 +15,7 @@ use crate::{
     },
     secrets::{FILE_LIMIT, Header, OpenError, Purpose},
     service::{Service, http::HttpProblem},
-    verify::{Opened, ReaderApplication, Subject},
+    verify::{ReaderApplication, Subject, SubjectSecret},
 };
 
 impl Service {
@@ -35,8 +35,8 @@ impl Service {
             )));
         }
         let secret = match &reader.secret {
-            None => Opened::None,
-            Some(_) if !may_apply => Opened::Unavailable(
+            None => SubjectSecret::None,
+            Some(_) if !may_apply => SubjectSecret::Unavailable(
                 "it reads the directory, and only a caller with the role `deployer` may use it".to_owned(),
             ),
             Some(digest) => {
@@ -91,13 +91,13 @@ impl Service {
             let is_contacted = contacted.contains(&destination.place());
             let may_contact = may_apply || is_contacted || is_microsoft_cloud(&stored.profile.provider);
             let open = async |digest: Option<&Digest>| match digest {
-                None => Ok(Opened::None),
+                None => Ok(SubjectSecret::None),
                 Some(digest) => self.open_secret(digest, records.get(digest), &destination, sent, may_apply).await,
             };
             let next = stored.next.values().next();
             // A staged value that delivery already uses is the current one.
             let (secret, next) = if promoted.iter().any(|own| own.profile == name && Some(&own.next) == next) {
-                (open(next).await?, Opened::None)
+                (open(next).await?, SubjectSecret::None)
             } else {
                 (open(stored.secrets.values().next()).await?, open(next).await?)
             };
@@ -117,8 +117,8 @@ impl Service {
         destination: &Destination,
         sent: &BTreeMap<Digest, String>,
         may_apply: bool,
-    ) -> Result<Opened, HttpProblem> {
-        let unavailable = |reason: &str| Ok(Opened::Unavailable(reason.to_owned()));
+    ) -> Result<SubjectSecret, HttpProblem> {
+        let unavailable = |reason: &str| Ok(SubjectSecret::Unavailable(reason.to_owned()));
         let file = match record {
             Some(_) => self.store.age_file(digest).await?,
             None if !may_apply => {
@@ -138,7 +138,7 @@ impl Service {
         let header = match Header::read(&file) {
             Ok(header) if header.digest == *digest => header,
             Ok(_) => return unavailable("its age file does not have the digest in the request"),
-            Err(error) => return Ok(Opened::Unavailable(error.to_string())),
+            Err(error) => return Ok(SubjectSecret::Unavailable(error.to_string())),
         };
         let value_id = header.bound_id().as_str().to_owned();
         let accepted = match record {
@@ -153,20 +153,20 @@ impl Service {
         };
         let value = match tokio::task::spawn_blocking(open).await.map_err(HttpProblem::internal)? {
             Ok(value) => value,
-            Err(OpenError::Redirected(redirected)) => return Ok(Opened::Redirected(redirected.to_string())),
-            Err(error) => return Ok(Opened::Unavailable(error.to_string())),
+            Err(OpenError::Redirected(redirected)) => return Ok(SubjectSecret::Redirected(redirected.to_string())),
+            Err(error) => return Ok(SubjectSecret::Unavailable(error.to_string())),
         };
         if !is_bound {
             // Not while a change is checked: both must bind the value to the same destination.
             let _one_at_a_time = self.changing.lock().await;
             let first = self.store.bind(value_id, destination.clone()).await?;
             if !first.admits(destination) {
-                return Ok(Opened::Redirected(format!(
+                return Ok(SubjectSecret::Redirected(format!(
                     "it was accepted for {first} and would travel to {destination}"
                 )));
             }
         }
-        Ok(Opened::from_bytes(value.expose_secret()))
+        Ok(SubjectSecret::from_bytes(value.expose_secret()))
     }
 }
 

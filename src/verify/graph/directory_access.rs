@@ -1,4 +1,8 @@
-//! Who reads for a profile, and what is said of what nobody could see.
+//! Access to the directory of a tenant: as a reader, or as the application itself; and the findings about what neither
+//! could see.
+//!
+//! [`DirectoryAccess`] asks the reader first and the application second. A finding about something that is not visible
+//! has the verdict `unknown`, and its remedy says which access decides it.
 
 use std::collections::BTreeSet;
 
@@ -7,44 +11,68 @@ use serde::de::DeserializeOwned;
 use crate::{
     entra::{
         HttpError,
-        graph::{Graph, GraphError, ServicePrincipal},
+        graph::{Application, Graph, GraphError, ServicePrincipal, quoted},
         http::tls_remedy,
     },
     model::{
         finding::{Finding, Level, Severity},
-        finding_id::Id,
+        finding_id::FindingId,
     },
     verify::remedy::Remedies,
 };
 
-/// Why nobody reads for a profile beside its own application.
+/// Properties that Graph of a national cloud may not know yet. It refuses a request that names one.
+const RECENT_PROPERTIES: &str = ",isDisabled";
+
+/// The reason why only the application itself can read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(in crate::verify) enum Blind {
-    /// Nobody gave a token that may.
-    Nobody,
+pub(in crate::verify) enum NoAccess {
+    /// The run has no token of a reader.
+    NoToken,
     /// The reader's token is of another tenant than the profile.
     OtherTenant,
 }
 
-impl Blind {
-    fn words(self) -> &'static str {
+impl NoAccess {
+    fn describe(self) -> &'static str {
         match self {
-            Self::Nobody => "no token that may read it",
+            Self::NoToken => "no token that may read it",
             Self::OtherTenant => "the reader's token is of another tenant",
         }
     }
 }
 
-/// Who reads: the application itself, somebody who may read the directory, or nobody.
-pub(super) struct Eyes {
+/// Access to a tenant's directory.
+pub(super) struct DirectoryAccess {
+    /// As the application of the profile, if it could sign in.
     pub(super) own: Option<Graph>,
-    pub(super) reader: Result<Graph, Blind>,
+    /// As a reader, or the reason why there is none.
+    pub(super) reader: Result<Graph, NoAccess>,
 }
 
-impl Eyes {
-    /// Reads with whoever may. The answer says at which level it was seen.
+impl DirectoryAccess {
+    /// Reads a registration.
+    pub(super) async fn application(&self, client: &str) -> Result<(Application, Level), GraphError> {
+        self.select(&format!("/applications(appId='{}')", quoted(client)), Application::SELECT).await
+    }
+
+    /// Reads a client's service principal.
+    pub(super) async fn principal(&self, client: &str) -> Result<(ServicePrincipal, Level), GraphError> {
+        self.select(&format!("/servicePrincipals(appId='{}')", quoted(client)), ServicePrincipal::SELECT).await
+    }
+
+    async fn select<T: DeserializeOwned>(&self, path: &str, select: &str) -> Result<(T, Level), GraphError> {
+        match self.get(&format!("{path}?$select={select}")).await {
+            Err(GraphError::Refused { status: 400, .. }) => {
+                self.get(&format!("{path}?$select={}", select.replace(RECENT_PROPERTIES, ""))).await
+            }
+            other => other,
+        }
+    }
+
+    /// Reads an object, and returns the level at which it was visible.
     pub(super) async fn get<T: DeserializeOwned>(&self, path: &str) -> Result<(T, Level), GraphError> {
-        let mut last = self.nobody();
+        let mut last = self.denied();
         for (graph, level) in [(self.reader.as_ref().ok(), Level::Reader), (self.own.as_ref(), Level::Credential)] {
             let Some(graph) = graph else { continue };
             match graph.get(path).await {
@@ -56,9 +84,9 @@ impl Eyes {
         Err(last)
     }
 
-    /// The same for a list, as far as it goes.
+    /// Reads a list, as far as it goes.
     pub(super) async fn list<T: DeserializeOwned>(&self, path: &str) -> Result<Vec<T>, GraphError> {
-        let mut last = self.nobody();
+        let mut last = self.denied();
         for graph in [self.reader.as_ref().ok(), self.own.as_ref()].into_iter().flatten() {
             match graph.list(path).await {
                 Ok(items) => return Ok(items),
@@ -69,27 +97,27 @@ impl Eyes {
         Err(last)
     }
 
-    /// A reader sees everything, and so does an application that may; one that may not asks in vain.
-    pub(super) fn can_read_others(&self, roles: &BTreeSet<String>) -> bool {
-        self.reader.is_ok() || may_read_others(roles)
+    /// Returns true if all applications are visible: to a reader, or to an application with these roles.
+    pub(super) fn reads_all_applications(&self, roles: &BTreeSet<String>) -> bool {
+        self.reader.is_ok() || allow_reading_applications(roles)
     }
 
-    /// What everything ends with that nobody is there to read.
-    pub(super) fn nobody(&self) -> GraphError {
-        let why = self.reader.as_ref().err().copied().unwrap_or(Blind::Nobody);
-        GraphError::Refused { status: 0, code: why.words().to_owned(), message: String::new() }
+    /// Returns the error for a request that was not sent, because no access remains.
+    pub(super) fn denied(&self) -> GraphError {
+        let why = self.reader.as_ref().err().copied().unwrap_or(NoAccess::NoToken);
+        GraphError::Refused { status: 0, code: why.describe().to_owned(), message: String::new() }
     }
 }
 
-/// Whether an application with these roles may read registrations.
-pub(super) fn may_read_others(roles: &BTreeSet<String>) -> bool {
+/// Returns true if an application with these roles may read all registrations.
+pub(super) fn allow_reading_applications(roles: &BTreeSet<String>) -> bool {
     ["Application.Read.All", "Application.ReadWrite.All", "Directory.Read.All", "Directory.ReadWrite.All"]
         .iter()
         .any(|role| roles.contains(*role))
 }
 
-/// Why something could not be read, in Graph's own code and in none of its texts.
-pub(super) fn reason(error: &GraphError) -> String {
+/// Returns Graph's status and code for something that could not be read, without its texts.
+pub(super) fn error_code(error: &GraphError) -> String {
     match error {
         GraphError::Refused { status: 0, code, .. } => code.clone(),
         GraphError::Refused { status, code, .. } => format!("HTTP {status} {code}"),
@@ -97,42 +125,38 @@ pub(super) fn reason(error: &GraphError) -> String {
     }
 }
 
+/// Drops the level at which a value was visible.
 pub(super) fn without_level<T>(result: Result<(T, Level), GraphError>) -> Result<T, GraphError> {
     result.map(|(value, _)| value)
 }
 
-/// No answer to speak of. `id` says what could not be seen because of it.
-pub(super) fn unreachable(error: &HttpError, id: Id) -> Finding {
+/// Returns the finding for a host of Microsoft that gave no usable reply. `id` is the check that needed the reply.
+pub(super) fn unreachable(error: &HttpError, id: FindingId) -> Finding {
     let (id, message, remedy) = match error {
-        HttpError::NotJson { status: 500.., .. } => (
-            Id::Answer,
-            "Microsoft's host is busy, or has trouble of its own".to_owned(),
-            "Verify again in some minutes.",
-        ),
+        HttpError::NotJson { status: 500.., .. } => {
+            (FindingId::Answer, "Microsoft's host is overloaded, or fails".to_owned(), "Verify again in some minutes.")
+        }
         HttpError::NotJson { .. } | HttpError::Redirect { .. } | HttpError::Huge { .. } => (
-            Id::Answer,
-            "what answers in Microsoft's place is something else: a proxy, a captive portal, or another service"
-                .to_owned(),
-            "Check HTTPS_PROXY and NO_PROXY, and what the address answers from this machine.",
+            FindingId::Answer,
+            "the reply is not from Microsoft: a proxy, a captive portal, or another service answered".to_owned(),
+            "Check HTTPS_PROXY and NO_PROXY, and the reply of the address from this machine.",
         ),
         HttpError::Busy { status: 429, .. } => (
-            Id::Answer,
-            "Microsoft's host is throttling, and asks for more patience than there is".to_owned(),
+            FindingId::Answer,
+            "Microsoft's host is throttling, and asks to wait for longer than the run may take".to_owned(),
             "Verify again in some minutes, fewer profiles at once.",
         ),
-        HttpError::Busy { .. } => (
-            Id::Answer,
-            "Microsoft's host is busy, or has trouble of its own".to_owned(),
-            "Verify again in some minutes.",
-        ),
+        HttpError::Busy { .. } => {
+            (FindingId::Answer, "Microsoft's host is overloaded, or fails".to_owned(), "Verify again in some minutes.")
+        }
         HttpError::Tls { fault, .. } => (
-            Id::Reachable,
+            FindingId::Reachable,
             "TLS to Microsoft's host failed: a proxy that looks inside, an old certificate store, or the wrong host"
                 .to_owned(),
             tls_remedy(fault),
         ),
         _ => (
-            if id == Id::Tenant { Id::Reachable } else { id },
+            if id == FindingId::Tenant { FindingId::Reachable } else { id },
             "Microsoft's host could not be reached".to_owned(),
             "Check the network from this machine, HTTPS_PROXY, and the firewall: ports 443 to the sign-in and Graph hosts.",
         ),
@@ -143,9 +167,11 @@ pub(super) fn unreachable(error: &HttpError, id: Id) -> Finding {
         .remedy([remedy])
 }
 
-/// The registration could not be read. A registration lives in its home tenant alone: that of a partner is not found here, and
-/// its service principal is, or the application signs in. Only where neither is so, the client does not exist.
-pub(super) fn unseen(
+/// Returns the finding for a registration that could not be read.
+///
+/// A registration exists in its home tenant only. That of a partner is not found here, although its service principal
+/// is, or the application signs in. Only where neither is the case, the client does not exist.
+pub(super) fn registration_not_visible(
     error: &GraphError,
     principal: Option<&Result<ServicePrincipal, GraphError>>,
     signed_in: bool,
@@ -156,8 +182,8 @@ pub(super) fn unseen(
     if error.is_absent() {
         let exists = signed_in || principal.is_none_or(|found| !found.as_ref().is_err_and(GraphError::is_absent));
         if !exists {
-            return Finding::fail(Id::Client, &client, "the registration does not exist in this tenant")
-                .seen(reason(error))
+            return Finding::fail(FindingId::Client, &client, "the registration does not exist in this tenant")
+                .seen(error_code(error))
                 .expected(format!("an application {} in tenant {}", remedies.client, remedies.tenant))
                 .remedy(["A registration of another tenant is read there; here only its service principal exists."])
                 .remedy([format!("az ad app show --id {}", remedies.client)]);
@@ -168,43 +194,46 @@ pub(super) fn unseen(
                 let owner: String = owner.chars().take(60).collect();
                 (
                     "the registration is another tenant's (a partner's): redirect URIs, requested permissions and expiry cannot be seen from here",
-                    format!("{}; a service principal, registered in tenant {owner}", reason(error)),
+                    format!("{}; a service principal, registered in tenant {owner}", error_code(error)),
                 )
             }
             _ => (
                 "the registration is not in this tenant, or not yet: redirect URIs, requested permissions and expiry are not known",
-                reason(error),
+                error_code(error),
             ),
         };
-        return Finding::unknown(Id::Registration, &client, message).seen(seen).expected("the registration").remedy([
-            "The sign-in, its token and the service principal decide whether mail leaves; see their findings."
-                .to_owned(),
-            format!("Whoever registered it exports it: az ad app show --id {} > app.json", remedies.client),
-            format!("Then: {} --manifest app.json", remedies.again),
-        ]);
+        return Finding::unknown(FindingId::Registration, &client, message)
+            .seen(seen)
+            .expected("the registration")
+            .remedy([
+                "The sign-in, its token and the service principal decide whether mail leaves; see their findings."
+                    .to_owned(),
+                format!("The owner of the registration exports it: az ad app show --id {} > app.json", remedies.client),
+                format!("Then: {} --manifest app.json", remedies.verify_command),
+            ]);
     }
     if let GraphError::Http(error) = error {
-        return unreachable(error, Id::Registration);
+        return unreachable(error, FindingId::Registration);
     }
-    Finding::unknown(Id::Registration, &client, "the registration could not be read, so redirect URIs, requested permissions and expiry are not known")
-        .seen(reason(error))
+    Finding::unknown(FindingId::Registration, &client, "the registration could not be read, so redirect URIs, requested permissions and expiry are not known")
+        .seen(error_code(error))
         .expected("the registration")
         .remedy([
             "A reader's token decides it: Application.Read.All and Directory.Read.All in MAILWRIGHT_READER_TOKEN, or `--sign-in CLIENT`.".to_owned(),
-            format!("Or an exported registration: az ad app show --id {0} > app.json; {1} --manifest app.json", remedies.client, remedies.again),
+            format!("Or an exported registration: az ad app show --id {0} > app.json; {1} --manifest app.json", remedies.client, remedies.verify_command),
         ])
 }
 
-/// The application as the tenant has it could not be read.
-pub(super) fn unseen_principal(error: &GraphError, what: &str, base: &str) -> Finding {
+/// Returns the finding for a service principal that could not be read.
+pub(super) fn principal_not_visible(error: &GraphError, what: &str, base: &str) -> Finding {
     let finding = Finding::unknown(
-        Id::ServicePrincipal,
+        FindingId::ServicePrincipal,
         &format!("{base}/client"),
-        format!("whether the application {what} could not be seen"),
+        format!("it is not known if the application {what}"),
     );
-    // Not to see it keeps no mail from leaving.
+    // Mail leaves although it is not visible.
     Finding { severity: Severity::Warning, ..finding }
-        .seen(reason(error))
+        .seen(error_code(error))
         .expected("the service principal of the application")
         .remedy([
             "A reader's token with Application.Read.All decides it (MAILWRIGHT_READER_TOKEN, `--sign-in CLIENT`).",

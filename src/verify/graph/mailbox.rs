@@ -1,30 +1,31 @@
-//! The sender's mailbox: exists, is licensed, may be seen; and its domain.
+//! The checks of the sender's mailbox: it exists, it has a licence, and its domain is verified.
 
 use crate::{
     entra::{
         graph::{GraphError, Organization, User, UserPurpose},
         plans::{self, Mailbox},
     },
-    model::{finding::Finding, finding_id::Id},
-    verify::graph::directory_access::reason,
+    model::{finding::Finding, finding_id::FindingId},
+    verify::graph::directory_access::error_code,
 };
 
 const POINTER: &str = "/from/address";
 
-/// What could be read about a sender.
-pub(super) struct Sender<'a> {
-    pub(super) again: &'a str,
+/// Replies of Graph about a sender.
+pub(super) struct SenderMailbox<'a> {
+    /// The command that verifies again.
+    pub(super) verify_command: &'a str,
     pub(super) from: &'a str,
     /// The user by that name.
     pub(super) user: &'a Result<User, GraphError>,
-    /// Users that have the address without being called by it; asked only if there is no such user.
+    /// Users that have the address without being named by it; asked only if the user does not exist.
     pub(super) by_address: Option<&'a Result<Vec<User>, GraphError>>,
     pub(super) purpose: &'a Result<UserPurpose, GraphError>,
     pub(super) organization: &'a Result<Organization, GraphError>,
 }
 
-impl Sender<'_> {
-    /// Every check of the sender.
+impl SenderMailbox<'_> {
+    /// Runs every check of the sender.
     pub(super) fn check(&self) -> Vec<Finding> {
         let mut findings = vec![self.mailbox()];
         findings.extend(self.licence());
@@ -35,62 +36,62 @@ impl Sender<'_> {
     fn mailbox(&self) -> Finding {
         let expected = format!("a user {} with a mailbox", self.from);
         match self.user {
-            Ok(user) => self.of_user(user),
+            Ok(user) => self.evaluate_user(user),
             Err(error) if error.is_absent() => match self.by_address {
                 Some(Ok(users)) => match users.as_slice() {
-                    [] => Finding::fail(Id::Mailbox, POINTER, format!("no user of the tenant has the address {}", self.from))
-                        .seen(reason(error))
+                    [] => Finding::fail(FindingId::Mailbox, POINTER, format!("no user of the tenant has the address {}", self.from))
+                        .seen(error_code(error))
                         .expected(expected)
                         .remedy([
                             format!("az ad user list --filter \"mail eq '{}'\" --query \"[].userPrincipalName\"", self.from),
                             "Correct `from.address`, or make the (shared) mailbox in the Exchange admin center.".to_owned(),
                         ]),
-                    [user, ..] => self.of_alias(user),
+                    [user, ..] => self.evaluate_alias(user),
                 },
-                _ => Finding::fail(Id::Mailbox, POINTER, format!("no user of the tenant is called {}", self.from))
-                    .seen(reason(error))
+                _ => Finding::fail(FindingId::Mailbox, POINTER, format!("no user of the tenant is called {}", self.from))
+                    .seen(error_code(error))
                     .expected(expected)
                     .remedy(["If the address is an alias, write the user principal name; sending needs the user's own name."]),
             },
-            Err(error) if error.is_denied() => Finding::unknown(Id::MailboxSeen, POINTER, format!("whether {} exists could not be seen", self.from))
-                .seen(reason(error))
+            Err(error) if error.is_denied() => Finding::unknown(FindingId::MailboxSeen, POINTER, format!("it is not known if {} exists", self.from))
+                .seen(error_code(error))
                 .expected(expected)
                 .remedy([
                     "The application permission User.ReadBasic.All, or a reader's token (MAILWRIGHT_READER_TOKEN, `--sign-in`), decides it.".to_owned(),
-                    format!("Or a mail to the sender itself: {} --probe", self.again),
+                    format!("Or a mail to the sender itself: {} --probe", self.verify_command),
                 ]),
-            Err(error) => Finding::unknown(Id::MailboxSeen, POINTER, format!("whether {} exists could not be seen", self.from))
-                .seen(reason(error))
+            Err(error) => Finding::unknown(FindingId::MailboxSeen, POINTER, format!("it is not known if {} exists", self.from))
+                .seen(error_code(error))
                 .expected(expected)
                 .remedy(["Verify again."]),
         }
     }
 
-    fn of_user(&self, user: &User) -> Finding {
+    fn evaluate_user(&self, user: &User) -> Finding {
         // Exchange sends as the primary address of the mailbox, whatever the user is called.
         if let Some(mail) =
             user.mail.as_deref().filter(|mail| !mail.is_empty() && !mail.eq_ignore_ascii_case(self.from))
         {
             return Finding::unknown(
-                Id::MailboxSeen,
+                FindingId::MailboxSeen,
                 POINTER,
-                format!("{} exists, and its primary address is another one, which mail may leave from", self.from),
+                format!("{} exists, and its primary address is another one, which mail may be sent from", self.from),
             )
             .seen(format!("mail: {mail}"))
             .expected(format!("mail: {}", self.from))
             .remedy([
                 format!("Write `address: {mail}` if the user is called so, or make {} the primary address.", self.from),
-                format!("Or look at a mail to the sender itself: {} --probe", self.again),
+                format!("Or look at a mail to the sender itself: {} --probe", self.verify_command),
             ]);
         }
         if user.account_enabled != Some(false) {
-            return Finding::pass(Id::Mailbox, POINTER, format!("{} exists", self.from));
+            return Finding::pass(FindingId::Mailbox, POINTER, format!("{} exists", self.from));
         }
-        // The account of a shared mailbox, a room or equipment is disabled by design, and sends all the same. It needs no
-        // licence, so that one with a licence may as well be somebody who left.
+        // The account of a shared mailbox, a room or equipment is disabled by design, and sends all the same. It needs
+        // no licence, so that one with a licence may also be the account of a person who left.
         if let Some(kind) = self.unattended() {
             return Finding::pass(
-                Id::Mailbox,
+                FindingId::Mailbox,
                 POINTER,
                 format!("{} exists; its account is disabled, as that of {kind}", self.from),
             );
@@ -101,16 +102,16 @@ impl Sender<'_> {
             .is_some_and(|found| matches!(plans::mailbox(found), Mailbox::Licensed | Mailbox::Unknown(_)));
         if self.purpose.is_err() && !may_be_licensed {
             return Finding::pass(
-                Id::Mailbox,
+                FindingId::Mailbox,
                 POINTER,
                 format!("{} exists; its account is disabled, as that of a shared mailbox", self.from),
             );
         }
         Finding::unknown(
-            Id::MailboxSeen,
+            FindingId::MailboxSeen,
             POINTER,
             format!(
-                "{} exists, and its account is disabled: a shared mailbox sends all the same, and somebody who left may not",
+                "{} exists, and its account is disabled: a shared mailbox can still send, and a user who left may not",
                 self.from
             ),
         )
@@ -119,14 +120,14 @@ impl Sender<'_> {
         .remedy([
             format!("Get-Mailbox {} | Select-Object RecipientTypeDetails", self.from),
             "The permission MailboxSettings.Read decides it as well.".to_owned(),
-            format!("Or a mail to the sender itself: {} --probe", self.again),
+            format!("Or a mail to the sender itself: {} --probe", self.verify_command),
         ])
     }
 
-    fn of_alias(&self, user: &User) -> Finding {
+    fn evaluate_alias(&self, user: &User) -> Finding {
         let name = user.user_principal_name.as_deref().unwrap_or(&user.id);
         Finding::fail(
-            Id::Mailbox,
+            FindingId::Mailbox,
             POINTER,
             format!("{} is an address of {name}, and Graph sends only for a user by its own name", self.from),
         )
@@ -135,7 +136,7 @@ impl Sender<'_> {
         .remedy([format!("Write `address: {name}`, or make {} the user principal name.", self.from)])
     }
 
-    /// What the mailbox is, if it is one that nobody signs in to.
+    /// Returns the purpose of the mailbox, if it is one without sign-ins.
     fn unattended(&self) -> Option<&'static str> {
         let Ok(purpose) = self.purpose else { return None };
         match purpose.value.as_deref() {
@@ -149,7 +150,7 @@ impl Sender<'_> {
     fn licence(&self) -> Option<Finding> {
         let expected = "a mailbox in Exchange Online".to_owned();
         let missing = |seen: String| {
-            Finding::fail(Id::MailboxLicence, POINTER, format!("{} has no mailbox in Exchange Online", self.from))
+            Finding::fail(FindingId::MailboxLicence, POINTER, format!("{} has no mailbox in Exchange Online", self.from))
                 .seen(seen)
                 .expected(expected.clone())
                 .remedy([
@@ -161,7 +162,7 @@ impl Sender<'_> {
             Ok(purpose) => {
                 let purpose = purpose.value.as_deref().unwrap_or("user").to_owned();
                 return Some(Finding::pass(
-                    Id::MailboxLicence,
+                    FindingId::MailboxLicence,
                     POINTER,
                     format!("{} is a mailbox ({purpose})", self.from),
                 ));
@@ -174,7 +175,7 @@ impl Sender<'_> {
                         | "MailboxNotHostedInExchangeOnline"
                 ) =>
             {
-                return Some(missing(reason(error)));
+                return Some(missing(error_code(error)));
             }
             Err(_) => {}
         }
@@ -182,7 +183,7 @@ impl Sender<'_> {
         let Some(plans) = &user.assigned_plans else {
             return Some(
                 Finding::unknown(
-                    Id::MailboxSeen,
+                    FindingId::MailboxSeen,
                     POINTER,
                     format!("whether {} has a mailbox could not be seen", self.from),
                 )
@@ -194,7 +195,7 @@ impl Sender<'_> {
         match &found {
             Mailbox::Licensed => {
                 return Some(Finding::pass(
-                    Id::MailboxLicence,
+                    FindingId::MailboxLicence,
                     POINTER,
                     format!("{} is licensed for Exchange Online", self.from),
                 ));
@@ -203,7 +204,7 @@ impl Sender<'_> {
                 let shown: Vec<&str> = ids.iter().take(5).map(String::as_str).collect();
                 return Some(
                     Finding::unknown(
-                        Id::MailboxSeen,
+                        FindingId::MailboxSeen,
                         POINTER,
                         format!(
                             "{} has a licence of Exchange that is not known here: it may hold a mailbox or not",
@@ -223,7 +224,7 @@ impl Sender<'_> {
         if user.mail.is_some() && user.account_enabled == Some(false) {
             return Some(
                 Finding::unknown(
-                    Id::MailboxSeen,
+                    FindingId::MailboxSeen,
                     POINTER,
                     format!("{} has no licence of its own; as a shared mailbox it needs none", self.from),
                 )
@@ -250,14 +251,14 @@ impl Sender<'_> {
                     organization.verified_domains.iter().filter_map(|domain| domain.name.as_deref()).collect();
                 if verified.iter().any(|name| name.eq_ignore_ascii_case(domain)) {
                     return Finding::pass(
-                        Id::Domain,
+                        FindingId::Domain,
                         POINTER,
                         format!("the domain {domain} is verified in the tenant"),
                     );
                 }
                 let more =
                     if verified.len() > 10 { format!(" and {} more", verified.len() - 10) } else { String::new() };
-                Finding::fail(Id::Domain, POINTER, format!("the domain {domain} is not verified in the tenant"))
+                Finding::fail(FindingId::Domain, POINTER, format!("the domain {domain} is not verified in the tenant"))
                     .seen(format!(
                         "verified: {}{more}",
                         verified.iter().take(10).copied().collect::<Vec<_>>().join(", ")
@@ -269,11 +270,11 @@ impl Sender<'_> {
                     ])
             }
             Err(error) => Finding::unknown(
-                Id::MailboxSeen,
+                FindingId::MailboxSeen,
                 POINTER,
                 format!("whether the domain {domain} is verified in the tenant could not be seen"),
             )
-            .seen(reason(error))
+            .seen(error_code(error))
             .expected(domain)
             .remedy(["The application permission Organization.Read.All, or a reader's token, decides it."]),
         }

@@ -1,14 +1,14 @@
-//! Redirect URIs: registered under the right platform, to the letter.
+//! The checks of redirect URIs: registered under the right platform, with an exact match.
 //!
 //! Source: Microsoft's page "Redirect URI (reply URL) outline and restrictions": case-sensitive, whole match, the port
-//! of localhost ignored, no wildcard, http for localhost alone. Tools write an empty path and `/` alike; whether Entra takes
-//! the one for the other is documented nowhere, so that difference alone is *unknown*.
+//! of localhost ignored, no wildcard, http for localhost alone. Tools write an empty path as nothing or as `/`; it is
+//! not documented if Entra accepts one for the other, so that difference alone is *unknown*.
 
 use reqwest::Url;
 
 use crate::{
     entra::graph::Application,
-    model::{Client, finding::Finding, finding_id::Id},
+    model::{Client, finding::Finding, finding_id::FindingId},
     verify::remedy::Remedies,
 };
 
@@ -30,7 +30,7 @@ impl Platform {
         }
     }
 
-    /// As a registration writes it.
+    /// Returns the key of the platform in a registration.
     fn id(self) -> &'static str {
         match self {
             Self::Web => "web",
@@ -39,8 +39,8 @@ impl Platform {
         }
     }
 
-    /// As the portal calls it.
-    fn words(self) -> &'static str {
+    /// Returns the name of the platform in the portal.
+    fn label(self) -> &'static str {
         match self {
             Self::Web => "Web",
             Self::Spa => "Single-page application",
@@ -57,7 +57,7 @@ impl Platform {
     }
 }
 
-/// Where two addresses differ. `Same` works; whether `Slash` does is not known.
+/// The part in which two addresses differ. `Same` works; for `Slash` it is not known.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Difference {
     Same,
@@ -74,12 +74,12 @@ enum Difference {
 }
 
 impl Difference {
-    /// Whether it is the same place, misspelt. A path or a query of its own may be somebody else's.
-    fn is_a_slip(self) -> bool {
+    /// Returns true for a difference that is a misspelling. Another path or query may belong to another client.
+    fn is_misspelling(self) -> bool {
         matches!(self, Self::Case | Self::TrailingSlash | Self::Port | Self::Scheme)
     }
 
-    fn words(self) -> &'static str {
+    fn label(self) -> &'static str {
         match self {
             Self::Same => "nothing",
             Self::Slash => "the slash after the host",
@@ -97,7 +97,7 @@ impl Difference {
 
 const POINTER: &str = "/provider/microsoft-graph-delegate/redirect";
 
-/// Every check of a registration's redirect URIs for one profile.
+/// Runs every check of a registration's redirect URIs for one profile.
 pub(super) fn check(
     application: &Application,
     client: Client,
@@ -118,18 +118,22 @@ fn registered(application: &Application, client: Client, redirect: &str, remedie
     let here = nearest(wanted);
     match here {
         Some((Difference::Same, _)) => {
-            return Finding::pass(Id::Redirect, POINTER, format!("`{redirect}` is registered for {}", wanted.words()));
+            return Finding::pass(
+                FindingId::Redirect,
+                POINTER,
+                format!("`{redirect}` is registered for {}", wanted.label()),
+            );
         }
         Some((Difference::Slash, uri)) => {
             let mut all: Vec<String> =
                 wanted.registered(application).iter().filter(|kept| *kept != uri).cloned().collect();
             all.push(redirect.to_owned());
             return Finding::unknown(
-                Id::RedirectSlash,
+                FindingId::RedirectSlash,
                 POINTER,
                 "the registered redirect URI and the profile's differ by the slash after the host: whether that counts is not documented",
             )
-            .seen(marked(redirect, uri))
+            .seen(mark_difference(redirect, uri))
             .expected(redirect)
             .remedy([format!("Write both the same way: `redirect: {uri}` in the profile, or the registration as the profile has it.")])
             .remedy(remedies.redirects(wanted.id(), &all));
@@ -141,15 +145,15 @@ fn registered(application: &Application, client: Client, redirect: &str, remedie
     for other in Platform::ALL.into_iter().filter(|platform| *platform != wanted) {
         if let Some((Difference::Same | Difference::Slash, uri)) = nearest(other) {
             let (id, code) = match client {
-                Client::Native if other == Platform::Spa => (Id::RedirectNative, "AADSTS9002327"),
-                Client::Native => (Id::RedirectNative, "AADSTS7000218"),
-                Client::Spa => (Id::RedirectSpa, "AADSTS9002326"),
+                Client::Native if other == Platform::Spa => (FindingId::RedirectNative, "AADSTS9002327"),
+                Client::Native => (FindingId::RedirectNative, "AADSTS7000218"),
+                Client::Spa => (FindingId::RedirectSpa, "AADSTS9002326"),
             };
             let rest: Vec<String> = other.registered(application).iter().filter(|kept| *kept != uri).cloned().collect();
             let mut steps = vec![format!(
                 "Remove it from \"{}\", then add it to \"{}\": one address cannot be on two platforms.",
-                other.words(),
-                wanted.words()
+                other.label(),
+                wanted.label()
             )];
             steps.extend(remedies.redirects(other.id(), &rest));
             steps.extend(remedies.redirects(wanted.id(), &all).into_iter().skip(1));
@@ -158,28 +162,28 @@ fn registered(application: &Application, client: Client, redirect: &str, remedie
                 POINTER,
                 format!("the redirect URI is registered for the wrong platform; signing in would end with {code}"),
             )
-            .seen(format!("{}: {uri}", other.words()))
-            .expected(format!("{}: {redirect}", wanted.words()))
+            .seen(format!("{}: {uri}", other.label()))
+            .expected(format!("{}: {redirect}", wanted.label()))
             .remedy(steps);
         }
     }
     let anywhere = Platform::ALL.into_iter().filter_map(|platform| Some((platform, nearest(platform)?)));
     match anywhere.min_by_key(|(platform, (difference, _))| (*difference, *platform != wanted)) {
         Some((platform, (difference, uri))) if difference < Difference::Host => {
-            let is_replaced = platform == wanted && difference.is_a_slip();
+            let is_replaced = platform == wanted && difference.is_misspelling();
             let kept = wanted.registered(application).iter().filter(|kept| !is_replaced || *kept != uri);
             let all: Vec<String> = kept.cloned().chain([redirect.to_owned()]).collect();
-            let elsewhere = if platform == wanted { "" } else { " and stands under another platform" };
+            let elsewhere = if platform == wanted { "" } else { " and is registered for another platform" };
             let finding = Finding::fail(
-                Id::RedirectDiffers,
+                FindingId::RedirectDiffers,
                 POINTER,
                 format!(
                     "a redirect URI is registered that differs by {}{elsewhere}; signing in would end with AADSTS50011",
-                    difference.words()
+                    difference.label()
                 ),
             )
-            .seen(format!("{}: {}", platform.words(), marked(redirect, uri)))
-            .expected(format!("{}: {redirect}", wanted.words()))
+            .seen(format!("{}: {}", platform.label(), mark_difference(redirect, uri)))
+            .expected(format!("{}: {redirect}", wanted.label()))
             .remedy(remedies.redirects(wanted.id(), &all));
             if is_replaced {
                 finding
@@ -188,22 +192,22 @@ fn registered(application: &Application, client: Client, redirect: &str, remedie
             }
         }
         _ => Finding::fail(
-            Id::Redirect,
+            FindingId::Redirect,
             POINTER,
             "the redirect URI is not registered; signing in would end with AADSTS50011".to_owned(),
         )
-        .seen(listed(application))
-        .expected(format!("{}: {redirect}", wanted.words()))
+        .seen(list_registered(application))
+        .expected(format!("{}: {redirect}", wanted.label()))
         .remedy(remedies.redirects(wanted.id(), &all)),
     }
 }
 
-/// Redirect URIs that have a finding of their own.
+/// The number of redirect URIs that have a finding of their own.
 const SHOWN: usize = 10;
-/// Redirect URIs that are compared with one another. Entra allows 256 for one registration.
+/// The number of redirect URIs that are compared with one another. Entra allows 256 per registration.
 const COMPARED: usize = 512;
 
-/// What is registered beside it and should not be.
+/// Returns the findings for other redirect URIs that are registered and should not be.
 fn questionable(application: &Application, wanted: Platform, remedies: &Remedies<'_>) -> Vec<Finding> {
     let mut findings = Vec::new();
     let uris = || {
@@ -218,20 +222,24 @@ fn questionable(application: &Application, wanted: Platform, remedies: &Remedies
         if uri.contains('*') {
             findings.push(
                 Finding::fail(
-                    Id::RedirectWildcard,
+                    FindingId::RedirectWildcard,
                     POINTER,
-                    "a redirect URI has a wildcard: whoever gets a name below it receives sign-ins",
+                    "a redirect URI has a wildcard: the owner of any name below it receives sign-ins",
                 )
-                .seen(format!("{}: {uri}", platform.words()))
+                .seen(format!("{}: {uri}", platform.label()))
                 .expected("whole addresses")
                 .remedy(remedies.redirects(platform.id(), &kept())),
             );
         } else if uri.starts_with("http://") && !Url::parse(uri).ok().is_some_and(|url| is_local(&url)) {
             findings.push(
-                Finding::fail(Id::RedirectHttp, POINTER, "a redirect URI is plain http: sign-ins travel in clear")
-                    .seen(format!("{}: {uri}", platform.words()))
-                    .expected("https")
-                    .remedy(remedies.redirects(platform.id(), &kept())),
+                Finding::fail(
+                    FindingId::RedirectHttp,
+                    POINTER,
+                    "a redirect URI is plain http: sign-ins travel in clear",
+                )
+                .seen(format!("{}: {uri}", platform.label()))
+                .expected("https")
+                .remedy(remedies.redirects(platform.id(), &kept())),
             );
         }
     }
@@ -250,8 +258,8 @@ fn questionable(application: &Application, wanted: Platform, remedies: &Remedies
             && (*platform == wanted || *other_platform == wanted)
         {
             findings.push(
-                Finding::fail(Id::RedirectTwice, POINTER, "two redirect URIs of localhost differ by their port alone, and Entra takes either, with its platform")
-                    .seen(format!("{}: {uri}; {}: {other}", platform.words(), other_platform.words()))
+                Finding::fail(FindingId::RedirectTwice, POINTER, "two redirect URIs of localhost differ by their port only, and Entra uses either of them, with its platform")
+                    .seen(format!("{}: {uri}; {}: {other}", platform.label(), other_platform.label()))
                     .expected("one of them")
                     .remedy(["Remove one of the two: the port of localhost is not compared."]),
             );
@@ -264,7 +272,7 @@ fn is_local(url: &Url) -> bool {
     matches!(url.host_str(), Some("localhost" | "127.0.0.1"))
 }
 
-/// Where a registered address differs from the wanted one, the least important first.
+/// Returns the part in which a registered address differs from the expected one, the least important first.
 fn difference(wanted: &str, registered: &str) -> Difference {
     if wanted == registered {
         return Difference::Same;
@@ -283,7 +291,7 @@ fn difference(wanted: &str, registered: &str) -> Difference {
     if a.query() != b.query() || a.fragment() != b.fragment() {
         return Difference::Query;
     }
-    // The crate writes an empty path as `/`, and leaves the case of a path alone.
+    // The crate writes an empty path as `/`, and keeps the case of a path.
     if a.path() == b.path() {
         let bare = |text: &str| text.trim_end_matches('/').to_lowercase();
         return if a.path() == "/"
@@ -304,8 +312,8 @@ fn difference(wanted: &str, registered: &str) -> Difference {
     Difference::Path
 }
 
-/// The registered address with the part that differs between `«` and `»`.
-fn marked(wanted: &str, registered: &str) -> String {
+/// Returns the registered address with the part that differs between `«` and `»`.
+fn mark_difference(wanted: &str, registered: &str) -> String {
     let same = |a: char, b: char| a == b;
     let head: usize =
         wanted.chars().zip(registered.chars()).take_while(|(a, b)| same(*a, *b)).map(|(_, b)| b.len_utf8()).sum();
@@ -321,15 +329,47 @@ fn marked(wanted: &str, registered: &str) -> String {
     format!("{}«{middle}»{end}", &registered[..head])
 }
 
-fn listed(application: &Application) -> String {
+fn list_registered(application: &Application) -> String {
     let mut parts = Vec::new();
     for platform in Platform::ALL {
         let uris = platform.registered(application);
         if !uris.is_empty() {
             let more = if uris.len() > 5 { format!(" and {} more", uris.len() - 5) } else { String::new() };
             let shown: Vec<&str> = uris.iter().take(5).map(String::as_str).collect();
-            parts.push(format!("{}: {}{more}", platform.words(), shown.join(", ")));
+            parts.push(format!("{}: {}{more}", platform.label(), shown.join(", ")));
         }
     }
     if parts.is_empty() { "no redirect URI at all".to_owned() } else { parts.join("; ") }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_least_important_difference_is_named() {
+        const WANTED: &str = "https://erp.example/auth";
+        for (registered, expected) in [
+            (WANTED, Difference::Same),
+            ("https://erp.example:443/auth", Difference::Same),
+            ("https://erp.example/Auth", Difference::Case),
+            ("https://erp.example/auth/", Difference::TrailingSlash),
+            ("https://erp.example:8443/auth", Difference::Port),
+            ("http://erp.example/auth", Difference::Scheme),
+            ("https://erp.example/auth?a=b", Difference::Query),
+            ("https://erp.example/other", Difference::Path),
+            ("https://other.example/auth", Difference::Host),
+            ("no address", Difference::Everything),
+        ] {
+            assert_eq!(difference(WANTED, registered), expected, "{registered}");
+        }
+        assert_eq!(difference("https://erp.example", "https://erp.example/"), Difference::Slash);
+        assert_eq!(difference("http://localhost:1234/a", "http://localhost:5678/a"), Difference::Same);
+    }
+
+    #[test]
+    fn the_part_that_differs_is_marked() {
+        assert_eq!(mark_difference("https://a.example/x", "https://a.example/X"), "https://a.example/«X»");
+        assert_eq!(mark_difference("https://a.example/", "https://a.example"), "https://a.example«»");
+    }
 }

@@ -1,4 +1,6 @@
-//! The registration itself: who may sign in, whether it is enabled; and registrations that were exported to a file.
+//! The checks of a registration: accounts that may sign in, disabled applications, public clients; and the parser of
+
+//! exported registrations.
 
 use base64::{Engine as _, prelude::BASE64_STANDARD};
 use jiff::Timestamp;
@@ -6,15 +8,15 @@ use serde_json::{Map, Value};
 
 use crate::{
     entra::graph::{Application, KeyCredential, PasswordCredential, RedirectUris, ServicePrincipal},
-    model::{Client, finding::Finding, finding_id::Id},
+    model::{Client, finding::Finding, finding_id::FindingId},
     verify::remedy::Remedies,
 };
 
-/// Reads an exported registration: what `az ad app show` and Graph print, or the portal's manifest in either form.
-/// PowerShell's form of these, with capital letters, is read as well. A list, as `az ad app list` prints, is searched for
-/// the client.
+/// Parses an exported registration: the output of `az ad app show` and of Graph, or the portal's manifest in either
+/// form. PowerShell's form of these, with capital letters, is read as well. A list, as `az ad app list` prints, is
+/// searched for the client.
 pub fn from_export(document: &Value, client: &str) -> Result<Application, String> {
-    let is_powershell = is_of_powershell(document);
+    let is_powershell = is_powershell_export(document);
     let document = &if is_powershell { from_powershell(document) } else { document.clone() };
     let document = match document {
         Value::Array(items) => pick(items, client)?,
@@ -35,7 +37,7 @@ pub fn from_export(document: &Value, client: &str) -> Result<Application, String
         })?
     };
     if application.app_id.is_empty() {
-        return Err("this is no registration: it has no `appId`".to_owned());
+        return Err("this is not a registration: it has no `appId`".to_owned());
     }
     if !application.app_id.eq_ignore_ascii_case(client) {
         return Err(format!(
@@ -46,7 +48,7 @@ pub fn from_export(document: &Value, client: &str) -> Result<Application, String
     Ok(application)
 }
 
-/// Returns what a document is that has an `appId` as well, and tells nothing of a registration.
+/// Returns the kind of a document that has an `appId` as well and is not a registration.
 fn other_document(document: &Value) -> Option<&'static str> {
     let has = |key: &str| document.get(key).is_some();
     let typed = |name: &str| {
@@ -73,7 +75,7 @@ fn other_document(document: &Value) -> Option<&'static str> {
     if has("replyUrls") && !has("web") && !has("replyUrlsWithType") {
         return Some("the output of a retired tool (the module AzureAD, or `az` before 2.37)");
     }
-    // Of what Graph and the portal write at least one is always there.
+    // A registration that Graph or the portal wrote has at least one of these.
     let known = [
         "signInAudience",
         "requiredResourceAccess",
@@ -87,11 +89,11 @@ fn other_document(document: &Value) -> Option<&'static str> {
         "allowPublicClient",
     ];
     (has("appId") && !known.iter().any(|key| has(key)))
-        .then_some("a document with an `appId` and nothing of what a registration holds,")
+        .then_some("a document with an `appId` and no other property of a registration,")
 }
 
 /// Returns true for the keys of `Get-MgApplication | ConvertTo-Json`: `AppId` for `appId`.
-fn is_of_powershell(document: &Value) -> bool {
+fn is_powershell_export(document: &Value) -> bool {
     let has = |document: &Value| document.get("AppId").is_some() && document.get("appId").is_none();
     match document {
         Value::Array(items) => items.iter().any(has),
@@ -102,7 +104,7 @@ fn is_of_powershell(document: &Value) -> bool {
     }
 }
 
-/// The same document as Graph writes it: keys begin in lower case, bytes are base64 and times RFC 3339.
+/// Returns the document in Graph's form: keys begin in lower case, bytes are base64 and times RFC 3339.
 fn from_powershell(value: &Value) -> Value {
     match value {
         Value::Object(map) => {
@@ -110,7 +112,7 @@ fn from_powershell(value: &Value) -> Value {
                 let mut letters = key.chars();
                 let first = letters.next().map(|first| first.to_ascii_lowercase());
                 let key: String = first.into_iter().chain(letters).collect();
-                let bytes = bytes_of(value).filter(|_| key == "customKeyIdentifier");
+                let bytes = read_byte_list(value).filter(|_| key == "customKeyIdentifier");
                 let value = bytes.map_or_else(|| from_powershell(value), |bytes| BASE64_STANDARD.encode(bytes).into());
                 (key, value)
             });
@@ -128,8 +130,8 @@ fn from_powershell(value: &Value) -> Value {
     }
 }
 
-/// Bytes that PowerShell wrote as a list of numbers.
-fn bytes_of(value: &Value) -> Option<Vec<u8>> {
+/// Reads bytes that PowerShell wrote as a list of numbers.
+fn read_byte_list(value: &Value) -> Option<Vec<u8>> {
     value.as_array()?.iter().map(|byte| u8::try_from(byte.as_u64()?).ok()).collect()
 }
 
@@ -138,7 +140,7 @@ fn pick<'a>(items: &'a [Value], client: &str) -> Result<&'a Value, String> {
     items.iter().find(is).ok_or_else(|| format!("none of the {} registrations is that of {client}", items.len()))
 }
 
-/// The manifest in the form of Azure AD Graph, as the portal wrote it until 2024.
+/// Converts a manifest in the form of Azure AD Graph, which the portal wrote until 2024.
 fn from_old_manifest(document: &Value) -> Application {
     let urls = |kind: &str| {
         let all = document["replyUrlsWithType"].as_array().into_iter().flatten();
@@ -178,7 +180,7 @@ fn from_old_manifest(document: &Value) -> Application {
     }
 }
 
-/// What holds for every registration.
+/// Runs the checks of every registration.
 pub(super) fn check(
     application: &Application,
     service_principal: Option<&ServicePrincipal>,
@@ -190,7 +192,7 @@ pub(super) fn check(
     findings
 }
 
-/// Whether the application may be used at all, as far as the registration and the service principal tell.
+/// Checks that the application is enabled, in the registration and in the service principal.
 pub(super) fn enabled(
     application: Option<&Application>,
     service_principal: Option<&ServicePrincipal>,
@@ -208,7 +210,7 @@ pub(super) fn enabled(
         || service_principal.is_some_and(|principal| principal.is_disabled == Some(true));
     if let Some(status) = by_microsoft {
         findings.push(
-            Finding::fail(Id::ClientDisabled, &client, "Microsoft has disabled the application")
+            Finding::fail(FindingId::ClientDisabled, &client, "Microsoft has disabled the application")
                 .seen(status.chars().take(100).collect::<String>())
                 .expected("NotDisabled")
                 .remedy(["Ask Microsoft's support; the application violates the services agreement in their eyes."]),
@@ -216,7 +218,7 @@ pub(super) fn enabled(
     } else if is_deactivated {
         findings.push(
             Finding::fail(
-                Id::ClientDisabled,
+                FindingId::ClientDisabled,
                 &client,
                 "the application is deactivated: no new token is issued for it, and those that were issued end within an hour or so",
             )
@@ -227,9 +229,9 @@ pub(super) fn enabled(
     } else if service_principal.is_some_and(|principal| principal.account_enabled == Some(false)) {
         findings.push(
             Finding::fail(
-                Id::ClientDisabled,
+                FindingId::ClientDisabled,
                 &client,
-                "the application is disabled in the tenant: nobody can sign in to it, nor it itself",
+                "the application is disabled in the tenant: neither users nor the application itself can sign in",
             )
             .seen("accountEnabled: false")
             .expected("accountEnabled: true")
@@ -237,7 +239,7 @@ pub(super) fn enabled(
         );
     } else if service_principal.is_some() {
         findings.push(Finding::pass(
-            Id::ServicePrincipal,
+            FindingId::ServicePrincipal,
             &client,
             "the application is installed in the tenant and enabled",
         ));
@@ -249,23 +251,23 @@ fn audience(application: &Application, base: &str, remedies: &Remedies<'_>) -> F
     let client = format!("{base}/client");
     match application.sign_in_audience.as_deref() {
         Some("PersonalMicrosoftAccount") => Finding::fail(
-            Id::Audience,
+            FindingId::Audience,
             &client,
-            "the registration is for personal accounts only, and nobody of the tenant may sign in",
+            "the registration is for personal accounts only, and no user of the tenant may sign in",
         )
         .seen("PersonalMicrosoftAccount")
         .expected("AzureADMyOrg")
         .remedy([format!("az ad app update --id {} --sign-in-audience AzureADMyOrg", remedies.client)]),
         Some(audience @ ("AzureADMyOrg" | "AzureADMultipleOrgs" | "AzureADandPersonalMicrosoftAccount")) => {
-            Finding::pass(Id::Audience, &client, format!("accounts of the tenant may sign in ({audience})"))
+            Finding::pass(FindingId::Audience, &client, format!("accounts of the tenant may sign in ({audience})"))
         }
-        _ => Finding::unknown(Id::Audience, &client, "who may sign in could not be seen")
+        _ => Finding::unknown(FindingId::Audience, &client, "who may sign in could not be seen")
             .seen(application.sign_in_audience.clone().unwrap_or_default())
             .remedy([format!("az ad app show --id {} --query signInAudience", remedies.client)]),
     }
 }
 
-/// What holds for a client that users sign in to.
+/// Runs the checks of a client that users sign in to.
 pub(super) fn check_public(
     application: &Application,
     client: Client,
@@ -276,9 +278,9 @@ pub(super) fn check_public(
     let mut findings = Vec::new();
     if client == Client::Native {
         findings.push(if application.is_fallback_public_client == Some(true) {
-            Finding::pass(Id::PublicFlows, &pointer, "public client flows are allowed")
+            Finding::pass(FindingId::PublicFlows, &pointer, "public client flows are allowed")
         } else {
-            Finding::fail(Id::PublicFlows, &pointer, "public client flows are off: signing in through the browser works, device code and integrated Windows sign-in do not")
+            Finding::fail(FindingId::PublicFlows, &pointer, "public client flows are off: signing in through the browser works, device code and integrated Windows sign-in do not")
                 .seen("isFallbackPublicClient: false")
                 .expected("isFallbackPublicClient: true, where desktop clients use these flows")
                 .remedy([format!("az ad app update --id {} --is-fallback-public-client true", remedies.client)])
@@ -288,9 +290,9 @@ pub(super) fn check_public(
     if passwords + keys > 0 && application.web.redirect_uris.is_empty() {
         findings.push(
             Finding::fail(
-                Id::PublicCredential,
+                FindingId::PublicCredential,
                 &pointer,
-                "the client is public, and has credentials that it must not use (AADSTS700025) and nobody watches",
+                "the client is public, and has credentials that it must not use (AADSTS700025)",
             )
             .seen(format!("{passwords} client secrets, {keys} certificates"))
             .expected("no credential")
@@ -300,7 +302,7 @@ pub(super) fn check_public(
             )]),
         );
     } else {
-        findings.push(Finding::pass(Id::PublicCredential, &pointer, "no credential is on the public client"));
+        findings.push(Finding::pass(FindingId::PublicCredential, &pointer, "no credential is on the public client"));
     }
     findings
 }

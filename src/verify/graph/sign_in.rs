@@ -1,8 +1,8 @@
-//! Signing in as an application: a profile's own, one that logs in to a mail server, one that reads the directory.
+//! Sign-in as an application: the profile's own, one that logs in to a mail server, or one that reads the directory.
 
 use secrecy::SecretString;
 
-use super::{credential, read_application};
+use super::credential;
 use crate::{
     credential::CredentialKind,
     entra::{
@@ -10,86 +10,90 @@ use crate::{
         claims::Claims,
         federated,
         graph::Graph,
-        sign_in::{Proof, SignIn},
+        sign_in::{ClientAuthentication, SignIn},
     },
     model::{
         Destination, Provider,
         finding::{Finding, Level, Severity},
-        finding_id::Id,
+        finding_id::FindingId,
         provider::{Credential, GraphDirect},
     },
     verify::{
         ReaderApplication, Verifier,
-        graph::directory_access::{Eyes, may_read_others},
+        graph::directory_access::{DirectoryAccess, allow_reading_applications},
         remedy::Remedies,
-        secret::{self, Opened},
+        secret::{self, SubjectSecret},
     },
 };
 
-/// What an application proves itself with, ready to be used; or why not.
-pub(super) fn proof(
+/// Returns the credential of an application ready for use, or the finding that explains why there is none.
+pub(super) fn client_authentication(
     verifier: &Verifier,
     credential: &Credential,
-    secret: &Opened,
-    seal: &str,
+    secret: &SubjectSecret,
+    seal_command: &str,
     remedies: &Remedies<'_>,
     destination: &Destination,
-) -> Result<(credential::Kind, Option<Proof>), Box<Finding>> {
+) -> Result<(credential::Kind, Option<ClientAuthentication>), Box<Finding>> {
     let kind = credential::Kind::of(credential);
     if let Credential::FederatedTokenFile(path) = credential {
         let token = verifier.federated_token(path, destination).map_err(|why| {
             Box::new(
-                Finding::unknown(Id::Federation, kind.pointer(), "the federated token could not be read")
+                Finding::unknown(FindingId::Federation, kind.pointer(), "the federated token could not be read")
                     .seen(why)
                     .expected("a JWT in the file that the profile names")
                     .remedy([format!(
-                        "If that is meant, say so where the check runs, for `mailwright serve` or with `--local`: {}",
+                        "If that is intended, allow it where the check runs, for `mailwright serve` or with `--local`: {}",
                         federated::option(path, verifier.environment(), destination)
                     )]),
             )
         })?;
-        return Ok((kind, Some(Proof::Federated(token))));
+        return Ok((kind, Some(ClientAuthentication::Federated(token))));
     }
     let needed = match kind {
         credential::Kind::Certificate => CredentialKind::Certificate,
         _ => CredentialKind::ClientSecret,
     };
-    let fitting = secret.fitting(needed, kind.pointer(), seal).map_err(|finding| {
-        // Only the registration knows where to make another one.
-        if finding.id == Id::SecretId { Box::new(credential::is_the_id(seal, remedies)) } else { finding }
+    let fitting = secret.fitting(needed, kind.pointer(), seal_command).map_err(|finding| {
+        // This finding names the registration, where another secret is created.
+        if finding.id == FindingId::SecretId {
+            Box::new(credential::is_the_id(seal_command, remedies))
+        } else {
+            finding
+        }
     })?;
     let Some(secret) = fitting else { return Ok((kind, None)) };
     if needed == CredentialKind::ClientSecret {
-        return Ok((kind, Some(Proof::Secret(secret.clone()))));
+        return Ok((kind, Some(ClientAuthentication::Secret(secret.clone()))));
     }
     let certificate = Certificate::from_pem(secret.clone()).map_err(|error| {
         Box::new(
-            Finding::fail(Id::Certificate, kind.pointer(), format!("the certificate cannot sign: {error}"))
+            Finding::fail(FindingId::Certificate, kind.pointer(), format!("the certificate cannot sign: {error}"))
                 .expected("a PEM file with the certificate and its RSA private key")
-                .remedy([error.remedy().to_owned(), seal.to_owned()]),
+                .remedy([error.remedy().to_owned(), seal_command.to_owned()]),
         )
     })?;
-    Ok((kind, Some(Proof::Certificate(certificate))))
+    Ok((kind, Some(ClientAuthentication::Certificate(certificate))))
 }
 
-/// An application that signs in for something else than a profile of Graph.
-pub(in crate::verify) struct Applicant<'a> {
+/// An application that signs in for another purpose than a profile of Graph.
+pub(in crate::verify) struct ApplicationLogin<'a> {
     pub(in crate::verify) tenant: &'a str,
     pub(in crate::verify) client: &'a str,
     pub(in crate::verify) credential: &'a Credential,
-    pub(in crate::verify) secret: &'a Opened,
-    /// Where in the files it stands.
+    pub(in crate::verify) secret: &'a SubjectSecret,
+    /// Its pointer in the document.
     pub(in crate::verify) pointer: &'a str,
     /// The command that verifies again.
-    pub(in crate::verify) again: &'a str,
-    /// Whether the secret is the next one.
+    pub(in crate::verify) verify_command: &'a str,
+    /// True if the secret is the staged one of a rotation.
     pub(in crate::verify) is_next: bool,
-    /// Where what it proves itself with may go.
+    /// The destination of its credential.
     pub(in crate::verify) destination: Destination,
 }
 
-impl Applicant<'_> {
-    /// A token for a scope. What is wrong is said in the words of a profile's credential.
+impl ApplicationLogin<'_> {
+    /// Requests a token for a scope. Findings are those of a profile's credential.
     pub(in crate::verify) async fn token(
         &self,
         verifier: &Verifier,
@@ -97,15 +101,16 @@ impl Applicant<'_> {
         scope: &str,
     ) -> Result<SecretString, Finding> {
         const BASE: &str = "/provider/microsoft-graph-direct";
-        let Self { tenant, client, credential, secret, pointer, again, is_next, .. } = *self;
-        let seal = match credential.secret() {
-            Some(reference) => secret::seal(verifier.environment(), reference, is_next),
+        let Self { tenant, client, credential, secret, pointer, verify_command, is_next, .. } = *self;
+        let seal_command = match credential.secret() {
+            Some(reference) => secret::seal_command(verifier.environment(), reference, is_next),
             None => String::new(),
         };
-        let remedies = Remedies { again, endpoints, tenant, client };
+        let remedies = Remedies { verify_command, endpoints, tenant, client };
         let placed = |finding: Finding| Finding { pointer: finding.pointer.replace(BASE, pointer), ..finding };
-        let (kind, proof) = proof(verifier, credential, secret, &seal, &remedies, &self.destination)
-            .map_err(|finding| placed(*finding))?;
+        let (kind, proof) =
+            client_authentication(verifier, credential, secret, &seal_command, &remedies, &self.destination)
+                .map_err(|finding| placed(*finding))?;
         let Some(proof) = proof else {
             return Err(placed(secret::unavailable("no secret came with it", kind.pointer())));
         };
@@ -113,75 +118,88 @@ impl Applicant<'_> {
         match sign_in.application_token(tenant, client, &proof, scope, verifier.clock_now()).await {
             Ok(token) => Ok(token.value),
             Err(error) => {
-                let tried = credential::Tried { credential, scope, base: BASE, seal: &seal, remedies: &remedies };
+                let tried = credential::Tried {
+                    credential,
+                    scope,
+                    base: BASE,
+                    seal_command: &seal_command,
+                    remedies: &remedies,
+                };
                 Err(placed(tried.failed(&error)))
             }
         }
     }
 
-    /// How long its certificate lasts, if that is what it has.
-    pub(in crate::verify) fn certificate_end(&self, verifier: &Verifier, endpoints: &Endpoints) -> Option<Finding> {
-        let (Credential::Certificate(named), Opened::Value(secret)) = (self.credential, self.secret) else {
+    /// Returns the finding about the end of its certificate, if it has one.
+    pub(in crate::verify) fn certificate_expiry(&self, verifier: &Verifier, endpoints: &Endpoints) -> Option<Finding> {
+        let (Credential::Certificate(named), SubjectSecret::Value(secret)) = (self.credential, self.secret) else {
             return None;
         };
         let certificate = Certificate::from_pem(secret.clone()).ok()?;
-        let remedies = Remedies { again: self.again, endpoints, tenant: self.tenant, client: self.client };
-        let seal = secret::seal(verifier.environment(), &named.secret, self.is_next);
+        let remedies =
+            Remedies { verify_command: self.verify_command, endpoints, tenant: self.tenant, client: self.client };
+        let seal_command = secret::seal_command(verifier.environment(), &named.secret, self.is_next);
         let limit = (verifier.now(), verifier.credential_days());
-        let finding = credential::of_itself(&certificate, limit, &seal, &remedies)?;
+        let finding = credential::certificate_expiry(&certificate, limit, &seal_command, &remedies)?;
         Some(Finding { pointer: self.pointer.to_owned(), ..finding })
     }
 
-    /// How long its client secret lasts, if that is what it has and somebody may read the registration: the reader, or
-    /// the application itself. Where nobody may there is nothing to say: its mail leaves all the same.
-    pub(in crate::verify) async fn secret_end(&self, verifier: &Verifier, endpoints: &Endpoints) -> Option<Finding> {
-        let (Credential::ClientSecret(named), Opened::Value(secret)) = (self.credential, self.secret) else {
+    /// Returns the finding about the end of its client secret, if it has one and the registration is visible to the
+    /// reader or to the application itself. Otherwise there is none, because mail leaves without it.
+    pub(in crate::verify) async fn secret_expiry(&self, verifier: &Verifier, endpoints: &Endpoints) -> Option<Finding> {
+        let (Credential::ClientSecret(named), SubjectSecret::Value(secret)) = (self.credential, self.secret) else {
             return None;
         };
-        let proof = Proof::Secret(secret.clone());
+        let proof = ClientAuthentication::Secret(secret.clone());
         let reader = verifier.reader(endpoints, self.tenant).await;
-        let own = if reader.is_ok() { None } else { self.own_eyes(verifier, endpoints, &proof).await };
-        let eyes = Eyes { own, reader };
-        let (application, level) = read_application(&eyes, self.client).await.ok()?;
-        let remedies = Remedies { again: self.again, endpoints, tenant: self.tenant, client: self.client };
-        let seal = secret::seal(verifier.environment(), &named.secret, self.is_next);
+        let own = if reader.is_ok() { None } else { self.own_graph(verifier, endpoints, &proof).await };
+        let access = DirectoryAccess { own, reader };
+        let (application, level) = access.application(self.client).await.ok()?;
+        let remedies =
+            Remedies { verify_command: self.verify_command, endpoints, tenant: self.tenant, client: self.client };
+        let seal_command = secret::seal_command(verifier.environment(), &named.secret, self.is_next);
         let limit = (verifier.now(), verifier.credential_days());
         let kind = credential::Kind::Secret;
-        let finding = credential::expiry(&application, kind, Some(&proof), limit, &seal, &remedies)?;
+        let finding = credential::expiry(&application, kind, Some(&proof), limit, &seal_command, &remedies)?;
         Some(Finding { pointer: self.pointer.to_owned(), level, ..finding })
     }
 
-    /// Graph as the application itself, if it may read registrations.
-    async fn own_eyes(&self, verifier: &Verifier, endpoints: &Endpoints, proof: &Proof) -> Option<Graph> {
+    /// Returns Graph as the application itself, if it may read registrations.
+    async fn own_graph(
+        &self,
+        verifier: &Verifier,
+        endpoints: &Endpoints,
+        proof: &ClientAuthentication,
+    ) -> Option<Graph> {
         let sign_in = SignIn::new(verifier.http().clone(), endpoints.clone());
         let scope = endpoints.graph_scope();
         let token =
             sign_in.application_token(self.tenant, self.client, proof, &scope, verifier.clock_now()).await.ok()?;
         let roles = Claims::read(&token.value)?.roles.iter().cloned().collect();
-        may_read_others(&roles).then(|| Graph::new(verifier.http().clone(), endpoints, token.value))
+        allow_reading_applications(&roles).then(|| Graph::new(verifier.http().clone(), endpoints, token.value))
     }
 }
 
-/// Signs in as the environment's own application for reading the directory. What is wrong with it weighs as a warning:
-/// the mail leaves without it.
-pub(in crate::verify) async fn reader(
+/// Signs in as the environment's own application for reading the directory. A failure is a warning:
+/// mail leaves without it.
+pub(in crate::verify) async fn sign_in_reader(
     verifier: &Verifier,
     application: &ReaderApplication,
     endpoints: &Endpoints,
 ) -> Result<Graph, Finding> {
     let GraphDirect { tenant, client, credential, .. } = &application.settings;
-    let again = format!("mailwright verify {}", verifier.environment());
-    let applicant = Applicant {
+    let verify_command = format!("mailwright verify {}", verifier.environment());
+    let login = ApplicationLogin {
         tenant,
         client,
         credential,
         secret: &application.secret,
         pointer: "/verify/reader",
-        again: &again,
+        verify_command: &verify_command,
         is_next: false,
         destination: Provider::MicrosoftGraphDirect(application.settings.clone()).destination(),
     };
-    match applicant.token(verifier, endpoints, &endpoints.graph_scope()).await {
+    match login.token(verifier, endpoints, &endpoints.graph_scope()).await {
         Ok(token) => Ok(Graph::new(verifier.http().clone(), endpoints, token)),
         Err(finding) => Err(Finding {
             message: format!("the environment's reader: {}", finding.message),

@@ -2,18 +2,18 @@
 
 use std::fmt::Write as _;
 
-use super::Joined;
+use super::ReportSet;
 use crate::model::finding::Severity;
 
-pub(super) fn render(joined: &Joined<'_>) -> String {
+pub(super) fn render(reports: &ReportSet<'_>) -> String {
     let data = |text: &str| text.replace('%', "%25").replace('\r', "%0D").replace('\n', "%0A");
     let property = |text: &str| data(text).replace(':', "%3A").replace(',', "%2C");
     let mut out = String::new();
-    for (name, why) in &joined.failed {
+    for (name, why) in &reports.failed {
         // Writing to a String cannot fail.
         let _ = writeln!(out, "::error title={}::{}", property(&format!("{name} could not be checked")), data(why));
     }
-    for (report, finding) in joined.reports.iter().flat_map(|report| report.open().map(move |found| (report, found))) {
+    for (report, finding) in reports.reports.iter().flat_map(|report| report.open().map(move |found| (report, found))) {
         let level = match finding.severity {
             Severity::Error => "error",
             Severity::Warning => "warning",
@@ -22,14 +22,14 @@ pub(super) fn render(joined: &Joined<'_>) -> String {
         let place = finding.place.as_ref().filter(|place| place.is_in_a_file());
         let place =
             place.map(|place| format!("file={},line={},col={},", property(&place.file), place.line, place.column));
-        let whom = joined.whom(report, finding);
+        let prefix = reports.subject_prefix(report, finding);
         let _ = writeln!(
             out,
             "::{level} {}title={}::{}",
             place.unwrap_or_default(),
             property(finding.id.id()),
             data(&format!(
-                "{whom}{}\nseen: {}\nexpected: {}\n{}",
+                "{prefix}{}\nseen: {}\nexpected: {}\n{}",
                 finding.message,
                 finding.seen,
                 finding.expected,

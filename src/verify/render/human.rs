@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 
 use anstyle::{AnsiColor, Style};
 
-use super::word;
+use super::verdict_label;
 use crate::{
     model::finding::{Finding, Report, Severity, Verdict},
     text::printable,
@@ -39,24 +39,24 @@ pub(super) fn render(report: &Report, all: bool) -> String {
             verified.reached
         );
         for finding in shown {
-            one(&mut out, finding);
+            render_finding(&mut out, finding);
         }
         out.push('\n');
     }
     for finding in report.findings.iter().filter(|finding| all || finding.is_open()) {
-        one(&mut out, finding);
+        render_finding(&mut out, finding);
         out.push('\n');
     }
     out.push_str(&table(report));
     out.push('\n');
     out.push_str(&report.summary());
     if report.open().any(|finding| finding.verdict == Verdict::Unknown) {
-        out.push_str("\nWhat is unknown was not seen, and is not clean: each says what would decide it.");
+        out.push_str("\nAn unknown check was not completed and is not a pass: its remedy names what would decide it.");
     }
     out
 }
 
-fn one(out: &mut String, finding: &Finding) {
+fn render_finding(out: &mut String, finding: &Finding) {
     let (style, word) = style(finding);
     let waived = finding.waived.as_ref().map(|reason| format!(" [waived: {}]", printable(reason))).unwrap_or_default();
     let _ = writeln!(out, "  {style}{word}{style:#} {}: {}{waived}", finding.id, printable(&finding.message));
@@ -64,7 +64,7 @@ fn one(out: &mut String, finding: &Finding) {
         return;
     }
     let line = |out: &mut String, label: &str, text: &str| {
-        // What was seen may be a mail server's words: none of its lines begins like one of this report's.
+        // The evidence may be text of a mail server: none of its lines may look like a line of this report.
         for (index, part) in text.lines().enumerate() {
             let _ = writeln!(out, "    {:<9} {}", if index == 0 { label } else { "" }, printable(part));
         }
@@ -98,7 +98,7 @@ fn table(report: &Report) -> String {
             verified.profile.as_str(),
             printable(&verified.provider),
             format!("{} {}", verified.reached.number(), verified.reached),
-            word(verified),
+            verdict_label(verified),
             failed(Severity::Error),
             failed(Severity::Warning),
             verified.count(Verdict::Unknown),
@@ -113,15 +113,15 @@ mod tests {
     use crate::model::{
         ProfileName,
         finding::{Finding, Report, Verified},
-        finding_id::Id,
+        finding_id::FindingId,
     };
 
-    /// A finding has words of mail servers, of tenants, and of a service that may be another one than was meant.
+    /// A finding contains text of mail servers, of tenants, and of the service, none of which is trusted.
     #[test]
     fn words_of_others_begin_no_line_and_bring_no_colours() {
         const HOSTILE: &str = "\u{1b}[30m\nforged\u{202e}\r";
         let profile: ProfileName = "relay".parse().unwrap();
-        let mut finding = Finding::fail(Id::VerifySecret, "/provider", HOSTILE)
+        let mut finding = Finding::fail(FindingId::VerifySecret, "/provider", HOSTILE)
             .seen(HOSTILE)
             .expected(HOSTILE)
             .remedy(["first\nsecond", HOSTILE]);

@@ -1,11 +1,11 @@
-//! `JUnit`'s XML: a suite a profile, a case a finding.
+//! `JUnit`'s XML: one suite per profile, one case per finding.
 
 use std::fmt::Write as _;
 
-use super::Joined;
+use super::ReportSet;
 use crate::model::finding::{Finding, Report, Severity, Verdict};
 
-/// A text as XML carries it; what XML cannot carry is left out.
+/// Encodes a text for XML; characters that XML cannot contain are omitted.
 fn escaped(text: &str) -> String {
     let mut out = String::new();
     for character in text.chars() {
@@ -22,12 +22,12 @@ fn escaped(text: &str) -> String {
     out
 }
 
-pub(super) fn render(joined: &Joined<'_>) -> String {
+pub(super) fn render(reports: &ReportSet<'_>) -> String {
     let mut out = String::from("<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<testsuites name=\"mailwright verify\">\n");
-    for report in &joined.reports {
+    for report in &reports.reports {
         suites(&mut out, report);
     }
-    for (name, why) in &joined.failed {
+    for (name, why) in &reports.failed {
         // Writing to a String cannot fail.
         let _ = writeln!(
             out,

@@ -1,8 +1,8 @@
-//! The report for a comment on a pull request: a table, then what is open, folded where it is long.
+//! The report as Markdown for a comment on a pull request: a table, then the open findings, folded.
 
 use std::fmt::Write as _;
 
-use super::word;
+use super::verdict_label;
 use crate::{
     model::finding::{Finding, Report, Severity, Verdict},
     text::markdown::{code_block, code_span, escape_inline, html_text},
@@ -20,7 +20,7 @@ pub(super) fn render(report: &Report) -> String {
             escape_inline(&verified.provider),
             verified.reached.number(),
             verified.reached,
-            word(verified)
+            verdict_label(verified)
         );
     }
     let mut open: Vec<&Finding> = report.open().collect();
@@ -32,10 +32,10 @@ pub(super) fn render(report: &Report) -> String {
             (_, Severity::Warning) => "warning",
             (_, Severity::Info) => "note",
         };
-        let whom = finding.profile.as_ref().map(|name| format!("<code>{name}</code>: ")).unwrap_or_default();
+        let prefix = finding.profile.as_ref().map(|name| format!("<code>{name}</code>: ")).unwrap_or_default();
         let _ = write!(
             out,
-            "\n<details><summary><b>{word}</b> {} {whom}{}</summary>\n\n",
+            "\n<details><summary><b>{word}</b> {} {prefix}{}</summary>\n\n",
             finding.id,
             html_text(&finding.message)
         );

@@ -1,4 +1,4 @@
-//! The report for people and for programs. All forms are made from the one [`Report`], so they cannot disagree.
+//! Formats of the report. All of them are rendered from the same [`Report`], so they cannot disagree.
 
 mod github;
 mod human;
@@ -10,36 +10,36 @@ use crate::model::finding::{Finding, Report, Severity, Verdict, Verified};
 
 /// The reports of several environments, for one document.
 #[derive(Debug, Default)]
-pub struct Joined<'a> {
+pub struct ReportSet<'a> {
     /// The reports.
     pub reports: Vec<&'a Report>,
-    /// The environments that could not be checked, and why.
+    /// The environments that could not be checked, each with the reason.
     pub failed: Vec<(&'a str, String)>,
 }
 
-impl<'a> Joined<'a> {
-    fn one(report: &'a Report) -> Self {
+impl<'a> ReportSet<'a> {
+    fn single(report: &'a Report) -> Self {
         Self { reports: vec![report], failed: Vec::new() }
     }
 
-    /// SARIF 2.1.0, for code scanning.
+    /// Renders SARIF 2.1.0, for code scanning.
     pub fn sarif(&self) -> String {
         sarif::render(self)
     }
 
-    /// `JUnit`'s XML, for whatever shows tests.
+    /// Renders `JUnit`'s XML.
     pub fn junit(&self) -> String {
         junit::render(self)
     }
 
-    /// Workflow commands of GitHub, which show at the lines of a pull request.
+    /// Renders workflow commands of GitHub, which appear at the lines of a pull request.
     pub fn github(&self) -> String {
         let summaries = self.reports.iter().map(|report| format!("{}: {}", report.environment, report.summary()));
         format!("{}{}", github::render(self), summaries.collect::<Vec<_>>().join("\n"))
     }
 
-    /// Whose a finding is: its profile, and of several environments which one's.
-    fn whom(&self, report: &Report, finding: &Finding) -> String {
+    /// Returns the profile of a finding as a prefix, with the environment if there are several.
+    fn subject_prefix(&self, report: &Report, finding: &Finding) -> String {
         let several = self.reports.len() + self.failed.len() > 1;
         match (several, &finding.profile) {
             (false, None) => String::new(),
@@ -51,37 +51,38 @@ impl<'a> Joined<'a> {
 }
 
 impl Report {
-    /// For people: what is open with its evidence and remedy, then a table, then one line. `all` shows what passed, too.
+    /// Renders text: open findings with evidence and remedy, then a table, then one line. With `all`, also findings
+    /// that passed.
     pub fn human(&self, all: bool) -> String {
         human::render(self, all)
     }
 
-    /// For programs: the document of `schema/verify-report.schema.json`.
+    /// Renders JSON: the document of `schema/verify-report.schema.json`.
     pub fn json(&self) -> String {
         serde_json::to_string_pretty(self).unwrap_or_default()
     }
 
-    /// SARIF 2.1.0, for code scanning.
+    /// Renders SARIF 2.1.0, for code scanning.
     pub fn sarif(&self) -> String {
-        Joined::one(self).sarif()
+        ReportSet::single(self).sarif()
     }
 
-    /// `JUnit`'s XML, for whatever shows tests.
+    /// Renders `JUnit`'s XML.
     pub fn junit(&self) -> String {
-        Joined::one(self).junit()
+        ReportSet::single(self).junit()
     }
 
-    /// For a comment on a pull request.
+    /// Renders Markdown, for a comment on a pull request.
     pub fn markdown(&self) -> String {
         markdown::render(self)
     }
 
-    /// Workflow commands of GitHub, which show at the lines of a pull request.
+    /// Renders workflow commands of GitHub, which appear at the lines of a pull request.
     pub fn github(&self) -> String {
-        format!("{}{}", github::render(&Joined::one(self)), self.summary())
+        format!("{}{}", github::render(&ReportSet::single(self)), self.summary())
     }
 
-    /// `1 error, 2 warnings, 3 unknown in 4 profiles; 40 checks passed, 9 requests.`
+    /// Returns the summary: `1 error, 2 warnings, 3 unknown in 4 profiles; 40 checks passed, 9 requests.`
     pub fn summary(&self) -> String {
         let counted = |count: usize, noun: &str| format!("{count} {noun}{}", if count == 1 { "" } else { "s" });
         let known = |severity: Severity| {
@@ -112,7 +113,7 @@ impl Report {
             parts.push(format!("{waived} waived"));
         }
         if parts.is_empty() {
-            parts.push("Nothing to mend".to_owned());
+            parts.push("Nothing to correct".to_owned());
         }
         let passed = self.all().filter(|finding| finding.verdict == Verdict::Pass).count();
         format!(
@@ -125,8 +126,8 @@ impl Report {
     }
 }
 
-/// What came of a profile, in a word.
-fn word(verified: &Verified) -> &'static str {
+/// Returns the verdict of a profile as one word.
+fn verdict_label(verified: &Verified) -> &'static str {
     let failed = |severity: Severity| {
         let mut open = verified.findings.iter().filter(|finding| finding.is_open());
         open.any(|finding| finding.severity == severity && finding.verdict == Verdict::Fail)

@@ -4,14 +4,14 @@ use std::collections::BTreeSet;
 
 use serde_json::{Value, json};
 
-use super::Joined;
+use super::ReportSet;
 use crate::model::finding::{Finding, Severity, Verdict};
 
-pub(super) fn render(joined: &Joined<'_>) -> String {
-    let found: Vec<(String, &Finding)> = joined
+pub(super) fn render(reports: &ReportSet<'_>) -> String {
+    let found: Vec<(String, &Finding)> = reports
         .reports
         .iter()
-        .flat_map(|report| report.all().map(move |finding| (joined.whom(report, finding), finding)))
+        .flat_map(|report| report.all().map(move |finding| (reports.subject_prefix(report, finding), finding)))
         .filter(|(_, finding)| finding.verdict != Verdict::Pass)
         .collect();
     let ids: BTreeSet<_> = found.iter().map(|(_, finding)| finding.id).collect();
@@ -37,25 +37,25 @@ pub(super) fn render(joined: &Joined<'_>) -> String {
                 "rules": rules,
             } },
             "columnKind": "unicodeCodePoints",
-            "results": found.iter().map(|(whom, finding)| result(whom, finding)).collect::<Vec<_>>(),
+            "results": found.iter().map(|(prefix, finding)| result(prefix, finding)).collect::<Vec<_>>(),
         }],
     });
-    if !joined.failed.is_empty() {
+    if !reports.failed.is_empty() {
         let notice = |(name, why): &(&str, String)| json!({ "level": "error", "message": { "text": format!("{name} could not be checked: {why}") } });
-        let notices: Vec<Value> = joined.failed.iter().map(notice).collect();
+        let notices: Vec<Value> = reports.failed.iter().map(notice).collect();
         document["runs"][0]["invocations"] =
             json!([{ "executionSuccessful": false, "toolExecutionNotifications": notices }]);
     }
     format!("{document:#}")
 }
 
-fn result(whom: &str, finding: &Finding) -> Value {
+fn result(prefix: &str, finding: &Finding) -> Value {
     let level = match finding.severity {
         Severity::Error => "error",
         Severity::Warning => "warning",
         Severity::Info => "note",
     };
-    let mut text = format!("{whom}{}", finding.message);
+    let mut text = format!("{prefix}{}", finding.message);
     for (label, part) in [("seen", &finding.seen), ("expected", &finding.expected)] {
         if !part.is_empty() {
             text = format!("{text}\n{label}: {part}");
@@ -70,7 +70,7 @@ fn result(whom: &str, finding: &Finding) -> Value {
         "kind": if finding.verdict == Verdict::Unknown { "review" } else { "fail" },
         "message": { "text": text },
     });
-    // A result that is only to be reviewed has no level of its own in SARIF.
+    // In SARIF, a result with the kind `review` has no level of its own.
     if finding.verdict == Verdict::Unknown {
         result["level"] = json!("none");
     }

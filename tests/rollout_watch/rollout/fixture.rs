@@ -133,7 +133,7 @@ impl RolloutFixture {
                 federated: mailwright::entra::FederatedFiles::default(),
                 dns_server: None,
                 smtp_timeout: Duration::from_secs(5),
-                hello: mailwright::smtp::HelloName::of_machine(),
+                hello: mailwright::smtp::HelloName::from_machine(),
                 deadlines: mailwright::delivery::smtp::Deadlines::default(),
                 probe_after: Duration::from_secs(60),
             };

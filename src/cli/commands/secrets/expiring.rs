@@ -14,7 +14,7 @@ use crate::{
     },
     model::{Lapse, LastVerified, ProfileName, State},
     text::printable,
-    verify::expiry::{Ending as Row, of_environment},
+    verify::expiry::{CredentialExpiry as Row, live_credentials},
 };
 
 /// List client secrets and certificates by the day on which they end
@@ -57,7 +57,7 @@ impl Runnable for Expiring {
         let count = asked.len();
         for one in asked {
             match one.result {
-                Ok((state, last)) => rows.extend(of_environment(&state, &last)),
+                Ok((state, last)) => rows.extend(live_credentials(&state, &last)),
                 Err(error) => drop(unreachable.insert(one.name, error)),
             }
         }

@@ -1,24 +1,22 @@
-//! What `$select`, `$filter`, `$orderby` and `$top` mean to the stand-in for Graph, and Graph's own no to what it does
-//! not understand. A property that the sandbox does not play is one that does not exist.
+//! The query parameters `$select`, `$filter`, `$orderby` and `$top`, with Graph's errors for what it does not support.
+//! For a query, a property that the sandbox does not have does not exist.
 
 use serde_json::{Value, json};
 
-use super::{
-    Sandbox,
-    graph::{No, no},
-};
+use super::error::{ODataError, refusal};
+use crate::sandbox::Sandbox;
 
-/// How many items a page has where nobody says.
+/// Items of a page, if the request has no `$top`.
 const PAGE: usize = 100;
 
-/// A type of Graph's, with the properties that the sandbox plays.
+/// A type of Graph, with the properties that the sandbox has.
 #[derive(Debug)]
-pub(super) struct Type {
+pub(super) struct EntityType {
     name: &'static str,
     properties: &'static [&'static str],
 }
 
-pub(super) const APPLICATION: Type = Type {
+pub(super) const APPLICATION: EntityType = EntityType {
     name: "application",
     properties: &[
         "id",
@@ -38,7 +36,7 @@ pub(super) const APPLICATION: Type = Type {
         "createdDateTime",
     ],
 };
-pub(super) const SERVICE_PRINCIPAL: Type = Type {
+pub(super) const SERVICE_PRINCIPAL: EntityType = EntityType {
     name: "servicePrincipal",
     properties: &[
         "id",
@@ -54,7 +52,7 @@ pub(super) const SERVICE_PRINCIPAL: Type = Type {
         "servicePrincipalType",
     ],
 };
-pub(super) const USER: Type = Type {
+pub(super) const USER: EntityType = EntityType {
     name: "user",
     properties: &[
         "id",
@@ -69,14 +67,14 @@ pub(super) const USER: Type = Type {
         "userType",
     ],
 };
-pub(super) const ORGANIZATION: Type =
-    Type { name: "organization", properties: &["id", "displayName", "verifiedDomains"] };
-pub(super) const DOMAIN: Type = Type { name: "domain", properties: &["id", "isVerified"] };
-pub(super) const GRANT: Type = Type {
+pub(super) const ORGANIZATION: EntityType =
+    EntityType { name: "organization", properties: &["id", "displayName", "verifiedDomains"] };
+pub(super) const DOMAIN: EntityType = EntityType { name: "domain", properties: &["id", "isVerified"] };
+pub(super) const GRANT: EntityType = EntityType {
     name: "oAuth2PermissionGrant",
     properties: &["id", "clientId", "consentType", "principalId", "resourceId", "scope"],
 };
-pub(super) const ASSIGNMENT: Type = Type {
+pub(super) const ASSIGNMENT: EntityType = EntityType {
     name: "appRoleAssignment",
     properties: &[
         "id",
@@ -89,17 +87,17 @@ pub(super) const ASSIGNMENT: Type = Type {
         "resourceId",
     ],
 };
-pub(super) const FEDERATED: Type =
-    Type { name: "federatedIdentityCredential", properties: &["id", "name", "issuer", "subject", "audiences"] };
-pub(super) const MESSAGE: Type = Type { name: "message", properties: &["id", "internetMessageId"] };
+pub(super) const FEDERATED: EntityType =
+    EntityType { name: "federatedIdentityCredential", properties: &["id", "name", "issuer", "subject", "audiences"] };
+pub(super) const MESSAGE: EntityType = EntityType { name: "message", properties: &["id", "internetMessageId"] };
 
-impl Type {
-    fn check(&self, property: &str, clause: &str) -> Result<(), No> {
+impl EntityType {
+    fn check(&self, property: &str, clause: &str) -> Result<(), ODataError> {
         if self.properties.contains(&property) {
             return Ok(());
         }
         let name = self.name;
-        Err(no(
+        Err(refusal(
             400,
             "BadRequest",
             format!("{clause}: Could not find a property named '{property}' on type 'microsoft.graph.{name}'."),
@@ -117,8 +115,8 @@ pub(super) struct Query {
 }
 
 impl Query {
-    /// Splits an address into its path and what follows.
-    pub(super) fn read(url: &str) -> Result<(String, Self), No> {
+    /// Splits an address into its path and its query parameters.
+    pub(super) fn parse(url: &str) -> Result<(String, Self), ODataError> {
         let Ok(parsed) = reqwest::Url::parse(&format!("https://graph.invalid{url}")) else {
             return Ok((String::new(), Self::default()));
         };
@@ -133,16 +131,16 @@ impl Query {
                             "Invalid value '{value}' for $top query option found. The $top query option requires a non-negative integer value."
                         )
                     };
-                    query.top = Some(value.parse().map_err(|_| no(400, "BadRequest", wrong()))?);
+                    query.top = Some(value.parse().map_err(|_| refusal(400, "BadRequest", wrong()))?);
                 }
                 "$skiptoken" => query.skip = value.parse().unwrap_or(0),
                 // The directory sorts for some queries alone, and the sandbox for none.
                 "$orderby" => {
-                    return Err(no(400, "Request_UnsupportedQuery", "Sorting not supported for current query."));
+                    return Err(refusal(400, "Request_UnsupportedQuery", "Sorting not supported for current query."));
                 }
                 "$count" => {}
                 other if other.starts_with('$') => {
-                    return Err(no(400, "BadRequest", format!("The query parameter '{other}' is not supported.")));
+                    return Err(refusal(400, "BadRequest", format!("The query parameter '{other}' is not supported.")));
                 }
                 _ => {}
             }
@@ -150,8 +148,8 @@ impl Query {
         Ok((percent_decoded(parsed.path()), query))
     }
 
-    /// What was asked for of one thing.
-    pub(super) fn selected(&self, of: &Type, mut item: Value) -> Result<Value, No> {
+    /// Returns the selected properties of an object.
+    pub(super) fn selected(&self, of: &EntityType, mut item: Value) -> Result<Value, ODataError> {
         let Some(select) = &self.select else { return Ok(item) };
         for name in select {
             of.check(name, "Parsing OData Select and Expand failed")?;
@@ -162,15 +160,21 @@ impl Query {
         Ok(item)
     }
 
-    /// What the filter lets through.
-    pub(super) fn filtered(&self, of: &Type, items: Vec<Value>) -> Result<Vec<Value>, No> {
+    /// Returns the objects that match the filter.
+    pub(super) fn filtered(&self, of: &EntityType, items: Vec<Value>) -> Result<Vec<Value>, ODataError> {
         let Some(text) = &self.filter else { return Ok(items) };
-        let filter = Filter::read(of, text)?;
-        Ok(items.into_iter().filter(|item| filter.takes(item)).collect())
+        let filter = Filter::parse(of, text)?;
+        Ok(items.into_iter().filter(|item| filter.matches(item)).collect())
     }
 
-    /// A page of a list that was filtered, with the address of the next one.
-    pub(super) fn page(&self, sandbox: &Sandbox, path: &str, of: &Type, items: Vec<Value>) -> Result<Value, No> {
+    /// Returns one page of a filtered list, with the address of the next one.
+    pub(super) fn page(
+        &self,
+        sandbox: &Sandbox,
+        path: &str,
+        of: &EntityType,
+        items: Vec<Value>,
+    ) -> Result<Value, ODataError> {
         let top = self.top.unwrap_or(PAGE).clamp(1, 999);
         let more = items.len() > self.skip + top;
         // The names are checked for an empty list as well.
@@ -211,23 +215,23 @@ enum Comparison {
 }
 
 impl Filter {
-    fn read(of: &Type, text: &str) -> Result<Self, No> {
+    fn parse(of: &EntityType, text: &str) -> Result<Self, ODataError> {
         let alternatives = split(text, " or ").into_iter().map(|alternative| {
-            split(alternative, " and ").into_iter().map(|part| Comparison::read(of, part.trim())).collect()
+            split(alternative, " and ").into_iter().map(|part| Comparison::parse(of, part.trim())).collect()
         });
         alternatives.collect::<Result<_, _>>().map(Self)
     }
 
-    fn takes(&self, item: &Value) -> bool {
-        self.0.iter().any(|all| all.iter().all(|comparison| comparison.holds(item)))
+    fn matches(&self, item: &Value) -> bool {
+        self.0.iter().any(|all| all.iter().all(|comparison| comparison.matches(item)))
     }
 }
 
 impl Comparison {
-    fn read(of: &Type, text: &str) -> Result<Self, No> {
+    fn parse(of: &EntityType, text: &str) -> Result<Self, ODataError> {
         const CLAUSE: &str = "Invalid filter clause";
         let unsupported =
-            || no(400, "Request_UnsupportedQuery", "Unsupported or invalid query filter clause specified.");
+            || refusal(400, "Request_UnsupportedQuery", "Unsupported or invalid query filter clause specified.");
         if let Some(inside) = text.strip_prefix("startswith(").and_then(|rest| rest.strip_suffix(')')) {
             let (property, value) = inside.split_once(',').ok_or_else(unsupported)?;
             of.check(property.trim(), CLAUSE)?;
@@ -247,8 +251,8 @@ impl Comparison {
         Ok(Self::Equals(property.trim().to_owned(), literal(value).ok_or_else(unsupported)?))
     }
 
-    /// Texts are compared without regard to case, as the directory does.
-    fn holds(&self, item: &Value) -> bool {
+    /// Returns true if an object matches. Texts are compared without regard to case, as the directory does.
+    fn matches(&self, item: &Value) -> bool {
         let same = |found: &Value, wanted: &Value| match (found.as_str(), wanted.as_str()) {
             (Some(found), Some(wanted)) => found.eq_ignore_ascii_case(wanted),
             _ => found == wanted,
@@ -265,7 +269,7 @@ impl Comparison {
     }
 }
 
-/// A text in quotes, or a word such as `true`.
+/// Parses a text in quotes, or a word such as `true`.
 fn literal(text: &str) -> Option<Value> {
     let text = text.trim();
     match text.strip_prefix('\'') {
@@ -279,7 +283,7 @@ fn literal(text: &str) -> Option<Value> {
     }
 }
 
-/// Splits where a word stands outside quotes.
+/// Splits a text at a word outside quotes.
 fn split<'t>(text: &'t str, word: &str) -> Vec<&'t str> {
     let mut parts = Vec::new();
     let (mut start, mut at) = (0, 0);
@@ -312,4 +316,33 @@ fn percent_decoded(text: &str) -> String {
         }
     }
     String::from_utf8_lossy(&out).into_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "a failed test ends there")]
+
+    use super::*;
+
+    #[test]
+    fn filters_compare_without_case_and_respect_quotes() {
+        let user = json!({ "id": "1", "mail": "A or B@example.com", "proxyAddresses": ["SMTP:a@example.com"] });
+        for (filter, matches) in [
+            ("mail eq 'a or B@example.com'", true),
+            ("mail eq 'a' or id eq '1'", true),
+            ("mail eq 'a' and id eq '1'", false),
+            ("startswith(mail,'a or')", true),
+            ("proxyAddresses/any(p:p eq 'smtp:a@example.com')", true),
+            ("proxyAddresses/any(p:p eq 'smtp:b@example.com')", false),
+        ] {
+            assert_eq!(Filter::parse(&USER, filter).unwrap().matches(&user), matches, "{filter}");
+        }
+    }
+
+    #[test]
+    fn unknown_properties_and_operators_are_refused() {
+        for filter in ["unknown eq 'a'", "mail ne 'a'", "mail eq a", "endswith(mail,'a')"] {
+            assert!(Filter::parse(&USER, filter).is_err(), "{filter}");
+        }
+    }
 }

@@ -1,0 +1,198 @@
+//! Findings about the end of client secrets and certificates.
+
+use base64::{Engine as _, prelude::BASE64_STANDARD};
+use jiff::{Timestamp, tz::TimeZone};
+use secrecy::ExposeSecret as _;
+
+use super::Kind;
+use crate::{
+    entra::{
+        Certificate,
+        graph::{Application, KeyCredential, PasswordCredential},
+        sign_in::ClientAuthentication,
+    },
+    model::{
+        finding::{Finding, Verdict},
+        finding_id::FindingId,
+    },
+    verify::remedy::Remedies,
+};
+
+/// Returns the finding about the end of the credential in use.
+///
+/// The hint of a registered secret, the first three characters of its value, shows which of several it is. What holds
+/// for all that it could be is decided without the hint. The secret does not leave this function.
+pub(in crate::verify::graph) fn expiry(
+    application: &Application,
+    kind: Kind,
+    proof: Option<&ClientAuthentication>,
+    limit: (Timestamp, u16),
+    seal_command: &str,
+    remedies: &Remedies<'_>,
+) -> Option<Finding> {
+    let (what, pointer) = (kind.noun(), kind.pointer());
+    let secret = match proof {
+        // A certificate states its own end.
+        Some(ClientAuthentication::Certificate(certificate)) => {
+            let (end, name) = find_certificate(&application.key_credentials, certificate)?;
+            return Some(evaluate(kind, end, &name, limit, seal_command, remedies));
+        }
+        Some(ClientAuthentication::Secret(secret)) => Some(secret.expose_secret()),
+        _ => None,
+    };
+    let may_be_in_use = |credential: &&PasswordCredential| match (credential.hint.as_deref(), secret) {
+        (Some(hint), Some(secret)) => secret.starts_with(hint),
+        _ => true,
+    };
+    let candidates: Vec<Registered> = match kind {
+        Kind::Federated => return None,
+        Kind::Secret => application.password_credentials.iter().filter(may_be_in_use).map(from_password).collect(),
+        Kind::Certificate => application.key_credentials.iter().map(from_key).collect(),
+    };
+    let listed = candidates.iter().map(|(end, name)| match end {
+        Some(end) => format!("{name} until {}", end.to_zoned(TimeZone::UTC).date()),
+        None => name.clone(),
+    });
+    let listed = format!("{} {what}s: {}", candidates.len(), listed.collect::<Vec<_>>().join(", "));
+    let Some((end, name)) = candidates.iter().max_by_key(|(end, _)| end.unwrap_or(Timestamp::MAX)) else {
+        return Some(
+            Finding::unknown(
+                FindingId::CredentialExpiry,
+                pointer,
+                format!("the registration does not list the {what} in use, so until when it is good could not be seen"),
+            )
+            .seen(format!("no {what} that it could be"))
+            .expected(format!("the {what} of the profile"))
+            .remedy([format!(
+                "It was added a moment ago, or is on the service principal: az ad sp credential list --id {}",
+                remedies.client
+            )]),
+        );
+    };
+    // Whichever is in use, it ends no later than the last of all.
+    if let Some(end) = end {
+        let finding = evaluate(kind, *end, name, limit, seal_command, remedies);
+        let alike = candidates.iter().all(|(other, _)| other.as_ref() == Some(end));
+        if alike && secret.is_some() {
+            return Some(finding);
+        }
+        if alike || finding.verdict != Verdict::Pass {
+            let whole = match candidates.len() {
+                1 => format!("the only {what} of the registration"),
+                more => format!("the last of {more} {what}s of the registration"),
+            };
+            let message = finding.message.replacen(&format!("the {what}"), &whole, 1);
+            return Some(Finding { message, ..finding });
+        }
+    }
+    Some(
+        Finding::unknown(
+            FindingId::CredentialExpiry,
+            pointer,
+            format!("which {what} is in use could not be distinguished"),
+        )
+        .seen(listed)
+        .expected("one whose hint or thumbprint is that of the sealed value")
+        .remedy(["Delete the credentials that are not in use."]),
+    )
+}
+
+/// Returns the finding about the end of a certificate, for a registration that cannot be read.
+pub(in crate::verify::graph) fn certificate_expiry(
+    certificate: &Certificate,
+    limit: (Timestamp, u16),
+    seal_command: &str,
+    remedies: &Remedies<'_>,
+) -> Option<Finding> {
+    let (end, name) = find_certificate(&[], certificate)?;
+    Some(evaluate(Kind::Certificate, end, &name, limit, seal_command, remedies))
+}
+
+fn evaluate(
+    kind: Kind,
+    end: Timestamp,
+    name: &str,
+    (now, limit): (Timestamp, u16),
+    seal_command: &str,
+    remedies: &Remedies<'_>,
+) -> Finding {
+    let days = (end.as_second() - now.as_second()).div_euclid(86_400);
+    let on = end.to_zoned(TimeZone::UTC).date();
+    let what = kind.noun();
+    let steps = || match kind {
+        Kind::Certificate => remedies.new_certificate(seal_command),
+        Kind::Secret | Kind::Federated => remedies.new_secret(seal_command),
+    };
+    let weekday = weekday(on.weekday());
+    if days < 0 {
+        return Finding::fail(
+            FindingId::CredentialExpired,
+            kind.pointer(),
+            format!("the {what} expired on {weekday}, {on}"),
+        )
+        .seen(format!("{name}, until {end}"))
+        .expected(format!("a {what} that is valid"))
+        .ends(end)
+        .remedy(steps());
+    }
+    if days <= i64::from(limit) {
+        return Finding::fail(
+            FindingId::CredentialExpires,
+            kind.pointer(),
+            format!("the {what} expires in {days} days, on {weekday}, {on}"),
+        )
+        .seen(format!("{name}, until {end}"))
+        .expected(format!("more than {limit} days"))
+        .ends(end)
+        .remedy(steps());
+    }
+    Finding::pass(
+        FindingId::CredentialExpiry,
+        kind.pointer(),
+        format!("the {what} is good for {days} more days, until {on}"),
+    )
+    .seen(name)
+    .ends(end)
+}
+
+fn weekday(day: jiff::civil::Weekday) -> &'static str {
+    use jiff::civil::Weekday;
+    match day {
+        Weekday::Monday => "Monday",
+        Weekday::Tuesday => "Tuesday",
+        Weekday::Wednesday => "Wednesday",
+        Weekday::Thursday => "Thursday",
+        Weekday::Friday => "Friday",
+        Weekday::Saturday => "Saturday",
+        Weekday::Sunday => "Sunday",
+    }
+}
+
+/// The end of a registered credential, and its name.
+type Registered = (Option<Timestamp>, String);
+
+fn from_password(credential: &PasswordCredential) -> Registered {
+    let id = credential.key_id.as_deref().unwrap_or("?");
+    let name = match credential.display_name.as_deref() {
+        Some(name) if !name.is_empty() => format!("\"{name}\" ({id})"),
+        _ => id.to_owned(),
+    };
+    (credential.end_date_time, name)
+}
+
+fn from_key(credential: &KeyCredential) -> Registered {
+    let name = credential.custom_key_identifier.as_deref().or(credential.key_id.as_deref()).unwrap_or("?");
+    (credential.end_date_time, format!("thumbprint {name}"))
+}
+
+fn find_certificate(credentials: &[KeyCredential], certificate: &Certificate) -> Option<(Timestamp, String)> {
+    // Graph names certificates by SHA-1, in base64 or in hexadecimal. The certificate itself states its end as well.
+    let thumbprint = certificate.sha1_thumbprint();
+    let hex: String = thumbprint.iter().map(|byte| format!("{byte:02X}")).collect();
+    let base64 = BASE64_STANDARD.encode(thumbprint);
+    let registered = credentials.iter().find(|credential| {
+        credential.custom_key_identifier.as_deref().is_some_and(|id| id == base64 || id.eq_ignore_ascii_case(&hex))
+    });
+    let end = registered.and_then(|credential| credential.end_date_time).or_else(|| certificate.not_after())?;
+    Some((end, format!("thumbprint {hex}")))
+}

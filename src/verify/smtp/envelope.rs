@@ -1,0 +1,116 @@
+//! The envelope: sender and recipient, and the mail of a probe.
+
+use super::{HOST, Session, Step, accepted, advice, is_transient};
+use crate::{
+    model::{
+        finding::{Finding, Level, Severity},
+        finding_id::FindingId,
+        message::Class,
+    },
+    replies::{self, About},
+    smtp::client::{DataDeadlines, DataError, SmtpClient, SmtpError},
+};
+
+impl Session<'_> {
+    /// Names the sender, and then the sender as a recipient.
+    pub(super) async fn sender(&mut self, client: &mut SmtpClient) -> Step<()> {
+        let from = self.subject.profile.from_address().unwrap_or_default().to_owned();
+        match accepted(client.command(&format!("MAIL FROM:<{from}>"), self.deadline()).await) {
+            Ok(_) => self.pass(FindingId::SmtpSender, "/from/address", format!("{from} is accepted as sender")),
+            Err(SmtpError::Timeout(_)) => return Err(Box::new(self.timed_out(FindingId::SmtpSender, "MAIL FROM"))),
+            Err(error) => {
+                let message = format!("{from} is not accepted as sender");
+                let finding = if is_transient(&error) {
+                    Finding::unknown(FindingId::SmtpSender, "/from/address", message)
+                } else {
+                    Finding::fail(FindingId::SmtpSender, "/from/address", message)
+                };
+                return Err(Box::new(finding.seen(error.to_string()).expected("250").remedy([
+                    "Some servers let a login send only as its own address: give it the right to send as this one, or correct `from.address`.",
+                    "A server that requires a login refuses here: add `username` and `password`.",
+                ])));
+            }
+        }
+        self.recipient(client, &from).await;
+        // The next command starts a new transaction, or the connection ends.
+        drop(client.command("RSET", self.deadline()).await);
+        Ok(())
+    }
+
+    /// Names the sender as a recipient: many servers say only then what they have against this machine, its name or its
+    /// login. Whether the mailbox exists is not the question.
+    async fn recipient(&mut self, client: &mut SmtpClient, from: &str) {
+        let message = format!("the server does not accept mail from this machine as {from}");
+        let error = match accepted(client.command(&format!("RCPT TO:<{from}>"), self.deadline()).await) {
+            Ok(_) => {
+                return self.pass(FindingId::SmtpRecipient, HOST, format!("a mail to {from} would be accepted"));
+            }
+            Err(SmtpError::Timeout(_)) => {
+                return self.findings.push(self.timed_out(FindingId::SmtpRecipient, "RCPT TO"));
+            }
+            Err(error) => error,
+        };
+        let meaning = match &error {
+            SmtpError::Refused(reply) => Some(replies::smtp("rcpt", &reply.to_string())),
+            _ => None,
+        };
+        let finding = if let Some(meaning) = meaning.filter(|meaning| meaning.class == Class::Auth) {
+            let advice = advice("rcpt", &error).unwrap_or_else(|| "Ask the server's administrator.".to_owned());
+            let mut finding = Finding::fail(FindingId::SmtpRecipient, HOST, message).remedy([advice]);
+            // A server for one domain alone relays to no other, and may well be meant for mail to its own.
+            if meaning.about == About::Relay {
+                finding.message =
+                    format!("the server does not relay to {from} for this machine, and perhaps to others neither");
+                finding.severity = Severity::Warning;
+            }
+            finding
+        } else {
+            let message = format!("whether mail is accepted is not known: {from} is not accepted as recipient");
+            let mut finding = Finding::unknown(FindingId::SmtpRecipient, HOST, message);
+            // A sender without a mailbox is usual.
+            finding.severity = Severity::Info;
+            finding.remedy([
+                "A mail to an existing address decides. A sender needs no mailbox, but without one bounces are lost.",
+            ])
+        };
+        self.findings.push(finding.seen(error.to_string()).expected("250"));
+    }
+
+    /// Sends a mail from the sender to itself.
+    pub(super) async fn probe(&mut self, client: &mut SmtpClient) -> Step<()> {
+        let from = self.subject.profile.from_address().unwrap_or_default().to_owned();
+        let failed = |session: &Self, error: SmtpError| {
+            Box::new(match error {
+                SmtpError::Timeout(_) => session.timed_out(FindingId::SmtpProbe, "a mail to the sender itself"),
+                error => Finding::fail(FindingId::SmtpProbe, HOST, "a mail to the sender itself is not accepted")
+                    .seen(error.to_string())
+                    .expected("a positive reply"),
+            })
+        };
+        for command in [format!("MAIL FROM:<{from}>"), format!("RCPT TO:<{from}>")] {
+            accepted(client.command(&command, self.deadline()).await).map_err(|error| failed(self, error))?;
+        }
+        match client.command("DATA", self.deadline()).await {
+            Ok(reply) if reply.is_intermediate() => {}
+            Ok(reply) => return Err(failed(self, SmtpError::Refused(reply))),
+            Err(error) => return Err(failed(self, error)),
+        }
+        let mail = format!(
+            "From: <{from}>\r\nTo: <{from}>\r\nSubject: Mailwright: a test of this mailbox\r\nDate: {}\r\nMessage-ID: <{}@mailwright.invalid>\r\n\r\nAn operator ran `mailwright verify --probe`. No action is required.\r\n",
+            self.verifier.now().strftime("%a, %d %b %Y %H:%M:%S +0000"),
+            uuid::Uuid::now_v7(),
+        );
+        let wait = self.deadline();
+        let sent = client.send_data(mail.as_bytes(), DataDeadlines { whole: wait, part: wait, dot: wait }).await;
+        let sent = sent.map_err(|error| match error {
+            DataError::Incomplete(error) | DataError::InDoubt(error) => error,
+        });
+        accepted(sent).map_err(|error| failed(self, error))?;
+        self.reached = Level::Probe;
+        let mut finding =
+            Finding::pass(FindingId::SmtpProbe, "/from/address", format!("a mail from {from} to itself was accepted"));
+        finding.level = Level::Probe;
+        self.findings.push(finding);
+        Ok(())
+    }
+}
