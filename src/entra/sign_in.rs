@@ -351,7 +351,7 @@ impl<'c> oauth2::AsyncHttpClient<'c> for SignIn {
     }
 }
 
-/// What our own client failed with, or an answer that is none of Entra's.
+/// An error of the HTTP client, or a reply that is not from Entra.
 #[derive(Debug, thiserror::Error)]
 #[error(transparent)]
 pub struct Carried(SignInError);

@@ -26,7 +26,7 @@ pub(crate) enum Login {
     Token { username: String, token: SecretString },
 }
 
-/// A way to log in.
+/// A login mechanism.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Mechanism {
     Plain,

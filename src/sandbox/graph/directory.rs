@@ -129,7 +129,7 @@ fn one_principal(request: &GraphRequest<'_>, client: &str, rest: &str) -> Reply 
     }
     let application =
         tenant.application(client).filter(|application| !application.not_installed).ok_or_else(|| absent(client))?;
-    // Reading itself is documented for the object alone, not for what hangs on it.
+    // Without permission, an application may read its own object, but not its assignments and grants.
     let others = request.caller.reads_applications();
     match rest {
         "" => Ok((200, request.query.selected(&SERVICE_PRINCIPAL, principal(tenant, &application))?)),

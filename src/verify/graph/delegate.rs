@@ -24,7 +24,7 @@ use crate::{
 
 const BASE: &str = "/provider/microsoft-graph-delegate";
 
-/// What is known of a delegate's application.
+/// The application of a delegate profile, as far as it is visible.
 struct DelegateApplication {
     application: Result<Application, GraphError>,
     /// None if the directory was not read.
