@@ -88,7 +88,7 @@ fn an_invalid_request_leaves_no_files() {
         (&["x", "--from", "base", "--label", "a=b c"], "not a label's value"),
         (&["x", "--from", "base", "--label", "_a=b"], "the name of a label is not allowed"),
         (&["x", "--from", "base", "--set", "1a=b"], "the name of a variable is not allowed"),
-        (&["x", "--from", "base", "--set", "host=${domain}"], "takes another variable"),
+        (&["x", "--from", "base", "--set", "host=${domain}"], "contains another variable"),
         (&["x", "--from", "base", "--set", "host=a", "--set", "host=b"], "given twice"),
         (&["x", "--from", "base", "--set", "host"], "NAME=VALUE"),
         (&["x", "--from", "base", "--set", "host=AKa9Xq2LmZ8vBn4Rt6Yw1Cd3"], "looks like a key"),
