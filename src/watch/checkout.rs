@@ -23,6 +23,8 @@ pub struct Snapshot {
     pub source: Provenance,
     /// Why Git does not say it.
     pub source_refusal: Option<GitError>,
+    /// How often the files had changed before. Two snapshots with the same number are of the same files.
+    pub revision: u64,
 }
 
 /// Where the files come from.
@@ -30,6 +32,8 @@ pub struct Files {
     from: From,
     /// What was found last: commit, and whether all is committed.
     last: Option<(Option<String>, bool)>,
+    /// How often they changed.
+    revision: u64,
 }
 
 enum From {
@@ -40,12 +44,12 @@ enum From {
 impl Files {
     /// A folder; somebody else changes it.
     pub fn folder(path: PathBuf) -> Self {
-        Self { from: From::Folder(path), last: None }
+        Self { from: From::Folder(path), last: None, revision: 0 }
     }
 
     /// A branch.
     pub fn branch(follower: Follower) -> Self {
-        Self { from: From::Branch(follower), last: None }
+        Self { from: From::Branch(follower), last: None, revision: 0 }
     }
 
     /// What ends a look that waits for a remote.
@@ -73,7 +77,9 @@ impl Files {
                     tracing::warn!(code = %refusal.code, problem, remedy, "commit, branch and author cannot be recorded");
                 }
                 let path = path.clone();
-                lay(shared, move || open(&path, source)).await?
+                self.revision += u64::from(known != Some((provenance.commit.clone(), provenance.dirty)));
+                let revision = self.revision;
+                lay(shared, move || open(&path, source, revision)).await?
             }
             From::Branch(follower) => {
                 let asked = follower.clone();
@@ -88,17 +94,20 @@ impl Files {
                     shared.set(|status| status.files.rewritten_at = Some(now));
                 }
                 let follower = follower.clone();
+                self.revision += u64::from(!is_there);
+                let revision = self.revision;
                 let work = move || {
                     if !is_there {
                         follower.check_out(&step.commit)?;
                     }
                     let source = git::read_provenance(follower.folder(), Some(follower.branch().to_owned()));
-                    open(follower.folder(), source)
+                    open(follower.folder(), source, revision)
                 };
                 lay(shared, work).await?
             }
         };
-        let names = seen.names(&shared.options.selection)?;
+        let (found, selection) = (Arc::clone(&seen), shared.options.selection.clone());
+        let names = blocking(move || found.names(&selection)).await??;
         let seen = Seen { commit: seen.source.commit.clone(), dirty: seen.source.dirty, names };
         self.last = Some((seen.commit.clone(), seen.dirty));
         Ok(Some(seen))
@@ -119,8 +128,8 @@ impl Seen {
     }
 }
 
-/// Puts other files where passes read them. Nobody reads meanwhile, so no pass has the files of one commit under the
-/// name of another.
+/// Puts other files where passes read them. A pass that loaded an environment meanwhile finds another revision afterwards,
+/// and loads it again: no pass has the files of one commit under the name of another.
 async fn lay(
     shared: &Shared,
     work: impl FnOnce() -> Result<Snapshot, Problem> + Send + 'static,
@@ -131,10 +140,10 @@ async fn lay(
     found
 }
 
-fn open(root: &Path, source: WorkTreeProvenance) -> Result<Snapshot, Problem> {
+fn open(root: &Path, source: WorkTreeProvenance, revision: u64) -> Result<Snapshot, Problem> {
     let repository = Repository::open(root).map_err(|report| broken(&report))?;
     let WorkTreeProvenance { provenance: source, refusal: source_refusal } = source;
-    Ok(Snapshot { repository: Arc::new(repository), source, source_refusal })
+    Ok(Snapshot { repository: Arc::new(repository), source, source_refusal, revision })
 }
 
 impl Snapshot {

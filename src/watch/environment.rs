@@ -15,7 +15,7 @@ use super::{
 use crate::{
     changes::drift::{Drift, DriftKind},
     client::Client,
-    config::{Desired, Report},
+    config::{Desired, Report, Repository},
     model::{Code, Digest, EnvironmentName, ProfileName, State, WatchSettings},
     reconcile::{self, PlanRequest, Planned},
     rollout::{Problem, Purpose, lock::Lease},
@@ -26,8 +26,6 @@ use crate::{
 const LEASE: &str = "watch";
 /// How long a service may take to be looked at.
 const LOOK: Duration = Duration::from_secs(60);
-/// How long the files of one environment may take to be loaded.
-const LOAD: Duration = Duration::from_secs(30);
 /// How often a plan is made anew because somebody changed the environment, or its files, in between.
 const PLANS: u32 = 3;
 /// How many objects a report names.
@@ -55,7 +53,14 @@ pub(super) struct Watched {
     loading: Mutex<Option<Loading>>,
 }
 
-type Loading = JoinHandle<Result<Desired, Report>>;
+type Loading = JoinHandle<Loaded>;
+
+/// The outcome of loading.
+struct Loaded {
+    /// The address of the service, as far as the files have it.
+    address: Option<String>,
+    desired: Result<Desired, Report>,
+}
 
 /// The files of an environment, as one pass reads them.
 pub(super) struct Read {
@@ -107,14 +112,19 @@ impl Watched {
     }
 
     async fn one(&mut self, shared: &Shared) -> Came {
-        let (snapshot, read) = self.read(shared).await;
+        let (address, read) = self.read(shared).await;
         let prepared = tokio::select! {
-            prepared = self.prepare(shared, snapshot, read.as_ref().ok()) => prepared,
+            prepared = self.prepare(shared, address, read.as_ref().ok()) => prepared,
             () = shared.stopped() => return Came::Stopped,
         };
         let Prepared { client, state, unleased, expiring } = match prepared {
             Ok(prepared) => prepared,
-            Err(problem) => return self.unreachable(shared, problem),
+            Err(problem) => {
+                // The address is in the files that were not read.
+                let unread = read.err().filter(|unread| unread.code == Code::DeadlineExceeded);
+                let unread = unread.filter(|_| problem.code == Code::AddressMissing);
+                return self.unreachable(shared, unread.unwrap_or(problem));
+            }
         };
         let found = self.work(shared, &client, state, read).await;
         if matches!(found.outcome, Outcome::Stopped) {
@@ -128,10 +138,10 @@ impl Watched {
     async fn prepare(
         &mut self,
         shared: &Shared,
-        snapshot: Option<Arc<Snapshot>>,
+        address: Option<String>,
         read: Option<&Read>,
     ) -> Result<Prepared, Problem> {
-        let (client, state) = self.look(shared, snapshot).await?;
+        let (client, state) = self.look(shared, address).await?;
         let unleased = self.take_lease(shared, &client).await.err();
         shared.reports.hold(&self.name, &self.settings.notify, &[Kind::EnvironmentUnreachable], Vec::new());
         let expiring = match read {
@@ -142,54 +152,72 @@ impl Watched {
     }
 
     /// Reads the files as they lie there. Where they break the rules, the service can be found all the same.
-    async fn read(&mut self, shared: &Shared) -> (Option<Arc<Snapshot>>, Result<Read, Problem>) {
-        let lying = shared.files.read().await;
-        let snapshot = match &*lying {
-            Some(Ok(snapshot)) => Arc::clone(snapshot),
-            Some(Err(problem)) => return (None, Err(problem.clone())),
-            None => return (None, Err(Problem::new(Code::Internal, "nobody has looked at the files yet"))),
-        };
-        let read = self.load(&snapshot).await;
+    async fn read(&mut self, shared: &Shared) -> (Option<String>, Result<Read, Problem>) {
+        let (address, read) = self.load_present(shared).await;
         if let Ok(read) = &read {
             self.settings = read.desired.watch.clone();
         }
-        (Some(snapshot), read)
+        (address, read)
     }
 
-    /// Loads the files, for so long. Whoever wants to replace them waits meanwhile, and all other environments with it. One
-    /// that takes longer goes on by itself, its result is dropped, and it is not begun again before it has ended.
-    async fn load(&self, snapshot: &Arc<Snapshot>) -> Result<Read, Problem> {
+    /// Loads the files as they lie there, again where they were replaced meanwhile. Returns the address of the service, as
+    /// far as they have it, and what they amount to.
+    async fn load_present(&self, shared: &Shared) -> (Option<String>, Result<Read, Problem>) {
+        for _ in 0..PLANS {
+            let snapshot = match shared.snapshot().await {
+                Ok(snapshot) => snapshot,
+                Err(problem) => return (None, Err(problem)),
+            };
+            let Loaded { address, desired } = match self.load(shared, &snapshot).await {
+                Ok(loaded) => loaded,
+                Err(problem) => return (None, Err(problem)),
+            };
+            if shared.snapshot().await.is_ok_and(|present| present.revision == snapshot.revision) {
+                let read = desired.map(|desired| Read { snapshot, desired }).map_err(|report| broken(&report));
+                return (address, read);
+            }
+        }
+        let message = format!("the files of `{}` were replaced {PLANS} times while they were read", self.name);
+        (None, Err(Problem::new(Code::DeadlineExceeded, message).remedy("The next pass reads them again.")))
+    }
+
+    /// Loads the files, within the time that they may take. Other environments, and the files themselves, go on meanwhile.
+    /// Loading that takes longer goes on by itself; its result is dropped, and it is not begun again before it has ended.
+    async fn load(&self, shared: &Shared, snapshot: &Arc<Snapshot>) -> Result<Loaded, Problem> {
+        let limit = shared.options.loading;
         let slow = || {
-            Problem::new(Code::DeadlineExceeded, format!("the files of `{}` were not read within {LOAD:?}", self.name))
+            Problem::new(Code::DeadlineExceeded, format!("the files of `{}` were not read within {limit:?}", self.name))
                 .remedy(format!("Look for what takes so long: `mailwright validate {}`.", self.name))
         };
         if self.loading().as_ref().is_some_and(|task| !task.is_finished()) {
             return Err(slow());
         }
-        let (repository, name) = (Arc::clone(&snapshot.repository), self.name.clone());
-        let mut task = tokio::task::spawn_blocking(move || repository.load(&name));
-        let Ok(loaded) = tokio::time::timeout(LOAD, &mut task).await else {
-            let problem = slow();
-            *self.loading() = Some(task);
-            return Err(problem);
+        let place = tokio::time::timeout(limit, Arc::clone(&shared.loads).acquire_owned()).await;
+        let Ok(Ok(place)) = place else {
+            let message =
+                format!("the files of `{}` were not read: those of other environments take too long", self.name);
+            return Err(Problem::new(Code::DeadlineExceeded, message).remedy("Look at the disk that has the files."));
         };
-        let loaded = loaded.map_err(|_| Problem::new(Code::Internal, "a task of the watch broke off"))?;
-        let desired = loaded.map_err(|report| broken(&report))?;
-        Ok(Read { snapshot: Arc::clone(snapshot), desired })
+        let (repository, name) = (Arc::clone(&snapshot.repository), self.name.clone());
+        let mut task = tokio::task::spawn_blocking(move || {
+            let _place = place;
+            load_apart(&repository, &name)
+        });
+        let Ok(loaded) = tokio::time::timeout(limit, &mut task).await else {
+            *self.loading() = Some(task);
+            return Err(slow());
+        };
+        loaded.map_err(|_| Problem::new(Code::Internal, "a task of the watch broke off"))
     }
 
     fn loading(&self) -> MutexGuard<'_, Option<Loading>> {
         self.loading.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    async fn look(&self, shared: &Shared, snapshot: Option<Arc<Snapshot>>) -> Result<(Client, State), Problem> {
+    async fn look(&self, shared: &Shared, address: Option<String>) -> Result<(Client, State), Problem> {
         let work = async {
             let (connect, name) = (Arc::clone(&shared.options.connect), self.name.clone());
-            let made = move || {
-                let address = snapshot.and_then(|snapshot| snapshot.repository.service_address(&name));
-                connect(&name, address.as_deref(), Purpose::Deploy)
-            };
-            let client = blocking(made).await??;
+            let client = blocking(move || connect(&name, address.as_deref(), Purpose::Deploy)).await??;
             let state = self.state(&client).await?;
             Ok((client, state))
         };
@@ -290,10 +318,7 @@ impl Watched {
             let Some(again) = again else { return Found { state, planned, commit, outcome, applied, is_unseen } };
             state = again;
             if applied.is_none() {
-                let lying = shared.files.read().await;
-                if let Some(Ok(snapshot)) = &*lying {
-                    read = self.load(snapshot).await;
-                }
+                read = self.load_present(shared).await.1;
             }
         }
     }
@@ -417,6 +442,16 @@ impl Watched {
     }
 }
 
+/// Loads an environment with threads of its own: a file that cannot be read to its end keeps them, and not those that other
+/// environments are loaded and planned with.
+fn load_apart(repository: &Repository, name: &EnvironmentName) -> Loaded {
+    let work = || Loaded { address: repository.service_address(name), desired: repository.load(name) };
+    match rayon::ThreadPoolBuilder::new().num_threads(rayon::current_num_threads()).build() {
+        Ok(pool) => pool.install(work),
+        Err(_) => work(),
+    }
+}
+
 /// What brings the service to what the files say; with names, only these profiles.
 pub(super) fn plan(read: &Read, state: &State, client: &Client, only: &[ProfileName]) -> Result<Planned, Problem> {
     let request = PlanRequest {
@@ -448,4 +483,126 @@ fn drift_words(drift: &[Drift]) -> String {
         words.push(format!("and {} more", drift.len() - NAMED));
     }
     words.join("; ")
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::panic, reason = "a test ends there")]
+
+    use std::sync::Condvar;
+
+    use tokio::sync::watch;
+
+    use super::*;
+    use crate::{
+        config::Selection,
+        model::Provenance,
+        rollout::lock::Lasting,
+        time::Clock,
+        vfs::{BlobError, Blobs, Kind as Entry, Tree},
+        watch::{Options, Reporting, checkout::Files},
+    };
+
+    /// Contents by their id; those of `slow` come when they are let go.
+    #[derive(Default)]
+    struct Disk {
+        /// Whether they are asked for, and whether they may come.
+        state: Mutex<(bool, bool)>,
+        changed: Condvar,
+    }
+
+    impl Disk {
+        fn set(&self, change: impl FnOnce(&mut (bool, bool))) {
+            change(&mut self.state.lock().unwrap());
+            self.changed.notify_all();
+        }
+
+        async fn is_asked(self: &Arc<Self>) {
+            let disk = Arc::clone(self);
+            let wait = move || drop(disk.changed.wait_while(disk.state.lock().unwrap(), |(asked, _)| !*asked).unwrap());
+            tokio::task::spawn_blocking(wait).await.unwrap();
+        }
+    }
+
+    struct Held(Arc<Disk>);
+
+    impl Blobs for Held {
+        fn blob(&self, id: &str, _limit: u64) -> Result<Arc<[u8]>, BlobError> {
+            if id == "slow" {
+                self.0.set(|(asked, _)| *asked = true);
+                drop(self.0.changed.wait_while(self.0.state.lock().unwrap(), |(_, free)| !*free).unwrap());
+            }
+            Ok(Arc::from(b"companies: [EDU1]\nunserved: [{ reason: a test }]\n".as_slice()))
+        }
+    }
+
+    fn snapshot(disk: &Arc<Disk>, revision: u64) -> Arc<Snapshot> {
+        let entry = |name: &str| (format!("environments/{name}/environment.yaml"), Entry::File, name.to_owned());
+        let tree = Tree::new(["slow", "quick"].map(entry), Arc::new(Held(Arc::clone(disk))));
+        let repository = Repository::open_tree(std::path::Path::new("."), tree).map_err(|_| "broken").unwrap();
+        Arc::new(Snapshot {
+            repository: Arc::new(repository),
+            source: Provenance::default(),
+            source_refusal: None,
+            revision,
+        })
+    }
+
+    fn shared(folder: &std::path::Path, loading: Duration) -> Arc<Shared> {
+        let options = Options {
+            selection: Selection::default(),
+            data: folder.to_owned(),
+            every: Duration::from_secs(1),
+            poll: Duration::from_secs(1),
+            parallel: 1,
+            loading,
+            lasting: Lasting::default(),
+            holder: "test".to_owned(),
+            connect: Arc::new(|_, _, _| Err(Problem::new(Code::Internal, "no service"))),
+            clock: Clock::system(),
+            reporting: Reporting { authorities: None, remind: Duration::from_secs(1), tries: 1 },
+            stop: watch::channel(false).1,
+        };
+        super::super::Watch::new(options, Files::folder(folder.to_owned())).unwrap().shared()
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn files_that_take_too_long_are_given_up_and_not_read_twice() {
+        let (folder, disk) = (tempfile::tempdir().unwrap(), Arc::<Disk>::default());
+        let shared = shared(folder.path(), Duration::from_millis(300));
+        *shared.files.write().await = Some(Ok(snapshot(&disk, 1)));
+        let slow = Watched::new("slow".parse().unwrap());
+        for _ in 0..3 {
+            let problem = slow.load_present(&shared).await.1.err().unwrap();
+            assert_eq!(problem.code, Code::DeadlineExceeded, "{}", problem.message);
+        }
+        assert_eq!(shared.loads.available_permits() + 1, super::super::LOADS, "one thread reads it");
+        disk.set(|(_, free)| *free = true);
+        let until = Instant::now() + Duration::from_secs(60);
+        while slow.load_present(&shared).await.1.is_err_and(|problem| problem.code == Code::DeadlineExceeded) {
+            assert!(Instant::now() < until, "it is never read again");
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn others_are_read_and_files_replaced_while_one_environment_is_loaded() {
+        let (folder, disk) = (tempfile::tempdir().unwrap(), Arc::<Disk>::default());
+        let shared = shared(folder.path(), Duration::from_secs(120));
+        *shared.files.write().await = Some(Ok(snapshot(&disk, 1)));
+        let (slow, own) = (Watched::new("slow".parse().unwrap()), Arc::clone(&shared));
+        let loading = tokio::spawn(async move { slow.load_present(&own).await.1.map(|read| read.snapshot.revision) });
+        let limit = Duration::from_secs(60);
+        tokio::time::timeout(limit, disk.is_asked()).await.unwrap();
+        let quick = Watched::new("quick".parse().unwrap());
+        let read = tokio::time::timeout(limit, quick.load_present(&shared)).await.unwrap();
+        assert!(read.1.is_ok_and(|read| read.snapshot.revision == 1));
+        *tokio::time::timeout(limit, shared.files.write()).await.unwrap() = Some(Ok(snapshot(&disk, 2)));
+        let read = tokio::time::timeout(limit, quick.load_present(&shared)).await.unwrap();
+        assert!(read.1.is_ok_and(|read| read.snapshot.revision == 2));
+        assert!(!loading.is_finished());
+        // What was read of files that were replaced meanwhile is read again.
+        disk.set(|(_, free)| *free = true);
+        assert_eq!(tokio::time::timeout(limit, loading).await.unwrap().unwrap().ok(), Some(2));
+    }
 }

@@ -29,11 +29,11 @@ use std::{
 
 use jiff::Timestamp;
 use serde::Serialize;
-use tokio::sync::{RwLock, watch};
+use tokio::sync::{RwLock, Semaphore, watch};
 
 use crate::{
     config::Selection,
-    model::EnvironmentName,
+    model::{Code, EnvironmentName},
     rollout::{Connect, Problem, lock::Lasting},
     time::Clock,
 };
@@ -42,6 +42,8 @@ use reports::Reports;
 
 /// The longest that an environment in which something fails is left alone.
 const LONGEST: Duration = Duration::from_secs(30 * 60);
+/// How many environments are loaded at once, those among them that take longer than they may.
+const LOADS: usize = 64;
 
 /// What a watch is to do.
 pub struct Options {
@@ -55,6 +57,8 @@ pub struct Options {
     pub poll: Duration,
     /// How many environments at once.
     pub parallel: usize,
+    /// How long the files of one environment may take to be loaded.
+    pub loading: Duration,
     /// How long the lease lasts.
     pub lasting: Lasting,
     /// Who holds it.
@@ -217,8 +221,10 @@ pub struct Shared {
     options: Options,
     status: Mutex<Status>,
     reports: Reports,
-    /// None before anybody looked. Whoever reads files holds it; whoever replaces them waits.
+    /// None before the first look. It is held while the files are replaced, and not while an environment is loaded.
     files: RwLock<Option<Lying>>,
+    /// Places for loading.
+    loads: Arc<Semaphore>,
 }
 
 impl Shared {
@@ -250,6 +256,12 @@ impl Shared {
         files.problem.is_none() && files.looked_at.is_some() && self.not_ready().is_empty()
     }
 
+    /// Returns the files as they lie there, or why they cannot be read. Waits while they are replaced.
+    async fn snapshot(&self) -> Lying {
+        let unread = || Err(Problem::new(Code::Internal, "the files were not looked at yet"));
+        self.files.read().await.clone().unwrap_or_else(unread)
+    }
+
     fn set(&self, change: impl FnOnce(&mut Status)) {
         change(&mut self.status.lock().unwrap_or_else(PoisonError::into_inner));
     }
@@ -279,7 +291,8 @@ impl Watch {
     /// Reads what was told before.
     pub fn new(options: Options, files: Files) -> Result<Self, Problem> {
         let reports = Reports::open(&options.data, options.clock.clone(), options.reporting.clone())?;
-        let shared = Shared { options, status: Mutex::default(), reports, files: RwLock::default() };
+        let (files_now, loads) = (RwLock::default(), Arc::new(Semaphore::new(LOADS)));
+        let shared = Shared { options, status: Mutex::default(), reports, files: files_now, loads };
         Ok(Self { shared: Arc::new(shared), files })
     }
 

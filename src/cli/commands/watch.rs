@@ -29,6 +29,8 @@ use crate::{
     watch::{Options, Reporting, Role, Standing, Status, Watch as Watching, checkout::Files, status_server},
 };
 
+/// How long the files of one environment may take to be loaded.
+const LOADING: Duration = Duration::from_secs(30);
 /// Connections of monitors at once.
 const MONITORS: usize = 64;
 
@@ -142,6 +144,7 @@ impl Runnable for Watch {
             every: self.every.duration(),
             poll: self.poll.duration(),
             parallel: self.parallel.into(),
+            loading: LOADING,
             lasting: Lasting { seconds: self.lease_seconds },
             holder: format!("watch of {} {}", variables::user(), uuid::Uuid::now_v7()),
             connect: self.connect(context),
