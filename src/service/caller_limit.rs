@@ -2,16 +2,25 @@
 //!
 //! [`CallerLimit::acquire`] returns a [`CallerPermit`], which counts until it is dropped, or refuses with 429. [`FairQueue`] is
 //! for work that waits instead: callers take turns, and each has one piece of work in the queue at a time.
+//! [`CountedBody`] is a response body that counts until it was sent.
 
 use std::{
     collections::HashMap,
+    convert::Infallible,
+    pin::Pin,
     sync::{Arc, Mutex, PoisonError},
+    task::{Context, Poll},
 };
 
+use axum::body::Bytes;
+use http_body::{Frame, SizeHint};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::{caller::Caller, http::HttpProblem};
 use crate::model::Code;
+
+/// Number of bytes of a [`CountedBody`] that are sent at once.
+const FRAME_SIZE: usize = 64 * 1024;
 
 /// Limits the concurrent requests of one kind for each caller.
 pub(super) struct CallerLimit {
@@ -78,6 +87,42 @@ impl Drop for CallerPermit {
     }
 }
 
+/// A response body in memory. It counts until its last frame is handed to the connection, or the connection ends.
+pub(super) struct CountedBody {
+    rest: Bytes,
+    _permit: CallerPermit,
+}
+
+impl CountedBody {
+    pub(super) fn new(bytes: Vec<u8>, permit: CallerPermit) -> Self {
+        Self { rest: bytes.into(), _permit: permit }
+    }
+}
+
+impl http_body::Body for CountedBody {
+    type Data = Bytes;
+    type Error = Infallible;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        _context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+        if self.rest.is_empty() {
+            return Poll::Ready(None);
+        }
+        let size = self.rest.len().min(FRAME_SIZE);
+        Poll::Ready(Some(Ok(Frame::data(self.rest.split_to(size)))))
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.rest.is_empty()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        SizeHint::with_exact(self.rest.len() as u64)
+    }
+}
+
 /// A queue for work with little concurrency that treats callers fairly.
 pub(super) struct FairQueue {
     limit: Arc<CallerLimit>,
@@ -123,6 +168,23 @@ mod tests {
         assert_eq!(refused.code(), Code::TooManyAtOnce);
         assert!(limit.acquire(&caller("b")).is_ok());
         drop(first);
+        assert!(limit.acquire(&caller("a")).is_ok());
+    }
+
+    #[test]
+    fn a_body_counts_until_its_last_frame_is_taken() {
+        use http_body::Body as _;
+        let limit = CallerLimit::new(1, "answers");
+        let mut body = CountedBody::new(vec![7; FRAME_SIZE + 1], limit.acquire(&caller("a")).unwrap());
+        let mut context = Context::from_waker(std::task::Waker::noop());
+        let mut sizes = Vec::new();
+        while !body.is_end_stream() {
+            assert!(limit.acquire(&caller("a")).is_err());
+            let Poll::Ready(Some(Ok(frame))) = Pin::new(&mut body).poll_frame(&mut context) else { break };
+            sizes.push(frame.into_data().map_or(0, |data| data.len()));
+        }
+        assert_eq!((sizes, body.size_hint().exact()), (vec![FRAME_SIZE, 1], Some(0)));
+        drop(body);
         assert!(limit.acquire(&caller("a")).is_ok());
     }
 

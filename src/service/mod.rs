@@ -59,6 +59,8 @@ pub use server::Server;
 
 /// Maximum number of concurrent verifier runs of one caller.
 const RUNS_PER_CALLER: usize = 4;
+/// Maximum number of whole states that are sent to one caller at once.
+const STATES_PER_CALLER: usize = 8;
 /// Maximum number of concurrent event streams of one caller.
 const STREAMS_PER_CALLER: usize = 16;
 /// Maximum number of concurrent searches: the store has one connection for them.
@@ -85,6 +87,7 @@ struct Service {
     stopping: tokio::sync::watch::Sender<bool>,
     bodies: BodyClasses,
     verifier_runs: Arc<CallerLimit>,
+    state_responses: Arc<CallerLimit>,
     event_streams: Arc<CallerLimit>,
     /// Slow reads: searches, pages of the audit log, old generations.
     searches: FairQueue,
@@ -152,6 +155,7 @@ impl Service {
             stopping: tokio::sync::watch::Sender::new(false),
             bodies: BodyClasses::new(&limits, connections.counts().limit),
             verifier_runs: CallerLimit::new(RUNS_PER_CALLER, "verifier runs"),
+            state_responses: CallerLimit::new(STATES_PER_CALLER, "requests for the whole state"),
             event_streams: CallerLimit::new(STREAMS_PER_CALLER, "event streams"),
             searches: FairQueue::new(SEARCHES, SEARCHES_PER_CALLER, "searches"),
             audit_budget: AuditBudget::default(),

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use axum::{
     Json,
+    body::Body,
     extract::State as Shared,
     http::{HeaderMap, StatusCode, header},
     response::{IntoResponse, Response},
@@ -15,6 +16,7 @@ use crate::{
     service::{
         Service,
         access::{Authorized, Viewer},
+        caller_limit::CountedBody,
         http::{AnyProblem, HttpProblem},
     },
 };
@@ -47,7 +49,7 @@ pub(super) async fn get_service(
     params(("If-None-Match" = Option<String>, Header, description = "The `ETag` of the state that the client already has.")),
     responses((status = 200, description = "The state.", body = State), (status = 304, description = "The state has not changed."), AnyProblem))]
 pub(super) async fn get_state(
-    _: Authorized<Viewer>,
+    Authorized(caller, _): Authorized<Viewer>,
     Shared(service): Shared<Arc<Service>>,
     headers: HeaderMap,
 ) -> Result<Response, HttpProblem> {
@@ -58,10 +60,11 @@ pub(super) async fn get_state(
     if headers.get(header::IF_NONE_MATCH).and_then(|value| value.to_str().ok()).is_some_and(has) {
         return Ok((StatusCode::NOT_MODIFIED, [(header::ETAG, tag)]).into_response());
     }
+    let permit = service.state_responses.acquire(&caller)?;
     // Not on the async runtime: serialising ten thousand profiles takes a while.
-    let body = tokio::task::spawn_blocking(move || serde_json::to_vec(state.as_ref()))
+    let (body, permit) = tokio::task::spawn_blocking(move || (serde_json::to_vec(state.as_ref()), permit))
         .await
-        .map_err(HttpProblem::internal)?
         .map_err(HttpProblem::internal)?;
+    let body = Body::new(CountedBody::new(body.map_err(HttpProblem::internal)?, permit));
     Ok(([(header::ETAG, tag), (header::CONTENT_TYPE, "application/json".to_owned())], body).into_response())
 }
