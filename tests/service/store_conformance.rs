@@ -574,7 +574,7 @@ fn a_change_of_any_table_past_the_service_is_reported() {
                 assert!(std::time::Instant::now() < until, "{sql}: {}", ready());
                 std::thread::sleep(std::time::Duration::from_millis(20));
             }
-            assert!(repo.service.as_ref().unwrap().log.lock().unwrap().contains("changed past the service"));
+            assert!(repo.service.as_ref().unwrap().log.lock().unwrap().contains("changed by another program"));
             assert!(repo.run(&["audit", "list", "dev"]).code(0).stdout.contains("store.altered"));
             assert!(repo.run(&["audit", "verify", "dev"]).code(1).stderr.contains(wanted), "{sql}");
         }
@@ -683,6 +683,35 @@ fn a_service_whose_log_was_shortened_says_so() {
         assert!(repo.run(&["audit", "list", "dev"]).code(0).stdout.contains("store.altered"), "{sql}");
         repo.run(&["audit", "verify", "dev"]).code(1);
     }
+}
+
+#[test]
+fn what_the_migrations_did_not_make_is_refused() {
+    let (mut repo, _) = stopped();
+    let verify = |data: &str| repo.run(&["audit", "verify", "dev", "--data", data]).code(1).stderr;
+    let trigger = "CREATE TRIGGER x AFTER INSERT ON token BEGIN INSERT INTO token SELECT 'evil', document, hash, \
+                   created_at FROM token LIMIT 1; END";
+    for (sql, wanted) in [
+        (trigger, "trigger `x`"),
+        ("CREATE VIEW v AS SELECT * FROM token", "view `v`"),
+        ("CREATE TABLE t (a)", "table `t`"),
+        ("DROP INDEX event_at", "index `event_at`"),
+        ("DROP INDEX event_at; CREATE INDEX event_at ON event (number)", "`event_at` of the database was changed"),
+    ] {
+        let (folder, store) = copied(&repo, true);
+        raw(&store, sql);
+        let said = verify(folder.path().to_str().unwrap());
+        assert!(said.contains("MW0240") && said.contains(wanted), "{sql}: {said}");
+        let refused = SqliteStore::open(&store, &"dev".parse().unwrap()).map(drop);
+        assert!(matches!(&refused, Err(StoreError::Corrupt(why)) if why.contains(wanted)), "{sql}: {refused:?}");
+    }
+    // One that is added while the service runs does nothing, and is reported.
+    repo.serve();
+    raw(&repo.path(".data/store.sqlite"), trigger);
+    repo.run(&["token", "create", "dev", "--name", "z", "--role", "viewer"]).code(0);
+    let tokens = repo.run(&["token", "list", "dev", "--format", "json"]).code(0).stdout;
+    assert!(tokens.contains("\"z\"") && !tokens.contains("evil"), "{tokens}");
+    assert!(repo.run(&["audit", "verify", "dev"]).code(1).stderr.contains("trigger `x`"));
 }
 
 #[tokio::test]

@@ -97,7 +97,7 @@ pub(super) fn append(transaction: &Connection, event: &AuditEvent) -> Result<Aud
     let loss = compare(newest.as_ref(), head.as_ref());
     let mut last = [newest, head].into_iter().flatten().max_by_key(|head| head.sequence).unwrap_or_else(Head::genesis);
     if let Some(why) = loss.filter(|_| event.action != ALTERED) {
-        tracing::error!(why, "the store was changed past the service");
+        tracing::error!(why, "the store was changed by another program");
         last = Head::of(write(transaction, last, &alteration(event.at, &why))?);
     }
     write(transaction, last, event)

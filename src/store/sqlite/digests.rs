@@ -19,7 +19,7 @@ use super::{
     audit_log::{self, ALTERED, Head},
     document, failed, number,
     position::Position,
-    set_value, value,
+    schema, set_value, value,
 };
 use crate::model::{
     AuditEntry, AuditOutcome, Digest,
@@ -170,7 +170,7 @@ pub(super) fn record_alteration(transaction: &Connection, at: jiff::Timestamp) -
     if what.is_empty() {
         return Ok(());
     }
-    tracing::error!(what = what.join("; "), "the store was changed past the service");
+    tracing::error!(what = what.join("; "), "the store was changed by another program");
     append(transaction, &audit_log::alteration(at, &what.join("; "))).map(drop)
 }
 
@@ -412,6 +412,7 @@ pub(super) fn check(
     let log = Log::read(connection, is_current, noted)?;
     let mut problems = Vec::new();
     if is_current {
+        problems.extend(schema::find_differences(connection)?);
         let (end, head) = (log.end(), audit_log::read_head(connection)?);
         let loss = audit_log::compare(end.as_ref(), head.as_ref());
         let further = noted.filter(|noted| noted.sequence > log.check.entries);

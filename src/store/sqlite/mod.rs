@@ -9,6 +9,7 @@ mod migrate;
 mod outbox;
 mod position;
 mod restore;
+mod schema;
 mod writer;
 
 use std::{
@@ -25,7 +26,7 @@ use std::{
 use async_trait::async_trait;
 use jiff::Timestamp;
 use rayon::prelude::*;
-use rusqlite::{Connection, OpenFlags, OptionalExtension as _, TransactionBehavior, params};
+use rusqlite::{Connection, OpenFlags, OptionalExtension as _, TransactionBehavior, config::DbConfig, params};
 use serde::{Serialize, de::DeserializeOwned};
 use serde_json::value::RawValue;
 
@@ -83,6 +84,10 @@ impl SqliteStore {
         keep_private(path).map_err(|error| StoreError::Database(error.to_string()))?;
         let mut writer = connect(path, false)?;
         migrate::migrate(&mut writer, migrate::VERSIONS.len())?;
+        let differences = schema::find_differences(&writer)?;
+        if !differences.is_empty() {
+            return Err(StoreError::Corrupt(differences.join("; ")));
+        }
         let is_new = claim(&mut writer, environment)?;
         let position = find_position(&mut writer, path, is_new, restored)?;
         let readers: Vec<Mutex<Connection>> =
@@ -234,6 +239,10 @@ fn connect(path: &Path, read_only: bool) -> Result<Connection, StoreError> {
         connection.pragma_update(None, "foreign_keys", "on").map_err(failed)?;
     }
     connection.pragma_update(None, "trusted_schema", "off").map_err(failed)?;
+    // The program has none. Actions of foreign keys are not triggers.
+    for switch in [DbConfig::SQLITE_DBCONFIG_ENABLE_TRIGGER, DbConfig::SQLITE_DBCONFIG_ENABLE_VIEW] {
+        connection.set_db_config(switch, false).map_err(failed)?;
+    }
     Ok(connection)
 }
 

@@ -1,0 +1,51 @@
+//! Comparison of a database's schema with the one that the migrations make.
+//!
+//! A trigger or a view that was added past the service would write or read something else than the program asks for, and
+//! the audit log would state it. [`find_differences`] names what differs; `open` refuses such a database. On connections
+//! of the store, triggers and views are switched off as well, so one that is added while the service runs does nothing.
+
+use std::collections::BTreeMap;
+
+use rusqlite::Connection;
+
+use super::{StoreError, failed, migrate};
+
+/// The most differences that are named.
+const SHOWN: usize = 10;
+/// The longest name that is shown, in characters.
+const NAME: usize = 60;
+
+/// Text that made an object, by its type and name.
+type Objects = BTreeMap<(String, String), String>;
+
+/// Returns what of a schema is not as the migrations make it.
+pub(super) fn find_differences(connection: &Connection) -> Result<Vec<String>, StoreError> {
+    let mut made = Connection::open_in_memory().map_err(failed)?;
+    migrate::migrate(&mut made, migrate::VERSIONS.len())?;
+    let (expected, found) = (read_objects(&made)?, read_objects(connection)?);
+    let mut differences = Vec::new();
+    for ((kind, name), text) in &found {
+        let shown: String = name.escape_debug().take(NAME).collect();
+        match expected.get(&(kind.clone(), name.clone())) {
+            None => differences.push(format!("the database has a {kind} `{shown}`, which this program did not make")),
+            Some(own) if own != text => differences.push(format!("the {kind} `{shown}` of the database was changed")),
+            Some(_) => {}
+        }
+    }
+    let missing = expected.keys().filter(|key| !found.contains_key(*key));
+    differences.extend(missing.map(|(kind, name)| format!("the {kind} `{name}` of the database is missing")));
+    differences.truncate(SHOWN);
+    Ok(differences)
+}
+
+/// Indexes that belong to a table's own text have none, and statistics belong to `SQLite`.
+fn read_objects(connection: &Connection) -> Result<Objects, StoreError> {
+    let mut statement = connection
+        .prepare(
+            "SELECT type, name, sql FROM sqlite_schema
+             WHERE sql IS NOT NULL AND NOT (type = 'table' AND name IN ('sqlite_stat1', 'sqlite_stat4'))",
+        )
+        .map_err(failed)?;
+    let rows = statement.query_map([], |row| Ok(((row.get(0)?, row.get(1)?), row.get(2)?))).map_err(failed)?;
+    rows.collect::<Result<_, _>>().map_err(failed)
+}
